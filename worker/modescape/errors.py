@@ -1,0 +1,107 @@
+"""What can go wrong, as one tree. A message names the thing, the value given, what is allowed and the next step.
+
+ModescapeError
+├── InvalidInput        a value from outside is not allowed; carries the field (the API answers 422)
+├── NotFound            nothing of that name exists (404)
+├── Conflict            the request does not fit the present state (409)
+├── Forbidden           not allowed from here, or not signed in (403)
+├── DataMissing         a data set is not on this machine (409); says how to get it
+├── DataCorrupt         a file is not what its checksum or its layout promises
+├── ArtifactMissing     a row names a file that is not there
+├── ConfigurationError  a setting, a port or a folder cannot be used; `modescape` prints it as one sentence
+├── StageError          a stage could not do its work; recorded with the stage
+└── StageInterrupted    not a failure: the stage must stop now
+    ├── LeaseLost       another worker owns the stage
+    ├── PauseRequested  the user paused the experiment
+    └── CancelRequested the user cancelled the experiment
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class ModescapeError(Exception):
+    """Root of every error this project raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with an input: `field` is a path such as ``methods.2.options.rank`` ("" for the whole)."""
+
+    message: str
+    field: str = ""
+    allowed: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.field}: " if self.field else ""
+        return f"{where}{self.message}" + (f" (allowed: {self.allowed})" if self.allowed else "")
+
+
+class InvalidInput(ModescapeError, ValueError):
+    """One or several values from outside are not allowed.
+
+    `problems` holds them all; `field` and `allowed` are those of the first. (A ValueError too, so that pydantic
+    carries it through with the place it happened.)
+    """
+
+    def __init__(self, message: str, *, field: str = "", allowed: str = "", problems: Sequence[Problem] = ()) -> None:
+        self.problems = tuple(problems) or (Problem(message, field, allowed),)
+        super().__init__(message)
+
+    @property
+    def field(self) -> str:
+        return self.problems[0].field
+
+    @property
+    def allowed(self) -> str:
+        return self.problems[0].allowed
+
+
+class NotFound(ModescapeError):
+    """Nothing of that name exists."""
+
+
+class Conflict(ModescapeError):
+    """The request does not fit the present state."""
+
+
+class Forbidden(ModescapeError):
+    """Not allowed from here, or not signed in."""
+
+
+class DataMissing(ModescapeError):
+    """A data set is not on this machine. The message says how to get it."""
+
+
+class DataCorrupt(ModescapeError):
+    """A file is not what its checksum or its layout promises."""
+
+
+class ArtifactMissing(ModescapeError):
+    """A row names a file that is not there."""
+
+
+class ConfigurationError(ModescapeError):
+    """A setting, a port or a folder cannot be used."""
+
+
+class StageError(ModescapeError):
+    """A stage could not do its work."""
+
+
+class StageInterrupted(ModescapeError):
+    """Not a failure: the stage must stop now."""
+
+
+class LeaseLost(StageInterrupted):
+    """Another worker owns the stage; whatever this one still computes is thrown away."""
+
+
+class PauseRequested(StageInterrupted):
+    """The user paused the experiment; the stage keeps its checkpoint."""
+
+
+class CancelRequested(StageInterrupted):
+    """The user cancelled the experiment."""

@@ -1,0 +1,327 @@
+"""The promise: what an experiment will do, frozen, validated, with one canonical JSON text and digest.
+
+    spec = ExperimentSpec.model_validate({"data": {"dataset": "digits"}, "network": {"architecture": "small-cnn"}})
+    spec.digest()                      # the same for equal specs, whatever the order of keys
+
+Only what changes a result is in a spec. Names, notes and tags belong to the experiment; ports and folders to settings.
+Rules inside one field are written on the field; rules across fields are in `check`, which also looks at the data's
+real sizes and is what form, API, command line and notebook all call before anything is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from modescape.errors import InvalidInput, Problem
+from modescape.registry import Entry, architectures, datasets, methods
+
+MAX_SEED = 2**53 - 1  # JSON numbers stay whole up to here, in JavaScript too
+
+InputScale = Literal["raw255", "unit", "standardised", "pixel-mean", "symmetric"]
+Split = Literal["test", "validation"]
+SampleSet = Literal["spread", "typical"]
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSpec(Part):
+    dataset: Key = Field("digits", description="Which data set; `modescape data` lists them.")
+    path: str | None = Field(
+        None, max_length=1024, description="Folder of class folders, or .npz file, for the sets `folder` and `npz`."
+    )
+    fingerprint: str | None = Field(
+        None, max_length=64, description="SHA-256 of a user's own data, filled in when the experiment is created."
+    )
+    input_scale: InputScale = Field(
+        "raw255",
+        description="raw255: pixels 0..255 as in the authors' code; unit: x/255; standardised: per-channel mean 0 and "
+        "deviation 1; pixel-mean: x/255 minus the mean image; symmetric: -1..1.",
+    )
+    train_images: int | None = Field(None, ge=2, le=20_000_000, description="Training images; empty means all.")
+    validation_images: int | None = Field(
+        None, ge=0, le=1_000_000, description="Images held out of training for validation; empty means the set's default."
+    )
+    test_images: int | None = Field(None, ge=10, le=1_000_000, description="Test images (the first n); empty means all.")
+    split: Literal["first", "shuffled"] = Field(
+        "first", description="first: the last images of the training files are validation; shuffled: by the split seed."
+    )
+    split_seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the shuffled split.")
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in datasets:
+            raise InvalidInput(f"there is no dataset {name!r}", allowed="one of " + ", ".join(datasets))
+        return name
+
+    @model_validator(mode="after")
+    def _has_path(self) -> DataSpec:
+        if (self.dataset in ("folder", "npz")) != (self.path is not None):
+            raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
+        return self
+
+
+class NetworkSpec(Part):
+    architecture: Key = Field("small-cnn", description="Which network.")
+    options: dict[str, Any] = Field(default_factory=dict, description="The architecture's own options.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, data: Any) -> Any:
+        return _resolve_options(data, "architecture", architectures, "small-cnn")
+
+
+class Milestone(Part):
+    epoch: int = Field(ge=1, le=100_000, description="First epoch (counted from 0) with this rate.")
+    learning_rate: float = Field(gt=0, le=100, description="Learning rate from then on.")
+
+
+class TrainingSpec(Part):
+    protocol: Literal["paper", "modern", "keras", "custom"] = Field(
+        "paper", description="Where the values below come from; what differs from it is shown with the results."
+    )
+    optimiser: Literal["adam", "sgd", "momentum"] = Field("adam", description="Adam, SGD, or SGD with momentum.")
+    learning_rate: float = Field(1.6e-3, gt=0, le=100, description="Initial learning rate.")
+    schedule: Literal["constant", "halve", "milestones", "cosine"] = Field(
+        "halve", description="constant; halve: times one half every `halve_every` epochs; milestones: as listed; cosine: to zero."
+    )
+    halve_every: int = Field(10, ge=1, le=100_000, description="Epochs between halvings of the learning rate.")
+    milestones: tuple[Milestone, ...] = Field((), max_length=64, description="Learning rates by epoch.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD with momentum.")
+    adam_epsilon: float = Field(1e-8, gt=0, le=1, description="Adam's epsilon (TensorFlow 1: 1e-8, Keras: 1e-7).")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="L2 coefficient added to the gradient (0: none).")
+    decay_on: Literal["kernels", "all"] = Field("kernels", description="Weights the L2 term acts on: convolution kernels, or all.")
+    batch_size: int = Field(128, ge=1, le=65_536, description="Images a step.")
+    epochs: int = Field(10, ge=1, le=100_000, description="Passes over the training images.")
+    sampling: Literal["replacement", "epoch"] = Field(
+        "replacement", description="replacement: batches drawn with replacement (authors' code); epoch: shuffled passes."
+    )
+    augmentation: Literal["none", "shift-flip", "crop-flip", "resized-crop-flip"] = Field(
+        "none", description="Random changes of training images."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Arithmetic of training; auto takes bfloat16 where the processor or GPU has it in hardware."
+    )
+    checkpoint_every: int = Field(1, ge=1, le=10_000, description="Epochs between kept checkpoints; first and last always.")
+    snapshots: int = Field(10, ge=0, le=200, description="Weight snapshots kept for the Gaussians.")
+    snapshot_window: float = Field(0.4, gt=0, le=1, description="Share of the training steps, at the end, they are spread over.")
+
+
+class EnsembleSpec(Part):
+    runs: int = Field(3, ge=1, le=1000, description="Independent runs (members).")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Root seed; every other seed is derived from it.")
+    vary: Literal["both", "weights", "batches"] = Field(
+        "both", description="What differs between runs: initial weights and batch order, or only one of them."
+    )
+
+
+class MethodSpec(Part):
+    method: Key = Field(description="Which subspace method.")
+    spread: int = Field(10, ge=0, le=1000, description="Wide samples without rejection, for the diversity-accuracy plane.")
+    typical: int = Field(10, ge=0, le=1000, description="Narrow samples above the accuracy floor, for ensembles and t-SNE.")
+    options: dict[str, Any] = Field(default_factory=dict, description="The method's own options.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, data: Any) -> Any:
+        return _resolve_options(data, "method", methods, None)
+
+
+class EvaluationSpec(Part):
+    splits: tuple[Split, ...] = Field(
+        ("test",), min_length=1, max_length=2, description="Sets whose predictions are kept for every solution."
+    )
+    embed_images: int = Field(500, ge=10, le=100_000, description="Images whose predictions t-SNE sees (the first n).")
+    embed_runs: int = Field(3, ge=1, le=10, description="Trajectories shown together by t-SNE (the first n).")
+    embed_seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of t-SNE.")
+    perplexity: float | None = Field(None, gt=1, le=1000, description="Perplexity; empty means min(30, (n-1)/3).")
+
+
+class ExperimentSpec(Part):
+    """Everything that decides an experiment's numbers."""
+
+    version: Literal[1] = 1
+    data: DataSpec = DataSpec()
+    network: NetworkSpec = Field(default_factory=lambda: NetworkSpec.model_validate({}))
+    training: TrainingSpec = TrainingSpec()
+    ensemble: EnsembleSpec = EnsembleSpec()
+    methods: tuple[MethodSpec, ...] = Field((), max_length=16, description="Subspace methods, each at most once.")
+    evaluation: EvaluationSpec = EvaluationSpec()
+
+    def canonical(self) -> str:
+        """One text for equal specs: sorted keys, no spaces, defaults written out."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What is known of a data set before anything is computed. Sizes in images; train_total includes validation."""
+
+    channels: int
+    height: int
+    width: int
+    classes: tuple[str, ...]
+    train_total: int
+    test_total: int
+    validation_default: int
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many images of each split an experiment uses."""
+
+    train: int
+    validation: int
+    test: int
+
+
+def parse(data: Any) -> ExperimentSpec:
+    """The spec that `data` (decoded JSON) describes. Raises InvalidInput with every problem found, each with its field."""
+    try:
+        return ExperimentSpec.model_validate(data)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def invalid(error: ValidationError) -> InvalidInput:
+    """Pydantic's findings in our words: field, what is wrong, what is allowed."""
+    problems: list[Problem] = []
+    for item in error.errors():
+        path = ".".join(str(part) for part in item["loc"])
+        inner = item.get("ctx", {}).get("error")
+        if isinstance(inner, InvalidInput):
+            problems += [Problem(p.message, ".".join(filter(None, (path, p.field))), p.allowed) for p in inner.problems]
+        else:
+            problems.append(Problem(_words(item), path, _allowed(item)))
+    return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
+
+
+def sizes(spec: ExperimentSpec, info: DataInfo) -> Sizes:
+    """Images used of each split; may be impossible, which `check` reports."""
+    asked = spec.data
+    validation = info.validation_default if asked.validation_images is None else asked.validation_images
+    train = info.train_total - validation if asked.train_images is None else asked.train_images
+    test = info.test_total if asked.test_images is None else asked.test_images
+    return Sizes(train, validation, test)
+
+
+def steps_per_epoch(spec: ExperimentSpec, train_images: int) -> int:
+    """Optimiser steps an epoch: whole batches only when drawing with replacement, else the last batch may be short."""
+    batch = spec.training.batch_size
+    if spec.training.sampling == "replacement":
+        return max(1, train_images // batch)
+    return -(-train_images // batch)
+
+
+def check(spec: ExperimentSpec, info: DataInfo) -> None:
+    """Rules across fields and against the data's real sizes. Raises InvalidInput naming every problem."""
+    problems: list[Problem] = []
+
+    def wrong(field: str, message: str, allowed: str = "") -> None:
+        problems.append(Problem(message, field, allowed))
+
+    n = sizes(spec, info)
+    if n.train < 2 or n.train + n.validation > info.train_total:
+        wrong(
+            "data.train_images",
+            f"{n.train} for training and {n.validation} for validation were asked for, the set has {info.train_total}",
+            f"at most {info.train_total} together, at least 2 for training",
+        )
+    if n.test > info.test_total:
+        wrong("data.test_images", f"{n.test} asked for", f"10 to {info.test_total}")
+    if spec.training.batch_size > max(n.train, 1):
+        wrong("training.batch_size", f"{spec.training.batch_size} is more than the {n.train} training images", f"1 to {n.train}")
+    if "validation" in spec.evaluation.splits and n.validation < 10:
+        wrong("evaluation.splits", f"validation has {n.validation} images", "test, or at least 10 validation images")
+    if len(set(spec.evaluation.splits)) < len(spec.evaluation.splits):
+        wrong("evaluation.splits", "the same split twice", "each split once")
+    architecture = architectures[spec.network.architecture]
+    if min(info.height, info.width) < architecture.min_side:
+        wrong(
+            "network.architecture",
+            f"{architecture.title} needs images of at least {architecture.min_side} pixels, "
+            f"{spec.data.dataset} has {info.height}x{info.width}",
+            ", ".join(name for name, a in architectures.items() if a.min_side <= min(info.height, info.width)),
+        )
+    if spec.training.schedule == "milestones":
+        epochs = [m.epoch for m in spec.training.milestones]
+        if not epochs or epochs != sorted(set(epochs)):
+            wrong("training.milestones", "the schedule `milestones` needs them", "at least one, epochs increasing")
+    total_steps = spec.training.epochs * steps_per_epoch(spec, n.train)
+    window = max(1, int(total_steps * spec.training.snapshot_window))
+    if spec.training.snapshots > window:
+        wrong("training.snapshots", f"{spec.training.snapshots} snapshots do not fit into the last {window} steps", f"0 to {window}")
+    seen: set[str] = set()
+    for i, chosen in enumerate(spec.methods):
+        where, method = f"methods.{i}", methods[chosen.method]
+        if chosen.method in seen:
+            wrong(f"{where}.method", f"{chosen.method} is listed twice", "each method once")
+        seen.add(chosen.method)
+        if method.sampled and chosen.spread + chosen.typical == 0:
+            wrong(f"{where}.typical", "no samples asked for", "at least one spread or typical sample")
+        if method.needs_snapshots and spec.training.snapshots < 2:
+            wrong("training.snapshots", f"{method.title} needs at least 2 snapshots, this plan keeps {spec.training.snapshots}", "2 or more")
+        rank = chosen.options.get("rank")
+        if isinstance(rank, int) and method.needs_snapshots and rank > spec.training.snapshots - 1:
+            wrong(
+                f"{where}.options.rank",
+                f"rank {rank} needs at least {rank + 1} snapshots, this plan keeps {spec.training.snapshots}",
+                f"1 to {max(1, spec.training.snapshots - 1)}, or training.snapshots of {rank + 1} or more",
+            )
+        floor = chosen.options.get("floor")
+        if chosen.typical and floor not in (None, "none") and n.validation < 10 and method.sampled:
+            wrong("data.validation_images", f"the accuracy floor of {method.title} needs validation images", "10 or more")
+    if problems:
+        raise InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
+
+
+def _resolve_options(data: Any, key: str, registry: Mapping[str, Entry], default: str | None) -> Any:
+    """Validate `options` with the entry's own model and write its defaults out; problems sit at `options.<name>`."""
+    if not isinstance(data, dict):
+        return data
+    name = data.get(key, default)
+    if not isinstance(name, str):
+        return data
+    if name not in registry:
+        raise InvalidInput(f"there is no {key} {name[:80]!r}", field=key, allowed="one of " + ", ".join(registry))
+    try:
+        resolved = registry[name].options.model_validate(data.get("options") or {})
+    except ValidationError as error:
+        found = invalid(error)
+        raise InvalidInput(
+            str(found), problems=[Problem(p.message, f"options.{p.field}", p.allowed) for p in found.problems]
+        ) from None
+    return {**data, "options": resolved.model_dump(mode="json")}
+
+
+def _words(item: ErrorDetails) -> str:
+    if item["type"] == "missing":
+        return "is required"
+    if item["type"] == "extra_forbidden":
+        return "is not a known field"
+    text = item["msg"].removeprefix("Value error, ")
+    shown = repr(item["input"])
+    return f"{text[:1].lower()}{text[1:]}, got {shown if len(shown) <= 80 else shown[:77] + '...'}"
+
+
+def _allowed(item: ErrorDetails) -> str:
+    context = item.get("ctx", {})
+    if "expected" in context:
+        return str(context["expected"])
+    signs = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "multiple_of": "a multiple of",
+             "min_length": "length at least", "max_length": "length at most", "pattern": "text matching"}
+    return ", ".join(f"{words} {context[key]}" for key, words in signs.items() if key in context)

@@ -1,0 +1,348 @@
+"""The nouns of the house as tables: what a row means, and nothing else. Every query and every change is in store.py.
+
+Times are aware UTC. Ids are UUIDs as text; within an experiment runs and solutions also carry small numbers, which
+is what URLs and people use. Ids of things a stage makes are derived from the stage and an index, so a stage that runs
+again updates its rows instead of doubling them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+def utcnow() -> datetime:
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in, aware UTC out, on SQLite too; refuses naive times."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("times must carry a time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Document = JSON().with_variant(JSONB(), "postgresql")
+Counter = BigInteger().with_variant(Integer(), "sqlite")  # SQLite autoincrements INTEGER only
+Id = String(36)
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {dict[str, Any]: Document, list[Any]: Document, datetime: UtcDateTime()}
+
+
+class Experiment(Base):
+    """A promise, and what lists and facets need of its state (written with the transition that changes it)."""
+
+    __tablename__ = "experiment"
+    __table_args__ = (
+        Index("ix_experiment_list", "archived_at", "created_at", "id"),
+        Index("ix_experiment_digest", "digest"),
+        Index("ix_experiment_status", "status"),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    slug: Mapped[str] = mapped_column(String(80), unique=True)
+    name: Mapped[str] = mapped_column(String(120))
+    notes: Mapped[str] = mapped_column(Text, default="")
+    tags: Mapped[list[Any]]
+    spec: Mapped[dict[str, Any]]
+    digest: Mapped[str] = mapped_column(String(64))
+    preset: Mapped[str | None] = mapped_column(String(64))
+    fresh: Mapped[bool] = mapped_column(default=False)  # never reuse earlier stages
+    created_by: Mapped[str] = mapped_column(String(80), default="")
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    archived_at: Mapped[datetime | None]
+    # list columns
+    status: Mapped[str] = mapped_column(String(12))  # queued running paused succeeded failed cancelled
+    dataset: Mapped[str] = mapped_column(String(64))
+    input_scale: Mapped[str] = mapped_column(String(16))
+    architecture: Mapped[str] = mapped_column(String(64))
+    methods: Mapped[list[Any]]  # names
+    runs: Mapped[int]
+    stages_total: Mapped[int]
+    stages_done: Mapped[int] = mapped_column(default=0)
+    seconds: Mapped[float] = mapped_column(default=0.0)  # summed over finished stages
+    accuracy: Mapped[float | None]  # mean of the runs' final test accuracies
+    ensemble_accuracy: Mapped[float | None]
+    disagreement: Mapped[float | None]  # mean over pairs of independent runs
+    finding: Mapped[dict[str, Any]]  # summary numbers of the compare stage; {} before
+    error: Mapped[str | None] = mapped_column(Text)  # first failed stage, in one line
+
+
+class Run(Base):
+    """One training from one initialisation."""
+
+    __tablename__ = "run"
+    __table_args__ = (UniqueConstraint("experiment_id", "number"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    seeds: Mapped[dict[str, Any]]
+    accuracy: Mapped[float | None]  # of the optimum, on the first evaluation split
+    best_accuracy: Mapped[float | None]  # over its checkpoints
+
+
+class Stage(Base):
+    """One unit of work that may be killed at any moment and run again."""
+
+    __tablename__ = "stage"
+    __table_args__ = (
+        UniqueConstraint("experiment_id", "kind", "key"),
+        Index("ix_stage_state", "state", "lease_expires"),
+        Index("ix_stage_memo", "memo"),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    ordinal: Mapped[int]  # place in the plan; earlier ones are claimed first
+    kind: Mapped[str] = mapped_column(String(16))
+    key: Mapped[str] = mapped_column(String(80))  # such as "3" or "0/dropout/typical", unique within its kind
+    queue: Mapped[str] = mapped_column(String(16), default="cpu")
+    params: Mapped[dict[str, Any]]  # what the stage function gets besides the spec
+    estimate: Mapped[float] = mapped_column(default=0.0)  # seconds, as planned
+    state: Mapped[str] = mapped_column(String(12))  # blocked ready running paused succeeded failed cancelled
+    wish: Mapped[str | None] = mapped_column(String(8))  # pause or cancel, for a running stage
+    attempt: Mapped[int] = mapped_column(default=0)
+    losses: Mapped[int] = mapped_column(default=0)  # lost leases at the same step
+    lost_at_step: Mapped[int | None]
+    lease_token: Mapped[str | None] = mapped_column(Id)
+    lease_owner: Mapped[str | None] = mapped_column(String(120))
+    lease_expires: Mapped[datetime | None]
+    rung_at: Mapped[datetime | None]  # when its id was last put on the queue
+    step: Mapped[int] = mapped_column(default=0)
+    steps: Mapped[int] = mapped_column(default=0)  # 0: not known yet
+    progress: Mapped[dict[str, Any]]  # epoch, loss, accuracy, images_per_second, seconds_left
+    partial: Mapped[dict[str, Any]]  # what a later attempt resumes from
+    memo: Mapped[str | None] = mapped_column(String(64))  # stage key: equal memos give equal bytes
+    reused_from: Mapped[str | None] = mapped_column(Id)
+    result: Mapped[dict[str, Any]]  # StageOutput as JSON; {} before success
+    error: Mapped[dict[str, Any]]  # type, message, traceback, attempt; {} when none
+    seconds: Mapped[float] = mapped_column(default=0.0)  # worked on, over all attempts
+    worker: Mapped[str | None] = mapped_column(String(120))
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class StageNeed(Base):
+    """An arrow of the graph: `stage_id` waits for `needs_id`."""
+
+    __tablename__ = "stage_need"
+
+    stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), primary_key=True)
+    needs_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class Solution(Base):
+    """One point in weight space that made predictions: a dot in every plot."""
+
+    __tablename__ = "solution"
+    __table_args__ = (UniqueConstraint("experiment_id", "number"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), index=True)
+    number: Mapped[int]
+    run: Mapped[int]
+    role: Mapped[str] = mapped_column(String(12))  # checkpoint, optimum or sample
+    method: Mapped[str | None] = mapped_column(String(64))  # samples only
+    sample_set: Mapped[str | None] = mapped_column(String(10))  # spread or typical
+    index: Mapped[int]  # of the checkpoint along its trajectory, or of the sample in its set
+    epoch: Mapped[float | None]  # checkpoints: 0 is the initial weights
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    attempt: Mapped[int | None]  # accepted try of a rejected-and-retried sample
+    strength: Mapped[float | None]  # absolute step, dropout rate or scale
+    relative: Mapped[float | None]  # distance from the centre over the optimum's norm
+    norm: Mapped[float | None]
+    cosine: Mapped[float | None]  # with its own run's optimum
+    distance: Mapped[float | None]  # Euclidean, from its own run's optimum
+    accuracy: Mapped[float | None]  # on the first evaluation split
+    diversity: Mapped[float | None]  # disagreement with its own optimum over its error rate; null at accuracy 1
+    disagreement: Mapped[float | None]  # with its own optimum
+    weights: Mapped[str | None] = mapped_column(String(64))  # artifact digest; null until materialised for samples
+    predictions: Mapped[dict[str, Any]]  # split -> {"artifact": digest, "index": row}
+
+
+class Measurement(Base):
+    """One number: of a solution, or of a named group of them."""
+
+    __tablename__ = "measurement"
+    __table_args__ = (Index("ix_measurement_experiment", "experiment_id", "metric"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), index=True)
+    solution: Mapped[int | None]  # number
+    subject: Mapped[str] = mapped_column(String(120), default="")  # group, such as "independent" or "random/typical"
+    metric: Mapped[str] = mapped_column(String(40))
+    split: Mapped[str | None] = mapped_column(String(40))
+    corruption: Mapped[str | None] = mapped_column(String(40))
+    intensity: Mapped[int | None]
+    value: Mapped[float | None]  # null where undefined
+    n: Mapped[int | None]  # examples, pairs or members the number is over
+    details: Mapped[dict[str, Any]]
+
+
+class Series(Base):
+    """One curve: the last, smallest and largest of it here, its points in chunks."""
+
+    __tablename__ = "series"
+    __table_args__ = (UniqueConstraint("experiment_id", "run", "name"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    run: Mapped[int]
+    name: Mapped[str] = mapped_column(String(64))  # such as train/loss
+    n: Mapped[int] = mapped_column(default=0)
+    last: Mapped[float | None]
+    last_step: Mapped[int | None]
+    smallest: Mapped[float | None]
+    smallest_step: Mapped[int | None]
+    largest: Mapped[float | None]
+    largest_step: Mapped[int | None]
+
+
+class Chunk(Base):
+    """Up to a thousand points of a curve: little-endian int64 steps, then float64 values, then float64 Unix times."""
+
+    __tablename__ = "chunk"
+
+    series_id: Mapped[str] = mapped_column(ForeignKey("series.id", ondelete="CASCADE"), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    n: Mapped[int]
+    first_step: Mapped[int]
+    last_step: Mapped[int]
+    points: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Matrix(Base):
+    """One array over solutions: a similarity matrix, or an embedding (columns are coordinates)."""
+
+    __tablename__ = "matrix"
+    __table_args__ = (UniqueConstraint("experiment_id", "name", "split"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(64))  # cosine, disagreement, js, ..., tsne-trajectories
+    split: Mapped[str] = mapped_column(String(16))  # "" for weight space
+    rows: Mapped[list[Any]]  # solution numbers
+    columns: Mapped[list[Any]]  # solution numbers, or names of coordinates
+    artifact: Mapped[str] = mapped_column(String(64))
+    details: Mapped[dict[str, Any]]  # seed, perplexity, images, ...
+
+
+class Artifact(Base):
+    """One file, named by its content."""
+
+    __tablename__ = "artifact"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))  # weights, predictions, matrix, resume
+    dtype: Mapped[str] = mapped_column(String(16))
+    shape: Mapped[list[Any]]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class ArtifactUse(Base):
+    """Which stage names which file: what purge counts before it deletes."""
+
+    __tablename__ = "artifact_use"
+
+    stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
+
+
+class Event(Base):
+    """Something happened. The id is the cursor of every live view."""
+
+    __tablename__ = "event"
+
+    id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
+    experiment_id: Mapped[str | None] = mapped_column(Id, index=True)
+    stage_id: Mapped[str | None] = mapped_column(Id)
+    kind: Mapped[str] = mapped_column(String(32))  # created, stage-ready, stage-running, progress, stage-succeeded, ...
+    payload: Mapped[dict[str, Any]]
+    at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class Worker(Base):
+    """A process that computes."""
+
+    __tablename__ = "worker"
+
+    name: Mapped[str] = mapped_column(String(120), primary_key=True)
+    device: Mapped[str] = mapped_column(String(80))
+    numerics: Mapped[str] = mapped_column(String(200))  # numerics class: device kind, torch, precision, threads
+    queue: Mapped[str] = mapped_column(String(16))
+    speed: Mapped[dict[str, Any]]  # architecture -> measured training images a second
+    stage_id: Mapped[str | None] = mapped_column(Id)
+    pid: Mapped[int]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    stopped_at: Mapped[datetime | None]
+
+
+class Catalogue(Base):
+    """Things known to this database only: data sets users registered, and entries published by workers' plugins."""
+
+    __tablename__ = "catalogue"
+
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)  # data, dataset, architecture, method
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    details: Mapped[dict[str, Any]]
+    at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class Idempotency(Base):
+    """The answer already given to a request that may be repeated."""
+
+    __tablename__ = "idempotency"
+
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    request: Mapped[str] = mapped_column(String(64))  # digest of the body: another body under the same key is refused
+    experiment_id: Mapped[str] = mapped_column(Id)
+    at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class Selection(Base):
+    """A selection of solutions too long for a URL, under a short key."""
+
+    __tablename__ = "selection"
+
+    key: Mapped[str] = mapped_column(String(16), primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    numbers: Mapped[list[Any]]
+    at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class Fact(Base):
+    """Small facts about this database, such as that Quickstart was queued once."""
+
+    __tablename__ = "fact"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(default=utcnow)
