@@ -1,0 +1,58 @@
+"""Every random stream of an experiment from one root seed, so that one stream can be held while another varies.
+
+    run_seeds(0, run=3, vary="batches").weights == run_seeds(0, run=0, vary="batches").weights
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+_VERSION = "modescape/1"  # raised if the derivation ever changes: old experiments keep their numbers
+
+
+def _hash53(*parts: object) -> int:
+    text = "|".join(str(part) for part in (_VERSION, *parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big") >> 3
+
+
+def stream_seed(root: int, stream: str, run: int) -> int:
+    """First 53 bits of sha256("modescape/1|root|stream|run"): JSON and JavaScript keep such integers whole."""
+    return _hash53(root, stream, run)
+
+
+@dataclass(frozen=True)
+class RunSeeds:
+    """Seeds of one training: initial weights, order of examples, dropout masks, augmentation."""
+
+    weights: int
+    batches: int
+    noise: int
+    augmentation: int
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def run_seeds(root: int, run: int, vary: Literal["both", "weights", "batches"] = "both") -> RunSeeds:
+    """Seeds of run `run`. What does not vary takes run 0's seed.
+
+    Dropout masks and augmentation go with the order of examples: the paper's "random training batches" (science g).
+    """
+    weights = run if vary in ("both", "weights") else 0
+    batches = run if vary in ("both", "batches") else 0
+    return RunSeeds(
+        weights=stream_seed(root, "weights", weights),
+        batches=stream_seed(root, "batches", batches),
+        noise=stream_seed(root, "noise", batches),
+        augmentation=stream_seed(root, "augmentation", batches),
+    )
+
+
+def sample_rng(seed: int, method: str, sample_set: str, index: int, attempt: int) -> np.random.Generator:
+    """The generator of one try at one sample: Philox keyed by what names it, equal on every device and machine."""
+    key = np.array([_hash53(seed, method, sample_set), index * 2**20 + attempt], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
