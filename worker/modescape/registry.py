@@ -114,9 +114,13 @@ class Dataset(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(Entry):
-    """`call(channels, height, width, classes, options) -> torch.nn.Module`; `parameters(...)` is the closed form."""
+    """`call(channels, height, width, classes, options) -> torch.nn.Module`; classes is their number.
+
+    `parameters` and `multiply_adds` (of one image's forward pass) take the same arguments and are closed forms.
+    """
 
     parameters: Callable[..., int]
+    multiply_adds: Callable[..., int]
     batch_norm: bool
     min_side: int = 1
 

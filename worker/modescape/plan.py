@@ -1,0 +1,247 @@
+"""From a spec to its stages, their order and their price; imports no torch, so the form can ask at every key press.
+
+    prepared = prepare({"data": {"dataset": "digits"}}, folders)
+    prepared.plan.seconds, prepared.plan.bytes, [stage.key for stage in prepared.plan.stages]
+
+The graph (science in architecture terms):
+
+    train[r] --> predict[r] --> compare[trajectories] --> embed[trajectories]
+        |            |                   |
+        +------------+--> sample[r/m/s] -+--> compare[all] --> embed[samples]
+
+Every stage that makes solutions owns a block of solution numbers, so numbers are known before anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modescape.registry import architectures, figures, methods, presets
+from modescape.science import data as datasets_module
+from modescape.spec import DataInfo, ExperimentSpec, MethodSpec, Sizes, check, parse, sizes, steps_per_epoch
+from modescape.store import PlannedStage
+
+# Prediction runs without gradients and without dropout: measured 3.5 times the training rate on CPU.
+PREDICT_PER_TRAIN = 3.5
+# One core's rough multiply-adds a second in training, used until a finished stage says better.
+GUESSED_TRAINING_RATE = 4e9
+STAGE_OVERHEAD = 0.4  # seconds: wake-up, loading inputs, writing outputs
+
+Speed = Callable[[str], float | None]  # architecture name -> measured training images a second, or None
+
+
+@dataclass(frozen=True)
+class KindCost:
+    """One line of the plan the form shows: how many stages of a kind, and what they cost together on one worker."""
+
+    kind: str
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done and what it will cost. seconds is wall-clock on `workers` workers, between low and high."""
+
+    stages: tuple[PlannedStage, ...]
+    kinds: tuple[KindCost, ...]
+    seconds: float
+    low: float
+    high: float
+    bytes: int
+    workers: int
+    basis: str
+    parameters: int
+    solutions: int
+    predictions: int
+    answers: tuple[str, ...]  # names of the figures it feeds
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A spec that has passed every check, with its data's real sizes (and its fingerprint filled in) and its plan."""
+
+    spec: ExperimentSpec
+    info: DataInfo
+    sizes: Sizes
+    plan: Plan
+
+
+def prepare(
+    document: Any, folders: Sequence[Path], *, speed: Speed = lambda architecture: None, workers: int = 1
+) -> Prepared:
+    """Parse, look at the data, check across fields, plan. The one door for form, API, command line and notebook.
+
+    Raises InvalidInput (every problem with its field), DataMissing, DataCorrupt.
+    """
+    spec = document if isinstance(document, ExperimentSpec) else parse(document)
+    info = datasets_module.describe(spec.data, tuple(folders))
+    if info.fingerprint is not None:
+        spec = spec.model_copy(update={"data": spec.data.model_copy(update={"fingerprint": info.fingerprint})})
+    check(spec, info)
+    return Prepared(spec, info, sizes(spec, info), plan(spec, info, speed=speed, workers=workers))
+
+
+def kept_epochs(epochs: int, every: int) -> list[int]:
+    """Epochs whose checkpoints are kept: 0 (the initial weights), every `every`-th, and the last."""
+    return sorted({0, *range(every, epochs + 1, every), epochs})
+
+
+def sample_sets(chosen: MethodSpec) -> list[tuple[str, int]]:
+    """The (set, count) pairs a method's choice asks for; a method without samples gives its one solution as typical."""
+    if not methods[chosen.method].sampled:
+        return [("typical", 1)]
+    return [(name, count) for name, count in (("spread", chosen.spread), ("typical", chosen.typical)) if count]
+
+
+def plan(spec: ExperimentSpec, info: DataInfo, *, speed: Speed = lambda architecture: None, workers: int = 1) -> Plan:
+    """Stages in the order they should be claimed, with their needs, number blocks and costs."""
+    n = sizes(spec, info)
+    architecture = architectures[spec.network.architecture]
+    shape = (info.channels, info.height, info.width, len(info.classes))
+    options = architecture.options.model_validate(spec.network.options)
+    parameters = architecture.parameters(*shape, options)
+    measured = speed(architecture.name)
+    rate = measured or GUESSED_TRAINING_RATE / max(1, 3 * architecture.multiply_adds(*shape, options))
+    predict_rate = rate * PREDICT_PER_TRAIN
+    images = sum(n.test if split == "test" else n.validation for split in spec.evaluation.splits)
+
+    epochs = kept_epochs(spec.training.epochs, spec.training.checkpoint_every)
+    per_epoch = steps_per_epoch(spec, n.train) * spec.training.batch_size
+    train_seconds = spec.training.epochs * per_epoch / rate + STAGE_OVERHEAD
+    builder = _Builder()
+    runs = range(spec.ensemble.runs)
+    for r in runs:
+        builder.add("train", f"{r}", {"run": r}, train_seconds)
+    for r in runs:
+        seconds = len(epochs) * images / predict_rate + STAGE_OVERHEAD
+        builder.add("predict", f"{r}", {"run": r}, seconds, needs=[("train", f"{r}")], solutions=len(epochs))
+    predicts = [("predict", f"{r}") for r in runs]
+    similarity_seconds = STAGE_OVERHEAD + (len(runs) * len(epochs)) ** 2 * images * len(info.classes) / 2e10
+    builder.add("compare", "trajectories", {}, similarity_seconds, needs=predicts)
+    builder.add("embed", "trajectories", {}, 4.0, needs=predicts)
+    for chosen in spec.methods:
+        for sample_set, count in sample_sets(chosen):
+            for r in runs:
+                tries = 1.3 * n.validation if sample_set == "typical" else 0.0
+                seconds = STAGE_OVERHEAD + count * (images + tries) / predict_rate
+                params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
+                needs = [("train", f"{r}"), ("predict", f"{r}")]
+                builder.add("sample", f"{r}/{chosen.method}/{sample_set}", params, seconds, needs=needs, solutions=count)
+    if spec.methods:
+        samples = [(stage.kind, stage.key) for stage in builder.stages if stage.kind == "sample"]
+        total = builder.next_number
+        seconds = STAGE_OVERHEAD + total * images * len(info.classes) * (len(runs) * 2e-8 + total / 2e10)
+        builder.add("compare", "all", {}, seconds, needs=[*predicts, *samples, ("compare", "trajectories")])
+        builder.add("embed", "samples", {}, 8.0, needs=[*predicts, *samples])
+    return _price(builder, spec, info, n, images, parameters, measured, workers)
+
+
+class _Builder:
+    """Collects stages and hands out solution numbers, block after block."""
+
+    def __init__(self) -> None:
+        self.stages: list[PlannedStage] = []
+        self.next_number = 0
+
+    def add(
+        self,
+        kind: str,
+        key: str,
+        params: dict[str, Any],
+        seconds: float,
+        *,
+        needs: Sequence[tuple[str, str]] = (),
+        solutions: int = 0,
+    ) -> None:
+        if solutions:
+            params = {**params, "first_number": self.next_number}
+            self.next_number += solutions
+        self.stages.append(PlannedStage(kind=kind, key=key, needs=tuple(needs), params=params, estimate=seconds))
+
+
+def _price(
+    builder: _Builder,
+    spec: ExperimentSpec,
+    info: DataInfo,
+    n: Sizes,
+    images: int,
+    parameters: int,
+    measured: float | None,
+    workers: int,
+) -> Plan:
+    stages = builder.stages
+    kinds = []
+    for kind in dict.fromkeys(stage.kind for stage in stages):
+        costs = [stage.estimate for stage in stages if stage.kind == kind]
+        kinds.append(KindCost(kind, len(costs), sum(costs)))
+    # Trainings come in whole rounds (3 runs on 2 workers take two rounds); the many small stages fill the workers.
+    workers = max(1, workers)
+    rounds = -(-spec.ensemble.runs // workers)
+    train = stages[0].estimate
+    seconds = rounds * train + sum(stage.estimate for stage in stages if stage.kind != "train") / workers
+    spread = 0.25 if measured else 0.6
+    kept = len(kept_epochs(spec.training.epochs, spec.training.checkpoint_every)) + spec.training.snapshots
+    solutions = builder.next_number
+    size = 4 * (kept * parameters * spec.ensemble.runs + solutions * images * len(info.classes))
+    size += 8 * solutions**2 * len(spec.evaluation.splits)
+    present = {stage.kind for stage in stages}
+    warnings = []
+    if measured is None:
+        warnings.append("no training of this architecture has finished here yet; the time is a first guess")
+    if spec.ensemble.runs < 3:
+        warnings.append("fewer than 3 runs give no measure of how runs vary; no claim can be judged")
+    if n.test < 1000:
+        warnings.append(f"{n.test} test images: the standard error of a disagreement of .3 is {(.21 / n.test) ** 0.5:.3f}")
+    return Plan(
+        stages=tuple(stages),
+        kinds=tuple(kinds),
+        seconds=seconds,
+        low=seconds * (1 - spread),
+        high=seconds * (1 + spread),
+        bytes=size,
+        workers=workers,
+        basis="from finished trainings here" if measured else "guessed from the network's multiply-adds",
+        parameters=parameters,
+        solutions=solutions,
+        predictions=solutions * images,
+        answers=tuple(name for name, figure in figures.items() if set(figure.needs) <= present),
+        warnings=tuple(warnings),
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value of a spec that is not its preset's."""
+
+    field: str
+    was: Any
+    now: Any
+
+
+def differences(spec: ExperimentSpec, preset: str) -> list[Difference]:
+    """What was changed from preset `preset`, field by field; shown in the form and with the results."""
+    base = _flat(parse(presets[preset].call()).model_dump(mode="json"))
+    now = _flat(spec.model_dump(mode="json"))
+    keys = [key for key in dict.fromkeys((*base, *now)) if key != "data.fingerprint"]
+    return [Difference(key, base.get(key), now.get(key)) for key in keys if base.get(key) != now.get(key)]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        items = value.items()
+    elif isinstance(value, list) and value:
+        items = enumerate(value)  # type: ignore[assignment]
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in items:
+        flat.update(_flat(inner, f"{prefix}.{key}" if prefix else f"{key}"))
+    return flat
+
+
+__all__ = ["Difference", "KindCost", "Plan", "Prepared", "differences", "kept_epochs", "plan", "prepare", "sample_sets"]
