@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -194,11 +194,11 @@ def parse(data: Any) -> ExperimentSpec:
     try:
         return ExperimentSpec.model_validate(data)
     except ValidationError as error:
-        raise invalid(error) from None
+        raise invalid(error, ExperimentSpec) from None
 
 
-def invalid(error: ValidationError) -> InvalidInput:
-    """Pydantic's findings in our words: field, what is wrong, what is allowed."""
+def invalid(error: ValidationError, model: type[BaseModel] | None = None) -> InvalidInput:
+    """Pydantic's findings in our words: field, what is wrong, what is allowed (for unknown fields: those of `model`)."""
     problems: list[Problem] = []
     for item in error.errors():
         path = ".".join(str(part) for part in item["loc"])
@@ -206,7 +206,8 @@ def invalid(error: ValidationError) -> InvalidInput:
         if isinstance(inner, InvalidInput):
             problems += [Problem(p.message, ".".join(filter(None, (path, p.field))), p.allowed) for p in inner.problems]
         else:
-            problems.append(Problem(_words(item), path, _allowed(item)))
+            known = _known_fields(model, item["loc"]) if model else ""
+            problems.append(describe_finding(item, path, known=known))
     return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
 
 
@@ -301,11 +302,16 @@ def _resolve_options(data: Any, key: str, registry: Mapping[str, Entry], default
     try:
         resolved = registry[name].options.model_validate(data.get("options") or {})
     except ValidationError as error:
-        found = invalid(error)
+        found = invalid(error, registry[name].options)
         raise InvalidInput(
             str(found), problems=[Problem(p.message, f"options.{p.field}", p.allowed) for p in found.problems]
         ) from None
     return {**data, "options": resolved.model_dump(mode="json")}
+
+
+def describe_finding(item: ErrorDetails, field: str, *, known: str = "") -> Problem:
+    """One of pydantic's findings in our words; `known` lists the allowed names when a name is not one of them."""
+    return Problem(_words(item), field, known if item["type"] == "extra_forbidden" and known else _allowed(item))
 
 
 def _words(item: ErrorDetails) -> str:
@@ -318,10 +324,33 @@ def _words(item: ErrorDetails) -> str:
     return f"{text[:1].lower()}{text[1:]}, got {shown if len(shown) <= 80 else shown[:77] + '...'}"
 
 
+_ALLOWED_BY_TYPE = {
+    "int": "a whole number", "float": "a number", "finite": "a finite number", "string": "text", "bool": "true or false",
+    "model": "an object", "dict": "an object", "tuple": "a list", "list": "a list", "none": "null", "missing": "a value",
+}  # fmt: skip
+
+
 def _allowed(item: ErrorDetails) -> str:
     context = item.get("ctx", {})
     if "expected" in context:
         return str(context["expected"])
     signs = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "multiple_of": "a multiple of",
              "min_length": "length at least", "max_length": "length at most", "pattern": "text matching"}
-    return ", ".join(f"{words} {context[key]}" for key, words in signs.items() if key in context)
+    bounds = ", ".join(f"{words} {context[key]}" for key, words in signs.items() if key in context)
+    return bounds or _ALLOWED_BY_TYPE.get(item["type"].split("_")[0], "")
+
+
+def _known_fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """The names allowed where an unknown one was found at `loc` of `model`."""
+    here: Any = model
+    for part in loc[:-1]:
+        if isinstance(part, str) and isinstance(here, type) and issubclass(here, BaseModel) and part in here.model_fields:
+            here = _model_in(here.model_fields[part].annotation)
+    return ", ".join(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else ""
+
+
+def _model_in(annotation: Any) -> Any:
+    """The model a field holds, looked for through optionals, lists and tuples."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
