@@ -1,0 +1,261 @@
+"""Arrays and weights as files named by their content: equal bytes are one file, whoever wrote them.
+
+    files = Artifacts(folder)
+    info = files.put_array(logits, "predictions")      # <folder>/<first two digits>/<sha-256>.npy
+    files.array(info.digest)                           # memory-mapped, read-only
+
+A file appears under its name only when it is whole: it is written under a temporary name, flushed to the
+disk, renamed, and the folder is flushed too. Nothing is pickled. Equal inputs give equal bytes: arrays are
+stored little-endian and row-major, tensors in one fixed order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modescape.errors import ArtifactMissing, DataCorrupt
+
+Array = npt.NDArray[Any]
+
+_SUFFIXES = (".npy", ".safetensors")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_BLOCK = 1 << 20
+_DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL",
+    "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ArtifactInfo:
+    """What is known of one file: sha-256 of its bytes, its use, type and shape of its numbers, its size.
+
+    kind: weights, predictions, labels, matrix or resume. For tensors dtype is the common one or "mixed" and
+    shape holds the number of elements.
+    """
+
+    digest: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Files deleted, and what that freed."""
+
+    files: int
+    bytes: int
+
+
+class _Hashing:
+    """A file that hashes what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.hash = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.hash.update(data)
+        self.bytes += memoryview(data).nbytes
+        return self._file.write(data)
+
+
+class Artifacts:
+    """A folder of content-addressed files, for many processes: two that write the same bytes do no harm."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def put_array(self, array: Array, kind: str) -> ArtifactInfo:
+        """Store one array as .npy. Raises ValueError for arrays of objects."""
+        plain = _plain(array)
+
+        def write(file: _Hashing) -> None:
+            np.lib.format.write_array(file, plain, (1, 0), allow_pickle=False)
+
+        digest, size = self._write(".npy", write)
+        return ArtifactInfo(digest, kind, plain.dtype.name, plain.shape, size)
+
+    def put_tensors(
+        self, tensors: Mapping[str, Array], kind: str, metadata: Mapping[str, str] | None = None
+    ) -> ArtifactInfo:
+        """Store named arrays as .safetensors. Equal tensors and metadata give equal bytes.
+
+        The library's own writer orders metadata by a random hash, so the header is written here (format:
+        https://huggingface.co/docs/safetensors, read back by the library). Files of kind "resume" get a
+        random mark: each belongs to one stage alone and may be deleted the moment that stage drops it.
+        """
+        arrays = {name: _plain(array) for name, array in tensors.items()}
+        marked = dict(metadata or {}) | ({"mark": uuid.uuid4().hex} if kind == "resume" else {})
+        order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))  # keeps all aligned
+        header: dict[str, Any] = {"__metadata__": dict(sorted(marked.items()))} if marked else {}
+        start = 0
+        for name in order:
+            dtype, shape, end = arrays[name].dtype.name, list(arrays[name].shape), start + arrays[name].nbytes
+            header[name] = {"dtype": _DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
+            start = end
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+
+        def write(file: _Hashing) -> None:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in order:
+                if arrays[name].nbytes:
+                    file.write(arrays[name].reshape(-1).data.cast("B"))
+
+        digest, size = self._write(".safetensors", write)
+        dtypes = {array.dtype.name for array in arrays.values()}
+        dtype = dtypes.pop() if len(dtypes) == 1 else "mixed"
+        return ArtifactInfo(digest, kind, dtype, (sum(array.size for array in arrays.values()),), size)
+
+    def array(self, digest: str, *, mmap: bool = True) -> Array:
+        """The stored array; memory-mapped and read-only unless mmap is False. Raises ArtifactMissing."""
+        loaded: Array = np.load(self.path(digest), mmap_mode="r" if mmap else None, allow_pickle=False)
+        return loaded
+
+    def tensors(self, digest: str) -> dict[str, Array]:
+        """The stored tensors by name. Raises ArtifactMissing."""
+        from safetensors.numpy import load_file
+
+        loaded: dict[str, Array] = load_file(self.path(digest))
+        return loaded
+
+    def metadata(self, digest: str) -> dict[str, str]:
+        """The metadata stored with tensors. Raises ArtifactMissing."""
+        with self.path(digest).open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        metadata: dict[str, str] = header.get("__metadata__", {})
+        return metadata
+
+    def path(self, digest: str) -> Path:
+        """Where the file is. Raises ArtifactMissing."""
+        found = self._find(digest)
+        if found is None:
+            raise ArtifactMissing(f"no file {digest[:64]!r} in {self.folder}; `modescape verify` lists what is missing")
+        return found
+
+    def exists(self, digest: str) -> bool:
+        return self._find(digest) is not None
+
+    def verify(self, digest: str) -> None:
+        """Hash the file again. Raises ArtifactMissing, or DataCorrupt when its bytes have changed."""
+        path = self.path(digest)
+        found = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                found.update(block)
+        if found.hexdigest() != digest:
+            raise DataCorrupt(f"{path} has changed, it hashes to {found.hexdigest()}: delete it, run its stage again")
+
+    def delete(self, digests: Iterable[str], *, keep_since: datetime | None = None) -> Swept:
+        """Delete the named files, except those written (or written again) at `keep_since` or later.
+
+        A stage that is still running may have made the same bytes and will name them when it finishes: give
+        the start of the oldest running stage, and its files stay for a later sweep.
+        """
+        files = freed = 0
+        for digest in digests:
+            path = self._find(digest)
+            if path is None:
+                continue
+            state = path.stat()
+            if keep_since is not None and state.st_mtime >= keep_since.timestamp():
+                continue
+            path.unlink(missing_ok=True)
+            files, freed = files + 1, freed + state.st_size
+        return Swept(files, freed)
+
+    def sweep(self, known: Set[str], *, grace_seconds: float = 3600.0) -> Swept:
+        """Delete files that no row names, and left-over temporary ones, if untouched for `grace_seconds`."""
+        oldest = time.time() - grace_seconds
+        files = freed = 0
+        for path in self._files():
+            if path.stem in known and path.suffix in _SUFFIXES:
+                continue
+            state = path.stat()
+            if state.st_mtime > oldest:
+                continue
+            path.unlink(missing_ok=True)
+            files, freed = files + 1, freed + state.st_size
+        return Swept(files, freed)
+
+    def digests(self) -> Iterator[str]:
+        """Every file that is there, by name."""
+        return (path.stem for path in self._files() if path.suffix in _SUFFIXES)
+
+    def _files(self) -> Iterator[Path]:
+        if self.folder.is_dir():
+            yield from (path for path in self.folder.glob("*/*") if path.is_file())
+
+    def _find(self, digest: str) -> Path | None:
+        if not _DIGEST.fullmatch(digest):  # also keeps names from outside inside the folder
+            return None
+        for suffix in _SUFFIXES:
+            path = self.folder / digest[:2] / (digest + suffix)
+            if path.exists():
+                return path
+        return None
+
+    def _write(self, suffix: str, write: Callable[[_Hashing], object]) -> tuple[str, int]:
+        waiting = self.folder / "tmp"
+        waiting.mkdir(parents=True, exist_ok=True)
+        temporary = waiting / uuid.uuid4().hex
+        try:
+            with temporary.open("xb") as file:
+                hashing = _Hashing(file)
+                write(hashing)
+                digest = hashing.hash.hexdigest()
+                final = self.folder / digest[:2] / (digest + suffix)
+                if _same_size(final, hashing.bytes):
+                    os.utime(final)  # tells a purge going on elsewhere that these bytes are wanted again
+                    return digest, hashing.bytes
+                file.flush()
+                os.fsync(file.fileno())
+            final.parent.mkdir(exist_ok=True)
+            temporary.replace(final)
+            _sync_folder(final.parent)
+            return digest, hashing.bytes
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _plain(array: Array) -> Array:
+    """The same numbers, row-major and little-endian."""
+    plain: Array = np.asarray(array, order="C")
+    if plain.dtype.hasobject:
+        raise ValueError("arrays of objects are not stored: they would need pickle")
+    if plain.dtype.byteorder == ">":
+        plain = plain.astype(plain.dtype.newbyteorder("<"))
+    return plain
+
+
+def _same_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
