@@ -1,0 +1,51 @@
+# make run     set up everything and run the product          make check   full-size acceptance runs (under an hour)
+# make test    set up everything and pass the tests           make bench   the benchmarks
+# make lint    linter and type checker
+
+PYTHON ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p; done))
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test fast lint check bench clean system
+
+run: $(VENV)/.installed
+	@exec $(BIN)/modescape up
+
+test: $(VENV)/.installed-dev system
+	$(BIN)/python -m pytest tests
+
+fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests -m "not slow and not check"
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/python -m ruff check worker backend migrations tests benchmarks
+	$(BIN)/python -m ruff format --check worker backend migrations tests benchmarks
+	$(BIN)/python -m mypy
+
+check: $(VENV)/.installed-dev system
+	$(BIN)/python -m pytest tests -m check --timeout 3600 -s
+
+bench: $(VENV)/.installed-dev
+	@for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Modescape needs Python 3.11 or newer; none was found. Install it, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Modescape needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) -V 2>&1`. Name another: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "The environment could not be made; on Debian and Ubuntu: sudo apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Modescape into $(VENV) (torch is large: a few minutes, once)"
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Modescape and its test tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+# The browser and the servers the tests run against.
+system:
+	@sh tests/system.sh
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,41 @@
+"""Modescape: are independently trained networks really different functions, and what is that difference worth?
+
+    import modescape as ms
+    lab = ms.run("quickstart")
+    print(lab.sentence())
+    lab.figure("plane").show()
+
+Names load on first use, so importing this costs milliseconds and no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modescape.laboratory import Lab, Laboratory, run
+    from modescape.registry import architectures, datasets, methods
+    from modescape.results import Results
+    from modescape.settings import Settings
+    from modescape.spec import ExperimentSpec, parse
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Lab": "laboratory", "Laboratory": "laboratory", "run": "laboratory",
+    "architectures": "registry", "datasets": "registry", "methods": "registry",
+    "Results": "results", "Settings": "settings", "ExperimentSpec": "spec", "parse": "spec",
+}  # fmt: skip
+
+__all__ = [
+    "ExperimentSpec", "Lab", "Laboratory", "Results", "Settings",
+    "architectures", "datasets", "methods", "parse", "run",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'modescape' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"modescape.{home}"), name)

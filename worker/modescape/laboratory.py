@@ -1,0 +1,248 @@
+"""The laboratory put together: settings, store and artifacts; creating, running, exporting, verifying, purging.
+
+    import modescape as ms
+    lab = ms.run("quickstart")                      # in a temporary folder; folder="somewhere" keeps it
+    print(lab.sentence())
+    lab.figure("plane").show()
+
+No service is involved: the stages run here, one after another, through the same code the workers use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from modescape import finding
+from modescape.artifacts import Artifacts
+from modescape.errors import Conflict, Forbidden, InvalidInput
+from modescape.plan import Prepared, prepare
+from modescape.registry import figures, presets
+from modescape.results import Results
+from modescape.settings import Settings
+from modescape.spec import ExperimentSpec
+from modescape.store import Store, upgrade
+from modescape.tables import Experiment
+
+
+class Laboratory:
+    """One store with its artifacts. The database must exist already (`upgrade`, `modescape migrate`)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.settings.database)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        return Artifacts(self.settings.artifact_folder)
+
+    def results(self, reference: str) -> Results:
+        return Results(self.store, self.artifacts, reference)
+
+    def prepare(self, document: Any, *, roots: Sequence[Path] | None = None) -> Prepared:
+        """Every check, and the plan with prices from what has finished here. Nothing is stored.
+
+        roots: folders a path in the spec must lie in (the server's rule); None allows any.
+        Raises InvalidInput, Forbidden, DataMissing, DataCorrupt.
+        """
+        if roots is not None and isinstance(document, dict):
+            _inside(document, roots)
+        workers = [worker for worker in self.store.workers() if worker.stopped_at is None]
+        return prepare(document, self.settings.data_folders, speed=self.store.throughput, workers=max(1, len(workers)))
+
+    def create(
+        self,
+        document: Any,
+        *,
+        name: str,
+        preset: str | None = None,
+        notes: str = "",
+        tags: Sequence[str] = (),
+        created_by: str = "",
+        fresh: bool = False,
+        idempotency: tuple[str, str] | None = None,
+        roots: Sequence[Path] | None = None,
+    ) -> Experiment:
+        """Store an experiment and its stages in one transaction, ready to be claimed. Raises as `prepare` does."""
+        if preset is not None and preset not in presets:
+            raise InvalidInput(f"there is no preset {preset!r}", field="preset", allowed="one of " + ", ".join(presets))
+        prepared = self.prepare(document, roots=roots)
+        return self.store.create_experiment(
+            name=name,
+            spec=prepared.spec,
+            stages=prepared.plan.stages,
+            preset=preset,
+            notes=notes,
+            tags=tuple(tags),
+            created_by=created_by,
+            fresh=fresh,
+            idempotency=idempotency,
+        )
+
+
+def _inside(document: dict[str, Any], roots: Sequence[Path]) -> None:
+    data = document.get("data")
+    path = data.get("path") if isinstance(data, dict) else None
+    if not isinstance(path, str):
+        return
+    real = Path(path).resolve()
+    if not any(real.is_relative_to(root.resolve()) for root in roots):
+        raise Forbidden(f"data.path: {path} lies outside the folders data may be registered from ({', '.join(map(str, roots))})")
+
+
+class Lab(Results):
+    """A finished experiment in a notebook: `Results` with the figures at hand."""
+
+    def __init__(self, laboratory: Laboratory, reference: str, folder: tempfile.TemporaryDirectory[str] | None = None) -> None:
+        super().__init__(laboratory.store, laboratory.artifacts, reference)
+        self.laboratory = laboratory
+        self._folder = folder  # removed with this object
+
+    def sentence(self) -> str:
+        return finding.sentence(self.experiment.finding)
+
+    def figure(self, name: str, *, theme: str = "light", **options: Any) -> Any:
+        """Figure `name` as a plotly Figure; options as in the figure's page. Raises InvalidInput, FigureNotReady."""
+        figure = figures[name]
+        return figure.draw(figure.call(self, figure.options(**options)), theme)
+
+
+def run(
+    document: ExperimentSpec | dict[str, Any] | str,
+    *,
+    folder: Path | str | None = None,
+    settings: Settings | None = None,
+    name: str | None = None,
+    preset: str | None = None,
+    fresh: bool = False,
+    progress: bool = False,
+) -> Lab:
+    """Run a spec (or a preset by name) here and now.
+
+    folder: where to keep database and artifacts; None takes `settings`, and without those a temporary folder.
+    Raises InvalidInput, DataMissing; a stage that fails is recorded in `lab.stages`, the others still run.
+    """
+    from modescape.executor import Executor
+
+    temporary = None
+    if isinstance(document, str):
+        preset = preset or document
+        document = presets[document].call()
+    if settings is None:
+        if folder is None:
+            temporary = tempfile.TemporaryDirectory(prefix="modescape-")
+            folder = temporary.name
+        settings = Settings(home=Path(folder))
+    settings.home.mkdir(parents=True, exist_ok=True)
+    upgrade(settings.database)
+    laboratory = Laboratory(settings)
+    experiment = laboratory.create(document, name=name or preset or "experiment", preset=preset, fresh=fresh)
+    Executor(laboratory.store, laboratory.artifacts, settings).run_experiment(experiment.id, progress=progress)
+    return Lab(laboratory, experiment.id, temporary)
+
+
+def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
+    """Write spec, figures (HTML, JSON, CSV), data and checksums of one experiment into `folder`; the number of files.
+
+    Raises NotFound, Conflict when the folder has something in it already.
+    """
+    from modescape.figures import FigureNotReady, csv_text, encode, html
+
+    results = laboratory.results(reference)
+    if folder.exists() and any(folder.iterdir()):
+        raise Conflict(f"{folder} is not empty; name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, bytes] = {"spec.json": json.dumps(results.experiment.spec, indent=2).encode()}
+    skipped = []
+    for name, figure in figures.items():
+        try:
+            data = figure.call(results, figure.options())
+        except FigureNotReady as waiting:
+            skipped.append(f"{name}: {waiting}")
+            continue
+        drawn = figure.draw(data, "light")
+        files[f"figures/{name}.html"] = html(drawn, title=figure.question).encode()
+        files[f"figures/{name}.json"] = encode(drawn)
+        files[f"figures/{name}.csv"] = csv_text(data).encode()
+    named: list[str] = []
+    for stage in results.stages:
+        named += [artifact["digest"] for artifact in stage.result.get("artifacts", [])]
+    for digest in dict.fromkeys(named):
+        path = laboratory.artifacts.path(digest)
+        files[f"artifacts/{path.name}"] = path.read_bytes()
+    solutions = [_row(solution) for solution in results.solutions()]
+    files["solutions.json"] = json.dumps(solutions, indent=1).encode()
+    files["README.md"] = _readme(results, skipped).encode()
+    files["SHA256SUMS"] = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()).encode()
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return len(files)
+
+
+def _row(row: Any) -> dict[str, Any]:
+    return {column.name: getattr(row, column.key) for column in row.__table__.columns}
+
+
+def _readme(results: Results, skipped: list[str]) -> str:
+    experiment = results.experiment
+    absent = "".join(f"- {line}\n" for line in skipped)
+    return (
+        f"# {experiment.name}\n\n{finding.sentence(experiment.finding)}\n\n"
+        f"Spec digest {experiment.digest}, created {experiment.created_at:%Y-%m-%d %H:%M} UTC.\n\n"
+        "Run it again: `modescape run spec.json`. `solutions.json` says which row of which array in `artifacts/` holds the\n"
+        "predictions (float32 logits) of each solution, and which file its weights. `SHA256SUMS` checks every file.\n"
+        + (f"\nFigures without data:\n{absent}" if skipped else "")
+    )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found: artifacts read, those missing or changed on disk, rows repaired, files swept."""
+
+    artifacts: int
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+    repaired: int
+    swept_bytes: int
+
+    @property
+    def sound(self) -> bool:
+        return not (self.missing or self.damaged)
+
+    def text(self) -> str:
+        lines = [f"{self.artifacts} artifacts read"]
+        lines += [f"missing  {digest}" for digest in self.missing]
+        lines += [f"damaged  {digest}" for digest in self.damaged]
+        lines.append(f"{self.repaired} list columns recomputed, {self.swept_bytes / 1e6:.1f} MB of unnamed files deleted")
+        return "\n".join(lines)
+
+
+def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
+    """Re-hash every artifact a row names, recompute the list columns, and on request delete what no row names."""
+    digests = laboratory.store.artifact_digests()
+    missing = [digest for digest in digests if not laboratory.artifacts.exists(digest)]
+    damaged = [digest for digest in digests if digest not in missing and not laboratory.artifacts.verify(digest)]
+    repaired = laboratory.store.recompute_list_columns()
+    swept = laboratory.artifacts.sweep(set(digests)) if sweep else 0
+    return Verification(len(digests), tuple(missing), tuple(damaged), repaired, swept)
+
+
+def purge(laboratory: Laboratory, reference: str) -> int:
+    """Delete an archived experiment and the files only it names; bytes freed. Raises NotFound, Conflict when not archived."""
+    freed, digests = laboratory.store.purge(reference)
+    for digest in digests:
+        laboratory.artifacts.delete(digest)
+    return freed
+
+
+__all__ = ["Lab", "Laboratory", "Verification", "export", "purge", "run", "verify"]

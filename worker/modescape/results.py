@@ -1,0 +1,138 @@
+"""What an experiment has found so far, for figures, API and notebook: rows from the store, arrays from the artifacts.
+
+    results = Results(store, artifacts, "quickstart")
+    optima = results.solutions(role="optimum")
+    results.logits(optima[0], "test").shape         # (1200, 10)
+
+Read-only, and honest while the experiment still runs: it gives what is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.artifacts import Artifacts
+from modescape.errors import NotFound
+from modescape.spec import ExperimentSpec
+from modescape.store import Store
+from modescape.tables import Experiment, Measurement, Run, Solution, Stage
+
+
+@dataclass(frozen=True)
+class MatrixData:
+    """values [len(rows), len(columns)] float64; rows and columns are solution numbers (or names of coordinates)."""
+
+    name: str
+    split: str
+    values: NDArray[np.float64]
+    rows: list[int]
+    columns: list[Any]
+    details: dict[str, Any]
+    artifact: str
+
+
+class Results:
+    """One experiment's rows and arrays. Raises NotFound when there is no such experiment."""
+
+    def __init__(self, store: Store, artifacts: Artifacts, reference: str) -> None:
+        self.store = store
+        self.artifacts = artifacts
+        self.experiment: Experiment = store.experiment(reference)
+
+    @cached_property
+    def spec(self) -> ExperimentSpec:
+        return ExperimentSpec.model_validate(self.experiment.spec)
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        return self.store.stages(self.experiment.id)
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        return self.store.runs(self.experiment.id)
+
+    @cached_property
+    def _solutions(self) -> list[Solution]:
+        return self.store.all_solutions(self.experiment.id)
+
+    def solutions(
+        self,
+        *,
+        run: int | None = None,
+        role: str | None = None,
+        method: str | None = None,
+        sample_set: str | None = None,
+    ) -> list[Solution]:
+        """Solutions by number; each argument narrows. Optima are the last checkpoints of their runs."""
+        return [
+            s
+            for s in self._solutions
+            if (run is None or s.run == run)
+            and (role is None or s.role == role)
+            and (method is None or s.method == method)
+            and (sample_set is None or s.sample_set == sample_set)
+        ]
+
+    def logits(self, solution: Solution, split: str) -> NDArray[np.float32]:
+        """float32 logits [N, K] of one solution, mapped from disk. Raises NotFound when the split was not kept."""
+        kept = solution.predictions.get(split)
+        if kept is None:
+            raise NotFound(f"solution {solution.number} has no predictions on {split}; kept: {', '.join(solution.predictions)}")
+        array: NDArray[np.float32] = self.artifacts.array(kept["artifact"])[kept["index"]]
+        return array
+
+    def labels_of(self, solutions: list[Solution], split: str) -> NDArray[np.int64]:
+        """Predicted labels [S, N] of several solutions: argmax of the logits, ties to the lowest index."""
+        return np.stack([self.logits(solution, split).argmax(-1) for solution in solutions])
+
+    def true_labels(self, split: str) -> NDArray[np.int64]:
+        """True labels [N] of a split. Raises NotFound before the first predict stage has finished."""
+        array: NDArray[np.int64] = self.artifacts.array(self._predicted["labels"][split])
+        return array
+
+    @property
+    def class_names(self) -> list[str]:
+        return list(self._predicted["classes"])
+
+    @property
+    def _predicted(self) -> dict[str, Any]:
+        for stage in self.stages:
+            if stage.kind == "predict" and stage.state == "succeeded":
+                extra: dict[str, Any] = stage.result["extra"]
+                return extra
+        raise NotFound("no predictions yet: the first run is still training")
+
+    def matrix(self, name: str, split: str = "test") -> MatrixData | None:
+        """A similarity matrix or embedding, or None while it is not computed. Weight-space matrices have split ""."""
+        row = self.store.matrix(self.experiment.id, name, split)
+        if row is None:
+            return None
+        values = np.asarray(self.artifacts.array(row.artifact), dtype=np.float64)
+        return MatrixData(row.name, row.split, values, row.rows, row.columns, row.details, row.artifact)
+
+    def points(self, run: int, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Steps and values of one curve; empty arrays when there is none."""
+        steps, values, _ = self.store.points(self.experiment.id, run, name)
+        return steps, values
+
+    def measurements(self, *, metric: str | None = None, subject: str | None = None) -> list[Measurement]:
+        """Group measurements (subject set), narrowed by metric and subject."""
+        return [
+            m
+            for m in self._measurements
+            if m.solution is None and (metric is None or m.metric == metric) and (subject is None or m.subject == subject)
+        ]
+
+    @cached_property
+    def _measurements(self) -> list[Measurement]:
+        return self.store.group_measurements(self.experiment.id)
+
+    def counts(self, kind: str) -> tuple[int, int]:
+        """(finished, planned) stages of one kind."""
+        chosen = [stage for stage in self.stages if stage.kind == kind]
+        return sum(stage.state == "succeeded" for stage in chosen), len(chosen)

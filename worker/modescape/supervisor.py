@@ -1,0 +1,211 @@
+"""What `make run` runs: one process that migrates, starts the server and the workers, keeps them alive and ends them all.
+
+Children get this process's stdout and stderr, so their logs are followed by simply watching. They are tied to it: when it
+ends, for whatever reason, the kernel ends them (Linux), and SIGINT and SIGTERM end them in order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from modescape.errors import ConfigurationError
+from modescape.registry import presets
+from modescape.settings import Settings
+
+READY_SECONDS = 120.0
+GRACE_SECONDS = 20.0  # a worker hands its stage back after its current step
+
+
+def up(settings: Settings) -> int:
+    """Run the product until told to stop; 0 after an orderly end, also when it was running already (its URL is printed)."""
+    home = _own_home(settings.home)
+    lock = _lock(home)
+    if lock is None:
+        print(f"Modescape is already running at {(home / 'url').read_text(encoding='utf-8')}", flush=True)
+        return 0
+    if not settings.is_loopback and settings.token is None:
+        raise ConfigurationError(f"listening on {settings.host} needs MODESCAPE_TOKEN; set it, or use MODESCAPE_HOST=127.0.0.1")
+    _check_port(settings)
+    url = f"http://{settings.host}:{settings.port}"
+    (home / "url").write_text(url, encoding="utf-8")
+    _prepare_database(settings)
+    family = _Family()
+    family.start("server", ["serve"])
+    for name, environment in _workers(settings):
+        family.start(name, ["worker", "--name", name], environment)
+    try:
+        _wait_until_ready(url, family)
+        print(f"\n  Modescape is ready:  {url}\n", flush=True)
+        family.watch()
+    finally:
+        family.stop()
+        lock.close()
+    return 0
+
+
+def _own_home(home: Path) -> Path:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe = home / f".write-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {home} cannot be written ({error.strerror}); set MODESCAPE_HOME to one that can"
+        ) from None
+    return home
+
+
+def _lock(home: Path) -> IO[str] | None:
+    """An exclusive lock on the home folder for as long as the file stays open, or None when another process has it."""
+    handle = (home / "lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        return None
+    return handle
+
+
+def _check_port(settings: Settings) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {settings.port} on {settings.host} cannot be used ({error.strerror}); "
+                "choose another with MODESCAPE_PORT"
+            ) from None
+
+
+def _prepare_database(settings: Settings) -> None:
+    """Create or migrate; a database seen for the first time gets the Quickstart experiment, once."""
+    from modescape.laboratory import Laboratory
+    from modescape.store import upgrade
+
+    upgrade(settings.database)
+    laboratory = Laboratory(settings)
+    if laboratory.store.set_fact_once("quickstart", "queued"):
+        laboratory.create(presets["quickstart"].call(), name="Quickstart", preset="quickstart")
+
+
+def _workers(settings: Settings) -> list[tuple[str, dict[str, str]]]:
+    """Name and environment of each worker: one a GPU where there are any, else one a core, each single-threaded."""
+    host = socket.gethostname()
+    gpus = [] if settings.device == "cpu" else _gpus()
+    if gpus:
+        return [(f"{host}-gpu{gpu}", {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in gpus]
+    if settings.device == "cuda":
+        raise ConfigurationError("MODESCAPE_DEVICE is cuda, but nvidia-smi lists no GPU; use cpu or auto")
+    count = settings.workers if settings.workers is not None else len(os.sched_getaffinity(0))
+    return [(f"{host}-cpu{i}", {"CUDA_VISIBLE_DEVICES": ""}) for i in range(count)]
+
+
+def _gpus() -> list[str]:
+    try:
+        listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=20)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return []
+    return listed.stdout.split() if listed.returncode == 0 else []
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+@dataclass
+class _Child:
+    command: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+    started: float
+    failures: int = 0
+    restart_at: float | None = None
+
+
+@dataclass
+class _Family:
+    """The children by name. A dead one is started again, later each time it dies young."""
+
+    children: dict[str, _Child] = field(default_factory=dict)
+    stopping: bool = False
+
+    def __post_init__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._told_to_stop)
+
+    def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def start(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "modescape.cli", *arguments]
+        self.children[name] = _Child(command, environment or {}, self._spawn(command, environment or {}), time.monotonic())
+
+    def _spawn(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        # Its own session: Ctrl-C reaches only this process, which then ends the others in order.
+        return subprocess.Popen(
+            command,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+    def watch(self) -> None:
+        while not self.stopping:
+            self.revive()
+            time.sleep(0.2)
+
+    def revive(self) -> None:
+        now = time.monotonic()
+        for name, child in self.children.items():
+            if child.process.poll() is None:
+                continue
+            if child.restart_at is None:
+                child.failures = 0 if now - child.started > 60 else child.failures + 1
+                child.restart_at = now + min(30.0, 0.5 * 2**child.failures)
+                print(f"modescape: {name} ended with {child.process.returncode}; starting it again", file=sys.stderr, flush=True)
+            elif now >= child.restart_at:
+                child.process, child.started, child.restart_at = self._spawn(child.command, child.environment), now, None
+
+    def stop(self) -> None:
+        """End every child: SIGTERM, and SIGKILL to those that do not listen."""
+        for child in self.children.values():
+            child.process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for child in self.children.values():
+            try:
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+
+
+def _wait_until_ready(url: str, family: _Family) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not family.stopping:
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass  # not listening yet
+        server = family.children["server"].process
+        if server.poll() is not None:
+            raise ConfigurationError(f"the server ended with {server.returncode} before it answered; its message is above")
+        if time.monotonic() > deadline:
+            raise ConfigurationError(f"the server did not answer at {url} within {READY_SECONDS:.0f} s")
+        time.sleep(0.05)
