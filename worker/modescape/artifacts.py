@@ -17,7 +17,8 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,12 +27,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from modescape.errors import ArtifactMissing, DataCorrupt
+from modescape.errors import ArtifactMissing
 
 Array = npt.NDArray[Any]
 
 _SUFFIXES = (".npy", ".safetensors")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SCRATCH = "scratch"
 _BLOCK = 1 << 20
 _DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL",
@@ -44,7 +46,7 @@ _DTYPES = {
 class ArtifactInfo:
     """What is known of one file: sha-256 of its bytes, its use, type and shape of its numbers, its size.
 
-    kind: weights, predictions, labels, matrix or resume. For tensors dtype is the common one or "mixed" and
+    kind: weights, predictions, labels or matrix. For tensors dtype is the common one or "mixed" and
     shape holds the number of elements.
     """
 
@@ -52,14 +54,6 @@ class ArtifactInfo:
     kind: str
     dtype: str
     shape: tuple[int, ...]
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Swept:
-    """Files deleted, and what that freed."""
-
-    files: int
     bytes: int
 
 
@@ -99,31 +93,11 @@ class Artifacts:
         """Store named arrays as .safetensors. Equal tensors and metadata give equal bytes.
 
         The library's own writer orders metadata by a random hash, so the header is written here (format:
-        https://huggingface.co/docs/safetensors, read back by the library). Files of kind "resume" get a
-        random mark: each belongs to one stage alone and may be deleted the moment that stage drops it.
+        https://huggingface.co/docs/safetensors, read back by the library).
         """
-        arrays = {name: _plain(array) for name, array in tensors.items()}
-        marked = dict(metadata or {}) | ({"mark": uuid.uuid4().hex} if kind == "resume" else {})
-        order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))  # keeps all aligned
-        header: dict[str, Any] = {"__metadata__": dict(sorted(marked.items()))} if marked else {}
-        start = 0
-        for name in order:
-            dtype, shape, end = arrays[name].dtype.name, list(arrays[name].shape), start + arrays[name].nbytes
-            header[name] = {"dtype": _DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
-            start = end
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        text += b" " * (-len(text) % 8)
-
-        def write(file: _Hashing) -> None:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name in order:
-                if arrays[name].nbytes:
-                    file.write(arrays[name].reshape(-1).data.cast("B"))
-
+        dtype, elements, write = _safetensors(tensors, metadata or {})
         digest, size = self._write(".safetensors", write)
-        dtypes = {array.dtype.name for array in arrays.values()}
-        dtype = dtypes.pop() if len(dtypes) == 1 else "mixed"
-        return ArtifactInfo(digest, kind, dtype, (sum(array.size for array in arrays.values()),), size)
+        return ArtifactInfo(digest, kind, dtype, (elements,), size)
 
     def array(self, digest: str, *, mmap: bool = True) -> Array:
         """The stored array; memory-mapped and read-only unless mmap is False. Raises ArtifactMissing."""
@@ -139,10 +113,7 @@ class Artifacts:
 
     def metadata(self, digest: str) -> dict[str, str]:
         """The metadata stored with tensors. Raises ArtifactMissing."""
-        with self.path(digest).open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        metadata: dict[str, str] = header.get("__metadata__", {})
-        return metadata
+        return _metadata(self.path(digest))
 
     def path(self, digest: str) -> Path:
         """Where the file is. Raises ArtifactMissing."""
@@ -154,51 +125,76 @@ class Artifacts:
     def exists(self, digest: str) -> bool:
         return self._find(digest) is not None
 
-    def verify(self, digest: str) -> None:
-        """Hash the file again. Raises ArtifactMissing, or DataCorrupt when its bytes have changed."""
-        path = self.path(digest)
+    def verify(self, digest: str) -> bool:
+        """Whether the file's bytes still are what its name says. Raises ArtifactMissing."""
         found = hashlib.sha256()
-        with path.open("rb") as file:
+        with self.path(digest).open("rb") as file:
             while block := file.read(_BLOCK):
                 found.update(block)
-        if found.hexdigest() != digest:
-            raise DataCorrupt(f"{path} has changed, it hashes to {found.hexdigest()}: delete it, run its stage again")
+        return found.hexdigest() == digest
 
-    def delete(self, digests: Iterable[str], *, keep_since: datetime | None = None) -> Swept:
-        """Delete the named files, except those written (or written again) at `keep_since` or later.
+    def delete(self, digest: str, *, keep_since: datetime | None = None) -> int:
+        """Delete a file if it is there; bytes freed. One written (or written again) at `keep_since` or later stays.
 
         A stage that is still running may have made the same bytes and will name them when it finishes: give
-        the start of the oldest running stage, and its files stay for a later sweep.
+        the start of the oldest running stage, and what it may need is left for a later sweep.
         """
-        files = freed = 0
-        for digest in digests:
-            path = self._find(digest)
-            if path is None:
-                continue
-            state = path.stat()
-            if keep_since is not None and state.st_mtime >= keep_since.timestamp():
-                continue
-            path.unlink(missing_ok=True)
-            files, freed = files + 1, freed + state.st_size
-        return Swept(files, freed)
+        path = self._find(digest)
+        if path is None:
+            return 0
+        state = path.stat()
+        if keep_since is not None and state.st_mtime >= keep_since.timestamp():
+            return 0
+        path.unlink(missing_ok=True)
+        return state.st_size
 
-    def sweep(self, known: Set[str], *, grace_seconds: float = 3600.0) -> Swept:
-        """Delete files that no row names, and left-over temporary ones, if untouched for `grace_seconds`."""
-        oldest = time.time() - grace_seconds
-        files = freed = 0
+    def sweep(self, known: Set[str], *, stages: Set[str] | None = None, grace_seconds: float = 3600.0) -> int:
+        """Delete files that no row names and temporary left-overs, if untouched for `grace_seconds`; bytes freed.
+
+        stages: ids of the stages that exist; scratch of any other goes too (None leaves all scratch alone).
+        """
+        oldest, freed = time.time() - grace_seconds, 0
         for path in self._files():
-            if path.stem in known and path.suffix in _SUFFIXES:
-                continue
+            if path.parent.name == _SCRATCH:
+                wanted = stages is None or path.name[:36] in stages
+            else:
+                wanted = path.suffix in _SUFFIXES and path.stem in known
             state = path.stat()
-            if state.st_mtime > oldest:
-                continue
-            path.unlink(missing_ok=True)
-            files, freed = files + 1, freed + state.st_size
-        return Swept(files, freed)
+            if not wanted and state.st_mtime <= oldest:
+                path.unlink(missing_ok=True)
+                freed += state.st_size
+        return freed
+
+    def put_scratch(self, name: str, tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
+        """Keep tensors that only the stage itself needs, to resume from; `name` starts with the stage's id.
+
+        Put the attempt and the step into the name: a worker that lost its stage must not overwrite the file
+        of the one that has it now.
+        """
+        _, _, write = _safetensors(tensors, metadata or {})
+        with self._whole_file() as (temporary, hashing):
+            write(hashing)
+            final = self.folder / _SCRATCH / f"{name}.safetensors"
+            _publish(temporary, final)
+
+    def scratch(self, name: str) -> tuple[dict[str, Array], dict[str, str]]:
+        """Tensors and metadata kept under `name`. Raises ArtifactMissing."""
+        from safetensors.numpy import load_file
+
+        path = self.folder / _SCRATCH / f"{name}.safetensors"
+        if not path.exists():
+            raise ArtifactMissing(f"the resume file {path} is gone")
+        return load_file(path), _metadata(path)
+
+    def drop_scratch(self, stage_id: str, *, keep: str | None = None) -> None:
+        """Delete what a stage kept, except the file named `keep`."""
+        for path in (self.folder / _SCRATCH).glob(f"{stage_id}*.safetensors"):
+            if path.stem != keep:
+                path.unlink(missing_ok=True)
 
     def digests(self) -> Iterator[str]:
         """Every file that is there, by name."""
-        return (path.stem for path in self._files() if path.suffix in _SUFFIXES)
+        return (path.stem for path in self._files() if _DIGEST.fullmatch(path.stem))
 
     def _files(self) -> Iterator[Path]:
         if self.folder.is_dir():
@@ -214,26 +210,73 @@ class Artifacts:
         return None
 
     def _write(self, suffix: str, write: Callable[[_Hashing], object]) -> tuple[str, int]:
+        with self._whole_file() as (temporary, hashing):
+            write(hashing)
+            digest = hashing.hash.hexdigest()
+            final = self.folder / digest[:2] / (digest + suffix)
+            if _same_size(final, hashing.bytes):
+                os.utime(final)  # tells a purge going on elsewhere that these bytes are wanted again
+            else:
+                _publish(temporary, final)
+            return digest, hashing.bytes
+
+    @contextmanager
+    def _whole_file(self) -> Iterator[tuple[IO[bytes], _Hashing]]:
+        """A temporary file on the same disk, gone afterwards unless `_publish` gave it its name."""
         waiting = self.folder / "tmp"
         waiting.mkdir(parents=True, exist_ok=True)
-        temporary = waiting / uuid.uuid4().hex
+        path = waiting / uuid.uuid4().hex
         try:
-            with temporary.open("xb") as file:
-                hashing = _Hashing(file)
-                write(hashing)
-                digest = hashing.hash.hexdigest()
-                final = self.folder / digest[:2] / (digest + suffix)
-                if _same_size(final, hashing.bytes):
-                    os.utime(final)  # tells a purge going on elsewhere that these bytes are wanted again
-                    return digest, hashing.bytes
-                file.flush()
-                os.fsync(file.fileno())
-            final.parent.mkdir(exist_ok=True)
-            temporary.replace(final)
-            _sync_folder(final.parent)
-            return digest, hashing.bytes
+            with path.open("xb") as file:
+                yield file, _Hashing(file)
         finally:
-            temporary.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _publish(file: IO[bytes], final: Path) -> None:
+    """Make a whole, flushed file appear under its name, and keep it there through a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
+    final.parent.mkdir(parents=True, exist_ok=True)
+    Path(file.name).replace(final)
+    descriptor = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _safetensors(
+    tensors: Mapping[str, Array], metadata: Mapping[str, str]
+) -> tuple[str, int, Callable[[_Hashing], None]]:
+    """Common dtype, number of elements, and what writes the file."""
+    arrays = {name: _plain(array) for name, array in tensors.items()}
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))  # keeps all aligned
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    start = 0
+    for name in order:
+        dtype, shape, end = arrays[name].dtype.name, list(arrays[name].shape), start + arrays[name].nbytes
+        header[name] = {"dtype": _DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+
+    def write(file: _Hashing) -> None:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            if arrays[name].nbytes:
+                file.write(arrays[name].reshape(-1).data.cast("B"))
+
+    dtypes = {array.dtype.name for array in arrays.values()}
+    common = dtypes.pop() if len(dtypes) == 1 else "mixed"
+    return common, sum(array.size for array in arrays.values()), write
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    return metadata
 
 
 def _plain(array: Array) -> Array:
@@ -251,11 +294,3 @@ def _same_size(path: Path, size: int) -> bool:
         return path.stat().st_size == size
     except FileNotFoundError:
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
