@@ -1,0 +1,233 @@
+"""What does a network say about a set of images, and how good is it? Logits, and every score read from them.
+
+    logits = predict(network, splits.test, splits.transform)          # float32 [N, K]
+    scores(logits, labels)["brier"]
+    scores(log_average([logits_a, logits_b]), labels)                  # of the ensemble of two
+
+Logits are computed in float32 and stored; whatever is shown is computed from the stored array in float64. Conventions
+where libraries differ: natural logarithms; Brier sums over classes (0 to 2, uniform predictions give 1 - 1/K); ties
+between classes go to the lowest index. Only `predict` needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+    from modescape.science.data import InputTransform, Split
+    from modescape.science.subspace import ActivationMask
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+
+def predict(
+    module: torch.nn.Module,
+    split: Split,
+    transform: InputTransform,
+    *,
+    device: str | torch.device = "cpu",
+    mask: ActivationMask | None = None,
+    batch: int | None = None,
+    check: Callable[[], None] | None = None,
+) -> NDArray[np.float32]:
+    """Logits [N, K] of the whole split, in float32 whatever the training used, the network in evaluation mode.
+
+    mask: activation dropout at prediction time (see `subspace.ActivationMask`). check is called before each batch and
+    may raise to stop. Batches are cut the same way every time, so equal weights give equal bits. The parameters are
+    left in channels-last memory order (on one thread SmallCNN predicts 18,000 images a second so, 5,000 otherwise).
+    """
+    import torch
+
+    from modescape.science.networks import dropout_layers, forced_dropout
+
+    if mask is not None and not dropout_layers(module):
+        raise ValueError("activation dropout needs a network with dropout layers")
+    device = torch.device(device)
+    module = module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    dropped = (
+        forced_dropout(
+            module,
+            mask.rate,
+            np.random.Generator(np.random.SFC64(mask.seed)),
+            fixed=not mask.per_example,
+        )
+        if mask
+        else nullcontext()
+    )
+    logits: NDArray[np.float32] | None = None
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False), _exact(device), dropped:
+            size = batch or _batch_size(split, device)
+            for start in range(0, len(split), size):
+                if check is not None:
+                    check()
+                rows = torch.arange(start, min(start + size, len(split)))
+                images = transform(split.batch(rows).to(device))
+                found = module(images.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+                if logits is None:
+                    logits = np.empty((len(split), found.shape[1]), np.float32)
+                logits[start : start + len(rows)] = found
+    finally:
+        module.train(was_training)
+    if logits is None:
+        raise ValueError("there are no images to predict")
+    return logits
+
+
+def _batch_size(split: Split, device: torch.device) -> int:
+    """About 200,000 pixels a batch keep a small network's activations in the processor's cache; a GPU takes more.
+
+    Measured on one thread (28 x 28, SmallCNN): 18,000 images a second with 100 to 500 images, 8,000 with 1,000.
+    """
+    height, width = split.batch(_first_row()).shape[-2:]
+    budget = 200_000 if device.type == "cpu" else 4_000_000
+    return int(min(max(budget // (height * width), 8), 4000 if device.type != "cpu" else 500))
+
+
+def _first_row() -> torch.Tensor:
+    import torch
+
+    return torch.arange(1)
+
+
+def _exact(device: torch.device) -> Any:
+    """Full float32 and repeatable kernels on a GPU; nothing to do on a processor."""
+    import torch
+
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+# --------------------------------------------------------------------------------------------- from logits to numbers
+
+
+def log_softmax(logits: Array) -> Floats:
+    """Log-probabilities over the last axis, float64; no epsilon is ever needed."""
+    values = np.asarray(logits, np.float64)
+    shifted = values - values.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def softmax(logits: Array) -> Floats:
+    """Probabilities over the last axis, float64."""
+    return np.exp(log_softmax(logits))
+
+
+def average(members: Iterable[Array]) -> Floats:
+    """The ensemble's prediction: mean of the members' *probabilities*, [N, K] float64, from logits [N, K] each."""
+    return np.exp(log_average(members))
+
+
+def log_average(members: Iterable[Array]) -> Floats:
+    """Log of `average`, which can stand wherever logits can, so `scores` of an ensemble are exact too.
+
+    Logits themselves are never averaged (Lakshminarayanan et al. 2017). Members are taken one at a time.
+    """
+    total, count = None, 0
+    for logits in members:
+        found = log_softmax(logits)
+        total = found if total is None else np.logaddexp(total, found)
+        count += 1
+    if total is None:
+        raise ValueError("the average of no members is undefined")
+    return np.asarray(total - np.log(count))
+
+
+def accuracy(outputs: Array, labels: Array) -> float:
+    """Fraction of examples whose largest output is the true class; logits or probabilities [N, K], labels [N]."""
+    return float(np.mean(outputs.argmax(axis=-1) == labels))
+
+
+def nll(logits: Array, labels: Array) -> float:
+    """Mean negative log-probability of the true class, in nats."""
+    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
+
+
+def brier(probabilities: Array, labels: Array) -> float:
+    """Mean over examples of the squared distance to the one-hot label, summed over classes: 0 to 2 (Brier 1950)."""
+    values = np.asarray(probabilities, np.float64)
+    right = values[np.arange(len(labels)), labels]
+    return float(np.mean(np.square(values).sum(axis=-1) - 2 * right + 1))
+
+
+def ece(probabilities: Array, labels: Array, *, bins: int = 15) -> float:
+    """Expected calibration error: equal-width bins lo < confidence <= hi, 0 to 1 (Guo et al. 2017, equation 3)."""
+    confidence = np.asarray(probabilities, np.float64).max(axis=-1)
+    right = probabilities.argmax(axis=-1) == labels
+    place = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left") - 1, 0, bins - 1)
+    gaps = np.bincount(place, right - confidence, minlength=bins)  # n_b (accuracy_b - confidence_b)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def entropy(probabilities: Array) -> Floats:
+    """Entropy of each prediction in nats, 0 to log K, shape without the class axis; 0 log 0 is 0."""
+    values = np.asarray(probabilities, np.float64)
+    return np.asarray(-(values * np.log(np.where(values > 0, values, 1.0))).sum(axis=-1))
+
+
+def scores(logits: Array, labels: Array) -> dict[str, float]:
+    """accuracy, nll, brier, ece and mean entropy of one function; logits [N, K] (or a `log_average`), labels [N]."""
+    logs = log_softmax(logits)
+    probabilities = np.exp(logs)
+    return {
+        "accuracy": accuracy(logs, labels),
+        "nll": float(-logs[np.arange(len(labels)), labels].mean()),
+        "brier": brier(probabilities, labels),
+        "ece": ece(probabilities, labels),
+        "entropy": float(entropy(probabilities).mean()),
+    }
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Predictive entropy of an ensemble and its two parts, in nats, mean over examples; total = aleatoric + epistemic.
+
+    epistemic is the mutual information, equal to the Jensen-Shannon divergence of the members (`similarity.js_mean`).
+    """
+
+    total: float
+    aleatoric: float
+    epistemic: float
+
+
+def uncertainty(probabilities: Array) -> Uncertainty:
+    """Entropy decomposition of members' probabilities [M, N, K] (Depeweg et al. 2018)."""
+    total = float(entropy(np.asarray(probabilities, np.float64).mean(axis=0)).mean())
+    aleatoric = float(np.mean([entropy(member).mean() for member in probabilities]))
+    return Uncertainty(total, aleatoric, total - aleatoric)
+
+
+@dataclass(frozen=True)
+class BrierSplit:
+    """The ambiguity identity: ensemble = members - ambiguity, exactly. `error` is what rounding leaves of it."""
+
+    ensemble: float
+    members: float
+    ambiguity: float
+
+    @property
+    def error(self) -> float:
+        return abs(self.ensemble - (self.members - self.ambiguity))
+
+
+def brier_split(probabilities: Array, labels: Array) -> BrierSplit:
+    """Brier of the mean prediction, mean Brier of the members [M, N, K], and their spread around the mean."""
+    values = np.asarray(probabilities, np.float64)
+    centre = values.mean(axis=0)
+    return BrierSplit(
+        ensemble=brier(centre, labels),
+        members=float(np.mean([brier(member, labels) for member in values])),
+        ambiguity=float(np.mean([np.square(member - centre).sum(axis=-1).mean() for member in values])),
+    )
