@@ -1,0 +1,389 @@
+"""The torch building blocks of the architectures: plain convolutional networks, residual networks, dropout.
+
+    network = build(spec.network, splits.shape, seed=7)
+
+Initial weights are drawn by numpy's Philox from the seed alone, so that the same seed gives identical bits on every
+machine, whatever else was drawn before. All networks take float32 images [N, C, H, W] and give logits [N, K].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from math import prod, sqrt
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modescape.registry import architectures
+from modescape.science.architectures import RESNET50_BLOCKS, CnnOptions, MlpOptions, halved
+from modescape.science.data import Shape
+from modescape.spec import NetworkSpec
+
+_LEVELS = 1 << 16  # masks come from 16 random bits an element: rates are multiples of 1/65536
+
+
+@runtime_checkable
+class SeededNetwork(Protocol):
+    """A network that draws its own initial weights. Others (plug-ins) are seeded through torch's global generator."""
+
+    def initialise(self, rng: np.random.Generator) -> None: ...
+
+
+def build(network: NetworkSpec, shape: Shape, *, seed: int) -> nn.Module:
+    """The network `network` asks for, with the initial weights of `seed`; equal seeds give identical bits."""
+    entry = architectures[network.architecture]
+    options = entry.options.model_validate(network.options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = cast(nn.Module, entry.call(*shape, options))
+    if isinstance(module, SeededNetwork):
+        with torch.no_grad():
+            module.initialise(np.random.Generator(np.random.Philox(seed)))
+    return module
+
+
+class Dropout(nn.Module):
+    """Inverted dropout (Srivastava et al. 2014) whose masks come from 16 bits an element of a numpy generator.
+
+    Each element is kept with probability 1 - rate and then divided by that probability, so means are unchanged.
+    torch's own Bernoulli masks take longer than all of a small network's arithmetic (measured: SmallCNN, one thread,
+    2,100 images a second with them and 5,800 without); bits from SFC64 cost a twentieth of that.
+
+    In training mode masks come from `rng`, which the training loop sets each step. In evaluation mode the layer is off
+    unless `forced` is set (Monte-Carlo dropout): then `rate` and `rng` are the sample's, and with `fixed` one mask
+    of the feature shape serves every example: the first call draws it, later calls reuse it until `release`.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.rng: np.random.Generator | None = None
+        self.forced: float | None = None
+        self.fixed = False
+        self.mask: Tensor | None = None
+
+    def force(self, rate: float, rng: np.random.Generator, *, fixed: bool) -> None:
+        """Stay active with `rate` in every mode until `release`; `fixed`: one mask for every example."""
+        self.forced, self.rng, self.fixed, self.mask = rate, rng, fixed, None
+
+    def release(self) -> None:
+        """Back to ordinary dropout."""
+        self.forced, self.fixed, self.mask = None, False, None
+
+    @property
+    def threshold(self) -> int:
+        """Elements whose 16 bits are below it are dropped; 0 where the layer does nothing."""
+        rate = self.forced if self.forced is not None else self.rate if self.training else 0.0
+        return round(rate * _LEVELS)
+
+    def keep(self, features: Tensor) -> Tensor:
+        """Boolean mask of what is kept, for `features`: [N, ...], or [1, ...] when one mask serves all."""
+        if self.mask is not None:
+            return self.mask
+        if self.rng is None:
+            raise RuntimeError("a dropout layer in training needs its `rng`")
+        shape = (1, *features.shape[1:]) if self.fixed else features.shape
+        mask = _random_mask(shape, self.threshold, self.rng, features)
+        if self.fixed:
+            self.mask = mask
+        return mask
+
+    def forward(self, features: Tensor) -> Tensor:
+        threshold = self.threshold
+        if threshold == 0:
+            return features
+        return features * self.keep(features) * (_LEVELS / (_LEVELS - threshold))
+
+
+def _random_mask(shape: Sequence[int], threshold: int, rng: np.random.Generator, like: Tensor) -> Tensor:
+    """Boolean [shape], True with probability 1 - threshold/65536, in the memory layout of `like`."""
+    count = prod(shape)
+    words = rng.bit_generator.random_raw(-(-count // 4))
+    kept = torch.from_numpy(words.view(np.uint16)[:count] >= np.uint16(threshold))
+    if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        kept = kept.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+    else:
+        kept = kept.view(tuple(shape))
+    return kept.to(like.device)
+
+
+def dropout_layers(module: nn.Module) -> list[Dropout]:
+    """Every dropout layer of a network, in the order of `modules()`."""
+    return [layer for layer in module.modules() if isinstance(layer, Dropout)]
+
+
+@contextmanager
+def forced_dropout(module: nn.Module, rate: float, rng: np.random.Generator, *, fixed: bool) -> Iterator[None]:
+    """Within it every dropout layer drops with `rate`, in evaluation mode too (science d.2, activation dropout)."""
+    layers = dropout_layers(module)
+    for layer in layers:
+        layer.force(rate, rng, fixed=fixed)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.release()
+
+
+class Cnn(nn.Module):
+    """SmallCNN and MediumCNN: blocks of convolution, dropout, max-pooling and ReLU, then one linear layer.
+
+    Layout of the authors' notebook (science b.1): pooling rounds odd sizes up, the last block has no ReLU, and biases
+    are Glorot uniform like the kernels unless `zero_bias`.
+    """
+
+    def __init__(
+        self, channels: int, height: int, width: int, classes: int, widths: Sequence[int], options: CnnOptions
+    ) -> None:
+        super().__init__()
+        self.zero_bias = options.zero_bias
+        last = len(widths) - 1
+        self.blocks = nn.Sequential(
+            *(
+                _CnnBlock(inputs, outputs, options, relu=i < last or options.last_relu)
+                for i, (inputs, outputs) in enumerate(zip((channels, *widths), widths, strict=False))
+            )
+        )
+        features = widths[-1] * halved(height, len(widths)) * halved(width, len(widths))
+        self.head = nn.Linear(features, classes)
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        for layer in _weight_layers(self):
+            _fill(layer.weight, rng, _glorot_uniform(*_fans(layer.weight)))
+            outputs = layer.weight.shape[0]
+            _fill(layer.bias, rng, _zeros if self.zero_bias else _glorot_uniform(1, outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.head(self.blocks(images).flatten(1)))
+
+
+class _CnnBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, options: CnnOptions, *, relu: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.dropout = Dropout(options.dropout)
+        self.relu = relu
+        self.drop_first = options.order == "conv-drop-pool-relu"
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.conv(images)
+        if self.drop_first:
+            features = _pool(self.dropout(features))
+            return F.relu(features) if self.relu else features
+        # max-pooling and ReLU commute, and pooling first leaves a quarter of the work
+        features = _pool(features)
+        return cast(Tensor, self.dropout(F.relu(features) if self.relu else features))
+
+
+def _pool(features: Tensor) -> Tensor:
+    """2x2 maximum, stride 2, odd sizes rounded up: TensorFlow's "SAME"."""
+    return F.max_pool2d(features, 2, ceil_mode=True)
+
+
+class Mlp(nn.Module):
+    """Two hidden layers with ReLU and dropout; Glorot uniform kernels."""
+
+    def __init__(self, inputs: int, classes: int, options: MlpOptions) -> None:
+        super().__init__()
+        self.zero_bias = options.zero_bias
+        self.first = nn.Linear(inputs, options.first)
+        self.first_dropout = Dropout(options.dropout)
+        self.second = nn.Linear(options.first, options.second)
+        self.second_dropout = Dropout(options.dropout)
+        self.head = nn.Linear(options.second, classes)
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        for layer in _weight_layers(self):
+            _fill(layer.weight, rng, _glorot_uniform(*_fans(layer.weight)))
+            _fill(layer.bias, rng, _zeros if self.zero_bias else _glorot_uniform(1, layer.weight.shape[0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.first_dropout(F.relu(self.first(images.flatten(1))))
+        hidden = self.second_dropout(F.relu(self.second(hidden)))
+        return cast(Tensor, self.head(hidden))
+
+
+class ResNet20v1(nn.Module):
+    """The Keras `cifar10_resnet` example, version 1, n = 3 (science b.2). Dropout (rate 0) sits before the head only."""
+
+    def __init__(self, channels: int, classes: int, *, keras_norm: bool = True) -> None:
+        super().__init__()
+        # Keras counts momentum as the share kept, torch as the share replaced
+        norm = _norm(1e-3, 0.01) if keras_norm else _norm(1e-5, 0.1)
+        self.stem = nn.Conv2d(channels, 16, 3, padding=1)
+        self.stem_norm = norm(16)
+        blocks, inputs = [], 16
+        for outputs in (16, 32, 64):
+            for block in range(3):
+                blocks.append(_BasicBlock(inputs, outputs, 2 if block == 0 and outputs > 16 else 1, norm, bias=True))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.dropout = Dropout(0.0)
+        self.head = nn.Linear(64, classes)
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        for layer in _weight_layers(self):
+            fan_in, _ = _fans(layer.weight)
+            _fill(layer.weight, rng, _he_normal(fan_in))
+            _fill(layer.bias, rng, _zeros)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.blocks(F.relu(self.stem_norm(self.stem(images))))
+        return cast(Tensor, self.head(self.dropout(features.mean((2, 3)))))
+
+
+class ResNet18(nn.Module):
+    """ResNet-18 for 32-pixel images as in the cyclical SG-MCMC code (science b.4); torch's default initialisation."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        norm = _norm(1e-5, 0.1)
+        self.stem = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        self.stem_norm = norm(64)
+        blocks, inputs = [], 64
+        for outputs in (64, 128, 256, 512):
+            for block in range(2):
+                blocks.append(_BasicBlock(inputs, outputs, 2 if block == 0 and outputs > 64 else 1, norm, bias=False))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.dropout = Dropout(0.0)
+        self.head = nn.Linear(512, classes)
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        for layer in _weight_layers(self):
+            # torch's default, kaiming_uniform(a=sqrt(5)), is uniform within 1/sqrt(fan_in) for kernels and biases
+            limit = _uniform(1 / sqrt(_fans(layer.weight)[0]))
+            _fill(layer.weight, rng, limit)
+            _fill(layer.bias, rng, limit)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.blocks(F.relu(self.stem_norm(self.stem(images))))
+        return cast(Tensor, self.head(self.dropout(features.mean((2, 3)))))
+
+
+class _BasicBlock(nn.Module):
+    """conv-BN-ReLU-conv-BN, plus shortcut, ReLU. With biases the shortcut convolution has no BN (Keras), else it has."""
+
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.BatchNorm2d], *, bias: bool
+    ) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=bias)
+        self.first_norm = norm(outputs)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=bias)
+        self.second_norm = norm(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if inputs != outputs:
+            convolution = nn.Conv2d(inputs, outputs, 1, stride, bias=bias)
+            self.shortcut = convolution if bias else nn.Sequential(convolution, norm(outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = F.relu(self.first_norm(self.first(images)))
+        return F.relu(self.second_norm(self.second(features)) + self.shortcut(images))
+
+
+class ResNet50v2(nn.Module):
+    """The pre-activated ResNet-50 of Keras applications (science b.3)."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        norm = _norm(1.001e-5, 0.01)
+        self.stem = nn.Conv2d(channels, 64, 7, 2, padding=3)
+        blocks, inputs = [], 64
+        for stage, count in enumerate(RESNET50_BLOCKS):
+            inner = 64 * 2**stage
+            for block in range(count):
+                stride = 2 if block == count - 1 and stage < 3 else 1
+                blocks.append(_Bottleneck(inputs, inner, stride, norm, project=block == 0))
+                inputs = 4 * inner
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = norm(inputs)
+        self.dropout = Dropout(0.0)
+        self.head = nn.Linear(inputs, classes)
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        for layer in _weight_layers(self):
+            _fill(layer.weight, rng, _glorot_uniform(*_fans(layer.weight)))
+            _fill(layer.bias, rng, _zeros)
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Keras pads with zeros before this pool; torch's own padding is minus infinity and would not clip the border
+        features = F.max_pool2d(F.pad(self.stem(images), (1, 1, 1, 1)), 3, 2)
+        features = F.relu(self.norm(self.blocks(features)))
+        return cast(Tensor, self.head(self.dropout(features.mean((2, 3)))))
+
+
+class _Bottleneck(nn.Module):
+    """BN-ReLU first; 1x1, 3x3 (with the stride), 1x1 convolutions; the shortcut is projected or sub-sampled."""
+
+    def __init__(
+        self, inputs: int, inner: int, stride: int, norm: Callable[[int], nn.BatchNorm2d], *, project: bool
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.norm = norm(inputs)
+        self.first = nn.Conv2d(inputs, inner, 1, bias=False)
+        self.first_norm = norm(inner)
+        self.second = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
+        self.second_norm = norm(inner)
+        self.third = nn.Conv2d(inner, 4 * inner, 1)
+        self.shortcut = nn.Conv2d(inputs, 4 * inner, 1, stride) if project else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        ready = F.relu(self.norm(images))
+        features = F.relu(self.first_norm(self.first(ready)))
+        features = self.third(F.relu(self.second_norm(self.second(features))))
+        if self.shortcut is not None:
+            return cast(Tensor, features + self.shortcut(ready))
+        # a 1x1 max-pool with stride is plain sub-sampling
+        return cast(Tensor, features + (images[:, :, :: self.stride, :: self.stride] if self.stride > 1 else images))
+
+
+def _norm(epsilon: float, momentum: float) -> Callable[[int], nn.BatchNorm2d]:
+    return lambda channels: nn.BatchNorm2d(channels, eps=epsilon, momentum=momentum)
+
+
+def _weight_layers(module: nn.Module) -> Iterator[nn.Conv2d | nn.Linear]:
+    return (layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
+
+
+# How initial weights are drawn: (rng, shape) -> float64 values. Fans count the kernel's area.
+Draw = Callable[[np.random.Generator, tuple[int, ...]], "np.ndarray[Any, np.dtype[np.float64]]"]
+
+
+def _fans(weight: Tensor) -> tuple[int, int]:
+    area = prod(weight.shape[2:])
+    return weight.shape[1] * area, weight.shape[0] * area
+
+
+def _fill(parameter: Tensor | None, rng: np.random.Generator, draw: Draw) -> None:
+    if parameter is not None:
+        parameter.copy_(torch.from_numpy(draw(rng, tuple(parameter.shape)).astype(np.float32)))
+
+
+def _uniform(limit: float) -> Draw:
+    return lambda rng, shape: rng.uniform(-limit, limit, shape)
+
+
+def _glorot_uniform(fan_in: int, fan_out: int) -> Draw:
+    return _uniform(sqrt(6 / (fan_in + fan_out)))
+
+
+def _zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.zeros(shape)
+
+
+def _he_normal(fan_in: int) -> Draw:
+    """Normal cut at two deviations, as Keras has it: the deviation *after* cutting is sqrt(2 / fan_in)."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        values = rng.standard_normal(shape)
+        while (outside := np.abs(values) > 2).any():
+            values[outside] = rng.standard_normal(int(outside.sum()))
+        return values * (sqrt(2 / fan_in) / 0.87962566103423978)
+
+    return draw
