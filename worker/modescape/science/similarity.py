@@ -54,7 +54,7 @@ def disagreement(labels: Array, other: Array | None = None) -> Floats:
     """Fraction of examples on which two solutions predict different classes; [S, N] int -> [S, S], or [S, S2]; 0 to 1.
 
     Labels are cut into bits and 64 examples compared at a time: two labels differ where any of their bits does.
-    Counts are exact. (500 solutions, 10,000 examples, 10 classes on one thread: 0.14 s; one-hot products 3 s.)
+    Counts are exact. (500 solutions, 10,000 examples, 10 classes on one thread: 0.17 s; one-hot products 0.35 s.)
     """
     classes = int(max(labels.max(initial=0), 0 if other is None else other.max(initial=0))) + 1
     left = _bit_planes(labels, classes)
