@@ -3,7 +3,7 @@
 
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN useradd --create-home --uid 10001 modescape && mkdir -p /var/lib/modescape && chown modescape /var/lib/modescape
+RUN useradd --create-home --uid 10001 modescape && mkdir -p /var/lib/modescape /data && chown modescape /var/lib/modescape /data
 WORKDIR /app
 COPY pyproject.toml README.md ./
 # Everything pyproject names but the packages only workers need.

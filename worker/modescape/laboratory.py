@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from modescape import finding
 from modescape.artifacts import Artifacts
@@ -29,6 +29,9 @@ from modescape.settings import Settings
 from modescape.spec import ExperimentSpec
 from modescape.store import Store, upgrade
 from modescape.tables import Experiment
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 class Laboratory:
@@ -110,10 +113,11 @@ class Lab(Results):
     def sentence(self) -> str:
         return finding.sentence(self.experiment.finding)
 
-    def figure(self, name: str, *, theme: str = "light", **options: Any) -> Any:
-        """Figure `name` as a plotly Figure; options as in the figure's page. Raises InvalidInput, FigureNotReady."""
-        figure = figures[name]
-        return figure.draw(figure.call(self, figure.options(**options)), theme)
+    def figure(self, name: str, *, theme: Literal["light", "dark", "print"] = "light", **options: Any) -> go.Figure:
+        """Figure `name` as a Plotly figure; options as on the figure's page. Raises InvalidInput, FigureNotReady."""
+        from modescape.figures import picture
+
+        return picture(name, self, theme, **options)
 
 
 def run(
@@ -155,7 +159,7 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
 
     Raises NotFound, Conflict when the folder has something in it already.
     """
-    from modescape.figures import FigureNotReady, csv_text, encode, html
+    from modescape.figures import FigureNotReady, csv, encode, html
 
     results = laboratory.results(reference)
     if folder.exists() and any(folder.iterdir()):
@@ -172,7 +176,7 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
         drawn = figure.draw(data, "light")
         files[f"figures/{name}.html"] = html(drawn, title=figure.question).encode()
         files[f"figures/{name}.json"] = encode(drawn)
-        files[f"figures/{name}.csv"] = csv_text(data).encode()
+        files[f"figures/{name}.csv"] = csv(data).encode()
     named: list[str] = []
     for stage in results.stages:
         named += [artifact["digest"] for artifact in stage.result.get("artifacts", [])]

@@ -107,6 +107,20 @@ class Results:
                 return extra
         raise NotFound("no predictions yet: the first run is still training")
 
+    @property
+    def steps_per_epoch(self) -> float | None:
+        """Optimiser steps an epoch, read off any checkpoint; None before the first training has reported."""
+        for stage in self.stages:
+            known = stage.result.get("extra", {}) or stage.partial
+            for checkpoint in known.get("checkpoints", []) if stage.kind == "train" else []:
+                if checkpoint["epoch"] > 0:
+                    return float(checkpoint["step"] / checkpoint["epoch"])
+        return None
+
+    def scores(self, metric: str, split: str) -> dict[int, float]:
+        """Solution number -> accuracy, nll, brier, ece or entropy on that split, of every solution that has it."""
+        return self.store.solution_scores(self.experiment.id, metric, split)
+
     def matrix(self, name: str, split: str = "test") -> MatrixData | None:
         """A similarity matrix or embedding, or None while it is not computed. Weight-space matrices have split ""."""
         row = self.store.matrix(self.experiment.id, name, split)

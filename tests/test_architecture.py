@@ -1,0 +1,112 @@
+"""Who may import whom, and where colours live: the rules of the house, read off the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LABORATORY = ROOT / "worker" / "modescape"
+SERVER = ROOT / "backend" / "modescape_api"
+SOURCES = sorted([*LABORATORY.rglob("*.py"), *SERVER.rglob("*.py")])
+
+# Each heavy library has its own doors.
+DOORS = {
+    "celery": {"jobs.py"},
+    "kombu": {"jobs.py"},
+    "fastapi": {"modescape_api"},
+    "starlette": {"modescape_api"},
+    "uvicorn": {"modescape_api"},
+    "plotly": {"figures", "modescape_api"},
+    "torch": {"science", "pipeline.py", "executor.py", "jobs.py"},
+    "torchvision": {"science"},
+    "sqlalchemy": {"store", "store.py", "tables.py", "migrating.py", "jobs.py"},
+    "alembic": {"store", "store.py", "migrating.py"},
+}
+# Ours: what a room must never look into.
+FORBIDDEN = {
+    "science": {"store", "tables", "artifacts", "pipeline", "jobs", "executor", "plan", "results", "laboratory", "figures", "settings"},
+    "figures": {"store", "artifacts", "pipeline", "jobs", "executor", "laboratory", "settings"},
+    "store.py": {"science", "figures", "pipeline", "jobs", "executor"},
+    "artifacts.py": {"science", "figures", "store", "pipeline", "jobs", "executor"},
+}
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(line, dotted module) of every import outside `if TYPE_CHECKING`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
+
+
+def rooms(path: Path) -> set[str]:
+    base = SERVER.parent if path.is_relative_to(SERVER) else LABORATORY
+    return set(path.relative_to(base).parts)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_heavy_libraries_enter_by_their_doors_only(path: Path) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for line, module in imports(path)
+        if (doors := DOORS.get(module.split(".")[0])) and not doors & rooms(path)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    forbidden = set().union(*(names for room, names in FORBIDDEN.items() if room in rooms(path)))
+    wrong = []
+    for line, module in imports(path):
+        parts = module.split(".")
+        inner = parts[1] if parts[0] == "modescape" and len(parts) > 1 else ""
+        if inner in forbidden or (parts[0] == "modescape_api" and not path.is_relative_to(SERVER) and path.name != "cli.py"):
+            wrong.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_declarations_and_planning_need_no_torch() -> None:
+    code = (
+        "import sys; from modescape import plan, presets, registry, finding, figures; registry.load();"
+        "plan.prepare(registry.presets['quickstart'].call(), ());"
+        "print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy', 'celery') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_colours_are_written_in_one_file() -> None:
+    colour = re.compile(r"#[0-9a-fA-F]{6}\b")
+    files = [*SOURCES, *(ROOT / "frontend").rglob("*.css"), *(ROOT / "frontend").rglob("*.js"), *(ROOT / "frontend").rglob("*.html")]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in files
+        if path != LABORATORY / "figures" / "style.py"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if colour.search(line)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_top_level_is_as_agreed() -> None:
+    for name in ("pyproject.toml", "docker-compose.yml", "backend", "worker", "frontend", "migrations", "tests", "README.md"):
+        assert (ROOT / name).exists(), name

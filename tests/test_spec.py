@@ -1,0 +1,158 @@
+"""A spec says what it promises, refuses what cannot be, and has one text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from modescape.errors import InvalidInput
+from modescape.plan import differences, kept_epochs, plan, prepare, sample_sets
+from modescape.registry import architectures, datasets, figures, methods, presets
+from modescape.spec import DataInfo, MethodSpec, check, parse, sizes, steps_per_epoch
+
+INFO = DataInfo(channels=1, height=8, width=8, classes=tuple("0123456789"), train_total=597, test_total=1200, validation_default=197)
+
+
+def problems(document: object) -> dict[str, str]:
+    with pytest.raises(InvalidInput) as caught:
+        check(parse(document), INFO)
+    return {problem.field: str(problem) for problem in caught.value.problems}
+
+
+def test_equal_specs_have_one_digest_whatever_the_order_of_keys() -> None:
+    one = parse({"data": {"dataset": "digits", "train_images": 300}, "ensemble": {"runs": 4, "seed": 7}})
+    other = parse({"ensemble": {"seed": 7, "runs": 4}, "data": {"train_images": 300, "dataset": "digits"}})
+    assert one.digest() == other.digest()
+    assert one.digest() == hashlib.sha256(one.canonical().encode()).hexdigest()
+    assert json.loads(one.canonical())["training"]["learning_rate"] == 1.6e-3  # defaults are written out
+    assert parse(json.loads(one.canonical())) == one
+
+
+def test_options_left_out_are_filled_in_from_the_method() -> None:
+    spec = parse({"methods": [{"method": "low-rank"}]})
+    assert spec.methods[0].options["rank"] == 5
+    assert spec.methods[0].options["scaling"] == "covariance"
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "says"),
+    [
+        ({"data": {"dataset": "nothing"}}, "data.dataset", "digits"),
+        ({"network": {"architecture": "vgg"}}, "network.architecture", "small-cnn"),
+        ({"methods": [{"method": "magic"}]}, "methods.0.method", "random"),
+        ({"methods": [{"method": "low-rank", "options": {"rank": 12}}]}, "methods.0.options.rank", "1 to 9"),
+        ({"methods": [{"method": "low-rank", "options": {"rank": 0}}]}, "methods.0.options.rank", "at least 1"),
+        ({"methods": [{"method": "low-rank", "options": {"colour": 1}}]}, "methods.0.options.colour", "not a known"),
+        ({"methods": [{"method": "random"}, {"method": "random"}]}, "methods.1.method", "each method once"),
+        ({"methods": [{"method": "random", "spread": 0, "typical": 0}]}, "methods.0.typical", "at least one"),
+        ({"ensemble": {"runs": 0}}, "ensemble.runs", "at least 1"),
+        ({"ensemble": {"seed": -1}}, "ensemble.seed", "at least 0"),
+        ({"training": {"epochs": 10**9}}, "training.epochs", "at most 100000"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate", "finite"),
+        ({"training": {"batch_size": 500}}, "training.batch_size", "1 to 400"),
+        ({"training": {"schedule": "milestones"}}, "training.milestones", "at least one"),
+        ({"training": {"snapshots": 200, "epochs": 1}}, "training.snapshots", "0 to 1"),
+        ({"data": {"train_images": 599}}, "data.train_images", "597"),
+        ({"data": {"test_images": 2000}}, "data.test_images", "1200"),
+        ({"data": {"dataset": "npz"}}, "data.path", "path"),
+        ({"data": {"validation_images": 0}, "evaluation": {"splits": ["validation"]}}, "evaluation.splits", "at least 10"),
+        ({"surprise": 1}, "surprise", "not a known"),
+        ([], "", "dictionary"),
+    ],
+)  # fmt: skip
+def test_a_bad_spec_is_refused_with_its_field_and_what_is_allowed(document: object, field: str, says: str) -> None:
+    found = problems(document)
+    assert field in found, found
+    assert says in found[field]
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    assert {"ensemble.runs", "training.epochs"} <= set(problems({"ensemble": {"runs": 0}, "training": {"epochs": 0}}))
+
+
+def test_steps_follow_the_authors_code_and_whole_epochs() -> None:
+    # 49,500 images in batches of 128: 386 steps with replacement (15,440 in 40 epochs), 387 when the rest is used.
+    replacement = parse({"training": {"sampling": "replacement"}})
+    whole = parse({"training": {"sampling": "epoch"}})
+    assert steps_per_epoch(replacement, 49_500) == 386
+    assert steps_per_epoch(whole, 49_500) == 387
+
+
+def test_sizes_default_to_everything_but_the_validation_images() -> None:
+    n = sizes(parse({}), INFO)
+    assert (n.train, n.validation, n.test) == (400, 197, 1200)
+
+
+def test_kept_epochs_always_hold_the_first_and_the_last() -> None:
+    assert kept_epochs(5, 1) == [0, 1, 2, 3, 4, 5]
+    assert kept_epochs(5, 2) == [0, 2, 4, 5]
+    assert kept_epochs(1, 10) == [0, 1]
+
+
+def test_a_plan_adds_up() -> None:
+    spec = parse(presets["quickstart"].call())
+    made = plan(spec, INFO)
+    runs, sets = spec.ensemble.runs, sum(len(sample_sets(chosen)) for chosen in spec.methods)
+    assert len(made.stages) == 2 * runs + runs * sets + 4
+    blocks = sorted(
+        (stage.params["first_number"], stage.params.get("count", spec.training.epochs + 1))
+        for stage in made.stages
+        if "first_number" in stage.params
+    )
+    following = 0
+    for first, count in blocks:  # blocks of solution numbers follow one another without gap or overlap
+        assert first == following
+        following += count
+    assert following == made.solutions
+    assert made.predictions == made.solutions * 1200
+    assert sum(kind.count for kind in made.kinds) == len(made.stages)
+    names = {(stage.kind, stage.key) for stage in made.stages}
+    assert all(need in names for stage in made.stages for need in stage.needs)
+
+
+def test_methods_that_are_not_sampled_give_one_solution() -> None:
+    assert sample_sets(MethodSpec.model_validate({"method": "averaging", "spread": 30})) == [("typical", 1)]
+
+
+@pytest.mark.parametrize("name", list(presets))
+def test_every_preset_is_a_valid_spec(name: str) -> None:
+    entry = presets[name]
+    spec = parse(entry.call())
+    dataset = datasets[spec.data.dataset]
+    info = DataInfo(
+        dataset.channels, dataset.height, dataset.width, dataset.classes,
+        dataset.train_total, dataset.test_total, dataset.validation_default,
+    )  # fmt: skip
+    check(spec, info)
+    assert plan(spec, info).seconds > 0
+    assert not differences(spec, name)
+    if entry.twin_of is not None:
+        assert entry.twin_of in presets
+        assert entry.substitutions, "a short version lists what it substitutes"
+
+
+def test_differences_name_what_was_changed() -> None:
+    document = presets["fig-3-short"].call()
+    document["ensemble"]["runs"] = 4
+    assert [(d.field, d.was, d.now) for d in differences(parse(document), "fig-3-short")] == [("ensemble.runs", 5, 4)]
+
+
+def test_prepare_fills_in_what_the_data_say() -> None:
+    prepared = prepare({"data": {"dataset": "digits"}}, ())
+    assert prepared.sizes.test == 1200
+    assert prepared.plan.parameters == 14_378  # SmallCNN on 1x8x8 (science b.1)
+
+
+@pytest.mark.parametrize("registry", [datasets, architectures, methods, figures, presets], ids=lambda r: r.noun)
+def test_every_entry_describes_itself(registry: object) -> None:
+    assert len(registry) > 0  # type: ignore[arg-type]
+    for name, entry in registry.items():  # type: ignore[attr-defined]
+        assert entry.name == name
+        assert entry.title
+        assert entry.summary.endswith(".")
+        assert entry.source
+        entry.options()  # every option has a default
+        for option, info in entry.options.model_fields.items():
+            assert info.description, f"{name}.{option}"
