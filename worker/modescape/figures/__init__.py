@@ -1,0 +1,48 @@
+"""The argument in pictures: each figure answers one question, as numbers and then as Plotly.
+
+    from modescape.figures import picture
+    picture("plane", results).show()
+
+Importing this registers every figure (registry.figures). No torch, no scikit-learn, no scipy; Plotly only to draw.
+"""
+
+from modescape.figures import functions, trajectories
+from modescape.figures.figure import (
+    FigureData,
+    FigureNotReady,
+    FigureOptions,
+    Legend,
+    Note,
+    Notes,
+    Results,
+    Table,
+    csv,
+    encode,
+    figure,
+    figure_version,
+    html,
+    picture,
+)
+from modescape.figures.style import THEMES, Theme, css
+
+__all__ = [
+    "THEMES",
+    "FigureData",
+    "FigureNotReady",
+    "FigureOptions",
+    "Legend",
+    "Note",
+    "Notes",
+    "Results",
+    "Table",
+    "Theme",
+    "css",
+    "csv",
+    "encode",
+    "figure",
+    "figure_version",
+    "functions",
+    "html",
+    "picture",
+    "trajectories",
+]

@@ -1,0 +1,944 @@
+"""Where do the functions lie, and what does it cost to leave one?
+
+Joint embeddings of predictions (paper Fig 2c and 4) and the diversity-accuracy plane with its theory (Fig 6, S6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from modescape.errors import InvalidInput
+from modescape.figures import style
+from modescape.figures.figure import (
+    Cell,
+    FigureData,
+    FigureNotReady,
+    Floats,
+    Ints,
+    Legend,
+    Matrix,
+    Note,
+    Notes,
+    Results,
+    Solution,
+    SplitOptions,
+    after_runs,
+    figure,
+    float32,
+    labels_of,
+    method_look,
+    method_title,
+    percent,
+    rate,
+    share_points,
+    spread,
+    thin,
+    thousands,
+    trajectories,
+)
+from modescape.figures.style import Theme
+from modescape.registry import methods as all_methods
+from modescape.science import theory
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+TRAJECTORY, INDEPENDENT, REFERENCE, THEORY = "trajectory", "independent", "baseline", "theory"
+
+# Samples this close to the reference's accuracy count as equally accurate in the notes (one point).
+EQUAL_ACCURACY = 0.01
+
+
+class MethodOptions(SplitOptions):
+    """For figures of subspace samples."""
+
+    method: tuple[str, ...] = Field((), max_length=16, description="Methods shown, comma-separated; empty means all.")
+    color: Literal["method", "run"] = Field("method", description="What colour means; shape is always the method.")
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+    def methods_of(self, results: Results) -> list[str]:
+        """The experiment's methods that are asked for, in its order."""
+        planned = [chosen.method for chosen in results.spec.methods]
+        unknown = [name for name in self.method if name not in (*planned, INDEPENDENT, TRAJECTORY)]
+        if unknown:
+            raise InvalidInput(
+                f"this experiment has no method {unknown[0]!r}",
+                field="method",
+                allowed="some of " + ", ".join((*planned, INDEPENDENT, TRAJECTORY)),
+            )
+        return [name for name in planned if not self.method or name in self.method]
+
+
+# ---- embeddings ----
+
+_LAYOUT_TITLES = {"tsne": "t-SNE", "pca": "PCA", "mds": "Classical MDS"}
+_LAYOUT: Any = Field("tsne", description="t-SNE keeps neighbours, PCA and classical MDS keep distances as well as they can.")
+
+
+class EmbeddingOptions(SplitOptions):
+    """How predictions become a picture."""
+
+    layout: Literal["tsne", "pca", "mds"] = _LAYOUT
+    color: Literal["method", "run"] = Field("method", description="method: all runs alike; run: an ink for each run.")
+
+
+class SampleOptions(MethodOptions):
+    """How predictions of trajectories and samples become a picture."""
+
+    layout: Literal["tsne", "pca", "mds"] = _LAYOUT
+    panel: Literal["joint", "method"] = Field("joint", description="joint: one picture; method: one for each method.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding(FigureData):
+    """One point a solution. numbers, runs [S]; epochs [S], NaN for samples; position [S, 2]; groups: method names."""
+
+    options: EmbeddingOptions | SampleOptions
+    numbers: Ints
+    runs: Ints
+    groups: tuple[str, ...]
+    indices: Ints
+    epochs: Floats
+    position: Floats
+    accuracy: Floats
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("solution", "run", "method", "index", "epoch", "x", "y", "accuracy")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (
+                int(self.numbers[i]),
+                int(self.runs[i]),
+                self.groups[i],
+                int(self.indices[i]),
+                float(self.epochs[i]),
+                float(self.position[i, 0]),
+                float(self.position[i, 1]),
+                float(self.accuracy[i]),
+            )
+            for i in range(len(self.numbers))
+        ]
+
+    def where(self, group: str) -> Ints:
+        return np.flatnonzero([name == group for name in self.groups])
+
+
+@figure(
+    "tsne-trajectories",
+    order=40,
+    title="t-SNE of trajectories",
+    question="Where do the runs go?",
+    summary="Joint embedding of the predictions of all checkpoints of several runs.",
+    source="Fort, Hu, Lakshminarayanan 2019, Figure 2 (c)",
+    paper="Fig 2",
+    needs=("predict", "embed"),
+    options=EmbeddingOptions,
+)
+def tsne_trajectories(results: Results, options: EmbeddingOptions) -> Embedding:
+    return _embedding(results, options, f"{options.layout}-trajectories", methods=[])
+
+
+@figure(
+    "tsne-samples",
+    order=50,
+    title="t-SNE of subspace samples",
+    question="Do subspace samples leave their run?",
+    summary="Joint embedding of the predictions of trajectories and of the samples around their optima.",
+    source="Fort, Hu, Lakshminarayanan 2019, Figure 4",
+    paper="Fig 4",
+    needs=("predict", "sample", "embed"),
+    options=SampleOptions,
+)
+def tsne_samples(results: Results, options: SampleOptions) -> Embedding:
+    if not results.spec.methods:
+        raise FigureNotReady("no subspace methods in this spec")
+    return _embedding(results, options, f"{options.layout}-samples", methods=options.methods_of(results))
+
+
+def _embedding(
+    results: Results, options: EmbeddingOptions | SampleOptions, name: str, methods: Sequence[str]
+) -> Embedding:
+    matrix: Matrix | None = results.matrix(name, options.split)
+    if matrix is None:
+        if options.split not in results.spec.evaluation.splits:
+            raise FigureNotReady(f"no predictions on {options.split} images in this spec")
+        raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
+    place = {number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)}
+    shown: list[Solution] = [
+        solution
+        for solution in results.solutions()
+        if solution.number in place and (solution.method is None or solution.method in methods)
+    ]
+    accuracies = results.scores("accuracy", options.split)
+    groups = tuple(solution.method or TRAJECTORY for solution in shown)
+    runs = np.array([solution.run for solution in shown])
+    position = np.array([place[solution.number] for solution in shown]).reshape(-1, 2)
+    checkpoints = np.array([group == TRAJECTORY for group in groups])
+    counts = {group: groups.count(group) for group in (TRAJECTORY, *methods) if group in groups}
+    shares = share_points(counts)
+    thinned = ", ".join(
+        f"{shares[group]} of {count} {_words(group)}" for group, count in counts.items() if shares[group] < count
+    )
+    own, total = _with_their_own(position, runs, checkpoints)
+    title, n_runs = _LAYOUT_TITLES[options.layout], len(set(runs.tolist()))
+    what = "samples" if methods else "checkpoints"
+    return Embedding(
+        options=options,
+        numbers=np.array([solution.number for solution in shown]),
+        runs=runs,
+        groups=groups,
+        indices=np.array([solution.index for solution in shown]),
+        epochs=np.array([np.nan if s.epoch is None else s.epoch for s in shown], dtype=np.float64),
+        position=position,
+        accuracy=np.array([accuracies.get(solution.number, np.nan) for solution in shown]),
+        caption=_embedding_caption(title, matrix, counts, n_runs, options.split, methods)
+        + (f" Shown evenly: {thinned}." if thinned else ""),
+        summary=(
+            f"{title} of {len(shown)} functions from {n_runs} runs: for {own} of {total} {what} "
+            "the nearest other checkpoint belongs to their own run."
+        ),
+        notes=_embedding_notes(counts, matrix),
+        legend=tuple(
+            Legend(group, "checkpoints" if group == TRAJECTORY else method_title(group), _look(group).key, count)
+            for group, count in counts.items()
+        ),
+        thinned=thinned,
+    )
+
+
+def _words(group: str) -> str:
+    return "checkpoints" if group == TRAJECTORY else f"{method_title(group)} samples"
+
+
+def _look(group: str) -> style.Look:
+    return style.look(group) if group in (TRAJECTORY, INDEPENDENT, REFERENCE, THEORY) else method_look(group)
+
+
+def _with_their_own(position: Floats, runs: Ints, checkpoints: NDArray[np.bool_]) -> tuple[int, int]:
+    """How many samples (checkpoints, when there are none) lie nearest to a checkpoint of their own run, and of how many."""
+    asked = np.flatnonzero(~checkpoints) if (~checkpoints).any() else np.flatnonzero(checkpoints)
+    marks = np.flatnonzero(checkpoints)
+    if not len(asked) or not len(marks):
+        return 0, len(asked)
+    apart = ((position[asked, None] - position[None, marks]) ** 2).sum(-1)
+    apart[asked[:, None] == marks[None]] = np.inf
+    return int((runs[marks[apart.argmin(1)]] == runs[asked]).sum()), len(asked)
+
+
+def _embedding_caption(
+    title: str, matrix: Matrix, counts: dict[str, int], runs: int, split: str, methods: Sequence[str]
+) -> str:
+    details = matrix.details
+    images = f" on {thousands(int(details['images']))} {split} images" if details.get("images") else ""
+    parts = [f"Joint {title} of predictions{images}: {runs} runs, {counts.get(TRAJECTORY, 0)} checkpoints"]
+    parts[0] += f", {sum(counts.get(name, 0) for name in methods)} samples." if methods else "."
+    if title == "t-SNE":
+        perplexity, seed = details.get("perplexity"), details.get("seed")
+        if perplexity is not None:
+            parts.append(f"Perplexity {perplexity:.3g}, seed {seed}.")
+        parts.append("Distances between islands carry no meaning.")
+    elif details.get("share") is not None:
+        parts.append(f"The two axes hold {percent(float(details['share']))} % of the spread.")
+    return " ".join(parts)
+
+
+def _embedding_notes(counts: dict[str, int], matrix: Matrix) -> Notes:
+    lines = tuple(
+        Note(_words(group), (str(count),), look=_look(group).key) for group, count in counts.items()
+    )
+    return Notes(("", "n"), lines)
+
+
+@tsne_trajectories.draw
+def _(data: Embedding, theme: Theme) -> go.Figure:
+    return _islands(data, theme, "tsne-trajectories", [[]])
+
+
+@tsne_samples.draw
+def _(data: Embedding, theme: Theme) -> go.Figure:
+    methods = list(dict.fromkeys(group for group in data.groups if group != TRAJECTORY))
+    separate = isinstance(data.options, SampleOptions) and data.options.panel == "method" and len(methods) > 1
+    return _islands(data, theme, "tsne-samples", [[method] for method in methods] if separate else [methods])
+
+
+def _islands(data: Embedding, theme: Theme, name: str, panels: list[list[str]]) -> go.Figure:
+    import plotly.graph_objects as go
+
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    one = 576 if data.options.size == "page" else 432
+    layout = style.layout(theme, kind="embedding", height=one * down, revision=name, drag="select")
+    layout["annotations"] = []
+    traces: list[dict[str, Any]] = []
+    counts = {group: len(data.where(group)) for group in dict.fromkeys(data.groups)}
+    shares = share_points(counts)
+    low, high = _square_window(data.position)
+    for i, methods in enumerate(panels):
+        number = "" if i == 0 else str(i + 1)
+        x, y = f"x{number}", f"y{number}"
+        column, row = i % across, i // across
+        width, height = 1 / across, 1 / down
+        layout[f"xaxis{number}"] = style.no_axis(
+            domain=[column * width, column * width + width - 0.02 * (across > 1)],
+            anchor=y,
+            range=[low[0], high[0]],
+            constrain="domain",
+            **({"matches": "x"} if i else {}),
+        )
+        layout[f"yaxis{number}"] = style.no_axis(
+            domain=[1 - (row + 1) * height, 1 - row * height - 0.06 * (len(panels) > 1)],
+            anchor=x,
+            range=[low[1], high[1]],
+            scaleanchor=x,
+            constrain="domain",
+            **({"matches": "y"} if i else {}),
+        )
+        for run in sorted(set(data.runs.tolist())):
+            traces += _strand(data, run, theme, x, y, shares[TRAJECTORY])
+        for method in methods:
+            traces += _samples(data, method, theme, x, y, shares.get(method, 0))
+        traces += _optima(data, theme, x, y)
+        layout["annotations"] += _island_names(data, methods, theme, x, y)
+        if len(panels) > 1:
+            layout["annotations"].append(
+                style.label(
+                    method_title(methods[0]), theme, strong=True, xref=f"{x} domain", yref=f"{y} domain",
+                    x=0, y=1, xanchor="left", yanchor="bottom", yshift=4,
+                )
+            )  # fmt: skip
+    layout["meta"] = {"figure": name, "panels": ["joint", "method"] if name == "tsne-samples" else []}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _square_window(position: Floats) -> tuple[Floats, Floats]:
+    """Corners of a window with 8 % of air, more above for the names of the islands."""
+    if not len(position):
+        return np.zeros(2), np.ones(2)
+    low, high = position.min(0), position.max(0)
+    pad = np.maximum(0.08 * (high - low), 1e-6)
+    return low - pad, high + pad * np.array([1, 1.6])
+
+
+def _ink(data: Embedding | Plane, look: style.Look, run: int, theme: Theme) -> str:
+    return style.run_ink(run, theme) if data.options.color == "run" else look.colour(theme)
+
+
+def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
+    """The checkpoints of one run, joined in the order of time."""
+    look = style.look(TRAJECTORY)
+    at = data.where(TRAJECTORY)
+    at = at[data.runs[at] == run]
+    runs = len(set(data.runs.tolist()))
+    at = at[np.argsort(data.indices[at], kind="stable")][thin(len(at), max(2, limit // runs))]
+    if not len(at):
+        return []
+    colour = _ink(data, look, run, theme)
+    marker = style.marker(look, theme, colour=colour, size=6)
+    if data.options.color == "run":
+        marker["symbol"] = f"{style.run_symbol(run)}-open"
+    return [{
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": float32(data.position[at, 0]),
+        "y": float32(data.position[at, 1]),
+        "customdata": data.numbers[at].astype(np.int32),
+        "hovertext": [_embedded_hover(data, int(i)) for i in at],
+        "hoverinfo": "text",
+        "name": f"run {run}",
+        "legendgroup": TRAJECTORY,
+        "meta": {"run": run},
+        "line": {"color": style.softened(colour, 0.45), "width": 1},
+        "marker": marker,
+        "xaxis": x,
+        "yaxis": y,
+    }]  # fmt: skip
+
+
+def _samples(data: Embedding, method: str, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
+    look = method_look(method)
+    at = data.where(method)
+    at = at[thin(len(at), limit)]
+    marker = style.marker(look, theme)
+    if data.options.color == "run":
+        marker["color"] = [style.run_ink(int(run), theme) for run in data.runs[at]]
+    return [{
+        "type": "scatter",
+        "mode": "markers",
+        "x": float32(data.position[at, 0]),
+        "y": float32(data.position[at, 1]),
+        "customdata": data.numbers[at].astype(np.int32),
+        "hovertext": [_embedded_hover(data, int(i)) for i in at],
+        "hoverinfo": "text",
+        "name": method_title(method),
+        "legendgroup": method,
+        "meta": {"method": method},
+        "marker": marker,
+        "xaxis": x,
+        "yaxis": y,
+    }]  # fmt: skip
+
+
+def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+    """A star on the last checkpoint of every run."""
+    look = style.look(INDEPENDENT)
+    at = []
+    for run in sorted(set(data.runs.tolist())):
+        own = data.where(TRAJECTORY)
+        own = own[data.runs[own] == run]
+        if len(own):
+            at.append(int(own[data.indices[own].argmax()]))
+    marker = style.marker(look, theme)
+    if data.options.color == "run":
+        marker["color"] = [style.run_ink(int(data.runs[i]), theme) for i in at]
+    return [{
+        "type": "scatter",
+        "mode": "markers",
+        "x": float32(data.position[at, 0]),
+        "y": float32(data.position[at, 1]),
+        "customdata": data.numbers[at].astype(np.int32),
+        "hovertext": [_embedded_hover(data, i) for i in at],
+        "hoverinfo": "text",
+        "name": "optima",
+        "legendgroup": INDEPENDENT,
+        "marker": marker,
+        "xaxis": x,
+        "yaxis": y,
+    }]  # fmt: skip
+
+
+def _embedded_hover(data: Embedding, i: int) -> str:
+    run, group = int(data.runs[i]), data.groups[i]
+    if group == TRAJECTORY:
+        head = f"<b>run {run}, epoch {data.epochs[i]:.4g}</b>"
+    else:
+        head = f"<b>{method_title(group)}, sample {int(data.indices[i]) + 1}</b><br>run {run}"
+    return f"{head}<br>accuracy {percent(float(data.accuracy[i]))} %"
+
+
+def _island_names(
+    data: Embedding, methods: Sequence[str], theme: Theme, x: str, y: str
+) -> list[dict[str, Any]]:
+    """ "run 0" above the marks of each run, in ink; in its own ink's place a label is what tells runs apart."""
+    labels = []
+    shown = np.array([group == TRAJECTORY or group in methods for group in data.groups])
+    for run in sorted(set(data.runs.tolist())):
+        own = data.position[(data.runs == run) & shown]
+        top = own[own[:, 1].argmax()]
+        labels.append(
+            style.label(
+                f"run {run}", theme, strong=True, x=float(top[0]), y=float(top[1]), xref=x, yref=y,
+                yanchor="bottom", yshift=8,
+            )
+        )  # fmt: skip
+    return labels
+
+
+# ---- the diversity-accuracy plane ----
+
+Distance = Literal["disagreement", "kl", "symmetric-kl", "js", "total-variation", "hellinger", "l2"]
+_DISTANCES = {
+    "disagreement": "disagreement",
+    "kl": "KL divergence (nats)",
+    "symmetric-kl": "symmetric KL divergence (nats)",
+    "js": "Jensen–Shannon divergence (nats)",
+    "total-variation": "total variation",
+    "hellinger": "Hellinger distance",
+    "l2": "L2 distance",
+}
+
+
+class PlaneOptions(MethodOptions):
+    """What the plane shows."""
+
+    ref: int | None = Field(None, ge=0, le=999, description="Reference run; empty means the first that has finished.")
+    distance: Distance = Field("disagreement", description="How far a function is from the reference.")
+    normalise: bool = Field(True, description="Divide by the error rate of the function.")
+    limits: bool = Field(True, description="Draw both limits: independent predictions, and one function perturbed.")
+    bounds: bool = Field(False, description="Draw what no pair of functions can leave, whatever its errors.")
+    family: bool = Field(True, description="Draw the one-parameter family fitted to the samples.")
+    e: float | None = Field(None, gt=0, le=10, description="Draw the family at this e instead of fitting it.")
+    around: Literal["reference", "own"] = Field(
+        "reference", description="reference: samples around the reference run; own: all runs, each with its optimum."
+    )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """accuracy, height [T]: a line of the theory in the plotted plane."""
+
+    name: str
+    accuracy: Floats
+    height: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane(FigureData):
+    """One point a function.
+
+    groups [S]: "independent", a method's name, or "baseline" for the reference itself. accuracy, distance and height
+    (what is plotted: distance, over the error rate when normalised; NaN at accuracy 1) [S] float64. strength [S] as
+    the method counts it and relative [S], over the optimum's norm; NaN where there is none. reference: run number;
+    reference_accuracy: a*, the mean over runs when each has its own. fit: e and its interval, or None.
+    """
+
+    options: PlaneOptions
+    numbers: Ints
+    runs: Ints
+    groups: tuple[str, ...]
+    indices: Ints
+    strength: Floats
+    relative: Floats
+    accuracy: Floats
+    distance: Floats
+    height: Floats
+    reference: int
+    reference_accuracy: float
+    classes: int
+    fit: theory.Fit | None
+    curves: tuple[Curve, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("solution", "run", "method", "index", "strength", "relative", "accuracy", "distance", "diversity")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (
+                int(self.numbers[i]),
+                int(self.runs[i]),
+                self.groups[i],
+                int(self.indices[i]),
+                *(float(v[i]) for v in (self.strength, self.relative, self.accuracy, self.distance, self.height)),
+            )
+            for i in range(len(self.numbers))
+        ]
+
+    def where(self, group: str) -> Ints:
+        return np.flatnonzero([name == group for name in self.groups])
+
+
+@figure(
+    "plane",
+    order=60,
+    title="Diversity-accuracy plane",
+    question="What does diversity cost?",
+    summary="Accuracy of every function against its distance from a reference run's optimum, over its error rate.",
+    source="Fort, Hu, Lakshminarayanan 2019, Figure 6 and appendix D",
+    paper="Fig 6",
+    needs=("predict", "sample"),
+    options=PlaneOptions,
+)
+def plane(results: Results, options: PlaneOptions) -> Plane:
+    methods = options.methods_of(results)
+    if options.split not in results.spec.evaluation.splits:
+        raise FigureNotReady(f"no predictions on {options.split} images in this spec")
+    optima = {points[-1].run: points[-1] for points in trajectories(results).values()}
+    reference = min(optima, default=0) if options.ref is None else options.ref
+    if reference >= results.spec.ensemble.runs:
+        raise FigureNotReady(f"there is no run {reference}; this experiment has {results.spec.ensemble.runs}")
+    if reference not in optima:
+        raise FigureNotReady(f"run {reference} has made no predictions yet", waits_for=("train", "predict"))
+    if not methods and len(optima) < 2:
+        if len(optima) < results.spec.ensemble.runs:
+            raise FigureNotReady("one run has nothing to be compared with yet", waits_for=("train", "predict"))
+        raise FigureNotReady("one run and no subspace methods: nothing to compare in this spec")
+    samples = _spread_samples(results, methods, None if options.around == "own" else reference)
+    others = [optimum for run, optimum in optima.items() if run != reference or options.around == "own"]
+    if options.method and INDEPENDENT not in options.method:
+        others = []
+    bases = [optima[reference]] if options.around == "reference" else list(optima.values())
+    shown: list[Solution] = [*others, *samples, *bases]
+    groups = (*(INDEPENDENT,) * len(others), *(_group(s) for s in samples), *(REFERENCE,) * len(bases))
+    far = _Distances(results, options, list(optima.values()), shown)
+    if options.around == "own":
+        independent = [float(np.mean([far(o, s) for s in optima.values() if s is not o] or [np.nan])) for o in others]
+        around = [far(optima[sample.run], sample) for sample in samples]
+    else:
+        independent = [far(optima[reference], other) for other in others]
+        around = [far(optima[reference], sample) for sample in samples]
+    distance = np.array([*independent, *around, *(0.0,) * len(bases)], dtype=np.float64)
+    scores = results.scores("accuracy", options.split)
+    accuracy = np.array([scores[solution.number] for solution in shown], dtype=np.float64)
+    height = distance
+    if options.normalise:
+        height = np.divide(distance, 1 - accuracy, out=np.full_like(distance, np.nan), where=accuracy < 1)
+        height[len(shown) - len(bases) :] = 0  # the base itself: no distance, whatever its error rate
+    base_accuracy = float(accuracy[len(shown) - len(bases) :].mean())
+    classes = len(results.class_names)
+    mine = slice(len(others), len(others) + len(samples))
+    fit = _fit(options, accuracy[mine], distance[mine], base_accuracy, classes)
+    return Plane(
+        options=options,
+        numbers=np.array([solution.number for solution in shown]),
+        runs=np.array([solution.run for solution in shown]),
+        groups=groups,
+        indices=np.array([solution.index for solution in shown]),
+        strength=_floats([solution.strength for solution in shown]),
+        relative=_floats([solution.relative for solution in shown]),
+        accuracy=accuracy,
+        distance=distance,
+        height=height,
+        reference=reference,
+        reference_accuracy=base_accuracy,
+        classes=classes,
+        fit=fit,
+        curves=_theory(options, base_accuracy, classes, fit),
+        partial=_plane_partial(results, methods, len(optima), len(samples), options),
+        missing="" if samples or not methods else "No samples around this run yet.",
+        **_plane_words(results, options, groups, accuracy, height, base_accuracy, reference, fit),
+    )
+
+
+def _group(sample: Solution) -> str:
+    assert sample.method is not None
+    return sample.method
+
+
+def _floats(values: Sequence[float | None]) -> Floats:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _spread_samples(results: Results, methods: Sequence[str], run: int | None) -> list[Solution]:
+    """The wide samples, and those of methods that have only one solution a run, which belongs to no set."""
+    return [
+        solution
+        for name in methods
+        for solution in results.solutions(run=run, method=name)
+        if solution.sample_set == "spread" or (name in all_methods and not all_methods[name].sampled)
+    ]
+
+
+class _Distances:
+    """Distance from an optimum to another solution; disagreement is also known before the compare stage."""
+
+    def __init__(
+        self, results: Results, options: PlaneOptions, optima: Sequence[Solution], shown: Sequence[Solution]
+    ) -> None:
+        matrix: Matrix | None = results.matrix(options.distance, options.split)
+        self._labels: dict[int, Ints] = {}
+        self._values: Floats | None = None
+        if matrix is not None:
+            self._row = {number: i for i, number in enumerate(matrix.rows)}
+            self._column = {number: i for i, number in enumerate(matrix.columns)}
+            wanted = {solution.number for solution in (*optima, *shown)}
+            if {o.number for o in optima} <= self._row.keys() and wanted <= self._column.keys():
+                self._values = np.asarray(matrix.values, dtype=np.float64)
+        if self._values is None:
+            if options.distance != "disagreement":
+                title = _DISTANCES[options.distance]
+                raise FigureNotReady(f"the {title} is computed when all solutions are there", waits_for=("compare",))
+            everyone = list({solution.number: solution for solution in (*optima, *shown)}.values())
+            labels = labels_of(results, everyone, options.split)
+            self._labels = {solution.number: row for solution, row in zip(everyone, labels, strict=True)}
+
+    def __call__(self, optimum: Solution, other: Solution) -> float:
+        if self._values is not None:
+            return float(self._values[self._row[optimum.number], self._column[other.number]])
+        return float((self._labels[optimum.number] != self._labels[other.number]).mean())
+
+
+def _fit(options: PlaneOptions, accuracy: Floats, distance: Floats, base: float, classes: int) -> theory.Fit | None:
+    if not options.family or options.distance != "disagreement" or options.e is not None:
+        return None
+    return theory.fit_exponent(accuracy, distance, base=base, classes=classes)
+
+
+def _theory(options: PlaneOptions, base: float, classes: int, fit: theory.Fit | None) -> tuple[Curve, ...]:
+    """Lines of the theory in the plotted plane, from chance to a*; they speak of disagreement only."""
+    if options.distance != "disagreement" or not 1 / classes < base < 1:
+        return ()
+    a = np.linspace(1 / classes, base, 161)
+
+    def line(name: str, accuracy: Floats, d: Floats) -> Curve:
+        return Curve(name, accuracy, d / (1 - accuracy) if options.normalise else d)
+
+    lines = []
+    if options.limits:
+        lines.append(line("upper limit", a, theory.independent(a, base=base, classes=classes)))
+        lines.append(line("lower limit", a, theory.perturbed(a, base=base, classes=classes)))
+    if options.bounds:
+        hard = theory.hard_bounds(a, base=base, classes=classes)
+        lines += [line("highest possible", a, hard.highest), line("lowest possible", a, hard.lowest)]
+    e = options.e if options.e is not None else fit.exponent if fit is not None else None
+    if options.family and e is not None:
+        drawn = theory.family_curve(e=e, base=base, classes=classes)
+        lines.append(line("family", drawn.accuracy, drawn.disagreement))
+    return tuple(lines)
+
+
+def _plane_partial(results: Results, methods: Sequence[str], runs: int, samples: int, options: PlaneOptions) -> str:
+    if runs < results.spec.ensemble.runs:
+        return after_runs(runs, results)
+    around = runs if options.around == "own" else 1
+    planned = around * sum(
+        chosen.spread if chosen.method not in all_methods or all_methods[chosen.method].sampled else 1
+        for chosen in results.spec.methods
+        if chosen.method in methods
+    )
+    return f"after {samples} of {planned} samples" if samples < planned else ""
+
+
+def _plane_words(
+    results: Results,
+    options: PlaneOptions,
+    groups: tuple[str, ...],
+    accuracy: Floats,
+    height: Floats,
+    base: float,
+    reference: int,
+    fit: theory.Fit | None,
+) -> dict[str, Any]:
+    """Caption, summary, notes and legend."""
+    order = [name for name in dict.fromkeys(groups) if name != REFERENCE]
+    names = np.array(groups)
+    equal = np.abs(accuracy - base) <= EQUAL_ACCURACY
+    lines, near = [], {}
+    for name in order:
+        own = height[(names == name) & equal & np.isfinite(height)]
+        near[name] = own
+        mean = rate(float(own.mean()), 2) if len(own) else "–"
+        lines.append(
+            Note(
+                _title(name),
+                (str(int((names == name).sum())), mean, f"n = {len(own)}"),
+                look=_look(name).key,
+                strong=name == INDEPENDENT,
+            )
+        )
+    own_each = options.around == "own"
+    whose = "every run" if own_each else f"run {reference}"
+    lines.append(Note("references" if own_each else f"reference, {whose}", ("", f"{percent(base)} %", ""), REFERENCE))
+    text = [f"At equal accuracy: within one point of the reference{'s’ mean' if own_each else ''}."]
+    if options.e is not None:
+        text.append(f"Family drawn at e = {rate(options.e, 2)}, not fitted.")
+    elif fit is not None and fit.exponent is not None:
+        interval = "" if fit.low is None or fit.high is None else f" ({rate(fit.low, 2)}, {rate(fit.high, 2)})"
+        lines.append(Note("family e", ("", f"{rate(fit.exponent, 2)}{interval}", f"n = {fit.used}"), THEORY))
+        text.append("Family e with 95 % bootstrap over samples; those within two points of chance left out.")
+    elif fit is not None:
+        text.append(f"No family fitted: {fit.reason}.")
+    quantity = "diversity" if options.normalise else _DISTANCES[options.distance]
+    return {
+        "caption": _plane_caption(results, options, groups, whose),
+        "summary": _plane_summary(near, quantity, order),
+        "notes": Notes(("", "shown", f"{quantity} at equal accuracy", ""), tuple(lines), tuple(text)),
+        "legend": (
+            *(Legend(name, _title(name), _look(name).key, groups.count(name)) for name in order),
+            Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),
+            *((Legend(THEORY, "limits", THEORY),) if options.distance == "disagreement" and options.limits else ()),
+        ),
+    }
+
+
+def _title(group: str) -> str:
+    return "independent runs" if group == INDEPENDENT else method_title(group)
+
+
+def _plane_caption(results: Results, options: PlaneOptions, groups: tuple[str, ...], whose: str) -> str:
+    runs, n = groups.count(INDEPENDENT), len(results.true_labels(options.split))
+    samples = len(groups) - runs - groups.count(REFERENCE)
+    distance = "disagreement with" if options.distance == "disagreement" else f"{_DISTANCES[options.distance]} from"
+    over = ", over its own error rate" if options.normalise else ""
+    target = "the optimum of its own run" if options.around == "own" else f"the optimum of {whose}"
+    parts = [f"Each point is one function, placed by its {options.split} accuracy and by its {distance} {target}{over}."]
+    if options.around == "own" and runs:
+        parts.append("A star is a run's mean over all other runs.")
+    d, digits = 0.15, 3
+    parts.append(f"n = {runs} independent runs and {samples} samples; {thousands(n)} {options.split} images")
+    if options.distance == "disagreement":
+        error = rate(float(np.sqrt(d * (1 - d) / n)), digits)
+        parts[-1] += f", so one standard error of a single disagreement of {rate(d, 2)} is {error}"
+    parts[-1] += "."
+    if options.distance == "disagreement" and options.limits:
+        words = f"{len(results.class_names)} classes"
+        parts.append(f"Grey: theory for independent and for perturbed predictions, {words}.")
+    return " ".join(parts)
+
+
+def _plane_summary(near: dict[str, Floats], quantity: str, order: Sequence[str]) -> str:
+    stars = near.get(INDEPENDENT, np.array([]))
+    rest = {name: values for name, values in near.items() if name != INDEPENDENT and len(values)}
+    best = max(rest, key=lambda name: float(rest[name].mean()), default="")
+    parts = []
+    if len(stars):
+        around = f" ± {rate(spread(stars), 2)}" if len(stars) > 1 else ""
+        parts.append(f"independent runs have a {quantity} of {rate(float(stars.mean()), 2)}{around} (n = {len(stars)})")
+    if best:
+        values = rest[best]
+        parts.append(
+            f"the most diverse method, {method_title(best)}, reaches {rate(float(values.mean()), 2)} (n = {len(values)})"
+        )
+    if not parts:
+        return f"No function lies within one point of the reference's accuracy; {len(order)} kinds are shown."
+    return f"Within one point of the reference's accuracy {'; '.join(parts)}."
+
+
+@plane.draw
+def _(data: Plane, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    large = data.options.size == "page"
+    layout = style.layout(
+        theme, kind="page" if large else "scatter", height=592 if large else 440, revision="plane", drag="select"
+    )
+    across, up = _plane_window(data)
+    layout["xaxis"] = style.x_axis(theme, range=across)
+    layout["yaxis"] = style.y_axis(theme, range=up)
+    counts = {group: data.groups.count(group) for group in dict.fromkeys(data.groups)}
+    shares = share_points(counts)
+    traces = [_theory_trace(curve, theme) for curve in data.curves]
+    last = (INDEPENDENT, REFERENCE)  # drawn on top of the samples
+    for group in sorted(counts, key=lambda name: last.index(name) + 1 if name in last else 0):
+        traces.append(_cloud(data, group, theme, shares[group]))
+    layout["annotations"] = [
+        style.y_title(_plane_title(data), theme, "x", "y", layout["margin"]["l"]),
+        style.x_title("accuracy, %", theme, "x", "y"),
+        *_plane_labels(data, theme, across, large),
+    ]
+    layout["meta"] = {"figure": "plane", "panels": []}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _plane_window(data: Plane) -> tuple[list[float], list[float]]:
+    """Room for every point, and for the limits over the accuracies that are there."""
+    seen = 100 * data.accuracy
+    low, high = float(seen.min()), float(seen.max())
+    air = max(0.06 * (high - low), 1.0)
+    across = [max(0.0, low - air), min(100.0, high + 1.4 * air)]
+    tops = [data.height[np.isfinite(data.height)]]
+    for curve in data.curves:
+        inside = (100 * curve.accuracy >= across[0]) & (100 * curve.accuracy <= across[1])
+        tops.append(curve.height[inside & np.isfinite(curve.height)])
+    top = float(np.concatenate(tops).max(initial=0.1))
+    return across, [-0.04 * top, 1.06 * top]
+
+
+def _plane_title(data: Plane) -> str:
+    if data.options.distance == "disagreement":
+        words = "disagreement with the reference"
+    else:
+        words = f"{_DISTANCES[data.options.distance]} from the reference"
+    return f"diversity: {words} ÷ error rate" if data.options.normalise else words
+
+
+def _theory_trace(curve: Curve, theme: Theme) -> dict[str, Any]:
+    look = style.look(THEORY)
+    dash = {"family": "dot", "highest possible": "dashdot", "lowest possible": "dashdot"}.get(curve.name, "dash")
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": float32(100 * curve.accuracy),
+        "y": float32(curve.height),
+        "name": curve.name,
+        "legendgroup": THEORY,
+        "line": {"color": look.colour(theme), "width": 1.5, "dash": dash},
+        "hoverinfo": "skip",
+    }
+
+
+def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> dict[str, Any]:
+    at = data.where(group)
+    at = at[thin(len(at), limit)]
+    marker = style.marker(_look(group), theme)
+    if data.options.color == "run" and group != REFERENCE:
+        marker["color"] = [style.run_ink(int(run), theme) for run in data.runs[at]]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": float32(100 * data.accuracy[at]),
+        "y": float32(data.height[at]),
+        "customdata": data.numbers[at].astype(np.int32),
+        "hovertext": [_plane_hover(data, int(i)) for i in at],
+        "hoverinfo": "text",
+        "name": "reference" if group == REFERENCE else _title(group),
+        "legendgroup": group,
+        "meta": {"method": group},
+        "marker": marker,
+        "cliponaxis": False,
+    }
+
+
+def _plane_hover(data: Plane, i: int) -> str:
+    group, run = data.groups[i], int(data.runs[i])
+    if group in (INDEPENDENT, REFERENCE):
+        head = f"<b>run {run}</b><br>{'reference' if group == REFERENCE else 'independent run'}"
+    else:
+        count = int(((data.runs == run) & np.array([name == group for name in data.groups])).sum())
+        head = f"<b>{method_title(group)}, sample {int(data.indices[i]) + 1} of {count}</b><br>run {run}"
+        head += _strength(data, i)
+    lines = [head, f"accuracy  {percent(float(data.accuracy[i]))} %"]
+    if data.options.normalise:
+        lines.append(f"diversity  {rate(float(data.height[i]), 2)}")
+    if data.options.distance == "disagreement":
+        lines.append(f"disagreement  {percent(float(data.distance[i]))} %")
+    else:
+        lines.append(f"{_DISTANCES[data.options.distance]}  {rate(float(data.distance[i]))}")
+    return "<br>".join(lines)
+
+
+def _strength(data: Plane, i: int) -> str:
+    group = data.groups[i]
+    kind = all_methods[group].strength if group in all_methods else None
+    if kind == "step" and np.isfinite(data.relative[i]):
+        return f" · step {rate(float(data.relative[i]), 2)} of its norm"
+    if kind is not None and np.isfinite(data.strength[i]):
+        return f" · {kind} {rate(float(data.strength[i]), 2)}"
+    return ""
+
+
+def _plane_labels(data: Plane, theme: Theme, across: list[float], large: bool) -> list[dict[str, Any]]:
+    """Names of the lines where nothing lies: above the upper limit, under the lower one; and of the reference."""
+    labels = []
+    width = across[1] - across[0]
+    texts = {
+        "upper limit": "upper limit: independent predictions" if large else "independent predictions",
+        "lower limit": "lower limit: one function, perturbed" if large else "one function, perturbed",
+    }
+    for curve in data.curves:
+        x = 100 * curve.accuracy
+        if curve.name in texts:
+            upper = curve.name == "upper limit"
+            share = 0.62 if upper else 0.46
+            at = int(np.abs(x - (across[0] + share * width)).argmin())
+            place: dict[str, Any] = {"xanchor": "right", "yanchor": "bottom" if upper else "top", "yshift": 4 if upper else -4}
+            labels.append(
+                style.label(texts[curve.name], theme, x=float(x[at]), y=float(curve.height[at]), **place)
+            )
+        if curve.name == "family" and np.isfinite(curve.height).any():
+            e = data.options.e if data.options.e is not None else data.fit.exponent if data.fit else None
+            at = int(np.abs(curve.height - 0.28 * np.nanmax(curve.height)).argmin())
+            named = f"family, <i>e</i> = {rate(e, 2)}" if e is not None else "family"
+            labels.append(
+                style.label(
+                    named, theme, x=float(x[at]), y=float(curve.height[at]),
+                    xanchor="left", xshift=20, yanchor="middle",
+                )
+            )  # fmt: skip
+    whose = "references" if data.options.around == "own" else f"reference, run {data.reference}"
+    labels.append(
+        style.label(
+            whose, theme, x=100 * data.reference_accuracy, y=0, xanchor="right", xshift=-12, yanchor="middle"
+        )
+    )
+    stars = data.where(INDEPENDENT)
+    stars = stars[np.isfinite(data.height[stars])]
+    if large and len(stars):
+        labels.append(
+            style.label(
+                "independent runs", theme, strong=True, x=float(100 * data.accuracy[stars].mean()),
+                y=float(data.height[stars].max()), yanchor="bottom", yshift=10,
+            )
+        )  # fmt: skip
+    return labels

@@ -1,0 +1,377 @@
+"""Which colour, symbol and line does this have? Every colour of plots and pages is here and nowhere else.
+
+Colour means method, shape means role, dashes mean "one run". Looks are found by key, so figures iterate over
+the methods present and never name one:
+
+    look("dropout").colour("dark")     # '#128D64'
+    css()                              # the same palette as CSS variables for the page
+
+The palette was optimised in OKLCH for the smallest CIEDE2000 distance over normal and colour-deficient vision
+(Machado 2009) at a contrast of at least 3:1 on card and page; tests/test_style.py measures it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Theme = Literal["light", "dark", "print"]
+THEMES: tuple[Theme, ...] = ("light", "dark", "print")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one kind of solution is drawn. size: of the marker in px; `hollow`: only the outline is coloured."""
+
+    key: str
+    symbol: str
+    dash: str
+    light: str
+    dark: str
+    size: int = 7
+
+    @property
+    def hollow(self) -> bool:
+        return self.symbol.endswith("-open")
+
+    def colour(self, theme: Theme) -> str:
+        """Hex colour; print uses the light palette."""
+        return self.dark if theme == "dark" else self.light
+
+
+_OWN = (
+    Look("independent", "star", "solid", "#B91249", "#DE4028", 12),
+    Look("trajectory", "circle-open", "solid", "#0A40B6", "#5079E2"),
+    Look("random", "circle", "solid", "#9E8834", "#EAB41A"),
+    Look("dropout", "square", "solid", "#679176", "#128D64"),
+    Look("diagonal", "diamond", "solid", "#D95CAF", "#EA6092", 8),
+    Look("low-rank", "triangle-up", "solid", "#5E2959", "#7A5F96", 8),
+    Look("averaging", "cross", "solid", "#238BFD", "#6FDAF3", 8),
+    Look("sgmcmc", "x", "solid", "#36481F", "#BEB690"),
+    Look("baseline", "star-diamond", "solid", "#16191F", "#F2F4F7", 12),
+    Look("theory", "line-ew", "dash", "#6B7280", "#98A2B3"),
+)
+
+
+def _spare(key: str, hue: str, symbol: str) -> Look:
+    """Eight hues are what all eyes can part: more methods reuse one with another symbol and a long dash."""
+    base = next(own for own in _OWN if own.key == hue)
+    return Look(key, symbol, "longdash", base.light, base.dark, 8)
+
+
+LOOKS: Mapping[str, Look] = {
+    entry.key: entry
+    for entry in (
+        *_OWN,
+        _spare("spare-1", "averaging", "hexagon"),
+        _spare("spare-2", "random", "pentagon"),
+        _spare("spare-3", "trajectory", "bowtie"),
+        _spare("spare-4", "dropout", "hourglass"),
+    )
+}
+
+
+def look(key: str) -> Look:
+    """The look of that key; methods beyond the known ones share the spares, told apart by their labels."""
+    if key in LOOKS:
+        return LOOKS[key]
+    return LOOKS[f"spare-{sum(key.encode()) % 4 + 1}"]
+
+
+RUN_INKS: Mapping[Theme, tuple[str, ...]] = {
+    "light": ("#858BA5", "#532D10", "#2C6A5B", "#36315A", "#998C5A"),
+    "dark": ("#D6DCF9", "#9B6F52", "#6CADA0", "#7874A2", "#ECDFAA"),
+    "print": ("#858BA5", "#532D10", "#2C6A5B", "#36315A", "#998C5A"),
+}
+_RUN_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon")
+
+
+def run_ink(run: int, theme: Theme) -> str:
+    """Muted colour of a run; the sixth and later ones repeat, so runs are always labelled as well."""
+    return RUN_INKS[theme][run % 5]
+
+
+def run_symbol(run: int) -> str:
+    return _RUN_SYMBOLS[run % 5]
+
+
+_LIGHT = {
+    "page": "#F6F7F9",
+    "card": "#FFFFFF",
+    "text": "#16191F",
+    "muted": "#555D6B",
+    "hairline": "#D5DAE1",
+    "control": "#7F8895",
+    "link": "#1B4FB5",
+    "succeeded": "#1F6B45",
+    "failed": "#B3261E",
+    "cancelled": "#6B5A10",
+    "queued": "#5B6472",
+    "soft": "#ECEFF3",
+    "selected": "#F1F5FD",
+    "error-ground": "#FBEFEE",
+    "grid": "#E9ECF0",
+}
+_DARK = {
+    "page": "#111419",
+    "card": "#1A1E25",
+    "text": "#F2F4F7",
+    "muted": "#A9B2C0",
+    "hairline": "#333A45",
+    "control": "#757F8E",
+    "link": "#86B4FF",
+    "succeeded": "#6FCB95",
+    "failed": "#FF8A80",
+    "cancelled": "#D9BE5A",
+    "queued": "#A9B2C0",
+    "soft": "#252B34",
+    "selected": "#182032",
+    "error-ground": "#2C1D20",
+    "grid": "#2A303A",
+}
+_PRINT = {**_LIGHT, "page": "#FFFFFF"}
+TOKENS: Mapping[Theme, Mapping[str, str]] = {"light": _LIGHT, "dark": _DARK, "print": _PRINT}
+TEXT_TOKENS = ("text", "muted", "link", "succeeded", "failed", "cancelled", "queued")
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+MONOSPACE = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace'
+
+# Matrices: lightness rises evenly in every vision; bright always means alike, so disagreement is reversed.
+SEQUENTIAL = "Cividis"
+TRANSPARENT = "rgba(0,0,0,0)"
+
+# Opacity of single runs behind their median, and of what a selection leaves out (18 % would vanish on dark).
+RUN_OPACITY: Mapping[Theme, float] = {"light": 0.36, "dark": 0.6, "print": 0.36}
+DIMMED = 0.3
+
+
+def token(name: str, theme: Theme) -> str:
+    return TOKENS[theme][name]
+
+
+def faint(name: str, theme: Theme, opacity: float) -> str:
+    """A token as a see-through colour, for grounds under marks."""
+    return softened(TOKENS[theme][name], opacity)
+
+
+def css() -> str:
+    """The palette as CSS variables.
+
+    `--page`, `--card`, `--text`, `--muted` … are the tokens, `--look-<key>` the methods, `--run-0` to `--run-4`
+    the runs. Without `data-theme` the page follows the system. `data-theme` may stand on any element: a bar
+    that is always dark carries `data-theme="dark"`.
+    """
+    light = f"color-scheme: light; {_variables('light')}"
+    dark = f"color-scheme: dark; {_variables('dark')}"
+    return (
+        f':root, [data-theme="light"] {{ {light} }}\n'
+        f'[data-theme="dark"] {{ {dark} }}\n'
+        f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme]) {{ {dark} }} }}\n"
+        f"@media print {{ :root, [data-theme] {{ color-scheme: light; {_variables('print')} }} }}\n"
+    )
+
+
+def _variables(theme: Theme) -> str:
+    pairs = dict(TOKENS[theme])
+    pairs |= {f"look-{entry.key}": entry.colour(theme) for entry in LOOKS.values()}
+    pairs |= {f"run-{i}": ink for i, ink in enumerate(RUN_INKS[theme])}
+    return " ".join(f"--{name}: {value};" for name, value in pairs.items())
+
+
+# ---- the Plotly template: plain dictionaries, so that this file loads without Plotly ----
+
+Kind = Literal["curves", "curves-values", "scatter", "page", "maps", "multiples", "embedding"]
+
+MARGINS: Mapping[Kind, Mapping[str, int]] = {
+    "curves": {"l": 40, "r": 108, "t": 32, "b": 40},
+    "curves-values": {"l": 40, "r": 136, "t": 32, "b": 40},
+    "scatter": {"l": 40, "r": 16, "t": 32, "b": 36},
+    "page": {"l": 48, "r": 24, "t": 40, "b": 44},
+    "maps": {"l": 28, "r": 4, "t": 44, "b": 28},
+    "multiples": {"l": 28, "r": 8, "t": 28, "b": 28},
+    "embedding": {"l": 8, "r": 8, "t": 12, "b": 8},
+}
+
+
+def layout(theme: Theme, *, kind: Kind, height: int, revision: str, drag: str = "zoom") -> dict[str, Any]:
+    """Everything but axes and data. height in px; equal `revision`s keep zoom and selection over new data."""
+    ink = token("text", theme)
+    return {
+        "autosize": True,
+        "height": height,
+        "margin": {**MARGINS[kind], "pad": 0, "autoexpand": False},
+        "paper_bgcolor": TRANSPARENT,
+        "plot_bgcolor": TRANSPARENT,
+        "font": {"family": FONT, "size": 12, "color": token("muted", theme)},
+        "showlegend": False,
+        "hovermode": "closest",
+        "hoverdistance": 12,
+        "hoverlabel": {
+            "bgcolor": token("card", theme),
+            "bordercolor": token("control", theme),
+            "font": {"family": FONT, "size": 12, "color": ink},
+            "align": "left",
+        },
+        "dragmode": drag,
+        "newselection": {"line": {"color": ink, "width": 1, "dash": "dot"}},
+        "activeselection": {"fillcolor": TRANSPARENT, "opacity": 1},
+        "modebar": {
+            "bgcolor": TRANSPARENT,
+            "color": token("muted", theme),
+            "activecolor": token("link", theme),
+            "orientation": "h",
+        },
+        "uirevision": revision,
+        "selectionrevision": revision,
+    }
+
+
+# "rates as .312": Plotly's own tick labels, which follow the zoom, lose the zero before the point
+_DIGITS = [f"{i:0{width}d}" for width in (1, 2) for i in range(1, 10**width)]
+_POINT = {f"{sign}0.{digits}": f"{sign}.{digits}" for sign in ("", "−") for digits in _DIGITS}
+
+
+def x_axis(theme: Theme, **changes: Any) -> dict[str, Any]:
+    """No grid; line in the control colour; short ticks outside."""
+    line = token("control", theme)
+    base = {
+        "showgrid": False,
+        "zeroline": False,
+        "showline": True,
+        "linecolor": line,
+        "linewidth": 1,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": line,
+        "nticks": 6,
+        "automargin": False,
+    }
+    return base | changes
+
+
+def y_axis(theme: Theme, **changes: Any) -> dict[str, Any]:
+    """Hairline grid; no line, no ticks, at most five values."""
+    base = {
+        "showgrid": True,
+        "gridcolor": token("grid", theme),
+        "gridwidth": 1,
+        "zeroline": False,
+        "showline": False,
+        "ticks": "",
+        "nticks": 5,
+        "labelalias": _POINT,
+        "automargin": False,
+    }
+    return base | changes
+
+
+def no_axis(**changes: Any) -> dict[str, Any]:
+    return {"visible": False, "showgrid": False, "zeroline": False, "automargin": False} | changes
+
+
+def marker(entry: Look, theme: Theme, *, colour: str = "", size: int = 0) -> dict[str, Any]:
+    """Opaque mark with a card-coloured outline (opacity .7 would drop four light hues below 3:1)."""
+    ink = colour or entry.colour(theme)
+    edge = ink if entry.hollow else token("card", theme)
+    return {
+        "symbol": entry.symbol,
+        "size": size or entry.size,
+        "color": ink,
+        "opacity": 1,
+        "line": {"color": edge, "width": 1.5 if entry.hollow else 1},
+    }
+
+
+def label(text: str, theme: Theme, *, strong: bool = False, **place: Any) -> dict[str, Any]:
+    """A direct label: an annotation without arrow, in ink when `strong`, else muted."""
+    return {
+        "text": text,
+        "showarrow": False,
+        "font": {"size": 12, "color": token("text" if strong else "muted", theme)},
+        "align": "left",
+        **place,
+    }
+
+
+def run_mark(ink: str, theme: Theme) -> dict[str, Any]:
+    """The filled dot at the end of a run that still moves."""
+    return {"symbol": "circle", "size": 7, "color": ink, "line": {"color": token("card", theme), "width": 1}}
+
+
+def corner(x: str, y: str, side: str, edge: str) -> dict[str, Any]:
+    """Outside a panel, above or below it, at its left or right end."""
+    return {
+        "xref": f"{x} domain",
+        "yref": f"{y} domain",
+        "x": 0 if side == "left" else 1,
+        "y": 1 if edge == "top" else 0,
+        "xanchor": side,
+        "yanchor": "bottom" if edge == "top" else "top",
+    }
+
+
+def y_title(text: str, theme: Theme, x: str, y: str, left: int) -> dict[str, Any]:
+    """Quantity and unit, horizontal, at the top left. left: the margin in px, so that it starts at the card's edge."""
+    return label(text, theme, **corner(x, y, "left", "top"), xshift=-left, yshift=8)
+
+
+def x_title(text: str, theme: Theme, x: str, y: str) -> dict[str, Any]:
+    """Quantity and unit at the lower right, under the tick labels."""
+    return label(text, theme, **corner(x, y, "right", "bottom"), yshift=-18)
+
+
+def colour_bar(theme: Theme, *, x: float, length: float, ticks: list[float], texts: list[str]) -> dict[str, Any]:
+    """Horizontal, above the right end of a map. x, length: fractions of the plot's width."""
+    return {
+        "orientation": "h",
+        "thickness": 8,
+        "len": length,
+        "x": x,
+        "xanchor": "right",
+        "xpad": 0,
+        "y": 1,
+        "yanchor": "bottom",
+        "ypad": 2,
+        "outlinewidth": 0,
+        "tickvals": ticks,
+        "ticktext": texts,
+        "ticks": "",
+        "tickfont": {"size": 12, "color": token("muted", theme)},
+    }
+
+
+def ground(theme: Theme, x: str, y: str, size: int) -> dict[str, Any]:
+    """What shows through where a map of size x size has no values yet."""
+    return {
+        "type": "rect",
+        "layer": "below",
+        "line": {"width": 0},
+        "fillcolor": faint("muted", theme, 0.1),
+        "xref": x,
+        "yref": y,
+        "x0": -0.5,
+        "x1": size - 0.5,
+        "y0": -0.5,
+        "y1": size - 0.5,
+    }
+
+
+def block_lines(theme: Theme, x: str, y: str, size: int, block: int) -> list[dict[str, Any]]:
+    """Card-coloured lines between the blocks of a map."""
+    line = {"type": "line", "xref": x, "yref": y, "line": {"color": token("card", theme), "width": 1.5}}
+    cuts = [at - 0.5 for at in range(block, size, block)]
+    return [
+        {**line, **place}
+        for cut in cuts
+        for place in (
+            {"x0": cut, "x1": cut, "y0": -0.5, "y1": size - 0.5},
+            {"x0": -0.5, "x1": size - 0.5, "y0": cut, "y1": cut},
+        )
+    ]
+
+
+def softened(colour: str, opacity: float) -> str:
+    """A hex colour as a see-through line behind its own marks."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"
