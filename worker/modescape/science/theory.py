@@ -164,7 +164,9 @@ def fit_exponent(
     if len(a) >= 5:
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=bootstrap) * w
-        low, high = (float(v) for v in np.quantile(np.exp(_parabolic_minima(grid, errors @ counts.T)), [0.025, 0.975]))
+        drawn = np.exp(_parabolic_minima(grid, errors @ counts.T))
+        # samples that lie exactly on one curve leave only the parabola's own error, which must not exclude the fit
+        low, high = min(float(np.quantile(drawn, 0.025)), found), max(float(np.quantile(drawn, 0.975)), found)
     misses = cost(float(np.log(found))) / float(w.sum())
     return Fit(found, low, high, float(np.sqrt(misses)), len(a), base, classes)
 
@@ -211,7 +213,7 @@ def _parabolic_minima(grid: Floats, values: Floats) -> Floats:
     bend = before - 2 * at + after
     shift = np.divide(before - after, 2 * bend, out=np.zeros_like(bend), where=bend > 0)
     refined = grid[inner] + np.clip(shift, -1, 1) * (grid[1] - grid[0])
-    return np.where(best == inner, refined, grid[best])
+    return np.asarray(np.where(best == inner, refined, grid[best]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +233,7 @@ class Flips:
 
 
 def count_flips(base: NDArray[Any], samples: NDArray[Any], truth: NDArray[Any], *, classes: int) -> Flips:
-    """Flip probabilities of sampled functions: labels predicted by the base [N] and the samples [S, N], true ones [N]."""
+    """Flip probabilities of sampled functions: predictions of the base [N] and the samples [S, N], true labels [N]."""
     correct = base == truth
     changed = samples != base
     with np.errstate(invalid="ignore", divide="ignore"):
