@@ -111,7 +111,7 @@ def plan(spec: ExperimentSpec, info: DataInfo, *, speed: Speed = lambda architec
     images = sum(n.test if split == "test" else n.validation for split in spec.evaluation.splits)
 
     epochs = kept_epochs(spec.training.epochs, spec.training.checkpoint_every)
-    per_epoch = steps_per_epoch(spec, n.train) * spec.training.batch_size
+    per_epoch = steps_per_epoch(spec.training, n.train) * spec.training.batch_size
     train_seconds = spec.training.epochs * per_epoch / rate + STAGE_OVERHEAD
     builder = _Builder()
     runs = range(spec.ensemble.runs)

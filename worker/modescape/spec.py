@@ -220,10 +220,10 @@ def sizes(spec: ExperimentSpec, info: DataInfo) -> Sizes:
     return Sizes(train, validation, test)
 
 
-def steps_per_epoch(spec: ExperimentSpec, train_images: int) -> int:
+def steps_per_epoch(training: TrainingSpec, train_images: int) -> int:
     """Optimiser steps an epoch: whole batches only when drawing with replacement, else the last batch may be short."""
-    batch = spec.training.batch_size
-    if spec.training.sampling == "replacement":
+    batch = training.batch_size
+    if training.sampling == "replacement":
         return max(1, train_images // batch)
     return -(-train_images // batch)
 
@@ -262,7 +262,7 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         epochs = [m.epoch for m in spec.training.milestones]
         if not epochs or epochs != sorted(set(epochs)):
             wrong("training.milestones", "the schedule `milestones` needs them", "at least one, epochs increasing")
-    total_steps = spec.training.epochs * steps_per_epoch(spec, n.train)
+    total_steps = spec.training.epochs * steps_per_epoch(spec.training, n.train)
     window = max(1, int(total_steps * spec.training.snapshot_window))
     if spec.training.snapshots > window:
         wrong("training.snapshots", f"{spec.training.snapshots} snapshots do not fit into the last {window} steps", f"0 to {window}")

@@ -1,0 +1,515 @@
+"""Training one network, step by step, so that a run killed at any step and resumed gives the same bits as one left alone.
+
+    train(network, splits, spec.training, run_seeds(0, run=0), listener=listener)
+
+Every random number of step s is a function of the run's seeds and s alone (its order of images, its dropout masks, its
+augmentation), so the state of a run is its weights, its optimiser's moments and the number of steps done. The data
+stays on the device as uint8. All weights are views of one flat tensor, as are their gradients: the optimiser is a
+handful of operations on one vector.
+
+On the CPU training uses one thread: several runs side by side, a core each, beat one run on several cores, and bits
+do not depend on how many cores a machine has.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modescape.errors import InvalidInput, StageError
+from modescape.science import weights
+from modescape.science.data import Split, Splits
+from modescape.science.networks import dropout_layers
+from modescape.science.seeds import RunSeeds
+from modescape.spec import TrainingSpec, steps_per_epoch
+
+Precision = Literal["float32", "bfloat16"]
+Arrays = dict[str, np.ndarray]
+
+PROGRESS_SECONDS = 1.0
+SAVE_SECONDS = 60.0
+_CURVE_POINTS = 40  # training curves get at least this many points, and one an epoch
+
+
+@dataclass(frozen=True)
+class ProgressReport:
+    """How far a run is. epoch counts finished and part epochs; loss (nats) and accuracy are of recent training batches."""
+
+    step: int
+    steps: int
+    epoch: float
+    epochs: int
+    loss: float | None
+    accuracy: float | None
+    images_per_second: float
+    seconds_left: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """All a run needs to go on from the end of a step: arrays for a file, and a few numbers as JSON."""
+
+    tensors: Arrays
+    meta: dict[str, Any]
+
+
+class TrainListener(Protocol):
+    """Who hears of a training. Calls come in this order after a step: snapshot, point, checkpoint, save.
+
+    What `save` was given covers everything told before it: after a resume nothing earlier is told again. `check` is
+    called before every step and raises StageInterrupted to stop; it must be cheap.
+    """
+
+    def checkpoint(self, epoch: int, step: int, tensors: Arrays) -> None: ...
+
+    def snapshot(self, index: int, step: int, tensors: Arrays) -> None: ...
+
+    def point(self, step: int, values: dict[str, float]) -> None: ...
+
+    def progress(self, report: ProgressReport) -> None: ...
+
+    def save(self, state: TrainState) -> None: ...
+
+    def check(self) -> None: ...
+
+
+class Silent:
+    """A listener that hears nothing; subclass it for what you want to know."""
+
+    def checkpoint(self, epoch: int, step: int, tensors: Arrays) -> None: ...
+
+    def snapshot(self, index: int, step: int, tensors: Arrays) -> None: ...
+
+    def point(self, step: int, values: dict[str, float]) -> None: ...
+
+    def progress(self, report: ProgressReport) -> None: ...
+
+    def save(self, state: TrainState) -> None: ...
+
+    def check(self) -> None: ...
+
+
+def train(
+    module: nn.Module,
+    splits: Splits,
+    training: TrainingSpec,
+    seeds: RunSeeds,
+    *,
+    device: str = "cpu",
+    resume: TrainState | None = None,
+    listener: TrainListener | None = None,
+) -> None:
+    """Train `module` in place from its present weights, or from `resume`.
+
+    Raises what `listener.check` raises, and StageError when the loss is no longer a finite number.
+    """
+    told = listener or Silent()
+    plan = Plan.of(training, len(splits.train))
+    precision = choose_precision(training.precision, device)
+    module.to(device)
+    splits = splits.to(device)
+    with arithmetic(device), ExitStack() as stack:
+        run = _Run(module, splits, training, seeds, plan, device)
+        if resume is None:
+            told.checkpoint(0, 0, weights.tensors(module))
+            told.point(0, run.validation(told.check))
+        else:
+            run.restore(resume)
+        feed = stack.enter_context(_feeding(run, plan.steps))
+        pace, saved = Pace(run.step), time.monotonic()
+        while run.step < plan.steps:
+            told.check()
+            run.learn(feed(run.step), precision)
+            step = run.step
+            if step in plan.snapshot_steps:
+                told.snapshot(plan.snapshot_steps[step], step, weights.tensors(module))
+            epoch_done = step % plan.steps_per_epoch == 0
+            if epoch_done or step % plan.point_every == 0:
+                values = run.curve_values()
+                told.point(step, values | (run.validation(told.check) if epoch_done else {}))
+            if step in plan.checkpoint_steps:
+                told.checkpoint(step // plan.steps_per_epoch, step, weights.tensors(module))
+            if pace.is_due() or step == plan.steps:
+                told.progress(pace.report(run, plan))
+            if epoch_done or time.monotonic() - saved > SAVE_SECONDS:
+                told.save(run.state())
+                saved = time.monotonic()
+    module.eval()
+
+
+# --- what happens at which step ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which step does what. Steps count from 1: step s is the state after s updates."""
+
+    steps: int
+    steps_per_epoch: int
+    epochs: int
+    batch: int
+    point_every: int
+    checkpoint_steps: frozenset[int]
+    snapshot_steps: dict[int, int]
+
+    @staticmethod
+    def of(training: TrainingSpec, images: int) -> Plan:
+        per_epoch = steps_per_epoch(training, images)
+        steps = training.epochs * per_epoch
+        every = range(training.checkpoint_every, training.epochs + 1, training.checkpoint_every)
+        kept = {0, *every, training.epochs}
+        return Plan(
+            steps=steps,
+            steps_per_epoch=per_epoch,
+            epochs=training.epochs,
+            batch=training.batch_size,
+            point_every=max(1, per_epoch // -(-_CURVE_POINTS // training.epochs)),
+            checkpoint_steps=frozenset(epoch * per_epoch for epoch in kept),
+            snapshot_steps=snapshot_steps(steps, training.snapshots, training.snapshot_window),
+        )
+
+
+def snapshot_steps(steps: int, count: int, window: float) -> dict[int, int]:
+    """Step of each snapshot: `count` evenly over the last `window` of the steps, the last one at the end."""
+    span = max(1, int(steps * window))
+    if count > span:
+        raise InvalidInput(
+            f"{count} snapshots do not fit into {span} steps", field="training.snapshots", allowed=f"0 to {span}"
+        )
+    return {steps - span + round((i + 1) * span / count): i for i in range(count)}
+
+
+def learning_rate(training: TrainingSpec, step: int, steps_per_epoch: int) -> float:
+    """The rate of the update that makes step + 1 out of `step` (science c)."""
+    rate, epoch = training.learning_rate, step // steps_per_epoch
+    if training.schedule == "halve":
+        return rate * 0.5 ** (epoch // training.halve_every)
+    if training.schedule == "milestones":
+        return next((m.learning_rate for m in reversed(training.milestones) if m.epoch <= epoch), rate)
+    if training.schedule == "cosine":
+        return rate * 0.5 * (1 + math.cos(math.pi * step / (training.epochs * steps_per_epoch)))
+    return rate
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Batch:
+    images: Tensor  # uint8 [n, C, H, W]
+    labels: Tensor  # int64 [n]
+
+
+class _Run:
+    """A network in training: its data, its optimiser, the number of steps done, and sums for the curves."""
+
+    def __init__(
+        self, module: nn.Module, splits: Splits, training: TrainingSpec, seeds: RunSeeds, plan: Plan, device: str
+    ) -> None:
+        self.module, self.splits, self.training, self.seeds, self.plan = module, splits, training, seeds, plan
+        self.device = torch.device(device)
+        self.dropouts = dropout_layers(module)
+        self.theta, self.gradient = flatten_in_place(module)
+        self.decayed = decay_mask(module, training).to(self.device) if training.weight_decay else None
+        self.optimiser = make_optimiser(training, self.theta)
+        self.step = 0
+        self.loss = math.nan  # of the curve's last window, for progress reports
+        self.accuracy = math.nan
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, correct, images since the last point
+        self._order: dict[int, Tensor] = {}
+
+    def batch(self, step: int) -> Batch:
+        """The images of one step; depends on nothing but the seeds and the step."""
+        epoch, position = divmod(step, self.plan.steps_per_epoch)
+        if epoch not in self._order:
+            self._order = {epoch: torch.from_numpy(self._epoch_order(epoch)).to(self.device)}
+        chosen = self._order[epoch][position * self.plan.batch : (position + 1) * self.plan.batch]
+        rng = None
+        if self.training.augmentation != "none":
+            rng = np.random.Generator(np.random.SFC64([self.seeds.augmentation, step]))
+        images = self.splits.train.batch(chosen, augmentation=self.training.augmentation, rng=rng)
+        return Batch(images, self.splits.train.labels[chosen])
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        rng = np.random.Generator(np.random.Philox(key=np.array([self.seeds.batches, epoch], np.uint64)))
+        images = len(self.splits.train)
+        if self.training.sampling == "replacement":
+            return rng.integers(0, images, self.plan.steps_per_epoch * self.plan.batch)
+        return rng.permutation(images)
+
+    def learn(self, batch: Batch, precision: Precision) -> None:
+        """One update."""
+        self.module.train()
+        noise = np.random.Generator(np.random.SFC64([self.seeds.noise, self.step]))
+        for layer in self.dropouts:
+            layer.rng = noise
+        images = self.splits.transform(batch.images)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = self.module(images).float()
+        loss = F.cross_entropy(logits, batch.labels)
+        self.gradient.zero_()
+        loss.backward()  # type: ignore[no-untyped-call]
+        rate = learning_rate(self.training, self.step, self.plan.steps_per_epoch)
+        with torch.no_grad():
+            if self.decayed is not None:
+                self.gradient.addcmul_(self.theta, self.decayed, value=self.training.weight_decay)
+            self.optimiser.update(self.theta, self.gradient, rate)
+            correct = (logits.argmax(1) == batch.labels).sum()
+            n = len(batch.labels)
+            self.sums += torch.stack([loss.double() * n, correct, torch.full_like(correct, n)])
+        self.step += 1
+
+    def curve_values(self) -> dict[str, float]:
+        """Training loss and accuracy since the last point (dropout on, weights in motion), and the rate just used."""
+        loss, correct, images = (float(value) for value in self.sums.cpu())
+        self.sums.zero_()
+        self.loss, self.accuracy = loss / images, correct / images
+        if not math.isfinite(self.loss):
+            raise StageError(
+                f"the training loss is {self.loss} at step {self.step}: the learning rate {self.training.learning_rate:g} "
+                f"is too high for {self.splits.transform.kind} pixels, or the data holds constant images"
+            )
+        rate = learning_rate(self.training, self.step - 1, self.plan.steps_per_epoch)
+        return {"train/loss": self.loss, "train/accuracy": self.accuracy, "learning-rate": rate}
+
+    def validation(self, check: Callable[[], None]) -> dict[str, float]:
+        """Loss and accuracy on the validation images, dropout off; nothing without validation images."""
+        split = self.splits.validation
+        if len(split) == 0:
+            return {}
+        self.module.eval()
+        loss, correct = 0.0, 0
+        with torch.no_grad():
+            for start in range(0, len(split), 500):
+                check()
+                rows = torch.arange(start, min(start + 500, len(split)), device=self.device)
+                logits = self.module(self.splits.transform(split.batch(rows)))
+                labels = split.labels[rows]
+                loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+                correct += int((logits.argmax(1) == labels).sum())
+        return {"validation/loss": loss / len(split), "validation/accuracy": correct / len(split)}
+
+    def state(self) -> TrainState:
+        arrays = {"theta": self.theta, "sums": self.sums} | {
+            f"optimiser.{name}": moment for name, moment in self.optimiser.moments.items()
+        }
+        tensors = {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in arrays.items()}
+        tensors |= {f"buffer.{name}": value for name, value in weights.buffers(self.module).items()}
+        return TrainState(tensors, {"step": self.step, "epoch": self.step // self.plan.steps_per_epoch})
+
+    def restore(self, state: TrainState) -> None:
+        with torch.no_grad():
+            self.theta.copy_(torch.from_numpy(np.array(state.tensors["theta"])))
+            self.sums.copy_(torch.from_numpy(np.array(state.tensors["sums"])))
+            for name, moment in self.optimiser.moments.items():
+                moment.copy_(torch.from_numpy(np.array(state.tensors[f"optimiser.{name}"])))
+        prefix = "buffer."
+        weights.assign_buffers(
+            self.module, {n.removeprefix(prefix): v for n, v in state.tensors.items() if n.startswith(prefix)}
+        )
+        self.step = int(state.meta["step"])
+        self.optimiser.updates = self.step
+
+
+def flatten_in_place(module: nn.Module) -> tuple[Tensor, Tensor]:
+    """Make every parameter, and its gradient, a view of one flat tensor each: (theta [P], gradient [P])."""
+    parameters = list(module.parameters())
+    theta = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
+    gradient = torch.zeros_like(theta)
+    start = 0
+    for parameter in parameters:
+        end = start + parameter.numel()
+        parameter.data = theta[start:end].view(parameter.shape)
+        parameter.grad = gradient[start:end].view(parameter.shape)
+        start = end
+    return theta, gradient
+
+
+def decay_mask(module: nn.Module, training: TrainingSpec) -> Tensor:
+    """1 where weight decay acts, [P]: convolution kernels (linear ones in a network without convolutions), or everything."""
+    shapes = [p.shape for p in module.parameters()]
+    dimensions = 4 if any(len(shape) == 4 for shape in shapes) else 2
+    every = training.decay_on == "all"
+    return torch.cat([torch.full((s.numel(),), float(every or len(s) == dimensions)) for s in shapes])
+
+
+class Optimiser(Protocol):
+    """Changes theta in place; `moments` and `updates` are all it remembers."""
+
+    moments: dict[str, Tensor]
+    updates: int
+
+    def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None: ...
+
+
+def make_optimiser(training: TrainingSpec, theta: Tensor) -> Optimiser:
+    if training.optimiser == "adam":
+        return Adam(theta, epsilon=training.adam_epsilon)
+    return Descent(theta, momentum=training.momentum if training.optimiser == "momentum" else 0.0)
+
+
+@dataclass
+class Adam:
+    """Kingma and Ba 2015, algorithm 1, with decay rates 0.9 and 0.999."""
+
+    theta: Tensor
+    epsilon: float
+    updates: int = 0
+    moments: dict[str, Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.moments = {"first": torch.zeros_like(self.theta), "second": torch.zeros_like(self.theta)}
+        self._scratch = torch.empty_like(self.theta)
+
+    def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None:
+        self.updates += 1
+        first, second = self.moments["first"], self.moments["second"]
+        first.lerp_(gradient, 1 - 0.9)
+        second.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
+        unbiased = math.sqrt(1 - 0.999**self.updates)
+        denominator = torch.sqrt(second, out=self._scratch).div_(unbiased).add_(self.epsilon)
+        theta.addcdiv_(first, denominator, value=-rate / (1 - 0.9**self.updates))
+
+
+@dataclass
+class Descent:
+    """Stochastic gradient descent, with heavy-ball momentum unless it is 0 (Sutskever 2013, as torch has it)."""
+
+    theta: Tensor
+    momentum: float
+    updates: int = 0
+    moments: dict[str, Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.moments = {"velocity": torch.zeros_like(self.theta)} if self.momentum else {}
+
+    def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None:
+        self.updates += 1
+        if self.momentum:
+            gradient = self.moments["velocity"].mul_(self.momentum).add_(gradient)
+        theta.add_(gradient, alpha=-rate)
+
+
+@contextmanager
+def _feeding(run: _Run, steps: int) -> Iterator[Callable[[int], Batch]]:
+    """A function from step to batch; for images read from disk the next batch is read while this one is learned."""
+    if not run.splits.train.is_streamed:
+        yield run.batch
+        return
+    with ThreadPoolExecutor(1) as reader:
+        ahead: dict[int, Future[Batch]] = {}
+
+        def feed(step: int) -> Batch:
+            batch = ahead.pop(step).result() if step in ahead else run.batch(step)
+            if step + 1 < steps:
+                ahead[step + 1] = reader.submit(run.batch, step + 1)
+            return batch
+
+        yield feed
+
+
+class Pace:
+    """Speed and time left, from the steps of this process; the first reading waits a second."""
+
+    def __init__(self, step: int) -> None:
+        self.start_step, self.start = step, time.monotonic()
+        self.last = self.start
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self.last >= PROGRESS_SECONDS
+
+    def report(self, run: _Run, plan: Plan) -> ProgressReport:
+        self.last = time.monotonic()
+        seconds = max(self.last - self.start, 1e-9)
+        done = run.step - self.start_step
+        loss, correct, images = (float(value) for value in run.sums.cpu())
+        recent = images > 0
+        return ProgressReport(
+            step=run.step,
+            steps=plan.steps,
+            epoch=run.step / plan.steps_per_epoch,
+            epochs=plan.epochs,
+            loss=_finite(loss / images if recent else run.loss),
+            accuracy=_finite(correct / images if recent else run.accuracy),
+            images_per_second=done * plan.batch / seconds,
+            seconds_left=(plan.steps - run.step) * seconds / max(done, 1),
+        )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def arithmetic(device: str) -> Iterator[None]:
+    """How numbers are computed, the same wherever we train or predict: one CPU thread, no denormals, on a GPU
+    deterministic algorithms and full float32. Restored afterwards (but for denormals, whose old state torch hides).
+    """
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, tf32 = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
+    matmul = torch.get_float32_matmul_precision()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    if torch.device(device).type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # our pools do not overlap, so their backward pass is deterministic although torch only warns about it
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = benchmark, tf32
+        torch.set_float32_matmul_precision(matmul)
+
+
+def choose_precision(asked: Literal["auto", "float32", "bfloat16"], device: str) -> Precision:
+    """The arithmetic of training: `auto` takes bfloat16 only where processor or GPU has it in hardware.
+
+    Decided by features, never by a timing, so that the same machine always decides alike. (Measured on a processor
+    without it, AVX2 only: bfloat16 is 4 times slower than float32.)
+    """
+    if asked != "auto":
+        return asked
+    if torch.device(device).type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    return "bfloat16" if has_cpu_bfloat16() else "float32"
+
+
+def has_cpu_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies bfloat16 (AVX-512 BF16, AMX or Arm's BF16); where Linux does not tell: no."""
+    if not cpuinfo.exists():
+        return False
+    flags = next((line for line in cpuinfo.read_text().splitlines() if line.lower().startswith(("flags", "features"))), "")
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags.split()))
+
+
+def numerics_class(device: str, precision: Precision) -> str:
+    """What must be equal for equal bits: device kind, instruction set, torch version, precision, threads."""
+    place = torch.device(device)
+    kind = torch.cuda.get_device_name(place) if place.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return f"{place.type}/{kind}/torch {torch.__version__}/{precision}/1 thread"
