@@ -56,7 +56,10 @@ class Experiment(Base):
     __table_args__ = (
         Index("ix_experiment_list", "archived_at", "created_at", "id"),
         Index("ix_experiment_digest", "digest"),
-        Index("ix_experiment_status", "status"),
+        Index(  # holds all that facets count, so that counting never reads the rows
+            "ix_experiment_facets",
+            "archived_at", "status", "dataset", "input_scale", "architecture", "methods", "tags",
+        ),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -140,6 +143,8 @@ class Stage(Base):
     result: Mapped[dict[str, Any]]  # StageOutput as JSON; {} before success
     error: Mapped[dict[str, Any]]  # type, message, traceback, attempt; {} when none
     seconds: Mapped[float] = mapped_column(default=0.0)  # worked on, over all attempts
+    claimed_at: Mapped[datetime | None]  # when the present or last attempt began
+    history: Mapped[list[Any]]  # attempts: number, worker, from_step, step, at, ended, how; the last fifty
     worker: Mapped[str | None] = mapped_column(String(120))
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -212,6 +217,7 @@ class Series(Base):
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), index=True)  # that draws it
     run: Mapped[int]
     name: Mapped[str] = mapped_column(String(64))  # such as train/loss
     n: Mapped[int] = mapped_column(default=0)
@@ -279,6 +285,7 @@ class Event(Base):
     """Something happened. The id is the cursor of every live view."""
 
     __tablename__ = "event"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  (ids are never given twice, also after a purge)
 
     id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     experiment_id: Mapped[str | None] = mapped_column(Id, index=True)

@@ -1,0 +1,239 @@
+"""Asking for rows: conditions, sorting and pages by keyset, the same for experiments, solutions and measurements.
+
+    ListQuery(conditions=(Condition("accuracy", "gte", 0.6), Condition("method", "eq", "dropout")), sort="-created")
+
+A page is found by the last row of the one before (`next` is a cursor), never by counting rows, so page 200 costs what
+page 1 costs. Rows without a value come last in either direction.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar, overload
+
+import orjson
+from sqlalchemy import ColumnElement, Select, and_, cast, exists, false, func, literal, not_, or_, select
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from modescape.errors import InvalidInput
+from modescape.tables import Base
+
+Row = TypeVar("Row", bound=Base)
+T = TypeVar("T")
+Attribute = InstrumentedAttribute[Any]
+
+MAX_LIMIT = 1000
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`field operator value`. Operators: eq ne gt gte lt lte in notin contains notcontains null.
+
+    in and notin take a sequence; null takes True (has no value) or False; on lists (method, tag) eq and in mean
+    "has it"; contains is part of a text, whatever the case.
+    """
+
+    field: str
+    operator: str = "eq"
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """True when any of its parts is."""
+
+    conditions: tuple[Condition | AnyOf, ...]
+
+
+@dataclass(frozen=True)
+class ListQuery:
+    """What a list shows. archived: False leaves archived ones out, True shows only those, None shows all."""
+
+    conditions: Sequence[Condition | AnyOf] = ()
+    sort: str | None = None  # a field, with "-" before it for largest first
+    cursor: str | None = None
+    limit: int | None = 50
+    archived: bool | None = False
+
+
+@dataclass(frozen=True)
+class Page(Sequence[T], Generic[T]):
+    """Some rows, the cursor of the next page (None: this was the last) and how many rows there are in all."""
+
+    items: list[T]
+    next: str | None
+    total: int
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        return self.items[index]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le,
+}  # fmt: skip
+OPERATORS = ("eq", "ne", *_COMPARISONS, "in", "notin", "contains", "notcontains", "null")
+
+
+@dataclass(frozen=True)
+class Listing(Generic[Row]):
+    """What can be asked of one table.
+
+    key: unique column that breaks ties; fields: name -> column; lists: name -> JSON column holding a list of texts;
+    texts: columns that the field `text` searches; sort: the order when none is asked for.
+    """
+
+    model: type[Row]
+    key: Attribute
+    fields: Mapping[str, Attribute]
+    sort: str
+    lists: Mapping[str, Attribute]
+    texts: tuple[Attribute, ...] = ()
+
+    def page(
+        self,
+        session: Session,
+        statement: Select[Any],
+        *,
+        conditions: Sequence[Condition | AnyOf],
+        sort: str | None,
+        cursor: str | None,
+        limit: int | None,
+    ) -> Page[Row]:
+        """The rows of `statement` that meet all conditions. Raises InvalidInput naming the field."""
+        sort = sort or self.sort
+        name, descending = sort.removeprefix("-"), sort.startswith("-")
+        column = self._column(name, "sort")
+        if limit is not None and not 1 <= limit <= MAX_LIMIT:
+            raise InvalidInput(f"a page of {limit} rows was asked for", field="limit", allowed=f"1 to {MAX_LIMIT}")
+        statement = statement.where(*self.where(conditions, session))
+        total = session.scalar(select(func.count()).select_from(statement.with_only_columns(self.key).subquery()))
+        if cursor is not None:
+            statement = statement.where(self._after(cursor, sort, column, descending))
+        nulls_last = [column.is_(None)] if column.nullable else []
+        ordered = [c.desc() if descending else c.asc() for c in dict.fromkeys((column, self.key))]
+        statement = statement.order_by(*nulls_last, *ordered)
+        if limit is None:
+            rows = list(session.scalars(statement))
+            return Page(rows, None, total or 0)
+        rows = list(session.scalars(statement.limit(limit + 1)))
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return Page(rows, self._cursor(rows[-1], sort, column) if more else None, total or 0)
+
+    def where(self, conditions: Sequence[Condition | AnyOf], session: Session) -> list[ColumnElement[bool]]:
+        postgres = session.get_bind().dialect.name == "postgresql"
+        return [self._one(condition, postgres) for condition in conditions]
+
+    def _one(self, condition: Condition | AnyOf, postgres: bool) -> ColumnElement[bool]:
+        if isinstance(condition, AnyOf):
+            return or_(false(), *(self._one(part, postgres) for part in condition.conditions))
+        name, value = condition.field, condition.value
+        if condition.operator not in OPERATORS:
+            raise InvalidInput(
+                f"there is no operator {condition.operator!r}", field=name, allowed="one of " + ", ".join(OPERATORS)
+            )
+        if name == "text" and self.texts:
+            return self._text(condition)
+        if name in self.lists:
+            return self._in_list(condition, postgres)
+        column = self._column(name, name)
+        if condition.operator == "null":
+            return column.is_(None) if value else column.is_not(None)
+        if condition.operator in ("in", "notin"):
+            values = [_checked(column, name, item) for item in value]
+            return column.in_(values) if condition.operator == "in" else or_(column.not_in(values), column.is_(None))
+        if condition.operator in ("contains", "notcontains"):
+            if column.type.python_type is not str:
+                raise InvalidInput(f"{name} is not a text", field=name, allowed="eq, ne, gt, gte, lt, lte, in, notin, null")
+            found = column.icontains(str(value), autoescape=True)
+            return found if condition.operator == "contains" else or_(not_(found), column.is_(None))
+        value = _checked(column, name, value)
+        if condition.operator == "eq":
+            same: ColumnElement[bool] = column == value
+            return same
+        if condition.operator == "ne":
+            return or_(column != value, column.is_(None))
+        compared: ColumnElement[bool] = _COMPARISONS[condition.operator](column, value)
+        return compared
+
+    def _text(self, condition: Condition) -> ColumnElement[bool]:
+        if condition.operator not in ("eq", "contains", "notcontains"):
+            raise InvalidInput("text can only be searched", field="text", allowed="contains, notcontains")
+        found = or_(*(column.icontains(str(condition.value), autoescape=True) for column in self.texts))
+        return not_(found) if condition.operator == "notcontains" else found
+
+    def _in_list(self, condition: Condition, postgres: bool) -> ColumnElement[bool]:
+        column = self.lists[condition.field]
+        if condition.operator == "null":
+            empty = func.jsonb_array_length(column) if postgres else func.json_array_length(column)
+            return (empty == 0) if condition.value else (empty > 0)
+        if condition.operator not in ("eq", "contains", "ne", "notcontains", "in", "notin"):
+            raise InvalidInput(f"{condition.field} is a list", field=condition.field, allowed="eq, ne, in, notin, null")
+        values = condition.value if condition.operator in ("in", "notin") else [condition.value]
+        found = or_(false(), *(_holds(column, str(value), postgres) for value in values))
+        return not_(found) if condition.operator in ("ne", "notcontains", "notin") else found
+
+    def _column(self, name: str, field: str) -> Attribute:
+        if name not in self.fields:
+            raise InvalidInput(f"there is no field {name[:80]!r}", field=field, allowed="one of " + ", ".join(self.fields))
+        return self.fields[name]
+
+    def _after(self, cursor: str, sort: str, column: Attribute, descending: bool) -> ColumnElement[bool]:
+        try:
+            made_for, value, key = orjson.loads(base64.urlsafe_b64decode(cursor.encode() + b"=="))
+        except (ValueError, TypeError, binascii.Error):
+            made_for, value, key = None, None, None
+        if made_for != sort:
+            raise InvalidInput("this cursor belongs to another list", field="cursor", allowed="the `next` of this query")
+        if value is not None and column.type.python_type is datetime:
+            value = datetime.fromisoformat(value)
+        beyond = operator.lt if descending else operator.gt
+        if column is self.key:
+            after: ColumnElement[bool] = beyond(self.key, key)
+            return after
+        same = column.is_(None) if value is None else column == value
+        later = [and_(same, beyond(self.key, key))]
+        if value is not None:
+            later.append(beyond(column, value))
+            if column.nullable:
+                later.append(column.is_(None))
+        return or_(*later)
+
+    def _cursor(self, row: Row, sort: str, column: Attribute) -> str:
+        mark = [sort, getattr(row, column.key), getattr(row, self.key.key)]
+        return base64.urlsafe_b64encode(orjson.dumps(mark)).decode().rstrip("=")
+
+
+def _holds(column: Attribute, value: str, postgres: bool) -> ColumnElement[bool]:
+    if postgres:
+        found: ColumnElement[bool] = cast(column, JSONB).contains(cast(literal([value], JSONB), JSONB))
+        return found
+    items = func.json_each(column).table_valued("value")
+    return exists(select(literal(1)).select_from(items).where(items.c.value == value))
+
+
+def _checked(column: Attribute, name: str, value: Any) -> Any:
+    """A value the column can be compared with: databases differ in what they make of the wrong type."""
+    wanted = column.type.python_type
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        words = {float: "a number", int: "a whole number", str: "a text", datetime: "a time", bool: "true or false"}
+        raise InvalidInput(f"{str(value)[:80]!r} does not fit", field=name, allowed=words.get(wanted, wanted.__name__))
+    return value

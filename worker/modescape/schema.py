@@ -1,0 +1,219 @@
+"""The database itself: opening one, and bringing its tables to the version of this code and back.
+
+    upgrade(settings.database)         # creates what is missing; safe to call from several processes at once
+    engine = open_database(settings.database)
+
+SQLite runs in WAL mode with a 30 s busy timeout; a transaction that may write must begin IMMEDIATE (the option
+`sqlite_begin`), because the timeout does not apply to a read lock that is being upgraded.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
+from modescape.errors import ConfigurationError
+
+_MIGRATION_LOCK = 0x6D6F6465  # any fixed number: PostgreSQL's advisory lock of whoever migrates
+
+
+@dataclass(frozen=True)
+class SchemaState:
+    """Which revision a database is at (None: empty) and which one this code wants."""
+
+    found: str | None
+    wanted: str
+
+    @property
+    def current(self) -> bool:
+        return self.found == self.wanted
+
+
+def open_database(url: str) -> Engine:
+    """An engine with our conventions. Raises ConfigurationError for a URL that cannot work here."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed)
+    return create_engine(
+        parsed, pool_size=20, max_overflow=20, pool_pre_ping=True,
+        json_serializer=_dump, json_deserializer=orjson.loads,
+    )  # fmt: skip
+
+
+def migrations_folder() -> Path:
+    """Where Alembic's scripts are: beside this package when installed, in the repository otherwise."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "migrations", here.parents[1] / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise ConfigurationError(f"the migrations are missing beside {here}; install modescape again")
+
+
+def schema_state(url: str) -> SchemaState:
+    """The database's revision and this code's. Raises ConfigurationError when the database does not answer."""
+    from alembic.runtime.migration import MigrationContext
+
+    engine = open_database(url)
+    try:
+        with _answering(engine) as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+    return SchemaState(found, _head())
+
+
+def check_schema(url: str) -> None:
+    """Raises ConfigurationError, with the command that helps, unless the tables are exactly this code's."""
+    state = schema_state(url)
+    if not state.current:
+        _refuse_newer(state)
+        raise ConfigurationError(f"the database is at revision {state.found or 'none'}; run `modescape migrate`")
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the tables to `revision`. Raises ConfigurationError when they belong to a newer version of the code."""
+    _migrate(url, "upgrade", revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the tables back to `revision`; "base" drops them all, with everything in them."""
+    _migrate(url, "downgrade", revision)
+
+
+def _migrate(url: str, direction: str, revision: str) -> None:
+    from alembic import command
+    from alembic.runtime.migration import MigrationContext
+    from alembic.util import CommandError
+
+    engine = open_database(url)
+    try:
+        with _alone(engine) as connection:
+            state = SchemaState(MigrationContext.configure(connection).get_current_revision(), _head())
+            if direction == "upgrade":
+                _refuse_newer(state)
+            config = _config()
+            config.attributes["connection"] = connection
+            try:
+                getattr(command, direction)(config, revision)
+            except CommandError as error:
+                raise ConfigurationError(f"cannot {direction} to {revision!r}: {error}") from None
+    finally:
+        engine.dispose()
+
+
+def _refuse_newer(state: SchemaState) -> None:
+    if state.found is None or state.found == state.wanted:
+        return
+    from alembic.script import ScriptDirectory
+
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if state.found not in known:
+        raise ConfigurationError(
+            f"the database is at revision {state.found}, which this version does not know: a newer one has used it. "
+            "Upgrade with `pip install --upgrade modescape`, or go back with the newer version's "
+            f"`modescape migrate --to {state.wanted}`"
+        )
+
+
+def _config() -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    return config
+
+
+def _head() -> str:
+    from alembic.script import ScriptDirectory
+
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None, "there is at least one migration"
+    return head
+
+
+@contextmanager
+def _answering(engine: Engine) -> Iterator[Connection]:
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        raise ConfigurationError(
+            f"the database {where} does not answer ({error.orig}); check MODESCAPE_DATABASE_URL"
+        ) from None
+    with connection:
+        yield connection
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[Connection]:
+    """One transaction while no other process migrates: a file lock beside SQLite, an advisory lock on PostgreSQL."""
+    if engine.dialect.name != "sqlite":
+        with _answering(engine) as connection, connection.begin():
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            yield connection
+        return
+    with Path(f"{engine.url.database}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        writer = engine.execution_options(sqlite_begin="IMMEDIATE")
+        with _answering(writer) as connection, connection.begin():
+            yield connection
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        if parsed.drivername in ("postgres", "postgresql"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        parsed.get_dialect()
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigurationError(f"the database URL is not one we can open: {error}") from None
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"the database driver is missing ({error}); `pip install modescape[postgres]`") from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigurationError(
+            f"the database must be sqlite:///file or postgresql://…, got {parsed.get_backend_name()}"
+        )
+    return parsed
+
+
+def _open_sqlite(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise ConfigurationError("SQLite needs a file (sqlite:///folder/modescape.db): workers are other processes")
+    folder = Path(url.database).parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigurationError(f"the folder {folder} of the database is not there or cannot be written")
+    engine = create_engine(
+        url, pool_size=20, max_overflow=20, json_serializer=_dump, json_deserializer=orjson.loads,
+        connect_args={"check_same_thread": False},
+    )  # fmt: skip
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # we say BEGIN, not the driver
+        for pragma in (
+            "busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON",
+            "temp_store=MEMORY", "cache_size=-65536",
+        ):  # fmt: skip
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        connection.exec_driver_sql("BEGIN " + options.get("sqlite_begin", "DEFERRED"))
+
+    return engine
+
+
+def _dump(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+
