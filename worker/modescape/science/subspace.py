@@ -32,7 +32,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ from modescape.registry import Method, NoOptions, Options, methods
 from modescape.science.seeds import sample_rng
 
 FloatArray = NDArray[np.floating[Any]]
+Layout = Sequence[tuple[str, tuple[int, ...]]]
 SampleSet = Literal["spread", "typical"]
 
 FORT = "Fort, Hu & Lakshminarayanan 2019, section 4.1"
@@ -54,13 +55,6 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 # ---------------------------------------------------------------------------------------------- the neighbourhood
-
-
-class Piece(Protocol):
-    """One tensor of theta, as `weights.names_and_shapes` lists them."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -79,12 +73,12 @@ class Neighbourhood:
     """One run's optimum and what is known around it. Derived quantities are computed once, when first asked for.
 
     theta: float32 [P], the final weights theta_0; snapshots: float32 [S, P] of the end of training, or None;
-    layout: the tensors that make up theta, in order (`weights.names_and_shapes`); only their shapes matter.
+    layout: (name, shape) of each tensor in the order in which theta was flattened.
     """
 
     theta: FloatArray
     snapshots: FloatArray | None = None
-    layout: Sequence[Piece] = ()
+    layout: Layout = ()
 
     @cached_property
     def norm(self) -> float:
@@ -432,7 +426,7 @@ def _like_filters(direction: NDArray[np.float64], around: Neighbourhood) -> NDAr
     """The direction with each filter as long as the solution's, and tensors of one dimension set to zero."""
     result = np.zeros_like(direction)
     start = 0
-    for shape in (piece.shape for piece in around.layout):
+    for _, shape in around.layout:
         stop = start + math.prod(shape)
         if len(shape) >= 2:
             rows = direction[start:stop].reshape(shape[0], -1)
