@@ -76,8 +76,8 @@ def test_steps_follow_the_authors_code_and_whole_epochs() -> None:
     # 49,500 images in batches of 128: 386 steps with replacement (15,440 in 40 epochs), 387 when the rest is used.
     replacement = parse({"training": {"sampling": "replacement"}})
     whole = parse({"training": {"sampling": "epoch"}})
-    assert steps_per_epoch(replacement, 49_500) == 386
-    assert steps_per_epoch(whole, 49_500) == 387
+    assert steps_per_epoch(replacement.training, 49_500) == 386
+    assert steps_per_epoch(whole.training, 49_500) == 387
 
 
 def test_sizes_default_to_everything_but_the_validation_images() -> None:
