@@ -1172,6 +1172,9 @@ class Store:
     def _write_rows(self, session: Session, stage: Stage, output: StageOutput) -> None:
         for model in (Solution, Measurement, Matrix):
             session.execute(delete(model).where(model.stage_id == stage.id))  # type: ignore[attr-defined]
+        for m in output.matrices:  # a later stage may give the same matrix over more solutions
+            named = (Matrix.experiment_id == stage.experiment_id, Matrix.name == m.name, Matrix.split == m.split)
+            session.execute(delete(Matrix).where(*named))
         common = {"experiment_id": stage.experiment_id, "stage_id": stage.id}
         solutions = [
             {"id": _id(stage.id, "solution", s.number), **common, **asdict(s)} for s in output.solutions
