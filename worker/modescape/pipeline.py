@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from modescape.artifacts import Artifacts
 from modescape.errors import ArtifactMissing, StageError
-from modescape.plan import kept_epochs
+from modescape.plan import kept_epochs, sample_sets
 from modescape.registry import architectures, methods
 from modescape.results import Results
 from modescape.science import data as datasets
@@ -28,7 +29,7 @@ from modescape.science import similarity, verdict
 from modescape.science.predictions import accuracy as accuracy_of
 from modescape.science.predictions import average, scores, softmax
 from modescape.science.seeds import run_seeds, stream_seed
-from modescape.science.subspace import Draw, Neighbourhood, Reach, calibrate, needs_reach, remake, sample
+from modescape.science.subspace import ActivationMask, Draw, Neighbourhood, Reach, calibrate, needs_reach, remake, sample
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec
 from modescape.store import Lease, NewMatrix, NewMeasurement, NewSolution, StageOutput, Store
@@ -257,7 +258,7 @@ def _predict(context: Context) -> None:
     blocks: dict[str, list[NDArray[np.float32]]] = {split: [] for split in spec.evaluation.splits}
     thetas = []
     for i, checkpoint in enumerate(checkpoints):
-        weights.assign_tensors(network, context.artifacts.tensors(checkpoint["weights"]))
+        weights.load_tensors(network, context.artifacts.tensors(checkpoint["weights"]))
         thetas.append(weights.flatten(network).astype(np.float64))
         for split, block in blocks.items():
             block.append(_logits(context, network, split))
@@ -289,12 +290,14 @@ def _predict(context: Context) -> None:
     }
 
 
-def _logits(context: Context, network: torch.nn.Module, split: str, **options: Any) -> NDArray[np.float32]:
+def _logits(
+    context: Context, network: torch.nn.Module, split: str, *, mask: ActivationMask | None = None, limit: int | None = None
+) -> NDArray[np.float32]:
+    """float32 logits of a split, or of its first `limit` images."""
     from modescape.science.predictions import predict
 
-    return predict(
-        network, context.split(split), context.splits.transform, device=context.device, check=context.control.check, **options
-    )
+    images = context.split(split) if limit is None else context.split(split).take(limit)
+    return predict(network, images, context.splits.transform, device=context.device, mask=mask, check=context.control.check)
 
 
 def _keep_logits(
@@ -350,7 +353,7 @@ class _Around:
         self.network = context.network()
         trained = context.need("train", f"{run}")
         optimum = context.artifacts.tensors(trained["checkpoints"][-1]["weights"])
-        weights.assign_tensors(self.network, optimum)
+        weights.load_tensors(self.network, optimum)
         self.buffers = weights.buffers(self.network)
         layout = [(piece.name, piece.shape) for piece in weights.names_and_shapes(self.network)]
         snapshots = [
@@ -458,7 +461,12 @@ def _sample(context: Context) -> None:
             predictions={split: {"artifact": digest, "index": i} for split, digest in kept.items()},
             **row,
         )
+    centre = {}
+    if entry.centre == "mean" and entry.sampled:  # where the method starts from, for reading it at equal accuracy
+        around.place(Draw(around.neighbourhood.mean.astype(np.float32), 0.0, 0.0))
+        centre = {split: context.keep(around.logits(optimum, split), "predictions") for split in spec.evaluation.splits}
     context.output.extra = {
+        "centre": centre,
         "asked": count,
         "accepted": len(rows),
         "reach": asdict(reach) if reach else None,
@@ -548,12 +556,12 @@ def _compare_trajectories(context: Context) -> None:
         context.control.check()
         _add_matrix(context, "disagreement", split, similarity.disagreement(results.labels_of(solutions, split)), solutions, solutions)
         _ensemble(context, results, optima, split)
-    _finding(context, results, solutions)
+    _finding(context, results)
 
 
 def _cosines(context: Context, solutions: list[Solution]) -> None:
     """Gram matrices of the weights, tensor by tensor, so that memory holds one tensor of every solution at a time."""
-    files = [context.artifacts.open_tensors(str(solution.weights)) for solution in solutions]
+    files = [safe_open(context.artifacts.path(str(solution.weights)), framework="np") for solution in solutions]
     network = context.network()
     gram = np.zeros((2, len(files), len(files)))
     kernels = context.spec.network.architecture
@@ -607,7 +615,7 @@ def _compare_all(context: Context) -> None:
         for name, values in found.items():
             _add_matrix(context, name, split, values, optima, solutions)
         _method_divergences(context, results, split)
-    _finding(context, results, solutions)
+    _finding(context, results)
 
 
 def _method_divergences(context: Context, results: Results, split: str) -> None:
@@ -625,7 +633,7 @@ def _method_divergences(context: Context, results: Results, split: str) -> None:
             _add_group(context, f"{chosen.method}/typical", "js_mean", value, len(per_run), split, members=members)
 
 
-def _finding(context: Context, results: Results, solutions: list[Solution]) -> None:
+def _finding(context: Context, results: Results) -> None:
     """The numbers of the list and of the verdict sentence, on the first evaluation split."""
     split = context.spec.evaluation.splits[0]
     optima = results.solutions(role="optimum")
@@ -651,7 +659,10 @@ def _finding(context: Context, results: Results, solutions: list[Solution]) -> N
     within = _late_disagreement(context, results, split)
     if within is not None:
         finding["trajectory"] = within
-    finding["methods"] = _at_equal_accuracy(context, results, optima, labels, split)
+    if context.lease.key == "all":
+        evidence = _evidence(context, results, labels, split)
+        finding["methods"] = [_at_equal_accuracy(method, evidence) for method in evidence.methods]
+        finding["claims"] = [asdict(claim) for claim in verdict.judge(evidence)]
     context.output.experiment = columns
 
 
@@ -689,6 +700,75 @@ def _late_disagreement(context: Context, results: Results, split: str) -> Json |
     if not per_run:
         return None
     return {"disagreement": float(np.mean(per_run)), "runs": len(per_run)}
+
+
+def _evidence(context: Context, results: Results, finals: NDArray[np.int64], split: str) -> verdict.Evidence:
+    """The labels the verdict is read from: the runs' optima, their late checkpoints, and each method's samples."""
+    optima, runs = results.solutions(role="optimum"), range(context.spec.ensemble.runs)
+    windows = [recent([s for s in results.solutions(run=run) if s.role != "sample"]) for run in runs]
+    return verdict.Evidence(
+        classes=len(results.class_names),
+        truth=results.true_labels(split),
+        finals=finals,
+        cosine=_own_cosine(context, results, optima),
+        windows=[results.labels_of(window, split) for window in windows] if all(windows) else (),
+        methods=tuple(
+            _method_evidence(context, results, chosen.method, split)
+            for chosen in context.spec.methods
+            if methods[chosen.method].sampled  # one average a run is no sample of anything
+        ),
+    )
+
+
+def _method_evidence(context: Context, results: Results, name: str, split: str) -> verdict.MethodEvidence:
+    entry, runs = methods[name], range(context.spec.ensemble.runs)
+    sets = {s: [results.solutions(run=r, method=name, sample_set=s) for r in runs] for s in ("spread", "typical")}
+    # Typical samples were selected by their accuracy; they stand in only where no others were asked for.
+    wide = sets["spread"] if any(sets["spread"]) else sets["typical"]
+    centre = None
+    if entry.centre == "mean":
+        kept = [context.need("sample", stage_key(r, name, results)) for r in runs]
+        centre = np.stack([context.artifacts.array(extra["centre"][split]).argmax(-1) for extra in kept])
+    images = len(results.true_labels(split))
+
+    def labels(solutions: list[Solution]) -> NDArray[np.int64]:
+        return results.labels_of(solutions, split) if solutions else np.empty((0, images), np.int64)
+
+    return verdict.MethodEvidence(
+        name=name,
+        title=entry.title,
+        near=[labels(typical) for typical in sets["typical"]],
+        wide=[labels(all_of_run) for all_of_run in wide],
+        strengths=None if entry.strength is None else [[float(s.strength or 0.0) for s in all_of_run] for all_of_run in wide],
+        centre=centre,
+    )
+
+
+def stage_key(run: int, method: str, results: Results) -> str:
+    """Key of a sample stage of this run and method that was planned (spread if there is one)."""
+    chosen = next(m for m in results.spec.methods if m.method == method)
+    return f"{run}/{method}/{sample_sets(chosen)[0][0]}"
+
+
+def _at_equal_accuracy(method: verdict.MethodEvidence, evidence: verdict.Evidence) -> Json:
+    """Disagreement with its own optimum at the strength where the method costs one point of accuracy (science o.5)."""
+    own = (evidence.finals == evidence.truth).mean(axis=1)
+    losses, disagreements, strengths = [], [], []
+    for run, wide in enumerate(method.wide):
+        losses.append(own[run] - (wide == evidence.truth).mean(axis=1))
+        disagreements.append((wide != evidence.finals[run]).mean(axis=1))
+        if method.strengths is not None:
+            strengths.append(np.asarray(method.strengths[run], np.float64))
+    start: dict[str, float] = {}
+    if method.centre is not None:
+        start["start_loss"] = float((own - (method.centre == evidence.truth).mean(axis=1)).mean())
+        start["start_disagreement"] = float((method.centre != evidence.finals).mean())
+    read = verdict.equal_accuracy_disagreement(
+        np.concatenate(strengths) if strengths else None, np.concatenate(losses), np.concatenate(disagreements), **start
+    )
+    value = read.disagreement if np.isfinite(read.disagreement) else None
+    strength = read.strength if np.isfinite(read.strength) else None
+    return {"method": method.name, "disagreement": value, "strength": strength, "below": read.below, "support": read.support}
 
 
 # --- embed ------------------------------------------------------------------------------------------------------------

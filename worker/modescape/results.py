@@ -119,7 +119,8 @@ class Results:
 
     def scores(self, metric: str, split: str) -> dict[int, float]:
         """Solution number -> accuracy, nll, brier, ece or entropy on that split, of every solution that has it."""
-        return self.store.solution_scores(self.experiment.id, metric, split)
+        found = self.store.measurements(self.experiment.id, metric=metric, split=split).items
+        return {m.solution: m.value for m in found if m.solution is not None and m.value is not None}
 
     def matrix(self, name: str, split: str = "test") -> MatrixData | None:
         """A similarity matrix or embedding, or None while it is not computed. Weight-space matrices have split ""."""
