@@ -1,0 +1,124 @@
+"""The whole web process: one FastAPI application over one store, started in about a second, without torch.
+
+create_app(settings)     for tests and other servers
+serve(settings)          what `modescape serve` does
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from modescape.errors import ConfigurationError
+from modescape.laboratory import Laboratory
+from modescape.settings import Settings
+from modescape.store import check_schema, upgrade
+from modescape_api import (
+    arrays,
+    assets,
+    catalogue,
+    data,
+    documentation,
+    events,
+    experiments,
+    figures,
+    problems,
+    replies,
+    security,
+    workers,
+)
+from modescape_api.events import Hub
+from modescape_api.site import Site
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application. Raises ConfigurationError when it would be open to the network without a token."""
+    security.check_settings(settings)
+    app = FastAPI(
+        title="Modescape",
+        version=documentation.VERSION,
+        description=documentation.INTRODUCTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    app.state.settings = settings
+    problems.install(app)
+    from modescape_api import pages
+
+    for part in (
+        experiments,
+        arrays,
+        figures,
+        catalogue,
+        data,
+        events,
+        workers,
+        documentation,
+        security,
+        assets,
+        pages,
+    ):
+        app.include_router(part.router)
+    app.add_middleware(replies.Gzip)
+    app.add_middleware(security.Guard, settings=settings)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    await asyncio.to_thread(_prepare, settings)
+    laboratory = Laboratory(settings)
+    hub = Hub(laboratory.store)
+    app.state.site = Site(laboratory, hub, data.Fetches(settings.data_folders[0]))
+    polling = asyncio.create_task(hub.run())
+    try:
+        yield
+    finally:
+        polling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await polling
+        laboratory.store.close()
+
+
+def _prepare(settings: Settings) -> None:
+    """On a laptop the database is brought up to date on start; a server's is migrated by its own job."""
+    if settings.database.startswith("sqlite"):
+        settings.home.mkdir(parents=True, exist_ok=True)
+        upgrade(settings.database)
+    else:
+        check_schema(settings.database)
+    settings.artifact_folder.mkdir(parents=True, exist_ok=True)
+
+
+def serve(settings: Settings) -> None:
+    """Answer requests until told to stop. One process: its uvloop sets TCP_NODELAY, several plain-asyncio ones do not."""
+    import uvicorn
+
+    if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ConfigurationError(
+            f"MODESCAPE_LOG_LEVEL is {settings.log_level!r}; use DEBUG, INFO, WARNING or ERROR"
+        )
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        timeout_graceful_shutdown=2,  # open event streams would hold the shutdown for ever
+        server_header=False,
+        access_log=settings.log_level.upper() == "DEBUG",
+        log_config=None,
+    )

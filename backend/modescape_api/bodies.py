@@ -1,0 +1,99 @@
+"""JSON bodies as models: read strictly, with every problem named by its field.
+
+def create(draft: Annotated[Draft, body(Draft)]) -> Response: ...
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from fastapi import Depends, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from modescape.errors import InvalidInput, Problem
+from modescape.spec import invalid
+from modescape_api.problems import Refusal
+
+M = TypeVar("M", bound="Body")
+
+PLAIN_TEXT = "text without < > or control characters"
+
+
+class Body(BaseModel):
+    """Base of every body: no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _plain(text: str) -> str:
+    """Names are shown everywhere, also where nobody escapes: markup and control characters are refused, not cleaned."""
+    if any(letter in "<>" or not letter.isprintable() for letter in text):
+        raise InvalidInput("has characters that are not allowed", allowed=PLAIN_TEXT)
+    return text
+
+
+def _storable(text: str) -> str:
+    if any(ord(letter) < 32 and letter not in "\n\r\t" for letter in text):
+        raise InvalidInput("has control characters", allowed="text, lines and tabs")
+    return text
+
+
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_plain)
+]
+Tag = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=40, pattern=r"^[^,;]+$"),
+    AfterValidator(_plain),
+]
+Notes = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_storable)]
+
+
+def body(model: type[M]) -> Any:
+    """The dependency that reads a body of this model. An empty body is read as an empty object."""
+
+    async def read(request: Request) -> M:
+        return validate(model, await read_json(request))
+
+    return Depends(read)
+
+
+async def read_json(request: Request) -> Any:
+    """The decoded body. Raises Refusal (415, 400) saying what is wrong with it."""
+    raw = await request.body()
+    if not raw.strip():
+        return {}
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise Refusal("wrong-media-type", f"the body is {kind[:80] or 'of no declared type'}; send application/json",
+                      problems=[Problem("is of another type", "Content-Type", "application/json")])  # fmt: skip
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Refusal("malformed", f"the body is not JSON: {error}",
+                      problems=[Problem(f"is not JSON: {error}", "body", "one JSON object in UTF-8")]) from None  # fmt: skip
+
+
+def validate(model: type[M], data: Any) -> M:
+    """`data` as the model. Raises InvalidInput naming every field."""
+    if not isinstance(data, dict):
+        raise InvalidInput("is not an object", field="body", allowed="one JSON object")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise invalid(error, model) from None
+
+
+def prefixed(error: InvalidInput, prefix: str) -> InvalidInput:
+    """The same problems, their fields seen from the body."""
+    problems = [Problem(p.message, f"{prefix}.{p.field}".rstrip("."), p.allowed) for p in error.problems]
+    return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
+
+
+def documented(model: type[BaseModel], example: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    """The request body in OpenAPI."""
+    content = {
+        "application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "example": example}
+    }
+    return {"requestBody": {"required": required, "content": content}}

@@ -1,0 +1,144 @@
+"""What can be chosen, and what a choice would cost: the registries with their options' schemas, and the estimate.
+
+The form, the documentation page and programs read the same answer; entries a worker's plug-ins published appear in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+
+from modescape.errors import InvalidInput
+from modescape.listing import Condition, ListQuery
+from modescape.plan import Prepared, differences
+from modescape.registry import Entry, architectures, datasets, figures, methods, presets
+from modescape.spec import ExperimentSpec
+from modescape_api import bodies, problems, replies
+from modescape_api.bodies import body
+from modescape_api.experiments import Draft, asked_for
+from modescape_api.site import Here, Site
+
+router = APIRouter(tags=["catalogue"])
+
+_LEAVE_OUT = ("call", "draw", "options", "parameters", "multiply_adds")
+
+
+def as_entry(entry: Entry) -> dict[str, Any]:
+    """What an entry says of itself, with the JSON Schema of its options."""
+    about = {name: getattr(entry, name) for name in entry.__dataclass_fields__ if name not in _LEAVE_OUT}
+    return {**about, "options": entry.options.model_json_schema()}
+
+
+def everything(here: Site) -> dict[str, Any]:
+    """All registries, the presets with their specs, the schema of a spec, and what plug-ins of workers bring."""
+    registries: dict[str, Mapping[str, Entry]] = {
+        "datasets": datasets, "architectures": architectures, "methods": methods, "figures": figures,
+    }  # fmt: skip
+    found: dict[str, Any] = {
+        noun: [as_entry(entry) for entry in known.values()] for noun, known in registries.items()
+    }
+    found["presets"] = [{**as_entry(preset), "spec": preset.call()} for preset in presets.values()]
+    found["spec"] = ExperimentSpec.model_json_schema()
+    for noun, kind in (("datasets", "dataset"), ("architectures", "architecture"), ("methods", "method")):
+        here_already = set(registries[noun])
+        found[noun] += [{**row.details, "name": row.name, "plugin": True}
+                        for row in here.store.catalogue(kind) if row.name not in here_already]  # fmt: skip
+    return found
+
+
+@router.get(
+    "/api/catalogue",
+    summary="Data sets, architectures, methods, figures, presets, and the schema of a spec",
+    responses={
+        200: {
+            "description": "Everything that can be chosen",
+            "content": {
+                "application/json": {
+                    "example": {
+                        "methods": [{"name": "random", "title": "Random subspace", "summary": "…", "source": "…", "options": {}}],
+                        "datasets": [], "architectures": [], "figures": [], "presets": [], "spec": {},
+                    }
+                }
+            },
+        }
+    },
+)  # fmt: skip
+def catalogue(request: Request, here: Here) -> Response:
+    encoded = replies.encode(everything(here))
+    etag = replies.tag(encoded)
+    headers = {"etag": etag, "cache-control": replies.REVALIDATE}
+    if replies.unchanged(request, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(encoded, media_type=replies.JSON, headers=headers)
+
+
+def estimate(here: Site, draft: Draft) -> Prepared:
+    """Every check a launch makes, and the plan; stores nothing. Raises what `launch` raises."""
+    document = asked_for(here, draft)
+    try:
+        return here.laboratory.prepare(document)
+    except InvalidInput as error:
+        raise bodies.prefixed(error, "spec") from None
+
+
+def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> dict[str, Any]:
+    """The plan as the form shows it, with an earlier experiment of the same spec and who is ahead in the queue."""
+    plan, spec = prepared.plan, prepared.spec
+    same = here.store.experiments(ListQuery((Condition("digest", "eq", spec.digest()),), limit=1)).items
+    ahead = here.store.experiments(
+        ListQuery((Condition("status", "in", ("queued", "running")),), limit=1)
+    ).total
+    return {
+        "seconds": plan.seconds,
+        "low": plan.low,
+        "high": plan.high,
+        "bytes": plan.bytes,
+        "basis": plan.basis,
+        "workers": plan.workers,
+        "parameters": plan.parameters,
+        "solutions": plan.solutions,
+        "kinds": [asdict(kind) for kind in plan.kinds],
+        "stages": [
+            {"kind": s.kind, "key": s.key, "needs": s.needs, "estimate": s.estimate} for s in plan.stages
+        ],
+        "figures": list(plan.answers),
+        "warnings": list(plan.warnings),
+        "sizes": asdict(prepared.sizes),
+        "data": asdict(prepared.info),
+        "spec": spec.model_dump(mode="json"),
+        "digest": spec.digest(),
+        "changed": [asdict(change) for change in differences(spec, preset)] if preset else [],
+        "same": {"slug": same[0].slug, "name": same[0].name, "status": same[0].status} if same else None,
+        "ahead": ahead,
+    }
+
+
+@router.post(
+    "/api/estimate",
+    summary="What an experiment would do and cost",
+    description="Takes the body of a launch and makes every check a launch makes, but stores nothing.",
+    openapi_extra=bodies.documented(Draft, {"spec": {"data": {"dataset": "digits"}, "ensemble": {"runs": 3}}}),
+    responses={
+        200: {
+            "description": "The plan",
+            "content": {
+                "application/json": {
+                    "example": {
+                        "seconds": 61.2, "low": 45.9, "high": 76.5, "bytes": 18400000, "basis": "from finished trainings here",
+                        "workers": 2, "parameters": 23426, "solutions": 33,
+                        "kinds": [{"kind": "train", "count": 3, "seconds": 40.1}],
+                        "stages": [{"kind": "train", "key": "0", "needs": [], "estimate": 13.4}],
+                        "figures": ["trajectories"], "warnings": [], "sizes": {"train": 400, "validation": 197, "test": 1200},
+                        "same": None, "ahead": 0,
+                    }
+                }
+            },
+        },
+        **problems.documented("malformed", "data-missing", "too-large", "wrong-media-type", "invalid-input", "data-corrupt"),
+    },
+)  # fmt: skip
+def estimate_cost(here: Here, draft: Annotated[Draft, body(Draft)]) -> Response:
+    return replies.json(as_estimate(here, estimate(here, draft), draft.preset))

@@ -1,0 +1,272 @@
+"""Data sets over HTTP: which are here, fetching one on request, registering one's own from inside the allowed folders.
+
+Nothing is uploaded and nothing is downloaded silently. Paths are followed to their real place before they are compared
+with the allowed roots, and it is the real place that the experiment keeps.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from modescape.errors import Conflict, InvalidInput, ModescapeError
+from modescape.registry import datasets
+from modescape.settings import Settings
+from modescape.spec import DataSpec
+from modescape_api import bodies, problems, replies
+from modescape_api.bodies import Body, Name, body
+from modescape_api.replies import Listing
+from modescape_api.site import Here, Site
+
+log = logging.getLogger("modescape.api")
+router = APIRouter(tags=["data"])
+
+
+# -- paths ------------------------------------------------------------------------------------------------------------
+
+
+def resolved(settings: Settings, document: dict[str, Any]) -> dict[str, Any]:
+    """A spec document whose data path, if it has one, is its real place. Raises InvalidInput (`spec.data.path`)."""
+    part = document.get("data")
+    path = part.get("path") if isinstance(part, dict) else None
+    if not isinstance(part, dict) or not isinstance(path, str):
+        return document  # the spec's own rules have the word
+    real = inside(path, settings.registration_roots, field="spec.data.path")
+    return {**document, "data": {**part, "path": str(real)}}
+
+
+def inside(path: str, roots: Sequence[Path], *, field: str) -> Path:
+    """The real place of `path`, which must exist within one of `roots`. Raises InvalidInput naming the roots.
+
+    Whether a path outside exists is not told. Folders reached through links inside a data set must lie within, too.
+    """
+    allowed = "a path inside " + " or ".join(str(root) for root in roots)
+    refusal = InvalidInput(
+        f"{path[:200]!r} is not inside the folders data may come from", field=field, allowed=allowed
+    )
+    if not path or len(path) > 1024 or any(ord(letter) < 32 for letter in path):
+        raise InvalidInput(f"{path[:80]!r} is not a path", field=field, allowed=allowed)
+    try:
+        real = Path(path).expanduser().resolve()
+        homes = [root.expanduser().resolve() for root in roots]
+        if not any(real.is_relative_to(home) for home in homes):
+            raise refusal
+        if not real.exists():
+            raise InvalidInput(f"there is nothing at {path[:200]!r}", field=field, allowed=allowed)
+        for link in _links(real):
+            if not any(link.resolve().is_relative_to(home) for home in homes):
+                raise InvalidInput(f"{link} leads out of the allowed folders", field=field, allowed=allowed)
+    except (OSError, RuntimeError) as error:  # too long a name, a loop of links, an unknown ~user
+        raise InvalidInput(
+            f"{path[:200]!r} cannot be looked at ({error})", field=field, allowed=allowed
+        ) from None
+    return real
+
+
+def _links(folder: Path, depth: int = 3) -> list[Path]:
+    """Links among the folders of a data set (train/class/...); pictures themselves are only ever decoded."""
+    if not folder.is_dir() or depth == 0:
+        return []
+    found: list[Path] = []
+    for entry in folder.iterdir():
+        if entry.is_symlink() and entry.is_dir():
+            found.append(entry)
+        elif entry.is_dir():
+            found += _links(entry, depth - 1)
+    return found
+
+
+# -- fetching ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """A download under way or ended. error: why it ended without the set; None otherwise."""
+
+    name: str
+    done: int = 0
+    total: int = 0
+    finished: bool = False
+    error: str | None = None
+
+
+class Fetches:
+    """Downloads this process does, one thread each; a set is fetched once at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._known: dict[str, Fetching] = {}
+
+    def start(self, name: str) -> Fetching:
+        """Raises Conflict while that set is on its way."""
+        with self._lock:
+            known = self._known.get(name)
+            if known is not None and not known.finished:
+                raise Conflict(f"{name} is being fetched: {known.done} of {known.total} bytes")
+            self._known[name] = Fetching(name)
+        threading.Thread(target=self._fetch, args=(name,), name=f"fetch-{name}", daemon=True).start()
+        return self._known[name]
+
+    def state(self, name: str) -> Fetching | None:
+        return self._known.get(name)
+
+    def _fetch(self, name: str) -> None:
+        from modescape.science.data import fetch
+
+        def progress(done: int, total: int) -> None:
+            self._known[name] = replace(self._known[name], done=done, total=total)
+
+        try:
+            fetch(name, self._folder, progress)
+        except (ModescapeError, OSError) as error:
+            log.warning("fetching %s failed: %s", name, error)
+            self._known[name] = replace(self._known[name], finished=True, error=str(error))
+        else:
+            self._known[name] = replace(self._known[name], finished=True)
+
+
+# -- endpoints --------------------------------------------------------------------------------------------------------
+
+
+class Wanted(Body):
+    """Either a data set to fetch, or the path of one's own to register."""
+
+    path: str | None = Field(
+        None, max_length=1024, description="Folder of class folders, or .npz file, on this machine."
+    )
+    name: Name | None = Field(
+        None, description="What to call it; empty takes the name of the folder or file."
+    )
+    fetch: str | None = Field(
+        None, max_length=64, description="A public set to download into the data folder."
+    )
+
+
+COLUMNS = ("name", "title", "own", "dataset", "present", "where", "bytes", "how", "fetchable", "fetching", "channels", "height",
+           "width", "classes", "train", "test")  # fmt: skip
+
+
+def known(here: Site) -> list[dict[str, Any]]:
+    """Every public set and every registered one, with sizes and how to get what is missing."""
+    from modescape.science.data import availability
+
+    rows: list[dict[str, Any]] = []
+    for found in availability(here.settings.data_folders):
+        entry = datasets[found.name]
+        fetching = here.fetches.state(found.name)
+        rows.append(
+            {
+                "name": found.name, "title": found.title, "own": False, "dataset": found.name, "present": found.present,
+                "where": str(found.where) if found.where else None, "bytes": found.bytes, "how": found.how,
+                "fetchable": found.fetchable, "fetching": asdict(fetching) if fetching else None,
+                "channels": entry.channels, "height": entry.height, "width": entry.width,
+                "classes": list(entry.classes), "train": entry.train_total, "test": entry.test_total,
+            }
+        )  # fmt: skip
+    for row in here.store.catalogue("data"):
+        place = Path(row.details["where"])
+        rows.append({"name": row.name, "own": True, "fetchable": False, "fetching": None, "present": place.exists(),
+                     "how": f"register {place} again" if not place.exists() else "", **row.details})  # fmt: skip
+    return rows
+
+
+_EXAMPLE = {
+    "name": "cifar10", "title": "CIFAR-10", "own": False, "dataset": "cifar10", "present": False, "where": None,
+    "bytes": 170498071, "how": "modescape data fetch cifar10", "fetchable": True, "fetching": None, "channels": 3, "height": 32,
+    "width": 32, "classes": ["airplane", "automobile"], "train": 50000, "test": 10000,
+}  # fmt: skip
+
+
+@router.get(
+    "/api/data",
+    summary="Data sets, here and missing",
+    responses={
+        200: {
+            "description": "All of them",
+            "content": {
+                "application/json": {
+                    "example": {"items": [_EXAMPLE], "next": None, "total": 1, "query": "Data sets"}
+                }
+            },
+        }
+    },
+)
+def list_data(request: Request, here: Here) -> Response:
+    rows = known(here)
+    return replies.listing(request, Listing(rows, None, len(rows), "Data sets"), columns=COLUMNS, name="data")
+
+
+@router.post(
+    "/api/data",
+    status_code=201,
+    summary="Register a folder or .npz, or fetch a public set",
+    description="201 for a set that was registered (its files are read and checked first), 202 for a download that has begun; "
+    "`GET /api/data` shows how far it is.",
+    openapi_extra=bodies.documented(Wanted, {"path": "/data/my-scans", "name": "my-scans"}),
+    responses={
+        201: {
+            "description": "Registered",
+            "content": {"application/json": {"example": {**_EXAMPLE, "name": "my-scans", "own": True}}},
+        },
+        202: {"description": "The download has begun"},
+        **problems.documented(
+            "malformed", "conflict", "too-large", "wrong-media-type", "invalid-input", "data-corrupt"
+        ),
+    },
+)
+def add_data(here: Here, asked: Annotated[Wanted, body(Wanted)]) -> Response:
+    if (asked.path is None) == (asked.fetch is None):
+        raise InvalidInput(
+            "give either a path or a set to fetch", field="path", allowed="`path` or `fetch`, one of them"
+        )
+    if asked.fetch is not None:
+        return _fetch(here, asked.fetch)
+    assert asked.path is not None
+    return replies.json(register(here, asked.path, asked.name), status=201, headers={"location": "/api/data"})
+
+
+def _fetch(here: Site, name: str) -> Response:
+    from modescape.science.data import DOWNLOADS
+
+    if name not in DOWNLOADS:
+        raise InvalidInput(
+            f"{name!r} cannot be fetched", field="fetch", allowed="one of " + ", ".join(DOWNLOADS)
+        )
+    return replies.json(asdict(here.fetches.start(name)), status=202, headers={"location": "/api/data"})
+
+
+def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
+    """Read and check one's own data and remember it. Raises InvalidInput (`path`), DataCorrupt."""
+    from modescape.science.data import describe
+
+    real = inside(path, here.settings.registration_roots, field="path")
+    kind = "folder" if real.is_dir() else "npz"
+    if kind == "npz" and real.suffix != ".npz":
+        raise InvalidInput(
+            f"{real.name!r} is neither a folder nor an .npz file",
+            field="path",
+            allowed="a folder or an .npz file",
+        )
+    try:
+        info = describe(
+            DataSpec.model_validate({"dataset": kind, "path": str(real)}), here.settings.data_folders
+        )
+    except InvalidInput as error:
+        told = [replace(problem, field="path") for problem in error.problems]
+        raise InvalidInput(str(error), problems=told) from None
+    title = name or real.stem
+    details = {
+        "title": title, "dataset": kind, "where": str(real), "bytes": real.stat().st_size if kind == "npz" else None,
+        "channels": info.channels, "height": info.height, "width": info.width, "classes": list(info.classes),
+        "train": info.train_total, "test": info.test_total, "fingerprint": info.fingerprint,
+    }  # fmt: skip
+    here.store.put_catalogue("data", title[:64], details)
+    return {"name": title[:64], "own": True, "present": True, **details}

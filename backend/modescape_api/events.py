@@ -1,0 +1,180 @@
+"""What happened, as it happens: one poller for all listeners, server-sent events resumed by id, the same as JSON.
+
+A listener that was away sends the last id it saw (`Last-Event-ID`, which browsers do by themselves) and gets
+everything since. An id newer than anything here means another database, one older than anything kept means too long
+an absence: the answer is a `reset` event, and the page reloads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+
+from modescape.store import Store
+from modescape.tables import Event
+from modescape_api import problems, replies
+from modescape_api.site import Here, Site
+
+POLL_SECONDS = 0.5
+PING_SECONDS = 15.0
+BATCH = 500
+MAX_ID = 2**63 - 1
+
+router = APIRouter(tags=["events"])
+
+
+class Hub:
+    """Knows the newest event id while anybody listens; asks the database twice a second, once for all listeners."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listeners = 0
+        self._awake = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self.last = 0
+
+    async def run(self) -> None:
+        """Poll until cancelled; asleep while nobody listens."""
+        while True:
+            await self._awake.wait()
+            newest = await asyncio.to_thread(self._store.last_event_id)
+            if newest != self.last:
+                async with self._changed:
+                    self.last = newest
+                    self._changed.notify_all()
+            await asyncio.sleep(POLL_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        self._listeners += 1
+        if self._listeners == 1:
+            self.last = await asyncio.to_thread(self._store.last_event_id)
+            self._awake.set()
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+            if self._listeners == 0:
+                self._awake.clear()
+
+    async def news(self, seen: int, *, seconds: float) -> bool:
+        """Wait until there is an event after `seen`; False when `seconds` passed without one."""
+        async with self._changed:
+            try:
+                await asyncio.wait_for(self._changed.wait_for(lambda: self.last > seen), seconds)
+            except TimeoutError:
+                return False
+        return True
+
+
+_STREAM = {
+    200: {
+        "description": "A stream of events, or with `after` and without `Accept: text/event-stream` the same as JSON.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'event: stage-succeeded\nid: 42\ndata: {"kind":"train","key":"0"}\n\n',
+            },
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {
+                    "items": [
+                        {
+                            "id": 42,
+                            "kind": "stage-succeeded",
+                            "experiment": "0d1f…",
+                            "stage": "9b7c…",
+                            "payload": {"kind": "train", "key": "0"},
+                            "at": "2026-11-22T20:45:00Z",
+                        }
+                    ],
+                    "next": "42",
+                    "total": 1,
+                    "query": "Events after 41",
+                },
+            },
+        },
+    },
+    **problems.documented("not-found", "invalid-input"),
+}
+
+After = Annotated[int | None, Query(ge=0, le=MAX_ID, description="Answer with the events after this id.")]
+LastEventId = Annotated[
+    str | None, Header(description="Where a stream was broken off; browsers send it themselves.")
+]
+
+
+@router.get("/api/events", summary="Events of all experiments", responses=_STREAM)
+async def events(
+    request: Request, here: Here, after: After = None, last_event_id: LastEventId = None
+) -> Response:
+    return await _answer(request, here, None, after, last_event_id)
+
+
+@router.get("/api/experiments/{experiment}/events", summary="Events of one experiment", responses=_STREAM)
+async def experiment_events(
+    request: Request, here: Here, experiment: str, after: After = None, last_event_id: LastEventId = None
+) -> Response:
+    found = await asyncio.to_thread(here.store.experiment, experiment)
+    return await _answer(request, here, found.id, after, last_event_id)
+
+
+async def _answer(
+    request: Request, here: Site, experiment_id: str | None, after: int | None, last_event_id: str | None
+) -> Response:
+    if after is not None and "text/event-stream" not in replies.accepted(request):
+        rows = await asyncio.to_thread(here.store.events, after, experiment_id=experiment_id, limit=BATCH)
+        newest = str(rows[-1].id) if rows else str(after)
+        return replies.json(
+            {
+                "items": [as_dict(row) for row in rows],
+                "next": newest,
+                "total": len(rows),
+                "query": f"Events after {after}",
+            }
+        )
+    if last_event_id is not None and last_event_id.isdecimal() and int(last_event_id) <= MAX_ID:
+        after = int(last_event_id)
+    stream = _stream(request, here, experiment_id, after)
+    return EventSourceResponse(
+        stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
+    )
+
+
+async def _stream(
+    request: Request, here: Site, experiment_id: str | None, after: int | None
+) -> AsyncIterator[bytes]:
+    async with here.hub.listening():
+        newest = here.hub.last
+        seen = newest if after is None else after
+        yield format_sse_event(comment="modescape", retry=2000)
+        oldest = await asyncio.to_thread(here.store.first_event_id)
+        if seen > newest or seen < oldest - 1:
+            yield format_sse_event(event="reset", data_str="{}", id=str(newest))
+            seen = newest
+        while True:
+            upto = here.hub.last
+            rows: Sequence[Event] = []
+            if upto > seen:
+                rows = await asyncio.to_thread(
+                    here.store.events, seen, experiment_id=experiment_id, limit=BATCH
+                )
+            for row in rows:
+                seen = row.id
+                yield format_sse_event(
+                    event=row.kind, data_str=replies.encode(as_dict(row)).decode(), id=str(row.id)
+                )
+            if len(rows) < BATCH:
+                seen = max(seen, upto)  # the rest up to here belongs to other experiments
+                if not await here.hub.news(seen, seconds=PING_SECONDS):
+                    yield KEEPALIVE_COMMENT
+
+
+def as_dict(row: Event) -> dict[str, Any]:
+    return {"id": row.id, "kind": row.kind, "experiment": row.experiment_id, "stage": row.stage_id,
+            "payload": row.payload, "at": row.at}  # fmt: skip

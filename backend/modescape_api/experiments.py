@@ -1,0 +1,470 @@
+"""The life of an experiment over HTTP: launch, list, read, change, stop, go on, try again, put away, throw away.
+
+Pages call the same functions; what differs is only the form of the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import Field
+
+from modescape import finding
+from modescape.errors import InvalidInput
+from modescape.laboratory import purge as purge_experiment
+from modescape.plan import differences
+from modescape.registry import presets
+from modescape.tables import Experiment, Stage
+from modescape_api import bodies, data, problems, replies
+from modescape_api.bodies import Body, Name, Notes, Tag, body
+from modescape_api.query import EXPERIMENTS, Asked
+from modescape_api.replies import Listing
+from modescape_api.site import Here, Site
+
+router = APIRouter(tags=["experiments"])
+
+
+class Draft(Body):
+    """An experiment to be: a spec, or the name of a preset, or both (the spec decides, the preset is its origin)."""
+
+    name: Name | None = Field(
+        None, description="How people call it; empty takes the preset's title or the spec's words."
+    )
+    spec: dict[str, Any] | None = Field(None, description="An ExperimentSpec; every field may be left out.")
+    preset: str | None = Field(None, max_length=64, description="A preset of the catalogue.")
+    notes: Notes = Field("", description="Anything worth remembering.")
+    tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find it by.")
+    fresh: bool = Field(False, description="Compute everything, even what an earlier experiment has already.")
+
+
+class Changes(Body):
+    """What may be changed of an experiment that exists. Fields left out stay."""
+
+    name: Name | None = Field(None, description="A new name; the slug stays.")
+    notes: Notes | None = Field(None, description="New notes.")
+    tags: tuple[Tag, ...] | None = Field(None, max_length=20, description="New tags, all of them.")
+
+
+class Copy(Body):
+    """A new experiment like an old one."""
+
+    name: Name | None = Field(None, description="Empty takes the old name and `copy`.")
+    changes: dict[str, Any] = Field(
+        default_factory=dict, description="Merge patch (RFC 7396) of the spec: what differs."
+    )
+    notes: Notes = Field("", description="Anything worth remembering.")
+    tags: tuple[Tag, ...] | None = Field(None, max_length=20, description="Empty takes the old ones.")
+    fresh: bool = Field(False, description="Compute everything, even what an earlier experiment has already.")
+
+
+# -- rows as documents ------------------------------------------------------------------------------------------------
+
+LIST_COLUMNS = (
+    "id", "slug", "name", "status", "dataset", "input_scale", "architecture", "methods", "runs", "preset", "tags",
+    "created_by", "created_at", "started_at", "finished_at", "archived_at", "stages_total", "stages_done", "seconds",
+    "accuracy", "ensemble_accuracy", "disagreement", "finding", "error", "digest",
+)  # fmt: skip
+
+
+def as_row(row: Experiment) -> dict[str, Any]:
+    """One line of the list. `finding` is the newest finding in words."""
+    found = {name: getattr(row, name) for name in LIST_COLUMNS if name != "finding"}
+    return {**found, "finding": finding.line(row.finding) if row.finding else None}
+
+
+def as_document(here: Site, row: Experiment) -> dict[str, Any]:
+    """Everything about one experiment but its results, which have addresses of their own."""
+    base = f"/api/experiments/{row.slug}"
+    return {
+        **as_row(row),
+        "notes": row.notes,
+        "spec": row.spec,
+        "fresh": row.fresh,
+        "verdict": finding.sentence(row.finding) if row.finding else None,
+        "findings": row.finding,
+        "changed": _changed(row),
+        "stages": stages_of(here, row),
+        "links": {
+            "self": base,
+            "page": f"/experiments/{row.slug}",
+            **{
+                name: f"{base}/{name}"
+                for name in ("events", "runs", "solutions", "measurements", "matrices", "series", "figures")
+            },
+        },
+    }
+
+
+def _changed(row: Experiment) -> list[dict[str, Any]]:
+    """How the spec differs from the preset it began as; [] when there is none."""
+    if row.preset is None or row.preset not in presets:
+        return []
+    from modescape.spec import ExperimentSpec
+
+    found = differences(ExperimentSpec.model_validate(row.spec), row.preset)
+    return [{"field": change.field, "was": change.was, "now": change.now} for change in found]
+
+
+STAGE_COLUMNS = ("id", "kind", "key", "state", "wish", "attempt", "ordinal", "queue", "estimate", "step", "steps", "progress",
+                 "seconds", "worker", "reused_from", "started_at", "finished_at")  # fmt: skip
+
+
+def as_stage(stage: Stage, needs: list[str]) -> dict[str, Any]:
+    found = {name: getattr(stage, name) for name in STAGE_COLUMNS}
+    return {**found, "error": stage.error or None, "needs": needs}
+
+
+def stages_of(here: Site, row: Experiment) -> list[dict[str, Any]]:
+    """Its stages in the order of the plan, each with the ids of those it waits for."""
+    needs: dict[str, list[str]] = {}
+    for stage_id, needed in here.store.arrows(row.id):
+        needs.setdefault(stage_id, []).append(needed)
+    return [as_stage(stage, sorted(needs.get(stage.id, []))) for stage in here.store.stage_rows(row.id)]
+
+
+# -- launching --------------------------------------------------------------------------------------------------------
+
+
+def launch(here: Site, draft: Draft, *, key: str | None = None, created_by: str = "") -> Experiment:
+    """Check everything, store the experiment and its stages in one transaction, ring for workers.
+
+    key: makes the request repeatable; the same key with another draft is a Conflict.
+    Raises InvalidInput (fields as in the body), DataMissing, DataCorrupt.
+    """
+    document = asked_for(here, draft)
+    try:
+        row = here.laboratory.create(
+            document,
+            name=draft.name or _name(draft),
+            preset=draft.preset,
+            notes=draft.notes,
+            tags=draft.tags,
+            created_by=created_by,
+            fresh=draft.fresh,
+            idempotency=(key, _digest(draft)) if key is not None else None,
+        )
+    except InvalidInput as error:
+        raise bodies.prefixed(error, "spec") from None
+    here.ring(row.id)
+    return row
+
+
+def asked_for(here: Site, draft: Draft) -> dict[str, Any]:
+    """The spec document a draft means, its path followed to its real place inside the allowed folders."""
+    if draft.preset is not None and draft.preset not in presets:
+        raise InvalidInput(
+            f"there is no preset {draft.preset!r}", field="preset", allowed="one of " + ", ".join(presets)
+        )
+    if draft.spec is not None:
+        return data.resolved(here.settings, draft.spec)
+    if draft.preset is not None:
+        document: dict[str, Any] = presets[draft.preset].call()
+        return document
+    raise InvalidInput(
+        "a spec or a preset is required", field="spec", allowed="an ExperimentSpec, or `preset`"
+    )
+
+
+def _name(draft: Draft) -> str:
+    if draft.preset is not None:
+        return presets[draft.preset].title
+    spec = draft.spec or {}
+    dataset = (
+        spec.get("data", {}).get("dataset", "digits") if isinstance(spec.get("data", {}), dict) else "digits"
+    )
+    return f"{dataset} experiment"[:120]
+
+
+def _digest(draft: Draft) -> str:
+    return hashlib.sha256(replies.encode(draft.model_dump(mode="json"))).hexdigest()
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """JSON merge patch (RFC 7396): null removes, objects merge, everything else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result
+
+
+# -- examples ---------------------------------------------------------------------------------------------------------
+
+ROW_EXAMPLE: dict[str, Any] = {
+    "id": "0d1fb3a8-3f6e-4f6c-9a53-4f6f1d3a2b10", "slug": "fig3-smallcnn", "name": "fig3-smallcnn", "status": "succeeded",
+    "dataset": "fashion-mnist", "input_scale": "raw255", "architecture": "small-cnn", "methods": ["random", "dropout"],
+    "runs": 3, "preset": "fig-3-short", "tags": ["paper"], "created_by": "", "created_at": "2026-11-22T20:45:00Z",
+    "started_at": "2026-11-22T20:45:01Z", "finished_at": "2026-11-22T20:51:12Z", "archived_at": None, "stages_total": 18,
+    "stages_done": 18, "seconds": 655.2, "accuracy": 0.887, "ensemble_accuracy": 0.902, "disagreement": 0.112,
+    "finding": "runs disagree on 11.2 %, random subspace on 6.1 %", "error": None, "digest": "9a1c…",
+}  # fmt: skip
+_DRAFT_EXAMPLE = {
+    "name": "fig3-smallcnn",
+    "preset": "fig-3-short",
+    "spec": {
+        "data": {"dataset": "fashion-mnist"},
+        "network": {"architecture": "small-cnn"},
+        "training": {"epochs": 5},
+        "ensemble": {"runs": 3, "seed": 0},
+        "methods": [{"method": "random", "spread": 10, "typical": 10}],
+    },
+    "tags": ["paper"],
+}
+_DOCUMENT_EXAMPLE = {
+    **ROW_EXAMPLE, "notes": "", "spec": _DRAFT_EXAMPLE["spec"], "fresh": False, "verdict": "Independent runs disagree …",
+    "findings": {}, "changed": [{"field": "training.epochs", "was": 40, "now": 5}],
+    "stages": [{"id": "9b7c…", "kind": "train", "key": "0", "state": "succeeded", "wish": None, "attempt": 1, "ordinal": 0,
+                "queue": "cpu", "estimate": 60.0, "step": 2145, "steps": 2145, "progress": {}, "seconds": 58.1,
+                "worker": "lab-cpu0", "reused_from": None, "started_at": "2026-11-22T20:45:01Z",
+                "finished_at": "2026-11-22T20:45:59Z", "error": None, "needs": []}],
+    "links": {"self": "/api/experiments/fig3-smallcnn"},
+}  # fmt: skip
+
+_ONE: problems.Responses = {
+    200: {"description": "The experiment", "content": {"application/json": {"example": _DOCUMENT_EXAMPLE}}}
+}
+_CREATED: problems.Responses = {
+    201: {
+        "description": "Stored; `Location` names it",
+        "content": {"application/json": {"example": _DOCUMENT_EXAMPLE}},
+    },
+}
+_UNFIT = problems.documented("malformed", "too-large", "wrong-media-type", "invalid-input", "data-corrupt")
+
+
+# -- endpoints --------------------------------------------------------------------------------------------------------
+
+
+def listed(here: Site, asked: Asked, *, cursor: str | None = None) -> Listing:
+    page = here.store.experiments(asked.after(cursor))
+    return Listing([as_row(row) for row in page.items], page.next, page.total, asked.words)
+
+
+@router.get(
+    "/api/experiments",
+    summary="List experiments",
+    description="Filters are joined by *and*. As CSV or newline JSON, without a limit, the whole list is sent.",
+    openapi_extra={"parameters": EXPERIMENTS.parameters()},
+    responses={
+        200: {
+            "description": "One page",
+            "content": {
+                "application/json": {
+                    "example": {
+                        "items": [ROW_EXAMPLE],
+                        "next": None,
+                        "total": 1,
+                        "query": "Experiments, newest first",
+                    }
+                },
+                "text/csv": {},
+                "application/x-ndjson": {},
+            },
+        },
+        **problems.documented("not-acceptable", "invalid-input"),
+    },
+)
+def list_experiments(request: Request, here: Here) -> Response:
+    asked = EXPERIMENTS.read(request.query_params)
+    first = listed(here, asked)
+    return replies.listing(
+        request,
+        first,
+        columns=LIST_COLUMNS,
+        more=lambda cursor: listed(here, asked, cursor=cursor),
+        name="experiments",
+    )
+
+
+@router.post(
+    "/api/experiments",
+    status_code=201,
+    summary="Launch an experiment",
+    description="Checks the spec, stores the experiment with its stages in one transaction and rings for workers. "
+    "With an `Idempotency-Key` the request may be repeated safely.",
+    openapi_extra=bodies.documented(Draft, _DRAFT_EXAMPLE),
+    responses={**_CREATED, **_UNFIT, **problems.documented("conflict", "data-missing")},
+)
+def create(
+    request: Request,
+    here: Here,
+    draft: Annotated[Draft, body(Draft)],
+    idempotency_key: Annotated[
+        str | None,
+        Header(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$", description="Any text of your own."),
+    ] = None,
+) -> Response:
+    row = launch(here, draft, key=idempotency_key)
+    headers = {"location": f"/api/experiments/{row.slug}"}
+    return replies.json(as_document(here, row), status=201, headers=headers)
+
+
+@router.get(
+    "/api/experiments/{experiment}",
+    summary="One experiment: spec, state, stages",
+    responses={**_ONE, **problems.documented("not-found")},
+)
+def read(here: Here, experiment: str) -> Response:
+    return replies.json(as_document(here, here.store.experiment(experiment)))
+
+
+@router.patch(
+    "/api/experiments/{experiment}",
+    summary="Change name, notes or tags",
+    openapi_extra=bodies.documented(Changes, {"tags": ["paper", "keep"]}),
+    responses={**_ONE, **_UNFIT, **problems.documented("not-found")},
+)
+def change(here: Here, experiment: str, changes: Annotated[Changes, body(Changes)]) -> Response:
+    asked = changes.model_dump(exclude_none=True)
+    if "tags" in asked:
+        asked["tags"] = list(dict.fromkeys(asked["tags"]))
+    return replies.json(as_document(here, here.store.patch(experiment, **asked)))
+
+
+@router.delete(
+    "/api/experiments/{experiment}",
+    summary="Archive",
+    description="Takes it out of the lists. Nothing is deleted until it is purged; `restore` brings it back.",
+    responses={**_ONE, **problems.documented("not-found", "conflict")},
+)
+def archive(here: Here, experiment: str) -> Response:
+    here.store.archive(experiment)
+    return read(here, experiment)
+
+
+@router.post(
+    "/api/experiments/{experiment}/restore",
+    summary="Bring back from the archive",
+    responses={**_ONE, **problems.documented("not-found")},
+)
+def restore(here: Here, experiment: str) -> Response:
+    here.store.restore(experiment)
+    return read(here, experiment)
+
+
+@router.post(
+    "/api/experiments/{experiment}/purge",
+    summary="Delete an archived experiment and the files only it uses",
+    responses={
+        200: {
+            "description": "Gone",
+            "content": {
+                "application/json": {"example": {"slug": "fig3-smallcnn", "freed_bytes": 1400000000}}
+            },
+        },
+        **problems.documented("not-found", "conflict"),
+    },
+)
+def purge(here: Here, experiment: str) -> Response:
+    slug = here.store.experiment(experiment).slug
+    return replies.json({"slug": slug, "freed_bytes": purge_experiment(here.laboratory, experiment)})
+
+
+@router.post(
+    "/api/experiments/{experiment}/cancel",
+    summary="Stop for good",
+    description="Running stages stop at their next step. `retry` takes it up again.",
+    responses={**_ONE, **problems.documented("not-found", "conflict")},
+)
+def cancel(here: Here, experiment: str) -> Response:
+    here.store.cancel(experiment)
+    return read(here, experiment)
+
+
+@router.post(
+    "/api/experiments/{experiment}/pause",
+    summary="Stop for now",
+    description="Running stages stop at their next step and keep their checkpoint.",
+    responses={**_ONE, **problems.documented("not-found", "conflict")},
+)
+def pause(here: Here, experiment: str) -> Response:
+    here.store.pause(experiment)
+    return read(here, experiment)
+
+
+@router.post(
+    "/api/experiments/{experiment}/resume",
+    summary="Go on after a pause",
+    responses={**_ONE, **problems.documented("not-found", "conflict")},
+)
+def resume(here: Here, experiment: str) -> Response:
+    here.store.resume(experiment)
+    here.ring(experiment)
+    return read(here, experiment)
+
+
+@router.post(
+    "/api/experiments/{experiment}/retry",
+    summary="Try failed or cancelled stages again",
+    responses={**_ONE, **problems.documented("not-found", "conflict")},
+)
+def retry(
+    here: Here,
+    experiment: str,
+    stage: Annotated[
+        str | None, Query(max_length=36, description="Only this stage; empty means all that failed.")
+    ] = None,
+) -> Response:
+    here.store.retry(experiment, stage)
+    here.ring(experiment)
+    return read(here, experiment)
+
+
+@router.post(
+    "/api/experiments/{experiment}/clone",
+    status_code=201,
+    summary="Launch a new experiment like this one, with changes",
+    openapi_extra=bodies.documented(Copy, {"changes": {"ensemble": {"seed": 1}}}, required=False),
+    responses={**_CREATED, **_UNFIT, **problems.documented("not-found", "data-missing")},
+)
+def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Response:
+    old = here.store.experiment(experiment)
+    draft = Draft(
+        name=copy.name or f"{old.name[:115]} copy",
+        spec=merged(old.spec, copy.changes),
+        preset=old.preset if old.preset in presets else None,
+        notes=copy.notes,
+        tags=copy.tags if copy.tags is not None else tuple(old.tags),
+        fresh=copy.fresh,
+    )
+    row = launch(here, draft)
+    return replies.json(
+        as_document(here, row), status=201, headers={"location": f"/api/experiments/{row.slug}"}
+    )
+
+
+@router.get(
+    "/api/experiments/{experiment}/stages",
+    summary="Its stages, in the order of the plan",
+    responses={
+        200: {
+            "description": "All stages",
+            "content": {
+                "application/json": {
+                    "example": {
+                        "items": _DOCUMENT_EXAMPLE["stages"],
+                        "next": None,
+                        "total": 1,
+                        "query": "Stages of fig3-smallcnn",
+                    }
+                }
+            },
+        },
+        **problems.documented("not-found"),
+    },
+)
+def stages(request: Request, here: Here, experiment: str) -> Response:
+    row = here.store.experiment(experiment)
+    items = stages_of(here, row)
+    return replies.listing(
+        request,
+        Listing(items, None, len(items), f"Stages of {row.slug}"),
+        columns=(*STAGE_COLUMNS, "error", "needs"),
+        name="stages",
+    )

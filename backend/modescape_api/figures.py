@@ -1,0 +1,302 @@
+"""Figures over HTTP: the same numbers as Plotly JSON, CSV and a page of their own; 304 while nothing has changed.
+
+A figure's ETag is made of the drawing code's version, the state of the stages it shows and the parameters, so asking
+again is cheap: a handful of rows is read, nothing is computed. Answers are kept compressed, newest first.
+"""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, get_args
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
+
+from modescape.errors import InvalidInput, NotFound, Problem
+from modescape.figures import FigureData, FigureNotReady, Theme, csv, encode, figure_version, html
+from modescape.registry import Figure, figures
+from modescape.results import Results
+from modescape.spec import invalid
+from modescape.tables import Stage
+from modescape_api import problems, replies
+from modescape_api.replies import Listing
+from modescape_api.site import Here, Site
+
+router = APIRouter(tags=["figures"])
+
+FORMS = ("json", "csv", "html")
+_OWN = ("theme", "arrays", "format")  # parameters of the answer; the others are the figure's options
+
+
+# -- states -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a figure is. word: not-planned, waiting, partial, ready or failed; version: changes with its numbers."""
+
+    word: str
+    needs: tuple[dict[str, Any], ...]
+    version: str
+
+
+def state(figure: Figure, stages: list[Stage]) -> State:
+    """What the stages a figure needs say about it, without reading any result."""
+    needs, words = [], set()
+    for kind in figure.needs:
+        mine = [stage for stage in stages if stage.kind == kind]
+        done = sum(stage.state == "succeeded" for stage in mine)
+        failed = sum(stage.state in ("failed", "cancelled") for stage in mine)
+        needs.append({"kind": kind, "done": done, "total": len(mine), "failed": failed})
+        words.add("not-planned" if not mine else "failed" if failed else "ready" if done == len(mine) else
+                  "partial" if done else "waiting")  # fmt: skip
+    word = next((w for w in ("not-planned", "failed", "waiting", "partial") if w in words), "ready")
+    if word == "waiting" and "ready" in words:
+        word = "partial"  # curves are there while the comparison is not
+    shown = [
+        (stage.id, stage.state, stage.attempt, stage.finished_at, stage.step if stage.kind == "train" else 0)
+        for stage in stages
+        if stage.kind in figure.needs
+    ]
+    return State(word, tuple(needs), replies.tag(figure_version(), figure.name, shown)[3:-1])
+
+
+def as_state(here: Site, slug: str, figure: Figure, stages: list[Stage]) -> dict[str, Any]:
+    about = state(figure, stages)
+    base = f"/api/experiments/{slug}/figures/{figure.name}"
+    return {
+        "name": figure.name, "title": figure.title, "question": figure.question, "order": figure.order, "paper": figure.paper,
+        "summary": figure.summary, "source": figure.source, "state": about.word, "version": about.version,
+        "needs": list(about.needs), "options": figure.options.model_json_schema(),
+        "links": {form: f"{base}.{form}" for form in FORMS},
+    }  # fmt: skip
+
+
+def ordered() -> list[Figure]:
+    return sorted(figures.values(), key=lambda figure: figure.order)
+
+
+@router.get(
+    "/api/experiments/{experiment}/figures",
+    summary="The figures of an experiment and how far each is",
+    responses={
+        200: {
+            "description": "In the order of the argument",
+            "content": {
+                "application/json": {
+                    "example": {
+                        "items": [{"name": "plane", "question": "What does diversity cost?", "order": 40, "state": "ready",
+                                   "version": "8c1d…", "needs": [{"kind": "compare", "done": 2, "total": 2, "failed": 0}],
+                                   "links": {"json": "/api/experiments/fig6/figures/plane.json"}}],
+                        "next": None, "total": 1, "query": "Figures of fig6",
+                    }
+                }
+            },
+        },
+        **problems.documented("not-found"),
+    },
+)  # fmt: skip
+def list_figures(request: Request, here: Here, experiment: str) -> Response:
+    row = here.store.experiment(experiment)
+    stages = here.store.stage_rows(row.id)
+    items = [as_state(here, row.slug, figure, stages) for figure in ordered()]
+    columns = (
+        "name",
+        "title",
+        "question",
+        "order",
+        "paper",
+        "summary",
+        "source",
+        "state",
+        "version",
+        "needs",
+        "options",
+        "links",
+    )
+    return replies.listing(
+        request, Listing(items, None, len(items), f"Figures of {row.slug}"), columns=columns, name="figures"
+    )
+
+
+# -- one figure -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One figure as asked for. options: of the figure itself, checked."""
+
+    figure: Figure
+    form: str
+    theme: Theme
+    arrays: Literal["typed", "list"]
+    options: Any
+
+
+def read_ask(request: Request, name: str, form: str, theme: str, arrays: str) -> Ask:
+    """Raises NotFound for an unknown figure, InvalidInput for a parameter that is not allowed."""
+    if name not in figures:
+        raise NotFound(f"there is no figure {name[:80]!r}; there are {', '.join(figures)}")
+    figure = figures[name]
+    given = {key: value for key, value in request.query_params.items() if key not in _OWN and value != ""}
+    found: list[Problem] = []
+    options = None
+    try:
+        options = figure.options.model_validate(
+            {key: _listed(figure, key, value) for key, value in given.items()}
+        )
+    except ValidationError as error:
+        found += [Problem(p.message, p.field, p.allowed) for p in invalid(error, figure.options).problems]
+    for key, value, allowed in (("theme", theme, get_args(Theme)), ("arrays", arrays, ("typed", "list"))):
+        if value not in allowed:
+            found.append(Problem(f"is {value[:40]!r}", key, ", ".join(allowed)))
+    if found:
+        raise InvalidInput("; ".join(str(problem) for problem in found), problems=found)
+    return Ask(figure, form, theme, arrays, options)  # type: ignore[arg-type]  # checked above
+
+
+def _listed(figure: Figure, key: str, value: str) -> Any:
+    """A query string has no lists: `methods=a,b` is one for options whose schema says array."""
+    schema = figure.options.model_json_schema()["properties"].get(key, {})
+    kinds = [schema.get("type"), *(option.get("type") for option in schema.get("anyOf", ()))]
+    return [part for part in value.split(",") if part] if "array" in kinds else value
+
+
+def collect(results: Results, ask: Ask) -> FigureData:
+    """The numbers of the figure. Raises FigureNotReady."""
+    data: FigureData = ask.figure.call(results, ask.options)
+    return data
+
+
+def words(data: FigureData, figure: Figure, about: State) -> dict[str, Any]:
+    """What a figure says beside its picture."""
+    return {
+        "name": figure.name, "question": figure.question, "title": figure.title, "paper": figure.paper,
+        "caption": data.caption, "summary": data.summary, "notes": asdict(data.notes),
+        "legend": [asdict(entry) for entry in data.legend], "partial": data.partial, "missing": data.missing,
+        "thinned": data.thinned, "state": about.word, "version": about.version,
+    }  # fmt: skip
+
+
+def build(results: Results, ask: Ask, about: State) -> bytes:
+    """The body in the form asked for."""
+    data = collect(results, ask)
+    if ask.form == "csv":
+        return csv(data).encode()
+    drawn = ask.figure.draw(data, ask.theme)
+    if ask.form == "html":
+        return html(drawn, title=ask.figure.question, caption=data.caption, theme=ask.theme).encode()
+    document = orjson.loads(encode(drawn, ask.arrays))
+    layout = document.setdefault("layout", {})
+    meta = layout.get("meta")
+    layout["meta"] = {**(meta if isinstance(meta, dict) else {}), "modescape": words(data, ask.figure, about)}
+    return replies.encode(document)
+
+
+class Kept:
+    """Answers already built, compressed: at most `limit` bytes, the least used leave first."""
+
+    def __init__(self, limit: int = 32 * 2**20) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, etag: str) -> bytes | None:
+        with self._lock:
+            found = self._known.get(etag)
+            if found is not None:
+                self._known.move_to_end(etag)
+            return found
+
+    def put(self, etag: str, packed: bytes) -> None:
+        with self._lock:
+            if etag in self._known or len(packed) > self._limit // 4:
+                return
+            self._known[etag] = packed
+            self._bytes += len(packed)
+            while self._bytes > self._limit:
+                _, dropped = self._known.popitem(last=False)
+                self._bytes -= len(dropped)
+
+
+_kept = Kept()
+_TYPES = {"json": replies.JSON, "csv": replies.CSV, "html": "text/html; charset=utf-8"}
+
+# A figure's own page carries Plotly inside it, so it may run its inline script, but has no origin and reaches nothing.
+_HTML_POLICY = "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; " \
+    "style-src 'unsafe-inline'; img-src data: blob:; frame-ancestors 'none'"  # fmt: skip
+
+
+@router.get(
+    "/api/experiments/{experiment}/figures/{name}",
+    summary="One figure as Plotly JSON, CSV or HTML",
+    description="`plane.json`, `plane.csv`, `plane.html`, or a bare name with an Accept header. The figure's own options are "
+    "further parameters; the catalogue lists them. Its words (caption, summary, notes) travel in `layout.meta.modescape`.",
+    responses={
+        200: {
+            "description": "The figure",
+            "content": {
+                "application/json": {
+                    "example": {"data": [{"type": "scatter", "x": [0.6], "y": [0.4]}], "layout": {"meta": {"modescape": {"caption": "…"}}}}
+                },
+                "text/csv": {"example": "solution,method,accuracy,diversity\r\n12,dropout,0.881,0.31\r\n"},
+                "text/html": {},
+            },
+        },
+        304: {"description": "Unchanged since the answer with that ETag"},
+        **problems.documented("not-found", "conflict", "not-acceptable", "invalid-input"),
+    },
+)  # fmt: skip
+def read_figure(
+    request: Request,
+    here: Here,
+    experiment: str,
+    name: str,
+    theme: Annotated[str, Query(description="light, dark or print.")] = "light",
+    arrays: Annotated[
+        str, Query(description="typed: base64 float32, small and fast; list: plain numbers.")
+    ] = "typed",
+) -> Response:
+    bare, dot, suffix = name.partition(".")
+    if bare not in figures:
+        raise NotFound(f"there is no figure {bare[:80]!r}; there are {', '.join(figures)}")
+    form = replies.wanted(request, FORMS, suffix=suffix if dot else None)
+    ask = read_ask(request, bare, form, theme, arrays)
+    results = here.laboratory.results(experiment)
+    slug = results.experiment.slug
+    about = state(ask.figure, here.store.stage_rows(results.experiment.id))
+    etag = replies.tag(
+        about.version, results.experiment.id, form, theme, arrays, ask.options.model_dump_json()
+    )
+    headers = {"etag": etag, "cache-control": replies.REVALIDATE, "vary": "accept, accept-encoding"}
+    if replies.unchanged(request, etag):
+        return Response(status_code=304, headers=headers)
+    packed = _kept.get(etag)
+    if packed is None:
+        try:
+            packed = gzip.compress(build(results, ask, about), 5)
+        except FigureNotReady as waiting:
+            return not_ready(request, waiting, about)
+        _kept.put(etag, packed)
+    if form == "html":
+        headers["content-security-policy"] = _HTML_POLICY
+    if form != "json":
+        headers["content-disposition"] = f'inline; filename="{slug}-{bare}.{form}"'
+    if replies.accepts_gzip(request):
+        return Response(packed, headers={**headers, "content-encoding": "gzip"}, media_type=_TYPES[form])
+    return Response(gzip.decompress(packed), headers=headers, media_type=_TYPES[form])
+
+
+def not_ready(request: Request, waiting: FigureNotReady, about: State) -> Response:
+    """409 with what it waits for, so that a page can say so instead of showing an empty axis."""
+    if not waiting.planned:
+        word = "not-planned"
+    else:
+        word = about.word if about.word in ("failed", "waiting") else "waiting"
+    more = {"state": word, "waits_for": list(waiting.waits_for), "needs": list(about.needs)}
+    return problems.respond(request, "conflict", str(waiting), more=more)

@@ -1,0 +1,269 @@
+"""Errors as the outside sees them: problem documents (RFC 9457), or an error page for whoever prefers HTML.
+
+    {"type": "/api/docs#invalid-input", "title": "A value is not allowed", "status": 422,
+     "detail": "ensemble.runs: input should be greater than or equal to 1, got 0 (allowed: at least 1)",
+     "errors": [{"field": "ensemble.runs", "message": "...", "allowed": "at least 1"}]}
+
+`KINDS` is the whole vocabulary; the documentation page and the OpenAPI document are written from it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from modescape import errors
+from modescape.errors import InvalidInput, ModescapeError, Problem
+from modescape_api import replies
+
+log = logging.getLogger("modescape.api")
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way a request can fail. `name` is the anchor in the documentation that `type` points to."""
+
+    name: str
+    status: int
+    title: str
+    meaning: str
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("malformed", 400, "The request cannot be read", "The body is not JSON, or a header is not what HTTP allows."),
+        Kind("wrong-host", 400, "This server does not answer to that name",
+             "The Host header names no address of this server; MODESCAPE_ALLOWED_HOSTS adds names."),
+        Kind("unauthorised", 401, "Sign in first", "Send `Authorization: Bearer <token>`, or sign in at /signin."),
+        Kind("forbidden", 403, "Not allowed", "The request comes from another site, its form has expired, or it asks for "
+             "something outside the allowed folders."),
+        Kind("not-found", 404, "Not found", "Nothing of that name is here; `detail` says what was looked for."),
+        Kind("method-not-allowed", 405, "The address does not answer that method", "The Allow header lists those it answers."),
+        Kind("not-acceptable", 406, "No such form of this answer", "`allowed` lists the forms this address can give."),
+        Kind("conflict", 409, "Not in the present state", "The request does not fit what the experiment is doing now, or the "
+             "Idempotency-Key was used with another body."),
+        Kind("data-missing", 409, "The data set is not on this machine", "`detail` says how to get it."),
+        Kind("gone", 410, "The file is gone", "A row names a file that is no longer in the artifact folder; "
+             "`modescape verify` lists such files."),
+        Kind("too-large", 413, "The body is too large", "Bodies are limited to 1 MB; data are registered by path, not uploaded."),
+        Kind("wrong-media-type", 415, "The body is of another type", "Send `Content-Type: application/json`."),
+        Kind("invalid-input", 422, "A value is not allowed", "`errors` names every field, what is wrong with it and what is allowed."),
+        Kind("data-corrupt", 422, "The data cannot be used", "A file is not what its checksum or its layout promises."),
+        Kind("internal", 500, "Something failed here", "Not your fault; the server's log has the details."),
+        Kind("busy", 503, "The database is busy", "Try again in a second."),
+    )
+}  # fmt: skip
+
+_BY_STATUS = {
+    400: "malformed",
+    401: "unauthorised",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    409: "conflict",
+    413: "too-large",
+    415: "wrong-media-type",
+    422: "invalid-input",
+}
+
+_BY_ERROR: tuple[tuple[type[ModescapeError], str], ...] = (
+    (errors.InvalidInput, "invalid-input"),
+    (errors.NotFound, "not-found"),
+    (errors.Conflict, "conflict"),
+    (errors.Forbidden, "forbidden"),
+    (errors.DataMissing, "data-missing"),
+    (errors.DataCorrupt, "data-corrupt"),
+    (errors.ArtifactMissing, "gone"),
+)
+
+
+class Refusal(ModescapeError):
+    """A request that fails for a reason of HTTP rather than of the laboratory. `kind` is a name of KINDS."""
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        *,
+        problems: Sequence[Problem] = (),
+        headers: Mapping[str, str] | None = None,
+    ):
+        super().__init__(detail)
+        self.kind = kind
+        self.problems = tuple(problems)
+        self.headers = dict(headers or {})
+
+
+def respond(
+    request: Request,
+    kind: str,
+    detail: str,
+    *,
+    problems: Sequence[Problem] = (),
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Response:
+    """The answer that says what went wrong: a page when the client prefers HTML, else a problem document.
+
+    more: further members of the document, for programs.
+    """
+    about = KINDS[kind]
+    document = {
+        "type": f"/api/docs#{about.name}",
+        "title": about.title,
+        "status": about.status,
+        "detail": detail,
+        "errors": [{"field": p.field, "message": p.message, "allowed": p.allowed} for p in problems],
+        **(more or {}),
+    }
+    headers = {"cache-control": "no-store", **(headers or {})}
+    if replies.prefers_html(request):
+        from modescape_api import pages
+
+        return pages.error_page(request, document, headers=headers)
+    return replies.json(document, status=about.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def answer(request: Request, error: Exception) -> Response:
+    """The answer to any exception an endpoint raised."""
+    if isinstance(error, Refusal):
+        return respond(request, error.kind, str(error), problems=error.problems, headers=error.headers)
+    if isinstance(error, RequestValidationError):
+        found = from_validation(error)
+        return respond(request, "invalid-input", str(found), problems=found.problems)
+    if isinstance(error, HTTPException):
+        return _from_http(request, error)
+    for kind_of_error, kind in _BY_ERROR:
+        if isinstance(error, kind_of_error):
+            problems = error.problems if isinstance(error, InvalidInput) else ()
+            return respond(request, kind, str(error), problems=problems)
+    if isinstance(error, OperationalError) and "locked" in str(error).lower():
+        return respond(request, "busy", "another process is writing", headers={"retry-after": "1"})
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return respond(request, "internal", "the server's log has the details")
+
+
+def from_validation(error: RequestValidationError) -> InvalidInput:
+    """FastAPI's findings about path and query parameters, in the words `modescape.spec` uses."""
+    from modescape.spec import describe_finding
+
+    problems = []
+    for item in error.errors():
+        place = [str(part) for part in item["loc"]]
+        if place and place[0] in ("path", "query", "header", "cookie", "body"):
+            place = place[1:]
+        problems.append(describe_finding(item, ".".join(place)))
+    return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
+
+
+def install(app: FastAPI) -> None:
+    """Let every exception of every endpoint end as a problem document."""
+
+    async def handler(request: Request, error: Exception) -> Response:
+        return answer(request, error)
+
+    for kind_of_error in (HTTPException, RequestValidationError, ModescapeError, OperationalError):
+        app.add_exception_handler(kind_of_error, handler)
+
+
+def _from_http(request: Request, error: HTTPException) -> Response:
+    headers = dict(error.headers or {})
+    kind = _BY_STATUS.get(error.status_code, "internal" if error.status_code >= 500 else "malformed")
+    detail = str(error.detail)
+    if error.status_code == 404 and detail == "Not Found":
+        detail = f"there is nothing at {request.url.path[:200]}"
+    elif error.status_code == 405:
+        detail = f"{request.url.path[:200]} does not answer {request.method}"
+    problems: tuple[Problem, ...] = ()
+    if error.status_code == 405 and (allow := headers.get("Allow") or headers.get("allow")):
+        problems = (Problem(f"{request.method} is not answered here", "method", allow),)
+    return respond(request, kind, detail, problems=problems, headers=headers)
+
+
+# -- documentation ----------------------------------------------------------------------------------------------------
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457). `errors` is empty unless single fields are to blame.",
+    "required": ["type", "title", "status", "detail", "errors"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message", "allowed"],
+                "properties": {name: {"type": "string"} for name in ("field", "message", "allowed")},
+            },
+        },
+    },
+}
+
+_EXAMPLES: dict[str, tuple[str, tuple[Problem, ...]]] = {
+    "malformed": ("the body is not JSON: unexpected end of data: line 1 column 9 (char 8)", ()),
+    "not-found": ("there is no experiment 'fig3-smallcn'", ()),
+    "not-acceptable": (
+        "this answer cannot be given as 'xml'",
+        (Problem("no such form", "format", "json, csv"),),
+    ),
+    "conflict": (
+        "fig3-smallcnn has already ended (succeeded); only a running or queued experiment can be paused",
+        (),
+    ),
+    "gone": ("the file of artifact 3f2a… is missing", ()),
+    "too-large": ("the body has more than 1048576 bytes", ()),
+    "wrong-media-type": ("the body is text/plain; send application/json", ()),
+    "invalid-input": (
+        "spec.ensemble.runs: input should be greater than or equal to 1, got 0 (allowed: at least 1)",
+        (Problem("input should be greater than or equal to 1, got 0", "spec.ensemble.runs", "at least 1"),),
+    ),
+    "data-missing": (
+        "CIFAR-10 is not on this machine; fetch it (170 MB) with: modescape data fetch cifar10",
+        (),
+    ),
+    "data-corrupt": ("labels hold NaN at rows 3, 17", ()),
+}
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def documented(*kinds: str) -> Responses:
+    """The `responses` of an operation that can fail in these ways, each with an example."""
+    found: Responses = {}
+    for name in kinds:
+        kind = KINDS[name]
+        detail, problems = _EXAMPLES[name]
+        entry = found.setdefault(
+            kind.status,
+            {
+                "description": kind.title,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+            },
+        )
+        entry["content"][MEDIA_TYPE]["examples"][name] = {
+            "summary": kind.title,
+            "value": {
+                "type": f"/api/docs#{name}",
+                "title": kind.title,
+                "status": kind.status,
+                "detail": detail,
+                "errors": [{"field": p.field, "message": p.message, "allowed": p.allowed} for p in problems],
+            },
+        }
+    return found

@@ -1,0 +1,493 @@
+"""One grammar of filters for API and pages: what a query string asks, as typed conditions and as an English sentence.
+
+    asked = EXPERIMENTS.read(request.query_params)
+    asked.words        # "Experiments where dataset is cifar10 and accuracy is at least 0.6, newest first"
+    asked.query        # ListQuery(conditions=(Condition("dataset", "eq", "cifar10"), ...), sort="-created_at")
+
+`field=value` asks for equality, `field=a,b` for one of several, `field__op=value` for any operator of OPERATORS;
+conditions are joined by *and*. `sort=-field`, `limit`, `cursor` and `fields` belong to every list.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, TypedDict
+from urllib.parse import urlencode
+
+from starlette.datastructures import ImmutableMultiDict
+
+from modescape.errors import InvalidInput, Problem
+from modescape.listing import Condition, ListQuery
+
+Kind = Literal["text", "list", "number", "whole", "time", "flag"]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """says: the words between field and value; kinds: the fields it makes sense for; store: the store's name for it."""
+
+    says: str
+    kinds: tuple[Kind, ...]
+    store: str = ""
+
+
+OPERATORS: dict[str, Operator] = {
+    "eq": Operator("is", ("text", "list", "number", "whole", "flag")),
+    "ne": Operator("is not", ("text", "list", "number", "whole")),
+    "in": Operator("is one of", ("text", "list", "number", "whole")),
+    "gt": Operator("is more than", ("number", "whole")),
+    "gte": Operator("is at least", ("number", "whole")),
+    "lt": Operator("is less than", ("number", "whole")),
+    "lte": Operator("is at most", ("number", "whole")),
+    "contains": Operator("contains", ("text",)),
+    "null": Operator("has", ("text", "list", "number", "whole", "time")),
+    "before": Operator("is before", ("time",), "lt"),
+    "after": Operator("is after", ("time",), "gte"),
+}
+
+_LIST_WORDS = {"eq": "include", "ne": "do not include", "in": "include one of"}
+
+CONTROLS = ("sort", "limit", "cursor", "fields", "format")
+MAX_LIMIT, DEFAULT_LIMIT = 1000, 50
+_MAX_TEXT = 200
+_BIGGEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing that can be asked about. words: as the sentence says it; choices: the closed set of values, if any."""
+
+    name: str
+    kind: Kind
+    words: str
+    column: str = ""  # the store's name for it, when another
+    choices: tuple[str, ...] = ()
+    sortable: bool = True
+    description: str = ""
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        return tuple(name for name, operator in OPERATORS.items() if self.kind in operator.kinds)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One condition as the page shows it, with the query string that is left when it is taken away."""
+
+    text: str
+    without: str
+
+
+class Paging(TypedDict):
+    sort: str | None
+    cursor: str | None
+    limit: int | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a query string asks for: for the store, in words, and as chips; notices: what was ignored (lenient only)."""
+
+    query: ListQuery
+    search: str
+    words: str
+    chips: tuple[Chip, ...]
+    notices: tuple[str, ...] = ()
+
+    def values(self, column: str) -> tuple[Any, ...]:
+        """What equality asks of a column, for facets to show as ticked."""
+        found: list[Any] = []
+        for condition in self.query.conditions:
+            if (
+                isinstance(condition, Condition)
+                and condition.field == column
+                and condition.operator in ("eq", "in")
+            ):
+                found += condition.value if isinstance(condition.value, tuple) else [condition.value]
+        return tuple(found)
+
+    def after(self, cursor: str | None) -> ListQuery:
+        """The same question from `cursor` on; None: as asked."""
+        return self.query if cursor is None else replace(self.query, cursor=cursor)
+
+    def page(self, cursor: str | None) -> Paging:
+        """Order and place, as the store's lists of results take them."""
+        return Paging(sort=self.query.sort, cursor=cursor or self.query.cursor, limit=self.query.limit)
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What can be asked of one kind of thing."""
+
+    noun: str
+    fields: tuple[Field, ...]
+    default_sort: str
+    searchable: str = ""  # what `q` looks into, in words; "" when there is no search
+    sort_words: tuple[tuple[str, str], ...] = ()
+    selectable: bool = False  # `sel=12-40,77` picks by number
+
+    def read(self, parameters: ImmutableMultiDict[str, str], *, lenient: bool = False) -> Asked:
+        """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice."""
+        reader = _Reader(self, parameters)
+        asked = reader.read()
+        if reader.problems and not lenient:
+            raise InvalidInput("; ".join(str(p) for p in reader.problems), problems=reader.problems)
+        return replace(asked, notices=tuple(f"Ignored: {problem}" for problem in reader.problems))
+
+    def field(self, name: str) -> Field | None:
+        return next((field for field in self.fields if field.name == name), None)
+
+    def parameters(self) -> list[dict[str, Any]]:
+        """The grammar as OpenAPI parameters."""
+        return list(_parameters(self))
+
+
+class _Reader:
+    def __init__(self, grammar: Grammar, parameters: ImmutableMultiDict[str, str]) -> None:
+        self.grammar = grammar
+        self.pairs = [(key, value) for key, value in parameters.multi_items() if value != ""]
+        self.problems: list[Problem] = []
+
+    def read(self) -> Asked:
+        conditions: list[Condition] = []
+        says: list[str] = []
+        chips: list[Chip] = []
+        search, archived = "", False
+        sort, limit, cursor = self.grammar.default_sort, DEFAULT_LIMIT, None
+        for key, values in self._grouped():
+            last = values[-1]
+            if key == "q" and self.grammar.searchable:
+                search = self._text("q", last)
+                conditions.append(Condition("text", "contains", search))
+                says.append(f"{self.grammar.searchable} contains {search!r}")
+                chips.append(Chip(f"“{search}”", self._without(key)))
+            elif key == "sel" and self.grammar.selectable:
+                numbers = self._ranges(last)
+                conditions.append(Condition("number", "in", numbers))
+                says.append(f"number is one of {last}")
+                chips.append(Chip(f"number is one of {last}", self._without(key)))
+            elif key == "sort":
+                sort = self._sort(last) or sort
+            elif key == "limit":
+                limit = self._limit(last) or limit
+            elif key == "cursor":
+                cursor = self._cursor(last)
+            elif key in CONTROLS:
+                continue
+            elif (found := self._condition(key, values)) is not None:
+                condition, words = found
+                if condition.field == "archived":
+                    archived = bool(condition.value)
+                else:
+                    conditions.append(condition)
+                says.append(words)
+                chips.append(Chip(words, self._without(key)))
+        descending = sort.startswith("-")
+        name = sort.removeprefix("-")
+        field = self.grammar.field(name)
+        column = (field.column or name) if field else name
+        query = ListQuery(tuple(conditions), f"-{column}" if descending else column, cursor, limit, archived)
+        where = f" where {' and '.join(says)}" if says else ""
+        order = dict(self.grammar.sort_words).get(sort) or f"by {field.words if field else name}"
+        order += ", largest first" if descending and sort not in dict(self.grammar.sort_words) else ""
+        words = f"{self.grammar.noun}{where}, {order}"
+        return Asked(query, search, words, tuple(chips))
+
+    def _grouped(self) -> Iterator[tuple[str, list[str]]]:
+        """Repeated parameters together, in the order they first appear."""
+        for key in dict.fromkeys(key for key, _ in self.pairs):
+            yield key, [value for name, value in self.pairs if name == key]
+
+    def _without(self, key: str) -> str:
+        return urlencode([(name, value) for name, value in self.pairs if name not in (key, "cursor")])
+
+    def _wrong(self, field: str, message: str, allowed: str) -> None:
+        self.problems.append(Problem(message, field[:80], allowed))
+
+    def _cursor(self, text: str) -> str | None:
+        if len(text) > 500 or not text.isascii() or not text.isprintable():
+            self._wrong("cursor", "this cursor was not given by this list", "the `next` of an earlier answer")
+            return None
+        return text
+
+    def _condition(self, key: str, values: Sequence[str]) -> tuple[Condition, str] | None:
+        name, _, operator = key.partition("__")
+        field = self.grammar.field(name)
+        if field is None:
+            names = ", ".join(
+                [
+                    *(["q"] if self.grammar.searchable else []),
+                    *(["sel"] if self.grammar.selectable else []),
+                    *(f.name for f in self.grammar.fields),
+                    *CONTROLS,
+                ]
+            )
+            self._wrong(key, f"there is no field {name[:60]!r} to filter by", names)
+            return None
+        operator = operator or ("after" if field.kind == "time" else "eq")
+        if operator not in field.operators:
+            self._wrong(
+                key,
+                f"{name} cannot be compared with {operator[:40]!r}",
+                ", ".join(f"{name}__{o}" for o in field.operators),
+            )
+            return None
+        if operator == "null":
+            empty = self._flag(key, values[-1])
+            if empty is None:
+                return None
+            return Condition(
+                field.column or name, "null", empty
+            ), f"{field.words} has {'no' if empty else 'a'} value"
+        parts = (
+            [part.strip() for value in values for part in value.split(",")]
+            if operator in ("eq", "ne", "in")
+            else [values[-1]]
+        )
+        if operator in ("eq", "in"):
+            operator = "in" if len(parts) > 1 else "eq"
+        typed = [self._value(field, key, part) for part in parts if part]
+        if not typed or any(value is None for value in typed):
+            return None
+        if operator == "ne" and len(typed) > 1:
+            return Condition(
+                field.column or name, "notin", tuple(typed)
+            ), f"{field.words} is not {_say(tuple(typed))}"
+        value = tuple(typed) if operator == "in" else typed[0]
+        if field.kind == "flag":
+            return Condition(
+                field.column or name, "eq", bool(value)
+            ), f"{field.words} is {'true' if value else 'false'}"
+        said = (_LIST_WORDS if field.kind == "list" else {}).get(operator) or OPERATORS[operator].says
+        return Condition(
+            field.column or name, OPERATORS[operator].store or operator, value
+        ), f"{field.words} {said} {_say(value)}"
+
+    def _value(self, field: Field, key: str, text: str) -> Any:
+        if field.kind in ("text", "list"):
+            if field.choices and text not in field.choices:
+                self._wrong(key, f"there is no {field.words} {text[:60]!r}", ", ".join(field.choices))
+                return None
+            return self._text(key, text) or None
+        if field.kind == "flag":
+            return self._flag(key, text)
+        if field.kind == "time":
+            return self._time(key, text)
+        return self._number(field, key, text)
+
+    def _flag(self, key: str, text: str) -> bool | None:
+        if text.lower() not in ("true", "false", "1", "0"):
+            self._wrong(key, f"is true or false, got {text[:40]!r}", "true, false")
+            return None
+        return text.lower() in ("true", "1")
+
+    def _text(self, key: str, text: str) -> str:
+        if len(text) > _MAX_TEXT or any(
+            ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in text
+        ):
+            self._wrong(
+                key, "is too long or has control characters", f"text of at most {_MAX_TEXT} characters"
+            )
+            return ""
+        return text
+
+    def _number(self, field: Field, key: str, text: str) -> int | float | None:
+        whole = field.kind == "whole"
+        try:
+            number: int | float = int(text) if whole and len(text) < 24 else float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or (whole and (number != int(number) or abs(number) > _BIGGEST)):
+            self._wrong(
+                key,
+                f"is not a {'whole ' if whole else ''}number: {text[:40]!r}",
+                "a whole number" if whole else "a number",
+            )
+            return None
+        return int(number) if whole else number
+
+    def _time(self, key: str, text: str) -> datetime | None:
+        try:
+            found = datetime.fromisoformat(
+                text.replace(" ", "+")
+            )  # a plus sign in a query string arrives as a space
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self._wrong(
+                key, f"is not a time: {text[:40]!r}", "ISO 8601, such as 2026-11-22 or 2026-11-22T20:45:00Z"
+            )
+            return None
+
+    def _sort(self, text: str) -> str | None:
+        allowed = [field.name for field in self.grammar.fields if field.sortable]
+        if text.removeprefix("-") not in allowed:
+            self._wrong(
+                "sort",
+                f"cannot sort by {text[:60]!r}",
+                ", ".join(allowed) + "; with - before it for descending",
+            )
+            return None
+        return text
+
+    def _ranges(self, text: str) -> tuple[int, ...]:
+        try:
+            return ranges(text)
+        except InvalidInput as error:
+            self.problems += error.problems
+            return ()
+
+    def _limit(self, text: str) -> int | None:
+        if not (text.isascii() and text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= MAX_LIMIT):
+            self._wrong("limit", f"is not a number of rows: {text[:40]!r}", f"1 to {MAX_LIMIT}")
+            return None
+        return int(text)
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " or ".join(_say(item) for item in value)
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d" if value.time() == datetime.min.time() else "%Y-%m-%d %H:%M UTC")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _parameters(grammar: Grammar) -> Iterator[dict[str, Any]]:
+    kinds = {
+        "text": "string",
+        "list": "string",
+        "number": "number",
+        "whole": "integer",
+        "time": "string",
+        "flag": "boolean",
+    }
+    if grammar.searchable:
+        yield _parameter("q", {"type": "string"}, f"Text that {grammar.searchable} contains.")
+    if grammar.selectable:
+        yield _parameter("sel", {"type": "string"}, "Numbers and ranges, such as 12-40,77.")
+    for field in grammar.fields:
+        schema: dict[str, Any] = {"type": kinds[field.kind]}
+        if field.choices:
+            schema["examples"] = list(field.choices[:3])
+        more = ", ".join(f"`{field.name}__{operator}`" for operator in field.operators if operator != "eq")
+        about = field.description or f"{field.words[:1].upper()}{field.words[1:]}."
+        yield _parameter(field.name, schema, f"{about} Also {more}." if more else about)
+    sorts = ", ".join(field.name for field in grammar.fields if field.sortable)
+    yield _parameter(
+        "sort",
+        {"type": "string", "default": grammar.default_sort},
+        f"Column to sort by, `-` before it for descending: {sorts}.",
+    )
+    yield _parameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+        "Rows a page.",
+    )
+    yield _parameter("cursor", {"type": "string"}, "The `next` of the page before.")
+    yield _parameter("fields", {"type": "string"}, "Columns to give, separated by commas; empty means all.")
+    yield _parameter(
+        "format", {"type": "string", "enum": ["json", "csv", "ndjson"]}, "Instead of the Accept header."
+    )
+
+
+def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+
+def ranges(text: str, *, biggest: int = 2**31 - 1) -> tuple[int, ...]:
+    """Solution numbers written as `12-40,77`. Raises InvalidInput naming the field `sel`."""
+    found: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all(end.isascii() and end.isdecimal() and len(end) <= 10 for end in ends):
+            raise InvalidInput(
+                f"{part[:40]!r} is not a number or a range", field="sel", allowed="such as 12-40,77"
+            )
+        low, high = int(ends[0]), int(ends[1])
+        if low > high or high > biggest or len(found) + high - low >= 100_000:
+            raise InvalidInput(
+                f"{part[:40]!r} is not a range of at most 100000", field="sel", allowed="such as 12-40,77"
+            )
+        found += range(low, high + 1)
+    return tuple(dict.fromkeys(found))
+
+
+# -- what can be asked of what ----------------------------------------------------------------------------------------
+
+STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
+
+EXPERIMENTS = Grammar(
+    "Experiments",
+    (
+        Field("status", "text", "status", choices=STATUSES),
+        Field("dataset", "text", "dataset"),
+        Field("architecture", "text", "architecture"),
+        Field("method", "list", "methods", sortable=False),
+        Field("preset", "text", "preset"),
+        Field("tag", "list", "tags", sortable=False),
+        Field("name", "text", "name"),
+        Field("input_scale", "text", "input scale"),
+        Field("runs", "whole", "number of runs"),
+        Field("accuracy", "number", "accuracy", description="Mean test accuracy of the runs, 0 to 1."),
+        Field("ensemble_accuracy", "number", "ensemble accuracy"),
+        Field(
+            "disagreement",
+            "number",
+            "disagreement",
+            description="Mean over pairs of independent runs, 0 to 1.",
+        ),
+        Field("seconds", "number", "cost in seconds"),
+        Field("digest", "text", "spec digest", sortable=False),
+        Field("created", "time", "created"),
+        Field("finished", "time", "finished"),
+        Field(
+            "archived", "flag", "archived", sortable=False, description="Archived ones instead of the others."
+        ),
+    ),
+    default_sort="-created",
+    searchable="name or notes",
+    sort_words=(("-created", "newest first"), ("created", "oldest first")),
+)
+
+SOLUTIONS = Grammar(
+    "Solutions",
+    (
+        Field("number", "whole", "number"),
+        Field("run", "whole", "run"),
+        Field("role", "text", "role", choices=("checkpoint", "optimum", "sample")),
+        Field("method", "text", "method"),
+        Field("set", "text", "sample set", "sample_set", choices=("spread", "typical")),
+        Field("index", "whole", "index"),
+        Field("epoch", "number", "epoch"),
+        Field("strength", "number", "strength"),
+        Field("relative", "number", "relative distance from its centre"),
+        Field("norm", "number", "norm of the weights"),
+        Field("cosine", "number", "cosine with its optimum"),
+        Field("distance", "number", "distance from its optimum"),
+        Field("accuracy", "number", "accuracy"),
+        Field("diversity", "number", "diversity"),
+        Field("disagreement", "number", "disagreement with its optimum"),
+    ),
+    default_sort="number",
+    sort_words=(("number", "by number"),),
+    selectable=True,
+)
+
+MEASUREMENTS = Grammar(
+    "Measurements",
+    (
+        Field("metric", "text", "metric"),
+        Field("subject", "text", "subject"),
+        Field("solution", "whole", "solution"),
+        Field("split", "text", "split"),
+        Field("corruption", "text", "corruption"),
+        Field("intensity", "whole", "intensity"),
+        Field("value", "number", "value"),
+        Field("n", "whole", "n"),
+    ),
+    default_sort="metric",
+    sort_words=(("metric", "by metric"),),
+)

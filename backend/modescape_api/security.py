@@ -1,0 +1,329 @@
+"""Who may ask, from where, and how much: hosts, origins, the token, sign-in, forms, body size, response headers.
+
+On loopback without a token everybody at this machine may do everything, but no other web site can make a visitor's
+browser do it: the Host must be ours, unsafe methods must come from our own pages, and forms carry a value derived
+from a cookie. Beyond loopback a token is required as well: `Authorization: Bearer` for programs, a signed cookie for
+people.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Annotated
+from urllib.parse import urlencode, urlsplit
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modescape.errors import ConfigurationError, Problem
+from modescape.settings import Settings
+from modescape_api import problems, replies
+from modescape_api.problems import Refusal
+from modescape_api.site import Here, Site
+
+MAX_BODY = 1_048_576
+SESSION, FORM = "modescape_session", "modescape_form"
+SESSION_SECONDS = 30 * 24 * 3600
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+_OPEN = ("/healthz", "/readyz", "/signin", "/static/")  # answered to people who have not signed in
+
+HEADERS = {
+    # 'unsafe-inline' styles only: Plotly writes style attributes (checked with plotly.js 4.1.1 under this policy)
+    "content-security-policy": "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises ConfigurationError when the server would be open to the network without a secret."""
+    if settings.token is not None and len(settings.token.get_secret_value()) < 16:
+        raise ConfigurationError(
+            "MODESCAPE_TOKEN has fewer than 16 characters; make one with: python -c "
+            "'import secrets; print(secrets.token_urlsafe(32))'"
+        )
+    if not settings.is_loopback and settings.token is None:
+        raise ConfigurationError(
+            f"MODESCAPE_HOST is {settings.host}, which other machines can reach, and MODESCAPE_TOKEN is not set. "
+            "Set a token, or listen on 127.0.0.1"
+        )
+
+
+# -- hosts and origins ------------------------------------------------------------------------------------------------
+
+
+class Hosts:
+    """The names this server answers to.
+
+    Numeric addresses are always fine: rebinding attacks need a name. `*` in MODESCAPE_ALLOWED_HOSTS accepts all.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        more = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
+        self.everything = "*" in more
+        self.names = {"localhost", settings.host.lower(), *more}
+
+    def knows(self, host: str) -> bool:
+        name = _without_port(host)
+        return bool(name) and (self.everything or name in self.names or _is_address(name))
+
+
+def _without_port(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def check_origin(headers: Mapping[str, str]) -> None:
+    """Unsafe methods must come from our own pages or from no page at all. Raises Refusal (403) naming the origin.
+
+    Browsers send Origin with every cross-site POST and Sec-Fetch-Site with every request; programs send neither.
+    """
+    origin, host = headers.get("origin"), headers.get("host", "").lower()
+    if origin is not None:
+        if origin == "null" or urlsplit(origin).netloc.lower() != host:
+            raise Refusal("forbidden", f"the request comes from {origin[:100]!r}, this is {host[:100]!r}",
+                          problems=[Problem("another site may not change anything here", "Origin", host[:100])])  # fmt: skip
+    elif headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        raise Refusal("forbidden", "the request comes from another site",
+                      problems=[Problem("another site may not change anything here", "Sec-Fetch-Site", "same-origin")])  # fmt: skip
+
+
+# -- the token and the session ----------------------------------------------------------------------------------------
+
+
+def same(given: str, secret: str) -> bool:
+    """Constant-time comparison that does not show the secret's length either."""
+    return hmac.compare_digest(
+        hashlib.sha256(given.encode()).digest(), hashlib.sha256(secret.encode()).digest()
+    )
+
+
+def _sign(key: str, purpose: str, value: str) -> str:
+    return hmac.new(key.encode(), f"modescape/{purpose}/{value}".encode(), hashlib.sha256).hexdigest()
+
+
+def new_session(token: str) -> str:
+    value = f"{int(time.time())}.{secrets.token_urlsafe(16)}"
+    return f"{value}.{_sign(token, 'session', value)}"
+
+
+def session_holds(cookie: str, token: str) -> bool:
+    """Whether the cookie was signed with this token and is not older than thirty days."""
+    value, _, signature = cookie.rpartition(".")
+    made, _, _ = value.partition(".")
+    if not made.isdecimal() or not same(signature, _sign(token, "session", value)):
+        return False
+    return 0 <= time.time() - int(made) <= SESSION_SECONDS
+
+
+def is_signed_in(request: Request, token: str | None) -> bool:
+    """Whether this request may see anything: no token is needed, or it shows it, or it carries a session cookie."""
+    if token is None:
+        return True
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and same(given.strip(), token):
+        return True
+    cookie = request.cookies.get(SESSION)
+    return cookie is not None and session_holds(cookie, token)
+
+
+# -- forms ------------------------------------------------------------------------------------------------------------
+
+
+def form_token(request: Request, site: Site) -> str:
+    """The hidden value `csrf` every form carries; bound to this browser's cookie, which `guard` sets with the page."""
+    nonce = request.cookies.get(FORM)
+    if nonce is None or not 16 <= len(nonce) <= 64:
+        nonce = request.scope.setdefault("modescape.form_nonce", secrets.token_urlsafe(24))
+    return _sign(_form_key(site), "form", nonce)
+
+
+def check_form(request: Request, site: Site, given: str) -> None:
+    """Raises Refusal (403) unless the form was made for this browser by this server."""
+    nonce = request.cookies.get(FORM, "")
+    if not nonce or not same(given, _sign(_form_key(site), "form", nonce)):
+        raise Refusal("forbidden", "this form has expired; reload the page and send it again",
+                      problems=[Problem("does not belong to this browser's cookie", "csrf", "the value in the page's form")])  # fmt: skip
+
+
+def _form_key(site: Site) -> str:
+    """The token, or on loopback without one a secret kept in the database, so forms survive a restart of the server."""
+    if site.token is not None:
+        return site.token
+    kept = site.store.fact("form-secret")
+    if kept is None:
+        site.store.set_fact_once("form-secret", secrets.token_urlsafe(32))
+        kept = site.store.fact("form-secret")
+    assert kept is not None
+    return kept
+
+
+# -- the gate every request passes ------------------------------------------------------------------------------------
+
+
+class Guard:
+    """Outermost layer: host, origin, body size and sign-in before anything is parsed; security headers after.
+
+    Bodies are read here, at most a megabyte, so that no parser ever sees more and a refusal is a proper answer.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.hosts = Hosts(settings)
+        self.token = settings.token.get_secret_value() if settings.token else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        started = False
+
+        async def dress(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(raw=message["headers"])
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if (nonce := scope.get("modescape.form_nonce")) is not None:
+                    headers.append("set-cookie", _cookie(FORM, nonce, secure=scope["scheme"] == "https"))
+                message["headers"] = headers.raw
+            await send(message)
+
+        try:
+            if (elsewhere := self._admit(request)) is not None:
+                await elsewhere(scope, receive, dress)
+                return
+            body = b"" if request.method in SAFE else await _read(request)
+            await self.app(scope, _replay(body, receive), dress)
+        except Exception as error:
+            if started:
+                raise  # half an answer is out: the connection must break
+            await problems.answer(request, error)(scope, receive, dress)
+
+    def _admit(self, request: Request) -> Response | None:
+        """Let the request in (None), send a person to the sign-in page, or raise Refusal."""
+        host = request.headers.get("host", "")
+        if not self.hosts.knows(host):
+            raise Refusal("wrong-host", f"this server does not answer to {host[:100]!r}",
+                          problems=[Problem("unknown host", "Host", ", ".join(sorted(self.hosts.names)))])  # fmt: skip
+        if request.method not in SAFE:
+            check_origin(request.headers)
+        if is_signed_in(request, self.token) or request.url.path.startswith(_OPEN):
+            return None
+        if request.method == "GET" and replies.prefers_html(request):
+            here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/signin?{urlencode({'next': here})}", status_code=303)
+        headers = {"www-authenticate": 'Bearer realm="modescape"'}
+        raise Refusal("unauthorised", "this server needs its token", headers=headers)
+
+
+async def _read(request: Request) -> bytes:
+    refusal = Refusal("too-large", f"the body has more than {MAX_BODY} bytes",
+                      problems=[Problem("too large", "body", f"at most {MAX_BODY} bytes")])  # fmt: skip
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise refusal
+    parts: list[bytes] = []
+    total = 0
+    async for part in request.stream():
+        total += len(part)
+        if total > MAX_BODY:
+            raise refusal
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives the body that was read, once, and then whatever the connection says."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if not given:
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return again
+
+
+def _cookie(name: str, value: str, *, secure: bool) -> str:
+    parts = [f"{name}={value}", "Path=/", "HttpOnly", "SameSite=Strict", f"Max-Age={SESSION_SECONDS}"]
+    return "; ".join([*parts, *(["Secure"] if secure else [])])
+
+
+# -- signing in -------------------------------------------------------------------------------------------------------
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/signin")
+def signin_page(request: Request, here: Here, next: str = "/") -> Response:
+    from modescape_api import pages
+
+    return pages.signin_page(request, here, next=_own_path(next), error="")
+
+
+@router.post("/signin")
+def signin(
+    request: Request,
+    here: Here,
+    token: Annotated[str, Form(max_length=1000)] = "",
+    csrf: Annotated[str, Form(max_length=200)] = "",
+    next: Annotated[str, Form(max_length=2000)] = "/",
+) -> Response:
+    from modescape_api import pages
+
+    check_form(request, here, csrf)
+    if here.token is None:
+        return RedirectResponse("/", status_code=303)
+    if not same(token, here.token):
+        return pages.signin_page(
+            request, here, next=_own_path(next), error="That is not this server's token.", status=403
+        )
+    answer = RedirectResponse(_own_path(next), status_code=303)
+    answer.headers.append(
+        "set-cookie", _cookie(SESSION, new_session(here.token), secure=request.url.scheme == "https")
+    )
+    return answer
+
+
+@router.post("/signout")
+def signout(request: Request, here: Here, csrf: Annotated[str, Form(max_length=200)] = "") -> Response:
+    check_form(request, here, csrf)
+    answer = RedirectResponse("/signin", status_code=303)
+    answer.delete_cookie(SESSION, path="/", httponly=True, samesite="strict")
+    return answer
+
+
+def _own_path(path: str) -> str:
+    """`path` if it leads to this server, else the front page: a sign-in link must not send people elsewhere."""
+    parts = urlsplit(path)
+    fine = (
+        path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
+    )
+    return path if fine and "\\" not in path and path.isprintable() else "/"

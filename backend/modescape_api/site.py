@@ -1,0 +1,59 @@
+"""What every request shares: settings, store, artifacts and the event hub, in one record.
+
+def endpoint(here: Here) -> Response: ...   # FastAPI hands the record in
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from modescape.artifacts import Artifacts
+from modescape.laboratory import Laboratory
+from modescape.settings import Settings
+from modescape.store import Store
+
+if TYPE_CHECKING:
+    from modescape_api.data import Fetches
+    from modescape_api.events import Hub
+
+
+@dataclass(frozen=True)
+class Site:
+    laboratory: Laboratory
+    hub: Hub
+    fetches: Fetches
+
+    @property
+    def settings(self) -> Settings:
+        return self.laboratory.settings
+
+    @property
+    def store(self) -> Store:
+        return self.laboratory.store
+
+    @property
+    def artifacts(self) -> Artifacts:
+        return self.laboratory.artifacts
+
+    @cached_property
+    def token(self) -> str | None:
+        """The secret people and programs show, or None when everybody at this machine may come in."""
+        return self.settings.token.get_secret_value() if self.settings.token else None
+
+    def ring(self, experiment: str) -> None:
+        """Tell workers that stages may be ready. A lost ring costs seconds, not work: the reaper rings again."""
+        from modescape import jobs  # Celery is loaded by the first launch, not by the first page
+
+        jobs.dispatch(self.settings, self.store, experiment)
+
+
+async def _site(request: Request) -> Site:  # async: a sync dependency would cost a trip to the thread pool
+    here: Site = request.app.state.site
+    return here
+
+
+Here = Annotated[Site, Depends(_site)]

@@ -1,0 +1,122 @@
+"""Who computes, and whether all is well: workers with what they do, /healthz, /readyz."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.exc import SQLAlchemyError
+
+from modescape.errors import NotFound
+from modescape.tables import Worker, utcnow
+from modescape_api import replies
+from modescape_api.replies import Listing
+from modescape_api.site import Here, Site
+
+log = logging.getLogger("modescape.api")
+router = APIRouter(tags=["service"])
+
+COLUMNS = (
+    "name",
+    "state",
+    "device",
+    "numerics",
+    "queue",
+    "speed",
+    "doing",
+    "pid",
+    "started_at",
+    "seen_at",
+    "stopped_at",
+)
+
+
+def as_worker(here: Site, row: Worker) -> dict[str, Any]:
+    """state: working, idle, silent (not heard of for two leases) or stopped; doing: the stage in words, or null."""
+    silent = utcnow() - row.seen_at > timedelta(seconds=2 * here.settings.lease_seconds)
+    state = "stopped" if row.stopped_at else "silent" if silent else "working" if row.stage_id else "idle"
+    found = {name: getattr(row, name) for name in COLUMNS if name not in ("state", "doing")}
+    return {**found, "state": state, "doing": _doing(here, row)}
+
+
+def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
+    if row.stage_id is None or row.stopped_at is not None:
+        return None
+    try:
+        stage = here.store.stage(row.stage_id)
+        experiment = here.store.experiment(stage.experiment_id)
+    except NotFound:  # purged in this moment
+        return None
+    return {"experiment": experiment.slug, "stage": stage.id, "kind": stage.kind, "key": stage.key, "step": stage.step,
+            "steps": stage.steps, "progress": stage.progress}  # fmt: skip
+
+
+@router.get(
+    "/api/workers",
+    summary="Workers and what they do",
+    responses={
+        200: {
+            "description": "All that ever were here",
+            "content": {
+                "application/json": {
+                    "example": {
+                        "items": [{"name": "lab-cpu0", "state": "working", "device": "cpu", "numerics": "cpu …", "queue": "cpu",
+                                   "speed": {"small-cnn": 3600.0},
+                                   "doing": {"experiment": "fig6", "stage": "9b7c…", "kind": "train", "key": "0", "step": 80,
+                                             "steps": 2145, "progress": {"epoch": 1}},
+                                   "pid": 4242, "started_at": "2026-11-22T20:40:00Z", "seen_at": "2026-11-22T20:45:00Z",
+                                   "stopped_at": None}],
+                        "next": None, "total": 1, "query": "Workers",
+                    }
+                }
+            },
+        }
+    },
+)  # fmt: skip
+def workers(request: Request, here: Here) -> Response:
+    rows = [as_worker(here, row) for row in here.store.workers()]
+    return replies.listing(
+        request, Listing(rows, None, len(rows), "Workers"), columns=COLUMNS, name="workers"
+    )
+
+
+@router.get(
+    "/healthz",
+    summary="Whether the process answers",
+    responses={
+        200: {"description": "It does", "content": {"application/json": {"example": {"status": "ok"}}}}
+    },
+)
+async def healthz() -> Response:
+    return replies.json({"status": "ok"}, headers={"cache-control": "no-store"})
+
+
+@router.get(
+    "/readyz",
+    summary="Whether the database and the artifact folder answer",
+    responses={
+        200: {
+            "description": "They do",
+            "content": {
+                "application/json": {"example": {"status": "ok", "database": "ok", "artifacts": "ok"}}
+            },
+        },
+        503: {"description": "One does not"},
+    },
+)
+def readyz(here: Here) -> Response:
+    checks = {"database": "ok", "artifacts": "ok"}
+    try:
+        here.store.ping()
+    except SQLAlchemyError as error:
+        log.warning("not ready: %s", error)
+        checks["database"] = "does not answer"
+    if not here.settings.artifact_folder.is_dir():
+        checks["artifacts"] = "the folder is not there"
+    ready = all(value == "ok" for value in checks.values())
+    headers = {"cache-control": "no-store"}
+    return replies.json(
+        {"status": "ok" if ready else "not ready", **checks}, status=200 if ready else 503, headers=headers
+    )
