@@ -38,7 +38,7 @@ from modescape.tables import Solution, Stage
 if TYPE_CHECKING:
     import torch
 
-    from modescape.jobs import StageControl
+    from modescape.executor import StageControl
     from modescape.science.training import ProgressReport, TrainState
 
 Json = dict[str, Any]

@@ -114,7 +114,7 @@ def quickstart() -> Json:
 @preset(
     "fig-2",
     title="Trajectories",
-    summary="Are checkpoints of one training alike, and do three trainings go to three places?",
+    summary="Are checkpoints of one training alike, and do three trainings go to three places? SmallCNN.",
     paper="Fig 2",
 )
 def figure_2() -> Json:
@@ -136,7 +136,7 @@ def figure_2_short() -> Json:
 @preset(
     "fig-3",
     title="Similarity of runs",
-    summary="Are independently trained networks alike in weight space, and in function space? (SmallCNN)",
+    summary="Are independently trained networks alike in weight space, and in function space? SmallCNN.",
     paper="Fig 3",
 )
 def figure_3() -> Json:
@@ -178,7 +178,7 @@ def figure_3_short() -> Json:
 @preset(
     "fig-4",
     title="Subspaces in function space",
-    summary="Do samples around one solution stay with their own trajectory in t-SNE?",
+    summary="Do samples around one solution stay with their own trajectory in t-SNE? SmallCNN.",
     paper="Fig 4",
 )
 def figure_4() -> Json:
@@ -202,7 +202,7 @@ def figure_4_short() -> Json:
 @preset(
     "fig-6",
     title="Diversity and accuracy",
-    summary="What does diversity cost? Independent runs and four subspaces against accuracy. (SmallCNN)",
+    summary="What does diversity cost? Independent runs and four subspaces of SmallCNN against accuracy.",
     paper="Fig 6",
 )
 def figure_6() -> Json:
