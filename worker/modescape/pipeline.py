@@ -173,7 +173,8 @@ class _Recorder:
 
     def progress(self, report: ProgressReport) -> None:
         self.last = ProgressNumbers(report.epoch, report.loss, report.accuracy, report.images_per_second)
-        self.context.control.progress(report.step, report.steps, report.as_dict())
+        numbers = report.as_dict()
+        self.context.control.progress(numbers.pop("step"), numbers.pop("steps"), numbers)
 
     def save(self, state: TrainState) -> None:
         """Files first, then the row that names them: the row may lag, never lead."""
