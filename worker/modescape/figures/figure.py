@@ -404,8 +404,11 @@ def after_runs(done: int, results: Results) -> str:
 
 
 def method_title(name: str) -> str:
-    """As people read it; a method this process does not know (a worker's plug-in) goes by its name."""
-    return registry.methods[name].title if name in registry.methods else name
+    """As read inside a sentence; a method this process does not know (a worker's plug-in) goes by its name."""
+    if name not in registry.methods:
+        return name
+    title = registry.methods[name].title
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
 def method_look(name: str) -> style.Look:

@@ -58,8 +58,12 @@ EQUAL_ACCURACY = 0.01
 class MethodOptions(SplitOptions):
     """For figures of subspace samples."""
 
-    method: tuple[str, ...] = Field((), max_length=16, description="Methods shown, comma-separated; empty means all.")
-    color: Literal["method", "run"] = Field("method", description="What colour means; shape is always the method.")
+    method: tuple[str, ...] = Field(
+        (), max_length=16, description="Methods shown, comma-separated; empty means all."
+    )
+    color: Literal["method", "run"] = Field(
+        "method", description="What colour means; shape is always the method."
+    )
 
     @field_validator("method", mode="before")
     @classmethod
@@ -82,21 +86,27 @@ class MethodOptions(SplitOptions):
 # ---- embeddings ----
 
 _LAYOUT_TITLES = {"tsne": "t-SNE", "pca": "PCA", "mds": "Classical MDS"}
-_LAYOUT: Any = Field("tsne", description="t-SNE keeps neighbours, PCA and classical MDS keep distances as well as they can.")
+_LAYOUT: Any = Field(
+    "tsne", description="t-SNE keeps neighbours, PCA and classical MDS keep distances as well as they can."
+)
 
 
 class EmbeddingOptions(SplitOptions):
     """How predictions become a picture."""
 
     layout: Literal["tsne", "pca", "mds"] = _LAYOUT
-    color: Literal["method", "run"] = Field("method", description="method: all runs alike; run: an ink for each run.")
+    color: Literal["method", "run"] = Field(
+        "method", description="method: all runs alike; run: an ink for each run."
+    )
 
 
 class SampleOptions(MethodOptions):
     """How predictions of trajectories and samples become a picture."""
 
     layout: Literal["tsne", "pca", "mds"] = _LAYOUT
-    panel: Literal["joint", "method"] = Field("joint", description="joint: one picture; method: one for each method.")
+    panel: Literal["joint", "method"] = Field(
+        "joint", description="joint: one picture; method: one for each method."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +184,12 @@ def _embedding(
     if matrix is None:
         if options.split not in results.spec.evaluation.splits:
             raise FigureNotReady(f"no predictions on {options.split} images in this spec")
-        raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
-    place = {number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)}
+        raise FigureNotReady(
+            "the joint embedding comes after all its predictions", waits_for=("predict", "embed")
+        )
+    place = {
+        number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)
+    }
     shown: list[Solution] = [
         solution
         for solution in results.solutions()
@@ -189,7 +203,9 @@ def _embedding(
     counts = {group: groups.count(group) for group in (TRAJECTORY, *methods) if group in groups}
     shares = share_points(counts)
     thinned = ", ".join(
-        f"{shares[group]} of {count} {_words(group)}" for group, count in counts.items() if shares[group] < count
+        f"{shares[group]} of {count} {_words(group)}"
+        for group, count in counts.items()
+        if shares[group] < count
     )
     own, total = _with_their_own(position, runs, checkpoints)
     title, n_runs = _LAYOUT_TITLES[options.layout], len(set(runs.tolist()))
@@ -203,15 +219,16 @@ def _embedding(
         epochs=np.array([np.nan if s.epoch is None else s.epoch for s in shown], dtype=np.float64),
         position=position,
         accuracy=np.array([accuracies.get(solution.number, np.nan) for solution in shown]),
-        caption=_embedding_caption(title, matrix, counts, n_runs, options.split, methods)
-        + (f" Shown evenly: {thinned}." if thinned else ""),
+        caption=_embedding_caption(title, matrix, counts, n_runs, options.split, methods),
         summary=(
             f"{title} of {len(shown)} functions from {n_runs} runs: for {own} of {total} {what} "
             "the nearest other checkpoint belongs to their own run."
         ),
         notes=_embedding_notes(counts, matrix),
         legend=tuple(
-            Legend(group, "checkpoints" if group == TRAJECTORY else method_title(group), _look(group).key, count)
+            Legend(
+                group, "checkpoints" if group == TRAJECTORY else method_title(group), _look(group).key, count
+            )
             for group, count in counts.items()
         ),
         thinned=thinned,
@@ -278,7 +295,7 @@ def _islands(data: Embedding, theme: Theme, name: str, panels: list[list[str]]) 
 
     across = min(2, len(panels))
     down = -(-len(panels) // across)
-    one = 576 if data.options.size == "page" else 432
+    one = (576 if data.options.size == "page" else 432) if down == 1 else 300
     layout = style.layout(theme, kind="embedding", height=one * down, revision=name, drag="select")
     layout["annotations"] = []
     traces: list[dict[str, Any]] = []
@@ -294,16 +311,15 @@ def _islands(data: Embedding, theme: Theme, name: str, panels: list[list[str]]) 
             domain=[column * width, column * width + width - 0.02 * (across > 1)],
             anchor=y,
             range=[low[0], high[0]],
-            constrain="domain",
+            constrain="range",
             **({"matches": "x"} if i else {}),
         )
         layout[f"yaxis{number}"] = style.no_axis(
-            domain=[1 - (row + 1) * height, 1 - row * height - 0.06 * (len(panels) > 1)],
+            domain=[1 - (row + 1) * height, 1 - row * height - 0.07 * (len(panels) > 1)],
             anchor=x,
             range=[low[1], high[1]],
-            scaleanchor=x,
-            constrain="domain",
-            **({"matches": "y"} if i else {}),
+            constrain="range",
+            **({"matches": "y"} if i else {"scaleanchor": x}),
         )
         for run in sorted(set(data.runs.tolist())):
             traces += _strand(data, run, theme, x, y, shares[TRAJECTORY])
@@ -318,7 +334,7 @@ def _islands(data: Embedding, theme: Theme, name: str, panels: list[list[str]]) 
                     x=0, y=1, xanchor="left", yanchor="bottom", yshift=4,
                 )
             )  # fmt: skip
-    layout["meta"] = {"figure": name, "panels": ["joint", "method"] if name == "tsne-samples" else []}
+    layout["meta"] = {"figure": name, "panels": ["method", "joint"] if name == "tsne-samples" else []}
     return go.Figure(data=traces, layout=layout, layout_template=None)
 
 
@@ -462,15 +478,20 @@ _DISTANCES = {
 class PlaneOptions(MethodOptions):
     """What the plane shows."""
 
-    ref: int | None = Field(None, ge=0, le=999, description="Reference run; empty means the first that has finished.")
+    ref: int | None = Field(
+        None, ge=0, le=999, description="Reference run; empty means the first that has finished."
+    )
     distance: Distance = Field("disagreement", description="How far a function is from the reference.")
     normalise: bool = Field(True, description="Divide by the error rate of the function.")
-    limits: bool = Field(True, description="Draw both limits: independent predictions, and one function perturbed.")
+    limits: bool = Field(
+        True, description="Draw both limits: independent predictions, and one function perturbed."
+    )
     bounds: bool = Field(False, description="Draw what no pair of functions can leave, whatever its errors.")
     family: bool = Field(True, description="Draw the one-parameter family fitted to the samples.")
     e: float | None = Field(None, gt=0, le=10, description="Draw the family at this e instead of fitting it.")
     around: Literal["reference", "own"] = Field(
-        "reference", description="reference: samples around the reference run; own: all runs, each with its optimum."
+        "reference",
+        description="reference: samples around the reference run; own: all runs, each with its optimum.",
     )
 
 
@@ -511,7 +532,17 @@ class Plane(FigureData):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return ("solution", "run", "method", "index", "strength", "relative", "accuracy", "distance", "diversity")
+        return (
+            "solution",
+            "run",
+            "method",
+            "index",
+            "strength",
+            "relative",
+            "accuracy",
+            "distance",
+            "diversity",
+        )
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [
@@ -520,7 +551,10 @@ class Plane(FigureData):
                 int(self.runs[i]),
                 self.groups[i],
                 int(self.indices[i]),
-                *(float(v[i]) for v in (self.strength, self.relative, self.accuracy, self.distance, self.height)),
+                *(
+                    float(v[i])
+                    for v in (self.strength, self.relative, self.accuracy, self.distance, self.height)
+                ),
             )
             for i in range(len(self.numbers))
         ]
@@ -552,7 +586,9 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
         raise FigureNotReady(f"run {reference} has made no predictions yet", waits_for=("train", "predict"))
     if not methods and len(optima) < 2:
         if len(optima) < results.spec.ensemble.runs:
-            raise FigureNotReady("one run has nothing to be compared with yet", waits_for=("train", "predict"))
+            raise FigureNotReady(
+                "one run has nothing to be compared with yet", waits_for=("train", "predict")
+            )
         raise FigureNotReady("one run and no subspace methods: nothing to compare in this spec")
     samples = _spread_samples(results, methods, None if options.around == "own" else reference)
     others = [optimum for run, optimum in optima.items() if run != reference or options.around == "own"]
@@ -563,7 +599,9 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
     groups = (*(INDEPENDENT,) * len(others), *(_group(s) for s in samples), *(REFERENCE,) * len(bases))
     far = _Distances(results, options, list(optima.values()), shown)
     if options.around == "own":
-        independent = [float(np.mean([far(o, s) for s in optima.values() if s is not o] or [np.nan])) for o in others]
+        independent = [
+            float(np.mean([far(o, s) for s in optima.values() if s is not o] or [np.nan])) for o in others
+        ]
         around = [far(optima[sample.run], sample) for sample in samples]
     else:
         independent = [far(optima[reference], other) for other in others]
@@ -638,7 +676,9 @@ class _Distances:
         if self._values is None:
             if options.distance != "disagreement":
                 title = _DISTANCES[options.distance]
-                raise FigureNotReady(f"the {title} is computed when all solutions are there", waits_for=("compare",))
+                raise FigureNotReady(
+                    f"the {title} is computed when all solutions are there", waits_for=("compare",)
+                )
             everyone = list({solution.number: solution for solution in (*optima, *shown)}.values())
             labels = labels_of(results, everyone, options.split)
             self._labels = {solution.number: row for solution, row in zip(everyone, labels, strict=True)}
@@ -649,7 +689,9 @@ class _Distances:
         return float((self._labels[optimum.number] != self._labels[other.number]).mean())
 
 
-def _fit(options: PlaneOptions, accuracy: Floats, distance: Floats, base: float, classes: int) -> theory.Fit | None:
+def _fit(
+    options: PlaneOptions, accuracy: Floats, distance: Floats, base: float, classes: int
+) -> theory.Fit | None:
     if not options.family or options.distance != "disagreement" or options.e is not None:
         return None
     return theory.fit_exponent(accuracy, distance, base=base, classes=classes)
@@ -678,7 +720,9 @@ def _theory(options: PlaneOptions, base: float, classes: int, fit: theory.Fit | 
     return tuple(lines)
 
 
-def _plane_partial(results: Results, methods: Sequence[str], runs: int, samples: int, options: PlaneOptions) -> str:
+def _plane_partial(
+    results: Results, methods: Sequence[str], runs: int, samples: int, options: PlaneOptions
+) -> str:
     if runs < results.spec.ensemble.runs:
         return after_runs(runs, results)
     around = runs if options.around == "own" else 1
@@ -719,25 +763,33 @@ def _plane_words(
         )
     own_each = options.around == "own"
     whose = "every run" if own_each else f"run {reference}"
-    lines.append(Note("references" if own_each else f"reference, {whose}", ("", f"{percent(base)} %", ""), REFERENCE))
+    lines.append(
+        Note("references" if own_each else f"reference, {whose}", ("", f"{percent(base)} %", ""), REFERENCE)
+    )
     text = [f"At equal accuracy: within one point of the reference{'s’ mean' if own_each else ''}."]
     if options.e is not None:
         text.append(f"Family drawn at e = {rate(options.e, 2)}, not fitted.")
     elif fit is not None and fit.exponent is not None:
-        interval = "" if fit.low is None or fit.high is None else f" ({rate(fit.low, 2)}, {rate(fit.high, 2)})"
+        interval = (
+            "" if fit.low is None or fit.high is None else f" ({rate(fit.low, 2)}, {rate(fit.high, 2)})"
+        )
         lines.append(Note("family e", ("", f"{rate(fit.exponent, 2)}{interval}", f"n = {fit.used}"), THEORY))
         text.append("Family e with 95 % bootstrap over samples; those within two points of chance left out.")
     elif fit is not None:
         text.append(f"No family fitted: {fit.reason}.")
     quantity = "diversity" if options.normalise else _DISTANCES[options.distance]
     return {
-        "caption": _plane_caption(results, options, groups, whose),
+        "caption": _plane_caption(results, options, groups, whose, fit),
         "summary": _plane_summary(near, quantity, order),
         "notes": Notes(("", "shown", f"{quantity} at equal accuracy", ""), tuple(lines), tuple(text)),
         "legend": (
             *(Legend(name, _title(name), _look(name).key, groups.count(name)) for name in order),
             Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),
-            *((Legend(THEORY, "limits", THEORY),) if options.distance == "disagreement" and options.limits else ()),
+            *(
+                (Legend(THEORY, "limits", THEORY),)
+                if options.distance == "disagreement" and options.limits
+                else ()
+            ),
         ),
     }
 
@@ -746,13 +798,19 @@ def _title(group: str) -> str:
     return "independent runs" if group == INDEPENDENT else method_title(group)
 
 
-def _plane_caption(results: Results, options: PlaneOptions, groups: tuple[str, ...], whose: str) -> str:
+def _plane_caption(
+    results: Results, options: PlaneOptions, groups: tuple[str, ...], whose: str, fit: theory.Fit | None
+) -> str:
     runs, n = groups.count(INDEPENDENT), len(results.true_labels(options.split))
     samples = len(groups) - runs - groups.count(REFERENCE)
-    distance = "disagreement with" if options.distance == "disagreement" else f"{_DISTANCES[options.distance]} from"
+    distance = (
+        "disagreement with" if options.distance == "disagreement" else f"{_DISTANCES[options.distance]} from"
+    )
     over = ", over its own error rate" if options.normalise else ""
     target = "the optimum of its own run" if options.around == "own" else f"the optimum of {whose}"
-    parts = [f"Each point is one function, placed by its {options.split} accuracy and by its {distance} {target}{over}."]
+    parts = [
+        f"Each point is one function, placed by its {options.split} accuracy and by its {distance} {target}{over}."
+    ]
     if options.around == "own" and runs:
         parts.append("A star is a run's mean over all other runs.")
     d, digits = 0.15, 3
@@ -763,7 +821,14 @@ def _plane_caption(results: Results, options: PlaneOptions, groups: tuple[str, .
     parts[-1] += "."
     if options.distance == "disagreement" and options.limits:
         words = f"{len(results.class_names)} classes"
-        parts.append(f"Grey: theory for independent and for perturbed predictions, {words}.")
+        parts.append(f"Grey, dashed: theory for independent and for perturbed predictions, {words}.")
+    if options.distance == "disagreement" and options.bounds:
+        parts.append("Dash-dotted: what no pair of functions can leave.")
+    e = options.e if options.e is not None else fit.exponent if fit is not None else None
+    if options.family and e is not None:
+        how = "at" if options.e is not None else "fitted to the samples,"
+        interval = f" ({rate(fit.low, 2)}, {rate(fit.high, 2)})" if fit and fit.low and fit.high else ""
+        parts.append(f"Dotted: the family {how} e = {rate(e, 2)}{interval}.")
     return " ".join(parts)
 
 
@@ -774,7 +839,9 @@ def _plane_summary(near: dict[str, Floats], quantity: str, order: Sequence[str])
     parts = []
     if len(stars):
         around = f" ± {rate(spread(stars), 2)}" if len(stars) > 1 else ""
-        parts.append(f"independent runs have a {quantity} of {rate(float(stars.mean()), 2)}{around} (n = {len(stars)})")
+        parts.append(
+            f"independent runs have a {quantity} of {rate(float(stars.mean()), 2)}{around} (n = {len(stars)})"
+        )
     if best:
         values = rest[best]
         parts.append(
@@ -791,7 +858,11 @@ def _(data: Plane, theme: Theme) -> go.Figure:
 
     large = data.options.size == "page"
     layout = style.layout(
-        theme, kind="page" if large else "scatter", height=592 if large else 440, revision="plane", drag="select"
+        theme,
+        kind="page" if large else "scatter",
+        height=592 if large else 440,
+        revision="plane",
+        drag="select",
     )
     across, up = _plane_window(data)
     layout["xaxis"] = style.x_axis(theme, range=across)
@@ -816,7 +887,8 @@ def _plane_window(data: Plane) -> tuple[list[float], list[float]]:
     seen = 100 * data.accuracy
     low, high = float(seen.min()), float(seen.max())
     air = max(0.06 * (high - low), 1.0)
-    across = [max(0.0, low - air), min(100.0, high + 1.4 * air)]
+    right = 0.15 * (high - low) if data.options.size == "page" else 1.2 * air  # room for the family's name
+    across = [max(0.0, low - air), min(104.0, high + max(air, right))]
     tops = [data.height[np.isfinite(data.height)]]
     for curve in data.curves:
         inside = (100 * curve.accuracy >= across[0]) & (100 * curve.accuracy <= across[1])
@@ -826,16 +898,19 @@ def _plane_window(data: Plane) -> tuple[list[float], list[float]]:
 
 
 def _plane_title(data: Plane) -> str:
+    target = "its run’s optimum" if data.options.around == "own" else "the reference"
     if data.options.distance == "disagreement":
-        words = "disagreement with the reference"
+        words = f"disagreement with {target}"
     else:
-        words = f"{_DISTANCES[data.options.distance]} from the reference"
+        words = f"{_DISTANCES[data.options.distance]} from {target}"
     return f"diversity: {words} ÷ error rate" if data.options.normalise else words
 
 
 def _theory_trace(curve: Curve, theme: Theme) -> dict[str, Any]:
     look = style.look(THEORY)
-    dash = {"family": "dot", "highest possible": "dashdot", "lowest possible": "dashdot"}.get(curve.name, "dash")
+    dash = {"family": "dot", "highest possible": "dashdot", "lowest possible": "dashdot"}.get(
+        curve.name, "dash"
+    )
     return {
         "type": "scatter",
         "mode": "lines",
@@ -875,8 +950,7 @@ def _plane_hover(data: Plane, i: int) -> str:
     if group in (INDEPENDENT, REFERENCE):
         head = f"<b>run {run}</b><br>{'reference' if group == REFERENCE else 'independent run'}"
     else:
-        count = int(((data.runs == run) & np.array([name == group for name in data.groups])).sum())
-        head = f"<b>{method_title(group)}, sample {int(data.indices[i]) + 1} of {count}</b><br>run {run}"
+        head = f"<b>{method_title(group)}, sample {int(data.indices[i]) + 1}</b><br>run {run}"
         head += _strength(data, i)
     lines = [head, f"accuracy  {percent(float(data.accuracy[i]))} %"]
     if data.options.normalise:
@@ -912,11 +986,14 @@ def _plane_labels(data: Plane, theme: Theme, across: list[float], large: bool) -
             upper = curve.name == "upper limit"
             share = 0.62 if upper else 0.46
             at = int(np.abs(x - (across[0] + share * width)).argmin())
-            place: dict[str, Any] = {"xanchor": "right", "yanchor": "bottom" if upper else "top", "yshift": 4 if upper else -4}
+            place: dict[str, Any] = {"xanchor": "right", "yanchor": "bottom" if upper else "top"}
+            place |= {"yshift": 4 if upper else -4}
+            if data.options.bounds:
+                place["bgcolor"] = style.token("card", theme)
             labels.append(
                 style.label(texts[curve.name], theme, x=float(x[at]), y=float(curve.height[at]), **place)
             )
-        if curve.name == "family" and np.isfinite(curve.height).any():
+        if large and curve.name == "family" and np.isfinite(curve.height).any():
             e = data.options.e if data.options.e is not None else data.fit.exponent if data.fit else None
             at = int(np.abs(curve.height - 0.28 * np.nanmax(curve.height)).argmin())
             named = f"family, <i>e</i> = {rate(e, 2)}" if e is not None else "family"
@@ -926,12 +1003,13 @@ def _plane_labels(data: Plane, theme: Theme, across: list[float], large: bool) -
                     xanchor="left", xshift=20, yanchor="middle",
                 )
             )  # fmt: skip
-    whose = "references" if data.options.around == "own" else f"reference, run {data.reference}"
-    labels.append(
-        style.label(
-            whose, theme, x=100 * data.reference_accuracy, y=0, xanchor="right", xshift=-12, yanchor="middle"
-        )
-    )
+    if data.options.around == "reference":
+        labels.append(
+            style.label(
+                f"reference, run {data.reference}", theme, x=100 * data.reference_accuracy, y=0,
+                xanchor="right", xshift=-12, yanchor="middle",
+            )
+        )  # fmt: skip
     stars = data.where(INDEPENDENT)
     stars = stars[np.isfinite(data.height[stars])]
     if large and len(stars):
@@ -939,6 +1017,7 @@ def _plane_labels(data: Plane, theme: Theme, across: list[float], large: bool) -
             style.label(
                 "independent runs", theme, strong=True, x=float(100 * data.accuracy[stars].mean()),
                 y=float(data.height[stars].max()), yanchor="bottom", yshift=10,
+                bgcolor=style.token("card", theme),
             )
         )  # fmt: skip
     return labels

@@ -49,7 +49,7 @@ _OWN = (
     Look("low-rank", "triangle-up", "solid", "#5E2959", "#7A5F96", 8),
     Look("averaging", "cross", "solid", "#238BFD", "#6FDAF3", 8),
     Look("sgmcmc", "x", "solid", "#36481F", "#BEB690"),
-    Look("baseline", "star-diamond", "solid", "#16191F", "#F2F4F7", 12),
+    Look("baseline", "star-diamond", "solid", "#16191F", "#F2F4F7", 15),
     Look("theory", "line-ew", "dash", "#6B7280", "#98A2B3"),
 )
 
@@ -279,7 +279,7 @@ def marker(entry: Look, theme: Theme, *, colour: str = "", size: int = 0) -> dic
         "size": size or entry.size,
         "color": ink,
         "opacity": 1,
-        "line": {"color": edge, "width": 1.5 if entry.hollow else 1},
+        "line": {"color": edge, "width": 1},
     }
 
 
@@ -290,6 +290,7 @@ def label(text: str, theme: Theme, *, strong: bool = False, **place: Any) -> dic
         "showarrow": False,
         "font": {"size": 12, "color": token("text" if strong else "muted", theme)},
         "align": "left",
+        "borderpad": 1,
         **place,
     }
 
@@ -321,7 +322,9 @@ def x_title(text: str, theme: Theme, x: str, y: str) -> dict[str, Any]:
     return label(text, theme, **corner(x, y, "right", "bottom"), yshift=-18)
 
 
-def colour_bar(theme: Theme, *, x: float, length: float, ticks: list[float], texts: list[str]) -> dict[str, Any]:
+def colour_bar(
+    theme: Theme, *, x: float, length: float, ticks: list[float], texts: list[str]
+) -> dict[str, Any]:
     """Horizontal, above the right end of a map. x, length: fractions of the plot's width."""
     return {
         "orientation": "h",
@@ -332,7 +335,7 @@ def colour_bar(theme: Theme, *, x: float, length: float, ticks: list[float], tex
         "xpad": 0,
         "y": 1,
         "yanchor": "bottom",
-        "ypad": 2,
+        "ypad": 5,
         "outlinewidth": 0,
         "tickvals": ticks,
         "ticktext": texts,

@@ -56,9 +56,15 @@ _ENSEMBLE_BUDGET = 6_000_000
 class CurveOptions(FigureOptions):
     """What the training curves show."""
 
-    split: Literal["test", "validation", "train"] = Field("test", description="Images loss and accuracy are measured on.")
-    color: Literal["method", "run"] = Field("method", description="method: all runs alike; run: an ink for each run.")
-    panel: Literal["both", "loss", "accuracy"] = Field("both", description="Both panels, or one for narrow screens.")
+    split: Literal["test", "validation", "train"] = Field(
+        "test", description="Images loss and accuracy are measured on."
+    )
+    color: Literal["method", "run"] = Field(
+        "method", description="method: all runs alike; run: an ink for each run."
+    )
+    panel: Literal["both", "loss", "accuracy"] = Field(
+        "both", description="Both panels, or one for narrow screens."
+    )
 
 
 @dataclass(frozen=True)
@@ -230,14 +236,18 @@ def _ensemble(results: Results, runs: Sequence[Sequence[Solution]], split: str) 
             odds = np.exp(logits - logits.max(-1, keepdims=True))
             average = average + odds / odds.sum(-1, keepdims=True)
         members: Floats = np.asarray(average) / len(runs)
-        with np.errstate(divide="ignore"):  # a true class that every member rules out: an infinite loss, a gap
+        with np.errstate(
+            divide="ignore"
+        ):  # a true class that every member rules out: an infinite loss, a gap
             losses.append(-np.log(members[np.arange(len(truth)), truth]).mean())
         accuracies.append((members.argmax(-1) == truth).mean())
     epochs = np.array([runs[0][at].epoch for at in chosen], dtype=np.float64)
     return Mean(epochs, np.array(losses), np.array(accuracies))
 
 
-def _curve_caption(curves: Sequence[Curve], finished: Sequence[Curve], ensemble: Mean | None, split: str) -> str:
+def _curve_caption(
+    curves: Sequence[Curve], finished: Sequence[Curve], ensemble: Mean | None, split: str
+) -> str:
     moving = [curve.run for curve in curves if not curve.finished]
     parts = []
     if len(finished) > 1:
@@ -268,7 +278,9 @@ def _curve_summary(finished: Sequence[Curve], final: Floats, ensemble: Mean | No
         f"{len(finished)} runs end with an accuracy of {percent(final.mean())} ± {percent(spread(final))} % "
         f"on {split} images"
     )
-    return text + ("." if ensemble is None else f"; their ensemble reaches {percent(ensemble.accuracy[-1])} %.")
+    return text + (
+        "." if ensemble is None else f"; their ensemble reaches {percent(ensemble.accuracy[-1])} %."
+    )
 
 
 def _curve_notes(finished: Sequence[Curve], ensemble: Mean | None, partial: str) -> Notes:
@@ -283,7 +295,9 @@ def _curve_notes(finished: Sequence[Curve], ensemble: Mean | None, partial: str)
     if ensemble is not None:
         ours = percent(ensemble.accuracy[-1])
         lines.append(Note(f"accuracy of {len(finished)} together, %", (ours, "–"), strong=True))
-    return Notes(("So far" if partial else "At the end", "mean", "± σ"), tuple(lines), (f"n = {len(finished)} runs.",))
+    return Notes(
+        ("So far" if partial else "At the end", "mean", "± σ"), tuple(lines), (f"n = {len(finished)} runs.",)
+    )
 
 
 @training_curves.draw
@@ -393,7 +407,9 @@ def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) 
             "xaxis": x,
             "yaxis": y,
         })  # fmt: skip
-        traces.append(_end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), "independent"))
+        traces.append(
+            _end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), "independent")
+        )
     return traces
 
 
@@ -432,14 +448,14 @@ def _end_labels(
             ends.append((f"run {curve.run}", curve, ink, curve.finished))
     wanted = [_pixel(float(_values(curve, panel)[-1]), bounds, room) for _, curve, _, _ in ends]
     # only labels at the same right end can meet
-    at_end = [i for i, (_, _, _, reached) in enumerate(ends) if reached]
+    at_end = [i for i, end in enumerate(ends) if end[3]]
     placed = dict(zip(at_end, _apart([wanted[i] for i in at_end], 15), strict=True))
     labels = []
-    for i, (name, curve, colour, _) in enumerate(ends):
+    for i, (name, ending, colour, reached) in enumerate(ends):
         labels.append({
             **style.label(name, theme, strong=True),
-            "x": float(curve.epochs[-1]),
-            "y": float(_values(curve, panel)[-1]),
+            "x": float(ending.epochs[-1]),
+            "y": float(_values(ending, panel)[-1]),
             "xref": x,
             "yref": y,
             "showarrow": True,
@@ -449,6 +465,7 @@ def _end_labels(
             "ax": 14,
             "ay": placed.get(i, wanted[i]) - wanted[i],
             "standoff": 5,
+            "bgcolor": style.TRANSPARENT if reached else style.token("card", theme),
             "xanchor": "left",
             "yanchor": "middle",
         })  # fmt: skip
@@ -466,7 +483,7 @@ def _apart(positions: Sequence[float], gap: float) -> list[float]:
     groups: list[list[int]] = []
     for i in order:
         groups.append([i])
-        while len(groups) > 1 and _start(groups[-1], positions, gap) < _start(groups[-2], positions, gap) + gap * len(groups[-2]):
+        while len(groups) > 1 and _start(groups[-1], positions, gap) < _end(groups[-2], positions, gap):
             last = groups.pop()
             groups[-1] += last
     placed = [0.0] * len(positions)
@@ -480,13 +497,19 @@ def _start(group: Sequence[int], positions: Sequence[float], gap: float) -> floa
     return sum(positions[i] for i in group) / len(group) - gap * (len(group) - 1) / 2
 
 
+def _end(group: Sequence[int], positions: Sequence[float], gap: float) -> float:
+    return _start(group, positions, gap) + gap * len(group)
+
+
 # ---- similarity matrices ----
 
 
 class AlongOptions(SplitOptions):
     """Which run, and how its weights are compared."""
 
-    run: int | None = Field(None, ge=0, le=999, description="Which run; empty means the first that has finished.")
+    run: int | None = Field(
+        None, ge=0, le=999, description="Which run; empty means the first that has finished."
+    )
     weights: Literal["all", "kernels"] = Field(
         "all", description="all: every trainable weight; kernels: tensors of two or more dimensions only."
     )
@@ -498,7 +521,9 @@ class AlongOptions(SplitOptions):
 class AcrossOptions(SplitOptions):
     """How many checkpoints stand for each run."""
 
-    blocks: int = Field(5, ge=1, le=64, description="Checkpoints shown of each run, early to late; 1: optima only.")
+    blocks: int = Field(
+        5, ge=1, le=64, description="Checkpoints shown of each run, early to late; 1: optima only."
+    )
     weights: Literal["all", "kernels"] = Field(
         "all", description="all: every trainable weight; kernels: tensors of two or more dimensions only."
     )
@@ -530,9 +555,16 @@ class Similarity(FigureData):
     def rows(self) -> list[tuple[Cell, ...]]:
         """One row a pair, first before second."""
         present = np.flatnonzero(self.numbers >= 0)
-        who = [(int(self.numbers[i]), int(self.runs[i]), float(self.epochs[i])) for i in range(len(self.numbers))]
+        who = [
+            (int(self.numbers[i]), int(self.runs[i]), float(self.epochs[i])) for i in range(len(self.numbers))
+        ]
         return [
-            (*who[i], *who[j], None if self.cosine is None else float(self.cosine[i, j]), float(self.disagreement[i, j]))
+            (
+                *who[i],
+                *who[j],
+                None if self.cosine is None else float(self.cosine[i, j]),
+                float(self.disagreement[i, j]),
+            )
             for at, i in enumerate(present)
             for j in present[at + 1 :]
         ]
@@ -578,13 +610,15 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
         block=len(chosen),
         caption=(
             f"All checkpoints of run {run}, early to late. Bright means alike in both maps. "
-            f"{thousands(n)} {options.split} images; {full} checkpoints. {thinned}".strip()
+            f"{thousands(n)} {options.split} images; {full} checkpoints."
         ),
         summary=(
             f"Along run {run} the first and the last checkpoint disagree on {percent(first)} % of labels, "
             f"the last two on {percent(late)} %."
         ),
-        notes=Notes(("Checkpoints", "cosine", "disagr."), tuple(lines), ("Bright means alike in both maps.",)),
+        notes=Notes(
+            ("Checkpoints", "cosine", "disagr."), tuple(lines), ("Bright means alike in both maps.",)
+        ),
         legend=(Legend("trajectory", "checkpoints", "trajectory", len(chosen)),),
         missing=missing,
         thinned=thinned,
@@ -608,7 +642,9 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
         raise FigureNotReady("one run has nothing to be compared with; this needs two or more")
     done = trajectories(results)
     if len(done) < 2:
-        raise FigureNotReady(f"{len(done)} of {planned} runs have made predictions", waits_for=("train", "predict"))
+        raise FigureNotReady(
+            f"{len(done)} of {planned} runs have made predictions", waits_for=("train", "predict")
+        )
     runs = thin(planned, MAX_ROWS)
     longest = max(len(points) for points in done.values())
     block = max(1, min(options.blocks, longest, MAX_ROWS // len(runs)))
@@ -646,7 +682,7 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
         block=block,
         caption=(
             f"Each block is a pair of runs, {shown}. Bright means alike in both maps. "
-            f"{thousands(n)} {options.split} images. {' '.join(thinned)}".strip()
+            f"{thousands(n)} {options.split} images."
         ),
         summary=summary,
         notes=notes,
@@ -678,7 +714,11 @@ def _matrices(results: Results, solutions: Sequence[Solution], split: str, weigh
     measured = results.matrix("cosine-kernels" if weights == "kernels" else "cosine", "")
     if measured is None and weights == "kernels":
         measured = results.matrix("cosine", "")
-        missing = "Without batch normalisation only the cosine of all weights is kept." if measured is not None else ""
+        missing = (
+            "Without batch normalisation only the cosine of all weights is kept."
+            if measured is not None
+            else ""
+        )
     if measured is None:
         return _Pair(None, apart, "The cosine of weights is not computed yet.")
     return _Pair(square(measured, numbers), apart, missing)
@@ -730,7 +770,9 @@ def _across_notes(
         counts = f"{len(inside)} pairs in, {counts}"
     text.append(f"n = {counts}")
     summary = f"Different runs disagree on {percent(across.mean())} % of labels"
-    summary += f" (± {percent(spread(across))}, n = {len(across)} pairs)" if len(across) > 1 else " (one pair)"
+    summary += (
+        f" (± {percent(spread(across))}, n = {len(across)} pairs)" if len(across) > 1 else " (one pair)"
+    )
     if len(inside):
         summary += f", late checkpoints of the same run on {percent(inside.mean())} %"
     if len(across_cosine):
@@ -749,9 +791,9 @@ def _deviation(values: Floats) -> str:
 @similarity_along.draw
 def _(data: Similarity, theme: Theme) -> go.Figure:
     names = [f"epoch {epoch:.4g}" for epoch in data.epochs]
-    some = thin(len(names), 8)
+    some = range(0, len(names), -(-len(names) // 8))
     ticks = ([float(i) for i in some], [f"{data.epochs[i]:.4g}" for i in some])
-    return _maps(data, theme, figure_name="similarity-trajectory", names=names, ticks=ticks, corner="epoch")
+    return _maps(data, theme, figure_name="similarity-trajectory", names=names, ticks=ticks, axis="epoch")
 
 
 @similarity_across.draw
@@ -761,9 +803,9 @@ def _(data: Similarity, theme: Theme) -> go.Figure:
         for i, (run, epoch) in enumerate(zip(data.runs, data.epochs, strict=True))
     ]
     runs = data.runs[:: data.block]
-    some = thin(len(runs), 20)
+    some = range(0, len(runs), -(-len(runs) // 20))
     ticks = ([float(i * data.block + (data.block - 1) / 2) for i in some], [str(runs[i]) for i in some])
-    return _maps(data, theme, figure_name="similarity-runs", names=names, ticks=ticks, corner="run")
+    return _maps(data, theme, figure_name="similarity-runs", names=names, ticks=ticks, axis="run")
 
 
 def _maps(
@@ -773,7 +815,7 @@ def _maps(
     figure_name: str,
     names: list[str],
     ticks: tuple[list[float], list[str]],
-    corner: str,
+    axis: str,
 ) -> go.Figure:
     import plotly.graph_objects as go
 
@@ -787,7 +829,13 @@ def _maps(
     for i, panel in enumerate(panels):
         x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
         domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.48], [0.52, 1.0])[i]
-        shared = {"type": "category", "showgrid": False, "showline": False, "ticks": "", "constrain": "domain"}
+        shared = {
+            "type": "category",
+            "showgrid": False,
+            "showline": False,
+            "ticks": "",
+            "constrain": "domain",
+        }
         shared |= {"tickmode": "array", "tickvals": ticks[0], "ticktext": ticks[1]}
         layout[f"xaxis{i + 1 if i else ''}"] = style.x_axis(
             theme, **shared, domain=domain, anchor=y, range=[-0.5, size - 0.5], constraintoward="left"
@@ -797,16 +845,20 @@ def _maps(
         )
         values = data.cosine if panel == "cosine" else data.disagreement
         title = "cosine of weights" if panel == "cosine" else "disagreement of labels"
+        title += ", by epoch" if axis == "epoch" else ""
         layout["annotations"] += [
             style.label(
                 title, theme, strong=True, xref=f"{x} domain", yref=f"{y} domain", x=0, y=1,
                 xanchor="left", yanchor="bottom", xshift=-2, yshift=8,
             ),
-            style.label(
-                corner, theme, xref=f"{x} domain", yref=f"{y} domain", x=0, y=0,
-                xanchor="right", yanchor="top", xshift=-2, yshift=-6,
-            ),
         ]  # fmt: skip
+        if axis == "run":  # a longer word does not fit into the corner
+            layout["annotations"].append(
+                style.label(
+                    axis, theme, xref=f"{x} domain", yref=f"{y} domain", x=0, y=0,
+                    xanchor="right", yanchor="top", xshift=-2, yshift=-6,
+                )
+            )  # fmt: skip
         if values is None:
             why = style.label("not computed yet", theme, x=0.5, y=0.5, xref=f"{x} domain", yref=f"{y} domain")
             layout["annotations"].append(why)
@@ -825,7 +877,14 @@ def _maps(
 
 
 def _map(
-    data: Similarity, panel: str, values: Floats | None, names: list[str], theme: Theme, x: str, y: str, domain: list[float]
+    data: Similarity,
+    panel: str,
+    values: Floats | None,
+    names: list[str],
+    theme: Theme,
+    x: str,
+    y: str,
+    domain: list[float],
 ) -> dict[str, Any]:
     size = len(names)
     shown = np.full((size, size), np.nan) if values is None else values
@@ -836,7 +895,7 @@ def _map(
         top = min(1.0, max(0.02, float(np.ceil(highest / 0.05 - 1e-9) * 0.05)))
         ticks, texts = [0.0, top / 2, top], ["0", _short(top / 2), _short(top)]
     width = domain[1] - domain[0]
-    few = data.block in (1, size) and size <= 40
+    few = data.block == 1 and size <= 40
     return {
         "type": "heatmap",
         "x": names,
