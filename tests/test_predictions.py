@@ -1,0 +1,190 @@
+"""Scores against other libraries and by hand; predictions against the plain loop."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from modescape.science import predictions
+from modescape.science.data import InputTransform, Shape, Split
+from modescape.science.networks import build
+from modescape.science.subspace import ActivationMask
+from modescape.spec import NetworkSpec
+
+EXAMPLES, CLASSES, MEMBERS = 3000, 10, 4
+
+
+@pytest.fixture(scope="module")
+def logits() -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(0, 2, (MEMBERS, EXAMPLES, CLASSES)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def labels(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    """True labels of which about half are predicted."""
+    rng = np.random.default_rng(1)
+    return np.where(rng.random(EXAMPLES) < 0.5, logits[0].argmax(-1), rng.integers(CLASSES, size=EXAMPLES))
+
+
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+
+def test_scores_equal_other_libraries(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+    from scipy.stats import entropy
+    from sklearn.metrics import accuracy_score, log_loss
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    found = predictions.scores(logits[0], labels)
+    probabilities = torch.from_numpy(logits[0]).double().softmax(-1)
+    one_hot = np.eye(CLASSES)[labels]
+    assert found["accuracy"] == accuracy_score(labels, logits[0].argmax(-1))
+    assert found["nll"] == pytest.approx(log_loss(labels, probabilities.numpy(), labels=range(CLASSES)), abs=1e-6)
+    assert found["brier"] == pytest.approx(((probabilities.numpy() - one_hot) ** 2).sum(-1).mean(), abs=1e-12)
+    expected = multiclass_calibration_error(probabilities, torch.from_numpy(labels), CLASSES, n_bins=15, norm="l1")
+    assert found["ece"] == pytest.approx(float(expected), abs=1e-6)
+    assert found["entropy"] == pytest.approx(entropy(probabilities.numpy(), axis=-1).mean(), abs=1e-12)
+
+
+def test_scores_of_uniform_and_of_certain_predictions_are_known() -> None:
+    labels = np.array([0, 1, 2, 0])
+    uniform = predictions.scores(np.zeros((4, 3)), labels)
+    assert uniform["brier"] == pytest.approx(1 - 1 / 3)
+    assert uniform["nll"] == pytest.approx(math.log(3)) == pytest.approx(uniform["entropy"])
+    certain = predictions.scores(1e4 * np.eye(3)[labels], labels)
+    assert certain == {"accuracy": 1, "nll": 0, "brier": 0, "ece": 0, "entropy": 0}
+    wrong = predictions.scores(1e4 * np.eye(3)[(labels + 1) % 3], labels)
+    assert wrong["brier"] == 2
+    assert wrong["nll"] == pytest.approx(1e4)  # finite: log-softmax needs no epsilon
+    assert wrong["ece"] == 1
+
+
+def test_ties_go_to_the_lowest_class() -> None:
+    assert predictions.accuracy(np.zeros((2, 3)), np.array([0, 1])) == 0.5
+
+
+def test_calibration_bins_are_open_below_and_closed_above() -> None:
+    # two bins: 0.5 belongs to (0, 0.5], 0.75 and 1 to (0.5, 1]
+    probabilities = np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0]])
+    labels = np.array([0, 1, 0])
+    # first bin: |1 - 0.5| * 1; second: |1 - 1.75| over its two examples
+    assert predictions.ece(probabilities, labels, bins=2) == pytest.approx((0.5 + 0.75) / 3)
+
+
+def test_an_ensemble_averages_probabilities(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+    mean = torch.from_numpy(logits).double().softmax(-1).mean(0).numpy()
+    found = predictions.average(logits)
+    assert predictions.softmax(found) == pytest.approx(mean, abs=1e-12)
+    assert np.exp(found) == pytest.approx(mean, abs=1e-12)
+    assert predictions.scores(found, labels)["brier"] == pytest.approx(predictions.brier(mean, labels), abs=1e-12)
+    assert predictions.average(logits[::-1]) == pytest.approx(found, abs=1e-12)
+
+
+def test_an_ensemble_of_extreme_members_stays_finite() -> None:
+    members = [np.array([[3000.0, 0.0]]), np.array([[2000.0, 0.0]])]
+    assert predictions.nll(predictions.average(members), np.array([1])) == pytest.approx(2000 + math.log(2))
+
+
+def test_the_average_of_no_members_is_refused() -> None:
+    with pytest.raises(ValueError, match="no members"):
+        predictions.average([])
+
+
+def test_brier_of_the_mean_is_mean_brier_less_the_ambiguity(
+    logits: NDArray[np.float32], labels: NDArray[np.int64]
+) -> None:
+    split = predictions.brier_split(predictions.softmax(logits), labels)
+    assert split.error < 1e-9
+    assert split.ambiguity > 0
+    assert split.ensemble < split.members
+
+
+def test_entropy_splits_into_two_parts_that_are_never_negative(logits: NDArray[np.float32]) -> None:
+    from scipy.stats import entropy
+
+    probabilities = predictions.softmax(logits)
+    parts = predictions.uncertainty(probabilities)
+    assert parts.total == pytest.approx(entropy(probabilities.mean(0), axis=-1).mean(), abs=1e-12)
+    assert parts.total - parts.aleatoric - parts.epistemic == pytest.approx(0, abs=1e-12)
+    assert 0 < parts.epistemic < math.log(MEMBERS)
+    assert predictions.uncertainty(probabilities[[1, 1]]).epistemic == pytest.approx(0, abs=1e-12)
+
+
+# --- predictions ------------------------------------------------------------------------------------------------------
+
+
+def _split(count: int = 230, side: int = 12) -> Split:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8, generator=generator)
+    return Split(images, torch.zeros(count, dtype=torch.int64))
+
+
+def _network(architecture: str = "small-cnn", side: int = 12) -> torch.nn.Module:
+    network = NetworkSpec.model_validate({"architecture": architecture})
+    return build(network, Shape(1, side, side, CLASSES), seed=1)
+
+
+RAW = InputTransform("raw255", np.zeros(1, np.float32), np.ones(1, np.float32))
+UNIT = InputTransform("unit", np.zeros(1, np.float32), np.full(1, 1 / 255, np.float32))
+
+
+@pytest.mark.parametrize("architecture", ["small-cnn", "mlp", "resnet20v1"])
+def test_predictions_equal_the_plain_loop(architecture: str) -> None:
+    network, split = _network(architecture), _split()
+    network.train()
+    found = predictions.predict(network, split, UNIT, batch=64)
+    assert found.dtype == np.float32
+    assert found.shape == (230, CLASSES)
+    assert network.training  # left as it was
+    network.eval()
+    with torch.no_grad():
+        expected = network(split.images.float() / 255).numpy()
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_predictions_repeat_bit_for_bit_and_can_stop_early() -> None:
+    network, split = _network(), _split()
+    first = predictions.predict(network, split, RAW)
+    assert (predictions.predict(network, split, RAW) == first).all()
+    assert predictions.predict(network, split, RAW, limit=50) == pytest.approx(first[:50], rel=1e-5, abs=1e-3)
+
+    class Stop(Exception):
+        pass
+
+    def stop() -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        predictions.predict(network, split, RAW, check=stop)
+
+
+def test_predicting_leaves_the_weights_alone() -> None:
+    network = _network("resnet20v1")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    predictions.predict(network, _split(40), UNIT)
+    assert all((value == before[name]).all() for name, value in network.state_dict().items())
+
+
+def test_no_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="no images"):
+        predictions.predict(_network(), _split(0), RAW)
+
+
+def test_one_mask_makes_a_function_and_a_mask_per_image_does_not() -> None:
+    network, one = _network(), _split(1)
+    split = Split(one.images.expand(300, -1, -1, -1).contiguous(), torch.zeros(300, dtype=torch.int64))
+    fixed = predictions.predict(network, split, UNIT, mask=ActivationMask(0.3, 7, per_example=False))
+    assert np.ptp(fixed, axis=0) == pytest.approx(np.zeros(CLASSES), abs=1e-5)  # 300 equal images, one answer
+    fresh = predictions.predict(network, split, UNIT, mask=ActivationMask(0.3, 7, per_example=True))
+    assert (np.ptp(fresh, axis=0) > 1e-3).all()
+    plain = predictions.predict(network, split, UNIT)
+    assert np.abs(fixed - plain).max() > 1e-3
+    # the mask is its seed's, and is gone afterwards
+    again = predictions.predict(network, split, UNIT, mask=ActivationMask(0.3, 7, per_example=False))
+    other = predictions.predict(network, split, UNIT, mask=ActivationMask(0.3, 8, per_example=False))
+    assert (again == fixed).all()
+    assert not (other == fixed).all()
+    assert (predictions.predict(network, split, UNIT, mask=ActivationMask(0.0, 7, per_example=False)) == plain).all()

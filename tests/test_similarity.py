@@ -1,0 +1,209 @@
+"""Fast forms against plain twins, laws of distances, and maps judged by what they should show."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from modescape.science import similarity
+from modescape.science.predictions import softmax, uncertainty
+from modescape.science.similarity import Measure
+
+
+def _logits(*shape: int, seed: int = 0, scale: float = 3.0) -> NDArray[np.float32]:
+    return (np.random.default_rng(seed).normal(size=shape) * scale).astype(np.float32)
+
+
+def test_cosine_equals_its_plain_twin_over_several_blocks() -> None:
+    weights = _logits(7, 100_000)  # three blocks of columns
+    double = weights.astype(np.float64)
+    expected = [[a @ b / np.sqrt((a @ a) * (b @ b)) for b in double] for a in double]
+    found = similarity.cosine(weights)
+    assert found == pytest.approx(np.array(expected), abs=1e-12)
+    assert (np.diag(found) == 1).all()
+    assert similarity.cosine(weights[:2], weights[2:]) == pytest.approx(found[:2, 2:], abs=1e-12)
+
+
+def test_cosine_of_a_zero_vector_is_undefined() -> None:
+    found = similarity.cosine(np.array([[0.0, 0], [1, 0], [-2, 0]]))
+    assert np.isnan(found[0]).all()
+    assert np.isnan(found[:, 0]).all()
+    assert found[1, 2] == -1
+
+
+@pytest.mark.parametrize(("classes", "examples"), [(2, 1), (10, 63), (10, 64), (10, 1000), (100, 130), (1000, 65)])
+def test_disagreement_counts_exactly(classes: int, examples: int) -> None:
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(classes, size=(9, examples)).astype(np.int64)
+    expected = (labels[:, None] != labels[None]).mean(axis=-1)
+    assert (similarity.disagreement(labels) == expected).all()
+    assert (similarity.disagreement(labels[:3], labels[3:]) == expected[:3, 3:]).all()
+    assert (similarity.disagreement(labels.astype(np.uint16)) == expected).all()
+
+
+def test_disagreement_is_a_distance() -> None:
+    labels = np.random.default_rng(3).integers(10, size=(8, 500))
+    d = similarity.disagreement(labels)
+    assert (np.diag(d) == 0).all()
+    assert (d == d.T).all()
+    assert all(d[i, j] <= d[i, k] + d[k, j] for i, j, k in product(range(8), repeat=3))
+
+
+def test_diversity_divides_by_the_error_of_the_sample() -> None:
+    # two independent functions, a = a* = 0.71 with ten classes: 0.486556 / 0.29
+    assert similarity.diversity(np.array([0.486556]), np.array([0.71])) == pytest.approx([1.677778], abs=1e-5)
+    assert np.isnan(similarity.diversity(np.array([0.1]), np.array([1.0]))).all()
+
+
+def _plain(measure: Measure, p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
+    """Each measure as science writes it, one example after another."""
+    total = 0.0
+    for a, b in zip(p, q, strict=True):
+        middle = (a + b) / 2
+        total += {
+            "kl": sum(a * np.log(a / b)),
+            "symmetric-kl": (sum(a * np.log(a / b)) + sum(b * np.log(b / a))) / 2,
+            "js": (sum(a * np.log(a / middle)) + sum(b * np.log(b / middle))) / 2,
+            "total-variation": sum(abs(a - b)) / 2,
+            "hellinger": np.sqrt(sum((np.sqrt(a) - np.sqrt(b)) ** 2) / 2),
+            "l2": np.sqrt(sum((a - b) ** 2)),
+        }[measure]
+    return total / len(p)
+
+
+def test_divergences_equal_their_definitions() -> None:
+    bases, others = _logits(2, 40, 5), _logits(3, 40, 5, seed=1)
+    found = similarity.divergences(bases, others)
+    assert set(found) == set(similarity.MEASURES)
+    for measure in similarity.MEASURES:
+        expected = [[_plain(measure, softmax(base), softmax(other)) for other in others] for base in bases]
+        assert found[measure] == pytest.approx(np.array(expected), abs=1e-12)
+
+
+def test_divergences_do_not_depend_on_the_blocks() -> None:
+    bases, others = _logits(2, 9000, 10), _logits(2, 9000, 10, seed=1)
+    whole = similarity.divergences(bases, others)
+    halves = [similarity.divergences(bases[:, part], others[:, part]) for part in (slice(0, 4500), slice(4500, None))]
+    for measure in similarity.MEASURES:
+        assert whole[measure] == pytest.approx((halves[0][measure] + halves[1][measure]) / 2, abs=1e-12)
+
+
+def test_a_function_is_at_no_distance_from_itself_and_bounds_hold() -> None:
+    certain = np.array([[[2000.0, 0, 0]] * 5], np.float32)
+    opposite = np.array([[[0.0, 2000, 0]] * 5], np.float32)
+    for logits in (certain, _logits(1, 50, 3)):
+        for measure, found in similarity.divergences(logits, logits).items():
+            assert found[0, 0] == pytest.approx(0, abs=1e-12), measure
+    far = similarity.divergences(certain, opposite)
+    assert far["kl"][0, 0] == pytest.approx(2000)  # finite: nothing was clipped
+    assert far["js"][0, 0] == pytest.approx(np.log(2))
+    assert far["total-variation"][0, 0] == pytest.approx(1)
+    assert far["hellinger"][0, 0] == pytest.approx(1)
+    assert far["l2"][0, 0] == pytest.approx(np.sqrt(2))
+
+
+def test_check_is_called_for_every_function_and_may_stop() -> None:
+    class Stop(Exception):
+        pass
+
+    def stop() -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        similarity.divergences(_logits(1, 5, 3), _logits(1, 5, 3), check=stop)
+
+
+def test_js_of_members_is_the_entropy_difference_and_bounded() -> None:
+    members = softmax(_logits(5, 3000, 10))
+    mean = members.mean(axis=0)
+    expected = np.mean([(p * np.log(p / mean)).sum(axis=-1).mean() for p in members])
+    assert similarity.js_mean(members) == pytest.approx(expected, abs=1e-12)
+    assert similarity.js_sum(members) == pytest.approx(5 * expected, abs=1e-12)
+    assert similarity.js_mean(members) == pytest.approx(uncertainty(members).epistemic, abs=1e-12)
+    assert similarity.js_mean(members[[2, 0, 4, 1, 3]]) == pytest.approx(expected, abs=1e-12)
+    assert similarity.js_mean(np.eye(5)[:, None]) == pytest.approx(np.log(5))  # five certain, different answers
+    assert similarity.js_mean(members[[0, 0, 0]]) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_pair_divergence_is_js_of_two_members() -> None:
+    logits = _logits(2, 200, 10)
+    pair = similarity.divergences(logits[:1], logits[1:], ("js",))["js"][0, 0]
+    assert pair == pytest.approx(similarity.js_mean(softmax(logits)), abs=1e-12)
+
+
+def test_gram_has_the_distances_of_the_predictions() -> None:
+    logits = _logits(6, 90, 4)
+    flat = softmax(logits).reshape(6, -1)
+    products = similarity.gram(list(logits))
+    squares = np.diag(products)
+    distances = squares[:, None] + squares[None] - 2 * products
+    assert distances == pytest.approx(((flat[:, None] - flat[None]) ** 2).sum(axis=-1), abs=1e-10)
+    assert products.sum(axis=0) == pytest.approx(np.zeros(6), abs=1e-10)
+
+
+def _three_groups(each: int = 12) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Functions scattered around three centres."""
+    centres = _logits(3, 60, 5, scale=4)
+    group = np.repeat(np.arange(3), each)
+    return centres[group] + _logits(3 * each, 60, 5, seed=5, scale=0.7), group
+
+
+def test_maps_keep_neighbours_together_and_repeat_exactly() -> None:
+    logits, group = _three_groups()
+    products = similarity.gram(list(logits))
+    maps = similarity.embed(products, seed=3)
+    again = similarity.embed(products, seed=3)
+    assert maps.perplexity == pytest.approx(35 / 3)
+    assert 0 < maps.share <= 1
+    for points, repeated in ((maps.tsne, again.tsne), (maps.pca, again.pca), (maps.mds, again.mds)):
+        assert points is not None
+        assert repeated is not None
+        assert (points == repeated).all()
+        assert points.shape == (36, 2)
+        distances = ((points[:, None] - points[None]) ** 2).sum(axis=-1) + np.diag(np.full(36, np.inf))
+        assert (group[distances.argmin(axis=1)] == group).all()
+
+
+def test_pca_matches_the_singular_values_of_the_predictions() -> None:
+    logits, _ = _three_groups(4)
+    flat = softmax(logits).reshape(12, -1)
+    values = np.linalg.svd(flat - flat.mean(axis=0), compute_uv=False)
+    maps = similarity.embed(similarity.gram(list(logits)), seed=0)
+    assert (maps.pca**2).sum(axis=0) == pytest.approx(values[:2] ** 2)
+    assert maps.share == pytest.approx((values[:2] ** 2).sum() / (values**2).sum())
+
+
+def test_metric_scaling_keeps_distances_better_than_the_projection() -> None:
+    logits, _ = _three_groups(5)
+    products = similarity.gram(list(logits))
+    maps = similarity.embed(products, seed=0)
+    true = np.sqrt(np.maximum(np.diag(products)[:, None] + np.diag(products) - 2 * products, 0))
+
+    def stress(points: NDArray[np.float64]) -> float:
+        flat = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=-1))
+        return float(np.sqrt(((flat - true) ** 2).sum() / (true**2).sum()))
+
+    assert stress(maps.mds) < stress(maps.pca)
+    assert maps.stress == pytest.approx(stress(maps.mds), abs=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_too_few_functions_for_tsne_still_have_the_other_maps(count: int) -> None:
+    maps = similarity.embed(similarity.gram(list(_logits(count, 20, 3))), seed=0)
+    assert maps.tsne is None
+    assert maps.perplexity is None
+    assert maps.pca.shape == maps.mds.shape == (count, 2)
+    assert np.isfinite(maps.pca).all()
+    assert np.isfinite(maps.mds).all()
+
+
+def test_perplexity_stays_below_the_number_of_functions_and_duplicates_are_fine() -> None:
+    logits = _logits(6, 30, 3)
+    logits[3:] = logits[0]
+    maps = similarity.embed(similarity.gram(list(logits)), seed=0, perplexity=30.0)
+    assert maps.perplexity == 5
+    assert maps.tsne is not None
+    assert np.isfinite(maps.tsne).all()
