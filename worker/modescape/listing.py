@@ -160,7 +160,8 @@ class Listing(Generic[Row]):
             return column.in_(values) if condition.operator == "in" else or_(column.not_in(values), column.is_(None))
         if condition.operator in ("contains", "notcontains"):
             if column.type.python_type is not str:
-                raise InvalidInput(f"{name} is not a text", field=name, allowed="eq, ne, gt, gte, lt, lte, in, notin, null")
+                allowed = "eq, ne, gt, gte, lt, lte, in, notin, null"
+                raise InvalidInput(f"{name} is not a text", field=name, allowed=allowed)
             found = column.icontains(str(value), autoescape=True)
             return found if condition.operator == "contains" else or_(not_(found), column.is_(None))
         value = _checked(column, name, value)
@@ -191,7 +192,8 @@ class Listing(Generic[Row]):
 
     def _column(self, name: str, field: str) -> Attribute:
         if name not in self.fields:
-            raise InvalidInput(f"there is no field {name[:80]!r}", field=field, allowed="one of " + ", ".join(self.fields))
+            allowed = "one of " + ", ".join(self.fields)
+            raise InvalidInput(f"there is no field {name[:80]!r}", field=field, allowed=allowed)
         return self.fields[name]
 
     def _after(self, cursor: str, sort: str, column: Attribute, descending: bool) -> ColumnElement[bool]:
@@ -200,7 +202,7 @@ class Listing(Generic[Row]):
         except (ValueError, TypeError, binascii.Error):
             made_for, value, key = None, None, None
         if made_for != sort:
-            raise InvalidInput("this cursor belongs to another list", field="cursor", allowed="the `next` of this query")
+            raise InvalidInput("it belongs to another list", field="cursor", allowed="the `next` of this query")
         if value is not None and column.type.python_type is datetime:
             value = datetime.fromisoformat(value)
         beyond = operator.lt if descending else operator.gt

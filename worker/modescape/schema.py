@@ -178,7 +178,7 @@ def _parse(url: str) -> URL:
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigurationError(f"the database URL is not one we can open: {error}") from None
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"the database driver is missing ({error}); `pip install modescape[postgres]`") from None
+        raise ConfigurationError(f"a database driver is missing ({error}); `pip install modescape[postgres]`") from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise ConfigurationError(
             f"the database must be sqlite:///file or postgresql://…, got {parsed.get_backend_name()}"

@@ -35,7 +35,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, aliased, defer
 
 from modescape.artifacts import ArtifactInfo
@@ -71,6 +71,7 @@ Need = tuple[str, str]  # kind, key
 
 ACTIVE = ("blocked", "ready", "running", "paused")
 ENDED = ("succeeded", "failed", "cancelled")
+UNAVAILABLE = (OperationalError, InterfaceError)  # the database does not answer, or is busy for too long
 MAX_LOSSES = 3  # lost leases without progress before a stage counts as poisonous
 CHUNK_POINTS = 1000
 HISTORY = 50
@@ -172,7 +173,8 @@ class StageOutput:
 
     def to_json(self) -> Json:
         """Plain JSON: numpy numbers become Python's, NaN and infinity become null."""
-        plain: Json = orjson.loads(orjson.dumps(asdict(self), option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS))
+        option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+        plain: Json = orjson.loads(orjson.dumps(asdict(self), option=option))
         return plain
 
     @classmethod
@@ -224,7 +226,7 @@ class StageOutput:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a stage until it expires unless beaten, with the stage and experiment as they were claimed."""
+    """The right to work on a stage until it expires unless beaten; stage and experiment are as they were claimed."""
 
     token: str
     owner: str
@@ -560,7 +562,7 @@ class Store:
     # --- experiments: users' verbs -----------------------------------------------------------------------------------
 
     def cancel(self, reference: str) -> Experiment:
-        """Stop everything unfinished; running stages notice at their next step. Conflict once it has ended otherwise."""
+        """Stop everything unfinished; running stages notice at their next step. Conflict once it has ended."""
         with self._writing() as change:
             experiment = self._experiment(change.session, reference, lock=True)
             if experiment.status != "cancelled":
@@ -609,7 +611,8 @@ class Store:
         with self._writing() as change:
             session = change.session
             experiment = self._experiment(session, reference, lock=True)
-            states = dict(session.execute(select(Stage.id, Stage.state).where(Stage.experiment_id == experiment.id)).all())
+            of_it = Stage.experiment_id == experiment.id
+            states = {id_: state for id_, state in session.execute(select(Stage.id, Stage.state).where(of_it))}
             if stage_id is not None and stage_id not in states:
                 raise NotFound(f"experiment {experiment.slug} has no stage {stage_id[:80]!r}")
             again = [id_ for id_, state in states.items() if state in ("failed", "cancelled")]
@@ -826,6 +829,15 @@ class Store:
             stage = self._touch(change, lease, step, steps, progress)
             return stage.wish
 
+    def wish(self, lease: Lease) -> str | None:
+        """What the user wants of a running stage: pause, cancel or None. Only reads. Raises LeaseLost."""
+        with self._reading() as session:
+            row = session.execute(select(Stage.wish).where(*_fenced(lease.stage_id, lease.token))).one_or_none()
+        if row is None:
+            raise _lost(lease)
+        wish: str | None = row[0]
+        return wish
+
     def save_partial(
         self,
         lease: Lease,
@@ -903,7 +915,7 @@ class Store:
             self._fail(change, experiment, stage, lease.token, error)
 
     def give_back(self, lease: Lease) -> str:
-        """Stop working on it: running -> paused or cancelled as the user wishes, else ready. The new state. LeaseLost."""
+        """Stop working on it: running -> paused or cancelled as the user wishes, else ready; which. LeaseLost."""
         with self._writing() as change:
             experiment, stage = self._owned(change, lease)
             state = self._hand_back(change, experiment, stage, lease.token, "given back")
@@ -962,21 +974,28 @@ class Store:
             exists().where(StageNeed.stage_id == Stage.id, StageNeed.needs_id == needed.id, needed.state.in_(ACTIVE))
         )
         with self._reading() as session:
-            stuck = list(session.scalars(select(Stage.experiment_id).where(Stage.state == "blocked", ~open_need).distinct()))
+            statement = select(Stage.experiment_id).where(Stage.state == "blocked", ~open_need).distinct()
+            stuck = list(session.scalars(statement))
         for experiment_id in stuck:
             with self._writing() as change:
                 experiment = self._experiment(change.session, experiment_id, lock=True)
                 self._unblock(change, experiment_id, Stage.experiment_id == experiment_id)
                 self._refresh(change, experiment)
 
-    def to_ring(self, *, older_than_seconds: float | None = None) -> list[str]:
-        """Ready stages nobody was told of, or (with older_than_seconds) so long ago that the wake-up may be lost."""
+    def to_ring(
+        self, *, experiment_id: str | None = None, older_than_seconds: float | None = None
+    ) -> list[tuple[str, str]]:
+        """(id, queue) of ready stages nobody was told of, or (with older_than_seconds) so long ago that the wake-up
+        may be lost. Not all of them at once: a worker that is woken goes on until nothing is ready."""
         with self._reading() as session:
             due = Stage.rung_at.is_(None)
             if older_than_seconds is not None:
                 due = or_(due, Stage.rung_at < self._now(session) - timedelta(seconds=older_than_seconds))
-            statement = select(Stage.id).where(Stage.state == "ready", due).order_by(Stage.ordinal, Stage.id)
-            return list(session.scalars(statement.limit(RING_AT_ONCE)))
+            statement = select(Stage.id, Stage.queue).where(Stage.state == "ready", due)
+            if experiment_id is not None:
+                statement = statement.where(Stage.experiment_id == experiment_id)
+            rows = session.execute(statement.order_by(Stage.ordinal, Stage.id).limit(RING_AT_ONCE))
+            return [(stage_id, queue) for stage_id, queue in rows]
 
     def mark_rung(self, stage_ids: Sequence[str]) -> None:
         with self._writing() as change:
@@ -995,7 +1014,7 @@ class Store:
         statement = select(Stage).where(*_fenced(lease.stage_id, lease.token)).with_for_update()
         stage = session.scalars(statement).one_or_none()
         if experiment is None or stage is None:
-            raise LeaseLost(f"stage {lease.kind}/{lease.key} of {lease.experiment.slug} belongs to another worker now")
+            raise _lost(lease)
         return experiment, stage
 
     def _touch(
@@ -1005,7 +1024,7 @@ class Store:
         values = {name: value for name, value in told.items() if value is not None}
         expires = change.now + timedelta(seconds=lease.seconds)
         if not self._bulk(change, *_fenced(lease.stage_id, lease.token), lease_expires=expires, **values):
-            raise LeaseLost(f"stage {lease.kind}/{lease.key} of {lease.experiment.slug} belongs to another worker now")
+            raise _lost(lease)
         stage = change.session.get_one(Stage, lease.stage_id)
         if progress is not None:
             change.event("progress", stage.experiment_id, stage, step=stage.step, steps=stage.steps, **progress)
@@ -1015,7 +1034,8 @@ class Store:
         """running -> `state`, fenced by the token; ends the attempt in the history and adds its time."""
         ended = min(change.now, stage.lease_expires) if how == "lost" and stage.lease_expires else change.now
         worked = max(0.0, (ended - (stage.claimed_at or ended)).total_seconds())
-        history = [*stage.history[:-1], {**stage.history[-1], "step": stage.step, "ended": ended.isoformat(), "how": how}]
+        last = {**stage.history[-1], "step": stage.step, "ended": ended.isoformat(), "how": how}
+        history = [*stage.history[:-1], last]
         moved = self._bulk(
             change, *_fenced(stage.id, token), state=state, wish=None, lease_token=None, lease_owner=None,
             lease_expires=None, rung_at=None, seconds=stage.seconds + worked, history=history, **values,
@@ -1235,7 +1255,8 @@ class Store:
 
     def _drop_points(self, session: Session, stage_id: str, after_step: int) -> None:
         """Forget the points of the stage's curves beyond `after_step`."""
-        for series in session.scalars(select(Series).where(Series.stage_id == stage_id, Series.last_step > after_step)).all():
+        beyond = select(Series).where(Series.stage_id == stage_id, Series.last_step > after_step)
+        for series in session.scalars(beyond).all():
             kept = self._curve_of(session, series.id)
             keep = kept.steps <= after_step
             kept = _curve(kept.steps[keep], kept.values[keep], kept.times[keep])
@@ -1379,10 +1400,9 @@ class Store:
                 if experiment is None:
                     continue
                 experiment = self._experiment(change.session, id_, lock=True)
-                before = (experiment.status, experiment.stages_total, experiment.stages_done, round(experiment.seconds, 6))
+                before = _derived(experiment)
                 self._refresh(change, experiment)
-                after = (experiment.status, experiment.stages_total, experiment.stages_done, round(experiment.seconds, 6))
-                repaired += before != after
+                repaired += before != _derived(experiment)
         return repaired
 
     # --- events ------------------------------------------------------------------------------------------------------
@@ -1450,7 +1470,7 @@ class Store:
             return list(session.scalars(select(Worker).order_by(Worker.name)))
 
     def throughput(self, architecture: str, numerics: str | None = None) -> float | None:
-        """Median training images a second over the last finished trainings of an architecture; None before the first."""
+        """Median training images a second over an architecture's last finished trainings; None before the first."""
         statement = (
             select(Stage.progress)
             .join(Experiment, Experiment.id == Stage.experiment_id)
@@ -1523,6 +1543,10 @@ def _status(counts: Mapping[str, int], *, started: bool) -> str:
     return "failed" if counts.get("failed") else "succeeded"
 
 
+def _derived(experiment: Experiment) -> tuple[str, int, int, float]:
+    return experiment.status, experiment.stages_total, experiment.stages_done, round(experiment.seconds, 6)
+
+
 def _id(*parts: object) -> str:
     """The same parts give the same id, so that a stage that runs again updates its rows."""
     return str(uuid.uuid5(_IDS, "/".join(map(str, parts))))
@@ -1539,6 +1563,10 @@ def _stage_row(experiment_id: str, id_: str, ordinal: int, planned: PlannedStage
 
 def _fenced(stage_id: str, token: str) -> tuple[ColumnElement[bool], ...]:
     return Stage.id == stage_id, Stage.lease_token == token, Stage.state == "running"
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"stage {lease.kind}/{lease.key} of {lease.experiment.slug} belongs to another worker now")
 
 
 def _archived(archived: bool | None) -> tuple[ColumnElement[bool], ...]:
@@ -1629,7 +1657,27 @@ def _count_points(series: Series, steps: Sequence[int], values: Sequence[float])
 
 
 __all__ = [
-    "EXPERIMENTS", "FACETS", "MEASUREMENTS", "SOLUTIONS", "AnyOf", "Condition", "Lease", "ListQuery", "Listing",
-    "NewMatrix", "NewMeasurement", "NewSolution", "Page", "PlannedStage", "Purged", "SeriesPoints", "StageOutput",
-    "Store", "check_schema", "downgrade", "schema_state", "upgrade",
+    "EXPERIMENTS",
+    "FACETS",
+    "MEASUREMENTS",
+    "SOLUTIONS",
+    "UNAVAILABLE",
+    "AnyOf",
+    "Condition",
+    "Lease",
+    "ListQuery",
+    "Listing",
+    "NewMatrix",
+    "NewMeasurement",
+    "NewSolution",
+    "Page",
+    "PlannedStage",
+    "Purged",
+    "SeriesPoints",
+    "StageOutput",
+    "Store",
+    "check_schema",
+    "downgrade",
+    "schema_state",
+    "upgrade",
 ]  # fmt: skip

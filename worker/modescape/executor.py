@@ -1,0 +1,343 @@
+"""Doing stages, with or without a queue: claim one, run it, keep its lease alive, and tell the store how it ended.
+
+    Executor(store, artifacts, settings).run_experiment(experiment.id, progress=True)     # a notebook, `modescape run`
+
+A worker process (`jobs`) does the same in answer to wake-ups. While a stage runs, a second thread keeps its lease,
+tells its progress and reads the user's wish; the stage itself only looks at a flag at every step.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from modescape.artifacts import ArtifactInfo, Artifacts
+from modescape.errors import CancelRequested, ConfigurationError, LeaseLost, PauseRequested, StageInterrupted
+from modescape.settings import Settings
+from modescape.store import ENDED, UNAVAILABLE, Json, Lease, Point, StageOutput, Store
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5  # how soon a wish is noticed; reading it costs 0.1 ms
+TELL_SECONDS = 1.0  # between progress events of one stage
+
+
+class Runner(Protocol):
+    """What does a stage's work: the module `pipeline`, or something small in tests."""
+
+    def memo(self, lease: Lease, store: Store, numerics: str) -> str: ...
+
+    def run_stage(
+        self,
+        lease: Lease,
+        store: Store,
+        artifacts: Artifacts,
+        settings: Settings,
+        control: StageControl,
+        *,
+        device: str,
+    ) -> StageOutput: ...
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What computes here. device: "cpu" or "cuda"; numerics: what must be equal for equal bytes; queues: those it
+    takes stages from, its own first."""
+
+    device: str
+    title: str
+    numerics: str
+    queues: tuple[str, ...]
+
+    @classmethod
+    def here(cls, settings: Settings) -> Machine:
+        """Look at this machine; loads torch. Raises ConfigurationError when a GPU is asked for and there is none."""
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = "1"  # read once, when torch is loaded: parallelism is one worker a core
+        import torch
+
+        from modescape.science.training import choose_precision, numerics_class
+
+        torch.set_num_threads(1)
+        cuda = settings.device != "cpu" and torch.cuda.is_available()
+        if settings.device == "cuda" and not cuda:
+            raise ConfigurationError("MODESCAPE_DEVICE is cuda, but torch finds no GPU; use cpu or auto")
+        device = "cuda" if cuda else "cpu"
+        title = torch.cuda.get_device_name() if cuda else _processor()
+        numerics = numerics_class(device, choose_precision("auto", device))
+        return cls(device, title, numerics, ("gpu", "cpu") if cuda else ("cpu",))
+
+
+class StageControl:
+    """A running stage's way out: stop when told, tell how far it is, save what a later attempt resumes from."""
+
+    def __init__(self, store: Store, lease: Lease) -> None:
+        self._store = store
+        self.lease = lease
+        self._stop: StageInterrupted | None = None
+        self._told: tuple[int, int, Json] | None = None  # progress that the store does not know yet
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Raise StageInterrupted if the stage must stop now. Costs nothing: call it at every step."""
+        if self._stop is not None:
+            raise self._stop
+
+    def stop(self, reason: StageInterrupted) -> None:
+        """Make the next `check` raise `reason`; the first reason stands."""
+        with self._lock:
+            self._stop = self._stop or reason
+
+    def progress(self, step: int, steps: int, values: Mapping[str, Any]) -> None:
+        """How far the stage is; written soon, by the other thread."""
+        with self._lock:
+            self._told = (step, steps, dict(values))
+
+    def save_partial(
+        self,
+        partial: Json,
+        *,
+        points: Mapping[str, Sequence[Point]] | None = None,
+        run: int | None = None,
+        drop_after_step: int | None = None,
+        artifacts: Iterable[ArtifactInfo] = (),
+        step: int | None = None,
+    ) -> None:
+        """`Store.save_partial` with this stage's lease. Raises LeaseLost."""
+        wish = self._store.save_partial(
+            self.lease, partial, points=points, run=run, drop_after_step=drop_after_step, artifacts=artifacts,
+            step=step,
+        )  # fmt: skip
+        self.heed(wish)
+
+    def forget_points(self, run: int) -> None:
+        """A stage that starts over draws its curves again. Raises LeaseLost."""
+        self.save_partial({}, run=run, drop_after_step=-1)
+
+    def note(self, kind: str, payload: Json) -> None:
+        """An event of the stage's own. Raises LeaseLost."""
+        self._store.note(self.lease, kind, payload)
+
+    def heed(self, wish: str | None) -> None:
+        if wish == "cancel":
+            self.stop(CancelRequested("the experiment was cancelled"))
+        elif wish == "pause":
+            self.stop(PauseRequested("the experiment was paused"))
+
+    def tell(self) -> None:
+        """Write the latest progress, or just keep the lease. Raises LeaseLost."""
+        with self._lock:
+            told, self._told = self._told, None
+        step, steps, values = told or (None, None, None)
+        self.heed(self._store.beat(self.lease, step=step, steps=steps, progress=values))
+
+    @property
+    def has_news(self) -> bool:
+        return self._told is not None
+
+
+class Executor:
+    """Takes stages one after another. Not thread-safe, except `stop`.
+
+    name: the worker's, unique among those alive; runner and machine: None means the real pipeline on this machine;
+    after: called after each stage, when others may have become ready.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        artifacts: Artifacts,
+        settings: Settings,
+        *,
+        name: str | None = None,
+        runner: Runner | None = None,
+        machine: Machine | None = None,
+        after: Callable[[], object] = lambda: None,
+    ) -> None:
+        if runner is None:
+            from modescape import pipeline
+
+            runner = pipeline
+        self.store = store
+        self.artifacts = artifacts
+        self.settings = settings
+        self.name = name or f"{platform.node()}-{os.getpid()}"
+        self.machine = machine or Machine.here(settings)
+        self.current: StageControl | None = None
+        self._runner = runner
+        self._after = after
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Give the present stage back at its next step and take no other. From any thread or a signal handler."""
+        self._stopping.set()
+        current = self.current
+        if current is not None:
+            current.stop(StageInterrupted("the worker is stopping"))
+
+    def drain(self, first: str | None = None, *, experiment_id: str | None = None) -> int:
+        """Work until nothing is ready, on the stage `first` before others; how many stages were taken."""
+        taken = 0
+        while not self._stopping.is_set():
+            lease = self.store.claim(
+                self.name, stage_id=first, queues=self.machine.queues, experiment_id=experiment_id,
+                lease_seconds=self.settings.lease_seconds,
+            )  # fmt: skip
+            if lease is None:
+                break
+            self.work(lease)
+            first = None
+            taken += 1
+        return taken
+
+    def run_experiment(self, experiment_id: str, *, progress: bool = False) -> None:
+        """Do all of one experiment here; other workers of the same database may help. Returns when it has ended.
+
+        Returns earlier, too, when it was paused by someone else. progress: a bar on stderr.
+        """
+        with _bar(self.store, experiment_id, shown=progress) as moved:
+            while not self._stopping.is_set():
+                lease = self.store.claim(
+                    self.name, queues=("cpu", "gpu"), experiment_id=experiment_id,
+                    lease_seconds=self.settings.lease_seconds,
+                )  # fmt: skip
+                if lease is not None:
+                    moved(f"{lease.kind} {lease.key}")
+                    self.work(lease)
+                elif self.store.experiment(experiment_id).status in (*ENDED, "paused"):
+                    return
+                else:  # another worker has the rest
+                    self.store.reap()
+                    time.sleep(TICK_SECONDS)
+                moved("")
+
+    def work(self, lease: Lease) -> str:
+        """Run one claimed stage to its end; how it ended: succeeded, reused, failed, lost, or the state given back."""
+        control = StageControl(self.store, lease)
+        self.current = control
+        if self._stopping.is_set():
+            control.stop(StageInterrupted("the worker is stopping"))
+        started = time.monotonic()
+        try:
+            with self._heart(control):
+                outcome = self._work(control)
+        except LeaseLost as lost:
+            outcome = "lost"
+            log.warning("%s", lost)
+        except UNAVAILABLE:  # nothing can be told; the lease runs out and the stage goes on elsewhere
+            outcome = "lost"
+            log.exception("the database stopped answering during %s/%s", lease.kind, lease.key)
+        finally:
+            self.current = None
+        seconds = time.monotonic() - started
+        log.info("%s %s/%s: %s in %.1f s", lease.experiment.slug, lease.kind, lease.key, outcome, seconds)
+        self._after()
+        return outcome
+
+    def _work(self, control: StageControl) -> str:
+        lease = control.lease
+        try:
+            control.check()
+            memo = self._runner.memo(lease, self.store, self.machine.numerics)
+            if self.store.reuse(lease, memo, exists=self.artifacts.exists):
+                return "reused"
+            output = self._runner.run_stage(
+                lease, self.store, self.artifacts, self.settings, control, device=self.machine.device
+            )
+            control.tell()
+            self.store.finish(lease, output, memo)
+        except (LeaseLost, *UNAVAILABLE):
+            raise
+        except StageInterrupted:
+            return self.store.give_back(lease)
+        except Exception as error:
+            log.exception("%s %s/%s failed", lease.experiment.slug, lease.kind, lease.key)
+            self.store.fail(lease, _record(error, lease))
+            return "failed"
+        except BaseException:  # Ctrl-C in a notebook: the stage can go on later
+            self.store.give_back(lease)
+            raise
+        self._learn_speed(lease, output)
+        return "succeeded"
+
+    def _learn_speed(self, lease: Lease, output: StageOutput) -> None:
+        rate = output.extra.get("images_per_second")
+        if lease.kind == "train" and rate:
+            self.store.worker_speed(self.name, lease.experiment.architecture, float(rate))
+
+    @contextmanager
+    def _heart(self, control: StageControl) -> Iterator[None]:
+        """Beat the lease from a second thread until the stage is over."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(control, over), name="heart", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _beat(self, control: StageControl, over: threading.Event) -> None:
+        seconds = control.lease.seconds
+        tick, beaten = min(TICK_SECONDS, seconds / 6), time.monotonic()
+        while not over.wait(tick):
+            now = time.monotonic()
+            due = now - beaten > seconds / 3 or (control.has_news and now - beaten > TELL_SECONDS)
+            try:
+                if due:
+                    control.tell()
+                    beaten = now
+                else:
+                    control.heed(self.store.wish(control.lease))
+            except LeaseLost as lost:
+                control.stop(lost)
+                return
+            except UNAVAILABLE as error:
+                log.warning("the database does not answer: %s", error)
+                if now - beaten > seconds:
+                    control.stop(LeaseLost("the database did not answer for a whole lease"))
+                    return
+
+
+def _record(error: Exception, lease: Lease) -> Json:
+    return {
+        "type": type(error).__name__,
+        "message": str(error)[:2000] or type(error).__name__,
+        "traceback": traceback.format_exc()[-20_000:],
+        "params": lease.params,
+    }
+
+
+@contextmanager
+def _bar(store: Store, experiment_id: str, *, shown: bool) -> Iterator[Callable[[str], None]]:
+    """A progress bar over the stages of an experiment; call what it gives with the name of what runs now."""
+    if not shown:
+        yield lambda doing: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=store.experiment(experiment_id).stages_total, unit="stage") as bar:
+
+        def moved(doing: str) -> None:
+            bar.set_description_str(doing)
+            bar.update(store.experiment(experiment_id).stages_done - bar.n)
+
+        yield moved
+
+
+def _processor() -> str:
+    about = Path("/proc/cpuinfo")
+    if about.is_file():
+        for line in about.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()[:80]
+    return (platform.processor() or platform.machine())[:80]
