@@ -42,7 +42,7 @@ def make_app(broker: str, home: Path) -> Celery:
     """The Celery application for a broker. Raises ConfigurationError when the queue's folder cannot be made."""
     app = Celery("modescape", set_as_current=False)
     app.conf.update(
-        broker_url=broker,
+        broker_url="filesystem://localhost/" if broker == "filesystem://" else broker,  # kombu warns without a host
         broker_transport_options=_transport_options(broker, home),
         broker_connection_timeout=2,
         broker_connection_retry_on_startup=True,

@@ -612,7 +612,7 @@ class Store:
             session = change.session
             experiment = self._experiment(session, reference, lock=True)
             of_it = Stage.experiment_id == experiment.id
-            states = {id_: state for id_, state in session.execute(select(Stage.id, Stage.state).where(of_it))}
+            states = {row.id: row.state for row in session.execute(select(Stage.id, Stage.state).where(of_it))}
             if stage_id is not None and stage_id not in states:
                 raise NotFound(f"experiment {experiment.slug} has no stage {stage_id[:80]!r}")
             again = [id_ for id_, state in states.items() if state in ("failed", "cancelled")]

@@ -1,0 +1,171 @@
+"""Real servers and stores for the tests. A server that is not installed is a failure that names the command, not a skip."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from modescape.store import Store, upgrade
+
+Wait = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Wait:
+    """Wait for a condition, at most so long; fail saying what was waited for."""
+
+    def wait(condition: Callable[[], object], seconds: float = 20.0, what: str = "the condition") -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"{what} did not come true within {seconds:.0f} s")
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL of our own on a Unix socket, without fsync; the URL with {database} to fill in.
+
+    It refuses to run as root, so root starts it as the user `postgres` that the package makes.
+    """
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not programs:
+        pytest.fail("PostgreSQL is not installed: sudo apt-get install postgresql")
+    bin_folder = programs[-1].parent
+    user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    folder = Path(tempfile.mkdtemp(prefix="modescape-postgres-"))
+    shutil.chown(folder, user)
+    as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    subprocess.run(
+        [bin_folder / "initdb", "-D", folder / "data", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-sync"],
+        check=True, capture_output=True, cwd=folder, **as_user,
+    )  # fmt: skip
+    options = ["listen_addresses=", f"unix_socket_directories={folder}", "fsync=off", "synchronous_commit=off",
+               "full_page_writes=off", "max_connections=200"]  # fmt: skip
+    flags = [part for option in options for part in ("-c", option)]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([bin_folder / "postgres", "-D", folder / "data", *flags], stdout=log, stderr=log,
+                                  cwd=folder, **as_user)  # fmt: skip
+    url = f"postgresql://tests@/{{database}}?host={folder}"
+    try:
+        _answers(url.format(database="postgres"), server, folder / "log")
+        _postgres_command(url, "CREATE DATABASE template_modescape")
+        upgrade(url.format(database="template_modescape"))
+        yield url
+    finally:
+        server.send_signal(signal.SIGQUIT)  # at once: nothing in it is worth keeping
+        server.wait(30)
+        shutil.rmtree(folder)
+
+
+def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    import psycopg
+
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(url).close()
+            return
+        except psycopg.OperationalError:
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"PostgreSQL did not start: {log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+
+def _postgres_command(url: str, command: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url.format(database="postgres"), autocommit=True) as connection:
+        connection.execute(command.encode())
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A fresh, migrated PostgreSQL database."""
+    name = f"t{uuid.uuid4().hex}"
+    _postgres_command(postgres_server, f"CREATE DATABASE {name} TEMPLATE template_modescape")
+    yield postgres_server.format(database=name)
+    _postgres_command(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sqlite") / "template.db"
+    upgrade(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
+    """A fresh, migrated SQLite database."""
+    shutil.copy(_sqlite_template, tmp_path / "modescape.db")
+    return f"sqlite:///{tmp_path / 'modescape.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The same test on both databases."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    store = Store(store_url)
+    yield store
+    store.close()
+
+
+class RedisServer:
+    """A Redis without any persistence: what is killed has forgotten everything."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                         "--dir", str(folder)]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                    return
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail("redis-server did not start")
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.fail("Redis is not installed: sudo apt-get install redis-server")
+    server = RedisServer(program, tmp_path)
+    server.start()
+    yield server
+    server.kill()
