@@ -205,7 +205,7 @@ class FigureData(ABC):
 
     @abstractmethod
     def rows(self) -> list[tuple[Cell, ...]]:
-        """Lines of the table, complete."""
+        """Lines of the table, complete; None where a number is undefined."""
 
     def table(self) -> Table:
         return Table(self.columns, tuple(self.rows()))
@@ -338,15 +338,16 @@ def csv(data: FigureData) -> str:
     out = io.StringIO()
     writer = csv_module.writer(out, lineterminator="\n")
     writer.writerow(data.columns)
-    writer.writerows([["" if _undefined(cell) else cell for cell in row] for row in data.rows()])
+    writer.writerows(data.rows())  # None becomes an empty cell
     return out.getvalue()
 
 
-def _undefined(cell: Cell) -> bool:
-    return cell is None or (isinstance(cell, float) and not math.isfinite(cell))
-
-
 # ---- shared by the figures ----
+
+
+def known(value: float) -> float | None:
+    """A table's cell: None where the number is undefined."""
+    return float(value) if math.isfinite(value) else None
 
 
 def float32(values: Any) -> NDArray[np.float32]:

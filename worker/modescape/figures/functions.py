@@ -31,6 +31,7 @@ from modescape.figures.figure import (
     after_runs,
     figure,
     float32,
+    known,
     labels_of,
     method_look,
     method_title,
@@ -58,12 +59,8 @@ EQUAL_ACCURACY = 0.01
 class MethodOptions(SplitOptions):
     """For figures of subspace samples."""
 
-    method: tuple[str, ...] = Field(
-        (), max_length=16, description="Methods shown, comma-separated; empty means all."
-    )
-    color: Literal["method", "run"] = Field(
-        "method", description="What colour means; shape is always the method."
-    )
+    method: tuple[str, ...] = Field((), max_length=16, description="Methods shown, comma-separated; empty means all.")
+    color: Literal["method", "run"] = Field("method", description="What colour means; shape is always the method.")
 
     @field_validator("method", mode="before")
     @classmethod
@@ -95,18 +92,14 @@ class EmbeddingOptions(SplitOptions):
     """How predictions become a picture."""
 
     layout: Literal["tsne", "pca", "mds"] = _LAYOUT
-    color: Literal["method", "run"] = Field(
-        "method", description="method: all runs alike; run: an ink for each run."
-    )
+    color: Literal["method", "run"] = Field("method", description="method: all runs alike; run: an ink for each run.")
 
 
 class SampleOptions(MethodOptions):
     """How predictions of trajectories and samples become a picture."""
 
     layout: Literal["tsne", "pca", "mds"] = _LAYOUT
-    panel: Literal["joint", "method"] = Field(
-        "joint", description="joint: one picture; method: one for each method."
-    )
+    panel: Literal["joint", "method"] = Field("joint", description="joint: one picture; method: one for each method.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +126,10 @@ class Embedding(FigureData):
                 int(self.runs[i]),
                 self.groups[i],
                 int(self.indices[i]),
-                float(self.epochs[i]),
-                float(self.position[i, 0]),
-                float(self.position[i, 1]),
-                float(self.accuracy[i]),
+                known(self.epochs[i]),
+                known(self.position[i, 0]),
+                known(self.position[i, 1]),
+                known(self.accuracy[i]),
             )
             for i in range(len(self.numbers))
         ]
@@ -184,12 +177,8 @@ def _embedding(
     if matrix is None:
         if options.split not in results.spec.evaluation.splits:
             raise FigureNotReady(f"no predictions on {options.split} images in this spec")
-        raise FigureNotReady(
-            "the joint embedding comes after all its predictions", waits_for=("predict", "embed")
-        )
-    place = {
-        number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)
-    }
+        raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
+    place = {number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)}
     shown: list[Solution] = [
         solution
         for solution in results.solutions()
@@ -203,9 +192,7 @@ def _embedding(
     counts = {group: groups.count(group) for group in (TRAJECTORY, *methods) if group in groups}
     shares = share_points(counts)
     thinned = ", ".join(
-        f"{shares[group]} of {count} {_words(group)}"
-        for group, count in counts.items()
-        if shares[group] < count
+        f"{shares[group]} of {count} {_words(group)} drawn" for group, count in counts.items() if shares[group] < count
     )
     own, total = _with_their_own(position, runs, checkpoints)
     title, n_runs = _LAYOUT_TITLES[options.layout], len(set(runs.tolist()))
@@ -226,9 +213,7 @@ def _embedding(
         ),
         notes=_embedding_notes(counts, matrix),
         legend=tuple(
-            Legend(
-                group, "checkpoints" if group == TRAJECTORY else method_title(group), _look(group).key, count
-            )
+            Legend(group, "checkpoints" if group == TRAJECTORY else method_title(group), _look(group).key, count)
             for group, count in counts.items()
         ),
         thinned=thinned,
@@ -244,7 +229,7 @@ def _look(group: str) -> style.Look:
 
 
 def _with_their_own(position: Floats, runs: Ints, checkpoints: NDArray[np.bool_]) -> tuple[int, int]:
-    """How many samples (checkpoints, when there are none) lie nearest to a checkpoint of their own run, and of how many."""
+    """How many samples (else checkpoints) lie nearest to a checkpoint of their own run, and of how many."""
     asked = np.flatnonzero(~checkpoints) if (~checkpoints).any() else np.flatnonzero(checkpoints)
     marks = np.flatnonzero(checkpoints)
     if not len(asked) or not len(marks):
@@ -272,9 +257,7 @@ def _embedding_caption(
 
 
 def _embedding_notes(counts: dict[str, int], matrix: Matrix) -> Notes:
-    lines = tuple(
-        Note(_words(group), (str(count),), look=_look(group).key) for group, count in counts.items()
-    )
+    lines = tuple(Note(_words(group), (str(count),), look=_look(group).key) for group, count in counts.items())
     return Notes(("", "n"), lines)
 
 
@@ -443,9 +426,7 @@ def _embedded_hover(data: Embedding, i: int) -> str:
     return f"{head}<br>accuracy {percent(float(data.accuracy[i]))} %"
 
 
-def _island_names(
-    data: Embedding, methods: Sequence[str], theme: Theme, x: str, y: str
-) -> list[dict[str, Any]]:
+def _island_names(data: Embedding, methods: Sequence[str], theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     """ "run 0" above the marks of each run, in ink; in its own ink's place a label is what tells runs apart."""
     labels = []
     shown = np.array([group == TRAJECTORY or group in methods for group in data.groups])
@@ -478,14 +459,10 @@ _DISTANCES = {
 class PlaneOptions(MethodOptions):
     """What the plane shows."""
 
-    ref: int | None = Field(
-        None, ge=0, le=999, description="Reference run; empty means the first that has finished."
-    )
+    ref: int | None = Field(None, ge=0, le=999, description="Reference run; empty means the first that has finished.")
     distance: Distance = Field("disagreement", description="How far a function is from the reference.")
     normalise: bool = Field(True, description="Divide by the error rate of the function.")
-    limits: bool = Field(
-        True, description="Draw both limits: independent predictions, and one function perturbed."
-    )
+    limits: bool = Field(True, description="Draw both limits: independent predictions, and one function perturbed.")
     bounds: bool = Field(False, description="Draw what no pair of functions can leave, whatever its errors.")
     family: bool = Field(True, description="Draw the one-parameter family fitted to the samples.")
     e: float | None = Field(None, gt=0, le=10, description="Draw the family at this e instead of fitting it.")
@@ -551,10 +528,7 @@ class Plane(FigureData):
                 int(self.runs[i]),
                 self.groups[i],
                 int(self.indices[i]),
-                *(
-                    float(v[i])
-                    for v in (self.strength, self.relative, self.accuracy, self.distance, self.height)
-                ),
+                *(known(v[i]) for v in (self.strength, self.relative, self.accuracy, self.distance, self.height)),
             )
             for i in range(len(self.numbers))
         ]
@@ -586,9 +560,7 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
         raise FigureNotReady(f"run {reference} has made no predictions yet", waits_for=("train", "predict"))
     if not methods and len(optima) < 2:
         if len(optima) < results.spec.ensemble.runs:
-            raise FigureNotReady(
-                "one run has nothing to be compared with yet", waits_for=("train", "predict")
-            )
+            raise FigureNotReady("one run has nothing to be compared with yet", waits_for=("train", "predict"))
         raise FigureNotReady("one run and no subspace methods: nothing to compare in this spec")
     samples = _spread_samples(results, methods, None if options.around == "own" else reference)
     others = [optimum for run, optimum in optima.items() if run != reference or options.around == "own"]
@@ -599,9 +571,7 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
     groups = (*(INDEPENDENT,) * len(others), *(_group(s) for s in samples), *(REFERENCE,) * len(bases))
     far = _Distances(results, options, list(optima.values()), shown)
     if options.around == "own":
-        independent = [
-            float(np.mean([far(o, s) for s in optima.values() if s is not o] or [np.nan])) for o in others
-        ]
+        independent = [float(np.mean([far(o, s) for s in optima.values() if s is not o] or [np.nan])) for o in others]
         around = [far(optima[sample.run], sample) for sample in samples]
     else:
         independent = [far(optima[reference], other) for other in others]
@@ -635,6 +605,7 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
         curves=_theory(options, base_accuracy, classes, fit),
         partial=_plane_partial(results, methods, len(optima), len(samples), options),
         missing="" if samples or not methods else "No samples around this run yet.",
+        thinned=_plane_thinned(groups),
         **_plane_words(results, options, groups, accuracy, height, base_accuracy, reference, fit),
     )
 
@@ -676,9 +647,7 @@ class _Distances:
         if self._values is None:
             if options.distance != "disagreement":
                 title = _DISTANCES[options.distance]
-                raise FigureNotReady(
-                    f"the {title} is computed when all solutions are there", waits_for=("compare",)
-                )
+                raise FigureNotReady(f"the {title} is computed when all solutions are there", waits_for=("compare",))
             everyone = list({solution.number: solution for solution in (*optima, *shown)}.values())
             labels = labels_of(results, everyone, options.split)
             self._labels = {solution.number: row for solution, row in zip(everyone, labels, strict=True)}
@@ -689,9 +658,7 @@ class _Distances:
         return float((self._labels[optimum.number] != self._labels[other.number]).mean())
 
 
-def _fit(
-    options: PlaneOptions, accuracy: Floats, distance: Floats, base: float, classes: int
-) -> theory.Fit | None:
+def _fit(options: PlaneOptions, accuracy: Floats, distance: Floats, base: float, classes: int) -> theory.Fit | None:
     if not options.family or options.distance != "disagreement" or options.e is not None:
         return None
     return theory.fit_exponent(accuracy, distance, base=base, classes=classes)
@@ -720,9 +687,7 @@ def _theory(options: PlaneOptions, base: float, classes: int, fit: theory.Fit | 
     return tuple(lines)
 
 
-def _plane_partial(
-    results: Results, methods: Sequence[str], runs: int, samples: int, options: PlaneOptions
-) -> str:
+def _plane_partial(results: Results, methods: Sequence[str], runs: int, samples: int, options: PlaneOptions) -> str:
     if runs < results.spec.ensemble.runs:
         return after_runs(runs, results)
     around = runs if options.around == "own" else 1
@@ -732,6 +697,12 @@ def _plane_partial(
         if chosen.method in methods
     )
     return f"after {samples} of {planned} samples" if samples < planned else ""
+
+
+def _plane_thinned(groups: tuple[str, ...]) -> str:
+    counts = {group: groups.count(group) for group in dict.fromkeys(groups)}
+    shown, total = sum(share_points(counts).values()), sum(counts.values())
+    return f"{thousands(shown)} of {thousands(total)} points drawn, evenly." if shown < total else ""
 
 
 def _plane_words(
@@ -763,16 +734,12 @@ def _plane_words(
         )
     own_each = options.around == "own"
     whose = "every run" if own_each else f"run {reference}"
-    lines.append(
-        Note("references" if own_each else f"reference, {whose}", ("", f"{percent(base)} %", ""), REFERENCE)
-    )
+    lines.append(Note("references" if own_each else f"reference, {whose}", ("", f"{percent(base)} %", ""), REFERENCE))
     text = [f"At equal accuracy: within one point of the reference{'s’ mean' if own_each else ''}."]
     if options.e is not None:
         text.append(f"Family drawn at e = {rate(options.e, 2)}, not fitted.")
     elif fit is not None and fit.exponent is not None:
-        interval = (
-            "" if fit.low is None or fit.high is None else f" ({rate(fit.low, 2)}, {rate(fit.high, 2)})"
-        )
+        interval = "" if fit.low is None or fit.high is None else f" ({rate(fit.low, 2)}, {rate(fit.high, 2)})"
         lines.append(Note("family e", ("", f"{rate(fit.exponent, 2)}{interval}", f"n = {fit.used}"), THEORY))
         text.append("Family e with 95 % bootstrap over samples; those within two points of chance left out.")
     elif fit is not None:
@@ -785,11 +752,7 @@ def _plane_words(
         "legend": (
             *(Legend(name, _title(name), _look(name).key, groups.count(name)) for name in order),
             Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),
-            *(
-                (Legend(THEORY, "limits", THEORY),)
-                if options.distance == "disagreement" and options.limits
-                else ()
-            ),
+            *((Legend(THEORY, "limits", THEORY),) if options.distance == "disagreement" and options.limits else ()),
         ),
     }
 
@@ -803,9 +766,7 @@ def _plane_caption(
 ) -> str:
     runs, n = groups.count(INDEPENDENT), len(results.true_labels(options.split))
     samples = len(groups) - runs - groups.count(REFERENCE)
-    distance = (
-        "disagreement with" if options.distance == "disagreement" else f"{_DISTANCES[options.distance]} from"
-    )
+    distance = "disagreement with" if options.distance == "disagreement" else f"{_DISTANCES[options.distance]} from"
     over = ", over its own error rate" if options.normalise else ""
     target = "the optimum of its own run" if options.around == "own" else f"the optimum of {whose}"
     parts = [
@@ -839,13 +800,12 @@ def _plane_summary(near: dict[str, Floats], quantity: str, order: Sequence[str])
     parts = []
     if len(stars):
         around = f" ± {rate(spread(stars), 2)}" if len(stars) > 1 else ""
-        parts.append(
-            f"independent runs have a {quantity} of {rate(float(stars.mean()), 2)}{around} (n = {len(stars)})"
-        )
+        parts.append(f"independent runs have a {quantity} of {rate(float(stars.mean()), 2)}{around} (n = {len(stars)})")
     if best:
         values = rest[best]
         parts.append(
-            f"the most diverse method, {method_title(best)}, reaches {rate(float(values.mean()), 2)} (n = {len(values)})"
+            f"the most diverse method, {method_title(best)}, "
+            f"reaches {rate(float(values.mean()), 2)} (n = {len(values)})"
         )
     if not parts:
         return f"No function lies within one point of the reference's accuracy; {len(order)} kinds are shown."
@@ -888,7 +848,7 @@ def _plane_window(data: Plane) -> tuple[list[float], list[float]]:
     low, high = float(seen.min()), float(seen.max())
     air = max(0.06 * (high - low), 1.0)
     right = 0.15 * (high - low) if data.options.size == "page" else 1.2 * air  # room for the family's name
-    across = [max(0.0, low - air), min(104.0, high + max(air, right))]
+    across = [max(0.0, low - air), min(108.0, high + max(air, right))]
     tops = [data.height[np.isfinite(data.height)]]
     for curve in data.curves:
         inside = (100 * curve.accuracy >= across[0]) & (100 * curve.accuracy <= across[1])
@@ -908,9 +868,7 @@ def _plane_title(data: Plane) -> str:
 
 def _theory_trace(curve: Curve, theme: Theme) -> dict[str, Any]:
     look = style.look(THEORY)
-    dash = {"family": "dot", "highest possible": "dashdot", "lowest possible": "dashdot"}.get(
-        curve.name, "dash"
-    )
+    dash = {"family": "dot", "highest possible": "dashdot", "lowest possible": "dashdot"}.get(curve.name, "dash")
     return {
         "type": "scatter",
         "mode": "lines",
@@ -990,17 +948,15 @@ def _plane_labels(data: Plane, theme: Theme, across: list[float], large: bool) -
             place |= {"yshift": 4 if upper else -4}
             if data.options.bounds:
                 place["bgcolor"] = style.token("card", theme)
-            labels.append(
-                style.label(texts[curve.name], theme, x=float(x[at]), y=float(curve.height[at]), **place)
-            )
+            labels.append(style.label(texts[curve.name], theme, x=float(x[at]), y=float(curve.height[at]), **place))
         if large and curve.name == "family" and np.isfinite(curve.height).any():
             e = data.options.e if data.options.e is not None else data.fit.exponent if data.fit else None
             at = int(np.abs(curve.height - 0.28 * np.nanmax(curve.height)).argmin())
-            named = f"family, <i>e</i> = {rate(e, 2)}" if e is not None else "family"
+            named = f"family<br><i>e</i> = {rate(e, 2)}" if e is not None else "family"
             labels.append(
                 style.label(
                     named, theme, x=float(x[at]), y=float(curve.height[at]),
-                    xanchor="left", xshift=20, yanchor="middle",
+                    xanchor="left", xshift=16, yanchor="middle",
                 )
             )  # fmt: skip
     if data.options.around == "reference":

@@ -322,9 +322,7 @@ def x_title(text: str, theme: Theme, x: str, y: str) -> dict[str, Any]:
     return label(text, theme, **corner(x, y, "right", "bottom"), yshift=-18)
 
 
-def colour_bar(
-    theme: Theme, *, x: float, length: float, ticks: list[float], texts: list[str]
-) -> dict[str, Any]:
+def colour_bar(theme: Theme, *, x: float, length: float, ticks: list[float], texts: list[str]) -> dict[str, Any]:
     """Horizontal, above the right end of a map. x, length: fractions of the plot's width."""
     return {
         "orientation": "h",

@@ -30,6 +30,7 @@ from modescape.figures.figure import (
     after_runs,
     figure,
     float32,
+    known,
     labels_of,
     loss,
     percent,
@@ -59,12 +60,8 @@ class CurveOptions(FigureOptions):
     split: Literal["test", "validation", "train"] = Field(
         "test", description="Images loss and accuracy are measured on."
     )
-    color: Literal["method", "run"] = Field(
-        "method", description="method: all runs alike; run: an ink for each run."
-    )
-    panel: Literal["both", "loss", "accuracy"] = Field(
-        "both", description="Both panels, or one for narrow screens."
-    )
+    color: Literal["method", "run"] = Field("method", description="method: all runs alike; run: an ink for each run.")
+    panel: Literal["both", "loss", "accuracy"] = Field("both", description="Both panels, or one for narrow screens.")
 
 
 @dataclass(frozen=True)
@@ -110,13 +107,13 @@ class Trajectories(FigureData):
         lines: list[tuple[Cell, ...]] = []
         for curve in self.curves:
             for i, number in enumerate(curve.solutions):
-                known = int(number) if number >= 0 else None
-                values = (float(curve.epochs[i]), float(curve.loss[i]), float(curve.accuracy[i]))
-                lines.append(("run", curve.run, known, *values))
+                solution = int(number) if number >= 0 else None
+                values = (known(curve.epochs[i]), known(curve.loss[i]), known(curve.accuracy[i]))
+                lines.append(("run", curve.run, solution, *values))
         for series, mean in (("median", self.median), ("ensemble", self.ensemble)):
             if mean is not None:
                 together = zip(mean.epochs, mean.loss, mean.accuracy, strict=True)
-                lines += [(series, None, None, float(e), float(v), float(a)) for e, v, a in together]
+                lines += [(series, None, None, known(e), known(v), known(a)) for e, v, a in together]
         return lines
 
 
@@ -221,7 +218,7 @@ def _median(curves: Sequence[Curve]) -> Mean | None:
 
 
 def _ensemble(results: Results, runs: Sequence[Sequence[Solution]], split: str) -> Mean | None:
-    """Average of the members' probabilities (science a.8) checkpoint by checkpoint; fewer of them when it costs much."""
+    """Average of the members' probabilities (science a.8) by checkpoint; fewer of them when it costs much."""
     length = min(len(points) for points in runs)
     truth = results.true_labels(split)
     cost = len(runs) * len(truth) * len(results.class_names)
@@ -236,18 +233,14 @@ def _ensemble(results: Results, runs: Sequence[Sequence[Solution]], split: str) 
             odds = np.exp(logits - logits.max(-1, keepdims=True))
             average = average + odds / odds.sum(-1, keepdims=True)
         members: Floats = np.asarray(average) / len(runs)
-        with np.errstate(
-            divide="ignore"
-        ):  # a true class that every member rules out: an infinite loss, a gap
+        with np.errstate(divide="ignore"):  # a true class that every member rules out: an infinite loss, a gap
             losses.append(-np.log(members[np.arange(len(truth)), truth]).mean())
         accuracies.append((members.argmax(-1) == truth).mean())
     epochs = np.array([runs[0][at].epoch for at in chosen], dtype=np.float64)
     return Mean(epochs, np.array(losses), np.array(accuracies))
 
 
-def _curve_caption(
-    curves: Sequence[Curve], finished: Sequence[Curve], ensemble: Mean | None, split: str
-) -> str:
+def _curve_caption(curves: Sequence[Curve], finished: Sequence[Curve], ensemble: Mean | None, split: str) -> str:
     moving = [curve.run for curve in curves if not curve.finished]
     parts = []
     if len(finished) > 1:
@@ -278,9 +271,7 @@ def _curve_summary(finished: Sequence[Curve], final: Floats, ensemble: Mean | No
         f"{len(finished)} runs end with an accuracy of {percent(final.mean())} ± {percent(spread(final))} % "
         f"on {split} images"
     )
-    return text + (
-        "." if ensemble is None else f"; their ensemble reaches {percent(ensemble.accuracy[-1])} %."
-    )
+    return text + ("." if ensemble is None else f"; their ensemble reaches {percent(ensemble.accuracy[-1])} %.")
 
 
 def _curve_notes(finished: Sequence[Curve], ensemble: Mean | None, partial: str) -> Notes:
@@ -295,9 +286,7 @@ def _curve_notes(finished: Sequence[Curve], ensemble: Mean | None, partial: str)
     if ensemble is not None:
         ours = percent(ensemble.accuracy[-1])
         lines.append(Note(f"accuracy of {len(finished)} together, %", (ours, "–"), strong=True))
-    return Notes(
-        ("So far" if partial else "At the end", "mean", "± σ"), tuple(lines), (f"n = {len(finished)} runs.",)
-    )
+    return Notes(("So far" if partial else "At the end", "mean", "± σ"), tuple(lines), (f"n = {len(finished)} runs.",))
 
 
 @training_curves.draw
@@ -407,15 +396,11 @@ def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) 
             "xaxis": x,
             "yaxis": y,
         })  # fmt: skip
-        traces.append(
-            _end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), "independent")
-        )
+        traces.append(_end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), "independent"))
     return traces
 
 
-def _end_mark(
-    curve: Curve | Mean, panel: str, x: str, y: str, marker: dict[str, Any], group: str
-) -> dict[str, Any]:
+def _end_mark(curve: Curve | Mean, panel: str, x: str, y: str, marker: dict[str, Any], group: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
@@ -507,9 +492,7 @@ def _end(group: Sequence[int], positions: Sequence[float], gap: float) -> float:
 class AlongOptions(SplitOptions):
     """Which run, and how its weights are compared."""
 
-    run: int | None = Field(
-        None, ge=0, le=999, description="Which run; empty means the first that has finished."
-    )
+    run: int | None = Field(None, ge=0, le=999, description="Which run; empty means the first that has finished.")
     weights: Literal["all", "kernels"] = Field(
         "all", description="all: every trainable weight; kernels: tensors of two or more dimensions only."
     )
@@ -521,9 +504,7 @@ class AlongOptions(SplitOptions):
 class AcrossOptions(SplitOptions):
     """How many checkpoints stand for each run."""
 
-    blocks: int = Field(
-        5, ge=1, le=64, description="Checkpoints shown of each run, early to late; 1: optima only."
-    )
+    blocks: int = Field(5, ge=1, le=64, description="Checkpoints shown of each run, early to late; 1: optima only.")
     weights: Literal["all", "kernels"] = Field(
         "all", description="all: every trainable weight; kernels: tensors of two or more dimensions only."
     )
@@ -555,15 +536,13 @@ class Similarity(FigureData):
     def rows(self) -> list[tuple[Cell, ...]]:
         """One row a pair, first before second."""
         present = np.flatnonzero(self.numbers >= 0)
-        who = [
-            (int(self.numbers[i]), int(self.runs[i]), float(self.epochs[i])) for i in range(len(self.numbers))
-        ]
+        who = [(int(self.numbers[i]), int(self.runs[i]), float(self.epochs[i])) for i in range(len(self.numbers))]
         return [
             (
                 *who[i],
                 *who[j],
-                None if self.cosine is None else float(self.cosine[i, j]),
-                float(self.disagreement[i, j]),
+                None if self.cosine is None else known(self.cosine[i, j]),
+                known(self.disagreement[i, j]),
             )
             for at, i in enumerate(present)
             for j in present[at + 1 :]
@@ -616,9 +595,7 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
             f"Along run {run} the first and the last checkpoint disagree on {percent(first)} % of labels, "
             f"the last two on {percent(late)} %."
         ),
-        notes=Notes(
-            ("Checkpoints", "cosine", "disagr."), tuple(lines), ("Bright means alike in both maps.",)
-        ),
+        notes=Notes(("Checkpoints", "cosine", "disagr."), tuple(lines), ("Bright means alike in both maps.",)),
         legend=(Legend("trajectory", "checkpoints", "trajectory", len(chosen)),),
         missing=missing,
         thinned=thinned,
@@ -642,9 +619,7 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
         raise FigureNotReady("one run has nothing to be compared with; this needs two or more")
     done = trajectories(results)
     if len(done) < 2:
-        raise FigureNotReady(
-            f"{len(done)} of {planned} runs have made predictions", waits_for=("train", "predict")
-        )
+        raise FigureNotReady(f"{len(done)} of {planned} runs have made predictions", waits_for=("train", "predict"))
     runs = thin(planned, MAX_ROWS)
     longest = max(len(points) for points in done.values())
     block = max(1, min(options.blocks, longest, MAX_ROWS // len(runs)))
@@ -714,11 +689,7 @@ def _matrices(results: Results, solutions: Sequence[Solution], split: str, weigh
     measured = results.matrix("cosine-kernels" if weights == "kernels" else "cosine", "")
     if measured is None and weights == "kernels":
         measured = results.matrix("cosine", "")
-        missing = (
-            "Without batch normalisation only the cosine of all weights is kept."
-            if measured is not None
-            else ""
-        )
+        missing = "Without batch normalisation only the cosine of all weights is kept." if measured is not None else ""
     if measured is None:
         return _Pair(None, apart, "The cosine of weights is not computed yet.")
     return _Pair(square(measured, numbers), apart, missing)
@@ -770,9 +741,7 @@ def _across_notes(
         counts = f"{len(inside)} pairs in, {counts}"
     text.append(f"n = {counts}")
     summary = f"Different runs disagree on {percent(across.mean())} % of labels"
-    summary += (
-        f" (± {percent(spread(across))}, n = {len(across)} pairs)" if len(across) > 1 else " (one pair)"
-    )
+    summary += f" (± {percent(spread(across))}, n = {len(across)} pairs)" if len(across) > 1 else " (one pair)"
     if len(inside):
         summary += f", late checkpoints of the same run on {percent(inside.mean())} %"
     if len(across_cosine):
@@ -911,9 +880,7 @@ def _map(
         "name": panel,
         "legendgroup": "trajectory",
         "hovertemplate": f"<b>%{{y}}</b><br>%{{x}}<br>{panel} %{{z:.3f}}<extra></extra>",
-        "colorbar": style.colour_bar(
-            theme, x=domain[1] - 0.015 * width, length=0.4 * width, ticks=ticks, texts=texts
-        ),
+        "colorbar": style.colour_bar(theme, x=domain[1] - 0.015 * width, length=0.4 * width, ticks=ticks, texts=texts),
         "xaxis": x,
         "yaxis": y,
     }
