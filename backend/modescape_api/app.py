@@ -104,12 +104,8 @@ def serve(settings: Settings) -> None:
     import uvicorn
 
     if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise ConfigurationError(
-            f"MODESCAPE_LOG_LEVEL is {settings.log_level!r}; use DEBUG, INFO, WARNING or ERROR"
-        )
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+        raise ConfigurationError(f"MODESCAPE_LOG_LEVEL is {settings.log_level!r}; use DEBUG, INFO, WARNING or ERROR")
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uvicorn.run(
         create_app(settings),
         host=settings.host,

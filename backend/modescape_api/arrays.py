@@ -73,9 +73,7 @@ def solutions(request: Request, here: Here, experiment: str) -> Response:
         found = here.store.solutions(row.id, asked.query.conditions, **asked.page(cursor))
         return Listing([as_solution(one) for one in found.items], found.next, found.total, asked.words)
 
-    return replies.listing(
-        request, page(None), columns=SOLUTION_COLUMNS, more=page, name=f"{row.slug}-solutions"
-    )
+    return replies.listing(request, page(None), columns=SOLUTION_COLUMNS, more=page, name=f"{row.slug}-solutions")
 
 
 @router.get(
@@ -100,9 +98,7 @@ def solution(here: Here, experiment: str, number: Number) -> Response:
         **problems.documented("not-found", "gone"),
     },
 )
-def predictions(
-    request: Request, here: Here, experiment: str, number: Number, split: SplitName = "test"
-) -> Response:
+def predictions(request: Request, here: Here, experiment: str, number: Number, split: SplitName = "test") -> Response:
     row = here.store.experiment(experiment)
     found = here.store.solution(row.id, number)
     kept = found.predictions.get(split)
@@ -149,9 +145,7 @@ def labels(here: Here, experiment: str, split: SplitName = "test") -> Response:
         200: {"description": "A .safetensors file", "content": {replies.SAFETENSORS: _BINARY}},
         202: {
             "description": "They are being made; ask again at `Location` after `Retry-After` seconds",
-            "content": {
-                "application/json": {"example": {"state": "ready", "stage": "77ab…", "solution": 12}}
-            },
+            "content": {"application/json": {"example": {"state": "ready", "stage": "77ab…", "solution": 12}}},
         },
         **problems.documented("not-found", "conflict", "gone"),
     },
@@ -230,9 +224,7 @@ def measurements(request: Request, here: Here, experiment: str) -> Response:
         found = here.store.measurements(row.id, asked.query.conditions, **asked.page(cursor))
         return Listing([as_measurement(one) for one in found.items], found.next, found.total, asked.words)
 
-    return replies.listing(
-        request, page(None), columns=MEASUREMENT_COLUMNS, more=page, name=f"{row.slug}-measurements"
-    )
+    return replies.listing(request, page(None), columns=MEASUREMENT_COLUMNS, more=page, name=f"{row.slug}-measurements")
 
 
 # -- runs and curves --------------------------------------------------------------------------------------------------
@@ -289,11 +281,7 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
     known = [run.number for run in here.store.runs(row.id)]
     if number not in known:
         raise NotFound(f"{row.slug} has no run {number}; its runs are 0 to {len(known) - 1}")
-    found = [
-        s
-        for s in here.laboratory.results(row.id).solutions(run=number)
-        if s.role in ("checkpoint", "optimum")
-    ]
+    found = [s for s in here.laboratory.results(row.id).solutions(run=number) if s.role in ("checkpoint", "optimum")]
     items = [as_solution(one) for one in found]
     listing = Listing(items, None, len(items), f"Checkpoints of run {number} of {row.slug}")
     return replies.listing(request, listing, columns=SOLUTION_COLUMNS, name=f"{row.slug}-run-{number}")
@@ -390,9 +378,7 @@ def matrix(
     here: Here,
     experiment: str,
     name: str,
-    split: Annotated[
-        str | None, Query(max_length=16, description="Which images; weight space has none.")
-    ] = None,
+    split: Annotated[str | None, Query(max_length=16, description="Which images; weight space has none.")] = None,
 ) -> Response:
     row = here.store.experiment(experiment)
     bare, dot, suffix = name.partition(".")
@@ -425,9 +411,7 @@ def _matrix(here: Site, row: Experiment, name: str, split: str | None) -> Matrix
     for one in sorted(named, key=lambda m: wanted.index(m.split) if m.split in wanted else len(wanted)):
         if split is None or one.split in (split, ""):
             return one
-    raise NotFound(
-        f"{name} of {row.slug} has no split {split!r}; it has {', '.join(repr(m.split) for m in named)}"
-    )
+    raise NotFound(f"{name} of {row.slug} has no split {split!r}; it has {', '.join(repr(m.split) for m in named)}")
 
 
 # -- files and selections ---------------------------------------------------------------------------------------------

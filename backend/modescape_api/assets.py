@@ -68,9 +68,7 @@ def static(request: Request, name: str) -> Response:
     if replies.unchanged(request, etag):
         return Response(status_code=304, headers=headers)
     if asset.compressed and replies.accepts_gzip(request):
-        return Response(
-            asset.compressed, media_type=asset.media_type, headers={**headers, "content-encoding": "gzip"}
-        )
+        return Response(asset.compressed, media_type=asset.media_type, headers={**headers, "content-encoding": "gzip"})
     return Response(asset.body, media_type=asset.media_type, headers=headers)
 
 

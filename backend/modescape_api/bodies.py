@@ -39,9 +39,7 @@ def _storable(text: str) -> str:
     return text
 
 
-Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_plain)
-]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_plain)]
 Tag = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=40, pattern=r"^[^,;]+$"),
@@ -93,7 +91,5 @@ def prefixed(error: InvalidInput, prefix: str) -> InvalidInput:
 
 def documented(model: type[BaseModel], example: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
     """The request body in OpenAPI."""
-    content = {
-        "application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "example": example}
-    }
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "example": example}}
     return {"requestBody": {"required": required, "content": content}}

@@ -37,9 +37,7 @@ def everything(here: Site) -> dict[str, Any]:
     registries: dict[str, Mapping[str, Entry]] = {
         "datasets": datasets, "architectures": architectures, "methods": methods, "figures": figures,
     }  # fmt: skip
-    found: dict[str, Any] = {
-        noun: [as_entry(entry) for entry in known.values()] for noun, known in registries.items()
-    }
+    found: dict[str, Any] = {noun: [as_entry(entry) for entry in known.values()] for noun, known in registries.items()}
     found["presets"] = [{**as_entry(preset), "spec": preset.call()} for preset in presets.values()]
     found["spec"] = ExperimentSpec.model_json_schema()
     for noun, kind in (("datasets", "dataset"), ("architectures", "architecture"), ("methods", "method")):
@@ -88,9 +86,7 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
     """The plan as the form shows it, with an earlier experiment of the same spec and who is ahead in the queue."""
     plan, spec = prepared.plan, prepared.spec
     same = here.store.experiments(ListQuery((Condition("digest", "eq", spec.digest()),), limit=1)).items
-    ahead = here.store.experiments(
-        ListQuery((Condition("status", "in", ("queued", "running")),), limit=1)
-    ).total
+    ahead = here.store.experiments(ListQuery((Condition("status", "in", ("queued", "running")),), limit=1)).total
     return {
         "seconds": plan.seconds,
         "low": plan.low,
@@ -101,9 +97,7 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
         "parameters": plan.parameters,
         "solutions": plan.solutions,
         "kinds": [asdict(kind) for kind in plan.kinds],
-        "stages": [
-            {"kind": s.kind, "key": s.key, "needs": s.needs, "estimate": s.estimate} for s in plan.stages
-        ],
+        "stages": [{"kind": s.kind, "key": s.key, "needs": s.needs, "estimate": s.estimate} for s in plan.stages],
         "figures": list(plan.answers),
         "warnings": list(plan.warnings),
         "sizes": asdict(prepared.sizes),

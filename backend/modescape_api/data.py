@@ -48,9 +48,7 @@ def inside(path: str, roots: Sequence[Path], *, field: str) -> Path:
     Whether a path outside exists is not told. Folders reached through links inside a data set must lie within, too.
     """
     allowed = "a path inside " + " or ".join(str(root) for root in roots)
-    refusal = InvalidInput(
-        f"{path[:200]!r} is not inside the folders data may come from", field=field, allowed=allowed
-    )
+    refusal = InvalidInput(f"{path[:200]!r} is not inside the folders data may come from", field=field, allowed=allowed)
     if not path or len(path) > 1024 or any(ord(letter) < 32 for letter in path):
         raise InvalidInput(f"{path[:80]!r} is not a path", field=field, allowed=allowed)
     try:
@@ -64,9 +62,7 @@ def inside(path: str, roots: Sequence[Path], *, field: str) -> Path:
             if not any(link.resolve().is_relative_to(home) for home in homes):
                 raise InvalidInput(f"{link} leads out of the allowed folders", field=field, allowed=allowed)
     except (OSError, RuntimeError) as error:  # too long a name, a loop of links, an unknown ~user
-        raise InvalidInput(
-            f"{path[:200]!r} cannot be looked at ({error})", field=field, allowed=allowed
-        ) from None
+        raise InvalidInput(f"{path[:200]!r} cannot be looked at ({error})", field=field, allowed=allowed) from None
     return real
 
 
@@ -142,12 +138,8 @@ class Wanted(Body):
     path: str | None = Field(
         None, max_length=1024, description="Folder of class folders, or .npz file, on this machine."
     )
-    name: Name | None = Field(
-        None, description="What to call it; empty takes the name of the folder or file."
-    )
-    fetch: str | None = Field(
-        None, max_length=64, description="A public set to download into the data folder."
-    )
+    name: Name | None = Field(None, description="What to call it; empty takes the name of the folder or file.")
+    fetch: str | None = Field(None, max_length=64, description="A public set to download into the data folder.")
 
 
 COLUMNS = ("name", "title", "own", "dataset", "present", "where", "bytes", "how", "fetchable", "fetching", "channels", "height",
@@ -192,9 +184,7 @@ _EXAMPLE = {
         200: {
             "description": "All of them",
             "content": {
-                "application/json": {
-                    "example": {"items": [_EXAMPLE], "next": None, "total": 1, "query": "Data sets"}
-                }
+                "application/json": {"example": {"items": [_EXAMPLE], "next": None, "total": 1, "query": "Data sets"}}
             },
         }
     },
@@ -237,9 +227,7 @@ def _fetch(here: Site, name: str) -> Response:
     from modescape.science.data import DOWNLOADS
 
     if name not in DOWNLOADS:
-        raise InvalidInput(
-            f"{name!r} cannot be fetched", field="fetch", allowed="one of " + ", ".join(DOWNLOADS)
-        )
+        raise InvalidInput(f"{name!r} cannot be fetched", field="fetch", allowed="one of " + ", ".join(DOWNLOADS))
     return replies.json(asdict(here.fetches.start(name)), status=202, headers={"location": "/api/data"})
 
 
@@ -256,9 +244,7 @@ def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
             allowed="a folder or an .npz file",
         )
     try:
-        info = describe(
-            DataSpec.model_validate({"dataset": kind, "path": str(real)}), here.settings.data_folders
-        )
+        info = describe(DataSpec.model_validate({"dataset": kind, "path": str(real)}), here.settings.data_folders)
     except InvalidInput as error:
         told = [replace(problem, field="path") for problem in error.problems]
         raise InvalidInput(str(error), problems=told) from None

@@ -13,10 +13,11 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from modescape.spec import ExperimentSpec
-from modescape_api import problems, replies
+from modescape_api import arrays, catalogue, data, events, experiments, figures, problems, replies, workers
 from modescape_api.arrays import Chosen
 from modescape_api.data import Wanted
 from modescape_api.experiments import Changes, Copy, Draft
@@ -45,6 +46,7 @@ _TAGS = {
     "service": "Workers, and whether all is well.",
 }
 _BODIES = (Draft, Changes, Copy, Wanted, Chosen, ExperimentSpec)
+_PARTS = (experiments, arrays, figures, catalogue, data, events, workers)
 _METHODS = ("get", "post", "patch", "delete")
 
 
@@ -76,6 +78,10 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         for operations in document["paths"].values():
             for method, operation in operations.items():
                 _complete(method, operation)
+        for part in _PARTS:
+            for route in part.router.routes:
+                if isinstance(route, APIRoute) and route.include_in_schema:
+                    _restore_examples(route, document["paths"][route.path_format])
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -90,9 +96,20 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
     for name in common if method != "get" else tuple(n for n in common if n != "forbidden"):
         kind = problems.KINDS[name]
         reference = {"schema": {"$ref": "#/components/schemas/Problem"}}
-        responses.setdefault(
-            str(kind.status), {"description": kind.title, "content": {problems.MEDIA_TYPE: reference}}
-        )
+        responses.setdefault(str(kind.status), {"description": kind.title, "content": {problems.MEDIA_TYPE: reference}})
+
+
+def _restore_examples(route: APIRoute, operations: dict[str, Any]) -> None:
+    """FastAPI drops every null from its document, those inside examples too; an answer has them, so its example does."""
+    for method in route.methods:
+        operation = operations[method.lower()]
+        shown = [(operation["responses"][str(status)], answer) for status, answer in route.responses.items()]
+        if route.openapi_extra and "requestBody" in route.openapi_extra:
+            shown.append((operation["requestBody"], route.openapi_extra["requestBody"]))
+        for theirs, ours in shown:
+            for form, content in ours.get("content", {}).items():
+                if "example" in content:
+                    theirs["content"][form]["example"] = content["example"]
 
 
 @router.get("/api/openapi.json")
@@ -169,11 +186,7 @@ def _operation(base: str, method: str, path: str, operation: dict[str, Any]) -> 
     url = base + path.replace("{experiment}", "fig3-smallcnn").replace("{number}", "12")
     curl = [
         "curl",
-        *(
-            ["-X", method.upper()]
-            if method not in ("get", "post") or (method == "post" and example is None)
-            else []
-        ),
+        *(["-X", method.upper()] if method not in ("get", "post") or (method == "post" and example is None) else []),
         shlex.quote(url),
     ]
     if example is not None:

@@ -104,15 +104,11 @@ _STREAM = {
 }
 
 After = Annotated[int | None, Query(ge=0, le=MAX_ID, description="Answer with the events after this id.")]
-LastEventId = Annotated[
-    str | None, Header(description="Where a stream was broken off; browsers send it themselves.")
-]
+LastEventId = Annotated[str | None, Header(description="Where a stream was broken off; browsers send it themselves.")]
 
 
 @router.get("/api/events", summary="Events of all experiments", responses=_STREAM)
-async def events(
-    request: Request, here: Here, after: After = None, last_event_id: LastEventId = None
-) -> Response:
+async def events(request: Request, here: Here, after: After = None, last_event_id: LastEventId = None) -> Response:
     return await _answer(request, here, None, after, last_event_id)
 
 
@@ -141,14 +137,10 @@ async def _answer(
     if last_event_id is not None and last_event_id.isdecimal() and int(last_event_id) <= MAX_ID:
         after = int(last_event_id)
     stream = _stream(request, here, experiment_id, after)
-    return EventSourceResponse(
-        stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
-    )
+    return EventSourceResponse(stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"})
 
 
-async def _stream(
-    request: Request, here: Site, experiment_id: str | None, after: int | None
-) -> AsyncIterator[bytes]:
+async def _stream(request: Request, here: Site, experiment_id: str | None, after: int | None) -> AsyncIterator[bytes]:
     async with here.hub.listening():
         newest = here.hub.last
         seen = newest if after is None else after
@@ -161,14 +153,10 @@ async def _stream(
             upto = here.hub.last
             rows: Sequence[Event] = []
             if upto > seen:
-                rows = await asyncio.to_thread(
-                    here.store.events, seen, experiment_id=experiment_id, limit=BATCH
-                )
+                rows = await asyncio.to_thread(here.store.events, seen, experiment_id=experiment_id, limit=BATCH)
             for row in rows:
                 seen = row.id
-                yield format_sse_event(
-                    event=row.kind, data_str=replies.encode(as_dict(row)).decode(), id=str(row.id)
-                )
+                yield format_sse_event(event=row.kind, data_str=replies.encode(as_dict(row)).decode(), id=str(row.id))
             if len(rows) < BATCH:
                 seen = max(seen, upto)  # the rest up to here belongs to other experiments
                 if not await here.hub.news(seen, seconds=PING_SECONDS):

@@ -162,18 +162,14 @@ def asked_for(here: Site, draft: Draft) -> dict[str, Any]:
     if draft.preset is not None:
         document: dict[str, Any] = presets[draft.preset].call()
         return document
-    raise InvalidInput(
-        "a spec or a preset is required", field="spec", allowed="an ExperimentSpec, or `preset`"
-    )
+    raise InvalidInput("a spec or a preset is required", field="spec", allowed="an ExperimentSpec, or `preset`")
 
 
 def _name(draft: Draft) -> str:
     if draft.preset is not None:
         return presets[draft.preset].title
     spec = draft.spec or {}
-    dataset = (
-        spec.get("data", {}).get("dataset", "digits") if isinstance(spec.get("data", {}), dict) else "digits"
-    )
+    dataset = spec.get("data", {}).get("dataset", "digits") if isinstance(spec.get("data", {}), dict) else "digits"
     return f"{dataset} experiment"[:120]
 
 
@@ -334,8 +330,7 @@ def change(here: Here, experiment: str, changes: Annotated[Changes, body(Changes
     responses={**_ONE, **problems.documented("not-found", "conflict")},
 )
 def archive(here: Here, experiment: str) -> Response:
-    here.store.archive(experiment)
-    return read(here, experiment)
+    return replies.json(as_document(here, here.store.archive(experiment)))
 
 
 @router.post(
@@ -344,8 +339,7 @@ def archive(here: Here, experiment: str) -> Response:
     responses={**_ONE, **problems.documented("not-found")},
 )
 def restore(here: Here, experiment: str) -> Response:
-    here.store.restore(experiment)
-    return read(here, experiment)
+    return replies.json(as_document(here, here.store.restore(experiment)))
 
 
 @router.post(
@@ -354,9 +348,7 @@ def restore(here: Here, experiment: str) -> Response:
     responses={
         200: {
             "description": "Gone",
-            "content": {
-                "application/json": {"example": {"slug": "fig3-smallcnn", "freed_bytes": 1400000000}}
-            },
+            "content": {"application/json": {"example": {"slug": "fig3-smallcnn", "freed_bytes": 1400000000}}},
         },
         **problems.documented("not-found", "conflict"),
     },
@@ -373,8 +365,7 @@ def purge(here: Here, experiment: str) -> Response:
     responses={**_ONE, **problems.documented("not-found", "conflict")},
 )
 def cancel(here: Here, experiment: str) -> Response:
-    here.store.cancel(experiment)
-    return read(here, experiment)
+    return replies.json(as_document(here, here.store.cancel(experiment)))
 
 
 @router.post(
@@ -384,8 +375,7 @@ def cancel(here: Here, experiment: str) -> Response:
     responses={**_ONE, **problems.documented("not-found", "conflict")},
 )
 def pause(here: Here, experiment: str) -> Response:
-    here.store.pause(experiment)
-    return read(here, experiment)
+    return replies.json(as_document(here, here.store.pause(experiment)))
 
 
 @router.post(
@@ -394,9 +384,9 @@ def pause(here: Here, experiment: str) -> Response:
     responses={**_ONE, **problems.documented("not-found", "conflict")},
 )
 def resume(here: Here, experiment: str) -> Response:
-    here.store.resume(experiment)
-    here.ring(experiment)
-    return read(here, experiment)
+    row = here.store.resume(experiment)
+    here.ring(row.id)
+    return replies.json(as_document(here, row))
 
 
 @router.post(
@@ -411,9 +401,9 @@ def retry(
         str | None, Query(max_length=36, description="Only this stage; empty means all that failed.")
     ] = None,
 ) -> Response:
-    here.store.retry(experiment, stage)
-    here.ring(experiment)
-    return read(here, experiment)
+    row = here.store.retry(experiment, stage)
+    here.ring(row.id)
+    return replies.json(as_document(here, row))
 
 
 @router.post(
@@ -434,9 +424,7 @@ def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Res
         fresh=copy.fresh,
     )
     row = launch(here, draft)
-    return replies.json(
-        as_document(here, row), status=201, headers={"location": f"/api/experiments/{row.slug}"}
-    )
+    return replies.json(as_document(here, row), status=201, headers={"location": f"/api/experiments/{row.slug}"})
 
 
 @router.get(

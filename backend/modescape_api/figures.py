@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -144,19 +145,25 @@ def read_ask(request: Request, name: str, form: str, theme: str, arrays: str) ->
     figure = figures[name]
     given = {key: value for key, value in request.query_params.items() if key not in _OWN and value != ""}
     found: list[Problem] = []
-    options = None
+    chosen = None
     try:
-        options = figure.options.model_validate(
-            {key: _listed(figure, key, value) for key, value in given.items()}
-        )
-    except ValidationError as error:
-        found += [Problem(p.message, p.field, p.allowed) for p in invalid(error, figure.options).problems]
+        chosen = options(figure, given)
+    except InvalidInput as error:
+        found += error.problems
     for key, value, allowed in (("theme", theme, get_args(Theme)), ("arrays", arrays, ("typed", "list"))):
         if value not in allowed:
             found.append(Problem(f"is {value[:40]!r}", key, ", ".join(allowed)))
     if found:
         raise InvalidInput("; ".join(str(problem) for problem in found), problems=found)
-    return Ask(figure, form, theme, arrays, options)  # type: ignore[arg-type]  # checked above
+    return Ask(figure, form, theme, arrays, chosen)  # type: ignore[arg-type]  # checked above
+
+
+def options(figure: Figure, given: Mapping[str, str]) -> Any:
+    """The figure's options as the texts of a query string say. Raises InvalidInput naming each that is not allowed."""
+    try:
+        return figure.options.model_validate({key: _listed(figure, key, value) for key, value in given.items()})
+    except ValidationError as error:
+        raise invalid(error, figure.options) from None
 
 
 def _listed(figure: Figure, key: str, value: str) -> Any:
@@ -258,9 +265,7 @@ def read_figure(
     experiment: str,
     name: str,
     theme: Annotated[str, Query(description="light, dark or print.")] = "light",
-    arrays: Annotated[
-        str, Query(description="typed: base64 float32, small and fast; list: plain numbers.")
-    ] = "typed",
+    arrays: Annotated[str, Query(description="typed: base64 float32, small and fast; list: plain numbers.")] = "typed",
 ) -> Response:
     bare, dot, suffix = name.partition(".")
     if bare not in figures:
@@ -270,9 +275,7 @@ def read_figure(
     results = here.laboratory.results(experiment)
     slug = results.experiment.slug
     about = state(ask.figure, here.store.stage_rows(results.experiment.id))
-    etag = replies.tag(
-        about.version, results.experiment.id, form, theme, arrays, ask.options.model_dump_json()
-    )
+    etag = replies.tag(about.version, results.experiment.id, form, theme, arrays, ask.options.model_dump_json())
     headers = {"etag": etag, "cache-control": replies.REVALIDATE, "vary": "accept, accept-encoding"}
     if replies.unchanged(request, etag):
         return Response(status_code=304, headers=headers)
@@ -293,10 +296,12 @@ def read_figure(
 
 
 def not_ready(request: Request, waiting: FigureNotReady, about: State) -> Response:
-    """409 with what it waits for, so that a page can say so instead of showing an empty axis."""
+    """409 with what it waits for, so that a page can say so instead of showing an empty axis; 202 to whoever waits."""
     if not waiting.planned:
         word = "not-planned"
     else:
         word = about.word if about.word in ("failed", "waiting") else "waiting"
     more = {"state": word, "waits_for": list(waiting.waits_for), "needs": list(about.needs)}
+    if "respond-async" in request.headers.get("prefer", ""):  # RFC 7240: a page that waits anyway is not in error
+        return replies.json({"detail": str(waiting), **more}, status=202, headers={"cache-control": "no-store"})
     return problems.respond(request, "conflict", str(waiting), more=more)

@@ -101,11 +101,7 @@ class Asked:
         """What equality asks of a column, for facets to show as ticked."""
         found: list[Any] = []
         for condition in self.query.conditions:
-            if (
-                isinstance(condition, Condition)
-                and condition.field == column
-                and condition.operator in ("eq", "in")
-            ):
+            if isinstance(condition, Condition) and condition.field == column and condition.operator in ("eq", "in"):
                 found += condition.value if isinstance(condition.value, tuple) else [condition.value]
         return tuple(found)
 
@@ -239,9 +235,7 @@ class _Reader:
             empty = self._flag(key, values[-1])
             if empty is None:
                 return None
-            return Condition(
-                field.column or name, "null", empty
-            ), f"{field.words} has {'no' if empty else 'a'} value"
+            return Condition(field.column or name, "null", empty), f"{field.words} has {'no' if empty else 'a'} value"
         parts = (
             [part.strip() for value in values for part in value.split(",")]
             if operator in ("eq", "ne", "in")
@@ -253,9 +247,7 @@ class _Reader:
         if not typed or any(value is None for value in typed):
             return None
         if operator == "ne" and len(typed) > 1:
-            return Condition(
-                field.column or name, "notin", tuple(typed)
-            ), f"{field.words} is not {_say(tuple(typed))}"
+            return Condition(field.column or name, "notin", tuple(typed)), f"{field.words} is not {_say(tuple(typed))}"
         value = tuple(typed) if operator == "in" else typed[0]
         if field.kind == "flag":
             return Condition(
@@ -285,12 +277,8 @@ class _Reader:
         return text.lower() in ("true", "1")
 
     def _text(self, key: str, text: str) -> str:
-        if len(text) > _MAX_TEXT or any(
-            ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in text
-        ):
-            self._wrong(
-                key, "is too long or has control characters", f"text of at most {_MAX_TEXT} characters"
-            )
+        if len(text) > _MAX_TEXT or any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in text):
+            self._wrong(key, "is too long or has control characters", f"text of at most {_MAX_TEXT} characters")
             return ""
         return text
 
@@ -311,14 +299,10 @@ class _Reader:
 
     def _time(self, key: str, text: str) -> datetime | None:
         try:
-            found = datetime.fromisoformat(
-                text.replace(" ", "+")
-            )  # a plus sign in a query string arrives as a space
+            found = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign in a query string arrives as a space
             return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
-            self._wrong(
-                key, f"is not a time: {text[:40]!r}", "ISO 8601, such as 2026-11-22 or 2026-11-22T20:45:00Z"
-            )
+            self._wrong(key, f"is not a time: {text[:40]!r}", "ISO 8601, such as 2026-11-22 or 2026-11-22T20:45:00Z")
             return None
 
     def _sort(self, text: str) -> str | None:
@@ -387,9 +371,7 @@ def _parameters(grammar: Grammar) -> Iterator[dict[str, Any]]:
     )
     yield _parameter("cursor", {"type": "string"}, "The `next` of the page before.")
     yield _parameter("fields", {"type": "string"}, "Columns to give, separated by commas; empty means all.")
-    yield _parameter(
-        "format", {"type": "string", "enum": ["json", "csv", "ndjson"]}, "Instead of the Accept header."
-    )
+    yield _parameter("format", {"type": "string", "enum": ["json", "csv", "ndjson"]}, "Instead of the Accept header.")
 
 
 def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
@@ -403,9 +385,7 @@ def ranges(text: str, *, biggest: int = 2**31 - 1) -> tuple[int, ...]:
         first, dash, last = part.strip().partition("-")
         ends = (first, last if dash else first)
         if not all(end.isascii() and end.isdecimal() and len(end) <= 10 for end in ends):
-            raise InvalidInput(
-                f"{part[:40]!r} is not a number or a range", field="sel", allowed="such as 12-40,77"
-            )
+            raise InvalidInput(f"{part[:40]!r} is not a number or a range", field="sel", allowed="such as 12-40,77")
         low, high = int(ends[0]), int(ends[1])
         if low > high or high > biggest or len(found) + high - low >= 100_000:
             raise InvalidInput(
@@ -443,9 +423,7 @@ EXPERIMENTS = Grammar(
         Field("digest", "text", "spec digest", sortable=False),
         Field("created", "time", "created"),
         Field("finished", "time", "finished"),
-        Field(
-            "archived", "flag", "archived", sortable=False, description="Archived ones instead of the others."
-        ),
+        Field("archived", "flag", "archived", sortable=False, description="Archived ones instead of the others."),
     ),
     default_sort="-created",
     searchable="name or notes",

@@ -277,9 +277,7 @@ def matrix_csv(
 ) -> Response:
     """A matrix as CSV: first line the columns, first cell of each line the row; numbers as their shortest exact text."""
     header = (corner, *(str(column) for column in columns))
-    lines = csv_lines(
-        header, ((row, *(float(v) for v in line)) for row, line in zip(rows, values, strict=True))
-    )
+    lines = csv_lines(header, ((row, *(float(v) for v in line)) for row, line in zip(rows, values, strict=True)))
     return StreamingResponse(
         _in_blocks(lines),
         media_type=CSV,

@@ -115,9 +115,7 @@ def check_origin(headers: Mapping[str, str]) -> None:
 
 def same(given: str, secret: str) -> bool:
     """Constant-time comparison that does not show the secret's length either."""
-    return hmac.compare_digest(
-        hashlib.sha256(given.encode()).digest(), hashlib.sha256(secret.encode()).digest()
-    )
+    return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(secret.encode()).digest())
 
 
 def _sign(key: str, purpose: str, value: str) -> str:
@@ -285,7 +283,7 @@ router = APIRouter(include_in_schema=False)
 def signin_page(request: Request, here: Here, next: str = "/") -> Response:
     from modescape_api import pages
 
-    return pages.signin_page(request, here, next=_own_path(next), error="")
+    return pages.signin_page(request, here, next=own_path(next), error="")
 
 
 @router.post("/signin")
@@ -303,12 +301,10 @@ def signin(
         return RedirectResponse("/", status_code=303)
     if not same(token, here.token):
         return pages.signin_page(
-            request, here, next=_own_path(next), error="That is not this server's token.", status=403
+            request, here, next=own_path(next), error="That is not this server's token.", status=403
         )
-    answer = RedirectResponse(_own_path(next), status_code=303)
-    answer.headers.append(
-        "set-cookie", _cookie(SESSION, new_session(here.token), secure=request.url.scheme == "https")
-    )
+    answer = RedirectResponse(own_path(next), status_code=303)
+    answer.headers.append("set-cookie", _cookie(SESSION, new_session(here.token), secure=request.url.scheme == "https"))
     return answer
 
 
@@ -320,10 +316,8 @@ def signout(request: Request, here: Here, csrf: Annotated[str, Form(max_length=2
     return answer
 
 
-def _own_path(path: str) -> str:
+def own_path(path: str) -> str:
     """`path` if it leads to this server, else the front page: a sign-in link must not send people elsewhere."""
     parts = urlsplit(path)
-    fine = (
-        path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
-    )
+    fine = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
     return path if fine and "\\" not in path and path.isprintable() else "/"

@@ -44,11 +44,11 @@ class Site:
         """The secret people and programs show, or None when everybody at this machine may come in."""
         return self.settings.token.get_secret_value() if self.settings.token else None
 
-    def ring(self, experiment: str) -> None:
+    def ring(self, experiment_id: str) -> None:
         """Tell workers that stages may be ready. A lost ring costs seconds, not work: the reaper rings again."""
         from modescape import jobs  # Celery is loaded by the first launch, not by the first page
 
-        jobs.dispatch(self.settings, self.store, experiment)
+        jobs.dispatch(self.settings, self.store, experiment_id)
 
 
 async def _site(request: Request) -> Site:  # async: a sync dependency would cost a trip to the thread pool

@@ -35,10 +35,13 @@ COLUMNS = (
 
 def as_worker(here: Site, row: Worker) -> dict[str, Any]:
     """state: working, idle, silent (not heard of for two leases) or stopped; doing: the stage in words, or null."""
-    silent = utcnow() - row.seen_at > timedelta(seconds=2 * here.settings.lease_seconds)
-    state = "stopped" if row.stopped_at else "silent" if silent else "working" if row.stage_id else "idle"
     found = {name: getattr(row, name) for name in COLUMNS if name not in ("state", "doing")}
-    return {**found, "state": state, "doing": _doing(here, row)}
+    return {**found, "state": state(here, row), "doing": _doing(here, row)}
+
+
+def state(here: Site, row: Worker) -> str:
+    silent = utcnow() - row.seen_at > timedelta(seconds=2 * here.settings.lease_seconds)
+    return "stopped" if row.stopped_at else "silent" if silent else "working" if row.stage_id else "idle"
 
 
 def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
@@ -77,17 +80,13 @@ def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
 )  # fmt: skip
 def workers(request: Request, here: Here) -> Response:
     rows = [as_worker(here, row) for row in here.store.workers()]
-    return replies.listing(
-        request, Listing(rows, None, len(rows), "Workers"), columns=COLUMNS, name="workers"
-    )
+    return replies.listing(request, Listing(rows, None, len(rows), "Workers"), columns=COLUMNS, name="workers")
 
 
 @router.get(
     "/healthz",
     summary="Whether the process answers",
-    responses={
-        200: {"description": "It does", "content": {"application/json": {"example": {"status": "ok"}}}}
-    },
+    responses={200: {"description": "It does", "content": {"application/json": {"example": {"status": "ok"}}}}},
 )
 async def healthz() -> Response:
     return replies.json({"status": "ok"}, headers={"cache-control": "no-store"})
@@ -99,9 +98,7 @@ async def healthz() -> Response:
     responses={
         200: {
             "description": "They do",
-            "content": {
-                "application/json": {"example": {"status": "ok", "database": "ok", "artifacts": "ok"}}
-            },
+            "content": {"application/json": {"example": {"status": "ok", "database": "ok", "artifacts": "ok"}}},
         },
         503: {"description": "One does not"},
     },

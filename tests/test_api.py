@@ -1,0 +1,588 @@
+"""The REST interface over a real server, a real database and results of the right shape."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from safetensors.numpy import load as load_safetensors
+from serving import CLASSES, IMAGES, SPEC, Served, finished, free_port, served, work
+
+from modescape.registry import figures
+from modescape.tables import Experiment
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(site: Served) -> Iterator[httpx.Client]:
+    with site.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def done(site: Served) -> Experiment:
+    return finished(site.laboratory)
+
+
+def ok(answer: httpx.Response, status: int = 200) -> Any:
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+# -- launching and lists ----------------------------------------------------------------------------------------------
+
+
+def test_a_preset_alone_is_enough_to_launch(client: httpx.Client) -> None:
+    answer = client.post("/api/experiments", json={"preset": "quickstart"})
+    document = ok(answer, 201)
+    assert answer.headers["location"] == f"/api/experiments/{document['slug']}"
+    assert document["name"] == "Quickstart"
+    assert document["status"] == "queued"
+    assert document["stages"][0]["kind"] == "train"
+    assert document["stages"][0]["state"] == "ready"
+    assert ok(client.get(answer.headers["location"]))["digest"] == document["digest"]
+
+
+def test_the_same_key_and_body_launch_once(client: httpx.Client) -> None:
+    body = {"name": "twice", "spec": SPEC}
+    headers = {"Idempotency-Key": "press-twice"}
+    first = ok(client.post("/api/experiments", json=body, headers=headers), 201)
+    second = ok(client.post("/api/experiments", json=body, headers=headers), 201)
+    assert first["id"] == second["id"]
+    other = client.post("/api/experiments", json={**body, "name": "other"}, headers=headers)
+    assert other.status_code == 409
+    assert ok(client.get("/api/experiments", params={"name": "twice"}))["total"] == 1
+
+
+def test_an_estimate_stores_nothing(client: httpx.Client) -> None:
+    before = ok(client.get("/api/experiments"))["total"]
+    plan = ok(client.post("/api/estimate", json={"spec": SPEC}))
+    assert ok(client.get("/api/experiments"))["total"] == before
+    kinds = {kind["kind"]: kind["count"] for kind in plan["kinds"]}
+    assert kinds == {"train": 2, "predict": 2, "compare": 2, "embed": 2, "sample": 4}
+    assert plan["low"] < plan["seconds"] < plan["high"]
+    assert plan["sizes"] == {"train": 100, "validation": 50, "test": 40}
+    assert plan["solutions"] == 2 * 3 + 2 * 4  # two runs: epochs 0, 1, 2 each, and 2 + 2 samples each
+
+
+def test_an_estimate_says_what_was_changed_and_what_ran_before(client: httpx.Client, done: Experiment) -> None:
+    plan = ok(client.post("/api/estimate", json={"spec": SPEC, "preset": "quickstart"}))
+    assert plan["same"] is not None
+    assert {"field": "training.epochs", "was": 30, "now": 2} in plan["changed"]
+
+
+def test_lists_page_by_cursor_and_say_the_question(client: httpx.Client, site: Served, done: Experiment) -> None:
+    for i in range(5):
+        site.laboratory.create(SPEC, name=f"page {i}", tags=["paged"])
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        params = {"tag": "paged", "limit": "2", "sort": "name", **({"cursor": cursor} if cursor else {})}
+        page = ok(client.get("/api/experiments", params=params))
+        assert set(page) == {"items", "next", "total", "query"}
+        assert page["total"] == 5
+        seen += [row["name"] for row in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == [f"page {i}" for i in range(5)]
+    assert page["query"] == "Experiments where tags include paged, by name"
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("status=succeeded", True),
+        ("status=failed,cancelled", False),
+        ("accuracy__gte=0.6&disagreement__lt=0.6", True),
+        ("accuracy__gt=0.7", False),
+        ("dataset=digits&method=random", True),
+        ("method__ne=random", False),
+        ("created__after=2020-01-01&created__before=2100-01-01T00:00:00Z", True),
+        ("created__before=2020-01-01", False),
+        ("name__contains=SMALL", True),
+        ("q=small", True),
+        ("ensemble_accuracy__null=true", False),
+        ("archived=true", False),
+        ("runs=2,3&input_scale=raw255", True),
+    ],
+)
+def test_filters_mean_what_they_say(client: httpx.Client, done: Experiment, query: str, expected: bool) -> None:
+    page = ok(client.get(f"/api/experiments?{query}&limit=1000"))
+    assert (done.id in [row["id"] for row in page["items"]]) is expected
+
+
+def test_the_question_in_words(client: httpx.Client) -> None:
+    page = ok(client.get("/api/experiments?dataset=cifar10,digits&accuracy__gte=.6&sort=-accuracy"))
+    expected = "Experiments where dataset is one of cifar10 or digits and accuracy is at least 0.6, by accuracy"
+    assert page["query"] == f"{expected}, largest first"
+
+
+def test_lists_come_as_csv_and_newline_json(client: httpx.Client, done: Experiment) -> None:
+    answer = client.get("/api/experiments", params={"fields": "slug,accuracy"}, headers={"Accept": "text/csv"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    lines = answer.text.splitlines()
+    assert lines[0] == "slug,accuracy"
+    assert f"{done.slug},0.7" in lines
+    assert answer.headers["x-total-count"] == str(len(lines) - 1)
+    linked = client.get("/api/experiments?format=ndjson&fields=slug,accuracy")
+    rows = [json.loads(line) for line in linked.text.splitlines()]
+    assert {"slug": done.slug, "accuracy": 0.7} in rows
+
+
+def test_a_csv_cell_never_is_a_formula(client: httpx.Client, site: Served) -> None:
+    site.laboratory.create(SPEC, name="=1+2 formula", tags=["formula"])
+    text = client.get("/api/experiments?format=csv&fields=name&tag=formula").text
+    assert text.splitlines()[1] == "'=1+2 formula"
+
+
+def test_names_notes_and_tags_can_change(client: httpx.Client) -> None:
+    slug = ok(client.post("/api/experiments", json={"name": "Größe 5", "spec": SPEC}), 201)["slug"]
+    assert slug == "groe-5" or slug.isascii()
+    changed = ok(
+        client.patch(f"/api/experiments/{slug}", json={"name": "new", "tags": ["a", "b", "a"], "notes": "x\ny"})
+    )
+    assert (changed["name"], changed["slug"], changed["tags"], changed["notes"]) == ("new", slug, ["a", "b"], "x\ny")
+    assert ok(client.patch(f"/api/experiments/{slug}", json={}))["name"] == "new"
+
+
+def test_an_experiment_can_be_stopped_and_taken_up_again(client: httpx.Client) -> None:
+    base = "/api/experiments/" + ok(client.post("/api/experiments", json={"name": "verbs", "spec": SPEC}), 201)["slug"]
+    for verb, status in (
+        ("pause", "paused"),
+        ("pause", "paused"),
+        ("resume", "queued"),
+        ("resume", "queued"),
+        ("cancel", "cancelled"),
+        ("cancel", "cancelled"),
+        ("retry", "queued"),
+    ):
+        assert ok(client.post(f"{base}/{verb}"))["status"] == status, verb
+    assert client.post(f"{base}/purge").status_code == 409
+    assert ok(client.delete(base))["archived_at"] is not None
+    assert ok(client.get("/api/experiments", params={"name": "verbs"}))["total"] == 0
+    assert ok(client.get("/api/experiments", params={"name": "verbs", "archived": "true"}))["total"] == 1
+    assert ok(client.post(f"{base}/restore"))["archived_at"] is None
+    client.delete(base)
+    assert ok(client.post(f"{base}/purge"))["freed_bytes"] == 0
+    assert client.get(base).status_code == 404
+
+
+def test_a_purge_frees_the_files_only_it_used(tmp_path: Path) -> None:
+    with served(tmp_path) as site, site.client() as client:
+        row = finished(site.laboratory)
+        digest = site.laboratory.store.all_solutions(row.id)[0].weights
+        assert client.get(f"/api/artifacts/{digest}").status_code == 200
+        assert client.post(f"/api/experiments/{row.slug}/pause").status_code == 409
+        client.delete(f"/api/experiments/{row.slug}")
+        assert ok(client.post(f"/api/experiments/{row.slug}/purge"))["freed_bytes"] > 1000
+        assert client.get(f"/api/artifacts/{digest}").status_code == 410
+        assert list(site.settings.artifact_folder.rglob("*.npy")) == []
+
+
+def test_a_clone_differs_only_where_it_was_told(client: httpx.Client, done: Experiment) -> None:
+    body = {"changes": {"ensemble": {"seed": 9}, "data": {"train_images": None}}, "tags": ["copy"]}
+    copy = ok(client.post(f"/api/experiments/{done.slug}/clone", json=body), 201)
+    assert copy["spec"]["ensemble"] == {**done.spec["ensemble"], "seed": 9}
+    assert copy["spec"]["data"]["train_images"] is None  # removed from the patch: the default again
+    assert copy["spec"]["training"] == done.spec["training"]
+    assert copy["name"] == "small one copy"
+    same = ok(client.post(f"/api/experiments/{done.slug}/clone"), 201)
+    assert same["digest"] == done.digest
+
+
+# -- results ----------------------------------------------------------------------------------------------------------
+
+
+def test_solutions_are_rows_that_can_be_asked_for(client: httpx.Client, done: Experiment) -> None:
+    base = f"/api/experiments/{done.slug}/solutions"
+    everything = ok(client.get(base))
+    assert everything["total"] == 14
+    assert [row["number"] for row in everything["items"]] == list(range(14))
+    samples = ok(client.get(base, params={"method": "random", "set": "typical", "run": "1"}))
+    assert [(row["role"], row["run"], row["set"]) for row in samples["items"]] == [("sample", 1, "typical")] * 2
+    best = ok(client.get(base, params={"accuracy__gte": "0.6", "sort": "-accuracy", "fields": "number,accuracy"}))
+    assert all(set(row) == {"number", "accuracy"} and row["accuracy"] >= 0.6 for row in best["items"])
+    chosen = ok(client.get(base, params={"sel": "0-2,5", "role": "optimum"}))
+    assert [row["number"] for row in chosen["items"]] == [2, 5]
+    assert ok(client.get(f"{base}/5"))["role"] == "optimum"
+    csv = client.get(base, params={"format": "csv"}).text.splitlines()
+    assert len(csv) == 15
+
+
+def test_predictions_weights_and_matrices_are_the_stored_bytes(
+    client: httpx.Client, site: Served, done: Experiment
+) -> None:
+    base = f"/api/experiments/{done.slug}"
+    results = site.laboratory.results(done.id)
+    solution = results.solutions()[5]
+    answer = client.get(f"{base}/solutions/5/predictions", params={"split": "test"})
+    logits = np.load(io.BytesIO(answer.content), allow_pickle=False)
+    assert logits.dtype == np.float32
+    assert logits.shape == (IMAGES, CLASSES)
+    assert np.array_equal(logits, results.logits(solution, "test"))
+    labels = np.load(io.BytesIO(client.get(f"{base}/labels").content))
+    assert np.array_equal(labels, np.arange(IMAGES) % CLASSES)
+    weights = client.get(f"{base}/solutions/5/weights")
+    assert hashlib.sha256(weights.content).hexdigest() == solution.weights
+    assert load_safetensors(weights.content)["w"].shape == (12,)
+    npy = client.get(f"{base}/matrices/cosine.npy")
+    cosine = np.load(io.BytesIO(npy.content))
+    assert cosine.dtype == np.float64
+    assert npy.headers["x-rows"] == "0,1,2,3,4,5"
+    rows = [line.split(",") for line in client.get(f"{base}/matrices/disagreement.csv").text.splitlines()]
+    values = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]])
+    assert np.array_equal(values, results.matrix("disagreement", "test").values)  # type: ignore[union-attr]
+    document = ok(client.get(f"{base}/matrices/disagreement", params={"split": "test"}))
+    assert document["rows"] == [0, 1, 2, 3, 4, 5]
+    assert [m["name"] for m in ok(client.get(f"{base}/matrices"))["items"]] == ["cosine", "disagreement"]
+
+
+def test_a_files_ranges_and_caching(client: httpx.Client, site: Served, done: Experiment) -> None:
+    digest = site.laboratory.store.matrices(done.id)[0].artifact
+    whole = client.get(f"/api/artifacts/{digest}")
+    assert hashlib.sha256(whole.content).hexdigest() == digest
+    assert "immutable" in whole.headers["cache-control"]
+    part = client.get(f"/api/artifacts/{digest}", headers={"Range": "bytes=10-19"})
+    assert part.status_code == 206
+    assert part.content == whole.content[10:20]
+    assert client.get(f"/api/artifacts/{digest}", headers={"If-None-Match": f'"{digest}"'}).status_code == 304
+
+
+def test_a_samples_weights_are_made_when_asked_for(client: httpx.Client, site: Served, done: Experiment) -> None:
+    address = f"/api/experiments/{done.slug}/solutions/8/weights"
+    waiting = client.get(address)
+    assert waiting.status_code == 202
+    assert waiting.headers["location"] == address
+    assert client.get(address).json()["stage"] == waiting.json()["stage"]
+    work(site.laboratory, done.id)
+    made = client.get(address)
+    assert made.status_code == 200
+    assert load_safetensors(made.content)["w"].shape == (12,)
+    assert ok(client.get(f"/api/experiments/{done.slug}"))["status"] == "succeeded"
+
+
+def test_runs_checkpoints_and_curves(client: httpx.Client, done: Experiment) -> None:
+    base = f"/api/experiments/{done.slug}"
+    runs = ok(client.get(f"{base}/runs"))
+    assert [(run["number"], run["accuracy"]) for run in runs["items"]] == [(0, 0.7), (1, 0.7)]
+    trajectory = ok(client.get(f"{base}/runs/1/checkpoints"))
+    assert [row["epoch"] for row in trajectory["items"]] == [0.0, 1.0, 2.0]
+    assert trajectory["items"][-1]["role"] == "optimum"
+    curves = ok(client.get(f"{base}/series"))
+    assert {row["name"] for row in curves["items"]} >= {"train/loss", "learning-rate"}
+    curve = ok(client.get(f"{base}/runs/0/series/train/loss"))
+    assert curve["steps"] == list(range(11))
+    assert curve["values"][1] == 1.0
+    assert client.get(f"{base}/runs/0/series/train/loss?format=csv").text.splitlines()[2].startswith("1,1.0,")
+
+
+def test_undefined_numbers_are_null(client: httpx.Client, done: Experiment) -> None:
+    answer = client.get(f"/api/experiments/{done.slug}/measurements", params={"metric": "disagreement"})
+    assert b"NaN" not in answer.content
+    assert ok(answer)["items"][0]["value"] is None
+    solutions = ok(client.get(f"/api/experiments/{done.slug}/solutions", params={"diversity__null": "true"}))
+    assert all(row["diversity"] is None for row in solutions["items"])
+
+
+def test_a_long_selection_gets_a_short_key(client: httpx.Client, done: Experiment) -> None:
+    base = f"/api/experiments/{done.slug}/selections"
+    kept = client.post(base, json={"numbers": "0-3,7"})
+    assert ok(kept, 201)["numbers"] == [0, 1, 2, 3, 7]
+    assert ok(client.get(kept.headers["location"]))["numbers"] == [0, 1, 2, 3, 7]
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_figure_says_how_far_it_is(client: httpx.Client, done: Experiment) -> None:
+    listed = ok(client.get(f"/api/experiments/{done.slug}/figures"))["items"]
+    assert [figure["name"] for figure in listed] == sorted(figures, key=lambda name: figures[name].order)
+    assert all(figure["state"] == "ready" for figure in listed)
+
+
+def test_a_figure_is_plain_plotly_with_its_words(client: httpx.Client, done: Experiment) -> None:
+    address = f"/api/experiments/{done.slug}/figures/similarity-runs"
+    document = ok(client.get(f"{address}.json"))
+    assert document["data"]
+    words = document["layout"]["meta"]["modescape"]
+    assert words["question"] == figures["similarity-runs"].question
+    assert words["caption"]
+    assert words["summary"]
+    plain = client.get(f"{address}.json?arrays=list").text
+    assert "bdata" not in plain
+    assert "NaN" not in plain
+    assert client.get(f"{address}.csv").text.count("\n") > 5
+    page = client.get(f"{address}.html")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "sandbox" in page.headers["content-security-policy"]
+    assert client.get(address, headers={"Accept": "text/csv"}).headers["content-type"].startswith("text/csv")
+
+
+def test_an_unchanged_figure_is_not_sent_again(client: httpx.Client, done: Experiment) -> None:
+    address = f"/api/experiments/{done.slug}/figures/similarity-runs.json"
+    first = client.get(address)
+    again = client.get(address, headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert again.content == b""
+    dark = client.get(address, params={"theme": "dark"}, headers={"If-None-Match": first.headers["etag"]})
+    assert dark.status_code == 200
+    assert first.headers["content-encoding"] == "gzip"
+    bare = client.get(address, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in bare.headers
+    assert bare.json() == first.json()
+
+
+def test_a_figure_that_cannot_be_there_says_why(client: httpx.Client, site: Served) -> None:
+    row = site.laboratory.create(SPEC, name="waiting")
+    answer = client.get(f"/api/experiments/{row.slug}/figures/plane.json")
+    assert answer.status_code == 409
+    assert answer.json()["state"] in ("waiting", "not-planned")
+    assert answer.json()["detail"]
+    client.post(f"/api/experiments/{row.slug}/cancel")
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+
+
+def _read_events(
+    url: str, count: int, got: list[dict[str, Any]], headers: dict[str, str], ready: threading.Event
+) -> None:
+    with httpx.stream("GET", url, headers=headers, timeout=20) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        event: dict[str, Any] = {}
+        for line in stream.iter_lines():
+            ready.set()
+            name, _, value = line.partition(": ")
+            if name in ("id", "event"):
+                event[name] = value
+            elif name == "data":
+                event["data"] = json.loads(value)
+            elif not line and "data" in event:
+                got.append(event)
+                event = {}
+                if len(got) >= count:
+                    return
+
+
+def test_events_stream_and_resume_where_they_broke_off(client: httpx.Client, site: Served) -> None:
+    row = site.laboratory.create(SPEC, name="watched")
+    base = f"/api/experiments/{row.slug}"
+    got: list[dict[str, Any]] = []
+    ready = threading.Event()
+    reader = threading.Thread(target=_read_events, args=(f"{site.url}{base}/events", 2, got, {}, ready))
+    reader.start()
+    assert ready.wait(10)
+    client.post(f"{base}/pause")
+    client.post(f"{base}/resume")
+    reader.join(15)
+    assert not reader.is_alive()
+    since = int(got[0]["id"])
+    page = ok(client.get(f"{base}/events", params={"after": since - 1}))
+    assert [str(item["id"]) for item in page["items"]][:2] == [event["id"] for event in got]
+    assert all(item["experiment"] == row.id for item in page["items"])
+    again: list[dict[str, Any]] = []
+    _read_events(f"{site.url}{base}/events", 1, again, {"Last-Event-ID": got[0]["id"]}, threading.Event())
+    assert again[0]["id"] == got[1]["id"]
+    assert again[0]["data"]["kind"] == again[0]["event"]
+    client.post(f"{base}/cancel")
+
+
+def test_a_listener_from_another_database_is_told_to_reload(site: Served) -> None:
+    got: list[dict[str, Any]] = []
+    _read_events(f"{site.url}/api/events", 1, got, {"Last-Event-ID": "999999999"}, threading.Event())
+    assert got[0]["event"] == "reset"
+
+
+# -- catalogue, data, workers -----------------------------------------------------------------------------------------
+
+
+def test_the_catalogue_has_everything_with_schemas(client: httpx.Client) -> None:
+    answer = client.get("/api/catalogue")
+    found = ok(answer)
+    for noun in ("datasets", "architectures", "methods", "figures", "presets"):
+        assert found[noun], noun
+        assert all(entry["title"] and entry["source"] and "type" in entry["options"] for entry in found[noun])
+    assert found["spec"]["title"] == "ExperimentSpec"
+    assert client.get("/api/catalogue", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+def test_every_preset_of_the_catalogue_can_be_estimated_or_says_what_is_missing(client: httpx.Client) -> None:
+    for preset in ok(client.get("/api/catalogue"))["presets"]:
+        answer = client.post("/api/estimate", json={"preset": preset["name"]})
+        assert answer.status_code in (200, 409), answer.text
+        if answer.status_code == 409:
+            assert answer.json()["type"].endswith("data-missing")
+
+
+def test_ones_own_data_is_registered_and_launched(client: httpx.Client, site: Served) -> None:
+    folder = site.settings.registration_roots[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, size=(120, 1, 8, 8), dtype=np.uint8)
+    np.savez(folder / "mine.npz", images=images, labels=np.arange(120) % 3)
+    answer = client.post("/api/data", json={"path": str(folder / "mine.npz"), "name": "My scans"})
+    registered = ok(answer, 201)
+    assert registered["dataset"] == "npz"
+    assert registered["fingerprint"] == hashlib.sha256((folder / "mine.npz").read_bytes()).hexdigest()
+    listed = {row["name"]: row for row in ok(client.get("/api/data"))["items"]}
+    assert listed["My scans"]["own"] is True
+    assert listed["My scans"]["present"] is True
+    assert listed["digits"]["present"] is True
+    spec = {
+        "data": {"dataset": "npz", "path": str(folder / "mine.npz"), "test_images": 10, "validation_images": 10},
+        "training": {"epochs": 1, "batch_size": 10, "snapshots": 2},
+        "ensemble": {"runs": 2},
+    }
+    made = ok(client.post("/api/experiments", json={"name": "own", "spec": spec}), 201)
+    assert made["spec"]["data"]["fingerprint"] == registered["fingerprint"]
+
+
+def test_workers_say_what_they_do(client: httpx.Client, site: Served) -> None:
+    site.laboratory.store.register_worker("w0", device="cpu", numerics="n", queue="cpu", pid=1)
+    found = {row["name"]: row for row in ok(client.get("/api/workers"))["items"]}
+    assert found["w0"]["state"] == "idle"
+
+
+def test_health(client: httpx.Client) -> None:
+    assert ok(client.get("/healthz")) == {"status": "ok"}
+    assert ok(client.get("/readyz"))["database"] == "ok"
+
+
+# -- documentation ----------------------------------------------------------------------------------------------------
+
+
+def test_every_operation_is_documented_with_examples_and_errors(client: httpx.Client) -> None:
+    document = ok(client.get("/api/openapi.json"))
+    operations = [
+        (f"{method.upper()} {path}", operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert len(operations) > 35
+    for name, operation in operations:
+        assert operation["summary"], name
+        good = {status: answer for status, answer in operation["responses"].items() if status[0] == "2"}
+        assert good, name
+        binary = any("npy" in form or "safetensors" in form or "octet" in form
+                     for answer in good.values() for form in answer.get("content", {}))  # fmt: skip
+        examples = [
+            form for answer in good.values() for form in answer.get("content", {}).values() if "example" in form
+        ]
+        assert examples or binary, name
+        assert "application/problem+json" in operation["responses"]["500"]["content"], name
+        if "requestBody" in operation:
+            assert operation["requestBody"]["content"]["application/json"]["example"], name
+            assert operation["responses"]["422"]["content"]["application/problem+json"]["examples"], name
+    text = json.dumps(document)
+    assert "HTTPValidationError" not in text
+    for reference in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
+        assert reference in document["components"]["schemas"], reference
+
+
+def test_examples_have_the_keys_of_real_answers(client: httpx.Client, done: Experiment) -> None:
+    paths = ok(client.get("/api/openapi.json"))["paths"]
+    base = "/api/experiments/{experiment}"
+    for path, real in (
+        ("/api/experiments", "/api/experiments"),
+        (f"{base}/solutions", f"/api/experiments/{done.slug}/solutions"),
+        (f"{base}/measurements", f"/api/experiments/{done.slug}/measurements"),
+        (f"{base}/runs", f"/api/experiments/{done.slug}/runs"),
+        (f"{base}/series", f"/api/experiments/{done.slug}/series"),
+        (f"{base}/matrices", f"/api/experiments/{done.slug}/matrices"),
+        (f"{base}/stages", f"/api/experiments/{done.slug}/stages"),
+        ("/api/data", "/api/data"),
+    ):
+        example = paths[path]["get"]["responses"]["200"]["content"]["application/json"]["example"]
+        assert set(example["items"][0]) == set(ok(client.get(real))["items"][0]), path
+    example = paths[base]["get"]["responses"]["200"]["content"]["application/json"]["example"]
+    assert set(example) == set(ok(client.get(f"/api/experiments/{done.slug}")))
+
+
+def test_the_documentation_page_needs_no_script_and_no_other_host(client: httpx.Client) -> None:
+    page = client.get("/api/docs", headers={"Accept": "text/html"})
+    assert page.status_code == 200
+    assert "https://" not in page.text.replace("https://www.w3.org", "")
+    for path in ok(client.get("/api/openapi.json"))["paths"]:
+        assert path in page.text, path
+    assert 'id="invalid-input"' in page.text
+
+
+# -- the process ------------------------------------------------------------------------------------------------------
+
+_PROBE = """
+import sys, threading, time, json, resource
+from modescape.settings import Settings
+from modescape_api.app import create_app
+import uvicorn, urllib.request
+settings = Settings()
+server = uvicorn.Server(uvicorn.Config(create_app(settings), host="127.0.0.1", port=settings.port, log_config=None))
+threading.Thread(target=server.run, daemon=True).start()
+def get(path, body=None):
+    request = urllib.request.Request(f"http://127.0.0.1:{settings.port}{path}", data=body,
+                                     headers={"Content-Type": "application/json"})
+    return urllib.request.urlopen(request).read()
+while not server.started:
+    time.sleep(0.01)
+get("/api/experiments"); get("/api/catalogue"); get("/api/openapi.json"); get("/"); get("/launch"); get("/api/data")
+get("/api/estimate", b'{"preset": "quickstart"}')
+get("/api/experiments", b'{"preset": "quickstart"}')
+get("/api/experiments/quickstart/figures")
+heavy = [name for name in ("torch", "torchvision", "sklearn", "scipy") if name in sys.modules]
+print(json.dumps({"heavy": heavy}))
+"""
+
+
+def test_the_web_process_never_loads_what_only_workers_need(tmp_path: Path) -> None:
+    environment = {**os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_PORT": str(free_port())}
+    answer = subprocess.run(
+        [sys.executable, "-c", _PROBE], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout.splitlines()[-1])["heavy"] == []
+
+
+@pytest.mark.slow
+def test_serve_answers_soon_and_stays_small(tmp_path: Path) -> None:
+    """Started as users start it. The bounds are those of the architecture; a busy machine gets twice the time."""
+    port = free_port()
+    environment = {**os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_PORT": str(port)}
+    started = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "modescape.cli", "serve"], env=environment)
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1) as answer:
+                    assert answer.status == 200
+                    break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() - started < 20
+                time.sleep(0.01)
+        seconds = time.monotonic() - started
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        resident = int(status.split("VmRSS:")[1].split()[0]) / 1024
+        busy = os.getloadavg()[0] / len(os.sched_getaffinity(0))
+        assert resident < 150
+        assert seconds < 1.5 * max(2.0, 2 * busy)
+    finally:
+        process.terminate()
+        assert process.wait(10) is not None
