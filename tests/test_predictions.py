@@ -33,6 +33,7 @@ def labels(logits: NDArray[np.float32]) -> NDArray[np.int64]:
 # --- scores -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # importing torchmetrics takes several seconds
 def test_scores_equal_other_libraries(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
     from scipy.stats import entropy
     from sklearn.metrics import accuracy_score, log_loss

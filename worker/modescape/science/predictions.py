@@ -42,9 +42,10 @@ def predict(
 ) -> NDArray[np.float32]:
     """Logits [N, K] of a split, in float32 whatever the training used, the network in evaluation mode.
 
-    limit: only the first so many images. mask: activation dropout at prediction time (see `subspace.ActivationMask`). check is called before each batch and
-    may raise to stop. Batches are cut the same way every time, so equal weights give equal bits. The parameters are
-    left in channels-last memory order (on one thread SmallCNN predicts 18,000 images a second so, 5,000 otherwise).
+    limit: only the first so many images. mask: activation dropout at prediction time. check is called before each
+    batch and may raise to stop. Batches are cut the same way every time, so equal weights give equal bits. The
+    parameters are left in channels-last memory order (on one thread SmallCNN predicts 18,000 images a second so, 5,000
+    otherwise).
     """
     import torch
 

@@ -118,7 +118,7 @@ class Neighbourhood:
 
     def _kept(self) -> FloatArray:
         if self.snapshots is None or len(self.snapshots) < 2:
-            raise InvalidInput("this method needs at least 2 snapshots", field="training.snapshots", allowed="2 or more")
+            raise InvalidInput("this method needs 2 or more snapshots", field="training.snapshots", allowed="2 or more")
         return self.snapshots
 
     def _deviations(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
@@ -188,7 +188,7 @@ class SampledOptions(Options):
 
     strengths: Literal["graded", "uniform"] = Field(
         "graded",
-        description="graded: evenly spaced, and denser near the optimum in the spread set (half of its samples cost less "
+        description="graded: evenly spaced, in the spread set denser near the optimum (half of its samples cost less "
         "than two points of accuracy); uniform: independent uniform draws, as in the paper.",
     )
     floor: Literal["none", "drop", "absolute"] = Field(
@@ -196,22 +196,32 @@ class SampledOptions(Options):
         description="Accuracy floor of typical samples on the validation images. none: accept all; drop: the optimum's "
         "accuracy minus the floor value; absolute: the floor value itself.",
     )
-    floor_value: float = Field(EDGE_COST, ge=0, le=1, description="Accuracy given up (drop) or required (absolute), as a fraction.")
+    floor_value: float = Field(
+        EDGE_COST, ge=0, le=1, description="Accuracy given up (drop) or required (absolute), as a fraction."
+    )
     tries: int = Field(5, ge=1, le=100, description="Draws for one typical sample before it is skipped.")
 
 
 class RandomOptions(SampledOptions):
     unit: Literal["relative", "absolute"] = Field(
-        "relative", description="Unit of the two lengths below: relative to the norm of the solution, or absolute as in the paper."
+        "relative",
+        description="Unit of the two lengths below: relative to the norm of the solution, or absolute as in the paper.",
     )
     spread_max: float | None = Field(
-        None, gt=0, le=1e6, description="Longest step of spread samples (paper: 70 absolute); empty: measured on the network."
+        None,
+        gt=0,
+        le=1e6,
+        description="Longest step of spread samples (paper: 70 absolute); empty: measured on the network.",
     )
     typical_max: float | None = Field(
-        None, gt=0, le=1e6, description="Longest step of typical samples (paper: 10 absolute); empty: where accuracy falls by 6 points."
+        None,
+        gt=0,
+        le=1e6,
+        description="Longest step of typical samples (paper: 10 absolute); empty: where accuracy falls by 6 points.",
     )
     filter_normalised: bool = Field(
-        False, description="Rescale each filter of the direction to the norm of the solution's filter; biases unmoved (Li et al. 2018)."
+        False,
+        description="Rescale each filter of the direction to the norm of the solution's own; biases stay (Li et al. 2018).",
     )
 
 
@@ -220,19 +230,26 @@ class DropoutOptions(SampledOptions):
         None, gt=0, le=0.95, description="Highest rate of spread samples (paper: 0.1); empty: measured on the network."
     )
     typical_max: float | None = Field(
-        None, gt=0, le=0.95, description="Highest rate of typical samples (paper: 0.1); empty: where accuracy falls by 6 points."
+        None,
+        gt=0,
+        le=0.95,
+        description="Highest rate of typical samples (paper: 0.1); empty: where accuracy falls by 6 points.",
     )
 
 
 class ActivationDropoutOptions(DropoutOptions):
     masks: Literal["function", "example"] = Field(
-        "function", description="function: one fixed mask for all images, so that a sample is a function; example: a fresh mask per image."
+        "function",
+        description="function: one mask for all images, so that a sample is a function; example: a fresh mask per image.",
     )
 
 
 class GaussianOptions(SampledOptions):
     spread_max: float | None = Field(
-        None, gt=0, le=1e6, description="Largest factor on the standard deviations of spread samples; empty: measured on the network."
+        None,
+        gt=0,
+        le=1e6,
+        description="Largest factor on the standard deviations of spread samples; empty: measured on the network.",
     )
     typical_scale: float = Field(1.0, gt=0, le=1e6, description="Factor on the standard deviations of typical samples.")
 
@@ -244,7 +261,9 @@ class DiagonalOptions(GaussianOptions):
 class LowRankOptions(GaussianOptions):
     rank: int = Field(5, ge=1, le=200, description="Principal directions kept; needs at least one snapshot more.")
     scaling: Literal["covariance", "unit"] = Field(
-        "covariance", description="covariance: as wide as the snapshots in each direction; unit: standard normal coefficients (authors' code)."
+        "covariance",
+        description="covariance: as wide as the snapshots in each direction; unit: standard normal coefficients "
+        "(authors' code).",
     )
 
 
@@ -266,9 +285,9 @@ def method(
     needs_snapshots: bool = False,
     sampled: bool = True,
 ) -> Callable[[Call], Call]:
-    """Register `(around, options, strength, rng) -> Draw` as a method. A sampled one's options extend SampledOptions."""
+    """Register `(around, options, strength, rng) -> Draw`. The options of a sampled method extend SampledOptions."""
     if sampled != issubclass(options, SampledOptions) or sampled != (strength is not None):
-        raise ValueError(f"method {name!r}: sampled methods have a strength and extend SampledOptions, others have neither")
+        raise ValueError(f"method {name!r}: sampled methods have a strength and SampledOptions, others have neither")
 
     def register(call: Call) -> Call:
         methods.add(
@@ -326,7 +345,7 @@ def random(around: Neighbourhood, options: RandomOptions, strength: float, rng: 
     options=DropoutOptions,
 )
 def dropout(around: Neighbourhood, options: DropoutOptions, strength: float, rng: np.random.Generator) -> Draw:
-    """theta_0 * mask / (1 - q), each of the P weights kept with probability 1 - q; a deterministic network afterwards."""
+    """theta_0 * mask / (1 - q), each of the P weights kept with probability 1 - q; deterministic afterwards."""
     kept = rng.random(around.theta.size) >= strength
     return _draw(around, around.theta.astype(np.float64) * kept / (1.0 - strength), strength)
 
@@ -379,8 +398,9 @@ def diagonal(around: Neighbourhood, options: DiagonalOptions, strength: float, r
     needs_snapshots=True,
 )
 def low_rank(around: Neighbourhood, options: LowRankOptions, strength: float, rng: np.random.Generator) -> Draw:
-    """mu + c X^T b: b = U z / sqrt(S - 1) reproduces the snapshots' covariance up to rank k, U lambda^(-1/2) z is unit scaling.
+    """mu + c X^T b, with z standard normal and (lambda, U) the first k eigenpairs of X X^T.
 
+    b = U z / sqrt(S - 1) gives the rank-k part of the snapshots' covariance, b = U lambda^(-1/2) z unit scaling.
     Directions in which the snapshots do not vary (below 1e-10 of the first eigenvalue) are left out.
     Raises InvalidInput for a rank above S - 1.
     """
@@ -539,7 +559,7 @@ def sample(
     reference: float | None = None,
     start: int = 0,
 ) -> Iterator[Sampled]:
-    """The samples `start` .. `count` - 1 of one set, in order; a sample whose tries all fall below the floor is left out.
+    """The samples `start` .. `count` - 1 of one set, in order; one whose tries all fall below the floor is left out.
 
     seed: the run's sampling seed; reach: from `calibrate` where `needs_reach`; accuracy(draw): fraction correct on the
     validation images, called once a try; reference: the optimum's own (both only where there is a floor).
@@ -550,9 +570,10 @@ def sample(
         if sample_set == "typical" and start == 0 and count > 0:
             yield Sampled(entry.call(around, options, 0.0, sample_rng(seed, entry.name, sample_set, 0, 0)), 0, 0, None)
         return
-    floor = _floor(options, reference) if sample_set == "typical" else None
-    if floor is not None and accuracy is None:
+    floored = sample_set == "typical" and options.floor != "none"
+    if floored and accuracy is None:
         raise InvalidInput(f"{entry.title}: the accuracy floor needs validation images", field="data.validation_images")
+    floor = _floor(options, reference) if floored else None
     for index in range(start, count):
         for attempt in range(options.tries if floor is not None else 1):
             u, rng = _quantile(entry, options, sample_set, seed, index, attempt)
@@ -598,9 +619,7 @@ def _quantile(
     return u, rng
 
 
-def _floor(options: SampledOptions, reference: float | None) -> float | None:
-    if options.floor == "none":
-        return None
+def _floor(options: SampledOptions, reference: float | None) -> float:
     if options.floor == "absolute":
         return options.floor_value
     if reference is None:

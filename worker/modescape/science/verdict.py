@@ -463,7 +463,8 @@ def alike_along(evidence: Evidence, *, margin: float = math.log(1.25)) -> Claim 
     n = evidence.runs
     base = Claim(
         "b", "Functions are alike along one trajectory, different across runs",
-        "ln(disagreement across runs / within a run's recent snapshots)", "cannot tell", "", margin, n, evidence.examples,
+        "ln(disagreement across runs / within a run's recent snapshots)", "cannot tell", "", margin, n,
+        evidence.examples,
     )  # fmt: skip
     shortest = min(len(window) for window in evidence.windows)
     if shortest < 3:
@@ -614,6 +615,12 @@ def _reaches(
         )
         return Finding(method.name, method.title, "cannot tell", gate, found, gate, _finite(numbers))
     return _finding(method, found, _finite(numbers))
+
+
+def at_equal_accuracy(evidence: Evidence, method: MethodEvidence, *, cost: float = COST) -> EqualAccuracy:
+    """What one method reaches around all these runs at the strength where it costs `cost` of accuracy."""
+    pool = _Pool.of(evidence, method, np.ones((evidence.examples, 1), np.float32))
+    return pool.at(np.arange(evidence.runs), 0, cost)
 
 
 @dataclass(frozen=True, eq=False)
