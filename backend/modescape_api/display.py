@@ -1,0 +1,232 @@
+"""How things are said on a page: numbers, times and sizes as text, and what an experiment's stages amount to.
+
+Accuracy in percent with one decimal, rates as .312, thousands parted by thin spaces, times relative with the absolute
+beside them. Missing is an en dash.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from modescape.figures.figure import percent, rate, thousands
+from modescape.figures.style import Look, look
+from modescape.registry import methods
+from modescape.tables import Stage, utcnow
+
+GLYPHS = {"succeeded": "✓", "running": "◐", "failed": "✗", "cancelled": "⊘", "paused": "‖"}
+OPEN_STATES = ("blocked", "ready", "running", "paused")
+
+
+# -- numbers and times ------------------------------------------------------------------------------------------------
+
+
+def duration(seconds: float | None) -> str:
+    """`18 s`, `4 min`, `2 h 05`, `3 days`."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    if seconds < 36 * 3600:
+        return f"{int(seconds // 3600)} h {round(seconds % 3600 / 60) % 60:02d}"
+    return f"{round(seconds / 86400)} days"
+
+
+def size(count: float | None) -> str:
+    if count is None:
+        return "–"
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.{1 if count < 10 * scale else 0}f} {unit}"
+    return f"{count:.0f} B"
+
+
+def ago(moment: datetime) -> str:
+    seconds = (utcnow() - moment).total_seconds()
+    if seconds < 60:
+        return "just now"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min ago"
+    if seconds < 86400:
+        return f"{int(seconds // 3600)} h ago"
+    return f"{moment:%a}" if seconds < 6 * 86400 else f"{moment.day} {moment:%b %Y}"
+
+
+def absolute(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def crumbs(field: str) -> str:
+    """`methods.low-rank.options.rank` as people say it: `Methods › low-rank › rank`."""
+    parts = [part.replace("_", " ") for part in field.split(".") if part not in ("options", "on")]
+    return " › ".join([parts[0].capitalize(), *parts[1:]]) if parts[0] else "The spec"
+
+
+def cell(value: Any) -> str:
+    """One cell of a data table."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", "−")
+    return str(value)
+
+
+def look_of(key: str) -> Look:
+    """The look of a method (by its name) or of a group every figure knows."""
+    return look(methods[key].look if key in methods else key)
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "duration": duration,
+    "size": size,
+    "ago": ago,
+    "absolute": absolute,
+    "iso": iso,
+    "crumbs": crumbs,
+    "cell": cell,
+    "percent": percent,
+    "rate": rate,
+    "thousands": thousands,
+    "last_part": lambda text: text.rsplit(".", 1)[-1],
+}
+
+
+# -- what stages amount to --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KindProgress:
+    """All stages of one kind. value: done plus the shares of running ones; estimate: seconds as planned, in all."""
+
+    kind: str
+    total: int
+    done: int
+    running: int
+    failed: int
+    value: float
+    estimate: float
+    waits_for: str
+
+    @property
+    def note(self) -> str:
+        if self.failed:
+            return f"{self.failed} failed"
+        if self.running:
+            return f"{self.running} running"
+        if self.done < self.total and self.waits_for:
+            return f"waits for {self.waits_for}"
+        return ""
+
+    @property
+    def words(self) -> str:
+        return f"{self.done} of {self.total}" + (f" · {self.note}" if self.note else "")
+
+    @property
+    def state(self) -> str:
+        if self.done == self.total:
+            return "succeeded"
+        return "failed" if self.failed else "running" if self.running or self.done else "queued"
+
+    @property
+    def css(self) -> str:
+        return self.state
+
+    @property
+    def glyph(self) -> str:
+        return GLYPHS.get(self.state, "○")
+
+    @property
+    def weight(self) -> float:
+        """Width of its bar: what it costs, but never too thin to see."""
+        return max(1.0, self.estimate) ** 0.5
+
+
+@dataclass(frozen=True)
+class Spark:
+    """A small curve in a box of 100 x 18: its points, and where it ends."""
+
+    points: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run that trains now."""
+
+    run: int
+    epoch_words: str
+    words: str
+    loss: str
+    spark: Spark | None
+
+
+def by_kind(stages: Sequence[Stage]) -> list[KindProgress]:
+    found = []
+    kinds = dict.fromkeys(stage.kind for stage in stages)
+    unfinished = [kind for kind in kinds if any(s.kind == kind and s.state != "succeeded" for s in stages)]
+    for kind in kinds:
+        mine = [stage for stage in stages if stage.kind == kind]
+        states = [stage.state for stage in mine]
+        running = [stage for stage in mine if stage.state == "running"]
+        done = states.count("succeeded")
+        value = done + sum(min(1.0, stage.step / stage.steps) for stage in running if stage.steps)
+        blocked = bool(mine) and all(state in ("blocked", "succeeded") for state in states)
+        before = [other for other in unfinished if other != kind][:1]
+        waits = before[0] if blocked and before and list(kinds).index(before[0]) < list(kinds).index(kind) else ""
+        estimate = sum(stage.estimate for stage in mine)
+        found.append(KindProgress(kind, len(mine), done, len(running), states.count("failed"), value, estimate, waits))
+    return found
+
+
+def seconds_left(stages: Sequence[Stage], workers: int) -> float | None:
+    """What the open stages were planned to cost, corrected by what the finished ones did; None when none is open."""
+    open_ = [stage for stage in stages if stage.state in OPEN_STATES]
+    if not open_:
+        return None
+    worked = [stage for stage in stages if stage.state == "succeeded" and stage.reused_from is None]
+    planned = sum(stage.estimate for stage in worked)
+    factor = sum(stage.seconds for stage in worked) / planned if planned > 1 else 1.0
+    left, longest = 0.0, 0.0
+    for stage in open_:
+        told = stage.progress.get("seconds_left") if stage.state == "running" else None
+        share = 1 - min(1.0, stage.step / stage.steps) if stage.steps else 1.0
+        mine = float(told) if told is not None else factor * stage.estimate * share
+        left += mine
+        longest = max(longest, mine)
+    return max(longest, left / max(1, workers))
+
+
+def spark(values: Sequence[float]) -> Spark | None:
+    """The last sixty values, scaled into the box; None for fewer than two."""
+    known = [value for value in values if math.isfinite(value)]
+    if len(known) < 2:
+        return None
+    step = max(1, len(known) // 60)
+    known = [*known[:-1:step], known[-1]]
+    low, high = min(known), max(known)
+    height = [17 - 16 * (value - low) / ((high - low) or 1.0) for value in known]
+    across = [100 * i / (len(known) - 1) for i in range(len(known))]
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, height, strict=True))
+    return Spark(points, round(across[-1], 1), round(height[-1], 1))
+
+
+def training(stage: Stage, losses: Sequence[float]) -> Training:
+    told = stage.progress
+    epoch = f"epoch {told['epoch']:.3g}" if told.get("epoch") is not None else "starting"
+    loss = f"loss {rate(float(told['loss']))}" if told.get("loss") is not None else ""
+    words = [loss] if loss else []
+    if told.get("accuracy") is not None:
+        words.append(f"accuracy {percent(float(told['accuracy']))} %")
+    if told.get("images_per_second"):
+        words.append(f"{thousands(round(told['images_per_second']))} images/s")
+    return Training(int(stage.params.get("run", 0)), epoch, " · ".join(words), loss, spark(losses))

@@ -1,0 +1,485 @@
+"""The launch form as data: which controls there are, what is in them, and which spec they mean.
+
+    values = to_values(presets["fig-6-short"].call())      # {"data.dataset": "fashion-mnist", ...}
+    to_document(values.items())                            # the spec as JSON again
+    sections(values, was=values, problems=())              # what templates/launch.html renders
+
+Labels, limits, help and defaults come from the spec's and the registries' JSON schemas; nothing is listed twice. A
+control's name is the path of its value in the spec, with methods by name instead of by place:
+`methods.low-rank.options.rank`. static/launch.js reads the same names and kinds (tests compare the two).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+from modescape.errors import Problem
+from modescape.registry import Entry, architectures, datasets, methods
+from modescape.spec import DataSpec, EnsembleSpec, EvaluationSpec, MethodSpec, NetworkSpec, TrainingSpec, parse
+
+Kind = Literal["number", "text", "select", "check", "checks", "list", "milestones"]
+Values = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value a select offers; `note` says why it may not be usable here."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One field of the form. value and was (the preset's): texts as typed; allowed: the limits in words."""
+
+    name: str
+    label: str
+    kind: Kind
+    help: str
+    unit: str = ""
+    allowed: str = ""
+    choices: tuple[Choice, ...] = ()
+    value: str = ""
+    was: str = ""
+    problem: Problem | None = None
+
+    @property
+    def is_changed(self) -> bool:
+        return self.value != self.was
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return tuple(part.strip() for part in self.value.split(",") if part.strip())
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One subspace method: whether it is on, and its own options."""
+
+    entry: Entry
+    look: str
+    on: bool
+    sampled: bool
+    controls: tuple[Control, ...]
+    problem: Problem | None
+
+    @property
+    def has_problem(self) -> bool:
+        return self.problem is not None or any(control.problem for control in self.controls)
+
+    @property
+    def summary(self) -> str:
+        return self.entry.summary
+
+    @property
+    def samples(self) -> str:
+        found = {control.name.rsplit(".", 1)[-1]: control.value for control in self.controls}
+        if not self.sampled:
+            return "one a run"
+        return f"{found.get('spread') or 0} wide, {found.get('typical') or 0} narrow"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A numbered part of the form: what is always seen, and what is folded under `More`."""
+
+    number: int
+    title: str
+    hint: str
+    controls: tuple[Control, ...] = ()
+    more: tuple[Control, ...] = ()
+    methods: tuple[MethodRow, ...] = ()
+
+    @property
+    def more_is_open(self) -> bool:
+        return any(control.problem or control.is_changed for control in self.more)
+
+
+# What is seen first; every other field of the part is folded. Units are not in the schemas.
+_FIRST = {
+    "data": ("dataset", "input_scale", "train_images", "path"),
+    "network": ("architecture",),
+    "training": ("optimiser", "learning_rate", "schedule", "epochs", "batch_size"),
+    "ensemble": ("runs", "vary", "seed"),
+    "evaluation": ("splits", "embed_runs"),
+}
+_UNITS = {
+    "train_images": "images",
+    "validation_images": "images",
+    "test_images": "images",
+    "batch_size": "images",
+    "embed_images": "images",
+    "epochs": "epochs",
+    "halve_every": "epochs",
+    "checkpoint_every": "epochs",
+}
+_LABELS = {
+    "runs": "Independent runs",
+    "train_images": "Training images",
+    "input_scale": "Input scale",
+    "seed": "Root seed",
+    "spread": "Wide samples",
+    "typical": "Narrow samples",
+    "vary": "What differs",
+    "splits": "Predictions kept on",
+    "embed_runs": "Runs in t-SNE",
+    "embed_images": "Images in t-SNE",
+    "embed_seed": "Seed of t-SNE",
+    "color": "Colour",
+    "ref": "Reference run",
+    "normalise": "Divide by error rate",
+    "e": "Family e",
+}
+_WORDS = {
+    "both": "initialisation and order",
+    "weights": "initialisation only",
+    "batches": "order only",
+    "raw255": "raw 0–255",
+    "unit": "x / 255",
+    "pixel-mean": "minus mean image",
+    "adam": "Adam",
+    "sgd": "SGD",
+    "momentum": "SGD with momentum",
+}
+_PARTS: dict[str, Any] = {
+    "data": DataSpec,
+    "network": NetworkSpec,
+    "training": TrainingSpec,
+    "ensemble": EnsembleSpec,
+    "evaluation": EvaluationSpec,
+}
+
+
+# -- spec -> form -----------------------------------------------------------------------------------------------------
+
+
+def to_values(document: Mapping[str, Any]) -> Values:
+    """Every control's text for a (complete or partial) spec document; what it leaves out gets its default."""
+    values = {control.name: control.value for control in _blank()}
+    for part, fields in document.items():
+        if part == "methods":
+            for method in fields:
+                values[f"methods.{method['method']}.on"] = "true"
+                for field in ("spread", "typical"):
+                    if field in method:
+                        values[f"methods.{method['method']}.{field}"] = _text(method[field])
+                for option, value in (method.get("options") or {}).items():
+                    values[f"methods.{method['method']}.options.{option}"] = _text(value)
+        elif part in _PARTS:
+            for field, value in fields.items():
+                if part == "network" and field == "options":
+                    chosen = fields.get("architecture", values["network.architecture"])
+                    values |= {
+                        f"network.options.{chosen}.{name}": _text(inner) for name, inner in (value or {}).items()
+                    }
+                elif field != "fingerprint":
+                    values[f"{part}.{field}"] = _text(value)
+    return values
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        if value and isinstance(value[0], dict):
+            return ", ".join(f"{item['epoch']}: {item['learning_rate']:g}" for item in value)
+        return ", ".join(_text(item) for item in value)
+    return str(value)
+
+
+# -- form -> spec -----------------------------------------------------------------------------------------------------
+
+
+def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The spec a posted form means. Texts that are no numbers stay texts, so that validation can name them."""
+    last = dict(form)
+    many: dict[str, list[str]] = {}
+    for name, value in form:
+        many.setdefault(name, []).append(value)
+    document: dict[str, Any] = {"methods": []}
+    chosen = last.get("network.architecture", "")
+    for control in _blank():
+        if control.name not in last:
+            continue
+        text = ", ".join(filter(None, many[control.name])) if control.kind == "checks" else last[control.name].strip()
+        part, *path = control.name.split(".")
+        if part == "methods":
+            continue
+        if part == "network" and path[0] == "options":
+            if path[1] != chosen:
+                continue
+            path = ["options", path[2]]
+        if text == "" and control.kind not in ("list", "milestones", "checks"):
+            continue
+        target = document.setdefault(part, {})
+        for step in path[:-1]:
+            target = target.setdefault(step, {})
+        target[path[-1]] = _value(control.kind, text)
+    for name in methods:
+        if last.get(f"methods.{name}.on") != "true":
+            continue
+        entry: dict[str, Any] = {"method": name, "options": {}}
+        for control in _method_controls(name):
+            text = last.get(control.name, "").strip()
+            if text == "" and control.kind != "list":
+                continue
+            target = entry["options"] if ".options." in control.name else entry
+            target[control.name.rsplit(".", 1)[1]] = _value(control.kind, text)
+        document["methods"].append(entry)
+    return document
+
+
+def _value(kind: Kind, text: str) -> Any:
+    if kind == "check":
+        return text == "true"
+    if kind in ("list", "checks"):
+        return [_number(part.strip()) for part in text.split(",") if part.strip()]
+    if kind == "milestones":
+        pairs = (part.partition(":") for part in text.split(",") if part.strip())
+        return [{"epoch": _number(epoch.strip()), "learning_rate": _number(rate.strip())} for epoch, _, rate in pairs]
+    return _number(text) if kind == "number" else text
+
+
+def _number(text: str) -> int | float | str:
+    """The number typed, thousands parted by spaces allowed; or the text itself, for validation to complain about."""
+    plain = text.replace(" ", "").replace("\u2009", "").replace("\u202f", "").replace("−", "-")
+    try:
+        return int(plain)
+    except ValueError:
+        try:
+            return float(plain)
+        except ValueError:
+            return text
+
+
+def place(problem: Problem, document: Mapping[str, Any]) -> Problem:
+    """The problem with its field as the form names it: `methods.2.options.rank` -> `methods.low-rank.options.rank`."""
+    part, *path = problem.field.removeprefix("spec.").split(".")
+    if part == "methods" and path and path[0].isdigit() and int(path[0]) < len(document.get("methods", [])):
+        name = document["methods"][int(path[0])]["method"]
+        return replace(problem, field=".".join(["methods", name, *(path[1:] if path[1:] != ["method"] else ["on"])]))
+    if part == "network" and path[:1] == ["options"]:
+        return replace(
+            problem, field=".".join(["network.options", document.get("network", {}).get("architecture", ""), *path[1:]])
+        )
+    if part == "training" and path[:1] == ["milestones"]:
+        return replace(problem, field="training.milestones")
+    if part == "evaluation" and path[:1] == ["splits"]:
+        return replace(problem, field="evaluation.splits")
+    return replace(problem, field=".".join([part, *path]))
+
+
+# -- controls ---------------------------------------------------------------------------------------------------------
+
+
+def sections(
+    values: Mapping[str, str],
+    *,
+    was: Mapping[str, str],
+    problems: Sequence[Problem] = (),
+    missing: Mapping[str, str] | None = None,
+) -> list[Section]:
+    """The whole form. values and was: texts by control name; missing: data sets that are not here, with their offer."""
+    by_field = {problem.field: problem for problem in reversed(problems)}
+
+    def filled(control: Control) -> Control:
+        choices = control.choices
+        if control.name == "data.dataset" and missing:
+            choices = tuple(replace(choice, note=missing.get(choice.value, "")) for choice in choices)
+        value = values.get(control.name, control.value)
+        return replace(
+            control,
+            choices=choices,
+            value=value,
+            was=was.get(control.name, control.value),
+            problem=by_field.get(control.name),
+        )
+
+    def section(number: int, title: str, hint: str, *parts: str) -> Section:
+        first, more = [], []
+        for part in parts:
+            for control in _controls(part):
+                is_first = control.name.removeprefix(f"{part}.") in _FIRST[part]
+                (first if is_first else more).append(filled(control))
+        return Section(number, title, hint, tuple(first), tuple(more))
+
+    rows = []
+    for name, method in methods.items():
+        controls = tuple(filled(control) for control in _method_controls(name))
+        on = values.get(f"methods.{name}.on") == "true"
+        rows.append(MethodRow(method, method.look, on, method.sampled, controls, by_field.get(f"methods.{name}.on")))
+    return [
+        section(2, "Data", "Test data are never used for selection.", "data"),
+        section(3, "Network", "One network, trained again and again.", "network", "training"),
+        section(4, "Ensemble", "What makes the runs differ, and where they are compared.", "ensemble", "evaluation"),
+        Section(
+            5,
+            "Methods",
+            "Each samples around every run. Colour stays with the method on every page.",
+            methods=tuple(rows),
+        ),
+    ]
+
+
+def option_controls(entry: Entry, prefix: str) -> tuple[Control, ...]:
+    """The controls of an entry's own options model."""
+    return tuple(_from_schema(entry.options.model_json_schema(), prefix))
+
+
+@cache
+def _blank() -> tuple[Control, ...]:
+    """Every control there can be, at its default."""
+    named = [control for part in _PARTS for control in _controls(part)]
+    for name in methods:
+        named += _method_controls(name)
+    return tuple(named)
+
+
+@cache
+def _controls(part: str) -> tuple[Control, ...]:
+    found = []
+    for control in _from_schema(_PARTS[part].model_json_schema(), part):
+        field = control.name.split(".")[1]
+        if field == "fingerprint" or control.name == "network.options":
+            continue
+        if field == "dataset":
+            control = _select(control, datasets)
+        elif field == "architecture":
+            control = _select(control, architectures)
+        found.append(control)
+    order = _FIRST[part]
+    found.sort(key=lambda control: order.index(name) if (name := control.name.split(".")[1]) in order else len(order))
+    if part == "network":
+        for name, architecture in architectures.items():
+            options = option_controls(architecture, f"network.options.{name}")
+            found += [replace(control, label=f"{architecture.title}: {control.label.lower()}") for control in options]
+    return tuple(found)
+
+
+@cache
+def _method_controls(name: str) -> tuple[Control, ...]:
+    entry = methods[name]
+    own = [
+        c
+        for c in _from_schema(MethodSpec.model_json_schema(), f"methods.{name}")
+        if c.name.endswith((".spread", ".typical"))
+    ]
+    return (*(own if entry.sampled else ()), *option_controls(entry, f"methods.{name}.options"))
+
+
+def _select(control: Control, registry: Mapping[str, Entry]) -> Control:
+    choices = tuple(Choice(name, entry.title) for name, entry in registry.items())
+    return replace(control, kind="select", choices=choices)
+
+
+def _from_schema(schema: Mapping[str, Any], prefix: str) -> list[Control]:
+    definitions = schema.get("$defs", {})
+    return [
+        _control(name, _resolved(field, definitions), f"{prefix}.{name}")
+        for name, field in schema.get("properties", {}).items()
+    ]
+
+
+def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """The field with references followed and `X or null` flattened to X (null is the empty text)."""
+    merged = dict(field)
+    if "$ref" in merged:
+        merged = {**definitions[merged.pop("$ref").rsplit("/", 1)[1]], **merged}
+    options = [_resolved(option, definitions) for option in merged.pop("anyOf", []) if option.get("type") != "null"]
+    if len(options) == 1:
+        merged = {**options[0], **merged}
+    elif options:
+        merged["either"] = options
+    return merged
+
+
+def _control(name: str, field: Mapping[str, Any], path: str) -> Control:
+    kind = _kind(name, field)
+    items = field.get("items", {})
+    enum = field.get("enum") or ([field["const"]] if "const" in field else []) or items.get("enum", [])
+    return Control(
+        name=path,
+        label=_LABELS.get(name, name.replace("_", " ").capitalize()),
+        kind=kind,
+        help=field.get("description", ""),
+        unit=_UNITS.get(name, ""),
+        allowed=_allowed(field),
+        choices=tuple(Choice(str(value), _WORDS.get(str(value), str(value))) for value in enum),
+        value=_text(field.get("default")),
+        was=_text(field.get("default")),
+    )
+
+
+def _kind(name: str, field: Mapping[str, Any]) -> Kind:
+    if name == "milestones":
+        return "milestones"
+    if "either" in field:
+        return "number"  # a number or one of some words; texts pass through
+    if "enum" in field or "const" in field:
+        return "select"
+    kind = field.get("type")
+    if kind == "boolean":
+        return "check"
+    if kind == "array":
+        return "checks" if "enum" in field.get("items", {}) else "list"
+    return "number" if kind in ("integer", "number") else "text"
+
+
+def _allowed(field: Mapping[str, Any]) -> str:
+    low, high = field.get("minimum"), field.get("maximum")
+    if low is not None and high is not None:
+        return f"{_short(low)} to {_short(high)}"
+    words = [
+        f"{says} {_short(field[key])}"
+        for key, says in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "more than"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "less than"),
+        )
+        if key in field
+    ]
+    return ", ".join(words)
+
+
+def _short(value: float) -> str:
+    if value == 2**53 - 1:
+        return "2⁵³ − 1"
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:g}"
+
+
+def words(value: str) -> str:
+    """One of a closed set of values as people say it."""
+    return _WORDS.get(value, value)
+
+
+def filled(control: Control, *, name: str, value: Any) -> Control:
+    """The control under another name, with a value in it."""
+    return replace(control, name=name, value=_text(value))
+
+
+def from_posted(form: Sequence[tuple[str, str]]) -> Values:
+    """The texts as they were typed, right or wrong, so that a refused form comes back unchanged."""
+    many: dict[str, list[str]] = {}
+    for name, value in form:
+        many.setdefault(name, []).append(value)
+    checks = {control.name for control in _blank() if control.kind == "checks"}
+    return {name: ", ".join(filter(None, found)) if name in checks else found[-1] for name, found in many.items()}
+
+
+def as_json(document: Mapping[str, Any]) -> str:
+    """A spec as people copy it."""
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def defaults() -> Values:
+    """The form of an empty spec (Blank)."""
+    return to_values(parse({}).model_dump(mode="json"))

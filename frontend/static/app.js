@@ -1,0 +1,142 @@
+// Every page: theme, keys, copying, dialogs, and the check boxes of the list.
+
+const root = document.documentElement;
+
+/** Say something briefly, to eyes and to screen readers. @param {string} text */
+export function say(text) {
+  const box = document.querySelector("#toast");
+  if (!box) return;
+  box.textContent = text;
+  box.hidden = false;
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => (box.hidden = true), 4000);
+}
+
+export const theme = () => root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+
+/** @param {string} text */
+export async function copy(text, done = "Copied") {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(done);
+  } catch {
+    const area = Object.assign(document.createElement("textarea"), { value: text });
+    document.body.append(area); // clipboards need a secure context; plain http on a lab network is none
+    area.select();
+    say(document.execCommand("copy") ? done : "Copying is not allowed here; select and copy by hand");
+    area.remove();
+  }
+}
+
+function setTheme(name) {
+  root.dataset.theme = name;
+  document.cookie = `theme=${name}; path=/; max-age=31536000; samesite=lax`;
+  document.querySelector("form[data-theme-form] input[name=theme]")?.setAttribute("value", name === "dark" ? "light" : "dark");
+  dispatchEvent(new CustomEvent("themechange"));
+}
+
+document.addEventListener("submit", event => {
+  const form = event.target;
+  if (form.matches("[data-theme-form]")) {
+    event.preventDefault();
+    setTheme(theme() === "dark" ? "light" : "dark");
+  } else if (!event.defaultPrevented && form.method === "post") {
+    // Safe to press twice: the second press finds the button asleep (woken when the page comes back from history).
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "1";
+    addEventListener("pageshow", () => delete form.dataset.sent, { once: true });
+  }
+});
+
+document.addEventListener("click", event => {
+  const button = event.target.closest("[data-copy], [data-copy-link], [data-open], [data-close]");
+  if (!button) return;
+  if (button.dataset.open) document.getElementById(button.dataset.open)?.showModal();
+  else if ("close" in button.dataset) button.closest("dialog")?.close();
+  else if ("copyLink" in button.dataset) copy(location.href, "Link copied");
+  else copy(document.getElementById(button.dataset.copy)?.textContent ?? "");
+});
+
+// Menus close when the focus or a click leaves them.
+document.addEventListener("pointerdown", event => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+
+// Selects marked so send their form at once; without script its button does.
+document.addEventListener("change", event => {
+  const field = event.target.closest("[data-autosubmit]");
+  if (field) field.form.requestSubmit();
+  if (event.target.matches("[data-all]")) {
+    for (const box of document.querySelectorAll("input[name=ref]")) box.checked = event.target.checked;
+  }
+  countRows();
+});
+
+function countRows() {
+  const note = document.querySelector("[data-chosen]");
+  const n = document.querySelectorAll("input[name=ref]:checked").length;
+  if (note) note.textContent = n ? `${n} selected` : "";
+}
+
+// Single keys work outside fields only and can be switched off in the dialog of `?` (WCAG 2.1.4).
+const keysOn = () => localStorage.getItem("keys") !== "off";
+const figures = () => [...document.querySelectorAll(".fig")];
+const here = () => figures().find(figure => figure.classList.contains("here")) || figures()[0];
+
+function step(by) {
+  const link = document.querySelector(by > 0 ? "a[rel=next]" : "a[rel=prev]");
+  if (link) return link.click();
+  const all = figures();
+  const found = all.findIndex(figure => figure.classList.contains("here"));
+  const next = all[Math.max(0, Math.min(all.length - 1, found < 0 ? 0 : found + by))];
+  for (const figure of all) figure.classList.toggle("here", figure === next);
+  next?.scrollIntoView({ block: "start" });
+  next?.querySelector("h2 a")?.focus({ preventScroll: true });
+}
+
+const rows = () => [...document.querySelectorAll("tbody tr:has(input[name=ref])")];
+const keys = {
+  "/": () => document.querySelector("#search")?.focus(),
+  n: () => location.assign("/launch"),
+  j: () => step(1),
+  k: () => step(-1),
+  f: () => here()?.querySelector("[data-alone]")?.click(),
+  d: () => (document.querySelector("#tab-data") || here()?.querySelector("[data-data]"))?.click(),
+  x: () => (rows().find(row => row.contains(document.activeElement)) || rows()[0])?.querySelector("input")?.click(),
+  t: () => setTheme(theme() === "dark" ? "light" : "dark"),
+  "?": () => document.querySelector("#keys")?.showModal(),
+};
+
+document.addEventListener("keydown", event => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (event.key === "Escape") {
+    for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+    return;
+  }
+  if (!keysOn() || event.target.closest("input:not([type=checkbox], [type=radio]), select, textarea, dialog, [data-keys]")) return;
+  const act = keys[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
+
+const toggle = document.querySelector("#keys-on");
+if (toggle) {
+  toggle.checked = keysOn();
+  toggle.addEventListener("change", () => localStorage.setItem("keys", toggle.checked ? "on" : "off"));
+}
+
+// Times are rendered relative by the server; keep them true while the page stays open.
+function ago(seconds) {
+  if (seconds < 60) return "just now";
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  return null;
+}
+setInterval(() => {
+  for (const time of document.querySelectorAll("time[data-ago]")) {
+    const text = ago((Date.now() - Date.parse(time.dateTime)) / 1000);
+    if (text && text !== time.textContent) time.textContent = text;
+  }
+}, 30000);
+countRows();

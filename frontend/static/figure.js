@@ -1,0 +1,526 @@
+// Figures: loaded when within one screen of the viewport, drawn one a frame, redrawn with Plotly.react so that zoom
+// stays; one selection and one legend over all of them. States other than "ready" are said in words.
+
+import { say, theme } from "./app.js";
+import { choose, current, describePoint, restore, set, subscribe } from "./selection.js";
+
+const page = document.querySelector("[data-experiment]");
+const root = document.documentElement;
+const ink = name => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+const DIMMED = 0.3;
+
+/** @type {Map<string, Card>} */
+const cards = new Map();
+let hidden = new Set(); // legend groups that are off
+let only = false; // show nothing but the selection
+
+let plotly = null;
+/** Plotly comes with the first figure, never with a page that has none. */
+function library() {
+  plotly ??= new Promise((resolve, reject) => {
+    const script = Object.assign(document.createElement("script"), { src: page.dataset.plotly });
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => reject(new Error("Plotly could not be loaded"));
+    document.head.append(script);
+  });
+  return plotly;
+}
+
+const TYPES = { f4: Float32Array, f8: Float64Array, i4: Int32Array, i2: Int16Array, i1: Int8Array, u1: Uint8Array, u2: Uint16Array, u4: Uint32Array };
+
+/** Base64 arrays as typed arrays, once, so that nothing is decoded again at every brush. */
+export function decodeArrays(value) {
+  if (Array.isArray(value)) return value.map(decodeArrays);
+  if (value === null || typeof value !== "object") return value;
+  if (typeof value.bdata === "string") {
+    const bytes = Uint8Array.from(atob(value.bdata), letter => letter.charCodeAt(0));
+    const flat = new TYPES[value.dtype](bytes.buffer);
+    const shape = String(value.shape ?? "").split(",").map(Number);
+    if (shape.length < 2) return flat;
+    return Array.from({ length: shape[0] }, (_, i) => flat.subarray(i * shape[1], (i + 1) * shape[1]));
+  }
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, decodeArrays(item)]));
+}
+
+const numberOf = custom => (custom == null ? -1 : typeof custom === "object" ? custom[0] : custom);
+
+class Card {
+  constructor(element) {
+    this.element = element;
+    this.name = element.dataset.figure;
+    this.needs = element.dataset.needs.split(" ");
+    this.plot = element.querySelector(".plot");
+    this.wait = element.querySelector("[data-wait]");
+    this.figure = null;
+    this.near = false;
+    this.dirty = true;
+    this.failures = 0;
+    this.panel = null;
+    this.listen();
+  }
+
+  part(name) {
+    return this.element.querySelector(`[data-${name}]`);
+  }
+
+  url() {
+    const options = this.element.dataset.options.split(" ");
+    const asked = new URLSearchParams({ theme: theme() });
+    for (const [key, value] of new URL(location.href).searchParams) if (options.includes(key) && key !== "method") asked.set(key, value);
+    if (options.includes("size") && this.element.dataset.size) asked.set("size", this.element.dataset.size);
+    if (options.includes("panel") && this.panel) asked.set("panel", this.panel);
+    return `${this.element.dataset.src}.json?${asked}`;
+  }
+
+  async load() {
+    if (!this.near || !this.dirty) return;
+    this.dirty = false;
+    const narrow = this.element.clientWidth < 560;
+    let answer, document_;
+    try {
+      answer = await fetch(this.url(), { headers: { Accept: "application/json", Prefer: "respond-async" } });
+      document_ = await answer.json();
+    } catch {
+      const seconds = Math.min(32, 2 ** ++this.failures);
+      this.tell(`Connection lost, trying again in ${seconds} s`);
+      this.dirty = true;
+      setTimeout(() => this.load(), seconds * 1000);
+      return;
+    }
+    this.failures = 0;
+    if (answer.status !== 200) return this.refuse(answer.status, document_);
+    const { data, layout } = decodeArrays(document_);
+    const panels = layout.meta?.panels ?? [];
+    if (narrow && panels.length && !this.panel) {
+      this.panel = panels.at(-1);
+      this.choices(panels);
+      this.dirty = true;
+      return this.load();
+    }
+    const first = !this.figure;
+    this.figure = { data, layout };
+    this.about(layout.meta.modescape);
+    if (first) queue(this);
+    else this.draw();
+  }
+
+  /** Words around the plot: caption, accessible summary, what is still missing, the small table. */
+  about(about) {
+    if (about.summary) this.plot.setAttribute("aria-label", about.summary);
+    const caption = this.part("caption");
+    if (caption) caption.textContent = [about.caption, about.missing, about.thinned].filter(Boolean).join(" ");
+    const partial = this.part("partial");
+    if (partial) {
+      partial.textContent = about.partial || "";
+      partial.hidden = !about.partial;
+    }
+    const aside = this.part("notes");
+    const notes = about.notes;
+    if (aside && notes) {
+      aside.hidden = !(notes.lines.length || notes.text.length);
+      aside.replaceChildren(notesTable(notes), ...notes.text.map(text => make("p", { textContent: text })));
+    }
+  }
+
+  refuse(status, problem) {
+    const words = status === 202 ? problem.detail : `${problem.title || "Failed"}: ${problem.detail || status}`;
+    if (this.figure) return this.tell(words);
+    this.wait.querySelector("[data-why]").replaceChildren(make("strong", { textContent: words[0].toUpperCase() + words.slice(1) }));
+  }
+
+  tell(words) {
+    const partial = this.part("partial");
+    if (this.figure && partial) {
+      partial.hidden = false;
+      partial.textContent = words;
+    } else this.wait.querySelector("[data-why]").textContent = words;
+  }
+
+  /** Narrow screens see one panel at a time. */
+  choices(panels) {
+    const seg = make("div", { className: "seg small" });
+    seg.setAttribute("role", "group");
+    for (const panel of panels) {
+      const button = make("button", { type: "button", textContent: panel });
+      button.setAttribute("aria-pressed", `${panel === this.panel}`);
+      button.onclick = () => {
+        this.panel = panel;
+        for (const other of seg.children) other.setAttribute("aria-pressed", `${other === button}`);
+        this.dirty = true;
+        this.load();
+      };
+      seg.append(button);
+    }
+    this.element.querySelector(".body").before(seg);
+    seg.style.margin = "8px 12px 0";
+  }
+
+  async draw() {
+    if (!this.figure) return;
+    const Plotly = await library();
+    this.wait.hidden = true;
+    this.plot.hidden = false;
+    const { data, layout } = compose(this.figure, current());
+    Object.assign(layout, { ...zoomed(this.name, layout), dragmode: this.drag ?? layout.dragmode });
+    await Plotly.react(this.plot, data, layout, {
+      displaylogo: false,
+      showSendToCloud: false,
+      responsive: true,
+      modeBarButtonsToRemove: ["sendDataToCloud", "sendChartToCloud", "autoScale2d"],
+      toImageButtonOptions: { filename: `${page.dataset.slug}-${this.name}`, scale: 2 },
+    });
+    if (this.plot.dataset.live) return;
+    this.plot.dataset.live = "1";
+    this.attach();
+    dispatchEvent(new CustomEvent("figuredrawn", { detail: this.name }));
+  }
+
+  /** What Plotly reports; it exists only after the first drawing. */
+  attach() {
+    const numbers = event => (event?.points ?? []).flatMap(point => pointNumbers(point, this.figure)).filter(n => n >= 0);
+    this.plot.on("plotly_click", event => set(choose(current(), [...new Set(numbers(event))], event.event)));
+    this.plot.on("plotly_selected", event => {
+      if (!event) return;
+      set(choose(current(), [...new Set(numbers(event))], this.keys ?? {}));
+      window.Plotly.relayout(this.plot, { selections: [] }); // the marks say what is chosen; the rectangle would stay behind
+    });
+    this.plot.on("plotly_hover", event => ring(numbers(event)[0], this));
+    this.plot.on("plotly_unhover", () => ring(-1, this));
+    this.plot.on("plotly_relayout", change => rememberZoom(this.name, change));
+    this.plot.on("plotly_deselect", () => set([]));
+    this.plot.addEventListener("pointerup", event => (this.keys = { shiftKey: event.shiftKey, altKey: event.altKey }), true);
+  }
+
+  /** One stop for Tab: Enter goes in, arrows move between points by group then x, Space selects, Esc leaves. */
+  listen() {
+    let at = -1;
+    let inside = false;
+    this.plot?.addEventListener("keydown", event => {
+      const points = this.points();
+      if (event.key === "Enter" && !inside) inside = points.length > 0;
+      else if (event.key === "Escape" && inside) {
+        inside = false;
+        window.Plotly?.Fx.unhover(this.plot);
+        event.stopPropagation();
+        return;
+      } else if (!inside) return;
+      const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Enter: 0 }[event.key];
+      if (by === undefined && event.key !== " ") return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (event.key === " ") return set(choose(current(), [points[at].number], { ...event, shiftKey: event.shiftKey, altKey: event.altKey }));
+      at = Math.max(0, Math.min(points.length - 1, Math.max(at, 0) + by));
+      const { curve, index, number } = points[at];
+      window.Plotly.Fx.hover(this.plot, [{ curveNumber: curve, pointNumber: index }]);
+      ring(number, this);
+      describePoint(number).then(text => (document.querySelector("#announce").textContent = text));
+    });
+  }
+
+  /** Every point that is a solution, by group, then x. */
+  points() {
+    if (!this.figure) return [];
+    const found = [];
+    this.figure.data.forEach((trace, curve) => {
+      if (!trace.customdata || hidden.has(trace.legendgroup) || !String(trace.mode).includes("markers")) return;
+      trace.customdata.forEach((custom, index) => found.push({ curve, index, number: numberOf(custom), x: trace.x[index] }));
+    });
+    return found.sort((a, b) => a.curve - b.curve || a.x - b.x);
+  }
+}
+
+/** Solutions behind a point: a mark's own, or the row and column of a heat map's cell. */
+function pointNumbers(point, figure) {
+  const { rows, columns } = figure.layout.meta ?? {};
+  if (point.data?.type === "heatmap" && rows) {
+    const [i, j] = point.pointIndex ?? point.pointNumber ?? [];
+    return [rows[i], columns[j]].filter(n => n !== undefined);
+  }
+  return [numberOf(point.customdata)];
+}
+
+/** The figure as it is to be seen: legend filter, then selection. Heat maps are never faded: they get bands. */
+function compose(figure, chosen) {
+  const picked = new Set(chosen);
+  const data = figure.data.map(trace => {
+    const changed = { ...trace, visible: !hidden.has(trace.legendgroup) };
+    if (!picked.size || !trace.customdata || trace.type === "heatmap") {
+      if (picked.size && !trace.customdata && trace.legendgroup && trace.type !== "heatmap" && only) changed.visible = false;
+      return changed;
+    }
+    const inside = Array.from(trace.customdata, custom => picked.has(numberOf(custom)));
+    if (!String(trace.mode).includes("markers")) {
+      const any = inside.some(Boolean);
+      changed.opacity = any ? 1 : Math.min(DIMMED, trace.opacity ?? 1);
+      changed.line = { ...trace.line, width: (trace.line?.width ?? 1) * (any ? 2 : 1) };
+      if (only && !any) changed.visible = false;
+      return changed;
+    }
+    const mark = trace.marker ?? {};
+    const each = (value, i) => (value != null && typeof value === "object" ? value[i] : value);
+    const hollow = String(each(mark.symbol, 0)).endsWith("-open");
+    changed.marker = {
+      ...mark,
+      opacity: inside.map(yes => (yes ? 1 : only ? 0 : DIMMED)),
+      size: inside.map((yes, i) => (each(mark.size, i) ?? 7) + (yes ? 2 : 0)),
+      line: {
+        ...mark.line,
+        width: inside.map((yes, i) => (yes ? 1.5 : each(mark.line?.width, i) ?? 0)),
+        color: inside.map((yes, i) => (yes && !hollow ? ink("text") : each(mark.line?.color, i) ?? ink("card"))),
+      },
+    };
+    return changed;
+  });
+  const layout = { ...figure.layout, shapes: [...(figure.layout.shapes ?? []), ...bands(figure, picked)] };
+  return { data, layout };
+}
+
+/** Outlined bands over the chosen rows and columns of every heat map: ink 2 px over card 5 px. */
+function bands(figure, picked) {
+  const { rows, columns } = figure.layout.meta ?? {};
+  if (!rows || !picked.size) return [];
+  const shapes = [];
+  for (const trace of figure.data.filter(trace => trace.type === "heatmap")) {
+    for (const [numbers, along] of [[rows, "y"], [columns, "x"]]) {
+      for (const [first, last] of runs(numbers.map(n => picked.has(n)))) {
+        const across = along === "y" ? columns.length : rows.length;
+        const place = { [`${along}0`]: first - 0.5, [`${along}1`]: last + 0.5, [along === "y" ? "x0" : "y0"]: -0.5, [along === "y" ? "x1" : "y1"]: across - 0.5 };
+        for (const [name, width] of [["card", 5], ["text", 2]])
+          shapes.push({ type: "rect", xref: trace.xaxis ?? "x", yref: trace.yaxis ?? "y", ...place, line: { color: ink(name), width }, fillcolor: "rgba(0,0,0,0)" });
+      }
+    }
+  }
+  return shapes;
+}
+
+/** @param {boolean[]} flags @returns {[number, number][]} first and last index of each run of true */
+function runs(flags) {
+  const found = [];
+  for (let i = 0; i < flags.length; i++) {
+    if (!flags[i]) continue;
+    const first = i;
+    while (flags[i + 1]) i++;
+    found.push([first, i]);
+  }
+  return found;
+}
+
+/** The same solution ringed in the other plots. */
+function ring(number, from) {
+  for (const card of cards.values()) {
+    card.ringed?.remove();
+    if (card === from || number < 0 || !card.plot?._fullLayout || !card.figure) continue;
+    const point = card.points().find(point => point.number === number);
+    if (!point) continue;
+    const trace = card.plot._fullData[point.curve];
+    const { xaxis, yaxis } = { xaxis: card.plot._fullLayout[axisKey(trace.xaxis)], yaxis: card.plot._fullLayout[axisKey(trace.yaxis)] };
+    const y = card.figure.data[point.curve].y[point.index];
+    card.ringed = make("i", { className: "ring", ariaHidden: "true" });
+    card.ringed.style.left = `${xaxis._offset + xaxis.l2p(point.x)}px`;
+    card.ringed.style.top = `${yaxis._offset + yaxis.l2p(y)}px`;
+    card.plot.append(card.ringed);
+  }
+}
+const axisKey = id => `${id[0]}axis${id.slice(1)}`;
+
+// Zoom belongs to the URL, per figure by name: plane.x=.5,.8
+function rememberZoom(name, change) {
+  const url = new URL(location.href);
+  for (const axis of ["x", "y"]) {
+    const range = change[`${axis}axis.range`] ?? (`${axis}axis.range[0]` in change ? [change[`${axis}axis.range[0]`], change[`${axis}axis.range[1]`]] : null);
+    if (range) url.searchParams.set(`${name}.${axis}`, range.map(value => (typeof value === "number" ? +value.toPrecision(4) : value)).join(","));
+    else if (change[`${axis}axis.autorange`] || change[`${axis}axis.showspikes`] === false) url.searchParams.delete(`${name}.${axis}`);
+  }
+  history.replaceState(history.state, "", url.href.replaceAll("%2C", ","));
+}
+
+function zoomed(name, layout) {
+  const asked = new URL(location.href).searchParams;
+  const found = {};
+  for (const axis of ["x", "y"]) {
+    const range = (asked.get(`${name}.${axis}`) ?? "").split(",").map(Number);
+    if (range.length === 2 && range.every(Number.isFinite)) found[`${axis}axis`] = { ...layout[`${axis}axis`], range, autorange: false };
+  }
+  return found;
+}
+
+const make = (tag, properties = {}) => Object.assign(document.createElement(tag), properties);
+
+function notesTable(notes) {
+  if (!notes.lines.length) return document.createDocumentFragment();
+  const table = make("table", { className: "notes" });
+  const row = (cells, tag, strong = false) => {
+    const line = make("tr");
+    cells.forEach((text, i) => {
+      const cell = make(i && tag === "td" ? "td" : "th", { className: i ? "num" : "" });
+      cell.setAttribute("scope", tag === "th" ? "col" : "row");
+      if (cell.tagName === "TD") cell.removeAttribute("scope");
+      cell.append(strong ? make("b", { textContent: text }) : text);
+      line.append(cell);
+    });
+    return line;
+  };
+  if (notes.head.length) table.createTHead().append(row(notes.head, "th"));
+  const body = table.createTBody();
+  for (const line of notes.lines) body.append(row([line.label, ...line.values], "td", line.strong));
+  return table;
+}
+
+// One drawing a frame, so that the page answers while figures come in.
+const waiting = [];
+function queue(card) {
+  waiting.push(card);
+  if (waiting.length === 1) requestAnimationFrame(next);
+}
+async function next() {
+  await waiting[0].draw();
+  waiting.shift();
+  if (waiting.length) requestAnimationFrame(next);
+}
+
+function redraw() {
+  for (const card of cards.values()) if (card.plot?.dataset.live) card.draw();
+}
+
+/** A picture of the figure in the theme seen, on card colour, made by the browser. */
+async function image(name, format) {
+  const Plotly = await library();
+  let card = cards.get(name);
+  let figure = card?.figure;
+  if (!figure) {
+    const answer = await fetch(`${page.dataset.api}/figures/${name}.json?theme=${theme()}`, { headers: { Accept: "application/json", Prefer: "respond-async" } });
+    const document_ = await answer.json();
+    if (answer.status !== 200) return say(document_.detail);
+    figure = decodeArrays(document_);
+  }
+  const { data, layout } = compose(figure, current());
+  const width = card?.plot?.clientWidth || 960;
+  const picture = { data, layout: { ...layout, paper_bgcolor: ink("card"), autosize: false, width, height: layout.height } };
+  const href = await Plotly.toImage(picture, { format, scale: format === "png" ? 2 : 1, width, height: layout.height });
+  make("a", { href, download: `${page.dataset.slug}-${name}.${format}` }).click();
+}
+
+function readLegend() {
+  const asked = new URL(location.href).searchParams.get("method");
+  const buttons = [...document.querySelectorAll("[data-group]")];
+  if (asked !== null) {
+    const shown = new Set(asked.split(","));
+    hidden = new Set(buttons.map(button => button.dataset.group).filter(group => !shown.has(group)));
+  }
+  markLegend(buttons);
+}
+
+function markLegend(buttons) {
+  for (const button of buttons) {
+    const on = !hidden.has(button.dataset.group);
+    if (button.type === "checkbox") button.checked = on;
+    else button.setAttribute("aria-pressed", `${on}`);
+  }
+}
+
+function toggleGroup(group) {
+  const buttons = [...document.querySelectorAll("[data-group]")];
+  if (hidden.has(group)) hidden.delete(group);
+  else hidden.add(group);
+  markLegend(buttons);
+  const url = new URL(location.href);
+  const shown = buttons.map(button => button.dataset.group).filter(name => !hidden.has(name));
+  if (hidden.size) url.searchParams.set("method", shown.join(","));
+  else url.searchParams.delete("method");
+  history.replaceState(history.state, "", url.href.replaceAll("%2C", ","));
+  redraw();
+}
+
+if (page) {
+  readLegend();
+  const observer = new IntersectionObserver(
+    entries => {
+      for (const entry of entries) {
+        const card = cards.get(entry.target.dataset.figure);
+        card.near = entry.isIntersecting;
+        if (card.near) card.load();
+      }
+    },
+    { rootMargin: "100% 0px" },
+  );
+  for (const element of document.querySelectorAll("[data-figure]")) {
+    if (!element.querySelector(".plot")) continue;
+    cards.set(element.dataset.figure, new Card(element));
+    observer.observe(element);
+  }
+
+  addEventListener("themechange", () => {
+    for (const card of cards.values()) {
+      card.dirty = true;
+      card.load();
+    }
+  });
+  addEventListener("stagesdone", event => {
+    for (const card of cards.values()) {
+      if (!event.detail.some(kind => card.needs.includes(kind))) continue;
+      card.dirty = true;
+      card.load();
+    }
+  });
+  addEventListener("onlythese", event => {
+    only = event.detail;
+    redraw();
+  });
+  let frame = 0;
+  subscribe(() => {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(redraw);
+  });
+  restore();
+
+  document.addEventListener("click", event => {
+    const button = event.target.closest("[data-image], button[data-group], [data-mode], [data-reset]");
+    if (!button) return;
+    if (button.dataset.image) image(button.dataset.of, button.dataset.image);
+    else if (button.dataset.group) toggleGroup(button.dataset.group);
+    else {
+      const card = [...cards.values()][0];
+      if (button.dataset.mode) {
+        card.drag = button.dataset.mode;
+        for (const other of document.querySelectorAll("[data-mode]")) other.setAttribute("aria-pressed", `${other === button}`);
+        window.Plotly?.relayout(card.plot, { dragmode: card.drag });
+      } else {
+        const url = new URL(location.href);
+        for (const axis of ["x", "y"]) url.searchParams.delete(`${card.name}.${axis}`);
+        history.replaceState(history.state, "", url);
+        card.dirty = true;
+        window.Plotly?.purge(card.plot);
+        delete card.plot.dataset.live;
+        card.load();
+      }
+    }
+  });
+  document.addEventListener("change", event => {
+    if (event.target.matches("input[data-group]")) toggleGroup(event.target.dataset.group);
+  });
+  addEventListener("figuredrawn", () => {
+    const drag = document.querySelector("[data-drag]");
+    if (!drag) return;
+    drag.hidden = false;
+    const mode = [...cards.values()][0].figure.layout.dragmode;
+    document.querySelector(`[data-mode="${mode}"]`)?.setAttribute("aria-pressed", "true");
+  });
+}
+
+// The section bar shows which figure is in view.
+const links = new Map([...document.querySelectorAll(".sections a")].map(link => [link.hash.slice(1), link]));
+if (links.size) {
+  const seen = new IntersectionObserver(
+    entries => {
+      for (const entry of entries) {
+        if (!entry.isIntersecting) continue;
+        for (const [name, link] of links) {
+          if (name === entry.target.id) link.setAttribute("aria-current", "true");
+          else link.removeAttribute("aria-current");
+        }
+      }
+    },
+    { rootMargin: "-25% 0px -70% 0px" },
+  );
+  for (const name of links.keys()) if (document.getElementById(name)) seen.observe(document.getElementById(name));
+}

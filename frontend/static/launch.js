@@ -1,0 +1,252 @@
+// The launch form's life: the live plan, problems under their fields, what was changed from the preset, and copying.
+// The form works without any of this.
+
+import { copy } from "./app.js";
+
+/** The number typed (thousands parted by spaces), or the text itself. @param {string} text */
+export function number(text) {
+  const plain = text.replace(/[\s\u2009\u202f]/g, "").replace("−", "-");
+  return plain !== "" && Number.isFinite(Number(plain)) ? Number(plain) : text;
+}
+
+/** @param {string} kind @param {string} text */
+function value(kind, text) {
+  const parts = text.split(",").map(part => part.trim()).filter(Boolean);
+  if (kind === "check") return text === "true";
+  if (kind === "list" || kind === "checks") return parts.map(number);
+  if (kind === "milestones")
+    return parts.map(part => {
+      const [epoch, rate = ""] = part.split(":");
+      return { epoch: number(epoch.trim()), learning_rate: number(rate.trim()) };
+    });
+  return kind === "number" ? number(text) : text;
+}
+
+/** The spec a form means; the same rules as forms.to_document on the server.
+ * @param {{name: string, kind: string, text: string}[]} controls each control once, check boxes joined by ", "
+ * @param {string[]} methods names of the methods that are on, in order */
+export function toSpec(controls, methods) {
+  const spec = { methods: [] };
+  const chosen = controls.find(control => control.name === "network.architecture")?.text;
+  const rows = new Map(methods.map(name => [name, { method: name, options: {} }]));
+  for (const { name, kind, text } of controls) {
+    let [part, ...path] = name.split(".");
+    if (text === "" && kind !== "list" && (part === "methods" || (kind !== "checks" && kind !== "milestones"))) continue;
+    let target;
+    if (part === "methods") {
+      const row = rows.get(path.shift());
+      if (!row) continue;
+      target = path[0] === "options" ? row.options : row;
+      path = path.slice(-1);
+    } else {
+      if (part === "network" && path[0] === "options") {
+        if (path[1] !== chosen) continue;
+        path = ["options", path[2]];
+      }
+      target = spec[part] ??= {};
+      for (const step of path.slice(0, -1)) target = target[step] ??= {};
+    }
+    target[path.at(-1)] = value(kind, text);
+  }
+  spec.methods = [...rows.values()];
+  return spec;
+}
+
+/** A field as the form names it. @param {string} field @param {any} spec */
+export function place(field, spec) {
+  const [part, ...path] = field.replace(/^spec\./, "").split(".");
+  if (part === "methods" && spec.methods[path[0]]) {
+    const rest = path.length === 2 && path[1] === "method" ? ["on"] : path.slice(1);
+    return ["methods", spec.methods[path[0]].method, ...rest].join(".");
+  }
+  if (part === "network" && path[0] === "options") return ["network.options", spec.network?.architecture, ...path.slice(1)].join(".");
+  if (part === "training" && path[0] === "milestones") return "training.milestones";
+  if (part === "evaluation" && path[0] === "splits") return "evaluation.splits";
+  return [part, ...path].join(".");
+}
+
+const form = globalThis.document?.querySelector("[data-launch]");
+if (form) {
+  const plan = document.querySelector("#plan");
+  const touched = new Set();
+  let running = null;
+  let timer = 0;
+
+  const read = () => {
+    const controls = [...form.querySelectorAll("[data-kind]")].map(element => {
+      const { kind, control: name } = element.dataset;
+      if (kind === "checks") return { name, kind, text: [...element.querySelectorAll("input:checked")].map(box => box.value).join(", ") };
+      if (kind === "check") return { name, kind, text: `${element.checked}` };
+      return { name, kind, text: element.value.trim() };
+    });
+    const on = [...form.querySelectorAll("[data-method]:checked")].map(box => box.dataset.method);
+    return toSpec(controls, on);
+  };
+
+  const element = name => form.querySelector(`[data-control="${CSS.escape(name)}"]`) || form.querySelector(`[name="${CSS.escape(name)}"]`);
+
+  function showProblems(problems, spec, all) {
+    for (const note of form.querySelectorAll(".err.live")) note.remove();
+    for (const bad of form.querySelectorAll("[aria-invalid]")) bad.removeAttribute("aria-invalid");
+    for (const row of form.querySelectorAll(".method.bad")) row.classList.remove("bad");
+    for (const old of form.querySelectorAll(".err:not(.live)")) old.remove();
+    let shown = 0;
+    for (const problem of problems) {
+      const name = place(problem.field, spec);
+      const field = element(name);
+      if (!field || (!all && !touched.has(name) && ![...touched].some(other => name.startsWith(other)))) continue;
+      shown++;
+      const note = document.createElement("p");
+      note.className = "err live";
+      note.id = `err-${name}`;
+      note.textContent = `✗ ${problem.message}${problem.allowed ? ` (allowed: ${problem.allowed})` : ""}`;
+      field.setAttribute("aria-invalid", "true");
+      field.setAttribute("aria-describedby", note.id);
+      (field.closest(".field") || field.closest(".method"))?.append(note);
+      for (let fold = field.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+      field.closest(".method")?.classList.add("bad");
+    }
+    return shown;
+  }
+
+  async function estimate() {
+    running?.abort();
+    running = new AbortController();
+    const spec = read();
+    plan.setAttribute("aria-busy", "true");
+    try {
+      const answer = await fetch(form.dataset.estimate, {
+        method: "POST",
+        signal: running.signal,
+        headers: { "Content-Type": "application/json", Accept: "application/json" },
+        body: JSON.stringify({ spec }),
+      });
+      const document_ = await answer.json();
+      if (answer.ok) {
+        showProblems([], spec, true);
+        showPlan(document_);
+      } else {
+        showProblems(document_.errors, spec, false);
+        const n = document_.errors.length;
+        note(n ? `${n} field${n > 1 ? "s" : ""} to change first: ${document_.errors.map(e => `${e.field.replace(/^spec\./, "")} ${e.message}`).join("; ")}` : document_.detail, true);
+      }
+    } catch (error) {
+      if (error.name !== "AbortError") note("The estimate is unavailable; the form still works.", false);
+      else return;
+    }
+    plan.removeAttribute("aria-busy");
+  }
+
+  function note(text, bad) {
+    const line = plan.querySelector("[data-note]");
+    line.textContent = text;
+    line.classList.toggle("err", bad);
+  }
+
+  /** The server renders the plan; the script asks it for the same lines. @param {any} answer */
+  function showPlan(answer) {
+    const set = (name, text) => {
+      for (const slot of plan.querySelectorAll(`[data-slot="${name}"]`)) slot.textContent = text;
+    };
+    note("", false);
+    set("total", `≈ ${duration(answer.seconds)}`);
+    set("range", `${duration(answer.low)} to ${duration(answer.high)} on ${answer.workers} worker${answer.workers > 1 ? "s" : ""}`);
+    set("basis", answer.basis);
+    set("disk", size(answer.bytes));
+    set("queue", answer.ahead ? `${answer.ahead} ahead` : "starts at once");
+    const total = answer.kinds.reduce((sum, kind) => sum + kind.seconds, 0) || 1;
+    const shade = i => Math.max(0.2, 0.85 - 0.17 * i);
+    plan.querySelector("[data-bar]").replaceChildren(
+      ...answer.kinds.map((kind, i) => Object.assign(document.createElement("i"), { style: `flex:${kind.seconds / total};opacity:${shade(i)}` })),
+    );
+    plan.querySelector("[data-kinds]").replaceChildren(
+      ...answer.kinds.flatMap((kind, i) => {
+        const term = document.createElement("dt");
+        term.append(Object.assign(document.createElement("i"), { style: `opacity:${shade(i)}` }), kind.kind);
+        term.append(Object.assign(document.createElement("small"), { className: "muted", textContent: ` × ${kind.count}` }));
+        return [term, Object.assign(document.createElement("dd"), { textContent: duration(kind.seconds) })];
+      }),
+    );
+    for (const line of plan.querySelectorAll("[data-figure]")) {
+      const fed = answer.figures.includes(line.dataset.figure);
+      line.querySelector(".glyph").textContent = fed ? "✓" : "–";
+      line.classList.toggle("muted", !fed);
+    }
+    plan.querySelector("[data-warnings]").replaceChildren(
+      ...answer.warnings.map(text => Object.assign(document.createElement("li"), { textContent: `⚠ ${text}` })),
+    );
+    const same = plan.querySelector("[data-same]");
+    same.hidden = !answer.same;
+    if (answer.same) {
+      const link = Object.assign(document.createElement("a"), { href: `/experiments/${answer.same.slug}`, textContent: answer.same.name });
+      same.replaceChildren("The same spec is here already: ", link);
+    }
+  }
+
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(estimate, 300);
+  });
+  form.addEventListener("change", event => {
+    const target = event.target.closest("[data-control]") || event.target;
+    touched.add(target.dataset.control || target.name);
+    marks();
+    clearTimeout(timer);
+    timer = setTimeout(estimate, 300);
+  });
+
+  // A changed field is marked with a dot and "was 40"; one click restores it. The server renders the marks' texts.
+  function marks() {
+    for (const mark of form.querySelectorAll("[data-was]")) {
+      const field = element(mark.dataset.for);
+      const now = field.dataset.kind === "checks" ? [...field.querySelectorAll("input:checked")].map(box => box.value).join(", ") : field.type === "checkbox" ? `${field.checked}` : field.value.trim();
+      mark.hidden = now === mark.dataset.was;
+    }
+    const dataset = element("data.dataset")?.value;
+    for (const only of form.querySelectorAll("[data-when-dataset]")) only.hidden = !only.dataset.whenDataset.split(" ").includes(dataset);
+    const architecture = element("network.architecture")?.value;
+    for (const only of form.querySelectorAll("[data-when-architecture]")) only.hidden = only.dataset.whenArchitecture !== architecture;
+  }
+
+  form.addEventListener("click", event => {
+    const restore = event.target.closest("[data-was] button");
+    if (restore) {
+      const { for: name, was } = restore.closest("[data-was]").dataset;
+      const field = element(name);
+      if (field.dataset.kind === "checks") for (const box of field.querySelectorAll("input")) box.checked = was.split(", ").includes(box.value);
+      else if (field.type === "checkbox") field.checked = was === "true";
+      else field.value = was;
+      field.dispatchEvent(new Event("change", { bubbles: true }));
+      field.focus();
+    }
+    const as = event.target.closest("[data-copy-as]")?.dataset.copyAs;
+    if (as) {
+      const body = { name: form.elements.name.value.trim() || undefined, spec: read() };
+      copy(as === "curl" ? curl(body) : python(body), as === "curl" ? "curl command copied" : "Python copied");
+    }
+  });
+
+  const curl = body =>
+    `curl -X POST ${location.origin}/api/experiments -H 'Content-Type: application/json' -d '${JSON.stringify(body).replaceAll("'", "'\\''")}'`;
+  const python = body =>
+    `import json, urllib.request\n\nbody = json.loads(r'''${JSON.stringify(body, null, 2).replaceAll("'", "\\u0027")}''')\nrequest = urllib.request.Request("${location.origin}/api/experiments", json.dumps(body).encode(), {"Content-Type": "application/json"})\nprint(json.load(urllib.request.urlopen(request)))\n`;
+
+  document.querySelector("#problems")?.focus();
+  marks();
+  if (form.dataset.planned !== "true") estimate();
+}
+
+/** @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 1) return "1 s";
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 129600) return `${Math.floor(seconds / 3600)} h ${String(Math.round((seconds % 3600) / 60) % 60).padStart(2, "0")}`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+/** @param {number} bytes */
+export function size(bytes) {
+  for (const [unit, scale] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) if (bytes >= scale) return `${(bytes / scale).toFixed(bytes / scale < 10 ? 1 : 0)} ${unit}`;
+  return `${bytes} B`;
+}
