@@ -104,6 +104,9 @@ def test_lists_page_by_cursor_and_say_the_question(client: httpx.Client, site: S
         if cursor is None:
             break
     assert seen == [f"page {i}" for i in range(5)]
+    first = ok(client.get("/api/experiments?tag=paged&limit=3&sort=-created"))
+    second = ok(client.get("/api/experiments", params={**dict(tag="paged", limit=3, sort="-created"), "cursor": first["next"]}))
+    assert [row["name"] for row in first["items"] + second["items"]] == seen[::-1]
     assert page["query"] == "Experiments where tags include paged, by name"
 
 

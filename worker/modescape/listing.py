@@ -9,7 +9,6 @@ page 1 costs. Rows without a value come last in either direction.
 from __future__ import annotations
 
 import base64
-import binascii
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -199,12 +198,15 @@ class Listing(Generic[Row]):
     def _after(self, cursor: str, sort: str, column: Attribute, descending: bool) -> ColumnElement[bool]:
         try:
             made_for, value, key = orjson.loads(base64.urlsafe_b64decode(cursor.encode() + b"=="))
-        except (ValueError, TypeError, binascii.Error):
+            if value is not None and column.type.python_type is datetime:
+                value = datetime.fromisoformat(value)
+                made_for = made_for if value.tzinfo else None
+            value = value if value is None else _checked(column, "cursor", value)
+            key = _checked(self.key, "cursor", key)
+        except (ValueError, TypeError, OverflowError):  # not ours; whatever a stranger put there is not looked at
             made_for, value, key = None, None, None
         if made_for != sort:
-            raise InvalidInput("it belongs to another list", field="cursor", allowed="the `next` of this query")
-        if value is not None and column.type.python_type is datetime:
-            value = datetime.fromisoformat(value)
+            raise InvalidInput("this cursor belongs to another list", field="cursor", allowed="the `next` of this query")
         beyond = operator.lt if descending else operator.gt
         if column is self.key:
             after: ColumnElement[bool] = beyond(self.key, key)

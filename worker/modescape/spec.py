@@ -33,6 +33,14 @@ Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_leng
 class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any) -> Any:
+        """No field of a spec is a truth value, and Python takes true for 1."""
+        if isinstance(value, bool):
+            raise InvalidInput(f"is {str(value).lower()}", allowed="a number, a text, an object or a list, as described")
+        return value
+
 
 class DataSpec(Part):
     dataset: Key = Field("digits", description="Which data set; `modescape data` lists them.")

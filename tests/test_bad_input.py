@@ -1,0 +1,465 @@
+"""A hundred kinds of bad input: each is refused with a 4xx that names the field and what is allowed, nothing is stored."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from serving import SPEC, Served, served
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("home")
+    outside = tmp_path_factory.mktemp("outside")
+    with served(home) as running:
+        root = running.settings.registration_roots[0]
+        root.mkdir(parents=True, exist_ok=True)
+        _write_bad_data(root, outside)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(site: Served) -> Iterator[httpx.Client]:
+    with site.client() as client:
+        yield client
+
+
+def _write_bad_data(root: Path, outside: Path) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, size=(60, 1, 8, 8), dtype=np.uint8)
+    labels = np.arange(60) % 3
+    np.savez(outside / "good.npz", images=images, labels=labels)
+    (root / "way-out.npz").symlink_to(outside / "good.npz")
+    (root / "way-out").symlink_to(outside)
+    with_nan = labels.astype(np.float64)
+    with_nan[3] = np.nan
+    np.savez(root / "nan-labels.npz", images=images, labels=with_nan)
+    np.savez(root / "half-labels.npz", images=images, labels=labels + 0.5)
+    np.savez(root / "negative-labels.npz", images=images, labels=labels - 1)
+    np.savez(root / "short-labels.npz", images=images, labels=labels[:50])
+    np.savez(root / "one-class.npz", images=images, labels=np.zeros(60, dtype=np.int64))
+    np.savez(root / "no-labels.npz", images=images)
+    np.savez(root / "no-images.npz", labels=labels)
+    np.savez(root / "empty.npz", images=images[:0], labels=labels[:0])
+    np.savez(root / "flat.npz", images=images.reshape(60, -1), labels=labels)
+    nan_images = images.astype(np.float32)
+    nan_images[0, 0, 0, 0] = np.nan
+    np.savez(root / "nan-images.npz", images=nan_images, labels=labels)
+    np.savez(root / "pickled.npz", images=images, labels=np.array([{"a": 1}] * 60, dtype=object))
+    (root / "text.npz").write_text("this is no zip file")
+    whole = (root / "nan-labels.npz").read_bytes()
+    (root / "cut-off.npz").write_bytes(whole[: len(whole) // 2])
+    (root / "picture.png").write_bytes(b"not a picture")
+    (root / "no-classes").mkdir()
+    (root / "one-class" / "cats").mkdir(parents=True)
+    Image.fromarray(images[0, 0]).save(root / "one-class" / "cats" / "a.png")
+    for name in ("cats", "dogs"):
+        (root / "broken" / name).mkdir(parents=True)
+        (root / "broken" / name / "a.png").write_bytes(b"not a picture")
+    (root / "linked" / "cats").mkdir(parents=True)
+    (root / "linked" / "dogs").symlink_to(outside)
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The good spec with one value replaced or added."""
+    spec: Any = copy.deepcopy(SPEC)
+    place = spec
+    *parents, last = path.split(".")
+    for parent in parents:
+        place = place[int(parent)] if isinstance(place, list) else place.setdefault(parent, {})
+    if isinstance(place, list):
+        place[int(last)] = value
+    else:
+        place[last] = value
+    return {"name": "bad", "spec": spec}
+
+
+# What is wrong with one value of a spec: (path, value, field the answer must name)
+VALUES: list[tuple[str, Any, str]] = [
+    ("data.dataset", "cifar11", "spec.data.dataset"),
+    ("data.dataset", "", "spec.data.dataset"),
+    ("data.dataset", 7, "spec.data.dataset"),
+    ("data.dataset", None, "spec.data.dataset"),
+    ("data.dataset", "../../etc/passwd", "spec.data.dataset"),
+    ("data.input_scale", "raw256", "spec.data.input_scale"),
+    ("data.train_images", 0, "spec.data.train_images"),
+    ("data.train_images", 1, "spec.data.train_images"),
+    ("data.train_images", -5, "spec.data.train_images"),
+    ("data.train_images", 10**6, "spec.data.train_images"),
+    ("data.train_images", 2.5, "spec.data.train_images"),
+    ("data.train_images", "many", "spec.data.train_images"),
+    ("data.validation_images", -1, "spec.data.validation_images"),
+    ("data.validation_images", 590, "spec.data.train_images"),
+    ("data.test_images", 5, "spec.data.test_images"),
+    ("data.test_images", 1201, "spec.data.test_images"),
+    ("data.split", "random", "spec.data.split"),
+    ("data.split_seed", -1, "spec.data.split_seed"),
+    ("data.path", "/tmp", "spec.data.path"),
+    ("data.colour", "red", "spec.data.colour"),
+    ("data", "digits", "spec.data"),
+    ("data", [], "spec.data"),
+    ("network.architecture", "vgg16", "spec.network.architecture"),
+    ("network.architecture", ["small-cnn"], "spec.network.architecture"),
+    ("network.options", {"depth": 3}, "spec.network.options.depth"),
+    ("network.options", [1], "spec.network.options"),
+    ("training.protocol", "secret", "spec.training.protocol"),
+    ("training.optimiser", "lion", "spec.training.optimiser"),
+    ("training.learning_rate", 0, "spec.training.learning_rate"),
+    ("training.learning_rate", -0.1, "spec.training.learning_rate"),
+    ("training.learning_rate", 1e9, "spec.training.learning_rate"),
+    ("training.learning_rate", "fast", "spec.training.learning_rate"),
+    ("training.schedule", "zigzag", "spec.training.schedule"),
+    ("training.schedule", "milestones", "spec.training.milestones"),
+    ("training.halve_every", 0, "spec.training.halve_every"),
+    ("training.milestones", [{"epoch": 0, "learning_rate": 0.1}], "spec.training.milestones.0.epoch"),
+    ("training.milestones", [{"epoch": 1}], "spec.training.milestones.0.learning_rate"),
+    ("training.milestones", {"epoch": 1}, "spec.training.milestones"),
+    ("training.momentum", 1.0, "spec.training.momentum"),
+    ("training.adam_epsilon", 0, "spec.training.adam_epsilon"),
+    ("training.weight_decay", -1, "spec.training.weight_decay"),
+    ("training.decay_on", "biases", "spec.training.decay_on"),
+    ("training.batch_size", 0, "spec.training.batch_size"),
+    ("training.batch_size", 128, "spec.training.batch_size"),
+    ("training.batch_size", 10**9, "spec.training.batch_size"),
+    ("training.epochs", 0, "spec.training.epochs"),
+    ("training.epochs", 10**9, "spec.training.epochs"),
+    ("training.epochs", 10**30, "spec.training.epochs"),
+    ("training.epochs", True, "spec.training.epochs"),
+    ("training.epochs", {"a": 1}, "spec.training.epochs"),
+    ("training.sampling", "bootstrap", "spec.training.sampling"),
+    ("training.augmentation", "mixup", "spec.training.augmentation"),
+    ("training.precision", "float8", "spec.training.precision"),
+    ("training.checkpoint_every", 0, "spec.training.checkpoint_every"),
+    ("training.snapshots", -1, "spec.training.snapshots"),
+    ("training.snapshots", 150, "spec.training.snapshots"),
+    ("training.snapshot_window", 0, "spec.training.snapshot_window"),
+    ("training.snapshot_window", 1.5, "spec.training.snapshot_window"),
+    ("training.dropout", 0.5, "spec.training.dropout"),
+    ("ensemble.runs", 0, "spec.ensemble.runs"),
+    ("ensemble.runs", -3, "spec.ensemble.runs"),
+    ("ensemble.runs", 1001, "spec.ensemble.runs"),
+    ("ensemble.runs", None, "spec.ensemble.runs"),
+    ("ensemble.seed", -1, "spec.ensemble.seed"),
+    ("ensemble.seed", 2**53, "spec.ensemble.seed"),
+    ("ensemble.seed", 0.5, "spec.ensemble.seed"),
+    ("ensemble.vary", "nothing", "spec.ensemble.vary"),
+    ("methods.0.method", "laplace", "spec.methods.0.method"),
+    ("methods.0.method", None, "spec.methods.0.method"),
+    ("methods.0.spread", -1, "spec.methods.0.spread"),
+    ("methods.0.typical", 1001, "spec.methods.0.typical"),
+    ("methods.0.options", {"no": 1}, "spec.methods.0.options.no"),
+    ("methods", [{"method": "random", "spread": 0, "typical": 0}], "spec.methods.0"),
+    ("methods", [{"method": "random"}, {"method": "random"}], "spec.methods.1.method"),
+    ("methods", [{"method": "low-rank", "options": {"rank": 8}}], "spec.methods.0.options.rank"),
+    ("methods", [{"method": "low-rank", "options": {"rank": 0}}], "spec.methods.0.options.rank"),
+    ("methods", [{"spread": 3}], "spec.methods.0"),
+    ("methods", ["random"], "spec.methods.0"),
+    ("methods", "random", "spec.methods"),
+    ("methods", [{"method": "random"}] * 17, "spec.methods"),
+    ("evaluation.splits", [], "spec.evaluation.splits"),
+    ("evaluation.splits", ["train"], "spec.evaluation.splits.0"),
+    ("evaluation.splits", ["test", "test"], "spec.evaluation.splits"),
+    ("evaluation.embed_images", 5, "spec.evaluation.embed_images"),
+    ("evaluation.embed_runs", 11, "spec.evaluation.embed_runs"),
+    ("evaluation.embed_seed", 2**31, "spec.evaluation.embed_seed"),
+    ("evaluation.perplexity", 0.5, "spec.evaluation.perplexity"),
+    ("version", 2, "spec.version"),
+    ("hidden", 1, "spec.hidden"),
+]
+
+# What is wrong with the body around a spec
+BODIES: list[tuple[str, Any, str]] = [
+    ("html in the name", {"name": "<script>alert(1)</script>", "spec": SPEC}, "name"),
+    ("an empty name", {"name": "", "spec": SPEC}, "name"),
+    ("a blank name", {"name": "   ", "spec": SPEC}, "name"),
+    ("a long name", {"name": "x" * 121, "spec": SPEC}, "name"),
+    ("a control character", {"name": "a\u0000b", "spec": SPEC}, "name"),
+    ("a line in the name", {"name": "a\nb", "spec": SPEC}, "name"),
+    ("right-to-left override", {"name": "a\u202eb", "spec": SPEC}, "name"),
+    ("a number as name", {"name": 5, "spec": SPEC}, "name"),
+    ("html in a tag", {"spec": SPEC, "tags": ["ok", "<b>"]}, "tags.1"),
+    ("a comma in a tag", {"spec": SPEC, "tags": ["a,b"]}, "tags.0"),
+    ("an empty tag", {"spec": SPEC, "tags": [""]}, "tags.0"),
+    ("too many tags", {"spec": SPEC, "tags": [f"t{i}" for i in range(21)]}, "tags"),
+    ("tags as text", {"spec": SPEC, "tags": "a"}, "tags"),
+    ("long notes", {"spec": SPEC, "notes": "x" * 10_001}, "notes"),
+    ("NUL in the notes", {"spec": SPEC, "notes": "a\u0000"}, "notes"),
+    ("an unknown preset", {"preset": "fig-99"}, "preset"),
+    ("an unknown preset beside a spec", {"preset": "fig-99", "spec": SPEC}, "preset"),
+    ("nothing", {}, "spec"),
+    ("a spec that is text", {"spec": "digits"}, "spec"),
+    ("a spec that is a list", {"spec": []}, "spec"),
+    ("fresh as text", {"spec": SPEC, "fresh": "perhaps"}, "fresh"),
+    ("an unknown field", {"spec": SPEC, "owner": "me"}, "owner"),
+    ("a list", [1, 2], "body"),
+    ("a number", 5, "body"),
+    ("null", None, "body"),
+    ("text", "hello", "body"),
+]
+
+# What is wrong with the path of one's own data, relative to the allowed folder
+PATHS = [
+    ("npz", "/etc/passwd"),
+    ("folder", "/etc"),
+    ("npz", "../outside.npz"),
+    ("npz", "way-out.npz"),
+    ("npz", "way-out/good.npz"),
+    ("folder", "linked"),
+    ("folder", "way-out"),
+    ("npz", "not-there.npz"),
+    ("folder", "not-there"),
+    ("folder", "nan-labels.npz"),
+    ("npz", "no-classes"),
+    ("npz", "x" * 300),
+    ("npz", "nan-labels.npz"),
+    ("npz", "half-labels.npz"),
+    ("npz", "negative-labels.npz"),
+    ("npz", "short-labels.npz"),
+    ("npz", "one-class.npz"),
+    ("npz", "no-labels.npz"),
+    ("npz", "no-images.npz"),
+    ("npz", "empty.npz"),
+    ("npz", "flat.npz"),
+    ("npz", "nan-images.npz"),
+    ("npz", "pickled.npz"),
+    ("npz", "text.npz"),
+    ("npz", "cut-off.npz"),
+    ("folder", "no-classes"),
+    ("folder", "one-class"),
+    ("folder", "broken"),
+]
+
+JSON = {"Content-Type": "application/json"}
+
+# Bodies that are not what they should be: (what, bytes, headers, status)
+RAW: list[tuple[str, bytes, dict[str, str], int]] = [
+    ("cut off", b'{"spec": {', JSON, 400),
+    ("single quotes", b"{'spec': {}}", JSON, 400),
+    ("NaN", b'{"spec": {"training": {"learning_rate": NaN}}}', JSON, 400),
+    ("a comma too many", b'{"name": "a",}', JSON, 400),
+    ("not UTF-8", b'{"name": "\xff\xfe"}', JSON, 400),
+    ("a lone surrogate", b'{"name": "\\ud800"}', JSON, 400),
+    ("a number beyond all bounds", b'{"spec": {"training": {"epochs": 1' + b"0" * 400 + b"}}}", JSON, 400),
+    ("too deep", b'{"spec":' * 5000 + b"1" + b"}" * 5000, JSON, 400),
+    ("another type", b"name=a", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
+    ("no type", b"{}", {"Content-Type": ""}, 415),
+    ("too large", b'{"notes": "' + b"x" * 1_048_577 + b'"}', JSON, 413),
+]
+
+# Query strings and addresses: (address, field the answer must name)
+QUERIES = [
+    ("/api/experiments?colour=red", "colour"),
+    ("/api/experiments?dataset__gt=5", "dataset__gt"),
+    ("/api/experiments?accuracy__like=5", "accuracy__like"),
+    ("/api/experiments?accuracy__gte=high", "accuracy__gte"),
+    ("/api/experiments?accuracy__gte=nan", "accuracy__gte"),
+    ("/api/experiments?accuracy__lte=inf", "accuracy__lte"),
+    ("/api/experiments?runs=2.5", "runs"),
+    ("/api/experiments?runs=99999999999999999999", "runs"),
+    ("/api/experiments?status=sleeping", "status"),
+    ("/api/experiments?created__after=yesterday", "created__after"),
+    ("/api/experiments?created__before=0000-00-00", "created__before"),
+    ("/api/experiments?archived=maybe", "archived"),
+    ("/api/experiments?sort=shoe-size", "sort"),
+    ("/api/experiments?limit=0", "limit"),
+    ("/api/experiments?limit=1001", "limit"),
+    ("/api/experiments?limit=ten", "limit"),
+    ("/api/experiments?cursor=garbage", "cursor"),
+    ("/api/experiments?cursor=" + base64.urlsafe_b64encode(b'["-created",5,"x"]').decode(), "cursor"),
+    ("/api/experiments?cursor=" + base64.urlsafe_b64encode(b'["-created","2026-01-01",[1]]').decode(), "cursor"),
+    ("/api/experiments?cursor=" + base64.urlsafe_b64encode(b'{"a":1}').decode(), "cursor"),
+    ("/api/experiments?fields=name,shoe", "fields"),
+    ("/api/experiments?format=xml", "format"),
+    ("/api/experiments?name=" + "x" * 300, "name"),
+    ("/api/experiments?q=%00", "q"),
+    ("/api/events?after=-1", "after"),
+    ("/api/events?after=soon", "after"),
+    ("/api/events?after=99999999999999999999", "after"),
+    ("/api/artifacts/..%2f..%2fetc%2fpasswd", ""),
+    ("/api/artifacts/xyz", "sha256"),
+    ("/api/artifacts/" + "0" * 64, ""),
+    ("/api/experiments/not-there", ""),
+    ("/api/experiments/not-there/solutions", ""),
+    ("/api/experiments/%00", ""),
+    ("/api/nothing", ""),
+]
+
+OPERATIONS = [
+    ("PUT", "/api/experiments", 405),
+    ("DELETE", "/api/experiments", 405),
+    ("PATCH", "/api/estimate", 405),
+    ("POST", "/api/experiments/not-there/cancel", 404),
+    ("POST", "/api/experiments/not-there/clone", 404),
+    ("POST", "/api/experiments/not-there/explode", 404),
+    ("DELETE", "/api/experiments/not-there", 404),
+]
+
+
+def refused(answer: httpx.Response, field: str | None = None, *, allowed: bool = True) -> dict[str, Any]:
+    """A 4xx problem document that names `field` (a prefix of the field it names is enough) and what is allowed."""
+    assert 400 <= answer.status_code < 500, f"{answer.status_code} {answer.text[:500]}"
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == answer.status_code
+    assert document["title"]
+    assert document["detail"]
+    assert len(answer.content) < 20_000
+    if field:
+        named = [error for error in document["errors"] if error["field"].startswith(field)]
+        assert named, f"{field} is not named: {document}"
+        assert all(error["message"] for error in named)
+        if allowed:
+            assert all(error["allowed"] for error in named), document
+    return document
+
+
+def _id(value: Any) -> str:
+    return (value if isinstance(value, str) else repr(value))[:40]
+
+
+@pytest.mark.parametrize(("path", "value", "field"), VALUES, ids=_id)
+def test_a_wrong_value_in_a_spec(client: httpx.Client, path: str, value: Any, field: str) -> None:
+    body = json.dumps(changed(path, value))
+    for address in ("/api/estimate", "/api/experiments"):
+        refused(client.post(address, content=body, headers=JSON), field)
+
+
+@pytest.mark.parametrize(("body", "field"), [case[1:] for case in BODIES], ids=[case[0] for case in BODIES])
+def test_a_wrong_body(client: httpx.Client, body: Any, field: str) -> None:
+    for address in ("/api/estimate", "/api/experiments"):
+        refused(client.post(address, content=json.dumps(body), headers=JSON), field)
+
+
+@pytest.mark.parametrize(("dataset", "path"), PATHS, ids=_id)
+def test_a_path_that_cannot_be_used(client: httpx.Client, site: Served, dataset: str, path: str) -> None:
+    place = str(site.settings.registration_roots[0] / path)
+    data = {"dataset": dataset, "path": place, "test_images": 10, "validation_images": 10, "train_images": 20}
+    refused(client.post("/api/experiments", json={"spec": {"data": data}}), "spec.data.path")
+    if dataset == "npz" or Path(place).is_dir():
+        refused(client.post("/api/data", json={"path": place}), "path")
+
+
+@pytest.mark.parametrize(("body", "headers", "status"), [case[1:] for case in RAW], ids=[case[0] for case in RAW])
+def test_a_body_that_is_not_json(client: httpx.Client, body: bytes, headers: dict[str, str], status: int) -> None:
+    for address in ("/api/experiments", "/api/estimate", "/api/data"):
+        answer = client.post(address, content=body, headers=headers)
+        assert refused(answer, "body" if status in (400, 413) else "Content-Type")["status"] == status
+
+
+@pytest.mark.parametrize(("address", "field"), QUERIES, ids=_id)
+def test_a_wrong_query(client: httpx.Client, address: str, field: str) -> None:
+    refused(client.get(address), field)
+
+
+@pytest.mark.parametrize(("method", "address", "status"), OPERATIONS)
+def test_a_wrong_operation(client: httpx.Client, method: str, address: str, status: int) -> None:
+    document = refused(client.request(method, address))
+    assert document["status"] == status
+    if status == 405:
+        assert document["errors"][0]["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "path"),
+        ({"path": "/tmp/a", "fetch": "cifar10"}, "path"),
+        ({"fetch": "imagenet"}, "fetch"),
+        ({"fetch": "nothing"}, "fetch"),
+        ({"path": ""}, "path"),
+        ({"path": 5}, "path"),
+        ({"path": "a\u0000b"}, "path"),
+        ({"path": "~nobody-here/x"}, "path"),
+        ({"path": "/tmp", "name": "<i>"}, "name"),
+    ],
+    ids=_id,
+)
+def test_a_wrong_registration(client: httpx.Client, body: dict[str, Any], field: str) -> None:
+    refused(client.post("/api/data", json=body), field)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "with space", "caf\u00e9"])
+def test_a_wrong_idempotency_key(client: httpx.Client, key: str) -> None:
+    answer = client.post("/api/experiments", json={"spec": SPEC}, headers={b"Idempotency-Key": key.encode("latin-1")})
+    refused(answer, "idempotency-key")
+
+
+def test_what_is_wrong_comes_all_at_once(client: httpx.Client) -> None:
+    body = changed("training.epochs", 0)
+    body["spec"]["ensemble"]["runs"] = 0
+    body["spec"]["data"]["dataset"] = "nothing"
+    fields = {error["field"] for error in refused(client.post("/api/experiments", json=body))["errors"]}
+    assert fields == {"spec.training.epochs", "spec.ensemble.runs", "spec.data.dataset"}
+
+
+def test_data_that_is_not_here_is_a_conflict_with_the_way_to_get_it(client: httpx.Client) -> None:
+    answer = client.post("/api/experiments", json={"spec": {"data": {"dataset": "cifar10"}}})
+    if answer.status_code == 201:
+        pytest.fail("CIFAR-10 is on this machine: point MODESCAPE_DATA elsewhere")
+    assert refused(answer)["status"] == 409
+    assert "modescape data fetch cifar10" in answer.json()["detail"]
+
+
+def test_wrong_figure_parameters(client: httpx.Client, site: Served) -> None:
+    row = site.laboratory.create(SPEC, name="for figures")
+    base = f"/api/experiments/{row.slug}"
+    try:
+        for query, field in (
+            ("theme=pink", "theme"),
+            ("arrays=xml", "arrays"),
+            ("split=train", "split"),
+            ("shoe=5", "shoe"),
+            ("format=pdf", "format"),
+        ):
+            refused(client.get(f"{base}/figures/plane?{query}"), field)
+        for address in (
+            "figures/nothing.json",
+            "figures/plane.pdf",
+            "matrices/nothing.npy",
+            "runs/7/checkpoints",
+            "runs/0/series/train/mood",
+            "solutions/99",
+            "solutions/99/weights",
+            "solutions/-1",
+            "solutions/99999999999",
+            "solutions/one",
+            "labels",
+            "labels?split=train",
+            "selections/nothing",
+            "stages?fields=mood",
+            "solutions?sel=9-3",
+            "solutions?sel=0-99999999",
+            "solutions?sel=a",
+            "solutions?role=king",
+            "solutions?number=99999999999999999999999",
+            "measurements?intensity=x",
+        ):
+            refused(client.get(f"{base}/{address}"))
+        refused(client.post(f"{base}/retry?stage=nothing"))
+        refused(client.post(f"{base}/selections", json={"numbers": "x"}), "numbers")
+        refused(client.patch(base, json={"slug": "mine"}), "slug")
+        refused(client.patch(base, json={"name": "<b>"}), "name")
+        refused(client.post(f"{base}/clone", json={"changes": {"ensemble": {"runs": 0}}}), "spec.ensemble.runs")
+        refused(client.post(f"{base}/clone", json={"changes": []}), "changes")
+    finally:
+        client.delete(base)
+        client.post(f"{base}/purge")
+
+
+def test_after_all_this_nothing_was_stored(client: httpx.Client) -> None:
+    for archived in ("false", "true"):
+        assert client.get("/api/experiments", params={"archived": archived}).json()["total"] == 0
+    assert [row["name"] for row in client.get("/api/data").json()["items"] if row["own"]] == []
+
+
+def test_there_are_a_hundred_kinds() -> None:
+    assert len(VALUES) + len(BODIES) + len(PATHS) + len(RAW) + len(QUERIES) + len(OPERATIONS) >= 100
