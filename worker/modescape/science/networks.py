@@ -80,35 +80,47 @@ class Dropout(nn.Module):
         rate = self.forced if self.forced is not None else self.rate if self.training else 0.0
         return round(rate * _LEVELS)
 
+    @property
+    def scale(self) -> float:
+        """What kept elements are multiplied by: one over the share kept, exactly the share the masks have."""
+        return _LEVELS / (_LEVELS - self.threshold)
+
     def keep(self, features: Tensor) -> Tensor:
-        """Boolean mask of what is kept, for `features`: [N, ...], or [1, ...] when one mask serves all."""
+        """uint8 mask of `features`, 1 where kept: [N, ...], or [1, ...] when one mask serves all."""
         if self.mask is not None:
             return self.mask
         if self.rng is None:
             raise RuntimeError("a dropout layer in training needs its `rng`")
-        shape = (1, *features.shape[1:]) if self.fixed else features.shape
-        mask = _random_mask(shape, self.threshold, self.rng, features)
+        shape = (1, *features.shape[1:]) if self.fixed else tuple(features.shape)
+        mask = _keep_mask(shape, self.threshold, self.rng, like=features, portable=self.forced is not None)
         if self.fixed:
             self.mask = mask
         return mask
 
     def forward(self, features: Tensor) -> Tensor:
-        threshold = self.threshold
-        if threshold == 0:
+        if self.threshold == 0:
             return features
-        return features * self.keep(features) * (_LEVELS / (_LEVELS - threshold))
+        return features * self.keep(features).to(features.dtype).mul_(self.scale)
 
 
-def _random_mask(shape: Sequence[int], threshold: int, rng: np.random.Generator, like: Tensor) -> Tensor:
-    """Boolean [shape], True with probability 1 - threshold/65536, in the memory layout of `like`."""
+def _keep_mask(
+    shape: tuple[int, ...], threshold: int, rng: np.random.Generator, *, like: Tensor, portable: bool
+) -> Tensor:
+    """uint8 [shape], 1 with probability 1 - threshold/65536, in the memory layout of `like`.
+
+    On a GPU the bits come from its own generator, seeded by `rng`, unless the mask must be equal on every device.
+    """
     count = prod(shape)
-    words = rng.bit_generator.random_raw(-(-count // 4))
-    kept = torch.from_numpy(words.view(np.uint16)[:count] >= np.uint16(threshold))
-    if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
-        kept = kept.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+    if like.is_cuda and not portable:
+        generator = torch.Generator(like.device).manual_seed(int(rng.integers(2**63)))
+        kept = torch.randint(_LEVELS, (count,), generator=generator, device=like.device) >= threshold
+        flat = kept.to(torch.uint8)
     else:
-        kept = kept.view(tuple(shape))
-    return kept.to(like.device)
+        words = rng.bit_generator.random_raw(-(-count // 4))
+        flat = torch.from_numpy((words.view(np.uint16)[:count] >= threshold).view(np.uint8)).to(like.device)
+    if len(shape) == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        return flat.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+    return flat.view(shape)
 
 
 def dropout_layers(module: nn.Module) -> list[Dropout]:
@@ -170,18 +182,90 @@ class _CnnBlock(nn.Module):
         self.drop_first = options.order == "conv-drop-pool-relu"
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.conv(images)
+        features = self._convolve(images)
+        if self.drop_first and self.training and self.dropout.threshold:
+            pooled: Tensor = _DropPool.apply(
+                features, self.dropout.keep(features), self.dropout.scale, self.relu
+            )  # type: ignore[no-untyped-call]
+            return pooled
         if self.drop_first:
-            features = _pool(self.dropout(features))
-            return F.relu(features) if self.relu else features
+            features = self.dropout(features)
         # max-pooling and ReLU commute, and pooling first leaves a quarter of the work
-        features = _pool(features)
-        return cast(Tensor, self.dropout(F.relu(features) if self.relu else features))
+        features = F.max_pool2d(features, 2, ceil_mode=True)
+        if self.relu:
+            features = F.relu(features)
+        return features if self.drop_first else cast(Tensor, self.dropout(features))
+
+    def _convolve(self, images: Tensor) -> Tensor:
+        plain = images.dtype == torch.float32 and images.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        if plain and not images.requires_grad and images.shape[1] <= 4:
+            found: Tensor = _PixelConvolution.apply(
+                images, self.conv.weight, self.conv.bias
+            )  # type: ignore[no-untyped-call]
+            return found
+        return cast(Tensor, self.conv(images))
 
 
-def _pool(features: Tensor) -> Tensor:
-    """2x2 maximum, stride 2, odd sizes rounded up: TensorFlow's "SAME"."""
-    return F.max_pool2d(features, 2, ceil_mode=True)
+class _PixelConvolution(torch.autograd.Function):
+    """3x3 convolution, same padding, of images themselves: few channels, and nobody asks for their gradient.
+
+    One matrix product over the nine shifted copies of every channel, whose result lies channels-last as the rest of the
+    network likes it. Measured on one AVX2 thread, 128 images 1x28x28 to 16 channels, forward and backward: 1.6 ms, where
+    torch's convolution takes 8 ms (6 of them for the gradient of 160 weights).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        n, channels, height, width = images.shape
+        outputs = weight.shape[0]
+        framed = F.pad(images.permute(1, 0, 2, 3), (1, 1, 1, 1)).contiguous()
+        windows = framed.unfold(2, height, 1).unfold(3, width, 1)  # [C, N, 3, 3, H, W], a view
+        patches = torch.empty(channels * 9 + 1, n * height * width)
+        patches[:-1].view(channels, 3, 3, n, height, width).copy_(windows.permute(0, 2, 3, 1, 4, 5))
+        patches[-1] = 1  # times the bias
+        kernels = torch.cat([weight.reshape(outputs, -1), bias[:, None]], 1)
+        ctx.save_for_backward(patches)
+        ctx.weight_shape = weight.shape
+        return (patches.t() @ kernels.t()).view(n, height, width, outputs).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, Tensor]:
+        (patches,) = ctx.saved_tensors
+        gradient = gradients[0].permute(0, 2, 3, 1).reshape(patches.shape[1], -1)
+        found = (patches @ gradient).t()
+        return None, found[:, :-1].reshape(ctx.weight_shape), found[:, -1]
+
+
+class _DropPool(torch.autograd.Function):
+    """Dropout, 2x2 max-pooling (odd sizes rounded up) and, with `relu`, ReLU: one pass forward, a quarter of one back.
+
+    A dropped element is 0, so what survives pooling and ReLU with a value above 0 was never dropped: behind a ReLU the
+    backward pass needs no mask, only the scale. The convolution's output is changed in place; its backward pass does
+    not need it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, keep: Tensor, scale: float, relu: bool) -> Tensor:
+        features = features.detach()
+        features.mul_(keep.to(features.dtype))
+        pooled, winners = torch.ops.aten.max_pool2d_with_indices(features, [2, 2], [2, 2], [0, 0], [1, 1], True)
+        pooled.mul_(scale)
+        if relu:
+            pooled.relu_()
+        ctx.scale, ctx.relu, ctx.features = scale, relu, features  # of the features backward reads only the shape
+        ctx.save_for_backward(winners, pooled if relu else keep)
+        return cast(Tensor, pooled)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        winners, last = ctx.saved_tensors
+        gradient = gradients[0] * ctx.scale
+        if ctx.relu:
+            gradient = torch.ops.aten.threshold_backward(gradient, last, 0)
+        full = torch.ops.aten.max_pool2d_with_indices_backward(
+            gradient, ctx.features, [2, 2], [2, 2], [0, 0], [1, 1], True, winners
+        )
+        return full if ctx.relu else full.mul_(last), None, None, None
 
 
 class Mlp(nn.Module):
