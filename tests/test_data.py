@@ -1,0 +1,646 @@
+"""Every data set is read in its published layout, refused when it is not what it promises, split, scaled and augmented."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import pickle
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from modescape.errors import DataCorrupt, DataMissing, InvalidInput
+from modescape.registry import datasets
+from modescape.science import data
+from modescape.science.data import DataLocation, ImageFiles, Published, RawData
+from modescape.spec import DataSpec
+
+DEBIAN = Path("/usr/share/datasets")
+
+
+def spec(dataset: str, **fields: Any) -> DataSpec:
+    return DataSpec.model_validate({"dataset": dataset, **fields})
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def pixels(n: int, *shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
+
+
+def refused(call: Callable[[], object]) -> InvalidInput:
+    with pytest.raises(InvalidInput) as caught:
+        call()
+    assert caught.value.field == "data.path"
+    assert caught.value.allowed
+    return caught.value
+
+
+# --- sets that need no files ------------------------------------------------------------------------------------------
+
+
+def test_digits_are_all_there_stratified_and_disjoint() -> None:
+    from sklearn.datasets import load_digits
+
+    splits = data.load(spec("digits"), ())
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (400, 197, 1200)
+    bunch = load_digits()
+    raw = datasets["digits"].call(DataLocation(()), spec("digits"))
+    together = np.concatenate([raw.train_images, raw.test_images])[:, 0]
+    # 0..16 becomes 0..255 by x * 255 / 16, rounded to the nearest: 8 -> 127.5 -> 128 (half to even)
+    assert {0: 0, 1: 16, 8: 128, 16: 255}.items() <= dict(
+        zip(bunch.images.ravel().astype(int), np.rint(bunch.images.ravel() * 255 / 16).astype(int), strict=True)
+    ).items()
+    mine = sorted(image.tobytes() for image in together)
+    theirs = sorted(np.rint(image * 255 / 16).astype(np.uint8).tobytes() for image in bunch.images)
+    assert mine == theirs
+    share = np.bincount(raw.test_labels) / np.bincount(bunch.target)
+    assert np.all(np.abs(share - 1200 / 1797) < 0.01)
+
+
+def test_blobs_are_the_same_each_time_and_need_nothing() -> None:
+    first, second = (datasets["blobs"].call(DataLocation(()), spec("blobs")) for _ in range(2))
+    assert np.array_equal(first.train_images, second.train_images)
+    assert np.bincount(first.train_labels).min() > 80
+
+
+# --- Fashion-MNIST ----------------------------------------------------------------------------------------------------
+
+
+def idx(path: Path, values: np.ndarray, *, gz: bool = False) -> None:
+    header = b"\x00\x00\x08" + bytes([values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
+    content = header + values.astype(np.uint8).tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content) if gz else content)
+
+
+def fashion(folder: Path, *, gz: bool, n: int = 40) -> np.ndarray:
+    images, end = pixels(n, 28, 28), ".gz" if gz else ""
+    idx(folder / f"train-images-idx3-ubyte{end}", images, gz=gz)
+    idx(folder / f"train-labels-idx1-ubyte{end}", np.arange(n) % 10, gz=gz)
+    idx(folder / f"t10k-images-idx3-ubyte{end}", images[:10], gz=gz)
+    idx(folder / f"t10k-labels-idx1-ubyte{end}", np.arange(10), gz=gz)
+    return images
+
+
+@pytest.mark.parametrize("gz", [False, True])
+@pytest.mark.parametrize("place", ["", "fashion-mnist", "FashionMNIST/raw"])
+def test_fashion_mnist_is_found_gzipped_or_not(tmp_path: Path, gz: bool, place: str) -> None:
+    images = fashion(tmp_path / place, gz=gz)
+    splits = data.load(spec("fashion-mnist", validation_images=5), (tmp_path / "elsewhere", tmp_path))
+    assert splits.shape == (1, 28, 28, 10)
+    assert isinstance(splits.train.images, Tensor)
+    assert np.array_equal(splits.train.images.numpy(), images[:35, None])
+    assert splits.test.numpy_labels().tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda content: content[:-3], "promises"),
+        (lambda content: b"\x00\x00\x0d" + content[3:], "not an IDX file"),
+        (lambda content: b"", "not an IDX file"),
+    ],
+)
+def test_a_broken_idx_file_is_refused(tmp_path: Path, spoil: Callable[[bytes], bytes], words: str) -> None:
+    fashion(tmp_path, gz=False)
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(DataCorrupt, match=words):
+        data.load(spec("fashion-mnist", validation_images=5), (tmp_path,))
+
+
+def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
+    fashion(tmp_path, gz=True)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataCorrupt, match="cannot be read"):
+        data.load(spec("fashion-mnist", validation_images=5), (tmp_path,))
+
+
+def test_debians_fashion_mnist_is_the_published_one() -> None:
+    if not (DEBIAN / "fashion-mnist").is_dir():
+        pytest.skip("the Debian package dataset-fashion-mnist is not installed")
+    splits = data.load(spec("fashion-mnist"), (DEBIAN,))
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (55_000, 5_000, 10_000)
+    assert np.bincount(splits.test.numpy_labels()).tolist() == [1000] * 10
+    assert isinstance(splits.train.images, Tensor)
+    # the published mean of the training pixels, 0.2860 of 255, over all 60,000
+    assert isinstance(splits.validation.images, Tensor)
+    total = splits.train.images.long().sum() + splits.validation.images.long().sum()
+    assert float(total) / (60_000 * 784 * 255) == pytest.approx(0.2860, abs=1e-4)
+
+
+# --- CIFAR and SVHN: torchvision's readers behind checksums -----------------------------------------------------------
+
+
+def cifar10(root: Path, n: int = 4) -> dict[str, str]:
+    """A small CIFAR-10 in the exact published layout; its checksums."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for i, name in enumerate([*(f"data_batch_{b}" for b in range(1, 6)), "test_batch"]):
+        planes = pixels(n, 3072, seed=i)
+        entry = {"data": planes, "labels": [(i + j) % 10 for j in range(n)], "filenames": [f"{j}.png" for j in range(n)]}
+        (folder / name).write_bytes(pickle.dumps(entry))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(data.CIFAR10_CLASSES)}))
+    return {path.name: md5(path) for path in folder.iterdir()}
+
+
+def test_cifar10_in_its_published_layout(tmp_path: Path) -> None:
+    sums = {"cifar10": cifar10(tmp_path)}
+    splits = data.load(spec("cifar10", validation_images=2), (tmp_path,), checksums=sums)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (18, 2, 4)
+    first = pixels(4, 3072, seed=0).reshape(4, 3, 32, 32)  # planes: all red, all green, all blue, row by row
+    assert isinstance(splits.train.images, Tensor)
+    assert np.array_equal(splits.train.images[:4].numpy(), first)
+    assert splits.train.numpy_labels()[:5].tolist() == [0, 1, 2, 3, 1]
+    assert splits.classes == data.CIFAR10_CLASSES
+
+
+def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar100" / "cifar-100-python"
+    folder.mkdir(parents=True)
+    for name, n in (("train", 6), ("test", 3)):
+        entry = {"data": pixels(n, 3072), "fine_labels": list(range(90, 90 + n)), "coarse_labels": [0] * n}
+        (folder / name).write_bytes(pickle.dumps(entry))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": list(data.CIFAR100_CLASSES)}))
+    sums = {"cifar100": {path.name: md5(path) for path in folder.iterdir()}}
+    splits = data.load(spec("cifar100", validation_images=1), (tmp_path,), checksums=sums)
+    assert splits.train.numpy_labels().tolist() == [90, 91, 92, 93, 94]
+    assert splits.shape == (3, 32, 32, 100)
+    assert len(data.CIFAR100_CLASSES) == 100
+    assert list(data.CIFAR100_CLASSES) == sorted(data.CIFAR100_CLASSES)
+
+
+class _Bomb:
+    """Unpickling this raises the alarm."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return (_alarm, ("unpickled",))
+
+
+def _alarm(word: str) -> None:
+    raise AssertionError(word)
+
+
+@pytest.mark.parametrize("name", ["data_batch_3", "batches.meta"])
+def test_nothing_is_unpickled_before_its_checksum_is_verified(tmp_path: Path, name: str) -> None:
+    sums = {"cifar10": cifar10(tmp_path)}
+    (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(_Bomb()))
+    with pytest.raises(DataCorrupt, match=f"{name} has MD5"):
+        data.load(spec("cifar10", validation_images=2), (tmp_path,), checksums=sums)
+
+
+def test_the_published_checksums_are_demanded_by_default(tmp_path: Path) -> None:
+    cifar10(tmp_path)
+    with pytest.raises(DataCorrupt, match="expected c99cafc152244af753f735de768cd75f"):
+        data.load(spec("cifar10"), (tmp_path,))
+
+
+def test_checksums_are_torchvisions_own() -> None:
+    from torchvision.datasets import CIFAR10, CIFAR100, SVHN
+
+    for ours, theirs in ((data.CIFAR10_FILES, CIFAR10), (data.CIFAR100_FILES, CIFAR100)):
+        lists = dict([*theirs.train_list, *theirs.test_list, [theirs.meta["filename"], theirs.meta["md5"]]])
+        assert ours == lists
+        name = "cifar10" if theirs is CIFAR10 else "cifar100"
+        assert data.DOWNLOADS[name][0].md5 == theirs.tgz_md5
+        assert data.DOWNLOADS[name][0].url == theirs.url
+    assert {file: sums for _, file, sums in SVHN.split_list.values() if "extra" not in file} == data.SVHN_FILES
+
+
+def test_svhn_in_its_published_layout(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    for name, n in (("train_32x32.mat", 12), ("test_32x32.mat", 5)):
+        labels = np.array([10, *range(1, n)], np.uint8)[:, None]
+        savemat(tmp_path / name, {"X": pixels(n, 32, 32, 3).transpose(1, 2, 3, 0), "y": labels.clip(1, 10)})
+    sums = {"svhn": {path.name: md5(path) for path in tmp_path.iterdir()}}
+    splits = data.load(spec("svhn", validation_images=2), (tmp_path,), checksums=sums)
+    assert splits.train.numpy_labels()[:3].tolist() == [0, 1, 2]  # class 10 is the digit 0
+    assert isinstance(splits.train.images, Tensor)
+    assert np.array_equal(splits.train.images[1].numpy(), pixels(12, 32, 32, 3)[1].transpose(2, 0, 1))
+
+
+# --- ImageNet's layout, read as needed --------------------------------------------------------------------------------
+
+
+def test_imagenet_is_streamed_from_class_folders(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 6), ("val", 3)):
+        for name in ("n01440764", "n01443537"):
+            folder = tmp_path / "imagenet" / part / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                colour = (200, 30, 30) if name == "n01440764" else (30, 30, 200)
+                size = (int(rng.integers(230, 400)), int(rng.integers(230, 400)))
+                Image.new("RGB", size, colour).save(folder / f"{i}.png")
+    splits = data.load(spec("imagenet", validation_images=2, input_scale="symmetric"), (tmp_path,))
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (10, 2, 6)
+    assert splits.train.is_streamed
+    batch = splits.train.batch(torch.tensor([0, 3]))
+    assert batch.shape == (2, 3, 224, 224)
+    for image, label in zip(batch, splits.train.labels[[0, 3]], strict=True):
+        assert image[:, 100, 100].tolist() == ([200, 30, 30] if label == 0 else [30, 30, 200])
+    rng_ = np.random.default_rng(1)
+    grown = splits.train.batch(torch.arange(4), augmentation="resized-crop-flip", rng=rng_)
+    assert grown.shape == (4, 3, 224, 224)
+    assert splits.train.take(3).batch(torch.arange(3)).shape == (3, 3, 224, 224)
+
+
+def test_centre_crop_keeps_the_middle(tmp_path: Path) -> None:
+    picture = np.zeros((256, 512, 3), np.uint8)
+    picture[:, 144:368] = 255  # exactly the middle 224 columns of a 256 x 512 picture
+    path = tmp_path / "wide.png"
+    Image.fromarray(picture).save(path)
+    read = ImageFiles((path,), 3, 224, 224, crop=True).read([0])
+    assert read.min() == 255
+
+
+# --- a user's folder --------------------------------------------------------------------------------------------------
+
+
+def pictures(root: Path, classes: dict[str, int], *, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> Path:
+    for label, (name, n) in enumerate(classes.items()):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(n):
+            Image.new(mode, size, (40 * label + 20,) * 3 if mode == "RGB" else 40 * label + 20).save(root / name / f"{i}.png")
+    return root
+
+
+def folder_spec(path: Path, **fields: Any) -> DataSpec:
+    return spec("folder", path=str(path), **fields)
+
+
+def test_a_folder_of_class_folders(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "mine", {"cats": 20, "dogs": 30})
+    (root / "cats" / ".DS_Store").write_bytes(b"x")
+    info = data.describe(folder_spec(root), ())
+    assert (info.channels, info.height, info.width, info.classes) == (3, 10, 12, ("cats", "dogs"))
+    assert (info.train_total, info.test_total, info.validation_default) == (40, 10, 4)
+    splits = data.load(folder_spec(root, fingerprint=info.fingerprint), ())
+    assert np.bincount(splits.test.numpy_labels()).tolist() == [4, 6]  # a fifth of each class
+    assert isinstance(splits.train.images, Tensor)
+    for image, label in zip(splits.train.images, splits.train.labels, strict=True):
+        assert image.unique().tolist() == [40 * int(label) + 20]
+    again = data.load(folder_spec(root, train_images=36), ())
+    assert torch.equal(again.train.labels, splits.train.labels)
+
+
+def test_train_and_test_folders_and_grey_pictures(tmp_path: Path) -> None:
+    pictures(tmp_path / "train", {"a": 5, "b": 6}, mode="L")
+    pictures(tmp_path / "test", {"a": 2, "b": 2}, mode="L")
+    info = data.describe(folder_spec(tmp_path), ())
+    assert (info.channels, info.train_total, info.test_total) == (1, 11, 4)
+
+
+def test_pictures_of_several_sizes_meet_at_their_median(tmp_path: Path) -> None:
+    pictures(tmp_path, {"a": 6}, size=(40, 20))
+    pictures(tmp_path, {"b": 6}, size=(400, 200))
+    info = data.describe(folder_spec(tmp_path), ())
+    # medians 110 x 220, scaled so that the longer side is 128
+    assert (info.height, info.width) == (64, 128)
+    images = data.load(folder_spec(tmp_path), ()).train.images
+    assert isinstance(images, Tensor)
+    assert images.shape[1:] == (3, 64, 128)
+
+
+def test_large_folders_are_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path, {"a": 8, "b": 8})
+    held = data.load(folder_spec(tmp_path), ())
+    monkeypatch.setattr(data, "_HELD_BYTES", 100)
+    streamed = data.load(folder_spec(tmp_path, split_seed=1), ())
+    assert streamed.train.is_streamed
+    rows = torch.arange(len(held.train))
+    assert torch.equal(streamed.train.batch(rows), held.train.batch(rows))
+
+
+def test_a_changed_folder_is_noticed(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "mine", {"a": 8, "b": 8})
+    before = data.describe(folder_spec(root), ()).fingerprint
+    Image.new("RGB", (12, 10), (1, 2, 3)).save(root / "a" / "0.png")
+    assert data.describe(folder_spec(root), ()).fingerprint != before
+    with pytest.raises(DataCorrupt, match="has changed"):
+        data.load(folder_spec(root, fingerprint=before), ())
+
+
+def _empty_class(root: Path) -> None:
+    (root / "c").mkdir()
+
+
+def _loose_picture(root: Path) -> None:
+    Image.new("L", (4, 4)).save(root / "loose.png")
+
+
+def _text_among_pictures(root: Path) -> None:
+    (root / "a" / "notes.txt").write_text("hello")
+
+
+def _broken_picture(root: Path) -> None:
+    (root / "a" / "9.png").write_bytes(b"not a picture")
+
+
+def _one_class(root: Path) -> None:
+    for path in (root / "b").iterdir():
+        path.unlink()
+    (root / "b").rmdir()
+
+
+def _other_test_classes(root: Path) -> None:
+    pictures(root / "train", {"a": 3, "b": 3})
+    pictures(root / "test", {"a": 3, "z": 3})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_empty_class, "'c' holds no pictures"),
+        (_loose_picture, r"loose\.png lies beside"),
+        (_text_among_pictures, r"notes\.txt is not a picture"),
+        (_broken_picture, r"9\.png cannot be read as a picture"),
+        (_one_class, r"1 class folder\(s\)"),
+        (_other_test_classes, "same classes: b, z"),
+    ],
+)
+def test_folders_that_will_not_do_are_refused_with_words(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
+    pictures(tmp_path, {"a": 4, "b": 4})
+    spoil(tmp_path)
+    error = refused(lambda: data.describe(folder_spec(tmp_path), ()))
+    pytest.raises(InvalidInput, data.describe, folder_spec(tmp_path), ()).match(words)
+    assert "folder" in error.allowed
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    assert "there is no folder" in str(refused(lambda: data.describe(folder_spec(tmp_path / "nowhere"), ())))
+    assert "nothing\\x00" in str(refused(lambda: data.describe(folder_spec(Path("nothing\0")), ())))
+
+
+# --- a user's npz -----------------------------------------------------------------------------------------------------
+
+
+def npz(path: Path, **arrays: Any) -> DataSpec:
+    file = path / "mine.npz"
+    np.savez(file, **arrays)
+    return spec("npz", path=str(file))
+
+
+LABELS = np.arange(30) % 3
+
+
+def test_an_npz_with_one_pair_is_split(tmp_path: Path) -> None:
+    asked = npz(tmp_path, images=pixels(30, 6, 5), labels=LABELS, classes=np.array(["x", "y", "z"]))
+    info = data.describe(asked, ())
+    assert (info.channels, info.height, info.width, info.classes) == (1, 6, 5, ("x", "y", "z"))
+    assert (info.train_total, info.test_total) == (24, 6)
+    splits = data.load(asked, ())
+    assert np.bincount(splits.test.numpy_labels()).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        pixels(30, 6, 5, 3),
+        pixels(30, 6, 5, 3).transpose(0, 3, 1, 2),
+        pixels(30, 6, 5, 3).astype(np.float64),
+        pixels(30, 6, 5, 3) / np.float32(255),
+        pixels(30, 6, 5, 3).astype(np.int32),
+    ],
+    ids=["NHWC", "NCHW", "0..255", "0..1", "integers"],
+)
+def test_layouts_and_scales_come_out_alike(tmp_path: Path, images: np.ndarray) -> None:
+    asked = npz(tmp_path, train_images=images, train_labels=LABELS, test_images=images, test_labels=LABELS.astype(float))
+    splits = data.load(asked, ())
+    assert isinstance(splits.test.images, Tensor)
+    assert np.array_equal(splits.test.images.numpy(), pixels(30, 6, 5, 3).transpose(0, 3, 1, 2))
+
+
+def _with(array: np.ndarray, value: float) -> np.ndarray:
+    changed = array.astype(float)
+    changed.reshape(-1)[7] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"images": pixels(30, 6, 6), "labels": _with(LABELS, np.nan)}, "labels holds nan at position 7"),
+        ({"images": pixels(30, 6, 6), "labels": _with(LABELS, 1.5)}, "labels holds 1.5"),
+        ({"images": pixels(30, 6, 6), "labels": LABELS - 1}, "labels holds -1"),
+        ({"images": pixels(30, 6, 6), "labels": LABELS[:-1]}, "holds 30 images, labels 29 labels"),
+        ({"images": pixels(30, 6, 6), "labels": np.zeros(30)}, "all training labels are the same"),
+        ({"images": pixels(30, 6, 6), "labels": np.array(["a"] * 30)}, "labels holds <U1"),
+        ({"images": pixels(30, 6, 6), "labels": _with(LABELS, 1e12)}, "1e\\+12"),
+        ({"images": _with(pixels(30, 6, 6), np.nan), "labels": LABELS}, "not numbers"),
+        ({"images": _with(pixels(30, 6, 6), -1), "labels": LABELS}, "goes from -1"),
+        ({"images": _with(pixels(30, 6, 6), 300), "labels": LABELS}, "to 300"),
+        ({"images": pixels(30, 6), "labels": LABELS}, "has shape"),
+        ({"images": pixels(30, 6, 6, 2), "labels": LABELS}, "has shape"),
+        ({"images": pixels(0, 6, 6), "labels": LABELS[:0]}, "has shape"),
+        ({"images": pixels(5, 6, 6), "labels": LABELS[:5]}, "too few"),
+        ({"pictures": pixels(30, 6, 6), "labels": LABELS}, "it holds labels, pictures"),
+        ({"images": pixels(30, 6, 6), "labels": LABELS, "classes": np.array(["a"])}, "`classes` must be 3 texts"),
+        (
+            {"train_images": pixels(9, 6, 6), "train_labels": LABELS[:9], "test_images": pixels(9, 5, 6), "test_labels": LABELS[:9]},
+            "test_images",
+        ),
+        (
+            {"train_images": pixels(9, 6, 6), "train_labels": LABELS[:9] % 2, "test_images": pixels(9, 6, 6), "test_labels": LABELS[:9]},
+            "test label 2 does not occur",
+        ),
+        ({"images": np.array([{}] * 30, object), "labels": LABELS}, "cannot be read"),
+    ],
+)  # fmt: skip
+def test_npz_files_that_will_not_do_are_refused_with_words(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+    asked = npz(tmp_path, **arrays)
+    error = refused(lambda: data.describe(asked, ()))
+    pytest.raises(InvalidInput, data.describe, asked, ()).match(words)
+    assert "npz" in error.allowed or "at" in error.allowed or "whole" in error.allowed or "class" in error.allowed or error.allowed
+
+
+def test_a_file_that_is_no_npz(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    path.write_bytes(b"PK not really")
+    assert "cannot be read as .npz" in str(refused(lambda: data.describe(spec("npz", path=str(path)), ())))
+    refused(lambda: data.describe(spec("npz", path=str(tmp_path / "none.npz")), ()))
+
+
+# --- splits and transforms --------------------------------------------------------------------------------------------
+
+
+def raw(n: int = 50, channels: int = 3) -> RawData:
+    return RawData(pixels(n, channels, 4, 4), np.arange(n) % 5, pixels(20, channels, 4, 4), np.arange(20) % 5, tuple("abcde"))
+
+
+def test_first_split_trains_on_the_first_and_validates_on_the_last() -> None:
+    """The authors' code: the first 49,500 train, the last 500 validate."""
+    splits = data.split(raw(), spec("cifar10", validation_images=10, train_images=30, test_images=12))
+    images = raw().train_images
+    assert isinstance(splits.train.images, Tensor)
+    assert isinstance(splits.validation.images, Tensor)
+    assert isinstance(images, np.ndarray)
+    assert np.array_equal(splits.train.images.numpy(), images[:30])
+    assert np.array_equal(splits.validation.images.numpy(), images[40:])
+    assert len(splits.test) == 12
+
+
+def test_shuffled_split_is_disjoint_and_seeded() -> None:
+    def rows(seed: int) -> tuple[list[bytes], list[bytes]]:
+        splits = data.split(raw(), spec("cifar10", validation_images=10, split="shuffled", split_seed=seed))
+        assert isinstance(splits.train.images, Tensor)
+        assert isinstance(splits.validation.images, Tensor)
+        return [i.tobytes() for i in splits.train.images.numpy()], [i.tobytes() for i in splits.validation.images.numpy()]
+
+    train, validation = rows(1)
+    assert len(set(train) | set(validation)) == 50
+    assert rows(1) == (train, validation)
+    assert rows(2) != (train, validation)
+
+
+def test_too_many_images_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="asked for"):
+        data.split(raw(), spec("cifar10", validation_images=10, train_images=41))
+
+
+def test_transforms_follow_their_definitions_on_the_training_images() -> None:
+    train = np.asarray(raw().train_images)[:40].astype(np.float64)
+    expected = {
+        "raw255": train,
+        "unit": train / 255,
+        "symmetric": train / 127.5 - 1,
+        "pixel-mean": train / 255 - train.mean(0, keepdims=True) / 255,
+        "standardised": (train - train.mean((0, 2, 3), keepdims=True)) / train.std((0, 2, 3), keepdims=True),
+    }
+    for kind, wanted in expected.items():
+        splits = data.split(raw(), spec("cifar10", validation_images=10, input_scale=kind))
+        seen = splits.transform(splits.train.batch(torch.arange(40)))
+        assert seen.dtype == torch.float32
+        assert np.allclose(seen.numpy(), wanted, atol=2e-5 * np.abs(wanted).max()), kind
+        assert seen.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_batches_do_not_change_the_data() -> None:
+    splits = data.split(raw(), spec("cifar10", validation_images=10, input_scale="standardised"))
+    assert isinstance(splits.train.images, Tensor)
+    before = splits.train.images.clone()
+    splits.transform(splits.train.batch(torch.arange(10)))
+    splits.transform(splits.train.images)
+    assert torch.equal(before, splits.train.images)
+
+
+# --- augmentation -----------------------------------------------------------------------------------------------------
+
+
+def test_whole_pixel_shifts_equal_shifting_by_hand() -> None:
+    images = torch.from_numpy(pixels(3, 2, 8, 8))
+    offsets = np.array([[1.0, 0.0, -2.0], [0.0, 3.0, 1.0]])  # down, right
+    moved = data._shift(images, offsets)
+    for image, before, down, right in zip(moved, images, offsets[0], offsets[1], strict=True):
+        rows = (np.arange(8) - int(down)).clip(0, 7)
+        columns = (np.arange(8) - int(right)).clip(0, 7)
+        assert np.array_equal(image.numpy(), before.numpy()[:, rows][:, :, columns])
+
+
+def test_part_pixel_shifts_interpolate_linearly() -> None:
+    ramp = torch.arange(0, 160, 10, dtype=torch.uint8).repeat(16, 1)[None, None]
+    moved = data._shift(ramp, np.array([[0.0], [0.3]]))
+    assert moved[0, 0, 5, 1:].tolist() == [10 * c - 3 for c in range(1, 16)]
+
+
+@pytest.mark.parametrize("kind", ["shift-flip", "crop-flip", "resized-crop-flip"])
+def test_augmentation_is_seeded_and_keeps_size_type_and_range(kind: Any) -> None:
+    images = torch.from_numpy(pixels(64, 3, 32, 32)).contiguous(memory_format=torch.channels_last)
+    first, second, other = (data.augment(images, kind, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    assert first.shape == images.shape
+    assert first.dtype == torch.uint8
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    constant = torch.full((8, 1, 9, 9), 77, dtype=torch.uint8)
+    assert data.augment(constant, kind, np.random.default_rng(0)).unique().tolist() == [77]
+
+
+def test_about_every_second_image_is_flipped() -> None:
+    images = torch.zeros(2000, 1, 1, 2, dtype=torch.uint8)
+    images[..., 0] = 9
+    share = float((data._flip(images, np.random.default_rng(0))[..., 1] == 9).float().mean())
+    assert share == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
+
+
+# --- what is here, and fetching ---------------------------------------------------------------------------------------
+
+
+def test_describing_loads_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
+    asked = npz(tmp_path, images=pixels(30, 6, 5), labels=LABELS)
+    script = (
+        "import sys; from modescape.science import data; from modescape.spec import DataSpec\n"
+        f"for d in ({{'dataset': 'digits'}}, {{'dataset': 'npz', 'path': {asked.path!r}}}):\n"
+        "    data.describe(DataSpec.model_validate(d), ())\n"
+        "data.availability(())\n"
+        "print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_a_missing_set_says_how_to_get_it(tmp_path: Path) -> None:
+    for name in ("fashion-mnist", "cifar10", "cifar100", "svhn"):
+        for call in (data.describe, data.load):
+            with pytest.raises(DataMissing, match=f"modescape data fetch {name}"):
+                call(spec(name), (tmp_path,))
+    with pytest.raises(DataMissing, match=r"image-net\.org"):
+        data.describe(spec("imagenet"), (tmp_path,))
+
+
+def test_availability_tells_what_is_here(tmp_path: Path) -> None:
+    before = {item.name: item for item in data.availability((tmp_path,))}
+    assert before["digits"].present
+    assert not before["cifar10"].present
+    assert before["cifar10"].fetchable
+    assert before["cifar10"].bytes == 170_498_071
+    assert not before["imagenet"].fetchable
+    fashion(tmp_path / "fashion-mnist", gz=True)
+    after = {item.name: item for item in data.availability((tmp_path,))}["fashion-mnist"]
+    assert after.present
+    assert after.where == tmp_path / "fashion-mnist"
+    assert not after.fetchable
+
+
+def published(path: Path, digest: str | None = None) -> Published:
+    return Published(path.as_uri(), digest or md5(path), path.stat().st_size)
+
+
+def test_fetching_checks_and_puts_files_in_place(tmp_path: Path) -> None:
+    cifar10(tmp_path / "origin")
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "origin" / "cifar-10-batches-py", "cifar-10-batches-py")
+    seen: list[tuple[int, int]] = []
+    home = tmp_path / "home"
+    data.fetch("cifar10", home, lambda done, total: seen.append((done, total)), downloads={"cifar10": [published(archive)]})
+    assert {item.name: item for item in data.availability((home,))}["cifar10"].present
+    assert seen[-1] == (archive.stat().st_size,) * 2
+    assert [path.name for path in home.iterdir()] == ["cifar-10-batches-py"]  # nothing temporary stays
+
+
+def test_a_wrong_download_leaves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "train_32x32.mat"
+    file.write_bytes(b"something else")
+    home = tmp_path / "home"
+    with pytest.raises(DataCorrupt, match="nothing was kept"):
+        data.fetch("svhn", home, lambda *_: None, downloads={"svhn": [published(file, "0" * 32)]})
+    assert list(home.rglob("*.mat")) == []
+    with pytest.raises(DataMissing, match="could not be fetched"):
+        data.fetch("svhn", home, lambda *_: None, downloads={"svhn": [Published(f"{file.as_uri()}.gone", "", 1)]})
+    with pytest.raises(InvalidInput, match="cannot be fetched"):
+        data.fetch("imagenet", home, lambda *_: None)
