@@ -30,7 +30,19 @@ DOORS = {
 }
 # Ours: what a room must never look into.
 FORBIDDEN = {
-    "science": {"store", "tables", "artifacts", "pipeline", "jobs", "executor", "plan", "results", "laboratory", "figures", "settings"},
+    "science": {
+        "store",
+        "tables",
+        "artifacts",
+        "pipeline",
+        "jobs",
+        "executor",
+        "plan",
+        "results",
+        "laboratory",
+        "figures",
+        "settings",
+    },
     "figures": {"store", "artifacts", "pipeline", "jobs", "executor", "laboratory", "settings"},
     "store.py": {"science", "figures", "pipeline", "jobs", "executor"},
     "artifacts.py": {"science", "figures", "store", "pipeline", "jobs", "executor"},
@@ -79,7 +91,9 @@ def test_imports_point_one_way(path: Path) -> None:
     for line, module in imports(path):
         parts = module.split(".")
         inner = parts[1] if parts[0] == "modescape" and len(parts) > 1 else ""
-        if inner in forbidden or (parts[0] == "modescape_api" and not path.is_relative_to(SERVER) and path.name != "cli.py"):
+        if inner in forbidden or (
+            parts[0] == "modescape_api" and not path.is_relative_to(SERVER) and path.name != "cli.py"
+        ):
             wrong.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
     assert not wrong, "\n".join(wrong)
 
@@ -96,7 +110,12 @@ def test_declarations_and_planning_need_no_torch() -> None:
 
 def test_colours_are_written_in_one_file() -> None:
     colour = re.compile(r"#[0-9a-fA-F]{6}\b")
-    files = [*SOURCES, *(ROOT / "frontend").rglob("*.css"), *(ROOT / "frontend").rglob("*.js"), *(ROOT / "frontend").rglob("*.html")]
+    files = [
+        *SOURCES,
+        *(ROOT / "frontend").rglob("*.css"),
+        *(ROOT / "frontend").rglob("*.js"),
+        *(ROOT / "frontend").rglob("*.html"),
+    ]
     wrong = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in files
@@ -108,5 +127,14 @@ def test_colours_are_written_in_one_file() -> None:
 
 
 def test_the_top_level_is_as_agreed() -> None:
-    for name in ("pyproject.toml", "docker-compose.yml", "backend", "worker", "frontend", "migrations", "tests", "README.md"):
+    for name in (
+        "pyproject.toml",
+        "docker-compose.yml",
+        "backend",
+        "worker",
+        "frontend",
+        "migrations",
+        "tests",
+        "README.md",
+    ):
         assert (ROOT / name).exists(), name

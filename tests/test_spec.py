@@ -12,7 +12,9 @@ from modescape.plan import differences, kept_epochs, plan, prepare, sample_sets
 from modescape.registry import architectures, datasets, figures, methods, presets
 from modescape.spec import DataInfo, MethodSpec, check, parse, sizes, steps_per_epoch
 
-INFO = DataInfo(channels=1, height=8, width=8, classes=tuple("0123456789"), train_total=597, test_total=1200, validation_default=197)
+INFO = DataInfo(
+    channels=1, height=8, width=8, classes=tuple("0123456789"), train_total=597, test_total=1200, validation_default=197
+)
 
 
 def problems(document: object) -> dict[str, str]:

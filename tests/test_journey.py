@@ -1,0 +1,239 @@
+"""The whole product as its users run it: launch, kill, resume, figures; embedded, and on PostgreSQL and Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from independent import Downloaded, check_everything
+
+from modescape.laboratory import run
+from modescape.science.data import load
+from modescape.settings import Settings
+from modescape.spec import parse
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+FIGURES = ("trajectories", "similarity-trajectory", "similarity-runs", "tsne-trajectories", "tsne-samples", "plane")
+TINY: dict[str, Any] = {
+    "data": {"dataset": "digits", "train_images": 400},
+    "training": {"epochs": 25, "batch_size": 32},
+    "ensemble": {"runs": 3, "seed": 11},
+    "methods": [{"method": "random", "spread": 6, "typical": 4}, {"method": "diagonal", "spread": 6, "typical": 4}],
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Process:
+    """A command of the product with its output at hand."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "modescape.cli", *arguments],
+            env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(self.process.stdout)
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+        self.process.wait(40)
+
+
+@contextlib.contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[Process]:
+    started = Process(*arguments, **environment)
+    try:
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.kill(signal.SIGTERM)
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+    return False
+
+
+def status(url: str, slug: str) -> str:
+    found: str = httpx.get(f"{url}/api/experiments/{slug}", timeout=30).json()["status"]
+    return found
+
+
+def digests(url: str, slug: str) -> dict[str, Any]:
+    """The files of every checkpoint's weights and of every matrix (which hold every prediction's distances)."""
+    solutions = Downloaded(url, slug).solutions
+    found: dict[str, Any] = {f"{s['number']}": s["weights"] for s in solutions}
+    for matrix in httpx.get(f"{url}/api/experiments/{slug}/matrices", timeout=30).json()["items"]:
+        found[f"{matrix['name']} {matrix['split']}"] = matrix["artifact"]
+    assert len(found) > 50
+    return found
+
+
+def done(stages: list[dict[str, Any]]) -> int:
+    return sum(stage["state"] == "succeeded" for stage in stages)
+
+
+def every_figure_is_there(url: str, slug: str) -> None:
+    for name in FIGURES:
+        for theme in ("light", "dark"):
+            answer = httpx.get(f"{url}/api/experiments/{slug}/figures/{name}.json?theme={theme}", timeout=60)
+            assert answer.status_code == 200, (name, answer.text[:500])
+            assert answer.json()["data"]
+        table = httpx.get(f"{url}/api/experiments/{slug}/figures/{name}.csv", timeout=60)
+        assert table.status_code == 200
+        assert len(table.text.splitlines()) > 2
+
+
+def true_labels(document: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return load(parse(document).data, ()).test.numpy_labels()
+
+
+def test_embedded_from_first_start_to_figures(tmp_path: Path, wait_until: Any) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_PORT": str(port),
+        "MODESCAPE_LEASE_SECONDS": "3", "MODESCAPE_WORKERS": "2",
+    }  # fmt: skip
+    with running("up", **environment) as product:
+        wait_until(lambda: url in product.output, 90, "the URL on the screen")
+
+        again = subprocess.run(
+            [sys.executable, "-m", "modescape.cli", "up"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert again.returncode == 0
+        assert url in again.stdout
+
+        # Quickstart was queued by itself; kill a worker that has a stage, three times, at different moments.
+        experiment = f"{url}/api/experiments/quickstart"
+        for reached in (1, 6, 14):
+            wait_until(lambda n=reached: done(httpx.get(experiment).json()["stages"]) >= n, 120, f"{reached} stages")
+            busy = [w for w in httpx.get(f"{url}/api/workers").json()["items"] if w["state"] == "working"]
+            if busy:
+                os.kill(busy[0]["pid"], signal.SIGKILL)
+        wait_until(lambda: status(url, "quickstart") == "succeeded", 240, "Quickstart")
+        every_figure_is_there(url, "quickstart")
+        document = httpx.get(experiment).json()["spec"]
+        compared = check_everything(Downloaded(url, "quickstart"), true_labels(document))
+        assert compared > 1000
+
+        # The same spec again, undisturbed and computed afresh, gives the same files.
+        made = httpx.post(f"{url}/api/experiments", json={"name": "again", "spec": document, "fresh": True}, timeout=30)
+        assert made.status_code == 201, made.text
+        slug = made.json()["slug"]
+        wait_until(lambda: status(url, slug) == "succeeded", 240, "the repetition")
+        assert digests(url, slug) == digests(url, "quickstart")
+        # A third time it is taken over, not computed.
+        made = httpx.post(f"{url}/api/experiments", json={"name": "reused", "spec": document}, timeout=30)
+        wait_until(lambda: status(url, made.json()["slug"]) == "succeeded", 60, "the reused experiment")
+        stages = httpx.get(f"{url}/api/experiments/{made.json()['slug']}").json()["stages"]
+        assert all(stage["reused_from"] for stage in stages if stage["kind"] in ("train", "predict", "sample"))
+
+        product.process.send_signal(signal.SIGTERM)
+        assert product.process.wait(40) == 0
+    wait_until(lambda: not answers(url), 5, "the end of the server")
+    left = subprocess.run(
+        ["pgrep", "-f", f"^{sys.executable} -m modescape.cli"], capture_output=True, text=True
+    ).stdout.split()
+    environments = [Path(f"/proc/{pid}/environ") for pid in left]
+    assert not [e for e in environments if e.exists() and f"MODESCAPE_HOME={tmp_path}".encode() in e.read_bytes()]
+
+
+def test_a_taken_port_and_an_unwritable_home_are_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(
+            [sys.executable, "-m", "modescape.cli", "up"], capture_output=True, text=True,
+            env={**os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_PORT": port},
+        )  # fmt: skip
+    assert ended.returncode == 1
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert f"port {port}" in ended.stderr
+    assert "MODESCAPE_PORT" in ended.stderr
+    (tmp_path / "file").touch()
+    ended = subprocess.run(
+        [sys.executable, "-m", "modescape.cli", "up"], capture_output=True, text=True,
+        env={**os.environ, "MODESCAPE_HOME": str(tmp_path / "file" / "home")},
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "MODESCAPE_HOME" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_larger_form_survives_a_worker_and_a_redis_that_are_killed(
+    tmp_path: Path, postgres_server: str, postgres_url: str, redis_server: Any, wait_until: Any
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        "MODESCAPE_HOME": str(tmp_path / "home"), "MODESCAPE_PORT": str(port), "MODESCAPE_LEASE_SECONDS": "3",
+        "MODESCAPE_DATABASE_URL": postgres_url.replace("postgresql://", "postgresql+psycopg://"),
+        "MODESCAPE_BROKER_URL": redis_server.url, "MODESCAPE_DEVICE": "cpu",
+    }  # fmt: skip
+    migrated = subprocess.run(
+        [sys.executable, "-m", "modescape.cli", "migrate"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert migrated.returncode == 0, migrated.stderr
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(running("serve", **environment))
+        workers = [stack.enter_context(running("worker", "--name", f"w{i}", **environment)) for i in range(2)]
+        wait_until(lambda: answers(url), 60, "the server")
+        made = httpx.post(f"{url}/api/experiments", json={"name": "tiny", "spec": TINY}, timeout=30)
+        assert made.status_code == 201, made.text
+        experiment = f"{url}/api/experiments/{made.json()['slug']}"
+
+        wait_until(
+            lambda: any(s["kind"] == "train" and s["step"] > 0 for s in httpx.get(experiment).json()["stages"]),
+            90,
+            "a first step",
+        )
+        workers[0].kill()
+        redis_server.kill()  # without persistence: every wake-up is lost
+        redis_server.start()
+        stack.enter_context(running("worker", "--name", "w0", **environment))
+        wait_until(lambda: httpx.get(experiment).json()["status"] in ("succeeded", "failed"), 240, "the end")
+        assert httpx.get(experiment).json()["status"] == "succeeded", httpx.get(experiment).text[:3000]
+        every_figure_is_there(url, "tiny")
+        assert check_everything(Downloaded(url, "tiny"), true_labels(TINY)) > 500
+
+        # The notebook's way, on SQLite and undisturbed, gives the same files.
+        lab = run(TINY, settings=Settings(home=tmp_path / "notebook", device="cpu"))
+        there: dict[str, Any] = {f"{s.number}": s.weights for s in lab.solutions()}
+        there |= {f"{m.name} {m.split}": m.artifact for m in lab.store.matrices(lab.experiment.id)}
+        assert digests(url, "tiny") == there
