@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 TRAJECTORY, INDEPENDENT, REFERENCE, THEORY = "trajectory", "independent", "baseline", "theory"
 
-# Samples this close to the reference's accuracy count as equally accurate in the notes (one point).
+# Functions that lose no more than this against the reference count as equally accurate in the notes (one point).
 EQUAL_ACCURACY = 0.01
 
 
@@ -427,12 +427,15 @@ def _embedded_hover(data: Embedding, i: int) -> str:
 
 
 def _island_names(data: Embedding, methods: Sequence[str], theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
-    """ "run 0" above the marks of each run, in ink; in its own ink's place a label is what tells runs apart."""
+    """ "run 0" above where each run ended up, in ink: labels are what tells runs apart."""
     labels = []
     shown = np.array([group == TRAJECTORY or group in methods for group in data.groups])
     for run in sorted(set(data.runs.tolist())):
-        own = data.position[(data.runs == run) & shown]
-        top = own[own[:, 1].argmax()]
+        own = np.flatnonzero((data.runs == run) & shown)
+        # early checkpoints of all runs lie close together; the later half is the run's own island
+        middle = np.nanmedian(data.epochs[own]) if np.isfinite(data.epochs[own]).any() else -np.inf
+        island = data.position[own[~(data.epochs[own] < middle)]]
+        top = island[island[:, 1].argmax()]
         labels.append(
             style.label(
                 f"run {run}", theme, strong=True, x=float(top[0]), y=float(top[1]), xref=x, yref=y,
@@ -718,7 +721,7 @@ def _plane_words(
     """Caption, summary, notes and legend."""
     order = [name for name in dict.fromkeys(groups) if name != REFERENCE]
     names = np.array(groups)
-    equal = np.abs(accuracy - base) <= EQUAL_ACCURACY
+    equal = accuracy >= base - EQUAL_ACCURACY
     lines, near = [], {}
     for name in order:
         own = height[(names == name) & equal & np.isfinite(height)]
@@ -735,7 +738,7 @@ def _plane_words(
     own_each = options.around == "own"
     whose = "every run" if own_each else f"run {reference}"
     lines.append(Note("references" if own_each else f"reference, {whose}", ("", f"{percent(base)} %", ""), REFERENCE))
-    text = [f"At equal accuracy: within one point of the reference{'s’ mean' if own_each else ''}."]
+    text = [f"At equal accuracy: at most one point below the reference{'s’ mean' if own_each else ''}."]
     if options.e is not None:
         text.append(f"Family drawn at e = {rate(options.e, 2)}, not fitted.")
     elif fit is not None and fit.exponent is not None:
@@ -808,8 +811,8 @@ def _plane_summary(near: dict[str, Floats], quantity: str, order: Sequence[str])
             f"reaches {rate(float(values.mean()), 2)} (n = {len(values)})"
         )
     if not parts:
-        return f"No function lies within one point of the reference's accuracy; {len(order)} kinds are shown."
-    return f"Within one point of the reference's accuracy {'; '.join(parts)}."
+        return f"No other function is as accurate as the reference, within one point; {len(order)} kinds are shown."
+    return f"At most one point below the reference's accuracy {'; '.join(parts)}."
 
 
 @plane.draw

@@ -5,7 +5,7 @@ Training curves; cosine of weights and disagreement of labels along one run (pap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,9 +131,11 @@ class Trajectories(FigureData):
 def training_curves(results: Results, options: CurveOptions) -> Trajectories:
     done = trajectories(results)
     kept = options.split in results.spec.evaluation.splits
+    losses = results.scores("nll", options.split) if kept else {}
+    accuracies = results.scores("accuracy", options.split) if kept else {}
     curves = []
     for run in range(results.spec.ensemble.runs):
-        curve = _predicted(results, done[run], options.split) if kept and run in done else None
+        curve = _predicted(done.get(run, []), losses, accuracies)
         curve = curve or _recorded(results, run, options.split, finished=run in done)
         if curve is not None:
             curves.append(curve)
@@ -164,8 +166,9 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
     )
 
 
-def _predicted(results: Results, points: Sequence[Solution], split: str) -> Curve | None:
-    losses, accuracies = results.scores("nll", split), results.scores("accuracy", split)
+def _predicted(
+    points: Sequence[Solution], losses: Mapping[int, float], accuracies: Mapping[int, float]
+) -> Curve | None:
     points = [point for point in points if point.number in losses and point.number in accuracies]
     if not points:
         return None
@@ -860,9 +863,9 @@ def _map(
     if panel == "cosine":
         top, ticks, texts = 1.0, [0.0, 0.5, 1.0], ["0", ".5", "1"]
     else:
-        highest = float(np.nanmax(shown)) if np.isfinite(shown).any() else 1.0
-        top = min(1.0, max(0.02, float(np.ceil(highest / 0.05 - 1e-9) * 0.05)))
-        ticks, texts = [0.0, top / 2, top], ["0", _short(top / 2), _short(top)]
+        top = _disagreement_scale(data)
+        beyond = "≥ " if (shown[np.isfinite(shown)] > top).any() else ""
+        ticks, texts = [0.0, top / 2, top], ["0", _short(top / 2), beyond + _short(top)]
     width = domain[1] - domain[0]
     few = data.block == 1 and size <= 40
     return {
@@ -884,6 +887,22 @@ def _map(
         "xaxis": x,
         "yaxis": y,
     }
+
+
+def _disagreement_scale(data: Similarity) -> float:
+    """Where the colours end: twice what optima differ by (along one run: what trained checkpoints differ by).
+
+    Untrained networks disagree on nearly everything; a scale that reaches them would hide all the rest.
+    """
+    last = np.arange(data.block - 1, len(data.numbers), data.block)
+    if len(last) > 1:
+        told = 2 * data.disagreement[np.ix_(last, last)]
+    else:
+        told = data.disagreement[1:, 1:] if len(data.numbers) > 2 else data.disagreement
+    told = told[np.isfinite(told)]
+    highest = float(told.max()) if len(told) else 1.0
+    step = 0.1 if highest > 0.2 else 0.02
+    return min(1.0, max(0.02, float(np.ceil(highest / step - 1e-9) * step)))
 
 
 def _short(value: float) -> str:
