@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, delete, exists, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, delete, exists, func, insert, inspect, or_, select, text, update
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, aliased, defer
 
@@ -455,12 +455,12 @@ class Store:
         row = change.session.get(Idempotency, key)
         if row is None:
             return None
-        if row.request != digest:
-            raise Conflict(f"the Idempotency-Key {key[:80]!r} was used for another request; use a new key")
         experiment = change.session.get(Experiment, row.experiment_id)
         if experiment is None:  # purged since: the key is free again
             change.session.delete(row)
             change.session.flush()
+        elif row.request != digest:
+            raise Conflict(f"the Idempotency-Key {key[:80]!r} was used for another request; use a new key")
         return experiment
 
     def _add_experiment(
@@ -1027,7 +1027,8 @@ class Store:
             raise _lost(lease)
         stage = change.session.get_one(Stage, lease.stage_id)
         if progress is not None:
-            change.event("progress", stage.experiment_id, stage, step=stage.step, steps=stage.steps, **progress)
+            told = {**progress, "step": stage.step, "steps": stage.steps}
+            change.event("progress", stage.experiment_id, stage, **told)
         return stage
 
     def _leave(self, change: _Change, stage: Stage, token: str, state: str, how: str, **values: Any) -> None:
@@ -1179,9 +1180,10 @@ class Store:
         else:
             from sqlalchemy.dialects.sqlite import insert as upsert  # type: ignore[assignment]
         rows = sorted(rows, key=lambda row: str(next(iter(row.values()))))  # one order, so that no two writers cross
-        inserted = 0
+        table, inserted = inspect(model).local_table, 0
         for some in _batches(rows):
-            inserted += session.execute(upsert(model).values(some).on_conflict_do_nothing()).rowcount  # type: ignore[attr-defined]
+            statement = upsert(table).values(some).on_conflict_do_nothing().returning(*table.primary_key.columns)
+            inserted += len(session.execute(statement).all())
         return inserted
 
     def _files_of(self, session: Session, stage_id: str) -> list[ArtifactInfo]:
