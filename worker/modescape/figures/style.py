@@ -338,6 +338,7 @@ def colour_bar(theme: Theme, *, x: float, length: float, ticks: list[float], tex
         "tickvals": ticks,
         "ticktext": texts,
         "ticks": "",
+        "ticklabeloverflow": "allow",
         "tickfont": {"size": 12, "color": token("muted", theme)},
     }
 

@@ -890,7 +890,7 @@ def _map(
 
 
 def _disagreement_scale(data: Similarity) -> float:
-    """Where the colours end: twice what optima differ by (along one run: what trained checkpoints differ by).
+    """Where the colours end: twice what optima differ by; along one run, what it differs by after its first tenth.
 
     Untrained networks disagree on nearly everything; a scale that reaches them would hide all the rest.
     """
@@ -898,11 +898,12 @@ def _disagreement_scale(data: Similarity) -> float:
     if len(last) > 1:
         told = 2 * data.disagreement[np.ix_(last, last)]
     else:
-        told = data.disagreement[1:, 1:] if len(data.numbers) > 2 else data.disagreement
+        late = max(1, len(data.numbers) // 10) if len(data.numbers) > 2 else 0
+        told = data.disagreement[late:, late:]
     told = told[np.isfinite(told)]
     highest = float(told.max()) if len(told) else 1.0
     step = 0.1 if highest > 0.2 else 0.02
-    return min(1.0, max(0.02, float(np.ceil(highest / step - 1e-9) * step)))
+    return min(1.0, max(0.02, round(float(np.ceil(highest / step - 1e-9) * step), 2)))
 
 
 def _short(value: float) -> str:
