@@ -112,7 +112,12 @@ def _member(work: Work, member: int, barrier: Callable[[], int], queue: object) 
 
     spec = parse(
         {
-            "data": {"dataset": "fashion-mnist", "input_scale": "unit", "train_images": work.images, "validation_images": 0},
+            "data": {
+                "dataset": "fashion-mnist",
+                "input_scale": "unit",
+                "train_images": work.images,
+                "validation_images": 0,
+            },
             "network": {"architecture": "small-cnn"},
             "training": {"epochs": work.epochs, "batch_size": BATCH, "snapshots": 0},
         }

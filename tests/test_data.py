@@ -1,10 +1,11 @@
-"""Every data set is read in its published layout, refused when it is not what it promises, split, scaled and augmented."""
+"""Every data set is read in its published layout, refused when it is something else, split, scaled and augmented."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import pickle
+import re
 import subprocess
 import sys
 import tarfile
@@ -151,7 +152,11 @@ def cifar10(root: Path, n: int = 4) -> dict[str, str]:
     folder.mkdir(parents=True)
     for i, name in enumerate([*(f"data_batch_{b}" for b in range(1, 6)), "test_batch"]):
         planes = pixels(n, 3072, seed=i)
-        entry = {"data": planes, "labels": [(i + j) % 10 for j in range(n)], "filenames": [f"{j}.png" for j in range(n)]}
+        entry = {
+            "data": planes,
+            "labels": [(i + j) % 10 for j in range(n)],
+            "filenames": [f"{j}.png" for j in range(n)],
+        }
         (folder / name).write_bytes(pickle.dumps(entry))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(data.CIFAR10_CLASSES)}))
     return {path.name: md5(path) for path in folder.iterdir()}
@@ -275,7 +280,9 @@ def pictures(root: Path, classes: dict[str, int], *, size: tuple[int, int] = (12
     for label, (name, n) in enumerate(classes.items()):
         (root / name).mkdir(parents=True, exist_ok=True)
         for i in range(n):
-            Image.new(mode, size, (40 * label + 20,) * 3 if mode == "RGB" else 40 * label + 20).save(root / name / f"{i}.png")
+            Image.new(mode, size, (40 * label + 20,) * 3 if mode == "RGB" else 40 * label + 20).save(
+                root / name / f"{i}.png"
+            )
     return root
 
 
@@ -373,11 +380,13 @@ def _other_test_classes(root: Path) -> None:
         (_other_test_classes, "same classes: b, z"),
     ],
 )
-def test_folders_that_will_not_do_are_refused_with_words(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
+def test_folders_that_will_not_do_are_refused_with_words(
+    tmp_path: Path, spoil: Callable[[Path], None], words: str
+) -> None:
     pictures(tmp_path, {"a": 4, "b": 4})
     spoil(tmp_path)
     error = refused(lambda: data.describe(folder_spec(tmp_path), ()))
-    pytest.raises(InvalidInput, data.describe, folder_spec(tmp_path), ()).match(words)
+    assert re.search(words, str(error))
     assert "folder" in error.allowed
 
 
@@ -419,10 +428,16 @@ def test_an_npz_with_one_pair_is_split(tmp_path: Path) -> None:
     ids=["NHWC", "NCHW", "0..255", "0..1", "integers"],
 )
 def test_layouts_and_scales_come_out_alike(tmp_path: Path, images: np.ndarray) -> None:
-    asked = npz(tmp_path, train_images=images, train_labels=LABELS, test_images=images, test_labels=LABELS.astype(float))
+    asked = npz(
+        tmp_path, train_images=images, train_labels=LABELS, test_images=images, test_labels=LABELS.astype(float)
+    )
     splits = data.load(asked, ())
     assert isinstance(splits.test.images, Tensor)
     assert np.array_equal(splits.test.images.numpy(), pixels(30, 6, 5, 3).transpose(0, 3, 1, 2))
+
+
+def pairs(*arrays: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(("train_images", "train_labels", "test_images", "test_labels"), arrays, strict=True))
 
 
 def _with(array: np.ndarray, value: float) -> np.ndarray:
@@ -451,11 +466,11 @@ def _with(array: np.ndarray, value: float) -> np.ndarray:
         ({"pictures": pixels(30, 6, 6), "labels": LABELS}, "it holds labels, pictures"),
         ({"images": pixels(30, 6, 6), "labels": LABELS, "classes": np.array(["a"])}, "`classes` must be 3 texts"),
         (
-            {"train_images": pixels(9, 6, 6), "train_labels": LABELS[:9], "test_images": pixels(9, 5, 6), "test_labels": LABELS[:9]},
+            pairs(pixels(9, 6, 6), LABELS[:9], pixels(9, 5, 6), LABELS[:9]),
             "test_images",
         ),
         (
-            {"train_images": pixels(9, 6, 6), "train_labels": LABELS[:9] % 2, "test_images": pixels(9, 6, 6), "test_labels": LABELS[:9]},
+            pairs(pixels(9, 6, 6), LABELS[:9] % 2, pixels(9, 6, 6), LABELS[:9]),
             "test label 2 does not occur",
         ),
         ({"images": np.array([{}] * 30, object), "labels": LABELS}, "cannot be read"),
@@ -464,8 +479,14 @@ def _with(array: np.ndarray, value: float) -> np.ndarray:
 def test_npz_files_that_will_not_do_are_refused_with_words(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
     asked = npz(tmp_path, **arrays)
     error = refused(lambda: data.describe(asked, ()))
-    pytest.raises(InvalidInput, data.describe, asked, ()).match(words)
-    assert "npz" in error.allowed or "at" in error.allowed or "whole" in error.allowed or "class" in error.allowed or error.allowed
+    assert re.search(words, str(error))
+    assert (
+        "npz" in error.allowed
+        or "at" in error.allowed
+        or "whole" in error.allowed
+        or "class" in error.allowed
+        or error.allowed
+    )
 
 
 def test_a_file_that_is_no_npz(tmp_path: Path) -> None:
@@ -479,7 +500,9 @@ def test_a_file_that_is_no_npz(tmp_path: Path) -> None:
 
 
 def raw(n: int = 50, channels: int = 3) -> RawData:
-    return RawData(pixels(n, channels, 4, 4), np.arange(n) % 5, pixels(20, channels, 4, 4), np.arange(20) % 5, tuple("abcde"))
+    return RawData(
+        pixels(n, channels, 4, 4), np.arange(n) % 5, pixels(20, channels, 4, 4), np.arange(20) % 5, tuple("abcde")
+    )
 
 
 def test_first_split_trains_on_the_first_and_validates_on_the_last() -> None:
@@ -499,7 +522,9 @@ def test_shuffled_split_is_disjoint_and_seeded() -> None:
         splits = data.split(raw(), spec("cifar10", validation_images=10, split="shuffled", split_seed=seed))
         assert isinstance(splits.train.images, Tensor)
         assert isinstance(splits.validation.images, Tensor)
-        return [i.tobytes() for i in splits.train.images.numpy()], [i.tobytes() for i in splits.validation.images.numpy()]
+        return [i.tobytes() for i in splits.train.images.numpy()], [
+            i.tobytes() for i in splits.validation.images.numpy()
+        ]
 
     train, validation = rows(1)
     assert len(set(train) | set(validation)) == 50
@@ -567,7 +592,7 @@ def test_augmentation_is_seeded_and_keeps_size_type_and_range(kind: Any) -> None
     assert first.dtype == torch.uint8
     assert first.is_contiguous(memory_format=torch.channels_last)
     constant = torch.full((8, 1, 9, 9), 77, dtype=torch.uint8)
-    assert data.augment(constant, kind, np.random.default_rng(0)).unique().tolist() == [77]
+    assert data.augment(constant, kind, np.random.default_rng(0)).flatten().tolist() == [77] * (8 * 81)
 
 
 def test_about_every_second_image_is_flipped() -> None:
@@ -627,7 +652,9 @@ def test_fetching_checks_and_puts_files_in_place(tmp_path: Path) -> None:
         tar.add(tmp_path / "origin" / "cifar-10-batches-py", "cifar-10-batches-py")
     seen: list[tuple[int, int]] = []
     home = tmp_path / "home"
-    data.fetch("cifar10", home, lambda done, total: seen.append((done, total)), downloads={"cifar10": [published(archive)]})
+    data.fetch(
+        "cifar10", home, lambda done, total: seen.append((done, total)), downloads={"cifar10": [published(archive)]}
+    )
     assert {item.name: item for item in data.availability((home,))}["cifar10"].present
     assert seen[-1] == (archive.stat().st_size,) * 2
     assert [path.name for path in home.iterdir()] == ["cifar-10-batches-py"]  # nothing temporary stays

@@ -1,4 +1,4 @@
-"""Networks have the published sizes, equal seeds give equal bits, dropout keeps its promise, and weights go in and out."""
+"""Networks have the published sizes, equal seeds equal bits, dropout keeps its promise, weights go in and out."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_other_order_pools_first_and_drops_last() -> None:
 
 
 def test_keras_stem_pads_its_pool_with_zeros() -> None:
-    """science b.3: no ReLU before that pool, so a border whose values are all negative gives 0, not a negative number."""
+    """science b.3: no ReLU before that pool, so a border of negative values gives 0, not a negative number."""
     built = network("resnet50v2", Shape(3, 64, 64, 10)).eval()
     stem: Any = built.stem
     with torch.no_grad():

@@ -154,7 +154,7 @@ def test_optimisers_equal_torchs(mine: Callable[[Tensor], Any], textbook: Callab
 
 
 def test_one_step_equals_autograd_and_adam_by_hand() -> None:
-    """The whole step (data order, dropout, loss, weight decay, update) for a network without dropout, written out plainly."""
+    """The whole step (order, loss, weight decay, update) of a network without dropout, written out plainly."""
     asked = parse(
         {
             "data": {"dataset": "blobs", "input_scale": "unit"},
@@ -269,7 +269,10 @@ def test_whole_epochs_show_every_image_once() -> None:
 
 def test_equal_seeds_give_equal_bits_and_each_stream_matters() -> None:
     asked = parse(
-        {"data": {"dataset": "blobs"}, "training": {"epochs": 1, "batch_size": 50, "snapshots": 0, "augmentation": "crop-flip"}}
+        {
+            "data": {"dataset": "blobs"},
+            "training": {"epochs": 1, "batch_size": 50, "snapshots": 0, "augmentation": "crop-flip"},
+        }
     )
     base = RunSeeds(weights=1, batches=2, noise=3, augmentation=4)
     reference, _ = run(asked, seeds=base)

@@ -32,7 +32,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 class CnnOptions(Options):
     """What the two plain convolutional networks let one choose; the defaults are the authors' code."""
 
-    dropout: float = Field(0.1, ge=0, le=0.9, description="Share of features dropped in training, after each convolution.")
+    dropout: float = Field(
+        0.1, ge=0, le=0.9, description="Share of features dropped after each convolution in training."
+    )
     zero_bias: bool = Field(False, description="Start biases at zero; the authors' code draws them Glorot uniform.")
     last_relu: bool = Field(False, description="A ReLU after the last block too; the authors' code has none there.")
     order: Literal["conv-drop-pool-relu", "conv-relu-pool-drop"] = Field(
@@ -55,7 +57,7 @@ class ResNet20Options(Options):
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or linear layer: a kernel of `area` pixels, applied at `positions`; norm: channels normalised with it."""
+    """A convolution or linear layer: a kernel of `area` pixels at `positions`; norm: channels of its batch norm."""
 
     area: int
     inputs: int
@@ -94,8 +96,8 @@ def architecture(
     def register(factory: F) -> F:
         architectures.add(
             Architecture(
-                name=name, title=title, summary=" ".join((factory.__doc__ or "").split()), source=source, options=options,
-                call=factory, batch_norm=batch_norm, min_side=min_side,
+                name=name, title=title, summary=" ".join((factory.__doc__ or "").split()), source=source,
+                options=options, call=factory, batch_norm=batch_norm, min_side=min_side,
                 parameters=lambda *shape: sum(layer.parameters for layer in layers(*shape)),
                 multiply_adds=lambda *shape: sum(layer.multiply_adds for layer in layers(*shape)),
             )
@@ -113,7 +115,7 @@ def parameter_count(network: NetworkSpec, channels: int, height: int, width: int
 
 
 def halved(side: int, times: int = 1) -> int:
-    """Side length after `times` halvings that round up, as TensorFlow's "SAME" pooling and strided 3x3 convolutions do."""
+    """Side length after `times` halvings that round up, as TensorFlow's "SAME" pools and strided convolutions do."""
     return -(-side // 2**times)
 
 
@@ -127,7 +129,10 @@ def _cnn(widths: Sequence[int]) -> Layers:
 
 
 @architecture(
-    "small-cnn", title="SmallCNN", layers=_cnn(SMALL_CNN), options=CnnOptions,
+    "small-cnn",
+    title="SmallCNN",
+    layers=_cnn(SMALL_CNN),
+    options=CnnOptions,
     source="Fort, Hu, Lakshminarayanan 2019, section 3; layout of the authors' notebook",
 )
 def small_cnn(channels: int, height: int, width: int, classes: int, options: CnnOptions) -> nn.Module:
@@ -138,7 +143,10 @@ def small_cnn(channels: int, height: int, width: int, classes: int, options: Cnn
 
 
 @architecture(
-    "medium-cnn", title="MediumCNN", layers=_cnn(MEDIUM_CNN), options=CnnOptions,
+    "medium-cnn",
+    title="MediumCNN",
+    layers=_cnn(MEDIUM_CNN),
+    options=CnnOptions,
     source="Fort, Hu, Lakshminarayanan 2019, section 3; layout of the authors' notebook",
 )
 def medium_cnn(channels: int, height: int, width: int, classes: int, options: CnnOptions) -> nn.Module:
@@ -163,7 +171,12 @@ def _resnet20(channels: int, height: int, width: int, classes: int, options: Res
 
 
 @architecture(
-    "resnet20v1", title="ResNet20v1", layers=_resnet20, options=ResNet20Options, batch_norm=True, min_side=8,
+    "resnet20v1",
+    title="ResNet20v1",
+    layers=_resnet20,
+    options=ResNet20Options,
+    batch_norm=True,
+    min_side=8,
     source="He et al. 2016; layout of the Keras cifar10_resnet example, version 1, n = 3",
 )
 def resnet20v1(channels: int, height: int, width: int, classes: int, options: ResNet20Options) -> nn.Module:
@@ -188,7 +201,11 @@ def _resnet18(channels: int, height: int, width: int, classes: int, options: NoO
 
 
 @architecture(
-    "resnet18", title="ResNet18", layers=_resnet18, batch_norm=True, min_side=8,
+    "resnet18",
+    title="ResNet18",
+    layers=_resnet18,
+    batch_norm=True,
+    min_side=8,
     source="He et al. 2016; layout of Zhang et al. 2020 (cyclical SG-MCMC), models/resnet.py",
 )
 def resnet18(channels: int, height: int, width: int, classes: int, options: NoOptions) -> nn.Module:
@@ -216,7 +233,11 @@ def _resnet50(channels: int, height: int, width: int, classes: int, options: NoO
 
 
 @architecture(
-    "resnet50v2", title="ResNet50v2", layers=_resnet50, batch_norm=True, min_side=32,
+    "resnet50v2",
+    title="ResNet50v2",
+    layers=_resnet50,
+    batch_norm=True,
+    min_side=32,
     source="He et al. 2016b (identity mappings); layout of Keras applications",
 )
 def resnet50v2(channels: int, height: int, width: int, classes: int, options: NoOptions) -> nn.Module:
@@ -232,7 +253,10 @@ def _mlp(channels: int, height: int, width: int, classes: int, options: MlpOptio
 
 
 @architecture(
-    "mlp", title="MLP", layers=_mlp, options=MlpOptions,
+    "mlp",
+    title="MLP",
+    layers=_mlp,
+    options=MlpOptions,
     source="ours, for quick runs: the smallest network without normalisation",
 )
 def mlp(channels: int, height: int, width: int, classes: int, options: MlpOptions) -> nn.Module:

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,7 +184,7 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class Box:
-    """A random part of an image, as shares of its area and aspect ratio and of the room left beside it (Szegedy 2015)."""
+    """A random part of an image: its share of the area, its aspect ratio, and its place (Szegedy 2015)."""
 
     area: float
     ratio: float
@@ -197,6 +197,14 @@ class Box:
         h = min(height, (self.area * width * height / self.ratio) ** 0.5)
         left, top = self.across * (width - w), self.down * (height - h)
         return left, top, left + w, top + h
+
+
+def size_of(images: Images | Tensor | ImageFiles) -> tuple[int, int, int]:
+    """(channels, height, width)."""
+    if isinstance(images, ImageFiles):
+        return images.channels, images.height, images.width
+    _, channels, height, width = images.shape
+    return channels, height, width
 
 
 F = TypeVar("F", bound=Callable[..., RawData])
@@ -215,7 +223,7 @@ def dataset(
     test_total: int = 0,
     validation_default: int = 0,
 ) -> Callable[[F], F]:
-    """Register a reader `(location, spec: DataSpec) -> RawData`; its docstring is the summary. Sizes are as published."""
+    """Register a reader `(location, spec: DataSpec) -> RawData`; its docstring is the summary, sizes as published."""
 
     def register(reader: F) -> F:
         files = DOWNLOADS.get(name)
@@ -240,7 +248,8 @@ def _missing(name: str, location: DataLocation, what: str) -> DataMissing:
 
 
 HOW_TO_GET: Mapping[str, str] = {
-    "imagenet": "get it from image-net.org under its own terms and unpack it as imagenet/train/<class>/ and imagenet/val/<class>/",
+    "imagenet": "get it from image-net.org under its own terms and unpack it as "
+    "imagenet/train/<class>/ and imagenet/val/<class>/",
     "digits": "it ships with scikit-learn, nothing to fetch",
     "blobs": "it is made up on the spot, nothing to fetch",
 }
@@ -289,7 +298,11 @@ def _fashion_mnist(location: DataLocation, spec: DataSpec) -> RawData:
         if labels.max(initial=0) > 9:
             raise DataCorrupt(f"{folder}: the {part} labels go up to {labels.max()}, Fashion-MNIST has 0 to 9")
     return RawData(
-        train_images[:, None], train_labels.astype(np.int64), test_images[:, None], test_labels.astype(np.int64), FASHION_CLASSES
+        train_images[:, None],
+        train_labels.astype(np.int64),
+        test_images[:, None],
+        test_labels.astype(np.int64),
+        FASHION_CLASSES,
     )
 
 
@@ -326,20 +339,22 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR100_CLASSES = tuple(
-    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle "
-    "caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish "
-    "forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle "
-    "mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine "
-    "possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar "
-    "sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale "
-    "willow_tree wolf woman worm".split()
-)  # fmt: skip
+_CIFAR100_NAMES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+CIFAR100_CLASSES = tuple(_CIFAR100_NAMES.split())
 
 
 @dataset(
     "cifar10", title="CIFAR-10", source="Krizhevsky 2009",
-    channels=3, height=32, width=32, classes=CIFAR10_CLASSES, train_total=50_000, test_total=10_000, validation_default=500,
+    channels=3, height=32, width=32, classes=CIFAR10_CLASSES,
+    train_total=50_000, test_total=10_000, validation_default=500,
 )  # fmt: skip
 def _cifar10(location: DataLocation, spec: DataSpec) -> RawData:
     """60,000 colour pictures of animals and vehicles, 32x32 pixels, 10 classes."""
@@ -348,7 +363,8 @@ def _cifar10(location: DataLocation, spec: DataSpec) -> RawData:
 
 @dataset(
     "cifar100", title="CIFAR-100", source="Krizhevsky 2009",
-    channels=3, height=32, width=32, classes=CIFAR100_CLASSES, train_total=50_000, test_total=10_000, validation_default=500,
+    channels=3, height=32, width=32, classes=CIFAR100_CLASSES,
+    train_total=50_000, test_total=10_000, validation_default=500,
 )  # fmt: skip
 def _cifar100(location: DataLocation, spec: DataSpec) -> RawData:
     """60,000 colour pictures, 32x32 pixels, 100 fine classes."""
@@ -378,9 +394,9 @@ def checked_cifar(name: str, root: Path, *, train: bool, checksums: Mapping[str,
     base: Any = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
 
     class Checked(base):  # type: ignore[misc]
-        train_list = [[file, checksums[file]] for file, _ in base.train_list]
-        test_list = [[file, checksums[file]] for file, _ in base.test_list]
-        meta = {**base.meta, "md5": checksums[base.meta["filename"]]}
+        train_list: ClassVar = [[file, checksums[file]] for file, _ in base.train_list]
+        test_list: ClassVar = [[file, checksums[file]] for file, _ in base.test_list]
+        meta: ClassVar = {**base.meta, "md5": checksums[base.meta["filename"]]}
 
     return Checked(str(root), train=train)
 
@@ -388,7 +404,9 @@ def checked_cifar(name: str, root: Path, *, train: bool, checksums: Mapping[str,
 def _cifar_part(part: Any, classes: int, folder: Path) -> tuple[Images, Labels]:
     labels = np.asarray(part.targets, np.int64)
     if len(labels) != len(part.data) or labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
-        raise DataCorrupt(f"{folder}: {len(part.data)} images, {len(labels)} labels from {labels.min()} to {labels.max()}")
+        raise DataCorrupt(
+            f"{folder}: {len(part.data)} images, {len(labels)} labels from {labels.min()} to {labels.max()}"
+        )
     return np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)), labels
 
 
@@ -406,7 +424,11 @@ def _svhn(location: DataLocation, spec: DataSpec) -> RawData:
         verify_md5(first.parent / file, md5)
     train, test = (checked_svhn(first.parent, split=part, checksums=checksums) for part in ("train", "test"))
     return RawData(
-        np.ascontiguousarray(train.data), np.atleast_1d(train.labels), np.ascontiguousarray(test.data), np.atleast_1d(test.labels), _DIGITS
+        np.ascontiguousarray(train.data),
+        np.atleast_1d(train.labels),
+        np.ascontiguousarray(test.data),
+        np.atleast_1d(test.labels),
+        _DIGITS,
     )
 
 
@@ -415,7 +437,7 @@ def checked_svhn(root: Path, *, split: str, checksums: Mapping[str, str]) -> Any
     from torchvision.datasets import SVHN
 
     class Checked(SVHN):  # type: ignore[misc]
-        split_list = {
+        split_list: ClassVar = {
             part: [url, file, checksums[file]] for part, (url, file, _) in SVHN.split_list.items() if file in checksums
         }
 
@@ -449,7 +471,8 @@ def _imagenet(location: DataLocation, spec: DataSpec) -> RawData:
 
 @dataset(
     "blobs", title="Blobs", source="made up here, for tests: one Gaussian blob per class at its own place",
-    channels=1, height=8, width=8, classes=("a", "b", "c", "d"), train_total=400, test_total=200, validation_default=100,
+    channels=1, height=8, width=8, classes=("a", "b", "c", "d"),
+    train_total=400, test_total=200, validation_default=100,
 )  # fmt: skip
 def _blobs(location: DataLocation, spec: DataSpec) -> RawData:
     """600 noisy spots, 8x8 pixels, 4 classes by the place of the spot; for tests and first steps, needs no files."""
@@ -501,7 +524,9 @@ def _own_path(spec: DataSpec) -> Path:
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{spec.path!r} cannot be looked at: {error}", field=_PATH, allowed=wanted) from error
     if not there:
-        raise InvalidInput(f"there is no {wanted.split(' ', 1)[1]} {spec.path!r}", field=_PATH, allowed=f"{wanted} that exists")
+        raise InvalidInput(
+            f"there is no {wanted.split(' ', 1)[1]} {spec.path!r}", field=_PATH, allowed=f"{wanted} that exists"
+        )
     return path
 
 
@@ -593,7 +618,9 @@ def _class_folders(root: Path) -> tuple[tuple[str, ...], list[Path], Labels]:
 def _refuse(message: str) -> InvalidInput:
     kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURES))
     return InvalidInput(
-        message, field=_PATH, allowed=f"a folder with one folder of pictures ({kinds}) per class, or train/ and test/ of such"
+        message,
+        field=_PATH,
+        allowed=f"a folder with one folder of pictures ({kinds}) per class, or train/ and test/ of such",
     )
 
 
@@ -611,7 +638,7 @@ def _picture(path: Path) -> tuple[int, int, bool]:
 
 
 def _common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Height and width all pictures are scaled to: their own when equal, else the median; at most 128 (224 when equal)."""
+    """Height and width all pictures are scaled to: their own (at most 224) when equal, else the median (to 128)."""
     height, width = (int(np.median([size[axis] for size in sizes])) for axis in (0, 1))
     limit = 224 if len(set(sizes)) == 1 else _LARGEST_SIDE
     scale = min(1.0, limit / max(height, width))
@@ -635,7 +662,9 @@ def _read_npz(path: Path, size: int, changed: int) -> RawData:
         train, train_labels = _npz_pair(arrays, "train_images", "train_labels")
         test, test_labels = _npz_pair(arrays, "test_images", "test_labels")
         if train.shape[1:] != test.shape[1:]:
-            raise _bad_npz(f"train_images are {train.shape[1:]} and test_images {test.shape[1:]} (channels, height, width)")
+            raise _bad_npz(
+                f"train_images are {train.shape[1:]} and test_images {test.shape[1:]} (channels, height, width)"
+            )
     elif {"images", "labels"} <= arrays.keys():
         images, labels = _npz_pair(arrays, "images", "labels")
         if len(images) < 10:
@@ -664,7 +693,9 @@ def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
         if unpacked > _NPZ_LARGEST:
-            raise _bad_npz(f"it unpacks to {unpacked / 2**30:.1f} GiB, the limit is {_NPZ_LARGEST >> 30} GiB; use class folders")
+            raise _bad_npz(
+                f"it unpacks to {unpacked / 2**30:.1f} GiB, the limit is {_NPZ_LARGEST >> 30} GiB; use class folders"
+            )
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except InvalidInput:
@@ -709,11 +740,15 @@ def _as_labels(values: NDArray[Any], key: str) -> Labels:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or values.dtype.kind not in "uif":
-        raise _bad_npz(f"{key} holds {values.dtype} of shape {values.shape}", allowed="whole numbers from 0, one an image")
+        raise _bad_npz(
+            f"{key} holds {values.dtype} of shape {values.shape}", allowed="whole numbers from 0, one an image"
+        )
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
             where = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise _bad_npz(f"{key} holds {values[where]} at position {where}", allowed="whole numbers from 0, none missing")
+            raise _bad_npz(
+                f"{key} holds {values[where]} at position {where}", allowed="whole numbers from 0, none missing"
+            )
         if (values != np.rint(values)).any():
             raise _bad_npz(f"{key} holds {values[values != np.rint(values)][0]:g}", allowed="whole numbers from 0")
     if values.size and values.min() < 0:
@@ -755,29 +790,51 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
         found = scan_folder(_own_path(spec))
         n = len(found.train)
         return DataInfo(
-            found.channels, found.height, found.width, found.classes, n, len(found.test), min(5000, n // 10), found.fingerprint
+            found.channels,
+            found.height,
+            found.width,
+            found.classes,
+            n,
+            len(found.test),
+            min(5000, n // 10),
+            found.fingerprint,
         )
     if spec.dataset == "npz":
         path = _own_path(spec)
         raw = read_npz(path)
         n = len(raw.train_labels)
         shape = cast(Images, raw.train_images).shape
-        return DataInfo(*shape[1:], raw.classes, n, len(raw.test_labels), min(5000, n // 10), file_digest(path, "sha256"))
+        return DataInfo(
+            shape[1],
+            shape[2],
+            shape[3],
+            raw.classes,
+            n,
+            len(raw.test_labels),
+            min(5000, n // 10),
+            file_digest(path, "sha256"),
+        )
     if not entry.train_total:  # a plug-in's set says its sizes by being read
         raw = entry.call(location, spec)
         return _info_of(raw)
     if not availability_of(spec.dataset, location).present:
         raise _missing(spec.dataset, location, "files")
     return DataInfo(
-        entry.channels, entry.height, entry.width, entry.classes, entry.train_total, entry.test_total, entry.validation_default
+        entry.channels,
+        entry.height,
+        entry.width,
+        entry.classes,
+        entry.train_total,
+        entry.test_total,
+        entry.validation_default,
     )
 
 
 def _info_of(raw: RawData) -> DataInfo:
     images = raw.train_images
-    size = (images.channels, images.height, images.width) if isinstance(images, ImageFiles) else images.shape[1:]
+    channels, height, width = size_of(images)
     n = len(raw.train_labels)
-    return DataInfo(*size, raw.classes, n, len(raw.test_labels), min(5000, n // 10))
+    return DataInfo(channels, height, width, raw.classes, n, len(raw.test_labels), min(5000, n // 10))
 
 
 @dataclass(frozen=True)
@@ -1046,11 +1103,10 @@ def split(raw: RawData, spec: DataSpec) -> Splits:
     train_split = _part(raw.train_images, raw.train_labels, order[:train])
     validation_split = _part(raw.train_images, raw.train_labels, order[total - validation :])
     test_split = _part(raw.test_images, raw.test_labels, np.arange(test))
-    images = train_split.images
-    size = (images.channels, images.height, images.width) if isinstance(images, ImageFiles) else tuple(images.shape[1:])
+    channels, height, width = size_of(train_split.images)
     return Splits(
         train_split, validation_split, test_split, raw.classes, make_transform(spec.input_scale, train_split),
-        Shape(*size, len(raw.classes)),
+        Shape(channels, height, width, len(raw.classes)),
     )  # fmt: skip
 
 
@@ -1070,16 +1126,18 @@ _STATISTICS_IMAGES = 10_000  # of streamed sets, whose every image would be read
 def make_transform(kind: InputScale, train: Split) -> InputTransform:
     """The transform of science c, from all training images (streamed sets: from the first 10,000)."""
     if kind in ("raw255", "unit", "symmetric"):
-        shift, scale = {"raw255": (0.0, 1.0), "unit": (0.0, 1 / 255), "symmetric": (127.5, 1 / 127.5)}[kind]
-        return InputTransform(kind, _constant(shift), _constant(scale))
+        middle, factor = {"raw255": (0.0, 1.0), "unit": (0.0, 1 / 255), "symmetric": (127.5, 1 / 127.5)}[kind]
+        return InputTransform(kind, _constant(middle), _constant(factor))
     total, squares, n = _sums(train)
     if kind == "pixel-mean":
         return InputTransform(kind, (total / n).astype(np.float32)[None], _constant(1 / 255))
     pixels = n * total.shape[1] * total.shape[2]
     mean = total.sum((1, 2)) / pixels
     deviation = np.sqrt(np.maximum(squares.sum((1, 2)) / pixels - mean**2, 0))
-    scale = 1 / np.where(deviation > 0, deviation, 1)
-    return InputTransform(kind, mean.astype(np.float32)[None, :, None, None], scale.astype(np.float32)[None, :, None, None])
+    shift, scale = (
+        v.astype(np.float32)[None, :, None, None] for v in (mean, 1 / np.where(deviation > 0, deviation, 1))
+    )
+    return InputTransform(kind, shift, scale)
 
 
 def _constant(value: float) -> NDArray[np.float32]:
@@ -1106,8 +1164,8 @@ def _sums(train: Split) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
 def augment(images: Tensor, kind: Augmentation, rng: np.random.Generator) -> Tensor:
     """Random changes of a batch of uint8 images [n, C, H, W], each image its own, in channels-last memory.
 
-    shift-flip: shifts of up to a tenth of each side (continuous, linear interpolation, border pixels repeated), as Keras
-    does; crop-flip: edge-padded by an eighth (4 of 32 pixels) and cut back; resized-crop-flip: 8 to 100 % of the
+    shift-flip: shifts of up to a tenth of each side (continuous, linear interpolation, border pixels repeated), as
+    Keras does; crop-flip: edge-padded by an eighth (4 of 32 pixels) and cut back; resized-crop-flip: 8 to 100 % of the
     area at an aspect ratio of 3/4 to 4/3. All flip every second image from left to right.
     """
     if kind == "none":
@@ -1138,7 +1196,7 @@ def _flip(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _shift(images: Tensor, offsets: NDArray[np.float64]) -> Tensor:
     """Move each image by offsets [2, n] pixels (down, right), repeating border pixels."""
-    n, _, height, width = images.shape
+    height, width = images.shape[2:]
     rows = np.arange(height)[None] - offsets[0][:, None]
     columns = np.arange(width)[None] - offsets[1][:, None]
     return _sample(images, rows, columns)

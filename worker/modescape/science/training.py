@@ -1,4 +1,4 @@
-"""Training one network, step by step, so that a run killed at any step and resumed gives the same bits as one left alone.
+"""Training one network so that a run killed at any step and resumed gives the same bits as one left alone.
 
     train(network, splits, spec.training, run_seeds(0, run=0), listener=listener)
 
@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from modescape.errors import InvalidInput, StageError
 from modescape.science import weights
-from modescape.science.data import Split, Splits
+from modescape.science.data import Splits
 from modescape.science.networks import dropout_layers
 from modescape.science.seeds import RunSeeds
 from modescape.spec import TrainingSpec, steps_per_epoch
@@ -45,7 +45,7 @@ _CURVE_POINTS = 40  # training curves get at least this many points, and one an 
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """How far a run is. epoch counts finished and part epochs; loss (nats) and accuracy are of recent training batches."""
+    """How far a run is. epoch counts parts too; loss (nats) and accuracy are of recent training batches."""
 
     step: int
     steps: int
@@ -230,7 +230,9 @@ class _Run:
         self.step = 0
         self.loss = math.nan  # of the curve's last window, for progress reports
         self.accuracy = math.nan
-        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, correct, images since the last point
+        self.sums = torch.zeros(
+            3, dtype=torch.float64, device=self.device
+        )  # loss, correct, images since the last point
         self._order: dict[int, Tensor] = {}
 
     def batch(self, step: int) -> Batch:
@@ -281,8 +283,8 @@ class _Run:
         self.loss, self.accuracy = loss / images, correct / images
         if not math.isfinite(self.loss):
             raise StageError(
-                f"the training loss is {self.loss} at step {self.step}: the learning rate {self.training.learning_rate:g} "
-                f"is too high for {self.splits.transform.kind} pixels, or the data holds constant images"
+                f"the training loss is {self.loss} at step {self.step}: the learning rate "
+                f"{self.training.learning_rate:g} is too high for {self.splits.transform.kind} pixels"
             )
         rate = learning_rate(self.training, self.step - 1, self.plan.steps_per_epoch)
         return {"train/loss": self.loss, "train/accuracy": self.accuracy, "learning-rate": rate}
@@ -341,7 +343,7 @@ def flatten_in_place(module: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def decay_mask(module: nn.Module, training: TrainingSpec) -> Tensor:
-    """1 where weight decay acts, [P]: convolution kernels (linear ones in a network without convolutions), or everything."""
+    """1 where weight decay acts, [P]: convolution kernels (linear ones in a network without any), or everything."""
     shapes = [p.shape for p in module.parameters()]
     dimensions = 4 if any(len(shape) == 4 for shape in shapes) else 2
     every = training.decay_on == "all"
@@ -504,8 +506,9 @@ def has_cpu_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether the processor multiplies bfloat16 (AVX-512 BF16, AMX or Arm's BF16); where Linux does not tell: no."""
     if not cpuinfo.exists():
         return False
-    flags = next((line for line in cpuinfo.read_text().splitlines() if line.lower().startswith(("flags", "features"))), "")
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags.split()))
+    lines = cpuinfo.read_text().splitlines()
+    features = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(features.split()))
 
 
 def numerics_class(device: str, precision: Precision) -> str:

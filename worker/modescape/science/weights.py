@@ -64,7 +64,7 @@ def assign(module: nn.Module, theta: np.ndarray) -> None:
     """Put theta [P] into the network. Raises InvalidInput when the length is another network's."""
     total = sum(p.numel() for p in module.parameters())
     if theta.shape != (total,):
-        raise InvalidInput(f"weights of shape {theta.shape} do not fit this network", field="weights", allowed=f"({total},)")
+        raise InvalidInput(f"weights {theta.shape} do not fit this network", field="weights", allowed=f"({total},)")
     flat = torch.from_numpy(np.ascontiguousarray(theta, dtype=np.float32))
     start = 0
     with torch.no_grad():
@@ -84,7 +84,8 @@ def assign_buffers(module: nn.Module, values: Mapping[str, np.ndarray]) -> None:
     with torch.no_grad():
         for name, value in values.items():
             if name not in own:
-                raise InvalidInput(f"this network has no buffer {name!r}", field="weights", allowed=", ".join(own) or "none")
+                known = ", ".join(own) or "none"
+                raise InvalidInput(f"this network has no buffer {name!r}", field="weights", allowed=known)
             own[name].copy_(torch.from_numpy(np.array(value)))
 
 
@@ -107,7 +108,10 @@ def to_tensors(layout: nn.Module | Layout, theta: np.ndarray) -> Arrays:
 
 
 def from_tensors(layout: nn.Module | Layout, values: Mapping[str, np.ndarray]) -> Theta:
-    """theta [P] from named arrays; further names (buffers) are ignored. Raises InvalidInput when one is missing or misshapen."""
+    """theta [P] from named arrays; further names (buffers) are ignored.
+
+    Raises InvalidInput when one is missing or misshapen.
+    """
     parts = []
     for piece in _layout(layout):
         value = values.get(piece.name)
@@ -127,7 +131,9 @@ def has_batch_norm(module: nn.Module) -> bool:
     return any(isinstance(layer, BATCH_NORM) for layer in module.modules())
 
 
-def refresh_batch_norm(module: nn.Module, images: Split, transform: InputTransform, n: int, *, batch: int = 250) -> None:
+def refresh_batch_norm(
+    module: nn.Module, images: Split, transform: InputTransform, n: int, *, batch: int = 250
+) -> None:
     """Set batch-norm statistics to those of the first `n` training images, un-augmented (science d.7; Garipov 2018).
 
     Cumulative averages weighted by batch size: the mean is exactly that of all n images, the variance the mean of the
