@@ -11,10 +11,11 @@
 A method is one function `(around, options, strength, rng) -> Draw`: where weights lie at a given strength. How strong
 is decided here for all methods alike, so that a method added elsewhere gets its two sample sets for nothing:
 
-* `spread` covers the diversity-accuracy plane, without rejection. By default strengths are *graded*,
-  `s = far * u ** power` with the power chosen so that half of the samples cost less than two points of accuracy and
-  the rest reach to twice the strength at which accuracy is halfway to chance. Uniform strengths, as in the paper,
-  put almost every sample of a small network where accuracy is gone, and say nothing about "at equal accuracy".
+* `spread` covers the diversity-accuracy plane, without rejection. By default strengths are *graded*: half of the
+  samples, s = near (2u)^2 for quantiles u below 1/2, cost less than two points of accuracy; the others,
+  s = near (far / near)^(2u - 1), reach to twice the strength at which accuracy is halfway to chance. Uniform strengths,
+  as in the paper, put almost every sample of a small network where accuracy is gone, and leave "at equal accuracy"
+  without data.
 * `typical` stays near: strengths uniform up to a six-point cost (random, dropout) or a fixed scale (Gaussians), each
   draw accepted only above an accuracy floor on the validation images.
 
@@ -221,7 +222,7 @@ class RandomOptions(SampledOptions):
     )
     filter_normalised: bool = Field(
         False,
-        description="Rescale each filter of the direction to the norm of the solution's own; biases stay (Li et al. 2018).",
+        description="Rescale each filter of the direction to the norm of the solution's; biases stay (Li et al. 2018).",
     )
 
 
@@ -233,14 +234,14 @@ class DropoutOptions(SampledOptions):
         None,
         gt=0,
         le=0.95,
-        description="Highest rate of typical samples (paper: 0.1); empty: where accuracy falls by 6 points.",
+        description="Highest rate of typical samples (paper: 0.1); empty: where accuracy falls 6 points.",
     )
 
 
 class ActivationDropoutOptions(DropoutOptions):
     masks: Literal["function", "example"] = Field(
         "function",
-        description="function: one mask for all images, so that a sample is a function; example: a fresh mask per image.",
+        description="function: one mask for all images, so a sample is a function; example: a fresh mask per image.",
     )
 
 
@@ -262,7 +263,7 @@ class LowRankOptions(GaussianOptions):
     rank: int = Field(5, ge=1, le=200, description="Principal directions kept; needs at least one snapshot more.")
     scaling: Literal["covariance", "unit"] = Field(
         "covariance",
-        description="covariance: as wide as the snapshots in each direction; unit: standard normal coefficients "
+        description="covariance: as wide as the snapshots in each direction; unit: standard normal factors "
         "(authors' code).",
     )
 
@@ -539,8 +540,8 @@ def _strength(
         return u * min(asked, highest)
     assert reach is not None
     far = min(asked if asked is not None else 2 * max(reach.half, reach.near), highest)
-    power = max(1.0, math.log(reach.near / far) / math.log(0.5))
-    return float(far * u**power)
+    near = min(reach.near, far)
+    return near * (2 * u) ** 2 if u < 0.5 else near * (far / near) ** (2 * u - 1)
 
 
 # ------------------------------------------------------------------------------------------------------- sampling
