@@ -1,4 +1,4 @@
-"""Real servers and stores for the tests. A server that is not installed is a failure that names the command, not a skip."""
+"""Real servers and stores for the tests. A server that is not installed is a failure with the command, not a skip."""
 
 from __future__ import annotations
 

@@ -86,11 +86,12 @@ def test_bytes_are_the_same_in_another_process(files: Artifacts, tmp_path: Path)
         "tensors = {name: np.full(3, i, np.float32) for i, name in enumerate('abcdef')}\n"
         "print(Artifacts(sys.argv[1]).put_tensors(tensors, 'weights', dict(zip('uvwxyz', 'abcdef'))).digest)"
     )
-    digests = {
-        subprocess.run([sys.executable, "-c", program, str(tmp_path / "other")], env={**os.environ, "PYTHONHASHSEED": seed},
-                       check=True, capture_output=True, text=True).stdout.strip()
-        for seed in ("1", "2")
-    }  # fmt: skip
+    command = [sys.executable, "-c", program, str(tmp_path / "other")]
+    digests = set()
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        made = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        digests.add(made.stdout.strip())
     tensors = {name: np.full(3, i, np.float32) for i, name in enumerate("abcdef")}
     assert digests == {files.put_tensors(tensors, "weights", dict(zip("uvwxyz", "abcdef", strict=True))).digest}
 

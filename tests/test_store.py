@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,8 @@ def test_an_experiment_starts_queued_with_its_first_stages_ready(store: Store) -
     experiment = create(store, name="  My   first ", tags=["b", "a", "b"], notes="why", created_by="ada")
     assert (experiment.name, experiment.slug, experiment.status) == ("My first", "my-first", "queued")
     assert states(store, experiment) == {
-        "train/0": "ready", "train/1": "ready", "predict/0": "blocked", "predict/1": "blocked", "compare/all": "blocked",
+        "train/0": "ready", "train/1": "ready", "predict/0": "blocked", "predict/1": "blocked",
+        "compare/all": "blocked",
     }  # fmt: skip
     again = store.experiment("my-first")
     assert (again.id, again.tags, again.notes, again.created_by) == (experiment.id, ["b", "a"], "why", "ada")
@@ -146,8 +149,10 @@ def test_the_same_request_from_many_threads_makes_one_experiment(store: Store) -
 
 
 def test_unknown_references_are_not_found(store: Store) -> None:
-    verbs: list[Callable[[str], object]] = [store.experiment, store.cancel, store.pause, store.resume, store.retry,
-                                            store.archive, store.restore, store.purge, store.stages, store.runs]  # fmt: skip
+    verbs: list[Callable[[str], object]] = [
+        store.experiment, store.cancel, store.pause, store.resume, store.retry, store.archive, store.restore,
+        store.purge, store.stages, store.runs,
+    ]  # fmt: skip
     for verb in verbs:
         with pytest.raises(NotFound, match="nothing-here"):
             verb("nothing-here")
@@ -160,7 +165,13 @@ def test_unknown_references_are_not_found(store: Store) -> None:
 def test_name_tags_and_notes_can_change_and_the_promise_cannot(store: Store) -> None:
     before = create(store)
     after = store.patch(before.slug, name="New", tags=["x"], notes="n")
-    assert (after.name, after.tags, after.notes, after.slug, after.digest) == ("New", ["x"], "n", before.slug, before.digest)
+    assert (after.name, after.tags, after.notes, after.slug, after.digest) == (
+        "New",
+        ["x"],
+        "n",
+        before.slug,
+        before.digest,
+    )
     assert (before.name, before.tags) == ("Toy", []), "rows read earlier do not change"
     assert store.events()[-1].kind == "changed"
 
@@ -540,7 +551,12 @@ def test_the_comparison_sets_what_lists_show(store: Store) -> None:
     columns = {"accuracy": 0.9, "disagreement": 0.1, "finding": {"text": "different"}}
     finish(store, claim(store), StageOutput(matrices=[matrix], artifacts=[info("m")], experiment=columns))
     row = store.experiment(experiment.id)
-    assert (row.accuracy, row.disagreement, row.finding, row.ensemble_accuracy) == (0.9, 0.1, {"text": "different"}, None)
+    assert (row.accuracy, row.disagreement, row.finding, row.ensemble_accuracy) == (
+        0.9,
+        0.1,
+        {"text": "different"},
+        None,
+    )
     kept = store.matrix(experiment.id, "cosine", "")
     assert kept is not None
     assert (kept.rows, kept.artifact) == ([0, 1], info("m").digest)
@@ -611,9 +627,7 @@ def source_and_target(store: Store, output: StageOutput, source: dict[str, Any],
 
 
 def test_an_equal_stage_is_taken_over_with_its_own_numbers(store: Store) -> None:
-    lease = source_and_target(
-        store, predicted(3, 1), {"run": 1, "first_number": 3}, {"run": 0, "first_number": 10}
-    )
+    lease = source_and_target(store, predicted(3, 1), {"run": 1, "first_number": 3}, {"run": 0, "first_number": 10})
     assert not store.reuse(lease, "another memo")
     assert not store.reuse(lease, "memo", exists=lambda digest: False), "its files are gone"
     assert store.reuse(lease, "memo", exists=lambda digest: digest == info("logits 1").digest)
@@ -704,7 +718,7 @@ def test_curves_keep_every_point_and_their_extremes(store: Store) -> None:
     values[77] = np.nan
     sent = [(step, float(value), 1000.0 + step) for step, value in enumerate(values)]
     cuts = [0, 1, 700, 1300, 1301, 2600]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         batch = sent[max(0, start - 5) : end]  # five are sent again, as after a lost answer
         store.save_partial(lease, {}, points={"train/loss": batch, "rate": batch[-1:]}, run=0)
     steps, kept, times = store.points(experiment.id, 0, "train/loss")
@@ -722,7 +736,9 @@ def test_points_beyond_the_checkpoint_are_drawn_again(store: Store) -> None:
     experiment = create(store)
     lease = claim(store)
     store.save_partial(lease, {}, points={"loss": [(i, float(-i), 0.0) for i in range(1500)]}, run=0)
-    store.save_partial(lease, {}, points={"loss": [(i, 5.0, 0.0) for i in range(1200, 1210)]}, run=0, drop_after_step=1199)
+    store.save_partial(
+        lease, {}, points={"loss": [(i, 5.0, 0.0) for i in range(1200, 1210)]}, run=0, drop_after_step=1199
+    )
     curve = store.points(experiment.id, 0, "loss")
     assert curve.steps.tolist() == list(range(1210))
     assert curve.values[1199:1202].tolist() == [-1199.0, 5.0, 5.0]
@@ -743,8 +759,8 @@ def fill(store: Store, count: int) -> list[dict[str, Any]]:
     spec = SPEC.model_dump(mode="json")
     rows = [
         {
-            "id": f"{i:036d}", "slug": f"e-{i}", "name": f"Experiment {i}" if i % 7 else f"100%_{i}", "notes": "", "tags":
-            rng.choice([[], ["paper"], ["paper", "draft"]]), "spec": spec, "digest": SPEC.digest(), "fresh": False,
+            "id": f"{i:036d}", "slug": f"e-{i}", "name": f"Experiment {i}" if i % 7 else f"100%_{i}", "notes": "",
+            "tags": rng.choice([[], ["paper"], ["paper", "draft"]]), "spec": spec, "digest": SPEC.digest(), "fresh": False,
             "created_by": "", "created_at": start + timedelta(minutes=i // 3), "status":
             rng.choice(["queued", "running", "succeeded", "failed"]), "dataset": rng.choice(["digits", "cifar10"]),
             "input_scale": "unit", "architecture": rng.choice(["small-cnn", "resnet18"]),
@@ -799,7 +815,9 @@ def test_conditions_find_what_a_plain_loop_finds(store: Store) -> None:
     assert {e.id for e in store.experiments(ListQuery(both, limit=1000))} == expected
 
 
-@pytest.mark.parametrize("sort", ["-created", "created", "accuracy", "-accuracy", "name", "-seconds", "disagreement", "-id"])
+@pytest.mark.parametrize(
+    "sort", ["-created", "created", "accuracy", "-accuracy", "name", "-seconds", "disagreement", "-id"]
+)
 def test_pages_show_every_row_once_in_order_and_those_without_value_last(store: Store, sort: str) -> None:
     rows = [row for row in fill(store, 80) if row["archived_at"] is None]
     column = {"created": "created_at"}.get(sort.lstrip("-"), sort.lstrip("-"))
@@ -870,7 +888,9 @@ def test_solutions_are_asked_for_like_experiments(store: Store) -> None:
     finish(store, claim(store), predicted(0, 0))
     page = store.solutions(experiment.id, [Condition("accuracy", "gte", 0.55)], sort="-accuracy", limit=1)
     assert ([s.number for s in page], page.total) == ([2], 2)
-    page = store.solutions(experiment.id, [Condition("accuracy", "gte", 0.55)], sort="-accuracy", limit=1, cursor=page.next)
+    page = store.solutions(
+        experiment.id, [Condition("accuracy", "gte", 0.55)], sort="-accuracy", limit=1, cursor=page.next
+    )
     assert ([s.number for s in page], page.next) == ([1], None)
     assert [s.number for s in store.solutions(experiment.id, role="optimum")] == [2]
     with pytest.raises(InvalidInput):
@@ -1050,15 +1070,14 @@ def test_random_verbs_never_break_the_rules(store: Store) -> None:
     moves: list[Callable[[], object]] = [
         claim_one, claim_one, claim_one,
         lambda: end_one(lambda lease: finish(store, lease)), lambda: end_one(lambda lease: finish(store, lease)),
-        lambda: end_one(lambda lease: store.fail(lease, {"type": "X", "message": "x"})), lambda: end_one(store.give_back),
+        lambda: end_one(lambda lease: store.fail(lease, {"type": "X", "message": "x"})),
+        lambda: end_one(store.give_back),
         lambda: store.cancel(experiment.id), lambda: store.pause(experiment.id), lambda: store.resume(experiment.id),
         lambda: store.retry(experiment.id), lambda: store.reap(), lambda: store.release_owner("w"),
     ]  # fmt: skip
     for _ in range(90):
-        try:
+        with suppress(Conflict, LeaseLost):
             rng.choice(moves)()
-        except (Conflict, LeaseLost):
-            pass
         stages = {stage.id: stage for stage in store.stages(experiment.id)}
         needs: dict[str, list[Stage]] = {}
         for child, parent in store.arrows(experiment.id):
@@ -1100,7 +1119,7 @@ def test_a_newer_schema_is_refused_with_the_way_out(store_url: str) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
     for start in (upgrade, check_schema):
-        with pytest.raises(ConfigurationError, match="9999.*pip install --upgrade"):
+        with pytest.raises(ConfigurationError, match=r"9999.*pip install --upgrade"):
             start(store_url)
 
 

@@ -1,0 +1,389 @@
+"""Real brokers, real worker processes, real kills: what is promised must hold whatever dies, and when."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from toy_worker import MACHINE, SAVE_EVERY, ToyRunner, start_of, step_of
+
+from modescape.artifacts import Artifacts
+from modescape.errors import ConfigurationError
+from modescape.executor import Executor
+from modescape.jobs import TASK, dispatch, make_app, worker_main
+from modescape.settings import Settings
+from modescape.spec import parse
+from modescape.store import ENDED, PlannedStage, StageOutput, Store
+from modescape.tables import Experiment, Stage
+
+TESTS = Path(__file__).parent
+LEASE_SECONDS = 2.0
+SPEC = parse({"ensemble": {"runs": 4}})
+
+
+def chains(runs: int, steps: int, seconds: float = 0.01, **more: object) -> list[PlannedStage]:
+    """`runs` chains of two stages, and one that needs them all."""
+
+    def params(run: int) -> dict[str, object]:
+        return {"run": run, "steps": steps, "seconds": seconds}
+
+    trains = [PlannedStage("train", str(r), params={**params(r), **more}) for r in range(runs)]
+    predicts = [PlannedStage("predict", str(r), (("train", str(r)),), params(10 + r)) for r in range(runs)]
+    needs = tuple(("predict", str(r)) for r in range(runs))
+    return [*trains, *predicts, PlannedStage("compare", "all", needs, params(20))]
+
+
+def expected(runs: int, steps: int) -> dict[str, str]:
+    """The last hash of every stage, worked out in one go."""
+
+    def chain(kind: str, key: str, inputs: list[str]) -> str:
+        value = start_of(kind, key, inputs)
+        for step in range(steps):
+            value = step_of(value, step)
+        return value
+
+    values = {}
+    for r in range(runs):
+        values[f"train/{r}"] = chain("train", str(r), [])
+        values[f"predict/{r}"] = chain("predict", str(r), [values[f"train/{r}"]])
+    values["compare/all"] = chain("compare", "all", [values[f"predict/{r}"] for r in range(runs)])
+    return values
+
+
+@dataclass
+class House:
+    """Settings, store and worker processes of one test."""
+
+    settings: Settings
+    store: Store
+    logs: Path
+    workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str) -> None:
+        environment = {
+            **os.environ,
+            "MODESCAPE_HOME": str(self.settings.home),
+            "MODESCAPE_DATABASE_URL": self.settings.database,
+            "MODESCAPE_LEASE_SECONDS": str(LEASE_SECONDS),
+        }
+        if self.settings.broker_url:
+            environment["MODESCAPE_BROKER_URL"] = self.settings.broker_url
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self.workers[name] = subprocess.Popen(
+                [sys.executable, str(TESTS / "toy_worker.py"), name], env=environment, stdout=log, stderr=log
+            )
+
+    def kill(self, name: str) -> None:
+        self.workers[name].kill()
+        self.workers[name].wait()
+
+    def launch(self, stages: list[PlannedStage], *, fresh: bool = True) -> Experiment:
+        experiment = self.store.create_experiment(name="Chains", spec=SPEC, stages=stages, fresh=fresh)
+        dispatch(self.settings, self.store, experiment.id)
+        return experiment
+
+    def has_ended(self, experiment: Experiment) -> bool:
+        return self.store.experiment(experiment.id).status in ENDED
+
+    def values(self, experiment: Experiment) -> dict[str, str]:
+        return {f"{s.kind}/{s.key}": s.result.get("extra", {}).get("value", s.state)
+                for s in self.store.stages(experiment.id)}  # fmt: skip
+
+    def close(self) -> None:
+        for process in self.workers.values():
+            process.kill()
+            process.wait()
+        self.store.close()
+
+
+def house(tmp_path: Path, database: str, broker: str | None) -> House:
+    settings = Settings(home=tmp_path, database_url=database, broker_url=broker, lease_seconds=LEASE_SECONDS)
+    return House(settings, Store(database), tmp_path)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, sqlite_url: str) -> Iterator[House]:
+    made = house(tmp_path, sqlite_url, None)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["embedded", "servers"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    """SQLite and a folder as queue, or PostgreSQL and Redis."""
+    if request.param == "embedded":
+        made = house(tmp_path, request.getfixturevalue("sqlite_url"), None)
+    else:
+        broker = request.getfixturevalue("redis_server").url
+        made = house(tmp_path, request.getfixturevalue("postgres_url"), broker)
+    yield made
+    made.close()
+
+
+# --- with worker processes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_workers_killed_again_and_again_leave_the_results_of_an_undisturbed_run(either: House, wait_until) -> None:
+    rng = random.Random(3)
+    for name in ("a", "b"):
+        either.start(name)
+    experiment = either.launch(chains(3, steps=40))
+    killed: set[str | None] = set()  # tokens of the leases that died
+
+    def victims() -> list[Stage]:
+        """Stages that are further than when they were last lost: three losses in place would count as poison."""
+        running = [s for s in either.store.stages(experiment.id) if s.state == "running"]
+        return [s for s in running if s.lease_token not in killed and s.step > (s.lost_at_step or 0)]
+
+    while len(killed) < 4:
+        wait_until(lambda: victims() or either.has_ended(experiment), 40, "progress after a kill")
+        victim = rng.choice(victims())
+        assert victim.lease_owner is not None
+        either.kill(victim.lease_owner)
+        killed.add(victim.lease_token)
+        either.start(victim.lease_owner)
+    wait_until(lambda: either.has_ended(experiment), 60, "the end of the experiment")
+    assert either.values(experiment) == expected(3, 40)
+    stages = either.store.stages(experiment.id)
+    lost = [entry for stage in stages for entry in stage.history if entry["how"] == "lost"]
+    assert len(lost) >= len(killed) - 1, "one may have finished between being chosen and being killed"
+    assert any(entry["from_step"] >= SAVE_EVERY for stage in stages for entry in stage.history[1:]), "some resumed"
+    for run in range(3):
+        curve = either.store.points(experiment.id, run, "chain")
+        assert curve.steps.tolist() == list(range(40)), "no point is doubled or missing"
+    files = Artifacts(either.settings.artifact_folder)
+    assert all(files.verify(digest) for digest in either.store.artifact_digests())
+    assert not list((either.settings.artifact_folder / "scratch").glob("*"))
+
+
+@pytest.mark.slow
+def test_a_wake_up_delivered_many_times_starts_a_stage_once(either: House, wait_until) -> None:
+    for name in ("a", "b"):
+        either.start(name)
+    experiment = either.launch(chains(3, steps=5))
+    app = make_app(either.settings.broker, either.settings.home)
+    for stage in either.store.stages(experiment.id):
+        for _ in range(10):  # also for stages that are not ready, or done, by then
+            app.send_task(TASK, args=[stage.id], queue="cpu")
+    app.send_task(TASK, args=["no such stage"], queue="cpu")
+    wait_until(lambda: either.has_ended(experiment), 40, "the end of the experiment")
+    assert either.values(experiment) == expected(3, 5)
+    assert {stage.attempt for stage in either.store.stages(experiment.id)} == {1}
+    by_worker = {stage.worker for stage in either.store.stages(experiment.id)}
+    assert by_worker <= {"a", "b"}
+
+
+@pytest.mark.slow
+def test_cancel_and_pause_reach_the_loop_and_resume_goes_on_from_there(either: House, wait_until) -> None:
+    either.start("a")
+    experiment = either.launch([PlannedStage("train", "0", params={"run": 0, "steps": 400, "seconds": 0.02})])
+    stage_id = either.store.stages(experiment.id)[0].id
+    wait_until(lambda: either.store.stage(stage_id).step >= 2 * SAVE_EVERY, 30, "progress")
+    either.store.pause(experiment.id)
+    asked = time.monotonic()
+    wait_until(lambda: either.store.stage(stage_id).state == "paused", 10, "the pause")
+    assert time.monotonic() - asked < 3, "the wish is read twice a second"
+    saved = either.store.stage(stage_id).step
+    either.store.resume(experiment.id)
+    dispatch(either.settings, either.store, experiment.id)
+    wait_until(lambda: either.store.stage(stage_id).step > saved + SAVE_EVERY, 20, "progress after the resume")
+    assert either.store.stage(stage_id).history[-1]["from_step"] >= SAVE_EVERY
+    either.store.cancel(experiment.id)
+    wait_until(lambda: either.store.experiment(experiment.id).status == "cancelled", 10, "the cancel")
+    assert either.store.stage(stage_id).state == "cancelled"
+    again = either.launch(chains(1, steps=3))
+    wait_until(lambda: either.has_ended(again), 20, "another experiment on the same worker")
+    assert either.values(again) == expected(1, 3)
+
+
+@pytest.mark.slow
+def test_redis_that_forgets_everything_is_only_a_doorbell(
+    tmp_path: Path, sqlite_url: str, redis_server, wait_until
+) -> None:
+    made = house(tmp_path, sqlite_url, redis_server.url)
+    try:
+        for name in ("a", "b"):
+            made.start(name)
+        experiment = made.launch(chains(3, steps=40, seconds=0.02))
+        wait_until(lambda: made.store.experiment(experiment.id).status == "running", 30, "the start")
+        redis_server.kill()
+        started = time.monotonic()
+        second = made.launch(chains(1, steps=5))
+        assert time.monotonic() - started < 5, "a launch must not hang because the broker is away"
+        assert made.store.stages(second.id)[0].rung_at is None
+        redis_server.start()
+        wait_until(lambda: made.has_ended(experiment), 60, "the end of the first experiment")
+        wait_until(lambda: made.has_ended(second), 60, "the end of the second experiment")
+        assert made.values(experiment) == expected(3, 40)
+        assert made.values(second) == expected(1, 5)
+        redis_server.kill()  # now both workers are idle
+        third = made.launch(chains(2, steps=5))
+        redis_server.start()
+        wait_until(lambda: made.has_ended(third), 60, "work after Redis came back to idle workers")
+        assert made.values(third) == expected(2, 5)
+    finally:
+        made.close()
+
+
+@pytest.mark.slow
+def test_sigterm_gives_the_stage_back_at_once(embedded: House, wait_until) -> None:
+    embedded.start("a")
+    experiment = embedded.launch([PlannedStage("train", "0", params={"run": 0, "steps": 60, "seconds": 0.02})])
+    stage_id = embedded.store.stages(experiment.id)[0].id
+    wait_until(lambda: embedded.store.stage(stage_id).step >= SAVE_EVERY, 30, "progress")
+    process = embedded.workers["a"]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    stage = embedded.store.stage(stage_id)
+    assert (stage.state, stage.history[-1]["how"], stage.losses) == ("ready", "given back", 0)
+    [worker] = embedded.store.workers()
+    assert worker.stopped_at is not None
+    embedded.start("b")  # nobody rings: the new worker looks by itself
+    wait_until(lambda: embedded.has_ended(experiment), 30, "the end of the experiment")
+    assert embedded.store.stage(stage_id).history[-1]["from_step"] >= SAVE_EVERY
+
+
+@pytest.mark.slow
+def test_a_stage_that_kills_its_worker_fails_after_three_times(embedded: House, wait_until) -> None:
+    experiment = embedded.launch(chains(1, steps=10, die_at=7))
+    for _ in range(3):
+        embedded.start("a")
+        assert embedded.workers["a"].wait(40) == 9
+    embedded.start("a")
+    wait_until(lambda: embedded.has_ended(experiment), 30, "the verdict")
+    stage = embedded.store.stages(experiment.id)[0]
+    assert (stage.state, stage.error["type"]) == ("failed", "WorkerLost")
+    assert len(stage.error["history"]) == 3
+    assert embedded.workers["a"].poll() is None, "the worker goes on with other work"
+
+
+@pytest.mark.slow
+def test_a_worker_refuses_a_database_that_is_not_migrated(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with pytest.raises(ConfigurationError, match="modescape migrate"):
+        worker_main(settings, "a", runner=ToyRunner(), machine=MACHINE)
+
+
+# --- without a queue -------------------------------------------------------------------------------------------------
+
+
+def executor(made: House, runner: ToyRunner | None = None) -> Executor:
+    files = Artifacts(made.settings.artifact_folder)
+    return Executor(made.store, files, made.settings, name="inline", runner=runner or ToyRunner(), machine=MACHINE)
+
+
+def test_an_experiment_runs_without_any_worker(embedded: House, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = embedded.launch(chains(2, steps=6, seconds=0))
+    executor(embedded).run_experiment(experiment.id, progress=True)
+    assert embedded.store.experiment(experiment.id).status == "succeeded"
+    assert embedded.values(experiment) == expected(2, 6)
+    assert "5/5" in capsys.readouterr().err
+
+
+def test_an_equal_experiment_costs_nothing_unless_it_must_be_fresh(embedded: House) -> None:
+    stages = chains(2, steps=6, seconds=0)
+    first = embedded.launch(stages, fresh=False)
+    assert executor(embedded).drain() == 5
+    second, third = embedded.launch(stages, fresh=False), embedded.launch(stages, fresh=True)
+    executor(embedded).drain()
+    assert embedded.values(first) == embedded.values(second) == embedded.values(third) == expected(2, 6)
+    assert all(stage.reused_from for stage in embedded.store.stages(second.id))
+    assert not any(stage.reused_from for stage in embedded.store.stages(third.id))
+
+
+def test_what_was_purged_is_computed_again(embedded: House) -> None:
+    stages = chains(1, steps=6, seconds=0)
+    embedded.launch(stages, fresh=False)
+    executor(embedded).drain()
+    files = Artifacts(embedded.settings.artifact_folder)
+    for digest in embedded.store.artifact_digests():
+        files.delete(digest)
+    second = embedded.launch(stages, fresh=False)
+    executor(embedded).drain()
+    assert not any(stage.reused_from for stage in embedded.store.stages(second.id))
+    assert all(files.exists(digest) for digest in embedded.store.artifact_digests())
+
+
+def test_a_failure_is_recorded_with_its_reason_and_a_retry_goes_on(embedded: House) -> None:
+    experiment = embedded.launch(chains(1, steps=20, seconds=0, fail_until=2))
+    executor(embedded).drain()
+    stage = embedded.store.stages(experiment.id)[0]
+    assert (stage.state, stage.error["type"], stage.error["message"]) == (
+        "failed", "StageError", "attempt 1 was told to fail")  # fmt: skip
+    assert "run_stage" in stage.error["traceback"]
+    assert stage.error["params"] == stage.params
+    assert embedded.store.experiment(experiment.id).error == "train/0: attempt 1 was told to fail"
+    embedded.store.retry(experiment.id)
+    executor(embedded).drain()
+    assert embedded.values(experiment) == expected(1, 20)
+    assert embedded.store.stages(experiment.id)[0].history[1]["from_step"] == 10
+
+
+def test_stop_gives_the_stage_back_and_takes_no_other(embedded: House, wait_until) -> None:
+    experiment = embedded.launch(chains(2, steps=1000, seconds=0.005))
+    working = executor(embedded)
+    thread = threading.Thread(target=working.drain)
+    thread.start()
+    wait_until(lambda: embedded.store.stages(experiment.id)[0].step > 0, 10, "progress")
+    working.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [s.state for s in embedded.store.stages(experiment.id)][:2] == ["ready", "ready"]
+    assert working.drain() == 0
+
+
+def test_ctrl_c_leaves_the_stage_ready(embedded: House) -> None:
+    class Interrupted(ToyRunner):
+        def run_stage(self, *args: object, **kwargs: object) -> StageOutput:
+            raise KeyboardInterrupt
+
+    experiment = embedded.launch(chains(1, steps=5))
+    with pytest.raises(KeyboardInterrupt):
+        executor(embedded, Interrupted()).drain()
+    assert embedded.store.stages(experiment.id)[0].state == "ready"
+
+
+def test_a_worker_that_lost_its_stage_stops_quietly(embedded: House, wait_until) -> None:
+    experiment = embedded.launch(chains(1, steps=1000, seconds=0.005)[:1])
+    working = executor(embedded)
+    lease = embedded.store.claim("inline", lease_seconds=LEASE_SECONDS)
+    assert lease is not None
+    outcomes: list[str] = []
+    thread = threading.Thread(target=lambda: outcomes.append(working.work(lease)))
+    thread.start()
+    wait_until(lambda: embedded.store.stage(lease.stage_id).step > 0, 10, "progress")
+    embedded.store.release_owner("inline")
+    other = embedded.store.claim("other")
+    assert other is not None
+    thread.join(10)
+    assert outcomes == ["lost"]
+    stage = embedded.store.stages(experiment.id)[0]
+    assert (stage.state, stage.lease_owner, stage.lease_token) == ("running", "other", other.token)
+
+
+def test_an_unreachable_broker_costs_a_warning(
+    tmp_path: Path, sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = house(tmp_path, sqlite_url, "redis://127.0.0.1:1/0")
+    started = time.monotonic()
+    experiment = made.launch(chains(8, steps=1))
+    assert time.monotonic() - started < 5
+    assert "broker does not answer" in caplog.text
+    assert [stage.rung_at for stage in made.store.stages(experiment.id)] == [None] * 17
+    made.close()
+
+
+def test_the_queue_needs_a_folder_that_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="MODESCAPE_HOME"):
+        make_app("filesystem://", tmp_path / "file")

@@ -1,0 +1,87 @@
+"""A worker process whose stages are hash chains: a wrong resume, a skipped step or a lost input changes the last hash.
+
+    python tests/toy_worker.py NAME          # settings from MODESCAPE_*
+
+params of a stage: steps; seconds a step; die_at: the process ends there, whatever the attempt; fail_until: attempts
+before that one raise at half way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+
+import numpy as np
+
+from modescape.artifacts import Artifacts
+from modescape.errors import StageError
+from modescape.executor import Machine, StageControl
+from modescape.settings import Settings
+from modescape.store import Lease, StageOutput, Store
+
+SAVE_EVERY = 5
+MACHINE = Machine("cpu", "toy", "toy numerics", ("cpu",))
+
+
+def start_of(kind: str, key: str, inputs: list[str]) -> str:
+    return hashlib.sha256("|".join([kind, key, *inputs]).encode()).hexdigest()
+
+
+def step_of(value: str, step: int) -> str:
+    return hashlib.sha256(f"{value}{step}".encode()).hexdigest()
+
+
+class ToyRunner:
+    def memo(self, lease: Lease, store: Store, numerics: str) -> str:
+        needs = [need.memo or "" for need in store.needs(lease.stage_id)]
+        return hashlib.sha256(
+            "|".join([numerics, lease.kind, lease.key, str(lease.params), *needs]).encode()
+        ).hexdigest()
+
+    def run_stage(
+        self,
+        lease: Lease,
+        store: Store,
+        artifacts: Artifacts,
+        settings: Settings,
+        control: StageControl,
+        *,
+        device: str,
+    ) -> StageOutput:
+        inputs = [need.result["extra"]["value"] for need in store.needs(lease.stage_id)]
+        at, value = 0, start_of(lease.kind, lease.key, inputs)
+        output = StageOutput()
+        if "resume" in lease.partial:
+            _, metadata = artifacts.scratch(lease.partial["resume"])
+            at, value = int(metadata["at"]), metadata["value"]
+        steps, points = lease.params["steps"], []
+        for step in range(at, steps):
+            control.check()
+            if step == lease.params.get("die_at"):
+                os._exit(9)
+            if step == steps // 2 and lease.attempt < lease.params.get("fail_until", 0):
+                raise StageError(f"attempt {lease.attempt} was told to fail")
+            time.sleep(lease.params["seconds"])  # stands for work
+            value = step_of(value, step)
+            points.append((step, float(int(value[:8], 16)), 0.0))
+            control.progress(step + 1, steps, {"value": value[:8]})
+            if (step + 1) % SAVE_EVERY == 0:
+                name = f"{lease.stage_id}-{lease.attempt}-{step + 1}"
+                artifacts.put_scratch(name, {"at": np.array(step)}, {"at": str(step + 1), "value": value})
+                kept = artifacts.put_array(np.frombuffer(value.encode(), np.uint8), "weights")
+                control.save_partial({"resume": name}, points={"chain": points}, run=lease.params["run"],
+                                     artifacts=[kept], step=step + 1)  # fmt: skip
+                artifacts.drop_scratch(lease.stage_id, keep=name)
+                points = []
+        output.artifacts.append(artifacts.put_array(np.frombuffer(value.encode(), np.uint8), "weights"))
+        output.extra = {"value": value}
+        artifacts.drop_scratch(lease.stage_id)
+        return output
+
+
+if __name__ == "__main__":
+    from modescape.jobs import worker_main
+
+    worker_main(Settings(), sys.argv[1], runner=ToyRunner(), machine=MACHINE)
