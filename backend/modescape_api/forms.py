@@ -21,6 +21,7 @@ from modescape.errors import Problem
 from modescape.registry import Entry, architectures, datasets, methods
 from modescape.spec import DataSpec, EnsembleSpec, EvaluationSpec, MethodSpec, NetworkSpec, TrainingSpec, parse
 
+# number: also a number or one of some words; checks: several of a closed set; list and milestones: typed with commas
 Kind = Literal["number", "text", "select", "check", "checks", "list", "milestones"]
 Values = dict[str, str]
 
@@ -424,7 +425,8 @@ def _kind(name: str, field: Mapping[str, Any]) -> Kind:
     if "either" in field:
         return "number"  # a number or one of some words; texts pass through
     if "enum" in field or "const" in field:
-        return "select"
+        values = field.get("enum") or [field["const"]]
+        return "select" if any(isinstance(value, str) for value in values) else "number"
     kind = field.get("type")
     if kind == "boolean":
         return "check"

@@ -40,6 +40,9 @@ document.addEventListener("submit", event => {
   if (form.matches("[data-theme-form]")) {
     event.preventDefault();
     setTheme(theme() === "dark" ? "light" : "dark");
+  } else if (form.matches("[data-view]")) {
+    event.preventDefault();
+    showView(form);
   } else if (!event.defaultPrevented && form.method === "post") {
     // Safe to press twice: the second press finds the button asleep (woken when the page comes back from history).
     if (form.dataset.sent) event.preventDefault();
@@ -47,6 +50,18 @@ document.addEventListener("submit", event => {
     addEventListener("pageshow", () => delete form.dataset.sent, { once: true });
   }
 });
+
+/** Ask for the same page with the form's values in its address; defaults are left out, selection and zoom stay. */
+function showView(form) {
+  const url = new URL(location.href);
+  for (const field of form.elements) {
+    if (!("default" in field.dataset)) continue;
+    const value = field.type === "checkbox" ? `${field.checked}` : field.value.trim();
+    if (value === field.dataset.default) url.searchParams.delete(field.name);
+    else url.searchParams.set(field.name, value);
+  }
+  location.assign(url.href.replaceAll("%2C", ","));
+}
 
 document.addEventListener("click", event => {
   const button = event.target.closest("[data-copy], [data-copy-link], [data-open], [data-close]");

@@ -1,8 +1,6 @@
 // The launch form's life: the live plan, problems under their fields, what was changed from the preset, and copying.
 // The form works without any of this.
 
-import { copy } from "./app.js";
-
 /** The number typed (thousands parted by spaces), or the text itself. @param {string} text */
 export function number(text) {
   const plain = text.replace(/[\s\u2009\u202f]/g, "").replace("−", "-");
@@ -86,10 +84,9 @@ if (form) {
   const element = name => form.querySelector(`[data-control="${CSS.escape(name)}"]`) || form.querySelector(`[name="${CSS.escape(name)}"]`);
 
   function showProblems(problems, spec, all) {
-    for (const note of form.querySelectorAll(".err.live")) note.remove();
     for (const bad of form.querySelectorAll("[aria-invalid]")) bad.removeAttribute("aria-invalid");
     for (const row of form.querySelectorAll(".method.bad")) row.classList.remove("bad");
-    for (const old of form.querySelectorAll(".err:not(.live)")) old.remove();
+    for (const old of form.querySelectorAll(".field .err, .method .err")) old.remove();
     let shown = 0;
     for (const problem of problems) {
       const name = place(problem.field, spec);
@@ -97,7 +94,7 @@ if (form) {
       if (!field || (!all && !touched.has(name) && ![...touched].some(other => name.startsWith(other)))) continue;
       shown++;
       const note = document.createElement("p");
-      note.className = "err live";
+      note.className = "err";
       note.id = `err-${name}`;
       note.textContent = `✗ ${problem.message}${problem.allowed ? ` (allowed: ${problem.allowed})` : ""}`;
       field.setAttribute("aria-invalid", "true");
@@ -208,7 +205,7 @@ if (form) {
     for (const only of form.querySelectorAll("[data-when-architecture]")) only.hidden = only.dataset.whenArchitecture !== architecture;
   }
 
-  form.addEventListener("click", event => {
+  form.addEventListener("click", async event => {
     const restore = event.target.closest("[data-was] button");
     if (restore) {
       const { for: name, was } = restore.closest("[data-was]").dataset;
@@ -221,6 +218,7 @@ if (form) {
     }
     const as = event.target.closest("[data-copy-as]")?.dataset.copyAs;
     if (as) {
+      const { copy } = await import("./app.js");
       const body = { name: form.elements.name.value.trim() || undefined, spec: read() };
       copy(as === "curl" ? curl(body) : python(body), as === "curl" ? "curl command copied" : "Python copied");
     }

@@ -3,6 +3,7 @@
 
 const source = document.querySelector("[data-events]");
 const QUIET = 20000; // between two announcements to screen readers, ms
+const CURVES = 5000; // between two drawings of curves that move, ms
 
 if (source) {
   let stream = null;
@@ -10,6 +11,7 @@ if (source) {
   let waiting = false;
   let retry = 0;
   let announced = 0;
+  let curves = 0;
   const pending = new Set(); // stage kinds that succeeded since the last refresh
 
   const status = document.querySelector("[data-connection]");
@@ -42,24 +44,28 @@ if (source) {
     }
   }
 
-  /** At most one refresh a second, however many events arrive. */
-  function soon() {
+  /** At most one refresh a second when stages end, one in three while they only move, however many events arrive. */
+  function soon(delay = 1000) {
     if (waiting) return;
     waiting = true;
-    setTimeout(refresh, 1000);
+    setTimeout(refresh, delay);
   }
 
   function heard(id, kind, payload) {
     if (id) last = Math.max(last, id);
     if (kind === "stage-succeeded") {
-      pending.add(payload.kind || payload.stage_kind || "");
+      pending.add(payload.kind || "");
       if (Date.now() - announced > QUIET) {
         announced = Date.now();
         const box = document.querySelector("#announce");
         if (box) box.textContent = `${payload.kind || "A stage"} ${payload.key || ""} finished`;
       }
     }
-    soon();
+    if (kind === "points" && Date.now() - curves > CURVES) {
+      curves = Date.now();
+      pending.add("train"); // the curves of running trainings move
+    }
+    soon(kind === "progress" || kind === "points" ? 3000 : 1000);
   }
 
   function open() {

@@ -1,0 +1,382 @@
+"""The pages in a real browser: launching, watching, selecting, and what makes a page usable by everyone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from serving import Served, finished, served
+
+from modescape.executor import Executor
+
+pytestmark = pytest.mark.slow
+
+PAGES = (
+    "/",
+    "/launch",
+    "/experiments/{slug}",
+    "/experiments/{slug}/figures/plane",
+    "/experiments/{slug}/figures/plane?tab=data",
+    "/experiments/{slug}/figures/plane?tab=definition",
+    "/workers",
+    "/catalogue",
+    "/data",
+    "/nothing-here",
+)
+SECONDS = 30_000  # of patience for the browser, in ms; the machine may be busy
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("pages")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.fail("Chromium is not installed: sudo apt-get install chromium")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        running = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield running
+        running.close()
+
+
+class Watched:
+    """A tab that remembers everything that should not happen: console errors, exceptions, requests to other hosts."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.page = context.new_page()
+        self.page.set_default_timeout(SECONDS)
+        self.wrong: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda m: self.wrong.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("request", lambda request: self._request(request.url, url))
+
+    def _request(self, asked: str, url: str) -> None:
+        self.asked.append(asked)
+        if not asked.startswith((url, "data:", "blob:")):
+            self.wrong.append(f"asked another host: {asked}")
+
+
+def tab(browser: Browser, site: Served, **options: object) -> Watched:
+    context = browser.new_context(base_url=site.url, **options)  # type: ignore[arg-type]
+    return Watched(context, site.url)
+
+
+def open_figures(page: Page) -> None:
+    """Bring every figure into view, one after another, until it is drawn."""
+    for figure in page.locator("[data-figure]").all():
+        figure.scroll_into_view_if_needed()
+        expect(figure.locator(".plot .main-svg").first).to_be_visible(timeout=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def launched(site: Served, browser: Browser) -> str:
+    """A tiny experiment launched from the form and computed by the real pipeline while its page is open."""
+    seen = tab(browser, site, viewport={"width": 1440, "height": 900})
+    page = seen.page
+    page.goto("/launch?preset=quickstart")
+    page.get_by_label("Name", exact=True).fill("A tiny one")
+    page.get_by_label("Independent runs").fill("2")
+    page.get_by_label("Epochs", exact=True).fill("3")
+    with page.expect_response(lambda answer: answer.url.endswith("/api/estimate") and answer.ok):
+        for name in ("random", "dropout", "diagonal", "low-rank"):
+            page.locator(f'details:has([name="methods.{name}.spread"]) summary').click()
+            page.locator(f'[name="methods.{name}.spread"]').fill("3")
+            page.locator(f'[name="methods.{name}.typical"]').fill("3")
+            page.keyboard.press("Tab")
+    expect(page.locator('[data-slot="total"]')).to_contain_text("≈")
+    expect(page.locator(".was:visible")).to_have_count(10)  # runs, epochs, and two of each method: "was 30 restore"
+    page.get_by_role("button", name="Launch").click()
+    page.wait_for_url("**/experiments/a-tiny-one")
+
+    laboratory = site.laboratory
+    row = laboratory.store.experiment("a-tiny-one")
+    executor = Executor(laboratory.store, laboratory.artifacts, laboratory.settings, name="tests")
+    worker = threading.Thread(target=executor.drain, kwargs={"experiment_id": row.id}, daemon=True)
+    worker.start()
+    expect(page.locator("#live-status")).to_contain_text("succeeded", timeout=90_000)  # without a reload
+    worker.join(30)
+    expect(page.locator("#live-verdict")).to_contain_text("Independent runs disagree on")
+    open_figures(page)
+    expect(page.locator(".figures .js-plotly-plot")).to_have_count(6)
+    assert seen.wrong == []
+    page.context.close()
+    return "a-tiny-one"
+
+
+def test_an_experiment_launched_from_the_form_shows_every_figure_without_a_reload(launched: str, site: Served) -> None:
+    row = site.laboratory.store.experiment(launched)
+    assert (row.status, row.runs, row.spec["training"]["epochs"]) == ("succeeded", 2, 3)
+    assert [(m["spread"], m["typical"]) for m in row.spec["methods"][:4]] == [(3, 3)] * 4
+
+
+def test_each_plot_is_named_by_its_summary_and_has_its_table(launched: str, site: Served, browser: Browser) -> None:
+    seen = tab(browser, site)
+    page = seen.page
+    page.goto(f"/experiments/{launched}")
+    open_figures(page)
+    for plot in page.locator(".plot").all():
+        assert plot.get_attribute("role") == "img"
+        assert re.search(r"\d", plot.get_attribute("aria-label") or ""), "the name is the computed summary"
+    page.goto(f"/experiments/{launched}/figures/plane?tab=data")
+    shown = page.locator("main table tbody tr").count()
+    lines = httpx.get(f"{site.url}/api/experiments/{launched}/figures/plane.csv?size=page").text.splitlines()
+    assert shown == len(lines) - 1
+    assert seen.wrong == []
+    page.context.close()
+
+
+def test_a_selection_lives_in_url_plots_and_bar(launched: str, site: Served, browser: Browser) -> None:
+    solutions = site.laboratory.store.all_solutions(site.laboratory.store.experiment(launched).id)
+    dropout = sorted(s.number for s in solutions if s.method == "dropout" and s.sample_set == "spread" and s.run == 0)
+    seen = tab(browser, site, viewport={"width": 1440, "height": 900})
+    page = seen.page
+    page.goto(f"/experiments/{launched}?sel={dropout[0]}-{dropout[-1]}")
+    bar = page.locator("#selection")
+    expect(bar).to_contain_text("3 solutions selected")
+    expect(bar).to_contain_text("dropout 3")
+    open_figures(page)
+    data = "document.querySelector('#plane .plot').data"
+    faded = f"{data}.some(t => Array.isArray(t.marker?.opacity) && t.marker.opacity.includes(0.3))"
+    page.wait_for_function(faded)
+    bar.get_by_role("button", name="Table").click()
+    expect(page.locator("#selected tbody tr")).to_have_count(3)
+    page.keyboard.press("Escape")
+    page.locator("h1").click()
+    page.keyboard.press("Escape")
+    expect(bar).to_be_hidden()
+    page.wait_for_function("!location.search.includes('sel=')")
+    page.wait_for_function(f"!({faded})")
+
+    plot = page.locator("#plane .plot")
+    plot.focus()
+    for key in ("Enter", "ArrowRight", "Space"):
+        page.keyboard.press(key)
+    expect(bar).to_contain_text("1 solution selected")
+    assert page.locator("#announce").text_content()
+    page.wait_for_function("/sel=\\d+/.test(location.search)")
+
+    page.get_by_role("button", name=re.compile("random", re.I)).first.click()
+    page.wait_for_function("/method=/.test(location.search) && !/method=[^&]*random/.test(location.search)")
+    page.wait_for_function(f"{data}.filter(t => t.legendgroup === 'random').every(t => t.visible === false)")
+    assert seen.wrong == []
+    page.context.close()
+
+
+def test_zoom_and_theme_survive(launched: str, site: Served, browser: Browser) -> None:
+    seen = tab(browser, site, color_scheme="dark", viewport={"width": 1280, "height": 900})
+    page = seen.page
+    page.goto(f"/experiments/{launched}/figures/plane?plane.x=20,60")
+    open_figures(page)
+    assert page.evaluate("document.querySelector('.plot').layout.xaxis.range") == [20, 60]
+    dark = page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor")
+    page.get_by_role("button", name="Change between light and dark").click()
+    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "light", "the server renders the cookie's theme"
+    assert page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor") != dark
+    assert seen.wrong == []
+    page.context.close()
+
+
+def test_figures_download_as_pictures_made_here(launched: str, site: Served, browser: Browser) -> None:
+    seen = tab(browser, site)
+    page = seen.page
+    page.goto(f"/experiments/{launched}/figures/plane")
+    open_figures(page)
+    for form, magic in (("SVG", b"<svg"), ("PNG 2×", b"\x89PNG")):
+        with page.expect_download() as started:
+            page.get_by_role("button", name=form).click()
+        assert Path(started.value.path()).read_bytes().startswith(magic)
+    buttons = page.evaluate("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
+    assert buttons
+    assert not [title for title in buttons if re.search("share|cloud|plotly", title, re.I)]
+    assert seen.wrong == []
+    page.context.close()
+
+
+AUDIT = (Path(__file__).parent / "audit.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_passes_the_audit_in_both_themes(launched: str, site: Served, browser: Browser, theme: str) -> None:
+    seen = tab(browser, site, color_scheme=theme, viewport={"width": 1280, "height": 900})
+    found = {}
+    for path in PAGES:
+        seen.page.goto(path.format(slug=launched), wait_until="load")
+        if wrong := seen.page.evaluate(AUDIT):
+            found[path] = wrong
+    assert found == {}
+    assert [text for text in seen.wrong if "404" not in text] == []
+    seen.page.context.close()
+
+
+def test_no_page_scrolls_sideways_at_320_pixels(launched: str, site: Served, browser: Browser) -> None:
+    seen = tab(browser, site, viewport={"width": 320, "height": 640})
+    wide = {}
+    for path in PAGES:
+        seen.page.goto(path.format(slug=launched), wait_until="load")
+        width = seen.page.evaluate("document.documentElement.scrollWidth")
+        if width > 320:
+            wide[path] = width
+    assert wide == {}
+    seen.page.goto(f"/experiments/{launched}")
+    open_figures(seen.page)
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 320
+    seen.page.context.close()
+
+
+def test_the_focus_is_seen_and_keys_work_outside_fields_only(launched: str, site: Served, browser: Browser) -> None:
+    seen = tab(browser, site)
+    page = seen.page
+    page.goto("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "2px"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("nt?")
+    assert page.url.rstrip("/") == site.url
+    page.locator("h1").click()
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+    page.get_by_label("single keys are on").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    assert page.url.rstrip("/") == site.url, "single keys can be switched off"
+    page.get_by_label("Search").fill("tiny")
+    page.keyboard.press("Enter")
+    expect(page.locator("main tbody tr")).to_have_count(1)
+    assert seen.wrong == []
+    page.context.close()
+
+
+def test_the_list_never_loads_plotly_and_keeps_its_budget(launched: str, site: Served) -> None:
+    with site.client(headers={"accept": "text/html", "accept-encoding": "gzip"}) as client:
+        for path in ("/", "/launch"):
+            with client.stream("GET", path) as answer:
+                weight = sum(len(part) for part in answer.iter_raw())
+                linked = answer.headers
+            page = client.get(path).text
+            assert linked["content-encoding"] == "gzip"
+            sources = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.split("</head>")[0])
+            for source in [s for s in sources if "plotly" not in s]:
+                with client.stream("GET", source) as answer:
+                    weight += sum(len(part) for part in answer.iter_raw())
+            assert "<script src" not in page
+            assert weight <= 60_000, path
+
+
+def test_forms_work_without_script_and_say_what_is_wrong(site: Served, browser: Browser) -> None:
+    context = browser.new_context(base_url=site.url, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/launch?preset=quickstart")
+    page.locator('[name="ensemble.runs"]').fill("none")
+    page.locator('[name="training.epochs"]').fill("-3")
+    page.locator('details:has([name="methods.low-rank.options.rank"]) summary').click()
+    page.locator('[name="methods.low-rank.options.rank"]').fill("0")
+    page.get_by_role("button", name="Launch").click()
+    summary = page.get_by_role("alert")
+    expect(summary).to_contain_text("Ensemble › runs")
+    expect(summary).to_contain_text("Methods › low-rank › rank")
+    assert page.locator('[name="ensemble.runs"]').input_value() == "none", "what was typed comes back"
+    assert page.locator('[name="training.epochs"]').get_attribute("aria-invalid") == "true"
+    expect(page.locator('details:has([name="methods.low-rank.options.rank"])')).to_have_attribute("open", "")
+    page.locator('[name="ensemble.runs"]').fill("2")
+    page.locator('[name="training.epochs"]').fill("3")
+    page.locator('[name="methods.low-rank.options.rank"]').fill("2")
+    page.get_by_role("button", name="Launch").click()
+    page.wait_for_url("**/experiments/*")
+    expect(page.locator("h1")).to_have_text("Quickstart")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#live-status")).to_contain_text("cancelled")
+    context.close()
+
+
+def test_what_people_type_is_shown_and_never_run(site: Served, browser: Browser) -> None:
+    nasty = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7 * 7 }}'
+    row = finished(site.laboratory, name="nasty notes", notes=nasty)
+    seen = tab(browser, site)
+    seen.page.on("dialog", lambda dialog: seen.wrong.append(f"a dialog: {dialog.message}"))
+    seen.page.goto(f"/experiments/{row.slug}")
+    expect(seen.page.locator("main p.prose").first).to_have_text(nasty)
+    assert seen.page.locator("main img").count() == 0
+    seen.page.goto("/?q=" + "%22%3E%3Cscript%3Ealert(3)%3C/script%3E")
+    assert seen.page.locator("#search").input_value() == '"><script>alert(3)</script>'
+    assert seen.wrong == []
+    seen.page.context.close()
+
+
+def test_pressing_launch_twice_makes_one_experiment(site: Served) -> None:
+    with site.client(follow_redirects=False, headers={"accept": "text/html"}) as client:
+        page = client.get("/launch?preset=quickstart").text
+        fields = dict(re.findall(r'name="(csrf|key|preset)" value="([^"]*)"', page))
+        form = {**fields, "name": "pressed twice", "data.dataset": "digits", "network.architecture": "small-cnn"}
+        places = [client.post("/launch", data=form).headers["location"] for _ in range(2)]
+        assert places[0] == places[1]
+        changed = client.post("/launch", data={**form, "name": "another"})
+        assert changed.headers["location"] != places[0]
+
+
+def test_forms_of_other_sites_change_nothing(launched: str, site: Served) -> None:
+    with site.client(headers={"accept": "text/html"}) as client:
+        for path, form in (
+            (f"/experiments/{launched}/archive", {}),
+            (f"/experiments/{launched}/archive", {"csrf": "0" * 64}),
+            ("/launch", {"data.dataset": "digits"}),
+            ("/archive", {"ref": launched}),
+            ("/data/fetch", {"name": "cifar10"}),
+            (f"/experiments/{launched}/edit", {"name": "mine"}),
+        ):
+            assert client.post(path, data=form).status_code == 403, path
+    assert site.laboratory.store.experiment(launched).archived_at is None
+
+
+def test_the_page_answers_the_query_string_of_the_api(launched: str, site: Served) -> None:
+    with site.client(headers={"accept": "text/html"}) as client:
+        for query in ("status=succeeded", "dataset=digits&runs__gte=2&sort=name", "method=random", "q=tiny"):
+            asked = client.get(f"/api/experiments?{query}", headers={"accept": "application/json"}).json()
+            page = client.get(f"/?{query}").text
+            shown = re.findall(r'name="ref" value="([^"]+)"', page)
+            assert shown == [item["slug"] for item in asked["items"]], query
+        ignored = client.get("/?nonsense=1&sort=sideways")
+        assert ignored.status_code == 200
+        assert "Ignored" in ignored.text
+
+
+def test_an_unknown_address_gives_a_page_that_says_so(site: Served) -> None:
+    with site.client(headers={"accept": "text/html"}) as client:
+        for path in ("/experiments/none", "/experiments/none/figures/plane", "/static/none.js"):
+            answer = client.get(path)
+            assert answer.status_code == 404
+            assert "<h1>Not found</h1>" in answer.text
+
+
+def test_people_sign_in_beyond_loopback(tmp_path: Path, browser: Browser) -> None:
+    with served(tmp_path, token="a secret of some length") as site:
+        seen = tab(browser, site)
+        page = seen.page
+        page.goto("/workers")
+        expect(page.locator("h1")).to_have_text("Sign in")
+        assert page.evaluate(AUDIT.replace('"nav", ', "")) == []
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("not this server's token")
+        page.get_by_label("Token").fill("a secret of some length")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.locator("h1")).to_have_text("Workers")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.locator("h1")).to_have_text("Sign in")
+        page.context.close()

@@ -1,0 +1,128 @@
+"""The page's pure functions, run by Node: selections in the URL, and the spec a form means (equal to the server's)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modescape.registry import presets
+from modescape_api import forms
+from modescape_api.assets import frontend
+
+STATIC = frontend() / "static"
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    program = shutil.which("node")
+    if program is None:
+        pytest.fail("Node is not installed: sudo apt-get install nodejs")
+    return program
+
+
+def run(node: str, script: str, given: Any = None) -> Any:
+    """The JSON that `script` prints; the modules' pure functions are in scope, `given` too."""
+    program = (
+        f'import * as s from "{STATIC / "selection.js"}";\n'
+        f'import * as launch from "{STATIC / "launch.js"}";\n'
+        f"const given = {json.dumps(given)};\nconsole.log(JSON.stringify({script}));"
+    )
+    done = subprocess.run([node, "--input-type=module", "-e", program], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_modules_with_pure_functions_load_without_a_page(node: str) -> None:
+    assert run(node, "typeof s.encode + typeof launch.toSpec") == "functionfunction"
+
+
+def test_a_selection_survives_the_url(node: str) -> None:
+    cases = [
+        ([], ""),
+        ([7], "7"),
+        ([1, 2, 3], "1-3"),
+        ([40, 12, 13, 77, 12], "12-13,40,77"),
+        (list(range(500)), "0-499"),
+    ]
+    assert run(node, "given.map(s.encode)", [numbers for numbers, _ in cases]) == [text for _, text in cases]
+    assert run(node, "given.map(s.decode)", [text for _, text in cases]) == [sorted(set(n)) for n, _ in cases]
+
+
+def test_nonsense_in_the_url_is_left_out_and_cannot_hang_the_tab(node: str) -> None:
+    script = '[s.decode("a,3,-4,5-,9-7,<b>,8"), s.decode(null), s.decode("0-9999999").length]'
+    assert run(node, script) == [[3, 8], [], 1_000_000]
+
+
+def test_shift_adds_alt_removes_and_the_same_again_clears(node: str) -> None:
+    script = """[
+        s.choose([1, 2], [5, 4]), s.choose([1, 2], [2, 4], {shiftKey: true}), s.choose([1, 2], [2, 4], {altKey: true}),
+        s.choose([1, 2], [2, 1]), s.toggle([1, 2], [2]), s.toggle([1, 2], [2, 3])
+    ]"""
+    assert run(node, script) == [[4, 5], [1, 2, 4], [1], [], [1], [1, 2, 3]]
+
+
+def test_changes_leave_the_earlier_selection_alone(node: str) -> None:
+    script = "(b => { s.add(b, [2]); s.remove(b, [1]); return b; })(Object.freeze([3, 1]))"
+    assert run(node, script) == [3, 1]
+
+
+def test_the_bar_counts_by_method_and_gives_the_range_of_accuracy(node: str) -> None:
+    solutions = [
+        [1, {"method": "dropout", "role": "sample", "accuracy": 0.6}],
+        [2, {"method": "dropout", "role": "sample", "accuracy": 0.7}],
+        [3, {"method": None, "role": "optimum", "accuracy": None}],
+        [4, {"method": None, "role": "checkpoint", "accuracy": 0.1}],
+    ]
+    about = run(node, "s.describe([1, 2, 3, 4, 99], new Map(given))", solutions)
+    assert about == {"groups": [["dropout", 2], ["independent", 1], ["trajectory", 1]], "accuracy": [0.1, 0.7]}
+
+
+def controls_of(values: dict[str, str]) -> tuple[list[dict[str, str]], list[str]]:
+    """What launch.js reads off the page for these texts."""
+    sections = forms.sections(values, was=values)
+    found = [c for section in sections for c in (*section.controls, *section.more)]
+    rows = [row for section in sections for row in section.methods]
+    found += [c for row in rows for c in row.controls]
+    controls = [{"name": c.name, "kind": c.kind, "text": values[c.name]} for c in found]
+    return controls, [row.entry.name for row in rows if row.on]
+
+
+def test_the_browser_and_the_server_read_the_same_spec_from_a_form(node: str) -> None:
+    read, expected = [], []
+    for preset in presets.values():
+        values = forms.to_values(preset.call())
+        read.append(controls_of(values))
+        posted = [(key, text) for key, text in values.items() if key != "evaluation.splits"]
+        posted += [("evaluation.splits", split) for split in ("", *values["evaluation.splits"].split(", "))]
+        expected.append(forms.to_document(posted))
+    assert any("methods.low-rank.options" in c["name"] for controls, _ in read for c in controls)
+    assert run(node, "given.map(([controls, on]) => launch.toSpec(controls, on))", read) == expected
+
+
+def test_problems_are_placed_alike_by_browser_and_server(node: str) -> None:
+    document = {"methods": [{"method": "random"}, {"method": "low-rank"}], "network": {"architecture": "mlp"}}
+    fields = [
+        "spec.methods.1.options.rank",
+        "methods.0.method",
+        "spec.data.dataset",
+        "network.options.width",
+        "spec.training.milestones.0.epoch",
+        "evaluation.splits.1",
+    ]
+    expected = [forms.place(forms.Problem("is wrong", field), document).field for field in fields]
+    assert run(node, "given[0].map(field => launch.place(field, given[1]))", [fields, document]) == expected
+
+
+def test_static_files_stay_within_their_budget() -> None:
+    import gzip
+
+    def packed(*names: str) -> int:
+        return sum(len(gzip.compress((STATIC / name).read_bytes(), 6)) for name in names)
+
+    assert packed("style.css") <= 12_000
+    assert packed(*(path.name for path in Path(STATIC).glob("*.js"))) <= 25_000
