@@ -69,9 +69,9 @@ class SmallRunner:
             info = artifacts.put_tensors({"w": random.normal(size=PARAMETERS).astype(np.float32)}, "weights")
             files.append(info)
             kept.append({"epoch": epoch, "step": 5 * epoch, "weights": info.digest})
-        curve = [(step, 2.0 / (1 + step), 1.8e9 + step) for step in range(0, 11)]
+        curve = [(step, 2.0 / (1 + step), 1.8e9 + step) for step in range(11)]
         names = ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy", "learning-rate")
-        control.save_partial({"checkpoints": kept}, points={name: curve for name in names}, run=run, artifacts=files)
+        control.save_partial({"checkpoints": kept}, points=dict.fromkeys(names, curve), run=run, artifacts=files)
         return StageOutput(artifacts=files, extra={"checkpoints": kept, "architecture": "small-cnn"})
 
     def _solutions(

@@ -21,6 +21,7 @@ import pytest
 from safetensors.numpy import load as load_safetensors
 from serving import CLASSES, IMAGES, SPEC, Served, finished, free_port, served, work
 
+from modescape.errors import DataMissing
 from modescape.registry import figures
 from modescape.tables import Experiment
 
@@ -105,7 +106,9 @@ def test_lists_page_by_cursor_and_say_the_question(client: httpx.Client, site: S
             break
     assert seen == [f"page {i}" for i in range(5)]
     first = ok(client.get("/api/experiments?tag=paged&limit=3&sort=-created"))
-    second = ok(client.get("/api/experiments", params={**dict(tag="paged", limit=3, sort="-created"), "cursor": first["next"]}))
+    second = ok(
+        client.get("/api/experiments", params={"tag": "paged", "limit": 3, "sort": "-created", "cursor": first["next"]})
+    )
     assert [row["name"] for row in first["items"] + second["items"]] == seen[::-1]
     assert page["query"] == "Experiments where tags include paged, by name"
 
@@ -457,6 +460,35 @@ def test_ones_own_data_is_registered_and_launched(client: httpx.Client, site: Se
     }
     made = ok(client.post("/api/experiments", json={"name": "own", "spec": spec}), 201)
     assert made["spec"]["data"]["fingerprint"] == registered["fingerprint"]
+
+
+def test_a_public_set_is_fetched_when_asked(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network is a border we do not own: what would download is replaced, everything around it is real."""
+    from modescape.science import data
+
+    halfway, go_on = threading.Event(), threading.Event()
+
+    def download(name: str, folder: Path, progress: Any) -> None:
+        progress(5, 10)
+        halfway.set()
+        assert go_on.wait(10)
+        raise DataMissing(f"{name} could not be fetched: no network")
+
+    def state() -> dict[str, Any]:
+        rows = {row["name"]: row for row in ok(client.get("/api/data"))["items"]}
+        found: dict[str, Any] = rows["cifar10"]["fetching"]
+        return found
+
+    monkeypatch.setattr(data, "fetch", download)
+    assert client.post("/api/data", json={"fetch": "cifar10"}).status_code == 202
+    assert halfway.wait(10)
+    assert (state()["done"], state()["total"], state()["finished"]) == (5, 10, False)
+    assert client.post("/api/data", json={"fetch": "cifar10"}).status_code == 409
+    go_on.set()
+    deadline = time.monotonic() + 10
+    while not state()["finished"]:
+        assert time.monotonic() < deadline
+    assert "no network" in state()["error"]
 
 
 def test_workers_say_what_they_do(client: httpx.Client, site: Served) -> None:

@@ -1,4 +1,5 @@
-"""A hundred kinds of bad input: each is refused with a 4xx that names the field and what is allowed, nothing is stored."""
+"""A hundred kinds of bad input: each is refused with a 4xx that names the field and what is allowed, nothing is
+stored."""
 
 from __future__ import annotations
 

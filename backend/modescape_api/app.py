@@ -100,7 +100,8 @@ def _prepare(settings: Settings) -> None:
 
 
 def serve(settings: Settings) -> None:
-    """Answer requests until told to stop. One process: its uvloop sets TCP_NODELAY, several plain-asyncio ones do not."""
+    """Answer requests until told to stop. One process: its uvloop sets TCP_NODELAY, several plain-asyncio ones do
+    not."""
     import uvicorn
 
     if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):

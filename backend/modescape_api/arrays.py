@@ -39,21 +39,59 @@ def _listing_example(example: dict[str, Any], words: str) -> problems.Responses:
 
 # -- solutions --------------------------------------------------------------------------------------------------------
 
-SOLUTION_COLUMNS = ("number", "run", "role", "method", "set", "index", "epoch", "seed", "attempt", "strength", "relative", "norm",
-                    "cosine", "distance", "accuracy", "diversity", "disagreement", "weights", "predictions", "id")  # fmt: skip
+SOLUTION_COLUMNS = (
+    "number",
+    "run",
+    "role",
+    "method",
+    "set",
+    "index",
+    "epoch",
+    "seed",
+    "attempt",
+    "strength",
+    "relative",
+    "norm",
+    "cosine",
+    "distance",
+    "accuracy",
+    "diversity",
+    "disagreement",
+    "weights",
+    "predictions",
+    "id",
+)
 
 
 def as_solution(row: Solution) -> dict[str, Any]:
-    """One solution; `weights` is the digest of its file or null until it is asked for, `predictions` the splits kept."""
+    """One solution; `weights` is the digest of its file or null until it is asked for, `predictions` the splits
+    kept."""
     found = {name: getattr(row, "sample_set" if name == "set" else name) for name in SOLUTION_COLUMNS}
     return {**found, "predictions": sorted(row.predictions)}
 
 
 SOLUTION_EXAMPLE = {
-    "number": 12, "run": 1, "role": "sample", "method": "dropout", "set": "typical", "index": 2, "epoch": None, "seed": 4711,
-    "attempt": 0, "strength": 0.012, "relative": 0.11, "norm": 24.7, "cosine": 0.994, "distance": 2.7, "accuracy": 0.881,
-    "diversity": 0.31, "disagreement": 0.037, "weights": None, "predictions": ["test"], "id": "1f0c…",
-}  # fmt: skip
+    "number": 12,
+    "run": 1,
+    "role": "sample",
+    "method": "dropout",
+    "set": "typical",
+    "index": 2,
+    "epoch": None,
+    "seed": 4711,
+    "attempt": 0,
+    "strength": 0.012,
+    "relative": 0.11,
+    "norm": 24.7,
+    "cosine": 0.994,
+    "distance": 2.7,
+    "accuracy": 0.881,
+    "diversity": 0.31,
+    "disagreement": 0.037,
+    "weights": None,
+    "predictions": ["test"],
+    "id": "1f0c…",
+}
 
 
 @router.get(
@@ -140,7 +178,8 @@ def labels(here: Here, experiment: str, split: SplitName = "test") -> Response:
 @router.get(
     "/api/experiments/{experiment}/solutions/{number}/weights",
     summary="Its weights as a .safetensors file",
-    description="A sample's weights are made again from its seed when first asked for: 202 with a Location until they are there.",
+    description="A sample's weights are made again from its seed when first asked for: 202 with a Location until "
+    "they are there.",
     responses={
         200: {"description": "A .safetensors file", "content": {replies.SAFETENSORS: _BINARY}},
         202: {
@@ -209,13 +248,23 @@ def as_measurement(row: Measurement) -> dict[str, Any]:
     openapi_extra={"parameters": MEASUREMENTS.parameters()},
     responses={
         **_listing_example(
-            {"metric": "disagreement", "subject": "independent", "solution": None, "split": "test", "corruption": None,
-             "intensity": None, "value": 0.112, "n": 3, "details": {}, "id": "aa10…"},
+            {
+                "metric": "disagreement",
+                "subject": "independent",
+                "solution": None,
+                "split": "test",
+                "corruption": None,
+                "intensity": None,
+                "value": 0.112,
+                "n": 3,
+                "details": {},
+                "id": "aa10…",
+            },
             "Measurements where metric is disagreement, by metric",
         ),
         **problems.documented("not-found", "not-acceptable", "invalid-input"),
     },
-)  # fmt: skip
+)
 def measurements(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiment(experiment)
     asked = MEASUREMENTS.read(request.query_params)
@@ -255,11 +304,19 @@ def as_series(row: Series) -> dict[str, Any]:
     "/api/experiments/{experiment}/runs",
     summary="Independent runs",
     responses={
-        **_listing_example({"number": 0, "seeds": {"weights": 1, "batches": 2, "noise": 3, "augmentation": 4}, "accuracy": 0.887,
-                            "best_accuracy": 0.889, "id": "c2d1…"}, "Runs of fig3-smallcnn"),
+        **_listing_example(
+            {
+                "number": 0,
+                "seeds": {"weights": 1, "batches": 2, "noise": 3, "augmentation": 4},
+                "accuracy": 0.887,
+                "best_accuracy": 0.889,
+                "id": "c2d1…",
+            },
+            "Runs of fig3-smallcnn",
+        ),
         **problems.documented("not-found"),
     },
-)  # fmt: skip
+)
 def runs(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiment(experiment)
     items = [as_run(run) for run in here.store.runs(row.id)]
@@ -291,11 +348,23 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
     "/api/experiments/{experiment}/series",
     summary="Curves: their last, smallest and largest values",
     responses={
-        **_listing_example({"run": 0, "name": "train/loss", "n": 430, "last": 0.21, "last_step": 2145, "smallest": 0.19,
-                            "smallest_step": 2090, "largest": 2.31, "largest_step": 0}, "Curves of fig3-smallcnn"),
+        **_listing_example(
+            {
+                "run": 0,
+                "name": "train/loss",
+                "n": 430,
+                "last": 0.21,
+                "last_step": 2145,
+                "smallest": 0.19,
+                "smallest_step": 2090,
+                "largest": 2.31,
+                "largest_step": 0,
+            },
+            "Curves of fig3-smallcnn",
+        ),
         **problems.documented("not-found"),
     },
-)  # fmt: skip
+)
 def series(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiment(experiment)
     items = [as_series(one) for one in here.store.series(row.id)]
@@ -313,11 +382,22 @@ def series(request: Request, here: Here, experiment: str) -> Response:
     responses={
         200: {
             "description": "Steps, values and Unix times",
-            "content": {"application/json": {"example": {"run": 0, "name": "train/loss", "steps": [0, 5], "values": [2.31, 2.2], "times": [1.8e9, 1.8e9]}}, "text/csv": {}},
+            "content": {
+                "application/json": {
+                    "example": {
+                        "run": 0,
+                        "name": "train/loss",
+                        "steps": [0, 5],
+                        "values": [2.31, 2.2],
+                        "times": [1.8e9, 1.8e9],
+                    }
+                },
+                "text/csv": {},
+            },
         },
         **problems.documented("not-found", "not-acceptable"),
     },
-)  # fmt: skip
+)
 def points(request: Request, here: Here, experiment: str, number: Number, name: str) -> Response:
     row = here.store.experiment(experiment)
     known = [one.name for one in here.store.series(row.id) if one.run == number]
@@ -338,19 +418,36 @@ def points(request: Request, here: Here, experiment: str, number: Number, name: 
 
 
 def as_matrix(row: Matrix) -> dict[str, Any]:
-    return {"name": row.name, "split": row.split, "shape": [len(row.rows), len(row.columns)], "rows": row.rows,
-            "columns": row.columns, "details": row.details, "artifact": row.artifact}  # fmt: skip
+    return {
+        "name": row.name,
+        "split": row.split,
+        "shape": [len(row.rows), len(row.columns)],
+        "rows": row.rows,
+        "columns": row.columns,
+        "details": row.details,
+        "artifact": row.artifact,
+    }
 
 
 @router.get(
     "/api/experiments/{experiment}/matrices",
     summary="Similarity matrices and embeddings that are there",
     responses={
-        **_listing_example({"name": "cosine", "split": "", "shape": [33, 33], "rows": [0, 1], "columns": [0, 1], "details": {},
-                            "artifact": "3f2a…"}, "Matrices of fig3-smallcnn"),
+        **_listing_example(
+            {
+                "name": "cosine",
+                "split": "",
+                "shape": [33, 33],
+                "rows": [0, 1],
+                "columns": [0, 1],
+                "details": {},
+                "artifact": "3f2a…",
+            },
+            "Matrices of fig3-smallcnn",
+        ),
         **problems.documented("not-found"),
     },
-)  # fmt: skip
+)
 def matrices(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiment(experiment)
     items = [as_matrix(one) for one in here.store.matrices(row.id)]
@@ -363,7 +460,8 @@ def matrices(request: Request, here: Here, experiment: str) -> Response:
 @router.get(
     "/api/experiments/{experiment}/matrices/{name}",
     summary="One matrix as .npy or CSV",
-    description="`cosine.npy`, `disagreement.csv`, …, or a bare name with an Accept header. float64; `X-Rows` and `X-Columns` "
+    description="`cosine.npy`, `disagreement.csv`, …, or a bare name with an Accept header. float64; `X-Rows` and "
+    "`X-Columns` "
     "of the .npy name the solutions when there are at most 500 of them, `/matrices` always does.",
     responses={
         200: {
@@ -468,8 +566,11 @@ def keep_selection(here: Here, experiment: str, chosen: Annotated[Chosen, body(C
     row = here.store.experiment(experiment)
     numbers = chosen.parsed()
     key = here.store.put_selection(row.id, numbers)
-    return replies.json({"key": key, "numbers": numbers}, status=201,
-                        headers={"location": f"/api/experiments/{row.slug}/selections/{key}"})  # fmt: skip
+    return replies.json(
+        {"key": key, "numbers": numbers},
+        status=201,
+        headers={"location": f"/api/experiments/{row.slug}/selections/{key}"},
+    )
 
 
 @router.get(

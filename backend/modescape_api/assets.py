@@ -1,4 +1,4 @@
-"""Scripts, styles and Plotly, compressed once and cached: found beside the package if installed, else in the repository.
+"""Scripts, styles and Plotly, compressed once: found beside the package if installed, else in the repository.
 
 assets.url("style.css")      # "/static/style.css?v=1f0c…": cached for ever, because the name changes with the file
 assets.plotly_url()          # "/static/plotly-7.1.0.min.js", from the wheel, never from a CDN
@@ -63,8 +63,11 @@ def static(request: Request, name: str) -> Response:
     asset = _asset(name)
     etag = f'W/"{asset.digest[:32]}"'
     forever = name == plotly_name() or request.query_params.get("v") == asset.digest[:12]
-    headers = {"etag": etag, "cache-control": "public, max-age=31536000, immutable" if forever else "public, no-cache",
-               "vary": "accept-encoding"}  # fmt: skip
+    headers = {
+        "etag": etag,
+        "cache-control": "public, max-age=31536000, immutable" if forever else "public, no-cache",
+        "vary": "accept-encoding",
+    }
     if replies.unchanged(request, etag):
         return Response(status_code=304, headers=headers)
     if asset.compressed and replies.accepts_gzip(request):

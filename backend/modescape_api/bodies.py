@@ -64,13 +64,19 @@ async def read_json(request: Request) -> Any:
         return {}
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        raise Refusal("wrong-media-type", f"the body is {kind[:80] or 'of no declared type'}; send application/json",
-                      problems=[Problem("is of another type", "Content-Type", "application/json")])  # fmt: skip
+        raise Refusal(
+            "wrong-media-type",
+            f"the body is {kind[:80] or 'of no declared type'}; send application/json",
+            problems=[Problem("is of another type", "Content-Type", "application/json")],
+        )
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise Refusal("malformed", f"the body is not JSON: {error}",
-                      problems=[Problem(f"is not JSON: {error}", "body", "one JSON object in UTF-8")]) from None  # fmt: skip
+        raise Refusal(
+            "malformed",
+            f"the body is not JSON: {error}",
+            problems=[Problem(f"is not JSON: {error}", "body", "one JSON object in UTF-8")],
+        ) from None
 
 
 def validate(model: type[M], data: Any) -> M:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -32,18 +33,32 @@ def as_entry(entry: Entry) -> dict[str, Any]:
     return {**about, "options": entry.options.model_json_schema()}
 
 
-def everything(here: Site) -> dict[str, Any]:
-    """All registries, the presets with their specs, the schema of a spec, and what plug-ins of workers bring."""
+_PLUGINS = (("datasets", "dataset"), ("architectures", "architecture"), ("methods", "method"))
+
+
+@lru_cache(maxsize=1)
+def _known_here() -> dict[str, Any]:
+    """All registries, the presets with their specs and the schema of a spec: what this code declares, made once."""
     registries: dict[str, Mapping[str, Entry]] = {
-        "datasets": datasets, "architectures": architectures, "methods": methods, "figures": figures,
-    }  # fmt: skip
+        "datasets": datasets,
+        "architectures": architectures,
+        "methods": methods,
+        "figures": figures,
+    }
     found: dict[str, Any] = {noun: [as_entry(entry) for entry in known.values()] for noun, known in registries.items()}
     found["presets"] = [{**as_entry(preset), "spec": preset.call()} for preset in presets.values()]
     found["spec"] = ExperimentSpec.model_json_schema()
-    for noun, kind in (("datasets", "dataset"), ("architectures", "architecture"), ("methods", "method")):
-        here_already = set(registries[noun])
-        found[noun] += [{**row.details, "name": row.name, "plugin": True}
-                        for row in here.store.catalogue(kind) if row.name not in here_already]  # fmt: skip
+    return found
+
+
+def everything(here: Site) -> dict[str, Any]:
+    """What can be chosen, with what plug-ins of workers bring."""
+    found = dict(_known_here())
+    published = here.store.catalogue()
+    for noun, kind in _PLUGINS:
+        declared = {entry["name"] for entry in found[noun]}
+        brought = [row for row in published if row.kind == kind and row.name not in declared]
+        found[noun] = [*found[noun], *({**row.details, "name": row.name, "plugin": True} for row in brought)]
     return found
 
 
@@ -56,14 +71,20 @@ def everything(here: Site) -> dict[str, Any]:
             "content": {
                 "application/json": {
                     "example": {
-                        "methods": [{"name": "random", "title": "Random subspace", "summary": "…", "source": "…", "options": {}}],
-                        "datasets": [], "architectures": [], "figures": [], "presets": [], "spec": {},
+                        "methods": [
+                            {"name": "random", "title": "Random subspace", "summary": "…", "source": "…", "options": {}}
+                        ],
+                        "datasets": [],
+                        "architectures": [],
+                        "figures": [],
+                        "presets": [],
+                        "spec": {},
                     }
                 }
             },
         }
     },
-)  # fmt: skip
+)
 def catalogue(request: Request, here: Here) -> Response:
     encoded = replies.encode(everything(here))
     etag = replies.tag(encoded)
@@ -121,18 +142,29 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
             "content": {
                 "application/json": {
                     "example": {
-                        "seconds": 61.2, "low": 45.9, "high": 76.5, "bytes": 18400000, "basis": "from finished trainings here",
-                        "workers": 2, "parameters": 23426, "solutions": 33,
+                        "seconds": 61.2,
+                        "low": 45.9,
+                        "high": 76.5,
+                        "bytes": 18400000,
+                        "basis": "from finished trainings here",
+                        "workers": 2,
+                        "parameters": 23426,
+                        "solutions": 33,
                         "kinds": [{"kind": "train", "count": 3, "seconds": 40.1}],
                         "stages": [{"kind": "train", "key": "0", "needs": [], "estimate": 13.4}],
-                        "figures": ["trajectories"], "warnings": [], "sizes": {"train": 400, "validation": 197, "test": 1200},
-                        "same": None, "ahead": 0,
+                        "figures": ["trajectories"],
+                        "warnings": [],
+                        "sizes": {"train": 400, "validation": 197, "test": 1200},
+                        "same": None,
+                        "ahead": 0,
                     }
                 }
             },
         },
-        **problems.documented("malformed", "data-missing", "too-large", "wrong-media-type", "invalid-input", "data-corrupt"),
+        **problems.documented(
+            "malformed", "data-missing", "too-large", "wrong-media-type", "invalid-input", "data-corrupt"
+        ),
     },
-)  # fmt: skip
+)
 def estimate_cost(here: Here, draft: Annotated[Draft, body(Draft)]) -> Response:
     return replies.json(as_estimate(here, estimate(here, draft), draft.preset))

@@ -142,8 +142,24 @@ class Wanted(Body):
     fetch: str | None = Field(None, max_length=64, description="A public set to download into the data folder.")
 
 
-COLUMNS = ("name", "title", "own", "dataset", "present", "where", "bytes", "how", "fetchable", "fetching", "channels", "height",
-           "width", "classes", "train", "test")  # fmt: skip
+COLUMNS = (
+    "name",
+    "title",
+    "own",
+    "dataset",
+    "present",
+    "where",
+    "bytes",
+    "how",
+    "fetchable",
+    "fetching",
+    "channels",
+    "height",
+    "width",
+    "classes",
+    "train",
+    "test",
+)
 
 
 def known(here: Site) -> list[dict[str, Any]]:
@@ -156,25 +172,58 @@ def known(here: Site) -> list[dict[str, Any]]:
         fetching = here.fetches.state(found.name)
         rows.append(
             {
-                "name": found.name, "title": found.title, "own": False, "dataset": found.name, "present": found.present,
-                "where": str(found.where) if found.where else None, "bytes": found.bytes, "how": found.how,
-                "fetchable": found.fetchable, "fetching": asdict(fetching) if fetching else None,
-                "channels": entry.channels, "height": entry.height, "width": entry.width,
-                "classes": list(entry.classes), "train": entry.train_total, "test": entry.test_total,
+                "name": found.name,
+                "title": found.title,
+                "own": False,
+                "dataset": found.name,
+                "present": found.present,
+                "where": str(found.where) if found.where else None,
+                "bytes": found.bytes,
+                "how": found.how,
+                "fetchable": found.fetchable,
+                "fetching": asdict(fetching) if fetching else None,
+                "channels": entry.channels,
+                "height": entry.height,
+                "width": entry.width,
+                "classes": list(entry.classes),
+                "train": entry.train_total,
+                "test": entry.test_total,
             }
-        )  # fmt: skip
+        )
     for row in here.store.catalogue("data"):
         place = Path(row.details["where"])
-        rows.append({"name": row.name, "own": True, "fetchable": False, "fetching": None, "present": place.exists(),
-                     "how": f"register {place} again" if not place.exists() else "", **row.details})  # fmt: skip
+        rows.append(
+            {
+                "name": row.name,
+                "own": True,
+                "fetchable": False,
+                "fetching": None,
+                "present": place.exists(),
+                "how": f"register {place} again" if not place.exists() else "",
+                **row.details,
+            }
+        )
     return rows
 
 
 _EXAMPLE = {
-    "name": "cifar10", "title": "CIFAR-10", "own": False, "dataset": "cifar10", "present": False, "where": None,
-    "bytes": 170498071, "how": "modescape data fetch cifar10", "fetchable": True, "fetching": None, "channels": 3, "height": 32,
-    "width": 32, "classes": ["airplane", "automobile"], "train": 50000, "test": 10000,
-}  # fmt: skip
+    "name": "cifar10",
+    "title": "CIFAR-10",
+    "own": False,
+    "dataset": "cifar10",
+    "present": False,
+    "where": None,
+    "bytes": 170498071,
+    "how": "modescape data fetch cifar10",
+    "fetchable": True,
+    "fetching": None,
+    "channels": 3,
+    "height": 32,
+    "width": 32,
+    "classes": ["airplane", "automobile"],
+    "train": 50000,
+    "test": 10000,
+}
 
 
 @router.get(
@@ -198,7 +247,8 @@ def list_data(request: Request, here: Here) -> Response:
     "/api/data",
     status_code=201,
     summary="Register a folder or .npz, or fetch a public set",
-    description="201 for a set that was registered (its files are read and checked first), 202 for a download that has begun; "
+    description="201 for a set that was registered (its files are read and checked first), 202 for a download that "
+    "has begun; "
     "`GET /api/data` shows how far it is.",
     openapi_extra=bodies.documented(Wanted, {"path": "/data/my-scans", "name": "my-scans"}),
     responses={
@@ -250,9 +300,17 @@ def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
         raise InvalidInput(str(error), problems=told) from None
     title = name or real.stem
     details = {
-        "title": title, "dataset": kind, "where": str(real), "bytes": real.stat().st_size if kind == "npz" else None,
-        "channels": info.channels, "height": info.height, "width": info.width, "classes": list(info.classes),
-        "train": info.train_total, "test": info.test_total, "fingerprint": info.fingerprint,
-    }  # fmt: skip
+        "title": title,
+        "dataset": kind,
+        "where": str(real),
+        "bytes": real.stat().st_size if kind == "npz" else None,
+        "channels": info.channels,
+        "height": info.height,
+        "width": info.width,
+        "classes": list(info.classes),
+        "train": info.train_total,
+        "test": info.test_total,
+        "fingerprint": info.fingerprint,
+    }
     here.store.put_catalogue("data", title[:64], details)
     return {"name": title[:64], "own": True, "present": True, **details}

@@ -1,7 +1,7 @@
 """The API described: an OpenAPI document with examples and every error, and a page that shows it without any script.
 
-Swagger UI and ReDoc are several megabytes of script from elsewhere; a page of our own is 30 kB, works offline, under the
-Content-Security-Policy, and in print.
+Swagger UI and ReDoc are several megabytes of script from elsewhere; a page of our own needs none, works offline, under
+the Content-Security-Policy, and in print.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ except PackageNotFoundError:  # run from a checkout that was never installed
     VERSION = "0"
 
 INTRODUCTION = (
-    "Everything the pages show and do. Lists answer `{items, next, total, query}` and take the same query strings as the "
+    "Everything the pages show and do. Lists answer `{items, next, total, query}` and take the same query strings as "
+    "the "
     "pages; ask for `text/csv` or `application/x-ndjson` (or `?format=csv`) to get them as tables. Errors are problem "
-    "documents that name the field and what is allowed. Numbers are JSON numbers; NaN and infinity are null; times are UTC."
+    "documents that name the field and what is allowed. Numbers are JSON numbers; NaN and infinity are null; times "
+    "are UTC."
 )
 
 _TAGS = {
@@ -100,8 +102,9 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
 
 
 def _restore_examples(route: APIRoute, operations: dict[str, Any]) -> None:
-    """FastAPI drops every null from its document, those inside examples too; an answer has them, so its example does."""
-    for method in route.methods:
+    """FastAPI drops every null from its document, those inside examples too; an answer has them, so its example
+    does."""
+    for method in route.methods or ():
         operation = operations[method.lower()]
         shown = [(operation["responses"][str(status)], answer) for status, answer in route.responses.items()]
         if route.openapi_extra and "requestBody" in route.openapi_extra:
@@ -214,9 +217,13 @@ def _parameter(parameter: dict[str, Any]) -> Parameter:
     limits = [f"{sign} {schema[key]}" for key, sign in (("minimum", "≥"), ("maximum", "≤")) if key in schema]
     default = schema.get("default")
     return Parameter(
-        parameter["name"], parameter["in"], ", ".join([kind, *limits]), "" if default is None else str(default),
-        bool(parameter.get("required")), parameter.get("description", "") or schema.get("description", ""),
-    )  # fmt: skip
+        parameter["name"],
+        parameter["in"],
+        ", ".join([kind, *limits]),
+        "" if default is None else str(default),
+        bool(parameter.get("required")),
+        parameter.get("description", "") or schema.get("description", ""),
+    )
 
 
 def _answer(status: str, answer: dict[str, Any]) -> Answer:

@@ -164,5 +164,11 @@ async def _stream(request: Request, here: Site, experiment_id: str | None, after
 
 
 def as_dict(row: Event) -> dict[str, Any]:
-    return {"id": row.id, "kind": row.kind, "experiment": row.experiment_id, "stage": row.stage_id,
-            "payload": row.payload, "at": row.at}  # fmt: skip
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "experiment": row.experiment_id,
+        "stage": row.stage_id,
+        "payload": row.payload,
+        "at": row.at,
+    }

@@ -62,10 +62,32 @@ class Copy(Body):
 # -- rows as documents ------------------------------------------------------------------------------------------------
 
 LIST_COLUMNS = (
-    "id", "slug", "name", "status", "dataset", "input_scale", "architecture", "methods", "runs", "preset", "tags",
-    "created_by", "created_at", "started_at", "finished_at", "archived_at", "stages_total", "stages_done", "seconds",
-    "accuracy", "ensemble_accuracy", "disagreement", "finding", "error", "digest",
-)  # fmt: skip
+    "id",
+    "slug",
+    "name",
+    "status",
+    "dataset",
+    "input_scale",
+    "architecture",
+    "methods",
+    "runs",
+    "preset",
+    "tags",
+    "created_by",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "archived_at",
+    "stages_total",
+    "stages_done",
+    "seconds",
+    "accuracy",
+    "ensemble_accuracy",
+    "disagreement",
+    "finding",
+    "error",
+    "digest",
+)
 
 
 def as_row(row: Experiment) -> dict[str, Any]:
@@ -107,8 +129,25 @@ def _changed(row: Experiment) -> list[dict[str, Any]]:
     return [{"field": change.field, "was": change.was, "now": change.now} for change in found]
 
 
-STAGE_COLUMNS = ("id", "kind", "key", "state", "wish", "attempt", "ordinal", "queue", "estimate", "step", "steps", "progress",
-                 "seconds", "worker", "reused_from", "started_at", "finished_at")  # fmt: skip
+STAGE_COLUMNS = (
+    "id",
+    "kind",
+    "key",
+    "state",
+    "wish",
+    "attempt",
+    "ordinal",
+    "queue",
+    "estimate",
+    "step",
+    "steps",
+    "progress",
+    "seconds",
+    "worker",
+    "reused_from",
+    "started_at",
+    "finished_at",
+)
 
 
 def as_stage(stage: Stage, needs: list[str]) -> dict[str, Any]:
@@ -193,13 +232,32 @@ def merged(target: Any, patch: Any) -> Any:
 # -- examples ---------------------------------------------------------------------------------------------------------
 
 ROW_EXAMPLE: dict[str, Any] = {
-    "id": "0d1fb3a8-3f6e-4f6c-9a53-4f6f1d3a2b10", "slug": "fig3-smallcnn", "name": "fig3-smallcnn", "status": "succeeded",
-    "dataset": "fashion-mnist", "input_scale": "raw255", "architecture": "small-cnn", "methods": ["random", "dropout"],
-    "runs": 3, "preset": "fig-3-short", "tags": ["paper"], "created_by": "", "created_at": "2026-11-22T20:45:00Z",
-    "started_at": "2026-11-22T20:45:01Z", "finished_at": "2026-11-22T20:51:12Z", "archived_at": None, "stages_total": 18,
-    "stages_done": 18, "seconds": 655.2, "accuracy": 0.887, "ensemble_accuracy": 0.902, "disagreement": 0.112,
-    "finding": "runs disagree on 11.2 %, random subspace on 6.1 %", "error": None, "digest": "9a1c…",
-}  # fmt: skip
+    "id": "0d1fb3a8-3f6e-4f6c-9a53-4f6f1d3a2b10",
+    "slug": "fig3-smallcnn",
+    "name": "fig3-smallcnn",
+    "status": "succeeded",
+    "dataset": "fashion-mnist",
+    "input_scale": "raw255",
+    "architecture": "small-cnn",
+    "methods": ["random", "dropout"],
+    "runs": 3,
+    "preset": "fig-3-short",
+    "tags": ["paper"],
+    "created_by": "",
+    "created_at": "2026-11-22T20:45:00Z",
+    "started_at": "2026-11-22T20:45:01Z",
+    "finished_at": "2026-11-22T20:51:12Z",
+    "archived_at": None,
+    "stages_total": 18,
+    "stages_done": 18,
+    "seconds": 655.2,
+    "accuracy": 0.887,
+    "ensemble_accuracy": 0.902,
+    "disagreement": 0.112,
+    "finding": "runs disagree on 11.2 %, random subspace on 6.1 %",
+    "error": None,
+    "digest": "9a1c…",
+}
 _DRAFT_EXAMPLE = {
     "name": "fig3-smallcnn",
     "preset": "fig-3-short",
@@ -213,14 +271,38 @@ _DRAFT_EXAMPLE = {
     "tags": ["paper"],
 }
 _DOCUMENT_EXAMPLE = {
-    **ROW_EXAMPLE, "notes": "", "spec": _DRAFT_EXAMPLE["spec"], "fresh": False, "verdict": "Independent runs disagree …",
-    "findings": {}, "changed": [{"field": "training.epochs", "was": 40, "now": 5}],
-    "stages": [{"id": "9b7c…", "kind": "train", "key": "0", "state": "succeeded", "wish": None, "attempt": 1, "ordinal": 0,
-                "queue": "cpu", "estimate": 60.0, "step": 2145, "steps": 2145, "progress": {}, "seconds": 58.1,
-                "worker": "lab-cpu0", "reused_from": None, "started_at": "2026-11-22T20:45:01Z",
-                "finished_at": "2026-11-22T20:45:59Z", "error": None, "needs": []}],
+    **ROW_EXAMPLE,
+    "notes": "",
+    "spec": _DRAFT_EXAMPLE["spec"],
+    "fresh": False,
+    "verdict": "Independent runs disagree …",
+    "findings": {},
+    "changed": [{"field": "training.epochs", "was": 40, "now": 5}],
+    "stages": [
+        {
+            "id": "9b7c…",
+            "kind": "train",
+            "key": "0",
+            "state": "succeeded",
+            "wish": None,
+            "attempt": 1,
+            "ordinal": 0,
+            "queue": "cpu",
+            "estimate": 60.0,
+            "step": 2145,
+            "steps": 2145,
+            "progress": {},
+            "seconds": 58.1,
+            "worker": "lab-cpu0",
+            "reused_from": None,
+            "started_at": "2026-11-22T20:45:01Z",
+            "finished_at": "2026-11-22T20:45:59Z",
+            "error": None,
+            "needs": [],
+        }
+    ],
     "links": {"self": "/api/experiments/fig3-smallcnn"},
-}  # fmt: skip
+}
 
 _ONE: problems.Responses = {
     200: {"description": "The experiment", "content": {"application/json": {"example": _DOCUMENT_EXAMPLE}}}

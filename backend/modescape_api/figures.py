@@ -53,8 +53,17 @@ def state(figure: Figure, stages: list[Stage]) -> State:
         done = sum(stage.state == "succeeded" for stage in mine)
         failed = sum(stage.state in ("failed", "cancelled") for stage in mine)
         needs.append({"kind": kind, "done": done, "total": len(mine), "failed": failed})
-        words.add("not-planned" if not mine else "failed" if failed else "ready" if done == len(mine) else
-                  "partial" if done else "waiting")  # fmt: skip
+        words.add(
+            "not-planned"
+            if not mine
+            else "failed"
+            if failed
+            else "ready"
+            if done == len(mine)
+            else "partial"
+            if done
+            else "waiting"
+        )
     word = next((w for w in ("not-planned", "failed", "waiting", "partial") if w in words), "ready")
     if word == "waiting" and "ready" in words:
         word = "partial"  # curves are there while the comparison is not
@@ -70,11 +79,19 @@ def as_state(here: Site, slug: str, figure: Figure, stages: list[Stage]) -> dict
     about = state(figure, stages)
     base = f"/api/experiments/{slug}/figures/{figure.name}"
     return {
-        "name": figure.name, "title": figure.title, "question": figure.question, "order": figure.order, "paper": figure.paper,
-        "summary": figure.summary, "source": figure.source, "state": about.word, "version": about.version,
-        "needs": list(about.needs), "options": figure.options.model_json_schema(),
+        "name": figure.name,
+        "title": figure.title,
+        "question": figure.question,
+        "order": figure.order,
+        "paper": figure.paper,
+        "summary": figure.summary,
+        "source": figure.source,
+        "state": about.word,
+        "version": about.version,
+        "needs": list(about.needs),
+        "options": figure.options.model_json_schema(),
         "links": {form: f"{base}.{form}" for form in FORMS},
-    }  # fmt: skip
+    }
 
 
 def ordered() -> list[Figure]:
@@ -90,17 +107,27 @@ def ordered() -> list[Figure]:
             "content": {
                 "application/json": {
                     "example": {
-                        "items": [{"name": "plane", "question": "What does diversity cost?", "order": 40, "state": "ready",
-                                   "version": "8c1d…", "needs": [{"kind": "compare", "done": 2, "total": 2, "failed": 0}],
-                                   "links": {"json": "/api/experiments/fig6/figures/plane.json"}}],
-                        "next": None, "total": 1, "query": "Figures of fig6",
+                        "items": [
+                            {
+                                "name": "plane",
+                                "question": "What does diversity cost?",
+                                "order": 40,
+                                "state": "ready",
+                                "version": "8c1d…",
+                                "needs": [{"kind": "compare", "done": 2, "total": 2, "failed": 0}],
+                                "links": {"json": "/api/experiments/fig6/figures/plane.json"},
+                            }
+                        ],
+                        "next": None,
+                        "total": 1,
+                        "query": "Figures of fig6",
                     }
                 }
             },
         },
         **problems.documented("not-found"),
     },
-)  # fmt: skip
+)
 def list_figures(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiment(experiment)
     stages = here.store.stage_rows(row.id)
@@ -182,11 +209,20 @@ def collect(results: Results, ask: Ask) -> FigureData:
 def words(data: FigureData, figure: Figure, about: State) -> dict[str, Any]:
     """What a figure says beside its picture."""
     return {
-        "name": figure.name, "question": figure.question, "title": figure.title, "paper": figure.paper,
-        "caption": data.caption, "summary": data.summary, "notes": asdict(data.notes),
-        "legend": [asdict(entry) for entry in data.legend], "partial": data.partial, "missing": data.missing,
-        "thinned": data.thinned, "state": about.word, "version": about.version,
-    }  # fmt: skip
+        "name": figure.name,
+        "question": figure.question,
+        "title": figure.title,
+        "paper": figure.paper,
+        "caption": data.caption,
+        "summary": data.summary,
+        "notes": asdict(data.notes),
+        "legend": [asdict(entry) for entry in data.legend],
+        "partial": data.partial,
+        "missing": data.missing,
+        "thinned": data.thinned,
+        "state": about.word,
+        "version": about.version,
+    }
 
 
 def build(results: Results, ask: Ask, about: State) -> bytes:
@@ -235,21 +271,28 @@ _kept = Kept()
 _TYPES = {"json": replies.JSON, "csv": replies.CSV, "html": "text/html; charset=utf-8"}
 
 # A figure's own page carries Plotly inside it, so it may run its inline script, but has no origin and reaches nothing.
-_HTML_POLICY = "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; " \
-    "style-src 'unsafe-inline'; img-src data: blob:; frame-ancestors 'none'"  # fmt: skip
+_HTML_POLICY = (
+    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; frame-ancestors 'none'"
+)
 
 
 @router.get(
     "/api/experiments/{experiment}/figures/{name}",
     summary="One figure as Plotly JSON, CSV or HTML",
-    description="`plane.json`, `plane.csv`, `plane.html`, or a bare name with an Accept header. The figure's own options are "
-    "further parameters; the catalogue lists them. Its words (caption, summary, notes) travel in `layout.meta.modescape`.",
+    description="`plane.json`, `plane.csv`, `plane.html`, or a bare name with an Accept header. The figure's own "
+    "options are "
+    "further parameters; the catalogue lists them. Its words (caption, summary, notes) travel in "
+    "`layout.meta.modescape`.",
     responses={
         200: {
             "description": "The figure",
             "content": {
                 "application/json": {
-                    "example": {"data": [{"type": "scatter", "x": [0.6], "y": [0.4]}], "layout": {"meta": {"modescape": {"caption": "…"}}}}
+                    "example": {
+                        "data": [{"type": "scatter", "x": [0.6], "y": [0.4]}],
+                        "layout": {"meta": {"modescape": {"caption": "…"}}},
+                    }
                 },
                 "text/csv": {"example": "solution,method,accuracy,diversity\r\n12,dropout,0.881,0.31\r\n"},
                 "text/html": {},
@@ -258,7 +301,7 @@ _HTML_POLICY = "sandbox allow-scripts allow-downloads; default-src 'none'; scrip
         304: {"description": "Unchanged since the answer with that ETag"},
         **problems.documented("not-found", "conflict", "not-acceptable", "invalid-input"),
     },
-)  # fmt: skip
+)
 def read_figure(
     request: Request,
     here: Here,

@@ -41,28 +41,65 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("malformed", 400, "The request cannot be read", "The body is not JSON, or a header is not what HTTP allows."),
-        Kind("wrong-host", 400, "This server does not answer to that name",
-             "The Host header names no address of this server; MODESCAPE_ALLOWED_HOSTS adds names."),
+        Kind(
+            "malformed", 400, "The request cannot be read", "The body is not JSON, or a header is not what HTTP allows."
+        ),
+        Kind(
+            "wrong-host",
+            400,
+            "This server does not answer to that name",
+            "The Host header names no address of this server; MODESCAPE_ALLOWED_HOSTS adds names.",
+        ),
         Kind("unauthorised", 401, "Sign in first", "Send `Authorization: Bearer <token>`, or sign in at /signin."),
-        Kind("forbidden", 403, "Not allowed", "The request comes from another site, its form has expired, or it asks for "
-             "something outside the allowed folders."),
+        Kind(
+            "forbidden",
+            403,
+            "Not allowed",
+            "The request comes from another site, its form has expired, or it asks "
+            "for "
+            "something outside the allowed folders.",
+        ),
         Kind("not-found", 404, "Not found", "Nothing of that name is here; `detail` says what was looked for."),
-        Kind("method-not-allowed", 405, "The address does not answer that method", "The Allow header lists those it answers."),
+        Kind(
+            "method-not-allowed",
+            405,
+            "The address does not answer that method",
+            "The Allow header lists those it answers.",
+        ),
         Kind("not-acceptable", 406, "No such form of this answer", "`allowed` lists the forms this address can give."),
-        Kind("conflict", 409, "Not in the present state", "The request does not fit what the experiment is doing now, or the "
-             "Idempotency-Key was used with another body."),
+        Kind(
+            "conflict",
+            409,
+            "Not in the present state",
+            "The request does not fit what the experiment is doing "
+            "now, or the "
+            "Idempotency-Key was used with another body.",
+        ),
         Kind("data-missing", 409, "The data set is not on this machine", "`detail` says how to get it."),
-        Kind("gone", 410, "The file is gone", "A row names a file that is no longer in the artifact folder; "
-             "`modescape verify` lists such files."),
-        Kind("too-large", 413, "The body is too large", "Bodies are limited to 1 MB; data are registered by path, not uploaded."),
+        Kind(
+            "gone",
+            410,
+            "The file is gone",
+            "A row names a file that is no longer in the artifact folder; `modescape verify` lists such files.",
+        ),
+        Kind(
+            "too-large",
+            413,
+            "The body is too large",
+            "Bodies are limited to 1 MB; data are registered by path, not uploaded.",
+        ),
         Kind("wrong-media-type", 415, "The body is of another type", "Send `Content-Type: application/json`."),
-        Kind("invalid-input", 422, "A value is not allowed", "`errors` names every field, what is wrong with it and what is allowed."),
+        Kind(
+            "invalid-input",
+            422,
+            "A value is not allowed",
+            "`errors` names every field, what is wrong with it and what is allowed.",
+        ),
         Kind("data-corrupt", 422, "The data cannot be used", "A file is not what its checksum or its layout promises."),
         Kind("internal", 500, "Something failed here", "Not your fault; the server's log has the details."),
         Kind("busy", 503, "The database is busy", "Try again in a second."),
     )
-}  # fmt: skip
+}
 
 _BY_STATUS = {
     400: "malformed",
@@ -131,7 +168,10 @@ def respond(
     if replies.prefers_html(request):
         from modescape_api import pages
 
-        return pages.error_page(request, document, headers=headers)
+        try:
+            return pages.error_page(request, document, headers=headers)
+        except Exception:  # the page needs the database, which may be what failed: the document needs nothing
+            log.exception("the error page of %s could not be made", request.url.path)
     return replies.json(document, status=about.status, headers=headers, media_type=MEDIA_TYPE)
 
 

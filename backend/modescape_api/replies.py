@@ -84,8 +84,14 @@ def prefers_html(request: Request) -> bool:
     return False
 
 
-_ACCEPT = {"application/json": "json", "text/csv": "csv", "application/x-ndjson": "ndjson", "application/jsonl": "ndjson",
-           "application/x-npy": "npy", "text/html": "html"}  # fmt: skip
+_ACCEPT = {
+    "application/json": "json",
+    "text/csv": "csv",
+    "application/x-ndjson": "ndjson",
+    "application/jsonl": "ndjson",
+    "application/x-npy": "npy",
+    "text/html": "html",
+}
 
 
 def wanted(request: Request, offered: Sequence[str], *, suffix: str | None = None) -> str:
@@ -99,8 +105,11 @@ def wanted(request: Request, offered: Sequence[str], *, suffix: str | None = Non
     if asked is not None:
         if asked not in offered:
             allowed = ", ".join(offered)
-            raise Refusal("not-acceptable", f"this answer cannot be given as {asked[:40]!r} (allowed: {allowed})",
-                          problems=[Problem("no such form of this answer", "format", allowed)])  # fmt: skip
+            raise Refusal(
+                "not-acceptable",
+                f"this answer cannot be given as {asked[:40]!r} (allowed: {allowed})",
+                problems=[Problem("no such form of this answer", "format", allowed)],
+            )
         return asked
     for name in accepted(request):
         if _ACCEPT.get(name) in offered:
@@ -275,7 +284,8 @@ def matrix_csv(
     name: str,
     corner: str = "solution",
 ) -> Response:
-    """A matrix as CSV: first line the columns, first cell of each line the row; numbers as their shortest exact text."""
+    """A matrix as CSV: first line the columns, first cell of each line the row; numbers as their shortest exact
+    text."""
     header = (corner, *(str(column) for column in columns))
     lines = csv_lines(header, ((row, *(float(v) for v in line)) for row, line in zip(rows, values, strict=True)))
     return StreamingResponse(
@@ -311,8 +321,18 @@ def unchanged(request: Request, etag: str) -> bool:
     return given.strip() == "*" or any(one.strip().removeprefix("W/") == bare for one in given.split(","))
 
 
-_COMPRESSIBLE = ("text/html", "text/css", "text/csv", "text/javascript", "text/plain", "application/json", "application/problem+json",
-                 "application/x-ndjson", "application/javascript", "image/svg+xml")  # fmt: skip
+_COMPRESSIBLE = (
+    "text/html",
+    "text/css",
+    "text/csv",
+    "text/javascript",
+    "text/plain",
+    "application/json",
+    "application/problem+json",
+    "application/x-ndjson",
+    "application/javascript",
+    "image/svg+xml",
+)
 
 
 def accepts_gzip(request: Request) -> bool:

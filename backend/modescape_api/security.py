@@ -82,7 +82,7 @@ class Hosts:
 
 def _without_port(host: str) -> str:
     try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        return "" if "@" in host else (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
 
@@ -103,11 +103,17 @@ def check_origin(headers: Mapping[str, str]) -> None:
     origin, host = headers.get("origin"), headers.get("host", "").lower()
     if origin is not None:
         if origin == "null" or urlsplit(origin).netloc.lower() != host:
-            raise Refusal("forbidden", f"the request comes from {origin[:100]!r}, this is {host[:100]!r}",
-                          problems=[Problem("another site may not change anything here", "Origin", host[:100])])  # fmt: skip
+            raise Refusal(
+                "forbidden",
+                f"the request comes from {origin[:100]!r}, this is {host[:100]!r}",
+                problems=[Problem("another site may not change anything here", "Origin", host[:100])],
+            )
     elif headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        raise Refusal("forbidden", "the request comes from another site",
-                      problems=[Problem("another site may not change anything here", "Sec-Fetch-Site", "same-origin")])  # fmt: skip
+        raise Refusal(
+            "forbidden",
+            "the request comes from another site",
+            problems=[Problem("another site may not change anything here", "Sec-Fetch-Site", "same-origin")],
+        )
 
 
 # -- the token and the session ----------------------------------------------------------------------------------------
@@ -162,8 +168,11 @@ def check_form(request: Request, site: Site, given: str) -> None:
     """Raises Refusal (403) unless the form was made for this browser by this server."""
     nonce = request.cookies.get(FORM, "")
     if not nonce or not same(given, _sign(_form_key(site), "form", nonce)):
-        raise Refusal("forbidden", "this form has expired; reload the page and send it again",
-                      problems=[Problem("does not belong to this browser's cookie", "csrf", "the value in the page's form")])  # fmt: skip
+        raise Refusal(
+            "forbidden",
+            "this form has expired; reload the page and send it again",
+            problems=[Problem("does not belong to this browser's cookie", "csrf", "the value in the page's form")],
+        )
 
 
 def _form_key(site: Site) -> str:
@@ -226,8 +235,11 @@ class Guard:
         """Let the request in (None), send a person to the sign-in page, or raise Refusal."""
         host = request.headers.get("host", "")
         if not self.hosts.knows(host):
-            raise Refusal("wrong-host", f"this server does not answer to {host[:100]!r}",
-                          problems=[Problem("unknown host", "Host", ", ".join(sorted(self.hosts.names)))])  # fmt: skip
+            raise Refusal(
+                "wrong-host",
+                f"this server does not answer to {host[:100]!r}",
+                problems=[Problem("unknown host", "Host", ", ".join(sorted(self.hosts.names)))],
+            )
         if request.method not in SAFE:
             check_origin(request.headers)
         if is_signed_in(request, self.token) or request.url.path.startswith(_OPEN):
@@ -240,8 +252,11 @@ class Guard:
 
 
 async def _read(request: Request) -> bytes:
-    refusal = Refusal("too-large", f"the body has more than {MAX_BODY} bytes",
-                      problems=[Problem("too large", "body", f"at most {MAX_BODY} bytes")])  # fmt: skip
+    refusal = Refusal(
+        "too-large",
+        f"the body has more than {MAX_BODY} bytes",
+        problems=[Problem("too large", "body", f"at most {MAX_BODY} bytes")],
+    )
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > MAX_BODY:
         raise refusal

@@ -52,8 +52,15 @@ def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
         experiment = here.store.experiment(stage.experiment_id)
     except NotFound:  # purged in this moment
         return None
-    return {"experiment": experiment.slug, "stage": stage.id, "kind": stage.kind, "key": stage.key, "step": stage.step,
-            "steps": stage.steps, "progress": stage.progress}  # fmt: skip
+    return {
+        "experiment": experiment.slug,
+        "stage": stage.id,
+        "kind": stage.kind,
+        "key": stage.key,
+        "step": stage.step,
+        "steps": stage.steps,
+        "progress": stage.progress,
+    }
 
 
 @router.get(
@@ -65,19 +72,38 @@ def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
             "content": {
                 "application/json": {
                     "example": {
-                        "items": [{"name": "lab-cpu0", "state": "working", "device": "cpu", "numerics": "cpu …", "queue": "cpu",
-                                   "speed": {"small-cnn": 3600.0},
-                                   "doing": {"experiment": "fig6", "stage": "9b7c…", "kind": "train", "key": "0", "step": 80,
-                                             "steps": 2145, "progress": {"epoch": 1}},
-                                   "pid": 4242, "started_at": "2026-11-22T20:40:00Z", "seen_at": "2026-11-22T20:45:00Z",
-                                   "stopped_at": None}],
-                        "next": None, "total": 1, "query": "Workers",
+                        "items": [
+                            {
+                                "name": "lab-cpu0",
+                                "state": "working",
+                                "device": "cpu",
+                                "numerics": "cpu …",
+                                "queue": "cpu",
+                                "speed": {"small-cnn": 3600.0},
+                                "doing": {
+                                    "experiment": "fig6",
+                                    "stage": "9b7c…",
+                                    "kind": "train",
+                                    "key": "0",
+                                    "step": 80,
+                                    "steps": 2145,
+                                    "progress": {"epoch": 1},
+                                },
+                                "pid": 4242,
+                                "started_at": "2026-11-22T20:40:00Z",
+                                "seen_at": "2026-11-22T20:45:00Z",
+                                "stopped_at": None,
+                            }
+                        ],
+                        "next": None,
+                        "total": 1,
+                        "query": "Workers",
                     }
                 }
             },
         }
     },
-)  # fmt: skip
+)
 def workers(request: Request, here: Here) -> Response:
     rows = [as_worker(here, row) for row in here.store.workers()]
     return replies.listing(request, Listing(rows, None, len(rows), "Workers"), columns=COLUMNS, name="workers")

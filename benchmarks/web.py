@@ -1,0 +1,166 @@
+"""How fast the web process answers: start, memory, lists over 10,000 experiments, a figure fresh and unchanged.
+
+    python benchmarks/web.py [--experiments 10000] [--requests 200]
+
+Starts the server as users do (`modescape serve`) over a SQLite database filled through the store, and asks it over one
+keep-alive connection. Prints p50 and p95 in milliseconds with n, and the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from modescape.laboratory import Laboratory
+from modescape.schema import open_database, upgrade
+from modescape.settings import Settings
+from modescape.tables import Experiment, utcnow
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from serving import SPEC, finished, free_port
+
+QUESTIONS = {
+    "list, JSON": "/api/experiments?limit=50",
+    "list, page": "/",
+    "filter and sort, JSON": "/api/experiments?dataset=cifar10&accuracy__gte=0.6&method=random&sort=-accuracy&limit=50",
+    "filter and sort, page": "/?dataset=cifar10&accuracy__gte=0.6&method=random&sort=-accuracy",
+    "search, JSON": "/api/experiments?q=77&limit=50",
+    "one experiment": "/api/experiments/finished",
+    "estimate's catalogue": "/api/catalogue",
+    "figure, unchanged on the server": "/api/experiments/finished/figures/similarity-runs.json",
+}
+
+
+def fill(settings: Settings, count: int) -> None:
+    """Experiments as a busy year leaves them: every list column set, a full spec in each row."""
+    laboratory = Laboratory(settings)
+    finished(laboratory, name="finished")
+    prepared = laboratory.prepare(SPEC)
+    spec, digest = prepared.spec.model_dump(mode="json"), prepared.spec.digest()
+    draw = random.Random(0)
+    start = utcnow()
+    rows = [
+        {
+            "id": f"{i:08x}-0000-4000-8000-000000000000",
+            "slug": f"experiment-{i}",
+            "name": f"experiment {i}",
+            "notes": "",
+            "tags": draw.choice([[], [], ["paper"], ["try"], ["keep", "paper"], [f"week-{i // 500}"]]),
+            "spec": spec,
+            "digest": digest,
+            "fresh": False,
+            "created_by": "",
+            "created_at": start - timedelta(minutes=i),
+            "status": draw.choice(["succeeded", "succeeded", "succeeded", "failed", "cancelled"]),
+            "dataset": draw.choice(["cifar10", "fashion-mnist", "digits", "cifar100"]),
+            "input_scale": "raw255",
+            "architecture": draw.choice(["small-cnn", "medium-cnn", "resnet20v1"]),
+            "methods": ["random", "dropout", "diagonal", "low-rank", "averaging"][: draw.randint(0, 5)],
+            "runs": 3,
+            "stages_total": 18,
+            "stages_done": 18,
+            "seconds": draw.uniform(10, 1000),
+            "accuracy": draw.uniform(0.3, 0.9),
+            "ensemble_accuracy": draw.uniform(0.4, 0.95),
+            "disagreement": draw.uniform(0.05, 0.5),
+            "finding": {},
+        }
+        for i in range(count)
+    ]
+    engine = open_database(settings.database)
+    with Session(engine) as session, session.begin():
+        session.execute(insert(Experiment), rows)
+    engine.dispose()
+    laboratory.store.close()
+
+
+def start(settings: Settings) -> tuple[subprocess.Popen[bytes], float]:
+    """The server and the seconds until its first answer."""
+    environment = {**os.environ, "MODESCAPE_HOME": str(settings.home), "MODESCAPE_PORT": str(settings.port)}
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modescape.cli", "serve"], env=environment, stderr=subprocess.DEVNULL
+    )
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{settings.port}/healthz", timeout=1):
+                return process, time.perf_counter() - began
+        except OSError:
+            if process.poll() is not None:
+                raise SystemExit("the server ended") from None
+            time.sleep(0.005)
+
+
+def resident_megabytes(process: subprocess.Popen[bytes]) -> float:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def ask(settings: Settings, path: str, count: int) -> list[float]:
+    """Milliseconds of each of `count` answers, whole body read, after five that are not counted."""
+    connection = http.client.HTTPConnection("127.0.0.1", settings.port)
+    headers = {"Accept-Encoding": "gzip", "Accept": "application/json" if path.startswith("/api") else "text/html"}
+    taken = []
+    for i in range(count + 5):
+        began = time.perf_counter()
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise SystemExit(f"{path}: {answer.status} {body[:300]!r}")
+        if i >= 5:
+            taken.append(1000 * (time.perf_counter() - began))
+    connection.close()
+    return taken
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiments", type=int, default=10_000)
+    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--starts", type=int, default=5)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        settings = Settings(home=Path(home), port=free_port())
+        upgrade(settings.database)
+        fill(settings, chosen.experiments)
+        seconds = []
+        for _ in range(chosen.starts):
+            process, taken = start(settings)
+            seconds.append(taken)
+            idle = resident_megabytes(process)
+            if len(seconds) < chosen.starts:
+                process.terminate()
+                process.wait()
+        results = {name: ask(settings, path, chosen.requests) for name, path in QUESTIONS.items()}
+        used = resident_megabytes(process)
+        process.terminate()
+        process.wait()
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    machine = platform.processor() or platform.machine()
+    middle, worst = statistics.median(seconds), max(seconds)
+    print(f"{machine}, {os.cpu_count()} cores, Python {platform.python_version()}, load {load}")
+    print(f"first answer after start, s: median {middle:.2f}, worst {worst:.2f} (n = {len(seconds)})")
+    print(f"resident memory, MB: idle {idle:.0f}, after all requests {used:.0f}")
+    print(f"{chosen.experiments} experiments, milliseconds a request, n = {chosen.requests}, one connection")
+    for name, taken in results.items():
+        cut = statistics.quantiles(taken, n=20)
+        print(f"  {name:34} p50 {statistics.median(taken):7.1f}   p95 {cut[-1]:7.1f}")
+
+
+if __name__ == "__main__":
+    main()
