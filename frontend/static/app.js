@@ -154,4 +154,5 @@ setInterval(() => {
     if (text && text !== time.textContent) time.textContent = text;
   }
 }, 30000);
+if (matchMedia("(max-width: 639px)").matches) for (const facet of document.querySelectorAll(".facets details")) facet.open = false;
 countRows();
