@@ -394,8 +394,8 @@ def _sample(context: Context) -> None:
     seed = stream_seed(spec.ensemble.seed, "sampling", run)
     around = _Around(context, run)
     predicted = context.need("predict", f"{run}")
-    labels = {split: context.split(split).numpy_labels() for split in spec.evaluation.splits}
-    base = {split: context.artifacts.array(predicted["logits"][split])[-1] for split in spec.evaluation.splits}
+    labels: dict[str, NDArray[np.int64]] = {s: context.split(s).numpy_labels() for s in spec.evaluation.splits}
+    base: dict[str, NDArray[np.float32]] = {split: context.artifacts.array(predicted["logits"][split])[-1] for split in spec.evaluation.splits}
     # Strengths and floors are read off validation images; without any, off training images, never off the test set.
     probe = "validation" if len(context.splits.validation) else "train"
 
@@ -568,7 +568,7 @@ def _cosines(context: Context, solutions: list[Solution]) -> None:
     kernels = context.spec.network.architecture
     for name, parameter in network.named_parameters():
         context.control.check()
-        block = np.stack([file.get_tensor(name).reshape(-1).astype(np.float64) for file in files])
+        block = np.stack([file.get_tensor(name).reshape(-1).astype(np.float64) for file in files])  # type: ignore[no-untyped-call]
         product = block @ block.T
         gram[0] += product
         if parameter.dim() >= 2:
@@ -583,7 +583,7 @@ def _cosine_of_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cosines from inner products; NaN for a zero vector, whose direction is undefined."""
     norms = np.sqrt(np.diag(gram))
     with np.errstate(invalid="ignore", divide="ignore"):
-        cosine = np.clip(gram / np.outer(norms, norms), -1.0, 1.0)
+        cosine: NDArray[np.float64] = np.clip(gram / np.outer(norms, norms), -1.0, 1.0)
     np.fill_diagonal(cosine, np.where(norms > 0, 1.0, np.nan))
     return cosine
 
