@@ -753,20 +753,7 @@ def stage_key(run: int, method: str, results: Results) -> str:
 
 def _at_equal_accuracy(method: verdict.MethodEvidence, evidence: verdict.Evidence) -> Json:
     """Disagreement with its own optimum at the strength where the method costs one point of accuracy (science o.5)."""
-    own = (evidence.finals == evidence.truth).mean(axis=1)
-    losses, disagreements, strengths = [], [], []
-    for run, wide in enumerate(method.wide):
-        losses.append(own[run] - (wide == evidence.truth).mean(axis=1))
-        disagreements.append((wide != evidence.finals[run]).mean(axis=1))
-        if method.strengths is not None:
-            strengths.append(np.asarray(method.strengths[run], np.float64))
-    start: dict[str, float] = {}
-    if method.centre is not None:
-        start["start_loss"] = float((own - (method.centre == evidence.truth).mean(axis=1)).mean())
-        start["start_disagreement"] = float((method.centre != evidence.finals).mean())
-    read = verdict.equal_accuracy_disagreement(
-        np.concatenate(strengths) if strengths else None, np.concatenate(losses), np.concatenate(disagreements), **start
-    )
+    read = verdict.at_equal_accuracy(evidence, method)
     value = read.disagreement if np.isfinite(read.disagreement) else None
     strength = read.strength if np.isfinite(read.strength) else None
     return {"method": method.name, "disagreement": value, "strength": strength, "below": read.below, "support": read.support}
