@@ -684,13 +684,13 @@ def test_purge_counts_who_else_names_a_file(store: Store) -> None:
     with pytest.raises(Conflict, match="archive it first"):
         store.purge(first.id)
     store.archive(first.id)
-    freed, digests = store.purge(first.id)
-    assert (freed, digests) == (10, [own.digest])
+    purged = store.purge(first.id)
+    assert (purged.bytes, list(purged.files), len(purged.stages)) == (10, [own.digest], 1)
     with pytest.raises(NotFound):
         store.experiment(first.id)
     assert store.artifact_digests() == [shared.digest]
     store.archive(second.id)
-    assert store.purge(second.id).digests == [shared.digest]
+    assert list(store.purge(second.id).files) == [shared.digest]
     assert store.stage_ids() == set()
 
 
@@ -760,7 +760,8 @@ def fill(store: Store, count: int) -> list[dict[str, Any]]:
     rows = [
         {
             "id": f"{i:036d}", "slug": f"e-{i}", "name": f"Experiment {i}" if i % 7 else f"100%_{i}", "notes": "",
-            "tags": rng.choice([[], ["paper"], ["paper", "draft"]]), "spec": spec, "digest": SPEC.digest(), "fresh": False,
+            "tags":
+                rng.choice([[], ["paper"], ["paper", "draft"]]), "spec": spec, "digest": SPEC.digest(), "fresh": False,
             "created_by": "", "created_at": start + timedelta(minutes=i // 3), "status":
             rng.choice(["queued", "running", "succeeded", "failed"]), "dataset": rng.choice(["digits", "cifar10"]),
             "input_scale": "unit", "architecture": rng.choice(["small-cnn", "resnet18"]),

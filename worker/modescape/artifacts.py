@@ -136,8 +136,8 @@ class Artifacts:
     def delete(self, digest: str, *, keep_since: datetime | None = None) -> int:
         """Delete a file if it is there; bytes freed. One written (or written again) at `keep_since` or later stays.
 
-        A stage that is still running may have made the same bytes and will name them when it finishes: give
-        the start of the oldest running stage, and what it may need is left for a later sweep.
+        A stage that is still running may have made the same bytes and will name them when it finishes; what it may
+        need is left for a later sweep.
         """
         path = self._find(digest)
         if path is None:

@@ -237,15 +237,19 @@ def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
     missing = [digest for digest in digests if not laboratory.artifacts.exists(digest)]
     damaged = [digest for digest in digests if digest not in missing and not laboratory.artifacts.verify(digest)]
     repaired = laboratory.store.recompute_list_columns()
-    swept = laboratory.artifacts.sweep(set(digests)) if sweep else 0
+    swept = laboratory.artifacts.sweep(set(digests), stages=laboratory.store.stage_ids()) if sweep else 0
     return Verification(len(digests), tuple(missing), tuple(damaged), repaired, swept)
 
 
 def purge(laboratory: Laboratory, reference: str) -> int:
     """Delete an archived experiment and the files only it names; bytes freed. Raises NotFound, Conflict when not archived."""
-    freed, digests = laboratory.store.purge(reference)
-    for digest in digests:
-        laboratory.artifacts.delete(digest)
+    purged = laboratory.store.purge(reference)
+    running = laboratory.store.oldest_running()
+    for stage_id in purged.stages:
+        laboratory.artifacts.drop_scratch(stage_id)
+    freed = 0
+    for digest, named in purged.files.items():
+        freed += laboratory.artifacts.delete(digest, keep_since=max(running, named) if running else None)
     return freed
 
 

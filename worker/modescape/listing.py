@@ -206,7 +206,7 @@ class Listing(Generic[Row]):
         except (ValueError, TypeError, OverflowError):  # not ours; whatever a stranger put there is not looked at
             made_for, value, key = None, None, None
         if made_for != sort:
-            raise InvalidInput("this cursor belongs to another list", field="cursor", allowed="the `next` of this query")
+            raise InvalidInput("this cursor belongs to another list", field="cursor", allowed="its own `next`")
         beyond = operator.lt if descending else operator.gt
         if column is self.key:
             after: ColumnElement[bool] = beyond(self.key, key)

@@ -281,14 +281,11 @@ class SeriesPoints:
 
 @dataclass(frozen=True)
 class Purged:
-    """What a purge freed, the files nothing names any more, and the stages that are gone."""
+    """What a purge freed, the files nothing names any more (and when each was first named), the stages gone."""
 
     bytes: int
-    digests: list[str]
+    files: dict[str, datetime]
     stages: list[str]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.bytes, self.digests))
 
 
 # --- what can be listed -----------------------------------------------------------------------------------------------
@@ -655,8 +652,9 @@ class Store:
     def purge(self, reference: str) -> Purged:
         """Delete an archived experiment's rows; says which files nothing names any more. Raises NotFound, Conflict.
 
-        The caller deletes the files (`Artifacts.delete`, with `oldest_running` as keep_since): rows first, so that a
-        crash between leaves files without rows, which `sweep` finds, never rows without files.
+        The caller deletes the files: rows first, so that a crash between leaves files without rows, which `sweep`
+        finds, never rows without files. A file written again after it was first named, and since `oldest_running`,
+        may be wanted by a stage that has not named it yet; it is left for `sweep` too.
         """
         with self._writing() as change:
             session = change.session
@@ -669,21 +667,20 @@ class Store:
             named = set(session.scalars(select(ArtifactUse.digest).where(ArtifactUse.stage_id.in_(of_it))))
             session.execute(delete(Experiment).where(Experiment.id == experiment.id))
             session.execute(delete(Event).where(Event.experiment_id == experiment.id))
-            freed, digests = self._forget_files(session, named)
+            rows = self._forget_files(session, named)
+            freed = sum(row.bytes for row in rows)
             change.event("purged", experiment.id, slug=experiment.slug, bytes=freed)
-            return Purged(freed, digests, stages)
+            return Purged(freed, {row.digest: row.created_at for row in rows}, stages)
 
-    def _forget_files(self, session: Session, digests: Iterable[str]) -> tuple[int, list[str]]:
-        """Delete the artifact rows among `digests` that no stage names; their bytes and digests."""
-        freed, gone = 0, []
+    def _forget_files(self, session: Session, digests: Iterable[str]) -> list[Artifact]:
+        """Delete the artifact rows among `digests` that no stage names, and return them."""
+        unused = ~exists().where(ArtifactUse.digest == Artifact.digest)
+        gone: list[Artifact] = []
         for some in _batches(sorted(digests)):
-            used = exists().where(ArtifactUse.digest == Artifact.digest)
-            rows = session.execute(
-                delete(Artifact).where(Artifact.digest.in_(some), ~used).returning(Artifact.digest, Artifact.bytes)
-            ).all()
-            gone += [digest for digest, _ in rows]
-            freed += sum(size for _, size in rows)
-        return freed, gone
+            rows = session.scalars(select(Artifact).where(Artifact.digest.in_(some), unused)).all()
+            session.execute(delete(Artifact).where(Artifact.digest.in_([row.digest for row in rows])))
+            gone += rows
+        return gone
 
     def oldest_running(self) -> datetime | None:
         """When the oldest stage that is running now was claimed; None when none runs."""
@@ -988,7 +985,7 @@ class Store:
         """(id, queue) of ready stages nobody was told of, or (with older_than_seconds) so long ago that the wake-up
         may be lost. Not all of them at once: a worker that is woken goes on until nothing is ready."""
         with self._reading() as session:
-            due = Stage.rung_at.is_(None)
+            due: ColumnElement[bool] = Stage.rung_at.is_(None)
             if older_than_seconds is not None:
                 due = or_(due, Stage.rung_at < self._now(session) - timedelta(seconds=older_than_seconds))
             statement = select(Stage.id, Stage.queue).where(Stage.state == "ready", due)
@@ -1180,9 +1177,9 @@ class Store:
         else:
             from sqlalchemy.dialects.sqlite import insert as upsert  # type: ignore[assignment]
         rows = sorted(rows, key=lambda row: str(next(iter(row.values()))))  # one order, so that no two writers cross
-        table, inserted = inspect(model).local_table, 0
+        primary, inserted = inspect(model).primary_key, 0
         for some in _batches(rows):
-            statement = upsert(table).values(some).on_conflict_do_nothing().returning(*table.primary_key.columns)
+            statement = upsert(model).values(some).on_conflict_do_nothing().returning(*primary)
             inserted += len(session.execute(statement).all())
         return inserted
 
@@ -1193,7 +1190,7 @@ class Store:
 
     def _write_rows(self, session: Session, stage: Stage, output: StageOutput) -> None:
         for model in (Solution, Measurement, Matrix):
-            session.execute(delete(model).where(model.stage_id == stage.id))  # type: ignore[attr-defined]
+            session.execute(delete(model).where(model.stage_id == stage.id))
         for m in output.matrices:  # a later stage may give the same matrix over more solutions
             named = (Matrix.experiment_id == stage.experiment_id, Matrix.name == m.name, Matrix.split == m.split)
             session.execute(delete(Matrix).where(*named))

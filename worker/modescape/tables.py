@@ -10,7 +10,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -50,7 +62,7 @@ Id = String(36)
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {dict[str, Any]: Document, list[Any]: Document, datetime: UtcDateTime()}
+    type_annotation_map = {dict[str, Any]: Document, list[Any]: Document, datetime: UtcDateTime()}  # noqa: RUF012  (SQLAlchemy reads it once)
 
 
 class Experiment(Base):
@@ -62,7 +74,13 @@ class Experiment(Base):
         Index("ix_experiment_digest", "digest"),
         Index(  # holds all that facets count, so that counting never reads the rows
             "ix_experiment_facets",
-            "archived_at", "status", "dataset", "input_scale", "architecture", "methods", "tags",
+            "archived_at",
+            "status",
+            "dataset",
+            "input_scale",
+            "architecture",
+            "methods",
+            "tags",
         ),
     )
 
@@ -289,7 +307,7 @@ class Event(Base):
     """Something happened. The id is the cursor of every live view."""
 
     __tablename__ = "event"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012  (ids are never given twice, also after a purge)
+    __table_args__ = ({"sqlite_autoincrement": True},)  # ids are never given twice, also after a purge
 
     id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     experiment_id: Mapped[str | None] = mapped_column(Id, index=True)

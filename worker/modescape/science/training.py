@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modescape.errors import InvalidInput, StageError
+from modescape.errors import InvalidInput, StageError, StageInterrupted
 from modescape.science import weights
 from modescape.science.data import Splits
 from modescape.science.networks import dropout_layers
@@ -133,7 +133,11 @@ def train(
         feed = stack.enter_context(_feeding(run, plan.steps))
         pace, saved = Pace(run.step), time.monotonic()
         while run.step < plan.steps:
-            told.check()
+            try:
+                told.check()
+            except StageInterrupted:
+                told.save(run.state())  # a pause or an orderly stop loses nothing
+                raise
             run.learn(feed(run.step), precision)
             step = run.step
             if step in plan.snapshot_steps:
