@@ -105,7 +105,7 @@ def launched(site: Served, browser: Browser) -> str:
     executor = Executor(laboratory.store, laboratory.artifacts, laboratory.settings, name="tests")
     worker = threading.Thread(target=executor.drain, kwargs={"experiment_id": row.id}, daemon=True)
     worker.start()
-    expect(page.locator("#live-status")).to_contain_text("succeeded", timeout=90_000)  # without a reload
+    expect(page.locator("#live-status")).to_contain_text("succeeded", timeout=180_000)  # without a reload
     worker.join(30)
     expect(page.locator("#live-verdict")).to_contain_text("Independent runs disagree on")
     open_figures(page)

@@ -155,15 +155,16 @@ def experiments_page(request: Request, here: Here) -> Response:
     page = here.store.experiments(asked.query)
     rows = list(page.items)
     widest = max([e.disagreement or 0.0 for e in rows], default=0.0) or 1.0
-    every = here.store.experiments(ListQuery(limit=1)).total
-    running = here.store.experiments(
-        ListQuery((Condition("status", "in", ("running", "paused", "queued")),), limit=3)
-    ).items
+    counts = here.store.facets(asked.query)
+    statuses = dict(counts["status"] if not asked.chips else here.store.facets()["status"])
+    # By status, so that the index on it is used: 2 ms among 10,000 ended experiments, 25 in order of time.
+    unfinished = ListQuery((Condition("status", "in", ALIVE),), sort="-status", limit=3)
+    running = here.store.experiments(unfinished).items
     return render(
         request,
         here,
         "experiments.html",
-        total=every,
+        total=sum(statuses.values()),
         running=[_running(here, row) for row in running if row.status != "queued" or len(running) == 1],
         last_event=here.store.last_event_id(),
         has_plots=bool(rows),
@@ -177,7 +178,7 @@ def experiments_page(request: Request, here: Here) -> Response:
         },
         sentence=asked.words,
         chips=[{"words": chip.text, "without": f"/?{chip.without}" if chip.without else "/"} for chip in asked.chips],
-        facets=_facets(request, here, asked),
+        facets=_facets(request, asked, counts),
         heads=[_head(request, asked, *head) for head in _HEADS],
         csv_url=_url(request, path="/api/experiments", format="csv", cursor=None),
         json_url=_url(request, path="/api/experiments", cursor=None),
@@ -230,9 +231,8 @@ def _head(request: Request, asked: Asked, field: str, label: str, css: str) -> d
     return {"label": label, "css": css, "sort": sort, "url": _url(request, sort=turned if current else up, cursor=None)}
 
 
-def _facets(request: Request, here: Site, asked: Asked) -> list[dict[str, Any]]:
+def _facets(request: Request, asked: Asked, counts: Mapping[str, Sequence[tuple[str, int]]]) -> list[dict[str, Any]]:
     """Values among what the query finds, as links that add or take away one condition."""
-    counts = here.store.facets(asked.query)
     found = []
     for column, parameter, title in _FACETS:
         chosen = asked.values(column)
