@@ -83,7 +83,7 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def scores(logits: NDArray[Any], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Accuracy, NLL, Brier (sum over classes), ECE (15 bins) and mean entropy, as science sections a.4 to a.7 define them."""
+    """Accuracy, NLL, Brier (sum over classes), ECE (15 bins) and mean entropy, as science a.4 to a.7 define them."""
     p = softmax(logits)
     n, k = p.shape
     onehot = np.zeros((n, k))

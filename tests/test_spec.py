@@ -59,7 +59,7 @@ def test_options_left_out_are_filled_in_from_the_method() -> None:
         ({"data": {"train_images": 599}}, "data.train_images", "597"),
         ({"data": {"test_images": 2000}}, "data.test_images", "1200"),
         ({"data": {"dataset": "npz"}}, "data.path", "path"),
-        ({"data": {"validation_images": 0}, "evaluation": {"splits": ["validation"]}}, "evaluation.splits", "at least 10"),
+        ({"data": {"validation_images": 0}, "evaluation": {"splits": ["validation"]}}, "evaluation.splits", "least 10"),
         ({"surprise": 1}, "surprise", "not a known"),
         ([], "", "dictionary"),
     ],

@@ -147,7 +147,7 @@ class KindProgress:
     @property
     def weight(self) -> float:
         """Width of its bar: what it costs, but never too thin to see."""
-        return max(1.0, self.estimate) ** 0.5
+        return math.sqrt(max(1.0, self.estimate))
 
 
 @dataclass(frozen=True)

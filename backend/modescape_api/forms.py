@@ -305,7 +305,8 @@ def sections(
         )
 
     def section(number: int, title: str, hint: str, *parts: str) -> Section:
-        first, more = [], []
+        first: list[Control] = []
+        more: list[Control] = []
         for part in parts:
             for control in _controls(part):
                 is_first = control.name.removeprefix(f"{part}.") in _FIRST[part]

@@ -16,11 +16,11 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from modescape import errors
 from modescape.errors import InvalidInput, ModescapeError, Problem
+from modescape.store import UNAVAILABLE
 from modescape_api import replies
 
 log = logging.getLogger("modescape.api")
@@ -188,7 +188,7 @@ def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, kind_of_error):
             problems = error.problems if isinstance(error, InvalidInput) else ()
             return respond(request, kind, str(error), problems=problems)
-    if isinstance(error, OperationalError) and "locked" in str(error).lower():
+    if isinstance(error, UNAVAILABLE) and "locked" in str(error).lower():
         return respond(request, "busy", "another process is writing", headers={"retry-after": "1"})
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return respond(request, "internal", "the server's log has the details")
@@ -213,7 +213,7 @@ def install(app: FastAPI) -> None:
     async def handler(request: Request, error: Exception) -> Response:
         return answer(request, error)
 
-    for kind_of_error in (HTTPException, RequestValidationError, ModescapeError, OperationalError):
+    for kind_of_error in (HTTPException, RequestValidationError, ModescapeError, *UNAVAILABLE):
         app.add_exception_handler(kind_of_error, handler)
 
 

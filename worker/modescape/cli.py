@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     command("up", _up, "migrate the database, start the API, the pages and the workers, and print the URL")
     command("serve", _serve, "run only the API and the pages")
     worker = command("worker", _worker, "run one worker")
-    worker.add_argument("--name", default=None, help="name of the worker; a restarted one of the same name resumes at once")
+    worker.add_argument(
+        "--name", default=None, help="name of the worker; a restarted one of the same name resumes at once"
+    )
     worker.add_argument("--device", default=None, choices=("auto", "cpu", "cuda"), help="where to compute")
     migrate = command("migrate", _migrate, "bring the database to this version")
     migrate.add_argument("--to", default="head", help="an Alembic revision; `base` empties the schema")

@@ -46,7 +46,7 @@ def sentence(finding: Json) -> str:
     best = best_method(finding)
     if best:
         text += (
-            f" At the same accuracy (within one point) the most diverse subspace method, {methods[best['method']].title.lower()}, "
+            f" At the same accuracy (within one point) the most diverse subspace method, {_title(best)}, "
             f"changes {percent(best['disagreement'])}."
         )
     ensemble = finding.get("ensemble")
@@ -64,8 +64,12 @@ def line(finding: Json) -> str:
     best = best_method(finding)
     if best and independent["disagreement"] > 0:
         share = best["disagreement"] / independent["disagreement"]
-        return f"most diverse subspace, {methods[best['method']].title.lower()}, gives {100 * share:.0f} % of the independent disagreement"
+        return f"most diverse subspace, {_title(best)}, gives {100 * share:.0f} % of the independent disagreement"
     return f"independent runs disagree on {percent(independent['disagreement'])}"
+
+
+def _title(method: Json) -> str:
+    return methods[method["method"]].title.lower()
 
 
 def best_method(finding: Json) -> Json | None:

@@ -99,13 +99,17 @@ def _inside(document: dict[str, Any], roots: Sequence[Path]) -> None:
         return
     real = Path(path).resolve()
     if not any(real.is_relative_to(root.resolve()) for root in roots):
-        raise Forbidden(f"data.path: {path} lies outside the folders data may be registered from ({', '.join(map(str, roots))})")
+        raise Forbidden(
+            f"data.path: {path} lies outside the folders data may be registered from ({', '.join(map(str, roots))})"
+        )
 
 
 class Lab(Results):
     """A finished experiment in a notebook: `Results` with the figures at hand."""
 
-    def __init__(self, laboratory: Laboratory, reference: str, folder: tempfile.TemporaryDirectory[str] | None = None) -> None:
+    def __init__(
+        self, laboratory: Laboratory, reference: str, folder: tempfile.TemporaryDirectory[str] | None = None
+    ) -> None:
         super().__init__(laboratory.store, laboratory.artifacts, reference)
         self.laboratory = laboratory
         self._folder = folder  # removed with this object
@@ -186,7 +190,9 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
     solutions = [_row(solution) for solution in results.solutions()]
     files["solutions.json"] = json.dumps(solutions, indent=1).encode()
     files["README.md"] = _readme(results, skipped).encode()
-    files["SHA256SUMS"] = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()).encode()
+    files["SHA256SUMS"] = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()
+    ).encode()
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -203,8 +209,8 @@ def _readme(results: Results, skipped: list[str]) -> str:
     return (
         f"# {experiment.name}\n\n{finding.sentence(experiment.finding)}\n\n"
         f"Spec digest {experiment.digest}, created {experiment.created_at:%Y-%m-%d %H:%M} UTC.\n\n"
-        "Run it again: `modescape run spec.json`. `solutions.json` says which row of which array in `artifacts/` holds the\n"
-        "predictions (float32 logits) of each solution, and which file its weights. `SHA256SUMS` checks every file.\n"
+        "Run it again: `modescape run spec.json`. `solutions.json` says which row of which array in `artifacts/`\n"
+        "holds the predictions (float32 logits) of each solution, and which its weights. `SHA256SUMS` checks all.\n"
         + (f"\nFigures without data:\n{absent}" if skipped else "")
     )
 
@@ -227,7 +233,9 @@ class Verification:
         lines = [f"{self.artifacts} artifacts read"]
         lines += [f"missing  {digest}" for digest in self.missing]
         lines += [f"damaged  {digest}" for digest in self.damaged]
-        lines.append(f"{self.repaired} list columns recomputed, {self.swept_bytes / 1e6:.1f} MB of unnamed files deleted")
+        lines.append(
+            f"{self.repaired} list columns recomputed, {self.swept_bytes / 1e6:.1f} MB of unnamed files deleted"
+        )
         return "\n".join(lines)
 
 
@@ -242,7 +250,7 @@ def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
 
 
 def purge(laboratory: Laboratory, reference: str) -> int:
-    """Delete an archived experiment and the files only it names; bytes freed. Raises NotFound, Conflict when not archived."""
+    """Delete an archived experiment and the files only it names; bytes freed. Raises NotFound, Conflict."""
     purged = laboratory.store.purge(reference)
     running = laboratory.store.oldest_running()
     for stage_id in purged.stages:

@@ -1,8 +1,8 @@
 """What each kind of stage does: the one door between the science and the store.
 
-A stage is pure: its inputs are named by the memo (kind, version, options, seeds, inputs, numerics), and equal memos give
-equal bytes. It may be killed at any moment; `train` resumes from its last saved state, the others are short or go on
-from their last saved block. Nothing here decides when a stage runs (store, jobs) or what it costs (plan).
+A stage is pure: its inputs are named by the memo (kind, version, options, seeds, inputs, numerics), and equal memos
+give equal bytes. It may be killed at any moment; `train` resumes from its last saved state, the others are short or
+go on from their last saved block. Nothing here decides when a stage runs (store, jobs) or what it costs (plan).
 """
 
 from __future__ import annotations
@@ -29,7 +29,16 @@ from modescape.science import similarity, verdict
 from modescape.science.predictions import accuracy as accuracy_of
 from modescape.science.predictions import average, scores, softmax
 from modescape.science.seeds import run_seeds, stream_seed
-from modescape.science.subspace import ActivationMask, Draw, Neighbourhood, Reach, calibrate, needs_reach, remake, sample
+from modescape.science.subspace import (
+    ActivationMask,
+    Draw,
+    Neighbourhood,
+    Reach,
+    calibrate,
+    needs_reach,
+    remake,
+    sample,
+)
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec
 from modescape.store import Lease, NewMatrix, NewMeasurement, NewSolution, StageOutput, Store
@@ -113,7 +122,7 @@ def stage(kind: str) -> Callable[[Callable[[Context], None]], Callable[[Context]
 
 
 def memo(lease: Lease, store: Store, numerics: str) -> str:
-    """The stage key: sha256 of everything that decides the stage's bytes. numerics names the arithmetic of the worker."""
+    """The stage key: sha256 of all that decides the stage's bytes. numerics names the arithmetic of the worker."""
     spec = ExperimentSpec.model_validate(lease.spec)
     parts: Json = {"kind": lease.kind, "version": VERSIONS[lease.kind], "numerics": numerics}
     parts["needs"] = [[need.kind, need.memo] for need in store.needs(lease.stage_id)]
@@ -121,7 +130,12 @@ def memo(lease: Lease, store: Store, numerics: str) -> str:
     run = lease.params.get("run", 0)
     if lease.kind == "train":
         seeds = run_seeds(spec.ensemble.seed, run, spec.ensemble.vary)
-        parts |= {"data": part["data"], "network": part["network"], "training": part["training"], "seeds": seeds.as_dict()}
+        parts |= {
+            "data": part["data"],
+            "network": part["network"],
+            "training": part["training"],
+            "seeds": seeds.as_dict(),
+        }
     elif lease.kind == "predict":
         parts |= {"data": part["data"], "splits": part["evaluation"]["splits"]}
     elif lease.kind == "sample":
@@ -201,7 +215,7 @@ class ProgressNumbers:
 
 
 def _resume_state(context: Context) -> TrainState | None:
-    """The last saved state of an earlier attempt, or None. A lost file costs time, not results: training starts again."""
+    """The last saved state of an earlier attempt, or None. A lost file costs time, not results."""
     from modescape.science.training import TrainState
 
     name = context.lease.partial.get("resume")
@@ -250,7 +264,7 @@ def _train(context: Context) -> None:
 
 @stage("predict")
 def _predict(context: Context) -> None:
-    """Logits of every checkpoint on the evaluation splits; one solution a checkpoint, the last one the run's optimum."""
+    """Logits of every checkpoint on the evaluation splits: one solution each, the last one the run's optimum."""
     from modescape.science import weights
 
     spec, run, first = context.spec, context.params["run"], context.params["first_number"]
@@ -292,13 +306,20 @@ def _predict(context: Context) -> None:
 
 
 def _logits(
-    context: Context, network: torch.nn.Module, split: str, *, mask: ActivationMask | None = None, limit: int | None = None
+    context: Context,
+    network: torch.nn.Module,
+    split: str,
+    *,
+    mask: ActivationMask | None = None,
+    limit: int | None = None,
 ) -> NDArray[np.float32]:
     """float32 logits of a split, or of its first `limit` images."""
     from modescape.science.predictions import predict
 
     images = context.split(split) if limit is None else context.split(split).take(limit)
-    return predict(network, images, context.splits.transform, device=context.device, mask=mask, check=context.control.check)
+    return predict(
+        network, images, context.splits.transform, device=context.device, mask=mask, check=context.control.check
+    )
 
 
 def _keep_logits(
@@ -358,7 +379,8 @@ class _Around:
         self.buffers = weights.buffers(self.network)
         layout = [(piece.name, piece.shape) for piece in weights.names_and_shapes(self.network)]
         snapshots = [
-            weights.from_tensors(self.network, context.artifacts.tensors(snapshot["weights"])) for snapshot in trained["snapshots"]
+            weights.from_tensors(self.network, context.artifacts.tensors(snapshot["weights"]))
+            for snapshot in trained["snapshots"]
         ]
         self.neighbourhood = Neighbourhood(
             weights.flatten(self.network), np.stack(snapshots) if len(snapshots) >= 2 else None, layout
@@ -395,7 +417,9 @@ def _sample(context: Context) -> None:
     around = _Around(context, run)
     predicted = context.need("predict", f"{run}")
     labels: dict[str, NDArray[np.int64]] = {s: context.split(s).numpy_labels() for s in spec.evaluation.splits}
-    base: dict[str, NDArray[np.float32]] = {split: context.artifacts.array(predicted["logits"][split])[-1] for split in spec.evaluation.splits}
+    base: dict[str, NDArray[np.float32]] = {
+        split: context.artifacts.array(predicted["logits"][split])[-1] for split in spec.evaluation.splits
+    }
     # Strengths and floors are read off validation images; without any, off training images, never off the test set.
     probe = "validation" if len(context.splits.validation) else "train"
 
@@ -435,12 +459,19 @@ def _sample(context: Context) -> None:
         for split, block in blocks.items():
             block.append(around.logits(found.draw, split))
         rows.append(
-            {"index": found.index, "attempt": found.attempt, "strength": found.draw.strength, "relative": found.draw.relative}
+            {
+                "index": found.index,
+                "attempt": found.attempt,
+                "strength": found.draw.strength,
+                "relative": found.draw.relative,
+            }
             | _geometry(found.draw.theta, theta0)
         )
         context.control.progress(found.index + 1, count, {})
         if time.monotonic() - saved > SAVE_EVERY_SECONDS:
-            arrays = [(split, context.artifacts.put_array(np.stack(block), "predictions")) for split, block in blocks.items()]
+            arrays = [
+                (split, context.artifacts.put_array(np.stack(block), "predictions")) for split, block in blocks.items()
+            ]
             partial = {"rows": rows, "logits": {split: info.digest for split, info in arrays}}
             context.control.save_partial(
                 partial | {"reach": asdict(reach) if reach else None}, artifacts=[info for _, info in arrays]
@@ -481,7 +512,9 @@ def _materialise(context: Context) -> None:
     """The weights of one sample, made again from its seed, index and attempt."""
     number = context.params["number"]
     solution = context.store.solution(context.lease.experiment_id, number)
-    assert solution.method is not None and solution.seed is not None and solution.attempt is not None
+    assert solution.method is not None
+    assert solution.seed is not None
+    assert solution.attempt is not None
     assert solution.strength is not None
     entry = methods[solution.method]
     chosen = next(m for m in context.spec.methods if m.method == entry.name)
@@ -497,7 +530,9 @@ def _materialise(context: Context) -> None:
         seed=solution.seed,
     )
     if draw.mask is not None:
-        raise StageError(f"solution {number} is the optimum's weights under a dropout mask; ask for solution weights of the optimum")
+        raise StageError(
+            f"solution {number} is the optimum's weights under a dropout mask; ask for solution weights of the optimum"
+        )
     around.place(draw)
     info = context.artifacts.put_tensors(around.weights.tensors(around.network), "weights", {"solution": str(number)})
     context.output.artifacts.append(info)
@@ -525,16 +560,26 @@ def _results(context: Context) -> Results:
 
 
 def _add_matrix(
-    context: Context, name: str, split: str, values: NDArray[np.float64], rows: list[Solution], columns: list[Any], **details: Any
+    context: Context,
+    name: str,
+    split: str,
+    values: NDArray[np.float64],
+    rows: list[Solution],
+    columns: list[Any],
+    **details: Any,
 ) -> None:
     named = [column.number if isinstance(column, Solution) else column for column in columns]
     digest = context.keep(np.ascontiguousarray(values, dtype=np.float64), "matrix")
     context.output.matrices.append(
-        NewMatrix(name=name, split=split, rows=[s.number for s in rows], columns=named, artifact=digest, details=details)
+        NewMatrix(
+            name=name, split=split, rows=[s.number for s in rows], columns=named, artifact=digest, details=details
+        )
     )
 
 
-def _add_group(context: Context, subject: str, metric: str, value: float | None, n: int, split: str | None, **details: Any) -> None:
+def _add_group(
+    context: Context, subject: str, metric: str, value: float | None, n: int, split: str | None, **details: Any
+) -> None:
     context.output.measurements.append(
         NewMeasurement(metric=metric, value=value, subject=subject, split=split, n=n, details=details)
     )
@@ -549,13 +594,20 @@ def _compare(context: Context) -> None:
 
 
 def _compare_trajectories(context: Context) -> None:
-    """Cosine of weights and disagreement of labels between all checkpoints; what independent runs are worth together."""
+    """Cosine of weights and disagreement of labels between checkpoints; what independent runs are worth together."""
     results, solutions = _results(context), _checkpoints(context)
     _cosines(context, solutions)
     optima = [solution for solution in solutions if solution.role == "optimum"]
     for split in context.spec.evaluation.splits:
         context.control.check()
-        _add_matrix(context, "disagreement", split, similarity.disagreement(results.labels_of(solutions, split)), solutions, solutions)
+        _add_matrix(
+            context,
+            "disagreement",
+            split,
+            similarity.disagreement(results.labels_of(solutions, split)),
+            solutions,
+            solutions,
+        )
         _ensemble(context, results, optima, split)
     _finding(context, results)
 
@@ -566,8 +618,10 @@ def _cosines(context: Context, solutions: list[Solution]) -> None:
     network = context.network()
     gram = np.zeros((2, len(files), len(files)))
     kernels = context.spec.network.architecture
-    for name, parameter in network.named_parameters():
+    pieces = list(network.named_parameters())
+    for i, (name, parameter) in enumerate(pieces):
         context.control.check()
+        context.control.progress(i, len(pieces), {})
         block = np.stack([file.get_tensor(name).reshape(-1).astype(np.float64) for file in files])  # type: ignore[no-untyped-call]
         product = block @ block.T
         gram[0] += product
@@ -605,18 +659,28 @@ def _compare_all(context: Context) -> None:
     results = _results(context)
     solutions = results.solutions()
     optima = results.solutions(role="optimum")
-    for split in context.spec.evaluation.splits:
+    rounds = len(context.spec.evaluation.splits) * len(solutions)
+    for passed, split in enumerate(context.spec.evaluation.splits):
         labels = results.labels_of(solutions, split)
         _add_matrix(context, "disagreement", split, similarity.disagreement(labels), solutions, solutions)
         found = similarity.divergences(
             np.stack([results.logits(optimum, split) for optimum in optima]),
-            (results.logits(solution, split) for solution in solutions),
+            _told(
+                context, (results.logits(solution, split) for solution in solutions), passed * len(solutions), rounds
+            ),
             check=context.control.check,
         )
         for name, values in found.items():
             _add_matrix(context, name, split, values, optima, solutions)
         _method_divergences(context, results, split)
     _finding(context, results)
+
+
+def _told(context: Context, arrays: Iterator[NDArray[np.float32]], done: int, of: int) -> Iterator[NDArray[np.float32]]:
+    """The same arrays, telling how many have been taken."""
+    for i, array in enumerate(arrays, done):
+        context.control.progress(i, of, {})
+        yield array
 
 
 def _method_divergences(context: Context, results: Results, split: str) -> None:
@@ -740,7 +804,9 @@ def _method_evidence(context: Context, results: Results, name: str, split: str) 
         title=entry.title,
         near=[labels(typical) for typical in sets["typical"]],
         wide=[labels(all_of_run) for all_of_run in wide],
-        strengths=None if entry.strength is None else [[float(s.strength or 0.0) for s in all_of_run] for all_of_run in wide],
+        strengths=None
+        if entry.strength is None
+        else [[float(s.strength or 0.0) for s in all_of_run] for all_of_run in wide],
         centre=centre,
     )
 
@@ -756,7 +822,13 @@ def _at_equal_accuracy(method: verdict.MethodEvidence, evidence: verdict.Evidenc
     read = verdict.at_equal_accuracy(evidence, method)
     value = read.disagreement if np.isfinite(read.disagreement) else None
     strength = read.strength if np.isfinite(read.strength) else None
-    return {"method": method.name, "disagreement": value, "strength": strength, "below": read.below, "support": read.support}
+    return {
+        "method": method.name,
+        "disagreement": value,
+        "strength": strength,
+        "below": read.below,
+        "support": read.support,
+    }
 
 
 # --- embed ------------------------------------------------------------------------------------------------------------
@@ -776,13 +848,18 @@ def _embed(context: Context) -> None:
     ]
     images = min(evaluation.embed_images, len(results.true_labels(split)))
     logits = []
-    for solution in shown:
+    for i, solution in enumerate(shown):
         context.control.check()
+        context.control.progress(i, len(shown), {})
         logits.append(np.asarray(results.logits(solution, split)[:images]))
     maps = similarity.embed(similarity.gram(logits), seed=evaluation.embed_seed, perplexity=evaluation.perplexity)
     details: Json = {"images": images, "functions": len(shown), "seed": maps.seed}
     layouts = {"tsne": maps.tsne, "pca": maps.pca, "mds": maps.mds}
-    said: dict[str, Json] = {"tsne": {"perplexity": maps.perplexity}, "pca": {"share": maps.share}, "mds": {"stress": maps.stress}}
+    said: dict[str, Json] = {
+        "tsne": {"perplexity": maps.perplexity},
+        "pca": {"share": maps.share},
+        "mds": {"stress": maps.stress},
+    }
     for layout, points in layouts.items():
         if points is not None:
             _add_matrix(context, f"{layout}-{what}", split, points, shown, ["x", "y"], **details, **said[layout])

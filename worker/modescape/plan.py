@@ -131,7 +131,9 @@ def plan(spec: ExperimentSpec, info: DataInfo, *, speed: Speed = lambda architec
                 seconds = STAGE_OVERHEAD + count * (images + tries) / predict_rate
                 params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
                 needs = [("train", f"{r}"), ("predict", f"{r}")]
-                builder.add("sample", f"{r}/{chosen.method}/{sample_set}", params, seconds, needs=needs, solutions=count)
+                builder.add(
+                    "sample", f"{r}/{chosen.method}/{sample_set}", params, seconds, needs=needs, solutions=count
+                )
     if spec.methods:
         samples = [(stage.kind, stage.key) for stage in builder.stages if stage.kind == "sample"]
         total = builder.next_number
@@ -196,7 +198,9 @@ def _price(
     if spec.ensemble.runs < 3:
         warnings.append("fewer than 3 runs give no measure of how runs vary; no claim can be judged")
     if n.test < 1000:
-        warnings.append(f"{n.test} test images: the standard error of a disagreement of .3 is {(.21 / n.test) ** 0.5:.3f}")
+        warnings.append(
+            f"{n.test} test images: the standard error of a disagreement of .3 is {(0.21 / n.test) ** 0.5:.3f}"
+        )
     return Plan(
         stages=tuple(stages),
         kinds=tuple(kinds),

@@ -8,7 +8,7 @@ A short version ("twin") lists every substitution it makes, so nobody mistakes i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -94,13 +94,15 @@ SHORT_METHODS: list[Json] = [
 ]
 
 
-def _spec(data: Json, architecture: str, training: Json, *, runs: int, methods: list[Json] = [], **evaluation: Any) -> Json:  # noqa: B006
+def _spec(
+    data: Json, architecture: str, training: Json, *, runs: int, methods: Sequence[Json] = (), **evaluation: Any
+) -> Json:
     return {
         "data": data,
         "network": {"architecture": architecture},
         "training": training,
         "ensemble": {"runs": runs},
-        "methods": methods,
+        "methods": list(methods),
         "evaluation": evaluation,
     }
 

@@ -158,7 +158,7 @@ class Figure(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class Preset(Entry):
-    """`call() -> dict` gives a whole ExperimentSpec as plain JSON; `twin_of` names the full preset a short one stands for.
+    """`call() -> dict` gives a whole ExperimentSpec as plain JSON; `twin_of` names the full preset of a short one.
 
     substitutions: each difference of a short version from the paper's setting, one sentence each.
     """

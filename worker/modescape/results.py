@@ -82,7 +82,9 @@ class Results:
         """float32 logits [N, K] of one solution, mapped from disk. Raises NotFound when the split was not kept."""
         kept = solution.predictions.get(split)
         if kept is None:
-            raise NotFound(f"solution {solution.number} has no predictions on {split}; kept: {', '.join(solution.predictions)}")
+            raise NotFound(
+                f"solution {solution.number} has no predictions on {split}; kept: {', '.join(solution.predictions)}"
+            )
         array: NDArray[np.float32] = self.artifacts.array(kept["artifact"])[kept["index"]]
         return array
 
@@ -140,7 +142,9 @@ class Results:
         return [
             m
             for m in self._measurements
-            if m.solution is None and (metric is None or m.metric == metric) and (subject is None or m.subject == subject)
+            if m.solution is None
+            and (metric is None or m.metric == metric)
+            and (subject is None or m.subject == subject)
         ]
 
     @cached_property

@@ -238,4 +238,3 @@ def _open_sqlite(url: URL) -> Engine:
 
 def _dump(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
-

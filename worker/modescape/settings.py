@@ -1,4 +1,4 @@
-"""Where things are and how the services run: environment variables with the prefix MODESCAPE_, listed by `modescape settings`.
+"""Where things are and how the services run: environment variables MODESCAPE_..., listed by `modescape settings`.
 
 Nothing here changes a result; what does belongs in the experiment's spec. Read in app, jobs and cli only, then passed.
 """
@@ -22,17 +22,27 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the server listens on; beyond loopback a token is required.")
     port: int = Field(8000, ge=1, le=65535, description="Port of the API and the pages.")
-    token: SecretStr | None = Field(None, description="Secret of the API and the sign-in page; required beyond loopback.")
+    token: SecretStr | None = Field(
+        None, description="Secret of the API and the sign-in page; required beyond loopback."
+    )
     allowed_hosts: str = Field("", description="Further host names the server answers to, separated by commas.")
     database_url: str | None = Field(None, description="SQLAlchemy URL; empty means SQLite in the home folder.")
-    broker_url: str | None = Field(None, description="Celery broker, such as redis://host:6379/0; empty means a folder in home.")
+    broker_url: str | None = Field(
+        None, description="Celery broker, such as redis://host:6379/0; empty means a folder in home."
+    )
     artifacts: Path | None = Field(None, description="Folder of arrays and weights; empty means `artifacts` in home.")
     data: str = Field("", description="Folders to look for data sets in, separated by colons, before the usual places.")
-    data_roots: str = Field("", description="Folders users may register data from, separated by colons; empty: the data folders.")
-    workers: int | None = Field(None, ge=0, le=256, description="Workers `modescape up` starts; empty means one per core.")
+    data_roots: str = Field(
+        "", description="Folders users may register data from, separated by colons; empty: the data folders."
+    )
+    workers: int | None = Field(
+        None, ge=0, le=256, description="Workers `modescape up` starts; empty means one per core."
+    )
     device: str = Field("auto", description="auto, cpu or cuda.")
     lease_seconds: float = Field(30.0, gt=0.5, le=3600, description="How long a silent worker keeps its stage.")
-    plugins: str = Field("", description="Modules with your own datasets, architectures and methods, separated by commas.")
+    plugins: str = Field(
+        "", description="Modules with your own datasets, architectures and methods, separated by commas."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @cached_property

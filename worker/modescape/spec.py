@@ -38,7 +38,9 @@ class Part(BaseModel):
     def _truth_is_no_number(cls, value: Any) -> Any:
         """No field of a spec is a truth value, and Python takes true for 1."""
         if isinstance(value, bool):
-            raise InvalidInput(f"is {str(value).lower()}", allowed="a number, a text, an object or a list, as described")
+            raise InvalidInput(
+                f"is {str(value).lower()}", allowed="a number, a text, an object or a list, as described"
+            )
         return value
 
 
@@ -57,9 +59,14 @@ class DataSpec(Part):
     )
     train_images: int | None = Field(None, ge=2, le=20_000_000, description="Training images; empty means all.")
     validation_images: int | None = Field(
-        None, ge=0, le=1_000_000, description="Images held out of training for validation; empty means the set's default."
+        None,
+        ge=0,
+        le=1_000_000,
+        description="Images held out of training for validation; empty means the set's default.",
     )
-    test_images: int | None = Field(None, ge=10, le=1_000_000, description="Test images (the first n); empty means all.")
+    test_images: int | None = Field(
+        None, ge=10, le=1_000_000, description="Test images (the first n); empty means all."
+    )
     split: Literal["first", "shuffled"] = Field(
         "first", description="first: the last images of the training files are validation; shuffled: by the split seed."
     )
@@ -101,18 +108,22 @@ class TrainingSpec(Part):
     optimiser: Literal["adam", "sgd", "momentum"] = Field("adam", description="Adam, SGD, or SGD with momentum.")
     learning_rate: float = Field(1.6e-3, gt=0, le=100, description="Initial learning rate.")
     schedule: Literal["constant", "halve", "milestones", "cosine"] = Field(
-        "halve", description="constant; halve: times one half every `halve_every` epochs; milestones: as listed; cosine: to zero."
+        "halve",
+        description="constant; halve: halved every `halve_every` epochs; milestones: as listed; cosine: to zero.",
     )
     halve_every: int = Field(10, ge=1, le=100_000, description="Epochs between halvings of the learning rate.")
     milestones: tuple[Milestone, ...] = Field((), max_length=64, description="Learning rates by epoch.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD with momentum.")
     adam_epsilon: float = Field(1e-8, gt=0, le=1, description="Adam's epsilon (TensorFlow 1: 1e-8, Keras: 1e-7).")
     weight_decay: float = Field(0.0, ge=0, le=10, description="L2 coefficient added to the gradient (0: none).")
-    decay_on: Literal["kernels", "all"] = Field("kernels", description="Weights the L2 term acts on: convolution kernels, or all.")
+    decay_on: Literal["kernels", "all"] = Field(
+        "kernels", description="Weights the L2 term acts on: convolution kernels, or all."
+    )
     batch_size: int = Field(128, ge=1, le=65_536, description="Images a step.")
     epochs: int = Field(10, ge=1, le=100_000, description="Passes over the training images.")
     sampling: Literal["replacement", "epoch"] = Field(
-        "replacement", description="replacement: batches drawn with replacement (authors' code); epoch: shuffled passes."
+        "replacement",
+        description="replacement: batches drawn with replacement (authors' code); epoch: shuffled passes.",
     )
     augmentation: Literal["none", "shift-flip", "crop-flip", "resized-crop-flip"] = Field(
         "none", description="Random changes of training images."
@@ -120,9 +131,13 @@ class TrainingSpec(Part):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Arithmetic of training; auto takes bfloat16 where the processor or GPU has it in hardware."
     )
-    checkpoint_every: int = Field(1, ge=1, le=10_000, description="Epochs between kept checkpoints; first and last always.")
+    checkpoint_every: int = Field(
+        1, ge=1, le=10_000, description="Epochs between kept checkpoints; first and last always."
+    )
     snapshots: int = Field(10, ge=0, le=200, description="Weight snapshots kept for the Gaussians.")
-    snapshot_window: float = Field(0.4, gt=0, le=1, description="Share of the training steps, at the end, they are spread over.")
+    snapshot_window: float = Field(
+        0.4, gt=0, le=1, description="Share of the training steps, at the end, they are spread over."
+    )
 
 
 class EnsembleSpec(Part):
@@ -135,8 +150,12 @@ class EnsembleSpec(Part):
 
 class MethodSpec(Part):
     method: Key = Field(description="Which subspace method.")
-    spread: int = Field(10, ge=0, le=1000, description="Wide samples without rejection, for the diversity-accuracy plane.")
-    typical: int = Field(10, ge=0, le=1000, description="Narrow samples above the accuracy floor, for ensembles and t-SNE.")
+    spread: int = Field(
+        10, ge=0, le=1000, description="Wide samples without rejection, for the diversity-accuracy plane."
+    )
+    typical: int = Field(
+        10, ge=0, le=1000, description="Narrow samples above the accuracy floor, for ensembles and t-SNE."
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="The method's own options.")
 
     @model_validator(mode="before")
@@ -198,7 +217,7 @@ class Sizes:
 
 
 def parse(data: Any) -> ExperimentSpec:
-    """The spec that `data` (decoded JSON) describes. Raises InvalidInput with every problem found, each with its field."""
+    """The spec that `data` (decoded JSON) describes. Raises InvalidInput with every problem and its field."""
     try:
         return ExperimentSpec.model_validate(data)
     except ValidationError as error:
@@ -206,7 +225,7 @@ def parse(data: Any) -> ExperimentSpec:
 
 
 def invalid(error: ValidationError, model: type[BaseModel] | None = None) -> InvalidInput:
-    """Pydantic's findings in our words: field, what is wrong, what is allowed (for unknown fields: those of `model`)."""
+    """Pydantic's findings in our words: field, what is wrong, what is allowed (unknown fields: those of `model`)."""
     problems: list[Problem] = []
     for item in error.errors():
         path = ".".join(str(part) for part in item["loc"])
@@ -253,7 +272,11 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
     if n.test > info.test_total:
         wrong("data.test_images", f"{n.test} asked for", f"10 to {info.test_total}")
     if spec.training.batch_size > max(n.train, 1):
-        wrong("training.batch_size", f"{spec.training.batch_size} is more than the {n.train} training images", f"1 to {n.train}")
+        wrong(
+            "training.batch_size",
+            f"{spec.training.batch_size} is more than the {n.train} training images",
+            f"1 to {n.train}",
+        )
     if "validation" in spec.evaluation.splits and n.validation < 10:
         wrong("evaluation.splits", f"validation has {n.validation} images", "test, or at least 10 validation images")
     if len(set(spec.evaluation.splits)) < len(spec.evaluation.splits):
@@ -273,7 +296,11 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
     total_steps = spec.training.epochs * steps_per_epoch(spec.training, n.train)
     window = max(1, int(total_steps * spec.training.snapshot_window))
     if spec.training.snapshots > window:
-        wrong("training.snapshots", f"{spec.training.snapshots} snapshots do not fit into the last {window} steps", f"0 to {window}")
+        wrong(
+            "training.snapshots",
+            f"{spec.training.snapshots} snapshots do not fit into the last {window} steps",
+            f"0 to {window}",
+        )
     seen: set[str] = set()
     for i, chosen in enumerate(spec.methods):
         where, method = f"methods.{i}", methods[chosen.method]
@@ -283,7 +310,11 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         if method.sampled and chosen.spread + chosen.typical == 0:
             wrong(f"{where}.typical", "no samples asked for", "at least one spread or typical sample")
         if method.needs_snapshots and spec.training.snapshots < 2:
-            wrong("training.snapshots", f"{method.title} needs at least 2 snapshots, this plan keeps {spec.training.snapshots}", "2 or more")
+            wrong(
+                "training.snapshots",
+                f"{method.title} needs at least 2 snapshots, this plan keeps {spec.training.snapshots}",
+                "2 or more",
+            )
         rank = chosen.options.get("rank")
         if isinstance(rank, int) and method.needs_snapshots and rank > spec.training.snapshots - 1:
             wrong(
@@ -293,7 +324,9 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
             )
         floor = chosen.options.get("floor")
         if chosen.typical and floor not in (None, "none") and n.validation < 10 and method.sampled:
-            wrong("data.validation_images", f"the accuracy floor of {method.title} needs validation images", "10 or more")
+            wrong(
+                "data.validation_images", f"the accuracy floor of {method.title} needs validation images", "10 or more"
+            )
     if problems:
         raise InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
 
@@ -333,8 +366,10 @@ def _words(item: ErrorDetails) -> str:
 
 
 _ALLOWED_BY_TYPE = {
-    "int": "a whole number", "float": "a number", "finite": "a finite number", "string": "text", "bool": "true or false",
-    "model": "an object", "dict": "an object", "tuple": "a list", "list": "a list", "none": "null", "missing": "a value",
+    "int": "a whole number", "float": "a number", "finite": "a finite number", "string": "text",
+    "bool": "true or false",
+    "model": "an object", "dict": "an object", "tuple": "a list", "list": "a list", "none": "null",
+    "missing": "a value",
 }  # fmt: skip
 
 
@@ -342,8 +377,16 @@ def _allowed(item: ErrorDetails) -> str:
     context = item.get("ctx", {})
     if "expected" in context:
         return str(context["expected"])
-    signs = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than", "multiple_of": "a multiple of",
-             "min_length": "length at least", "max_length": "length at most", "pattern": "text matching"}
+    signs = {
+        "ge": "at least",
+        "gt": "more than",
+        "le": "at most",
+        "lt": "less than",
+        "multiple_of": "a multiple of",
+        "min_length": "length at least",
+        "max_length": "length at most",
+        "pattern": "text matching",
+    }
     bounds = ", ".join(f"{words} {context[key]}" for key, words in signs.items() if key in context)
     return bounds or _ALLOWED_BY_TYPE.get(item["type"].split("_")[0], "")
 
@@ -352,7 +395,12 @@ def _known_fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     """The names allowed where an unknown one was found at `loc` of `model`."""
     here: Any = model
     for part in loc[:-1]:
-        if isinstance(part, str) and isinstance(here, type) and issubclass(here, BaseModel) and part in here.model_fields:
+        if (
+            isinstance(part, str)
+            and isinstance(here, type)
+            and issubclass(here, BaseModel)
+            and part in here.model_fields
+        ):
             here = _model_in(here.model_fields[part].annotation)
     return ", ".join(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else ""
 

@@ -967,8 +967,8 @@ class Store:
     def _settle_waiting(self) -> None:
         """Blocked stages whose needs have all ended: a repair, since every transition does this itself."""
         needed = aliased(Stage)
-        open_need = (
-            exists().where(StageNeed.stage_id == Stage.id, StageNeed.needs_id == needed.id, needed.state.in_(ACTIVE))
+        open_need = exists().where(
+            StageNeed.stage_id == Stage.id, StageNeed.needs_id == needed.id, needed.state.in_(ACTIVE)
         )
         with self._reading() as session:
             statement = select(Stage.experiment_id).where(Stage.state == "blocked", ~open_need).distinct()
@@ -1107,8 +1107,8 @@ class Store:
         paused = select(Stage.id).where(Stage.experiment_id == experiment_id, Stage.state == "paused").exists()
         target = "paused" if pausing or session.scalar(select(paused)) else "ready"
         needed = aliased(Stage)
-        undone = (
-            exists().where(StageNeed.stage_id == Stage.id, StageNeed.needs_id == needed.id, needed.state != "succeeded")
+        undone = exists().where(
+            StageNeed.stage_id == Stage.id, StageNeed.needs_id == needed.id, needed.state != "succeeded"
         )
         for stage in session.scalars(select(Stage).where(which, Stage.state == "blocked", ~undone)).all():
             if self._bulk(change, Stage.id == stage.id, Stage.state == "blocked", state=target, rung_at=None):
@@ -1195,9 +1195,7 @@ class Store:
             named = (Matrix.experiment_id == stage.experiment_id, Matrix.name == m.name, Matrix.split == m.split)
             session.execute(delete(Matrix).where(*named))
         common = {"experiment_id": stage.experiment_id, "stage_id": stage.id}
-        solutions = [
-            {"id": _id(stage.id, "solution", s.number), **common, **asdict(s)} for s in output.solutions
-        ]
+        solutions = [{"id": _id(stage.id, "solution", s.number), **common, **asdict(s)} for s in output.solutions]
         measurements = [
             {"id": _id(stage.id, "measurement", m.solution, m.subject, m.metric, m.split, m.corruption, m.intensity),
              **common, **asdict(m)}

@@ -1,7 +1,7 @@
-"""What `make run` runs: one process that migrates, starts the server and the workers, keeps them alive and ends them all.
+"""What `make run` runs: one process that migrates, starts server and workers, keeps them alive and ends them all.
 
-Children get this process's stdout and stderr, so their logs are followed by simply watching. They are tied to it: when it
-ends, for whatever reason, the kernel ends them (Linux), and SIGINT and SIGTERM end them in order.
+Children get this process's stdout and stderr, so their logs are followed by simply watching. They are tied to it: when
+it ends, for whatever reason, the kernel ends them (Linux), and SIGINT and SIGTERM end them in order.
 """
 
 from __future__ import annotations
@@ -30,14 +30,16 @@ GRACE_SECONDS = 20.0  # a worker hands its stage back after its current step
 
 
 def up(settings: Settings) -> int:
-    """Run the product until told to stop; 0 after an orderly end, also when it was running already (its URL is printed)."""
+    """Run the product until told to stop; 0 after an orderly end, also when it was running already (and says where)."""
     home = _own_home(settings.home)
     lock = _lock(home)
     if lock is None:
         print(f"Modescape is already running at {(home / 'url').read_text(encoding='utf-8')}", flush=True)
         return 0
     if not settings.is_loopback and settings.token is None:
-        raise ConfigurationError(f"listening on {settings.host} needs MODESCAPE_TOKEN; set it, or use MODESCAPE_HOST=127.0.0.1")
+        raise ConfigurationError(
+            f"listening on {settings.host} needs MODESCAPE_TOKEN; set it, or use MODESCAPE_HOST=127.0.0.1"
+        )
     _check_port(settings)
     url = f"http://{settings.host}:{settings.port}"
     (home / "url").write_text(url, encoding="utf-8")
@@ -117,7 +119,9 @@ def _workers(settings: Settings) -> list[tuple[str, dict[str, str]]]:
 
 def _gpus() -> list[str]:
     try:
-        listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=20)
+        listed = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=20
+        )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return []
     return listed.stdout.split() if listed.returncode == 0 else []
@@ -153,7 +157,9 @@ class _Family:
 
     def start(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "modescape.cli", *arguments]
-        self.children[name] = _Child(command, environment or {}, self._spawn(command, environment or {}), time.monotonic())
+        self.children[name] = _Child(
+            command, environment or {}, self._spawn(command, environment or {}), time.monotonic()
+        )
 
     def _spawn(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         # Its own session: Ctrl-C reaches only this process, which then ends the others in order.
@@ -177,9 +183,17 @@ class _Family:
             if child.restart_at is None:
                 child.failures = 0 if now - child.started > 60 else child.failures + 1
                 child.restart_at = now + min(30.0, 0.5 * 2**child.failures)
-                print(f"modescape: {name} ended with {child.process.returncode}; starting it again", file=sys.stderr, flush=True)
+                print(
+                    f"modescape: {name} ended with {child.process.returncode}; starting it again",
+                    file=sys.stderr,
+                    flush=True,
+                )
             elif now >= child.restart_at:
-                child.process, child.started, child.restart_at = self._spawn(child.command, child.environment), now, None
+                child.process, child.started, child.restart_at = (
+                    self._spawn(child.command, child.environment),
+                    now,
+                    None,
+                )
 
     def stop(self) -> None:
         """End every child: SIGTERM, and SIGKILL to those that do not listen."""
@@ -205,7 +219,9 @@ def _wait_until_ready(url: str, family: _Family) -> None:
             pass  # not listening yet
         server = family.children["server"].process
         if server.poll() is not None:
-            raise ConfigurationError(f"the server ended with {server.returncode} before it answered; its message is above")
+            raise ConfigurationError(
+                f"the server ended with {server.returncode} before it answered; its message is above"
+            )
         if time.monotonic() > deadline:
             raise ConfigurationError(f"the server did not answer at {url} within {READY_SECONDS:.0f} s")
         time.sleep(0.05)

@@ -116,7 +116,7 @@ def parameter_count(network: NetworkSpec, channels: int, height: int, width: int
 
 def halved(side: int, times: int = 1) -> int:
     """Side length after `times` halvings that round up, as TensorFlow's "SAME" pools and strided convolutions do."""
-    return -(-side // 2**times)
+    return -(-side // (1 << times))
 
 
 def _cnn(widths: Sequence[int]) -> Layers:

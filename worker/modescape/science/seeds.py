@@ -1,6 +1,6 @@
 """Every random stream of an experiment from one root seed, so that one stream can be held while another varies.
 
-    run_seeds(0, run=3, vary="batches").weights == run_seeds(0, run=0, vary="batches").weights
+run_seeds(0, run=3, vary="batches").weights == run_seeds(0, run=0, vary="batches").weights
 """
 
 from __future__ import annotations
