@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy.exc import SQLAlchemyError
 
 from modescape.errors import NotFound
+from modescape.store import UNAVAILABLE
 from modescape.tables import Worker, utcnow
 from modescape_api import replies
 from modescape_api.replies import Listing
@@ -133,7 +133,7 @@ def readyz(here: Here) -> Response:
     checks = {"database": "ok", "artifacts": "ok"}
     try:
         here.store.ping()
-    except SQLAlchemyError as error:
+    except UNAVAILABLE as error:
         log.warning("not ready: %s", error)
         checks["database"] = "does not answer"
     if not here.settings.artifact_folder.is_dir():
