@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FIGURES = ("trajectories", "similarity-trajectory", "similarity-runs", "tsne-trajectories", "tsne-samples", "plane")
 TINY: dict[str, Any] = {
     "data": {"dataset": "digits", "train_images": 400},
-    "training": {"epochs": 25, "batch_size": 32},
+    "training": {"epochs": 12, "batch_size": 32},
     "ensemble": {"runs": 3, "seed": 11},
     "methods": [{"method": "random", "spread": 6, "typical": 4}, {"method": "diagonal", "spread": 6, "typical": 4}],
 }
@@ -148,15 +148,10 @@ def test_embedded_from_first_start_to_figures(tmp_path: Path, wait_until: Any) -
         compared = check_everything(Downloaded(url, "quickstart"), true_labels(document))
         assert compared > 1000
 
-        # The same spec again, undisturbed and computed afresh, gives the same files.
-        made = httpx.post(f"{url}/api/experiments", json={"name": "again", "spec": document, "fresh": True}, timeout=30)
-        assert made.status_code == 201, made.text
-        slug = made.json()["slug"]
-        wait_until(lambda: status(url, slug) == "succeeded", 240, "the repetition")
-        assert digests(url, slug) == digests(url, "quickstart")
-        # A third time it is taken over, not computed.
+        # The same spec again is taken over, not computed, and gives the same files.
         made = httpx.post(f"{url}/api/experiments", json={"name": "reused", "spec": document}, timeout=30)
         wait_until(lambda: status(url, made.json()["slug"]) == "succeeded", 60, "the reused experiment")
+        assert digests(url, made.json()["slug"]) == digests(url, "quickstart")
         stages = httpx.get(f"{url}/api/experiments/{made.json()['slug']}").json()["stages"]
         assert all(stage["reused_from"] for stage in stages if stage["kind"] in ("train", "predict", "sample"))
 
