@@ -8,9 +8,9 @@ import json
 import pytest
 
 from modescape.errors import InvalidInput
-from modescape.plan import differences, kept_epochs, plan, prepare, sample_sets
+from modescape.plan import departures, differences, kept_epochs, plan, prepare, sample_sets
 from modescape.registry import architectures, datasets, figures, methods, presets
-from modescape.spec import DataInfo, MethodSpec, check, parse, sizes, steps_per_epoch
+from modescape.spec import DataInfo, MethodSpec, check, parse, sizes, steps_per_epoch, under_protocol
 
 INFO = DataInfo(
     channels=1, height=8, width=8, classes=tuple("0123456789"), train_total=597, test_total=1200, validation_default=197
@@ -133,6 +133,29 @@ def test_every_preset_is_a_valid_spec(name: str) -> None:
     if entry.twin_of is not None:
         assert entry.twin_of in presets
         assert entry.substitutions, "a short version lists what it substitutes"
+
+
+def test_a_protocol_fills_what_is_left_open_and_departures_from_it_are_named() -> None:
+    modern = parse({"training": {"protocol": "modern", "learning_rate": 0.01}})
+    assert modern.data.input_scale == "standardised"
+    assert modern.training.sampling == "epoch"
+    assert modern.training.schedule == "cosine"
+    assert modern.network.options["zero_bias"] is True
+    assert [(d.field, d.was, d.now) for d in departures(modern)] == [("training.learning_rate", 1.6e-3, 0.01)]
+    keras = parse({"training": {"protocol": "keras"}, "network": {"architecture": "resnet20v1"}})
+    assert keras.training.milestones[0].epoch == 81
+    assert keras.training.batch_size == 32
+    assert not departures(keras)
+    assert not departures(parse({}))
+    assert parse({"data": {"input_scale": "unit"}, "training": {"protocol": "modern"}}).data.input_scale == "unit"
+
+
+def test_an_experiment_can_be_put_under_another_protocol() -> None:
+    moved = parse(under_protocol(presets["fig-3-short"].call(), "modern"))
+    assert moved.training.protocol == "modern"
+    assert moved.data.input_scale == "standardised"
+    assert moved.training.epochs == 5
+    assert moved.ensemble.runs == 5
 
 
 def test_differences_name_what_was_changed() -> None:

@@ -14,8 +14,9 @@ from pydantic import Field
 from modescape import finding
 from modescape.errors import InvalidInput
 from modescape.laboratory import purge as purge_experiment
-from modescape.plan import differences
+from modescape.plan import Difference, departures, differences
 from modescape.registry import presets
+from modescape.spec import ExperimentSpec
 from modescape.tables import Experiment, Stage
 from modescape_api import bodies, data, problems, replies
 from modescape_api.bodies import Body, Name, Notes, Tag, body
@@ -107,6 +108,7 @@ def as_document(here: Site, row: Experiment) -> dict[str, Any]:
         "verdict": finding.sentence(row.finding) if row.finding else None,
         "findings": row.finding,
         "changed": _changed(row),
+        "departures": _as_changes(departures(ExperimentSpec.model_validate(row.spec))),
         "stages": stages_of(here, row),
         "links": {
             "self": base,
@@ -123,9 +125,10 @@ def _changed(row: Experiment) -> list[dict[str, Any]]:
     """How the spec differs from the preset it began as; [] when there is none."""
     if row.preset is None or row.preset not in presets:
         return []
-    from modescape.spec import ExperimentSpec
+    return _as_changes(differences(ExperimentSpec.model_validate(row.spec), row.preset))
 
-    found = differences(ExperimentSpec.model_validate(row.spec), row.preset)
+
+def _as_changes(found: list[Difference]) -> list[dict[str, Any]]:
     return [{"field": change.field, "was": change.was, "now": change.now} for change in found]
 
 
@@ -278,6 +281,7 @@ _DOCUMENT_EXAMPLE = {
     "verdict": "Independent runs disagree …",
     "findings": {},
     "changed": [{"field": "training.epochs", "was": 40, "now": 5}],
+    "departures": [{"field": "training.halve_every", "was": 10, "now": 2}],
     "stages": [
         {
             "id": "9b7c…",

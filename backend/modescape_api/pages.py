@@ -24,10 +24,10 @@ from modescape import finding
 from modescape.errors import DataCorrupt, DataMissing, Forbidden, InvalidInput, ModescapeError, NotFound, Problem
 from modescape.figures.figure import FigureData, FigureNotReady, method_title, thousands
 from modescape.listing import Condition, ListQuery
-from modescape.plan import differences
+from modescape.plan import departures, differences
 from modescape.registry import Entry, Figure, Preset, architectures, datasets, figures, methods, presets
 from modescape.results import Results
-from modescape.spec import ExperimentSpec, parse
+from modescape.spec import PROTOCOLS, ExperimentSpec, parse, under_protocol
 from modescape.tables import Experiment, Stage
 from modescape_api import assets, bodies, catalogue, data, documentation, experiments, forms, replies, security, workers
 from modescape_api import figures as figures_api
@@ -321,10 +321,14 @@ _PICTURES = {"Fig 2": "trajectories", "Fig 3": "similarity", "Fig 4": "islands",
 
 
 @router.get("/launch")
-def launch_page(request: Request, here: Here, preset: str = "quickstart", version: str = "") -> Response:
+def launch_page(
+    request: Request, here: Here, preset: str = "quickstart", version: str = "", protocol: str = ""
+) -> Response:
     source = here.store.experiment(request.query_params["from"]) if request.query_params.get("from") else None
     chosen = presets[preset] if source is None and preset in presets else None
     document = source.spec if source else chosen.call() if chosen else parse({}).model_dump(mode="json")
+    if protocol in PROTOCOLS:
+        document = under_protocol(document, protocol)
     draft = bodies.validate(Draft, {"spec": document, "preset": chosen.name if chosen else None})
     plan, problems = _planned(here, draft)
     full = version == "paper" or (
@@ -434,6 +438,16 @@ def _launch_form(
         full=full,
         short_url=f"/launch?preset={_other(preset, full=False)}&version=short",
         full_url=f"/launch?preset={_other(preset, full=True)}&version=paper",
+        protocols=[
+            {
+                "name": name,
+                "url": f"/launch?preset={preset.name}&protocol={name}",
+                "chosen": name == _protocol(document),
+            }
+            for name in ("paper", "modern")
+        ]
+        if preset
+        else [],
         presets=_preset_cards(here, preset, full=full, missing=missing),
         preset=preset,
         twin={"url": f"/launch?preset={twin.name}", "words": _preset_words(here, twin, missing)}
@@ -451,6 +465,11 @@ def _launch_form(
         plan=plan,
         figures=figures_api.ordered(),
     )
+
+
+def _protocol(document: Mapping[str, Any]) -> str:
+    training = document.get("training")
+    return str(training.get("protocol", "paper")) if isinstance(training, Mapping) else "paper"
 
 
 def _twin(preset: Preset) -> Preset | None:
@@ -599,6 +618,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         view=view,
         notice=view.notice,
         differences=differences(spec, preset.name) if preset else [],
+        departures=departures(spec),
+        protocol=spec.training.protocol,
         substitutions=preset.substitutions if preset else (),
         spec_json=forms.as_json(row.spec),
         tables=[

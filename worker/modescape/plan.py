@@ -229,10 +229,24 @@ class Difference:
 
 def differences(spec: ExperimentSpec, preset: str) -> list[Difference]:
     """What was changed from preset `preset`, field by field; shown in the form and with the results."""
-    base = _flat(parse(presets[preset].call()).model_dump(mode="json"))
-    now = _flat(spec.model_dump(mode="json"))
-    keys = [key for key in dict.fromkeys((*base, *now)) if key != "data.fingerprint"]
-    return [Difference(key, base.get(key), now.get(key)) for key in keys if base.get(key) != now.get(key)]
+    return _between(parse(presets[preset].call()), spec)
+
+
+def departures(spec: ExperimentSpec) -> list[Difference]:
+    """Where the training departs from the protocol it names (how long it trains is not part of a protocol)."""
+    own = {
+        "data": {"dataset": spec.data.dataset, "path": spec.data.path},
+        "training": {"protocol": spec.training.protocol},
+    }
+    plain = parse({**own, "network": {"architecture": spec.network.architecture}})
+    found = [d for d in _between(plain, spec) if d.field.startswith(("training.", "network.", "data.input_scale"))]
+    return [d for d in found if d.field not in ("training.epochs", "training.checkpoint_every")]
+
+
+def _between(base: ExperimentSpec, spec: ExperimentSpec) -> list[Difference]:
+    was, now = _flat(base.model_dump(mode="json")), _flat(spec.model_dump(mode="json"))
+    keys = [key for key in dict.fromkeys((*was, *now)) if key != "data.fingerprint"]
+    return [Difference(key, was.get(key), now.get(key)) for key in keys if was.get(key) != now.get(key)]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -248,4 +262,15 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-__all__ = ["Difference", "KindCost", "Plan", "Prepared", "differences", "kept_epochs", "plan", "prepare", "sample_sets"]
+__all__ = [
+    "Difference",
+    "KindCost",
+    "Plan",
+    "Prepared",
+    "departures",
+    "differences",
+    "kept_epochs",
+    "plan",
+    "prepare",
+    "sample_sets",
+]

@@ -13,6 +13,7 @@ from copy import deepcopy
 from typing import Any
 
 from modescape.registry import Preset, presets
+from modescape.spec import PROTOCOLS
 
 Json = dict[str, Any]
 
@@ -57,17 +58,8 @@ ADAM_HALVED: Json = {
     "protocol": "paper", "optimiser": "adam", "learning_rate": 1.6e-3, "schedule": "halve", "halve_every": 10,
     "batch_size": 128, "epochs": 40, "sampling": "replacement",
 }  # fmt: skip
-KERAS_RESNET20: Json = {
-    "protocol": "paper", "optimiser": "adam", "adam_epsilon": 1e-7, "learning_rate": 1e-3, "schedule": "milestones",
-    "milestones": [{"epoch": 81, "learning_rate": 1e-4}, {"epoch": 121, "learning_rate": 1e-5},
-                   {"epoch": 161, "learning_rate": 1e-6}, {"epoch": 181, "learning_rate": 5e-7}],
-    "batch_size": 128, "epochs": 200, "sampling": "epoch", "augmentation": "shift-flip", "weight_decay": 2e-4,
-    "decay_on": "kernels", "snapshots": 20, "snapshot_window": 0.1,
-}  # fmt: skip
+KERAS_RESNET20: Json = {**PROTOCOLS["keras"]["training"], "protocol": "paper", "optimiser": "adam", "batch_size": 128}
 SHORT_ADAM: Json = {**ADAM_HALVED, "epochs": 5, "halve_every": 2}
-
-PROTOCOLS: dict[str, Json] = {"paper": ADAM_HALVED, "keras": {**KERAS_RESNET20, "protocol": "keras", "batch_size": 32}}
-PROTOCOLS["modern"] = {**ADAM_HALVED, "protocol": "modern", "sampling": "epoch", "schedule": "cosine"}
 
 CIFAR: Json = {"dataset": "cifar10", "input_scale": "raw255", "validation_images": 500}
 CIFAR_RESNET: Json = {**CIFAR, "input_scale": "pixel-mean"}

@@ -174,6 +174,53 @@ class EvaluationSpec(Part):
     perplexity: float | None = Field(None, gt=1, le=1000, description="Perplexity; empty means min(30, (n-1)/3).")
 
 
+# What a protocol stands for (science c), wherever a spec leaves it open. The models' own defaults are the paper's.
+PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "custom": {},
+    "modern": {
+        "data": {"input_scale": "standardised"},
+        "network": {"zero_bias": True},
+        "training": {"sampling": "epoch", "schedule": "cosine"},
+    },
+    "keras": {
+        "data": {"input_scale": "pixel-mean"},
+        "training": {
+            "learning_rate": 1e-3, "adam_epsilon": 1e-7, "schedule": "milestones", "batch_size": 32, "epochs": 200,
+            "milestones": [{"epoch": epoch, "learning_rate": rate}
+                           for epoch, rate in ((81, 1e-4), (121, 1e-5), (161, 1e-6), (181, 5e-7))],
+            "sampling": "epoch", "augmentation": "shift-flip", "weight_decay": 2e-4, "decay_on": "kernels",
+            "snapshots": 20, "snapshot_window": 0.1,
+        },
+    },
+}  # fmt: skip
+
+
+def under_protocol(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The same experiment under another protocol: what the protocol stands for replaces what the document says."""
+    return _with_protocol(document, name, given_wins=False)
+
+
+def _with_protocol(document: Mapping[str, Any], name: str, *, given_wins: bool) -> dict[str, Any]:
+    merged = dict(document)
+    for part, values in PROTOCOLS.get(name, {}).items():
+        own = merged.get(part) or {}
+        if not isinstance(own, Mapping):
+            continue  # the models say what is wrong with it
+        if part == "network":
+            architecture = own.get("architecture", "small-cnn")
+            known = architectures[architecture].options.model_fields if architecture in architectures else {}
+            options = own.get("options") or {}
+            if isinstance(options, Mapping):
+                values = {key: value for key, value in values.items() if key in known}
+                merged[part] = {**own, "options": {**values, **options} if given_wins else {**options, **values}}
+        else:
+            merged[part] = {**values, **own} if given_wins else {**own, **values}
+    if not given_wins:
+        merged["training"] = {**merged.get("training", {}), "protocol": name}
+    return merged
+
+
 class ExperimentSpec(Part):
     """Everything that decides an experiment's numbers."""
 
@@ -184,6 +231,13 @@ class ExperimentSpec(Part):
     ensemble: EnsembleSpec = EnsembleSpec()
     methods: tuple[MethodSpec, ...] = Field((), max_length=16, description="Subspace methods, each at most once.")
     evaluation: EvaluationSpec = EvaluationSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_protocol(cls, data: Any) -> Any:
+        training = data.get("training") if isinstance(data, Mapping) else None
+        name = training.get("protocol") if isinstance(training, Mapping) else None
+        return _with_protocol(data, name, given_wins=True) if isinstance(name, str) else data
 
     def canonical(self) -> str:
         """One text for equal specs: sorted keys, no spaces, defaults written out."""
