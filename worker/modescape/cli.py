@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,7 +81,17 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
     return 0
 
 
+def _one_thread() -> None:
+    """One thread for every numerical library; each reads its variable once, when it is loaded.
+
+    Parallelism is one worker a core: two workers with two BLAS threads each slow one another down several times.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
 def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
+    _one_thread()
     from modescape.jobs import worker_main
 
     if parsed.device:
@@ -120,6 +131,7 @@ def _document(source: str) -> tuple[Any, str, str | None]:
 
 
 def _run(settings: Settings, parsed: argparse.Namespace) -> int:
+    _one_thread()
     from modescape.laboratory import run
 
     document, name, preset = _document(parsed.spec)

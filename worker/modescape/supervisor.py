@@ -19,11 +19,14 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from modescape.errors import ConfigurationError
 from modescape.registry import presets
 from modescape.settings import Settings
+
+if TYPE_CHECKING:
+    from modescape.store import Store
 
 READY_SECONDS = 120.0
 GRACE_SECONDS = 20.0  # a worker hands its stage back after its current step
@@ -49,7 +52,7 @@ def up(settings: Settings) -> int:
     for name, environment in _workers(settings):
         family.start(name, ["worker", "--name", name], environment)
     try:
-        _wait_until_ready(url, family)
+        _wait_until_ready(url, family, settings)
         print(f"\n  Modescape is ready:  {url}\n", flush=True)
         family.watch()
     finally:
@@ -208,20 +211,30 @@ class _Family:
                 child.process.wait()
 
 
-def _wait_until_ready(url: str, family: _Family) -> None:
+def _wait_until_ready(url: str, family: _Family, settings: Settings) -> None:
+    """Until the server answers and every worker has told the database that it is there."""
+    from modescape.store import Store
+
+    store = Store(settings.database)
     deadline = time.monotonic() + READY_SECONDS
     while not family.stopping:
-        try:
-            with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            pass  # not listening yet
-        server = family.children["server"].process
-        if server.poll() is not None:
-            raise ConfigurationError(
-                f"the server ended with {server.returncode} before it answered; its message is above"
-            )
+        answering = _answering(url, store, family)
+        silent = [name for name in family.children if name not in answering]
+        if not silent:
+            return
+        for name, child in family.children.items():
+            if child.process.poll() is not None:
+                raise ConfigurationError(f"{name} ended with {child.process.returncode} at once; its message is above")
         if time.monotonic() > deadline:
-            raise ConfigurationError(f"the server did not answer at {url} within {READY_SECONDS:.0f} s")
-        time.sleep(0.05)
+            raise ConfigurationError(f"{', '.join(silent)} did not answer within {READY_SECONDS:.0f} s")
+        time.sleep(0.1)
+
+
+def _answering(url: str, store: Store, family: _Family) -> set[str]:
+    here = {child.process.pid for child in family.children.values()}
+    found = {worker.name for worker in store.workers() if worker.pid in here and worker.stopped_at is None}
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
+            return found | {"server"} if answer.status == 200 else found
+    except (urllib.error.URLError, OSError):
+        return found  # not listening yet
