@@ -2,8 +2,8 @@
 
     python benchmarks/training.py --images 20000 --epochs 2 --rounds 3
 
-The hand-written loop: torchvision's FashionMNIST with ToTensor, a DataLoader with 2 workers, eager float32 with torch's
-default threads, one member after another. Ours: the same SmallCNN, data, optimiser and schedule, two members at a time,
+The hand-written loop: torchvision's FashionMNIST with ToTensor, a DataLoader with 2 workers, eager float32, one member
+after another; with torch's default threads and with one (its workers then get the other cores), the faster counts. Ours: the same SmallCNN, data, optimiser and schedule, two members at a time,
 a single-threaded process each, as two workers do. Imports and data loading are outside the clock; batches are not.
 """
 
@@ -42,7 +42,7 @@ class Outcome:
     accuracies: tuple[float, ...]
 
 
-def by_hand(work: Work, root: Path) -> Outcome:
+def by_hand(work: Work, root: Path, threads: int) -> Outcome:
     """What one writes on a first afternoon."""
     import torch
     from torch import nn
@@ -52,6 +52,8 @@ def by_hand(work: Work, root: Path) -> Outcome:
 
     train = Subset(FashionMNIST(str(root), train=True, transform=ToTensor()), range(work.images))
     test = DataLoader(FashionMNIST(str(root), train=False, transform=ToTensor()), batch_size=500)
+
+    torch.set_num_threads(threads)
 
     def network() -> nn.Sequential:
         return nn.Sequential(
@@ -72,7 +74,7 @@ def by_hand(work: Work, root: Path) -> Outcome:
         for _ in range(work.epochs):
             for images, labels in loader:
                 optimiser.zero_grad()
-                nn.functional.cross_entropy(model(images), labels).backward()
+                nn.functional.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 seen += len(labels)
         seconds += time.perf_counter() - start
@@ -162,7 +164,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         unpack(Path(folder))
         for _ in range(asked.rounds):
-            plain.append(by_hand(work, Path(folder)))
+            tries = [by_hand(work, Path(folder), threads) for threads in {os.cpu_count() or 1, 1}]
+            plain.append(max(tries, key=lambda outcome: outcome.rate))
             fast.append(ours(work, Path(folder)))
     ratios = [f.rate / p.rate for p, f in zip(plain, fast, strict=True)]
     report = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -353,3 +355,18 @@ def test_bfloat16_trains_and_keeps_float32_weights() -> None:
     module, notebook = run(spec(epochs=6, precision="bfloat16"))
     assert weights.flatten(module).dtype == np.float32
     assert notebook.points[-1][1]["train/loss"] < notebook.points[1][1]["train/loss"]
+
+
+def test_training_on_a_processor_does_not_load_torchs_compiler() -> None:
+    """use_deterministic_algorithms imports it (two seconds and 900 modules); only a GPU needs that call."""
+    script = (
+        "import sys; from modescape.science import data; from modescape.science.networks import build\n"
+        "from modescape.science.seeds import run_seeds; from modescape.science.training import train\n"
+        "from modescape.spec import parse\n"
+        "asked = parse({'data': {'dataset': 'blobs'}, 'training': {'epochs': 1, 'snapshots': 0}})\n"
+        "splits = data.load(asked.data, ())\n"
+        "train(build(asked.network, splits.shape, seed=0), splits, asked.training, run_seeds(0, run=0))\n"
+        "print([m for m in ('torch._dynamo', 'torch._inductor', 'sympy', 'triton') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -466,28 +466,36 @@ def _finite(value: float) -> float | None:
 
 @contextmanager
 def arithmetic(device: str) -> Iterator[None]:
-    """How numbers are computed, the same wherever we train or predict: one CPU thread, no denormals, on a GPU
-    deterministic algorithms and full float32. Restored afterwards (but for denormals, whose old state torch hides).
+    """How numbers are computed in training: one CPU thread, no denormals, and on a GPU `repeatable` kernels.
+
+    Restored afterwards (but for denormals, whose old state torch does not tell: they are then on, its default).
     """
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        with repeatable() if torch.device(device).type == "cuda" else nullcontext():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Deterministic GPU algorithms in full float32. Not for a CPU: the first call costs two seconds of imports."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, tf32 = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
     matmul = torch.get_float32_matmul_precision()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    if torch.device(device).type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        # our pools do not overlap, so their backward pass is deterministic although torch only warns about it
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.set_float32_matmul_precision("highest")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # our pools do not overlap, so their backward pass is deterministic although torch only warns about it
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = benchmark, tf32
         torch.set_float32_matmul_precision(matmul)
