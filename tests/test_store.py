@@ -1007,17 +1007,18 @@ def test_workers_come_work_and_go(store: Store) -> None:
 
 
 def test_throughput_is_the_median_of_finished_trainings(store: Store) -> None:
-    assert store.throughput("small-cnn") is None
+    assert store.throughput("small-cnn", "digits") is None
     store.register_worker("w", device="CPU", numerics="cpu/1", queue="cpu", pid=1)
     for rate in (100.0, 900.0, 300.0):
         create(store, stages=GRAPH[:1])
         lease = claim(store)
         store.beat(lease, step=1, progress={"images_per_second": rate})
         store.finish(lease, StageOutput(), f"memo {rate}")
-    assert store.throughput("small-cnn") == 300.0
-    assert store.throughput("small-cnn", "cpu/1") == 300.0
-    assert store.throughput("small-cnn", "cuda") is None
-    assert store.throughput("resnet18") is None
+    assert store.throughput("small-cnn", "digits") == 300.0
+    assert store.throughput("small-cnn", "digits", "cpu/1") == 300.0
+    assert store.throughput("small-cnn", "digits", "cuda") is None
+    assert store.throughput("resnet18", "digits") is None
+    assert store.throughput("small-cnn", "svhn") is None
 
 
 def test_a_fact_is_set_once_among_many(store: Store) -> None:

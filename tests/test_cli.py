@@ -1,0 +1,147 @@
+"""The command line as people type it, against a real folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SPEC: dict[str, Any] = {
+    "data": {"dataset": "digits", "train_images": 200, "test_images": 300},
+    "training": {"epochs": 3, "batch_size": 40, "snapshots": 4},
+    "ensemble": {"runs": 2, "seed": 5},
+    "methods": [{"method": "random", "spread": 3, "typical": 2}, {"method": "averaging"}],
+}
+
+
+def modescape(home: Path, *arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "modescape.cli", *arguments],
+        env={**os.environ, "MODESCAPE_HOME": str(home), **environment}, capture_output=True, text=True, input=given,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `modescape run` has done one small experiment."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "small.json").write_text(json.dumps(SPEC), encoding="utf-8")
+    ran = modescape(folder, "run", str(folder / "small.json"))
+    assert ran.returncode == 0, ran.stderr
+    assert "Independent runs disagree on" in ran.stdout
+    assert "stage" in ran.stderr  # the progress bar
+    return folder
+
+
+@pytest.mark.slow
+def test_an_exported_folder_holds_everything_and_its_checksums_are_true(home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "export"
+    exported = modescape(home, "export", "small", str(out))
+    assert exported.returncode == 0, exported.stderr
+    sums = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text().splitlines())
+    assert {"spec.json", "solutions.json", "README.md", "figures/plane.html", "figures/plane.csv"} <= set(sums)
+    for name, digest in sums.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest, name
+    solutions = json.loads((out / "solutions.json").read_text())
+    optimum = next(s for s in solutions if s["role"] == "optimum")
+    kept = optimum["predictions"]["test"]
+    logits = np.load(out / "artifacts" / f"{kept['artifact']}.npy")[kept["index"]]
+    assert logits.shape == (300, 10)
+    again = modescape(home, "export", "small", str(out))
+    assert again.returncode == 1
+    assert "not empty" in again.stderr
+    assert json.loads((out / "spec.json").read_text())["training"]["epochs"] == 3
+
+
+@pytest.mark.slow
+def test_the_exported_spec_runs_again_without_computing_anything(home: Path, tmp_path: Path) -> None:
+    modescape(home, "export", "small", str(tmp_path / "export"))
+    ran = modescape(home, "run", str(tmp_path / "export" / "spec.json"), "--name", "small again")
+    assert ran.returncode == 0, ran.stderr
+    assert "Independent runs disagree" in ran.stdout
+
+
+@pytest.mark.slow
+def test_verify_finds_a_changed_file_and_purge_frees_bytes(home: Path, tmp_path: Path) -> None:
+    assert modescape(home, "verify").returncode == 0
+    other = modescape(
+        home, "run", "-", "--name", "short lived", given=json.dumps({**SPEC, "ensemble": {"runs": 2, "seed": 6}})
+    )
+    assert other.returncode == 0, other.stderr
+    refused = modescape(home, "purge", "short-lived", "--yes")
+    assert refused.returncode == 1
+    assert "archive" in refused.stderr
+    from modescape.laboratory import Laboratory
+    from modescape.settings import Settings
+
+    laboratory = Laboratory(Settings(home=home))
+    laboratory.store.archive("short-lived")
+    assert modescape(home, "purge", "short-lived", given="no\n").returncode == 1
+    purged = modescape(home, "purge", "short-lived", "--yes")
+    assert purged.returncode == 0, purged.stderr
+    assert float(purged.stdout.split()[1]) > 0
+    assert modescape(home, "verify").returncode == 0, "what the other experiment uses is still there"
+    victim = next(path for path in sorted((home / "artifacts").glob("??/*.npy")))
+    content = victim.read_bytes()
+    victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    damaged = modescape(home, "verify")
+    victim.write_bytes(content)
+    assert damaged.returncode == 1
+    assert f"damaged  {victim.stem}" in damaged.stdout
+
+
+def test_settings_and_data_are_listed(tmp_path: Path) -> None:
+    listed = modescape(tmp_path, "settings", MODESCAPE_TOKEN="secret-word")
+    assert listed.returncode == 0
+    assert "MODESCAPE_PORT" in listed.stdout
+    assert "secret-word" not in listed.stdout
+    data = modescape(tmp_path, "data")
+    assert data.returncode == 0
+    rows = {line.split()[0]: line for line in data.stdout.splitlines()}
+    assert "here" in rows["digits"]
+    assert "modescape data fetch cifar10" in rows["cifar10"]
+    assert "170 MB" in rows["cifar10"] or "163 MB" in rows["cifar10"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "nowhere.json"), "neither a preset nor a file"),
+        (("data", "fetch"), "which data set"),
+        (("data", "fetch", "nothing"), "nothing"),
+        (("run", "fig-2"), "modescape data fetch cifar10"),
+    ],
+)
+def test_mistakes_are_one_clear_sentence(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    ended = modescape(tmp_path, *arguments)
+    assert ended.returncode == 1
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_broken_spec_names_every_field(tmp_path: Path) -> None:
+    ended = modescape(tmp_path, "run", "-", given=json.dumps({"ensemble": {"runs": 0}, "training": {"epochs": 10**9}}))
+    assert ended.returncode == 1
+    assert "ensemble.runs" in ended.stderr
+    assert "training.epochs" in ended.stderr
+    assert modescape(tmp_path, "run", "-", given="{not json").returncode == 1
+
+
+def test_a_bad_setting_is_named(tmp_path: Path) -> None:
+    ended = modescape(tmp_path, "settings", MODESCAPE_PORT="a lot")
+    assert ended.returncode == 1
+    assert "MODESCAPE_PORT" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_migrating_to_base_and_back(tmp_path: Path) -> None:
+    for target in ("head", "base", "head"):
+        done = modescape(tmp_path, "migrate", "--to", target)
+        assert done.returncode == 0, done.stderr

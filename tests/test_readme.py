@@ -1,0 +1,61 @@
+"""Every command of the README is one that was run: the shell lines by the journey, the notebook and the method here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def shell_lines() -> list[str]:
+    """Commands of the shell blocks, and those in backquotes that begin with `modescape`, without comments."""
+    lines = [line.split("   #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    inline = re.findall(r"`(modescape [^`…]+)`", README)
+    return [line for line in dict.fromkeys([*lines, *inline]) if line]
+
+
+def test_no_command_in_the_readme_is_of_a_kind_nobody_runs() -> None:
+    known = ("make run", "make test", "curl ", "modescape ", "export ", "docker compose up")
+    assert not [line for line in shell_lines() if not line.startswith(known)]
+
+
+def test_the_pictures_are_there() -> None:
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
+        assert (Path(__file__).parent.parent / picture).exists(), picture
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_as_it_stands() -> None:
+    notebook = next(block for block in blocks("python") if "import modescape" in block)
+    # Only the last step of a notebook is left out: opening a window with the figure.
+    code = notebook.replace(".show()", ".to_dict()")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "Independent runs disagree on" in done.stdout
+
+
+def test_the_method_of_the_readme_is_a_method(tmp_path: Path) -> None:
+    definition = next(block for block in blocks("python") if "@method" in block)
+    (tmp_path / "own_methods.py").write_text(definition, encoding="utf-8")
+    code = (
+        "import numpy as np\n"
+        "from modescape.registry import load_plugins, methods\n"
+        "from modescape.science.subspace import Neighbourhood\n"
+        "load_plugins(('own_methods',))\n"
+        "entry = methods['sign-flip']\n"
+        "around = Neighbourhood(np.ones(1000, np.float32))\n"
+        "draw = entry.call(around, entry.options(), 0.25, np.random.default_rng(0))\n"
+        "print((draw.theta == -1).mean())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 0.2 < float(done.stdout) < 0.3
