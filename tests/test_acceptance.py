@@ -95,7 +95,7 @@ def test_fashion_mnist_from_the_form(product: str, home: Path) -> None:
     places = [rows.index(number) for number in optima]
     between = cosine[np.ix_(places, places)][np.triu_indices(len(optima), 1)]
     assert np.abs(between).max() < 0.05, between
-    finding = found["finding"]
+    finding = found["findings"]
     independent = finding["independent"]["disagreement"]
     for method in finding["methods"]:
         print(

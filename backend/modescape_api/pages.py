@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -610,6 +611,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         ],
         failures=[{"stage": stage} for stage in stages if stage.state == "failed" and stage.error.get("type")],
         headline=_headline(row),
+        claims=(claims := finding.claims(row.finding)),
+        claims_words=", ".join(f"{count} {word}" for word, count in Counter(c["word"] for c in claims).items()),
         sentence=finding.sentence(row.finding),
         strip=_strip(here, row, spec) if row.finding else None,
         cards=[_card(figure, kinds) for figure in figures_api.ordered()],

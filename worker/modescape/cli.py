@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
-from modescape.settings import Settings
+from modescape.settings import Settings, read_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     command: Callable[[Settings, argparse.Namespace], int] = parsed.command
     try:
-        return command(Settings(), parsed)
+        return command(read_settings(), parsed)
     except InvalidInput as error:
         for problem in error.problems:
             print(f"modescape: {problem}", file=sys.stderr)

@@ -72,6 +72,20 @@ def _title(method: Json) -> str:
     return methods[method["method"]].title.lower()
 
 
+def claims(finding: Json) -> list[Json]:
+    """The answered claims with a glyph and their interval as text; [] while nothing is compared."""
+    glyphs = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
+    return [
+        {**claim, "glyph": glyphs[claim["word"]], "interval": _interval(claim)} for claim in finding.get("claims", [])
+    ]
+
+
+def _interval(claim: Json) -> str:
+    if claim["estimate"] is None or claim["low"] is None or claim["high"] is None:
+        return "–"
+    return f"{claim['estimate']:.2f} ({claim['low']:.2f} to {claim['high']:.2f})".replace("-", "−")
+
+
 def best_method(finding: Json) -> Json | None:
     """The subspace method with the largest disagreement at equal accuracy, or None where none could be read there."""
     known = [m for m in finding.get("methods", []) if m.get("disagreement") is not None]

@@ -26,11 +26,11 @@ from modescape.store import PlannedStage
 
 # Prediction runs without gradients and without dropout: measured 3.5 times the training rate on CPU.
 PREDICT_PER_TRAIN = 3.5
-# One core's rough multiply-adds a second in training, used until a finished stage says better.
-GUESSED_TRAINING_RATE = 4e9
+# One core's multiply-adds a second in training (measured 1.5e10 to 4e10), used until a finished stage says better.
+GUESSED_TRAINING_RATE = 2e10
 STAGE_OVERHEAD = 0.4  # seconds: wake-up, loading inputs, writing outputs
 
-Speed = Callable[[str], float | None]  # architecture name -> measured training images a second, or None
+Speed = Callable[[str, str], float | None]  # architecture, data set -> measured training images a second, or None
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Prepared:
 
 
 def prepare(
-    document: Any, folders: Sequence[Path], *, speed: Speed = lambda architecture: None, workers: int = 1
+    document: Any, folders: Sequence[Path], *, speed: Speed = lambda architecture, dataset: None, workers: int = 1
 ) -> Prepared:
     """Parse, look at the data, check across fields, plan. The one door for form, API, command line and notebook.
 
@@ -98,14 +98,16 @@ def sample_sets(chosen: MethodSpec) -> list[tuple[str, int]]:
     return [(name, count) for name, count in (("spread", chosen.spread), ("typical", chosen.typical)) if count]
 
 
-def plan(spec: ExperimentSpec, info: DataInfo, *, speed: Speed = lambda architecture: None, workers: int = 1) -> Plan:
+def plan(
+    spec: ExperimentSpec, info: DataInfo, *, speed: Speed = lambda architecture, dataset: None, workers: int = 1
+) -> Plan:
     """Stages in the order they should be claimed, with their needs, number blocks and costs."""
     n = sizes(spec, info)
     architecture = architectures[spec.network.architecture]
     shape = (info.channels, info.height, info.width, len(info.classes))
     options = architecture.options.model_validate(spec.network.options)
     parameters = architecture.parameters(*shape, options)
-    measured = speed(architecture.name)
+    measured = speed(architecture.name, spec.data.dataset)
     rate = measured or GUESSED_TRAINING_RATE / max(1, 3 * architecture.multiply_adds(*shape, options))
     predict_rate = rate * PREDICT_PER_TRAIN
     images = sum(n.test if split == "test" else n.validation for split in spec.evaluation.splits)
@@ -194,7 +196,7 @@ def _price(
     present = {stage.kind for stage in stages}
     warnings = []
     if measured is None:
-        warnings.append("no training of this architecture has finished here yet; the time is a first guess")
+        warnings.append("no training of this network on this data has finished here yet; the time is a first guess")
     if spec.ensemble.runs < 3:
         warnings.append("fewer than 3 runs give no measure of how runs vary; no claim can be judged")
     if n.test < 1000:

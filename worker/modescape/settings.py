@@ -9,8 +9,10 @@ import os
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from modescape.errors import ConfigurationError
 
 
 class Settings(BaseSettings):
@@ -75,3 +77,14 @@ class Settings(BaseSettings):
     @property
     def is_loopback(self) -> bool:
         return self.host in ("127.0.0.1", "::1", "localhost")
+
+
+def read_settings() -> Settings:
+    """The settings of this process's environment. Raises ConfigurationError naming each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [
+            f"MODESCAPE_{str(item['loc'][0]).upper()}: {item['msg']}, got {item['input']!r}" for item in error.errors()
+        ]
+        raise ConfigurationError("; ".join(wrong)) from None

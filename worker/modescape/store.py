@@ -1466,13 +1466,13 @@ class Store:
         with self._reading() as session:
             return list(session.scalars(select(Worker).order_by(Worker.name)))
 
-    def throughput(self, architecture: str, numerics: str | None = None) -> float | None:
-        """Median training images a second over an architecture's last finished trainings; None before the first."""
+    def throughput(self, architecture: str, dataset: str, numerics: str | None = None) -> float | None:
+        """Median training images a second over the last finished trainings of this network on this set, or None."""
         statement = (
             select(Stage.progress)
             .join(Experiment, Experiment.id == Stage.experiment_id)
             .where(Stage.kind == "train", Stage.state == "succeeded", Stage.reused_from.is_(None))
-            .where(Experiment.architecture == architecture)
+            .where(Experiment.architecture == architecture, Experiment.dataset == dataset)
         )
         if numerics is not None:
             statement = statement.join(Worker, Worker.name == Stage.worker).where(Worker.numerics == numerics)
