@@ -2,7 +2,8 @@
 # make test    set up everything and pass the tests           make bench   the benchmarks
 # make lint    linter and type checker
 
-PYTHON ?= $(firstword $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p; done))
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -29,8 +30,8 @@ bench: $(VENV)/.installed-dev
 	@for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 $(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "Modescape needs Python 3.11 or newer; none was found. Install it, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Modescape needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) -V 2>&1`. Name another: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Modescape needs Python 3.11 or newer; none was found. Name one: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) $(NEW_ENOUGH) || { echo "Modescape needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "The environment could not be made; on Debian and Ubuntu: sudo apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
