@@ -98,9 +98,7 @@ def test_fashion_mnist_from_the_form(product: str, home: Path) -> None:
     finding = found["findings"]
     independent = finding["independent"]["disagreement"]
     for method in finding["methods"]:
-        print(
-            f"{method['method']}: changes {method['disagreement']} at equal accuracy, runs {independent:.4f}"
-        )
+        print(f"{method['method']}: changes {method['disagreement']} at equal accuracy, runs {independent:.4f}")
         assert method["disagreement"] is not None
         assert independent > method["disagreement"]
     claims = {claim["id"]: claim["word"] for claim in finding["claims"]}
