@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 from independent import Downloaded, check_everything
+from test_readme import shell_lines
 
 from modescape.laboratory import run
 from modescape.science.data import load
@@ -112,6 +113,43 @@ def every_figure_is_there(url: str, slug: str) -> None:
         assert len(table.text.splitlines()) > 2
 
 
+def a_samples_weights_are_made_again(found: Downloaded, wait_until: Any) -> None:
+    """Asked for, they are made from the seed; they lie where the stored cosine and distance say."""
+    sample = next(s for s in found.solutions if s["method"] == "random" and s["set"] == "typical")
+    optimum = next(s for s in found.solutions if s["role"] == "optimum" and s["run"] == sample["run"])
+    address = f"{found.base}/solutions/{sample['number']}/weights"
+    first = found.client.get(address)
+    assert first.status_code == 202
+    assert first.headers["location"]
+    wait_until(lambda: found.client.get(address).status_code == 200, 60, "the sample's weights")
+    there, here = found.weights(optimum["number"]), found.weights(sample["number"])
+    a, b = (np.concatenate([w[name].ravel().astype(np.float64) for name in sorted(there)]) for w in (there, here))
+    assert abs(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) - sample["cosine"]) < 1e-6
+    assert abs(float(np.linalg.norm(a - b)) - sample["distance"]) < 1e-4
+
+
+def run_the_readme(url: str, folder: Path, environment: dict[str, str]) -> None:
+    """Every curl and modescape line of the README as it stands, on this port, in this folder."""
+    elsewhere = ("modescape up", "modescape data fetch")  # the first runs already; fetching has a test of its own
+    lines = [
+        line for line in shell_lines() if line.startswith(("curl ", "modescape ")) and not line.startswith(elsewhere)
+    ]
+    assert len(lines) >= 7
+    beside = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for line in lines:
+        command = line.replace("http://127.0.0.1:8000", url).replace("curl -s", "curl -sf")
+        command = command.replace("modescape ", f"{sys.executable} -m modescape.cli ", 1)
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=folder,
+            env={**os.environ, **environment, "PATH": beside},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, (line, done.stderr[-2000:])
+
+
 def true_labels(document: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return load(parse(document).data, ()).test.numpy_labels()
 
@@ -154,6 +192,8 @@ def test_embedded_from_first_start_to_figures(tmp_path: Path, wait_until: Any) -
         assert digests(url, made.json()["slug"]) == digests(url, "quickstart")
         stages = httpx.get(f"{url}/api/experiments/{made.json()['slug']}").json()["stages"]
         assert all(stage["reused_from"] for stage in stages if stage["kind"] in ("train", "predict", "sample"))
+
+        run_the_readme(url, tmp_path, environment)
 
         product.process.send_signal(signal.SIGTERM)
         assert product.process.wait(40) == 0
@@ -226,6 +266,8 @@ def test_the_larger_form_survives_a_worker_and_a_redis_that_are_killed(
         assert httpx.get(experiment).json()["status"] == "succeeded", httpx.get(experiment).text[:3000]
         every_figure_is_there(url, "tiny")
         assert check_everything(Downloaded(url, "tiny"), true_labels(TINY)) > 500
+
+        a_samples_weights_are_made_again(Downloaded(url, "tiny"), wait_until)
 
         # The notebook's way, on SQLite and undisturbed, gives the same files.
         lab = run(TINY, settings=Settings(home=tmp_path / "notebook", device="cpu"))
