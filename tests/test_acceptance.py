@@ -5,9 +5,7 @@ They print what they measured; nothing here fails for being slow.
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 import pytest
 from independent import Downloaded, check_everything
 from playwright.sync_api import Page, expect, sync_playwright
-from test_journey import digests, every_figure_is_there, free_port, running, status, true_labels
+from test_journey import digests, every_figure_is_there, free_port, kill_a_busy_worker, running, status, true_labels
 
 pytestmark = [pytest.mark.check, pytest.mark.timeout(3000)]
 
@@ -134,12 +132,9 @@ def test_ten_kills_leave_the_digests_of_an_undisturbed_run(product: str) -> None
         killed = 0
         pause = 0.0
         while status(product, slug) not in ("succeeded", "failed"):
-            if killed < kills and time.monotonic() > pause:
-                busy = [w for w in httpx.get(f"{product}/api/workers").json()["items"] if w["state"] == "working"]
-                if busy:
-                    os.kill(busy[killed % len(busy)]["pid"], signal.SIGKILL)
-                    killed += 1
-                    pause = time.monotonic() + 6
+            if killed < kills and time.monotonic() > pause and kill_a_busy_worker(product, killed):
+                killed += 1
+                pause = time.monotonic() + 6
             time.sleep(0.3)
         assert status(product, slug) == "succeeded"
         assert killed == kills, f"the experiment ended after {killed} kills"

@@ -128,6 +128,15 @@ def a_samples_weights_are_made_again(found: Downloaded, wait_until: Any) -> None
     assert abs(float(np.linalg.norm(a - b)) - sample["distance"]) < 1e-4
 
 
+def kill_a_busy_worker(url: str, which: int = 0) -> bool:
+    """SIGKILL a worker that has a stage; False when none has (one killed a moment ago may still be listed)."""
+    listed = [w["pid"] for w in httpx.get(f"{url}/api/workers").json()["items"] if w["state"] == "working"]
+    busy = [pid for pid in listed if Path(f"/proc/{pid}").exists()]
+    if busy:
+        os.kill(busy[which % len(busy)], signal.SIGKILL)
+    return bool(busy)
+
+
 def run_the_readme(url: str, folder: Path, environment: dict[str, str]) -> None:
     """Every curl and modescape line of the README as it stands, on this port, in this folder."""
     elsewhere = ("modescape up", "modescape data fetch")  # the first runs already; fetching has a test of its own
@@ -177,9 +186,7 @@ def test_embedded_from_first_start_to_figures(tmp_path: Path, wait_until: Any) -
         experiment = f"{url}/api/experiments/quickstart"
         for reached in (1, 6, 14):
             wait_until(lambda n=reached: done(httpx.get(experiment).json()["stages"]) >= n, 120, f"{reached} stages")
-            busy = [w for w in httpx.get(f"{url}/api/workers").json()["items"] if w["state"] == "working"]
-            if busy:
-                os.kill(busy[0]["pid"], signal.SIGKILL)
+            kill_a_busy_worker(url)
         wait_until(lambda: status(url, "quickstart") == "succeeded", 240, "Quickstart")
         every_figure_is_there(url, "quickstart")
         document = httpx.get(experiment).json()["spec"]
