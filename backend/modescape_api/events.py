@@ -143,6 +143,8 @@ async def _answer(
 async def _stream(request: Request, here: Site, experiment_id: str | None, after: int | None) -> AsyncIterator[bytes]:
     async with here.hub.listening():
         newest = here.hub.last
+        if after is not None and after > newest:  # the page was made between two looks of the poller
+            newest = await asyncio.to_thread(here.store.last_event_id)
         seen = newest if after is None else after
         yield format_sse_event(comment="modescape", retry=2000)
         oldest = await asyncio.to_thread(here.store.first_event_id)
