@@ -424,15 +424,15 @@ def test_a_page_newer_than_the_pollers_last_look_is_not_told_to_reload(site: Ser
     holding = threading.Thread(target=_read_events, args=(idle, 6, [], {}, threading.Event()), daemon=True)
     holding.start()  # with somebody listening the poller looks only every half second
     for tag in "abcde":
-        site.store.patch(row.slug, tags=[tag])
-        newest = site.store.last_event_id()
+        site.laboratory.store.patch(row.slug, tags=[tag])
+        newest = site.laboratory.store.last_event_id()
         got: list[dict[str, Any]] = []
         reader = threading.Thread(
             target=_read_events, args=(idle, 1, got, {"Last-Event-ID": str(newest)}, ready := threading.Event())
         )
         reader.start()
         assert ready.wait(10)
-        site.store.patch(row.slug, tags=[tag, "more"])
+        site.laboratory.store.patch(row.slug, tags=[tag, "more"])
         reader.join(15)
         assert [event["event"] for event in got] == ["changed"]
         assert int(got[0]["id"]) > newest

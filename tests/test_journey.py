@@ -160,7 +160,7 @@ def run_the_readme(url: str, folder: Path, environment: dict[str, str]) -> None:
 
 
 def true_labels(document: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return load(parse(document).data, ()).test.numpy_labels()
+    return load(parse(document).data, Settings().data_folders).test.numpy_labels()
 
 
 def test_embedded_from_first_start_to_figures(tmp_path: Path, wait_until: Any) -> None:

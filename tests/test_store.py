@@ -423,7 +423,10 @@ def test_a_worker_that_starts_again_frees_what_it_held(store: Store) -> None:
 def test_losses_with_progress_between_do_not_count(store: Store) -> None:
     create(store, stages=GRAPH[:1])
     for step in range(1, 3 * MAX_LOSSES):
-        store.beat(claim(store), step=step)
+        store.beat(claim(store), step=10 * step)
+        store.release_owner("w")
+    for step in range(2 * MAX_LOSSES):  # killed while it repeats what it had done before
+        store.beat(claim(store), step=7 * step)
         store.release_owner("w")
     finish_all(store)
     assert store.experiments()[0].status == "succeeded"

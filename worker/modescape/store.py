@@ -947,14 +947,17 @@ class Store:
         return freed
 
     def _count_loss(self, change: _Change, experiment: Experiment, stage: Stage, token: str) -> None:
-        """A lost lease after progress does not count; three without it fail the stage.
+        """Three lost leases at the same step fail the stage; those after progress, or on the way there, do not count.
 
-        Progress is getting further than ever before, by the step last told. A worker dies a little after its last
-        beat, so the steps at which a poisonous stage is seen last vary, but they stay below the one that kills.
+        A poisonous stage dies at one step and was last heard of a little before it (within two steps, or 1 % of all).
+        A worker killed while it still repeats what an earlier attempt had done says nothing about the stage.
         """
-        progressed = stage.lost_at_step is None or stage.step > stage.lost_at_step
-        stage.losses = 1 if progressed else stage.losses + 1
-        stage.lost_at_step = stage.step if progressed else stage.lost_at_step
+        furthest = stage.lost_at_step
+        if furthest is not None and abs(stage.step - furthest) <= max(2, stage.steps // 100):
+            stage.losses += 1
+            stage.lost_at_step = max(furthest, stage.step)
+        elif furthest is None or stage.step > furthest:
+            stage.losses, stage.lost_at_step = 1, stage.step
         if stage.losses >= MAX_LOSSES and stage.wish is None:
             tries = ", ".join(f"{h['worker']} at {h['at']}" for h in stage.history[-MAX_LOSSES:])
             message = f"{stage.losses} workers in a row stopped answering at step {stage.step} ({tries})"
