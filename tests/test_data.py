@@ -132,7 +132,7 @@ def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
 
 def test_debians_fashion_mnist_is_the_published_one() -> None:
     if not (DEBIAN / "fashion-mnist").is_dir():
-        pytest.skip("the Debian package dataset-fashion-mnist is not installed")
+        pytest.fail("Fashion-MNIST is not installed: sudo apt-get install dataset-fashion-mnist")
     splits = data.load(spec("fashion-mnist"), (DEBIAN,))
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (55_000, 5_000, 10_000)
     assert np.bincount(splits.test.numpy_labels()).tolist() == [1000] * 10
