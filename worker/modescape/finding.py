@@ -69,7 +69,8 @@ def line(finding: Json) -> str:
 
 
 def _title(method: Json) -> str:
-    return methods[method["method"]].title.lower()
+    title = methods[method["method"]].title
+    return title[:1].lower() + title[1:]
 
 
 def claims(finding: Json) -> list[Json]:
