@@ -23,7 +23,7 @@ DOORS = {
     "starlette": {"modescape_api"},
     "uvicorn": {"modescape_api"},
     "plotly": {"figures", "modescape_api"},
-    "torch": {"science", "pipeline.py", "executor.py", "jobs.py"},
+    "torch": {"science", "stages", "executor.py", "jobs.py"},
     "torchvision": {"science"},
     "sqlalchemy": {"store.py", "tables.py", "listing.py", "schema.py"},
     "alembic": {"schema.py"},
@@ -35,6 +35,8 @@ FORBIDDEN = {
         "tables",
         "artifacts",
         "pipeline",
+        "stages",
+        "draft",
         "jobs",
         "executor",
         "plan",
@@ -43,9 +45,9 @@ FORBIDDEN = {
         "figures",
         "settings",
     },
-    "figures": {"store", "artifacts", "pipeline", "jobs", "executor", "laboratory", "settings"},
-    "store.py": {"science", "figures", "pipeline", "jobs", "executor"},
-    "artifacts.py": {"science", "figures", "store", "pipeline", "jobs", "executor"},
+    "figures": {"store", "artifacts", "pipeline", "stages", "jobs", "executor", "laboratory", "settings"},
+    "store.py": {"science", "figures", "pipeline", "stages", "jobs", "executor"},
+    "artifacts.py": {"science", "figures", "store", "pipeline", "stages", "jobs", "executor"},
 }
 
 

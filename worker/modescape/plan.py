@@ -3,7 +3,7 @@
     prepared = prepare({"data": {"dataset": "digits"}}, folders)
     prepared.plan.seconds, prepared.plan.bytes, [stage.key for stage in prepared.plan.stages]
 
-The graph (science in architecture terms):
+The graph; each kind is planned by its own module in `stages`:
 
     train[r] --> predict[r] --> compare[trajectories] --> embed[trajectories]
         |            |                   |
@@ -19,16 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modescape.registry import architectures, figures, methods, presets
+from modescape.draft import Draft, kept_epochs, sample_sets
+from modescape.registry import architectures, figures, presets
 from modescape.science import data as datasets_module
-from modescape.spec import DataInfo, ExperimentSpec, MethodSpec, Sizes, check, parse, sizes, steps_per_epoch
+from modescape.spec import DataInfo, ExperimentSpec, Sizes, check, parse, sizes
+from modescape.stages import PLANNERS
 from modescape.store import PlannedStage
 
 # Prediction runs without gradients and without dropout: measured 3.5 times the training rate on CPU.
 PREDICT_PER_TRAIN = 3.5
 # One core's multiply-adds a second in training (measured 1.5e10 to 4e10), used until a finished stage says better.
 GUESSED_TRAINING_RATE = 2e10
-STAGE_OVERHEAD = 0.4  # seconds: wake-up, loading inputs, writing outputs
 
 Speed = Callable[[str, str], float | None]  # architecture, data set -> measured training images a second, or None
 
@@ -86,18 +87,6 @@ def prepare(
     return Prepared(spec, info, sizes(spec, info), plan(spec, info, speed=speed, workers=workers))
 
 
-def kept_epochs(epochs: int, every: int) -> list[int]:
-    """Epochs whose checkpoints are kept: 0 (the initial weights), every `every`-th, and the last."""
-    return sorted({0, *range(every, epochs + 1, every), epochs})
-
-
-def sample_sets(chosen: MethodSpec) -> list[tuple[str, int]]:
-    """The (set, count) pairs a method's choice asks for; a method without samples gives its one solution as typical."""
-    if not methods[chosen.method].sampled:
-        return [("typical", 1)]
-    return [(name, count) for name, count in (("spread", chosen.spread), ("typical", chosen.typical)) if count]
-
-
 def plan(
     spec: ExperimentSpec, info: DataInfo, *, speed: Speed = lambda architecture, dataset: None, workers: int = 1
 ) -> Plan:
@@ -109,76 +98,14 @@ def plan(
     parameters = architecture.parameters(*shape, options)
     measured = speed(architecture.name, spec.data.dataset)
     rate = measured or GUESSED_TRAINING_RATE / max(1, 3 * architecture.multiply_adds(*shape, options))
-    predict_rate = rate * PREDICT_PER_TRAIN
-    images = sum(n.test if split == "test" else n.validation for split in spec.evaluation.splits)
-
-    epochs = kept_epochs(spec.training.epochs, spec.training.checkpoint_every)
-    per_epoch = steps_per_epoch(spec.training, n.train) * spec.training.batch_size
-    train_seconds = spec.training.epochs * per_epoch / rate + STAGE_OVERHEAD
-    builder = _Builder()
-    runs = range(spec.ensemble.runs)
-    for r in runs:
-        builder.add("train", f"{r}", {"run": r}, train_seconds)
-    for r in runs:
-        seconds = len(epochs) * images / predict_rate + STAGE_OVERHEAD
-        builder.add("predict", f"{r}", {"run": r}, seconds, needs=[("train", f"{r}")], solutions=len(epochs))
-    predicts = [("predict", f"{r}") for r in runs]
-    similarity_seconds = STAGE_OVERHEAD + (len(runs) * len(epochs)) ** 2 * images * len(info.classes) / 2e10
-    builder.add("compare", "trajectories", {}, similarity_seconds, needs=predicts)
-    builder.add("embed", "trajectories", {}, 4.0, needs=predicts)
-    for chosen in spec.methods:
-        for sample_set, count in sample_sets(chosen):
-            for r in runs:
-                tries = 1.3 * n.validation if sample_set == "typical" else 0.0
-                seconds = STAGE_OVERHEAD + count * (images + tries) / predict_rate
-                params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
-                needs = [("train", f"{r}"), ("predict", f"{r}")]
-                builder.add(
-                    "sample", f"{r}/{chosen.method}/{sample_set}", params, seconds, needs=needs, solutions=count
-                )
-    if spec.methods:
-        samples = [(stage.kind, stage.key) for stage in builder.stages if stage.kind == "sample"]
-        total = builder.next_number
-        seconds = STAGE_OVERHEAD + total * images * len(info.classes) * (len(runs) * 2e-8 + total / 2e10)
-        builder.add("compare", "all", {}, seconds, needs=[*predicts, *samples, ("compare", "trajectories")])
-        builder.add("embed", "samples", {}, 8.0, needs=[*predicts, *samples])
-    return _price(builder, spec, info, n, images, parameters, measured, workers)
+    draft = Draft(spec, info, n, parameters, train_rate=rate, predict_rate=rate * PREDICT_PER_TRAIN)
+    for planner in PLANNERS:
+        planner(draft)
+    return _price(draft, measured, workers)
 
 
-class _Builder:
-    """Collects stages and hands out solution numbers, block after block."""
-
-    def __init__(self) -> None:
-        self.stages: list[PlannedStage] = []
-        self.next_number = 0
-
-    def add(
-        self,
-        kind: str,
-        key: str,
-        params: dict[str, Any],
-        seconds: float,
-        *,
-        needs: Sequence[tuple[str, str]] = (),
-        solutions: int = 0,
-    ) -> None:
-        if solutions:
-            params = {**params, "first_number": self.next_number}
-            self.next_number += solutions
-        self.stages.append(PlannedStage(kind=kind, key=key, needs=tuple(needs), params=params, estimate=seconds))
-
-
-def _price(
-    builder: _Builder,
-    spec: ExperimentSpec,
-    info: DataInfo,
-    n: Sizes,
-    images: int,
-    parameters: int,
-    measured: float | None,
-    workers: int,
-) -> Plan:
-    stages = builder.stages
+def _price(draft: Draft, measured: float | None, workers: int) -> Plan:
+    spec, stages = draft.spec, draft.stages
     kinds = []
     for kind in dict.fromkeys(stage.kind for stage in stages):
         costs = [stage.estimate for stage in stages if stage.kind == kind]
@@ -189,19 +116,20 @@ def _price(
     train = stages[0].estimate
     seconds = rounds * train + sum(stage.estimate for stage in stages if stage.kind != "train") / workers
     spread = 0.25 if measured else 0.6
-    kept = len(kept_epochs(spec.training.epochs, spec.training.checkpoint_every)) + spec.training.snapshots
-    solutions = builder.next_number
-    size = 4 * (kept * parameters * spec.ensemble.runs + solutions * images * len(info.classes))
-    size += 8 * solutions**2 * len(spec.evaluation.splits)
+    kept = len(draft.epochs) + spec.training.snapshots
+    solutions = draft.next_number
+    size = 4 * (kept * draft.parameters * spec.ensemble.runs + solutions * draft.images * draft.classes)
+    size += 8 * solutions**2 * len(spec.evaluation.splits) + int(draft.bytes)
     present = {stage.kind for stage in stages}
-    warnings = []
+    warnings = list(draft.warnings)
     if measured is None:
         warnings.append("no training of this network on this data has finished here yet; the time is a first guess")
     if spec.ensemble.runs < 3:
         warnings.append("fewer than 3 runs give no measure of how runs vary; no claim can be judged")
-    if n.test < 1000:
+    if draft.n.test < 1000:
         warnings.append(
-            f"{n.test} test images: the standard error of a disagreement of .3 is {(0.21 / n.test) ** 0.5:.3f}"
+            f"{draft.n.test} test images: the standard error of a disagreement of .3 is "
+            f"{(0.21 / draft.n.test) ** 0.5:.3f}"
         )
     return Plan(
         stages=tuple(stages),
@@ -212,9 +140,9 @@ def _price(
         bytes=size,
         workers=workers,
         basis="from finished trainings here" if measured else "guessed from the network's multiply-adds",
-        parameters=parameters,
+        parameters=draft.parameters,
         solutions=solutions,
-        predictions=solutions * images,
+        predictions=solutions * draft.images + draft.predictions,
         answers=tuple(name for name, figure in figures.items() if set(figure.needs) <= present),
         warnings=tuple(warnings),
     )

@@ -14,34 +14,28 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from modescape.errors import InvalidInput, Problem
+from modescape.part import MAX_SEED, Key, Part
 from modescape.registry import Entry, architectures, datasets, methods
-
-MAX_SEED = 2**53 - 1  # JSON numbers stay whole up to here, in JavaScript too
+from modescape.studies import (
+    ConnectivitySpec,
+    InstabilitySpec,
+    OodSpec,
+    PlaneSpec,
+    SeedsSpec,
+    ShiftSpec,
+    Study,
+    TunnelSpec,
+)
 
 InputScale = Literal["raw255", "unit", "standardised", "pixel-mean", "symmetric"]
 Split = Literal["test", "validation"]
 SampleSet = Literal["spread", "typical"]
-Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _truth_is_no_number(cls, value: Any) -> Any:
-        """No field of a spec is a truth value, and Python takes true for 1."""
-        if isinstance(value, bool):
-            raise InvalidInput(
-                f"is {str(value).lower()}", allowed="a number, a text, an object or a list, as described"
-            )
-        return value
 
 
 class DataSpec(Part):
@@ -231,6 +225,13 @@ class ExperimentSpec(Part):
     ensemble: EnsembleSpec = EnsembleSpec()
     methods: tuple[MethodSpec, ...] = Field((), max_length=16, description="Subspace methods, each at most once.")
     evaluation: EvaluationSpec = EvaluationSpec()
+    shift: ShiftSpec | None = Field(None, description="Evaluation on corrupted test images.")
+    ood: tuple[OodSpec, ...] = Field((), max_length=8, description="Sets of other images: out of distribution.")
+    seeds: SeedsSpec | None = Field(None, description="Initial weights against batch order, by learning rate.")
+    planes: tuple[PlaneSpec, ...] = Field((), max_length=16, description="Cuts through the loss landscape.")
+    tunnels: tuple[TunnelSpec, ...] = Field((), max_length=8, description="Low-loss paths between two runs.")
+    connectivity: ConnectivitySpec | None = Field(None, description="Straight lines between all pairs of runs.")
+    instability: InstabilitySpec | None = Field(None, description="Runs branched from one training at several epochs.")
 
     @model_validator(mode="before")
     @classmethod
@@ -381,8 +382,25 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
             wrong(
                 "data.validation_images", f"the accuracy floor of {method.title} needs validation images", "10 or more"
             )
+    for field, study in studies(spec):
+        problems += [
+            Problem(p.message, f"{field}.{p.field}" if p.field else field, p.allowed)
+            for p in study.problems(spec, info, n)
+        ]
     if problems:
         raise InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
+
+
+def studies(spec: ExperimentSpec) -> list[tuple[str, Study]]:
+    """The studies an experiment asks for, each with the field it stands in."""
+    found: list[tuple[str, Study]] = []
+    for name in ExperimentSpec.model_fields:
+        value = getattr(spec, name)
+        if isinstance(value, Study):
+            found.append((name, value))
+        elif isinstance(value, tuple):
+            found += [(f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Study)]
+    return found
 
 
 def _resolve_options(data: Any, key: str, registry: Mapping[str, Entry], default: str | None) -> Any:

@@ -1,0 +1,91 @@
+"""A plan being written: collects stages, hands out solution numbers, knows sizes and speeds. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from modescape.registry import methods
+from modescape.spec import DataInfo, ExperimentSpec, MethodSpec, Sizes, steps_per_epoch
+from modescape.store import PlannedStage
+
+STAGE_OVERHEAD = 0.4  # seconds: wake-up, loading inputs, writing outputs
+
+
+@dataclass
+class Draft:
+    """What the planners of `stages` read and add to.
+
+    n: images of each split; train_rate and predict_rate: images a second on one worker; parameters: of the network.
+    bytes and predictions: what a planner's stages keep and evaluate beyond training and solutions, added by it;
+    warnings: what the user should know before Launch, one sentence each.
+    """
+
+    spec: ExperimentSpec
+    info: DataInfo
+    n: Sizes
+    parameters: int
+    train_rate: float
+    predict_rate: float
+    stages: list[PlannedStage] = field(default_factory=list)
+    next_number: int = 0
+    bytes: float = 0.0
+    predictions: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def runs(self) -> range:
+        return range(self.spec.ensemble.runs)
+
+    @property
+    def classes(self) -> int:
+        return len(self.info.classes)
+
+    @property
+    def epochs(self) -> list[int]:
+        """Epochs whose checkpoints are kept."""
+        return kept_epochs(self.spec.training.epochs, self.spec.training.checkpoint_every)
+
+    @property
+    def images_per_epoch(self) -> int:
+        return steps_per_epoch(self.spec.training, self.n.train) * self.spec.training.batch_size
+
+    @cached_property
+    def images(self) -> int:
+        """Images of all evaluation splits together."""
+        return sum(self.n.test if split == "test" else self.n.validation for split in self.spec.evaluation.splits)
+
+    def keys(self, *kinds: str) -> list[tuple[str, str]]:
+        """(kind, key) of the stages of those kinds planned so far, for `needs`."""
+        return [(stage.kind, stage.key) for stage in self.stages if stage.kind in kinds]
+
+    def add(
+        self,
+        kind: str,
+        key: str,
+        params: dict[str, Any],
+        seconds: float,
+        *,
+        needs: Sequence[tuple[str, str]] = (),
+        solutions: int = 0,
+    ) -> None:
+        """Plan one stage; one that makes solutions owns the next `solutions` numbers, from params.first_number."""
+        if solutions:
+            params = {**params, "first_number": self.next_number}
+            self.next_number += solutions
+        planned = PlannedStage(kind=kind, key=key, needs=tuple(needs), params=params, estimate=seconds + STAGE_OVERHEAD)
+        self.stages.append(planned)
+
+
+def kept_epochs(epochs: int, every: int) -> list[int]:
+    """Epochs whose checkpoints are kept: 0 (the initial weights), every `every`-th, and the last."""
+    return sorted({0, *range(every, epochs + 1, every), epochs})
+
+
+def sample_sets(chosen: MethodSpec) -> list[tuple[str, int]]:
+    """The (set, count) pairs a method's choice asks for; a method without samples gives its one solution as typical."""
+    if not methods[chosen.method].sampled:
+        return [("typical", 1)]
+    return [(name, count) for name, count in (("spread", chosen.spread), ("typical", chosen.typical)) if count]

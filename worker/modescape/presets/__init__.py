@@ -1,0 +1,12 @@
+"""Whole experiments by name: the paper's figures, and short versions of them that run on data present here.
+
+    from modescape.registry import presets
+    presets["fig-6"].call()            # the spec as plain JSON
+
+A short version ("twin") lists every substitution it makes, so nobody mistakes it for the paper's setting.
+The order of the modules here is the order in which presets are offered.
+"""
+
+from modescape.presets import similarity
+
+__all__ = ["similarity"]

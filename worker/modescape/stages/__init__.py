@@ -1,0 +1,22 @@
+"""Every kind of stage: each module says what it does, when it is part of a plan, and what it costs. Imports no torch.
+
+PLANNERS is the order in which stages are planned, and so claimed. A new kind is a module here and a name in that list;
+new ones go to the end of their block, because solution numbers are given in this order.
+"""
+
+from __future__ import annotations
+
+from modescape.stages import compare, embed, predict, sample, train
+from modescape.stages.stage import KINDS
+
+PLANNERS = (
+    train.plan,
+    predict.plan,
+    compare.plan_trajectories,
+    embed.plan_trajectories,
+    sample.plan,
+    compare.plan_all,
+    embed.plan_samples,
+)
+
+__all__ = ["KINDS", "PLANNERS"]

@@ -1,0 +1,151 @@
+"""How alike are the solutions? Cosine of weights, disagreement and divergences of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from modescape.draft import Draft
+from modescape.registry import architectures
+from modescape.results import Results
+from modescape.science import similarity
+from modescape.science.predictions import average, scores, softmax
+from modescape.stages.judge import judge
+from modescape.stages.stage import Context, stage
+from modescape.tables import Solution
+
+
+def plan_trajectories(draft: Draft) -> None:
+    """Comparisons of checkpoints, which need no samples and so come first."""
+    solutions = len(draft.runs) * len(draft.epochs)
+    seconds = solutions**2 * draft.images * draft.classes / 2e10
+    draft.add("compare", "trajectories", {}, seconds, needs=draft.keys("predict"))
+
+
+def plan_all(draft: Draft) -> None:
+    """Comparisons of all solutions with each other."""
+    if draft.spec.methods:
+        total, pairs = draft.next_number, len(draft.runs) * 2e-8 + draft.next_number / 2e10
+        needs = [*draft.keys("predict"), *draft.keys("sample"), ("compare", "trajectories")]
+        draft.add("compare", "all", {}, total * draft.images * draft.classes * pairs, needs=needs)
+
+
+def _checkpoints(context: Context) -> list[Solution]:
+    """Checkpoints and optima of every run, by number."""
+    solutions = context.store.all_solutions(context.lease.experiment_id)
+    return [solution for solution in solutions if solution.role != "sample"]
+
+
+@stage("compare")
+def compare(context: Context) -> None:
+    if context.lease.key == "trajectories":
+        _compare_trajectories(context)
+    else:
+        _compare_all(context)
+
+
+def _compare_trajectories(context: Context) -> None:
+    """Cosine of weights and disagreement of labels between checkpoints; what independent runs are worth together."""
+    results, solutions = context.results(), _checkpoints(context)
+    _cosines(context, solutions)
+    optima = [solution for solution in solutions if solution.role == "optimum"]
+    for split in context.spec.evaluation.splits:
+        context.control.check()
+        context.add_matrix(
+            "disagreement",
+            split,
+            similarity.disagreement(results.labels_of(solutions, split)),
+            solutions,
+            solutions,
+        )
+        _ensemble(context, results, optima, split)
+    judge(context, results)
+
+
+def _cosines(context: Context, solutions: list[Solution]) -> None:
+    """Gram matrices of the weights, tensor by tensor, so that memory holds one tensor of every solution at a time."""
+    files = [safe_open(context.artifacts.path(str(solution.weights)), framework="np") for solution in solutions]
+    network = context.network()
+    gram = np.zeros((2, len(files), len(files)))
+    kernels = context.spec.network.architecture
+    pieces = list(network.named_parameters())
+    for i, (name, parameter) in enumerate(pieces):
+        context.control.check()
+        context.control.progress(i, len(pieces), {})
+        block = np.stack([file.get_tensor(name).reshape(-1).astype(np.float64) for file in files])  # type: ignore[no-untyped-call]
+        product = block @ block.T
+        gram[0] += product
+        if parameter.dim() >= 2:
+            gram[1] += product
+    context.add_matrix("cosine", "", _cosine_of_gram(gram[0]), solutions, solutions, weights="all")
+    if architectures[kernels].batch_norm:
+        # gamma starts at one in every network: a cosine that says nothing. Kernels alone are the honest measure.
+        context.add_matrix("cosine-kernels", "", _cosine_of_gram(gram[1]), solutions, solutions, weights="kernels")
+
+
+def _cosine_of_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosines from inner products; NaN for a zero vector, whose direction is undefined."""
+    norms = np.sqrt(np.diag(gram))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine: NDArray[np.float64] = np.clip(gram / np.outer(norms, norms), -1.0, 1.0)
+    np.fill_diagonal(cosine, np.where(norms > 0, 1.0, np.nan))
+    return cosine
+
+
+def _ensemble(context: Context, results: Results, optima: list[Solution], split: str) -> None:
+    """Scores of averaging all runs' probabilities, and the runs' Jensen-Shannon divergence."""
+    logits = [results.logits(solution, split) for solution in optima]
+    labels = results.true_labels(split)
+    for metric, value in scores(average(logits), labels).items():
+        context.add_group("ensemble", metric, value, len(optima), split)
+    if len(optima) > 1:
+        divergence = similarity.js_mean(softmax(np.stack(logits)))
+        context.add_group("independent", "js_mean", divergence, len(optima), split, members=len(optima))
+        context.add_group("independent", "js_sum", divergence * len(optima), len(optima), split, members=len(optima))
+
+
+def _compare_all(context: Context) -> None:
+    """Disagreement between all solutions, and every other distance between the optima and all solutions."""
+    results = context.results()
+    solutions = results.solutions()
+    optima = results.solutions(role="optimum")
+    rounds = len(context.spec.evaluation.splits) * len(solutions)
+    for passed, split in enumerate(context.spec.evaluation.splits):
+        labels = results.labels_of(solutions, split)
+        context.add_matrix("disagreement", split, similarity.disagreement(labels), solutions, solutions)
+        found = similarity.divergences(
+            np.stack([results.logits(optimum, split) for optimum in optima]),
+            _told(
+                context, (results.logits(solution, split) for solution in solutions), passed * len(solutions), rounds
+            ),
+            check=context.control.check,
+        )
+        for name, values in found.items():
+            context.add_matrix(name, split, values, optima, solutions)
+        _method_divergences(context, results, split)
+    judge(context, results)
+
+
+def _told(context: Context, arrays: Iterator[NDArray[np.float32]], done: int, of: int) -> Iterator[NDArray[np.float32]]:
+    """The same arrays, telling how many have been taken."""
+    for i, array in enumerate(arrays, done):
+        context.control.progress(i, of, {})
+        yield array
+
+
+def _method_divergences(context: Context, results: Results, split: str) -> None:
+    """Jensen-Shannon divergence within each method's typical set, run by run, then the mean over runs."""
+    for chosen in context.spec.methods:
+        per_run = []
+        for run in range(context.spec.ensemble.runs):
+            samples = results.solutions(run=run, method=chosen.method, sample_set="typical")
+            if len(samples) > 1:
+                logits = np.stack([results.logits(s, split) for s in samples])
+                per_run.append((similarity.js_mean(softmax(logits)), len(samples)))
+        if per_run:
+            value = float(np.mean([js for js, _ in per_run]))
+            members = [count for _, count in per_run]
+            context.add_group(f"{chosen.method}/typical", "js_mean", value, len(per_run), split, members=members)

@@ -1,0 +1,49 @@
+"""Joint maps of functions: t-SNE, PCA and classical MDS of predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from modescape.draft import Draft
+from modescape.science import similarity
+from modescape.stages.stage import Context, Json, stage
+
+
+def plan_trajectories(draft: Draft) -> None:
+    draft.add("embed", "trajectories", {}, 4.0, needs=draft.keys("predict"))
+
+
+def plan_samples(draft: Draft) -> None:
+    if draft.spec.methods:
+        draft.add("embed", "samples", {}, 8.0, needs=[*draft.keys("predict"), *draft.keys("sample")])
+
+
+@stage("embed")
+def embed(context: Context) -> None:
+    """One joint map of functions: trajectories of the first runs, and with them their typical samples."""
+    results, evaluation = context.results(), context.spec.evaluation
+    split = evaluation.splits[0]
+    what = context.lease.key
+    shown = [
+        solution
+        for solution in results.solutions()
+        if solution.run < evaluation.embed_runs
+        and (solution.role != "sample" or (what == "samples" and solution.sample_set == "typical"))
+    ]
+    images = min(evaluation.embed_images, len(results.true_labels(split)))
+    logits = []
+    for i, solution in enumerate(shown):
+        context.control.check()
+        context.control.progress(i, len(shown), {})
+        logits.append(np.asarray(results.logits(solution, split)[:images]))
+    maps = similarity.embed(similarity.gram(logits), seed=evaluation.embed_seed, perplexity=evaluation.perplexity)
+    details: Json = {"images": images, "functions": len(shown), "seed": maps.seed}
+    layouts = {"tsne": maps.tsne, "pca": maps.pca, "mds": maps.mds}
+    said: dict[str, Json] = {
+        "tsne": {"perplexity": maps.perplexity},
+        "pca": {"share": maps.share},
+        "mds": {"stress": maps.stress},
+    }
+    for layout, points in layouts.items():
+        if points is not None:
+            context.add_matrix(f"{layout}-{what}", split, points, shown, ["x", "y"], **details, **said[layout])

@@ -1,0 +1,150 @@
+"""What the experiment says: the numbers of lists, of the verdict sentence, and the claims that its data can decide."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.draft import sample_sets
+from modescape.errors import StageError
+from modescape.registry import architectures, methods
+from modescape.results import Results
+from modescape.science import similarity, verdict
+from modescape.science.predictions import average, scores
+from modescape.stages.stage import Context, Json
+from modescape.tables import Solution
+
+
+def judge(context: Context, results: Results) -> None:
+    """The numbers of the list and of the verdict sentence, on the first evaluation split."""
+    split = context.spec.evaluation.splits[0]
+    optima = results.solutions(role="optimum")
+    labels = results.labels_of(optima, split)
+    pairs = np.triu_indices(len(optima), 1)
+    finding: Json = {"split": split, "images": int(labels.shape[1]), "runs": len(optima)}
+    accuracies = [float(optimum.accuracy or 0.0) for optimum in optima]
+    single = float(np.mean(accuracies))
+    columns: Json = {"accuracy": single, "finding": finding}
+    if len(optima) > 1:
+        between = similarity.disagreement(labels)[pairs]
+        cosine = _own_cosine(context, results, optima)[pairs]
+        finding["independent"] = {
+            "disagreement": float(between.mean()),
+            "disagreement_sd": float(between.std(ddof=1)) if len(between) > 1 else None,
+            "cosine": float(cosine.mean()),
+            "cosine_largest": float(np.abs(cosine).max()),
+            "pairs": len(between),
+        }
+        together = scores(average([results.logits(optimum, split) for optimum in optima]), results.true_labels(split))
+        finding["ensemble"] = {"accuracy": together["accuracy"], "single": single, "members": len(optima)}
+        columns |= {"ensemble_accuracy": together["accuracy"], "disagreement": float(between.mean())}
+    within = _late_disagreement(context, results, split)
+    if within is not None:
+        finding["trajectory"] = within
+    if context.lease.key == "all":
+        evidence = _evidence(context, results, labels, split)
+        finding["methods"] = [_at_equal_accuracy(method, evidence) for method in evidence.methods]
+        finding["claims"] = [asdict(claim) for claim in verdict.judge(evidence)]
+    context.output.experiment = columns
+
+
+def _own_cosine(context: Context, results: Results, optima: list[Solution]) -> NDArray[np.float64]:
+    """Cosines [R, R] between optima: from the matrix this stage has just made, or the one an earlier stage made."""
+    name = "cosine-kernels" if architectures[context.spec.network.architecture].batch_norm else "cosine"
+    for made in context.output.matrices:
+        if made.name == name:
+            rows, values = made.rows, np.asarray(context.artifacts.array(made.artifact))
+            break
+    else:
+        stored = results.matrix(name, "")
+        if stored is None:
+            raise StageError(f"the matrix {name} is missing; retry compare/trajectories")
+        rows, values = stored.rows, stored.values
+    places = [rows.index(optimum.number) for optimum in optima]
+    return np.asarray(values[np.ix_(places, places)], dtype=np.float64)
+
+
+def recent(checkpoints: list[Solution]) -> list[Solution]:
+    """The last 40 % of a run's checkpoints, at least three, never the initial weights; [] when there are too few."""
+    trained = [checkpoint for checkpoint in checkpoints if checkpoint.index > 0]
+    count = max(3, round(0.4 * len(trained)))
+    return trained[-count:] if len(trained) >= 3 else []
+
+
+def _late_disagreement(context: Context, results: Results, split: str) -> Json | None:
+    """Mean disagreement between late checkpoints of one run, over the runs."""
+    per_run = []
+    for run in range(context.spec.ensemble.runs):
+        late = recent([s for s in results.solutions(run=run) if s.role != "sample"])
+        if late:
+            between = similarity.disagreement(results.labels_of(late, split))
+            per_run.append(float(between[np.triu_indices(len(late), 1)].mean()))
+    if not per_run:
+        return None
+    return {"disagreement": float(np.mean(per_run)), "runs": len(per_run)}
+
+
+def _evidence(context: Context, results: Results, finals: NDArray[np.int64], split: str) -> verdict.Evidence:
+    """The labels the verdict is read from: the runs' optima, their late checkpoints, and each method's samples."""
+    optima, runs = results.solutions(role="optimum"), range(context.spec.ensemble.runs)
+    windows = [recent([s for s in results.solutions(run=run) if s.role != "sample"]) for run in runs]
+    return verdict.Evidence(
+        classes=len(results.class_names),
+        truth=results.true_labels(split),
+        finals=finals,
+        cosine=_own_cosine(context, results, optima),
+        windows=[results.labels_of(window, split) for window in windows] if all(windows) else (),
+        methods=tuple(
+            _method_evidence(context, results, chosen.method, split)
+            for chosen in context.spec.methods
+            if methods[chosen.method].sampled  # one average a run is no sample of anything
+        ),
+    )
+
+
+def _method_evidence(context: Context, results: Results, name: str, split: str) -> verdict.MethodEvidence:
+    entry, runs = methods[name], range(context.spec.ensemble.runs)
+    sets = {s: [results.solutions(run=r, method=name, sample_set=s) for r in runs] for s in ("spread", "typical")}
+    # Typical samples were selected by their accuracy; they stand in only where no others were asked for.
+    wide = sets["spread"] if any(sets["spread"]) else sets["typical"]
+    centre = None
+    if entry.centre == "mean":
+        kept = [context.need("sample", stage_key(r, name, results)) for r in runs]
+        centre = np.stack([context.artifacts.array(extra["centre"][split]).argmax(-1) for extra in kept])
+    images = len(results.true_labels(split))
+
+    def labels(solutions: list[Solution]) -> NDArray[np.int64]:
+        return results.labels_of(solutions, split) if solutions else np.empty((0, images), np.int64)
+
+    return verdict.MethodEvidence(
+        name=name,
+        title=entry.title,
+        near=[labels(typical) for typical in sets["typical"]],
+        wide=[labels(all_of_run) for all_of_run in wide],
+        strengths=None
+        if entry.strength is None
+        else [[float(s.strength or 0.0) for s in all_of_run] for all_of_run in wide],
+        centre=centre,
+    )
+
+
+def stage_key(run: int, method: str, results: Results) -> str:
+    """Key of a sample stage of this run and method that was planned (spread if there is one)."""
+    chosen = next(m for m in results.spec.methods if m.method == method)
+    return f"{run}/{method}/{sample_sets(chosen)[0][0]}"
+
+
+def _at_equal_accuracy(method: verdict.MethodEvidence, evidence: verdict.Evidence) -> Json:
+    """Disagreement with its own optimum at the strength where the method costs one point of accuracy (science o.5)."""
+    read = verdict.at_equal_accuracy(evidence, method)
+    value = read.disagreement if np.isfinite(read.disagreement) else None
+    strength = read.strength if np.isfinite(read.strength) else None
+    return {
+        "method": method.name,
+        "disagreement": value,
+        "strength": strength,
+        "below": read.below,
+        "support": read.support,
+    }

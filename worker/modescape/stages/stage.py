@@ -1,0 +1,213 @@
+"""What a stage is: a kind with a version, what its bytes depend on, and a function of a Context.
+
+    @stage("embed", version=1)
+    def embed(context: Context) -> None: ...
+
+A stage is pure: its inputs are named by the memo (kind, version, options, seeds, inputs, numerics), and equal memos
+give equal bytes. It may be killed at any moment; long ones go on from what they saved with `control.save_partial`.
+Nothing here decides when a stage runs (store, jobs) or what it costs (each module's `plan`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.artifacts import Artifacts
+from modescape.errors import StageError
+from modescape.results import Results
+from modescape.science import data as datasets
+from modescape.science.predictions import accuracy as accuracy_of
+from modescape.science.predictions import scores
+from modescape.settings import Settings
+from modescape.spec import ExperimentSpec
+from modescape.store import Lease, NewMatrix, NewMeasurement, NewSolution, StageOutput, Store
+from modescape.tables import Solution, Stage
+
+if TYPE_CHECKING:
+    import torch
+
+    from modescape.executor import StageControl
+    from modescape.science.subspace import ActivationMask
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Context:
+    """What a stage function gets: its spec and parameters, its inputs, and the ways out."""
+
+    lease: Lease
+    store: Store
+    artifacts: Artifacts
+    settings: Settings
+    control: StageControl
+    device: str
+    output: StageOutput = field(default_factory=StageOutput)
+
+    @cached_property
+    def spec(self) -> ExperimentSpec:
+        return ExperimentSpec.model_validate(self.lease.spec)
+
+    @property
+    def params(self) -> Json:
+        return self.lease.params
+
+    @cached_property
+    def splits(self) -> datasets.Splits:
+        """The data on the device; loaded once per process and data spec."""
+        return datasets.load(self.spec.data, self.settings.data_folders).to(self.device)
+
+    @cached_property
+    def needs(self) -> list[Stage]:
+        return self.store.needs(self.lease.stage_id)
+
+    def need(self, kind: str, key: str) -> Json:
+        """What a needed stage left for its dependants."""
+        for stage in self.needs:
+            if (stage.kind, stage.key) == (kind, key):
+                extra: Json = stage.result["extra"]
+                return extra
+        raise StageError(f"stage {self.lease.kind}/{self.lease.key} does not need {kind}/{key}")
+
+    def keep(self, array: NDArray[Any], kind: str) -> str:
+        """Store an array as an artifact of this stage; its digest."""
+        info = self.artifacts.put_array(array, kind)
+        self.output.artifacts.append(info)
+        return info.digest
+
+    def network(self) -> torch.nn.Module:
+        """The spec's network with fresh weights of run 0, to be overwritten."""
+        from modescape.science.networks import build
+
+        return build(self.spec.network, self.splits.shape, seed=0).to(self.device)
+
+    def split(self, name: str) -> datasets.Split:
+        chosen: datasets.Split = getattr(self.splits, name)
+        return chosen
+
+    def results(self) -> Results:
+        """What the experiment has found so far; rows and arrays of stages this one needs are all there."""
+        return Results(self.store, self.artifacts, self.lease.experiment_id)
+
+    def logits(
+        self,
+        network: torch.nn.Module,
+        split: str,
+        *,
+        mask: ActivationMask | None = None,
+        limit: int | None = None,
+    ) -> NDArray[np.float32]:
+        """float32 logits of a split, or of its first `limit` images."""
+        from modescape.science.predictions import predict
+
+        images = self.split(split) if limit is None else self.split(split).take(limit)
+        return predict(network, images, self.splits.transform, device=self.device, mask=mask, check=self.control.check)
+
+    def add_solution(
+        self,
+        number: int,
+        *,
+        blocks: dict[str, NDArray[np.float32]],
+        labels: dict[str, NDArray[np.int64]],
+        base: dict[str, NDArray[np.float32]],
+        **fields: Any,
+    ) -> None:
+        """A solution row with its scores; the first evaluation split gives the numbers lists show.
+
+        blocks and base: split -> logits [N, K] of the solution and of its run's optimum.
+        """
+        main = self.spec.evaluation.splits[0]
+        accuracy = accuracy_of(blocks[main], labels[main])
+        disagreement = float((blocks[main].argmax(-1) != base[main].argmax(-1)).mean())
+        self.output.solutions.append(
+            NewSolution(
+                number=number,
+                accuracy=accuracy,
+                disagreement=disagreement,
+                diversity=disagreement / (1 - accuracy) if accuracy < 1 else None,
+                **fields,
+            )
+        )
+        for split, logits in blocks.items():
+            for metric, value in scores(logits, labels[split]).items():
+                self.output.measurements.append(
+                    NewMeasurement(metric=metric, value=value, split=split, solution=number, n=len(labels[split]))
+                )
+
+    def add_matrix(
+        self,
+        name: str,
+        split: str,
+        values: NDArray[np.float64],
+        rows: list[Solution],
+        columns: list[Any],
+        **details: Any,
+    ) -> None:
+        """A matrix over solutions; columns are solutions or names of coordinates."""
+        named = [column.number if isinstance(column, Solution) else column for column in columns]
+        digest = self.keep(np.ascontiguousarray(values, dtype=np.float64), "matrix")
+        self.output.matrices.append(
+            NewMatrix(
+                name=name, split=split, rows=[s.number for s in rows], columns=named, artifact=digest, details=details
+            )
+        )
+
+    def add_group(
+        self,
+        subject: str,
+        metric: str,
+        value: float | None,
+        n: int,
+        split: str | None,
+        *,
+        corruption: str | None = None,
+        intensity: int | None = None,
+        **details: Any,
+    ) -> None:
+        """One number about a group of solutions."""
+        self.output.measurements.append(
+            NewMeasurement(
+                metric=metric, value=value, subject=subject, split=split, n=n, corruption=corruption,
+                intensity=intensity, details=details,
+            )
+        )  # fmt: skip
+
+
+Parts = Callable[[Lease], Json]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A registered stage. version is raised by hand when the kind's result changes, so that old results are not taken
+    for new ones; parts says what, besides the stages it needs, decides its bytes."""
+
+    name: str
+    version: int
+    call: Callable[[Context], None]
+    parts: Parts
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def _whole(lease: Lease) -> Json:
+    """Stages that name other stages' solutions by number are only equal when the whole layout is."""
+    return {"spec": ExperimentSpec.model_validate(lease.spec).model_dump(mode="json"), "params": lease.params}
+
+
+def stage(
+    kind: str, *, version: int = 1, parts: Parts = _whole
+) -> Callable[[Callable[[Context], None]], Callable[[Context], None]]:
+    """Register the function that does stages of this kind."""
+
+    def register(call: Callable[[Context], None]) -> Callable[[Context], None]:
+        KINDS[kind] = Kind(kind, version, call, parts)
+        return call
+
+    return register

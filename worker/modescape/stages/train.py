@@ -1,0 +1,133 @@
+"""Training one run: its checkpoints and snapshots, resumable at any epoch and every minute inside long ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from modescape.draft import Draft, kept_epochs
+from modescape.errors import ArtifactMissing, StageError
+from modescape.science.seeds import run_seeds
+from modescape.spec import ExperimentSpec
+from modescape.stages.stage import Context, Json, stage
+from modescape.store import Lease
+
+if TYPE_CHECKING:
+    from modescape.science.training import ProgressReport, TrainState
+
+
+def plan(draft: Draft) -> None:
+    seconds = draft.spec.training.epochs * draft.images_per_epoch / draft.train_rate
+    for r in draft.runs:
+        draft.add("train", f"{r}", {"run": r}, seconds)
+
+
+def _parts(lease: Lease) -> Json:
+    spec = ExperimentSpec.model_validate(lease.spec)
+    part = spec.model_dump(mode="json")
+    seeds = run_seeds(spec.ensemble.seed, lease.params["run"], spec.ensemble.vary)
+    return {"data": part["data"], "network": part["network"], "training": part["training"], "seeds": seeds.as_dict()}
+
+
+class Recorder:
+    """Turns what the training loop tells into artifacts, curve points and resumable state."""
+
+    def __init__(self, context: Context, partial: Json) -> None:
+        self.context = context
+        self.checkpoints: list[Json] = list(partial.get("checkpoints", []))
+        self.snapshots: list[Json] = list(partial.get("snapshots", []))
+        self.points: dict[str, list[tuple[int, float, float]]] = {}
+        self.last = ProgressNumbers()
+
+    def checkpoint(self, epoch: int, step: int, tensors: dict[str, NDArray[Any]]) -> None:
+        info = self.context.artifacts.put_tensors(tensors, "weights", {"epoch": str(epoch), "step": str(step)})
+        self.context.output.artifacts.append(info)
+        self.checkpoints.append({"epoch": epoch, "step": step, "weights": info.digest})
+
+    def snapshot(self, index: int, step: int, tensors: dict[str, NDArray[Any]]) -> None:
+        info = self.context.artifacts.put_tensors(tensors, "weights", {"snapshot": str(index), "step": str(step)})
+        self.context.output.artifacts.append(info)
+        self.snapshots.append({"step": step, "weights": info.digest})
+
+    def point(self, step: int, values: dict[str, float]) -> None:
+        now = time.time()
+        for name, value in values.items():
+            self.points.setdefault(name, []).append((step, value, now))
+
+    def progress(self, report: ProgressReport) -> None:
+        self.last = ProgressNumbers(report.epoch, report.loss, report.accuracy, report.images_per_second)
+        numbers = report.as_dict()
+        self.context.control.progress(numbers.pop("step"), numbers.pop("steps"), numbers)
+
+    def save(self, state: TrainState) -> None:
+        """Files first, then the row that names them: the row may lag, never lead."""
+        context, step = self.context, int(state.meta["step"])
+        name = f"{context.lease.stage_id}-{context.lease.attempt}-{step}"
+        context.artifacts.put_scratch(name, state.tensors, {"state": json.dumps(state.meta)})
+        partial = {"resume": name, "step": step, "checkpoints": self.checkpoints, "snapshots": self.snapshots}
+        context.control.save_partial(
+            partial, points=self.points, run=context.params["run"], artifacts=context.output.artifacts, step=step
+        )
+        self.points = {}
+        context.artifacts.drop_scratch(context.lease.stage_id, keep=name)
+
+    def check(self) -> None:
+        self.context.control.check()
+
+
+@dataclass(frozen=True)
+class ProgressNumbers:
+    epoch: float = 0.0
+    loss: float | None = None
+    accuracy: float | None = None
+    images_per_second: float = 0.0
+
+
+def resume_state(context: Context) -> TrainState | None:
+    """The last saved state of an earlier attempt, or None. A lost file costs time, not results."""
+    from modescape.science.training import TrainState
+
+    name = context.lease.partial.get("resume")
+    if name is None:
+        return None
+    try:
+        tensors, metadata = context.artifacts.scratch(name)
+    except ArtifactMissing as missing:
+        context.control.note("restarted", {"reason": str(missing)})
+        return None
+    return TrainState(tensors=tensors, meta=json.loads(metadata["state"]))
+
+
+@stage("train", parts=_parts)
+def train(context: Context) -> None:
+    from modescape.science.networks import build
+    from modescape.science.training import choose_precision
+    from modescape.science.training import train as run_training
+
+    spec, run = context.spec, context.params["run"]
+    seeds = run_seeds(spec.ensemble.seed, run, spec.ensemble.vary)
+    resume = resume_state(context)
+    recorder = Recorder(context, context.lease.partial if resume else {})
+    if resume is None:
+        context.control.forget_points(run)
+    network = build(spec.network, context.splits.shape, seed=seeds.weights).to(context.device)
+    run_training(network, context.splits, spec.training, seeds, device=context.device, resume=resume, listener=recorder)
+    expected = len(kept_epochs(spec.training.epochs, spec.training.checkpoint_every))
+    if len(recorder.checkpoints) != expected:
+        raise StageError(f"training left {len(recorder.checkpoints)} checkpoints, {expected} were planned")
+    context.control.save_partial(
+        {"checkpoints": recorder.checkpoints, "snapshots": recorder.snapshots},
+        points=recorder.points, run=run, artifacts=context.output.artifacts, step=recorder.checkpoints[-1]["step"],
+    )  # fmt: skip
+    context.artifacts.drop_scratch(context.lease.stage_id)
+    context.output.extra = {
+        "checkpoints": recorder.checkpoints,
+        "snapshots": recorder.snapshots,
+        "precision": choose_precision(spec.training.precision, context.device),
+        "images_per_second": recorder.last.images_per_second,
+        "architecture": spec.network.architecture,
+    }

@@ -1,0 +1,185 @@
+"""Studies: what an experiment does with its runs beyond comparing them. Each is one optional part of the spec.
+
+A study says what can be chosen (fields with their bounds) and, in `problems`, what does not fit together or does not
+fit the data. What it does is in `stages`, one module a study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from modescape.errors import Problem
+from modescape.part import MAX_SEED, Key, Part
+
+if TYPE_CHECKING:
+    from modescape.spec import DataInfo, ExperimentSpec, Sizes
+
+Intensity = Annotated[int, Field(ge=1, le=5)]
+LearningRate = Annotated[float, Field(gt=0, le=100)]
+Run = Annotated[int, Field(ge=0, le=999)]
+Path = Annotated[str, Field(max_length=1024)]
+
+
+class Study(Part):
+    """Base of the optional parts. `problems` yields what is wrong; fields are relative to the study."""
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        yield from ()
+
+
+def _known_run(field: str, run: int, spec: ExperimentSpec) -> Iterator[Problem]:
+    if run >= spec.ensemble.runs:
+        yield Problem(f"there is no run {run}", field, f"0 to {spec.ensemble.runs - 1}")
+
+
+class GroupStudy(Study):
+    """Studies that evaluate groups of functions on other images: every run's optimum and weight average, M late
+    checkpoints of each run, and M typical samples of each method."""
+
+    members: int | None = Field(
+        None,
+        ge=2,
+        le=100,
+        description="Functions of each group that are compared (M); empty means 5, or the number of runs if fewer.",
+    )
+    trajectory: bool = Field(True, description="Also late checkpoints of each run, as a group of their own.")
+    images: int = Field(2000, ge=10, le=1_000_000, description="Images evaluated (the first n).")
+
+    def size(self, spec: ExperimentSpec) -> int:
+        """M, the same for every group, so that divergences can be compared."""
+        return self.members if self.members is not None else max(2, min(5, spec.ensemble.runs))
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        if self.members is not None and self.members > spec.ensemble.runs:
+            yield Problem(
+                f"groups of {self.members} cannot be made of {spec.ensemble.runs} runs",
+                "members",
+                f"2 to {spec.ensemble.runs}, or more runs",
+            )
+        for chosen in spec.methods:
+            if 0 < chosen.typical < self.size(spec):
+                yield Problem(
+                    f"groups of {self.size(spec)} cannot be made of {chosen.typical} typical samples "
+                    f"of {chosen.method}",
+                    "members",
+                    f"2 to {chosen.typical}, or more typical samples",
+                )
+
+
+class ShiftSpec(GroupStudy):
+    """Accuracy, Brier score and Jensen-Shannon divergence against the intensity of corruptions (science j)."""
+
+    source: Literal["generated", "published"] = Field(
+        "generated",
+        description="generated: our corruptions of the test images; published: a CIFAR-10-C, CIFAR-100-C or "
+        "ImageNet-C folder.",
+    )
+    path: Path | None = Field(None, description="Folder of the published set.")
+    corruptions: tuple[str, ...] = Field(
+        (), max_length=19, description="Which types; empty means all that apply to the images."
+    )
+    intensities: tuple[Intensity, ...] = Field(
+        (1, 2, 3, 4, 5), min_length=1, max_length=5, description="Which intensities, 1 to 5."
+    )
+
+
+class OodSpec(GroupStudy):
+    """Behaviour on images of another kind (science a.11, k)."""
+
+    dataset: Key = Field(
+        description="Images of another set, converted to the size and channels of training, or synthetic ones: "
+        "gaussian-noise, uniform-noise, constant, permuted."
+    )
+    path: Path | None = Field(None, description="Folder of class folders, or .npz file, for the sets folder and npz.")
+    images: int = Field(10_000, ge=10, le=1_000_000, description="Images evaluated, drawn by the seed.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the choice, and of synthetic images.")
+
+
+class SeedsSpec(Study):
+    """What makes functions differ: initial weights or batch order? (science g)."""
+
+    learning_rates: tuple[LearningRate, ...] = Field(
+        (1e-4, 3e-4, 1e-3, 1.6e-3, 3e-3), min_length=1, max_length=20, description="Constant learning rates compared."
+    )
+    repetitions: int = Field(3, ge=1, le=100, description="Independent repetitions of every pair: the units.")
+    epochs: int | None = Field(None, ge=1, le=100_000, description="Epochs; empty means those of the training.")
+
+
+class PlaneSpec(Study):
+    """A cut through the loss landscape (science f.1)."""
+
+    kind: Literal["radial", "affine", "random", "line"] = Field(
+        "radial",
+        description="radial: through the origin and two optima; affine: through three optima; random: around one "
+        "optimum along two filter-normalised random directions; line: straight between two optima and beyond.",
+    )
+    runs: tuple[Run, ...] = Field((0, 1), min_length=1, max_length=3, description="The runs whose optima it contains.")
+    resolution: Literal[33, 65] = Field(33, description="Points along each axis: 33 for a look, 65 for print.")
+    train_images: int = Field(1000, ge=10, le=1_000_000, description="Training images evaluated (the first n).")
+    test_images: int = Field(1000, ge=10, le=1_000_000, description="Test images evaluated (the first n).")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of random directions.")
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        wanted = {"radial": 2, "affine": 3, "random": 1, "line": 2}[self.kind]
+        if len(self.runs) != wanted or len(set(self.runs)) != wanted:
+            yield Problem(f"a {self.kind} plane goes through {wanted} different runs", "runs", f"{wanted} runs")
+        for run in self.runs:
+            yield from _known_run("runs", run, spec)
+
+
+class TunnelSpec(Study):
+    """A low-loss path between the optima of two runs (science f.2, f.3)."""
+
+    runs: tuple[Run, Run] = Field((0, 1), description="The two ends.")
+    method: Literal["perpendicular", "bezier", "chain"] = Field(
+        "perpendicular",
+        description="perpendicular: knots on the straight line, each moved to low loss at right angles to it; bezier, "
+        "chain: one trained bend (Garipov et al. 2018).",
+    )
+    knots: int = Field(9, ge=1, le=100, description="Inner knots of the perpendicular method.")
+    epochs: int = Field(3, ge=1, le=10_000, description="Most epochs each knot, or the bend, is trained for.")
+    learning_rate: float = Field(1e-3, gt=0, le=100, description="Adam's learning rate.")
+    batch_size: int = Field(128, ge=1, le=65_536, description="Images a step.")
+    images: int = Field(2000, ge=10, le=1_000_000, description="Images of each split the path is evaluated on.")
+    triangles: bool = Field(True, description="Also the stitched triangles from the origin along the path.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the batches.")
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        if self.runs[0] == self.runs[1]:
+            yield Problem("a tunnel needs two different ends", "runs", "two different runs")
+        for run in self.runs:
+            yield from _known_run("runs", run, spec)
+
+
+class ConnectivitySpec(Study):
+    """Linear mode connectivity before and after permutation alignment (science l)."""
+
+    points: int = Field(25, ge=3, le=201, description="Points along each straight line, ends included.")
+    images: int = Field(2000, ge=10, le=1_000_000, description="Images of each split evaluated.")
+    align: bool = Field(True, description="Also after weight matching (Ainsworth et al. 2022).")
+    repair: bool = Field(True, description="Also with REPAIR, or new batch-norm statistics (Jordan et al. 2022).")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the order in which layers are matched.")
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        if spec.ensemble.runs < 2:
+            yield Problem("one run has no pair", "", "at least 2 runs")
+
+
+class InstabilitySpec(Study):
+    """Two trainings that share their first k epochs: are they connected? (Frankle et al. 2020; science l)."""
+
+    epochs: tuple[Annotated[int, Field(ge=0, le=100_000)], ...] = Field(
+        (0, 1, 2), min_length=1, max_length=32, description="Epochs k at which run 0 branches; 0 is the start."
+    )
+    points: int = Field(25, ge=3, le=201, description="Points along each straight line, ends included.")
+    images: int = Field(2000, ge=10, le=1_000_000, description="Images of each split evaluated.")
+    repetitions: int = Field(3, ge=1, le=100, description="Pairs of branches from each epoch.")
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        for k in self.epochs:
+            if k >= spec.training.epochs:
+                yield Problem(f"training ends after epoch {spec.training.epochs}", "epochs",
+                              f"0 to {spec.training.epochs - 1}")  # fmt: skip
