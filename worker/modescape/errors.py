@@ -10,6 +10,7 @@ ModescapeError
 ├── ArtifactMissing     a row names a file that is not there
 ├── ConfigurationError  a setting, a port or a folder cannot be used; `modescape` prints it as one sentence
 ├── StageError          a stage could not do its work; recorded with the stage
+│   └── Diverged        a training's loss is no longer a finite number
 └── StageInterrupted    not a failure: the stage must stop now
     ├── LeaseLost       another worker owns the stage
     ├── PauseRequested  the user paused the experiment
@@ -89,6 +90,10 @@ class ConfigurationError(ModescapeError):
 
 class StageError(ModescapeError):
     """A stage could not do its work."""
+
+
+class Diverged(StageError):
+    """A training's loss is no longer a finite number."""
 
 
 class StageInterrupted(ModescapeError):

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modescape.errors import InvalidInput, StageError, StageInterrupted
+from modescape.errors import Diverged, InvalidInput, StageInterrupted
 from modescape.science import weights
 from modescape.science.data import Splits
 from modescape.science.networks import dropout_layers
@@ -113,10 +113,13 @@ def train(
     device: str = "cpu",
     resume: TrainState | None = None,
     listener: TrainListener | None = None,
+    first_step: int = 0,
 ) -> None:
     """Train `module` in place from its present weights, or from `resume`.
 
-    Raises what `listener.check` raises, and StageError when the loss is no longer a finite number.
+    first_step: the step the present weights are of, when the training branches off another one: schedule and batches
+    go on from there, the optimiser begins anew. Raises what `listener.check` raises, and Diverged when the loss is no
+    longer a finite number.
     """
     told = listener or Silent()
     plan = Plan.of(training, len(splits.train))
@@ -124,12 +127,12 @@ def train(
     module.to(device)
     splits = splits.to(device)
     with arithmetic(device), ExitStack() as stack:
-        run = _Run(module, splits, training, seeds, plan, device)
-        if resume is None:
+        run = _Run(module, splits, training, seeds, plan, device, first_step)
+        if resume is not None:
+            run.restore(resume)
+        elif first_step == 0:
             told.checkpoint(0, 0, weights.tensors(module))
             told.point(0, run.validation(told.check))
-        else:
-            run.restore(resume)
         feed = stack.enter_context(_feeding(run, plan.steps))
         pace, saved = Pace(run.step), time.monotonic()
         while run.step < plan.steps:
@@ -223,7 +226,14 @@ class _Run:
     """A network in training: its data, its optimiser, the number of steps done, and sums for the curves."""
 
     def __init__(
-        self, module: nn.Module, splits: Splits, training: TrainingSpec, seeds: RunSeeds, plan: Plan, device: str
+        self,
+        module: nn.Module,
+        splits: Splits,
+        training: TrainingSpec,
+        seeds: RunSeeds,
+        plan: Plan,
+        device: str,
+        first_step: int,
     ) -> None:
         self.module, self.splits, self.training, self.seeds, self.plan = module, splits, training, seeds, plan
         self.device = torch.device(device)
@@ -231,7 +241,7 @@ class _Run:
         self.theta, self.gradient = flatten_in_place(module)
         self.decayed = decay_mask(module, training).to(self.device) if training.weight_decay else None
         self.optimiser = make_optimiser(training, self.theta)
-        self.step = 0
+        self.step = self.first_step = first_step
         self.loss = math.nan  # of the curve's last window, for progress reports
         self.accuracy = math.nan
         self.sums = torch.zeros(
@@ -286,7 +296,7 @@ class _Run:
         self.sums.zero_()
         self.loss, self.accuracy = loss / images, correct / images
         if not math.isfinite(self.loss):
-            raise StageError(
+            raise Diverged(
                 f"the training loss is {self.loss} at step {self.step}: the learning rate "
                 f"{self.training.learning_rate:g} is too high for {self.splits.transform.kind} pixels"
             )
@@ -329,7 +339,7 @@ class _Run:
             self.module, {n.removeprefix(prefix): v for n, v in state.tensors.items() if n.startswith(prefix)}
         )
         self.step = int(state.meta["step"])
-        self.optimiser.updates = self.step
+        self.optimiser.updates = self.step - self.first_step
 
 
 def flatten_in_place(module: nn.Module) -> tuple[Tensor, Tensor]:

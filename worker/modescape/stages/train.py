@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, kept_epochs
 from modescape.errors import ArtifactMissing, StageError
-from modescape.science.seeds import run_seeds
-from modescape.spec import ExperimentSpec
+from modescape.science.seeds import RunSeeds, run_seeds
+from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease
 
 if TYPE_CHECKING:
+    import torch
+
     from modescape.science.training import ProgressReport, TrainState
 
 
@@ -34,16 +36,23 @@ def _parts(lease: Lease) -> Json:
 
 
 class Recorder:
-    """Turns what the training loop tells into artifacts, curve points and resumable state."""
+    """Turns what the training loop tells into artifacts, curve points and resumable state.
 
-    def __init__(self, context: Context, partial: Json) -> None:
+    run: the run whose checkpoints, snapshots and curves these are; None for a training that is no run of the ensemble,
+    of which the last weights are kept and nothing else.
+    """
+
+    def __init__(self, context: Context, partial: Json, run: int | None) -> None:
         self.context = context
+        self.run = run
         self.checkpoints: list[Json] = list(partial.get("checkpoints", []))
         self.snapshots: list[Json] = list(partial.get("snapshots", []))
         self.points: dict[str, list[tuple[int, float, float]]] = {}
         self.last = ProgressNumbers()
 
     def checkpoint(self, epoch: int, step: int, tensors: dict[str, NDArray[Any]]) -> None:
+        if self.run is None and step == 0:
+            return
         info = self.context.artifacts.put_tensors(tensors, "weights", {"epoch": str(epoch), "step": str(step)})
         self.context.output.artifacts.append(info)
         self.checkpoints.append({"epoch": epoch, "step": step, "weights": info.digest})
@@ -55,7 +64,7 @@ class Recorder:
 
     def point(self, step: int, values: dict[str, float]) -> None:
         now = time.time()
-        for name, value in values.items():
+        for name, value in values.items() if self.run is not None else ():
             self.points.setdefault(name, []).append((step, value, now))
 
     def progress(self, report: ProgressReport) -> None:
@@ -68,15 +77,23 @@ class Recorder:
         context, step = self.context, int(state.meta["step"])
         name = f"{context.lease.stage_id}-{context.lease.attempt}-{step}"
         context.artifacts.put_scratch(name, state.tensors, {"state": json.dumps(state.meta)})
-        partial = {"resume": name, "step": step, "checkpoints": self.checkpoints, "snapshots": self.snapshots}
-        context.control.save_partial(
-            partial, points=self.points, run=context.params["run"], artifacts=context.output.artifacts, step=step
-        )
-        self.points = {}
+        self._save({"resume": name, "step": step}, step)
         context.artifacts.drop_scratch(context.lease.stage_id, keep=name)
+
+    def close(self) -> None:
+        """The training is over and used: nothing will be resumed."""
+        self._save({}, self.checkpoints[-1]["step"])
+        self.context.artifacts.drop_scratch(self.context.lease.stage_id)
 
     def check(self) -> None:
         self.context.control.check()
+
+    def _save(self, partial: Json, step: int) -> None:
+        partial |= {"checkpoints": self.checkpoints, "snapshots": self.snapshots}
+        self.context.control.save_partial(
+            partial, points=self.points, run=self.run, artifacts=self.context.output.artifacts, step=step
+        )
+        self.points = {}
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ class ProgressNumbers:
     images_per_second: float = 0.0
 
 
-def resume_state(context: Context) -> TrainState | None:
+def _resume_state(context: Context) -> TrainState | None:
     """The last saved state of an earlier attempt, or None. A lost file costs time, not results."""
     from modescape.science.training import TrainState
 
@@ -102,28 +119,55 @@ def resume_state(context: Context) -> TrainState | None:
     return TrainState(tensors=tensors, meta=json.loads(metadata["state"]))
 
 
+def run_training(
+    context: Context,
+    network: torch.nn.Module,
+    training: TrainingSpec,
+    seeds: RunSeeds,
+    *,
+    run: int | None,
+    first_epoch: int = 0,
+) -> Recorder:
+    """Train `network` in place to its end, from where an earlier attempt stopped; what was kept on the way.
+
+    first_epoch: the epoch its present weights are of, for trainings that branch off. Raises Diverged; the caller closes
+    the recorder once it needs the state no more.
+    """
+    from modescape.science.training import train as learn
+
+    resume = _resume_state(context)
+    recorder = Recorder(context, context.lease.partial if resume else {}, run)
+    splits = context.splits
+    if run is None:  # nobody would see its validation curve
+        splits = replace(splits, validation=splits.validation.take(0))
+    elif resume is None:
+        context.control.forget_points(run)
+    first_step = first_epoch * steps_per_epoch(training, len(splits.train))
+    learn(
+        network, splits, training, seeds, device=context.device, resume=resume, listener=recorder, first_step=first_step
+    )
+    expected = len(kept_epochs(training.epochs, training.checkpoint_every)) if run is not None else 1
+    if len(recorder.checkpoints) != expected:
+        raise StageError(f"training left {len(recorder.checkpoints)} checkpoints, {expected} were planned")
+    return recorder
+
+
+def only_last(training: TrainingSpec, **changes: Any) -> TrainingSpec:
+    """The same training without checkpoints and snapshots on the way."""
+    changed = training.model_copy(update={"snapshots": 0, "snapshot_window": 1.0, **changes})
+    return changed.model_copy(update={"checkpoint_every": changed.epochs})
+
+
 @stage("train", parts=_parts)
 def train(context: Context) -> None:
     from modescape.science.networks import build
     from modescape.science.training import choose_precision
-    from modescape.science.training import train as run_training
 
     spec, run = context.spec, context.params["run"]
     seeds = run_seeds(spec.ensemble.seed, run, spec.ensemble.vary)
-    resume = resume_state(context)
-    recorder = Recorder(context, context.lease.partial if resume else {})
-    if resume is None:
-        context.control.forget_points(run)
     network = build(spec.network, context.splits.shape, seed=seeds.weights).to(context.device)
-    run_training(network, context.splits, spec.training, seeds, device=context.device, resume=resume, listener=recorder)
-    expected = len(kept_epochs(spec.training.epochs, spec.training.checkpoint_every))
-    if len(recorder.checkpoints) != expected:
-        raise StageError(f"training left {len(recorder.checkpoints)} checkpoints, {expected} were planned")
-    context.control.save_partial(
-        {"checkpoints": recorder.checkpoints, "snapshots": recorder.snapshots},
-        points=recorder.points, run=run, artifacts=context.output.artifacts, step=recorder.checkpoints[-1]["step"],
-    )  # fmt: skip
-    context.artifacts.drop_scratch(context.lease.stage_id)
+    recorder = run_training(context, network, spec.training, seeds, run=run)
+    recorder.close()
     context.output.extra = {
         "checkpoints": recorder.checkpoints,
         "snapshots": recorder.snapshots,
