@@ -32,7 +32,7 @@ def run(node: str, script: str, given: Any = None) -> Any:
         f'import * as launch from "{STATIC / "launch.js"}";\n'
         f"const given = {json.dumps(given)};\nconsole.log(JSON.stringify({script}));"
     )
-    done = subprocess.run([node, "--input-type=module", "-e", program], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([node, "--input-type=module"], input=program, capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -86,18 +86,26 @@ def controls_of(values: dict[str, str]) -> tuple[list[dict[str, str]], list[str]
     """What launch.js reads off the page for these texts."""
     sections = forms.sections(values, was=values)
     found = [c for section in sections for c in (*section.controls, *section.more)]
-    rows = [row for section in sections for row in section.methods]
+    rows = [row for section in sections for row in section.rows]
     found += [c for row in rows for c in row.controls]
-    controls = [{"name": c.name, "kind": c.kind, "text": values[c.name]} for c in found]
-    return controls, [row.entry.name for row in rows if row.on]
+    controls = [{"name": c.name, "kind": c.kind, "text": c.value} for c in found]
+    return controls, [row.name for row in rows if row.on]
 
 
 def test_the_browser_and_the_server_read_the_same_spec_from_a_form(node: str) -> None:
     read, expected = [], []
-    for preset in presets.values():
-        values = forms.to_values(preset.call())
-        read.append(controls_of(values))
-        posted = [(key, text) for key, text in values.items() if key != "evaluation.splits"]
+    studies = {
+        "shift": {"images": 100, "intensities": [1, 5], "trajectory": False},
+        "ood": [{"dataset": "digits"}, {"dataset": "constant", "seed": 3}],
+        "planes": [{"runs": [0, 1]}, {"kind": "affine", "runs": [0, 1, 2], "resolution": 65}],
+        "connectivity": {"align": False},
+    }
+    for document in (*(preset.call() for preset in presets.values()), {**presets["fig-2"].call(), **studies}):
+        values = forms.to_values(document)
+        controls, on = controls_of(values)
+        read.append((controls, on))
+        posted = [(c["name"], c["text"]) for c in controls if c["kind"] != "checks"]
+        posted += [(f"{row}.on", "true") for row in on]
         posted += [("evaluation.splits", split) for split in ("", *values["evaluation.splits"].split(", "))]
         expected.append(forms.to_document(posted))
     assert any("methods.low-rank.options" in c["name"] for controls, _ in read for c in controls)
@@ -113,9 +121,17 @@ def test_problems_are_placed_alike_by_browser_and_server(node: str) -> None:
         "network.options.width",
         "spec.training.milestones.0.epoch",
         "evaluation.splits.1",
+        "shift.images",
+        "planes.1.runs",
+        "planes.0",
     ]
-    expected = [forms.place(forms.Problem("is wrong", field), document).field for field in fields]
-    assert run(node, "given[0].map(field => launch.place(field, given[1]))", [fields, document]) == expected
+    on = ["shift", "planes.0", "planes.2"]
+    values = {f"{row}.on": "true" for row in on}
+    expected = [forms.place(forms.Problem("is wrong", field), document, values).field for field in fields]
+    assert expected[-3:] == ["shift.images", "planes.2.runs", "planes.0.on"]
+    assert (
+        run(node, "given[0].map(field => launch.place(field, given[1], given[2]))", [fields, document, on]) == expected
+    )
 
 
 def test_static_files_stay_within_their_budget() -> None:

@@ -6,7 +6,9 @@
 
 Labels, limits, help and defaults come from the spec's and the registries' JSON schemas; nothing is listed twice. A
 control's name is the path of its value in the spec, with methods by name instead of by place:
-`methods.low-rank.options.rank`. static/launch.js reads the same names and kinds (tests compare the two).
+`methods.low-rank.options.rank`. Methods and studies are rows with a box that switches them on (`shift.on`); a study
+there may be several of has numbered rows, `planes.0` and so on, and only those that are on are in the spec.
+static/launch.js reads the same names and kinds (tests compare the two).
 """
 
 from __future__ import annotations
@@ -19,7 +21,26 @@ from typing import Any, Literal
 
 from modescape.errors import Problem
 from modescape.registry import Entry, architectures, datasets, methods
-from modescape.spec import DataSpec, EnsembleSpec, EvaluationSpec, MethodSpec, NetworkSpec, TrainingSpec, parse
+from modescape.spec import (
+    DataSpec,
+    EnsembleSpec,
+    EvaluationSpec,
+    ExperimentSpec,
+    MethodSpec,
+    NetworkSpec,
+    TrainingSpec,
+    parse,
+)
+from modescape.studies import (
+    ConnectivitySpec,
+    InstabilitySpec,
+    OodSpec,
+    PlaneSpec,
+    SeedsSpec,
+    ShiftSpec,
+    Study,
+    TunnelSpec,
+)
 
 # number: also a number or one of some words; checks: several of a closed set; list and milestones: typed with commas
 Kind = Literal["number", "text", "select", "check", "checks", "list", "milestones"]
@@ -59,31 +80,23 @@ class Control:
         return tuple(part.strip() for part in self.value.split(",") if part.strip())
 
 
-@dataclass(frozen=True)
-class MethodRow:
-    """One subspace method: whether it is on, and its own options."""
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A method or a study: whether it is on, and what can be chosen of it. name: what its controls begin with;
+    brief: what is chosen, in a few words; look: key of a method's look, "" for a study."""
 
-    entry: Entry
-    look: str
+    name: str
+    title: str
+    summary: str
+    look: str = ""
     on: bool
-    sampled: bool
+    brief: str = ""
     controls: tuple[Control, ...]
     problem: Problem | None
 
     @property
     def has_problem(self) -> bool:
         return self.problem is not None or any(control.problem for control in self.controls)
-
-    @property
-    def summary(self) -> str:
-        return self.entry.summary
-
-    @property
-    def samples(self) -> str:
-        found = {control.name.rsplit(".", 1)[-1]: control.value for control in self.controls}
-        if not self.sampled:
-            return "one a run"
-        return f"{found.get('spread') or 0} wide, {found.get('typical') or 0} narrow"
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class Section:
     hint: str
     controls: tuple[Control, ...] = ()
     more: tuple[Control, ...] = ()
-    methods: tuple[MethodRow, ...] = ()
+    rows: tuple[Row, ...] = ()
 
     @property
     def more_is_open(self) -> bool:
@@ -157,6 +170,29 @@ _PARTS: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class _Offer:
+    """A study as the form offers it; at least `rows` of those there may be several of, and always one to spare."""
+
+    part: type[Study]
+    title: str
+    rows: int = 0  # 0: there is one or none
+
+    def summary(self, field: str) -> str:
+        return ExperimentSpec.model_fields[field].description or ""
+
+
+_STUDIES = {
+    "shift": _Offer(ShiftSpec, "Corruptions"),
+    "ood": _Offer(OodSpec, "Out of distribution", 2),
+    "seeds": _Offer(SeedsSpec, "Seeds"),
+    "planes": _Offer(PlaneSpec, "Landscape", 2),
+    "tunnels": _Offer(TunnelSpec, "Tunnel", 1),
+    "connectivity": _Offer(ConnectivitySpec, "Straight lines and alignment"),
+    "instability": _Offer(InstabilitySpec, "Instability"),
+}
+
+
 # -- spec -> form -----------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +208,11 @@ def to_values(document: Mapping[str, Any]) -> Values:
                         values[f"methods.{method['method']}.{field}"] = _text(method[field])
                 for option, value in (method.get("options") or {}).items():
                     values[f"methods.{method['method']}.options.{option}"] = _text(value)
+        elif part in _STUDIES and fields:
+            studies = {f"{part}.{i}": one for i, one in enumerate(fields)} if _STUDIES[part].rows else {part: fields}
+            for prefix, study in studies.items():
+                values[f"{prefix}.on"] = "true"
+                values |= {f"{prefix}.{field}": _text(value) for field, value in study.items()}
         elif part in _PARTS:
             for field, value in fields.items():
                 if part == "network" and field == "options":
@@ -235,7 +276,41 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
             target = entry["options"] if ".options." in control.name else entry
             target[control.name.rsplit(".", 1)[1]] = _value(control.kind, text)
         document["methods"].append(entry)
+    for part, offer in _STUDIES.items():
+        studies = []
+        for prefix in _rows_on(part, last):
+            study = {}
+            for control in _study_controls(part, prefix):
+                text = last.get(control.name, "").strip()
+                if control.kind == "checks":
+                    text = ", ".join(filter(None, many.get(control.name, [])))
+                if text or control.kind in ("list", "checks"):
+                    study[control.name.removeprefix(f"{prefix}.")] = _value(control.kind, text)
+            studies.append(study)
+        if studies:
+            document[part] = studies if offer.rows else studies[0]
     return document
+
+
+def _rows_on(part: str, values: Mapping[str, str]) -> list[str]:
+    """The rows of a study that are switched on, in order: where the spec's first, second, ... come from."""
+    if not _STUDIES[part].rows:
+        return [part] if values.get(f"{part}.on") == "true" else []
+    return [prefix for prefix in _row_names(part, values) if values.get(f"{prefix}.on") == "true"]
+
+
+def _row_names(part: str, values: Mapping[str, str]) -> list[str]:
+    """The rows a study has in the form: all that are on, one to spare, and no fewer than it starts with."""
+    offer = _STUDIES[part]
+    if not offer.rows:
+        return [part]
+    on = [
+        int(middle)
+        for name, value in values.items()
+        if name.startswith(f"{part}.") and name.endswith(".on") and value == "true"
+        if (middle := name.split(".")[1]).isdecimal() and len(middle) < 3
+    ]
+    return [f"{part}.{i}" for i in range(max([offer.rows, *(i + 2 for i in on)]))]
 
 
 def _value(kind: Kind, text: str) -> Any:
@@ -261,9 +336,15 @@ def _number(text: str) -> int | float | str:
             return text
 
 
-def place(problem: Problem, document: Mapping[str, Any]) -> Problem:
-    """The problem with its field as the form names it: `methods.2.options.rank` -> `methods.low-rank.options.rank`."""
+def place(problem: Problem, document: Mapping[str, Any], values: Mapping[str, str]) -> Problem:
+    """The problem with its field as the form names it: `methods.2.options.rank` -> `methods.low-rank.options.rank`,
+    `planes.0.runs` -> the first plane that is on."""
     part, *path = problem.field.removeprefix("spec.").split(".")
+    if part in _STUDIES:
+        rows = _rows_on(part, values)
+        if _STUDIES[part].rows and path and path[0].isdigit() and int(path[0]) < len(rows):
+            return replace(problem, field=".".join([rows[int(path[0])], *(path[1:2] or ["on"])]))
+        return replace(problem, field=".".join([part, *(path[:1] or ["on"])]))
     if part == "methods" and path and path[0].isdigit() and int(path[0]) < len(document.get("methods", [])):
         name = document["methods"][int(path[0])]["method"]
         return replace(problem, field=".".join(["methods", name, *(path[1:] if path[1:] != ["method"] else ["on"])]))
@@ -313,11 +394,26 @@ def sections(
                 (first if is_first else more).append(filled(control))
         return Section(number, title, hint, tuple(first), tuple(more))
 
-    rows = []
+    def row(name: str, title: str, summary: str, controls: Sequence[Control], look: str = "") -> Row:
+        own = tuple(filled(control) for control in controls)
+        on = values.get(f"{name}.on") == "true"
+        problem = by_field.get(f"{name}.on")
+        return Row(name=name, title=title, summary=summary, look=look, on=on, controls=own, problem=problem)
+
+    sampled = []
     for name, method in methods.items():
-        controls = tuple(filled(control) for control in _method_controls(name))
-        on = values.get(f"methods.{name}.on") == "true"
-        rows.append(MethodRow(method, method.look, on, method.sampled, controls, by_field.get(f"methods.{name}.on")))
+        found = row(f"methods.{name}", method.title, method.summary, _method_controls(name), method.look)
+        sampled.append(replace(found, brief=_samples(found, method.sampled)))
+    studies = [
+        row(
+            name,
+            _study_title(part, name),
+            ExperimentSpec.model_fields[part].description or "",
+            _study_controls(part, name),
+        )
+        for part in _STUDIES
+        for name in _row_names(part, values)
+    ]
     return [
         section(2, "Data", "Test data are never used for selection.", "data"),
         section(3, "Network", "One network, trained again and again.", "network", "training"),
@@ -326,9 +422,27 @@ def sections(
             5,
             "Methods",
             "Each samples around every run. Colour stays with the method on every page.",
-            methods=tuple(rows),
+            rows=tuple(sampled),
+        ),
+        Section(
+            6,
+            "Studies",
+            "What the same functions are worth elsewhere, and what lies between them.",
+            rows=tuple(studies),
         ),
     ]
+
+
+def _samples(row: Row, sampled: bool) -> str:
+    found = {control.name.rsplit(".", 1)[-1]: control.value for control in row.controls}
+    if not sampled or "spread" not in found:
+        return "" if sampled else "one a run"
+    return f"{found['spread'] or 0} wide, {found['typical'] or 0} narrow"
+
+
+def _study_title(part: str, name: str) -> str:
+    offer = _STUDIES[part]
+    return f"{offer.title} {int(name.split('.')[1]) + 1}" if offer.rows else offer.title
 
 
 def option_controls(entry: Entry, prefix: str) -> tuple[Control, ...]:
@@ -363,6 +477,12 @@ def _controls(part: str) -> tuple[Control, ...]:
         for name, architecture in architectures.items():
             options = option_controls(architecture, f"network.options.{name}")
             found += [replace(control, label=f"{architecture.title}: {control.label.lower()}") for control in options]
+    return tuple(found)
+
+
+@cache
+def _study_controls(part: str, prefix: str) -> tuple[Control, ...]:
+    found = _from_schema(_STUDIES[part].part.model_json_schema(), prefix)
     return tuple(found)
 
 
@@ -475,6 +595,13 @@ def from_posted(form: Sequence[tuple[str, str]]) -> Values:
     for name, value in form:
         many.setdefault(name, []).append(value)
     checks = {control.name for control in _blank() if control.kind == "checks"}
+    checks |= {
+        control.name
+        for part in _STUDIES
+        for prefix in _row_names(part, {name: found[-1] for name, found in many.items()})
+        for control in _study_controls(part, prefix)
+        if control.kind == "checks"
+    }
     return {name: ", ".join(filter(None, found)) if name in checks else found[-1] for name, found in many.items()}
 
 

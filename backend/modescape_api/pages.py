@@ -425,7 +425,7 @@ def _launch_form(
     full: bool = False,
     status: int = 200,
 ) -> Response:
-    placed = [forms.place(problem, document) for problem in problems]
+    placed = [forms.place(problem, document, values) for problem in problems]
     was = forms.to_values(preset.call()) if preset else forms.to_values(source.spec) if source else forms.defaults()
     twin = _twin(preset) if preset else None
     missing = {row["name"]: row["how"] for row in data.known(here) if not row["own"] and not row["present"]}

@@ -20,19 +20,24 @@ function value(kind, text) {
   return kind === "number" ? number(text) : text;
 }
 
+// Studies there may be several of: `planes.0`, `planes.1`, ... in the form.
+const LISTS = ["ood", "planes", "tunnels"];
+
 /** The spec a form means; the same rules as forms.to_document on the server.
  * @param {{name: string, kind: string, text: string}[]} controls each control once, check boxes joined by ", "
- * @param {string[]} methods names of the methods that are on, in order */
-export function toSpec(controls, methods) {
+ * @param {string[]} on rows that are switched on, in order: `methods.random`, `shift`, `planes.0` */
+export function toSpec(controls, on) {
   const spec = { methods: [] };
   const chosen = controls.find(control => control.name === "network.architecture")?.text;
-  const rows = new Map(methods.map(name => [name, { method: name, options: {} }]));
+  const rows = new Map(on.map(name => [name, name.startsWith("methods.") ? { method: name.slice(8), options: {} } : {}]));
+  const studies = new Set(["shift", "seeds", "connectivity", "instability", ...LISTS]);
   for (const { name, kind, text } of controls) {
     let [part, ...path] = name.split(".");
-    if (text === "" && kind !== "list" && (part === "methods" || (kind !== "checks" && kind !== "milestones"))) continue;
+    const isRow = part === "methods" || studies.has(part);
+    if (text === "" && kind !== "list" && (part === "methods" || (kind !== "checks" && (isRow || kind !== "milestones")))) continue;
     let target;
-    if (part === "methods") {
-      const row = rows.get(path.shift());
+    if (isRow) {
+      const row = rows.get(part === "methods" || LISTS.includes(part) ? `${part}.${path.shift()}` : part);
       if (!row) continue;
       target = path[0] === "options" ? row.options : row;
       path = path.slice(-1);
@@ -46,17 +51,25 @@ export function toSpec(controls, methods) {
     }
     target[path.at(-1)] = value(kind, text);
   }
-  spec.methods = [...rows.values()];
+  for (const [name, row] of rows) {
+    const part = name.split(".")[0];
+    if (part === "methods" || LISTS.includes(part)) (spec[part] ??= []).push(row);
+    else spec[part] = row;
+  }
   return spec;
 }
 
-/** A field as the form names it. @param {string} field @param {any} spec */
-export function place(field, spec) {
+/** A field as the form names it. @param {string} field @param {any} spec @param {string[]} on as for toSpec */
+export function place(field, spec, on) {
   const [part, ...path] = field.replace(/^spec\./, "").split(".");
   if (part === "methods" && spec.methods[path[0]]) {
     const rest = path.length === 2 && path[1] === "method" ? ["on"] : path.slice(1);
     return ["methods", spec.methods[path[0]].method, ...rest].join(".");
   }
+  if (LISTS.includes(part)) {
+    const row = on.filter(name => name.startsWith(`${part}.`))[path[0]];
+    if (row) return `${row}.${path[1] ?? "on"}`;
+  } else if (on.includes(part)) return `${part}.${path[0] ?? "on"}`;
   if (part === "network" && path[0] === "options") return ["network.options", spec.network?.architecture, ...path.slice(1)].join(".");
   if (part === "training" && path[0] === "milestones") return "training.milestones";
   if (part === "evaluation" && path[0] === "splits") return "evaluation.splits";
@@ -77,9 +90,10 @@ if (form) {
       if (kind === "check") return { name, kind, text: `${element.checked}` };
       return { name, kind, text: element.value.trim() };
     });
-    const on = [...form.querySelectorAll("[data-method]:checked")].map(box => box.dataset.method);
-    return toSpec(controls, on);
+    return toSpec(controls, rowsOn());
   };
+
+  const rowsOn = () => [...form.querySelectorAll("[data-row]:checked")].map(box => box.dataset.row);
 
   const element = name => form.querySelector(`[data-control="${CSS.escape(name)}"]`) || form.querySelector(`[name="${CSS.escape(name)}"]`);
 
@@ -87,9 +101,10 @@ if (form) {
     for (const bad of form.querySelectorAll("[aria-invalid]")) bad.removeAttribute("aria-invalid");
     for (const row of form.querySelectorAll(".method.bad")) row.classList.remove("bad");
     for (const old of form.querySelectorAll(".field .err, .method .err")) old.remove();
+    const on = rowsOn();
     let shown = 0;
     for (const problem of problems) {
-      const name = place(problem.field, spec);
+      const name = place(problem.field, spec, on);
       const field = element(name);
       if (!field || (!all && !touched.has(name) && ![...touched].some(other => name.startsWith(other)))) continue;
       shown++;

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from modescape.draft import Draft, kept_epochs, sample_sets
+from modescape.errors import InvalidInput, Problem
 from modescape.registry import architectures, figures, presets
 from modescape.science import data as datasets_module
-from modescape.spec import DataInfo, ExperimentSpec, Sizes, check, parse, sizes
-from modescape.stages import PLANNERS
+from modescape.spec import DataInfo, ExperimentSpec, Sizes, check, parse, sizes, studies
 from modescape.store import PlannedStage
 
 # Prediction runs without gradients and without dropout: measured 3.5 times the training rate on CPU.
@@ -84,13 +84,35 @@ def prepare(
     if info.fingerprint is not None:
         spec = spec.model_copy(update={"data": spec.data.model_copy(update={"fingerprint": info.fingerprint})})
     check(spec, info)
+    spec = _look_up(spec, info, tuple(folders))
     return Prepared(spec, info, sizes(spec, info), plan(spec, info, speed=speed, workers=workers))
+
+
+def _look_up(spec: ExperimentSpec, info: DataInfo, folders: tuple[Path, ...]) -> ExperimentSpec:
+    """The spec once the files its studies need were looked at. Raises InvalidInput, DataMissing, DataCorrupt."""
+    changed: dict[str, Any] = {}
+    for field, study in studies(spec):
+        try:
+            found = study.looked_up(info, folders)
+        except InvalidInput as error:
+            problems = [Problem(p.message, f"{field}.{p.field}".rstrip("."), p.allowed) for p in error.problems]
+            raise InvalidInput("; ".join(map(str, problems)), problems=problems) from None
+        name, _, place = field.partition(".")
+        if place:
+            items = list(changed.get(name, getattr(spec, name)))
+            items[int(place)] = found
+            changed[name] = tuple(items)
+        else:
+            changed[name] = found
+    return spec.model_copy(update=changed)
 
 
 def plan(
     spec: ExperimentSpec, info: DataInfo, *, speed: Speed = lambda architecture, dataset: None, workers: int = 1
 ) -> Plan:
     """Stages in the order they should be claimed, with their needs, number blocks and costs."""
+    from modescape.stages import PLANNERS  # a tenth of a second that a web process spends at its first estimate
+
     n = sizes(spec, info)
     architecture = architectures[spec.network.architecture]
     shape = (info.channels, info.height, info.width, len(info.classes))
@@ -175,7 +197,7 @@ def departures(spec: ExperimentSpec) -> list[Difference]:
 
 def _between(base: ExperimentSpec, spec: ExperimentSpec) -> list[Difference]:
     was, now = _flat(base.model_dump(mode="json")), _flat(spec.model_dump(mode="json"))
-    keys = [key for key in dict.fromkeys((*was, *now)) if key != "data.fingerprint"]
+    keys = [key for key in dict.fromkeys((*was, *now)) if not key.endswith("fingerprint")]
     return [Difference(key, was.get(key), now.get(key)) for key in keys if was.get(key) != now.get(key)]
 
 

@@ -23,7 +23,7 @@ from modescape.errors import InvalidInput
 class Options(BaseModel):
     """Base of every options model: frozen, no unknown keys, no NaN. Each field has a description and bounds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class NoOptions(Options):
