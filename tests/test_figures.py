@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput, NotFound
 from modescape.figures import THEMES, FigureNotReady, Theme, csv, encode, figure_version, html, style
-from modescape.figures.figure import loss, rate
-from modescape.figures.trajectories import _apart
+from modescape.figures.figure import apart, loss, rate
 from modescape.registry import figures
 from modescape.spec import ExperimentSpec
 
@@ -60,6 +59,7 @@ class Lab:
     logits_: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     matrices: dict[tuple[str, str], Stored] = field(default_factory=dict)
     curves: dict[tuple[int, str], tuple[list[int], list[float]]] = field(default_factory=dict)
+    measured: list[Any] = field(default_factory=list)
     classes: Sequence[str] = ("cat", "dog", "eel")
     steps_per_epoch: float | None = 10.0
 
@@ -106,6 +106,9 @@ class Lab:
         odds = np.exp(logits.astype(np.float64))
         right = odds[np.arange(len(self.truth)), self.truth] / odds.sum(1)
         return float(-np.log(right).mean())
+
+    def measurements(self, *, metric: str | None = None, subject: str | None = None) -> list[Any]:
+        return [m for m in self.measured if metric in (None, m.metric) and subject in (None, m.subject)]
 
     def matrix(self, name: str, split: str = "test") -> Stored | None:
         return self.matrices.get((name, split))
@@ -558,9 +561,9 @@ def test_losses_have_three_digits(value: float, text: str) -> None:
 
 
 def test_labels_are_pushed_apart_as_little_as_needed() -> None:
-    assert _apart([10.0, 100.0], 15) == [10.0, 100.0]
-    assert _apart([50.0, 50.0], 15) == [42.5, 57.5]
-    placed = _apart([60.0, 50.0, 52.0], 15)
+    assert apart([10.0, 100.0], 15) == [10.0, 100.0]
+    assert apart([50.0, 50.0], 15) == [42.5, 57.5]
+    placed = apart([60.0, 50.0, 52.0], 15)
     assert placed[1] < placed[2] < placed[0]
     assert min(np.diff(sorted(placed))) == pytest.approx(15)
     assert np.mean(placed) == pytest.approx(54)

@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from modescape import registry
-from modescape.errors import Conflict
+from modescape.errors import Conflict, InvalidInput
 from modescape.figures import style
 from modescape.figures.style import Theme
 from modescape.registry import Options
@@ -88,6 +88,27 @@ class Solution(Protocol):
     def relative(self) -> float | None: ...
 
 
+class Measurement(Protocol):
+    """The columns of a group's number that figures use (tables.Measurement)."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def split(self) -> str | None: ...
+    @property
+    def corruption(self) -> str | None: ...
+    @property
+    def intensity(self) -> int | None: ...
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def n(self) -> int | None: ...
+    @property
+    def details(self) -> Mapping[str, Any]: ...
+
+
 class Matrix(Protocol):
     """values [rows, columns]; rows are solution numbers, columns too or names of coordinates."""
 
@@ -139,6 +160,9 @@ class Results(Protocol):
 
     def points(self, run: int, name: str) -> tuple[Ints, Floats]:
         """Steps and values of a curve; empty when there is none."""
+
+    def measurements(self, *, metric: str | None = None, subject: str | None = None) -> Sequence[Any]:
+        """`Measurement`s of groups, narrowed by metric and subject."""
 
 
 # ---- what figures give ----
@@ -221,6 +245,32 @@ class SplitOptions(FigureOptions):
     """For figures of predictions."""
 
     split: Split = Field("test", description="Images the predictions are compared on.")
+
+
+TRAJECTORY, INDEPENDENT = "trajectory", "independent"  # groups of solutions beside the methods
+
+
+class FilterOptions(SplitOptions):
+    """For figures of several methods."""
+
+    method: tuple[str, ...] = Field((), max_length=16, description="Methods shown, comma-separated; empty means all.")
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+    def methods_of(self, results: Results) -> list[str]:
+        """The experiment's methods that are asked for, in its order. Raises InvalidInput for one it does not have."""
+        planned = [chosen.method for chosen in results.spec.methods]
+        unknown = [name for name in self.method if name not in (*planned, INDEPENDENT, TRAJECTORY)]
+        if unknown:
+            raise InvalidInput(
+                f"this experiment has no method {unknown[0]!r}",
+                field="method",
+                allowed="some of " + ", ".join((*planned, INDEPENDENT, TRAJECTORY)),
+            )
+        return [name for name in planned if not self.method or name in self.method]
 
 
 D = TypeVar("D", bound=FigureData)
@@ -448,3 +498,27 @@ def spread(values: Floats) -> float:
 def thousands(count: int) -> str:
     """ "10 000" with a thin space."""
     return f"{count:,}".replace(",", "\u2009")
+
+
+def apart(positions: Sequence[float], gap: float) -> list[float]:
+    """The positions, moved as little as needed to be `gap` apart: runs of meeting labels share their mean place."""
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    groups: list[list[int]] = []
+    for i in order:
+        groups.append([i])
+        while len(groups) > 1 and _first(groups[-1], positions, gap) < _past(groups[-2], positions, gap):
+            last = groups.pop()
+            groups[-1] += last
+    placed = [0.0] * len(positions)
+    for group in groups:
+        for k, i in enumerate(group):
+            placed[i] = _first(group, positions, gap) + k * gap
+    return placed
+
+
+def _first(group: Sequence[int], positions: Sequence[float], gap: float) -> float:
+    return sum(positions[i] for i in group) / len(group) - gap * (len(group) - 1) / 2
+
+
+def _past(group: Sequence[int], positions: Sequence[float], gap: float) -> float:
+    return _first(group, positions, gap) + gap * len(group)

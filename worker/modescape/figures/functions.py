@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from modescape.errors import InvalidInput
 from modescape.figures import style
 from modescape.figures.figure import (
+    INDEPENDENT,
+    TRAJECTORY,
     Cell,
     FigureData,
     FigureNotReady,
+    FilterOptions,
     Floats,
     Ints,
     Legend,
@@ -50,34 +52,16 @@ from modescape.science import theory
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-TRAJECTORY, INDEPENDENT, REFERENCE, THEORY = "trajectory", "independent", "baseline", "theory"
+REFERENCE, THEORY = "baseline", "theory"
 
 # Functions that lose no more than this against the reference count as equally accurate in the notes (one point).
 EQUAL_ACCURACY = 0.01
 
 
-class MethodOptions(SplitOptions):
-    """For figures of subspace samples."""
+class MethodOptions(FilterOptions):
+    """For figures of single subspace samples."""
 
-    method: tuple[str, ...] = Field((), max_length=16, description="Methods shown, comma-separated; empty means all.")
     color: Literal["method", "run"] = Field("method", description="What colour means; shape is always the method.")
-
-    @field_validator("method", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
-
-    def methods_of(self, results: Results) -> list[str]:
-        """The experiment's methods that are asked for, in its order."""
-        planned = [chosen.method for chosen in results.spec.methods]
-        unknown = [name for name in self.method if name not in (*planned, INDEPENDENT, TRAJECTORY)]
-        if unknown:
-            raise InvalidInput(
-                f"this experiment has no method {unknown[0]!r}",
-                field="method",
-                allowed="some of " + ", ".join((*planned, INDEPENDENT, TRAJECTORY)),
-            )
-        return [name for name in planned if not self.method or name in self.method]
 
 
 # ---- embeddings ----
@@ -155,7 +139,7 @@ def tsne_trajectories(results: Results, options: EmbeddingOptions) -> Embedding:
 
 @figure(
     "tsne-samples",
-    order=50,
+    order=43,
     title="t-SNE of subspace samples",
     question="Do subspace samples leave their run?",
     summary="Joint embedding of the predictions of trajectories and of the samples around their optima.",
@@ -542,7 +526,7 @@ class Plane(FigureData):
 
 @figure(
     "plane",
-    order=60,
+    order=46,
     title="Diversity-accuracy plane",
     question="What does diversity cost?",
     summary="Accuracy of every function against its distance from a reference run's optimum, over its error rate.",

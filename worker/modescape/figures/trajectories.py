@@ -28,6 +28,7 @@ from modescape.figures.figure import (
     Solution,
     SplitOptions,
     after_runs,
+    apart,
     figure,
     float32,
     known,
@@ -437,7 +438,7 @@ def _end_labels(
     wanted = [_pixel(float(_values(curve, panel)[-1]), bounds, room) for _, curve, _, _ in ends]
     # only labels at the same right end can meet
     at_end = [i for i, end in enumerate(ends) if end[3]]
-    placed = dict(zip(at_end, _apart([wanted[i] for i in at_end], 15), strict=True))
+    placed = dict(zip(at_end, apart([wanted[i] for i in at_end], 15), strict=True))
     labels = []
     for i, (name, ending, colour, reached) in enumerate(ends):
         labels.append({
@@ -463,30 +464,6 @@ def _end_labels(
 def _pixel(value: float, bounds: list[float], room: int) -> float:
     """Distance in px below the top of a panel `room` px high."""
     return (bounds[1] - value) / (bounds[1] - bounds[0]) * room
-
-
-def _apart(positions: Sequence[float], gap: float) -> list[float]:
-    """The positions, moved as little as needed to be `gap` apart: runs of meeting labels share their mean place."""
-    order = sorted(range(len(positions)), key=lambda i: positions[i])
-    groups: list[list[int]] = []
-    for i in order:
-        groups.append([i])
-        while len(groups) > 1 and _start(groups[-1], positions, gap) < _end(groups[-2], positions, gap):
-            last = groups.pop()
-            groups[-1] += last
-    placed = [0.0] * len(positions)
-    for group in groups:
-        for k, i in enumerate(group):
-            placed[i] = _start(group, positions, gap) + k * gap
-    return placed
-
-
-def _start(group: Sequence[int], positions: Sequence[float], gap: float) -> float:
-    return sum(positions[i] for i in group) / len(group) - gap * (len(group) - 1) / 2
-
-
-def _end(group: Sequence[int], positions: Sequence[float], gap: float) -> float:
-    return _start(group, positions, gap) + gap * len(group)
 
 
 # ---- similarity matrices ----
