@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from modescape.errors import Conflict, InvalidInput, ModescapeError
+from modescape.laboratory import paths_in
 from modescape.registry import datasets
 from modescape.settings import Settings
 from modescape.spec import DataSpec
@@ -33,13 +34,21 @@ router = APIRouter(tags=["data"])
 
 
 def resolved(settings: Settings, document: dict[str, Any]) -> dict[str, Any]:
-    """A spec document whose data path, if it has one, is its real place. Raises InvalidInput (`spec.data.path`)."""
-    part = document.get("data")
-    path = part.get("path") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or not isinstance(path, str):
-        return document  # the spec's own rules have the word
-    real = inside(path, settings.registration_roots, field="spec.data.path")
-    return {**document, "data": {**part, "path": str(real)}}
+    """A spec document whose paths (of its data, of published corruptions, of other images) are their real places.
+
+    Raises InvalidInput naming the field (`spec.data.path`).
+    """
+    found = dict(document)
+    for field, path in paths_in(document):
+        real = str(inside(path, settings.registration_roots, field=f"spec.{field}"))
+        name, *place = field.split(".")[:-1]
+        if place:
+            items = list(found[name])
+            items[int(place[0])] = {**items[int(place[0])], "path": real}
+            found[name] = items
+        else:
+            found[name] = {**found[name], "path": real}
+    return found
 
 
 def inside(path: str, roots: Sequence[Path], *, field: str) -> Path:

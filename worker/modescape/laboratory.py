@@ -92,16 +92,21 @@ class Laboratory:
         )
 
 
+def paths_in(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """(field, path) of every path a spec document names; the spec's own rules judge documents of another shape."""
+    ood = document.get("ood")
+    parts = [("data", document.get("data")), ("shift", document.get("shift"))]
+    parts += [(f"ood.{i}", part) for i, part in enumerate(ood)] if isinstance(ood, list | tuple) else []
+    named = [(f"{name}.path", part.get("path")) for name, part in parts if isinstance(part, dict)]
+    return [(field, path) for field, path in named if isinstance(path, str)]
+
+
 def _inside(document: dict[str, Any], roots: Sequence[Path]) -> None:
-    data = document.get("data")
-    path = data.get("path") if isinstance(data, dict) else None
-    if not isinstance(path, str):
-        return
-    real = Path(path).resolve()
-    if not any(real.is_relative_to(root.resolve()) for root in roots):
-        raise Forbidden(
-            f"data.path: {path} lies outside the folders data may be registered from ({', '.join(map(str, roots))})"
-        )
+    for field, path in paths_in(document):
+        real = Path(path).resolve()
+        if not any(real.is_relative_to(root.resolve()) for root in roots):
+            allowed = ", ".join(map(str, roots))
+            raise Forbidden(f"{field}: {path} lies outside the folders data may be registered from ({allowed})")
 
 
 class Lab(Results):
