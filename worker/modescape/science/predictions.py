@@ -165,9 +165,13 @@ def ece(probabilities: Array, labels: Array, *, bins: int = 15) -> float:
     """Expected calibration error: equal-width bins lo < confidence <= hi, 0 to 1 (Guo et al. 2017, equation 3)."""
     confidence = np.asarray(probabilities, np.float64).max(axis=-1)
     right = probabilities.argmax(axis=-1) == labels
-    place = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), confidence, side="left") - 1, 0, bins - 1)
-    gaps = np.bincount(place, right - confidence, minlength=bins)  # n_b (accuracy_b - confidence_b)
+    gaps = np.bincount(bin_of(confidence, bins), right - confidence, minlength=bins)  # n_b (accuracy_b - confidence_b)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def bin_of(confidence: Array, bins: int) -> NDArray[np.int64]:
+    """Which of `bins` equal-width bins lo < confidence <= hi each confidence falls into, 0 to bins - 1; any shape."""
+    return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence, side="left")
 
 
 def entropy(probabilities: Array) -> Floats:
