@@ -139,20 +139,26 @@ _FACETS = (
     ("status", "status", "Status"),
     ("input_scale", "input_scale", "Input scale"),
 )
+# Field, heading, class, and whether the column is there unless asked for. `columns=` in the address chooses.
 _HEADS = (
-    ("name", "Name and newest finding", "name"),
-    ("dataset", "Data and network", "opt"),
-    ("runs", "Runs", "num opt"),
-    ("accuracy", "Accuracy, % single → ensemble", "num"),
-    ("disagreement", "Disagreement independent, best subspace", ""),
-    ("seconds", "Cost", "num opt"),
-    ("created", "When", "num opt"),
+    ("name", "Name and newest finding", "name", True),
+    ("dataset", "Data and network", "opt", True),
+    ("runs", "Runs", "num opt", True),
+    ("accuracy", "Accuracy, % single → ensemble", "num", True),
+    ("disagreement", "Disagreement independent, best subspace", "", True),
+    ("seconds", "Cost", "num opt", True),
+    ("created", "When", "num opt", True),
+    ("methods", "Methods", "opt", False),
+    ("tags", "Tags", "opt", False),
+    ("created_by", "By", "opt", False),
 )
+_SORTABLE = ("name", "dataset", "runs", "accuracy", "disagreement", "seconds", "created")
 
 
 @router.get("/")
 def experiments_page(request: Request, here: Here) -> Response:
     asked = EXPERIMENTS.read(request.query_params, lenient=True)
+    columns = _columns(request)
     page = here.store.experiments(asked.query)
     rows = list(page.items)
     widest = max([e.disagreement or 0.0 for e in rows], default=0.0) or 1.0
@@ -180,7 +186,10 @@ def experiments_page(request: Request, here: Here) -> Response:
         sentence=asked.words,
         chips=[{"words": chip.text, "without": f"/?{chip.without}" if chip.without else "/"} for chip in asked.chips],
         facets=_facets(request, asked, counts),
-        heads=[_head(request, asked, *head) for head in _HEADS],
+        heads=[_head(request, field, label, css) for field, label, css, _ in _HEADS if field in columns],
+        columns=columns,
+        column_choices=[(field, label) for field, label, _, _ in _HEADS[1:]],
+        kept=[(key, value) for key, value in request.query_params.multi_items() if key not in ("columns", "cursor")],
         csv_url=_url(request, path="/api/experiments", format="csv", cursor=None),
         json_url=_url(request, path="/api/experiments", cursor=None),
         archived=bool(asked.query.archived),
@@ -223,7 +232,17 @@ def _waiting_line(row: Experiment) -> str:
     return "cancelled; what is there is kept" if row.status == "cancelled" else ""
 
 
-def _head(request: Request, asked: Asked, field: str, label: str, css: str) -> dict[str, Any]:
+def _columns(request: Request) -> list[str]:
+    """Columns shown: those of `columns=` that exist (a name is always there), or the usual ones."""
+    asked = {part.strip() for value in request.query_params.getlist("columns") for part in value.split(",")}
+    if not asked & {field for field, *_ in _HEADS}:
+        return [field for field, _, _, usual in _HEADS if usual]
+    return [field for field, *_ in _HEADS if field in asked or field == "name"]
+
+
+def _head(request: Request, field: str, label: str, css: str) -> dict[str, Any]:
+    if field not in _SORTABLE:
+        return {"label": label, "css": css, "sort": None, "url": None}
     given = request.query_params.get("sort", EXPERIMENTS.default_sort)
     current = given if given.removeprefix("-") == field else ""
     up = "-" + field if field not in ("name", "dataset") else field

@@ -50,7 +50,8 @@ OPERATORS: dict[str, Operator] = {
 
 _LIST_WORDS = {"eq": "include", "ne": "do not include", "in": "include one of"}
 
-CONTROLS = ("sort", "limit", "cursor", "fields", "format")
+# Not conditions. `columns` is the list page's alone (the API has `fields`): the same address serves both.
+CONTROLS = ("sort", "limit", "cursor", "fields", "format", "columns")
 MAX_LIMIT, DEFAULT_LIMIT = 1000, 50
 _MAX_TEXT = 200
 _BIGGEST = 2**63 - 1

@@ -13,6 +13,10 @@ const DIMMED = 0.3;
 const cards = new Map();
 let hidden = new Set(); // legend groups that are off
 let only = false; // show nothing but the selection
+// A finger scrolls the page; a switch in the legend lets it draw a selection instead.
+const coarse = matchMedia("(pointer: coarse)").matches;
+let selecting = false;
+const dragMode = (card, layout) => card.drag ?? (coarse ? (selecting ? "lasso" : false) : layout.dragmode);
 
 let plotly = null;
 /** Plotly comes with the first figure, never with a page that has none. */
@@ -161,7 +165,7 @@ class Card {
     this.wait.hidden = true;
     this.plot.hidden = false;
     const { data, layout } = compose(this.figure, current());
-    Object.assign(layout, { ...zoomed(this.name, layout), dragmode: this.drag ?? layout.dragmode });
+    Object.assign(layout, { ...zoomed(this.name, layout), dragmode: dragMode(this, layout) });
     await Plotly.react(this.plot, data, layout, {
       displaylogo: false,
       showSendToCloud: false,
@@ -473,10 +477,31 @@ if (page) {
   });
   restore();
 
+  /** Paper is white: every figure is drawn in the light theme first, and as it was afterwards. */
+  async function print() {
+    const before = theme();
+    root.dataset.theme = "light";
+    for (const card of cards.values()) Object.assign(card, { near: true, dirty: card.dirty || before !== "light" || !card.figure });
+    await Promise.all([...cards.values()].map(card => card.load().then(() => card.draw())));
+    window.print();
+    root.dataset.theme = before;
+    if (before !== "light") dispatchEvent(new CustomEvent("themechange"));
+  }
+  document.addEventListener("keydown", event => {
+    if (event.key !== "p" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    print();
+  });
+
   document.addEventListener("click", event => {
-    const button = event.target.closest("[data-image], button[data-group], [data-mode], [data-reset]");
+    const button = event.target.closest("[data-image], button[data-group], [data-mode], [data-reset], [data-select], [data-print]");
     if (!button) return;
-    if (button.dataset.image) image(button.dataset.of, button.dataset.image);
+    if ("print" in button.dataset) print();
+    else if ("select" in button.dataset) {
+      selecting = !selecting;
+      button.setAttribute("aria-pressed", `${selecting}`);
+      redraw();
+    } else if (button.dataset.image) image(button.dataset.of, button.dataset.image);
     else if (button.dataset.group) toggleGroup(button.dataset.group);
     else {
       const card = [...cards.values()][0];
