@@ -6,15 +6,20 @@ fit the data. What it does is in `stages`, one module a study.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+import math
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from modescape.errors import Problem
+from modescape.errors import InvalidInput, Problem
 from modescape.part import MAX_SEED, Key, Part
+from modescape.registry import datasets, methods
 
 if TYPE_CHECKING:
+    import pathlib
+
     from modescape.spec import DataInfo, ExperimentSpec, Sizes
 
 Intensity = Annotated[int, Field(ge=1, le=5)]
@@ -29,10 +34,26 @@ class Study(Part):
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         yield from ()
 
+    def looked_up(self, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
+        """The study once its files were looked at, with their fingerprint filled in. Raises DataMissing, DataCorrupt,
+        and InvalidInput with fields relative to the study."""
+        return self
+
 
 def _known_run(field: str, run: int, spec: ExperimentSpec) -> Iterator[Problem]:
     if run >= spec.ensemble.runs:
         yield Problem(f"there is no run {run}", field, f"0 to {spec.ensemble.runs - 1}")
+
+
+def _late(spec: ExperimentSpec) -> int:
+    """Checkpoints a run keeps after its initial weights."""
+    return -(-spec.training.epochs // spec.training.checkpoint_every)
+
+
+def _twice(field: str, values: Sequence[float]) -> Iterator[Problem]:
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            yield Problem(f"{value:g} is listed twice", field, "each value once")
 
 
 class GroupStudy(Study):
@@ -43,29 +64,41 @@ class GroupStudy(Study):
         None,
         ge=2,
         le=100,
-        description="Functions of each group that are compared (M); empty means 5, or the number of runs if fewer.",
+        description="Functions of each group that are compared (M); empty means 5, or what the smallest group has.",
     )
     trajectory: bool = Field(True, description="Also late checkpoints of each run, as a group of their own.")
-    images: int = Field(2000, ge=10, le=1_000_000, description="Images evaluated (the first n).")
 
     def size(self, spec: ExperimentSpec) -> int:
         """M, the same for every group, so that divergences can be compared."""
-        return self.members if self.members is not None else max(2, min(5, spec.ensemble.runs))
+        if self.members is not None:
+            return self.members
+        sampled = (chosen.typical for chosen in spec.methods if methods[chosen.method].sampled)
+        groups = [spec.ensemble.runs, *sampled, *([_late(spec)] if self.trajectory else [])]
+        return min([5, *(count for count in groups if count > 1)])
 
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
-        if self.members is not None and self.members > spec.ensemble.runs:
+        size, runs = self.size(spec), spec.ensemble.runs
+        if self.members is not None and size > runs:
             yield Problem(
-                f"groups of {self.members} cannot be made of {spec.ensemble.runs} runs",
+                f"groups of {size} cannot be made of {runs} run{'s' * (runs > 1)}",
                 "members",
-                f"2 to {spec.ensemble.runs}, or more runs",
+                f"2 to {runs}, or more runs" if runs > 1 else f"empty, or at least {size} runs",
+            )
+        late = _late(spec)
+        if self.trajectory and late < size:
+            yield Problem(
+                f"groups of {size} cannot be made of the {late} checkpoint{'s' * (late > 1)} after the first",
+                "trajectory",
+                "false, more epochs, or checkpoints kept more often",
             )
         for chosen in spec.methods:
-            if 0 < chosen.typical < self.size(spec):
+            if methods[chosen.method].sampled and 0 < chosen.typical < size:
+                most = min(chosen.typical, runs)
                 yield Problem(
-                    f"groups of {self.size(spec)} cannot be made of {chosen.typical} typical samples "
-                    f"of {chosen.method}",
+                    f"groups of {size} cannot be made of {chosen.typical} typical "
+                    f"sample{'s' * (chosen.typical > 1)} of {chosen.method}",
                     "members",
-                    f"2 to {chosen.typical}, or more typical samples",
+                    f"2 to {most}, or more typical samples" if most > 1 else f"{size} typical samples or more, or none",
                 )
 
 
@@ -84,6 +117,10 @@ class ShiftSpec(GroupStudy):
     intensities: tuple[Intensity, ...] = Field(
         (1, 2, 3, 4, 5), min_length=1, max_length=5, description="Which intensities, 1 to 5."
     )
+    images: int = Field(2000, ge=10, le=1_000_000, description="Images evaluated (the first n).")
+
+
+SYNTHETIC = ("gaussian-noise", "uniform-noise", "constant", "permuted")
 
 
 class OodSpec(GroupStudy):
@@ -93,9 +130,54 @@ class OodSpec(GroupStudy):
         description="Images of another set, converted to the size and channels of training, or synthetic ones: "
         "gaussian-noise, uniform-noise, constant, permuted."
     )
-    path: Path | None = Field(None, description="Folder of class folders, or .npz file, for the sets folder and npz.")
-    images: int = Field(10_000, ge=10, le=1_000_000, description="Images evaluated, drawn by the seed.")
+    path: Path | None = Field(
+        None, description="Folder of pictures, or .npz file with `images`, for the sets folder and npz."
+    )
+    fingerprint: str | None = Field(
+        None, max_length=64, description="SHA-256 of your own images, filled in when the experiment is created."
+    )
+    images: int | None = Field(
+        None,
+        ge=10,
+        le=1_000_000,
+        description="Images evaluated, drawn by the seed; empty means 10,000 or all if fewer.",
+    )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the choice, and of synthetic images.")
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in SYNTHETIC and name not in datasets:
+            raise InvalidInput(
+                f"there is no dataset {name!r}, and it is not made up here",
+                allowed="one of " + ", ".join((*datasets, *SYNTHETIC)),
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _has_path(self) -> OodSpec:
+        if (self.dataset in ("folder", "npz")) != (self.path is not None):
+            raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
+        return self
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        yield from super().problems(spec, info, n)
+        own, other = (None if path is None else os.path.realpath(path) for path in (spec.data.path, self.path))
+        if (self.dataset, other) == (spec.data.dataset, own):
+            yield Problem(
+                f"{self.dataset} is what the networks are trained on",
+                "dataset" if self.path is None else "path",
+                "another set of images, or one of " + ", ".join(SYNTHETIC),
+            )
+        if self.dataset == "permuted" and self.images is not None and self.images > n.test:
+            yield Problem(f"{self.images} of {n.test} test images asked for", "images", f"10 to {n.test}, or empty")
+
+    def looked_up(self, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
+        if self.dataset in SYNTHETIC:
+            return self
+        from modescape.science.outside import look_at
+
+        return self.model_copy(update={"fingerprint": look_at(self, info, folders).fingerprint})
 
 
 class SeedsSpec(Study):
@@ -106,6 +188,14 @@ class SeedsSpec(Study):
     )
     repetitions: int = Field(3, ge=1, le=100, description="Independent repetitions of every pair: the units.")
     epochs: int | None = Field(None, ge=1, le=100_000, description="Epochs; empty means those of the training.")
+
+    def judged(self, spec: ExperimentSpec) -> float:
+        """The learning rate that claim (g) is read at: the training's own, else the one whose ratio to it is nearest
+        to 1."""
+        return min(self.learning_rates, key=lambda rate: abs(math.log(rate / spec.training.learning_rate)))
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        yield from _twice("learning_rates", self.learning_rates)
 
 
 class PlaneSpec(Study):
@@ -179,7 +269,15 @@ class InstabilitySpec(Study):
     repetitions: int = Field(3, ge=1, le=100, description="Pairs of branches from each epoch.")
 
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        last, every = spec.training.epochs, spec.training.checkpoint_every
+        yield from _twice("epochs", self.epochs)
         for k in self.epochs:
-            if k >= spec.training.epochs:
-                yield Problem(f"training ends after epoch {spec.training.epochs}", "epochs",
-                              f"0 to {spec.training.epochs - 1}")  # fmt: skip
+            if k >= last:
+                yield Problem(f"there is nothing to train from epoch {k} on, training ends after epoch {last}",
+                              "epochs", f"0 to {last - 1}")  # fmt: skip
+            elif k % every:
+                yield Problem(
+                    f"no checkpoint of epoch {k} is kept: training.checkpoint_every is {every}",
+                    "epochs",
+                    f"multiples of {every} below {last}, or training.checkpoint_every of 1",
+                )

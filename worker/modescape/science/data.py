@@ -498,7 +498,7 @@ _PATH = "data.path"
 @dataset("folder", title="Folder of pictures", source="the user's own")
 def _folder(location: DataLocation, spec: DataSpec) -> RawData:
     """Your own pictures: one folder per class, or train/ and test/ with one folder per class in each."""
-    found = scan_folder(_own_path(spec))
+    found = scan_folder(own_path(spec))
     parts = []
     for paths, labels in ((found.train, found.train_labels), (found.test, found.test_labels)):
         files = ImageFiles(paths, found.channels, found.height, found.width)
@@ -511,10 +511,11 @@ def _folder(location: DataLocation, spec: DataSpec) -> RawData:
 @dataset("npz", title="NumPy file", source="the user's own")
 def _npz(location: DataLocation, spec: DataSpec) -> RawData:
     """Your own arrays: an .npz file with images and labels, or train_images, train_labels, test_images, test_labels."""
-    return read_npz(_own_path(spec))
+    return read_npz(own_path(spec))
 
 
-def _own_path(spec: DataSpec) -> Path:
+def own_path(spec: DataSpec) -> Path:
+    """The folder or file of a user's own set. Raises InvalidInput when it is not there."""
     if not spec.path:
         raise InvalidInput("this set needs a path", field=_PATH, allowed="a folder or an .npz file on this machine")
     path = Path(spec.path).expanduser()
@@ -643,6 +644,64 @@ def _common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     limit = 224 if len(set(sizes)) == 1 else _LARGEST_SIDE
     scale = min(1.0, limit / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+@dataclass(frozen=True)
+class FoundPictures:
+    """What a folder holds when classes do not matter: files in their order, the common size (0x0 if there are several
+    sizes), and a fingerprint."""
+
+    paths: tuple[Path, ...]
+    channels: int
+    height: int
+    width: int
+    fingerprint: str
+
+
+def scan_pictures(root: Path) -> FoundPictures:
+    """Every picture under `root`, or under its test/ where it has train/ and test/; remembered like `scan_folder`.
+
+    Raises InvalidInput saying which file is no picture.
+    """
+    place = root / "test" if (root / "train").is_dir() and (root / "test").is_dir() else root
+    files = sorted(path for path in place.rglob("*") if path.is_file() and not _is_ignored(path))
+    return _scan_pictures(place, tuple((path, (s := path.stat()).st_size, s.st_mtime_ns) for path in files))
+
+
+@lru_cache(maxsize=8)
+def _scan_pictures(root: Path, state: tuple[tuple[Path, int, int], ...]) -> FoundPictures:
+    digest = hashlib.sha256()
+    sizes: set[tuple[int, int]] = set()
+    grey = True
+    for path, _, _ in state:
+        if path.suffix.lower() not in PICTURES:
+            raise InvalidInput(
+                f"{path.relative_to(root)} is not a picture", field=_PATH, allowed="a folder of pictures only"
+            )
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root)}\0{len(content)}\0".encode())
+        digest.update(content)
+        width, height, colourless = _picture(path)
+        sizes.add((height, width))
+        grey = grey and colourless
+    height, width = sizes.pop() if len(sizes) == 1 else (0, 0)
+    return FoundPictures(tuple(path for path, _, _ in state), 1 if grey else 3, height, width, digest.hexdigest())
+
+
+def read_images(path: Path) -> Images:
+    """The images alone of an .npz file: `test_images` if it has them, else `images`. Raises InvalidInput."""
+    stat = path.stat()
+    return _read_images(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_images(path: Path, size: int, changed: int) -> Images:
+    arrays = _npz_arrays(path)
+    key = next((key for key in ("test_images", "images") if key in arrays), None)
+    if key is None:
+        held = ", ".join(sorted(arrays)) or "nothing"
+        raise _bad_npz(f"it holds {held}", allowed="an .npz file with images or test_images")
+    return _as_images(arrays[key], key)
 
 
 _NPZ_KEYS = "images and labels, or train_images, train_labels, test_images and test_labels"
@@ -787,7 +846,7 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
     """
     entry, location = datasets[spec.dataset], DataLocation(tuple(folders))
     if spec.dataset == "folder":
-        found = scan_folder(_own_path(spec))
+        found = scan_folder(own_path(spec))
         n = len(found.train)
         return DataInfo(
             found.channels,
@@ -800,7 +859,7 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
             found.fingerprint,
         )
     if spec.dataset == "npz":
-        path = _own_path(spec)
+        path = own_path(spec)
         raw = read_npz(path)
         n = len(raw.train_labels)
         shape = cast(Images, raw.train_images).shape
