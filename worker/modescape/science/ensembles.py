@@ -14,7 +14,7 @@ float64 over blocks of examples, so memory grows with neither N nor the number o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -81,13 +81,14 @@ class Identity:
 class EnsembleScores:
     """Accuracy, Brier score, NLL (nats) and calibration error of ensembles of every size, and what they are made of.
 
-    members: R, the functions averaged; seed: of the subsets of sizes that have too many to take all; bins: of the
-    calibration error.
+    members: R, the functions averaged; only: these sizes (None: those of `sizes`); seed: of the subsets of sizes that
+    have too many to take all; bins: of the calibration error.
     """
 
-    def __init__(self, members: int, *, seed: int = 0, bins: int = BINS) -> None:
+    def __init__(self, members: int, *, only: Sequence[int] | None = None, seed: int = 0, bins: int = BINS) -> None:
         self.members, self.bins, self.examples = members, bins, 0
-        self.subsets = {size: subsets(members, size, seed=seed) for size in sizes(members)}
+        asked = sizes(members) if only is None else only
+        self.subsets = {size: subsets(members, size, seed=seed) for size in asked}
         everyone = [subset for some in self.subsets.values() for subset in some]
         self._size = np.array([len(subset) for subset in everyone], dtype=np.float64)
         self._membership = np.zeros((len(everyone), members))

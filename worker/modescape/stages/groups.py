@@ -1,0 +1,104 @@
+"""The groups of functions that shift and out-of-distribution studies compare, M of each, run by run.
+
+Groups are "optimum" (a run's final function; across runs: independent), "trajectory" (its latest checkpoints) and each
+method (its first typical samples; weight averages are one function a run). Equal M, so that divergences compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.draft import Draft, sample_sets
+from modescape.registry import methods
+from modescape.science.data import Split
+from modescape.science.subspace import ActivationMask
+from modescape.spec import ExperimentSpec
+from modescape.stages.around import Around
+from modescape.stages.stage import Context
+from modescape.store import Need
+from modescape.studies import GroupStudy
+from modescape.tables import Solution
+
+OPTIMUM, TRAJECTORY = "optimum", "trajectory"
+
+
+@dataclass(frozen=True)
+class PlannedGroup:
+    """One group of one run: how many functions it has at most, and the stages that make them."""
+
+    name: str
+    run: int
+    size: int
+    needs: tuple[Need, ...]
+
+
+def names(spec: ExperimentSpec, study: GroupStudy) -> list[str]:
+    """Groups of a study in the order of figures; methods without typical samples are none."""
+    found = [OPTIMUM, *([TRAJECTORY] if study.trajectory else [])]
+    return found + [m.method for m in spec.methods if m.typical or not methods[m.method].sampled]
+
+
+def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
+    """Every group of every run, with the stages it waits for."""
+    there = {(stage.kind, stage.key) for stage in draft.stages}
+    found = []
+    for name in names(draft.spec, study):
+        for run in draft.runs:
+            base: tuple[Need, ...] = (("train", f"{run}"), ("predict", f"{run}"))
+            if name in (OPTIMUM, TRAJECTORY):
+                found.append(PlannedGroup(name, run, 1 if name == OPTIMUM else study.size(draft.spec), base))
+                continue
+            own = [("sample", f"{run}/{name}/typical"), ("chain", f"{run}/{name}")]
+            made = tuple(need for need in own if need in there)
+            if made:
+                chosen = next(m for m in draft.spec.methods if m.method == name)
+                size = min(study.size(draft.spec), dict(sample_sets(chosen))["typical"])
+                found.append(PlannedGroup(name, run, size, (*base, *made)))
+    return found
+
+
+def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
+    """The first `size` functions of a group of a run; fewer where an accuracy floor let fewer pass."""
+    solutions = context.results().solutions(run=run)
+    if name == OPTIMUM:
+        return [s for s in solutions if s.role == "optimum"]
+    if name == TRAJECTORY:
+        checkpoints = [s for s in solutions if s.role != "sample" and s.index > 0]  # never the initial weights
+        return sorted(checkpoints, key=lambda s: s.index)[-size:]
+    samples = [s for s in solutions if s.method == name and s.sample_set == "typical"]
+    return sorted(samples, key=lambda s: s.index)[:size]
+
+
+class Group:
+    """Functions of one run, each put into the network once and then kept ready: predicts with all of them in turn."""
+
+    def __init__(self, context: Context, run: int, solutions: Sequence[Solution]) -> None:
+        self.context = context
+        around = Around(context, run)
+        self._network = around.network
+        self._states: list[tuple[dict[str, object], ActivationMask | None]] = []
+        for solution in solutions:
+            context.control.check()
+            mask = around.place_solution(solution)
+            self._states.append(({k: v.clone() for k, v in self._network.state_dict().items()}, mask))
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def logits(self, images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        """[n, K] of every function in turn on uint8 images [n, C, H, W]."""
+        import torch
+
+        from modescape.science.predictions import predict
+
+        pixels = np.ascontiguousarray(images.transpose(0, 2, 3, 1))  # pixels together: what convolutions like best
+        tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.context.device)
+        split = Split(tensor, torch.zeros(len(images), dtype=torch.int64, device=self.context.device))
+        transform, check = self.context.splits.transform, self.context.control.check
+        for state, mask in self._states:
+            self._network.load_state_dict(state)
+            yield predict(self._network, split, transform, device=self.context.device, mask=mask, check=check)
