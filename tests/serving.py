@@ -156,6 +156,11 @@ class SmallRunner:
     ) -> StageOutput:
         return StageOutput()
 
+    def _ensemble(
+        self, lease: Lease, store: Store, artifacts: Artifacts, control: StageControl, random: np.random.Generator
+    ) -> StageOutput:
+        return StageOutput()
+
     def _materialise(
         self, lease: Lease, store: Store, artifacts: Artifacts, control: StageControl, random: np.random.Generator
     ) -> StageOutput:

@@ -196,26 +196,21 @@ class EnsembleScores:
         """total, aleatoric and epistemic uncertainty of the whole ensemble, nats (science a.7)."""
         return self._total / self.examples, self._aleatoric / self.examples, self._epistemic / self.examples
 
-    def identities(self) -> tuple[Identity, Identity, Identity]:
+    def identities(self) -> tuple[Identity, ...]:
         """What must hold to rounding: the ambiguity decomposition of the Brier score (Krogh & Vedelsby 1995), the split
-        of entropy into aleatoric and epistemic, and the scores by size against `expected_brier`."""
+        of entropy into aleatoric and epistemic, and `expected_brier` of the sizes of which every ensemble was scored
+        (of those the one that is furthest off)."""
         n = self.examples
         members = float(self._member_brier.mean()) / n
         total, aleatoric, epistemic = self.entropy
+        complete = [size for size, some in self.subsets.items() if len(some) == self.possible(size)]
+        by_size = [Identity("size", float(self.of(s)["brier"].mean()), self.expected_brier(s)) for s in complete]
+        by_size.sort(key=lambda identity: (not identity.holds, identity.residual))
         return (
             Identity("brier", self._whole_brier / n, members - self.ambiguity),
             Identity("entropy", total, aleatoric + epistemic),
-            self._by_size(),
+            *by_size[-1:],
         )
-
-    def _by_size(self) -> Identity:
-        """The size, among those of which every ensemble was scored, where the two ways to its Brier score differ most.
-
-        NaN compares as the worst.
-        """
-        complete = [size for size, some in self.subsets.items() if len(some) == self.possible(size)]
-        found = [Identity("size", float(self.of(s)["brier"].mean()), self.expected_brier(s)) for s in complete]
-        return max(found, key=lambda identity: (not identity.holds, identity.residual))
 
 
 # ------------------------------------------------------------------------------------------------------- calibration

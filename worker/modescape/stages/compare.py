@@ -12,7 +12,7 @@ from modescape.draft import Draft
 from modescape.registry import architectures
 from modescape.results import Results
 from modescape.science import similarity
-from modescape.science.predictions import average, scores, softmax
+from modescape.science.predictions import softmax
 from modescape.stages.judge import judge
 from modescape.stages.stage import Context, stage
 from modescape.tables import Solution
@@ -39,7 +39,7 @@ def _checkpoints(context: Context) -> list[Solution]:
     return [solution for solution in solutions if solution.role != "sample"]
 
 
-@stage("compare")
+@stage("compare", version=2)
 def compare(context: Context) -> None:
     if context.lease.key == "trajectories":
         _compare_trajectories(context)
@@ -48,7 +48,7 @@ def compare(context: Context) -> None:
 
 
 def _compare_trajectories(context: Context) -> None:
-    """Cosine of weights and disagreement of labels between checkpoints; what independent runs are worth together."""
+    """Cosine of weights and disagreement of labels between checkpoints; divergence of independent runs."""
     results, solutions = context.results(), _checkpoints(context)
     _cosines(context, solutions)
     optima = [solution for solution in solutions if solution.role == "optimum"]
@@ -61,7 +61,7 @@ def _compare_trajectories(context: Context) -> None:
             solutions,
             solutions,
         )
-        _ensemble(context, results, optima, split)
+        _between_runs(context, results, optima, split)
     judge(context, results)
 
 
@@ -95,14 +95,10 @@ def _cosine_of_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     return cosine
 
 
-def _ensemble(context: Context, results: Results, optima: list[Solution], split: str) -> None:
-    """Scores of averaging all runs' probabilities, and the runs' Jensen-Shannon divergence."""
-    logits = [results.logits(solution, split) for solution in optima]
-    labels = results.true_labels(split)
-    for metric, value in scores(average(logits), labels).items():
-        context.add_group("ensemble", metric, value, len(optima), split)
+def _between_runs(context: Context, results: Results, optima: list[Solution], split: str) -> None:
+    """The runs' Jensen-Shannon divergence; what they are worth together is the stage `ensemble`'s."""
     if len(optima) > 1:
-        divergence = similarity.js_mean(softmax(np.stack(logits)))
+        divergence = similarity.js_mean(softmax(np.stack([results.logits(solution, split) for solution in optima])))
         context.add_group("independent", "js_mean", divergence, len(optima), split, members=len(optima))
         context.add_group("independent", "js_sum", divergence * len(optima), len(optima), split, members=len(optima))
 

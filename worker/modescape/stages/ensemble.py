@@ -1,0 +1,267 @@
+"""What are ensembles worth, of single networks and of subspace samples? Every size, every group, every split.
+
+A group is one function a run: its optimum, its weight average, or the mean prediction of a method's typical samples
+around it (science a.8: samples of one run are averaged first, runs afterwards). Group measurements, by subject:
+
+    ensemble/<group>/<size>                          accuracy, brier, nll, ece: mean over the ensembles of that size
+    ensemble/<group>                                 what all members together are made of, and the identities
+    reliability/<group>/<single|ensemble>/<bins>     the bins of a reliability diagram; the value is its ECE
+        bins: width-15, width-10, mass-15 or mass-10, and the same with /calibrated behind it when temperatures could be
+        fitted on validation images
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.draft import Draft
+from modescape.results import Results
+from modescape.science.ensembles import (
+    METRICS,
+    TOLERANCE,
+    BinKind,
+    EnsembleScores,
+    Reliability,
+    confidences,
+    fit_temperature,
+    reliability,
+    sizes,
+    subsets,
+)
+from modescape.science.predictions import average
+from modescape.spec import ExperimentSpec
+from modescape.stages.stage import Context, Json, stage
+from modescape.store import Lease
+from modescape.tables import Solution
+
+OPTIMUM = "optimum"
+DIAGRAMS: tuple[tuple[int, BinKind], ...] = ((15, "width"), (10, "width"), (15, "mass"), (10, "mass"))
+
+_VALUES = 1 << 20  # log-probabilities of all members in memory at a time: 8 MB
+_TEMPERATURE_IMAGES = 5000
+
+
+def plan(draft: Draft) -> None:
+    """One stage as soon as there are two runs; it needs every prediction."""
+    runs = draft.spec.ensemble.runs
+    if runs < 2:
+        return
+    ensembles = sum(min(comb(runs, size), 100) for size in sizes(runs))
+    functions = runs * (1 + sum(max(1, chosen.typical) for chosen in draft.spec.methods))
+    groups = 1 + len(draft.spec.methods)
+    # Measured on one core: 20 ns to score a probability of one ensemble, 50 ns to average one of a function.
+    seconds = (groups * ensembles * 2e-8 + functions * 5e-8) * draft.images * draft.classes
+    draft.add("ensemble", "all", {}, seconds, needs=draft.keys("predict", "sample", "chain"))
+
+
+def _parts(lease: Lease) -> Json:
+    """Beside the predictions themselves only which of them form a group: no solution is named by its number."""
+    spec = ExperimentSpec.model_validate(lease.spec)
+    return {
+        "splits": list(spec.evaluation.splits),
+        "runs": spec.ensemble.runs,
+        "methods": [chosen.method for chosen in spec.methods],
+    }
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Functions of each run that are averaged first; only runs that have any."""
+
+    name: str
+    members: list[list[Solution]]
+
+    def blocks(self, results: Results, split: str) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Log-probabilities [R, n, K] of the members, a block of examples at a time."""
+        stored = [[results.logits(solution, split) for solution in own] for own in self.members]
+        count, classes = stored[0][0].shape
+        rows = max(1, _VALUES // (len(stored) * classes))
+        for start in range(0, count, rows):
+            block = slice(start, start + rows)
+            yield block, np.stack([average(logits[block] for logits in own) for own in stored])
+
+
+def _groups(context: Context, results: Results) -> list[_Group]:
+    """Optima first, then methods as in the spec; a method whose samples all fell below its floor is none."""
+    found = [_Group(OPTIMUM, [[optimum] for optimum in results.solutions(role="optimum")])]
+    for chosen in context.spec.methods:
+        own = [
+            results.solutions(run=run, method=chosen.method, sample_set="typical")
+            for run in range(context.spec.ensemble.runs)
+        ]
+        found.append(_Group(chosen.method, [samples for samples in own if samples]))
+    return [group for group in found if group.members]
+
+
+@stage("ensemble", parts=_parts)
+def ensemble(context: Context) -> None:
+    """Score every group on every split, and check what must hold of any ensemble."""
+    results = context.results()
+    groups, splits = _groups(context, results), context.spec.evaluation.splits
+    worst = 0.0
+    for i, split in enumerate(splits):
+        labels = results.true_labels(split)
+        for j, group in enumerate(groups):
+            context.control.progress(i * len(groups) + j, len(groups) * len(splits), {})
+            # a temperature is fitted on other images than it is judged on
+            calibrated = split != "validation" and "validation" in splits
+            temperatures = _temperatures(context, results, group) if calibrated else None
+            worst = max(worst, _evaluate(context, results, group, split, labels, temperatures))
+    context.output.extra = {
+        "groups": {group.name: [len(own) for own in group.members] for group in groups},
+        "subsets": {f"{size}": len(subsets(len(groups[0].members), size)) for size in sizes(len(groups[0].members))},
+        "largest_residual": worst if np.isfinite(worst) else None,
+        "tolerance": TOLERANCE,
+    }
+
+
+def _temperatures(context: Context, results: Results, group: _Group) -> list[float]:
+    """One for each member and, last, one for their ensemble, fitted on the first validation images."""
+    labels = results.true_labels("validation")[:_TEMPERATURE_IMAGES]
+    taken = []
+    for block, logs in group.blocks(results, "validation"):
+        if block.start >= len(labels):
+            break
+        taken.append(logs)
+    members = np.concatenate(taken, axis=1)[:, : len(labels)]
+    check = context.control.check
+    return [fit_temperature(outputs, labels, check=check) for outputs in (*members, average(members))]
+
+
+def _evaluate(
+    context: Context,
+    results: Results,
+    group: _Group,
+    split: str,
+    labels: NDArray[np.int64],
+    temperatures: list[float] | None,
+) -> float:
+    """Everything about one group on one split; the largest residual of an identity."""
+    runs = len(group.members)
+    scores = EnsembleScores(runs)
+    calibration = [_Confidences(labels, None, runs)]
+    if temperatures is not None:
+        calibration.append(_Confidences(labels, temperatures, runs))
+    for block, logs in group.blocks(results, split):
+        scores.add(logs, labels[block], check=context.control.check)
+        functions = [*logs, average(logs)]
+        for sure in calibration:
+            sure.add(block, functions)
+    samples = [len(own) for own in group.members]  # averaged in a run first
+    for size, chosen in scores.subsets.items():
+        found = scores.of(size)
+        for metric in METRICS:
+            values = found[metric]
+            context.add_group(
+                f"ensemble/{group.name}/{size}",
+                metric,
+                float(values.mean()),
+                len(labels),
+                split,
+                size=size,
+                sd=_spread(values),
+                low=_finite(float(values.min())),
+                high=_finite(float(values.max())),
+                subsets=len(chosen),
+                of=scores.possible(size),
+                runs=runs,
+                samples=[min(samples), max(samples)],
+            )
+    _tell_parts(context, group.name, scores, split)
+    for sure in calibration:
+        sure.tell(context, group.name, split)
+    return _tell_identities(context, group.name, scores, split)
+
+
+def _tell_parts(context: Context, name: str, scores: EnsembleScores, split: str) -> None:
+    total, aleatoric, epistemic = scores.entropy
+    limit = scores.expected_brier(None)
+    parts = {"entropy": total, "aleatoric": aleatoric, "epistemic": epistemic, "ambiguity": scores.ambiguity}
+    for metric, value in (parts | ({"brier-limit": limit} if scores.members > 1 else {})).items():
+        context.add_group(f"ensemble/{name}", metric, value, scores.examples, split, members=scores.members)
+
+
+def _tell_identities(context: Context, name: str, scores: EnsembleScores, split: str) -> float:
+    """Residuals as measurements; one that is too large is also an event, because it means that a number is wrong."""
+    identities = scores.identities()
+    for identity in identities:
+        context.add_group(
+            f"ensemble/{name}", f"identity/{identity.name}", identity.residual, scores.examples, split,
+            left=_finite(identity.left), right=_finite(identity.right), tolerance=TOLERANCE, holds=identity.holds,
+        )  # fmt: skip
+        if not identity.holds:
+            context.control.note(
+                "identity violated",
+                {"identity": identity.name, "group": name, "split": split, "left": _finite(identity.left),
+                 "right": _finite(identity.right), "tolerance": TOLERANCE},
+            )  # fmt: skip
+    residuals = [identity.residual for identity in identities]
+    return max(residual if np.isfinite(residual) else np.inf for residual in residuals)
+
+
+_Pair = tuple[NDArray[np.float64], NDArray[np.bool_]]
+
+
+class _Confidences:
+    """How sure each member, and last their ensemble, are of each example, and whether they are right."""
+
+    def __init__(self, labels: NDArray[np.int64], temperatures: list[float] | None, members: int) -> None:
+        self.labels, self.fitted = labels, temperatures
+        self.temperatures = temperatures or [1.0] * (members + 1)
+        self._blocks: list[list[_Pair]] = [[] for _ in self.temperatures]
+
+    def add(self, block: slice, functions: Sequence[NDArray[np.float64]]) -> None:
+        """Log-probabilities [n, K] of each member and of the ensemble, for one block of examples."""
+        for kept, outputs, temperature in zip(self._blocks, functions, self.temperatures, strict=True):
+            kept.append(confidences(outputs, self.labels[block], temperature=temperature))
+
+    def tell(self, context: Context, name: str, split: str) -> None:
+        """Reliability of single members, pooled over them, and of the ensemble, in every kind of bins."""
+        *own, together = [_joined(blocks) for blocks in self._blocks]
+        pooled, suffix = _joined(own), "/calibrated" if self.fitted else ""
+        for bins, kind in DIAGRAMS:
+            each = np.array([reliability(*member, bins=bins, kind=kind).ece for member in own])
+            whole = reliability(*together, bins=bins, kind=kind)
+            for of, shown, value, used in (
+                ("single", reliability(*pooled, bins=bins, kind=kind), float(each.mean()), slice(None, -1)),
+                ("ensemble", whole, whole.ece, slice(-1, None)),
+            ):
+                context.add_group(
+                    f"reliability/{name}/{of}/{kind}-{bins}{suffix}",
+                    "reliability",
+                    value,
+                    len(self.labels),
+                    split,
+                    sd=_spread(each) if of == "single" else None,
+                    runs=len(own),
+                    temperatures=self.fitted and self.fitted[used],
+                    **_bins(shown),
+                )
+
+
+def _joined(blocks: list[_Pair]) -> _Pair:
+    return np.concatenate([sure for sure, _ in blocks]), np.concatenate([right for _, right in blocks])
+
+
+def _bins(found: Reliability) -> Json:
+    """Bins as JSON, the empty ones left out."""
+    there = found.count > 0
+    return {
+        "count": found.count[there].tolist(),
+        "confidence": found.confidence[there].tolist(),
+        "accuracy": found.accuracy[there].tolist(),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _spread(values: NDArray[np.float64]) -> float | None:
+    """Sample standard deviation; None for fewer than two."""
+    return _finite(float(values.std(ddof=1))) if len(values) > 1 else None
