@@ -6,7 +6,7 @@ new ones go to the end of their block, because solution numbers are given in thi
 
 from __future__ import annotations
 
-from modescape.stages import compare, embed, ensemble, predict, sample, train
+from modescape.stages import compare, embed, ensemble, ood, predict, sample, train
 from modescape.stages.stage import KINDS
 
 PLANNERS = (
@@ -18,6 +18,7 @@ PLANNERS = (
     compare.plan_all,
     embed.plan_samples,
     ensemble.plan,
+    ood.plan,
 )
 
 __all__ = ["KINDS", "PLANNERS"]

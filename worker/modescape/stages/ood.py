@@ -1,0 +1,251 @@
+"""What do the functions say about images of another kind? Predictions, divergence and detection (science a.11)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import combinations
+from math import comb
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.draft import Draft
+from modescape.results import Results
+from modescape.science.data import ImageFiles, Images
+from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
+from modescape.science.outside import count_images, outside_images
+from modescape.science.seeds import stream_seed
+from modescape.spec import ExperimentSpec
+from modescape.stages.groups import OPTIMUM, Group, members, names, planned
+from modescape.stages.stage import Context, Json, stage
+from modescape.store import Lease
+from modescape.studies import OodSpec
+
+SAVE_EVERY_SECONDS = 20.0
+MOST_SUBSETS = 20  # groups of M runs whose divergence is averaged, where there are more runs than M
+_COMPARED = 2e7  # probabilities a second: softmax, entropy and the sorting of scores, measured on one core
+
+
+def plan(draft: Draft) -> None:
+    for i, study in enumerate(draft.spec.ood):
+        count, total = count_images(study, draft.n.test), 0
+        groups = planned(draft, study)
+        for run in draft.runs:
+            own = [group for group in groups if group.run == run]
+            functions = sum(group.size for group in own)
+            needs = list(dict.fromkeys(need for group in own for need in group.needs))
+            params = {"set": i, "run": run, "groups": {group.name: group.size for group in own}}
+            draft.add("ood", f"{i}/{run}", params, functions * count / draft.predict_rate, needs=needs)
+            total += functions
+        needs = list(dict.fromkeys(need for group in groups for need in group.needs if need[0] != "train"))
+        needs += [("ood", f"{i}/{run}") for run in draft.runs]
+        draft.add("ood-compare", f"{i}", {"set": i}, 2 * total * count * draft.classes / _COMPARED, needs=needs)
+        draft.bytes += 4 * total * count * draft.classes
+        draft.predictions += total * count
+
+
+def _parts(lease: Lease) -> Json:
+    part = ExperimentSpec.model_validate(lease.spec).model_dump(mode="json")
+    return {"data": part["data"], "ood": part["ood"][lease.params["set"]], "groups": lease.params["groups"]}
+
+
+# ---- predictions of one run's functions ----
+
+
+@stage("ood", parts=_parts)
+def ood(context: Context) -> None:
+    """float32 logits [functions, n, K] of every group of one run, kept group by group."""
+    study, run = context.spec.ood[context.params["set"]], context.params["run"]
+    found = outside_images(study, context.splits.shape, _test_images(context), context.settings.data_folders)
+    kept: dict[str, str] = {}
+    partial = context.lease.partial
+    for name, digest in partial.get("groups", {}).items():
+        kept[name] = context.keep(np.asarray(context.artifacts.array(digest)), "predictions")
+    groups: dict[str, int] = context.params["groups"]
+    of = sum(groups.values())
+    for i, (name, size) in enumerate(groups.items()):
+        if name in kept:
+            continue
+        solutions = members(context, run, name, size)
+        begun = partial.get("begun", {})
+        block = list(context.artifacts.array(begun["logits"])) if begun.get("group") == name else []
+        done, saved = sum(list(groups.values())[:i]), time.monotonic()
+        for logits in Group(context, run, solutions[len(block) :]).logits(found.pixels):
+            block.append(logits)
+            context.control.progress(done + len(block), of, {})
+            if time.monotonic() - saved > SAVE_EVERY_SECONDS and len(block) < len(solutions):
+                info = context.artifacts.put_array(np.stack(block), "predictions")
+                state = {"groups": kept, "begun": {"group": name, "logits": info.digest}}
+                context.control.save_partial(state, artifacts=[*context.output.artifacts, info])
+                saved = time.monotonic()
+        if block:
+            kept[name] = context.keep(np.stack(block), "predictions")
+            context.control.save_partial({"groups": kept}, artifacts=context.output.artifacts)
+    context.output.extra = {
+        "groups": kept,
+        "images": len(found.pixels),
+        "title": found.title,
+        "conversion": found.conversion,
+    }
+
+
+def _test_images(context: Context) -> Images | ImageFiles:
+    images = context.splits.test.images
+    return images if isinstance(images, ImageFiles) else images.cpu().numpy()
+
+
+# ---- what they say, compared ----
+
+
+@stage("ood-compare")
+def compare(context: Context) -> None:
+    """Divergence inside each group, and how well each score detects the images: single functions and ensembles."""
+    i = context.params["set"]
+    comparison = _Comparison(context, context.spec.ood[i], i)
+    groups = names(context.spec, comparison.study)
+    for done, name in enumerate(groups):
+        context.control.check()
+        context.control.progress(done, len(groups), {})
+        if name == OPTIMUM:
+            comparison.independent()
+        comparison.group(name)
+
+
+class _Comparison:
+    """One set of images against as many test images of the training set."""
+
+    def __init__(self, context: Context, study: OodSpec, index: int) -> None:
+        self.context, self.study, self.index = context, study, index
+        self.size = study.size(context.spec)
+        self.runs = range(context.spec.ensemble.runs)
+        self.results: Results = context.results()
+        splits = context.spec.evaluation.splits
+        self.split = "test" if "test" in splits else splits[0]
+        self.made = [context.need("ood", f"{index}/{run}") for run in self.runs]
+        images = self.made[0]["images"]
+        self.inside = min(images, len(self.results.true_labels(self.split)))
+        self.about: Json = {
+            "dataset": study.dataset,
+            "title": self.made[0]["title"],
+            "conversion": self.made[0]["conversion"],
+            "size": images,
+            "in_size": self.inside,
+            "in_split": self.split,
+        }
+
+    def add(self, subject: str, metric: str, value: float, n: int, **details: Any) -> None:
+        self.context.add_group(f"ood/{self.index}/{subject}", metric, value, n, None, **self.about, **details)
+
+    def functions(self, run: int, group: str) -> list[Pair]:
+        """Logits of each function of a group of one run, on the images and on the test images; read when used."""
+        digest = self.made[run]["groups"].get(group)
+        if digest is None:
+            return []
+        outside = self.context.artifacts.array(digest)
+        solutions = members(self.context, run, group, len(outside))
+        return [
+            Pair(logits, self.results.logits(solution, self.split)[: self.inside])
+            for logits, solution in zip(outside, solutions, strict=True)
+        ]
+
+    def independent(self) -> None:
+        """Divergence of M runs; where there are more, the mean over groups of M of them, at most so many, seeded."""
+        runs = [pair for run in self.runs for pair in self.functions(run, OPTIMUM)]
+        if len(runs) < self.size:
+            return
+        subsets = _subsets(len(runs), self.size, self.study.seed)
+        pairs = [_together([runs[place] for place in subset]) for subset in subsets]
+        self._divergence(OPTIMUM, pairs, over="groups of runs")
+
+    def group(self, name: str) -> None:
+        """Of one group: divergence run by run, and detection by one run's average and by the average over runs."""
+        runs = [functions for run in self.runs if (functions := self.functions(run, name))]
+        if not runs:
+            return
+        pairs = [_together(functions) for functions in runs]
+        whole = [pair for pair in pairs if pair.outside.members == self.size]
+        if name != OPTIMUM and whole:
+            self._divergence(name, whole, over="runs", short=len(pairs) - len(whole))
+        self._detection(name, "single", pairs, members=max(pair.outside.members for pair in pairs))
+        if len(pairs) > 1:
+            everyone = Both(Together(), Together())
+            for pair in pairs:
+                everyone.outside.merge(pair.outside)
+                everyone.inside.merge(pair.inside)
+            self._detection(name, "ensemble", [everyone], members=sum(pair.outside.members for pair in pairs))
+
+    def _divergence(self, group: str, pairs: list[Both], **details: Any) -> None:
+        outside = [pair.outside.js_mean for pair in pairs]
+        inside = [pair.inside.js_mean for pair in pairs]
+        for metric, factor in (("js_mean", 1), ("js_sum", self.size)):
+            values, own = [factor * value for value in outside], [factor * value for value in inside]
+            self.add(
+                group, metric, float(np.mean(values)), len(pairs), group=group, members=self.size,
+                sd=_deviation(values), values=values, in_sd=_deviation(own), in_values=own,
+                **{"in": float(np.mean(own))}, **details,
+            )  # fmt: skip
+
+    def _detection(self, group: str, functions: str, pairs: list[Both], *, members: int) -> None:
+        """functions: "single" (each run's average of its members) or "ensemble" (the average over runs)."""
+        about: Json = {"group": group, "functions": functions, "members": members, "runs": len(self.runs)}
+        for score in SCORES:
+            if members == 1 and score == "mutual-information":
+                continue  # one function has none
+            found = [asdict(detection(pair.outside.score(score), pair.inside.score(score))) for pair in pairs]
+            for metric in (field.name for field in fields(Detection)):
+                values = [each[metric] for each in found]
+                self.add(
+                    f"{group}/{functions}/{score}", metric, float(np.mean(values)), len(values), score=score,
+                    sd=_deviation(values), values=values, **about,
+                )  # fmt: skip
+        means = [float(pair.outside.score("entropy").mean()) for pair in pairs]
+        own = [float(pair.inside.score("entropy").mean()) for pair in pairs]
+        self.add(
+            f"{group}/{functions}", "entropy", float(np.mean(means)), len(pairs), **about,
+            sd=_deviation(means), in_sd=_deviation(own), **{"in": float(np.mean(own))},
+            counts=np.sum([entropy_counts(pair.outside) for pair in pairs], axis=0).tolist(),
+            in_counts=np.sum([entropy_counts(pair.inside) for pair in pairs], axis=0).tolist(),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One function's logits on the images outside and on the test images inside."""
+
+    outside: NDArray[np.float32]
+    inside: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Both:
+    """Several functions together, on the images outside and on the test images inside."""
+
+    outside: Together
+    inside: Together
+
+
+def _together(functions: Sequence[Pair]) -> Both:
+    both = Both(Together(), Together())
+    for function in functions:
+        both.outside.add(function.outside)
+        both.inside.add(function.inside)
+    return both
+
+
+def _subsets(runs: int, size: int, seed: int) -> list[tuple[int, ...]]:
+    """All groups of `size` runs, or that many of them drawn by the seed."""
+    if comb(runs, size) <= MOST_SUBSETS:
+        return list(combinations(range(runs), size))
+    rng = np.random.Generator(np.random.Philox(stream_seed(seed, "ood/runs", 0)))
+    drawn: set[tuple[int, ...]] = set()
+    while len(drawn) < MOST_SUBSETS:
+        drawn.add(tuple(sorted(rng.permutation(runs)[:size].tolist())))
+    return sorted(drawn)
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; None for fewer than two."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
