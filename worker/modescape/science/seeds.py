@@ -6,7 +6,7 @@ run_seeds(0, run=3, vary="batches").weights == run_seeds(0, run=0, vary="batches
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -50,6 +50,55 @@ def run_seeds(root: int, run: int, vary: Literal["both", "weights", "batches"] =
         noise=stream_seed(root, "noise", batches),
         augmentation=stream_seed(root, "augmentation", batches),
     )
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training of a repetition of the seed study. combination: what differs between it and the base."""
+
+    key: str
+    combination: str
+    other_weights: bool
+    other_batches: bool
+
+
+# The base first; then itself again, and what differs in initial weights, in the order of examples, and in both.
+ARMS = (
+    Arm("A", "base", False, False),
+    Arm("same", "same", False, False),
+    Arm("B", "weights", True, False),
+    Arm("C", "batches", False, True),
+    Arm("D", "both", True, True),
+)
+
+
+def arm_seeds(root: int, repetition: int, arm: Arm) -> RunSeeds:
+    """Seeds of one training of the seed study (science g): every repetition has its own, whatever the learning rate.
+
+    As in runs, dropout masks and augmentation go with the order of examples.
+    """
+    return _two_seeds(root, "seeds", 2 * repetition + arm.other_weights, 2 * repetition + arm.other_batches)
+
+
+def branch_seeds(root: int, repetition: int, side: int) -> RunSeeds:
+    """Seeds of one branch of the instability study: an order of examples of its own, the same at every epoch it may
+    branch off at; the weights are those of run 0, which is where it comes from."""
+    own = _two_seeds(root, "instability", 0, 2 * repetition + side)
+    return replace(own, weights=stream_seed(root, "weights", 0))
+
+
+def _two_seeds(root: int, study: str, weights: int, batches: int) -> RunSeeds:
+    return RunSeeds(
+        weights=stream_seed(root, f"{study}/weights", weights),
+        batches=stream_seed(root, f"{study}/batches", batches),
+        noise=stream_seed(root, f"{study}/noise", batches),
+        augmentation=stream_seed(root, f"{study}/augmentation", batches),
+    )
+
+
+def chain_seeds(root: int, run: int, method: str) -> RunSeeds:
+    """Seeds of the training that a method does for itself beside run `run`: none of them is a run's."""
+    return _two_seeds(root, f"chain/{method}", run, run)
 
 
 def sample_rng(seed: int, method: str, sample_set: str, index: int, attempt: int) -> np.random.Generator:

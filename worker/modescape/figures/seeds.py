@@ -1,0 +1,372 @@
+"""What makes two trainings end as different functions? Initial weights against the order of examples (paper Fig S4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from modescape.figures import style
+from modescape.figures.figure import (
+    Cell,
+    FigureData,
+    FigureNotReady,
+    FigureOptions,
+    Floats,
+    Ints,
+    Legend,
+    Note,
+    Notes,
+    Results,
+    apart,
+    figure,
+    float32,
+    known,
+    percent,
+    rate,
+    spread,
+    thousands,
+)
+from modescape.figures.style import Theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What differs between a pair of trainings: as a label, inside a sentence, and its look."""
+
+    label: str
+    words: str
+    look: str
+    size: int
+
+
+# The pair that differs in both is what two independent runs are; one that differs in nothing is the base itself.
+_KINDS: Mapping[str, _Kind] = {
+    "both": _Kind("both", "both", "independent", 11),
+    "weights": _Kind("initial weights", "other initial weights", "spare-2", 8),
+    "batches": _Kind("batch order", "another batch order", "spare-1", 8),
+    "same": _Kind("nothing", "the same seeds", "baseline", 10),
+}
+BASE = "base"
+_DODGE = 0.011  # of the width, between the marks of two kinds at one learning rate
+
+
+class SeedOptions(FigureOptions):
+    """How far apart two functions are."""
+
+    quantity: Literal["diversity", "disagreement"] = Field(
+        "diversity", description="diversity: disagreement over the error rate; disagreement: share of labels."
+    )
+    panel: Literal["both", "accuracy", "diversity"] = Field(
+        "both", description="Both panels, or one for narrow screens."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds(FigureData):
+    """One row a training. kinds: what differs from the base, or BASE; distances are NaN for the base and where a
+    training diverged. judged: the learning rate that is put into words."""
+
+    options: SeedOptions
+    kinds: tuple[str, ...]
+    rates: Floats
+    repetitions: Ints
+    disagreement: Floats
+    diversity: Floats
+    accuracy: Floats
+    judged: float
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("differs", "learning_rate", "repetition", "disagreement", "diversity", "accuracy")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (
+                kind,
+                float(self.rates[i]),
+                int(self.repetitions[i]),
+                known(self.disagreement[i]),
+                known(self.diversity[i]),
+                known(self.accuracy[i]),
+            )
+            for i, kind in enumerate(self.kinds)
+        ]
+
+    @property
+    def distance(self) -> Floats:
+        return self.diversity if self.options.quantity == "diversity" else self.disagreement
+
+    def where(self, kind: str, learning_rate: float | None = None) -> Ints:
+        chosen = np.array([name == kind for name in self.kinds])
+        return np.flatnonzero(chosen if learning_rate is None else chosen & (self.rates == learning_rate))
+
+
+@figure(
+    "seeds",
+    order=80,
+    title="Initial weights and batch order",
+    question="Does the start or the order of examples make the difference?",
+    summary="Diversity between pairs of trainings that differ in initial weights, batch order, both or nothing, "
+    "against the learning rate.",
+    source="Fort, Hu, Lakshminarayanan 2019, supplementary section on decoupling the sources of randomness",
+    paper="Fig S4",
+    needs=("arm", "seeds"),
+    options=SeedOptions,
+)
+def seeds(results: Results, options: SeedOptions) -> Seeds:
+    study = results.spec.seeds
+    if study is None:
+        raise FigureNotReady("no seed study in this spec; the preset s4-short has one")
+    table: dict[tuple[str, float, int], dict[str, float]] = {}
+    images, split, failed = 0, "", 0
+    for kind in (*_KINDS, BASE):
+        for measured in results.measurements(subject=f"seeds/{kind}"):
+            key = (kind, float(measured.details["learning_rate"]), int(measured.details["repetition"]))
+            value = np.nan if measured.value is None else float(measured.value)
+            table.setdefault(key, {})[measured.metric] = value
+            images, split = measured.n or 0, measured.split or ""
+            failed += measured.metric == "accuracy" and "failed" in measured.details
+    if not table:
+        raise FigureNotReady("the trainings of the seed study are not all compared yet", waits_for=("arm", "seeds"))
+    keys = sorted(table, key=lambda key: ([*_KINDS, BASE].index(key[0]), key[1:]))
+
+    def column(metric: str) -> Floats:
+        return np.array([table[key].get(metric, np.nan) for key in keys])
+
+    kinds, judged = tuple(kind for kind, _, _ in keys), study.judged(results.spec)
+    rates = np.array([learning_rate for _, learning_rate, _ in keys])
+    apart_by = column("disagreement")
+    means = {
+        kind: apart_by[[name == kind and at == judged for name, at in zip(kinds, rates, strict=True)]]
+        for kind in _KINDS
+    }
+    epochs = study.epochs or results.spec.training.epochs
+    return Seeds(
+        options=options,
+        kinds=kinds,
+        rates=rates,
+        repetitions=np.array([repetition for _, _, repetition in keys]),
+        disagreement=apart_by,
+        diversity=column("diversity"),
+        accuracy=column("accuracy"),
+        judged=judged,
+        caption=_caption(options, epochs, study.repetitions, images, split, failed),
+        summary=_summary(means, judged, split),
+        notes=_notes(means, judged, results.spec.training.learning_rate, apart_by[[k == "same" for k in kinds]]),
+        legend=tuple(
+            Legend(f"seeds-{kind}", look.label, look.look, kinds.count(kind)) for kind, look in _KINDS.items()
+        ),
+    )
+
+
+def _caption(options: SeedOptions, epochs: int, repetitions: int, images: int, split: str, failed: int) -> str:
+    over = ", over its own error rate" if options.quantity == "diversity" else ""
+    words = (
+        "Each mark is one repetition: on how many images a network trained with something else disagrees with the base "
+        f"network{over}; lines join their means. The learning rate is constant over {epochs} "
+        f"epoch{'s' * (epochs > 1)}; dropout masks and augmentation go with the batch order. "
+        f"n = {repetitions} repetition{'s' * (repetitions > 1)}, each with seeds of its own; "
+        f"{thousands(images)} {split} images."
+    )
+    if failed:
+        words += f" {failed} training{'s' * (failed > 1)} diverged and {'are' if failed > 1 else 'is'} left out."
+    return words
+
+
+def _summary(means: Mapping[str, Floats], judged: float, split: str) -> str:
+    parts = []
+    for kind in ("weights", "batches", "both", "same"):
+        values = means[kind][np.isfinite(means[kind])]
+        if len(values):
+            around = f" ± {percent(spread(values))}" if len(values) > 1 else ""
+            parts.append(f"{_KINDS[kind].words} {percent(float(values.mean()))}{around} %")
+    if not parts:
+        return f"At a learning rate of {judged:g} no pair of trainings came to its end."
+    n = int(np.isfinite(means["weights"]).sum())
+    return (
+        f"At a learning rate of {judged:g}, {', '.join(parts)}: the share of {split} labels that change "
+        f"(n = {n} repetition{'s' * (n != 1)})."
+    )
+
+
+def _notes(means: Mapping[str, Floats], judged: float, asked: float, same: Floats) -> Notes:
+    lines = []
+    for kind, look in _KINDS.items():
+        values = means[kind][np.isfinite(means[kind])]
+        mean = "–" if not len(values) else "0" if not values.any() else percent(float(values.mean()))
+        deviation = percent(spread(values)) if values.any() else "–"
+        lines.append(Note(look.label, (mean, deviation), look=look.look, strong=kind == "both"))
+    text = [f"At the learning rate {judged:g}" + ("." if judged == asked else f", the nearest to {asked:g}.")]
+    same = same[np.isfinite(same)]
+    if len(same):
+        exact = int((same == 0).sum())
+        pairs = f"{len(same)} pair{'s' * (len(same) > 1)}"
+        text.append(
+            f"Same seeds: exactly 0 in all {pairs}."
+            if exact == len(same)
+            else f"Same seeds: exactly 0 in {exact} of {pairs}, at most {percent(float(same.max()))} %."
+        )
+    return Notes(("What differs", "disagr., %", "± σ"), tuple(lines), tuple(text))
+
+
+@seeds.draw
+def _(data: Seeds, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    height = 592 if data.options.size == "page" else 340
+    layout = style.layout(theme, kind="curves", height=height, revision="seeds")
+    panels = ("diversity", "accuracy") if data.options.panel == "both" else (data.options.panel,)
+    room = height - layout["margin"]["t"] - layout["margin"]["b"]
+    layout["annotations"] = []
+    if "diversity" not in panels:
+        layout["margin"] = {**layout["margin"], "r": 16}
+    traces: list[dict[str, Any]] = []
+    for i, panel in enumerate(panels):
+        x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
+        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.5], [0.72, 1.1])[i]
+        bounds = _window(data, panel)
+        layout[f"xaxis{i + 1 if i else ''}"] = _rate_axis(
+            data, theme, domain=[domain[0], min(domain[1], 1.0)], anchor=y
+        )
+        layout[f"yaxis{i + 1 if i else ''}"] = style.y_axis(theme, anchor=x, range=bounds)
+        if panel == "diversity":
+            title = (
+                "diversity: disagreement ÷ error rate" if data.options.quantity == "diversity" else "disagreement, %"
+            )
+            traces += _distances(data, theme, x, y)
+            layout["annotations"] += _names(data, theme, x, y, bounds, room)
+        else:
+            title = "accuracy, %"
+            traces += _accuracies(data, theme, x, y)
+        layout["annotations"] += [
+            style.y_title(title, theme, x, y, layout["margin"]["l"]),
+            style.x_title("learning rate", theme, x, y),
+        ]
+    layout["meta"] = {"figure": "seeds", "panels": ["accuracy", "diversity"]}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _scale(data: Seeds) -> float:
+    return 1.0 if data.options.quantity == "diversity" else 100.0
+
+
+def _rate_axis(data: Seeds, theme: Theme, **changes: Any) -> dict[str, Any]:
+    """Logarithmic, ticks at the rates that were tried; a label is left out where it would touch the one before."""
+    logs = np.log10(np.unique(data.rates))
+    air = max(0.08 * (logs[-1] - logs[0]), 0.1)
+    width = logs[-1] - logs[0] + 2 * air
+    texts, last = [], -np.inf
+    for at in logs:
+        fits = at - last > 0.13 * width
+        texts.append(f"{10**at:.4g}" if fits else "")
+        last = at if fits else last
+    ticks = {"tickmode": "array", "tickvals": float32(10**logs), "ticktext": texts}
+    return style.x_axis(theme, type="log", range=[logs[0] - air, logs[-1] + air], **ticks, **changes)
+
+
+def _window(data: Seeds, panel: str) -> list[float]:
+    values = data.distance * _scale(data) if panel == "diversity" else 100 * data.accuracy
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return [0.0, 1.0]
+    low, high = float(values.min()), float(values.max())
+    if panel == "diversity":  # from a little below zero, so that exact zeros are seen whole
+        return [-0.05 * max(high, 1e-3), 1.08 * max(high, 1e-3)]
+    pad = max(0.08 * (high - low), 0.5)
+    return [max(0.0, low - pad), min(100.0, high + pad)]
+
+
+def _dodged(data: Seeds, kind: str, rates: Floats) -> Floats:
+    """Where marks stand: beside each other at one rate, in the order of the kinds."""
+    logs = np.log10(np.unique(data.rates))
+    place = (list(_KINDS).index(kind) - (len(_KINDS) - 1) / 2) * _DODGE
+    return np.asarray(rates * 10 ** (place * max(logs[-1] - logs[0], 0.5)))
+
+
+def _mean_curve(data: Seeds, kind: str) -> tuple[Floats, Floats]:
+    """Learning rates, and the mean over the repetitions that came to their end; rates without any are left out."""
+    rates, means = [], []
+    for learning_rate in np.unique(data.rates):
+        values = data.distance[data.where(kind, learning_rate)]
+        values = values[np.isfinite(values)]
+        if len(values):
+            rates.append(learning_rate)
+            means.append(values.mean() * _scale(data))
+    return np.array(rates), np.array(means)
+
+
+def _distances(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+    traces: list[dict[str, Any]] = []
+    for kind, about in reversed(tuple(_KINDS.items())):
+        look, at = style.look(about.look), data.where(kind)
+        rates, means = _mean_curve(data, kind)
+        shared = {"legendgroup": f"seeds-{kind}", "name": about.label, "xaxis": x, "yaxis": y, "cliponaxis": False}
+        traces.append({
+            **shared, "type": "scatter", "mode": "lines", "x": float32(_dodged(data, kind, rates)), "y": float32(means),
+            "line": {"color": look.colour(theme), "width": 2}, "hoverinfo": "skip",
+        })  # fmt: skip
+        traces.append({
+            **shared, "type": "scatter", "mode": "markers", "x": float32(_dodged(data, kind, data.rates[at])),
+            "y": float32(data.distance[at] * _scale(data)), "hovertext": [_hover(data, int(i)) for i in at],
+            "hoverinfo": "text", "marker": style.marker(look, theme, size=about.size),
+        })  # fmt: skip
+    return traces
+
+
+def _accuracies(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+    traces: list[dict[str, Any]] = []
+    for kind, about in reversed(tuple(_KINDS.items())):
+        shown = np.concatenate([data.where(kind), data.where(BASE)]) if kind == "same" else data.where(kind)
+        traces.append({
+            "type": "scatter", "mode": "markers", "x": float32(_dodged(data, kind, data.rates[shown])),
+            "y": float32(100 * data.accuracy[shown]), "hovertext": [_hover(data, int(i)) for i in shown],
+            "hoverinfo": "text", "marker": style.marker(style.look(about.look), theme, size=about.size),
+            "legendgroup": f"seeds-{kind}", "name": about.label, "xaxis": x, "yaxis": y, "cliponaxis": False,
+        })  # fmt: skip
+    return traces
+
+
+def _hover(data: Seeds, i: int) -> str:
+    kind = data.kinds[i]
+    head = "base" if kind == BASE else _KINDS[kind].words
+    lines = [f"<b>{head}</b>", f"learning rate {data.rates[i]:g}, repetition {data.repetitions[i] + 1}"]
+    if kind != BASE:
+        lines.append(f"disagreement  {percent(float(data.disagreement[i]))} %")
+        lines.append(f"diversity  {rate(float(data.diversity[i]), 2)}")
+    return "<br>".join([*lines, f"accuracy  {percent(float(data.accuracy[i]))} %"])
+
+
+def _names(data: Seeds, theme: Theme, x: str, y: str, bounds: list[float], room: int) -> list[dict[str, Any]]:
+    """What differs, at the right ends of the lines, at least 15 px apart, each with a leader in its colour."""
+    ends = []
+    for kind in _KINDS:
+        rates, means = _mean_curve(data, kind)
+        if len(rates):
+            ends.append((kind, float(_dodged(data, kind, rates[-1:])[0]), float(means[-1])))
+    wanted = [(bounds[1] - mean) / (bounds[1] - bounds[0]) * room for _, _, mean in ends]
+    return [
+        {
+            **style.label(_KINDS[kind].label, theme, strong=True),
+            "x": float(np.log10(at)),  # annotations on a logarithmic axis stand at the exponent
+            "y": mean,
+            "xref": x,
+            "yref": y,
+            "showarrow": True,
+            "arrowhead": 0,
+            "arrowwidth": 1.5,
+            "arrowcolor": style.look(_KINDS[kind].look).colour(theme),
+            "ax": 24,
+            "ay": place - want,
+            "standoff": 8,
+            "xanchor": "left",
+            "yanchor": "middle",
+        }
+        for (kind, at, mean), want, place in zip(ends, wanted, apart(wanted, 15), strict=True)
+    ]

@@ -1,0 +1,148 @@
+"""How early is it settled where a training ends? (Frankle, Dziugaite, Roy and Carbin 2020, "instability analysis").
+
+From epoch k of run 0 two copies go on with orders of examples of their own, to the end. Where the straight line between
+their ends has no barrier, what is left to chance after epoch k no longer decides the mode. Frankle's pairs keep the
+optimiser's moments at k; checkpoints hold weights only, so both branches start theirs anew. The learning rate goes on
+as the schedule has it at k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from modescape.draft import Draft
+from modescape.science.seeds import branch_seeds
+from modescape.spec import ExperimentSpec
+from modescape.stages.stage import Context, Json, stage
+from modescape.stages.train import only_last, run_training
+from modescape.store import Lease
+from modescape.studies import InstabilitySpec
+
+_SPLITS = ("train", "test")
+_SIDES = (0, 1)
+
+
+def plan(draft: Draft) -> None:
+    study = draft.spec.instability
+    if study is None:
+        return
+    pairs = list(_pairs(study))
+    epochs = draft.spec.training.epochs
+    for k, repetition in pairs:
+        seconds = (epochs - k) * draft.images_per_epoch / draft.train_rate
+        for side in _SIDES:
+            params = {"epoch": k, "repetition": repetition, "side": side}
+            draft.add("branch", f"{k}/{repetition}/{side}", params, seconds, needs=[("train", "0")])
+    images = min(study.images, draft.n.train) + min(study.images, draft.n.test)
+    predictions = len(pairs) * study.points * images
+    draft.add("instability", "all", {}, predictions / draft.predict_rate, needs=draft.keys("branch"))
+    draft.bytes += 4 * len(_SIDES) * len(pairs) * draft.parameters + 32 * len(pairs) * study.points
+    draft.predictions += predictions
+
+
+def _pairs(study: InstabilitySpec) -> Iterator[tuple[int, int]]:
+    """(epoch, repetition) of every pair of branches, whole repetitions first."""
+    for repetition in range(study.repetitions):
+        for k in study.epochs:
+            yield k, repetition
+
+
+def _study(spec: ExperimentSpec) -> InstabilitySpec:
+    assert spec.instability is not None
+    return spec.instability
+
+
+def _branch_parts(lease: Lease) -> Json:
+    spec, params = ExperimentSpec.model_validate(lease.spec), lease.params
+    part = spec.model_dump(mode="json", include={"data", "network"})
+    return {
+        "data": part["data"],
+        "network": part["network"],
+        "training": only_last(spec.training).model_dump(mode="json"),
+        "epoch": params["epoch"],
+        "seeds": branch_seeds(spec.ensemble.seed, params["repetition"], params["side"]).as_dict(),
+    }
+
+
+@stage("branch", parts=_branch_parts)
+def branch(context: Context) -> None:
+    from modescape.science.weights import load_tensors
+
+    spec, params = context.spec, context.params
+    kept = context.need("train", "0")["checkpoints"]
+    start = next(checkpoint["weights"] for checkpoint in kept if checkpoint["epoch"] == params["epoch"])
+    network = context.network()
+    load_tensors(network, context.artifacts.tensors(start))
+    seeds = branch_seeds(spec.ensemble.seed, params["repetition"], params["side"])
+    recorder = run_training(
+        context, network, only_last(spec.training), seeds, run=None, first_epoch=params["epoch"]
+    )  # fmt: skip
+    context.output.extra = {"weights": recorder.checkpoints[-1]["weights"]}
+    recorder.close()
+
+
+def _instability_parts(lease: Lease) -> Json:
+    return ExperimentSpec.model_validate(lease.spec).model_dump(mode="json", include={"data", "network", "instability"})
+
+
+@stage("instability", parts=_instability_parts)
+def instability(context: Context) -> None:
+    """Loss and accuracy along the straight line between the ends of every pair; resumed after the last whole pair."""
+    study = _study(context.spec)
+    profiles: dict[str, Json] = dict(context.lease.partial.get("profiles", {}))
+    pairs = list(_pairs(study))
+    for done, (k, repetition) in enumerate(pairs):
+        name = f"{k}/{repetition}"
+        if name not in profiles:
+            profiles[name] = _profile(context, k, repetition, done, len(pairs))
+            context.control.save_partial({"profiles": profiles}, artifacts=context.output.artifacts)
+        _measure(context, k, repetition, profiles[name])
+    context.output.extra = {"profiles": profiles}
+
+
+def _profile(context: Context, k: int, repetition: int, done: int, of: int) -> Json:
+    """What lies between the two branches of a pair: an artifact [split, (loss, accuracy), point], and whether their
+    ends are the same function."""
+    from modescape.science.paths import fractions, line_profile
+    from modescape.science.weights import from_tensors
+
+    study, network = _study(context.spec), context.network()
+    ends = [context.need("branch", f"{k}/{repetition}/{side}")["weights"] for side in _SIDES]
+    first, last = (from_tensors(network, context.artifacts.tensors(end)) for end in ends)
+    found = line_profile(
+        network,
+        first,
+        last,
+        {split: context.split(split).take(study.images) for split in _SPLITS},
+        context.splits.transform,
+        t=fractions(study.points),
+        statistics=context.splits.train,
+        device=context.device,
+        check=context.control.check,
+        told=lambda points: context.control.progress(done * study.points + points, of * study.points, {}),
+    )
+    values = np.stack([[found[split].loss, found[split].accuracy] for split in _SPLITS])
+    return {
+        "profile": context.keep(values, "profile"),
+        "images": {split: found[split].labels.shape[1] for split in _SPLITS},
+        "disagreement": {split: float(1 - found[split].agreement(found[split].labels[0])[-1]) for split in _SPLITS},
+    }
+
+
+def _measure(context: Context, k: int, repetition: int, kept: Json) -> None:
+    from modescape.science.paths import barrier, fractions
+
+    t = fractions(_study(context.spec).points)
+    for split, (loss, accuracy) in zip(_SPLITS, context.artifacts.array(kept["profile"]), strict=True):
+        values = {
+            "barrier/loss": barrier(loss, t),
+            "barrier/error": barrier(1 - accuracy, t),
+            "disagreement": kept["disagreement"][split],
+            "accuracy": float((accuracy[0] + accuracy[-1]) / 2),
+        }
+        for metric, value in values.items():
+            context.add_group(
+                "instability", metric, value, kept["images"][split], split, epoch=k, repetition=repetition
+            )
