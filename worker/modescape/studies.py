@@ -111,13 +111,71 @@ class ShiftSpec(GroupStudy):
         "ImageNet-C folder.",
     )
     path: Path | None = Field(None, description="Folder of the published set.")
+    fingerprint: str | None = Field(
+        None, max_length=64, description="SHA-256 of the published files' names, sizes and times, filled in at launch."
+    )
     corruptions: tuple[str, ...] = Field(
         (), max_length=19, description="Which types; empty means all that apply to the images."
     )
     intensities: tuple[Intensity, ...] = Field(
         (1, 2, 3, 4, 5), min_length=1, max_length=5, description="Which intensities, 1 to 5."
     )
-    images: int = Field(2000, ge=10, le=1_000_000, description="Images evaluated (the first n).")
+    images: int | None = Field(
+        None,
+        ge=10,
+        le=1_000_000,
+        description="Test images evaluated (the first n); empty means 2,000, or all if fewer.",
+    )
+
+    @model_validator(mode="after")
+    def _has_path(self) -> ShiftSpec:
+        if (self.source == "published") != (self.path is not None):
+            raise InvalidInput("belongs to the source `published`, which needs it", field="path", allowed="a path")
+        return self
+
+    def count(self, test: int) -> int:
+        """Images evaluated of `test` there are."""
+        return min(2000, test) if self.images is None else self.images
+
+    def types(self, info: DataInfo) -> tuple[str, ...]:
+        """The types asked for; if none is named, all that apply, or all that such a published set has."""
+        from modescape.science.corruptions import TYPES, applicable
+
+        if self.corruptions:
+            return self.corruptions
+        if self.source == "generated":
+            return applicable(info.channels, info.height, info.width)
+        main = info.height >= 224  # ImageNet-C comes with its four extra types apart
+        return tuple(name for name, kind in TYPES.items() if not main or kind.family != "extra")
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        from modescape.science.corruptions import TYPES, applicable
+
+        yield from super().problems(spec, info, n)
+        fitting = applicable(info.channels, info.height, info.width)
+        for field, values in (("corruptions", self.corruptions), ("intensities", self.intensities)):
+            twice = [value for i, value in enumerate(values) if value in values[:i]]
+            if twice:
+                yield Problem(f"{twice[0]} is listed twice", field, "each at most once")
+        for name in self.corruptions:
+            if name not in TYPES:
+                yield Problem(f"there is no corruption {name[:60]!r}", "corruptions", "some of " + ", ".join(TYPES))
+            elif self.source == "generated" and name not in fitting:
+                yield Problem(
+                    f"{name} does not apply to images of {info.height}x{info.width} pixels and {info.channels} "
+                    f"channel{'s' * (info.channels > 1)}",
+                    "corruptions",
+                    "some of " + ", ".join(fitting),
+                )
+        if self.images is not None and self.images > n.test:
+            yield Problem(f"{self.images} of {n.test} test images asked for", "images", f"10 to {n.test}, or empty")
+
+    def looked_up(self, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
+        if self.path is None:
+            return self
+        from modescape.science.corrupted import look_at
+
+        return self.model_copy(update={"fingerprint": look_at(self.path, info, self.types(info), self.intensities)})
 
 
 SYNTHETIC = ("gaussian-noise", "uniform-noise", "constant", "permuted")
@@ -208,16 +266,22 @@ class PlaneSpec(Study):
     )
     runs: tuple[Run, ...] = Field((0, 1), min_length=1, max_length=3, description="The runs whose optima it contains.")
     resolution: Literal[33, 65] = Field(33, description="Points along each axis: 33 for a look, 65 for print.")
+    split: Literal["test", "validation"] = Field("test", description="Images evaluated beside the training images.")
     train_images: int = Field(1000, ge=10, le=1_000_000, description="Training images evaluated (the first n).")
-    test_images: int = Field(1000, ge=10, le=1_000_000, description="Test images evaluated (the first n).")
+    test_images: int = Field(
+        1000, ge=10, le=1_000_000, description="Test or validation images evaluated (the first n)."
+    )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of random directions.")
 
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         wanted = {"radial": 2, "affine": 3, "random": 1, "line": 2}[self.kind]
         if len(self.runs) != wanted or len(set(self.runs)) != wanted:
-            yield Problem(f"a {self.kind} plane goes through {wanted} different runs", "runs", f"{wanted} runs")
+            words = "1 run" if wanted == 1 else f"{wanted} different runs"
+            yield Problem(f"a {self.kind} cut goes through {words}, got {len(self.runs)}", "runs", words)
         for run in self.runs:
             yield from _known_run("runs", run, spec)
+        if self.split == "validation" and n.validation < 10:
+            yield Problem(f"validation has {n.validation} images", "split", "test, or at least 10 validation images")
 
 
 class TunnelSpec(Study):
