@@ -182,7 +182,7 @@ def test_averaging_is_the_mean_of_the_snapshots() -> None:
 
 def test_methods_that_need_snapshots_say_so() -> None:
     for name, entry in methods.items():
-        assert entry.needs_snapshots == (name in ("diagonal", "low-rank", "averaging"))
+        assert entry.needs_snapshots == (name in ("diagonal", "low-rank", "averaging", "ema"))
     with pytest.raises(InvalidInput, match="snapshots"):
         _ = Neighbourhood(AROUND.theta).mean
 

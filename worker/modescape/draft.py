@@ -85,7 +85,8 @@ def kept_epochs(epochs: int, every: int) -> list[int]:
 
 
 def sample_sets(chosen: MethodSpec) -> list[tuple[str, int]]:
-    """The (set, count) pairs a method's choice asks for; a method without samples gives its one solution as typical."""
-    if not methods[chosen.method].sampled:
-        return [("typical", 1)]
+    """The (set, count) pairs a method's choice asks for; what a method itself decides how many of are typical."""
+    method = methods[chosen.method]
+    if not method.sampled:
+        return [("typical", method.count(method.options.model_validate(chosen.options)))]
     return [(name, count) for name, count in (("spread", chosen.spread), ("typical", chosen.typical)) if count]

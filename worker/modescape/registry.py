@@ -13,17 +13,24 @@ import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from modescape.errors import InvalidInput
+from modescape.errors import InvalidInput, Problem
+
+if TYPE_CHECKING:
+    from modescape.spec import ExperimentSpec, Sizes
 
 
 class Options(BaseModel):
     """Base of every options model: frozen, no unknown keys, no NaN. Each field has a description and bounds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    def problems(self, spec: ExperimentSpec, n: Sizes) -> Iterator[Problem]:
+        """What does not fit the rest of a spec, each with its option as the field."""
+        yield from ()
 
 
 class NoOptions(Options):
@@ -125,13 +132,21 @@ class Architecture(Entry):
     min_side: int = 1
 
 
+def _one(options: Any) -> int:
+    return 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method(Entry):
-    """A subspace method. `call` is described in science/subspace.py.
+    """A subspace method, or another way to functions. `call` is described in science/subspace.py.
 
     look: key of figures/style.py; centre: "optimum" (theta_0) or "mean" (of the snapshots); strength: what the
-    sampled strength s is ("step", "rate", "scale") or None for a method that has no strength; sampled: False for
-    weight averaging, which gives exactly one solution a run.
+    sampled strength s is ("step", "rate", "scale") or None for a method that has no strength; sampled: False where not
+    the user but the method says how many solutions a run gives: `count(options)`, one for weight averaging.
+
+    Where snapshots come from: needs_snapshots: from the end of the run's own training; trained "continued": from
+    training on after it; of: they are that method's typical samples. trained "fresh": the method trains networks of
+    its own, and what it keeps of them are its samples; they lie around no optimum. (Both trainings: stage `chain`.)
     """
 
     look: str
@@ -139,6 +154,9 @@ class Method(Entry):
     strength: str | None
     needs_snapshots: bool = False
     sampled: bool = True
+    trained: Literal["fresh", "continued"] | None = None
+    of: str | None = None
+    count: Callable[[Any], int] = field(default=_one, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +196,7 @@ _DECLARING = (
     "modescape.science.data",
     "modescape.science.architectures",
     "modescape.science.subspace",
+    "modescape.science.chains",
     "modescape.figures",
     "modescape.presets",
 )

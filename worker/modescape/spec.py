@@ -377,6 +377,20 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
                 f"rank {rank} needs at least {rank + 1} snapshots, this plan keeps {spec.training.snapshots}",
                 f"1 to {max(1, spec.training.snapshots - 1)}, or training.snapshots of {rank + 1} or more",
             )
+        if method.of is not None:
+            narrow = next((other.typical for other in spec.methods if other.method == method.of), 0)
+            enough = 1 + (rank if isinstance(rank, int) else 1)
+            if narrow < enough:
+                wrong(
+                    f"{where}.method",
+                    f"{method.title} stands on the narrow samples of {method.of}: {enough} are needed, "
+                    f"this plan has {narrow}",
+                    f"{method.of} as well, with at least {enough} narrow samples",
+                )
+        problems += [
+            Problem(p.message, f"{where}.options.{p.field}", p.allowed)
+            for p in method.options.model_validate(chosen.options).problems(spec, n)
+        ]
         floor = chosen.options.get("floor")
         if chosen.typical and floor not in (None, "none") and n.validation < 10 and method.sampled:
             wrong(

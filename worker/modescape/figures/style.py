@@ -68,6 +68,7 @@ LOOKS: Mapping[str, Look] = {
         _spare("spare-2", "random", "pentagon"),
         _spare("spare-3", "trajectory", "bowtie"),
         _spare("spare-4", "dropout", "hourglass"),
+        _spare("spare-5", "diagonal", "triangle-down"),
     )
 }
 

@@ -268,6 +268,18 @@ class LowRankOptions(GaussianOptions):
     )
 
 
+class PcaRandomOptions(LowRankOptions):
+    rank: int = Field(
+        4, ge=1, le=200, description="Principal directions kept (paper: 4); needs one more narrow random sample."
+    )
+
+
+class EmaOptions(Options):
+    decay: float = Field(
+        0.8, ge=0, lt=1, description="What the average keeps of itself at each snapshot; 0: the last snapshot alone."
+    )
+
+
 # ------------------------------------------------------------------------------------------------------- methods
 
 Call = Callable[[Neighbourhood, Any, float, np.random.Generator], Draw]
@@ -285,6 +297,9 @@ def method(
     options: type[Options] = NoOptions,
     needs_snapshots: bool = False,
     sampled: bool = True,
+    trained: Literal["fresh", "continued"] | None = None,
+    of: str | None = None,
+    count: Callable[[Any], int] | None = None,
 ) -> Callable[[Call], Call]:
     """Register `(around, options, strength, rng) -> Draw`. The options of a sampled method extend SampledOptions."""
     if sampled != issubclass(options, SampledOptions) or sampled != (strength is not None):
@@ -304,6 +319,9 @@ def method(
                 strength=strength,
                 needs_snapshots=needs_snapshots,
                 sampled=sampled,
+                trained=trained,
+                of=of,
+                **({} if count is None else {"count": count}),
             )
         )
         return call
@@ -332,7 +350,7 @@ def random(around: Neighbourhood, options: RandomOptions, strength: float, rng: 
         step = _like_filters(direction, around)
     else:
         step = direction * (around.norm / np.linalg.norm(direction))
-    return _draw(around, around.theta + strength * step, strength)
+    return draw_at(around, around.theta + strength * step, strength)
 
 
 @method(
@@ -348,7 +366,7 @@ def random(around: Neighbourhood, options: RandomOptions, strength: float, rng: 
 def dropout(around: Neighbourhood, options: DropoutOptions, strength: float, rng: np.random.Generator) -> Draw:
     """theta_0 * mask / (1 - q), each of the P weights kept with probability 1 - q; deterministic afterwards."""
     kept = rng.random(around.theta.size) >= strength
-    return _draw(around, around.theta.astype(np.float64) * kept / (1.0 - strength), strength)
+    return draw_at(around, around.theta.astype(np.float64) * kept / (1.0 - strength), strength)
 
 
 @method(
@@ -384,7 +402,7 @@ def diagonal(around: Neighbourhood, options: DiagonalOptions, strength: float, r
     """mu + c sigma z with z standard normal, sigma_i the standard deviation of weight i over the S snapshots."""
     assert around.snapshots is not None
     sigma = np.sqrt(around.squares / (len(around.snapshots) - options.ddof))
-    return _draw(around, around.mean + strength * sigma * rng.standard_normal(sigma.size), strength)
+    return draw_at(around, around.mean + strength * sigma * rng.standard_normal(sigma.size), strength)
 
 
 @method(
@@ -413,13 +431,40 @@ def low_rank(around: Neighbourhood, options: LowRankOptions, strength: float, rn
             field="options.rank",
             allowed=f"1 to {count - 1}",
         )
+    return _along_modes(around, options, strength, rng)
+
+
+@method(
+    "pca-random",
+    title="Random-sample PCA",
+    summary="Normal noise along the principal directions of the random subspace's narrow samples of the same run.",
+    source=FORT + "; authors' code: drawn beside the others in the figures of ensembles and of shift",
+    look="spare-2",
+    centre="mean",
+    strength="scale",
+    options=PcaRandomOptions,
+    of="random",
+)
+def pca_random(around: Neighbourhood, options: PcaRandomOptions, strength: float, rng: np.random.Generator) -> Draw:
+    """`low_rank` with the accepted typical samples of `random` in place of snapshots (science d.4).
+
+    Isotropic samples have no directions of their own: it is a compact stand-in for them, not a finding about the run.
+    Samples below the accuracy floor are missing, so the rank may have to be smaller than asked: then all directions
+    there are.
+    """
+    return _along_modes(around, options, strength, rng)
+
+
+def _along_modes(around: Neighbourhood, options: LowRankOptions, strength: float, rng: np.random.Generator) -> Draw:
+    assert around.snapshots is not None
+    count = len(around.snapshots)
     vectors = around.modes.coefficients[:, : options.rank]
     normal = rng.standard_normal(options.rank)[: vectors.shape[1]]
     if options.scaling == "covariance":
         weights = vectors @ normal / math.sqrt(count - 1)
     else:
         weights = vectors @ (normal / np.sqrt(around.modes.eigenvalues[: vectors.shape[1]]))
-    return _draw(around, around.mean + strength * around.combine(weights), strength)
+    return draw_at(around, around.mean + strength * around.combine(weights), strength)
 
 
 @method(
@@ -435,10 +480,36 @@ def low_rank(around: Neighbourhood, options: LowRankOptions, strength: float, rn
 )
 def averaging(around: Neighbourhood, options: NoOptions, strength: float, rng: np.random.Generator) -> Draw:
     """The uniform mean mu of the snapshots of one run (never of several runs, whose mean predicts at chance)."""
-    return _draw(around, around.mean, 0.0)
+    return draw_at(around, around.mean, 0.0)
 
 
-def _draw(around: Neighbourhood, theta: FloatArray, strength: float) -> Draw:
+@method(
+    "ema",
+    title="Exponential moving average",
+    summary="The mean of the snapshots, recent ones counting more: one solution a run. It moves at each snapshot, not "
+    "at each training step.",
+    source="Kingma & Ba 2015, section 7.2 (temporal averaging, bias-corrected)",
+    look="spare-1",
+    centre="mean",
+    strength=None,
+    options=EmaOptions,
+    needs_snapshots=True,
+    sampled=False,
+)
+def ema(around: Neighbourhood, options: EmaOptions, strength: float, rng: np.random.Generator) -> Draw:
+    """theta <- b theta + (1 - b) snapshot from zero, over 1 - b^S at the end, so that the start leaves no trace.
+
+    In closed form snapshot s of S weighs (1 - b) b^(S - s) / (1 - b^S). With the snapshots D steps apart this is the
+    average that is updated at every step with decay b^(1/D), read off at the snapshots only: it costs no further
+    training, and stands beside the uniform average of the same snapshots.
+    """
+    assert around.snapshots is not None
+    weights = options.decay ** np.arange(len(around.snapshots) - 1, -1, -1, dtype=np.float64)
+    return draw_at(around, around.mean + around.combine(weights / weights.sum()), 0.0)
+
+
+def draw_at(around: Neighbourhood, theta: FloatArray, strength: float) -> Draw:
+    """Those weights as a draw around that optimum, rounded to float32."""
     rounded = theta.astype(np.float32)
     return Draw(rounded, strength, around.distance(rounded))
 
@@ -489,7 +560,7 @@ def calibrate(
     """
     base = accuracy(Draw(np.asarray(around.theta, np.float32), 0.0, 0.0))
     if entry.centre == "mean":
-        base = min(base, accuracy(_draw(around, around.mean, 0.0)))
+        base = min(base, accuracy(draw_at(around, around.mean, 0.0)))
     targets = base - NEAR_COST, base - EDGE_COST, (base + chance) / 2
     first, last = {"step": (0.05, 100.0), "rate": (0.01, 0.9), "scale": (1.0, 1e4)}[entry.strength or "scale"]
 

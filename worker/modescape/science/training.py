@@ -114,20 +114,22 @@ def train(
     resume: TrainState | None = None,
     listener: TrainListener | None = None,
     first_step: int = 0,
+    recipe: Recipe | None = None,
 ) -> None:
     """Train `module` in place from its present weights, or from `resume`.
 
     first_step: the step the present weights are of, when the training branches off another one: schedule and batches
-    go on from there, the optimiser begins anew. Raises what `listener.check` raises, and Diverged when the loss is no
-    longer a finite number.
+    go on from there, the optimiser begins anew. recipe: what happens at which step, when it is not what `training`
+    says. Raises what `listener.check` raises, and Diverged when the loss is no longer a finite number.
     """
     told = listener or Silent()
-    plan = Plan.of(training, len(splits.train))
+    recipe = recipe or Recipe.of(training, len(splits.train))
+    plan = recipe.plan
     precision = choose_precision(training.precision, device)
     module.to(device)
     splits = splits.to(device)
     with arithmetic(device), ExitStack() as stack:
-        run = _Run(module, splits, training, seeds, plan, device, first_step)
+        run = _Run(module, splits, training, seeds, recipe, device, first_step)
         if resume is not None:
             run.restore(resume)
         elif first_step == 0:
@@ -213,6 +215,29 @@ def learning_rate(training: TrainingSpec, step: int, steps_per_epoch: int) -> fl
     return rate
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a training goes from step to step.
+
+    plan: which steps keep something; rate(step): of the update that makes step + 1 out of `step`; optimiser(theta):
+    what does the updates.
+    """
+
+    plan: Plan
+    rate: Callable[[int], float]
+    optimiser: Callable[[Tensor], Optimiser]
+
+    @staticmethod
+    def of(training: TrainingSpec, images: int) -> Recipe:
+        """What the spec says."""
+        plan = Plan.of(training, images)
+        return Recipe(
+            plan=plan,
+            rate=lambda step: learning_rate(training, step, plan.steps_per_epoch),
+            optimiser=lambda theta: make_optimiser(training, theta),
+        )
+
+
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
@@ -231,16 +256,17 @@ class _Run:
         splits: Splits,
         training: TrainingSpec,
         seeds: RunSeeds,
-        plan: Plan,
+        recipe: Recipe,
         device: str,
         first_step: int,
     ) -> None:
-        self.module, self.splits, self.training, self.seeds, self.plan = module, splits, training, seeds, plan
+        self.module, self.splits, self.training, self.seeds = module, splits, training, seeds
+        self.plan, self.rate = recipe.plan, recipe.rate
         self.device = torch.device(device)
         self.dropouts = dropout_layers(module)
         self.theta, self.gradient = flatten_in_place(module)
         self.decayed = decay_mask(module, training).to(self.device) if training.weight_decay else None
-        self.optimiser = make_optimiser(training, self.theta)
+        self.optimiser = recipe.optimiser(self.theta)
         self.step = self.first_step = first_step
         self.loss = math.nan  # of the curve's last window, for progress reports
         self.accuracy = math.nan
@@ -280,7 +306,7 @@ class _Run:
         loss = F.cross_entropy(logits, batch.labels)
         self.gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
-        rate = learning_rate(self.training, self.step, self.plan.steps_per_epoch)
+        rate = self.rate(self.step)
         with torch.no_grad():
             if self.decayed is not None:
                 self.gradient.addcmul_(self.theta, self.decayed, value=self.training.weight_decay)
@@ -300,7 +326,7 @@ class _Run:
                 f"the training loss is {self.loss} at step {self.step}: the learning rate "
                 f"{self.training.learning_rate:g} is too high for {self.splits.transform.kind} pixels"
             )
-        rate = learning_rate(self.training, self.step - 1, self.plan.steps_per_epoch)
+        rate = self.rate(self.step - 1)
         return {"train/loss": self.loss, "train/accuracy": self.accuracy, "learning-rate": rate}
 
     def validation(self, check: Callable[[], None]) -> dict[str, float]:

@@ -2,38 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.registry import methods
+from modescape.errors import StageError
+from modescape.registry import Method, Options, methods
+from modescape.results import Results
 from modescape.science.predictions import accuracy as accuracy_of
 from modescape.science.subspace import ActivationMask, Draw, Neighbourhood, remake
-from modescape.stages.stage import Context
+from modescape.spec import ExperimentSpec
+from modescape.stages.stage import Context, Json
 from modescape.tables import Solution
 
 BATCH_NORM_IMAGES = 2000
 
 
+def options_of(spec: ExperimentSpec, entry: Method) -> Options:
+    """What the experiment chose of a method."""
+    chosen = next(m for m in spec.methods if m.method == entry.name)
+    return entry.options.model_validate(chosen.options)
+
+
 class Around:
-    """One run's optimum with what samplers and evaluations around it need."""
+    """One run's optimum with what samplers and evaluations around it need.
+
+    The stage must need the run's training. What methods stand on besides (weights collected by training on, samples of
+    another method) is looked up in the experiment: the stages that made their samples needed it, so it is there.
+    """
 
     def __init__(self, context: Context, run: int) -> None:
         from modescape.science import weights
 
-        self.context, self.weights = context, weights
+        self.context, self.run, self.weights = context, run, weights
         self.network = context.network()
         trained = context.need("train", f"{run}")
         optimum = context.artifacts.tensors(trained["checkpoints"][-1]["weights"])
         weights.load_tensors(self.network, optimum)
         self.buffers = weights.buffers(self.network)
-        layout = [(piece.name, piece.shape) for piece in weights.names_and_shapes(self.network)]
-        snapshots = [
-            weights.from_tensors(self.network, context.artifacts.tensors(snapshot["weights"]))
-            for snapshot in trained["snapshots"]
-        ]
-        self.neighbourhood = Neighbourhood(
-            weights.flatten(self.network), np.stack(snapshots) if len(snapshots) >= 2 else None, layout
-        )
+        self.layout = [(piece.name, piece.shape) for piece in weights.names_and_shapes(self.network)]
+        self.neighbourhood = self._with(weights.flatten(self.network), self._thetas(trained["snapshots"]))
+        self._others: dict[str, Neighbourhood] = {}
+
+    def neighbourhood_of(self, entry: Method) -> Neighbourhood:
+        """The optimum with the snapshots that a method stands on; without any where there are fewer than two."""
+        if entry.trained != "continued" and entry.of is None:
+            return self.neighbourhood
+        if entry.name not in self._others:
+            if entry.of is None:
+                thetas = self._thetas(self._left("chain", f"{self.run}/{entry.name}")["kept"])
+            else:
+                found = self._results.solutions(run=self.run, method=entry.of, sample_set="typical")
+                thetas = [self.remade(solution).theta for solution in found]
+            self._others[entry.name] = self._with(self.neighbourhood.theta, thetas)
+        return self._others[entry.name]
+
+    @cached_property
+    def _results(self) -> Results:
+        return self.context.results()
+
+    def _left(self, kind: str, key: str) -> Json:
+        """What a stage of this experiment left for others."""
+        for stage in self._results.stages:
+            if (stage.kind, stage.key) == (kind, key) and stage.state == "succeeded":
+                extra: Json = stage.result["extra"]
+                return extra
+        raise StageError(f"{kind}/{key} has not finished")
+
+    def _thetas(self, kept: Sequence[Json]) -> list[NDArray[np.float32]]:
+        return [self.weights.from_tensors(self.network, self.context.artifacts.tensors(one["weights"])) for one in kept]
+
+    def _with(self, theta: NDArray[np.float32], snapshots: list[NDArray[np.float32]]) -> Neighbourhood:
+        return Neighbourhood(theta, np.stack(snapshots) if len(snapshots) >= 2 else None, self.layout)
 
     def place(self, draw: Draw) -> None:
         """Put a draw's weights into the network; batch-norm statistics are estimated again for moved weights."""
@@ -44,6 +86,10 @@ class Around:
                 weights.assign_buffers(self.network, self.buffers)
             else:
                 weights.refresh_batch_norm(self.network, splits.train, splits.transform, BATCH_NORM_IMAGES)
+
+    def place_stored(self, digest: str) -> None:
+        """Put stored weights into the network, with the batch-norm statistics stored beside them."""
+        self.weights.load_tensors(self.network, self.context.artifacts.tensors(digest))
 
     def logits(self, draw: Draw, split: str, *, limit: int | None = None) -> NDArray[np.float32]:
         return self.context.logits(self.network, split, mask=draw.mask, limit=limit)
@@ -60,11 +106,10 @@ class Around:
         assert solution.attempt is not None
         assert solution.strength is not None
         entry = methods[solution.method]
-        chosen = next(m for m in self.context.spec.methods if m.method == entry.name)
         return remake(
             entry,
-            self.neighbourhood,
-            entry.options.model_validate(chosen.options),
+            self.neighbourhood_of(entry),
+            options_of(self.context.spec, entry),
             sample_set="spread" if solution.sample_set == "spread" else "typical",
             index=solution.index,
             attempt=solution.attempt,
@@ -76,7 +121,7 @@ class Around:
         """Put any solution of this run into the network, exactly as it was when its predictions were kept; the mask it
         predicts under, if it is a sample of activation dropout. Stored weights are loaded, others made again."""
         if solution.weights is not None:
-            self.weights.load_tensors(self.network, self.context.artifacts.tensors(solution.weights))
+            self.place_stored(solution.weights)
             return None
         draw = self.remade(solution)
         self.place(draw)

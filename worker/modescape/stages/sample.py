@@ -1,21 +1,22 @@
-"""Samples around a run's optimum, their predictions, and their weights made again when asked for."""
+"""Samples around a run's optimum, or of a method's own chain: their predictions, and their weights when asked for."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, sample_sets
 from modescape.errors import StageError
-from modescape.registry import methods
+from modescape.registry import Method, Options, methods
 from modescape.science.seeds import stream_seed
-from modescape.science.subspace import Draw, Reach, calibrate, needs_reach
+from modescape.science.subspace import ActivationMask, Draw, Reach, calibrate, needs_reach
 from modescape.science.subspace import sample as draw_samples
 from modescape.spec import ExperimentSpec
-from modescape.stages.around import Around
+from modescape.stages.around import Around, options_of
 from modescape.stages.predict import geometry
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease
@@ -23,12 +24,17 @@ from modescape.store import Lease
 
 def plan(draft: Draft) -> None:
     for chosen in draft.spec.methods:
+        entry = methods[chosen.method]
         for sample_set, count in sample_sets(chosen):
             for r in draft.runs:
-                tries = 1.3 * draft.n.validation if sample_set == "typical" else 0.0
+                tries = 1.3 * draft.n.validation if sample_set == "typical" and entry.sampled else 0.0
                 seconds = count * (draft.images + tries) / draft.predict_rate
                 params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
                 needs = [("train", f"{r}"), ("predict", f"{r}")]
+                if entry.trained is not None:
+                    needs.append(("chain", f"{r}/{chosen.method}"))
+                if entry.of is not None:
+                    needs.append(("sample", f"{r}/{entry.of}/typical"))
                 key = f"{r}/{chosen.method}/{sample_set}"
                 draft.add("sample", key, params, seconds, needs=needs, solutions=count)
 
@@ -52,78 +58,124 @@ CALIBRATION_IMAGES = 1000
 SAVE_EVERY_SECONDS = 20.0
 
 
-@stage("sample", parts=_parts)
-def sample(context: Context) -> None:
-    """One sample set of one method around one run: predictions are kept, weights are made again when asked for."""
-    spec, params = context.spec, context.params
-    run, first, count = params["run"], params["first_number"], params["count"]
-    entry = methods[params["method"]]
-    chosen = next(m for m in spec.methods if m.method == entry.name)
-    options = entry.options.model_validate(chosen.options)
-    seed = stream_seed(spec.ensemble.seed, "sampling", run)
-    around = Around(context, run)
-    predicted = context.need("predict", f"{run}")
-    labels: dict[str, NDArray[np.int64]] = {s: context.split(s).numpy_labels() for s in spec.evaluation.splits}
-    base: dict[str, NDArray[np.float32]] = {
-        split: context.artifacts.array(predicted["logits"][split])[-1] for split in spec.evaluation.splits
-    }
-    # Strengths and floors are read off validation images; without any, off training images, never off the test set.
-    probe = "validation" if len(context.splits.validation) else "train"
+@dataclass
+class _Drawing:
+    """A sample set being made. reach and reference are measured first, or known from an earlier attempt."""
 
-    state = context.lease.partial
-    blocks: dict[str, list[NDArray[np.float32]]] = {split: [] for split in spec.evaluation.splits}
-    rows: list[Json] = list(state.get("rows", []))
-    reach = Reach(**state["reach"]) if state.get("reach") else None
-    for split, digest in state.get("logits", {}).items():
-        blocks[split] = list(context.artifacts.array(digest))
-    if reach is None and needs_reach(entry, options, params["sample_set"]):
-        reach = calibrate(
+    context: Context
+    around: Around
+    entry: Method
+    options: Options
+    sample_set: str
+    count: int
+    probe: str  # strengths and floors are read off these images
+    reach: Reach | None
+    reference: float | None = None
+
+    @property
+    def seed(self) -> int:
+        return stream_seed(self.context.spec.ensemble.seed, "sampling", self.around.run)
+
+    @property
+    def is_possible(self) -> bool:
+        """False where a method stands on another's samples, and too few of those passed their floor."""
+        return self.entry.of is None or self.around.neighbourhood_of(self.entry).snapshots is not None
+
+    def placed(self, start: int) -> Iterator[tuple[Json, ActivationMask | None]]:
+        """The samples from `start` on, each in the network when it is told: its columns, and its mask."""
+        if self.entry.trained == "fresh":
+            return self._kept(start)
+        return self._drawn(start) if self.is_possible else iter(())
+
+    def _kept(self, start: int) -> Iterator[tuple[Json, ActivationMask | None]]:
+        kept = self.context.need("chain", f"{self.around.run}/{self.entry.name}")["kept"]
+        for index, found in enumerate(kept[start : self.count], start):
+            self.around.place_stored(found["weights"])
+            theta = self.around.weights.flatten(self.around.network)
+            row: Json = {"index": index, "epoch": found["epoch"], "weights": found["weights"]}
+            yield row | self._geometry(theta), None
+
+    def _drawn(self, start: int) -> Iterator[tuple[Json, ActivationMask | None]]:
+        around, entry, options = self.around, self.entry, self.options
+        neighbourhood = around.neighbourhood_of(entry)
+        if self.reach is None and needs_reach(entry, options, self.sample_set):  # type: ignore[arg-type]
+            self.reach = calibrate(
+                entry,
+                neighbourhood,
+                options,
+                accuracy=lambda draw: around.accuracy(draw, self.probe, CALIBRATION_IMAGES),
+                chance=1 / len(self.context.splits.classes),
+                seed=self.seed,
+            )
+        if self.sample_set == "typical" and getattr(options, "floor", "none") == "drop":
+            self.reference = around.accuracy(Draw(neighbourhood.theta, 0.0, 0.0), self.probe)
+        for found in draw_samples(
             entry,
-            around.neighbourhood,
+            neighbourhood,
             options,
-            accuracy=lambda draw: around.accuracy(draw, probe, CALIBRATION_IMAGES),
-            chance=1 / len(context.splits.classes),
-            seed=seed,
-        )
-    optimum = Draw(around.neighbourhood.theta, 0.0, 0.0)
-    floored = params["sample_set"] == "typical" and getattr(options, "floor", "none") == "drop"
-    reference = around.accuracy(optimum, probe) if floored else None
-    theta0 = around.neighbourhood.theta.astype(np.float64)
-    saved = time.monotonic()
-    for found in draw_samples(
-        entry,
-        around.neighbourhood,
-        options,
-        sample_set=params["sample_set"],
-        count=count,
-        seed=seed,
-        reach=reach,
-        accuracy=lambda draw: around.accuracy(draw, probe),
-        reference=reference,
-        start=rows[-1]["index"] + 1 if rows else 0,
-    ):
-        around.place(found.draw)
-        for split, block in blocks.items():
-            block.append(around.logits(found.draw, split))
-        rows.append(
-            {
+            sample_set=self.sample_set,  # type: ignore[arg-type]
+            count=self.count,
+            seed=self.seed,
+            reach=self.reach,
+            accuracy=lambda draw: around.accuracy(draw, self.probe),
+            reference=self.reference,
+            start=start,
+        ):
+            around.place(found.draw)
+            row: Json = {
                 "index": found.index,
                 "attempt": found.attempt,
+                "seed": self.seed,
                 "strength": found.draw.strength,
                 "relative": found.draw.relative,
             }
-            | geometry(found.draw.theta, theta0)
-        )
-        context.control.progress(found.index + 1, count, {})
+            yield row | self._geometry(found.draw.theta), found.draw.mask
+
+    def _geometry(self, theta: NDArray[np.float32]) -> Json:
+        return geometry(theta, self.around.neighbourhood.theta.astype(np.float64))
+
+
+@stage("sample", parts=_parts)
+def sample(context: Context) -> None:
+    """One sample set of one method around one run: predictions are kept, weights are made again when asked for."""
+    spec, params, state = context.spec, context.params, context.lease.partial
+    run, first, count = params["run"], params["first_number"], params["count"]
+    entry = methods[params["method"]]
+    around = Around(context, run)
+    drawing = _Drawing(
+        context,
+        around,
+        entry,
+        options_of(spec, entry),
+        params["sample_set"],
+        count,
+        # Validation images; without any, training images; never the test set.
+        probe="validation" if len(context.splits.validation) else "train",
+        reach=Reach(**state["reach"]) if state.get("reach") else None,
+    )
+    blocks: dict[str, list[NDArray[np.float32]]] = {split: [] for split in spec.evaluation.splits}
+    rows: list[Json] = list(state.get("rows", []))
+    for split, digest in state.get("logits", {}).items():
+        blocks[split] = list(context.artifacts.array(digest))
+    saved = time.monotonic()
+    for row, mask in drawing.placed(rows[-1]["index"] + 1 if rows else 0):
+        for split, block in blocks.items():
+            block.append(context.logits(around.network, split, mask=mask))
+        rows.append(row)
+        context.control.progress(row["index"] + 1, count, {})
         if time.monotonic() - saved > SAVE_EVERY_SECONDS:
             arrays = [
                 (split, context.artifacts.put_array(np.stack(block), "predictions")) for split, block in blocks.items()
             ]
             partial = {"rows": rows, "logits": {split: info.digest for split, info in arrays}}
             context.control.save_partial(
-                partial | {"reach": asdict(reach) if reach else None}, artifacts=[info for _, info in arrays]
+                partial | {"reach": asdict(drawing.reach) if drawing.reach else None},
+                artifacts=[info for _, info in arrays],
             )
             saved = time.monotonic()
+    predicted = context.need("predict", f"{run}")["logits"]
+    base: dict[str, NDArray[np.float32]] = {split: context.artifacts.array(predicted[split])[-1] for split in blocks}
+    labels: dict[str, NDArray[np.int64]] = {split: context.split(split).numpy_labels() for split in blocks}
     kept = {split: context.keep(np.stack(block), "predictions") for split, block in blocks.items() if block}
     for i, row in enumerate(rows):
         context.add_solution(
@@ -135,22 +187,32 @@ def sample(context: Context) -> None:
             role="sample",
             method=entry.name,
             sample_set=params["sample_set"],
-            seed=seed,
             predictions={split: {"artifact": digest, "index": i} for split, digest in kept.items()},
             **row,
         )
-    centre = {}
-    if entry.centre == "mean" and entry.sampled:  # where the method starts from, for reading it at equal accuracy
-        around.place(Draw(around.neighbourhood.mean.astype(np.float32), 0.0, 0.0))
-        centre = {split: context.keep(around.logits(optimum, split), "predictions") for split in spec.evaluation.splits}
     context.output.extra = {
-        "centre": centre,
+        "centre": _centre(drawing, base),
         "asked": count,
         "accepted": len(rows),
-        "reach": asdict(reach) if reach else None,
-        "floor": None if reference is None else reference - getattr(options, "floor_value", 0.0),
-        "floor_split": probe,
+        "reach": asdict(drawing.reach) if drawing.reach else None,
+        "floor": None
+        if drawing.reference is None
+        else drawing.reference - getattr(drawing.options, "floor_value", 0.0),
+        "floor_split": drawing.probe,
     }
+
+
+def _centre(drawing: _Drawing, base: dict[str, NDArray[np.float32]]) -> dict[str, str]:
+    """Predictions of the mean that a method starts from, for reading it at equal accuracy; the optimum's where the
+    method had nothing to start from, and so made no samples."""
+    context, around, entry = drawing.context, drawing.around, drawing.entry
+    if entry.centre != "mean" or not entry.sampled:
+        return {}
+    if drawing.is_possible:
+        mean = Draw(around.neighbourhood_of(entry).mean.astype(np.float32), 0.0, 0.0)
+        around.place(mean)
+        base = {split: around.logits(mean, split) for split in base}
+    return {split: context.keep(logits, "predictions") for split, logits in base.items()}
 
 
 @stage("materialise")

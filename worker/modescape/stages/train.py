@@ -19,7 +19,7 @@ from modescape.store import Lease
 if TYPE_CHECKING:
     import torch
 
-    from modescape.science.training import ProgressReport, TrainState
+    from modescape.science.training import ProgressReport, Recipe, TrainState
 
 
 def plan(draft: Draft) -> None:
@@ -38,8 +38,8 @@ def _parts(lease: Lease) -> Json:
 class Recorder:
     """Turns what the training loop tells into artifacts, curve points and resumable state.
 
-    run: the run whose checkpoints, snapshots and curves these are; None for a training that is no run of the ensemble,
-    of which the last weights are kept and nothing else.
+    run: the run whose checkpoints, snapshots and curves these are; None for a training that is no run of the ensemble:
+    of it the last weights and the snapshots asked for are kept, and no curves.
     """
 
     def __init__(self, context: Context, partial: Json, run: int | None) -> None:
@@ -127,11 +127,13 @@ def run_training(
     *,
     run: int | None,
     first_epoch: int = 0,
+    recipe: Recipe | None = None,
 ) -> Recorder:
     """Train `network` in place to its end, from where an earlier attempt stopped; what was kept on the way.
 
-    first_epoch: the epoch its present weights are of, for trainings that branch off. Raises Diverged; the caller closes
-    the recorder once it needs the state no more.
+    first_epoch: the epoch its present weights are of, for trainings that branch off; recipe: what happens at which
+    step, when it is not what `training` says. Raises Diverged; the caller closes the recorder once it needs the state
+    no more.
     """
     from modescape.science.training import train as learn
 
@@ -144,8 +146,9 @@ def run_training(
         context.control.forget_points(run)
     first_step = first_epoch * steps_per_epoch(training, len(splits.train))
     learn(
-        network, splits, training, seeds, device=context.device, resume=resume, listener=recorder, first_step=first_step
-    )
+        network, splits, training, seeds, device=context.device, resume=resume, listener=recorder,
+        first_step=first_step, recipe=recipe,
+    )  # fmt: skip
     expected = len(kept_epochs(training.epochs, training.checkpoint_every)) if run is not None else 1
     if len(recorder.checkpoints) != expected:
         raise StageError(f"training left {len(recorder.checkpoints)} checkpoints, {expected} were planned")
