@@ -567,6 +567,20 @@ def test_the_comparison_sets_what_lists_show(store: Store) -> None:
     assert [m.name for m in store.matrices(experiment.id)] == ["cosine"]
 
 
+def test_findings_of_several_stages_join(store: Store) -> None:
+    """Keys replace keys, claims replace claims of the same letter, whichever stage ends first."""
+    experiment = create(store, stages=[PlannedStage("compare", "all"), PlannedStage("seeds", "all")])
+
+    def found(**finding: Any) -> StageOutput:
+        return StageOutput(experiment={"finding": finding})
+
+    first, second = claim(store), claim(store)  # both run at once
+    finish(store, second, found(runs=3, claims={"g": {"id": "g", "word": "holds"}}))
+    finish(store, first, found(runs=5, split="test", claims={"a": {"id": "a", "word": "cannot tell"}}))
+    row = store.experiment(experiment.id)
+    assert (row.finding["runs"], row.finding["split"], sorted(row.finding["claims"])) == (5, "test", ["a", "g"])
+
+
 def test_a_stage_cannot_set_other_columns(store: Store) -> None:
     create(store, stages=GRAPH[:1])
     lease = claim(store)

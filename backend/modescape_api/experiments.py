@@ -106,7 +106,7 @@ def as_document(here: Site, row: Experiment) -> dict[str, Any]:
         "spec": row.spec,
         "fresh": row.fresh,
         "verdict": finding.sentence(row.finding) if row.finding else None,
-        "findings": row.finding,
+        "findings": finding.document(row.finding),
         "changed": _changed(row),
         "departures": _as_changes(departures(ExperimentSpec.model_validate(row.spec))),
         "stages": stages_of(here, row),

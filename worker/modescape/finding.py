@@ -9,8 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from modescape.registry import methods
+from modescape.science.inference import holm
+from modescape.science.verdict import QUESTIONS, Question
 
 Json = dict[str, Any]
+
+GLYPHS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -70,21 +74,48 @@ def line(finding: Json) -> str:
 
 def _title(method: Json) -> str:
     title = methods[method["method"]].title
-    return title[:1].lower() + title[1:]
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]  # SWAG stays SWAG
 
 
 def claims(finding: Json) -> list[Json]:
-    """The answered claims with a glyph and their interval as text; [] while nothing is compared."""
-    glyphs = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
-    return [
-        {**claim, "glyph": glyphs[claim["word"]], "interval": _interval(claim)} for claim in finding.get("claims", [])
-    ]
+    """The claims that were asked, in the paper's order, each with glyph, effect in words and figure; [] while nothing
+    is compared.
+
+    survives: still given once Holm's correction for the number of answered claims is made. The stages that judge may
+    run at any time, so only here are all words known.
+    """
+    known = finding.get("claims", {})
+    if isinstance(known, list):  # from a version in which one stage judged them all
+        known = {claim["id"]: claim for claim in known}
+    standing = holm(
+        {letter: c["p"] for letter, c in known.items() if c["word"] != "cannot tell" and c["p"] is not None}
+    )
+    return [_shown(known[letter], letter in standing) for letter in QUESTIONS if letter in known]
 
 
-def _interval(claim: Json) -> str:
-    if claim["estimate"] is None or claim["low"] is None or claim["high"] is None:
-        return "–"
-    return f"{claim['estimate']:.2f} ({claim['low']:.2f} to {claim['high']:.2f})".replace("-", "−")
+def document(finding: Json) -> Json:
+    """All that was found, as the API gives it: the claims as a list, with what survives Holm's correction."""
+    return {**finding, "claims": claims(finding)} if "claims" in finding else finding
+
+
+def _shown(claim: Json, survives: bool) -> Json:
+    question = QUESTIONS[claim["id"]]
+    return {
+        "unit": "run",
+        **claim,
+        "survives": survives,
+        "glyph": GLYPHS[claim["word"]],
+        "effect": _say(question, claim["estimate"]),
+        "interval": _interval(question, claim["low"], claim["high"]),
+    }
+
+
+def _say(question: Question, value: float | None) -> str:
+    return "–" if value is None else question.say(value)
+
+
+def _interval(question: Question, low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{question.say(low, bare=True)} to {question.say(high)}"
 
 
 def best_method(finding: Json) -> Json | None:

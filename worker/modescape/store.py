@@ -159,7 +159,8 @@ class StageOutput:
 
     runs: run number -> {"accuracy": …, "best_accuracy": …}; experiment: list columns to set (accuracy,
     ensemble_accuracy, disagreement, finding); weights: solution number -> digest, for weights made again;
-    extra: JSON for the stages that need this one.
+    extra: JSON for the stages that need this one. A finding joins what other stages have found: its keys replace
+    theirs, and the claims under its key "claims" (letter -> claim) replace those of the same letter.
     """
 
     solutions: list[NewSolution] = field(default_factory=list)
@@ -1082,7 +1083,7 @@ class Store:
         for name, value in output.experiment.items():
             if name not in ("accuracy", "ensemble_accuracy", "disagreement", "finding"):
                 raise ValueError(f"{name!r} is not a list column that a stage sets")
-            setattr(experiment, name, value)
+            setattr(experiment, name, _found_together(experiment.finding, value) if name == "finding" else value)
         steps = stage.steps or stage.step
         self._leave(change, stage, lease.token, "succeeded", "reused" if reused_from else "succeeded", memo=memo,
                     reused_from=reused_from, result=result, partial={}, error={}, step=steps, steps=steps,
@@ -1200,7 +1201,8 @@ class Store:
         common = {"experiment_id": stage.experiment_id, "stage_id": stage.id}
         solutions = [{"id": _id(stage.id, "solution", s.number), **common, **asdict(s)} for s in output.solutions]
         measurements = [
-            {"id": _id(stage.id, "measurement", m.solution, m.subject, m.metric, m.split, m.corruption, m.intensity),
+            {"id": _id(stage.id, "measurement", m.solution, m.subject, m.metric, m.split, m.corruption, m.intensity,
+                       *([orjson.dumps(m.details, option=_DETAILS)] if m.details else [])),
              **common, **asdict(m)}
             for m in output.measurements
         ]  # fmt: skip
@@ -1531,6 +1533,15 @@ class Store:
 _ENDED_WORDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled"}
 
 
+def _found_together(known: Json, new: Json) -> Json:
+    """What all stages have found. The experiment's row is locked and was read in this transaction: none is lost."""
+    claims = known.get("claims", {})
+    if isinstance(claims, list):  # from a version in which one stage judged them all
+        claims = {claim["id"]: claim for claim in claims}
+    together = {**claims, **new.get("claims", {})}
+    return {**known, **new, **({"claims": together} if together else {})}
+
+
 def _status(counts: Mapping[str, int], *, started: bool) -> str:
     if counts.get("running"):
         return "running"
@@ -1545,6 +1556,9 @@ def _status(counts: Mapping[str, int], *, started: bool) -> str:
 
 def _derived(experiment: Experiment) -> tuple[str, int, int, float]:
     return experiment.status, experiment.stages_total, experiment.stages_done, round(experiment.seconds, 6)
+
+
+_DETAILS = orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
 def _id(*parts: object) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from modescape.errors import StageError
 from modescape.registry import architectures, methods
 from modescape.results import Results
 from modescape.science import similarity, verdict
-from modescape.science.predictions import average, scores
+from modescape.science.inference import example_weights
+from modescape.science.predictions import average, scores, softmax
 from modescape.stages.stage import Context, Json
 from modescape.tables import Solution
 
@@ -43,11 +45,18 @@ def judge(context: Context, results: Results) -> None:
     within = _late_disagreement(context, results, split)
     if within is not None:
         finding["trajectory"] = within
-    if context.lease.key == "all":
-        evidence = _evidence(context, results, labels, split)
-        finding["methods"] = [_at_equal_accuracy(method, evidence) for method in evidence.methods]
-        finding["claims"] = [asdict(claim) for claim in verdict.judge(evidence)]
     context.output.experiment = columns
+    evidence = _evidence(context, results, labels, split)
+    if context.lease.key == "all":
+        finding["methods"] = [_at_equal_accuracy(method, evidence) for method in evidence.methods if evidence.units]
+        evidence = _with_probabilities(context, results, evidence, split)
+    add_claims(context, verdict.judge(evidence))
+
+
+def add_claims(context: Context, claims: Iterable[verdict.Claim]) -> None:
+    """Adds claims to what this stage has found; the store joins them with those of other stages."""
+    finding = context.output.experiment.setdefault("finding", {})
+    finding.setdefault("claims", {}).update({claim.id: asdict(claim) for claim in claims})
 
 
 def _own_cosine(context: Context, results: Results, optima: list[Solution]) -> NDArray[np.float64]:
@@ -90,18 +99,75 @@ def _evidence(context: Context, results: Results, finals: NDArray[np.int64], spl
     """The labels the verdict is read from: the runs' optima, their late checkpoints, and each method's samples."""
     optima, runs = results.solutions(role="optimum"), range(context.spec.ensemble.runs)
     windows = [recent([s for s in results.solutions(run=run) if s.role != "sample"]) for run in runs]
+    sampled = [chosen.method for chosen in context.spec.methods if methods[chosen.method].sampled]
     return verdict.Evidence(
         classes=len(results.class_names),
         truth=results.true_labels(split),
         finals=finals,
-        cosine=_own_cosine(context, results, optima),
+        cosine=_own_cosine(context, results, optima) if len(optima) > 1 else None,
         windows=[results.labels_of(window, split) for window in windows] if all(windows) else (),
-        methods=tuple(
-            _method_evidence(context, results, chosen.method, split)
-            for chosen in context.spec.methods
-            if methods[chosen.method].sampled  # one average a run is no sample of anything
-        ),
+        rates=_rates(context, results, windows[0]) if all(windows) else None,
+        # one average a run is no sample of anything
+        methods=tuple(_method_evidence(context, results, name, split) for name in sampled)
+        if context.lease.key == "all"
+        else (),
+    ).without_failed()
+
+
+def _rates(context: Context, results: Results, window: list[Solution]) -> tuple[float, float] | None:
+    """Learning rates that led to the first and to the last checkpoint of a window."""
+    from modescape.science.training import learning_rate
+
+    steps = results.steps_per_epoch
+    if steps is None:
+        return None
+    first, last = (
+        learning_rate(context.spec.training, max(0, round((s.epoch or 0.0) * steps) - 1), round(steps))
+        for s in (window[0], window[-1])
     )
+    return first, last
+
+
+def _with_probabilities(context: Context, results: Results, evidence: verdict.Evidence, split: str) -> verdict.Evidence:
+    """The same evidence with what the gains of averaging and the divergences need, of the runs that have not failed."""
+    weights = example_weights(evidence.examples, seed=evidence.seed)
+    check, truth = context.control.check, evidence.truth
+    optima = {solution.run: solution for solution in results.solutions(role="optimum")}
+    finals = [_function(results, [optima[run]], split) for run in evidence.numbers]
+    # The same number of samples for every method; one that has too few says so itself and stops no other.
+    counts = [m.fewest for m in evidence.methods if m.fewest >= verdict.MIN_SAMPLES]
+    found = []
+    for method in evidence.methods:
+        if method.fewest < verdict.MIN_SAMPLES:
+            found.append(method)
+            continue
+        samples = [results.solutions(run=r, method=method.name, sample_set="typical") for r in evidence.numbers]
+        averages = [_function(results, own[: min(counts)], split) for own in samples]
+        singles = [[_function(results, [sample], split) for sample in own] for own in samples]
+        found.append(
+            replace(
+                method,
+                averaged=min(counts),
+                members=verdict.Members.of(averages, truth, weights, check=check),
+                js=np.stack([verdict.mean_divergence(own, weights, check=check) for own in singles]),
+            )
+        )
+    return replace(
+        evidence,
+        methods=tuple(found),
+        members=verdict.Members.of(finals, truth, weights, check=check) if finals else None,
+        js=verdict.divergence(finals, weights, check=check) if finals else None,
+    )
+
+
+def _function(results: Results, solutions: list[Solution], split: str) -> verdict.Function:
+    """Probabilities of a solution, or of the average of several, on a slice of the examples."""
+    logits = [results.logits(solution, split) for solution in solutions]
+
+    def probabilities(part: slice) -> NDArray[np.float64]:
+        return np.asarray(np.mean([softmax(block[part]) for block in logits], axis=0))
+
+    return probabilities
 
 
 def _method_evidence(context: Context, results: Results, name: str, split: str) -> verdict.MethodEvidence:
