@@ -1,0 +1,276 @@
+"""Published sets of corrupted test images: CIFAR-10-C and CIFAR-100-C (`.npy` files), ImageNet-C (folders of JPEG).
+
+    fingerprint = look_at("/data/CIFAR-10-C", info, types, intensities)     # what can be seen before anything is read
+    found = PublishedSet(Path("/data/CIFAR-10-C"), splits.test)
+    found.check_labels(labels)                        # image i of every type and intensity is test image i
+    found.images("fog", 3, 0, 500)                    # the first 500: uint8 [500, C, H, W]
+
+Types have the names of `science.corruptions`; the two that TensorFlow Datasets calls otherwise are found as well.
+Everything wrong with a set is an InvalidInput of the field `path`, which belongs to the study `shift`. Published by
+Hendrycks and Dietterich 2019: CIFAR-10-C is Zenodo record 2535967, CIFAR-100-C 3555552, ImageNet-C 2235448 (science j).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from modescape.errors import InvalidInput
+from modescape.science.corruptions import INTENSITIES, TYPES
+from modescape.science.data import ImageFiles, Images, Labels, Split, size_of
+
+if TYPE_CHECKING:
+    from modescape.spec import DataInfo
+
+_ALLOWED = (
+    "a folder of .npy files as CIFAR-10-C has (labels.npy and one file a type), or of "
+    "<type>/<intensity>/<class>/*.JPEG as ImageNet-C has"
+)
+_ALSO_CALLED = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
+
+
+def _refuse(message: str) -> InvalidInput:
+    return InvalidInput(message, field="path", allowed=_ALLOWED)
+
+
+# --- before anything is read ------------------------------------------------------------------------------------------
+
+
+def look_at(path: str | Path, info: DataInfo, types: Sequence[str], intensities: Sequence[int] = INTENSITIES) -> str:
+    """Check that a set has these types and intensities in the shape of the data set; its fingerprint.
+
+    The fingerprint changes with names, sizes, labels and a sample of the images, not with every byte: reading three
+    gigabytes would take longer than a form may. Labels are compared by `PublishedSet.check_labels`, which needs the
+    data set. Needs no torch. Raises InvalidInput.
+    """
+    folder = Path(path).expanduser()
+    try:
+        if not folder.is_dir():
+            raise _refuse(f"there is no folder {str(path)!r}")
+        if any(folder.glob("*.npy")):
+            return _look_at_arrays(folder, info, types)
+        return _look_at_folders(folder, info, types, intensities)
+    except OSError as error:
+        raise _refuse(f"{folder} cannot be looked at: {error}") from error
+
+
+def _look_at_arrays(folder: Path, info: DataInfo, types: Sequence[str]) -> str:
+    missing = [name for name in types if not _array_file(folder, name).exists()]
+    if missing:
+        raise _refuse(f"{folder} lacks {len(missing)} of {len(types)} types: {', '.join(missing)}")
+    labels = _published_labels(folder)
+    if labels.shape[1] != info.test_total:
+        raise _refuse(
+            f"{folder} has {labels.shape[1]} images of each type and intensity, the data set {info.test_total} to test"
+        )
+    if labels.min() < 0 or labels.max() >= len(info.classes):
+        raise _refuse(
+            f"its labels go from {labels.min()} to {labels.max()}, the data set's from 0 to {len(info.classes) - 1}"
+        )
+    digest = hashlib.sha256(labels.tobytes())
+    for name in types:
+        rows = _rows(folder, name, labels.size, (info.channels, info.height, info.width))
+        digest.update(f"{name}|{rows.shape}|".encode())
+        digest.update(np.ascontiguousarray(rows[:: max(1, len(rows) // 50)]).tobytes())
+    return digest.hexdigest()
+
+
+def _look_at_folders(folder: Path, info: DataInfo, types: Sequence[str], intensities: Sequence[int]) -> str:
+    missing = [name for name in types if not _type_folder(folder, name).is_dir()]
+    if missing:
+        raise _refuse(
+            f"{folder} lacks {len(missing)} of {len(types)} types: {', '.join(missing)}"
+            if len(missing) < len(types)
+            else f"{folder} holds neither .npy files nor folders of corruption types"
+        )
+    digest = hashlib.sha256()
+    first: list[str] = []
+    for name in types:
+        for intensity in intensities:
+            place = _type_folder(folder, name) / str(intensity)
+            if not place.is_dir():
+                raise _refuse(f"{folder} lacks the folder {name}/{intensity}")
+            classes = _class_names(place)
+            first = first or classes
+            if classes != first:
+                odd = sorted(set(classes) ^ set(first))
+                raise _refuse(f"{name}/{intensity} has other classes than {types[0]}/{intensities[0]}: {odd[0]}")
+            if len(classes) != len(info.classes):
+                raise _refuse(f"{name}/{intensity} holds {len(classes)} classes, the data set {len(info.classes)}")
+            one = min((place / classes[0]).iterdir(), default=None)
+            if one is None:
+                raise _refuse(f"{name}/{intensity}/{classes[0]} holds no images")
+            _check_size(one, (info.height, info.width))
+            digest.update(f"{name}/{intensity}/{one.name}|{one.stat().st_size}|".encode())
+    digest.update("\n".join(first).encode())
+    return digest.hexdigest()
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """The corrupted copies of one test set, in its order. Files are opened when they are asked for.
+
+    ImageNet-C's pictures are found by the class folder and the name of the test set's own, so `test` must be read from
+    files then; a .npy set has its images in the order of the test set.
+    """
+
+    path: Path
+    test: Split
+
+    @cached_property
+    def _is_arrays(self) -> bool:
+        return (self.path / "labels.npy").exists()
+
+    def check_labels(self, labels: Labels) -> None:
+        """Raises InvalidInput unless the set's images are of the classes `labels` [n] of the first n test images.
+
+        Of folders every type and intensity there is must have every one of those images, too.
+        """
+        if self._is_arrays:
+            published = _published_labels(self.path)
+        else:
+            classes = _class_names(self._cells()[0])
+            number = {name: i for i, name in enumerate(classes)}
+            published = np.array([[number.get(path.parent.name, -1) for path in self._paths(0, len(labels))]])
+        n = len(labels)
+        if published.shape[1] < n:
+            raise _refuse(f"{self.path} has {published.shape[1]} images of each type and intensity, {n} are needed")
+        wrong = published[:, :n] != labels
+        if wrong.any():
+            row, place = (int(i) for i in np.argwhere(wrong)[0])
+            raise _refuse(
+                f"{self.path} has its labels in another order than the test set: image {place} is of class "
+                f"{published[row, place]} there, {labels[place]} here ({int(wrong[row].sum())} of {n} differ)"
+            )
+        if not self._is_arrays:
+            for cell in self._cells():
+                self._check_files(cell, 0, n)
+
+    def images(self, name: str, intensity: int, start: int, stop: int) -> Images:
+        """Test images start to stop - 1 of one type and intensity, uint8 [n, C, H, W].
+
+        Only these rows of a .npy file are read. Raises InvalidInput when the set does not hold them.
+        """
+        if name not in TYPES or intensity not in INTENSITIES:
+            raise InvalidInput(
+                f"there is no {name!r} of intensity {intensity}", field="corruptions", allowed=", ".join(TYPES)
+            )
+        channels, height, width = size_of(self.test.images)
+        if self._is_arrays:
+            size = _published_labels(self.path).size
+            count = size // len(INTENSITIES)
+            if stop > count:
+                raise _refuse(f"{self.path} has {count} images of each type and intensity, number {stop - 1} is needed")
+            first = (intensity - 1) * count
+            rows = _rows(self.path, name, size, (channels, height, width))[first + start : first + stop]
+            return np.ascontiguousarray(rows.transpose(0, 3, 1, 2))
+        cell = _type_folder(self.path, name) / str(intensity)
+        self._check_files(cell, start, stop)
+        files = [cell / path.parent.name / path.name for path in self._paths(start, stop)]
+        _check_size(files[0], (height, width))
+        return ImageFiles(tuple(files), channels, height, width).read(range(len(files)))
+
+    def _paths(self, start: int, stop: int) -> Sequence[Path]:
+        """The files of the clean test images, whose corrupted copies have the same class folder and name."""
+        if not isinstance(self.test.images, ImageFiles):
+            raise _refuse(f"{self.path} holds folders of pictures, whose order only a test set read from files tells")
+        return self.test.images.paths[start:stop]
+
+    def _cells(self) -> list[Path]:
+        """The folder of every type and intensity there is."""
+        folders = [_type_folder(self.path, name) / str(intensity) for name in TYPES for intensity in INTENSITIES]
+        found = [folder for folder in folders if folder.is_dir()]
+        if not found:
+            raise _refuse(f"{self.path} holds neither .npy files nor folders of corruption types")
+        return found
+
+    def _check_files(self, cell: Path, start: int, stop: int) -> None:
+        wanted: dict[str, set[str]] = {}
+        for path in self._paths(start, stop):
+            wanted.setdefault(path.parent.name, set()).add(path.name)
+        for name, files in wanted.items():
+            there = {entry.name for entry in (cell / name).iterdir()} if (cell / name).is_dir() else set()
+            if missing := sorted(files - there):
+                where = "/".join(cell.parts[-2:])
+                raise _refuse(
+                    f"{where}/{name} lacks {len(missing)} of {len(files)} images of the test set, such as {missing[0]}"
+                )
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _array_file(folder: Path, name: str) -> Path:
+    own, other = folder / f"{name}.npy", folder / f"{_ALSO_CALLED.get(name, name)}.npy"
+    return other if other.exists() and not own.exists() else own
+
+
+def _type_folder(folder: Path, name: str) -> Path:
+    own, other = folder / name, folder / _ALSO_CALLED.get(name, name)
+    return other if other.is_dir() and not own.is_dir() else own
+
+
+def _class_names(cell: Path) -> list[str]:
+    """The class folders of one type and intensity, sorted: their order gives the labels."""
+    names = sorted(entry.name for entry in cell.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise _refuse(f"{'/'.join(cell.parts[-2:])} holds no class folders")
+    return names
+
+
+def _array(file: Path) -> NDArray[np.generic]:
+    """The array of a .npy file, mapped into memory, never unpickled."""
+    try:
+        return cast("NDArray[np.generic]", np.load(file, mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError) as error:
+        raise _refuse(f"{file.name} is not a whole .npy file of numbers ({error})") from error
+
+
+def _published_labels(folder: Path) -> Labels:
+    """labels.npy as [5, N]: the labels of the test set once for each intensity."""
+    file = folder / "labels.npy"
+    if not file.exists():
+        raise _refuse(f"{folder} holds no labels.npy")
+    labels = _array(file)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0 or len(labels) % len(INTENSITIES):
+        raise _refuse(
+            f"labels.npy holds {labels.dtype} of shape {labels.shape}, not whole numbers, {len(INTENSITIES)} x images"
+        )
+    return np.asarray(labels, np.int64).reshape(len(INTENSITIES), -1)
+
+
+def _rows(folder: Path, name: str, count: int, shape: tuple[int, int, int]) -> Images:
+    """The images of one type, mapped into memory: uint8 [count, H, W, C], intensity after intensity."""
+    file = _array_file(folder, name)
+    if not file.exists():
+        raise _refuse(f"{folder} lacks the type {name}")
+    rows = _array(file)
+    channels, height, width = shape
+    wanted = (count, height, width, channels)
+    if rows.dtype != np.uint8:
+        raise _refuse(f"{file.name} holds {rows.dtype}, not uint8")
+    if rows.shape != wanted:
+        raise _refuse(f"{file.name} has shape {rows.shape}, needed is {wanted} (5 x images, height, width, channels)")
+    return cast(Images, rows)
+
+
+def _check_size(file: Path, size: tuple[int, int]) -> None:
+    """Published pictures are already cut to the size networks see; others would be scaled without anybody knowing."""
+    try:
+        with Image.open(file) as image:
+            found = (image.height, image.width)
+    except (OSError, Image.DecompressionBombError) as error:
+        raise _refuse(f"{file.name} cannot be read as a picture: {error}") from error
+    if found != size:
+        raise _refuse(f"{file.name} has {found[0]}x{found[1]} pixels, networks are trained on {size[0]}x{size[1]}")
