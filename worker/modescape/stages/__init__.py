@@ -6,7 +6,20 @@ new ones go to the end of their block, because solution numbers are given in thi
 
 from __future__ import annotations
 
-from modescape.stages import compare, embed, ensemble, ood, predict, sample, train
+from modescape.stages import (
+    chain,
+    compare,
+    embed,
+    ensemble,
+    instability,
+    ood,
+    plane,
+    predict,
+    sample,
+    seeds,
+    shift,
+    train,
+)
 from modescape.stages.stage import KINDS
 
 PLANNERS = (
@@ -14,11 +27,16 @@ PLANNERS = (
     predict.plan,
     compare.plan_trajectories,
     embed.plan_trajectories,
+    chain.plan,
     sample.plan,
     compare.plan_all,
     embed.plan_samples,
     ensemble.plan,
     ood.plan,
+    shift.plan,
+    seeds.plan,
+    instability.plan,
+    plane.plan,
 )
 
 __all__ = ["KINDS", "PLANNERS"]

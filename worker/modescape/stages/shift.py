@@ -1,0 +1,627 @@
+"""What happens to functions when the test images are corrupted: accuracy, scores and divergence by type and intensity.
+
+Three kinds of stages. `corrupt`: the test images under one type, every intensity, shared by experiments (large sets
+are corrupted as they are predicted instead; published sets are only looked at). `shift`: one group of one run predicts
+them. `shift-compare`: single functions, ensembles and divergences, and the evidence of claim (f2).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.draft import Draft
+from modescape.errors import ArtifactMissing
+from modescape.registry import methods
+from modescape.science import corruptions, verdict
+from modescape.science.corrupted import PublishedSet
+from modescape.science.ensembles import EnsembleScores, subsets
+from modescape.science.predictions import entropy, log_softmax
+from modescape.spec import ExperimentSpec
+from modescape.stages import groups
+from modescape.stages.judge import add_claims
+from modescape.stages.stage import Context, Json, stage
+from modescape.store import Lease
+from modescape.studies import ShiftSpec
+
+Floats = NDArray[np.float64]
+Cell = tuple[str | None, int]  # corruption and intensity; (None, 0) is clean
+
+LOGIT_BYTES = 2e9  # an experiment's shifted logits are kept up to here, beyond it labels and sums
+HELD_BYTES = 256e6  # corrupted images of one type are kept up to here, larger ones made as they are predicted
+CHUNK_BYTES = 64e6  # of images in memory at a time
+SECONDS_PER_VALUE = 5e-7  # of corrupting one pixel of one channel, mean over types
+SAVE_EVERY_SECONDS = 20.0
+TELL_EVERY_SECONDS = 5.0
+SIZES = (1, 2, 4)
+PUBLISHED = "published"
+
+
+def plan(draft: Draft) -> None:
+    study = draft.spec.shift
+    if study is None:
+        return
+    types, n = study.types(draft.info), study.count(draft.n.test)
+    pixels = draft.info.channels * draft.info.height * draft.info.width
+    source, made = _plan_images(draft, study, types, pixels)
+    found = groups.planned(draft, study)
+    cells = 1 + len(types) * len(study.intensities)
+    per_function = (cells - 1) * n
+    logits = 4 * cells * n * draft.classes * sum(group.size for group in found)
+    keep = "logits" if logits <= LOGIT_BYTES else "labels"
+    for group in found:
+        made_again = per_function * pixels * SECONDS_PER_VALUE if source == "made" else 0.0
+        seconds = group.size * per_function / draft.predict_rate + made_again
+        params = {"run": group.run, "group": group.name, "size": group.size, "types": list(types), "images": n,
+                  "source": source, "keep": keep}  # fmt: skip
+        draft.add("shift", f"{group.run}/{group.name}", params, seconds, needs=[*group.needs, *made])
+    functions = sum(group.size for group in found)
+    values = cells * n * draft.classes * functions
+    draft.add("shift-compare", "all", {"types": list(types), "images": n}, 1.2e-7 * values + 1.0,
+              needs=draft.keys("shift"))  # fmt: skip
+    kept = logits
+    if keep == "labels":
+        kept = cells * n * ((1 if draft.classes <= 256 else 2) * functions + (4 * draft.classes + 8) * len(found))
+    draft.bytes += kept
+    draft.predictions += functions * per_function
+    draft.warnings.append(_price(functions, types, study, n, keep, kept))
+
+
+def _plan_images(
+    draft: Draft, study: ShiftSpec, types: Sequence[str], pixels: int
+) -> tuple[str, list[tuple[str, str]]]:
+    """Where corrupted images come from (stored, made, published), and the stages that must have run before."""
+    if study.source == "published":
+        draft.add("corrupt", PUBLISHED, {"types": list(types)}, 5.0)
+        draft.stages.insert(0, draft.stages.pop())  # a wrong folder is found before anything has been trained
+        return "published", [("corrupt", PUBLISHED)]
+    bytes_of_type = len(study.intensities) * draft.n.test * pixels
+    if bytes_of_type > HELD_BYTES:
+        return "made", []
+    for name in types:
+        params = {"corruption": name, "images": draft.n.test}
+        draft.add("corrupt", name, params, bytes_of_type * SECONDS_PER_VALUE)
+    draft.bytes += len(types) * bytes_of_type
+    return "stored", [("corrupt", name) for name in types]
+
+
+def _price(functions: int, types: Sequence[str], study: ShiftSpec, n: int, keep: str, kept: float) -> str:
+    count = functions * len(types) * len(study.intensities) * n
+    said = f"{count / 1e6:,.0f} million" if count >= 1e6 else f"{count:,}"
+    what = "logits" if keep == "logits" else "labels and sums of probabilities, the logits being too many"
+    return (
+        f"shift: {said} predictions ({functions} functions x {len(types)} types x {len(study.intensities)} intensities "
+        f"x {n:,} images), kept as {what} ({kept / 1e6:,.0f} MB)"
+    )
+
+
+# ---- corrupted images ----
+
+
+def _corrupt_parts(lease: Lease) -> Json:
+    """Only what decides the images, so that experiments share them."""
+    spec = ExperimentSpec.model_validate(lease.spec)
+    assert spec.shift is not None
+    data = {"dataset": spec.data.dataset, "fingerprint": spec.data.fingerprint}
+    if lease.key == PUBLISHED:
+        data |= {"test_images": spec.data.test_images}
+        return {"data": data, "shift": _images_of(spec.shift), "types": lease.params["types"]}
+    return {
+        "data": data,
+        "images": lease.params["images"],
+        "corruption": lease.params["corruption"],
+        "intensities": list(spec.shift.intensities),
+        "corruptions": corruptions.VERSION,
+    }
+
+
+def _images_of(study: ShiftSpec) -> Json:
+    """The part of the study that decides which images are evaluated."""
+    chosen: Json = study.model_dump(mode="json", include={"source", "fingerprint", "intensities"})
+    return chosen
+
+
+@stage("corrupt", parts=_corrupt_parts)
+def corrupt(context: Context) -> None:
+    """The whole test split under one type: uint8 [intensities, N, C, H, W]; or a look at the published set."""
+    study = _study(context)
+    if context.lease.key == PUBLISHED:
+        _published(context).check_labels(context.split("test").numpy_labels())
+        return
+    name, total = context.params["corruption"], context.params["images"]
+    split = context.split("test")
+    state = context.lease.partial
+    images: NDArray[np.uint8] | None = None
+    done = int(state.get("done", 0))
+    if done:
+        images = context.artifacts.array(state["images"], mmap=False)
+    saved = time.monotonic()
+    for i, intensity in enumerate(study.intensities):
+        if i < done:
+            continue
+        for start, clean in _chunks(context, total, rounds=i, of=len(study.intensities)):
+            if images is None:
+                images = np.zeros((len(study.intensities), total, *clean.shape[1:]), np.uint8)
+            indices = np.arange(start, start + len(clean))
+            images[i, indices] = corruptions.corrupt(
+                clean, name, intensity, indices=indices, dataset=_data_name(context.spec), check=context.control.check
+            )
+        if time.monotonic() - saved > SAVE_EVERY_SECONDS and i + 1 < len(study.intensities):
+            assert images is not None
+            info = context.artifacts.put_array(images, "images")
+            context.control.save_partial({"done": i + 1, "images": info.digest}, artifacts=[info], step=i + 1)
+            saved = time.monotonic()
+    assert images is not None
+    assert len(split) == total
+    context.output.extra = {"images": context.keep(images, "images"), "intensities": list(study.intensities)}
+
+
+def _study(context: Context) -> ShiftSpec:
+    assert context.spec.shift is not None
+    return context.spec.shift
+
+
+def _data_name(spec: ExperimentSpec) -> str:
+    """What names the images in the seed of their corruption: the set, or the content of a user's own."""
+    return spec.data.fingerprint or spec.data.dataset
+
+
+def _published(context: Context) -> PublishedSet:
+    study = _study(context)
+    assert study.path is not None
+    return PublishedSet(Path(study.path), context.split("test"))
+
+
+def _chunks(context: Context, total: int, *, rounds: int, of: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """(start, uint8 images [n, C, H, W]) of the first `total` test images, telling how far it is."""
+    import torch
+
+    split = context.split("test")
+    size = _chunk_size(context)
+    for start in range(0, total, size):
+        context.control.check()
+        context.control.progress(rounds * total + start, of * total, {})
+        rows = torch.arange(start, min(start + size, total), device=split.labels.device)
+        yield start, split.batch(rows).cpu().numpy()
+
+
+def _chunk_size(context: Context) -> int:
+    shape = context.splits.shape
+    return max(1, min(1000, int(CHUNK_BYTES / (shape.channels * shape.height * shape.width))))
+
+
+class _Images:
+    """The corrupted images a shift stage predicts, from wherever the plan takes them."""
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.total = context, int(context.params["images"])
+        self.source = context.params["source"]
+        self._set = _published(context) if self.source == "published" else None
+
+    def chunks(self, name: str, intensity: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """(start, images [n, C, H, W]) under one type and intensity."""
+        context = self.context
+        size = self.total if self.source == "stored" else _chunk_size(context)
+        for start in range(0, self.total, size):
+            context.control.check()
+            yield start, self._read(name, intensity, start, min(start + size, self.total))
+
+    def _read(self, name: str, intensity: int, start: int, stop: int) -> NDArray[np.uint8]:
+        import torch
+
+        context = self.context
+        if self.source == "stored":
+            made = context.need("corrupt", name)
+            stored: NDArray[np.uint8] = context.artifacts.array(made["images"])
+            return stored[made["intensities"].index(intensity), start:stop]
+        if self._set is not None:
+            return self._set.images(name, intensity, start, stop)
+        split = context.split("test")
+        clean = split.batch(torch.arange(start, stop, device=split.labels.device)).cpu().numpy()
+        return corruptions.corrupt(
+            clean, name, intensity, indices=np.arange(start, stop), dataset=_data_name(context.spec),
+            check=context.control.check,
+        )  # fmt: skip
+
+
+# ---- one group of one run ----
+
+
+def _shift_parts(lease: Lease) -> Json:
+    spec = ExperimentSpec.model_validate(lease.spec)
+    assert spec.shift is not None
+    params = {key: value for key, value in lease.params.items() if key != "run"}
+    data = {"dataset": spec.data.dataset, "fingerprint": spec.data.fingerprint, "test_images": spec.data.test_images}
+    own = [m.model_dump(mode="json") for m in spec.methods if m.method == lease.params["group"]]
+    return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(spec.shift), "params": params,
+            "method": own, "scale": spec.data.input_scale, "corruptions": corruptions.VERSION}  # fmt: skip
+
+
+@stage("shift", parts=_shift_parts)
+def shift(context: Context) -> None:
+    """What one group of one run says of the first test images, clean and under every type and intensity."""
+    params = context.params
+    solutions = groups.members(context, params["run"], params["group"], params["size"])
+    cells = _cells(params["types"], _study(context).intensities)
+    kept = _Kept(context, functions=len(solutions), cells=len(cells))
+    if solutions:
+        group = groups.Group(context, params["run"], solutions)
+        images = _Images(context)
+        if kept.done == 0:
+            kept.put(0, 0, _clean(context, group, solutions, kept.images))
+            kept.done = 1
+        saved = told = time.monotonic()
+        steps = (len(cells) - 1) * len(solutions)
+        for c in range(kept.done, len(cells)):
+            name, intensity = cells[c]
+            assert name is not None
+            for start, chunk in images.chunks(name, intensity):
+                blocks = []
+                for s, logits in enumerate(group.logits(chunk)):
+                    blocks.append(logits)
+                    if time.monotonic() - told > TELL_EVERY_SECONDS:
+                        told = time.monotonic()
+                        about = {"corruption": name, "intensity": intensity, "image": start + len(chunk)}
+                        context.control.progress((c - 1) * len(solutions) + s, steps, about)
+                kept.put(c, start, np.stack(blocks))
+            kept.done = c + 1
+            context.control.progress(c * len(solutions), steps, {"corruption": name, "intensity": intensity})
+            if time.monotonic() - saved > SAVE_EVERY_SECONDS:
+                kept.save()
+                saved = time.monotonic()
+    context.output.extra = {
+        "cells": [list(cell) for cell in cells],
+        "images": kept.images,
+        "functions": [{"role": s.role, "set": s.sample_set, "index": s.index} for s in solutions],
+        **kept.keep(),
+    }
+    context.artifacts.drop_scratch(context.lease.stage_id)
+
+
+def _cells(types: Sequence[str], intensities: Sequence[int]) -> list[Cell]:
+    return [(None, 0), *((name, intensity) for name in types for intensity in intensities)]
+
+
+def _clean(context: Context, group: groups.Group, solutions: Sequence[Any], count: int) -> NDArray[np.float32]:
+    """Logits [S, n, K] of the clean images: those kept before, else made now."""
+    results = context.results()
+    if all("test" in solution.predictions for solution in solutions):
+        return np.stack([results.logits(solution, "test")[:count] for solution in solutions])
+    blocks = []
+    for start, chunk in _chunks(context, count, rounds=0, of=1):
+        del start
+        blocks.append(np.stack(list(group.logits(chunk))))
+    return np.concatenate(blocks, axis=1)
+
+
+class _Kept:
+    """What a shift stage keeps of its logits, filled cell by cell: all of them, or labels and sums.
+
+    labels [S, cells, n]; sums of probabilities [cells, n, K], of entropies [cells, n], and the mean Jensen-Shannon
+    divergence of pairs of functions [cells, n] (NaN for a single one), all float32.
+    """
+
+    def __init__(self, context: Context, *, functions: int, cells: int) -> None:
+        self.context, self.images = context, int(context.params["images"])
+        self.done = 0
+        classes, n = len(context.splits.classes), self.images
+        if context.params["keep"] == "logits":
+            shapes: dict[str, tuple[tuple[int, ...], Any]] = {"logits": ((functions, cells, n, classes), np.float32)}
+        else:
+            shapes = {
+                "labels": ((functions, cells, n), np.uint8 if classes <= 256 else np.uint16),
+                "sums": ((cells, n, classes), np.float32),
+                "entropies": ((cells, n), np.float32),
+                "divergences": ((cells, n), np.float32),
+            }
+        self.arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in shapes.items()}
+        resume = context.lease.partial.get("resume")
+        if resume is not None:
+            self._load(resume)
+
+    def _load(self, name: str) -> None:
+        try:
+            tensors, metadata = self.context.artifacts.scratch(name)
+        except ArtifactMissing as missing:  # a lost file costs time, not results
+            self.context.control.note("restarted", {"reason": str(missing)})
+            return
+        self.done = int(metadata["done"])
+        for key, array in self.arrays.items():
+            self._finished(key, array)[...] = tensors[key]
+
+    def _finished(self, key: str, array: NDArray[Any]) -> NDArray[Any]:
+        return array[:, : self.done] if key in ("logits", "labels") else array[: self.done]
+
+    def put(self, cell: int, start: int, logits: NDArray[np.float32]) -> None:
+        """Logits [S, n, K] of a cell's images from `start` on."""
+        rows = slice(start, start + logits.shape[1])
+        if "logits" in self.arrays:
+            self.arrays["logits"][:, cell, rows] = logits
+            return
+        found = Functions.of(logits)
+        self.arrays["labels"][:, cell, rows] = found.labels
+        self.arrays["sums"][cell, rows] = found.mean * len(logits)
+        self.arrays["entropies"][cell, rows] = found.entropy * len(logits)
+        self.arrays["divergences"][cell, rows] = found.divergence
+
+    def save(self) -> None:
+        """So that a later attempt goes on after the last finished cell."""
+        lease = self.context.lease
+        name = f"{lease.stage_id}-{lease.attempt}-{self.done}"
+        tensors = {key: self._finished(key, array) for key, array in self.arrays.items()}
+        self.context.artifacts.put_scratch(name, tensors, {"done": f"{self.done}"})
+        self.context.control.save_partial({"resume": name}, step=self.done)
+        self.context.artifacts.drop_scratch(lease.stage_id, keep=name)
+
+    def keep(self) -> dict[str, str]:
+        kinds = {"logits": "predictions", "labels": "labels", "sums": "probabilities"}
+        return {key: self.context.keep(array, kinds.get(key, key)) for key, array in self.arrays.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Functions:
+    """A group's functions on n images of one cell.
+
+    labels [S, n]; mean: of their probabilities [n, K]; logs: its logarithm; entropy: mean over functions [n];
+    divergence: Jensen-Shannon of two, mean over pairs [n], NaN for a single function.
+    """
+
+    labels: NDArray[np.integer[Any]]
+    mean: Floats
+    logs: Floats
+    entropy: Floats
+    divergence: Floats
+
+    @classmethod
+    def of(cls, logits: NDArray[np.float32]) -> Functions:
+        """From logits [S, n, K]."""
+        logs = log_softmax(logits)
+        each = np.exp(logs)
+        own = -np.einsum("snk,snk->sn", each, np.maximum(logs, -1e6))  # 0 log 0 = 0
+        mean = each.mean(axis=0)
+        if mean.min(initial=1.0) > 1e-280:
+            log_mean = np.log(mean)
+        else:
+            log_mean = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))
+        return cls(logits.argmax(-1), mean, log_mean, own.mean(axis=0), pair_divergence(each, own))
+
+
+def pair_divergence(probabilities: Floats, entropies: Floats) -> Floats:
+    """Jensen-Shannon divergence of two functions, mean over all pairs [n]; NaN for one. [S, n, K] and [S, n], nats."""
+    count = len(probabilities)
+    if count < 2:
+        return np.full(probabilities.shape[1], np.nan)
+    total = np.zeros(probabilities.shape[1])
+    for i in range(count):
+        for j in range(i):
+            total += entropy((probabilities[i] + probabilities[j]) / 2)
+    pairs = count * (count - 1) / 2
+    return np.asarray(np.maximum(total / pairs - entropies.mean(axis=0), 0.0))
+
+
+# ---- all groups of all runs ----
+
+
+def _compare_parts(lease: Lease) -> Json:
+    spec = ExperimentSpec.model_validate(lease.spec)
+    assert spec.shift is not None
+    shift_part = spec.shift.model_dump(mode="json")
+    return {"shift": shift_part, "params": lease.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
+            "methods": [m.method for m in spec.methods], "size": spec.shift.size(spec),
+            "data": spec.data.dataset, "fingerprint": spec.data.fingerprint}  # fmt: skip
+
+
+@stage("shift-compare", parts=_compare_parts)
+def shift_compare(context: Context) -> None:
+    """Scores of single functions and ensembles, and divergences, by type and intensity; then claim (f2)."""
+    study = _study(context)
+    cells = _cells(context.params["types"], study.intensities)
+    labels = context.split("test").numpy_labels()[: context.params["images"]]
+    compared = _Compared(context, cells, labels)
+    saved = time.monotonic()
+    for c in range(compared.done, len(cells)):
+        context.control.progress(c, len(cells), {})
+        compared.add(c)
+        if time.monotonic() - saved > SAVE_EVERY_SECONDS:
+            compared.save()
+            saved = time.monotonic()
+    compared.tell()
+    if compared.evident:
+        add_claims(context, verdict.judge_shift(compared.evidence()))
+    context.artifacts.drop_scratch(context.lease.stage_id)
+
+
+class _Compared:
+    """Numbers of every group by cell, filled cell by cell; can be saved and taken up again.
+
+    values: "metric|group|size" -> [ensembles, cells] and "js_mean|group" -> [units, cells], units being runs, or sets
+    of M runs for independent ones. clean and shifted: divergences of pairs per image, of runs [n, n, N] under
+    "optimum", of samples inside runs [n, N] under the method's name.
+    """
+
+    def __init__(self, context: Context, cells: Sequence[Cell], labels: NDArray[np.int64]) -> None:
+        self.context, self.cells, self.labels = context, cells, labels
+        spec, study = context.spec, _study(context)
+        self.size, self.seed = study.size(spec), spec.ensemble.seed
+        self.groups: dict[str, list[_Stored]] = {}
+        for name in groups.names(spec, study):
+            there = [_Stored(context, need.key) for need in context.needs if need.key.partition("/")[2] == name]
+            kept = sorted((stored for stored in there if stored.functions), key=lambda stored: stored.run)
+            if kept:
+                self.groups[name] = kept
+        self.done = 0
+        self.values: dict[str, Floats] = {}
+        runs = len(self.groups[groups.OPTIMUM])
+        self.methods = [
+            name for name, kept in self.groups.items()
+            if name in methods and methods[name].sampled and len(kept) == runs and min(k.functions for k in kept) > 1
+        ]  # fmt: skip
+        images = len(labels)
+        shapes = {groups.OPTIMUM: (runs, runs, images), **dict.fromkeys(self.methods, (runs, images))}
+        self.clean = {name: np.zeros(shape) for name, shape in shapes.items()}
+        self.shifted = {name: np.zeros(shape) for name, shape in shapes.items()}
+        self.finals = np.zeros((runs, images), np.int64)
+        resume = context.lease.partial.get("resume")
+        if resume is not None:
+            self._load(resume)
+
+    @property
+    def evident(self) -> bool:
+        """Whether claim (f2) is about these data: several runs, samples inside them, and intensities 1 to 5."""
+        every = tuple(_study(self.context).intensities) == (1, 2, 3, 4, 5)
+        return every and bool(self.methods) and len(self.groups[groups.OPTIMUM]) > 1
+
+    def add(self, cell: int) -> None:
+        """Take in one cell of every group."""
+        for name, kept in self.groups.items():
+            found = []
+            for stored in kept:
+                self.context.control.check()
+                found.append(stored.read(cell))
+            self._score(name, found, cell)
+            self._diverge(name, found, cell)
+            self._gather(name, found, cell)
+        self.done = cell + 1
+
+    def _score(self, name: str, found: Sequence[Functions], cell: int) -> None:
+        sizes = [size for size in dict.fromkeys((*SIZES, len(found))) if size <= len(found)]
+        scored = EnsembleScores(len(found), seed=self.seed, only=sizes)
+        scored.add(np.stack([one.logs for one in found]), self.labels, check=self.context.control.check)
+        for size in sizes:
+            for metric, values in scored.of(size).items():
+                self._put(f"{metric}|{name}|{size}", cell, values)
+
+    def _diverge(self, name: str, found: Sequence[Functions], cell: int) -> None:
+        """js_mean of M functions (science a.9): of sets of M runs, or of M functions inside each run."""
+        if name == groups.OPTIMUM:
+            if len(found) >= self.size:
+                some = subsets(len(found), self.size, seed=self.seed)
+                self._put(f"js_mean|{name}", cell, [_js([found[i].mean for i in one]) for one in some])
+            return
+        full = [one for one, stored in zip(found, self.groups[name], strict=True) if stored.functions == self.size]
+        if full and self.size > 1:
+            together = [float((entropy(one.mean) - one.entropy).mean()) for one in full]
+            self._put(f"js_mean|{name}", cell, together)
+
+    def _gather(self, name: str, found: Sequence[Functions], cell: int) -> None:
+        into = self.clean if cell == 0 else self.shifted
+        weight = 1.0 if cell == 0 else 1.0 / (len(self.cells) - 1)
+        if name == groups.OPTIMUM:
+            if cell == 0:
+                self.finals = np.stack([one.labels[0] for one in found]).astype(np.int64)
+            own = [entropy(one.mean) for one in found]
+            for i in range(len(found)):
+                for j in range(i):
+                    apart = entropy((found[i].mean + found[j].mean) / 2) - (own[i] + own[j]) / 2
+                    into[name][i, j] += weight * np.maximum(apart, 0.0)
+                    into[name][j, i] = into[name][i, j]
+        elif name in self.methods:
+            into[name] += weight * np.stack([one.divergence for one in found])
+
+    def _put(self, key: str, cell: int, values: Any) -> None:
+        if key not in self.values:
+            self.values[key] = np.full((len(values), len(self.cells)), np.nan)
+        self.values[key][:, cell] = values
+
+    def save(self) -> None:
+        lease = self.context.lease
+        name = f"{lease.stage_id}-{lease.attempt}-{self.done}"
+        tensors: dict[str, NDArray[Any]] = {f"values/{key}": array for key, array in self.values.items()}
+        tensors |= {f"clean/{key}": array for key, array in self.clean.items()}
+        tensors |= {f"shifted/{key}": array for key, array in self.shifted.items()}
+        self.context.artifacts.put_scratch(name, tensors | {"finals": self.finals}, {"done": f"{self.done}"})
+        self.context.control.save_partial({"resume": name}, step=self.done)
+        self.context.artifacts.drop_scratch(lease.stage_id, keep=name)
+
+    def _load(self, name: str) -> None:
+        try:
+            tensors, metadata = self.context.artifacts.scratch(name)
+        except ArtifactMissing as missing:
+            self.context.control.note("restarted", {"reason": str(missing)})
+            return
+        self.done, self.finals = int(metadata["done"]), tensors["finals"]
+        for key, array in tensors.items():
+            kind, _, rest = key.partition("/")
+            if kind in ("values", "clean", "shifted"):
+                getattr(self, kind)[rest] = array
+
+    def tell(self) -> None:
+        """One row per group, size, metric and cell; rows of an intensity without a type are means over the types."""
+        rows = self._rows()
+        for key, values in self.values.items():
+            metric, name, *size = key.split("|")
+            subject = "/".join(["shift", "independent" if name == groups.OPTIMUM else name, *size])
+            about = self._about(name, int(size[0]) if size else None, len(values))
+            for (corruption, intensity), places in rows.items():
+                means = values[:, places].mean(axis=1)
+                details = {**about, "sd": float(means.std(ddof=1)) if len(means) > 1 else None}
+                if corruption is None and intensity > 0:
+                    details["types"] = len(places)
+                self.context.add_group(
+                    subject, metric, float(means.mean()), len(self.labels), "test",
+                    corruption=corruption, intensity=intensity, **details,
+                )  # fmt: skip
+
+    def _rows(self) -> dict[Cell, list[int]]:
+        """Cells, and for every intensity the mean over types, with their places."""
+        rows = {cell: [i] for i, cell in enumerate(self.cells)}
+        for intensity in _study(self.context).intensities:
+            rows[None, intensity] = [i for i, cell in enumerate(self.cells) if cell[1] == intensity]
+        return rows
+
+    def _about(self, name: str, size: int | None, units: int) -> Json:
+        """size: runs averaged; members: functions compared (js_mean) or averaged inside each run (scores)."""
+        functions = [stored.functions for stored in self.groups[name]]
+        if size is None:
+            return {"members": self.size, "units": units}
+        return {"size": size, "members": max(functions), "units": units}
+
+    def evidence(self) -> verdict.ShiftEvidence:
+        return verdict.ShiftEvidence(
+            classes=len(self.context.splits.classes),
+            truth=self.labels,
+            finals=self.finals,
+            clean_between=self.clean[groups.OPTIMUM],
+            shifted_between=self.shifted[groups.OPTIMUM],
+            clean_within={name: self.clean[name] for name in self.methods},
+            shifted_within={name: self.shifted[name] for name in self.methods},
+            titles={name: methods[name].title for name in self.methods},
+        )
+
+
+def _js(functions: Sequence[Floats]) -> float:
+    """js_mean of several functions' probabilities [n, K], mean over images, nats."""
+    own = np.mean([entropy(function).mean() for function in functions])
+    return float(entropy(np.mean(functions, axis=0)).mean() - own)
+
+
+class _Stored:
+    """What one shift stage kept, read cell by cell."""
+
+    def __init__(self, context: Context, key: str) -> None:
+        self.kept = context.need("shift", key)
+        self.run = int(key.partition("/")[0])
+        self.functions = len(self.kept["functions"])
+        names = [name for name in ("logits", "labels", "sums", "entropies", "divergences") if name in self.kept]
+        self._arrays = {name: context.artifacts.array(self.kept[name]) for name in names} if self.functions else {}
+
+    def read(self, cell: int) -> Functions:
+        arrays = self._arrays
+        if "logits" in arrays:
+            return Functions.of(np.asarray(arrays["logits"][:, cell]))
+        mean = np.asarray(arrays["sums"][cell], np.float64) / self.functions
+        # float32 has no smaller number: a class below it counts as that likely (science a.4)
+        logs = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+        return Functions(
+            np.asarray(arrays["labels"][:, cell]),
+            mean,
+            logs,
+            np.asarray(arrays["entropies"][cell], np.float64) / self.functions,
+            np.asarray(arrays["divergences"][cell], np.float64),
+        )
