@@ -6,7 +6,7 @@
 Importing this registers every figure (registry.figures). No torch, no scikit-learn, no scipy; Plotly only to draw.
 """
 
-from modescape.figures import functions, trajectories
+from modescape.figures import ensembles, functions, trajectories
 from modescape.figures.figure import (
     FigureData,
     FigureNotReady,
@@ -39,6 +39,7 @@ __all__ = [
     "css",
     "csv",
     "encode",
+    "ensembles",
     "figure",
     "figure_version",
     "functions",

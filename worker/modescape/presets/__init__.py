@@ -9,4 +9,7 @@ The order of the modules here is the order in which presets are offered.
 
 from modescape.presets import similarity
 
-__all__ = ["similarity"]
+# isort: split
+from modescape.presets import ensembles
+
+__all__ = ["ensembles", "similarity"]

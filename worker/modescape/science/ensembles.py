@@ -137,7 +137,7 @@ class EnsembleScores:
     def _true_logs(self, sums: Floats, logs: Floats) -> Floats:
         """Logarithms [S, n] of the sums, exact too where the members [R, n] give the true class less than float64."""
         found = np.log(np.maximum(sums, _SMALLEST))
-        for subset, example in np.argwhere(~(sums > _SMALLEST)).tolist():
+        for subset, example in np.argwhere(sums <= _SMALLEST).tolist():
             found[subset, example] = np.logaddexp.reduce(logs[list(self._subsets[subset]), example])
         return found
 
@@ -252,7 +252,7 @@ def reliability(confidence: Array, right: Array, *, bins: int = BINS, kind: BinK
     if kind == "width":
         place = bin_of(values, bins)
     else:
-        place = np.searchsorted(np.quantile(values, np.linspace(0, 1, bins + 1))[1:-1], values, side="left")
+        place = np.searchsorted(np.percentile(values, 100 * np.linspace(0, 1, bins + 1))[1:-1], values, side="left")
     count = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
         return Reliability(

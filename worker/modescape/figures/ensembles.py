@@ -1,0 +1,736 @@
+"""What is it worth to average, and does the average know how sure it may be?
+
+Accuracy, Brier score, NLL and calibration error against ensemble size, single and ensembled (paper Fig 8), and the
+reliability diagrams behind the calibration error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from modescape.figures import style
+from modescape.figures.figure import (
+    INDEPENDENT,
+    Cell,
+    FigureData,
+    FigureNotReady,
+    FilterOptions,
+    Floats,
+    Ints,
+    Legend,
+    Measurement,
+    Note,
+    Notes,
+    Results,
+    apart,
+    figure,
+    float32,
+    known,
+    loss,
+    method_look,
+    method_title,
+    percent,
+    rate,
+    thousands,
+)
+from modescape.figures.style import Theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+Metric = Literal["accuracy", "brier", "nll", "ece"]
+METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece")
+TITLES: Mapping[Metric, str] = {
+    "accuracy": "accuracy, %",
+    "brier": "Brier score, 0 to 2",
+    "nll": "NLL, nats",
+    "ece": "calibration error",
+}
+WORDS: Mapping[Metric, str] = {
+    "accuracy": "accuracy",
+    "brier": "Brier score",
+    "nll": "negative log-likelihood",
+    "ece": "expected calibration error",
+}
+# Subjects of measurements name the runs' final functions "optimum"; in pictures they are the independent runs.
+_STORED = {"optimum": INDEPENDENT}
+MIN_DRAWN = 10  # images in a bin; the accuracy of fewer is noise
+_IDENTITIES = {
+    "identity/brier": "the Brier score of the mean is the mean score less the ambiguity",
+    "identity/entropy": "entropy is aleatoric plus epistemic",
+    "identity/size": "Brier scores by size follow from the distances of pairs",
+}
+
+
+def title(group: str) -> str:
+    return "optima" if group == INDEPENDENT else method_title(group)
+
+
+def look(group: str) -> style.Look:
+    return style.look(INDEPENDENT) if group == INDEPENDENT else method_look(group)
+
+
+def value_of(metric: Metric, value: float) -> str:
+    return percent(value) if metric == "accuracy" else loss(value) if metric == "nll" else rate(value)
+
+
+def _groups(results: Results, options: FilterOptions) -> list[str]:
+    """Groups asked for: the optima first, then methods in the order of the spec."""
+    methods = options.methods_of(results)
+    return [*([INDEPENDENT] if not options.method or INDEPENDENT in options.method else []), *methods]
+
+
+def _refuse(results: Results, split: str) -> FigureNotReady:
+    """Why there is nothing to show."""
+    if results.spec.ensemble.runs < 2:
+        return FigureNotReady("one run makes no ensemble; launch with 2 runs or more")
+    if split not in results.spec.evaluation.splits:
+        return FigureNotReady(f"no predictions on {split} images in this spec")
+    return FigureNotReady("ensembles are scored when all predictions are there", waits_for=("ensemble",))
+
+
+# ---- scores by size ----
+
+
+class EnsembleOptions(FilterOptions):
+    """What is drawn against ensemble size."""
+
+    panel: Literal["both", "accuracy", "brier", "nll", "ece"] = Field(
+        "both", description="Accuracy and Brier score, or one measure alone (narrow screens show one)."
+    )
+    band: Literal["first", "all", "none"] = Field(
+        "first",
+        description="Whose spread over the ensembles of a size is drawn, ± 1 standard deviation: of the first group "
+        "(of both where two are shown), of all, or of none.",
+    )
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return ("accuracy", "brier") if self.panel == "both" else (self.panel,)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One measure of one group by size [T]: mean, sd (NaN for a single ensemble), low and high over `subsets` of the
+    `possible` ensembles of that size."""
+
+    group: str
+    metric: Metric
+    sizes: Ints
+    mean: Floats
+    sd: Floats
+    low: Floats
+    high: Floats
+    subsets: Ints
+    possible: Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensembles(FigureData):
+    """Every measure of every group, whatever is drawn. runs and samples: by group, how many members there are at most
+    and how many samples (fewest, most) were averaged inside each."""
+
+    options: EnsembleOptions
+    curves: tuple[Curve, ...]
+    runs: Mapping[str, int]
+    samples: Mapping[str, tuple[int, int]]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("method", "measure", "size", "mean", "sd", "low", "high", "ensembles", "possible", "runs", "samples")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (
+                curve.group,
+                curve.metric,
+                int(curve.sizes[i]),
+                *(known(values[i]) for values in (curve.mean, curve.sd, curve.low, curve.high)),
+                int(curve.subsets[i]),
+                int(curve.possible[i]),
+                self.runs[curve.group],
+                _count(self.samples[curve.group]),
+            )
+            for curve in self.curves
+            for i in range(len(curve.sizes))
+        ]
+
+    def curve(self, group: str, metric: Metric) -> Curve:
+        return next(curve for curve in self.curves if (curve.group, curve.metric) == (group, metric))
+
+    @property
+    def groups(self) -> list[str]:
+        return list(dict.fromkeys(curve.group for curve in self.curves))
+
+    @property
+    def banded(self) -> list[str]:
+        """Groups whose spread is drawn; seven bands over each other would hide the curves."""
+        if self.options.band == "none":
+            return []
+        return self.groups if self.options.band == "all" or len(self.groups) <= 2 else self.groups[:1]
+
+
+def _count(samples: tuple[int, int]) -> str:
+    """ "10", or "7-10" where an accuracy floor took some."""
+    return f"{samples[0]}" if samples[0] == samples[1] else f"{samples[0]}-{samples[1]}"
+
+
+@figure(
+    "ensembles",
+    order=50,
+    title="Ensemble size",
+    question="What is it worth to average?",
+    summary="Accuracy, Brier score, NLL and calibration error of ensembles of every size, of single networks and of "
+    "subspace samples.",
+    source="Fort, Hu, Lakshminarayanan 2019, Figure 8",
+    paper="Fig 8",
+    needs=("ensemble",),
+    options=EnsembleOptions,
+)
+def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
+    groups = _groups(results, options)
+    found = {metric: _by_group(results, metric, options.split) for metric in METRICS}
+    shown = [group for group in groups if group in found["accuracy"]]
+    if not shown:
+        raise _refuse(results, options.split)
+    curves = tuple(_curve(group, metric, found[metric][group]) for group in shown for metric in METRICS)
+    details = {group: found["accuracy"][group][0].details for group in shown}
+    samples = {group: (int(kept["samples"][0]), int(kept["samples"][-1])) for group, kept in details.items()}
+    data = Ensembles(
+        options=options,
+        curves=curves,
+        runs={group: int(kept["runs"]) for group, kept in details.items()},
+        samples=samples,
+        caption="",
+        summary="",
+        legend=tuple(Legend(group, title(group), look(group).key) for group in shown),
+        missing=_without_samples(results, groups, shown, details),
+    )
+    images = found["accuracy"][shown[0]][0].n or 0
+    return replace(data, caption=_caption(data, images), summary=_summary(data), notes=_notes(data, results))
+
+
+def _by_group(results: Results, metric: str, split: str) -> dict[str, list[Measurement]]:
+    """Group -> its measurements on that split by size."""
+    found: dict[str, list[Measurement]] = {}
+    for measured in results.measurements(metric=metric):
+        kind, _, rest = measured.subject.partition("/")
+        if kind == "ensemble" and measured.split == split and "size" in measured.details:
+            stored = rest.rpartition("/")[0]
+            found.setdefault(_STORED.get(stored, stored), []).append(measured)
+    return {group: sorted(rows, key=lambda row: int(row.details["size"])) for group, rows in found.items()}
+
+
+def _curve(group: str, metric: Metric, rows: Sequence[Measurement]) -> Curve:
+    def of(name: str) -> Floats:
+        return np.array([_number(row.details[name]) for row in rows], dtype=np.float64)
+
+    return Curve(
+        group,
+        metric,
+        sizes=of("size").astype(np.int64),
+        mean=np.array([_number(row.value) for row in rows], dtype=np.float64),
+        sd=of("sd"),
+        low=of("low"),
+        high=of("high"),
+        subsets=of("subsets").astype(np.int64),
+        possible=of("of").astype(np.int64),
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _without_samples(
+    results: Results, groups: Sequence[str], shown: Sequence[str], details: Mapping[str, Mapping[str, Any]]
+) -> str:
+    planned = results.spec.ensemble.runs
+    none = [title(group) for group in groups if group not in shown]
+    fewer = [f"{title(g)} (of {details[g]['runs']} of {planned} runs)" for g in shown if details[g]["runs"] < planned]
+    parts = [f"No typical samples: {', '.join(none)}."] if none else []
+    parts += [f"Only runs with samples above the accuracy floor count: {', '.join(fewer)}."] if fewer else []
+    return " ".join(parts)
+
+
+def _caption(data: Ensembles, images: int) -> str:
+    split, curve = data.options.split, data.curves[0]
+    measures = " and ".join(WORDS[metric] for metric in data.options.metrics)
+    members = max(data.runs.values())
+    sampled = curve.subsets < curve.possible
+    drawn = ""
+    if sampled.any():
+        at = [str(size) for size in curve.sizes[sampled]]
+        named = " and ".join(filter(None, [", ".join(at[:-1]), at[-1]]))
+        drawn = f", of {named} {int(curve.subsets[sampled].max())} of them drawn at random (seeded)"
+    parts = [
+        f"{measures[0].upper()}{measures[1:]} of ensembles by size, on {thousands(images)} {split} images. "
+        f"Solid: mean over all choices of runs among {members}{drawn}; dashed: one run, mean of {members}."
+    ]
+    if data.banded:
+        whose = "" if data.banded == data.groups else f" ({title(data.banded[0])} only)"
+        parts.append(
+            f"Band{whose}: ± 1 standard deviation over those ensembles; they share members, so it is a spread "
+            "and not a standard error."
+        )
+    methods = [group for group in data.groups if data.samples[group][1] > 1]
+    if methods:
+        low, high = (pick(data.samples[g][i] for g in methods) for i, pick in enumerate((min, max)))
+        parts.append(f"Of a subspace, M = {_count((low, high))} samples are averaged inside each run first.")
+    return " ".join(parts)
+
+
+def _summary(data: Ensembles) -> str:
+    def ends(group: str) -> tuple[float, float, int]:
+        curve = data.curve(group, "accuracy")
+        return float(curve.mean[0]), float(curve.mean[-1]), int(curve.sizes[-1])
+
+    group = data.groups[0]
+    single, together, size = ends(group)
+    whose = "" if group == INDEPENDENT else f"{title(group)}: "
+    text = f"{whose}One run has an accuracy of {percent(single)} %, an ensemble of {size} {percent(together)} %"
+    others = [name for name in data.groups[1:] if np.isfinite(ends(name)[0])]
+    if others:
+        best = max(others, key=lambda name: ends(name)[0])
+        alone, ensembled, _ = ends(best)
+        text += (
+            f"; the best of the others, {title(best)}, reaches {percent(alone)} % in one run "
+            f"and {percent(ensembled)} % ensembled"
+        )
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _notes(data: Ensembles, results: Results) -> Notes:
+    metrics = data.options.metrics
+    lines = []
+    for group in data.groups:
+        curves = [data.curve(group, metric) for metric in metrics]
+        values = [f"{value_of(c.metric, c.mean[0])} → {value_of(c.metric, c.mean[-1])}" for c in curves]
+        lines.append(Note(title(group), tuple(values), look=look(group).key, strong=group == INDEPENDENT))
+    text = [f"One run → {max(data.runs.values())} runs."]
+    limits = {
+        _STORED.get(stored, stored): row.value
+        for row in results.measurements(metric="brier-limit")
+        if row.split == data.options.split and (stored := row.subject.partition("/")[2])
+    }
+    limit = limits.get(data.groups[0])
+    if limit is not None and "brier" in metrics:
+        text.append(
+            f"Brier score of endlessly many such members, from the distances of pairs: {rate(limit)} "
+            f"({title(data.groups[0])})."
+        )
+    heads = (TITLES[metric].removesuffix(", 0 to 2") for metric in metrics)
+    return Notes(("", *heads), tuple(lines), (*text, _checked(data, results)))
+
+
+def _checked(data: Ensembles, results: Results) -> str:
+    """What must be equal, and whether it was."""
+    broken, worst, allowed = [], 0.0, 0.0
+    for name, words in _IDENTITIES.items():
+        for row in results.measurements(metric=name):
+            stored = row.subject.partition("/")[2]
+            group = _STORED.get(stored, stored)
+            if group not in data.groups or row.split != data.options.split:
+                continue
+            residual, allowed = _number(row.value), float(row.details["tolerance"])
+            worst = max(worst, residual)
+            if not residual <= allowed:
+                off = f"off by {residual:.1e}" if math.isfinite(residual) else "not a finite number"
+                broken.append(f"{title(group)}: {words} ({off})")
+    if broken:
+        return f"Do not trust these numbers. Violated, beyond {allowed:.0e}: {'; '.join(broken)}."
+    return f"Checked: {'; '.join(_IDENTITIES.values())}; nowhere off by more than {_power(worst)}."
+
+
+def _power(residual: float) -> str:
+    """An upper power of ten: "1e-15"."""
+    return "rounding" if residual == 0 else f"1e{math.ceil(math.log10(residual))}"
+
+
+@ensembles.draw
+def _(data: Ensembles, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    height = 592 if data.options.size == "page" else 432
+    layout = style.layout(theme, kind="curves", height=height, revision="ensembles")
+    room = height - layout["margin"]["t"] - layout["margin"]["b"]
+    metrics, largest = data.options.metrics, max(int(curve.sizes[-1]) for curve in data.curves)
+    traces: list[dict[str, Any]] = []
+    layout["annotations"] = []
+    for i, metric in enumerate(metrics):
+        number = "" if i == 0 else str(i + 1)
+        x, y = f"x{number}", f"y{number}"
+        domain = [0, 1] if len(metrics) == 1 else ([0, 0.45], [0.55, 1])[i]
+        bounds = _bounds(data, metric)
+        layout[f"xaxis{number}"] = style.x_axis(
+            theme, domain=domain, anchor=y, range=[0.8, largest + 0.2], dtick=1 if largest <= 12 else None,
+            showgrid=False, fixedrange=False,
+        )  # fmt: skip
+        layout[f"yaxis{number}"] = style.y_axis(
+            theme, anchor=x, range=bounds, **({"tickformat": ".2f"} if bounds[1] - bounds[0] < 0.5 else {})
+        )
+        for group in reversed(data.groups):  # the optima on top
+            traces += _curve_traces(data, data.curve(group, metric), theme, x, y, largest)
+        layout["annotations"] += [
+            style.y_title(TITLES[metric], theme, x, y, layout["margin"]["l"]),
+            style.x_title("runs averaged", theme, x, y),
+        ]
+        if i == len(metrics) - 1:  # colours and symbols say the rest
+            layout["annotations"] += _end_labels(data, metric, theme, x, y, bounds, room)
+    layout["meta"] = {"figure": "ensembles", "panels": ["brier", "accuracy"]}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _drawn(metric: Metric, values: Floats) -> Floats:
+    return 100 * values if metric == "accuracy" else values
+
+
+def _bounds(data: Ensembles, metric: Metric) -> list[float]:
+    """Room for every mean, and for bands from ensembles of two on (single runs may be far apart)."""
+    seen = []
+    for group in data.groups:
+        curve = data.curve(group, metric)
+        spread = np.where(np.isfinite(curve.sd) & (curve.sizes > 1) & (group in data.banded), curve.sd, 0.0)
+        seen += [curve.mean - spread, curve.mean + spread]
+    values = _drawn(metric, np.concatenate(seen))
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return [0.0, 1.0]
+    low, high = float(values.min()), float(values.max())
+    pad = max(0.05 * (high - low), 1e-3 * max(abs(high), 1e-3))
+    return [max(0.0, low - pad), high + pad]
+
+
+def _curve_traces(data: Ensembles, curve: Curve, theme: Theme, x: str, y: str, largest: int) -> list[dict[str, Any]]:
+    entry = look(curve.group)
+    ink = entry.colour(theme)
+    mean, spread = _drawn(curve.metric, curve.mean), _drawn(curve.metric, np.nan_to_num(curve.sd))
+    common: dict[str, Any] = {"type": "scatter", "legendgroup": curve.group, "xaxis": x, "yaxis": y}
+    traces: list[dict[str, Any]] = []
+    if curve.group in data.banded and len(mean) > 1:
+        traces.append({
+            **common,
+            "mode": "lines",
+            "x": float32(np.concatenate([curve.sizes, curve.sizes[::-1]])),
+            "y": float32(np.concatenate([mean - spread, (mean + spread)[::-1]])),
+            "line": {"width": 0},
+            "fill": "toself",
+            "fillcolor": style.softened(ink, 0.14),
+            "hoverinfo": "skip",
+        })  # fmt: skip
+    traces.append({
+        **common,
+        "mode": "lines",
+        "x": float32([0.8, largest + 0.2]),
+        "y": float32([mean[0], mean[0]]),
+        "name": f"{title(curve.group)}, one run",
+        "line": {"color": ink, "width": 1.25, "dash": "dash"},
+        "hoverinfo": "skip",
+    })  # fmt: skip
+    traces.append({
+        **common,
+        "mode": "lines",
+        "x": float32(curve.sizes),
+        "y": float32(mean),
+        "name": title(curve.group),
+        "meta": {"method": curve.group},
+        "line": {"color": ink, "width": 2.5 if curve.group == INDEPENDENT else 2},
+        "hovertext": [_hover(curve, i) for i in range(len(mean))],
+        "hoverinfo": "text",
+    })  # fmt: skip
+    traces.append({
+        **common,
+        "mode": "markers",
+        "x": float32(curve.sizes),
+        "y": float32(mean),
+        "marker": style.marker(entry, theme),
+        "cliponaxis": False,
+        "hoverinfo": "skip",
+    })  # fmt: skip
+    return traces
+
+
+def _hover(curve: Curve, i: int) -> str:
+    size, scored, of = int(curve.sizes[i]), int(curve.subsets[i]), int(curve.possible[i])
+    head = "one run" if size == 1 else f"ensemble of {size}"
+    unit = " %" if curve.metric == "accuracy" else ""
+    spread = f" ± {value_of(curve.metric, curve.sd[i])}" if np.isfinite(curve.sd[i]) else ""
+    value = f"{value_of(curve.metric, curve.mean[i])}{spread}{unit}"
+    return f"<b>{title(curve.group)}, {head}</b><br>{WORDS[curve.metric]}  {value}<br>{scored} of {of} ensembles"
+
+
+def _end_labels(
+    data: Ensembles, metric: Metric, theme: Theme, x: str, y: str, bounds: list[float], room: int
+) -> list[dict[str, Any]]:
+    """Short names at the right ends, at least 15 px apart, each with a leader in its curve's colour."""
+    ends = [data.curve(group, metric) for group in data.groups]
+    ends = [curve for curve in ends if np.isfinite(curve.mean[-1])]
+    wanted = [(bounds[1] - float(_drawn(metric, curve.mean)[-1])) / (bounds[1] - bounds[0]) * room for curve in ends]
+    placed = apart(wanted, 15)
+    over = max(placed, default=0.0) - room  # the lowest name must not leave the plot
+    return [
+        {
+            **style.label("optima" if curve.group == INDEPENDENT else curve.group, theme, strong=True),
+            "x": float(curve.sizes[-1]),
+            "y": float(_drawn(metric, curve.mean)[-1]),
+            "xref": x,
+            "yref": y,
+            "showarrow": True,
+            "arrowhead": 0,
+            "arrowwidth": 1.25,
+            "arrowcolor": look(curve.group).colour(theme),
+            "ax": 22,
+            "ay": at - own - max(0.0, over),
+            "standoff": 5,
+            "xanchor": "left",
+            "yanchor": "middle",
+        }
+        for curve, at, own in zip(ends, placed, wanted, strict=True)
+    ]
+
+
+# ---- reliability ----
+
+
+class ReliabilityOptions(FilterOptions):
+    """Whose confidence is looked at, and how it is cut."""
+
+    show: Literal["optima", "all"] = Field(
+        "optima", description="optima: one run and the ensemble; all: also the ensemble of every method."
+    )
+    bins: Literal[15, 10] = Field(15, description="Bins of confidence.")
+    kind: Literal["width", "mass"] = Field(
+        "width", description="width: bins of equal width; mass: bins of equally many images."
+    )
+    temperature: Literal["none", "fitted"] = Field(
+        "none", description="fitted: after dividing by a temperature fitted on validation images."
+    )
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """One reliability diagram: bins that hold images [B]. ece: of one run, the mean over runs (sd: their spread)."""
+
+    group: str
+    of: Literal["single", "ensemble"]
+    members: int
+    count: Ints
+    confidence: Floats
+    accuracy: Floats
+    ece: float
+    sd: float
+    temperatures: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        return "one run" if self.of == "single" else f"ensemble of {self.members}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityData(FigureData):
+    """Diagrams of groups, single and ensembled."""
+
+    options: ReliabilityOptions
+    diagrams: tuple[Diagram, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("method", "of", "runs", "bin", "images", "confidence", "accuracy", "ece")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (
+                diagram.group,
+                diagram.of,
+                diagram.members,
+                i + 1,
+                int(diagram.count[i]),
+                known(diagram.confidence[i]),
+                known(diagram.accuracy[i]),
+                known(diagram.ece),
+            )
+            for diagram in self.diagrams
+            for i in range(len(diagram.count))
+        ]
+
+
+@figure(
+    "reliability",
+    order=55,
+    title="Reliability",
+    question="Is it right as often as it is sure?",
+    summary="Accuracy against confidence of single runs and of ensembles, and the expected calibration error.",
+    source="Guo, Pleiss, Sun, Weinberger 2017; Lakshminarayanan, Pritzel, Blundell 2017",
+    needs=("ensemble",),
+    options=ReliabilityOptions,
+)
+def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityData:
+    suffix = f"{options.kind}-{options.bins}" + ("/calibrated" if options.temperature == "fitted" else "")
+    found: dict[tuple[str, str], Measurement] = {}
+    for measured in results.measurements(metric="reliability"):
+        _, stored, of, key = measured.subject.split("/", 3)
+        if measured.split == options.split and key == suffix:
+            found[_STORED.get(stored, stored), of] = measured
+    groups = _groups(results, options)
+    if options.show == "optima" and not options.method:
+        groups = [INDEPENDENT]
+    diagrams = []
+    for group in groups:
+        # single runs of every method would be too many lines: only where few groups are asked for
+        for of in ("single", "ensemble") if group == INDEPENDENT or len(groups) <= 2 else ("ensemble",):
+            if (group, of) in found:
+                diagrams.append(_diagram(group, "single" if of == "single" else "ensemble", found[group, of]))
+    if not diagrams:
+        without_validation = "validation" not in results.spec.evaluation.splits or options.split == "validation"
+        if options.temperature == "fitted" and without_validation:
+            raise FigureNotReady(
+                "temperatures are fitted on validation images and judged on others; this spec has no such predictions"
+            )
+        raise _refuse(results, options.split)
+    n = next(iter(found.values())).n or 0
+    shown = list(dict.fromkeys(diagram.group for diagram in diagrams))
+    return ReliabilityData(
+        options=options,
+        diagrams=tuple(diagrams),
+        caption=_reliability_caption(diagrams, options, n),
+        summary="Expected calibration error: "
+        + ", ".join(f"{title(d.group)}, {d.name} {rate(d.ece)}" for d in diagrams)
+        + ".",
+        notes=_reliability_notes(diagrams),
+        thinned=_undrawn(diagrams),
+        legend=tuple(Legend(group, title(group), look(group).key) for group in shown),
+    )
+
+
+def _diagram(group: str, of: Literal["single", "ensemble"], measured: Measurement) -> Diagram:
+    details = measured.details
+    return Diagram(
+        group=group,
+        of=of,
+        members=int(details["runs"]),
+        count=np.array(details["count"], dtype=np.int64),
+        confidence=np.array(details["confidence"], dtype=np.float64),
+        accuracy=np.array(details["accuracy"], dtype=np.float64),
+        ece=_number(measured.value),
+        sd=_number(details["sd"]),
+        temperatures=tuple(details["temperatures"] or ()),
+    )
+
+
+def _undrawn(diagrams: Sequence[Diagram]) -> str:
+    few = sum(int((diagram.count < MIN_DRAWN).sum()) for diagram in diagrams)
+    if not few:
+        return ""
+    return f"{few} bins of fewer than {MIN_DRAWN} images are not drawn; they count in the calibration error."
+
+
+def _reliability_caption(diagrams: Sequence[Diagram], options: ReliabilityOptions, n: int) -> str:
+    cut = "equal width" if options.kind == "width" else "equally many images"
+    parts = [
+        f"Share of right predictions against confidence, the largest probability, in {options.bins} bins of {cut}; "
+        f"{thousands(n)} {options.split} images."
+    ]
+    if any(diagram.of == "single" for diagram in diagrams):
+        runs = max(diagram.members for diagram in diagrams)
+        parts.append(f"Dashed: single runs, the bins of {runs} pooled.")
+    parts.append("Solid: ensembles. Below: how many images have that confidence.")
+    parts.append("Above the grey diagonal a function is right more often than it claims.")
+    if options.temperature == "fitted":
+        parts.append("Each function’s temperature was fitted on validation images.")
+    return " ".join(parts)
+
+
+def _reliability_notes(diagrams: Sequence[Diagram]) -> Notes:
+    lines, fitted = [], []
+    for diagram in diagrams:
+        around = f" ± {rate(diagram.sd)}" if np.isfinite(diagram.sd) else ""
+        label = f"{title(diagram.group)}, {diagram.name}"
+        lines.append(
+            Note(label, (f"{rate(diagram.ece)}{around}",), look(diagram.group).key, strong=diagram.of == "ensemble")
+        )
+        if diagram.temperatures:
+            low, high = min(diagram.temperatures), max(diagram.temperatures)
+            fitted.append(f"{label} {rate(low, 2)}" + (f" to {rate(high, 2)}" if high > low else ""))
+    text = ["Calibration error of one run: mean ± σ over runs."] if any(d.of == "single" for d in diagrams) else []
+    return Notes(("", "ECE"), tuple(lines), (*text, *([f"Temperatures: {'; '.join(fitted)}."] if fitted else [])))
+
+
+@reliability.draw
+def _(data: ReliabilityData, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    height = 592 if data.options.size == "page" else 432
+    layout = style.layout(theme, kind="scatter", height=height, revision="reliability")
+    low = 100 * min(float(diagram.confidence.min()) for diagram in data.diagrams)
+    drawn = [100 * diagram.accuracy[diagram.count >= MIN_DRAWN] for diagram in data.diagrams]
+    floor = float(np.concatenate(drawn).min(initial=low))
+    across = [max(0.0, low - 5), 102.0]
+    layout["xaxis"] = style.x_axis(theme, range=across, anchor="y", showticklabels=False)
+    layout["yaxis"] = style.y_axis(theme, range=[max(-2.0, floor - 5), 103.0], domain=[0.34, 1], anchor="x")
+    layout["xaxis2"] = style.x_axis(theme, range=across, anchor="y2", matches="x")
+    layout["yaxis2"] = style.y_axis(theme, domain=[0, 0.2], anchor="x2", rangemode="tozero", nticks=3)
+    grey = style.look("theory")
+    traces: list[dict[str, Any]] = [{
+        "type": "scatter",
+        "mode": "lines",
+        "x": float32([0, 100]),
+        "y": float32([0, 100]),
+        "line": {"color": grey.colour(theme), "width": 1.5, "dash": "dash"},
+        "hoverinfo": "skip",
+        "xaxis": "x",
+        "yaxis": "y",
+    }]  # fmt: skip
+    for diagram in reversed(data.diagrams):
+        traces += _diagram_traces(diagram, theme)
+    left = layout["margin"]["l"]
+    layout["annotations"] = [
+        style.y_title("accuracy, %", theme, "x", "y", left),
+        style.y_title("images, %", theme, "x2", "y2", left),
+        style.x_title("confidence, %", theme, "x2", "y2"),
+        *_ece_labels(data, theme),
+    ]
+    layout["meta"] = {"figure": "reliability", "panels": []}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _diagram_traces(diagram: Diagram, theme: Theme) -> list[dict[str, Any]]:
+    entry = look(diagram.group)
+    single = diagram.of == "single"
+    line = {"color": entry.colour(theme), "width": 1.5 if single else 2, "dash": "dash" if single else "solid"}
+    enough = np.flatnonzero(diagram.count >= MIN_DRAWN)
+    sure, right = 100 * diagram.confidence, 100 * diagram.accuracy
+    hover = [
+        f"<b>{title(diagram.group)}, {diagram.name}</b><br>confidence  {sure[i]:.1f} %<br>"
+        f"accuracy  {right[i]:.1f} %<br>{thousands(int(diagram.count[i]))} images"
+        for i in enough
+    ]
+    common = {"type": "scatter", "legendgroup": diagram.group}
+    upper = {"x": float32(sure[enough]), "y": float32(right[enough]), "xaxis": "x", "yaxis": "y"}
+    named = {"name": f"{title(diagram.group)}, {diagram.name}", "meta": {"method": diagram.group}}
+    marker = style.marker(entry, theme, size=8 if single else 0)
+    share = 100 * diagram.count / diagram.count.sum()
+    lower = {"x": float32(sure), "y": float32(share), "xaxis": "x2", "yaxis": "y2"}
+    return [
+        {**common, **upper, **named, "mode": "lines", "line": line, "hovertext": hover, "hoverinfo": "text"},
+        {**common, **upper, "mode": "markers", "marker": marker, "hoverinfo": "skip", "cliponaxis": False},
+        {**common, **lower, "mode": "lines", "line": {**line, "shape": "hvh"}, "hoverinfo": "skip"},
+    ]
+
+
+def _ece_labels(data: ReliabilityData, theme: Theme) -> list[dict[str, Any]]:
+    """The calibration errors under the diagonal, where no curve of interest is; of more than two the notes tell."""
+    shown = data.diagrams if len(data.diagrams) <= 2 else ()
+    return [
+        style.label(
+            f"{title(diagram.group)}, {diagram.name}: ECE {rate(diagram.ece)}", theme, strong=diagram.of == "ensemble",
+            xref="x domain", yref="y domain", x=1, y=0, xanchor="right", yanchor="bottom",
+            yshift=4 + 16 * (len(shown) - 1 - i), xshift=-6,
+        )
+        for i, diagram in enumerate(shown)
+    ]  # fmt: skip
