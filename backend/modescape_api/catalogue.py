@@ -16,6 +16,7 @@ from modescape.errors import InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Prepared, differences
 from modescape.registry import Entry, architectures, datasets, figures, methods, presets
+from modescape.science.corruptions import TYPES
 from modescape.spec import ExperimentSpec
 from modescape_api import bodies, problems, replies
 from modescape_api.bodies import body
@@ -47,6 +48,11 @@ def _known_here() -> dict[str, Any]:
     }
     found: dict[str, Any] = {noun: [as_entry(entry) for entry in known.values()] for noun, known in registries.items()}
     found["presets"] = [{**as_entry(preset), "spec": preset.call()} for preset in presets.values()]
+    found["corruptions"] = [
+        {"name": c.name, "title": c.title, "family": c.family, "summary": c.summary, "needs_colour": c.needs_colour,
+         "constants": dict(c.constants)}
+        for c in TYPES.values()
+    ]  # fmt: skip
     found["spec"] = ExperimentSpec.model_json_schema()
     return found
 
@@ -78,6 +84,7 @@ def everything(here: Site) -> dict[str, Any]:
                         "architectures": [],
                         "figures": [],
                         "presets": [],
+                        "corruptions": [],
                         "spec": {},
                     }
                 }

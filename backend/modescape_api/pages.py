@@ -28,6 +28,7 @@ from modescape.listing import Condition, ListQuery
 from modescape.plan import departures, differences
 from modescape.registry import Entry, Figure, Preset, architectures, datasets, figures, methods, presets
 from modescape.results import Results
+from modescape.science.corruptions import TYPES
 from modescape.spec import PROTOCOLS, ExperimentSpec, parse, under_protocol
 from modescape.tables import Experiment, Stage
 from modescape_api import assets, bodies, catalogue, data, documentation, experiments, forms, replies, security, workers
@@ -972,7 +973,7 @@ def catalogue_page(request: Request, here: Here) -> Response:
             for e in registry.values()
         ]
         groups.append({"name": name, "title": title, "add": add, "entries": entries})
-    return render(request, here, "catalogue.html", groups=groups)
+    return render(request, here, "catalogue.html", groups=groups, corruptions=list(TYPES.values()))
 
 
 def _facts(entry: Any) -> list[str]:

@@ -155,7 +155,7 @@ def corrupt(
     table = table or table_for(height, width)
     kind = TYPES[name]
     constants = kind.constants[table][intensity - 1]
-    textures = _textures(frost_textures) if name == "frost" else ()
+    textures = _texture_files(frost_textures) if name == "frost" else ()
     seeds = _seeds(dataset, name, intensity, indices)
     result = np.empty_like(images, order="C")
     step = max(1, _CHUNK // (channels * height * width))
@@ -187,7 +187,7 @@ class Batch:
     pixels: Pixels
     draws: Draws
     table: Table
-    textures: tuple[Pixels, ...]
+    textures: tuple[Path | int, ...]
     glass: GlassMode
 
     @property
@@ -612,12 +612,11 @@ def _snow(
 def _frost(batch: Batch, image_weight: float, frost_weight: float) -> Floats:
     """Ice crystals on the window: a piece of one of five textures is laid over the image."""
     n, channels, height, width = batch.pixels.shape
-    sheets = [_sheet(texture, height, width, batch.table) for texture in batch.textures]
-    chosen = batch.draws.integers(0, len(sheets))
+    chosen = batch.draws.integers(0, len(batch.textures))
     place = batch.draws.uniform(0, 1, 2)
     ice = np.empty((n, channels, height, width), np.float32)
     for i in range(n):
-        sheet = sheets[chosen[i]]
+        sheet = _sheet(batch.textures[chosen[i]], height, width, batch.table)
         top = int(place[i, 0] * (sheet.shape[0] - height))
         left = int(place[i, 1] * (sheet.shape[1] - width))
         piece = sheet[top : top + height, left : left + width]
@@ -626,10 +625,12 @@ def _frost(batch: Batch, image_weight: float, frost_weight: float) -> Floats:
     return batch.x * np.float32(image_weight) + ice
 
 
-def _sheet(texture: Pixels, height: int, width: int, table: Table) -> Pixels:
+@lru_cache(maxsize=16)
+def _sheet(texture: Path | int, height: int, width: int, table: Table) -> Pixels:
     """The texture as pieces are cut from it: CIFAR's constants take every fifth pixel, which is what shrinking to a
     fifth with bilinear interpolation comes to; enlarged if the images are larger."""
-    sheet = texture[2::5, 2::5] if table == "cifar" else texture
+    whole = procedural_frost(texture) if isinstance(texture, int) else _photograph(texture)
+    sheet = whole[2::5, 2::5] if table == "cifar" else whole
     factor = max((height + 1) / sheet.shape[0], (width + 1) / sheet.shape[1])
     if factor > 1:
         size = (math.ceil(sheet.shape[1] * factor), math.ceil(sheet.shape[0] * factor))
@@ -638,26 +639,32 @@ def _sheet(texture: Pixels, height: int, width: int, table: Table) -> Pixels:
 
 
 _TEXTURES = 5  # the authors have six photographs, but their random index reaches five
+_FROST_ALLOWED = "a folder of PNG or JPEG photographs of frost, or nothing for textures made up here"
 
 
-def _textures(folder: Path | None) -> tuple[Pixels, ...]:
-    """The textures of frost, uint8 [H, W, 3] each: the first five pictures of a folder by name, or our own.
+def _texture_files(folder: Path | None) -> tuple[Path | int, ...]:
+    """The textures of frost: the first five pictures of a folder by name, or the numbers of our own.
 
-    Raises InvalidInput (field shift.frost_textures) when the folder holds no picture that can be read.
+    Raises InvalidInput (field shift.frost_textures) when the folder holds no pictures.
     """
     if folder is None:
-        return procedural_frost()
-    allowed = "a folder of PNG or JPEG photographs of frost, or nothing for textures made up here"
-    if not folder.is_dir():
-        raise InvalidInput(f"there is no folder {str(folder)!r}", field="shift.frost_textures", allowed=allowed)
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
-    if not files:
-        raise InvalidInput(f"{folder} holds no pictures", field="shift.frost_textures", allowed=allowed)
+        return tuple(range(len(_FROSTS)))
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    pictures = tuple(path for path in files if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not pictures:
+        raise InvalidInput(
+            f"there are no pictures in {str(folder)!r}", field="shift.frost_textures", allowed=_FROST_ALLOWED
+        )
+    return pictures[:_TEXTURES]
+
+
+def _photograph(file: Path) -> Pixels:
     try:
-        return tuple(np.asarray(Image.open(path).convert("RGB")) for path in files[:_TEXTURES])
+        with Image.open(file) as picture:
+            return np.asarray(picture.convert("RGB"))
     except (OSError, Image.DecompressionBombError) as error:
         raise InvalidInput(
-            f"a texture cannot be read: {error}", field="shift.frost_textures", allowed=allowed
+            f"{file.name} cannot be read: {error}", field="shift.frost_textures", allowed=_FROST_ALLOWED
         ) from error
 
 
@@ -672,17 +679,14 @@ _FROSTS = (
 )
 
 
-@lru_cache(maxsize=1)
-def procedural_frost() -> tuple[Pixels, ...]:
-    """Five textures of 600x900 pixels made from seeds: needles of ice in many directions on clouds of rime.
+@lru_cache(maxsize=len(_FROSTS))
+def procedural_frost(number: int) -> Pixels:
+    """A texture of 600x900 pixels made from its number: needles of ice in many directions on clouds of rime.
 
-    Each layer is smooth noise far longer than wide, turned; where it passes through its middle value there is a sharp
-    ridge (|noise| thresholded), and crystals are the highest ridge of any direction.
+    Each layer is smooth noise far longer than wide, turned; where it passes through zero there is a sharp ridge, and
+    crystals are the highest ridge of any direction.
     """
-    return tuple(_grown(number, *about) for number, about in enumerate(_FROSTS))
-
-
-def _grown(number: int, mean: float, std: float, tint: tuple[float, float, float]) -> Pixels:
+    mean, std, tint = _FROSTS[number]
     height, width = 600, 900
     rng = np.random.Generator(np.random.Philox(key=[VERSION, number]))
 

@@ -1,0 +1,63 @@
+"""The first test images of a data set, for a process that must load neither torch nor scikit-learn.
+
+    images = glimpse(spec.data, folders, Path("…/digits.npy"))        # uint8 [at most 100, C, H, W]
+
+Readers of some sets need those libraries, so a process of its own reads them once (seconds) and leaves a file.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from modescape.errors import DataCorrupt, ModescapeError
+from modescape.registry import datasets
+from modescape.science.data import DataLocation, ImageFiles, Images
+from modescape.spec import DataSpec
+
+COUNT = 100
+_SECONDS = 120  # the largest set that is read whole takes 5
+_TOLD = 3  # exit status of the reading process when it said what is wrong
+
+
+def glimpse(spec: DataSpec, folders: Sequence[Path], file: Path) -> Images:
+    """The first test images, uint8 [n, C, H, W], kept in `file` from then on.
+
+    Raises DataCorrupt in the reader's words when the set cannot be read. Whether it is there is for
+    `science.data.describe` to say first.
+    """
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", __name__, spec.model_dump_json(), str(file), *map(str, folders)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            raise DataCorrupt(f"{spec.dataset} could not be read within {_SECONDS} seconds") from None
+        if done.returncode == _TOLD:
+            raise DataCorrupt(done.stdout.strip())
+        done.check_returncode()
+    images: Images = np.load(file, allow_pickle=False)
+    return images
+
+
+def _read(spec: DataSpec, folders: Sequence[Path], file: Path) -> None:
+    """Write the file whole or not at all."""
+    images = datasets[spec.dataset].call(DataLocation(tuple(folders)), spec).test_images
+    count = min(COUNT, len(images))
+    first = images.read(range(count)) if isinstance(images, ImageFiles) else images[:count]
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".npy", delete=False) as temporary:
+        np.save(temporary, np.ascontiguousarray(first), allow_pickle=False)
+    Path(temporary.name).replace(file)
+
+
+if __name__ == "__main__":
+    try:
+        _read(DataSpec.model_validate_json(sys.argv[1]), [Path(name) for name in sys.argv[3:]], Path(sys.argv[2]))
+    except ModescapeError as error:
+        print(error)
+        sys.exit(_TOLD)
