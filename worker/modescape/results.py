@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
 from modescape.errors import NotFound
+from modescape.listing import Condition
 from modescape.spec import ExperimentSpec
 from modescape.store import Store
 from modescape.tables import Experiment, Measurement, Run, Solution, Stage
@@ -34,6 +35,32 @@ class MatrixData:
     columns: list[Any]
     details: dict[str, Any]
     artifact: str
+
+
+@dataclass(frozen=True)
+class PlaneData:
+    """One cut through the landscape, as far as it is computed (stages.plane).
+
+    name: "0", "1", ... of the spec's, or that of one asked for later; params: of its stages; x [X], y [Y]: nodes;
+    anchors: (x, y) of the solutions it goes through; views: split and images of each set of scores; scores
+    [Y, X, S, 2 + A]: loss, accuracy, agreement with each anchor, NaN where not computed yet; points: solutions with
+    their place and distance, and own [points, S, 2 + A]; rays [A, R, S, 2 + A] from the origin; done and cells count
+    nodes of the grid.
+    """
+
+    name: str
+    params: dict[str, Any]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    unit: float
+    anchors: list[list[float]]
+    views: list[dict[str, Any]]
+    scores: NDArray[np.float64]
+    points: list[dict[str, Any]]
+    own: NDArray[np.float64]
+    rays: NDArray[np.float64]
+    done: int
+    cells: int
 
 
 class Results:
@@ -138,7 +165,7 @@ class Results:
         return steps, values
 
     def measurements(self, *, metric: str | None = None, subject: str | None = None) -> list[Measurement]:
-        """Group measurements (subject set), narrowed by metric and subject."""
+        """Group measurements (subject set), narrowed by metric and subject; those under shift are in `shifted`."""
         return [
             m
             for m in self._measurements
@@ -149,9 +176,65 @@ class Results:
 
     @cached_property
     def _measurements(self) -> list[Measurement]:
-        return self.store.group_measurements(self.experiment.id)
+        # thousands under shift, which no other figure reads
+        return self.store.group_measurements(self.experiment.id, shifted=False)
+
+    def shifted(self, metric: str, *, by_type: bool = False) -> list[Measurement]:
+        """A metric of every group of the study of shift, on clean images (intensity 0) and by intensity: means over the
+        types of corruption, or of each type by itself."""
+        conditions = [
+            Condition("metric", "eq", metric),
+            Condition("solution", "null", True),
+            Condition("intensity", "null", False),
+        ]
+        found = self.store.measurements(self.experiment.id, conditions, sort="subject").items
+        return [m for m in found if m.intensity == 0 or (m.corruption is not None) == by_type]
+
+    def extra(self, kind: str, key: str) -> dict[str, Any] | None:
+        """What a finished stage left for its dependants; None while it is not finished, or not planned."""
+        found = (s for s in self.stages if (s.kind, s.key, s.state) == (kind, key, "succeeded"))
+        return next((stage.result["extra"] for stage in found), None)
+
+    def array(self, digest: str) -> NDArray[Any]:
+        """An array that a stage kept, mapped from disk."""
+        return self.artifacts.array(digest)
 
     def counts(self, kind: str) -> tuple[int, int]:
         """(finished, planned) stages of one kind."""
         chosen = [stage for stage in self.stages if stage.kind == kind]
         return sum(stage.state == "succeeded" for stage in chosen), len(chosen)
+
+    def planes(self) -> list[PlaneData]:
+        """Cuts through the landscape of which anything is computed, their blocks put together."""
+        named: dict[str, list[Stage]] = {}
+        for stage in self.stages:
+            if stage.kind == "plane":
+                named.setdefault(stage.params["name"], []).append(stage)
+        found = [self._plane(name, stages) for name, stages in named.items()]
+        return [plane for plane in found if plane is not None]
+
+    def _plane(self, name: str, stages: list[Stage]) -> PlaneData | None:
+        kept = [(stage, stage.result.get("extra") or stage.partial) for stage in stages]
+        blocks = [(stage, about) for stage, about in kept if about.get("scores")]
+        if not blocks:
+            return None
+        stage, about = blocks[0]
+        x, y = np.array(about["x"]), np.array(about["y"])
+        shape = (len(about["views"]), 2 + len(about["anchors"]))
+        scores = np.full((len(y), len(x), *shape), np.nan)
+        own, rays = np.empty((0, *shape)), np.empty((0, 0, *shape))
+        points: list[dict[str, Any]] = []
+        done = 0
+        for one, kind in blocks:
+            values = np.asarray(self.artifacts.array(kind["scores"]), dtype=np.float64)
+            if "rows" in kind:
+                scores[kind["rows"]] = values.reshape(len(kind["rows"]), len(x), *shape)
+                done += kind["done"]
+            elif one.state == "succeeded":
+                points, own = kind["points"], values[: len(kind["points"])]
+                rest = values[len(points) :]
+                rays = rest.reshape(len(about["anchors"]), -1, *shape) if len(rest) else rays
+        return PlaneData(
+            name, stage.params, x, y, about["unit"], about["anchors"], about["views"], scores, points, own, rays,
+            done, len(x) * len(y),
+        )  # fmt: skip

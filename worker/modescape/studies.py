@@ -124,7 +124,7 @@ class ShiftSpec(GroupStudy):
         None,
         ge=10,
         le=1_000_000,
-        description="Test images evaluated (the first n); empty means 2,000, or all if fewer.",
+        description="Test images evaluated (the first n); empty: 2,000, or all if fewer.",
     )
 
     @model_validator(mode="after")
@@ -294,11 +294,14 @@ class TunnelSpec(Study):
         "chain: one trained bend (Garipov et al. 2018).",
     )
     knots: int = Field(9, ge=1, le=100, description="Inner knots of the perpendicular method.")
-    epochs: int = Field(3, ge=1, le=10_000, description="Most epochs each knot, or the bend, is trained for.")
+    epochs: int = Field(
+        3, ge=1, le=10_000, description="Most epochs each knot, or the bend, is trained for; a bend needs about 30."
+    )
     learning_rate: float = Field(1e-3, gt=0, le=100, description="Adam's learning rate.")
     batch_size: int = Field(128, ge=1, le=65_536, description="Images a step.")
     images: int = Field(2000, ge=10, le=1_000_000, description="Images of each split the path is evaluated on.")
     triangles: bool = Field(True, description="Also the stitched triangles from the origin along the path.")
+    triangle_images: int = Field(500, ge=10, le=1_000_000, description="Test images the triangles are evaluated on.")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the batches.")
 
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ from modescape.stages import (
     seeds,
     shift,
     train,
+    tunnel,
 )
 from modescape.stages.stage import KINDS
 
@@ -37,6 +38,7 @@ PLANNERS = (
     seeds.plan,
     instability.plan,
     plane.plan,
+    tunnel.plan,
 )
 
 __all__ = ["KINDS", "PLANNERS"]
