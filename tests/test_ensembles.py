@@ -9,9 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from test_figures import averaged, collect, lab
 
+import modescape
+from modescape.figures import FigureNotReady
+from modescape.laboratory import Lab
+from modescape.plan import prepare
+from modescape.registry import figures, presets
 from modescape.science import ensembles, predictions
 from modescape.science.ensembles import EnsembleScores
+from modescape.spec import parse
 
 R, N, K = 5, 400, 4
 
@@ -272,3 +279,199 @@ def test_the_temperature_has_ends() -> None:
     right = np.array([[1.0, 0.0], [0.0, 1.0]])
     assert ensembles.fit_temperature(right, np.array([0, 1])) == pytest.approx(0.01, rel=1e-6)
     assert ensembles.fit_temperature(right, np.array([1, 0])) == pytest.approx(100, rel=1e-6)
+
+
+# ---- figures ----
+
+
+def test_the_figure_gives_every_measure_of_every_group_by_size() -> None:
+    data = collect("ensembles", averaged(lab()))
+    assert data.groups == ["independent", "random"]
+    assert len(data.rows()) == 2 * 4 * 2  # groups, measures, sizes
+    assert data.rows()[0] == ("independent", "accuracy", 1, 7 / 8, 0.01, 7 / 8 - 0.01, 7 / 8 + 0.01, 2, 2, 2, "1")
+    assert data.rows()[-1][-1] == "1-2"  # samples averaged inside a run
+    assert data.rows()[1][4] is None  # one ensemble of all has no spread
+    assert "an ensemble of 2 75.0 %" in data.summary
+    assert "not a standard error" in data.caption
+    assert "M = 1-2 samples" in data.caption
+    assert [line.values for line in data.notes.lines] == [("87.5 → 75.0", ".250 → .200")] * 2
+    assert "endlessly many such members, from the distances of pairs: .150 (optima)" in data.notes.text[1]
+    assert data.notes.text[-1].startswith("Checked: ")
+    assert collect("ensembles", averaged(lab()), method="random", panel="nll").groups == ["random"]
+
+
+def test_sampled_subsets_are_said_to_be_sampled() -> None:
+    results = averaged(lab())
+    for row in results.measured:
+        if row.subject.endswith("/2"):
+            row.details |= {"subsets": 100, "of": 252}
+    assert "of 2 100 of them drawn at random (seeded)" in collect("ensembles", results).caption
+
+
+def test_a_violated_identity_is_said_in_words() -> None:
+    results = averaged(lab())
+    wrong = next(row for row in results.measured if row.metric == "identity/brier" and row.subject == "ensemble/random")
+    wrong.value = 3e-4
+    assert collect("ensembles", results).notes.text[-1] == (
+        "Do not trust these numbers. Violated, beyond 1e-09: random subspace: the Brier score of the mean is the mean "
+        "score less the ambiguity (off by 3.0e-04)."
+    )
+    wrong.value = None  # what the store keeps of a number that is not finite
+    assert "not a finite number" in collect("ensembles", results).notes.text[-1]
+
+
+def test_reliability_shows_one_run_beside_the_ensemble() -> None:
+    data = collect("reliability", averaged(lab()))
+    assert [(d.group, d.of, d.ece) for d in data.diagrams] == [
+        ("independent", "single", 0.2), ("independent", "ensemble", 0.3),
+    ]  # fmt: skip
+    assert data.rows()[0] == ("independent", "single", 2, 1, 2, 0.42, 0.5, 0.2)
+    assert data.thinned == "2 bins of fewer than 10 images are not drawn; they count in the calibration error."
+    assert [d.group for d in collect("reliability", averaged(lab()), method="random").diagrams] == ["random"] * 2
+    with pytest.raises(FigureNotReady, match="fitted on validation images"):
+        collect("reliability", averaged(lab()), temperature="fitted")
+
+
+def test_one_run_has_no_ensemble_and_other_splits_no_predictions() -> None:
+    with pytest.raises(FigureNotReady, match="launch with 2 runs or more") as refusal:
+        collect("ensembles", lab(planned=1, done=1))
+    assert not refusal.value.planned
+    with pytest.raises(FigureNotReady, match="no predictions on validation images"):
+        collect("ensembles", averaged(lab()), split="validation")
+
+
+# ---- the stage ----
+
+SPEC: dict[str, Any] = {
+    "data": {"dataset": "digits", "train_images": 200, "validation_images": 100, "test_images": 150},
+    "network": {"architecture": "small-cnn"},
+    "training": {"epochs": 4, "batch_size": 50, "snapshots": 3},
+    "ensemble": {"runs": 3, "seed": 1},
+    "methods": [{"method": "random", "spread": 0, "typical": 2}, {"method": "averaging"}],
+    "evaluation": {"splits": ["test", "validation"], "embed_runs": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Three tiny networks on digits, two samples around each, evaluated on two splits."""
+    made = modescape.run(SPEC, folder=tmp_path_factory.mktemp("ensembles"))
+    assert [(stage.kind, stage.error) for stage in made.stages if stage.state != "succeeded"] == []
+    return made
+
+
+def measured(results: Lab, subject: str, metric: str, split: str) -> Any:
+    [row] = [row for row in results.measurements(metric=metric, subject=subject) if row.split == split]
+    return row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_the_stage_equals_a_recomputation_from_the_stored_predictions(experiment: Lab, split: str) -> None:
+    truth = experiment.true_labels(split)
+    groups = {"optimum": {"role": "optimum"}, "random": {"method": "random"}, "averaging": {"method": "averaging"}}
+    for group, which in groups.items():
+        runs = [
+            np.mean(
+                [probabilities(experiment.logits(s, split)) for s in experiment.solutions(run=run, **which)], axis=0
+            )
+            for run in range(3)
+        ]
+        for size in (1, 2, 3):
+            means = [np.mean([runs[i] for i in subset], axis=0) for subset in combinations(range(3), size)]
+            expected = {
+                "accuracy": [np.mean(mean.argmax(-1) == truth) for mean in means],
+                "brier": [((mean - np.eye(10)[truth]) ** 2).sum(-1).mean() for mean in means],
+                "nll": [-np.log(mean[np.arange(len(truth)), truth]).mean() for mean in means],
+                "ece": [predictions.ece(mean, truth) for mean in means],
+            }
+            for metric, values in expected.items():
+                row = measured(experiment, f"ensemble/{group}/{size}", metric, split)
+                assert row.value == pytest.approx(np.mean(values), abs=1e-9), (group, size, metric)
+                details = row.details
+                assert (details["low"], details["high"]) == pytest.approx((min(values), max(values)), abs=1e-9)
+                spread = None if len(values) == 1 else pytest.approx(np.std(values, ddof=1), abs=1e-9)
+                assert details["sd"] == spread
+                assert (details["subsets"], details["of"], row.n) == (len(values), len(values), len(truth))
+                assert details["samples"] == ([2, 2] if group == "random" else [1, 1])
+        for identity in ("brier", "entropy", "size"):
+            assert measured(experiment, f"ensemble/{group}", f"identity/{identity}", split).value <= 1e-9
+        sure = np.mean(runs, axis=0)
+        row = measured(experiment, f"reliability/{group}/ensemble/width-10", "reliability", split)
+        assert row.value == pytest.approx(predictions.ece(sure, truth, bins=10), abs=1e-9)
+        assert sum(row.details["count"]) == len(truth)
+        pooled = measured(experiment, f"reliability/{group}/single/mass-15", "reliability", split)
+        assert sum(pooled.details["count"]) == 3 * len(truth)
+
+
+@pytest.mark.slow
+def test_temperatures_come_from_validation_images(experiment: Lab) -> None:
+    truth = {split: experiment.true_labels(split) for split in ("test", "validation")}
+    optima = experiment.solutions(role="optimum")
+    logs = {s: predictions.average([experiment.logits(o, s) for o in optima]) for s in truth}
+    fitted = ensembles.fit_temperature(logs["validation"], truth["validation"])
+    row = measured(experiment, "reliability/optimum/ensemble/width-15/calibrated", "reliability", "test")
+    assert row.details["temperatures"] == pytest.approx([fitted])
+    assert row.value == pytest.approx(predictions.ece(probabilities(logs["test"] / fitted), truth["test"]), abs=1e-9)
+    subjects = {row.subject for row in experiment.measurements(metric="reliability") if row.split == "validation"}
+    assert not [subject for subject in subjects if "calibrated" in subject]  # never judged where they were fitted
+    data = collect("reliability", experiment, temperature="fitted", show="all")
+    assert [d.group for d in data.diagrams] == ["independent", "independent", "random", "averaging"]
+
+
+@pytest.mark.slow
+def test_the_figures_show_what_was_measured(experiment: Lab) -> None:
+    data = collect("ensembles", experiment, split="validation")
+    assert data.groups == ["independent", "random", "averaging"]
+    curve = data.curve("random", "brier")
+    assert curve.mean[2] == measured(experiment, "ensemble/random/3", "brier", "validation").value
+    assert "nowhere off by more than 1e-1" in data.notes.text[-1]
+    for name in ("ensembles", "reliability"):
+        figures[name].draw(collect(name, experiment), "dark")
+
+
+@pytest.mark.slow
+def test_an_unrelated_change_takes_the_scores_over_and_a_violation_is_an_event(
+    experiment: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = experiment.laboratory.settings
+    other = {**SPEC, "evaluation": {**SPEC["evaluation"], "embed_seed": 5}}
+    again = modescape.run(other, settings=settings, name="again")
+    [stage] = [stage for stage in again.stages if stage.kind == "ensemble"]
+    assert stage.reused_from is not None
+    assert len(again.measurements(metric="nll")) == len(experiment.measurements(metric="nll"))
+
+    in_nats = ensembles.entropy
+    monkeypatch.setattr(ensembles, "entropy", lambda p: in_nats(p) / np.log(2))
+    fewer = {**SPEC, "ensemble": {**SPEC["ensemble"], "runs": 2}, "methods": []}
+    wrong = modescape.run(fewer, settings=settings, name="in bits")
+    events = wrong.store.events(0, experiment_id=wrong.experiment.id, limit=1000)
+    [said] = [event for event in events if event.kind == "identity violated" and event.payload["split"] == "test"]
+    assert (said.payload["identity"], said.payload["group"]) == ("entropy", "optimum")
+    assert collect("ensembles", wrong).notes.text[-1].startswith("Do not trust these numbers.")
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_one_run_plans_no_ensemble(runs: int) -> None:
+    stages = prepare({**SPEC, "ensemble": {"runs": runs}}, ()).plan.stages
+    planned = [stage for stage in stages if stage.kind == "ensemble"]
+    assert len(planned) == runs - 1
+    if planned:
+        made = {(stage.kind, stage.key) for stage in stages if stage.kind in ("predict", "sample")}
+        assert set(planned[0].needs) == made
+        assert planned[0].estimate > 0
+
+
+def test_the_presets_of_figure_8_ask_for_what_the_paper_did() -> None:
+    full, short = (parse(presets[name].call()) for name in ("fig-8", "fig-8-short"))
+    for spec in (full, short):
+        assert spec.ensemble.runs == 5
+        assert {m.method for m in spec.methods} == {
+            "random", "dropout", "diagonal", "low-rank", "pca-random", "averaging",
+        }  # fmt: skip
+        assert all(m.typical == 10 for m in spec.methods if m.method != "averaging")
+    options = {m.method: m.options for m in full.methods}
+    assert options["low-rank"]["rank"] == options["pca-random"]["rank"] == 4
+    assert all(o["floor_value"] == 0.65 and o["floor"] == "absolute" for name, o in options.items() if o)
+    assert presets["fig-8-short"].twin_of == "fig-8"
+    assert len(presets["fig-8-short"].substitutions) >= 5

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,9 @@ class Lab:
 
     def measurements(self, *, metric: str | None = None, subject: str | None = None) -> list[Any]:
         return [m for m in self.measured if metric in (None, m.metric) and subject in (None, m.subject)]
+
+    def planes(self) -> list[Any]:
+        return []
 
     def matrix(self, name: str, split: str = "test") -> Stored | None:
         return self.matrices.get((name, split))
@@ -379,6 +383,38 @@ def test_other_distances_wait_for_the_comparison() -> None:
 # ---- embeddings ----
 
 
+def averaged(results: Lab) -> Lab:
+    """With what the ensemble stage measures: sizes 1 and 2 of the optima (see the training curves) and of `random`."""
+
+    def row(subject: str, metric: str, value: float, **details: Any) -> Any:
+        return SimpleNamespace(
+            subject=subject, metric=metric, value=value, split="test", n=8, corruption=None, intensity=None,
+            details=details,
+        )  # fmt: skip
+
+    values = {"accuracy": (7 / 8, 6 / 8), "brier": (0.25, 0.2), "nll": (0.6, 0.5), "ece": (0.2, 0.3)}
+    for group, samples in (("optimum", [1, 1]), ("random", [1, 2])):
+        for metric, by_size in values.items():
+            for size, value in enumerate(by_size, 1):
+                results.measured.append(
+                    row(
+                        f"ensemble/{group}/{size}", metric, value, size=size, sd=0.01 if size == 1 else None,
+                        low=value - 0.01, high=value + 0.01, subsets=3 - size, of=3 - size, runs=2, samples=samples,
+                    )
+                )  # fmt: skip
+        for name in ("brier", "entropy", "size"):
+            results.measured.append(row(f"ensemble/{group}", f"identity/{name}", 2e-16, tolerance=1e-9, holds=True))
+        results.measured.append(row(f"ensemble/{group}", "brier-limit", 0.15))
+        for of, ece in (("single", 0.2), ("ensemble", 0.3)):
+            results.measured.append(
+                row(
+                    f"reliability/{group}/{of}/width-15", "reliability", ece, count=[2, 14], confidence=[0.42, 0.66],
+                    accuracy=[0.5, 0.9], sd=0.01 if of == "single" else None, runs=2, temperatures=None,
+                )
+            )  # fmt: skip
+    return results
+
+
 def embedded() -> Lab:
     results = lab()
     numbers = [0, 1, 2, 10, 11, 12, 100, 101, 102]
@@ -387,7 +423,7 @@ def embedded() -> Lab:
     details = {"perplexity": 5.0, "seed": 0, "images": 8}
     results.matrices["tsne-samples", "test"] = Stored(place, numbers, ["x", "y"], details)
     results.matrices["tsne-trajectories", "test"] = Stored(place[:6], numbers[:6], ["x", "y"], details)
-    return results
+    return averaged(results)
 
 
 def test_embedding_counts_who_lies_with_their_own_run() -> None:
@@ -421,6 +457,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("plane", {}),
     ("plane", {"size": "page", "bounds": True, "e": 0.5}),
     ("plane", {"around": "own", "color": "run"}),
+    ("ensembles", {}),
+    ("ensembles", {"panel": "nll", "size": "page", "band": "all"}),
+    ("reliability", {}),
+    ("reliability", {"show": "all"}),
 ]
 
 
