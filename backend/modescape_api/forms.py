@@ -19,8 +19,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from modescape.errors import Problem
-from modescape.registry import Entry, architectures, datasets, methods
+from modescape.registry import Entry, Method, architectures, datasets, methods
 from modescape.spec import (
     DataSpec,
     EnsembleSpec,
@@ -403,7 +405,7 @@ def sections(
     sampled = []
     for name, method in methods.items():
         found = row(f"methods.{name}", method.title, method.summary, _method_controls(name), method.look)
-        sampled.append(replace(found, brief=_samples(found, method.sampled)))
+        sampled.append(replace(found, brief=_samples(found, method)))
     studies = [
         row(
             name,
@@ -433,11 +435,24 @@ def sections(
     ]
 
 
-def _samples(row: Row, sampled: bool) -> str:
+def _samples(row: Row, method: Method) -> str:
     found = {control.name.rsplit(".", 1)[-1]: control.value for control in row.controls}
-    if not sampled or "spread" not in found:
-        return "" if sampled else "one a run"
+    if not method.sampled:
+        return _own_count(row, method)
+    if "spread" not in found:
+        return ""
     return f"{found['spread'] or 0} wide, {found['typical'] or 0} narrow"
+
+
+def _own_count(row: Row, method: Method) -> str:
+    """How many solutions a run the method makes of the options as typed; "" while they cannot be read."""
+    typed = {control.name.rsplit(".", 1)[-1]: _value(control.kind, control.value) for control in row.controls
+             if control.value}  # fmt: skip
+    try:
+        count = method.count(method.options.model_validate(typed))
+    except ValidationError:
+        return ""
+    return "one a run" if count == 1 else f"{count} a run"
 
 
 def _study_title(part: str, name: str) -> str:

@@ -6,7 +6,7 @@
 Importing this registers every figure (registry.figures). No torch, no scikit-learn, no scipy; Plotly only to draw.
 """
 
-from modescape.figures import ensembles, functions, trajectories
+from modescape.figures import cycles, ensembles, functions, trajectories
 from modescape.figures.figure import (
     FigureData,
     FigureNotReady,
@@ -38,6 +38,7 @@ __all__ = [
     "Theme",
     "css",
     "csv",
+    "cycles",
     "encode",
     "ensembles",
     "figure",

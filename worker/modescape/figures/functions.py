@@ -48,6 +48,7 @@ from modescape.figures.figure import (
 from modescape.figures.style import Theme
 from modescape.registry import methods as all_methods
 from modescape.science import theory
+from modescape.spec import MethodSpec
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -607,7 +608,7 @@ def _floats(values: Sequence[float | None]) -> Floats:
 
 
 def _spread_samples(results: Results, methods: Sequence[str], run: int | None) -> list[Solution]:
-    """The wide samples, and those of methods that have only one solution a run, which belongs to no set."""
+    """The wide samples, and what methods give that decide themselves how many solutions a run has."""
     return [
         solution
         for name in methods
@@ -678,12 +679,16 @@ def _plane_partial(results: Results, methods: Sequence[str], runs: int, samples:
     if runs < results.spec.ensemble.runs:
         return after_runs(runs, results)
     around = runs if options.around == "own" else 1
-    planned = around * sum(
-        chosen.spread if chosen.method not in all_methods or all_methods[chosen.method].sampled else 1
-        for chosen in results.spec.methods
-        if chosen.method in methods
-    )
+    planned = around * sum(_planned(chosen) for chosen in results.spec.methods if chosen.method in methods)
     return f"after {samples} of {planned} samples" if samples < planned else ""
+
+
+def _planned(chosen: MethodSpec) -> int:
+    """Points a run that a method gives the plane."""
+    if chosen.method not in all_methods or all_methods[chosen.method].sampled:
+        return chosen.spread
+    entry = all_methods[chosen.method]
+    return entry.count(entry.options.model_validate(chosen.options))
 
 
 def _plane_thinned(groups: tuple[str, ...]) -> str:

@@ -10,6 +10,6 @@ The order of the modules here is the order in which presets are offered.
 from modescape.presets import similarity
 
 # isort: split
-from modescape.presets import ensembles
+from modescape.presets import cycles, ensembles
 
-__all__ = ["ensembles", "similarity"]
+__all__ = ["cycles", "ensembles", "similarity"]

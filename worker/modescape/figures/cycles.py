@@ -1,0 +1,417 @@
+"""Is a new cycle of one SG-MCMC chain as good as a new network? (paper Fig S5)
+
+Functions of different cycles of one chain against functions of different chains, equally far trained, and against
+separately trained runs; beside them the learning rate that made the cycles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from modescape.figures import style
+from modescape.figures.figure import (
+    Cell,
+    FigureData,
+    FigureNotReady,
+    Floats,
+    Ints,
+    Legend,
+    Note,
+    Notes,
+    Results,
+    Solution,
+    SplitOptions,
+    figure,
+    float32,
+    known,
+    labels_of,
+    method_look,
+    percent,
+    rate,
+    share_points,
+    spread,
+    thin,
+    thousands,
+    trajectories,
+)
+from modescape.figures.style import Theme
+from modescape.registry import methods
+from modescape.science.chains import CyclicalOptions
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+CYCLES, CHAINS, RUNS = "cycles", "chains", "runs"
+_TITLES = {CYCLES: "cycles of one chain", CHAINS: "different chains", RUNS: "separate runs"}
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+class CycleOptions(SplitOptions):
+    """How far apart two functions are."""
+
+    quantity: Literal["diversity", "disagreement"] = Field(
+        "diversity", description="diversity: disagreement over the error rate; disagreement: share of labels."
+    )
+    panel: Literal["both", "diversity", "schedule"] = Field(
+        "both", description="Both panels, or one for narrow screens."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycles(FigureData):
+    """One row a pair of functions.
+
+    kinds [P]: what the two are of. runs, cycles, numbers [P, 2]: run (which is also the chain's number), cycle (-1 for
+    separate runs) and solution of both; accuracy [P, 2]; disagreement [P] and diversity [P], its mean over both error
+    rates (NaN where one is zero). schedule: the chain's settings.
+    """
+
+    options: CycleOptions
+    method: str
+    schedule: CyclicalOptions
+    kinds: tuple[str, ...]
+    runs: Ints
+    cycles: Ints
+    numbers: Ints
+    accuracy: Floats
+    disagreement: Floats
+    diversity: Floats
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (
+            "between", "run", "cycle", "solution", "other_run", "other_cycle", "other_solution", "accuracy",
+            "other_accuracy", "disagreement", "diversity",
+        )  # fmt: skip
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        lines: list[tuple[Cell, ...]] = []
+        for i, kind in enumerate(self.kinds):
+            places: list[Cell] = []
+            for side in (0, 1):
+                cycle = int(self.cycles[i, side])
+                places += [int(self.runs[i, side]), cycle if cycle >= 0 else None, int(self.numbers[i, side])]
+            values = (*self.accuracy[i], self.disagreement[i], self.diversity[i])
+            lines.append((kind, *places, *(known(float(value)) for value in values)))
+        return lines
+
+    @property
+    def distance(self) -> Floats:
+        return self.diversity if self.options.quantity == "diversity" else self.disagreement
+
+    def where(self, kind: str) -> Ints:
+        return np.flatnonzero([name == kind for name in self.kinds])
+
+
+@dataclass(frozen=True)
+class _End:
+    """The function at the end of a cycle, or of a separate run (cycle -1)."""
+
+    run: int
+    cycle: int
+    number: int
+    labels: Ints
+    accuracy: float
+
+
+@figure(
+    "cycles",
+    order=82,
+    title="Cycles of SG-MCMC",
+    question="Is a new cycle as good as a new network?",
+    summary="Diversity between the cycles of one SG-MCMC chain, between chains, and between separately trained runs.",
+    source="Fort, Hu, Lakshminarayanan 2019, supplementary section on cyclical SG-MCMC; Zhang et al. 2020",
+    paper="Fig S5",
+    needs=("chain", "sample"),
+    options=CycleOptions,
+)
+def cycles(results: Results, options: CycleOptions) -> Cycles:
+    chosen = [m for m in results.spec.methods if m.method in methods and methods[m.method].trained == "fresh"]
+    if not chosen:
+        raise FigureNotReady("no SG-MCMC chains in this spec; the preset s5-short has some")
+    if options.split not in results.spec.evaluation.splits:
+        raise FigureNotReady(f"no predictions on {options.split} images in this spec")
+    entry = methods[chosen[0].method]
+    schedule = entry.options.model_validate(chosen[0].options)
+    assert isinstance(schedule, CyclicalOptions)
+    ends = _ends(results, options.split, entry.name, schedule)
+    optima = [points[-1] for points in trajectories(results).values()]
+    separate = _described(results, options.split, [(optimum, -1) for optimum in optima])
+    pairs = [(CYCLES, a, b) for chain in ends.values() for i, a in enumerate(chain) for b in chain[i + 1 :]]
+    everyone = [end for chain in ends.values() for end in chain]
+    pairs += [(CHAINS, a, b) for a in everyone for b in everyone if a.run < b.run and a.cycle != b.cycle]
+    if pairs:
+        pairs += [(RUNS, a, b) for i, a in enumerate(separate) for b in separate[i + 1 :]]
+    else:
+        if len(ends) < results.spec.ensemble.runs:
+            raise FigureNotReady("no chain has been through all its cycles yet", waits_for=("chain", "sample"))
+        raise FigureNotReady("chains of one cycle have no cycles to compare; ask for two or more")
+    kinds = tuple(kind for kind, _, _ in pairs)
+    accuracy = np.array([(a.accuracy, b.accuracy) for _, a, b in pairs])
+    disagreement = np.array([float((a.labels != b.labels).mean()) for _, a, b in pairs])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        diversity = np.where(accuracy.max(1) < 1, (disagreement[:, None] / (1 - accuracy)).mean(1), np.nan)
+    images, done, planned = len(results.true_labels(options.split)), len(ends), results.spec.ensemble.runs
+    distance = diversity if options.quantity == "diversity" else disagreement
+    by_kind = {kind: distance[[name == kind for name in kinds]] for kind in dict.fromkeys(kinds)}
+    counts = {kind: len(values) for kind, values in by_kind.items()}
+    shown = sum(share_points(counts).values())
+    return Cycles(
+        options=options,
+        method=entry.name,
+        schedule=schedule,
+        kinds=kinds,
+        runs=np.array([(a.run, b.run) for _, a, b in pairs]),
+        cycles=np.array([(a.cycle, b.cycle) for _, a, b in pairs]),
+        numbers=np.array([(a.number, b.number) for _, a, b in pairs]),
+        accuracy=accuracy,
+        disagreement=disagreement,
+        diversity=diversity,
+        caption=_caption(options, schedule, done, images, len(separate)),
+        summary=_summary(by_kind, options, done),
+        notes=_notes(by_kind, entry.name, options, everyone, separate),
+        legend=tuple(Legend(kind, _TITLES[kind], _look(kind, entry.name).key, counts[kind]) for kind in by_kind),
+        partial=f"after {done} of {planned} chains" if done < planned else "",
+        thinned=f"{thousands(shown)} of {thousands(len(pairs))} pairs drawn, evenly." if shown < len(pairs) else "",
+    )
+
+
+def _ends(results: Results, split: str, method: str, schedule: CyclicalOptions) -> dict[int, list[_End]]:
+    """The last sample of every cycle, of each chain that has all its samples."""
+    ends = {}
+    for run in range(results.spec.ensemble.runs):
+        samples = {sample.index: sample for sample in results.solutions(run=run, method=method)}
+        if len(samples) == schedule.samples:
+            last = [(samples[index], cycle) for cycle, index in enumerate(schedule.last_of_cycles)]
+            ends[run] = _described(results, split, last)
+    return ends
+
+
+def _described(results: Results, split: str, found: Sequence[tuple[Solution, int]]) -> list[_End]:
+    if not found:
+        return []
+    labels, truth = labels_of(results, [solution for solution, _ in found], split), results.true_labels(split)
+    return [
+        _End(solution.run, cycle, solution.number, row, float((row == truth).mean()))
+        for (solution, cycle), row in zip(found, labels, strict=True)
+    ]
+
+
+def _look(kind: str, method: str) -> style.Look:
+    return style.look({CHAINS: "baseline", RUNS: "independent"}[kind]) if kind != CYCLES else method_look(method)
+
+
+def _caption(options: CycleOptions, schedule: CyclicalOptions, chains: int, images: int, runs: int) -> str:
+    quantity = "their diversity (disagreement over the error rate, mean of both)" if (
+        options.quantity == "diversity"
+    ) else "the share of labels on which they disagree"  # fmt: skip
+    parts = [
+        f"Each mark is a pair of functions and {quantity}; bars are mean ± 1 σ over pairs, which share functions.",
+        f"{chains} chain{'s' * (chains != 1)} of {schedule.cycles} cycles of {schedule.epochs_per_cycle} epochs, "
+        f"of each cycle the last sample; pairs of chains compare different cycles only, as pairs inside a chain must.",
+        f"{schedule.variant.upper()}, temperature {schedule.temperature:.3g}, noise in the last "
+        f"{schedule.noise_epochs} epochs of a cycle.",
+        f"{thousands(images)} {options.split} images.",
+    ]
+    if runs > 1:
+        parts.insert(2, f"Beside them {runs} separate runs, trained as the rest of the experiment is.")
+    return " ".join(parts)
+
+
+def _summary(by_kind: Mapping[str, Floats], options: CycleOptions, chains: int) -> str:
+    parts = []
+    for kind, values in by_kind.items():
+        finite = values[np.isfinite(values)]
+        if len(finite):
+            mean, around = rate(float(finite.mean()), 2), f" ± {rate(spread(finite), 2)}" if len(finite) > 1 else ""
+            parts.append(f"{_TITLES[kind]} {mean}{around} (n = {len(finite)} pairs)")
+    if not parts:
+        return f"After {chains} chains no pair has a {options.quantity}: the functions make no error."
+    quantity = options.quantity[:1].upper() + options.quantity[1:]
+    return f"{quantity} between functions: {'; '.join(parts)}."
+
+
+def _notes(
+    by_kind: Mapping[str, Floats],
+    method: str,
+    options: CycleOptions,
+    ends: Sequence[_End],
+    separate: Sequence[_End],
+) -> Notes:
+    lines = []
+    for kind, values in by_kind.items():
+        finite = values[np.isfinite(values)]
+        mean = rate(float(finite.mean()), 2) if len(finite) else "–"
+        deviation = rate(spread(finite), 2)
+        lines.append(
+            Note(
+                _TITLES[kind],
+                (str(len(values)), mean, deviation),
+                look=_look(kind, method).key,
+                strong=kind == CYCLES,
+            )
+        )
+    text = []
+    for cycle in sorted({end.cycle for end in ends}):
+        accuracies = np.array([end.accuracy for end in ends if end.cycle == cycle])
+        text.append(
+            f"Cycle {cycle + 1} ends at {percent(float(accuracies.mean()))} % accuracy (n = {len(accuracies)})."
+        )
+    if separate:
+        accuracies = np.array([end.accuracy for end in separate])
+        text.append(f"Separate runs: {percent(float(accuracies.mean()))} % (n = {len(accuracies)}).")
+    return Notes(("between", "pairs", options.quantity, "± σ"), tuple(lines), tuple(text))
+
+
+@cycles.draw
+def _(data: Cycles, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    large = data.options.size == "page"
+    layout = style.layout(theme, kind="page" if large else "scatter", height=480 if large else 300, revision="cycles")
+    layout["annotations"], layout["shapes"] = [], []
+    traces: list[dict[str, Any]] = []
+    panels = ("diversity", "schedule") if data.options.panel == "both" else (data.options.panel,)
+    for i, panel in enumerate(panels):
+        number = str(i + 1) if i else ""
+        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.56], [0.66, 1.0])[i]
+        draw = _strips if panel == "diversity" else _schedule
+        traces += draw(data, theme, layout, number, domain)
+    layout["meta"] = {"figure": "cycles", "panels": ["diversity", "schedule"]}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _strips(
+    data: Cycles, theme: Theme, layout: dict[str, Any], number: str, domain: list[float]
+) -> list[dict[str, Any]]:
+    """One strip a kind, the first on top: its pairs, and under its name their mean and deviation."""
+    x, y = f"x{number}", f"y{number}"
+    kinds = [kind for kind in _TITLES if kind in data.kinds]
+    finite = data.distance[np.isfinite(data.distance)]
+    top = 1.08 * float(finite.max(initial=0.1))
+    layout[f"xaxis{number}"] = style.x_axis(
+        theme, domain=domain, anchor=y, range=[0, top], labelalias=style.y_axis(theme)["labelalias"]
+    )
+    layout[f"yaxis{number}"] = style.no_axis(anchor=x, range=[-0.5, len(kinds) - 0.4])
+    shares = share_points({kind: len(data.where(kind)) for kind in kinds})
+    traces: list[dict[str, Any]] = []
+    for row, kind in enumerate(reversed(kinds)):
+        at = data.where(kind)
+        at = at[np.isfinite(data.distance[at])]
+        if not len(at):
+            continue
+        values, look = data.distance[at], _look(kind, data.method)
+        shown = thin(len(at), shares[kind])
+        jitter = (np.arange(len(at)) * _GOLDEN % 1 - 0.5) * 0.32 if len(at) > 1 else np.zeros(1)
+        traces.append({
+            "type": "scatter",
+            "mode": "markers",
+            "x": float32(values[shown]),
+            "y": float32(row + jitter[shown]),
+            "customdata": data.numbers[at[shown], 1].astype(np.int32),
+            "hovertext": [_hover(data, int(i)) for i in at[shown]],
+            "hoverinfo": "text",
+            "name": _TITLES[kind],
+            "legendgroup": kind,
+            "marker": style.marker(look, theme, size=7 if kind != RUNS else 10),
+            "xaxis": x,
+            "yaxis": y,
+            "cliponaxis": False,
+        })  # fmt: skip
+        mean, deviation = float(values.mean()), spread(values)
+        traces.append(_bar(mean, deviation, row - 0.3, look, kind, theme, x, y))
+        words = f"<b>{_TITLES[kind]}</b>  {rate(mean, 2)}" + (f" ± {rate(deviation, 2)}" if len(values) > 1 else "")
+        layout["annotations"].append(
+            style.label(words, theme, strong=True, x=0, y=row + 0.24, xref=f"{x} domain", yref=y, xanchor="left",
+                        yanchor="bottom")
+        )  # fmt: skip
+    title = "diversity: disagreement ÷ error rate" if data.options.quantity == "diversity" else "disagreement"
+    layout["annotations"].append(style.x_title(title, theme, x, y))
+    return traces
+
+
+def _bar(
+    mean: float, deviation: float, height: float, look: style.Look, kind: str, theme: Theme, x: str, y: str
+) -> dict[str, Any]:
+    """Mean as a tick, one deviation to each side as a line."""
+    ink = look.colour(theme)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": float32([mean]),
+        "y": float32([height]),
+        "error_x": {
+            "type": "data", "array": [deviation if np.isfinite(deviation) else 0.0], "color": ink, "thickness": 2,
+            "width": 0,
+        },
+        "marker": {"symbol": "line-ns", "size": 12, "line": {"color": ink, "width": 3}},
+        "hoverinfo": "skip",
+        "name": _TITLES[kind],
+        "legendgroup": kind,
+        "xaxis": x,
+        "yaxis": y,
+        "cliponaxis": False,
+    }  # fmt: skip
+
+
+def _schedule(
+    data: Cycles, theme: Theme, layout: dict[str, Any], number: str, domain: list[float]
+) -> list[dict[str, Any]]:
+    """The learning rate of a chain; thick where noise is added, marked where a sample is kept."""
+    x, y, schedule = f"x{number}", f"y{number}", data.schedule
+    fine = max(1, 240 // schedule.epochs_per_cycle)  # points an epoch: the curve needs no more, whatever the steps
+    layout[f"xaxis{number}"] = style.x_axis(theme, domain=domain, anchor=y, range=[0, schedule.epochs], nticks=4)
+    layout[f"yaxis{number}"] = style.y_axis(
+        theme, anchor=x, range=[-0.06 * schedule.learning_rate, 1.06 * schedule.learning_rate], nticks=4
+    )
+    # a break between cycles: the rate jumps there
+    steps = np.arange(schedule.epochs * fine)
+    rates = np.array([schedule.rate(int(step), fine) for step in steps])
+    cycle = schedule.epochs_per_cycle * fine
+    breaks = np.arange(cycle, len(steps), cycle)
+    noisy = np.array([schedule.is_noisy(int(step), fine) for step in steps]) & (schedule.temperature > 0)
+    look = method_look(data.method)
+    ink, muted = look.colour(theme), style.token("muted", theme)
+    shared = {"type": "scatter", "hoverinfo": "skip", "legendgroup": "schedule", "xaxis": x, "yaxis": y}
+    line = {"mode": "lines", "x": float32(np.insert(steps / fine, breaks, np.nan)), "connectgaps": False}
+    traces: list[dict[str, Any]] = [
+        {**shared, **line, "y": float32(np.insert(rates, breaks, np.nan)), "name": "learning rate",
+         "line": {"color": muted, "width": 1.5}},
+        {**shared, **line, "y": float32(np.insert(np.where(noisy, rates, np.nan), breaks, np.nan)), "name": "noise",
+         "line": {"color": ink, "width": 4}},
+    ]  # fmt: skip
+    kept = np.array(sorted(schedule.kept(1)))
+    traces.append({
+        **shared, "mode": "markers", "x": float32(kept), "hoverinfo": "text", "name": "samples", "cliponaxis": False,
+        "y": float32([schedule.rate(int(epoch) * fine - 1, fine) for epoch in kept]),
+        "customdata": np.full(len(kept), -1, np.int32),
+        "hovertext": [f"<b>sample {i + 1}</b><br>after epoch {int(epoch)}" for i, epoch in enumerate(kept)],
+        "marker": style.marker(look, theme),
+    })  # fmt: skip
+    layout["annotations"] += [
+        style.y_title("learning rate", theme, x, y, layout["margin"]["l"]),
+        style.x_title("epoch", theme, x, y),
+        style.label(
+            "thick: noise   × sample", theme, xref=f"{x} domain", yref=f"{y} domain", x=1, y=1, xanchor="right",
+            yanchor="bottom", yshift=8,
+        ),
+    ]  # fmt: skip
+    return traces
+
+
+def _hover(data: Cycles, i: int) -> str:
+    kind = data.kinds[i]
+    sides = [
+        f"run {run}" if kind == RUNS else f"chain {run}, cycle {cycle + 1}"
+        for run, cycle in zip(data.runs[i], data.cycles[i], strict=True)
+    ]
+    accuracies = [percent(float(value)) for value in data.accuracy[i]]
+    return (
+        f"<b>{sides[0]} and {sides[1]}</b><br>disagreement  {percent(float(data.disagreement[i]))} %"
+        f"<br>diversity  {rate(float(data.diversity[i]), 2)}<br>accuracies  {accuracies[0]} and {accuracies[1]} %"
+    )

@@ -1,0 +1,145 @@
+"""The trainings that methods do for themselves: on from a run's optimum, or of a network of their own.
+
+    chain[r/m] -> sample[r/m/s]: what the chain kept is what the samples are drawn from, or are.
+
+Resumable as the runs' trainings are. Each kept set of weights is a file of its own, batch-norm statistics with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modescape.draft import Draft
+from modescape.errors import StageError
+from modescape.registry import Method, Options, architectures, methods
+from modescape.results import Results
+from modescape.science.chains import ContinuedOptions, CyclicalOptions
+from modescape.science.seeds import chain_seeds, stream_seed
+from modescape.science.verdict import ChainEvidence
+from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
+from modescape.stages.around import options_of
+from modescape.stages.stage import Context, Json, stage
+from modescape.stages.train import run_training
+from modescape.store import Lease
+
+if TYPE_CHECKING:
+    from modescape.science.training import Recipe
+
+
+def plan(draft: Draft) -> None:
+    for chosen in draft.spec.methods:
+        entry = methods[chosen.method]
+        if entry.trained is None:
+            continue
+        options = options_of(draft.spec, entry)
+        training = _training(options, draft.spec)
+        kept = options.samples if isinstance(options, CyclicalOptions) else training.snapshots
+        seconds = training.epochs * steps_per_epoch(training, draft.n.train) * training.batch_size / draft.train_rate
+        for r in draft.runs:
+            needs = [("train", f"{r}")] if entry.trained == "continued" else []
+            draft.add("chain", f"{r}/{entry.name}", {"run": r, "method": entry.name}, seconds, needs=needs)
+        draft.bytes += 4 * draft.parameters * (kept + 1) * len(draft.runs)  # and the weights at the end
+        if isinstance(options, CyclicalOptions):
+            _warn(draft, entry, options)
+
+
+def _warn(draft: Draft, entry: Method, options: CyclicalOptions) -> None:
+    early = options.samples_per_cycle - options.noise_epochs
+    if options.temperature > 0 and early > 0:
+        draft.warnings.append(
+            f"{entry.title}: {early} of the {options.samples_per_cycle} samples of each cycle come before its noise"
+        )
+    if options.learning_rate >= 0.1 and not architectures[draft.spec.network.architecture].batch_norm:
+        draft.warnings.append(
+            f"{entry.title}: a learning rate of {options.learning_rate:g} was published for a network with batch "
+            "norm; without it the chain is likely to diverge"
+        )
+
+
+def _training(options: Options, spec: ExperimentSpec) -> TrainingSpec:
+    assert isinstance(options, ContinuedOptions | CyclicalOptions)  # what `Method.trained` promises
+    return options.training(spec.training)
+
+
+def _parts(lease: Lease) -> Json:
+    spec = ExperimentSpec.model_validate(lease.spec)
+    part = spec.model_dump(mode="json")
+    entry, run = methods[lease.params["method"]], lease.params["run"]
+    options = options_of(spec, entry)
+    return {
+        "data": part["data"],
+        "network": part["network"],
+        "training": _training(options, spec).model_dump(mode="json"),
+        "options": options.model_dump(mode="json") if isinstance(options, CyclicalOptions) else None,
+        "seeds": chain_seeds(spec.ensemble.seed, run, entry.name).as_dict(),
+        "noise": _noise_seed(spec, run, entry),
+    }
+
+
+def _noise_seed(spec: ExperimentSpec, run: int, entry: Method) -> int:
+    return stream_seed(spec.ensemble.seed, f"chain/{entry.name}/langevin", run)
+
+
+@stage("chain", parts=_parts)
+def chain(context: Context) -> None:
+    """One chain of one method beside one run; the weights it kept, in order."""
+    from modescape.science import weights
+    from modescape.science.networks import build
+    from modescape.science.sgmcmc import chain as chain_recipe
+
+    spec, run = context.spec, context.params["run"]
+    entry = methods[context.params["method"]]
+    options = options_of(spec, entry)
+    training = _training(options, spec)
+    seeds = chain_seeds(spec.ensemble.seed, run, entry.name)
+    recipe: Recipe | None = None
+    if isinstance(options, CyclicalOptions):
+        network = build(spec.network, context.splits.shape, seed=seeds.weights).to(context.device)
+        images, planned = len(context.splits.train), options.samples
+        recipe = chain_recipe(options, training, images=images, seed=_noise_seed(spec, run, entry))
+    else:
+        network, planned = context.network(), training.snapshots
+        optimum = context.need("train", f"{run}")["checkpoints"][-1]["weights"]
+        weights.load_tensors(network, context.artifacts.tensors(optimum))
+    recorder = run_training(context, network, training, seeds, run=None, recipe=recipe)
+    if len(recorder.snapshots) != planned:
+        raise StageError(f"the chain kept {len(recorder.snapshots)} sets of weights, {planned} were planned")
+    recorder.close()
+    per_epoch = steps_per_epoch(training, len(context.splits.train))
+    context.output.extra = {
+        "kept": [{**kept, "epoch": kept["step"] / per_epoch} for kept in recorder.snapshots],
+        "images_per_second": recorder.last.images_per_second,
+    }
+
+
+def chain_evidence(results: Results) -> ChainEvidence | None:
+    """The last sample of each cycle of every chain on the first evaluation split, for claim (h); None without chains.
+
+    Only chains with all their samples count; the runs' optima stand beside them.
+    """
+    for chosen in results.spec.methods:
+        entry = methods[chosen.method]
+        if entry.trained != "fresh":
+            continue
+        options = options_of(results.spec, entry)
+        assert isinstance(options, CyclicalOptions)
+        split = results.spec.evaluation.splits[0]
+        chains = []
+        for run in range(results.spec.ensemble.runs):
+            samples = {sample.index: sample for sample in results.solutions(run=run, method=entry.name)}
+            if len(samples) == options.samples:
+                chains.append(results.labels_of([samples[index] for index in options.last_of_cycles], split))
+        if chains:
+            optima = results.solutions(role="optimum")
+            return ChainEvidence(
+                classes=len(results.class_names),
+                truth=results.true_labels(split),
+                labels=np.stack(chains),
+                finals=results.labels_of(optima, split) if optima else None,
+            )
+    return None
+
+
+__all__ = ["chain", "chain_evidence", "plan"]
