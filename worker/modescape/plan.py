@@ -31,6 +31,8 @@ PREDICT_PER_TRAIN = 3.5
 # One core's multiply-adds a second in training (measured 1.5e10 to 4e10), used until a finished stage says better.
 GUESSED_TRAINING_RATE = 2e10
 
+TRAININGS = ("train", "chain", "arm", "branch")  # kinds of stages as long as a training, nearly all alike
+
 Speed = Callable[[str, str], float | None]  # architecture, data set -> measured training images a second, or None
 
 
@@ -134,9 +136,9 @@ def _price(draft: Draft, measured: float | None, workers: int) -> Plan:
         kinds.append(KindCost(kind, len(costs), sum(costs)))
     # Trainings come in whole rounds (3 runs on 2 workers take two rounds); the many small stages fill the workers.
     workers = max(1, workers)
-    rounds = -(-spec.ensemble.runs // workers)
-    train = stages[0].estimate
-    seconds = rounds * train + sum(stage.estimate for stage in stages if stage.kind != "train") / workers
+    trainings = [cost for cost in kinds if cost.kind in TRAININGS]
+    seconds = sum(-(-cost.count // workers) * cost.seconds / cost.count for cost in trainings)
+    seconds += sum(cost.seconds for cost in kinds if cost not in trainings) / workers
     spread = 0.25 if measured else 0.6
     kept = len(draft.epochs) + spec.training.snapshots
     solutions = draft.next_number
@@ -147,7 +149,7 @@ def _price(draft: Draft, measured: float | None, workers: int) -> Plan:
     if measured is None:
         warnings.append("no training of this network on this data has finished here yet; the time is a first guess")
     if spec.ensemble.runs < 3:
-        warnings.append("fewer than 3 runs give no measure of how runs vary; no claim can be judged")
+        warnings.append("fewer than 3 runs give no measure of how runs vary; no claim about them can be judged")
     if draft.n.test < 1000:
         warnings.append(
             f"{draft.n.test} test images: the standard error of a disagreement of .3 is "

@@ -48,13 +48,13 @@ class _Kind:
 
 # The pair that differs in both is what two independent runs are; one that differs in nothing is the base itself.
 _KINDS: Mapping[str, _Kind] = {
-    "both": _Kind("both", "both", "independent", 11),
+    "both": _Kind("both", "both", "independent", 10),
     "weights": _Kind("initial weights", "other initial weights", "spare-2", 8),
     "batches": _Kind("batch order", "another batch order", "spare-1", 8),
     "same": _Kind("nothing", "the same seeds", "baseline", 10),
 }
 BASE = "base"
-_DODGE = 0.011  # of the width, between the marks of two kinds at one learning rate
+_DODGE = 0.016  # of the width, between the marks of two kinds at one learning rate
 
 
 class SeedOptions(FigureOptions):
@@ -186,7 +186,8 @@ def _summary(means: Mapping[str, Floats], judged: float, split: str) -> str:
         values = means[kind][np.isfinite(means[kind])]
         if len(values):
             around = f" ± {percent(spread(values))}" if len(values) > 1 else ""
-            parts.append(f"{_KINDS[kind].words} {percent(float(values.mean()))}{around} %")
+            share = f"{percent(float(values.mean()))}{around} %" if values.any() else "exactly 0"
+            parts.append(f"{_KINDS[kind].words} {share}")
     if not parts:
         return f"At a learning rate of {judged:g} no pair of trainings came to its end."
     n = int(np.isfinite(means["weights"]).sum())
@@ -225,16 +226,14 @@ def _(data: Seeds, theme: Theme) -> go.Figure:
     panels = ("diversity", "accuracy") if data.options.panel == "both" else (data.options.panel,)
     room = height - layout["margin"]["t"] - layout["margin"]["b"]
     layout["annotations"] = []
-    if "diversity" not in panels:
+    if "accuracy" in panels:  # the names stand between the panels
         layout["margin"] = {**layout["margin"], "r": 16}
     traces: list[dict[str, Any]] = []
     for i, panel in enumerate(panels):
         x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.5], [0.72, 1.1])[i]
+        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.52], [0.72, 1.0])[i]
         bounds = _window(data, panel)
-        layout[f"xaxis{i + 1 if i else ''}"] = _rate_axis(
-            data, theme, domain=[domain[0], min(domain[1], 1.0)], anchor=y
-        )
+        layout[f"xaxis{i + 1 if i else ''}"] = _rate_axis(data, theme, domain=domain, anchor=y)
         layout[f"yaxis{i + 1 if i else ''}"] = style.y_axis(theme, anchor=x, range=bounds)
         if panel == "diversity":
             title = (

@@ -33,7 +33,7 @@ def s4_medium() -> Json:
 @preset(
     "s4-short",
     title="Initial weights and batch order, short",
-    summary="Seventy-five small networks on handwritten digits: what makes two of them differ?",
+    summary="What makes two networks differ? Seventy-five small ones on handwritten digits.",
     paper="Fig S4",
     twin_of="s4",
     substitutions=(DIGITS, "30 epochs in batches of 32 instead of 40 in batches of 128"),

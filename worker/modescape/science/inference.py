@@ -99,7 +99,7 @@ def weighted_sum(values: NDArray[Any], weights: NDArray[np.float32]) -> Floats:
     # one block at a time, so that the copy stays small
     rows = [flat[i : i + 256].astype(kind, copy=False) @ columns for i in range(0, len(flat), 256)]
     sums = np.concatenate(rows) if rows else np.empty((0, weights.shape[1]))
-    return np.asarray(sums.reshape(*values.shape[:-1], -1), np.float64)
+    return np.asarray(sums.reshape(*values.shape[:-1], columns.shape[1]), np.float64)
 
 
 def estimate(statistic: Statistic, units: int, *, margin: float, draws: int = 0, above: bool = True) -> Estimate:

@@ -127,7 +127,7 @@ def _profile(context: Context, k: int, repetition: int, done: int, of: int) -> J
     return {
         "profile": context.keep(values, "profile"),
         "images": {split: found[split].labels.shape[1] for split in _SPLITS},
-        "disagreement": {split: float(1 - found[split].agreement(found[split].labels[0])[-1]) for split in _SPLITS},
+        "disagreement": {split: float((found[split].labels[0] != found[split].labels[-1]).mean()) for split in _SPLITS},
     }
 
 
