@@ -6,7 +6,7 @@
 Importing this registers every figure (registry.figures). No torch, no scikit-learn, no scipy; Plotly only to draw.
 """
 
-from modescape.figures import cycles, ensembles, functions, trajectories
+from modescape.figures import cycles, ensembles, functions, instability, seeds, trajectories
 from modescape.figures.figure import (
     FigureData,
     FigureNotReady,
@@ -45,6 +45,8 @@ __all__ = [
     "figure_version",
     "functions",
     "html",
+    "instability",
     "picture",
+    "seeds",
     "trajectories",
 ]

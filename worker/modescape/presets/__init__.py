@@ -10,6 +10,6 @@ The order of the modules here is the order in which presets are offered.
 from modescape.presets import similarity
 
 # isort: split
-from modescape.presets import cycles, ensembles
+from modescape.presets import cycles, ensembles, seeds
 
-__all__ = ["cycles", "ensembles", "similarity"]
+__all__ = ["cycles", "ensembles", "seeds", "similarity"]
