@@ -1349,9 +1349,12 @@ class Store:
             statement = select(Measurement).where(Measurement.experiment_id == experiment_id)
             return MEASUREMENTS.page(session, statement, conditions=conditions, sort=sort, cursor=cursor, limit=limit)
 
-    def group_measurements(self, experiment_id: str) -> list[Measurement]:
-        """Measurements of groups, not of single solutions."""
-        return self.measurements(experiment_id, [Condition("solution", "null", True)], sort="subject").items
+    def group_measurements(self, experiment_id: str, *, shifted: bool = True) -> list[Measurement]:
+        """Measurements of groups, not of single solutions. shifted: also those by intensity of corruption."""
+        conditions = [Condition("solution", "null", True)]
+        if not shifted:
+            conditions.append(Condition("intensity", "null", True))
+        return self.measurements(experiment_id, conditions, sort="subject").items
 
     def matrices(self, experiment_id: str) -> list[Matrix]:
         with self._reading() as session:

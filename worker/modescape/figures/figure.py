@@ -162,7 +162,13 @@ class Results(Protocol):
         """Steps and values of a curve; empty when there is none."""
 
     def measurements(self, *, metric: str | None = None, subject: str | None = None) -> Sequence[Any]:
-        """`Measurement`s of groups, narrowed by metric and subject."""
+        """`Measurement`s of groups, narrowed by metric and subject; not those under shift."""
+
+    def shifted(self, metric: str, *, by_type: bool = False) -> Sequence[Any]:
+        """`Measurement`s of groups on clean images (intensity 0) and under shift: means over types, or each type."""
+
+    def planes(self) -> Sequence[Any]:
+        """Cuts through the landscape of which anything is computed (results.PlaneData)."""
 
 
 # ---- what figures give ----

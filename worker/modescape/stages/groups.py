@@ -95,7 +95,7 @@ class Group:
 
         from modescape.science.predictions import predict
 
-        pixels = np.ascontiguousarray(images.transpose(0, 2, 3, 1))  # pixels together: what convolutions like best
+        pixels = np.array(images.transpose(0, 2, 3, 1), order="C")  # pixels together: what convolutions like best
         tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.context.device)
         split = Split(tensor, torch.zeros(len(images), dtype=torch.int64, device=self.context.device))
         transform, check = self.context.splits.transform, self.context.control.check

@@ -553,7 +553,7 @@ class _Compared:
 
     def tell(self) -> None:
         """One row per group, size, metric and cell; rows of an intensity without a type are means over the types."""
-        rows = self._rows()
+        rows, source = self._rows(), self._source()
         for key, values in self.values.items():
             metric, name, *size = key.split("|")
             subject = "/".join(["shift", "independent" if name == groups.OPTIMUM else name, *size])
@@ -562,7 +562,7 @@ class _Compared:
                 means = values[:, places].mean(axis=1)
                 details = {**about, "sd": float(means.std(ddof=1)) if len(means) > 1 else None}
                 if corruption is None and intensity > 0:
-                    details["types"] = len(places)
+                    details |= {"types": len(places), "from": source}
                 self.context.add_group(
                     subject, metric, float(means.mean()), len(self.labels), "test",
                     corruption=corruption, intensity=intensity, **details,
@@ -574,6 +574,18 @@ class _Compared:
         for intensity in _study(self.context).intensities:
             rows[None, intensity] = [i for i, cell in enumerate(self.cells) if cell[1] == intensity]
         return rows
+
+    def _source(self) -> Json:
+        """Where the corrupted images come from, for the captions of figures."""
+        study = _study(self.context)
+        if study.path is not None:
+            return {"source": study.source, "folder": Path(study.path).name}
+        shape = self.context.splits.shape
+        return {
+            "source": study.source,
+            "version": corruptions.VERSION,
+            "constants": corruptions.table_for(shape.height, shape.width),
+        }
 
     def _about(self, name: str, size: int | None, units: int) -> Json:
         """size: runs averaged; members: functions compared (js_mean) or averaged inside each run (scores)."""
