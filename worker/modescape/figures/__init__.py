@@ -6,7 +6,7 @@
 Importing this registers every figure (registry.figures). No torch, no scikit-learn, no scipy; Plotly only to draw.
 """
 
-from modescape.figures import cycles, ensembles, functions, instability, seeds, trajectories
+from modescape.figures import cycles, ensembles, functions, instability, ood, seeds, trajectories
 from modescape.figures.figure import (
     FigureData,
     FigureNotReady,
@@ -46,6 +46,7 @@ __all__ = [
     "functions",
     "html",
     "instability",
+    "ood",
     "picture",
     "seeds",
     "trajectories",

@@ -249,7 +249,7 @@ def _words(spec: OodSpec, size: tuple[int, int, int], shape: Shape, inner: tuple
     if channels != shape.channels:
         parts.append("made gray by luma" if shape.channels == 1 else "repeated in three channels")
     if (height, width) != inner:
-        stretched = height * inner[1] != width * inner[0]
+        stretched = not height or height * inner[1] != width * inner[0]
         parts.append(f"{'stretched' if stretched else 'scaled'} to {inner[0]}x{inner[1]}")
     return ", ".join(parts) if len(parts) > 1 else f"{parts[0]}, as they are"
 
