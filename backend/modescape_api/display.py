@@ -97,6 +97,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "rate": rate,
     "thousands": thousands,
     "last_part": lambda text: text.rsplit(".", 1)[-1],
+    "sentence": lambda text: f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}",
 }
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -17,7 +16,7 @@ from urllib.parse import urlencode
 
 import jinja2
 import numpy as np
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -31,7 +30,19 @@ from modescape.results import Results
 from modescape.science.corruptions import TYPES
 from modescape.spec import PROTOCOLS, ExperimentSpec, parse, under_protocol
 from modescape.tables import Experiment, Stage
-from modescape_api import assets, bodies, catalogue, data, documentation, experiments, forms, replies, security, workers
+from modescape_api import (
+    assets,
+    bodies,
+    catalogue,
+    claims,
+    data,
+    documentation,
+    experiments,
+    forms,
+    replies,
+    security,
+    workers,
+)
 from modescape_api import figures as figures_api
 from modescape_api.display import FILTERS, by_kind, duration, look_of, seconds_left, training
 from modescape_api.experiments import Changes, Draft
@@ -343,13 +354,19 @@ _PICTURES = {"Fig 2": "trajectories", "Fig 3": "similarity", "Fig 4": "islands",
 
 @router.get("/launch")
 def launch_page(
-    request: Request, here: Here, preset: str = "quickstart", version: str = "", protocol: str = ""
+    request: Request,
+    here: Here,
+    preset: str = "quickstart",
+    version: str = "",
+    protocol: str = "",
+    add: Annotated[str, Query(alias="with", description="What decides a claim: see claims.py.")] = "",
 ) -> Response:
     source = here.store.experiment(request.query_params["from"]) if request.query_params.get("from") else None
     chosen = presets[preset] if source is None and preset in presets else None
     document = source.spec if source else chosen.call() if chosen else parse({}).model_dump(mode="json")
     if protocol in PROTOCOLS:
         document = under_protocol(document, protocol)
+    document = claims.with_more(document, add)
     draft = bodies.validate(Draft, {"spec": document, "preset": chosen.name if chosen else None})
     plan, problems = _planned(here, draft)
     full = version == "paper" or (
@@ -561,6 +578,11 @@ _CARDS = {
     "similarity-trajectory": (552, True),
     "similarity-runs": (552, True),
     "plane": (440, True),
+    "ensembles": (432, True),
+    "landscape": (400, True),
+    "cuts": (504, True),
+    "seeds": (340, True),
+    "instability": (300, True),
 }
 _FIXED_LEGEND = (("independent", "Independent runs", "independent"), ("trajectory", "Checkpoints", "trajectory"))
 
@@ -598,6 +620,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
     kinds = by_kind(stages)
     size = here.store.bytes_of(row.id)
+    cards = [_card(figure, kinds) for figure in figures_api.ordered()]
+    shown = [card["entry"].name if card["planned"] else "" for card in cards]
     ordered = sorted(stages, key=lambda s: (s.finished_at is None, s.finished_at or row.created_at), reverse=False)
     return render(
         request,
@@ -631,11 +655,12 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         ],
         failures=[{"stage": stage} for stage in stages if stage.state == "failed" and stage.error.get("type")],
         headline=_headline(row),
-        claims=(claims := finding.claims(row.finding)),
-        claims_words=", ".join(f"{count} {word}" for word, count in Counter(c["word"] for c in claims).items()),
+        claims=(rows := claims.answered(row.finding, shown)),
+        claims_headline=claims.headline(rows),
+        claims_open=claims.undecided(spec, row.finding, kinds, is_alive=row.status in ALIVE),
         sentence=finding.sentence(row.finding),
         strip=_strip(here, row, spec) if row.finding else None,
-        cards=[_card(figure, kinds) for figure in figures_api.ordered()],
+        cards=cards,
         legend=_legend(spec),
         splits=spec.evaluation.splits,
         view=view,
@@ -686,13 +711,20 @@ def _card(figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]:
         "entry": figure,
         "title": figure.title,
         "planned": not absent,
-        "absent": f"It has no {' and no '.join(absent)} stages: no subspace methods were chosen." if absent else "",
+        "absent": _absence(absent),
         "waits": f"{waiting[0].kind}: {waiting[0].words}" if waiting and waiting[0].done == 0 else "",
         "stages": mine,
         "options": list(figure.options.model_fields),
         "height": height,
         "full": full,
     }
+
+
+def _absence(kinds: Sequence[str]) -> str:
+    """Why a figure is not part of an experiment: stages that were never planned."""
+    reasons = {"sample": "no subspace methods were chosen", "ensemble": "one run alone makes no ensemble"}
+    told = "; ".join(reasons[kind] for kind in kinds if kind in reasons)
+    return f"It has no {' and no '.join(kinds)} stages{': ' * bool(told)}{told}." if kinds else ""
 
 
 def _legend(spec: ExperimentSpec) -> list[dict[str, Any]]:

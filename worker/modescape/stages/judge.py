@@ -15,6 +15,7 @@ from modescape.results import Results
 from modescape.science import similarity, verdict
 from modescape.science.inference import example_weights
 from modescape.science.predictions import average, scores, softmax
+from modescape.stages.chain import chain_evidence
 from modescape.stages.stage import Context, Json
 from modescape.tables import Solution
 
@@ -50,6 +51,9 @@ def judge(context: Context, results: Results) -> None:
     if context.lease.key == "all":
         finding["methods"] = [_at_equal_accuracy(method, evidence) for method in evidence.methods if evidence.units]
         evidence = _with_probabilities(context, results, evidence, split)
+        chains = chain_evidence(results)
+        if chains is not None:
+            add_claims(context, verdict.judge_chains(chains))
     add_claims(context, verdict.judge(evidence))
 
 

@@ -1,0 +1,261 @@
+"""An experiment's verdict as its page shows it: each claim with its interval drawn, what is behind it, and its figure.
+
+    asked = answered(row.finding, figures)          # claims with a word
+    left = undecided(spec, row, kinds)              # claims this experiment cannot decide, and what would
+
+A claim without data gets no word; it says which study would decide it, with a link to a clone that has that study.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from modescape import finding
+from modescape.figures.figure import thousands
+from modescape.presets.base import SHORT_METHODS
+from modescape.science.verdict import MIN_UNITS, QUESTIONS, Question
+from modescape.spec import ExperimentSpec
+from modescape_api.display import KindProgress
+
+Json = dict[str, Any]
+
+# The picture: the margin is drawn at the same place in every row, what lies beyond it to the right.
+WIDTH, MARGIN_AT, ROOM = 288, 116, 12
+
+# Where a claim is in the paper, and the figures that show it, the first that this experiment has.
+SHOWN: dict[str, tuple[str, tuple[str, ...]]] = {
+    "a": ("Fig 2 and 3", ("similarity-runs",)),
+    "b": ("Fig 2 and 3", ("similarity-runs",)),
+    "c": ("Fig 4", ("tsne-samples",)),
+    "d": ("Fig 6", ("plane",)),
+    "e1": ("Fig 8", ("ensembles", "plane")),
+    "e2": ("Fig 8", ("ensembles", "plane")),
+    "f1": ("Fig 9", ("shift", "ood", "plane")),
+    "f2": ("Fig 9", ("shift",)),
+    "g": ("Fig S4", ("seeds",)),
+    "h": ("Fig S5", ("cycles", "plane")),
+}
+_SAMPLES = ("subspace samples around every run", "methods", ("compare",))
+# What decides a claim: in words, as a value of /launch?with=, and the stages that judge it.
+DECIDED_BY: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "a": ("two or more runs", "runs", ("compare",)),
+    "b": ("three or more recent checkpoints of every run", "checkpoints", ("compare",)),
+    "c": _SAMPLES, "d": _SAMPLES, "e1": _SAMPLES, "e2": _SAMPLES, "f1": _SAMPLES,
+    "f2": ("the study of shift, and subspace samples around every run", "shift", ("shift-compare",)),
+    "g": ("the study of seeds", "seeds", ("seeds",)),
+    "h": ("the method cyclical SG-MCMC", "sgmcmc", ("chain",)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An interval in pixels of the picture; x is the estimate."""
+
+    low: float
+    x: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One method's part in a claim, or one of the numbers behind it, as text."""
+
+    title: str
+    text: str
+    word: str = ""
+    glyph: str = ""
+    because: str = ""
+    numbers: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One claim with a word. `stands`: whether the word survives Holm's correction, in words."""
+
+    letter: str
+    title: str
+    estimand: str
+    paper: str
+    word: str
+    glyph: str
+    effect: str
+    interval: str
+    margin: str
+    units: str
+    images: str
+    because: str
+    qualifier: str
+    stands: str
+    rests: str
+    picture: Interval | None
+    parts: tuple[Part, ...]
+    methods: tuple[Part, ...]
+    figure: str
+    place: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open:
+    """A claim without a word: what would decide it, and `add`, which a clone needs; "" while its stages are to come."""
+
+    letter: str
+    title: str
+    needs: str
+    add: str
+
+
+def answered(found: Json, figures: Sequence[str]) -> list[Row]:
+    """Claims that were asked. figures: names of this experiment's, in the order of the page."""
+    claims = finding.claims(found)
+    told = sum(claim["word"] != "cannot tell" for claim in claims)
+    return [_row(claim, told, figures) for claim in claims]
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """How many hold, in a sentence; "" without claims."""
+    if not rows:
+        return ""
+    words = [row.word for row in rows]
+    holds, fails, open_ = (words.count(word) for word in ("holds", "does not hold", "cannot tell"))
+    text = f"{holds} of {len(rows)} claims {'holds' if holds == 1 else 'hold'} here"
+    if fails:
+        text += f", {fails} {'does' if fails == 1 else 'do'} not"
+    if open_:
+        text += f", {open_} cannot be told"
+    return f"{text}."
+
+
+def undecided(spec: ExperimentSpec, found: Json, kinds: Sequence[KindProgress], *, is_alive: bool) -> list[Open]:
+    """Claims without a word: those whose stages are to come or have failed, and those this spec cannot decide."""
+    known = {claim["id"] for claim in finding.claims(found)}
+    waiting = {kind.kind for kind in kinds if kind.done < kind.total}
+    rows = []
+    for letter, question in QUESTIONS.items():
+        if letter in known:
+            continue
+        words, add, judges = DECIDED_BY[letter]
+        comes = bool(waiting & set(judges)) and _has(spec, add)
+        needs = f"needs {words}"
+        if comes:
+            stage = " or ".join(judges)
+            needs = f"comes with the stage {stage}" if is_alive else f"the stage {stage} has not succeeded; retry it"
+        rows.append(Open(letter=letter, title=question.title, needs=needs, add="" if comes else add))
+    return rows
+
+
+def _has(spec: ExperimentSpec, add: str) -> bool:
+    """Whether the spec already asks for what /launch?with=`add` would add."""
+    return with_more(spec.model_dump(mode="json"), add) == spec.model_dump(mode="json")
+
+
+def with_more(document: Json, add: str) -> Json:
+    """The same experiment with what decides a claim added; unknown names change nothing."""
+    more = deepcopy(document)
+    methods = [chosen["method"] for chosen in more.get("methods", ())]
+    if add in ("shift", "seeds"):
+        more[add] = more.get(add) or {}
+    if add == "sgmcmc" and add not in methods:
+        more["methods"] = [*more.get("methods", ()), {"method": add}]
+    if add in ("methods", "shift") and not any(m.get("typical") for m in more.get("methods", ())):
+        more["methods"] = [*more.get("methods", ()), *(m for m in SHORT_METHODS if m["method"] not in methods)]
+    if add in ("runs", "methods", "shift", "sgmcmc"):
+        more["ensemble"] = {**more.get("ensemble", {})}
+        more["ensemble"]["runs"] = max(MIN_UNITS, more["ensemble"].get("runs", MIN_UNITS))
+    if add == "checkpoints":
+        training = more.get("training", {})
+        more["training"] = {**training, "checkpoint_every": 1, "epochs": max(3, training.get("epochs", 3))}
+    return more
+
+
+def _row(claim: Json, told: int, figures: Sequence[str]) -> Row:
+    question = QUESTIONS[claim["id"]]
+    paper, shown = SHOWN[claim["id"]]
+    figure = next((name for name in shown if name in figures), "")
+    stands = ""
+    if claim["word"] != "cannot tell" and told > 1:
+        stands = (
+            f"also with all {told} answers at once" if claim["survives"] else f"not with all {told} answers at once"
+        )
+    rests = ""
+    if claim["rests_on"]:
+        units = ", ".join(str(number) for number in claim["rests_on"])
+        rests = f"Rests on {claim['unit']} {units}: without {'it' if len(claim['rests_on']) == 1 else 'one of them'} "
+        rests += "the word would be another."
+    return Row(
+        letter=claim["id"],
+        title=claim["title"],
+        estimand=claim["estimand"],
+        paper=paper,
+        word=claim["word"],
+        glyph=claim["glyph"],
+        effect=claim["effect"],
+        interval=claim["interval"],
+        margin=_margin(question, claim["margin"]),
+        units=f"{claim['n']} {claim['unit']}{'' if claim['n'] == 1 else 's'}",
+        images=f"{thousands(claim['N'])} images" if claim["N"] else "",
+        because=claim["because"],
+        qualifier=claim["qualifier"],
+        stands=stands,
+        rests=rests,
+        picture=_picture(question, claim),
+        parts=_numbers(claim["parts"]),
+        methods=tuple(_method(question, method) for method in claim["methods"]),
+        figure=figure,
+        place=figures.index(figure) + 1 if figure else 0,
+    )
+
+
+def _margin(question: Question, margin: float) -> str:
+    text = {"above": "above", "below": "below", "within": "within ±"}[question.side]
+    text = f"{text}{'' if text.endswith('±') else ' '}{question.say(margin)}"
+    edited = not math.isclose(margin, question.margin, abs_tol=1e-12)
+    return f"{text} (edited; by default {question.say(question.margin)})" if edited else text
+
+
+def _picture(question: Question, claim: Json) -> Interval | None:
+    """Distances beyond the margin, scaled so that all of the interval and the margin fit. None without an interval."""
+    low, high, x, margin = claim["low"], claim["high"], claim["estimate"], claim["margin"]
+    if low is None or high is None or x is None:
+        return None
+    if question.side == "above":
+        far = (low - margin, x - margin, high - margin)
+    elif question.side == "below":
+        far = (margin - high, margin - x, margin - low)
+    else:  # within: from the end that is farthest from zero
+        nearest = 0.0 if low < 0 < high else min(abs(low), abs(high))
+        far = (margin - max(abs(low), abs(high)), margin - abs(x), margin - nearest)
+    left, right = MARGIN_AT - ROOM, WIDTH - MARGIN_AT - ROOM
+    scale = min(right / max(far[2], 1e-12), left / max(-far[0], 1e-12))
+    places = [round(MARGIN_AT + distance * scale, 1) for distance in far]
+    return Interval(low=places[0], x=places[1], high=places[2])
+
+
+def _numbers(parts: Mapping[str, float]) -> tuple[Part, ...]:
+    return tuple(Part(title=name, text=_short(value)) for name, value in parts.items())
+
+
+def _short(value: float) -> str:
+    if float(value).is_integer() and abs(value) < 1e6:
+        return thousands(int(value))
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _method(question: Question, found: Json) -> Part:
+    known = found["estimate"]
+    text = "–"
+    if known is not None and known["value"] is not None:
+        text = question.say(known["value"])
+        if known["low"] is not None and known["high"] is not None:
+            text += f" ({question.say(known['low'], bare=True)} to {question.say(known['high'], bare=True)})"
+    return Part(
+        title=found["title"],
+        text=text,
+        word=found["word"],
+        glyph=finding.GLYPHS[found["word"]],
+        because=found["because"],
+        numbers="; ".join(f"{part.title} {part.text}" for part in _numbers(found["parts"])),
+    )
