@@ -231,7 +231,7 @@ def divergence(
     count, examples = len(functions), len(weights)
     first, second = np.triu_indices(count, 1)
     result = np.zeros((count, count, weights.shape[1]))
-    for part in _blocks(functions, examples):
+    for part in _blocks(functions, examples) if count > 1 else ():
         check()
         result[first, second] += weighted_sum(_pair_js(functions, part), weights[part])
     return np.asarray((result + result.transpose(1, 0, 2)) / examples)
