@@ -50,6 +50,26 @@ def test_scores_equal_other_libraries(logits: NDArray[np.float32], labels: NDArr
     assert found["entropy"] == pytest.approx(entropy(probabilities.numpy(), axis=-1).mean(), abs=1e-12)
 
 
+@pytest.mark.slow  # importing scikit-learn
+def test_brier_scores_equal_scikit_learn_which_needs_no_scaling(
+    logits: NDArray[np.float32], labels: NDArray[np.int64]
+) -> None:
+    """scale_by_half=False is the sum over classes, 0 to 2: our convention."""
+    from sklearn.metrics import brier_score_loss
+
+    for member in logits:
+        probabilities = predictions.softmax(member)
+        expected = brier_score_loss(labels, probabilities, labels=range(CLASSES), scale_by_half=False)
+        assert predictions.brier(probabilities, labels) == pytest.approx(expected, abs=1e-12)
+
+
+def test_softmax_equals_scipy(logits: NDArray[np.float32]) -> None:
+    from scipy.special import log_softmax, softmax
+
+    assert predictions.log_softmax(logits) == pytest.approx(log_softmax(logits.astype(np.float64), axis=-1), abs=1e-12)
+    assert predictions.softmax(logits) == pytest.approx(softmax(logits.astype(np.float64), axis=-1), abs=1e-12)
+
+
 def test_scores_of_uniform_and_of_certain_predictions_are_known() -> None:
     labels = np.array([0, 1, 2, 0])
     uniform = predictions.scores(np.zeros((4, 3)), labels)
@@ -97,8 +117,12 @@ def test_the_average_of_no_members_is_refused() -> None:
 def test_brier_of_the_mean_is_mean_brier_less_the_ambiguity(
     logits: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> None:
-    split = predictions.brier_split(predictions.softmax(logits), labels)
+    members = predictions.softmax(logits)
+    split = predictions.brier_split(members, labels)
     assert split.error < 1e-9
+    one_hot = np.eye(CLASSES)[labels]
+    assert split.members == pytest.approx(((members - one_hot) ** 2).sum(-1).mean(), abs=1e-12)
+    assert split.ambiguity == pytest.approx(members.var(axis=0).sum(-1).mean(), abs=1e-12)
     assert split.ambiguity > 0
     assert split.ensemble < split.members
 
@@ -109,6 +133,7 @@ def test_entropy_splits_into_two_parts_that_are_never_negative(logits: NDArray[n
     probabilities = predictions.softmax(logits)
     parts = predictions.uncertainty(probabilities)
     assert parts.total == pytest.approx(entropy(probabilities.mean(0), axis=-1).mean(), abs=1e-12)
+    assert parts.aleatoric == pytest.approx(entropy(probabilities, axis=-1).mean(), abs=1e-12)
     assert parts.total - parts.aleatoric - parts.epistemic == pytest.approx(0, abs=1e-12)
     assert 0 < parts.epistemic < math.log(MEMBERS)
     assert predictions.uncertainty(probabilities[[1, 1]]).epistemic == pytest.approx(0, abs=1e-12)

@@ -83,6 +83,36 @@ def test_divergences_equal_their_definitions() -> None:
         assert found[measure] == pytest.approx(np.array(expected), abs=1e-12)
 
 
+def test_divergences_equal_scipy() -> None:
+    from scipy.spatial import distance
+    from scipy.stats import entropy
+
+    logits = _logits(2, 300, 10)
+    found = {measure: values[0, 0] for measure, values in similarity.divergences(logits[:1], logits[1:]).items()}
+    p, q = softmax(logits)
+    both = list(zip(p, q, strict=True))
+    expected = {
+        "kl": entropy(p, q, axis=-1).mean(),
+        "symmetric-kl": (entropy(p, q, axis=-1) + entropy(q, p, axis=-1)).mean() / 2,
+        "js": np.mean(distance.jensenshannon(p, q, axis=-1) ** 2),  # scipy gives its root
+        "total-variation": np.mean([distance.cityblock(a, b) for a, b in both]) / 2,
+        "hellinger": np.mean([distance.euclidean(np.sqrt(a), np.sqrt(b)) for a, b in both]) / np.sqrt(2),
+        "l2": np.mean([distance.euclidean(a, b) for a, b in both]),
+    }
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.slow  # importing scikit-learn
+def test_cosine_and_disagreement_equal_scikit_learn() -> None:
+    from sklearn.metrics import pairwise_distances
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    weights = _logits(6, 5000).astype(np.float64)
+    assert similarity.cosine(weights) == pytest.approx(cosine_similarity(weights), abs=1e-12)
+    labels = np.random.default_rng(5).integers(10, size=(6, 777))
+    assert similarity.disagreement(labels) == pytest.approx(pairwise_distances(labels, metric="hamming"), abs=1e-12)
+
+
 def test_divergences_do_not_depend_on_the_blocks() -> None:
     bases, others = _logits(2, 9000, 10), _logits(2, 9000, 10, seed=1)
     whole = similarity.divergences(bases, others)
