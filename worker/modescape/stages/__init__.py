@@ -9,6 +9,7 @@ from __future__ import annotations
 from modescape.stages import (
     chain,
     compare,
+    connectivity,
     embed,
     ensemble,
     instability,
@@ -39,6 +40,7 @@ PLANNERS = (
     instability.plan,
     plane.plan,
     tunnel.plan,
+    connectivity.plan,
 )
 
 __all__ = ["KINDS", "PLANNERS"]

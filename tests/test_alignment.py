@@ -1,0 +1,134 @@
+"""Permuting hidden units leaves the function; weight matching finds the permutation again; REPAIR restores activity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from modescape.errors import StageError
+from modescape.science import alignment, weights
+from modescape.science.data import InputTransform, Shape, Split
+from modescape.science.networks import build
+from modescape.spec import NetworkSpec
+
+SHAPES = {
+    "mlp": Shape(1, 8, 8, 10), "small-cnn": Shape(1, 9, 9, 5), "resnet20v1": Shape(3, 32, 32, 4),
+    "resnet18": Shape(3, 32, 32, 3), "resnet50v2": Shape(3, 64, 64, 3),
+}  # fmt: skip
+FAST = ("mlp", "small-cnn")
+
+
+def network(name: str, seed: int) -> torch.nn.Module:
+    """A network whose batch-norm statistics and weights are unlike those of a fresh one."""
+    module = build(NetworkSpec(architecture=name), SHAPES[name], seed=seed)
+    rng = np.random.default_rng(seed)
+    state = module.state_dict()
+    for key, values in state.items():
+        if "norm" in key or "shortcut.1" in key:
+            if key.endswith(("weight", "running_var")):
+                values.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, tuple(values.shape)).astype(np.float32)))
+            elif key.endswith(("bias", "running_mean")):
+                values.copy_(torch.from_numpy(rng.normal(0, 0.2, tuple(values.shape)).astype(np.float32)))
+    return module.eval()
+
+
+def tensors_of(module: torch.nn.Module) -> dict[str, np.ndarray[Any, Any]]:
+    return weights.tensors(module)
+
+
+def logits(module: torch.nn.Module, name: str) -> torch.Tensor:
+    shape = SHAPES[name]
+    images = torch.randn(4, shape.channels, shape.height, shape.width, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return module(images)
+
+
+def slow_unless_fast(name: str) -> Any:
+    return pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [slow_unless_fast(name) for name in SHAPES])
+def test_permuted_units_are_the_same_function_and_are_found_again(name: str) -> None:
+    module = network(name, 3)
+    before, own = logits(module, name), tensors_of(module)
+    symmetry = alignment.symmetry_of(module)
+    rng = np.random.default_rng(0)
+    hidden = {group: rng.permutation(size) for group, size in symmetry.sizes.items()}
+    moved = symmetry.permuted(own, hidden)
+    assert any(not np.array_equal(moved[key], own[key]) for key in own)
+    weights.load_tensors(module, moved)
+    assert torch.allclose(logits(module, name), before, atol=1e-5 * float(before.abs().max()), rtol=0)
+
+    if name == "resnet50v2":
+        return  # its assignments of 2,048 units take minutes, and are the same code
+    trainable = {key for key, _ in module.named_parameters()}
+    order = alignment.match(symmetry, {k: own[k] for k in trainable}, {k: moved[k] for k in trainable}, seed=5)
+    for group, was in hidden.items():
+        np.testing.assert_array_equal(was[order[group]], np.arange(len(was)), err_msg=group)
+    back = symmetry.permuted(moved, order)
+    assert all(np.array_equal(back[key], own[key]) for key in own)
+
+
+def test_every_hidden_unit_belongs_to_a_group() -> None:
+    """Classes and pixels are fixed; everything else in SmallCNN runs along exactly one group an axis."""
+    module = build(NetworkSpec(architecture="small-cnn"), SHAPES["small-cnn"], seed=0)
+    symmetry = alignment.symmetry_of(module)
+    assert symmetry.sizes == {"block 0": 16, "block 1": 32, "block 2": 32}
+    assert symmetry.axes["head.weight"] == [alignment.Axis(1, "block 2", 4)]  # 9 -> 5 -> 3 -> 2 pixels a side
+    assert "head.bias" not in symmetry.axes
+    with pytest.raises(StageError, match="Linear"):
+        alignment.symmetry_of(torch.nn.Linear(2, 2))
+
+
+def test_matching_never_makes_two_networks_less_alike() -> None:
+    one, other = (network("small-cnn", seed) for seed in (1, 2))
+    symmetry = alignment.symmetry_of(one)
+    a, b = tensors_of(one), tensors_of(other)
+    moved = symmetry.permuted(b, alignment.match(symmetry, a, b, seed=0))
+
+    def product(x: dict[str, Any], y: dict[str, Any]) -> float:
+        return float(sum((np.float64(x[key]) * y[key]).sum() for key in x))
+
+    assert product(a, moved) > product(a, b)
+
+
+def images(n: int = 200) -> Split:
+    rng = np.random.default_rng(7)
+    return Split(
+        torch.from_numpy(rng.integers(0, 256, (n, 1, 9, 9), dtype=np.uint8)), torch.zeros(n, dtype=torch.int64)
+    )
+
+
+def transform() -> InputTransform:
+    from modescape.science.data import make_transform
+
+    return make_transform("unit", images())
+
+
+def test_activity_is_the_mean_and_deviation_of_the_first_convolution() -> None:
+    module = network("small-cnn", 4)
+    found = alignment.activity(module, images(), transform())
+    conv: Any = module.get_submodule("blocks.0.conv")
+    with torch.no_grad():
+        values = conv(images().images.float() / 255).double()
+    np.testing.assert_allclose(found.mean["blocks.0.conv"], values.mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        found.deviation["blocks.0.conv"], values.std((0, 2, 3), unbiased=False), rtol=1e-4, atol=1e-6
+    )
+    assert list(found.mean) == ["blocks.0.conv", "blocks.1.conv", "blocks.2.conv"]
+
+
+def test_repair_gives_every_unit_the_interpolated_mean_and_deviation() -> None:
+    one, other, between = (network("small-cnn", seed) for seed in (1, 2, 1))
+    ends = [alignment.activity(module, images(), transform()) for module in (one, other)]
+    middle = (weights.flatten(one) + weights.flatten(other)) / 2
+    weights.assign(between, middle)
+    alignment.repair(between, *ends, 0.5, images(), transform())
+    after = alignment.activity(between, images(), transform())
+    for name in after.mean:
+        for quantity in ("mean", "deviation"):
+            wanted = (getattr(ends[0], quantity)[name] + getattr(ends[1], quantity)[name]) / 2
+            np.testing.assert_allclose(getattr(after, quantity)[name], wanted, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,186 @@
+"""Straight lines between all pairs of runs: their barriers, before and after the second is aligned with the first.
+
+Alignment permutes hidden units, so weights come nearer and the function stays: that is checked here for every pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.draft import Draft
+from modescape.errors import StageError
+from modescape.science.seeds import stream_seed
+from modescape.spec import ExperimentSpec
+from modescape.stages.stage import Context, Json, stage
+from modescape.store import Lease
+from modescape.studies import ConnectivitySpec
+
+SPLITS = ("train", "test")
+SAME = 1e-5  # of the largest logit: by how much permuting may change one, which is rounding
+REPAIR_IMAGES = 2000
+
+
+def variants(study: ConnectivitySpec) -> list[str]:
+    """The lines that are drawn: plain, aligned, and aligned with restored activity."""
+    return ["straight", *(["aligned"] if study.align else []), *(["repaired"] if study.align and study.repair else [])]
+
+
+def plan(draft: Draft) -> None:
+    study = draft.spec.connectivity
+    if study is None:
+        return
+    images = min(study.images, draft.n.train) + min(study.images, draft.n.test)
+    lines = len(variants(study))
+    each = lines * study.points * images + (study.points * 4 * REPAIR_IMAGES if study.repair else 0)
+    for a, b in combinations(draft.runs, 2):
+        needs = [(kind, f"{run}") for kind in ("train", "predict") for run in (a, b)]
+        draft.add("connectivity", f"{a}-{b}", {"runs": [a, b]}, each / draft.predict_rate, needs=needs)
+        draft.predictions += each
+        draft.bytes += 16 * lines * study.points * len(SPLITS)
+    keys = draft.keys("connectivity")
+    draft.add("connectivity-compare", "all", {}, 0.1, needs=[*draft.keys("predict"), *keys])
+
+
+def _study(spec: ExperimentSpec) -> ConnectivitySpec:
+    assert spec.connectivity is not None
+    return spec.connectivity
+
+
+def _parts(lease: Lease) -> Json:
+    part = ExperimentSpec.model_validate(lease.spec).model_dump(
+        mode="json", include={"data", "network", "connectivity"}
+    )
+    return {"data": part["data"], "network": part["network"], "study": part["connectivity"]}
+
+
+@stage("connectivity", parts=_parts)
+def connectivity(context: Context) -> None:
+    """One pair: profiles of its lines [variant, split, (loss, error), point]; how near the weights are before and
+    after; by how much permuting changed the function."""
+    from modescape.science import alignment, weights
+    from modescape.science.paths import fractions, profile
+
+    study = _study(context.spec)
+    network = context.network()
+    kept = [context.need("train", f"{run}")["checkpoints"][-1]["weights"] for run in context.params["runs"]]
+    a, b = (dict(context.artifacts.tensors(digest)) for digest in kept)
+    thetas = {"straight": weights.from_tensors(network, b)}
+    first = weights.from_tensors(network, a)
+    about: Json = {"cosine": {"straight": _cosine(first, thetas["straight"])}}
+    if study.align:
+        symmetry = alignment.symmetry_of(network)
+        names = [name for name, _ in network.named_parameters()]
+        order = alignment.match(
+            symmetry, {n: a[n] for n in names}, {n: b[n] for n in names},
+            seed=stream_seed(study.seed, "alignment", 0),
+        )  # fmt: skip
+        moved = symmetry.permuted(b, order)
+        about |= _same_function(context, network, b, moved)
+        thetas["aligned"] = thetas["repaired"] = weights.from_tensors(network, moved)
+        about["cosine"]["aligned"] = _cosine(first, thetas["aligned"])
+        about["moved"] = float(np.mean(np.concatenate([o != np.arange(len(o)) for o in order.values()])))
+        about["order"] = {group: [int(unit) for unit in units] for group, units in order.items()}
+    t = fractions(study.points)
+    images = {split: context.split(split).take(study.images) for split in SPLITS}
+    lines = variants(study)
+    values = np.empty((len(lines), len(SPLITS), 2, len(t)))
+    batch_norm = weights.has_batch_norm(network)
+    for i, line in enumerate(lines):
+        points = _line(context, network, first, thetas[line], t, repaired=line == "repaired" and not batch_norm)
+        found = profile(
+            network, points, images, context.splits.transform,
+            statistics=context.splits.train if batch_norm else None, device=context.device,
+            check=context.control.check, told=partial(_tell, context, i, len(lines)),
+        )  # fmt: skip
+        for j, split in enumerate(SPLITS):
+            values[i, j] = [found[split].loss, found[split].error]
+    context.output.extra = {
+        **about,
+        "lines": lines,
+        "profile": context.keep(values, "profile"),
+        "images": {split: len(images[split]) for split in SPLITS},
+    }
+
+
+def _tell(context: Context, line: int, lines: int, done: int) -> None:
+    points = _study(context.spec).points
+    context.control.progress(line * points + done, lines * points, {})
+
+
+def _line(
+    context: Context, network: Any, start: NDArray[np.float32], end: NDArray[np.float32], t: NDArray[np.float64],
+    *, repaired: bool,
+) -> Iterator[NDArray[np.float32]]:  # fmt: skip
+    """Points of the straight line; repaired: with every hidden unit's activity that of the ends."""
+    from modescape.science import alignment, weights
+    from modescape.science.paths import straight
+
+    if not repaired:
+        yield from straight(start, end, t)
+        return
+    images, transform = context.splits.train.take(REPAIR_IMAGES), context.splits.transform
+    ends = []
+    for theta in (start, end):
+        weights.assign(network, theta)
+        ends.append(alignment.activity(network, images, transform, device=context.device))
+    for share, theta in zip(t, straight(start, end, t), strict=True):
+        context.control.check()
+        weights.assign(network, theta)
+        if 0 < share < 1:
+            alignment.repair(network, ends[0], ends[1], float(share), images, transform, device=context.device)
+        yield weights.flatten(network)
+
+
+def _same_function(context: Context, network: Any, before: Json, after: Json) -> Json:
+    """How far logits and labels differ between the two; raises StageError when it is more than rounding."""
+    from modescape.science import weights
+
+    found = []
+    for tensors in (before, after):
+        weights.load_tensors(network, tensors)
+        found.append(context.logits(network, "test", limit=_study(context.spec).images))
+    largest = float(np.abs(found[0]).max())
+    change = float(np.abs(found[1] - found[0]).max()) / largest
+    if change > SAME:
+        raise StageError(f"permuting hidden units changed logits by {change:.2g} of the largest, more than {SAME:g}")
+    return {"change": change, "changed_labels": float((found[0].argmax(-1) != found[1].argmax(-1)).mean())}
+
+
+def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    x, y = one.astype(np.float64), other.astype(np.float64)
+    return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
+
+
+@stage("connectivity-compare")
+def connectivity_compare(context: Context) -> None:
+    """Matrices over runs: barriers in loss and error of every line, and cosines before and after alignment."""
+    from modescape.science.paths import barrier, fractions
+
+    study = _study(context.spec)
+    optima = context.results().solutions(role="optimum")
+    t, lines, runs = fractions(study.points), variants(study), len(optima)
+    barriers = {(m, s, line): np.zeros((runs, runs)) for m in ("loss", "error") for s in SPLITS for line in lines}
+    cosines = {line: np.eye(runs) for line in lines if line != "repaired"}
+    for a, b in combinations(range(runs), 2):
+        about = context.need("connectivity", f"{a}-{b}")
+        profiles = context.artifacts.array(about["profile"])
+        for i, line in enumerate(lines):
+            for j, split in enumerate(SPLITS):
+                for k, metric in enumerate(("loss", "error")):
+                    value = barrier(np.asarray(profiles[i, j, k]), t)
+                    barriers[metric, split, line][[a, b], [b, a]] = value
+                    context.add_group(
+                        f"connectivity/{a}-{b}", f"barrier/{metric}", value, about["images"][split], split, line=line
+                    )
+        for line, matrix in cosines.items():
+            matrix[[a, b], [b, a]] = about["cosine"][line]
+    for (metric, split, line), values in barriers.items():
+        context.add_matrix(f"barrier-{metric}-{line}", split, values, optima, optima, points=study.points)
+    for line, values in cosines.items():
+        context.add_matrix(f"cosine-{line}", "", values, optima, optima, weights="all")
