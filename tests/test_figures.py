@@ -22,6 +22,7 @@ from modescape.errors import InvalidInput, NotFound
 from modescape.figures import THEMES, FigureNotReady, Theme, csv, encode, figure_version, html, style
 from modescape.figures.figure import apart, loss, rate
 from modescape.registry import figures
+from modescape.results import PlaneData
 from modescape.spec import ExperimentSpec
 
 
@@ -61,6 +62,7 @@ class Lab:
     matrices: dict[tuple[str, str], Stored] = field(default_factory=dict)
     curves: dict[tuple[int, str], tuple[list[int], list[float]]] = field(default_factory=dict)
     measured: list[Any] = field(default_factory=list)
+    cuts: list[Any] = field(default_factory=list)
     classes: Sequence[str] = ("cat", "dog", "eel")
     steps_per_epoch: float | None = 10.0
 
@@ -112,7 +114,7 @@ class Lab:
         return [m for m in self.measured if metric in (None, m.metric) and subject in (None, m.subject)]
 
     def planes(self) -> list[Any]:
-        return []
+        return self.cuts
 
     def matrix(self, name: str, split: str = "test") -> Stored | None:
         return self.matrices.get((name, split))
@@ -142,7 +144,10 @@ def logits(labels: Sequence[int]) -> NDArray[np.float64]:
 def lab(*, planned: int = 2, done: int = 2, samples: bool = True, compared: bool = True) -> Lab:
     """`done` of `planned` runs; two random samples around run 0 and one around run 1."""
     methods = [{"method": "random", "spread": 2, "typical": 0}] if samples else []
-    spec = ExperimentSpec.model_validate({"ensemble": {"runs": planned}, "training": {"epochs": 2}, "methods": methods})
+    studies = {"seeds": {"repetitions": 2}, "instability": {"epochs": [0, 1], "repetitions": 2}, "planes": [{}, {"kind": "line"}]}
+    spec = ExperimentSpec.model_validate(
+        {"ensemble": {"runs": planned}, "training": {"epochs": 2}, "methods": methods, **studies}
+    )
     made = Lab(spec, np.array(TRUTH))
     weights = {}
     for run, labels in enumerate((RUN_0, RUN_1, RUN_2)[:done]):
@@ -168,7 +173,29 @@ def lab(*, planned: int = 2, done: int = 2, samples: bool = True, compared: bool
         labels_ = np.array([made.logits_[number].argmax(1) for number in everyone])
         differ = (labels_[:, None] != labels_[None]).mean(-1)
         made.matrices["disagreement", "test"] = Stored(differ, everyone, everyone)
+    if done > 1:
+        made.cuts = [cut("radial"), cut("line")]
     return made
+
+
+def cut(kind: str) -> PlaneData:
+    """Scores that fall with the distance from the optima of the first two runs, on 5 x 5 nodes or on 5."""
+    x, y = np.arange(-1.0, 4.0), np.arange(-1.0, 4.0) if kind == "radial" else np.zeros(1)
+    anchors = [[3.0, 0.0], [0.0, 2.0] if kind == "radial" else [0.0, 0.0]]
+    away = np.stack([np.hypot(x - a, y[:, None] - b) for a, b in anchors], -1)
+    near = np.stack([away.min(-1), 1 / (1 + away.min(-1))], -1)
+    scores = np.repeat(np.concatenate([near, 1 / (1 + away)], -1)[:, :, None], 2, axis=2)
+    points = [
+        {"number": 10 * run + i, "run": run, "role": "optimum" if i == 2 else "checkpoint", "method": None, "index": i,
+         "epoch": float(i), "x": 1.5 * i * (1 - run), "y": 1.0 * i * run, "residual": 2.0 - i, "relative": 0.4 - 0.2 * i}
+        for run in (0, 1) for i in range(3)
+    ]  # fmt: skip
+    views = [{"split": "train", "images": 8}, {"split": "test", "images": 8}]
+    own, rays = np.full((6, 2, 4), 0.5), np.full((2, 33, 2, 4), 0.5)
+    params = {"kind": kind, "runs": [0, 1]}
+    return PlaneData(
+        kind, params, x, y, 3.0, anchors, views, scores, points, own, rays, x.size * y.size, x.size * y.size
+    )
 
 
 def collect(name: str, results: Lab, **options: Any) -> Any:
@@ -415,6 +442,30 @@ def averaged(results: Lab) -> Lab:
     return results
 
 
+def branched(results: Lab) -> Lab:
+    """With what the seed and the instability study measure (their numbers are tested in test_seeds.py)."""
+
+    def add(subject: str, split: str, details: dict[str, Any], values: dict[str, float]) -> None:
+        results.measured += [
+            SimpleNamespace(
+                subject=subject, metric=metric, value=value, split=split, n=8, corruption=None, intensity=None,
+                details=details,
+            )
+            for metric, value in values.items()
+        ]  # fmt: skip
+
+    for repetition in (0, 1):
+        for step in (1e-4, 1.6e-3):
+            for kind, gap in (("base", 0.0), ("same", 0.0), ("weights", 0.3), ("batches", 0.2), ("both", 0.4)):
+                values = {"accuracy": 0.5} | ({"disagreement": gap, "diversity": 2 * gap} if kind != "base" else {})
+                add(f"seeds/{kind}", "test", {"learning_rate": step, "repetition": repetition}, values)
+        for k in (0, 1):
+            for split in ("train", "test"):
+                values = {"barrier/error": 0.3 - 0.2 * k, "barrier/loss": 0.1, "disagreement": 0.2, "accuracy": 0.5}
+                add("instability", split, {"epoch": k, "repetition": repetition}, values)
+    return results
+
+
 def embedded() -> Lab:
     results = lab()
     numbers = [0, 1, 2, 10, 11, 12, 100, 101, 102]
@@ -423,7 +474,7 @@ def embedded() -> Lab:
     details = {"perplexity": 5.0, "seed": 0, "images": 8}
     results.matrices["tsne-samples", "test"] = Stored(place, numbers, ["x", "y"], details)
     results.matrices["tsne-trajectories", "test"] = Stored(place[:6], numbers[:6], ["x", "y"], details)
-    return averaged(results)
+    return branched(averaged(results))
 
 
 def test_embedding_counts_who_lies_with_their_own_run() -> None:
@@ -461,12 +512,26 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ensembles", {"panel": "nll", "size": "page", "band": "all"}),
     ("reliability", {}),
     ("reliability", {"show": "all"}),
+    ("landscape", {}),
+    ("landscape", {"quantity": "loss", "size": "page", "panel": "other"}),
+    ("landscape", {"quantity": "diversity", "split": "train"}),
+    ("landscape", {"quantity": "accuracy"}),
+    ("cuts", {}),
+    ("cuts", {"panel": "loss", "size": "page"}),
+    ("seeds", {}),
+    ("seeds", {"quantity": "disagreement", "size": "page"}),
+    ("seeds", {"panel": "accuracy"}),
+    ("instability", {}),
+    ("instability", {"quantity": "loss", "split": "train", "panel": "barrier", "size": "page"}),
 ]
 
 
 def test_the_variants_cover_every_figure() -> None:
     ours = {name for name, entry in figures.items() if entry.call.__module__.startswith("modescape.figures")}
-    assert {name for name, _ in VARIANTS} == ours
+    elsewhere = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))  # figures of studies
+    here = {name for name, _ in VARIANTS}
+    assert here <= ours
+    assert [name for name in ours - here if f'("{name}", {{}})' not in elsewhere] == []
     orders = [entry.order for entry in figures.values()]
     assert len(set(orders)) == len(orders)
 
@@ -478,7 +543,7 @@ def test_every_figure_is_drawn_in_every_theme(name: str, options: dict[str, Any]
     drawn = figures[name].draw(data, theme).to_dict()
     known = {point.number for point in embedded().points_} | {-1}
     for trace in drawn["data"]:
-        assert trace["type"] in ("scatter", "heatmap")  # SVG only: scattergl breaks under our security policy
+        assert trace["type"] in ("scatter", "heatmap", "contour")  # SVG only: scattergl breaks under our security policy
         if trace["type"] == "scatter" and "markers" in trace["mode"] and trace.get("hoverinfo") != "skip":
             numbers = json.loads(encode_array(trace["customdata"]))
             assert set(numbers) <= known
@@ -486,7 +551,7 @@ def test_every_figure_is_drawn_in_every_theme(name: str, options: dict[str, Any]
             values = trace.get(axis)
             assert not isinstance(values, dict) or values["dtype"] == "f4"
     if any(trace["type"] == "heatmap" for trace in drawn["data"]):
-        assert set(drawn["layout"]["meta"]["rows"]) <= known
+        assert set(drawn["layout"]["meta"].get("rows", [])) <= known  # of a matrix; a map of weight space has none
     assert "template" not in drawn["layout"]
     assert drawn["layout"]["showlegend"] is False
     assert drawn["layout"]["paper_bgcolor"] == drawn["layout"]["plot_bgcolor"] == style.TRANSPARENT

@@ -451,7 +451,7 @@ def test_the_instability_figure_means_its_pairs() -> None:
     assert epochs.tolist() == [0, 2]
     np.testing.assert_allclose(means, [33, 4])
     np.testing.assert_allclose(data_.means("disagreement", "train")[1], [10, 10])
-    assert data_.notes.lines[0].values == ("33.0", "1.4", "12.0")
+    assert data_.notes.lines[0].values == ("33.0", "1.4", "12.0", "80.0")
     assert "33.0 points of error apart on test images" in data_.summary
     nats = collect("instability", instability_found(), quantity="loss", split="train")
     np.testing.assert_allclose(nats.means("barrier", "train")[1], [3, 0.1])

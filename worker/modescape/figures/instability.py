@@ -173,21 +173,23 @@ def _with_words(data: Instability) -> Instability:
     lines = []
     for epoch in np.unique(data.epochs):
         own = at[data.epochs[at] == epoch]
-        values, differ = barriers[own], data.disagreement[own]
+        values = barriers[own]
         deviation = words(spread(values)) if len(own) > 1 else "–"
-        lines.append(
-            Note(f"k = {epoch}", (words(float(values.mean())), deviation, percent(float(differ.mean()))))
-        )  # fmt: skip
+        ends = (percent(float(column[own].mean())) for column in (data.disagreement, data.accuracy))
+        lines.append(Note(f"k = {epoch}", (words(float(values.mean())), deviation, *ends)))
     first, late = data.epochs.min(), data.epochs.max()
-    ends = [at[data.epochs[at] == epoch] for epoch in (first, late)]
-    summary = f"Branches that part after epoch {first} are {words(float(barriers[ends[0]].mean()))} {unit} of "
+    early, latest = (at[data.epochs[at] == epoch] for epoch in (first, late))
+    summary = f"Branches that part after epoch {first} are {words(float(barriers[early].mean()))} {unit} of "
     summary += f"{'error' if error else 'loss'} apart on {_NAMES[split]}"
     if late > first:
-        summary += f", those that part after epoch {late} {words(float(barriers[ends[1]].mean()))}"
-    summary += f"; the ends still disagree on {percent(float(data.disagreement[ends[1]].mean()))} % of labels."
-    head = ("Parted after epoch", f"barrier, {unit}", "± σ", "disagr., %")
+        summary += f", those that part after epoch {late} {words(float(barriers[latest].mean()))}"
+    summary += f"; the ends still disagree on {percent(float(data.disagreement[latest].mean()))} % of labels."
+    head = ("Parted after", f"barrier, {unit}", "± σ", "disagr., %", "acc., %")
     pairs = len(np.unique(data.repetitions))
-    text = [f"On {_NAMES[split]}; n = {pairs} pair{'s' * (pairs > 1)} each."]
+    text = [
+        f"On {_NAMES[split]}; n = {pairs} pair{'s' * (pairs > 1)} each.",
+        "Frankle et al. keep the optimiser's moments at k; here both branches start theirs anew.",
+    ]
     if error:
         text.append("Below two points Frankle et al. (2020) call a training stable.")
     return replace(data, summary=summary, notes=Notes(head, tuple(lines), tuple(text)))
@@ -273,6 +275,7 @@ def _curve(data: Instability, panel: str, split: str, theme: Theme, x: str, y: s
         {
             **shared, "mode": "markers", "x": float32(data.epochs[at]), "y": float32(data.values(panel)[at]),
             "marker": mark, "hovertext": [_hover(data, int(i)) for i in at], "hoverinfo": "text",
+            "customdata": np.full(len(at), -1, np.int32),  # branches are no solutions
         },
     ]  # fmt: skip
 

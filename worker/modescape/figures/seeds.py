@@ -314,7 +314,8 @@ def _distances(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any]
         traces.append({
             **shared, "type": "scatter", "mode": "markers", "x": float32(_dodged(data, kind, data.rates[at])),
             "y": float32(data.distance[at] * _scale(data)), "hovertext": [_hover(data, int(i)) for i in at],
-            "hoverinfo": "text", "marker": style.marker(look, theme, size=about.size),
+            "hoverinfo": "text", "customdata": np.full(len(at), -1, np.int32),  # arms are no solutions
+            "marker": style.marker(look, theme, size=about.size),
         })  # fmt: skip
     return traces
 
@@ -326,7 +327,8 @@ def _accuracies(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any
         traces.append({
             "type": "scatter", "mode": "markers", "x": float32(_dodged(data, kind, data.rates[shown])),
             "y": float32(100 * data.accuracy[shown]), "hovertext": [_hover(data, int(i)) for i in shown],
-            "hoverinfo": "text", "marker": style.marker(style.look(about.look), theme, size=about.size),
+            "hoverinfo": "text", "customdata": np.full(len(shown), -1, np.int32),
+            "marker": style.marker(style.look(about.look), theme, size=about.size),
             "legendgroup": f"seeds-{kind}", "name": about.label, "xaxis": x, "yaxis": y, "cliponaxis": False,
         })  # fmt: skip
     return traces
