@@ -583,6 +583,8 @@ _CARDS = {
     "cuts": (504, True),
     "seeds": (340, True),
     "instability": (300, True),
+    "shift": (432, True),
+    "shift-types": (548, True),
 }
 _FIXED_LEGEND = (("independent", "Independent runs", "independent"), ("trajectory", "Checkpoints", "trajectory"))
 
@@ -722,7 +724,11 @@ def _card(figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]:
 
 def _absence(kinds: Sequence[str]) -> str:
     """Why a figure is not part of an experiment: stages that were never planned."""
-    reasons = {"sample": "no subspace methods were chosen", "ensemble": "one run alone makes no ensemble"}
+    reasons = {
+        "sample": "no subspace methods were chosen",
+        "ensemble": "one run alone makes no ensemble",
+        "shift": "no corruptions were asked for",
+    }
     told = "; ".join(reasons[kind] for kind in kinds if kind in reasons)
     return f"It has no {' and no '.join(kinds)} stages{': ' * bool(told)}{told}." if kinds else ""
 

@@ -1,6 +1,6 @@
 """The argument in pictures: each figure answers one question, as numbers and then as Plotly.
 
-    from modescape.figures import picture
+    from modescape.figures import picture, shift
     picture("plane", results).show()
 
 Importing this registers every figure (registry.figures). No torch, no scikit-learn, no scipy; Plotly only to draw.
@@ -49,5 +49,6 @@ __all__ = [
     "ood",
     "picture",
     "seeds",
+    "shift",
     "trajectories",
 ]
