@@ -1,12 +1,12 @@
 """The argument in pictures: each figure answers one question, as numbers and then as Plotly.
 
-    from modescape.figures import picture, shift
+    from modescape.figures import picture
     picture("plane", results).show()
 
 Importing this registers every figure (registry.figures). No torch, no scikit-learn, no scipy; Plotly only to draw.
 """
 
-from modescape.figures import cycles, ensembles, functions, instability, ood, seeds, trajectories
+from modescape.figures import cycles, ensembles, functions, instability, ood, seeds, shift, trajectories
 from modescape.figures.figure import (
     FigureData,
     FigureNotReady,

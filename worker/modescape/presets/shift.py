@@ -35,7 +35,7 @@ SGD_IMAGENET: Json = {
 @preset(
     "fig-9",
     title="Shift",
-    summary="Do ensembles and subspace samples help when test images are corrupted? MediumCNN, 19 types generated here; "
+    summary="Do ensembles and subspace samples help when test images are corrupted? MediumCNN, 19 types made here; "
     "choose `published` and a folder for CIFAR-10-C itself.",
     paper="Fig 9",
 )
