@@ -51,16 +51,15 @@ def test_scores_equal_other_libraries(logits: NDArray[np.float32], labels: NDArr
 
 
 @pytest.mark.slow  # importing scikit-learn
-def test_brier_scores_equal_scikit_learn_which_needs_no_scaling(
+def test_brier_scores_equal_scikit_learn_summed_over_classes(
     logits: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> None:
-    """scale_by_half=False is the sum over classes, 0 to 2: our convention."""
     from sklearn.metrics import brier_score_loss
 
     for member in logits:
-        probabilities = predictions.softmax(member)
-        expected = brier_score_loss(labels, probabilities, labels=range(CLASSES), scale_by_half=False)
-        assert predictions.brier(probabilities, labels) == pytest.approx(expected, abs=1e-12)
+        p = predictions.softmax(member)
+        expected = sum(brier_score_loss(labels == k, p[:, k]) for k in range(CLASSES))
+        assert predictions.brier(p, labels) == pytest.approx(expected, abs=1e-12)
 
 
 def test_softmax_equals_scipy(logits: NDArray[np.float32]) -> None:
