@@ -129,8 +129,12 @@ class PublishedSet:
     test: Split
 
     @cached_property
+    def _folder(self) -> Path:
+        return self.path.expanduser()
+
+    @cached_property
     def _is_arrays(self) -> bool:
-        return (self.path / "labels.npy").exists()
+        return (self._folder / "labels.npy").exists()
 
     def check_labels(self, labels: Labels) -> None:
         """Raises InvalidInput unless the set's images are of the classes `labels` [n] of the first n test images.
@@ -138,19 +142,19 @@ class PublishedSet:
         Of folders every type and intensity there is must have every one of those images, too.
         """
         if self._is_arrays:
-            published = _published_labels(self.path)
+            published = _published_labels(self._folder)
         else:
             classes = _class_names(self._cells()[0])
             number = {name: i for i, name in enumerate(classes)}
             published = np.array([[number.get(path.parent.name, -1) for path in self._paths(0, len(labels))]])
         n = len(labels)
         if published.shape[1] < n:
-            raise _refuse(f"{self.path} has {published.shape[1]} images of each type and intensity, {n} are needed")
+            raise _refuse(f"{self._folder} has {published.shape[1]} images of each type and intensity, {n} are needed")
         wrong = published[:, :n] != labels
         if wrong.any():
             row, place = (int(i) for i in np.argwhere(wrong)[0])
             raise _refuse(
-                f"{self.path} has its labels in another order than the test set: image {place} is of class "
+                f"{self._folder} has its labels in another order than the test set: image {place} is of class "
                 f"{published[row, place]} there, {labels[place]} here ({int(wrong[row].sum())} of {n} differ)"
             )
         if not self._is_arrays:
@@ -168,14 +172,16 @@ class PublishedSet:
             )
         channels, height, width = size_of(self.test.images)
         if self._is_arrays:
-            size = _published_labels(self.path).size
+            size = _published_labels(self._folder).size
             count = size // len(INTENSITIES)
             if stop > count:
-                raise _refuse(f"{self.path} has {count} images of each type and intensity, number {stop - 1} is needed")
+                raise _refuse(
+                    f"{self._folder} has {count} images of each type and intensity, number {stop - 1} is needed"
+                )
             first = (intensity - 1) * count
-            rows = _rows(self.path, name, size, (channels, height, width))[first + start : first + stop]
+            rows = _rows(self._folder, name, size, (channels, height, width))[first + start : first + stop]
             return np.ascontiguousarray(rows.transpose(0, 3, 1, 2))
-        cell = _type_folder(self.path, name) / str(intensity)
+        cell = _type_folder(self._folder, name) / str(intensity)
         self._check_files(cell, start, stop)
         files = [cell / path.parent.name / path.name for path in self._paths(start, stop)]
         _check_size(files[0], (height, width))
@@ -184,15 +190,17 @@ class PublishedSet:
     def _paths(self, start: int, stop: int) -> Sequence[Path]:
         """The files of the clean test images, whose corrupted copies have the same class folder and name."""
         if not isinstance(self.test.images, ImageFiles):
-            raise _refuse(f"{self.path} holds folders of pictures, whose order only a test set read from files tells")
+            raise _refuse(
+                f"{self._folder} holds folders of pictures, whose order only a test set read from files tells"
+            )
         return self.test.images.paths[start:stop]
 
     def _cells(self) -> list[Path]:
         """The folder of every type and intensity there is."""
-        folders = [_type_folder(self.path, name) / str(intensity) for name in TYPES for intensity in INTENSITIES]
+        folders = [_type_folder(self._folder, name) / str(intensity) for name in TYPES for intensity in INTENSITIES]
         found = [folder for folder in folders if folder.is_dir()]
         if not found:
-            raise _refuse(f"{self.path} holds neither .npy files nor folders of corruption types")
+            raise _refuse(f"{self._folder} holds neither .npy files nor folders of corruption types")
         return found
 
     def _check_files(self, cell: Path, start: int, stop: int) -> None:

@@ -444,8 +444,12 @@ def disk(radius: float, alias_sigma: float) -> NDArray[np.float64]:
              cifar=((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
              imagenet=((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)))  # fmt: skip
 def _defocus_blur(batch: Batch, radius: float, alias_sigma: float) -> Floats:
-    """Every point becomes a small disk, as when the lens is out of focus."""
-    kernel = disk(radius * batch.scale, alias_sigma)
+    """Every point becomes a small disk, as when the lens is out of focus.
+
+    The radius grows with the image but does not shrink: CIFAR's intensity 4 has radius 1, and at 28 pixels 7/8 of that
+    would be a single pixel, no blur at all.
+    """
+    kernel = disk(radius * max(1.0, batch.scale), alias_sigma)
     reach = len(kernel) // 2
     height, width = batch.size
     rows, columns = (_folded(np.arange(-reach, size + reach), size, "mirror") for size in (height, width))
