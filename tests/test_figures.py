@@ -144,7 +144,8 @@ def logits(labels: Sequence[int]) -> NDArray[np.float64]:
 def lab(*, planned: int = 2, done: int = 2, samples: bool = True, compared: bool = True) -> Lab:
     """`done` of `planned` runs; two random samples around run 0 and one around run 1."""
     methods = [{"method": "random", "spread": 2, "typical": 0}] if samples else []
-    studies = {"seeds": {"repetitions": 2}, "instability": {"epochs": [0, 1], "repetitions": 2}, "planes": [{}, {"kind": "line"}]}
+    studies: dict[str, Any] = {"seeds": {"repetitions": 2}, "instability": {"epochs": [0, 1], "repetitions": 2}}
+    studies["planes"] = [{}, {"kind": "line"}]
     spec = ExperimentSpec.model_validate(
         {"ensemble": {"runs": planned}, "training": {"epochs": 2}, "methods": methods, **studies}
     )
@@ -187,7 +188,8 @@ def cut(kind: str) -> PlaneData:
     scores = np.repeat(np.concatenate([near, 1 / (1 + away)], -1)[:, :, None], 2, axis=2)
     points = [
         {"number": 10 * run + i, "run": run, "role": "optimum" if i == 2 else "checkpoint", "method": None, "index": i,
-         "epoch": float(i), "x": 1.5 * i * (1 - run), "y": 1.0 * i * run, "residual": 2.0 - i, "relative": 0.4 - 0.2 * i}
+         "epoch": float(i), "x": 1.5 * i * (1 - run), "y": 1.0 * i * run,
+         "residual": 2.0 - i, "relative": 0.2 * (2 - i)}
         for run in (0, 1) for i in range(3)
     ]  # fmt: skip
     views = [{"split": "train", "images": 8}, {"split": "test", "images": 8}]
@@ -543,7 +545,7 @@ def test_every_figure_is_drawn_in_every_theme(name: str, options: dict[str, Any]
     drawn = figures[name].draw(data, theme).to_dict()
     known = {point.number for point in embedded().points_} | {-1}
     for trace in drawn["data"]:
-        assert trace["type"] in ("scatter", "heatmap", "contour")  # SVG only: scattergl breaks under our security policy
+        assert trace["type"] in ("scatter", "heatmap", "contour")  # SVG: scattergl breaks under our security policy
         if trace["type"] == "scatter" and "markers" in trace["mode"] and trace.get("hoverinfo") != "skip":
             numbers = json.loads(encode_array(trace["customdata"]))
             assert set(numbers) <= known

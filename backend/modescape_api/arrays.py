@@ -5,13 +5,18 @@ Anyone can recompute every number of every figure from what these addresses give
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field
 
 from modescape.errors import Conflict, InvalidInput, NotFound
+from modescape.plan import PREDICT_PER_TRAIN
+from modescape.spec import ExperimentSpec
+from modescape.stages import plane as cuts
 from modescape.store import PlannedStage
+from modescape.studies import PlaneSpec
 from modescape.tables import Experiment, Matrix, Measurement, Run, Series, Solution
 from modescape_api import problems, query, replies
 from modescape_api.bodies import Body, body, documented
@@ -510,6 +515,92 @@ def _matrix(here: Site, row: Experiment, name: str, split: str | None) -> Matrix
         if split is None or one.split in (split, ""):
             return one
     raise NotFound(f"{name} of {row.slug} has no split {split!r}; it has {', '.join(repr(m.split) for m in named)}")
+
+
+# -- cuts through the landscape ---------------------------------------------------------------------------------------
+
+
+class Through(Body):
+    """A cut through the loss landscape that goes through any solutions of the experiment."""
+
+    kind: Literal["radial", "affine", "random", "line"] = Field(
+        "affine",
+        description="affine: the plane through three solutions; radial: through the origin and two; random: around one "
+        "along two filter-normalised random directions; line: straight through two.",
+    )
+    solutions: tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...] = Field(
+        min_length=1, max_length=3, description="Numbers of the solutions it goes through."
+    )
+    resolution: Literal[33, 65] = Field(33, description="Points along each axis: 33 for a look, 65 for print.")
+    seed: int = Field(0, ge=0, le=2**53 - 1, description="Seed of random directions.")
+
+
+_THROUGH_EXAMPLE = {
+    "plane": "affine-10-21-32-33",
+    "state": "ready",
+    "stages": [{"id": "77ab…", "key": "affine-10-21-32-33/0", "state": "ready"}],
+    "seconds": 61.0,
+    "figure": "/api/experiments/fig5/figures/landscape.json?plane=affine-10-21-32-33",
+}
+
+
+@router.post(
+    "/api/experiments/{experiment}/planes",
+    status_code=202,
+    summary="Cut the loss landscape through chosen solutions",
+    description="Plans the stages of a cut through checkpoints, optima or samples of this experiment, on its first "
+    "1,000 training and test images. The figure at `Location` fills as they are done; asking again changes nothing.",
+    openapi_extra=documented(Through, {"kind": "affine", "solutions": [10, 21, 32], "resolution": 33}),
+    responses={
+        200: {
+            "description": "It is there already",
+            "content": {"application/json": {"example": {**_THROUGH_EXAMPLE, "state": "succeeded"}}},
+        },
+        202: {
+            "description": "It is being computed; look at `Location`",
+            "content": {"application/json": {"example": _THROUGH_EXAMPLE}},
+        },
+        **problems.documented("malformed", "not-found", "conflict", "too-large", "wrong-media-type", "invalid-input"),
+    },
+)
+def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -> Response:
+    row = here.store.experiment(experiment)
+    if row.archived_at is not None:
+        raise Conflict(f"{row.slug} is archived; restore it first")
+    kept = {one.number: one for one in here.store.all_solutions(row.id)}
+    if not kept:
+        raise Conflict(f"{row.slug} has no solutions yet; wait until a run has made predictions")
+    unknown = [number for number in asked.solutions if number not in kept]
+    if unknown:
+        raise InvalidInput(
+            f"{row.slug} has no solution {unknown[0]}", field="solutions", allowed=f"numbers up to {max(kept)}"
+        )
+    stages = {stage.id: (stage.kind, stage.key) for stage in here.store.stage_rows(row.id)}
+    chosen = [kept[number] for number in asked.solutions]
+    measured = here.store.throughput(row.architecture, row.dataset)
+    planned = cuts.asked(
+        ExperimentSpec.model_validate(row.spec),
+        PlaneSpec(kind=asked.kind, resolution=asked.resolution, seed=asked.seed),
+        chosen,
+        {one.number: stages[one.stage_id] for one in chosen},
+        None if measured is None else PREDICT_PER_TRAIN * measured,
+    )
+    added = [here.store.add_stage(row.id, stage) for stage in planned.stages]
+    done = all(stage.state == "succeeded" for stage in added)
+    if not done:
+        here.ring(row.id)
+    address = f"/api/experiments/{row.slug}/figures/{planned.figure}.json?plane={planned.name}"
+    states = [stage.state for stage in added if stage.state != "succeeded"]
+    document = {
+        "plane": planned.name,
+        "state": states[0] if states else "succeeded",
+        "stages": [{"id": stage.id, "key": stage.key, "state": stage.state} for stage in added],
+        "seconds": sum(stage.estimate for stage in planned.stages) if measured is not None else None,
+        "figure": address,
+    }
+    return replies.json(
+        document, status=200 if done else 202, headers={"location": address, "cache-control": "no-store"}
+    )
 
 
 # -- files and selections ---------------------------------------------------------------------------------------------

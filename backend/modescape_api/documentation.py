@@ -18,7 +18,7 @@ from pydantic.json_schema import models_json_schema
 
 from modescape.spec import ExperimentSpec
 from modescape_api import arrays, catalogue, data, events, experiments, figures, gallery, problems, replies, workers
-from modescape_api.arrays import Chosen
+from modescape_api.arrays import Chosen, Through
 from modescape_api.data import Wanted
 from modescape_api.experiments import Changes, Copy, Draft
 from modescape_api.site import Here
@@ -47,7 +47,7 @@ _TAGS = {
     "events": "What happened, as it happens.",
     "service": "Workers, and whether all is well.",
 }
-_BODIES = (Draft, Changes, Copy, Wanted, Chosen, ExperimentSpec)
+_BODIES = (Draft, Changes, Copy, Wanted, Chosen, Through, ExperimentSpec)
 _PARTS = (experiments, arrays, figures, catalogue, data, gallery, events, workers)
 _METHODS = ("get", "post", "patch", "delete")
 

@@ -68,7 +68,7 @@ def state(figure: Figure, stages: list[Stage]) -> State:
     if word == "waiting" and "ready" in words:
         word = "partial"  # curves are there while the comparison is not
     shown = [
-        (stage.id, stage.state, stage.attempt, stage.finished_at, stage.step if stage.kind == "train" else 0)
+        (stage.id, stage.state, stage.attempt, stage.finished_at, stage.step if stage.kind in ("train", "plane") else 0)
         for stage in stages
         if stage.kind in figure.needs
     ]

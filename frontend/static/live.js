@@ -63,7 +63,7 @@ if (source) {
     }
     if (kind === "points" && Date.now() - curves > CURVES) {
       curves = Date.now();
-      pending.add("train"); // the curves of running trainings move
+      pending.add(payload.kind || "train"); // curves of running trainings move, planes fill
     }
     soon(kind === "progress" || kind === "points" ? 3000 : 1000);
   }

@@ -6,7 +6,7 @@
 Importing this registers every figure (registry.figures). No torch, no scikit-learn, no scipy; Plotly only to draw.
 """
 
-from modescape.figures import cycles, ensembles, functions, instability, ood, seeds, shift, trajectories
+from modescape.figures import cycles, ensembles, functions, instability, landscape, ood, seeds, shift, trajectories
 from modescape.figures.figure import (
     FigureData,
     FigureNotReady,
@@ -47,6 +47,7 @@ __all__ = [
     "html",
     "instability",
     "ood",
+    "landscape",
     "picture",
     "seeds",
     "shift",

@@ -1,0 +1,1003 @@
+"""What lies between? Planes and straight lines through weight space, with loss, accuracy and agreement on them.
+
+Planes through the origin and two optima (paper Fig 5 and S1), through any three solutions, and around one; and the
+one-dimensional cuts: lines between optima, rays from the origin, random directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from modescape.errors import InvalidInput
+from modescape.figures import style
+from modescape.figures.figure import (
+    INDEPENDENT,
+    TRAJECTORY,
+    Cell,
+    FigureData,
+    FigureNotReady,
+    FigureOptions,
+    Floats,
+    Legend,
+    Note,
+    Notes,
+    Results,
+    Solution,
+    apart,
+    figure,
+    float32,
+    known,
+    loss,
+    method_look,
+    method_title,
+    percent,
+    rate,
+    thousands,
+)
+from modescape.figures.style import Theme
+from modescape.science.landscape import changed, radii
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+LOSS, ACCURACY, AGREEMENT = 0, 1, 2  # places in the last axis of a cut's scores; one agreement a solution
+SPLIT_WORDS = {"train": "training", "test": "test", "validation": "validation"}
+SHARES = (20.0, 40.0, 60.0, 80.0)  # contours of accuracy and agreement, %
+LOSSES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # contours and ticks of the loss
+RATIOS = (0.25, 0.5, 0.75, 1.0)  # contours of disagreement over error rate
+RATIO_TOP = 1.25
+WORST = 10.0  # losses beyond this times ln K, what knowing nothing costs, are drawn alike
+
+
+class LandscapeOptions(FigureOptions):
+    """Which plane, and what is measured on it."""
+
+    plane: str = Field("", max_length=80, description="Which plane, by name; empty means the first.")
+    quantity: Literal["functions", "accuracy", "loss", "diversity"] = Field(
+        "functions",
+        description="functions: accuracy, and agreement with each solution; accuracy, loss: on training and on other "
+        "images; diversity: disagreement with each solution over the error rate.",
+    )
+    split: Literal["test", "validation", "train"] = Field("test", description="Images predictions are compared on.")
+    surface: Literal["flat", "rotatable"] = Field(
+        "flat", description="flat: heat maps with contours; rotatable: surfaces to turn, in browsers with WebGL."
+    )
+    panel: Literal["all", "accuracy", "training", "other", "first", "second", "third"] = Field(
+        "all", description="All panels, or one for narrow screens."
+    )
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One map. values [Y, X], NaN where nothing is computed; own: of each mark, at its own weights; scale says how
+    values become colours."""
+
+    key: str
+    title: str
+    values: Floats
+    own: Floats
+    scale: Literal["share", "loss", "ratio"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A solution on the plane or above it: the coordinates of its projection, and how far away it is over its norm."""
+
+    number: int
+    run: int
+    group: str
+    words: str
+    x: float
+    y: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A solution the plane goes through."""
+
+    number: int
+    run: int
+    words: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landscape(FigureData):
+    """One plane. x [X], y [Y]; marks lie on it or are projected; scores [Y, X, S, 2 + A] and own [marks, S, 2 + A] are
+    what the table shows whatever is drawn."""
+
+    options: LandscapeOptions
+    kind: str
+    x: Floats
+    y: Floats
+    panels: tuple[Panel, ...]
+    anchors: tuple[Anchor, ...]
+    marks: tuple[Mark, ...]
+    splits: tuple[str, ...]
+    scores: Floats
+    own: Floats
+    ceiling: float
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        found = ["what", "solution", "run", "x", "y", "residual_over_norm"]
+        for split in self.splits:
+            found += [f"{split}_loss", f"{split}_accuracy"]
+            found += [f"{split}_agreement_{anchor.number}" for anchor in self.anchors]
+        return tuple(found)
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        """Solutions with their own scores, then every computed node of the plane."""
+        lines: list[tuple[Cell, ...]] = []
+        for mark, scores in zip(self.marks, self.own, strict=True):
+            place = (known(mark.x), known(mark.y), known(mark.relative))
+            lines.append((mark.words, mark.number, mark.run, *place, *_cells(scores)))
+        for j, y in enumerate(self.y):
+            for i, x in enumerate(self.x):
+                if np.isfinite(self.scores[j, i, 0, ACCURACY]):
+                    lines.append(("plane", None, None, float(x), float(y), 0.0, *_cells(self.scores[j, i])))
+        return lines
+
+
+def _cells(scores: Floats) -> list[Cell]:
+    return [known(float(value)) for value in scores.ravel()]
+
+
+@figure(
+    "landscape",
+    order=90,
+    title="Landscape",
+    question="What lies between the solutions?",
+    summary="Accuracy, loss and agreement on a plane through solutions, with the trajectories and samples near it.",
+    source="Fort, Hu, Lakshminarayanan 2019, Figures 5 and S1; Garipov et al. 2018; Li et al. 2018",
+    paper="Fig 5",
+    needs=("plane",),
+    options=LandscapeOptions,
+)
+def landscape(results: Results, options: LandscapeOptions) -> Landscape:
+    plane = _chosen(results, options.plane)
+    anchors = _anchors(results, plane)
+    splits = tuple(view["split"] for view in plane.views)
+    split = options.split if options.split in splits else splits[-1]
+    marks = tuple(_mark(point) for point in plane.points)
+    panels = _panels(options.quantity, plane, anchors, splits, split)
+    shown = tuple(panel for panel in panels if options.panel in ("all", panel.key)) or panels
+    images = {view["split"]: int(view["images"]) for view in plane.views}
+    complete = plane.done == plane.cells
+    missing = "" if plane.points else "Trajectories, samples and the solutions’ own scores are not computed yet."
+    if options.split not in splits:
+        missing += (
+            f" This plane was evaluated on {SPLIT_WORDS[split]} images, not on {SPLIT_WORDS[options.split]} ones."
+        )
+    return Landscape(
+        options=options,
+        kind=plane.params["kind"],
+        x=plane.x,
+        y=plane.y,
+        panels=shown,
+        anchors=anchors,
+        marks=marks,
+        splits=splits,
+        scores=plane.scores,
+        own=plane.own,
+        ceiling=WORST * float(np.log(len(results.class_names))),
+        caption=_caption(plane, anchors, marks, images, split),
+        summary=_summary(plane, anchors, splits.index(split), split),
+        notes=_notes(plane, anchors, marks, splits, split),
+        legend=_legend(marks),
+        partial="" if complete else f"after {plane.done} of {plane.cells} points",
+        missing=missing.strip(),
+    )
+
+
+def _chosen(results: Results, name: str) -> Any:
+    """The plane of that name, else the first. Raises FigureNotReady and InvalidInput."""
+    planes = [plane for plane in results.planes() if plane.params["kind"] != "line"]
+    if not planes:
+        asked = [chosen for chosen in results.spec.planes if chosen.kind != "line"]
+        if not asked and not name:
+            raise FigureNotReady(
+                "no plane in this spec; POST three solutions to /planes, or clone it with one", waits_for=()
+            )
+        raise FigureNotReady("no point of the plane is computed yet", waits_for=("plane",))
+    if not name:
+        return planes[0]
+    for plane in planes:
+        if plane.name == name:
+            return plane
+    raise InvalidInput(
+        f"there is no plane {name!r} yet", field="plane", allowed=", ".join(plane.name for plane in planes)
+    )
+
+
+def _anchors(results: Results, plane: Any) -> tuple[Anchor, ...]:
+    """The solutions a cut goes through, in its order, with words that tell them apart."""
+    if "solutions" in plane.params:
+        known_ones = {solution.number: solution for solution in results.solutions()}
+        chosen = [known_ones[number] for number in plane.params["solutions"]]
+    else:
+        chosen = [results.solutions(run=run, role="optimum")[0] for run in plane.params["runs"]]
+    return tuple(
+        Anchor(solution.number, solution.run, _words(solution), float(x), float(y))
+        for solution, (x, y) in zip(chosen, plane.anchors, strict=True)
+    )
+
+
+def _words(solution: Solution) -> str:
+    if solution.role == "optimum":
+        return f"run {solution.run}"
+    if solution.method is None:
+        return f"run {solution.run}, epoch {solution.epoch:.4g}"
+    return f"{method_title(solution.method)} {solution.index + 1}, run {solution.run}"
+
+
+def _mark(point: Mapping[str, Any]) -> Mark:
+    group = point["method"] or (INDEPENDENT if point["role"] == "optimum" else TRAJECTORY)
+    if group == INDEPENDENT:
+        words = f"run {point['run']}, optimum"
+    elif group == TRAJECTORY:
+        words = f"run {point['run']}, epoch {point['epoch']:.4g}"
+    else:
+        words = f"{method_title(group)}, sample {point['index'] + 1}, run {point['run']}"
+    relative = point["relative"] if point["relative"] is not None else np.nan
+    return Mark(point["number"], point["run"], group, words, point["x"], point["y"], relative)
+
+
+def _panels(
+    quantity: str, plane: Any, anchors: Sequence[Anchor], splits: Sequence[str], split: str
+) -> tuple[Panel, ...]:
+    at = splits.index(split)
+    grid, own = plane.scores, plane.own
+    keys = ("first", "second", "third")
+    if quantity in ("loss", "accuracy"):
+        place, scale = (LOSS, "loss") if quantity == "loss" else (ACCURACY, "share")
+        return tuple(
+            Panel(key, f"{SPLIT_WORDS[name]} {quantity}", grid[..., s, place], own[:, s, place], scale)  # type: ignore[arg-type]
+            for s, (key, name) in enumerate(zip(("training", "other"), splits, strict=True))
+        )
+    if quantity == "diversity":
+        return tuple(
+            Panel(
+                key, f"changed labels ÷ errors, {anchor.words}",
+                changed(grid[..., at, AGREEMENT + a], grid[..., at, ACCURACY]),
+                changed(own[:, at, AGREEMENT + a], own[:, at, ACCURACY]),
+                "ratio",
+            )
+            for a, (key, anchor) in enumerate(zip(keys, anchors, strict=False))
+        )  # fmt: skip
+    accuracy = Panel(
+        "accuracy", f"{SPLIT_WORDS[split]} accuracy", grid[..., at, ACCURACY], own[:, at, ACCURACY], "share"
+    )
+    return accuracy, *(
+        Panel(key, f"agreement with {anchor.words}", grid[..., at, AGREEMENT + a], own[:, at, AGREEMENT + a], "share")
+        for a, (key, anchor) in enumerate(zip(keys, anchors, strict=False))
+    )
+
+
+_WHERE = {
+    "radial": "The plane through the origin of weight space and the solutions {names}",
+    "affine": "The plane through the solutions {names}",
+    "random": "The plane around {names} along two random directions, each filter as long as its own",
+}
+
+
+def _caption(
+    plane: Any, anchors: Sequence[Anchor], marks: Sequence[Mark], images: Mapping[str, int], split: str
+) -> str:
+    names = _listed([anchor.words for anchor in anchors])
+    counted = _listed([f"the first {thousands(n)} {SPLIT_WORDS[name]} images" for name, n in images.items()])
+    parts = [f"{_WHERE[plane.params['kind']].format(names=names)}: {len(plane.x)} × {len(plane.y)} nodes, {counted}."]
+    held = {anchor.number for anchor in anchors}
+    away = [mark for mark in marks if mark.number not in held and np.isfinite(mark.relative)]
+    if away:
+        far = max(away, key=lambda mark: mark.relative)
+        parts.append(
+            "Checkpoints and samples are drawn where they project to and are not on the plane: the farthest, "
+            f"{far.words}, is {rate(far.relative, 2)} of its norm away."
+        )
+    if plane.params["kind"] == "radial":
+        parts.append("Distances are in weight space, the origin is the network of zeros.")
+    return " ".join(parts)
+
+
+def _listed(items: Sequence[str]) -> str:
+    return (
+        " and ".join(", ".join(items).rsplit(", ", 1)) if len(items) < 3 else f"{', '.join(items[:-1])} and {items[-1]}"
+    )
+
+
+def _summary(plane: Any, anchors: Sequence[Anchor], at: int, split: str) -> str:
+    own = {point["number"]: scores for point, scores in zip(plane.points, plane.own, strict=True)}
+    held = [anchor for anchor in anchors if anchor.number in own]
+    if not held:
+        return f"{plane.done} of {plane.cells} points of the plane are computed."
+    words = [f"{anchor.words} has {percent(own[anchor.number][at, ACCURACY])} %" for anchor in held]
+    text = f"On {SPLIT_WORDS[split]} images {_listed(words)} accuracy"
+    if len(held) > 1:
+        agreement = own[held[1].number][at, AGREEMENT]
+        text += f"; {held[1].words} gives {percent(agreement)} % of the labels that {held[0].words} gives"
+    best = np.nanmax(plane.scores[..., at, ACCURACY])
+    return f"{text}. The best node of the plane reaches {percent(float(best))} %."
+
+
+def _notes(plane: Any, anchors: Sequence[Anchor], marks: Sequence[Mark], splits: Sequence[str], split: str) -> Notes:
+    at = splits.index(split)
+    own = {point["number"]: scores for point, scores in zip(plane.points, plane.own, strict=True)}
+    lines = []
+    for anchor in anchors:
+        if anchor.number in own:
+            scores = own[anchor.number]
+            values = (percent(scores[at, ACCURACY]), loss(float(scores[0, LOSS])), loss(float(scores[-1, LOSS])))
+            lines.append(Note(anchor.words, values, look=INDEPENDENT))
+    away: dict[str, float] = {}
+    for mark in marks:
+        if mark.group != INDEPENDENT and np.isfinite(mark.relative):
+            away[mark.group] = max(away.get(mark.group, 0.0), mark.relative)
+    text = [
+        f"{'checkpoints' if group == TRAJECTORY else method_title(group)}: at most {rate(far, 2)} of their norm "
+        "off the plane."
+        for group, far in away.items()
+    ]
+    head = ("", f"{split} acc., %", f"{splits[0]} loss", f"{splits[-1]} loss")
+    return Notes(head, tuple(lines), tuple(text))
+
+
+def _legend(marks: Sequence[Mark]) -> tuple[Legend, ...]:
+    groups = [mark.group for mark in marks]
+    titles = {INDEPENDENT: "optima", TRAJECTORY: "checkpoints, projected"}
+    return tuple(
+        Legend(group, titles.get(group) or f"{method_title(group)}, projected", _look(group).key, groups.count(group))
+        for group in dict.fromkeys(groups)
+    )
+
+
+def _look(group: str) -> style.Look:
+    return style.look(group) if group in (INDEPENDENT, TRAJECTORY) else method_look(group)
+
+
+# ---- drawing planes ----
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values become colours: z from low to high, bright where alike or high unless reversed; ticks in z."""
+
+    kind: str
+    low: float
+    high: float
+    reverse: bool
+    ticks: tuple[float, ...]
+    texts: tuple[str, ...]
+    contours: tuple[float, ...]  # of `level`
+
+    def z(self, values: Floats) -> Floats:
+        """What is coloured: percent, logarithms of losses, or ratios."""
+        if self.kind != "loss":
+            return self.level(values)
+        with np.errstate(divide="ignore"):
+            return np.clip(np.log10(values), self.low, self.high)
+
+    def level(self, values: Floats) -> Floats:
+        """What contours are labelled with: percent, losses, or ratios."""
+        return 100 * values if self.kind == "share" else values
+
+    def text(self, value: float) -> str:
+        """A value as people read it."""
+        if self.kind == "loss":
+            return loss(value) if np.isfinite(value) else "∞"
+        return f"{percent(value)} %" if self.kind == "share" else rate(value, 2)
+
+    def is_bright(self, z: float) -> bool:
+        place = (z - self.low) / (self.high - self.low)
+        return (1 - place if self.reverse else place) > 0.5
+
+
+def _scale(data: Landscape) -> Scale:
+    """One scale for all panels of the picture."""
+    kind = data.panels[0].scale
+    if kind == "share":
+        return Scale(kind, 0.0, 100.0, False, (0.0, 50.0, 100.0), ("0", "50", "100 %"), SHARES)
+    seen = np.concatenate([panel.values[np.isfinite(panel.values)] for panel in data.panels])
+    if kind == "ratio":
+        beyond = "≥ " if (seen > RATIO_TOP).any() else ""
+        return Scale(kind, 0.0, RATIO_TOP, True, (0.0, 0.5, RATIO_TOP), ("0", ".5", f"{beyond}1.25"), RATIOS)
+    low = max(float(seen.min(initial=data.ceiling)), 1e-3)
+    high = min(max(float(seen.max(initial=low)), 1.01 * low), max(data.ceiling, 2 * low))
+    inside = [value for value in LOSSES if low < value < high] or [float(np.sqrt(low * high))]
+    ticks = inside[:: -(-len(inside) // 3)]
+    beyond = "≥ " if (seen > high).any() or any(np.isinf(panel.values).any() for panel in data.panels) else ""
+    texts = [f"{value:.2g}".replace("0.", ".", 1) for value in (*ticks, high)]
+    texts[-1] = beyond + texts[-1]
+    places = [*(float(np.log10(value)) for value in ticks), float(np.log10(high))]
+    if len(places) > 1 and places[-1] - places[-2] < 0.2 * (places[-1] - np.log10(low)):
+        del texts[-2], places[-2]
+    return Scale(kind, float(np.log10(low)), float(np.log10(high)), False, tuple(places), tuple(texts), tuple(inside))
+
+
+@landscape.draw
+def _(data: Landscape, theme: Theme) -> go.Figure:
+    return _surfaces(data, theme) if data.options.surface == "rotatable" else _maps(data, theme)
+
+
+def _maps(data: Landscape, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    count = len(data.panels)
+    height = 592 if data.options.size == "page" else {1: 440, 2: 520, 3: 400}.get(count, 330)
+    layout = style.layout(theme, kind="maps", height=height, revision="landscape")
+    layout["margin"] |= {"r": 24, "b": 44}
+    layout["annotations"], layout["shapes"] = [], []
+    scale = _scale(data)
+    traces: list[dict[str, Any]] = []
+    gap = 0.035
+    width = (1 - gap * (count - 1)) / count
+    for i, panel in enumerate(data.panels):
+        number = "" if i == 0 else f"{i + 1}"
+        x, y = f"x{number}", f"y{number}"
+        start = i * (width + gap)
+        shared = {"showgrid": False, "showline": False, "ticks": "", "nticks": 5, "constrain": "domain"}
+        same = {"matches": "x"} if i else {}
+        layout[f"xaxis{number}"] = style.x_axis(
+            theme, **shared, **same, domain=[start, start + width], anchor=y, range=_reach(data.x),
+            constraintoward="left",
+        )  # fmt: skip
+        layout[f"yaxis{number}"] = style.y_axis(
+            theme, **shared, **({"matches": "y"} if i else {}), anchor=x, range=_reach(data.y), scaleanchor=x,
+            constraintoward="top", showticklabels=i == 0,
+        )  # fmt: skip
+        traces.append(_map(data, panel, scale, theme, x, y, start + width, bar=width if i == count - 1 else None))
+        if np.isfinite(panel.values).all() or panel.scale == "ratio":
+            traces += _contours(data, panel, scale, x, y)
+        else:
+            layout["shapes"].append(_ground(data, theme, x, y))
+        traces += _paths(data, panel, scale, theme, x, y)
+        layout["annotations"] += [
+            style.label(panel.title, theme, strong=True, **style.corner(x, y, "left", "top"), xshift=-2, yshift=8),
+            *_names(data, theme, x, y),
+        ]
+        if i == 0:
+            layout["annotations"].append(style.x_title(_AXES[data.kind], theme, x, y))
+    layout["meta"] = {"figure": "landscape", "panels": [panel.key for panel in data.panels] if count > 1 else []}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+_AXES = {"radial": "distance in weight space", "affine": "distance in weight space", "random": "step, filter norms"}
+
+
+def _reach(nodes: Floats) -> list[float]:
+    half = (nodes[1] - nodes[0]) / 2
+    return [float(nodes[0] - half), float(nodes[-1] + half)]
+
+
+def _map(
+    data: Landscape, panel: Panel, scale: Scale, theme: Theme, x: str, y: str, end: float, *, bar: float | None
+) -> dict[str, Any]:
+    trace: dict[str, Any] = {
+        "type": "heatmap",
+        "x": float32(data.x),
+        "y": float32(data.y),
+        "z": float32(scale.z(panel.values)),
+        "zmin": scale.low,
+        "zmax": scale.high,
+        "colorscale": style.SEQUENTIAL,
+        "reversescale": scale.reverse,
+        "hoverongaps": False,
+        "name": panel.title,
+        "showscale": bar is not None,
+        "hovertemplate": f"{panel.title} %{{z:.3~g}}{' %' if panel.scale == 'share' else ''}<extra></extra>",
+        "xaxis": x,
+        "yaxis": y,
+    }
+    if panel.scale == "loss":  # colours are logarithms; people read losses
+        trace["text"] = [[scale.text(float(value)) for value in row] for row in panel.values]
+        trace["hovertemplate"] = f"{panel.title} %{{text}}<extra></extra>"
+    if bar is not None:
+        trace["colorbar"] = style.colour_bar(
+            theme, x=end, length=0.32 * bar, ticks=list(scale.ticks), texts=list(scale.texts)
+        )
+    return trace
+
+
+def _contours(data: Landscape, panel: Panel, scale: Scale, x: str, y: str) -> list[dict[str, Any]]:
+    """A few labelled lines, light on the dark half of the colours and dark on the bright one. A loss's levels lie
+    evenly on no linear scale, so each is a trace of its own."""
+    values = scale.level(panel.values)
+    seen = values[np.isfinite(values)]
+    levels = [level for level in scale.contours if seen.min(initial=np.inf) < level < seen.max(initial=-np.inf)]
+    traces = []
+    for bright in (False, True):
+        mine = [v for v in levels if scale.is_bright(np.log10(v) if panel.scale == "loss" else v) == bright]
+        even = [mine] if panel.scale != "loss" else [[level] for level in mine]
+        ink = style.token("text", "light" if bright else "dark")
+        for group in filter(None, even):
+            step = group[1] - group[0] if len(group) > 1 else 1.0
+            traces.append(
+                {
+                    "type": "contour",
+                    "x": float32(data.x),
+                    "y": float32(data.y),
+                    "z": float32(np.minimum(values, 2 * group[-1]) if panel.scale == "loss" else values),
+                    "autocontour": False,
+                    "contours": {
+                        "coloring": "none",
+                        "start": group[0],
+                        "end": group[-1],
+                        "size": step,
+                        "showlabels": True,
+                        "labelformat": ".2~g",
+                        "labelfont": {"size": 12, "color": ink},
+                    },
+                    "line": {"color": ink, "width": 1},
+                    "hoverinfo": "skip",
+                    "showscale": False,
+                    "showlegend": False,
+                    "xaxis": x,
+                    "yaxis": y,
+                }
+            )
+    return traces
+
+
+def _ground(data: Landscape, theme: Theme, x: str, y: str) -> dict[str, Any]:
+    """What shows through where the plane is not computed yet."""
+    across, up = _reach(data.x), _reach(data.y)
+    place = {"x0": across[0], "x1": across[1], "y0": up[0], "y1": up[1]}
+    return {**style.ground(theme, x, y, 1), **place}
+
+
+def _paths(data: Landscape, panel: Panel, scale: Scale, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+    """Projected trajectories in the inks of their runs, samples as their methods, origin and optima."""
+    traces: list[dict[str, Any]] = []
+    card = style.token("card", theme)
+    runs = dict.fromkeys(mark.run for mark in data.marks if mark.group in (TRAJECTORY, INDEPENDENT))
+    axes = {"xaxis": x, "yaxis": y, "cliponaxis": True}
+    for run in runs:
+        path = _trajectory(data, run)
+        place = {"x": float32([data.marks[i].x for i in path]), "y": float32([data.marks[i].y for i in path])}
+        ink = style.run_ink(run, theme)
+        for colour, width in ((card, 4.5), (ink, 2)):  # a rim, so that the line is seen on any colour
+            line = {"color": colour, "width": width}
+            shown = {"hoverinfo": "skip", "legendgroup": TRAJECTORY, "line": line}
+            traces.append({"type": "scatter", "mode": "lines", **place, **shown, **axes})
+    groups = dict.fromkeys(mark.group for mark in data.marks)
+    for group in sorted(groups, key=lambda name: (name == INDEPENDENT, name != TRAJECTORY)):  # optima on top
+        at = [i for i, mark in enumerate(data.marks) if mark.group == group]
+        marker = style.marker(_look(group), theme, size=11 if group == INDEPENDENT else 6)
+        if group == TRAJECTORY:
+            marker |= {"symbol": [style.run_symbol(data.marks[i].run) for i in at], "size": 5}
+            marker |= {"color": [style.run_ink(data.marks[i].run, theme) for i in at]}
+            marker |= {"line": {"color": card, "width": 1}}
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": float32([data.marks[i].x for i in at]),
+                "y": float32([data.marks[i].y for i in at]),
+                "customdata": np.array([data.marks[i].number for i in at], dtype=np.int32),
+                "hovertext": [_hover(data.marks[i], panel, scale, i) for i in at],
+                "hoverinfo": "text",
+                "legendgroup": group,
+                "meta": {"method": group},
+                "marker": marker,
+                **axes,
+            }
+        )
+    return [*traces, *_fixed(data, theme, x, y)]
+
+
+def _fixed(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+    """The origin, and the solutions the plane goes through while their own scores are not there yet."""
+    card, ink = style.token("card", theme), style.token("text", theme)
+    spots = [(0.0, 0.0)] if data.kind == "radial" else []
+    known_ones = {mark.number for mark in data.marks}
+    spots += [(anchor.x, anchor.y) for anchor in data.anchors if anchor.number not in known_ones]
+    if not spots:
+        return []
+    marker = {"symbol": "cross", "size": 9, "color": ink, "line": {"color": card, "width": 1}}
+    place = {"x": float32([spot[0] for spot in spots]), "y": float32([spot[1] for spot in spots])}
+    return [
+        {"type": "scatter", "mode": "markers", **place, "hoverinfo": "skip", "marker": marker, "xaxis": x, "yaxis": y}
+    ]
+
+
+def _trajectory(data: Landscape, run: int) -> list[int]:
+    """Indices of a run's marks in the order of training: solutions are numbered as they were kept."""
+    of_it = [i for i, m in enumerate(data.marks) if m.run == run and m.group in (TRAJECTORY, INDEPENDENT)]
+    return sorted(of_it, key=lambda i: data.marks[i].number)
+
+
+def _hover(mark: Mark, panel: Panel, scale: Scale, i: int) -> str:
+    off = f"{rate(mark.relative, 2)} of its norm off the plane" if mark.relative > 5e-3 else "on the plane"
+    return f"<b>{mark.words}</b><br>{panel.title}  {scale.text(float(panel.own[i]))}<br>{off}"
+
+
+def _names(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+    """Names beside the solutions and the origin, on a ground that lets the map through."""
+    ground = style.faint("card", theme, 0.8)
+    right = sum(_reach(data.x)) / 2
+    found = []
+    for anchor in data.anchors:
+        side = "right" if anchor.x > right else "left"
+        place = {"x": anchor.x, "y": anchor.y, "xref": x, "yref": y, "xanchor": side, "yanchor": "bottom"}
+        shift = {"xshift": -6 if side == "right" else 6, "yshift": 7}
+        found.append(style.label(anchor.words, theme, strong=True, bgcolor=ground, **place, **shift))
+    if data.kind == "radial":
+        place = {"x": 0, "y": 0, "xref": x, "yref": y, "xanchor": "left", "yanchor": "top"}
+        found.append(style.label("origin", theme, strong=True, bgcolor=ground, **place, xshift=6, yshift=-4))
+    return found
+
+
+def _surfaces(data: Landscape, theme: Theme) -> go.Figure:
+    """The same maps as surfaces to turn; solutions stand at their own values, above or below the plane's."""
+    import plotly.graph_objects as go
+
+    count = len(data.panels)
+    layout = style.layout(theme, kind="maps", height=592 if data.options.size == "page" else 480, revision="surface")
+    layout["margin"] |= {"r": 24}
+    layout["annotations"] = []
+    scale = _scale(data)
+    traces: list[dict[str, Any]] = []
+    for i, panel in enumerate(data.panels):
+        name = "scene" if i == 0 else f"scene{i + 1}"
+        left, right = i / count, (i + 1) / count
+        layout[name] = _scene(data, panel, scale, theme, [left, right])
+        traces.append(
+            {
+                "type": "surface",
+                "x": float32(data.x),
+                "y": float32(data.y),
+                "z": float32(scale.z(panel.values)),
+                "cmin": scale.low,
+                "cmax": scale.high,
+                "colorscale": style.SEQUENTIAL,
+                "reversescale": scale.reverse,
+                "showscale": i == count - 1,
+                "colorbar": style.colour_bar(
+                    theme, x=1.0, length=0.3 / count, ticks=list(scale.ticks), texts=list(scale.texts)
+                ),
+                "hoverinfo": "skip",
+                "scene": name,
+            }
+        )
+        heights = scale.z(panel.own)
+        for run in dict.fromkeys(mark.run for mark in data.marks):
+            path = _trajectory(data, run)
+            traces.append(
+                {
+                    "type": "scatter3d",
+                    "mode": "lines+markers",
+                    "x": float32([data.marks[k].x for k in path]),
+                    "y": float32([data.marks[k].y for k in path]),
+                    "z": float32(heights[path]),
+                    "hovertext": [_hover(data.marks[k], panel, scale, k) for k in path],
+                    "hoverinfo": "text",
+                    "legendgroup": TRAJECTORY,
+                    "line": {"color": style.run_ink(run, theme), "width": 4},
+                    "marker": {"size": 2.5, "color": style.run_ink(run, theme)},
+                    "scene": name,
+                }
+            )
+        place = {"xref": "paper", "yref": "paper", "x": left, "y": 1, "xanchor": "left", "yanchor": "bottom"}
+        layout["annotations"].append(style.label(panel.title, theme, strong=True, **place, yshift=8))
+    layout["meta"] = {"figure": "landscape", "panels": [panel.key for panel in data.panels] if count > 1 else []}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _scene(data: Landscape, panel: Panel, scale: Scale, theme: Theme, across: list[float]) -> dict[str, Any]:
+    axis = {
+        "color": style.token("muted", theme),
+        "gridcolor": style.token("hairline", theme),
+        "showbackground": False,
+        "zeroline": False,
+        "nticks": 5,
+        "title": {"text": ""},
+    }
+    upright = {**axis, "range": [scale.low, scale.high], "tickvals": list(scale.ticks), "ticktext": list(scale.texts)}
+    return {
+        "domain": {"x": across, "y": [0, 1]},
+        "xaxis": axis,
+        "yaxis": axis,
+        "zaxis": upright,
+        "aspectmode": "manual",
+        "aspectratio": {"x": 1, "y": len(data.y) / len(data.x), "z": 0.6},
+        "camera": {"eye": {"x": -1.15, "y": -1.3, "z": 0.95}},
+        "uirevision": panel.key,
+    }
+
+
+# ---- one-dimensional cuts ----
+
+
+class CutOptions(FigureOptions):
+    """What is drawn of the cuts."""
+
+    panel: Literal["both", "loss", "accuracy"] = Field("both", description="Both panels, or one for narrow screens.")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One straight line through weight space. at [n]; scores [n, S, 2 + A]; ends: where on it solutions are."""
+
+    kind: Literal["line", "ray", "random"]
+    words: str
+    at: Floats
+    scores: Floats
+    splits: tuple[str, ...]
+
+    @property
+    def between(self) -> NDArray[np.bool_]:
+        return np.asarray((self.at > -1e-9) & (self.at < 1 + 1e-9) & np.isfinite(self.scores[:, 0, ACCURACY]))
+
+    def barrier(self, split: int) -> float:
+        """Highest loss above the straight line between the two ends' losses (science f.2); NaN while incomplete."""
+        at, losses = self.at[self.between], self.scores[self.between, split, LOSS]
+        if self.kind != "line" or len(at) < 2 or at[0] > 1e-9 or at[-1] < 1 - 1e-9:
+            return float("nan")
+        return float((losses - (losses[0] + (losses[-1] - losses[0]) * at)).max())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cuts(FigureData):
+    """All one-dimensional cuts there are, grouped by kind when drawn."""
+
+    options: CutOptions
+    cuts: tuple[Cut, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("cut", "kind", "at", "split", "loss", "accuracy")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (cut.words, cut.kind, float(at), split, known(scores[s, LOSS]), known(scores[s, ACCURACY]))
+            for cut in self.cuts
+            for at, scores in zip(cut.at, cut.scores, strict=True)
+            for s, split in enumerate(cut.splits)
+            if np.isfinite(scores[s, ACCURACY])
+        ]
+
+
+@figure(
+    "cuts",
+    order=92,
+    title="Straight cuts",
+    question="Is there a barrier on the straight way?",
+    summary="Loss and accuracy along lines between optima, along rays from the origin, and along random directions.",
+    source="Fort, Hu, Lakshminarayanan 2019, section 4.2; Goodfellow et al. 2015; Li et al. 2018",
+    paper="",
+    needs=("plane",),
+    options=CutOptions,
+)
+def straight_cuts(results: Results, options: CutOptions) -> Cuts:
+    found: dict[tuple[str, str], Cut] = {}
+    planes = results.planes()
+    for plane in planes:
+        for cut in _cuts_of(results, plane):
+            found.setdefault((cut.kind, cut.words), cut)
+    if not found:
+        if not results.spec.planes:
+            raise FigureNotReady("no cut through the landscape in this spec; clone it with one", waits_for=())
+        raise FigureNotReady("no point of a cut is computed yet", waits_for=("plane",))
+    order = ("line", "ray", "random")
+    cuts = tuple(sorted(found.values(), key=lambda cut: order.index(cut.kind)))
+    open_ones = sum(not np.isfinite(cut.scores[:, 0, ACCURACY]).all() for cut in cuts)
+    return Cuts(
+        options=options,
+        cuts=cuts,
+        caption=_cut_caption(cuts, planes),
+        summary=_cut_summary(cuts),
+        notes=_cut_notes(cuts),
+        partial=f"{len(cuts) - open_ones} of {len(cuts)} cuts are complete" if open_ones else "",
+    )
+
+
+def _cuts_of(results: Results, plane: Any) -> list[Cut]:
+    """The straight lines a stage's cut holds: itself, the rays of a radial plane, the axes of a random one."""
+    anchors = _anchors(results, plane)
+    splits = tuple(view["split"] for view in plane.views)
+    kind = plane.params["kind"]
+    if kind == "line":
+        words = f"{anchors[0].words} to {anchors[1].words.removeprefix('run ')}"
+        return [Cut("line", words, plane.x / plane.unit, plane.scores[0], splits)]
+    if kind == "radial" and len(plane.rays):
+        steps = radii(plane.rays.shape[1])
+        return [Cut("ray", a.words, steps, ray, splits) for a, ray in zip(anchors, plane.rays, strict=True)]
+    if kind == "radial":  # the first solution's ray is a row of the plane
+        row = int(np.abs(plane.y).argmin())
+        ray = plane.scores[row]
+        return [Cut("ray", anchors[0].words, plane.x / plane.unit, ray, splits)] if np.isfinite(ray).any() else []
+    if kind == "random":
+        row, column = int(np.abs(plane.y).argmin()), int(np.abs(plane.x).argmin())
+        lines = ((plane.x, plane.scores[row]), (plane.y, plane.scores[:, column]))
+        names = [f"{anchors[0].words}, dir. {i}" for i in (1, 2)]
+        return [
+            Cut("random", name, at, scores, splits)
+            for name, (at, scores) in zip(names, lines, strict=True)
+            if np.isfinite(scores).any()
+        ]
+    return []
+
+
+_ACROSS = {
+    "line": "position: 0 and 1 are the two solutions",
+    "ray": "distance from the origin ÷ the solution’s own",
+    "random": "step along the direction, filter norms",
+}
+
+
+def _cut_caption(cuts: Sequence[Cut], planes: Sequence[Any]) -> str:
+    kinds = {cut.kind for cut in cuts}
+    parts = []
+    if "line" in kinds:
+        parts.append("Lines between two solutions and a sixth of their length beyond.")
+    if "ray" in kinds:
+        parts.append("Rays from the origin through a solution.")
+    if "random" in kinds:
+        parts.append("Random directions through a solution, each filter as long as its own.")
+    most: dict[str, int] = {}
+    for view in (view for plane in planes for view in plane.views):
+        most[view["split"]] = max(most.get(view["split"], 0), int(view["images"]))
+    images = _listed([f"the first {thousands(n)} {SPLIT_WORDS[split]}" for split, n in most.items()])
+    parts.append(f"Solid: held-out images; dotted: training images. n = {len(cuts)} cuts; {images} images.")
+    return " ".join(parts)
+
+
+def _cut_summary(cuts: Sequence[Cut]) -> str:
+    barriers = [cut.barrier(0) for cut in cuts if np.isfinite(cut.barrier(0))]
+    if not barriers:
+        return f"Loss and accuracy along {len(cuts)} straight cuts."
+    lowest = min(float(np.nanmin(cut.scores[cut.between, -1, ACCURACY])) for cut in cuts if cut.kind == "line")
+    highest = loss(max(barriers))
+    return (
+        f"Along {len(barriers)} straight line{'s' * (len(barriers) > 1)} between solutions the training loss rises by "
+        f"up to {highest} nats above the ends’, and accuracy falls to {percent(lowest)} %."
+    )
+
+
+def _cut_notes(cuts: Sequence[Cut]) -> Notes:
+    lines = []
+    for cut in cuts:
+        if np.isfinite(cut.barrier(0)):
+            lowest = float(np.nanmin(cut.scores[cut.between, -1, ACCURACY]))
+            values = (loss(cut.barrier(0)), loss(cut.barrier(len(cut.splits) - 1)), percent(lowest))
+            lines.append(Note(cut.words, values))
+    if not lines:
+        return Notes()
+    text = ("Barrier: the highest loss above the straight line between the losses of the two ends, in nats.",)
+    return Notes(("", "barrier, training", "held out", "lowest acc., %"), tuple(lines), text)
+
+
+@straight_cuts.draw
+def _(data: Cuts, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    kinds = list(dict.fromkeys(cut.kind for cut in data.cuts))
+    quantities = ("loss", "accuracy") if data.options.panel == "both" else (data.options.panel,)
+    one = 240 if data.options.size == "card" else max(240, 560 // len(kinds))
+    layout = style.layout(theme, kind="scatter", height=one * len(kinds) + 24, revision="cuts")
+    layout["annotations"], layout["shapes"] = [], []
+    traces: list[dict[str, Any]] = []
+    for row, kind in enumerate(kinds):
+        cuts = [cut for cut in data.cuts if cut.kind == kind]
+        for column, quantity in enumerate(quantities):
+            i = row * len(quantities) + column
+            number = "" if i == 0 else f"{i + 1}"
+            x, y = f"x{number}", f"y{number}"
+            left, right = column / len(quantities), (column + 1) / len(quantities)
+            top, bottom = 1 - row / len(kinds), 1 - (row + 1) / len(kinds)
+            room = 0.17 if len(quantities) > 1 else 0.2  # for the names at the curves' ends
+            span = [left + 0.06 * column, right - room * (right - left)]
+            layout[f"xaxis{number}"] = style.x_axis(theme, domain=span, anchor=y)
+            up = style.y_axis(theme, domain=[bottom + 0.22 / len(kinds), top - 0.12 / len(kinds)], anchor=x)
+            layout[f"yaxis{number}"] = up | _upright(cuts, quantity)
+            heights = []
+            for k, cut in enumerate(cuts):
+                traces += _curves(cut, quantity, style.run_ink(k, theme), x, y)
+                heights.append(_end_height(cut, quantity))
+            layout["annotations"] += _ends(cuts, heights, layout[f"yaxis{number}"]["range"], one * 0.66, theme, x, y)
+            layout["annotations"] += [
+                style.y_title("loss, nats" if quantity == "loss" else "accuracy, %", theme, x, y, 40),
+                style.x_title(_ACROSS[kind], theme, x, y),
+            ]
+            layout["shapes"] += [_upright_line(at, theme, x, y) for at in _SPOTS[kind]]
+    layout["meta"] = {"figure": "cuts", "panels": ["accuracy", "loss"]}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+_SPOTS = {"line": (0.0, 1.0), "ray": (0.0, 1.0), "random": (0.0,)}  # where the solutions are, and the origin of a ray
+
+
+def _upright(cuts: Sequence[Cut], quantity: str) -> dict[str, Any]:
+    """Range and ticks: losses on a logarithmic axis, their range from what is there."""
+    if quantity == "accuracy":
+        return {"range": [0, 103], "tickvals": [0, 25, 50, 75, 100]}
+    seen = np.concatenate([cut.scores[..., LOSS].ravel() for cut in cuts])
+    seen = seen[np.isfinite(seen) & (seen > 0)]
+    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.1, 10.0)
+    span = [float(np.log10(low)) - 0.05, float(np.log10(max(high, 2 * low))) + 0.1]
+    decades = range(int(np.floor(span[0])), int(np.ceil(span[1])) + 1)
+    for parts in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)):  # until there are three
+        ticks = [m * 10.0**d for d in decades for m in parts if span[0] <= np.log10(m * 10.0**d) <= span[1]]
+        if len(ticks) >= 3:
+            break
+    return {
+        "type": "log",
+        "range": span,
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}".removeprefix("0") if tick < 1 else f"{tick:g}" for tick in ticks],
+    }
+
+
+def _curves(cut: Cut, quantity: str, ink: str, x: str, y: str) -> list[dict[str, Any]]:
+    place = LOSS if quantity == "loss" else ACCURACY
+    traces = []
+    for s, split in enumerate(cut.splits):
+        values = cut.scores[:, s, place]
+        shown = 100 * values if quantity == "accuracy" else np.where(np.isfinite(values), values, np.nan)
+        unit = " %" if quantity == "accuracy" else ""
+        hover = f"<b>{cut.words}</b>, {SPLIT_WORDS[split]}"
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": float32(cut.at),
+                "y": float32(shown),
+                "name": f"{cut.words}, {SPLIT_WORDS[split]}",
+                "line": {
+                    "color": ink,
+                    "width": 1.5 if split == "train" else 2,
+                    "dash": "dot" if split == "train" else "solid",
+                },
+                "hovertemplate": f"{hover}<br>at %{{x:.2f}}: %{{y:.3~g}}{unit}<extra></extra>",
+                "xaxis": x,
+                "yaxis": y,
+            }
+        )
+    return traces
+
+
+def _end_height(cut: Cut, quantity: str) -> float:
+    """Where the curve of held-out images ends, as the axis counts."""
+    values = cut.scores[:, -1, LOSS if quantity == "loss" else ACCURACY]
+    values = values[np.isfinite(values) & (values > 0)]
+    last = float(values[-1]) if len(values) else 1.0
+    return float(np.log10(last)) if quantity == "loss" else 100 * last
+
+
+def _ends(
+    cuts: Sequence[Cut], heights: Sequence[float], span: Sequence[float], pixels: float, theme: Theme, x: str, y: str
+) -> list[dict[str, Any]]:
+    gap = 15 * (span[1] - span[0]) / pixels
+    placed = apart(heights, gap)
+    low = min(placed, default=0.0)
+    placed = [at + max(0.0, span[0] - low) for at in placed]
+    return [
+        style.label(
+            cut.words, theme, strong=True, xref=f"{x} domain", yref=y, x=1, y=at, xanchor="left", xshift=6,
+            yanchor="middle",
+        )
+        for cut, at in zip(cuts, placed, strict=True)
+    ]  # fmt: skip
+
+
+def _upright_line(at: float, theme: Theme, x: str, y: str) -> dict[str, Any]:
+    line = {"color": style.token("control", theme), "width": 1, "dash": "dot"}
+    return {
+        "type": "line",
+        "layer": "below",
+        "xref": x,
+        "yref": f"{y} domain",
+        "x0": at,
+        "x1": at,
+        "y0": 0,
+        "y1": 1,
+        "line": line,
+    }

@@ -1,0 +1,330 @@
+"""Cuts through the loss landscape: scores on a grid, in blocks of rows that workers share, and at the exact solutions.
+
+A cut is several stages, `plane name/block`: blocks 0, 1, ... each hold every n-th row of the grid, so that the picture
+fills evenly and no block must know how far the grid reaches, which depends on the trained weights; `points` holds the
+solutions themselves, the checkpoints of their runs and the samples of the first one with their own stored weights (what
+is drawn of them on the plane is a projection), and the rays from the origin. All of them go on at the cell where a
+killed attempt last saved. Cuts through chosen solutions of a finished experiment are planned by `asked`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.draft import STAGE_OVERHEAD, Draft
+from modescape.errors import InvalidInput, StageError
+from modescape.registry import architectures
+from modescape.science import data as datasets
+from modescape.science import landscape
+from modescape.spec import ExperimentSpec
+from modescape.stages.around import BATCH_NORM_IMAGES, Around
+from modescape.stages.stage import Context, Json, stage
+from modescape.store import Lease, PlannedStage
+from modescape.studies import PlaneSpec
+from modescape.tables import Solution
+
+POINTS = "points"
+ROWS_A_BLOCK = 9  # 33 rows are four blocks, 65 eight: two workers end within a few rows of each other
+SAVE_EVERY_SECONDS = 10.0
+CELL_SECONDS = 0.003  # placing weights and counting, whatever the network
+MAX_CHECKPOINTS = 64  # of each run, evenly; lines with more marks than that are a smear
+MAX_SAMPLES = 50  # of each method
+
+
+def plan(draft: Draft) -> None:
+    spec = draft.spec
+    evaluated = {"test": draft.n.test, "validation": draft.n.validation}
+    for i, chosen in enumerate(spec.planes):
+        images = min(chosen.train_images, draft.n.train) + min(chosen.test_images, evaluated[chosen.split])
+        seconds = _cell_seconds(images, spec, draft.predict_rate)
+        trained = [(kind, f"{run}") for run in chosen.runs for kind in ("train", "predict")]
+        drawn = [s for s in draft.stages if (s.kind, s.params.get("sample_set")) == ("sample", "typical")]
+        around = [s for s in drawn if s.params["run"] == chosen.runs[0] and chosen.kind != "line"]
+        shown = sum(min(MAX_SAMPLES, s.params["count"]) for s in around)
+        shown += len(chosen.runs) * min(MAX_CHECKPOINTS, len(draft.epochs)) if chosen.kind != "line" else 0
+        for block in _blocks(f"{i}", chosen, {"runs": list(chosen.runs)}):
+            own = block.params["block"] == POINTS
+            cells = block.cells + shown * own
+            needs = trained + [(s.kind, s.key) for s in around if own]
+            draft.add("plane", block.key, block.params, cells * seconds, needs=needs)
+            draft.predictions += cells * images
+            draft.bytes += 8 * cells * 2 * (2 + landscape.POINTS[chosen.kind])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A cut through chosen solutions of an experiment that is there: its name, its stages, and the figure it is in."""
+
+    name: str
+    figure: str
+    stages: tuple[PlannedStage, ...]
+
+
+def asked(
+    spec: ExperimentSpec,
+    cut: PlaneSpec,
+    solutions: Sequence[Solution],
+    makers: Mapping[int, tuple[str, str]],
+    rate: float | None,
+) -> Asked:
+    """Stages of a cut through any solutions; cut.runs is not used.
+
+    makers: solution number -> (kind, key) of the stage that made it; rate: images a second that one worker predicts,
+    where known. Raises InvalidInput when they are too few, too many, twice the same, or not weights.
+    """
+    wanted = landscape.POINTS[cut.kind]
+    numbers = [solution.number for solution in solutions]
+    if len(numbers) != wanted or len(set(numbers)) != wanted:
+        raise InvalidInput(
+            f"{len(set(numbers))} different ones given", field="solutions",
+            allowed=f"{wanted} different number{'s' if wanted > 1 else ''} for a {cut.kind} cut",
+        )  # fmt: skip
+    for solution in solutions:
+        if not _has_weights(solution):
+            raise InvalidInput(
+                f"{solution.number} is run {solution.run}'s optimum under a dropout mask, not a point of weight space",
+                field="solutions", allowed="checkpoints, optima, and samples of weights",
+            )  # fmt: skip
+    name = "-".join((cut.kind, *(f"{number}" for number in numbers), f"{cut.resolution}"))
+    name += f"-{cut.seed}" if cut.kind == "random" else ""
+    name += "-validation" if cut.split == "validation" else ""
+    runs = sorted({solution.run for solution in solutions})
+    needs = [(kind, f"{run}") for run in runs for kind in ("train", "predict")]
+    needs = list(dict.fromkeys([*needs, *(makers[number] for number in numbers)]))
+    seconds = 0.0 if rate is None else _cell_seconds(cut.train_images + cut.test_images, spec, rate)
+    planned = [
+        PlannedStage("plane", block.key, tuple(needs), block.params, block.cells * seconds + STAGE_OVERHEAD)
+        for block in _blocks(name, cut, {"solutions": numbers})
+    ]
+    return Asked(name, "cuts" if cut.kind == "line" else "landscape", tuple(planned))
+
+
+def _has_weights(solution: Solution) -> bool:
+    """A sample that did not move is its optimum under a dropout mask: a function, but no point of weight space."""
+    return solution.role != "sample" or solution.relative != 0.0
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One stage of a cut, and how many weight vectors it evaluates as far as that is known."""
+
+    key: str
+    params: Json
+    cells: int
+
+
+def _blocks(name: str, cut: PlaneSpec, through: Json) -> list[_Block]:
+    """The stages of one cut with their cells; rows beyond the solutions' own range cannot be counted yet."""
+    chosen = cut.model_dump(mode="json", include={"kind", "resolution", "split", "train_images", "test_images", "seed"})
+    n = cut.resolution
+    rows = 1 if cut.kind == "line" else n
+    blocks = -(-rows // ROWS_A_BLOCK)
+    params = {"name": name, **chosen, **through, "blocks": blocks}
+    found = [
+        _Block(f"{name}/{block}", {**params, "block": block}, n * len(range(block, rows, blocks)))
+        for block in range(blocks)
+    ]
+    rays = n * landscape.POINTS[cut.kind] if cut.kind == "radial" else 0
+    return [*found, _Block(f"{name}/{POINTS}", {**params, "block": POINTS}, rays + landscape.POINTS[cut.kind])]
+
+
+def _cell_seconds(images: int, spec: ExperimentSpec, rate: float) -> float:
+    extra = BATCH_NORM_IMAGES if architectures[spec.network.architecture].batch_norm else 0
+    return CELL_SECONDS + (images + extra) / rate
+
+
+def _parts(lease: Lease) -> Json:
+    """A grid is decided by the runs' stages it needs; points and chosen solutions are named by number, so that only
+    equal layouts give equal bytes."""
+    spec = ExperimentSpec.model_validate(lease.spec).model_dump(mode="json")
+    if lease.params["block"] == POINTS or "solutions" in lease.params:
+        return {"spec": spec, "params": lease.params}
+    params = {key: value for key, value in lease.params.items() if key != "name"}
+    return {"data": spec["data"], "network": spec["network"], "params": params}
+
+
+@stage("plane", parts=_parts)
+def plane(context: Context) -> None:
+    """The rows of one block of a cut, or the solutions on and around it."""
+    cut = _Cut(context)
+    if context.params["block"] == POINTS:
+        _points(context, cut)
+    else:
+        _grid(context, cut)
+
+
+class _Cut:
+    """The plane of a stage: its geometry, the images it is evaluated on, and what the anchors say of them."""
+
+    def __init__(self, context: Context) -> None:
+        from modescape.science import weights
+
+        self.context, self.weights = context, weights
+        self.network = context.network()
+        self.results = context.results()
+        self.around = cache(lambda run: Around(context, run))
+        params = context.params
+        layout = [(piece.name, piece.shape) for piece in weights.names_and_shapes(self.network)]
+        self.anchors = self._anchors()
+        self.thetas = [self.theta(anchor) for anchor in self.anchors]
+        self.plane = landscape.through(params["kind"], self.thetas, layout=layout, seed=params["seed"])
+        self.axes = self.plane.axes(params["resolution"])
+        limits = {"train": params["train_images"], params["split"]: params["test_images"]}
+        self.images: dict[str, datasets.Split] = {name: context.split(name).take(n) for name, n in limits.items()}
+        self.views = [
+            landscape.View(
+                images, images.numpy_labels(), np.stack([self.logits(a, name).argmax(-1) for a in self.anchors])
+            )
+            for name, images in self.images.items()
+        ]
+
+    def _anchors(self) -> list[Solution]:
+        results, params = self.results, self.context.params
+        if "runs" in params:
+            return [results.solutions(run=run, role="optimum")[0] for run in params["runs"]]
+        known = {solution.number: solution for solution in results.solutions()}
+        return [known[number] for number in params["solutions"]]
+
+    def theta(self, solution: Solution) -> NDArray[np.float32]:
+        """Weights [P] of a solution: stored ones, or made again."""
+        if solution.weights is not None:
+            tensors = self.context.artifacts.tensors(solution.weights)
+            theta: NDArray[np.float32] = self.weights.from_tensors(self.network, tensors)
+            return theta
+        draw = self.around(solution.run).remade(solution)
+        if draw.mask is not None:
+            raise StageError(f"solution {solution.number} is the optimum's weights under a dropout mask")
+        return draw.theta
+
+    def logits(self, solution: Solution, split: str) -> NDArray[np.float32]:
+        """[N, K] of a solution with its own weights and batch-norm statistics; those kept are used again."""
+        images = self.images[split]
+        if split in solution.predictions:
+            kept: NDArray[np.float32] = self.results.logits(solution, split)[: len(images)]
+            return kept
+        if solution.weights is not None:
+            self.weights.load_tensors(self.network, self.context.artifacts.tensors(solution.weights))
+            return self.gauge.logits(images)
+        around = self.around(solution.run)
+        mask = around.place_solution(solution)
+        return self.context.logits(around.network, split, mask=mask, limit=len(images))
+
+    @cached_property
+    def gauge(self) -> landscape.Gauge:
+        splits = self.context.splits
+        moved = splits.train.take(BATCH_NORM_IMAGES) if self.weights.has_batch_norm(self.network) else None
+        return landscape.Gauge(
+            self.network,
+            splits.transform,
+            statistics=moved,
+            device=self.context.device,
+            check=self.context.control.check,
+        )
+
+    def at(self, theta: NDArray[np.float32]) -> landscape.Floats:
+        """Scores [S, 2 + A] of any weights."""
+        return self.gauge(theta, self.views)
+
+    def own(self, solution: Solution) -> landscape.Floats:
+        """Scores [S, 2 + A] of a solution as it is."""
+        scored = zip(self.images, self.views, strict=True)
+        return np.stack([landscape.score(self.logits(solution, n), v.truth, v.anchors) for n, v in scored])
+
+    @property
+    def about(self) -> Json:
+        """What a picture needs to know besides the scores."""
+        return {
+            "x": self.axes.x.tolist(),
+            "y": self.axes.y.tolist(),
+            "unit": self.plane.unit,
+            "anchors": self.plane.anchors.tolist(),
+            "views": [{"split": name, "images": len(images)} for name, images in self.images.items()],
+        }
+
+
+def _grid(context: Context, cut: _Cut) -> None:
+    params, axes = context.params, cut.axes
+    rows = list(range(params["block"], len(axes.y), params["blocks"]))
+    about = {**cut.about, "rows": rows}
+
+    def cell(i: int) -> landscape.Floats:
+        row, column = divmod(i, len(axes.x))
+        return cut.at(cut.plane.at(axes.x[column], axes.y[rows[row]]))
+
+    context.output.extra = _filled(context, cut, len(rows) * len(axes.x), cell, about)
+
+
+def _points(context: Context, cut: _Cut) -> None:
+    shown, rays = _shown(context, cut), []
+    if cut.plane.kind == "radial":
+        rays = [(theta, radius) for theta in cut.thetas for radius in landscape.radii(context.params["resolution"])]
+    points = [
+        {
+            "number": solution.number,
+            "run": solution.run,
+            "role": solution.role,
+            "method": solution.method,
+            "index": solution.index,
+            "epoch": solution.epoch,
+            **asdict(cut.plane.place(cut.theta(solution))),
+        }
+        for solution in shown
+    ]
+
+    def one(i: int) -> landscape.Floats:
+        if i < len(shown):
+            return cut.own(shown[i])
+        theta, radius = rays[i - len(shown)]
+        return cut.at((radius * theta.astype(np.float64)).astype(np.float32))
+
+    context.output.extra = _filled(context, cut, len(shown) + len(rays), one, {**cut.about, "points": points})
+
+
+def _shown(context: Context, cut: _Cut) -> list[Solution]:
+    """The anchors; checkpoints of their runs, and typical samples of the first one's, which lie off the plane."""
+    found = list(cut.anchors)
+    if cut.plane.kind == "line":
+        return found
+    results = cut.results
+    for run in dict.fromkeys(anchor.run for anchor in cut.anchors):
+        path = [s for s in results.solutions(run=run) if s.role in ("checkpoint", "optimum")]
+        found += [path[i] for i in _thin(len(path), MAX_CHECKPOINTS)]
+    first = cut.anchors[0].run
+    drawn = [need.params for need in context.needs if need.kind == "sample" and need.params["run"] == first]
+    for method in dict.fromkeys(params["method"] for params in drawn):
+        samples = results.solutions(run=first, method=method, sample_set="typical")
+        found += [sample for sample in samples[:MAX_SAMPLES] if _has_weights(sample)]
+    return list({solution.number: solution for solution in found}.values())
+
+
+def _thin(count: int, limit: int) -> list[int]:
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, limit))})
+
+
+def _filled(context: Context, cut: _Cut, count: int, score: Callable[[int], landscape.Floats], about: Json) -> Json:
+    """`about` with the scores of 0 .. count - 1, float64 [count, S, 2 + A], from where an earlier attempt stopped.
+
+    What is saved on the way is drawn as it is: NaN where nothing is computed yet.
+    """
+    values = np.full((count, len(cut.views), 2 + len(cut.anchors)), np.nan)
+    done = 0
+    if context.lease.partial.get("scores"):
+        done = int(context.lease.partial["done"])
+        values[:done] = context.artifacts.array(context.lease.partial["scores"])[:done]
+    saved = time.monotonic()
+    for i in range(done, count):
+        values[i] = score(i)
+        if time.monotonic() - saved > SAVE_EVERY_SECONDS:
+            info = context.artifacts.put_array(values, "landscape")
+            partial = {**about, "scores": info.digest, "done": i + 1}
+            context.control.save_partial(partial, artifacts=[info], step=i + 1)
+            context.control.note("points", {"step": i + 1})  # open pages draw what is there
+            saved = time.monotonic()
+        context.control.progress(i + 1, count, {})
+    return {**about, "scores": context.keep(values, "landscape"), "done": count}
