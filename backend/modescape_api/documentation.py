@@ -17,7 +17,19 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from modescape.spec import ExperimentSpec
-from modescape_api import arrays, catalogue, data, events, experiments, figures, gallery, problems, replies, workers
+from modescape_api import (
+    arrays,
+    catalogue,
+    data,
+    events,
+    experiments,
+    figures,
+    gallery,
+    paper,
+    problems,
+    replies,
+    workers,
+)
 from modescape_api.arrays import Chosen, Through
 from modescape_api.data import Wanted
 from modescape_api.experiments import Changes, Copy, Draft
@@ -48,7 +60,7 @@ _TAGS = {
     "service": "Workers, and whether all is well.",
 }
 _BODIES = (Draft, Changes, Copy, Wanted, Chosen, Through, ExperimentSpec)
-_PARTS = (experiments, arrays, figures, catalogue, data, gallery, events, workers)
+_PARTS = (experiments, arrays, figures, catalogue, paper, data, gallery, events, workers)
 _METHODS = ("get", "post", "patch", "delete")
 
 

@@ -39,6 +39,7 @@ from modescape_api import (
     documentation,
     experiments,
     forms,
+    paper,
     replies,
     security,
     workers,
@@ -812,6 +813,15 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
                 "links": links,
             }
         )
+    for stage in here.store.stages(row.id) if spec.shift is not None else ():
+        left = stage.result.get("extra", {})
+        if stage.kind in ("corrupt", "shift") and left:
+            files = {info["digest"]: "×".join(map(str, info["shape"])) for info in stage.result["artifacts"]}
+            named = [(name, value) for name, value in left.items() if isinstance(value, str) and value in files]
+            what = f"test images, {stage.key}" if stage.kind == "corrupt" else f"under shift, run {stage.key}"
+            links = [(name, f"/api/artifacts/{digest}") for name, digest in named]
+            links.append(("about", f"{base}/stages/{stage.id}"))
+            found.append({"what": what, "shape": ", ".join(files[digest] for _, digest in named), "links": links})
     return found
 
 
@@ -995,6 +1005,11 @@ _GROUPS = (
     ),
     ("presets", "Presets", presets, "Add one: a function marked @preset that returns a spec."),
 )
+
+
+@router.get("/paper")
+def paper_page(request: Request, here: Here) -> Response:
+    return render(request, here, "paper.html", numbers=paper.table(here))
 
 
 @router.get("/catalogue")

@@ -1356,6 +1356,17 @@ class Store:
             conditions.append(Condition("intensity", "null", True))
         return self.measurements(experiment_id, conditions, sort="subject").items
 
+    def measured(self, metric: str, subject: str, *, limit: int = 200) -> list[str]:
+        """Ids of the experiments, newest first and none archived, with that metric of a subject that starts so."""
+        found = exists().where(
+            Measurement.experiment_id == Experiment.id,
+            Measurement.metric == metric,
+            Measurement.subject.startswith(subject, autoescape=True),
+        )
+        statement = select(Experiment.id).where(Experiment.archived_at.is_(None), found)
+        with self._reading() as session:
+            return list(session.scalars(statement.order_by(Experiment.created_at.desc(), Experiment.id).limit(limit)))
+
     def matrices(self, experiment_id: str) -> list[Matrix]:
         with self._reading() as session:
             statement = select(Matrix).where(Matrix.experiment_id == experiment_id)

@@ -12,7 +12,7 @@ from modescape.draft import sample_sets
 from modescape.errors import StageError
 from modescape.registry import architectures, methods
 from modescape.results import Results
-from modescape.science import similarity, verdict
+from modescape.science import similarity, theory, verdict
 from modescape.science.inference import example_weights
 from modescape.science.predictions import average, scores, softmax
 from modescape.stages.chain import chain_evidence
@@ -50,6 +50,7 @@ def judge(context: Context, results: Results) -> None:
     evidence = _evidence(context, results, labels, split)
     if context.lease.key == "all":
         finding["methods"] = [_at_equal_accuracy(method, evidence) for method in evidence.methods if evidence.units]
+        finding["family"] = _family(context, results)
         evidence = _with_probabilities(context, results, evidence, split)
         chains = chain_evidence(results)
         if chains is not None:
@@ -198,6 +199,19 @@ def _method_evidence(context: Context, results: Results, name: str, split: str) 
         else [[float(s.strength or 0.0) for s in all_of_run] for all_of_run in wide],
         centre=centre,
     )
+
+
+def _family(context: Context, results: Results) -> Json:
+    """The exponent of the one-parameter family (science i.5) fitted to the wide samples around run 0."""
+    wide = [s for s in results.solutions(run=0, role="sample", sample_set="spread") if methods[s.method or ""].sampled]
+    base = results.solutions(run=0, role="optimum")[0].accuracy or 0.0
+    fit = theory.fit_exponent(
+        [s.accuracy or 0.0 for s in wide],
+        [s.disagreement or 0.0 for s in wide],
+        base=base,
+        classes=len(results.class_names),
+    )
+    return {"exponent": fit.exponent, "low": fit.low, "high": fit.high, "samples": fit.used}
 
 
 def stage_key(run: int, method: str, results: Results) -> str:

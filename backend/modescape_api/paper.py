@@ -1,0 +1,300 @@
+"""Every number the paper prints, beside the nearest experiments of this database, and what differs between the two.
+
+    for number in table(here):
+        number.printed.title, number.printed.value, [(near.slug, near.value, near.differences) for near in number.near]
+
+Nearest: of the same architecture and data first, then with the fewest settings that differ from the preset which
+repeats the paper's. Only settings that the number depends on are compared. Fort, Hu & Lakshminarayanan 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+
+from modescape.listing import Condition, ListQuery
+from modescape.registry import architectures, datasets, methods, presets
+from modescape.spec import ExperimentSpec, parse
+from modescape.tables import Experiment
+from modescape_api import replies
+from modescape_api.forms import words
+from modescape_api.site import Here, Site
+
+router = APIRouter(tags=["catalogue"])
+
+CANDIDATES = 25  # experiments looked at for each degree of nearness
+SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The same quantity in one experiment. of: what it is the mean of; more: differences the spec does not tell."""
+
+    value: float
+    of: str
+    more: tuple[str, ...] = ()
+
+
+Read = Callable[[Site, Experiment], Reading | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """A number in the paper. preset: repeats its setting; methods: those it depends on (None: all)."""
+
+    key: str
+    title: str
+    value: float
+    unit: Literal["accuracy", "nats", ""]
+    where: str
+    preset: str
+    read: Read
+    methods: tuple[str, ...] | None = ()
+
+    @property
+    def short(self) -> str:
+        """The preset's short version; "" where it has none."""
+        return next((other.name for other in presets.values() if other.twin_of == self.preset), "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Near:
+    """An experiment's own number, and in words what differs between its setting and the paper's."""
+
+    slug: str
+    name: str
+    value: float
+    of: str
+    same_data: bool
+    same_architecture: bool
+    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    printed: Printed
+    near: tuple[Near, ...]
+
+
+# -- what is printed --------------------------------------------------------------------------------------------------
+
+
+def _accuracy(here: Site, row: Experiment) -> Reading | None:
+    return None if row.accuracy is None else Reading(value=row.accuracy, of=_runs(row.runs))
+
+
+def _divergence(group: str) -> Read:
+    """js_mean of a group on images of another kind: on SVHN where there are several sets, else the first."""
+
+    def read(here: Site, row: Experiment) -> Reading | None:
+        found = [
+            m
+            for m in here.store.group_measurements(row.id, shifted=False)
+            if m.metric == "js_mean" and m.value is not None and m.subject.split("/")[::2] == ["ood", group]
+        ]
+        if not found:
+            return None
+        chosen = min(found, key=lambda m: (m.details.get("dataset") != "svhn", m.subject))
+        dataset, members = chosen.details.get("dataset", ""), chosen.details.get("members")
+        more = [] if dataset == "svhn" else [f"on {_title(datasets, str(dataset))} instead of SVHN"]
+        if members not in (None, 5):
+            more.append(f"between {members} functions instead of 5")
+        assert chosen.value is not None
+        return Reading(value=chosen.value, of=_runs(row.runs), more=tuple(more))
+
+    return read
+
+
+def _exponent(here: Site, row: Experiment) -> Reading | None:
+    found = row.finding.get("family")
+    if not found or found["exponent"] is None:
+        return None
+    return Reading(value=found["exponent"], of=f"{found['samples']} samples around one run")
+
+
+def _runs(count: int) -> str:
+    return "one run" if count == 1 else f"mean of {count} runs"
+
+
+_JS = "mean Jensen-Shannon divergence of 5 functions on SVHN"
+_TRAINED = "test accuracy on CIFAR-10"
+PRINTED = (
+    Printed(key="accuracy-small-cnn", title=f"SmallCNN, {_TRAINED}", value=0.64, unit="accuracy", where="Fig 6",
+            preset="fig-6", read=_accuracy),
+    Printed(key="accuracy-medium-cnn", title=f"MediumCNN, {_TRAINED}", value=0.71, unit="accuracy", where="Fig 6",
+            preset="fig-6-medium", read=_accuracy),
+    Printed(key="accuracy-resnet20v1", title=f"ResNet20v1, {_TRAINED}", value=0.90, unit="accuracy", where="Fig 6",
+            preset="fig-6-resnet20", read=_accuracy),
+    Printed(key="js-independent", title=f"Independent runs, {_JS}", value=0.384, unit="nats", where="SVHN row",
+            preset="svhn-row", read=_divergence("optimum")),
+    Printed(key="js-random", title=f"Random subspace, {_JS}", value=0.155, unit="nats", where="SVHN row",
+            preset="svhn-row", read=_divergence("random"), methods=("random",)),
+    Printed(key="js-trajectory", title=f"One trajectory, {_JS}", value=0.153, unit="nats", where="SVHN row",
+            preset="svhn-row", read=_divergence("trajectory")),
+    Printed(key="js-low-rank", title=f"Low-rank Gaussian, {_JS}", value=0.087, unit="nats", where="SVHN row",
+            preset="svhn-row", read=_divergence("low-rank"), methods=("low-rank",)),
+    Printed(key="js-diagonal", title=f"Diagonal Gaussian, {_JS}", value=0.034, unit="nats", where="SVHN row",
+            preset="svhn-row", read=_divergence("diagonal"), methods=("diagonal",)),
+    Printed(key="exponent", title="Exponent e of the family fitted to samples, ResNet20v1 on CIFAR-100", value=0.22,
+            unit="", where="Fig S6", preset="s6", read=_exponent, methods=None),
+)  # fmt: skip
+
+
+# -- the nearest experiments ------------------------------------------------------------------------------------------
+
+
+def table(here: Site) -> list[Number]:
+    """Every printed number with the nearest experiments that have it, the nearest first."""
+    specs: dict[str, tuple[Experiment, ExperimentSpec]] = {}
+    return [Number(printed=printed, near=_nearest(here, printed, specs)) for printed in PRINTED]
+
+
+def _nearest(here: Site, printed: Printed, known: dict[str, tuple[Experiment, ExperimentSpec]]) -> tuple[Near, ...]:
+    own = parse(presets[printed.preset].call())
+    ranked = []
+    for order, id_ in enumerate(_candidates(here, printed, own)):
+        if id_ not in known:
+            row = here.store.experiment(id_)
+            known[id_] = row, ExperimentSpec.model_validate(row.spec)
+        row, spec = known[id_]
+        differences = _differences(own, spec, printed.methods)
+        far = (spec.network.architecture != own.network.architecture, spec.data.dataset != own.data.dataset)
+        ranked.append((*far, len(differences), order, row, differences))
+    near: list[Near] = []
+    for other_network, other_data, _, _, row, differences in sorted(ranked, key=lambda item: item[:4]):
+        reading = printed.read(here, row)
+        if reading is not None:
+            near.append(
+                Near(
+                    slug=row.slug,
+                    name=row.name,
+                    value=reading.value,
+                    of=reading.of,
+                    same_data=not other_data,
+                    same_architecture=not other_network,
+                    differences=(*reading.more, *differences),
+                )
+            )
+        if len(near) == SHOWN:
+            break
+    return tuple(near)
+
+
+def _candidates(here: Site, printed: Printed, own: ExperimentSpec) -> Iterable[str]:
+    """Ids of experiments that may have the number: those nearest in architecture and data, newest first."""
+    if printed.unit == "nats":
+        return here.store.measured("js_mean", "ood/")
+    network = Condition("architecture", "eq", own.network.architecture)
+    data = Condition("dataset", "eq", own.data.dataset)
+    done = Condition("accuracy", "null", False)
+    ids: dict[str, None] = {}
+    for degree in ((network, data), (network,), (data,), ()):
+        rows = here.store.experiments(ListQuery((*degree, done), limit=CANDIDATES))
+        ids |= {row.id: None for row in rows if row.methods or printed.methods is not None}
+    return ids
+
+
+def _differences(paper: ExperimentSpec, spec: ExperimentSpec, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """What differs in data, network, training, number of runs and the methods that matter, in words."""
+    was, now = _settings(paper, wanted), _settings(spec, wanted)
+    # Options of networks that are not the same, or of methods that only one of the two has, say nothing more.
+    return tuple(
+        f"{name} {_said(name, now[name])} instead of {_said(name, was[name])}"
+        for name in was
+        if name in now and was[name] != now[name]
+    ) + tuple(
+        f"{'without' if name in was else 'also'} {name.removesuffix(_DRAWN)}"
+        for name in dict.fromkeys((*was, *now))
+        if name.endswith(_DRAWN) and (name in was) != (name in now)
+    )
+
+
+_DRAWN = ": samples"
+_FIRST = {"dataset": "data", "architecture": "network"}
+_INERT = ("path", "fingerprint", "protocol", "checkpoint_every", "snapshots")
+
+
+def _settings(spec: ExperimentSpec, wanted: tuple[str, ...] | None) -> dict[str, Any]:
+    """Every setting a printed number depends on, by the name it is told under."""
+    document = spec.model_dump(mode="json")
+    found: dict[str, Any] = {"data": spec.data.dataset, "network": spec.network.architecture}
+    found["runs"] = spec.ensemble.runs
+    for part in (document["data"], document["training"], document["network"]["options"]):
+        found |= {_FIRST.get(name, name.replace("_", " ")): v for name, v in part.items() if name not in _INERT}
+    found["evaluated on"] = spec.evaluation.splits[0]
+    for chosen in document["methods"]:
+        if wanted is None or chosen["method"] in wanted:
+            title = methods[chosen["method"]].title
+            found[f"{title}{_DRAWN}"] = chosen["spread"] if wanted is None else chosen["typical"]
+            found |= {f"{title}: {name.replace('_', ' ')}": v for name, v in chosen["options"].items()}
+    return found
+
+
+def _said(name: str, value: Any) -> str:
+    if name in ("data", "network"):
+        return _title(datasets if name == "data" else architectures, str(value))
+    if value is None:
+        return "all" if name.endswith("images") else "as measured"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return f"{len(value)} of them"
+    return f"{value:g}" if isinstance(value, float) else words(str(value))
+
+
+def _title(registry: Mapping[str, Any], name: str) -> str:
+    return str(registry[name].title) if name in registry else name
+
+
+# -- as data ----------------------------------------------------------------------------------------------------------
+
+
+def as_rows(numbers: Iterable[Number]) -> list[dict[str, Any]]:
+    return [
+        {
+            **{
+                name: getattr(number.printed, name)
+                for name in ("key", "title", "value", "unit", "where", "preset", "short")
+            },
+            "nearest": [asdict(near) for near in number.near],
+        }
+        for number in numbers
+    ]
+
+
+_EXAMPLE = {
+    "items": [
+        {
+            "key": "js-independent",
+            "title": PRINTED[3].title,
+            "value": 0.384,
+            "unit": "nats",
+            "where": "SVHN row",
+            "preset": "svhn-row",
+            "short": "svhn-row-short",
+            "nearest": [
+                {
+                    "slug": "svhn-row-short",
+                    "name": "svhn-row-short",
+                    "value": 0.41,
+                    "of": "mean of 5 runs",
+                    "same_data": False,
+                    "same_architecture": False,
+                    "differences": ["on Digits instead of SVHN", "data Fashion-MNIST instead of CIFAR-10"],
+                }
+            ],
+        }
+    ]
+}
+
+
+@router.get(
+    "/api/paper",
+    summary="Every number the paper prints, and the nearest experiments here",
+    responses={200: {"description": "All of them", "content": {"application/json": {"example": _EXAMPLE}}}},
+)
+def paper(here: Here) -> Response:
+    return replies.json({"items": as_rows(table(here))})
