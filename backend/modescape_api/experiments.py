@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field
 
 from modescape import finding
-from modescape.errors import InvalidInput
+from modescape.errors import InvalidInput, NotFound
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
 from modescape.registry import presets
@@ -542,3 +542,44 @@ def stages(request: Request, here: Here, experiment: str) -> Response:
         columns=(*STAGE_COLUMNS, "error", "needs"),
         name="stages",
     )
+
+
+@router.get(
+    "/api/experiments/{experiment}/stages/{stage}",
+    summary="One stage, and the files it left",
+    description="`left` says what the stage gives to others, files by their digests: corrupted images of `corrupt`, "
+    "logits of `shift` with the corruption and intensity of each cell, and so on.",
+    responses={
+        200: {
+            "description": "The stage",
+            "content": {
+                "application/json": {
+                    "example": {
+                        **_DOCUMENT_EXAMPLE["stages"][0],
+                        "left": {"images": "3f2a…", "intensities": [1, 2, 3, 4, 5]},
+                        "files": [
+                            {
+                                "digest": "3f2a…",
+                                "kind": "images",
+                                "dtype": "uint8",
+                                "shape": [5, 10_000, 1, 28, 28],
+                                "bytes": 39_200_128,
+                                "url": "/api/artifacts/3f2a…",
+                            }
+                        ],
+                    }
+                }
+            },
+        },
+        **problems.documented("not-found"),
+    },
+)
+def stage(here: Here, experiment: str, stage: Annotated[str, Path(max_length=80)]) -> Response:
+    row = here.store.experiment(experiment)
+    found = here.store.stage(stage)
+    if found.experiment_id != row.id:
+        raise NotFound(f"{row.slug} has no stage {stage!r}")
+    needs = sorted(need.id for need in here.store.needs(found.id))
+    files = [{**info, "url": f"/api/artifacts/{info['digest']}"} for info in found.result.get("artifacts", [])]
+    document = {**as_stage(found, needs), "left": found.result.get("extra", {}), "files": files}
+    return replies.json(document, headers={"cache-control": "no-store"})
