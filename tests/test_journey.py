@@ -26,7 +26,10 @@ from modescape.spec import parse
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-FIGURES = ("trajectories", "similarity-trajectory", "similarity-runs", "tsne-trajectories", "tsne-samples", "plane")
+FIGURES = (
+    "trajectories", "similarity-trajectory", "similarity-runs", "tsne-trajectories", "tsne-samples", "plane",
+    "ensembles", "reliability",
+)  # fmt: skip
 TINY: dict[str, Any] = {
     "data": {"dataset": "digits", "train_images": 400},
     "training": {"epochs": 12, "batch_size": 32},

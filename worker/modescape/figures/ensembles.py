@@ -62,9 +62,9 @@ WORDS: Mapping[Metric, str] = {
 _STORED = {"optimum": INDEPENDENT}
 MIN_DRAWN = 10  # images in a bin; the accuracy of fewer is noise
 _IDENTITIES = {
-    "identity/brier": "the Brier score of the mean is the mean score less the ambiguity",
-    "identity/entropy": "entropy is aleatoric plus epistemic",
-    "identity/size": "Brier scores by size follow from the distances of pairs",
+    "identity/brier": "Brier of the mean = mean Brier − ambiguity",
+    "identity/entropy": "entropy = aleatoric + epistemic",
+    "identity/size": "Brier by size = from distances of pairs",
 }
 
 
@@ -345,12 +345,8 @@ def _checked(data: Ensembles, results: Results) -> str:
                 broken.append(f"{title(group)}: {words} ({off})")
     if broken:
         return f"Do not trust these numbers. Violated, beyond {allowed:.0e}: {'; '.join(broken)}."
-    return f"Checked: {'; '.join(_IDENTITIES.values())}; nowhere off by more than {_power(worst)}."
-
-
-def _power(residual: float) -> str:
-    """An upper power of ten: "1e-15"."""
-    return "rounding" if residual == 0 else f"1e{math.ceil(math.log10(residual))}"
+    most = f"1e{math.ceil(math.log10(worst))}" if worst > 0 else "0"
+    return f"Checked: {', '.join(_IDENTITIES.values())}; at most {most} off."
 
 
 @ensembles.draw
@@ -627,7 +623,8 @@ def _undrawn(diagrams: Sequence[Diagram]) -> str:
     few = sum(int((diagram.count < MIN_DRAWN).sum()) for diagram in diagrams)
     if not few:
         return ""
-    return f"{few} bins of fewer than {MIN_DRAWN} images are not drawn; they count in the calibration error."
+    what = "1 bin" if few == 1 else f"{few} bins"
+    return f"Not drawn: {what} of fewer than {MIN_DRAWN} images, which count in the calibration error all the same."
 
 
 def _reliability_caption(diagrams: Sequence[Diagram], options: ReliabilityOptions, n: int) -> str:

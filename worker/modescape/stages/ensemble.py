@@ -19,9 +19,10 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.draft import Draft
+from modescape.draft import Draft, sample_sets
 from modescape.results import Results
 from modescape.science.ensembles import (
+    MAX_SUBSETS,
     METRICS,
     TOLERANCE,
     BinKind,
@@ -51,12 +52,12 @@ def plan(draft: Draft) -> None:
     runs = draft.spec.ensemble.runs
     if runs < 2:
         return
-    ensembles = sum(min(comb(runs, size), 100) for size in sizes(runs))
-    functions = runs * (1 + sum(max(1, chosen.typical) for chosen in draft.spec.methods))
-    groups = 1 + len(draft.spec.methods)
+    ensembles = sum(min(comb(runs, size), MAX_SUBSETS) for size in sizes(runs))
+    typical = [n for chosen in draft.spec.methods for name, n in sample_sets(chosen) if name == "typical"]
+    functions, groups = runs * (1 + sum(typical)), 1 + len(typical)
     # Measured on one core: 20 ns to score a probability of one ensemble, 50 ns to average one of a function.
     seconds = (groups * ensembles * 2e-8 + functions * 5e-8) * draft.images * draft.classes
-    draft.add("ensemble", "all", {}, seconds, needs=draft.keys("predict", "sample", "chain"))
+    draft.add("ensemble", "all", {}, seconds, needs=draft.keys("predict", "sample"))
 
 
 def _parts(lease: Lease) -> Json:
