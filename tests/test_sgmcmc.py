@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_figures import Lab as Memory
+from test_figures import Point, logits
 from torch import nn
 
 import modescape as ms
 from modescape.errors import InvalidInput, PauseRequested
-from modescape.figures import FigureNotReady, encode
+from modescape.figures import THEMES, FigureNotReady, Theme, encode
 from modescape.laboratory import Lab
 from modescape.plan import plan
 from modescape.registry import figures, methods
@@ -492,14 +494,69 @@ def test_the_figure_of_cycles_shows_every_pair(lab: Lab) -> None:
             pair = expected[row["between"], row["solution"], row["other_solution"]]
             assert (row["disagreement"], row["diversity"]) == pytest.approx(pair, abs=1e-12)
     assert found.summary.count("n = ") == 3
-    for theme in ("light", "dark", "print"):
-        for panel in ("both", "diversity", "schedule"):
-            for size in ("card", "page"):
-                drawn = entry.draw(entry.call(lab, entry.options(panel=panel, size=size)), theme)
-                assert len(encode(drawn)) < 300_000
 
 
-def test_the_figure_of_cycles_says_what_is_missing(tmp_path: Path) -> None:
+def chains_by_hand(chains: int = 2, images: int = 8) -> Memory:
+    """Two chains of two cycles of one sample, each wrong on other images; two separate runs that are never wrong."""
+    chain = {"cycles": 2, "epochs_per_cycle": 2, "noise_epochs": 1, "samples_per_cycle": 1}
+    asked = spec([{"method": "sgmcmc", "options": chain}], runs=2)
+    truth = np.arange(images) % 3
+    made = Memory(asked, truth)
+    for run in range(2):
+        made.add(Point(run, run, "optimum", 2, epoch=2.0), logits(truth.tolist()))
+    wrong = {(0, 0): [0], (0, 1): [0, 1], (1, 0): [4, 5], (1, 1): [4]}
+    for (run, cycle), images_wrong in wrong.items():
+        labels = truth.copy()
+        labels[images_wrong] = (labels[images_wrong] + 1) % 3
+        if run < chains:
+            point = Point(10 + 2 * run + cycle, run, "sample", cycle, "sgmcmc", "typical", epoch=2.0 * cycle + 2)
+            made.add(point, logits(labels.tolist()))
+    return made
+
+
+def test_pairs_of_cycles_by_hand() -> None:
+    entry = figures["cycles"]
+    found = entry.call(chains_by_hand(), entry.options())
+    rows = {(row["between"], row["solution"], row["other_solution"]): row
+            for row in (dict(zip(found.columns, values, strict=True)) for values in found.rows())}  # fmt: skip
+    assert set(rows) == {
+        ("cycles", 10, 11), ("cycles", 12, 13), ("chains", 10, 13), ("chains", 11, 12), ("runs", 0, 1),
+    }  # fmt: skip
+    # chain 0 changes image 1 between its cycles: 1/8 over error rates 1/8 and 2/8, mean (1 + 1/2) / 2
+    assert (rows["cycles", 10, 11]["disagreement"], rows["cycles", 10, 11]["diversity"]) == (0.125, 0.75)
+    # cycle 2 of chain 0 and cycle 1 of chain 1 are wrong on two images each, none in common: 4/8 over 2/8
+    assert (rows["chains", 11, 12]["disagreement"], rows["chains", 11, 12]["diversity"]) == (0.5, 2.0)
+    assert rows["runs", 0, 1]["diversity"] is None  # no errors to divide by
+    assert "cycles of one chain .75" in found.summary
+    one = entry.call(chains_by_hand(chains=1), entry.options(quantity="disagreement"))
+    assert one.partial == "after 1 of 2 chains"
+    assert "chains" not in one.kinds
+
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("cycles", {}),
+    ("cycles", {"quantity": "disagreement", "size": "page"}),
+    ("cycles", {"panel": "diversity"}),
+    ("cycles", {"panel": "schedule"}),
+]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_cycles_are_drawn_in_every_theme(name: str, options: dict[str, Any], theme: Theme) -> None:
+    entry, results = figures[name], chains_by_hand()
+    found = entry.call(results, entry.options(**options))
+    assert found.caption.endswith(".")
+    assert all(len(line.values) == len(found.notes.head) - 1 for line in found.notes.lines)
+    drawn = entry.draw(found, theme)
+    plain = drawn.to_dict()
+    assert plain["layout"]["meta"]["figure"] == name
+    assert "template" not in plain["layout"]
+    assert {trace["type"] for trace in plain["data"]} == {"scatter"}
+    assert len(encode(drawn)) < 100_000
+
+
+def test_the_figure_of_cycles_says_what_is_missing() -> None:
     class Empty:
         def __init__(self, asked: ExperimentSpec) -> None:
             self.spec = asked
