@@ -50,7 +50,7 @@ LOSS, ACCURACY, AGREEMENT = 0, 1, 2  # places in the last axis of a cut's scores
 SPLIT_WORDS = {"train": "training", "test": "test", "validation": "validation"}
 SHARES = (20.0, 40.0, 60.0, 80.0)  # contours of accuracy and agreement, %
 LOSSES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # contours and ticks of the loss
-RATIOS = (0.25, 0.5, 0.75, 1.0)  # contours of disagreement over error rate
+RATIOS = (0.25, 0.5, 0.75)  # contours of disagreement over error rate; unrelated functions lie around 1
 RATIO_TOP = 1.25
 WORST = 10.0  # losses beyond this times ln K, what knowing nothing costs, are drawn alike
 
@@ -341,11 +341,10 @@ def _notes(plane: Any, anchors: Sequence[Anchor], marks: Sequence[Mark], splits:
     for mark in marks:
         if mark.group != INDEPENDENT and np.isfinite(mark.relative):
             away[mark.group] = max(away.get(mark.group, 0.0), mark.relative)
-    text = [
-        f"{'checkpoints' if group == TRAJECTORY else method_title(group)}: at most {rate(far, 2)} of their norm "
-        "off the plane."
-        for group, far in away.items()
-    ]
+    text = []
+    for group, far in away.items():
+        name = "checkpoints" if group == TRAJECTORY else method_title(group)
+        text.append(f"{name[:1].upper()}{name[1:]}: at most {rate(far, 2)} of their norm off the plane.")
     head = ("", f"{split} acc., %", f"{splits[0]} loss", f"{splits[-1]} loss")
     return Notes(head, tuple(lines), tuple(text))
 
@@ -431,7 +430,7 @@ def _maps(data: Landscape, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     count = len(data.panels)
-    height = 592 if data.options.size == "page" else {1: 440, 2: 520, 3: 400}.get(count, 330)
+    height = {1: 592 if data.options.size == "page" else 440, 2: 520, 3: 400}.get(count, 330)
     layout = style.layout(theme, kind="maps", height=height, revision="landscape")
     layout["margin"] |= {"r": 24, "b": 44}
     layout["annotations"], layout["shapes"] = [], []
@@ -724,9 +723,11 @@ class CutOptions(FigureOptions):
 
 @dataclass(frozen=True)
 class Cut:
-    """One straight line through weight space. at [n]; scores [n, S, 2 + A]; ends: where on it solutions are."""
+    """One straight line through weight space. at [n]; scores [n, S, 2 + A]; run: whose ink it is drawn in, the second
+    one's for a line."""
 
     kind: Literal["line", "ray", "random"]
+    run: int
     words: str
     at: Floats
     scores: Floats
@@ -806,20 +807,21 @@ def _cuts_of(results: Results, plane: Any) -> list[Cut]:
     kind = plane.params["kind"]
     if kind == "line":
         words = f"{anchors[0].words} to {anchors[1].words.removeprefix('run ')}"
-        return [Cut("line", words, plane.x / plane.unit, plane.scores[0], splits)]
+        return [Cut("line", anchors[1].run, words, plane.x / plane.unit, plane.scores[0], splits)]
     if kind == "radial" and len(plane.rays):
         steps = radii(plane.rays.shape[1])
-        return [Cut("ray", a.words, steps, ray, splits) for a, ray in zip(anchors, plane.rays, strict=True)]
+        return [Cut("ray", a.run, a.words, steps, ray, splits) for a, ray in zip(anchors, plane.rays, strict=True)]
     if kind == "radial":  # the first solution's ray is a row of the plane
         row = int(np.abs(plane.y).argmin())
         ray = plane.scores[row]
-        return [Cut("ray", anchors[0].words, plane.x / plane.unit, ray, splits)] if np.isfinite(ray).any() else []
+        first = Cut("ray", anchors[0].run, anchors[0].words, plane.x / plane.unit, ray, splits)
+        return [first] if np.isfinite(ray).any() else []
     if kind == "random":
         row, column = int(np.abs(plane.y).argmin()), int(np.abs(plane.x).argmin())
         lines = ((plane.x, plane.scores[row]), (plane.y, plane.scores[:, column]))
         names = [f"{anchors[0].words}, dir. {i}" for i in (1, 2)]
         return [
-            Cut("random", name, at, scores, splits)
+            Cut("random", anchors[0].run, name, at, scores, splits)
             for name, (at, scores) in zip(names, lines, strict=True)
             if np.isfinite(scores).any()
         ]
@@ -899,8 +901,8 @@ def _(data: Cuts, theme: Theme) -> go.Figure:
             up = style.y_axis(theme, domain=[bottom + 0.22 / len(kinds), top - 0.12 / len(kinds)], anchor=x)
             layout[f"yaxis{number}"] = up | _upright(cuts, quantity)
             heights = []
-            for k, cut in enumerate(cuts):
-                traces += _curves(cut, quantity, style.run_ink(k, theme), x, y)
+            for cut in cuts:
+                traces += _curves(cut, quantity, style.run_ink(cut.run, theme), x, y)
                 heights.append(_end_height(cut, quantity))
             layout["annotations"] += _ends(cuts, heights, layout[f"yaxis{number}"]["range"], one * 0.66, theme, x, y)
             layout["annotations"] += [
