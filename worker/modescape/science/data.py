@@ -444,6 +444,10 @@ def checked_svhn(root: Path, *, split: str, checksums: Mapping[str, str]) -> Any
     return Checked(str(root), split=split)
 
 
+def _imagenet_folder(location: DataLocation) -> Path | None:
+    return location.find("imagenet/train", "ImageNet/train", "ILSVRC2012/train")
+
+
 @dataset(
     "imagenet", title="ImageNet", source="Russakovsky et al. 2015 (ILSVRC 2012)",
     channels=3, height=224, width=224, classes=tuple(f"class {i}" for i in range(1000)), train_total=1_281_167,
@@ -451,7 +455,7 @@ def checked_svhn(root: Path, *, split: str, checksums: Mapping[str, str]) -> Any
 )  # fmt: skip
 def _imagenet(location: DataLocation, spec: DataSpec) -> RawData:
     """1,331,167 photographs in 1,000 classes, cut to 224x224 and read from disk as they are needed."""
-    folder = location.find("imagenet/train", "ImageNet/train", "ILSVRC2012/train")
+    folder = _imagenet_folder(location)
     if folder is None or not (folder.parent / "val").is_dir():
         raise _missing("imagenet", location, "imagenet/train and imagenet/val")
     from torchvision.datasets import ImageFolder
@@ -878,6 +882,8 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
         return _info_of(raw)
     if not availability_of(spec.dataset, location).present:
         raise _missing(spec.dataset, location, "files")
+    if spec.dataset == "imagenet":
+        return _describe_imagenet(location)
     return DataInfo(
         entry.channels,
         entry.height,
@@ -886,6 +892,34 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
         entry.train_total,
         entry.test_total,
         entry.validation_default,
+    )
+
+
+def _held_out(name: str, total: int) -> int:
+    """Images for validation where none are asked for: the set's own number, or a tenth of a part of it."""
+    default = datasets[name].validation_default
+    return default if 0 < default < total else min(5000, total // 10)
+
+
+def _describe_imagenet(location: DataLocation) -> DataInfo:
+    """What is there, which may be a part of ImageNet in its layout: a hundred classes, or a few images of each."""
+    folder = _imagenet_folder(location)
+    assert folder is not None
+    classes, tested = (
+        sorted(entry for entry in part.iterdir() if entry.is_dir()) for part in (folder, folder.parent / "val")
+    )
+    train, test = (
+        _count_pictures(tuple((entry, entry.stat().st_mtime_ns) for entry in some)) for some in (classes, tested)
+    )
+    entry, names = datasets["imagenet"], tuple(folder.name for folder in classes)
+    return DataInfo(entry.channels, entry.height, entry.width, names, train, test, _held_out("imagenet", train))
+
+
+@lru_cache(maxsize=4)
+def _count_pictures(folders: tuple[tuple[Path, int], ...]) -> int:
+    """Pictures in class folders; remembered until a folder's time changes, for forms ask at every key press."""
+    return sum(
+        entry.name[entry.name.rfind(".") :].lower() in PICTURES for folder, _ in folders for entry in os.scandir(folder)
     )
 
 
@@ -941,7 +975,7 @@ def _files_of(name: str, location: DataLocation) -> list[Path] | None:
         first = location.find("train_32x32.mat", "svhn/train_32x32.mat", "SVHN/train_32x32.mat")
         return _all_there([first, first.parent / "test_32x32.mat"]) if first else None
     if name == "imagenet":
-        folder = location.find("imagenet/train", "ImageNet/train", "ILSVRC2012/train")
+        folder = _imagenet_folder(location)
         return _all_there([folder, folder.parent / "val"]) if folder else None
     return []
 
@@ -1147,7 +1181,7 @@ def split(raw: RawData, spec: DataSpec) -> Splits:
     `first`: the first images train, the last validate, as in the authors' code. `shuffled`: by `split_seed`.
     """
     total = len(raw.train_labels)
-    default = datasets[spec.dataset].validation_default or min(5000, total // 10)
+    default = _held_out(spec.dataset, total)
     validation = default if spec.validation_images is None else spec.validation_images
     train = total - validation if spec.train_images is None else spec.train_images
     test = len(raw.test_labels) if spec.test_images is None else spec.test_images
