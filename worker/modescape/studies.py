@@ -20,7 +20,7 @@ from modescape.registry import datasets, methods
 if TYPE_CHECKING:
     import pathlib
 
-    from modescape.spec import DataInfo, ExperimentSpec, Sizes
+    from modescape.spec import DataInfo, ExperimentSpec, MethodSpec, Sizes
 
 Intensity = Annotated[int, Field(ge=1, le=5)]
 LearningRate = Annotated[float, Field(gt=0, le=100)]
@@ -43,6 +43,15 @@ class Study(Part):
 def _known_run(field: str, run: int, spec: ExperimentSpec) -> Iterator[Problem]:
     if run >= spec.ensemble.runs:
         yield Problem(f"there is no run {run}", field, f"0 to {spec.ensemble.runs - 1}")
+
+
+def _typical(chosen: MethodSpec) -> int:
+    """Typical samples a run that a method gives; 0 for an average, which is one function and no sample of anything."""
+    method = methods[chosen.method]
+    if method.sampled:
+        return chosen.typical
+    count = method.count(method.options.model_validate(chosen.options))
+    return count if count > 1 else 0
 
 
 def _late(spec: ExperimentSpec) -> int:
@@ -72,8 +81,11 @@ class GroupStudy(Study):
         """M, the same for every group, so that divergences can be compared."""
         if self.members is not None:
             return self.members
-        sampled = (chosen.typical for chosen in spec.methods if methods[chosen.method].sampled)
-        groups = [spec.ensemble.runs, *sampled, *([_late(spec)] if self.trajectory else [])]
+        groups = [
+            spec.ensemble.runs,
+            *(_typical(chosen) for chosen in spec.methods),
+            *([_late(spec)] if self.trajectory else []),
+        ]
         return min([5, *(count for count in groups if count > 1)])
 
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
@@ -92,11 +104,12 @@ class GroupStudy(Study):
                 "false, more epochs, or checkpoints kept more often",
             )
         for chosen in spec.methods:
-            if methods[chosen.method].sampled and 0 < chosen.typical < size:
-                most = min(chosen.typical, runs)
+            typical = _typical(chosen)
+            if 0 < typical < size:
+                most = min(typical, runs)
                 yield Problem(
-                    f"groups of {size} cannot be made of {chosen.typical} typical "
-                    f"sample{'s' * (chosen.typical > 1)} of {chosen.method}",
+                    f"groups of {size} cannot be made of {typical} typical "
+                    f"sample{'s' * (typical > 1)} of {chosen.method}",
                     "members",
                     f"2 to {most}, or more typical samples" if most > 1 else f"{size} typical samples or more, or none",
                 )
@@ -178,7 +191,13 @@ class ShiftSpec(GroupStudy):
         return self.model_copy(update={"fingerprint": look_at(self.path, info, self.types(info), self.intensities)})
 
 
-SYNTHETIC = ("gaussian-noise", "uniform-noise", "constant", "permuted")
+# Images made up instead of read, with their titles.
+SYNTHETIC = {
+    "gaussian-noise": "Gaussian noise",
+    "uniform-noise": "Uniform noise",
+    "constant": "Constant images",
+    "permuted": "Permuted pixels",
+}
 
 
 class OodSpec(GroupStudy):
