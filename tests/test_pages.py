@@ -26,6 +26,7 @@ PAGES = (
     "/experiments/{slug}/figures/plane?tab=definition",
     "/workers",
     "/catalogue",
+    "/gallery?dataset=blobs&image=3",
     "/data",
     "/nothing-here",
 )
