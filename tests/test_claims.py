@@ -1,0 +1,650 @@
+"""Claims e to h against plain numpy written from the specification, and how the page tells them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+import sqlalchemy
+from numpy.typing import NDArray
+from scipy.stats import t as student
+from serving import SPEC, Served, finished, served
+
+from modescape import finding
+from modescape.science import verdict
+from modescape.science.inference import DRAWS, example_weights
+from modescape.science.verdict import (
+    ChainEvidence,
+    Claim,
+    Evidence,
+    Finding,
+    Function,
+    Members,
+    MethodEvidence,
+    SeedsEvidence,
+    ShiftEvidence,
+)
+from modescape.tables import Experiment
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+RUNS, EXAMPLES, CLASSES, SAMPLES = 5, 1200, 4, 3
+
+# --- a problem made to order ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """truth [N], probabilities of finals [n, N, K] and of the samples of each method [n, S, N, K]."""
+
+    truth: Labels
+    finals: Floats
+    samples: dict[str, Floats]
+
+
+def _softmax(logits: Floats) -> Floats:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def _problem(
+    runs: int = RUNS, examples: int = EXAMPLES, *, near: float = 0.3, wide: float = 0.3, seed: int = 0
+) -> Problem:
+    """Runs share the examples' difficulty and differ by noise of their own; samples add `near` or `wide` noise."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(CLASSES, size=examples)
+    shared = 2.0 * np.eye(CLASSES)[truth] + 0.8 * rng.normal(size=(examples, CLASSES))
+    logits = shared + rng.normal(size=(runs, examples, CLASSES))
+
+    def around(noise: float) -> Floats:
+        return _softmax(logits[:, None] + noise * rng.normal(size=(runs, SAMPLES, examples, CLASSES)))
+
+    return Problem(truth, _softmax(logits), {"near": around(near), "wide": around(wide)})
+
+
+def _functions(probabilities: Iterable[Floats]) -> list[Function]:
+    return [lambda part, p=p: p[part] for p in probabilities]  # type: ignore[misc]
+
+
+def _evidence(problem: Problem, *, with_js: bool = True) -> Evidence:
+    weights = example_weights(len(problem.truth))
+    methods = tuple(
+        MethodEvidence(
+            name,
+            name.title(),
+            near=list(samples.argmax(axis=-1)),
+            averaged=SAMPLES,
+            members=Members.of(_functions(samples.mean(axis=1)), problem.truth, weights),
+            js=np.stack([verdict.mean_divergence(_functions(own), weights) for own in samples]) if with_js else None,
+        )
+        for name, samples in problem.samples.items()
+    )
+    return Evidence(
+        classes=CLASSES,
+        truth=problem.truth,
+        finals=problem.finals.argmax(axis=-1),
+        methods=methods,
+        members=Members.of(_functions(problem.finals), problem.truth, weights),
+        js=verdict.divergence(_functions(problem.finals), weights) if with_js else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    return _problem()
+
+
+@pytest.fixture(scope="module")
+def claims(problem: Problem) -> dict[str, Claim]:
+    return {claim.id: claim for claim in verdict.judge(_evidence(problem))}
+
+
+def _method(claim: Claim, name: str) -> Finding:
+    return next(found for found in claim.methods if found.method == name)
+
+
+# --- plain twins ------------------------------------------------------------------------------------------------------
+
+
+def _brier(p: Floats, truth: Labels, w: Floats) -> float:
+    return float(np.square(p - np.eye(p.shape[-1])[truth]).sum(axis=-1) @ w)
+
+
+def _entropy(p: Floats) -> Floats:
+    return np.asarray(-(p * np.log(p)).sum(axis=-1))
+
+
+def _js(p: Floats, q: Floats) -> Floats:
+    return _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2
+
+
+def _ensemble_gain(p: Floats, truth: Labels, w: Floats, size: int = 4) -> float:
+    """Mean single Brier score minus the mean over all subsets of that size, by making every subset."""
+    single = np.mean([_brier(one, truth, w) for one in p])
+    subsets = itertools.combinations(range(len(p)), size)
+    return float(single - np.mean([_brier(p[list(chosen)].mean(axis=0), truth, w) for chosen in subsets]))
+
+
+def _with_interval(statistic: Any, runs: int, examples: int, *, margin: float) -> tuple[float, float, float, float]:
+    """Value, interval and p above the margin, of statistic(runs, weights), by o.2 word for word."""
+    everyone, even = list(range(runs)), np.full(examples, 1 / examples)
+    value = statistic(everyone, even)
+    left_out = np.array([statistic([j for j in everyone if j != i], even) for i in everyone])
+    of_runs = (runs - 1) / runs * np.square(left_out - left_out.mean()).sum()
+    redrawn = [statistic(everyone, w) for w in example_weights(examples).T[1:].astype(np.float64) / examples]
+    assert len(redrawn) == DRAWS
+    error = math.sqrt(of_runs + np.var(redrawn, ddof=1))
+    half = student.ppf(0.975, runs - 1) * error
+    return value, value - half, value + half, float(student.sf((value - margin) / error, runs - 1))
+
+
+# --- e and f1 ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_gain_of_an_ensemble_is_exactly_the_mean_over_all_its_subsets(problem: Problem) -> None:
+    """Also for ensembles of 2 and of all 5, where the identity changes its factor only."""
+    weights = example_weights(EXAMPLES)
+    members = Members.of(_functions(problem.finals), problem.truth, weights)
+    everyone, even = np.arange(RUNS), np.full(EXAMPLES, 1 / EXAMPLES)
+    found = members.ensemble_gain(everyone, slice(0, 1))[0]
+    assert found == pytest.approx(_ensemble_gain(problem.finals, problem.truth, even), abs=1e-12)
+    for size in (2, 5):
+        expected = _ensemble_gain(problem.finals, problem.truth, even, size)
+        assert found / (1 - 1 / 4) * (1 - 1 / size) == pytest.approx(expected, abs=1e-12)
+    redrawn = weights[:, 7].astype(np.float64) / EXAMPLES
+    assert members.ensemble_gain(everyone, slice(7, 8))[0] == pytest.approx(
+        _ensemble_gain(problem.finals, problem.truth, redrawn), abs=1e-12
+    )
+    accurate = [(one.argmax(axis=-1) == problem.truth).mean() for one in problem.finals]
+    together = [
+        (problem.finals[list(chosen)].mean(axis=0).argmax(axis=-1) == problem.truth).mean()
+        for chosen in itertools.combinations(range(RUNS), 4)
+    ]
+    assert members.accuracy == pytest.approx(np.mean(accurate))
+    assert members.together == pytest.approx(np.mean(together))
+
+
+def test_reading_block_by_block_changes_nothing(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = example_weights(EXAMPLES)
+    whole = Members.of(_functions(problem.finals), problem.truth, weights)
+    apart = verdict.divergence(_functions(problem.finals), weights)
+    monkeypatch.setattr(verdict, "_VALUES", 7 * RUNS * CLASSES)
+    blocks = Members.of(_functions(problem.finals), problem.truth, weights)
+    assert blocks.brier == pytest.approx(whole.brier, abs=1e-12)
+    assert blocks.gaps == pytest.approx(whole.gaps, abs=1e-12)
+    assert (blocks.accuracy, blocks.together) == (whole.accuracy, whole.together)
+    assert verdict.divergence(_functions(problem.finals), weights) == pytest.approx(apart, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["near", "wide"])
+def test_gains_and_divergences_equal_a_plain_recomputation(
+    problem: Problem, claims: dict[str, Claim], name: str
+) -> None:
+    finals, truth, samples = problem.finals, problem.truth, problem.samples[name]
+    averages = samples.mean(axis=1)
+
+    right, pairs = np.eye(CLASSES)[truth], list(itertools.combinations(range(RUNS), 2))
+    gains = np.square(finals - right).sum(axis=-1) - np.square(averages - right).sum(axis=-1)  # [n, N]
+    gaps = {
+        k: {(i, j): np.square(p[i] - p[j]).sum(axis=-1) for i, j in pairs} for k, p in enumerate((finals, averages))
+    }
+    between = {(i, j): _js(finals[i], finals[j]) for i, j in pairs}
+    inside = [np.mean([_js(a, b) for a, b in itertools.combinations(own, 2)], axis=0) for own in samples]
+
+    def gained(runs: list[int], w: Floats) -> float:
+        return float(np.mean([gains[i] @ w for i in runs]))
+
+    def pair_gain(which: int, runs: list[int], w: Floats) -> float:
+        return float(3 / 8 * np.mean([gaps[which][pair] @ w for pair in itertools.combinations(runs, 2)]))
+
+    def rho(runs: list[int], w: Floats) -> float:
+        return gained(runs, w) / pair_gain(0, runs, w)
+
+    def kappa(runs: list[int], w: Floats) -> float:
+        return (gained(runs, w) + pair_gain(1, runs, w)) / pair_gain(0, runs, w) - 1
+
+    def ratio(runs: list[int], w: Floats) -> float:
+        across = np.mean([between[pair] @ w for pair in itertools.combinations(runs, 2)])
+        return math.log(across / np.mean([inside[i] @ w for i in runs]))
+
+    for letter, statistic, margin in (("e1", rho, 0.9), ("e2", kappa, 0.05), ("f1", ratio, math.log(1.25))):
+        found = _method(claims[letter], name).estimate
+        assert found is not None
+        value, low, high, p_above = _with_interval(statistic, RUNS, EXAMPLES, margin=margin)
+        assert (found.value, found.low, found.high) == pytest.approx((value, low, high), abs=1e-9)
+        assert (found.p_fails if letter == "e1" else found.p_holds) == pytest.approx(p_above, abs=1e-9)
+
+
+def test_tame_samples_gain_less_than_an_ensemble_and_diverge_less(claims: dict[str, Claim]) -> None:
+    assert {letter: claims[letter].word for letter in ("c", "e1", "f1")} == dict.fromkeys(("c", "e1", "f1"), "holds")
+    assert claims["e1"].high is not None
+    assert claims["e1"].high < 0.9
+    assert "below 0.9" in claims["e1"].because
+    gains = claims["e1"].parts
+    assert gains["accuracy gain of an ensemble of 4"] > gains["accuracy gain of averaging a run's samples"]
+
+
+def test_a_method_that_finds_what_other_runs_find_refutes_the_claims() -> None:
+    """Samples as far from their final as other runs are, and their average as good as an ensemble."""
+    tame = _problem(near=0.2)
+    evidence = _evidence(tame)
+    members, js = evidence.members, evidence.js
+    assert members is not None
+    assert js is not None
+    gain = members.ensemble_gain(np.arange(RUNS), slice(0, 1 + DRAWS))
+    strong = replace(
+        evidence.methods[1],
+        members=Members(members.brier - 1.1 * gain, members.gaps, 0.0, 0.0),
+        js=np.repeat(js[0, 1][None], RUNS, axis=0),
+    )
+    found = {c.id: c for c in verdict.judge(replace(evidence, methods=(evidence.methods[0], strong)))}
+    assert found["e1"].word == "does not hold"
+    assert "Wide" in found["e1"].because
+    assert found["e1"].p == pytest.approx(2 * _p_fails(found["e1"], "wide"))
+    assert found["f1"].word == "does not hold"
+    assert found["e2"].word == "holds"
+    assert found["e2"].because.startswith("Wide:")
+    assert found["e2"].estimate == pytest.approx(1.1)
+
+
+def _p_fails(claim: Claim, name: str) -> float:
+    found = _method(claim, name).estimate
+    assert found is not None
+    return found.p_fails
+
+
+def test_adding_up_needs_one_method_only_and_fails_only_for_all() -> None:
+    evidence = _evidence(_problem(near=0.05, wide=0.05))  # so near that averaging adds nothing
+    found = {c.id: c for c in verdict.judge(evidence)}["e2"]
+    assert found.word == "does not hold"
+    assert "for every method" in found.because
+    few = replace(evidence.methods[1], near=[samples[:2] for samples in evidence.methods[1].near])
+    one_closed = replace(evidence, methods=(evidence.methods[0], few))
+    found = {c.id: c for c in verdict.judge(one_closed)}["e2"]
+    assert found.word == "cannot tell"
+    assert "a run has 2 typical samples, at least 3 are needed" in found.because
+
+
+def test_every_cannot_tell_names_its_gate_and_what_opens_it() -> None:
+    few_images = {c.id: c for c in verdict.judge(_evidence(_problem(examples=700)))}
+    for letter in ("e1", "e2", "f1"):
+        assert few_images[letter].because == "700 test images, at least 1000 are needed: raise data.test_images"
+    for claim in verdict.judge(_evidence(_problem(runs=2))):
+        assert claim.word == "cannot tell"
+        assert claim.because.startswith("2 runs: at least 3 are needed")
+        assert claim.because.endswith("raise ensemble.runs")
+    narrow = verdict.judge(_evidence(_problem(runs=3)), margins={"f1": math.log(8)})
+    crossing = next(c for c in narrow if c.id == "f1")
+    assert crossing.margin == math.log(8)
+    assert crossing.word != "holds"
+
+
+# --- f2, g and h ------------------------------------------------------------------------------------------------------
+
+
+def _shift(lead: float = 2.0, *, within: float = 0.02, seed: int = 0) -> ShiftEvidence:
+    """Divergences between runs that grow `lead` times under shift, those within runs 1.5 times."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(CLASSES, size=EXAMPLES)
+    finals = np.where(rng.random((RUNS, EXAMPLES)) < 0.2, (truth + 1) % CLASSES, truth)
+    between = rng.gamma(2.0, 0.05, (RUNS, RUNS, EXAMPLES))
+    between = (between + between.transpose(1, 0, 2)) / 2
+    own = rng.gamma(2.0, within / 2, (RUNS, EXAMPLES))
+    return ShiftEvidence(
+        CLASSES, truth, finals, between, lead * between, {"random": own}, {"random": 1.5 * own}, {"random": "Random"}
+    )
+
+
+def test_shift_widens_the_lead_by_a_linear_contrast() -> None:
+    evidence = _shift()
+    (claim,) = verdict.judge_shift(evidence)
+
+    def contrast(runs: list[int], w: Floats) -> float:
+        def lead(between: Floats, within: Floats) -> float:
+            pairs = [between[i, j] @ w for i, j in itertools.combinations(runs, 2)]
+            return float(np.mean(pairs) - np.mean([within[i] @ w for i in runs]))
+
+        shifted = lead(evidence.shifted_between, evidence.shifted_within["random"])
+        return shifted - 1.1 * lead(evidence.clean_between, evidence.clean_within["random"])
+
+    value, low, high, p = _with_interval(contrast, RUNS, EXAMPLES, margin=0.0)
+    assert (claim.id, claim.word) == ("f2", "holds")
+    assert (claim.estimate, claim.low, claim.high, claim.p) == pytest.approx((value, low, high, p), abs=1e-9)
+    (flat,) = verdict.judge_shift(_shift(lead=1.0))
+    assert flat.word == "does not hold"
+    (asked,) = verdict.judge_shift(_shift(within=0.2))  # samples diverge more than runs: (f1) fails first
+    assert asked.word == "cannot tell"
+    assert "only where (f1) holds" in asked.because
+    assert verdict.judge_shift(replace(evidence, clean_within={}, shifted_within={}, titles={})) == ()
+
+
+def _flip(rng: np.random.Generator, labels: Labels, rate: float) -> Labels:
+    other = (labels + rng.integers(1, CLASSES, labels.shape)) % CLASSES
+    return np.where(rng.random(labels.shape) < rate, other, labels)
+
+
+def _seeds(repetitions: int = 4, *, init: float = 0.3, batches: float = 0.1, seed: int = 0) -> SeedsEvidence:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(CLASSES, size=EXAMPLES)
+    base = np.stack([_flip(rng, truth, 0.1) for _ in range(repetitions)])
+    arms = {"A": base, "B": _flip(rng, base, init), "C": _flip(rng, base, batches), "D": _flip(rng, base, 0.35)}
+    return SeedsEvidence(CLASSES, truth, arms, 0.001)
+
+
+def test_initial_weights_against_batches_by_repetition() -> None:
+    evidence = _seeds()
+    (claim,) = verdict.judge_seeds(evidence)
+    arms = evidence.arms
+
+    def ratio(kept: list[int], w: Floats) -> float:
+        by_init = sum((arms["A"][r] != arms["B"][r]) @ w for r in kept)
+        return math.log(by_init / sum((arms["A"][r] != arms["C"][r]) @ w for r in kept))
+
+    value, low, high, _ = _with_interval(ratio, 4, EXAMPLES, margin=math.log(1.1))
+    assert (claim.estimate, claim.low, claim.high) == pytest.approx((value, low, high), abs=1e-6)
+    assert (claim.id, claim.word, claim.n, claim.unit) == ("g", "holds", 4, "repetition")
+    assert "learning rate 0.001" in claim.estimand
+    assert claim.parts["both others"] == pytest.approx((arms["A"] != arms["D"]).mean())
+    (equal,) = verdict.judge_seeds(_seeds(init=0.1, batches=0.3))
+    assert equal.word == "does not hold"
+    (few,) = verdict.judge_seeds(_seeds(2))
+    assert few.because.startswith("2 repetitions: at least 3")
+    assert few.because.endswith("raise seeds.repetitions")
+
+
+def test_a_failed_repetition_is_left_out_and_counted() -> None:
+    evidence = _seeds(5)
+    broken = {name: labels.copy() for name, labels in evidence.arms.items()}
+    broken["B"][3] = 0  # one class for everything: as good as chance
+    (claim,) = verdict.judge_seeds(replace(evidence, arms=broken))
+    assert claim.n == 4
+    assert "1 of 5 repetitions failed" in claim.because
+
+
+def _chains(chains: int = 4, cycles: int = 3, *, own: float = 0.05, seed: int = 0) -> ChainEvidence:
+    """Cycles are their chain's function with some labels changed."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(CLASSES, size=EXAMPLES)
+    centres = [_flip(rng, truth, 0.2) for _ in range(chains)]
+    labels = np.stack([[_flip(rng, centre, own) for _ in range(cycles)] for centre in centres])
+    finals = np.stack([_flip(rng, truth, 0.2) for _ in range(3)])
+    return ChainEvidence(CLASSES, truth, labels, finals)
+
+
+def test_cycles_of_a_chain_against_other_chains() -> None:
+    evidence = _chains()
+    (claim,) = verdict.judge_chains(evidence)
+    labels, finals = evidence.labels, evidence.finals
+    assert finals is not None
+    pairs = list(itertools.combinations(range(3), 2))
+
+    def own(kept: list[int], w: Floats) -> float:
+        return float(np.mean([(labels[k, c] != labels[k, d]) @ w for k in kept for c, d in pairs]))
+
+    def ratio(kept: list[int], w: Floats) -> float:
+        others = [
+            (labels[k, a] != labels[m, b]) @ w
+            for k, m in itertools.combinations(kept, 2)
+            for c, d in pairs
+            for a, b in ((c, d), (d, c))
+        ]
+        return math.log(np.mean(others) / own(kept, w))
+
+    value, low, high, _ = _with_interval(ratio, 4, EXAMPLES, margin=math.log(1.1))
+    assert (claim.estimate, claim.low, claim.high) == pytest.approx((value, low, high), abs=1e-6)
+    assert (claim.id, claim.word, claim.n, claim.unit) == ("h", "holds", 4, "chain")
+
+    # Against separately trained runs: both kinds of unit vary, and n is the smaller number of them.
+    even = np.full(EXAMPLES, 1 / EXAMPLES)
+
+    def apart(runs: list[int], w: Floats) -> float:
+        return float(np.mean([(finals[i] != finals[j]) @ w for i, j in itertools.combinations(runs, 2)]))
+
+    def jackknife(values: list[float]) -> float:
+        return (len(values) - 1) / len(values) * float(np.square(np.array(values) - np.mean(values)).sum())
+
+    everyone, runs = [0, 1, 2, 3], [0, 1, 2]
+    weights = example_weights(EXAMPLES).T[1:].astype(np.float64) / EXAMPLES
+    variance = (
+        jackknife([math.log(own([j for j in everyone if j != i], even)) for i in everyone])
+        + jackknife([math.log(apart([j for j in runs if j != i], even)) for i in runs])
+        + np.var([math.log(apart(runs, w) / own(everyone, w)) for w in weights], ddof=1)
+    )
+    centre = math.log(apart(runs, even) / own(everyone, even))
+    half = student.ppf(0.975, 2) * math.sqrt(variance)
+    assert claim.parts["ratio to those runs"] == pytest.approx(math.exp(centre))
+    assert claim.parts["its lower end"] == pytest.approx(math.exp(centre - half), rel=1e-6)
+    assert claim.parts["its upper end"] == pytest.approx(math.exp(centre + half), rel=1e-6)
+
+
+def test_chains_have_gates_too() -> None:
+    (two,) = verdict.judge_chains(_chains(2))
+    assert two.because.startswith("2 chains: at least 3")
+    (one_cycle,) = verdict.judge_chains(_chains(4, 1))
+    assert "at least 2 are needed" in one_cycle.because
+    (alone,) = verdict.judge_chains(replace(_chains(), finals=None))
+    assert "ratio to those runs" not in alone.parts
+    (far,) = verdict.judge_chains(_chains(own=0.6))  # cycles as far apart as chains
+    assert far.word != "holds"
+
+
+@pytest.mark.slow
+def test_intervals_of_gains_repetitions_and_chains_cover_the_truth() -> None:
+    """95 % intervals over fresh problems; the bar is two standard errors (0.028 each of 60) below 0.95."""
+
+    def estimates(kind: str, seed: int, units: int, examples: int | None = None) -> list[Claim]:
+        if kind == "e1":
+            drawn = _problem(units, examples or EXAMPLES, seed=seed)
+            found = verdict.judge(_evidence(replace(drawn, samples={"near": drawn.samples["near"]}), with_js=False))
+            return [claim for claim in found if claim.id == "e1"]
+        if kind == "g":
+            return list(verdict.judge_seeds(_seeds(units, seed=seed)))
+        return list(verdict.judge_chains(_chains(units, seed=seed)))
+
+    # What the quantities tend to: e1 from a large problem; g and h by hand, from the chance that two labels differ.
+    q, r = 0.05, 0.2  # of a chain: changed in a cycle, changed in its centre
+    same = (1 - q) ** 2 + q * q / (CLASSES - 1)
+    one = (1 - r) * (1 - q) + r * q / (CLASSES - 1)  # a cycle's label is right
+    other = one**2 + (1 - one) ** 2 / (CLASSES - 1)
+    (large,) = estimates("e1", 999, 20, 8000)
+    assert large.methods[0].estimate is not None
+    truths = {"g": math.log(0.3 / 0.1), "h": math.log((1 - other) / (1 - same)), "e1": large.methods[0].estimate.value}
+    for kind, expected in truths.items():
+        covered = []
+        for seed in range(60):
+            (claim,) = estimates(kind, seed, 4)
+            interval = claim.methods[0].estimate if kind == "e1" else claim
+            assert interval is not None
+            assert interval.low is not None
+            assert interval.high is not None
+            covered.append(interval.low <= expected <= interval.high)
+        assert np.mean(covered) >= 0.89, kind
+
+
+# --- as they are told -------------------------------------------------------------------------------------------------
+
+
+def _found(claims: Sequence[Claim]) -> dict[str, Any]:
+    """The finding as the database holds it."""
+    independent = {"disagreement": 0.2, "disagreement_sd": 0.01, "cosine": 0.01, "pairs": 10}
+    document = {"split": "test", "independent": independent, "claims": {claim.id: asdict(claim) for claim in claims}}
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY))
+    return plain
+
+
+def test_claims_are_told_in_order_with_the_correction_for_all_of_them() -> None:
+    base = Claim("g", "G", "", "holds", "", math.log(1.1), 4, 1000, unit="repetition", p=0.02, estimate=math.log(2))
+    known = _found([
+        base,
+        replace(base, id="a", margin=0.1, p=0.001, estimate=0.01, low=-0.02, high=0.04),
+        replace(base, id="b", word="cannot tell", p=None, estimate=None),
+    ])  # fmt: skip
+    told = finding.claims(known)
+    assert [claim["id"] for claim in told] == ["a", "b", "g"]
+    # two answered: levels 0.0125 and 0.025
+    assert [claim["survives"] for claim in told] == [True, False, True]
+    assert [(c["glyph"], c["effect"], c["interval"]) for c in told] == [
+        ("✓", "0.01", "−0.02 to 0.04"), ("?", "–", ""), ("✓", "2 times", "")
+    ]  # fmt: skip
+    assert finding.document(known)["claims"] == told
+    listed = {**known, "claims": list(known["claims"].values())}  # as one stage once wrote them
+    assert finding.claims(listed) == told
+    assert finding.claims({}) == []
+    assert finding.document({"split": "test"}) == {"split": "test"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(site: Served) -> Iterator[httpx.Client]:
+    with site.client(headers={"Accept": "text/html"}) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def judged(site: Served, claims: dict[str, Claim]) -> Experiment:
+    """An experiment with claims c to f1 and h, one of which rests on a run."""
+    row = finished(site.laboratory, name="judged")
+    (cycles,) = verdict.judge_chains(_chains())
+    rests = replace(claims["c"], rests_on=(3,))
+    _write(site, row, finding=orjson.dumps(_found([rests, *(claims[k] for k in ("e1", "e2", "f1")), cycles])).decode())
+    return site.laboratory.store.experiment(row.id)
+
+
+def _write(site: Served, row: Experiment, **columns: Any) -> None:
+    engine = sqlalchemy.create_engine(site.laboratory.store.url)
+    settings = ", ".join(f"{name} = :{name}" for name in columns)
+    with engine.begin() as connection:
+        connection.execute(
+            sqlalchemy.text(f"UPDATE experiment SET {settings} WHERE id = :id"), {"id": row.id, **columns}
+        )
+    engine.dispose()
+
+
+def test_the_page_of_an_experiment_tells_every_claim(page: httpx.Client, judged: Experiment) -> None:
+    text = page.get(f"/experiments/{judged.slug}").text
+    claims = text[text.index('id="claims"') : text.index('aria-label="Figures"')]
+    for letter in ("c", "e1", "e2", "f1", "h"):
+        assert f'id="claim-{letter}"' in claims
+    assert "Rests on run 3" in claims
+    assert "Not covered: another training set" in claims
+    assert 'href="#tsne-samples"' in claims
+    assert "Brier gain of averaging a run&#39;s samples" in claims
+    assert 'href="#claims"' in text[: text.index('id="claims"')]
+    # without a word: each with what would decide it, and a clone that has it
+    for letter, add in (("f2", "shift"), ("g", "seeds")):
+        assert f"({letter}) " in claims
+        assert f"/launch?from={judged.slug}&amp;with={add}" in claims
+    assert 'id="claim-g"' not in claims
+
+
+def test_the_api_gives_the_claims_of_an_experiment(site: Served, judged: Experiment) -> None:
+    with site.client() as client:
+        found = client.get(f"/api/experiments/{judged.slug}").json()["findings"]["claims"]
+    assert [claim["id"] for claim in found] == ["c", "e1", "e2", "f1", "h"]
+    assert {"word", "glyph", "effect", "interval", "because", "methods", "survives", "rests_on"} <= set(found[0])
+
+
+def test_a_clone_gets_what_decides_a_claim(page: httpx.Client, judged: Experiment) -> None:
+    def form(add: str) -> str:
+        answer = page.get("/launch", params={"from": judged.slug, "with": add})
+        assert answer.status_code == 200
+        return answer.text
+
+    plain = form("")
+    assert 'value="on" checked' in plain or "checked" in plain
+    for add in ("shift", "seeds", "sgmcmc", "methods", "runs", "checkpoints"):
+        assert form(add) != plain or add == "checkpoints"  # it keeps every epoch already
+    assert page.get("/launch", params={"from": judged.slug, "with": "nothing known"}).status_code == 200
+
+
+def test_what_a_clone_gets_is_a_valid_spec() -> None:
+    from modescape.spec import parse
+    from modescape_api.claims import DECIDED_BY, with_more
+
+    one = {**SPEC, "ensemble": {"runs": 1}, "methods": [], "training": {"epochs": 2, "checkpoint_every": 2}}
+    for _, add, _ in DECIDED_BY.values():
+        more = parse(with_more(one, add))
+        assert more != parse(one)
+        assert parse(with_more(with_more(one, add), add)) == more
+    assert with_more(one, "") == one
+    added = parse(with_more(one, "shift"))
+    assert added.shift is not None
+    assert added.ensemble.runs == 3
+    assert all(method.typical >= 3 for method in added.methods)
+
+
+# --- the paper's numbers ----------------------------------------------------------------------------------------------
+
+
+def test_empty_rows_of_the_paper_say_which_preset_fills_them(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with served(tmp_path_factory.mktemp("empty")) as site, site.client() as client:
+        rows = client.get("/api/paper").json()["items"]
+        text = client.get("/paper", headers={"Accept": "text/html"}).text
+    printed = [row["value"] for row in rows]
+    assert printed == [0.64, 0.71, 0.90, 0.384, 0.155, 0.153, 0.087, 0.034, 0.22]
+    assert all(row["nearest"] == [] for row in rows)
+    assert {row["preset"]: row["short"] for row in rows} == {
+        "fig-6": "fig-6-short", "fig-6-medium": "", "fig-6-resnet20": "", "svhn-row": "svhn-row-short", "s6": "s6-short"
+    }  # fmt: skip
+    for row in rows:
+        assert f"/launch?preset={row['preset']}" in text
+    assert text.count("No experiment here has this number yet") == len(rows)
+
+
+def test_numbers_of_the_paper_stand_beside_the_nearest_experiments(site: Served, page: httpx.Client) -> None:
+    from modescape.registry import presets
+    from modescape.spec import parse
+    from modescape.store import PlannedStage
+
+    store = site.laboratory.store
+    near = store.create_experiment(
+        name="medium again", spec=parse(presets["fig-6-medium"].call()), stages=[PlannedStage("train", "0")]
+    )
+    far = finished(site.laboratory, name="far away")
+    _write(site, near, accuracy=0.698)
+    _write(site, far, finding=orjson.dumps({"family": {"exponent": 0.31, "samples": 20}}).decode())
+    engine = sqlalchemy.create_engine(store.url)
+    stage = store.stages(far.id)[0].id
+    with engine.begin() as connection:
+        for group, value in (("optimum", 0.41), ("random", 0.2), ("random/more", 9.0)):
+            connection.execute(
+                sqlalchemy.text(
+                    "INSERT INTO measurement (id, experiment_id, stage_id, subject, metric, value, n, details) VALUES "
+                    "(:id, :experiment, :stage, :subject, 'js_mean', :value, 2, :details)"
+                ),
+                {"id": f"{group}-js", "experiment": far.id, "stage": stage, "subject": f"ood/0/{group}", "value": value,
+                 "details": orjson.dumps({"dataset": "digits", "members": 3}).decode()},
+            )  # fmt: skip
+    engine.dispose()
+    rows = {row["key"]: row for row in page.get("/api/paper").json()["items"]}
+    nearest = rows["accuracy-medium-cnn"]["nearest"]
+    assert (nearest[0]["slug"], nearest[0]["value"], nearest[0]["differences"]) == (near.slug, 0.698, [])
+    assert nearest[1]["slug"] != near.slug
+    assert not nearest[1]["same_data"]
+    small = [one["slug"] for one in rows["accuracy-small-cnn"]["nearest"]]
+    assert small.index(far.slug) < small.index(near.slug)  # the same network comes before the same data
+    (independent,) = rows["js-independent"]["nearest"]
+    assert (independent["slug"], independent["value"]) == (far.slug, 0.41)
+    assert {"between 3 functions instead of 5", "data Digits instead of CIFAR-10", "runs 2 instead of 5"} <= set(
+        independent["differences"]
+    )
+    assert rows["js-random"]["nearest"][0]["value"] == 0.2
+    assert rows["js-diagonal"]["nearest"] == []
+    assert rows["exponent"]["nearest"][0]["value"] == 0.31
+    text = page.get("/paper").text
+    assert "69.8 %" in text
+    assert "−1.2 points" in text
+    assert f"/experiments/{far.slug}" in text
