@@ -501,6 +501,21 @@ def test_claims_are_told_in_order_with_the_correction_for_all_of_them() -> None:
     assert finding.document({"split": "test"}) == {"split": "test"}
 
 
+def test_margins_of_a_spec_are_those_of_the_verdict_unless_edited() -> None:
+    from modescape.spec import parse
+    from modescape.stages.judge import margins
+    from modescape_api.claims import answered
+
+    assert margins(parse({})) == {letter: question.margin for letter, question in verdict.QUESTIONS.items()}
+    edited = margins(parse({"margins": {"f1": 100, "e2": 0.5}}))
+    found = verdict.judge(_evidence(_problem()), margins=edited)
+    rows = {row.letter: row for row in answered(_found(found), ())}
+    assert rows["f1"].word == "does not hold"
+    assert rows["f1"].margin == "above 100 times (edited; by default 1.25 times)"
+    assert rows["e2"].margin == "above 0.5 (edited; by default 0.05)"
+    assert rows["e1"].margin == "below 0.9"
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(tmp_path_factory.mktemp("home")) as running:

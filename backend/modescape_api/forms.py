@@ -28,12 +28,14 @@ from modescape.spec import (
     EnsembleSpec,
     EvaluationSpec,
     ExperimentSpec,
+    MarginsSpec,
     MethodSpec,
     NetworkSpec,
     TrainingSpec,
     parse,
 )
 from modescape.studies import (
+    SYNTHETIC,
     ConnectivitySpec,
     InstabilitySpec,
     OodSpec,
@@ -124,6 +126,7 @@ _FIRST = {
     "training": ("optimiser", "learning_rate", "schedule", "epochs", "batch_size"),
     "ensemble": ("runs", "vary", "seed"),
     "evaluation": ("splits", "embed_runs"),
+    "margins": (),
 }
 _UNITS = {
     "train_images": "images",
@@ -136,6 +139,7 @@ _UNITS = {
     "checkpoint_every": "epochs",
 }
 _LABELS = {
+    **{claim: f"Margin of claim ({claim})" for claim in MarginsSpec.model_fields},
     "runs": "Independent runs",
     "train_images": "Training images",
     "input_scale": "Input scale",
@@ -169,6 +173,7 @@ _PARTS: dict[str, Any] = {
     "training": TrainingSpec,
     "ensemble": EnsembleSpec,
     "evaluation": EvaluationSpec,
+    "margins": MarginsSpec,
 }
 
 
@@ -419,7 +424,14 @@ def sections(
     return [
         section(2, "Data", "Test data are never used for selection.", "data"),
         section(3, "Network", "One network, trained again and again.", "network", "training"),
-        section(4, "Ensemble", "What makes the runs differ, and where they are compared.", "ensemble", "evaluation"),
+        section(
+            4,
+            "Ensemble",
+            "What makes the runs differ, and where they are compared.",
+            "ensemble",
+            "evaluation",
+            "margins",
+        ),
         Section(
             5,
             "Methods",
@@ -498,7 +510,18 @@ def _controls(part: str) -> tuple[Control, ...]:
 @cache
 def _study_controls(part: str, prefix: str) -> tuple[Control, ...]:
     found = _from_schema(_STUDIES[part].part.model_json_schema(), prefix)
-    return tuple(found)
+    shown = [control for control in found if not control.name.endswith(".fingerprint")]  # filled in, never typed
+    if part == "ood":
+        shown = [_outside_sets(c) if c.name == f"{prefix}.dataset" else c for c in shown]
+        shown.sort(key=lambda control: control.name != f"{prefix}.dataset")  # what it is about comes first
+    return tuple(shown)
+
+
+def _outside_sets(control: Control) -> Control:
+    """Sets that may stand for other images: every registered one, and those made up."""
+    made = tuple(Choice(name, title) for name, title in SYNTHETIC.items())
+    chosen = _select(control, datasets)
+    return replace(chosen, choices=(*made, *chosen.choices), value=made[0].value)
 
 
 @cache

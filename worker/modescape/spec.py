@@ -168,6 +168,27 @@ class EvaluationSpec(Part):
     perplexity: float | None = Field(None, gt=1, le=1000, description="Perplexity; empty means min(30, (n-1)/3).")
 
 
+class MarginsSpec(Part):
+    """Where each claim of the verdict is decided (science o.4), promised before there are data. Ratios as ratios."""
+
+    a: float = Field(0.1, gt=0, le=1, description="Optima are orthogonal: the mean cosine lies within ± this.")
+    b: float = Field(1.25, gt=0, le=100, description="Runs disagree at least this many times more than one trajectory.")
+    c: float = Field(1.25, gt=0, le=100, description="Samples are at least this many times nearer to their own run.")
+    d: float = Field(1.1, gt=0, le=100, description="Runs are at least this many times as diverse, at equal accuracy.")
+    e1: float = Field(
+        0.9, gt=0, le=100, description="Averaging samples gains at most this share of an ensemble's gain."
+    )
+    e2: float = Field(0.05, ge=-1, le=100, description="Both gain at least this share more than an ensemble alone.")
+    f1: float = Field(1.25, gt=0, le=100, description="Divergence between runs is at least this many times larger.")
+    f2: float = Field(
+        0.0, ge=-10, le=10, description="Under shift its lead grows by at least this, beyond a tenth; nats."
+    )
+    g: float = Field(
+        1.1, gt=0, le=100, description="Initial weights matter at least this many times as much as batches."
+    )
+    h: float = Field(1.1, gt=0, le=100, description="Chains differ at least this many times as much as cycles.")
+
+
 # What a protocol stands for (science c), wherever a spec leaves it open. The models' own defaults are the paper's.
 PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
@@ -225,6 +246,7 @@ class ExperimentSpec(Part):
     ensemble: EnsembleSpec = EnsembleSpec()
     methods: tuple[MethodSpec, ...] = Field((), max_length=16, description="Subspace methods, each at most once.")
     evaluation: EvaluationSpec = EvaluationSpec()
+    margins: MarginsSpec = MarginsSpec()
     shift: ShiftSpec | None = Field(None, description="Evaluation on corrupted test images.")
     ood: tuple[OodSpec, ...] = Field((), max_length=8, description="Sets of other images: out of distribution.")
     seeds: SeedsSpec | None = Field(None, description="Initial weights against batch order, by learning rate.")

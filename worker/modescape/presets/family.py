@@ -19,7 +19,7 @@ from modescape.presets.base import (
 @preset(
     "s6",
     title="Family of curves",
-    summary="Which exponent e fits the samples of ResNet20v1 on CIFAR-100 in the diversity-accuracy plane?",
+    summary="The exponent e fitted to samples of ResNet20v1 on CIFAR-100 in the diversity-accuracy plane.",
     paper="Fig S6",
 )
 def figure_s6() -> Json:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -478,7 +479,8 @@ def judge(evidence: Evidence, *, margins: Mapping[str, float] | None = None) -> 
 
 def judge_shift(evidence: ShiftEvidence, *, margins: Mapping[str, float] | None = None) -> tuple[Claim, ...]:
     """Claim (f2)."""
-    return _judged(evidence, {"f2": _more_under_shift}, margins)
+    first = (margins or {}).get("f1", QUESTIONS["f1"].margin)
+    return _judged(evidence, {"f2": partial(_more_under_shift, first=first)}, margins)
 
 
 def judge_seeds(evidence: SeedsEvidence, *, margins: Mapping[str, float] | None = None) -> tuple[Claim, ...]:
@@ -843,7 +845,7 @@ def _js_ratio(method: MethodEvidence, across: Floats, within: Floats, n: int, ma
     return _finding("f1", method, found, numbers)
 
 
-def _more_under_shift(evidence: ShiftEvidence, margin: float) -> Claim | None:
+def _more_under_shift(evidence: ShiftEvidence, margin: float, *, first: float) -> Claim | None:
     """(f2) For every method (J_b - J_q) under shift minus 1.1 (J_b - J_q) on clean images, above 0, where (f1) holds.
 
     Linear, because the ratio form covers badly when a run has failed.
@@ -858,13 +860,13 @@ def _more_under_shift(evidence: ShiftEvidence, margin: float) -> Claim | None:
     for name, values in evidence.clean_within.items():
         method = MethodEvidence(name, evidence.titles[name])
         own = weighted(values, weights)
-        first = _js_ratio(method, clean, own, evidence.units, QUESTIONS["f1"].margin)
-        if first.word == "holds":
+        alone = _js_ratio(method, clean, own, evidence.units, first)
+        if alone.word == "holds":
             own_shifted = weighted(evidence.shifted_within[name], weights)
             findings.append(_contrast(method, clean, own, shifted, own_shifted, evidence.units, margin))
         else:
             findings.append(
-                _closed(method, f"asked only where (f1) holds, and on these clean images: {first.because}", first.parts)
+                _closed(method, f"asked only where (f1) holds, and on these clean images: {alone.because}", alone.parts)
             )
     return _every_method(base, findings) if findings else None
 
@@ -1127,7 +1129,7 @@ def _every_method(base: Claim, findings: Sequence[Finding]) -> Claim:
         )
     undecided = [finding for finding, _ in opened if finding.word != "holds"]
     if undecided:
-        return replace(claim, because="; ".join(f"{f.title}: {f.because}" for f in (*undecided, *closed)))
+        return replace(claim, because="; ".join(f"{f.title}: {_why(f)}" for f in (*undecided, *closed)))
     if closed:
         others = ", ".join(finding.title for finding, _ in opened)
         gates = "; ".join(f"{f.title}: {f.gate}" for f in closed)
@@ -1164,9 +1166,10 @@ def _some_method(base: Claim, findings: Sequence[Finding]) -> Claim:
 
 
 def _why(finding: Finding) -> str:
-    if finding.word == "holds":
-        return f"{finding.because}, but not once the number of methods is allowed for; more runs would tell"
-    return finding.because
+    """Why one method leaves a claim open: for the word it has alone, too many methods were asked."""
+    if finding.word == "cannot tell":
+        return finding.because
+    return f"{finding.because}, but not once the number of methods is allowed for: more runs would tell"
 
 
 def _number(value: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 
@@ -15,6 +16,7 @@ from modescape.results import Results
 from modescape.science import similarity, theory, verdict
 from modescape.science.inference import example_weights
 from modescape.science.predictions import average, scores, softmax
+from modescape.spec import ExperimentSpec
 from modescape.stages.chain import chain_evidence
 from modescape.stages.stage import Context, Json
 from modescape.tables import Solution
@@ -54,8 +56,16 @@ def judge(context: Context, results: Results) -> None:
         evidence = _with_probabilities(context, results, evidence, split)
         chains = chain_evidence(results)
         if chains is not None:
-            add_claims(context, verdict.judge_chains(chains))
-    add_claims(context, verdict.judge(evidence))
+            add_claims(context, verdict.judge_chains(chains, margins=margins(context.spec)))
+    add_claims(context, verdict.judge(evidence, margins=margins(context.spec)))
+
+
+def margins(spec: ExperimentSpec) -> dict[str, float]:
+    """The margins of the spec in the unit of each claim's estimand."""
+    return {
+        letter: math.log(value) if verdict.QUESTIONS[letter].ratio else value
+        for letter, value in spec.margins.model_dump().items()
+    }
 
 
 def add_claims(context: Context, claims: Iterable[verdict.Claim]) -> None:

@@ -20,7 +20,7 @@ from modescape.errors import Diverged
 from modescape.science import verdict
 from modescape.science.seeds import ARMS, Arm, arm_seeds
 from modescape.spec import ExperimentSpec, TrainingSpec
-from modescape.stages.judge import add_claims
+from modescape.stages.judge import add_claims, margins
 from modescape.stages.stage import Context, Json, stage
 from modescape.stages.train import only_last, run_training
 from modescape.store import Lease
@@ -139,7 +139,8 @@ class _Repetition:
 def _seeds_parts(lease: Lease) -> Json:
     spec = ExperimentSpec.model_validate(lease.spec)
     part = spec.model_dump(mode="json", include={"data", "seeds"})
-    return {**part, "learning_rate": spec.training.learning_rate, "split": spec.evaluation.splits[0]}
+    rate = spec.training.learning_rate
+    return {**part, "learning_rate": rate, "split": spec.evaluation.splits[0], "margin": spec.margins.g}
 
 
 @stage("seeds", parts=_seeds_parts)
@@ -231,7 +232,7 @@ def _judge(context: Context, repetitions: list[_Repetition], truth: NDArray[np.i
         numbers=tuple(repetition.number for repetition in whole),
         failed=len(repetitions) - len(whole),
     )
-    claims = verdict.judge_seeds(evidence)
+    claims = verdict.judge_seeds(evidence, margins=margins(context.spec))
     if not math.isclose(rate, asked):
         nearest = f"at the learning rate {rate:g}, of those tried the nearest to the training's {asked:g}"
         claims = tuple(replace(claim, because=f"{claim.because}; {nearest}") for claim in claims)

@@ -25,7 +25,7 @@ from modescape.science.ensembles import EnsembleScores, subsets
 from modescape.science.predictions import entropy, log_softmax
 from modescape.spec import ExperimentSpec
 from modescape.stages import groups
-from modescape.stages.judge import add_claims
+from modescape.stages.judge import add_claims, margins
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease
 from modescape.studies import ShiftSpec
@@ -414,7 +414,8 @@ def _compare_parts(lease: Lease) -> Json:
     shift_part = spec.shift.model_dump(mode="json")
     return {"shift": shift_part, "params": lease.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
             "methods": [m.method for m in spec.methods], "size": spec.shift.size(spec),
-            "data": spec.data.dataset, "fingerprint": spec.data.fingerprint}  # fmt: skip
+            "data": spec.data.dataset, "fingerprint": spec.data.fingerprint,
+            "margins": [spec.margins.f1, spec.margins.f2]}  # fmt: skip
 
 
 @stage("shift-compare", parts=_compare_parts)
@@ -433,7 +434,7 @@ def shift_compare(context: Context) -> None:
             saved = time.monotonic()
     compared.tell()
     if compared.evident:
-        add_claims(context, verdict.judge_shift(compared.evidence()))
+        add_claims(context, verdict.judge_shift(compared.evidence(), margins=margins(context.spec)))
     context.artifacts.drop_scratch(context.lease.stage_id)
 
 
