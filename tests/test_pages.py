@@ -27,6 +27,7 @@ PAGES = (
     "/workers",
     "/catalogue",
     "/gallery?dataset=blobs&image=3",
+    "/paper",
     "/data",
     "/nothing-here",
 )
@@ -75,8 +76,8 @@ def tab(browser: Browser, site: Served, **options: object) -> Watched:
 
 
 def open_figures(page: Page) -> None:
-    """Bring every figure into view, one after another, until it is drawn."""
-    for figure in page.locator("[data-figure]").all():
+    """Bring every figure of this experiment into view, one after another, until it is drawn."""
+    for figure in page.locator("[data-figure]:has(.plot)").all():
         figure.scroll_into_view_if_needed()
         expect(figure.locator(".plot .main-svg").first).to_be_visible(timeout=SECONDS)
 
@@ -89,7 +90,7 @@ def launched(site: Served, browser: Browser) -> str:
     page.goto("/launch?preset=quickstart")
     page.get_by_label("Name", exact=True).fill("A tiny one")
     page.get_by_label("Independent runs").fill("2")
-    page.get_by_label("Epochs", exact=True).fill("3")
+    page.locator('[name="training.epochs"]').fill("3")
     with page.expect_response(lambda answer: answer.url.endswith("/api/estimate") and answer.ok):
         for name in ("random", "dropout", "diagonal", "low-rank"):
             page.locator(f'details:has([name="methods.{name}.spread"]) summary').click()
@@ -110,7 +111,7 @@ def launched(site: Served, browser: Browser) -> str:
     worker.join(30)
     expect(page.locator("#live-verdict")).to_contain_text("Independent runs disagree on")
     open_figures(page)
-    expect(page.locator(".figures .js-plotly-plot")).to_have_count(6)
+    expect(page.locator(".figures .js-plotly-plot")).to_have_count(8)
     assert seen.wrong == []
     page.context.close()
     return "a-tiny-one"

@@ -140,10 +140,10 @@ _UNITS = {
 }
 _LABELS = {
     **{claim: f"Margin of claim ({claim})" for claim in MarginsSpec.model_fields},
-    "runs": "Independent runs",
+    "ensemble.runs": "Independent runs",
     "train_images": "Training images",
     "input_scale": "Input scale",
-    "seed": "Root seed",
+    "ensemble.seed": "Root seed",
     "spread": "Wide samples",
     "typical": "Narrow samples",
     "vary": "What differs",
@@ -567,7 +567,7 @@ def _control(name: str, field: Mapping[str, Any], path: str) -> Control:
     enum = field.get("enum") or ([field["const"]] if "const" in field else []) or items.get("enum", [])
     return Control(
         name=path,
-        label=_LABELS.get(name, name.replace("_", " ").capitalize()),
+        label=_LABELS.get(path) or _LABELS.get(name, name.replace("_", " ").capitalize()),
         kind=kind,
         help=field.get("description", ""),
         unit=_UNITS.get(name, ""),

@@ -122,6 +122,10 @@ class Lab(Results):
     def sentence(self) -> str:
         return finding.sentence(self.experiment.finding)
 
+    def claims(self) -> list[dict[str, Any]]:
+        """The claims of the paper as this experiment answers them: id, title, word, effect, interval, because, ..."""
+        return finding.claims(self.experiment.finding)
+
     def figure(self, name: str, *, theme: Literal["light", "dark", "print"] = "light", **options: Any) -> go.Figure:
         """Figure `name` as a Plotly figure; options as on the figure's page. Raises InvalidInput, FigureNotReady."""
         from modescape.figures import picture
