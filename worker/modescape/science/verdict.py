@@ -222,7 +222,7 @@ class Members:
 
     def ensemble_gain(self, runs: Runs, draws: slice) -> Floats:
         """Mean single Brier score minus that of an ensemble of 4, over all its choices (the ambiguity identity)."""
-        return (1 - 1 / MEMBERS) / 2 * _mean_pair(self.gaps[:, :, draws], runs)
+        return np.asarray((1 - 1 / MEMBERS) / 2 * _mean_pair(self.gaps[:, :, draws], runs))
 
 
 def divergence(
