@@ -256,7 +256,7 @@ def _pair_js(functions: Sequence[Function], part: slice) -> Floats:
     p = np.stack([function(part) for function in functions])
     entropies = entropy(p)
     rows = [entropy((p[i] + p[i + 1 :]) / 2) - (entropies[i] + entropies[i + 1 :]) / 2 for i in range(len(p) - 1)]
-    return np.maximum(np.concatenate(rows), 0.0)
+    return np.asarray(np.maximum(np.concatenate(rows), 0.0))
 
 
 def _blocks(functions: Sequence[Function], examples: int) -> list[slice]:
