@@ -45,14 +45,7 @@ MOST = 10_000  # images evaluated when the spec leaves their number open
 FEWEST = 10
 _VALUES = 1 << 22  # pixels handled at a time, so that memory does not grow with the set
 
-_TITLES = {
-    "gaussian-noise": "Gaussian noise",
-    "uniform-noise": "Uniform noise",
-    "constant": "Constant images",
-    "permuted": "Permuted pixels",
-    "folder": "Own pictures",
-    "npz": "Own arrays",
-}
+_TITLES = {**SYNTHETIC, "folder": "Own pictures", "npz": "Own arrays"}
 _MADE = {
     "gaussian-noise": "each pixel normal around 127.5 with deviation 64, cut to 0 to 255",
     "uniform-noise": "each pixel uniform on 0 to 255",
