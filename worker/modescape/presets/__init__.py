@@ -10,6 +10,6 @@ The order of the modules here is the order in which presets are offered.
 from modescape.presets import similarity
 
 # isort: split
-from modescape.presets import cycles, ensembles, family, landscape, ood, seeds, shift
+from modescape.presets import claims, cycles, ensembles, family, landscape, ood, seeds, shift
 
-__all__ = ["cycles", "ensembles", "family", "landscape", "ood", "seeds", "shift", "similarity"]
+__all__ = ["claims", "cycles", "ensembles", "family", "landscape", "ood", "seeds", "shift", "similarity"]
