@@ -29,6 +29,7 @@ from modescape.stages.ood import _subsets
 from modescape.store import upgrade
 from modescape.studies import SYNTHETIC, OodSpec
 from modescape.tables import Stage
+from modescape_api import forms
 
 GRAY, COLOUR = Shape(1, 28, 28, 10), Shape(3, 32, 32, 10)
 TEST = np.random.default_rng(0).integers(0, 256, (60, 3, 32, 32), dtype=np.uint8)
@@ -325,6 +326,21 @@ def test_paths_must_lie_where_data_may_come_from(tmp_path: Path) -> None:
         Laboratory(settings).prepare(
             spec_with({"dataset": "folder", "path": str(tmp_path / "pictures")}), roots=[tmp_path / "allowed"]
         )
+
+
+def test_the_form_offers_every_set_and_asks_for_no_fingerprint() -> None:
+    own = {"dataset": "npz", "path": "/mine.npz", "fingerprint": "0" * 64}
+    values = forms.to_values({"ood": [own, {"dataset": "constant", "images": 50}]})
+    document = forms.to_document(list(values.items()))
+    assert [study["dataset"] for study in document["ood"]] == ["npz", "constant"]
+    assert document["ood"][1]["images"] == 50
+    assert "fingerprint" not in document["ood"][0]  # looked up again, for the file may have changed
+    sections = forms.sections(values, was=values, missing={"svhn": "fetch it first"})
+    controls = {control.name: control for part in sections for row in part.rows for control in row.controls}
+    chosen = controls["ood.0.dataset"]
+    assert {choice.value for choice in chosen.choices} == {*SYNTHETIC, *datasets}
+    assert [choice.note for choice in chosen.choices if choice.value == "svhn"] != [""]
+    assert "ood.0.fingerprint" not in controls
 
 
 # ---- groups and plan ----

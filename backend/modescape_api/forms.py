@@ -381,7 +381,7 @@ def sections(
 
     def filled(control: Control) -> Control:
         choices = control.choices
-        if control.name == "data.dataset" and missing:
+        if control.name.endswith(".dataset") and missing:
             choices = tuple(replace(choice, note=missing.get(choice.value, "")) for choice in choices)
         value = values.get(control.name, control.value)
         return replace(
