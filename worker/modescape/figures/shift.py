@@ -745,7 +745,7 @@ def _small_pictures(data: ShiftTypes, theme: Theme) -> tuple[dict[str, Any], lis
             **({"matches": "y"} if i else {}),
         )  # fmt: skip
         traces += _picture(data, name, theme, x, y)
-        head = {"xref": f"{x} domain", "yref": f"{y} domain", "y": 1, "yanchor": "bottom", "yshift": 2}
+        head: dict[str, Any] = {"xref": f"{x} domain", "yref": f"{y} domain", "y": 1, "yanchor": "bottom", "yshift": 2}
         layout["annotations"].append(style.label(type_title(name), theme, strong=True, x=0, xanchor="left", **head))
         if data.options.metric != "js_mean" and name in data.gain:
             said = _signed(data.options.metric, data.gain[name])

@@ -53,10 +53,23 @@ ADAM_HALVED: Json = {
     "batch_size": 128, "epochs": 40, "sampling": "replacement",
 }  # fmt: skip
 KERAS_RESNET20: Json = {**PROTOCOLS["keras"]["training"], "protocol": "paper", "optimiser": "adam", "batch_size": 128}
+KERAS_RESNET20_CIFAR100: Json = {
+    **KERAS_RESNET20,
+    "milestones": [{"epoch": epoch, "learning_rate": rate}
+                   for epoch, rate in ((100, 1e-4), (130, 5e-5), (160, 1e-5), (190, 5e-7))],
+}  # fmt: skip
 SHORT_ADAM: Json = {**ADAM_HALVED, "epochs": 5, "halve_every": 2}
+# Rates are the paper's; decay and augmentation, of which it says nothing, are those usual for this network (science c).
+SGD_IMAGENET: Json = {
+    "protocol": "paper", "optimiser": "momentum", "momentum": 0.9, "learning_rate": 0.15, "schedule": "milestones",
+    "milestones": [{"epoch": 80, "learning_rate": 0.015}, {"epoch": 120, "learning_rate": 0.0015}], "batch_size": 256,
+    "epochs": 160, "sampling": "epoch", "augmentation": "resized-crop-flip", "weight_decay": 1e-4,
+    "decay_on": "kernels", "checkpoint_every": 8,
+}  # fmt: skip
 
 CIFAR: Json = {"dataset": "cifar10", "input_scale": "raw255", "validation_images": 500}
 CIFAR_RESNET: Json = {**CIFAR, "input_scale": "pixel-mean"}
+IMAGENET: Json = {"dataset": "imagenet", "input_scale": "symmetric"}
 FASHION_MNIST: Json = {"dataset": "fashion-mnist", "input_scale": "raw255", "validation_images": 5000}
 
 # The authors' code draws strengths uniformly from fixed ranges (science d.1 to d.4); our defaults are denser near the

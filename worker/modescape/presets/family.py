@@ -6,7 +6,7 @@ from modescape.presets.base import (
     CIFAR_RESNET,
     DENSE,
     FASHION_MNIST,
-    KERAS_RESNET20,
+    KERAS_RESNET20_CIFAR100,
     PAPER_METHODS,
     SHORT_ADAM,
     SHORT_METHODS,
@@ -24,7 +24,7 @@ from modescape.presets.base import (
 )
 def figure_s6() -> Json:
     data = {**CIFAR_RESNET, "dataset": "cifar100"}
-    return experiment(data, "resnet20v1", KERAS_RESNET20, runs=3, methods=PAPER_METHODS)
+    return experiment(data, "resnet20v1", KERAS_RESNET20_CIFAR100, runs=3, methods=PAPER_METHODS)
 
 
 @preset(

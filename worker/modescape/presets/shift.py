@@ -8,7 +8,9 @@ from modescape.presets.base import (
     DENSE,
     FASHION,
     FASHION_MNIST,
+    IMAGENET,
     MEDIUM_METHODS,
+    SGD_IMAGENET,
     SHORT_ADAM,
     SMALL_RUNS,
     UNIFORM,
@@ -22,14 +24,6 @@ MAIN_TYPES = [
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
     "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
 ]  # fmt: skip
-
-# Rates are the paper's; decay and augmentation, of which it says nothing, are those usual for this network (science c).
-SGD_IMAGENET: Json = {
-    "protocol": "paper", "optimiser": "momentum", "momentum": 0.9, "learning_rate": 0.15, "schedule": "milestones",
-    "milestones": [{"epoch": 80, "learning_rate": 0.015}, {"epoch": 120, "learning_rate": 0.0015}], "batch_size": 256,
-    "epochs": 160, "sampling": "epoch", "augmentation": "resized-crop-flip", "weight_decay": 1e-4,
-    "decay_on": "kernels", "checkpoint_every": 8,
-}  # fmt: skip
 
 
 @preset(
@@ -64,7 +58,7 @@ def figure_9() -> Json:
     ),
 )
 def figure_9_short() -> Json:
-    methods = [{"method": method, "spread": 0, "typical": 5}
+    methods: list[Json] = [{"method": method, "spread": 0, "typical": 5}
                for method in ("random", "diagonal", "low-rank", "pca-random")]  # fmt: skip
     studies = {"shift": {"images": 1000, "members": 5}}
     return experiment(
@@ -80,14 +74,13 @@ def figure_9_short() -> Json:
     paper="Fig 10",
 )
 def figure_10() -> Json:
-    methods = [
+    methods: list[Json] = [
         {"method": "random", "spread": 0, "typical": 5, "options": UNIFORM},
         {"method": "diagonal", "spread": 0, "typical": 5, "options": UNIFORM},
         {"method": "averaging"},
     ]
     studies = {"shift": {"images": 2000, "corruptions": MAIN_TYPES, "members": 5}}
-    data = {"dataset": "imagenet", "input_scale": "symmetric"}
-    return experiment(data, "resnet50v2", SGD_IMAGENET, runs=5, methods=methods, studies=studies)
+    return experiment(IMAGENET, "resnet50v2", SGD_IMAGENET, runs=5, methods=methods, studies=studies)
 
 
 @preset(
@@ -106,7 +99,7 @@ def figure_10() -> Json:
     ),
 )
 def figure_10_short() -> Json:
-    methods = [{"method": method, "spread": 0, "typical": 3} for method in ("random", "diagonal")]
+    methods: list[Json] = [{"method": method, "spread": 0, "typical": 3} for method in ("random", "diagonal")]
     studies = {"shift": {"images": 1000, "corruptions": MAIN_TYPES, "members": 3}}
     return experiment(
         FASHION_MNIST, "small-cnn", SHORT_ADAM, runs=3, methods=[*methods, {"method": "averaging"}], studies=studies

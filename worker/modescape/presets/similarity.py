@@ -1,4 +1,4 @@
-"""Quickstart, and the figures of independent runs and subspaces: Fig 2, 3, 4 and 6."""
+"""Quickstart, and the figures of independent runs and subspaces: Fig 2, 3, 4, 6 and 7."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from modescape.presets.base import (
     DENSE,
     FASHION,
     FASHION_MNIST,
+    IMAGENET,
     KERAS_RESNET20,
+    KERAS_RESNET20_CIFAR100,
     MEDIUM_METHODS,
     PAPER,
     PAPER_METHODS,
+    SGD_IMAGENET,
     SHORT_ADAM,
     SHORT_METHODS,
     SMALL_RUNS,
@@ -170,3 +173,47 @@ def figure_6_resnet20() -> Json:
 )  # fmt: skip
 def figure_6_short() -> Json:
     return experiment(FASHION_MNIST, "small-cnn", SHORT_ADAM, runs=3, methods=SHORT_METHODS)
+
+
+@preset(
+    "fig-7-cifar100",
+    title="Diversity and accuracy, CIFAR-100",
+    summary="The plane for a harder task and a stronger network: ResNet20v1 on CIFAR-100.",
+    paper="Fig 7a",
+)
+def figure_7_cifar100() -> Json:
+    data = {**CIFAR_RESNET, "dataset": "cifar100"}
+    return experiment(data, "resnet20v1", KERAS_RESNET20_CIFAR100, runs=5, methods=PAPER_METHODS)
+
+
+@preset(
+    "fig-7-imagenet",
+    title="Diversity and accuracy, ImageNet",
+    summary="The plane for ResNet50v2 on ImageNet, streamed from disk; without principal components, as in the paper.",
+    paper="Fig 7b",
+)
+def figure_7_imagenet() -> Json:
+    methods = [method for method in PAPER_METHODS if method["method"] != "low-rank"]
+    return experiment(IMAGENET, "resnet50v2", SGD_IMAGENET, runs=5, methods=methods)
+
+
+@preset(
+    "fig-7-short",
+    title="Diversity and accuracy, ResNet, short",
+    summary="The plane for three ResNet20v1, trained briefly on a part of Fashion-MNIST.",
+    paper="Fig 7",
+    twin_of="fig-7-cifar100",
+    substitutions=(
+        "2,000 images of Fashion-MNIST (10 classes) instead of CIFAR-100 (100 classes), 1,000 test images",
+        "4 epochs instead of 200, and no augmentation",
+        "3 runs instead of 5, two methods with 8 samples each instead of four with 50",
+        DENSE,
+    ),
+)
+def figure_7_short() -> Json:
+    data = {**FASHION_MNIST, "input_scale": "pixel-mean", "train_images": 2000, "validation_images": 500,
+            "test_images": 1000}  # fmt: skip
+    training = {**KERAS_RESNET20, "schedule": "constant", "milestones": [], "epochs": 4, "augmentation": "none",
+                "snapshots": 10, "snapshot_window": 0.4}  # fmt: skip
+    methods: list[Json] = [{"method": method, "spread": 8, "typical": 0} for method in ("random", "diagonal")]
+    return experiment(data, "resnet20v1", training, runs=3, methods=methods)

@@ -108,7 +108,7 @@ def _corrupt_parts(lease: Lease) -> Json:
     """Only what decides the images, so that experiments share them."""
     spec = ExperimentSpec.model_validate(lease.spec)
     assert spec.shift is not None
-    data = {"dataset": spec.data.dataset, "fingerprint": spec.data.fingerprint}
+    data: Json = {"dataset": spec.data.dataset, "fingerprint": spec.data.fingerprint}
     if lease.key == PUBLISHED:
         data |= {"test_images": spec.data.test_images}
         return {"data": data, "shift": _images_of(spec.shift), "types": lease.params["types"]}
