@@ -350,7 +350,13 @@ async def _many(request: Request, here: Site, act: Callable[[str], Experiment]) 
 
 # -- launching --------------------------------------------------------------------------------------------------------
 
-_PICTURES = {"Fig 2": "trajectories", "Fig 3": "similarity", "Fig 4": "islands", "Fig 6": "plane"}
+# What a preset's card shows, by the figure of the paper it makes, or by its name.
+_PICTURES = {
+    "Fig 2": "trajectories", "Fig 3": "similarity", "Fig 4": "islands", "Fig 5": "landscape", "Fig 6": "plane",
+    "Fig 8": "curves", "Fig 9": "shift", "Fig 10": "shift", "SVHN row": "outside", "Fig S1": "landscape",
+    "Fig S2": "tunnel", "Fig S3": "tunnel", "Fig S4": "seeds", "Fig S5": "cycles", "instability-short": "seeds",
+    "instability": "seeds", "connectivity-short": "tunnel", "connectivity": "tunnel",
+}  # fmt: skip
 
 
 @router.get("/launch")
@@ -540,7 +546,7 @@ def _preset_cards(here: Site, chosen: Preset | None, *, full: bool, missing: Map
             {
                 "title": title,
                 "paper": preset.paper,
-                "picture": _PICTURES.get(preset.paper, "plane"),
+                "picture": _PICTURES.get(preset.paper) or _PICTURES.get(preset.name, "plane"),
                 "url": f"/launch?preset={preset.name}",
                 "chosen": chosen is preset,
                 "words": _preset_words(here, preset, missing),

@@ -7,9 +7,7 @@ A short version ("twin") lists every substitution it makes, so nobody mistakes i
 The order of the modules here is the order in which presets are offered.
 """
 
-from modescape.presets import similarity
-
-# isort: split
-from modescape.presets import claims, cycles, ensembles, family, landscape, ood, seeds, shift
+from modescape.presets import similarity  # isort: skip
+from modescape.presets import landscape, ensembles, shift, ood, seeds, cycles, family, claims  # isort: skip
 
 __all__ = ["claims", "cycles", "ensembles", "family", "landscape", "ood", "seeds", "shift", "similarity"]
