@@ -14,7 +14,6 @@ from pydantic import Field
 from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.plan import PREDICT_PER_TRAIN
 from modescape.spec import ExperimentSpec
-from modescape.stages import plane as cuts
 from modescape.store import PlannedStage
 from modescape.studies import PlaneSpec
 from modescape.tables import Experiment, Matrix, Measurement, Run, Series, Solution
@@ -578,6 +577,8 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
     stages = {stage.id: (stage.kind, stage.key) for stage in here.store.stage_rows(row.id)}
     chosen = [kept[number] for number in asked.solutions]
     measured = here.store.throughput(row.architecture, row.dataset)
+    from modescape.stages import plane as cuts  # stages are what a web process learns last
+
     planned = cuts.asked(
         ExperimentSpec.model_validate(row.spec),
         PlaneSpec(kind=asked.kind, resolution=asked.resolution, seed=asked.seed),

@@ -38,7 +38,7 @@ def claims() -> Json:
 @preset(
     "claims-short",
     title="All claims, short",
-    summary="Do the paper's claims (a) to (f) hold for five SmallCNNs on all of Fashion-MNIST?",
+    summary="Do the paper's claims (a) to (f) hold? Five SmallCNNs on all of Fashion-MNIST.",
     paper="Fig 2 to 9",
     source=_SOURCE,
     twin_of="claims",
