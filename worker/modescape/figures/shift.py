@@ -63,7 +63,6 @@ WORDS: Mapping[Metric, str] = {
     "ece": "expected calibration error",
     "js_mean": "Jensen–Shannon divergence",
 }
-_STORED = {"optimum": INDEPENDENT}  # what measurements call the runs' final functions
 _SOLID = 4  # runs in the solid ensemble, as in the paper, where there are as many
 _DASHES = {1: "dash", 2: "dot"}
 
@@ -115,10 +114,10 @@ def _lines(rows: Sequence[Measurement], metric: Metric) -> list[Line]:
 
 
 def _line(subject: str, corruption: str, metric: Metric, rows: Sequence[Measurement]) -> Line:
-    _, stored, *size = subject.split("/")
+    _, group, *size = subject.split("/")
     rows = sorted(rows, key=lambda row: row.intensity or 0)
     return Line(
-        group=_STORED.get(stored, stored),
+        group=group,
         metric=metric,
         size=int(size[0]) if size else 0,
         corruption=corruption,

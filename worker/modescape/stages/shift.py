@@ -8,7 +8,7 @@ them. `shift-compare`: single functions, ensembles and divergences, and the evid
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,31 +135,46 @@ def corrupt(context: Context) -> None:
         _published(context).check_labels(context.split("test").numpy_labels())
         return
     name, total = context.params["corruption"], context.params["images"]
-    split = context.split("test")
-    state = context.lease.partial
-    images: NDArray[np.uint8] | None = None
-    done = int(state.get("done", 0))
+    shape = context.splits.shape
+    images = np.zeros((len(study.intensities), total, shape.channels, shape.height, shape.width), np.uint8)
+    done, before = _taken_up(context)
     if done:
-        images = context.artifacts.array(state["images"], mmap=False)
+        images[:done] = before["images"]
     saved = time.monotonic()
-    for i, intensity in enumerate(study.intensities):
-        if i < done:
-            continue
+    for i in range(done, len(study.intensities)):
         for start, clean in _chunks(context, total, rounds=i, of=len(study.intensities)):
-            if images is None:
-                images = np.zeros((len(study.intensities), total, *clean.shape[1:]), np.uint8)
             indices = np.arange(start, start + len(clean))
             images[i, indices] = corruptions.corrupt(
-                clean, name, intensity, indices=indices, dataset=_data_name(context.spec), check=context.control.check
-            )
+                clean, name, study.intensities[i], indices=indices, dataset=_data_name(context.spec),
+                check=context.control.check,
+            )  # fmt: skip
         if time.monotonic() - saved > SAVE_EVERY_SECONDS and i + 1 < len(study.intensities):
-            assert images is not None
-            info = context.artifacts.put_array(images, "images")
-            context.control.save_partial({"done": i + 1, "images": info.digest}, artifacts=[info], step=i + 1)
+            _save(context, i + 1, {"images": images[: i + 1]})
             saved = time.monotonic()
-    assert images is not None
-    assert len(split) == total
     context.output.extra = {"images": context.keep(images, "images"), "intensities": list(study.intensities)}
+    context.artifacts.drop_scratch(context.lease.stage_id)
+
+
+def _save(context: Context, done: int, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """What a later attempt goes on from: arrays of what is done. Files first, then the row that names them."""
+    lease = context.lease
+    name = f"{lease.stage_id}-{lease.attempt}-{done}"
+    context.artifacts.put_scratch(name, tensors, {"done": f"{done}"})
+    context.control.save_partial({"resume": name}, step=done)
+    context.artifacts.drop_scratch(lease.stage_id, keep=name)
+
+
+def _taken_up(context: Context) -> tuple[int, dict[str, NDArray[Any]]]:
+    """How many parts an earlier attempt has done, and their arrays. A lost file costs time, not results."""
+    name = context.lease.partial.get("resume")
+    if name is None:
+        return 0, {}
+    try:
+        tensors, metadata = context.artifacts.scratch(name)
+    except ArtifactMissing as missing:
+        context.control.note("restarted", {"reason": str(missing)})
+        return 0, {}
+    return int(metadata["done"]), tensors
 
 
 def _study(context: Context) -> ShiftSpec:
@@ -309,7 +324,6 @@ class _Kept:
 
     def __init__(self, context: Context, *, functions: int, cells: int) -> None:
         self.context, self.images = context, int(context.params["images"])
-        self.done = 0
         classes, n = len(context.splits.classes), self.images
         if context.params["keep"] == "logits":
             shapes: dict[str, tuple[tuple[int, ...], Any]] = {"logits": ((functions, cells, n, classes), np.float32)}
@@ -321,19 +335,9 @@ class _Kept:
                 "divergences": ((cells, n), np.float32),
             }
         self.arrays = {name: np.zeros(shape, dtype) for name, (shape, dtype) in shapes.items()}
-        resume = context.lease.partial.get("resume")
-        if resume is not None:
-            self._load(resume)
-
-    def _load(self, name: str) -> None:
-        try:
-            tensors, metadata = self.context.artifacts.scratch(name)
-        except ArtifactMissing as missing:  # a lost file costs time, not results
-            self.context.control.note("restarted", {"reason": str(missing)})
-            return
-        self.done = int(metadata["done"])
-        for key, array in self.arrays.items():
-            self._finished(key, array)[...] = tensors[key]
+        self.done, before = _taken_up(context)
+        for key, array in before.items():
+            self._finished(key, self.arrays[key])[...] = array
 
     def _finished(self, key: str, array: NDArray[Any]) -> NDArray[Any]:
         return array[:, : self.done] if key in ("logits", "labels") else array[: self.done]
@@ -352,12 +356,7 @@ class _Kept:
 
     def save(self) -> None:
         """So that a later attempt goes on after the last finished cell."""
-        lease = self.context.lease
-        name = f"{lease.stage_id}-{lease.attempt}-{self.done}"
-        tensors = {key: self._finished(key, array) for key, array in self.arrays.items()}
-        self.context.artifacts.put_scratch(name, tensors, {"done": f"{self.done}"})
-        self.context.control.save_partial({"resume": name}, step=self.done)
-        self.context.artifacts.drop_scratch(lease.stage_id, keep=name)
+        _save(self.context, self.done, {key: self._finished(key, array) for key, array in self.arrays.items()})
 
     def keep(self) -> dict[str, str]:
         kinds = {"logits": "predictions", "labels": "labels", "sums": "probabilities"}
@@ -456,7 +455,6 @@ class _Compared:
             kept = sorted((stored for stored in there if stored.functions), key=lambda stored: stored.run)
             if kept:
                 self.groups[name] = kept
-        self.done = 0
         self.values: dict[str, Floats] = {}
         runs = len(self.groups[groups.OPTIMUM])
         self.methods = [
@@ -468,9 +466,13 @@ class _Compared:
         self.clean = {name: np.zeros(shape) for name, shape in shapes.items()}
         self.shifted = {name: np.zeros(shape) for name, shape in shapes.items()}
         self.finals = np.zeros((runs, images), np.int64)
-        resume = context.lease.partial.get("resume")
-        if resume is not None:
-            self._load(resume)
+        self.done, before = _taken_up(context)
+        for key, array in before.items():
+            kind, _, rest = key.partition("/")
+            if rest:
+                getattr(self, kind)[rest] = array
+            else:
+                self.finals = array
 
     @property
     def evident(self) -> bool:
@@ -531,26 +533,10 @@ class _Compared:
         self.values[key][:, cell] = values
 
     def save(self) -> None:
-        lease = self.context.lease
-        name = f"{lease.stage_id}-{lease.attempt}-{self.done}"
         tensors: dict[str, NDArray[Any]] = {f"values/{key}": array for key, array in self.values.items()}
         tensors |= {f"clean/{key}": array for key, array in self.clean.items()}
         tensors |= {f"shifted/{key}": array for key, array in self.shifted.items()}
-        self.context.artifacts.put_scratch(name, tensors | {"finals": self.finals}, {"done": f"{self.done}"})
-        self.context.control.save_partial({"resume": name}, step=self.done)
-        self.context.artifacts.drop_scratch(lease.stage_id, keep=name)
-
-    def _load(self, name: str) -> None:
-        try:
-            tensors, metadata = self.context.artifacts.scratch(name)
-        except ArtifactMissing as missing:
-            self.context.control.note("restarted", {"reason": str(missing)})
-            return
-        self.done, self.finals = int(metadata["done"]), tensors["finals"]
-        for key, array in tensors.items():
-            kind, _, rest = key.partition("/")
-            if kind in ("values", "clean", "shifted"):
-                getattr(self, kind)[rest] = array
+        _save(self.context, self.done, tensors | {"finals": self.finals})
 
     def tell(self) -> None:
         """One row per group, size, metric and cell; rows of an intensity without a type are means over the types."""

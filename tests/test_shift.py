@@ -1,0 +1,573 @@
+"""The study of shift: every number again from the files it left, whatever was interrupted, shared or published."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from serving import served
+
+from modescape import plan as planning
+from modescape.errors import Forbidden, InvalidInput
+from modescape.executor import Executor, Machine
+from modescape.figures import THEMES, FigureNotReady, encode
+from modescape.laboratory import Laboratory
+from modescape.registry import figures, presets
+from modescape.results import Results
+from modescape.science import corruptions
+from modescape.settings import Settings
+from modescape.spec import DataInfo, check, parse, sizes
+from modescape.stages import shift as shift_stages
+from modescape.store import upgrade
+from modescape.tables import Stage
+
+CPU = Machine(device="cpu", title="test", numerics="test", queues=("cpu",))
+TYPES, INTENSITIES, IMAGES, MEMBERS, RUNS = ("gaussian_noise", "contrast"), (1, 2, 3, 4, 5), 60, 2, 3
+SPEC: dict[str, Any] = {
+    "data": {"dataset": "digits", "train_images": 120, "validation_images": 50, "test_images": 80},
+    "training": {"epochs": 2, "batch_size": 20, "snapshots": 4},
+    "ensemble": {"runs": RUNS},
+    "methods": [{"method": "random", "spread": 0, "typical": 2}, {"method": "averaging"}],
+    "evaluation": {"embed_images": 20},
+    "shift": {"corruptions": list(TYPES), "images": IMAGES, "members": MEMBERS},
+}
+
+
+def laboratory(home: Path, **settings: Any) -> Laboratory:
+    made = Settings(home=home, **settings)
+    home.mkdir(parents=True, exist_ok=True)
+    upgrade(made.database)
+    made.artifact_folder.mkdir(parents=True, exist_ok=True)
+    return Laboratory(made)
+
+
+def run(lab: Laboratory, spec: dict[str, Any]) -> Results:
+    row = lab.create(spec, name="shift")
+    Executor(lab.store, lab.artifacts, lab.settings, machine=CPU).drain(experiment_id=row.id)
+    return Results(lab.store, lab.artifacts, row.id)
+
+
+def left(results: Results, kind: str, key: str) -> dict[str, Any]:
+    found: dict[str, Any] = stage(results, kind, key).result["extra"]
+    return found
+
+
+def stage(results: Results, kind: str, key: str) -> Stage:
+    found = next(one for one in results.stages if (one.kind, one.key) == (kind, key))
+    assert found.state == "succeeded", found.error
+    return found
+
+
+def shift_files(results: Results) -> dict[str, Any]:
+    """What the stages left for others: the digests of their arrays, and what is in them."""
+    return {f"{one.kind}/{one.key}": one.result["extra"] for one in results.stages if one.kind in ("corrupt", "shift")}
+
+
+def numbers(results: Results) -> dict[tuple[Any, ...], float | None]:
+    metrics = ("accuracy", "brier", "nll", "ece", "js_mean")
+    return {
+        (m.metric, m.subject, m.corruption, m.intensity): m.value
+        for metric in metrics
+        for by_type in (False, True)
+        for m in results.shifted(metric, by_type=by_type)
+    }
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shift")
+
+
+@pytest.fixture(scope="module")
+def done(home: Path) -> Results:
+    return run(laboratory(home), SPEC)
+
+
+# ---- an independent program: numpy alone, from the files ----
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    odds = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    normal: NDArray[np.float64] = odds / odds.sum(-1, keepdims=True)
+    return normal
+
+
+def entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(-(p * np.log(p)).sum(-1))
+
+
+def scores(p: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
+    one_hot = np.eye(p.shape[1])[labels]
+    top, right = p.max(1), p.argmax(1) == labels
+    gaps = 0.0
+    for b in range(15):
+        inside = (top > b / 15) & (top <= (b + 1) / 15)
+        if inside.any():
+            gaps += inside.mean() * abs(right[inside].mean() - top[inside].mean())
+    return {
+        "accuracy": float(right.mean()),
+        "brier": float(((p - one_hot) ** 2).sum(1).mean()),
+        "nll": float(-np.log(p[np.arange(len(p)), labels]).mean()),
+        "ece": float(gaps),
+    }
+
+
+@pytest.mark.slow
+def test_every_number_follows_from_the_files(done: Results) -> None:
+    labels = done.true_labels("test")[:IMAGES]
+    again: dict[tuple[Any, ...], float] = {}
+    for group, stored in (("optimum", 1), ("trajectory", MEMBERS), ("random", MEMBERS), ("averaging", 1)):
+        kept = [left(done, "shift", f"{r}/{group}") for r in range(RUNS)]
+        assert kept[0]["cells"] == [[None, 0], *([t, i] for t in TYPES for i in INTENSITIES)]
+        logits = np.stack([done.artifacts.array(one["logits"]) for one in kept])
+        assert logits.shape == (RUNS, stored, 11, IMAGES, 10)
+        p = softmax(logits)
+        said = "independent" if group == "optimum" else group
+        for c, (name, intensity) in enumerate(kept[0]["cells"]):
+            single = p[:, :, c].mean(1)
+            for size in (1, 2, 3):
+                found = [scores(single[list(s)].mean(0), labels) for s in itertools.combinations(range(RUNS), size)]
+                for metric in found[0]:
+                    mean = float(np.mean([one[metric] for one in found]))
+                    again[metric, f"shift/{said}/{size}", name, intensity] = mean
+            if group == "optimum":
+                pairs = [p[list(s), 0, c] for s in itertools.combinations(range(RUNS), MEMBERS)]
+            else:
+                pairs = [p[r, :, c] for r in range(RUNS)] if stored == MEMBERS else []
+            if pairs:
+                js = [float((entropy(some.mean(0)) - entropy(some).mean(0)).mean()) for some in pairs]
+                again["js_mean", f"shift/{said}", name, intensity] = float(np.mean(js))
+    for (metric, subject, name, intensity), _ in list(again.items()):
+        if name == TYPES[0]:
+            over = [again[metric, subject, t, intensity] for t in TYPES]
+            again[metric, subject, None, intensity] = float(np.mean(over))
+    stored_numbers = numbers(done)
+    assert stored_numbers.keys() == again.keys()
+    for key, value in again.items():
+        assert stored_numbers[key] == pytest.approx(value, abs=1e-9), key
+
+
+@pytest.mark.slow
+def test_clean_cells_are_the_predictions_kept_before_and_corrupted_ones_are_of_the_kept_images(done: Results) -> None:
+    import torch
+
+    from modescape.science.data import Split, load
+    from modescape.science.networks import build
+    from modescape.science.predictions import predict
+    from modescape.science.weights import load_tensors
+
+    optimum = done.solutions(run=1, role="optimum")[0]
+    logits = done.artifacts.array(left(done, "shift", "1/optimum")["logits"])
+    np.testing.assert_array_equal(logits[0, 0], done.logits(optimum, "test")[:IMAGES])
+    splits = load(done.spec.data, ())
+    images = done.artifacts.array(left(done, "corrupt", "contrast")["images"])
+    clean = splits.test.images.numpy()
+    assert images.shape == (5, 80, 1, 8, 8)
+    for i, intensity in enumerate(INTENSITIES):
+        expected = corruptions.corrupt(clean, "contrast", intensity, indices=np.arange(80), dataset="digits")
+        np.testing.assert_array_equal(images[i], expected)
+    network = build(done.spec.network, splits.shape, seed=0)
+    load_tensors(network, done.artifacts.tensors(str(optimum.weights)))
+    last = Split(torch.from_numpy(np.array(images[4, :IMAGES])), splits.test.labels[:IMAGES])
+    np.testing.assert_allclose(predict(network, last, splits.transform), logits[0, 10], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_late_checkpoints_and_first_samples_make_the_groups(done: Results) -> None:
+    assert left(done, "shift", "0/trajectory")["functions"] == [
+        {"role": "checkpoint", "set": None, "index": 1},
+        {"role": "optimum", "set": None, "index": 2},
+    ]
+    assert [f["index"] for f in left(done, "shift", "2/random")["functions"]] == [0, 1]
+
+
+@pytest.mark.slow
+def test_labels_and_sums_say_the_same_as_logits(home: Path, done: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shift_stages, "LOGIT_BYTES", 0)
+    fewer = run(laboratory(home), SPEC)
+    kept = left(fewer, "shift", "0/random")
+    assert "logits" not in kept
+    logits = done.artifacts.array(left(done, "shift", "0/random")["logits"])
+    labels = fewer.artifacts.array(kept["labels"])
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, logits.argmax(-1))
+    p = softmax(logits)
+    np.testing.assert_allclose(fewer.artifacts.array(kept["sums"]), p.sum(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(fewer.artifacts.array(kept["entropies"]), entropy(p).sum(0), atol=1e-5)
+    js = entropy(p.mean(0)) - entropy(p).mean(0)
+    np.testing.assert_allclose(fewer.artifacts.array(kept["divergences"]), js, atol=1e-5)  # one pair: M is 2
+    expected = numbers(done)
+    for key, value in numbers(fewer).items():
+        assert value == pytest.approx(expected[key], abs=1e-5), key
+
+
+@pytest.mark.slow
+def test_stages_are_shared_as_far_as_the_experiments_agree(home: Path, done: Results) -> None:
+    other = json.loads(json.dumps(SPEC)) | {"evaluation": {"embed_images": 30, "perplexity": 3.0}}
+    other["methods"] = [SPEC["methods"][0]]
+    other["data"] = SPEC["data"] | {"input_scale": "unit", "train_images": 100}
+    found = run(laboratory(home), other)
+    assert all(stage(found, "corrupt", name).reused_from for name in TYPES)
+    assert not stage(found, "shift", "0/random").reused_from  # other networks
+    shown = SPEC | {"evaluation": {"embed_images": 30}, "methods": [SPEC["methods"][0]]}
+    found = run(laboratory(home), shown)
+    assert all(stage(found, "shift", f"{r}/{g}").reused_from for r in range(RUNS) for g in ("optimum", "random"))
+    assert numbers(found).items() <= numbers(done).items()
+
+
+@pytest.mark.slow
+def test_interruptions_leave_the_bytes_of_an_undisturbed_run(
+    tmp_path: Path, done: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shift_stages, "SAVE_EVERY_SECONDS", 0.0)
+    stopped: dict[str, int] = {}
+    lab = laboratory(tmp_path)
+    row = lab.create(SPEC, name="again and again")
+    for _ in range(40):
+        executor = Executor(lab.store, lab.artifacts, lab.settings, machine=CPU)
+        kept = lab.store.save_partial
+
+        def save(lease: Any, partial: Any, *, executor: Executor = executor, kept: Any = kept, **more: Any) -> Any:
+            wish = kept(lease, partial, **more)
+            if lease.kind in ("corrupt", "shift", "shift-compare") and stopped.setdefault(lease.key, 0) < 2:
+                stopped[lease.key] += 1
+                executor.stop()
+            return wish
+
+        monkeypatch.setattr(lab.store, "save_partial", save)
+        executor.drain(experiment_id=row.id)
+        monkeypatch.setattr(lab.store, "save_partial", kept)
+        if lab.store.experiment(row.id).status == "succeeded":
+            break
+    assert {"contrast", "0/random", "2/trajectory", "all"} <= {key for key, count in stopped.items() if count == 2}
+    found = Results(lab.store, lab.artifacts, row.id)
+    assert shift_files(found) == shift_files(done)
+    assert numbers(found) == numbers(done)
+    assert not list((lab.settings.artifact_folder / "scratch").glob("*"))
+
+
+@pytest.mark.slow
+def test_images_made_as_they_are_predicted_are_those_that_would_be_kept(
+    home: Path, done: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shift_stages, "HELD_BYTES", 0)
+    monkeypatch.setattr(shift_stages, "CHUNK_BYTES", 25 * 64)  # 60 images in three pieces
+    found = run(laboratory(home), SPEC)
+    assert not [one for one in found.stages if one.kind == "corrupt"]
+    for key in ("0/optimum", "1/random"):
+        expected = done.artifacts.array(left(done, "shift", key)["logits"])
+        np.testing.assert_allclose(found.artifacts.array(left(found, "shift", key)["logits"]), expected, atol=1e-4)
+
+
+# ---- over HTTP, in figures, in the verdict ----
+
+
+@pytest.mark.slow
+def test_everything_shown_can_be_downloaded(home: Path, done: Results) -> None:
+    with served(home) as site, site.client() as client:
+        base = f"/api/experiments/{done.experiment.slug}"
+        asked = client.get(f"{base}/measurements?metric=brier&intensity=5&limit=500").json()
+        assert {row["intensity"] for row in asked["items"]} == {5}
+        assert {row["corruption"] for row in asked["items"]} == {None, *TYPES}
+        assert len(asked["items"]) == 4 * 3 * 3  # groups, sizes, two types and their mean
+        some = client.get(f"{base}/measurements?metric=js_mean&corruption=contrast&intensity__gte=4").json()
+        assert len(some["items"]) == 2 * 3
+        rows = {row["key"]: row for row in client.get(f"{base}/stages").json()["items"] if row["kind"] == "shift"}
+        about = client.get(f"{base}/stages/{rows['0/random']['id']}").json()
+        file = next(one for one in about["files"] if one["digest"] == about["left"]["logits"])
+        assert file["shape"] == [MEMBERS, 11, IMAGES, 10]
+        assert len(client.get(file["url"]).content) == file["bytes"]
+        assert client.get(f"{base}/stages/{'0' * 36}").status_code == 404
+        page = client.get(f"/experiments/{done.experiment.slug}").text
+        assert about["left"]["logits"] in page
+        for name in ("shift", "shift-types"):
+            table = client.get(f"{base}/figures/{name}", headers={"accept": "text/csv"}).text
+            assert "independent" in table
+
+
+def collect(name: str, results: Results, **options: Any) -> Any:
+    entry = figures[name]
+    return entry.call(results, entry.options.model_validate(options))
+
+
+@pytest.mark.slow
+def test_figures_show_the_stored_numbers(done: Results) -> None:
+    stored = numbers(done)
+    data = collect("shift", done)
+    assert data.solid == 3
+    assert data.groups == ["independent", "trajectory", "random", "averaging"]
+    line = data.line("random", "brier", 2)
+    assert line.intensities.tolist() == [0, *INTENSITIES]
+    assert line.value.tolist() == [stored["brier", "shift/random/2", None, i] for i in (0, *INTENSITIES)]
+    assert data.line("independent", "js_mean", 0).at(5) == stored["js_mean", "shift/independent", None, 5]
+    assert data.line("trajectory", "accuracy", 1) is None  # compared, not recommended
+    assert "2 types, 60 test images each" in data.caption
+    assert "version 1" in data.caption
+    one = collect("shift", done, corruption="contrast", method="independent", panel="nll", ensemble=2)
+    assert [row[1] for row in one.rows()] == ["nll"] * len(one.rows())
+    assert one.line("independent", "nll", 2).at(3) == stored["nll", "shift/independent/2", "contrast", 3]
+    summed = collect("shift", done, divergence="sum", panel="js_mean")
+    assert summed.line("random", "js_mean", 0).at(1) == 2 * stored["js_mean", "shift/random", None, 1]
+    types = collect("shift-types", done)
+    assert types.shown[0] == "independent"
+    many, one_run = ("accuracy", "shift/independent/3"), ("accuracy", "shift/independent/1")
+    gains = {t: stored[*many, t, 5] - stored[*one_run, t, 5] for t in TYPES}
+    assert types.gain == pytest.approx(gains)
+    assert types.types == tuple(sorted(TYPES, key=lambda t: -gains[t]))
+    for name, options in (("shift", {}), ("shift", {"size": "page", "panel": "brier"}), ("shift-types", {}),
+                          ("shift-types", {"view": "types"}), ("shift-types", {"view": "intensities", "metric": "ece"}),
+                          ("shift-types", {"metric": "js_mean", "size": "page"})):  # fmt: skip
+        for theme in THEMES:
+            drawn = figures[name].draw(collect(name, done, **options), theme)
+            assert sum(len(trace.x) for trace in drawn.data) < 2000
+            assert len(encode(drawn)) < 300_000
+    for wrong in ({"corruption": "fog"}, {"method": "dropout"}, {"ensemble": 7}):
+        with pytest.raises(InvalidInput):
+            collect("shift", done, **wrong)
+
+
+@pytest.mark.slow
+def test_the_verdict_hears_of_shift_and_refuses_so_few_images(done: Results) -> None:
+    claim = done.store.experiment(done.experiment.id).finding["claims"]["f2"]
+    assert claim["word"] == "cannot tell"
+    assert (claim["n"], claim["N"]) == (RUNS, IMAGES)
+
+
+def test_a_figure_of_no_study_says_how_to_get_it() -> None:
+    class Nothing:
+        spec = parse({})
+
+        def shifted(self, metric: str, *, by_type: bool = False) -> list[Any]:
+            return []
+
+    with pytest.raises(FigureNotReady, match="no corruptions in this spec") as waiting:
+        collect("shift", Nothing())  # type: ignore[arg-type]
+    assert not waiting.value.planned
+
+
+# ---- published sets ----
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A small set in colour, and its corruptions in the layout of CIFAR-10-C."""
+    folder = tmp_path_factory.mktemp("coloured")
+    rng = np.random.default_rng(3)
+    labels = np.arange(90) % 3
+    images = np.clip(rng.normal(60 + 60 * labels[:, None, None, None], 40, (90, 32, 32, 3)), 0, 255).astype(np.uint8)
+    np.savez(folder / "own.npz", train_images=images[:60], train_labels=labels[:60], test_images=images[60:],
+             test_labels=labels[60:])  # fmt: skip
+    (folder / "own-C").mkdir()
+    np.save(folder / "own-C" / "labels.npy", np.tile(labels[60:], 5).astype(np.uint8))
+    test = images[60:].transpose(0, 3, 1, 2)
+    for name in TYPES:
+        rows = [corruptions.corrupt(test, name, i, indices=np.arange(30), dataset="x") for i in INTENSITIES]
+        np.save(folder / "own-C" / f"{name}.npy", np.concatenate(rows).transpose(0, 2, 3, 1))
+    return folder, {
+        **SPEC,
+        "data": {"dataset": "npz", "path": str(folder / "own.npz"), "validation_images": 10},
+        "methods": [],
+        "training": {"epochs": 1, "batch_size": 10, "snapshots": 0},
+        "ensemble": {"runs": 2},
+        "shift": {"source": "published", "path": str(folder / "own-C"), "corruptions": list(TYPES), "images": 20,
+                  "trajectory": False},
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_published_set_is_read_as_it_is(tmp_path: Path, coloured: tuple[Path, dict[str, Any]]) -> None:
+    folder, spec = coloured
+    found = run(laboratory(tmp_path / "a"), spec)
+    assert found.stages[0].kind == "corrupt"  # looked at before anything is trained
+    logits = found.artifacts.array(left(found, "shift", "0/optimum")["logits"])
+
+    import torch
+
+    from modescape.science.data import Split, load
+    from modescape.science.networks import build
+    from modescape.science.predictions import predict
+    from modescape.science.weights import load_tensors
+
+    rows = np.load(folder / "own-C" / "contrast.npy")[3 * 30 : 3 * 30 + 20].transpose(0, 3, 1, 2)  # intensity 4
+    splits = load(found.spec.data, ())
+    network = build(found.spec.network, splits.shape, seed=0)
+    load_tensors(network, found.artifacts.tensors(str(found.solutions(run=0, role="optimum")[0].weights)))
+    own = Split(torch.from_numpy(np.ascontiguousarray(rows)), splits.test.labels[:20])
+    np.testing.assert_allclose(logits[0, 9], predict(network, own, splits.transform), atol=1e-4)
+    assert "the published set in the folder own-C" in collect("shift", found).caption
+
+
+@pytest.mark.slow
+def test_labels_in_another_order_stop_the_study_before_anything_is_trained(
+    tmp_path: Path, coloured: tuple[Path, dict[str, Any]]
+) -> None:
+    folder, spec = coloured
+    other = tmp_path / "own-C"
+    other.mkdir()
+    for name in TYPES:
+        (other / f"{name}.npy").symlink_to(folder / "own-C" / f"{name}.npy")
+    labels = np.load(folder / "own-C" / "labels.npy")
+    np.save(other / "labels.npy", np.tile(np.roll(labels[:30], 1), 5))
+    lab = laboratory(tmp_path / "b")
+    row = lab.create({**spec, "shift": {**spec["shift"], "path": str(other)}}, name="rolled")
+    executor = Executor(lab.store, lab.artifacts, lab.settings, machine=CPU)
+    lease = lab.store.claim("test", queues=("cpu",), experiment_id=row.id, lease_seconds=60)
+    assert lease is not None
+    assert executor.work(lease) == "failed"
+    first, *rest = lab.store.stages(row.id)
+    assert first.kind == "corrupt"
+    assert "labels in another order" in first.error["message"]
+    assert all(one.state == "failed" for one in rest if one.kind.startswith("shift"))
+
+
+def refused(document: dict[str, Any], **info: Any) -> dict[str, str]:
+    """Field -> message and what is allowed, of a spec that must be refused."""
+    about = {"channels": 1, "height": 28, "width": 28, "classes": tuple("0123456789"), "train_total": 60_000,
+             "test_total": 10_000, "validation_default": 5000} | info  # fmt: skip
+    with pytest.raises(InvalidInput) as error:
+        check(parse({"ensemble": {"runs": 5}, **document}), DataInfo(**about))
+    return {problem.field: f"{problem.message}; {problem.allowed}" for problem in error.value.problems}
+
+
+@pytest.mark.parametrize(
+    ("study", "field", "words"),
+    [
+        ({"corruptions": ["mist"]}, "shift.corruptions", "no corruption 'mist'"),
+        ({"corruptions": ["saturate"]}, "shift.corruptions", "does not apply to images of 28x28 pixels and 1 channel"),
+        ({"corruptions": ["fog", "fog"]}, "shift.corruptions", "listed twice"),
+        ({"intensities": [1, 1]}, "shift.intensities", "listed twice"),
+        ({"intensities": [6]}, "shift.intensities.0", "6"),
+        ({"intensities": [0]}, "shift.intensities.0", "0"),
+        ({"images": 20_000}, "shift.images", "20000 of 10000"),
+        ({"members": 6}, "shift.members", "5 runs"),
+        ({"source": "published"}, "shift.path", "path"),
+        ({"path": "/data/C"}, "shift.path", "published"),
+    ],
+)
+def test_a_study_that_cannot_be_done_is_refused(study: dict[str, Any], field: str, words: str) -> None:
+    found = refused({"shift": study})
+    assert field in found
+    assert words in found[field]
+
+
+def test_tiny_images_have_eight_types_and_gray_ones_eighteen() -> None:
+    study = parse({"shift": {}}).shift
+    assert study is not None
+    info = DataInfo(1, 8, 8, tuple("01"), 100, 100, 10)
+    assert len(study.types(info)) == 8
+    assert len(study.types(DataInfo(1, 28, 28, tuple("01"), 100, 100, 10))) == 18
+    assert len(study.types(DataInfo(3, 224, 224, tuple("01"), 100, 100, 10))) == 19
+    published = parse({"shift": {"source": "published", "path": "/x"}}).shift
+    assert published is not None
+    assert len(published.types(DataInfo(3, 224, 224, tuple("01"), 100, 100, 10))) == 15
+    assert "fog" in refused({"shift": {"corruptions": ["fog"]}}, height=8, width=8)["shift.corruptions"]
+
+
+def test_published_folders_are_looked_at_before_anything_starts(coloured: tuple[Path, dict[str, Any]]) -> None:
+    folder, spec = coloured
+    prepared = planning.prepare(spec, ())
+    assert prepared.spec.shift is not None
+    assert len(prepared.spec.shift.fingerprint or "") == 64
+    lacking = {**spec, "shift": {**spec["shift"], "corruptions": ["fog", "contrast"]}}
+    with pytest.raises(InvalidInput, match="lacks 1 of 2 types: fog") as error:
+        planning.prepare(lacking, ())
+    assert error.value.problems[0].field == "shift.path"
+    with pytest.raises(InvalidInput, match="has 30 images of each type and intensity, the data set 1200"):
+        planning.prepare({**spec, "data": {"dataset": "digits"}, "shift": {**spec["shift"], "images": 20}}, ())
+    with pytest.raises(InvalidInput, match="no folder"):
+        planning.prepare({**spec, "shift": {**spec["shift"], "path": str(folder / "nowhere")}}, ())
+
+
+def test_paths_of_studies_stay_inside_the_allowed_folders(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path)
+    for document in (
+        {"shift": {"source": "published", "path": "/etc"}},
+        {"ood": [{"dataset": "digits"}, {"dataset": "folder", "path": "/etc"}]},
+    ):
+        with pytest.raises(Forbidden, match=r"(shift|ood\.1)\.path: /etc lies outside"):
+            lab.prepare(document, roots=(tmp_path,))
+
+
+# ---- plans ----
+
+
+def plan_of(preset: str, info: DataInfo) -> planning.Plan:
+    spec = parse(presets[preset].call())
+    check(spec, info)
+    return planning.plan(spec, info, speed=lambda *_: 5000.0, workers=2)
+
+
+FASHION = DataInfo(1, 28, 28, tuple("0123456789"), 60_000, 10_000, 5000)
+
+
+def test_the_plan_says_what_it_costs() -> None:
+    spec = parse(presets["fig-9-short"].call() | {"shift": {"images": 2000, "trajectory": False}})
+    assert sizes(spec, FASHION).test == 10_000
+    plan = planning.plan(spec, FASHION, speed=lambda *_: 18_000 / planning.PREDICT_PER_TRAIN, workers=2)
+    # 5 runs of (optimum + average + 4 methods x 5 samples) under 18 types x 5 intensities of 2,000 images
+    assert any("20 million predictions (110 functions x 18 types x 5 intensities" in w for w in plan.warnings)
+    costs = {kind.kind: kind for kind in plan.kinds}
+    assert costs["corrupt"].count == 18
+    assert costs["shift"].count == 30
+    assert costs["shift"].seconds == pytest.approx(110 * 90 * 2000 / 18_000, rel=0.02)
+    for one in plan.stages:
+        if one.kind == "shift" and one.key == "3/diagonal":
+            needs = {("train", "3"), ("predict", "3"), ("sample", "3/diagonal/typical"), ("corrupt", "fog")}
+            assert needs <= set(one.needs)
+            assert one.params["keep"] == "logits"
+    shorter = planning.plan(spec.model_copy(update={"shift": None}), FASHION)
+    logits, images = 110 * 91 * 2000 * 10 * 4, 18 * 5 * 10_000 * 784
+    assert plan.bytes - shorter.bytes == logits + images
+
+
+@pytest.mark.parametrize("preset", ["fig-9", "fig-9-short", "fig-10", "fig-10-short"])
+def test_presets_of_shift_add_up(preset: str) -> None:
+    info = FASHION
+    if preset == "fig-9":
+        info = DataInfo(3, 32, 32, tuple("0123456789"), 50_000, 10_000, 500)
+    if preset == "fig-10":
+        info = DataInfo(3, 224, 224, tuple(map(str, range(1000))), 1_281_167, 50_000, 10_000)
+    plan = plan_of(preset, info)
+    kinds = {kind.kind for kind in plan.kinds}
+    assert {"shift", "shift-compare"} <= kinds
+    assert ("corrupt" in kinds) == (preset != "fig-10")  # too large to keep
+    keep = {stage.params["keep"] for stage in plan.stages if stage.kind == "shift"}
+    assert keep == ({"logits"} if preset.endswith("short") else {"labels"})
+    assert {"shift", "shift-types"} <= set(plan.answers)
+
+
+# ---- ImageNet's layout ----
+
+
+@pytest.mark.slow
+def test_a_folder_in_the_layout_of_imagenet_goes_through_every_stage(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 8), ("val", 5)):
+        for tint, name in ((200, "n01440764"), (60, "n01443537")):
+            folder = tmp_path / "data" / "imagenet" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = np.clip(rng.normal(tint, 30, (60 + i, 80, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"ILSVRC2012_{part}_{i:08d}.JPEG")
+    lab = laboratory(tmp_path / "home", data=str(tmp_path / "data"))
+    spec = {
+        "data": {"dataset": "imagenet", "input_scale": "symmetric", "validation_images": 4},
+        "training": {"epochs": 1, "batch_size": 6, "snapshots": 2, "snapshot_window": 1.0,
+                     "augmentation": "resized-crop-flip", "sampling": "epoch"},
+        "ensemble": {"runs": 2},
+        "methods": [{"method": "random", "spread": 0, "typical": 2, "options": {"floor": "none", "typical_max": 0.1}}],
+        "evaluation": {"embed_images": 10},
+        "shift": {"corruptions": ["contrast"], "intensities": [5], "images": 10, "trajectory": False},
+    }  # fmt: skip
+    prepared = lab.prepare(spec)
+    assert prepared.info.classes == ("n01440764", "n01443537")
+    assert (prepared.sizes.train, prepared.sizes.test) == (12, 10)
+    found = run(lab, spec)
+    assert lab.store.experiment(found.experiment.id).status == "succeeded"
+    assert found.artifacts.array(left(found, "shift", "1/random")["logits"]).shape == (2, 2, 10, 2)
