@@ -590,6 +590,9 @@ _CARDS = {
     "cuts": (504, True),
     "seeds": (340, True),
     "instability": (300, True),
+    "tunnel": (300, True),
+    "triangles": (400, True),
+    "connectivity": (340, True),
     "shift": (432, True),
     "shift-types": (548, True),
 }

@@ -6,7 +6,19 @@
 Importing this registers every figure (registry.figures). No torch, no scikit-learn, no scipy; Plotly only to draw.
 """
 
-from modescape.figures import cycles, ensembles, functions, instability, landscape, ood, seeds, shift, trajectories
+from modescape.figures import (
+    connectivity,
+    cycles,
+    ensembles,
+    functions,
+    instability,
+    landscape,
+    ood,
+    seeds,
+    shift,
+    trajectories,
+    tunnel,
+)
 from modescape.figures.figure import (
     FigureData,
     FigureNotReady,
@@ -36,6 +48,7 @@ __all__ = [
     "Results",
     "Table",
     "Theme",
+    "connectivity",
     "css",
     "csv",
     "cycles",
@@ -52,4 +65,5 @@ __all__ = [
     "seeds",
     "shift",
     "trajectories",
+    "tunnel",
 ]

@@ -167,6 +167,12 @@ class Results(Protocol):
     def shifted(self, metric: str, *, by_type: bool = False) -> Sequence[Any]:
         """`Measurement`s of groups on clean images (intensity 0) and under shift: means over types, or each type."""
 
+    def extra(self, kind: str, key: str) -> dict[str, Any] | None:
+        """What a finished stage left for others; None while it is not finished, or not planned."""
+
+    def array(self, digest: str) -> NDArray[Any]:
+        """An array that a stage kept."""
+
     def planes(self) -> Sequence[Any]:
         """Cuts through the landscape of which anything is computed (results.PlaneData)."""
 

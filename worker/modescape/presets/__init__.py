@@ -8,6 +8,6 @@ The order of the modules here is the order in which presets are offered.
 """
 
 from modescape.presets import similarity  # isort: skip
-from modescape.presets import landscape, ensembles, shift, ood, seeds, cycles, family, claims  # isort: skip
+from modescape.presets import landscape, ensembles, shift, ood, tunnel, seeds, cycles, family, claims  # isort: skip
 
-__all__ = ["claims", "cycles", "ensembles", "family", "landscape", "ood", "seeds", "shift", "similarity"]
+__all__ = ["claims", "cycles", "ensembles", "family", "landscape", "ood", "seeds", "shift", "similarity", "tunnel"]

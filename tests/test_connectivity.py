@@ -1,0 +1,94 @@
+"""Straight lines between runs: barriers recomputed from the weights; what alignment changes and what it leaves."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import modescape as ms
+from modescape.errors import InvalidInput
+from modescape.figures import THEMES, encode
+from modescape.plan import prepare
+from modescape.registry import figures
+from modescape.science import data as datasets
+from modescape.science import weights
+from modescape.science.networks import build
+
+SPEC: dict[str, Any] = {
+    "data": {"dataset": "digits", "train_images": 400, "validation_images": 100, "test_images": 200},
+    "training": {"epochs": 6, "batch_size": 32, "snapshots": 0},
+    "ensemble": {"runs": 3},
+    "connectivity": {"points": 5, "images": 150},
+}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return ms.run(SPEC, folder=tmp_path_factory.mktemp("lines"))
+
+
+@pytest.mark.slow
+def test_barriers_follow_from_the_weights(lab: Any) -> None:
+    """The straight line between runs 0 and 2 in plain torch and numpy."""
+    assert {stage.state for stage in lab.stages} == {"succeeded"}
+    splits = datasets.load(lab.spec.data, lab.laboratory.settings.data_folders)
+    network = build(lab.spec.network, splits.shape, seed=0)
+    ends = [dict(lab.artifacts.tensors(s.weights)) for s in lab.solutions(role="optimum")]
+    losses = []
+    for t in np.linspace(0, 1, 5):
+        mixed = {k: ((1 - t) * ends[0][k].astype(np.float64) + t * ends[2][k]).astype(np.float32) for k in ends[0]}
+        weights.load_tensors(network.eval(), mixed)
+        with torch.no_grad():
+            logits = network(splits.test.images[:150].float())
+        losses.append(float(torch.nn.functional.cross_entropy(logits.double(), splits.test.labels[:150])))
+    t = np.linspace(0, 1, 5)
+    expected = max(losses - ((1 - t) * losses[0] + t * losses[-1]))
+    found = lab.matrix("barrier-loss-straight", "test").values
+    assert found[0, 2] == pytest.approx(expected, abs=1e-4)
+    for line in ("straight", "aligned", "repaired"):
+        for metric in ("loss", "error"):
+            matrix = lab.matrix(f"barrier-{metric}-{line}", "train").values
+            np.testing.assert_array_equal(matrix, matrix.T)
+            assert not np.diag(matrix).any()
+
+
+@pytest.mark.slow
+def test_alignment_brings_weights_together_and_leaves_functions(lab: Any) -> None:
+    pairs = np.triu_indices(3, 1)
+    straight, aligned = (lab.matrix(f"cosine-{line}", "").values[pairs] for line in ("straight", "aligned"))
+    assert (aligned > straight + 0.05).all()
+    train = [lab.matrix(f"barrier-loss-{line}", "train").values[pairs].mean() for line in ("straight", "aligned")]
+    assert train[1] <= 1.05 * train[0]
+    for pair in ("0-1", "0-2", "1-2"):
+        about = lab.extra("connectivity", pair)
+        assert about["changed_labels"] == 0
+        assert about["change"] < 1e-5
+        for units in about["order"].values():
+            assert sorted(units) == list(range(len(units)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"quantity": "error", "split": "train", "panel": "aligned", "size": "page"}])
+def test_the_figure_is_drawn(lab: Any, options: dict[str, Any]) -> None:
+    figure = figures["connectivity"]
+    data = figure.call(lab, figure.options(**options))
+    assert len(data.rows()) == 3
+    assert len(data.rows()[0]) == len(data.columns)
+    assert "n = 3 pairs of 3 runs" in data.caption
+    for theme in THEMES:
+        assert len(gzip.compress(encode(figure.draw(data, theme)))) < 300_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"ensemble": {"runs": 1}}, "connectivity"), ({"connectivity": {"points": 2}}, "connectivity.points"),
+     ({"connectivity": {"images": 3}}, "connectivity.images")],
+)  # fmt: skip
+def test_lines_that_cannot_be_drawn_are_refused_by_name(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        prepare(SPEC | changes, ())
+    assert field in {problem.field for problem in refused.value.problems}

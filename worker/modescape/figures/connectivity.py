@@ -1,0 +1,223 @@
+"""Straight lines between all pairs of runs, before and after their units are put in the same order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from modescape.figures import style
+from modescape.figures.figure import (
+    Cell,
+    FigureData,
+    FigureNotReady,
+    FigureOptions,
+    Floats,
+    Ints,
+    Note,
+    Notes,
+    Results,
+    figure,
+    float32,
+    known,
+    loss,
+    percent,
+    rate,
+    spread,
+    thousands,
+)
+from modescape.figures.style import Theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_TITLES = {"straight": "as trained", "aligned": "units aligned", "repaired": "aligned and repaired"}
+
+
+class ConnectivityOptions(FigureOptions):
+    """Which barrier, on which images."""
+
+    quantity: Literal["loss", "error"] = Field("loss", description="Barrier of the loss, or of the error rate.")
+    split: Literal["train", "test"] = Field("test", description="Images the barrier is measured on.")
+    panel: Literal["all", "straight", "aligned", "repaired"] = Field(
+        "all", description="All lines beside each other, or one for narrow screens."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connectivity(FigureData):
+    """numbers [n]: the runs' optima; barriers: line -> [n, n], in nats or as a rate; cosines: line -> [n, n]."""
+
+    options: ConnectivityOptions
+    numbers: Ints
+    barriers: dict[str, Floats]
+    cosines: dict[str, Floats]
+    disagreement: Floats | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        names = [f"barrier_{line}" for line in self.barriers] + [f"cosine_{line}" for line in self.cosines]
+        return ("solution_a", "solution_b", *names, "disagreement")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        matrices = [*self.barriers.values(), *self.cosines.values()]
+        found = self.disagreement
+        return [
+            (
+                int(self.numbers[a]),
+                int(self.numbers[b]),
+                *(known(float(matrix[a, b])) for matrix in matrices),
+                None if found is None else known(float(found[a, b])),
+            )
+            for a, b in zip(*np.triu_indices(len(self.numbers), 1), strict=True)
+        ]
+
+    def shown(self) -> list[str]:
+        return [line for line in self.barriers if self.options.panel in ("all", line)]
+
+
+@figure(
+    "connectivity",
+    order=97,
+    title="Straight lines",
+    question="Are two runs the same once their units stand in the same order?",
+    summary="Barriers on the straight lines between all pairs of runs, before and after permutation alignment.",
+    source="Entezari et al. 2022; Ainsworth, Hayase, Srinivasa 2022; Jordan et al. 2022",
+    needs=("train", "connectivity", "connectivity-compare"),
+    options=ConnectivityOptions,
+)
+def connectivity(results: Results, options: ConnectivityOptions) -> Connectivity:
+    study = results.spec.connectivity
+    if study is None:
+        raise FigureNotReady("no straight lines in this spec; the preset connectivity-short has them")
+    barriers, cosines, numbers = {}, {}, []
+    points = 0
+    for line in _TITLES:
+        found = results.matrix(f"barrier-{options.quantity}-{line}", options.split)
+        if found is not None:
+            barriers[line] = np.asarray(found.values)
+            numbers, points = list(found.rows), int(found.details["points"])
+        near = results.matrix(f"cosine-{line}", "")
+        if near is not None:
+            cosines[line] = np.asarray(near.values)
+    if not barriers:
+        raise FigureNotReady(
+            "not all pairs are compared yet", waits_for=("train", "connectivity", "connectivity-compare")
+        )
+    between = results.matrix("disagreement", results.spec.evaluation.splits[0])
+    disagreement = None
+    if between is not None:
+        at = [list(between.rows).index(number) for number in numbers]
+        disagreement = np.asarray(between.values)[np.ix_(at, at)]
+    training, pairs = results.spec.training, len(numbers) * (len(numbers) - 1) // 2
+    changed = [results.extra("connectivity", f"{a}-{b}") for a, b in combinations(range(len(numbers)), 2)]
+    same = max((about["change"] for about in changed if about and "change" in about), default=None)
+    return Connectivity(
+        options=options,
+        numbers=np.array(numbers),
+        barriers=barriers,
+        cosines=cosines,
+        disagreement=disagreement,
+        caption=(
+            f"Barrier: the most the {'loss' if options.quantity == 'loss' else 'error rate'} rises above its chord on "
+            f"the straight line between two runs, at {points} points. Aligned: the hidden units of the second run are "
+            "permuted to lie nearest to the first's (weight matching), which leaves its function as it is"
+            + (f" (logits changed by at most {same:.0e} of the largest)" if same is not None else "")
+            + f". Trained with {training.optimiser} at {training.learning_rate:g}, on which alignment depends. "
+            f"n = {pairs} pair{'s' * (pairs > 1)} of {len(numbers)} runs; {thousands(study.images)} images."
+        ),
+        summary=_summary(barriers, cosines, options),
+        notes=_notes(barriers, cosines, disagreement, options),
+    )
+
+
+def _pairs(matrix: Floats) -> Floats:
+    return np.asarray(matrix[np.triu_indices(len(matrix), 1)])
+
+
+def _words(options: ConnectivityOptions, values: Floats) -> str:
+    return (loss if options.quantity == "loss" else percent)(float(values.mean()))
+
+
+def _unit(options: ConnectivityOptions) -> str:
+    return "nats" if options.quantity == "loss" else "points"
+
+
+def _summary(barriers: dict[str, Floats], cosines: dict[str, Floats], options: ConnectivityOptions) -> str:
+    text = f"The mean barrier between runs is {_words(options, _pairs(barriers['straight']))} {_unit(options)}"
+    if "aligned" in barriers:
+        text += (
+            f", {_words(options, _pairs(barriers['aligned']))} once their units are aligned; the cosine of their "
+            f"weights rises from {rate(float(_pairs(cosines['straight']).mean()))} to "
+            f"{rate(float(_pairs(cosines['aligned']).mean()))}"
+        )
+    return f"{text}."
+
+
+def _notes(
+    barriers: dict[str, Floats], cosines: dict[str, Floats], disagreement: Floats | None, options: ConnectivityOptions
+) -> Notes:
+    lines = []
+    for line, matrix in barriers.items():
+        values = _pairs(matrix)
+        near = rate(float(_pairs(cosines[line]).mean())) if line in cosines else "–"
+        deviation = (loss if options.quantity == "loss" else percent)(spread(values)) if len(values) > 1 else "–"
+        apart = "–" if disagreement is None or line == "repaired" else percent(float(_pairs(disagreement).mean()))
+        lines.append(Note(_TITLES[line], (_words(options, values), deviation, near, apart)))
+    text = ["Alignment brings weights together and leaves functions as they are: the disagreement is the same number."]
+    return Notes(("Lines", f"barrier, {_unit(options)}", "± σ", "cosine", "disagr., %"), tuple(lines), tuple(text))
+
+
+@connectivity.draw
+def _(data: Connectivity, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    shown = data.shown()
+    height = 592 if data.options.size == "page" else 340
+    layout = style.layout(theme, kind="maps", height=height, revision="connectivity")
+    layout["margin"] |= {"r": 24, "b": 44}
+    layout["annotations"] = []
+    scale = 1.0 if data.options.quantity == "loss" else 100.0
+    high = max(float(np.nanmax([_pairs(matrix).max(initial=0.0) for matrix in data.barriers.values()])) * scale, 1e-6)
+    count, names = len(data.numbers), [f"{run}" for run in range(len(data.numbers))]
+    gap = 0.06
+    width = (1 - gap * (len(shown) - 1)) / max(len(shown), 1)
+    traces: list[dict[str, Any]] = []
+    for i, line in enumerate(shown):
+        number = "" if i == 0 else f"{i + 1}"
+        x, y = f"x{number}", f"y{number}"
+        start = i * (width + gap)
+        ticks = {"tickmode": "array", "tickvals": list(range(count)), "ticktext": names, "showgrid": False, "ticks": ""}
+        layout[f"xaxis{number}"] = style.x_axis(
+            theme, **ticks, domain=[start, min(start + width, 1.0)], anchor=y, range=[-0.5, count - 0.5],
+            constrain="domain", constraintoward="left",
+        )  # fmt: skip
+        layout[f"yaxis{number}"] = style.y_axis(
+            theme, **ticks, anchor=x, range=[-0.5, count - 0.5], scaleanchor=x, constrain="domain",
+            constraintoward="top", showticklabels=i == 0,
+        )  # fmt: skip
+        values = data.barriers[line] * scale
+        trace: dict[str, Any] = {
+            "type": "heatmap", "z": float32(values), "zmin": 0.0, "zmax": high, "xgap": 1, "ygap": 1,
+            "colorscale": style.SEQUENTIAL, "reversescale": True, "showscale": i == len(shown) - 1, "xaxis": x,
+            "yaxis": y, "name": _TITLES[line],
+            "hovertemplate": f"<b>{_TITLES[line]}</b><br>runs %{{x}} and %{{y}}<br>barrier %{{z:.3~g}} "
+            f"{_unit(data.options)}<extra></extra>",
+        }  # fmt: skip
+        if count <= 12:  # numbers where they fit
+            trace["text"] = [["" if a == b else f"{values[a, b]:.2g}" for b in range(count)] for a in range(count)]
+            trace["texttemplate"] = "%{text}"
+        if trace["showscale"]:
+            trace["colorbar"] = style.colour_bar(
+                theme, x=start + width, length=0.4 * width, ticks=[0.0, high], texts=["0", f"{high:.2g}"]
+            )
+        traces.append(trace)
+        layout["annotations"].append(
+            style.label(_TITLES[line], theme, strong=True, **style.corner(x, y, "left", "top"), xshift=-2, yshift=8)
+        )
+    layout["annotations"].append(style.x_title("run", theme, "x", "y"))
+    layout["meta"] = {"figure": "connectivity", "panels": shown if len(shown) > 1 else []}
+    return go.Figure(data=traces, layout=layout, layout_template=None)

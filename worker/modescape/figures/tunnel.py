@@ -1,0 +1,441 @@
+"""What lies along a low-loss path between two runs (paper Fig S2), and on the triangles it spans (Fig S3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from modescape.errors import InvalidInput
+from modescape.figures import style
+from modescape.figures.figure import (
+    Cell,
+    FigureData,
+    FigureNotReady,
+    FigureOptions,
+    Floats,
+    Legend,
+    Note,
+    Notes,
+    Results,
+    figure,
+    float32,
+    known,
+    loss,
+    percent,
+    thousands,
+)
+from modescape.figures.style import Theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+LINES, SPLITS = ("path", "straight"), ("train", "test")
+QUANTITIES = ("loss", "accuracy", "agreement_a", "agreement_b")
+RASTER = 161  # cells along the longer side of the picture of the triangles
+_METHODS = {
+    "perpendicular": "knots moved at right angles to the straight line",
+    "bezier": "one trained bend, a Bezier curve",
+    "chain": "one trained bend, two straight segments",
+}
+
+
+class TunnelOptions(FigureOptions):
+    """Which path, on which images."""
+
+    tunnel: int = Field(0, ge=0, le=7, description="Which tunnel of the spec, counted from 0.")
+    split: Literal["train", "test"] = Field("test", description="Images the path is evaluated on.")
+    panel: Literal["all", "loss", "accuracy", "agreement"] = Field(
+        "all", description="All panels, or one for narrow screens."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tunnel(FigureData):
+    """t [T]: fraction of the path; profile [line, split, quantity, T] in the order of LINES, SPLITS and QUANTITIES."""
+
+    options: TunnelOptions
+    runs: tuple[int, int]
+    t: Floats
+    profile: Floats
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("line", "split", "fraction", *QUANTITIES)
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (line, split, float(share), *(known(v) for v in self.profile[i, j, :, k]))
+            for i, line in enumerate(LINES)
+            for j, split in enumerate(SPLITS)
+            for k, share in enumerate(self.t)
+        ]
+
+    def curve(self, line: str, quantity: str) -> Floats:
+        """[T] on the split shown."""
+        found = self.profile[LINES.index(line), SPLITS.index(self.options.split), QUANTITIES.index(quantity)]
+        return np.asarray(found)
+
+
+@figure(
+    "tunnel",
+    order=94,
+    title="Tunnel",
+    question="Is there a way between two runs that never leaves low loss?",
+    summary="Loss, accuracy and agreement with both ends along an optimised path and along the straight line.",
+    source="Fort, Hu, Lakshminarayanan 2019, supplementary section on tunnels; Garipov et al. 2018",
+    paper="Fig S2",
+    needs=("train", "tunnel"),
+    options=TunnelOptions,
+)
+def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
+    study = _study(results, options.tunnel)
+    kept = results.extra("tunnel", f"{options.tunnel}")
+    if kept is None:
+        raise FigureNotReady("the path is still being looked for", waits_for=("train", "tunnel"))
+    profile = np.asarray(results.array(kept["profile"]), np.float64)
+    t = np.linspace(0.0, 1.0, profile.shape[-1])
+    runs = (study.runs[0], study.runs[1])
+    data = Tunnel(
+        options=options,
+        runs=runs,
+        t=t,
+        profile=profile,
+        caption=_caption(study, kept),
+        summary="",
+        notes=_notes(profile, t, kept, options.split),
+        legend=(
+            Legend("tunnel-path", "optimised path", "averaging"),
+            Legend("tunnel-straight", "straight line", "theory"),
+        ),
+    )
+    return _with_summary(data)
+
+
+def _study(results: Results, number: int) -> Any:
+    studies = results.spec.tunnels
+    if not studies:
+        raise FigureNotReady("no tunnel in this spec; the preset s2-short has one")
+    if number >= len(studies):
+        raise InvalidInput(
+            f"this experiment has no tunnel {number}", field="tunnel", allowed=f"0 to {len(studies) - 1}"
+        )
+    return studies[number]
+
+
+def _caption(study: Any, kept: dict[str, Any]) -> str:
+    trained, images = kept["trained"], kept["images"]
+    knots = f" {len(trained['knots'])} knots," if trained["knots"] else ""
+    return (
+        f"From run {study.runs[0]} (A) to run {study.runs[1]} (B). Path: {_METHODS[study.method]},{knots} "
+        f"{thousands(trained['steps'])} steps of Adam at {study.learning_rate:g} in batches of {study.batch_size}, "
+        f"dropout off. Barrier: the most a line rises above its chord, max over t of L(t) − ((1 − t) L(A) + t L(B)). "
+        f"{thousands(images['train'])} training and {thousands(images['test'])} test images. n = 1 pair of runs."
+    )
+
+
+def barrier(values: Floats, t: Floats) -> float:
+    """How far values [T] at fractions t rise above their chord; 0 when they never do."""
+    return float(np.max(values - ((1 - t) * values[0] + t * values[-1])))
+
+
+def _notes(profile: Floats, t: Floats, kept: dict[str, Any], split: str) -> Notes:
+    lines = []
+    for i, (line, look) in enumerate(zip(LINES, ("averaging", "theory"), strict=True)):
+        for j, name in enumerate(SPLITS):
+            values = (loss(barrier(profile[i, j, 0], t)), percent(float(profile[i, j, 1].min())))
+            lines.append(
+                Note(f"{'path' if line == 'path' else 'straight'}, {name}", values, look=look, strong=name == split)
+            )
+    text = ["Functions change along the way although the loss does not: agreement with each end falls off."]
+    steps = [knot["steps"] for knot in kept["trained"]["knots"]]
+    if steps:
+        text.append(f"Each knot took {min(steps)} to {max(steps)} steps.")
+    return Notes(("Line", "barrier, nats", "lowest acc., %"), tuple(lines), tuple(text))
+
+
+def _with_summary(data: Tunnel) -> Tunnel:
+    from dataclasses import replace
+
+    path, straight = (data.curve(line, "loss") for line in LINES)
+    middle = float(data.curve("path", "agreement_a")[len(data.t) // 2])
+    return replace(
+        data,
+        summary=f"On {data.options.split} images the straight line rises {loss(barrier(straight, data.t))} nats above "
+        f"its chord, the optimised path {loss(barrier(path, data.t))}; halfway it agrees with run {data.runs[0]} on "
+        f"{percent(middle)} % of labels.",
+    )
+
+
+_PANELS = {"loss": "loss, nats", "accuracy": "accuracy, %", "agreement": "agreement with A and B, %"}
+
+
+@tunnel.draw
+def _(data: Tunnel, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    height = 592 if data.options.size == "page" else 300
+    layout = style.layout(theme, kind="curves", height=height, revision="tunnel")
+    panels = tuple(_PANELS) if data.options.panel == "all" else (data.options.panel,)
+    layout["margin"] = {**layout["margin"], "r": 24}
+    layout["annotations"] = []
+    traces: list[dict[str, Any]] = []
+    gap = 0.09
+    width = (1 - gap * (len(panels) - 1)) / len(panels)
+    for i, panel in enumerate(panels):
+        number = "" if i == 0 else f"{i + 1}"
+        x, y = f"x{number}", f"y{number}"
+        start = i * (width + gap)
+        layout[f"xaxis{number}"] = style.x_axis(
+            theme, domain=[start, min(start + width, 1.0)], anchor=y, range=[-0.02, 1.02], tickmode="array",
+            tickvals=[0, 0.25, 0.5, 0.75, 1], ticktext=["A", ".25", ".5", ".75", "B"],
+        )  # fmt: skip
+        drawn = [
+            *((line, panel, "solid") for line in reversed(LINES) if panel != "agreement"),
+            *((line, name, dash) for line in reversed(LINES) if panel == "agreement"
+              for name, dash in (("agreement_a", "solid"), ("agreement_b", "dot"))),
+        ]  # fmt: skip
+        scale = 1.0 if panel == "loss" else 100.0
+        values = np.concatenate([data.curve(line, name) * scale for line, name, _ in drawn])
+        low, high = (0.0 if panel == "loss" else float(values.min())), float(values.max())
+        pad = 0.06 * max(high - low, 1e-3)
+        layout[f"yaxis{number}"] = style.y_axis(
+            theme, anchor=x, range=[low - pad, min(high + pad, 101.0) if panel != "loss" else high + pad]
+        )
+        for line, name, dash in drawn:
+            traces.append(_curve(data, line, name, dash, scale, theme, x, y))
+        layout["annotations"].append(
+            style.y_title(_PANELS[panel], theme, x, y, layout["margin"]["l"] if i == 0 else 28)
+        )
+        layout["annotations"].append(style.x_title("along the path", theme, x, y))
+    layout["meta"] = {"figure": "tunnel", "panels": ["accuracy", "agreement", "loss"]}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: Theme, x: str, y: str) -> dict[str, Any]:
+    look = style.look("averaging" if line == "path" else "theory")
+    words = {
+        "loss": "loss",
+        "accuracy": "accuracy",
+        "agreement_a": "agreement with A",
+        "agreement_b": "agreement with B",
+    }
+    title = "optimised path" if line == "path" else "straight line"
+    unit = "" if name == "loss" else " %"
+    return {
+        "type": "scatter", "mode": "lines", "x": float32(data.t), "y": float32(data.curve(line, name) * scale),
+        "line": {"color": look.colour(theme), "width": 2.5 if line == "path" else 1.5,
+                 "dash": "dash" if line == "straight" and dash == "solid" else dash},
+        "name": title, "legendgroup": f"tunnel-{line}", "xaxis": x, "yaxis": y,
+        "hovertemplate": f"<b>{title}</b><br>at %{{x:.2f}}<br>{words[name]} %{{y:.3~g}}{unit}<extra></extra>",
+    }  # fmt: skip
+
+
+# ---- stitched triangles ----
+
+
+class TriangleOptions(FigureOptions):
+    """Which path, and what is shown on its triangles."""
+
+    tunnel: int = Field(0, ge=0, le=7, description="Which tunnel of the spec, counted from 0.")
+    panel: Literal["all", "loss", "accuracy", "agreement_a", "agreement_b"] = Field(
+        "all", description="Accuracy and both agreements beside each other, or one panel; loss has a log scale."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triangles(FigureData):
+    """surface [W, quantity, angles, radii], wedges not computed yet left out; offsets [K], lengths [K]: the path."""
+
+    options: TriangleOptions
+    surface: Floats
+    radii: Floats
+    spans: Floats
+    offsets: Floats
+    lengths: Floats
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("wedge", "angle", "radius", *QUANTITIES)
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (w, float(angle), float(radius), *(known(v) for v in self.surface[w, :, i, j]))
+            for w in range(len(self.surface))
+            for i, angle in enumerate(self.angles(w))
+            for j, radius in enumerate(self.radii)
+        ]
+
+    def angles(self, wedge: int) -> Floats:
+        """Angles of a wedge's rows from the first point of the path, radians."""
+        return np.linspace(self.offsets[wedge], self.offsets[wedge] + self.spans[wedge], self.surface.shape[2])
+
+    def shown(self) -> tuple[str, ...]:
+        return ("accuracy", "agreement_a", "agreement_b") if self.options.panel == "all" else (self.options.panel,)
+
+    def raster(self, quantity: str) -> tuple[Floats, Floats, Floats]:
+        """x [X], y [Y] and the nearest cell's value [Y, X], NaN outside the fan and where nothing is computed."""
+        reach, total = float(self.radii[-1]), float(self.offsets[-1])
+        left = min(0.0, reach * np.cos(total))
+        high = reach * (1.0 if total >= np.pi / 2 else np.sin(total))
+        step = max(reach - left, high) / (RASTER - 1)
+        x, y = np.arange(left, reach + step / 2, step), np.arange(0.0, high + step / 2, step)
+        radius, angle = np.hypot(x[None], y[:, None]), np.arctan2(y[:, None], x[None])
+        values = np.full(radius.shape, np.nan)
+        angles, count = self.surface.shape[2], len(self.radii)
+        for w in range(len(self.surface)):
+            inside = (angle >= self.offsets[w]) & (angle <= self.offsets[w + 1]) & (radius <= reach)
+            share = (angle[inside] - self.offsets[w]) / max(float(self.spans[w]), 1e-12)
+            i = np.clip(np.round(share * (angles - 1)).astype(int), 0, angles - 1)
+            j = np.clip(np.round(radius[inside] / reach * (count - 1)).astype(int), 0, count - 1)
+            values[inside] = self.surface[w, QUANTITIES.index(quantity)][i, j]
+        return x, y, values
+
+
+@figure(
+    "triangles",
+    order=96,
+    title="Stitched triangles",
+    question="Where along a tunnel does the function change?",
+    summary="Accuracy and agreement with both ends on the planes through the origin and each two points of a path.",
+    source="Fort, Hu, Lakshminarayanan 2019, supplementary section on tunnels",
+    paper="Fig S3",
+    needs=("tunnel", "triangles"),
+    options=TriangleOptions,
+)
+def triangles(results: Results, options: TriangleOptions) -> Triangles:
+    study = _study(results, options.tunnel)
+    if not study.triangles:
+        raise FigureNotReady("no triangles in this spec; switch them on in its tunnel, as the preset s3-short does")
+    kept = results.extra("triangles", f"{options.tunnel}")
+    if kept is None:
+        raise FigureNotReady("the triangles are not all evaluated yet", waits_for=("tunnel", "triangles"))
+    surface = np.asarray(results.array(kept["surface"]), np.float64)
+    along = surface[:, :, 0, :]
+    radii, lengths = np.array(kept["radii"]), np.array(kept["lengths"])
+    at = [int(np.abs(radii - length).argmin()) for length in lengths[:-1]]
+    accuracy = [float(along[w, 1, j]) for w, j in enumerate(at)]
+    total = float(np.degrees(kept["offsets"][-1]))
+    return Triangles(
+        options=options,
+        surface=surface,
+        radii=radii,
+        spans=np.array(kept["spans"]),
+        offsets=np.array(kept["offsets"]),
+        lengths=lengths,
+        caption=(
+            f"{len(surface)} wedges from run {study.runs[0]} (A) to run {study.runs[1]} (B), {total:.0f} degrees in "
+            "all, each in the plane through the origin and two neighbouring points of the path; radius: length of the "
+            f"weight vector. Distances are true inside each wedge, not across the whole picture. "
+            f"{thousands(kept['images'])} test images. n = 1 pair of runs."
+        ),
+        summary=(
+            f"Along the tunnel accuracy stays between {percent(min(accuracy))} and {percent(max(accuracy))} %, while "
+            f"agreement with run {study.runs[0]} falls from {percent(float(along[0, 2, at[0]]))} to "
+            f"{percent(float(surface[-1, 2, -1, int(np.abs(radii - lengths[-1]).argmin())]))} %."
+        ),
+    )
+
+
+_TRIANGLES = {
+    "loss": "loss, nats", "accuracy": "accuracy, %", "agreement_a": "agreement with A, %",
+    "agreement_b": "agreement with B, %",
+}  # fmt: skip
+
+
+@triangles.draw
+def _(data: Triangles, theme: Theme) -> go.Figure:
+    import plotly.graph_objects as go
+
+    shown = data.shown()
+    height = {1: 592 if data.options.size == "page" else 440, 3: 400}[len(shown)]
+    layout = style.layout(theme, kind="maps", height=height, revision="triangles")
+    layout["margin"] |= {"r": 24, "b": 44}
+    layout["annotations"] = []
+    gap = 0.04
+    width = (1 - gap * (len(shown) - 1)) / len(shown)
+    traces: list[dict[str, Any]] = []
+    for i, name in enumerate(shown):
+        number = "" if i == 0 else f"{i + 1}"
+        x, y = f"x{number}", f"y{number}"
+        start = i * (width + gap)
+        across, up, values = data.raster(name)
+        shared = {
+            "showgrid": False,
+            "showline": False,
+            "ticks": "",
+            "nticks": 4,
+            "constrain": "domain",
+            "zeroline": False,
+        }
+        layout[f"xaxis{number}"] = style.x_axis(
+            theme, **shared, domain=[start, min(start + width, 1.0)], anchor=y, constraintoward="left",
+            range=[float(across[0]), float(across[-1])], **({"matches": "x"} if i else {}),
+        )  # fmt: skip
+        layout[f"yaxis{number}"] = style.y_axis(
+            theme, **shared, anchor=x, scaleanchor=x, constraintoward="top", range=[0, float(up[-1])],
+            showticklabels=i == 0, **({"matches": "y"} if i else {}),
+        )  # fmt: skip
+        traces.append(_map(name, across, up, values, theme, x, y, start + width, width))
+        traces += _path(data, theme, x, y)
+        layout["annotations"].append(
+            style.label(_TRIANGLES[name], theme, strong=True, **style.corner(x, y, "left", "top"), xshift=-2, yshift=8)
+        )
+    layout["annotations"].append(style.x_title("distance in weight space", theme, "x", "y"))
+    layout["meta"] = {"figure": "triangles", "panels": list(shown) if len(shown) > 1 else []}
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _map(
+    name: str, across: Floats, up: Floats, values: Floats, theme: Theme, x: str, y: str, end: float, width: float
+) -> dict[str, Any]:
+    log = name == "loss"
+    z = np.log10(np.maximum(values, 1e-6)) if log else 100 * values
+    seen = z[np.isfinite(z)]
+    low, high = (float(seen.min()), min(float(seen.max()), float(seen.min()) + 3)) if log else (0.0, 100.0)
+    ticks = list(np.linspace(low, high, 3)) if log else [0.0, 50.0, 100.0]
+    texts = [f"{10**tick:.2g}" for tick in ticks] if log else ["0", "50", "100"]
+    return {
+        "type": "heatmap", "x": float32(across), "y": float32(up), "z": float32(z), "zmin": low, "zmax": high,
+        "colorscale": style.SEQUENTIAL, "hoverongaps": False, "name": _TRIANGLES[name], "xaxis": x, "yaxis": y,
+        "colorbar": style.colour_bar(theme, x=end, length=0.3 * width, ticks=ticks, texts=texts), "showscale": True,
+        "hovertemplate": f"{_TRIANGLES[name]} %{{z:.3~g}}<extra></extra>",
+    }  # fmt: skip
+
+
+def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+    """Rays where wedges meet, and the path across them."""
+    reach = float(data.radii[-1])
+    rays_x: list[float | None] = []
+    rays_y: list[float | None] = []
+    for angle in data.offsets:
+        rays_x += [0.0, reach * float(np.cos(angle)), None]
+        rays_y += [0.0, reach * float(np.sin(angle)), None]
+    corners_x, corners_y = data.lengths * np.cos(data.offsets), data.lengths * np.sin(data.offsets)
+    yellow = style.look("random").colour("dark")  # the paper's yellow; it must show on the map, not on the page
+    shared: dict[str, Any] = {"type": "scatter", "xaxis": x, "yaxis": y, "showlegend": False}
+    ink = style.token("card", theme)
+    return [
+        {
+            **shared, "mode": "lines", "x": rays_x, "y": rays_y, "line": {"color": yellow, "width": 1},
+            "hoverinfo": "skip",
+        },
+        {
+            **shared, "mode": "lines+markers", "x": float32(corners_x), "y": float32(corners_y),
+            "line": {"color": style.look("independent").colour(theme), "width": 2},
+            "marker": {"symbol": _symbols(len(corners_x)), "size": [11, *[6] * (len(corners_x) - 2), 11],
+                       "color": style.look("independent").colour(theme), "line": {"color": ink, "width": 1}},
+            "hovertext": _corner_names(len(corners_x)), "hoverinfo": "text",
+        },
+    ]  # fmt: skip
+
+
+def _symbols(count: int) -> list[str]:
+    return ["star", *["circle"] * (count - 2), "star"]
+
+
+def _corner_names(count: int) -> Sequence[str]:
+    return ["A", *(f"point {i} of the path" for i in range(1, count - 1)), "B"]
