@@ -312,7 +312,7 @@ def test_figures_show_the_stored_numbers(done: Results) -> None:
     one = collect("shift", done, corruption="contrast", method="independent", panel="nll", ensemble=2)
     assert [row[1] for row in one.rows()] == ["nll"] * len(one.rows())
     assert one.line("independent", "nll", 2).at(3) == stored["nll", "shift/independent/2", "contrast", 3]
-    summed = collect("shift", done, divergence="sum", panel="js_mean")
+    summed = collect("shift", done, divergence="sum", panel="js")
     assert summed.line("random", "js_mean", 0).at(1) == 2 * stored["js_mean", "shift/random", None, 1]
     types = collect("shift-types", done)
     assert types.shown[0] == "independent"
@@ -321,7 +321,8 @@ def test_figures_show_the_stored_numbers(done: Results) -> None:
     assert types.gain == pytest.approx(gains)
     assert types.types == tuple(sorted(TYPES, key=lambda t: -gains[t]))
     for name, options in (("shift", {}), ("shift", {"size": "page", "panel": "brier"}), ("shift-types", {}),
-                          ("shift-types", {"view": "types"}), ("shift-types", {"view": "intensities", "metric": "ece"}),
+                          ("shift-types", {"panel": "types"}),
+                          ("shift-types", {"panel": "intensities", "metric": "ece"}),
                           ("shift-types", {"metric": "js_mean", "size": "page"})):  # fmt: skip
         for theme in THEMES:
             drawn = figures[name].draw(collect(name, done, **options), theme)

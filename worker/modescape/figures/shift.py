@@ -246,7 +246,7 @@ def _source(results: Results, chosen: Sequence[str]) -> Source:
 class IntensityOptions(ShiftOptions):
     """What is drawn against intensity."""
 
-    panel: Literal["all", "accuracy", "brier", "js_mean", "nll", "ece"] = Field(
+    panel: Literal["all", "accuracy", "brier", "js", "nll", "ece"] = Field(
         "all", description="Accuracy, Brier score and divergence, or one measure alone (narrow screens show one)."
     )
     ensemble: int | None = Field(
@@ -259,7 +259,9 @@ class IntensityOptions(ShiftOptions):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        return _PANELS if self.panel == "all" else (self.panel,)
+        if self.panel == "all":
+            return _PANELS
+        return ("js_mean",) if self.panel == "js" else (self.panel,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -439,7 +441,7 @@ def _(data: Shift, theme: Theme) -> go.Figure:
         if i == len(metrics) - 1:  # colours and symbols say the rest
             ends = [line for line in drawn if line.size in (0, data.solid)]
             layout["annotations"] += _end_labels(ends, metric, theme, x, y, bounds, room)
-    layout["meta"] = {"figure": "shift", "panels": ["accuracy", "brier", "js_mean"]}
+    layout["meta"] = {"figure": "shift", "panels": ["accuracy", "brier", "js"]}
     return go.Figure(data=traces, layout=layout, layout_template=None)
 
 
@@ -539,10 +541,10 @@ class TypeOptions(ShiftOptions):
     """How types of corruption are told apart."""
 
     metric: Metric = Field("accuracy", description="What is measured.")
-    view: Literal["panels", "types", "intensities"] = Field(
-        "panels",
-        description="panels: a small picture for each type; types: a box for each type, over its intensities; "
-        "intensities: a box for each intensity, over the types.",
+    panel: Literal["all", "types", "intensities"] = Field(
+        "all",
+        description="all: a small picture for each type; types: a box for each type, over its intensities; "
+        "intensities: a box for each intensity, over the types (narrow screens show boxes).",
     )
 
 
@@ -646,16 +648,16 @@ def _best(lines: Sequence[Line], metric: Metric, last: int) -> list[str]:
 def _types_caption(data: ShiftTypes) -> str:
     metric, last = data.options.metric, WORDS[data.options.metric]
     first = {
-        "panels": f"{last[:1].upper()}{last[1:]} by intensity 0 to 5, one picture a type",
+        "all": f"{last[:1].upper()}{last[1:]} by intensity 0 to 5, one picture a type",
         "types": f"{last[:1].upper()}{last[1:]}: a box for each type, over its intensities",
         "intensities": f"{last[:1].upper()}{last[1:]}: a box for each intensity, over {len(data.types)} types",
-    }[data.options.view]
+    }[data.options.panel]
     parts = [first + "."]
-    if data.gain and data.options.view != "intensities":
+    if data.gain and data.options.panel != "intensities":
         what = "how large it is for independent runs" if metric == "js_mean" else f"what {data.solid} runs gain"
         parts.append(f"Sorted by {what} at the largest intensity.")
     if metric != "js_mean" and data.solid > 1 and INDEPENDENT in data.shown:
-        boxes = data.options.view != "panels"
+        boxes = data.options.panel != "all"
         parts.append(
             f"Filled: {data.solid} runs averaged; outlined: one run." if boxes
             else f"Solid: {data.solid} runs averaged; dashed: one run; shaded: the gain."
@@ -664,7 +666,7 @@ def _types_caption(data: ShiftTypes) -> str:
     if others and metric != "js_mean":
         members = max(line.members for line in data.lines if line.group in others)
         inside = f", {members} functions averaged" if members > 1 else ""
-        also = "Thin" if data.options.view == "panels" else "Beside them"
+        also = "Thin" if data.options.panel == "all" else "Beside them"
         parts.append(f"{also}: {_and([_title(group) for group in others])} in one run{inside}.")
     parts.append(f"{thousands(data.source.images)} test images each: {data.source.words}.")
     return " ".join(parts)
@@ -715,8 +717,8 @@ def _types_notes(data: ShiftTypes, last: int) -> Notes:
 def _(data: ShiftTypes, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
-    layout, traces = _small_pictures(data, theme) if data.options.view == "panels" else _boxes(data, theme)
-    layout["meta"] = {"figure": "shift-types", "panels": []}
+    layout, traces = _small_pictures(data, theme) if data.options.panel == "all" else _boxes(data, theme)
+    layout["meta"] = {"figure": "shift-types", "panels": ["types", "intensities"]}
     return go.Figure(data=traces, layout=layout, layout_template=None)
 
 
@@ -748,7 +750,7 @@ def _small_pictures(data: ShiftTypes, theme: Theme) -> tuple[dict[str, Any], lis
         layout["annotations"].append(style.label(type_title(name), theme, strong=True, x=0, xanchor="left", **head))
         if data.options.metric != "js_mean" and name in data.gain:
             said = _signed(data.options.metric, data.gain[name])
-            layout["annotations"].append(style.label(said, theme, x=1, xanchor="right", **head))
+            layout["annotations"].append(style.label(said, theme, x=1, xanchor="right", xshift=16, **head))
     return layout, traces
 
 
@@ -806,7 +808,7 @@ def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> di
 
 def _boxes(data: ShiftTypes, theme: Theme) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A box for each type (over intensities) or for each intensity (over types); groups beside each other."""
-    metric, by_type = data.options.metric, data.options.view == "types"
+    metric, by_type = data.options.metric, data.options.panel == "types"
     layout = style.layout(theme, kind="page", height=592 if data.options.size == "page" else 440, revision="shift-box")
     names = [type_title(name) for name in data.types]
     if by_type:
@@ -827,7 +829,7 @@ def _box(data: ShiftTypes, group: str, size: int, theme: Theme) -> dict[str, Any
     lines = {name: data.line(group, name, size) for name in data.types}
     found = {name: line for name, line in lines.items() if line is not None}
     ink = _look(group).colour(theme)
-    if data.options.view == "types":
+    if data.options.panel == "types":
         where = [i for i, name in enumerate(data.types) if name in found]
         values = [found[name].value[found[name].intensities > 0] for name in data.types if name in found]
     else:
