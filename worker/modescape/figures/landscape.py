@@ -449,7 +449,7 @@ def _maps(data: Landscape, theme: Theme) -> go.Figure:
             constraintoward="left",
         )  # fmt: skip
         layout[f"yaxis{number}"] = style.y_axis(
-            theme, **shared, **({"matches": "y"} if i else {}), anchor=x, range=_reach(data.y), scaleanchor=x,
+            theme, **shared, **({"matches": "y"} if i else {"scaleanchor": x}), anchor=x, range=_reach(data.y),
             constraintoward="top", showticklabels=i == 0,
         )  # fmt: skip
         traces.append(_map(data, panel, scale, theme, x, y, start + width, bar=width if i == count - 1 else None))

@@ -376,8 +376,8 @@ def _(data: Triangles, theme: Theme) -> go.Figure:
             range=[float(across[0]), float(across[-1])], **({"matches": "x"} if i else {}),
         )  # fmt: skip
         layout[f"yaxis{number}"] = style.y_axis(
-            theme, **shared, anchor=x, scaleanchor=x, constraintoward="top", range=[0, float(up[-1])],
-            showticklabels=i == 0, **({"matches": "y"} if i else {}),
+            theme, **shared, anchor=x, constraintoward="top", range=[0, float(up[-1])],
+            showticklabels=i == 0, **({"matches": "y"} if i else {"scaleanchor": x}),
         )  # fmt: skip
         traces.append(_map(name, across, up, values, theme, x, y, start + width, width))
         traces += _path(data, theme, x, y)
