@@ -121,6 +121,15 @@ def test_support_is_judged_before_any_word() -> None:
     assert inference.equal_accuracy_disagreement(None, [0.02, 0.04], [0.05, 0.07]).support == "no common support"
 
 
+def test_a_fitted_loss_equal_to_the_cost_but_for_rounding_counts() -> None:
+    s = np.arange(1.0, 13)
+    losses = 0.9 - np.array([0.9] * 5 + [0.884, 0.891, 0.892, 0.893] + [0.88] * 3)  # .016 to .007: pooled to .01
+    assert inference.isotonic(losses, np.ones(12))[5] > 0.01, "in floats it is a little more"
+    found = inference.equal_accuracy_disagreement(s, losses, 0.01 * s)
+    assert (found.strength, found.below, found.beyond) == (9.0, 9, 3)
+    assert found.disagreement == pytest.approx(0.09)
+
+
 def test_the_start_point_of_a_mean_centred_method_counts() -> None:
     s = np.array([1.0, 2, 3, 4, 5, 6, 7, 8])
     found = inference.equal_accuracy_disagreement(

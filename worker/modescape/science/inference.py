@@ -30,6 +30,7 @@ Support = Literal["ok", "no common support", "range too short", "too few samples
 DRAWS = 200  # redraws of the examples
 LEVEL = 0.025  # one-sided, so intervals are at 95 %
 COST = 0.01  # accuracy given up "at equal accuracy"
+ROUNDING = 1e-12  # far below one image in a million: accuracies that are equal but for rounding count as equal
 MAX_UNDEFINED = 0.05  # share of redraws that may be undefined
 
 # A statistic of runs (positions) and redraws (a slice: 0 is the data itself) gives one value a redraw.
@@ -229,19 +230,19 @@ def equal_accuracy_disagreement(
     if len(losses) == 0:
         return EqualAccuracy(math.nan, math.nan, 0, 0, "too few samples")
     if strengths is None:
-        if losses.mean() > cost:
+        if losses.mean() > cost + ROUNDING:
             return EqualAccuracy(math.nan, math.nan, 0, len(losses), "no common support")
         found = float(disagreements.mean())
         return EqualAccuracy(found, math.nan, len(losses), 0, "range too short")
     strengths = np.asarray(strengths, np.float64)
     axis, loss, changed = _curves(strengths, losses, disagreements, start_loss, start_disagreement)
-    if loss[0] > cost:
+    if loss[0] > cost + ROUNDING:
         return EqualAccuracy(math.nan, math.nan, 0, len(losses), "no common support")
     star, found = _read_at(axis, loss, changed, cost)
     below = int(((strengths > 0) & (strengths <= star)).sum())
     beyond = int((strengths > star).sum())
     support: Support = "ok" if below >= 5 and beyond >= 3 else "too few samples"
-    if loss[-1] <= cost and below >= 5:
+    if loss[-1] <= cost + ROUNDING and below >= 5:
         support = "range too short"
     return EqualAccuracy(found, star, below, beyond, support)
 
@@ -260,10 +261,10 @@ def _curves(
 
 def _read_at(axis: Floats, loss: Floats, changed: Floats, cost: float) -> tuple[float, float]:
     """The largest strength with fitted loss <= cost, and the fitted disagreement there."""
-    last = int(np.flatnonzero(loss <= cost)[-1])
+    last = int(np.flatnonzero(loss <= cost + ROUNDING)[-1])
     if last == len(axis) - 1:
         return float(axis[-1]), float(changed[-1])
-    share = (cost - loss[last]) / (loss[last + 1] - loss[last])
+    share = max(0.0, cost - loss[last]) / (loss[last + 1] - loss[last])
     return (
         float(axis[last] + share * (axis[last + 1] - axis[last])),
         float(changed[last] + share * (changed[last + 1] - changed[last])),

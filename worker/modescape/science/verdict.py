@@ -29,6 +29,7 @@ from modescape.science.inference import (
     COST,
     DRAWS,
     LEVEL,
+    ROUNDING,
     EqualAccuracy,
     Estimate,
     Floats,
@@ -608,7 +609,7 @@ def _stay_near(evidence: Evidence, margin: float) -> Claim | None:
 def _stays(evidence: Evidence, method: MethodEvidence, weights: NDArray[np.float32], margin: float) -> Finding:
     accuracies = (evidence.finals == evidence.truth).mean(axis=1)
     usable = [
-        samples[(samples == evidence.truth).mean(axis=1) >= accuracy - NEAR]
+        samples[(samples == evidence.truth).mean(axis=1) >= accuracy - NEAR - ROUNDING]
         for samples, accuracy in zip(method.near, accuracies, strict=True)
     ]
     fewest = min(len(samples) for samples in usable)
