@@ -11,13 +11,14 @@
 A method is one function `(around, options, strength, rng) -> Draw`: where weights lie at a given strength. How strong
 is decided here for all methods alike, so that a method added elsewhere gets its two sample sets for nothing:
 
-* `spread` covers the diversity-accuracy plane, without rejection. By default strengths are *graded*: half of the
-  samples, s = near (2u)^2 for quantiles u below 1/2, cost less than two points of accuracy; the others,
-  s = near (far / near)^(2u - 1), reach to twice the strength at which accuracy is halfway to chance. Uniform strengths,
-  as in the paper, put almost every sample of a small network where accuracy is gone, and leave "at equal accuracy"
-  without data.
-* `typical` stays near: strengths uniform up to a six-point cost (random, dropout) or a fixed scale (Gaussians), each
-  draw accepted only above an accuracy floor on the validation images.
+* `spread` covers the diversity-accuracy plane, without rejection. By default strengths are *graded*: six tenths of the
+  samples are even up to `near`, where two points of accuracy are given up, so that about half of those lie on each side
+  of the one-point cost at which the verdict reads "at equal accuracy"; the others, even in log strength, reach to
+  twice the strength at which accuracy is halfway to chance. Uniform strengths, as in the paper, put almost every sample
+  of a small network where accuracy is gone, and leave "at equal accuracy" without data.
+* `typical` stays near: strengths uniform up to `near` (random, dropout) or a fixed scale (Gaussians), each draw
+  accepted only above an accuracy floor on the validation images, six points below the optimum. The strongest cost a
+  third of what the floor allows, so few draws fall below it: what is left is the range asked for, not what passed.
 
 Both ranges are measured on the network itself (`calibrate`), because step lengths and rates do not carry over from
 one network to another (calibration measurements: at |t| = 0.2 |theta_0| SmallCNN loses 8 points with raw pixels and
@@ -48,8 +49,9 @@ Layout = Sequence[tuple[str, tuple[int, ...]]]
 SampleSet = Literal["spread", "typical"]
 
 FORT = "Fort, Hu & Lakshminarayanan 2019, section 4.1"
-NEAR_COST = 0.02  # accuracy given up by half of the graded samples
-EDGE_COST = 0.06  # accuracy given up at the strongest typical sample; the default floor, too
+NEAR_COST = 0.02  # accuracy given up at the strongest typical sample, and at the end of the near part of graded ones
+NEAR_SHARE = 0.6  # of graded samples
+FLOOR_DROP = 0.06  # accuracy below the optimum's at which a typical sample is refused
 PROBES = 3  # directions averaged by `calibrate`
 _BLOCK = 1 << 20  # parameters handled at a time in float64 (8 MB a row)
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -173,11 +175,10 @@ class Sampled:
 class Reach:
     """Strengths at which this network gives up accuracy, in the method's unit (`calibrate`).
 
-    near: 2 points below the optimum; edge: 6 points; half: halfway between the optimum's accuracy and chance.
+    near: 2 points below the optimum; half: halfway between the optimum's accuracy and chance.
     """
 
     near: float
-    edge: float
     half: float
 
 
@@ -189,8 +190,8 @@ class SampledOptions(Options):
 
     strengths: Literal["graded", "uniform"] = Field(
         "graded",
-        description="graded: evenly spaced, in the spread set denser near the optimum (half of its samples cost less "
-        "than two points of accuracy); uniform: independent uniform draws, as in the paper.",
+        description="graded: evenly spaced, in the spread set denser near the optimum (six tenths of its samples cost "
+        "less than two points of accuracy); uniform: independent uniform draws, as in the paper.",
     )
     floor: Literal["none", "drop", "absolute"] = Field(
         "drop",
@@ -198,7 +199,7 @@ class SampledOptions(Options):
         "accuracy minus the floor value; absolute: the floor value itself.",
     )
     floor_value: float = Field(
-        EDGE_COST, ge=0, le=1, description="Accuracy given up (drop) or required (absolute), as a fraction."
+        FLOOR_DROP, ge=0, le=1, description="Accuracy given up (drop) or required (absolute), as a fraction."
     )
     tries: int = Field(5, ge=1, le=100, description="Draws for one typical sample before it is skipped.")
 
@@ -218,7 +219,7 @@ class RandomOptions(SampledOptions):
         None,
         gt=0,
         le=1e6,
-        description="Longest step of typical samples (paper: 10 absolute); empty: where accuracy falls by 6 points.",
+        description="Longest step of typical samples (paper: 10 absolute); empty: where accuracy falls by 2 points.",
     )
     filter_normalised: bool = Field(
         False,
@@ -234,7 +235,7 @@ class DropoutOptions(SampledOptions):
         None,
         gt=0,
         le=0.95,
-        description="Highest rate of typical samples (paper: 0.1); empty: where accuracy falls 6 points.",
+        description="Highest rate of typical samples (paper: 0.1); empty: where accuracy falls by 2 points.",
     )
 
 
@@ -561,7 +562,7 @@ def calibrate(
     base = accuracy(Draw(np.asarray(around.theta, np.float32), 0.0, 0.0))
     if entry.centre == "mean":
         base = min(base, accuracy(draw_at(around, around.mean, 0.0)))
-    targets = base - NEAR_COST, base - EDGE_COST, (base + chance) / 2
+    targets = base - NEAR_COST, (base + chance) / 2
     first, last = {"step": (0.05, 100.0), "rate": (0.01, 0.9), "scale": (1.0, 1e4)}[entry.strength or "scale"]
 
     def mean_accuracy(strength: float) -> float:
@@ -607,12 +608,14 @@ def _strength(
     if sample_set == "typical" or options.strengths == "uniform":
         if asked is None:
             assert reach is not None
-            asked = reach.edge if sample_set == "typical" else 2 * reach.half
+            asked = reach.near if sample_set == "typical" else 2 * reach.half
         return u * min(asked, highest)
     assert reach is not None
     far = min(asked if asked is not None else 2 * max(reach.half, reach.near), highest)
     near = min(reach.near, far)
-    return near * (2 * u) ** 2 if u < 0.5 else near * (far / near) ** (2 * u - 1)
+    if u < NEAR_SHARE:
+        return near * u / NEAR_SHARE
+    return near * (far / near) ** ((u - NEAR_SHARE) / (1 - NEAR_SHARE))
 
 
 # ------------------------------------------------------------------------------------------------------- sampling

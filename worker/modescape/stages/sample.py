@@ -135,7 +135,7 @@ class _Drawing:
         return geometry(theta, self.around.neighbourhood.theta.astype(np.float64))
 
 
-@stage("sample", parts=_parts)
+@stage("sample", version=2, parts=_parts)
 def sample(context: Context) -> None:
     """One sample set of one method around one run: predictions are kept, weights are made again when asked for."""
     spec, params, state = context.spec, context.params, context.lease.partial
