@@ -22,7 +22,7 @@ from modescape.executor import Executor
 from modescape.jobs import TASK, dispatch, make_app, worker_main
 from modescape.settings import Settings
 from modescape.spec import parse
-from modescape.store import ENDED, PlannedStage, StageOutput, Store
+from modescape.store import ENDED, Lease, PlannedStage, StageOutput, Store
 from modescape.tables import Experiment, Stage
 
 TESTS = Path(__file__).parent
@@ -327,6 +327,29 @@ def test_a_failure_is_recorded_with_its_reason_and_a_retry_goes_on(embedded: Hou
     executor(embedded).drain()
     assert embedded.values(experiment) == expected(1, 20)
     assert embedded.store.stages(experiment.id)[0].history[1]["from_step"] == 10
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_retry_goes_on_from_what_was_saved_under_the_same_key_only(embedded: House, changed: bool) -> None:
+    class Upgraded(ToyRunner):
+        def memo(self, lease: Lease, store: Store, numerics: str) -> str:
+            return super().memo(lease, store, f"{numerics} {changed}")
+
+        def run_stage(self, lease: Lease, *args: object, **kwargs: object) -> StageOutput:
+            taken_up.append("resume" in lease.partial)
+            return super().run_stage(lease, *args, **kwargs)  # type: ignore[arg-type]
+
+    class Before(ToyRunner):
+        def memo(self, lease: Lease, store: Store, numerics: str) -> str:
+            return super().memo(lease, store, f"{numerics} False")
+
+    taken_up: list[bool] = []
+    experiment = embedded.launch(chains(1, steps=20, seconds=0, fail_until=2)[:1])
+    executor(embedded, Before()).drain()
+    embedded.store.retry(experiment.id)
+    executor(embedded, Upgraded()).drain()
+    assert taken_up == [not changed]
+    assert embedded.store.experiment(experiment.id).status == "succeeded"
 
 
 def test_stop_gives_the_stage_back_and_takes_no_other(embedded: House, wait_until) -> None:

@@ -85,7 +85,15 @@ class StageControl:
         self.lease = lease
         self._stop: StageInterrupted | None = None
         self._told: tuple[int, int, Json] | None = None  # progress that the store does not know yet
+        self._memo: str | None = None
         self._lock = threading.Lock()
+
+    def begin(self, memo: str) -> None:
+        """Work under this stage key. What an earlier attempt saved under another one (an older version of the code,
+        other arithmetic) is not gone on from: its bytes would be neither the one's nor the other's."""
+        self._memo = memo
+        if self.lease.partial.get("memo") != memo:
+            self.lease.stage.partial = {}
 
     def check(self) -> None:
         """Raise StageInterrupted if the stage must stop now. Costs nothing: call it at every step."""
@@ -114,8 +122,8 @@ class StageControl:
     ) -> None:
         """`Store.save_partial` with this stage's lease. Raises LeaseLost."""
         wish = self._store.save_partial(
-            self.lease, partial, points=points, run=run, drop_after_step=drop_after_step, artifacts=artifacts,
-            step=step,
+            self.lease, {**partial, "memo": self._memo}, points=points, run=run, drop_after_step=drop_after_step,
+            artifacts=artifacts, step=step,
         )  # fmt: skip
         self.heed(wish)
 
@@ -250,6 +258,7 @@ class Executor:
             memo = self._runner.memo(lease, self.store, self.machine.numerics)
             if self.store.reuse(lease, memo, exists=self.artifacts.exists):
                 return "reused"
+            control.begin(memo)
             output = self._runner.run_stage(
                 lease, self.store, self.artifacts, self.settings, control, device=self.machine.device
             )
