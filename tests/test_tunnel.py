@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,15 +14,24 @@ import pytest
 import torch
 
 import modescape as ms
-from modescape.errors import InvalidInput
-from modescape.figures import THEMES, encode
+from modescape import pipeline
+from modescape.errors import InvalidInput, StageInterrupted
+from modescape.executor import Executor, Machine
+from modescape.figures import THEMES, FigureNotReady, encode
+from modescape.figures import tunnel as figures_of_tunnels
+from modescape.laboratory import Laboratory
 from modescape.registry import figures, presets
+from modescape.results import Results
 from modescape.science import paths, weights
+from modescape.science import tunnel as tunnel_science
 from modescape.science.data import Shape, Split, make_transform
 from modescape.science.networks import build
 from modescape.science.predictions import nll
-from modescape.science.tunnel import Curve, Polyline, Settings, Slope, Wedges, bend, perpendicular
+from modescape.science.tunnel import ROUNDS, Curve, Knot, Polyline, Settings, Slope, Wedges, bend, perpendicular
+from modescape.settings import Settings as LaboratorySettings
 from modescape.spec import NetworkSpec, parse
+from modescape.stages import tunnel as stages
+from modescape.store import Lease, StageOutput, Store
 
 A, B = np.array([2.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
 
@@ -84,20 +96,41 @@ def training_loss(on: Slope) -> Any:
     return lambda thetas: paths.profile(on.network, thetas, {"t": on.train}, on.transform)["t"].loss
 
 
-def test_knots_stay_in_their_slices_and_are_resumed_bit_for_bit() -> None:
-    a, b = optimum(1), optimum(2)
-    on, kept = slope(), []
-    whole, made = perpendicular(
-        on, a, b, SETTINGS, knots=3, loss=training_loss(on), save=lambda k: kept.append(list(k))
-    )
+def test_knots_stay_in_their_slices() -> None:
+    a, b, on = optimum(1), optimum(2), slope()
+    _, made = perpendicular(on, a, b, SETTINGS, knots=3, loss=training_loss(on))
     along = (b.astype(np.float64) - a) / np.linalg.norm(b.astype(np.float64) - a)
     for knot in made[:3]:
         away = knot.theta - ((1 - knot.t) * a.astype(np.float64) + knot.t * b)
         assert np.linalg.norm(away) > 1e-3
         assert abs(away @ along) < 1e-4 * np.linalg.norm(away)
+
+
+def knots_found(done: Sequence[Knot] = ()) -> list[Knot]:
     on = slope()
-    again, _ = perpendicular(on, a, b, SETTINGS, knots=3, loss=training_loss(on), done=kept[1])
-    np.testing.assert_array_equal(whole.knots, again.knots)
+    _, made = perpendicular(on, optimum(1), optimum(2), SETTINGS, knots=2, loss=training_loss(on), done=done)
+    return made
+
+
+def told_of(knots: Sequence[Knot]) -> list[tuple[Any, ...]]:
+    return [(knot.t, sha256(knot.theta.tobytes()).hexdigest(), knot.steps, knot.loss) for knot in knots]
+
+
+@pytest.fixture
+def fussy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments are high at 0.9 of the worse end, so that knots are inserted; ten steps are enough for one."""
+    monkeypatch.setattr(tunnel_science, "INSERT", 0.9)
+    monkeypatch.setattr(tunnel_science, "SMOOTHED", 10)
+
+
+@pytest.mark.usefixtures("fussy")
+def test_a_path_interrupted_after_any_knot_is_the_same_to_the_byte() -> None:
+    made = knots_found()
+    assert len(made) > 2 + ROUNDS  # some round inserts more than one: it can be interrupted in its middle
+    for n in range(len(made) + 1):
+        assert told_of(knots_found(made[:n])) == told_of(made), f"interrupted after knot {n}"
+    # of knots that an undisturbed run would not have made in this order, those before the first wrong one are used
+    assert told_of(knots_found([*made[:3], made[4], made[3]])) == told_of(made)
 
 
 @pytest.mark.parametrize("kind", ["bezier", "chain"])
@@ -111,7 +144,7 @@ def test_a_bend_is_resumed_bit_for_bit(kind: Any) -> None:
 
 
 TUNNELS = [{"knots": 2, "images": 100, "triangle_images": 20}, {"method": "bezier", "images": 100, "triangles": False}]
-SPEC = {
+SPEC: dict[str, Any] = {
     "data": {"dataset": "digits", "train_images": 300, "validation_images": 100, "test_images": 200},
     "training": {"epochs": 4, "batch_size": 32, "snapshots": 0},
     "ensemble": {"runs": 2},
@@ -170,12 +203,203 @@ def test_a_figure_of_a_tunnel_that_is_not_there_says_which_are(lab: Any) -> None
     assert [problem.allowed for problem in refused.value.problems] == ["0 to 1"]
 
 
+# ---- stages that are interrupted, and what is drawn while they run ----
+
+STUDIED = ("tunnel", "triangles")
+SMALL = SPEC | {
+    "training": {**SPEC["training"], "epochs": 12},  # ends so low that knots of ten steps leave high segments
+    "tunnels": [{"knots": 1, "images": 50, "triangle_images": 10}, {**TUNNELS[1], "images": 50}],
+}
+
+
+class Stopping:
+    """The real pipeline, told to stop after every save of a tunnel or of its triangles; no finished ones are reused."""
+
+    def memo(self, lease: Lease, store: Store, numerics: str) -> str:
+        return pipeline.memo(lease, store, "again" if lease.kind in STUDIED else numerics)
+
+    def run_stage(self, lease: Lease, *rest: Any, device: str) -> StageOutput:
+        control = rest[-1]
+        save = control.save_partial
+
+        def stopping(*args: Any, **more: Any) -> None:
+            save(*args, **more)
+            control.stop(StageInterrupted("enough"))
+
+        if lease.kind in STUDIED:
+            control.save_partial = stopping
+        return pipeline.run_stage(lease, *rest, device=device)
+
+
+class Bench:
+    """An experiment of which only what tunnels need is done, attempt by attempt."""
+
+    def __init__(self, laboratory: Laboratory, runner: Any = pipeline) -> None:
+        self.laboratory, self.store = laboratory, laboratory.store
+        self.row = laboratory.create(SMALL, name="tunnels")
+        machine = Machine("cpu", "test", "test", ("cpu",))
+        self.executor = Executor(self.store, laboratory.artifacts, laboratory.settings, runner=runner, machine=machine)
+
+    @property
+    def results(self) -> Results:
+        return self.laboratory.results(self.row.id)
+
+    def attempts(self) -> Iterator[None]:
+        """One attempt after another, until nothing is left."""
+        while ready := [s for s in self.results.stages if s.kind in ("train", *STUDIED) and s.state == "ready"]:
+            lease = self.store.claim("test", stage_id=ready[0].id)
+            assert lease is not None
+            assert self.executor.work(lease) != "failed", self.store.stage(ready[0].id).error
+            yield
+
+    def left(self) -> dict[tuple[str, str], Any]:
+        """What the stages left, arrays by the sha-256 of their bytes, and the barriers."""
+        left = {(s.kind, s.key): s.result["extra"] for s in self.results.stages if s.kind in STUDIED}
+        barriers = {(m.subject, m.metric, m.split, m.details["line"]): m.value for m in self.results.measurements()}
+        return {**left, ("all", "barriers"): barriers}
+
+
+def collected(results: Any, name: str, **options: Any) -> Any:
+    return figures[name].call(results, figures[name].options(**options))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fussy", "sqlite_url")
+def test_stages_interrupted_at_every_save_leave_the_same_bytes_and_are_drawn_as_they_fill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tunnel_science, "ROUNDS", 2)
+    for name, value in {"SAVE_EVERY_SECONDS": 0.0, "POINTS": 4, "ANGLES": 2, "RADII": 2}.items():
+        monkeypatch.setattr(stages, name, value)
+    laboratory = Laboratory(LaboratorySettings(home=tmp_path))
+    undisturbed, again = Bench(laboratory), Bench(laboratory, Stopping())
+    assert len(list(undisturbed.attempts())) == 5  # two runs, two tunnels, triangles
+    left = undisturbed.left()
+    assert len(left["tunnel", "0"]["trained"]["knots"]) > 1 + 2  # some round inserts more than one
+    complete = {(name, number): values_of(collected(undisturbed.results, name, tunnel=number))
+                for name, number in (("tunnel", 0), ("tunnel", 1), ("triangles", 0))}  # fmt: skip
+    told: dict[tuple[str, int], list[str]] = {one: [] for one in complete}
+    for attempt, _ in enumerate(again.attempts()):
+        assert attempt < 100, "every attempt makes more knots"
+        for (name, number), whole in complete.items():
+            data = so_far(again.results, name, number)
+            if isinstance(data, FigureNotReady):
+                assert name in data.waits_for
+                assert not told[name, number]
+                continue
+            if data.partial in told[name, number]:
+                continue
+            told[name, number].append(data.partial)
+            values = values_of(data)
+            known = np.isfinite(values)
+            np.testing.assert_array_equal(values[known], whole[known])
+            assert len(data.rows()) == known.sum() / 4  # four quantities
+            if len(told[name, number]) in (1, 7):
+                figures[name].draw(data, "light")
+    assert again.left() == left
+    for (name, number), whole in complete.items():
+        points = whole.size // (8 if name == "tunnel" else 4)  # every point of a line on two splits
+        assert told[name, number] == [*(f"after {i} of {points} points" for i in range(1, points)), ""]
+    events = again.store.events(experiment_id=again.row.id)
+    assert {event.payload["kind"] for event in events if event.kind == "points"} >= set(STUDIED)  # open pages draw it
+    laboratory.store.close()
+
+
+def so_far(results: Results, name: str, number: int) -> Any:
+    try:
+        return collected(results, name, tunnel=number)
+    except FigureNotReady as waiting:
+        return waiting
+
+
+def values_of(data: Any) -> Any:
+    return data.profile if isinstance(data, figures_of_tunnels.Tunnel) else data.surface
+
+
+# ---- figures of numbers made by hand ----
+
+
+def shown(name: str, kept: dict[str, Any], arrays: dict[str, Any], **options: Any) -> Any:
+    """A figure of an experiment in memory whose stages left `kept` and `arrays`."""
+    results = SimpleNamespace(
+        spec=parse(SPEC), extra=lambda kind, key: kept if kind == name else None, array=arrays.get
+    )
+    return collected(results, name, **options)
+
+
+def profile(agreement: Sequence[float], accuracy: Sequence[float]) -> Any:
+    """[line, split, quantity, 5]: agreement with A, with B the same backwards."""
+    rows = [[1.0] * 5, accuracy, agreement, agreement[::-1]]
+    return np.broadcast_to(np.array(rows), (2, 2, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("agreement", "accuracy", "words"),
+    [
+        (
+            (1, 0.9, 0.8, 0.7, 0.75), (0.9, 0.9, 0.95, 0.9, 0.92),
+            (
+                "Accuracy along the path rises from 90.0 to 92.0 % on test images; halfway it is 95.0 %, at its lowest "
+                "90.0 %.",
+                "Agreement with A along the path falls from 100.0 to 75.0 % on test images; halfway it is 80.0 %, at "
+                "its lowest 70.0 %.",
+                "Agreement with B along the path rises from 75.0 to 100.0 % on test images; halfway it is 80.0 %, at "
+                "its lowest 70.0 %.",
+            ),
+        ),
+        (
+            (1, 1, 1, 1, 1), (0.9, 0.8, 0.5, 0.8, 0.9),
+            (
+                "Accuracy along the path begins and ends at 90.0 % on test images; halfway it is 50.0 %, at its lowest "
+                "50.0 %.",
+                "Agreement with A along the path begins and ends at 100.0 % on test images; halfway it is 100.0 %, at "
+                "its lowest 100.0 %.",
+                "Agreement with B along the path begins and ends at 100.0 % on test images; halfway it is 100.0 %, at "
+                "its lowest 100.0 %.",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_path_is_what_its_numbers_say(
+    agreement: Sequence[float], accuracy: Sequence[float], words: Sequence[str]
+) -> None:
+    kept = {
+        "profile": "p", "trained": {"steps": 100, "loss": 1.0, "knots": []}, "images": {"train": 10, "test": 10},
+    }  # fmt: skip
+    data = shown("tunnel", kept, {"p": profile(agreement, accuracy)})
+    assert data.notes.text == tuple(words)
+
+
+@pytest.mark.parametrize("degrees", [40, 90, 135, 180, 200, 270, 350, 360, 420, 900])
+def test_a_fan_of_any_angle_is_drawn_whole_and_no_wedge_hides_another(degrees: int) -> None:
+    spans = np.radians(degrees) * np.array([0.1, 0.3, 0.2, 0.4])
+    offsets = np.concatenate([[0.0], np.cumsum(spans)])
+    surface = np.broadcast_to(np.arange(1, 5)[:, None, None, None] / 4, (4, 4, 3, 6))  # every wedge its own value
+    kept = {"surface": "s", "radii": np.linspace(0, 12, 6).tolist(), "lengths": [10.0, 9.0, 8.0, 9.0, 10.0],
+            "spans": spans.tolist(), "offsets": offsets.tolist(), "images": 20}  # fmt: skip
+    data = shown("triangles", kept, {"s": surface}, panel="accuracy")
+    x, y, values = data.raster("accuracy")
+    cell = (x[1] - x[0]) * (y[1] - y[0])
+    drawn = spans * min(1.0, 360 / degrees)
+    for w, span in enumerate(drawn):
+        area = (values == surface[w, 0, 0, 0]).sum() * cell
+        assert area == pytest.approx(12**2 * span / 2, rel=0.05, abs=12 * (x[1] - x[0]))  # a border of half a cell
+    assert ("as wide as they are" in data.caption) == (degrees > 360)
+    assert ("true inside each wedge" in data.caption) == (degrees <= 360)
+    layout = figures["triangles"].draw(data, "light").layout
+    rim = np.linspace(0, drawn.sum(), 1000)
+    for axis, rim_at in ((layout.xaxis, 12 * np.cos(rim)), (layout.yaxis, 12 * np.sin(rim))):
+        assert axis.range[0] <= min(0, rim_at.min()) + 1e-9
+        assert axis.range[1] >= max(0, rim_at.max()) - 1e-9
+    np.testing.assert_allclose([row[1] for row in data.rows()][-1], offsets[-1])  # the table has the true angles
+
+
 @pytest.mark.slow
 def test_on_real_images_losses_connect_and_functions_do_not(tmp_path: Path) -> None:
     spec = presets["s2-short"].call()
-    spec["data"] |= {"train_images": 6000, "validation_images": 500, "test_images": 1000}
-    spec["training"] |= {"epochs": 3, "halve_every": 1, "snapshots": 0}
-    spec["tunnels"] = [{"images": 500, "triangles": False, "knots": 5}]
+    spec["data"] |= {"train_images": 3000, "validation_images": 200, "test_images": 200}
+    spec["training"] |= {"epochs": 3, "halve_every": 1, "batch_size": 64, "snapshots": 0}
+    spec["tunnels"] = [{"images": 200, "batch_size": 64, "triangles": False, "knots": 3}]
     lab = ms.run(spec, folder=tmp_path)
     path, straight = lab.array(lab.extra("tunnel", "0")["profile"])
     worse = max(path[0, 0, [0, -1]])

@@ -30,6 +30,7 @@ from modescape_api.site import Here, Site
 router = APIRouter(tags=["figures"])
 
 FORMS = ("json", "csv", "html")
+_DRAWN_ON_THE_WAY = ("train", "plane", "tunnel", "triangles")  # kinds whose figures show what they saved so far
 _OWN = ("theme", "arrays", "format")  # parameters of the answer; the others are the figure's options
 
 
@@ -68,7 +69,7 @@ def state(figure: Figure, stages: list[Stage]) -> State:
     if word == "waiting" and "ready" in words:
         word = "partial"  # curves are there while the comparison is not
     shown = [
-        (stage.id, stage.state, stage.attempt, stage.finished_at, stage.step if stage.kind in ("train", "plane") else 0)
+        (stage.id, stage.state, stage.attempt, stage.finished_at, stage.step if stage.kind in _DRAWN_ON_THE_WAY else 0)
         for stage in stages
         if stage.kind in figure.needs
     ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from modescape.errors import InvalidInput
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
 
 LINES, SPLITS = ("path", "straight"), ("train", "test")
 QUANTITIES = ("loss", "accuracy", "agreement_a", "agreement_b")
+LOSS, ACCURACY, AGREEMENT_A = 0, 1, 2  # of these; the accuracy is a number wherever anything is computed
 RASTER = 161  # cells along the longer side of the picture of the triangles
+FULL_TURN = 2 * np.pi
 _METHODS = {
     "perpendicular": "knots moved at right angles to the straight line",
     "bezier": "one trained bend, a Bezier curve",
@@ -55,7 +59,8 @@ class TunnelOptions(FigureOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Tunnel(FigureData):
-    """t [T]: fraction of the path; profile [line, split, quantity, T] in the order of LINES, SPLITS and QUANTITIES."""
+    """t [T]: fraction of the path; profile [line, split, quantity, T] in the order of LINES, SPLITS and QUANTITIES, NaN
+    where nothing is computed yet."""
 
     options: TunnelOptions
     runs: tuple[int, int]
@@ -72,6 +77,7 @@ class Tunnel(FigureData):
             for i, line in enumerate(LINES)
             for j, split in enumerate(SPLITS)
             for k, share in enumerate(self.t)
+            if np.isfinite(self.profile[i, j, ACCURACY, k])
         ]
 
     def curve(self, line: str, quantity: str) -> Floats:
@@ -93,26 +99,44 @@ class Tunnel(FigureData):
 )
 def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
     study = _study(results, options.tunnel)
-    kept = results.extra("tunnel", f"{options.tunnel}")
-    if kept is None:
-        raise FigureNotReady("the path is still being looked for", waits_for=("train", "tunnel"))
+    kept = _so_far(results, "tunnel", options.tunnel)
+    if "profile" not in kept:
+        raise FigureNotReady("no point of the path is evaluated yet", waits_for=("train", "tunnel"))
     profile = np.asarray(results.array(kept["profile"]), np.float64)
+    computed = np.isfinite(profile[:, 0, ACCURACY])
+    partial = _partial(computed)
     t = np.linspace(0.0, 1.0, profile.shape[-1])
-    runs = (study.runs[0], study.runs[1])
-    data = Tunnel(
+    return Tunnel(
         options=options,
-        runs=runs,
+        runs=(study.runs[0], study.runs[1]),
         t=t,
         profile=profile,
         caption=_caption(study, kept),
-        summary="",
-        notes=_notes(profile, t, kept, options.split),
+        summary=_counted(computed, "the two lines") if partial else _summary(study, profile, t, options.split),
+        notes=_notes(profile, t, kept, options.split, complete=not partial),
         legend=(
             Legend("tunnel-path", "optimised path", "averaging"),
             Legend("tunnel-straight", "straight line", "theory"),
         ),
+        partial=partial,
     )
-    return _with_summary(data)
+
+
+def _so_far(results: Results, kind: str, number: int) -> dict[str, Any]:
+    """What a finished stage left, or else what it has saved so far; empty before that."""
+    kept = results.extra(kind, f"{number}")
+    if kept is not None:
+        return kept
+    stages: Sequence[Any] = getattr(results, "stages", ())  # experiments in memory have none under way
+    return next((stage.partial for stage in stages if (stage.kind, stage.key) == (kind, f"{number}")), {})
+
+
+def _partial(computed: NDArray[np.bool_]) -> str:
+    return "" if computed.all() else f"after {computed.sum()} of {computed.size} points"
+
+
+def _counted(computed: NDArray[np.bool_], of: str) -> str:
+    return f"{computed.sum()} of {computed.size} points of {of} are computed."
 
 
 def _study(results: Results, number: int) -> Any:
@@ -142,31 +166,42 @@ def barrier(values: Floats, t: Floats) -> float:
     return float(np.max(values - ((1 - t) * values[0] + t * values[-1])))
 
 
-def _notes(profile: Floats, t: Floats, kept: dict[str, Any], split: str) -> Notes:
+def _notes(profile: Floats, t: Floats, kept: dict[str, Any], split: str, *, complete: bool) -> Notes:
+    """Both lines on both splits, an en dash while a line is not complete; then the path in words."""
     lines = []
     for i, (line, look) in enumerate(zip(LINES, ("averaging", "theory"), strict=True)):
         for j, name in enumerate(SPLITS):
-            values = (loss(barrier(profile[i, j, 0], t)), percent(float(profile[i, j, 1].min())))
+            values = (loss(barrier(profile[i, j, LOSS], t)), percent(float(profile[i, j, ACCURACY].min())))
             lines.append(
                 Note(f"{'path' if line == 'path' else 'straight'}, {name}", values, look=look, strong=name == split)
             )
-    text = ["Functions change along the way although the loss does not: agreement with each end falls off."]
+    text = []
+    if complete:
+        words = ("Accuracy", "Agreement with A", "Agreement with B")
+        text = [
+            f"{word} along the path {_from_to(float(rates[0]), float(rates[-1]))} on {split} images; halfway it is "
+            f"{percent(float(rates[len(t) // 2]))} %, at its lowest {percent(float(rates.min()))} %."
+            for word, rates in zip(words, profile[0, SPLITS.index(split), ACCURACY:], strict=True)
+        ]
     steps = [knot["steps"] for knot in kept["trained"]["knots"]]
     if steps:
         text.append(f"Each knot took {min(steps)} to {max(steps)} steps.")
     return Notes(("Line", "barrier, nats", "lowest acc., %"), tuple(lines), tuple(text))
 
 
-def _with_summary(data: Tunnel) -> Tunnel:
-    from dataclasses import replace
+def _from_to(first: float, last: float) -> str:
+    """ "falls from 100.0 to 78.3 %": what a rate does between two ends, as far as the printed digits tell."""
+    if percent(first) == percent(last):
+        return f"begins and ends at {percent(first)} %"
+    return f"{'falls' if last < first else 'rises'} from {percent(first)} to {percent(last)} %"
 
-    path, straight = (data.curve(line, "loss") for line in LINES)
-    middle = float(data.curve("path", "agreement_a")[len(data.t) // 2])
-    return replace(
-        data,
-        summary=f"On {data.options.split} images the straight line rises {loss(barrier(straight, data.t))} nats above "
-        f"its chord, the optimised path {loss(barrier(path, data.t))}; halfway it agrees with run {data.runs[0]} on "
-        f"{percent(middle)} % of labels.",
+
+def _summary(study: Any, profile: Floats, t: Floats, split: str) -> str:
+    path, straight = profile[:, SPLITS.index(split)]
+    return (
+        f"On {split} images the straight line rises {loss(barrier(straight[LOSS], t))} nats above its chord, the "
+        f"optimised path {loss(barrier(path[LOSS], t))}; halfway it agrees with run {study.runs[0]} on "
+        f"{percent(float(path[AGREEMENT_A, len(t) // 2]))} % of labels."
     )
 
 
@@ -200,6 +235,7 @@ def _(data: Tunnel, theme: Theme) -> go.Figure:
         ]  # fmt: skip
         scale = 1.0 if panel == "loss" else 100.0
         values = np.concatenate([data.curve(line, name) * scale for line, name, _ in drawn])
+        values = values[np.isfinite(values)]
         low, high = (0.0 if panel == "loss" else float(values.min())), float(values.max())
         pad = 0.06 * max(high - low, 1e-3)
         layout[f"yaxis{number}"] = style.y_axis(
@@ -248,7 +284,8 @@ class TriangleOptions(FigureOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Triangles(FigureData):
-    """surface [W, quantity, angles, radii], wedges not computed yet left out; offsets [K], lengths [K]: the path."""
+    """surface [W, quantity, angles, radii], NaN where nothing is computed yet; radii [radii]; spans [W]: angles of the
+    wedges; offsets [K], lengths [K]: where the points of the path lie."""
 
     options: TriangleOptions
     surface: Floats
@@ -267,6 +304,7 @@ class Triangles(FigureData):
             for w in range(len(self.surface))
             for i, angle in enumerate(self.angles(w))
             for j, radius in enumerate(self.radii)
+            if np.isfinite(self.surface[w, ACCURACY, i, j])
         ]
 
     def angles(self, wedge: int) -> Floats:
@@ -276,19 +314,32 @@ class Triangles(FigureData):
     def shown(self) -> tuple[str, ...]:
         return ("accuracy", "agreement_a", "agreement_b") if self.options.panel == "all" else (self.options.panel,)
 
+    @property
+    def drawn(self) -> Floats:
+        """Angles at which the points of the path are drawn, [K]: a fan wider than a full turn is narrowed to one, so
+        that no wedge hides another."""
+        total = float(self.offsets[-1])
+        return self.offsets * (FULL_TURN / total) if total > FULL_TURN else self.offsets
+
     def raster(self, quantity: str) -> tuple[Floats, Floats, Floats]:
-        """x [X], y [Y] and the nearest cell's value [Y, X], NaN outside the fan and where nothing is computed."""
-        reach, total = float(self.radii[-1]), float(self.offsets[-1])
-        left = min(0.0, reach * np.cos(total))
-        high = reach * (1.0 if total >= np.pi / 2 else np.sin(total))
-        step = max(reach - left, high) / (RASTER - 1)
-        x, y = np.arange(left, reach + step / 2, step), np.arange(0.0, high + step / 2, step)
-        radius, angle = np.hypot(x[None], y[:, None]), np.arctan2(y[:, None], x[None])
+        """x [X], y [Y] around the whole fan and the nearest cell's value [Y, X], NaN outside the fan and where nothing
+        is computed."""
+        reach, borders = float(self.radii[-1]), self.drawn
+        # the fan is widest at its two sides and where it crosses an axis
+        far = np.array([0.0, borders[-1], *np.arange(np.pi / 2, borders[-1], np.pi / 2)])
+        x_ends, y_ends = ([min(0.0, ends.min()), max(0.0, ends.max())] for ends in (np.cos(far), np.sin(far)))
+        step = reach * max(x_ends[1] - x_ends[0], y_ends[1] - y_ends[0]) / (RASTER - 1)
+        # whole steps from the origin: the row of A's direction is not lost to a rounding error
+        x, y = (
+            step * np.arange(np.floor(low * reach / step), np.ceil(high * reach / step) + 1)
+            for low, high in (x_ends, y_ends)
+        )
+        radius, angle = np.hypot(x[None], y[:, None]), np.arctan2(y[:, None], x[None]) % FULL_TURN
         values = np.full(radius.shape, np.nan)
         angles, count = self.surface.shape[2], len(self.radii)
-        for w in range(len(self.surface)):
-            inside = (angle >= self.offsets[w]) & (angle <= self.offsets[w + 1]) & (radius <= reach)
-            share = (angle[inside] - self.offsets[w]) / max(float(self.spans[w]), 1e-12)
+        for w, (begin, end) in enumerate(pairwise(borders)):
+            inside = (angle >= begin) & (angle <= end) & (radius <= reach)
+            share = (angle[inside] - begin) / max(end - begin, 1e-12)
             i = np.clip(np.round(share * (angles - 1)).astype(int), 0, angles - 1)
             j = np.clip(np.round(radius[inside] / reach * (count - 1)).astype(int), 0, count - 1)
             values[inside] = self.surface[w, QUANTITIES.index(quantity)][i, j]
@@ -310,15 +361,20 @@ def triangles(results: Results, options: TriangleOptions) -> Triangles:
     study = _study(results, options.tunnel)
     if not study.triangles:
         raise FigureNotReady("no triangles in this spec; switch them on in its tunnel, as the preset s3-short does")
-    kept = results.extra("triangles", f"{options.tunnel}")
-    if kept is None:
-        raise FigureNotReady("the triangles are not all evaluated yet", waits_for=("tunnel", "triangles"))
+    kept = _so_far(results, "triangles", options.tunnel)
+    if "surface" not in kept:
+        raise FigureNotReady("no point of the triangles is computed yet", waits_for=("tunnel", "triangles"))
     surface = np.asarray(results.array(kept["surface"]), np.float64)
-    along = surface[:, :, 0, :]
+    computed = np.isfinite(surface[:, ACCURACY])
+    partial = _partial(computed)
     radii, lengths = np.array(kept["radii"]), np.array(kept["lengths"])
-    at = [int(np.abs(radii - length).argmin()) for length in lengths[:-1]]
-    accuracy = [float(along[w, 1, j]) for w, j in enumerate(at)]
     total = float(np.degrees(kept["offsets"][-1]))
+    distances = "Distances are true inside each wedge, not across the whole picture."
+    if total > 360:
+        distances = (
+            f"Angles are drawn {percent(360 / total)} % as wide as they are, so that the fan closes one turn and no "
+            "wedge hides another; distances are true along rays only."
+        )
     return Triangles(
         options=options,
         surface=surface,
@@ -329,14 +385,22 @@ def triangles(results: Results, options: TriangleOptions) -> Triangles:
         caption=(
             f"{len(surface)} wedges from run {study.runs[0]} (A) to run {study.runs[1]} (B), {total:.0f} degrees in "
             "all, each in the plane through the origin and two neighbouring points of the path; radius: length of the "
-            f"weight vector. Distances are true inside each wedge, not across the whole picture. "
-            f"{thousands(kept['images'])} test images. n = 1 pair of runs."
+            f"weight vector. {distances} {thousands(kept['images'])} test images. n = 1 pair of runs."
         ),
-        summary=(
-            f"Along the tunnel accuracy stays between {percent(min(accuracy))} and {percent(max(accuracy))} %, while "
-            f"agreement with run {study.runs[0]} falls from {percent(float(along[0, 2, at[0]]))} to "
-            f"{percent(float(surface[-1, 2, -1, int(np.abs(radii - lengths[-1]).argmin())]))} %."
-        ),
+        summary=_counted(computed, "the triangles") if partial else _crossed(study, surface, radii, lengths),
+        partial=partial,
+    )
+
+
+def _crossed(study: Any, surface: Floats, radii: Floats, lengths: Floats) -> str:
+    """What the path passes: the cells nearest to its points, each a wedge's first border, the last one's second."""
+    near = np.abs(radii[:, None] - lengths).argmin(axis=0)
+    passed = np.stack([*(surface[w, :, 0, near[w]] for w in range(len(surface))), surface[-1, :, -1, near[-1]]])
+    accuracy, agreement = passed[:, ACCURACY], passed[:, AGREEMENT_A]
+    return (
+        f"At the cells nearest to the path accuracy lies between {percent(float(accuracy.min()))} and "
+        f"{percent(float(accuracy.max()))} %, and agreement with run {study.runs[0]} "
+        f"{_from_to(float(agreement[0]), float(agreement[-1]))}."
     )
 
 
@@ -376,7 +440,7 @@ def _(data: Triangles, theme: Theme) -> go.Figure:
             range=[float(across[0]), float(across[-1])], **({"matches": "x"} if i else {}),
         )  # fmt: skip
         layout[f"yaxis{number}"] = style.y_axis(
-            theme, **shared, anchor=x, constraintoward="top", range=[0, float(up[-1])],
+            theme, **shared, anchor=x, constraintoward="top", range=[float(up[0]), float(up[-1])],
             showticklabels=i == 0, **({"matches": "y"} if i else {"scaleanchor": x}),
         )  # fmt: skip
         traces.append(_map(name, across, up, values, theme, x, y, start + width, width))
@@ -411,10 +475,10 @@ def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[dict[str, Any]]
     reach = float(data.radii[-1])
     rays_x: list[float | None] = []
     rays_y: list[float | None] = []
-    for angle in data.offsets:
+    for angle in data.drawn:
         rays_x += [0.0, reach * float(np.cos(angle)), None]
         rays_y += [0.0, reach * float(np.sin(angle)), None]
-    corners_x, corners_y = data.lengths * np.cos(data.offsets), data.lengths * np.sin(data.offsets)
+    corners_x, corners_y = data.lengths * np.cos(data.drawn), data.lengths * np.sin(data.drawn)
     yellow = style.look("random").colour("dark")  # the paper's yellow; it must show on the map, not on the page
     shared: dict[str, Any] = {"type": "scatter", "xaxis": x, "yaxis": y, "showlegend": False}
     ink = style.token("card", theme)

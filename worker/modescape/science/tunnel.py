@@ -4,8 +4,8 @@
     for theta in path.at(np.linspace(0, 1, 61)): ...                            # weight vectors [P]
 
 Every method minimises the training loss the way it is evaluated: dropout off, batch-norm statistics of the batch.
-What a step does depends on nothing but the seed, which knot is trained, and the step: a path that was interrupted after
-a knot and resumed is the same, bit for bit.
+What a step does depends on nothing but the seed, which knot is trained, and the step; which knots are made, on nothing
+but those made before. A path that was interrupted after any knot and resumed is the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,7 +48,7 @@ class Polyline:
 
     knots: NDArray[np.float32]
 
-    @property
+    @cached_property
     def length(self) -> Floats:
         """Length up to each knot over the whole length, [K + 2], from 0 to 1."""
         steps = np.linalg.norm(np.diff(self.knots.astype(np.float64), axis=0), axis=1)
@@ -154,23 +155,31 @@ def perpendicular(
 
     loss: training loss of weight vectors, [n] in nats; done: knots of an interrupted attempt, in the order they were
     made; save hears of all knots after each. Returns the path and its knots in the order they were made.
+
+    Resuming makes every decision again, from the knots that were there when it was made first, and takes a finished
+    knot instead of training it: a round that was interrupted ends with the knots it would have ended with.
     """
     first, last = start.astype(np.float64), end.astype(np.float64)
     along = ((last - first) / np.linalg.norm(last - first)).astype(np.float32)
     worse = float(loss([start, end]).max())
-    made = list(done)
+    made: list[Knot] = []
+    finished = list(done)
 
-    def train(t: float, theta: Floats) -> None:
+    def make(t: float, theta: Floats) -> None:
+        if finished and finished[0].t == t:
+            made.append(finished.pop(0))
+            return
+        finished.clear()  # saved by a version that decided otherwise: they do not follow from those before
         begun = theta.astype(np.float32)
         moved, steps, reached = _to_low_loss(slope, begun, along, settings, knot=len(made), enough=DONE * worse)
         made.append(Knot(t, moved, steps, reached))
         save(made)
 
     places = [(i + 1) / (knots + 1) for i in range(knots)]
-    for n, i in list(enumerate(_outside_in(knots)))[len(made) :]:
+    for n, i in enumerate(_outside_in(knots)):
         # the two before it are its outer neighbour and the one on the other side
         shift = made[n - 2].theta - ((1 - made[n - 2].t) * first + made[n - 2].t * last) if n >= 2 else 0.0
-        train(places[i], (1 - places[i]) * first + places[i] * last + shift)
+        make(places[i], (1 - places[i]) * first + places[i] * last + shift)
     for _ in range(ROUNDS):
         path = _sorted(start, made, end)
         inner = np.linspace(0, 1, INSIDE + 2)[1:-1]
@@ -180,7 +189,7 @@ def perpendicular(
             if float(loss(list(segment.at(inner))).max()) > INSERT * worse:
                 high.append((left, right))
         for left, right in high:
-            train((left.t + right.t) / 2, (left.theta.astype(np.float64) + right.theta) / 2)
+            make((left.t + right.t) / 2, (left.theta.astype(np.float64) + right.theta) / 2)
         if not high:
             break
     return Polyline(np.stack([knot.theta for knot in _sorted(start, made, end)])), made

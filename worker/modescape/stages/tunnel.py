@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,12 @@ from modescape.store import Lease
 from modescape.studies import TunnelSpec
 
 if TYPE_CHECKING:
-    from modescape.science.tunnel import Knot, Theta
+    from modescape.science.data import Split
+    from modescape.science.paths import Profile
+    from modescape.science.tunnel import Curve, Knot, Polyline, Theta
+
+Floats = NDArray[np.float64]
+Trained = tuple[NDArray[np.float32], Json]  # points of a path, and what was trained for how long
 
 POINTS = 61  # along the path, and along the straight line, ends included
 ANGLES, RADII, REACH = 16, 32, 1.2  # of a wedge; the longest radius over the longest point's
@@ -25,6 +31,7 @@ BENDS = 11  # points of a trained curve that triangles are stitched to
 SPLITS = ("train", "test")
 LINES = ("path", "straight")
 QUANTITIES = ("loss", "accuracy", "agreement_a", "agreement_b")
+SAVE_EVERY_SECONDS = 10.0
 
 
 def plan(draft: Draft) -> None:
@@ -60,7 +67,7 @@ def _study(context: Context) -> TunnelSpec:
 
 
 class _Between:
-    """Two runs' optima with the network they are put into, and the images everything is evaluated on."""
+    """Two runs' optima with the network they are put into."""
 
     def __init__(self, context: Context) -> None:
         from modescape.science import weights
@@ -71,70 +78,107 @@ class _Between:
         self.a, self.b = (weights.from_tensors(self.network, context.artifacts.tensors(digest)) for digest in kept)
         self.statistics = context.splits.train if weights.has_batch_norm(self.network) else None
 
-    def labels(self, split: str, images: int) -> list[NDArray[np.int64]]:
-        """What the two ends predict, [n] each."""
+    def profile(self, thetas: Sequence[Theta], images: Mapping[str, Split]) -> dict[str, Profile]:
+        """What weight vectors predict, by split."""
         from modescape.science.paths import profile
 
-        chosen = {split: self.context.split(split).take(images)}
-        found = profile(
-            self.network, (self.a, self.b), chosen, self.context.splits.transform,
-            statistics=self.statistics, device=self.context.device, check=self.context.control.check,
+        return profile(
+            self.network, thetas, images, self.context.splits.transform, statistics=self.statistics,
+            device=self.context.device, check=self.context.control.check,
         )  # fmt: skip
-        return list(found[split].labels)
 
-    def loss(self, thetas: Sequence[Theta]) -> NDArray[np.float64]:
+    def loss(self, thetas: Sequence[Theta]) -> Floats:
         """Training loss of weight vectors on the first images, nats, [n]."""
-        from modescape.science.paths import profile
+        return self.profile(thetas, {"train": self.context.splits.train.take(self.study.images)})["train"].loss
 
-        train = self.context.splits.train.take(self.study.images)
-        found = profile(
-            self.network, thetas, {"train": train}, self.context.splits.transform,
-            statistics=self.statistics, device=self.context.device, check=self.context.control.check,
-        )  # fmt: skip
-        return found["train"].loss
+    def scorer(self, images: Mapping[str, Split]) -> Callable[[Theta], Floats]:
+        """What gives any weights their scores [split, quantity]; what the two ends predict is worked out once."""
+        ends = self.profile((self.a, self.b), images)
+
+        def scores(theta: Theta) -> Floats:
+            found = self.profile((theta,), images)
+            return np.array([
+                [*seen.loss, *seen.accuracy, *(seen.agreement(labels)[0] for labels in ends[split].labels)]
+                for split, seen in found.items()
+            ])  # fmt: skip
+
+        return scores
 
 
-@stage("tunnel", parts=_parts)
+def _fill(
+    context: Context, values: Floats, view: Floats, score: Callable[..., Floats], *, name: str, about: Json,
+    before: int = 0,
+) -> None:  # fmt: skip
+    """Fill `values` with the scores [split, quantity] of every place, from where an earlier attempt stopped.
+
+    view: the same numbers as [*place, split, quantity]; about: what a picture needs to know besides; before: steps that
+    the stage has done already. What is saved on the way is drawn as it is: NaN where nothing is computed yet.
+    """
+    partial, done = context.lease.partial, 0
+    if partial.get(name):
+        done, values[...] = int(partial["done"]), context.artifacts.array(partial[name])
+    places = list(np.ndindex(view.shape[:-2]))
+    saved = time.monotonic()
+    for i in range(done, len(places)):
+        view[places[i]] = score(*places[i])
+        step = before + i + 1
+        if time.monotonic() - saved > SAVE_EVERY_SECONDS:
+            info = context.artifacts.put_array(values, name)
+            context.control.save_partial({**about, name: info.digest, "done": i + 1}, artifacts=[info], step=step)
+            context.control.note("points", {"step": step})  # open pages draw what is there
+            saved = time.monotonic()
+        context.control.progress(step, before + len(places), {})
+
+
+# version 2: before, a tunnel that was interrupted while it inserted knots could end with others
+@stage("tunnel", version=2, parts=_parts)
 def tunnel(context: Context) -> None:
     """Find the path (resumed after its last knot, or its bend's last epoch), then evaluate it and the straight line."""
-    from modescape.science.paths import barrier, fractions, profile, straight
+    from modescape.science.paths import barrier, fractions, straight
 
-    study, between = _study(context), _Between(context)
-    path, trained = _find(context, between)
-    t = fractions(POINTS)
-    images = {split: context.split(split).take(study.images) for split in SPLITS}
-    values = np.empty((len(LINES), len(SPLITS), len(QUANTITIES), POINTS))
-    for line, points in enumerate((path.at(t), straight(between.a, between.b, t))):
-        found = profile(
-            between.network, points, images, context.splits.transform, statistics=between.statistics,
-            device=context.device, check=context.control.check, told=_teller(context, line * POINTS, 2 * POINTS),
-        )  # fmt: skip
+    between = _Between(context)
+    found = context.lease.partial if "path" in context.lease.partial else _found(context, between)
+    path = _path(between.study, np.array(context.artifacts.array(found["path"])))
+    images = {split: context.split(split).take(between.study.images) for split in SPLITS}
+    about = {"trained": found["trained"], "images": {split: len(images[split]) for split in SPLITS}}
+    t, scores = fractions(POINTS), between.scorer(images)
+    values = np.full((len(LINES), len(SPLITS), len(QUANTITIES), POINTS), np.nan)
+
+    def score(k: int, line: int) -> Floats:
+        at = t[k : k + 1]
+        return scores(next(path.at(at) if line == 0 else straight(between.a, between.b, at)))
+
+    view = np.moveaxis(values, -1, 0)  # both lines point by point, so that they can be compared as they grow
+    _fill(context, values, view, score, name="profile", about={**found, **about}, before=_steps(found["trained"]))
+    for line, name in enumerate(LINES):
         for i, split in enumerate(SPLITS):
-            seen = found[split]
-            values[line, i] = [
-                seen.loss, seen.accuracy, seen.agreement(seen.labels[0]), seen.agreement(seen.labels[-1])
-            ]  # fmt: skip
-            barriers = {"barrier/loss": barrier(seen.loss, t), "barrier/error": barrier(seen.error, t)}
-            for metric, value in barriers.items():
+            loss, accuracy = values[line, i, :2]
+            for metric, rise in (("barrier/loss", barrier(loss, t)), ("barrier/error", barrier(1.0 - accuracy, t))):
                 context.add_group(
-                    f"tunnel/{context.params['tunnel']}", metric, value, len(images[split]), split,
-                    line=LINES[line], runs=list(study.runs),
+                    f"tunnel/{context.params['tunnel']}", metric, rise, len(images[split]), split, line=name,
+                    runs=list(between.study.runs),
                 )  # fmt: skip
     corners = path.knots if isinstance(path, paths_between.Polyline) else np.stack(list(path.at(fractions(BENDS))))
     context.output.extra = {
-        "profile": context.keep(values, "profile"),
-        "corners": context.keep(corners, "path"),
-        "trained": trained,
-        "images": {split: len(images[split]) for split in SPLITS},
-    }
+        "profile": context.keep(values, "profile"), "corners": context.keep(corners, "path"), **about,
+    }  # fmt: skip
 
 
-def _teller(context: Context, before: int, of: int) -> Callable[[int], None]:
-    return lambda done: context.control.progress(before + done, of, {})
+def _path(study: TunnelSpec, points: NDArray[np.float32]) -> Polyline | Curve:
+    """The path through its knots [K + 2, P], or with its start, bend and end [3, P]."""
+    if study.method == "perpendicular":
+        return paths_between.Polyline(points)
+    start, bend, end = points
+    return paths_between.Curve(start, bend, end, study.method)
 
 
-def _find(context: Context, between: _Between) -> tuple[paths_between.Polyline | paths_between.Curve, Json]:
-    """The path, and what was trained for how long."""
+def _steps(trained: Json) -> int:
+    """What a finished training counts as in the progress of its stage: its knots, or the steps of its bend."""
+    return len(trained["knots"]) or int(trained["steps"])
+
+
+def _found(context: Context, between: _Between) -> Json:
+    """The points that make the path, and what was trained for how long."""
     study = between.study
     settings = paths_between.Settings(
         epochs=study.epochs, learning_rate=study.learning_rate, batch_size=study.batch_size,
@@ -143,25 +187,33 @@ def _find(context: Context, between: _Between) -> tuple[paths_between.Polyline |
     slope = paths_between.Slope(
         between.network, context.splits.train, context.splits.transform, context.device, context.control.check
     )
-    if study.method == "perpendicular":
-        return _knots(context, between, slope, settings)
-    partial = context.lease.partial
+    points, trained = (_knots if study.method == "perpendicular" else _bend)(context, between, slope, settings)
+    info = context.artifacts.put_array(points, "path")
+    found: Json = {"path": info.digest, "trained": trained}
+    context.control.save_partial(found, artifacts=[info], step=_steps(trained))
+    return found
+
+
+def _bend(context: Context, between: _Between, slope: paths_between.Slope, settings: paths_between.Settings) -> Trained:
+    partial, total = context.lease.partial, slope.steps(settings)
     resume = context.artifacts.tensors(partial["state"]) if partial.get("state") else None
 
     def save(steps: int, state: dict[str, NDArray[Any]]) -> None:
         info = context.artifacts.put_tensors(state, "resume", {})
         context.control.save_partial({"state": info.digest}, artifacts=[info], step=steps)
-        context.control.progress(steps, slope.steps(settings), {})
+        context.control.progress(steps, total + len(LINES) * POINTS, {})
 
+    kind = between.study.method
+    assert kind != "perpendicular"
     curve, steps, reached = paths_between.bend(
-        slope, between.a, between.b, study.method, settings, resume=resume, save=save
+        slope, between.a, between.b, kind, settings, resume=resume, save=save
     )  # fmt: skip
-    return curve, {"steps": steps, "loss": reached, "knots": []}
+    return np.stack([curve.start, curve.bend, curve.end]), {"steps": steps, "loss": reached, "knots": []}
 
 
 def _knots(
     context: Context, between: _Between, slope: paths_between.Slope, settings: paths_between.Settings
-) -> tuple[paths_between.Polyline, Json]:
+) -> Trained:
     study, artifacts = between.study, context.artifacts
     rows: list[Json] = list(context.lease.partial.get("knots", []))
     done = [
@@ -170,48 +222,41 @@ def _knots(
     ]
 
     def save(knots: Sequence[Knot]) -> None:
-        knot = knots[-1]
+        knot, step = knots[-1], len(knots)
         info = artifacts.put_array(knot.theta, "path")
-        rows.append({"t": knot.t, "weights": info.digest, "steps": knot.steps, "loss": knot.loss})
-        context.control.save_partial({"knots": rows}, artifacts=[info], step=len(rows))
-        context.control.progress(len(rows), max(study.knots, len(rows)), {})
+        rows[step - 1 :] = [{"t": knot.t, "weights": info.digest, "steps": knot.steps, "loss": knot.loss}]
+        context.control.save_partial({"knots": rows}, artifacts=[info], step=step)
+        context.control.progress(step, max(study.knots, step) + len(LINES) * POINTS, {})
 
-    path, _ = paths_between.perpendicular(
+    path, knots = paths_between.perpendicular(
         slope, between.a, between.b, settings, knots=study.knots, loss=between.loss, done=done, save=save
     )
-    told = [{name: row[name] for name in ("t", "steps", "loss")} for row in rows]
-    return path, {"steps": sum(row["steps"] for row in rows), "loss": None, "knots": told}
+    told = [{"t": knot.t, "steps": knot.steps, "loss": knot.loss} for knot in knots]
+    return path.knots, {"steps": sum(knot.steps for knot in knots), "loss": None, "knots": told}
 
 
 @stage("triangles", parts=_parts)
 def triangles(context: Context) -> None:
-    """Accuracy, loss, and agreement with both ends on every wedge; resumed after the last finished one."""
-    from modescape.science.paths import profile
-
-    study, between = _study(context), _Between(context)
-    test = context.splits.test.take(study.triangle_images)
-    ends = between.labels("test", len(test))
+    """Loss, accuracy, and agreement with both ends on every wedge."""
+    between = _Between(context)
+    test = context.splits.test.take(between.study.triangle_images)
     corners = context.artifacts.array(context.need("tunnel", context.lease.key)["corners"])
     wedges = paths_between.Wedges.of(list(corners))
     radii = np.linspace(0.0, REACH * float(wedges.radii.max()), RADII)
-    count = len(wedges.spans)
-    kept: list[str] = list(context.lease.partial.get("wedges", []))
-    for w in range(len(kept), count):
-        points = (wedges.point(w, angle, radius) for angle in wedges.angles(w, ANGLES) for radius in radii)
-        found = profile(
-            between.network, points, {"test": test}, context.splits.transform, statistics=between.statistics,
-            device=context.device, check=context.control.check,
-            told=_teller(context, w * ANGLES * RADII, count * ANGLES * RADII),
-        )["test"]  # fmt: skip
-        quantities = (found.loss, found.accuracy, found.agreement(ends[0]), found.agreement(ends[1]))
-        kept.append(context.keep(np.stack(quantities).reshape(len(quantities), ANGLES, RADII), "surface"))
-        context.control.save_partial({"wedges": kept}, artifacts=context.output.artifacts)
-    values = np.stack([context.artifacts.array(digest) for digest in kept])
-    context.output.extra = {
-        "surface": context.keep(values, "surface"),
+    about = {
         "radii": radii.tolist(),
         "lengths": wedges.radii.tolist(),
         "spans": wedges.spans.tolist(),
         "offsets": wedges.offsets.tolist(),
         "images": len(test),
     }
+    angles = [wedges.angles(w, ANGLES) for w in range(len(wedges.spans))]
+    values = np.full((len(angles), len(QUANTITIES), ANGLES, RADII), np.nan)
+    scores = between.scorer({"test": test})
+
+    def score(w: int, i: int, j: int) -> Floats:
+        return scores(wedges.point(w, angles[w][i], radii[j]))
+
+    view = np.moveaxis(values, 1, -1)[..., None, :]  # [wedge, angle, radius, split, quantity]
+    _fill(context, values, view, score, name="surface", about=about)
+    context.output.extra = {"surface": context.keep(values, "surface"), **about}
