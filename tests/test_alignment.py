@@ -132,3 +132,75 @@ def test_repair_gives_every_unit_the_interpolated_mean_and_deviation() -> None:
         for quantity in ("mean", "deviation"):
             wanted = (getattr(ends[0], quantity)[name] + getattr(ends[1], quantity)[name]) / 2
             np.testing.assert_allclose(getattr(after, quantity)[name], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_repair_equals_a_forward_pass_that_sets_the_statistics_on_the_way() -> None:
+    """The twin, as Jordan et al. do it: every convolution's output is normalised by what it is on these images after
+    all earlier corrections, then given the interpolated deviation and mean."""
+    import torch.nn.functional as F
+
+    one, other, between = (network("small-cnn", seed) for seed in (1, 2, 1))
+    t, some, blocks = 0.25, images(), [f"blocks.{i}" for i in range(3)]
+    ends = [alignment.activity(module, some, transform()) for module in (one, other)]
+    weights.assign(between, (1 - t) * weights.flatten(one) + t * weights.flatten(other))
+    features = transform()(some.images)
+    with torch.no_grad():
+        for name in blocks:
+            block: Any = between.get_submodule(name)
+            found = block.conv(features)
+            own = found.std((0, 2, 3), unbiased=False), found.mean((0, 2, 3))
+            deviation, mean = (
+                torch.from_numpy((1 - t) * first[f"{name}.conv"] + t * last[f"{name}.conv"]).float()
+                for first, last in ((ends[0].deviation, ends[1].deviation), (ends[0].mean, ends[1].mean))
+            )
+            found = (found - own[1].view(-1, 1, 1)) / own[0].view(-1, 1, 1) * deviation.view(-1, 1, 1)
+            features = F.max_pool2d(found + mean.view(-1, 1, 1), 2, ceil_mode=True)
+            features = F.relu(features) if block.relu else features
+        expected = between.get_submodule("head")(features.flatten(1))
+        alignment.repair(between, *ends, t, some, transform())
+        torch.testing.assert_close(between(transform()(some.images)), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_alignment_and_then_repair_lower_the_barrier_of_wide_networks() -> None:
+    """Jordan et al. 2022: training barriers of wide networks, standardised pixels: as trained > aligned > repaired."""
+    from modescape.science import data as datasets
+    from modescape.science import paths
+    from modescape.science.seeds import run_seeds
+    from modescape.science.training import train
+    from modescape.spec import parse
+
+    spec = parse({
+        "data": {"dataset": "digits", "input_scale": "standardised"},
+        "network": {"architecture": "mlp", "options": {"first": 256, "second": 256, "dropout": 0.0}},
+        "training": {"epochs": 10, "batch_size": 32, "learning_rate": 5e-4, "snapshots": 0},
+    })  # fmt: skip
+    splits = datasets.load(spec.data, ())
+    modules = []
+    for run in range(2):
+        seeds = run_seeds(0, run=run)
+        modules.append(build(spec.network, splits.shape, seed=seeds.weights))
+        train(modules[run], splits, spec.training, seeds)
+    one, other = modules
+    symmetry = alignment.symmetry_of(one)
+    moved = symmetry.permuted(tensors_of(other), alignment.match(symmetry, tensors_of(one), tensors_of(other)))
+    first, last = weights.flatten(one), weights.from_tensors(one, moved)
+    t, shown = paths.fractions(9), {"train": splits.train}
+
+    def barrier(points: Any) -> float:
+        return paths.barrier(paths.profile(other, points, shown, splits.transform)["train"].loss, t)
+
+    def repaired() -> Any:
+        ends = []
+        for theta in (first, last):
+            weights.assign(other, theta)
+            ends.append(alignment.activity(other, splits.train, splits.transform))
+        for share, theta in zip(t, paths.straight(first, last, t), strict=True):
+            weights.assign(other, theta)
+            alignment.repair(other, *ends, float(share), splits.train, splits.transform)
+            yield weights.flatten(other)
+
+    straight = barrier(paths.straight(first, weights.flatten(other), t))
+    aligned = barrier(paths.straight(first, last, t))
+    assert aligned < 0.7 * straight
+    assert barrier(repaired()) < 0.7 * aligned

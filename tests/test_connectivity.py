@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 import modescape as ms
 from modescape.errors import InvalidInput
 from modescape.figures import THEMES, encode
+from modescape.figures.figure import loss
 from modescape.plan import prepare
 from modescape.registry import figures
 from modescape.science import data as datasets
@@ -61,8 +63,10 @@ def test_alignment_brings_weights_together_and_leaves_functions(lab: Any) -> Non
     pairs = np.triu_indices(3, 1)
     straight, aligned = (lab.matrix(f"cosine-{line}", "").values[pairs] for line in ("straight", "aligned"))
     assert (aligned > straight + 0.05).all()
-    train = [lab.matrix(f"barrier-loss-{line}", "train").values[pairs].mean() for line in ("straight", "aligned")]
-    assert train[1] <= 1.05 * train[0]
+    train = [lab.matrix(f"barrier-loss-{line}", "train").values[pairs] for line in ("straight", "aligned")]
+    # in networks this small, on raw pixels, matching finds little: no gain is promised, only no loss beyond noise
+    assert train[1].mean() <= 1.05 * train[0].mean()
+    assert (train[1] <= train[0] + 2 * train[0].std(ddof=1)).all()
     for pair in ("0-1", "0-2", "1-2"):
         about = lab.extra("connectivity", pair)
         assert about["changed_labels"] == 0
@@ -78,9 +82,48 @@ def test_the_figure_is_drawn(lab: Any, options: dict[str, Any]) -> None:
     data = figure.call(lab, figure.options(**options))
     assert len(data.rows()) == 3
     assert len(data.rows()[0]) == len(data.columns)
-    assert "n = 3 pairs of 3 runs" in data.caption
+    assert "n = 3 pairs of 3 runs; 150 " in data.caption
+    assert "on 400 training images" in data.caption
+    assert "and no label" in data.caption
     for theme in THEMES:
         assert len(gzip.compress(encode(figure.draw(data, theme)))) < 300_000
+
+
+@pytest.mark.slow
+def test_it_is_said_in_how_many_pairs_alignment_and_repair_helped(lab: Any) -> None:
+    """Neither has to lower a barrier: whatever they did is counted, never assumed."""
+    figure = figures["connectivity"]
+    data = figure.call(lab, figure.options(split="train"))
+    pairs = np.triu_indices(3, 1)
+    found = [lab.matrix(f"barrier-loss-{line}", "train").values[pairs] for line in ("straight", "aligned", "repaired")]
+    for words, change in zip(("Aligning", "Repair after it"), np.diff(found, axis=0), strict=True):
+        text = next(text for text in data.notes.text if text.startswith(words))
+        assert f"lowers the barrier of {(change < 0).sum()} of 3 pairs" in text
+        assert ("raises that of" in text) == (change > 0).any()
+        assert f"mean change {loss(float(change.mean()))} ± {loss(float(change.std(ddof=1)))} nats" in text
+    assert f"{loss(float(found[2].mean()))} with activity repaired as well" in data.summary
+
+
+@pytest.mark.slow
+def test_batch_norm_statistics_take_the_place_of_repair(tmp_path: Path) -> None:
+    """They are estimated anew on every line, so that a repaired one would be the aligned one again."""
+    lab = ms.run(
+        {
+            "data": {"dataset": "digits", "train_images": 60, "validation_images": 20, "test_images": 40},
+            "network": {"architecture": "resnet20v1"},
+            "training": {"epochs": 1, "batch_size": 20, "snapshots": 0},
+            "ensemble": {"runs": 2},
+            "connectivity": {"points": 3, "images": 20},
+        },
+        folder=tmp_path,
+    )
+    assert lab.extra("connectivity", "0-1")["lines"] == ["straight", "aligned"]
+    assert lab.extra("connectivity", "0-1")["change"] < 1e-5
+    assert lab.matrix("barrier-loss-repaired", "test") is None
+    data = figures["connectivity"].call(lab, figures["connectivity"].options())
+    assert "Batch-norm statistics estimated anew at every point, on 60 training images" in data.caption
+    assert "Repaired" not in data.caption
+    assert list(data.barriers) == ["straight", "aligned"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -112,26 +114,59 @@ def connectivity(results: Results, options: ConnectivityOptions) -> Connectivity
     if between is not None:
         at = [list(between.rows).index(number) for number in numbers]
         disagreement = np.asarray(between.values)[np.ix_(at, at)]
-    training, pairs = results.spec.training, len(numbers) * (len(numbers) - 1) // 2
-    changed = [results.extra("connectivity", f"{a}-{b}") for a, b in combinations(range(len(numbers)), 2)]
-    same = max((about["change"] for about in changed if about and "change" in about), default=None)
+    pairs = combinations(range(len(numbers)), 2)
+    compared = [about for a, b in pairs if (about := results.extra("connectivity", f"{a}-{b}"))]
     return Connectivity(
         options=options,
         numbers=np.array(numbers),
         barriers=barriers,
         cosines=cosines,
         disagreement=disagreement,
-        caption=(
-            f"Barrier: the most the {'loss' if options.quantity == 'loss' else 'error rate'} rises above its chord on "
-            f"the straight line between two runs, at {points} points. Aligned: the hidden units of the second run are "
-            "permuted to lie nearest to the first's (weight matching), which leaves its function as it is"
-            + (f" (logits changed by at most {same:.0e} of the largest)" if same is not None else "")
-            + f". Trained with {training.optimiser} at {training.learning_rate:g}, on which alignment depends. "
-            f"n = {pairs} pair{'s' * (pairs > 1)} of {len(numbers)} runs; {thousands(study.images)} images."
-        ),
+        caption=_caption(results, options, compared, list(barriers), points, len(numbers)),
         summary=_summary(barriers, cosines, options),
         notes=_notes(barriers, cosines, disagreement, options),
     )
+
+
+def _caption(
+    results: Results,
+    options: ConnectivityOptions,
+    compared: Sequence[Mapping[str, Any]],
+    lines: Sequence[str],
+    points: int,
+    runs: int,
+) -> str:
+    """What was measured, and how; compared: what the stage of each pair left."""
+    training, pairs = results.spec.training, runs * (runs - 1) // 2
+    parts = [
+        f"Barrier: the most the {'loss' if options.quantity == 'loss' else 'error rate'} rises above its chord on "
+        f"the straight line between two runs, at {points} points."
+    ]
+    if "aligned" in lines:
+        logits = max((about["change"] for about in compared), default=0.0)
+        labels = max((about["changed_labels"] for about in compared), default=0.0)
+        parts.append(
+            "Aligned: the hidden units of the second run are permuted to lie nearest to the first’s (weight matching), "
+            f"which leaves its function as it is: logits changed by at most {logits:.0e} of the largest, "
+            + ("and no label." if labels == 0 else f"{percent(labels)} % of labels.")
+        )
+    if "repaired" in lines:
+        seen = max((about.get("repair_images", 0) for about in compared), default=0)
+        where = f" on {thousands(seen)} training images" if seen else ""
+        parts.append(
+            f"Repaired: every hidden unit’s mean and deviation before its non-linearity{where} set between those of "
+            "the two ends, layer after layer."
+        )
+    if normed := max((about.get("batch_norm_images", 0) for about in compared), default=0):
+        parts.append(f"Batch-norm statistics estimated anew at every point, on {thousands(normed)} training images.")
+    seen = max((about["images"][options.split] for about in compared), default=0)
+    parts.append(
+        f"Trained with {training.optimiser} at {training.learning_rate:g} on {results.spec.data.input_scale} pixels, "
+        "on which alignment depends."
+    )
+    words = {"train": "training", "test": "test"}[options.split]
+    parts.append(f"n = {pairs} pair{'s' * (pairs > 1)} of {runs} runs; {thousands(seen)} {words} images.")
+    return " ".join(parts)
 
 
 def _pairs(matrix: Floats) -> Floats:
@@ -142,6 +177,10 @@ def _words(options: ConnectivityOptions, values: Floats) -> str:
     return (loss if options.quantity == "loss" else percent)(float(values.mean()))
 
 
+def _deviation(options: ConnectivityOptions, values: Floats) -> str:
+    return (loss if options.quantity == "loss" else percent)(spread(values)) if len(values) > 1 else "–"
+
+
 def _unit(options: ConnectivityOptions) -> str:
     return "nats" if options.quantity == "loss" else "points"
 
@@ -149,9 +188,11 @@ def _unit(options: ConnectivityOptions) -> str:
 def _summary(barriers: dict[str, Floats], cosines: dict[str, Floats], options: ConnectivityOptions) -> str:
     text = f"The mean barrier between runs is {_words(options, _pairs(barriers['straight']))} {_unit(options)}"
     if "aligned" in barriers:
+        text += f", {_words(options, _pairs(barriers['aligned']))} once their units are aligned"
+        if "repaired" in barriers:
+            text += f", {_words(options, _pairs(barriers['repaired']))} with activity repaired as well"
         text += (
-            f", {_words(options, _pairs(barriers['aligned']))} once their units are aligned; the cosine of their "
-            f"weights rises from {rate(float(_pairs(cosines['straight']).mean()))} to "
+            f"; the cosine of their weights rises from {rate(float(_pairs(cosines['straight']).mean()))} to "
             f"{rate(float(_pairs(cosines['aligned']).mean()))}"
         )
     return f"{text}."
@@ -164,11 +205,28 @@ def _notes(
     for line, matrix in barriers.items():
         values = _pairs(matrix)
         near = rate(float(_pairs(cosines[line]).mean())) if line in cosines else "–"
-        deviation = (loss if options.quantity == "loss" else percent)(spread(values)) if len(values) > 1 else "–"
         apart = "–" if disagreement is None or line == "repaired" else percent(float(_pairs(disagreement).mean()))
-        lines.append(Note(_TITLES[line], (_words(options, values), deviation, near, apart)))
-    text = ["Alignment brings weights together and leaves functions as they are: the disagreement is the same number."]
+        lines.append(Note(_TITLES[line], (_words(options, values), _deviation(options, values), near, apart)))
+    text = []
+    if "aligned" in barriers:
+        text.append(f"Aligning {_effect(barriers['straight'], barriers['aligned'], options)}")
+    if "repaired" in barriers:
+        text.append(f"Repair after it {_effect(barriers['aligned'], barriers['repaired'], options)}")
+    if "aligned" in barriers:
+        text.append(
+            "Alignment brings weights together and leaves functions as they are: the disagreement is the same number."
+        )
     return Notes(("Lines", f"barrier, {_unit(options)}", "± σ", "cosine", "disagr., %"), tuple(lines), tuple(text))
+
+
+def _effect(before: Floats, after: Floats, options: ConnectivityOptions) -> str:
+    """In how many pairs a barrier fell, and by how much it changed: neither alignment nor REPAIR has to lower it."""
+    change = _pairs(after) - _pairs(before)
+    text = f"lowers the barrier of {int((change < 0).sum())} of {len(change)} pair{'s' * (len(change) > 1)}"
+    if raised := int((change > 0).sum()):
+        text += f" and raises that of {raised}"
+    more = f" ± {_deviation(options, change)}" if len(change) > 1 else ""
+    return f"{text}; mean change {_words(options, change)}{more} {_unit(options)}."
 
 
 @connectivity.draw
@@ -182,6 +240,7 @@ def _(data: Connectivity, theme: Theme) -> go.Figure:
     layout["annotations"] = []
     scale = 1.0 if data.options.quantity == "loss" else 100.0
     high = max(float(np.nanmax([_pairs(matrix).max(initial=0.0) for matrix in data.barriers.values()])) * scale, 1e-6)
+    written = partial(rate, digits=2) if data.options.quantity == "loss" else "{:.1f}".format
     count, names = len(data.numbers), [f"{run}" for run in range(len(data.numbers))]
     gap = 0.06
     width = (1 - gap * (len(shown) - 1)) / max(len(shown), 1)
@@ -208,11 +267,11 @@ def _(data: Connectivity, theme: Theme) -> go.Figure:
             f"{_unit(data.options)}<extra></extra>",
         }  # fmt: skip
         if count <= 12:  # numbers where they fit
-            trace["text"] = [["" if a == b else f"{values[a, b]:.2g}" for b in range(count)] for a in range(count)]
+            trace["text"] = [["" if a == b else written(values[a, b]) for b in range(count)] for a in range(count)]
             trace["texttemplate"] = "%{text}"
         if trace["showscale"]:
             trace["colorbar"] = style.colour_bar(
-                theme, x=start + width, length=0.4 * width, ticks=[0.0, high], texts=["0", f"{high:.2g}"]
+                theme, x=start + width, length=0.4 * width, ticks=[0.0, high], texts=["0", written(high)]
             )
         traces.append(trace)
         layout["annotations"].append(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, NDArray[Any]]
 Order = dict[str, NDArray[np.intp]]  # group -> for each place, the unit that goes there
 
+# Registered networks that `symmetry_of` knows, so that others are refused before anything is trained.
+ARCHITECTURES = ("small-cnn", "medium-cnn", "resnet20v1", "resnet18", "resnet50v2", "mlp")
 ROUNDS = 100
 GAIN = 1e-12  # of the similarity, below which matching has come to rest
 
@@ -283,6 +285,12 @@ def repair(
 
     Layer by layer from the input, since each correction changes what the next layer is given. For networks without
     batch norm; others get new statistics (weights.refresh_batch_norm).
+
+    It need not lower the loss: where units were not matched, restoring their activity makes wrong answers surer.
+    Measured on training images, barriers aligned and then repaired, networks trained with Adam on 20,000 images of
+    Fashion-MNIST for 3 epochs: SmallCNN on standardised pixels .446 ± .076 and .163 ± .021 nats (lower in 3 of 3 pairs
+    of 3 runs), MLP of 512 and 512 units .341 ± .025 and .118 ± .016 (3 of 3), but SmallCNN on raw pixels 1.30 ± .11 and
+    1.39 ± .29 (4 of 10 pairs of 5 runs). So both barriers are shown.
     """
     import torch
 

@@ -1,6 +1,8 @@
 """Straight lines between all pairs of runs: their barriers, before and after the second is aligned with the first.
 
 Alignment permutes hidden units, so weights come nearer and the function stays: that is checked here for every pair.
+Batch-norm statistics are estimated anew at every point of every line, which is what REPAIR comes to for networks that
+have them; only networks without get a repaired line of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.errors import StageError
+from modescape.registry import architectures
+from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json, stage
@@ -26,9 +30,16 @@ SAME = 1e-5  # of the largest logit: by how much permuting may change one, which
 REPAIR_IMAGES = 2000
 
 
-def variants(study: ConnectivitySpec) -> list[str]:
-    """The lines that are drawn: plain, aligned, and aligned with restored activity."""
-    return ["straight", *(["aligned"] if study.align else []), *(["repaired"] if study.align and study.repair else [])]
+def variants(spec: ExperimentSpec) -> list[str]:
+    """The lines that are drawn: plain, aligned, and (without batch norm) aligned with restored activity."""
+    study = _study(spec)
+    if not study.align:
+        return ["straight"]
+    return ["straight", "aligned", *(["repaired"] if study.repair and not _has_batch_norm(spec) else [])]
+
+
+def _has_batch_norm(spec: ExperimentSpec) -> bool:
+    return architectures[spec.network.architecture].batch_norm
 
 
 def plan(draft: Draft) -> None:
@@ -36,13 +47,15 @@ def plan(draft: Draft) -> None:
     if study is None:
         return
     images = min(study.images, draft.n.train) + min(study.images, draft.n.test)
-    lines = len(variants(study))
-    each = lines * study.points * images + (study.points * 4 * REPAIR_IMAGES if study.repair else 0)
+    images += min(BATCH_NORM_IMAGES, draft.n.train) if _has_batch_norm(draft.spec) else 0
+    lines = variants(draft.spec)
+    each = len(lines) * study.points * images
+    each += study.points * 4 * min(REPAIR_IMAGES, draft.n.train) if "repaired" in lines else 0
     for a, b in combinations(draft.runs, 2):
         needs = [(kind, f"{run}") for kind in ("train", "predict") for run in (a, b)]
         draft.add("connectivity", f"{a}-{b}", {"runs": [a, b]}, each / draft.predict_rate, needs=needs)
         draft.predictions += each
-        draft.bytes += 16 * lines * study.points * len(SPLITS)
+        draft.bytes += 16 * len(lines) * study.points * len(SPLITS)
     keys = draft.keys("connectivity")
     draft.add("connectivity-compare", "all", {}, 0.1, needs=[*draft.keys("predict"), *keys])
 
@@ -59,7 +72,7 @@ def _parts(lease: Lease) -> Json:
     return {"data": part["data"], "network": part["network"], "study": part["connectivity"]}
 
 
-@stage("connectivity", parts=_parts)
+@stage("connectivity", version=2, parts=_parts)
 def connectivity(context: Context) -> None:
     """One pair: profiles of its lines [variant, split, (loss, error), point]; how near the weights are before and
     after; by how much permuting changed the function."""
@@ -88,11 +101,11 @@ def connectivity(context: Context) -> None:
         about["order"] = {group: [int(unit) for unit in units] for group, units in order.items()}
     t = fractions(study.points)
     images = {split: context.split(split).take(study.images) for split in SPLITS}
-    lines = variants(study)
+    lines = variants(context.spec)
     values = np.empty((len(lines), len(SPLITS), 2, len(t)))
     batch_norm = weights.has_batch_norm(network)
     for i, line in enumerate(lines):
-        points = _line(context, network, first, thetas[line], t, repaired=line == "repaired" and not batch_norm)
+        points = _line(context, network, first, thetas[line], t, repaired=line == "repaired")
         found = profile(
             network, points, images, context.splits.transform,
             statistics=context.splits.train if batch_norm else None, device=context.device,
@@ -105,6 +118,8 @@ def connectivity(context: Context) -> None:
         "lines": lines,
         "profile": context.keep(values, "profile"),
         "images": {split: len(images[split]) for split in SPLITS},
+        "batch_norm_images": min(BATCH_NORM_IMAGES, len(context.splits.train)) if batch_norm else 0,
+        "repair_images": min(REPAIR_IMAGES, len(context.splits.train)) if "repaired" in lines else 0,
     }
 
 
@@ -157,14 +172,14 @@ def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
 
 
-@stage("connectivity-compare")
+@stage("connectivity-compare", version=2)
 def connectivity_compare(context: Context) -> None:
     """Matrices over runs: barriers in loss and error of every line, and cosines before and after alignment."""
     from modescape.science.paths import barrier, fractions
 
     study = _study(context.spec)
     optima = context.results().solutions(role="optimum")
-    t, lines, runs = fractions(study.points), variants(study), len(optima)
+    t, lines, runs = fractions(study.points), variants(context.spec), len(optima)
     barriers = {(m, s, line): np.zeros((runs, runs)) for m in ("loss", "error") for s in SPLITS for line in lines}
     cosines = {line: np.eye(runs) for line in lines if line != "repaired"}
     for a, b in combinations(range(runs), 2):
