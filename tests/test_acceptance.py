@@ -1,4 +1,5 @@
-"""The full-size checks of `make check` (under an hour): Fashion-MNIST from the form, ten kills in one experiment.
+"""The full-size checks of `make check` (under an hour): Fashion-MNIST from the form, every claim on it recomputed from
+downloads, ten kills in one experiment.
 
 They print what they measured; nothing here fails for being slow.
 """
@@ -14,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from independent import Downloaded, check_everything
+from independent_verdict import check_verdict
 from playwright.sync_api import Page, expect, sync_playwright
 from test_journey import digests, every_figure_is_there, free_port, kill_a_busy_worker, running, status, true_labels
 
@@ -115,6 +117,38 @@ def test_fashion_mnist_from_the_form(product: str, home: Path) -> None:
     ]
     print(f"{sum(own)} of {len(own)} samples lie nearest to their own run")
     assert np.mean(own) > 0.95
+
+
+@pytest.mark.timeout(4200)  # of which 3600 s are for the experiment, the rest for recomputing it
+def test_every_claim_on_fashion_mnist(product: str) -> None:
+    """The preset as it is: five SmallCNNs, six methods, 18 corruptions; stages the form's experiment has are reused."""
+    begun = time.monotonic()
+    made = httpx.post(f"{product}/api/experiments", json={"preset": "claims-short", "name": "Every claim"}, timeout=60)
+    assert made.status_code == 201, made.text
+    slug = made.json()["slug"]
+    waited(lambda: status(product, slug) in ("succeeded", "failed"), 3600)
+    found = httpx.get(f"{product}/api/experiments/{slug}", timeout=60).json()
+    reused = sum(stage["reused_from"] is not None for stage in found["stages"])
+    seconds = time.monotonic() - begun
+    print(f"complete {seconds:.0f} s after Launch, {reused} of {len(found['stages'])} stages reused")
+    assert found["status"] == "succeeded", found["error"]
+    assert (found["preset"], found["changed"]) == ("claims-short", [])
+    begun = time.monotonic()
+    print(f"{check_verdict(Downloaded(product, slug))} numbers recomputed in {time.monotonic() - begun:.0f} s")
+
+    claims = {claim["id"]: claim for claim in found["findings"]["claims"]}
+    assert claims.keys() >= {"a", "b", "c", "d", "e1", "e2", "f1", "f2"}
+    methods = {letter: {part["method"]: part for part in claim["methods"]} for letter, claim in claims.items()}
+    for letter in ("c", "d"):
+        assert set(methods[letter]) == {*METHODS, "pca-random"}
+        assert not [part["gate"] for part in methods[letter].values() if part["gate"]]
+    for letter, claim in claims.items():
+        assert claim["word"] != "cannot tell" or claim["because"]
+        for part in methods[letter].values():  # what is open has a closed gate, or its margin inside its interval
+            if part["word"] == "cannot tell" and not part["gate"]:
+                assert part["estimate"]["low"] <= part["estimate"]["margin"] <= part["estimate"]["high"], part
+    asked = [claims["a"], claims["b"], methods["d"]["random"], methods["f1"]["random"]]
+    assert all(one["word"] in ("holds", "does not hold") for one in asked), [one["because"] for one in asked]
 
 
 def test_ten_kills_leave_the_digests_of_an_undisturbed_run(product: str) -> None:
