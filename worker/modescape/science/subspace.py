@@ -615,7 +615,7 @@ def _strength(
     near = min(reach.near, far)
     if u < NEAR_SHARE:
         return near * u / NEAR_SHARE
-    return near * (far / near) ** ((u - NEAR_SHARE) / (1 - NEAR_SHARE))
+    return float(near * (far / near) ** ((u - NEAR_SHARE) / (1 - NEAR_SHARE)))
 
 
 # ------------------------------------------------------------------------------------------------------- sampling
