@@ -110,6 +110,7 @@ def test_settings_and_data_are_listed(tmp_path: Path) -> None:
     assert "170 MB" in rows["cifar10"] or "163 MB" in rows["cifar10"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -126,6 +127,7 @@ def test_mistakes_are_one_clear_sentence(tmp_path: Path, arguments: tuple[str, .
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_broken_spec_names_every_field(tmp_path: Path) -> None:
     ended = modescape(tmp_path, "run", "-", given=json.dumps({"ensemble": {"runs": 0}, "training": {"epochs": 10**9}}))
     assert ended.returncode == 1
@@ -141,6 +143,7 @@ def test_a_bad_setting_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_migrating_to_base_and_back(tmp_path: Path) -> None:
     for target in ("head", "base", "head"):
         done = modescape(tmp_path, "migrate", "--to", target)

@@ -14,7 +14,7 @@ from PIL import Image
 from modescape.errors import InvalidInput
 from modescape.science.corrupted import PublishedSet, look_at
 from modescape.science.corruptions import TYPES
-from modescape.science.data import ImageFiles, Split
+from modescape.science.data import ImageFiles, OwnTest, Split
 from modescape.spec import DataInfo
 
 N, CLASSES = 12, ("cat", "dog", "owl")
@@ -83,7 +83,9 @@ def test_rows_of_arrays_are_images_of_their_intensity(arrays: Path) -> None:
 def test_a_fingerprint_changes_with_the_images(arrays: Path) -> None:
     before = look_at(arrays, INFO, ("fog",))
     assert look_at(arrays, INFO, ("snow",)) != before
-    np.save(arrays / "fog.npy", rows(99))
+    changed = rows(0)
+    changed[1, 2, 3] = 7  # one that is not among the images looked at
+    np.save(arrays / "fog.npy", changed)
     assert look_at(arrays, INFO, ("fog",)) != before
 
 
@@ -135,6 +137,29 @@ def test_labels_in_another_order_are_refused(arrays: Path, photographs: tuple[Pa
     folder, test = photographs
     with pytest.raises(InvalidInput, match="another order"):
         PublishedSet(folder, test).check_labels(2 - test.numpy_labels())
+
+
+def test_another_order_is_refused_before_anything_starts(arrays: Path, photographs: tuple[Path, Split]) -> None:
+    look_at(arrays, INFO, ("fog",), own=OwnTest(LABELS))
+    look_at(arrays, INFO, ("fog",), own=OwnTest(None))  # not known here: the worker compares
+    wrong = LABELS.copy()
+    wrong[7] = 0
+    with pytest.raises(InvalidInput, match=r"image 7 is of class 1 there, 0 here \(1 of 12 differ\)") as refused:
+        look_at(arrays, INFO, ("fog",), own=OwnTest(wrong))
+    assert (refused.value.field, bool(refused.value.allowed)) == ("path", True)
+    folder, _ = photographs
+    names = tuple((f"n0{c}", frozenset(f"ILSVRC2012_val_{i}.JPEG" for i in (2 * c, 2 * c + 1))) for c in range(3))
+    photos = DataInfo(3, 24, 24, ("n00", "n01", "n02"), 100, 6, 10)
+    look_at(folder, photos, ("fog", "snow"), (1, 2), own=OwnTest(None, names))
+    for info, own, words in (
+        (DataInfo(3, 24, 24, ("n00", "n01", "n09"), 100, 6, 10), OwnTest(None, names), r"data set: n02 \(1 of 3\)"),
+        (photos, OwnTest(LABELS), "whose order only a test set read from files tells"),
+    ):
+        with pytest.raises(InvalidInput, match=words):
+            look_at(folder, info, ("fog", "snow"), (1, 2), own=own)
+    (folder / "snow" / "2" / "n02" / "ILSVRC2012_val_5.JPEG").unlink()
+    with pytest.raises(InvalidInput, match="snow/2/n02 lacks 1 of 2 images of the test set, such as ILSVRC2012_val_5"):
+        look_at(folder, photos, ("fog", "snow"), (1, 2), own=OwnTest(None, names))
 
 
 def test_more_images_than_there_are_is_refused(arrays: Path) -> None:

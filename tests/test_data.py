@@ -70,6 +70,19 @@ def test_digits_are_all_there_stratified_and_disjoint() -> None:
     assert np.all(np.abs(share - 1200 / 1797) < 0.01)
 
 
+def test_half_of_the_digits_can_be_held_out() -> None:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    for name, first in (("digits-0-4", 0), ("digits-5-9", 5)):
+        raw = datasets[name].call(DataLocation(()), spec(name))
+        mine = np.bincount(np.concatenate([raw.train_labels, raw.test_labels]), minlength=5)
+        assert mine.tolist() == np.bincount(bunch.target)[first : first + 5].tolist()
+        theirs = {np.rint(image * 255 / 16).astype(np.uint8).tobytes() for image in bunch.images[bunch.target == first]}
+        assert {image.tobytes() for image in raw.test_images[raw.test_labels == 0]} < theirs
+        assert len(raw.train_labels) == datasets[name].train_total
+
+
 def test_blobs_are_the_same_each_time_and_need_nothing() -> None:
     first, second = (datasets["blobs"].call(DataLocation(()), spec("blobs")) for _ in range(2))
     assert np.array_equal(first.train_images, second.train_images)
@@ -188,6 +201,31 @@ def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
     assert list(data.CIFAR100_CLASSES) == sorted(data.CIFAR100_CLASSES)
 
 
+def test_test_labels_are_known_without_loading_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = {"cifar10": cifar10(tmp_path)}
+    fashion(tmp_path / "fashion-mnist", gz=True)
+    monkeypatch.setattr(data, "CHECKSUMS", sums)
+    pictures(tmp_path / "mine", {"cats": 20, "dogs": 30})
+    for asked in (
+        spec("cifar10", validation_images=2),
+        spec("fashion-mnist", validation_images=5),
+        spec("blobs"),
+        folder_spec(tmp_path / "mine"),
+        npz(tmp_path, images=pixels(30, 6, 5), labels=LABELS),
+    ):
+        found = data.own_test(asked, (tmp_path,))
+        assert found is not None
+        assert found.labels is not None
+        assert found.labels.tolist() == data.load(asked, (tmp_path,), checksums=sums).test.numpy_labels().tolist()
+        assert found.names is None
+    found = data.own_test(spec("imagenet"), (photographs(tmp_path),))
+    assert found is not None
+    assert found.names == tuple((name, {"val0.png", "val1.png", "val2.png"}) for name in "ab")
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(_Bomb()))
+    with pytest.raises(DataCorrupt, match="test_batch has MD5"):
+        data.own_test(spec("cifar10"), (tmp_path,))
+
+
 class _Bomb:
     """Unpickling this raises the alarm."""
 
@@ -262,6 +300,44 @@ def test_imagenet_is_streamed_from_class_folders(tmp_path: Path) -> None:
     grown = splits.train.batch(torch.arange(4), augmentation="resized-crop-flip", rng=rng_)
     assert grown.shape == (4, 3, 224, 224)
     assert splits.train.take(3).batch(torch.arange(3)).shape == (3, 3, 224, 224)
+
+
+def photographs(root: Path, classes: str = "ab", colour: int = 90) -> Path:
+    for part in ("train", "val"):
+        for name in classes:
+            (root / "imagenet" / part / name).mkdir(parents=True, exist_ok=True)
+            for i in range(3):
+                Image.new("RGB", (230, 230), (colour,) * 3).save(root / "imagenet" / part / name / f"{part}{i}.png")
+    return root
+
+
+def test_pictures_of_imagenet_that_changed_are_other_data(tmp_path: Path) -> None:
+    """Replaced under the same names, or a class more: neither is what an experiment was made for."""
+    asked, folders = spec("imagenet", validation_images=2, input_scale="unit"), (photographs(tmp_path),)
+    first = data.describe(asked, folders).fingerprint
+    made = asked.model_copy(update={"fingerprint": first})
+    assert len(data.load(made, folders).train) == 4
+    photographs(tmp_path, "b", colour=200)
+    second = data.describe(asked, folders).fingerprint
+    for loaded_before in (made, made.model_copy(update={"split_seed": 1})):
+        with pytest.raises(DataCorrupt, match="ImageNet has changed since the experiment was created"):
+            data.load(loaded_before, folders)
+    photographs(tmp_path, "c")
+    assert len({first, second, data.describe(asked, folders).fingerprint, None}) == 4
+    assert data.seed_name(made) == "imagenet"  # corruptions of the same pictures are the same on every machine
+    assert data.seed_name(folder_spec(tmp_path, fingerprint="f")) == "f"
+
+
+def test_a_long_listing_is_not_repeated_until_a_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photographs(tmp_path)
+    monkeypatch.setattr(data, "_TRUSTED", 1e9)
+    before = data.describe(spec("imagenet"), (tmp_path,))
+    listing = data._pictures_of
+    monkeypatch.setattr(data, "_pictures_of", lambda folder: pytest.fail("listed again"))
+    assert data.describe(spec("imagenet"), (tmp_path,)) == before
+    monkeypatch.setattr(data, "_pictures_of", listing)
+    (tmp_path / "imagenet" / "train" / "a" / "train0.png").unlink()
+    assert data.describe(spec("imagenet"), (tmp_path,)).train_total == before.train_total - 1
 
 
 def test_centre_crop_keeps_the_middle(tmp_path: Path) -> None:
@@ -611,6 +687,7 @@ def test_describing_loads_neither_torch_nor_scikit_learn(tmp_path: Path) -> None
         "import sys; from modescape.science import data; from modescape.spec import DataSpec\n"
         f"for d in ({{'dataset': 'digits'}}, {{'dataset': 'npz', 'path': {asked.path!r}}}):\n"
         "    data.describe(DataSpec.model_validate(d), ())\n"
+        "    data.own_test(DataSpec.model_validate(d), ())\n"
         "data.availability(())\n"
         "print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy') if m in sys.modules])"
     )

@@ -218,7 +218,7 @@ def test_own_pictures_of_any_size_without_classes(tmp_path: Path) -> None:
     spec = OodSpec(dataset="folder", path=str(tmp_path))
     there = look_at(spec, FASHION, ())
     assert (there.count, there.channels) == (12, 3)
-    spec = spec.looked_up(FASHION, ())
+    spec = spec.looked_up(DataSpec(dataset="fashion-mnist"), FASHION, ())
     assert spec.fingerprint == there.fingerprint
     found = outside_images(spec, GRAY, TEST, ())
     assert found.conversion == "RGB, of several sizes, made gray by luma, stretched to 28x28"
@@ -236,7 +236,7 @@ def test_own_arrays_need_no_labels(tmp_path: Path) -> None:
     file = tmp_path / "mine.npz"
     images = TEST[:, :, ::2, ::2]
     np.savez(file, images=images)
-    spec = OodSpec(dataset="npz", path=str(file)).looked_up(CIFAR, ())
+    spec = OodSpec(dataset="npz", path=str(file)).looked_up(DataSpec(dataset="cifar10"), CIFAR, ())
     found = outside_images(spec, Shape(3, 16, 16, 10), TEST, ())
     np.testing.assert_array_equal(found.pixels, images)
     assert found.conversion == "RGB 16x16, as they are"
@@ -263,6 +263,7 @@ def spec_with(ood: dict[str, Any], **parts: Any) -> dict[str, Any]:
         ({}, {}, "ood.1.dataset", "required"),
         ({"dataset": "svhn11"}, {}, "ood.1.dataset", "uniform-noise"),
         ({"dataset": "digits"}, {}, "ood.1.dataset", "trained on"),
+        ({"dataset": "digits-5-9"}, {}, "ood.1.dataset", "shares images with"),
         ({"dataset": "folder"}, {}, "ood.1.path", "need it"),
         ({"dataset": "constant", "path": "/tmp"}, {}, "ood.1.path", "belongs to"),
         ({"dataset": "folder", "path": "/no/such"}, {}, "ood.1.path", "no folder"),
@@ -291,6 +292,14 @@ def test_what_cannot_be_done_is_refused_in_words(
         prepare(spec_with(study, **parts), ())
     problem = next(p for p in refused.value.problems if p.field == field)
     assert says in str(problem)
+
+
+def test_classes_that_were_held_out_are_images_of_another_kind() -> None:
+    trained = {**DIGITS, "data": {"dataset": "digits-0-4"}, "ood": [{"dataset": "digits-5-9"}]}
+    assert prepare(trained, ()).info.classes == ("0", "1", "2", "3", "4")
+    found = outside_images(OodSpec(dataset="digits-5-9"), Shape(1, 8, 8, 5), TEST, ())
+    assert found.pixels.shape == (500, 1, 8, 8)
+    assert found.conversion == "gray 8x8, as they are"
 
 
 def test_a_set_that_is_not_here_says_how_to_get_it() -> None:
@@ -609,6 +618,53 @@ def test_the_row_holds_the_stored_numbers(lab: Lab) -> None:
     spectra = collect("ood-entropy", lab).spectra
     assert [s.functions for s in spectra] == ["single", "ensemble"]
     assert all(s.outside.sum() == pytest.approx(1) == s.inside.sum() for s in spectra)
+
+
+def looked_at() -> Any:
+    """Two groups looking at 100 other images beside 300 test images; the numbers are only to be told apart."""
+    numbers = {"auroc": 0.8, "fpr95": 0.6, "aupr_out": 0.4, "aupr_in": 0.9}
+    about = {"title": "Permuted pixels", "conversion": "as they are", "size": 100, "in_size": 300, "in_split": "test",
+             "sd": 0.01, "in": 0.1, "in_sd": 0.01, "members": 2}  # fmt: skip
+    rows = []
+    for group in ("optimum", "averaging"):
+        for functions, more in (("single", 0.0), ("ensemble", 0.05)):
+            told = {**about, "group": group, "functions": functions}
+            subject = f"ood/0/{group}/{functions}"
+            for metric, value in numbers.items():
+                rows.append((f"{subject}/entropy", metric, value + more, {**told, "score": "entropy"}))
+            counts = {"counts": [1] * 40, "in_counts": [3] * 40}
+            rows.append((subject, "entropy", 1.0 + more, {**told, **counts}))
+    measured = [SimpleNamespace(subject=s, metric=m, value=v, n=3, details=d) for s, m, v, d in rows]
+    return SimpleNamespace(spec=parse(TINY), measurements=lambda: measured, class_names=list("abcdefghij"))
+
+
+def test_detection_is_shown_by_any_of_its_measures() -> None:
+    by_chance = {"auroc": 0.5, "fpr95": 0.95, "aupr_out": 0.25, "aupr_in": 0.75}
+    expected = {"auroc": (0.8, 0.85), "fpr95": (0.6, 0.65), "aupr_out": (0.4, 0.45), "aupr_in": (0.9, 0.95)}
+    for measure, (single, together) in expected.items():
+        data = collect("ood", looked_at(), measure=measure, score="entropy")
+        assert [(d.group, d.single, d.ensemble) for d in data.detected] == [
+            ("optimum", single, pytest.approx(together)), ("averaging", single, pytest.approx(together)),
+        ]  # fmt: skip
+        assert data.chance == by_chance[measure]
+        assert "AUROC .800 ± .010, ensemble .850; FPR95 .600 ± .010, ensemble .650" in data.notes.text[1]
+        assert data.notes.text[2].endswith("other images .250, test images .750.")
+    assert collect("ood", looked_at(), score="entropy", size="page").page_height == 34 * 2 + 100
+
+
+def test_entropy_can_be_seen_of_every_group() -> None:
+    usual = collect("ood-entropy", looked_at())
+    assert usual.groups == ["optimum"]
+    assert [(one.group, one.on) for one in usual.legend] == [("independent", True), ("averaging", False)]
+    both = collect("ood-entropy", looked_at(), method="independent,averaging,theory")
+    assert both.groups == ["optimum", "averaging"]
+    drawn = figures["ood-entropy"].draw(both, "light")
+    assert {trace.legendgroup for trace in drawn.data} == {"independent", "averaging"}
+    assert {trace.yaxis for trace in drawn.data} == {"y", "y2", "y3", "y4"}
+    one = figures["ood-entropy"].draw(collect("ood-entropy", looked_at(), panel="ensemble"), "light")
+    assert {trace.name for trace in one.data} == {"ensemble of 3 runs"}
+    with pytest.raises(InvalidInput, match="no group 'swag'"):
+        collect("ood-entropy", looked_at(), method="swag")
 
 
 @pytest.mark.parametrize("name", ["ood", "ood-entropy"])

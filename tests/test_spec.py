@@ -7,9 +7,10 @@ import json
 
 import pytest
 
-from modescape.errors import InvalidInput
+from modescape.errors import DataMissing, InvalidInput
 from modescape.plan import departures, differences, kept_epochs, plan, prepare, sample_sets
 from modescape.registry import architectures, datasets, figures, methods, presets
+from modescape.science.data import published
 from modescape.spec import DataInfo, MethodSpec, check, parse, sizes, steps_per_epoch, under_protocol
 
 INFO = DataInfo(
@@ -45,13 +46,18 @@ def test_options_left_out_are_filled_in_from_the_method() -> None:
         ({"network": {"architecture": "vgg"}}, "network.architecture", "small-cnn"),
         ({"methods": [{"method": "magic"}]}, "methods.0.method", "random"),
         ({"methods": [{"method": "low-rank", "options": {"rank": 12}}]}, "methods.0.options.rank", "1 to 9"),
-        ({"methods": [{"method": "low-rank", "options": {"rank": 0}}]}, "methods.0.options.rank", "at least 1"),
+        ({"methods": [{"method": "low-rank", "options": {"rank": 0}}]}, "methods.0.options.rank", "1 to 200"),
         ({"methods": [{"method": "low-rank", "options": {"colour": 1}}]}, "methods.0.options.colour", "not a known"),
         ({"methods": [{"method": "random"}, {"method": "random"}]}, "methods.1.method", "each method once"),
         ({"methods": [{"method": "random", "spread": 0, "typical": 0}]}, "methods.0.typical", "at least one"),
-        ({"ensemble": {"runs": 0}}, "ensemble.runs", "at least 1"),
-        ({"ensemble": {"seed": -1}}, "ensemble.seed", "at least 0"),
-        ({"training": {"epochs": 10**9}}, "training.epochs", "at most 100000"),
+        ({"ensemble": {"runs": 0}}, "ensemble.runs", "0 is too small (allowed: 1 to 1 000)"),
+        ({"ensemble": {"seed": -1}}, "ensemble.seed", "-1 is too small (allowed: 0 to 2⁵³ − 1)"),
+        ({"ensemble": {"runs": 2.5}}, "ensemble.runs", "not a whole number (allowed: a whole number, 1 to 1 000)"),
+        ({"methods": [{"method": "sgmcmc", "options": {"temperature": -1}}]}, "methods.0.options.temperature",
+         "-1 is too small (allowed: 0 to 1 000)"),
+        ({"shift": {"members": None, "intensities": []}}, "shift.intensities", "has 0 values (allowed: 1 to 5 values)"),
+        ({"training": {"momentum": 1}}, "training.momentum", "1 is too large (allowed: at least 0, less than 1)"),
+        ({"training": {"epochs": 10**9}}, "training.epochs", "1 to 100 000"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate", "finite"),
         ({"training": {"batch_size": 500}}, "training.batch_size", "1 to 400"),
         ({"training": {"schedule": "milestones"}}, "training.milestones", "at least one"),
@@ -61,13 +67,46 @@ def test_options_left_out_are_filled_in_from_the_method() -> None:
         ({"data": {"dataset": "npz"}}, "data.path", "path"),
         ({"data": {"validation_images": 0}, "evaluation": {"splits": ["validation"]}}, "evaluation.splits", "least 10"),
         ({"surprise": 1}, "surprise", "not a known"),
-        ([], "", "dictionary"),
+        ([], "", "[] is not an object"),
     ],
 )  # fmt: skip
 def test_a_bad_spec_is_refused_with_its_field_and_what_is_allowed(document: object, field: str, says: str) -> None:
     found = problems(document)
     assert field in found, found
     assert says in found[field]
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "allowed"),
+    [
+        ({"shift": {"intensities": [6]}}, "shift.intensities.0", "1 to 5"),
+        ({"shift": {"intensities": [2.5]}}, "shift.intensities.0", "a whole number, 1 to 5"),
+        ({"seeds": {"learning_rates": [1e-3, -1]}}, "seeds.learning_rates.1", "more than 0, at most 100"),
+    ],
+)
+def test_an_item_that_is_wrong_does_not_make_its_list_too_short_as_well(
+    document: object, field: str, allowed: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse(document)
+    assert [(problem.field, problem.allowed) for problem in caught.value.problems] == [(field, allowed)]
+
+
+def test_missing_validation_images_are_one_problem_for_all_methods() -> None:
+    three = [{"method": name} for name in ("random", "dropout", "diagonal")]
+    with pytest.raises(InvalidInput) as caught:
+        check(parse({"data": {"validation_images": 0}, "methods": three}), INFO)
+    (problem,) = (problem for problem in caught.value.problems if problem.field == "data.validation_images")
+    assert all(methods[chosen["method"]].title in problem.message for chosen in three)
+
+
+def test_every_set_that_is_not_here_is_named_with_its_field() -> None:
+    others = [{"dataset": "constant"}, {"dataset": "svhn"}, {"dataset": "digits"}, {"dataset": "cifar100"}]
+    with pytest.raises(DataMissing) as caught:
+        prepare({"data": {"dataset": "cifar10"}, "ood": others}, ())
+    assert [problem.field for problem in caught.value.problems] == ["data.dataset", "ood.1.dataset", "ood.3.dataset"]
+    for name in ("cifar10", "svhn", "cifar100"):
+        assert f"modescape data fetch {name}" in str(caught.value)
 
 
 def test_every_problem_is_reported_at_once() -> None:
@@ -112,6 +151,23 @@ def test_a_plan_adds_up() -> None:
     assert sum(kind.count for kind in made.kinds) == len(made.stages)
     names = {(stage.kind, stage.key) for stage in made.stages}
     assert all(need in names for stage in made.stages for need in stage.needs)
+
+
+def test_the_price_on_a_gpu_is_measured_or_a_guess_that_says_so() -> None:
+    info = published("cifar10")
+    document = {"data": {"dataset": "cifar10"}, "training": {"epochs": 40}, "ensemble": {"runs": 1}}
+    small = plan(parse(document), info).gpu
+    assert small.basis == "guessed: 13\u2009000 images a second, bound by launches (10 ms a step)"
+    # 386 steps an epoch of 10 ms: 154 s; 41 checkpoints on 10,000 images, 500 in a third of 10 ms: 3 s.
+    assert 157 < small.seconds < 170
+    large = plan(parse({**document, "network": {"architecture": "resnet18"}}), info).gpu
+    assert large.basis == "guessed: 6\u2009000 images a second from the network's multiply-adds"  # 1e13 / (3 x 0.56e9)
+    asked = []
+    measured = plan(parse(document), info, gpu_speed=lambda *of: asked.append(of) or 20_000.0)
+    assert asked == [("small-cnn", "cifar10")]
+    assert measured.gpu.basis == "from finished trainings on a GPU here"
+    assert measured.gpu.seconds < small.seconds < measured.seconds
+    assert measured.basis.startswith("guessed"), "one is measured, not the other"
 
 
 def test_methods_that_are_not_sampled_give_one_solution() -> None:
@@ -162,6 +218,18 @@ def test_differences_name_what_was_changed() -> None:
     document = presets["fig-3-short"].call()
     document["ensemble"]["runs"] = 4
     assert [(d.field, d.was, d.now) for d in differences(parse(document), "fig-3-short")] == [("ensemble.runs", 5, 4)]
+
+
+def test_a_public_set_that_is_not_here_is_planned_only_when_asked() -> None:
+    document = {"data": {"dataset": "cifar10", "test_images": 20_000}}
+    with pytest.raises(InvalidInput, match=r"10 to 10\D?000"):  # its published size is known
+        prepare(document, (), as_published=True)
+    document["data"]["test_images"] = 5000
+    with pytest.raises(DataMissing, match="modescape data fetch cifar10"):
+        prepare(document, ())
+    prepared = prepare(document, (), as_published=True)
+    assert (prepared.sizes.train, prepared.sizes.test) == (49_500, 5000)
+    assert [one.title for one in prepared.missing] == ["CIFAR-10"]
 
 
 def test_prepare_fills_in_what_the_data_say() -> None:

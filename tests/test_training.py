@@ -357,6 +357,7 @@ def test_bfloat16_trains_and_keeps_float32_weights() -> None:
     assert notebook.points[-1][1]["train/loss"] < notebook.points[1][1]["train/loss"]
 
 
+@pytest.mark.slow
 def test_training_on_a_processor_does_not_load_torchs_compiler() -> None:
     """use_deterministic_algorithms imports it (two seconds and 900 modules); only a GPU needs that call."""
     script = (

@@ -80,7 +80,7 @@ def choices(here: Site) -> list[dict[str, Any]]:
 
 def shown(here: Site, name: str) -> Shown:
     """The images of a data set. Raises InvalidInput (`dataset`), DataMissing, DataCorrupt."""
-    from modescape.science.data import describe
+    from modescape.science.data import describe, seed_name
     from modescape.science.glimpse import glimpse
 
     row = next((row for row in data.known(here) if row["name"] == name), None)
@@ -91,8 +91,8 @@ def shown(here: Site, name: str) -> Shown:
     spec = DataSpec.model_validate({"dataset": row["dataset"], **place})
     folders = here.settings.data_folders
     info = describe(spec, folders)
-    seed = info.fingerprint or spec.dataset
-    kept = hashlib.sha256(f"{seed}|{spec.path}".encode()).hexdigest()[:24]
+    kept = hashlib.sha256(f"{info.fingerprint or spec.dataset}|{spec.path}".encode()).hexdigest()[:24]
+    seed = seed_name(spec.model_copy(update={"fingerprint": info.fingerprint}))
     with _reading:
         images = glimpse(spec, folders, here.settings.home / "gallery" / f"{kept}.npy")
     return Shown(name, row["title"], seed, images)

@@ -5,7 +5,7 @@ ModescapeError
 ├── NotFound            nothing of that name exists (404)
 ├── Conflict            the request does not fit the present state (409)
 ├── Forbidden           not allowed from here, or not signed in (403)
-├── DataMissing         a data set is not on this machine (409); says how to get it
+├── DataMissing         data sets are not on this machine (409); says how to get them, carries the fields that name them
 ├── DataCorrupt         a file is not what its checksum or its layout promises
 ├── ArtifactMissing     a row names a file that is not there
 ├── ConfigurationError  a setting, a port or a folder cannot be used; `modescape` prints it as one sentence
@@ -73,7 +73,14 @@ class Forbidden(ModescapeError):
 
 
 class DataMissing(ModescapeError):
-    """A data set is not on this machine. The message says how to get it."""
+    """Data sets are not on this machine. The message says how to get them.
+
+    `problems` names each with its field, where a spec asked for them; empty where it was a file that was looked for.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message)
 
 
 class DataCorrupt(ModescapeError):

@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,16 +51,28 @@ class Laboratory:
     def results(self, reference: str) -> Results:
         return Results(self.store, self.artifacts, reference)
 
-    def prepare(self, document: Any, *, roots: Sequence[Path] | None = None) -> Prepared:
+    def prepare(self, document: Any, *, roots: Sequence[Path] | None = None, as_published: bool = False) -> Prepared:
         """Every check, and the plan with prices from what has finished here. Nothing is stored.
 
-        roots: folders a path in the spec must lie in (the server's rule); None allows any.
+        roots: folders a path in the spec must lie in (the server's rule); None allows any. as_published: as for
+        `plan.prepare`.
         Raises InvalidInput, Forbidden, DataMissing, DataCorrupt.
         """
         if roots is not None and isinstance(document, dict):
             _inside(document, roots)
+        return self.preparing()(document, as_published=as_published)
+
+    def preparing(self) -> Callable[..., Prepared]:
+        """`plan.prepare` with the folders, workers and speeds of this laboratory, each speed looked up once: for many
+        specs at one moment."""
         workers = [worker for worker in self.store.workers() if worker.stopped_at is None]
-        return prepare(document, self.settings.data_folders, speed=self.store.throughput, workers=max(1, len(workers)))
+        return partial(
+            prepare,
+            folders=self.settings.data_folders,
+            speed=cache(self.store.throughput),
+            gpu_speed=cache(partial(self.store.throughput, numerics="cuda/")),
+            workers=max(1, len(workers)),
+        )
 
     def create(
         self,

@@ -14,9 +14,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from modescape.errors import InvalidInput, Problem
@@ -304,14 +305,19 @@ def parse(data: Any) -> ExperimentSpec:
 def invalid(error: ValidationError, model: type[BaseModel] | None = None) -> InvalidInput:
     """Pydantic's findings in our words: field, what is wrong, what is allowed (unknown fields: those of `model`)."""
     problems: list[Problem] = []
-    for item in error.errors():
+    findings = error.errors()
+    wrong_inside = {item["loc"][:-1] for item in findings}
+    for item in findings:
+        if item["type"] == "too_short" and item["loc"] in wrong_inside:
+            continue  # items that are wrong are not counted: the list is too short only without them
         path = ".".join(str(part) for part in item["loc"])
         inner = item.get("ctx", {}).get("error")
         if isinstance(inner, InvalidInput):
             problems += [Problem(p.message, ".".join(filter(None, (path, p.field))), p.allowed) for p in inner.problems]
         else:
             known = _known_fields(model, item["loc"]) if model else ""
-            problems.append(describe_finding(item, path, known=known))
+            bounds = _bounds(model, item["loc"]) if model else {}
+            problems.append(describe_finding(item, path, known=known, bounds=bounds))
     return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
 
 
@@ -379,6 +385,7 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
             f"0 to {window}",
         )
     seen: set[str] = set()
+    floored: list[str] = []
     for i, chosen in enumerate(spec.methods):
         where, method = f"methods.{i}", methods[chosen.method]
         if chosen.method in seen:
@@ -413,11 +420,14 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
             Problem(p.message, f"{where}.options.{p.field}", p.allowed)
             for p in method.options.model_validate(chosen.options).problems(spec, n)
         ]
-        floor = chosen.options.get("floor")
-        if chosen.typical and floor not in (None, "none") and n.validation < 10 and method.sampled:
-            wrong(
-                "data.validation_images", f"the accuracy floor of {method.title} needs validation images", "10 or more"
-            )
+        if chosen.typical and chosen.options.get("floor") not in (None, "none") and method.sampled:
+            floored.append(method.title)
+    if floored and n.validation < 10:
+        wrong(
+            "data.validation_images",
+            f"{n.validation}, and the accuracy floor of {', '.join(floored)} needs validation images",
+            "10 or more",
+        )
     for field, study in studies(spec):
         problems += [
             Problem(p.message, f"{field}.{p.field}" if p.field else field, p.allowed)
@@ -458,22 +468,17 @@ def _resolve_options(data: Any, key: str, registry: Mapping[str, Entry], default
     return {**data, "options": resolved.model_dump(mode="json")}
 
 
-def describe_finding(item: ErrorDetails, field: str, *, known: str = "") -> Problem:
-    """One of pydantic's findings in our words; `known` lists the allowed names when a name is not one of them."""
-    return Problem(_words(item), field, known if item["type"] == "extra_forbidden" and known else _allowed(item))
+def describe_finding(
+    item: ErrorDetails, field: str, *, known: str = "", bounds: Mapping[str, float] | None = None
+) -> Problem:
+    """One of pydantic's findings in our words. known: the allowed names, when a name is not one of them; bounds: all
+    of the value's, where the finding names only the one that was crossed."""
+    is_unknown = item["type"] == "extra_forbidden"
+    return Problem(_words(item), field, known if is_unknown and known else _allowed(item, bounds or {}))
 
 
-def _words(item: ErrorDetails) -> str:
-    if item["type"] == "missing":
-        return "is required"
-    if item["type"] == "extra_forbidden":
-        return "is not a known field"
-    text = item["msg"].removeprefix("Value error, ")
-    shown = repr(item["input"])
-    return f"{text[:1].lower()}{text[1:]}, got {shown if len(shown) <= 80 else shown[:77] + '...'}"
-
-
-_ALLOWED_BY_TYPE = {
+# What a value is not, by the first word of pydantic's type of finding.
+_KINDS = {
     "int": "a whole number", "float": "a number", "finite": "a finite number", "string": "text",
     "bool": "true or false",
     "model": "an object", "dict": "an object", "tuple": "a list", "list": "a list", "none": "null",
@@ -481,22 +486,91 @@ _ALLOWED_BY_TYPE = {
 }  # fmt: skip
 
 
-def _allowed(item: ErrorDetails) -> str:
-    context = item.get("ctx", {})
+def _words(item: ErrorDetails) -> str:
+    kind, given, context = item["type"], item["input"], item.get("ctx", {})
+    text = "null" if given is None else repr(given)
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    if kind == "missing":
+        return "is required"
+    if kind == "extra_forbidden":
+        return "is not a known field"
+    if kind.startswith("greater_than"):
+        return f"{shown} is too small"
+    if kind.startswith("less_than"):
+        return f"{shown} is too large"
+    if kind in ("too_short", "too_long"):
+        return f"has {len(given)} value{'s' * (len(given) != 1)}"
+    if kind in ("string_too_short", "string_too_long"):
+        return f"has {len(given)} character{'s' * (len(given) != 1)}"
+    if "expected" in context or "pattern" in context:
+        return f"{shown} is not allowed"
+    if kind.split("_")[0] in _KINDS:
+        return f"{shown} is not {_KINDS[kind.split('_')[0]]}"
+    said = item["msg"].removeprefix("Value error, ")
+    return f"{said[:1].lower()}{said[1:]}, got {shown}"
+
+
+def _allowed(item: ErrorDetails, bounds: Mapping[str, float]) -> str:
+    kind, context = item["type"], item.get("ctx", {})
     if "expected" in context:
         return str(context["expected"])
-    signs = {
-        "ge": "at least",
-        "gt": "more than",
-        "le": "at most",
-        "lt": "less than",
-        "multiple_of": "a multiple of",
-        "min_length": "length at least",
-        "max_length": "length at most",
-        "pattern": "text matching",
-    }
-    bounds = ", ".join(f"{words} {context[key]}" for key, words in signs.items() if key in context)
-    return bounds or _ALLOWED_BY_TYPE.get(item["type"].split("_")[0], "")
+    if "pattern" in context:
+        return f"text matching {context['pattern']}"
+    if "multiple_of" in context:
+        return f"a multiple of {context['multiple_of']}"
+    bounds = {**context, **bounds}
+    if kind.endswith(("too_short", "too_long")):
+        return f"{within(bounds)} {'characters' if kind.startswith('string') else 'values'}"
+    limits = within({name: value for name, value in bounds.items() if not name.endswith("_length")})
+    if kind.startswith(("greater_than", "less_than")):
+        return limits
+    return ", ".join(filter(None, (_KINDS.get(kind.split("_")[0], ""), limits)))
+
+
+def within(bounds: Mapping[str, Any]) -> str:
+    """Bounds in words: "1 to 5", "more than 0, at most 100"; keys as in pydantic's fields, others are ignored."""
+    low, high = (bounds.get(name, bounds.get(length)) for name, length in (("ge", "min_length"), ("le", "max_length")))
+    if low is not None and high is not None:
+        return f"{_number(low)} to {_number(high)}"
+    known = {"more than": bounds.get("gt"), "at least": low, "less than": bounds.get("lt"), "at most": high}
+    return ", ".join(f"{words} {_number(value)}" for words, value in known.items() if value is not None)
+
+
+def _number(value: float) -> str:
+    if value == MAX_SEED:
+        return "2⁵³ − 1"
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:g}"
+
+
+_BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length")
+
+
+def _bounds(model: type[BaseModel], loc: tuple[int | str, ...]) -> dict[str, float]:
+    """The bounds written on the field or item at `loc` of `model`."""
+    here: Any = model
+    written: list[Any] = []
+    for part in loc:
+        owner = _model_in(here)
+        if isinstance(part, str) and owner is not None and part in owner.model_fields:
+            field = owner.model_fields[part]
+            here, written = field.annotation, list(field.metadata)
+        elif isinstance(part, int):
+            here, written = _item_in(here)
+        else:
+            return {}
+    return {name: value for one in written for name in _BOUNDS if (value := getattr(one, name, None)) is not None}
+
+
+def _item_in(annotation: Any) -> tuple[Any, list[Any]]:
+    """What the items of a list are (looked for through optionals), and what is written on them."""
+    if get_origin(annotation) is not tuple:
+        lists = (part for part in get_args(annotation) if get_origin(part) is tuple)
+        annotation = next(lists, None)
+    item = next(iter(get_args(annotation)), None)
+    if get_origin(item) is not Annotated:
+        return item, []
+    inner, *written = get_args(item)
+    return inner, [one for mark in written for one in (mark.metadata if isinstance(mark, FieldInfo) else [mark])]
 
 
 def _known_fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:

@@ -1485,16 +1485,20 @@ class Store:
         with self._reading() as session:
             return list(session.scalars(select(Worker).order_by(Worker.name)))
 
-    def throughput(self, architecture: str, dataset: str, numerics: str | None = None) -> float | None:
-        """Median training images a second over the last finished trainings of this network on this set, or None."""
+    def throughput(self, architecture: str, dataset: str, numerics: str = "") -> float | None:
+        """Median training images a second over the last finished trainings of this network on this set, or None.
+
+        numerics: how the numerics class of their workers begins, such as "cuda/".
+        """
         statement = (
             select(Stage.progress)
             .join(Experiment, Experiment.id == Stage.experiment_id)
             .where(Stage.kind == "train", Stage.state == "succeeded", Stage.reused_from.is_(None))
             .where(Experiment.architecture == architecture, Experiment.dataset == dataset)
         )
-        if numerics is not None:
-            statement = statement.join(Worker, Worker.name == Stage.worker).where(Worker.numerics == numerics)
+        if numerics:
+            of_them = Worker.numerics.startswith(numerics, autoescape=True)
+            statement = statement.join(Worker, Worker.name == Stage.worker).where(of_them)
         with self._reading() as session:
             rows = session.scalars(statement.order_by(Stage.finished_at.desc()).limit(25))
             rates = [row.get("images_per_second") for row in rows]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -20,7 +20,7 @@ from modescape.registry import datasets, methods
 if TYPE_CHECKING:
     import pathlib
 
-    from modescape.spec import DataInfo, ExperimentSpec, MethodSpec, Sizes
+    from modescape.spec import DataInfo, DataSpec, ExperimentSpec, MethodSpec, Sizes
 
 Intensity = Annotated[int, Field(ge=1, le=5)]
 LearningRate = Annotated[float, Field(gt=0, le=100)]
@@ -34,9 +34,9 @@ class Study(Part):
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         yield from ()
 
-    def looked_up(self, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
-        """The study once its files were looked at, with their fingerprint filled in. Raises DataMissing, DataCorrupt,
-        and InvalidInput with fields relative to the study."""
+    def looked_up(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
+        """The study once its files were looked at, with their fingerprint filled in; data and info: of the training
+        set. Raises DataMissing, DataCorrupt, and InvalidInput with fields relative to the study."""
         return self
 
 
@@ -67,7 +67,7 @@ def _twice(field: str, values: Sequence[float]) -> Iterator[Problem]:
 
 class GroupStudy(Study):
     """Studies that evaluate groups of functions on other images: every run's optimum and weight average, M late
-    checkpoints of each run, and M typical samples of each method."""
+    checkpoints of each run, and M typical samples of each method (of chains the last of their cycles)."""
 
     members: int | None = Field(
         None,
@@ -113,6 +113,12 @@ class GroupStudy(Study):
                     "members",
                     f"2 to {most}, or more typical samples" if most > 1 else f"{size} typical samples or more, or none",
                 )
+
+
+def said_of_chains(groups: Collection[str]) -> list[str]:
+    """For captions: which of their samples chains among these groups are represented by."""
+    chains = [methods[name] for name in methods if name in groups and methods[name].trained == "fresh"]
+    return [f"{chain.title}: the last samples of its cycles, latest cycle first." for chain in chains]
 
 
 class ShiftSpec(GroupStudy):
@@ -183,12 +189,14 @@ class ShiftSpec(GroupStudy):
         if self.images is not None and self.images > n.test:
             yield Problem(f"{self.images} of {n.test} test images asked for", "images", f"10 to {n.test}, or empty")
 
-    def looked_up(self, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
+    def looked_up(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
         if self.path is None:
             return self
         from modescape.science.corrupted import look_at
+        from modescape.science.data import own_test
 
-        return self.model_copy(update={"fingerprint": look_at(self.path, info, self.types(info), self.intensities)})
+        found = look_at(self.path, info, self.types(info), self.intensities, own=own_test(data, folders))
+        return self.model_copy(update={"fingerprint": found})
 
 
 # Images made up instead of read, with their titles.
@@ -240,16 +248,18 @@ class OodSpec(GroupStudy):
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         yield from super().problems(spec, info, n)
         own, other = (None if path is None else os.path.realpath(path) for path in (spec.data.path, self.path))
-        if (self.dataset, other) == (spec.data.dataset, own):
+        shorter, longer = sorted((f"{self.dataset}-", f"{spec.data.dataset}-"), key=len)
+        if (self.dataset, other) == (spec.data.dataset, own) or (shorter != longer and longer.startswith(shorter)):
+            # the second: digits-0-4 is a part of digits
             yield Problem(
-                f"{self.dataset} is what the networks are trained on",
+                f"{self.dataset} is, or shares images with, what the networks are trained on",
                 "dataset" if self.path is None else "path",
                 "another set of images, or one of " + ", ".join(SYNTHETIC),
             )
         if self.dataset == "permuted" and self.images is not None and self.images > n.test:
             yield Problem(f"{self.images} of {n.test} test images asked for", "images", f"10 to {n.test}, or empty")
 
-    def looked_up(self, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
+    def looked_up(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
         if self.dataset in SYNTHETIC:
             return self
         from modescape.science.outside import look_at
@@ -296,7 +306,8 @@ class PlaneSpec(Study):
         wanted = {"radial": 2, "affine": 3, "random": 1, "line": 2}[self.kind]
         if len(self.runs) != wanted or len(set(self.runs)) != wanted:
             words = "1 run" if wanted == 1 else f"{wanted} different runs"
-            yield Problem(f"a {self.kind} cut goes through {words}, got {len(self.runs)}", "runs", words)
+            article = "an" if self.kind == "affine" else "a"
+            yield Problem(f"{article} {self.kind} cut goes through {words}, got {len(self.runs)}", "runs", words)
         for run in self.runs:
             yield from _known_run("runs", run, spec)
         if self.split == "validation" and n.validation < 10:
@@ -336,12 +347,24 @@ class ConnectivitySpec(Study):
     points: int = Field(25, ge=3, le=201, description="Points along each straight line, ends included.")
     images: int = Field(2000, ge=10, le=1_000_000, description="Images of each split evaluated.")
     align: bool = Field(True, description="Also after weight matching (Ainsworth et al. 2022).")
-    repair: bool = Field(True, description="Also with REPAIR, or new batch-norm statistics (Jordan et al. 2022).")
+    repair: bool = Field(
+        True,
+        description="Also with REPAIR (Jordan et al. 2022); for networks without batch norm, others always get new "
+        "statistics.",
+    )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the order in which layers are matched.")
 
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        from modescape.science.alignment import ARCHITECTURES
+
         if spec.ensemble.runs < 2:
             yield Problem("one run has no pair", "", "at least 2 runs")
+        if self.align and spec.network.architecture not in ARCHITECTURES:
+            yield Problem(
+                f"how the units of {spec.network.architecture} are wired is not known, so they cannot be aligned",
+                "align",
+                "false, or one of the networks " + ", ".join(ARCHITECTURES),
+            )
 
 
 class InstabilitySpec(Study):

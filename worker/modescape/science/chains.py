@@ -215,6 +215,11 @@ class CyclicalOptions(Options):
         return [(cycle + 1) * self.samples_per_cycle - 1 for cycle in range(self.cycles)]
 
     @property
+    def latest_first(self) -> list[int]:
+        """Indices of all samples: the last of each cycle, latest cycle first, then the second last of each, and on."""
+        return [last - j for j in range(self.samples_per_cycle) for last in reversed(self.last_of_cycles)]
+
+    @property
     def friction(self) -> float:
         """alpha: the share of its momentum that the chain loses at every step; all of it in SGLD."""
         return 1.0 if self.variant == "sgld" else 0.9 if self.alpha is None else self.alpha

@@ -1,6 +1,6 @@
 """Published sets of corrupted test images: CIFAR-10-C and CIFAR-100-C (`.npy` files), ImageNet-C (folders of JPEG).
 
-    fingerprint = look_at("/data/CIFAR-10-C", info, types, intensities)     # what can be seen before anything is read
+    fingerprint = look_at("/data/CIFAR-10-C", info, types, intensities, own=own_test(spec.data, folders))
     found = PublishedSet(Path("/data/CIFAR-10-C"), splits.test)
     found.check_labels(labels)                        # image i of every type and intensity is test image i
     found.images("fog", 3, 0, 500)                    # the first 500: uint8 [500, C, H, W]
@@ -13,9 +13,11 @@ Hendrycks and Dietterich 2019: CIFAR-10-C is Zenodo record 2535967, CIFAR-100-C 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -25,7 +27,7 @@ from PIL import Image
 
 from modescape.errors import InvalidInput
 from modescape.science.corruptions import INTENSITIES, TYPES
-from modescape.science.data import ImageFiles, Images, Labels, Split, size_of
+from modescape.science.data import ImageFiles, Images, Labels, Names, OwnTest, Split, size_of
 
 if TYPE_CHECKING:
     from modescape.spec import DataInfo
@@ -34,6 +36,7 @@ _ALLOWED = (
     "a folder of .npy files as CIFAR-10-C has (labels.npy and one file a type), or of "
     "<type>/<intensity>/<class>/*.JPEG as ImageNet-C has"
 )
+_NO_ORDER = "{} holds folders of pictures, whose order only a test set read from files tells"
 _ALSO_CALLED = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}
 
 
@@ -44,25 +47,33 @@ def _refuse(message: str) -> InvalidInput:
 # --- before anything is read ------------------------------------------------------------------------------------------
 
 
-def look_at(path: str | Path, info: DataInfo, types: Sequence[str], intensities: Sequence[int] = INTENSITIES) -> str:
+def look_at(
+    path: str | Path,
+    info: DataInfo,
+    types: Sequence[str],
+    intensities: Sequence[int] = INTENSITIES,
+    *,
+    own: OwnTest | None = None,
+) -> str:
     """Check that a set has these types and intensities in the shape of the data set; its fingerprint.
 
-    The fingerprint changes with names, sizes, labels and a sample of the images, not with every byte: reading three
-    gigabytes would take longer than a form may. Labels are compared by `PublishedSet.check_labels`, which needs the
-    data set. Needs no torch. Raises InvalidInput.
+    own: what is known of the data set's test images; the set must have the same labels in the same order, or the same
+    class folders with copies of all their pictures. What is not known here, `PublishedSet.check_labels` compares, which
+    needs the data set. The fingerprint changes with names, sizes, times, labels and a sample of the images, not with
+    every byte: reading three gigabytes would take longer than a form may. Needs no torch. Raises InvalidInput.
     """
     folder = Path(path).expanduser()
     try:
         if not folder.is_dir():
             raise _refuse(f"there is no folder {str(path)!r}")
         if any(folder.glob("*.npy")):
-            return _look_at_arrays(folder, info, types)
-        return _look_at_folders(folder, info, types, intensities)
+            return _look_at_arrays(folder, info, types, own)
+        return _look_at_folders(folder, info, types, intensities, own)
     except OSError as error:
         raise _refuse(f"{folder} cannot be looked at: {error}") from error
 
 
-def _look_at_arrays(folder: Path, info: DataInfo, types: Sequence[str]) -> str:
+def _look_at_arrays(folder: Path, info: DataInfo, types: Sequence[str], own: OwnTest | None) -> str:
     missing = [name for name in types if not _array_file(folder, name).exists()]
     if missing:
         raise _refuse(f"{folder} lacks {len(missing)} of {len(types)} types: {', '.join(missing)}")
@@ -75,15 +86,19 @@ def _look_at_arrays(folder: Path, info: DataInfo, types: Sequence[str]) -> str:
         raise _refuse(
             f"its labels go from {labels.min()} to {labels.max()}, the data set's from 0 to {len(info.classes) - 1}"
         )
+    if own is not None and own.labels is not None:
+        _check_order(folder, labels, own.labels)
     digest = hashlib.sha256(labels.tobytes())
     for name in types:
         rows = _rows(folder, name, labels.size, (info.channels, info.height, info.width))
-        digest.update(f"{name}|{rows.shape}|".encode())
+        digest.update(f"{name}|{rows.shape}|{_array_file(folder, name).stat().st_mtime_ns}|".encode())
         digest.update(np.ascontiguousarray(rows[:: max(1, len(rows) // 50)]).tobytes())
     return digest.hexdigest()
 
 
-def _look_at_folders(folder: Path, info: DataInfo, types: Sequence[str], intensities: Sequence[int]) -> str:
+def _look_at_folders(
+    folder: Path, info: DataInfo, types: Sequence[str], intensities: Sequence[int], own: OwnTest | None
+) -> str:
     missing = [name for name in types if not _type_folder(folder, name).is_dir()]
     if missing:
         raise _refuse(
@@ -91,6 +106,8 @@ def _look_at_folders(folder: Path, info: DataInfo, types: Sequence[str], intensi
             if len(missing) < len(types)
             else f"{folder} holds neither .npy files nor folders of corruption types"
         )
+    if own is not None and own.names is None:
+        raise _refuse(_NO_ORDER.format(folder))
     digest = hashlib.sha256()
     first: list[str] = []
     for name in types:
@@ -98,18 +115,25 @@ def _look_at_folders(folder: Path, info: DataInfo, types: Sequence[str], intensi
             place = _type_folder(folder, name) / str(intensity)
             if not place.is_dir():
                 raise _refuse(f"{folder} lacks the folder {name}/{intensity}")
-            classes = _class_names(place)
+            changed = _class_folders(place)
+            classes = list(changed)
             first = first or classes
             if classes != first:
                 odd = sorted(set(classes) ^ set(first))
                 raise _refuse(f"{name}/{intensity} has other classes than {types[0]}/{intensities[0]}: {odd[0]}")
             if len(classes) != len(info.classes):
                 raise _refuse(f"{name}/{intensity} holds {len(classes)} classes, the data set {len(info.classes)}")
+            if own is not None and (odd := sorted(set(classes) - set(info.classes))):
+                raise _refuse(
+                    f"{name}/{intensity} has other classes than the data set: {odd[0]} ({len(odd)} of {len(classes)})"
+                )
             one = min((place / classes[0]).iterdir(), default=None)
             if one is None:
                 raise _refuse(f"{name}/{intensity}/{classes[0]} holds no images")
             _check_size(one, (info.height, info.width))
-            digest.update(f"{name}/{intensity}/{one.name}|{one.stat().st_size}|".encode())
+            if own is not None and own.names is not None:
+                _check_listed(place, own.names, tuple(changed.values()))
+            digest.update(f"{name}/{intensity}/{one.name}|{one.stat().st_size}|{list(changed.values())}|".encode())
     digest.update("\n".join(first).encode())
     return digest.hexdigest()
 
@@ -144,19 +168,13 @@ class PublishedSet:
         if self._is_arrays:
             published = _published_labels(self._folder)
         else:
-            classes = _class_names(self._cells()[0])
+            classes = _class_folders(self._cells()[0])
             number = {name: i for i, name in enumerate(classes)}
             published = np.array([[number.get(path.parent.name, -1) for path in self._paths(0, len(labels))]])
         n = len(labels)
         if published.shape[1] < n:
             raise _refuse(f"{self._folder} has {published.shape[1]} images of each type and intensity, {n} are needed")
-        wrong = published[:, :n] != labels
-        if wrong.any():
-            row, place = (int(i) for i in np.argwhere(wrong)[0])
-            raise _refuse(
-                f"{self._folder} has its labels in another order than the test set: image {place} is of class "
-                f"{published[row, place]} there, {labels[place]} here ({int(wrong[row].sum())} of {n} differ)"
-            )
+        _check_order(self._folder, published[:, :n], labels)
         if not self._is_arrays:
             for cell in self._cells():
                 self._check_files(cell, 0, n)
@@ -190,9 +208,7 @@ class PublishedSet:
     def _paths(self, start: int, stop: int) -> Sequence[Path]:
         """The files of the clean test images, whose corrupted copies have the same class folder and name."""
         if not isinstance(self.test.images, ImageFiles):
-            raise _refuse(
-                f"{self._folder} holds folders of pictures, whose order only a test set read from files tells"
-            )
+            raise _refuse(_NO_ORDER.format(self._folder))
         return self.test.images.paths[start:stop]
 
     def _cells(self) -> list[Path]:
@@ -207,13 +223,7 @@ class PublishedSet:
         wanted: dict[str, set[str]] = {}
         for path in self._paths(start, stop):
             wanted.setdefault(path.parent.name, set()).add(path.name)
-        for name, files in wanted.items():
-            there = {entry.name for entry in (cell / name).iterdir()} if (cell / name).is_dir() else set()
-            if missing := sorted(files - there):
-                where = "/".join(cell.parts[-2:])
-                raise _refuse(
-                    f"{where}/{name} lacks {len(missing)} of {len(files)} images of the test set, such as {missing[0]}"
-                )
+        _check_pictures(cell, wanted.items())
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -229,12 +239,40 @@ def _type_folder(folder: Path, name: str) -> Path:
     return other if other.is_dir() and not own.is_dir() else own
 
 
-def _class_names(cell: Path) -> list[str]:
-    """The class folders of one type and intensity, sorted: their order gives the labels."""
-    names = sorted(entry.name for entry in cell.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
+def _class_folders(cell: Path) -> dict[str, int]:
+    """The class folders of one type and intensity with their times, sorted: their order gives the labels."""
+    with os.scandir(cell) as entries:
+        found = {e.name: e.stat().st_mtime_ns for e in entries if e.is_dir() and not e.name.startswith(".")}
+    if not found:
         raise _refuse(f"{'/'.join(cell.parts[-2:])} holds no class folders")
-    return names
+    return dict(sorted(found.items()))
+
+
+@lru_cache(maxsize=len(TYPES) * len(INTENSITIES))
+def _check_listed(cell: Path, names: Names, changed: tuple[int, ...]) -> None:
+    """`_check_pictures`, once as long as no class folder's time changes: ImageNet-C has 3.75 million files."""
+    _check_pictures(cell, names)
+
+
+def _check_pictures(cell: Path, wanted: Iterable[tuple[str, AbstractSet[str]]]) -> None:
+    for name, files in wanted:
+        there = set(os.listdir(cell / name)) if (cell / name).is_dir() else set()  # noqa: PTH208 - millions
+        if missing := sorted(files - there):
+            where = "/".join(cell.parts[-2:])
+            raise _refuse(
+                f"{where}/{name} lacks {len(missing)} of {len(files)} images of the test set, such as {missing[0]}"
+            )
+
+
+def _check_order(folder: Path, published: Labels, labels: Labels) -> None:
+    """Labels there [rows, n], each row of which must be those here [n]."""
+    wrong = published != labels
+    if wrong.any():
+        row, place = (int(i) for i in np.argwhere(wrong)[0])
+        raise _refuse(
+            f"{folder} has its labels in another order than the test set: image {place} is of class "
+            f"{published[row, place]} there, {labels[place]} here ({int(wrong[row].sum())} of {len(labels)} differ)"
+        )
 
 
 def _array(file: Path) -> NDArray[np.generic]:

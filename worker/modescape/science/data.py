@@ -4,8 +4,8 @@
     images = splits.transform(splits.train.batch(torch.arange(128)))      # float32 [128, C, H, W]
 
 Everything up to the `load` needs numpy and Pillow only, so the web process can describe any set without loading torch.
-Nothing here downloads by itself: `fetch` does, when a person asks for it, and checks what came. Pickles are read in one
-place (torchvision's CIFAR readers) and only after the file's checksum has been verified.
+Nothing here downloads by itself: `fetch` does, when a person asks for it, and checks what came. Only CIFAR has pickles;
+torchvision reads them, and `own_test` the test labels alone, each file's checksum having been verified.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import pickle
 import shutil
 import tarfile
 import tempfile
+import time
 import urllib.request
 import zipfile
 from collections import OrderedDict
@@ -250,7 +252,7 @@ def _missing(name: str, location: DataLocation, what: str) -> DataMissing:
 HOW_TO_GET: Mapping[str, str] = {
     "imagenet": "get it from image-net.org under its own terms and unpack it as "
     "imagenet/train/<class>/ and imagenet/val/<class>/",
-    "digits": "it ships with scikit-learn, nothing to fetch",
+    **dict.fromkeys(("digits", "digits-0-4", "digits-5-9"), "it ships with scikit-learn, nothing to fetch"),
     "blobs": "it is made up on the spot, nothing to fetch",
 }
 
@@ -266,13 +268,36 @@ _DIGITS = tuple("0123456789")
 )  # fmt: skip
 def _digits(location: DataLocation, spec: DataSpec) -> RawData:
     """1,797 handwritten digits of 8x8 pixels; ships with scikit-learn. 597 to train on, 1,200 to test, stratified."""
+    return _some_digits(0, 9, test=1200)
+
+
+@dataset(
+    "digits-0-4", title="Digits 0 to 4", source="scikit-learn `load_digits`, after Alpaydin and Kaynak 1998 (UCI)",
+    channels=1, height=8, width=8, classes=_DIGITS[:5], train_total=401, test_total=500, validation_default=101,
+)  # fmt: skip
+def _low_digits(location: DataLocation, spec: DataSpec) -> RawData:
+    """The 901 digits 0 to 4; 5 to 9 are held out, to be looked at as images of another kind. 500 to test."""
+    return _some_digits(0, 4, test=500)
+
+
+@dataset(
+    "digits-5-9", title="Digits 5 to 9", source="scikit-learn `load_digits`, after Alpaydin and Kaynak 1998 (UCI)",
+    channels=1, height=8, width=8, classes=_DIGITS[5:], train_total=396, test_total=500, validation_default=96,
+)  # fmt: skip
+def _high_digits(location: DataLocation, spec: DataSpec) -> RawData:
+    """The 896 digits 5 to 9, the classes that digits-0-4 holds out. 500 to test."""
+    return _some_digits(5, 9, test=500)
+
+
+def _some_digits(first: int, last: int, *, test: int) -> RawData:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
-    labels = bunch.target.astype(np.int64)
-    train, test = stratified_split(labels, test=1200, seed=0)
-    return RawData(images[train], labels[train], images[test], labels[test], _DIGITS)
+    kept = (bunch.target >= first) & (bunch.target <= last)
+    images = np.rint(bunch.images[kept] * (255 / 16)).astype(np.uint8)[:, None]
+    labels = bunch.target[kept].astype(np.int64) - first
+    trained, tested = stratified_split(labels, test=test, seed=0)
+    return RawData(images[trained], labels[trained], images[tested], labels[tested], _DIGITS[first : last + 1])
 
 
 FASHION_CLASSES = (
@@ -506,10 +531,13 @@ def _folder(location: DataLocation, spec: DataSpec) -> RawData:
     parts = []
     for paths, labels in ((found.train, found.train_labels), (found.test, found.test_labels)):
         files = ImageFiles(paths, found.channels, found.height, found.width)
-        held = len(files) * found.channels * found.height * found.width <= _HELD_BYTES
-        parts.append((files.read(range(len(files))) if held else files, labels))
+        parts.append((files.read(range(len(files))) if _is_held(files) else files, labels))
     (train, train_labels), (test, test_labels) = parts
     return RawData(train, train_labels, test, test_labels, found.classes)
+
+
+def _is_held(files: ImageFiles) -> bool:
+    return len(files) * files.channels * files.height * files.width <= _HELD_BYTES
 
 
 @dataset("npz", title="NumPy file", source="the user's own")
@@ -884,6 +912,12 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
         raise _missing(spec.dataset, location, "files")
     if spec.dataset == "imagenet":
         return _describe_imagenet(location)
+    return published(spec.dataset)
+
+
+def published(name: str) -> DataInfo:
+    """Sizes and classes of a public set as published, for plans of one that is not here."""
+    entry = datasets[name]
     return DataInfo(
         entry.channels,
         entry.height,
@@ -905,21 +939,67 @@ def _describe_imagenet(location: DataLocation) -> DataInfo:
     """What is there, which may be a part of ImageNet in its layout: a hundred classes, or a few images of each."""
     folder = _imagenet_folder(location)
     assert folder is not None
-    classes, tested = (
-        sorted(entry for entry in part.iterdir() if entry.is_dir()) for part in (folder, folder.parent / "val")
-    )
-    train, test = (
-        _count_pictures(tuple((entry, entry.stat().st_mtime_ns) for entry in some)) for some in (classes, tested)
-    )
-    entry, names = datasets["imagenet"], tuple(folder.name for folder in classes)
-    return DataInfo(entry.channels, entry.height, entry.width, names, train, test, _held_out("imagenet", train))
+    train, test = (_list_pictures(part) for part in (folder, folder.parent / "val"))
+    entry, names = datasets["imagenet"], train.classes
+    digest = hashlib.sha256(f"{train.fingerprint}|{test.fingerprint}".encode()).hexdigest()
+    total = train.count
+    return DataInfo(
+        entry.channels, entry.height, entry.width, names, total, test.count, _held_out("imagenet", total), digest
+    )  # fmt: skip
 
 
-@lru_cache(maxsize=4)
-def _count_pictures(folders: tuple[tuple[Path, int], ...]) -> int:
-    """Pictures in class folders; remembered until a folder's time changes, for forms ask at every key press."""
-    return sum(
-        entry.name[entry.name.rfind(".") :].lower() in PICTURES for folder, _ in folders for entry in os.scandir(folder)
+@dataclass(frozen=True)
+class _ListedPictures:
+    """Class folders whose pictures are too many to read: class names (sorted), how many pictures, and a fingerprint of
+    classes and of every picture's name, size and time."""
+
+    classes: tuple[str, ...]
+    count: int
+    fingerprint: str
+
+
+_listed: dict[Path, tuple[tuple[tuple[Path, int], ...], float, _ListedPictures]] = {}
+_QUICK = 0.1  # seconds
+_TRUSTED = 100  # times as long as listing took
+
+
+def _list_pictures(root: Path) -> _ListedPictures:
+    """The class folders of `root`, listed anew when a folder's time has changed.
+
+    Pictures overwritten in place leave their folder's time as it is, so what is listed quickly is always listed, and
+    only a listing that took longer than a tenth of a second is trusted, a hundred times as long as it took: forms,
+    which ask at every key press, wait for what is large (1.3 million files: seconds) once in minutes.
+    """
+    state = tuple((entry, entry.stat().st_mtime_ns) for entry in sorted(root.iterdir()) if entry.is_dir())
+    begun = time.monotonic()
+    before, until, found = _listed.get(root, ((), 0.0, None))
+    if found is not None and before == state and begun < until:
+        return found
+    digest, count = hashlib.sha256(), 0
+    for folder, _ in state:
+        digest.update(b"\0\0" + os.fsencode(folder.name))
+        for path in _pictures_of(folder):
+            try:
+                stat = os.stat(path)  # noqa: PTH116 - a Path for each would double the time
+            except OSError as error:
+                raise DataCorrupt(f"{path} cannot be read: {error}") from error
+            digest.update(os.fsencode(path[len(str(folder)) :]))
+            digest.update(f"\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+            count += 1
+    found = _ListedPictures(tuple(folder.name for folder, _ in state), count, digest.hexdigest())
+    now = time.monotonic()
+    took = now - begun
+    _listed[root] = (state, now + _TRUSTED * took if took > _QUICK else 0.0, found)
+    return found
+
+
+def _pictures_of(folder: Path) -> list[str]:
+    """Paths of the pictures of a class, sorted; folders inside it count, as torchvision reads them."""
+    return sorted(
+        f"{place}/{name}"
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if name[name.rfind(".") :].lower() in PICTURES
     )
 
 
@@ -928,6 +1008,74 @@ def _info_of(raw: RawData) -> DataInfo:
     channels, height, width = size_of(images)
     n = len(raw.train_labels)
     return DataInfo(channels, height, width, raw.classes, n, len(raw.test_labels), min(5000, n // 10))
+
+
+Names = tuple[tuple[str, frozenset[str]], ...]  # of picture files, by class folder
+
+
+@dataclass(frozen=True)
+class OwnTest:
+    """What can be known of the test images without torch or scikit-learn. labels: in their order; names: of the files
+    of a set that is read as it is needed. None: not known, or no such files."""
+
+    labels: Labels | None
+    names: Names | None = None
+
+
+def own_test(spec: DataSpec, folders: Sequence[Path]) -> OwnTest | None:
+    """Of all test images of a set that `describe` has found; None for a plug-in's set, whose reader may need anything.
+
+    Raises DataCorrupt when a pickled file is not the published one.
+    """
+    location = DataLocation(tuple(folders))
+    if spec.dataset == "folder":
+        found = scan_folder(own_path(spec))
+        held = _is_held(ImageFiles(found.test, found.channels, found.height, found.width))
+        return OwnTest(found.test_labels, None if held else _names_by_folder(found.test))
+    if spec.dataset == "npz":
+        return OwnTest(read_npz(own_path(spec)).test_labels)
+    if spec.dataset == "blobs":
+        return OwnTest(_blobs(location, spec).test_labels)
+    if spec.dataset in ("digits", "digits-0-4", "digits-5-9", "svhn"):
+        return OwnTest(None)  # scikit-learn and SciPy have them
+    files = _files_of(spec.dataset, location)
+    if not files:
+        return None
+    if spec.dataset == "imagenet":
+        return OwnTest(None, _names_listed(files[1], _list_pictures(files[1]).fingerprint))
+    if spec.dataset == "fashion-mnist":
+        return OwnTest(read_idx(files[3]).astype(np.int64))
+    file, key = {"cifar10": ("test_batch", "labels"), "cifar100": ("test", "fine_labels")}[spec.dataset]
+    path = files[0].parent / file
+    return OwnTest(_cifar_labels(path, key, location.checksums[spec.dataset][file], path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=2)
+def _names_by_folder(paths: tuple[Path, ...]) -> Names:
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        found.setdefault(path.parent.name, set()).add(path.name)
+    return tuple((name, frozenset(files)) for name, files in sorted(found.items()))
+
+
+@lru_cache(maxsize=2)
+def _names_listed(root: Path, fingerprint: str) -> Names:
+    return _names_by_folder(
+        tuple(Path(path) for folder in root.iterdir() if folder.is_dir() for path in _pictures_of(folder))
+    )
+
+
+@lru_cache(maxsize=2)
+def _cifar_labels(path: Path, key: str, md5: str, changed: int) -> Labels:
+    verify_md5(path, md5)  # before anything is unpickled
+    with path.open("rb") as file:
+        return np.array(pickle.load(file, encoding="latin1")[key], np.int64)
+
+
+def seed_name(spec: DataSpec) -> str:
+    """What names a set's images in the seeds of their corruptions: a user's own by their content, others by their name,
+    so that they are the same on every machine."""
+    return (spec.fingerprint or spec.dataset) if spec.path else spec.dataset
 
 
 @dataclass(frozen=True)
@@ -1157,22 +1305,27 @@ _KEPT_SETS = 2
 def load(spec: DataSpec, folders: Sequence[Path], *, checksums: Mapping[str, Mapping[str, str]] = CHECKSUMS) -> Splits:
     """The splits a spec asks for, on the CPU. The last two sets stay loaded, for a worker's stages share them.
 
-    Raises DataMissing, DataCorrupt (also when a user's own data changed since the experiment was created).
+    Raises DataMissing, DataCorrupt (also when a set of files has changed since the experiment was created).
     """
     key = (spec.model_dump_json(), tuple(folders))
     if key in _loaded and checksums is CHECKSUMS:
         _loaded.move_to_end(key)
+        if _loaded[key].train.is_streamed:  # its files are still being read
+            _check_unchanged(spec, folders)
         return _loaded[key]
-    if spec.fingerprint is not None:
-        found = describe(spec, folders).fingerprint
-        if found != spec.fingerprint:
-            raise DataCorrupt(f"{spec.path} has changed since the experiment was created; clone it to use the new data")
+    _check_unchanged(spec, folders)
     raw = datasets[spec.dataset].call(DataLocation(tuple(folders), checksums), spec)
     splits = split(raw, spec)
     _loaded[key] = splits
     while len(_loaded) > _KEPT_SETS:
         _loaded.popitem(last=False)
     return splits
+
+
+def _check_unchanged(spec: DataSpec, folders: Sequence[Path]) -> None:
+    if spec.fingerprint is not None and describe(spec, folders).fingerprint != spec.fingerprint:
+        what = spec.path or datasets[spec.dataset].title
+        raise DataCorrupt(f"{what} has changed since the experiment was created; clone it to use the new data")
 
 
 def split(raw: RawData, spec: DataSpec) -> Splits:

@@ -56,8 +56,8 @@ _MADE = {
 
 @dataclass(frozen=True)
 class Available:
-    """What a set offers before it is read: images, channels and size (0x0 where pictures differ), a user's own with
-    a fingerprint."""
+    """What a set offers before it is read: images, channels and size (0x0 where pictures differ), one of files that may
+    change with a fingerprint."""
 
     count: int
     channels: int
@@ -122,7 +122,7 @@ def _available(spec: OodSpec, folders: Sequence[Path]) -> Available:
         ) from None
     info = describe(DataSpec(dataset=spec.dataset), tuple(folders))
     count = info.train_total + info.test_total if spec.dataset == "digits" else info.test_total
-    return Available(count, info.channels, info.height, info.width)
+    return Available(count, info.channels, info.height, info.width, info.fingerprint)
 
 
 def count_images(spec: OodSpec, test: int) -> int:
@@ -157,7 +157,8 @@ def outside_images(
         pixels = np.concatenate(list(made)) if spec.dataset != "constant" else next(made)
         return OutsideImages(np.ascontiguousarray(pixels), title(spec), _MADE[spec.dataset])
     if spec.fingerprint is not None and _available(spec, folders).fingerprint != spec.fingerprint:
-        raise DataCorrupt(f"{spec.path} has changed since the experiment was created; clone it to use the new images")
+        what = spec.path or title(spec)
+        raise DataCorrupt(f"{what} has changed since the experiment was created; clone it to use the new images")
     source = _read(spec, DataLocation(tuple(folders), checksums))
     chosen = _choice(spec, len(source))
     size = size_of(cast(Images, source))

@@ -41,6 +41,7 @@ PLANNERS = (
     plane.plan,
     tunnel.plan,
     connectivity.plan,
+    shift.plan_check,
 )
 
 __all__ = ["KINDS", "PLANNERS"]

@@ -42,7 +42,7 @@ def _checkpoints(context: Context) -> list[Solution]:
     return [solution for solution in solutions if solution.role != "sample"]
 
 
-@stage("compare", version=2)
+@stage("compare", version=3)
 def compare(context: Context) -> None:
     if context.lease.key == "trajectories":
         _compare_trajectories(context)

@@ -1,7 +1,8 @@
 """The groups of functions that shift and out-of-distribution studies compare, M of each, run by run.
 
 Groups are "optimum" (a run's final function; across runs: independent), "trajectory" (its latest checkpoints) and each
-method (its first typical samples; weight averages are one function a run). Equal M, so that divergences compare.
+method (its first typical samples, of chains the best; weight averages are one function a run). Equal M, so that
+divergences compare.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, sample_sets
 from modescape.registry import methods
+from modescape.science.chains import CyclicalOptions
 from modescape.science.data import Split
 from modescape.science.subspace import ActivationMask
 from modescape.spec import ExperimentSpec
-from modescape.stages.around import Around
+from modescape.stages.around import Around, options_of
 from modescape.stages.stage import Context
 from modescape.store import Need
 from modescape.studies import GroupStudy
@@ -62,7 +64,11 @@ def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
 
 
 def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
-    """The first `size` functions of a group of a run; fewer where an accuracy floor let fewer pass."""
+    """The first `size` functions of a group of a run; fewer where an accuracy floor let fewer pass.
+
+    Of a chain that started afresh the last sample of each cycle comes first, that of the latest cycle before the
+    others, then the second last of each: the first cycle begins far from any solution and its samples are the worst.
+    """
     solutions = context.results().solutions(run=run)
     if name == OPTIMUM:
         return [s for s in solutions if s.role == "optimum"]
@@ -70,6 +76,11 @@ def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
         checkpoints = [s for s in solutions if s.role != "sample" and s.index > 0]  # never the initial weights
         return sorted(checkpoints, key=lambda s: s.index)[-size:]
     samples = [s for s in solutions if s.method == name and s.sample_set == "typical"]
+    if methods[name].trained == "fresh":
+        options = options_of(context.spec, methods[name])
+        assert isinstance(options, CyclicalOptions)  # what `Method.trained` promises
+        places = {index: place for place, index in enumerate(options.latest_first)}
+        return sorted(samples, key=lambda s: places[s.index])[:size]
     return sorted(samples, key=lambda s: s.index)[:size]
 
 

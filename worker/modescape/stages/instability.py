@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from modescape.draft import Draft
+from modescape.registry import architectures
+from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json, stage
@@ -36,10 +38,14 @@ def plan(draft: Draft) -> None:
             params = {"epoch": k, "repetition": repetition, "side": side}
             draft.add("branch", f"{k}/{repetition}/{side}", params, seconds, needs=[("train", "0")])
     images = min(study.images, draft.n.train) + min(study.images, draft.n.test)
-    predictions = len(pairs) * study.points * images
-    draft.add("instability", "all", {}, predictions / draft.predict_rate, needs=draft.keys("branch"))
+    if architectures[draft.spec.network.architecture].batch_norm:
+        images += min(BATCH_NORM_IMAGES, draft.n.train)
+    for k, repetition in pairs:
+        needs = [("branch", f"{k}/{repetition}/{side}") for side in _SIDES]
+        params = {"epoch": k, "repetition": repetition}
+        draft.add("instability", f"{k}/{repetition}", params, study.points * images / draft.predict_rate, needs=needs)
     draft.bytes += 4 * len(_SIDES) * len(pairs) * draft.parameters + 32 * len(pairs) * study.points
-    draft.predictions += predictions
+    draft.predictions += len(pairs) * study.points * images
 
 
 def _pairs(study: InstabilitySpec) -> Iterator[tuple[int, int]]:
@@ -84,25 +90,22 @@ def branch(context: Context) -> None:
 
 
 def _instability_parts(lease: Lease) -> Json:
-    return ExperimentSpec.model_validate(lease.spec).model_dump(mode="json", include={"data", "network", "instability"})
+    spec = ExperimentSpec.model_validate(lease.spec)
+    part = spec.model_dump(mode="json", include={"data", "network"})
+    study = _study(spec)
+    return {**part, "points": study.points, "images": study.images, **lease.params}
 
 
-@stage("instability", parts=_instability_parts)
+@stage("instability", version=2, parts=_instability_parts)
 def instability(context: Context) -> None:
-    """Loss and accuracy along the straight line between the ends of every pair; resumed after the last whole pair."""
-    study = _study(context.spec)
-    profiles: dict[str, Json] = dict(context.lease.partial.get("profiles", {}))
-    pairs = list(_pairs(study))
-    for done, (k, repetition) in enumerate(pairs):
-        name = f"{k}/{repetition}"
-        if name not in profiles:
-            profiles[name] = _profile(context, k, repetition, done, len(pairs))
-            context.control.save_partial({"profiles": profiles}, artifacts=context.output.artifacts)
-        _measure(context, k, repetition, profiles[name])
-    context.output.extra = {"profiles": profiles}
+    """Loss and accuracy along the straight line between the ends of one pair."""
+    k, repetition = context.params["epoch"], context.params["repetition"]
+    found = _profile(context, k, repetition)
+    _measure(context, k, repetition, found)
+    context.output.extra = found
 
 
-def _profile(context: Context, k: int, repetition: int, done: int, of: int) -> Json:
+def _profile(context: Context, k: int, repetition: int) -> Json:
     """What lies between the two branches of a pair: an artifact [split, (loss, accuracy), point], and whether their
     ends are the same function."""
     from modescape.science.paths import fractions, line_profile
@@ -121,7 +124,7 @@ def _profile(context: Context, k: int, repetition: int, done: int, of: int) -> J
         statistics=context.splits.train,
         device=context.device,
         check=context.control.check,
-        told=lambda points: context.control.progress(done * study.points + points, of * study.points, {}),
+        told=lambda points: context.control.progress(points, study.points, {}),
     )
     values = np.stack([[found[split].loss, found[split].accuracy] for split in _SPLITS])
     return {

@@ -55,7 +55,7 @@ def _parts(lease: Lease) -> Json:
 # ---- predictions of one run's functions ----
 
 
-@stage("ood", parts=_parts)
+@stage("ood", version=2, parts=_parts)
 def ood(context: Context) -> None:
     """float32 logits [functions, n, K] of every group of one run, kept group by group."""
     study, run = context.spec.ood[context.params["set"]], context.params["run"]

@@ -83,7 +83,7 @@ def asked(
     if len(numbers) != wanted or len(set(numbers)) != wanted:
         raise InvalidInput(
             f"{len(set(numbers))} different ones given", field="solutions",
-            allowed=f"{wanted} different number{'s' if wanted > 1 else ''} for a {cut.kind} cut",
+            allowed=f"{wanted} different number{'s' * (wanted > 1)} for a{'n' * (cut.kind == 'affine')} {cut.kind} cut",
         )  # fmt: skip
     for solution in solutions:
         if not _has_weights(solution):

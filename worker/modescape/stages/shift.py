@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from modescape.errors import ArtifactMissing
 from modescape.registry import methods
 from modescape.science import corruptions, verdict
 from modescape.science.corrupted import PublishedSet
+from modescape.science.data import seed_name
 from modescape.science.ensembles import EnsembleScores, subsets
 from modescape.science.predictions import entropy, log_softmax
 from modescape.spec import ExperimentSpec
 from modescape.stages import groups
 from modescape.stages.judge import add_claims, margins
 from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease
+from modescape.store import Lease, Need
 from modescape.studies import ShiftSpec
 
 Floats = NDArray[np.float64]
@@ -41,6 +42,7 @@ SAVE_EVERY_SECONDS = 20.0
 TELL_EVERY_SECONDS = 5.0
 SIZES = (1, 2, 4)
 PUBLISHED = "published"
+CHECK: Need = ("corrupt", PUBLISHED)  # leaves nothing, so no other stage's bytes depend on it
 
 
 def plan(draft: Draft) -> None:
@@ -78,9 +80,9 @@ def _plan_images(
 ) -> tuple[str, list[tuple[str, str]]]:
     """Where corrupted images come from (stored, made, published), and the stages that must have run before."""
     if study.source == "published":
-        draft.add("corrupt", PUBLISHED, {"types": list(types)}, 5.0)
-        draft.stages.insert(0, draft.stages.pop())  # a wrong folder is found before anything has been trained
-        return "published", [("corrupt", PUBLISHED)]
+        draft.add(*CHECK, {"types": list(types)}, 5.0)
+        draft.stages.insert(0, draft.stages.pop())
+        return "published", [CHECK]
     bytes_of_type = len(study.intensities) * draft.n.test * pixels
     if bytes_of_type > HELD_BYTES:
         return "made", []
@@ -89,6 +91,15 @@ def _plan_images(
         draft.add("corrupt", name, params, bytes_of_type * SECONDS_PER_VALUE)
     draft.bytes += len(types) * bytes_of_type
     return "stored", [("corrupt", name) for name in types]
+
+
+def plan_check(draft: Draft) -> None:
+    """Everything waits for the look at a published set, so that nothing is trained for a wrong one; planned last."""
+    if CHECK in draft.keys("corrupt"):
+        draft.stages = [
+            stage if stage.needs or (stage.kind, stage.key) == CHECK else replace(stage, needs=(CHECK,))
+            for stage in draft.stages
+        ]
 
 
 def _price(functions: int, types: Sequence[str], study: ShiftSpec, n: int, keep: str, kept: float) -> str:
@@ -145,7 +156,7 @@ def corrupt(context: Context) -> None:
         for start, clean in _chunks(context, total, rounds=i, of=len(study.intensities)):
             indices = np.arange(start, start + len(clean))
             images[i, indices] = corruptions.corrupt(
-                clean, name, study.intensities[i], indices=indices, dataset=_data_name(context.spec),
+                clean, name, study.intensities[i], indices=indices, dataset=seed_name(context.spec.data),
                 check=context.control.check,
             )  # fmt: skip
         if time.monotonic() - saved > SAVE_EVERY_SECONDS and i + 1 < len(study.intensities):
@@ -180,11 +191,6 @@ def _taken_up(context: Context) -> tuple[int, dict[str, NDArray[Any]]]:
 def _study(context: Context) -> ShiftSpec:
     assert context.spec.shift is not None
     return context.spec.shift
-
-
-def _data_name(spec: ExperimentSpec) -> str:
-    """What names the images in the seed of their corruption: the set, or the content of a user's own."""
-    return spec.data.fingerprint or spec.data.dataset
 
 
 def _published(context: Context) -> PublishedSet:
@@ -240,7 +246,7 @@ class _Images:
         split = context.split("test")
         clean = split.batch(torch.arange(start, stop, device=split.labels.device)).cpu().numpy()
         return corruptions.corrupt(
-            clean, name, intensity, indices=np.arange(start, stop), dataset=_data_name(context.spec),
+            clean, name, intensity, indices=np.arange(start, stop), dataset=seed_name(context.spec.data),
             check=context.control.check,
         )  # fmt: skip
 
@@ -258,7 +264,7 @@ def _shift_parts(lease: Lease) -> Json:
             "method": own, "scale": spec.data.input_scale, "corruptions": corruptions.VERSION}  # fmt: skip
 
 
-@stage("shift", parts=_shift_parts)
+@stage("shift", version=2, parts=_shift_parts)
 def shift(context: Context) -> None:
     """What one group of one run says of the first test images, clean and under every type and intensity."""
     params = context.params
