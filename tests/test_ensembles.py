@@ -332,6 +332,15 @@ def test_reliability_shows_one_run_beside_the_ensemble() -> None:
         collect("reliability", averaged(lab()), temperature="fitted")
 
 
+def test_legends_list_the_groups_that_are_not_drawn_and_filters_may_name_them() -> None:
+    legend = collect("reliability", averaged(lab())).legend
+    assert [(entry.group, entry.on) for entry in legend] == [("independent", True), ("random", False)]
+    # a legend's grounds are no groups: a filter carried over from the plane may name them
+    assert collect("ensembles", averaged(lab()), method="theory,random").groups == ["random"]
+    with pytest.raises(FigureNotReady, match="none of the groups"):
+        collect("ensembles", averaged(lab()), method="theory")
+
+
 def test_one_run_has_no_ensemble_and_other_splits_no_predictions() -> None:
     with pytest.raises(FigureNotReady, match="launch with 2 runs or more") as refusal:
         collect("ensembles", lab(planned=1, done=1))

@@ -23,7 +23,7 @@ from modescape.figures import THEMES, FigureNotReady, Theme, csv, encode, figure
 from modescape.figures.figure import apart, loss, rate
 from modescape.registry import figures
 from modescape.results import PlaneData
-from modescape.spec import ExperimentSpec
+from modescape.spec import ExperimentSpec, MethodSpec
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Lab:
     curves: dict[tuple[int, str], tuple[list[int], list[float]]] = field(default_factory=dict)
     measured: list[Any] = field(default_factory=list)
     cuts: list[Any] = field(default_factory=list)
+    claims: dict[str, dict[str, Any]] = field(default_factory=dict)
     classes: Sequence[str] = ("cat", "dog", "eel")
     steps_per_epoch: float | None = 10.0
 
@@ -113,8 +114,14 @@ class Lab:
     def measurements(self, *, metric: str | None = None, subject: str | None = None) -> list[Any]:
         return [m for m in self.measured if metric in (None, m.metric) and subject in (None, m.subject)]
 
+    def claim(self, letter: str) -> dict[str, Any] | None:
+        return self.claims.get(letter)
+
     def planes(self) -> list[Any]:
         return self.cuts
+
+    def planned_cuts(self) -> dict[str, Any]:
+        return {plane.name: plane.params for plane in self.cuts}
 
     def matrix(self, name: str, split: str = "test") -> Stored | None:
         return self.matrices.get((name, split))
@@ -486,6 +493,20 @@ def test_embedding_counts_who_lies_with_their_own_run() -> None:
     assert "Perplexity 5, seed 0" in data.caption
     assert "8 test images" in data.caption
     assert data.rows()[6][:6] == (100, 0, "random", 0, None, 2.5)
+
+
+def test_chains_are_no_samples_of_the_run_whose_number_they_share() -> None:
+    results = embedded()
+    methods = (*results.spec.methods, MethodSpec(method="sgmcmc"))
+    results.spec = results.spec.model_copy(update={"methods": methods})
+    results.add(Point(200, 0, "sample", 0, "sgmcmc", "typical"), logits(SAMPLE_1))
+    old = results.matrices["tsne-samples", "test"]
+    place = np.vstack([old.values, [[11.0, 0.0]]])  # among the checkpoints of the other run
+    results.matrices["tsne-samples", "test"] = Stored(place, [*old.rows, 200], old.columns, old.details)
+    summary = collect("tsne-samples", results).summary
+    assert "for 2 of 3 samples" in summary
+    assert "Not counted: 1 sample of chains" in summary
+    assert "for 6 of 6 checkpoints" in collect("tsne-samples", results, method="sgmcmc").summary
 
 
 def test_embedding_of_trajectories_alone() -> None:

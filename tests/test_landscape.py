@@ -21,7 +21,7 @@ from modescape.executor import Executor, Machine, StageControl
 from modescape.figures import THEMES, FigureNotReady, csv, encode
 from modescape.laboratory import Laboratory
 from modescape.plan import prepare
-from modescape.registry import figures, presets
+from modescape.registry import architectures, figures, presets
 from modescape.results import PlaneData, Results
 from modescape.science import landscape
 from modescape.settings import Settings
@@ -271,8 +271,8 @@ def test_a_plane_is_planned_in_blocks_of_rows_with_its_price() -> None:
         ({"resolution": 34}, "planes.0.resolution", "33 or 65"),
         ({"kind": "cubic"}, "planes.0.kind", "'radial'"),
         ({"split": "train"}, "planes.0.split", "'test'"),
-        ({"train_images": 5}, "planes.0.train_images", "at least 10"),
-        ({"seed": -1}, "planes.0.seed", "at least 0"),
+        ({"train_images": 5}, "planes.0.train_images", "10 to 1"),
+        ({"seed": -1}, "planes.0.seed", "0 to 2"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(plane: dict[str, Any], field: str, allowed: str) -> None:
@@ -280,6 +280,15 @@ def test_what_does_not_fit_together_is_refused(plane: dict[str, Any], field: str
         prepare(spec_of(plane), ())
     assert refused.value.field == field
     assert allowed in refused.value.allowed
+
+
+def test_networks_that_cannot_be_aligned_are_refused_before_they_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = {**dict(architectures), "plugged-in": replace(architectures["mlp"], name="plugged-in")}
+    monkeypatch.setattr(architectures, "_entries", network)
+    with pytest.raises(InvalidInput) as refused:
+        prepare(spec_of(connectivity={}, network={"architecture": "plugged-in"}), ())
+    assert refused.value.field == "connectivity.align"
+    prepare(spec_of(connectivity={"align": False}, network={"architecture": "plugged-in"}), ())
 
 
 def test_validation_images_must_be_there_to_be_evaluated() -> None:
@@ -336,11 +345,15 @@ class Cuts(Lab):
         document = {"ensemble": {"runs": 3}, "planes": [{}] if asked else []}
         super().__init__(ExperimentSpec.model_validate(document), np.zeros(4, np.int64))
         self.found = list(planes)
+        self.waiting: list[PlaneData] = []  # planned, and nothing computed yet
         for run in range(3):
             self.add(Point(10 * run + 4, run, "optimum", 4, epoch=4.0), np.eye(3)[[0, 1, 2, 0]])
 
     def planes(self) -> list[PlaneData]:
         return self.found
+
+    def planned_cuts(self) -> dict[str, dict[str, Any]]:
+        return {plane.name: plane.params for plane in (*self.found, *self.waiting)}
 
 
 def collected(lab: Any, name: str, **options: Any) -> Any:
@@ -392,7 +405,7 @@ def test_what_is_beyond_the_ceiling_of_the_loss_is_drawn_alike() -> None:
     assert maps[0].zmax == pytest.approx(np.log10(10 * np.log(3)))
     assert maps[1].z[5][5] == maps[1].z[6][6] == pytest.approx(maps[0].zmax)
     assert maps[1].text[5][5] != maps[1].text[6][6] == "∞"
-    assert maps[1].colorbar.ticktext[-1].startswith("≥")
+    assert maps[0].colorbar.ticktext[-1].startswith("≥")
 
 
 def test_a_partial_plane_is_drawn_as_it_fills() -> None:
@@ -404,6 +417,10 @@ def test_a_partial_plane_is_drawn_as_it_fills() -> None:
     assert len(maps) == 3
     assert np.isnan(np.asarray(maps[0].z)[5:]).all()
     assert not [trace for trace in drawn_.data if trace.type == "contour"]  # of half a map they would lie
+    ratio = collected(Cuts(made(33, rows=5)), "landscape", quantity="diversity")
+    drawn_ = figures["landscape"].draw(ratio, "dark")
+    assert not [trace for trace in drawn_.data if trace.type == "contour"]
+    assert len(drawn_.layout.shapes) == len(ratio.panels)  # the grey ground
     cuts = collected(Cuts(made(33, rows=5)), "cuts")
     assert [cut.words for cut in cuts.cuts] == ["run 0"]  # its ray is the plane's row through the origin
     assert np.array_equal(cuts.cuts[0].scores, made(33, rows=5).scores[2])
@@ -417,6 +434,7 @@ def test_every_kind_of_plane_is_drawn_flat_and_as_a_surface(kind: str, anchors: 
     drawn_ = figures["landscape"].draw(data, "dark")
     assert sum(t.type == ("heatmap" if surface == "flat" else "surface") for t in drawn_.data) == 1 + anchors
     assert len(gzip.compress(encode(drawn_), 5)) <= 300_000
+    assert drawn_.layout.height == data.page_height
     only = collected(Cuts(made(33, kind=kind, anchors=anchors)), "landscape", panel="first")
     assert [panel.key for panel in only.panels] == ["first"]
 
@@ -437,6 +455,48 @@ def test_barriers_are_measured_from_the_line_between_the_ends() -> None:
         figures["cuts"].draw(data, theme)
 
 
+def test_cuts_through_the_same_solutions_are_told_apart() -> None:
+    around = made(33, kind="random", anchors=1)
+    planes = [replace(around, name=f"{i}", params={**around.params, "seed": i, "split": "test"}) for i in range(2)]
+    rays = [replace(made(33), name=name) for name in ("2", "3")]  # the same plane twice: its rays are there once
+    lab = Cuts(*planes, *rays)
+    data = collected(lab, "cuts")
+    random = [f"run 0, dir. {i}, seed {seed}" for seed in range(2) for i in (1, 2)]
+    assert [cut.words for cut in data.cuts] == ["run 0", "run 1", *random]
+    assert [cut.words for cut in collected(lab, "cuts", plane="1").cuts] == ["run 0, dir. 1", "run 0, dir. 2"]
+    drawn_ = figures["cuts"].draw(data, "light")
+    inks = {trace.line.color for trace in drawn_.data if "seed" in trace.name}
+    assert len(inks) == 4
+    offered = figures["landscape"].options.choices(lab)["plane"]
+    assert list(offered.items())[:3] == [
+        ("0", "random around run 0, seed 0"), ("1", "random around run 0, seed 1"), ("2", "origin · run 0 · run 1"),
+    ]  # fmt: skip
+
+
+def sampled(spread: float) -> PlaneData:
+    """A plane with three samples that project to within `spread` of the first solution."""
+    plane = made(33)
+    drawn_ = {**plane.points[4], "role": "sample", "method": "diagonal"}
+    samples = [{**drawn_, "number": 100 + i, "index": i, "x": 8 + spread * i / 2} for i in range(3)]
+    rest = np.full((3, *plane.own.shape[1:]), 0.5)
+    return replace(plane, points=[*plane.points, *samples], own=np.concatenate([plane.own, rest]))
+
+
+@pytest.mark.parametrize("surface", ["flat", "rotatable"])
+def test_samples_are_drawn_over_their_optimum_and_can_be_looked_at_closely(surface: str) -> None:
+    data = collected(Cuts(sampled(0.1)), "landscape", surface=surface)
+    traces = [t for t in figures["landscape"].draw(data, "light").data if t.type.startswith("scatter")]
+    groups = [t.legendgroup for t in traces if t.mode != "lines"]
+    assert "diagonal" in groups
+    assert groups.index("independent") < groups.index("diagonal")
+    close = collected(Cuts(sampled(0.1)), "landscape", zoom="first")
+    low, high = figures["landscape"].draw(close, "light").layout.xaxis.range
+    assert (low + high) / 2 == pytest.approx(10)  # where the first solution is
+    assert high - low == pytest.approx(2 * 1.25 * 2.0)  # as far as the samples, not as the path, which begins at 0
+    beyond = collected(Cuts(sampled(0.1)), "landscape", zoom="third")  # a radial plane has two
+    assert figures["landscape"].draw(beyond, "light").layout.xaxis.range[0] < 0
+
+
 def test_a_figure_without_planes_says_why() -> None:
     for name in ("landscape", "cuts"):
         with pytest.raises(FigureNotReady) as absent:
@@ -445,10 +505,14 @@ def test_a_figure_without_planes_says_why() -> None:
         with pytest.raises(FigureNotReady) as waiting:
             collected(Cuts(), name)
         assert waiting.value.waits_for == ("plane",)
-    with pytest.raises(InvalidInput) as refused:
-        collected(Cuts(made(33)), "landscape", plane="7")
-    assert refused.value.field == "plane"
-    assert refused.value.allowed == "0"
+    for name in ("landscape", "cuts"):  # a stale link shows what there is, and says so
+        assert "'7'" in collected(Cuts(made(33)), name, plane="7").missing
+    asked = Cuts(made(33))
+    asked.waiting = [replace(made(33), name="radial-4-24-33")]
+    for name in ("landscape", "cuts"):
+        with pytest.raises(FigureNotReady) as waiting:
+            collected(asked, name, plane="radial-4-24-33")
+        assert waiting.value.waits_for == ("plane",)
     data = collected(Cuts(made(33)), "landscape", split="validation")
     assert data.panels[0].title == "test accuracy"
     assert "not on validation" in data.missing
@@ -489,8 +553,14 @@ def test_any_three_solutions_can_be_asked_for(site: Served, client: httpx.Client
     assert stages[asked["stages"][0]["id"]].params["solutions"] == [2, 5, 7]
     waiting = client.get(asked["figure"], headers={"prefer": "respond-async"})
     assert waiting.status_code == 202
+    page = client.get(asked["page"])
+    assert page.status_code == 200
+    assert "No point of this plane is computed yet" in page.text
+    assert '<option value="affine-2-5-7-33" selected>' in page.text
     line = client.post(ADDRESS, json={"kind": "line", "solutions": [0, 2]})
-    assert "/figures/cuts.json" in line.json()["figure"]
+    assert line.json()["figure"].endswith("/figures/cuts.json?plane=line-0-2-33")
+    assert client.get(line.json()["figure"], headers={"prefer": "respond-async"}).status_code == 202
+    assert "an affine cut" in client.post(ADDRESS, json={"solutions": [0, 1]}).json()["errors"][0]["allowed"]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from modescape.registry import presets
+from modescape.registry import figures, presets
 from modescape_api import forms
 from modescape_api.assets import frontend
+from modescape_api.display import crumbs
 
 STATIC = frontend() / "static"
 
@@ -82,6 +83,10 @@ def test_the_bar_counts_by_method_and_gives_the_range_of_accuracy(node: str) -> 
     assert about == {"groups": [["dropout", 2], ["independent", 1], ["trajectory", 1]], "accuracy": [0.1, 0.7]}
 
 
+def test_two_or_three_solutions_can_be_cut_through(node: str) -> None:
+    assert run(node, "[0, 1, 2, 3, 4].map(s.cutsThrough)") == [[], [], ["radial", "line"], ["affine"], []]
+
+
 def controls_of(values: dict[str, str]) -> tuple[list[dict[str, str]], list[str]]:
     """What launch.js reads off the page for these texts."""
     sections = forms.sections(values, was=values)
@@ -132,6 +137,20 @@ def test_problems_are_placed_alike_by_browser_and_server(node: str) -> None:
     assert (
         run(node, "given[0].map(field => launch.place(field, given[1], given[2]))", [fields, document, on]) == expected
     )
+
+
+def test_fields_are_said_alike_by_browser_and_server(node: str) -> None:
+    fields = ["methods.low-rank.options.floor_value", "shift.on", "data.dataset", ""]
+    assert run(node, "given.map(launch.crumbs)", fields) == [crumbs(field) for field in fields]
+
+
+def test_a_word_is_said_as_its_field_means_it() -> None:
+    blank = forms.defaults()
+    shown = forms.sections(blank, was=blank)
+    (vary,) = (c for section in shown for c in section.controls if c.name == "ensemble.vary")
+    assert vary.choices[0] == forms.Choice("both", "initialisation and order")
+    (panel,) = (c for c in forms.option_controls(figures["ensembles"], "x") if c.name == "x.panel")
+    assert panel.choices[0] == forms.Choice("both", "both")
 
 
 def test_static_files_stay_within_their_budget() -> None:

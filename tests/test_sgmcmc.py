@@ -69,11 +69,11 @@ def test_the_noise_has_the_published_deviation() -> None:
 @pytest.mark.parametrize(
     ("options", "field", "says"),
     [
-        ({"temperature": -1e-6}, "temperature", "greater than or equal to 0"),
+        ({"temperature": -1e-6}, "temperature", "too small"),
         ({"epochs_per_cycle": 2}, "samples_per_cycle", "3 samples do not fit into a cycle of 2"),
         ({"epochs_per_cycle": 4, "noise_epochs": 5}, "noise_epochs", "5 epochs with noise do not fit"),
         ({"alpha": 0.5}, "alpha", "no momentum"),
-        ({"cycles": 0}, "cycles", "greater than or equal to 1"),
+        ({"cycles": 0}, "cycles", "too small"),
         ({"batch_size": 500}, "batch_size", "more than the 400"),
     ],
 )
@@ -531,6 +531,18 @@ def test_pairs_of_cycles_by_hand() -> None:
     one = entry.call(chains_by_hand(chains=1), entry.options(quantity="disagreement"))
     assert one.partial == "after 1 of 2 chains"
     assert "chains" not in one.kinds
+
+
+def test_cycles_name_the_interval_against_separate_runs() -> None:
+    results, entry = chains_by_hand(), figures["cycles"]
+    told = "separate runs / cycles"
+    assert not any(told in text for text in entry.call(results, entry.options()).notes.text)  # not judged yet
+    parts = {"ratio to those runs": 2.6, "its lower end": 1.4, "its upper end": 4.85}
+    results.claims["h"] = {"parts": parts, "n": 5, "N": 8}
+    assert (
+        "Disagreement, separate runs / cycles: 2.60 (1.40 to 4.85); n = 5 chains and 2 runs, 8 images."
+        in entry.call(results, entry.options()).notes.text
+    )
 
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+import numpy.ma  # noqa: F401  # np.unique loads it when first called: in two request threads at once CPython 3.11 fails
 from fastapi import FastAPI
 
 from modescape.errors import ConfigurationError

@@ -540,6 +540,7 @@ _THROUGH_EXAMPLE = {
     "stages": [{"id": "77ab…", "key": "affine-10-21-32-33/0", "state": "ready"}],
     "seconds": 61.0,
     "figure": "/api/experiments/fig5/figures/landscape.json?plane=affine-10-21-32-33",
+    "page": "/experiments/fig5/figures/landscape?plane=affine-10-21-32-33",
 }
 
 
@@ -598,6 +599,7 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
         "stages": [{"id": stage.id, "key": stage.key, "state": stage.state} for stage in added],
         "seconds": sum(stage.estimate for stage in planned.stages) if measured is not None else None,
         "figure": address,
+        "page": f"/experiments/{row.slug}/figures/{planned.figure}?plane={planned.name}",
     }
     return replies.json(
         document, status=200 if done else 202, headers={"location": address, "cache-control": "no-store"}

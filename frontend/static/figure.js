@@ -67,10 +67,15 @@ class Card {
     return this.element.querySelector(`[data-${name}]`);
   }
 
+  /** Whether the server draws other groups when asked for them; else hiding them here is enough. */
+  get redraws() {
+    return this.element.dataset.options.split(" ").includes("method");
+  }
+
   url() {
     const options = this.element.dataset.options.split(" ");
     const asked = new URLSearchParams({ theme: theme() });
-    for (const [key, value] of new URL(location.href).searchParams) if (options.includes(key) && key !== "method") asked.set(key, value);
+    for (const [key, value] of new URL(location.href).searchParams) if (options.includes(key)) asked.set(key, value);
     if (options.includes("size") && this.element.dataset.size) asked.set("size", this.element.dataset.size);
     if (options.includes("panel") && this.panel) asked.set("panel", this.panel);
     return `${this.element.dataset.src}.json?${asked}`;
@@ -410,7 +415,7 @@ function readLegend() {
   if (asked !== null) {
     const shown = new Set(asked.split(","));
     hidden = new Set(buttons.map(button => button.dataset.group).filter(group => !shown.has(group)));
-  }
+  } else hidden = new Set(buttons.filter(button => !(button.defaultChecked ?? true)).map(button => button.dataset.group));
   markLegend(buttons);
 }
 
@@ -429,10 +434,18 @@ function toggleGroup(group) {
   markLegend(buttons);
   const url = new URL(location.href);
   const shown = buttons.map(button => button.dataset.group).filter(name => !hidden.has(name));
-  if (hidden.size) url.searchParams.set("method", shown.join(","));
-  else url.searchParams.delete("method");
+  // Alone on its page a figure may leave groups out by itself, so there "all" has to be said.
+  const all = !hidden.size && !(cards.size === 1 && [...cards.values()][0].redraws);
+  if (all) url.searchParams.delete("method");
+  else url.searchParams.set("method", shown.join(","));
   history.replaceState(history.state, "", url.href.replaceAll("%2C", ","));
   redraw();
+  for (const card of cards.values()) {
+    if (!card.redraws) continue;
+    card.dirty = true;
+    card.load();
+    dispatchEvent(new CustomEvent("groupschanged"));
+  }
 }
 
 if (page) {

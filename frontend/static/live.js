@@ -111,5 +111,6 @@ if (source) {
     }
   });
   addEventListener("pagehide", close);
+  addEventListener("groupschanged", () => soon(0)); // the words beside a figure speak of the groups it shows
   open();
 }

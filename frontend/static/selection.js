@@ -68,6 +68,9 @@ export function describe(chosen, solutions) {
   return { groups: [...groups], accuracy: range };
 }
 
+/** Which cuts through the landscape go through that many solutions. @param {number} count @returns {string[]} */
+export const cutsThrough = count => ({ 2: ["radial", "line"], 3: ["affine"] })[count] ?? [];
+
 // The page's one selection.
 
 /** @type {number[]} */
@@ -155,6 +158,9 @@ if (bar) {
       return;
     }
     bar.querySelector("[data-count]").textContent = `${numbers.length} solution${numbers.length > 1 ? "s" : ""} selected`;
+    const cuts = cutsThrough(numbers.length);
+    bar.querySelector("[data-cuts]").hidden = !cuts.length;
+    for (const button of bar.querySelectorAll("[data-cut]")) button.hidden = !cuts.includes(button.dataset.cut);
     const about = describe(numbers, await solutions());
     if (numbers !== chosen) return;
     const legend = group => document.querySelector(`[data-group="${CSS.escape(group)}"]`);
@@ -193,12 +199,22 @@ if (bar) {
     document.querySelector("#selected [data-rows]").replaceChildren(element);
     document.querySelector("#selected").showModal();
   };
+  /** Has the cut computed, and opens the figure that it will fill. */
+  const cut = async kind => {
+    const api = document.querySelector("[data-experiment]").dataset.api;
+    const asked = { kind, solutions: chosen };
+    const answer = await fetch(`${api}/planes`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) });
+    const told = await answer.json();
+    if (answer.ok) location.assign(told.page);
+    else (await import("./app.js")).say(told.detail);
+  };
   bar.addEventListener("click", async event => {
     const button = event.target.closest("button");
     if (!button) return;
     if ("clear" in button.dataset) set([]);
     else if ("only" in button.dataset) setOnly(button.getAttribute("aria-pressed") !== "true");
     else if ("table" in button.dataset) table();
+    else if (button.dataset.cut) cut(button.dataset.cut);
     else {
       const { copy } = await import("./app.js");
       const api = document.querySelector("[data-experiment]").dataset.api;

@@ -199,10 +199,20 @@ class Results:
         """An array that a stage kept, mapped from disk."""
         return self.artifacts.array(digest)
 
+    def claim(self, letter: str) -> dict[str, Any] | None:
+        """What the verdict says of one claim, as it was judged; None while it is not, or never asked."""
+        claims = self.store.experiment(self.experiment.id).finding.get("claims", {})
+        found: dict[str, Any] | None = claims.get(letter) if isinstance(claims, dict) else None
+        return found
+
     def counts(self, kind: str) -> tuple[int, int]:
         """(finished, planned) stages of one kind."""
         chosen = [stage for stage in self.stages if stage.kind == kind]
         return sum(stage.state == "succeeded" for stage in chosen), len(chosen)
+
+    def planned_cuts(self) -> dict[str, dict[str, Any]]:
+        """Name -> parameters of every cut through the landscape that is planned, computed or not."""
+        return {stage.params["name"]: stage.params for stage in self.stages if stage.kind == "plane"}
 
     def planes(self) -> list[PlaneData]:
         """Cuts through the landscape of which anything is computed, their blocks put together."""

@@ -101,6 +101,10 @@ class Cycles(FigureData):
         return lines
 
     @property
+    def page_height(self) -> int:
+        return 480
+
+    @property
     def distance(self) -> Floats:
         return self.diversity if self.options.quantity == "diversity" else self.disagreement
 
@@ -127,7 +131,7 @@ class _End:
     summary="Diversity between the cycles of one SG-MCMC chain, between chains, and between separately trained runs.",
     source="Fort, Hu, Lakshminarayanan 2019, supplementary section on cyclical SG-MCMC; Zhang et al. 2020",
     paper="Fig S5",
-    needs=("chain", "sample"),
+    needs=("chain", "sample", "compare"),
     options=CycleOptions,
 )
 def cycles(results: Results, options: CycleOptions) -> Cycles:
@@ -174,7 +178,7 @@ def cycles(results: Results, options: CycleOptions) -> Cycles:
         diversity=diversity,
         caption=_caption(options, schedule, done, images, len(separate)),
         summary=_summary(by_kind, options, done),
-        notes=_notes(by_kind, entry.name, options, everyone, separate),
+        notes=_notes(by_kind, entry.name, options, everyone, separate, _against_runs(results)),
         legend=tuple(Legend(kind, _TITLES[kind], _look(kind, entry.name).key, counts[kind]) for kind in by_kind),
         partial=f"after {done} of {planned} chains" if done < planned else "",
         thinned=f"{thousands(shown)} of {thousands(len(pairs))} pairs drawn, evenly." if shown < len(pairs) else "",
@@ -223,6 +227,19 @@ def _caption(options: CycleOptions, schedule: CyclicalOptions, chains: int, imag
     return " ".join(parts)
 
 
+def _against_runs(results: Results) -> str:
+    """The interval that stands beside claim (h): what a new network gives over a new cycle, if it has been judged."""
+    claim = results.claim("h")
+    parts = (claim or {}).get("parts", {})
+    if claim is None or "ratio to those runs" not in parts:
+        return ""
+    low, high = (rate(parts[f"its {end} end"], 2) if f"its {end} end" in parts else "–" for end in ("lower", "upper"))
+    return (
+        f"Disagreement, separate runs / cycles: {rate(parts['ratio to those runs'], 2)} ({low} to {high}); "
+        f"n = {claim['n']} chains and {results.spec.ensemble.runs} runs, {thousands(claim['N'])} images."
+    )
+
+
 def _summary(by_kind: Mapping[str, Floats], options: CycleOptions, chains: int) -> str:
     parts = []
     for kind, values in by_kind.items():
@@ -242,6 +259,7 @@ def _notes(
     options: CycleOptions,
     ends: Sequence[_End],
     separate: Sequence[_End],
+    against_runs: str,
 ) -> Notes:
     lines = []
     for kind, values in by_kind.items():
@@ -265,6 +283,7 @@ def _notes(
     if separate:
         accuracies = np.array([end.accuracy for end in separate])
         text.append(f"Separate runs: {percent(float(accuracies.mean()))} % (n = {len(accuracies)}).")
+    text += filter(None, [against_runs])
     return Notes(("between", "pairs", options.quantity, "± σ"), tuple(lines), tuple(text))
 
 
@@ -273,7 +292,8 @@ def _(data: Cycles, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     large = data.options.size == "page"
-    layout = style.layout(theme, kind="page" if large else "scatter", height=480 if large else 300, revision="cycles")
+    height = data.page_height if large else 300
+    layout = style.layout(theme, kind="page" if large else "scatter", height=height, revision="cycles")
     layout["annotations"], layout["shapes"] = [], []
     traces: list[dict[str, Any]] = []
     panels = ("diversity", "schedule") if data.options.panel == "both" else (data.options.panel,)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -83,7 +83,10 @@ def value_of(metric: Metric, value: float) -> str:
 def _groups(results: Results, options: FilterOptions) -> list[str]:
     """Groups asked for: the optima first, then methods in the order of the spec."""
     methods = options.methods_of(results)
-    return [*([INDEPENDENT] if not options.method or INDEPENDENT in options.method else []), *methods]
+    groups = [*([INDEPENDENT] if not options.method or INDEPENDENT in options.method else []), *methods]
+    if not groups:
+        raise FigureNotReady("none of the groups asked for makes an ensemble")
+    return groups
 
 
 def _refuse(results: Results, split: str) -> FigureNotReady:
@@ -100,6 +103,8 @@ def _refuse(results: Results, split: str) -> FigureNotReady:
 
 class EnsembleOptions(FilterOptions):
     """What is drawn against ensemble size."""
+
+    redraws: ClassVar[bool] = True
 
     panel: Literal["both", "accuracy", "brier", "nll", "ece"] = Field(
         "both", description="Accuracy and Brier score, or one measure alone (narrow screens show one)."
@@ -497,6 +502,8 @@ def _end_labels(
 class ReliabilityOptions(FilterOptions):
     """Whose confidence is looked at, and how it is cut."""
 
+    redraws: ClassVar[bool] = True
+
     show: Literal["optima", "all"] = Field(
         "optima", description="optima: one run and the ensemble; all: also the ensemble of every method."
     )
@@ -573,9 +580,8 @@ def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityDat
         _, stored, of, key = measured.subject.split("/", 3)
         if measured.split == options.split and key == suffix:
             found[_STORED.get(stored, stored), of] = measured
-    groups = _groups(results, options)
-    if options.show == "optima" and not options.method:
-        groups = [INDEPENDENT]
+    everyone = _groups(results, options)
+    groups = [INDEPENDENT] if options.show == "optima" and not options.method else everyone
     diagrams = []
     for group in groups:
         # single runs of every method would be too many lines: only where few groups are asked for
@@ -590,7 +596,7 @@ def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityDat
             )
         raise _refuse(results, options.split)
     n = next(iter(found.values())).n or 0
-    shown = list(dict.fromkeys(diagram.group for diagram in diagrams))
+    shown = {diagram.group for diagram in diagrams}
     return ReliabilityData(
         options=options,
         diagrams=tuple(diagrams),
@@ -600,7 +606,11 @@ def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityDat
         + ".",
         notes=_reliability_notes(diagrams),
         thinned=_undrawn(diagrams),
-        legend=tuple(Legend(group, title(group), look(group).key) for group in shown),
+        legend=tuple(
+            Legend(group, title(group), look(group).key, on=group in shown)
+            for group in everyone
+            if (group, "ensemble") in found
+        ),
     )
 
 

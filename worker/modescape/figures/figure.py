@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import orjson
@@ -47,6 +47,7 @@ Cell = str | int | float | None
 
 MAX_POINTS = 2000  # SVG marks in one plot that a browser still brushes within 150 ms
 MAX_ROWS = 128  # rows of a heat map; the whole matrix is a download
+PAGE_HEIGHT = 592  # px of a figure alone on a page
 
 
 class FigureNotReady(Conflict):
@@ -173,6 +174,12 @@ class Results(Protocol):
     def array(self, digest: str) -> NDArray[Any]:
         """An array that a stage kept."""
 
+    def claim(self, letter: str) -> Mapping[str, Any] | None:
+        """What the verdict says of one claim (`verdict.Claim`); None while it is not judged, or never asked."""
+
+    def planned_cuts(self) -> Mapping[str, Mapping[str, Any]]:
+        """Name -> parameters of every cut through the landscape that is planned, computed or not."""
+
     def planes(self) -> Sequence[Any]:
         """Cuts through the landscape of which anything is computed (results.PlaneData)."""
 
@@ -201,12 +208,14 @@ class Notes:
 
 @dataclass(frozen=True)
 class Legend:
-    """One thing that can be shown and hidden. group: `legendgroup` of its traces; look: key in style.LOOKS."""
+    """One thing that can be shown and hidden. group: `legendgroup` of its traces; look: key in style.LOOKS; on: drawn,
+    else only on request (`method`)."""
 
     group: str
     title: str
     look: str
     count: int | None = None
+    on: bool = True
 
 
 @dataclass(frozen=True)
@@ -235,6 +244,11 @@ class FigureData(ABC):
     thinned: str = ""
 
     @property
+    def page_height(self) -> int:
+        """Pixels it takes alone on a page, reserved there before it is drawn."""
+        return PAGE_HEIGHT
+
+    @property
     @abstractmethod
     def columns(self) -> tuple[str, ...]:
         """Heads of the table."""
@@ -248,9 +262,19 @@ class FigureData(ABC):
 
 
 class FigureOptions(Options):
-    """Query parameters every figure understands."""
+    """Query parameters every figure understands.
+
+    redraws: the picture depends on `method`, so a browser asks for another; else it hides groups by itself.
+    """
+
+    redraws: ClassVar[bool] = False
 
     size: Literal["card", "page"] = Field("card", description="card: beside others; page: alone and large.")
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        """Options whose values only the experiment knows: value -> its words, the default first."""
+        return {}
 
 
 class SplitOptions(FigureOptions):
@@ -260,6 +284,7 @@ class SplitOptions(FigureOptions):
 
 
 TRAJECTORY, INDEPENDENT = "trajectory", "independent"  # groups of solutions beside the methods
+GROUNDS = ("baseline", "theory")  # legends may name them, so a filter may too; they are no group of functions
 
 
 class FilterOptions(SplitOptions):
@@ -275,7 +300,7 @@ class FilterOptions(SplitOptions):
     def methods_of(self, results: Results) -> list[str]:
         """The experiment's methods that are asked for, in its order. Raises InvalidInput for one it does not have."""
         planned = [chosen.method for chosen in results.spec.methods]
-        unknown = [name for name in self.method if name not in (*planned, INDEPENDENT, TRAJECTORY)]
+        unknown = [name for name in self.method if name not in (*planned, INDEPENDENT, TRAJECTORY, *GROUNDS)]
         if unknown:
             raise InvalidInput(
                 f"this experiment has no method {unknown[0]!r}",

@@ -179,9 +179,13 @@ def _embedding(
     thinned = ", ".join(
         f"{shares[group]} of {count} {_words(group)} drawn" for group, count in counts.items() if shares[group] < count
     )
-    own, total = _with_their_own(position, runs, checkpoints)
+    # A chain begins at initial weights of its own: the number it shares with a run makes it no sample of that run.
+    strangers = np.array([name in all_methods and all_methods[name].trained == "fresh" for name in groups])
+    own, total = _with_their_own(position[~strangers], runs[~strangers], checkpoints[~strangers])
     title, n_runs = _LAYOUT_TITLES[options.layout], len(set(runs.tolist()))
-    what = "samples" if methods else "checkpoints"
+    what = "checkpoints" if (checkpoints | strangers).all() else "samples"
+    out = int(strangers.sum())
+    left_out = f" Not counted: {out} sample{'s' * (out > 1)} of chains, which belong to no run." if out else ""
     return Embedding(
         options=options,
         numbers=np.array([solution.number for solution in shown]),
@@ -194,7 +198,7 @@ def _embedding(
         caption=_embedding_caption(title, matrix, counts, n_runs, options.split, methods),
         summary=(
             f"{title} of {len(shown)} functions from {n_runs} runs: for {own} of {total} {what} "
-            "the nearest other checkpoint belongs to their own run."
+            f"the nearest other checkpoint belongs to their own run.{left_out}"
         ),
         notes=_embedding_notes(counts, matrix),
         legend=tuple(

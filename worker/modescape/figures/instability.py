@@ -123,10 +123,9 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
         table.setdefault(key, {})[measured.metric] = np.nan if measured.value is None else float(measured.value)
         images[split] = measured.n or 0
     if not table:
-        raise FigureNotReady(
-            "the branches are not all trained and compared yet", waits_for=("train", "branch", "instability")
-        )
+        raise FigureNotReady("no two branches are compared yet", waits_for=("train", "branch", "instability"))
     keys = sorted(table)
+    done, planned = len({key[:2] for key in keys}), len(study.epochs) * study.repetitions
 
     def column(metric: str) -> Floats:
         return np.array([table[key].get(metric, np.nan) for key in keys])
@@ -146,6 +145,7 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
         legend=tuple(
             Legend(f"instability-{split}", _NAMES[split], "trajectory") for split in ("test", "train")
         ),
+        partial=f"after {done} of {planned} pairs of branches" if done < planned else "",
     )  # fmt: skip
     return _with_words(data)
 
@@ -182,12 +182,13 @@ def _with_words(data: Instability) -> Instability:
     summary = f"Branches that part after epoch {first} are {words(float(barriers[early].mean()))} {unit} of "
     summary += f"{'error' if error else 'loss'} apart on {_NAMES[split]}"
     if late > first:
-        summary += f", those that part after epoch {late} {words(float(barriers[latest].mean()))}"
+        summary += f", and those that part after epoch {late} are {words(float(barriers[latest].mean()))} {unit} apart"
     summary += f"; the ends still disagree on {percent(float(data.disagreement[latest].mean()))} % of labels."
     head = ("Parted after", f"barrier, {unit}", "± σ", "disagr., %", "acc., %")
-    pairs = len(np.unique(data.repetitions))
+    fewest, most = (int(count(np.unique(data.epochs[at], return_counts=True)[1])) for count in (np.min, np.max))
+    pairs = f"{most}" if fewest == most else f"{fewest} to {most}"
     text = [
-        f"On {_NAMES[split]}; n = {pairs} pair{'s' * (pairs > 1)} each.",
+        f"On {_NAMES[split]}; n = {pairs} pair{'s' * (most > 1)} each.",
         "Frankle et al. keep the optimiser's moments at k; here both branches start theirs anew.",
     ]
     if error:
@@ -256,15 +257,12 @@ def _stable(theme: Theme, x: str, y: str) -> dict[str, Any]:
 
 
 def _curve(data: Instability, panel: str, split: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
-    """Marks of all pairs and the line of their means; training images hollow and dashed."""
+    """Marks of all pairs and the line of their means; training images smaller and dashed."""
     look, at = style.look("trajectory"), data.where(split)
     ink = look.colour(theme)
     epochs, means = data.means(panel, split)
-    mark = style.marker(look, theme)
-    if split == "test":
-        mark |= {"symbol": "circle", "line": {"color": style.token("card", theme), "width": 1}}
-    else:
-        mark |= {"color": style.token("card", theme), "symbol": "circle", "line": {"color": ink, "width": 1.5}}
+    mark = style.marker(look, theme, size=9 if split == "test" else 6)
+    mark |= {"line": {"color": ink, "width": 1.5}}
     shared = {
         "type": "scatter", "legendgroup": f"instability-{split}", "name": _NAMES[split], "xaxis": x, "yaxis": y,
         "cliponaxis": False,

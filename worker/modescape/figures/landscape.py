@@ -6,18 +6,18 @@ one-dimensional cuts: lines between optima, rays from the origin, random directi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from modescape.errors import InvalidInput
 from modescape.figures import style
 from modescape.figures.figure import (
     INDEPENDENT,
+    PAGE_HEIGHT,
     TRAJECTORY,
     Cell,
     FigureData,
@@ -59,6 +59,9 @@ class LandscapeOptions(FigureOptions):
     """Which plane, and what is measured on it."""
 
     plane: str = Field("", max_length=80, description="Which plane, by name; empty means the first.")
+    zoom: Literal["all", "first", "second", "third"] = Field(
+        "all", description="The whole plane, or where samples and checkpoints crowd around one of its solutions."
+    )
     quantity: Literal["functions", "accuracy", "loss", "diversity"] = Field(
         "functions",
         description="functions: accuracy, and agreement with each solution; accuracy, loss: on training and on other "
@@ -71,6 +74,10 @@ class LandscapeOptions(FigureOptions):
     panel: Literal["all", "accuracy", "training", "other", "first", "second", "third"] = Field(
         "all", description="All panels, or one for narrow screens."
     )
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        return {"plane": _titles(results, lines=False)}
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,11 @@ class Landscape(FigureData):
     ceiling: float
 
     @property
+    def page_height(self) -> int:
+        """One row of up to three panels about as high as they are wide, or two rows."""
+        return {1: PAGE_HEIGHT, 2: 552, 3: 400}.get(len(self.panels), 1040)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         found = ["what", "solution", "run", "x", "y", "residual_over_norm"]
         for split in self.splits:
@@ -163,7 +175,7 @@ def _cells(scores: Floats) -> list[Cell]:
     options=LandscapeOptions,
 )
 def landscape(results: Results, options: LandscapeOptions) -> Landscape:
-    plane = _chosen(results, options.plane)
+    plane, ignored = _chosen(results, options.plane)
     anchors = _anchors(results, plane)
     splits = tuple(view["split"] for view in plane.views)
     split = options.split if options.split in splits else splits[-1]
@@ -172,10 +184,12 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
     shown = tuple(panel for panel in panels if options.panel in ("all", panel.key)) or panels
     images = {view["split"]: int(view["images"]) for view in plane.views}
     complete = plane.done == plane.cells
-    missing = "" if plane.points else "Trajectories, samples and the solutions’ own scores are not computed yet."
+    missing = [ignored]
+    if not plane.points:
+        missing.append("Trajectories, samples and the solutions’ own scores are not computed yet.")
     if options.split not in splits:
-        missing += (
-            f" This plane was evaluated on {SPLIT_WORDS[split]} images, not on {SPLIT_WORDS[options.split]} ones."
+        missing.append(
+            f"This plane was evaluated on {SPLIT_WORDS[split]} images, not on {SPLIT_WORDS[options.split]} ones."
         )
     return Landscape(
         options=options,
@@ -194,41 +208,88 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
         notes=_notes(plane, anchors, marks, splits, split),
         legend=_legend(marks),
         partial="" if complete else f"after {plane.done} of {plane.cells} points",
-        missing=missing.strip(),
+        missing=" ".join(filter(None, missing)),
     )
 
 
-def _chosen(results: Results, name: str) -> Any:
-    """The plane of that name, else the first. Raises FigureNotReady and InvalidInput."""
-    planes = [plane for plane in results.planes() if plane.params["kind"] != "line"]
+def _chosen(results: Results, name: str) -> tuple[Any, str]:
+    """The plane of that name, else the first; and what to say if there is no such plane. Raises FigureNotReady."""
+    planned = [key for key, params in results.planned_cuts().items() if params["kind"] != "line"]
+    planes = {plane.name: plane for plane in results.planes() if plane.params["kind"] != "line"}
+    if not planned and not any(chosen.kind != "line" for chosen in results.spec.planes):
+        raise FigureNotReady("no plane in this spec; select three solutions, or clone it with one", waits_for=())
+    if name in planned and name not in planes:
+        raise FigureNotReady("no point of this plane is computed yet", waits_for=("plane",))
     if not planes:
-        asked = [chosen for chosen in results.spec.planes if chosen.kind != "line"]
-        if not asked and not name:
-            raise FigureNotReady(
-                "no plane in this spec; POST three solutions to /planes, or clone it with one", waits_for=()
-            )
         raise FigureNotReady("no point of the plane is computed yet", waits_for=("plane",))
-    if not name:
-        return planes[0]
-    for plane in planes:
-        if plane.name == name:
-            return plane
-    raise InvalidInput(
-        f"there is no plane {name!r} yet", field="plane", allowed=", ".join(plane.name for plane in planes)
-    )
+    if not name or name in planes:
+        return planes.get(name) or next(iter(planes.values())), ""
+    return next(iter(planes.values())), f"There is no plane {name!r} here, so the first one is shown."
+
+
+def _through(results: Results, params: Mapping[str, Any]) -> list[Solution]:
+    """The solutions a cut goes through, in its order."""
+    if "solutions" in params:
+        known_ones = {solution.number: solution for solution in results.solutions()}
+        return [known_ones[number] for number in params["solutions"]]
+    return [results.solutions(run=run, role="optimum")[0] for run in params["runs"]]
 
 
 def _anchors(results: Results, plane: Any) -> tuple[Anchor, ...]:
     """The solutions a cut goes through, in its order, with words that tell them apart."""
-    if "solutions" in plane.params:
-        known_ones = {solution.number: solution for solution in results.solutions()}
-        chosen = [known_ones[number] for number in plane.params["solutions"]]
-    else:
-        chosen = [results.solutions(run=run, role="optimum")[0] for run in plane.params["runs"]]
     return tuple(
         Anchor(solution.number, solution.run, _words(solution), float(x), float(y))
-        for solution, (x, y) in zip(chosen, plane.anchors, strict=True)
+        for solution, (x, y) in zip(_through(results, plane.params), plane.anchors, strict=True)
     )
+
+
+_KINDS = {"radial": "origin · {}", "affine": "{}", "random": "random around {}", "line": "line {}"}
+
+
+def _titles(results: Results, *, lines: bool) -> dict[str, str]:
+    """Name -> what a cut goes through, in words, of all planned ones; with `lines` those that hold straight lines."""
+    chosen = {
+        name: params
+        for name, params in results.planned_cuts().items()
+        if (params["kind"] != "affine" if lines else params["kind"] != "line")
+    }
+    words = []
+    for params in chosen.values():
+        if "solutions" in params:
+            through = [_words(solution) for solution in _through(results, params)]
+        else:
+            through = [f"run {run}" for run in params["runs"]]
+        words.append(_KINDS[params["kind"]].format(" · ".join(through)))
+    return dict(zip(chosen, _told_apart(words, list(chosen.values())), strict=True))
+
+
+# What else may differ between cuts through the same solutions, and how it is said.
+_DETAILS: Mapping[str, Callable[[Any], str]] = {
+    "seed": lambda seed: f"seed {seed}",
+    "split": lambda split: f"{SPLIT_WORDS[split]} images",
+    "resolution": lambda points: f"{points} points",
+    "train_images": lambda images: f"{thousands(images)} training images",
+    "test_images": lambda images: f"{thousands(images)} images",
+}
+
+
+def _details(params: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What `_DETAILS` are of a cut; only random directions have a seed."""
+    return tuple(params.get(key) if key != "seed" or params["kind"] == "random" else None for key in _DETAILS)
+
+
+def _told_apart(words: Sequence[str], cuts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The words; equal ones with the details in which their cuts differ."""
+    found = []
+    for word, params in zip(words, cuts, strict=True):
+        twins = [_details(other) for same, other in zip(words, cuts, strict=True) if same == word]
+        said = [
+            says(value)
+            for i, (says, value) in enumerate(zip(_DETAILS.values(), _details(params), strict=True))
+            if len({twin[i] for twin in twins}) > 1
+        ]
+        found.append(", ".join((word, *said)))
+    return found
 
 
 def _words(solution: Solution) -> str:
@@ -430,40 +491,43 @@ def _maps(data: Landscape, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     count = len(data.panels)
-    height = {1: 592 if data.options.size == "page" else 440, 2: 520, 3: 400}.get(count, 330)
-    layout = style.layout(theme, kind="maps", height=height, revision="landscape")
-    layout["margin"] |= {"r": 24, "b": 44}
+    columns = 2 if count > 3 and data.options.size == "page" else count
+    rows = -(-count // columns)
+    layout = style.layout(theme, kind="maps", height=_height(data), revision=f"landscape-{data.options.zoom}")
+    layout["margin"] |= {"r": 24, "t": 64, "b": 44}  # above: the colour bar, and under it the titles
     layout["annotations"], layout["shapes"] = [], []
     scale = _scale(data)
+    across, up = _window(data)
     traces: list[dict[str, Any]] = []
-    gap = 0.035
-    width = (1 - gap * (count - 1)) / count
+    gap, gap_up = 0.035, 0.08
+    width, tall = (1 - gap * (columns - 1)) / columns, (1 - gap_up * (rows - 1)) / rows
     for i, panel in enumerate(data.panels):
         number = "" if i == 0 else f"{i + 1}"
         x, y = f"x{number}", f"y{number}"
-        start = i * (width + gap)
+        row, column = divmod(i, columns)
+        start, top = column * (width + gap), 1 - row * (tall + gap_up)
         shared = {"showgrid": False, "showline": False, "ticks": "", "nticks": 5, "constrain": "domain"}
         same = {"matches": "x"} if i else {}
         layout[f"xaxis{number}"] = style.x_axis(
-            theme, **shared, **same, domain=[start, start + width], anchor=y, range=_reach(data.x),
-            constraintoward="left",
+            theme, **shared, **same, domain=[start, start + width], anchor=y, range=across, constraintoward="left",
+            showticklabels=i + columns >= count,
         )  # fmt: skip
         layout[f"yaxis{number}"] = style.y_axis(
-            theme, **shared, **({"matches": "y"} if i else {"scaleanchor": x}), anchor=x, range=_reach(data.y),
-            constraintoward="top", showticklabels=i == 0,
+            theme, **shared, **({"matches": "y"} if i else {"scaleanchor": x}), anchor=x, range=up,
+            domain=[max(0.0, top - tall), top], constraintoward="top", showticklabels=column == 0,
         )  # fmt: skip
-        traces.append(_map(data, panel, scale, theme, x, y, start + width, bar=width if i == count - 1 else None))
-        if np.isfinite(panel.values).all() or panel.scale == "ratio":
+        traces.append(_map(data, panel, scale, theme, x, y, bar=i == 0))
+        if np.isfinite(data.scores[..., ACCURACY]).all():
             traces += _contours(data, panel, scale, x, y)
         else:
             layout["shapes"].append(_ground(data, theme, x, y))
         traces += _paths(data, panel, scale, theme, x, y)
         layout["annotations"] += [
-            style.label(panel.title, theme, strong=True, **style.corner(x, y, "left", "top"), xshift=-2, yshift=8),
+            style.label(panel.title, theme, strong=True, **style.corner(x, y, "left", "top"), xshift=-2, yshift=4),
             *_names(data, theme, x, y),
         ]
-        if i == 0:
-            layout["annotations"].append(style.x_title(_AXES[data.kind], theme, x, y))
+        if i == (rows - 1) * columns:
+            layout["annotations"].append(style.x_title(_AXES[data.kind], theme, x, y) | {"yshift": -22})
     layout["meta"] = {"figure": "landscape", "panels": [panel.key for panel in data.panels] if count > 1 else []}
     return go.Figure(data=traces, layout=layout, layout_template=None)
 
@@ -471,14 +535,33 @@ def _maps(data: Landscape, theme: Theme) -> go.Figure:
 _AXES = {"radial": "distance in weight space", "affine": "distance in weight space", "random": "step, filter norms"}
 
 
+def _height(data: Landscape) -> int:
+    """Of the picture, px."""
+    if data.options.size == "page":
+        return data.page_height
+    return {1: 440, 2: 540, 3: 400}.get(len(data.panels), 350)
+
+
+def _window(data: Landscape) -> tuple[list[float], list[float]]:
+    """What is seen of x and y: everything, or the neighbourhood of one anchor, as far as its run's samples project to,
+    without any as far as its checkpoints."""
+    place = ("first", "second", "third").index(data.options.zoom) if data.options.zoom != "all" else len(data.anchors)
+    if place >= len(data.anchors):
+        return _reach(data.x), _reach(data.y)
+    at = data.anchors[place]
+    mine = [mark for mark in data.marks if mark.run == at.run and mark.number != at.number]
+    near = [mark for mark in mine if mark.group not in (TRAJECTORY, INDEPENDENT)] or mine
+    far = max((max(abs(mark.x - at.x), abs(mark.y - at.y)) for mark in near), default=0.0)
+    half = 1.25 * far or float(data.x[1] - data.x[0])
+    return [at.x - half, at.x + half], [at.y - half, at.y + half]
+
+
 def _reach(nodes: Floats) -> list[float]:
     half = (nodes[1] - nodes[0]) / 2
     return [float(nodes[0] - half), float(nodes[-1] + half)]
 
 
-def _map(
-    data: Landscape, panel: Panel, scale: Scale, theme: Theme, x: str, y: str, end: float, *, bar: float | None
-) -> dict[str, Any]:
+def _map(data: Landscape, panel: Panel, scale: Scale, theme: Theme, x: str, y: str, *, bar: bool) -> dict[str, Any]:
     trace: dict[str, Any] = {
         "type": "heatmap",
         "x": float32(data.x),
@@ -490,7 +573,7 @@ def _map(
         "reversescale": scale.reverse,
         "hoverongaps": False,
         "name": panel.title,
-        "showscale": bar is not None,
+        "showscale": bar,
         "hovertemplate": f"{panel.title} %{{z:.3~g}}{' %' if panel.scale == 'share' else ''}<extra></extra>",
         "xaxis": x,
         "yaxis": y,
@@ -498,11 +581,15 @@ def _map(
     if panel.scale == "loss":  # colours are logarithms; people read losses
         trace["text"] = [[scale.text(float(value)) for value in row] for row in panel.values]
         trace["hovertemplate"] = f"{panel.title} %{{text}}<extra></extra>"
-    if bar is not None:
-        trace["colorbar"] = style.colour_bar(
-            theme, x=end, length=0.32 * bar, ticks=list(scale.ticks), texts=list(scale.texts)
-        )
+    if bar:
+        trace["colorbar"] = _bar(scale, theme)
     return trace
+
+
+def _bar(scale: Scale, theme: Theme) -> dict[str, Any]:
+    """One for all panels, in a row of its own above their titles."""
+    bar = style.colour_bar(theme, x=1.0, length=120, ticks=list(scale.ticks), texts=list(scale.texts))
+    return bar | {"lenmode": "pixels", "ypad": 26}
 
 
 def _contours(data: Landscape, panel: Panel, scale: Scale, x: str, y: str) -> list[dict[str, Any]]:
@@ -567,7 +654,8 @@ def _paths(data: Landscape, panel: Panel, scale: Scale, theme: Theme, x: str, y:
             shown = {"hoverinfo": "skip", "legendgroup": TRAJECTORY, "line": line}
             traces.append({"type": "scatter", "mode": "lines", **place, **shown, **axes})
     groups = dict.fromkeys(mark.group for mark in data.marks)
-    for group in sorted(groups, key=lambda name: (name == INDEPENDENT, name != TRAJECTORY)):  # optima on top
+    order = {INDEPENDENT: 0, TRAJECTORY: 1}  # samples lie within a few pixels of their optimum: on top
+    for group in sorted(groups, key=lambda name: order.get(name, 2)):
         at = [i for i, mark in enumerate(data.marks) if mark.group == group]
         marker = style.marker(_look(group), theme, size=11 if group == INDEPENDENT else 6)
         if group == TRAJECTORY:
@@ -619,14 +707,19 @@ def _hover(mark: Mark, panel: Panel, scale: Scale, i: int) -> str:
 
 
 def _names(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
-    """Names beside the solutions and the origin, on a ground that lets the map through."""
+    """Names beside the solutions and the origin, on a ground that lets the map through; of two at one height the right
+    one's is under its solution."""
     ground = style.faint("card", theme, 0.8)
-    right = sum(_reach(data.x)) / 2
-    found = []
-    for anchor in data.anchors:
-        side = "right" if anchor.x > right else "left"
-        place = {"x": anchor.x, "y": anchor.y, "xref": x, "yref": y, "xanchor": side, "yanchor": "bottom"}
-        shift = {"xshift": -6 if side == "right" else 6, "yshift": 7}
+    (left, end), (low, high) = _window(data)
+    found: list[dict[str, Any]] = []
+    taken: list[float] = []
+    for anchor in sorted(data.anchors, key=lambda anchor: anchor.x):
+        side = "right" if anchor.x > (left + end) / 2 else "left"
+        meets = any(abs(anchor.y - other) < 0.15 * (high - low) for other in taken)
+        taken.append(anchor.y)
+        place = {"x": anchor.x, "y": anchor.y, "xref": x, "yref": y, "xanchor": side}
+        place |= {"yanchor": "top" if meets else "bottom"}
+        shift = {"xshift": -6 if side == "right" else 6, "yshift": -7 if meets else 7}
         found.append(style.label(anchor.words, theme, strong=True, bgcolor=ground, **place, **shift))
     if data.kind == "radial":
         place = {"x": 0, "y": 0, "xref": x, "yref": y, "xanchor": "left", "yanchor": "top"}
@@ -639,15 +732,19 @@ def _surfaces(data: Landscape, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     count = len(data.panels)
-    layout = style.layout(theme, kind="maps", height=592 if data.options.size == "page" else 480, revision="surface")
-    layout["margin"] |= {"r": 24}
+    columns = 2 if count > 3 and data.options.size == "page" else count
+    rows = -(-count // columns)
+    layout = style.layout(theme, kind="maps", height=_height(data), revision="surface")
+    layout["margin"] |= {"r": 24, "t": 64, "b": 12}
     layout["annotations"] = []
     scale = _scale(data)
     traces: list[dict[str, Any]] = []
     for i, panel in enumerate(data.panels):
         name = "scene" if i == 0 else f"scene{i + 1}"
-        left, right = i / count, (i + 1) / count
-        layout[name] = _scene(data, panel, scale, theme, [left, right])
+        row, column = divmod(i, columns)
+        left, right, top = column / columns, (column + 1) / columns, 1 - row / rows
+        layout[name] = _scene(data, panel, scale, theme, columns)
+        layout[name]["domain"] = {"x": [left, right], "y": [max(0.0, top - 0.94 / rows), top]}
         traces.append(
             {
                 "type": "surface",
@@ -658,39 +755,69 @@ def _surfaces(data: Landscape, theme: Theme) -> go.Figure:
                 "cmax": scale.high,
                 "colorscale": style.SEQUENTIAL,
                 "reversescale": scale.reverse,
-                "showscale": i == count - 1,
-                "colorbar": style.colour_bar(
-                    theme, x=1.0, length=0.3 / count, ticks=list(scale.ticks), texts=list(scale.texts)
-                ),
+                "showscale": i == 0,
+                "colorbar": _bar(scale, theme),
                 "hoverinfo": "skip",
                 "scene": name,
             }
         )
-        heights = scale.z(panel.own)
-        for run in dict.fromkeys(mark.run for mark in data.marks):
-            path = _trajectory(data, run)
-            traces.append(
-                {
-                    "type": "scatter3d",
-                    "mode": "lines+markers",
-                    "x": float32([data.marks[k].x for k in path]),
-                    "y": float32([data.marks[k].y for k in path]),
-                    "z": float32(heights[path]),
-                    "hovertext": [_hover(data.marks[k], panel, scale, k) for k in path],
-                    "hoverinfo": "text",
-                    "legendgroup": TRAJECTORY,
-                    "line": {"color": style.run_ink(run, theme), "width": 4},
-                    "marker": {"size": 2.5, "color": style.run_ink(run, theme)},
-                    "scene": name,
-                }
-            )
-        place = {"xref": "paper", "yref": "paper", "x": left, "y": 1, "xanchor": "left", "yanchor": "bottom"}
-        layout["annotations"].append(style.label(panel.title, theme, strong=True, **place, yshift=8))
+        traces += _heights(data, panel, scale, theme, name)
+        place = {"xref": "paper", "yref": "paper", "x": left, "y": top, "xanchor": "left", "yanchor": "bottom"}
+        layout["annotations"].append(style.label(panel.title, theme, strong=True, **place, yshift=4))
     layout["meta"] = {"figure": "landscape", "panels": [panel.key for panel in data.panels] if count > 1 else []}
     return go.Figure(data=traces, layout=layout, layout_template=None)
 
 
-def _scene(data: Landscape, panel: Panel, scale: Scale, theme: Theme, across: list[float]) -> dict[str, Any]:
+_SHAPES = {"star": "diamond", "triangle-up": "diamond-open"}  # a scene has few symbols
+_FLAT = ("circle", "circle-open", "cross", "diamond", "diamond-open", "square", "square-open", "x")
+
+
+def _heights(data: Landscape, panel: Panel, scale: Scale, theme: Theme, scene: str) -> list[dict[str, Any]]:
+    """Trajectories, samples, optima and the origin in a scene; each solution at its own value."""
+    heights = scale.z(panel.own)
+
+    def marks(at: Sequence[int], group: str, **how: Any) -> dict[str, Any]:
+        return {
+            "type": "scatter3d",
+            "x": float32([data.marks[k].x for k in at]),
+            "y": float32([data.marks[k].y for k in at]),
+            "z": float32(heights[list(at)]),
+            "hovertext": [_hover(data.marks[k], panel, scale, k) for k in at],
+            "hoverinfo": "text",
+            "legendgroup": group,
+            "scene": scene,
+            **how,
+        }
+
+    traces = []
+    for run in dict.fromkeys(mark.run for mark in data.marks):
+        ink = style.run_ink(run, theme)
+        line = {"line": {"color": ink, "width": 4}, "marker": {"size": 2.5, "color": ink}}
+        traces.append(marks(_trajectory(data, run), TRAJECTORY, mode="lines+markers", **line))
+    names = {anchor.number: anchor.words for anchor in data.anchors}
+    font = {"size": 12, "color": style.token("text", theme)}
+    for group in dict.fromkeys(mark.group for mark in data.marks if mark.group != TRAJECTORY):
+        at = [k for k, mark in enumerate(data.marks) if mark.group == group]
+        symbol = _SHAPES.get(_look(group).symbol, _look(group).symbol)
+        edge = {"color": style.token("card", theme), "width": 1}
+        marker = {"symbol": symbol if symbol in _FLAT else "circle", "color": _look(group).colour(theme), "line": edge}
+        size = {"size": 6 if group == INDEPENDENT else 3}
+        words = {"text": [names.get(data.marks[k].number, "") for k in at], "textposition": "top center"}
+        traces.append(marks(at, group, mode="markers+text", marker=marker | size, textfont=font, **words))
+    if data.kind == "radial":
+        row, column = int(np.abs(data.y).argmin()), int(np.abs(data.x).argmin())
+        here = {"x": [0.0], "y": [0.0], "z": float32(scale.z(panel.values[row, column : column + 1]))}
+        traces.append(
+            {
+                "type": "scatter3d", "mode": "markers+text", **here, "text": ["origin"],
+                "textposition": "bottom center", "textfont": font,
+                "marker": {"symbol": "cross", "size": 4, "color": font["color"]}, "hoverinfo": "skip", "scene": scene,
+            }
+        )  # fmt: skip
+    return traces
+
+
+def _scene(data: Landscape, panel: Panel, scale: Scale, theme: Theme, columns: int) -> dict[str, Any]:
     axis = {
         "color": style.token("muted", theme),
         "gridcolor": style.token("hairline", theme),
@@ -699,15 +826,21 @@ def _scene(data: Landscape, panel: Panel, scale: Scale, theme: Theme, across: li
         "nticks": 5,
         "title": {"text": ""},
     }
-    upright = {**axis, "range": [scale.low, scale.high], "tickvals": list(scale.ticks), "ticktext": list(scale.texts)}
+    room = 0.02 * (scale.high - scale.low)  # what lies exactly at an end would be cut to speckles
+    upright = {
+        **axis,
+        "range": [scale.low - room, scale.high + room],
+        "tickvals": list(scale.ticks),
+        "ticktext": list(scale.texts),
+    }
+    back = {1: 1.0, 2: 1.2}.get(columns, 1.35)  # narrow scenes are cut off at their sides
     return {
-        "domain": {"x": across, "y": [0, 1]},
         "xaxis": axis,
         "yaxis": axis,
         "zaxis": upright,
         "aspectmode": "manual",
         "aspectratio": {"x": 1, "y": len(data.y) / len(data.x), "z": 0.6},
-        "camera": {"eye": {"x": -1.15, "y": -1.3, "z": 0.95}},
+        "camera": {"eye": {"x": -1.15 * back, "y": -1.3 * back, "z": 0.95 * back}},
         "uirevision": panel.key,
     }
 
@@ -718,16 +851,20 @@ def _scene(data: Landscape, panel: Panel, scale: Scale, theme: Theme, across: li
 class CutOptions(FigureOptions):
     """What is drawn of the cuts."""
 
+    plane: str = Field("", max_length=80, description="Which cut, by name; empty means all of them.")
     panel: Literal["both", "loss", "accuracy"] = Field("both", description="Both panels, or one for narrow screens.")
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        found = _titles(results, lines=True)
+        return {"plane": {"": "all", **found} if found else {}}
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One straight line through weight space. at [n]; scores [n, S, 2 + A]; run: whose ink it is drawn in, the second
-    one's for a line."""
+    """One straight line through weight space. at [n]; scores [n, S, 2 + A]."""
 
     kind: Literal["line", "ray", "random"]
-    run: int
     words: str
     at: Floats
     scores: Floats
@@ -751,6 +888,12 @@ class Cuts(FigureData):
 
     options: CutOptions
     cuts: tuple[Cut, ...]
+
+    @property
+    def page_height(self) -> int:
+        """A row for each kind of cut."""
+        kinds = len({cut.kind for cut in self.cuts})
+        return kinds * max(240, 560 // kinds) + 24
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -778,17 +921,23 @@ class Cuts(FigureData):
     options=CutOptions,
 )
 def straight_cuts(results: Results, options: CutOptions) -> Cuts:
-    found: dict[tuple[str, str], Cut] = {}
-    planes = results.planes()
+    planned = {name for name, params in results.planned_cuts().items() if params["kind"] != "affine"}
+    planes = [plane for plane in results.planes() if options.plane in ("", plane.name) or options.plane not in planned]
+    found: dict[tuple[Any, ...], Cut] = {}  # a ray lies in every radial plane through its solution: once is enough
+    params: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for plane in planes:
         for cut in _cuts_of(results, plane):
-            found.setdefault((cut.kind, cut.words), cut)
+            key = (cut.kind, cut.words, *_details(plane.params))
+            found.setdefault(key, cut)
+            params.setdefault(key, plane.params)
     if not found:
-        if not results.spec.planes:
+        if not planned and not results.spec.planes:
             raise FigureNotReady("no cut through the landscape in this spec; clone it with one", waits_for=())
         raise FigureNotReady("no point of a cut is computed yet", waits_for=("plane",))
+    words = _told_apart([cut.words for cut in found.values()], list(params.values()))
     order = ("line", "ray", "random")
-    cuts = tuple(sorted(found.values(), key=lambda cut: order.index(cut.kind)))
+    named = (replace(cut, words=said) for cut, said in zip(found.values(), words, strict=True))
+    cuts = tuple(sorted(named, key=lambda cut: order.index(cut.kind)))
     open_ones = sum(not np.isfinite(cut.scores[:, 0, ACCURACY]).all() for cut in cuts)
     return Cuts(
         options=options,
@@ -797,6 +946,9 @@ def straight_cuts(results: Results, options: CutOptions) -> Cuts:
         summary=_cut_summary(cuts),
         notes=_cut_notes(cuts),
         partial=f"{len(cuts) - open_ones} of {len(cuts)} cuts are complete" if open_ones else "",
+        missing=f"There is no cut {options.plane!r} here, so all are shown."
+        if options.plane and options.plane not in planned
+        else "",
     )
 
 
@@ -807,21 +959,21 @@ def _cuts_of(results: Results, plane: Any) -> list[Cut]:
     kind = plane.params["kind"]
     if kind == "line":
         words = f"{anchors[0].words} to {anchors[1].words.removeprefix('run ')}"
-        return [Cut("line", anchors[1].run, words, plane.x / plane.unit, plane.scores[0], splits)]
+        return [Cut("line", words, plane.x / plane.unit, plane.scores[0], splits)]
     if kind == "radial" and len(plane.rays):
         steps = radii(plane.rays.shape[1])
-        return [Cut("ray", a.run, a.words, steps, ray, splits) for a, ray in zip(anchors, plane.rays, strict=True)]
+        return [Cut("ray", a.words, steps, ray, splits) for a, ray in zip(anchors, plane.rays, strict=True)]
     if kind == "radial":  # the first solution's ray is a row of the plane
         row = int(np.abs(plane.y).argmin())
         ray = plane.scores[row]
-        first = Cut("ray", anchors[0].run, anchors[0].words, plane.x / plane.unit, ray, splits)
+        first = Cut("ray", anchors[0].words, plane.x / plane.unit, ray, splits)
         return [first] if np.isfinite(ray).any() else []
     if kind == "random":
         row, column = int(np.abs(plane.y).argmin()), int(np.abs(plane.x).argmin())
         lines = ((plane.x, plane.scores[row]), (plane.y, plane.scores[:, column]))
         names = [f"{anchors[0].words}, dir. {i}" for i in (1, 2)]
         return [
-            Cut("random", anchors[0].run, name, at, scores, splits)
+            Cut("random", name, at, scores, splits)
             for name, (at, scores) in zip(names, lines, strict=True)
             if np.isfinite(scores).any()
         ]
@@ -848,7 +1000,8 @@ def _cut_caption(cuts: Sequence[Cut], planes: Sequence[Any]) -> str:
     for view in (view for plane in planes for view in plane.views):
         most[view["split"]] = max(most.get(view["split"], 0), int(view["images"]))
     images = _listed([f"the first {thousands(n)} {SPLIT_WORDS[split]}" for split, n in most.items()])
-    parts.append(f"Solid: held-out images; dotted: training images. n = {len(cuts)} cuts; {images} images.")
+    count = f"n = {len(cuts)} cut{'s' * (len(cuts) > 1)}"
+    parts.append(f"Solid: held-out images; dotted: training images. {count}; {images} images.")
     return " ".join(parts)
 
 
@@ -883,8 +1036,12 @@ def _(data: Cuts, theme: Theme) -> go.Figure:
 
     kinds = list(dict.fromkeys(cut.kind for cut in data.cuts))
     quantities = ("loss", "accuracy") if data.options.panel == "both" else (data.options.panel,)
-    one = 240 if data.options.size == "card" else max(240, 560 // len(kinds))
-    layout = style.layout(theme, kind="scatter", height=one * len(kinds) + 24, revision="cuts")
+    height = 240 * len(kinds) + 24 if data.options.size == "card" else data.page_height
+    names = {cut.words: _folded(cut.words) for cut in data.cuts}
+    longest = max(len(line) for name in names.values() for line in name.split("<br>"))
+    room = min(0.4, (7 * longest + 12) / (_PANEL_PIXELS * 2 / len(quantities)))  # at the curves' ends
+    layout = style.layout(theme, kind="scatter", height=height, revision="cuts")
+    tall = (height - layout["margin"]["t"] - layout["margin"]["b"]) * 0.66 / len(kinds)  # px of a panel
     layout["annotations"], layout["shapes"] = [], []
     traces: list[dict[str, Any]] = []
     for row, kind in enumerate(kinds):
@@ -895,23 +1052,38 @@ def _(data: Cuts, theme: Theme) -> go.Figure:
             x, y = f"x{number}", f"y{number}"
             left, right = column / len(quantities), (column + 1) / len(quantities)
             top, bottom = 1 - row / len(kinds), 1 - (row + 1) / len(kinds)
-            room = 0.17 if len(quantities) > 1 else 0.2  # for the names at the curves' ends
             span = [left + 0.06 * column, right - room * (right - left)]
             layout[f"xaxis{number}"] = style.x_axis(theme, domain=span, anchor=y)
             up = style.y_axis(theme, domain=[bottom + 0.22 / len(kinds), top - 0.12 / len(kinds)], anchor=x)
             layout[f"yaxis{number}"] = up | _upright(cuts, quantity)
             heights = []
-            for cut in cuts:
-                traces += _curves(cut, quantity, style.run_ink(cut.run, theme), x, y)
+            for place, cut in enumerate(cuts):
+                traces += _curves(cut, quantity, style.run_ink(place, theme), x, y)
                 heights.append(_end_height(cut, quantity))
-            layout["annotations"] += _ends(cuts, heights, layout[f"yaxis{number}"]["range"], one * 0.66, theme, x, y)
+            ends = [names[cut.words] for cut in cuts]
+            layout["annotations"] += _ends(ends, heights, layout[f"yaxis{number}"]["range"], tall, theme, x, y)
             layout["annotations"] += [
                 style.y_title("loss, nats" if quantity == "loss" else "accuracy, %", theme, x, y, 40),
-                style.x_title(_ACROSS[kind], theme, x, y),
+                style.x_title(_ACROSS[kind], theme, x, y) | {"yshift": -22},
             ]
             layout["shapes"] += [_upright_line(at, theme, x, y) for at in _SPOTS[kind]]
     layout["meta"] = {"figure": "cuts", "panels": ["accuracy", "loss"]}
     return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+_PANEL_PIXELS = 400  # of one of two panels beside each other, where a page is not wide
+_LINE = 16  # letters of a name before it is folded
+
+
+def _folded(words: str) -> str:
+    """A long name in several lines, broken between words."""
+    lines = [""]
+    for word in words.split(" "):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > _LINE:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return "<br>".join(lines)
 
 
 _SPOTS = {"line": (0.0, 1.0), "ray": (0.0, 1.0), "random": (0.0,)}  # where the solutions are, and the origin of a ray
@@ -975,18 +1147,18 @@ def _end_height(cut: Cut, quantity: str) -> float:
 
 
 def _ends(
-    cuts: Sequence[Cut], heights: Sequence[float], span: Sequence[float], pixels: float, theme: Theme, x: str, y: str
+    names: Sequence[str], heights: Sequence[float], span: Sequence[float], pixels: float, theme: Theme, x: str, y: str
 ) -> list[dict[str, Any]]:
-    gap = 15 * (span[1] - span[0]) / pixels
+    gap = 17 * max(name.count("<br>") + 1 for name in names) * (span[1] - span[0]) / pixels
     placed = apart(heights, gap)
-    low = min(placed, default=0.0)
-    placed = [at + max(0.0, span[0] - low) for at in placed]
+    up, down = max(0.0, span[0] - min(placed)), max(0.0, max(placed) - span[1])  # names beyond the axis would vanish
+    placed = [at + up - down for at in placed]
     return [
         style.label(
-            cut.words, theme, strong=True, xref=f"{x} domain", yref=y, x=1, y=at, xanchor="left", xshift=6,
+            name, theme, strong=True, xref=f"{x} domain", yref=y, x=1, y=at, xanchor="left", xshift=6,
             yanchor="middle",
         )
-        for cut, at in zip(cuts, placed, strict=True)
+        for name, at in zip(names, placed, strict=True)
     ]  # fmt: skip
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from modescape.errors import InvalidInput
 from modescape.figures import style
 from modescape.figures.figure import (
+    GROUNDS,
+    INDEPENDENT,
     Cell,
     FigureData,
     FigureNotReady,
@@ -29,7 +32,8 @@ from modescape.figures.figure import (
 )
 from modescape.figures.style import Theme
 from modescape.science.ood import SCORES, entropy_edges
-from modescape.studies import GroupStudy
+from modescape.science.outside import title as set_title
+from modescape.studies import GroupStudy, said_of_chains
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -43,14 +47,31 @@ _SCORES = {
     "max-logit": "largest logit",
     "energy": "energy",
 }
-_DETECTION = ("auroc", "fpr95", "aupr_out", "aupr_in")
+Measure = Literal["auroc", "fpr95", "aupr_out", "aupr_in"]
+_MEASURES: dict[Measure, str] = {
+    "auroc": "AUROC",
+    "fpr95": "FPR95",
+    "aupr_out": "AUPR of other images",
+    "aupr_in": "AUPR of test images",
+}
+_ROW = {"page": 34, "card": 26}  # px
+_TOP, _BOTTOM, _BETWEEN = 52, 48, 92  # px: two lines of titles, tick labels, both between panels
 _SET: Any = Field(0, ge=0, le=7, description="Which of the experiment's sets of other images; 0 is the first.")
 
 
-class OodOptions(FigureOptions):
-    """Which images, how divergence is reduced, and what detects them."""
+class SetOptions(FigureOptions):
+    """Which images."""
 
     ood: int = _SET
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        return {"ood": {str(i): set_title(study) for i, study in enumerate(results.spec.ood)}}
+
+
+class OodOptions(SetOptions):
+    """How divergence is reduced, what detects the images, and how that is scored."""
+
     reduction: Literal["mean", "sum"] = Field(
         "mean",
         description="mean: the divergence with its 1/M; sum: M times as much, as the paper's formula is printed.",
@@ -58,12 +79,44 @@ class OodOptions(FigureOptions):
     score: Literal["all", "entropy", "max-probability", "mutual-information", "max-logit", "energy"] = Field(
         "all", description="all: every score, of runs and of their ensemble; one score: by every group of functions."
     )
+    measure: Measure = Field(
+        "auroc",
+        description="auroc: how often an image of the other set scores above a test image; fpr95: share of test images "
+        "above the threshold that finds 95 % of the others; aupr_out, aupr_in: area under precision and recall where "
+        "the others, or the test images, are what is looked for.",
+    )
 
 
-class EntropyOptions(FigureOptions):
-    """Which images."""
+class EntropyOptions(SetOptions):
+    """Whose entropy."""
 
-    ood: int = _SET
+    redraws: ClassVar[bool] = True
+
+    method: tuple[str, ...] = Field(
+        (), max_length=16,
+        description="Groups shown, comma-separated: independent, trajectory, methods; empty: independent runs.",
+    )  # fmt: skip
+    panel: Literal["both", "single", "ensemble"] = Field(
+        "both", description="Single runs and ensembles, or one of them for narrow screens."
+    )
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+    def groups_of(self, results: Results) -> list[str]:
+        """Groups asked for, as the stage names them. Raises InvalidInput for one the experiment does not have."""
+        groups = [OPTIMUM, TRAJECTORY, *(chosen.method for chosen in results.spec.methods)]
+        known = [_legend_group(group) for group in groups]
+        unknown = [name for name in self.method if name not in (*known, *GROUNDS)]
+        if unknown:
+            raise InvalidInput(
+                f"this experiment has no group {unknown[0][:60]!r}",
+                field="method",
+                allowed="some of " + ", ".join(known),
+            )
+        return [group for group in groups if _legend_group(group) in (self.method or (INDEPENDENT,))]
 
 
 @dataclass(frozen=True)
@@ -79,7 +132,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Detected:
-    """AUROC of one score read off one group: single functions (mean and deviation over runs) and their ensemble."""
+    """One measure of one score read off one group: single functions (mean and deviation over runs), their ensemble."""
 
     group: str
     score: str
@@ -90,12 +143,14 @@ class Detected:
 
 @dataclass(frozen=True, kw_only=True)
 class Ood(FigureData):
-    """members: M of every group; runs: averaged by ensembles; measured: every number of the set, for the table."""
+    """members: M of every group; runs: averaged by ensembles; chance: what a score that knows nothing gets; measured:
+    every number of the set, for the table."""
 
     options: OodOptions
     title: str
     members: int
     runs: int
+    chance: float
     divergences: tuple[Divergence, ...]
     detected: tuple[Detected, ...]
     measured: tuple[tuple[Cell, ...], ...]
@@ -107,6 +162,16 @@ class Ood(FigureData):
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return list(self.measured)
+
+    @property
+    def page_height(self) -> int:
+        return self.height("page")
+
+    def height(self, size: str) -> int:
+        """px of both panels, a line a row, with what stands around them."""
+        lines = len(self.divergences) + len(self.detected)
+        between = _BETWEEN if self.divergences and self.detected else 0
+        return _ROW[size] * lines + between + _TOP + _BOTTOM
 
 
 def _measured(results: Results, index: int) -> list[Any]:
@@ -174,15 +239,16 @@ def ood(results: Results, options: OodOptions) -> Ood:
         for m in measured
         if m.metric == f"js_{options.reduction}"
     )
-    detected = _detected(measured, options.score)
+    detected = _detected(measured, options.score, options.measure)
     runs = results.spec.ensemble.runs
-    words = _Words(options, about, study.size(results.spec), runs, divergences, detected)
+    words = _Words(options, about, study.size(results.spec), runs, divergences, detected, _told(measured, options))
     groups = list(dict.fromkeys(m.details["group"] for m in measured))
     return Ood(
         options=options,
         title=about["title"],
         members=words.members,
         runs=runs,
+        chance=_chance_of(options.measure, about),
         divergences=divergences,
         detected=detected,
         measured=tuple(_row(m) for m in measured if m.metric != "entropy"),
@@ -199,10 +265,39 @@ def _row(m: Any) -> tuple[Cell, ...]:
             m.n, d["members"], d["title"], d["size"])  # fmt: skip
 
 
-def _detected(measured: Sequence[Any], score: str) -> tuple[Detected, ...]:
-    """AUROC by score for the runs, or by group for one score; nan where a group or a score has none."""
+def _prevalence(measure: Measure, about: Mapping[str, Any]) -> float:
+    """Share of the images that are what precision is about."""
+    return float(about["in_size" if measure == "aupr_in" else "size"] / (about["size"] + about["in_size"]))
+
+
+def _chance_of(measure: Measure, about: Mapping[str, Any]) -> float:
+    """What a score gets that knows nothing: 95 % of the test images lie above a threshold that finds 95 %."""
+    return {"auroc": 0.5, "fpr95": 0.95}.get(measure) or _prevalence(measure, about)
+
+
+def _told(measured: Sequence[Any], options: OodOptions) -> tuple[str, ...]:
+    """All four measures of the runs, by the score shown (of all: predictive entropy)."""
+    score = "entropy" if options.score == "all" else options.score
+    told = []
+    for measure, name in _MEASURES.items():
+        for d in _detected(measured, score, measure):
+            if d.group == OPTIMUM and d.score == score:
+                several = f", ensemble {rate(d.ensemble)}" if np.isfinite(d.ensemble) else ""
+                alone = f" {rate(d.single)}{_deviation(d.deviation)}" if np.isfinite(d.single) else " –"
+                told.append(f"{name}{alone}{several}")
+    if not told:
+        return ()
+    of = {name: rate(_prevalence(name, measured[0].details)) for name in ("aupr_out", "aupr_in")}
+    return (
+        f"By {_SCORES[score]}, a run: {'; '.join(told)}.",
+        f"Prevalence, which is AUPR by chance: other images {of['aupr_out']}, test images {of['aupr_in']}.",
+    )
+
+
+def _detected(measured: Sequence[Any], score: str, measure: Measure) -> tuple[Detected, ...]:
+    """A measure by score for the runs, or by group for one score; nan where a group or a score has none."""
     found = {
-        (m.details["group"], m.details["score"], m.details["functions"]): m for m in measured if m.metric == "auroc"
+        (m.details["group"], m.details["score"], m.details["functions"]): m for m in measured if m.metric == measure
     }
     wanted: list[tuple[str, str]]
     if score == "all":
@@ -235,6 +330,7 @@ class _Words:
     runs: int
     divergences: tuple[Divergence, ...]
     detected: tuple[Detected, ...]
+    told: tuple[str, ...]
 
     def caption(self) -> str:
         about, m = self.about, self.members
@@ -251,11 +347,26 @@ class _Words:
         if by_runs is not None and by_runs.n > 1:
             parts.append(f"Independent runs: mean ± σ over {by_runs.n} groups of {m} of {self.runs}, which overlap.")
         what = "functions averaged inside a run, then over runs" if self.options.score != "all" else "runs"
-        parts.append(
-            f"AUROC: how often {_SCORES.get(self.options.score, 'a score')} ranks one of these images above a test "
-            f"image, .5 by chance; ensemble: {what}, n = {self.runs}."
-        )
+        parts.append(f"{self._measure()}; ensemble: {what}, n = {self.runs}.")
+        parts += said_of_chains({d.group for d in self.divergences} | {d.group for d in self.detected})
         return " ".join(parts)
+
+    def _measure(self) -> str:
+        """What the lower panel shows, and what chance would give."""
+        measure, score = self.options.measure, _SCORES.get(self.options.score, "a score")
+        chance = f"{rate(_chance_of(measure, self.about), 2 if measure == 'fpr95' else 3)} by chance"
+        if measure == "auroc":
+            return f"AUROC: how often {score} ranks one of these images above a test image, .5 by chance"
+        if measure == "fpr95":
+            return (
+                f"FPR95: share of test images that {score} ranks above the threshold that finds 95 % of these images, "
+                f"{chance}"
+            )
+        sought = "these images" if measure == "aupr_out" else "test images"
+        return (
+            f"{_MEASURES[measure]}: area under precision and recall of {score} looking for {sought}, {chance} "
+            "(their prevalence)"
+        )
 
     def summary(self) -> str:
         parts = []
@@ -273,7 +384,8 @@ class _Words:
         if entropy is not None:
             ensemble = f", their ensemble by {rate(entropy.ensemble)}" if np.isfinite(entropy.ensemble) else ""
             parts.append(
-                f"{_SCORES[entropy.score]} of a run tells the images from test images with an AUROC of "
+                f"{_SCORES[entropy.score]} of a run tells the images from test images with an "
+                f"{_MEASURES[self.options.measure]} of "
                 f"{rate(entropy.single)}{_deviation(entropy.deviation)}{ensemble}"
             )
         size, title = thousands(self.about["size"]), self.about["title"]
@@ -289,13 +401,13 @@ class _Words:
             )
             for d in self.divergences
         ]
-        text = [f"M = {self.members} functions in every group; nats."]
+        text = [f"M = {self.members} functions in every group; nats.", *self.told]
         for d in self.detected:
-            if self.options.score != "all" or d.score == "entropy":
-                whose = "a run" if d.group == OPTIMUM else _title(d.group)
+            if self.options.score != "all" and d.group != OPTIMUM:
                 ensemble = f", ensemble {rate(d.ensemble)}" if np.isfinite(d.ensemble) else ""
                 text.append(
-                    f"AUROC by {_SCORES[d.score]}, {whose}: {rate(d.single)}{_deviation(d.deviation)}{ensemble}."
+                    f"{_MEASURES[self.options.measure]} by {_SCORES[d.score]}, {_title(d.group)}: "
+                    f"{rate(d.single)}{_deviation(d.deviation)}{ensemble}."
                 )
         return Notes(("Divergence", "here", "± σ", "test images"), tuple(lines), tuple(text))
 
@@ -304,43 +416,47 @@ def _deviation(value: float) -> str:
     return f" ± {rate(value)}" if np.isfinite(value) else ""
 
 
-_LEFT, _TOP, _BOTTOM, _BETWEEN = 136, 36, 48, 76  # px: names of the rows, titles, tick labels, both between panels
+def _left(names: Sequence[str]) -> int:
+    """px for the names of the rows: a letter of the label font is seldom wider than 6.4."""
+    return 16 + int(6.4 * max(map(len, names), default=0))
 
 
 @ood.draw
 def _(data: Ood, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
-    one = 34 if data.options.size == "page" else 26
-    above, below = one * len(data.divergences), one * len(data.detected)
-    plot = above + below + (_BETWEEN if above and below else 0)
-    layout = style.layout(theme, kind="scatter", height=plot + _TOP + _BOTTOM, revision="ood")
-    layout["margin"] = {**layout["margin"], "l": _LEFT, "t": _TOP, "b": _BOTTOM}
+    one, height = _ROW[data.options.size], data.height(data.options.size)
+    above, below, plot = one * len(data.divergences), one * len(data.detected), height - _TOP - _BOTTOM
+    layout = style.layout(theme, kind="scatter", height=height, revision="ood")
+    every = data.options.score == "all"
+    upper = [_title(d.group) for d in data.divergences]
+    lower = [_SCORES[d.score] if every else _title(d.group) for d in data.detected]
+    left = _left([*upper, *lower])
+    layout["margin"] = {**layout["margin"], "l": left, "t": _TOP, "b": _BOTTOM}
     layout["annotations"], layout["shapes"] = [], []
     traces: list[dict[str, Any]] = []
     if above:
-        names = [_title(d.group) for d in data.divergences]
         times = f"{data.members} × " if data.options.reduction == "sum" else ""
-        _rows(layout, theme, "", [1 - above / plot, 1], names, _divergence_window(data.divergences))
+        _rows(layout, theme, "", [1 - above / plot, 1], upper, _divergence_window(data.divergences))
         layout["annotations"] += _heads(
             f"{times}divergence of {data.members} functions on {_inside(data.title)}",
             "│ own test images",
             "nats",
             theme,
             "",
+            left,
         )
         traces += _divergence_traces(data, theme)
     if below:
-        every, number = data.options.score == "all", "2" if above else ""
-        names = [_SCORES[d.score] if every else _title(d.group) for d in data.detected]
-        low, high = _auroc_window(data.detected)
-        _rows(layout, theme, number, [0, below / plot], names, [low, high])
+        number = "2" if above else ""
+        low, high = _window(data.detected)
+        _rows(layout, theme, number, [0, below / plot], lower, [low, high])
         what = "detection by score" if every else f"detection by {_SCORES[data.options.score]}"
         marks = "○ a run   ★ their ensemble" if every else "○ one run   filled: over runs"
-        layout["annotations"] += _heads(what, marks, "AUROC", theme, number)
+        layout["annotations"] += _heads(what, marks, _MEASURES[data.options.measure], theme, number, left)
         traces += _detection_traces(data, theme, number)
-        if low < 0.5 < high:
-            layout["shapes"].append(_chance(theme, number))
+        if low < data.chance < high:
+            layout["shapes"].append(_chance(data.chance, theme, number))
     layout["meta"] = {"figure": "ood", "panels": []}
     return go.Figure(data=traces, layout=layout, layout_template=None)
 
@@ -364,18 +480,19 @@ def _rows(
     ]  # fmt: skip
 
 
-def _heads(title: str, marks: str, unit: str, theme: Theme, number: str) -> list[dict[str, Any]]:
+def _heads(title: str, marks: str, unit: str, theme: Theme, number: str, left: int) -> list[dict[str, Any]]:
+    """The title, and what the marks mean on a line of its own: side by side they meet on narrow screens."""
     x, y = f"x{number}", f"y{number}"
     return [
-        style.y_title(title, theme, x, y, _LEFT),
+        {**style.y_title(title, theme, x, y, left), "yshift": 24},
         style.label(marks, theme, **style.corner(x, y, "right", "top"), yshift=8),
         style.x_title(unit, theme, x, y),
     ]
 
 
-def _chance(theme: Theme, number: str) -> dict[str, Any]:
+def _chance(at: float, theme: Theme, number: str) -> dict[str, Any]:
     line = {"color": style.token("control", theme), "width": 1, "dash": "dot"}
-    place = {"xref": f"x{number}", "yref": f"y{number} domain", "x0": 0.5, "x1": 0.5, "y0": 0, "y1": 1}
+    place = {"xref": f"x{number}", "yref": f"y{number} domain", "x0": at, "x1": at, "y0": 0, "y1": 1}
     return {"type": "line", "layer": "below", "line": line, **place}
 
 
@@ -386,7 +503,7 @@ def _divergence_window(shown: Sequence[Divergence]) -> list[float]:
     return [-0.02 * high, 1.05 * high]
 
 
-def _auroc_window(shown: Sequence[Detected]) -> tuple[float, float]:
+def _window(shown: Sequence[Detected]) -> tuple[float, float]:
     ends = [
         value
         for d in shown
@@ -473,14 +590,28 @@ def _detection_traces(data: Ood, theme: Theme, number: str) -> list[dict[str, An
 @dataclass(frozen=True)
 class Spectrum:
     """Shares of images in each bin of predictive entropy, on the other images and on own test images [BINS]; means in
-    nats; functions: "single" (all runs' images together) or "ensemble"; n: functions averaged."""
+    nats, deviation over runs (nan: one); functions: "single" (all runs' images together) or "ensemble"; n: runs
+    averaged."""
 
+    group: str
     functions: str
     outside: Floats
     inside: Floats
     mean: float
+    deviation: float
     own: float
     n: int
+
+    @property
+    def name(self) -> str:
+        alone = "a run" if self.group == OPTIMUM else f"{_title(self.group)} in a run"
+        together = "ensemble" if self.group == OPTIMUM else _title(self.group)
+        return f"{together} of {self.n} runs" if self.functions == "ensemble" else alone
+
+    @property
+    def look(self) -> style.Look:
+        """A single run is no group of runs: it has the grey of what one compares with."""
+        return style.look("baseline") if (self.group, self.functions) == (OPTIMUM, "single") else _look(self.group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -494,14 +625,30 @@ class Entropies(FigureData):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return ("functions", "from", "to", "share", "share_test_images")
+        return ("group", "functions", "from", "to", "share", "share_test_images")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [
-            (s.functions, float(self.edges[i]), float(self.edges[i + 1]), float(s.outside[i]), float(s.inside[i]))
+            (s.group, s.functions, float(self.edges[i]), float(self.edges[i + 1]), float(s.outside[i]),
+             float(s.inside[i]))
             for s in self.spectra
             for i in range(len(s.outside))
-        ]
+        ]  # fmt: skip
+
+    @property
+    def groups(self) -> list[str]:
+        return list(dict.fromkeys(s.group for s in self.spectra))
+
+    @property
+    def page_height(self) -> int:
+        return self.height("page")
+
+    def height(self, size: str) -> int:
+        """px; more groups are more rows of panels."""
+        down = len(self.groups)
+        if down == 1:
+            return 520 if size == "page" else 292
+        return down * (260 if size == "page" else 220)
 
 
 @figure(
@@ -515,28 +662,29 @@ class Entropies(FigureData):
     options=EntropyOptions,
 )
 def ood_entropy(results: Results, options: EntropyOptions) -> Entropies:
-    measured = [m for m in _measured(results, options.ood) if m.metric == "entropy" and m.details["group"] == OPTIMUM]
+    everyone = [m for m in _measured(results, options.ood) if m.metric == "entropy"]
+    groups = options.groups_of(results)
+    measured = [m for m in everyone if m.details["group"] in groups]
+    if not measured:
+        raise FigureNotReady("none of the groups asked for was shown these images")
     about = measured[0].details
     edges = entropy_edges(len(results.class_names))
     spectra = tuple(
         Spectrum(
-            m.details["functions"], _shares(m.details["counts"]), _shares(m.details["in_counts"]), _number(m.value),
-            _number(m.details["in"]), results.spec.ensemble.runs,
+            m.details["group"], m.details["functions"], _shares(m.details["counts"]), _shares(m.details["in_counts"]),
+            _number(m.value), _number(m.details["sd"]), _number(m.details["in"]), results.spec.ensemble.runs,
         )
-        for m in sorted(measured, key=lambda m: m.details["functions"] == "ensemble")
+        for m in sorted(
+            measured, key=lambda m: (groups.index(m.details["group"]), m.details["functions"] == "ensemble")
+        )
     )  # fmt: skip
-    deviations = {m.details["functions"]: _number(m.details["sd"]) for m in measured}
     unsure = [
-        f"{'an ensemble' if s.functions == 'ensemble' else 'a run'} has {rate(s.mean)}"
-        f"{_deviation(deviations[s.functions])} nats on them and {rate(s.own)} on test images"
+        f"{s.name}, {rate(s.mean)}{_deviation(s.deviation)} nats on them and {rate(s.own)} on test images"
         for s in spectra
     ]
     lines = tuple(
         Note(
-            f"ensemble of {s.n}" if s.functions == "ensemble" else "a run",
-            (rate(s.mean), rate(s.own)),
-            look="independent" if s.functions == "ensemble" else "baseline",
-            strong=s.functions == "ensemble",
+            s.name, (rate(s.mean), rate(s.own)), look=s.look.key, strong=(s.group, s.functions) == (OPTIMUM, "ensemble")
         )
         for s in spectra
     )
@@ -550,12 +698,15 @@ def ood_entropy(results: Results, options: EntropyOptions) -> Entropies:
             f"Predictive entropy of {thousands(about['size'])} images, {_inside(about['title'])} "
             f"({about['conversion']}), and of {thousands(about['in_size'])} {about['in_split']} images, "
             f"in {len(edges) - 1} bins of equal width; "
-            f"0 is certain, {highest} nats is no idea. A run: the images of all {results.spec.ensemble.runs} runs "
-            "together."
+            f"0 is certain, {highest} nats is no idea. In a run: its own function, or the average of the group’s "
+            f"functions in it; the images of all {results.spec.ensemble.runs} runs together."
         ),
         summary=f"Mean predictive entropy on {_inside(about['title'])}: {'; '.join(unsure)}.",
         notes=Notes(("Mean entropy, nats", "here", "test images"), lines),
-        legend=(Legend("independent", "ensemble", "independent"), Legend("baseline", "a run", "baseline")),
+        legend=tuple(
+            Legend(_legend_group(group), _title(group), _look(group).key, on=group in groups)
+            for group in dict.fromkeys(m.details["group"] for m in everyone)
+        ),
     )
 
 
@@ -564,36 +715,47 @@ def _shares(counts: Sequence[int]) -> Floats:
     return np.asarray(values / max(values.sum(), 1.0))
 
 
+_GAP = 64  # px between rows of panels: tick labels, and the names of the next
+
+
 @ood_entropy.draw
 def _(data: Entropies, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     large = data.options.size == "page"
-    layout = style.layout(
-        theme, kind="page" if large else "scatter", height=520 if large else 292, revision="ood-entropy"
-    )
+    down = len(data.groups)
+    height = data.height(data.options.size)
+    layout = style.layout(theme, kind="page" if large else "scatter", height=height, revision="ood-entropy")
+    room = height - layout["margin"]["t"] - layout["margin"]["b"]
     layout["annotations"] = []
     traces: list[dict[str, Any]] = []
-    top = 108 * max(float(np.concatenate([s.outside, s.inside]).max()) for s in data.spectra)
-    for i, s in enumerate(data.spectra):
-        number, alone = "" if i == 0 else str(i + 1), len(data.spectra) == 1
+    shown = [s for s in data.spectra if data.options.panel in ("both", s.functions)] or data.spectra
+    alone = all(s.functions == shown[0].functions for s in shown)
+    top = 108 * max(float(np.concatenate([s.outside, s.inside]).max()) for s in shown)
+    for i, s in enumerate(shown):
+        number = "" if i == 0 else str(i + 1)
         x, y = f"x{number}", f"y{number}"
-        domain = [0.0, 1.0] if alone else ([0.0, 0.46], [0.54, 1.0])[i]
+        first = alone or s.functions == "single"
+        domain = [0.0, 1.0] if alone else [0.0, 0.46] if first else [0.54, 1.0]
+        row = data.groups.index(s.group)
+        tall = [1 - (row + 1) / down + (_GAP / room if row < down - 1 else 0), 1 - row / down]
         layout[f"xaxis{number}"] = style.x_axis(
             theme, domain=domain, anchor=y, range=[0, float(data.edges[-1])],
             labelalias=style.y_axis(theme)["labelalias"],
         )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(theme, anchor=x, range=[0, top], showticklabels=i == 0)
-        name = f"ensemble of {s.n}" if s.functions == "ensemble" else "a run"
-        group = "independent" if s.functions == "ensemble" else "baseline"
-        traces += _steps(data, s, style.look(group).colour(theme), theme, {"legendgroup": group, "name": name}, x, y)
+        layout[f"yaxis{number}"] = style.y_axis(
+            theme, domain=tall, anchor=x, range=[0, top], nticks=4, showticklabels=first
+        )
+        shared = {"legendgroup": _legend_group(s.group), "name": s.name}
+        traces += _steps(data, s, s.look.colour(theme), theme, shared, x, y)
         layout["annotations"] += [
-            style.label(name, theme, strong=True, **style.corner(x, y, "right", "top"), yshift=8),
-            style.x_title("predictive entropy, nats", theme, x, y),
+            style.label(s.name, theme, strong=True, **style.corner(x, y, "right", "top"), yshift=8),
             *_peaks(data, s, theme, x, y, top, alone),
         ]
+        if row == down - 1:
+            layout["annotations"].append(style.x_title("predictive entropy, nats", theme, x, y))
     layout["annotations"].append(style.y_title("images, %", theme, "x", "y", layout["margin"]["l"]))
-    layout["meta"] = {"figure": "ood-entropy", "panels": []}
+    layout["meta"] = {"figure": "ood-entropy", "panels": ["single", "ensemble"]}
     return go.Figure(data=traces, layout=layout, layout_template=None)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -16,7 +16,9 @@ from pydantic import Field, field_validator
 from modescape.errors import InvalidInput
 from modescape.figures import style
 from modescape.figures.figure import (
+    GROUNDS,
     INDEPENDENT,
+    PAGE_HEIGHT,
     TRAJECTORY,
     Cell,
     FigureData,
@@ -42,6 +44,7 @@ from modescape.figures.figure import (
 )
 from modescape.figures.style import Theme
 from modescape.science.corruptions import TYPES
+from modescape.studies import said_of_chains
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -174,6 +177,8 @@ def _not_ready(results: Results) -> FigureNotReady:
 class ShiftOptions(FigureOptions):
     """Which types and groups are shown."""
 
+    redraws: ClassVar[bool] = True
+
     corruption: tuple[str, ...] = Field(
         (), max_length=19, description="Types of corruption, comma-separated; empty means all."
     )
@@ -189,7 +194,7 @@ class ShiftOptions(FigureOptions):
     def groups_of(self, results: Results) -> list[str]:
         """Groups asked for, in the order of the spec. Raises InvalidInput for one it does not have."""
         known_groups = [INDEPENDENT, TRAJECTORY, *(chosen.method for chosen in results.spec.methods)]
-        unknown = [name for name in self.method if name not in known_groups]
+        unknown = [name for name in self.method if name not in (*known_groups, *GROUNDS)]
         if unknown:
             raise InvalidInput(
                 f"this experiment has no group {unknown[0][:60]!r}",
@@ -197,6 +202,11 @@ class ShiftOptions(FigureOptions):
                 allowed="some of " + ", ".join(known_groups),
             )
         return [name for name in known_groups if not self.method or name in self.method]
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        types = (row.corruption for row in results.shifted("accuracy", by_type=True) if row.corruption)
+        return {"corruption": {"": "all", **{name: type_title(name) for name in types}}}
 
 
 def _read(results: Results, options: ShiftOptions, metrics: Sequence[Metric], *, by_type: bool) -> list[Line]:
@@ -216,6 +226,8 @@ def _read(results: Results, options: ShiftOptions, metrics: Sequence[Metric], *,
         )
     shown = [line for line in found if not options.corruption or line.corruption in options.corruption]
     shown.sort(key=lambda line: groups.index(line.group) if line.group in groups else -1)
+    if not any(line.group in groups for line in shown):
+        raise FigureNotReady("none of the groups asked for was shown corrupted images")
     return [line for line in shown if line.group in groups]
 
 
@@ -365,6 +377,7 @@ def _caption(data: Shift) -> str:
         kind = "times M (the sum)" if data.options.divergence == "sum" else "the mean form, with 1/M"
         parts.append(f"Divergence of M = {members} functions ({kind}): {members} runs, or {members} functions of one "
                      "run, mean over runs.")  # fmt: skip
+    parts += said_of_chains({line.group for line in data.lines})
     return " ".join(parts)
 
 
@@ -548,6 +561,9 @@ class TypeOptions(ShiftOptions):
     )
 
 
+_ACROSS, _PICTURE = 6, 216  # small pictures in a row, and the least height in px of one on a page
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShiftTypes(FigureData):
     """Lines of every group and type: size 1 and `solid` (scores) or 0 (divergences). types: in the order drawn; shown:
@@ -589,6 +605,21 @@ class ShiftTypes(FigureData):
                 found.append((group, self.solid))
         return found
 
+    @property
+    def page_height(self) -> int:
+        small = 20 + self.down * max(_PICTURE, (PAGE_HEIGHT - 20) // self.down)
+        return small if self.options.panel == "all" else PAGE_HEIGHT
+
+    @property
+    def down(self) -> int:
+        """Rows of small pictures."""
+        return -(-len(self.types) // _ACROSS)
+
+    @property
+    def drawn_lines(self) -> list[Line]:
+        """What the axes must hold: the table has groups that no picture shows."""
+        return [line for line in self.lines if (line.group, line.size) in self.drawn]
+
 
 @figure(
     "shift-types",
@@ -619,7 +650,8 @@ def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
     return ShiftTypes(
         options=options, lines=data.lines, types=data.types, shown=data.shown, solid=solid, gain=gain, source=source,
         caption=_types_caption(data), summary=_types_summary(data, last), notes=_types_notes(data, last),
-        legend=tuple(Legend(group, _title(group), _look(group).key) for group in groups),
+        legend=tuple(Legend(group, _title(group), _look(group).key, on=group in groups)
+                     for group in dict.fromkeys(line.group for line in lines)),
     )  # fmt: skip
 
 
@@ -666,9 +698,11 @@ def _types_caption(data: ShiftTypes) -> str:
     if others and metric != "js_mean":
         members = max(line.members for line in data.lines if line.group in others)
         inside = f", {members} functions averaged" if members > 1 else ""
-        also = "Thin" if data.options.panel == "all" else "Beside them"
+        beside = "Beside them" if INDEPENDENT in data.shown else "Boxes"
+        also = "Thin" if data.options.panel == "all" else beside
         parts.append(f"{also}: {_and([_title(group) for group in others])} in one run{inside}.")
     parts.append(f"{thousands(data.source.images)} test images each: {data.source.words}.")
+    parts += said_of_chains(data.shown)
     return " ".join(parts)
 
 
@@ -679,7 +713,8 @@ def _and(words: Sequence[str]) -> str:
 def _types_summary(data: ShiftTypes, last: int) -> str:
     metric = data.options.metric
     if not data.gain:
-        return f"{len(data.types)} types of corruption, {len(data.shown)} groups."
+        groups = "1 group" if len(data.shown) == 1 else f"{len(data.shown)} groups"
+        return f"{len(data.types)} types of corruption, {groups}."
     most, least = data.types[0], data.types[-1]
     if metric == "js_mean":
         return (
@@ -700,17 +735,18 @@ def _signed(metric: Metric, value: float) -> str:
 
 
 def _types_notes(data: ShiftTypes, last: int) -> Notes:
-    metric = data.options.metric
+    metric, group = data.options.metric, data.shown[0]
     lines = []
     for name in data.types:
         if metric == "js_mean":
-            lines.append(Note(type_title(name), (_value(metric, data.gain.get(name, math.nan)),)))
+            line = data.line(group, name, 0)
+            lines.append(Note(type_title(name), ("–" if line is None else _value(metric, line.at(last)),)))
             continue
-        one, many = data.line(INDEPENDENT, name, 1), data.line(INDEPENDENT, name, data.solid)
+        one, many = data.line(group, name, 1), data.line(group, name, data.solid)
         cells = tuple("–" if line is None else _value(metric, line.at(last)) for line in (one, many))
         lines.append(Note(type_title(name), cells))
     heads = ("JS",) if metric == "js_mean" else ("one run", f"{data.solid} runs")
-    return Notes((f"Intensity {last}", *heads), tuple(lines))
+    return Notes((f"Intensity {last}", *heads), tuple(lines), () if group == INDEPENDENT else (f"Of {_title(group)}.",))
 
 
 @shift_types.draw
@@ -723,15 +759,15 @@ def _(data: ShiftTypes, theme: Theme) -> go.Figure:
 
 
 def _small_pictures(data: ShiftTypes, theme: Theme) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    across = min(6, len(data.types))
-    down = -(-len(data.types) // across)
-    tall = 216 if data.options.size == "page" else 176
-    layout = style.layout(theme, kind="multiples", height=down * tall + 20, revision="shift-types")
+    across, down = min(_ACROSS, len(data.types)), data.down
+    large = data.options.size == "page"
+    height, gap = (data.page_height, 64) if large else (down * 176 + 20, 52)
+    layout = style.layout(theme, kind="multiples", height=height, revision="shift-types")
     layout["annotations"] = []
-    bounds = _bounds(data.lines, data.options.metric)
+    bounds = _bounds(data.drawn_lines, data.options.metric)
     traces: list[dict[str, Any]] = []
     last = max(int(line.intensities[-1]) for line in data.lines)
-    width, height = 1 / across, 1 / down
+    width, tall, room = 1 / across, 1 / down, height - layout["margin"]["t"] - layout["margin"]["b"]
     for i, name in enumerate(data.types):
         number = "" if i == 0 else str(i + 1)
         x, y = f"x{number}", f"y{number}"
@@ -741,7 +777,7 @@ def _small_pictures(data: ShiftTypes, theme: Theme) -> tuple[dict[str, Any], lis
             tickvals=[0, last], **({"matches": "x"} if i else {}),
         )  # fmt: skip
         layout[f"yaxis{number}"] = style.y_axis(
-            theme, domain=[1 - row * height - 0.7 * height, 1 - row * height - 0.02 * height], anchor=x,
+            theme, domain=[1 - (row + 1) * tall + gap / room, 1 - row * tall - 0.02 * tall], anchor=x,
             range=bounds, **({"dtick": 25} if data.options.metric == "accuracy" else {"nticks": 4}),
             **({"matches": "y"} if i else {}),
         )  # fmt: skip
@@ -817,7 +853,7 @@ def _boxes(data: ShiftTypes, theme: Theme) -> tuple[dict[str, Any], list[dict[st
                                        range=[-0.6, len(names) - 0.4])  # fmt: skip
     else:
         layout["xaxis"] = style.x_axis(theme, range=[0.4, 5.6], dtick=1)
-    layout["yaxis"] = style.y_axis(theme, range=_bounds(data.lines, metric))
+    layout["yaxis"] = style.y_axis(theme, range=_bounds(data.drawn_lines, metric))
     layout |= {"boxmode": "group", "boxgap": 0.35, "boxgroupgap": 0.15}
     layout["annotations"] = [style.y_title(TITLES[metric], theme, "x", "y", layout["margin"]["l"])]
     if not by_type:

@@ -290,6 +290,11 @@ class MethodEvidence:
         """Typical samples in the run that has the fewest."""
         return min((len(samples) for samples in self.near), default=0)
 
+    @property
+    def stands_in(self) -> bool:
+        """Whether `wide` are the typical samples, because no others were asked for."""
+        return len(self.near) == len(self.wide) and all(map(np.array_equal, self.near, self.wide))
+
     def without(self, run: int) -> MethodEvidence:
         return replace(
             self,
@@ -704,8 +709,8 @@ def _reaches(
             numbers[f"ratio at {100 * cost:g} points"] = float(np.exp(ratio_at(cost)(everyone, slice(0, 1))[0]))
     if data.support == "range too short" and found.word != "does not hold":
         gate = (
-            f"even the strongest sample (at {data.strength:.3g}) costs less than {100 * COST:g} point: draw stronger "
-            "ones (spread_max)"
+            f"even the strongest sample (at {data.strength:.3g}) costs less than {100 * COST:g} point: "
+            + ("ask for wide samples (spread)" if method.stands_in else "draw stronger ones (spread_max)")
             if method.strengths is not None
             else "the method has no strength, so it may reach more than it shows: only `does not hold` could be told"
         )
@@ -922,6 +927,8 @@ def _cycles_alike(evidence: ChainEvidence, margin: float) -> Claim | None:
     chains, cycles = evidence.labels.shape[:2]
     if cycles < 2:
         return replace(base, because="a chain has one cycle: at least 2 are needed (the method's cycles)")
+    if chains < MIN_UNITS:  # or none at all, where every one failed
+        return replace(base, because=_too_few(evidence))
     weights = example_weights(evidence.examples, seed=evidence.seed)
     functions = evidence.labels.reshape(chains * cycles, -1)
     apart = _pair_disagreements(functions, weights).reshape(chains, cycles, chains, cycles, -1)
@@ -941,7 +948,7 @@ def _cycles_alike(evidence: ChainEvidence, margin: float) -> Claim | None:
         return log_ratio(others, own)
 
     everyone = np.arange(chains)
-    gate = _gate(evidence, float(parts(everyone, slice(0, 1))[1][0]) if chains > 1 else 0.0)
+    gate = _gate(evidence, float(parts(everyone, slice(0, 1))[1][0]))
     if gate:
         return replace(base, because=gate)
     found = estimate(ratio, chains, margin=margin, draws=DRAWS)
@@ -949,7 +956,20 @@ def _cycles_alike(evidence: ChainEvidence, margin: float) -> Claim | None:
     numbers = {"across chains": float(others[0]), "between cycles of a chain": float(own[0])}
     if evidence.finals is not None and len(evidence.finals) >= MIN_UNITS:
         numbers |= _against_runs(evidence.finals, weights, lambda kept, draws: parts(kept, draws)[0], chains)
-    return _answer(_with(base, found, numbers), found)
+    claim = _answer(_with(base, found, numbers), found)
+    return replace(claim, qualifier="; ".join(filter(None, (claim.qualifier, _beside_runs(claim)))))
+
+
+def _beside_runs(claim: Claim) -> str:
+    """What separately trained runs say where their whole interval lies beyond the margin from the claim's word."""
+    low, high = (claim.parts.get(f"its {end} end") for end in ("lower", "upper"))
+    if low is None or high is None:
+        return ""
+    limit = math.exp(claim.margin)
+    if not ((claim.word == "holds" and high < limit) or (claim.word == "does not hold" and low > limit)):
+        return ""
+    ratio = claim.parts["ratio to those runs"]
+    return f"but separately trained runs differ {ratio:.2f} times as much as cycles ({low:.2f} to {high:.2f})"
 
 
 def _against_runs(finals: Labels, weights: NDArray[np.float32], cycles: Statistic, chains: int) -> dict[str, float]:
