@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -455,12 +456,29 @@ def test_the_catalogue_has_everything_with_schemas(client: httpx.Client) -> None
     assert client.get("/api/catalogue", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
 
 
-def test_every_preset_of_the_catalogue_can_be_estimated_or_says_what_is_missing(client: httpx.Client) -> None:
+def test_every_preset_of_the_catalogue_has_its_prices(client: httpx.Client) -> None:
     for preset in ok(client.get("/api/catalogue"))["presets"]:
-        answer = client.post("/api/estimate", json={"preset": preset["name"]})
-        assert answer.status_code in (200, 409), answer.text
-        if answer.status_code == 409:
-            assert answer.json()["type"].endswith("data-missing")
+        plan = ok(client.post("/api/estimate", json={"preset": preset["name"]}))
+        assert plan["gpu"]["low"] < plan["gpu"]["seconds"] < plan["gpu"]["high"]
+        assert "GPU" in plan["gpu"]["basis"] or plan["gpu"]["basis"].startswith("guessed: ")
+
+
+def test_a_set_that_is_not_here_is_planned_as_published_and_named(client: httpx.Client) -> None:
+    body = {"spec": {"data": {"dataset": "cifar10"}, "ood": [{"dataset": "svhn"}], "ensemble": {"runs": 5}}}
+    plan = ok(client.post("/api/estimate", json=body))
+    assert plan["sizes"] == {"train": 49_500, "validation": 500, "test": 10_000}
+    assert [(one["dataset"], one["field"]) for one in plan["missing"]] == [
+        ("cifar10", "spec.data.dataset"),
+        ("svhn", "spec.ood.0.dataset"),
+    ]
+    assert plan["missing"][0]["bytes"] == 170_498_071
+    answer = client.post("/api/experiments", json=body)
+    assert answer.status_code == 409
+    assert [error["field"] for error in answer.json()["errors"]] == [one["field"] for one in plan["missing"]]
+    page = client.get("/launch?preset=claims", headers={"accept": "text/html"}).text
+    assert "Get first: CIFAR-10 (170 MB), SVHN (246 MB)" in page
+    assert re.search(r'data-slot="gpu">≈ \d+ min on a GPU', page)
+    assert re.search(r">Short version</a>: ≈\xa0\d+\xa0min, \d+\xa0min on a GPU", page)
 
 
 def test_ones_own_data_is_registered_and_launched(client: httpx.Client, site: Served) -> None:

@@ -7,6 +7,7 @@ import base64
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from serving import SPEC, Served, served
+
+from modescape.registry import presets
 
 
 @pytest.fixture(scope="module")
@@ -408,6 +411,23 @@ def test_data_that_is_not_here_is_a_conflict_with_the_way_to_get_it(client: http
         pytest.fail("CIFAR-10 is on this machine: point MODESCAPE_DATA elsewhere")
     assert refused(answer)["status"] == 409
     assert "modescape data fetch cifar10" in answer.json()["detail"]
+    outside = {"data": {"dataset": "digits"}, "ood": [{"dataset": "constant"}, {"dataset": "svhn"}]}
+    answer = client.post("/api/experiments", json={"spec": outside})
+    assert refused(answer)["status"] == 409
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "spec.ood.1.dataset"
+    assert "modescape data fetch svhn" in error["message"]
+
+
+def test_a_preset_that_cannot_run_here_says_so_in_few_words(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = replace(presets["quickstart"], call=lambda: {"data": {"dataset": "digits", "train_images": 1790}})
+    monkeypatch.setattr(presets, "_entries", {**dict(presets), "quickstart": odd})
+    text = client.get("/launch", params={"preset": "blank"}).text
+    assert "3 runs · does not fit the data here</small>" in text
+    text = client.get("/launch", params={"preset": "blank", "version": "paper"}).text
+    assert text.count("needs CIFAR-10 and SVHN</small>") == 2  # the row of divergences, and all claims
 
 
 def test_wrong_figure_parameters(client: httpx.Client, site: Served) -> None:

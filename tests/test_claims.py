@@ -369,6 +369,18 @@ def test_a_failed_repetition_is_left_out_and_counted() -> None:
     assert "1 of 5 repetitions failed" in claim.because
 
 
+def test_typical_samples_that_stand_in_for_wide_ones_are_not_asked_to_be_stronger() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.integers(CLASSES, size=EXAMPLES)
+    finals = np.stack([_flip(rng, truth, 0.2) for _ in range(4)])
+    weak = [np.stack([_flip(rng, final, 0.002) for _ in range(4)]) for final in finals]
+    method = MethodEvidence("swag", "SWAG", near=weak, wide=weak, strengths=[[0.25, 0.5, 0.75, 1.0]] * 4)
+    for near, advice in ((weak, "ask for wide samples (spread)"), ((), "draw stronger ones (spread_max)")):
+        evidence = Evidence(CLASSES, truth, finals=finals, methods=(replace(method, near=near),))
+        claim = next(claim for claim in verdict.judge(evidence) if claim.id == "d")
+        assert claim.because.endswith(advice)
+
+
 def _chains(chains: int = 4, cycles: int = 3, *, own: float = 0.05, seed: int = 0) -> ChainEvidence:
     """Cycles are their chain's function with some labels changed."""
     rng = np.random.default_rng(seed)
@@ -432,8 +444,23 @@ def test_chains_have_gates_too() -> None:
     assert "at least 2 are needed" in one_cycle.because
     (alone,) = verdict.judge_chains(replace(_chains(), finals=None))
     assert "ratio to those runs" not in alone.parts
-    (far,) = verdict.judge_chains(_chains(own=0.6))  # cycles as far apart as chains
+    far_evidence = _chains(own=0.6)  # cycles as far apart as chains
+    (far,) = verdict.judge_chains(far_evidence)
     assert far.word != "holds"
+    (none,) = verdict.judge_chains(replace(far_evidence, labels=np.empty((0, 3, EXAMPLES), np.int64), numbers=()))
+    assert "0 chains: at least 3" in none.because
+
+
+def test_separate_runs_that_say_otherwise_are_named_beside_the_word() -> None:
+    evidence = _chains()
+    (alike,) = verdict.judge_chains(evidence)
+    assert (alike.word, alike.qualifier) == ("holds", "")  # the runs say the same
+    # runs that hardly differ: chains are apart, but a new cycle gives as much as a new network
+    finals = np.repeat(evidence.truth[None], 4, axis=0)
+    finals[np.arange(4)[:, None], np.arange(4)[:, None] + np.arange(0, EXAMPLES, 40)] += 1
+    (other,) = verdict.judge_chains(replace(evidence, finals=finals % CLASSES))
+    assert other.word == "holds"
+    assert other.qualifier.startswith("but separately trained runs differ 0.")
 
 
 @pytest.mark.slow
@@ -499,6 +526,28 @@ def test_claims_are_told_in_order_with_the_correction_for_all_of_them() -> None:
     assert finding.claims(listed) == told
     assert finding.claims({}) == []
     assert finding.document({"split": "test"}) == {"split": "test"}
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("holds", "These networks are different functions."),
+        ("does not hold", "These networks are no more different than one network at two times."),
+        ("cannot tell", "Independent runs disagree on 20.0 %; whether that is more than along one training cannot be "
+         "told yet."),
+    ],
+)  # fmt: skip
+def test_the_headline_says_what_claim_b_says(word: Any, says: str) -> None:
+    claim = Claim("b", "B", "", word, "", math.log(1.25), 4, 1000)
+    known = {**_found([claim]), "trajectory": {"disagreement": 0.001}}  # a ratio of 200 alone decides nothing
+    assert finding.headline(known) == says
+    assert finding.headline({}) == ""
+
+
+def test_negative_numbers_have_a_true_minus() -> None:
+    known = _found([])
+    known["independent"]["cosine"] = -0.004
+    assert "the cosine of their weights is −0.004." in finding.sentence(known)
 
 
 def test_margins_of_a_spec_are_those_of_the_verdict_unless_edited() -> None:
@@ -629,7 +678,15 @@ def test_numbers_of_the_paper_stand_beside_the_nearest_experiments(site: Served,
         name="medium again", spec=parse(presets["fig-6-medium"].call()), stages=[PlannedStage("train", "0")]
     )
     far = finished(site.laboratory, name="far away")
+    lost = store.create_experiment(
+        name="medium lost", spec=parse(presets["fig-6-medium"].call()), stages=[PlannedStage("train", "0")]
+    )
+    spec = presets["fig-6-medium"].call()
+    spec["data"] = {name: value for name, value in spec["data"].items() if name != "validation_images"}
+    other = store.create_experiment(name="medium open", spec=parse(spec), stages=[PlannedStage("train", "0")])
     _write(site, near, accuracy=0.698)
+    _write(site, other, accuracy=0.69)
+    _write(site, lost, accuracy=0.708, status="failed")
     _write(site, far, finding=orjson.dumps({"family": {"exponent": 0.31, "samples": 20}}).decode())
     engine = sqlalchemy.create_engine(store.url)
     stage = store.stages(far.id)[0].id
@@ -647,8 +704,10 @@ def test_numbers_of_the_paper_stand_beside_the_nearest_experiments(site: Served,
     rows = {row["key"]: row for row in page.get("/api/paper").json()["items"]}
     nearest = rows["accuracy-medium-cnn"]["nearest"]
     assert (nearest[0]["slug"], nearest[0]["value"], nearest[0]["differences"]) == (near.slug, 0.698, [])
-    assert nearest[1]["slug"] != near.slug
-    assert not nearest[1]["same_data"]
+    assert (nearest[1]["slug"], nearest[1]["differences"]) == (
+        other.slug, ["validation images the set’s default instead of 500"]
+    )  # fmt: skip
+    assert not nearest[2]["same_data"]
     small = [one["slug"] for one in rows["accuracy-small-cnn"]["nearest"]]
     assert small.index(far.slug) < small.index(near.slug)  # the same network comes before the same data
     (independent,) = rows["js-independent"]["nearest"]
@@ -659,7 +718,14 @@ def test_numbers_of_the_paper_stand_beside_the_nearest_experiments(site: Served,
     assert rows["js-random"]["nearest"][0]["value"] == 0.2
     assert rows["js-diagonal"]["nearest"] == []
     assert rows["exponent"]["nearest"][0]["value"] == 0.31
+    assert lost.slug not in str(rows)
     text = page.get("/paper").text
     assert "69.8 %" in text
     assert "−1.2 points" in text
+    # only the same network on the same data has a distance; what else is near is named below the preset to run
+    assert text.count(" points</small>") == 2
+    for row in text.split("<tbody>")[1:]:
+        if "No experiment here has this number yet" in row:
+            assert "/launch?preset=" in row
+    assert "Nearest, though not the same quantity" in text
     assert f"/experiments/{far.slug}" in text

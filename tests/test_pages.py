@@ -307,6 +307,28 @@ def test_forms_work_without_script_and_say_what_is_wrong(site: Served, browser: 
     context.close()
 
 
+def test_what_a_refused_form_says_stays_under_its_fields(site: Served, browser: Browser) -> None:
+    page = tab(browser, site).page
+    page.goto("/launch?preset=quickstart")
+    page.get_by_label("Name", exact=True).fill("<b>")
+    for row in ("shift", "methods.sgmcmc"):
+        page.locator(f'[name="{row}.on"]').check()
+        page.locator(f'.method:has([name="{row}.on"]) summary').click()
+    page.locator('[name="shift.intensities"]').fill("6")
+    page.locator('[name="methods.sgmcmc.options.temperature"]').fill("-1")
+    page.get_by_role("button", name="Launch").click()  # without its name the form is read once more
+    expect(page.locator('[id="err-name"]')).to_contain_text("not allowed")
+    page.get_by_label("Name", exact=True).fill("plain")
+    with page.expect_response(lambda answer: answer.url.endswith("/api/estimate")):
+        page.get_by_role("button", name="Launch").click()
+    expect(page.locator("[data-note]")).to_contain_text("Methods › sgmcmc › temperature: -1 is too small")
+    for name in ("shift.intensities", "methods.sgmcmc.options.temperature"):
+        expect(page.locator(f'[id="err-{name}"]')).to_contain_text("is too")
+        expect(page.locator(f'[name="{name}"]')).to_have_attribute("aria-invalid", "true")
+    expect(page.locator(".method.bad")).to_have_count(2)
+    page.context.close()
+
+
 def test_what_people_type_is_shown_and_never_run(site: Served, browser: Browser) -> None:
     nasty = '"><img src=x onerror=alert(1)><script>alert(2)</script>{{ 7 * 7 }}'
     row = finished(site.laboratory, name="nasty notes", notes=nasty)

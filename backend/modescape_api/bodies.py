@@ -11,7 +11,7 @@ import orjson
 from fastapi import Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from modescape.errors import InvalidInput, Problem
+from modescape.errors import DataMissing, InvalidInput, Problem
 from modescape.spec import invalid
 from modescape_api.problems import Refusal
 
@@ -89,9 +89,11 @@ def validate(model: type[M], data: Any) -> M:
         raise invalid(error, model) from None
 
 
-def prefixed(error: InvalidInput, prefix: str) -> InvalidInput:
+def prefixed(error: InvalidInput | DataMissing, prefix: str) -> InvalidInput | DataMissing:
     """The same problems, their fields seen from the body."""
     problems = [Problem(p.message, f"{prefix}.{p.field}".rstrip("."), p.allowed) for p in error.problems]
+    if isinstance(error, DataMissing):
+        return DataMissing(str(error), problems=problems)
     return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from modescape.errors import InvalidInput
+from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Prepared, differences
 from modescape.registry import Entry, architectures, datasets, figures, methods, presets
@@ -102,11 +102,12 @@ def catalogue(request: Request, here: Here) -> Response:
 
 
 def estimate(here: Site, draft: Draft) -> Prepared:
-    """Every check a launch makes, and the plan; stores nothing. Raises what `launch` raises."""
+    """Every check a launch makes, and the plan; stores nothing. Raises what `launch` raises, but plans public sets that
+    are not here as published."""
     document = asked_for(here, draft)
     try:
-        return here.laboratory.prepare(document)
-    except InvalidInput as error:
+        return here.laboratory.prepare(document, as_published=True)
+    except (InvalidInput, DataMissing) as error:
         raise bodies.prefixed(error, "spec") from None
 
 
@@ -121,6 +122,8 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
         "high": plan.high,
         "bytes": plan.bytes,
         "basis": plan.basis,
+        "gpu": asdict(plan.gpu),
+        "missing": [{**asdict(one), "field": f"spec.{one.field}"} for one in prepared.missing],
         "workers": plan.workers,
         "parameters": plan.parameters,
         "solutions": plan.solutions,
@@ -141,7 +144,9 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
 @router.post(
     "/api/estimate",
     summary="What an experiment would do and cost",
-    description="Takes the body of a launch and makes every check a launch makes, but stores nothing.",
+    description="Takes the body of a launch and makes every check a launch makes, but stores nothing. `gpu`: the price "
+    "on a machine with one GPU. A public set that is not on this machine is planned in its published size and named in "
+    "`missing`; a launch refuses it (409).",
     openapi_extra=bodies.documented(Draft, {"spec": {"data": {"dataset": "digits"}, "ensemble": {"runs": 3}}}),
     responses={
         200: {
@@ -154,6 +159,13 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
                         "high": 76.5,
                         "bytes": 18400000,
                         "basis": "from finished trainings here",
+                        "gpu": {
+                            "seconds": 68.0,
+                            "low": 27.2,
+                            "high": 108.8,
+                            "basis": "guessed: 3 200 images a second, bound by launches (10 ms a step)",
+                        },
+                        "missing": [],
                         "workers": 2,
                         "parameters": 23426,
                         "solutions": 33,

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field
 
 from modescape import finding
-from modescape.errors import InvalidInput, NotFound
+from modescape.errors import DataMissing, InvalidInput, NotFound
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
 from modescape.registry import presets
@@ -187,7 +187,7 @@ def launch(here: Site, draft: Draft, *, key: str | None = None, created_by: str 
             fresh=draft.fresh,
             idempotency=(key, _digest(draft)) if key is not None else None,
         )
-    except InvalidInput as error:
+    except (InvalidInput, DataMissing) as error:
         raise bodies.prefixed(error, "spec") from None
     here.ring(row.id)
     return row

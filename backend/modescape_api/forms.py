@@ -33,6 +33,7 @@ from modescape.spec import (
     NetworkSpec,
     TrainingSpec,
     parse,
+    within,
 )
 from modescape.studies import (
     SYNTHETIC,
@@ -155,17 +156,18 @@ _LABELS = {
     "ref": "Reference run",
     "normalise": "Divide by error rate",
     "e": "Family e",
+    "ood": "Other images",
 }
 _WORDS = {
-    "both": "initialisation and order",
-    "weights": "initialisation only",
-    "batches": "order only",
-    "raw255": "raw 0–255",
-    "unit": "x / 255",
-    "pixel-mean": "minus mean image",
-    "adam": "Adam",
-    "sgd": "SGD",
-    "momentum": "SGD with momentum",
+    "vary": {"both": "initialisation and order", "weights": "initialisation only", "batches": "order only"},
+    "input_scale": {"raw255": "raw 0–255", "unit": "x / 255", "pixel-mean": "minus mean image"},
+    "optimiser": {"adam": "Adam", "sgd": "SGD", "momentum": "SGD with momentum"},
+    "zoom": {
+        "all": "everything",
+        "first": "first solution",
+        "second": "second solution",
+        "third": "third solution",
+    },
 }
 _PARTS: dict[str, Any] = {
     "data": DataSpec,
@@ -572,7 +574,7 @@ def _control(name: str, field: Mapping[str, Any], path: str) -> Control:
         help=field.get("description", ""),
         unit=_UNITS.get(name, ""),
         allowed=_allowed(field),
-        choices=tuple(Choice(str(value), _WORDS.get(str(value), str(value))) for value in enum),
+        choices=tuple(Choice(str(value), words(name, str(value))) for value in enum),
         value=_text(field.get("default")),
         was=_text(field.get("default")),
     )
@@ -595,36 +597,26 @@ def _kind(name: str, field: Mapping[str, Any]) -> Kind:
 
 
 def _allowed(field: Mapping[str, Any]) -> str:
-    low, high = field.get("minimum"), field.get("maximum")
-    if low is not None and high is not None:
-        return f"{_short(low)} to {_short(high)}"
-    words = [
-        f"{says} {_short(field[key])}"
-        for key, says in (
-            ("minimum", "at least"),
-            ("exclusiveMinimum", "more than"),
-            ("maximum", "at most"),
-            ("exclusiveMaximum", "less than"),
-        )
-        if key in field
-    ]
-    return ", ".join(words)
+    names = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
+    return within({short: field[name] for name, short in names.items() if name in field})
 
 
-def _short(value: float) -> str:
-    if value == 2**53 - 1:
-        return "2⁵³ − 1"
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:g}"
-
-
-def words(value: str) -> str:
-    """One of a closed set of values as people say it."""
-    return _WORDS.get(value, value)
+def words(field: str, value: str) -> str:
+    """One of a closed set of values of a field as people say it."""
+    return _WORDS.get(field, {}).get(value, value)
 
 
 def filled(control: Control, *, name: str, value: Any) -> Control:
     """The control under another name, with a value in it."""
     return replace(control, name=name, value=_text(value))
+
+
+def offering(control: Control, words: Mapping[str, str]) -> Control:
+    """The control as a choice among values with their words, the default first; another value in it is left out."""
+    first = next(iter(words))
+    value = control.value if control.value in words else first
+    choices = tuple(Choice(value, said) for value, said in words.items())
+    return replace(control, kind="select", choices=choices, value=value, was=first)
 
 
 def from_posted(form: Sequence[tuple[str, str]]) -> Values:

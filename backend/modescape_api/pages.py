@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import cache, lru_cache
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -294,7 +294,7 @@ def _facets(request: Request, asked: Asked, counts: Mapping[str, Sequence[tuple[
 
 def _title(column: str, value: str) -> str:
     registry: Mapping[str, Entry] = {"architecture": architectures, "dataset": datasets}.get(column, {})  # type: ignore[assignment]
-    return registry[value].title if value in registry else forms.words(value)
+    return registry[value].title if value in registry else forms.words(column, value)
 
 
 def _running(here: Site, row: Experiment) -> dict[str, Any]:
@@ -415,7 +415,9 @@ def _launch(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Respo
             row = experiments.launch(here, draft, key=f"form-{given.get('key', '')[:60]}-{same}")
             return RedirectResponse(f"/experiments/{row.slug}", status_code=303)
         plan, problems = _planned(here, draft)
-    except (InvalidInput, DataMissing, DataCorrupt, Forbidden) as error:
+    except DataMissing as error:
+        plan, problems = _planned(here, draft)[0], _problems(error)
+    except (InvalidInput, DataCorrupt, Forbidden) as error:
         plan, problems = None, _problems(error)
     values = forms.from_posted(pairs)
     return _launch_form(
@@ -440,9 +442,9 @@ def _planned(here: Site, draft: Draft) -> tuple[dict[str, Any] | None, list[Prob
 
 
 def _problems(error: ModescapeError) -> list[Problem]:
-    if isinstance(error, InvalidInput):
+    if isinstance(error, InvalidInput | DataMissing):
         return list(error.problems)
-    return [Problem(str(error), "data.dataset" if isinstance(error, DataMissing) else "data.path")]
+    return [Problem(str(error), "data.path")]
 
 
 def _with_shades(plan: dict[str, Any]) -> dict[str, Any]:
@@ -471,7 +473,7 @@ def _launch_form(
 ) -> Response:
     placed = [forms.place(problem, document, values) for problem in problems]
     was = forms.to_values(preset.call()) if preset else forms.to_values(source.spec) if source else forms.defaults()
-    twin = _twin(preset) if preset else None
+    twin, price = _twin(preset) if preset else None, _prices(here)
     missing = {row["name"]: row["how"] for row in data.known(here) if not row["own"] and not row["present"]}
     return render(
         request,
@@ -493,11 +495,9 @@ def _launch_form(
         ]
         if preset
         else [],
-        presets=_preset_cards(here, preset, full=full, missing=missing),
+        presets=_preset_cards(preset, price, full=full),
         preset=preset,
-        twin={"url": f"/launch?preset={twin.name}", "words": _preset_words(here, twin, missing)}
-        if twin and preset and preset.twin_of
-        else None,
+        twin={"url": f"/launch?preset={twin.name}", "size": _size(twin), "price": price(twin.name)} if twin else None,
         sections=forms.sections(values, was=was, problems=placed, missing=dict.fromkeys(missing, "not here")),
         was=was,
         missing=missing,
@@ -534,7 +534,7 @@ def _other(preset: Preset | None, *, full: bool) -> str:
     return twin.name
 
 
-def _preset_cards(here: Site, chosen: Preset | None, *, full: bool, missing: Mapping[str, str]) -> list[dict[str, Any]]:
+def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: bool) -> list[dict[str, Any]]:
     """Short: what runs on data present here. As in the paper: the originals. Blank: always."""
     cards = []
     for preset in presets.values():
@@ -549,7 +549,8 @@ def _preset_cards(here: Site, chosen: Preset | None, *, full: bool, missing: Map
                 "picture": _PICTURES.get(preset.paper) or _PICTURES.get(preset.name, "plane"),
                 "url": f"/launch?preset={preset.name}",
                 "chosen": chosen is preset,
-                "words": _preset_words(here, preset, missing),
+                "words": f"{preset.call().get('ensemble', {}).get('runs', 3)} runs · {price(preset.name)}",
+                "twin": f"{_size(twin)}: {price(twin.name)}" if (twin := _twin(preset)) else "",
             }
         )
     cards.append(
@@ -560,21 +561,33 @@ def _preset_cards(here: Site, chosen: Preset | None, *, full: bool, missing: Map
             "url": "/launch?preset=blank" + ("&version=paper" if full else ""),
             "chosen": chosen is None,
             "words": "every default",
+            "twin": "",
         }
     )
     return cards
 
 
-def _preset_words(here: Site, preset: Preset, missing: Mapping[str, str]) -> str:
-    document = preset.call()
-    dataset = document.get("data", {}).get("dataset", "digits")
-    runs = f"{document.get('ensemble', {}).get('runs', 3)} runs"
-    if dataset in missing:
-        return f"{runs} · needs {datasets[dataset].title}"
-    try:
-        return f"{runs} · ≈ {duration(here.laboratory.prepare(document).plan.seconds)}"
-    except ModescapeError as error:
-        return f"{runs} · {error}"
+def _size(preset: Preset) -> str:
+    return "Short version" if preset.twin_of else "As in the paper"
+
+
+def _prices(here: Site) -> Callable[[str], str]:
+    """What a preset costs here and on a GPU, and what must be got first; reckoned once for a page, by name."""
+    prepare = here.laboratory.preparing()
+
+    @cache
+    def price(name: str) -> str:
+        try:
+            prepared = prepare(presets[name].call(), as_published=True)
+        except ModescapeError:  # the form says why once the preset is chosen
+            return "does not fit the data here"
+        seconds = (prepared.plan.seconds, prepared.plan.gpu.seconds)
+        by_workers, by_gpu = (duration(number).replace(" ", "\u00a0") for number in seconds)
+        words = f"≈\u00a0{by_workers}, {by_gpu} on a GPU"
+        needed = " and ".join(dict.fromkeys(one.title for one in prepared.missing))
+        return f"{words} · needs {needed}" if needed else words
+
+    return price
 
 
 # -- one experiment ---------------------------------------------------------------------------------------------------
@@ -704,7 +717,7 @@ def _headline(row: Experiment) -> str:
 
 def _subject(spec: ExperimentSpec) -> str:
     parts = [
-        f"{_title('dataset', spec.data.dataset)}, {forms.words(spec.data.input_scale)}",
+        f"{_title('dataset', spec.data.dataset)}, {forms.words('input_scale', spec.data.input_scale)}",
         _title("architecture", spec.network.architecture),
         f"{spec.ensemble.runs} runs × {spec.training.epochs} epochs",
         f"{len(spec.methods)} subspace methods" if spec.methods else "",
@@ -726,10 +739,16 @@ def _card(figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]:
         "absent": _absence(absent),
         "waits": f"{waiting[0].kind}: {waiting[0].words}" if waiting and waiting[0].done == 0 else "",
         "stages": mine,
-        "options": list(figure.options.model_fields),
+        "options": _asked_of(figure),
         "height": height,
         "full": full,
     }
+
+
+def _asked_of(figure: Figure) -> list[str]:
+    """Options a browser sends when it asks for the picture: `method` only where it makes another one."""
+    options: Any = figure.options  # a FigureOptions, which the registry need not know
+    return [name for name in options.model_fields if name != "method" or options.redraws]
 
 
 def _absence(kinds: Sequence[str]) -> str:
@@ -899,9 +918,14 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
     place = order.index(figure)
     controls = forms.option_controls(figure, "x")
     given = options.model_dump(mode="json")
+    choices = options.choices(Results(here.store, here.artifacts, row.id))
+    values = {key: _with_value(c, given).value for c in controls if (key := c.name.removeprefix("x.")) in choices}
+    unknown = [f"{key} {v[:40]!r}" for key, v in values.items() if not set(v.split(", ")) <= {"", *choices[key]}]
+    if unknown:
+        notice = f"Ignored in the address: {', '.join(unknown)}"
     kinds = by_kind(here.store.stage_rows(row.id))
     table = collected.table() if collected is not None and tab == "data" else None
-    legend = _figure_legend(collected, spec)
+    legend = _figure_legend(here, row, figure, options, spec)
     query = urlencode([(k, v) for k, v in request.query_params.multi_items() if k in figure.options.model_fields])
     return render(
         request,
@@ -915,9 +939,13 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         tab_urls={t: _url(request, tab=None if t == "plot" else t) for t in ("plot", "data", "definition")},
         previous=_sibling(request, row, order, place - 1),
         following=_sibling(request, row, order, place + 1),
-        controls=[_with_value(c, given) for c in controls if not c.name.endswith((".size", ".method"))],
+        controls=[
+            _offering(control, choices[control.name]) if control.name in choices else control
+            for control in (_with_value(c, given) for c in controls if not c.name.endswith((".size", ".method")))
+            if choices.get(control.name, True)
+        ],
         all_controls=[_with_value(c, given) for c in controls],
-        options=list(figure.options.model_fields),
+        options=_asked_of(figure),
         data=collected,
         reason=reason,
         rows_total=len(collected.rows()) if collected is not None else None,
@@ -926,11 +954,19 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         if table
         else set(),
         legend=legend,
+        gallery=_gallery(figure, spec),
         stages=[kind for kind in kinds if kind.kind in figure.needs],
         query=query,
         last_event=here.store.last_event_id(),
         notice=notice,
     )
+
+
+def _gallery(figure: Figure, spec: ExperimentSpec) -> str:
+    """Where corruptions can be seen, for a figure of them: on this data set, unless it is somebody's own."""
+    if "shift" not in figure.needs:
+        return ""
+    return "/gallery" if spec.data.path else f"/gallery?{urlencode({'dataset': spec.data.dataset})}"
 
 
 def _options(figure: Figure, request: Request) -> tuple[Any, str | None]:
@@ -947,7 +983,7 @@ def _collected(here: Site, row: Experiment, figure: Figure, options: Any) -> tup
         found: FigureData = figure.call(Results(here.store, here.artifacts, row.id), options)
     except FigureNotReady as missing:
         return None, missing.reason[:1].upper() + missing.reason[1:]
-    except NotFound as missing:
+    except (NotFound, InvalidInput) as missing:
         return None, str(missing)
     return found, ""
 
@@ -955,6 +991,14 @@ def _collected(here: Site, row: Experiment, figure: Figure, options: Any) -> tup
 def _with_value(control: forms.Control, given: Mapping[str, Any]) -> forms.Control:
     name = control.name.removeprefix("x.")
     return forms.filled(control, name=name, value=given.get(name))
+
+
+def _offering(control: forms.Control, words: Mapping[str, str]) -> forms.Control:
+    """A choice among these values; several at once, which only an address can ask for, are one choice more."""
+    several = control.value.replace(", ", ",")
+    if "," in several:
+        words = {**words, several: f"{several.count(',') + 1} chosen"}
+    return forms.offering(replace(control, value=several), words)
 
 
 def _sibling(request: Request, row: Experiment, order: Sequence[Figure], place: int) -> dict[str, str] | None:
@@ -965,10 +1009,15 @@ def _sibling(request: Request, row: Experiment, order: Sequence[Figure], place: 
     return {"title": order[place].title, "url": f"/experiments/{row.slug}/figures/{order[place].name}{query}"}
 
 
-def _figure_legend(collected: FigureData | None, spec: ExperimentSpec) -> list[dict[str, Any]]:
+def _figure_legend(
+    here: Site, row: Experiment, figure: Figure, options: Any, spec: ExperimentSpec
+) -> list[dict[str, Any]]:
+    """Every group the figure can show; those that `method` leaves out, or the figure by itself, are off."""
+    asked = getattr(options, "method", ())
+    collected, _ = _collected(here, row, figure, options.model_copy(update={"method": ()}) if asked else options)
     if collected is None:
         return _legend(spec)
-    return [{**asdict(entry), "on": True} for entry in collected.legend]
+    return [{**asdict(one), "on": one.group in asked if asked else one.on} for one in collected.legend]
 
 
 # -- workers, catalogue, data -----------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@
         number.printed.title, number.printed.value, [(near.slug, near.value, near.differences) for near in number.near]
 
 Nearest: of the same architecture and data first, then with the fewest settings that differ from the preset which
-repeats the paper's. Only settings that the number depends on are compared. Fort, Hu & Lakshminarayanan 2019.
+repeats the paper's. Only settings that the number depends on are compared, and only experiments that did not fail and
+were not cancelled. Fort, Hu & Lakshminarayanan 2019.
 """
 
 from __future__ import annotations
@@ -26,16 +27,19 @@ from modescape_api.site import Here, Site
 router = APIRouter(tags=["catalogue"])
 
 CANDIDATES = 25  # experiments looked at for each degree of nearness
+ABANDONED = ("failed", "cancelled")
 SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The same quantity in one experiment. of: what it is the mean of; more: differences the spec does not tell."""
+    """The same quantity in one experiment. of: what it is the mean of; more: differences the spec does not tell;
+    same_images: it is of the images the paper's is of."""
 
     value: float
     of: str
     more: tuple[str, ...] = ()
+    same_images: bool = True
 
 
 Read = Callable[[Site, Experiment], Reading | None]
@@ -62,7 +66,8 @@ class Printed:
 
 @dataclass(frozen=True, kw_only=True)
 class Near:
-    """An experiment's own number, and in words what differs between its setting and the paper's."""
+    """An experiment's own number, and in words what differs between its setting and the paper's. same_data: trained
+    on the paper's data, and measured on the images the paper's number is of."""
 
     slug: str
     name: str
@@ -75,8 +80,15 @@ class Near:
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
+    """near: the nearest experiments, the nearest first, whether or not their numbers can be compared with it."""
+
     printed: Printed
     near: tuple[Near, ...]
+
+    @property
+    def repeated(self) -> tuple[Near, ...]:
+        """Those of the same network on the same data: only their distance from the paper's number means anything."""
+        return tuple(near for near in self.near if near.same_data and near.same_architecture)
 
 
 # -- what is printed --------------------------------------------------------------------------------------------------
@@ -103,7 +115,7 @@ def _divergence(group: str) -> Read:
         if members not in (None, 5):
             more.append(f"between {members} functions instead of 5")
         assert chosen.value is not None
-        return Reading(value=chosen.value, of=_runs(row.runs), more=tuple(more))
+        return Reading(value=chosen.value, of=_runs(row.runs), more=tuple(more), same_images=dataset == "svhn")
 
     return read
 
@@ -160,6 +172,8 @@ def _nearest(here: Site, printed: Printed, known: dict[str, tuple[Experiment, Ex
             row = here.store.experiment(id_)
             known[id_] = row, ExperimentSpec.model_validate(row.spec)
         row, spec = known[id_]
+        if row.status in ABANDONED:
+            continue
         differences = _differences(own, spec, printed.methods)
         far = (spec.network.architecture != own.network.architecture, spec.data.dataset != own.data.dataset)
         ranked.append((*far, len(differences), order, row, differences))
@@ -173,7 +187,7 @@ def _nearest(here: Site, printed: Printed, known: dict[str, tuple[Experiment, Ex
                     name=row.name,
                     value=reading.value,
                     of=reading.of,
-                    same_data=not other_data,
+                    same_data=not other_data and reading.same_images,
                     same_architecture=not other_network,
                     differences=(*reading.more, *differences),
                 )
@@ -189,10 +203,10 @@ def _candidates(here: Site, printed: Printed, own: ExperimentSpec) -> Iterable[s
         return here.store.measured("js_mean", "ood/")
     network = Condition("architecture", "eq", own.network.architecture)
     data = Condition("dataset", "eq", own.data.dataset)
-    done = Condition("accuracy", "null", False)
+    kept = (Condition("accuracy", "null", False), Condition("status", "notin", ABANDONED))
     ids: dict[str, None] = {}
     for degree in ((network, data), (network,), (data,), ()):
-        rows = here.store.experiments(ListQuery((*degree, done), limit=CANDIDATES))
+        rows = here.store.experiments(ListQuery((*degree, *kept), limit=CANDIDATES))
         ids |= {row.id: None for row in rows if row.methods or printed.methods is not None}
     return ids
 
@@ -236,13 +250,15 @@ def _settings(spec: ExperimentSpec, wanted: tuple[str, ...] | None) -> dict[str,
 def _said(name: str, value: Any) -> str:
     if name in ("data", "network"):
         return _title(datasets if name == "data" else architectures, str(value))
+    if name == "validation images" and value is None:
+        return "the set’s default"
     if value is None:
         return "all" if name.endswith("images") else "as measured"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
         return f"{len(value)} of them"
-    return f"{value:g}" if isinstance(value, float) else words(str(value))
+    return f"{value:g}" if isinstance(value, float) else words(name.replace(" ", "_"), str(value))
 
 
 def _title(registry: Mapping[str, Any], name: str) -> str:

@@ -1,8 +1,8 @@
 """Errors as the outside sees them: problem documents (RFC 9457), or an error page for whoever prefers HTML.
 
     {"type": "/api/docs#invalid-input", "title": "A value is not allowed", "status": 422,
-     "detail": "ensemble.runs: input should be greater than or equal to 1, got 0 (allowed: at least 1)",
-     "errors": [{"field": "ensemble.runs", "message": "...", "allowed": "at least 1"}]}
+     "detail": "ensemble.runs: 0 is too small (allowed: 1 to 1 000)",
+     "errors": [{"field": "ensemble.runs", "message": "0 is too small", "allowed": "1 to 1 000"}]}
 
 `KINDS` is the whole vocabulary; the documentation page and the OpenAPI document are written from it.
 """
@@ -19,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from modescape import errors
-from modescape.errors import InvalidInput, ModescapeError, Problem
+from modescape.errors import DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.store import UNAVAILABLE
 from modescape_api import replies
 
@@ -75,7 +75,12 @@ KINDS = {
             "now, or the "
             "Idempotency-Key was used with another body.",
         ),
-        Kind("data-missing", 409, "The data set is not on this machine", "`detail` says how to get it."),
+        Kind(
+            "data-missing",
+            409,
+            "The data set is not on this machine",
+            "`detail` says how to get what is missing, `errors` which fields ask for it.",
+        ),
         Kind(
             "gone",
             410,
@@ -186,7 +191,7 @@ def answer(request: Request, error: Exception) -> Response:
         return _from_http(request, error)
     for kind_of_error, kind in _BY_ERROR:
         if isinstance(error, kind_of_error):
-            problems = error.problems if isinstance(error, InvalidInput) else ()
+            problems = error.problems if isinstance(error, InvalidInput | DataMissing) else ()
             return respond(request, kind, str(error), problems=problems)
     if isinstance(error, UNAVAILABLE) and "locked" in str(error).lower():
         return respond(request, "busy", "another process is writing", headers={"retry-after": "1"})
@@ -269,12 +274,12 @@ _EXAMPLES: dict[str, tuple[str, tuple[Problem, ...]]] = {
     "too-large": ("the body has more than 1048576 bytes", ()),
     "wrong-media-type": ("the body is text/plain; send application/json", ()),
     "invalid-input": (
-        "spec.ensemble.runs: input should be greater than or equal to 1, got 0 (allowed: at least 1)",
-        (Problem("input should be greater than or equal to 1, got 0", "spec.ensemble.runs", "at least 1"),),
+        "spec.ensemble.runs: 0 is too small (allowed: 1 to 1 000)",
+        (Problem("0 is too small", "spec.ensemble.runs", "1 to 1 000"),),
     ),
     "data-missing": (
-        "CIFAR-10 is not on this machine; fetch it (170 MB) with: modescape data fetch cifar10",
-        (),
+        "SVHN is not on this machine: no files in /data; run `modescape data fetch svhn`",
+        (Problem("SVHN is not on this machine: …", "spec.ood.0.dataset"),),
     ),
     "data-corrupt": ("labels hold NaN at rows 3, 17", ()),
 }

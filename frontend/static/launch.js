@@ -76,10 +76,17 @@ export function place(field, spec, on) {
   return [part, ...path].join(".");
 }
 
+/** A field as people say it; as display.crumbs on the server. @param {string} field as the form names it */
+export function crumbs(field) {
+  const text = field.split(".").filter(part => part !== "options" && part !== "on").join(" › ").replaceAll("_", " ");
+  return text ? text[0].toUpperCase() + text.slice(1) : "The spec";
+}
+
 const form = globalThis.document?.querySelector("[data-launch]");
 if (form) {
   const plan = document.querySelector("#plan");
-  const touched = new Set();
+  // Problems are told under fields that were changed here, or that the server found wrong in what was sent.
+  const touched = new Set([...form.querySelectorAll("[aria-invalid]")].map(bad => bad.dataset.control || bad.name));
   let running = null;
   let timer = 0;
 
@@ -92,6 +99,8 @@ if (form) {
     });
     return toSpec(controls, rowsOn());
   };
+
+  const typedName = () => form.elements.name.value.trim() || undefined;
 
   const rowsOn = () => [...form.querySelectorAll("[data-row]:checked")].map(box => box.dataset.row);
 
@@ -113,7 +122,7 @@ if (form) {
       note.id = `err-${name}`;
       note.textContent = `✗ ${problem.message}${problem.allowed ? ` (allowed: ${problem.allowed})` : ""}`;
       field.setAttribute("aria-invalid", "true");
-      field.setAttribute("aria-describedby", note.id);
+      field.setAttribute("aria-describedby", [form.querySelector(`#help-${CSS.escape(name)}`)?.id, note.id].filter(Boolean).join(" "));
       (field.closest(".field") || field.closest(".method"))?.append(note);
       for (let fold = field.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
       field.closest(".method")?.classList.add("bad");
@@ -131,16 +140,17 @@ if (form) {
         method: "POST",
         signal: running.signal,
         headers: { "Content-Type": "application/json", Accept: "application/json" },
-        body: JSON.stringify({ spec }),
+        body: JSON.stringify({ name: typedName(), spec }),
       });
       const document_ = await answer.json();
       if (answer.ok) {
-        showProblems([], spec, true);
+        showProblems(document_.missing.map(one => ({ field: one.field, message: one.how })), spec, false);
         showPlan(document_);
       } else {
         showProblems(document_.errors, spec, false);
         const n = document_.errors.length;
-        note(n ? `${n} field${n > 1 ? "s" : ""} to change first: ${document_.errors.map(e => `${e.field.replace(/^spec\./, "")} ${e.message}`).join("; ")}` : document_.detail, true);
+        const told = document_.errors.map(e => `${crumbs(place(e.field, spec, rowsOn()))}: ${e.message}`).join("; ");
+        note(n ? `${n} field${n > 1 ? "s" : ""} to change first. ${told}` : document_.detail, true);
       }
     } catch (error) {
       if (error.name !== "AbortError") note("The estimate is unavailable; the form still works.", false);
@@ -164,6 +174,8 @@ if (form) {
     set("total", `≈ ${duration(answer.seconds)}`);
     set("range", `${duration(answer.low)} to ${duration(answer.high)} on ${answer.workers} worker${answer.workers > 1 ? "s" : ""}`);
     set("basis", answer.basis);
+    set("gpu", `≈ ${duration(answer.gpu.seconds)} on a GPU`);
+    set("gpu-basis", answer.gpu.basis);
     set("disk", size(answer.bytes));
     set("queue", answer.ahead ? `${answer.ahead} ahead` : "starts at once");
     const total = answer.kinds.reduce((sum, kind) => sum + kind.seconds, 0) || 1;
@@ -187,6 +199,9 @@ if (form) {
     plan.querySelector("[data-warnings]").replaceChildren(
       ...answer.warnings.map(text => Object.assign(document.createElement("li"), { textContent: `⚠ ${text}` })),
     );
+    const missing = plan.querySelector("[data-missing]");
+    missing.hidden = !answer.missing.length;
+    missing.querySelector("a").textContent = getFirst(answer.missing);
     const same = plan.querySelector("[data-same]");
     same.hidden = !answer.same;
     if (answer.same) {
@@ -234,7 +249,7 @@ if (form) {
     const as = event.target.closest("[data-copy-as]")?.dataset.copyAs;
     if (as) {
       const { copy } = await import("./app.js");
-      const body = { name: form.elements.name.value.trim() || undefined, spec: read() };
+      const body = { name: typedName(), spec: read() };
       copy(as === "curl" ? curl(body) : python(body), as === "curl" ? "curl command copied" : "Python copied");
     }
   });
@@ -247,6 +262,12 @@ if (form) {
   document.querySelector("#problems")?.focus();
   marks();
   if (form.dataset.planned !== "true") estimate();
+}
+
+/** As the template says it. @param {{title: string, bytes: number?}[]} missing */
+export function getFirst(missing) {
+  const names = missing.map(one => one.title + (one.bytes ? ` (${size(one.bytes)})` : ""));
+  return `Get first: ${[...new Set(names)].join(", ")}`;
 }
 
 /** @param {number} seconds */

@@ -22,16 +22,19 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def headline(finding: Json) -> str:
-    """The answer in a few words; empty while nothing is known."""
+    """The answer in a few words, as claim (b) is judged; empty while nothing is known."""
     independent = finding.get("independent")
     if not independent:
         return ""
-    within = finding.get("trajectory", {}).get("disagreement")
-    if within is None:
-        return f"Independent runs disagree on {percent(independent['disagreement'])} of the labels."
-    if independent["disagreement"] > 1.25 * within:
+    word = next((claim["word"] for claim in claims(finding) if claim["id"] == "b"), "cannot tell")
+    if word == "holds":
         return "These networks are different functions."
-    return "These networks are no more different than one network at two times."
+    if word == "does not hold":
+        return "These networks are no more different than one network at two times."
+    return (
+        f"Independent runs disagree on {percent(independent['disagreement'])}; "
+        "whether that is more than along one training cannot be told yet."
+    )
 
 
 def sentence(finding: Json) -> str:
@@ -45,7 +48,8 @@ def sentence(finding: Json) -> str:
         f"({spread}n = {independent['pairs']} {'pair' if independent['pairs'] == 1 else 'pairs'})"
     )
     if independent.get("cosine") is not None:
-        text += f"; the cosine of their weights is {independent['cosine']:.3f}"
+        cosine = f"{independent['cosine']:.3f}".replace("-", "−")
+        text += f"; the cosine of their weights is {cosine}"
     text += "."
     best = best_method(finding)
     if best:
