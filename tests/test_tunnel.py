@@ -321,9 +321,7 @@ def values_of(data: Any) -> Any:
 
 def shown(name: str, kept: dict[str, Any], arrays: dict[str, Any], **options: Any) -> Any:
     """A figure of an experiment in memory whose stages left `kept` and `arrays`."""
-    results = SimpleNamespace(
-        spec=parse(SPEC), extra=lambda kind, key: kept if kind == name else None, array=arrays.get
-    )
+    results = SimpleNamespace(spec=parse(SPEC), so_far=lambda kind, key: kept if kind == name else {}, array=arrays.get)
     return collected(results, name, **options)
 
 

@@ -195,6 +195,11 @@ class Results:
         found = (s for s in self.stages if (s.kind, s.key, s.state) == (kind, key, "succeeded"))
         return next((stage.result["extra"] for stage in found), None)
 
+    def so_far(self, kind: str, key: str) -> dict[str, Any]:
+        """What a stage left, or, while it is not finished, what it has saved on the way; empty before that."""
+        partial = next((stage.partial for stage in self.stages if (stage.kind, stage.key) == (kind, key)), {})
+        return self.extra(kind, key) or partial
+
     def array(self, digest: str) -> NDArray[Any]:
         """An array that a stage kept, mapped from disk."""
         return self.artifacts.array(digest)

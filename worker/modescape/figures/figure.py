@@ -171,6 +171,9 @@ class Results(Protocol):
     def extra(self, kind: str, key: str) -> dict[str, Any] | None:
         """What a finished stage left for others; None while it is not finished, or not planned."""
 
+    def so_far(self, kind: str, key: str) -> dict[str, Any]:
+        """What a stage left, or has saved on the way; empty before that."""
+
     def array(self, digest: str) -> NDArray[Any]:
         """An array that a stage kept."""
 

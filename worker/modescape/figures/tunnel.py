@@ -99,7 +99,7 @@ class Tunnel(FigureData):
 )
 def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
     study = _study(results, options.tunnel)
-    kept = _so_far(results, "tunnel", options.tunnel)
+    kept = results.so_far("tunnel", f"{options.tunnel}")
     if "profile" not in kept:
         raise FigureNotReady("no point of the path is evaluated yet", waits_for=("train", "tunnel"))
     profile = np.asarray(results.array(kept["profile"]), np.float64)
@@ -120,15 +120,6 @@ def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
         ),
         partial=partial,
     )
-
-
-def _so_far(results: Results, kind: str, number: int) -> dict[str, Any]:
-    """What a finished stage left, or else what it has saved so far; empty before that."""
-    kept = results.extra(kind, f"{number}")
-    if kept is not None:
-        return kept
-    stages: Sequence[Any] = getattr(results, "stages", ())  # experiments in memory have none under way
-    return next((stage.partial for stage in stages if (stage.kind, stage.key) == (kind, f"{number}")), {})
 
 
 def _partial(computed: NDArray[np.bool_]) -> str:
@@ -361,7 +352,7 @@ def triangles(results: Results, options: TriangleOptions) -> Triangles:
     study = _study(results, options.tunnel)
     if not study.triangles:
         raise FigureNotReady("no triangles in this spec; switch them on in its tunnel, as the preset s3-short does")
-    kept = _so_far(results, "triangles", options.tunnel)
+    kept = results.so_far("triangles", f"{options.tunnel}")
     if "surface" not in kept:
         raise FigureNotReady("no point of the triangles is computed yet", waits_for=("tunnel", "triangles"))
     surface = np.asarray(results.array(kept["surface"]), np.float64)
