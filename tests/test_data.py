@@ -330,6 +330,7 @@ def test_pictures_of_imagenet_that_changed_are_other_data(tmp_path: Path) -> Non
 
 def test_a_long_listing_is_not_repeated_until_a_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photographs(tmp_path)
+    monkeypatch.setattr(data, "_QUICK", 0.0)
     monkeypatch.setattr(data, "_TRUSTED", 1e9)
     before = data.describe(spec("imagenet"), (tmp_path,))
     listing = data._pictures_of
