@@ -397,11 +397,11 @@ def test_a_folder_without_textures_is_refused_in_words(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(InvalidInput, match="no pictures") as refused:
             once(image, "frost", 1, frost_textures=folder)
-        assert refused.value.field == "shift.frost_textures"
+        assert refused.value.field == "path"
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(InvalidInput, match="cannot be read") as refused:
         once(image, "frost", 1, frost_textures=tmp_path)
-    assert refused.value.field == "shift.frost_textures"
+    assert refused.value.field == "path"
 
 
 def test_brightness_adds_to_the_value_and_keeps_the_hue() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import pathlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -18,8 +19,6 @@ from modescape.part import MAX_SEED, Key, Part
 from modescape.registry import datasets, methods
 
 if TYPE_CHECKING:
-    import pathlib
-
     from modescape.spec import DataInfo, DataSpec, ExperimentSpec, MethodSpec, Sizes
 
 Intensity = Annotated[int, Field(ge=1, le=5)]
@@ -129,9 +128,16 @@ class ShiftSpec(GroupStudy):
         description="generated: our corruptions of the test images; published: a CIFAR-10-C, CIFAR-100-C or "
         "ImageNet-C folder.",
     )
-    path: Path | None = Field(None, description="Folder of the published set.")
+    path: Path | None = Field(
+        None,
+        description="Folder of the published set; for generated ones, of photographs of frost (PNG or JPEG, the first "
+        "five by name), empty: textures made up here.",
+    )
     fingerprint: str | None = Field(
-        None, max_length=64, description="SHA-256 of the published files' names, sizes and times, filled in at launch."
+        None,
+        max_length=64,
+        description="SHA-256 of the published files' names, sizes and times, or of the photographs; filled in at "
+        "launch.",
     )
     corruptions: tuple[str, ...] = Field(
         (), max_length=19, description="Which types; empty means all that apply to the images."
@@ -148,8 +154,8 @@ class ShiftSpec(GroupStudy):
 
     @model_validator(mode="after")
     def _has_path(self) -> ShiftSpec:
-        if (self.source == "published") != (self.path is not None):
-            raise InvalidInput("belongs to the source `published`, which needs it", field="path", allowed="a path")
+        if self.source == "published" and self.path is None:
+            raise InvalidInput("is where the published set lies", field="path", allowed="a path")
         return self
 
     def count(self, test: int) -> int:
@@ -192,6 +198,10 @@ class ShiftSpec(GroupStudy):
     def looked_up(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
         if self.path is None:
             return self
+        if self.source == "generated":
+            from modescape.science.corruptions import frost_fingerprint
+
+            return self.model_copy(update={"fingerprint": frost_fingerprint(pathlib.Path(self.path))})
         from modescape.science.corrupted import look_at
         from modescape.science.data import own_test
 

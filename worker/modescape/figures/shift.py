@@ -248,7 +248,8 @@ def _source(results: Results, chosen: Sequence[str]) -> Source:
     if results.spec.data.dataset == "fashion-mnist":
         words = f"in-house F-MNIST-C ({constants} constants), version {about['version']}"
     if "frost" in types:
-        words += "; frost is procedural"
+        photographs = about.get("photographs")
+        words += f"; frost is from the photographs in {photographs}" if photographs else "; frost is procedural"
     return Source(words, types, int(rows[0].n or 0))
 
 

@@ -155,7 +155,7 @@ def corrupt(
     table = table or table_for(height, width)
     kind = TYPES[name]
     constants = kind.constants[table][intensity - 1]
-    textures = _texture_files(frost_textures) if name == "frost" else ()
+    textures = _textures(frost_textures) if name == "frost" else ()
     seeds = _seeds(dataset, name, intensity, indices)
     result = np.empty_like(images, order="C")
     step = max(1, _CHUNK // (channels * height * width))
@@ -187,7 +187,7 @@ class Batch:
     pixels: Pixels
     draws: Draws
     table: Table
-    textures: tuple[Path | int, ...]
+    textures: tuple[tuple[Path | int, int], ...]
     glass: GlassMode
 
     @property
@@ -620,7 +620,7 @@ def _frost(batch: Batch, image_weight: float, frost_weight: float) -> Floats:
     place = batch.draws.uniform(0, 1, 2)
     ice = np.empty((n, channels, height, width), np.float32)
     for i in range(n):
-        sheet = _sheet(batch.textures[chosen[i]], height, width, batch.table)
+        sheet = _sheet(*batch.textures[chosen[i]], height, width, batch.table)
         top = int(place[i, 0] * (sheet.shape[0] - height))
         left = int(place[i, 1] * (sheet.shape[1] - width))
         piece = sheet[top : top + height, left : left + width]
@@ -630,9 +630,10 @@ def _frost(batch: Batch, image_weight: float, frost_weight: float) -> Floats:
 
 
 @lru_cache(maxsize=16)
-def _sheet(texture: Path | int, height: int, width: int, table: Table) -> Pixels:
+def _sheet(texture: Path | int, changed: int, height: int, width: int, table: Table) -> Pixels:
     """The texture as pieces are cut from it: CIFAR's constants take every fifth pixel, which is what shrinking to a
-    fifth with bilinear interpolation comes to; enlarged if the images are larger."""
+    fifth with bilinear interpolation comes to; enlarged if the images are larger. changed: the time of a photograph,
+    so that another one of its name is read."""
     whole = procedural_frost(texture) if isinstance(texture, int) else _photograph(texture)
     sheet = whole[2::5, 2::5] if table == "cifar" else whole
     factor = max((height + 1) / sheet.shape[0], (width + 1) / sheet.shape[1])
@@ -642,24 +643,41 @@ def _sheet(texture: Path | int, height: int, width: int, table: Table) -> Pixels
     return sheet
 
 
+Texture = tuple[Path | int, int]  # a photograph and its time in ns, or a number of our own and 0
 _TEXTURES = 5  # the authors have six photographs, but their random index reaches five
 _FROST_ALLOWED = "a folder of PNG or JPEG photographs of frost, or nothing for textures made up here"
 
 
-def _texture_files(folder: Path | None) -> tuple[Path | int, ...]:
-    """The textures of frost: the first five pictures of a folder by name, or the numbers of our own.
+def _textures(folder: Path | None) -> tuple[Texture, ...]:
+    """The textures of frost: the first five pictures of a folder by name with their times, or the numbers of our own.
 
-    Raises InvalidInput (field shift.frost_textures) when the folder holds no pictures.
+    Raises InvalidInput (field path) when the folder holds no pictures.
     """
     if folder is None:
-        return tuple(range(len(_FROSTS)))
+        return tuple((number, 0) for number in range(len(_FROSTS)))
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     pictures = tuple(path for path in files if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not pictures:
-        raise InvalidInput(
-            f"there are no pictures in {str(folder)!r}", field="shift.frost_textures", allowed=_FROST_ALLOWED
-        )
-    return pictures[:_TEXTURES]
+        raise InvalidInput(f"there are no pictures in {str(folder)!r}", field="path", allowed=_FROST_ALLOWED)
+    return tuple((picture, picture.stat().st_mtime_ns) for picture in pictures[:_TEXTURES])
+
+
+def frost_fingerprint(folder: Path) -> str:
+    """SHA-256 of the photographs that `corrupt` takes from a folder, their names and bytes.
+
+    Raises InvalidInput (field path) when there are none, or one cannot be read.
+    """
+    return _fingerprint(_textures(folder))
+
+
+@lru_cache(maxsize=4)
+def _fingerprint(textures: tuple[Texture, ...]) -> str:
+    digest = hashlib.sha256()
+    for file, _ in textures:
+        assert isinstance(file, Path)
+        _photograph(file)
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _photograph(file: Path) -> Pixels:
@@ -667,9 +685,7 @@ def _photograph(file: Path) -> Pixels:
         with Image.open(file) as picture:
             return np.asarray(picture.convert("RGB"))
     except (OSError, Image.DecompressionBombError) as error:
-        raise InvalidInput(
-            f"{file.name} cannot be read: {error}", field="shift.frost_textures", allowed=_FROST_ALLOWED
-        ) from error
+        raise InvalidInput(f"{file.name} cannot be read: {error}", field="path", allowed=_FROST_ALLOWED) from error
 
 
 # Mean light, its standard deviation, and the tint of the authors' first five photographs, so that as much light is

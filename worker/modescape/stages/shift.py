@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
-from modescape.errors import ArtifactMissing
+from modescape.errors import ArtifactMissing, DataCorrupt
 from modescape.registry import methods
 from modescape.science import corruptions, verdict
 from modescape.science.corrupted import PublishedSet
@@ -123,10 +123,12 @@ def _corrupt_parts(lease: Lease) -> Json:
     if lease.key == PUBLISHED:
         data |= {"test_images": spec.data.test_images}
         return {"data": data, "shift": _images_of(spec.shift), "types": lease.params["types"]}
-    return {
+    name = lease.params["corruption"]
+    photographs = {"photographs": spec.shift.fingerprint} if _has_photographs(spec.shift, name) else {}
+    return photographs | {
         "data": data,
         "images": lease.params["images"],
-        "corruption": lease.params["corruption"],
+        "corruption": name,
         "intensities": list(spec.shift.intensities),
         "corruptions": corruptions.VERSION,
     }
@@ -155,15 +157,33 @@ def corrupt(context: Context) -> None:
     for i in range(done, len(study.intensities)):
         for start, clean in _chunks(context, total, rounds=i, of=len(study.intensities)):
             indices = np.arange(start, start + len(clean))
-            images[i, indices] = corruptions.corrupt(
-                clean, name, study.intensities[i], indices=indices, dataset=seed_name(context.spec.data),
-                check=context.control.check,
-            )  # fmt: skip
+            images[i, indices] = _corrupted(context, clean, name, study.intensities[i], indices)
         if time.monotonic() - saved > SAVE_EVERY_SECONDS and i + 1 < len(study.intensities):
             _save(context, i + 1, {"images": images[: i + 1]})
             saved = time.monotonic()
     context.output.extra = {"images": context.keep(images, "images"), "intensities": list(study.intensities)}
     context.artifacts.drop_scratch(context.lease.stage_id)
+
+
+def _corrupted(
+    context: Context, clean: NDArray[np.uint8], name: str, intensity: int, indices: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Test images [n, C, H, W] under one type. Raises DataCorrupt when the photographs of frost have changed."""
+    study = _study(context)
+    photographs = None
+    if _has_photographs(study, name):
+        assert study.path is not None
+        photographs = Path(study.path)
+        if corruptions.frost_fingerprint(photographs) != study.fingerprint:
+            raise DataCorrupt(f"{photographs} has changed since the experiment was created; clone it to use that")
+    return corruptions.corrupt(
+        clean, name, intensity, indices=indices, dataset=seed_name(context.spec.data),
+        frost_textures=photographs, check=context.control.check,
+    )  # fmt: skip
+
+
+def _has_photographs(study: ShiftSpec, name: str) -> bool:
+    return name == "frost" and study.source == "generated" and study.path is not None
 
 
 def _save(context: Context, done: int, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -245,10 +265,7 @@ class _Images:
             return self._set.images(name, intensity, start, stop)
         split = context.split("test")
         clean = split.batch(torch.arange(start, stop, device=split.labels.device)).cpu().numpy()
-        return corruptions.corrupt(
-            clean, name, intensity, indices=np.arange(start, stop), dataset=seed_name(context.spec.data),
-            check=context.control.check,
-        )  # fmt: skip
+        return _corrupted(context, clean, name, intensity, np.arange(start, stop))
 
 
 # ---- one group of one run ----
@@ -571,13 +588,15 @@ class _Compared:
     def _source(self) -> Json:
         """Where the corrupted images come from, for the captions of figures."""
         study = _study(self.context)
-        if study.path is not None:
-            return {"source": study.source, "folder": Path(study.path).name}
+        folder = None if study.path is None else Path(study.path).name
+        if study.source == "published":
+            return {"source": study.source, "folder": folder}
         shape = self.context.splits.shape
         return {
             "source": study.source,
             "version": corruptions.VERSION,
             "constants": corruptions.table_for(shape.height, shape.width),
+            "photographs": folder,
         }
 
     def _about(self, name: str, size: int | None, units: int) -> Json:
