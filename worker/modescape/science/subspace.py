@@ -195,8 +195,8 @@ class SampledOptions(Options):
     )
     floor: Literal["none", "drop", "absolute"] = Field(
         "drop",
-        description="Accuracy floor of typical samples on the validation images. none: accept all; drop: the optimum's "
-        "accuracy minus the floor value; absolute: the floor value itself.",
+        description="Accuracy floor of typical samples on the first 2,000 validation images. none: accept all; drop: "
+        "the optimum's accuracy minus the floor value; absolute: the floor value itself.",
     )
     floor_value: float = Field(
         FLOOR_DROP, ge=0, le=1, description="Accuracy given up (drop) or required (absolute), as a fraction."
