@@ -312,6 +312,10 @@ class Triangles(FigureData):
         total = float(self.offsets[-1])
         return self.offsets * (FULL_TURN / total) if total > FULL_TURN else self.offsets
 
+    @property
+    def page_height(self) -> int:
+        return 592 if len(self.shown()) == 1 else 400
+
     def raster(self, quantity: str) -> tuple[Floats, Floats, Floats]:
         """x [X], y [Y] around the whole fan and the nearest cell's value [Y, X], NaN outside the fan and where nothing
         is computed."""
@@ -406,7 +410,7 @@ def _(data: Triangles, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     shown = data.shown()
-    height = {1: 592 if data.options.size == "page" else 440, 3: 400}[len(shown)]
+    height = data.page_height if data.options.size == "page" else {1: 440, 3: 400}[len(shown)]
     layout = style.layout(theme, kind="maps", height=height, revision="triangles")
     layout["margin"] |= {"r": 24, "b": 44}
     layout["annotations"] = []
