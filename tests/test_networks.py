@@ -200,6 +200,21 @@ def _plain_twin(built: Cnn, images: Tensor, masks: list[Tensor]) -> Tensor:
     return built.head(features.flatten(1))  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize("shape", [Shape(1, 28, 28, 10), Shape(3, 32, 32, 10), Shape(4, 6, 10, 10), Shape(2, 9, 8, 10)])
+@pytest.mark.parametrize("order", ["conv-drop-pool-relu", "conv-relu-pool-drop"])
+def test_prediction_equals_plain_operations(shape: Shape, order: str) -> None:
+    """Without gradients the first convolution and its pooling are one step; odd sizes cannot be, and are not."""
+    built = network("small-cnn", shape, order=order).eval()
+    assert isinstance(built, Cnn)
+    images = (torch.randn(17, *shape[:3]) * 100).contiguous(memory_format=torch.channels_last)
+    ones = [torch.ones(1)] * 3
+    with torch.no_grad():
+        found, expected = built(images), _plain_twin(built, images, ones)
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+        assert torch.equal(built(built.look(images)), found)
+    assert torch.allclose(built(images), found, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))  # with gradients
+
+
 @pytest.mark.parametrize("shape", [Shape(1, 28, 28, 10), Shape(3, 32, 32, 10), Shape(1, 8, 8, 10)])
 @pytest.mark.parametrize("options", [{}, {"zero_bias": True}, {"last_relu": True}])
 def test_fast_blocks_equal_plain_operations(shape: Shape, options: dict[str, Any]) -> None:

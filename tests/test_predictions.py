@@ -186,6 +186,24 @@ def test_predictions_repeat_bit_for_bit_and_can_stop_early() -> None:
         predictions.predict(network, split, RAW, check=stop)
 
 
+@pytest.mark.parametrize("architecture", ["small-cnn", "mlp"])
+def test_several_networks_predict_together_what_each_predicts_alone(architecture: str) -> None:
+    networks, split = [_network(architecture) for _ in range(4)], _split()
+    for seed, network in enumerate(networks):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)), alpha=0.1)
+    networks[1].train()
+    masks = [None, None, ActivationMask(0.3, 7, per_example=False), ActivationMask(0.3, 7, per_example=True)]
+    found = predictions.predict_each(networks, split, UNIT, masks=masks, batch=64)
+    alone = [predictions.predict(n, split, UNIT, mask=m, batch=64) for n, m in zip(networks, masks, strict=True)]
+    assert found.shape == (4, 230, CLASSES)
+    assert np.array_equal(found, np.stack(alone))
+    assert networks[1].training  # left as it was
+    with pytest.raises(ValueError, match="no network"):
+        predictions.predict_each([], split, UNIT)
+
+
 def test_predicting_leaves_the_weights_alone() -> None:
     network = _network("resnet20v1")
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from math import prod, sqrt
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -169,8 +170,43 @@ class Cnn(nn.Module):
             outputs = layer.weight.shape[0]
             _fill(layer.bias, rng, _zeros if self.zero_bias else _glorot_uniform(1, outputs))
 
-    def forward(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.head(self.blocks(images).flatten(1)))
+    @staticmethod
+    def look(images: Tensor) -> Pixels:
+        """What `forward` takes in place of images, for networks that see the same ones in turn."""
+        return Pixels(images)
+
+    def forward(self, images: Tensor | Pixels) -> Tensor:
+        pixels = images if isinstance(images, Pixels) else Pixels(images)
+        return cast(Tensor, self.head(self.blocks(pixels).flatten(1)))
+
+
+class Pixels:
+    """A batch of images [N, C, H, W] as a first layer sees it; every network that looks at it shares the copies."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    @cached_property
+    def patches(self) -> Tensor:
+        """What a 3x3 convolution with same padding multiplies, [9 C + 1, N H W]: shifted copies, and 1 for the bias."""
+        n, channels, height, width = self.images.shape
+        found = torch.empty(channels * 9 + 1, n * height * width)
+        windows = self._windows(height, width).permute(0, 2, 3, 1, 4, 5)
+        found[:-1].view(channels, 3, 3, n, height, width).copy_(windows)
+        found[-1] = 1
+        return found
+
+    @cached_property
+    def pooled_patches(self) -> Tensor:
+        """[4, C, 4, N H/2 W/2]: the 4x4 window around every 2x2 square, where H and W are even; rows come first."""
+        _, channels, height, width = self.images.shape
+        windows = self._windows(height - 1, width - 1)[..., ::2, ::2].permute(2, 0, 3, 1, 4, 5)
+        return windows.reshape(4, channels, 4, -1)
+
+    def _windows(self, height: int, width: int) -> Tensor:
+        """[C, N, up, left, height, width], a view: the framed images shifted up and left."""
+        framed = F.pad(self.images.permute(1, 0, 2, 3), (1, 1, 1, 1)).contiguous()
+        return framed.unfold(2, height, 1).unfold(3, width, 1)
 
 
 class _CnnBlock(nn.Module):
@@ -181,25 +217,57 @@ class _CnnBlock(nn.Module):
         self.relu = relu
         self.drop_first = options.order == "conv-drop-pool-relu"
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = self._convolve(images)
-        if self.drop_first and self.training and self.dropout.threshold:
+    def forward(self, inputs: Tensor | Pixels) -> Tensor:
+        dropped = self.drop_first and self.dropout.threshold > 0
+        if isinstance(inputs, Pixels) and _by_products(inputs.images):
+            if not dropped and not torch.is_grad_enabled() and not any(size % 2 for size in inputs.images.shape[-2:]):
+                return self._finish(_convolve_and_pool(inputs, self.conv))
+            features: Tensor = _PixelConvolution.apply(inputs.patches, inputs.images.shape, *self.conv.parameters())
+        else:
+            features = self.conv(inputs.images if isinstance(inputs, Pixels) else inputs)
+        if dropped and self.training:
             pooled: Tensor = _DropPool.apply(features, self.dropout.keep(features), self.dropout.scale, self.relu)
             return pooled
-        if self.drop_first:
+        if dropped:
             features = self.dropout(features)
         # max-pooling and ReLU commute, and pooling first leaves a quarter of the work
-        features = _pooled(features)
+        return self._finish(_pooled(features))
+
+    def _finish(self, features: Tensor) -> Tensor:
+        """What follows pooling."""
         if self.relu:
             features = F.relu(features)
         return features if self.drop_first else cast(Tensor, self.dropout(features))
 
-    def _convolve(self, images: Tensor) -> Tensor:
-        plain = images.dtype == torch.float32 and images.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        if plain and not images.requires_grad and images.shape[1] <= 4:
-            found: Tensor = _PixelConvolution.apply(images, self.conv.weight, self.conv.bias)
-            return found
-        return cast(Tensor, self.conv(images))
+
+def _by_products(images: Tensor) -> bool:
+    """Whether a first layer is computed by matrix products over its images: few channels, and no gradient asked."""
+    plain = images.dtype == torch.float32 and images.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return plain and not images.requires_grad and images.shape[1] <= 4
+
+
+def _convolve_and_pool(pixels: Pixels, conv: nn.Conv2d) -> Tensor:
+    """3x3 convolution with same padding and the maximum of every 2x2 square, without gradients.
+
+    One product for each corner of the squares, and a running maximum: the four times larger convolution is never
+    written down. Each product takes three rows of the window whole, its kernel padded with zeros, so nothing is copied.
+    Measured on one AVX2 thread, 102 images 1x28x28 to 16 channels: 1.3 ms, of which .4 for the windows, against 2.1.
+    """
+    n, channels, height, width = pixels.images.shape
+    outputs = conv.weight.shape[0]
+    kernels = torch.zeros(2, 3, channels, 4, outputs)
+    for left, kernel in enumerate(kernels):
+        kernel[:, :, left : left + 3] = conv.weight.permute(2, 1, 3, 0)
+    largest: Tensor | None = None
+    for up in range(2):
+        rows = pixels.pooled_patches[up : up + 3].flatten(0, 2).t()
+        for kernel in kernels:
+            corner = rows @ kernel.flatten(0, 2)
+            largest = corner if largest is None else torch.maximum(largest, corner, out=largest)
+    assert largest is not None
+    if conv.bias is not None:
+        largest += conv.bias
+    return largest.view(n, height // 2, width // 2, outputs).permute(0, 3, 1, 2)
 
 
 class _PixelConvolution(torch.autograd.Function):
@@ -211,25 +279,20 @@ class _PixelConvolution(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        n, channels, height, width = images.shape
+    def forward(ctx: Any, patches: Tensor, shape: Sequence[int], weight: Tensor, bias: Tensor) -> Tensor:
+        n, _, height, width = shape
         outputs = weight.shape[0]
-        framed = F.pad(images.permute(1, 0, 2, 3), (1, 1, 1, 1)).contiguous()
-        windows = framed.unfold(2, height, 1).unfold(3, width, 1)  # [C, N, 3, 3, H, W], a view
-        patches = torch.empty(channels * 9 + 1, n * height * width)
-        patches[:-1].view(channels, 3, 3, n, height, width).copy_(windows.permute(0, 2, 3, 1, 4, 5))
-        patches[-1] = 1  # times the bias
         kernels = torch.cat([weight.reshape(outputs, -1), bias[:, None]], 1)
         ctx.save_for_backward(patches)
         ctx.weight_shape = weight.shape
         return (patches.t() @ kernels.t()).view(n, height, width, outputs).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, Tensor, Tensor]:
         (patches,) = ctx.saved_tensors
         gradient = gradients[0].permute(0, 2, 3, 1).reshape(patches.shape[1], -1)
         found = (patches @ gradient).t()
-        return None, found[:, :-1].reshape(ctx.weight_shape), found[:, -1]
+        return None, None, found[:, :-1].reshape(ctx.weight_shape), found[:, -1]
 
 
 def _pooled(features: Tensor) -> Tensor:

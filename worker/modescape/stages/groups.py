@@ -7,8 +7,10 @@ divergences compare.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,9 @@ from modescape.stages.stage import Context
 from modescape.store import Need
 from modescape.studies import GroupStudy
 from modescape.tables import Solution
+
+if TYPE_CHECKING:
+    import torch
 
 OPTIMUM, TRAJECTORY = "optimum", "trajectory"
 
@@ -85,31 +90,28 @@ def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
 
 
 class Group:
-    """Functions of one run, each put into the network once and then kept ready: predicts with all of them in turn."""
+    """Functions of one run, each a network of its own that is made once; predicts with all of them together."""
 
     def __init__(self, context: Context, run: int, solutions: Sequence[Solution]) -> None:
         self.context = context
         around = Around(context, run)
-        self._network = around.network
-        self._states: list[tuple[dict[str, object], ActivationMask | None]] = []
+        self._networks: list[torch.nn.Module] = []
+        self._masks: list[ActivationMask | None] = []
         for solution in solutions:
             context.control.check()
-            mask = around.place_solution(solution)
-            self._states.append(({k: v.clone() for k, v in self._network.state_dict().items()}, mask))
+            self._masks.append(around.place_solution(solution))
+            self._networks.append(deepcopy(around.network))
 
-    def __len__(self) -> int:
-        return len(self._states)
-
-    def logits(self, images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-        """[n, K] of every function in turn on uint8 images [n, C, H, W]."""
+    def logits(self, images: NDArray[np.uint8], *, of: slice = slice(None)) -> NDArray[np.float32]:
+        """[S, n, K] of every function, or of some, on uint8 images [n, C, H, W]."""
         import torch
 
-        from modescape.science.predictions import predict
+        from modescape.science.predictions import predict_each
 
         pixels = np.array(images.transpose(0, 2, 3, 1), order="C")  # pixels together: what convolutions like best
         tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.context.device)
         split = Split(tensor, torch.zeros(len(images), dtype=torch.int64, device=self.context.device))
-        transform, check = self.context.splits.transform, self.context.control.check
-        for state, mask in self._states:
-            self._network.load_state_dict(state)
-            yield predict(self._network, split, transform, device=self.context.device, mask=mask, check=check)
+        return predict_each(
+            self._networks[of], split, self.context.splits.transform,
+            device=self.context.device, masks=self._masks[of], check=self.context.control.check,
+        )  # fmt: skip

@@ -73,8 +73,9 @@ def ood(context: Context) -> None:
         begun = partial.get("begun", {})
         block = list(context.artifacts.array(begun["logits"])) if begun.get("group") == name else []
         done, saved = sum(list(groups.values())[:i]), time.monotonic()
-        for logits in Group(context, run, solutions[len(block) :]).logits(found.pixels):
-            block.append(logits)
+        group = Group(context, run, solutions)
+        for s in range(len(block), len(solutions)):
+            block.extend(group.logits(found.pixels, of=slice(s, s + 1)))
             context.control.progress(done + len(block), of, {})
             if time.monotonic() - saved > SAVE_EVERY_SECONDS and len(block) < len(solutions):
                 info = context.artifacts.put_array(np.stack(block), "predictions")

@@ -39,7 +39,6 @@ HELD_BYTES = 256e6  # corrupted images of one type are kept up to here, larger o
 CHUNK_BYTES = 64e6  # of images in memory at a time
 SECONDS_PER_VALUE = 1.5e-7  # of corrupting one pixel of one channel, mean over types (1.3e-7 measured at 28x28)
 SAVE_EVERY_SECONDS = 20.0
-TELL_EVERY_SECONDS = 5.0
 SIZES = (1, 2, 4)
 PUBLISHED = "published"
 CHECK: Need = ("corrupt", PUBLISHED)  # leaves nothing, so no other stage's bytes depend on it
@@ -234,7 +233,7 @@ def _chunks(context: Context, total: int, *, rounds: int, of: int) -> Iterator[t
 
 def _chunk_size(context: Context) -> int:
     shape = context.splits.shape
-    return max(1, min(1000, int(CHUNK_BYTES / (shape.channels * shape.height * shape.width))))
+    return max(1, min(2000, int(CHUNK_BYTES / (shape.channels * shape.height * shape.width))))
 
 
 class _Images:
@@ -247,10 +246,9 @@ class _Images:
 
     def chunks(self, name: str, intensity: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """(start, images [n, C, H, W]) under one type and intensity."""
-        context = self.context
-        size = self.total if self.source == "stored" else _chunk_size(context)
+        size = _chunk_size(self.context)
         for start in range(0, self.total, size):
-            context.control.check()
+            self.context.control.check()
             yield start, self._read(name, intensity, start, min(start + size, self.total))
 
     def _read(self, name: str, intensity: int, start: int, stop: int) -> NDArray[np.uint8]:
@@ -294,22 +292,16 @@ def shift(context: Context) -> None:
         if kept.done == 0:
             kept.put(0, 0, _clean(context, group, solutions, kept.images))
             kept.done = 1
-        saved = told = time.monotonic()
-        steps = (len(cells) - 1) * len(solutions)
+        saved = time.monotonic()
+        steps = (len(cells) - 1) * kept.images
         for c in range(kept.done, len(cells)):
             name, intensity = cells[c]
             assert name is not None
             for start, chunk in images.chunks(name, intensity):
-                blocks = []
-                for s, logits in enumerate(group.logits(chunk)):
-                    blocks.append(logits)
-                    if time.monotonic() - told > TELL_EVERY_SECONDS:
-                        told = time.monotonic()
-                        about = {"corruption": name, "intensity": intensity, "image": start + len(chunk)}
-                        context.control.progress((c - 1) * len(solutions) + s, steps, about)
-                kept.put(c, start, np.stack(blocks))
+                kept.put(c, start, group.logits(chunk))
+                about = {"corruption": name, "intensity": intensity}
+                context.control.progress((c - 1) * kept.images + start + len(chunk), steps, about)
             kept.done = c + 1
-            context.control.progress(c * len(solutions), steps, {"corruption": name, "intensity": intensity})
             if time.monotonic() - saved > SAVE_EVERY_SECONDS:
                 kept.save()
                 saved = time.monotonic()
@@ -334,7 +326,7 @@ def _clean(context: Context, group: groups.Group, solutions: Sequence[Any], coun
     blocks = []
     for start, chunk in _chunks(context, count, rounds=0, of=1):
         del start
-        blocks.append(np.stack(list(group.logits(chunk))))
+        blocks.append(group.logits(chunk))
     return np.concatenate(blocks, axis=1)
 
 
