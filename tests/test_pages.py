@@ -380,6 +380,28 @@ def test_the_page_answers_the_query_string_of_the_api(launched: str, site: Serve
         assert "Ignored" in ignored.text
 
 
+def test_two_selected_solutions_are_cut_through_from_the_bar(launched: str, site: Served, browser: Browser) -> None:
+    laboratory = site.laboratory
+    row = laboratory.store.experiment(launched)
+    optima = [s.number for s in laboratory.store.all_solutions(row.id) if s.role == "optimum"]
+    seen = tab(browser, site, viewport={"width": 1440, "height": 900})
+    page = seen.page
+    page.goto(f"/experiments/{launched}?sel={optima[0]}")
+    bar = page.locator("#selection")
+    expect(bar).to_contain_text("1 solution selected")
+    expect(bar.get_by_role("button", name="Straight line")).to_be_hidden()  # a line needs two
+    page.goto(f"/experiments/{launched}?sel={optima[0]},{optima[1]}")
+    expect(bar.get_by_role("button", name="Plane", exact=True)).to_be_hidden()  # and a plane three
+    bar.get_by_role("button", name="Straight line").click()
+    page.wait_for_url(re.compile(rf"/{launched}/figures/cuts\?plane=line-{optima[0]}-{optima[1]}-\d+$"))
+    executor = Executor(laboratory.store, laboratory.artifacts, laboratory.settings, name="tests")
+    executor.drain(experiment_id=row.id)
+    expect(page.locator(".plot .main-svg").first).to_be_visible(timeout=SECONDS)  # filled without a reload
+    assert "1 straight line" in (page.locator(".plot").first.get_attribute("aria-label") or "")
+    assert seen.wrong == []
+    page.context.close()
+
+
 def test_an_unknown_address_gives_a_page_that_says_so(site: Served) -> None:
     with site.client(headers={"accept": "text/html"}) as client:
         for path in ("/experiments/none", "/experiments/none/figures/plane", "/static/none.js"):
