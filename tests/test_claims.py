@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -622,16 +623,30 @@ def test_the_api_gives_the_claims_of_an_experiment(site: Served, judged: Experim
 
 
 def test_a_clone_gets_what_decides_a_claim(page: httpx.Client, judged: Experiment) -> None:
-    def form(add: str) -> str:
+    def on(add: str) -> set[str]:
         answer = page.get("/launch", params={"from": judged.slug, "with": add})
         assert answer.status_code == 200
-        return answer.text
+        return set(re.findall(r'<input type="checkbox"[^>]* name="([^"]+)\.on"[^>]* checked', answer.text))
 
-    plain = form("")
-    assert 'value="on" checked' in plain or "checked" in plain
-    for add in ("shift", "seeds", "sgmcmc", "methods", "runs", "checkpoints"):
-        assert form(add) != plain or add == "checkpoints"  # it keeps every epoch already
-    assert page.get("/launch", params={"from": judged.slug, "with": "nothing known"}).status_code == 200
+    plain = on("")
+    assert plain == {f"methods.{chosen['method']}" for chosen in judged.spec["methods"]}
+    assert on("nothing known") == plain
+    assert [on(add) - plain for add in ("shift", "seeds", "sgmcmc")] == [{"shift"}, {"seeds"}, {"methods.sgmcmc"}]
+
+
+def test_figures_an_experiment_cannot_have_say_why_and_how_to_get_them(site: Served, page: httpx.Client) -> None:
+    """Of the barest experiment, so that every figure which can be missing is."""
+    row = site.laboratory.create({**SPEC, "ensemble": {"runs": 1}, "methods": []}, name="bare")
+    figures = site.client().get(f"/api/experiments/{row.slug}/figures").json()["items"]
+    absent = [figure["name"] for figure in figures if figure["state"] == "not-planned"]
+    text = page.get(f"/experiments/{row.slug}").text
+    missing = text[text.index('id="missing"') : text.index('id="spec"')]
+    assert re.findall(r'<li id="([^"]+)">', missing) == absent
+    assert "stages" not in missing  # why is said in a reader's words
+    for add, anchor in set(re.findall(r'/launch\?from=bare(?:&amp;with=([a-z]+))?#(f-[^"]+)"', missing)):
+        form = page.get("/launch", params={"from": row.slug, "with": add}).text
+        (control,) = re.findall(rf'<input [^>]*id="{re.escape(anchor)}"[^>]*>', form)
+        assert (" checked" in control) == bool(add), anchor
 
 
 def test_what_a_clone_gets_is_a_valid_spec() -> None:
@@ -639,7 +654,7 @@ def test_what_a_clone_gets_is_a_valid_spec() -> None:
     from modescape_api.claims import DECIDED_BY, with_more
 
     one = {**SPEC, "ensemble": {"runs": 1}, "methods": [], "training": {"epochs": 2, "checkpoint_every": 2}}
-    for _, add, _ in DECIDED_BY.values():
+    for add in (*(add for _, add, _ in DECIDED_BY.values()), "planes", "tunnels", "connectivity", "instability"):
         more = parse(with_more(one, add))
         assert more != parse(one)
         assert parse(with_more(with_more(one, add), add)) == more

@@ -153,18 +153,22 @@ def _has(spec: ExperimentSpec, add: str) -> bool:
 
 
 def with_more(document: Json, add: str) -> Json:
-    """The same experiment with what decides a claim added; unknown names change nothing."""
+    """The same experiment with a study, or with what decides a claim, added; unknown names change nothing."""
     more = deepcopy(document)
     methods = [chosen["method"] for chosen in more.get("methods", ())]
-    if add in ("shift", "seeds"):
+    if add in ("shift", "seeds", "connectivity", "instability"):
         more[add] = more.get(add) or {}
+    if add in ("planes", "tunnels"):
+        more[add] = more.get(add) or [{}]
     if add == "sgmcmc" and add not in methods:
         more["methods"] = [*more.get("methods", ()), {"method": add}]
     if add in ("methods", "shift") and not any(m.get("typical") for m in more.get("methods", ())):
         more["methods"] = [*more.get("methods", ()), *(m for m in SHORT_METHODS if m["method"] not in methods)]
-    if add in ("runs", "methods", "shift", "sgmcmc"):
+    runs = dict.fromkeys(("runs", "methods", "shift", "sgmcmc"), MIN_UNITS)
+    runs |= dict.fromkeys(("planes", "tunnels", "connectivity"), 2)
+    if add in runs:
         more["ensemble"] = {**more.get("ensemble", {})}
-        more["ensemble"]["runs"] = max(MIN_UNITS, more["ensemble"].get("runs", MIN_UNITS))
+        more["ensemble"]["runs"] = max(runs[add], more["ensemble"].get("runs", runs[add]))
     if add == "checkpoints":
         training = more.get("training", {})
         more["training"] = {**training, "checkpoint_every": 1, "epochs": max(3, training.get("epochs", 3))}

@@ -217,7 +217,7 @@ def to_values(document: Mapping[str, Any]) -> Values:
                         values[f"methods.{method['method']}.{field}"] = _text(method[field])
                 for option, value in (method.get("options") or {}).items():
                     values[f"methods.{method['method']}.options.{option}"] = _text(value)
-        elif part in _STUDIES and fields:
+        elif part in _STUDIES and fields is not None:
             studies = {f"{part}.{i}": one for i, one in enumerate(fields)} if _STUDIES[part].rows else {part: fields}
             for prefix, study in studies.items():
                 values[f"{prefix}.on"] = "true"

@@ -645,7 +645,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
     kinds = by_kind(stages)
     size = here.store.bytes_of(row.id)
-    cards = [_card(figure, kinds) for figure in figures_api.ordered()]
+    cards = [_card(number, figure, kinds) for number, figure in enumerate(figures_api.ordered(), 1)]
     shown = [card["entry"].name if card["planned"] else "" for card in cards]
     ordered = sorted(stages, key=lambda s: (s.finished_at is None, s.finished_at or row.created_at), reverse=False)
     return render(
@@ -686,6 +686,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         sentence=finding.sentence(row.finding),
         strip=_strip(here, row, spec) if row.finding else None,
         cards=cards,
+        missing=[card for card in cards if not card["planned"]],
         legend=_legend(spec),
         splits=spec.evaluation.splits,
         view=view,
@@ -726,17 +727,38 @@ def _subject(spec: ExperimentSpec) -> str:
     return " · ".join(filter(None, parts))
 
 
-def _card(figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]:
+# What an experiment may not have and a figure needs: in words, what /launch?with= adds, where the form asks for it.
+_LACKS = {
+    "sample": ("No subspace methods were chosen.", "methods", "methods.random"),
+    "ensemble": ("One run alone makes no ensemble.", "runs", ""),
+    "shift": ("No corruptions were asked for.", "shift", "shift"),
+    "ood": ("No images of another data set were asked for.", "", "ood.0"),
+    "arm": ("No study of seeds was asked for.", "seeds", "seeds"),
+    "chain": ("Cyclical SG-MCMC was not chosen.", "sgmcmc", "methods.sgmcmc"),
+    "branch": ("No study of instability was asked for.", "instability", "instability"),
+    "plane": ("No cut was asked for. Select two or three solutions here to have one made.", "planes", "planes.0"),
+    "tunnel": ("No tunnel was asked for.", "tunnels", "tunnels.0"),
+    "triangles": ("No tunnel was asked for.", "tunnels", "tunnels.0"),
+    "connectivity": ("No straight lines between runs were asked for.", "connectivity", "connectivity"),
+}
+
+
+def _card(number: int, figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]:
     planned = {kind.kind for kind in kinds}
     absent = [need for need in figure.needs if need not in planned]
+    unknown = (f"It has no {' and no '.join(absent)} stages.", "", "")
+    lacks, add, anchor = next((_LACKS[need] for need in absent if need in _LACKS), unknown)
     mine = [kind for kind in kinds if kind.kind in figure.needs]
     waiting = [kind for kind in mine if kind.done < kind.total]
     height, full = _CARDS.get(figure.name, (432, False))
     return {
         "entry": figure,
         "title": figure.title,
+        "number": number,
         "planned": not absent,
-        "absent": _absence(absent),
+        "lacks": lacks,
+        "add": add,
+        "anchor": anchor,
         "waits": f"{waiting[0].kind}: {waiting[0].words}" if waiting and waiting[0].done == 0 else "",
         "stages": mine,
         "options": _asked_of(figure),
@@ -749,17 +771,6 @@ def _asked_of(figure: Figure) -> list[str]:
     """Options a browser sends when it asks for the picture: `method` only where it makes another one."""
     options: Any = figure.options  # a FigureOptions, which the registry need not know
     return [name for name in options.model_fields if name != "method" or options.redraws]
-
-
-def _absence(kinds: Sequence[str]) -> str:
-    """Why a figure is not part of an experiment: stages that were never planned."""
-    reasons = {
-        "sample": "no subspace methods were chosen",
-        "ensemble": "one run alone makes no ensemble",
-        "shift": "no corruptions were asked for",
-    }
-    told = "; ".join(reasons[kind] for kind in kinds if kind in reasons)
-    return f"It has no {' and no '.join(kinds)} stages{': ' * bool(told)}{told}." if kinds else ""
 
 
 def _legend(spec: ExperimentSpec) -> list[dict[str, Any]]:
