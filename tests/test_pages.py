@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from serving import Served, finished, served
+from serving import SPEC, Served, finished, served
 
 from modescape.executor import Executor
 
@@ -28,6 +28,8 @@ PAGES = (
     "/catalogue",
     "/gallery?dataset=blobs&image=3",
     "/paper",
+    "/compare?e={slug}",
+    "/compare?e={slug}&e=another",
     "/data",
     "/nothing-here",
 )
@@ -115,6 +117,15 @@ def launched(site: Served, browser: Browser) -> str:
     assert seen.wrong == []
     page.context.close()
     return "a-tiny-one"
+
+
+@pytest.fixture(scope="module")
+def another(site: Served) -> str:
+    """A second one, smaller, computed by the real pipeline."""
+    laboratory = site.laboratory
+    row = laboratory.create(SPEC, name="another")
+    Executor(laboratory.store, laboratory.artifacts, laboratory.settings, name="tests").drain(experiment_id=row.id)
+    return row.slug
 
 
 def test_an_experiment_launched_from_the_form_shows_every_figure_without_a_reload(launched: str, site: Served) -> None:
@@ -211,6 +222,7 @@ def test_figures_download_as_pictures_made_here(launched: str, site: Served, bro
 AUDIT = (Path(__file__).parent / "audit.js").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("another")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_passes_the_audit_in_both_themes(launched: str, site: Served, browser: Browser, theme: str) -> None:
     seen = tab(browser, site, color_scheme=theme, viewport={"width": 1280, "height": 900})
@@ -224,6 +236,7 @@ def test_every_page_passes_the_audit_in_both_themes(launched: str, site: Served,
     seen.page.context.close()
 
 
+@pytest.mark.usefixtures("another")
 def test_no_page_scrolls_sideways_at_320_pixels(launched: str, site: Served, browser: Browser) -> None:
     seen = tab(browser, site, viewport={"width": 320, "height": 640})
     wide = {}
@@ -378,6 +391,36 @@ def test_the_page_answers_the_query_string_of_the_api(launched: str, site: Serve
         ignored = client.get("/?nonsense=1&sort=sideways")
         assert ignored.status_code == 200
         assert "Ignored" in ignored.text
+
+
+def test_compared_figures_have_the_same_axes_and_zoom_together(
+    launched: str, another: str, site: Served, browser: Browser
+) -> None:
+    seen = tab(browser, site, viewport={"width": 1440, "height": 900})
+    page = seen.page
+    page.goto("/")
+    page.get_by_label("Select A tiny one").check()
+    page.get_by_label(f"Select {another}").check()
+    page.locator("h1").click()
+    page.keyboard.press("c")
+    page.wait_for_url(re.compile(r"/compare\?e=[a-z-]+&e=[a-z-]+$"))
+    open_figures(page)
+    ranges = """name => [...document.querySelectorAll(`[data-figure=${name}] .plot`)].map(
+        plot => ["xaxis", "yaxis"].map(axis => plot._fullLayout[axis].range.map(x => x.toFixed(6)).join()).join(" "))"""
+    for name in ("trajectories", "reliability"):
+        one, other = page.evaluate(ranges, name)
+        assert one == other, name
+    page.get_by_label("same axes").uncheck()
+    page.wait_for_function(f"() => new Set(({ranges})('trajectories')).size === 2")  # one trained longer than the other
+    first = "document.querySelector('[data-figure=trajectories] .plot')"
+    page.evaluate(f"() => Plotly.relayout({first}, {{'xaxis.range': [0.5, 1]}})")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('[data-figure=trajectories] .plot')]"
+        ".every(plot => plot._fullLayout.xaxis.range.join() === '0.5,1')"
+    )
+    assert "trajectories.x=0.5,1" in page.url
+    assert seen.wrong == []
+    page.context.close()
 
 
 def test_two_selected_solutions_are_cut_through_from_the_bar(launched: str, site: Served, browser: Browser) -> None:

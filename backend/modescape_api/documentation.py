@@ -20,6 +20,7 @@ from modescape.spec import ExperimentSpec
 from modescape_api import (
     arrays,
     catalogue,
+    compare,
     data,
     events,
     experiments,
@@ -60,7 +61,7 @@ _TAGS = {
     "service": "Workers, and whether all is well.",
 }
 _BODIES = (Draft, Changes, Copy, Wanted, Chosen, Through, ExperimentSpec)
-_PARTS = (experiments, arrays, figures, catalogue, paper, data, gallery, events, workers)
+_PARTS = (experiments, arrays, figures, compare, catalogue, paper, data, gallery, events, workers)
 _METHODS = ("get", "post", "patch", "delete")
 
 

@@ -200,6 +200,7 @@ _STUDIES = {
     "connectivity": _Offer(ConnectivitySpec, "Straight lines and alignment"),
     "instability": _Offer(InstabilitySpec, "Instability"),
 }
+STUDIES = {part: offer.title for part, offer in _STUDIES.items()}
 
 
 # -- spec -> form -----------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from modescape_api import (
     bodies,
     catalogue,
     claims,
+    compare,
     data,
     documentation,
     experiments,
@@ -45,7 +46,7 @@ from modescape_api import (
     workers,
 )
 from modescape_api import figures as figures_api
-from modescape_api.display import FILTERS, by_kind, duration, look_of, seconds_left, training
+from modescape_api.display import FILTERS, by_kind, crumbs, duration, look_of, seconds_left, training
 from modescape_api.experiments import Changes, Draft
 from modescape_api.query import EXPERIMENTS, Asked
 from modescape_api.site import Here, Site
@@ -338,6 +339,15 @@ async def archive_many(request: Request, here: Here) -> Response:
 @router.post("/restore")
 async def restore_many(request: Request, here: Here) -> Response:
     return await _many(request, here, here.store.restore)
+
+
+@router.post("/compare")
+async def compare_chosen(request: Request, here: Here) -> Response:
+    """The rows chosen in the list, as an address that can be kept."""
+    form = await request.form(max_fields=2000)
+    security.check_form(request, here, str(form.get("csrf", "")))
+    asked = urlencode([("e", str(reference)) for reference in form.getlist("ref")[:100]])
+    return RedirectResponse(f"/compare?{asked}", status_code=303)
 
 
 async def _many(request: Request, here: Site, act: Callable[[str], Experiment]) -> Response:
@@ -1074,6 +1084,44 @@ _GROUPS = (
     ),
     ("presets", "Presets", presets, "Add one: a function marked @preset that returns a spec."),
 )
+
+
+@router.get("/compare")
+def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Query()] = ()) -> Response:
+    """Two to four experiments side by side; with fewer, a form that asks for them."""
+    rows = compare.chosen(here, e)
+    slugs = [row.slug for row in rows]
+
+    def address(names: Sequence[str]) -> str:
+        return f"/compare?{urlencode([('e', name) for name in names])}"
+
+    found = compare.compare(here, rows) if len(rows) > 1 else None
+    groups: list[dict[str, Any]] = []
+    legend: dict[str, dict[str, Any]] = {}
+    if found:
+        kinds = [by_kind(here.store.stage_rows(row.id)) for row in rows]
+        for number, figure in enumerate(figures_api.ordered(), 1):
+            cards = [_card(number, figure, own) for own in kinds]
+            if sum(card["planned"] for card in cards) > 1:
+                groups.append({"number": number, "entry": figure, "cards": list(zip(rows, cards, strict=True))})
+        for row in rows:
+            legend |= {entry["group"]: entry for entry in _legend(ExperimentSpec.model_validate(row.spec))}
+    newest = here.store.experiments(ListQuery(limit=100)).items if len(rows) < compare.MOST else []
+    return render(
+        request,
+        here,
+        "compare.html",
+        section="/compare",
+        rows=rows,
+        found=found,
+        groups=groups,
+        legend=list(legend.values()),
+        without=[address([name for name in slugs if name != slug]) for slug in slugs],
+        others=[row for row in newest if row.slug not in slugs],
+        is_alive=any(row.status in ALIVE for row in rows),
+        query=urlencode([("e", slug) for slug in slugs]),
+        title_of=lambda field: forms.STUDIES[field] if field in forms.STUDIES else crumbs(field),
+    )
 
 
 @router.get("/paper")

@@ -118,6 +118,7 @@ const keys = {
   f: () => here()?.querySelector("[data-alone]")?.click(),
   d: () => (document.querySelector("#tab-data") || here()?.querySelector("[data-data]"))?.click(),
   x: () => (rows().find(row => row.contains(document.activeElement)) || rows()[0])?.querySelector("input")?.click(),
+  c: () => document.querySelector("button[formaction='/compare']")?.click(),
   t: () => setTheme(theme() === "dark" ? "light" : "dark"),
   "?": () => document.querySelector("#keys")?.showModal(),
 };

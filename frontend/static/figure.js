@@ -8,15 +8,18 @@ const page = document.querySelector("[data-experiment]");
 const root = document.documentElement;
 const ink = name => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
 const DIMMED = 0.3;
+const AXIS = /^[xy]axis\d*$/;
 
-/** @type {Map<string, Card>} */
+/** By the id of its element. @type {Map<string, Card>} */
 const cards = new Map();
+// Solutions are numbered per experiment, so several of them side by side share zoom and legend but no selection.
+const comparing = page !== null && "compare" in page.dataset;
 let hidden = new Set(); // legend groups that are off
 let only = false; // show nothing but the selection
 // A finger scrolls the page; a switch in the legend lets it draw a selection instead.
 const coarse = matchMedia("(pointer: coarse)").matches;
 let selecting = false;
-const dragMode = (card, layout) => card.drag ?? (coarse ? (selecting ? "lasso" : false) : layout.dragmode);
+const dragMode = (card, layout) => (comparing ? "zoom" : null) ?? card.drag ?? (coarse ? (selecting ? "lasso" : false) : layout.dragmode);
 
 let plotly = null;
 /** Plotly comes with the first figure, never with a page that has none. */
@@ -60,7 +63,7 @@ class Card {
     this.dirty = true;
     this.failures = 0;
     this.panel = null;
-    this.listen();
+    if (!comparing) this.listen();
   }
 
   part(name) {
@@ -75,7 +78,9 @@ class Card {
   url() {
     const options = this.element.dataset.options.split(" ");
     const asked = new URLSearchParams({ theme: theme() });
-    for (const [key, value] of new URL(location.href).searchParams) if (options.includes(key)) asked.set(key, value);
+    for (const [key, value] of new URL(location.href).searchParams) {
+      if (options.includes(key) && !(comparing && key === "e")) asked.set(key, value); // there `e` names experiments
+    }
     if (options.includes("size") && this.element.dataset.size) asked.set("size", this.element.dataset.size);
     if (options.includes("panel") && this.panel) asked.set("panel", this.panel);
     return `${this.element.dataset.src}.json?${asked}`;
@@ -178,6 +183,7 @@ class Card {
       modeBarButtonsToRemove: ["sendDataToCloud", "sendChartToCloud", "autoScale2d"],
       toImageButtonOptions: { filename: `${page.dataset.slug}-${this.name}`, scale: 2 },
     });
+    alignAxes(this.name);
     if (this.plot.dataset.live) return;
     this.plot.dataset.live = "1";
     this.attach();
@@ -186,6 +192,8 @@ class Card {
 
   /** What Plotly reports; it exists only after the first drawing. */
   attach() {
+    this.plot.on("plotly_relayout", change => rememberZoom(this, change));
+    if (comparing) return;
     const numbers = event => (event?.points ?? []).flatMap(point => pointNumbers(point, this.figure)).filter(n => n >= 0);
     this.plot.on("plotly_click", event => set(choose(current(), [...new Set(numbers(event))], event.event)));
     this.plot.on("plotly_selected", event => {
@@ -195,7 +203,6 @@ class Card {
     });
     this.plot.on("plotly_hover", event => ring(numbers(event)[0], this));
     this.plot.on("plotly_unhover", () => ring(-1, this));
-    this.plot.on("plotly_relayout", change => rememberZoom(this.name, change));
     this.plot.on("plotly_deselect", () => set([]));
     this.plot.addEventListener("pointerup", event => (this.keys = { shiftKey: event.shiftKey, altKey: event.altKey }), true);
   }
@@ -281,6 +288,8 @@ function compose(figure, chosen) {
     return changed;
   });
   const layout = { ...figure.layout, shapes: [...(figure.layout.shapes ?? []), ...bands(figure, picked)] };
+  // Plotly writes ranges into the axes it was given; the figure's own must stay as the server sent them.
+  if (comparing) for (const key of Object.keys(layout).filter(key => AXIS.test(key))) layout[key] = { ...layout[key] };
   return { data, layout };
 }
 
@@ -333,14 +342,50 @@ function ring(number, from) {
 const axisKey = id => `${id[0]}axis${id.slice(1)}`;
 
 // Zoom belongs to the URL, per figure by name: plane.x=.5,.8
-function rememberZoom(name, change) {
+function rememberZoom(card, change) {
+  if (aligning) return;
+  const { name } = card;
   const url = new URL(location.href);
   for (const axis of ["x", "y"]) {
     const range = change[`${axis}axis.range`] ?? (`${axis}axis.range[0]` in change ? [change[`${axis}axis.range[0]`], change[`${axis}axis.range[1]`]] : null);
     if (range) url.searchParams.set(`${name}.${axis}`, range.map(value => (typeof value === "number" ? +value.toPrecision(4) : value)).join(","));
     else if (change[`${axis}axis.autorange`] || change[`${axis}axis.showspikes`] === false) url.searchParams.delete(`${name}.${axis}`);
   }
+  if (url.href === location.href) return;
   history.replaceState(history.state, "", url.href.replaceAll("%2C", ","));
+  for (const other of cards.values()) if (other !== card && other.name === name && other.plot.dataset.live) other.draw();
+  alignAxes(name);
+}
+
+let aligning = false;
+/** The same figure of several experiments gets axes that hold all of them, while nobody has zoomed. */
+async function alignAxes(name) {
+  const together = [...cards.values()].filter(card => card.name === name && card.plot._fullLayout);
+  const asked = new URL(location.href).searchParams;
+  if (aligning || together.length < 2 || !document.querySelector("[data-same-axes]")?.checked) return;
+  if (asked.has(`${name}.x`) || asked.has(`${name}.y`)) return;
+  const ranges = {};
+  for (const { plot } of together) {
+    for (const key of Object.keys(plot._fullLayout).filter(key => AXIS.test(key))) {
+      const id = key.replace("axis", "");
+      const over = plot._fullData.filter(trace => [trace.xaxis, trace.yaxis].includes(id));
+      const { type, range, visible } = plot._fullLayout[key];
+      // Cells of heat maps are counted, not measured; axes without numbers mean nothing; turned ones keep their own way.
+      const measured = visible && ["linear", "log"].includes(type) && range[0] < range[1] && over.every(trace => trace.type === "scatter" || trace.type === "bar");
+      if (!measured || ranges[key] === null) ranges[key] = null;
+      else ranges[key] = ranges[key] ? [Math.min(ranges[key][0], range[0]), Math.max(ranges[key][1], range[1])] : [...range];
+    }
+  }
+  const change = Object.fromEntries(Object.entries(ranges).filter(([, range]) => range).map(([key, range]) => [`${key}.range`, range]));
+  aligning = true;
+  try {
+    for (const { plot } of together) {
+      const own = Object.fromEntries(Object.entries(change).filter(([key]) => plot._fullLayout[key.split(".")[0]]));
+      await window.Plotly.relayout(plot, own);
+    }
+  } finally {
+    aligning = false;
+  }
 }
 
 function zoomed(name, layout) {
@@ -453,7 +498,7 @@ if (page) {
   const observer = new IntersectionObserver(
     entries => {
       for (const entry of entries) {
-        const card = cards.get(entry.target.dataset.figure);
+        const card = cards.get(entry.target.id);
         card.near = entry.isIntersecting;
         if (card.near) card.load();
       }
@@ -462,7 +507,7 @@ if (page) {
   );
   for (const element of document.querySelectorAll("[data-figure]")) {
     if (!element.querySelector(".plot")) continue;
-    cards.set(element.dataset.figure, new Card(element));
+    cards.set(element.id, new Card(element));
     observer.observe(element);
   }
 
@@ -534,6 +579,7 @@ if (page) {
     }
   });
   document.addEventListener("change", event => {
+    if (event.target.matches("[data-same-axes]")) redraw();
     if (event.target.matches("input[data-group]")) toggleGroup(event.target.dataset.group);
   });
   addEventListener("figuredrawn", () => {

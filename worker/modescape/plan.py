@@ -311,22 +311,23 @@ def departures(spec: ExperimentSpec) -> list[Difference]:
 
 
 def _between(base: ExperimentSpec, spec: ExperimentSpec) -> list[Difference]:
-    was, now = _flat(base.model_dump(mode="json")), _flat(spec.model_dump(mode="json"))
+    was, now = flat(base.model_dump(mode="json")), flat(spec.model_dump(mode="json"))
     keys = [key for key in dict.fromkeys((*was, *now)) if not key.endswith("fingerprint")]
     return [Difference(key, was.get(key), now.get(key)) for key in keys if was.get(key) != now.get(key)]
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A document's leaves by their dotted paths; empty lists and objects are leaves."""
     if isinstance(value, dict) and value:
         items = value.items()
     elif isinstance(value, list) and value:
         items = enumerate(value)  # type: ignore[assignment]
     else:
         return {prefix: value}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, inner in items:
-        flat.update(_flat(inner, f"{prefix}.{key}" if prefix else f"{key}"))
-    return flat
+        found.update(flat(inner, f"{prefix}.{key}" if prefix else f"{key}"))
+    return found
 
 
 __all__ = [
@@ -338,6 +339,7 @@ __all__ = [
     "Price",
     "departures",
     "differences",
+    "flat",
     "kept_epochs",
     "plan",
     "prepare",

@@ -1,0 +1,159 @@
+"""Experiments side by side: what differs, by how much, and when that cannot be said."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+from serving import SPEC, Served, served
+
+from modescape.executor import Executor
+from modescape.results import Results
+from modescape_api.compare import differing
+
+THREE = {**SPEC, "ensemble": {"runs": 3, "seed": 3}}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Three tiny experiments, really computed: `one` and `same` have the same networks, `other` has others."""
+    with served(tmp_path_factory.mktemp("compare")) as running:
+        laboratory = running.laboratory
+        for name, spec in {
+            "one": THREE,
+            "other": {**THREE, "ensemble": {"runs": 4, "seed": 9}, "methods": []},
+            "same": {**THREE, "methods": []},
+            "waiting": {**THREE, "ensemble": {"runs": 2, "seed": 5}},
+        }.items():
+            row = laboratory.create(spec, name=name)
+            if name != "waiting":
+                Executor(laboratory.store, laboratory.artifacts, laboratory.settings).drain(experiment_id=row.id)
+                assert laboratory.store.experiment(row.id).status == "succeeded"
+        yield running
+
+
+def ask(site: Served, *names: str) -> dict[str, Any]:
+    with site.client() as client:
+        answer = client.get("/api/compare", params={"e": names})
+    assert answer.status_code == 200, answer.text
+    return {**answer.json(), "numbers": {number["name"]: number for number in answer.json()["numbers"]}}
+
+
+def labels(site: Served, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels [R, N] of the optima, and the true ones [N]."""
+    results = Results(site.laboratory.store, site.laboratory.artifacts, name)
+    return results.labels_of(results.solutions(role="optimum"), "test"), results.true_labels("test")
+
+
+def jackknifed(statistic: Any, said: NDArray[np.int64]) -> tuple[float, float]:
+    """Value and delete-one standard error over runs."""
+    n = len(said)
+    without = np.array([statistic(np.delete(said, i, axis=0)) for i in range(n)])
+    return statistic(said), math.sqrt((n - 1) / n * np.square(without - without.mean()).sum())
+
+
+def apart(said: NDArray[np.int64]) -> float:
+    pairs = [(said[i] != said[j]).mean() for i in range(len(said)) for j in range(i)]
+    return float(np.mean(pairs))
+
+
+def test_intervals_and_differences_are_those_of_the_predictions(site: Served) -> None:
+    """From the kept logits alone, with scipy's Student t."""
+    numbers = ask(site, "one", "other")["numbers"]
+    (first, truth), (second, _) = labels(site, "one"), labels(site, "other")
+    statistics = {
+        "accuracy": lambda said: float((said == truth).mean()),
+        "disagreement": apart,
+        "diversity": lambda said: apart(said) / (1 - (said == truth).mean()),
+    }
+    for name, statistic in statistics.items():
+        (a, error_a), (b, error_b) = jackknifed(statistic, first), jackknifed(statistic, second)
+        for value, error, n, shown in ((a, error_a, 3, 0), (b, error_b, 4, 1)):
+            half = stats.t.ppf(0.975, n - 1) * error
+            told = numbers[name]["values"][shown]
+            assert [told["value"], told["low"], told["high"]] == pytest.approx([value, value - half, value + half])
+            assert told["runs"] == n
+        variance = error_a**2 + error_b**2
+        degrees = max(1, math.floor(variance**2 / (error_a**4 / 2 + error_b**4 / 3)))
+        half = stats.t.ppf(0.975, degrees) * math.sqrt(variance)
+        nothing, difference = numbers[name]["differences"]
+        assert nothing is None
+        found = [difference["value"], difference["low"], difference["high"]]
+        assert found == pytest.approx([b - a, b - a - half, b - a + half])
+    # of plain means the jackknife is the usual standard error
+    usual = stats.sem((first == truth).mean(axis=1))
+    low = numbers["accuracy"]["values"][0]["low"]
+    assert low == pytest.approx((first == truth).mean() - stats.t.ppf(0.975, 2) * usual)
+
+
+def test_experiments_with_the_same_networks_have_no_interval_between_them(site: Served) -> None:
+    found = ask(site, "one", "same", "other")
+    assert found["shared_networks"] == [{"experiments": ["one", "same"], "networks": 3}]
+    for number in found["numbers"].values():
+        same, other = number["differences"][1:]
+        assert same["value"] == 0
+        assert same["low"] is None
+        assert (other["low"] is not None) == (number["name"] != "ensemble")
+
+
+def test_what_is_not_computed_yet_is_left_empty(site: Served) -> None:
+    numbers = ask(site, "waiting", "one")["numbers"]
+    assert all(number["values"][0] is None and number["differences"][1] is None for number in numbers.values())
+    assert numbers["accuracy"]["values"][1]["runs"] == 3
+
+
+def test_only_what_differs_between_the_specs_is_told(site: Served) -> None:
+    found = ask(site, "one", "other")["differs"]
+    assert found == [
+        {"field": "ensemble.runs", "values": ["3", "4"]},
+        {"field": "ensemble.seed", "values": ["3", "9"]},
+        {"field": "methods.random", "values": ["yes", "no"]},
+    ]
+    a = {"methods": [{"method": "x", "spread": 3}, {"method": "y", "spread": 1}], "shift": None, "data": {"n": 0.5}}
+    b = {"methods": [{"method": "y", "spread": 2}], "shift": {"images": 5}, "data": {"n": 0.5, "fingerprint": "f"}}
+    assert differing([a, a]) == []
+    assert differing([a, b, a]) == [
+        ("shift", ("no", "yes", "no")),
+        ("methods.x", ("yes", "no", "yes")),
+        ("methods.y.spread", ("1", "2", "1")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "status", "said"),
+    [
+        (["one"], 422, "nothing to be compared with"),
+        (["one", "one"], 422, "nothing to be compared with"),
+        (["one", "none such"], 404, "none such"),
+        (["one", "other", "same", "waiting", "five"], 422, "up to 4"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_words(site: Served, names: list[str], status: int, said: str) -> None:
+    with site.client() as client:
+        answer = client.get("/api/compare", params={"e": names})
+    assert answer.status_code == status
+    assert said in answer.text
+
+
+def test_the_page_asks_for_what_is_missing_and_shows_the_rest(site: Served) -> None:
+    with site.client(headers={"accept": "text/html"}) as client:
+        empty, one = client.get("/compare").text, client.get("/compare?e=one").text
+        assert len(re.findall(r'<option value="other">', empty)) == 2  # compare … with …
+        assert "Choose what to compare one with" in one
+        assert '<option value="one">' not in one
+        page = client.get("/compare?e=one&e=other").text
+        token = re.search(r'name="csrf" value="([^"]+)"', client.get("/").text)
+        assert token is not None
+        asked = client.post("/compare", data={"csrf": token[1], "ref": ["one", "other"], "next": "/"})
+        forged = client.post("/compare", data={"csrf": "x", "ref": ["one", "other"]})
+    assert "Ensemble › seed" in page
+    assert page.count('data-figure="trajectories"') == 2
+    assert 'data-figure="plane"' not in page  # only one of them has samples
+    assert (asked.status_code, asked.headers["location"]) == (303, "/compare?e=one&e=other")
+    assert forged.status_code == 403
