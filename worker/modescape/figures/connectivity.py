@@ -13,6 +13,7 @@ from pydantic import Field
 
 from modescape.figures import style
 from modescape.figures.figure import (
+    PAGE_HEIGHT,
     Cell,
     FigureData,
     FigureNotReady,
@@ -58,6 +59,11 @@ class Connectivity(FigureData):
     barriers: dict[str, Floats]
     cosines: dict[str, Floats]
     disagreement: Floats | None
+
+    @property
+    def page_height(self) -> int:
+        """One row of squares."""
+        return {2: 552, 3: 400}.get(len(self.shown()), PAGE_HEIGHT)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -234,7 +240,7 @@ def _(data: Connectivity, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     shown = data.shown()
-    height = 592 if data.options.size == "page" else 340
+    height = data.page_height if data.options.size == "page" else 340
     layout = style.layout(theme, kind="maps", height=height, revision="connectivity")
     layout["margin"] |= {"r": 24, "b": 44}
     layout["annotations"] = []
