@@ -427,3 +427,15 @@ def test_the_presets_ask_for_what_they_say(name: str) -> None:
     spec = parse(presets[name].call())
     assert spec.tunnels or spec.connectivity
     assert (presets[name].twin_of is None) == (spec.data.dataset == "cifar10")
+
+
+def test_tunnels_are_chosen_by_their_ends_and_by_their_method_only_where_needed() -> None:
+    def offered(*tunnels: dict[str, Any]) -> dict[str, str]:
+        spec = parse({**SPEC, "ensemble": {"runs": 3}, "tunnels": tunnels})
+        return dict(figures_of_tunnels.TunnelOptions.choices(SimpleNamespace(spec=spec))["tunnel"])  # type: ignore[arg-type]
+
+    assert offered({"runs": [0, 1]}, {"runs": [1, 2]}) == {"0": "runs 0 and 1", "1": "runs 1 and 2"}
+    assert offered({"runs": [0, 1]}, {"runs": [0, 1], "method": "bezier"}) == {
+        "0": "runs 0 and 1, perpendicular",
+        "1": "runs 0 and 1, bezier",
+    }

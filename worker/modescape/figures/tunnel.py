@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,10 +47,20 @@ _METHODS = {
 }
 
 
-class TunnelOptions(FigureOptions):
+class _OneTunnel(FigureOptions):
+    tunnel: int = Field(0, ge=0, le=7, description="Which tunnel of the spec, counted from 0.")
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        said = {f"{i}": f"runs {a} and {b}" for i, (a, b) in enumerate(t.runs for t in results.spec.tunnels)}
+        if len(set(said.values())) < len(said):  # the same ends by several methods
+            said = {key: f"{words}, {results.spec.tunnels[int(key)].method}" for key, words in said.items()}
+        return {"tunnel": said}
+
+
+class TunnelOptions(_OneTunnel):
     """Which path, on which images."""
 
-    tunnel: int = Field(0, ge=0, le=7, description="Which tunnel of the spec, counted from 0.")
     split: Literal["train", "test"] = Field("test", description="Images the path is evaluated on.")
     panel: Literal["all", "loss", "accuracy", "agreement"] = Field(
         "all", description="All panels, or one for narrow screens."
@@ -264,10 +274,9 @@ def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: T
 # ---- stitched triangles ----
 
 
-class TriangleOptions(FigureOptions):
+class TriangleOptions(_OneTunnel):
     """Which path, and what is shown on its triangles."""
 
-    tunnel: int = Field(0, ge=0, le=7, description="Which tunnel of the spec, counted from 0.")
     panel: Literal["all", "loss", "accuracy", "agreement_a", "agreement_b"] = Field(
         "all", description="Accuracy and both agreements beside each other, or one panel; loss has a log scale."
     )
