@@ -121,9 +121,10 @@ def launched(site: Served, browser: Browser) -> str:
 
 @pytest.fixture(scope="module")
 def another(site: Served) -> str:
-    """A second one, smaller, computed by the real pipeline."""
+    """A second one, smaller, about validation images first as the paper is; computed by the real pipeline."""
     laboratory = site.laboratory
-    row = laboratory.create(SPEC, name="another")
+    splits = {**SPEC["evaluation"], "splits": ["validation", "test"]}
+    row = laboratory.create({**SPEC, "evaluation": splits}, name="another")
     Executor(laboratory.store, laboratory.artifacts, laboratory.settings, name="tests").drain(experiment_id=row.id)
     return row.slug
 
@@ -132,6 +133,26 @@ def test_an_experiment_launched_from_the_form_shows_every_figure_without_a_reloa
     row = site.laboratory.store.experiment(launched)
     assert (row.status, row.runs, row.spec["training"]["epochs"]) == ("succeeded", 2, 3)
     assert [(m["spread"], m["typical"]) for m in row.spec["methods"][:4]] == [(3, 3)] * 4
+
+
+def test_figures_that_are_ready_are_given_on_the_first_split_unless_asked(
+    launched: str, another: str, site: Served
+) -> None:
+    with site.client() as client:
+        for slug, split in ((launched, "test"), (another, "validation")):
+            for figure in client.get(f"/api/experiments/{slug}/figures").json()["items"]:
+                answer = client.get(figure["links"]["json"])
+                assert (answer.status_code == 200) == (figure["state"] == "ready"), (slug, figure["name"], answer.text)
+            for name in ("tsne-trajectories", "plane", "similarity-runs"):
+                words = client.get(f"/api/experiments/{slug}/figures/{name}.json").json()["layout"]["meta"]["modescape"]
+                assert f"{split} images" in words["caption"], name
+        page = client.get(f"/experiments/{another}/figures/plane", headers={"accept": "text/html"}).text
+        assert '<option value="validation" selected>' in page
+        other = client.get(f"/experiments/{another}/figures/plane?split=test", headers={"accept": "text/html"}).text
+        assert '<option value="test" selected>' in other
+        refused = client.get(f"/api/experiments/{another}/figures/tsne-samples.json?split=test")
+    assert refused.status_code == 409
+    assert "by validation images only" in refused.text
 
 
 def test_each_plot_is_named_by_its_summary_and_has_its_table(launched: str, site: Served, browser: Browser) -> None:

@@ -10,7 +10,7 @@ import gzip
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal, get_args
 
 import orjson
@@ -317,6 +317,7 @@ def read_figure(
     form = replies.wanted(request, FORMS, suffix=suffix if dot else None)
     ask = read_ask(request, bare, form, theme, arrays)
     results = here.laboratory.results(experiment)
+    ask = replace(ask, options=ask.options.of(results))
     slug = results.experiment.slug
     about = state(ask.figure, here.store.stage_rows(results.experiment.id))
     etag = replies.tag(about.version, results.experiment.id, form, theme, arrays, ask.options.model_dump_json())

@@ -934,19 +934,21 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
     spec = ExperimentSpec.model_validate(row.spec)
     tab = tab if tab in ("plot", "data", "definition") else "plot"
     options, notice = _options(figure, request)
-    collected, reason = _collected(here, row, figure, options)
+    results = Results(here.store, here.artifacts, row.id)
+    options = options.of(results)
+    collected, reason = _collected(results, figure, options)
     order = figures_api.ordered()
     place = order.index(figure)
     controls = forms.option_controls(figure, "x")
     given = options.model_dump(mode="json")
-    choices = options.choices(Results(here.store, here.artifacts, row.id))
+    choices = options.choices(results)
     values = {key: _with_value(c, given).value for c in controls if (key := c.name.removeprefix("x.")) in choices}
     unknown = [f"{key} {v[:40]!r}" for key, v in values.items() if not set(v.split(", ")) <= {"", *choices[key]}]
     if unknown:
         notice = f"Ignored in the address: {', '.join(unknown)}"
     kinds = by_kind(here.store.stage_rows(row.id))
     table = collected.table() if collected is not None and tab == "data" else None
-    legend = _figure_legend(here, row, figure, options, spec)
+    legend = _figure_legend(results, figure, options, spec)
     query = urlencode([(k, v) for k, v in request.query_params.multi_items() if k in figure.options.model_fields])
     return render(
         request,
@@ -999,9 +1001,9 @@ def _options(figure: Figure, request: Request) -> tuple[Any, str | None]:
         return figures_api.options(figure, {"size": "page"}), f"Ignored in the address: {error}"
 
 
-def _collected(here: Site, row: Experiment, figure: Figure, options: Any) -> tuple[FigureData | None, str]:
+def _collected(results: Results, figure: Figure, options: Any) -> tuple[FigureData | None, str]:
     try:
-        found: FigureData = figure.call(Results(here.store, here.artifacts, row.id), options)
+        found: FigureData = figure.call(results, options)
     except FigureNotReady as missing:
         return None, missing.reason[:1].upper() + missing.reason[1:]
     except (NotFound, InvalidInput) as missing:
@@ -1030,12 +1032,10 @@ def _sibling(request: Request, row: Experiment, order: Sequence[Figure], place: 
     return {"title": order[place].title, "url": f"/experiments/{row.slug}/figures/{order[place].name}{query}"}
 
 
-def _figure_legend(
-    here: Site, row: Experiment, figure: Figure, options: Any, spec: ExperimentSpec
-) -> list[dict[str, Any]]:
+def _figure_legend(results: Results, figure: Figure, options: Any, spec: ExperimentSpec) -> list[dict[str, Any]]:
     """Every group the figure can show; those that `method` leaves out, or the figure by itself, are off."""
     asked = getattr(options, "method", ())
-    collected, _ = _collected(here, row, figure, options.model_copy(update={"method": ()}) if asked else options)
+    collected, _ = _collected(results, figure, options.model_copy(update={"method": ()}) if asked else options)
     if collected is None:
         return _legend(spec)
     return [{**asdict(one), "on": one.group in asked if asked else one.on} for one in collected.legend]

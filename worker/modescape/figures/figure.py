@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import orjson
@@ -279,11 +279,26 @@ class FigureOptions(Options):
         """Options whose values only the experiment knows: value -> its words, the default first."""
         return {}
 
+    def of(self, results: Results) -> Self:
+        """These options with what was left open filled in from the experiment."""
+        return self
+
 
 class SplitOptions(FigureOptions):
     """For figures of predictions."""
 
-    split: Split = Field("test", description="Images the predictions are compared on.")
+    split: Split = Field(
+        "test", description="Images the predictions are compared on; left out, the first of the experiment's splits."
+    )
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        return {"split": {split: split for split in results.spec.evaluation.splits}}
+
+    def of(self, results: Results) -> Self:
+        if "split" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"split": results.spec.evaluation.splits[0]})
 
 
 TRAJECTORY, INDEPENDENT = "trajectory", "independent"  # groups of solutions beside the methods
@@ -318,10 +333,13 @@ O = TypeVar("O", bound=FigureOptions)  # noqa: E741
 
 
 class Declared(Generic[D, O]):
-    """A figure whose `collect` is known; `draw` completes and registers it."""
+    """A figure whose `collect` is known; `draw` completes and registers it. Options left open are the experiment's."""
 
     def __init__(self, collect: Callable[[Results, O], D], complete: Callable[..., registry.Figure]) -> None:
-        self._collect = collect
+        def of_the_experiment(results: Results, options: O) -> D:
+            return collect(results, options.of(results))
+
+        self._collect = of_the_experiment
         self._complete = complete
 
     def __call__(self, results: Results, options: O) -> D:

@@ -162,6 +162,8 @@ def _embedding(
     if matrix is None:
         if options.split not in results.spec.evaluation.splits:
             raise FigureNotReady(f"no predictions on {options.split} images in this spec")
+        if options.split != results.spec.evaluation.splits[0]:
+            raise FigureNotReady(f"functions are embedded by {results.spec.evaluation.splits[0]} images only")
         raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
     place = {number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)}
     shown: list[Solution] = [
