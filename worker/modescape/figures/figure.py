@@ -284,12 +284,8 @@ class FigureOptions(Options):
         return self
 
 
-class SplitOptions(FigureOptions):
-    """For figures of predictions."""
-
-    split: Split = Field(
-        "test", description="Images the predictions are compared on; left out, the first of the experiment's splits."
-    )
+class MainSplitOptions(FigureOptions):
+    """Left out, their `split` is the first of the experiment's, which its lists and verdicts are about too."""
 
     @classmethod
     def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
@@ -299,6 +295,14 @@ class SplitOptions(FigureOptions):
         if "split" in self.model_fields_set:
             return self
         return self.model_copy(update={"split": results.spec.evaluation.splits[0]})
+
+
+class SplitOptions(MainSplitOptions):
+    """For figures of predictions."""
+
+    split: Split = Field(
+        "test", description="Images the predictions are compared on; left out, the first of the experiment's splits."
+    )
 
 
 TRAJECTORY, INDEPENDENT = "trajectory", "independent"  # groups of solutions beside the methods

@@ -18,10 +18,10 @@ from modescape.figures.figure import (
     Cell,
     FigureData,
     FigureNotReady,
-    FigureOptions,
     Floats,
     Ints,
     Legend,
+    MainSplitOptions,
     Note,
     Notes,
     Results,
@@ -55,14 +55,19 @@ _ENSEMBLE_BUDGET = 6_000_000
 # ---- training curves ----
 
 
-class CurveOptions(FigureOptions):
+class CurveOptions(MainSplitOptions):
     """What the training curves show."""
 
     split: Literal["test", "validation", "train"] = Field(
-        "test", description="Images loss and accuracy are measured on."
+        "test", description="Images loss and accuracy are measured on; left out, the first of the experiment's splits."
     )
     color: Literal["method", "run"] = Field("method", description="method: all runs alike; run: an ink for each run.")
     panel: Literal["both", "loss", "accuracy"] = Field("both", description="Both panels, or one for narrow screens.")
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        splits = (results.spec.evaluation.splits[0], "test", "validation", "train")
+        return {"split": {split: split for split in splits}}
 
 
 @dataclass(frozen=True)
