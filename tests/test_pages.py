@@ -29,7 +29,7 @@ PAGES = (
     "/gallery?dataset=blobs&image=3",
     "/paper",
     "/compare?e={slug}",
-    "/compare?e={slug}&e=another",
+    "/compare?e={slug}&e=second",
     "/data",
     "/nothing-here",
 )
@@ -124,7 +124,7 @@ def another(site: Served) -> str:
     """A second one, smaller, about validation images first as the paper is; computed by the real pipeline."""
     laboratory = site.laboratory
     splits = {**SPEC["evaluation"], "splits": ["validation", "test"]}
-    row = laboratory.create({**SPEC, "evaluation": splits}, name="another")
+    row = laboratory.create({**SPEC, "evaluation": splits}, name="second")
     Executor(laboratory.store, laboratory.artifacts, laboratory.settings, name="tests").drain(experiment_id=row.id)
     return row.slug
 
@@ -420,8 +420,8 @@ def test_compared_figures_have_the_same_axes_and_zoom_together(
     seen = tab(browser, site, viewport={"width": 1440, "height": 900})
     page = seen.page
     page.goto("/")
-    page.get_by_label("Select A tiny one").check()
-    page.get_by_label(f"Select {another}").check()
+    page.get_by_label("Select A tiny one", exact=True).check()
+    page.get_by_label(f"Select {another}", exact=True).check()
     page.locator("h1").click()
     page.keyboard.press("c")
     page.wait_for_url(re.compile(r"/compare\?e=[a-z-]+&e=[a-z-]+$"))
