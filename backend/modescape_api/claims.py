@@ -152,6 +152,11 @@ def _has(spec: ExperimentSpec, add: str) -> bool:
     return with_more(spec.model_dump(mode="json"), add) == spec.model_dump(mode="json")
 
 
+_RUNS_FOR = dict.fromkeys(("runs", "methods", "shift", "sgmcmc"), MIN_UNITS) | dict.fromkeys(
+    ("planes", "tunnels", "connectivity"), 2
+)
+
+
 def with_more(document: Json, add: str) -> Json:
     """The same experiment with a study, or with what decides a claim, added; unknown names change nothing."""
     more = deepcopy(document)
@@ -164,11 +169,9 @@ def with_more(document: Json, add: str) -> Json:
         more["methods"] = [*more.get("methods", ()), {"method": add}]
     if add in ("methods", "shift") and not any(m.get("typical") for m in more.get("methods", ())):
         more["methods"] = [*more.get("methods", ()), *(m for m in SHORT_METHODS if m["method"] not in methods)]
-    runs = dict.fromkeys(("runs", "methods", "shift", "sgmcmc"), MIN_UNITS)
-    runs |= dict.fromkeys(("planes", "tunnels", "connectivity"), 2)
-    if add in runs:
-        more["ensemble"] = {**more.get("ensemble", {})}
-        more["ensemble"]["runs"] = max(runs[add], more["ensemble"].get("runs", runs[add]))
+    if add in _RUNS_FOR:
+        ensemble = more.get("ensemble", {})
+        more["ensemble"] = {**ensemble, "runs": max(_RUNS_FOR[add], ensemble.get("runs", _RUNS_FOR[add]))}
     if add == "checkpoints":
         training = more.get("training", {})
         more["training"] = {**training, "checkpoint_every": 1, "epochs": max(3, training.get("epochs", 3))}

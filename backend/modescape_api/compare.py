@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,10 +25,11 @@ from modescape import finding
 from modescape.errors import InvalidInput
 from modescape.plan import flat
 from modescape.results import Results
-from modescape.science.inference import LEVEL, jackknife, t_quantile
+from modescape.science.inference import LEVEL, estimate, pairs, t_quantile
 from modescape.spec import ExperimentSpec
 from modescape.tables import Experiment, Solution
 from modescape_api import replies
+from modescape_api.display import cell
 from modescape_api.site import Here, Site
 
 router = APIRouter(tags=["results"])
@@ -35,7 +37,6 @@ router = APIRouter(tags=["results"])
 Json = dict[str, Any]
 Runs = NDArray[np.intp]
 MOST = 4
-ABSENT = "–"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +92,15 @@ def chosen(here: Site, references: Sequence[str]) -> list[Experiment]:
 def compare(here: Site, rows: Sequence[Experiment]) -> Comparison:
     """Two to four experiments."""
     ensembles = [_Ensemble(here, row) for row in rows]
-    pairs = [(i, j) for i in range(len(rows)) for j in range(i + 1, len(rows))]
-    shared = [(i, j, len(ensembles[i].networks & ensembles[j].networks)) for i, j in pairs]
-    apart = [not any(count for i, j, count in shared if (i, j) == (0, k)) for k in range(len(rows))]
+    both = [(i, j, len(ensembles[i].networks & ensembles[j].networks)) for i, j in combinations(range(len(rows)), 2)]
+    shared = tuple(found for found in both if found[2])
+    with_first = {j for i, j, _ in shared if i == 0}
     return Comparison(
         rows=tuple(rows),
         differs=tuple(differing([row.spec for row in rows])),
-        numbers=tuple(_numbers(ensembles, apart)),
+        numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))])),
         claims=tuple(_claims(rows)),
-        shared=tuple(found for found in shared if found[2]),
+        shared=shared,
     )
 
 
@@ -129,11 +130,7 @@ def _by_method(document: Json) -> Json:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return ABSENT
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else f"{value}"
+    return ("yes" if value else "no") if isinstance(value, bool) else cell(value)
 
 
 # ---- numbers ----
@@ -154,10 +151,10 @@ class _Ensemble:
 
     def read(self, statistic: Callable[[Runs], float], needs: NDArray[np.float64]) -> _Reading | None:
         n = len(needs)
-        if n == 0 or not math.isfinite(statistic(np.arange(n))):
+        if n == 0:
             return None
-        error = math.sqrt(jackknife(lambda runs, draws: np.array([statistic(runs)])[draws], n))
-        return _Reading(statistic(np.arange(n)), error, n)
+        found = estimate(lambda runs, draws: np.array([statistic(runs)])[draws], n, margin=0.0)
+        return _Reading(found.value, n, found.error, found.low, found.high) if math.isfinite(found.value) else None
 
     @property
     def readings(self) -> dict[str, _Reading | None]:
@@ -177,21 +174,24 @@ class _Ensemble:
             "cosine": self.read(lambda runs: _mean_pair(self.cosine, runs), self.cosine),
             "ensemble": None
             if self.row.ensemble_accuracy is None
-            else _Reading(self.row.ensemble_accuracy, math.nan, self.row.runs),
+            else _Reading(self.row.ensemble_accuracy, self.row.runs),
         }
 
 
 @dataclass(frozen=True)
 class _Reading:
+    """A number, its standard error over runs and its interval; NaN where there are none."""
+
     value: float
-    error: float  # standard error over runs; NaN where there is none
     runs: int
+    error: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
     def shown(self) -> Value:
         if not math.isfinite(self.error):
             return Value(value=self.value, runs=self.runs)
-        half = t_quantile(1 - LEVEL, self.runs - 1) * self.error
-        return Value(value=self.value, low=self.value - half, high=self.value + half, runs=self.runs)
+        return Value(value=self.value, low=self.low, high=self.high, runs=self.runs)
 
     def less(self, first: _Reading, *, apart: bool) -> Value:
         """This minus the first, with Welch's interval where both have errors and share no networks."""
@@ -241,7 +241,7 @@ def _mean_pair(matrix: NDArray[np.float64], runs: Runs) -> float:
     """Mean over pairs of these runs; NaN of one run alone."""
     if len(runs) < 2:
         return math.nan
-    return float(matrix[np.ix_(runs, runs)][np.triu_indices(len(runs), 1)].mean())
+    return float(matrix[pairs(runs)].mean())
 
 
 # ---- claims ----

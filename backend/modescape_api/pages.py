@@ -376,7 +376,7 @@ def launch_page(
     preset: str = "quickstart",
     version: str = "",
     protocol: str = "",
-    add: Annotated[str, Query(alias="with", description="What decides a claim: see claims.py.")] = "",
+    add: Annotated[str, Query(alias="with", description="What to add: see claims.with_more.")] = "",
 ) -> Response:
     source = here.store.experiment(request.query_params["from"]) if request.query_params.get("from") else None
     chosen = presets[preset] if source is None and preset in presets else None

@@ -14,6 +14,7 @@ from pydantic import Field
 from modescape.errors import InvalidInput
 from modescape.figures import style
 from modescape.figures.figure import (
+    PAGE_HEIGHT,
     Cell,
     FigureData,
     FigureNotReady,
@@ -323,7 +324,8 @@ class Triangles(FigureData):
 
     @property
     def page_height(self) -> int:
-        return 592 if len(self.shown()) == 1 else 400
+        """One row of up to three fans."""
+        return PAGE_HEIGHT if len(self.shown()) == 1 else 400
 
     def raster(self, quantity: str) -> tuple[Floats, Floats, Floats]:
         """x [X], y [Y] around the whole fan and the nearest cell's value [Y, X], NaN outside the fan and where nothing
