@@ -39,6 +39,7 @@ QUESTIONS = {
     "filter and sort, JSON": "/api/experiments?dataset=cifar10&accuracy__gte=0.6&method=random&sort=-accuracy&limit=50",
     "filter and sort, page": "/?dataset=cifar10&accuracy__gte=0.6&method=random&sort=-accuracy",
     "search, JSON": "/api/experiments?q=77&limit=50",
+    "search, page": "/?q=77",
     "one experiment": "/api/experiments/finished",
     "estimate's catalogue": "/api/catalogue",
     "figure, unchanged on the server": "/api/experiments/finished/figures/similarity-runs.json",

@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -65,22 +66,29 @@ class Base(DeclarativeBase):
     type_annotation_map = {dict[str, Any]: Document, list[Any]: Document, datetime: UtcDateTime()}  # noqa: RUF012  (SQLAlchemy reads it once)
 
 
+_SHOWN = text("archived_at IS NULL")
+
+
 class Experiment(Base):
     """A promise, and what lists and facets need of its state (written with the transition that changes it)."""
 
     __tablename__ = "experiment"
     __table_args__ = (
-        Index("ix_experiment_list", "archived_at", "created_at", "id"),
+        # Both of the rows that lists show: PostgreSQL walks no index in order behind an IS NULL column, and SQLite
+        # takes the wrong one of two that begin with it.
+        Index("ix_experiment_list", "created_at", "id", sqlite_where=_SHOWN, postgresql_where=_SHOWN),
         Index("ix_experiment_digest", "digest"),
         Index(  # holds all that facets count, so that counting never reads the rows
             "ix_experiment_facets",
-            "archived_at",
             "status",
             "dataset",
             "input_scale",
             "architecture",
             "methods",
             "tags",
+            "archived_at",
+            sqlite_where=_SHOWN,
+            postgresql_where=_SHOWN,
         ),
     )
 
