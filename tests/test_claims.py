@@ -651,7 +651,8 @@ def test_figures_an_experiment_cannot_have_say_why_and_how_to_get_them(site: Ser
 
 def test_what_a_clone_gets_is_a_valid_spec() -> None:
     from modescape.spec import parse
-    from modescape_api.claims import DECIDED_BY, with_more
+    from modescape_api.claims import DECIDED_BY
+    from modescape_api.forms import with_more
 
     one = {**SPEC, "ensemble": {"runs": 1}, "methods": [], "training": {"epochs": 2, "checkpoint_every": 2}}
     for add in (*(add for _, add, _ in DECIDED_BY.values()), "planes", "tunnels", "connectivity", "instability"):

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from modescape import finding
 from modescape.figures.figure import thousands
-from modescape.presets.base import SHORT_METHODS
-from modescape.science.verdict import MIN_UNITS, QUESTIONS, Question
+from modescape.science.verdict import QUESTIONS, Question
 from modescape.spec import ExperimentSpec
+from modescape_api import forms
 from modescape_api.display import KindProgress
 
 Json = dict[str, Any]
@@ -149,33 +148,7 @@ def undecided(spec: ExperimentSpec, found: Json, kinds: Sequence[KindProgress], 
 
 def _has(spec: ExperimentSpec, add: str) -> bool:
     """Whether the spec already asks for what /launch?with=`add` would add."""
-    return with_more(spec.model_dump(mode="json"), add) == spec.model_dump(mode="json")
-
-
-_RUNS_FOR = dict.fromkeys(("runs", "methods", "shift", "sgmcmc"), MIN_UNITS) | dict.fromkeys(
-    ("planes", "tunnels", "connectivity"), 2
-)
-
-
-def with_more(document: Json, add: str) -> Json:
-    """The same experiment with a study, or with what decides a claim, added; unknown names change nothing."""
-    more = deepcopy(document)
-    methods = [chosen["method"] for chosen in more.get("methods", ())]
-    if add in ("shift", "seeds", "connectivity", "instability"):
-        more[add] = more.get(add) or {}
-    if add in ("planes", "tunnels"):
-        more[add] = more.get(add) or [{}]
-    if add == "sgmcmc" and add not in methods:
-        more["methods"] = [*more.get("methods", ()), {"method": add}]
-    if add in ("methods", "shift") and not any(m.get("typical") for m in more.get("methods", ())):
-        more["methods"] = [*more.get("methods", ()), *(m for m in SHORT_METHODS if m["method"] not in methods)]
-    if add in _RUNS_FOR:
-        ensemble = more.get("ensemble", {})
-        more["ensemble"] = {**ensemble, "runs": max(_RUNS_FOR[add], ensemble.get("runs", _RUNS_FOR[add]))}
-    if add == "checkpoints":
-        training = more.get("training", {})
-        more["training"] = {**training, "checkpoint_every": 1, "epochs": max(3, training.get("epochs", 3))}
-    return more
+    return forms.with_more(spec.model_dump(mode="json"), add) == spec.model_dump(mode="json")
 
 
 def _row(claim: Json, told: int, figures: Sequence[str]) -> Row:

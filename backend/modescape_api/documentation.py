@@ -260,10 +260,10 @@ def _pretty(example: Any) -> str:
 
 @router.get("/api/docs")
 def docs(request: Request, here: Here) -> Response:
-    from modescape_api import pages
+    from modescape_api.pages import rendering
 
     base = str(request.base_url).rstrip("/")
-    return pages.render(
+    return rendering.render(
         request,
         here,
         "api.html",

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
@@ -22,7 +23,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from modescape.errors import Problem
+from modescape.presets.base import SHORT_METHODS
 from modescape.registry import Entry, Method, architectures, datasets, methods
+from modescape.science.verdict import MIN_UNITS
 from modescape.spec import (
     DataSpec,
     EnsembleSpec,
@@ -644,3 +647,31 @@ def as_json(document: Mapping[str, Any]) -> str:
 def defaults() -> Values:
     """The form of an empty spec (Blank)."""
     return to_values(parse({}).model_dump(mode="json"))
+
+
+# -- the form of a clone with something more --------------------------------------------------------------------------
+
+_RUNS_FOR = dict.fromkeys(("runs", "methods", "shift", "sgmcmc"), MIN_UNITS) | dict.fromkeys(
+    ("planes", "tunnels", "connectivity"), 2
+)
+
+
+def with_more(document: dict[str, Any], add: str) -> dict[str, Any]:
+    """The same experiment with a study, or with what decides a claim, added; unknown names change nothing."""
+    more = deepcopy(document)
+    named = [chosen["method"] for chosen in more.get("methods", ())]
+    if add in ("shift", "seeds", "connectivity", "instability"):
+        more[add] = more.get(add) or {}
+    if add in ("planes", "tunnels"):
+        more[add] = more.get(add) or [{}]
+    if add == "sgmcmc" and add not in named:
+        more["methods"] = [*more.get("methods", ()), {"method": add}]
+    if add in ("methods", "shift") and not any(m.get("typical") for m in more.get("methods", ())):
+        more["methods"] = [*more.get("methods", ()), *(m for m in SHORT_METHODS if m["method"] not in named)]
+    if add in _RUNS_FOR:
+        ensemble = more.get("ensemble", {})
+        more["ensemble"] = {**ensemble, "runs": max(_RUNS_FOR[add], ensemble.get("runs", _RUNS_FOR[add]))}
+    if add == "checkpoints":
+        training = more.get("training", {})
+        more["training"] = {**training, "checkpoint_every": 1, "epochs": max(3, training.get("epochs", 3))}
+    return more

@@ -216,7 +216,7 @@ def page(
     dataset: Annotated[str | None, Query(max_length=64)] = None,
     image: Annotated[int, Query()] = 0,
 ) -> Response:
-    from modescape_api import pages
+    from modescape_api.pages import rendering
 
     found = shown(here, dataset or default_dataset(here))
     number = checked(found, image)
@@ -229,7 +229,7 @@ def page(
         {"title": title, "rows": [row for row in rows if row.type.family == family]}
         for family, title in FAMILIES.items()
     ]
-    return pages.render(
+    return rendering.render(
         request,
         here,
         "gallery.html",

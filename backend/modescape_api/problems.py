@@ -171,10 +171,10 @@ def respond(
     }
     headers = {"cache-control": "no-store", **(headers or {})}
     if replies.prefers_html(request):
-        from modescape_api import pages
+        from modescape_api.pages import rendering
 
         try:
-            return pages.error_page(request, document, headers=headers)
+            return rendering.error_page(request, document, headers=headers)
         except Exception:  # the page needs the database, which may be what failed: the document needs nothing
             log.exception("the error page of %s could not be made", request.url.path)
     return replies.json(document, status=about.status, headers=headers, media_type=MEDIA_TYPE)

@@ -296,9 +296,9 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/signin")
 def signin_page(request: Request, here: Here, next: str = "/") -> Response:
-    from modescape_api import pages
+    from modescape_api.pages import rendering
 
-    return pages.signin_page(request, here, next=own_path(next), error="")
+    return rendering.signin_page(request, here, next=own_path(next), error="")
 
 
 @router.post("/signin")
@@ -309,13 +309,13 @@ def signin(
     csrf: Annotated[str, Form(max_length=200)] = "",
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
-    from modescape_api import pages
+    from modescape_api.pages import rendering
 
     check_form(request, here, csrf)
     if here.token is None:
         return RedirectResponse("/", status_code=303)
     if not same(token, here.token):
-        return pages.signin_page(
+        return rendering.signin_page(
             request, here, next=own_path(next), error="That is not this server's token.", status=403
         )
     answer = RedirectResponse(own_path(next), status_code=303)

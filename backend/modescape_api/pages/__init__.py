@@ -1,0 +1,13 @@
+"""The pages people see: the same functions as the JSON API, answered as HTML; forms post here and work without script.
+
+A page and its data are one address: `/` answers the query string of `/api/experiments`, `/experiments/x` shows what
+`/api/experiments/x` says. Templates and static files lie in `frontend`; everything people typed is escaped by Jinja.
+"""
+
+from fastapi import APIRouter
+
+from modescape_api.pages import compare, experiment, figure, launching, listing, reference, rendering
+
+router = APIRouter(include_in_schema=False)
+for page in (rendering, listing, launching, experiment, figure, compare, reference):
+    router.include_router(page.router)

@@ -1,0 +1,58 @@
+"""Two to four experiments side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+
+from modescape.listing import ListQuery
+from modescape.spec import ExperimentSpec
+from modescape_api import compare, forms
+from modescape_api import figures as figures_api
+from modescape_api.display import by_kind, crumbs
+from modescape_api.pages.experiment import card_of, legend_of
+from modescape_api.pages.rendering import ALIVE, render
+from modescape_api.site import Here
+
+router = APIRouter()
+
+
+@router.get("/compare")
+def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Query()] = ()) -> Response:
+    """Two to four experiments side by side; with fewer, a form that asks for them."""
+    rows = compare.chosen(here, e)
+    slugs = [row.slug for row in rows]
+
+    def beside(names: Sequence[str]) -> str:
+        return f"/compare?{urlencode([('e', name) for name in names])}"
+
+    found = compare.compare(here, rows) if len(rows) > 1 else None
+    groups: list[dict[str, Any]] = []
+    legend: dict[str, dict[str, Any]] = {}
+    if found:
+        kinds = [by_kind(here.store.stage_rows(row.id)) for row in rows]
+        for number, figure in enumerate(figures_api.ordered(), 1):
+            cards = [card_of(number, figure, own) for own in kinds]
+            if sum(card["planned"] for card in cards) > 1:
+                groups.append({"number": number, "entry": figure, "cards": list(zip(rows, cards, strict=True))})
+        for row in rows:
+            legend |= {entry["group"]: entry for entry in legend_of(ExperimentSpec.model_validate(row.spec))}
+    newest = here.store.experiments(ListQuery(limit=100)).items if len(rows) < compare.MOST else []
+    return render(
+        request,
+        here,
+        "compare.html",
+        section="/compare",
+        rows=rows,
+        found=found,
+        groups=groups,
+        legend=list(legend.values()),
+        without=[beside([name for name in slugs if name != slug]) for slug in slugs],
+        others=[row for row in newest if row.slug not in slugs],
+        is_alive=any(row.status in ALIVE for row in rows),
+        query=urlencode([("e", slug) for slug in slugs]),
+        title_of=lambda field: forms.STUDIES[field] if field in forms.STUDIES else crumbs(field),
+    )

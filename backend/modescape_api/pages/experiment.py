@@ -1,0 +1,373 @@
+"""One experiment: how far it is, what it found, a card for each figure, its files; and what can be done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from modescape import finding
+from modescape.errors import NotFound
+from modescape.figures.figure import method_title
+from modescape.plan import departures, differences
+from modescape.registry import Entry, Figure, architectures, datasets, presets
+from modescape.results import Results
+from modescape.spec import ExperimentSpec
+from modescape.tables import Experiment, Stage
+from modescape_api import bodies, claims, documentation, experiments, forms, security
+from modescape_api import figures as figures_api
+from modescape_api.display import FILTERS, by_kind, duration, look_of, seconds_left, training
+from modescape_api.experiments import Changes
+from modescape_api.pages.rendering import ALIVE, Csrf, Next, alive_workers, back, render
+from modescape_api.site import Here, Site
+
+router = APIRouter()
+
+LOG_ROWS = 200
+
+# Where a card stands on the page: its height before it is drawn, and whether it takes the whole width.
+_CARDS = {
+    "trajectories": (292, True),
+    "similarity-trajectory": (552, True),
+    "similarity-runs": (552, True),
+    "plane": (440, True),
+    "ensembles": (432, True),
+    "landscape": (400, True),
+    "cuts": (504, True),
+    "seeds": (340, True),
+    "instability": (300, True),
+    "tunnel": (300, True),
+    "triangles": (400, True),
+    "connectivity": (340, True),
+    "shift": (432, True),
+    "shift-types": (548, True),
+}
+_FIXED_LEGEND = (("independent", "Independent runs", "independent"), ("trajectory", "Checkpoints", "trajectory"))
+
+
+@dataclass(frozen=True)
+class View:
+    """What the query string asks of every figure of a page; unknown values are ignored with a notice."""
+
+    split: str
+    color: str
+    notice: str | None
+
+    @classmethod
+    def of(cls, request: Request, splits: Sequence[str]) -> View:
+        split, color = request.query_params.get("split", splits[0]), request.query_params.get("color", "method")
+        ignored = []
+        if split not in splits:
+            ignored.append(f"split {split[:40]!r}")
+        if color not in ("method", "run"):
+            ignored.append(f"color {color[:40]!r}")
+        return cls(
+            split if split in splits else splits[0],
+            color if color in ("method", "run") else "method",
+            f"Ignored in the address: {', '.join(ignored)}" if ignored else None,
+        )
+
+
+@router.get("/experiments/{experiment}")
+def experiment_page(request: Request, here: Here, experiment: str) -> Response:
+    row = here.store.experiment(experiment)
+    stages = here.store.stage_rows(row.id)
+    spec = ExperimentSpec.model_validate(row.spec)
+    left = seconds_left(stages, alive_workers(here))
+    view = View.of(request, spec.evaluation.splits)
+    preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
+    kinds = by_kind(stages)
+    size = here.store.bytes_of(row.id)
+    cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures_api.ordered(), 1)]
+    shown = [card["entry"].name if card["planned"] else "" for card in cards]
+    ordered = sorted(stages, key=lambda s: (s.finished_at is None, s.finished_at or row.created_at), reverse=False)
+    return render(
+        request,
+        here,
+        "experiment.html",
+        section="/",
+        e=row,
+        facts=" · ".join(
+            filter(
+                None,
+                (
+                    duration(row.seconds) if row.seconds else "",
+                    FILTERS["size"](size) if size else "",
+                    FILTERS["ago"](row.created_at),
+                ),
+            )
+        ),
+        subject=_subject(spec),
+        is_alive=row.status in ALIVE,
+        last_event=here.store.last_event_id(),
+        actions=actions_of(row.status),
+        bytes=size,
+        cite=f"Modescape {documentation.VERSION}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
+        left=duration(left) if left is not None and row.status == "running" else None,
+        stages=kinds,
+        trainings=trainings_of(here, row, stages),
+        incidents=[
+            f"{s.kind} {s.key} lost its worker and goes on from where it was saved"
+            for s in stages
+            if s.losses and s.state == "running"
+        ],
+        failures=[{"stage": stage} for stage in stages if stage.state == "failed" and stage.error.get("type")],
+        headline=_headline(row),
+        claims=(rows := claims.answered(row.finding, shown)),
+        claims_headline=claims.headline(rows),
+        claims_open=claims.undecided(spec, row.finding, kinds, is_alive=row.status in ALIVE),
+        sentence=finding.sentence(row.finding),
+        strip=_strip(here, row, spec) if row.finding else None,
+        cards=cards,
+        missing=[card for card in cards if not card["planned"]],
+        legend=legend_of(spec),
+        splits=spec.evaluation.splits,
+        view=view,
+        notice=view.notice,
+        differences=differences(spec, preset.name) if preset else [],
+        departures=departures(spec),
+        protocol=spec.training.protocol,
+        substitutions=preset.substitutions if preset else (),
+        spec_json=forms.as_json(row.spec),
+        tables=[
+            (label, f"/api/experiments/{row.slug}/{name}?format=csv")
+            for label, name in (
+                ("Solutions, CSV", "solutions"),
+                ("Measurements, CSV", "measurements"),
+                ("Runs, CSV", "runs"),
+                ("Stages, CSV", "stages"),
+            )
+        ],
+        files=_files(here, row, spec),
+        log=ordered[-LOG_ROWS:][::-1],
+        log_more=max(0, len(stages) - LOG_ROWS),
+    )
+
+
+def _headline(row: Experiment) -> str:
+    words = finding.headline(row.finding)
+    return f"So far {words[:1].lower()}{words[1:]}" if words and row.status in ALIVE else words
+
+
+def _subject(spec: ExperimentSpec) -> str:
+    parts = [
+        f"{title_of('dataset', spec.data.dataset)}, {forms.words('input_scale', spec.data.input_scale)}",
+        title_of("architecture", spec.network.architecture),
+        f"{spec.ensemble.runs} runs × {spec.training.epochs} epochs",
+        f"{len(spec.methods)} subspace methods" if spec.methods else "",
+        f"seed {spec.ensemble.seed}",
+    ]
+    return " · ".join(filter(None, parts))
+
+
+# What an experiment may not have and a figure needs: in words, what /launch?with= adds, where the form asks for it.
+_LACKS = {
+    "sample": ("No subspace methods were chosen.", "methods", "methods.random"),
+    "ensemble": ("One run alone makes no ensemble.", "runs", ""),
+    "shift": ("No corruptions were asked for.", "shift", "shift"),
+    "ood": ("No images of another data set were asked for.", "", "ood.0"),
+    "arm": ("No study of seeds was asked for.", "seeds", "seeds"),
+    "chain": ("Cyclical SG-MCMC was not chosen.", "sgmcmc", "methods.sgmcmc"),
+    "branch": ("No study of instability was asked for.", "instability", "instability"),
+    "plane": ("No cut was asked for. Select two or three solutions here to have one made.", "planes", "planes.0"),
+    "tunnel": ("No tunnel was asked for.", "tunnels", "tunnels.0"),
+    "triangles": ("No tunnel was asked for.", "tunnels", "tunnels.0"),
+    "connectivity": ("No straight lines between runs were asked for.", "connectivity", "connectivity"),
+}
+
+
+def card_of(number: int, figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]:
+    planned = {kind.kind for kind in kinds}
+    absent = [need for need in figure.needs if need not in planned]
+    unknown = (f"It has no {' and no '.join(absent)} stages.", "", "")
+    lacks, add, anchor = next((_LACKS[need] for need in absent if need in _LACKS), unknown)
+    mine = [kind for kind in kinds if kind.kind in figure.needs]
+    waiting = [kind for kind in mine if kind.done < kind.total]
+    height, full = _CARDS.get(figure.name, (432, False))
+    return {
+        "entry": figure,
+        "title": figure.title,
+        "number": number,
+        "planned": not absent,
+        "lacks": lacks,
+        "add": add,
+        "anchor": anchor,
+        "waits": f"{waiting[0].kind}: {waiting[0].words}" if waiting and waiting[0].done == 0 else "",
+        "stages": mine,
+        "options": options_of(figure),
+        "height": height,
+        "full": full,
+    }
+
+
+def options_of(figure: Figure) -> list[str]:
+    """Options a browser sends when it asks for the picture: `method` only where it makes another one."""
+    options: Any = figure.options  # a FigureOptions, which the registry need not know
+    return [name for name in options.model_fields if name != "method" or options.redraws]
+
+
+def legend_of(spec: ExperimentSpec) -> list[dict[str, Any]]:
+    entries = [*_FIXED_LEGEND, *((m.method, method_title(m.method), m.method) for m in spec.methods)]
+    if spec.methods:
+        entries += [("baseline", "Reference run", "baseline"), ("theory", "Limits", "theory")]
+    return [{"group": group, "title": title, "look": look, "on": True, "count": None} for group, title, look in entries]
+
+
+def _strip(here: Site, row: Experiment, spec: ExperimentSpec) -> dict[str, Any] | None:
+    """Disagreement with one run, every value by method, of solutions within one point of that run's accuracy."""
+    results = Results(here.store, here.artifacts, row.id)
+    optima = {solution.run: solution for solution in results.solutions(role="optimum")}
+    matrix = results.matrix("disagreement", spec.evaluation.splits[0])
+    if len(optima) < 2 or matrix is None:
+        return None
+    values: dict[str, list[float]] = {name: [] for name in ("trajectory", *(chosen.method for chosen in spec.methods))}
+    for solution in results.solutions():
+        own = optima.get(solution.run)
+        if own is None or solution.role == "optimum" or solution.disagreement is None or solution.accuracy is None:
+            continue
+        if abs(solution.accuracy - (own.accuracy or 0.0)) <= 0.01:
+            values.setdefault(solution.method or "trajectory", []).append(solution.disagreement)
+    places = [matrix.rows.index(o.number) for o in optima.values() if o.number in matrix.rows]
+    between = matrix.values[np.ix_(places, places)][np.triu_indices(len(places), 1)]
+    known = sorted(
+        ((name, found) for name, found in values.items() if found), key=lambda pair: sum(pair[1]) / len(pair[1])
+    )
+    known.append(("independent", [float(v) for v in between]))
+    top = max(max(found) for _, found in known) or 1.0
+    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if top / s <= 5)
+    high = step * (int(top / step - 1e-9) + 1)
+    rows = []
+    for name, found in known:
+        shown = sorted(found)[:: max(1, len(found) // 40)]
+        label = {"trajectory": "late checkpoints", "independent": "independent runs"}.get(name) or method_title(name)
+        rows.append(
+            {
+                "label": label,
+                "look": look_of(name),
+                "xs": [round(100 * v / high, 2) for v in shown],
+                "mean": FILTERS["percent"](sum(found) / len(found)),
+            }
+        )
+    ticks = [
+        {"x": round(100 * i * step / high, 2), "text": f"{100 * i * step:g}"} for i in range(round(high / step) + 1)
+    ]
+    summary = "Mean percent of labels changed at equal accuracy: " + ", ".join(
+        f"{r['label']} {r['mean']}" for r in rows
+    )
+    return {"rows": rows, "ticks": ticks, "summary": summary}
+
+
+def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, Any]]:
+    base = f"/api/experiments/{row.slug}"
+    found = []
+    for matrix in here.store.matrices(row.id):
+        shape = f"{len(matrix.rows)} × {len(matrix.columns)}"
+        query = f"?split={matrix.split}" if matrix.split else ""
+        links = [(form, f"{base}/matrices/{matrix.name}.{form}{query}") for form in ("npy", "csv")]
+        found.append(
+            {
+                "what": f"matrix {matrix.name}{', ' + matrix.split if matrix.split else ''}",
+                "shape": shape,
+                "links": links,
+            }
+        )
+    for optimum in here.store.solutions(row.id, role="optimum", limit=1000).items:
+        links = [("weights", f"{base}/solutions/{optimum.number}/weights")]
+        links += [
+            (f"predictions, {split}", f"{base}/solutions/{optimum.number}/predictions?split={split}")
+            for split in spec.evaluation.splits
+        ]
+        links.append(("checkpoints", f"{base}/runs/{optimum.run}/checkpoints"))
+        found.append(
+            {
+                "what": f"run {optimum.run}, its optimum (solution {optimum.number})",
+                "shape": "safetensors, npy",
+                "links": links,
+            }
+        )
+    for stage in here.store.stages(row.id) if spec.shift is not None else ():
+        left = stage.result.get("extra", {})
+        if stage.kind in ("corrupt", "shift") and left:
+            files = {info["digest"]: "×".join(map(str, info["shape"])) for info in stage.result["artifacts"]}
+            named = [(name, value) for name, value in left.items() if isinstance(value, str) and value in files]
+            what = f"test images, {stage.key}" if stage.kind == "corrupt" else f"under shift, run {stage.key}"
+            links = [(name, f"/api/artifacts/{digest}") for name, digest in named]
+            links.append(("about", f"{base}/stages/{stage.id}"))
+            found.append({"what": what, "shape": ", ".join(files[digest] for _, digest in named), "links": links})
+    return found
+
+
+def title_of(column: str, value: str) -> str:
+    registry: Mapping[str, Entry] = {"architecture": architectures, "dataset": datasets}.get(column, {})  # type: ignore[assignment]
+    return registry[value].title if value in registry else forms.words(column, value)
+
+
+def trainings_of(here: Site, row: Experiment, stages: Sequence[Stage]) -> list[Any]:
+    running = [stage for stage in stages if stage.kind == "train" and stage.state == "running"][:4]
+    found = []
+    for stage in running:
+        _, losses, _ = here.store.points(row.id, int(stage.params.get("run", 0)), "train/loss")
+        found.append(training(stage, [float(v) for v in losses[-600:]]))
+    return found
+
+
+def actions_of(status: str) -> list[tuple[str, str]]:
+    return {
+        "queued": [("pause", "Pause"), ("cancel", "Cancel")],
+        "running": [("pause", "Pause"), ("cancel", "Cancel")],
+        "paused": [("resume", "Resume"), ("cancel", "Cancel")],
+        "failed": [("retry", "Retry")],
+        "cancelled": [("retry", "Take up again")],
+    }.get(status, [])
+
+
+_DO: dict[str, Callable[[Site, str], Any]] = {
+    "cancel": experiments.cancel,
+    "pause": experiments.pause,
+    "resume": experiments.resume,
+    "archive": experiments.archive,
+    "restore": experiments.restore,
+    "purge": experiments.purge,
+}
+
+
+@router.post("/experiments/{experiment}/edit")
+def edit(
+    request: Request,
+    here: Here,
+    experiment: str,
+    csrf: Csrf = "",
+    name: Annotated[str, Form()] = "",
+    tags: Annotated[str, Form()] = "",
+    notes: Annotated[str, Form()] = "",
+) -> Response:
+    security.check_form(request, here, csrf)
+    wanted = [tag.strip() for tag in tags.split(",") if tag.strip()]
+    experiments.change(
+        here, experiment, bodies.validate(Changes, {"name": name, "tags": wanted, "notes": notes.replace("\r\n", "\n")})
+    )
+    return RedirectResponse(f"/experiments/{here.store.experiment(experiment).slug}", status_code=303)
+
+
+@router.post("/experiments/{experiment}/{action}")
+def act(
+    request: Request,
+    here: Here,
+    experiment: str,
+    action: str,
+    csrf: Csrf = "",
+    stage: Annotated[str, Form(max_length=36)] = "",
+    next: Next = "",
+) -> Response:
+    security.check_form(request, here, csrf)
+    if action == "retry":
+        experiments.retry(here, experiment, stage or None)
+    elif action in _DO:
+        _DO[action](here, experiment)
+    else:
+        raise NotFound(f"there is nothing at {request.url.path[:200]}")
+    return back(next or ("/" if action in ("purge", "archive") else f"/experiments/{experiment}"))

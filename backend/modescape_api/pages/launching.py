@@ -1,0 +1,265 @@
+"""The launch form: presets and their prices, the spec with what is wrong in it, the plan, and Launch."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
+
+from modescape.errors import DataCorrupt, DataMissing, Forbidden, InvalidInput, ModescapeError, Problem
+from modescape.registry import Preset, datasets, presets
+from modescape.spec import PROTOCOLS, parse, under_protocol
+from modescape.tables import Experiment
+from modescape_api import bodies, catalogue, data, experiments, forms, replies, security
+from modescape_api import figures as figures_api
+from modescape_api.display import duration
+from modescape_api.experiments import Draft
+from modescape_api.pages.rendering import render
+from modescape_api.site import Here, Site
+
+router = APIRouter()
+
+# What a preset's card shows, by the figure of the paper it makes, or by its name.
+_PICTURES = {
+    "Fig 2": "trajectories", "Fig 3": "similarity", "Fig 4": "islands", "Fig 5": "landscape", "Fig 6": "plane",
+    "Fig 8": "curves", "Fig 9": "shift", "Fig 10": "shift", "SVHN row": "outside", "Fig S1": "landscape",
+    "Fig S2": "tunnel", "Fig S3": "tunnel", "Fig S4": "seeds", "Fig S5": "cycles", "instability-short": "seeds",
+    "instability": "seeds", "connectivity-short": "tunnel", "connectivity": "tunnel",
+}  # fmt: skip
+
+
+@router.get("/launch")
+def launch_page(
+    request: Request,
+    here: Here,
+    preset: str = "quickstart",
+    version: str = "",
+    protocol: str = "",
+    add: Annotated[str, Query(alias="with", description="What to add: see forms.with_more.")] = "",
+) -> Response:
+    source = here.store.experiment(request.query_params["from"]) if request.query_params.get("from") else None
+    chosen = presets[preset] if source is None and preset in presets else None
+    document = source.spec if source else chosen.call() if chosen else parse({}).model_dump(mode="json")
+    if protocol in PROTOCOLS:
+        document = under_protocol(document, protocol)
+    document = forms.with_more(document, add)
+    draft = bodies.validate(Draft, {"spec": document, "preset": chosen.name if chosen else None})
+    plan, problems = _planned(here, draft)
+    full = version == "paper" or (
+        version == "" and chosen is not None and _twin(chosen) is not None and chosen.twin_of is None
+    )
+    return _launch_form(
+        request,
+        here,
+        values=forms.to_values(document),
+        plan=plan,
+        problems=problems,
+        preset=chosen,
+        source=source,
+        full=full,
+        name=f"{source.name[:110]} copy" if source else "",
+        document=document,
+    )
+
+
+@router.post("/launch")
+async def launch(request: Request, here: Here) -> Response:
+    form = await request.form(max_fields=1000)
+    pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    return await run_in_threadpool(_launch, request, here, pairs)
+
+
+def _launch(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Response:
+    given = dict(pairs)
+    security.check_form(request, here, given.get("csrf", ""))
+    document = forms.to_document(pairs)
+    chosen = presets[given["preset"]] if given.get("preset") in presets else None
+    body = {"spec": document, "preset": chosen.name if chosen else None, "notes": given.get("notes", "")}
+    name = given.get("name", "").strip()
+    try:
+        draft = bodies.validate(Draft, {**body, "name": name} if name else body)
+        if given.get("do") != "plan":
+            # Pressing twice sends the same key with the same body: one experiment. A changed form is another one.
+            same = hashlib.sha256(replies.encode(draft.model_dump(mode="json"))).hexdigest()[:16]
+            row = experiments.launch(here, draft, key=f"form-{given.get('key', '')[:60]}-{same}")
+            return RedirectResponse(f"/experiments/{row.slug}", status_code=303)
+        plan, problems = _planned(here, draft)
+    except DataMissing as error:
+        plan, problems = _planned(here, draft)[0], _problems(error)
+    except (InvalidInput, DataCorrupt, Forbidden) as error:
+        plan, problems = None, _problems(error)
+    values = forms.from_posted(pairs)
+    return _launch_form(
+        request,
+        here,
+        values=values,
+        plan=plan,
+        problems=problems,
+        preset=chosen,
+        name=name,
+        notes=given.get("notes", ""),
+        status=422 if problems else 200,
+        document=document,
+    )
+
+
+def _planned(here: Site, draft: Draft) -> tuple[dict[str, Any] | None, list[Problem]]:
+    try:
+        return _with_shades(catalogue.as_estimate(here, catalogue.estimate(here, draft), draft.preset)), []
+    except (InvalidInput, DataMissing, DataCorrupt, Forbidden) as error:
+        return None, _problems(error)
+
+
+def _problems(error: ModescapeError) -> list[Problem]:
+    if isinstance(error, InvalidInput | DataMissing):
+        return list(error.problems)
+    return [Problem(str(error), "data.path")]
+
+
+def _with_shades(plan: dict[str, Any]) -> dict[str, Any]:
+    total = sum(kind["seconds"] for kind in plan["kinds"]) or 1.0
+    kinds = [
+        {**kind, "share": kind["seconds"] / total, "shade": max(0.2, 0.85 - 0.17 * i)}
+        for i, kind in enumerate(plan["kinds"])
+    ]
+    return {**plan, "kinds": kinds}
+
+
+def _launch_form(
+    request: Request,
+    here: Site,
+    *,
+    values: forms.Values,
+    plan: dict[str, Any] | None,
+    problems: Sequence[Problem],
+    preset: Preset | None,
+    document: Mapping[str, Any],
+    source: Experiment | None = None,
+    name: str = "",
+    notes: str = "",
+    full: bool = False,
+    status: int = 200,
+) -> Response:
+    placed = [forms.place(problem, document, values) for problem in problems]
+    was = forms.to_values(preset.call()) if preset else forms.to_values(source.spec) if source else forms.defaults()
+    twin, price = _twin(preset) if preset else None, _prices(here)
+    missing = {row["name"]: row["how"] for row in data.known(here) if not row["own"] and not row["present"]}
+    return render(
+        request,
+        here,
+        "launch.html",
+        status=status,
+        section="/launch",
+        source=source,
+        full=full,
+        short_url=f"/launch?preset={_other(preset, full=False)}&version=short",
+        full_url=f"/launch?preset={_other(preset, full=True)}&version=paper",
+        protocols=[
+            {
+                "name": name,
+                "url": f"/launch?preset={preset.name}&protocol={name}",
+                "chosen": name == _protocol(document),
+            }
+            for name in ("paper", "modern")
+        ]
+        if preset
+        else [],
+        presets=_preset_cards(preset, price, full=full),
+        preset=preset,
+        twin={"url": f"/launch?preset={twin.name}", "size": _size(twin), "price": price(twin.name)} if twin else None,
+        sections=forms.sections(values, was=was, problems=placed, missing=dict.fromkeys(missing, "not here")),
+        was=was,
+        missing=missing,
+        missing_titles=", ".join(datasets[name].title for name in missing),
+        problems=placed,
+        name_problem=next((problem.message for problem in placed if problem.field == "name"), None),
+        name=name,
+        notes=notes,
+        key=secrets.token_urlsafe(16),
+        plan=plan,
+        figures=figures_api.ordered(),
+    )
+
+
+def _protocol(document: Mapping[str, Any]) -> str:
+    training = document.get("training")
+    return str(training.get("protocol", "paper")) if isinstance(training, Mapping) else "paper"
+
+
+def _twin(preset: Preset) -> Preset | None:
+    """The other size of the same preset."""
+    if preset.twin_of:
+        return presets[preset.twin_of]
+    return next((other for other in presets.values() if other.twin_of == preset.name), None)
+
+
+def _other(preset: Preset | None, *, full: bool) -> str:
+    if preset is None:
+        return "blank"
+    twin = _twin(preset)
+    is_full = preset.twin_of is None and twin is not None
+    if twin is None or is_full == full:
+        return preset.name
+    return twin.name
+
+
+def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: bool) -> list[dict[str, Any]]:
+    """Short: what runs on data present here. As in the paper: the originals. Blank: always."""
+    cards = []
+    for preset in presets.values():
+        is_short = preset.twin_of is not None or (_twin(preset) is None and preset.paper == "")
+        if is_short == full:
+            continue
+        title = preset.title.removesuffix(", short")
+        cards.append(
+            {
+                "title": title,
+                "paper": preset.paper,
+                "picture": _PICTURES.get(preset.paper) or _PICTURES.get(preset.name, "plane"),
+                "url": f"/launch?preset={preset.name}",
+                "chosen": chosen is preset,
+                "words": f"{preset.call().get('ensemble', {}).get('runs', 3)} runs · {price(preset.name)}",
+                "twin": f"{_size(twin)}: {price(twin.name)}" if (twin := _twin(preset)) else "",
+            }
+        )
+    cards.append(
+        {
+            "title": "Blank",
+            "paper": "",
+            "picture": "blank",
+            "url": "/launch?preset=blank" + ("&version=paper" if full else ""),
+            "chosen": chosen is None,
+            "words": "every default",
+            "twin": "",
+        }
+    )
+    return cards
+
+
+def _size(preset: Preset) -> str:
+    return "Short version" if preset.twin_of else "As in the paper"
+
+
+def _prices(here: Site) -> Callable[[str], str]:
+    """What a preset costs here and on a GPU, and what must be got first; reckoned once for a page, by name."""
+    prepare = here.laboratory.preparing()
+
+    @cache
+    def price(name: str) -> str:
+        try:
+            prepared = prepare(presets[name].call(), as_published=True)
+        except ModescapeError:  # the form says why once the preset is chosen
+            return "does not fit the data here"
+        seconds = (prepared.plan.seconds, prepared.plan.gpu.seconds)
+        by_workers, by_gpu = (duration(number).replace(" ", "\u00a0") for number in seconds)
+        words = f"≈\u00a0{by_workers}, {by_gpu} on a GPU"
+        needed = " and ".join(dict.fromkeys(one.title for one in prepared.missing))
+        return f"{words} · needs {needed}" if needed else words
+
+    return price

@@ -1,0 +1,150 @@
+"""Pages about what there is: workers, the paper's numbers, the catalogue, data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from modescape.errors import DataCorrupt, InvalidInput
+from modescape.figures.figure import thousands
+from modescape.listing import Condition, ListQuery
+from modescape.registry import Figure, Preset, architectures, datasets, figures, methods, presets
+from modescape.science.corruptions import TYPES
+from modescape_api import bodies, data, forms, paper, security, workers
+from modescape_api.pages.rendering import Csrf, render
+from modescape_api.site import Here, Site
+
+router = APIRouter()
+
+
+@router.get("/workers")
+def workers_page(request: Request, here: Here) -> Response:
+    looks = {
+        "working": ("running", "◐"),
+        "idle": ("succeeded", "✓"),
+        "stopped": ("queued", "○"),
+        "silent": ("failed", "✗"),
+    }
+    rows = [workers.as_worker(here, row) for row in here.store.workers()]
+    rows.sort(key=lambda row: (list(looks).index(row["state"]), row["name"]))
+    failed = here.store.experiments(ListQuery((Condition("status", "eq", "failed"),), limit=20)).items
+    return render(
+        request,
+        here,
+        "workers.html",
+        workers=rows,
+        looks=looks,
+        failed=failed,
+        waiting=here.store.experiments(ListQuery((Condition("status", "eq", "queued"),), limit=1)).total,
+        last_event=here.store.last_event_id(),
+    )
+
+
+_GROUPS = (
+    (
+        "datasets",
+        "Data sets",
+        datasets,
+        "Add one: a function marked @dataset, or a folder or .npz of your own on the Data page.",
+    ),
+    ("architectures", "Architectures", architectures, "Add one: a function marked @architecture."),
+    ("methods", "Methods", methods, "Add one: a function marked @method; form, plan, plots and tests follow from it."),
+    (
+        "figures",
+        "Figures",
+        figures,
+        "Add one: a function marked @figure that collects numbers, and one that draws them.",
+    ),
+    ("presets", "Presets", presets, "Add one: a function marked @preset that returns a spec."),
+)
+
+
+@router.get("/paper")
+def paper_page(request: Request, here: Here) -> Response:
+    return render(request, here, "paper.html", numbers=paper.table(here))
+
+
+@router.get("/catalogue")
+def catalogue_page(request: Request, here: Here) -> Response:
+    groups = []
+    for name, title, registry, add in _GROUPS:
+        entries = [
+            {
+                "entry": e,
+                "look": e.name if name == "methods" else None,
+                "options": forms.option_controls(e, name),
+                "facts": _facts(e),
+            }
+            for e in registry.values()
+        ]
+        groups.append({"name": name, "title": title, "add": add, "entries": entries})
+    return render(request, here, "catalogue.html", groups=groups, corruptions=list(TYPES.values()))
+
+
+def _facts(entry: Any) -> list[str]:
+    if entry.name in datasets and entry is datasets[entry.name] and entry.train_total:
+        shape = f"{entry.channels} × {entry.height} × {entry.width}"
+        return [f"{thousands(entry.train_total)} + {thousands(entry.test_total)} images, {shape}"]
+    if isinstance(entry, Figure):
+        return [entry.question, *([entry.paper] if entry.paper else [])]
+    if isinstance(entry, Preset):
+        return [entry.paper] if entry.paper else []
+    return []
+
+
+@router.get("/data")
+def data_page(request: Request, here: Here) -> Response:
+    return _data(request, here)
+
+
+def _data(
+    request: Request, here: Site, *, problem: str = "", path: str = "", name: str = "", status: int = 200
+) -> Response:
+    rows = data.known(here)
+    registered = [
+        {
+            "name": row["name"],
+            "path": row["where"],
+            "words": f"{row['train']} + {row['test']} images, {len(row['classes'])} classes",
+        }
+        for row in rows
+        if row["own"]
+    ]
+    return render(
+        request,
+        here,
+        "data.html",
+        status=status,
+        section="/data",
+        sets=[row for row in rows if not row["own"]],
+        registered=registered,
+        folders=here.settings.data_folders,
+        roots=here.settings.registration_roots,
+        problem=problem,
+        path=path,
+        name=name,
+    )
+
+
+@router.post("/data")
+def register_data(
+    request: Request, here: Here, csrf: Csrf = "", path: Annotated[str, Form()] = "", name: Annotated[str, Form()] = ""
+) -> Response:
+    security.check_form(request, here, csrf)
+    try:
+        wanted = bodies.validate(data.Wanted, {"path": path.strip(), **({"name": name} if name.strip() else {})})
+        data.add_data(here, wanted)
+    except (InvalidInput, DataCorrupt) as error:
+        return _data(request, here, problem=str(error), path=path, name=name, status=422)
+    return RedirectResponse("/data", status_code=303)
+
+
+@router.post("/data/fetch")
+def fetch_data(
+    request: Request, here: Here, csrf: Csrf = "", name: Annotated[str, Form(max_length=64)] = ""
+) -> Response:
+    security.check_form(request, here, csrf)
+    data.add_data(here, bodies.validate(data.Wanted, {"fetch": name}))
+    return RedirectResponse("/data", status_code=303)

@@ -1,0 +1,115 @@
+"""What every page shares: its template, the visitor's theme, its address, the way back from a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import jinja2
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from modescape.errors import InvalidInput
+from modescape_api import assets, documentation, replies, security, workers
+from modescape_api.display import FILTERS, look_of
+from modescape_api.site import Here, Site
+
+router = APIRouter()
+
+ALIVE = ("queued", "running", "paused")
+EVENT_KINDS = (
+    "created changed cancelled paused resumed retried archived restored purged status points progress stage-ready "
+    "stage-running stage-succeeded stage-failed stage-paused stage-cancelled stage-lost worker"
+)
+
+
+@lru_cache
+def _templates() -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(assets.frontend() / "templates")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(FILTERS)
+    environment.globals.update(asset=assets.url, look_of=look_of, plotly=assets.plotly_url(), event_kinds=EVENT_KINDS)
+    return environment
+
+
+def render(
+    request: Request,
+    here: Site | None,
+    template: str,
+    /,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: Any,
+) -> Response:
+    """A page in the visitor's theme (a cookie, so nothing flashes). here is None only before the start has finished."""
+    theme = request.cookies.get("theme")
+    signed_in = here is not None and security.is_signed_in(request, here.token)
+    shared = {
+        "theme": theme if theme in ("light", "dark") else None,
+        "signed_in": signed_in,
+        "needs_token": here is not None and here.token is not None,
+        "csrf": security.form_token(request, here) if here is not None else "",
+        "here_path": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+        "section": request.url.path,
+        "workers_alive": alive_workers(here) if here is not None and signed_in else None,
+        "version": documentation.VERSION,
+        "notice": None,
+        "notice_is_bad": False,
+        "search": "",
+    }
+    text = _templates().get_template(template).render({**shared, **values})
+    return HTMLResponse(
+        text, status_code=status, headers={"cache-control": replies.REVALIDATE, "vary": "cookie", **(headers or {})}
+    )
+
+
+def error_page(request: Request, document: Mapping[str, Any], *, headers: Mapping[str, str]) -> Response:
+    """A problem document as a page."""
+    here = getattr(request.app.state, "site", None) if "app" in request.scope else None
+    return render(
+        request, here, "error.html", status=int(document["status"]), headers=headers, problem=document, section=""
+    )
+
+
+def signin_page(request: Request, here: Site, *, next: str, error: str, status: int = 200) -> Response:
+    return render(request, here, "signin.html", status=status, next=next, error=error)
+
+
+def alive_workers(here: Site) -> int:
+    """How many workers were heard of lately and have not said goodbye."""
+    return sum(workers.state(here, row) in ("working", "idle") for row in here.store.workers())
+
+
+def back(path: str) -> Response:
+    return RedirectResponse(security.own_path(path), status_code=303)
+
+
+Csrf = Annotated[str, Form(max_length=200)]
+Next = Annotated[str, Form(max_length=2000)]
+
+
+def address(
+    request: Request, *, path: str = "", changes: Mapping[str, str | None] | None = None, **named: str | None
+) -> str:
+    """This address with parameters changed (None: taken away)."""
+    changes = {**(changes or {}), **named}
+    pairs = [(key, value) for key, value in request.query_params.multi_items() if key not in changes and value]
+    pairs += [(key, value) for key, value in changes.items() if value is not None]
+    return (path or request.url.path) + (f"?{urlencode(pairs)}" if pairs else "")
+
+
+@router.post("/theme")
+def set_theme(
+    request: Request, here: Here, csrf: Csrf = "", theme: Annotated[str, Form()] = "", next: Next = "/"
+) -> Response:
+    security.check_form(request, here, csrf)
+    if theme not in ("light", "dark"):
+        raise InvalidInput(f"there is no theme {theme[:40]!r}", field="theme", allowed="light, dark")
+    answer = back(next)
+    answer.set_cookie("theme", theme, max_age=31536000, samesite="lax")
+    return answer
