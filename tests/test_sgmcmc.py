@@ -229,7 +229,7 @@ def test_one_step_of_a_linear_network_by_hand() -> None:
         cycles=1, epochs_per_cycle=1, noise_epochs=1, samples_per_cycle=1, learning_rate=0.1, temperature=2.0,
         weight_decay=0.3, batch_size=400,
     )  # fmt: skip
-    asked = spec([])
+    asked = spec([], precision="float32")  # auto would be bfloat16 where the processor has it
     splits, training = data.load(asked.data, ()), options.training(asked.training)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
     before = weights.flatten(network).astype(np.float64)
