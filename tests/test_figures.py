@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput, NotFound
 from modescape.figures import THEMES, FigureNotReady, Theme, csv, encode, figure_version, html, style
-from modescape.figures.figure import apart, loss, rate
+from modescape.figures.figure import loss, rate
 from modescape.registry import figures
 from modescape.results import PlaneData
 from modescape.spec import ExperimentSpec, MethodSpec
@@ -689,9 +689,9 @@ def test_losses_have_three_digits(value: float, text: str) -> None:
 
 
 def test_labels_are_pushed_apart_as_little_as_needed() -> None:
-    assert apart([10.0, 100.0], 15) == [10.0, 100.0]
-    assert apart([50.0, 50.0], 15) == [42.5, 57.5]
-    placed = apart([60.0, 50.0, 52.0], 15)
+    assert style.apart([10.0, 100.0], 15) == [10.0, 100.0]
+    assert style.apart([50.0, 50.0], 15) == [42.5, 57.5]
+    placed = style.apart([60.0, 50.0, 52.0], 15)
     assert placed[1] < placed[2] < placed[0]
     assert min(np.diff(sorted(placed))) == pytest.approx(15)
     assert np.mean(placed) == pytest.approx(54)

@@ -440,6 +440,18 @@ def test_compared_figures_have_the_same_axes_and_zoom_together(
         ".every(plot => plot._fullLayout.xaxis.range.join() === '0.5,1')"
     )
     assert "trajectories.x=0.5,1" in page.url
+    # Squeezed until they would lie on each other, the names at the ends of curves are parted again.
+    gaps = f"""() => {{
+        const plot = {first};
+        const mine = label => label.name === "end" && label.yref === "y";
+        const ends = plot._fullLayout.annotations.flatMap((label, i) => (mine(label) ? [i] : []));
+        const tops = ends.map(i => plot.querySelector(`.annotation[data-index="${{i}}"] .annotation-text-g`)
+            .getBoundingClientRect().top).sort((a, b) => a - b);
+        return tops.slice(1).map((top, i) => top - tops[i]);
+    }}"""
+    page.evaluate(f"() => Plotly.relayout({first}, {{'xaxis.autorange': true, 'yaxis.range': [-1000, 1000]}})")
+    page.wait_for_function(f"() => ({gaps})().every(gap => gap > 14.5 && gap < 16)")
+    assert len(page.evaluate(gaps)) > 0
     assert seen.wrong == []
     page.context.close()
 

@@ -184,6 +184,7 @@ class Card {
       toImageButtonOptions: { filename: `${page.dataset.slug}-${this.name}`, scale: 2 },
     });
     alignAxes(this.name);
+    partNames(this.plot);
     if (this.plot.dataset.live) return;
     this.plot.dataset.live = "1";
     this.attach();
@@ -192,7 +193,10 @@ class Card {
 
   /** What Plotly reports; it exists only after the first drawing. */
   attach() {
-    this.plot.on("plotly_relayout", change => rememberZoom(this, change));
+    this.plot.on("plotly_relayout", change => {
+      rememberZoom(this, change);
+      if (Object.keys(change).some(key => key.includes("axis"))) partNames(this.plot);
+    });
     if (comparing) return;
     const numbers = event => (event?.points ?? []).flatMap(point => pointNumbers(point, this.figure)).filter(n => n >= 0);
     this.plot.on("plotly_click", event => set(choose(current(), [...new Set(numbers(event))], event.event)));
@@ -287,8 +291,9 @@ function compose(figure, chosen) {
     };
     return changed;
   });
-  const layout = { ...figure.layout, shapes: [...(figure.layout.shapes ?? []), ...bands(figure, picked)] };
-  // Plotly writes ranges into the axes it was given; the figure's own must stay as the server sent them.
+  // Plotly writes into the axes and labels it was given; the figure's own must stay as the server sent them.
+  const annotations = (figure.layout.annotations ?? []).map(label => ({ ...label }));
+  const layout = { ...figure.layout, annotations, shapes: [...(figure.layout.shapes ?? []), ...bands(figure, picked)] };
   if (comparing) for (const key of Object.keys(layout).filter(key => AXIS.test(key))) layout[key] = { ...layout[key] };
   return { data, layout };
 }
@@ -382,10 +387,49 @@ async function alignAxes(name) {
     for (const { plot } of together) {
       const own = Object.fromEntries(Object.entries(change).filter(([key]) => plot._fullLayout[key.split(".")[0]]));
       await window.Plotly.relayout(plot, own);
+      partNames(plot);
     }
   } finally {
     aligning = false;
   }
+}
+
+const NAME_GAP = 15; // px, as figures/style.py
+/** Names at the ends of curves stay apart when a zoom, or another experiment's axes, move the ends. */
+function partNames(plot) {
+  const layout = plot._fullLayout;
+  const inside = (axis, at) => axis.l2p(at) >= -0.5 && axis.l2p(at) <= axis._length + 0.5;
+  const ends = (layout.annotations ?? [])
+    .map((label, index) => ({ label, index, x: layout[axisKey(label.xref)], y: layout[axisKey(label.yref)] }))
+    .filter(({ label, x, y }) => label.name === "end" && inside(x, label.x) && inside(y, label.y));
+  const change = {};
+  for (const axis of new Set(ends.map(end => end.y))) {
+    const beside = ends.filter(end => end.y === axis);
+    const wanted = beside.map(({ label }) => axis.l2p(label.y));
+    const placed = apart(wanted, NAME_GAP);
+    const over = Math.max(0, Math.max(...placed) - axis._length);
+    beside.forEach(({ label, index }, i) => {
+      const ay = placed[i] - over - wanted[i];
+      if (Math.abs(ay - label.ay) > 1) change[`annotations[${index}].ay`] = ay;
+    });
+  }
+  if (Object.keys(change).length) window.Plotly.relayout(plot, change);
+}
+
+/** The positions moved as little as needed to be `gap` apart: runs of meeting ones share their mean place. */
+function apart(positions, gap) {
+  const first = group => group.reduce((sum, i) => sum + positions[i], 0) / group.length - (gap * (group.length - 1)) / 2;
+  const groups = [];
+  for (const i of positions.map((_, i) => i).sort((a, b) => positions[a] - positions[b])) {
+    groups.push([i]);
+    while (groups.length > 1 && first(groups.at(-1)) < first(groups.at(-2)) + gap * groups.at(-2).length) {
+      const last = groups.pop();
+      groups.at(-1).push(...last);
+    }
+  }
+  const placed = [];
+  for (const group of groups) group.forEach((i, k) => (placed[i] = first(group) + k * gap));
+  return placed;
 }
 
 function zoomed(name, layout) {

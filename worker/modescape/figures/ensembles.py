@@ -28,7 +28,6 @@ from modescape.figures.figure import (
     Note,
     Notes,
     Results,
-    apart,
     figure,
     float32,
     known,
@@ -383,7 +382,9 @@ def _(data: Ensembles, theme: Theme) -> go.Figure:
             style.x_title("runs averaged", theme, x, y),
         ]
         if i == len(metrics) - 1:  # colours and symbols say the rest
-            layout["annotations"] += _end_labels(data, metric, theme, x, y, bounds, room)
+            layout["annotations"] += style.end_labels(
+                _ends(data, metric, theme), theme, x=x, y=y, bounds=bounds, room=room
+            )
     layout["meta"] = {"figure": "ensembles", "panels": ["brier", "accuracy"]}
     return go.Figure(data=traces, layout=layout, layout_template=None)
 
@@ -466,33 +467,18 @@ def _hover(curve: Curve, i: int) -> str:
     return f"<b>{title(curve.group)}, {head}</b><br>{WORDS[curve.metric]}  {value}<br>{scored} of {of} ensembles"
 
 
-def _end_labels(
-    data: Ensembles, metric: Metric, theme: Theme, x: str, y: str, bounds: list[float], room: int
-) -> list[dict[str, Any]]:
-    """Short names at the right ends, at least 15 px apart, each with a leader in its curve's colour."""
-    ends = [data.curve(group, metric) for group in data.groups]
-    ends = [curve for curve in ends if np.isfinite(curve.mean[-1])]
-    wanted = [(bounds[1] - float(_drawn(metric, curve.mean)[-1])) / (bounds[1] - bounds[0]) * room for curve in ends]
-    placed = apart(wanted, 15)
-    over = max(placed, default=0.0) - room  # the lowest name must not leave the plot
+def _ends(data: Ensembles, metric: Metric, theme: Theme) -> list[style.End]:
+    """The short name of every group where its curve ends."""
+    curves = [data.curve(group, metric) for group in data.groups]
     return [
-        {
-            **style.label("optima" if curve.group == INDEPENDENT else curve.group, theme, strong=True),
-            "x": float(curve.sizes[-1]),
-            "y": float(_drawn(metric, curve.mean)[-1]),
-            "xref": x,
-            "yref": y,
-            "showarrow": True,
-            "arrowhead": 0,
-            "arrowwidth": 1.25,
-            "arrowcolor": look(curve.group).colour(theme),
-            "ax": 22,
-            "ay": at - own - max(0.0, over),
-            "standoff": 5,
-            "xanchor": "left",
-            "yanchor": "middle",
-        }
-        for curve, at, own in zip(ends, placed, wanted, strict=True)
+        style.End(
+            "optima" if curve.group == INDEPENDENT else curve.group,
+            float(curve.sizes[-1]),
+            float(_drawn(metric, curve.mean)[-1]),
+            look(curve.group).colour(theme),
+        )
+        for curve in curves
+        if np.isfinite(curve.mean[-1])
     ]
 
 

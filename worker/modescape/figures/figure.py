@@ -560,27 +560,3 @@ def spread(values: Floats) -> float:
 def thousands(count: int) -> str:
     """ "10 000" with a thin space."""
     return f"{count:,}".replace(",", "\u2009")
-
-
-def apart(positions: Sequence[float], gap: float) -> list[float]:
-    """The positions, moved as little as needed to be `gap` apart: runs of meeting labels share their mean place."""
-    order = sorted(range(len(positions)), key=lambda i: positions[i])
-    groups: list[list[int]] = []
-    for i in order:
-        groups.append([i])
-        while len(groups) > 1 and _first(groups[-1], positions, gap) < _past(groups[-2], positions, gap):
-            last = groups.pop()
-            groups[-1] += last
-    placed = [0.0] * len(positions)
-    for group in groups:
-        for k, i in enumerate(group):
-            placed[i] = _first(group, positions, gap) + k * gap
-    return placed
-
-
-def _first(group: Sequence[int], positions: Sequence[float], gap: float) -> float:
-    return sum(positions[i] for i in group) / len(group) - gap * (len(group) - 1) / 2
-
-
-def _past(group: Sequence[int], positions: Sequence[float], gap: float) -> float:
-    return _first(group, positions, gap) + gap * len(group)

@@ -20,7 +20,6 @@ from modescape.figures.figure import (
     Note,
     Notes,
     Results,
-    apart,
     figure,
     float32,
     known,
@@ -227,7 +226,7 @@ def _(data: Instability, theme: Theme) -> go.Figure:
         layout["annotations"] += [
             style.y_title(title, theme, x, y, layout["margin"]["l"]),
             style.x_title("epoch k at which they part", theme, x, y),
-            *_names(data, panel, theme, x, y, bounds, room),
+            *style.end_labels(_ends(data, panel, theme), theme, x=x, y=y, bounds=bounds, room=room),
         ]
     layout["meta"] = {"figure": "instability", "panels": ["disagreement", "barrier"]}
     return go.Figure(data=traces, layout=layout, layout_template=None)
@@ -288,34 +287,14 @@ def _hover(data: Instability, i: int) -> str:
     ))  # fmt: skip
 
 
-def _names(
-    data: Instability, panel: str, theme: Theme, x: str, y: str, bounds: list[float], room: int
-) -> list[dict[str, Any]]:
-    """Names at the right ends, at least 15 px apart; in the barrier panel also of the stability line."""
+def _ends(data: Instability, panel: str, theme: Theme) -> list[style.End]:
+    """Names at the right ends; in the barrier panel also of the stability line."""
     ink = style.look("trajectory").colour(theme)
     ends = []
     for split in data.shown():
         epochs, means = data.means(panel, split)
-        ends.append((_NAMES[split], float(epochs[-1]), float(means[-1]), ink))
+        ends.append(style.End(_NAMES[split], float(epochs[-1]), float(means[-1]), ink))
     if panel == "barrier" and data.options.quantity == "error":
-        ends.append(("2 points: stable", float(data.epochs.max()), 100 * STABLE, style.look("theory").colour(theme)))
-    wanted = [(bounds[1] - value) / (bounds[1] - bounds[0]) * room for _, _, value, _ in ends]
-    return [
-        {
-            **style.label(name, theme, strong=colour == ink),
-            "x": at,
-            "y": value,
-            "xref": x,
-            "yref": y,
-            "showarrow": True,
-            "arrowhead": 0,
-            "arrowwidth": 1.5,
-            "arrowcolor": colour,
-            "ax": 20,
-            "ay": place - want,
-            "standoff": 6,
-            "xanchor": "left",
-            "yanchor": "middle",
-        }
-        for (name, at, value, colour), want, place in zip(ends, wanted, apart(wanted, 15), strict=True)
-    ]
+        grey = style.look("theory").colour(theme)
+        ends.append(style.End("2 points: stable", float(data.epochs.max()), 100 * STABLE, grey, strong=False))
+    return ends

@@ -29,7 +29,6 @@ from modescape.figures.figure import (
     Notes,
     Results,
     Solution,
-    apart,
     figure,
     float32,
     known,
@@ -1150,7 +1149,7 @@ def _ends(
     names: Sequence[str], heights: Sequence[float], span: Sequence[float], pixels: float, theme: Theme, x: str, y: str
 ) -> list[dict[str, Any]]:
     gap = 17 * max(name.count("<br>") + 1 for name in names) * (span[1] - span[0]) / pixels
-    placed = apart(heights, gap)
+    placed = style.apart(heights, gap)
     up, down = max(0.0, span[0] - min(placed)), max(0.0, max(placed) - span[1])  # names beyond the axis would vanish
     placed = [at + up - down for at in placed]
     return [

@@ -21,7 +21,6 @@ from modescape.figures.figure import (
     Note,
     Notes,
     Results,
-    apart,
     figure,
     float32,
     known,
@@ -240,7 +239,9 @@ def _(data: Seeds, theme: Theme) -> go.Figure:
                 "diversity: disagreement ÷ error rate" if data.options.quantity == "diversity" else "disagreement, %"
             )
             traces += _distances(data, theme, x, y)
-            layout["annotations"] += _names(data, theme, x, y, bounds, room)
+            layout["annotations"] += style.end_labels(
+                _ends(data, theme), theme, x=x, y=y, bounds=bounds, room=room, reach=24
+            )
         else:
             title = "accuracy, %"
             traces += _accuracies(data, theme, x, y)
@@ -344,30 +345,13 @@ def _hover(data: Seeds, i: int) -> str:
     return "<br>".join([*lines, f"accuracy  {percent(float(data.accuracy[i]))} %"])
 
 
-def _names(data: Seeds, theme: Theme, x: str, y: str, bounds: list[float], room: int) -> list[dict[str, Any]]:
-    """What differs, at the right ends of the lines, at least 15 px apart, each with a leader in its colour."""
+def _ends(data: Seeds, theme: Theme) -> list[style.End]:
+    """What differs, at the right ends of the lines."""
     ends = []
     for kind in _KINDS:
         rates, means = _mean_curve(data, kind)
         if len(rates):
-            ends.append((kind, float(_dodged(data, kind, rates[-1:])[0]), float(means[-1])))
-    wanted = [(bounds[1] - mean) / (bounds[1] - bounds[0]) * room for _, _, mean in ends]
-    return [
-        {
-            **style.label(_KINDS[kind].label, theme, strong=True),
-            "x": float(np.log10(at)),  # annotations on a logarithmic axis stand at the exponent
-            "y": mean,
-            "xref": x,
-            "yref": y,
-            "showarrow": True,
-            "arrowhead": 0,
-            "arrowwidth": 1.5,
-            "arrowcolor": style.look(_KINDS[kind].look).colour(theme),
-            "ax": 24,
-            "ay": place - want,
-            "standoff": 8,
-            "xanchor": "left",
-            "yanchor": "middle",
-        }
-        for (kind, at, mean), want, place in zip(ends, wanted, apart(wanted, 15), strict=True)
-    ]
+            at = np.log10(_dodged(data, kind, rates[-1:])[0])  # annotations on a logarithmic axis stand at the exponent
+            colour = style.look(_KINDS[kind].look).colour(theme)
+            ends.append(style.End(_KINDS[kind].label, float(at), float(means[-1]), colour))
+    return ends

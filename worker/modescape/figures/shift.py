@@ -31,7 +31,6 @@ from modescape.figures.figure import (
     Note,
     Notes,
     Results,
-    apart,
     figure,
     float32,
     known,
@@ -453,8 +452,12 @@ def _(data: Shift, theme: Theme) -> go.Figure:
             style.x_title("intensity", theme, x, y),
         ]
         if i == len(metrics) - 1:  # colours and symbols say the rest
-            ends = [line for line in drawn if line.size in (0, data.solid)]
-            layout["annotations"] += _end_labels(ends, metric, theme, x, y, bounds, room)
+            ends = [
+                _end(line, metric, theme)
+                for line in drawn
+                if line.size in (0, data.solid) and np.isfinite(line.value[-1])
+            ]
+            layout["annotations"] += style.end_labels(ends, theme, x=x, y=y, bounds=bounds, room=room)
     layout["meta"] = {"figure": "shift", "panels": ["accuracy", "brier", "js"]}
     return go.Figure(data=traces, layout=layout, layout_template=None)
 
@@ -519,33 +522,14 @@ def _hover(line: Line, i: int) -> str:
     return f"<b>{_title(line.group)}, {head}</b><br>{where}<br>{WORDS[line.metric]}  {value}"
 
 
-def _end_labels(
-    ends: Sequence[Line], metric: Metric, theme: Theme, x: str, y: str, bounds: list[float], room: int
-) -> list[dict[str, Any]]:
-    """Value and short name at the right ends, at least 15 px apart, each with a leader in its line's colour."""
-    ends = [line for line in ends if np.isfinite(line.value[-1])]
-    wanted = [(bounds[1] - float(_drawn(metric, line.value)[-1])) / (bounds[1] - bounds[0]) * room for line in ends]
-    placed = apart(wanted, 15)
-    over = max(0.0, max(placed, default=0.0) - room)  # the lowest name must not leave the plot
-    return [
-        {
-            **style.label(f"{_value(metric, float(line.value[-1]))} {line.group}", theme, strong=True),
-            "x": int(line.intensities[-1]),
-            "y": float(_drawn(metric, line.value)[-1]),
-            "xref": x,
-            "yref": y,
-            "showarrow": True,
-            "arrowhead": 0,
-            "arrowwidth": 1.25,
-            "arrowcolor": _look(line.group).colour(theme),
-            "ax": 20,
-            "ay": at - own - over,
-            "standoff": 6,
-            "xanchor": "left",
-            "yanchor": "middle",
-        }
-        for line, at, own in zip(ends, placed, wanted, strict=True)
-    ]
+def _end(line: Line, metric: Metric, theme: Theme) -> style.End:
+    """Value and short name where the line ends."""
+    return style.End(
+        f"{_value(metric, float(line.value[-1]))} {line.group}",
+        int(line.intensities[-1]),
+        float(_drawn(metric, line.value)[-1]),
+        _look(line.group).colour(theme),
+    )
 
 
 # ---- by type ----

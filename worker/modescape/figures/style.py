@@ -12,7 +12,7 @@ The palette was optimised in OKLCH for the smallest CIEDE2000 distance over norm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -294,6 +294,64 @@ def label(text: str, theme: Theme, *, strong: bool = False, **place: Any) -> dic
         "borderpad": 1,
         **place,
     }
+
+
+END_GAP = 15  # px between the names of curves
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a curve ends, in the axes' coordinates (exponents on a logarithmic one), and what is written there."""
+
+    text: str
+    x: float
+    y: float
+    colour: str
+    strong: bool = True
+
+
+def end_labels(
+    ends: Sequence[End], theme: Theme, *, x: str, y: str, bounds: Sequence[float], room: float, reach: int = 20
+) -> list[dict[str, Any]]:
+    """Labels `reach` px right of the ends, at least END_GAP px apart, each with a leader in its curve's colour.
+
+    bounds: the range of y over `room` px. The pages part them again when that changes (figure.js, by their name).
+    """
+    wanted = [(bounds[1] - end.y) / (bounds[1] - bounds[0]) * room for end in ends]
+    placed = apart(wanted, END_GAP)
+    over = max(0.0, max(placed, default=0.0) - room)  # the lowest must not leave the plot
+    return [
+        label(
+            end.text, theme, strong=end.strong, name="end", x=end.x, y=end.y, xref=x, yref=y, showarrow=True,
+            arrowhead=0, arrowwidth=1.5, arrowcolor=end.colour, ax=reach, ay=at - over - own, standoff=5,
+            xanchor="left", yanchor="middle",
+        )
+        for end, at, own in zip(ends, placed, wanted, strict=True)
+    ]  # fmt: skip
+
+
+def apart(positions: Sequence[float], gap: float) -> list[float]:
+    """The positions, moved as little as needed to be `gap` apart: runs of meeting labels share their mean place."""
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    groups: list[list[int]] = []
+    for i in order:
+        groups.append([i])
+        while len(groups) > 1 and _first(groups[-1], positions, gap) < _past(groups[-2], positions, gap):
+            last = groups.pop()
+            groups[-1] += last
+    placed = [0.0] * len(positions)
+    for group in groups:
+        for k, i in enumerate(group):
+            placed[i] = _first(group, positions, gap) + k * gap
+    return placed
+
+
+def _first(group: Sequence[int], positions: Sequence[float], gap: float) -> float:
+    return sum(positions[i] for i in group) / len(group) - gap * (len(group) - 1) / 2
+
+
+def _past(group: Sequence[int], positions: Sequence[float], gap: float) -> float:
+    return _first(group, positions, gap) + gap * len(group)
 
 
 def run_mark(ink: str, theme: Theme) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from modescape.figures.figure import (
     Solution,
     SplitOptions,
     after_runs,
-    apart,
     figure,
     float32,
     known,
@@ -427,48 +426,31 @@ def _end_mark(curve: Curve | Mean, panel: str, x: str, y: str, marker: dict[str,
 def _end_labels(
     data: Trajectories, panel: str, theme: Theme, x: str, y: str, bounds: list[float], room: int
 ) -> list[dict[str, Any]]:
-    """Names at the right ends, at least 15 px apart, each with a leader in its curve's colour."""
-    ends: list[tuple[str, Curve | Mean, str, bool]] = []
+    """Names at the right ends, and over a card where a run still moves."""
     run_colour = style.look("trajectory").colour(theme)
+    named: list[tuple[str, Curve | Mean, str, bool]] = []
     if data.ensemble is not None:
-        ensemble_colour = style.look("independent").colour(theme)
-        ends.append((f"ensemble of {data.members}", data.ensemble, ensemble_colour, True))
+        named.append((f"ensemble of {data.members}", data.ensemble, style.look("independent").colour(theme), True))
     if data.median is not None:
-        ends.append(("median run", data.median, run_colour, True))
+        named.append(("median run", data.median, run_colour, True))
     few = len(data.curves) <= 6
     for curve in data.curves:
         ink = style.run_ink(curve.run, theme) if data.options.color == "run" else run_colour
         if not curve.finished or data.median is None or (few and data.options.color == "run"):
-            ends.append((f"run {curve.run}", curve, ink, curve.finished))
-    wanted = [_pixel(float(_values(curve, panel)[-1]), bounds, room) for _, curve, _, _ in ends]
-    # only labels at the same right end can meet
-    at_end = [i for i, end in enumerate(ends) if end[3]]
-    placed = dict(zip(at_end, apart([wanted[i] for i in at_end], 15), strict=True))
-    labels = []
-    for i, (name, ending, colour, reached) in enumerate(ends):
-        labels.append({
-            **style.label(name, theme, strong=True),
-            "x": float(ending.epochs[-1]),
-            "y": float(_values(ending, panel)[-1]),
-            "xref": x,
-            "yref": y,
-            "showarrow": True,
-            "arrowhead": 0,
-            "arrowwidth": 1.5,
-            "arrowcolor": colour,
-            "ax": 14,
-            "ay": placed.get(i, wanted[i]) - wanted[i],
-            "standoff": 5,
-            "bgcolor": style.TRANSPARENT if reached else style.token("card", theme),
-            "xanchor": "left",
-            "yanchor": "middle",
-        })  # fmt: skip
+            named.append((f"run {curve.run}", curve, ink, curve.finished))
+    ends = [
+        (style.End(name, float(curve.epochs[-1]), float(_values(curve, panel)[-1]), colour), finished)
+        for name, curve, colour, finished in named
+    ]
+
+    def written(ends: list[style.End]) -> list[dict[str, Any]]:
+        return style.end_labels(ends, theme, x=x, y=y, bounds=bounds, room=room, reach=14)
+
+    labels = written([end for end, finished in ends if finished])  # only labels at the same right end can meet
+    for end, finished in ends:
+        if not finished:
+            labels += [{**label, "name": "moving", "bgcolor": style.token("card", theme)} for label in written([end])]
     return labels
-
-
-def _pixel(value: float, bounds: list[float], room: int) -> float:
-    """Distance in px below the top of a panel `room` px high."""
-    return (bounds[1] - value) / (bounds[1] - bounds[0]) * room
 
 
 # ---- similarity matrices ----
