@@ -456,6 +456,25 @@ def test_compared_figures_have_the_same_axes_and_zoom_together(
     page.context.close()
 
 
+def test_a_comparison_fills_while_an_experiment_is_computed(
+    launched: str, another: str, site: Served, browser: Browser
+) -> None:
+    laboratory = site.laboratory
+    row = laboratory.create(laboratory.store.experiment(another).spec, name="under way")
+    seen = tab(browser, site, viewport={"width": 1440, "height": 900})
+    page = seen.page
+    page.goto(f"/compare?e={launched}&e={row.slug}")
+    accuracy = page.locator("#live-numbers tbody tr").first.locator("td")
+    expect(accuracy.last).to_have_text("–")
+    page.evaluate("() => (window.stayed = true)")
+    Executor(laboratory.store, laboratory.artifacts, laboratory.settings, name="tests").drain(experiment_id=row.id)
+    expect(accuracy.last).to_contain_text("points", timeout=SECONDS)
+    expect(page.locator("#live-compared .s-succeeded")).to_have_count(2)
+    assert page.evaluate("() => window.stayed")
+    assert seen.wrong == []
+    page.context.close()
+
+
 def test_two_selected_solutions_are_cut_through_from_the_bar(launched: str, site: Served, browser: Browser) -> None:
     laboratory = site.laboratory
     row = laboratory.store.experiment(launched)

@@ -12,6 +12,7 @@ if (source) {
   let retry = 0;
   let announced = 0;
   let curves = 0;
+  const mine = source.dataset.only?.split(" "); // experiments this page is about; without: all that the stream tells of
   const pending = new Set(); // stage kinds that succeeded since the last refresh
 
   const status = document.querySelector("[data-connection]");
@@ -80,7 +81,8 @@ if (source) {
       } catch {
         // an event without JSON still means that something changed
       }
-      heard(Number(event.lastEventId), data.kind || event.type, data.payload || data);
+      if (mine && !mine.includes(data.experiment)) last = Math.max(last, Number(event.lastEventId));
+      else heard(Number(event.lastEventId), data.kind || event.type, data.payload || data);
     };
     stream.onopen = () => {
       retry = 0;

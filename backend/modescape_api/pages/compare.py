@@ -14,7 +14,7 @@ from modescape_api import compare, forms
 from modescape_api import figures as figures_api
 from modescape_api.display import by_kind, crumbs
 from modescape_api.pages.experiment import card_of, legend_of
-from modescape_api.pages.rendering import ALIVE, render
+from modescape_api.pages.rendering import render
 from modescape_api.site import Here
 
 router = APIRouter()
@@ -52,7 +52,7 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
         legend=list(legend.values()),
         without=[beside([name for name in slugs if name != slug]) for slug in slugs],
         others=[row for row in newest if row.slug not in slugs],
-        is_alive=any(row.status in ALIVE for row in rows),
+        last_event=here.store.last_event_id(),
         query=urlencode([("e", slug) for slug in slugs]),
         title_of=lambda field: forms.STUDIES[field] if field in forms.STUDIES else crumbs(field),
     )
