@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 from independent import Downloaded, check_everything
-from test_readme import shell_lines
+from test_readme import notebook, shell_lines
 
 from modescape.laboratory import run
 from modescape.science.data import load
@@ -141,7 +141,7 @@ def kill_a_busy_worker(url: str, which: int = 0) -> bool:
 
 
 def run_the_readme(url: str, folder: Path, environment: dict[str, str]) -> None:
-    """Every curl and modescape line of the README as it stands, on this port, in this folder."""
+    """Every curl and modescape line of the README as it stands, and its notebook, on this port, in this folder."""
     elsewhere = ("modescape up", "modescape data fetch")  # the first runs already; fetching has a test of its own
     lines = [
         line for line in shell_lines() if line.startswith(("curl ", "modescape ")) and not line.startswith(elsewhere)
@@ -160,6 +160,10 @@ def run_the_readme(url: str, folder: Path, environment: dict[str, str]) -> None:
             text=True,
         )
         assert done.returncode == 0, (line, done.stderr[-2000:])
+    code = notebook(f'"quickstart", folder={str(folder)!r}')  # takes over what is there
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Independent runs disagree on" in done.stdout
 
 
 def true_labels(document: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
