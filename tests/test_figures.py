@@ -721,6 +721,9 @@ def test_a_browser_draws_every_figure_without_a_word(theme: Theme, tmp_path: Pat
             f'<div id="plot{i}" style="width:640px"></div><script>(f => Plotly.newPlot("plot{i}", f.data, f.layout))'
             f"({encode(drawn).decode()})</script>"
         )
+    narrow = {"data": [{"y": [0.15, 0.18]}], "layout": {"yaxis": style.y_axis(theme, range=[0.149, 0.171])}}
+    draw = f'(f => Plotly.newPlot("narrow", f.data, f.layout))({json.dumps(narrow)})'
+    parts.append(f'<div id="narrow"></div><script>{draw}</script>')
     page_file = tmp_path / "page.html"
     page_file.write_text(f'<!doctype html><meta charset="utf-8"><script src="plotly.js"></script>{"".join(parts)}')
     with sync_playwright() as playwright:
@@ -742,6 +745,26 @@ def test_a_browser_draws_every_figure_without_a_word(theme: Theme, tmp_path: Pat
                 }).map(text => plot.id + ': ' + text.textContent);
             })"""
         )
+        twice = page.evaluate(
+            """() => [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => {
+                const axes = Object.groupBy(plot.querySelectorAll('[class$=tick]:not([class*=cb]) > text'),
+                    text => text.parentElement.getAttribute('class'));
+                return Object.entries(axes)
+                    .map(([axis, texts]) => [axis, texts.map(text => text.textContent).filter(Boolean)])
+                    .filter(([, texts]) => new Set(texts).size < texts.length).map(found => `${plot.id} ${found}`);
+            })"""
+        )
+        digits = page.locator("#narrow .ytick > text").all_text_contents()
         browser.close()
     assert said == []
     assert outside == []
+    assert twice == [], "two ticks of an axis with the same text: too few digits"
+    assert len(digits) > 2
+    assert [f"{float(text):.4g}".removeprefix("0") for text in digits] == digits  # ".155", never "0.155"
+
+
+@pytest.mark.parametrize(("bounds", "text"), [([0.149, 0.183], ".155"), ([0.149, 0.29], None), (None, None)])
+def test_a_narrow_axis_has_three_digits_without_the_zero(bounds: list[float] | None, text: str | None) -> None:
+    aliases = style.y_axis("light", **({"range": bounds} if bounds else {}))["labelalias"]
+    assert aliases.get("0.155") == text
+    assert (aliases["0.15"], aliases["−0.2"]) == (".15", "−.2")

@@ -372,9 +372,7 @@ def _(data: Ensembles, theme: Theme) -> go.Figure:
             theme, domain=domain, anchor=y, range=[0.8, largest + 0.2], dtick=1 if largest <= 12 else None,
             showgrid=False, fixedrange=False,
         )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, anchor=x, range=bounds, **({"tickformat": ".2f"} if bounds[1] - bounds[0] < 0.5 else {})
-        )
+        layout[f"yaxis{number}"] = style.y_axis(theme, anchor=x, range=bounds)
         for group in reversed(data.groups):  # the optima on top
             traces += _curve_traces(data, data.curve(group, metric), theme, x, y, largest)
         layout["annotations"] += [

@@ -12,6 +12,7 @@ The palette was optimised in OKLCH for the smallest CIEDE2000 distance over norm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -233,6 +234,15 @@ _DIGITS = [f"{i:0{width}d}" for width in (1, 2) for i in range(1, 10**width)]
 _POINT = {f"{sign}0.{digits}": f"{sign}.{digits}" for sign in ("", "−") for digits in _DIGITS}
 
 
+def _pointed(bounds: Sequence[float] | None) -> dict[str, str]:
+    """Aliases of all numbers of two digits, and of those of three in a range so narrow that its ticks need them."""
+    if bounds is None or not 0 < bounds[1] - bounds[0] <= 0.12:
+        return _POINT
+    thousandths = range(math.ceil(1000 * bounds[0]), math.floor(1000 * bounds[1]) + 1)
+    texts = (f"{abs(i):03d}" for i in thousandths if 0 < i < 1000 and i % 10)
+    return _POINT | {f"0.{text}": f".{text}" for text in texts}
+
+
 def x_axis(theme: Theme, **changes: Any) -> dict[str, Any]:
     """No grid; line in the control colour; short ticks outside."""
     line = token("control", theme)
@@ -261,7 +271,7 @@ def y_axis(theme: Theme, **changes: Any) -> dict[str, Any]:
         "showline": False,
         "ticks": "",
         "nticks": 5,
-        "labelalias": _POINT,
+        "labelalias": _pointed(changes.get("range")),
         "automargin": False,
     }
     return base | changes
