@@ -204,7 +204,7 @@ def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
 def test_test_labels_are_known_without_loading_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sums = {"cifar10": cifar10(tmp_path)}
     fashion(tmp_path / "fashion-mnist", gz=True)
-    monkeypatch.setattr(data, "CHECKSUMS", sums)
+    monkeypatch.setattr(data.raw, "CHECKSUMS", sums)
     pictures(tmp_path / "mine", {"cats": 20, "dogs": 30})
     for asked in (
         spec("cifar10", validation_images=2),
@@ -330,13 +330,13 @@ def test_pictures_of_imagenet_that_changed_are_other_data(tmp_path: Path) -> Non
 
 def test_a_long_listing_is_not_repeated_until_a_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photographs(tmp_path)
-    monkeypatch.setattr(data, "_QUICK", 0.0)
-    monkeypatch.setattr(data, "_TRUSTED", 1e9)
+    monkeypatch.setattr(data.here, "_QUICK", 0.0)
+    monkeypatch.setattr(data.here, "_TRUSTED", 1e9)
     before = data.describe(spec("imagenet"), (tmp_path,))
-    listing = data._pictures_of
-    monkeypatch.setattr(data, "_pictures_of", lambda folder: pytest.fail("listed again"))
+    listing = data.here._pictures_of
+    monkeypatch.setattr(data.here, "_pictures_of", lambda folder: pytest.fail("listed again"))
     assert data.describe(spec("imagenet"), (tmp_path,)) == before
-    monkeypatch.setattr(data, "_pictures_of", listing)
+    monkeypatch.setattr(data.here, "_pictures_of", listing)
     (tmp_path / "imagenet" / "train" / "a" / "train0.png").unlink()
     assert data.describe(spec("imagenet"), (tmp_path,)).train_total == before.train_total - 1
 
@@ -403,7 +403,7 @@ def test_pictures_of_several_sizes_meet_at_their_median(tmp_path: Path) -> None:
 def test_large_folders_are_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(tmp_path, {"a": 8, "b": 8})
     held = data.load(folder_spec(tmp_path), ())
-    monkeypatch.setattr(data, "_HELD_BYTES", 100)
+    monkeypatch.setattr(data.user, "_HELD_BYTES", 100)
     streamed = data.load(folder_spec(tmp_path, split_seed=1), ())
     assert streamed.train.is_streamed
     rows = torch.arange(len(held.train))
@@ -646,7 +646,7 @@ def test_batches_do_not_change_the_data() -> None:
 def test_whole_pixel_shifts_equal_shifting_by_hand() -> None:
     images = torch.from_numpy(pixels(3, 2, 8, 8))
     offsets = np.array([[1.0, 0.0, -2.0], [0.0, 3.0, 1.0]])  # down, right
-    moved = data._shift(images, offsets)
+    moved = data.augmentation._shift(images, offsets)
     for image, before, down, right in zip(moved, images, offsets[0], offsets[1], strict=True):
         rows = (np.arange(8) - int(down)).clip(0, 7)
         columns = (np.arange(8) - int(right)).clip(0, 7)
@@ -655,7 +655,7 @@ def test_whole_pixel_shifts_equal_shifting_by_hand() -> None:
 
 def test_part_pixel_shifts_interpolate_linearly() -> None:
     ramp = torch.arange(0, 160, 10, dtype=torch.uint8).repeat(16, 1)[None, None]
-    moved = data._shift(ramp, np.array([[0.0], [0.3]]))
+    moved = data.augmentation._shift(ramp, np.array([[0.0], [0.3]]))
     assert moved[0, 0, 5, 1:].tolist() == [10 * c - 3 for c in range(1, 16)]
 
 
@@ -675,7 +675,7 @@ def test_augmentation_is_seeded_and_keeps_size_type_and_range(kind: Any) -> None
 def test_about_every_second_image_is_flipped() -> None:
     images = torch.zeros(2000, 1, 1, 2, dtype=torch.uint8)
     images[..., 0] = 9
-    share = float((data._flip(images, np.random.default_rng(0))[..., 1] == 9).float().mean())
+    share = float((data.augmentation.flip(images, np.random.default_rng(0))[..., 1] == 9).float().mean())
     assert share == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
 
 

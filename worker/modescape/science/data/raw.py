@@ -1,0 +1,264 @@
+"""What a data set is before torch sees it: uint8 images and labels, held or read on demand, and who reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from modescape.errors import DataCorrupt, DataMissing
+from modescape.registry import Dataset, datasets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+Augmentation = Literal["none", "shift-flip", "crop-flip", "resized-crop-flip"]
+
+
+class Shape(NamedTuple):
+    """What a network must know of its data: image size and the number of classes."""
+
+    channels: int
+    height: int
+    width: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of a public data set: where torchvision fetches it, its MD5 as published, its size in bytes."""
+
+    url: str
+    md5: str
+    bytes: int
+
+    @property
+    def name(self) -> str:
+        return self.url.rsplit("/", 1)[1]
+
+
+CIFAR10_FILES = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+}
+CIFAR100_FILES = {
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    "meta": "7973b15100ade9c7d40fb424638fde48",
+}
+SVHN_FILES = {
+    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+}
+CHECKSUMS: Mapping[str, Mapping[str, str]] = {"cifar10": CIFAR10_FILES, "cifar100": CIFAR100_FILES, "svhn": SVHN_FILES}
+
+_FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+_CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
+_SVHN_URL = "http://ufldl.stanford.edu/housenumbers/"
+DOWNLOADS: Mapping[str, tuple[Published, ...]] = {
+    "fashion-mnist": (
+        Published(_FASHION_URL + "train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26_421_880),
+        Published(_FASHION_URL + "train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", 29_515),
+        Published(_FASHION_URL + "t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", 4_422_102),
+        Published(_FASHION_URL + "t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", 5_148),
+    ),
+    "cifar10": (Published(_CIFAR_URL + "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", 170_498_071),),
+    "cifar100": (Published(_CIFAR_URL + "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437),),
+    "svhn": (
+        Published(_SVHN_URL + "train_32x32.mat", SVHN_FILES["train_32x32.mat"], 182_040_794),
+        Published(_SVHN_URL + "test_32x32.mat", SVHN_FILES["test_32x32.mat"], 64_275_384),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class DataLocation:
+    """Where to look for files, in order, and which checksums to demand of pickled ones (tests bring their own)."""
+
+    folders: tuple[Path, ...]
+    checksums: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: CHECKSUMS)
+
+    def find(self, *names: str) -> Path | None:
+        """The first of `names` (relative paths) that exists in the first folder that has any of them."""
+        for folder in self.folders:
+            for name in names:
+                if (folder / name).exists():
+                    return folder / name
+        return None
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A data set as read: uint8 images [N, C, H, W] (or files read on demand), labels int64 [N], class names."""
+
+    train_images: Images | ImageFiles
+    train_labels: Labels
+    test_images: Images | ImageFiles
+    test_labels: Labels
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images too many to hold: read from disk when a batch asks for them, scaled to one size.
+
+    With `crop` (ImageNet) the shorter side is scaled to 256/224 of the size and the centre is cut out, else the whole
+    image is scaled.
+    """
+
+    paths: tuple[Path, ...]
+    channels: int
+    height: int
+    width: int
+    crop: bool = False
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, indices: Sequence[int]) -> ImageFiles:
+        return replace(self, paths=tuple(self.paths[i] for i in indices))
+
+    def read(self, indices: Sequence[int], boxes: Sequence[Box | None] | None = None) -> Images:
+        """uint8 [n, C, H, W]; decoding runs in threads, for Pillow lets go of the interpreter lock."""
+        found = [None] * len(indices) if boxes is None else boxes
+        images = np.empty((len(indices), self.height, self.width, self.channels), np.uint8)
+
+        def one(position: int) -> None:
+            images[position] = self._decode(self.paths[indices[position]], found[position])
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+            for _ in threads.map(one, range(len(indices))):
+                pass
+        return images.transpose(0, 3, 1, 2)
+
+    def _decode(self, path: Path, box: Box | None) -> Images:
+        with Image.open(path) as opened:
+            image = opened.convert("L" if self.channels == 1 else "RGB")
+        region = box.of(image.width, image.height) if box else self._centre(image) if self.crop else None
+        image = image.resize((self.width, self.height), Image.Resampling.BILINEAR, box=region, reducing_gap=3)
+        return np.asarray(image, np.uint8).reshape(self.height, self.width, self.channels)
+
+    def _centre(self, image: Image.Image) -> tuple[float, float, float, float]:
+        share = 224 / 256
+        scale = min(image.width / self.width, image.height / self.height) * share
+        width, height = self.width * scale, self.height * scale
+        left, top = (image.width - width) / 2, (image.height - height) / 2
+        return left, top, left + width, top + height
+
+
+@dataclass(frozen=True)
+class Box:
+    """A random part of an image: its share of the area, its aspect ratio, and its place (Szegedy 2015)."""
+
+    area: float
+    ratio: float
+    across: float
+    down: float
+
+    def of(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) inside an image of that size."""
+        w = min(width, (self.area * width * height * self.ratio) ** 0.5)
+        h = min(height, (self.area * width * height / self.ratio) ** 0.5)
+        left, top = self.across * (width - w), self.down * (height - h)
+        return left, top, left + w, top + h
+
+
+def size_of(images: Images | Tensor | ImageFiles) -> tuple[int, int, int]:
+    """(channels, height, width)."""
+    if isinstance(images, ImageFiles):
+        return images.channels, images.height, images.width
+    _, channels, height, width = images.shape
+    return channels, height, width
+
+
+F = TypeVar("F", bound=Callable[..., RawData])
+
+
+def dataset(
+    name: str,
+    *,
+    title: str,
+    source: str,
+    channels: int = 0,
+    height: int = 0,
+    width: int = 0,
+    classes: tuple[str, ...] = (),
+    train_total: int = 0,
+    test_total: int = 0,
+    validation_default: int = 0,
+) -> Callable[[F], F]:
+    """Register a reader `(location, spec: DataSpec) -> RawData`; its docstring is the summary, sizes as published."""
+
+    def register(reader: F) -> F:
+        files = DOWNLOADS.get(name)
+        datasets.add(
+            Dataset(
+                name=name, title=title, summary=" ".join((reader.__doc__ or "").split()), source=source, call=reader,
+                channels=channels, height=height, width=width, classes=classes, train_total=train_total,
+                test_total=test_total, validation_default=validation_default,
+                download_bytes=sum(f.bytes for f in files) if files else None,
+            )
+        )  # fmt: skip
+        return reader
+
+    return register
+
+
+def missing(name: str, location: DataLocation, what: str) -> DataMissing:
+    entry = datasets[name]
+    places = ", ".join(str(folder) for folder in location.folders) or "no folder at all"
+    how = f"run `modescape data fetch {name}`" if name in DOWNLOADS else HOW_TO_GET.get(name, "")
+    return DataMissing(f"{entry.title} is not on this machine: no {what} in {places}; {how}")
+
+
+HOW_TO_GET: Mapping[str, str] = {
+    "imagenet": "get it from image-net.org under its own terms and unpack it as "
+    "imagenet/train/<class>/ and imagenet/val/<class>/",
+    **dict.fromkeys(("digits", "digits-0-4", "digits-5-9"), "it ships with scikit-learn, nothing to fetch"),
+    "blobs": "it is made up on the spot, nothing to fetch",
+}
+
+
+def stratified_split(labels: Labels, *, test: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices (train, test) in shuffled order; each class gives its share of `test`, by largest remainder."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    names, counts = np.unique(labels, return_counts=True)
+    exact = counts * (test / len(labels))
+    given = np.floor(exact).astype(int)
+    given[np.argsort(given - exact, kind="stable")[: test - given.sum()]] += 1
+    tested, trained = [], []
+    for name, share in zip(names, given, strict=True):
+        members = rng.permutation(np.flatnonzero(labels == name))
+        tested.append(members[:share])
+        trained.append(members[share:])
+    return rng.permutation(np.concatenate(trained)), rng.permutation(np.concatenate(tested))
+
+
+def verify_md5(path: Path, expected: str) -> None:
+    """Raises DataMissing or DataCorrupt unless the file's MD5 is `expected` (the published form of these checksums)."""
+    if not path.is_file():
+        raise DataMissing(f"{path} is missing; fetch the set again")
+    found = file_digest(path, "md5")
+    if found != expected:
+        raise DataCorrupt(f"{path} has MD5 {found}, expected {expected}; delete it and fetch the set again")
+
+
+def file_digest(path: Path, algorithm: Literal["md5", "sha256"]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()

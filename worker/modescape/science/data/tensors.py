@@ -1,0 +1,234 @@
+"""A data set as torch sees it: split, held as uint8, with the transform that networks see."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.errors import DataCorrupt, InvalidInput
+from modescape.registry import datasets
+from modescape.spec import DataSpec, InputScale
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+from modescape.science.data.augmentation import augment, flip, random_boxes
+from modescape.science.data.here import describe, held_out
+from modescape.science.data.raw import (
+    CHECKSUMS,
+    Augmentation,
+    DataLocation,
+    ImageFiles,
+    Images,
+    Labels,
+    RawData,
+    Shape,
+    size_of,
+)
+
+
+@dataclass(frozen=True)
+class InputTransform:
+    """What a network sees of pixels: (pixel - shift) * scale, with values computed from the training set.
+
+    shift and scale are float32 and broadcast against [N, C, H, W]; science c: raw255 is the authors' code.
+    """
+
+    kind: InputScale
+    shift: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """float32 in the memory layout of `images` (uint8 [N, C, H, W])."""
+        import torch
+
+        values = images.to(torch.float32)
+        if self.kind == "raw255":
+            return values
+        shift, scale = self._on(images.device)
+        return values.sub_(shift).mul_(scale)
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        import torch
+
+        if device not in self._cache:
+            self._cache[device] = (torch.from_numpy(self.shift).to(device), torch.from_numpy(self.scale).to(device))
+        return self._cache[device]
+
+    @cached_property
+    def _cache(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split, as uint8 [N, C, H, W] on a device or as files, and their labels int64 [N]."""
+
+    images: Tensor | ImageFiles
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def is_streamed(self) -> bool:
+        return isinstance(self.images, ImageFiles)
+
+    def batch(
+        self, indices: Tensor, *, augmentation: Augmentation = "none", rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """uint8 images [n, C, H, W] in channels-last memory, augmented from `rng`."""
+        import torch
+
+        if isinstance(self.images, ImageFiles):
+            boxes = None
+            if augmentation == "resized-crop-flip" and rng is not None:
+                boxes, augmentation = random_boxes(len(indices), rng), "resized-crop-flip"
+            read = torch.from_numpy(self.images.read(indices.tolist(), boxes)).to(self.labels.device)
+            if boxes is not None and rng is not None:
+                return flip(read, rng)
+            return read if rng is None else augment(read, augmentation, rng)
+        picked = self.images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
+        return picked if augmentation == "none" or rng is None else augment(picked, augmentation, rng)
+
+    def take(self, n: int) -> Split:
+        """The first n."""
+        images = self.images.take(range(min(n, len(self)))) if isinstance(self.images, ImageFiles) else self.images[:n]
+        return Split(images, self.labels[:n])
+
+    def to(self, device: torch.device | str) -> Split:
+        images = self.images if isinstance(self.images, ImageFiles) else self.images.to(device)
+        return Split(images, self.labels.to(device))
+
+    def numpy_labels(self) -> Labels:
+        return cast(Labels, self.labels.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set ready for training: three splits, class names, and the transform computed from the training images."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]
+    transform: InputTransform
+    shape: Shape
+
+    def to(self, device: torch.device | str) -> Splits:
+        return replace(
+            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
+        )
+
+
+_loaded: OrderedDict[tuple[str, tuple[Path, ...]], Splits] = OrderedDict()
+_KEPT_SETS = 2
+
+
+def load(spec: DataSpec, folders: Sequence[Path], *, checksums: Mapping[str, Mapping[str, str]] = CHECKSUMS) -> Splits:
+    """The splits a spec asks for, on the CPU. The last two sets stay loaded, for a worker's stages share them.
+
+    Raises DataMissing, DataCorrupt (also when a set of files has changed since the experiment was created).
+    """
+    key = (spec.model_dump_json(), tuple(folders))
+    if key in _loaded and checksums is CHECKSUMS:
+        _loaded.move_to_end(key)
+        if _loaded[key].train.is_streamed:  # its files are still being read
+            _check_unchanged(spec, folders)
+        return _loaded[key]
+    _check_unchanged(spec, folders)
+    raw = datasets[spec.dataset].call(DataLocation(tuple(folders), checksums), spec)
+    splits = split(raw, spec)
+    _loaded[key] = splits
+    while len(_loaded) > _KEPT_SETS:
+        _loaded.popitem(last=False)
+    return splits
+
+
+def _check_unchanged(spec: DataSpec, folders: Sequence[Path]) -> None:
+    if spec.fingerprint is not None and describe(spec, folders).fingerprint != spec.fingerprint:
+        what = spec.path or datasets[spec.dataset].title
+        raise DataCorrupt(f"{what} has changed since the experiment was created; clone it to use the new data")
+
+
+def split(raw: RawData, spec: DataSpec) -> Splits:
+    """Cut the training files into training and validation, and take the test images asked for.
+
+    `first`: the first images train, the last validate, as in the authors' code. `shuffled`: by `split_seed`.
+    """
+    total = len(raw.train_labels)
+    default = held_out(spec.dataset, total)
+    validation = default if spec.validation_images is None else spec.validation_images
+    train = total - validation if spec.train_images is None else spec.train_images
+    test = len(raw.test_labels) if spec.test_images is None else spec.test_images
+    if train < 1 or train + validation > total or test > len(raw.test_labels):
+        raise InvalidInput(
+            f"{train} + {validation} images were asked for, {total} are there (test: {test} of {len(raw.test_labels)})",
+            field="data.train_images", allowed=f"at most {total} together",
+        )  # fmt: skip
+    order = np.arange(total)
+    if spec.split == "shuffled":
+        order = np.random.Generator(np.random.Philox(spec.split_seed)).permutation(total)
+    train_split = _part(raw.train_images, raw.train_labels, order[:train])
+    validation_split = _part(raw.train_images, raw.train_labels, order[total - validation :])
+    test_split = _part(raw.test_images, raw.test_labels, np.arange(test))
+    channels, height, width = size_of(train_split.images)
+    return Splits(
+        train_split, validation_split, test_split, raw.classes, make_transform(spec.input_scale, train_split),
+        Shape(channels, height, width, len(raw.classes)),
+    )  # fmt: skip
+
+
+def _part(images: Images | ImageFiles, labels: Labels, indices: NDArray[np.intp]) -> Split:
+    import torch
+
+    chosen = torch.from_numpy(labels[indices])
+    if isinstance(images, ImageFiles):
+        return Split(images.take(indices.tolist()), chosen)
+    pixels = np.ascontiguousarray(images[indices].transpose(0, 2, 3, 1))  # pixels together: what convolutions like best
+    return Split(torch.from_numpy(pixels).permute(0, 3, 1, 2), chosen)
+
+
+_STATISTICS_IMAGES = 10_000  # of streamed sets, whose every image would be read from disk
+
+
+def make_transform(kind: InputScale, train: Split) -> InputTransform:
+    """The transform of science c, from all training images (streamed sets: from the first 10,000)."""
+    if kind in ("raw255", "unit", "symmetric"):
+        middle, factor = {"raw255": (0.0, 1.0), "unit": (0.0, 1 / 255), "symmetric": (127.5, 1 / 127.5)}[kind]
+        return InputTransform(kind, _constant(middle), _constant(factor))
+    total, squares, n = _sums(train)
+    if kind == "pixel-mean":
+        return InputTransform(kind, (total / n).astype(np.float32)[None], _constant(1 / 255))
+    pixels = n * total.shape[1] * total.shape[2]
+    mean = total.sum((1, 2)) / pixels
+    deviation = np.sqrt(np.maximum(squares.sum((1, 2)) / pixels - mean**2, 0))
+    shift, scale = (
+        v.astype(np.float32)[None, :, None, None] for v in (mean, 1 / np.where(deviation > 0, deviation, 1))
+    )
+    return InputTransform(kind, shift, scale)
+
+
+def _constant(value: float) -> NDArray[np.float32]:
+    return np.full((1, 1, 1, 1), value, np.float32)
+
+
+def _sums(train: Split) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Sum and sum of squares of every pixel over the training images [C, H, W], exact, and their number."""
+    import torch
+
+    n = min(len(train), _STATISTICS_IMAGES) if train.is_streamed else len(train)
+    total: Any = 0
+    squares: Any = 0
+    for start in range(0, n, 1000):
+        pixels = train.batch(torch.arange(start, min(start + 1000, n))).numpy().astype(np.int64)
+        total = total + pixels.sum(0)
+        squares = squares + (pixels**2).sum(0)
+    return total.astype(np.float64), squares.astype(np.float64), n
