@@ -135,6 +135,18 @@ def test_an_experiment_launched_from_the_form_shows_every_figure_without_a_reloa
     assert [(m["spread"], m["typical"]) for m in row.spec["methods"][:4]] == [(3, 3)] * 4
 
 
+def test_no_card_leaves_half_a_row_empty(launched: str, site: Served, browser: Browser) -> None:
+    seen = tab(browser, site, viewport={"width": 1440, "height": 900})
+    seen.page.goto(f"/experiments/{launched}")
+    rows = seen.page.evaluate(
+        """() => Object.values(Object.groupBy(document.querySelectorAll('.figures > .fig'), card => card.offsetTop))
+            .map(row => row.reduce((sum, card) => sum + card.offsetWidth, 0) / row[0].parentElement.offsetWidth)"""
+    )
+    assert 4 < len(rows) < 8  # some side by side
+    assert min(rows) > 0.9
+    seen.page.context.close()
+
+
 def test_figures_that_are_ready_are_given_on_the_first_split_unless_asked(
     launched: str, another: str, site: Served
 ) -> None:

@@ -83,6 +83,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     kinds = by_kind(stages)
     size = here.store.bytes_of(row.id)
     cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures_api.ordered(), 1)]
+    _fill_rows([card for card in cards if card["planned"]])
     shown = [card["entry"].name if card["planned"] else "" for card in cards]
     ordered = sorted(stages, key=lambda s: (s.finished_at is None, s.finished_at or row.created_at), reverse=False)
     return render(
@@ -202,6 +203,19 @@ def card_of(number: int, figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]
         "height": height,
         "full": full,
     }
+
+
+def _fill_rows(cards: Sequence[dict[str, Any]]) -> None:
+    """Half a row each, two of them side by side; one that would stand there alone takes the whole row."""
+    waiting: dict[str, Any] | None = None
+    for card in cards:
+        if waiting is None:
+            waiting = None if card["full"] else card
+        else:
+            waiting["full"] = card["full"]
+            waiting = None
+    if waiting is not None:
+        waiting["full"] = True
 
 
 def options_of(figure: Figure) -> list[str]:
