@@ -108,15 +108,54 @@ def fashion(folder: Path, *, gz: bool, n: int = 40) -> np.ndarray:
     return images
 
 
+def sums_of_idx(folder: Path) -> dict[str, str]:
+    """MD5s of what the files hold."""
+    files = sorted(folder.glob("*-ubyte*"))
+    return {
+        path.name.removesuffix(".gz"): hashlib.md5(
+            gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        ).hexdigest()
+        for path in files
+    }
+
+
 @pytest.mark.parametrize("gz", [False, True])
 @pytest.mark.parametrize("place", ["", "fashion-mnist", "FashionMNIST/raw"])
 def test_fashion_mnist_is_found_gzipped_or_not(tmp_path: Path, gz: bool, place: str) -> None:
     images = fashion(tmp_path / place, gz=gz)
-    splits = data.load(spec("fashion-mnist", validation_images=5), (tmp_path / "elsewhere", tmp_path))
+    sums = {"fashion-mnist": sums_of_idx(tmp_path / place)}
+    asked = spec("fashion-mnist", validation_images=5)
+    splits = data.load(asked, (tmp_path / "elsewhere", tmp_path), checksums=sums)
     assert splits.shape == (1, 28, 28, 10)
     assert isinstance(splits.train.images, Tensor)
     assert np.array_equal(splits.train.images.numpy(), images[:35, None])
     assert splits.test.numpy_labels().tolist() == list(range(10))
+
+
+def test_another_set_under_fashion_mnists_names_is_refused(tmp_path: Path) -> None:
+    """MNIST's files have the same names and shapes: labels tell before a launch, images when they are loaded."""
+    fashion(tmp_path, gz=False)
+    for call in (data.describe, data.load, data.own_test):
+        with pytest.raises(
+            DataCorrupt, match=r"labels-idx1-ubyte holds another set|images-idx3-ubyte holds another set"
+        ):
+            call(spec("fashion-mnist", validation_images=5), (tmp_path,))
+    sums = {"fashion-mnist": sums_of_idx(tmp_path)}
+    path = tmp_path / "t10k-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")  # one pixel
+    with pytest.raises(DataCorrupt, match="t10k-images-idx3-ubyte holds another set"):
+        data.load(spec("fashion-mnist", validation_images=5), (tmp_path,), checksums=sums)
+
+
+def test_the_files_of_debians_package_hold_what_is_published() -> None:
+    """Packed as published, with gzip's name and time put back, one has the MD5 that torchvision demands of it."""
+    from torchvision.datasets import FashionMNIST
+
+    name = "t10k-labels-idx1-ubyte"
+    packed = (Path("/usr/share/datasets/fashion-mnist") / f"{name}.gz").read_bytes()
+    named = b"\x1f\x8b\x08\x08" + (1504176627).to_bytes(4, "little") + b"\x00\x03" + name.encode() + b"\x00"
+    assert hashlib.md5(named + packed[10:]).hexdigest() == dict(FashionMNIST.resources)[f"{name}.gz"]
+    assert hashlib.md5(gzip.decompress(packed)).hexdigest() == data.CHECKSUMS["fashion-mnist"][name]
 
 
 @pytest.mark.parametrize(
@@ -202,8 +241,8 @@ def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
 
 
 def test_test_labels_are_known_without_loading_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sums = {"cifar10": cifar10(tmp_path)}
     fashion(tmp_path / "fashion-mnist", gz=True)
+    sums = {"cifar10": cifar10(tmp_path), "fashion-mnist": sums_of_idx(tmp_path / "fashion-mnist")}
     monkeypatch.setattr(data.raw, "CHECKSUMS", sums)
     pictures(tmp_path / "mine", {"cats": 20, "dogs": 30})
     for asked in (

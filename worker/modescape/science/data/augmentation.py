@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.science.data.raw import Augmentation, Box
+
 if TYPE_CHECKING:
     from torch import Tensor
-from modescape.science.data.raw import Augmentation, Box
 
 
 def augment(images: Tensor, kind: Augmentation, rng: np.random.Generator) -> Tensor:

@@ -14,19 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
 from modescape.registry import datasets
-from modescape.spec import DataInfo, DataSpec
-
-if TYPE_CHECKING:
-    pass
 from modescape.science.data.raw import (
     CHECKSUMS,
     DOWNLOADS,
+    FASHION_FILES,
     HOW_TO_GET,
     DataLocation,
     ImageFiles,
@@ -41,20 +38,21 @@ from modescape.science.data.raw import (
 )
 from modescape.science.data.sets import (
     CIFAR_FOLDERS,
-    IDX_FILES,
     blobs,
+    fashion_labels,
     find_fashion,
     idx_file,
     imagenet_folder,
-    read_idx,
 )
 from modescape.science.data.user import PICTURES, is_held, own_path, read_npz, scan_folder
+from modescape.spec import DataInfo, DataSpec
 
 
 def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
     """Sizes and classes without loading torch; a user's own data is read and checked.
 
-    Raises DataMissing (saying how to get the set) and InvalidInput (field data.path).
+    Raises DataMissing (saying how to get the set), DataCorrupt (other files under its names) and InvalidInput (field
+    data.path).
     """
     entry, location = datasets[spec.dataset], DataLocation(tuple(folders))
     if spec.dataset == "folder":
@@ -92,7 +90,18 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
         raise missing(spec.dataset, location, "files")
     if spec.dataset == "imagenet":
         return _describe_imagenet(location)
+    if spec.dataset == "fashion-mnist":
+        for part in ("train", "t10k"):
+            _fashion_labels(part, location)
     return published(spec.dataset)
+
+
+def _fashion_labels(part: str, location: DataLocation) -> Labels:
+    """Small enough to be checked by their content before anything is launched; images are when they are loaded."""
+    folder, name = find_fashion(location), f"{part}-labels-idx1-ubyte"
+    assert folder is not None
+    path = idx_file(folder, name)
+    return fashion_labels(path, location.checksums["fashion-mnist"][name], path.stat().st_mtime_ns)
 
 
 def published(name: str) -> DataInfo:
@@ -224,7 +233,7 @@ def own_test(spec: DataSpec, folders: Sequence[Path]) -> OwnTest | None:
     if spec.dataset == "imagenet":
         return OwnTest(None, _names_listed(files[1], _list_pictures(files[1]).fingerprint))
     if spec.dataset == "fashion-mnist":
-        return OwnTest(read_idx(files[3]).astype(np.int64))
+        return OwnTest(_fashion_labels("t10k", location))
     file, key = {"cifar10": ("test_batch", "labels"), "cifar100": ("test", "fine_labels")}[spec.dataset]
     path = files[0].parent / file
     return OwnTest(_cifar_labels(path, key, location.checksums[spec.dataset][file], path.stat().st_mtime_ns))
@@ -294,7 +303,7 @@ def _files_of(name: str, location: DataLocation) -> list[Path] | None:
     """The files of a set; [] for sets that need none, None when they are missing."""
     if name == "fashion-mnist":
         folder = find_fashion(location)
-        return [idx_file(folder, file) for file in IDX_FILES] if folder else None
+        return [idx_file(folder, file) for file in FASHION_FILES] if folder else None
     if name in CIFAR_FOLDERS:
         base = CIFAR_FOLDERS[name]
         found = location.find(base, f"{name}/{base}", f"{datasets[name].title.replace('-', '')}/{base}")

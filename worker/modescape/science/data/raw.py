@@ -66,7 +66,20 @@ SVHN_FILES = {
     "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
     "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
 }
-CHECKSUMS: Mapping[str, Mapping[str, str]] = {"cifar10": CIFAR10_FILES, "cifar100": CIFAR100_FILES, "svhn": SVHN_FILES}
+# Of what these hold, for they may lie unpacked, or packed again as Debian does. (Its packages' bytes, with the name and
+# time that the published files carry in their gzip headers, have the MD5s of DOWNLOADS: the contents are the same.)
+FASHION_FILES = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+CHECKSUMS: Mapping[str, Mapping[str, str]] = {
+    "fashion-mnist": FASHION_FILES,
+    "cifar10": CIFAR10_FILES,
+    "cifar100": CIFAR100_FILES,
+    "svhn": SVHN_FILES,
+}
 
 _FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
@@ -89,7 +102,7 @@ DOWNLOADS: Mapping[str, tuple[Published, ...]] = {
 
 @dataclass(frozen=True)
 class DataLocation:
-    """Where to look for files, in order, and which checksums to demand of pickled ones (tests bring their own)."""
+    """Where to look for files, in order, and which checksums to demand (tests bring their own)."""
 
     folders: tuple[Path, ...]
     checksums: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: CHECKSUMS)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import DataCorrupt
 from modescape.registry import datasets
-from modescape.spec import DataSpec
-
-if TYPE_CHECKING:
-    pass
 from modescape.science.data.raw import (
+    FASHION_FILES,
     DataLocation,
     ImageFiles,
     Images,
@@ -27,6 +26,7 @@ from modescape.science.data.raw import (
     stratified_split,
     verify_md5,
 )
+from modescape.spec import DataSpec
 
 _DIGITS = tuple("0123456789")
 
@@ -72,7 +72,6 @@ def _some_digits(first: int, last: int, *, test: int) -> RawData:
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 @dataset(
@@ -85,12 +84,9 @@ def _fashion_mnist(location: DataLocation, spec: DataSpec) -> RawData:
     folder = find_fashion(location)
     if folder is None:
         raise missing("fashion-mnist", location, "IDX files")
-    train_images, train_labels, test_images, test_labels = (read_idx(idx_file(folder, name)) for name in IDX_FILES)
-    for images, labels, part in ((train_images, train_labels, "train"), (test_images, test_labels, "t10k")):
-        if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or images.shape[1:] != (28, 28):
-            raise DataCorrupt(f"{folder}: the {part} files hold images {images.shape} and labels {labels.shape}")
-        if labels.max(initial=0) > 9:
-            raise DataCorrupt(f"{folder}: the {part} labels go up to {labels.max()}, Fashion-MNIST has 0 to 9")
+    train_images, train_labels, test_images, test_labels = (
+        read_idx(idx_file(folder, name), location.checksums["fashion-mnist"][name]) for name in FASHION_FILES
+    )
     return RawData(
         train_images[:, None],
         train_labels.astype(np.int64),
@@ -103,7 +99,7 @@ def _fashion_mnist(location: DataLocation, spec: DataSpec) -> RawData:
 def find_fashion(location: DataLocation) -> Path | None:
     for folder in location.folders:
         for place in (folder, folder / "fashion-mnist", folder / "FashionMNIST" / "raw"):
-            if all((place / name).exists() or (place / f"{name}.gz").exists() for name in IDX_FILES):
+            if all((place / name).exists() or (place / f"{name}.gz").exists() for name in FASHION_FILES):
                 return place
     return None
 
@@ -113,8 +109,15 @@ def idx_file(folder: Path, name: str) -> Path:
     return plain if plain.exists() else folder / f"{name}.gz"
 
 
-def read_idx(path: Path) -> NDArray[np.uint8]:
-    """An IDX file of unsigned bytes, gzipped or not. Raises DataCorrupt when it is something else or cut short.
+@lru_cache(maxsize=4)
+def fashion_labels(path: Path, md5: str, changed: int) -> Labels:
+    """Labels int64 [N] of one part of Fashion-MNIST, read again when the file has changed. Raises DataCorrupt."""
+    return read_idx(path, md5).astype(np.int64)
+
+
+def read_idx(path: Path, md5: str | None = None) -> NDArray[np.uint8]:
+    """An IDX file of unsigned bytes, gzipped or not. Raises DataCorrupt when it is something else or cut short, or when
+    what it holds has another MD5.
 
     Layout (LeCun): two zero bytes, type 0x08, number of dimensions, each size as a big-endian 32-bit integer, data.
     """
@@ -129,6 +132,12 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     data = np.frombuffer(content, np.uint8, offset=min(start, len(content)))
     if len(sizes) != content[3] or data.size != int(np.prod(sizes, dtype=np.int64)):
         raise DataCorrupt(f"{path} promises {'x'.join(map(str, sizes))} bytes and holds {data.size}")
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if md5 is not None and found != md5:
+        raise DataCorrupt(
+            f"{path} holds another set than its name says, or a changed one (MD5 {found}, expected {md5}); MNIST's "
+            "files have the same names: give each set a folder of its own"
+        )
     return data.reshape(sizes)
 
 

@@ -14,11 +14,6 @@ from numpy.typing import NDArray
 
 from modescape.errors import DataCorrupt, InvalidInput
 from modescape.registry import datasets
-from modescape.spec import DataSpec, InputScale
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 from modescape.science.data.augmentation import augment, flip, random_boxes
 from modescape.science.data.here import describe, held_out
 from modescape.science.data.raw import (
@@ -32,6 +27,11 @@ from modescape.science.data.raw import (
     Shape,
     size_of,
 )
+from modescape.spec import DataSpec, InputScale
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from modescape.errors import InvalidInput
-from modescape.spec import DataSpec
-
-if TYPE_CHECKING:
-    pass
 from modescape.science.data.raw import DataLocation, ImageFiles, Images, Labels, RawData, dataset, stratified_split
+from modescape.spec import DataSpec
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 _IGNORED = {"thumbs.db", "desktop.ini"}
