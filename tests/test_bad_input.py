@@ -419,6 +419,29 @@ def test_data_that_is_not_here_is_a_conflict_with_the_way_to_get_it(client: http
     assert "modescape data fetch svhn" in error["message"]
 
 
+def test_another_set_under_a_known_name_is_refused_where_it_was_asked_for(tmp_path: Path) -> None:
+    """MNIST's files are called as Fashion-MNIST's are."""
+    folder = tmp_path / "data" / "fashion-mnist"
+    folder.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + b"".join(
+            n.to_bytes(4, "big") for n in (10, 28, 28)
+        ) + bytes(7840))  # fmt: skip
+        labels = b"\0\0\x08\x01" + (10).to_bytes(4, "big") + bytes(range(10))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(labels)
+    with served(tmp_path) as here, here.client() as client:
+        for spec, field in (
+            ({**SPEC, "data": {"dataset": "fashion-mnist"}}, "data.dataset"),
+            ({**SPEC, "ood": [{"dataset": "fashion-mnist"}]}, "ood.0.dataset"),
+        ):
+            body = refused(client.post("/api/experiments", json={"spec": spec}), field, allowed=False)
+            assert "train-labels-idx1-ubyte holds another set" in body["detail"]
+            assert "a folder of its own" in body["detail"]
+        form = client.get("/launch?preset=fig-6-short", headers={"accept": "text/html"}).text
+        assert "holds another set" in form[form.index('id="err-data.dataset"') :][:400]
+        assert client.get("/api/experiments").json()["total"] == 0
+
+
 def test_a_preset_that_cannot_run_here_says_so_in_few_words(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

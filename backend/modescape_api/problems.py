@@ -19,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from modescape import errors
-from modescape.errors import DataMissing, InvalidInput, ModescapeError, Problem
+from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.store import UNAVAILABLE
 from modescape_api import replies
 
@@ -191,7 +191,7 @@ def answer(request: Request, error: Exception) -> Response:
         return _from_http(request, error)
     for kind_of_error, kind in _BY_ERROR:
         if isinstance(error, kind_of_error):
-            problems = error.problems if isinstance(error, InvalidInput | DataMissing) else ()
+            problems = error.problems if isinstance(error, InvalidInput | DataMissing | DataCorrupt) else ()
             return respond(request, kind, str(error), problems=problems)
     if isinstance(error, UNAVAILABLE) and "locked" in str(error).lower():
         return respond(request, "busy", "another process is writing", headers={"retry-after": "1"})

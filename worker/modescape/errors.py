@@ -6,7 +6,7 @@ ModescapeError
 ├── Conflict            the request does not fit the present state (409)
 ├── Forbidden           not allowed from here, or not signed in (403)
 ├── DataMissing         data sets are not on this machine (409); says how to get them, carries the fields that name them
-├── DataCorrupt         a file is not what its checksum or its layout promises
+├── DataCorrupt         a file is not what its checksum or its layout promises (422); carries fields likewise
 ├── ArtifactMissing     a row names a file that is not there
 ├── ConfigurationError  a setting, a port or a folder cannot be used; `modescape` prints it as one sentence
 ├── StageError          a stage could not do its work; recorded with the stage
@@ -72,18 +72,19 @@ class Forbidden(ModescapeError):
     """Not allowed from here, or not signed in."""
 
 
-class DataMissing(ModescapeError):
-    """Data sets are not on this machine. The message says how to get them.
-
-    `problems` names each with its field, where a spec asked for them; empty where it was a file that was looked for.
-    """
+class _DataError(ModescapeError):
+    """`problems` names the fields of a spec that asked for the data; empty where it was a file that was looked for."""
 
     def __init__(self, message: str, *, problems: Sequence[Problem] = ()) -> None:
         self.problems = tuple(problems)
         super().__init__(message)
 
 
-class DataCorrupt(ModescapeError):
+class DataMissing(_DataError):
+    """Data sets are not on this machine. The message says how to get them."""
+
+
+class DataCorrupt(_DataError):
     """A file is not what its checksum or its layout promises."""
 
 

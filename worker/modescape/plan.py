@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from modescape.draft import Draft, kept_epochs, sample_sets
-from modescape.errors import DataMissing, InvalidInput, Problem
+from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.registry import architectures, datasets, figures, presets
 from modescape.science import data as datasets_module
-from modescape.spec import DataInfo, ExperimentSpec, Sizes, check, parse, sizes, studies
+from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes, check, parse, sizes, studies
 from modescape.store import PlannedStage
 from modescape.studies import OodSpec
 
@@ -128,7 +128,8 @@ def prepare(
     """Parse, look at the data, check across fields, plan. The one door for form, API, command line and notebook.
 
     as_published: public sets that are not here are planned in their published sizes, and named in `missing`.
-    Raises InvalidInput (every problem with its field), DataMissing (every set with its field), DataCorrupt.
+    Raises InvalidInput (every problem with its field), DataMissing (every set with its field), DataCorrupt
+    (with its field).
     """
     spec = document if isinstance(document, ExperimentSpec) else parse(document)
     missing: list[Missing] = []
@@ -139,6 +140,8 @@ def prepare(
         if not datasets[spec.data.dataset].train_total:  # a plug-in's set says its sizes by being read
             raise _not_here(missing) from None
         info = datasets_module.published(spec.data.dataset)
+    except DataCorrupt as error:
+        raise _corrupt("data", spec.data, error) from None
     if info.fingerprint is not None:
         spec = spec.model_copy(update={"data": spec.data.model_copy(update={"fingerprint": info.fingerprint})})
     check(spec, info)
@@ -152,6 +155,11 @@ def prepare(
 def _missing(dataset: str, field: str, error: DataMissing) -> Missing:
     entry = datasets[dataset]
     return Missing(dataset, entry.title, field, str(error), entry.download_bytes)
+
+
+def _corrupt(field: str, asked: DataSpec | OodSpec, error: DataCorrupt) -> DataCorrupt:
+    problem = Problem(str(error), f"{field}.{'path' if asked.path else 'dataset'}")
+    return DataCorrupt(str(error), problems=[problem])
 
 
 def _not_here(missing: Sequence[Missing]) -> DataMissing:
@@ -175,6 +183,10 @@ def _look_up(spec: ExperimentSpec, info: DataInfo, folders: tuple[Path, ...], mi
             place = (study.dataset, field) if isinstance(study, OodSpec) else (spec.data.dataset, "data")
             missing.append(_missing(place[0], f"{place[1]}.dataset", error))
             continue
+        except DataCorrupt as error:
+            if isinstance(study, OodSpec):
+                raise _corrupt(field, study, error) from None
+            raise _corrupt("data", spec.data, error) from None
         name, _, number = field.partition(".")
         if number:
             items = list(changed.get(name, getattr(spec, name)))

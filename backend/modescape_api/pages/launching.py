@@ -117,7 +117,7 @@ def _planned(here: Site, draft: Draft) -> tuple[dict[str, Any] | None, list[Prob
 
 
 def _problems(error: ModescapeError) -> list[Problem]:
-    if isinstance(error, InvalidInput | DataMissing):
+    if isinstance(error, InvalidInput | DataMissing | DataCorrupt) and error.problems:
         return list(error.problems)
     return [Problem(str(error), "data.path")]
 
