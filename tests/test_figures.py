@@ -754,10 +754,22 @@ def test_a_browser_draws_every_figure_without_a_word(theme: Theme, tmp_path: Pat
                     .filter(([, texts]) => new Set(texts).size < texts.length).map(found => `${plot.id} ${found}`);
             })"""
         )
+        over = page.evaluate(
+            """() => [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => {
+                const labels = [...plot.querySelectorAll('.annotation-text-g')]
+                    .map(group => ({ text: group.textContent, box: group.getBoundingClientRect() }));
+                const meet = ({ box: a }, { box: b }) =>
+                    Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2 &&
+                    Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;
+                return labels.flatMap((one, i) => labels.slice(i + 1).filter(other => meet(one, other))
+                    .map(other => `${plot.id}: ${one.text} | ${other.text}`));
+            })"""
+        )
         digits = page.locator("#narrow .ytick > text").all_text_contents()
         browser.close()
     assert said == []
     assert outside == []
+    assert over == [], "names on each other"
     assert twice == [], "two ticks of an axis with the same text: too few digits"
     assert len(digits) > 2
     assert [f"{float(text):.4g}".removeprefix("0") for text in digits] == digits  # ".155", never "0.155"

@@ -773,7 +773,8 @@ def _plane_caption(
     if options.around == "own" and runs:
         parts.append("A star is a run's mean over all other runs.")
     d, digits = 0.15, 3
-    parts.append(f"n = {runs} independent runs and {samples} samples; {thousands(n)} {options.split} images")
+    counted = [f"{k} {word}{'' if k == 1 else 's'}" for k, word in ((runs, "independent run"), (samples, "sample"))]
+    parts.append(f"n = {' and '.join(counted)}; {thousands(n)} {options.split} images")
     if options.distance == "disagreement":
         error = rate(float(np.sqrt(d * (1 - d) / n)), digits)
         parts[-1] += f", so one standard error of a single disagreement of {rate(d, 2)} is {error}"
@@ -834,7 +835,7 @@ def _(data: Plane, theme: Theme) -> go.Figure:
     layout["annotations"] = [
         style.y_title(_plane_title(data), theme, "x", "y", layout["margin"]["l"]),
         style.x_title("accuracy, %", theme, "x", "y"),
-        *_plane_labels(data, theme, across, large),
+        *_plane_labels(data, theme, across, up, large),
     ]
     layout["meta"] = {"figure": "plane", "panels": []}
     return go.Figure(data=traces, layout=layout, layout_template=None)
@@ -928,9 +929,15 @@ def _strength(data: Plane, i: int) -> str:
     return ""
 
 
-def _plane_labels(data: Plane, theme: Theme, across: list[float], large: bool) -> list[dict[str, Any]]:
-    """Names of the lines where nothing lies: above the upper limit, under the lower one; and of the reference."""
+def _plane_labels(data: Plane, theme: Theme, across: list[float], up: list[float], large: bool) -> list[dict[str, Any]]:
+    """Names of the lines where nothing lies: above the upper limit, under the lower one; and of the reference.
+
+    Where accuracies are so alike that the lower limit runs along the floor, it has no room under it: its name stands
+    over its left end, and the reference's on the other side of its mark.
+    """
     labels = []
+    lowest = [curve.height[100 * curve.accuracy >= across[0]] for curve in data.curves if curve.name == "lower limit"]
+    along_floor = bool(lowest) and float(np.nanmax(lowest[0], initial=0.0)) < 0.25 * (up[1] - up[0])
     width = across[1] - across[0]
     texts = {
         "upper limit": "upper limit: independent predictions" if large else "independent predictions",
@@ -940,10 +947,15 @@ def _plane_labels(data: Plane, theme: Theme, across: list[float], large: bool) -
         x = 100 * curve.accuracy
         if curve.name in texts:
             upper = curve.name == "upper limit"
-            share = 0.62 if upper else 0.46
-            at = int(np.abs(x - (across[0] + share * width)).argmin())
+            wanted = across[0] + (0.62 if upper else 0.46) * width
+            if not upper:  # not where it meets the reference, whose name stands there
+                wanted = min(wanted, 0.4 * max(float(x[0]), across[0]) + 0.6 * float(x[-1]))
+            at = int(np.abs(x - wanted).argmin())
             place: dict[str, Any] = {"xanchor": "right", "yanchor": "bottom" if upper else "top"}
             place |= {"yshift": 4 if upper else -4}
+            if not upper and along_floor:
+                at = int(np.flatnonzero(x >= across[0])[0])
+                place = {"xanchor": "left", "xshift": 8, "yanchor": "bottom"}
             if data.options.bounds:
                 place["bgcolor"] = style.token("card", theme)
             labels.append(style.label(texts[curve.name], theme, x=float(x[at]), y=float(curve.height[at]), **place))
@@ -961,7 +973,7 @@ def _plane_labels(data: Plane, theme: Theme, across: list[float], large: bool) -
         labels.append(
             style.label(
                 f"reference, run {data.reference}", theme, x=100 * data.reference_accuracy, y=0,
-                xanchor="right", xshift=-12, yanchor="middle",
+                xanchor="left" if along_floor else "right", xshift=12 if along_floor else -12, yanchor="middle",
             )
         )  # fmt: skip
     stars = data.where(INDEPENDENT)
