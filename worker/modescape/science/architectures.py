@@ -51,7 +51,9 @@ class MlpOptions(Options):
 
 class ResNet20Options(Options):
     keras_norm: bool = Field(
-        True, description="Batch norm as in Keras (epsilon 0.001, momentum 0.99); off: PyTorch's (0.00001, 0.9)."
+        True,
+        description="Batch norm as in Keras (epsilon 0.001, momentum 0.99); off: PyTorch's (0.00001, 0.9), whose "
+        "running statistics follow in tens of steps, not in hundreds: a training of some hundred steps needs that.",
     )
 
 
