@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -13,6 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load as load_safetensors
 from serving import CLASSES, IMAGES, SPEC, Served, finished, free_port, served, work
+from sqlalchemy.exc import OperationalError
 
 from modescape.errors import DataMissing
 from modescape.registry import figures
+from modescape.spec import parse
+from modescape.store import PlannedStage, Store
 from modescape.tables import Experiment
+from modescape_api.events import Hub
 
 
 @pytest.fixture(scope="module")
@@ -663,3 +670,65 @@ def test_serve_answers_soon_and_stays_small(tmp_path: Path) -> None:
     finally:
         process.terminate()
         assert process.wait(10) is not None
+
+
+# --- the poller behind the streams -----------------------------------------------------------------------------------
+
+
+def test_a_page_left_while_its_stream_begins_silences_nobody(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(sqlite_url)
+    begun, let_go, read = threading.Event(), threading.Event(), store.last_event_id
+
+    def slow() -> int:
+        begun.set()
+        let_go.wait(20)
+        return read()
+
+    async def live() -> bool:
+        hub = Hub(store)
+        polling = asyncio.create_task(hub.run())
+
+        async def listen() -> bool:
+            async with hub.listening():
+                seen = hub.last
+                store.create_experiment(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
+                return await hub.news(seen, seconds=10)
+
+        monkeypatch.setattr(store, "last_event_id", slow)
+        left = asyncio.create_task(listen())
+        await asyncio.to_thread(begun.wait, 20)
+        left.cancel()
+        let_go.set()
+        with suppress(asyncio.CancelledError):
+            await left
+        heard = await listen()
+        polling.cancel()
+        return heard
+
+    assert asyncio.run(live())
+    store.close()
+
+
+def test_streams_go_on_after_the_database_was_away(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(sqlite_url)
+    read, calls = store.last_event_id, itertools.count()
+
+    def away() -> int:
+        if next(calls) == 1:  # the poller's first look
+            raise OperationalError("SELECT", {}, Exception("the server closed the connection"))
+        return read()
+
+    async def live() -> bool:
+        hub = Hub(store)
+        polling = asyncio.create_task(hub.run())
+        monkeypatch.setattr(store, "last_event_id", away)
+        async with hub.listening():
+            seen = hub.last
+            store.create_experiment(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
+            heard = await hub.news(seen, seconds=10)
+        polling.cancel()
+        return heard
+
+    assert asyncio.run(live())
+    assert next(calls) > 2
+    store.close()

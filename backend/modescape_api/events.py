@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from sqlalchemy.exc import SQLAlchemyError
 
 from modescape.store import Store
 from modescape.tables import Event
@@ -25,6 +27,7 @@ PING_SECONDS = 15.0
 BATCH = 500
 MAX_ID = 2**63 - 1
 
+log = logging.getLogger(__name__)
 router = APIRouter(tags=["events"])
 
 
@@ -39,10 +42,14 @@ class Hub:
         self.last = 0
 
     async def run(self) -> None:
-        """Poll until cancelled; asleep while nobody listens."""
+        """Poll until cancelled; asleep while nobody listens. A database that is away for a while is asked again."""
         while True:
             await self._awake.wait()
-            newest = await asyncio.to_thread(self._store.last_event_id)
+            try:
+                newest = await asyncio.to_thread(self._store.last_event_id)
+            except SQLAlchemyError:
+                log.exception("the newest event could not be read; asking again")
+                newest = self.last
             if newest != self.last:
                 async with self._changed:
                     self.last = newest
@@ -52,10 +59,10 @@ class Hub:
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         self._listeners += 1
-        if self._listeners == 1:
-            self.last = await asyncio.to_thread(self._store.last_event_id)
-            self._awake.set()
-        try:
+        try:  # from here on: a page that is left while its stream begins must not be counted for ever
+            if not self._awake.is_set():
+                self.last = await asyncio.to_thread(self._store.last_event_id)
+                self._awake.set()
             yield
         finally:
             self._listeners -= 1
