@@ -15,9 +15,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
-from sqlalchemy.exc import SQLAlchemyError
 
-from modescape.store import Store
+from modescape.store import UNAVAILABLE, Store
 from modescape.tables import Event
 from modescape_api import problems, replies
 from modescape_api.site import Here, Site
@@ -47,7 +46,7 @@ class Hub:
             await self._awake.wait()
             try:
                 newest = await asyncio.to_thread(self._store.last_event_id)
-            except SQLAlchemyError:
+            except UNAVAILABLE:
                 log.exception("the newest event could not be read; asking again")
                 newest = self.last
             if newest != self.last:
