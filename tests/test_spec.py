@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
 from modescape.errors import DataMissing, InvalidInput
+from modescape.part import Added, Part, keyed
 from modescape.plan import departures, differences, kept_epochs, plan, prepare, sample_sets
 from modescape.registry import architectures, datasets, figures, methods, presets
 from modescape.science.data import published
 from modescape.spec import DataInfo, MethodSpec, check, parse, sizes, steps_per_epoch, under_protocol
+from modescape.stages import KINDS
 
 INFO = DataInfo(
     channels=1, height=8, width=8, classes=tuple("0123456789"), train_total=597, test_total=1200, validation_default=197
@@ -249,3 +255,41 @@ def test_every_entry_describes_itself(registry: object) -> None:
         entry.options()  # every option has a default
         for option, info in entry.options.model_fields.items():
             assert info.description, f"{name}.{option}"
+
+
+# What every preset promised, and what its stages' keys were made of, when the fields marked `Added` did not exist yet.
+PROMISES = json.loads((Path(__file__).parent / "promises.json").read_text())
+
+
+def promised(name: str) -> dict[str, str]:
+    """Digest of a preset's spec, and per kind of stage of what, besides its needs, decides the stages' bytes."""
+    spec = parse(presets[name].call())
+    found: dict[str, list[object]] = {}
+    for stage in plan(spec, published(spec.data.dataset)).stages:
+        lease = SimpleNamespace(
+            spec=json.loads(spec.model_dump_json()), params=stage.params, kind=stage.kind, key=stage.key
+        )
+        found.setdefault(stage.kind, []).append([stage.key, KINDS[stage.kind].parts(lease)])
+    texts = {kind: json.dumps(parts, sort_keys=True) for kind, parts in sorted(found.items())}
+    return {"spec": spec.digest()} | {
+        kind: hashlib.sha256(text.encode()).hexdigest()[:16] for kind, text in texts.items()
+    }
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_what_was_promised_before_a_field_was_added_keeps_its_digest_and_its_keys(name: str) -> None:
+    assert promised(name) == PROMISES[name]
+
+
+def test_an_added_field_is_in_the_text_once_it_is_set() -> None:
+    class Inner(Part):
+        old: int = 1
+        new: Annotated[int, Added] = 2
+
+    class Outer(Part):
+        inners: tuple[Inner, ...] = (Inner(), Inner(new=3))
+        options: dict[str, int] = Field({"new": 2})
+        added: Annotated[Inner | None, Added] = None
+
+    assert keyed(Outer()) == {"inners": [{"old": 1}, {"old": 1, "new": 3}], "options": {"new": 2}}
+    assert keyed(Outer(added=Inner()), "added") == {"added": {"old": 1}}

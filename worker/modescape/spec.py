@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, Key, Part
+from modescape.part import MAX_SEED, Key, Part, keyed
 from modescape.registry import Entry, architectures, datasets, methods
 from modescape.studies import (
     ConnectivitySpec,
@@ -265,7 +265,7 @@ class ExperimentSpec(Part):
 
     def canonical(self) -> str:
         """One text for equal specs: sorted keys, no spaces, defaults written out."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return json.dumps(keyed(self), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
         return hashlib.sha256(self.canonical().encode()).hexdigest()
@@ -465,7 +465,7 @@ def _resolve_options(data: Any, key: str, registry: Mapping[str, Entry], default
         raise InvalidInput(
             str(found), problems=[Problem(p.message, f"options.{p.field}", p.allowed) for p in found.problems]
         ) from None
-    return {**data, "options": resolved.model_dump(mode="json")}
+    return {**data, "options": keyed(resolved)}
 
 
 def describe_finding(

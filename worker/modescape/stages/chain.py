@@ -13,6 +13,7 @@ import numpy as np
 
 from modescape.draft import Draft
 from modescape.errors import StageError
+from modescape.part import keyed
 from modescape.registry import Method, Options, architectures, methods
 from modescape.results import Results
 from modescape.science.chains import ContinuedOptions, CyclicalOptions
@@ -65,14 +66,14 @@ def _training(options: Options, spec: ExperimentSpec) -> TrainingSpec:
 
 def _parts(lease: Lease) -> Json:
     spec = ExperimentSpec.model_validate(lease.spec)
-    part = spec.model_dump(mode="json")
+    part = keyed(spec)
     entry, run = methods[lease.params["method"]], lease.params["run"]
     options = options_of(spec, entry)
     return {
         "data": part["data"],
         "network": part["network"],
-        "training": _training(options, spec).model_dump(mode="json"),
-        "options": options.model_dump(mode="json") if isinstance(options, CyclicalOptions) else None,
+        "training": keyed(_training(options, spec)),
+        "options": keyed(options) if isinstance(options, CyclicalOptions) else None,
         "seeds": chain_seeds(spec.ensemble.seed, run, entry.name).as_dict(),
         "noise": _noise_seed(spec, run, entry),
     }

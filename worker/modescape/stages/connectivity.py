@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.errors import StageError
+from modescape.part import keyed
 from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import stream_seed
@@ -66,9 +67,7 @@ def _study(spec: ExperimentSpec) -> ConnectivitySpec:
 
 
 def _parts(lease: Lease) -> Json:
-    part = ExperimentSpec.model_validate(lease.spec).model_dump(
-        mode="json", include={"data", "network", "connectivity"}
-    )
+    part = keyed(ExperimentSpec.model_validate(lease.spec), "data", "network", "connectivity")
     return {"data": part["data"], "network": part["network"], "study": part["connectivity"]}
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from modescape.draft import Draft
+from modescape.part import keyed
 from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
@@ -62,11 +63,11 @@ def _study(spec: ExperimentSpec) -> InstabilitySpec:
 
 def _branch_parts(lease: Lease) -> Json:
     spec, params = ExperimentSpec.model_validate(lease.spec), lease.params
-    part = spec.model_dump(mode="json", include={"data", "network"})
+    part = keyed(spec, "data", "network")
     return {
         "data": part["data"],
         "network": part["network"],
-        "training": only_last(spec.training).model_dump(mode="json"),
+        "training": keyed(only_last(spec.training)),
         "epoch": params["epoch"],
         "seeds": branch_seeds(spec.ensemble.seed, params["repetition"], params["side"]).as_dict(),
     }
@@ -91,7 +92,7 @@ def branch(context: Context) -> None:
 
 def _instability_parts(lease: Lease) -> Json:
     spec = ExperimentSpec.model_validate(lease.spec)
-    part = spec.model_dump(mode="json", include={"data", "network"})
+    part = keyed(spec, "data", "network")
     study = _study(spec)
     return {**part, "points": study.points, "images": study.images, **lease.params}
 

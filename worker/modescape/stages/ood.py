@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
+from modescape.part import keyed
 from modescape.results import Results
 from modescape.science.data import ImageFiles, Images
 from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
@@ -48,7 +49,7 @@ def plan(draft: Draft) -> None:
 
 
 def _parts(lease: Lease) -> Json:
-    part = ExperimentSpec.model_validate(lease.spec).model_dump(mode="json")
+    part = keyed(ExperimentSpec.model_validate(lease.spec))
     return {"data": part["data"], "ood": part["ood"][lease.params["set"]], "groups": lease.params["groups"]}
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import STAGE_OVERHEAD, Draft
 from modescape.errors import InvalidInput, StageError
+from modescape.part import keyed
 from modescape.registry import architectures
 from modescape.science import data as datasets
 from modescape.science import landscape
@@ -121,7 +122,7 @@ class _Block:
 
 def _blocks(name: str, cut: PlaneSpec, through: Json) -> list[_Block]:
     """The stages of one cut with their cells; rows beyond the solutions' own range cannot be counted yet."""
-    chosen = cut.model_dump(mode="json", include={"kind", "resolution", "split", "train_images", "test_images", "seed"})
+    chosen = keyed(cut, "kind", "resolution", "split", "train_images", "test_images", "seed")
     n = cut.resolution
     rows = 1 if cut.kind == "line" else n
     blocks = -(-rows // ROWS_A_BLOCK)
@@ -142,7 +143,7 @@ def _cell_seconds(images: int, spec: ExperimentSpec, rate: float) -> float:
 def _parts(lease: Lease) -> Json:
     """A grid is decided by the runs' stages it needs; points and chosen solutions are named by number, so that only
     equal layouts give equal bytes."""
-    spec = ExperimentSpec.model_validate(lease.spec).model_dump(mode="json")
+    spec = keyed(ExperimentSpec.model_validate(lease.spec))
     if lease.params["block"] == POINTS or "solutions" in lease.params:
         return {"spec": spec, "params": lease.params}
     params = {key: value for key, value in lease.params.items() if key != "name"}

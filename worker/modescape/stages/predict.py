@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
+from modescape.part import keyed
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease
@@ -21,7 +22,7 @@ def plan(draft: Draft) -> None:
 
 
 def _parts(lease: Lease) -> Json:
-    part = ExperimentSpec.model_validate(lease.spec).model_dump(mode="json")
+    part = keyed(ExperimentSpec.model_validate(lease.spec))
     return {"data": part["data"], "splits": part["evaluation"]["splits"]}
 
 

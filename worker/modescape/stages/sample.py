@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, sample_sets
 from modescape.errors import StageError
+from modescape.part import keyed
 from modescape.registry import Method, Options, methods
 from modescape.science.seeds import stream_seed
 from modescape.science.subspace import ActivationMask, Draw, Reach, calibrate, needs_reach
@@ -41,7 +42,7 @@ def plan(draft: Draft) -> None:
 
 def _parts(lease: Lease) -> Json:
     spec = ExperimentSpec.model_validate(lease.spec)
-    part = spec.model_dump(mode="json")
+    part = keyed(spec)
     chosen = next(m for m in part["methods"] if m["method"] == lease.params["method"])
     return {
         "data": part["data"],

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.errors import Diverged
+from modescape.part import keyed
 from modescape.science import verdict
 from modescape.science.seeds import ARMS, Arm, arm_seeds
 from modescape.spec import ExperimentSpec, TrainingSpec
@@ -87,12 +88,12 @@ def _training(spec: ExperimentSpec, learning_rate: float) -> TrainingSpec:
 
 def _arm_parts(lease: Lease) -> Json:
     spec, params = ExperimentSpec.model_validate(lease.spec), lease.params
-    part = spec.model_dump(mode="json", include={"data", "network"})
+    part = keyed(spec, "data", "network")
     arm = _BY_KEY[params["arm"]]
     return {
         "data": part["data"],
         "network": part["network"],
-        "training": _training(spec, params["learning_rate"]).model_dump(mode="json"),
+        "training": keyed(_training(spec, params["learning_rate"])),
         "seeds": arm_seeds(spec.ensemble.seed, params["repetition"], arm).as_dict(),
         "split": spec.evaluation.splits[0],
         # the base's twin has the base's seeds: it must be trained, not taken over
@@ -138,7 +139,7 @@ class _Repetition:
 
 def _seeds_parts(lease: Lease) -> Json:
     spec = ExperimentSpec.model_validate(lease.spec)
-    part = spec.model_dump(mode="json", include={"data", "seeds"})
+    part = keyed(spec, "data", "seeds")
     rate = spec.training.learning_rate
     return {**part, "learning_rate": rate, "split": spec.evaluation.splits[0], "margin": spec.margins.g}
 

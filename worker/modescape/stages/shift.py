@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt
+from modescape.part import keyed
 from modescape.registry import methods
 from modescape.science import corruptions, verdict
 from modescape.science.corrupted import PublishedSet
@@ -135,8 +136,7 @@ def _corrupt_parts(lease: Lease) -> Json:
 
 def _images_of(study: ShiftSpec) -> Json:
     """The part of the study that decides which images are evaluated."""
-    chosen: Json = study.model_dump(mode="json", include={"source", "fingerprint", "intensities"})
-    return chosen
+    return keyed(study, "source", "fingerprint", "intensities")
 
 
 @stage("corrupt", parts=_corrupt_parts)
@@ -274,7 +274,7 @@ def _shift_parts(lease: Lease) -> Json:
     assert spec.shift is not None
     params = {key: value for key, value in lease.params.items() if key != "run"}
     data = {"dataset": spec.data.dataset, "fingerprint": spec.data.fingerprint, "test_images": spec.data.test_images}
-    own = [m.model_dump(mode="json") for m in spec.methods if m.method == lease.params["group"]]
+    own = [keyed(m) for m in spec.methods if m.method == lease.params["group"]]
     return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(spec.shift), "params": params,
             "method": own, "scale": spec.data.input_scale, "corruptions": corruptions.VERSION}  # fmt: skip
 
@@ -425,7 +425,7 @@ def pair_divergence(probabilities: Floats, entropies: Floats) -> Floats:
 def _compare_parts(lease: Lease) -> Json:
     spec = ExperimentSpec.model_validate(lease.spec)
     assert spec.shift is not None
-    shift_part = spec.shift.model_dump(mode="json")
+    shift_part = keyed(spec.shift)
     return {"shift": shift_part, "params": lease.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
             "methods": [m.method for m in spec.methods], "size": spec.shift.size(spec),
             "data": spec.data.dataset, "fingerprint": spec.data.fingerprint,

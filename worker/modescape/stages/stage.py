@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
 from modescape.errors import StageError
+from modescape.part import keyed
 from modescape.results import Results
 from modescape.science import data as datasets
 from modescape.science.predictions import accuracy as accuracy_of
@@ -198,7 +199,7 @@ KINDS: dict[str, Kind] = {}
 
 def _whole(lease: Lease) -> Json:
     """Stages that name other stages' solutions by number are only equal when the whole layout is."""
-    return {"spec": ExperimentSpec.model_validate(lease.spec).model_dump(mode="json"), "params": lease.params}
+    return {"spec": keyed(ExperimentSpec.model_validate(lease.spec)), "params": lease.params}
 
 
 def stage(

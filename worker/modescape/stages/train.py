@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, kept_epochs
 from modescape.errors import ArtifactMissing, StageError
+from modescape.part import keyed
 from modescape.science.seeds import RunSeeds, run_seeds
 from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
 from modescape.stages.stage import Context, Json, stage
@@ -30,7 +31,7 @@ def plan(draft: Draft) -> None:
 
 def _parts(lease: Lease) -> Json:
     spec = ExperimentSpec.model_validate(lease.spec)
-    part = spec.model_dump(mode="json")
+    part = keyed(spec)
     seeds = run_seeds(spec.ensemble.seed, lease.params["run"], spec.ensemble.vary)
     return {"data": part["data"], "network": part["network"], "training": part["training"], "seeds": seeds.as_dict()}
 

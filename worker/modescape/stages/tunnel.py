@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
+from modescape.part import keyed
 from modescape.science import tunnel as paths_between
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
@@ -55,7 +56,7 @@ def plan(draft: Draft) -> None:
 
 
 def _parts(lease: Lease) -> Json:
-    part = ExperimentSpec.model_validate(lease.spec).model_dump(mode="json", include={"data", "network", "tunnels"})
+    part = keyed(ExperimentSpec.model_validate(lease.spec), "data", "network", "tunnels")
     study = part["tunnels"][lease.params["tunnel"]]
     if lease.kind == "tunnel":
         del study["triangles"], study["triangle_images"]
