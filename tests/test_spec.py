@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from pydantic import Field
@@ -37,6 +37,26 @@ def test_equal_specs_have_one_digest_whatever_the_order_of_keys() -> None:
     assert one.digest() == hashlib.sha256(one.canonical().encode()).hexdigest()
     assert json.loads(one.canonical())["training"]["learning_rate"] == 1.6e-3  # defaults are written out
     assert parse(json.loads(one.canonical())) == one
+
+
+def test_a_batch_of_one_image_under_batch_norm_is_refused_where_it_would_come() -> None:
+    def refused(architecture: str, method: str = "", **training: Any) -> dict[str, str]:
+        document = {
+            "network": {"architecture": architecture}, "training": {"sampling": "epoch", "snapshots": 0, **training},
+            "methods": [{"method": method, "options": {"batch_size": 57}}] if method else [],
+        }  # fmt: skip
+        try:
+            check(parse(document), INFO)
+        except InvalidInput as error:
+            return {problem.field: str(problem) for problem in error.problems}
+        return {}
+
+    # 400 training images: 57 * 7 + 1
+    assert "of 57 (of 400 images) would hold one image" in refused("resnet20v1", batch_size=57)["training.batch_size"]
+    assert "every batch would hold one image" in refused("resnet20v1", batch_size=1)["training.batch_size"]
+    assert refused("resnet20v1", batch_size=57, sampling="replacement") == {}
+    assert refused("small-cnn", batch_size=57) == {}
+    assert list(refused("resnet20v1", "sgmcmc", batch_size=50)) == ["methods.0.options.batch_size"]
 
 
 def test_options_left_out_are_filled_in_from_the_method() -> None:

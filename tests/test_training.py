@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +191,88 @@ def test_weight_decay_acts_on_convolution_kernels_only() -> None:
     assert decay_mask(module, TrainingSpec()).sum() == kernels
     everything = TrainingSpec.model_validate({"decay_on": "all"})
     assert decay_mask(module, everything).sum() == sum(p.numel() for p in module.parameters())
+
+
+class Mixed(nn.Module):
+    """A network as people bring them: torch's own dropout, convolutions of three ranks, embeddings, a norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 4, 4, 4)
+        self.along = nn.Conv1d(4, 4, 3, padding=1)
+        self.deep = nn.Conv3d(1, 1, 1)
+        self.norm = nn.LayerNorm(4)
+        self.places = nn.Embedding(4, 4)
+        self.pos_embedding = nn.Parameter(torch.zeros(1, 4, 4))
+        self.dropout = nn.Dropout(0.5)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.patches(images).flatten(2)  # [N, 4, 4]
+        features = self.along(features) + self.deep(features[:, None, None])[:, 0, 0]
+        features = self.norm(features) + self.places.weight + self.pos_embedding
+        found: Tensor = self.head(self.dropout(features).flatten(1))
+        return found
+
+
+def sizes_decayed(decay_on: str) -> dict[str, bool]:
+    module = Mixed()
+    mask = decay_mask(module, TrainingSpec.model_validate({"decay_on": decay_on}))
+    parts = mask.split([p.numel() for p in module.parameters()])
+    return {name: bool(part.all()) for (name, _), part in zip(module.named_parameters(), parts, strict=True)}
+
+
+def test_weight_decay_tells_kernels_of_any_rank_weights_and_embeddings_apart() -> None:
+    kernels = {"patches.weight", "along.weight", "deep.weight"}
+    assert {name for name, acts in sizes_decayed("kernels").items() if acts} == kernels
+    assert {name for name, acts in sizes_decayed("weights").items() if acts} == kernels | {"head.weight"}
+    assert all(sizes_decayed("all").values())
+
+
+def test_weight_decay_of_other_networks_acts_on_weights_unless_told() -> None:
+    def decays(architecture: str, **training: Any) -> str:
+        return parse({"network": {"architecture": architecture}, "training": training}).training.decay_on
+
+    assert decays("mlp", weight_decay=1e-4) == "weights"
+    assert decays("mlp", weight_decay=1e-4, decay_on="all") == "all"
+    assert decays("resnet20v1", weight_decay=1e-4) == "kernels"
+    assert decays("mlp") == "kernels"  # where nothing decays an old spec is the same spec
+
+
+# --- torch's own layers -----------------------------------------------------------------------------------------------
+
+
+def mixed(
+    seeds: RunSeeds, *, resume: TrainState | None = None, stop_after: int | None = None
+) -> tuple[Mixed, Notebook]:
+    asked = spec(epochs=2, sampling="epoch", snapshots=0)
+    splits = data.load(asked.data, ())
+    torch.manual_seed(0)
+    module, notebook = Mixed(), Notebook(stop_after)
+    torch.seed()  # the global generator is anywhere
+    with suppress(PauseRequested):
+        train(module, splits, asked.training, seeds, listener=notebook, resume=resume)
+    return module, notebook
+
+
+def test_torchs_own_dropout_is_a_function_of_the_runs_seeds_and_the_step() -> None:
+    seeds = run_seeds(0, run=0)
+    whole, _ = mixed(seeds)
+    again, _ = mixed(seeds)
+    assert same(whole, again)
+    _, broken = mixed(seeds, stop_after=7)
+    resumed, _ = mixed(seeds, resume=broken.saved[-1])
+    assert same(whole, resumed)
+    other, _ = mixed(replace(seeds, noise=seeds.noise + 1))
+    assert not same(whole, other)
+
+
+def test_a_training_leaves_torchs_generator_as_it_was() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    run(spec(epochs=1, snapshots=0))
+    assert torch.equal(torch.rand(3), expected)
 
 
 # --- its calendar -----------------------------------------------------------------------------------------------------

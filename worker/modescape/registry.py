@@ -124,12 +124,14 @@ class Architecture(Entry):
     """`call(channels, height, width, classes, options) -> torch.nn.Module`; classes is their number.
 
     `parameters` and `multiply_adds` (of one image's forward pass) take the same arguments and are closed forms.
+    decay_on: the tensors weight decay acts on unless a spec says otherwise (`training.decay_on`).
     """
 
     parameters: Callable[..., int]
     multiply_adds: Callable[..., int]
     batch_norm: bool
     min_side: int = 1
+    decay_on: Literal["kernels", "weights"] = "weights"
 
 
 def _one(options: Any) -> int:

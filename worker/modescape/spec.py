@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -111,8 +111,11 @@ class TrainingSpec(Part):
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD with momentum.")
     adam_epsilon: float = Field(1e-8, gt=0, le=1, description="Adam's epsilon (TensorFlow 1: 1e-8, Keras: 1e-7).")
     weight_decay: float = Field(0.0, ge=0, le=10, description="L2 coefficient added to the gradient (0: none).")
-    decay_on: Literal["kernels", "all"] = Field(
-        "kernels", description="Weights the L2 term acts on: convolution kernels, or all."
+    decay_on: Literal["kernels", "weights", "all"] = Field(
+        "kernels",
+        description="What the L2 term acts on. kernels: of convolutions, as published; weights: every tensor of two or "
+        "more dimensions except embeddings (what networks other than our convolutional ones get unless told "
+        "otherwise); all: biases and norms too.",
     )
     batch_size: int = Field(128, ge=1, le=65_536, description="Images a step.")
     epochs: int = Field(10, ge=1, le=100_000, description="Passes over the training images.")
@@ -237,6 +240,18 @@ def _with_protocol(document: Mapping[str, Any], name: str, *, given_wins: bool) 
     return merged
 
 
+def _with_decay(document: Any) -> Any:
+    """Weight decay acts on what the network's entry says, where the document leaves it open."""
+    training = document.get("training") if isinstance(document, Mapping) else None
+    if not isinstance(training, Mapping) or "decay_on" in training or not training.get("weight_decay"):
+        return document  # without decay nothing is decided, and no digest moves
+    network = document.get("network")
+    name = network.get("architecture", "small-cnn") if isinstance(network, Mapping) else "small-cnn"
+    if not isinstance(name, str) or name not in architectures:
+        return document  # the models say what is wrong with it
+    return {**document, "training": {**training, "decay_on": architectures[name].decay_on}}
+
+
 class ExperimentSpec(Part):
     """Everything that decides an experiment's numbers."""
 
@@ -261,7 +276,7 @@ class ExperimentSpec(Part):
     def _fill_protocol(cls, data: Any) -> Any:
         training = data.get("training") if isinstance(data, Mapping) else None
         name = training.get("protocol") if isinstance(training, Mapping) else None
-        return _with_protocol(data, name, given_wins=True) if isinstance(name, str) else data
+        return _with_decay(_with_protocol(data, name, given_wins=True) if isinstance(name, str) else data)
 
     def canonical(self) -> str:
         """One text for equal specs: sorted keys, no spaces, defaults written out."""
@@ -360,6 +375,8 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
             f"{spec.training.batch_size} is more than the {n.train} training images",
             f"1 to {n.train}",
         )
+    for problem in batches_of_one(spec, spec.training, n.train):
+        wrong(f"training.{problem.field}", problem.message, problem.allowed)
     if "validation" in spec.evaluation.splits and n.validation < 10:
         wrong("evaluation.splits", f"validation has {n.validation} images", "test, or at least 10 validation images")
     if len(set(spec.evaluation.splits)) < len(spec.evaluation.splits):
@@ -435,6 +452,22 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         ]
     if problems:
         raise InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
+
+
+def batches_of_one(spec: ExperimentSpec, training: TrainingSpec, images: int) -> Iterator[Problem]:
+    """Batch norm takes one image's features for the mean of all: layers without positions refuse it, others learn it.
+
+    training: the one meant, which may be a method's own.
+    """
+    size = training.batch_size
+    is_left_over = training.sampling == "epoch" and size < images and images % size == 1
+    if architectures[spec.network.architecture].batch_norm and (size == 1 or is_left_over):
+        of = "every batch" if size == 1 else f"the last of every epoch's batches of {size} (of {images} images)"
+        yield Problem(
+            f"{of} would hold one image, which batch norm cannot learn from",
+            "batch_size",
+            "2 or more, and not one that leaves a single image over",
+        )
 
 
 def studies(spec: ExperimentSpec) -> list[tuple[str, Study]]:

@@ -89,6 +89,7 @@ def architecture(
     options: type[Options] = NoOptions,
     batch_norm: bool = False,
     min_side: int = 1,
+    decay_on: Literal["kernels", "weights"] = "weights",
 ) -> Callable[[F], F]:
     """Register a factory `(channels, height, width, classes, options) -> nn.Module`; its docstring is the summary.
 
@@ -100,6 +101,7 @@ def architecture(
             Architecture(
                 name=name, title=title, summary=" ".join((factory.__doc__ or "").split()), source=source,
                 options=options, call=factory, batch_norm=batch_norm, min_side=min_side,
+                decay_on=decay_on,
                 parameters=lambda *shape: sum(layer.parameters for layer in layers(*shape)),
                 multiply_adds=lambda *shape: sum(layer.multiply_adds for layer in layers(*shape)),
             )
@@ -135,6 +137,7 @@ def _cnn(widths: Sequence[int]) -> Layers:
     title="SmallCNN",
     layers=_cnn(SMALL_CNN),
     options=CnnOptions,
+    decay_on="kernels",  # as published
     source="Fort, Hu, Lakshminarayanan 2019, section 3; layout of the authors' notebook",
 )
 def small_cnn(channels: int, height: int, width: int, classes: int, options: CnnOptions) -> nn.Module:
@@ -149,6 +152,7 @@ def small_cnn(channels: int, height: int, width: int, classes: int, options: Cnn
     title="MediumCNN",
     layers=_cnn(MEDIUM_CNN),
     options=CnnOptions,
+    decay_on="kernels",  # as published
     source="Fort, Hu, Lakshminarayanan 2019, section 3; layout of the authors' notebook",
 )
 def medium_cnn(channels: int, height: int, width: int, classes: int, options: CnnOptions) -> nn.Module:
@@ -179,6 +183,7 @@ def _resnet20(channels: int, height: int, width: int, classes: int, options: Res
     options=ResNet20Options,
     batch_norm=True,
     min_side=8,
+    decay_on="kernels",  # as published
     source="He et al. 2016; layout of the Keras cifar10_resnet example, version 1, n = 3",
 )
 def resnet20v1(channels: int, height: int, width: int, classes: int, options: ResNet20Options) -> nn.Module:
@@ -208,6 +213,7 @@ def _resnet18(channels: int, height: int, width: int, classes: int, options: NoO
     layers=_resnet18,
     batch_norm=True,
     min_side=8,
+    decay_on="kernels",  # as published
     source="He et al. 2016; layout of Zhang et al. 2020 (cyclical SG-MCMC), models/resnet.py",
 )
 def resnet18(channels: int, height: int, width: int, classes: int, options: NoOptions) -> nn.Module:
@@ -240,6 +246,7 @@ def _resnet50(channels: int, height: int, width: int, classes: int, options: NoO
     layers=_resnet50,
     batch_norm=True,
     min_side=32,
+    decay_on="kernels",  # as published
     source="He et al. 2016b (identity mappings); layout of Keras applications",
 )
 def resnet50v2(channels: int, height: int, width: int, classes: int, options: NoOptions) -> nn.Module:

@@ -195,10 +195,13 @@ class CyclicalOptions(Options):
         return self
 
     def problems(self, spec: ExperimentSpec, n: Sizes) -> Iterator[Problem]:
+        from modescape.spec import batches_of_one
+
         if self.batch_size > max(n.train, 1):
             yield Problem(
                 f"{self.batch_size} is more than the {n.train} training images", "batch_size", f"1 to {n.train}"
             )
+        yield from batches_of_one(spec, self.training(spec.training), n.train)
 
     @property
     def epochs(self) -> int:
