@@ -509,6 +509,29 @@ def test_ones_own_data_is_registered_and_launched(client: httpx.Client, site: Se
     }
     made = ok(client.post("/api/experiments", json={"name": "own", "spec": spec}), 201)
     assert made["spec"]["data"]["fingerprint"] == registered["fingerprint"]
+    assert made["dataset"] == "My scans"
+    by_name = {**spec, "data": {**spec["data"], "dataset": "My scans"}, "ood": [{"dataset": "My scans"}]}
+    refused = client.post(
+        "/api/experiments", json={"name": "own", "spec": {**by_name, "data": {"dataset": "My scans", "path": "/x"}}}
+    )
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "spec.data.path"
+    del by_name["data"]["path"]
+    del by_name["ood"]
+    again = ok(client.post("/api/experiments", json={"name": "own too", "spec": by_name}), 201)
+    assert (again["spec"], again["digest"]) == (made["spec"], made["digest"])
+    found = ok(client.get("/api/experiments", params={"dataset": "My scans"}))
+    assert {row["slug"] for row in found["items"]} == {made["slug"], again["slug"]}
+    page = client.get(f"/experiments/{made['slug']}", headers={"accept": "text/html"}).text
+    assert "My scans, raw 0–255" in page
+    assert re.search(r'<option value="My scans">My scans \(yours\)', client.get("/launch").text)
+    os.link(folder / "mine.npz", folder / "other.npz")
+    other = {"path": str(folder / "other.npz"), "name": "My scans"}
+    assert client.post("/api/data", json=other).status_code == 409
+    assert ok(client.post("/api/data", json={**other, "replace": True}), 201)["where"].endswith("other.npz")
+    assert client.delete("/api/data/My%20scans").status_code == 204
+    assert client.delete("/api/data/My%20scans").status_code == 404
+    assert ok(client.get(f"/api/experiments/{made['slug']}"))["dataset"] == "mine"
 
 
 def test_a_public_set_is_fetched_when_asked(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,7 @@ def test_own_arrays_need_no_labels(tmp_path: Path) -> None:
     found = outside_images(spec, Shape(3, 16, 16, 10), TEST, ())
     np.testing.assert_array_equal(found.pixels, images)
     assert found.conversion == "RGB 16x16, as they are"
-    assert title(spec) == "Own arrays"
+    assert title(spec) == "mine"
 
 
 # ---- bad input ----

@@ -1063,12 +1063,57 @@ def test_a_fact_is_set_once_among_many(store: Store) -> None:
     assert store.fact("nothing") is None
 
 
-def test_catalogue_and_selections(store: Store) -> None:
-    store.put_catalogue("data", "scans", {"path": "/data"})
-    store.put_catalogue("data", "scans", {"path": "/data2"})
-    assert [(row.name, row.details) for row in store.catalogue("data")] == [("scans", {"path": "/data2"})]
-    store.drop_catalogue("data", "scans")
-    assert store.catalogue() == []
+def on_own(store: Store, path: str, kind: str = "folder") -> Experiment:
+    spec = parse({"data": {"dataset": kind, "path": path}})
+    return store.create_experiment(name="own", spec=spec, stages=[])
+
+
+def test_a_users_own_set_is_listed_under_its_name(store: Store) -> None:
+    scans, other = on_own(store, "/data/lungs"), on_own(store, "/data/cifar10")
+    array = on_own(store, "/data/more/cells.npz", "npz")
+    assert [e.dataset for e in (scans, other, array)] == ["lungs", "cifar10 (folder)", "cells"]
+    store.register_set("Lungs, 2024", {"dataset": "folder", "where": "/data/lungs"})
+    assert store.experiment(scans.id).dataset == "Lungs, 2024"  # also what was launched before
+    assert on_own(store, "/data/lungs").dataset == "Lungs, 2024"
+    assert dict(store.facets()["dataset"]) == {"Lungs, 2024": 2, "cifar10 (folder)": 1, "cells": 1}
+    store.unregister_set("Lungs, 2024")
+    assert store.experiment(scans.id).dataset == "lungs"
+    with pytest.raises(NotFound):
+        store.unregister_set("Lungs, 2024")
+
+
+def test_a_name_belongs_to_one_place_until_it_is_given_to_another(store: Store) -> None:
+    here, there = ({"dataset": "folder", "where": place} for place in ("/a", "/b"))
+    store.register_set("Cafe\u0301", here)
+    store.register_set("Caf\u00e9", {**here, "train": 9})  # the same letters, the same place: looked at again
+    with pytest.raises(Conflict, match="registered for /a"):
+        store.register_set("Café", there)
+    store.register_set("Café", there, replace=True)
+    assert store.own_sets() == {"Café": there}
+    for taken in ("cifar10", "", "x" * 65):
+        with pytest.raises(InvalidInput):
+            store.register_set(taken, here)
+
+
+def test_experiments_on_own_data_get_their_names_when_the_database_is_migrated(store: Store) -> None:
+    store.register_set("Scans", {"dataset": "folder", "where": "/data/lungs"})
+    made = [
+        on_own(store, "/data/lungs"),
+        on_own(store, "/data/svhn"),
+        on_own(store, "/x/a.b.npz", "npz"),
+        create(store),
+    ]
+    names = [store.experiment(e.id).dataset for e in made]
+    downgrade(store.url, "0002")
+    old = ["folder", "folder", "npz", "digits"]
+    with open_database(store.url).connect() as connection:
+        kept = dict(connection.execute(text("SELECT id, dataset FROM experiment")).all())
+    assert [kept[e.id] for e in made] == old
+    upgrade(store.url)
+    assert [store.experiment(e.id).dataset for e in made] == names == ["Scans", "svhn (folder)", "a.b", "digits"]
+
+
+def test_selections(store: Store) -> None:
     experiment = create(store)
     key = store.put_selection(experiment.id, [3, 1, 3])
     assert store.put_selection(experiment.id, [1, 3]) == key

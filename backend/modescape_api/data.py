@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi import Path as PathParameter
 from pydantic import Field
 
+from modescape import own
 from modescape.errors import Conflict, InvalidInput, ModescapeError
 from modescape.laboratory import paths_in
 from modescape.registry import datasets
@@ -147,7 +149,12 @@ class Wanted(Body):
     path: str | None = Field(
         None, max_length=1024, description="Folder of class folders, or .npz file, on this machine."
     )
-    name: Name | None = Field(None, description="What to call it; empty takes the name of the folder or file.")
+    name: Name | None = Field(
+        None,
+        max_length=own.LONGEST,
+        description="What to call it, in specs as `data.dataset`; empty takes the name of the folder or file.",
+    )
+    replace: bool = Field(False, description="Whether another place that has the name is to lose it.")
     fetch: str | None = Field(None, max_length=64, description="A public set to download into the data folder.")
 
 
@@ -199,17 +206,17 @@ def known(here: Site) -> list[dict[str, Any]]:
                 "test": entry.test_total,
             }
         )
-    for row in here.store.catalogue("data"):
-        place = Path(row.details["where"])
+    for name, details in here.store.own_sets().items():
+        place = Path(details["where"])
         rows.append(
             {
-                "name": row.name,
+                "name": name,
                 "own": True,
                 "fetchable": False,
                 "fetching": None,
                 "present": place.exists(),
                 "how": f"register {place} again" if not place.exists() else "",
-                **row.details,
+                **details,
             }
         )
     return rows
@@ -279,7 +286,20 @@ def add_data(here: Here, asked: Annotated[Wanted, body(Wanted)]) -> Response:
     if asked.fetch is not None:
         return _fetch(here, asked.fetch)
     assert asked.path is not None
-    return replies.json(register(here, asked.path, asked.name), status=201, headers={"location": "/api/data"})
+    registered = register(here, asked.path, asked.name, replace_other=asked.replace)
+    return replies.json(registered, status=201, headers={"location": "/api/data"})
+
+
+@router.delete(
+    "/api/data/{name}",
+    status_code=204,
+    summary="Unregister a set",
+    description="Forgets the name. Its files, and the experiments made with it, stay.",
+    responses={204: {"description": "Forgotten"}, **problems.documented("not-found")},
+)
+def remove_data(here: Here, name: Annotated[str, PathParameter(max_length=200)]) -> Response:
+    here.store.unregister_set(name)
+    return Response(status_code=204)
 
 
 def _fetch(here: Site, name: str) -> Response:
@@ -290,8 +310,11 @@ def _fetch(here: Site, name: str) -> Response:
     return replies.json(asdict(here.fetches.start(name)), status=202, headers={"location": "/api/data"})
 
 
-def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
-    """Read and check one's own data and remember it. Raises InvalidInput (`path`), DataCorrupt."""
+def register(here: Site, path: str, name: str | None = None, *, replace_other: bool = False) -> dict[str, Any]:
+    """Read and check one's own data and remember it.
+
+    Raises InvalidInput (`path`, `name`), DataCorrupt, and Conflict when another place has the name.
+    """
     from modescape.science.data import describe
 
     real = inside(path, here.settings.registration_roots, field="path")
@@ -307,7 +330,7 @@ def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
     except InvalidInput as error:
         told = [replace(problem, field="path") for problem in error.problems]
         raise InvalidInput(str(error), problems=told) from None
-    title = name or real.stem
+    title = own.checked_name(name or own.place_name(str(real), kind))
     details = {
         "title": title,
         "dataset": kind,
@@ -321,5 +344,5 @@ def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
         "test": info.test_total,
         "fingerprint": info.fingerprint,
     }
-    here.store.put_catalogue("data", title[:64], details)
-    return {"name": title[:64], "own": True, "present": True, **details}
+    here.store.register_set(title, details, replace=replace_other)
+    return {"name": title, "own": True, "present": True, **details}

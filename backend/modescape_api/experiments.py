@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field
 
-from modescape import finding
+from modescape import finding, own
 from modescape.errors import DataMissing, InvalidInput, NotFound
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
@@ -200,19 +200,23 @@ def asked_for(here: Site, draft: Draft) -> dict[str, Any]:
             f"there is no preset {draft.preset!r}", field="preset", allowed="one of " + ", ".join(presets)
         )
     if draft.spec is not None:
-        return data.resolved(here.settings, draft.spec)
+        try:
+            document = own.named(draft.spec, here.store.own_sets())
+        except InvalidInput as error:
+            raise bodies.prefixed(error, "spec") from None
+        return data.resolved(here.settings, document)
     if draft.preset is not None:
-        document: dict[str, Any] = presets[draft.preset].call()
-        return document
+        return dict(presets[draft.preset].call())
     raise InvalidInput("a spec or a preset is required", field="spec", allowed="an ExperimentSpec, or `preset`")
 
 
 def _name(draft: Draft) -> str:
     if draft.preset is not None:
         return presets[draft.preset].title
-    spec = draft.spec or {}
-    dataset = spec.get("data", {}).get("dataset", "digits") if isinstance(spec.get("data", {}), dict) else "digits"
-    return f"{dataset} experiment"[:120]
+    data = (draft.spec or {}).get("data", {})
+    data = data if isinstance(data, dict) else {}
+    dataset, path = data.get("dataset", "digits"), data.get("path")
+    return f"{own.place_name(path, dataset) if isinstance(path, str) else dataset} experiment"[:120]
 
 
 def _digest(draft: Draft) -> str:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from modescape import own
 from modescape.errors import Problem
 from modescape.presets.base import SHORT_METHODS
 from modescape.registry import Entry, Method, architectures, datasets, methods
@@ -266,8 +267,8 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
             continue
         text = ", ".join(filter(None, many[control.name])) if control.kind == "checks" else last[control.name].strip()
         part, *path = control.name.split(".")
-        if part == "methods":
-            continue
+        if part == "methods" or (control.name == "data.path" and last.get("data.dataset") not in own.KINDS):
+            continue  # a path typed before another set was chosen is hidden, and not meant
         if part == "network" and path[0] == "options":
             if path[1] != chosen:
                 continue
@@ -381,14 +382,18 @@ def sections(
     was: Mapping[str, str],
     problems: Sequence[Problem] = (),
     missing: Mapping[str, str] | None = None,
+    own_sets: Sequence[str] = (),
 ) -> list[Section]:
-    """The whole form. values and was: texts by control name; missing: data sets that are not here, with their offer."""
+    """The whole form. values and was: texts by control name; missing: data sets that are not here, with their offer;
+    own_sets: names that users registered."""
     by_field = {problem.field: problem for problem in reversed(problems)}
 
     def filled(control: Control) -> Control:
         choices = control.choices
-        if control.name.endswith(".dataset") and missing:
-            choices = tuple(replace(choice, note=missing.get(choice.value, "")) for choice in choices)
+        if control.name.endswith(".dataset"):
+            offers = missing or {}
+            public = (replace(choice, note=offers.get(choice.value, "")) for choice in choices)
+            choices = (*public, *(Choice(name, name, "yours") for name in own_sets))
         value = values.get(control.name, control.value)
         return replace(
             control,

@@ -91,7 +91,8 @@ if (form) {
   let timer = 0;
 
   const read = () => {
-    const controls = [...form.querySelectorAll("[data-kind]")].map(element => {
+    const shown = [...form.querySelectorAll("[data-kind]")].filter(element => !element.closest("[data-when-dataset][hidden]"));
+    const controls = shown.map(element => {
       const { kind, control: name } = element.dataset;
       if (kind === "checks") return { name, kind, text: [...element.querySelectorAll("input:checked")].map(box => box.value).join(", ") };
       if (kind === "check") return { name, kind, text: `${element.checked}` };

@@ -19,7 +19,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modescape import finding
+from modescape import finding, own
 from modescape.artifacts import Artifacts
 from modescape.errors import Conflict, Forbidden, InvalidInput
 from modescape.plan import Prepared, prepare
@@ -58,8 +58,10 @@ class Laboratory:
         `plan.prepare`.
         Raises InvalidInput, Forbidden, DataMissing, DataCorrupt.
         """
-        if roots is not None and isinstance(document, dict):
-            _inside(document, roots)
+        if isinstance(document, dict):
+            document = own.named(document, self.store.own_sets())
+            if roots is not None:
+                _inside(document, roots)
         return self.preparing()(document, as_published=as_published)
 
     def preparing(self) -> Callable[..., Prepared]:

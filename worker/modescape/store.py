@@ -38,11 +38,12 @@ from sqlalchemy import ColumnElement, delete, exists, func, insert, inspect, or_
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, aliased, defer
 
+from modescape import own
 from modescape.artifacts import ArtifactInfo
 from modescape.errors import Conflict, InvalidInput, LeaseLost, NotFound
 from modescape.listing import AnyOf, Condition, Listing, ListQuery, Page
 from modescape.schema import check_schema, downgrade, open_database, schema_state, upgrade
-from modescape.spec import ExperimentSpec
+from modescape.spec import DataSpec, ExperimentSpec
 from modescape.tables import (
     Artifact,
     ArtifactUse,
@@ -468,7 +469,8 @@ class Store:
         experiment = Experiment(
             id=str(uuid.uuid4()), slug=self._free_slug(session, name), name=name, tags=tags,
             spec=spec.model_dump(mode="json"), digest=spec.digest(), created_at=change.now, status="queued",
-            dataset=spec.data.dataset, input_scale=spec.data.input_scale, architecture=spec.network.architecture,
+            dataset=own.shown_as(spec.data, _registered(session)), input_scale=spec.data.input_scale,
+            architecture=spec.network.architecture,
             methods=[chosen.method for chosen in spec.methods], runs=spec.ensemble.runs, stages_total=len(stages),
             stages_done=0, seconds=0.0, finding={},
         )  # fmt: skip
@@ -1522,13 +1524,44 @@ class Store:
             statement = select(Catalogue).order_by(Catalogue.kind, Catalogue.name)
             return list(session.scalars(statement if kind is None else statement.where(Catalogue.kind == kind)))
 
-    def put_catalogue(self, kind: str, name: str, details: Json) -> None:
-        with self._writing() as change:
-            change.session.merge(Catalogue(kind=kind, name=name, details=details, at=change.now))
+    def own_sets(self) -> dict[str, Json]:
+        """The data sets users registered, by name (`own`)."""
+        with self._reading() as session:
+            return _registered(session)
 
-    def drop_catalogue(self, kind: str, name: str) -> None:
+    def register_set(self, name: str, details: Json, *, replace: bool = False) -> None:
+        """Remember a user's own set under a name, and show the experiments on that place under it.
+
+        Raises InvalidInput (`name`), and Conflict when another place has the name, unless it is to be replaced.
+        """
+        name = own.checked_name(name)
         with self._writing() as change:
-            change.session.execute(delete(Catalogue).where(Catalogue.kind == kind, Catalogue.name == name))
+            known = change.session.get(Catalogue, ("data", name))
+            before = details["where"] if known is None else known.details["where"]
+            if before != details["where"] and not replace:
+                raise Conflict(
+                    f"{name!r} is registered for {before}; choose another name, replace it, or unregister it first"
+                )
+            change.session.merge(Catalogue(kind="data", name=name, details=details, at=change.now))
+            for where in {before, details["where"]}:
+                self._show_as(change, where)
+
+    def unregister_set(self, name: str) -> None:
+        """Forget the name; files and experiments stay. Raises NotFound."""
+        with self._writing() as change:
+            known = change.session.get(Catalogue, ("data", unicodedata.normalize("NFC", name)))
+            if known is None:
+                raise NotFound(f"no data set is registered as {name[:80]!r}")
+            change.session.delete(known)
+            self._show_as(change, known.details["where"])
+
+    def _show_as(self, change: _Change, where: str) -> None:
+        """Experiments on that place get the name it has now."""
+        change.session.flush()
+        place = Experiment.spec["data"]["path"].as_string()
+        sets = _registered(change.session)
+        for experiment in change.session.scalars(select(Experiment).where(place == where)):
+            experiment.dataset = own.shown_as(DataSpec.model_validate(experiment.spec["data"]), sets)
 
     def put_selection(self, experiment_id: str, numbers: Iterable[int]) -> str:
         """A short key for a set of solutions; the same set has the same key."""
@@ -1546,6 +1579,11 @@ class Store:
         if found is None:
             raise NotFound(f"there is no selection {key[:16]!r}")
         return found
+
+
+def _registered(session: Session) -> dict[str, Json]:
+    rows = session.scalars(select(Catalogue).where(Catalogue.kind == "data").order_by(Catalogue.at))
+    return {row.name: row.details for row in rows}
 
 
 _ENDED_WORDS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled"}

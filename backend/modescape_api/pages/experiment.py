@@ -102,7 +102,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
                 ),
             )
         ),
-        subject=_subject(spec),
+        subject=_subject(row, spec),
         is_alive=row.status in ALIVE,
         last_event=here.store.last_event_id(),
         actions=actions_of(row.status),
@@ -154,9 +154,9 @@ def _headline(row: Experiment) -> str:
     return f"So far {words[:1].lower()}{words[1:]}" if words and row.status in ALIVE else words
 
 
-def _subject(spec: ExperimentSpec) -> str:
+def _subject(row: Experiment, spec: ExperimentSpec) -> str:
     parts = [
-        f"{title_of('dataset', spec.data.dataset)}, {forms.words('input_scale', spec.data.input_scale)}",
+        f"{title_of('dataset', row.dataset)}, {forms.words('input_scale', spec.data.input_scale)}",
         title_of("architecture", spec.network.architecture),
         f"{spec.ensemble.runs} runs × {spec.training.epochs} epochs",
         f"{len(spec.methods)} subspace methods" if spec.methods else "",

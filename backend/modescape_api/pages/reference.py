@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from modescape.errors import DataCorrupt, InvalidInput
+from modescape.errors import Conflict, DataCorrupt, InvalidInput
 from modescape.figures.figure import thousands
 from modescape.listing import Condition, ListQuery
 from modescape.registry import Figure, Preset, architectures, datasets, figures, methods, presets
@@ -100,14 +100,23 @@ def data_page(request: Request, here: Here) -> Response:
 
 
 def _data(
-    request: Request, here: Site, *, problem: str = "", path: str = "", name: str = "", status: int = 200
+    request: Request,
+    here: Site,
+    *,
+    problem: str = "",
+    path: str = "",
+    name: str = "",
+    is_taken: bool = False,
+    status: int = 200,
 ) -> Response:
+    """is_taken: the name is another place's, and the form offers to replace it."""
     rows = data.known(here)
     registered = [
         {
             "name": row["name"],
             "path": row["where"],
             "words": f"{row['train']} + {row['test']} images, {len(row['classes'])} classes",
+            "here": row["present"],
         }
         for row in rows
         if row["own"]
@@ -125,19 +134,36 @@ def _data(
         problem=problem,
         path=path,
         name=name,
+        is_taken=is_taken,
     )
 
 
 @router.post("/data")
 def register_data(
-    request: Request, here: Here, csrf: Csrf = "", path: Annotated[str, Form()] = "", name: Annotated[str, Form()] = ""
+    request: Request,
+    here: Here,
+    csrf: Csrf = "",
+    path: Annotated[str, Form()] = "",
+    name: Annotated[str, Form()] = "",
+    replace: Annotated[bool, Form()] = False,
 ) -> Response:
     security.check_form(request, here, csrf)
+    asked = {"path": path.strip(), "replace": replace, **({"name": name} if name.strip() else {})}
     try:
-        wanted = bodies.validate(data.Wanted, {"path": path.strip(), **({"name": name} if name.strip() else {})})
-        data.add_data(here, wanted)
+        data.add_data(here, bodies.validate(data.Wanted, asked))
+    except Conflict as error:
+        return _data(request, here, problem=str(error), path=path, name=name, is_taken=True, status=409)
     except (InvalidInput, DataCorrupt) as error:
         return _data(request, here, problem=str(error), path=path, name=name, status=422)
+    return RedirectResponse("/data", status_code=303)
+
+
+@router.post("/data/unregister")
+def unregister_data(
+    request: Request, here: Here, csrf: Csrf = "", name: Annotated[str, Form(max_length=200)] = ""
+) -> Response:
+    security.check_form(request, here, csrf)
+    data.remove_data(here, name)
     return RedirectResponse("/data", status_code=303)
 
 

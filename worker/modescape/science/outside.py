@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import DataCorrupt, InvalidInput, Problem
+from modescape.own import place_name
 from modescape.registry import datasets
 from modescape.science.data import (
     CHECKSUMS,
@@ -45,7 +46,6 @@ MOST = 10_000  # images evaluated when the spec leaves their number open
 FEWEST = 10
 _VALUES = 1 << 22  # pixels handled at a time, so that memory does not grow with the set
 
-_TITLES = {**SYNTHETIC, "folder": "Own pictures", "npz": "Own arrays"}
 _MADE = {
     "gaussian-noise": "each pixel normal around 127.5 with deviation 64, cut to 0 to 255",
     "uniform-noise": "each pixel uniform on 0 to 255",
@@ -77,8 +77,10 @@ class OutsideImages:
 
 
 def title(spec: OodSpec) -> str:
-    """As people read it: "SVHN", "Uniform noise"."""
-    return _TITLES.get(spec.dataset) or datasets[spec.dataset].title
+    """As people read it: "SVHN", "Uniform noise", the name of one's own folder or file."""
+    if spec.path is not None:
+        return place_name(spec.path, spec.dataset)
+    return SYNTHETIC.get(spec.dataset) or datasets[spec.dataset].title
 
 
 def look_at(spec: OodSpec, info: DataInfo, folders: Sequence[Path]) -> Available:

@@ -1,0 +1,79 @@
+"""A user's own data sets by name: registered in a database, named in specs, shown in lists.
+
+    document = named(document, registered(store))      # "My scans" -> its folder or file
+    shown_as(spec.data, registered(store))             # and back: what lists, facets and headers call it
+
+A spec keeps the place, for that is what an experiment reads; the name belongs to the experiment's row.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from modescape.errors import InvalidInput, Problem
+from modescape.registry import datasets
+
+if TYPE_CHECKING:
+    from modescape.spec import DataSpec
+
+Json = dict[str, Any]
+Sets = Mapping[str, Json]  # registered name -> what is known of the set; `dataset` and `where` are what a spec needs
+
+KINDS = ("folder", "npz")  # the data sets that stand for "a place of the user's"
+LONGEST = 64
+
+
+def checked_name(name: str) -> str:
+    """A name a set can be registered under. Raises InvalidInput (`name`)."""
+    clean = unicodedata.normalize("NFC", name.strip())
+    if not 1 <= len(clean) <= LONGEST:
+        raise InvalidInput(f"has {len(clean)} characters", field="name", allowed=f"1 to {LONGEST} characters")
+    if clean in datasets:
+        raise InvalidInput(f"{clean} is a data set already", field="name", allowed="any other name")
+    return clean
+
+
+def named(document: Json, sets: Sets) -> Json:
+    """The document with registered names, of its data and of other images, replaced by the places they stand for.
+
+    Raises InvalidInput for a name beside another path.
+    """
+    found = dict(document)
+    if isinstance(document.get("data"), dict):
+        found["data"] = _placed(document["data"], sets, "data")
+    if isinstance(document.get("ood"), list | tuple):
+        found["ood"] = [
+            _placed(one, sets, f"ood.{i}") if isinstance(one, dict) else one for i, one in enumerate(document["ood"])
+        ]
+    return found
+
+
+def _placed(part: Json, sets: Sets, field: str) -> Json:
+    name = part.get("dataset")
+    name = unicodedata.normalize("NFC", name) if isinstance(name, str) else None
+    if name is None or name in datasets or name not in sets:
+        return part
+    where = sets[name]["where"]
+    if part.get("path") not in (None, where):
+        problem = Problem(f"{name!r} is registered for {where}", f"{field}.path", "no path beside a registered name")
+        raise InvalidInput(str(problem), problems=[problem])
+    return {**part, "dataset": sets[name]["dataset"], "path": where}
+
+
+def shown_as(data: DataSpec, sets: Sets) -> str:
+    """What lists call a spec's data: a public set's key, the name one's own is registered under, or its place's."""
+    if data.path is None:
+        return data.dataset
+    known = (name for name, details in sets.items() if details["where"] == data.path)
+    return next(known, None) or place_name(data.path, data.dataset)
+
+
+def place_name(path: str, kind: str) -> str:
+    """The last part of a path, without .npz; never a public set's."""
+    place = PurePath(path)
+    name = (place.stem if kind == "npz" else place.name) or kind
+    taken = name in datasets
+    return f"{name[: LONGEST - 9]} ({kind})" if taken else name[:LONGEST]
