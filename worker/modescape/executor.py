@@ -320,10 +320,15 @@ class Executor:
 def _record(error: Exception, lease: Lease) -> Json:
     return {
         "type": type(error).__name__,
-        "message": str(error)[:2000] or type(error).__name__,
-        "traceback": traceback.format_exc()[-20_000:],
+        "message": _storable(str(error)[:2000]) or type(error).__name__,
+        "traceback": _storable(traceback.format_exc()[-20_000:]),
         "params": lease.params,
     }
+
+
+def _storable(text: str) -> str:
+    """What both databases take: a message may quote a file name that is not UTF-8, or the NULs of a damaged file."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 @contextmanager

@@ -236,5 +236,10 @@ def _open_sqlite(url: URL) -> Engine:
     return engine
 
 
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escaped NUL, not an escaped backslash before "u0000"
+
+
 def _dump(value: object) -> str:
-    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+    """JSON without NUL, which PostgreSQL cannot hold: an error's message may quote a damaged file."""
+    text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+    return _NUL.sub(r"\1\\ufffd", text) if r"\u0000" in text else text
