@@ -72,11 +72,11 @@ class House:
         environment = {
             **os.environ,
             "MODESCAPE_HOME": str(self.settings.home),
-            "MODESCAPE_DATABASE_URL": self.settings.database,
+            "MODESCAPE_DATABASE_URL": self.settings.database_url.get_secret_value(),
             "MODESCAPE_LEASE_SECONDS": str(LEASE_SECONDS),
         }
         if self.settings.broker_url:
-            environment["MODESCAPE_BROKER_URL"] = self.settings.broker_url
+            environment["MODESCAPE_BROKER_URL"] = self.settings.broker_url.get_secret_value()
         with (self.logs / f"{name}.log").open("ab") as log:
             self.workers[name] = subprocess.Popen(
                 [sys.executable, str(TESTS / "toy_worker.py"), name], env=environment, stdout=log, stderr=log

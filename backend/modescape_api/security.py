@@ -22,7 +22,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modescape.errors import ConfigurationError, Problem
+from modescape.errors import ConfigurationError, NotFound, Problem
 from modescape.settings import Settings
 from modescape_api import problems, replies
 from modescape_api.problems import Refusal
@@ -233,6 +233,8 @@ class Guard:
 
     def _admit(self, request: Request) -> Response | None:
         """Let the request in (None), send a person to the sign-in page, or raise Refusal."""
+        if "\0" in request.scope["path"]:
+            raise NotFound("there is nothing at an address with a NUL in it")
         host = request.headers.get("host", "")
         if not self.hosts.knows(host):
             raise Refusal(

@@ -22,6 +22,8 @@ from typing import Any, Protocol
 
 from modescape.artifacts import ArtifactInfo, Artifacts
 from modescape.errors import CancelRequested, ConfigurationError, LeaseLost, PauseRequested, StageInterrupted
+from modescape.outage import DATABASE
+from modescape.schema import is_away, is_busy
 from modescape.settings import Settings
 from modescape.store import ENDED, UNAVAILABLE, Json, Lease, Point, StageOutput, Store
 
@@ -241,9 +243,9 @@ class Executor:
         except LeaseLost as lost:
             outcome = "lost"
             log.warning("%s", lost)
-        except UNAVAILABLE:  # nothing can be told; the lease runs out and the stage goes on elsewhere
+        except UNAVAILABLE as error:  # nothing can be told; the lease runs out and the stage goes on elsewhere
             outcome = "lost"
-            log.exception("the database stopped answering during %s/%s", lease.kind, lease.key)
+            DATABASE.away(error)
         finally:
             self.current = None
         seconds = time.monotonic() - started
@@ -264,11 +266,13 @@ class Executor:
             )
             control.tell()
             self.store.finish(lease, output, memo)
-        except (LeaseLost, *UNAVAILABLE):
+        except LeaseLost:
             raise
         except StageInterrupted:
             return self.store.give_back(lease)
         except Exception as error:
+            if is_away(error) or is_busy(error):
+                raise
             log.exception("%s %s/%s failed", lease.experiment.slug, lease.kind, lease.key)
             self.store.fail(lease, _record(error, lease))
             return "failed"
@@ -311,7 +315,7 @@ class Executor:
                 control.stop(lost)
                 return
             except UNAVAILABLE as error:
-                log.warning("the database does not answer: %s", error)
+                DATABASE.away(error)
                 if now - beaten > seconds:
                     control.stop(LeaseLost("the database did not answer for a whole lease"))
                     return

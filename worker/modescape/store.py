@@ -34,8 +34,9 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, delete, exists, func, insert, inspect, or_, select, text, update
+from sqlalchemy import URL, ColumnElement, delete, exists, func, insert, inspect, or_, select, text, update
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, aliased, defer
 
 from modescape import own
@@ -72,7 +73,7 @@ Need = tuple[str, str]  # kind, key
 
 ACTIVE = ("blocked", "ready", "running", "paused")
 ENDED = ("succeeded", "failed", "cancelled")
-UNAVAILABLE = (OperationalError, InterfaceError)  # the database does not answer, or is busy for too long
+UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)  # the database does not answer, or is busy for too long
 MAX_LOSSES = 3  # lost leases without progress before a stage counts as poisonous
 CHUNK_POINTS = 1000
 HISTORY = 50
@@ -374,7 +375,7 @@ class _Change:
 class Store:
     """One database. Raises ConfigurationError for a URL that cannot be opened; the tables must exist (`upgrade`)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         self.url = url
         self._engine = open_database(url)
         self._writer = self._engine.execution_options(sqlite_begin="IMMEDIATE")

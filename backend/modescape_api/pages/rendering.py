@@ -69,8 +69,9 @@ def render(
 
 
 def error_page(request: Request, document: Mapping[str, Any], *, headers: Mapping[str, str]) -> Response:
-    """A problem document as a page."""
-    here = getattr(request.app.state, "site", None) if "app" in request.scope else None
+    """A problem document as a page; one about the database is made without it."""
+    asking = "app" in request.scope and not str(document["type"]).endswith("#unavailable")
+    here = getattr(request.app.state, "site", None) if asking else None
     return render(
         request, here, "error.html", status=int(document["status"]), headers=headers, problem=document, section=""
     )
