@@ -206,7 +206,12 @@ def served(home: Path, **changes: Any) -> Iterator[Served]:
     settings = Settings(home=home, port=free_port(), **changes)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings), host="127.0.0.1", port=settings.port, log_config=None, timeout_graceful_shutdown=1
+            create_app(settings),
+            host="127.0.0.1",
+            port=settings.port,
+            log_config=None,
+            timeout_graceful_shutdown=1,
+            proxy_headers=False,
         )
     )
     thread = threading.Thread(target=server.run, daemon=True)

@@ -11,10 +11,11 @@ import contextlib
 import gc
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import numpy.ma  # noqa: F401  # np.unique loads it when first called: in two request threads at once CPython 3.11 fails
 from fastapi import FastAPI
+from starlette.routing import BaseRoute, Route
 
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
@@ -33,6 +34,7 @@ from modescape_api import (
     gallery,
     paper,
     problems,
+    proxies,
     replies,
     security,
     workers,
@@ -78,7 +80,18 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     app.add_middleware(replies.Gzip)
     app.add_middleware(security.Guard, settings=settings)
+    own = set(_first_segments(app.routes))
+    proxies.Front(app, settings, own)  # once here: middleware is made with the first request, too late for an error
+    app.add_middleware(proxies.Front, settings=settings, own=own)
     return app
+
+
+def _first_segments(routes: Iterable[BaseRoute]) -> Iterator[str]:
+    for route in routes:
+        if isinstance(route, Route):
+            yield route.path.split("/")[1]
+        else:  # a router that was included
+            yield from _first_segments(getattr(getattr(route, "original_router", None), "routes", ()))
 
 
 @contextlib.asynccontextmanager

@@ -25,6 +25,7 @@ from modescape.outage import DATABASE, first_line
 from modescape.schema import is_away, is_busy
 from modescape.store import UNAVAILABLE
 from modescape_api import replies
+from modescape_api.proxies import at
 
 log = logging.getLogger("modescape.api")
 
@@ -172,7 +173,7 @@ def respond(
     """
     about = KINDS[kind]
     document = {
-        "type": f"/api/docs#{about.name}",
+        "type": at(f"/api/docs#{about.name}"),
         "title": about.title,
         "status": about.status,
         "detail": detail,
@@ -246,7 +247,9 @@ def _from_http(request: Request, error: HTTPException) -> Response:
     elif error.status_code == 405:
         detail = f"{request.url.path[:200]} does not answer {request.method}"
     problems: tuple[Problem, ...] = ()
-    if error.status_code == 405 and (allow := headers.get("Allow") or headers.get("allow")):
+    if error.status_code == 405 and (allow := headers.pop("Allow", "") or headers.pop("allow", "")):
+        allow = allow.replace("GET", "GET, HEAD")  # every GET answers HEAD
+        headers["Allow"] = allow
         problems = (Problem(f"{request.method} is not answered here", "method", allow),)
     return respond(request, kind, detail, problems=problems, headers=headers)
 

@@ -36,6 +36,10 @@ class Settings(BaseSettings):
         None, description="Secret of the API and the sign-in page; required beyond loopback."
     )
     allowed_hosts: str = Field("", description="Further host names the server answers to, separated by commas.")
+    root_path: str = Field("", description="Path a proxy serves this server under, such as /modescape.")
+    trusted_proxies: str = Field(
+        "", description="Addresses or networks whose X-Forwarded-Proto, -Host and -Port are believed, with commas."
+    )
     database_url: SecretStr | None = Field(None, description="SQLAlchemy URL; empty means SQLite in the home folder.")
     database_password: SecretStr | None = Field(
         None, description="Password for database_url, any characters; in the URL itself they must be percent-encoded."

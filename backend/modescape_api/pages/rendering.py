@@ -12,7 +12,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from modescape.errors import InvalidInput
-from modescape_api import assets, documentation, replies, security, workers
+from modescape_api import assets, documentation, proxies, replies, security, workers
 from modescape_api.display import FILTERS, look_of
 from modescape_api.site import Here, Site
 
@@ -61,10 +61,13 @@ def render(
         "notice": None,
         "notice_is_bad": False,
         "search": "",
+        "root": proxies.root(),
     }
     text = _templates().get_template(template).render({**shared, **values})
     return HTMLResponse(
-        text, status_code=status, headers={"cache-control": replies.REVALIDATE, "vary": "cookie", **(headers or {})}
+        proxies.in_page(text),
+        status_code=status,
+        headers={"cache-control": replies.REVALIDATE, "vary": "cookie", **(headers or {})},
     )
 
 
