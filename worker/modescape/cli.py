@@ -135,7 +135,7 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.laboratory import run
 
     document, name, preset = _document(parsed.spec)
-    lab = run(document, settings=settings, name=parsed.name or name, preset=preset, fresh=parsed.fresh, progress=True)
+    lab = run(document, settings=settings, name=parsed.name or name, preset=preset, fresh=parsed.fresh)
     print(lab.sentence())
     failed = [stage for stage in lab.stages if stage.state == "failed"]
     for stage in failed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import sys
 import threading
 import time
 import traceback
@@ -212,9 +213,10 @@ class Executor:
     def run_experiment(self, experiment_id: str, *, progress: bool = False) -> None:
         """Do all of one experiment here; other workers of the same database may help. Returns when it has ended.
 
-        Returns earlier, too, when it was paused by someone else. progress: a bar on stderr.
+        Returns earlier, too, when it was paused by someone else. progress: on stderr, a bar where that is a terminal
+        and else a line for each stage.
         """
-        with _bar(self.store, experiment_id, shown=progress) as moved:
+        with _single_threaded(), _progress(self.store, experiment_id, shown=progress) as moved:
             while not self._stopping.is_set():
                 lease = self.store.claim(
                     self.name, queues=("cpu", "gpu"), experiment_id=experiment_id,
@@ -336,20 +338,38 @@ def _storable(text: str) -> str:
 
 
 @contextmanager
-def _bar(store: Store, experiment_id: str, *, shown: bool) -> Iterator[Callable[[str], None]]:
-    """A progress bar over the stages of an experiment; call what it gives with the name of what runs now."""
+def _single_threaded() -> Iterator[None]:
+    """One BLAS thread while stages run in somebody else's process, whose numpy was loaded with one for every core."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
+
+
+@contextmanager
+def _progress(store: Store, experiment_id: str, *, shown: bool) -> Iterator[Callable[[str], None]]:
+    """Tells how far an experiment is; call what it gives with the name of what runs now, or "" between two stages."""
     if not shown:
         yield lambda doing: None
         return
+    total = store.experiment(experiment_id).stages_total
+    if not sys.stderr.isatty():
+        yield lambda doing: _line(store.experiment(experiment_id).stages_done, total, doing)
+        return
     from tqdm import tqdm
 
-    with tqdm(total=store.experiment(experiment_id).stages_total, unit="stage") as bar:
+    with tqdm(total=total, unit="stage") as bar:
 
         def moved(doing: str) -> None:
             bar.set_description_str(doing)
             bar.update(store.experiment(experiment_id).stages_done - bar.n)
 
         yield moved
+
+
+def _line(done: int, total: int, doing: str) -> None:
+    if doing:
+        print(f"stage {done + 1}/{total}: {doing}", file=sys.stderr, flush=True)
 
 
 def _processor() -> str:
