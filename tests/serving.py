@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import numpy as np
 import uvicorn
+from fastapi import FastAPI
 
 from modescape.artifacts import ArtifactInfo, Artifacts
 from modescape.executor import Executor, Machine, StageControl
@@ -192,6 +193,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Served:
+    app: FastAPI
     url: str
     settings: Settings
     laboratory: Laboratory
@@ -204,9 +206,15 @@ class Served:
 def served(home: Path, **changes: Any) -> Iterator[Served]:
     """The application behind uvicorn in a thread of this process, until the block ends."""
     settings = Settings(home=home, port=free_port(), **changes)
+    app = create_app(settings)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings), host="127.0.0.1", port=settings.port, log_config=None, timeout_graceful_shutdown=1
+            app,
+            host="127.0.0.1",
+            port=settings.port,
+            log_config=None,
+            timeout_graceful_shutdown=1,
+            proxy_headers=False,
         )
     )
     thread = threading.Thread(target=server.run, daemon=True)
@@ -218,7 +226,7 @@ def served(home: Path, **changes: Any) -> Iterator[Served]:
         time.sleep(0.01)
     laboratory = Laboratory(settings)
     try:
-        yield Served(f"http://127.0.0.1:{settings.port}", settings, laboratory)
+        yield Served(app, f"http://127.0.0.1:{settings.port}", settings, laboratory)
     finally:
         laboratory.store.close()
         server.should_exit = True

@@ -1,9 +1,12 @@
 #!/bin/sh
-# Chromium, Redis, PostgreSQL and Fashion-MNIST for the tests: installed when we may, else the exact command is printed.
+# Chromium, Node, Redis, PostgreSQL, nginx, Caddy and Fashion-MNIST for the tests: installed when we may, else the exact command is printed.
 set -u
 missing=
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v node >/dev/null 2>&1 || missing="$missing nodejs"
+PATH="$PATH:/usr/sbin" command -v nginx >/dev/null 2>&1 || missing="$missing nginx-light"
+command -v caddy >/dev/null 2>&1 || missing="$missing caddy"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 ls /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz >/dev/null 2>&1 || missing="$missing dataset-fashion-mnist"
 [ -z "$missing" ] && exit 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_worker import MACHINE, SAVE_EVERY, ToyRunner, start_of, step_of
@@ -72,11 +74,12 @@ class House:
         environment = {
             **os.environ,
             "MODESCAPE_HOME": str(self.settings.home),
-            "MODESCAPE_DATABASE_URL": self.settings.database,
             "MODESCAPE_LEASE_SECONDS": str(LEASE_SECONDS),
         }
+        if self.settings.database_url:
+            environment["MODESCAPE_DATABASE_URL"] = self.settings.database_url.get_secret_value()
         if self.settings.broker_url:
-            environment["MODESCAPE_BROKER_URL"] = self.settings.broker_url
+            environment["MODESCAPE_BROKER_URL"] = self.settings.broker_url.get_secret_value()
         with (self.logs / f"{name}.log").open("ab") as log:
             self.workers[name] = subprocess.Popen(
                 [sys.executable, str(TESTS / "toy_worker.py"), name], env=environment, stdout=log, stderr=log
@@ -105,9 +108,9 @@ class House:
         self.store.close()
 
 
-def house(tmp_path: Path, database: str, broker: str | None) -> House:
+def house(tmp_path: Path, database: str | None, broker: str | None) -> House:
     settings = Settings(home=tmp_path, database_url=database, broker_url=broker, lease_seconds=LEASE_SECONDS)
-    return House(settings, Store(database), tmp_path)
+    return House(settings, Store(settings.database), tmp_path)
 
 
 @pytest.fixture
@@ -287,7 +290,44 @@ def test_an_experiment_runs_without_any_worker(embedded: House, capsys: pytest.C
     executor(embedded).run_experiment(experiment.id, progress=True)
     assert embedded.store.experiment(experiment.id).status == "succeeded"
     assert embedded.values(experiment) == expected(2, 6)
-    assert "5/5" in capsys.readouterr().err
+    [first, *_, last] = capsys.readouterr().err.splitlines()
+    assert (first, last) == ("stage 1/5: train 0", "stage 5/5: compare all")
+
+
+def test_a_terminal_sees_a_bar(embedded: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    experiment = embedded.launch(chains(2, steps=6, seconds=0))
+    executor(embedded).run_experiment(experiment.id, progress=True)
+    assert "\r" in terminal.getvalue()
+    assert "5/5" in terminal.getvalue()
+    assert "stage 1/5" not in terminal.getvalue()
+
+
+def test_a_notebook_computes_with_one_thread_and_has_its_own_back_afterwards(embedded: House) -> None:
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen: list[int] = []
+
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    class Counting(ToyRunner):
+        def run_stage(self, *args: Any, **kwargs: Any) -> StageOutput:
+            seen.extend(threads())
+            return super().run_stage(*args, **kwargs)
+
+    with threadpool_limits(limits=2):
+        before = threads()
+        experiment = embedded.launch(chains(1, steps=2, seconds=0))
+        executor(embedded, Counting()).run_experiment(experiment.id)
+        assert threads() == before
+    assert set(seen) == {1}
+    assert 2 in before
 
 
 def test_an_equal_experiment_costs_nothing_unless_it_must_be_fresh(embedded: House) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from serving import Served, served
+from serving import Served, finished, free_port, served
 
 from modescape.errors import ConfigurationError
 from modescape.settings import Settings
@@ -70,7 +74,7 @@ def test_programs_show_the_token(closed_site: Served, path: str) -> None:
             assert answer.headers["www-authenticate"].startswith("Bearer")
             assert answer.headers["content-type"] == "application/problem+json"
         allowed = client.head("/api/catalogue", headers={"Authorization": f"Bearer {TOKEN}"})
-        assert allowed.status_code in (200, 405)
+        assert allowed.status_code == 200
     with closed_site.client(headers={"Authorization": f"Bearer {TOKEN}"}) as client:
         assert client.get("/api/experiments").status_code == 200
 
@@ -193,6 +197,92 @@ def test_a_form_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
         cookie = client.cookies[security.FORM]
     with served(tmp_path) as second, second.client(headers=HTML, cookies={security.FORM: cookie}) as client:
         assert client.post("/theme", data={"csrf": value, "theme": "dark"}).status_code == 303
+
+
+# -- HEAD, IPv6 -------------------------------------------------------------------------------------------------------
+
+
+def gets(site: Served) -> list[str]:
+    """Every address that answers GET, with the experiment and numbers of one that is there."""
+    places = {"experiment": "small-one", "number": "2", "name": "cosine", "dataset": "digits", "image": "0",
+              "key": "x", "stage": "x", "sha256": "0" * 64, "action": "cancel"}  # fmt: skip
+
+    def paths(routes: Any) -> Iterator[str]:
+        for route in routes:
+            if "GET" in (getattr(route, "methods", None) or ()):
+                yield re.sub(r"\{(\w+)(:path)?\}", lambda found: places.get(found[1], "x"), route.path)
+            elif hasattr(route, "original_router"):
+                yield from paths(route.original_router.routes)
+
+    return sorted(set(paths(create_app(site.settings).routes)))
+
+
+def test_head_says_of_every_address_what_get_would(tmp_path: Path) -> None:
+    with served(tmp_path) as site, site.client() as client:
+        row = finished(site.laboratory)
+        digest = site.laboratory.store.artifact_digests()[0]
+        base = f"/api/experiments/{row.slug}"
+        more = [f"/api/artifacts/{digest}", f"{base}/figures/plane.html", f"{base}/figures/plane.svg", "/static/app.js",
+                f"{base}/matrices/cosine.npy", f"{base}/solutions?format=csv", "/nowhere",
+                "/api/experiments?format=ndjson"]  # fmt: skip
+        addresses = [address for address in (*gets(site), *more) if not address.endswith("/events")]
+        assert len(addresses) > 40
+        for address in addresses:
+            for accept in ("text/html", "*/*"):
+                got = client.get(address, headers={"Accept": accept})
+                head = client.head(address, headers={"Accept": accept})
+                assert (head.status_code, head.content) == (got.status_code, b""), address
+                for name in ("content-type", "content-length", "etag", "cache-control", "content-disposition"):
+                    if name == "etag" or "text/html" not in got.headers.get("content-type", ""):  # pages tell the time
+                        assert head.headers.get(name) == got.headers.get(name), (address, name)
+        assert client.head("/api/estimate").headers["allow"] == "POST"
+        assert client.put("/api/workers").headers["allow"] == "GET, HEAD"
+
+
+def test_head_of_a_stream_without_end_ends_and_is_forgotten(tmp_path: Path, wait_until) -> None:
+    with served(tmp_path) as site, site.client() as client:
+        for _ in range(3):
+            head = client.head("/api/events")
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-type"].startswith("text/event-stream")
+        hub = site.app.state.site.hub
+        wait_until(lambda: hub._listeners == 0, 10, "no listener left")
+
+
+@pytest.mark.parametrize(("host", "url"), [("::1", "http://[::1]:{port}"), ("::", "http://[::1]:{port}"),
+                                           ("0.0.0.0", "http://127.0.0.1:{port}"),
+                                           ("lab.example.org", "http://lab.example.org:{port}")])  # fmt: skip
+def test_the_address_people_open_has_brackets_and_is_one(tmp_path: Path, host: str, url: str) -> None:
+    settings = Settings(home=tmp_path, host=host, port=8123)
+    assert settings.url == url.format(port=8123)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", ["::1", "::", "localhost", "0.0.0.0"])
+def test_one_command_runs_on_addresses_of_either_family(tmp_path: Path, host: str) -> None:
+    port = free_port()
+    environment = {**os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_HOST": host, "MODESCAPE_PORT": str(port),
+                   "MODESCAPE_WORKERS": "0", "MODESCAPE_TOKEN": TOKEN}  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-m", "modescape.cli", "up"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as up:
+        try:
+            assert up.stdout is not None
+            line = next(line for line in up.stdout if "ready" in line)
+            url = Settings(host=host, port=port).url
+            assert url in line
+            for asked in {url, *([f"http://127.0.0.1:{port}"] if host == "::" else [])}:
+                assert httpx.get(f"{asked}/healthz", timeout=20).status_code == 200
+            again = subprocess.run([sys.executable, "-m", "modescape.cli", "up"], env=environment, capture_output=True,
+                                   text=True)  # fmt: skip
+            assert url in again.stdout
+            other = {**environment, "MODESCAPE_HOME": str(tmp_path / "other")}
+            taken = subprocess.run([sys.executable, "-m", "modescape.cli", "up"], env=other, capture_output=True,
+                                   text=True)  # fmt: skip
+            assert (taken.returncode, "MODESCAPE_PORT" in taken.stderr) == (1, True)
+        finally:
+            up.terminate()
+    assert up.returncode == 0
 
 
 # -- sizes, headers, pages --------------------------------------------------------------------------------------------

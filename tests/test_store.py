@@ -13,18 +13,23 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, insert, inspect, text
+from sqlalchemy import JSON, BigInteger, Column, Engine, String, Text, insert, inspect, select, text, update
 from sqlalchemy import event as listening
 
-from modescape.artifacts import ArtifactInfo
+from modescape.artifacts import ArtifactInfo, Artifacts
 from modescape.errors import ConfigurationError, Conflict, InvalidInput, LeaseLost, NotFound
+from modescape.executor import Executor, Machine
+from modescape.plan import prepare
+from modescape.registry import presets
 from modescape.schema import migrations_folder, open_database
+from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse
 from modescape.store import (
     MAX_LOSSES,
@@ -122,12 +127,105 @@ def test_slugs_are_unique_and_plain(store: Store) -> None:
 
 
 @pytest.mark.parametrize("values", [{"name": " "}, {"name": "x" * 121}, {"tags": [""]}, {"tags": ["x" * 41]},
-                                    {"tags": [str(i) for i in range(21)]}])  # fmt: skip
+                                    {"tags": [str(i) for i in range(21)]},
+                                    {"tags": [chr(0x4E00 + i) * 40 for i in range(20)]}])  # fmt: skip
 def test_names_and_tags_that_do_not_fit_leave_nothing(store: Store, values: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         create(store, **values)
     assert caught.value.field == next(iter(values))
     assert store.experiments().total == 0
+
+
+def test_every_preset_can_be_stored(store: Store) -> None:
+    for name, preset in presets.items():
+        prepared = prepare(preset.call(), (), as_published=True)
+        row = create(store, name=name, preset=name, spec=prepared.spec, stages=prepared.plan.stages)
+        planned = [(stage.kind, stage.key, stage.queue, stage.params) for stage in prepared.plan.stages]
+        assert [(s.kind, s.key, s.queue, s.params) for s in store.stages(row.id)] == planned, name
+    assert store.experiments().total == len(presets)
+
+
+def test_the_longest_tags_and_names_that_are_allowed_can_be_stored_and_counted(store: Store) -> None:
+    rng = random.Random(4)
+
+    def word(length: int, alphabet: range) -> str:
+        return "".join(map(chr, rng.choices(alphabet, k=length)))
+
+    letters = range(ord("a"), ord("z") + 1)
+    words = {name: word(64, letters) for name in ("architecture", "dataset")}
+    row = create(store, name=word(120, range(0x1F300, 0x1F5FF)), preset=word(64, letters), created_by=word(80, letters),
+                 tags=[word(40, letters) for _ in range(20)])  # fmt: skip
+    other = create(store, tags=[word(33, range(0x4E00, 0x9FFF)) for _ in range(10)])  # 990 bytes
+    with open_database(store.url).begin() as connection:  # as long as plugins may name things
+        methods = [word(64, letters) for _ in range(16)]
+        connection.execute(update(Experiment).where(Experiment.id == row.id).values(methods=methods, **words))
+    assert store.experiment(row.slug).methods == methods
+    facets = store.facets()
+    assert {tag for tag, _ in facets["tag"]} == {*row.tags, *other.tags}
+    assert (words["dataset"], 1) in facets["dataset"]
+
+
+def test_a_text_column_has_a_width_only_where_every_value_has_that_length(store: Store) -> None:
+    """The widths of PostgreSQL are promises about all code to come: ids and digests can keep them, words cannot."""
+    engine = open_database(store.url)
+    widths = {
+        f"{table}.{column['name']}": column["type"].length
+        for table in Base.metadata.tables
+        for column in inspect(engine).get_columns(table)
+        if isinstance(column["type"], String) and column["type"].length is not None
+    }
+    engine.dispose()
+    if engine.dialect.name == "sqlite":  # which reads no widths: old files keep theirs
+        widths = {f"{c.table}.{c.name}": c.type.length for table in Base.metadata.tables.values() for c in table.columns
+                  if isinstance(c.type, String) and c.type.length is not None}  # fmt: skip
+    assert {name for name, width in widths.items() if width not in (36, 64)} == {"selection.key"}
+
+
+def test_every_text_column_holds_what_the_longest_plugin_would_write(store: Store) -> None:
+    """One row of every table with a hundred characters in every column of words, and the largest numbers."""
+    rng = random.Random(5)
+    rows: dict[str, dict[str, Any]] = {}
+    for table in Base.metadata.sorted_tables:
+        rows[table.name] = {column.name: _largest(column, rows, rng) for column in table.columns}
+    with open_database(store.url).begin() as connection:
+        for table in Base.metadata.sorted_tables:
+            connection.execute(insert(table), [rows[table.name]])
+            key = [column == rows[table.name][column.name] for column in table.primary_key]
+            [found] = connection.execute(select(table).where(*key)).mappings()
+            assert dict(found) == rows[table.name]
+
+
+def _largest(column: Column[Any], rows: dict[str, dict[str, Any]], rng: random.Random) -> Any:
+    for foreign in column.foreign_keys:
+        return rows[foreign.column.table.name][foreign.column.name]
+    if isinstance(column.type, Text | String):
+        return "".join(rng.choices("abcdefghij-/", k=column.type.length or 100))
+    if isinstance(column.type, JSON):
+        return ["a list"]
+    return {int: 2**63 - 1 if isinstance(column.type, BigInteger) else 2**31 - 1, float: 1e300, bool: True,
+            bytes: b"\0\xff", datetime: datetime(2026, 1, 2, tzinfo=UTC)}[column.type.python_type]  # fmt: skip
+
+
+def test_what_a_damaged_file_makes_a_stage_say_is_recorded(store: Store) -> None:
+    class Failing:
+        def memo(self, *_: object) -> str:
+            return "memo"
+
+        def run_stage(self, *_: object, **__: object) -> StageOutput:
+            raise ValueError("bad header \0\0 in caf\udce9.png, path C:\\u0000")
+
+    experiment = create(store)
+    with TemporaryDirectory() as folder:
+        settings = Settings(home=Path(folder))
+        machine = Machine("cpu", "a test", "test", ("cpu",))
+        executor = Executor(store, Artifacts(Path(folder)), settings, runner=Failing(), machine=machine)
+        lease = claim(store, "train/0", experiment)
+        assert executor.work(lease) == "failed"
+    said = r"bad header \x00\x00 in caf\udce9.png, path C:\u0000"
+    assert store.stage(lease.stage_id).error["message"] == said
+    assert store.experiment(experiment.id).error == f"train/0: {said}"
+    store.put_catalogue("data", "odd", {"says": "a\0b \\u0000 \\\0"})
+    assert store.catalogue("data")[0].details == {"says": "a\ufffdb \\u0000 \\\ufffd"}
 
 
 def test_a_repeated_request_returns_the_first_answer(store: Store) -> None:

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import numpy.ma  # noqa: F401  # np.unique loads it when first called: in two request threads at once CPython 3.11 fails
 from fastapi import FastAPI
+from starlette.routing import BaseRoute, Route
 
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
@@ -32,6 +34,7 @@ from modescape_api import (
     gallery,
     paper,
     problems,
+    proxies,
     replies,
     security,
     workers,
@@ -77,7 +80,18 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(part.router)
     app.add_middleware(replies.Gzip)
     app.add_middleware(security.Guard, settings=settings)
+    own = set(_first_segments(app.routes))
+    proxies.Front(app, settings, own)  # once here: middleware is made with the first request, too late for an error
+    app.add_middleware(proxies.Front, settings=settings, own=own)
     return app
+
+
+def _first_segments(routes: Iterable[BaseRoute]) -> Iterator[str]:
+    for route in routes:
+        if isinstance(route, Route):
+            yield route.path.split("/")[1]
+        else:  # a router that was included
+            yield from _first_segments(getattr(getattr(route, "original_router", None), "routes", ()))
 
 
 @contextlib.asynccontextmanager
@@ -99,7 +113,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _prepare(settings: Settings) -> None:
     """On a laptop the database is brought up to date on start; a server's is migrated by its own job."""
-    if settings.database.startswith("sqlite"):
+    if settings.database.get_backend_name() == "sqlite":
         settings.home.mkdir(parents=True, exist_ok=True)
         upgrade(settings.database)
     else:
@@ -116,17 +130,32 @@ def serve(settings: Settings) -> None:
         raise ConfigurationError(f"MODESCAPE_LOG_LEVEL is {settings.log_level!r}; use DEBUG, INFO, WARNING or ERROR")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     app = create_app(settings)
+    _prepare(settings)  # here already, for its errors are one sentence
     # What is imported stays: looking through it for garbage stopped one request in twenty for 70 ms.
     gc.freeze()
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        timeout_graceful_shutdown=2,  # open event streams would hold the shutdown for ever
-        server_header=False,
-        access_log=settings.log_level.upper() == "DEBUG",
-        log_config=None,
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            timeout_graceful_shutdown=2,  # open event streams would hold the shutdown for ever
+            server_header=False,
+            proxy_headers=False,  # `proxies` reads them, from named addresses only
+            access_log=settings.log_level.upper() == "DEBUG",
+            log_config=None,
+        )
     )
+    server.run(sockets=_both_families(settings) if settings.host == "::" else None)
+    if not server.started:
+        raise SystemExit(3)
+
+
+def _both_families(settings: Settings) -> list[socket.socket]:
+    """A socket for IPv6 and IPv4: asyncio by itself would take `::` for IPv6 alone. Raises ConfigurationError."""
+    try:
+        return [socket.create_server(("::", settings.port), family=socket.AF_INET6, dualstack_ipv6=True)]
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"port {settings.port} on :: cannot be used ({error})") from None

@@ -19,6 +19,7 @@ from modescape.studies import PlaneSpec
 from modescape.tables import Experiment, Matrix, Measurement, Run, Series, Solution
 from modescape_api import problems, query, replies
 from modescape_api.bodies import Body, body, documented
+from modescape_api.proxies import at
 from modescape_api.query import MEASUREMENTS, SOLUTIONS
 from modescape_api.replies import Listing
 from modescape_api.site import Here, Site
@@ -598,8 +599,8 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
         "state": states[0] if states else "succeeded",
         "stages": [{"id": stage.id, "key": stage.key, "state": stage.state} for stage in added],
         "seconds": sum(stage.estimate for stage in planned.stages) if measured is not None else None,
-        "figure": address,
-        "page": f"/experiments/{row.slug}/figures/{planned.figure}?plane={planned.name}",
+        "figure": at(address),
+        "page": at(f"/experiments/{row.slug}/figures/{planned.figure}?plane={planned.name}"),
     }
     return replies.json(
         document, status=200 if done else 202, headers={"location": address, "cache-control": "no-store"}

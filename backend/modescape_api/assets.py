@@ -58,7 +58,6 @@ def plotly_url() -> str:
 
 
 @router.get("/static/{name:path}")
-@router.head("/static/{name:path}")
 def static(request: Request, name: str) -> Response:
     asset = _asset(name)
     etag = f'W/"{asset.digest[:32]}"'

@@ -34,6 +34,7 @@ from modescape_api import (
 from modescape_api.arrays import Chosen, Through
 from modescape_api.data import Wanted
 from modescape_api.experiments import Changes, Copy, Draft
+from modescape_api.proxies import at
 from modescape_api.site import Here
 
 router = APIRouter(include_in_schema=False)
@@ -262,7 +263,7 @@ def _pretty(example: Any) -> str:
 def docs(request: Request, here: Here) -> Response:
     from modescape_api.pages import rendering
 
-    base = str(request.base_url).rstrip("/")
+    base = str(request.base_url).rstrip("/") + at("")
     return rendering.render(
         request,
         here,

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
+from modescape.outage import DATABASE
 from modescape.store import UNAVAILABLE, Store
 from modescape.tables import Event
 from modescape_api import problems, replies
@@ -26,7 +26,6 @@ PING_SECONDS = 15.0
 BATCH = 500
 MAX_ID = 2**63 - 1
 
-log = logging.getLogger(__name__)
 router = APIRouter(tags=["events"])
 
 
@@ -46,8 +45,8 @@ class Hub:
             await self._awake.wait()
             try:
                 newest = await asyncio.to_thread(self._store.last_event_id)
-            except UNAVAILABLE:
-                log.exception("the newest event could not be read; asking again")
+            except UNAVAILABLE as error:
+                DATABASE.away(error)
                 newest = self.last
             if newest != self.last:
                 async with self._changed:
@@ -142,18 +141,18 @@ async def _answer(
         )
     if last_event_id is not None and last_event_id.isdecimal() and int(last_event_id) <= MAX_ID:
         after = int(last_event_id)
-    stream = _stream(request, here, experiment_id, after)
+    oldest = await asyncio.to_thread(here.store.first_event_id)  # before the answer begins: it may be a 503
+    stream = _stream(here, experiment_id, after, oldest)
     return EventSourceResponse(stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"})
 
 
-async def _stream(request: Request, here: Site, experiment_id: str | None, after: int | None) -> AsyncIterator[bytes]:
+async def _stream(here: Site, experiment_id: str | None, after: int | None, oldest: int) -> AsyncIterator[bytes]:
     async with here.hub.listening():
         newest = here.hub.last
         if after is not None and after > newest:  # the page was made between two looks of the poller
             newest = await asyncio.to_thread(here.store.last_event_id)
         seen = newest if after is None else after
         yield format_sse_event(comment="modescape", retry=2000)
-        oldest = await asyncio.to_thread(here.store.first_event_id)
         if seen > newest or seen < oldest - 1:
             yield format_sse_event(event="reset", data_str="{}", id=str(newest))
             seen = newest
@@ -161,7 +160,13 @@ async def _stream(request: Request, here: Site, experiment_id: str | None, after
             upto = here.hub.last
             rows: Sequence[Event] = []
             if upto > seen:
-                rows = await asyncio.to_thread(here.store.events, seen, experiment_id=experiment_id, limit=BATCH)
+                try:
+                    rows = await asyncio.to_thread(here.store.events, seen, experiment_id=experiment_id, limit=BATCH)
+                except UNAVAILABLE as error:  # an open stream waits for the database to come back
+                    DATABASE.away(error)
+                    yield KEEPALIVE_COMMENT
+                    await asyncio.sleep(4 * POLL_SECONDS)
+                    continue
             for row in rows:
                 seen = row.id
                 yield format_sse_event(event=row.kind, data_str=replies.encode(as_dict(row)).decode(), id=str(row.id))

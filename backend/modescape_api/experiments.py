@@ -20,6 +20,7 @@ from modescape.spec import ExperimentSpec
 from modescape.tables import Experiment, Stage
 from modescape_api import bodies, data, problems, replies
 from modescape_api.bodies import Body, Name, Notes, Tag, body
+from modescape_api.proxies import at
 from modescape_api.query import EXPERIMENTS, Asked
 from modescape_api.replies import Listing
 from modescape_api.site import Here, Site
@@ -99,7 +100,7 @@ def as_row(row: Experiment) -> dict[str, Any]:
 
 def as_document(here: Site, row: Experiment) -> dict[str, Any]:
     """Everything about one experiment but its results, which have addresses of their own."""
-    base = f"/api/experiments/{row.slug}"
+    base = at(f"/api/experiments/{row.slug}")
     return {
         **as_row(row),
         "notes": row.notes,
@@ -112,7 +113,7 @@ def as_document(here: Site, row: Experiment) -> dict[str, Any]:
         "stages": stages_of(here, row),
         "links": {
             "self": base,
-            "page": f"/experiments/{row.slug}",
+            "page": at(f"/experiments/{row.slug}"),
             **{
                 name: f"{base}/{name}"
                 for name in ("events", "runs", "solutions", "measurements", "matrices", "series", "figures")
@@ -611,6 +612,6 @@ def stage(here: Here, experiment: str, stage: Annotated[str, Path(max_length=80)
     if found.experiment_id != row.id:
         raise NotFound(f"{row.slug} has no stage {stage!r}")
     needs = sorted(need.id for need in here.store.needs(found.id))
-    files = [{**info, "url": f"/api/artifacts/{info['digest']}"} for info in found.result.get("artifacts", [])]
+    files = [{**info, "url": at(f"/api/artifacts/{info['digest']}")} for info in found.result.get("artifacts", [])]
     document = {**as_stage(found, needs), "left": found.result.get("extra", {}), "files": files}
     return replies.json(document, headers={"cache-control": "no-store"})

@@ -24,6 +24,7 @@ from modescape.results import Results
 from modescape.spec import invalid
 from modescape.tables import Stage
 from modescape_api import problems, replies
+from modescape_api.proxies import at
 from modescape_api.replies import Listing
 from modescape_api.site import Here, Site
 
@@ -78,7 +79,7 @@ def state(figure: Figure, stages: list[Stage]) -> State:
 
 def as_state(here: Site, slug: str, figure: Figure, stages: list[Stage]) -> dict[str, Any]:
     about = state(figure, stages)
-    base = f"/api/experiments/{slug}/figures/{figure.name}"
+    base = at(f"/api/experiments/{slug}/figures/{figure.name}")
     return {
         "name": figure.name,
         "title": figure.title,

@@ -16,16 +16,21 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from modescape import errors
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
+from modescape.outage import DATABASE, first_line
+from modescape.schema import is_away, is_busy
 from modescape.store import UNAVAILABLE
 from modescape_api import replies
+from modescape_api.proxies import at
 
 log = logging.getLogger("modescape.api")
 
 MEDIA_TYPE = "application/problem+json"
+RETRY = {"retry-after": "5"}
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,12 @@ KINDS = {
         Kind("data-corrupt", 422, "The data cannot be used", "A file is not what its checksum or its layout promises."),
         Kind("internal", 500, "Something failed here", "Not your fault; the server's log has the details."),
         Kind("busy", 503, "The database is busy", "Try again in a second."),
+        Kind(
+            "unavailable",
+            503,
+            "The database does not answer",
+            "Nothing is lost: workers go on when it is back. Retry-After says when to ask again.",
+        ),
     )
 }
 
@@ -162,7 +173,7 @@ def respond(
     """
     about = KINDS[kind]
     document = {
-        "type": f"/api/docs#{about.name}",
+        "type": at(f"/api/docs#{about.name}"),
         "title": about.title,
         "status": about.status,
         "detail": detail,
@@ -193,8 +204,13 @@ def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, kind_of_error):
             problems = error.problems if isinstance(error, InvalidInput | DataMissing | DataCorrupt) else ()
             return respond(request, kind, str(error), problems=problems)
-    if isinstance(error, UNAVAILABLE) and "locked" in str(error).lower():
+    if is_busy(error):
         return respond(request, "busy", "another process is writing", headers={"retry-after": "1"})
+    if is_away(error):
+        DATABASE.away(error)
+        return respond(request, "unavailable", "it is asked again with every request", headers=RETRY)
+    if isinstance(error, DataError):  # such as a number no column can hold, or a NUL
+        return respond(request, "invalid-input", f"a value cannot be stored or compared: {first_line(error)}")
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return respond(request, "internal", "the server's log has the details")
 
@@ -218,7 +234,7 @@ def install(app: FastAPI) -> None:
     async def handler(request: Request, error: Exception) -> Response:
         return answer(request, error)
 
-    for kind_of_error in (HTTPException, RequestValidationError, ModescapeError, *UNAVAILABLE):
+    for kind_of_error in (HTTPException, RequestValidationError, ModescapeError, DataError, *UNAVAILABLE):
         app.add_exception_handler(kind_of_error, handler)
 
 
@@ -231,7 +247,9 @@ def _from_http(request: Request, error: HTTPException) -> Response:
     elif error.status_code == 405:
         detail = f"{request.url.path[:200]} does not answer {request.method}"
     problems: tuple[Problem, ...] = ()
-    if error.status_code == 405 and (allow := headers.get("Allow") or headers.get("allow")):
+    if error.status_code == 405 and (allow := headers.pop("Allow", "") or headers.pop("allow", "")):
+        allow = allow.replace("GET", "GET, HEAD")  # every GET answers HEAD
+        headers["Allow"] = allow
         problems = (Problem(f"{request.method} is not answered here", "method", allow),)
     return respond(request, kind, detail, problems=problems, headers=headers)
 

@@ -13,7 +13,7 @@ import hmac
 import ipaddress
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated
 from urllib.parse import urlencode, urlsplit
 
@@ -22,10 +22,11 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modescape.errors import ConfigurationError, Problem
+from modescape.errors import ConfigurationError, NotFound, Problem
 from modescape.settings import Settings
 from modescape_api import problems, replies
 from modescape_api.problems import Refusal
+from modescape_api.proxies import split_host
 from modescape_api.site import Here, Site
 
 MAX_BODY = 1_048_576
@@ -73,18 +74,12 @@ class Hosts:
     def __init__(self, settings: Settings) -> None:
         more = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
         self.everything = "*" in more
+        self.added = more - {"*"}
         self.names = {"localhost", settings.host.lower(), *more}
 
     def knows(self, host: str) -> bool:
-        name = _without_port(host)
+        name, _ = split_host(host)
         return bool(name) and (self.everything or name in self.names or _is_address(name))
-
-
-def _without_port(host: str) -> str:
-    try:
-        return "" if "@" in host else (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
 
 
 def _is_address(name: str) -> bool:
@@ -95,25 +90,39 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def check_origin(headers: Mapping[str, str]) -> None:
+def check_origin(headers: Mapping[str, str], names: Collection[str] = ()) -> None:
     """Unsafe methods must come from our own pages or from no page at all. Raises Refusal (403) naming the origin.
 
-    Browsers send Origin with every cross-site POST and Sec-Fetch-Site with every request; programs send neither.
+    Browsers send Origin with every cross-site POST and, over TLS and to loopback, Sec-Fetch-Site with every request;
+    programs send neither. A proxy may have rewritten Host; what the browser itself compared stands. names: hosts an
+    origin without a port may have where Host is another.
     """
     origin, host = headers.get("origin"), headers.get("host", "").lower()
-    if origin is not None:
-        if origin == "null" or urlsplit(origin).netloc.lower() != host:
+    site = headers.get("sec-fetch-site")
+    if origin is not None and site != "same-origin":
+        if not _same_site(origin.lower(), host, names):
             raise Refusal(
                 "forbidden",
                 f"the request comes from {origin[:100]!r}, this is {host[:100]!r}",
                 problems=[Problem("another site may not change anything here", "Origin", host[:100])],
             )
-    elif headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+    elif site not in (None, "same-origin", "none"):
         raise Refusal(
             "forbidden",
             "the request comes from another site",
             problems=[Problem("another site may not change anything here", "Sec-Fetch-Site", "same-origin")],
         )
+
+
+def _same_site(origin: str, host: str, names: Collection[str]) -> bool:
+    scheme, _, place = origin.partition("://")
+    usual = {"http": 80, "https": 443}.get(scheme)
+    (theirs, port), (ours, our_port) = split_host(place), split_host(host)
+    if not theirs or usual is None:
+        return False
+    if theirs == ours:
+        return (port or usual) == (our_port or usual)
+    return port is None and theirs in names
 
 
 # -- the token and the session ----------------------------------------------------------------------------------------
@@ -233,15 +242,17 @@ class Guard:
 
     def _admit(self, request: Request) -> Response | None:
         """Let the request in (None), send a person to the sign-in page, or raise Refusal."""
-        host = request.headers.get("host", "")
-        if not self.hosts.knows(host):
-            raise Refusal(
-                "wrong-host",
-                f"this server does not answer to {host[:100]!r}",
-                problems=[Problem("unknown host", "Host", ", ".join(sorted(self.hosts.names)))],
-            )
+        if "\0" in request.scope["path"]:
+            raise NotFound("there is nothing at an address with a NUL in it")
+        for host in (request.headers.get("host", ""), request.scope.get("modescape.host")):
+            if host is not None and not self.hosts.knows(host):
+                raise Refusal(
+                    "wrong-host",
+                    f"this server does not answer to {host[:100]!r}",
+                    problems=[Problem("unknown host", "Host", ", ".join(sorted(self.hosts.names)))],
+                )
         if request.method not in SAFE:
-            check_origin(request.headers)
+            check_origin(request.headers, self.hosts.added)
         if is_signed_in(request, self.token) or request.url.path.startswith(_OPEN):
             return None
         if request.method == "GET" and replies.prefers_html(request):

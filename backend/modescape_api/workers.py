@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from modescape.errors import NotFound
+from modescape.outage import DATABASE
 from modescape.store import UNAVAILABLE
 from modescape.tables import Worker, utcnow
-from modescape_api import replies
+from modescape_api import problems, replies
 from modescape_api.replies import Listing
 from modescape_api.site import Here, Site
 
-log = logging.getLogger("modescape.api")
 router = APIRouter(tags=["service"])
 
 COLUMNS = (
@@ -126,7 +125,7 @@ async def healthz() -> Response:
             "description": "They do",
             "content": {"application/json": {"example": {"status": "ok", "database": "ok", "artifacts": "ok"}}},
         },
-        503: {"description": "One does not"},
+        503: {"description": "One does not; Retry-After says when to ask again"},
     },
 )
 def readyz(here: Here) -> Response:
@@ -134,12 +133,12 @@ def readyz(here: Here) -> Response:
     try:
         here.store.ping()
     except UNAVAILABLE as error:
-        log.warning("not ready: %s", error)
+        DATABASE.away(error)
         checks["database"] = "does not answer"
     if not here.settings.artifact_folder.is_dir():
         checks["artifacts"] = "the folder is not there"
     ready = all(value == "ok" for value in checks.values())
-    headers = {"cache-control": "no-store"}
+    headers = {"cache-control": "no-store", **({} if ready else problems.RETRY)}
     return replies.json(
         {"status": "ok" if ready else "not ready", **checks}, status=200 if ready else 503, headers=headers
     )

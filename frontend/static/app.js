@@ -1,6 +1,7 @@
 // Every page: theme, keys, copying, dialogs, and the check boxes of the list.
 
 const root = document.documentElement;
+const base = root.dataset.root || ""; // the path a proxy serves us under
 
 /** Say something briefly, to eyes and to screen readers. @param {string} text */
 export function say(text) {
@@ -30,7 +31,7 @@ export async function copy(text, done = "Copied") {
 
 function setTheme(name) {
   root.dataset.theme = name;
-  document.cookie = `theme=${name}; path=/; max-age=31536000; samesite=lax`;
+  document.cookie = `theme=${name}; path=${base}/; max-age=31536000; samesite=lax`;
   document.querySelector("form[data-theme-form] input[name=theme]")?.setAttribute("value", name === "dark" ? "light" : "dark");
   dispatchEvent(new CustomEvent("themechange"));
 }
@@ -112,13 +113,13 @@ function step(by) {
 const rows = () => [...document.querySelectorAll("tbody tr:has(input[name=ref])")];
 const keys = {
   "/": () => document.querySelector("#search")?.focus(),
-  n: () => location.assign("/launch"),
+  n: () => location.assign(`${base}/launch`),
   j: () => step(1),
   k: () => step(-1),
   f: () => here()?.querySelector("[data-alone]")?.click(),
   d: () => (document.querySelector("#tab-data") || here()?.querySelector("[data-data]"))?.click(),
   x: () => (rows().find(row => row.contains(document.activeElement)) || rows()[0])?.querySelector("input")?.click(),
-  c: () => document.querySelector("button[formaction='/compare']")?.click(),
+  c: () => document.querySelector("button[formaction$='/compare']")?.click(),
   t: () => setTheme(theme() === "dark" ? "light" : "dark"),
   "?": () => document.querySelector("#keys")?.showModal(),
 };

@@ -206,7 +206,7 @@ if (form) {
     const same = plan.querySelector("[data-same]");
     same.hidden = !answer.same;
     if (answer.same) {
-      const link = Object.assign(document.createElement("a"), { href: `/experiments/${answer.same.slug}`, textContent: answer.same.name });
+      const link = Object.assign(document.createElement("a"), { href: `${document.documentElement.dataset.root || ""}/experiments/${answer.same.slug}`, textContent: answer.same.name });
       same.replaceChildren("The same spec is here already: ", link);
     }
   }
@@ -256,9 +256,9 @@ if (form) {
   });
 
   const curl = body =>
-    `curl -X POST ${location.origin}/api/experiments -H 'Content-Type: application/json' -d '${JSON.stringify(body).replaceAll("'", "'\\''")}'`;
+    `curl -X POST ${location.origin}${document.documentElement.dataset.root || ""}/api/experiments -H 'Content-Type: application/json' -d '${JSON.stringify(body).replaceAll("'", "'\\''")}'`;
   const python = body =>
-    `import json, urllib.request\n\nbody = json.loads(r'''${JSON.stringify(body, null, 2).replaceAll("'", "\\u0027")}''')\nrequest = urllib.request.Request("${location.origin}/api/experiments", json.dumps(body).encode(), {"Content-Type": "application/json"})\nprint(json.load(urllib.request.urlopen(request)))\n`;
+    `import json, urllib.request\n\nbody = json.loads(r'''${JSON.stringify(body, null, 2).replaceAll("'", "\\u0027")}''')\nrequest = urllib.request.Request("${location.origin}${document.documentElement.dataset.root || ""}/api/experiments", json.dumps(body).encode(), {"Content-Type": "application/json"})\nprint(json.load(urllib.request.urlopen(request)))\n`;
 
   document.querySelector("#problems")?.focus();
   marks();

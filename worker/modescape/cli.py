@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
-from modescape.settings import Settings, read_settings
+from modescape.settings import Settings, read_settings, shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -135,7 +135,7 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.laboratory import run
 
     document, name, preset = _document(parsed.spec)
-    lab = run(document, settings=settings, name=parsed.name or name, preset=preset, fresh=parsed.fresh, progress=True)
+    lab = run(document, settings=settings, name=parsed.name or name, preset=preset, fresh=parsed.fresh)
     print(lab.sentence())
     failed = [stage for stage in lab.stages if stage.state == "failed"]
     for stage in failed:
@@ -196,8 +196,7 @@ def _purge(settings: Settings, parsed: argparse.Namespace) -> int:
 
 def _settings(settings: Settings, _: argparse.Namespace) -> int:
     for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        print(f"MODESCAPE_{name.upper():16} {'' if value is None else value!s:40} {field.description}")
+        print(f"MODESCAPE_{name.upper():17} {shown(settings, name):40} {field.description}")
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import sys
 import threading
 import time
 import traceback
@@ -22,6 +23,8 @@ from typing import Any, Protocol
 
 from modescape.artifacts import ArtifactInfo, Artifacts
 from modescape.errors import CancelRequested, ConfigurationError, LeaseLost, PauseRequested, StageInterrupted
+from modescape.outage import DATABASE
+from modescape.schema import is_away, is_busy
 from modescape.settings import Settings
 from modescape.store import ENDED, UNAVAILABLE, Json, Lease, Point, StageOutput, Store
 
@@ -210,9 +213,10 @@ class Executor:
     def run_experiment(self, experiment_id: str, *, progress: bool = False) -> None:
         """Do all of one experiment here; other workers of the same database may help. Returns when it has ended.
 
-        Returns earlier, too, when it was paused by someone else. progress: a bar on stderr.
+        Returns earlier, too, when it was paused by someone else. progress: on stderr, a bar where that is a terminal
+        and else a line for each stage.
         """
-        with _bar(self.store, experiment_id, shown=progress) as moved:
+        with _single_threaded(), _progress(self.store, experiment_id, shown=progress) as moved:
             while not self._stopping.is_set():
                 lease = self.store.claim(
                     self.name, queues=("cpu", "gpu"), experiment_id=experiment_id,
@@ -241,9 +245,9 @@ class Executor:
         except LeaseLost as lost:
             outcome = "lost"
             log.warning("%s", lost)
-        except UNAVAILABLE:  # nothing can be told; the lease runs out and the stage goes on elsewhere
+        except UNAVAILABLE as error:  # nothing can be told; the lease runs out and the stage goes on elsewhere
             outcome = "lost"
-            log.exception("the database stopped answering during %s/%s", lease.kind, lease.key)
+            DATABASE.away(error)
         finally:
             self.current = None
         seconds = time.monotonic() - started
@@ -264,11 +268,13 @@ class Executor:
             )
             control.tell()
             self.store.finish(lease, output, memo)
-        except (LeaseLost, *UNAVAILABLE):
+        except LeaseLost:
             raise
         except StageInterrupted:
             return self.store.give_back(lease)
         except Exception as error:
+            if is_away(error) or is_busy(error):
+                raise
             log.exception("%s %s/%s failed", lease.experiment.slug, lease.kind, lease.key)
             self.store.fail(lease, _record(error, lease))
             return "failed"
@@ -311,7 +317,7 @@ class Executor:
                 control.stop(lost)
                 return
             except UNAVAILABLE as error:
-                log.warning("the database does not answer: %s", error)
+                DATABASE.away(error)
                 if now - beaten > seconds:
                     control.stop(LeaseLost("the database did not answer for a whole lease"))
                     return
@@ -320,27 +326,50 @@ class Executor:
 def _record(error: Exception, lease: Lease) -> Json:
     return {
         "type": type(error).__name__,
-        "message": str(error)[:2000] or type(error).__name__,
-        "traceback": traceback.format_exc()[-20_000:],
+        "message": _storable(str(error)[:2000]) or type(error).__name__,
+        "traceback": _storable(traceback.format_exc()[-20_000:]),
         "params": lease.params,
     }
 
 
+def _storable(text: str) -> str:
+    """What both databases take: a message may quote a file name that is not UTF-8, or the NULs of a damaged file."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
 @contextmanager
-def _bar(store: Store, experiment_id: str, *, shown: bool) -> Iterator[Callable[[str], None]]:
-    """A progress bar over the stages of an experiment; call what it gives with the name of what runs now."""
+def _single_threaded() -> Iterator[None]:
+    """One BLAS thread while stages run in somebody else's process, whose numpy was loaded with one for every core."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
+
+
+@contextmanager
+def _progress(store: Store, experiment_id: str, *, shown: bool) -> Iterator[Callable[[str], None]]:
+    """Tells how far an experiment is; call what it gives with the name of what runs now, or "" between two stages."""
     if not shown:
         yield lambda doing: None
         return
+    total = store.experiment(experiment_id).stages_total
+    if not sys.stderr.isatty():
+        yield lambda doing: _line(store.experiment(experiment_id).stages_done, total, doing)
+        return
     from tqdm import tqdm
 
-    with tqdm(total=store.experiment(experiment_id).stages_total, unit="stage") as bar:
+    with tqdm(total=total, unit="stage") as bar:
 
         def moved(doing: str) -> None:
             bar.set_description_str(doing)
             bar.update(store.experiment(experiment_id).stages_done - bar.n)
 
         yield moved
+
+
+def _line(done: int, total: int, doing: str) -> None:
+    if doing:
+        print(f"stage {done + 1}/{total}: {doing}", file=sys.stderr, flush=True)
 
 
 def _processor() -> str:

@@ -5,8 +5,10 @@
 
 Messages may be lost, doubled or late without harm: the store says what is ready and who has it, a wake-up only makes a
 worker look at once, and then it goes on until nothing is ready. In every worker a reaper frees what dead workers held
-and rings again for what nobody came for. Measured choices: filesystem queue polled every 0.25 s when nothing else is
-installed, Redis otherwise; pool `solo`, because torch hangs after a fork.
+and rings again for what nobody came for. While the broker is away (refusing, or silent, which costs a time-out) nobody
+waits for it: launches and stages go on without a ring, and workers look by themselves. Measured choices: filesystem
+queue polled every 0.25 s when nothing else is installed, Redis otherwise; pool `solo`, because torch hangs after a
+fork.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import logging
 import os
 import platform
 import threading
+import time
 import warnings
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,7 @@ from modescape import registry
 from modescape.artifacts import Artifacts
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor, Machine, Runner, StageControl
+from modescape.outage import BROKER, DATABASE, OnceAMinute
 from modescape.settings import Settings
 from modescape.store import UNAVAILABLE, Store, check_schema
 
@@ -36,6 +41,9 @@ log = logging.getLogger(__name__)
 TASK = "modescape.run_stage"
 KEEP_EVENTS = 20_000
 PRUNE_EVERY = 100  # reaper rounds
+BROKER_SECONDS = 2.0  # for the broker to accept a connection, and to answer a command
+RING_SECONDS = 3.0  # for the wake-ups of one launch, or for another thread's to be through
+PAUSES = (5.0, 30.0)  # seconds a broker that did not answer is left alone: at first, and at most
 
 
 def make_app(broker: str, home: Path) -> Celery:
@@ -44,7 +52,7 @@ def make_app(broker: str, home: Path) -> Celery:
     app.conf.update(
         broker_url="filesystem://localhost/" if broker == "filesystem://" else broker,  # kombu warns without a host
         broker_transport_options=_transport_options(broker, home),
-        broker_connection_timeout=2,
+        broker_connection_timeout=BROKER_SECONDS,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -70,7 +78,8 @@ def _transport_options(broker: str, home: Path) -> dict[str, Any]:
             "unacked_restore_interval": 30,
             "unacked_restore_throttle": 1,
             "health_check_interval": 30,
-            "socket_connect_timeout": 2,
+            "socket_connect_timeout": BROKER_SECONDS,
+            "socket_timeout": BROKER_SECONDS,  # without it a broker that hangs holds whoever asks it for ever
             **keepalive,
         }
     folders = {name: home / name for name in ("queue", "control")}
@@ -90,7 +99,54 @@ def _transport_options(broker: str, home: Path) -> dict[str, Any]:
     }
 
 
-_publisher = lru_cache(maxsize=8)(make_app)
+class Bell:
+    """The broker as one process sees it. One that does not answer is left alone for a while, twice as long each time,
+    so that a launch waits for it a few seconds at most and forty-five launches not forty-five times as long."""
+
+    def __init__(self, broker: str, home: Path) -> None:
+        self._app = make_app(broker, home)
+        connection = self._app.connection_for_write()
+        self._errors = (
+            OperationalError, KombuError, OSError, *connection.connection_errors, *connection.channel_errors
+        )  # fmt: skip
+        self._one_at_a_time = threading.Lock()
+        self._quiet_until = 0.0
+        self._pause = PAUSES[0]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the broker did not answer lately; workers must look by themselves."""
+        return time.monotonic() < self._quiet_until
+
+    def ring(self, due: Sequence[tuple[str, str]]) -> list[str]:
+        """Send a wake-up for each (stage id, queue); ids of those that were sent."""
+        if not self._one_at_a_time.acquire(timeout=RING_SECONDS):
+            return []
+        try:
+            return [] if self.is_silent else self._send(due)
+        finally:
+            self._one_at_a_time.release()
+
+    def _send(self, due: Sequence[tuple[str, str]]) -> list[str]:
+        rung: list[str] = []
+        until = time.monotonic() + RING_SECONDS
+        try:
+            for stage_id, queue in due:
+                self._app.send_task(TASK, args=[stage_id], queue=queue, retry=False)
+                rung.append(stage_id)
+                if time.monotonic() > until:
+                    break
+        except self._errors as error:
+            self._quiet_until = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, PAUSES[1])
+            BROKER.away(error)
+        else:
+            self._pause = PAUSES[0]
+            BROKER.back()
+        return rung
+
+
+bell_of = lru_cache(maxsize=8)(Bell)
 
 
 def dispatch(
@@ -99,27 +155,25 @@ def dispatch(
     """Put ready stages nobody was told of on the queue; how many. Call it after the commit that made them ready.
 
     older_than_seconds: also those whose last wake-up is older than that. A broker that does not answer costs a
-    warning, not an error: the rows stay as they are and a reaper rings later.
+    warning and a few seconds, not an error: the rows stay as they are and a reaper rings later.
     """
     due = store.to_ring(experiment_id=experiment_id, older_than_seconds=older_than_seconds)
-    rung: list[str] = []
-    app = _publisher(settings.broker, settings.home)
-    try:
-        for stage_id, queue in due:
-            app.send_task(TASK, args=[stage_id], queue=queue, retry=False)
-            rung.append(stage_id)
-    except (OperationalError, KombuError, OSError) as error:
-        log.warning("the broker does not answer (%s); %d stages wait for the reaper", error, len(due) - len(rung))
+    rung = bell_of(settings.broker, settings.home).ring(due) if due else []
     if rung:
         store.mark_rung(rung)
     return len(rung)
 
 
 class _Reaper:
-    """A thread of every worker that says the worker lives, frees what dead ones held, and rings again."""
+    """A thread of every worker that says the worker lives, frees what dead ones held, and rings again.
 
-    def __init__(self, executor: Executor) -> None:
+    work: what a ring would make this worker do; called in a thread of its own while the broker is silent.
+    """
+
+    def __init__(self, executor: Executor, work: Callable[[], None]) -> None:
         self._executor = executor
+        self._work = work
+        self._working: threading.Thread | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
 
@@ -129,17 +183,17 @@ class _Reaper:
     def stop(self) -> None:
         self._over.set()
         self._thread.join()
+        if self._working is not None:
+            self._working.join()
 
     def _run(self) -> None:
         seconds, rounds = self._executor.settings.lease_seconds, 0
         self._round(0.0)  # wake-ups that went to this worker's predecessor are lost: ring for everything
         while not self._over.wait(seconds / 3):
             rounds += 1
-            self._round(2 * seconds)
-            if rounds % PRUNE_EVERY == 0:
-                self._executor.store.prune_events(KEEP_EVENTS)
+            self._round(2 * seconds, prune=rounds % PRUNE_EVERY == 0)
 
-    def _round(self, older_than_seconds: float) -> None:
+    def _round(self, older_than_seconds: float, *, prune: bool = False) -> None:
         executor = self._executor
         current = executor.current
         try:
@@ -147,8 +201,19 @@ class _Reaper:
             for stage_id in executor.store.reap():
                 log.warning("freed stage %s: its worker stopped answering", stage_id)
             dispatch(executor.settings, executor.store, older_than_seconds=older_than_seconds)
+            if prune:
+                executor.store.prune_events(KEEP_EVENTS)
         except UNAVAILABLE as error:
-            log.warning("the database does not answer: %s", error)
+            DATABASE.away(error)
+        except Exception:  # whatever it is: a worker without a reaper would pass for dead
+            log.exception("a round of the reaper failed")
+        if bell_of(executor.settings.broker, executor.settings.home).is_silent:
+            self._look()
+
+    def _look(self) -> None:
+        if self._executor.current is None and (self._working is None or not self._working.is_alive()):
+            self._working = threading.Thread(target=self._work, name="without a bell", daemon=True)
+            self._working.start()
 
 
 def worker_main(
@@ -169,20 +234,25 @@ def worker_main(
     )  # fmt: skip
     here = executor.machine
     app = make_app(settings.broker, settings.home)
+    one_at_a_time = threading.Lock()  # a ring, or a look without one
+
+    def work(stage_id: str | None = None) -> None:
+        try:
+            with one_at_a_time:
+                executor.drain(stage_id)
+        except UNAVAILABLE as error:
+            DATABASE.away(error)
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def run_stage(stage_id: str) -> None:
-        try:
-            executor.drain(stage_id)
-        except UNAVAILABLE as error:
-            log.warning("the database does not answer: %s", error)
+        work(stage_id)
 
     for stage_id in store.release_owner(executor.name):
         log.warning("freed stage %s: this worker was killed while it had it", stage_id)
     store.register_worker(
         executor.name, device=here.title, numerics=here.numerics, queue=here.queues[0], pid=os.getpid()
     )
-    reaper = _Reaper(executor)
+    reaper = _Reaper(executor, work)
     signals.worker_shutting_down.connect(lambda **_: executor.stop(), weak=False)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours is set up above
     worker = app.Worker(
@@ -193,8 +263,12 @@ def worker_main(
     try:
         worker.start()
     finally:
+        executor.stop()
         reaper.stop()
-        store.worker_stopped(executor.name)
+        try:
+            store.worker_stopped(executor.name)
+        except UNAVAILABLE as error:  # it will be found silent instead
+            DATABASE.away(error)
         store.close()
 
 
@@ -202,6 +276,7 @@ def _set_up_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("alembic", "celery", "kombu"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute())  # each try to reconnect
     # Celery warns root that messages could run code; ours are stage ids in JSON and nothing else is accepted.
     warnings.filterwarnings("ignore", category=SecurityWarning)
 

@@ -155,11 +155,12 @@ def run(
     name: str | None = None,
     preset: str | None = None,
     fresh: bool = False,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Lab:
     """Run a spec (or a preset by name) here and now.
 
     folder: where to keep database and artifacts; None takes `settings`, and without those a temporary folder.
+    progress: a bar in a terminal, elsewhere a line for each stage, both on stderr.
     Raises InvalidInput, DataMissing; a stage that fails is recorded in `lab.stages`, the others still run.
     """
     from modescape.executor import Executor

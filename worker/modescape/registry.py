@@ -55,7 +55,7 @@ class Entry:
 
 E = TypeVar("E", bound=Entry)
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # a list of sixteen must fit PostgreSQL's indexes
 
 
 class Registry(Mapping[str, E], Generic[E]):
@@ -68,7 +68,7 @@ class Registry(Mapping[str, E], Generic[E]):
     def add(self, entry: E) -> E:
         """Register `entry`. Raises ValueError when it is doubled or does not describe itself (a programming error)."""
         if not _NAME.fullmatch(entry.name):
-            raise ValueError(f"{self.noun} name {entry.name!r}: use lower case letters, digits and hyphens")
+            raise ValueError(f"{self.noun} name {entry.name!r}: use at most 64 lower case letters, digits and hyphens")
         if entry.name in self._entries:
             raise ValueError(f"{self.noun} {entry.name!r} is registered twice")
         if not (entry.title and entry.summary and entry.source):

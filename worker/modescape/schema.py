@@ -21,9 +21,11 @@ from typing import Any
 
 import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from modescape.errors import ConfigurationError
+from modescape.outage import DATABASE, first_line
 
 _MIGRATION_LOCK = 0x6D6F6465  # any fixed number: PostgreSQL's advisory lock of whoever migrates
 
@@ -40,15 +42,30 @@ class SchemaState:
         return self.found == self.wanted
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str | URL) -> Engine:
     """An engine with our conventions. Raises ConfigurationError for a URL that cannot work here."""
-    parsed = _parse(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(parsed)
-    return create_engine(
-        parsed, pool_size=20, max_overflow=20, pool_pre_ping=True,
-        json_serializer=_dump, json_deserializer=orjson.loads,
-    )  # fmt: skip
+    parsed = parse_url(url)
+    engine = _open_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _open_postgres(parsed)
+    event.listen(engine, "connect", lambda *_: DATABASE.back())
+    return engine
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Whether an error means that the database cannot be reached now, rather than that a statement was wrong."""
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    if isinstance(error.orig, sqlite3.Error):
+        return any(words in str(error.orig) for words in ("unable to open", "disk I/O error"))
+    # No state: the connection broke or was never made; 08 connection, 53 resources, 57P it is stopping or starting.
+    state = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state is None or state[:2] in ("08", "53") or state[:3] == "57P"
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Whether SQLite was being written by others for as long as we wait."""
+    return isinstance(error, OperationalError) and "locked" in str(error.orig).lower()
 
 
 def migrations_folder() -> Path:
@@ -60,7 +77,7 @@ def migrations_folder() -> Path:
     raise ConfigurationError(f"the migrations are missing beside {here}; install modescape again")
 
 
-def schema_state(url: str) -> SchemaState:
+def schema_state(url: str | URL) -> SchemaState:
     """The database's revision and this code's. Raises ConfigurationError when the database does not answer."""
     from alembic.runtime.migration import MigrationContext
 
@@ -73,7 +90,7 @@ def schema_state(url: str) -> SchemaState:
     return SchemaState(found, _head())
 
 
-def check_schema(url: str) -> None:
+def check_schema(url: str | URL) -> None:
     """Raises ConfigurationError, with the command that helps, unless the tables are exactly this code's."""
     state = schema_state(url)
     if not state.current:
@@ -81,19 +98,19 @@ def check_schema(url: str) -> None:
         raise ConfigurationError(f"the database is at revision {state.found or 'none'}; run `modescape migrate`")
 
 
-def upgrade(url: str, revision: str = "head") -> None:
+def upgrade(url: str | URL, revision: str = "head") -> None:
     """Bring the tables to `revision`. Raises ConfigurationError when they belong to a newer version of the code."""
     if revision == "head" and _is_current(url):
         return
     _migrate(url, "upgrade", revision)
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade(url: str | URL, revision: str) -> None:
     """Take the tables back to `revision`; "base" drops them all, with everything in them."""
     _migrate(url, "downgrade", revision)
 
 
-def _is_current(url: str) -> bool:
+def _is_current(url: str | URL) -> bool:
     """Whether there is nothing to migrate, found without Alembic: importing it is a tenth of a server's start."""
     engine = open_database(url)
     try:
@@ -112,7 +129,7 @@ def _is_current(url: str) -> bool:
     return set(found) == names["revision"] - names["down_revision"]
 
 
-def _migrate(url: str, direction: str, revision: str) -> None:
+def _migrate(url: str | URL, direction: str, revision: str) -> None:
     from alembic import command
     from alembic.runtime.migration import MigrationContext
     from alembic.util import CommandError
@@ -168,9 +185,9 @@ def _answering(engine: Engine) -> Iterator[Connection]:
     try:
         connection = engine.connect()
     except OperationalError as error:
-        where = engine.url.render_as_string(hide_password=True)
+        where = engine.url.set(username=None, password=None, query={}).render_as_string()
         raise ConfigurationError(
-            f"the database {where} does not answer ({error.orig}); check MODESCAPE_DATABASE_URL"
+            f"the database {where} does not answer ({first_line(error)}); check MODESCAPE_DATABASE_URL"
         ) from None
     with connection:
         yield connection
@@ -191,14 +208,21 @@ def _alone(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str | URL) -> URL:
+    """A URL as one of the two databases'. Raises ConfigurationError, which quotes none of it: a password that was not
+    escaped may have ended up as any of its parts."""
     try:
         parsed = make_url(url)
         if parsed.drivername in ("postgres", "postgresql"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigurationError(f"the database URL is not one we can open: {error}") from None
+        if isinstance(url, str) and parsed.get_backend_name() != "sqlite" and url.count("@") > 1:
+            raise ValueError("an @ that belongs to a password, read as the end of one")
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise ConfigurationError(
+            "the database URL is not one we can open; it must be sqlite:///file or postgresql://user@host/name. "
+            "A password with special characters goes into MODESCAPE_DATABASE_PASSWORD"
+        ) from None
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"a database driver is missing ({error}); `pip install modescape[postgres]`") from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
@@ -208,6 +232,19 @@ def _parse(url: str) -> URL:
     return parsed
 
 
+# Seconds; libpq waits two minutes and more for a machine that is gone.
+_PATIENCE = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+             "tcp_user_timeout": 15_000}  # fmt: skip
+
+
+def _open_postgres(url: URL) -> Engine:
+    return create_engine(
+        url, pool_size=20, max_overflow=20, pool_pre_ping=True, hide_parameters=True,
+        connect_args={name: value for name, value in _PATIENCE.items() if name not in url.query},
+        json_serializer=_dump, json_deserializer=orjson.loads,
+    )  # fmt: skip
+
+
 def _open_sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("SQLite needs a file (sqlite:///folder/modescape.db): workers are other processes")
@@ -215,7 +252,7 @@ def _open_sqlite(url: URL) -> Engine:
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ConfigurationError(f"the folder {folder} of the database is not there or cannot be written")
     engine = create_engine(
-        url, pool_size=20, max_overflow=20, json_serializer=_dump, json_deserializer=orjson.loads,
+        url, pool_size=20, max_overflow=20, hide_parameters=True, json_serializer=_dump, json_deserializer=orjson.loads,
         connect_args={"check_same_thread": False},
     )  # fmt: skip
 
@@ -236,5 +273,10 @@ def _open_sqlite(url: URL) -> Engine:
     return engine
 
 
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")  # an escaped NUL, not an escaped backslash before "u0000"
+
+
 def _dump(value: object) -> str:
-    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+    """JSON without NUL, which PostgreSQL cannot hold: an error's message may quote a damaged file."""
+    text = orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY).decode()
+    return _NUL.sub(r"\1\\ufffd", text) if r"\u0000" in text else text

@@ -8,11 +8,16 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modescape.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 
 class Settings(BaseSettings):
@@ -22,16 +27,27 @@ class Settings(BaseSettings):
         default_factory=lambda: Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "modescape",
         description="Folder of the embedded database, the queue and the artifacts.",
     )
-    host: str = Field("127.0.0.1", description="Address the server listens on; beyond loopback a token is required.")
+    host: str = Field(
+        "127.0.0.1", description="Address the server listens on (:: is all, IPv6 and IPv4); beyond loopback a token "
+        "is required.",
+    )  # fmt: skip
     port: int = Field(8000, ge=1, le=65535, description="Port of the API and the pages.")
     token: SecretStr | None = Field(
         None, description="Secret of the API and the sign-in page; required beyond loopback."
     )
     allowed_hosts: str = Field("", description="Further host names the server answers to, separated by commas.")
-    database_url: str | None = Field(None, description="SQLAlchemy URL; empty means SQLite in the home folder.")
-    broker_url: str | None = Field(
+    root_path: str = Field("", description="Path a proxy serves this server under, such as /modescape.")
+    trusted_proxies: str = Field(
+        "", description="Addresses or networks whose X-Forwarded-Proto, -Host and -Port are believed, with commas."
+    )
+    database_url: SecretStr | None = Field(None, description="SQLAlchemy URL; empty means SQLite in the home folder.")
+    database_password: SecretStr | None = Field(
+        None, description="Password for database_url, any characters; in the URL itself they must be percent-encoded."
+    )
+    broker_url: SecretStr | None = Field(
         None, description="Celery broker, such as redis://host:6379/0; empty means a folder in home."
     )
+    broker_password: SecretStr | None = Field(None, description="Password for broker_url, any characters.")
     artifacts: Path | None = Field(None, description="Folder of arrays and weights; empty means `artifacts` in home.")
     data: str = Field("", description="Folders to look for data sets in, separated by colons, before the usual places.")
     data_roots: str = Field(
@@ -48,12 +64,22 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @cached_property
-    def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.home / 'modescape.db'}"
+    def database(self) -> URL:
+        """Never a string, in which the home folder's name would have to be escaped. Raises ConfigurationError."""
+        from sqlalchemy import URL
+
+        from modescape.schema import parse_url
+
+        if self.database_url is None or not self.database_url.get_secret_value():
+            return URL.create("sqlite", database=str(self.home / "modescape.db"))
+        url = parse_url(self.database_url.get_secret_value())
+        return url.set(password=self.database_password.get_secret_value()) if self.database_password else url
 
     @cached_property
     def broker(self) -> str:
-        return self.broker_url or "filesystem://"
+        """With its password, so for Celery only. Raises ConfigurationError."""
+        url = self.broker_url.get_secret_value() if self.broker_url else ""
+        return _checked_broker(url, self.broker_password) if url else "filesystem://"
 
     @cached_property
     def artifact_folder(self) -> Path:
@@ -78,13 +104,64 @@ class Settings(BaseSettings):
     def is_loopback(self) -> bool:
         return self.host in ("127.0.0.1", "::1", "localhost")
 
+    @property
+    def url(self) -> str:
+        """Where the server is found from this machine: an address that means all of them is none to open."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+def _checked_broker(url: str, password: SecretStr | None) -> str:
+    """The URL with the password in it. Errors quote no part of it: what is not understood may be the password."""
+    checked = []
+    for one in url.split(";"):  # Celery's way to name several
+        try:
+            parts = urlsplit(one)
+            understood = parts.scheme and (parts.port or True)
+        except ValueError:
+            understood = False
+        if not understood or (parts.netloc and "@" in parts.path + parts.query + parts.fragment):
+            raise ConfigurationError(
+                "MODESCAPE_BROKER_URL is not an address such as redis://host:6379/0; a password with special "
+                "characters goes into MODESCAPE_BROKER_PASSWORD"
+            )
+        if password and parts.netloc:
+            user, _, where = parts.netloc.rpartition("@")
+            secret = quote(password.get_secret_value(), safe="")
+            one = parts._replace(netloc=f"{user.partition(':')[0]}:{secret}@{where}").geturl()
+        checked.append(one)
+    return ";".join(checked)
+
+
+def shown(settings: Settings, name: str) -> str:
+    """The value of a setting as people may see it: of URLs everything but user and password, of secrets nothing."""
+    value = getattr(settings, name)
+    if value is None or value == "":
+        return ""
+    try:
+        if name == "database_url":
+            return settings.database.set(username=None, password=None, query={}).render_as_string()
+        if name == "broker_url":
+            return "; ".join(_without_user(one) for one in settings.broker.split(";"))
+    except ConfigurationError:
+        return "(not understood)"
+    return "(set)" if isinstance(value, SecretStr) else str(value)
+
+
+def _without_user(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
 
 def read_settings() -> Settings:
     """The settings of this process's environment. Raises ConfigurationError naming each variable that is wrong."""
     try:
         return Settings()
     except ValidationError as error:
-        wrong = [
-            f"MODESCAPE_{str(item['loc'][0]).upper()}: {item['msg']}, got {item['input']!r}" for item in error.errors()
-        ]
+        wrong = [_wrong(str(item["loc"][0]), item["msg"], item["input"]) for item in error.errors()]
         raise ConfigurationError("; ".join(wrong)) from None
+
+
+def _wrong(name: str, message: str, given: object) -> str:
+    secret = "SecretStr" in str(Settings.model_fields[name].annotation)
+    return f"MODESCAPE_{name.upper()}: {message}" + ("" if secret else f", got {given!r}")

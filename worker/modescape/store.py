@@ -34,8 +34,9 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, delete, exists, func, insert, inspect, or_, select, text, update
+from sqlalchemy import URL, ColumnElement, delete, exists, func, insert, inspect, or_, select, text, update
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, aliased, defer
 
 from modescape import own
@@ -72,10 +73,11 @@ Need = tuple[str, str]  # kind, key
 
 ACTIVE = ("blocked", "ready", "running", "paused")
 ENDED = ("succeeded", "failed", "cancelled")
-UNAVAILABLE = (OperationalError, InterfaceError)  # the database does not answer, or is busy for too long
+UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)  # the database does not answer, or is busy for too long
 MAX_LOSSES = 3  # lost leases without progress before a stage counts as poisonous
 CHUNK_POINTS = 1000
 HISTORY = 50
+TAG_BYTES = 1000  # with sixteen methods they stay below the 2,704 bytes PostgreSQL takes in an index row
 RING_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, so a few are enough
 
 _EVENT_LOCK = 0x6D6F6465_01
@@ -373,7 +375,7 @@ class _Change:
 class Store:
     """One database. Raises ConfigurationError for a URL that cannot be opened; the tables must exist (`upgrade`)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         self.url = url
         self._engine = open_database(url)
         self._writer = self._engine.execution_options(sqlite_begin="IMMEDIATE")
@@ -1677,8 +1679,11 @@ def _checked_name(name: str) -> str:
 
 def _checked_tags(tags: Sequence[str]) -> list[str]:
     clean = list(dict.fromkeys(" ".join(tag.split()) for tag in tags))
-    if any(not 1 <= len(tag) <= 40 for tag in clean) or len(clean) > 20:
-        raise InvalidInput("these tags do not fit", field="tags", allowed="at most 20, each 1 to 40 characters")
+    if any(not 1 <= len(tag) <= 40 for tag in clean) or len(clean) > 20 or len("".join(clean).encode()) > TAG_BYTES:
+        raise InvalidInput(
+            "these tags do not fit",
+            field="tags", allowed=f"at most 20, each 1 to 40 characters, together {TAG_BYTES:,} bytes of UTF-8",
+        )  # fmt: skip
     return clean
 
 

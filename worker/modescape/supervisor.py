@@ -22,6 +22,7 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING
 
 from modescape.errors import ConfigurationError
+from modescape.outage import DATABASE
 from modescape.registry import presets
 from modescape.settings import Settings
 
@@ -44,7 +45,7 @@ def up(settings: Settings) -> int:
             f"listening on {settings.host} needs MODESCAPE_TOKEN; set it, or use MODESCAPE_HOST=127.0.0.1"
         )
     _check_port(settings)
-    url = f"http://{settings.host}:{settings.port}"
+    url = settings.url
     (home / "url").write_text(url, encoding="utf-8")
     _prepare_database(settings)
     family = _Family()
@@ -86,15 +87,20 @@ def _lock(home: Path) -> IO[str] | None:
 
 
 def _check_port(settings: Settings) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise ConfigurationError(
-                f"port {settings.port} on {settings.host} cannot be used ({error.strerror}); "
-                "choose another with MODESCAPE_PORT"
-            ) from None
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, settings.host != "::")
+                probe.bind(address)
+    except OSError as error:
+        raise ConfigurationError(
+            f"port {settings.port} on {settings.host} cannot be used ({error.strerror}); "
+            "choose another with MODESCAPE_PORT"
+        ) from None
 
 
 def _prepare_database(settings: Settings) -> None:
@@ -231,8 +237,14 @@ def _wait_until_ready(url: str, family: _Family, settings: Settings) -> None:
 
 
 def _answering(url: str, store: Store, family: _Family) -> set[str]:
+    from modescape.store import UNAVAILABLE
+
     here = {child.process.pid for child in family.children.values()}
-    found = {worker.name for worker in store.workers() if worker.pid in here and worker.stopped_at is None}
+    try:
+        found = {worker.name for worker in store.workers() if worker.pid in here and worker.stopped_at is None}
+    except UNAVAILABLE as error:
+        DATABASE.away(error)
+        return set()
     try:
         with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
             return found | {"server"} if answer.status == 200 else found

@@ -93,24 +93,24 @@ class Experiment(Base):
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    slug: Mapped[str] = mapped_column(String(80), unique=True)
-    name: Mapped[str] = mapped_column(String(120))
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
     notes: Mapped[str] = mapped_column(Text, default="")
     tags: Mapped[list[Any]]
     spec: Mapped[dict[str, Any]]
     digest: Mapped[str] = mapped_column(String(64))
-    preset: Mapped[str | None] = mapped_column(String(64))
+    preset: Mapped[str | None]
     fresh: Mapped[bool] = mapped_column(default=False)  # never reuse earlier stages
-    created_by: Mapped[str] = mapped_column(String(80), default="")
+    created_by: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     archived_at: Mapped[datetime | None]
     # list columns
-    status: Mapped[str] = mapped_column(String(12))  # queued running paused succeeded failed cancelled
-    dataset: Mapped[str] = mapped_column(String(64))
-    input_scale: Mapped[str] = mapped_column(String(16))
-    architecture: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str]  # queued running paused succeeded failed cancelled
+    dataset: Mapped[str]
+    input_scale: Mapped[str]
+    architecture: Mapped[str]
     methods: Mapped[list[Any]]  # names
     runs: Mapped[int]
     stages_total: Mapped[int]
@@ -150,18 +150,18 @@ class Stage(Base):
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
     ordinal: Mapped[int]  # place in the plan; earlier ones are claimed first
-    kind: Mapped[str] = mapped_column(String(16))
-    key: Mapped[str] = mapped_column(String(80))  # such as "3" or "0/dropout/typical", unique within its kind
-    queue: Mapped[str] = mapped_column(String(16), default="cpu")
+    kind: Mapped[str]
+    key: Mapped[str]  # such as "3" or "0/dropout/typical", unique within its kind
+    queue: Mapped[str] = mapped_column(default="cpu")
     params: Mapped[dict[str, Any]]  # what the stage function gets besides the spec
     estimate: Mapped[float] = mapped_column(default=0.0)  # seconds, as planned
-    state: Mapped[str] = mapped_column(String(12))  # blocked ready running paused succeeded failed cancelled
-    wish: Mapped[str | None] = mapped_column(String(8))  # pause or cancel, for a running stage
+    state: Mapped[str]  # blocked ready running paused succeeded failed cancelled
+    wish: Mapped[str | None]  # pause or cancel, for a running stage
     attempt: Mapped[int] = mapped_column(default=0)
     losses: Mapped[int] = mapped_column(default=0)  # lost leases at the same step
     lost_at_step: Mapped[int | None]
     lease_token: Mapped[str | None] = mapped_column(Id)
-    lease_owner: Mapped[str | None] = mapped_column(String(120))
+    lease_owner: Mapped[str | None]
     lease_expires: Mapped[datetime | None]
     rung_at: Mapped[datetime | None]  # when its id was last put on the queue
     step: Mapped[int] = mapped_column(default=0)
@@ -175,7 +175,7 @@ class Stage(Base):
     seconds: Mapped[float] = mapped_column(default=0.0)  # worked on, over all attempts
     claimed_at: Mapped[datetime | None]  # when the present or last attempt began
     history: Mapped[list[Any]]  # attempts: number, worker, from_step, step, at, ended, how; the last fifty
-    worker: Mapped[str | None] = mapped_column(String(120))
+    worker: Mapped[str | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
@@ -200,9 +200,9 @@ class Solution(Base):
     stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), index=True)
     number: Mapped[int]
     run: Mapped[int]
-    role: Mapped[str] = mapped_column(String(12))  # checkpoint, optimum or sample
-    method: Mapped[str | None] = mapped_column(String(64))  # samples only
-    sample_set: Mapped[str | None] = mapped_column(String(10))  # spread or typical
+    role: Mapped[str]  # checkpoint, optimum or sample
+    method: Mapped[str | None]  # samples only
+    sample_set: Mapped[str | None]  # spread or typical
     index: Mapped[int]  # of the checkpoint along its trajectory, or of the sample in its set
     epoch: Mapped[float | None]  # checkpoints: 0 is the initial weights
     seed: Mapped[int | None] = mapped_column(BigInteger)
@@ -229,10 +229,10 @@ class Measurement(Base):
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
     stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), index=True)
     solution: Mapped[int | None]  # number
-    subject: Mapped[str] = mapped_column(String(120), default="")  # group, such as "independent" or "random/typical"
-    metric: Mapped[str] = mapped_column(String(40))
-    split: Mapped[str | None] = mapped_column(String(40))
-    corruption: Mapped[str | None] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(default="")  # group, such as "independent" or "random/typical"
+    metric: Mapped[str]
+    split: Mapped[str | None]
+    corruption: Mapped[str | None]
     intensity: Mapped[int | None]
     value: Mapped[float | None]  # null where undefined
     n: Mapped[int | None]  # examples, pairs or members the number is over
@@ -249,7 +249,7 @@ class Series(Base):
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
     stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), index=True)  # that draws it
     run: Mapped[int]
-    name: Mapped[str] = mapped_column(String(64))  # such as train/loss
+    name: Mapped[str]  # such as train/loss
     n: Mapped[int] = mapped_column(default=0)
     last: Mapped[float | None]
     last_step: Mapped[int | None]
@@ -281,8 +281,8 @@ class Matrix(Base):
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     experiment_id: Mapped[str] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
     stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), index=True)
-    name: Mapped[str] = mapped_column(String(64))  # cosine, disagreement, js, ..., tsne-trajectories
-    split: Mapped[str] = mapped_column(String(16))  # "" for weight space
+    name: Mapped[str]  # cosine, disagreement, js, ..., tsne-trajectories
+    split: Mapped[str]  # "" for weight space
     rows: Mapped[list[Any]]  # solution numbers
     columns: Mapped[list[Any]]  # solution numbers, or names of coordinates
     artifact: Mapped[str] = mapped_column(String(64))
@@ -295,8 +295,8 @@ class Artifact(Base):
     __tablename__ = "artifact"
 
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # weights, predictions, matrix, resume
-    dtype: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str]  # weights, predictions, matrix, resume
+    dtype: Mapped[str]
     shape: Mapped[list[Any]]
     bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(default=utcnow)
@@ -320,7 +320,7 @@ class Event(Base):
     id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     experiment_id: Mapped[str | None] = mapped_column(Id, index=True)
     stage_id: Mapped[str | None] = mapped_column(Id)
-    kind: Mapped[str] = mapped_column(String(32))  # created, stage-ready, stage-running, progress, stage-succeeded, ...
+    kind: Mapped[str]  # created, stage-ready, stage-running, progress, stage-succeeded, ...
     payload: Mapped[dict[str, Any]]
     at: Mapped[datetime] = mapped_column(default=utcnow)
 
@@ -330,10 +330,10 @@ class Worker(Base):
 
     __tablename__ = "worker"
 
-    name: Mapped[str] = mapped_column(String(120), primary_key=True)
-    device: Mapped[str] = mapped_column(String(80))
-    numerics: Mapped[str] = mapped_column(String(200))  # numerics class: device kind, torch, precision, threads
-    queue: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(primary_key=True)
+    device: Mapped[str]
+    numerics: Mapped[str]  # numerics class: device kind, torch, precision, threads
+    queue: Mapped[str]
     speed: Mapped[dict[str, Any]]  # architecture -> measured training images a second
     stage_id: Mapped[str | None] = mapped_column(Id)
     pid: Mapped[int]
@@ -347,8 +347,8 @@ class Catalogue(Base):
 
     __tablename__ = "catalogue"
 
-    kind: Mapped[str] = mapped_column(String(16), primary_key=True)  # data, dataset, architecture, method
-    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)  # data, dataset, architecture, method
+    name: Mapped[str] = mapped_column(primary_key=True)
     details: Mapped[dict[str, Any]]
     at: Mapped[datetime] = mapped_column(default=utcnow)
 
@@ -358,7 +358,7 @@ class Idempotency(Base):
 
     __tablename__ = "idempotency"
 
-    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
     request: Mapped[str] = mapped_column(String(64))  # digest of the body: another body under the same key is refused
     experiment_id: Mapped[str] = mapped_column(Id)
     at: Mapped[datetime] = mapped_column(default=utcnow)
@@ -380,6 +380,6 @@ class Fact(Base):
 
     __tablename__ = "fact"
 
-    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str] = mapped_column(Text)
     at: Mapped[datetime] = mapped_column(default=utcnow)

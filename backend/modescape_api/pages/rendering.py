@@ -12,7 +12,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from modescape.errors import InvalidInput
-from modescape_api import assets, documentation, replies, security, workers
+from modescape_api import assets, documentation, proxies, replies, security, workers
 from modescape_api.display import FILTERS, look_of
 from modescape_api.site import Here, Site
 
@@ -61,16 +61,20 @@ def render(
         "notice": None,
         "notice_is_bad": False,
         "search": "",
+        "root": proxies.root(),
     }
     text = _templates().get_template(template).render({**shared, **values})
     return HTMLResponse(
-        text, status_code=status, headers={"cache-control": replies.REVALIDATE, "vary": "cookie", **(headers or {})}
+        proxies.in_page(text),
+        status_code=status,
+        headers={"cache-control": replies.REVALIDATE, "vary": "cookie", **(headers or {})},
     )
 
 
 def error_page(request: Request, document: Mapping[str, Any], *, headers: Mapping[str, str]) -> Response:
-    """A problem document as a page."""
-    here = getattr(request.app.state, "site", None) if "app" in request.scope else None
+    """A problem document as a page; one about the database is made without it."""
+    asking = "app" in request.scope and not str(document["type"]).endswith("#unavailable")
+    here = getattr(request.app.state, "site", None) if asking else None
     return render(
         request, here, "error.html", status=int(document["status"]), headers=headers, problem=document, section=""
     )
