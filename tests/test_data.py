@@ -572,7 +572,7 @@ def _with(array: np.ndarray, value: float) -> np.ndarray:
         ({"images": pixels(30, 6, 6), "labels": np.zeros(30)}, "all training labels are the same"),
         ({"images": pixels(30, 6, 6), "labels": np.array(["a"] * 30)}, "labels holds <U1"),
         ({"images": pixels(30, 6, 6), "labels": _with(LABELS, 1e12)}, "1e\\+12"),
-        ({"images": _with(pixels(30, 6, 6), np.nan), "labels": LABELS}, "not numbers"),
+        ({"images": _with(pixels(30, 6, 6), np.nan), "labels": LABELS}, r"images holds nan at \[0, 1, 1\]"),
         ({"images": _with(pixels(30, 6, 6), -1), "labels": LABELS}, "goes from -1"),
         ({"images": _with(pixels(30, 6, 6), 300), "labels": LABELS}, "to 300"),
         ({"images": pixels(30, 6), "labels": LABELS}, "has shape"),

@@ -16,7 +16,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -203,7 +203,8 @@ class PublishedSet:
         self._check_files(cell, start, stop)
         files = [cell / path.parent.name / path.name for path in self._paths(start, stop)]
         _check_size(files[0], (height, width))
-        return ImageFiles(tuple(files), channels, height, width).read(range(len(files)))
+        assert isinstance(self.test.images, ImageFiles)
+        return replace(self.test.images, paths=tuple(files), crop=False).read(range(len(files)))
 
     def _paths(self, start: int, stop: int) -> Sequence[Path]:
         """The files of the clean test images, whose corrupted copies have the same class folder and name."""

@@ -44,7 +44,7 @@ from modescape.science.data.sets import (
     idx_file,
     imagenet_folder,
 )
-from modescape.science.data.user import PICTURES, is_held, own_path, read_npz, scan_folder
+from modescape.science.data.user import PICTURES, fingerprint_of_npz, is_held, own_path, read_npz, scan_folder
 from modescape.spec import DataInfo, DataSpec
 
 
@@ -70,7 +70,7 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
         )
     if spec.dataset == "npz":
         path = own_path(spec)
-        raw = read_npz(path)
+        raw = read_npz(path, spec.white)
         n = len(raw.train_labels)
         shape = cast(Images, raw.train_images).shape
         return DataInfo(
@@ -81,7 +81,8 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
             n,
             len(raw.test_labels),
             min(5000, n // 10),
-            file_digest(path, "sha256"),
+            fingerprint_of_npz(path, raw.reading),
+            raw.reading.sentences if raw.reading else (),
         )
     if not entry.train_total:  # a plug-in's set says its sizes by being read
         raw = entry.call(location, spec)
@@ -222,7 +223,7 @@ def own_test(spec: DataSpec, folders: Sequence[Path]) -> OwnTest | None:
         held = is_held(ImageFiles(found.test, found.channels, found.height, found.width))
         return OwnTest(found.test_labels, None if held else _names_by_folder(found.test))
     if spec.dataset == "npz":
-        return OwnTest(read_npz(own_path(spec)).test_labels)
+        return OwnTest(read_npz(own_path(spec), spec.white).test_labels)
     if spec.dataset == "blobs":
         return OwnTest(blobs(location, spec).test_labels)
     if spec.dataset in ("digits", "digits-0-4", "digits-5-9", "svhn"):
