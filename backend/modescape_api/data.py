@@ -168,6 +168,9 @@ COLUMNS = (
     "classes",
     "train",
     "test",
+    "white",
+    "reading",
+    "looking",
 )
 
 
@@ -212,7 +215,8 @@ def known(here: Site) -> list[dict[str, Any]]:
                 **row.details,
             }
         )
-    return rows
+    here_already = {row["name"] for row in rows}
+    return rows + [row for row in here.lookings.rows() if row["name"] not in here_already]
 
 
 _EXAMPLE = {
@@ -256,16 +260,15 @@ def list_data(request: Request, here: Here) -> Response:
     "/api/data",
     status_code=201,
     summary="Register a folder or .npz, or fetch a public set",
-    description="201 for a set that was registered (its files are read and checked first), 202 for a download that "
-    "has begun; "
-    "`GET /api/data` shows how far it is.",
+    description="201 for a set that was registered (its files are read and checked first), 202 for a download that has "
+    "begun, or for pictures that take long to look through; `GET /api/data` shows how far it is.",
     openapi_extra=bodies.documented(Wanted, {"path": "/data/my-scans", "name": "my-scans"}),
     responses={
         201: {
             "description": "Registered",
             "content": {"application/json": {"example": {**_EXAMPLE, "name": "my-scans", "own": True}}},
         },
-        202: {"description": "The download has begun"},
+        202: {"description": "The download, or the look through the pictures, has begun"},
         **problems.documented(
             "malformed", "conflict", "too-large", "wrong-media-type", "invalid-input", "data-corrupt"
         ),
@@ -279,7 +282,8 @@ def add_data(here: Here, asked: Annotated[Wanted, body(Wanted)]) -> Response:
     if asked.fetch is not None:
         return _fetch(here, asked.fetch)
     assert asked.path is not None
-    return replies.json(register(here, asked.path, asked.name), status=201, headers={"location": "/api/data"})
+    row = register(here, asked.path, asked.name)
+    return replies.json(row, status=202 if row.get("looking") else 201, headers={"location": "/api/data"})
 
 
 def _fetch(here: Site, name: str) -> Response:
@@ -291,8 +295,9 @@ def _fetch(here: Site, name: str) -> Response:
 
 
 def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
-    """Read and check one's own data and remember it. Raises InvalidInput (`path`), DataCorrupt."""
-    from modescape.science.data import describe
+    """Read and check one's own data and remember it: every picture is decoded first, in a process of its own, which may
+    take longer than this waits (the row then says how far it is). Raises InvalidInput (`path`), DataCorrupt."""
+    from modescape.science.data import describe, read_npz
 
     real = inside(path, here.settings.registration_roots, field="path")
     kind = "folder" if real.is_dir() else "npz"
@@ -302,12 +307,13 @@ def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
             field="path",
             allowed="a folder or an .npz file",
         )
+    spec = DataSpec.model_validate({"dataset": kind, "path": str(real)})
     try:
-        info = describe(DataSpec.model_validate({"dataset": kind, "path": str(real)}), here.settings.data_folders)
+        info = describe(spec, here.settings.data_folders)
     except InvalidInput as error:
         told = [replace(problem, field="path") for problem in error.problems]
         raise InvalidInput(str(error), problems=told) from None
-    title = name or real.stem
+    title = (name or real.stem)[:64]
     details = {
         "title": title,
         "dataset": kind,
@@ -321,5 +327,19 @@ def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
         "test": info.test_total,
         "fingerprint": info.fingerprint,
     }
-    here.store.put_catalogue("data", title[:64], details)
-    return {"name": title[:64], "own": True, "present": True, **details}
+
+    def remember(white: float | None, sentences: Sequence[str]) -> dict[str, Any]:
+        found = {**details, "white": white, "reading": list(sentences)}
+        here.store.put_catalogue("data", title, found)
+        return {"name": title, "own": True, "present": True, **found}
+
+    if kind == "npz":
+        reading = read_npz(real).reading
+        assert reading is not None
+        return remember(reading.white, reading.sentences)
+    looking = here.lookings.look(title, spec, lambda found: remember(found.white, found.sentences))
+    if looking.ended.is_set():
+        here.lookings.forget(title)
+    if looking.error is not None:
+        raise looking.error
+    return looking.row or looking.as_row

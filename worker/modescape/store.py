@@ -1522,6 +1522,10 @@ class Store:
             statement = select(Catalogue).order_by(Catalogue.kind, Catalogue.name)
             return list(session.scalars(statement if kind is None else statement.where(Catalogue.kind == kind)))
 
+    def catalogue_entry(self, kind: str, name: str) -> Catalogue | None:
+        with self._reading() as session:
+            return session.get(Catalogue, (kind, name))
+
     def put_catalogue(self, kind: str, name: str, details: Json) -> None:
         with self._writing() as change:
             change.session.merge(Catalogue(kind=kind, name=name, details=details, at=change.now))

@@ -99,6 +99,13 @@ def data_page(request: Request, here: Here) -> Response:
     return _data(request, here)
 
 
+def _words_of(row: dict[str, Any]) -> str:
+    """Of a registered set, or of one that is not yet."""
+    if "train" not in row:
+        return str(row["how"])
+    return f"{row['train']} + {row['test']} images, {len(row['classes'])} classes"
+
+
 def _data(
     request: Request, here: Site, *, problem: str = "", path: str = "", name: str = "", status: int = 200
 ) -> Response:
@@ -107,7 +114,9 @@ def _data(
         {
             "name": row["name"],
             "path": row["where"],
-            "words": f"{row['train']} + {row['test']} images, {len(row['classes'])} classes",
+            "words": _words_of(row),
+            "reading": row.get("reading", []),  # sets registered before this was looked for say nothing
+            "looking": row.get("looking"),
         }
         for row in rows
         if row["own"]

@@ -46,6 +46,7 @@ from modescape.science.data.user import (
     levels_of,
     own_path,
     read_images,
+    read_npz,
     scan_folder,
     scan_pictures,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "published",
     "read_idx",
     "read_images",
+    "read_npz",
     "scan_folder",
     "scan_pictures",
     "seed_name",

@@ -82,7 +82,7 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
             len(raw.test_labels),
             min(5000, n // 10),
             fingerprint_of_npz(path, raw.reading),
-            raw.reading.sentences if raw.reading else (),
+            raw.reading.remarks if raw.reading else (),
         )
     if not entry.train_total:  # a plug-in's set says its sizes by being read
         raw = entry.call(location, spec)

@@ -129,14 +129,17 @@ def find_levels(paths: Sequence[Path], *, given: float | None = None) -> Levels:
     if given is not None or not paths:
         return Levels(given=given)
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        found = list(threads.map(extent_of_picture, paths))
+        return levels_among(list(zip(paths, threads.map(extent_of_picture, paths), strict=True)))
+
+
+def levels_among(found: Sequence[tuple[Path, Extent]]) -> Levels:
+    """`find_levels` of pictures that were decoded. Raises InvalidInput."""
     whites: dict[str, float | None] = {}
     for kind in ("declared", "integers", "floats"):
-        of_kind = [extent for extent in found if extent.kind == kind]
-        if of_kind:
-            first = next(path for path, extent in zip(paths, found, strict=True) if extent.kind == kind)
-            name = first.name if len(of_kind) == 1 else f"{first.name} with {len(of_kind) - 1} more pictures like it"
-            whites[kind] = white_of(union(of_kind), name)
+        alike = [(path, extent) for path, extent in found if extent.kind == kind]
+        if alike:
+            more = f" with {len(alike) - 1} more pictures like it" if len(alike) > 1 else ""
+            whites[kind] = white_of(union([extent for _, extent in alike]), f"{alike[0][0].name}{more}")
     return Levels(**whites)
 
 

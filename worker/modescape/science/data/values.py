@@ -230,6 +230,11 @@ class Reading:
     sentences: tuple[str, ...]
     is_plain: bool
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The sentences, where they say more than that 1 or 255 is white and nothing is lost."""
+        return self.sentences if len(self.sentences) > 1 or self.white not in (1.0, _BYTES) else ()
+
 
 def in_bytes(
     arrays: Mapping[str, NDArray[Any]], *, white: float | None = None
