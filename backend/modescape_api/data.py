@@ -157,6 +157,7 @@ COLUMNS = (
     "own",
     "dataset",
     "present",
+    "state",
     "where",
     "bytes",
     "how",
@@ -189,6 +190,7 @@ def known(here: Site) -> list[dict[str, Any]]:
                 "own": False,
                 "dataset": found.name,
                 "present": found.present,
+                "state": found.state,
                 "where": str(found.where) if found.where else None,
                 "bytes": found.bytes,
                 "how": found.how,
@@ -211,6 +213,7 @@ def known(here: Site) -> list[dict[str, Any]]:
                 "fetchable": False,
                 "fetching": None,
                 "present": place.exists(),
+                "state": "here" if place.exists() else "missing",
                 "how": f"register {place} again" if not place.exists() else "",
                 **row.details,
             }
@@ -225,6 +228,7 @@ _EXAMPLE = {
     "own": False,
     "dataset": "cifar10",
     "present": False,
+    "state": "missing",
     "where": None,
     "bytes": 170498071,
     "how": "modescape data fetch cifar10",
@@ -331,7 +335,7 @@ def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
     def remember(white: float | None, sentences: Sequence[str]) -> dict[str, Any]:
         found = {**details, "white": white, "reading": list(sentences)}
         here.store.put_catalogue("data", title, found)
-        return {"name": title, "own": True, "present": True, **found}
+        return {"name": title, "own": True, "present": True, "state": "here", **found}
 
     if kind == "npz":
         reading = read_npz(real).reading

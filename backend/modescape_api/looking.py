@@ -42,8 +42,20 @@ class Looking:
         """As a data set that is not here yet."""
         how = str(self.error) if self.error else f"its pictures are being looked through: {self.done} of {self.of}"
         progress = None if self.error else {"done": self.done, "of": self.of}
-        return {"name": self.name, "title": self.name, "own": True, "dataset": "folder", "present": False,
-                "where": self.where, "how": how, "fetchable": False, "fetching": None, "looking": progress}  # fmt: skip
+        state = "other" if self.error else "checking"
+        return {
+            "name": self.name,
+            "title": self.name,
+            "own": True,
+            "dataset": "folder",
+            "present": False,
+            "state": state,
+            "where": self.where,
+            "how": how,
+            "fetchable": False,
+            "fetching": None,
+            "looking": progress,
+        }
 
 
 class Lookings:

@@ -38,6 +38,7 @@ from modescape.science.data.pictures import (
     extent_of_picture,
     header_of,
     levels_among,
+    printable,
 )
 from modescape.science.data.values import DIM, LOSES, Extent, dim
 
@@ -138,8 +139,7 @@ def _asking(asked: Json, complaints: Any) -> Iterator[Iterator[Json]]:
 
 
 def _name(path: Path, root: Path) -> str:
-    name = path.relative_to(root) if path.is_relative_to(root) else path
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return printable(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 # --- in the reading process -------------------------------------------------------------------------------------------

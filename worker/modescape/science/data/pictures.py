@@ -64,7 +64,7 @@ class UnreadablePicture(DataCorrupt):
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
-        super().__init__(f"{path} cannot be read as a picture: {reason}")
+        super().__init__(f"{printable(path)} cannot be read as a picture: {reason}")
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def header_of(path: Path) -> Header:
         turned = _orientation(image, path)
         width, height = image.size if turned < 5 else image.size[::-1]
         plain = image.mode in _PLAIN and turned == 1 and not image.has_transparency_data
+        plain = plain and _tag(image, ExifTags.Base.Orientation, 1) < 5  # of TIFF, see _opened
         return Header(width, height, image.mode in _GREY, _kind(image), plain)
 
 
@@ -167,12 +168,13 @@ def decode(path: Path, levels: Levels, *, frames: bool = False) -> Picture:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The file open in Pillow, if it can be read faithfully; whatever goes wrong while it is, names it.
 
-    Pillow's readers raise what they please on damaged files: OSError, SyntaxError, struct.error, KeyError, ...
+    Pillow's readers raise what they please on damaged files: OSError, SyntaxError, struct.error, KeyError, ... It is
+    given a file without a name, for what it maps into memory by name it may scramble (13.0: plain TIFF on its side).
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures below Pillow's limit, odd EXIF
-            with Image.open(path, formats=FORMATS) as image:
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 _refuse_unfaithful(image, path)
                 yield image
     except ModescapeError:
@@ -187,6 +189,11 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{error}" if str(error) else type(error).__name__
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A file's name as text that can be stored and shown, whatever bytes it has."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 # --- what the header says ---------------------------------------------------------------------------------------------

@@ -284,7 +284,10 @@ def verify_md5(path: Path, expected: str) -> None:
     """Raises DataMissing or DataCorrupt unless the file's MD5 is `expected` (the published form of these checksums)."""
     if not path.is_file():
         raise DataMissing(f"{path} is missing; fetch the set again")
-    found = file_digest(path, "md5")
+    try:
+        found = file_digest(path, "md5")
+    except OSError as error:
+        raise DataCorrupt(f"{path} cannot be read: {error.strerror or error}") from error
     if found != expected:
         raise DataCorrupt(f"{path} has MD5 {found}, expected {expected}; delete it and fetch the set again")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
-from modescape.science.data.pictures import READING, Header, Levels, UnreadablePicture, find_levels, header_of
+from modescape.science.data.pictures import (
+    READING,
+    Header,
+    Levels,
+    UnreadablePicture,
+    find_levels,
+    header_of,
+    printable,
+)
 from modescape.science.data.raw import (
     DataLocation,
     ImageFiles,
@@ -111,12 +120,31 @@ def scan_folder(root: Path) -> FoundFolder:
     Without train/ and test/ a fifth of every class is the test set, chosen by a fixed seed from the sorted names. The
     result is remembered until a file's name, size or time changes, for forms ask at every key press.
     """
-    state = tuple(
-        (str(path.relative_to(root)), (stat := path.stat()).st_size, stat.st_mtime_ns)
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and not _is_ignored(path)
-    )
-    return _scan_folder(root, state)
+    with _reading(root):
+        state = tuple(
+            (_name(path, root), (stat := path.stat()).st_size, stat.st_mtime_ns)
+            for path in sorted(root.rglob("*"))
+            if path.is_file() and not _is_ignored(path)
+        )
+        return _scan_folder(root, state)
+
+
+@contextmanager
+def _reading(place: Path) -> Iterator[None]:
+    """What the system says of a folder or file that cannot be read, or is no longer there, in words."""
+    try:
+        yield
+    except OSError as error:
+        name = place if error.filename is None else error.filename
+        raise _refuse(f"{printable(name)} cannot be read: {error.strerror or error}") from error
+
+
+def _name(path: Path, root: Path) -> str:
+    """Relative to `root`. Raises InvalidInput for names that cannot be stored or shown."""
+    name = str(path.relative_to(root))
+    if printable(name) != name:
+        raise _refuse(f"the name {printable(name)} is not UTF-8; rename it")
+    return name
 
 
 @lru_cache(maxsize=8)
@@ -237,9 +265,12 @@ def scan_pictures(root: Path) -> FoundPictures:
 
     Raises InvalidInput saying which file is no picture.
     """
-    place = root / "test" if (root / "train").is_dir() and (root / "test").is_dir() else root
-    files = sorted(path for path in place.rglob("*") if path.is_file() and not _is_ignored(path))
-    return _scan_pictures(place, tuple((path, (s := path.stat()).st_size, s.st_mtime_ns) for path in files))
+    with _reading(root):
+        place = root / "test" if (root / "train").is_dir() and (root / "test").is_dir() else root
+        files = sorted(path for path in place.rglob("*") if path.is_file() and not _is_ignored(path))
+        for path in files:
+            _name(path, place)
+        return _scan_pictures(place, tuple((path, (s := path.stat()).st_size, s.st_mtime_ns) for path in files))
 
 
 @lru_cache(maxsize=8)
@@ -265,8 +296,9 @@ def _scan_pictures(root: Path, state: tuple[tuple[Path, int, int], ...]) -> Foun
 
 def read_images(path: Path, white: float | None = None) -> tuple[Images, Reading]:
     """The images alone of an .npz file: `test_images` if it has them, else `images`. Raises InvalidInput."""
-    stat = path.stat()
-    return _read_images(path, white, stat.st_size, stat.st_mtime_ns)
+    with _reading(path):
+        stat = path.stat()
+        return _read_images(path, white, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
@@ -289,13 +321,15 @@ def read_npz(path: Path, white: float | None = None) -> RawData:
 
     Raises InvalidInput in words a person can act on.
     """
-    stat = path.stat()
-    return _read_npz(path, white, stat.st_size, stat.st_mtime_ns)
+    with _reading(path):
+        stat = path.stat()
+        return _read_npz(path, white, stat.st_size, stat.st_mtime_ns)
 
 
 def fingerprint_of_npz(path: Path, reading: Reading | None) -> str:
     """SHA-256 of the file, and of how it is read where that is not as before."""
-    return _stamped(file_digest(path, "sha256"), reading is None or reading.is_plain)
+    with _reading(path):
+        return _stamped(file_digest(path, "sha256"), reading is None or reading.is_plain)
 
 
 @lru_cache(maxsize=2)

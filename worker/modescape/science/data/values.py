@@ -206,16 +206,17 @@ def to_bytes(values: NDArray[Any], white: float) -> tuple[NDArray[np.uint8], boo
 def _scaled(block: NDArray[Any], white: float) -> NDArray[Any]:
     """In the floats' own type, as these were always scaled; integers in double."""
     factor = _BYTES / white
-    return block * factor if block.dtype.kind == "f" and block.dtype.itemsize >= 4 else block * np.float64(factor)
+    return block * (factor if block.dtype.kind == "f" else np.float64(factor))
 
 
-_HAIR = 1e-3  # of a level: what rounding errors of float32 may add
+_HAIR = 1e-3  # of a level: what rounding errors of float32 may add; half precision has coarser ones
 
 
 def _loses(block: NDArray[Any], scaled: NDArray[Any], rounded: NDArray[Any], white: float) -> bool:
     if block.dtype.kind != "f" and white <= _BYTES and block.max() <= white:
         return False  # every level keeps a byte of its own
-    return bool((np.abs(scaled - rounded) > _HAIR).any())
+    hair = max(_HAIR, 255 * float(np.finfo(scaled.dtype).eps))
+    return bool((np.abs(scaled - rounded) > hair).any())
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------
