@@ -443,8 +443,8 @@ def test_a_reader_that_dies_names_what_it_was_reading(tmp_path: Path, monkeypatc
     root = Path(asked.path or "")
     (tmp_path / "sitecustomize.py").write_text(
         "import os\nfrom PIL import Image\nopened = Image.open\n"
-        "def open(path, *a, **k):\n    if getattr(path, 'name', '').endswith('b7.jpg'):\n        os.kill(os.getpid(), 9)\n"
-        "    return opened(path, *a, **k)\nImage.open = open\n"
+        "def open(file, *a, **k):\n    if getattr(file, 'name', '').endswith('b7.jpg'):\n"
+        "        os.kill(os.getpid(), 9)\n    return opened(file, *a, **k)\nImage.open = open\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(DataCorrupt, match=r"died while it was reading .*b/b7\.jpg"):
