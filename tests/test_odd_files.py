@@ -147,6 +147,13 @@ def test_a_registered_set_says_how_it_is_read(client: httpx.Client, place: Path)
 def test_what_is_white_can_be_said_in_the_form(client: httpx.Client, place: Path) -> None:
     np.savez(place / "halves.npz", images=np.linspace(0, 2, 320).reshape(20, 4, 4), labels=np.arange(20) % 2)
     assert 'name="data.white"' in client.get("/launch").text
+    halves = {"path": str(place / "halves.npz"), "name": "halves"}
+    assert "could mean several things" in client.post("/api/data", json=halves).text
+    assert client.post("/api/data", json={**halves, "white": 1}).json()["errors"][0]["field"] == "white"
+    form = {**halves, "white": "2", "csrf": _token(client)}
+    assert client.post("/data", data=form).status_code == 303
+    assert "images: 0 to 2, of which 2 is white." in client.get("/data").text
+    assert client.get("/gallery?dataset=halves").status_code == 200
     spec: dict[str, Any] = {
         "data": {"dataset": "npz", "path": str(place / "halves.npz")},
         "training": {"batch_size": 4, "snapshots": 0},

@@ -148,6 +148,9 @@ class Wanted(Body):
         None, max_length=1024, description="Folder of class folders, or .npz file, on this machine."
     )
     name: Name | None = Field(None, description="What to call it; empty takes the name of the folder or file.")
+    white: float | None = Field(
+        None, gt=0, le=2**32, description="The value that is white in it (`data.white` of a spec); empty: it is found."
+    )
     fetch: str | None = Field(None, max_length=64, description="A public set to download into the data folder.")
 
 
@@ -286,7 +289,7 @@ def add_data(here: Here, asked: Annotated[Wanted, body(Wanted)]) -> Response:
     if asked.fetch is not None:
         return _fetch(here, asked.fetch)
     assert asked.path is not None
-    row = register(here, asked.path, asked.name)
+    row = register(here, asked.path, asked.name, asked.white)
     return replies.json(row, status=202 if row.get("looking") else 201, headers={"location": "/api/data"})
 
 
@@ -298,7 +301,7 @@ def _fetch(here: Site, name: str) -> Response:
     return replies.json(asdict(here.fetches.start(name)), status=202, headers={"location": "/api/data"})
 
 
-def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
+def register(here: Site, path: str, name: str | None = None, white: float | None = None) -> dict[str, Any]:
     """Read and check one's own data and remember it: every picture is decoded first, in a process of its own, which may
     take longer than this waits (the row then says how far it is). Raises InvalidInput (`path`), DataCorrupt."""
     from modescape.science.data import describe, read_npz
@@ -311,11 +314,11 @@ def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
             field="path",
             allowed="a folder or an .npz file",
         )
-    spec = DataSpec.model_validate({"dataset": kind, "path": str(real)})
+    spec = DataSpec.model_validate({"dataset": kind, "path": str(real), "white": white})
     try:
         info = describe(spec, here.settings.data_folders)
     except InvalidInput as error:
-        told = [replace(problem, field="path") for problem in error.problems]
+        told = [replace(problem, field=problem.field.removeprefix("data.")) for problem in error.problems]
         raise InvalidInput(str(error), problems=told) from None
     title = (name or real.stem)[:64]
     details = {
@@ -330,15 +333,16 @@ def register(here: Site, path: str, name: str | None = None) -> dict[str, Any]:
         "train": info.train_total,
         "test": info.test_total,
         "fingerprint": info.fingerprint,
+        "white_said": white,
     }
 
-    def remember(white: float | None, sentences: Sequence[str]) -> dict[str, Any]:
-        found = {**details, "white": white, "reading": list(sentences)}
+    def remember(level: float | None, sentences: Sequence[str]) -> dict[str, Any]:
+        found = {**details, "white": level, "reading": list(sentences)}
         here.store.put_catalogue("data", title, found)
         return {"name": title, "own": True, "present": True, "state": "here", **found}
 
     if kind == "npz":
-        reading = read_npz(real).reading
+        reading = read_npz(real, white).reading
         assert reading is not None
         return remember(reading.white, reading.sentences)
     looking = here.lookings.look(title, spec, lambda found: remember(found.white, found.sentences))

@@ -107,7 +107,14 @@ def _words_of(row: dict[str, Any]) -> str:
 
 
 def _data(
-    request: Request, here: Site, *, problem: str = "", path: str = "", name: str = "", status: int = 200
+    request: Request,
+    here: Site,
+    *,
+    problem: str = "",
+    path: str = "",
+    name: str = "",
+    white: str = "",
+    status: int = 200,
 ) -> Response:
     rows = data.known(here)
     registered = [
@@ -134,19 +141,26 @@ def _data(
         problem=problem,
         path=path,
         name=name,
+        white=white,
     )
 
 
 @router.post("/data")
 def register_data(
-    request: Request, here: Here, csrf: Csrf = "", path: Annotated[str, Form()] = "", name: Annotated[str, Form()] = ""
+    request: Request,
+    here: Here,
+    csrf: Csrf = "",
+    path: Annotated[str, Form()] = "",
+    name: Annotated[str, Form()] = "",
+    white: Annotated[str, Form()] = "",
 ) -> Response:
     security.check_form(request, here, csrf)
     try:
-        wanted = bodies.validate(data.Wanted, {"path": path.strip(), **({"name": name} if name.strip() else {})})
+        asked = {"path": path.strip(), "name": name if name.strip() else None, "white": white.strip() or None}
+        wanted = bodies.validate(data.Wanted, asked)
         data.add_data(here, wanted)
     except (InvalidInput, DataCorrupt) as error:
-        return _data(request, here, problem=str(error), path=path, name=name, status=422)
+        return _data(request, here, problem=str(error), path=path, name=name, white=white, status=422)
     return RedirectResponse("/data", status_code=303)
 
 
