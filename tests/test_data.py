@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from torch import Tensor
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
 from modescape.registry import datasets
 from modescape.science import data
-from modescape.science.data import DataLocation, ImageFiles, Published, RawData
+from modescape.science.data import DataLocation, ImageFiles, Published, RawData, contents
 from modescape.spec import DataSpec
 
 DEBIAN = Path("/usr/share/datasets")
@@ -164,6 +165,10 @@ def test_the_files_of_debians_package_hold_what_is_published() -> None:
         (lambda content: content[:-3], "promises"),
         (lambda content: b"\x00\x00\x0d" + content[3:], "not an IDX file"),
         (lambda content: b"", "not an IDX file"),
+        (lambda content: content[:6], "is cut off"),  # in the middle of its sizes
+        (lambda content: content[:3] + b"\x00" + content[4:], "not an IDX file"),
+        (lambda content: content[:3] + b"\xff" + content[4:], "not an IDX file"),
+        (lambda content: content[:4] + b"\xff" * 12 + content[16:], "promises"),  # more than any memory
     ],
 )
 def test_a_broken_idx_file_is_refused(tmp_path: Path, spoil: Callable[[bytes], bytes], words: str) -> None:
@@ -180,6 +185,18 @@ def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataCorrupt, match="cannot be read"):
         data.load(spec("fashion-mnist", validation_images=5), (tmp_path,))
+
+
+def test_a_damaged_gzip_is_refused(tmp_path: Path) -> None:
+    fashion(tmp_path, gz=True)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    content = bytearray(path.read_bytes())
+    content[30:60] = bytes(30)  # inside the deflated data: zlib's error, not gzip's
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataCorrupt, match=r"images-idx3-ubyte\.gz cannot be read"):
+        data.read_idx(path)
+    with pytest.raises(DataCorrupt, match=r"images-idx3-ubyte\.gz cannot be read"):
+        data.describe(spec("fashion-mnist"), (tmp_path,))
 
 
 def test_debians_fashion_mnist_is_the_published_one() -> None:
@@ -572,7 +589,7 @@ def _with(array: np.ndarray, value: float) -> np.ndarray:
         ({"images": pixels(30, 6, 6), "labels": np.zeros(30)}, "all training labels are the same"),
         ({"images": pixels(30, 6, 6), "labels": np.array(["a"] * 30)}, "labels holds <U1"),
         ({"images": pixels(30, 6, 6), "labels": _with(LABELS, 1e12)}, "1e\\+12"),
-        ({"images": _with(pixels(30, 6, 6), np.nan), "labels": LABELS}, "not numbers"),
+        ({"images": _with(pixels(30, 6, 6), np.nan), "labels": LABELS}, r"images holds nan at \[0, 1, 1\]"),
         ({"images": _with(pixels(30, 6, 6), -1), "labels": LABELS}, "goes from -1"),
         ({"images": _with(pixels(30, 6, 6), 300), "labels": LABELS}, "to 300"),
         ({"images": pixels(30, 6), "labels": LABELS}, "has shape"),
@@ -744,7 +761,7 @@ def test_a_missing_set_says_how_to_get_it(tmp_path: Path) -> None:
         data.describe(spec("imagenet"), (tmp_path,))
 
 
-def test_availability_tells_what_is_here(tmp_path: Path) -> None:
+def test_availability_tells_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {item.name: item for item in data.availability((tmp_path,))}
     assert before["digits"].present
     assert not before["cifar10"].present
@@ -752,18 +769,57 @@ def test_availability_tells_what_is_here(tmp_path: Path) -> None:
     assert before["cifar10"].bytes == 170_498_071
     assert not before["imagenet"].fetchable
     fashion(tmp_path / "fashion-mnist", gz=True)
-    after = {item.name: item for item in data.availability((tmp_path,))}["fashion-mnist"]
+    monkeypatch.setattr(data.raw, "CHECKSUMS", {"fashion-mnist": sums_of_idx(tmp_path / "fashion-mnist")})
+    after = {item.name: item for item in data.availability((tmp_path,), patience=None)}["fashion-mnist"]
     assert after.present
     assert after.where == tmp_path / "fashion-mnist"
     assert not after.fetchable
+
+
+def test_files_that_only_have_the_names_of_a_set_are_not_here(tmp_path: Path) -> None:
+    """MNIST's files are named as Fashion-MNIST's, and a CIFAR folder may hold anything."""
+    fashion(tmp_path, gz=True)
+    cifar10(tmp_path)
+    found = {item.name: item for item in data.availability((tmp_path,), patience=None)}
+    for name, file in (("fashion-mnist", "images-idx3-ubyte.gz"), ("cifar10", "data_batch_1")):
+        assert found[name].state == "other"
+        assert not found[name].present
+        assert not found[name].fetchable  # a download would hide behind these, or overwrite them
+        assert f"{file} holds another set than its name says" in found[name].how
+        with pytest.raises(DataCorrupt, match="holds another set"):
+            data.describe(spec(name), (tmp_path,))
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, read = tmp_path / "a.bin", []
+    file.write_bytes(b"one")
+    monkeypatch.setattr(contents, "_md5", lambda path: (read.append(path), md5(path))[1])
+    promised = [contents.Promised(file, md5(file))]
+    assert [contents.wrong_in(promised), contents.wrong_in(promised)] == ["", ""]
+    assert len(read) == 1
+    file.write_bytes(b"other")
+    assert "a.bin holds another set" in str(contents.wrong_in(promised))
+    assert len(read) == 2
+
+
+def test_a_page_does_not_wait_for_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(contents, "_md5", lambda path: (go_on.wait(30), md5(path))[1])
+    cifar10(tmp_path)
+    try:
+        found = {item.name: item for item in data.availability((tmp_path,), patience=0.05)}["cifar10"]
+    finally:
+        go_on.set()
+    assert found.state == "checking"
+    assert not found.present
 
 
 def published(path: Path, digest: str | None = None) -> Published:
     return Published(path.as_uri(), digest or md5(path), path.stat().st_size)
 
 
-def test_fetching_checks_and_puts_files_in_place(tmp_path: Path) -> None:
-    cifar10(tmp_path / "origin")
+def test_fetching_checks_and_puts_files_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.raw, "CHECKSUMS", {"cifar10": cifar10(tmp_path / "origin")})
     archive = tmp_path / "cifar-10-python.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "origin" / "cifar-10-batches-py", "cifar-10-batches-py")
@@ -772,7 +828,7 @@ def test_fetching_checks_and_puts_files_in_place(tmp_path: Path) -> None:
     data.fetch(
         "cifar10", home, lambda done, total: seen.append((done, total)), downloads={"cifar10": [published(archive)]}
     )
-    assert {item.name: item for item in data.availability((home,))}["cifar10"].present
+    assert {item.name: item for item in data.availability((home,), patience=None)}["cifar10"].present
     assert seen[-1] == (archive.stat().st_size,) * 2
     assert [path.name for path in home.iterdir()] == ["cifar-10-batches-py"]  # nothing temporary stays
 

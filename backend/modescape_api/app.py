@@ -40,6 +40,7 @@ from modescape_api import (
     workers,
 )
 from modescape_api.events import Hub
+from modescape_api.looking import Lookings
 from modescape_api.site import Site
 
 
@@ -100,7 +101,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(_prepare, settings)
     laboratory = Laboratory(settings)
     hub = Hub(laboratory.store)
-    app.state.site = Site(laboratory, hub, data.Fetches(settings.data_folders[0]))
+    app.state.site = Site(laboratory, hub, data.Fetches(settings.data_folders[0]), Lookings(laboratory.store))
     polling = asyncio.create_task(hub.run())
     try:
         yield

@@ -155,6 +155,9 @@ class Wanted(Body):
         description="What to call it, in specs as `data.dataset`; empty takes the name of the folder or file.",
     )
     replace: bool = Field(False, description="Whether another place that has the name is to lose it.")
+    white: float | None = Field(
+        None, gt=0, le=2**32, description="The value that is white in it (`data.white` of a spec); empty: it is found."
+    )
     fetch: str | None = Field(None, max_length=64, description="A public set to download into the data folder.")
 
 
@@ -164,6 +167,7 @@ COLUMNS = (
     "own",
     "dataset",
     "present",
+    "state",
     "where",
     "bytes",
     "how",
@@ -175,6 +179,9 @@ COLUMNS = (
     "classes",
     "train",
     "test",
+    "white",
+    "reading",
+    "looking",
 )
 
 
@@ -193,6 +200,7 @@ def known(here: Site) -> list[dict[str, Any]]:
                 "own": False,
                 "dataset": found.name,
                 "present": found.present,
+                "state": found.state,
                 "where": str(found.where) if found.where else None,
                 "bytes": found.bytes,
                 "how": found.how,
@@ -215,11 +223,13 @@ def known(here: Site) -> list[dict[str, Any]]:
                 "fetchable": False,
                 "fetching": None,
                 "present": place.exists(),
+                "state": "here" if place.exists() else "missing",
                 "how": f"register {place} again" if not place.exists() else "",
                 **details,
             }
         )
-    return rows
+    here_already = {row["name"] for row in rows}
+    return rows + [row for row in here.lookings.rows() if row["name"] not in here_already]
 
 
 _EXAMPLE = {
@@ -228,6 +238,7 @@ _EXAMPLE = {
     "own": False,
     "dataset": "cifar10",
     "present": False,
+    "state": "missing",
     "where": None,
     "bytes": 170498071,
     "how": "modescape data fetch cifar10",
@@ -263,16 +274,15 @@ def list_data(request: Request, here: Here) -> Response:
     "/api/data",
     status_code=201,
     summary="Register a folder or .npz, or fetch a public set",
-    description="201 for a set that was registered (its files are read and checked first), 202 for a download that "
-    "has begun; "
-    "`GET /api/data` shows how far it is.",
+    description="201 for a set that was registered (its files are read and checked first), 202 for a download that has "
+    "begun, or for pictures that take long to look through; `GET /api/data` shows how far it is.",
     openapi_extra=bodies.documented(Wanted, {"path": "/data/my-scans", "name": "my-scans"}),
     responses={
         201: {
             "description": "Registered",
             "content": {"application/json": {"example": {**_EXAMPLE, "name": "my-scans", "own": True}}},
         },
-        202: {"description": "The download has begun"},
+        202: {"description": "The download, or the look through the pictures, has begun"},
         **problems.documented(
             "malformed", "conflict", "too-large", "wrong-media-type", "invalid-input", "data-corrupt"
         ),
@@ -286,8 +296,8 @@ def add_data(here: Here, asked: Annotated[Wanted, body(Wanted)]) -> Response:
     if asked.fetch is not None:
         return _fetch(here, asked.fetch)
     assert asked.path is not None
-    registered = register(here, asked.path, asked.name, replace_other=asked.replace)
-    return replies.json(registered, status=201, headers={"location": "/api/data"})
+    row = register(here, asked.path, asked.name, asked.white, replace_other=asked.replace)
+    return replies.json(row, status=202 if row.get("looking") else 201, headers={"location": "/api/data"})
 
 
 @router.delete(
@@ -310,12 +320,15 @@ def _fetch(here: Site, name: str) -> Response:
     return replies.json(asdict(here.fetches.start(name)), status=202, headers={"location": "/api/data"})
 
 
-def register(here: Site, path: str, name: str | None = None, *, replace_other: bool = False) -> dict[str, Any]:
-    """Read and check one's own data and remember it.
+def register(
+    here: Site, path: str, name: str | None = None, white: float | None = None, *, replace_other: bool = False
+) -> dict[str, Any]:
+    """Read and check one's own data and remember it: every picture is decoded first, in a process of its own, which may
+    take longer than this waits (the row then says how far it is).
 
-    Raises InvalidInput (`path`, `name`), DataCorrupt, and Conflict when another place has the name.
+    Raises InvalidInput (`path`, `name`, `white`), DataCorrupt, and Conflict when another place has the name.
     """
-    from modescape.science.data import describe
+    from modescape.science.data import describe, read_npz
 
     real = inside(path, here.settings.registration_roots, field="path")
     kind = "folder" if real.is_dir() else "npz"
@@ -325,12 +338,14 @@ def register(here: Site, path: str, name: str | None = None, *, replace_other: b
             field="path",
             allowed="a folder or an .npz file",
         )
+    spec = DataSpec.model_validate({"dataset": kind, "path": str(real), "white": white})
     try:
-        info = describe(DataSpec.model_validate({"dataset": kind, "path": str(real)}), here.settings.data_folders)
+        info = describe(spec, here.settings.data_folders)
     except InvalidInput as error:
-        told = [replace(problem, field="path") for problem in error.problems]
+        told = [replace(problem, field=problem.field.removeprefix("data.")) for problem in error.problems]
         raise InvalidInput(str(error), problems=told) from None
     title = own.checked_name(name or own.place_name(str(real), kind))
+    here.store.check_set_name(title, str(real), replace=replace_other)
     details = {
         "title": title,
         "dataset": kind,
@@ -343,6 +358,21 @@ def register(here: Site, path: str, name: str | None = None, *, replace_other: b
         "train": info.train_total,
         "test": info.test_total,
         "fingerprint": info.fingerprint,
+        "white_said": white,
     }
-    here.store.register_set(title, details, replace=replace_other)
-    return {"name": title, "own": True, "present": True, **details}
+
+    def remember(level: float | None, sentences: Sequence[str]) -> dict[str, Any]:
+        found = {**details, "white": level, "reading": list(sentences)}
+        here.store.register_set(title, found, replace=replace_other)
+        return {"name": title, "own": True, "present": True, "state": "here", **found}
+
+    if kind == "npz":
+        reading = read_npz(real, white).reading
+        assert reading is not None
+        return remember(reading.white, reading.sentences)
+    looking = here.lookings.look(title, spec, lambda found: remember(found.white, found.sentences))
+    if looking.ended.is_set():
+        here.lookings.forget(title)
+    if looking.error is not None:
+        raise looking.error
+    return looking.row or looking.as_row

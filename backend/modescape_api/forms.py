@@ -148,6 +148,7 @@ _LABELS = {
     "ensemble.runs": "Independent runs",
     "train_images": "Training images",
     "input_scale": "Input scale",
+    "white": "Value that is white",
     "ensemble.seed": "Root seed",
     "spread": "Wide samples",
     "typical": "Narrow samples",

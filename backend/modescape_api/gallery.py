@@ -87,11 +87,12 @@ def shown(here: Site, name: str) -> Shown:
     if row is None:
         allowed = ", ".join(choice["name"] for choice in choices(here))
         raise InvalidInput(f"there is no data set {name[:80]!r}", field="dataset", allowed=allowed)
-    place = {"path": row["where"]} if row["own"] else {}
+    place = {"path": row["where"], "white": row.get("white_said")} if row["own"] else {}
     spec = DataSpec.model_validate({"dataset": row["dataset"], **place})
     folders = here.settings.data_folders
     info = describe(spec, folders)
-    kept = hashlib.sha256(f"{info.fingerprint or spec.dataset}|{spec.path}".encode()).hexdigest()[:24]
+    said = f"{info.fingerprint or spec.dataset}|{spec.path}" + (f"|{spec.white}" if spec.white else "")
+    kept = hashlib.sha256(said.encode()).hexdigest()[:24]
     seed = seed_name(spec.model_copy(update={"fingerprint": info.fingerprint}))
     with _reading:
         images = glimpse(spec, folders, here.settings.home / "gallery" / f"{kept}.npy")

@@ -19,6 +19,7 @@ from modescape.store import Store
 if TYPE_CHECKING:
     from modescape_api.data import Fetches
     from modescape_api.events import Hub
+    from modescape_api.looking import Lookings
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Site:
     laboratory: Laboratory
     hub: Hub
     fetches: Fetches
+    lookings: Lookings
 
     @property
     def settings(self) -> Settings:

@@ -159,10 +159,11 @@ def _data(settings: Settings, parsed: argparse.Namespace) -> int:
 
             fetch(parsed.name, settings.data_folders[0], progress)
         return 0
-    for item in availability(settings.data_folders):
+    words = {"here": "here", "missing": "missing", "other": "other files"}
+    for item in availability(settings.data_folders, patience=None):
         size = f"{item.bytes / 1e6:,.0f} MB" if item.bytes else "-"
-        state = f"here      {item.where}" if item.present else f"missing   {item.how}"
-        print(f"{item.name:15} {size:>12}   {state}")
+        told = item.where if item.present else item.how
+        print(f"{item.name:15} {size:>12}   {words[item.state]:11} {told}")
     return 0
 
 

@@ -19,7 +19,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modescape import finding, own
+from modescape import finding, looks, own
 from modescape.artifacts import Artifacts
 from modescape.errors import Conflict, Forbidden, InvalidInput
 from modescape.plan import Prepared, prepare
@@ -74,6 +74,7 @@ class Laboratory:
             speed=cache(self.store.throughput),
             gpu_speed=cache(partial(self.store.throughput, numerics="cuda/")),
             workers=max(1, len(workers)),
+            looked=partial(looks.known, self.store),
         )
 
     def create(

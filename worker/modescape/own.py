@@ -60,7 +60,9 @@ def _placed(part: Json, sets: Sets, field: str) -> Json:
     if part.get("path") not in (None, where):
         problem = Problem(f"{name!r} is registered for {where}", f"{field}.path", "no path beside a registered name")
         raise InvalidInput(str(problem), problems=[problem])
-    return {**part, "dataset": sets[name]["dataset"], "path": where}
+    said = sets[name].get("white_said")  # when it was registered
+    white = {"white": said} if said is not None else {}
+    return {**white, **part, "dataset": sets[name]["dataset"], "path": where}
 
 
 def shown_as(data: DataSpec, sets: Sets) -> str:

@@ -15,9 +15,9 @@ Every stage that makes solutions owns a block of solution numbers, so numbers ar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modescape.draft import Draft, kept_epochs, sample_sets
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
@@ -26,6 +26,9 @@ from modescape.science import data as datasets_module
 from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes, check, parse, sizes, studies
 from modescape.store import PlannedStage
 from modescape.studies import OodSpec
+
+if TYPE_CHECKING:
+    from modescape.science.look import Look
 
 # Prediction runs without gradients and without dropout: measured 3.5 times the training rate on CPU.
 PREDICT_PER_TRAIN = 3.5
@@ -43,6 +46,7 @@ PREDICTED_TOGETHER = 500  # images; a prediction is one forward pass of these, a
 
 TRAININGS = ("train", "chain", "arm", "branch")  # kinds of stages as long as a training, nearly all alike
 
+Looked = Callable[[str, float | None], "Look | None"]  # fingerprint, what is said to be white -> what was found there
 Speed = Callable[[str, str], float | None]  # architecture, data set -> measured training images a second, or None
 
 
@@ -124,10 +128,12 @@ def prepare(
     gpu_speed: Speed = _unknown,
     workers: int = 1,
     as_published: bool = False,
+    looked: Looked = lambda fingerprint, white: None,
 ) -> Prepared:
     """Parse, look at the data, check across fields, plan. The one door for form, API, command line and notebook.
 
     as_published: public sets that are not here are planned in their published sizes, and named in `missing`.
+    looked: what is known of a user's own pictures that were decoded before.
     Raises InvalidInput (every problem with its field), DataMissing (every set with its field), DataCorrupt
     (with its field).
     """
@@ -148,8 +154,24 @@ def prepare(
     spec = _look_up(spec, info, tuple(folders), missing)
     if missing and not as_published:
         raise _not_here(missing)
+    info = replace(info, remarks=(*info.remarks, *_seen(spec, looked)))
     made = plan(spec, info, speed=speed, gpu_speed=gpu_speed, workers=workers)
     return Prepared(spec, info, sizes(spec, info), made, tuple(missing))
+
+
+def _seen(spec: ExperimentSpec, looked: Looked) -> list[str]:
+    """How the user's own pictures are read. Raises InvalidInput naming those known to be unreadable."""
+    remarks: list[str] = []
+    parts: list[tuple[str, DataSpec | OodSpec]] = [("data", spec.data)]
+    parts += [(f"ood.{i}", study) for i, study in enumerate(spec.ood)]
+    for field, part in parts:
+        if part.dataset != "folder" or part.fingerprint is None:
+            continue
+        found = looked(part.fingerprint, part.white)
+        if found is not None and found.problem:
+            raise InvalidInput(found.problem, field=f"{field}.path", allowed="pictures that can be decoded")
+        remarks += found.remarks if found else ()
+    return remarks
 
 
 def _missing(dataset: str, field: str, error: DataMissing) -> Missing:
@@ -269,7 +291,7 @@ def _price(draft: Draft, measured: float | None, workers: int, gpu: Price) -> Pl
     size = 4 * (kept * draft.parameters * spec.ensemble.runs + solutions * draft.images * draft.classes)
     size += 8 * solutions**2 * len(spec.evaluation.splits) + int(draft.bytes)
     present = {cost.kind for cost in kinds}
-    warnings = list(draft.warnings)
+    warnings = [*draft.info.remarks, *draft.warnings]
     if measured is None:
         warnings.append("no training of this network on this data has finished here yet; the time is a first guess")
     if spec.ensemble.runs < 3:

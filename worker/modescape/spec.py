@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, Key, Part, keyed
+from modescape.part import MAX_SEED, Added, Key, Part, keyed
 from modescape.registry import Entry, architectures, datasets, methods
 from modescape.studies import (
     ConnectivitySpec,
@@ -66,6 +66,13 @@ class DataSpec(Part):
         "first", description="first: the last images of the training files are validation; shuffled: by the split seed."
     )
     split_seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the shuffled split.")
+    white: Annotated[float | None, Added] = Field(
+        None,
+        gt=0,
+        le=2**32,
+        description="Of a user's own data: the value that is white. Empty means it is found: what files declare, 1 for "
+        "floats of 0 to 1, 255 for bytes, the smallest 2^b - 1 that holds other integers.",
+    )
 
     @field_validator("dataset")
     @classmethod
@@ -78,6 +85,8 @@ class DataSpec(Part):
     def _has_path(self) -> DataSpec:
         if (self.dataset in ("folder", "npz")) != (self.path is not None):
             raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
+        if self.white is not None and self.path is None:
+            raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
         return self
 
 
@@ -288,7 +297,8 @@ class ExperimentSpec(Part):
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What is known of a data set before anything is computed. Sizes in images; train_total includes validation."""
+    """What is known of a data set before anything is computed. Sizes in images; train_total includes validation;
+    remarks: how it is read, where that needs saying, a sentence each."""
 
     channels: int
     height: int
@@ -298,6 +308,7 @@ class DataInfo:
     test_total: int
     validation_default: int
     fingerprint: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1526,10 +1526,24 @@ class Store:
             statement = select(Catalogue).order_by(Catalogue.kind, Catalogue.name)
             return list(session.scalars(statement if kind is None else statement.where(Catalogue.kind == kind)))
 
+    def catalogue_entry(self, kind: str, name: str) -> Catalogue | None:
+        with self._reading() as session:
+            return session.get(Catalogue, (kind, name))
+
+    def put_catalogue(self, kind: str, name: str, details: Json) -> None:
+        with self._writing() as change:
+            change.session.merge(Catalogue(kind=kind, name=name, details=details, at=change.now))
+
     def own_sets(self) -> dict[str, Json]:
         """The data sets users registered, by name (`own`)."""
         with self._reading() as session:
             return _registered(session)
+
+    def check_set_name(self, name: str, where: str, *, replace: bool = False) -> None:
+        """Raises InvalidInput (`name`), and Conflict when another place has the name, unless it is to be replaced."""
+        known = self.own_sets().get(own.checked_name(name), {"where": where})["where"]
+        if known != where and not replace:
+            raise _taken(name, known)
 
     def register_set(self, name: str, details: Json, *, replace: bool = False) -> None:
         """Remember a user's own set under a name, and show the experiments on that place under it.
@@ -1541,9 +1555,7 @@ class Store:
             known = change.session.get(Catalogue, ("data", name))
             before = details["where"] if known is None else known.details["where"]
             if before != details["where"] and not replace:
-                raise Conflict(
-                    f"{name!r} is registered for {before}; choose another name, replace it, or unregister it first"
-                )
+                raise _taken(name, before)
             change.session.merge(Catalogue(kind="data", name=name, details=details, at=change.now))
             for where in {before, details["where"]}:
                 self._show_as(change, where)
@@ -1581,6 +1593,10 @@ class Store:
         if found is None:
             raise NotFound(f"there is no selection {key[:16]!r}")
         return found
+
+
+def _taken(name: str, where: str) -> Conflict:
+    return Conflict(f"{name!r} is registered for {where}; choose another name, replace it, or unregister it first")
 
 
 def _registered(session: Session) -> dict[str, Json]:

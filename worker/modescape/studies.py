@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, Key, Part
+from modescape.part import MAX_SEED, Added, Key, Part
 from modescape.registry import datasets, methods
 
 if TYPE_CHECKING:
@@ -238,6 +238,9 @@ class OodSpec(GroupStudy):
         description="Images evaluated, drawn by the seed; empty means 10,000 or all if fewer.",
     )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the choice, and of synthetic images.")
+    white: Annotated[float | None, Added] = Field(
+        None, gt=0, le=2**32, description="The value that is white in your own images; empty means it is found."
+    )
 
     @field_validator("dataset")
     @classmethod
@@ -253,6 +256,8 @@ class OodSpec(GroupStudy):
     def _has_path(self) -> OodSpec:
         if (self.dataset in ("folder", "npz")) != (self.path is not None):
             raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
+        if self.white is not None and self.path is None:
+            raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
         return self
 
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:

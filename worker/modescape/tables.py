@@ -343,11 +343,12 @@ class Worker(Base):
 
 
 class Catalogue(Base):
-    """Things known to this database only: data sets users registered, and entries published by workers' plugins."""
+    """Things known to this database only: data sets users registered, what was found in their pictures, and entries
+    published by workers' plugins."""
 
     __tablename__ = "catalogue"
 
-    kind: Mapped[str] = mapped_column(primary_key=True)  # data, dataset, architecture, method
+    kind: Mapped[str] = mapped_column(primary_key=True)  # data, look, dataset, architecture, method
     name: Mapped[str] = mapped_column(primary_key=True)
     details: Mapped[dict[str, Any]]
     at: Mapped[datetime] = mapped_column(default=utcnow)

@@ -99,6 +99,13 @@ def data_page(request: Request, here: Here) -> Response:
     return _data(request, here)
 
 
+def _words_of(row: dict[str, Any]) -> str:
+    """Of a registered set, or of one that is not yet."""
+    if "train" not in row:
+        return str(row["how"])
+    return f"{row['train']} + {row['test']} images, {len(row['classes'])} classes"
+
+
 def _data(
     request: Request,
     here: Site,
@@ -107,6 +114,7 @@ def _data(
     path: str = "",
     name: str = "",
     is_taken: bool = False,
+    white: str = "",
     status: int = 200,
 ) -> Response:
     """is_taken: the name is another place's, and the form offers to replace it."""
@@ -115,8 +123,10 @@ def _data(
         {
             "name": row["name"],
             "path": row["where"],
-            "words": f"{row['train']} + {row['test']} images, {len(row['classes'])} classes",
+            "words": _words_of(row),
             "here": row["present"],
+            "reading": row.get("reading", []),  # sets registered before this was looked for say nothing
+            "looking": row.get("looking"),
         }
         for row in rows
         if row["own"]
@@ -135,6 +145,7 @@ def _data(
         path=path,
         name=name,
         is_taken=is_taken,
+        white=white,
     )
 
 
@@ -146,15 +157,19 @@ def register_data(
     path: Annotated[str, Form()] = "",
     name: Annotated[str, Form()] = "",
     replace: Annotated[bool, Form()] = False,
+    white: Annotated[str, Form()] = "",
 ) -> Response:
     security.check_form(request, here, csrf)
-    asked = {"path": path.strip(), "replace": replace, **({"name": name} if name.strip() else {})}
     try:
+        asked = {
+            "path": path.strip(), "name": name if name.strip() else None, "white": white.strip() or None,
+            "replace": replace,
+        }  # fmt: skip
         data.add_data(here, bodies.validate(data.Wanted, asked))
     except Conflict as error:
-        return _data(request, here, problem=str(error), path=path, name=name, is_taken=True, status=409)
+        return _data(request, here, problem=str(error), path=path, name=name, white=white, is_taken=True, status=409)
     except (InvalidInput, DataCorrupt) as error:
-        return _data(request, here, problem=str(error), path=path, name=name, status=422)
+        return _data(request, here, problem=str(error), path=path, name=name, white=white, status=422)
     return RedirectResponse("/data", status_code=303)
 
 

@@ -16,18 +16,18 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from modescape.errors import InvalidInput
 from modescape.science.corruptions import INTENSITIES, TYPES
 from modescape.science.data import ImageFiles, Images, Labels, Names, OwnTest, Split, size_of
+from modescape.science.data.pictures import UnreadablePicture, header_of, printable
 
 if TYPE_CHECKING:
     from modescape.spec import DataInfo
@@ -71,6 +71,8 @@ def look_at(
         return _look_at_folders(folder, info, types, intensities, own)
     except OSError as error:
         raise _refuse(f"{folder} cannot be looked at: {error}") from error
+    except UnicodeEncodeError as error:
+        raise _refuse(f"{folder} holds a name that is not UTF-8: {printable(error.object)}") from error
 
 
 def _look_at_arrays(folder: Path, info: DataInfo, types: Sequence[str], own: OwnTest | None) -> str:
@@ -203,7 +205,8 @@ class PublishedSet:
         self._check_files(cell, start, stop)
         files = [cell / path.parent.name / path.name for path in self._paths(start, stop)]
         _check_size(files[0], (height, width))
-        return ImageFiles(tuple(files), channels, height, width).read(range(len(files)))
+        assert isinstance(self.test.images, ImageFiles)
+        return replace(self.test.images, paths=tuple(files), crop=False).read(range(len(files)))
 
     def _paths(self, start: int, stop: int) -> Sequence[Path]:
         """The files of the clean test images, whose corrupted copies have the same class folder and name."""
@@ -279,7 +282,7 @@ def _array(file: Path) -> NDArray[np.generic]:
     """The array of a .npy file, mapped into memory, never unpickled."""
     try:
         return cast("NDArray[np.generic]", np.load(file, mmap_mode="r", allow_pickle=False))
-    except (ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise _refuse(f"{file.name} is not a whole .npy file of numbers ({error})") from error
 
 
@@ -314,9 +317,9 @@ def _rows(folder: Path, name: str, count: int, shape: tuple[int, int, int]) -> I
 def _check_size(file: Path, size: tuple[int, int]) -> None:
     """Published pictures are already cut to the size networks see; others would be scaled without anybody knowing."""
     try:
-        with Image.open(file) as image:
-            found = (image.height, image.width)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise _refuse(f"{file.name} cannot be read as a picture: {error}") from error
+        header = header_of(file)
+    except UnreadablePicture as error:
+        raise _refuse(f"{file.name} cannot be read as a picture: {error.reason}") from error
+    found = (header.height, header.width)
     if found != size:
         raise _refuse(f"{file.name} has {found[0]}x{found[1]} pixels, networks are trained on {size[0]}x{size[1]}")

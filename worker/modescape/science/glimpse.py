@@ -40,7 +40,9 @@ def glimpse(spec: DataSpec, folders: Sequence[Path], file: Path) -> Images:
             raise DataCorrupt(f"{spec.dataset} could not be read within {_SECONDS} seconds") from None
         if done.returncode == _TOLD:
             raise DataCorrupt(done.stdout.strip())
-        done.check_returncode()
+        if done.returncode != 0:
+            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise DataCorrupt(f"{spec.dataset} could not be read, its reader ended with {done.returncode}: {said}")
     images: Images = np.load(file, allow_pickle=False)
     return images
 

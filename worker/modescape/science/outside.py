@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.errors import DataCorrupt, InvalidInput, Problem
+from modescape.errors import DataCorrupt, InvalidInput
 from modescape.own import place_name
 from modescape.registry import datasets
 from modescape.science.data import (
@@ -29,7 +29,8 @@ from modescape.science.data import (
     RawData,
     Shape,
     describe,
-    file_digest,
+    fingerprint_of_npz,
+    levels_of,
     own_path,
     read_images,
     scan_pictures,
@@ -108,19 +109,24 @@ def look_at(spec: OodSpec, info: DataInfo, folders: Sequence[Path]) -> Available
     return found
 
 
+def own(spec: OodSpec) -> DataSpec:
+    """A user's own images as a data set."""
+    return DataSpec(dataset=spec.dataset, path=spec.path, white=spec.white)
+
+
 def _available(spec: OodSpec, folders: Sequence[Path]) -> Available:
     try:
         if spec.dataset == "folder":
-            pictures = scan_pictures(own_path(DataSpec(dataset="folder", path=spec.path)))
+            pictures = scan_pictures(own_path(own(spec)))
             size = (pictures.channels, pictures.height, pictures.width)
             return Available(len(pictures.paths), *size, pictures.fingerprint)
         if spec.dataset == "npz":
-            path = own_path(DataSpec(dataset="npz", path=spec.path))
-            images = read_images(path)
-            return Available(len(images), *size_of(images), file_digest(path, "sha256"))
+            path = own_path(own(spec))
+            images, reading = read_images(path, spec.white)
+            return Available(len(images), *size_of(images), fingerprint_of_npz(path, reading))
     except InvalidInput as error:
         raise InvalidInput(
-            str(error), problems=[Problem(p.message, "path", p.allowed) for p in error.problems]
+            str(error), problems=[replace(p, field=p.field.removeprefix("data.")) for p in error.problems]
         ) from None
     info = describe(DataSpec(dataset=spec.dataset), tuple(folders))
     count = info.train_total + info.test_total if spec.dataset == "digits" else info.test_total
@@ -191,10 +197,11 @@ def _read(spec: OodSpec, location: DataLocation) -> Array | ImageFiles:
 
         return np.asarray(load_digits().images * (255 / 16))[:, None]
     if spec.dataset == "folder":
-        pictures = scan_pictures(own_path(DataSpec(dataset="folder", path=spec.path)))
-        return ImageFiles(pictures.paths, pictures.channels, pictures.height, pictures.width)
+        pictures = scan_pictures(own_path(own(spec)))
+        levels = levels_of(pictures, spec.white)
+        return ImageFiles(pictures.paths, pictures.channels, pictures.height, pictures.width, levels=levels)
     if spec.dataset == "npz":
-        return read_images(own_path(DataSpec(dataset="npz", path=spec.path)))
+        return read_images(own_path(own(spec)), spec.white)[0]
     raw: RawData = datasets[spec.dataset].call(location, DataSpec(dataset=spec.dataset))
     return raw.test_images
 

@@ -13,6 +13,7 @@ from modescape.stages import (
     embed,
     ensemble,
     instability,
+    look,
     ood,
     plane,
     predict,
@@ -42,6 +43,7 @@ PLANNERS = (
     tunnel.plan,
     connectivity.plan,
     shift.plan_check,
+    look.plan,
 )
 
 __all__ = ["KINDS", "PLANNERS"]

@@ -119,7 +119,7 @@ def _corrupt_parts(lease: Lease) -> Json:
     """Only what decides the images, so that experiments share them."""
     spec = ExperimentSpec.model_validate(lease.spec)
     assert spec.shift is not None
-    data: Json = {"dataset": spec.data.dataset, "fingerprint": spec.data.fingerprint}
+    data = keyed(spec.data, "dataset", "fingerprint", "white")
     if lease.key == PUBLISHED:
         data |= {"test_images": spec.data.test_images}
         return {"data": data, "shift": _images_of(spec.shift), "types": lease.params["types"]}
@@ -273,7 +273,7 @@ def _shift_parts(lease: Lease) -> Json:
     spec = ExperimentSpec.model_validate(lease.spec)
     assert spec.shift is not None
     params = {key: value for key, value in lease.params.items() if key != "run"}
-    data = {"dataset": spec.data.dataset, "fingerprint": spec.data.fingerprint, "test_images": spec.data.test_images}
+    data = keyed(spec.data, "dataset", "fingerprint", "test_images", "white")
     own = [keyed(m) for m in spec.methods if m.method == lease.params["group"]]
     return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(spec.shift), "params": params,
             "method": own, "scale": spec.data.input_scale, "corruptions": corruptions.VERSION}  # fmt: skip

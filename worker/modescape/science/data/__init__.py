@@ -41,7 +41,15 @@ from modescape.science.data.raw import (
 )
 from modescape.science.data.sets import CIFAR10_CLASSES, CIFAR100_CLASSES, read_idx
 from modescape.science.data.tensors import InputTransform, Split, Splits, load, make_transform, split
-from modescape.science.data.user import own_path, read_images, scan_pictures
+from modescape.science.data.user import (
+    fingerprint_of_npz,
+    levels_of,
+    own_path,
+    read_images,
+    read_npz,
+    scan_folder,
+    scan_pictures,
+)
 
 __all__ = [
     "CHECKSUMS",
@@ -69,6 +77,8 @@ __all__ = [
     "describe",
     "fetch",
     "file_digest",
+    "fingerprint_of_npz",
+    "levels_of",
     "load",
     "make_transform",
     "own_path",
@@ -76,6 +86,8 @@ __all__ = [
     "published",
     "read_idx",
     "read_images",
+    "read_npz",
+    "scan_folder",
     "scan_pictures",
     "seed_name",
     "size_of",

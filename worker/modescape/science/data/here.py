@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
 from modescape.registry import datasets
+from modescape.science.data.contents import Promised, wrong_in
+from modescape.science.data.pictures import printable
 from modescape.science.data.raw import (
     CHECKSUMS,
     DOWNLOADS,
@@ -44,7 +46,7 @@ from modescape.science.data.sets import (
     idx_file,
     imagenet_folder,
 )
-from modescape.science.data.user import PICTURES, is_held, own_path, read_npz, scan_folder
+from modescape.science.data.user import PICTURES, fingerprint_of_npz, is_held, own_path, read_npz, scan_folder
 from modescape.spec import DataInfo, DataSpec
 
 
@@ -70,7 +72,7 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
         )
     if spec.dataset == "npz":
         path = own_path(spec)
-        raw = read_npz(path)
+        raw = read_npz(path, spec.white)
         n = len(raw.train_labels)
         shape = cast(Images, raw.train_images).shape
         return DataInfo(
@@ -81,13 +83,17 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
             n,
             len(raw.test_labels),
             min(5000, n // 10),
-            file_digest(path, "sha256"),
+            fingerprint_of_npz(path, raw.reading),
+            raw.reading.remarks if raw.reading else (),
         )
     if not entry.train_total:  # a plug-in's set says its sizes by being read
         raw = entry.call(location, spec)
         return _info_of(raw)
-    if not availability_of(spec.dataset, location).present:
+    files = _files_of(spec.dataset, location)
+    if files is None:
         raise missing(spec.dataset, location, "files")
+    if wrong := wrong_in(_promised(spec.dataset, files, location), patience=PATIENCE_SECONDS):
+        raise DataCorrupt(f"{wrong}; {_OTHER_FILES}")
     if spec.dataset == "imagenet":
         return _describe_imagenet(location)
     if spec.dataset == "fashion-mnist":
@@ -160,6 +166,9 @@ def _list_pictures(root: Path) -> _ListedPictures:
     which ask at every key press, wait for what is large (1.3 million files: seconds) once in minutes.
     """
     state = tuple((entry, entry.stat().st_mtime_ns) for entry in sorted(root.iterdir()) if entry.is_dir())
+    for entry, _ in state:
+        if printable(entry.name) != entry.name:
+            raise DataCorrupt(f"the name of the class folder {printable(entry)} is not UTF-8; rename it")
     begun = time.monotonic()
     before, until, found = _listed.get(root, ((), 0.0, None))
     if found is not None and before == state and begun < until:
@@ -222,7 +231,7 @@ def own_test(spec: DataSpec, folders: Sequence[Path]) -> OwnTest | None:
         held = is_held(ImageFiles(found.test, found.channels, found.height, found.width))
         return OwnTest(found.test_labels, None if held else _names_by_folder(found.test))
     if spec.dataset == "npz":
-        return OwnTest(read_npz(own_path(spec)).test_labels)
+        return OwnTest(read_npz(own_path(spec), spec.white).test_labels)
     if spec.dataset == "blobs":
         return OwnTest(blobs(location, spec).test_labels)
     if spec.dataset in ("digits", "digits-0-4", "digits-5-9", "svhn"):
@@ -269,34 +278,69 @@ def seed_name(spec: DataSpec) -> str:
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a data set is here. bytes: on disk when present, else of the download; how: the next step, in words."""
+    """Whether a data set is here. state: "here" only where the files hold what was published, "checking" while that is
+    not known, "other" where they do not; bytes: on disk when there are files, else of the download; how: the next step,
+    in words."""
 
     name: str
     title: str
-    present: bool
+    state: Literal["here", "checking", "other", "missing"]
     where: Path | None
     bytes: int | None
     how: str
     fetchable: bool
 
+    @property
+    def present(self) -> bool:
+        return self.state == "here"
 
-def availability(folders: Sequence[Path]) -> list[Availability]:
-    """Every registered set with published files, and whether it is here; a user's own sets are not listed."""
+
+PATIENCE_SECONDS = 1.0  # for files that are read for the first time; what takes longer is said to be being checked
+_OTHER_FILES = "move it elsewhere, for it has the name of another set's file, or fetch the set again if it is damaged"
+
+
+def availability(folders: Sequence[Path], *, patience: float | None = PATIENCE_SECONDS) -> list[Availability]:
+    """Every registered set with published files, and whether it is here; a user's own sets are not listed.
+
+    patience: seconds to wait for files that were not read before; None: as long as it takes.
+    """
     location = DataLocation(tuple(folders))
-    return [availability_of(name, location) for name in datasets if name not in ("folder", "npz")]
+    until = None if patience is None else time.monotonic() + patience
+    named = [name for name in datasets if name not in ("folder", "npz")]
+    return [
+        availability_of(name, location, patience=None if until is None else max(0.0, until - time.monotonic()))
+        for name in named
+    ]
 
 
-def availability_of(name: str, location: DataLocation) -> Availability:
+def availability_of(name: str, location: DataLocation, *, patience: float | None = PATIENCE_SECONDS) -> Availability:
     entry = datasets[name]
     files = _files_of(name, location)
-    present = files is not None
-    fetchable = name in DOWNLOADS and not present
-    size = sum(path.stat().st_size for path in files) if files else entry.download_bytes
-    if name in DOWNLOADS:
-        how = f"modescape data fetch {name}"
-    else:
-        how = HOW_TO_GET.get(name, "brought by a plug-in")
-    return Availability(name, entry.title, present, files[0].parent if files else None, size, how, fetchable)
+    where = files[0].parent if files else None
+    size = _bytes_of(files) if files else entry.download_bytes
+    if files is None:
+        how = f"modescape data fetch {name}" if name in DOWNLOADS else HOW_TO_GET.get(name, "brought by a plug-in")
+        return Availability(name, entry.title, "missing", where, size, how, name in DOWNLOADS)
+    wrong = wrong_in(_promised(name, files, location), patience=patience)
+    if wrong is None:
+        return Availability(name, entry.title, "checking", where, size, "its files are being checked", False)
+    if wrong:
+        return Availability(name, entry.title, "other", where, size, f"{wrong}; {_OTHER_FILES}", False)
+    return Availability(name, entry.title, "here", where, size, HOW_TO_GET.get(name, ""), False)
+
+
+def _bytes_of(files: Sequence[Path]) -> int | None:
+    try:
+        return sum(path.stat().st_size for path in files)
+    except OSError:  # gone since they were found
+        return None
+
+
+def _promised(name: str, files: Sequence[Path], location: DataLocation) -> list[Promised]:
+    """What the files of a public set must hold, where that was published."""
+    sums = location.checksums.get(name, {})
+    named = {path: path.name.removesuffix(".gz") for path in files}
+    return [Promised(path, sums[file]) for path, file in named.items() if file in sums]
 
 
 def _files_of(name: str, location: DataLocation) -> list[Path] | None:

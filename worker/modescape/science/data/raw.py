@@ -16,6 +16,8 @@ from PIL import Image
 
 from modescape.errors import DataCorrupt, DataMissing
 from modescape.registry import Dataset, datasets
+from modescape.science.data.pictures import Levels, UnreadablePicture, decode
+from modescape.science.data.values import Reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,13 +120,15 @@ class DataLocation:
 
 @dataclass(frozen=True)
 class RawData:
-    """A data set as read: uint8 images [N, C, H, W] (or files read on demand), labels int64 [N], class names."""
+    """A data set as read: uint8 images [N, C, H, W] (or files read on demand), labels int64 [N], class names; reading:
+    how a user's own numbers became bytes."""
 
     train_images: Images | ImageFiles
     train_labels: Labels
     test_images: Images | ImageFiles
     test_labels: Labels
     classes: tuple[str, ...]
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ class ImageFiles:
     """Images too many to hold: read from disk when a batch asks for them, scaled to one size.
 
     With `crop` (ImageNet) the shorter side is scaled to 256/224 of the size and the centre is cut out, else the whole
-    image is scaled.
+    image is scaled. levels: a user's own pictures, read by the rules of `pictures`; None: those of a public set, read
+    as torchvision reads them.
     """
 
     paths: tuple[Path, ...]
@@ -140,6 +145,7 @@ class ImageFiles:
     height: int
     width: int
     crop: bool = False
+    levels: Levels | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -148,7 +154,10 @@ class ImageFiles:
         return replace(self, paths=tuple(self.paths[i] for i in indices))
 
     def read(self, indices: Sequence[int], boxes: Sequence[Box | None] | None = None) -> Images:
-        """uint8 [n, C, H, W]; decoding runs in threads, for Pillow lets go of the interpreter lock."""
+        """uint8 [n, C, H, W]; decoding runs in threads, for Pillow lets go of the interpreter lock.
+
+        Raises UnreadablePicture (a DataCorrupt) naming the file.
+        """
         found = [None] * len(indices) if boxes is None else boxes
         images = np.empty((len(indices), self.height, self.width, self.channels), np.uint8)
 
@@ -161,8 +170,8 @@ class ImageFiles:
         return images.transpose(0, 3, 1, 2)
 
     def _decode(self, path: Path, box: Box | None) -> Images:
-        with Image.open(path) as opened:
-            image = opened.convert("L" if self.channels == 1 else "RGB")
+        mode = "L" if self.channels == 1 else "RGB"
+        image = _as_torchvision(path, mode) if self.levels is None else decode(path, self.levels).image.convert(mode)
         region = box.of(image.width, image.height) if box else self._centre(image) if self.crop else None
         image = image.resize((self.width, self.height), Image.Resampling.BILINEAR, box=region, reducing_gap=3)
         return np.asarray(image, np.uint8).reshape(self.height, self.width, self.channels)
@@ -173,6 +182,14 @@ class ImageFiles:
         width, height = self.width * scale, self.height * scale
         left, top = (image.width - width) / 2, (image.height - height) / 2
         return left, top, left + width, top + height
+
+
+def _as_torchvision(path: Path, mode: str) -> Image.Image:
+    try:
+        with Image.open(path) as opened:
+            return opened.convert(mode)
+    except Exception as error:  # Pillow's readers raise what they please on damaged files
+        raise UnreadablePicture(path, str(error) or type(error).__name__) from error
 
 
 @dataclass(frozen=True)
@@ -267,7 +284,10 @@ def verify_md5(path: Path, expected: str) -> None:
     """Raises DataMissing or DataCorrupt unless the file's MD5 is `expected` (the published form of these checksums)."""
     if not path.is_file():
         raise DataMissing(f"{path} is missing; fetch the set again")
-    found = file_digest(path, "md5")
+    try:
+        found = file_digest(path, "md5")
+    except OSError as error:
+        raise DataCorrupt(f"{path} cannot be read: {error.strerror or error}") from error
     if found != expected:
         raise DataCorrupt(f"{path} has MD5 {found}, expected {expected}; delete it and fetch the set again")
 

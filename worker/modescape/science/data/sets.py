@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
+import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,22 +117,36 @@ def fashion_labels(path: Path, md5: str, changed: int) -> Labels:
     return read_idx(path, md5).astype(np.int64)
 
 
+_IDX_DIMENSIONS = 4  # at most; those of Fashion-MNIST have 1 or 3
+_IDX_LARGEST = 1 << 30  # bytes once unpacked, twenty times the largest of Fashion-MNIST's
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        with cast(BinaryIO, gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+            content = file.read(_IDX_LARGEST + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataCorrupt(f"{path} cannot be read: {error}") from error
+    if len(content) > _IDX_LARGEST:
+        raise DataCorrupt(f"{path} holds more than {_IDX_LARGEST >> 20} MiB, which no part of Fashion-MNIST does")
+    return content
+
+
 def read_idx(path: Path, md5: str | None = None) -> NDArray[np.uint8]:
     """An IDX file of unsigned bytes, gzipped or not. Raises DataCorrupt when it is something else or cut short, or when
     what it holds has another MD5.
 
     Layout (LeCun): two zero bytes, type 0x08, number of dimensions, each size as a big-endian 32-bit integer, data.
     """
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
-        raise DataCorrupt(f"{path} cannot be read: {error}") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+    content = _unpacked(path)
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08" or not 1 <= content[3] <= _IDX_DIMENSIONS:
         raise DataCorrupt(f"{path} is not an IDX file of bytes (it begins with {content[:4]!r})")
     start = 4 + 4 * content[3]
+    if len(content) < start:
+        raise DataCorrupt(f"{path} is cut off: it promises {content[3]} sizes and is {len(content)} bytes long")
     sizes = tuple(int(n) for n in np.frombuffer(content[4:start], ">u4"))
-    data = np.frombuffer(content, np.uint8, offset=min(start, len(content)))
-    if len(sizes) != content[3] or data.size != int(np.prod(sizes, dtype=np.int64)):
+    data = np.frombuffer(content, np.uint8, offset=start)
+    if data.size != math.prod(sizes):
         raise DataCorrupt(f"{path} promises {'x'.join(map(str, sizes))} bytes and holds {data.size}")
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if md5 is not None and found != md5:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,10 +13,28 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from modescape.errors import InvalidInput
-from modescape.science.data.raw import DataLocation, ImageFiles, Images, Labels, RawData, dataset, stratified_split
+from modescape.science.data.pictures import (
+    READING,
+    Header,
+    Levels,
+    UnreadablePicture,
+    find_levels,
+    header_of,
+    printable,
+)
+from modescape.science.data.raw import (
+    DataLocation,
+    ImageFiles,
+    Images,
+    Labels,
+    RawData,
+    dataset,
+    file_digest,
+    stratified_split,
+)
+from modescape.science.data.values import Reading, in_bytes
 from modescape.spec import DataSpec
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -29,9 +48,10 @@ _PATH = "data.path"
 def _folder(location: DataLocation, spec: DataSpec) -> RawData:
     """Your own pictures: one folder per class, or train/ and test/ with one folder per class in each."""
     found = scan_folder(own_path(spec))
+    levels = levels_of(found, spec.white)
     parts = []
     for paths, labels in ((found.train, found.train_labels), (found.test, found.test_labels)):
-        files = ImageFiles(paths, found.channels, found.height, found.width)
+        files = ImageFiles(paths, found.channels, found.height, found.width, levels=levels)
         parts.append((files.read(range(len(files))) if is_held(files) else files, labels))
     (train, train_labels), (test, test_labels) = parts
     return RawData(train, train_labels, test, test_labels, found.classes)
@@ -44,7 +64,7 @@ def is_held(files: ImageFiles) -> bool:
 @dataset("npz", title="NumPy file", source="the user's own")
 def _npz(location: DataLocation, spec: DataSpec) -> RawData:
     """Your own arrays: an .npz file with images and labels, or train_images, train_labels, test_images, test_labels."""
-    return read_npz(own_path(spec))
+    return read_npz(own_path(spec), spec.white)
 
 
 def own_path(spec: DataSpec) -> Path:
@@ -66,7 +86,10 @@ def own_path(spec: DataSpec) -> Path:
 
 @dataclass(frozen=True)
 class FoundFolder:
-    """What a folder of class folders holds: files in their fixed order, labels, the common size, and a fingerprint."""
+    """What a folder of class folders holds: files in their fixed order, labels, the common size, and a fingerprint.
+
+    deep: the files of more than 8 bits a pixel, whose white level is to be found (`levels_of`).
+    """
 
     train: tuple[Path, ...]
     train_labels: Labels
@@ -77,6 +100,18 @@ class FoundFolder:
     height: int
     width: int
     fingerprint: str
+    deep: tuple[Path, ...] = ()
+
+
+def levels_of(found: FoundFolder | FoundPictures, given: float | None) -> Levels:
+    """What is white in a folder of pictures; given: what the user says is. Decodes all that have more than 8 bits, once
+    in a process. Raises UnreadablePicture, InvalidInput."""
+    return _levels(found.fingerprint, found.deep, given)
+
+
+@lru_cache(maxsize=8)
+def _levels(fingerprint: str, deep: tuple[Path, ...], given: float | None) -> Levels:
+    return find_levels(deep, given=given)
 
 
 def scan_folder(root: Path) -> FoundFolder:
@@ -85,12 +120,31 @@ def scan_folder(root: Path) -> FoundFolder:
     Without train/ and test/ a fifth of every class is the test set, chosen by a fixed seed from the sorted names. The
     result is remembered until a file's name, size or time changes, for forms ask at every key press.
     """
-    state = tuple(
-        (str(path.relative_to(root)), (stat := path.stat()).st_size, stat.st_mtime_ns)
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and not _is_ignored(path)
-    )
-    return _scan_folder(root, state)
+    with _reading(root):
+        state = tuple(
+            (_name(path, root), (stat := path.stat()).st_size, stat.st_mtime_ns)
+            for path in sorted(root.rglob("*"))
+            if path.is_file() and not _is_ignored(path)
+        )
+        return _scan_folder(root, state)
+
+
+@contextmanager
+def _reading(place: Path) -> Iterator[None]:
+    """What the system says of a folder or file that cannot be read, or is no longer there, in words."""
+    try:
+        yield
+    except OSError as error:
+        name = place if error.filename is None else error.filename
+        raise _refuse(f"{printable(name)} cannot be read: {error.strerror or error}") from error
+
+
+def _name(path: Path, root: Path) -> str:
+    """Relative to `root`. Raises InvalidInput for names that cannot be stored or shown."""
+    name = str(path.relative_to(root))
+    if printable(name) != name:
+        raise _refuse(f"the name {printable(name)} is not UTF-8; rename it")
+    return name
 
 
 @lru_cache(maxsize=8)
@@ -110,19 +164,17 @@ def _scan_folder(root: Path, state: tuple[tuple[str, int, int], ...]) -> FoundFo
     if len(test) == 0:
         raise _refuse(f"{len(paths)} pictures are too few to set a fifth aside for testing")
     digest = hashlib.sha256()
-    sizes, grey = [], True
+    headers = {}
     for name, _, _ in state:
         path = root / name
         content = path.read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
-        width, height, colourless = _picture(path)
-        sizes.append((height, width))
-        grey = grey and colourless
-    height, width = _common_size(sizes)
+        headers[path] = _picture(path)
+    height, width = _common_size([(header.height, header.width) for header in headers.values()])
     return FoundFolder(
         tuple(paths[i] for i in train), labels[train], tuple(test_paths[i] for i in test), test_labels[test],
-        classes, 1 if grey else 3, height, width, digest.hexdigest(),
+        classes, _channels(headers), height, width, _stamped(digest.hexdigest(), _is_plain(headers)), _deep(headers),
     )  # fmt: skip
 
 
@@ -162,13 +214,29 @@ def _is_ignored(path: Path) -> bool:
     return path.name.startswith(".") or path.name.lower() in _IGNORED
 
 
-def _picture(path: Path) -> tuple[int, int, bool]:
-    """Width, height, and whether the picture is grey. Pillow reads the header only."""
+def _picture(path: Path) -> Header:
+    """What a picture's header says; nothing is decoded."""
     try:
-        with Image.open(path) as image:
-            return image.width, image.height, image.mode in ("1", "L", "LA", "I", "I;16", "F")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise _refuse(f"{path.name} cannot be read as a picture: {error}") from error
+        return header_of(path)
+    except UnreadablePicture as error:
+        raise _refuse(f"{path.parent.name}/{path.name} cannot be read as a picture: {error.reason}") from error
+
+
+def _channels(headers: Mapping[Path, Header]) -> int:
+    return 1 if all(header.grey for header in headers.values()) else 3
+
+
+def _deep(headers: Mapping[Path, Header]) -> tuple[Path, ...]:
+    return tuple(path for path, header in headers.items() if header.kind != "bytes")
+
+
+def _is_plain(headers: Mapping[Path, Header]) -> bool:
+    return all(header.is_plain for header in headers.values())
+
+
+def _stamped(fingerprint: str, is_plain: bool) -> str:
+    """The fingerprint of what is read by the rules of now: another one, where those of before gave other pixels."""
+    return fingerprint if is_plain else hashlib.sha256(f"{fingerprint} reading {READING}".encode()).hexdigest()
 
 
 def _common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -189,6 +257,7 @@ class FoundPictures:
     height: int
     width: int
     fingerprint: str
+    deep: tuple[Path, ...] = ()
 
 
 def scan_pictures(root: Path) -> FoundPictures:
@@ -196,16 +265,18 @@ def scan_pictures(root: Path) -> FoundPictures:
 
     Raises InvalidInput saying which file is no picture.
     """
-    place = root / "test" if (root / "train").is_dir() and (root / "test").is_dir() else root
-    files = sorted(path for path in place.rglob("*") if path.is_file() and not _is_ignored(path))
-    return _scan_pictures(place, tuple((path, (s := path.stat()).st_size, s.st_mtime_ns) for path in files))
+    with _reading(root):
+        place = root / "test" if (root / "train").is_dir() and (root / "test").is_dir() else root
+        files = sorted(path for path in place.rglob("*") if path.is_file() and not _is_ignored(path))
+        for path in files:
+            _name(path, place)
+        return _scan_pictures(place, tuple((path, (s := path.stat()).st_size, s.st_mtime_ns) for path in files))
 
 
 @lru_cache(maxsize=8)
 def _scan_pictures(root: Path, state: tuple[tuple[Path, int, int], ...]) -> FoundPictures:
     digest = hashlib.sha256()
-    sizes: set[tuple[int, int]] = set()
-    grey = True
+    headers = {}
     for path, _, _ in state:
         if path.suffix.lower() not in PICTURES:
             raise InvalidInput(
@@ -214,43 +285,58 @@ def _scan_pictures(root: Path, state: tuple[tuple[Path, int, int], ...]) -> Foun
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root)}\0{len(content)}\0".encode())
         digest.update(content)
-        width, height, colourless = _picture(path)
-        sizes.add((height, width))
-        grey = grey and colourless
+        headers[path] = _picture(path)
+    sizes = {(header.height, header.width) for header in headers.values()}
     height, width = sizes.pop() if len(sizes) == 1 else (0, 0)
-    return FoundPictures(tuple(path for path, _, _ in state), 1 if grey else 3, height, width, digest.hexdigest())
+    return FoundPictures(
+        tuple(headers), _channels(headers), height, width, _stamped(digest.hexdigest(), _is_plain(headers)),
+        _deep(headers),
+    )  # fmt: skip
 
 
-def read_images(path: Path) -> Images:
+def read_images(path: Path, white: float | None = None) -> tuple[Images, Reading]:
     """The images alone of an .npz file: `test_images` if it has them, else `images`. Raises InvalidInput."""
-    stat = path.stat()
-    return _read_images(path, stat.st_size, stat.st_mtime_ns)
+    with _reading(path):
+        stat = path.stat()
+        return _read_images(path, white, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
-def _read_images(path: Path, size: int, changed: int) -> Images:
+def _read_images(path: Path, white: float | None, size: int, changed: int) -> tuple[Images, Reading]:
     arrays = _npz_arrays(path)
     key = next((key for key in ("test_images", "images") if key in arrays), None)
     if key is None:
         held = ", ".join(sorted(arrays)) or "nothing"
         raise _bad_npz(f"it holds {held}", allowed="an .npz file with images or test_images")
-    return _as_images(arrays[key], key)
+    pixels, reading = _in_bytes(arrays, (key,), white)
+    return _as_images(pixels[key], key), reading
 
 
 _NPZ_KEYS = "images and labels, or train_images, train_labels, test_images and test_labels"
 _NPZ_LARGEST = 8 << 30  # bytes once unpacked
 
 
-def read_npz(path: Path) -> RawData:
-    """The user's arrays, validated. Raises InvalidInput in words a person can act on."""
-    stat = path.stat()
-    return _read_npz(path, stat.st_size, stat.st_mtime_ns)
+def read_npz(path: Path, white: float | None = None) -> RawData:
+    """The user's arrays, validated. white: the value that is white, where it is not found by itself.
+
+    Raises InvalidInput in words a person can act on.
+    """
+    with _reading(path):
+        stat = path.stat()
+        return _read_npz(path, white, stat.st_size, stat.st_mtime_ns)
+
+
+def fingerprint_of_npz(path: Path, reading: Reading | None) -> str:
+    """SHA-256 of the file, and of how it is read where that is not as before."""
+    with _reading(path):
+        return _stamped(file_digest(path, "sha256"), reading is None or reading.is_plain)
 
 
 @lru_cache(maxsize=2)
-def _read_npz(path: Path, size: int, changed: int) -> RawData:
+def _read_npz(path: Path, white: float | None, size: int, changed: int) -> RawData:
     arrays = _npz_arrays(path)
     if {"train_images", "train_labels", "test_images", "test_labels"} <= arrays.keys():
+        arrays, reading = _in_bytes(arrays, ("train_images", "test_images"), white)
         train, train_labels = _npz_pair(arrays, "train_images", "train_labels")
         test, test_labels = _npz_pair(arrays, "test_images", "test_labels")
         if train.shape[1:] != test.shape[1:]:
@@ -258,6 +344,7 @@ def _read_npz(path: Path, size: int, changed: int) -> RawData:
                 f"train_images are {train.shape[1:]} and test_images {test.shape[1:]} (channels, height, width)"
             )
     elif {"images", "labels"} <= arrays.keys():
+        arrays, reading = _in_bytes(arrays, ("images",), white)
         images, labels = _npz_pair(arrays, "images", "labels")
         if len(images) < 10:
             raise _bad_npz(f"{len(images)} images are too few to set a fifth aside for testing")
@@ -277,10 +364,27 @@ def _read_npz(path: Path, size: int, changed: int) -> RawData:
     if names is not None and (names.shape != (count,) or names.dtype.kind != "U"):
         raise _bad_npz(f"`classes` must be {count} texts, it is {names.dtype} of shape {names.shape}")
     classes = tuple(str(i) for i in range(count)) if names is None else tuple(str(name) for name in names)
-    return RawData(train, train_labels, test, test_labels, classes)
+    return RawData(train, train_labels, test, test_labels, classes, reading)
+
+
+def _in_bytes(
+    arrays: Mapping[str, NDArray[Any]], keys: Sequence[str], white: float | None
+) -> tuple[dict[str, NDArray[Any]], Reading]:
+    """The arrays of a file, of which those named by `keys` are images and become bytes together."""
+    for key in keys:
+        if arrays[key].dtype.kind not in "uifb":
+            raise _bad_npz(f"{key} holds {arrays[key].dtype}, not numbers")
+        if arrays[key].ndim not in (3, 4) or 0 in arrays[key].shape:
+            raise _bad_npz(f"{key} has shape {arrays[key].shape}", allowed=_SHAPES)
+    pixels, reading = in_bytes({key: arrays[key] for key in keys}, white=white)
+    return {**arrays, **pixels}, reading
 
 
 def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of the file, never unpickled; what else lies in it is left alone.
+
+    The reading of damaged archives raises OSError, ValueError, zlib.error, struct.error, RuntimeError, ...
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
@@ -289,11 +393,12 @@ def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 f"it unpacks to {unpacked / 2**30:.1f} GiB, the limit is {_NPZ_LARGEST >> 30} GiB; use class folders"
             )
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: values for name in file.files if isinstance(values := file[name], np.ndarray)}
     except InvalidInput:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError) as error:
-        raise _bad_npz(f"it cannot be read as .npz ({error})") from error
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise _bad_npz(f"{path.name} cannot be read as .npz ({reason})") from error
 
 
 def _npz_pair(arrays: Mapping[str, NDArray[Any]], images_key: str, labels_key: str) -> tuple[Images, Labels]:
@@ -303,12 +408,11 @@ def _npz_pair(arrays: Mapping[str, NDArray[Any]], images_key: str, labels_key: s
     return images, labels
 
 
-def _as_images(values: NDArray[Any], key: str) -> Images:
-    """uint8 [N, C, H, W] from NHW, NHWC or NCHW; floats in 0..1 or 0..255 are scaled and rounded."""
-    if values.dtype.kind not in "uif":
-        raise _bad_npz(f"{key} holds {values.dtype}, not numbers")
-    if values.ndim not in (3, 4) or 0 in values.shape:
-        raise _bad_npz(f"{key} has shape {values.shape}", allowed="[N, H, W], [N, H, W, C] or [N, C, H, W], none empty")
+_SHAPES = "[N, H, W], [N, H, W, C] or [N, C, H, W], none empty"
+
+
+def _as_images(values: Images, key: str) -> Images:
+    """uint8 [N, C, H, W] from NHW, NHWC or NCHW."""
     if values.ndim == 3:
         values = values[:, None]
     elif values.shape[3] in (1, 3):
@@ -317,14 +421,6 @@ def _as_images(values: NDArray[Any], key: str) -> Images:
         raise _bad_npz(f"{key} has shape {values.shape}", allowed="1 or 3 channels, at the second or the last place")
     if max(values.shape[2:]) > 1024:
         raise _bad_npz(f"{key} are {values.shape[2]}x{values.shape[3]} pixels", allowed="at most 1024 a side")
-    if values.dtype != np.uint8:
-        if not np.isfinite(values).all():
-            raise _bad_npz(f"{key} holds values that are not numbers (NaN or infinite)")
-        low, high = float(values.min()), float(values.max())
-        if low < 0 or high > 255:
-            raise _bad_npz(f"{key} goes from {low:g} to {high:g}", allowed="pixels 0 to 255, or 0 to 1 as floats")
-        factor = 255.0 if values.dtype.kind == "f" and high <= 1 else 1.0
-        values = np.rint(values * factor).astype(np.uint8)
     return np.ascontiguousarray(values)
 
 

@@ -1,0 +1,61 @@
+"""Looks at users' own pictures, kept in the database by what the files hold, so that each set is decoded once.
+
+look = known(store, fingerprint, spec.white)              # None: nobody has looked yet
+look = look_at(store, spec, progress=..., check=...)      # decodes what nobody has decoded
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from modescape.science import outside
+from modescape.science.data import own_path, scan_folder, scan_pictures
+from modescape.science.look import Look, Progress, look_key, look_through
+from modescape.spec import DataSpec, ExperimentSpec
+from modescape.store import Store
+
+_KIND = "look"
+
+
+def known(store: Store, fingerprint: str, white: float | None) -> Look | None:
+    row = store.catalogue_entry(_KIND, look_key(fingerprint, white))
+    return None if row is None else Look.from_json(row.details)
+
+
+def own_folders(spec: ExperimentSpec) -> Iterator[tuple[str, DataSpec]]:
+    """(part of the spec, set) of every folder of a user's own pictures; fingerprints are filled in."""
+    if spec.data.dataset == "folder":
+        yield "data", spec.data
+    for i, study in enumerate(spec.ood):
+        if study.dataset == "folder":
+            yield f"ood.{i}", outside.own(study)
+
+
+def look_at(
+    store: Store,
+    spec: DataSpec,
+    *,
+    classless: bool = False,
+    progress: Progress = lambda done, of: None,
+    check: Callable[[], None] = lambda: None,
+) -> Look:
+    """Decode every picture of a folder, unless that was done before. classless: a folder whose classes do not matter.
+
+    Raises InvalidInput, DataCorrupt where the folder itself will not do; pictures that will not do are in the look.
+    """
+    root = own_path(spec)
+    files, fingerprint = _files(root, classless=classless)
+    found = known(store, fingerprint, spec.white)
+    if found is None:
+        found = look_through(files, root, white=spec.white, progress=progress, check=check)
+        store.put_catalogue(_KIND, look_key(fingerprint, spec.white), found.as_json())
+    return found
+
+
+def _files(root: Path, *, classless: bool) -> tuple[list[Path], str]:
+    if classless:
+        pictures = scan_pictures(root)
+        return sorted(pictures.paths), pictures.fingerprint
+    found = scan_folder(root)
+    return sorted((*found.train, *found.test)), found.fingerprint

@@ -1,0 +1,60 @@
+"""The first look at a user's own pictures: every file is decoded before anything is trained on, or for, them.
+
+One stage for each folder of the spec. It leaves nothing that others compute with, so it is in no other stage's key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modescape.draft import Draft
+from modescape.errors import DataCorrupt
+from modescape.looks import look_at, own_folders
+from modescape.science.look import look_key
+from modescape.spec import ExperimentSpec
+from modescape.stages.stage import Context, Json, stage
+from modescape.store import Lease
+
+LOOK = "look"
+SECONDS_PER_PICTURE = 0.002  # a photograph of 0.2 megapixels on one core
+
+
+def plan(draft: Draft) -> None:
+    """Everything waits for the looks; planned last, done first."""
+    folders = [field for field, _ in own_folders(draft.spec)]
+    planned = len(draft.stages)
+    for field in folders:
+        pictures = draft.info.train_total + draft.info.test_total if field == "data" else 0
+        draft.add(LOOK, field, {}, pictures * SECONDS_PER_PICTURE)
+    looks = draft.stages[planned:]
+    needs = tuple(draft.keys(LOOK))
+    draft.stages = [
+        *looks,
+        *(stage if stage.needs else replace(stage, needs=needs) for stage in draft.stages[:planned]),
+    ]
+
+
+def _parts(lease: Lease) -> Json:
+    spec = ExperimentSpec.model_validate(lease.spec)
+    return {"look": look_key(_fingerprint(spec, lease.key), dict(own_folders(spec))[lease.key].white)}
+
+
+def _fingerprint(spec: ExperimentSpec, field: str) -> str:
+    part = spec.data if field == "data" else spec.ood[int(field.split(".")[1])]
+    return part.fingerprint or ""
+
+
+@stage(LOOK, parts=_parts)
+def look(context: Context) -> None:
+    """Decode every picture of one folder. Raises DataCorrupt naming those that cannot be."""
+    field = context.lease.key
+    found = look_at(
+        context.store,
+        dict(own_folders(context.spec))[field],
+        classless=field != "data",
+        progress=lambda done, of: context.control.progress(done, of, {}),
+        check=context.control.check,
+    )
+    if found.problem:
+        raise DataCorrupt(found.problem)
+    context.output.extra = {"white": found.white, "sentences": list(found.sentences)}
