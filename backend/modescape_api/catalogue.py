@@ -12,13 +12,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
+from modescape import finding
 from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Prepared, differences
 from modescape.registry import Entry, architectures, datasets, figures, methods, presets
 from modescape.science.corruptions import TYPES
 from modescape.spec import ExperimentSpec
-from modescape_api import bodies, problems, replies
+from modescape_api import bodies, claims, problems, replies
 from modescape_api.bodies import body
 from modescape_api.experiments import Draft, asked_for
 from modescape_api.site import Here, Site
@@ -136,9 +137,16 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
         "spec": spec.model_dump(mode="json"),
         "digest": spec.digest(),
         "changed": [asdict(change) for change in differences(spec, preset)] if preset else [],
+        "look": _look(here, spec),
         "same": {"slug": same[0].slug, "name": same[0].name, "status": same[0].status} if same else None,
         "ahead": ahead,
     }
+
+
+def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
+    """Which look at these trainings it would be, and what that costs, in words; "" at the first."""
+    look = finding.Look.ahead(spec, here.store.having_trainings(spec))
+    return {**asdict(look), "level_of_a_word": look.level, "words": claims.looking_ahead(look)}
 
 
 @router.post(
@@ -174,6 +182,14 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
                         "figures": ["trajectories"],
                         "warnings": [],
                         "sizes": {"train": 400, "validation": 197, "test": 1200},
+                        "look": {
+                            "number": 1,
+                            "planned": 3,
+                            "runs": 3,
+                            "earlier": [],
+                            "level_of_a_word": 0.05,
+                            "words": "",
+                        },
                         "same": None,
                         "ahead": 0,
                     }

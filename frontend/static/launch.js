@@ -202,6 +202,9 @@ if (form) {
     const missing = plan.querySelector("[data-missing]");
     missing.hidden = !answer.missing.length;
     missing.querySelector("a").textContent = getFirst(answer.missing);
+    const look = plan.querySelector("[data-look]");
+    look.hidden = !answer.look.words;
+    look.textContent = answer.look.words;
     const same = plan.querySelector("[data-same]");
     same.hidden = !answer.same;
     if (answer.same) {

@@ -118,7 +118,9 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         ],
         failures=[{"stage": stage} for stage in stages if stage.state == "failed" and stage.error.get("type")],
         headline=_headline(row),
-        claims=(rows := claims.answered(row.finding, shown)),
+        claims=(rows := claims.answered(row.finding, shown, look := here.laboratory.look(row))),
+        look=look,
+        looked=claims.looked(look),
         claims_headline=claims.headline(rows),
         claims_open=claims.undecided(spec, row.finding, kinds, is_alive=row.status in ALIVE),
         sentence=finding.sentence(row.finding),
@@ -134,6 +136,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         protocol=spec.training.protocol,
         substitutions=preset.substitutions if preset else (),
         spec_json=forms.as_json(row.spec),
+        runs=(runs := here.store.runs(row.id)),
+        seed_streams=list(dict.fromkeys(stream for run in runs for stream in run.seeds)),
         tables=[
             (label, f"/api/experiments/{row.slug}/{name}?format=csv")
             for label, name in (
