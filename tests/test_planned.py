@@ -17,6 +17,7 @@ import modescape as ms
 from modescape import finding
 from modescape.laboratory import export
 from modescape.science.seeds import run_seeds, stream_seed
+from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse
 from modescape.store import PlannedStage, StageOutput, Store, downgrade, upgrade
 from modescape.tables import Experiment
@@ -212,3 +213,54 @@ def test_old_experiments_get_their_looks_seeds_and_arithmetic(store: Store) -> N
     assert store.stages(third.id)[0].result["runs"] == {"0": {"arithmetic": used}}, "for whoever reuses it"
     # a worker that was started again since may have another torch: only the precision is known
     assert store.runs(trained["restarted"].id)[0].arithmetic == {"precision": "bfloat16"}
+
+
+# --- batch norm ------------------------------------------------------------------------------------------------------
+
+
+def resnet(settings: Settings, *, keras_norm: bool, epochs: int) -> ms.Lab:
+    spec = {
+        "data": {"dataset": "digits", "train_images": 200, "validation_images": 20, "test_images": 200},
+        "network": {"architecture": "resnet20v1", "options": {"keras_norm": keras_norm}},
+        "training": {"epochs": epochs, "batch_size": 20, "snapshots": 0, "learning_rate": 1e-3},
+        "ensemble": {"runs": 1},
+    }
+    return ms.run(spec, settings=settings, name=f"resnet {keras_norm} {epochs}")
+
+
+def test_what_reestimated_statistics_do_to_an_optimum_is_measured_and_told(site: Served) -> None:
+    from modescape.science import weights
+    from modescape.science.data import load
+    from modescape.science.networks import build
+    from modescape.science.predictions import predict
+
+    lab = resnet(site.settings, keras_norm=True, epochs=1)
+    [optimum] = lab.solutions(role="optimum")
+    [measured] = lab.store.measurements(lab.experiment.id, metric="accuracy-reestimated").items
+    assert (measured.solution, measured.split, measured.n) == (optimum.number, "test", 200)
+    # by hand: the stored weights, statistics of all 200 training images, labels of the test images
+    splits = load(lab.spec.data, site.settings.data_folders)
+    network = build(lab.spec.network, splits.shape, seed=0)
+    assert optimum.weights is not None
+    weights.load_tensors(network, lab.artifacts.tensors(optimum.weights))
+    weights.refresh_batch_norm(network, splits.train, splits.transform, 200)
+    labels = predict(network, splits.test, splits.transform).argmax(-1)
+    assert measured.value == (labels == splits.test.numpy_labels()).mean()
+    # ten steps move Keras's running statistics by a tenth: far from where samples have theirs
+    assert optimum.accuracy is not None
+    assert abs(measured.value - optimum.accuracy) > 0.02
+    with httpx.Client(base_url=site.url, timeout=30) as client:
+        page = client.get(f"/experiments/{lab.experiment.slug}").text
+    assert "Statistics matter here." in page
+    assert f"from {100 * optimum.accuracy:.1f} to {100 * measured.value:.1f} % accuracy" in page
+
+
+def test_statistics_that_agree_are_not_spoken_of(site: Served) -> None:
+    lab = resnet(site.settings, keras_norm=False, epochs=12)
+    [optimum] = lab.solutions(role="optimum")
+    [measured] = lab.store.measurements(lab.experiment.id, metric="accuracy-reestimated").items
+    assert optimum.accuracy is not None
+    assert measured.value is not None
+    assert abs(measured.value - optimum.accuracy) <= 0.02
+    with httpx.Client(base_url=site.url, timeout=30) as client:
+        assert "Statistics matter here." not in client.get(f"/experiments/{lab.experiment.slug}").text
