@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Iterator
@@ -10,15 +11,18 @@ from typing import Any
 
 import httpx
 import pytest
+from markupsafe import escape
 from scipy.stats import t as student
 from serving import SPEC, Served, served
 
 import modescape as ms
-from modescape import finding
+from modescape import finding, power
 from modescape.laboratory import export
+from modescape.registry import presets
 from modescape.science.seeds import run_seeds, stream_seed
+from modescape.science.verdict import QUESTIONS
 from modescape.settings import Settings
-from modescape.spec import ExperimentSpec, parse
+from modescape.spec import ExperimentSpec, Sizes, parse
 from modescape.store import PlannedStage, StageOutput, Store, downgrade, upgrade
 from modescape.tables import Experiment
 from modescape_api import claims
@@ -264,3 +268,137 @@ def test_statistics_that_agree_are_not_spoken_of(site: Served) -> None:
     assert abs(measured.value - optimum.accuracy) <= 0.02
     with httpx.Client(base_url=site.url, timeout=30) as client:
         assert "Statistics matter here." not in client.get(f"/experiments/{lab.experiment.slug}").text
+
+
+# --- presets "as in the paper" ---------------------------------------------------------------------------------------
+
+
+def test_presets_of_forty_epochs_take_their_snapshots_at_the_ends_of_the_last_ten() -> None:
+    from modescape.science.training import snapshot_steps
+
+    spec = parse(presets["fig-8"].call()).training
+    steps = 386  # an epoch of 49,500 images in batches of 128, drawn with replacement
+    found = snapshot_steps(40 * steps, spec.snapshots, spec.snapshot_window)
+    assert list(found) == [steps * epoch for epoch in range(31, 41)]
+    windows = {
+        name: (training.get("snapshots"), training.get("snapshot_window"))
+        for name, preset in presets.items()
+        if not preset.substitutions and (training := preset.call()["training"])["epochs"] == 40
+    }
+    assert windows
+    assert set(windows.values()) == {(10, 0.25)}, windows
+
+
+def test_every_preset_as_in_the_paper_declares_what_is_not() -> None:
+    for name, preset in presets.items():
+        assert bool(preset.deviations) != bool(preset.substitutions), name
+        if preset.deviations:
+            told = " ".join(preset.deviations)
+            assert "bfloat16" in told, name
+            assert "initial weights" in told, name
+    for name in ("fig-6-resnet20", "fig-7-cifar100", "s6"):
+        [about] = [one for one in presets[name].deviations if one.startswith("snapshots")]
+        assert "20 over the last 20 of 200 epochs" in about
+        assert "dot" in about
+        rates = [m["learning_rate"] for m in presets[name].call()["training"]["milestones"]]
+        assert rates[-1] == 5e-7, "what the sentence says"
+    assert "last 4 of 10 epochs" in " ".join(presets["fig-6"].deviations)
+    assert not any(one.startswith("snapshots") for one in presets["fig-8"].deviations)
+
+
+def test_what_is_not_as_in_the_paper_stands_on_the_form_and_with_the_results(site: Served) -> None:
+    with httpx.Client(base_url=site.url, timeout=30) as client:
+        form = client.get("/launch?preset=fig-6-resnet20&version=paper").text
+        known = {one["name"]: one for one in client.get("/api/catalogue").json()["presets"]}
+    for one in presets["fig-6-resnet20"].deviations:
+        assert escape(one) in form
+    assert known["fig-6-resnet20"]["deviations"] == list(presets["fig-6-resnet20"].deviations)
+
+
+# --- what stays open -------------------------------------------------------------------------------------------------
+
+
+def opened(runs: int = 5, images: int = 4000, **changes: Any) -> dict[str, power.Open]:
+    spec = parse(
+        {"ensemble": {"runs": runs}, "methods": [{"method": "random", "spread": 20, "typical": 10}], **changes}
+    )
+    return {line.claim: line for line in power.left_open(spec, Sizes(1000, 100, images))}
+
+
+def test_a_ratio_is_open_below_its_margin_times_the_exponential_of_the_half_width() -> None:
+    line = opened()["d"]
+    assert (line.runs, line.images, line.samples) == (5, 4000, 20)
+    assert line.half_width is not None
+    assert line.words == f"effects below {1.1 * math.exp(line.half_width):.2g} times stay open"
+    edited = opened(margins={"d": 2.0})["d"]
+    assert edited.words == f"effects below {2 * math.exp(line.half_width):.2g} times stay open"
+
+
+def test_linear_estimands_are_open_within_a_half_width_of_their_margin() -> None:
+    lines = opened()
+    e1, e2, a = (lines[claim].half_width or 0.0 for claim in ("e1", "e2", "a"))
+    assert lines["e1"].words == f"shares above {0.9 - e1:.2g} stay open"
+    assert lines["e2"].words == f"gains of less than {5 + 100 * e2:.2g} % more stay open"
+    assert lines["a"].words == f"mean cosines beyond ±{0.1 - a:.2g} stay open"
+
+
+def test_the_simulated_size_is_never_larger_than_the_planned_one() -> None:
+    line = opened(runs=9, images=3999)["d"]
+    assert (line.runs, line.images, line.samples) == (5, 2000, 20)
+
+
+def test_more_runs_and_more_images_leave_less_open() -> None:
+    for claim in ("a", "b", "c", "d", "e1", "e2", "f1"):
+        assert (opened(runs=5)[claim].half_width or 9) < (opened(runs=3)[claim].half_width or 0), claim
+    for claim in ("b", "e1", "e2"):
+        assert (opened(images=10_000)[claim].half_width or 9) < (opened(images=1000)[claim].half_width or 0), claim
+
+
+def test_closed_gates_are_told_before_launch() -> None:
+    assert opened(runs=2)["b"].words == "stays open: 3 runs are needed"
+    assert opened(images=900)["d"].words == "stays open: 1000 test images are needed"
+    assert opened(images=900)["b"].half_width is not None
+    few = opened(methods=[{"method": "random", "spread": 5, "typical": 2, "options": {"strengths": "uniform"}}])
+    assert few["c"].words == "stays open: 3 samples of a method are needed in every run"
+    assert few["d"].words.startswith("mostly stays open: too few samples")
+    assert set(opened(methods=[])) == {"a", "b"}, "what is not asked is not spoken of"
+    assert opened(seeds={"repetitions": 4})["g"].runs == 4
+
+
+def test_every_claim_can_be_told_before_launch() -> None:
+    methods = [{"method": "random"}, {"method": "sgmcmc"}]
+    lines = opened(methods=methods, seeds={}, shift={"images": 1000})
+    assert list(lines) == list(QUESTIONS)
+    for claim, line in lines.items():
+        assert line.words != "not simulated", claim
+
+
+def test_the_table_is_what_the_script_writes() -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "power.py"
+    about = importlib.util.spec_from_file_location("power_script", script)
+    assert about is not None
+    assert about.loader is not None
+    made = importlib.util.module_from_spec(about)
+    about.loader.exec_module(made)
+    made.RUNS, made.IMAGES, made.SAMPLES = (3,), (1000,), (5,)
+    known = {
+        row["claim"]: row
+        for row in json.loads(power.TABLE.read_text())["rows"]
+        if row["runs"] == 3 and row["images"] in (0, 1000) and row["samples"] in (0, 5)
+    }
+    rows = list(made.table(made.REPLICATES))
+    assert {row["claim"] for row in rows} == set(known)
+    for row in rows:
+        assert row["told"] == pytest.approx(known[row["claim"]]["told"], abs=0.1), row
+        if row["half_width"] is not None:
+            assert row["half_width"] == pytest.approx(known[row["claim"]]["half_width"], rel=0.03), row
+
+
+def test_the_form_says_what_stays_open(site: Served) -> None:
+    with httpx.Client(base_url=site.url, timeout=30) as client:
+        asked = client.post("/api/estimate", json={"spec": {**SPEC, "ensemble": {"runs": 4, "seed": 3}}}).json()["open"]
+        form = client.get("/launch?preset=quickstart").text
+    assert [line["claim"] for line in asked["claims"]] == ["a", "b", "c", "d", "e1", "e2", "f1"]
+    assert "Simulated for 4 runs" in asked["basis"]
+    assert "What these numbers leave open" in form
+    assert "effects below" in form

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from modescape import finding
+from modescape import finding, power
 from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Prepared, differences
@@ -138,9 +138,16 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
         "digest": spec.digest(),
         "changed": [asdict(change) for change in differences(spec, preset)] if preset else [],
         "look": _look(here, spec),
+        "open": _open(prepared),
         "same": {"slug": same[0].slug, "name": same[0].name, "status": same[0].status} if same else None,
         "ahead": ahead,
     }
+
+
+def _open(prepared: Prepared) -> dict[str, Any]:
+    """What the planned numbers leave open of each claim, and where that is from."""
+    lines = power.left_open(prepared.spec, prepared.sizes)
+    return {"claims": [asdict(line) for line in lines], "basis": power.simulated(lines)}
 
 
 def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
@@ -182,6 +189,19 @@ def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
                         "figures": ["trajectories"],
                         "warnings": [],
                         "sizes": {"train": 400, "validation": 197, "test": 1200},
+                        "open": {
+                            "claims": [
+                                {
+                                    "claim": "b",
+                                    "words": "effects below 1.6 times stay open",
+                                    "runs": 3,
+                                    "images": 1000,
+                                    "samples": 0,
+                                    "half_width": 0.25,
+                                }
+                            ],
+                            "basis": "Simulated for 3 runs …",
+                        },
                         "look": {
                             "number": 1,
                             "planned": 3,

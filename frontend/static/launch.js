@@ -199,6 +199,11 @@ if (form) {
     plan.querySelector("[data-warnings]").replaceChildren(
       ...answer.warnings.map(text => Object.assign(document.createElement("li"), { textContent: `⚠ ${text}` })),
     );
+    set("open-basis", answer.open.basis);
+    plan.querySelector("[data-open]").hidden = !answer.open.claims.length;
+    plan.querySelector("[data-open-list]").replaceChildren(
+      ...answer.open.claims.map(line => Object.assign(document.createElement("li"), { textContent: `(${line.claim}) ${line.words}` })),
+    );
     const missing = plan.querySelector("[data-missing]");
     missing.hidden = !answer.missing.length;
     missing.querySelector("a").textContent = getFirst(answer.missing);

@@ -51,7 +51,8 @@ _FIXED_LEGEND = (("independent", "Independent runs", "independent"), ("trajector
 
 @dataclass(frozen=True)
 class View:
-    """What the query string asks of every figure of a page; unknown values are ignored with a notice."""
+    """What the query string asks of every figure of a page; unknown values are ignored with a notice. color: "" leaves
+    each figure as the paper has it: maps of functions by run, the plane by method."""
 
     split: str
     color: str
@@ -59,15 +60,15 @@ class View:
 
     @classmethod
     def of(cls, request: Request, splits: Sequence[str]) -> View:
-        split, color = request.query_params.get("split", splits[0]), request.query_params.get("color", "method")
+        split, color = request.query_params.get("split", splits[0]), request.query_params.get("color", "")
         ignored = []
         if split not in splits:
             ignored.append(f"split {split[:40]!r}")
-        if color not in ("method", "run"):
+        if color not in ("", "method", "run"):
             ignored.append(f"color {color[:40]!r}")
         return cls(
             split if split in splits else splits[0],
-            color if color in ("method", "run") else "method",
+            color if color in ("method", "run") else "",
             f"Ignored in the address: {', '.join(ignored)}" if ignored else None,
         )
 
@@ -136,6 +137,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         departures=departures(spec),
         protocol=spec.training.protocol,
         substitutions=preset.substitutions if preset else (),
+        deviations=preset.deviations if preset else (),
         spec_json=forms.as_json(row.spec),
         runs=(runs := here.store.runs(row.id)),
         seed_streams=list(dict.fromkeys(stream for run in runs for stream in run.seeds)),
@@ -177,9 +179,9 @@ def _statistics(here: Site, row: Experiment, spec: ExperimentSpec) -> str:
     return (
         f"Estimating their batch-norm statistics anew takes the runs from {old:.1f} to {new:.1f} % accuracy "
         f"(n = {len(both)}; by {100 * moved.max():.1f} points at most). Subspace samples have statistics estimated "
-        "anew, the runs those of their training: part of what sets samples apart from their run, and of what they lose or "
-        "gain, is this and not their weights. A longer training, or a larger share of each batch in the running "
-        "statistics, brings both together."
+        "anew, the runs those of their training: part of what sets samples apart from their run, and of what they "
+        "lose or gain, is this and not their weights. A longer training, or a larger share of each batch in the "
+        "running statistics, brings both together."
     )
 
 
