@@ -55,8 +55,8 @@ _OWN = (
 )
 
 
-# Further methods, optimised after the ten to be as far from all of them as five more can be: in every vision at least 10
-# (CIEDE2000) from any other, where the ten keep 12. Long dashes and symbols of their own repeat the colour.
+# Further methods, optimised after the ten to be as far from all of them as five more can be: at least 10 (CIEDE2000) in
+# every vision, where the ten among themselves keep 12. Long dashes and symbols of their own repeat the colour.
 _SPARE = (
     Look("spare-1", "hexagon", "longdash", "#000096", "#1CA7EE", 8),
     Look("spare-2", "pentagon", "longdash", "#896700", "#B89E54", 8),
