@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from modescape.figures import style
+from modescape.registry import methods
 
 Floats = NDArray[np.float64]
 FIGURES = Path(style.__file__).parent
@@ -119,6 +120,26 @@ def test_every_eye_can_part_any_two_methods(theme: style.Theme, vision: str) -> 
     assert smallest(colours, vision) >= PROMISED[theme][vision] - 0.1
 
 
+# With the spare looks: fifteen
+PROMISED_OF_ALL = {
+    "light": {"normal": 12.5, "deutan": 10.8, "protan": 10.6, "tritan": 12.1},
+    "dark": {"normal": 11.3, "deutan": 10.2, "protan": 10.5, "tritan": 10.8},
+}
+
+
+@pytest.mark.parametrize("vision", list(VISIONS))
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_two_looks_share_a_hue_and_every_eye_can_part_them(theme: style.Theme, vision: str) -> None:
+    colours = [entry.colour(theme) for entry in style.LOOKS.values()]
+    assert len(set(colours)) == len(colours) == 15
+    assert smallest(colours, vision) >= PROMISED_OF_ALL[theme][vision]
+
+
+def test_every_method_has_a_look_of_its_own() -> None:
+    looks = [method.look for method in methods.values()]
+    assert len(set(looks)) == len(looks)
+
+
 @pytest.mark.parametrize("vision", list(VISIONS))
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_eye_can_part_any_two_runs(theme: style.Theme, vision: str) -> None:
@@ -141,11 +162,9 @@ def test_text_is_readable_on_every_ground(theme: style.Theme, name: str) -> None
         assert contrast(style.token(name, theme), style.token(ground, theme)) >= 4.5, ground
 
 
-def test_looks_with_the_same_colour_differ_in_symbol_and_dash() -> None:
-    for first, second in combinations(style.LOOKS.values(), 2):
-        assert first.symbol != second.symbol
-        if first.light == second.light:
-            assert first.dash != second.dash
+def test_looks_differ_in_symbol_too() -> None:
+    symbols = [entry.symbol for entry in style.LOOKS.values()]
+    assert len(set(symbols)) == len(symbols)
 
 
 def test_an_unknown_method_gets_a_spare_look_and_always_the_same() -> None:

@@ -283,7 +283,7 @@ def measurements(request: Request, here: Here, experiment: str) -> Response:
 
 # -- runs and curves --------------------------------------------------------------------------------------------------
 
-RUN_COLUMNS = ("number", "seeds", "accuracy", "best_accuracy", "id")
+RUN_COLUMNS = ("number", "seeds", "arithmetic", "accuracy", "best_accuracy", "id")
 SERIES_COLUMNS = (
     "run",
     "name",
@@ -308,11 +308,14 @@ def as_series(row: Series) -> dict[str, Any]:
 @router.get(
     "/api/experiments/{experiment}/runs",
     summary="Independent runs",
+    description="`seeds`: of initial weights, batches, noise, augmentation and of the samples around the optimum. "
+    "`arithmetic`: of the training (predictions are always float32); empty until it has finished.",
     responses={
         **_listing_example(
             {
                 "number": 0,
-                "seeds": {"weights": 1, "batches": 2, "noise": 3, "augmentation": 4},
+                "seeds": {"weights": 1, "batches": 2, "noise": 3, "augmentation": 4, "sampling": 5},
+                "arithmetic": {"precision": "float32", "device": "cpu", "hardware": "AVX2", "torch": "2.9.1+cpu"},
                 "accuracy": 0.887,
                 "best_accuracy": 0.889,
                 "id": "c2d1…",

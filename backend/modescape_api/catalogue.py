@@ -12,13 +12,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
+from modescape import finding, power
 from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Prepared, differences
 from modescape.registry import Entry, architectures, datasets, figures, methods, presets
 from modescape.science.corruptions import TYPES
 from modescape.spec import ExperimentSpec
-from modescape_api import bodies, problems, replies
+from modescape_api import bodies, claims, problems, replies
 from modescape_api.bodies import body
 from modescape_api.experiments import Draft, asked_for
 from modescape_api.site import Here, Site
@@ -136,9 +137,23 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
         "spec": spec.model_dump(mode="json"),
         "digest": spec.digest(),
         "changed": [asdict(change) for change in differences(spec, preset)] if preset else [],
+        "look": _look(here, spec),
+        "open": _open(prepared),
         "same": {"slug": same[0].slug, "name": same[0].name, "status": same[0].status} if same else None,
         "ahead": ahead,
     }
+
+
+def _open(prepared: Prepared) -> dict[str, Any]:
+    """What the planned numbers leave open of each claim, and where that is from."""
+    lines = power.left_open(prepared.spec, prepared.sizes)
+    return {"claims": [asdict(line) for line in lines], "basis": power.simulated(lines)}
+
+
+def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
+    """Which look at these trainings it would be, and what that costs, in words; "" at the first."""
+    look = finding.Look.ahead(spec, here.store.having_trainings(spec))
+    return {**asdict(look), "level_of_a_word": look.level, "words": claims.looking_ahead(look)}
 
 
 @router.post(
@@ -174,6 +189,27 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
                         "figures": ["trajectories"],
                         "warnings": [],
                         "sizes": {"train": 400, "validation": 197, "test": 1200},
+                        "open": {
+                            "claims": [
+                                {
+                                    "claim": "b",
+                                    "words": "effects below 1.6 times stay open",
+                                    "runs": 3,
+                                    "images": 1000,
+                                    "samples": 0,
+                                    "half_width": 0.25,
+                                }
+                            ],
+                            "basis": "Simulated for 3 runs …",
+                        },
+                        "look": {
+                            "number": 1,
+                            "planned": 3,
+                            "runs": 3,
+                            "earlier": [],
+                            "level_of_a_word": 0.05,
+                            "words": "",
+                        },
                         "same": None,
                         "ahead": 0,
                     }

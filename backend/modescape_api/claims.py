@@ -73,7 +73,8 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One claim with a word. `stands`: whether the word survives Holm's correction, in words."""
+    """One claim with a word. `stands`: whether the word survives Holm's correction, in words; `at_look`: the word at
+    the level left for this look at the same trainings, in words, "" at the first."""
 
     letter: str
     title: str
@@ -89,6 +90,7 @@ class Row:
     because: str
     qualifier: str
     stands: str
+    at_look: str
     rests: str
     picture: Interval | None
     parts: tuple[Part, ...]
@@ -107,9 +109,9 @@ class Open:
     add: str
 
 
-def answered(found: Json, figures: Sequence[str]) -> list[Row]:
+def answered(found: Json, figures: Sequence[str], look: finding.Look = finding.FIRST) -> list[Row]:
     """Claims that were asked. figures: names of this experiment's, in the order of the page."""
-    claims = finding.claims(found)
+    claims = finding.claims(found, look)
     told = sum(claim["word"] != "cannot tell" for claim in claims)
     return [_row(claim, told, figures) for claim in claims]
 
@@ -180,12 +182,44 @@ def _row(claim: Json, told: int, figures: Sequence[str]) -> Row:
         because=claim["because"],
         qualifier=claim["qualifier"],
         stands=stands,
+        at_look=_at_look(claim["at_look"]),
         rests=rests,
         picture=_picture(question, claim),
         parts=_numbers(claim["parts"]),
         methods=tuple(_method(question, method) for method in claim["methods"]),
         figure=figure,
         place=figures.index(figure) + 1 if figure else 0,
+    )
+
+
+def _at_look(known: Json) -> str:
+    if known["look"] == 1:
+        return ""
+    interval = f" ({known['interval']})" if known["interval"] else ""
+    return f"at {100 * known['level']:.2g} %: {known['word']}{interval}"
+
+
+def looked(look: finding.Look) -> str:
+    """What was seen of the same trainings before, in a sentence; "" at the first look."""
+    if look.number == 1:
+        return ""
+    spent = f"at most {look.number} × 5 % = {100 * look.spent:g} % (Bonferroni)"
+    grown = f", {look.runs} here" if look.runs != look.planned else ""
+    return (
+        f"This is look {look.number} at these trainings; level spent so far: {spent}. "
+        f"{look.planned} {'run was' if look.planned == 1 else 'runs were'} promised at the first launch{grown}. "
+        f"Beside each word is the one it would have at 5 %/{look.number}."
+    )
+
+
+def looking_ahead(look: finding.Look) -> str:
+    """What launching this would be, before it; "" where nobody has looked at its trainings."""
+    if look.number == 1:
+        return ""
+    before = ", ".join(f"{one['name']} ({one['runs']} runs)" for one in look.earlier[-3:])
+    return (
+        f"Some of these trainings are here already: {before}. Of {look.planned} runs promised first, this would be "
+        f"look {look.number}, and each word is shown at 5 %/{look.number}, too. Another seed makes a new experiment."
     )
 
 

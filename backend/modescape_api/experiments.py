@@ -6,6 +6,7 @@ Pages call the same functions; what differs is only the form of the answer.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -101,13 +102,15 @@ def as_row(row: Experiment) -> dict[str, Any]:
 def as_document(here: Site, row: Experiment) -> dict[str, Any]:
     """Everything about one experiment but its results, which have addresses of their own."""
     base = at(f"/api/experiments/{row.slug}")
+    look = here.laboratory.look(row)
     return {
         **as_row(row),
         "notes": row.notes,
         "spec": row.spec,
         "fresh": row.fresh,
         "verdict": finding.sentence(row.finding) if row.finding else None,
-        "findings": finding.document(row.finding),
+        "findings": finding.document(row.finding, look),
+        "look": {**asdict(look), "level_of_a_word": look.level, "level_spent_at_most": look.spent},
         "changed": _changed(row),
         "departures": _as_changes(departures(ExperimentSpec.model_validate(row.spec))),
         "stages": stages_of(here, row),
@@ -306,11 +309,28 @@ _DOCUMENT_EXAMPLE = {
                 "methods": [],
                 "rests_on": [],
                 "survives": True,
+                "at_look": {
+                    "look": 1,
+                    "level": 0.05,
+                    "word": "holds",
+                    "glyph": "✓",
+                    "low": 0.61,
+                    "high": 1.03,
+                    "interval": "1.83 to 2.83 times",
+                },
                 "glyph": "✓",
                 "effect": "2.27 times",
                 "interval": "1.83 to 2.83 times",
             }
         ],
+    },
+    "look": {
+        "number": 1,
+        "planned": 3,
+        "runs": 3,
+        "earlier": [],
+        "level_of_a_word": 0.05,
+        "level_spent_at_most": 0.05,
     },
     "changed": [{"field": "training.epochs", "was": 40, "now": 5}],
     "departures": [{"field": "training.halve_every", "was": 10, "now": 2}],

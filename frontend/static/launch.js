@@ -200,9 +200,17 @@ if (form) {
     plan.querySelector("[data-warnings]").replaceChildren(
       ...answer.warnings.map(text => Object.assign(document.createElement("li"), { textContent: `⚠ ${text}` })),
     );
+    set("open-basis", answer.open.basis);
+    plan.querySelector("[data-open]").hidden = !answer.open.claims.length;
+    plan.querySelector("[data-open-list]").replaceChildren(
+      ...answer.open.claims.map(line => Object.assign(document.createElement("li"), { textContent: `(${line.claim}) ${line.words}` })),
+    );
     const missing = plan.querySelector("[data-missing]");
     missing.hidden = !answer.missing.length;
     missing.querySelector("a").textContent = getFirst(answer.missing);
+    const look = plan.querySelector("[data-look]");
+    look.hidden = !answer.look.words;
+    look.textContent = answer.look.words;
     const same = plan.querySelector("[data-same]");
     same.hidden = !answer.same;
     if (answer.same) {

@@ -6,15 +6,74 @@ list, page, command line and notebook alike.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from modescape.registry import methods
-from modescape.science.inference import holm
+from modescape.science.inference import LEVEL, holm, t_quantile
 from modescape.science.verdict import QUESTIONS, Question
+
+if TYPE_CHECKING:
+    from modescape.spec import ExperimentSpec
+    from modescape.tables import Experiment
 
 Json = dict[str, Any]
 
 GLYPHS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Which look at the same trainings an experiment is.
+
+    number: 1 for the first; planned: runs promised at the first launch; runs: of this one; earlier: what was looked at
+    before (id, slug, name, digest, runs, and whether it is gone), oldest first, each question once.
+    """
+
+    number: int
+    planned: int
+    runs: int
+    earlier: tuple[Json, ...] = ()
+
+    @classmethod
+    def of(cls, row: Experiment, judged: Mapping[str, bool]) -> Look:
+        """judged: of the earlier experiments that there still are, whether any claim has been judged.
+
+        One that ended without a verdict was no look; one deleted since may have been. The same spec again shows the
+        same words, which is no other look either.
+        """
+        earlier = [{**one, "gone": one["id"] not in judged} for one in row.earlier if judged.get(one["id"], True)]
+        return cls._among(earlier, row.digest, planned=row.planned_runs, runs=row.runs)
+
+    @classmethod
+    def ahead(cls, spec: ExperimentSpec, sharing: Sequence[Experiment]) -> Look:
+        """Which look an experiment would be. sharing: those that have its trainings; what still runs will be judged."""
+        counted = [row for row in sharing if row.finding.get("claims") or row.finished_at is None]
+        earlier = [
+            {"id": r.id, "slug": r.slug, "name": r.name, "digest": r.digest, "runs": r.runs, "gone": False}
+            for r in counted
+        ]
+        planned = sharing[0].planned_runs if sharing else spec.ensemble.runs
+        return cls._among(earlier, spec.digest(), planned=planned, runs=spec.ensemble.runs)
+
+    @classmethod
+    def _among(cls, earlier: Sequence[Json], own: str, *, planned: int, runs: int) -> Look:
+        others = {one["digest"]: one for one in earlier if one["digest"] != own}
+        return cls(1 + len(others), planned, runs, tuple(others.values()))
+
+    @property
+    def level(self) -> float:
+        """Of each word, two-sided, had every look its share of 5 % (Bonferroni)."""
+        return 2 * LEVEL / self.number
+
+    @property
+    def spent(self) -> float:
+        """Probability of a wrong word of one claim at any look so far: at most this."""
+        return min(1.0, 2 * LEVEL * self.number)
+
+
+FIRST = Look(1, 0, 0)
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -81,9 +140,9 @@ def _title(method: Json) -> str:
     return title if title[:2].isupper() else title[:1].lower() + title[1:]  # SWAG stays SWAG
 
 
-def claims(finding: Json) -> list[Json]:
+def claims(finding: Json, look: Look = FIRST) -> list[Json]:
     """The claims that were asked, in the paper's order, each with glyph, effect in words and figure; [] while nothing
-    is compared.
+    is compared. at_look: word and interval at the level that is left for this look at these trainings.
 
     survives: still given once Holm's correction for the number of answered claims is made. The stages that judge may
     run at any time, so only here are all words known.
@@ -94,23 +153,50 @@ def claims(finding: Json) -> list[Json]:
     standing = holm(
         {letter: c["p"] for letter, c in known.items() if c["word"] != "cannot tell" and c["p"] is not None}
     )
-    return [_shown(known[letter], letter in standing) for letter in QUESTIONS if letter in known]
+    return [_shown(known[letter], letter in standing, look) for letter in QUESTIONS if letter in known]
 
 
-def document(finding: Json) -> Json:
+def document(finding: Json, look: Look = FIRST) -> Json:
     """All that was found, as the API gives it: the claims as a list, with what survives Holm's correction."""
-    return {**finding, "claims": claims(finding)} if "claims" in finding else finding
+    return {**finding, "claims": claims(finding, look)} if "claims" in finding else finding
 
 
-def _shown(claim: Json, survives: bool) -> Json:
+def _shown(claim: Json, survives: bool, look: Look) -> Json:
     question = QUESTIONS[claim["id"]]
     return {
         "unit": "run",
         **claim,
         "survives": survives,
+        "at_look": _at_look(claim, look),
         "glyph": GLYPHS[claim["word"]],
         "effect": _say(question, claim["estimate"]),
         "interval": _interval(question, claim["low"], claim["high"]),
+    }
+
+
+def _at_look(claim: Json, look: Look) -> Json:
+    """The word this claim would have, and its interval, at 5 %/k for look k; from what is stored of it.
+
+    A smaller level takes words away and gives none. p is of the word given, corrected for several methods where the
+    word is, so that the word stands at a level whenever p does.
+    """
+    level = look.level / 2
+    stands = claim["word"] == "cannot tell" or (claim["p"] is not None and claim["p"] <= level)
+    word = claim["word"] if stands else "cannot tell"
+    known = (claim["estimate"], claim["low"], claim["high"])
+    low = high = None
+    if None not in known and claim["n"] > 1:
+        value, degrees = claim["estimate"], claim["n"] - 1
+        wider = t_quantile(1 - level, degrees) / t_quantile(1 - LEVEL, degrees)
+        low, high = (value + (end - value) * wider for end in known[1:])
+    return {
+        "look": look.number,
+        "level": look.level,
+        "word": word,
+        "glyph": GLYPHS[word],
+        "low": low,
+        "high": high,
+        "interval": _interval(QUESTIONS[claim["id"]], low, high),
     }
 
 

@@ -48,6 +48,10 @@ class Laboratory:
     def artifacts(self) -> Artifacts:
         return Artifacts(self.settings.artifact_folder)
 
+    def look(self, row: Experiment) -> finding.Look:
+        """Which look at its trainings an experiment is."""
+        return finding.Look.of(row, self.store.judged([one["id"] for one in row.earlier]))
+
     def results(self, reference: str) -> Results:
         return Results(self.store, self.artifacts, reference)
 
@@ -139,7 +143,7 @@ class Lab(Results):
 
     def claims(self) -> list[dict[str, Any]]:
         """The claims of the paper as this experiment answers them: id, title, word, effect, interval, because, ..."""
-        return finding.claims(self.experiment.finding)
+        return finding.claims(self.experiment.finding, self.laboratory.look(self.experiment))
 
     def figure(self, name: str, *, theme: Literal["light", "dark", "print"] = "light", **options: Any) -> go.Figure:
         """Figure `name` as a Plotly figure; options as on the figure's page. Raises InvalidInput, FigureNotReady."""
@@ -214,6 +218,7 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
         files[f"artifacts/{path.name}"] = path.read_bytes()
     solutions = [_row(solution) for solution in results.solutions()]
     files["solutions.json"] = json.dumps(solutions, indent=1).encode()
+    files["runs.json"] = json.dumps([_row(run) for run in results.runs], indent=1).encode()
     files["README.md"] = _readme(results, skipped).encode()
     files["SHA256SUMS"] = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()
@@ -235,7 +240,8 @@ def _readme(results: Results, skipped: list[str]) -> str:
         f"# {experiment.name}\n\n{finding.sentence(experiment.finding)}\n\n"
         f"Spec digest {experiment.digest}, created {experiment.created_at:%Y-%m-%d %H:%M} UTC.\n\n"
         "Run it again: `modescape run spec.json`. `solutions.json` says which row of which array in `artifacts/`\n"
-        "holds the predictions (float32 logits) of each solution, and which its weights. `SHA256SUMS` checks all.\n"
+        "holds the predictions (float32 logits) of each solution, and which its weights. `runs.json` says the\n"
+        "seeds of each run and the arithmetic of its training. `SHA256SUMS` checks all.\n"
         + (f"\nFigures without data:\n{absent}" if skipped else "")
     )
 

@@ -180,12 +180,14 @@ class Figure(Entry):
 class Preset(Entry):
     """`call() -> dict` gives a whole ExperimentSpec as plain JSON; `twin_of` names the full preset of a short one.
 
-    substitutions: each difference of a short version from the paper's setting, one sentence each.
+    substitutions: each difference of a short version from the paper's setting, one sentence each; deviations: what is
+    not the paper's in a preset that follows it.
     """
 
     paper: str
     twin_of: str | None = None
     substitutions: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
 
 
 datasets: Registry[Dataset] = Registry("dataset")

@@ -294,6 +294,15 @@ class ExperimentSpec(Part):
     def digest(self) -> str:
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
+    def recipe(self) -> str:
+        """Digest of all that decides a training but the number of its run: equal recipes share trainings.
+
+        What varies between runs is not in it, for run 0 is the same whatever varies.
+        """
+        whole = keyed(self)
+        parts = {name: whole[name] for name in ("data", "network", "training")} | {"seed": self.ensemble.seed}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class DataInfo:

@@ -82,6 +82,7 @@ RING_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, so a
 
 _EVENT_LOCK = 0x6D6F6465_01
 _PURGE_LOCK = 0x6D6F6465_02
+_LOOKS_LOCK = 0x6D6F6465_03
 _IDS = uuid.UUID("0b1c6a4e-6d2f-5f0e-9c0a-7f6d6f646573")
 
 
@@ -160,7 +161,7 @@ class NewMatrix:
 class StageOutput:
     """All that a finished stage leaves: rows, files, and what its dependants need. Kept whole as `stage.result`.
 
-    runs: run number -> {"accuracy": …, "best_accuracy": …}; experiment: list columns to set (accuracy,
+    runs: run number -> {"accuracy": …, "best_accuracy": …, "arithmetic": …}; experiment: list columns to set (accuracy,
     ensemble_accuracy, disagreement, finding); weights: solution number -> digest, for weights made again;
     extra: JSON for the stages that need this one. A finding joins what other stages have found: its keys replace
     theirs, and the claims under its key "claims" (letter -> claim) replace those of the same letter.
@@ -468,8 +469,12 @@ class Store:
         self, change: _Change, name: str, spec: ExperimentSpec, stages: Sequence[PlannedStage], tags: list[str]
     ) -> Experiment:
         session = change.session
+        change.lock("pg_advisory_xact_lock", _LOOKS_LOCK)  # of two launched at once, one is the earlier
+        earlier = self._having_trainings(session, spec.recipe())
         experiment = Experiment(
             id=str(uuid.uuid4()), slug=self._free_slug(session, name), name=name, tags=tags,
+            recipe=spec.recipe(), planned_runs=earlier[0].planned_runs if earlier else spec.ensemble.runs,
+            earlier=[{k: getattr(row, k) for k in ("id", "slug", "name", "digest", "runs")} for row in earlier],
             spec=spec.model_dump(mode="json"), digest=spec.digest(), created_at=change.now, status="queued",
             dataset=own.shown_as(spec.data, _registered(session)), input_scale=spec.data.input_scale,
             architecture=spec.network.architecture,
@@ -480,7 +485,13 @@ class Store:
         session.flush()
         seeds = {s.params["run"]: s.params.get("seeds", {}) for s in stages if s.kind == "train" and "run" in s.params}
         runs = [
-            {"id": _id(experiment.id, "run", i), "experiment_id": experiment.id, "number": i, "seeds": seeds.get(i, {})}
+            {
+                "id": _id(experiment.id, "run", i),
+                "experiment_id": experiment.id,
+                "number": i,
+                "seeds": seeds.get(i, {}),
+                "arithmetic": {},
+            }
             for i in range(spec.ensemble.runs)
         ]
         session.execute(insert(Run), runs)
@@ -494,6 +505,25 @@ class Store:
         if needs:
             session.execute(insert(StageNeed), needs)
         return experiment
+
+    def _having_trainings(self, session: Session, recipe: str) -> list[Experiment]:
+        """Experiments that share trainings with one of this recipe, oldest first; archived ones too."""
+        light = (defer(Experiment.spec, raiseload=True), defer(Experiment.notes, raiseload=True))
+        of_it = select(Experiment).options(*light).where(Experiment.recipe == recipe)
+        return list(session.scalars(of_it.order_by(Experiment.created_at, Experiment.id)))
+
+    def having_trainings(self, spec: ExperimentSpec) -> list[Experiment]:
+        """Experiments whose trainings one of this spec would share, oldest first, without `spec` and `notes`."""
+        with self._reading() as session:
+            return self._having_trainings(session, spec.recipe())
+
+    def judged(self, ids: Sequence[str]) -> dict[str, bool]:
+        """Of those experiments that there are: whether any claim has been judged."""
+        if not ids:
+            return {}
+        with self._reading() as session:
+            rows = session.execute(select(Experiment.id, Experiment.finding).where(Experiment.id.in_(ids)))
+            return {id_: bool(found.get("claims")) for id_, found in rows}
 
     def _free_slug(self, session: Session, name: str) -> str:
         base = _slug(name)
@@ -1218,7 +1248,7 @@ class Store:
         for number, digest in output.weights.items():
             session.execute(update(Solution).where(of_it, Solution.number == number).values(weights=digest))
         for number, values in output.runs.items():
-            known = {name: values[name] for name in ("accuracy", "best_accuracy") if name in values}
+            known = {name: values[name] for name in ("accuracy", "best_accuracy", "arithmetic") if name in values}
             mine = (Run.experiment_id == stage.experiment_id, Run.number == number)
             session.execute(update(Run).where(*mine).values(**known))
 

@@ -78,6 +78,7 @@ class Experiment(Base):
         # takes the wrong one of two that begin with it.
         Index("ix_experiment_list", "created_at", "id", sqlite_where=_SHOWN, postgresql_where=_SHOWN),
         Index("ix_experiment_digest", "digest"),
+        Index("ix_experiment_recipe", "recipe"),
         Index(  # holds all that facets count, so that counting never reads the rows
             "ix_experiment_facets",
             "status",
@@ -120,6 +121,10 @@ class Experiment(Base):
     ensemble_accuracy: Mapped[float | None]
     disagreement: Mapped[float | None]  # mean over pairs of independent runs
     finding: Mapped[dict[str, Any]]  # summary numbers of the compare stage; {} before
+    # what was promised, and when the same trainings were looked at before
+    recipe: Mapped[str] = mapped_column(String(64))  # ExperimentSpec.recipe: equal ones share trainings
+    planned_runs: Mapped[int]  # runs promised at the first launch of these trainings
+    earlier: Mapped[list[Any]]  # id, slug, name, digest, runs of the experiments that had them before, oldest first
     error: Mapped[str | None] = mapped_column(Text)  # first failed stage, in one line
 
 
@@ -135,6 +140,7 @@ class Run(Base):
     seeds: Mapped[dict[str, Any]]
     accuracy: Mapped[float | None]  # of the optimum, on the first evaluation split
     best_accuracy: Mapped[float | None]  # over its checkpoints
+    arithmetic: Mapped[dict[str, Any]]  # of its training: precision, device, hardware, torch; {} before
 
 
 class Stage(Base):

@@ -67,9 +67,11 @@ class MethodOptions(FilterOptions):
 
 # ---- embeddings ----
 
-_LAYOUT_TITLES = {"tsne": "t-SNE", "pca": "PCA", "mds": "Classical MDS"}
+_LAYOUT_TITLES = {"tsne": "t-SNE", "pca": "PCA", "mds": "Metric scaling"}
 _LAYOUT: Any = Field(
-    "tsne", description="t-SNE keeps neighbours, PCA and classical MDS keep distances as well as they can."
+    "tsne",
+    description="t-SNE keeps neighbours; PCA (classical scaling) and metric scaling keep distances, as well as "
+    "two axes can.",
 )
 
 
@@ -77,13 +79,18 @@ class EmbeddingOptions(SplitOptions):
     """How predictions become a picture."""
 
     layout: Literal["tsne", "pca", "mds"] = _LAYOUT
-    color: Literal["method", "run"] = Field("method", description="method: all runs alike; run: an ink for each run.")
+    color: Literal["method", "run"] = Field(
+        "run", description="run: an ink for each run, as in the paper; method: all runs alike."
+    )
 
 
 class SampleOptions(MethodOptions):
     """How predictions of trajectories and samples become a picture."""
 
     layout: Literal["tsne", "pca", "mds"] = _LAYOUT
+    color: Literal["method", "run"] = Field(
+        "run", description="run: an ink for each run, as in the paper; method: a colour for each method."
+    )
     panel: Literal["joint", "method"] = Field("joint", description="joint: one picture; method: one for each method.")
 
 
@@ -197,7 +204,7 @@ def _embedding(
         epochs=np.array([np.nan if s.epoch is None else s.epoch for s in shown], dtype=np.float64),
         position=position,
         accuracy=np.array([accuracies.get(solution.number, np.nan) for solution in shown]),
-        caption=_embedding_caption(title, matrix, counts, n_runs, options.split, methods),
+        caption=_embedding_caption(title, matrix, counts, n_runs, options, methods),
         summary=(
             f"{title} of {len(shown)} functions from {n_runs} runs: for {own} of {total} {what} "
             f"the nearest other checkpoint belongs to their own run.{left_out}"
@@ -231,10 +238,15 @@ def _with_their_own(position: Floats, runs: Ints, checkpoints: NDArray[np.bool_]
 
 
 def _embedding_caption(
-    title: str, matrix: Matrix, counts: dict[str, int], runs: int, split: str, methods: Sequence[str]
+    title: str,
+    matrix: Matrix,
+    counts: dict[str, int],
+    runs: int,
+    options: EmbeddingOptions | SampleOptions,
+    methods: Sequence[str],
 ) -> str:
     details = matrix.details
-    images = f" on {thousands(int(details['images']))} {split} images" if details.get("images") else ""
+    images = f" on {thousands(int(details['images']))} {options.split} images" if details.get("images") else ""
     parts = [f"Joint {title} of predictions{images}: {runs} runs, {counts.get(TRAJECTORY, 0)} checkpoints"]
     parts[0] += f", {sum(counts.get(name, 0) for name in methods)} samples." if methods else "."
     if title == "t-SNE":
@@ -242,7 +254,9 @@ def _embedding_caption(
         if perplexity is not None:
             parts.append(f"Perplexity {perplexity:.3g}, seed {seed}.")
         parts.append("Distances between islands carry no meaning.")
-    elif details.get("share") is not None:
+    if options.color == "run":
+        parts.append("Each colour is a run." + (" Each symbol is a method." if methods else ""))
+    if details.get("share") is not None:
         parts.append(f"The two axes hold {percent(float(details['share']))} % of the spread.")
     return " ".join(parts)
 

@@ -40,6 +40,7 @@ from modescape.figures.figure import (
     thousands,
 )
 from modescape.figures.style import Theme
+from modescape.registry import methods
 from modescape.science.landscape import changed, radii
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def _cells(scores: Floats) -> list[Cell]:
 def landscape(results: Results, options: LandscapeOptions) -> Landscape:
     plane, ignored = _chosen(results, options.plane)
     anchors = _anchors(results, plane)
+    plane, elsewhere = _of_the_runs(plane, anchors)
     splits = tuple(view["split"] for view in plane.views)
     split = options.split if options.split in splits else splits[-1]
     marks = tuple(_mark(point) for point in plane.points)
@@ -183,7 +185,7 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
     shown = tuple(panel for panel in panels if options.panel in ("all", panel.key)) or panels
     images = {view["split"]: int(view["images"]) for view in plane.views}
     complete = plane.done == plane.cells
-    missing = [ignored]
+    missing = [ignored, elsewhere]
     if not plane.points:
         missing.append("Trajectories, samples and the solutions’ own scores are not computed yet.")
     if options.split not in splits:
@@ -224,6 +226,26 @@ def _chosen(results: Results, name: str) -> tuple[Any, str]:
     if not name or name in planes:
         return planes.get(name) or next(iter(planes.values())), ""
     return next(iter(planes.values())), f"There is no plane {name!r} here, so the first one is shown."
+
+
+def _of_the_runs(plane: Any, anchors: Sequence[Anchor]) -> tuple[Any, str]:
+    """The plane without samples of chains that began at weights of their own, unless it goes through them; what to say.
+
+    Where such a sample projects to says nothing: nearly all of it is off the plane.
+    """
+    held = {anchor.number for anchor in anchors}
+    strange = [
+        point["number"] not in held and point["method"] in methods and methods[point["method"]].trained == "fresh"
+        for point in plane.points
+    ]
+    off = [point["relative"] for point, is_strange in zip(plane.points, strange, strict=True) if is_strange]
+    if not off:
+        return plane, ""
+    kept = [i for i, is_strange in enumerate(strange) if not is_strange]
+    known_ones = [distance for distance in off if distance is not None]
+    far = f"; they lie at least {rate(min(known_ones), 2)} of their norm off the plane" if known_ones else ""
+    words = f"{len(off)} sample{'s' * (len(off) > 1)} of chains with initial weights of their own not drawn{far}."
+    return replace(plane, points=[plane.points[i] for i in kept], own=plane.own[kept]), words
 
 
 def _through(results: Results, params: Mapping[str, Any]) -> list[Solution]:

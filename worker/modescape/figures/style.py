@@ -55,30 +55,24 @@ _OWN = (
 )
 
 
-def _spare(key: str, hue: str, symbol: str) -> Look:
-    """Eight hues are what all eyes can part: more methods reuse one with another symbol and a long dash."""
-    base = next(own for own in _OWN if own.key == hue)
-    return Look(key, symbol, "longdash", base.light, base.dark, 8)
+# Further methods, optimised after the ten to be as far from all of them as five more can be: at least 10 (CIEDE2000) in
+# every vision, where the ten among themselves keep 12. Long dashes and symbols of their own repeat the colour.
+_SPARE = (
+    Look("spare-1", "hexagon", "longdash", "#000096", "#1CA7EE", 8),
+    Look("spare-2", "pentagon", "longdash", "#896700", "#B89E54", 8),
+    Look("spare-3", "bowtie", "longdash", "#2C0038", "#C3EA93", 8),
+    Look("spare-4", "hourglass", "longdash", "#00290C", "#B6FFD0", 8),
+    Look("spare-5", "triangle-down", "longdash", "#7D2FFF", "#FCF600", 8),
+)
 
-
-LOOKS: Mapping[str, Look] = {
-    entry.key: entry
-    for entry in (
-        *_OWN,
-        _spare("spare-1", "averaging", "hexagon"),
-        _spare("spare-2", "random", "pentagon"),
-        _spare("spare-3", "trajectory", "bowtie"),
-        _spare("spare-4", "dropout", "hourglass"),
-        _spare("spare-5", "diagonal", "triangle-down"),
-    )
-}
+LOOKS: Mapping[str, Look] = {entry.key: entry for entry in (*_OWN, *_SPARE)}
 
 
 def look(key: str) -> Look:
     """The look of that key; methods beyond the known ones share the spares, told apart by their labels."""
     if key in LOOKS:
         return LOOKS[key]
-    return LOOKS[f"spare-{sum(key.encode()) % 4 + 1}"]
+    return _SPARE[sum(key.encode()) % len(_SPARE)]
 
 
 RUN_INKS: Mapping[Theme, tuple[str, ...]] = {

@@ -471,7 +471,9 @@ class AlongOptions(SplitOptions):
 class AcrossOptions(SplitOptions):
     """How many checkpoints stand for each run."""
 
-    blocks: int = Field(5, ge=1, le=64, description="Checkpoints shown of each run, early to late; 1: optima only.")
+    blocks: int = Field(
+        1, ge=1, le=64, description="Checkpoints shown of each run, early to late; 1: its final solution, as the paper."
+    )
     weights: Literal["all", "kernels"] = Field(
         "all", description="all: every trainable weight; kernels: tensors of two or more dimensions only."
     )
@@ -613,7 +615,12 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
         thinned.append(f"{block} instead of {options.blocks} checkpoints of each run.")
     n = len(results.true_labels(options.split))
     notes, summary = _across_notes(cosine, apart, block, len(runs), n, options.split)
-    shown = "optima only" if block == 1 else f"{block} checkpoints each, early to late"
+    shown = (
+        "Each cell is a pair of runs, by their final solutions"
+        if block == 1
+        else f"Each block is a pair of runs, {block} checkpoints each, early to late"
+    )
+    legend = ("independent", "runs") if block == 1 else ("trajectory", "checkpoints")
     return Similarity(
         options=options,
         numbers=np.array([point.number if point is not None else -1 for point in chosen]),
@@ -622,13 +629,10 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
         cosine=cosine,
         disagreement=apart,
         block=block,
-        caption=(
-            f"Each block is a pair of runs, {shown}. Bright means alike in both maps. "
-            f"{thousands(n)} {options.split} images."
-        ),
+        caption=(f"{shown}. Bright means alike in both maps. {thousands(n)} {options.split} images."),
         summary=summary,
         notes=notes,
-        legend=(Legend("trajectory", "checkpoints", "trajectory", len(solutions)),),
+        legend=(Legend(*legend, legend[0], len(solutions)),),
         partial=after_runs(len(done), results),
         missing=missing,
         thinned=" ".join(thinned),

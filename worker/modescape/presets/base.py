@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
+from modescape.presets.deviations import deviations_of
 from modescape.registry import Preset, presets
 from modescape.spec import PROTOCOLS
 
@@ -26,8 +27,10 @@ def preset(
     source: str = PAPER,
     twin_of: str | None = None,
     substitutions: tuple[str, ...] = (),
+    deviations: tuple[str, ...] = (),
 ) -> Callable[[Callable[[], Json]], Callable[[], Json]]:
-    """Register a function that returns a spec as plain JSON."""
+    """Register a function that returns a spec as plain JSON. deviations: of one that follows the paper, beyond those
+    that its spec tells by itself."""
 
     def register(call: Callable[[], Json]) -> Callable[[], Json]:
         presets.add(
@@ -40,6 +43,7 @@ def preset(
                 paper=paper,
                 twin_of=twin_of,
                 substitutions=substitutions,
+                deviations=() if substitutions else (*deviations_of(call(), paper), *deviations),
             )
         )
         return call
@@ -52,6 +56,8 @@ ADAM_HALVED: Json = {
     "protocol": "paper", "optimiser": "adam", "learning_rate": 1.6e-3, "schedule": "halve", "halve_every": 10,
     "batch_size": 128, "epochs": 40, "sampling": "replacement",
 }  # fmt: skip
+# Snapshots at the ends of the last 10 of the 40 epochs, as in the authors' code.
+ADAM_40: Json = {**ADAM_HALVED, "snapshots": 10, "snapshot_window": 0.25}
 KERAS_RESNET20: Json = {**PROTOCOLS["keras"]["training"], "protocol": "paper", "optimiser": "adam", "batch_size": 128}
 KERAS_RESNET20_CIFAR100: Json = {
     **KERAS_RESNET20,

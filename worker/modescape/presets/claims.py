@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets.base import (
-    ADAM_HALVED,
+    ADAM_40,
     CIFAR,
     DENSE,
     FASHION,
@@ -32,7 +32,7 @@ def claims() -> Json:
     low_rank = next(method for method in MEDIUM_METHODS if method["method"] == "low-rank")
     methods = [*MEDIUM_METHODS, {**low_rank, "method": "pca-random"}, {"method": "averaging"}]
     studies = {"shift": {"images": 10_000, "members": 5}, "ood": [{"dataset": "svhn", "members": 5}]}
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=5, methods=methods, studies=studies)
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=5, methods=methods, studies=studies)
 
 
 @preset(

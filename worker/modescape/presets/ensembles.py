@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets.base import (
-    ADAM_HALVED,
+    ADAM_40,
     CIFAR,
     DENSE,
     FASHION,
@@ -36,7 +36,7 @@ def figure_8() -> Json:
     like = next(method for method in sampled if method["method"] == "low-rank")
     methods = [*sampled, {**like, "method": "pca-random"}, {"method": "averaging"}]
     # validation images too: temperatures are fitted on them
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=5, methods=methods, splits=["test", "validation"])
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=5, methods=methods, splits=["test", "validation"])
 
 
 @preset(

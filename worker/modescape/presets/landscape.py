@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets.base import (
-    ADAM_HALVED,
+    ADAM_40,
     CIFAR,
     DENSE,
     FASHION,
@@ -32,7 +32,7 @@ def figure_5() -> Json:
     methods = [{**method, "spread": 0, "typical": 30} for method in MEDIUM_METHODS if method["method"] in GAUSSIANS]
     images = {"resolution": 65, "train_images": 2000, "test_images": 2000}
     planes = [images, {**images, "kind": "line"}]
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=3, methods=methods, studies={"planes": planes})
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=3, methods=methods, studies={"planes": planes})
 
 
 @preset(
@@ -62,7 +62,7 @@ def figure_s1() -> Json:
     cuts: list[Json] = [{}, {"kind": "affine", "runs": [0, 1, 2]}, {"kind": "line"}, {"kind": "random", "runs": [0]}]
     planes = [{**images, **cut} for cut in cuts]
     splits = ["validation", "test"]
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=3, studies={"planes": planes}, splits=splits)
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=3, studies={"planes": planes}, splits=splits)
 
 
 @preset(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets.base import (
-    ADAM_HALVED,
+    ADAM_40,
     CIFAR,
     DENSE,
     FASHION,
@@ -29,7 +29,7 @@ _SHOWN = ("random", "diagonal", "low-rank")  # the subspaces the paper gives a n
 def svhn_row() -> Json:
     methods = [{**method, "spread": 0, "typical": 5} for method in MEDIUM_METHODS if method["method"] in _SHOWN]
     studies = {"ood": [{"dataset": "svhn", "images": 10_000, "members": 5}]}
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=5, methods=methods, studies=studies)
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=5, methods=methods, studies=studies)
 
 
 @preset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modescape.presets.base import ADAM_HALVED, CIFAR, PAPER, Json, experiment, preset
+from modescape.presets.base import ADAM_40, ADAM_HALVED, CIFAR, PAPER, Json, experiment, preset
 
 DIGITS = "scikit-learn's 8x8 digits (400 to train, 1,200 to test) instead of CIFAR-10"
 SHORT: Json = {**ADAM_HALVED, "epochs": 30, "batch_size": 32}
@@ -17,7 +17,7 @@ FEW_DIGITS: Json = {"dataset": "digits", "train_images": 400, "validation_images
     paper="Fig S4",
 )
 def s4() -> Json:
-    return experiment(CIFAR, "small-cnn", ADAM_HALVED, runs=3, studies={"seeds": {}})
+    return experiment(CIFAR, "small-cnn", ADAM_40, runs=3, studies={"seeds": {}})
 
 
 @preset(
@@ -27,7 +27,7 @@ def s4() -> Json:
     paper="Fig S4",
 )
 def s4_medium() -> Json:
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=3, studies={"seeds": {}})
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=3, studies={"seeds": {}})
 
 
 @preset(
@@ -51,7 +51,7 @@ def s4_short() -> Json:
 )
 def instability() -> Json:
     studies = {"instability": {"epochs": [0, 1, 2, 3, 5, 10, 20, 30]}}
-    return experiment(CIFAR, "small-cnn", ADAM_HALVED, runs=3, studies=studies)
+    return experiment(CIFAR, "small-cnn", ADAM_40, runs=3, studies=studies)
 
 
 @preset(

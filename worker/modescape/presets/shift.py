@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets.base import (
-    ADAM_HALVED,
+    ADAM_40,
     CIFAR,
     DENSE,
     FASHION,
@@ -38,7 +38,7 @@ def figure_9() -> Json:
     like = next(method for method in sampled if method["method"] == "low-rank")
     methods = [*sampled, {**like, "method": "pca-random"}, {"method": "averaging"}]
     studies = {"shift": {"images": 10_000, "members": 5}}
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=5, methods=methods, studies=studies)
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=5, methods=methods, studies=studies)
 
 
 @preset(

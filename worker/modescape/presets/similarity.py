@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets.base import (
+    ADAM_40,
     ADAM_HALVED,
     CIFAR,
     CIFAR_RESNET,
@@ -51,7 +52,7 @@ def quickstart() -> Json:
     paper="Fig 2",
 )
 def figure_2() -> Json:
-    return experiment(CIFAR, "small-cnn", ADAM_HALVED, runs=3, splits=["validation", "test"])
+    return experiment(CIFAR, "small-cnn", ADAM_40, runs=3, splits=["validation", "test"])
 
 
 @preset(
@@ -73,7 +74,7 @@ def figure_2_short() -> Json:
     paper="Fig 3",
 )
 def figure_3() -> Json:
-    return experiment(CIFAR, "small-cnn", ADAM_HALVED, runs=10, splits=["validation", "test"])
+    return experiment(CIFAR, "small-cnn", ADAM_40, runs=10, splits=["validation", "test"])
 
 
 @preset(
@@ -83,7 +84,7 @@ def figure_3() -> Json:
     paper="Fig 3",
 )
 def figure_3_medium() -> Json:
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=10, splits=["validation", "test"])
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=10, splits=["validation", "test"])
 
 
 @preset(
@@ -116,7 +117,7 @@ def figure_3_short() -> Json:
 )
 def figure_4() -> Json:
     methods = [{**method, "spread": 0, "typical": 30} for method in PAPER_METHODS]
-    return experiment(CIFAR, "small-cnn", ADAM_HALVED, runs=3, methods=methods, splits=["validation", "test"])
+    return experiment(CIFAR, "small-cnn", ADAM_40, runs=3, methods=methods, splits=["validation", "test"])
 
 
 @preset(
@@ -149,7 +150,7 @@ def figure_6() -> Json:
     paper="Fig 6",
 )
 def figure_6_medium() -> Json:
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=10, methods=MEDIUM_METHODS)
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=10, methods=MEDIUM_METHODS)
 
 
 @preset(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets.base import (
-    ADAM_HALVED,
+    ADAM_40,
     CIFAR,
     FASHION,
     FASHION_MNIST,
@@ -25,7 +25,7 @@ _ALIGNMENT = "Ainsworth, Hayase, Srinivasa 2022; Jordan et al. 2022"
 )
 def figure_s2() -> Json:
     tunnels = [{"triangles": False}, {"method": "bezier", "epochs": 30, "triangles": False}]
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=2, studies={"tunnels": tunnels})
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=2, studies={"tunnels": tunnels})
 
 
 @preset(
@@ -48,7 +48,7 @@ def figure_s2_short() -> Json:
     paper="Fig S3",
 )
 def figure_s3() -> Json:
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=2, studies={"tunnels": [{"triangle_images": 2000}]})
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=2, studies={"tunnels": [{"triangle_images": 2000}]})
 
 
 @preset(
@@ -77,7 +77,7 @@ def figure_s3_short() -> Json:
     source=_ALIGNMENT,
 )
 def connectivity() -> Json:
-    return experiment(CIFAR, "medium-cnn", ADAM_HALVED, runs=5, studies={"connectivity": {}})
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=5, studies={"connectivity": {}})
 
 
 @preset(

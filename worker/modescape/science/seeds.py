@@ -52,6 +52,11 @@ def run_seeds(root: int, run: int, vary: Literal["both", "weights", "batches"] =
     )
 
 
+def streams(root: int, run: int, vary: Literal["both", "weights", "batches"] = "both") -> dict[str, int]:
+    """Every seed of run `run`: those of its training, and that of the samples around its optimum."""
+    return {**run_seeds(root, run, vary).as_dict(), "sampling": stream_seed(root, "sampling", run)}
+
+
 @dataclass(frozen=True)
 class Arm:
     """One training of a repetition of the seed study. combination: what differs between it and the base."""

@@ -607,8 +607,14 @@ def has_cpu_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(features.split()))
 
 
-def numerics_class(device: str, precision: Precision) -> str:
-    """What must be equal for equal bits: device kind, instruction set, torch version, precision, threads."""
+def arithmetic_used(device: str, precision: Precision) -> dict[str, str]:
+    """What a training was computed with: device kind, its name or instruction set, torch version, precision."""
     place = torch.device(device)
     kind = torch.cuda.get_device_name(place) if place.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    return f"{place.type}/{kind}/torch {torch.__version__}/{precision}/1 thread"
+    return {"precision": precision, "device": place.type, "hardware": kind, "torch": str(torch.__version__)}
+
+
+def numerics_class(device: str, precision: Precision) -> str:
+    """What must be equal for equal bits: device kind, instruction set, torch version, precision, threads."""
+    used = arithmetic_used(device, precision)
+    return f"{used['device']}/{used['hardware']}/torch {used['torch']}/{precision}/1 thread"

@@ -1,4 +1,4 @@
-"""Joint maps of functions: t-SNE, PCA and classical MDS of predictions."""
+"""Joint maps of functions: t-SNE, PCA and metric scaling of predictions."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft, kept_epochs
 from modescape.errors import ArtifactMissing, StageError
 from modescape.part import keyed
-from modescape.science.seeds import RunSeeds, run_seeds
+from modescape.science.seeds import RunSeeds, run_seeds, streams
 from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def plan(draft: Draft) -> None:
     seconds = draft.spec.training.epochs * draft.images_per_epoch / draft.train_rate
     for r in draft.runs:
-        draft.add("train", f"{r}", {"run": r}, seconds)
+        seeds = streams(draft.spec.ensemble.seed, r, draft.spec.ensemble.vary)  # shown with the run
+        draft.add("train", f"{r}", {"run": r, "seeds": seeds}, seconds)
 
 
 def _parts(lease: Lease) -> Json:
@@ -165,17 +166,19 @@ def only_last(training: TrainingSpec, **changes: Any) -> TrainingSpec:
 @stage("train", parts=_parts)
 def train(context: Context) -> None:
     from modescape.science.networks import build
-    from modescape.science.training import choose_precision
+    from modescape.science.training import arithmetic_used, choose_precision
 
     spec, run = context.spec, context.params["run"]
     seeds = run_seeds(spec.ensemble.seed, run, spec.ensemble.vary)
     network = build(spec.network, context.splits.shape, seed=seeds.weights).to(context.device)
     recorder = run_training(context, network, spec.training, seeds, run=run)
     recorder.close()
+    precision = choose_precision(spec.training.precision, context.device)
+    context.output.runs = {run: {"arithmetic": arithmetic_used(context.device, precision)}}
     context.output.extra = {
         "checkpoints": recorder.checkpoints,
         "snapshots": recorder.snapshots,
-        "precision": choose_precision(spec.training.precision, context.device),
+        "precision": precision,
         "images_per_second": recorder.last.images_per_second,
         "architecture": spec.network.architecture,
     }
