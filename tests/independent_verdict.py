@@ -40,9 +40,9 @@ Statistic = Callable[[Runs, slice], Floats]
 
 LEVEL = 0.025
 THEIR_DRAWS, DRAWS, SIGMAS = 200, 1000, 4.0
-COST = 0.01  # of accuracy, at which (d) is read
+COST = 0.01  # of accuracy, at which (d1) is read
 FEWEST_SAMPLES = 3
-FEWEST_IMAGES = {"b": 500, "c": 500, "d": 1000, "e1": 1000, "e2": 1000, "f1": 1000, "f2": 1000}
+FEWEST_IMAGES = {"b": 500, "c": 500, "d1": 1000, "e1": 1000, "e2": 1000, "f1": 1000, "f2": 1000}
 FEWEST_DIFFERENT = 20  # examples on which a pair of runs differs, in the mean
 FEWEST_BELOW, FEWEST_BEYOND = 5, 3  # pooled samples on both sides of s*
 UNDEFINED = 0.05  # share of redraws
@@ -178,11 +178,11 @@ class Rule:
 
 
 RULES = {
-    "a": Rule("within", "one"), "b": Rule("above", "one"), "c": Rule("above", "every"), "d": Rule("above", "every"),
+    "a": Rule("within", "one"), "b": Rule("above", "one"), "c": Rule("above", "every"), "d1": Rule("above", "every"),
     "e1": Rule("below", "every"), "e2": Rule("above", "some"), "f1": Rule("above", "every"),
     "f2": Rule("above", "every"),
 }  # fmt: skip
-RATIOS = ("b", "c", "d", "f1")  # margins given as ratios, judged as logarithms
+RATIOS = ("b", "c", "d1", "f1")  # margins given as ratios, judged as logarithms
 
 
 # ---- what the downloads say ----
@@ -245,7 +245,7 @@ class Typical:
 
 @dataclass(frozen=True)
 class Strong:
-    """A method's samples as (d) reads them; of each run: strengths [S], losses and changes [S, 1 + B]."""
+    """A method's samples as (d1) reads them; of each run: strengths [S], losses and changes [S, 1 + B]."""
 
     strengths: list[Floats]
     losses: list[Floats]
@@ -489,7 +489,7 @@ class Verdict:
 
     def parts(self, letter: str) -> list[Part]:
         claim: dict[str, Callable[[str], Part]] = {
-            "a": self._a, "b": self._b, "c": self._c, "d": self._d, "e1": self._e1, "e2": self._e2, "f1": self._f1,
+            "a": self._a, "b": self._b, "c": self._c, "d1": self._d1, "e1": self._e1, "e2": self._e2, "f1": self._f1,
             "f2": self._f2,
         }  # fmt: skip
         return [claim[letter](method) for method in self.methods(letter)]
@@ -501,7 +501,7 @@ class Verdict:
         if letter == "f2":
             assert self.evidence.shifted is not None
             return sorted(self.evidence.shifted.within)
-        return list(self.evidence.strong if letter == "d" else self.evidence.typical)
+        return list(self.evidence.strong if letter == "d1" else self.evidence.typical)
 
     def images(self, letter: str) -> int:
         """N, 0 for what has no examples."""
@@ -572,7 +572,7 @@ class Verdict:
             },
         )
 
-    def _d(self, method: str) -> Part:
+    def _d1(self, method: str) -> Part:
         strong, between, here = self.evidence.strong[method], self.evidence.between, (self.places, PLAIN)
 
         def ratio(cost: float, runs: Runs, c: slice) -> Floats:
@@ -584,7 +584,7 @@ class Verdict:
         is_thin = below < FEWEST_BELOW or (beyond < FEWEST_BEYOND and support != TOO_SHORT)
         gate = support if support == NO_SUPPORT else f"{below} samples below s*, {beyond} beyond" if is_thin else ""
         return self._part(
-            "d",
+            "d1",
             method,
             lambda *of: np.log(ratio(COST, *of)),
             {

@@ -378,7 +378,7 @@ def test_typical_samples_that_stand_in_for_wide_ones_are_not_asked_to_be_stronge
     method = MethodEvidence("swag", "SWAG", near=weak, wide=weak, strengths=[[0.25, 0.5, 0.75, 1.0]] * 4)
     for near, advice in ((weak, "ask for wide samples (spread)"), ((), "draw stronger ones (spread_max)")):
         evidence = Evidence(CLASSES, truth, finals=finals, methods=(replace(method, near=near),))
-        claim = next(claim for claim in verdict.judge(evidence) if claim.id == "d")
+        claim = next(claim for claim in verdict.judge(evidence) if claim.id == "d1")
         assert claim.because.endswith(advice)
 
 
@@ -526,6 +526,10 @@ def test_claims_are_told_in_order_with_the_correction_for_all_of_them() -> None:
     listed = {**known, "claims": list(known["claims"].values())}  # as one stage once wrote them
     assert finding.claims(listed) == told
     assert finding.claims({}) == []
+    older = _found([replace(base, id="d", unit="run")])
+    assert [claim["id"] for claim in finding.claims(older)] == ["d1"]
+    both = _found([replace(base, id="d", unit="run"), replace(base, id="d1", unit="run", estimate=0.5)])
+    assert [(claim["id"], claim["estimate"]) for claim in finding.claims(both)] == [("d1", 0.5)]
     assert finding.document({"split": "test"}) == {"split": "test"}
 
 

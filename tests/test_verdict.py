@@ -191,7 +191,7 @@ def _one(letter: str, evidence: Evidence) -> Claim:
 
 def test_all_four_claims_hold_for_independent_runs_with_tame_samples() -> None:
     claims = verdict.judge(_evidence())
-    assert [claim.id for claim in claims] == ["a", "b", "c", "d"]
+    assert [claim.id for claim in claims] == ["a", "b", "c", "d1"]
     assert len(inference.holm({claim.id: claim.p or 0.0 for claim in claims})) == 4
     for claim in claims:
         assert claim.word == "holds", claim.because
@@ -224,7 +224,7 @@ def test_estimates_equal_a_plain_recomputation() -> None:
         np.concatenate([accuracy[i] - (wide[i] == truth).mean(axis=1) for i in runs]),
         np.concatenate([(wide[i] != finals[i]).mean(axis=1) for i in runs]),
     )
-    assert claims["d"].estimate == pytest.approx(math.log(np.mean(pairs) / read.disagreement))
+    assert claims["d1"].estimate == pytest.approx(math.log(np.mean(pairs) / read.disagreement))
     assert verdict.at_equal_accuracy(evidence, evidence.methods[0]) == read
     assert claims["a"].parts["largest |cosine|"] < 0.1
 
@@ -269,8 +269,8 @@ def test_claims_fail_when_runs_are_alike() -> None:
     strengths = [np.arange(1, 13) / 12] * 5
     same = replace(same, methods=(MethodEvidence("flips", "Flips", near, wide, strengths),))
     claims = {claim.id: claim for claim in verdict.judge(same)}
-    assert {letter: claim.word for letter, claim in claims.items()} == dict.fromkeys("abcd", "does not hold")
-    assert "Flips" in claims["d"].because
+    assert {claim.word for claim in claims.values()} == {"does not hold"}
+    assert "Flips" in claims["d1"].because
 
 
 def test_gates_close_before_any_word() -> None:
@@ -279,8 +279,8 @@ def test_gates_close_before_any_word() -> None:
     assert all("2 runs" in claim.because for claim in two)
     few = {claim.id: claim for claim in verdict.judge(_evidence(examples=800))}
     assert few["b"].word != "cannot tell"
-    assert few["d"].word == "cannot tell"
-    assert "800 test images, at least 1000" in few["d"].because
+    assert few["d1"].word == "cannot tell"
+    assert "800 test images, at least 1000" in few["d1"].because
     tiny = {claim.id: claim for claim in verdict.judge(_evidence(examples=400))}
     assert "400 test images, at least 500" in tiny["b"].because
     sure = _one("b", _evidence(error=0.001, examples=1000))
@@ -301,7 +301,7 @@ def test_samples_that_are_too_strong_close_the_gate_with_advice() -> None:
         wide=[np.stack([_flip(rng, final, 0.4 + 0.1 * k) for k in range(5)]) for final in evidence.finals],
         strengths=[0.4 + 0.1 * np.arange(5)] * 5,
     )
-    wide = _one("d", replace(evidence, methods=(far,)))
+    wide = _one("d1", replace(evidence, methods=(far,)))
     assert wide.word == "cannot tell"
     assert "draw strengths between 0 and" in wide.because
 
@@ -322,7 +322,7 @@ def test_one_closed_method_leaves_the_claim_open_for_the_others() -> None:
 
 def test_weak_samples_only_allow_a_negative_answer() -> None:
     evidence = _evidence(far=0.005)
-    claim = _one("d", evidence)
+    claim = _one("d1", evidence)
     assert claim.word == "cannot tell"
     assert "even the strongest sample" in claim.because
 

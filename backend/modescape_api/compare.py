@@ -97,7 +97,7 @@ def compare(here: Site, rows: Sequence[Experiment]) -> Comparison:
     with_first = {j for i, j, _ in shared if i == 0}
     return Comparison(
         rows=tuple(rows),
-        differs=tuple(differing([row.spec for row in rows])),
+        differs=tuple(differing([ExperimentSpec.model_validate(row.spec).model_dump(mode="json") for row in rows])),
         numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))])),
         claims=tuple(_claims(rows)),
         shared=shared,

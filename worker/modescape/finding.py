@@ -88,13 +88,21 @@ def claims(finding: Json) -> list[Json]:
     survives: still given once Holm's correction for the number of answered claims is made. The stages that judge may
     run at any time, so only here are all words known.
     """
-    known = finding.get("claims", {})
-    if isinstance(known, list):  # from a version in which one stage judged them all
-        known = {claim["id"]: claim for claim in known}
+    known = known_claims(finding)
     standing = holm(
         {letter: c["p"] for letter, c in known.items() if c["word"] != "cannot tell" and c["p"] is not None}
     )
     return [_shown(known[letter], letter in standing) for letter in QUESTIONS if letter in known]
+
+
+def known_claims(finding: Json) -> dict[str, Json]:
+    """Letter -> claim as it was judged. Of an older version: a list, in which (d) is what (d1) is now."""
+    kept = finding.get("claims", {})
+    known = {claim["id"]: claim for claim in kept} if isinstance(kept, list) else dict(kept)
+    if "d" in known:
+        known.setdefault("d1", known["d"] | {"id": "d1"})
+        del known["d"]
+    return known
 
 
 def document(finding: Json) -> Json:

@@ -96,7 +96,7 @@ QUESTIONS: dict[str, Question] = {
         "Subspace samples stay near their own run",
         "a sample's disagreement with other runs / with its own", math.log(1.25), ratio=True,
     ),
-    "d": Question(
+    "d1": Question(
         "At equal accuracy independent runs are more diverse than every subspace method",
         f"disagreement of runs / of samples that cost {100 * COST:g} point of accuracy", math.log(1.1), ratio=True,
     ),
@@ -270,7 +270,7 @@ class MethodEvidence:
     """What one subspace method predicted around each run, in the order of the runs.
 
     near: labels of typical samples, one [S_i, N] a run (claims c, e, f); wide: labels of samples of all strengths, one
-    [S_i, N] a run, with their strengths [S_i] (claim d; None for a method that has no strength); centre: labels of
+    [S_i, N] a run, with their strengths [S_i] (claim d1; None for a method that has no strength); centre: labels of
     the weight average [n, N] for methods centred there, None for those centred at the optimum itself; members: the
     average of `averaged` typical samples of each run; js [n, 1 + draws]: mean divergence of two of a run's samples.
     """
@@ -475,7 +475,7 @@ def judge(evidence: Evidence, *, margins: Mapping[str, float] | None = None) -> 
         "a": _orthogonal,
         "b": _alike_along,
         "c": _stay_near,
-        "d": _more_diverse,
+        "d1": _more_diverse,
         "e1": _gains_more,
         "e2": _add_up,
         "f1": _largest_js,
@@ -652,12 +652,12 @@ def _stays(evidence: Evidence, method: MethodEvidence, weights: NDArray[np.float
 
 
 def _more_diverse(evidence: Evidence, margin: float) -> Claim | None:
-    """(d) For every method ln(D_b / D_q): disagreement of finals, and what the method reaches at the strength where it
+    """(d1) For every method ln(D_b / D_q): disagreement of finals, and what the method reaches at the strength where it
     costs on average one point of accuracy: a point given for free, which makes the claim harder."""
     methods = [method for method in evidence.methods if len(method.wide) and any(len(s) for s in method.wide)]
     if not methods:
         return None
-    base = _asked("d", evidence, margin)
+    base = _asked("d1", evidence, margin)
     weights = example_weights(evidence.examples, seed=evidence.seed)
     across = _pair_disagreements(evidence.finals, weights)
     gate = _common_gate(evidence, across, examples=MIN_EXAMPLES_ACCURACY)
@@ -715,7 +715,7 @@ def _reaches(
             else "the method has no strength, so it may reach more than it shows: only `does not hold` could be told"
         )
         return Finding(method.name, method.title, "cannot tell", gate, found, gate, _finite(numbers))
-    return _finding("d", method, found, numbers)
+    return _finding("d1", method, found, numbers)
 
 
 def at_equal_accuracy(evidence: Evidence, method: MethodEvidence, *, cost: float = COST) -> EqualAccuracy:
