@@ -31,6 +31,7 @@ SHOWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "b": ("Fig 2 and 3", ("similarity-runs",)),
     "c": ("Fig 4", ("tsne-samples",)),
     "d1": ("Fig 6", ("plane",)),
+    "d2": ("beside Fig 6", ("plane",)),
     "e1": ("Fig 8", ("ensembles", "plane")),
     "e2": ("Fig 8", ("ensembles", "plane")),
     "f1": ("Fig 9", ("shift", "ood", "plane")),
@@ -43,7 +44,7 @@ _SAMPLES = ("subspace samples around every run", "methods", ("compare",))
 DECIDED_BY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a": ("two or more runs", "runs", ("compare",)),
     "b": ("three or more recent checkpoints of every run", "checkpoints", ("compare",)),
-    "c": _SAMPLES, "d1": _SAMPLES, "e1": _SAMPLES, "e2": _SAMPLES, "f1": _SAMPLES,
+    "c": _SAMPLES, "d1": _SAMPLES, "d2": _SAMPLES, "e1": _SAMPLES, "e2": _SAMPLES, "f1": _SAMPLES,
     "f2": ("the study of shift, and subspace samples around every run", "shift", ("shift-compare",)),
     "g": ("the study of seeds", "seeds", ("seeds",)),
     "h": ("the method cyclical SG-MCMC", "sgmcmc", ("chain",)),

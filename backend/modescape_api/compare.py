@@ -153,7 +153,7 @@ class _Ensemble:
         n = len(needs)
         if n == 0:
             return None
-        found = estimate(lambda runs, draws: np.array([statistic(runs)])[draws], n, margin=0.0)
+        found = estimate(statistic, n, margin=0.0)
         return _Reading(found.value, n, found.error, found.low, found.high) if math.isfinite(found.value) else None
 
     @property

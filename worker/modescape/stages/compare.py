@@ -12,6 +12,7 @@ from modescape.draft import Draft
 from modescape.registry import architectures
 from modescape.results import Results
 from modescape.science import similarity
+from modescape.science.equal import REDRAWS
 from modescape.science.predictions import softmax
 from modescape.stages.judge import judge
 from modescape.stages.stage import Context, stage
@@ -30,9 +31,11 @@ def plan_all(draft: Draft) -> None:
     if draft.spec.methods:
         total, pairs = draft.next_number, len(draft.runs) * 2e-8 + draft.next_number / 2e10
         needs = [*draft.keys("predict"), *draft.keys("sample"), ("compare", "trajectories")]
-        # The verdict: every pair of a run's samples, and each method read at equal accuracy 200 times without each run.
+        # The verdict: every pair of a run's samples, and each method read at equal accuracy under all redraws.
         js = sum(chosen.typical**2 / 2 for chosen in draft.spec.methods) * len(draft.runs)
-        judged = js * draft.images * draft.classes * 3e-8 + 0.13 * len(draft.spec.methods) * (len(draft.runs) + 1)
+        rows = sum(2 * chosen.spread + chosen.spread**2 / 2 for chosen in draft.spec.methods) * len(draft.runs)
+        redrawn = rows * draft.images * REDRAWS / 1.5e10 + 1.2 * len(draft.spec.methods) * (1 + len(draft.runs) / 10)
+        judged = js * draft.images * draft.classes * 3e-8 + redrawn
         draft.add("compare", "all", {}, total * draft.images * draft.classes * pairs + judged, needs=needs)
 
 
@@ -42,7 +45,7 @@ def _checkpoints(context: Context) -> list[Solution]:
     return [solution for solution in solutions if solution.role != "sample"]
 
 
-@stage("compare", version=3)
+@stage("compare", version=4)
 def compare(context: Context) -> None:
     if context.lease.key == "trajectories":
         _compare_trajectories(context)

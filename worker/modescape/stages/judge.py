@@ -14,7 +14,7 @@ from modescape.errors import StageError
 from modescape.registry import architectures, methods
 from modescape.results import Results
 from modescape.science import similarity, theory, verdict
-from modescape.science.inference import example_weights
+from modescape.science.inference import OverRuns
 from modescape.science.predictions import average, scores, softmax
 from modescape.spec import ExperimentSpec
 from modescape.stages.chain import chain_evidence
@@ -57,15 +57,14 @@ def judge(context: Context, results: Results) -> None:
         chains = chain_evidence(results)
         if chains is not None:
             add_claims(context, verdict.judge_chains(chains, margins=margins(context.spec)))
-    add_claims(context, verdict.judge(evidence, margins=margins(context.spec)))
+    add_claims(context, verdict.judge(evidence, margins=margins(context.spec), check=context.control.check))
 
 
 def margins(spec: ExperimentSpec) -> dict[str, float]:
     """The margins of the spec in the unit of each claim's estimand."""
-    return {
-        letter: math.log(value) if verdict.QUESTIONS[letter].ratio else value
-        for letter, value in spec.margins.model_dump().items()
-    }
+    asked = spec.margins.model_dump()
+    asked["d2"] = asked["d1"]
+    return {letter: math.log(value) if verdict.QUESTIONS[letter].ratio else value for letter, value in asked.items()}
 
 
 def add_claims(context: Context, claims: Iterable[verdict.Claim]) -> None:
@@ -145,8 +144,7 @@ def _rates(context: Context, results: Results, window: list[Solution]) -> tuple[
 
 def _with_probabilities(context: Context, results: Results, evidence: verdict.Evidence, split: str) -> verdict.Evidence:
     """The same evidence with what the gains of averaging and the divergences need, of the runs that have not failed."""
-    weights = example_weights(evidence.examples, seed=evidence.seed)
-    check, truth = context.control.check, evidence.truth
+    check, truth, examples = context.control.check, evidence.truth, evidence.examples
     optima = {solution.run: solution for solution in results.solutions(role="optimum")}
     finals = [_function(results, [optima[run]], split) for run in evidence.numbers]
     # The same number of samples for every method; one that has too few says so itself and stops no other.
@@ -163,15 +161,15 @@ def _with_probabilities(context: Context, results: Results, evidence: verdict.Ev
             replace(
                 method,
                 averaged=min(counts),
-                members=verdict.Members.of(averages, truth, weights, check=check),
-                js=np.stack([verdict.mean_divergence(own, weights, check=check) for own in singles]),
+                members=verdict.Members.of(averages, truth, check=check),
+                js=OverRuns.of(np.stack([verdict.mean_divergence(own, examples, check=check) for own in singles])),
             )
         )
     return replace(
         evidence,
         methods=tuple(found),
-        members=verdict.Members.of(finals, truth, weights, check=check) if finals else None,
-        js=verdict.divergence(finals, weights, check=check) if finals else None,
+        members=verdict.Members.of(finals, truth, check=check) if finals else None,
+        js=verdict.divergence(finals, examples, check=check) if finals else None,
     )
 
 
@@ -208,6 +206,7 @@ def _method_evidence(context: Context, results: Results, name: str, split: str) 
         if entry.strength is None
         else [[float(s.strength or 0.0) for s in all_of_run] for all_of_run in wide],
         centre=centre,
+        are_rates=entry.strength == "rate",
     )
 
 
@@ -233,7 +232,7 @@ def stage_key(run: int, method: str, results: Results) -> str:
 def _at_equal_accuracy(method: verdict.MethodEvidence, evidence: verdict.Evidence) -> Json:
     """Disagreement with its own optimum at the strength where the method costs one point of accuracy (science o.5)."""
     read = verdict.at_equal_accuracy(evidence, method)
-    value = read.disagreement if np.isfinite(read.disagreement) else None
+    value = read.distance if np.isfinite(read.distance) else None
     strength = read.strength if np.isfinite(read.strength) else None
     return {
         "method": method.name,
