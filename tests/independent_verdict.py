@@ -579,7 +579,10 @@ class Verdict:
 
     def _b(self, _: str) -> Part:
         between, windows, here = self.evidence.between, self.evidence.windows, (self.places, PLAIN)
-        numbers = {"across runs": over_pairs(between, *here), "within a run": over_runs(windows, *here)}
+        numbers = {
+            "across runs": over_pairs(between, *here),
+            "two recent checkpoints of a run": over_runs(windows, *here),
+        }
         gate = "" if np.isfinite(windows).all() else "fewer than 3 late checkpoints"
         return self._part(
             "b", "", lambda *of: np.log(over_pairs(between, *of) / over_runs(windows, *of)), numbers, gate

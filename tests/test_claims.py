@@ -20,7 +20,7 @@ from serving import SPEC, Served, finished, served
 
 from modescape import finding
 from modescape.science import verdict
-from modescape.science.inference import OverRuns
+from modescape.science.inference import Estimate, OverRuns
 from modescape.science.verdict import (
     ChainEvidence,
     Claim,
@@ -549,6 +549,86 @@ def test_claims_are_told_in_order_with_the_correction_for_all_of_them() -> None:
     assert finding.document({"split": "test"}) == {"split": "test"}
 
 
+def _tested(word: Any, p: tuple[float, float], letter: str = "c", gate: str = "") -> Claim:
+    """A claim over one method with these p-values (of holding, of failing)."""
+    found = Estimate(0.5, 0.1, 0.9, 0.2, 0.2, *p)
+    method = Finding("random", "Random", word, "", found, gate)
+    return Claim(
+        letter, letter, "", word, "", 0.2, 4, 1000, p=min(p), estimate=0.5, low=0.1, high=0.9, methods=(method,)
+    )
+
+
+def test_holm_counts_every_claim_that_was_tested_whether_it_got_a_word_or_not() -> None:
+    """p = 0.010 stands among two tests (level 0.0125) and not among three (0.025 / 3)."""
+    word = _tested("holds", (0.010, 0.99))
+    open_ = _tested("cannot tell", (0.2, 0.8), "d1")
+    short = _tested("cannot tell", (0.0001, 0.9999), "d2", gate="even the strongest sample")
+    gate = Finding("random", "Random", "cannot tell", "", None, "a run has 2 samples")
+    closed = replace(_tested("cannot tell", (0.5, 0.5), "f1"), p=None, methods=(gate,))
+    told = {c["id"]: c for c in finding.claims(_found([word, open_]))}
+    assert (told["c"]["survives"], told["c"]["tested"]) == (True, 2)
+    told = {c["id"]: c for c in finding.claims(_found([word, open_, short, closed]))}
+    assert (told["c"]["survives"], told["c"]["tested"]) == (False, 3)
+    assert told["d2"]["p"] == pytest.approx(0.9999), "where the range is too short only `does not hold` could be told"
+    assert told["f1"]["p"] is None
+
+
+def test_older_findings_are_corrected_anew_from_the_intervals_they_kept() -> None:
+    """They kept no p of claims without a word, and counted only the others."""
+    word = _tested("holds", (0.010, 0.99))
+    half = 0.3
+    plain = Claim("b", "b", "", "cannot tell", "", 0.2, 4, 1000, estimate=0.3, low=0.3 - half, high=0.3 + half)
+    within = replace(plain, id="a", margin=0.1, estimate=0.02, low=0.02 - half, high=0.02 + half)
+    told = {c["id"]: c for c in finding.claims(_found([word, plain, within]))}
+    error = half / float(student.ppf(0.975, 3))
+    assert told["b"]["p"] == pytest.approx(student.sf(0.1 / error, 3))
+    holds = max(student.sf(0.08 / error, 3), student.sf(0.12 / error, 3))  # inside both margins
+    fails = min(student.sf(-0.08 / error, 3), student.sf(-0.12 / error, 3))  # beyond either
+    assert told["a"]["p"] == pytest.approx(min(holds, fails))
+    assert told["c"]["tested"] == 3
+    assert not told["c"]["survives"]
+    assert "by the rule before, which counted answers only, it stood" in told["c"]["note"]
+    assert told["b"]["note"] == ""
+    # two of three methods were counted: with the third, whose range was too short, 0.012 x 3 is no longer below 0.025
+    failing = _tested("does not hold", (0.988, 0.012)).methods[0]
+    other = replace(failing, word="cannot tell", estimate=Estimate(0.5, 0.1, 0.9, 0.2, 0.2, 0.5, 0.5))
+    claim = replace(_tested("does not hold", (1, 0.024)), methods=(failing, other, replace(other, gate="too short")))
+    (one,) = finding.claims(_found([claim]))
+    assert (one["word"], one["glyph"], one["p"]) == ("cannot tell", "?", pytest.approx(0.036))
+    assert "it did not hold" in one["note"]
+
+
+def test_the_p_of_a_test_is_the_same_as_judged_and_as_told(claims: dict[str, Claim]) -> None:
+    told = {c["id"]: c["p"] for c in finding.claims(_found(list(claims.values())))}
+    assert told == pytest.approx({letter: claim.p for letter, claim in claims.items()})
+    assert None not in told.values()
+
+
+def _read_off() -> dict[str, Any]:
+    """A finding with (d1) over three methods, one of which could not be read."""
+
+    def part(name: str, value: float, gate: str = "") -> Finding:
+        ends = {"its lower end": value - 0.01, "its upper end": value + 0.01}
+        return Finding(name, name, "holds", "", None, gate, {"samples at equal accuracy": value, **ends})
+
+    found = (part("random", 0.04), part("diagonal", 0.061), part("dropout", 0.2, "even the strongest sample"))
+    return _found([Claim("d1", "D", "", "holds", "", 0.1, 4, 1000, methods=found, parts={"independent runs": 0.2})])
+
+
+def test_equal_accuracy_is_one_number_of_the_farthest_method_with_open_gates() -> None:
+    known = _read_off()
+    best = finding.best_method(known)
+    assert best is not None
+    assert (best["method"], best["disagreement"]) == ("diagonal", 0.061)
+    said = "the samples of diagonal Gaussian, the farthest of the subspace methods, change 6.1 % (95 % interval 5.1 to"
+    assert f"Where they cost one point of accuracy, {said} 7.1 %)." in finding.sentence(known)
+    assert finding.line(known) == "runs disagree on 20.0 %, at equal accuracy diagonal Gaussian changes 6.1 %"
+    older = known | {"claims": {"d": known["claims"]["d1"] | {"id": "d"}}}
+    for one in older["claims"]["d"]["methods"]:
+        one["parts"].pop("its lower end")
+    assert "change 6.1 %." in finding.sentence(older)
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [
@@ -633,6 +713,26 @@ def test_the_page_of_an_experiment_tells_every_claim(page: httpx.Client, judged:
         assert f"({letter}) " in claims
         assert f"/launch?from={judged.slug}&amp;with={add}" in claims
     assert 'id="claim-g"' not in claims
+
+
+def test_sentence_strip_list_plane_and_claim_say_the_same_of_equal_accuracy(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    known = _read_off()
+    known["claims"]["d1"]["methods"] = [known["claims"]["d1"]["methods"][1] | {"method": "random"}]
+    with served(tmp_path_factory.mktemp("one")) as site, site.client() as client:
+        row = finished(site.laboratory, name="one number")
+        _write(site, row, finding=orjson.dumps(known | {"trajectory": {"disagreement": 0.03, "runs": 2}}).decode())
+        text = client.get(f"/experiments/{row.slug}", headers={"Accept": "text/html"}).text
+        listed = client.get("/api/experiments").json()["items"][0]["finding"]
+        plane = client.get(f"/api/experiments/{row.slug}/figures/plane").json()
+    first = text[text.index('id="live-verdict"') : text.index('id="claims"')]
+    assert "the samples of random subspace, the farthest of the subspace methods, change 6.1 % (95 %" in first
+    assert "recent checkpoints of one run 3.0" in first
+    assert re.search(r"aria-label=.[^>]*andom subspace 6.1", first)
+    assert listed == "runs disagree on 20.0 %, at equal accuracy random subspace changes 6.1 %"
+    assert "6.1" in str(plane)
+    assert "change 6.1 %" in str(plane)
 
 
 def test_the_api_gives_the_claims_of_an_experiment(site: Served, judged: Experiment) -> None:

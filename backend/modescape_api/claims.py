@@ -89,6 +89,7 @@ class Row:
     images: str
     because: str
     qualifier: str
+    note: str
     stands: str
     rests: str
     picture: Interval | None
@@ -111,8 +112,7 @@ class Open:
 def answered(found: Json, figures: Sequence[str]) -> list[Row]:
     """Claims that were asked. figures: names of this experiment's, in the order of the page."""
     claims = finding.claims(found)
-    told = sum(claim["word"] != "cannot tell" for claim in claims)
-    return [_row(claim, told, figures) for claim in claims]
+    return [_row(claim, figures) for claim in claims]
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -152,15 +152,13 @@ def _has(spec: ExperimentSpec, add: str) -> bool:
     return forms.with_more(spec.model_dump(mode="json"), add) == spec.model_dump(mode="json")
 
 
-def _row(claim: Json, told: int, figures: Sequence[str]) -> Row:
+def _row(claim: Json, figures: Sequence[str]) -> Row:
     question = QUESTIONS[claim["id"]]
     paper, shown = SHOWN[claim["id"]]
     figure = next((name for name in shown if name in figures), "")
     stands = ""
-    if claim["word"] != "cannot tell" and told > 1:
-        stands = (
-            f"also with all {told} answers at once" if claim["survives"] else f"not with all {told} answers at once"
-        )
+    if claim["word"] != "cannot tell" and claim["tested"] > 1:
+        stands = f"{'also' if claim['survives'] else 'not'} with all {claim['tested']} tests at once"
     rests = ""
     if claim["rests_on"]:
         units = ", ".join(str(number) for number in claim["rests_on"])
@@ -180,6 +178,7 @@ def _row(claim: Json, told: int, figures: Sequence[str]) -> Row:
         images=f"{thousands(claim['N'])} images" if claim["N"] else "",
         because=claim["because"],
         qualifier=claim["qualifier"],
+        note=claim["note"],
         stands=stands,
         rests=rests,
         picture=_picture(question, claim),

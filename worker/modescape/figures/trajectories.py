@@ -694,7 +694,7 @@ def _across_notes(
     inside_cosine, across_cosine = late(cosine), pairs(cosine)
     if len(inside):
         lines += [
-            Note("same run, late", (_mean(inside_cosine), _mean(inside))),
+            Note("last two of a run", (_mean(inside_cosine), _mean(inside))),
             Note("", (_deviation(inside_cosine), _deviation(inside))),
         ]
     lines += [
@@ -704,13 +704,13 @@ def _across_notes(
     counts = f"{len(across)} pairs across runs; {thousands(images)} {split} images."
     text = ["Bright means alike in both maps."]
     if len(inside):
-        text.append("Late: the last two checkpoints shown of a run.")
+        text.append("Last two: of the checkpoints shown of a run.")
         counts = f"{len(inside)} pairs in, {counts}"
     text.append(f"n = {counts}")
     summary = f"Different runs disagree on {percent(across.mean())} % of labels"
     summary += f" (± {percent(spread(across))}, n = {len(across)} pairs)" if len(across) > 1 else " (one pair)"
     if len(inside):
-        summary += f", late checkpoints of the same run on {percent(inside.mean())} %"
+        summary += f", the last two checkpoints shown of a run on {percent(inside.mean())} %"
     if len(across_cosine):
         summary += f"; the cosine of their weights is {rate(across_cosine.mean())}"
     return Notes(("", "cosine", "disagr."), tuple(lines), tuple(text)), summary + "."

@@ -596,7 +596,7 @@ def _alike_along(evidence: Evidence, margin: float) -> Claim | None:
     found = log_ratio(across, within, n, margin=margin)
     numbers = {
         "across runs": across.mean(np.arange(n)),
-        "within a run": within.mean(np.arange(n)),
+        "two recent checkpoints of a run": within.mean(np.arange(n)),
     }
     if evidence.rates is not None:  # a rate of almost 0 makes a window alike for free
         numbers |= {"learning rate at the window's start": evidence.rates[0], "at its end": evidence.rates[1]}

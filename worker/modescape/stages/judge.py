@@ -45,11 +45,13 @@ def judge(context: Context, results: Results) -> None:
         together = scores(average([results.logits(optimum, split) for optimum in optima]), results.true_labels(split))
         finding["ensemble"] = {"accuracy": together["accuracy"], "single": single, "members": len(optima)}
         columns |= {"ensemble_accuracy": together["accuracy"], "disagreement": float(between.mean())}
-    within = _late_disagreement(context, results, split)
-    if within is not None:
-        finding["trajectory"] = within
     context.output.experiment = columns
     evidence = _evidence(context, results, labels, split)
+    if evidence.units and len(evidence.windows):
+        within = [
+            similarity.disagreement(window)[np.triu_indices(len(window), 1)].mean() for window in evidence.windows
+        ]
+        finding["trajectory"] = {"disagreement": float(np.mean(within)), "runs": len(within)}
     if context.lease.key == "all":
         finding["methods"] = [_at_equal_accuracy(method, evidence) for method in evidence.methods if evidence.units]
         finding["family"] = _family(context, results)
@@ -94,19 +96,6 @@ def recent(checkpoints: list[Solution]) -> list[Solution]:
     trained = [checkpoint for checkpoint in checkpoints if checkpoint.index > 0]
     count = max(3, round(0.4 * len(trained)))
     return trained[-count:] if len(trained) >= 3 else []
-
-
-def _late_disagreement(context: Context, results: Results, split: str) -> Json | None:
-    """Mean disagreement between late checkpoints of one run, over the runs."""
-    per_run = []
-    for run in range(context.spec.ensemble.runs):
-        late = recent([s for s in results.solutions(run=run) if s.role != "sample"])
-        if late:
-            between = similarity.disagreement(results.labels_of(late, split))
-            per_run.append(float(between[np.triu_indices(len(late), 1)].mean()))
-    if not per_run:
-        return None
-    return {"disagreement": float(np.mean(per_run)), "runs": len(per_run)}
 
 
 def _evidence(context: Context, results: Results, finals: NDArray[np.int64], split: str) -> verdict.Evidence:
@@ -230,14 +219,9 @@ def stage_key(run: int, method: str, results: Results) -> str:
 
 
 def _at_equal_accuracy(method: verdict.MethodEvidence, evidence: verdict.Evidence) -> Json:
-    """Disagreement with its own optimum at the strength where the method costs one point of accuracy (science o.5)."""
+    """Disagreement with its own optimum, and among its samples, at the strength where the method costs one point of
+    accuracy (science o.5), whether or not claims (d) could be told."""
     read = verdict.at_equal_accuracy(evidence, method)
-    value = read.distance if np.isfinite(read.distance) else None
-    strength = read.strength if np.isfinite(read.strength) else None
-    return {
-        "method": method.name,
-        "disagreement": value,
-        "strength": strength,
-        "below": read.below,
-        "support": read.support,
-    }
+    found = {"disagreement": read.distance, "among": read.among, "strength": read.strength}
+    told = {name: value if np.isfinite(value) else None for name, value in found.items()}
+    return {"method": method.name, **told, "below": read.below, "support": read.support}
