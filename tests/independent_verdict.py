@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from independent import TOLERANCE, Downloaded, softmax
+from independent import TOLERANCE, Downloaded, cosines, reduced, softmax, trained
 from numpy.typing import NDArray
 from scipy.stats import t as student
 from sklearn.isotonic import isotonic_regression
@@ -371,21 +371,18 @@ class Evidence:
         return pair_table(self.n, self.weights, lambda i, j: divergences(np.stack([p[i], p[j]])))
 
     @functools.cached_property
+    def tensors(self) -> list[Mapping[str, NDArray[np.float32]]]:
+        return [self.found.weights(solution["number"]) for solution in self.optima]
+
+    @functools.cached_property
     def cosine(self) -> Floats:
-        """Of finals [R, R, 1]; of networks with BatchNorm their tensors of two or more dimensions (o.4 a)."""
-        vectors = []
-        for solution in self.optima:
-            tensors = self.found.weights(solution["number"])
-            is_normalised = any("running_mean" in name for name in tensors)
-            kept = [
-                tensor.ravel().astype(np.float64)
-                for name, tensor in sorted(tensors.items())
-                if "running_" not in name and "num_batches" not in name and (tensor.ndim > 1 or not is_normalised)
-            ]
-            vectors.append(np.concatenate(kept))
-        w = np.stack(vectors)
-        w /= np.linalg.norm(w, axis=1, keepdims=True)
-        return np.asarray((w @ w.T)[:, :, None])
+        """Of finals [R, R, 1], without what cannot change a prediction or starts alike in every run."""
+        classes = self.probabilities[0].shape[1]
+        return cosines([reduced(one, classes) for one in self.tensors])[:, :, None]
+
+    @functools.cached_property
+    def plain_cosine(self) -> Floats:
+        return cosines([trained(one) for one in self.tensors])[:, :, None]
 
     @functools.cached_property
     def windows(self) -> Floats:
@@ -573,8 +570,9 @@ class Verdict:
     def _a(self, _: str) -> Part:
         cosine = self.evidence.cosine
         largest = max(abs(float(cosine[i, j, 0])) for i, j in itertools.combinations(self.places, 2))
+        plain = {"of all weights as they are": over_pairs(self.evidence.plain_cosine, self.places, PLAIN)}
         return self._part(
-            "a", "", lambda runs, _: over_pairs(cosine, runs, PLAIN), {}, counts={"largest |cosine|": largest}
+            "a", "", lambda runs, _: over_pairs(cosine, runs, PLAIN), plain, counts={"largest |cosine|": largest}
         )
 
     def _b(self, _: str) -> Part:

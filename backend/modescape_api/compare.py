@@ -92,6 +92,9 @@ def chosen(here: Site, references: Sequence[str]) -> list[Experiment]:
 def compare(here: Site, rows: Sequence[Experiment]) -> Comparison:
     """Two to four experiments."""
     ensembles = [_Ensemble(here, row) for row in rows]
+    if any(one.cosines["cosine"].size and not one.cosine.size for one in ensembles):  # one of an older version
+        for one in ensembles:
+            one.cosine = one.cosines["cosine"]
     both = [(i, j, len(ensembles[i].networks & ensembles[j].networks)) for i, j in combinations(range(len(rows)), 2)]
     shared = tuple(found for found in both if found[2])
     with_first = {j for i, j, _ in shared if i == 0}
@@ -147,7 +150,8 @@ class _Ensemble:
         self.networks = {s.weights for s in optima if s.weights is not None}
         self.accuracy = np.array([s.accuracy for s in optima], np.float64)
         self.disagreement = _pairs(results, optima, "disagreement", spec.evaluation.splits[0])
-        self.cosine = _pairs(results, optima, "cosine", "")
+        self.cosines = {name: _pairs(results, optima, name, "") for name in ("cosine-reduced", "cosine")}
+        self.cosine = self.cosines["cosine-reduced"]
 
     def read(self, statistic: Callable[[Runs], float], needs: NDArray[np.float64]) -> _Reading | None:
         n = len(needs)

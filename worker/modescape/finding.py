@@ -6,7 +6,7 @@ list, page, command line and notebook alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modescape.registry import methods
@@ -51,6 +51,8 @@ def sentence(finding: Json) -> str:
     if independent.get("cosine") is not None:
         cosine = f"{independent['cosine']:.3f}".replace("-", "−")
         text += f"; the cosine of their weights is {cosine}"
+        plain = f"{independent.get('cosine_plain', independent['cosine']):.3f}".replace("-", "−")
+        text += f" ({plain} with what they share for free)" if plain != cosine else ""
     text += "."
     best = best_method(finding)
     if best:
@@ -80,6 +82,16 @@ def _ends(read: Json) -> str:
     if read["low"] is None or read["high"] is None:  # from a version without them
         return ""
     return f" (95 % interval {100 * read['low']:.1f} to {percent(read['high'])})"
+
+
+def reduction(head: Sequence[str], left_out: Sequence[str]) -> str:
+    """What was taken out of the weights before their cosine; head, left_out: names of tensors."""
+    mean = (
+        f"without the class mean of {' and '.join(head)}"
+        if head
+        else "with the class mean of a head, as none was found"
+    )
+    return mean + (f", without {len(left_out)} scales and offsets of norms" if left_out else "")
 
 
 def _title(method: Json) -> str:

@@ -320,14 +320,17 @@ class MethodEvidence:
 class Evidence(_Units):
     """Predictions of runs that differ in seeds only, on the same N examples (claims a to f1).
 
-    finals: labels [n, N] of last checkpoints; cosine [n, n] of the finals' weights (kernels only with batch norm), or
-    None; windows: labels [T_i, N] of each run's recent snapshots, empty when there are none, and rates: the learning
-    rates at the window's start and end; members and js: the finals' probabilities, reduced; redrawn: what is read at
-    equal accuracy under redraws of the examples, which `judge` makes where it needs them.
+    finals: labels [n, N] of last checkpoints; cosine [n, n] of the finals' weights without what they share for free
+    (`reduction` says what that was), or None, and plain_cosine of all weights as they are; windows: labels [T_i, N] of
+    each run's recent snapshots, empty when there are none, and rates: the learning rates at the window's start and end;
+    members and js: the finals' probabilities, reduced; redrawn: what is read at equal accuracy under redraws of the
+    examples, which `judge` makes where it needs them.
     """
 
     finals: Labels
     cosine: Floats | None = None
+    plain_cosine: Floats | None = None
+    reduction: str = ""
     windows: Sequence[Labels] = ()
     methods: tuple[MethodEvidence, ...] = ()
     rates: tuple[float, float] | None = None
@@ -343,7 +346,8 @@ class Evidence(_Units):
         return replace(
             super().without(unit),
             finals=np.delete(self.finals, unit, axis=0),
-            cosine=None if self.cosine is None else np.delete(np.delete(self.cosine, unit, 0), unit, 1),
+            cosine=_fewer(self.cosine, unit),
+            plain_cosine=_fewer(self.plain_cosine, unit),
             windows=_drop(self.windows, unit),
             methods=tuple(method.without(unit) for method in self.methods),
             members=None if self.members is None else self.members.without(unit),
@@ -427,6 +431,10 @@ class ChainEvidence(_Units):
 
     def without(self, unit: int) -> Self:
         return replace(super().without(unit), labels=np.delete(self.labels, unit, axis=0))
+
+
+def _fewer(matrix: Floats | None, unit: int) -> Floats | None:
+    return None if matrix is None else np.delete(np.delete(matrix, unit, 0), unit, 1)
 
 
 def _drop(values: Sequence[Any], unit: int) -> tuple[Any, ...]:
@@ -553,6 +561,8 @@ def _orthogonal(evidence: Evidence, margin: float) -> Claim | None:
         return None
     cosines, n = np.asarray(evidence.cosine, np.float64), evidence.units
     base = replace(_asked("a", evidence, margin), N=0)
+    if evidence.reduction:
+        base = replace(base, estimand=f"{base.estimand}, {evidence.reduction}")
     if n < MIN_UNITS:
         return replace(base, because=_too_few(evidence))
 
@@ -562,7 +572,10 @@ def _orthogonal(evidence: Evidence, margin: float) -> Claim | None:
     above = estimate(mean_cosine, n, margin=margin)
     below = estimate(mean_cosine, n, margin=-margin)
     largest = float(np.abs(cosines[pairs(np.arange(n))]).max())
-    known = _with(base, above, {"largest |cosine|": largest})
+    numbers = {"largest |cosine|": largest}
+    if evidence.plain_cosine is not None:
+        numbers["of all weights as they are"] = float(evidence.plain_cosine[pairs(np.arange(n))].mean())
+    known = _with(base, above, numbers)
     if not math.isfinite(above.error):
         return replace(
             known, because="a cosine is undefined: some weights are all zero or not finite; train those runs again"

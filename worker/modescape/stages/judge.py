@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import sample_sets
 from modescape.errors import StageError
-from modescape.registry import architectures, methods
+from modescape.finding import reduction
+from modescape.registry import methods
 from modescape.results import Results
 from modescape.science import similarity, theory, verdict
 from modescape.science.inference import OverRuns
@@ -34,11 +35,14 @@ def judge(context: Context, results: Results) -> None:
     columns: Json = {"accuracy": single, "finding": finding}
     if len(optima) > 1:
         between = similarity.disagreement(labels)[pairs]
-        cosine = _own_cosine(context, results, optima)[pairs]
+        cosines = _cosines(context, results, optima)
+        cosine = cosines.reduced[pairs]
         finding["independent"] = {
             "disagreement": float(between.mean()),
             "disagreement_sd": float(between.std(ddof=1)) if len(between) > 1 else None,
             "cosine": float(cosine.mean()),
+            "cosine_plain": float(cosines.plain[pairs].mean()),
+            "cosine_about": cosines.about,
             "cosine_largest": float(np.abs(cosine).max()),
             "pairs": len(between),
         }
@@ -75,20 +79,31 @@ def add_claims(context: Context, claims: Iterable[verdict.Claim]) -> None:
     finding.setdefault("claims", {}).update({claim.id: asdict(claim) for claim in claims})
 
 
-def _own_cosine(context: Context, results: Results, optima: list[Solution]) -> NDArray[np.float64]:
-    """Cosines [R, R] between optima: from the matrix this stage has just made, or the one an earlier stage made."""
-    name = "cosine-kernels" if architectures[context.spec.network.architecture].batch_norm else "cosine"
-    for made in context.output.matrices:
-        if made.name == name:
-            rows, values = made.rows, np.asarray(context.artifacts.array(made.artifact))
-            break
-    else:
-        stored = results.matrix(name, "")
-        if stored is None:
-            raise StageError(f"the matrix {name} is missing; retry compare/trajectories")
-        rows, values = stored.rows, stored.values
-    places = [rows.index(optimum.number) for optimum in optima]
-    return np.asarray(values[np.ix_(places, places)], dtype=np.float64)
+@dataclass(frozen=True)
+class _Cosines:
+    """Between optima [R, R]: of all weights as they are, and without what cannot differ; about: what that was."""
+
+    plain: NDArray[np.float64]
+    reduced: NDArray[np.float64]
+    about: str
+
+
+def _cosines(context: Context, results: Results, optima: list[Solution]) -> _Cosines:
+    """From the matrices this stage has just made, or those an earlier one made."""
+    made = {matrix.name: matrix for matrix in context.output.matrices}
+    found, details = [], {}
+    for name in ("cosine", "cosine-reduced"):
+        if name in made:
+            rows, values = made[name].rows, np.asarray(context.artifacts.array(made[name].artifact))
+            details = made[name].details
+        else:
+            stored = results.matrix(name, "")
+            if stored is None:
+                raise StageError(f"the matrix {name} is missing; retry compare/trajectories")
+            rows, values, details = stored.rows, stored.values, stored.details
+        places = [rows.index(optimum.number) for optimum in optima]
+        found.append(np.asarray(values[np.ix_(places, places)], dtype=np.float64))
+    return _Cosines(found[0], found[1], reduction(details["head"], details["left_out"]))
 
 
 def recent(checkpoints: list[Solution]) -> list[Solution]:
@@ -103,11 +118,14 @@ def _evidence(context: Context, results: Results, finals: NDArray[np.int64], spl
     optima, runs = results.solutions(role="optimum"), range(context.spec.ensemble.runs)
     windows = [recent([s for s in results.solutions(run=run) if s.role != "sample"]) for run in runs]
     sampled = [chosen.method for chosen in context.spec.methods if methods[chosen.method].sampled]
+    cosines = _cosines(context, results, optima) if len(optima) > 1 else None
     return verdict.Evidence(
         classes=len(results.class_names),
         truth=results.true_labels(split),
         finals=finals,
-        cosine=_own_cosine(context, results, optima) if len(optima) > 1 else None,
+        cosine=None if cosines is None else cosines.reduced,
+        plain_cosine=None if cosines is None else cosines.plain,
+        reduction="" if cosines is None else cosines.about,
         windows=[results.labels_of(window, split) for window in windows] if all(windows) else (),
         rates=_rates(context, results, windows[0]) if all(windows) else None,
         # one average a run is no sample of anything
