@@ -169,3 +169,9 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def few_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redraws enough for a word that is far from its margin, in a tenth of the time."""
+    monkeypatch.setattr("modescape.science.verdict.REDRAWS", 600)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -146,18 +147,41 @@ def _check_disagreement(found: Downloaded, predicted: dict[int, NDArray[np.int64
     return len(numbers) ** 2
 
 
-def _check_cosine(found: Downloaded) -> int:
-    values, rows, columns = found.matrix("cosine", "")
-    vectors = []
-    for number in rows:
-        tensors = found.weights(number)
-        trained = [tensors[name] for name in sorted(tensors) if "running_" not in name and "num_batches" not in name]
-        vectors.append(np.concatenate([tensor.ravel().astype(np.float64) for tensor in trained]))
-    w = np.stack(vectors)
+def trained(tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
+    """Trainable tensors of a network, without the statistics of batch norm."""
+    kept = {name: one.astype(np.float64) for name, one in sorted(tensors.items())}
+    return {name: one for name, one in kept.items() if "running_" not in name and "num_batches" not in name}
+
+
+def reduced(tensors: Mapping[str, NDArray[np.float32]], classes: int) -> dict[str, NDArray[np.float64]]:
+    """Without what two networks share for free: scales and offsets of batch norm, known by the statistics beside them,
+    and the class mean of the head, the only matrix of K rows in networks of ours, and of its bias."""
+    norms = {name.removesuffix("running_mean") for name in tensors if name.endswith("running_mean")}
+    kept = {n: one for n, one in trained(tensors).items() if n.rpartition(".")[0] + "." not in norms}
+    (head,) = [name for name, one in kept.items() if one.ndim == 2 and len(one) == classes]
+    for name in (head, head.replace("weight", "bias")):
+        if name in kept:
+            kept[name] = kept[name] - kept[name].mean(axis=0)
+    return kept
+
+
+def cosines(networks: Sequence[Mapping[str, NDArray[np.float64]]]) -> NDArray[np.float64]:
+    w = np.stack([np.concatenate([one.ravel() for one in tensors.values()]) for tensors in networks])
     w /= np.linalg.norm(w, axis=1, keepdims=True)
-    assert rows == columns
-    assert np.abs(values - w @ w.T).max() < TOLERANCE
-    return int(values.size)
+    return np.asarray(w @ w.T)
+
+
+def _check_cosine(found: Downloaded) -> int:
+    compared = 0
+    for name in ("cosine", "cosine-reduced"):
+        values, rows, columns = found.matrix(name, "")
+        tensors = [found.weights(number) for number in rows]
+        classes = found.logits(rows[0], "test").shape[1]
+        again = cosines([trained(one) if name == "cosine" else reduced(one, classes) for one in tensors])
+        assert rows == columns
+        assert np.abs(values - again).max() < TOLERANCE
+        compared += int(values.size)
+    return compared
 
 
 def _check_divergences(found: Downloaded, split: str) -> int:

@@ -6,11 +6,15 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from modescape.science import similarity
+from modescape.science import similarity, weights
+from modescape.science.networks import build
 from modescape.science.predictions import softmax, uncertainty
 from modescape.science.similarity import Measure
+from modescape.spec import NetworkSpec
 
 
 def _logits(*shape: int, seed: int = 0, scale: float = 3.0) -> NDArray[np.float32]:
@@ -32,6 +36,106 @@ def test_cosine_of_a_zero_vector_is_undefined() -> None:
     assert np.isnan(found[0]).all()
     assert np.isnan(found[:, 0]).all()
     assert found[1, 2] == -1
+
+
+# ---- what two networks share for free ----
+
+
+class _RmsNorm(nn.Module):
+    """One of somebody's own, known by its name."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * self.weight
+
+
+class _SmallViT(nn.Module):
+    """Patches of 4 x 4, a position each, one block of attention, layer norm and RMS norm; K rows twice: in the head and
+    in the layer before the last."""
+
+    def __init__(self, classes: int, width: int = 16) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 4, 4)
+        self.positions = nn.Parameter(torch.randn(1, 4, width) / 4)
+        self.norm1, self.norm2 = nn.LayerNorm(width), _RmsNorm(width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.wide = nn.Linear(width, classes)
+        self.norm3 = nn.LayerNorm(classes)
+        self.head = nn.Linear(classes, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.patches(images).flatten(2).transpose(1, 2) + self.positions
+        y = self.norm1(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        return torch.as_tensor(self.head(self.norm3(torch.relu(self.wide(self.norm2(x)).mean(1)))))
+
+
+def _trained(classes: int, seed: int) -> dict[str, NDArray[np.float64]]:
+    """Weights that moved a little from where they started; the head's rows moved together, as with many classes."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    found = {}
+    for name, parameter in _SmallViT(classes).named_parameters():
+        values = parameter.detach().numpy().astype(np.float64)
+        found[name] = values + 0.01 * rng.normal(size=values.shape)
+    found["head.weight"] += 0.5
+    found["head.bias"] -= 2.0
+    return found
+
+
+@pytest.mark.parametrize("classes", [7, 1000])
+def test_a_cosine_without_the_heads_class_mean_and_norms_is_that_of_the_rest(classes: int) -> None:
+    """A ViT of two runs that have nothing in common reads far from 0, and near it without what is the same for all."""
+    network = _SmallViT(classes)
+    runs = [_trained(classes, seed) for seed in (1, 2)]
+    norms = weights.norm_parameters(network)
+    head = weights.head_parameters(network, (3, 8, 8), classes)
+    assert set(norms) == {"norm1.weight", "norm1.bias", "norm2.weight", "norm3.weight", "norm3.bias"}
+    assert head == ("head.weight", "head.bias")
+    left = {name: np.stack([run[name].ravel() for run in runs]) for name in runs[0] if name not in norms}
+    for name in head:
+        left[name] = weights.without_class_mean(left[name], classes)
+    found = similarity.cosine(np.concatenate(list(left.values()), axis=1))[0, 1]
+
+    def by_hand(run: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        kept = [run["positions"], run["patches.weight"], run["patches.bias"], run["wide.weight"], run["wide.bias"]]
+        kept += [value for name, value in run.items() if name.startswith("attention")]
+        kept += [run["head.weight"] - run["head.weight"].mean(axis=0), run["head.bias"] - run["head.bias"].mean()]
+        return np.concatenate([value.ravel() for value in kept])
+
+    a, b = map(by_hand, runs)
+    assert found == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-12)
+    whole = [np.concatenate([value.ravel() for value in run.values()]) for run in runs]
+    plain = whole[0] @ whole[1] / np.sqrt((whole[0] @ whole[0]) * (whole[1] @ whole[1]))
+    assert plain > 0.4
+    assert abs(found) < 0.1
+
+
+@pytest.mark.parametrize("name", ["mlp", "small-cnn", "resnet20v1", "resnet18"])
+def test_the_head_of_every_network_of_ours_is_found_and_left_as_it_is(name: str) -> None:
+    shape = (3, 8, 8) if name == "mlp" else (3, 32, 32)
+    network = build(NetworkSpec.model_validate({"architecture": name}), (*shape, 10), seed=0)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    head = weights.head_parameters(network, shape, 10)
+    last = [key for key, _ in network.named_parameters()][-2:]
+    assert list(head) == last
+    assert all((network.state_dict()[key] == value).all() for key, value in before.items())
+    scales = [
+        key for key, parameter in network.named_parameters() if f"{key.rpartition('.')[0]}.running_mean" in before
+    ]
+    assert list(weights.norm_parameters(network)) == scales
+
+
+def test_a_last_layer_whose_class_mean_matters_is_no_head() -> None:
+    scaled = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU())  # logits are cut off at 0
+    assert weights.head_parameters(scaled, (3, 2, 2), 5) == ()
+    unused = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+    unused.add_module("spare", nn.Identity())
+    unused.spare.add_module("never", nn.Linear(4, 4))  # changes nothing, whatever is added
+    assert weights.head_parameters(unused, (3, 2, 2), 4) == ("1.weight", "1.bias")
 
 
 @pytest.mark.parametrize(("classes", "examples"), [(2, 1), (10, 63), (10, 64), (10, 1000), (100, 130), (1000, 65)])

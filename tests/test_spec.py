@@ -316,3 +316,16 @@ def test_an_added_field_is_in_the_text_once_it_is_set() -> None:
 
     assert keyed(Outer()) == {"inners": [{"old": 1}, {"old": 1, "new": 3}], "options": {"new": 2}}
     assert keyed(Outer(added=Inner()), "added") == {"added": {"old": 1}}
+
+
+def test_a_renamed_field_is_read_under_both_names_and_promised_under_the_older() -> None:
+    old, new = ({"margins": {name: 1.3}} for name in ("d", "d1"))
+    assert parse(old) == parse(new)
+    assert parse(old).margins.d1 == 1.3
+    assert parse(old).digest() == parse(new).digest()
+    assert '"d":1.3' in parse(new).canonical()
+    assert '"d1"' not in parse(new).canonical()
+    with pytest.raises(InvalidInput, match=r"margins.d1: is given as 'd', its older name, too"):
+        parse({"margins": {"d": 1.3, "d1": 1.3}})
+    with pytest.raises(InvalidInput, match=r"margins.d1"):
+        parse({"margins": {"d": -1}})

@@ -30,7 +30,8 @@ SHOWN: dict[str, tuple[str, tuple[str, ...]]] = {
     "a": ("Fig 2 and 3", ("similarity-runs",)),
     "b": ("Fig 2 and 3", ("similarity-runs",)),
     "c": ("Fig 4", ("tsne-samples",)),
-    "d": ("Fig 6", ("plane",)),
+    "d1": ("Fig 6", ("plane",)),
+    "d2": ("beside Fig 6", ("plane",)),
     "e1": ("Fig 8", ("ensembles", "plane")),
     "e2": ("Fig 8", ("ensembles", "plane")),
     "f1": ("Fig 9", ("shift", "ood", "plane")),
@@ -43,7 +44,7 @@ _SAMPLES = ("subspace samples around every run", "methods", ("compare",))
 DECIDED_BY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a": ("two or more runs", "runs", ("compare",)),
     "b": ("three or more recent checkpoints of every run", "checkpoints", ("compare",)),
-    "c": _SAMPLES, "d": _SAMPLES, "e1": _SAMPLES, "e2": _SAMPLES, "f1": _SAMPLES,
+    "c": _SAMPLES, "d1": _SAMPLES, "d2": _SAMPLES, "e1": _SAMPLES, "e2": _SAMPLES, "f1": _SAMPLES,
     "f2": ("the study of shift, and subspace samples around every run", "shift", ("shift-compare",)),
     "g": ("the study of seeds", "seeds", ("seeds",)),
     "h": ("the method cyclical SG-MCMC", "sgmcmc", ("chain",)),
@@ -89,6 +90,7 @@ class Row:
     images: str
     because: str
     qualifier: str
+    note: str
     stands: str
     at_look: str
     rests: str
@@ -111,9 +113,7 @@ class Open:
 
 def answered(found: Json, figures: Sequence[str], look: finding.Look = finding.FIRST) -> list[Row]:
     """Claims that were asked. figures: names of this experiment's, in the order of the page."""
-    claims = finding.claims(found, look)
-    told = sum(claim["word"] != "cannot tell" for claim in claims)
-    return [_row(claim, told, figures) for claim in claims]
+    return [_row(claim, figures) for claim in finding.claims(found, look)]
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -153,15 +153,13 @@ def _has(spec: ExperimentSpec, add: str) -> bool:
     return forms.with_more(spec.model_dump(mode="json"), add) == spec.model_dump(mode="json")
 
 
-def _row(claim: Json, told: int, figures: Sequence[str]) -> Row:
+def _row(claim: Json, figures: Sequence[str]) -> Row:
     question = QUESTIONS[claim["id"]]
     paper, shown = SHOWN[claim["id"]]
     figure = next((name for name in shown if name in figures), "")
     stands = ""
-    if claim["word"] != "cannot tell" and told > 1:
-        stands = (
-            f"also with all {told} answers at once" if claim["survives"] else f"not with all {told} answers at once"
-        )
+    if claim["word"] != "cannot tell" and claim["tested"] > 1:
+        stands = f"{'also' if claim['survives'] else 'not'} with all {claim['tested']} tests at once"
     rests = ""
     if claim["rests_on"]:
         units = ", ".join(str(number) for number in claim["rests_on"])
@@ -181,6 +179,7 @@ def _row(claim: Json, told: int, figures: Sequence[str]) -> Row:
         images=f"{thousands(claim['N'])} images" if claim["N"] else "",
         because=claim["because"],
         qualifier=claim["qualifier"],
+        note=claim["note"],
         stands=stands,
         at_look=_at_look(claim["at_look"]),
         rests=rests,

@@ -92,12 +92,15 @@ def chosen(here: Site, references: Sequence[str]) -> list[Experiment]:
 def compare(here: Site, rows: Sequence[Experiment]) -> Comparison:
     """Two to four experiments."""
     ensembles = [_Ensemble(here, row) for row in rows]
+    if any(one.cosines["cosine"].size and not one.cosine.size for one in ensembles):  # one of an older version
+        for one in ensembles:
+            one.cosine = one.cosines["cosine"]
     both = [(i, j, len(ensembles[i].networks & ensembles[j].networks)) for i, j in combinations(range(len(rows)), 2)]
     shared = tuple(found for found in both if found[2])
     with_first = {j for i, j, _ in shared if i == 0}
     return Comparison(
         rows=tuple(rows),
-        differs=tuple(differing([row.spec for row in rows])),
+        differs=tuple(differing([ExperimentSpec.model_validate(row.spec).model_dump(mode="json") for row in rows])),
         numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))])),
         claims=tuple(_claims(rows)),
         shared=shared,
@@ -147,13 +150,14 @@ class _Ensemble:
         self.networks = {s.weights for s in optima if s.weights is not None}
         self.accuracy = np.array([s.accuracy for s in optima], np.float64)
         self.disagreement = _pairs(results, optima, "disagreement", spec.evaluation.splits[0])
-        self.cosine = _pairs(results, optima, "cosine", "")
+        self.cosines = {name: _pairs(results, optima, name, "") for name in ("cosine-reduced", "cosine")}
+        self.cosine = self.cosines["cosine-reduced"]
 
     def read(self, statistic: Callable[[Runs], float], needs: NDArray[np.float64]) -> _Reading | None:
         n = len(needs)
         if n == 0:
             return None
-        found = estimate(lambda runs, draws: np.array([statistic(runs)])[draws], n, margin=0.0)
+        found = estimate(statistic, n, margin=0.0)
         return _Reading(found.value, n, found.error, found.low, found.high) if math.isfinite(found.value) else None
 
     @property

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from modescape import own
 from modescape.errors import Problem
+from modescape.part import under_new_names
 from modescape.presets.base import SHORT_METHODS
 from modescape.registry import Entry, Method, architectures, datasets, methods
 from modescape.science.verdict import MIN_UNITS
@@ -229,7 +230,7 @@ def to_values(document: Mapping[str, Any]) -> Values:
                 values[f"{prefix}.on"] = "true"
                 values |= {f"{prefix}.{field}": _text(value) for field, value in study.items()}
         elif part in _PARTS:
-            for field, value in fields.items():
+            for field, value in under_new_names(_PARTS[part], fields).items():
                 if part == "network" and field == "options":
                     chosen = fields.get("architecture", values["network.architecture"])
                     values |= {

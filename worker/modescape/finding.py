@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modescape.registry import methods
-from modescape.science.inference import LEVEL, holm, t_quantile
+from modescape.science.inference import LEVEL, MAX_UNDEFINED, holm, p_beyond, t_quantile
 from modescape.science.verdict import QUESTIONS, Question
 
 if TYPE_CHECKING:
@@ -109,12 +109,14 @@ def sentence(finding: Json) -> str:
     if independent.get("cosine") is not None:
         cosine = f"{independent['cosine']:.3f}".replace("-", "−")
         text += f"; the cosine of their weights is {cosine}"
+        plain = f"{independent.get('cosine_plain', independent['cosine']):.3f}".replace("-", "−")
+        text += f" ({plain} with what they share for free)" if plain != cosine else ""
     text += "."
     best = best_method(finding)
     if best:
         text += (
-            f" At the same accuracy (within one point) the most diverse subspace method, {_title(best)}, "
-            f"changes {percent(best['disagreement'])}."
+            f" Where they cost one point of accuracy, the samples of {_title(best)}, the farthest of the subspace "
+            f"methods, change {percent(best['disagreement'])}{_ends(best)}."
         )
     ensemble = finding.get("ensemble")
     if ensemble:
@@ -128,11 +130,26 @@ def line(finding: Json) -> str:
     independent = finding.get("independent")
     if not independent:
         return ""
-    best = best_method(finding)
-    if best and independent["disagreement"] > 0:
-        share = best["disagreement"] / independent["disagreement"]
-        return f"most diverse subspace, {_title(best)}, gives {100 * share:.0f} % of the independent disagreement"
-    return f"independent runs disagree on {percent(independent['disagreement'])}"
+    text, best = f"runs disagree on {percent(independent['disagreement'])}", best_method(finding)
+    if best:
+        return f"{text}, at equal accuracy {_title(best)} changes {percent(best['disagreement'])}"
+    return f"independent {text}"
+
+
+def _ends(read: Json) -> str:
+    if read["low"] is None or read["high"] is None:  # from a version without them
+        return ""
+    return f" (95 % interval {100 * read['low']:.1f} to {percent(read['high'])})"
+
+
+def reduction(head: Sequence[str], left_out: Sequence[str]) -> str:
+    """What was taken out of the weights before their cosine; head, left_out: names of tensors."""
+    mean = (
+        f"without the class mean of {' and '.join(head)}"
+        if head
+        else "with the class mean of a head, as none was found"
+    )
+    return mean + (f", without {len(left_out)} scales and offsets of norms" if left_out else "")
 
 
 def _title(method: Json) -> str:
@@ -144,16 +161,82 @@ def claims(finding: Json, look: Look = FIRST) -> list[Json]:
     """The claims that were asked, in the paper's order, each with glyph, effect in words and figure; [] while nothing
     is compared. at_look: word and interval at the level that is left for this look at these trainings.
 
-    survives: still given once Holm's correction for the number of answered claims is made. The stages that judge may
-    run at any time, so only here are all words known.
+    p: of its test, None of a claim that was not tested (no interval could have given a word); survives: the word is
+    still given once Holm's correction for all tested claims is made; tested: how many those are; note: what an older
+    rule said of it, where that was something else. The stages that judge may run at any time, so only here are all
+    known, and only here corrected: of older findings from the intervals they kept.
     """
-    known = finding.get("claims", {})
-    if isinstance(known, list):  # from a version in which one stage judged them all
-        known = {claim["id"]: claim for claim in known}
-    standing = holm(
-        {letter: c["p"] for letter, c in known.items() if c["word"] != "cannot tell" and c["p"] is not None}
+    known = known_claims(finding)
+    p_values = {letter: p for letter, claim in known.items() if (p := _p(claim)) is not None}
+    standing = holm(p_values)
+    answered = {letter: claim["p"] for letter, claim in known.items() if claim["word"] != "cannot tell"}
+    is_old = any(claim["p"] is None and letter in p_values for letter, claim in known.items())
+    before = holm({letter: p for letter, p in answered.items() if p is not None}) if is_old else standing
+    shown = []
+    for letter in QUESTIONS:
+        if letter not in known:
+            continue
+        claim, p = known[letter], p_values.get(letter)
+        note = ""
+        if claim["word"] == "does not hold" and p is not None and p > LEVEL:
+            # methods whose range was too short were tested, too, and were not counted
+            claim = claim | {"word": "cannot tell", "qualifier": ""}
+            note = "by the rule before, which counted fewer methods, it did not hold"
+        elif letter in answered and (letter in before) != (letter in standing):
+            stood = "stood" if letter in before else "did not stand"
+            note = f"by the rule before, which counted answers only, it {stood} with all of them at once"
+        shown.append(_shown(claim | {"p": p}, letter in standing, look) | {"tested": len(p_values), "note": note})
+    return shown
+
+
+def _p(claim: Json) -> float | None:
+    """The smaller of the p-values of both words, over methods as `verdict` joins them; None of what was not tested."""
+    question = QUESTIONS[claim["id"]]
+    if question.joins == "one":
+        p: float | None = claim["p"]
+        return p if p is not None else _p_of_interval(question, claim)
+    found = [(m["estimate"], m["gate"]) for m in claim["methods"] if _is_tested(m["estimate"])]
+    if not found:
+        return None
+    holds = [float(estimate["p_holds"]) for estimate, gate in found if not gate]
+    fails = [float(estimate["p_fails"]) for estimate, _ in found]
+    if question.joins == "some":
+        p_holds, p_fails = min(1.0, len(fails) * min(holds, default=1.0)), max(fails)
+        return p_holds if len(holds) < len(claim["methods"]) else min(p_holds, p_fails)
+    p_fails = min(1.0, len(fails) * min(fails))
+    return p_fails if len(holds) < len(claim["methods"]) else min(p_fails, max(holds))
+
+
+def _is_tested(estimate: Json | None) -> bool:
+    return (
+        estimate is not None
+        and estimate["low"] is not None
+        and estimate["high"] is not None
+        and estimate["undefined"] <= MAX_UNDEFINED
     )
-    return [_shown(known[letter], letter in standing, look) for letter in QUESTIONS if letter in known]
+
+
+def _p_of_interval(question: Question, claim: Json) -> float | None:
+    """Of a claim that kept its interval but, having got no word, no p."""
+    low, high, value, degrees = claim["low"], claim["high"], claim["estimate"], claim["n"] - 1
+    if low is None or high is None or value is None or degrees < 1:
+        return None
+    error = (high - low) / 2 / t_quantile(1 - LEVEL, degrees)
+    above, below = (p_beyond(gap, error, degrees) for gap in (value - claim["margin"], claim["margin"] - value))
+    if question.side == "within":
+        inside = p_beyond(value + claim["margin"], error, degrees)  # of "above the lower margin"
+        return min(max(below, inside), min(above, 1 - inside))
+    return min(above, below)
+
+
+def known_claims(finding: Json) -> dict[str, Json]:
+    """Letter -> claim as it was judged. Of an older version: a list, in which (d) is what (d1) is now."""
+    kept = finding.get("claims", {})
+    known = {claim["id"]: claim for claim in kept} if isinstance(kept, list) else dict(kept)
+    if "d" in known:
+        known.setdefault("d1", known["d"] | {"id": "d1"})
+        del known["d"]
+    return known
 
 
 def document(finding: Json, look: Look = FIRST) -> Json:
@@ -208,7 +291,23 @@ def _interval(question: Question, low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{question.say(low, bare=True)} to {question.say(high)}"
 
 
+def equal_accuracy(claim: Mapping[str, Any] | None) -> list[Json]:
+    """What every subspace method with open gates reaches at equal accuracy, from claim (d1): method, disagreement of
+    its samples with their solution, and its 95 % interval (None where an older version kept none)."""
+    return [
+        {
+            "method": one["method"],
+            "disagreement": one["parts"]["samples at equal accuracy"],
+            "low": one["parts"].get("its lower end"),
+            "high": one["parts"].get("its upper end"),
+        }
+        for one in (claim or {}).get("methods", [])
+        if not one["gate"] and "samples at equal accuracy" in one["parts"]
+    ]
+
+
 def best_method(finding: Json) -> Json | None:
-    """The subspace method with the largest disagreement at equal accuracy, or None where none could be read there."""
-    known = [m for m in finding.get("methods", []) if m.get("disagreement") is not None]
+    """The method whose samples lie farthest from their solution at equal accuracy, among those with open gates: the one
+    number that sentence, list, pictures and claim (d1) give. None where nothing could be read."""
+    known = equal_accuracy(known_claims(finding).get("d1"))
     return max(known, key=lambda m: float(m["disagreement"]), default=None)

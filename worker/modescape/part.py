@@ -5,15 +5,20 @@ A field that comes to the spec after experiments were stored is marked `Added`:
     white: Annotated[int | None, Added] = Field(None, description="...")
 
 While it has its default it is in no canonical text and in no stage's key, so that what was promised and computed before
-it was there keeps its digest and is found again.
+it was there keeps its digest and is found again. A field with a better name than it once had is marked `Renamed`:
+
+    d1: Annotated[float, Renamed("d")] = Field(1.1, description="...")
+
+It is read under both names, and stands under the older one in canonical texts and keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput
 
@@ -24,6 +29,28 @@ Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_leng
 
 class Added:
     """Marks a field that older specs do not have; see above."""
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Marks a field that older specs have under another name; see above."""
+
+    old: str
+
+
+def renamed(model: type[BaseModel]) -> dict[str, str]:
+    """Old name -> name of the fields of a model that are marked `Renamed`."""
+    fields = model.model_fields.items()
+    return {mark.old: name for name, field in fields for mark in field.metadata if isinstance(mark, Renamed)}
+
+
+def under_new_names(model: type[BaseModel], document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document with its fields under the names they have now. Raises InvalidInput when one is there under both."""
+    names = renamed(model)
+    for old in names.keys() & document.keys():
+        if names[old] in document:
+            raise InvalidInput(f"is given as {old!r}, its older name, too", field=names[old], allowed="one of the two")
+    return {names.get(name, name): value for name, value in document.items()}
 
 
 def keyed(model: BaseModel, *fields: str) -> dict[str, Any]:
@@ -46,6 +73,9 @@ def _strip(value: Any, document: Any) -> None:
                 del document[name]
             else:
                 _strip(inner, document[name])
+        for old, name in renamed(type(value)).items():
+            if name in document:
+                document[old] = document.pop(name)
     else:
         for inner, written in _items(value, document):
             _strip(inner, written)
@@ -60,6 +90,11 @@ def _items(value: Any, document: Any) -> Iterator[tuple[Any, Any]]:
 
 class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_new_names(cls, data: Any) -> Any:
+        return under_new_names(cls, data) if isinstance(data, Mapping) and renamed(cls) else data
 
     @field_validator("*", mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
 from modescape.errors import NotFound
+from modescape.finding import known_claims
 from modescape.listing import Condition
 from modescape.spec import ExperimentSpec
 from modescape.store import Store
@@ -206,9 +207,7 @@ class Results:
 
     def claim(self, letter: str) -> dict[str, Any] | None:
         """What the verdict says of one claim, as it was judged; None while it is not, or never asked."""
-        claims = self.store.experiment(self.experiment.id).finding.get("claims", {})
-        found: dict[str, Any] | None = claims.get(letter) if isinstance(claims, dict) else None
-        return found
+        return known_claims(self.store.experiment(self.experiment.id).finding).get(letter)
 
     def counts(self, kind: str) -> tuple[int, int]:
         """(finished, planned) stages of one kind."""

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, Added, Key, Part, keyed
+from modescape.part import MAX_SEED, Added, Key, Part, Renamed, keyed
 from modescape.registry import Entry, architectures, datasets, methods
 from modescape.studies import (
     ConnectivitySpec,
@@ -187,7 +187,9 @@ class MarginsSpec(Part):
     a: float = Field(0.1, gt=0, le=1, description="Optima are orthogonal: the mean cosine lies within ± this.")
     b: float = Field(1.25, gt=0, le=100, description="Runs disagree at least this many times more than one trajectory.")
     c: float = Field(1.25, gt=0, le=100, description="Samples are at least this many times nearer to their own run.")
-    d: float = Field(1.1, gt=0, le=100, description="Runs are at least this many times as diverse, at equal accuracy.")
+    d1: Annotated[float, Renamed("d")] = Field(
+        1.1, gt=0, le=100, description="Runs are at least this many times as diverse, at equal accuracy (d1 and d2)."
+    )
     e1: float = Field(
         0.9, gt=0, le=100, description="Averaging samples gains at most this share of an ensemble's gain."
     )

@@ -263,47 +263,50 @@ def legend_of(spec: ExperimentSpec) -> list[dict[str, Any]]:
 
 
 def _strip(here: Site, row: Experiment, spec: ExperimentSpec) -> dict[str, Any] | None:
-    """Disagreement with one run, every value by method, of solutions within one point of that run's accuracy."""
+    """Labels on which two functions differ: recent checkpoints of a run, every method at equal accuracy as claim (d1)
+    reads it, with its interval, and every pair of independent runs."""
     results = Results(here.store, here.artifacts, row.id)
     optima = {solution.run: solution for solution in results.solutions(role="optimum")}
     matrix = results.matrix("disagreement", spec.evaluation.splits[0])
     if len(optima) < 2 or matrix is None:
         return None
-    values: dict[str, list[float]] = {name: [] for name in ("trajectory", *(chosen.method for chosen in spec.methods))}
-    for solution in results.solutions():
-        own = optima.get(solution.run)
-        if own is None or solution.role == "optimum" or solution.disagreement is None or solution.accuracy is None:
-            continue
-        if abs(solution.accuracy - (own.accuracy or 0.0)) <= 0.01:
-            values.setdefault(solution.method or "trajectory", []).append(solution.disagreement)
     places = [matrix.rows.index(o.number) for o in optima.values() if o.number in matrix.rows]
     between = matrix.values[np.ix_(places, places)][np.triu_indices(len(places), 1)]
-    known = sorted(
-        ((name, found) for name, found in values.items() if found), key=lambda pair: sum(pair[1]) / len(pair[1])
-    )
-    known.append(("independent", [float(v) for v in between]))
-    top = max(max(found) for _, found in known) or 1.0
+    within = row.finding.get("trajectory", {}).get("disagreement")
+    read = sorted(finding.equal_accuracy(results.claim("d1")), key=lambda m: float(m["disagreement"]))
+    known: list[tuple[str, str, list[float], tuple[float, float] | None]] = []
+    if within is not None:
+        known.append(("trajectory", "recent checkpoints of one run", [within], None))
+    known += [
+        (
+            m["method"],
+            method_title(m["method"]),
+            [m["disagreement"]],
+            None if m["low"] is None else (m["low"], m["high"]),
+        )
+        for m in read
+    ]
+    known.append(("independent", "independent runs", [float(v) for v in between], None))
+    top = max(max([*found, *(ends or ())]) for _, _, found, ends in known) or 1.0
     step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if top / s <= 5)
     high = step * (int(top / step - 1e-9) + 1)
-    rows = []
-    for name, found in known:
-        shown = sorted(found)[:: max(1, len(found) // 40)]
-        label = {"trajectory": "late checkpoints", "independent": "independent runs"}.get(name) or method_title(name)
-        rows.append(
-            {
-                "label": label,
-                "look": look_of(name),
-                "xs": [round(100 * v / high, 2) for v in shown],
-                "mean": FILTERS["percent"](sum(found) / len(found)),
-            }
-        )
+    rows = [
+        {
+            "label": label,
+            "look": look_of(name),
+            "xs": [round(100 * v / high, 2) for v in sorted(found)[:: max(1, len(found) // 40)]],
+            "ends": ends and [round(100 * end / high, 2) for end in ends],
+            "mean": FILTERS["percent"](sum(found) / len(found)),
+        }
+        for name, label, found, ends in known
+    ]
     ticks = [
         {"x": round(100 * i * step / high, 2), "text": f"{100 * i * step:g}"} for i in range(round(high / step) + 1)
     ]
-    summary = "Mean percent of labels changed at equal accuracy: " + ", ".join(
+    summary = "Mean percent of labels on which two functions differ, subspace samples at equal accuracy: " + ", ".join(
         f"{r['label']} {r['mean']}" for r in rows
     )
-    return {"rows": rows, "ticks": ticks, "summary": summary}
+    return {"rows": rows, "ticks": ticks, "summary": summary, "has_samples": bool(read)}
 
 
 def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, Any]]:

@@ -40,12 +40,12 @@ from modescape.figures.figure import (
     percent,
     rate,
     share_points,
-    spread,
     thin,
     thousands,
     trajectories,
 )
 from modescape.figures.style import Theme
+from modescape.finding import equal_accuracy
 from modescape.registry import methods as all_methods
 from modescape.science import theory
 from modescape.spec import MethodSpec
@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 REFERENCE, THEORY = "baseline", "theory"
-
-# Functions that lose no more than this against the reference count as equally accurate in the notes (one point).
-EQUAL_ACCURACY = 0.01
 
 
 class MethodOptions(FilterOptions):
@@ -614,7 +611,7 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
         partial=_plane_partial(results, methods, len(optima), len(samples), options),
         missing="" if samples or not methods else "No samples around this run yet.",
         thinned=_plane_thinned(groups),
-        **_plane_words(results, options, groups, accuracy, height, base_accuracy, reference, fit),
+        **_plane_words(results, options, groups, base_accuracy, reference, fit),
     )
 
 
@@ -721,8 +718,6 @@ def _plane_words(
     results: Results,
     options: PlaneOptions,
     groups: tuple[str, ...],
-    accuracy: Floats,
-    height: Floats,
     base: float,
     reference: int,
     fit: theory.Fit | None,
@@ -730,37 +725,37 @@ def _plane_words(
     """Caption, summary, notes and legend."""
     order = [name for name in dict.fromkeys(groups) if name != REFERENCE]
     names = np.array(groups)
-    equal = accuracy >= base - EQUAL_ACCURACY
-    lines, near = [], {}
+    claim = results.claim("d1")
+    read = {one["method"]: one for one in equal_accuracy(claim)}
+    runs = (claim or {}).get("parts", {}).get("independent runs")
+    lines = []
     for name in order:
-        own = height[(names == name) & equal & np.isfinite(height)]
-        near[name] = own
-        mean = rate(float(own.mean()), 2) if len(own) else "–"
-        lines.append(
-            Note(
-                _title(name),
-                (str(int((names == name).sum())), mean, f"n = {len(own)}"),
-                look=_look(name).key,
-                strong=name == INDEPENDENT,
-            )
+        value, interval = (
+            ("–" if runs is None else percent(runs), "") if name == INDEPENDENT else _read_off(read.get(name))
         )
+        shown = str(int((names == name).sum()))
+        lines.append(Note(_title(name), (shown, value, interval), look=_look(name).key, strong=name == INDEPENDENT))
     own_each = options.around == "own"
     whose = "every run" if own_each else f"run {reference}"
     lines.append(Note("references" if own_each else f"reference, {whose}", ("", f"{percent(base)} %", ""), REFERENCE))
-    text = [f"At equal accuracy: at most one point below the reference{'s’ mean' if own_each else ''}."]
+    text = [
+        "Labels changed where samples cost one point of accuracy, over all runs, with 95 % interval: claim (d1). "
+        "A dash: it cannot be read there."
+        if claim is not None
+        else "What samples change at equal accuracy is read when all are compared."
+    ]
     if options.e is not None:
         text.append(f"Family drawn at e = {rate(options.e, 2)}, not fitted.")
     elif fit is not None and fit.exponent is not None:
-        interval = "" if fit.low is None or fit.high is None else f" ({rate(fit.low, 2)}, {rate(fit.high, 2)})"
-        lines.append(Note("family e", ("", f"{rate(fit.exponent, 2)}{interval}", f"n = {fit.used}"), THEORY))
+        interval = "" if fit.low is None or fit.high is None else f"({rate(fit.low, 2)}, {rate(fit.high, 2)})"
+        lines.append(Note("family e", (f"n = {fit.used}", rate(fit.exponent, 2), interval), THEORY))
         text.append("Family e with 95 % bootstrap over samples; those within two points of chance left out.")
     elif fit is not None:
         text.append(f"No family fitted: {fit.reason}.")
-    quantity = "diversity" if options.normalise else _DISTANCES[options.distance]
     return {
         "caption": _plane_caption(results, options, groups, whose, fit),
-        "summary": _plane_summary(near, quantity, order),
-        "notes": Notes(("", "shown", f"{quantity} at equal accuracy", ""), tuple(lines), tuple(text)),
+        "summary": _plane_summary(runs, list(read.values()), [(_title(name), groups.count(name)) for name in order]),
+        "notes": Notes(("", "shown", "labels changed at equal accuracy, %", ""), tuple(lines), tuple(text)),
         "legend": (
             *(Legend(name, _title(name), _look(name).key, groups.count(name)) for name in order),
             Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),
@@ -806,23 +801,24 @@ def _plane_caption(
     return " ".join(parts)
 
 
-def _plane_summary(near: dict[str, Floats], quantity: str, order: Sequence[str]) -> str:
-    stars = near.get(INDEPENDENT, np.array([]))
-    rest = {name: values for name, values in near.items() if name != INDEPENDENT and len(values)}
-    best = max(rest, key=lambda name: float(rest[name].mean()), default="")
-    parts = []
-    if len(stars):
-        around = f" ± {rate(spread(stars), 2)}" if len(stars) > 1 else ""
-        parts.append(f"independent runs have a {quantity} of {rate(float(stars.mean()), 2)}{around} (n = {len(stars)})")
-    if best:
-        values = rest[best]
-        parts.append(
-            f"the most diverse method, {method_title(best)}, "
-            f"reaches {rate(float(values.mean()), 2)} (n = {len(values)})"
-        )
-    if not parts:
-        return f"No other function is as accurate as the reference, within one point; {len(order)} kinds are shown."
-    return f"At most one point below the reference's accuracy {'; '.join(parts)}."
+def _read_off(read: dict[str, Any] | None) -> tuple[str, str]:
+    """What a method changes at equal accuracy in percent, and its interval."""
+    if read is None:
+        return "–", ""
+    ends = "" if read["low"] is None else f"({percent(read['low'])}, {percent(read['high'])})"
+    return percent(read["disagreement"]), ends
+
+
+def _plane_summary(runs: float | None, read: Sequence[dict[str, Any]], shown: Sequence[tuple[str, int]]) -> str:
+    if runs is None or not read:
+        return f"Shown: {', '.join(f'{title}, {count}' for title, count in shown)}."
+    best = max(read, key=lambda one: float(one["disagreement"]))
+    value, ends = _read_off(best)
+    return (
+        f"Independent runs disagree on {percent(runs)} % of labels; where they cost one point of accuracy, the samples "
+        f"of {method_title(best['method'])}, the farthest of the subspace methods, change {value} % {ends}".rstrip()
+        + "."
+    )
 
 
 @plane.draw

@@ -202,7 +202,7 @@ def _legend_group(group: str) -> str:
 def _title(group: str) -> str:
     if group == OPTIMUM:
         return "independent runs"
-    return "late checkpoints" if group == TRAJECTORY else method_title(group)
+    return "latest checkpoints" if group == TRAJECTORY else method_title(group)
 
 
 def _inside(title: str) -> str:

@@ -42,6 +42,7 @@ from modescape.figures.figure import (
     trajectories,
 )
 from modescape.figures.style import Theme
+from modescape.finding import reduction
 from modescape.science.similarity import disagreement
 
 if TYPE_CHECKING:
@@ -456,13 +457,18 @@ def _end_labels(
 # ---- similarity matrices ----
 
 
+_WEIGHTS: Any = Field(
+    "reduced",
+    description="reduced: without what two networks share for free, as in the verdict; all: every trainable weight as "
+    "it is; kernels: tensors of two or more dimensions only, kept by older experiments.",
+)
+
+
 class AlongOptions(SplitOptions):
     """Which run, and how its weights are compared."""
 
     run: int | None = Field(None, ge=0, le=999, description="Which run; empty means the first that has finished.")
-    weights: Literal["all", "kernels"] = Field(
-        "all", description="all: every trainable weight; kernels: tensors of two or more dimensions only."
-    )
+    weights: Literal["reduced", "all", "kernels"] = _WEIGHTS
     panel: Literal["both", "cosine", "disagreement"] = Field(
         "both", description="Both maps, or one for narrow screens."
     )
@@ -474,9 +480,7 @@ class AcrossOptions(SplitOptions):
     blocks: int = Field(
         1, ge=1, le=64, description="Checkpoints shown of each run, early to late; 1: its final solution, as the paper."
     )
-    weights: Literal["all", "kernels"] = Field(
-        "all", description="all: every trainable weight; kernels: tensors of two or more dimensions only."
-    )
+    weights: Literal["reduced", "all", "kernels"] = _WEIGHTS
     panel: Literal["both", "cosine", "disagreement"] = Field(
         "both", description="Both maps, or one for narrow screens."
     )
@@ -657,12 +661,15 @@ def _matrices(results: Results, solutions: Sequence[Solution], split: str, weigh
     if apart is None or not np.isfinite(apart).all():
         apart = disagreement(labels_of(results, solutions, split))
     missing = ""
-    measured = results.matrix("cosine-kernels" if weights == "kernels" else "cosine", "")
-    if measured is None and weights == "kernels":
+    measured = results.matrix("cosine" if weights == "all" else f"cosine-{weights}", "")
+    if measured is None and weights != "all":
         measured = results.matrix("cosine", "")
-        missing = "Without batch normalisation only the cosine of all weights is kept." if measured is not None else ""
+        if measured is not None:
+            missing = "Only the cosine of all weights, as they are, is kept here."
     if measured is None:
         return _Pair(None, apart, "The cosine of weights is not computed yet.")
+    if "head" in measured.details:
+        missing = f"Cosine of weights {reduction(measured.details['head'], measured.details['left_out'])}."
     return _Pair(square(measured, numbers), apart, missing)
 
 
@@ -698,7 +705,7 @@ def _across_notes(
     inside_cosine, across_cosine = late(cosine), pairs(cosine)
     if len(inside):
         lines += [
-            Note("same run, late", (_mean(inside_cosine), _mean(inside))),
+            Note("last two of a run", (_mean(inside_cosine), _mean(inside))),
             Note("", (_deviation(inside_cosine), _deviation(inside))),
         ]
     lines += [
@@ -708,13 +715,13 @@ def _across_notes(
     counts = f"{len(across)} pairs across runs; {thousands(images)} {split} images."
     text = ["Bright means alike in both maps."]
     if len(inside):
-        text.append("Late: the last two checkpoints shown of a run.")
+        text.append("Last two: of the checkpoints shown of a run.")
         counts = f"{len(inside)} pairs in, {counts}"
     text.append(f"n = {counts}")
     summary = f"Different runs disagree on {percent(across.mean())} % of labels"
     summary += f" (± {percent(spread(across))}, n = {len(across)} pairs)" if len(across) > 1 else " (one pair)"
     if len(inside):
-        summary += f", late checkpoints of the same run on {percent(inside.mean())} %"
+        summary += f", the last two checkpoints shown of a run on {percent(inside.mean())} %"
     if len(across_cosine):
         summary += f"; the cosine of their weights is {rate(across_cosine.mean())}"
     return Notes(("", "cosine", "disagr."), tuple(lines), tuple(text)), summary + "."

@@ -1,40 +1,38 @@
 """How sure can one be of a number read from a few runs and many test images? Intervals, p-values, corrections.
 
-    weights = example_weights(10_000)                             # [N, 1 + 200]: the data, and redraws of it
-    across = weighted(labels[0] != labels[1], weights)            # [1 + 200]
-    estimate(statistic, runs, margin=0.1, draws=DRAWS).word
+    across = OverPairs.of(5, lambda i, j: labels[i] != labels[j])
+    within = OverRuns.of(changed)                                 # [5, N]
+    log_ratio(across, within, margin=0.1).word
 
 The run is the unit of replication: five runs give ten pairs but five units, because pairs share runs. Test examples
-are a second, crossed factor. Every quantity is a statistic of a set of runs and of example weights. Its standard error
-joins a delete-one jackknife over runs and 200 multinomial redraws of the examples; the interval uses Student's t with
-n - 1 degrees of freedom. A pair bootstrap, or any percentile bootstrap over runs, covers 35 to 80 % instead of 95 %.
-numpy only.
+are a second, crossed factor. The standard error of a quantity joins a delete-one jackknife over runs and the variance
+over multinomial redraws of the examples; the interval uses Student's t with n - 1 degrees of freedom. A pair bootstrap,
+or any percentile bootstrap over runs, covers 35 to 80 % instead of 95 %.
+
+Of smooth quantities (ratios and differences of means) the variance over redraws is known without drawing any: with
+psi_n the influence of example n it is sum_n psi_n^2 / N^2 (the infinitesimal jackknife, Efron 1982). What is read off
+isotonic fits is not smooth, and is redrawn (`equal`). numpy only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.float32]
 Runs = NDArray[np.intp]
 Word = Literal["holds", "does not hold", "cannot tell"]
-Support = Literal["ok", "no common support", "range too short", "too few samples"]
 
-DRAWS = 200  # redraws of the examples
 LEVEL = 0.025  # one-sided, so intervals are at 95 %
-COST = 0.01  # accuracy given up "at equal accuracy"
-ROUNDING = 1e-12  # far below one image in a million: accuracies that are equal but for rounding count as equal
 MAX_UNDEFINED = 0.05  # share of redraws that may be undefined
 
-# A statistic of runs (positions) and redraws (a slice: 0 is the data itself) gives one value a redraw.
-Statistic = Callable[[Runs, slice], Floats]
+Statistic = Callable[[Runs], float]  # a quantity of some of the units, by their positions, and of all examples
 
 
 @dataclass(frozen=True)
@@ -74,52 +72,165 @@ class Estimate:
         return "does not hold" if fails else "cannot tell"
 
 
-@lru_cache(maxsize=2)
-def example_weights(examples: int, *, draws: int = DRAWS, seed: int = 0) -> NDArray[np.float32]:
-    """Counts [N, 1 + draws]: once each, then multinomial redraws. The same for every run, method and type."""
+# ------------------------------------------------------------------------------------------------ means over examples
+
+
+class Quantity(Protocol):
+    """A mean over examples of something of every unit or pair; `without` gives it for all units but one."""
+
+    @property
+    def examples(self) -> Floats:
+        """[N]: the mean over all units, example by example."""
+
+    def mean(self, runs: Runs) -> float:
+        """Over these units and all examples; NaN where there are none."""
+
+
+@dataclass(frozen=True, eq=False)
+class OverRuns:
+    """Something of every unit: values [n], means over the examples; rows [n, N], the same example by example."""
+
+    values: Floats
+    rows: Rows
+
+    @classmethod
+    def of(cls, rows: NDArray[Any]) -> OverRuns:
+        return cls(rows.mean(axis=1, dtype=np.float64), rows.astype(np.float32, copy=False))
+
+    @property
+    def examples(self) -> Floats:
+        return np.asarray(self.rows.mean(axis=0, dtype=np.float64))
+
+    def mean(self, runs: Runs) -> float:
+        return float(self.values[runs].mean()) if len(runs) else math.nan
+
+    def less(self, other: OverRuns) -> OverRuns:
+        return OverRuns(self.values - other.values, self.rows - other.rows)
+
+    def without(self, unit: int) -> OverRuns:
+        return OverRuns(np.delete(self.values, unit), np.delete(self.rows, unit, axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class OverPairs:
+    """Something of every pair of units, the same in both orders: table [n, n], means over the examples; examples [N],
+    the mean over all pairs, example by example; rows [n, N]: the sums over each unit's partners, from which `without`
+    takes it away (None once a unit has been left out: memory grows with n only, so no second one can be)."""
+
+    table: Floats
+    examples: Floats
+    rows: Rows | None
+
+    @classmethod
+    def summed(cls, table: Floats, rows: Rows) -> OverPairs:
+        """From the table and the sums over partners."""
+        n = len(table)
+        return cls(table, rows.sum(axis=0, dtype=np.float64) / max(n * (n - 1), 1), rows)
+
+    @classmethod
+    def of(cls, units: int, apart: Callable[[int, int], NDArray[Any]], examples: int) -> OverPairs:
+        """apart(i, j) with i < j: the quantity of a pair on every example, [N]."""
+        table, rows = np.zeros((units, units)), np.zeros((units, examples), np.float32)
+        for i in range(units):
+            for j in range(i + 1, units):
+                found = apart(i, j)
+                table[i, j] = table[j, i] = found.mean(dtype=np.float64)
+                rows[i] += found
+                rows[j] += found
+        return cls.summed(table, rows)
+
+    def mean(self, runs: Runs) -> float:
+        return float(self.table[pairs(runs)].mean()) if len(runs) > 1 else math.nan
+
+    def without(self, unit: int) -> OverPairs:
+        table, n = np.delete(np.delete(self.table, unit, 0), unit, 1), len(self.table)
+        if self.rows is None:
+            return OverPairs(table, np.full_like(self.examples, np.nan), None)
+        fewer = (n * (n - 1) * self.examples - 2.0 * self.rows[unit]) / max((n - 1) * (n - 2), 1)
+        return OverPairs(table, fewer, None)
+
+
+def redraws(examples: int, *, draws: int, seed: int = 0, block: int = 256) -> Iterator[NDArray[np.float32]]:
+    """Multinomial redraws of the examples as counts [N, b], a block of them at a time; b depends on N, the draws do
+    not: the same for every run and method."""
     rng = np.random.Generator(np.random.Philox(seed))
-    counts = np.ones((examples, 1 + draws), np.float32)
-    for draw in range(1, 1 + draws):
-        counts[:, draw] = np.bincount(rng.integers(examples, size=examples), minlength=examples)
-    counts.setflags(write=False)  # kept for the next claim
-    return counts
+    block = max(16, min(block, (1 << 22) // examples))
+    for start in range(0, draws, block):
+        counts = [
+            np.bincount(rng.integers(examples, size=examples), minlength=examples)
+            for _ in range(min(block, draws - start))
+        ]
+        yield np.stack(counts, axis=1).astype(np.float32)
 
 
-def weighted(values: NDArray[Any], weights: NDArray[np.float32]) -> Floats:
-    """Means over examples of arrays [..., N] under every weight column, [..., 1 + draws].
+def weighted_sum(values: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sums over examples of 0/1 (or -1/0/1) arrays [m, N] under every weight column, [m, b]: counted exactly in float32
+    up to 2^24 examples, and without a large copy."""
+    rows = [values[i : i + 256].astype(np.float32) @ weights for i in range(0, len(values), 256)]
+    return np.concatenate(rows) if rows else np.empty((0, weights.shape[1]), np.float32)
 
-    0/1 arrays are counted exactly in float32 (up to 2^24 examples); others are summed in float64.
+
+# ---------------------------------------------------------------------------------------------------------- estimates
+
+
+def estimate(
+    statistic: Statistic,
+    units: int,
+    *,
+    margin: float,
+    influence: Floats | None = None,
+    redrawn: Floats | None = None,
+    undefined: float = 0.0,
+    above: bool = True,
+) -> Estimate:
+    """Value, t interval and p-values of a statistic of `units` runs.
+
+    The examples' part of its variance comes from the influence of every example [N] (undefined: the share of redraws on
+    which it would not exist), or from its values under redraws; a quantity without examples has neither.
     """
-    return weighted_sum(values, weights) / np.float64(values.shape[-1])
-
-
-def weighted_sum(values: NDArray[Any], weights: NDArray[np.float32]) -> Floats:
-    """`weighted` without the division, for examples that come block by block."""
-    kind = np.dtype(np.float32 if values.dtype == np.bool_ else np.float64)
-    flat, columns = values.reshape(-1, values.shape[-1]), weights.astype(kind, copy=False)
-    # one block at a time, so that the copy stays small
-    rows = [flat[i : i + 256].astype(kind, copy=False) @ columns for i in range(0, len(flat), 256)]
-    sums = np.concatenate(rows) if rows else np.empty((0, weights.shape[1]))
-    return np.asarray(sums.reshape(*values.shape[:-1], columns.shape[1]), np.float64)
-
-
-def estimate(statistic: Statistic, units: int, *, margin: float, draws: int = 0, above: bool = True) -> Estimate:
-    """Value, t interval and p-values of a statistic of `units` runs and of `draws` example redraws (0: no examples)."""
     everyone = np.arange(units)
-    values = statistic(everyone, slice(0, 1 + draws))
-    value, redrawn = float(values[0]), values[1:]
-    variance = jackknife(statistic, units)
+    value, variance = statistic(everyone), jackknife(statistic, units)
     if not math.isfinite(value + variance):
         return Estimate(value, math.nan, math.nan, math.nan, margin, math.nan, math.nan, 1.0, above)
-    usable = redrawn[np.isfinite(redrawn)]
-    undefined = 1 - len(usable) / draws if draws else 0.0
-    if len(usable) > 1:
-        variance += float(usable.var(ddof=1))
+    if influence is not None:
+        variance += variance_of_examples(influence)
+    if redrawn is not None:
+        usable = redrawn[np.isfinite(redrawn)]
+        undefined = 1 - len(usable) / len(redrawn)
+        variance += float(usable.var(ddof=1)) if len(usable) > 1 else 0.0
     error, degrees = math.sqrt(variance), units - 1
     half = t_quantile(1 - LEVEL, degrees) * error
-    p_above, p_below = _p_above(value - margin, error, degrees), _p_above(margin - value, error, degrees)
+    p_above, p_below = p_beyond(value - margin, error, degrees), p_beyond(margin - value, error, degrees)
     p_holds, p_fails = (p_above, p_below) if above else (p_below, p_above)
     return Estimate(value, value - half, value + half, error, margin, p_holds, p_fails, undefined, above)
+
+
+def log_ratio(top: Quantity, bottom: Quantity, units: int, *, margin: float) -> Estimate:
+    """ln(top / bottom). It does not exist on a redraw that holds no example on which either is other than zero."""
+    x, y = top.examples, bottom.examples
+    return estimate(
+        lambda runs: log_of_ratio(top.mean(runs), bottom.mean(runs)),
+        units,
+        margin=margin,
+        influence=log_ratio_influence(x, y),
+        undefined=share_without(x) + share_without(y) - share_without(np.abs(x) + np.abs(y)),
+    )
+
+
+def log_ratio_influence(x: Floats, y: Floats) -> Floats:
+    """Of every example on ln(mean x / mean y)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(x / x.mean() - y / y.mean())
+
+
+def variance_of_examples(influence: Floats) -> float:
+    return float(np.square(influence - influence.mean()).sum()) / len(influence) ** 2
+
+
+def share_without(values: Floats) -> float:
+    """The chance that N examples drawn with replacement hold none on which `values` [N] is other than zero."""
+    n, some = len(values), int(np.count_nonzero(values))
+    return 0.0 if some == n else math.exp(n * math.log1p(-some / n))
 
 
 def jackknife(statistic: Statistic, units: int) -> float:
@@ -127,13 +238,14 @@ def jackknife(statistic: Statistic, units: int) -> float:
     if units < 2:
         return math.nan
     everyone = np.arange(units)
-    left_out = np.array([statistic(np.delete(everyone, i), slice(0, 1))[0] for i in everyone])
+    left_out = np.array([statistic(np.delete(everyone, i)) for i in everyone])
     if not np.isfinite(left_out).all():
         return math.nan
     return (units - 1) / units * float(np.square(left_out - left_out.mean()).sum())
 
 
-def _p_above(gap: float, error: float, degrees: int) -> float:
+def p_beyond(gap: float, error: float, degrees: int) -> float:
+    """One-sided p of an estimate that lies `gap` beyond a margin."""
     if error == 0:
         return 0.0 if gap > 0 else 1.0
     return t_tail(gap / error, degrees)
@@ -176,10 +288,9 @@ def pairs(runs: Runs) -> tuple[Runs, Runs]:
     return runs[first], runs[second]
 
 
-def log_ratio(top: Floats, bottom: Floats) -> Floats:
+def log_of_ratio(top: float, bottom: float) -> float:
     """ln(top / bottom), NaN where either is zero."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where((top > 0) & (bottom > 0), np.log(top) - np.log(bottom), np.nan))
+    return math.log(top) - math.log(bottom) if top > 0 and bottom > 0 else math.nan
 
 
 def holm(p_values: Mapping[str, float]) -> frozenset[str]:
@@ -190,100 +301,3 @@ def holm(p_values: Mapping[str, float]) -> frozenset[str]:
             break
         standing.add(name)
     return frozenset(standing)
-
-
-# ------------------------------------------------------------------------------------- at equal accuracy (o.5)
-
-
-@dataclass(frozen=True)
-class EqualAccuracy:
-    """How much a subspace method disagrees with its base at the strength where it costs `cost` of accuracy.
-
-    disagreement: D_q, NaN without common support; strength: s*; below, beyond: samples at 0 < s <= s* and above;
-    support: "ok"; "no common support": the start point itself costs more; "range too short": even the strongest sample
-    costs less, so D_q is only a lower bound; "too few samples": under 5 below or under 3 beyond.
-    """
-
-    disagreement: float
-    strength: float
-    below: int
-    beyond: int
-    support: Support
-
-
-def equal_accuracy_disagreement(
-    strengths: ArrayLike | None,
-    losses: ArrayLike,
-    disagreements: ArrayLike,
-    *,
-    start_loss: float = 0.0,
-    start_disagreement: float = 0.0,
-    cost: float = COST,
-) -> EqualAccuracy:
-    """Pools samples of all runs: strength, accuracy lost against the run's optimum, disagreement with it, [m] each.
-
-    Both grow along isotonic fits through the start point at strength 0 (the optimum itself, or for methods centred at
-    the weight average its mean loss and disagreement), linear between samples; s* is the largest strength whose fitted
-    loss is at most `cost`. strengths None: a method without strength is one point, usable where its mean loss is.
-    """
-    losses, disagreements = np.asarray(losses, np.float64), np.asarray(disagreements, np.float64)
-    if len(losses) == 0:
-        return EqualAccuracy(math.nan, math.nan, 0, 0, "too few samples")
-    if strengths is None:
-        if losses.mean() > cost + ROUNDING:
-            return EqualAccuracy(math.nan, math.nan, 0, len(losses), "no common support")
-        found = float(disagreements.mean())
-        return EqualAccuracy(found, math.nan, len(losses), 0, "range too short")
-    strengths = np.asarray(strengths, np.float64)
-    axis, loss, changed = _curves(strengths, losses, disagreements, start_loss, start_disagreement)
-    if loss[0] > cost + ROUNDING:
-        return EqualAccuracy(math.nan, math.nan, 0, len(losses), "no common support")
-    star, found = _read_at(axis, loss, changed, cost)
-    below = int(((strengths > 0) & (strengths <= star)).sum())
-    beyond = int((strengths > star).sum())
-    support: Support = "ok" if below >= 5 and beyond >= 3 else "too few samples"
-    if loss[-1] <= cost + ROUNDING and below >= 5:
-        support = "range too short"
-    return EqualAccuracy(found, star, below, beyond, support)
-
-
-def _curves(
-    strengths: Floats, losses: Floats, disagreements: Floats, start_loss: float, start_disagreement: float
-) -> tuple[Floats, Floats, Floats]:
-    """Strengths in order from 0 and the isotonic fits of loss and disagreement there. Ties are averaged first."""
-    axis, place, counts = np.unique(strengths, return_inverse=True, return_counts=True)
-    means = [np.bincount(place, values) / counts for values in (losses, disagreements)]
-    axis, weights = np.concatenate([[0.0], axis]), np.concatenate([[1.0], counts])
-    starts = (start_loss, start_disagreement)
-    fits = [isotonic(np.concatenate([[first], rest]), weights) for first, rest in zip(starts, means, strict=True)]
-    return axis, fits[0], fits[1]
-
-
-def _read_at(axis: Floats, loss: Floats, changed: Floats, cost: float) -> tuple[float, float]:
-    """The largest strength with fitted loss <= cost, and the fitted disagreement there."""
-    last = int(np.flatnonzero(loss <= cost + ROUNDING)[-1])
-    if last == len(axis) - 1:
-        return float(axis[-1]), float(changed[-1])
-    share = max(0.0, cost - loss[last]) / (loss[last + 1] - loss[last])
-    return (
-        float(axis[last] + share * (axis[last + 1] - axis[last])),
-        float(changed[last] + share * (changed[last + 1] - changed[last])),
-    )
-
-
-def isotonic(values: Floats, weights: Floats) -> Floats:
-    """The increasing sequence nearest to `values` in weighted squares, by pooling adjacent violators."""
-    means: list[float] = []
-    sums: list[float] = []
-    lengths: list[int] = []
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        mean, total, length = value, weight, 1
-        while means and means[-1] >= mean:
-            mean = (means[-1] * sums[-1] + mean * total) / (sums[-1] + total)
-            total += sums.pop()
-            length += lengths.pop()
-            means.pop()
-        means.append(mean)
-        sums.append(total)
-        lengths.append(length)
-    return np.repeat(means, lengths)

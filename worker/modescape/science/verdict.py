@@ -20,32 +20,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from modescape.science.equal import COST, FEWER, REDRAWS, ROUNDING, EqualAccuracy, Redraws, Samples, Sums, read_redraws
 from modescape.science.inference import (
-    COST,
-    DRAWS,
     LEVEL,
-    ROUNDING,
-    EqualAccuracy,
     Estimate,
     Floats,
+    OverPairs,
+    OverRuns,
+    Rows,
     Runs,
-    Statistic,
     Word,
-    equal_accuracy_disagreement,
     estimate,
-    example_weights,
     holm,
     jackknife,
+    log_of_ratio,
     log_ratio,
+    log_ratio_influence,
     pairs,
+    share_without,
     t_quantile,
-    weighted,
-    weighted_sum,
+    variance_of_examples,
 )
 from modescape.science.predictions import entropy
 
@@ -58,7 +57,9 @@ MIN_EXAMPLES_ACCURACY = 1000  # where accuracy, Brier score or divergence is com
 MIN_DISAGREEING = 20  # examples a pair of runs must disagree on, in the mean
 MIN_SAMPLES = 3
 NEAR = 0.05  # samples of claim (c) lose at most this
+REACHED = {"d1": "samples", "d2": "two samples of a run"}  # what claims (d) read at equal accuracy
 MEMBERS = 4  # size of the ensemble whose gain the subspace's is compared with (claim e)
+SHARE = (1 - 1 / MEMBERS) / 2  # of the mean squared distance of two members: what averaging so many takes off
 SUBSETS = 100
 _VALUES = 1 << 19  # probabilities handled at a time
 
@@ -69,13 +70,14 @@ _VALUES = 1 << 19  # probabilities handled at a time
 @dataclass(frozen=True)
 class Question:
     """A claim of the paper before any data: margin in the estimand's own unit; ratio: the estimand is ln of a ratio;
-    side: where the interval must lie for the claim to hold."""
+    side: where the interval must lie for the claim to hold; joins: whether one, every or some method must hold."""
 
     title: str
     estimand: str
     margin: float
     ratio: bool = False
     side: str = "above"
+    joins: Literal["one", "every", "some"] = "one"
 
     def say(self, value: float, *, bare: bool = False) -> str:
         """A value of the estimand as people read it; bare: without "times"."""
@@ -94,27 +96,34 @@ QUESTIONS: dict[str, Question] = {
     ),
     "c": Question(
         "Subspace samples stay near their own run",
-        "a sample's disagreement with other runs / with its own", math.log(1.25), ratio=True,
+        "a sample's disagreement with other runs / with its own", math.log(1.25), ratio=True, joins="every",
     ),
-    "d": Question(
-        "At equal accuracy independent runs are more diverse than every subspace method",
-        f"disagreement of runs / of samples that cost {100 * COST:g} point of accuracy", math.log(1.1), ratio=True,
+    "d1": Question(
+        "At equal accuracy independent runs are farther apart than any subspace sample is from its solution",
+        f"disagreement of runs / of a sample that costs {100 * COST:g} point of accuracy with its solution",
+        math.log(1.1), ratio=True, joins="every",
+    ),
+    "d2": Question(
+        "At equal accuracy independent runs are more diverse than the samples of any subspace method",
+        f"disagreement of runs / of two samples of one run that cost {100 * COST:g} point of accuracy",
+        math.log(1.1), ratio=True, joins="every",
     ),
     "e1": Question(
         "Ensembling gains more than averaging subspace samples",
-        f"Brier gain of averaging a run's samples / of an ensemble of {MEMBERS}", 0.9, side="below",
+        f"Brier gain of averaging a run's samples / of an ensemble of {MEMBERS}", 0.9, side="below", joins="every",
     ),
     "e2": Question(
         "Ensembling and subspace sampling add up",
-        f"Brier gain of an ensemble of {MEMBERS} of averaged samples / of {MEMBERS} runs, minus 1", 0.05,
+        f"Brier gain of an ensemble of {MEMBERS} of averaged samples / of {MEMBERS} runs, minus 1", 0.05, joins="some",
     ),
     "f1": Question(
         "Jensen-Shannon divergence is largest between independent runs",
-        "JS between two runs / between two samples of one run", math.log(1.25), ratio=True,
+        "JS between two runs / between two samples of one run", math.log(1.25), ratio=True, joins="every",
     ),
     "f2": Question(
         "The more so under shift",
         "JS between runs minus JS between samples, in nats: under shift, less 1.1 times that on clean images", 0.0,
+        joins="every",
     ),
     "g": Question(
         "Initial weights matter more than the order of batches",
@@ -175,89 +184,87 @@ class _Units:
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """One function a run, reduced to what averaging them gains: means under every column of `example_weights`.
+    """One function a run, reduced to what averaging them gains.
 
-    brier [n, 1 + draws]; gaps [n, n, 1 + draws]: sum over classes of (p_i - p_j)^2; accuracy of one, and together: of
+    brier: of every run; gaps: of every pair, the sum over classes of (p_i - p_j)^2; accuracy of one, and together: of
     the average of min(4, n) of them, both means (of the subsets; NaN once a run has been left out).
     """
 
-    brier: Floats
-    gaps: Floats
+    brier: OverRuns
+    gaps: OverPairs
     accuracy: float
     together: float
 
     @classmethod
-    def of(
-        cls,
-        functions: Sequence[Function],
-        truth: Labels,
-        weights: NDArray[np.float32],
-        *,
-        check: Callable[[], None] = lambda: None,
-    ) -> Members:
-        """Reads the functions block by block, so memory grows neither with N nor with K."""
+    def of(cls, functions: Sequence[Function], truth: Labels, *, check: Callable[[], None] = lambda: None) -> Members:
+        """Reads the functions block by block: memory grows with n N, never with classes or pairs."""
         n, examples = len(functions), len(truth)
         subsets = list(combinations(range(n), min(MEMBERS, n)))
         if len(subsets) > SUBSETS:
             chosen = np.random.Generator(np.random.Philox(0)).choice(len(subsets), SUBSETS, replace=False)
             subsets = [subsets[i] for i in chosen]
-        brier, gaps = np.zeros((n, weights.shape[1])), np.zeros((n, n, weights.shape[1]))
+        brier, table = np.zeros((n, examples)), np.zeros((n, n))
+        partners: Rows = np.zeros((n, examples), np.float32)
         correct = together = 0
         for part in _blocks(functions, examples):
             check()
             p = np.stack([function(part) for function in functions])  # [n, b, K]
             y = truth[part]
             own = np.take_along_axis(p, np.broadcast_to(y, (n, len(y)))[..., None], axis=2)[..., 0]
-            brier += weighted_sum(np.square(p).sum(axis=2) - 2 * own + 1, weights[part])
+            brier[:, part] = np.square(p).sum(axis=2) - 2 * own + 1
             for i in range(n - 1):
-                found = weighted_sum(np.square(p[i + 1 :] - p[i]).sum(axis=2), weights[part])
-                gaps[i, i + 1 :] += found
-                gaps[i + 1 :, i] += found
+                _add_pairs(table, partners, part, i, np.square(p[i + 1 :] - p[i]).sum(axis=2))
             correct += int((p.argmax(axis=2) == y).sum())
             together += sum(int((p[list(s)].mean(axis=0).argmax(axis=1) == y).sum()) for s in subsets)
-        return cls(brier / examples, gaps / examples, correct / (n * examples), together / (len(subsets) * examples))
+        gaps = OverPairs.summed(table / examples, partners)
+        return cls(OverRuns.of(brier), gaps, correct / (n * examples), together / (len(subsets) * examples))
 
     def without(self, run: int) -> Members:
-        brier, gaps = np.delete(self.brier, run, 0), np.delete(np.delete(self.gaps, run, 0), run, 1)
-        return Members(brier, gaps, math.nan, math.nan)
+        return Members(self.brier.without(run), self.gaps.without(run), math.nan, math.nan)
 
-    def ensemble_gain(self, runs: Runs, draws: slice) -> Floats:
+    def ensemble_gain(self, runs: Runs) -> float:
         """Mean single Brier score minus that of an ensemble of 4, over all its choices (the ambiguity identity)."""
-        return np.asarray((1 - 1 / MEMBERS) / 2 * _mean_pair(self.gaps[:, :, draws], runs))
+        return SHARE * self.gaps.mean(runs)
 
 
-def divergence(
-    functions: Sequence[Function], weights: NDArray[np.float32], *, check: Callable[[], None] = lambda: None
-) -> Floats:
-    """Jensen-Shannon divergence of each pair of functions, nats, [F, F, 1 + draws], read block by block."""
-    count, examples = len(functions), len(weights)
-    first, second = np.triu_indices(count, 1)
-    result = np.zeros((count, count, weights.shape[1]))
+def divergence(functions: Sequence[Function], examples: int, *, check: Callable[[], None] = lambda: None) -> OverPairs:
+    """Jensen-Shannon divergence of each pair of functions, nats, read block by block."""
+    count = len(functions)
+    table = np.zeros((count, count))
+    partners: Rows = np.zeros((count, examples), np.float32)
     for part in _blocks(functions, examples) if count > 1 else ():
         check()
-        result[first, second] += weighted_sum(_pair_js(functions, part), weights[part])
-    return np.asarray((result + result.transpose(1, 0, 2)) / examples)
+        p = np.stack([function(part) for function in functions])
+        entropies = entropy(p)
+        for i in range(count - 1):
+            _add_pairs(table, partners, part, i, _js_of(p, entropies, i))
+    return OverPairs.summed(table / examples, partners)
 
 
-def mean_divergence(
-    functions: Sequence[Function], weights: NDArray[np.float32], *, check: Callable[[], None] = lambda: None
-) -> Floats:
-    """The mean of `divergence` over pairs, [1 + draws]; NaN for a single function."""
-    if len(functions) < 2:
-        return np.full(weights.shape[1], np.nan)
-    result = np.zeros(weights.shape[1])
-    for part in _blocks(functions, len(weights)):
+def mean_divergence(functions: Sequence[Function], examples: int, *, check: Callable[[], None] = lambda: None) -> Rows:
+    """The mean of `divergence` over pairs, example by example [N]; NaN for a single function."""
+    result: Rows = np.full(examples, np.nan, np.float32)
+    for part in _blocks(functions, examples) if len(functions) > 1 else ():
         check()
-        result += weighted_sum(_pair_js(functions, part).mean(axis=0), weights[part])
-    return result / len(weights)
+        p = np.stack([function(part) for function in functions])
+        entropies = entropy(p)
+        rows = [_js_of(p, entropies, i) for i in range(len(p) - 1)]
+        result[part] = np.concatenate(rows).mean(axis=0)
+    return result
 
 
-def _pair_js(functions: Sequence[Function], part: slice) -> Floats:
-    """Divergence of every pair i < j on every example of a block, [pairs, b]."""
-    p = np.stack([function(part) for function in functions])
-    entropies = entropy(p)
-    rows = [entropy((p[i] + p[i + 1 :]) / 2) - (entropies[i] + entropies[i + 1 :]) / 2 for i in range(len(p) - 1)]
-    return np.asarray(np.maximum(np.concatenate(rows), 0.0))
+def _add_pairs(table: Floats, partners: Rows, part: slice, i: int, values: Floats) -> None:
+    """Takes in a quantity of the pairs of function i with all later ones, [n - i - 1, b], on some of the examples."""
+    sums = values.sum(axis=1)
+    table[i, i + 1 :] += sums
+    table[i + 1 :, i] += sums
+    partners[i, part] += values.sum(axis=0)
+    partners[i + 1 :, part] += values
+
+
+def _js_of(p: Floats, entropies: Floats, i: int) -> Floats:
+    """Divergence of function i with every later one, example by example."""
+    return np.asarray(np.maximum(entropy((p[i] + p[i + 1 :]) / 2) - (entropies[i] + entropies[i + 1 :]) / 2, 0.0))
 
 
 def _blocks(functions: Sequence[Function], examples: int) -> list[slice]:
@@ -270,9 +277,10 @@ class MethodEvidence:
     """What one subspace method predicted around each run, in the order of the runs.
 
     near: labels of typical samples, one [S_i, N] a run (claims c, e, f); wide: labels of samples of all strengths, one
-    [S_i, N] a run, with their strengths [S_i] (claim d; None for a method that has no strength); centre: labels of
-    the weight average [n, N] for methods centred there, None for those centred at the optimum itself; members: the
-    average of `averaged` typical samples of each run; js [n, 1 + draws]: mean divergence of two of a run's samples.
+    [S_i, N] a run, with their strengths [S_i] (claims d; None for a method that has no strength); centre: labels of
+    the weight average [n, N] for methods centred there, None for those centred at the optimum itself; are_rates:
+    strengths are rates; members: the average of `averaged` typical samples of each run; js: mean divergence of two of a
+    run's samples.
     """
 
     name: str
@@ -281,9 +289,10 @@ class MethodEvidence:
     wide: Sequence[Labels] = ()
     strengths: Sequence[ArrayLike] | None = None
     centre: Labels | None = None
+    are_rates: bool = False
     averaged: int = 0
     members: Members | None = None
-    js: Floats | None = None
+    js: OverRuns | None = None
 
     @property
     def fewest(self) -> int:
@@ -303,7 +312,7 @@ class MethodEvidence:
             strengths=None if self.strengths is None else _drop(self.strengths, run),
             centre=None if self.centre is None else np.delete(self.centre, run, axis=0),
             members=None if self.members is None else self.members.without(run),
-            js=None if self.js is None else np.delete(self.js, run, axis=0),
+            js=None if self.js is None else self.js.without(run),
         )
 
 
@@ -311,18 +320,23 @@ class MethodEvidence:
 class Evidence(_Units):
     """Predictions of runs that differ in seeds only, on the same N examples (claims a to f1).
 
-    finals: labels [n, N] of last checkpoints; cosine [n, n] of the finals' weights (kernels only with batch norm), or
-    None; windows: labels [T_i, N] of each run's recent snapshots, empty when there are none, and rates: the learning
-    rates at the window's start and end; members and js [n, n, 1 + draws]: the finals' probabilities, reduced.
+    finals: labels [n, N] of last checkpoints; cosine [n, n] of the finals' weights without what they share for free
+    (`reduction` says what that was), or None, and plain_cosine of all weights as they are; windows: labels [T_i, N] of
+    each run's recent snapshots, empty when there are none, and rates: the learning rates at the window's start and end;
+    members and js: the finals' probabilities, reduced; redrawn: what is read at equal accuracy under redraws of the
+    examples, which `judge` makes where it needs them.
     """
 
     finals: Labels
     cosine: Floats | None = None
+    plain_cosine: Floats | None = None
+    reduction: str = ""
     windows: Sequence[Labels] = ()
     methods: tuple[MethodEvidence, ...] = ()
     rates: tuple[float, float] | None = None
     members: Members | None = None
-    js: Floats | None = None
+    js: OverPairs | None = None
+    redrawn: Redraws | None = None
 
     @property
     def _trained(self) -> Labels:
@@ -332,11 +346,13 @@ class Evidence(_Units):
         return replace(
             super().without(unit),
             finals=np.delete(self.finals, unit, axis=0),
-            cosine=None if self.cosine is None else np.delete(np.delete(self.cosine, unit, 0), unit, 1),
+            cosine=_fewer(self.cosine, unit),
+            plain_cosine=_fewer(self.plain_cosine, unit),
             windows=_drop(self.windows, unit),
             methods=tuple(method.without(unit) for method in self.methods),
             members=None if self.members is None else self.members.without(unit),
-            js=None if self.js is None else np.delete(np.delete(self.js, unit, 0), unit, 1),
+            js=None if self.js is None else self.js.without(unit),
+            redrawn=None if self.redrawn is None else self.redrawn.without(unit),
         )
 
 
@@ -417,6 +433,10 @@ class ChainEvidence(_Units):
         return replace(super().without(unit), labels=np.delete(self.labels, unit, axis=0))
 
 
+def _fewer(matrix: Floats | None, unit: int) -> Floats | None:
+    return None if matrix is None else np.delete(np.delete(matrix, unit, 0), unit, 1)
+
+
 def _drop(values: Sequence[Any], unit: int) -> tuple[Any, ...]:
     return tuple(value for i, value in enumerate(values) if i != unit)
 
@@ -442,8 +462,9 @@ class Claim:
     """One claim of the paper, answered.
 
     estimate, low, high, margin: in the estimand's own unit (for a claim over methods, of the one on which it stands
-    or falls), None when there is none; n units, N examples; parts: the numbers behind the estimate; p: of the word
-    given; qualifier: a shade the word leaves out; rests_on: units without which the word would be another.
+    or falls), None when there is none; n units, N examples; parts: the numbers behind the estimate; p: the smaller of
+    those for `holds` and for `does not hold`, None of a claim of which no interval could have given a word; qualifier:
+    a shade the word leaves out; rests_on: units without which the word would be another.
     """
 
     id: str
@@ -469,18 +490,24 @@ U = TypeVar("U", bound=_Units)
 Decision = Callable[[U, float], Claim | None]
 
 
-def judge(evidence: Evidence, *, margins: Mapping[str, float] | None = None) -> tuple[Claim, ...]:
-    """Every claim this evidence can be asked about, with the runs each word rests on; margins replace the defaults."""
+def judge(
+    evidence: Evidence, *, margins: Mapping[str, float] | None = None, check: Callable[[], None] = lambda: None
+) -> tuple[Claim, ...]:
+    """Every claim this evidence can be asked about, with the runs each word rests on; margins replace the defaults.
+
+    check is called now and then and may raise to stop.
+    """
     decisions: dict[str, Decision[Evidence]] = {
         "a": _orthogonal,
         "b": _alike_along,
         "c": _stay_near,
-        "d": _more_diverse,
+        "d1": partial(_more_diverse, "d1"),
+        "d2": partial(_more_diverse, "d2"),
         "e1": _gains_more,
         "e2": _add_up,
         "f1": _largest_js,
     }
-    return _judged(evidence, decisions, margins)
+    return _judged(_with_redraws(evidence.without_failed(), check), decisions, margins)
 
 
 def judge_shift(evidence: ShiftEvidence, *, margins: Mapping[str, float] | None = None) -> tuple[Claim, ...]:
@@ -534,30 +561,31 @@ def _orthogonal(evidence: Evidence, margin: float) -> Claim | None:
         return None
     cosines, n = np.asarray(evidence.cosine, np.float64), evidence.units
     base = replace(_asked("a", evidence, margin), N=0)
+    if evidence.reduction:
+        base = replace(base, estimand=f"{base.estimand}, {evidence.reduction}")
     if n < MIN_UNITS:
         return replace(base, because=_too_few(evidence))
 
-    def mean_cosine(runs: Runs, draws: slice) -> Floats:
-        return np.atleast_1d(cosines[pairs(runs)].mean())
+    def mean_cosine(runs: Runs) -> float:
+        return float(cosines[pairs(runs)].mean())
 
     above = estimate(mean_cosine, n, margin=margin)
     below = estimate(mean_cosine, n, margin=-margin)
     largest = float(np.abs(cosines[pairs(np.arange(n))]).max())
-    known = _with(base, above, {"largest |cosine|": largest})
+    numbers = {"largest |cosine|": largest}
+    if evidence.plain_cosine is not None:
+        numbers["of all weights as they are"] = float(evidence.plain_cosine[pairs(np.arange(n))].mean())
+    known = _with(base, above, numbers)
     if not math.isfinite(above.error):
         return replace(
             known, because="a cosine is undefined: some weights are all zero or not finite; train those runs again"
         )
+    p_holds, p_fails = max(above.p_fails, below.p_holds), min(above.p_holds, below.p_fails)
+    known = replace(known, p=min(p_holds, p_fails))
     if -margin < above.low and above.high < margin:
-        return replace(
-            known, word="holds", p=max(above.p_fails, below.p_holds),
-            because=f"the whole interval lies within ±{margin:g}",
-        )  # fmt: skip
+        return replace(known, word="holds", because=f"the whole interval lies within ±{margin:g}")
     if above.low > margin or above.high < -margin:
-        return replace(
-            known, word="does not hold", p=min(above.p_holds, below.p_fails),
-            because=f"the whole interval lies outside ±{margin:g}",
-        )  # fmt: skip
+        return replace(known, word="does not hold", because=f"the whole interval lies outside ±{margin:g}")
     return replace(known, because=f"the interval crosses ±{margin:g}: more runs would narrow it")
 
 
@@ -573,22 +601,15 @@ def _alike_along(evidence: Evidence, margin: float) -> Claim | None:
             because=f"a run has {shortest} recent checkpoints, at least {MIN_SAMPLES} are needed: keep more "
             "(training.checkpoint_every) or train longer",
         )
-    weights = example_weights(evidence.examples, seed=evidence.seed)
-    across = _pair_disagreements(evidence.finals, weights)
+    across = _apart(evidence.finals)
     gate = _common_gate(evidence, across)
     if gate:
         return replace(base, because=gate)
-    within = np.stack(
-        [_mean_pair(_pair_disagreements(window, weights), np.arange(len(window))) for window in evidence.windows]
-    )
-
-    def ratio(runs: Runs, draws: slice) -> Floats:
-        return log_ratio(_mean_pair(across[:, :, draws], runs), within[runs, draws].mean(axis=0))
-
-    found = estimate(ratio, n, margin=margin, draws=DRAWS)
+    within = OverRuns.of(np.stack([_apart(window).examples for window in evidence.windows]))
+    found = log_ratio(across, within, n, margin=margin)
     numbers = {
-        "across runs": float(_mean_pair(across, np.arange(n))[0]),
-        "within a run": float(within[:, 0].mean()),
+        "across runs": across.mean(np.arange(n)),
+        "two recent checkpoints of a run": within.mean(np.arange(n)),
     }
     if evidence.rates is not None:  # a rate of almost 0 makes a window alike for free
         numbers |= {"learning rate at the window's start": evidence.rates[0], "at its end": evidence.rates[1]}
@@ -604,14 +625,13 @@ def _stay_near(evidence: Evidence, margin: float) -> Claim | None:
     if not methods:
         return None
     base = _asked("c", evidence, margin)
-    weights = example_weights(evidence.examples, seed=evidence.seed)
-    gate = _common_gate(evidence, _pair_disagreements(evidence.finals, weights[:, :1]))
+    gate = _common_gate(evidence, _apart(evidence.finals))
     if gate:
         return replace(base, because=gate)
-    return _every_method(base, [_stays(evidence, method, weights, margin) for method in methods])
+    return _every_method(base, [_stays(evidence, method, margin) for method in methods])
 
 
-def _stays(evidence: Evidence, method: MethodEvidence, weights: NDArray[np.float32], margin: float) -> Finding:
+def _stays(evidence: Evidence, method: MethodEvidence, margin: float) -> Finding:
     accuracies = (evidence.finals == evidence.truth).mean(axis=1)
     usable = [
         samples[(samples == evidence.truth).mean(axis=1) >= accuracy - NEAR - ROUNDING]
@@ -624,89 +644,96 @@ def _stays(evidence: Evidence, method: MethodEvidence, weights: NDArray[np.float
             f"a run has {fewest} samples within {100 * NEAR:g} points of its accuracy, {MIN_SAMPLES} are needed: "
             "use smaller strengths, or more typical samples",
         )
-    # [run of the sample, run of the final, draw]: the mean over that run's samples
-    gaps = np.stack([_cross(samples, evidence.finals, weights).mean(axis=0) for samples in usable])
+    # of every run's samples, the mean over them of their disagreement with each final: [n, n, N]
+    gaps = np.stack([_cross(samples, evidence.finals).mean(axis=0, dtype=np.float32) for samples in usable])
     own_is_nearest = [
-        _cross(samples, evidence.finals, weights[:, :1])[..., 0].argmin(axis=1) == i for i, samples in enumerate(usable)
+        _cross(samples, evidence.finals).mean(axis=2).argmin(axis=1) == i for i, samples in enumerate(usable)
     ]
-
-    def parts(runs: Runs, draws: slice) -> tuple[Floats, Floats]:
-        block = gaps[np.ix_(runs, runs)][:, :, draws]
-        own = np.einsum("iid->id", block)
-        others = (block.sum(axis=1) - own) / (len(runs) - 1)
-        return own.mean(axis=0), others.mean(axis=0)
-
-    def ratio(runs: Runs, draws: slice) -> Floats:
-        own, others = parts(runs, draws)
-        return log_ratio(others, own)
-
-    found = estimate(ratio, evidence.units, margin=margin, draws=DRAWS)
-    own, others = parts(np.arange(evidence.units), slice(0, 1))
+    n = evidence.units
+    own = OverRuns.of(gaps[np.arange(n), np.arange(n)])
+    others = OverPairs.of(n, lambda i, j: (gaps[i, j] + gaps[j, i]) / 2, evidence.examples)
+    found = log_ratio(others, own, n, margin=margin)
     numbers = {
-        "from other runs": float(others[0]),
-        "from its own run": float(own[0]),
+        "from other runs": others.mean(np.arange(n)),
+        "from its own run": own.mean(np.arange(n)),
         "share nearest to its own run": float(np.mean([hits.mean() for hits in own_is_nearest])),
         "fewest usable samples in a run": float(fewest),
     }
     return _finding("c", method, found, numbers)
 
 
-def _more_diverse(evidence: Evidence, margin: float) -> Claim | None:
-    """(d) For every method ln(D_b / D_q): disagreement of finals, and what the method reaches at the strength where it
-    costs on average one point of accuracy: a point given for free, which makes the claim harder."""
-    methods = [method for method in evidence.methods if len(method.wide) and any(len(s) for s in method.wide)]
+def _with_redraws(evidence: Evidence, check: Callable[[], None]) -> Evidence:
+    """The evidence with what claims (d) read from redraws of the examples, where their gates are open."""
+    methods, across = _of_all_strengths(evidence), _apart(evidence.finals)
+    if not methods or across.rows is None or _common_gate(evidence, across, examples=MIN_EXAMPLES_ACCURACY):
+        return evidence
+    samples = {method.name: _samples(evidence, method) for method in methods}
+    fewer = min(FEWER, REDRAWS) if evidence.units > MIN_UNITS else 0
+    redrawn = read_redraws(across.rows, samples, seed=evidence.seed, draws=REDRAWS, fewer=fewer, check=check)
+    return replace(evidence, redrawn=redrawn)
+
+
+def _of_all_strengths(evidence: Evidence) -> list[MethodEvidence]:
+    return [method for method in evidence.methods if any(len(samples) for samples in method.wide)]
+
+
+def _samples(evidence: Evidence, method: MethodEvidence) -> Samples:
+    return Samples(
+        evidence.finals, evidence.truth, method.wide, method.strengths, method.centre, are_rates=method.are_rates
+    )
+
+
+def at_equal_accuracy(evidence: Evidence, method: MethodEvidence) -> EqualAccuracy:
+    """What one method reaches around all these runs at the strength where it costs one point of accuracy."""
+    return _samples(evidence, method).sums().point()
+
+
+def _more_diverse(letter: str, evidence: Evidence, margin: float) -> Claim | None:
+    """(d1) For every method ln(D_b / D_q): disagreement of finals, and of the method's samples with their own solution,
+    at the strength where they cost on average one point of accuracy: a point given for free, which makes the claim
+    harder. (d2) ln(D_b / P_q): the same of two samples of one run, which is what averaging them uses."""
+    methods = _of_all_strengths(evidence)
     if not methods:
         return None
-    base = _asked("d", evidence, margin)
-    weights = example_weights(evidence.examples, seed=evidence.seed)
-    across = _pair_disagreements(evidence.finals, weights)
-    gate = _common_gate(evidence, across, examples=MIN_EXAMPLES_ACCURACY)
+    base = _asked(letter, evidence, margin)
+    gate = _common_gate(evidence, _apart(evidence.finals), examples=MIN_EXAMPLES_ACCURACY)
     if gate:
         return replace(base, because=gate)
-    return _every_method(base, [_reaches(evidence, method, weights, across, margin) for method in methods])
+    return _every_method(base, [_reaches(letter, evidence, method, margin) for method in methods])
 
 
-def _reaches(
-    evidence: Evidence, method: MethodEvidence, weights: NDArray[np.float32], across: Floats, margin: float
-) -> Finding:
-    own = _Pool.of(evidence, method, weights)
-    everyone = np.arange(evidence.units)
-    data = own.at(everyone, 0, COST)
+def _reaches(letter: str, evidence: Evidence, method: MethodEvidence, margin: float) -> Finding:
+    assert evidence.redrawn is not None  # the gate is open
+    own, across, everyone = evidence.redrawn.methods[method.name], _apart(evidence.finals), np.arange(evidence.units)
+    data, top, n = own.sums.point(), evidence.redrawn.between.whole, evidence.units
+    value, redrawn = (data.distance, own.distance) if letter == "d1" else (data.among, own.among)
+
+    def reached(runs: Runs, cost: float = COST) -> float:
+        found = own.sums.read(runs, cost=cost)
+        return float((found.distance if letter == "d1" else found.among)[0])
+
+    def ratio(runs: Runs, cost: float = COST) -> float:
+        return log_of_ratio(across.mean(runs), reached(runs, cost))
+
+    level = estimate(reached, n, margin=0.0, redrawn=redrawn.whole)
     numbers = {
-        "independent runs": float(_mean_pair(across, everyone)[0]),
-        "samples at equal accuracy": data.disagreement,
+        "independent runs": across.mean(everyone),
+        f"{REACHED[letter]} at equal accuracy": value,
+        "its lower end": max(level.low, 0.0),
+        "its upper end": level.high,
+        **({"of which the centre's own distance": data.centre} if letter == "d1" and method.centre is not None else {}),
         "strength there": data.strength,
         "samples below": float(data.below),
         "samples beyond": float(data.beyond),
     }
-    if data.support == "no common support":
-        start = float(own.start_loss[:, 0].mean()) if method.strengths is not None else float(own.loss[:, 0].mean())
-        return _closed(
-            method,
-            f"never as accurate as the runs: it costs {100 * start:.1f} points before it differs at all; snapshots "
-            "from a later or longer window (training.snapshot_window, epochs) would start nearer",
-            numbers,
-        )
-    if data.support == "too few samples":
-        return _closed(
-            method,
-            f"{data.below} samples cost less than {100 * COST:g} point and {data.beyond} more, at least 5 and 3 are "
-            f"needed: draw strengths between 0 and {2 * data.strength:.3g}, or more spread samples",
-            numbers,
-        )
-
-    def ratio_at(cost: float) -> Statistic:
-        def ratio(runs: Runs, draws: slice) -> Floats:
-            top = _mean_pair(across[:, :, draws], runs)
-            columns = range(*draws.indices(across.shape[2]))
-            return log_ratio(top, np.array([own.at(runs, column, cost).disagreement for column in columns]))
-
-        return ratio
-
-    found = estimate(ratio_at(COST), evidence.units, margin=margin, draws=DRAWS)
+    gate = _support_gate(method, own.sums, data)
+    if gate:
+        return _closed(method, gate, numbers)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        draws = np.where((top > 0) & (redrawn.whole > 0), np.log(top) - np.log(redrawn.whole), np.nan)
+    found = estimate(ratio, n, margin=margin, redrawn=draws)
     for cost in (COST / 2, 2 * COST):
-        with np.errstate(over="ignore"):
-            numbers[f"ratio at {100 * cost:g} points"] = float(np.exp(ratio_at(cost)(everyone, slice(0, 1))[0]))
+        numbers[f"ratio at {100 * cost:g} points"] = math.exp(min(ratio(everyone, cost), 700.0))
     if data.support == "range too short" and found.word != "does not hold":
         gate = (
             f"even the strongest sample (at {data.strength:.3g}) costs less than {100 * COST:g} point: "
@@ -715,56 +742,23 @@ def _reaches(
             else "the method has no strength, so it may reach more than it shows: only `does not hold` could be told"
         )
         return Finding(method.name, method.title, "cannot tell", gate, found, gate, _finite(numbers))
-    return _finding("d", method, found, numbers)
+    return _finding(letter, method, found, numbers)
 
 
-def at_equal_accuracy(evidence: Evidence, method: MethodEvidence, *, cost: float = COST) -> EqualAccuracy:
-    """What one method reaches around all these runs at the strength where it costs `cost` of accuracy."""
-    pool = _Pool.of(evidence, method, np.ones((evidence.examples, 1), np.float32))
-    return pool.at(np.arange(evidence.units), 0, cost)
-
-
-@dataclass(frozen=True, eq=False)
-class _Pool:
-    """A method's samples of all runs, one column of losses and disagreements a redraw of the examples."""
-
-    run: Runs  # [m]
-    strength: Floats | None  # [m]
-    loss: Floats  # [m, 1 + draws]
-    changed: Floats
-    start_loss: Floats  # [n, 1 + draws]: of the centre, 0 for methods that start at the optimum
-    start_changed: Floats
-
-    @classmethod
-    def of(cls, evidence: Evidence, method: MethodEvidence, weights: NDArray[np.float32]) -> _Pool:
-        finals, truth = evidence.finals, evidence.truth
-        accuracy = weighted(finals == truth, weights)
-        loss, changed, run = [], [], []
-        for i, samples in enumerate(method.wide):
-            loss.append(accuracy[i] - weighted(samples == truth, weights))
-            changed.append(weighted(samples != finals[i], weights))
-            run.append(np.full(len(samples), i))
-        start_loss = start_changed = np.zeros((evidence.units, weights.shape[1]))
-        if method.centre is not None:
-            start_loss = accuracy - weighted(method.centre == truth, weights)
-            start_changed = weighted(method.centre != finals, weights)
-        strength = None
-        if method.strengths is not None:
-            strength = np.concatenate([np.asarray(s, np.float64) for s in method.strengths])
-        return cls(
-            np.concatenate(run), strength, np.concatenate(loss), np.concatenate(changed), start_loss, start_changed
+def _support_gate(method: MethodEvidence, sums: Sums, data: EqualAccuracy) -> str:
+    """Why nothing can be read at equal accuracy, and what would change that; "" when it can."""
+    if data.support == "no common support":
+        start = float((sums.loss if method.strengths is None else sums.start_loss)[:, 0].mean())
+        return (
+            f"never as accurate as the runs: it costs {100 * start:.1f} points before it differs at all; snapshots "
+            "from a later or longer window (training.snapshot_window, epochs) would start nearer"
         )
-
-    def at(self, runs: Runs, draw: int, cost: float) -> EqualAccuracy:
-        kept = np.isin(self.run, runs)
-        return equal_accuracy_disagreement(
-            None if self.strength is None else self.strength[kept],
-            self.loss[kept, draw],
-            self.changed[kept, draw],
-            start_loss=float(self.start_loss[runs, draw].mean()),
-            start_disagreement=float(self.start_changed[runs, draw].mean()),
-            cost=cost,
+    if data.support == "too few samples":
+        return (
+            f"{data.below} samples cost less than {100 * COST:g} point and {data.beyond} more, at least 5 and 3 are "
+            f"needed: draw strengths between 0 and {2 * data.strength:.3g}, or more spread samples"
         )
+    return ""
 
 
 def _gains_more(evidence: Evidence, margin: float) -> Claim | None:
@@ -797,28 +791,44 @@ def _gains(evidence: Evidence, letter: str, margin: float) -> Claim | None:
 
 
 def _gain(letter: str, method: MethodEvidence, finals: Members, own: Members, n: int, margin: float) -> Finding:
-    def gained(runs: Runs, draws: slice) -> Floats:
-        return np.asarray((finals.brier[runs, draws] - own.brier[runs, draws]).mean(axis=0))
+    alone = finals.brier.less(own.brier)
 
-    def relative(runs: Runs, draws: slice) -> Floats:
-        alone, ensemble = gained(runs, draws), finals.ensemble_gain(runs, draws)
-        top = alone if letter == "e1" else alone + own.ensemble_gain(runs, draws) - ensemble
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(ensemble > 0, top / ensemble, np.nan)
+    def top(gained: Any, of_samples: Any, of_finals: Any) -> Any:
+        """What is compared with the ensemble's gain, as numbers or example by example."""
+        return gained if letter == "e1" else gained + of_samples - of_finals
 
-    found = estimate(relative, n, margin=margin, draws=DRAWS, above=letter == "e2")
-    everyone, data = np.arange(n), slice(0, 1)
-    alone, ensemble = float(gained(everyone, data)[0]), float(finals.ensemble_gain(everyone, data)[0])
+    def relative(runs: Runs) -> float:
+        ensemble = finals.ensemble_gain(runs)
+        gained = top(alone.mean(runs), own.ensemble_gain(runs), ensemble)
+        return float(gained / ensemble) if ensemble > 0 else math.nan
+
+    of_samples, of_finals = SHARE * own.gaps.examples, SHARE * finals.gaps.examples
+    found = estimate(
+        relative,
+        n,
+        margin=margin,
+        influence=_ratio_influence(top(alone.examples, of_samples, of_finals), of_finals),
+        undefined=share_without(of_finals),
+        above=letter == "e2",
+    )
+    everyone = np.arange(n)
+    gained, ensemble = alone.mean(everyone), finals.ensemble_gain(everyone)
     numbers = {
-        "Brier gain of averaging a run's samples": alone,
+        "Brier gain of averaging a run's samples": gained,
         f"of an ensemble of {MEMBERS}": ensemble,
-        "of both": alone + float(own.ensemble_gain(everyone, data)[0]),
+        "of both": gained + own.ensemble_gain(everyone),
         "samples averaged": float(method.averaged),
         "accuracy gain of averaging a run's samples": own.accuracy - finals.accuracy,
         f"accuracy gain of an ensemble of {min(MEMBERS, n)}": finals.together - finals.accuracy,
         "accuracy gain of both": own.together - finals.accuracy,
     }
     return _finding(letter, method, found, numbers)
+
+
+def _ratio_influence(top: Floats, bottom: Floats) -> Floats:
+    """Of every example on mean(top) / mean(bottom)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((top - top.mean() / bottom.mean() * bottom) / bottom.mean())
 
 
 def _largest_js(evidence: Evidence, margin: float) -> Claim | None:
@@ -839,14 +849,11 @@ def _largest_js(evidence: Evidence, margin: float) -> Claim | None:
     return _every_method(base, findings)
 
 
-def _js_ratio(method: MethodEvidence, across: Floats, within: Floats, n: int, margin: float) -> Finding:
-    def ratio(runs: Runs, draws: slice) -> Floats:
-        return log_ratio(_mean_pair(across[:, :, draws], runs), within[runs, draws].mean(axis=0))
-
-    found = estimate(ratio, n, margin=margin, draws=DRAWS)
+def _js_ratio(method: MethodEvidence, across: OverPairs, within: OverRuns, n: int, margin: float) -> Finding:
+    found = log_ratio(across, within, n, margin=margin)
     numbers = {
-        "between two runs (nats)": float(_mean_pair(across, np.arange(n))[0]),
-        "between two samples of a run (nats)": float(within[:, 0].mean()),
+        "between two runs (nats)": across.mean(np.arange(n)),
+        "between two samples of a run (nats)": within.mean(np.arange(n)),
     }
     return _finding("f1", method, found, numbers)
 
@@ -857,18 +864,19 @@ def _more_under_shift(evidence: ShiftEvidence, margin: float, *, first: float) -
     Linear, because the ratio form covers badly when a run has failed.
     """
     base = _asked("f2", evidence, margin)
-    weights = example_weights(evidence.examples, seed=evidence.seed)
-    gate = _common_gate(evidence, _pair_disagreements(evidence.finals, weights[:, :1]), examples=MIN_EXAMPLES_ACCURACY)
+    gate = _common_gate(evidence, _apart(evidence.finals), examples=MIN_EXAMPLES_ACCURACY)
     if gate:
         return replace(base, because=gate)
-    clean, shifted = weighted(evidence.clean_between, weights), weighted(evidence.shifted_between, weights)
+    clean, shifted = (
+        OverPairs.of(evidence.units, lambda i, j, values=values: values[i, j], evidence.examples)  # type: ignore[misc]
+        for values in (evidence.clean_between, evidence.shifted_between)
+    )
     findings = []
     for name, values in evidence.clean_within.items():
-        method = MethodEvidence(name, evidence.titles[name])
-        own = weighted(values, weights)
+        method, own = MethodEvidence(name, evidence.titles[name]), OverRuns.of(values)
         alone = _js_ratio(method, clean, own, evidence.units, first)
         if alone.word == "holds":
-            own_shifted = weighted(evidence.shifted_within[name], weights)
+            own_shifted = OverRuns.of(evidence.shifted_within[name])
             findings.append(_contrast(method, clean, own, shifted, own_shifted, evidence.units, margin))
         else:
             findings.append(
@@ -878,42 +886,38 @@ def _more_under_shift(evidence: ShiftEvidence, margin: float, *, first: float) -
 
 
 def _contrast(
-    method: MethodEvidence, clean: Floats, own: Floats, shifted: Floats, own_shifted: Floats, n: int, margin: float
+    method: MethodEvidence,
+    clean: OverPairs,
+    own: OverRuns,
+    shifted: OverPairs,
+    own_shifted: OverRuns,
+    n: int,
+    margin: float,
 ) -> Finding:
-    def lead(across: Floats, within: Floats, runs: Runs, draws: slice) -> Floats:
-        return np.asarray(_mean_pair(across[:, :, draws], runs) - within[runs, draws].mean(axis=0))
+    def contrast(runs: Runs) -> float:
+        return shifted.mean(runs) - own_shifted.mean(runs) - 1.1 * (clean.mean(runs) - own.mean(runs))
 
-    def contrast(runs: Runs, draws: slice) -> Floats:
-        return np.asarray(lead(shifted, own_shifted, runs, draws) - 1.1 * lead(clean, own, runs, draws))
-
-    everyone, data = np.arange(n), slice(0, 1)
+    influence = shifted.examples - own_shifted.examples - 1.1 * (clean.examples - own.examples)
+    everyone = np.arange(n)
     numbers = {
-        "between runs minus within, under shift (nats)": float(lead(shifted, own_shifted, everyone, data)[0]),
-        "the same on clean images (nats)": float(lead(clean, own, everyone, data)[0]),
+        "between runs minus within, under shift (nats)": shifted.mean(everyone) - own_shifted.mean(everyone),
+        "the same on clean images (nats)": clean.mean(everyone) - own.mean(everyone),
     }
-    return _finding("f2", method, estimate(contrast, n, margin=margin, draws=DRAWS), numbers)
+    return _finding("f2", method, estimate(contrast, n, margin=margin, influence=influence), numbers)
 
 
 def _weights_matter_more(evidence: SeedsEvidence, margin: float) -> Claim | None:
     """(g) ln(sum_r d(A_r, B_r) / sum_r d(A_r, C_r)) over repetitions, the units."""
     n, base = evidence.units, _asked("g", evidence, margin)
     base = replace(base, estimand=f"{base.estimand}, at learning rate {evidence.learning_rate:g}")
-    weights = example_weights(evidence.examples, seed=evidence.seed)
-    apart = {
-        name: weighted(evidence.arms["A"] != labels, weights)  # [R, 1 + draws]
-        for name, labels in evidence.arms.items()
-        if name != "A"
-    }
-    gate = _gate(evidence, (apart["B"][:, 0].mean() + apart["C"][:, 0].mean()) / 2)
+    apart = {name: OverRuns.of(evidence.arms["A"] != labels) for name, labels in evidence.arms.items() if name != "A"}
+    everyone = np.arange(n)
+    gate = _gate(evidence, (apart["B"].mean(everyone) + apart["C"].mean(everyone)) / 2)
     if gate:
         return replace(base, because=gate)
-
-    def ratio(repetitions: Runs, draws: slice) -> Floats:
-        return log_ratio(apart["B"][repetitions, draws].mean(axis=0), apart["C"][repetitions, draws].mean(axis=0))
-
-    found = estimate(ratio, n, margin=margin, draws=DRAWS)
+    found = log_ratio(apart["B"], apart["C"], n, margin=margin)
     titles = {"B": "other initial weights", "C": "other batches", "D": "both others"}
-    numbers = {title: float(apart[name][:, 0].mean()) for name, title in titles.items() if name in apart}
+    numbers = {title: apart[name].mean(everyone) for name, title in titles.items() if name in apart}
     return _answer(_with(base, found, numbers), found)
 
 
@@ -929,33 +933,22 @@ def _cycles_alike(evidence: ChainEvidence, margin: float) -> Claim | None:
         return replace(base, because="a chain has one cycle: at least 2 are needed (the method's cycles)")
     if chains < MIN_UNITS:  # or none at all, where every one failed
         return replace(base, because=_too_few(evidence))
-    weights = example_weights(evidence.examples, seed=evidence.seed)
-    functions = evidence.labels.reshape(chains * cycles, -1)
-    apart = _pair_disagreements(functions, weights).reshape(chains, cycles, chains, cycles, -1)
     first, second = np.triu_indices(cycles, 1)
-    # [chain of the earlier cycle, chain of the later cycle, draw]: the mean over pairs of cycles
-    between = apart[:, first, :, second].mean(axis=0)
 
-    def parts(kept: Runs, draws: slice) -> tuple[Floats, Floats]:
-        block = between[np.ix_(kept, kept)][:, :, draws]
-        own = np.einsum("iid->id", block).mean(axis=0)
-        count = len(kept)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return own, np.asarray((block.sum(axis=(0, 1)) - count * own) / (count * (count - 1)))
+    def apart(k: int, m: int) -> Floats:
+        """Of the earlier cycles of one chain and the later ones of another, example by example [N]."""
+        return np.asarray((evidence.labels[k][first] != evidence.labels[m][second]).mean(axis=0))
 
-    def ratio(kept: Runs, draws: slice) -> Floats:
-        own, others = parts(kept, draws)
-        return log_ratio(others, own)
-
+    others = OverPairs.of(chains, lambda k, m: (apart(k, m) + apart(m, k)) / 2, evidence.examples)
+    own = OverRuns.of(np.stack([apart(k, k) for k in range(chains)]))
     everyone = np.arange(chains)
-    gate = _gate(evidence, float(parts(everyone, slice(0, 1))[1][0]))
+    gate = _gate(evidence, others.mean(everyone))
     if gate:
         return replace(base, because=gate)
-    found = estimate(ratio, chains, margin=margin, draws=DRAWS)
-    own, others = parts(everyone, slice(0, 1))
-    numbers = {"across chains": float(others[0]), "between cycles of a chain": float(own[0])}
+    found = log_ratio(others, own, chains, margin=margin)
+    numbers = {"across chains": others.mean(everyone), "between cycles of a chain": own.mean(everyone)}
     if evidence.finals is not None and len(evidence.finals) >= MIN_UNITS:
-        numbers |= _against_runs(evidence.finals, weights, lambda kept, draws: parts(kept, draws)[0], chains)
+        numbers |= _against_runs(_apart(evidence.finals), own, len(evidence.finals), chains)
     claim = _answer(_with(base, found, numbers), found)
     return replace(claim, qualifier="; ".join(filter(None, (claim.qualifier, _beside_runs(claim)))))
 
@@ -972,24 +965,21 @@ def _beside_runs(claim: Claim) -> str:
     return f"but separately trained runs differ {ratio:.2f} times as much as cycles ({low:.2f} to {high:.2f})"
 
 
-def _against_runs(finals: Labels, weights: NDArray[np.float32], cycles: Statistic, chains: int) -> dict[str, float]:
+def _against_runs(apart: OverPairs, cycles: OverRuns, runs: int, chains: int) -> dict[str, float]:
     """ln(D of separately trained runs / D_cyc) with its interval: both kinds of unit vary, and the examples (o.4)."""
-    apart, runs = _pair_disagreements(finals, weights), len(finals)
-    everyone, everything = np.arange(runs), slice(0, weights.shape[1])
-    fixed = _mean_pair(apart, everyone)
-    of_chains = cycles(np.arange(chains), everything)
-    redrawn = log_ratio(fixed, of_chains)
+    fixed, of_chains = apart.mean(np.arange(runs)), cycles.mean(np.arange(chains))
+    value = log_of_ratio(fixed, of_chains)
     variance = (
-        jackknife(lambda kept, draws: log_ratio(fixed[draws], cycles(kept, draws)), chains)
-        + jackknife(lambda kept, draws: log_ratio(_mean_pair(apart[:, :, draws], kept), of_chains[draws]), runs)
-        + float(redrawn[1:].var(ddof=1))
+        jackknife(lambda kept: log_of_ratio(fixed, cycles.mean(kept)), chains)
+        + jackknife(lambda kept: log_of_ratio(apart.mean(kept), of_chains), runs)
+        + variance_of_examples(log_ratio_influence(apart.examples, cycles.examples))
     )
     half = t_quantile(1 - LEVEL, min(chains, runs) - 1) * math.sqrt(variance) if math.isfinite(variance) else math.nan
     return {
-        "across separately trained runs": float(fixed[0]),
-        "ratio to those runs": math.exp(redrawn[0]),
-        "its lower end": math.exp(redrawn[0] - half),
-        "its upper end": math.exp(redrawn[0] + half),
+        "across separately trained runs": fixed,
+        "ratio to those runs": math.exp(value),
+        "its lower end": math.exp(value - half),
+        "its upper end": math.exp(value + half),
     }
 
 
@@ -1009,33 +999,22 @@ def _sampled(evidence: Evidence) -> list[MethodEvidence]:
     return [method for method in evidence.methods if any(len(samples) for samples in method.near)]
 
 
-def _pair_disagreements(labels: Labels, weights: NDArray[np.float32]) -> Floats:
-    """[S, S, 1 + draws]: weighted disagreement of each pair of rows of labels [S, N]."""
-    first, second = np.triu_indices(len(labels), 1)
-    result = np.zeros((len(labels), len(labels), weights.shape[1]))
-    result[first, second] = weighted(labels[first] != labels[second], weights)
-    return result + result.transpose(1, 0, 2)
+def _apart(labels: Labels) -> OverPairs:
+    """Disagreement of each pair of rows of labels [S, N]."""
+    return OverPairs.of(len(labels), lambda i, j: labels[i] != labels[j], labels.shape[1])
 
 
-def _cross(samples: Labels, finals: Labels, weights: NDArray[np.float32]) -> Floats:
-    """[S, n, 1 + draws]: weighted disagreement of samples [S, N] with finals [n, N]."""
-    return weighted(samples[:, None] != finals[None], weights)
-
-
-def _mean_pair(values: Floats, runs: Runs) -> Floats:
-    """Mean over pairs i < j of `runs` of [n, n, draws], one value a draw; NaN for a single run."""
-    if len(runs) < 2:
-        return np.full(values.shape[2], np.nan)
-    return np.asarray(values[pairs(runs)].mean(axis=0))
+def _cross(samples: Labels, finals: Labels) -> NDArray[np.bool_]:
+    """Where samples [S, N] differ from finals [n, N]: [S, n, N]."""
+    return np.asarray(samples[:, None] != finals[None])
 
 
 def _gate_of_finals(evidence: Evidence) -> str:
-    weights = np.ones((evidence.examples, 1), np.float32)
-    return _common_gate(evidence, _pair_disagreements(evidence.finals, weights), examples=MIN_EXAMPLES_ACCURACY)
+    return _common_gate(evidence, _apart(evidence.finals), examples=MIN_EXAMPLES_ACCURACY)
 
 
-def _common_gate(evidence: _Units, across: Floats, *, examples: int = MIN_EXAMPLES) -> str:
-    return _gate(evidence, float(_mean_pair(across, np.arange(evidence.units))[0]), examples=examples)
+def _common_gate(evidence: _Units, across: OverPairs, *, examples: int = MIN_EXAMPLES) -> str:
+    return _gate(evidence, across.mean(np.arange(evidence.units)), examples=examples)
 
 
 def _gate(evidence: _Units, disagreement: float, *, examples: int = MIN_EXAMPLES) -> str:
@@ -1087,7 +1066,7 @@ def _with(claim: Claim, found: Estimate, parts: Mapping[str, float]) -> Claim:
 
 def _answer(claim: Claim, found: Estimate) -> Claim:
     """The word of a claim with one estimate."""
-    p = {"holds": found.p_holds, "does not hold": found.p_fails, "cannot tell": None}[found.word]
+    p = min(found.p_holds, found.p_fails) if found.exists else None
     return replace(claim, word=found.word, because=_because(claim.id, found), p=p, qualifier=_qualifier(found))
 
 
@@ -1122,32 +1101,42 @@ def _told(findings: Sequence[Finding]) -> tuple[list[tuple[Finding, Estimate]], 
     return opened, [f for f in findings if f.gate or f.estimate is None]
 
 
-def _shown(base: Claim, findings: Sequence[Finding], *, weakest: bool) -> Claim:
-    """The claim with all its methods and the numbers of the one on which it stands or falls."""
+def _tested(findings: Sequence[Finding]) -> list[tuple[Finding, Estimate]]:
+    """Findings whose interval could have given a word: gates open, or "does not hold" alone could be told."""
+    return [(f, f.estimate) for f in findings if f.estimate is not None and f.estimate.exists]
+
+
+def _shown(base: Claim, findings: Sequence[Finding]) -> Claim:
+    """The claim with all its methods and the numbers of the one on which it stands or falls: nearest to failing (or,
+    where one method is enough, to holding) by its interval, at equal accuracy by the number itself."""
     opened, _ = _told(findings)
-    known = opened or [(f, f.estimate) for f in findings if f.estimate is not None and f.estimate.exists]
+    known = opened or _tested(findings)
     claim = replace(base, methods=tuple(findings))
     if not known:
         return claim
-    finding, found = (min if weakest else max)(known, key=lambda pair: pair[1].room)
+    by_number, choose = base.id in REACHED, max if QUESTIONS[base.id].joins == "some" else min
+    finding, found = choose(known, key=lambda pair: pair[1].value if by_number else pair[1].room)
     return _with(claim, found, finding.parts)
 
 
 def _every_method(base: Claim, findings: Sequence[Finding]) -> Claim:
     """A claim that must hold for every method (o.6): intersection-union for `holds`, Bonferroni for `does not hold`."""
-    opened, closed = _told(findings)
-    claim = _shown(base, findings, weakest=True)
+    (opened, closed), tested = _told(findings), _tested(findings)
+    claim = _shown(base, findings)
+    if tested:
+        failing, worst = min(tested, key=lambda pair: pair[1].p_fails)
+        p_fails = min(1.0, len(tested) * worst.p_fails)
+        claim = replace(claim, p=p_fails if closed else min(p_fails, max(found.p_holds for _, found in opened)))
+        if p_fails <= LEVEL:
+            return replace(
+                _with(replace(claim, parts={}), worst, failing.parts),
+                word="does not hold",
+                because=f"{failing.title}: {_because(base.id, worst)}",
+                p=p_fails,
+                qualifier=_qualifier(worst),
+            )
     if not opened:
         return replace(claim, because="; ".join(f"{f.title}: {f.gate}" for f in closed))
-    failing, worst = min(opened, key=lambda pair: pair[1].p_fails)
-    if worst.p_fails <= LEVEL / len(opened):
-        return replace(
-            _with(replace(claim, parts={}), worst, failing.parts),
-            word="does not hold",
-            because=f"{failing.title}: {_because(base.id, worst)}",
-            p=min(1.0, len(opened) * worst.p_fails),
-            qualifier=_qualifier(worst),
-        )
     undecided = [finding for finding, _ in opened if finding.word != "holds"]
     if undecided:
         return replace(claim, because="; ".join(f"{f.title}: {_why(f)}" for f in (*undecided, *closed)))
@@ -1155,9 +1144,9 @@ def _every_method(base: Claim, findings: Sequence[Finding]) -> Claim:
         others = ", ".join(finding.title for finding, _ in opened)
         gates = "; ".join(f"{f.title}: {f.gate}" for f in closed)
         return replace(claim, qualifier="holds for the others", because=f"holds for {others}; {gates}")
-    side = "above" if worst.above else "below"
+    side = "above" if opened[0][1].above else "below"
     return replace(
-        claim, word="holds", p=max(found.p_holds for _, found in opened),
+        claim, word="holds",
         because=f"for every method the whole interval lies {side} {QUESTIONS[base.id].say(base.margin)}",
     )  # fmt: skip
 
@@ -1165,23 +1154,22 @@ def _every_method(base: Claim, findings: Sequence[Finding]) -> Claim:
 def _some_method(base: Claim, findings: Sequence[Finding]) -> Claim:
     """A claim that must hold for at least one method: Holm over methods; `does not hold` when it fails for all."""
     opened, closed = _told(findings)
-    claim = _shown(base, findings, weakest=False)
+    claim = _shown(base, findings)
     if not opened:
         return replace(claim, because="; ".join(f"{f.title}: {f.gate}" for f in closed))
+    p_holds = min(1.0, len(opened) * min(found.p_holds for _, found in opened))
+    claim = replace(claim, p=p_holds if closed else min(p_holds, max(found.p_fails for _, found in opened)))
     standing = holm({finding.method: found.p_holds for finding, found in opened})
     margin = QUESTIONS[base.id].say(base.margin)
     if standing:
         names = ", ".join(finding.title for finding, _ in opened if finding.method in standing)
-        return replace(
-            claim, word="holds", because=f"{names}: the whole interval lies above {margin}",
-            p=min(1.0, len(opened) * min(found.p_holds for _, found in opened)),
-        )  # fmt: skip
+        return replace(claim, word="holds", because=f"{names}: the whole interval lies above {margin}")
     undecided = [finding for finding, _ in opened if finding.word != "does not hold"]
     if undecided or closed:
         return replace(claim, because="; ".join(f"{f.title}: {_why(f)}" for f in (*undecided, *closed)))
     best = max((found for _, found in opened), key=lambda found: found.room)
     return replace(
-        claim, word="does not hold", p=max(found.p_fails for _, found in opened), qualifier=_qualifier(best),
+        claim, word="does not hold", qualifier=_qualifier(best),
         because=f"for every method the whole interval lies below {margin}",
     )  # fmt: skip
 

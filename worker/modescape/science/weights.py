@@ -8,6 +8,8 @@ Batch-norm statistics are buffers: kept beside theta, never in it.
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,9 @@ Theta = npt.NDArray[np.float32]
 Arrays = dict[str, np.ndarray]
 
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# Batch and instance norm share a base. Norms of other libraries are known by the names of their types.
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_NORM_NAME = re.compile("(batch|layer|group|instance|rms|global_?response)_?norm", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,76 @@ def from_tensors(layout: nn.Module | Layout, values: Mapping[str, np.ndarray]) -
 def kernel_mask(layout: nn.Module | Layout) -> npt.NDArray[np.bool_]:
     """True where theta belongs to a tensor of two or more dimensions (convolution and linear kernels), [P]."""
     return np.concatenate([np.full(p.size, len(p.shape) >= 2) for p in _layout(layout)])
+
+
+def norm_parameters(module: nn.Module) -> tuple[str, ...]:
+    """Names of the scales and offsets of batch, layer, group, instance and RMS norm, by the type of their layer: they
+    start at one and at zero in every network."""
+    own = {
+        id(parameter)
+        for layer in module.modules()
+        if isinstance(layer, _NORMS) or _NORM_NAME.search(type(layer).__name__)
+        for parameter in layer.parameters(recurse=False)
+    }
+    return tuple(name for name, parameter in module.named_parameters() if id(parameter) in own)
+
+
+def head_parameters(module: nn.Module, shape: Sequence[int], classes: int, *, seed: int = 0) -> tuple[str, ...]:
+    """Names of the head's weight (and bias), both of K rows; () where no layer is one.
+
+    The head is the layer for which adding one random vector to all its rows, and one number to its biases, leaves the
+    softmax unchanged, while adding a vector to one row does not: its class mean cannot change a prediction. Tried on
+    random inputs of `shape` [C, H, W], in float64 where the network can compute in it; the network is left as it is.
+    """
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    layers = [name for name, layer in module.named_modules() if _could_be_head(layer, classes)]
+    for kind, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        twin = copy.deepcopy(module).to(device="cpu", dtype=kind).eval()
+        random = torch.Generator().manual_seed(seed)
+        images = torch.randn(4, *shape, generator=random, dtype=torch.float64).to(kind)
+        try:
+            with torch.no_grad():
+                found = [name for name in reversed(layers) if _is_head(twin, name, images, random, tolerance)]
+        except RuntimeError:
+            continue  # constants of its own in another precision
+        layer = module.get_submodule(found[0]) if found else None
+        return tuple(names[id(parameter)] for parameter in _rows_of(layer)) if layer is not None else ()
+    return ()
+
+
+def _could_be_head(layer: nn.Module, classes: int) -> bool:
+    weight = layer._parameters.get("weight")
+    return weight is not None and weight.dim() >= 2 and weight.shape[0] == classes
+
+
+def _rows_of(layer: nn.Module) -> list[nn.Parameter]:
+    """Weight and bias of a layer, if it has one."""
+    return [p for name in ("weight", "bias") if (p := layer._parameters.get(name)) is not None]
+
+
+def _is_head(module: nn.Module, name: str, images: Tensor, random: torch.Generator, tolerance: float) -> bool:
+    layer = module.get_submodule(name)
+    before = torch.log_softmax(module(images), -1)
+    scale = 1 + float(before.abs().max())
+
+    def change(rows: slice) -> float:
+        """By how much log-probabilities move when these rows do, over their own size."""
+        kept = [parameter.clone() for parameter in _rows_of(layer)]
+        for parameter in _rows_of(layer):
+            step = torch.randn(parameter.shape[1:], generator=random, dtype=torch.float64).to(parameter.dtype)
+            parameter[rows] += (1 + parameter.std()) * step
+        moved = float((torch.log_softmax(module(images), -1) - before).abs().max()) / scale
+        for parameter, was in zip(_rows_of(layer), kept, strict=True):
+            parameter.copy_(was)
+        return moved
+
+    return change(slice(None)) <= tolerance < change(slice(0, 1)) / 100
+
+
+def without_class_mean(values: npt.NDArray[np.float64], classes: int) -> npt.NDArray[np.float64]:
+    """Flattened tensors of K rows [S, size], each without the mean of its rows."""
+    rows = values.reshape(len(values), classes, -1)
+    return np.asarray((rows - rows.mean(axis=1, keepdims=True)).reshape(len(values), -1))
 
 
 def has_batch_norm(module: nn.Module) -> bool:

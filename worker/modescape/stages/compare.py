@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from modescape.draft import Draft
-from modescape.registry import architectures
 from modescape.results import Results
 from modescape.science import similarity
+from modescape.science.equal import REDRAWS
 from modescape.science.predictions import softmax
 from modescape.stages.judge import judge
 from modescape.stages.stage import Context, stage
@@ -30,9 +30,11 @@ def plan_all(draft: Draft) -> None:
     if draft.spec.methods:
         total, pairs = draft.next_number, len(draft.runs) * 2e-8 + draft.next_number / 2e10
         needs = [*draft.keys("predict"), *draft.keys("sample"), ("compare", "trajectories")]
-        # The verdict: every pair of a run's samples, and each method read at equal accuracy 200 times without each run.
+        # The verdict: every pair of a run's samples, and each method read at equal accuracy under all redraws.
         js = sum(chosen.typical**2 / 2 for chosen in draft.spec.methods) * len(draft.runs)
-        judged = js * draft.images * draft.classes * 3e-8 + 0.13 * len(draft.spec.methods) * (len(draft.runs) + 1)
+        rows = sum(2 * chosen.spread + chosen.spread**2 / 2 for chosen in draft.spec.methods) * len(draft.runs)
+        redrawn = rows * draft.images * REDRAWS / 1.5e10 + 1.2 * len(draft.spec.methods) * (1 + len(draft.runs) / 10)
+        judged = js * draft.images * draft.classes * 3e-8 + redrawn
         draft.add("compare", "all", {}, total * draft.images * draft.classes * pairs + judged, needs=needs)
 
 
@@ -42,7 +44,7 @@ def _checkpoints(context: Context) -> list[Solution]:
     return [solution for solution in solutions if solution.role != "sample"]
 
 
-@stage("compare", version=3)
+@stage("compare", version=4)
 def compare(context: Context) -> None:
     if context.lease.key == "trajectories":
         _compare_trajectories(context)
@@ -69,24 +71,33 @@ def _compare_trajectories(context: Context) -> None:
 
 
 def _cosines(context: Context, solutions: list[Solution]) -> None:
-    """Gram matrices of the weights, tensor by tensor, so that memory holds one tensor of every solution at a time."""
+    """Gram matrices of the weights, tensor by tensor, so that memory holds one tensor of every solution at a time: of
+    all of them, and without what two networks share for free (the class mean of the head, which cannot change a
+    prediction, and the scales and offsets of norms, which start alike)."""
+    from modescape.science import weights
+
     files = [safe_open(context.artifacts.path(str(solution.weights)), framework="np") for solution in solutions]
-    network = context.network()
+    network, classes = context.network(), len(context.splits.classes)
+    alike = weights.norm_parameters(network)
+    head = weights.head_parameters(network, context.splits.shape[:3], classes)
     gram = np.zeros((2, len(files), len(files)))
-    kernels = context.spec.network.architecture
-    pieces = list(network.named_parameters())
-    for i, (name, parameter) in enumerate(pieces):
+    pieces = [name for name, _ in network.named_parameters()]
+    for i, name in enumerate(pieces):
         context.control.check()
         context.control.progress(i, len(pieces), {})
         block = np.stack([file.get_tensor(name).reshape(-1).astype(np.float64) for file in files])  # type: ignore[no-untyped-call]
         product = block @ block.T
         gram[0] += product
-        if parameter.dim() >= 2:
+        if name in head:
+            block = weights.without_class_mean(block, classes)
+            product = block @ block.T
+        if name not in alike:
             gram[1] += product
     context.add_matrix("cosine", "", _cosine_of_gram(gram[0]), solutions, solutions, weights="all")
-    if architectures[kernels].batch_norm:
-        # gamma starts at one in every network: a cosine that says nothing. Kernels alone are the honest measure.
-        context.add_matrix("cosine-kernels", "", _cosine_of_gram(gram[1]), solutions, solutions, weights="kernels")
+    context.add_matrix(
+        "cosine-reduced", "", _cosine_of_gram(gram[1]), solutions, solutions,
+        weights="reduced", head=list(head), left_out=list(alike),
+    )  # fmt: skip
 
 
 def _cosine_of_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:

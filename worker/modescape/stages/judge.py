@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import sample_sets
 from modescape.errors import StageError
-from modescape.registry import architectures, methods
+from modescape.finding import reduction
+from modescape.registry import methods
 from modescape.results import Results
 from modescape.science import similarity, theory, verdict
-from modescape.science.inference import example_weights
+from modescape.science.inference import OverRuns
 from modescape.science.predictions import average, scores, softmax
 from modescape.spec import ExperimentSpec
 from modescape.stages.chain import chain_evidence
@@ -34,22 +35,27 @@ def judge(context: Context, results: Results) -> None:
     columns: Json = {"accuracy": single, "finding": finding}
     if len(optima) > 1:
         between = similarity.disagreement(labels)[pairs]
-        cosine = _own_cosine(context, results, optima)[pairs]
+        cosines = _cosines(context, results, optima)
+        cosine = cosines.reduced[pairs]
         finding["independent"] = {
             "disagreement": float(between.mean()),
             "disagreement_sd": float(between.std(ddof=1)) if len(between) > 1 else None,
             "cosine": float(cosine.mean()),
+            "cosine_plain": float(cosines.plain[pairs].mean()),
+            "cosine_about": cosines.about,
             "cosine_largest": float(np.abs(cosine).max()),
             "pairs": len(between),
         }
         together = scores(average([results.logits(optimum, split) for optimum in optima]), results.true_labels(split))
         finding["ensemble"] = {"accuracy": together["accuracy"], "single": single, "members": len(optima)}
         columns |= {"ensemble_accuracy": together["accuracy"], "disagreement": float(between.mean())}
-    within = _late_disagreement(context, results, split)
-    if within is not None:
-        finding["trajectory"] = within
     context.output.experiment = columns
     evidence = _evidence(context, results, labels, split)
+    if evidence.units and len(evidence.windows):
+        within = [
+            similarity.disagreement(window)[np.triu_indices(len(window), 1)].mean() for window in evidence.windows
+        ]
+        finding["trajectory"] = {"disagreement": float(np.mean(within)), "runs": len(within)}
     if context.lease.key == "all":
         finding["methods"] = [_at_equal_accuracy(method, evidence) for method in evidence.methods if evidence.units]
         finding["family"] = _family(context, results)
@@ -57,15 +63,14 @@ def judge(context: Context, results: Results) -> None:
         chains = chain_evidence(results)
         if chains is not None:
             add_claims(context, verdict.judge_chains(chains, margins=margins(context.spec)))
-    add_claims(context, verdict.judge(evidence, margins=margins(context.spec)))
+    add_claims(context, verdict.judge(evidence, margins=margins(context.spec), check=context.control.check))
 
 
 def margins(spec: ExperimentSpec) -> dict[str, float]:
     """The margins of the spec in the unit of each claim's estimand."""
-    return {
-        letter: math.log(value) if verdict.QUESTIONS[letter].ratio else value
-        for letter, value in spec.margins.model_dump().items()
-    }
+    asked = spec.margins.model_dump()
+    asked["d2"] = asked["d1"]
+    return {letter: math.log(value) if verdict.QUESTIONS[letter].ratio else value for letter, value in asked.items()}
 
 
 def add_claims(context: Context, claims: Iterable[verdict.Claim]) -> None:
@@ -74,20 +79,31 @@ def add_claims(context: Context, claims: Iterable[verdict.Claim]) -> None:
     finding.setdefault("claims", {}).update({claim.id: asdict(claim) for claim in claims})
 
 
-def _own_cosine(context: Context, results: Results, optima: list[Solution]) -> NDArray[np.float64]:
-    """Cosines [R, R] between optima: from the matrix this stage has just made, or the one an earlier stage made."""
-    name = "cosine-kernels" if architectures[context.spec.network.architecture].batch_norm else "cosine"
-    for made in context.output.matrices:
-        if made.name == name:
-            rows, values = made.rows, np.asarray(context.artifacts.array(made.artifact))
-            break
-    else:
-        stored = results.matrix(name, "")
-        if stored is None:
-            raise StageError(f"the matrix {name} is missing; retry compare/trajectories")
-        rows, values = stored.rows, stored.values
-    places = [rows.index(optimum.number) for optimum in optima]
-    return np.asarray(values[np.ix_(places, places)], dtype=np.float64)
+@dataclass(frozen=True)
+class _Cosines:
+    """Between optima [R, R]: of all weights as they are, and without what cannot differ; about: what that was."""
+
+    plain: NDArray[np.float64]
+    reduced: NDArray[np.float64]
+    about: str
+
+
+def _cosines(context: Context, results: Results, optima: list[Solution]) -> _Cosines:
+    """From the matrices this stage has just made, or those an earlier one made."""
+    made = {matrix.name: matrix for matrix in context.output.matrices}
+    found, details = [], {}
+    for name in ("cosine", "cosine-reduced"):
+        if name in made:
+            rows, values = made[name].rows, np.asarray(context.artifacts.array(made[name].artifact))
+            details = made[name].details
+        else:
+            stored = results.matrix(name, "")
+            if stored is None:
+                raise StageError(f"the matrix {name} is missing; retry compare/trajectories")
+            rows, values, details = stored.rows, stored.values, stored.details
+        places = [rows.index(optimum.number) for optimum in optima]
+        found.append(np.asarray(values[np.ix_(places, places)], dtype=np.float64))
+    return _Cosines(found[0], found[1], reduction(details["head"], details["left_out"]))
 
 
 def recent(checkpoints: list[Solution]) -> list[Solution]:
@@ -97,29 +113,19 @@ def recent(checkpoints: list[Solution]) -> list[Solution]:
     return trained[-count:] if len(trained) >= 3 else []
 
 
-def _late_disagreement(context: Context, results: Results, split: str) -> Json | None:
-    """Mean disagreement between late checkpoints of one run, over the runs."""
-    per_run = []
-    for run in range(context.spec.ensemble.runs):
-        late = recent([s for s in results.solutions(run=run) if s.role != "sample"])
-        if late:
-            between = similarity.disagreement(results.labels_of(late, split))
-            per_run.append(float(between[np.triu_indices(len(late), 1)].mean()))
-    if not per_run:
-        return None
-    return {"disagreement": float(np.mean(per_run)), "runs": len(per_run)}
-
-
 def _evidence(context: Context, results: Results, finals: NDArray[np.int64], split: str) -> verdict.Evidence:
     """The labels the verdict is read from: the runs' optima, their late checkpoints, and each method's samples."""
     optima, runs = results.solutions(role="optimum"), range(context.spec.ensemble.runs)
     windows = [recent([s for s in results.solutions(run=run) if s.role != "sample"]) for run in runs]
     sampled = [chosen.method for chosen in context.spec.methods if methods[chosen.method].sampled]
+    cosines = _cosines(context, results, optima) if len(optima) > 1 else None
     return verdict.Evidence(
         classes=len(results.class_names),
         truth=results.true_labels(split),
         finals=finals,
-        cosine=_own_cosine(context, results, optima) if len(optima) > 1 else None,
+        cosine=None if cosines is None else cosines.reduced,
+        plain_cosine=None if cosines is None else cosines.plain,
+        reduction="" if cosines is None else cosines.about,
         windows=[results.labels_of(window, split) for window in windows] if all(windows) else (),
         rates=_rates(context, results, windows[0]) if all(windows) else None,
         # one average a run is no sample of anything
@@ -145,8 +151,7 @@ def _rates(context: Context, results: Results, window: list[Solution]) -> tuple[
 
 def _with_probabilities(context: Context, results: Results, evidence: verdict.Evidence, split: str) -> verdict.Evidence:
     """The same evidence with what the gains of averaging and the divergences need, of the runs that have not failed."""
-    weights = example_weights(evidence.examples, seed=evidence.seed)
-    check, truth = context.control.check, evidence.truth
+    check, truth, examples = context.control.check, evidence.truth, evidence.examples
     optima = {solution.run: solution for solution in results.solutions(role="optimum")}
     finals = [_function(results, [optima[run]], split) for run in evidence.numbers]
     # The same number of samples for every method; one that has too few says so itself and stops no other.
@@ -163,15 +168,15 @@ def _with_probabilities(context: Context, results: Results, evidence: verdict.Ev
             replace(
                 method,
                 averaged=min(counts),
-                members=verdict.Members.of(averages, truth, weights, check=check),
-                js=np.stack([verdict.mean_divergence(own, weights, check=check) for own in singles]),
+                members=verdict.Members.of(averages, truth, check=check),
+                js=OverRuns.of(np.stack([verdict.mean_divergence(own, examples, check=check) for own in singles])),
             )
         )
     return replace(
         evidence,
         methods=tuple(found),
-        members=verdict.Members.of(finals, truth, weights, check=check) if finals else None,
-        js=verdict.divergence(finals, weights, check=check) if finals else None,
+        members=verdict.Members.of(finals, truth, check=check) if finals else None,
+        js=verdict.divergence(finals, examples, check=check) if finals else None,
     )
 
 
@@ -208,6 +213,7 @@ def _method_evidence(context: Context, results: Results, name: str, split: str) 
         if entry.strength is None
         else [[float(s.strength or 0.0) for s in all_of_run] for all_of_run in wide],
         centre=centre,
+        are_rates=entry.strength == "rate",
     )
 
 
@@ -231,14 +237,9 @@ def stage_key(run: int, method: str, results: Results) -> str:
 
 
 def _at_equal_accuracy(method: verdict.MethodEvidence, evidence: verdict.Evidence) -> Json:
-    """Disagreement with its own optimum at the strength where the method costs one point of accuracy (science o.5)."""
+    """Disagreement with its own optimum, and among its samples, at the strength where the method costs one point of
+    accuracy (science o.5), whether or not claims (d) could be told."""
     read = verdict.at_equal_accuracy(evidence, method)
-    value = read.disagreement if np.isfinite(read.disagreement) else None
-    strength = read.strength if np.isfinite(read.strength) else None
-    return {
-        "method": method.name,
-        "disagreement": value,
-        "strength": strength,
-        "below": read.below,
-        "support": read.support,
-    }
+    found = {"disagreement": read.distance, "among": read.among, "strength": read.strength}
+    told = {name: value if np.isfinite(value) else None for name, value in found.items()}
+    return {"method": method.name, **told, "below": read.below, "support": read.support}
