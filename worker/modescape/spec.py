@@ -164,7 +164,7 @@ class EvaluationSpec(Part):
         ("test",), min_length=1, max_length=2, description="Sets whose predictions are kept for every solution."
     )
     embed_images: int = Field(500, ge=10, le=100_000, description="Images whose predictions t-SNE sees (the first n).")
-    embed_runs: int = Field(3, ge=1, le=10, description="Trajectories shown together by t-SNE (the first n).")
+    embed_runs: int = Field(3, ge=1, le=10, description="Trajectories shown together by t-SNE (first healthy ones).")
     embed_seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of t-SNE.")
     perplexity: float | None = Field(None, gt=1, le=1000, description="Perplexity; empty means min(30, (n-1)/3).")
 
