@@ -15,6 +15,7 @@ import torch
 
 import modescape as ms
 from modescape import pipeline
+from modescape.artifacts import Artifacts
 from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor, Machine
 from modescape.figures import THEMES, FigureNotReady, encode
@@ -214,6 +215,9 @@ SMALL = SPEC | {
 
 class Stopping:
     """The real pipeline, told to stop after every save of a tunnel or of its triangles; no finished ones are reused."""
+
+    def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
+        return output
 
     def memo(self, lease: Lease, store: Store, numerics: str) -> str:
         return pipeline.memo(lease, store, "again" if lease.kind in STUDIED else numerics)

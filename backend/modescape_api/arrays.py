@@ -575,6 +575,13 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
         raise InvalidInput(
             f"{row.slug} has no solution {unknown[0]}", field="solutions", allowed=f"numbers up to {max(kept)}"
         )
+    counted = {one.number for one in here.laboratory.results(row.id).solutions()}
+    failed = [number for number in asked.solutions if number not in counted]
+    if failed:
+        raise InvalidInput(
+            f"solution {failed[0]} failed, or its run {kept[failed[0]].run} did", field="solutions",
+            allowed="solutions of healthy runs whose predictions are finite",
+        )  # fmt: skip
     stages = {stage.id: (stage.kind, stage.key) for stage in here.store.stage_rows(row.id)}
     chosen = [kept[number] for number in asked.solutions]
     measured = here.store.throughput(row.architecture, row.dataset)

@@ -275,8 +275,16 @@ class Results:
         return sum(stage.state == "succeeded" for stage in chosen), len(chosen)
 
     def planned_cuts(self) -> dict[str, dict[str, Any]]:
-        """Name -> parameters of every cut through the landscape that is planned, computed or not."""
-        return {stage.params["name"]: stage.params for stage in self.stages if stage.kind == "plane"}
+        """Name -> parameters of every cut through the landscape that is planned, computed or not; its runs are the
+        healthy ones it goes through."""
+        found: dict[str, dict[str, Any]] = {}
+        for stage in self.stages:
+            if stage.kind == "plane":
+                about = stage.result.get("extra") or stage.partial
+                runs = {"runs": about["runs"]} if "runs" in about else {}
+                name = stage.params["name"]
+                found[name] = {**found.get(name, stage.params), **runs}
+        return found
 
     def planes(self) -> list[PlaneData]:
         """Cuts through the landscape of which anything is computed, their blocks put together."""
@@ -308,7 +316,8 @@ class Results:
                 points, own = kind["points"], values[: len(kind["points"])]
                 rest = values[len(points) :]
                 rays = rest.reshape(len(about["anchors"]), -1, *shape) if len(rest) else rays
+        params = {**stage.params, **({"runs": about["runs"]} if "runs" in about else {})}
         return PlaneData(
-            name, stage.params, x, y, about["unit"], about["anchors"], about["views"], scores, points, own, rays,
+            name, params, x, y, about["unit"], about["anchors"], about["views"], scores, points, own, rays,
             done, len(x) * len(y),
         )  # fmt: skip

@@ -154,5 +154,6 @@ def _measure(context: Context, k: int, repetition: int, kept: Json) -> None:
         }
         for metric, value in values.items():
             context.add_group(
-                "instability", metric, value, kept["images"][split], split, epoch=k, repetition=repetition
-            )
+                "instability", metric, value, kept["images"][split], split, epoch=k, repetition=repetition,
+                **({"run": kept["run"]} if "run" in kept else {}),
+            )  # fmt: skip
