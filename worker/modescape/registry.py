@@ -124,12 +124,14 @@ class Architecture(Entry):
     """`call(channels, height, width, classes, options) -> torch.nn.Module`; classes is their number.
 
     `parameters` and `multiply_adds` (of one image's forward pass) take the same arguments and are closed forms.
+    dropout: whether it has dropout layers, whatever their rate; None: its declaration does not say.
     """
 
     parameters: Callable[..., int]
     multiply_adds: Callable[..., int]
     batch_norm: bool
     min_side: int = 1
+    dropout: bool | None = None
 
 
 def _one(options: Any) -> int:
@@ -147,6 +149,7 @@ class Method(Entry):
     Where snapshots come from: needs_snapshots: from the end of the run's own training; trained "continued": from
     training on after it; of: they are that method's typical samples. trained "fresh": the method trains networks of
     its own, and what it keeps of them are its samples; they lie around no optimum. (Both trainings: stage `chain`.)
+    needs_dropout: works on networks with dropout layers only.
     """
 
     look: str
@@ -156,6 +159,7 @@ class Method(Entry):
     sampled: bool = True
     trained: Literal["fresh", "continued"] | None = None
     of: str | None = None
+    needs_dropout: bool = False
     count: Callable[[Any], int] = field(default=_one, repr=False)
 
 

@@ -399,6 +399,13 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
                 f"{method.title} needs at least 2 snapshots, this plan keeps {spec.training.snapshots}",
                 "2 or more",
             )
+        if method.needs_dropout and not has_dropout(spec.network, info):
+            wrong(
+                f"{where}.method",
+                f"{method.title} drops units in dropout layers, and {architecture.title} has none",
+                "a method that moves weights, or one of the networks "
+                + ", ".join(name for name, entry in architectures.items() if entry.dropout),
+            )
         rank = chosen.options.get("rank")
         if isinstance(rank, int) and method.needs_snapshots and rank > spec.training.snapshots - 1:
             wrong(
@@ -435,6 +442,19 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         ]
     if problems:
         raise InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
+
+
+def has_dropout(network: NetworkSpec, info: DataInfo) -> bool:
+    """Whether a network has dropout layers. One that does not say so is built and looked at, which loads torch; the
+    web process knows only networks that say."""
+    declared = architectures[network.architecture].dropout
+    if declared is not None:
+        return declared
+    from modescape.science.data import Shape
+    from modescape.science.networks import build, dropout_layers
+
+    shape = Shape(info.channels, info.height, info.width, len(info.classes))
+    return bool(dropout_layers(build(network, shape, seed=0)))
 
 
 def studies(spec: ExperimentSpec) -> list[tuple[str, Study]]:

@@ -116,9 +116,11 @@ def arm(context: Context) -> None:
         return
     split = spec.evaluation.splits[0]
     logits = context.logits(network, split)
+    failed = failure(logits, context.split(split).numpy_labels(), len(context.splits.classes))
     context.output.extra = {
         "weights": recorder.checkpoints[-1]["weights"],
         "logits": {split: context.keep(logits, "predictions")},
+        **({"failed": failed} if failed else {}),
     }
     recorder.close()
 
@@ -174,7 +176,7 @@ def _repetition(context: Context, rate: int, number: int, truth: NDArray[np.int6
         context.control.check()
         key = f"{rate}/{number}/{one.key}"
         why = context.lacking("arm", key)
-        if not why:
+        if not why:  # as far as the code of its time told
             logits = context.artifacts.array(context.need("arm", key)["logits"][split])
             why = failure(logits, truth, len(context.splits.classes))
         if why:
