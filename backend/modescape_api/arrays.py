@@ -5,6 +5,7 @@ Anyone can recompute every number of every figure from what these addresses give
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -282,7 +283,7 @@ def measurements(request: Request, here: Here, experiment: str) -> Response:
 
 # -- runs and curves --------------------------------------------------------------------------------------------------
 
-RUN_COLUMNS = ("number", "seeds", "accuracy", "best_accuracy", "id")
+RUN_COLUMNS = ("number", "seeds", "accuracy", "best_accuracy", "failed", "id")
 SERIES_COLUMNS = (
     "run",
     "name",
@@ -296,8 +297,9 @@ SERIES_COLUMNS = (
 )
 
 
-def as_run(row: Run) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in RUN_COLUMNS}
+def as_run(row: Run, failed: Mapping[int, str]) -> dict[str, Any]:
+    """failed: why the run counts nowhere, or null."""
+    return {name: getattr(row, name) for name in RUN_COLUMNS} | {"failed": failed.get(row.number)}
 
 
 def as_series(row: Series) -> dict[str, Any]:
@@ -314,6 +316,7 @@ def as_series(row: Series) -> dict[str, Any]:
                 "seeds": {"weights": 1, "batches": 2, "noise": 3, "augmentation": 4},
                 "accuracy": 0.887,
                 "best_accuracy": 0.889,
+                "failed": None,
                 "id": "c2d1…",
             },
             "Runs of fig3-smallcnn",
@@ -323,7 +326,8 @@ def as_series(row: Series) -> dict[str, Any]:
 )
 def runs(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiment(experiment)
-    items = [as_run(run) for run in here.store.runs(row.id)]
+    results = here.laboratory.results(row.id)
+    items = [as_run(run, results.failed) for run in results.runs]
     return replies.listing(
         request, Listing(items, None, len(items), f"Runs of {row.slug}"), columns=RUN_COLUMNS, name="runs"
     )
@@ -342,7 +346,7 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
     known = [run.number for run in here.store.runs(row.id)]
     if number not in known:
         raise NotFound(f"{row.slug} has no run {number}; its runs are 0 to {len(known) - 1}")
-    found = [s for s in here.laboratory.results(row.id).solutions(run=number) if s.role in ("checkpoint", "optimum")]
+    found = [s for s in here.store.solutions(row.id, run=number).items if s.role in ("checkpoint", "optimum")]
     items = [as_solution(one) for one in found]
     listing = Listing(items, None, len(items), f"Checkpoints of run {number} of {row.slug}")
     return replies.listing(request, listing, columns=SOLUTION_COLUMNS, name=f"{row.slug}-run-{number}")

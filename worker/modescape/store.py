@@ -78,6 +78,7 @@ UNAVAILABLE = (OperationalError, InterfaceError)  # the database does not answer
 MAX_LOSSES = 3  # lost leases without progress before a stage counts as poisonous
 CHUNK_POINTS = 1000
 HISTORY = 50
+TOLD = ("failed", "skipped")  # of a result's extra, and with the progress, so that pages need not read results
 RING_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, so a few are enough
 
 _EVENT_LOCK = 0x6D6F6465_01
@@ -165,7 +166,8 @@ class StageOutput:
 
     runs: run number -> {"accuracy": …, "best_accuracy": …, "failed": why, or ""}; experiment: list columns to set
     (accuracy, ensemble_accuracy, disagreement, finding); weights: solution number -> digest, for weights made again;
-    extra: JSON for the stages that need this one. A finding joins what other stages have found: its keys replace
+    extra: JSON for the stages that need this one; "failed" in it says that what the stage made has failed (a training
+    that diverged), "skipped" why it made nothing. A finding joins what other stages have found: its keys replace
     theirs, and the claims under its key "claims" (letter -> claim) replace those of the same letter.
     """
 
@@ -1102,9 +1104,11 @@ class Store:
                 raise ValueError(f"{name!r} is not a list column that a stage sets")
             setattr(experiment, name, _found_together(experiment.finding, value) if name == "finding" else value)
         steps = stage.steps or stage.step
+        told = {name: value for name in TOLD if (value := output.extra.get(name))}
+        progress = {**{name: value for name, value in stage.progress.items() if name not in TOLD}, **told}
         self._leave(change, stage, lease.token, "succeeded", "reused" if reused_from else "succeeded", memo=memo,
                     reused_from=reused_from, result=result, partial={}, error={}, step=steps, steps=steps,
-                    finished_at=change.now)  # fmt: skip
+                    progress=progress, finished_at=change.now)  # fmt: skip
         self._make_again(change, stage)
         self._unblock(change, experiment.id, _waiting_for([stage.id]) | (Stage.id == stage.id), pausing=pausing)
         self._refresh(change, experiment)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from modescape.draft import Draft
-from modescape.errors import StageError
+from modescape.errors import NothingLearned
 from modescape.finding import no_run_learned
 from modescape.registry import architectures
 from modescape.results import Results
@@ -40,10 +40,10 @@ def plan_all(draft: Draft) -> None:
 
 
 def _checkpoints(results: Results) -> list[Solution]:
-    """Checkpoints and optima of every healthy run, by number. Raises StageError when no run is healthy."""
+    """Checkpoints and optima of every healthy run, by number. Raises NothingLearned when no run is healthy."""
     found = [solution for solution in results.solutions() if solution.role != "sample"]
     if not found:
-        raise StageError(f"no run learned: {no_run_learned(results.failed)}")
+        raise NothingLearned(f"no run learned: {no_run_learned(results.failed)}")
     return found
 
 
