@@ -375,6 +375,10 @@ class Found:
 
     spec: ExperimentSpec
     kept: list[Any] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+
+    def skipped(self, kind: str, key: str) -> str:
+        return ""
 
     def add(self, subject: str, split: str, details: dict[str, Any], **values: float | None) -> None:
         self.kept += [

@@ -246,9 +246,13 @@ class Results:
         return next((stage.result["extra"] for stage in found if not self._is_skipped(stage)), None)
 
     def skipped(self, kind: str, key: str) -> str:
-        """Why a stage made nothing although it has finished; "" when it did, or has not."""
+        """Why a stage has ended and left nothing to use; "" when it did, or has not ended."""
         stage = next((s for s in self.stages if (s.kind, s.key) == (kind, key)), None)
-        extra = stage.result.get("extra", {}) if stage is not None and stage.state == "succeeded" else {}
+        if stage is None or stage.state not in ("succeeded", "failed"):
+            return ""
+        if stage.state == "failed":
+            return f"{kind}/{key} failed: {stage.error.get('message', '')}"
+        extra = stage.result.get("extra", {})
         return str(extra.get("skipped") or extra.get("failed") or "")
 
     def _is_skipped(self, stage: Stage) -> bool:

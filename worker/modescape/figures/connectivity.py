@@ -114,8 +114,8 @@ def connectivity(results: Results, options: ConnectivityOptions) -> Connectivity
         near = results.matrix(f"cosine-{line}", "")
         if near is not None:
             cosines[line] = np.asarray(near.values)
-    refuse_skipped(results, "connectivity-compare", "all")
     if not barriers:
+        refuse_skipped(results, "connectivity-compare", "all")
         raise FigureNotReady(
             "not all pairs are compared yet", waits_for=("train", "connectivity", "connectivity-compare")
         )

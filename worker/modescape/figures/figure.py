@@ -144,7 +144,7 @@ class Results(Protocol):
         """Method -> the number of its chain -> why that one has failed."""
 
     def skipped(self, kind: str, key: str) -> str:
-        """Why a stage has finished and made nothing; "" when it did, or has not finished."""
+        """Why a stage has ended and left nothing to use; "" when it did, or has not ended."""
 
     @property
     def class_names(self) -> Sequence[str]:

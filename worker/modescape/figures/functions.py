@@ -602,7 +602,7 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
         classes=classes,
         fit=fit,
         curves=_theory(options, base_accuracy, classes, fit),
-        partial=_plane_partial(results, methods, len(optima), len(samples), options),
+        partial=_plane_partial(results, methods, len(optima), len(samples), reference, options),
         missing="" if samples or not methods else "No samples around this run yet.",
         thinned=_plane_thinned(groups),
         **_plane_words(results, options, groups, accuracy, height, base_accuracy, reference, fit),
@@ -686,12 +686,24 @@ def _theory(options: PlaneOptions, base: float, classes: int, fit: theory.Fit | 
     return tuple(lines)
 
 
-def _plane_partial(results: Results, methods: Sequence[str], runs: int, samples: int, options: PlaneOptions) -> str:
+def _plane_partial(
+    results: Results, methods: Sequence[str], runs: int, samples: int, reference: int, options: PlaneOptions
+) -> str:
     if runs < len(results.healthy):
         return after_runs(runs, results)
-    around = runs if options.around == "own" else 1
-    planned = around * sum(_planned(chosen) for chosen in results.spec.methods if chosen.method in methods)
+    around = results.healthy if options.around == "own" else [reference]
+    planned = sum(
+        _planned(chosen)
+        for chosen in results.spec.methods
+        for run in around
+        if chosen.method in methods and not results.skipped("sample", f"{run}/{chosen.method}/{_wide(chosen)}")
+    )
     return f"after {samples} of {planned} samples" if samples < planned else ""
+
+
+def _wide(chosen: MethodSpec) -> str:
+    """The set of samples that the plane shows."""
+    return "spread" if chosen.method not in all_methods or all_methods[chosen.method].sampled else "typical"
 
 
 def _planned(chosen: MethodSpec) -> int:

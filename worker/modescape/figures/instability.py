@@ -124,13 +124,14 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
         table.setdefault(key, {})[measured.metric] = np.nan if measured.value is None else float(measured.value)
         images[split], run = measured.n or 0, int(measured.details.get("run", 0))
     branches = [f"{k}/{repetition}" for repetition in range(study.repetitions) for k in study.epochs]
-    lost = [key for key in branches if results.skipped("instability", key)]
-    if not table and lost:
-        refuse_skipped(results, "instability", lost[0])
     if not table:
+        for key in branches:
+            refuse_skipped(results, "instability", key)
         raise FigureNotReady("no two branches are compared yet", waits_for=("train", "branch", "instability"))
     keys = sorted(table)
-    done, planned = len({key[:2] for key in keys}), len(branches) - len(lost)
+    compared = {f"{k}/{repetition}" for k, repetition, _ in keys}
+    lost = [key for key in branches if key not in compared and results.skipped("instability", key)]
+    done, planned = len(compared), len(branches) - len(lost)
 
     def column(metric: str) -> Floats:
         return np.array([table[key].get(metric, np.nan) for key in keys])

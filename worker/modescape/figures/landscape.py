@@ -184,7 +184,10 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
     shown = tuple(panel for panel in panels if options.panel in ("all", panel.key)) or panels
     images = {view["split"]: int(view["images"]) for view in plane.views}
     complete = plane.done == plane.cells
-    missing = [ignored]
+    missing = [
+        ignored,
+        _closed(results, [name for name, cut in results.planned_cuts().items() if cut["kind"] != "line"]),
+    ]
     if not plane.points:
         missing.append("Trajectories, samples and the solutions’ own scores are not computed yet.")
     if options.split not in splits:
@@ -244,6 +247,12 @@ def _refuse_closed(results: Results, names: Iterable[str], there: Collection[str
     if not any(name in there for name in names):
         for name in names:
             refuse_skipped(results, "plane", f"{name}/0")
+
+
+def _closed(results: Results, names: Iterable[str]) -> str:
+    """Which of these cuts are not there because of what has failed, and why."""
+    lost = [(name, results.skipped("plane", f"{name}/0")) for name in names]
+    return " ".join(f"Cut {name} is not shown: {why}." for name, why in lost if why)
 
 
 def _anchors(results: Results, plane: Any) -> tuple[Anchor, ...]:
@@ -952,6 +961,8 @@ def straight_cuts(results: Results, options: CutOptions) -> Cuts:
     order = ("line", "ray", "random")
     named = (replace(cut, words=said) for cut, said in zip(found.values(), words, strict=True))
     cuts = tuple(sorted(named, key=lambda cut: order.index(cut.kind)))
+    is_unknown = options.plane and options.plane not in planned
+    unknown = f"There is no cut {options.plane!r} here, so all are shown." if is_unknown else ""
     open_ones = sum(not np.isfinite(cut.scores[:, 0, ACCURACY]).all() for cut in cuts)
     return Cuts(
         options=options,
@@ -960,9 +971,7 @@ def straight_cuts(results: Results, options: CutOptions) -> Cuts:
         summary=_cut_summary(cuts),
         notes=_cut_notes(cuts),
         partial=f"{len(cuts) - open_ones} of {len(cuts)} cuts are complete" if open_ones else "",
-        missing=f"There is no cut {options.plane!r} here, so all are shown."
-        if options.plane and options.plane not in planned
-        else "",
+        missing=" ".join(filter(None, (unknown, _closed(results, sorted(planned))))),
     )
 
 

@@ -113,8 +113,8 @@ class Tunnel(FigureData):
 def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
     study = _study(results, options.tunnel)
     kept = results.so_far("tunnel", f"{options.tunnel}")
-    refuse_skipped(results, "tunnel", f"{options.tunnel}")
     if "profile" not in kept:
+        refuse_skipped(results, "tunnel", f"{options.tunnel}")
         raise FigureNotReady("no point of the path is evaluated yet", waits_for=("train", "tunnel"))
     profile = np.asarray(results.array(kept["profile"]), np.float64)
     computed = np.isfinite(profile[:, 0, ACCURACY])
@@ -378,8 +378,8 @@ def triangles(results: Results, options: TriangleOptions) -> Triangles:
     if not study.triangles:
         raise FigureNotReady("no triangles in this spec; switch them on in its tunnel, as the preset s3-short does")
     kept = results.so_far("triangles", f"{options.tunnel}")
-    refuse_skipped(results, "triangles", f"{options.tunnel}")
     if "surface" not in kept:
+        refuse_skipped(results, "triangles", f"{options.tunnel}")
         raise FigureNotReady("no point of the triangles is computed yet", waits_for=("tunnel", "triangles"))
     surface = np.asarray(results.array(kept["surface"]), np.float64)
     computed = np.isfinite(surface[:, ACCURACY])

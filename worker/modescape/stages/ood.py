@@ -201,7 +201,8 @@ class _Comparison:
 
     def _detection(self, group: str, functions: str, pairs: list[Both], *, members: int) -> None:
         """functions: "single" (each run's average of its members) or "ensemble" (the average over runs)."""
-        about: Json = {"group": group, "functions": functions, "members": members, "runs": len(self.runs)}
+        runs = sum(OPTIMUM in made["groups"] for made in self.made.values())
+        about: Json = {"group": group, "functions": functions, "members": members, "runs": runs}
         for score in SCORES:
             if members == 1 and score == "mutual-information":
                 continue  # one function has none
