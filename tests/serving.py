@@ -43,6 +43,9 @@ SPEC: dict[str, Any] = {
 class SmallRunner:
     """Random results of the right shape, equal for equal stages."""
 
+    def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
+        return output
+
     def memo(self, lease: Lease, store: Store, numerics: str) -> str:
         return hashlib.sha256(f"{lease.experiment_id}/{lease.kind}/{lease.key}".encode()).hexdigest()
 

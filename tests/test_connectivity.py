@@ -110,8 +110,8 @@ def test_batch_norm_statistics_take_the_place_of_repair(tmp_path: Path) -> None:
     lab = ms.run(
         {
             "data": {"dataset": "digits", "train_images": 60, "validation_images": 20, "test_images": 40},
-            "network": {"architecture": "resnet20v1"},
-            "training": {"epochs": 1, "batch_size": 20, "snapshots": 0},
+            "network": {"architecture": "resnet20v1", "options": {"keras_norm": False}},
+            "training": {"epochs": 10, "batch_size": 20, "snapshots": 0},
             "ensemble": {"runs": 2},
             "connectivity": {"points": 3, "images": 20},
         },

@@ -78,6 +78,16 @@ class Lab:
         self.logits_[point.number] = np.asarray(logits, dtype=np.float32)
         return point
 
+    failed: Mapping[int, str] = field(default_factory=dict)
+    failed_chains: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+
+    @property
+    def healthy(self) -> list[int]:
+        return [run for run in range(self.spec.ensemble.runs) if run not in self.failed]
+
+    def skipped(self, kind: str, key: str) -> str:
+        return ""
+
     def solutions(
         self,
         *,

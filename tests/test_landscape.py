@@ -626,6 +626,9 @@ class Bench:
     def store(self) -> Store:
         return self.laboratory.store
 
+    def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
+        return output
+
     def memo(self, lease: Lease, store: Store, numerics: str) -> str:
         return pipeline.memo(lease, store, numerics)
 

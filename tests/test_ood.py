@@ -383,8 +383,8 @@ def test_the_plan_prices_every_prediction() -> None:
     assert with_it.predictions - without.predictions == 3 * (1 + 3 + 3 + 1) * (300 + 500)
     assert with_it.bytes - without.bytes == 4 * 10 * 3 * 8 * 800
     made = {(stage.kind, stage.key): stage for stage in with_it.stages}
-    assert ("sample", "2/random/typical") in made["ood", "1/2"].needs
-    assert set(made["ood-compare", "0"].needs) >= {("ood", f"0/{run}") for run in range(3)}
+    assert ("sample", "2/random/typical") in made["ood", "1/2"].wants
+    assert set(made["ood-compare", "0"].wants) >= {("ood", f"0/{run}") for run in range(3)}
     assert "ood" in with_it.answers
     assert "ood" not in without.answers
 
@@ -621,7 +621,7 @@ def looked_at() -> Any:
     """Two groups looking at 100 other images beside 300 test images; the numbers are only to be told apart."""
     numbers = {"auroc": 0.8, "fpr95": 0.6, "aupr_out": 0.4, "aupr_in": 0.9}
     about = {"title": "Permuted pixels", "conversion": "as they are", "size": 100, "in_size": 300, "in_split": "test",
-             "sd": 0.01, "in": 0.1, "in_sd": 0.01, "members": 2}  # fmt: skip
+             "sd": 0.01, "in": 0.1, "in_sd": 0.01, "members": 2, "runs": 3}  # fmt: skip
     rows = []
     for group in ("optimum", "averaging"):
         for functions, more in (("single", 0.0), ("ensemble", 0.05)):
@@ -632,7 +632,9 @@ def looked_at() -> Any:
             counts = {"counts": [1] * 40, "in_counts": [3] * 40}
             rows.append((subject, "entropy", 1.0 + more, {**told, **counts}))
     measured = [SimpleNamespace(subject=s, metric=m, value=v, n=3, details=d) for s, m, v, d in rows]
-    return SimpleNamespace(spec=parse(TINY), measurements=lambda: measured, class_names=list("abcdefghij"))
+    return SimpleNamespace(
+        spec=parse(TINY), measurements=lambda: measured, class_names=list("abcdefghij"), failed={}
+    )  # fmt: skip
 
 
 def test_detection_is_shown_by_any_of_its_measures() -> None:

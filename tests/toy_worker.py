@@ -34,6 +34,9 @@ def step_of(value: str, step: int) -> str:
 
 
 class ToyRunner:
+    def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
+        return output
+
     def memo(self, lease: Lease, store: Store, numerics: str) -> str:
         needs = [need.memo or "" for need in store.needs(lease.stage_id)]
         return hashlib.sha256(

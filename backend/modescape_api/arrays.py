@@ -5,6 +5,7 @@ Anyone can recompute every number of every figure from what these addresses give
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -283,7 +284,7 @@ def measurements(request: Request, here: Here, experiment: str) -> Response:
 
 # -- runs and curves --------------------------------------------------------------------------------------------------
 
-RUN_COLUMNS = ("number", "seeds", "arithmetic", "accuracy", "best_accuracy", "id")
+RUN_COLUMNS = ("number", "seeds", "arithmetic", "accuracy", "best_accuracy", "failed", "id")
 SERIES_COLUMNS = (
     "run",
     "name",
@@ -297,8 +298,9 @@ SERIES_COLUMNS = (
 )
 
 
-def as_run(row: Run) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in RUN_COLUMNS}
+def as_run(row: Run, failed: Mapping[int, str]) -> dict[str, Any]:
+    """failed: why the run counts nowhere, or null."""
+    return {name: getattr(row, name) for name in RUN_COLUMNS} | {"failed": failed.get(row.number)}
 
 
 def as_series(row: Series) -> dict[str, Any]:
@@ -318,6 +320,7 @@ def as_series(row: Series) -> dict[str, Any]:
                 "arithmetic": {"precision": "float32", "device": "cpu", "hardware": "AVX2", "torch": "2.9.1+cpu"},
                 "accuracy": 0.887,
                 "best_accuracy": 0.889,
+                "failed": None,
                 "id": "c2d1…",
             },
             "Runs of fig3-smallcnn",
@@ -327,7 +330,8 @@ def as_series(row: Series) -> dict[str, Any]:
 )
 def runs(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiment(experiment)
-    items = [as_run(run) for run in here.store.runs(row.id)]
+    results = here.laboratory.results(row.id)
+    items = [as_run(run, results.failed) for run in results.runs]
     return replies.listing(
         request, Listing(items, None, len(items), f"Runs of {row.slug}"), columns=RUN_COLUMNS, name="runs"
     )
@@ -346,7 +350,7 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
     known = [run.number for run in here.store.runs(row.id)]
     if number not in known:
         raise NotFound(f"{row.slug} has no run {number}; its runs are 0 to {len(known) - 1}")
-    found = [s for s in here.laboratory.results(row.id).solutions(run=number) if s.role in ("checkpoint", "optimum")]
+    found = [s for s in here.store.solutions(row.id, run=number).items if s.role in ("checkpoint", "optimum")]
     items = [as_solution(one) for one in found]
     listing = Listing(items, None, len(items), f"Checkpoints of run {number} of {row.slug}")
     return replies.listing(request, listing, columns=SOLUTION_COLUMNS, name=f"{row.slug}-run-{number}")
@@ -579,6 +583,13 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
         raise InvalidInput(
             f"{row.slug} has no solution {unknown[0]}", field="solutions", allowed=f"numbers up to {max(kept)}"
         )
+    counted = {one.number for one in here.laboratory.results(row.id).solutions()}
+    failed = [number for number in asked.solutions if number not in counted]
+    if failed:
+        raise InvalidInput(
+            f"solution {failed[0]} failed, or its run {kept[failed[0]].run} did", field="solutions",
+            allowed="solutions of healthy runs whose predictions are finite",
+        )  # fmt: skip
     stages = {stage.id: (stage.kind, stage.key) for stage in here.store.stage_rows(row.id)}
     chosen = [kept[number] for number in asked.solutions]
     measured = here.store.throughput(row.architecture, row.dataset)

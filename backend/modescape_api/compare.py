@@ -178,7 +178,7 @@ class _Ensemble:
             "cosine": self.read(lambda runs: _mean_pair(self.cosine, runs), self.cosine),
             "ensemble": None
             if self.row.ensemble_accuracy is None
-            else _Reading(self.row.ensemble_accuracy, self.row.runs),
+            else _Reading(self.row.ensemble_accuracy, self.row.finding.get("runs", self.row.runs)),
         }
 
 

@@ -113,14 +113,16 @@ class KindProgress:
     done: int
     running: int
     failed: int
+    skipped: int
     value: float
     estimate: float
     waits_for: str
 
     @property
     def note(self) -> str:
-        if self.failed:
-            return f"{self.failed} failed"
+        if self.failed or self.skipped:
+            counts = ((self.failed, "failed"), (self.skipped, "skipped"))
+            return ", ".join(f"{count} {word}" for count, word in counts if count)
         if self.running:
             return f"{self.running} running"
         if self.done < self.total and self.waits_for:
@@ -185,7 +187,8 @@ def by_kind(stages: Sequence[Stage]) -> list[KindProgress]:
         before = [other for other in unfinished if other != kind][:1]
         waits = before[0] if blocked and before and list(kinds).index(before[0]) < list(kinds).index(kind) else ""
         estimate = sum(stage.estimate for stage in mine)
-        found.append(KindProgress(kind, len(mine), done, len(running), states.count("failed"), value, estimate, waits))
+        failed, skipped = states.count("failed"), sum("skipped" in stage.progress for stage in mine)
+        found.append(KindProgress(kind, len(mine), done, len(running), failed, skipped, value, estimate, waits))
     return found
 
 

@@ -59,9 +59,9 @@ def state(figure: Figure, stages: list[Stage]) -> State:
             "not-planned"
             if not mine
             else "failed"
-            if failed
+            if failed and not done
             else "ready"
-            if done == len(mine)
+            if done + failed == len(mine)
             else "partial"
             if done
             else "waiting"
@@ -343,7 +343,9 @@ def read_figure(
 
 def not_ready(request: Request, waiting: FigureNotReady, about: State) -> Response:
     """409 with what it waits for, so that a page can say so instead of showing an empty axis; 202 to whoever waits."""
-    if not waiting.planned:
+    if waiting.closed:
+        word = "failed"
+    elif not waiting.planned:
         word = "not-planned"
     else:
         word = about.word if about.word in ("failed", "waiting") else "waiting"

@@ -681,4 +681,28 @@ def with_more(document: dict[str, Any], add: str) -> dict[str, Any]:
     if add == "checkpoints":
         training = more.get("training", {})
         more["training"] = {**training, "checkpoint_every": 1, "epochs": max(3, training.get("epochs", 3))}
+    if add.partition(":")[0] == "slower":
+        _slow_down(more, add.partition(":")[2])
     return more
+
+
+SLOWER = 3  # times: at the border of divergence a rate is too high by less than that
+
+
+def _slow_down(document: dict[str, Any], what: str) -> None:
+    """A lower learning rate for what diverged: the method or the tunnel ("tunnels.0") of that name, else the runs."""
+    name, _, number = what.partition(".")
+    training = document.get("training", {})
+    if name == "tunnels" and number.isdigit() and int(number) < len(document.get("tunnels", ())):
+        study = document["tunnels"][int(number)]
+        study["learning_rate"] = _lower(study["learning_rate"])
+    elif own := [m["options"] for m in document.get("methods", ()) if m["method"] == what and m.get("options")]:
+        own[0]["learning_rate"] = _lower(own[0].get("learning_rate") or training["learning_rate"] / 2)
+    elif "learning_rate" in training:
+        training["learning_rate"] = _lower(training["learning_rate"])
+        for later in training.get("milestones", ()):
+            later["learning_rate"] = min(later["learning_rate"], training["learning_rate"])
+
+
+def _lower(rate: float) -> float:
+    return float(f"{rate / SLOWER:.2g}")

@@ -95,7 +95,7 @@ class Number:
 
 
 def _accuracy(here: Site, row: Experiment) -> Reading | None:
-    return None if row.accuracy is None else Reading(value=row.accuracy, of=_runs(row.runs))
+    return None if row.accuracy is None else Reading(value=row.accuracy, of=_runs(row.finding.get("runs", row.runs)))
 
 
 def _divergence(group: str) -> Read:
@@ -115,7 +115,12 @@ def _divergence(group: str) -> Read:
         if members not in (None, 5):
             more.append(f"between {members} functions instead of 5")
         assert chosen.value is not None
-        return Reading(value=chosen.value, of=_runs(row.runs), more=tuple(more), same_images=dataset == "svhn")
+        return Reading(
+            value=chosen.value,
+            of=_runs(row.finding.get("runs", row.runs)),
+            more=tuple(more),
+            same_images=dataset == "svhn",
+        )
 
     return read
 

@@ -137,7 +137,7 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     document, name, preset = _document(parsed.spec)
     lab = run(document, settings=settings, name=parsed.name or name, preset=preset, fresh=parsed.fresh)
     print(lab.sentence())
-    failed = [stage for stage in lab.stages if stage.state == "failed"]
+    failed = [stage for stage in lab.stages if stage.state == "failed" and stage.error.get("type") != "NeedFailed"]
     for stage in failed:
         print(f"modescape: {stage.kind}/{stage.key} failed: {stage.error.get('message')}", file=sys.stderr)
     return 1 if failed else 0

@@ -69,13 +69,21 @@ class Draft:
         seconds: float,
         *,
         needs: Sequence[tuple[str, str]] = (),
+        wants: Sequence[tuple[str, str]] = (),
         solutions: int = 0,
+        optional: bool = True,
     ) -> None:
-        """Plan one stage; one that makes solutions owns the next `solutions` numbers, from params.first_number."""
+        """Plan one stage; one that makes solutions owns the next `solutions` numbers, from params.first_number.
+
+        needs, wants, optional: as `PlannedStage` has them.
+        """
         if solutions:
             params = {**params, "first_number": self.next_number}
             self.next_number += solutions
-        planned = PlannedStage(kind=kind, key=key, needs=tuple(needs), params=params, estimate=seconds + STAGE_OVERHEAD)
+        planned = PlannedStage(
+            kind=kind, key=key, needs=tuple(needs), wants=tuple(wants), params=params,
+            estimate=seconds + STAGE_OVERHEAD, optional=optional,
+        )  # fmt: skip
         self.stages.append(planned)
 
 

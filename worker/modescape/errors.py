@@ -10,6 +10,7 @@ ModescapeError
 ├── ArtifactMissing     a row names a file that is not there
 ├── ConfigurationError  a setting, a port or a folder cannot be used; `modescape` prints it as one sentence
 ├── StageError          a stage could not do its work; recorded with the stage
+│   ├── NothingLearned  every run of an experiment has failed
 │   └── Diverged        a training's loss is no longer a finite number
 └── StageInterrupted    not a failure: the stage must stop now
     ├── LeaseLost       another worker owns the stage
@@ -98,6 +99,10 @@ class ConfigurationError(ModescapeError):
 
 class StageError(ModescapeError):
     """A stage could not do its work."""
+
+
+class NothingLearned(StageError):
+    """Every run of an experiment has failed."""
 
 
 class Diverged(StageError):

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,6 +50,8 @@ class Runner(Protocol):
         *,
         device: str,
     ) -> StageOutput: ...
+
+    def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput: ...
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ class Executor:
         try:
             control.check()
             memo = self._runner.memo(lease, self.store, self.machine.numerics)
-            if self.store.reuse(lease, memo, exists=self.artifacts.exists):
+            if self.store.reuse(lease, memo, exists=self.artifacts.exists, renew=partial(self._renewed, lease)):
                 return "reused"
             control.begin(memo)
             output = self._runner.run_stage(
@@ -283,6 +286,9 @@ class Executor:
             raise
         self._learn_speed(lease, output)
         return "succeeded"
+
+    def _renewed(self, lease: Lease, output: StageOutput) -> StageOutput:
+        return self._runner.renewed(lease, output, self.artifacts)
 
     def _learn_speed(self, lease: Lease, output: StageOutput) -> None:
         rate = output.extra.get("images_per_second")

@@ -80,11 +80,26 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
+def no_run_learned(failed: Mapping[int, str]) -> str:
+    """Why there is nothing to compare: run -> why it has failed."""
+    reasons = [f"run {run}: {why}" for run, why in sorted(failed.items())]
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return f"every run failed ({'; '.join(reasons[:3])}{more})"
+
+
+def failures(finding: Json) -> str:
+    """How many runs and chains have failed, such as "1 of 6 runs failed"; empty when none has."""
+    known = finding.get("failed") or {}
+    counts = [(len(known.get("runs", {})), "runs")]
+    counts += [(len(chains), f"{_title({'method': name})} chains") for name, chains in known.get("chains", {}).items()]
+    return ", ".join(f"{count} of {known['of']} {what} failed" for count, what in counts if count)
+
+
 def headline(finding: Json) -> str:
     """The answer in a few words, as claim (b) is judged; empty while nothing is known."""
     independent = finding.get("independent")
     if not independent:
-        return ""
+        return "One run is left, which nothing can be compared with." if failures(finding) else ""
     word = next((claim["word"] for claim in claims(finding) if claim["id"] == "b"), "cannot tell")
     if word == "holds":
         return "These networks are different functions."
@@ -97,10 +112,10 @@ def headline(finding: Json) -> str:
 
 
 def sentence(finding: Json) -> str:
-    """Two or three sentences with numbers, spread and n; empty while nothing is known."""
-    independent = finding.get("independent")
+    """A few sentences with numbers, spread and n, and what has failed; empty while nothing is known."""
+    independent, lost = finding.get("independent"), failures(finding)
     if not independent:
-        return ""
+        return f"{lost}." if lost else ""
     spread = f"± {100 * independent['disagreement_sd']:.1f}, " if independent.get("disagreement_sd") is not None else ""
     text = (
         f"Independent runs disagree on {percent(independent['disagreement'])} of test labels "
@@ -122,11 +137,15 @@ def sentence(finding: Json) -> str:
     if ensemble:
         gain = 100 * (ensemble["accuracy"] - ensemble["single"])
         text += f" Averaging {ensemble['members']} runs {'gains' if gain >= 0 else 'loses'} {abs(gain):.1f} points."
-    return text
+    return f"{text} {lost}; what failed counts nowhere." if lost else text
 
 
 def line(finding: Json) -> str:
     """The newest finding in one short line, for lists."""
+    return "; ".join(filter(None, (_found(finding), failures(finding))))
+
+
+def _found(finding: Json) -> str:
     independent = finding.get("independent")
     if not independent:
         return ""

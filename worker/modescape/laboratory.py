@@ -139,7 +139,7 @@ class Lab(Results):
         self._folder = folder  # removed with this object
 
     def sentence(self) -> str:
-        return finding.sentence(self.experiment.finding)
+        return finding.sentence(self.experiment.finding) or self.experiment.error or ""
 
     def claims(self) -> list[dict[str, Any]]:
         """The claims of the paper as this experiment answers them: id, title, word, effect, interval, because, ..."""
@@ -216,7 +216,7 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
     for digest in dict.fromkeys(named):
         path = laboratory.artifacts.path(digest)
         files[f"artifacts/{path.name}"] = path.read_bytes()
-    solutions = [_row(solution) for solution in results.solutions()]
+    solutions = [_row(solution) for solution in laboratory.store.all_solutions(results.experiment.id)]
     files["solutions.json"] = json.dumps(solutions, indent=1).encode()
     files["runs.json"] = json.dumps([_row(run) for run in results.runs], indent=1).encode()
     files["README.md"] = _readme(results, skipped).encode()

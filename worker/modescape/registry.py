@@ -125,6 +125,7 @@ class Architecture(Entry):
 
     `parameters` and `multiply_adds` (of one image's forward pass) take the same arguments and are closed forms.
     decay_on: the tensors weight decay acts on unless a spec says otherwise (`training.decay_on`).
+    dropout: whether it has dropout layers, whatever their rate; None: its declaration does not say.
     """
 
     parameters: Callable[..., int]
@@ -132,6 +133,7 @@ class Architecture(Entry):
     batch_norm: bool
     min_side: int = 1
     decay_on: Literal["kernels", "weights"] = "weights"
+    dropout: bool | None = None
 
 
 def _one(options: Any) -> int:
@@ -149,6 +151,7 @@ class Method(Entry):
     Where snapshots come from: needs_snapshots: from the end of the run's own training; trained "continued": from
     training on after it; of: they are that method's typical samples. trained "fresh": the method trains networks of
     its own, and what it keeps of them are its samples; they lie around no optimum. (Both trainings: stage `chain`.)
+    needs_dropout: works on networks with dropout layers only.
     """
 
     look: str
@@ -158,6 +161,7 @@ class Method(Entry):
     sampled: bool = True
     trained: Literal["fresh", "continued"] | None = None
     of: str | None = None
+    needs_dropout: bool = False
     count: Callable[[Any], int] = field(default=_one, repr=False)
 
 

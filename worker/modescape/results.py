@@ -9,6 +9,7 @@ Read-only, and honest while the experiment still runs: it gives what is there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,8 @@ from modescape.artifacts import Artifacts
 from modescape.errors import NotFound
 from modescape.finding import known_claims
 from modescape.listing import Condition
+from modescape.registry import methods
+from modescape.science.health import run_failure
 from modescape.spec import ExperimentSpec
 from modescape.store import Store
 from modescape.tables import Experiment, Measurement, Run, Solution, Stage
@@ -64,6 +67,17 @@ class PlaneData:
     cells: int
 
 
+def kept_failure(left: Mapping[str, Any], main: str, artifacts: Artifacts) -> str:
+    """Why a run has failed, read off what its predict stage left; "" when it has not. main: the split of chance."""
+    finals = {split: artifacts.array(digest)[-1] for split, digest in left["logits"].items()}
+    return run_failure(finals, artifacts.array(left["labels"][main]), main, len(left["classes"]))
+
+
+def _is_apart(solution: Solution) -> bool:
+    """A sample of a network that its method trained by itself: what became of the run beside it says nothing of it."""
+    return solution.method is not None and solution.method in methods and methods[solution.method].trained == "fresh"
+
+
 class Results:
     """One experiment's rows and arrays. Raises NotFound when there is no such experiment."""
 
@@ -85,8 +99,43 @@ class Results:
         return self.store.runs(self.experiment.id)
 
     @cached_property
+    def failed(self) -> dict[int, str]:
+        """Run -> why it has failed (science.health), of those that have; what they made counts nowhere.
+
+        The stages that train and predict tell it. Predictions from before they did are judged here, by the same rule.
+        """
+        found = {run.number: run.failed for run in self.runs}
+        for stage in self.stages:
+            run = stage.params.get("run")
+            if run not in found or stage.kind not in ("train", "predict"):
+                continue
+            if stage.state == "failed" and stage.error.get("type") != "NeedFailed":
+                found[run] = f"{stage.kind}/{stage.key} stopped with an error: {stage.error.get('message', '')}"
+            elif found[run] is None and stage.kind == "predict" and stage.state == "succeeded":
+                extra = stage.result["extra"]
+                found[run] = kept_failure(extra, self.spec.evaluation.splits[0], self.artifacts)
+        return {run: why for run, why in found.items() if why}
+
+    @property
+    def healthy(self) -> list[int]:
+        """Numbers of the runs that have not failed, those that are still in training among them."""
+        return [run for run in range(self.spec.ensemble.runs) if run not in self.failed]
+
+    @cached_property
+    def failed_chains(self) -> dict[str, dict[int, str]]:
+        """Method -> run beside which its chain stood -> why that chain has failed, of those that have."""
+        found: dict[str, dict[int, str]] = {}
+        for stage in self.stages:
+            why = stage.result.get("extra", {}).get("failed") if stage.kind in ("chain", "sample") else None
+            if why and stage.params["run"] not in found.get(stage.params["method"], {}):
+                found.setdefault(stage.params["method"], {})[stage.params["run"]] = why
+        return found
+
+    @cached_property
     def _solutions(self) -> list[Solution]:
-        return self.store.all_solutions(self.experiment.id)
+        """All but those of failed runs, and those whose predictions are not finite, which have no accuracy."""
+        found = self.store.all_solutions(self.experiment.id)
+        return [s for s in found if s.accuracy is not None and (s.run not in self.failed or _is_apart(s))]
 
     def solutions(
         self,
@@ -96,7 +145,8 @@ class Results:
         method: str | None = None,
         sample_set: str | None = None,
     ) -> list[Solution]:
-        """Solutions by number; each argument narrows. Optima are the last checkpoints of their runs."""
+        """Solutions by number, without what has failed; each argument narrows. Optima are the last checkpoints of their
+        runs."""
         return [
             s
             for s in self._solutions
@@ -132,7 +182,7 @@ class Results:
     @property
     def _predicted(self) -> dict[str, Any]:
         for stage in self.stages:
-            if stage.kind == "predict" and stage.state == "succeeded":
+            if stage.kind == "predict" and stage.state == "succeeded" and "labels" in stage.result["extra"]:
                 extra: dict[str, Any] = stage.result["extra"]
                 return extra
         raise NotFound("no predictions yet: the first run is still training")
@@ -194,7 +244,20 @@ class Results:
     def extra(self, kind: str, key: str) -> dict[str, Any] | None:
         """What a finished stage left for its dependants; None while it is not finished, or not planned."""
         found = (s for s in self.stages if (s.kind, s.key, s.state) == (kind, key, "succeeded"))
-        return next((stage.result["extra"] for stage in found), None)
+        return next((stage.result["extra"] for stage in found if not self._is_skipped(stage)), None)
+
+    def skipped(self, kind: str, key: str) -> str:
+        """Why a stage has ended and left nothing to use; "" when it did, or has not ended."""
+        stage = next((s for s in self.stages if (s.kind, s.key) == (kind, key)), None)
+        if stage is None or stage.state not in ("succeeded", "failed"):
+            return ""
+        if stage.state == "failed":
+            return f"{kind}/{key} failed: {stage.error.get('message', '')}"
+        extra = stage.result.get("extra", {})
+        return str(extra.get("skipped") or extra.get("failed") or "")
+
+    def _is_skipped(self, stage: Stage) -> bool:
+        return bool(stage.result["extra"].get("skipped") or stage.result["extra"].get("failed"))
 
     def so_far(self, kind: str, key: str) -> dict[str, Any]:
         """What a stage left, or, while it is not finished, what it has saved on the way; empty before that."""
@@ -215,8 +278,16 @@ class Results:
         return sum(stage.state == "succeeded" for stage in chosen), len(chosen)
 
     def planned_cuts(self) -> dict[str, dict[str, Any]]:
-        """Name -> parameters of every cut through the landscape that is planned, computed or not."""
-        return {stage.params["name"]: stage.params for stage in self.stages if stage.kind == "plane"}
+        """Name -> parameters of every cut through the landscape that is planned, computed or not; its runs are the
+        healthy ones it goes through."""
+        found: dict[str, dict[str, Any]] = {}
+        for stage in self.stages:
+            if stage.kind == "plane":
+                about = stage.result.get("extra") or stage.partial
+                runs = {"runs": about["runs"]} if "runs" in about else {}
+                name = stage.params["name"]
+                found[name] = {**found.get(name, stage.params), **runs}
+        return found
 
     def planes(self) -> list[PlaneData]:
         """Cuts through the landscape of which anything is computed, their blocks put together."""
@@ -248,7 +319,8 @@ class Results:
                 points, own = kind["points"], values[: len(kind["points"])]
                 rest = values[len(points) :]
                 rays = rest.reshape(len(about["anchors"]), -1, *shape) if len(rest) else rays
+        params = {**stage.params, **({"runs": about["runs"]} if "runs" in about else {})}
         return PlaneData(
-            name, stage.params, x, y, about["unit"], about["anchors"], about["views"], scores, points, own, rays,
+            name, params, x, y, about["unit"], about["anchors"], about["views"], scores, points, own, rays,
             done, len(x) * len(y),
         )  # fmt: skip

@@ -176,7 +176,7 @@ class EvaluationSpec(Part):
         ("test",), min_length=1, max_length=2, description="Sets whose predictions are kept for every solution."
     )
     embed_images: int = Field(500, ge=10, le=100_000, description="Images whose predictions t-SNE sees (the first n).")
-    embed_runs: int = Field(3, ge=1, le=10, description="Trajectories shown together by t-SNE (the first n).")
+    embed_runs: int = Field(3, ge=1, le=10, description="Trajectories shown together by t-SNE (first healthy ones).")
     embed_seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of t-SNE.")
     perplexity: float | None = Field(None, gt=1, le=1000, description="Perplexity; empty means min(30, (n-1)/3).")
 
@@ -438,6 +438,13 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
                 f"{method.title} needs at least 2 snapshots, this plan keeps {spec.training.snapshots}",
                 "2 or more",
             )
+        if method.needs_dropout and not has_dropout(spec.network, info):
+            wrong(
+                f"{where}.method",
+                f"{method.title} drops units in dropout layers, and {architecture.title} has none",
+                "a method that moves weights, or one of the networks "
+                + ", ".join(name for name, entry in architectures.items() if entry.dropout),
+            )
         rank = chosen.options.get("rank")
         if isinstance(rank, int) and method.needs_snapshots and rank > spec.training.snapshots - 1:
             wrong(
@@ -490,6 +497,19 @@ def batches_of_one(spec: ExperimentSpec, training: TrainingSpec, images: int) ->
             "batch_size",
             "2 or more, and not one that leaves a single image over",
         )
+
+
+def has_dropout(network: NetworkSpec, info: DataInfo) -> bool:
+    """Whether a network has dropout layers. One that does not say so is built and looked at, which loads torch; the
+    web process knows only networks that say."""
+    declared = architectures[network.architecture].dropout
+    if declared is not None:
+        return declared
+    from modescape.science.data import Shape
+    from modescape.science.networks import build, dropout_layers
+
+    shape = Shape(info.channels, info.height, info.width, len(info.classes))
+    return bool(dropout_layers(build(network, shape, seed=0)))
 
 
 def studies(spec: ExperimentSpec) -> list[tuple[str, Study]]:

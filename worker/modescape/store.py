@@ -14,8 +14,10 @@ What the store promises:
 * Event ids grow in the order in which events become visible, so "everything after id n" never misses one.
 
 A stage is blocked, ready, running, paused, succeeded, failed or cancelled (see `tables.Stage` and docs of the graph in
-`plan`). An experiment's status follows from its stages: queued until one starts, running while one runs or may run,
-paused while one is paused and none runs, and at the end succeeded, cancelled or failed.
+`plan`). It becomes ready when what it needs has succeeded and what it wants has ended; without what it wants and did
+not get it does what it can, and does it again when that succeeds after all. An experiment's status follows from its
+stages: queued until one starts, running while one runs or may run, paused while one is paused and none runs, and at the
+end succeeded, cancelled, or failed (when a stage failed that is not optional).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import re
 import statistics
 import unicodedata
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -78,6 +81,7 @@ MAX_LOSSES = 3  # lost leases without progress before a stage counts as poisonou
 CHUNK_POINTS = 1000
 HISTORY = 50
 TAG_BYTES = 1000  # with sixteen methods they stay below the 2,704 bytes PostgreSQL takes in an index row
+TOLD = ("failed", "skipped")  # of a result's extra, and with the progress, so that pages need not read results
 RING_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, so a few are enough
 
 _EVENT_LOCK = 0x6D6F6465_01
@@ -93,8 +97,9 @@ _IDS = uuid.UUID("0b1c6a4e-6d2f-5f0e-9c0a-7f6d6f646573")
 class PlannedStage:
     """A stage as the plan has it.
 
-    needs: (kind, key) of stages that must succeed first; params: what the stage function gets besides the spec
-    ("run" where it belongs to one, "first_number" where it makes solutions); estimate in seconds.
+    needs: (kind, key) of stages that must succeed first; wants: of those that must end first, and whose results it can
+    do without; params: what the stage function gets besides the spec ("run" where it belongs to one, "first_number"
+    where it makes solutions); estimate in seconds; optional: the experiment succeeds even if this one fails.
     """
 
     kind: str
@@ -103,6 +108,8 @@ class PlannedStage:
     params: Json = field(default_factory=dict)
     estimate: float = 0.0
     queue: str = "cpu"
+    wants: tuple[Need, ...] = ()
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,10 +168,11 @@ class NewMatrix:
 class StageOutput:
     """All that a finished stage leaves: rows, files, and what its dependants need. Kept whole as `stage.result`.
 
-    runs: run number -> {"accuracy": …, "best_accuracy": …, "arithmetic": …}; experiment: list columns to set (accuracy,
-    ensemble_accuracy, disagreement, finding); weights: solution number -> digest, for weights made again;
-    extra: JSON for the stages that need this one. A finding joins what other stages have found: its keys replace
-    theirs, and the claims under its key "claims" (letter -> claim) replace those of the same letter.
+    runs: run number -> {"accuracy": …, "best_accuracy": …, "arithmetic": …, "failed": why, or ""}; experiment: list
+    columns to set (accuracy, ensemble_accuracy, disagreement, finding); weights: solution number -> digest, for weights
+    made again; extra: JSON for the stages that need this one; "failed" in it says that what the stage made has failed
+    (a training that diverged), "skipped" why it made nothing. A finding joins what other stages have found: its keys
+    replace theirs, and the claims under its key "claims" (letter -> claim) replace those of the same letter.
     """
 
     solutions: list[NewSolution] = field(default_factory=list)
@@ -501,7 +509,7 @@ class Store:
         rows = [_stage_row(experiment.id, ids[s.kind, s.key], i, s) for i, s in enumerate(stages)]
         if rows:
             session.execute(insert(Stage), rows)
-        needs = [{"stage_id": ids[s.kind, s.key], "needs_id": ids[need]} for s in stages for need in s.needs]
+        needs = [row for s in stages for row in _need_rows(ids[s.kind, s.key], s, lambda need: ids[need])]
         if needs:
             session.execute(insert(StageNeed), needs)
         return experiment
@@ -657,6 +665,7 @@ class Store:
                 return experiment
             self._bulk(change, Stage.id.in_(again), state="blocked", wish=None, error={}, losses=0, lost_at_step=None,
                        finished_at=None, rung_at=None)  # fmt: skip
+            self._bulk(change, _waiting_for(again), Stage.state == "ready", state="blocked")
             experiment.error = None
             experiment.archived_at = None
             self._unblock(change, experiment.id, Stage.id.in_(again))
@@ -738,15 +747,15 @@ class Store:
             stage = session.get(Stage, id_)
             if stage is None:
                 last = session.scalar(select(func.max(Stage.ordinal)).where(Stage.experiment_id == experiment.id))
-                needs = [_id(experiment.id, "stage", *need) for need in planned.needs]
-                found = set(session.scalars(select(Stage.id).where(Stage.id.in_(needs))))
-                for need, needed in zip(planned.needs, needs, strict=True):
+                ids = {need: _id(experiment.id, "stage", *need) for need in (*planned.needs, *planned.wants)}
+                found = set(session.scalars(select(Stage.id).where(Stage.id.in_(ids.values()))))
+                for need, needed in ids.items():
                     if needed not in found:
                         raise NotFound(f"experiment {experiment.slug} has no stage {need[0]}/{need[1]}")
                 row = _stage_row(experiment.id, id_, (last if last is not None else -1) + 1, planned)
                 session.execute(insert(Stage), [row | {"state": "blocked"}])
-                if needs:
-                    session.execute(insert(StageNeed), [{"stage_id": id_, "needs_id": needed} for needed in needs])
+                if ids:
+                    session.execute(insert(StageNeed), _need_rows(id_, planned, ids.__getitem__))
             elif stage.state in ("failed", "cancelled"):
                 self._bulk(change, Stage.id == id_, state="blocked", wish=None, error={}, losses=0, lost_at_step=None,
                            finished_at=None, rung_at=None)  # fmt: skip
@@ -779,10 +788,13 @@ class Store:
             raise NotFound(f"there is no stage {stage_id[:80]!r}")
         return found
 
-    def needs(self, stage_id: str) -> list[Stage]:
-        """The stages a stage waits for, in the order of the plan."""
+    def needs(self, stage_id: str, *, optional: bool | None = None) -> list[Stage]:
+        """The stages a stage waits for, in the order of the plan; optional: only those it can do without, or (False)
+        cannot."""
         with self._reading() as session:
             arrow = (StageNeed.needs_id == Stage.id) & (StageNeed.stage_id == stage_id)
+            if optional is not None:
+                arrow &= StageNeed.optional == optional
             return list(session.scalars(select(Stage).join(StageNeed, arrow).order_by(Stage.ordinal)))
 
     def arrows(self, reference: str) -> list[tuple[str, str]]:
@@ -916,10 +928,17 @@ class Store:
             self._succeed(change, experiment, stage, lease, output, memo, reused_from=None)
             return stage
 
-    def reuse(self, lease: Lease, memo: str, *, exists: Callable[[str], bool] = lambda digest: True) -> bool:
+    def reuse(
+        self,
+        lease: Lease,
+        memo: str,
+        *,
+        exists: Callable[[str], bool] = lambda digest: True,
+        renew: Callable[[StageOutput], StageOutput] = lambda output: output,
+    ) -> bool:
         """Take over what an equal stage made before, if there is one and the experiment is not `fresh`.
 
-        exists: whether a file is really there. Raises LeaseLost.
+        exists: whether a file is really there; renew: adds what the code of that time did not tell. Raises LeaseLost.
         """
         if lease.experiment.fresh:
             return False
@@ -936,12 +955,13 @@ class Store:
                     continue
                 self._drop_points(change.session, stage.id, -1)
                 self._copy_points(change.session, source, stage)
-                self._succeed(change, experiment, stage, lease, output, memo, reused_from=source.id)
+                self._succeed(change, experiment, stage, lease, renew(output), memo, reused_from=source.id)
                 return True
         return False
 
     def fail(self, lease: Lease, error: Json) -> None:
-        """running -> failed, and so are the stages that wait for it. error: type, message, traceback. LeaseLost."""
+        """running -> failed, and so are the stages that cannot do without it. error: type, message, traceback.
+        LeaseLost."""
         with self._writing() as change:
             experiment, stage = self._owned(change, lease)
             self._fail(change, experiment, stage, lease.token, error)
@@ -1089,7 +1109,7 @@ class Store:
         ended = {"finished_at": change.now} if state == "cancelled" else {}
         self._leave(change, stage, token, state, how, **ended)
         if state == "cancelled":
-            self._spread(change, experiment.id, [stage.id], "cancelled", {})
+            self._unblock(change, experiment.id, _waiting_for([stage.id]))
         return state
 
     def _fail(
@@ -1099,8 +1119,7 @@ class Store:
         self._leave(change, stage, token, "failed", how, error=error, finished_at=change.now)
         if experiment.error is None:
             experiment.error = f"{stage.kind}/{stage.key}: {error.get('message', 'failed')}"
-        because = {"type": "NeedFailed", "message": f"needs {stage.kind}/{stage.key}, which failed", "traceback": ""}
-        self._spread(change, experiment.id, [stage.id], "failed", because)
+        self._unblock(change, experiment.id, _waiting_for([stage.id]))
         self._refresh(change, experiment)
 
     def _succeed(
@@ -1119,63 +1138,99 @@ class Store:
                 raise ValueError(f"{name!r} is not a list column that a stage sets")
             setattr(experiment, name, _found_together(experiment.finding, value) if name == "finding" else value)
         steps = stage.steps or stage.step
+        told = {name: value for name in TOLD if (value := output.extra.get(name))}
+        progress = {**{name: value for name, value in stage.progress.items() if name not in TOLD}, **told}
         self._leave(change, stage, lease.token, "succeeded", "reused" if reused_from else "succeeded", memo=memo,
                     reused_from=reused_from, result=result, partial={}, error={}, step=steps, steps=steps,
-                    finished_at=change.now)  # fmt: skip
-        waiting = Stage.id.in_(select(StageNeed.stage_id).where(StageNeed.needs_id == stage.id))
-        self._unblock(change, experiment.id, waiting, pausing=pausing)
+                    progress=progress, finished_at=change.now)  # fmt: skip
+        self._make_again(change, stage)
+        self._unblock(change, experiment.id, _waiting_for([stage.id]) | (Stage.id == stage.id), pausing=pausing)
         self._refresh(change, experiment)
+
+    def _make_again(self, change: _Change, stage: Stage) -> None:
+        """succeeded -> blocked, where what stood on `stage` was made without its result, or from an earlier one; and
+        so is `stage` itself when that happened to it while it ran. A stage that is retried thus changes nothing until
+        it has succeeded."""
+        earlier = _waiting_for([stage.id]) & (Stage.state == "succeeded")
+        needed = aliased(Stage)
+        since = exists().where(
+            StageNeed.stage_id == stage.id, StageNeed.needs_id == needed.id, needed.state == "succeeded",
+            needed.finished_at > stage.claimed_at,
+        )  # fmt: skip
+        late = (Stage.id == stage.id) & since
+        self._bulk(change, or_(earlier, late), state="blocked", wish=None, step=0, losses=0, lost_at_step=None,
+                   finished_at=None, rung_at=None)  # fmt: skip
+        change.session.refresh(stage)
 
     def _unblock(
         self, change: _Change, experiment_id: str, which: ColumnElement[bool], *, pausing: bool = False
     ) -> None:
-        """blocked -> ready (paused while the experiment is) where every need has succeeded; where a need has failed or
-        was cancelled -> the same, and what hangs on it."""
+        """blocked -> ready (paused while the experiment is) where every need has succeeded and every want has ended;
+        blocked -> failed or cancelled where it cannot be, and on to what waits for those."""
+        while True:
+            fallen = self._cancel_blocked(change, experiment_id, which) + self._fail_blocked(change, which)
+            self._free_blocked(change, experiment_id, which, pausing=pausing)
+            if not fallen:
+                return
+            which = _waiting_for(fallen)
+
+    def _cancel_blocked(self, change: _Change, experiment_id: str, which: ColumnElement[bool]) -> list[str]:
+        hit = change.session.scalars(select(Stage).where(which, Stage.state == "blocked", _needs("cancelled"))).all()
+        ids = [stage.id for stage in hit]
+        if ids:
+            self._bulk(change, Stage.id.in_(ids), state="cancelled", error={}, finished_at=change.now)
+        for stage in hit:
+            change.event("stage-cancelled", experiment_id, stage, how="need")
+        return ids
+
+    def _fail_blocked(self, change: _Change, which: ColumnElement[bool]) -> list[str]:
+        """Where a stage that must succeed has failed, or everything it waits for; each says which failure caused it."""
+        hopeless = or_(
+            _needs("failed", optional=False), _needs("failed") & ~_needs("failed", negated=True)
+        )  # fmt: skip
+        hit = change.session.scalars(select(Stage).where(which, Stage.state == "blocked", hopeless)).all()
+        for stage in hit:
+            error = self._because(change.session, stage)
+            self._bulk(change, Stage.id == stage.id, state="failed", error=error, finished_at=change.now)
+            change.event("stage-failed", stage.experiment_id, stage, how="need")
+        return [stage.id for stage in hit]
+
+    def _because(self, session: Session, stage: Stage) -> Json:
+        """The error of a stage that another one took along: the first in the plan, or what took that one along."""
+        needed = aliased(Stage)
+        arrow = (StageNeed.needs_id == needed.id) & (StageNeed.stage_id == stage.id)
+        failed = select(needed).join(StageNeed, arrow).where(needed.state == "failed")
+        first = session.scalars(failed.order_by(StageNeed.optional, needed.ordinal).limit(1)).one()
+        if first.error.get("type") == "NeedFailed":
+            return dict(first.error)
+        message = f"needs {first.kind}/{first.key}, which failed"
+        return {"type": "NeedFailed", "message": message, "traceback": "", "cause": first.id}
+
+    def _free_blocked(
+        self, change: _Change, experiment_id: str, which: ColumnElement[bool], *, pausing: bool
+    ) -> None:  # fmt: skip
         session = change.session
-        for state, error in (
-            ("failed", {"type": "NeedFailed", "message": "a stage it needs has failed", "traceback": ""}),
-            ("cancelled", {}),
-        ):
-            needed = aliased(Stage)
-            bad = exists().where(StageNeed.stage_id == Stage.id, StageNeed.needs_id == needed.id, needed.state == state)
-            hit = list(session.scalars(select(Stage.id).where(which, Stage.state == "blocked", bad)))
-            if hit:
-                self._bulk(change, Stage.id.in_(hit), state=state, error=error, finished_at=change.now)
-                self._spread(change, experiment_id, hit, state, error)
         paused = select(Stage.id).where(Stage.experiment_id == experiment_id, Stage.state == "paused").exists()
         target = "paused" if pausing or session.scalar(select(paused)) else "ready"
-        needed = aliased(Stage)
-        undone = exists().where(
-            StageNeed.stage_id == Stage.id, StageNeed.needs_id == needed.id, needed.state != "succeeded"
-        )
+        undone = or_(_needs("succeeded", optional=False, negated=True), _needs(*ACTIVE, "cancelled"))
         for stage in session.scalars(select(Stage).where(which, Stage.state == "blocked", ~undone)).all():
             if self._bulk(change, Stage.id == stage.id, Stage.state == "blocked", state=target, rung_at=None):
                 change.event(f"stage-{target}", experiment_id, stage)
-
-    def _spread(self, change: _Change, experiment_id: str, roots: list[str], state: str, error: Json) -> None:
-        """Give the blocked descendants of `roots` their state, level by level."""
-        session = change.session
-        while roots:
-            below = select(StageNeed.stage_id).where(StageNeed.needs_id.in_(roots))
-            hit = session.scalars(select(Stage).where(Stage.id.in_(below), Stage.state == "blocked")).all()
-            roots = [stage.id for stage in hit]
-            if roots:
-                self._bulk(change, Stage.id.in_(roots), state=state, error=error, finished_at=change.now)
-            for stage in hit:
-                change.event(f"stage-{state}", experiment_id, stage, how="need")
 
     def _refresh(self, change: _Change, experiment: Experiment) -> None:
         """The list columns that follow from the stages."""
         session = change.session
         session.flush()
         rows = session.execute(
-            select(Stage.state, func.count(), func.sum(Stage.seconds))
+            select(Stage.state, Stage.optional, func.count(), func.sum(Stage.seconds))
             .where(Stage.experiment_id == experiment.id)
-            .group_by(Stage.state)
+            .group_by(Stage.state, Stage.optional)
         ).all()
-        counts = {state: count for state, count, _ in rows}
-        experiment.stages_total = sum(counts.values())
-        experiment.stages_done = counts.get("succeeded", 0)
+        counts: Counter[str] = Counter()
+        for state, optional, count, _ in rows:
+            counts["done without" if state == "failed" and optional else state] += count
+        experiment.stages_total = counts.total()
+        experiment.stages_done = counts["succeeded"]
         experiment.seconds = float(sum(seconds or 0.0 for *_, seconds in rows))
         status = _status(counts, started=experiment.started_at is not None)
         if status in ENDED and experiment.finished_at is None:
@@ -1248,7 +1303,8 @@ class Store:
         for number, digest in output.weights.items():
             session.execute(update(Solution).where(of_it, Solution.number == number).values(weights=digest))
         for number, values in output.runs.items():
-            known = {name: values[name] for name in ("accuracy", "best_accuracy", "arithmetic") if name in values}
+            names = ("accuracy", "best_accuracy", "arithmetic", "failed")
+            known = {name: values[name] for name in names if name in values}
             mine = (Run.experiment_id == stage.experiment_id, Run.number == number)
             session.execute(update(Run).where(*mine).values(**known))
 
@@ -1673,10 +1729,33 @@ def _id(*parts: object) -> str:
 def _stage_row(experiment_id: str, id_: str, ordinal: int, planned: PlannedStage) -> Json:
     return {
         "id": id_, "experiment_id": experiment_id, "ordinal": ordinal, "kind": planned.kind, "key": planned.key,
-        "queue": planned.queue, "params": planned.params, "estimate": planned.estimate,
-        "state": "blocked" if planned.needs else "ready", "attempt": 0, "losses": 0, "step": 0, "steps": 0,
-        "progress": {}, "partial": {}, "result": {}, "error": {}, "history": [], "seconds": 0.0,
+        "queue": planned.queue, "params": planned.params, "estimate": planned.estimate, "optional": planned.optional,
+        "state": "blocked" if planned.needs or planned.wants else "ready", "attempt": 0, "losses": 0, "step": 0,
+        "steps": 0, "progress": {}, "partial": {}, "result": {}, "error": {}, "history": [], "seconds": 0.0,
     }  # fmt: skip
+
+
+def _need_rows(stage_id: str, planned: PlannedStage, id_of: Callable[[Need], str]) -> list[Json]:
+    wanted = [need for need in planned.wants if need not in planned.needs]
+    return [
+        {"stage_id": stage_id, "needs_id": id_of(need), "optional": optional}
+        for needs, optional in ((planned.needs, False), (wanted, True))
+        for need in needs
+    ]
+
+
+def _waiting_for(ids: Sequence[str]) -> ColumnElement[bool]:
+    """Stages with an arrow to one of these."""
+    return Stage.id.in_(select(StageNeed.stage_id).where(StageNeed.needs_id.in_(ids)))
+
+
+def _needs(*states: str, optional: bool | None = None, negated: bool = False) -> ColumnElement[bool]:
+    """A stage has an arrow to one in these states (negated: in any other); optional: an arrow of that kind."""
+    needed = aliased(Stage)
+    arrow = [StageNeed.stage_id == Stage.id, StageNeed.needs_id == needed.id]
+    if optional is not None:
+        arrow.append(StageNeed.optional == optional)
+    return exists().where(*arrow, needed.state.not_in(states) if negated else needed.state.in_(states))
 
 
 def _fenced(stage_id: str, token: str) -> tuple[ColumnElement[bool], ...]:

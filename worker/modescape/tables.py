@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -141,6 +142,7 @@ class Run(Base):
     accuracy: Mapped[float | None]  # of the optimum, on the first evaluation split
     best_accuracy: Mapped[float | None]  # over its checkpoints
     arithmetic: Mapped[dict[str, Any]]  # of its training: precision, device, hardware, torch; {} before
+    failed: Mapped[str | None] = mapped_column(Text)  # why it counts nowhere; "": healthy; null: not told (yet)
 
 
 class Stage(Base):
@@ -161,6 +163,7 @@ class Stage(Base):
     queue: Mapped[str] = mapped_column(default="cpu")
     params: Mapped[dict[str, Any]]  # what the stage function gets besides the spec
     estimate: Mapped[float] = mapped_column(default=0.0)  # seconds, as planned
+    optional: Mapped[bool] = mapped_column(default=False, server_default=false())  # the experiment may succeed without
     state: Mapped[str]  # blocked ready running paused succeeded failed cancelled
     wish: Mapped[str | None]  # pause or cancel, for a running stage
     attempt: Mapped[int] = mapped_column(default=0)
@@ -187,12 +190,13 @@ class Stage(Base):
 
 
 class StageNeed(Base):
-    """An arrow of the graph: `stage_id` waits for `needs_id`."""
+    """An arrow of the graph: `stage_id` waits for `needs_id`, which must succeed, or (optional) only end."""
 
     __tablename__ = "stage_need"
 
     stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), primary_key=True)
     needs_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), primary_key=True, index=True)
+    optional: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Solution(Base):

@@ -18,7 +18,7 @@ from modescape.registry import Entry, Figure, architectures, datasets, presets
 from modescape.results import Results
 from modescape.spec import ExperimentSpec
 from modescape.tables import Experiment, Stage
-from modescape_api import bodies, claims, documentation, experiments, forms, security
+from modescape_api import bodies, claims, documentation, experiments, failures, forms, security
 from modescape_api import figures as figures_api
 from modescape_api.display import FILTERS, by_kind, duration, look_of, seconds_left, training
 from modescape_api.experiments import Changes
@@ -117,7 +117,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
             for s in stages
             if s.losses and s.state == "running"
         ],
-        failures=[{"stage": stage} for stage in stages if stage.state == "failed" and stage.error.get("type")],
+        failures=failures.causes(stages),
+        lost=list(failures.lost(Results(here.store, here.artifacts, row.id))),
         headline=_headline(row),
         claims=(rows := claims.answered(row.finding, shown, look := here.laboratory.look(row))),
         look=look,

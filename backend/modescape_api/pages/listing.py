@@ -94,7 +94,7 @@ def _row(row: Experiment, widest: float) -> dict[str, Any]:
     best = finding.best_method(row.finding)
     return {
         "experiment": row,
-        "line": row.error or finding.line(row.finding) or _waiting_line(row),
+        "line": _line(row),
         "architecture": architectures[row.architecture].title
         if row.architecture in architectures
         else row.architecture,
@@ -106,6 +106,14 @@ def _row(row: Experiment, widest: float) -> dict[str, Any]:
             "width": 100 * best["disagreement"] / widest,
         },
     }
+
+
+def _line(row: Experiment) -> str:
+    """What came of it; an error last, where the experiment has succeeded without what failed."""
+    found = finding.line(row.finding)
+    if row.status == "failed":
+        return row.error or found
+    return "; ".join(filter(None, (found or _waiting_line(row), row.error)))
 
 
 def _waiting_line(row: Experiment) -> str:

@@ -29,6 +29,7 @@ from modescape.figures.figure import (
     loss,
     percent,
     rate,
+    refuse_skipped,
     spread,
     thousands,
 )
@@ -52,9 +53,11 @@ class ConnectivityOptions(FigureOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Connectivity(FigureData):
-    """numbers [n]: the runs' optima; barriers: line -> [n, n], in nats or as a rate; cosines: line -> [n, n]."""
+    """runs, numbers [n]: the runs and their optima; barriers: line -> [n, n], in nats or as a rate, and cosines;
+    NaN for a pair that could not be compared."""
 
     options: ConnectivityOptions
+    runs: Ints
     numbers: Ints
     barriers: dict[str, Floats]
     cosines: dict[str, Floats]
@@ -112,6 +115,7 @@ def connectivity(results: Results, options: ConnectivityOptions) -> Connectivity
         if near is not None:
             cosines[line] = np.asarray(near.values)
     if not barriers:
+        refuse_skipped(results, "connectivity-compare", "all")
         raise FigureNotReady(
             "not all pairs are compared yet", waits_for=("train", "connectivity", "connectivity-compare")
         )
@@ -120,10 +124,13 @@ def connectivity(results: Results, options: ConnectivityOptions) -> Connectivity
     if between is not None:
         at = [list(between.rows).index(number) for number in numbers]
         disagreement = np.asarray(between.values)[np.ix_(at, at)]
-    pairs = combinations(range(len(numbers)), 2)
+    run_of = {optimum.number: optimum.run for optimum in results.solutions(role="optimum")}
+    runs = [run_of[number] for number in numbers]
+    pairs = combinations(runs, 2)
     compared = [about for a, b in pairs if (about := results.extra("connectivity", f"{a}-{b}"))]
     return Connectivity(
         options=options,
+        runs=np.array(runs),
         numbers=np.array(numbers),
         barriers=barriers,
         cosines=cosines,
@@ -176,7 +183,9 @@ def _caption(
 
 
 def _pairs(matrix: Floats) -> Floats:
-    return np.asarray(matrix[np.triu_indices(len(matrix), 1)])
+    """Of the pairs that could be compared."""
+    values = np.asarray(matrix[np.triu_indices(len(matrix), 1)])
+    return np.asarray(values[np.isfinite(values)])
 
 
 def _words(options: ConnectivityOptions, values: Floats) -> str:
@@ -247,7 +256,7 @@ def _(data: Connectivity, theme: Theme) -> go.Figure:
     scale = 1.0 if data.options.quantity == "loss" else 100.0
     high = max(float(np.nanmax([_pairs(matrix).max(initial=0.0) for matrix in data.barriers.values()])) * scale, 1e-6)
     written = partial(rate, digits=2) if data.options.quantity == "loss" else "{:.1f}".format
-    count, names = len(data.numbers), [f"{run}" for run in range(len(data.numbers))]
+    count, names = len(data.numbers), [f"{run}" for run in data.runs]
     gap = 0.06
     width = (1 - gap * (len(shown) - 1)) / max(len(shown), 1)
     traces: list[dict[str, Any]] = []

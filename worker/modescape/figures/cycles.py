@@ -144,6 +144,8 @@ def cycles(results: Results, options: CycleOptions) -> Cycles:
     schedule = entry.options.model_validate(chosen[0].options)
     assert isinstance(schedule, CyclicalOptions)
     ends = _ends(results, options.split, entry.name, schedule)
+    lost = results.failed_chains.get(entry.name, {})
+    planned = results.spec.ensemble.runs - len(lost)
     optima = [points[-1] for points in trajectories(results).values()]
     separate = _described(results, options.split, [(optimum, -1) for optimum in optima])
     pairs = [(CYCLES, a, b) for chain in ends.values() for i, a in enumerate(chain) for b in chain[i + 1 :]]
@@ -152,7 +154,7 @@ def cycles(results: Results, options: CycleOptions) -> Cycles:
     if pairs:
         pairs += [(RUNS, a, b) for i, a in enumerate(separate) for b in separate[i + 1 :]]
     else:
-        if len(ends) < results.spec.ensemble.runs:
+        if len(ends) < planned:
             raise FigureNotReady("no chain has been through all its cycles yet", waits_for=("chain", "sample"))
         raise FigureNotReady("chains of one cycle have no cycles to compare; ask for two or more")
     kinds = tuple(kind for kind, _, _ in pairs)
@@ -160,7 +162,7 @@ def cycles(results: Results, options: CycleOptions) -> Cycles:
     disagreement = np.array([float((a.labels != b.labels).mean()) for _, a, b in pairs])
     with np.errstate(divide="ignore", invalid="ignore"):
         diversity = np.where(accuracy.max(1) < 1, (disagreement[:, None] / (1 - accuracy)).mean(1), np.nan)
-    images, done, planned = len(results.true_labels(options.split)), len(ends), results.spec.ensemble.runs
+    images, done = len(results.true_labels(options.split)), len(ends)
     distance = diversity if options.quantity == "diversity" else disagreement
     by_kind = {kind: distance[[name == kind for name in kinds]] for kind in dict.fromkeys(kinds)}
     counts = {kind: len(values) for kind, values in by_kind.items()}
@@ -176,13 +178,19 @@ def cycles(results: Results, options: CycleOptions) -> Cycles:
         accuracy=accuracy,
         disagreement=disagreement,
         diversity=diversity,
-        caption=_caption(options, schedule, done, images, len(separate)),
+        caption=_caption(options, schedule, done, images, len(separate)) + _lost(results, lost),
         summary=_summary(by_kind, options, done),
         notes=_notes(by_kind, entry.name, options, everyone, separate, _against_runs(results)),
         legend=tuple(Legend(kind, _TITLES[kind], _look(kind, entry.name).key, counts[kind]) for kind in by_kind),
         partial=f"after {done} of {planned} chains" if done < planned else "",
         thinned=f"{thousands(shown)} of {thousands(len(pairs))} pairs drawn, evenly." if shown < len(pairs) else "",
     )
+
+
+def _lost(results: Results, chains: Mapping[int, str]) -> str:
+    if not chains:
+        return ""
+    return f" {len(chains)} of {results.spec.ensemble.runs} chains failed and count{'s' * (len(chains) == 1)} nowhere."
 
 
 def _ends(results: Results, split: str, method: str, schedule: CyclicalOptions) -> dict[int, list[_End]]:
@@ -236,7 +244,7 @@ def _against_runs(results: Results) -> str:
     low, high = (rate(parts[f"its {end} end"], 2) if f"its {end} end" in parts else "–" for end in ("lower", "upper"))
     return (
         f"Disagreement, separate runs / cycles: {rate(parts['ratio to those runs'], 2)} ({low} to {high}); "
-        f"n = {claim['n']} chains and {results.spec.ensemble.runs} runs, {thousands(claim['N'])} images."
+        f"n = {claim['n']} chains and {len(results.healthy)} runs, {thousands(claim['N'])} images."
     )
 
 

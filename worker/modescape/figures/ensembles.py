@@ -31,6 +31,7 @@ from modescape.figures.figure import (
     figure,
     float32,
     known,
+    left_out,
     loss,
     method_look,
     method_title,
@@ -92,6 +93,8 @@ def _refuse(results: Results, split: str) -> FigureNotReady:
     """Why there is nothing to show."""
     if results.spec.ensemble.runs < 2:
         return FigureNotReady("one run makes no ensemble; launch with 2 runs or more")
+    if len(results.healthy) < 2:
+        return FigureNotReady(f"fewer than two runs make no ensemble. {left_out(results)}", closed=True)
     if split not in results.spec.evaluation.splits:
         return FigureNotReady(f"no predictions on {split} images in this spec")
     return FigureNotReady("ensembles are scored when all predictions are there", waits_for=("ensemble",))
@@ -255,7 +258,7 @@ def _number(value: float | None) -> float:
 def _without_samples(
     results: Results, groups: Sequence[str], shown: Sequence[str], details: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    planned = results.spec.ensemble.runs
+    planned = len(results.healthy)
     none = [title(group) for group in groups if group not in shown]
     fewer = [f"{title(g)} (of {details[g]['runs']} of {planned} runs)" for g in shown if details[g]["runs"] < planned]
     parts = [f"No typical samples: {', '.join(none)}."] if none else []

@@ -21,7 +21,7 @@ import io
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
@@ -51,11 +51,13 @@ PAGE_HEIGHT = 592  # px of a figure alone on a page
 
 
 class FigureNotReady(Conflict):
-    """The figure has nothing to show. `waits_for` names the stages that will give it; empty: not in this spec."""
+    """The figure has nothing to show. `waits_for` names the stages that will give it; empty: not in this spec, or
+    `closed` because of what has failed."""
 
-    def __init__(self, reason: str, *, waits_for: Sequence[str] = ()) -> None:
+    def __init__(self, reason: str, *, waits_for: Sequence[str] = (), closed: bool = False) -> None:
         self.reason = reason
         self.waits_for = tuple(waits_for)
+        self.closed = closed
         super().__init__(reason)
 
     @property
@@ -128,6 +130,21 @@ class Results(Protocol):
 
     @property
     def spec(self) -> ExperimentSpec: ...
+
+    @property
+    def failed(self) -> Mapping[int, str]:
+        """Run -> why it has failed; no solution of it is among `solutions`."""
+
+    @property
+    def healthy(self) -> Sequence[int]:
+        """The other runs, also while they train."""
+
+    @property
+    def failed_chains(self) -> Mapping[str, Mapping[int, str]]:
+        """Method -> the number of its chain -> why that one has failed."""
+
+    def skipped(self, kind: str, key: str) -> str:
+        """Why a stage has ended and left nothing to use; "" when it did, or has not ended."""
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -339,9 +356,13 @@ O = TypeVar("O", bound=FigureOptions)  # noqa: E741
 class Declared(Generic[D, O]):
     """A figure whose `collect` is known; `draw` completes and registers it. Options left open are the experiment's."""
 
-    def __init__(self, collect: Callable[[Results, O], D], complete: Callable[..., registry.Figure]) -> None:
+    def __init__(
+        self, collect: Callable[[Results, O], D], complete: Callable[..., registry.Figure], *, of_runs: bool
+    ) -> None:
         def of_the_experiment(results: Results, options: O) -> D:
-            return collect(results, options.of(results))
+            data = collect(results, options.of(results))
+            lost = left_out(results) if of_runs else ""
+            return replace(data, caption=f"{data.caption} {lost}") if lost else data
 
         self._collect = of_the_experiment
         self._complete = complete
@@ -379,7 +400,7 @@ def figure(
         options=options,
         paper=paper,
     )
-    return lambda collect: Declared(collect, complete)
+    return lambda collect: Declared(collect, complete, of_runs="arm" not in needs)
 
 
 def picture(name: str, results: Results, theme: Theme = "light", **options: Any) -> go.Figure:
@@ -510,9 +531,30 @@ def trajectories(results: Results) -> dict[int, list[Solution]]:
     }
 
 
+def left_out(results: Results) -> str:
+    """A sentence for captions, "1 of 6 runs failed and counts nowhere."; "" while all are healthy."""
+    count = len(results.failed)
+    if not count:
+        return ""
+    return f"{count} of {results.spec.ensemble.runs} runs failed and count{'s' * (count == 1)} nowhere."
+
+
+def refuse_failed(results: Results, run: int) -> None:
+    """A run that was named and has failed closes the figure. Raises FigureNotReady."""
+    if run in results.failed:
+        raise FigureNotReady(f"run {run} failed, so there is nothing to show: {results.failed[run]}", closed=True)
+
+
+def refuse_skipped(results: Results, kind: str, key: str) -> None:
+    """So does a stage that made nothing because of what failed before it. Raises FigureNotReady."""
+    why = results.skipped(kind, key)
+    if why:
+        raise FigureNotReady(f"there is nothing to show: {why}", closed=True)
+
+
 def after_runs(done: int, results: Results) -> str:
-    """ "after 4 of 10 runs", or "" when all are there."""
-    planned = results.spec.ensemble.runs
+    """ "after 4 of 10 runs", or "" when all are there that have not failed."""
+    planned = len(results.healthy)
     return f"after {done} of {planned} runs" if done < planned else ""
 
 

@@ -39,6 +39,8 @@ from modescape.figures.figure import (
     method_title,
     percent,
     rate,
+    refuse_failed,
+    refuse_skipped,
     share_points,
     thin,
     thousands,
@@ -168,6 +170,7 @@ def _embedding(
             raise FigureNotReady(f"no predictions on {options.split} images in this spec")
         if options.split != results.spec.evaluation.splits[0]:
             raise FigureNotReady(f"functions are embedded by {results.spec.evaluation.splits[0]} images only")
+        refuse_skipped(results, "embed", name.partition("-")[2])
         raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
     place = {number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)}
     shown: list[Solution] = [
@@ -558,16 +561,18 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
     if options.split not in results.spec.evaluation.splits:
         raise FigureNotReady(f"no predictions on {options.split} images in this spec")
     optima = {points[-1].run: points[-1] for points in trajectories(results).values()}
-    reference = min(optima, default=0) if options.ref is None else options.ref
+    reference = min(optima, default=min(results.healthy, default=0)) if options.ref is None else options.ref
     if reference >= results.spec.ensemble.runs:
         raise FigureNotReady(f"there is no run {reference}; this experiment has {results.spec.ensemble.runs}")
+    refuse_failed(results, reference)
     if reference not in optima:
         raise FigureNotReady(f"run {reference} has made no predictions yet", waits_for=("train", "predict"))
     if not methods and len(optima) < 2:
-        if len(optima) < results.spec.ensemble.runs:
+        if len(optima) < len(results.healthy):
             raise FigureNotReady("one run has nothing to be compared with yet", waits_for=("train", "predict"))
         raise FigureNotReady("one run and no subspace methods: nothing to compare in this spec")
-    samples = _spread_samples(results, methods, None if options.around == "own" else reference)
+    near = _spread_samples(results, methods, None if options.around == "own" else reference)
+    samples = [sample for sample in near if sample.run in optima]  # chains outlive the run they stand beside
     others = [optimum for run, optimum in optima.items() if run != reference or options.around == "own"]
     if options.method and INDEPENDENT not in options.method:
         others = []
@@ -608,7 +613,7 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
         classes=classes,
         fit=fit,
         curves=_theory(options, base_accuracy, classes, fit),
-        partial=_plane_partial(results, methods, len(optima), len(samples), options),
+        partial=_plane_partial(results, methods, len(optima), len(samples), reference, options),
         missing="" if samples or not methods else "No samples around this run yet.",
         thinned=_plane_thinned(groups),
         **_plane_words(results, options, groups, base_accuracy, reference, fit),
@@ -692,12 +697,24 @@ def _theory(options: PlaneOptions, base: float, classes: int, fit: theory.Fit | 
     return tuple(lines)
 
 
-def _plane_partial(results: Results, methods: Sequence[str], runs: int, samples: int, options: PlaneOptions) -> str:
-    if runs < results.spec.ensemble.runs:
+def _plane_partial(
+    results: Results, methods: Sequence[str], runs: int, samples: int, reference: int, options: PlaneOptions
+) -> str:
+    if runs < len(results.healthy):
         return after_runs(runs, results)
-    around = runs if options.around == "own" else 1
-    planned = around * sum(_planned(chosen) for chosen in results.spec.methods if chosen.method in methods)
+    around = results.healthy if options.around == "own" else [reference]
+    planned = sum(
+        _planned(chosen)
+        for chosen in results.spec.methods
+        for run in around
+        if chosen.method in methods and not results.skipped("sample", f"{run}/{chosen.method}/{_wide(chosen)}")
+    )
     return f"after {samples} of {planned} samples" if samples < planned else ""
+
+
+def _wide(chosen: MethodSpec) -> str:
+    """The set of samples that the plane shows."""
+    return "spread" if chosen.method not in all_methods or all_methods[chosen.method].sampled else "typical"
 
 
 def _planned(chosen: MethodSpec) -> int:

@@ -25,6 +25,7 @@ from modescape.figures.figure import (
     known,
     loss,
     percent,
+    refuse_skipped,
     spread,
     thousands,
 )
@@ -116,15 +117,21 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
         raise FigureNotReady("no branches in this spec; the preset instability-short has them")
     table: dict[tuple[int, int, str], dict[str, float]] = {}
     images: dict[str, int] = {}
+    run = 0
     for measured in results.measurements(subject="instability"):
         split = str(measured.split)
         key = (int(measured.details["epoch"]), int(measured.details["repetition"]), split)
         table.setdefault(key, {})[measured.metric] = np.nan if measured.value is None else float(measured.value)
-        images[split] = measured.n or 0
+        images[split], run = measured.n or 0, int(measured.details.get("run", 0))
+    branches = [f"{k}/{repetition}" for repetition in range(study.repetitions) for k in study.epochs]
     if not table:
+        for branch in branches:
+            refuse_skipped(results, "instability", branch)
         raise FigureNotReady("no two branches are compared yet", waits_for=("train", "branch", "instability"))
     keys = sorted(table)
-    done, planned = len({key[:2] for key in keys}), len(study.epochs) * study.repetitions
+    compared = {f"{k}/{repetition}" for k, repetition, _ in keys}
+    lost = [b for b in branches if b not in compared and results.skipped("instability", b)]
+    done, planned = len(compared), len(branches) - len(lost)
 
     def column(metric: str) -> Floats:
         return np.array([table[key].get(metric, np.nan) for key in keys])
@@ -139,7 +146,7 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
         disagreement=column("disagreement"),
         accuracy=column("accuracy"),
         last=results.spec.training.epochs,
-        caption=_caption(study.repetitions, study.points, images, results.spec.training.epochs),
+        caption=_caption(run, study.repetitions, study.points, images, results.spec.training.epochs),
         summary="",
         legend=tuple(
             Legend(f"instability-{split}", _NAMES[split], "trajectory") for split in ("test", "train")
@@ -152,13 +159,13 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
 _NAMES = {"train": "training images", "test": "test images"}
 
 
-def _caption(repetitions: int, points: int, images: dict[str, int], last: int) -> str:
+def _caption(run: int, repetitions: int, points: int, images: dict[str, int], last: int) -> str:
     counts = " and ".join(f"{thousands(images[split])} {_NAMES[split]}" for split in SPLITS if split in images)
     return (
-        "Two branches leave run 0 after epoch k, each with an order of examples and an optimiser of its own, and train "
-        f"to epoch {last}. Barrier: how far the straight line between their ends rises above its chord, at {points} "
-        f"points. Marks are pairs, lines their means. n = {repetitions} pair{'s' * (repetitions > 1)} an epoch; "
-        f"{counts}."
+        f"Two branches leave run {run} after epoch k, each with an order of examples and an optimiser of its own, and "
+        f"train to epoch {last}. Barrier: how far the straight line between their ends rises above its chord, at "
+        f"{points} points. Marks are pairs, lines their means. n = {repetitions} pair{'s' * (repetitions > 1)} an "
+        f"epoch; {counts}."
     )
 
 

@@ -6,7 +6,7 @@ one-dimensional cuts: lines between optima, rays from the origin, random directi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +37,7 @@ from modescape.figures.figure import (
     method_title,
     percent,
     rate,
+    refuse_skipped,
     thousands,
 )
 from modescape.figures.style import Theme
@@ -185,7 +186,11 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
     shown = tuple(panel for panel in panels if options.panel in ("all", panel.key)) or panels
     images = {view["split"]: int(view["images"]) for view in plane.views}
     complete = plane.done == plane.cells
-    missing = [ignored, elsewhere]
+    missing = [
+        ignored,
+        elsewhere,
+        _closed(results, [name for name, cut in results.planned_cuts().items() if cut["kind"] != "line"]),
+    ]
     if not plane.points:
         missing.append("Trajectories, samples and the solutions’ own scores are not computed yet.")
     if options.split not in splits:
@@ -217,6 +222,7 @@ def _chosen(results: Results, name: str) -> tuple[Any, str]:
     """The plane of that name, else the first; and what to say if there is no such plane. Raises FigureNotReady."""
     planned = [key for key, params in results.planned_cuts().items() if params["kind"] != "line"]
     planes = {plane.name: plane for plane in results.planes() if plane.params["kind"] != "line"}
+    _refuse_closed(results, [name] if name in planned else planned, planes)
     if not planned and not any(chosen.kind != "line" for chosen in results.spec.planes):
         raise FigureNotReady("no plane in this spec; select three solutions, or clone it with one", waits_for=())
     if name in planned and name not in planes:
@@ -252,8 +258,24 @@ def _through(results: Results, params: Mapping[str, Any]) -> list[Solution]:
     """The solutions a cut goes through, in its order."""
     if "solutions" in params:
         known_ones = {solution.number: solution for solution in results.solutions()}
+        lost = [number for number in params["solutions"] if number not in known_ones]
+        if lost:
+            raise FigureNotReady(f"it goes through solution {lost[0]}, whose run or predictions failed", closed=True)
         return [known_ones[number] for number in params["solutions"]]
     return [results.solutions(run=run, role="optimum")[0] for run in params["runs"]]
+
+
+def _refuse_closed(results: Results, names: Iterable[str], there: Collection[str]) -> None:
+    """Raises FigureNotReady when none of these cuts is there and one of them was skipped."""
+    if not any(name in there for name in names):
+        for name in names:
+            refuse_skipped(results, "plane", f"{name}/0")
+
+
+def _closed(results: Results, names: Iterable[str]) -> str:
+    """Which of these cuts are not there because of what has failed, and why."""
+    lost = [(name, results.skipped("plane", f"{name}/0")) for name in names]
+    return " ".join(f"Cut {name} is not shown: {why}." for name, why in lost if why)
 
 
 def _anchors(results: Results, plane: Any) -> tuple[Anchor, ...]:
@@ -277,7 +299,9 @@ def _titles(results: Results, *, lines: bool) -> dict[str, str]:
     words = []
     for params in chosen.values():
         if "solutions" in params:
-            through = [_words(solution) for solution in _through(results, params)]
+            known_ones = {solution.number: solution for solution in results.solutions()}
+            numbers = params["solutions"]
+            through = [_words(known_ones[n]) if n in known_ones else f"solution {n}, which failed" for n in numbers]
         else:
             through = [f"run {run}" for run in params["runs"]]
         words.append(_KINDS[params["kind"]].format(" · ".join(through)))
@@ -952,6 +976,7 @@ def straight_cuts(results: Results, options: CutOptions) -> Cuts:
             found.setdefault(key, cut)
             params.setdefault(key, plane.params)
     if not found:
+        _refuse_closed(results, sorted(planned), ())
         if not planned and not results.spec.planes:
             raise FigureNotReady("no cut through the landscape in this spec; clone it with one", waits_for=())
         raise FigureNotReady("no point of a cut is computed yet", waits_for=("plane",))
@@ -959,6 +984,8 @@ def straight_cuts(results: Results, options: CutOptions) -> Cuts:
     order = ("line", "ray", "random")
     named = (replace(cut, words=said) for cut, said in zip(found.values(), words, strict=True))
     cuts = tuple(sorted(named, key=lambda cut: order.index(cut.kind)))
+    is_unknown = options.plane and options.plane not in planned
+    unknown = f"There is no cut {options.plane!r} here, so all are shown." if is_unknown else ""
     open_ones = sum(not np.isfinite(cut.scores[:, 0, ACCURACY]).all() for cut in cuts)
     return Cuts(
         options=options,
@@ -967,9 +994,7 @@ def straight_cuts(results: Results, options: CutOptions) -> Cuts:
         summary=_cut_summary(cuts),
         notes=_cut_notes(cuts),
         partial=f"{len(cuts) - open_ones} of {len(cuts)} cuts are complete" if open_ones else "",
-        missing=f"There is no cut {options.plane!r} here, so all are shown."
-        if options.plane and options.plane not in planned
-        else "",
+        missing=" ".join(filter(None, (unknown, _closed(results, sorted(planned))))),
     )
 
 

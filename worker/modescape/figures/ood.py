@@ -240,7 +240,7 @@ def ood(results: Results, options: OodOptions) -> Ood:
         if m.metric == f"js_{options.reduction}"
     )
     detected = _detected(measured, options.score, options.measure)
-    runs = results.spec.ensemble.runs
+    runs = _runs(measured)
     words = _Words(options, about, study.size(results.spec), runs, divergences, detected, _told(measured, options))
     groups = list(dict.fromkeys(m.details["group"] for m in measured))
     return Ood(
@@ -257,6 +257,11 @@ def ood(results: Results, options: OodOptions) -> Ood:
         notes=words.notes(),
         legend=tuple(Legend(_legend_group(group), _title(group), _look(group).key) for group in groups),
     )
+
+
+def _runs(measured: Sequence[Any]) -> int:
+    """Runs that were shown the images."""
+    return max((int(m.details["runs"]) for m in measured if "runs" in m.details), default=0)
 
 
 def _row(m: Any) -> tuple[Cell, ...]:
@@ -672,7 +677,7 @@ def ood_entropy(results: Results, options: EntropyOptions) -> Entropies:
     spectra = tuple(
         Spectrum(
             m.details["group"], m.details["functions"], _shares(m.details["counts"]), _shares(m.details["in_counts"]),
-            _number(m.value), _number(m.details["sd"]), _number(m.details["in"]), results.spec.ensemble.runs,
+            _number(m.value), _number(m.details["sd"]), _number(m.details["in"]), m.details["runs"],
         )
         for m in sorted(
             measured, key=lambda m: (groups.index(m.details["group"]), m.details["functions"] == "ensemble")
@@ -699,7 +704,7 @@ def ood_entropy(results: Results, options: EntropyOptions) -> Entropies:
             f"({about['conversion']}), and of {thousands(about['in_size'])} {about['in_split']} images, "
             f"in {len(edges) - 1} bins of equal width; "
             f"0 is certain, {highest} nats is no idea. In a run: its own function, or the average of the group’s "
-            f"functions in it; the images of all {results.spec.ensemble.runs} runs together."
+            f"functions in it; the images of all {_runs(measured)} runs together."
         ),
         summary=f"Mean predictive entropy on {_inside(about['title'])}: {'; '.join(unsure)}.",
         notes=Notes(("Mean entropy, nats", "here", "test images"), lines),

@@ -32,9 +32,11 @@ from modescape.figures.figure import (
     float32,
     known,
     labels_of,
+    left_out,
     loss,
     percent,
     rate,
+    refuse_failed,
     spread,
     square,
     thin,
@@ -154,6 +156,7 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
         ensemble = _ensemble(results, [done[curve.run] for curve in finished], options.split)
     final = np.array([curve.accuracy[-1] for curve in finished])
     partial = after_runs(len(finished), results)
+    failed = list(results.failed)
     return Trajectories(
         options=options,
         curves=tuple(curves),
@@ -161,7 +164,7 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
         ensemble=ensemble,
         members=len(finished),
         epochs=results.spec.training.epochs,
-        caption=_curve_caption(curves, finished, ensemble, options.split),
+        caption=_curve_caption(curves, finished, failed, ensemble, options.split),
         summary=_curve_summary(finished, final, ensemble, options.split),
         notes=_curve_notes(finished, ensemble, partial),
         legend=(
@@ -249,8 +252,11 @@ def _ensemble(results: Results, runs: Sequence[Sequence[Solution]], split: str) 
     return Mean(epochs, np.array(losses), np.array(accuracies))
 
 
-def _curve_caption(curves: Sequence[Curve], finished: Sequence[Curve], ensemble: Mean | None, split: str) -> str:
-    moving = [curve.run for curve in curves if not curve.finished]
+def _curve_caption(
+    curves: Sequence[Curve], finished: Sequence[Curve], failed: Sequence[int], ensemble: Mean | None, split: str
+) -> str:
+    apart = [curve.run for curve in curves if not curve.finished]
+    moving, lost = [run for run in apart if run not in failed], [run for run in apart if run in failed]
     parts = []
     if len(finished) > 1:
         parts.append(f"{len(finished)} runs, thin; their median, dashed" + ("." if ensemble is None else ";"))
@@ -267,6 +273,11 @@ def _curve_caption(curves: Sequence[Curve], finished: Sequence[Curve], ensemble:
         parts.append(
             f"Run{'s' * many} {names} {'are' if many else 'is'} still moving, drawn as the training loop sees "
             f"{'them' if many else 'it'}, and count{'s' * (not many)} in no mean."
+        )
+    if lost:
+        names = " and ".join(", ".join(map(str, lost)).rsplit(", ", 1))
+        parts.append(
+            f"Run{'s' * (len(lost) > 1)} {names}: drawn as the training loop saw {'them' if len(lost) > 1 else 'it'}."
         )
     return " ".join(parts)
 
@@ -535,10 +546,11 @@ class Similarity(FigureData):
 )
 def similarity_along(results: Results, options: AlongOptions) -> Similarity:
     done = trajectories(results)
-    run = options.run if options.run is not None else min(done, default=0)
+    run = options.run if options.run is not None else min(done, default=min(results.healthy, default=0))
     planned = results.spec.ensemble.runs
     if run >= planned:
         raise FigureNotReady(f"there is no run {run}; this experiment has {planned}, counted from 0")
+    refuse_failed(results, run)
     if run not in done:
         raise FigureNotReady(f"run {run} has made no predictions yet", waits_for=("train", "predict"))
     chosen = [done[run][i] for i in thin(len(done[run]), MAX_ROWS)]
@@ -587,13 +599,15 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
     options=AcrossOptions,
 )
 def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
-    planned = results.spec.ensemble.runs
+    everyone = np.array(results.healthy)
+    planned = len(everyone)
     if planned < 2:
-        raise FigureNotReady("one run has nothing to be compared with; this needs two or more")
+        alone = "one run has nothing to be compared with; this needs two or more"
+        raise FigureNotReady(" ".join(filter(None, (alone, left_out(results)))), closed=bool(results.failed))
     done = trajectories(results)
     if len(done) < 2:
         raise FigureNotReady(f"{len(done)} of {planned} runs have made predictions", waits_for=("train", "predict"))
-    runs = thin(planned, MAX_ROWS)
+    runs = everyone[thin(planned, MAX_ROWS)]
     longest = max(len(points) for points in done.values())
     block = max(1, min(options.blocks, longest, MAX_ROWS // len(runs)))
     chosen: list[Solution | None] = []

@@ -29,6 +29,7 @@ from modescape.figures.figure import (
     known,
     loss,
     percent,
+    refuse_skipped,
     thousands,
 )
 from modescape.figures.style import Theme
@@ -53,7 +54,8 @@ class _OneTunnel(FigureOptions):
 
     @classmethod
     def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
-        said = {f"{i}": f"runs {a} and {b}" for i, (a, b) in enumerate(t.runs for t in results.spec.tunnels)}
+        ends = (_ends(results, i) for i in range(len(results.spec.tunnels)))
+        said = {f"{i}": f"runs {a} and {b}" for i, (a, b) in enumerate(ends)}
         if len(set(said.values())) < len(said):  # the same ends by several methods
             said = {key: f"{words}, {results.spec.tunnels[int(key)].method}" for key, words in said.items()}
         return {"tunnel": said}
@@ -112,6 +114,7 @@ def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
     study = _study(results, options.tunnel)
     kept = results.so_far("tunnel", f"{options.tunnel}")
     if "profile" not in kept:
+        refuse_skipped(results, "tunnel", f"{options.tunnel}")
         raise FigureNotReady("no point of the path is evaluated yet", waits_for=("train", "tunnel"))
     profile = np.asarray(results.array(kept["profile"]), np.float64)
     computed = np.isfinite(profile[:, 0, ACCURACY])
@@ -141,7 +144,14 @@ def _counted(computed: NDArray[np.bool_], of: str) -> str:
     return f"{computed.sum()} of {computed.size} points of {of} are computed."
 
 
+def _ends(results: Results, number: int) -> tuple[int, int]:
+    """The runs a tunnel goes between: healthy ones, where those that are meant by default have failed."""
+    a, b = results.so_far("tunnel", f"{number}").get("runs") or results.spec.tunnels[number].runs
+    return a, b
+
+
 def _study(results: Results, number: int) -> Any:
+    """The tunnel as asked for, between the runs it went between."""
     studies = results.spec.tunnels
     if not studies:
         raise FigureNotReady("no tunnel in this spec; the preset s2-short has one")
@@ -149,7 +159,7 @@ def _study(results: Results, number: int) -> Any:
         raise InvalidInput(
             f"this experiment has no tunnel {number}", field="tunnel", allowed=f"0 to {len(studies) - 1}"
         )
-    return studies[number]
+    return studies[number].model_copy(update={"runs": _ends(results, number)})
 
 
 def _caption(study: Any, kept: dict[str, Any]) -> str:
@@ -369,6 +379,7 @@ def triangles(results: Results, options: TriangleOptions) -> Triangles:
         raise FigureNotReady("no triangles in this spec; switch them on in its tunnel, as the preset s3-short does")
     kept = results.so_far("triangles", f"{options.tunnel}")
     if "surface" not in kept:
+        refuse_skipped(results, "triangles", f"{options.tunnel}")
         raise FigureNotReady("no point of the triangles is computed yet", waits_for=("tunnel", "triangles"))
     surface = np.asarray(results.array(kept["surface"]), np.float64)
     computed = np.isfinite(surface[:, ACCURACY])

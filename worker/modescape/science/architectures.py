@@ -90,6 +90,7 @@ def architecture(
     batch_norm: bool = False,
     min_side: int = 1,
     decay_on: Literal["kernels", "weights"] = "weights",
+    dropout: bool | None = None,
 ) -> Callable[[F], F]:
     """Register a factory `(channels, height, width, classes, options) -> nn.Module`; its docstring is the summary.
 
@@ -101,7 +102,7 @@ def architecture(
             Architecture(
                 name=name, title=title, summary=" ".join((factory.__doc__ or "").split()), source=source,
                 options=options, call=factory, batch_norm=batch_norm, min_side=min_side,
-                decay_on=decay_on,
+                decay_on=decay_on, dropout=dropout,
                 parameters=lambda *shape: sum(layer.parameters for layer in layers(*shape)),
                 multiply_adds=lambda *shape: sum(layer.multiply_adds for layer in layers(*shape)),
             )
@@ -139,6 +140,7 @@ def _cnn(widths: Sequence[int]) -> Layers:
     options=CnnOptions,
     decay_on="kernels",  # as published
     source="Fort, Hu, Lakshminarayanan 2019, section 3; layout of the authors' notebook",
+    dropout=True,
 )
 def small_cnn(channels: int, height: int, width: int, classes: int, options: CnnOptions) -> nn.Module:
     """Three 3x3 convolutions with 16, 32 and 32 channels, no batch norm; 19,466 weights on CIFAR-10."""
@@ -154,6 +156,7 @@ def small_cnn(channels: int, height: int, width: int, classes: int, options: Cnn
     options=CnnOptions,
     decay_on="kernels",  # as published
     source="Fort, Hu, Lakshminarayanan 2019, section 3; layout of the authors' notebook",
+    dropout=True,
 )
 def medium_cnn(channels: int, height: int, width: int, classes: int, options: CnnOptions) -> nn.Module:
     """Four 3x3 convolutions with 64, 128, 256 and 256 channels, no batch norm; 971,146 weights on CIFAR-10."""
@@ -185,6 +188,7 @@ def _resnet20(channels: int, height: int, width: int, classes: int, options: Res
     min_side=8,
     decay_on="kernels",  # as published
     source="He et al. 2016; layout of the Keras cifar10_resnet example, version 1, n = 3",
+    dropout=True,
 )
 def resnet20v1(channels: int, height: int, width: int, classes: int, options: ResNet20Options) -> nn.Module:
     """Nine residual blocks of 16, 32 and 64 channels with batch norm; 273,066 weights on CIFAR-10."""
@@ -215,6 +219,7 @@ def _resnet18(channels: int, height: int, width: int, classes: int, options: NoO
     min_side=8,
     decay_on="kernels",  # as published
     source="He et al. 2016; layout of Zhang et al. 2020 (cyclical SG-MCMC), models/resnet.py",
+    dropout=True,
 )
 def resnet18(channels: int, height: int, width: int, classes: int, options: NoOptions) -> nn.Module:
     """Eight basic blocks of 64 to 512 channels with batch norm, for 32-pixel images; 11,173,962 weights on CIFAR-10."""
@@ -248,6 +253,7 @@ def _resnet50(channels: int, height: int, width: int, classes: int, options: NoO
     min_side=32,
     decay_on="kernels",  # as published
     source="He et al. 2016b (identity mappings); layout of Keras applications",
+    dropout=True,
 )
 def resnet50v2(channels: int, height: int, width: int, classes: int, options: NoOptions) -> nn.Module:
     """Sixteen pre-activated bottleneck blocks for ImageNet; 25,568,360 weights with 1,000 classes."""
@@ -267,6 +273,7 @@ def _mlp(channels: int, height: int, width: int, classes: int, options: MlpOptio
     layers=_mlp,
     options=MlpOptions,
     source="ours, for quick runs: the smallest network without normalisation",
+    dropout=True,
 )
 def mlp(channels: int, height: int, width: int, classes: int, options: MlpOptions) -> nn.Module:
     """Two hidden layers with ReLU (64 and 32 units), for quick runs on small images."""

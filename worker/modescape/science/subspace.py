@@ -300,6 +300,7 @@ def method(
     sampled: bool = True,
     trained: Literal["fresh", "continued"] | None = None,
     of: str | None = None,
+    needs_dropout: bool = False,
     count: Callable[[Any], int] | None = None,
 ) -> Callable[[Call], Call]:
     """Register `(around, options, strength, rng) -> Draw`. The options of a sampled method extend SampledOptions."""
@@ -322,6 +323,7 @@ def method(
                 sampled=sampled,
                 trained=trained,
                 of=of,
+                needs_dropout=needs_dropout,
                 **({} if count is None else {"count": count}),
             )
         )
@@ -379,6 +381,7 @@ def dropout(around: Neighbourhood, options: DropoutOptions, strength: float, rng
     centre="optimum",
     strength="rate",
     options=ActivationDropoutOptions,
+    needs_dropout=True,
 )
 def activation_dropout(
     around: Neighbourhood, options: ActivationDropoutOptions, strength: float, rng: np.random.Generator

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modescape.science.equal import COST, FEWER, REDRAWS, ROUNDING, EqualAccuracy, Redraws, Samples, Sums, read_redraws
+from modescape.science.health import at_chance
 from modescape.science.inference import (
     LEVEL,
     Estimate,
@@ -141,12 +142,14 @@ QUESTIONS: dict[str, Question] = {
 
 @dataclass(frozen=True, eq=False)
 class _Units:
-    """What is replicated, on which N examples. truth [N]; failed: units left out; numbers: what users call the rest."""
+    """What is replicated, on which N examples. truth [N]; failed: units left out; numbers: what users call the rest;
+    decided: who has failed is known, and those are not among them."""
 
     classes: int
     truth: Labels
     numbers: tuple[int, ...] = field(default=(), kw_only=True)
     failed: int = field(default=0, kw_only=True)
+    decided: bool = field(default=False, kw_only=True)
     seed: int = field(default=0, kw_only=True)
 
     unit: ClassVar[str] = "run"
@@ -174,12 +177,14 @@ class _Units:
         return replace(self, numbers=_drop(self.numbers, unit))
 
     def without_failed(self) -> Self:
-        """Leaves out units with an accuracy below 1/K + 0.05, by this rule alone, and counts them."""
-        accuracies = (self._trained == self.truth).mean(axis=2).min(axis=1)
+        """Leaves out units that are at chance (`health.at_chance`), by this rule alone, and counts them."""
+        if self.decided:
+            return self
         kept = self
-        for unit in np.flatnonzero(accuracies < 1 / self.classes + 0.05)[::-1]:
-            kept = kept.without(int(unit))
-        return replace(kept, failed=self.failed + self.units - kept.units)
+        for unit in reversed(range(self.units)):
+            if any(at_chance(labels, self.truth, self.classes) for labels in self._trained[unit]):
+                kept = kept.without(unit)
+        return replace(kept, failed=self.failed + self.units - kept.units, decided=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,8 +29,9 @@ def options_of(spec: ExperimentSpec, entry: Method) -> Options:
 class Around:
     """One run's optimum with what samplers and evaluations around it need.
 
-    The stage must need the run's training. What methods stand on besides (weights collected by training on, samples of
-    another method) is looked up in the experiment: the stages that made their samples needed it, so it is there.
+    The stage must need or want the run's training. What methods stand on besides (weights collected by training on,
+    samples of another method) is looked up in the experiment: the stages that made their samples needed it, so it is
+    there. Where the training failed there is no optimum, and only networks that were trained apart can be placed.
     """
 
     def __init__(self, context: Context, run: int) -> None:
@@ -38,13 +39,28 @@ class Around:
 
         self.context, self.run, self.weights = context, run, weights
         self.network = context.network()
-        trained = context.need("train", f"{run}")
+        self._others: dict[str, Neighbourhood] = {}
+        self.layout = [(piece.name, piece.shape) for piece in weights.names_and_shapes(self.network)]
+        self._own: Neighbourhood | None = None
+        trained = context.wanted("train", f"{run}")
+        if trained is None:
+            return
         optimum = context.artifacts.tensors(trained["checkpoints"][-1]["weights"])
         weights.load_tensors(self.network, optimum)
         self.buffers = weights.buffers(self.network)
-        self.layout = [(piece.name, piece.shape) for piece in weights.names_and_shapes(self.network)]
-        self.neighbourhood = self._with(weights.flatten(self.network), self._thetas(trained["snapshots"]))
-        self._others: dict[str, Neighbourhood] = {}
+        self._own = self._with(weights.flatten(self.network), self._thetas(trained["snapshots"]))
+
+    @property
+    def has_optimum(self) -> bool:
+        """Whether the run has a healthy one."""
+        return self._own is not None and self.run not in self._results.failed
+
+    @property
+    def neighbourhood(self) -> Neighbourhood:
+        """The optimum with its run's snapshots. Raises StageError when the training left none."""
+        if self._own is None:
+            raise StageError(f"run {self.run} has no optimum: its training failed")
+        return self._own
 
     def neighbourhood_of(self, entry: Method) -> Neighbourhood:
         """The optimum with the snapshots that a method stands on; without any where there are fewer than two."""
@@ -52,7 +68,7 @@ class Around:
             return self.neighbourhood
         if entry.name not in self._others:
             if entry.of is None:
-                thetas = self._thetas(self._left("chain", f"{self.run}/{entry.name}")["kept"])
+                thetas = self._thetas(self.chain(entry)["kept"])
             else:
                 found = self._results.solutions(run=self.run, method=entry.of, sample_set="typical")
                 thetas = [self.remade(solution).theta for solution in found]
@@ -62,6 +78,10 @@ class Around:
     @cached_property
     def _results(self) -> Results:
         return self.context.results()
+
+    def chain(self, entry: Method) -> Json:
+        """What the chain of a method beside this run left."""
+        return self._left("chain", f"{self.run}/{entry.name}")
 
     def _left(self, kind: str, key: str) -> Json:
         """What a stage of this experiment left for others."""

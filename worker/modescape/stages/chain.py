@@ -105,20 +105,21 @@ def chain(context: Context) -> None:
         optimum = context.need("train", f"{run}")["checkpoints"][-1]["weights"]
         weights.load_tensors(network, context.artifacts.tensors(optimum))
     recorder = run_training(context, network, training, seeds, run=None, recipe=recipe)
-    if len(recorder.snapshots) != planned:
+    if not recorder.failed and len(recorder.snapshots) != planned:
         raise StageError(f"the chain kept {len(recorder.snapshots)} sets of weights, {planned} were planned")
     recorder.close()
     per_epoch = steps_per_epoch(training, len(context.splits.train))
     context.output.extra = {
         "kept": [{**kept, "epoch": kept["step"] / per_epoch} for kept in recorder.snapshots],
         "images_per_second": recorder.last.images_per_second,
+        **({"failed": recorder.failed} if recorder.failed else {}),
     }
 
 
 def chain_evidence(results: Results) -> ChainEvidence | None:
     """The last sample of each cycle of every chain on the first evaluation split, for claim (h); None without chains.
 
-    Only chains with all their samples count; the runs' optima stand beside them.
+    Only chains with all their samples count, and failed ones are counted; the runs' optima stand beside them.
     """
     for chosen in results.spec.methods:
         entry = methods[chosen.method]
@@ -127,18 +128,21 @@ def chain_evidence(results: Results) -> ChainEvidence | None:
         options = options_of(results.spec, entry)
         assert isinstance(options, CyclicalOptions)
         split = results.spec.evaluation.splits[0]
-        chains = []
+        chains = {}
         for run in range(results.spec.ensemble.runs):
             samples = {sample.index: sample for sample in results.solutions(run=run, method=entry.name)}
             if len(samples) == options.samples:
-                chains.append(results.labels_of([samples[index] for index in options.last_of_cycles], split))
+                chains[run] = results.labels_of([samples[index] for index in options.last_of_cycles], split)
         if chains:
             optima = results.solutions(role="optimum")
             return ChainEvidence(
                 classes=len(results.class_names),
                 truth=results.true_labels(split),
-                labels=np.stack(chains),
+                labels=np.stack(list(chains.values())),
                 finals=results.labels_of(optima, split) if optima else None,
+                numbers=tuple(chains),
+                failed=len(results.failed_chains.get(entry.name, {})),
+                decided=True,
             )
     return None
 

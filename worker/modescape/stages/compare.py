@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from modescape.draft import Draft
+from modescape.errors import NothingLearned
+from modescape.finding import no_run_learned
 from modescape.results import Results
 from modescape.science import similarity
 from modescape.science.equal import REDRAWS
@@ -22,26 +24,29 @@ def plan_trajectories(draft: Draft) -> None:
     """Comparisons of checkpoints, which need no samples and so come first."""
     solutions = len(draft.runs) * len(draft.epochs)
     seconds = solutions**2 * draft.images * draft.classes / 2e10
-    draft.add("compare", "trajectories", {}, seconds, needs=draft.keys("predict"))
+    draft.add("compare", "trajectories", {}, seconds, wants=draft.keys("predict"), optional=False)
 
 
 def plan_all(draft: Draft) -> None:
     """Comparisons of all solutions with each other."""
     if draft.spec.methods:
         total, pairs = draft.next_number, len(draft.runs) * 2e-8 + draft.next_number / 2e10
-        needs = [*draft.keys("predict"), *draft.keys("sample"), ("compare", "trajectories")]
+        needs, wants = [("compare", "trajectories")], [*draft.keys("predict"), *draft.keys("sample")]
         # The verdict: every pair of a run's samples, and each method read at equal accuracy under all redraws.
         js = sum(chosen.typical**2 / 2 for chosen in draft.spec.methods) * len(draft.runs)
         rows = sum(2 * chosen.spread + chosen.spread**2 / 2 for chosen in draft.spec.methods) * len(draft.runs)
         redrawn = rows * draft.images * REDRAWS / 1.5e10 + 1.2 * len(draft.spec.methods) * (1 + len(draft.runs) / 10)
         judged = js * draft.images * draft.classes * 3e-8 + redrawn
-        draft.add("compare", "all", {}, total * draft.images * draft.classes * pairs + judged, needs=needs)
+        seconds = total * draft.images * draft.classes * pairs + judged
+        draft.add("compare", "all", {}, seconds, needs=needs, wants=wants, optional=False)
 
 
-def _checkpoints(context: Context) -> list[Solution]:
-    """Checkpoints and optima of every run, by number."""
-    solutions = context.store.all_solutions(context.lease.experiment_id)
-    return [solution for solution in solutions if solution.role != "sample"]
+def _checkpoints(results: Results) -> list[Solution]:
+    """Checkpoints and optima of every healthy run, by number. Raises NothingLearned when no run is healthy."""
+    found = [solution for solution in results.solutions() if solution.role != "sample"]
+    if not found:
+        raise NothingLearned(f"no run learned: {no_run_learned(results.failed)}")
+    return found
 
 
 @stage("compare", version=4)
@@ -54,7 +59,8 @@ def compare(context: Context) -> None:
 
 def _compare_trajectories(context: Context) -> None:
     """Cosine of weights and disagreement of labels between checkpoints; divergence of independent runs."""
-    results, solutions = context.results(), _checkpoints(context)
+    results = context.results()
+    solutions = _checkpoints(results)
     _cosines(context, solutions)
     optima = [solution for solution in solutions if solution.role == "optimum"]
     for split in context.spec.evaluation.splits:

@@ -58,7 +58,7 @@ def plan(draft: Draft) -> None:
         draft.predictions += each
         draft.bytes += 16 * len(lines) * study.points * len(SPLITS)
     keys = draft.keys("connectivity")
-    draft.add("connectivity-compare", "all", {}, 0.1, needs=[*draft.keys("predict"), *keys])
+    draft.add("connectivity-compare", "all", {}, 0.1, wants=[*draft.keys("predict"), *keys])
 
 
 def _study(spec: ExperimentSpec) -> ConnectivitySpec:
@@ -173,16 +173,24 @@ def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 @stage("connectivity-compare", version=2)
 def connectivity_compare(context: Context) -> None:
-    """Matrices over runs: barriers in loss and error of every line, and cosines before and after alignment."""
+    """Matrices over healthy runs: barriers in loss and error of every line, and cosines before and after alignment;
+    NaN for a pair whose stage failed."""
     from modescape.science.paths import barrier, fractions
 
     study = _study(context.spec)
     optima = context.results().solutions(role="optimum")
     t, lines, runs = fractions(study.points), variants(context.spec), len(optima)
-    barriers = {(m, s, line): np.zeros((runs, runs)) for m in ("loss", "error") for s in SPLITS for line in lines}
-    cosines = {line: np.eye(runs) for line in lines if line != "repaired"}
+    if runs < 2:
+        context.output.extra = {"skipped": "fewer than two runs are healthy, and one has no pair"}
+        return
+    apart = np.where(np.eye(runs, dtype=bool), 0.0, np.nan)
+    barriers = {(m, s, line): apart.copy() for m in ("loss", "error") for s in SPLITS for line in lines}
+    cosines = {line: np.where(np.eye(runs, dtype=bool), 1.0, np.nan) for line in lines if line != "repaired"}
     for a, b in combinations(range(runs), 2):
-        about = context.need("connectivity", f"{a}-{b}")
+        pair = f"{optima[a].run}-{optima[b].run}"
+        about = context.wanted("connectivity", pair)
+        if about is None:
+            continue
         profiles = context.artifacts.array(about["profile"])
         for i, line in enumerate(lines):
             for j, split in enumerate(SPLITS):
@@ -190,7 +198,7 @@ def connectivity_compare(context: Context) -> None:
                     value = barrier(np.asarray(profiles[i, j, k]), t)
                     barriers[metric, split, line][[a, b], [b, a]] = value
                     context.add_group(
-                        f"connectivity/{a}-{b}", f"barrier/{metric}", value, about["images"][split], split, line=line
+                        f"connectivity/{pair}", f"barrier/{metric}", value, about["images"][split], split, line=line
                     )
         for line, matrix in cosines.items():
             matrix[[a, b], [b, a]] = about["cosine"][line]

@@ -10,24 +10,28 @@ from modescape.stages.stage import Context, Json, stage
 
 
 def plan_trajectories(draft: Draft) -> None:
-    draft.add("embed", "trajectories", {}, 4.0, needs=draft.keys("predict"))
+    draft.add("embed", "trajectories", {}, 4.0, wants=draft.keys("predict"))
 
 
 def plan_samples(draft: Draft) -> None:
     if draft.spec.methods:
-        draft.add("embed", "samples", {}, 8.0, needs=[*draft.keys("predict"), *draft.keys("sample")])
+        draft.add("embed", "samples", {}, 8.0, wants=[*draft.keys("predict"), *draft.keys("sample")])
 
 
 @stage("embed")
 def embed(context: Context) -> None:
-    """One joint map of functions: trajectories of the first runs, and with them their typical samples."""
+    """One joint map of functions: trajectories of the first healthy runs, and with them their typical samples."""
     results, evaluation = context.results(), context.spec.evaluation
     split = evaluation.splits[0]
     what = context.lease.key
+    runs = [optimum.run for optimum in results.solutions(role="optimum")][: evaluation.embed_runs]
+    if not runs:
+        context.output.extra = {"skipped": "no run is healthy"}
+        return
     shown = [
         solution
         for solution in results.solutions()
-        if solution.run < evaluation.embed_runs
+        if solution.run in runs
         and (solution.role != "sample" or (what == "samples" and solution.sample_set == "typical"))
     ]
     images = min(evaluation.embed_images, len(results.true_labels(split)))

@@ -57,7 +57,7 @@ def plan(draft: Draft) -> None:
     functions, groups = runs * (1 + sum(typical)), 1 + len(typical)
     # Measured on one core: 20 ns to score a probability of one ensemble, 50 ns to average one of a function.
     seconds = (groups * ensembles * 2e-8 + functions * 5e-8) * draft.images * draft.classes
-    draft.add("ensemble", "all", {}, seconds, needs=draft.keys("predict", "sample"))
+    draft.add("ensemble", "all", {}, seconds, wants=draft.keys("predict", "sample"))
 
 
 def _parts(lease: Lease) -> Json:
@@ -103,6 +103,9 @@ def _groups(context: Context, results: Results) -> list[_Group]:
 def ensemble(context: Context) -> None:
     """Score every group on every split, and check what must hold of any ensemble."""
     results = context.results()
+    if len(results.solutions(role="optimum")) < 2:
+        context.output.extra = {"skipped": "fewer than two runs are healthy, and one alone makes no ensemble"}
+        return
     groups, splits = _groups(context, results), context.spec.evaluation.splits
     worst = 0.0
     for i, split in enumerate(splits):

@@ -35,12 +35,14 @@ OPTIMUM, TRAJECTORY = "optimum", "trajectory"
 
 @dataclass(frozen=True)
 class PlannedGroup:
-    """One group of one run: how many functions it has at most, and the stages that make them."""
+    """One group of one run: how many functions it has at most, the stages that make them, and those it can do without
+    (a run that only stands beside a chain)."""
 
     name: str
     run: int
     size: int
     needs: tuple[Need, ...]
+    wants: tuple[Need, ...] = ()
 
 
 def names(spec: ExperimentSpec, study: GroupStudy) -> list[str]:
@@ -64,7 +66,10 @@ def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
             if made:
                 chosen = next(m for m in draft.spec.methods if m.method == name)
                 size = min(study.size(draft.spec), dict(sample_sets(chosen))["typical"])
-                found.append(PlannedGroup(name, run, size, (*base, *made)))
+                if methods[name].trained == "fresh":
+                    found.append(PlannedGroup(name, run, size, made, base))
+                else:
+                    found.append(PlannedGroup(name, run, size, (*base, *made)))
     return found
 
 

@@ -1,9 +1,9 @@
 """How early is it settled where a training ends? (Frankle, Dziugaite, Roy and Carbin 2020, "instability analysis").
 
-From epoch k of run 0 two copies go on with orders of examples of their own, to the end. Where the straight line between
-their ends has no barrier, what is left to chance after epoch k no longer decides the mode. Frankle's pairs keep the
-optimiser's moments at k; checkpoints hold weights only, so both branches start theirs anew. The learning rate goes on
-as the schedule has it at k.
+From epoch k of run 0, or of the first healthy one, two copies go on with orders of examples of their own, to the end.
+Where the straight line between their ends has no barrier, what is left to chance after epoch k no longer decides the
+mode. Frankle's pairs keep the optimiser's moments at k; checkpoints hold weights only, so both branches start theirs
+anew. The learning rate goes on as the schedule has it at k.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def plan(draft: Draft) -> None:
         seconds = (epochs - k) * draft.images_per_epoch / draft.train_rate
         for side in _SIDES:
             params = {"epoch": k, "repetition": repetition, "side": side}
-            draft.add("branch", f"{k}/{repetition}/{side}", params, seconds, needs=[("train", "0")])
+            wants = draft.keys("train", "predict")
+            draft.add("branch", f"{k}/{repetition}/{side}", params, seconds, wants=wants)
     images = min(study.images, draft.n.train) + min(study.images, draft.n.test)
     if architectures[draft.spec.network.architecture].batch_norm:
         images += min(BATCH_NORM_IMAGES, draft.n.train)
@@ -73,12 +74,13 @@ def _branch_parts(lease: Lease) -> Json:
     }
 
 
-@stage("branch", parts=_branch_parts)
+@stage("branch", parts=_branch_parts, through=lambda lease: (0,), uses=("train",))
 def branch(context: Context) -> None:
     from modescape.science.weights import load_tensors
 
     spec, params = context.spec, context.params
-    kept = context.need("train", "0")["checkpoints"]
+    (run,) = context.through
+    kept = context.need("train", f"{run}")["checkpoints"]
     start = next(checkpoint["weights"] for checkpoint in kept if checkpoint["epoch"] == params["epoch"])
     network = context.network()
     load_tensors(network, context.artifacts.tensors(start))
@@ -86,8 +88,11 @@ def branch(context: Context) -> None:
     recorder = run_training(
         context, network, only_last(spec.training), seeds, run=None, first_epoch=params["epoch"]
     )  # fmt: skip
-    context.output.extra = {"weights": recorder.checkpoints[-1]["weights"]}
     recorder.close()
+    if recorder.failed:
+        context.output.extra = {"failed": recorder.failed}
+        return
+    context.output.extra = {"weights": recorder.checkpoints[-1]["weights"], **({"run": run} if run else {})}
 
 
 def _instability_parts(lease: Lease) -> Json:
@@ -113,8 +118,8 @@ def _profile(context: Context, k: int, repetition: int) -> Json:
     from modescape.science.weights import from_tensors
 
     study, network = _study(context.spec), context.network()
-    ends = [context.need("branch", f"{k}/{repetition}/{side}")["weights"] for side in _SIDES]
-    first, last = (from_tensors(network, context.artifacts.tensors(end)) for end in ends)
+    ends = [context.need("branch", f"{k}/{repetition}/{side}") for side in _SIDES]
+    first, last = (from_tensors(network, context.artifacts.tensors(end["weights"])) for end in ends)
     found = line_profile(
         network,
         first,
@@ -132,6 +137,7 @@ def _profile(context: Context, k: int, repetition: int) -> Json:
         "profile": context.keep(values, "profile"),
         "images": {split: found[split].labels.shape[1] for split in _SPLITS},
         "disagreement": {split: float((found[split].labels[0] != found[split].labels[-1]).mean()) for split in _SPLITS},
+        **({"run": run} if (run := ends[0].get("run")) else {}),
     }
 
 
@@ -148,5 +154,6 @@ def _measure(context: Context, k: int, repetition: int, kept: Json) -> None:
         }
         for metric, value in values.items():
             context.add_group(
-                "instability", metric, value, kept["images"][split], split, epoch=k, repetition=repetition
-            )
+                "instability", metric, value, kept["images"][split], split, epoch=k, repetition=repetition,
+                **({"run": kept["run"]} if "run" in kept else {}),
+            )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -29,7 +29,7 @@ def judge(context: Context, results: Results) -> None:
     optima = results.solutions(role="optimum")
     labels = results.labels_of(optima, split)
     pairs = np.triu_indices(len(optima), 1)
-    finding: Json = {"split": split, "images": int(labels.shape[1]), "runs": len(optima)}
+    finding: Json = {"split": split, "images": int(labels.shape[1]), "runs": len(optima), "failed": _failed(results)}
     accuracies = [float(optimum.accuracy or 0.0) for optimum in optima]
     single = float(np.mean(accuracies))
     columns: Json = {"accuracy": single, "finding": finding}
@@ -63,7 +63,19 @@ def judge(context: Context, results: Results) -> None:
         chains = chain_evidence(results)
         if chains is not None:
             add_claims(context, verdict.judge_chains(chains, margins=margins(context.spec)))
-    add_claims(context, verdict.judge(evidence, margins=margins(context.spec), check=context.control.check))
+    claims = verdict.judge(evidence, margins=margins(context.spec), check=context.control.check)
+    lost = _lost(results, evidence.numbers)
+    add_claims(context, (_without(claim, lost) for claim in claims))
+
+
+def _failed(results: Results) -> Json:
+    """Runs and chains that have failed, by their numbers, with why, and how many there were of each."""
+    chains = results.failed_chains
+    return {
+        "of": results.spec.ensemble.runs,
+        "runs": {f"{run}": why for run, why in sorted(results.failed.items())},
+        "chains": {method: {f"{run}": why for run, why in sorted(chains[method].items())} for method in sorted(chains)},
+    }
 
 
 def margins(spec: ExperimentSpec) -> dict[str, float]:
@@ -114,11 +126,14 @@ def recent(checkpoints: list[Solution]) -> list[Solution]:
 
 
 def _evidence(context: Context, results: Results, finals: NDArray[np.int64], split: str) -> verdict.Evidence:
-    """The labels the verdict is read from: the runs' optima, their late checkpoints, and each method's samples."""
-    optima, runs = results.solutions(role="optimum"), range(context.spec.ensemble.runs)
+    """The labels the verdict is read from: the healthy runs' optima, their late checkpoints, and each method's
+    samples, where every one of those runs has some."""
+    optima = results.solutions(role="optimum")
+    runs = [optimum.run for optimum in optima]
     windows = [recent([s for s in results.solutions(run=run) if s.role != "sample"]) for run in runs]
     sampled = [chosen.method for chosen in context.spec.methods if methods[chosen.method].sampled]
     cosines = _cosines(context, results, optima) if len(optima) > 1 else None
+    lost = _lost(results, runs)
     return verdict.Evidence(
         classes=len(results.class_names),
         truth=results.true_labels(split),
@@ -129,10 +144,36 @@ def _evidence(context: Context, results: Results, finals: NDArray[np.int64], spl
         windows=[results.labels_of(window, split) for window in windows] if all(windows) else (),
         rates=_rates(context, results, windows[0]) if all(windows) else None,
         # one average a run is no sample of anything
-        methods=tuple(_method_evidence(context, results, name, split) for name in sampled)
+        methods=tuple(_method_evidence(context, results, name, runs, split) for name in sampled if name not in lost)
         if context.lease.key == "all"
         else (),
-    ).without_failed()
+        numbers=tuple(runs),
+        failed=context.spec.ensemble.runs - len(runs),
+        decided=True,
+    )
+
+
+def _lost(results: Results, runs: Sequence[int]) -> dict[str, str]:
+    """Method -> why there are no samples of it around one of these runs: their stage, or the chain they come from,
+    has failed."""
+    found: dict[str, str] = {}
+    for stage in results.stages:
+        if stage.kind != "sample" or stage.params["run"] not in runs:
+            continue
+        left = stage.result.get("extra", {}) if stage.state == "succeeded" else {}
+        if stage.state == "failed":
+            found.setdefault(stage.params["method"], f"sample/{stage.key} failed")
+        elif left.get("failed") or left.get("skipped"):
+            found.setdefault(stage.params["method"], f"its chain beside run {stage.params['run']} failed")
+    return found
+
+
+def _without(claim: verdict.Claim, lost: Mapping[str, str]) -> verdict.Claim:
+    """A claim over methods says which are not among them."""
+    if not claim.methods or not lost:
+        return claim
+    named = ", ".join(f"{methods[name].title} ({why})" for name, why in lost.items())
+    return replace(claim, because=f"{claim.because}; not among the methods: {named}")
 
 
 def _rates(context: Context, results: Results, window: list[Solution]) -> tuple[float, float] | None:
@@ -190,8 +231,10 @@ def _function(results: Results, solutions: list[Solution], split: str) -> verdic
     return probabilities
 
 
-def _method_evidence(context: Context, results: Results, name: str, split: str) -> verdict.MethodEvidence:
-    entry, runs = methods[name], range(context.spec.ensemble.runs)
+def _method_evidence(
+    context: Context, results: Results, name: str, runs: Sequence[int], split: str
+) -> verdict.MethodEvidence:
+    entry = methods[name]
     sets = {s: [results.solutions(run=r, method=name, sample_set=s) for r in runs] for s in ("spread", "typical")}
     # Typical samples were selected by their accuracy; they stand in only where no others were asked for.
     wide = sets["spread"] if any(sets["spread"]) else sets["typical"]
@@ -218,16 +261,18 @@ def _method_evidence(context: Context, results: Results, name: str, split: str) 
 
 
 def _family(context: Context, results: Results) -> Json:
-    """The exponent of the one-parameter family (science i.5) fitted to the wide samples around run 0."""
-    wide = [s for s in results.solutions(run=0, role="sample", sample_set="spread") if methods[s.method or ""].sampled]
-    base = results.solutions(run=0, role="optimum")[0].accuracy or 0.0
+    """The exponent of the one-parameter family (science i.5), fitted to wide samples of the first healthy run."""
+    first = results.solutions(role="optimum")[0]
+    around = results.solutions(run=first.run, role="sample", sample_set="spread")
+    wide = [s for s in around if methods[s.method or ""].sampled]
+    base = first.accuracy or 0.0
     fit = theory.fit_exponent(
         [s.accuracy or 0.0 for s in wide],
         [s.disagreement or 0.0 for s in wide],
         base=base,
         classes=len(results.class_names),
     )
-    return {"exponent": fit.exponent, "low": fit.low, "high": fit.high, "samples": fit.used}
+    return {"exponent": fit.exponent, "low": fit.low, "high": fit.high, "samples": fit.used, "run": first.run}
 
 
 def stage_key(run: int, method: str, results: Results) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
+from modescape.errors import StageError
 from modescape.part import keyed
 from modescape.results import Results
 from modescape.science.data import ImageFiles, Images
@@ -37,13 +38,14 @@ def plan(draft: Draft) -> None:
         for run in draft.runs:
             own = [group for group in groups if group.run == run]
             functions = sum(group.size for group in own)
-            needs = list(dict.fromkeys(need for group in own for need in group.needs))
+            wants = list(dict.fromkeys(need for group in own for need in (*group.needs, *group.wants)))
             params = {"set": i, "run": run, "groups": {group.name: group.size for group in own}}
-            draft.add("ood", f"{i}/{run}", params, functions * count / draft.predict_rate, needs=needs)
+            draft.add("ood", f"{i}/{run}", params, functions * count / draft.predict_rate, wants=wants)
             total += functions
-        needs = list(dict.fromkeys(need for group in groups for need in group.needs if need[0] != "train"))
-        needs += [("ood", f"{i}/{run}") for run in draft.runs]
-        draft.add("ood-compare", f"{i}", {"set": i}, 2 * total * count * draft.classes / _COMPARED, needs=needs)
+        made = (need for group in groups for need in (*group.needs, *group.wants))
+        wants = list(dict.fromkeys(need for need in made if need[0] != "train"))
+        wants += [("ood", f"{i}/{run}") for run in draft.runs]
+        draft.add("ood-compare", f"{i}", {"set": i}, 2 * total * count * draft.classes / _COMPARED, wants=wants)
         draft.bytes += 4 * total * count * draft.classes
         draft.predictions += total * count
 
@@ -60,17 +62,20 @@ def _parts(lease: Lease) -> Json:
 def ood(context: Context) -> None:
     """float32 logits [functions, n, K] of every group of one run, kept group by group."""
     study, run = context.spec.ood[context.params["set"]], context.params["run"]
+    groups: dict[str, int] = context.params["groups"]
+    chosen = {name: members(context, run, name, size) for name, size in groups.items()}
+    if not any(chosen.values()):
+        context.output.extra = {"skipped": context.results().failed.get(run, f"run {run} left no functions")}
+        return
     found = outside_images(study, context.splits.shape, _test_images(context), context.settings.data_folders)
     kept: dict[str, str] = {}
     partial = context.lease.partial
     for name, digest in partial.get("groups", {}).items():
         kept[name] = context.keep(np.asarray(context.artifacts.array(digest)), "predictions")
-    groups: dict[str, int] = context.params["groups"]
     of = sum(groups.values())
-    for i, (name, size) in enumerate(groups.items()):
-        if name in kept:
+    for i, (name, solutions) in enumerate(chosen.items()):
+        if name in kept or not solutions:
             continue
-        solutions = members(context, run, name, size)
         begun = partial.get("begun", {})
         block = list(context.artifacts.array(begun["logits"])) if begun.get("group") == name else []
         done, saved = sum(list(groups.values())[:i]), time.monotonic()
@@ -122,17 +127,21 @@ class _Comparison:
     def __init__(self, context: Context, study: OodSpec, index: int) -> None:
         self.context, self.study, self.index = context, study, index
         self.size = study.size(context.spec)
-        self.runs = range(context.spec.ensemble.runs)
         self.results: Results = context.results()
+        made = {run: context.wanted("ood", f"{index}/{run}") for run in range(context.spec.ensemble.runs)}
+        self.made = {run: left for run, left in made.items() if left is not None}
+        if not self.made:
+            raise StageError("no run is left to compare: none has learned, or their stages failed")
+        self.runs = list(self.made)
+        about = next(iter(self.made.values()))
         splits = context.spec.evaluation.splits
         self.split = "test" if "test" in splits else splits[0]
-        self.made = [context.need("ood", f"{index}/{run}") for run in self.runs]
-        images = self.made[0]["images"]
+        images = about["images"]
         self.inside = min(images, len(self.results.true_labels(self.split)))
         self.about: Json = {
             "dataset": study.dataset,
-            "title": self.made[0]["title"],
-            "conversion": self.made[0]["conversion"],
+            "title": about["title"],
+            "conversion": about["conversion"],
             "size": images,
             "in_size": self.inside,
             "in_split": self.split,
@@ -192,7 +201,8 @@ class _Comparison:
 
     def _detection(self, group: str, functions: str, pairs: list[Both], *, members: int) -> None:
         """functions: "single" (each run's average of its members) or "ensemble" (the average over runs)."""
-        about: Json = {"group": group, "functions": functions, "members": members, "runs": len(self.runs)}
+        runs = sum(OPTIMUM in made["groups"] for made in self.made.values())
+        about: Json = {"group": group, "functions": functions, "members": members, "runs": runs}
         for score in SCORES:
             if members == 1 and score == "mutual-information":
                 continue  # one function has none

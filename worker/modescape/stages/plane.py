@@ -25,6 +25,7 @@ from modescape.science import data as datasets
 from modescape.science import landscape
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import BATCH_NORM_IMAGES, Around
+from modescape.stages.footing import waited_for
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease, PlannedStage
 from modescape.studies import PlaneSpec
@@ -44,16 +45,18 @@ def plan(draft: Draft) -> None:
     for i, chosen in enumerate(spec.planes):
         images = min(chosen.train_images, draft.n.train) + min(chosen.test_images, evaluated[chosen.split])
         seconds = _cell_seconds(images, spec, draft.predict_rate)
-        trained = [(kind, f"{run}") for run in chosen.runs for kind in ("train", "predict")]
+        runs = waited_for(draft, chosen.runs)
+        trained = [(kind, f"{run}") for run in runs for kind in ("train", "predict")]
         drawn = [s for s in draft.stages if (s.kind, s.params.get("sample_set")) == ("sample", "typical")]
-        around = [s for s in drawn if s.params["run"] == chosen.runs[0] and chosen.kind != "line"]
+        near = [s for s in drawn if s.params["run"] in runs and chosen.kind != "line"]
+        around = [s for s in near if s.params["run"] == chosen.runs[0]]
         shown = sum(min(MAX_SAMPLES, s.params["count"]) for s in around)
         shown += len(chosen.runs) * min(MAX_CHECKPOINTS, len(draft.epochs)) if chosen.kind != "line" else 0
         for block in _blocks(f"{i}", chosen, {"runs": list(chosen.runs)}):
             own = block.params["block"] == POINTS
             cells = block.cells + shown * own
-            needs = trained + [(s.kind, s.key) for s in around if own]
-            draft.add("plane", block.key, block.params, cells * seconds, needs=needs)
+            wants = trained + [(s.kind, s.key) for s in near if own]
+            draft.add("plane", block.key, block.params, cells * seconds, wants=wants)
             draft.predictions += cells * images
             draft.bytes += 8 * cells * 2 * (2 + landscape.POINTS[chosen.kind])
 
@@ -150,7 +153,12 @@ def _parts(lease: Lease) -> Json:
     return {"data": spec["data"], "network": spec["network"], "params": params}
 
 
-@stage("plane", parts=_parts)
+def _through(lease: Lease) -> tuple[int, ...]:
+    """The runs of a cut that the spec asks for; none for one through solutions chosen later."""
+    return tuple(lease.params.get("runs", ()))
+
+
+@stage("plane", parts=_parts, through=_through, uses=("train", "predict", "sample"))
 def plane(context: Context) -> None:
     """The rows of one block of a cut, or the solutions on and around it."""
     cut = _Cut(context)
@@ -188,7 +196,7 @@ class _Cut:
     def _anchors(self) -> list[Solution]:
         results, params = self.results, self.context.params
         if "runs" in params:
-            return [results.solutions(run=run, role="optimum")[0] for run in params["runs"]]
+            return [results.solutions(run=run, role="optimum")[0] for run in self.context.through]
         known = {solution.number: solution for solution in results.solutions()}
         return [known[number] for number in params["solutions"]]
 
@@ -246,7 +254,14 @@ class _Cut:
             "unit": self.plane.unit,
             "anchors": self.plane.anchors.tolist(),
             "views": [{"split": name, "images": len(images)} for name, images in self.images.items()],
+            **self._stand_ins,
         }
+
+    @property
+    def _stand_ins(self) -> Json:
+        """The runs it goes through, where they are not those that were asked for."""
+        runs = list(self.context.through)
+        return {"runs": runs} if runs and runs != self.context.params["runs"] else {}
 
 
 def _grid(context: Context, cut: _Cut) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft
 from modescape.part import keyed
 from modescape.registry import architectures
+from modescape.science.health import finite, run_failure
 from modescape.science.predictions import accuracy
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import BATCH_NORM_IMAGES
@@ -56,6 +57,9 @@ def predict(context: Context) -> None:
         context.control.progress(i + 1, len(checkpoints), {})
     kept, labels = keep_logits(context, blocks)
     optimum = thetas[-1]
+    main = spec.evaluation.splits[0]
+    finals = {split: block[-1] for split, block in blocks.items()}
+    failed = run_failure(finals, labels[main], main, len(context.splits.classes))
     for i, checkpoint in enumerate(checkpoints):
         context.add_solution(
             first + i,
@@ -73,7 +77,13 @@ def predict(context: Context) -> None:
     if weights.has_batch_norm(network):
         _reestimate(context, network, first + len(checkpoints) - 1, labels)
     accuracies = [solution.accuracy for solution in context.output.solutions if solution.accuracy is not None]
-    context.output.runs = {run: {"accuracy": accuracies[-1], "best_accuracy": max(accuracies)}}
+    context.output.runs = {
+        run: {
+            "accuracy": context.output.solutions[-1].accuracy,
+            "best_accuracy": max(accuracies, default=None),
+            "failed": failed,
+        }
+    }
     context.output.extra = {
         "labels": {split: context.keep(values, "labels") for split, values in labels.items()},
         "classes": list(context.splits.classes),
@@ -107,6 +117,10 @@ def keep_logits(
 
 def geometry(theta: NDArray[Any], optimum: NDArray[np.float64]) -> Json:
     theta = theta.astype(np.float64)
+    if not finite(theta):
+        return {}
     norm, reference = float(np.linalg.norm(theta)), float(np.linalg.norm(optimum))
+    if not finite(optimum):
+        return {"norm": norm}
     cosine = float(theta @ optimum) / (norm * reference) if norm * reference > 0 else None
     return {"norm": norm, "cosine": cosine, "distance": float(np.linalg.norm(theta - optimum))}

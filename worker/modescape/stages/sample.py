@@ -13,6 +13,7 @@ from modescape.draft import Draft, sample_sets
 from modescape.errors import StageError
 from modescape.part import keyed
 from modescape.registry import Method, Options, methods
+from modescape.science.health import failure, finite
 from modescape.science.seeds import stream_seed
 from modescape.science.subspace import ActivationMask, Draw, Reach, calibrate, needs_reach
 from modescape.science.subspace import sample as draw_samples
@@ -31,13 +32,16 @@ def plan(draft: Draft) -> None:
                 floor = min(draft.n.validation, FLOOR_IMAGES) if sample_set == "typical" and entry.sampled else 0
                 seconds = count * (draft.images + 1.3 * floor) / draft.predict_rate
                 params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
-                needs = [("train", f"{r}"), ("predict", f"{r}")]
+                run, needs = [("train", f"{r}"), ("predict", f"{r}")], []
                 if entry.trained is not None:
                     needs.append(("chain", f"{r}/{chosen.method}"))
                 if entry.of is not None:
                     needs.append(("sample", f"{r}/{entry.of}/typical"))
                 key = f"{r}/{chosen.method}/{sample_set}"
-                draft.add("sample", key, params, seconds, needs=needs, solutions=count)
+                if entry.trained == "fresh":  # networks of its own, which the run stands beside
+                    draft.add("sample", key, params, seconds, needs=needs, wants=run, solutions=count)
+                else:
+                    draft.add("sample", key, params, seconds, needs=[*run, *needs], solutions=count)
 
 
 def _parts(lease: Lease) -> Json:
@@ -92,7 +96,7 @@ class _Drawing:
         return self._drawn(start) if self.is_possible else iter(())
 
     def _kept(self, start: int) -> Iterator[tuple[Json, ActivationMask | None]]:
-        kept = self.context.need("chain", f"{self.around.run}/{self.entry.name}")["kept"]
+        kept = self.around.chain(self.entry)["kept"]
         for index, found in enumerate(kept[start : self.count], start):
             self.around.place_stored(found["weights"])
             theta = self.around.weights.flatten(self.around.network)
@@ -136,6 +140,8 @@ class _Drawing:
             yield row | self._geometry(found.draw.theta), found.draw.mask
 
     def _geometry(self, theta: NDArray[np.float32]) -> Json:
+        if not self.around.has_optimum:
+            return {"norm": float(np.linalg.norm(theta.astype(np.float64)))}
         return geometry(theta, self.around.neighbourhood.theta.astype(np.float64))
 
 
@@ -157,6 +163,10 @@ def sample(context: Context) -> None:
         probe="validation" if len(context.splits.validation) else "train",
         reach=Reach(**state["reach"]) if state.get("reach") else None,
     )
+    failed = _chain_failure(context, around, entry)
+    if failed:
+        context.output.extra = {"failed": failed}
+        return
     blocks: dict[str, list[NDArray[np.float32]]] = {split: [] for split in spec.evaluation.splits}
     rows: list[Json] = list(state.get("rows", []))
     for split, digest in state.get("logits", {}).items():
@@ -177,8 +187,7 @@ def sample(context: Context) -> None:
                 artifacts=[info for _, info in arrays],
             )
             saved = time.monotonic()
-    predicted = context.need("predict", f"{run}")["logits"]
-    base: dict[str, NDArray[np.float32]] = {split: context.artifacts.array(predicted[split])[-1] for split in blocks}
+    base = _base(context, around)
     labels: dict[str, NDArray[np.int64]] = {split: context.split(split).numpy_labels() for split in blocks}
     kept = {split: context.keep(np.stack(block), "predictions") for split, block in blocks.items() if block}
     for i, row in enumerate(rows):
@@ -195,7 +204,7 @@ def sample(context: Context) -> None:
             **row,
         )
     context.output.extra = {
-        "centre": _centre(drawing, base),
+        "centre": _centre(drawing, base) if base is not None else {},
         "asked": count,
         "accepted": len(rows),
         "reach": asdict(drawing.reach) if drawing.reach else None,
@@ -204,6 +213,26 @@ def sample(context: Context) -> None:
         else drawing.reference - getattr(drawing.options, "floor_value", 0.0),
         "floor_split": drawing.probe,
     }
+
+
+def _base(context: Context, around: Around) -> dict[str, NDArray[np.float32]] | None:
+    """Logits of the run's optimum by split; None beside a run that has failed."""
+    predicted = context.wanted("predict", f"{around.run}") if around.has_optimum else None
+    if predicted is None:
+        return None
+    return {split: context.artifacts.array(predicted["logits"][split])[-1] for split in context.spec.evaluation.splits}
+
+
+def _chain_failure(context: Context, around: Around, entry: Method) -> str:
+    """Why the chain that the method's samples come from has failed, by its last weights; "" for other methods."""
+    if entry.trained is None:
+        return ""
+    around.place_stored(around.chain(entry)["kept"][-1]["weights"])
+    if not finite(around.weights.flatten(around.network)):
+        return "its weights are not all finite numbers"
+    main = context.spec.evaluation.splits[0]
+    logits, labels = context.logits(around.network, main), context.split(main).numpy_labels()
+    return failure(logits, labels, len(context.splits.classes))
 
 
 def _centre(drawing: _Drawing, base: dict[str, NDArray[np.float32]]) -> dict[str, str]:

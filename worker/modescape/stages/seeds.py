@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
-from modescape.errors import Diverged
 from modescape.part import keyed
 from modescape.science import verdict
+from modescape.science.health import failure
 from modescape.science.seeds import ARMS, Arm, arm_seeds
 from modescape.spec import ExperimentSpec, TrainingSpec
 from modescape.stages.judge import add_claims, margins
@@ -42,7 +42,7 @@ def plan(draft: Draft) -> None:
     for rate, repetition, arm in arms:
         params = {"learning_rate": study.learning_rates[rate], "repetition": repetition, "arm": arm.key}
         draft.add("arm", f"{rate}/{repetition}/{arm.key}", params, seconds)
-    draft.add("seeds", "all", {}, len(arms) * images * draft.classes / 2e8, needs=draft.keys("arm"))
+    draft.add("seeds", "all", {}, len(arms) * images * draft.classes / 2e8, wants=draft.keys("arm"))
     draft.bytes += 4 * len(arms) * (draft.parameters + images * draft.classes)
     draft.predictions += len(arms) * images
     judged, asked = study.judged(draft.spec), draft.spec.training.learning_rate
@@ -109,17 +109,18 @@ def arm(context: Context) -> None:
     seeds = arm_seeds(spec.ensemble.seed, params["repetition"], _BY_KEY[params["arm"]])
     network = build(spec.network, context.splits.shape, seed=seeds.weights).to(context.device)
     training = _training(spec, params["learning_rate"])
-    try:
-        recorder = run_training(context, network, training, seeds, run=None)
-    except Diverged as error:  # at a high rate: a result of this training, and no reason to lose the others
+    recorder = run_training(context, network, training, seeds, run=None)
+    if recorder.failed:  # at a high rate: a result of this training, and no reason to lose the others
         context.artifacts.drop_scratch(context.lease.stage_id)
-        context.output.extra = {"failed": str(error)}
+        context.output.extra = {"failed": recorder.failed}
         return
     split = spec.evaluation.splits[0]
     logits = context.logits(network, split)
+    failed = failure(logits, context.split(split).numpy_labels(), len(context.splits.classes))
     context.output.extra = {
         "weights": recorder.checkpoints[-1]["weights"],
         "logits": {split: context.keep(logits, "predictions")},
+        **({"failed": failed} if failed else {}),
     }
     recorder.close()
 
@@ -129,7 +130,7 @@ def arm(context: Context) -> None:
 
 @dataclass(frozen=True)
 class _Repetition:
-    """One repetition at one learning rate: labels [N] of the arms that trained to their end, and why others did not."""
+    """One repetition at one learning rate: labels [N] of the arms that learned, and why others have failed."""
 
     learning_rate: float
     number: int
@@ -151,7 +152,7 @@ def seeds(context: Context) -> None:
     truth = context.split(split).numpy_labels()
     study = _study(context.spec)
     repetitions = [
-        _repetition(context, rate, number, split)
+        _repetition(context, rate, number, truth, split)
         for rate in range(len(study.learning_rates))
         for number in range(study.repetitions)
     ]
@@ -168,15 +169,20 @@ def seeds(context: Context) -> None:
     _judge(context, [repetition for repetition in repetitions if repetition.learning_rate == judged], truth)
 
 
-def _repetition(context: Context, rate: int, number: int, split: str) -> _Repetition:
-    labels, failed = {}, {}
+def _repetition(context: Context, rate: int, number: int, truth: NDArray[np.int64], split: str) -> _Repetition:
+    labels: dict[str, NDArray[np.int64]] = {}
+    failed: dict[str, str] = {}
     for one in ARMS:
         context.control.check()
-        extra = context.need("arm", f"{rate}/{number}/{one.key}")
-        if "failed" in extra:
-            failed[one.key] = extra["failed"]
+        key = f"{rate}/{number}/{one.key}"
+        why = context.lacking("arm", key)
+        if not why:  # as far as the code of its time told
+            logits = context.artifacts.array(context.need("arm", key)["logits"][split])
+            why = failure(logits, truth, len(context.splits.classes))
+        if why:
+            failed[one.key] = why
         else:
-            labels[one.key] = context.artifacts.array(extra["logits"][split]).argmax(axis=-1)
+            labels[one.key] = logits.argmax(axis=-1)
     return _Repetition(_study(context.spec).learning_rates[rate], number, labels, failed)
 
 
@@ -220,7 +226,7 @@ def _summary(found: list[Json]) -> list[Json]:
 
 
 def _judge(context: Context, repetitions: list[_Repetition], truth: NDArray[np.int64]) -> None:
-    """Claim (g) at one learning rate, from the repetitions whose trainings all came to their end."""
+    """Claim (g) at one learning rate, from the repetitions of which no training has failed."""
     rate, asked = repetitions[0].learning_rate, context.spec.training.learning_rate
     whole = [repetition for repetition in repetitions if not repetition.failed]
     if not whole:
@@ -232,6 +238,7 @@ def _judge(context: Context, repetitions: list[_Repetition], truth: NDArray[np.i
         learning_rate=rate,
         numbers=tuple(repetition.number for repetition in whole),
         failed=len(repetitions) - len(whole),
+        decided=True,
     )
     claims = verdict.judge_seeds(evidence, margins=margins(context.spec))
     if not math.isclose(rate, asked):

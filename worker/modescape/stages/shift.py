@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
-from modescape.errors import ArtifactMissing, DataCorrupt
+from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.part import keyed
 from modescape.registry import methods
 from modescape.science import corruptions, verdict
@@ -62,11 +62,12 @@ def plan(draft: Draft) -> None:
         seconds = group.size * per_function / draft.predict_rate + made_again
         params = {"run": group.run, "group": group.name, "size": group.size, "types": list(types), "images": n,
                   "source": source, "keep": keep}  # fmt: skip
-        draft.add("shift", f"{group.run}/{group.name}", params, seconds, needs=[*group.needs, *made])
+        needs = [*group.needs, *made]
+        draft.add("shift", f"{group.run}/{group.name}", params, seconds, needs=needs, wants=group.wants)
     functions = sum(group.size for group in found)
     values = cells * n * draft.classes * functions
     draft.add("shift-compare", "all", {"types": list(types), "images": n}, 1.2e-7 * values + 1.0,
-              needs=draft.keys("shift"))  # fmt: skip
+              wants=draft.keys("shift"))  # fmt: skip
     kept = logits
     if keep == "labels":
         kept = cells * n * ((1 if draft.classes <= 256 else 2) * functions + (4 * draft.classes + 8) * len(found))
@@ -97,7 +98,7 @@ def plan_check(draft: Draft) -> None:
     """Everything waits for the look at a published set, so that nothing is trained for a wrong one; planned last."""
     if CHECK in draft.keys("corrupt"):
         draft.stages = [
-            stage if stage.needs or (stage.kind, stage.key) == CHECK else replace(stage, needs=(CHECK,))
+            stage if stage.needs or stage.wants or (stage.kind, stage.key) == CHECK else replace(stage, needs=(CHECK,))
             for stage in draft.stages
         ]
 
@@ -466,15 +467,19 @@ class _Compared:
         self.size, self.seed = study.size(spec), spec.ensemble.seed
         self.groups: dict[str, list[_Stored]] = {}
         for name in groups.names(spec, study):
-            there = [_Stored(context, need.key) for need in context.needs if need.key.partition("/")[2] == name]
-            kept = sorted((stored for stored in there if stored.functions), key=lambda stored: stored.run)
+            there = [_Stored.of(context, need.key) for need in context.needs if need.key.partition("/")[2] == name]
+            kept = sorted((stored for stored in there if stored and stored.functions), key=lambda stored: stored.run)
             if kept:
                 self.groups[name] = kept
+        if groups.OPTIMUM not in self.groups:
+            raise StageError("no run is left to compare: none has learned, or their stages failed")
         self.values: dict[str, Floats] = {}
-        runs = len(self.groups[groups.OPTIMUM])
+        self.runs = [stored.run for stored in self.groups[groups.OPTIMUM]]
+        runs = len(self.runs)
         self.methods = [
             name for name, kept in self.groups.items()
-            if name in methods and methods[name].sampled and len(kept) == runs and min(k.functions for k in kept) > 1
+            if name in methods and methods[name].sampled and [k.run for k in kept] == self.runs
+            and min(k.functions for k in kept) > 1
         ]  # fmt: skip
         images = len(labels)
         shapes = {groups.OPTIMUM: (runs, runs, images), **dict.fromkeys(self.methods, (runs, images))}
@@ -608,6 +613,9 @@ class _Compared:
             clean_within={name: self.clean[name] for name in self.methods},
             shifted_within={name: self.shifted[name] for name in self.methods},
             titles={name: methods[name].title for name in self.methods},
+            numbers=tuple(self.runs),
+            failed=self.context.spec.ensemble.runs - len(self.runs),
+            decided=True,
         )
 
 
@@ -620,8 +628,14 @@ def _js(functions: Sequence[Floats]) -> float:
 class _Stored:
     """What one shift stage kept, read cell by cell."""
 
-    def __init__(self, context: Context, key: str) -> None:
-        self.kept = context.need("shift", key)
+    @classmethod
+    def of(cls, context: Context, key: str) -> _Stored | None:
+        """None where the stage failed, or was skipped because its run had."""
+        kept = context.wanted("shift", key)
+        return None if kept is None else cls(context, key, kept)
+
+    def __init__(self, context: Context, key: str, kept: Json) -> None:
+        self.kept = kept
         self.run = int(key.partition("/")[0])
         self.functions = len(self.kept["functions"])
         names = [name for name in ("logits", "labels", "sums", "entropies", "divergences") if name in self.kept]

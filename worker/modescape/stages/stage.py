@@ -23,6 +23,7 @@ from modescape.errors import StageError
 from modescape.part import keyed
 from modescape.results import Results
 from modescape.science import data as datasets
+from modescape.science.health import finite
 from modescape.science.predictions import accuracy as accuracy_of
 from modescape.science.predictions import scores
 from modescape.settings import Settings
@@ -49,6 +50,7 @@ class Context:
     settings: Settings
     control: StageControl
     device: str
+    through: tuple[int, ...] = ()  # the runs it goes through, for kinds that choose them
     output: StageOutput = field(default_factory=StageOutput)
 
     @cached_property
@@ -75,6 +77,18 @@ class Context:
                 extra: Json = stage.result["extra"]
                 return extra
         raise StageError(f"stage {self.lease.kind}/{self.lease.key} does not need {kind}/{key}")
+
+    def wanted(self, kind: str, key: str) -> Json | None:
+        """What a stage left that this one can do without; None when there is nothing to use (see `lacking`)."""
+        return None if self.lacking(kind, key) else self.need(kind, key)
+
+    def lacking(self, kind: str, key: str) -> str:
+        """Why a stage has left nothing to use: it failed, was skipped, or what it made has failed; "" when it has."""
+        stage = next((s for s in self.needs if (s.kind, s.key) == (kind, key)), None)
+        if stage is None or stage.state != "succeeded":
+            return f"{kind}/{key} stopped with an error"
+        extra: Json = stage.result["extra"]
+        return str(extra.get("failed") or extra.get("skipped") or "")
 
     def keep(self, array: NDArray[Any], kind: str) -> str:
         """Store an array as an artifact of this stage; its digest."""
@@ -116,22 +130,26 @@ class Context:
         *,
         blocks: dict[str, NDArray[np.float32]],
         labels: dict[str, NDArray[np.int64]],
-        base: dict[str, NDArray[np.float32]],
+        base: dict[str, NDArray[np.float32]] | None,
         **fields: Any,
     ) -> None:
         """A solution row with its scores; the first evaluation split gives the numbers lists show.
 
-        blocks and base: split -> logits [N, K] of the solution and of its run's optimum.
+        blocks and base: split -> logits [N, K] of the solution and of its run's optimum; base None: it has none. What
+        is not finite gets a row without any score.
         """
         main = self.spec.evaluation.splits[0]
+        if not all(map(finite, blocks.values())):
+            self.output.solutions.append(NewSolution(number=number, **fields))
+            return
         accuracy = accuracy_of(blocks[main], labels[main])
-        disagreement = float((blocks[main].argmax(-1) != base[main].argmax(-1)).mean())
+        disagreement = float((blocks[main].argmax(-1) != base[main].argmax(-1)).mean()) if base else None
         self.output.solutions.append(
             NewSolution(
                 number=number,
                 accuracy=accuracy,
                 disagreement=disagreement,
-                diversity=disagreement / (1 - accuracy) if accuracy < 1 else None,
+                diversity=disagreement / (1 - accuracy) if disagreement is not None and accuracy < 1 else None,
                 **fields,
             )
         )
@@ -181,17 +199,25 @@ class Context:
 
 
 Parts = Callable[[Lease], Json]
+Through = Callable[[Lease], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Kind:
     """A registered stage. version is raised by hand when the kind's result changes, so that old results are not taken
-    for new ones; parts says what, besides the stages it needs, decides its bytes."""
+    for new ones; parts says what, besides the stages it needs, decides its bytes.
+
+    through: the runs that its lease names, for kinds that go through some runs only: the first n mean the first n
+    healthy ones (see `footing`). uses: the kinds of stages whose results it then takes of those runs; it waits for
+    others only to know which runs are healthy.
+    """
 
     name: str
     version: int
     call: Callable[[Context], None]
     parts: Parts
+    through: Through | None = None
+    uses: tuple[str, ...] = ()
 
 
 KINDS: dict[str, Kind] = {}
@@ -203,12 +229,12 @@ def _whole(lease: Lease) -> Json:
 
 
 def stage(
-    kind: str, *, version: int = 1, parts: Parts = _whole
+    kind: str, *, version: int = 1, parts: Parts = _whole, through: Through | None = None, uses: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Context], None]], Callable[[Context], None]]:
     """Register the function that does stages of this kind."""
 
     def register(call: Callable[[Context], None]) -> Callable[[Context], None]:
-        KINDS[kind] = Kind(kind, version, call, parts)
+        KINDS[kind] = Kind(kind, version, call, parts, through, uses)
         return call
 
     return register

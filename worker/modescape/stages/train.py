@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, kept_epochs
-from modescape.errors import ArtifactMissing, StageError
+from modescape.errors import ArtifactMissing, Diverged, StageError
 from modescape.part import keyed
+from modescape.science.health import finite
 from modescape.science.seeds import RunSeeds, run_seeds, streams
 from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
 from modescape.stages.stage import Context, Json, stage
@@ -41,7 +42,8 @@ class Recorder:
     """Turns what the training loop tells into artifacts, curve points and resumable state.
 
     run: the run whose checkpoints, snapshots and curves these are; None for a training that is no run of the ensemble:
-    of it the last weights and the snapshots asked for are kept, and no curves.
+    of it the last weights and the snapshots asked for are kept, and no curves. failed: why it did not end in weights
+    that can be used, once it is over; what was kept before stays.
     """
 
     def __init__(self, context: Context, partial: Json, run: int | None) -> None:
@@ -51,6 +53,7 @@ class Recorder:
         self.snapshots: list[Json] = list(partial.get("snapshots", []))
         self.points: dict[str, list[tuple[int, float, float]]] = {}
         self.last = ProgressNumbers()
+        self.failed = ""
 
     def checkpoint(self, epoch: int, step: int, tensors: dict[str, NDArray[Any]]) -> None:
         if self.run is None and step == 0:
@@ -84,13 +87,13 @@ class Recorder:
 
     def close(self) -> None:
         """The training is over and used: nothing will be resumed."""
-        self._save({}, self.checkpoints[-1]["step"])
+        self._save({}, self.checkpoints[-1]["step"] if self.checkpoints else None)
         self.context.artifacts.drop_scratch(self.context.lease.stage_id)
 
     def check(self) -> None:
         self.context.control.check()
 
-    def _save(self, partial: Json, step: int) -> None:
+    def _save(self, partial: Json, step: int | None) -> None:
         partial |= {"checkpoints": self.checkpoints, "snapshots": self.snapshots}
         self.context.control.save_partial(
             partial, points=self.points, run=self.run, artifacts=self.context.output.artifacts, step=step
@@ -134,9 +137,10 @@ def run_training(
     """Train `network` in place to its end, from where an earlier attempt stopped; what was kept on the way.
 
     first_epoch: the epoch its present weights are of, for trainings that branch off; recipe: what happens at which
-    step, when it is not what `training` says. Raises Diverged; the caller closes the recorder once it needs the state
-    no more.
+    step, when it is not what `training` says. A training that diverges is over too: see `Recorder.failed`. The caller
+    closes the recorder once it needs the state no more.
     """
+    from modescape.science import weights
     from modescape.science.training import train as learn
 
     resume = _resume_state(context)
@@ -147,10 +151,16 @@ def run_training(
     elif resume is None:
         context.control.forget_points(run)
     first_step = first_epoch * steps_per_epoch(training, len(splits.train))
-    learn(
-        network, splits, training, seeds, device=context.device, resume=resume, listener=recorder,
-        first_step=first_step, recipe=recipe,
-    )  # fmt: skip
+    try:
+        learn(
+            network, splits, training, seeds, device=context.device, resume=resume, listener=recorder,
+            first_step=first_step, recipe=recipe,
+        )  # fmt: skip
+    except Diverged as error:  # a result: tried again it would do the same
+        recorder.failed = str(error)
+        return recorder
+    if not finite(weights.flatten(network)):
+        recorder.failed = "its weights are not all finite numbers after the last step"
     expected = len(kept_epochs(training.epochs, training.checkpoint_every)) if run is not None else 1
     if len(recorder.checkpoints) != expected:
         raise StageError(f"training left {len(recorder.checkpoints)} checkpoints, {expected} were planned")
@@ -175,6 +185,7 @@ def train(context: Context) -> None:
     recorder.close()
     precision = choose_precision(spec.training.precision, context.device)
     context.output.runs = {run: {"arithmetic": arithmetic_used(context.device, precision)}}
+    failed = recorder.failed or _without_loss(context, run)
     context.output.extra = {
         "checkpoints": recorder.checkpoints,
         "snapshots": recorder.snapshots,
@@ -182,3 +193,14 @@ def train(context: Context) -> None:
         "images_per_second": recorder.last.images_per_second,
         "architecture": spec.network.architecture,
     }
+    if failed:
+        context.output.extra["failed"] = failed
+        context.output.runs[run]["failed"] = failed
+
+
+def _without_loss(context: Context, run: int) -> str:
+    """Why the run has failed if a loss it ends with is no finite number; "" if all are."""
+    for series in context.store.series(context.lease.experiment_id, run):
+        if series.name.endswith("/loss") and series.n and series.last is None:
+            return f"its last {series.name.replace('/', ' ')} is not a finite number"
+    return ""

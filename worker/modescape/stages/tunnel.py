@@ -14,6 +14,7 @@ from modescape.part import keyed
 from modescape.science import tunnel as paths_between
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
+from modescape.stages.footing import waited_for
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease
 from modescape.studies import TunnelSpec
@@ -37,20 +38,20 @@ SAVE_EVERY_SECONDS = 10.0
 
 def plan(draft: Draft) -> None:
     for i, study in enumerate(draft.spec.tunnels):
-        needs = [("train", f"{run}") for run in study.runs]
+        wants = [(kind, f"{run}") for run in waited_for(draft, study.runs) for kind in ("train", "predict")]
         images = min(study.images, draft.n.train) + min(study.images, draft.n.test)
         predictions = len(LINES) * POINTS * images
         per_knot = 200 * study.batch_size  # a knot is usually done after a hundred steps or two
         trained = study.epochs * draft.n.train if study.method != "perpendicular" else study.knots * per_knot
         seconds = predictions / draft.predict_rate + trained / draft.train_rate
-        draft.add("tunnel", f"{i}", {"tunnel": i}, seconds, needs=needs)
+        draft.add("tunnel", f"{i}", {"tunnel": i}, seconds, wants=wants)
         draft.predictions += predictions
         draft.bytes += 4 * draft.parameters * (study.knots + 2)
         if study.triangles:
             wedges = (study.knots + 1) if study.method == "perpendicular" else BENDS - 1
             points = wedges * ANGLES * RADII * min(study.triangle_images, draft.n.test)
             draft.add(
-                "triangles", f"{i}", {"tunnel": i}, points / draft.predict_rate, needs=[*needs, ("tunnel", f"{i}")]
+                "triangles", f"{i}", {"tunnel": i}, points / draft.predict_rate, needs=[("tunnel", f"{i}")], wants=wants
             )
             draft.predictions += points
 
@@ -61,6 +62,11 @@ def _parts(lease: Lease) -> Json:
     if lease.kind == "tunnel":
         del study["triangles"], study["triangle_images"]
     return {"data": part["data"], "network": part["network"], "study": study}
+
+
+def _through(lease: Lease) -> tuple[int, ...]:
+    runs: Sequence[int] = lease.spec["tunnels"][lease.params["tunnel"]]["runs"]
+    return tuple(runs)
 
 
 def _study(context: Context) -> TunnelSpec:
@@ -75,7 +81,8 @@ class _Between:
 
         self.context, self.study = context, _study(context)
         self.network = context.network()
-        kept = [context.need("train", f"{run}")["checkpoints"][-1]["weights"] for run in self.study.runs]
+        self.runs = list(context.through)
+        kept = [context.need("train", f"{run}")["checkpoints"][-1]["weights"] for run in self.runs]
         self.a, self.b = (weights.from_tensors(self.network, context.artifacts.tensors(digest)) for digest in kept)
         self.statistics = context.splits.train if weights.has_batch_norm(self.network) else None
 
@@ -132,7 +139,7 @@ def _fill(
 
 
 # version 2: before, a tunnel that was interrupted while it inserted knots could end with others
-@stage("tunnel", version=2, parts=_parts)
+@stage("tunnel", version=2, parts=_parts, through=_through, uses=("train",))
 def tunnel(context: Context) -> None:
     """Find the path (resumed after its last knot, or its bend's last epoch), then evaluate it and the straight line."""
     from modescape.science.paths import barrier, fractions, straight
@@ -142,6 +149,7 @@ def tunnel(context: Context) -> None:
     path = _path(between.study, np.array(context.artifacts.array(found["path"])))
     images = {split: context.split(split).take(between.study.images) for split in SPLITS}
     about = {"trained": found["trained"], "images": {split: len(images[split]) for split in SPLITS}}
+    about |= _stand_ins(between)
     t, scores = fractions(POINTS), between.scorer(images)
     values = np.full((len(LINES), len(SPLITS), len(QUANTITIES), POINTS), np.nan)
 
@@ -157,12 +165,17 @@ def tunnel(context: Context) -> None:
             for metric, rise in (("barrier/loss", barrier(loss, t)), ("barrier/error", barrier(1.0 - accuracy, t))):
                 context.add_group(
                     f"tunnel/{context.params['tunnel']}", metric, rise, len(images[split]), split, line=name,
-                    runs=list(between.study.runs),
+                    runs=between.runs,
                 )  # fmt: skip
     corners = path.knots if isinstance(path, paths_between.Polyline) else np.stack(list(path.at(fractions(BENDS))))
     context.output.extra = {
         "profile": context.keep(values, "profile"), "corners": context.keep(corners, "path"), **about,
     }  # fmt: skip
+
+
+def _stand_ins(between: _Between) -> Json:
+    """The runs it goes between, where they are not those that were asked for."""
+    return {} if between.runs == list(between.study.runs) else {"runs": between.runs}
 
 
 def _path(study: TunnelSpec, points: NDArray[np.float32]) -> Polyline | Curve:
@@ -236,7 +249,7 @@ def _knots(
     return path.knots, {"steps": sum(knot.steps for knot in knots), "loss": None, "knots": told}
 
 
-@stage("triangles", parts=_parts)
+@stage("triangles", parts=_parts, through=_through, uses=("train", "tunnel"))
 def triangles(context: Context) -> None:
     """Loss, accuracy, and agreement with both ends on every wedge."""
     between = _Between(context)
@@ -250,6 +263,7 @@ def triangles(context: Context) -> None:
         "spans": wedges.spans.tolist(),
         "offsets": wedges.offsets.tolist(),
         "images": len(test),
+        **_stand_ins(between),
     }
     angles = [wedges.angles(w, ANGLES) for w in range(len(wedges.spans))]
     values = np.full((len(angles), len(QUANTITIES), ANGLES, RADII), np.nan)

@@ -1,0 +1,98 @@
+"""What a stage stands on once failures are known: the results it takes, the runs it goes through, or why it is skipped.
+
+A stage that stands on a failed run or chain makes nothing and succeeds: its result says `skipped` and why, and what
+stands on it is skipped in turn. So no state, number or arrow is different from those of an experiment without failures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from modescape.draft import Draft
+from modescape.stages.stage import Kind
+from modescape.store import Lease, Store
+from modescape.tables import Stage
+
+RUN_KINDS = ("train", "predict")
+
+
+@dataclass(frozen=True)
+class Footing:
+    """needs: the stages whose results decide the bytes; through: the runs it goes through, for kinds that choose."""
+
+    needs: Sequence[Stage]
+    skipped: str = ""
+    through: tuple[int, ...] = ()
+
+
+def footing(kind: Kind, lease: Lease, store: Store) -> Footing:
+    """All that is asked of the database, so that key and work of a stage see the same."""
+    needs = store.needs(lease.stage_id)
+    failed = {run.number: run.failed for run in store.runs(lease.experiment_id) if run.failed}
+    named = kind.through(lease) if kind.through is not None else ()
+    if not named:
+        firm = {need.id for need in store.needs(lease.stage_id, optional=False)}
+        reasons = (_unusable(need, failed) for need in needs if need.id in firm)
+        return Footing(needs, next(filter(None, reasons), ""))
+    lost = {need.params["run"]: _broken(need) for need in needs if need.kind in RUN_KINDS and _broken(need)}
+    known = sorted({need.params["run"] for need in needs if need.kind in RUN_KINDS})
+    chosen, why = choose(named, known, {**failed, **lost})
+    return Footing([need for need in needs if _is_used(need, kind.uses, chosen)], why, chosen)
+
+
+def choose(named: Sequence[int], known: Sequence[int], failed: Mapping[int, str]) -> tuple[tuple[int, ...], str]:
+    """The runs a picture goes through, and why there is none.
+
+    The first n, which is what is asked when nothing else is, are the first n healthy ones. Others were named: with one
+    that has failed there is nothing to show.
+    """
+    if is_first(named):
+        healthy = tuple(run for run in known if run not in failed)[: len(named)]
+        if len(healthy) < len(named):
+            return (
+                healthy,
+                f"it goes through {len(named)} runs, and {len(healthy) or 'none'} of {len(known)} is healthy",
+            )
+        return healthy, ""
+    why = [f"run {run} was named for it, and failed: {failed[run]}" for run in named if run in failed]
+    return tuple(named), "; ".join(why)
+
+
+def waited_for(draft: Draft, named: Sequence[int]) -> list[int]:
+    """The runs of which must be known whether they are healthy, before it is known which ones are taken."""
+    return list(draft.runs) if is_first(named) else list(named)
+
+
+def is_first(named: Sequence[int]) -> bool:
+    """Whether these are the runs that are meant when nothing is said."""
+    return tuple(named) == tuple(range(len(named)))
+
+
+def _is_used(need: Stage, uses: Collection[str], chosen: Sequence[int]) -> bool:
+    run = need.params.get("run")
+    if need.kind == "sample":  # those around the first
+        return need.kind in uses and run in chosen[:1]
+    return need.kind in uses and (run is None or run in chosen)
+
+
+def _broken(need: Stage) -> str:
+    """Why a stage of a run has left nothing to use, apart from what its predictions say."""
+    if need.state == "failed":
+        return f"{need.kind}/{need.key} stopped with an error"
+    extra = need.result.get("extra", {})
+    return str(extra.get("failed") or extra.get("skipped") or "")
+
+
+def _unusable(need: Stage, failed: Mapping[int, str]) -> str:
+    """Why what a stage made must not be used."""
+    extra = need.result.get("extra", {})
+    if extra.get("skipped"):
+        return str(extra["skipped"])
+    if need.kind in RUN_KINDS:
+        run: int = need.params["run"]
+        why = extra.get("failed") or failed.get(run)
+        return f"run {run} failed: {why}" if why else ""
+    if extra.get("failed"):
+        return f"{need.kind} {need.key} failed: {extra['failed']}"
+    return ""
