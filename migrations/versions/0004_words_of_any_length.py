@@ -2,8 +2,8 @@
 
 Limits belong where people type: `store` checks names and tags, the API its headers. Ids and digests keep theirs.
 
-Revision ID: 0003
-Revises: 0002
+Revision ID: 0004
+Revises: 0003
 Create Date: 2026-11-28
 """
 
@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from alembic import op
 from alembic.util import CommandError
 
-revision: str = "0003"
-down_revision: str | None = "0002"
+revision: str = "0004"
+down_revision: str | None = "0003"
 
 # The widths of before, for the way back.
 WIDTHS: dict[str, dict[str, int]] = {
