@@ -507,3 +507,17 @@ def test_after_all_this_nothing_was_stored(client: httpx.Client) -> None:
 
 def test_there_are_a_hundred_kinds() -> None:
     assert len(VALUES) + len(BODIES) + len(PATHS) + len(RAW) + len(QUERIES) + len(OPERATIONS) >= 100
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/api/experiments/a%00b", "/experiments/a%00b", "/compare?e=%00", "/api/experiments/%00/events", "/?q=%00",
+     "/api/experiments?runs__gte=2147483648", "/api/experiments?q=%00", "/api/selections/%00",
+     "/api/experiments/%ed%a0%80"],
+)  # fmt: skip
+def test_addresses_that_a_database_cannot_hold_are_not_our_failure(
+    tmp_path: Path, store_url: str, address: str
+) -> None:
+    """PostgreSQL's text has no NUL and its integers have 32 bits."""
+    with served(tmp_path, database_url=store_url) as site, site.client() as client:
+        assert client.get(address).status_code < 500

@@ -16,13 +16,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from modescape import errors
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.outage import DATABASE, first_line
-from modescape.schema import is_away, is_busy
+from modescape.schema import is_away, is_busy, is_unfit
 from modescape.store import UNAVAILABLE
 from modescape_api import replies
 from modescape_api.proxies import at
@@ -209,7 +208,7 @@ def answer(request: Request, error: Exception) -> Response:
     if is_away(error):
         DATABASE.away(error)
         return respond(request, "unavailable", "it is asked again with every request", headers=RETRY)
-    if isinstance(error, DataError):  # such as a number no column can hold, or a NUL
+    if is_unfit(error):
         return respond(request, "invalid-input", f"a value cannot be stored or compared: {first_line(error)}")
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return respond(request, "internal", "the server's log has the details")
@@ -234,7 +233,7 @@ def install(app: FastAPI) -> None:
     async def handler(request: Request, error: Exception) -> Response:
         return answer(request, error)
 
-    for kind_of_error in (HTTPException, RequestValidationError, ModescapeError, DataError, *UNAVAILABLE):
+    for kind_of_error in (HTTPException, RequestValidationError, ModescapeError, *UNAVAILABLE):
         app.add_exception_handler(kind_of_error, handler)
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from modescape.errors import ConfigurationError
@@ -61,6 +61,11 @@ def is_away(error: BaseException | None) -> bool:
     # No state: the connection broke or was never made; 08 connection, 53 resources, 57P it is stopping or starting.
     state = getattr(error.orig, "sqlstate", None)
     return error.connection_invalidated or state is None or state[:2] in ("08", "53") or state[:3] == "57P"
+
+
+def is_unfit(error: BaseException | None) -> bool:
+    """Whether a value cannot be stored or compared, such as a number that no column can hold."""
+    return isinstance(error, DataError)
 
 
 def is_busy(error: BaseException | None) -> bool:
@@ -206,6 +211,11 @@ def _alone(engine: Engine) -> Iterator[Connection]:
         writer = engine.execution_options(sqlite_begin="IMMEDIATE")
         with _answering(writer) as connection, connection.begin():
             yield connection
+
+
+def file_url(path: Path) -> URL:
+    """SQLite in a file, whatever characters its name has."""
+    return URL.create("sqlite", database=str(path))
 
 
 def parse_url(url: str | URL) -> URL:

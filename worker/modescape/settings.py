@@ -66,12 +66,10 @@ class Settings(BaseSettings):
     @cached_property
     def database(self) -> URL:
         """Never a string, in which the home folder's name would have to be escaped. Raises ConfigurationError."""
-        from sqlalchemy import URL
-
-        from modescape.schema import parse_url
+        from modescape.schema import file_url, parse_url
 
         if self.database_url is None or not self.database_url.get_secret_value():
-            return URL.create("sqlite", database=str(self.home / "modescape.db"))
+            return file_url(self.home / "modescape.db")
         url = parse_url(self.database_url.get_secret_value())
         return url.set(password=self.database_password.get_secret_value()) if self.database_password else url
 
