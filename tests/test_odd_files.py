@@ -154,6 +154,9 @@ def test_what_is_white_can_be_said_in_the_form(client: httpx.Client, place: Path
     assert client.post("/data", data=form).status_code == 303
     assert "images: 0 to 2, of which 2 is white." in client.get("/data").text
     assert client.get("/gallery?dataset=halves").status_code == 200
+    for white in ({}, {"white": None}):  # the form leaves the field empty
+        named = {"data": {"dataset": "halves", **white}, "training": {"batch_size": 4, "snapshots": 0}}
+        assert client.post("/api/estimate", json={"spec": named}).json()["spec"]["data"]["white"] == 2
     spec: dict[str, Any] = {
         "data": {"dataset": "npz", "path": str(place / "halves.npz")},
         "training": {"batch_size": 4, "snapshots": 0},
@@ -183,6 +186,21 @@ def test_a_look_that_takes_long_is_answered_with_how_far_it_is(
     assert answer.json()["present"] is False
     listed = _until(client, "slow", lambda row: row["present"])
     assert listed["white"] == 255
+
+
+def test_a_look_that_fails_after_its_answer_says_why_in_the_list(
+    client: httpx.Client, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modescape_api import looking
+
+    path = _cut_jpeg(place)
+    monkeypatch.setattr(looking, "PATIENCE_SECONDS", 0.0)
+    assert client.post("/api/data", json={"path": str(path), "name": "late"}).status_code == 202
+    listed = _until(client, "late", lambda row: row["looking"] is None)
+    assert "b/b3.jpg cannot be read as a picture" in listed["how"]
+    page = client.get("/data").text
+    assert "b/b3.jpg cannot be read as a picture" in page
+    assert "Unregister late" not in page
 
 
 def _until(client: httpx.Client, name: str, done: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

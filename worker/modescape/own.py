@@ -61,8 +61,8 @@ def _placed(part: Json, sets: Sets, field: str) -> Json:
         problem = Problem(f"{name!r} is registered for {where}", f"{field}.path", "no path beside a registered name")
         raise InvalidInput(str(problem), problems=[problem])
     said = sets[name].get("white_said")  # when it was registered
-    white = {"white": said} if said is not None else {}
-    return {**white, **part, "dataset": sets[name]["dataset"], "path": where}
+    white = {"white": said} if said is not None and part.get("white") is None else {}
+    return {**part, "dataset": sets[name]["dataset"], "path": where, **white}
 
 
 def shown_as(data: DataSpec, sets: Sets) -> str:

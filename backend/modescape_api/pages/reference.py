@@ -125,6 +125,7 @@ def _data(
             "path": row["where"],
             "words": _words_of(row),
             "here": row["present"],
+            "is_registered": "train" in row,
             "reading": row.get("reading", []),  # sets registered before this was looked for say nothing
             "looking": row.get("looking"),
         }
