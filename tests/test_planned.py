@@ -6,10 +6,12 @@ import importlib.util
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from markupsafe import escape
 from scipy.stats import t as student
@@ -18,7 +20,8 @@ from serving import SPEC, Served, served
 import modescape as ms
 from modescape import finding, power
 from modescape.laboratory import export
-from modescape.registry import presets
+from modescape.registry import figures, presets
+from modescape.results import PlaneData
 from modescape.science.seeds import run_seeds, stream_seed
 from modescape.science.verdict import QUESTIONS
 from modescape.settings import Settings
@@ -402,3 +405,35 @@ def test_the_form_says_what_stays_open(site: Served) -> None:
     assert "Simulated for 4 runs" in asked["basis"]
     assert "What these numbers leave open" in form
     assert "effects below" in form
+
+
+# --- figures as the paper opens them ---------------------------------------------------------------------------------
+
+
+def test_maps_open_by_run_and_similarity_with_final_solutions() -> None:
+    for name in ("tsne-trajectories", "tsne-samples"):
+        assert figures[name].options().color == "run", name
+    assert figures["plane"].options().color == "method"
+    assert figures["similarity-runs"].options().blocks == 1
+
+
+def test_samples_of_chains_are_not_drawn_on_a_plane_they_are_not_on() -> None:
+    from modescape.figures.landscape import Anchor, _of_the_runs
+
+    def point(number: int, method: str | None, relative: float) -> dict[str, Any]:
+        return {"number": number, "method": method, "relative": relative}
+
+    points = [point(0, None, 0.0), point(1, "sgmcmc", 0.99), point(2, "diagonal", 0.3), point(3, "sgmcmc", 1.0)]
+    plane = PlaneData(
+        "0", {}, np.zeros(2), np.zeros(2), 1.0, [], [], np.zeros((2, 2, 1, 3)), points,
+        np.arange(12.0).reshape(4, 1, 3), np.empty(0), 4, 4,
+    )  # fmt: skip
+    anchor = Anchor(number=0, run=0, words="run 0", x=0.0, y=0.0)
+    kept, words = _of_the_runs(plane, [anchor])
+    assert [one["number"] for one in kept.points] == [0, 2]
+    assert kept.own[:, 0, 0].tolist() == [0.0, 6.0], "its scores go with a point"
+    assert words.startswith("2 samples of chains")
+    assert ".99 of their norm" in words
+    through, _ = _of_the_runs(plane, [anchor, replace(anchor, number=3)])
+    assert [one["number"] for one in through.points] == [0, 2, 3], "a plane through one shows it"
+    assert _of_the_runs(replace(plane, points=points[:1], own=plane.own[:1]), [anchor])[1] == ""
