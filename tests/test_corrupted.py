@@ -17,7 +17,7 @@ from modescape.science.corruptions import TYPES
 from modescape.science.data import ImageFiles, OwnTest, Split
 from modescape.spec import DataInfo
 
-N, CLASSES = 12, ("cat", "dog", "owl")
+N, CLASSES, SYNSETS = 12, ("cat", "dog", "owl"), ("n00", "n01", "n02")
 LABELS = np.arange(N, dtype=np.int64) % 3
 INFO = DataInfo(3, 32, 32, CLASSES, 100, N, 10)
 PHOTOS = DataInfo(3, 24, 24, CLASSES, 100, 6, 10)
@@ -69,7 +69,7 @@ def test_rows_of_arrays_are_images_of_their_intensity(arrays: Path) -> None:
     fingerprint = look_at(arrays, INFO, tuple(TYPES))
     assert len(fingerprint) == 64
     assert look_at(str(arrays), INFO, tuple(TYPES), (2, 3)) == fingerprint
-    found = PublishedSet(arrays, clean_split())
+    found = PublishedSet(arrays, clean_split(), CLASSES)
     found.check_labels(LABELS)
     found.check_labels(LABELS[:5])
     for number, name in enumerate(TYPES):
@@ -92,7 +92,7 @@ def test_a_fingerprint_changes_with_the_images(arrays: Path) -> None:
 def test_pictures_of_folders_come_in_the_order_of_the_test_set(photographs: tuple[Path, Split]) -> None:
     folder, test = photographs
     look_at(folder, PHOTOS, ("fog", "snow"), (1, 2))
-    found = PublishedSet(folder, test)
+    found = PublishedSet(folder, test, SYNSETS)
     found.check_labels(test.numpy_labels())
     images = found.images("snow", 2, 1, 5)
     assert images.shape == (4, 3, 24, 24)
@@ -128,15 +128,15 @@ def test_wrong_arrays_are_refused_in_words_before_anything_starts(arrays: Path, 
 
 def test_labels_in_another_order_are_refused(arrays: Path, photographs: tuple[Path, Split]) -> None:
     with pytest.raises(InvalidInput, match=r"another order.*image 0 is of class 0 there, 1 here"):
-        PublishedSet(arrays, clean_split()).check_labels((LABELS + 1) % 3)
+        PublishedSet(arrays, clean_split(), CLASSES).check_labels((LABELS + 1) % 3)
     second = np.tile(LABELS, 5)
     second[N + 3] = 2  # intensity 2 alone is wrong
     np.save(arrays / "labels.npy", second)
     with pytest.raises(InvalidInput, match=r"image 3 is of class 2 there, 0 here \(1 of 12 differ\)"):
-        PublishedSet(arrays, clean_split()).check_labels(LABELS)
+        PublishedSet(arrays, clean_split(), CLASSES).check_labels(LABELS)
     folder, test = photographs
     with pytest.raises(InvalidInput, match="another order"):
-        PublishedSet(folder, test).check_labels(2 - test.numpy_labels())
+        PublishedSet(folder, test, SYNSETS).check_labels(2 - test.numpy_labels())
 
 
 def test_another_order_is_refused_before_anything_starts(arrays: Path, photographs: tuple[Path, Split]) -> None:
@@ -164,11 +164,11 @@ def test_another_order_is_refused_before_anything_starts(arrays: Path, photograp
 
 def test_more_images_than_there_are_is_refused(arrays: Path) -> None:
     with pytest.raises(InvalidInput, match="has 12 images of each type and intensity, number 12 is needed"):
-        PublishedSet(arrays, clean_split()).images("fog", 1, 10, 13)
+        PublishedSet(arrays, clean_split(), CLASSES).images("fog", 1, 10, 13)
     with pytest.raises(InvalidInput, match="13 are needed"):
-        PublishedSet(arrays, clean_split()).check_labels(np.append(LABELS, 0))
+        PublishedSet(arrays, clean_split(), CLASSES).check_labels(np.append(LABELS, 0))
     with pytest.raises(InvalidInput, match="no 'fog' of intensity 6"):
-        PublishedSet(arrays, clean_split()).images("fog", 6, 0, 3)
+        PublishedSet(arrays, clean_split(), CLASSES).images("fog", 6, 0, 3)
 
 
 def test_wrong_folders_are_refused_in_words(photographs: tuple[Path, Split], tmp_path: Path) -> None:
@@ -188,15 +188,36 @@ def test_wrong_folders_are_refused_in_words(photographs: tuple[Path, Split], tmp
     with pytest.raises(InvalidInput, match="lacks the folder fog/3"):
         look_at(folder, PHOTOS, ("fog",), (3,))
     (folder / "snow" / "2" / "n02" / "ILSVRC2012_val_5.JPEG").unlink()
-    published = PublishedSet(folder, test)
+    published = PublishedSet(folder, test, SYNSETS)
     for call in (lambda: published.check_labels(test.numpy_labels()), lambda: published.images("snow", 2, 0, 6)):
         with pytest.raises(
             InvalidInput, match="snow/2/n02 lacks 1 of 2 images of the test set, such as ILSVRC2012_val_5"
         ):
             call()
     with pytest.raises(InvalidInput, match="whose order only a test set read from files tells"):
-        PublishedSet(folder, clean_split()).images("fog", 1, 0, 2)
+        PublishedSet(folder, clean_split(), SYNSETS).images("fog", 1, 0, 2)
     (folder / "snow" / "1" / "n09").mkdir()
+    (folder / "snow" / "1" / "n09" / "ILSVRC2012_val_9.JPEG").write_bytes(b"x")
     refused("snow/1 has other classes than fog/1: n09")
     (folder / "fog" / "1" / "n00" / "ILSVRC2012_val_0.JPEG").write_bytes(b"no picture")
     refused("ILSVRC2012_val_0.JPEG cannot be read as a picture")
+
+
+def test_what_systems_and_programs_leave_is_no_part_of_a_published_set(
+    arrays: Path, photographs: tuple[Path, Split]
+) -> None:
+    before = look_at(arrays, INFO, ("fog",))
+    (arrays / "._fog.npy").write_bytes(b"x")
+    (arrays / "readme.txt").write_text("x")
+    assert look_at(arrays, INFO, ("fog",)) == before
+    folder, test = photographs
+    (folder / "._labels.npy").write_bytes(b"x")
+    before = look_at(folder, PHOTOS, ("fog", "snow"), (1, 2))
+    for name in ("@eaDir", ".ipynb_checkpoints", "__MACOSX", "empty"):
+        (folder / "snow" / "1" / name).mkdir()
+    (folder / "snow" / "1" / "n00" / "._ILSVRC2012_val_0.JPEG").write_bytes(b"x")
+    (folder / "snow" / "1" / "n00" / "Thumbs.db").write_bytes(b"x")
+    look_at(folder, PHOTOS, ("fog", "snow"), (1, 2))
+    found = PublishedSet(folder, test, SYNSETS)
+    found.check_labels(test.numpy_labels())
+    assert found.images("snow", 1, 0, 6).shape == (6, 3, 24, 24)

@@ -398,6 +398,9 @@ def test_a_folder_without_textures_is_refused_in_words(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match="no pictures") as refused:
             once(image, "frost", 1, frost_textures=folder)
         assert refused.value.field == "path"
+    (tmp_path / "._a.png").write_bytes(b"left by a Mac")
+    with pytest.raises(InvalidInput, match="no pictures"):
+        once(image, "frost", 1, frost_textures=tmp_path)
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(InvalidInput, match="cannot be read") as refused:
         once(image, "frost", 1, frost_textures=tmp_path)

@@ -227,7 +227,11 @@ def test_own_pictures_of_any_size_without_classes(tmp_path: Path) -> None:
     with pytest.raises(DataCorrupt, match="has changed since"):
         outside_images(spec, GRAY, TEST, ())
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(InvalidInput, match=r"notes\.txt is not a picture") as refused:
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "._00.png").write_bytes(b"x")
+    assert look_at(spec, FASHION, ()).count == 12
+    (tmp_path / "13.heic").write_bytes(b"x")
+    with pytest.raises(InvalidInput, match=r"13\.heic: pictures of a kind that is not read") as refused:
         look_at(spec, FASHION, ())
     assert refused.value.field == "path"
 

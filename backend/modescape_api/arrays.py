@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
 from modescape.errors import Conflict, InvalidInput, NotFound
+from modescape.laboratory import image_table
 from modescape.plan import PREDICT_PER_TRAIN
 from modescape.spec import ExperimentSpec
 from modescape.store import PlannedStage
@@ -179,6 +180,32 @@ def labels(here: Here, experiment: str, split: SplitName = "test") -> Response:
         name=f"{results.experiment.slug}-labels-{split}.npy",
         headers={"cache-control": replies.REVALIDATE},
     )
+
+
+@router.get(
+    "/api/experiments/{experiment}/images",
+    summary="Which image each row of predictions is of, as CSV",
+    description="`image` (the row of every solution's predictions), `label`, `class`, and `name`: the file, or array "
+    "and row (`test_images[17]`), of one's own data; empty for public sets, which keep the order of their files.",
+    responses={
+        200: {
+            "description": "A CSV file",
+            "content": {"text/csv": {"example": "image,label,class,name\n0,1,dogs,dogs/017.png\n"}},
+        },
+        **problems.documented("not-found", "gone"),
+    },
+)
+def images(here: Here, experiment: str, split: SplitName = "test") -> Response:
+    results = here.laboratory.results(experiment)
+    try:
+        columns, rows = image_table(results, split)
+    except KeyError:
+        raise NotFound(
+            f"no labels were kept for {split[:40]!r}; splits kept: {', '.join(results.spec.evaluation.splits)}"
+        ) from None
+    name = f"{results.experiment.slug}-images-{split}.csv"
+    headers = {"cache-control": replies.REVALIDATE, "content-disposition": f'attachment; filename="{name}"'}
+    return Response(b"".join(replies.csv_lines(columns, rows)), media_type=replies.CSV, headers=headers)
 
 
 @router.get(

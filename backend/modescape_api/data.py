@@ -56,8 +56,11 @@ def resolved(settings: Settings, document: dict[str, Any]) -> dict[str, Any]:
 def inside(path: str, roots: Sequence[Path], *, field: str) -> Path:
     """The real place of `path`, which must exist within one of `roots`. Raises InvalidInput naming the roots.
 
-    Whether a path outside exists is not told. Folders reached through links inside a data set must lie within, too.
+    Whether a path outside exists is not told. Folders reached through links inside a data set must lie within, too;
+    pictures themselves are only ever decoded.
     """
+    from modescape.science.data import linked_folders
+
     allowed = "a path inside " + " or ".join(str(root) for root in roots)
     refusal = InvalidInput(f"{path[:200]!r} is not inside the folders data may come from", field=field, allowed=allowed)
     if not path or len(path) > 1024 or any(ord(letter) < 32 for letter in path):
@@ -69,25 +72,12 @@ def inside(path: str, roots: Sequence[Path], *, field: str) -> Path:
             raise refusal
         if not real.exists():
             raise InvalidInput(f"there is nothing at {path[:200]!r}", field=field, allowed=allowed)
-        for link in _links(real):
+        for link in linked_folders(real) if real.is_dir() else ():
             if not any(link.resolve().is_relative_to(home) for home in homes):
                 raise InvalidInput(f"{link} leads out of the allowed folders", field=field, allowed=allowed)
     except (OSError, RuntimeError) as error:  # too long a name, a loop of links, an unknown ~user
         raise InvalidInput(f"{path[:200]!r} cannot be looked at ({error})", field=field, allowed=allowed) from None
     return real
-
-
-def _links(folder: Path, depth: int = 3) -> list[Path]:
-    """Links among the folders of a data set (train/class/...); pictures themselves are only ever decoded."""
-    if not folder.is_dir() or depth == 0:
-        return []
-    found: list[Path] = []
-    for entry in folder.iterdir():
-        if entry.is_symlink() and entry.is_dir():
-            found.append(entry)
-        elif entry.is_dir():
-            found += _links(entry, depth - 1)
-    return found
 
 
 # -- fetching ---------------------------------------------------------------------------------------------------------
@@ -182,6 +172,9 @@ COLUMNS = (
     "white",
     "reading",
     "looking",
+    "validation",
+    "layout",
+    "ignored",
 )
 
 
@@ -212,6 +205,9 @@ def known(here: Site) -> list[dict[str, Any]]:
                 "classes": list(entry.classes),
                 "train": entry.train_total,
                 "test": entry.test_total,
+                "validation": 0,
+                "layout": "",
+                "ignored": [],
             }
         )
     for name, details in here.store.own_sets().items():
@@ -250,12 +246,18 @@ _EXAMPLE = {
     "classes": ["airplane", "automobile"],
     "train": 50000,
     "test": 10000,
+    "validation": 0,
+    "layout": "",
+    "ignored": [],
 }
 
 
 @router.get(
     "/api/data",
     summary="Data sets, here and missing",
+    description="`classes` in the order of their index, which is the text order of their names, as in torchvision and "
+    "Keras. Of one's own sets `layout` says which folder or array is used for what, `validation` how many images a "
+    "validation set of its own has, `ignored` what was left aside.",
     responses={
         200: {
             "description": "All of them",
@@ -357,6 +359,9 @@ def register(
         "classes": list(info.classes),
         "train": info.train_total,
         "test": info.test_total,
+        "validation": info.validation_total,
+        "layout": info.layout,
+        "ignored": list(info.ignored),
         "fingerprint": info.fingerprint,
         "white_said": white,
     }
@@ -367,7 +372,7 @@ def register(
         return {"name": title, "own": True, "present": True, "state": "here", **found}
 
     if kind == "npz":
-        reading = read_npz(real, white).reading
+        reading = read_npz(real, white).raw.reading
         assert reading is not None
         return remember(reading.white, reading.sentences)
     looking = here.lookings.look(title, spec, lambda found: remember(found.white, found.sentences))

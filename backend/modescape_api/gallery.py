@@ -44,12 +44,14 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Shown:
-    """Test images of a data set, the first hundred. seed: what names them in the random numbers of experiments."""
+    """Test images of a data set, the first hundred. seed: what names them in the random numbers of experiments; files:
+    the file or row that each was, of a user's own set."""
 
     name: str
     title: str
     seed: str
     images: Pixels
+    files: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -80,7 +82,7 @@ def choices(here: Site) -> list[dict[str, Any]]:
 
 def shown(here: Site, name: str) -> Shown:
     """The images of a data set. Raises InvalidInput (`dataset`), DataMissing, DataCorrupt."""
-    from modescape.science.data import describe, seed_name
+    from modescape.science.data import describe, own_names, seed_name
     from modescape.science.glimpse import glimpse
 
     row = next((row for row in data.known(here) if row["name"] == name), None)
@@ -96,7 +98,8 @@ def shown(here: Site, name: str) -> Shown:
     seed = seed_name(spec.model_copy(update={"fingerprint": info.fingerprint}))
     with _reading:
         images = glimpse(spec, folders, here.settings.home / "gallery" / f"{kept}.npy")
-    return Shown(name, row["title"], seed, images)
+    files = own_names(spec).get("test", [])
+    return Shown(name, row["title"], seed, images, tuple(files[: len(images)]))
 
 
 def default_dataset(here: Site) -> str:

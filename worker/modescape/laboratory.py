@@ -10,7 +10,9 @@ No service is involved: the stages run here, one after another, through the same
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from modescape import finding, looks, own
 from modescape.artifacts import Artifacts
-from modescape.errors import Conflict, Forbidden, InvalidInput
+from modescape.errors import Conflict, Forbidden, InvalidInput, ModescapeError, NotFound
 from modescape.plan import Prepared, prepare
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.settings import Settings
-from modescape.spec import ExperimentSpec
+from modescape.spec import DataSpec, ExperimentSpec
 from modescape.store import Store, upgrade
 from modescape.tables import Experiment
 
@@ -192,7 +194,8 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
 
     Raises NotFound, Conflict when the folder has something in it already.
     """
-    from modescape.figures import FigureNotReady, csv, encode, html
+    from modescape.figures import FigureNotReady, encode, html
+    from modescape.figures import csv as figure_csv
 
     results = laboratory.results(reference)
     if folder.exists() and any(folder.iterdir()):
@@ -209,13 +212,15 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
         drawn = figure.draw(data, "light")
         files[f"figures/{name}.html"] = html(drawn, title=figure.question).encode()
         files[f"figures/{name}.json"] = encode(drawn)
-        files[f"figures/{name}.csv"] = csv(data).encode()
+        files[f"figures/{name}.csv"] = figure_csv(data).encode()
     named: list[str] = []
     for stage in results.stages:
         named += [artifact["digest"] for artifact in stage.result.get("artifacts", [])]
     for digest in dict.fromkeys(named):
         path = laboratory.artifacts.path(digest)
         files[f"artifacts/{path.name}"] = path.read_bytes()
+    for split in results.spec.evaluation.splits:
+        files |= _images(results, split)
     solutions = [_row(solution) for solution in laboratory.store.all_solutions(results.experiment.id)]
     files["solutions.json"] = json.dumps(solutions, indent=1).encode()
     files["runs.json"] = json.dumps([_row(run) for run in results.runs], indent=1).encode()
@@ -227,6 +232,42 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return len(files)
+
+
+def _images(results: Results, split: str) -> dict[str, bytes]:
+    """A table of the images of a split, if it was predicted yet."""
+    try:
+        columns, rows = image_table(results, split)
+    except (NotFound, KeyError):
+        return {}
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(rows)
+    return {f"images-{split}.csv": text.getvalue().encode()}
+
+
+def image_table(results: Results, split: str) -> tuple[tuple[str, ...], list[tuple[int, int, str, str]]]:
+    """Columns, and for each image of a split its number (the row of every array of predictions), label, class, and of a
+    user's own image the file, or the array and row.
+
+    Raises NotFound before the first predict stage has finished, KeyError for a split that was not kept.
+    """
+    labels, classes = [int(k) for k in results.true_labels(split)], results.class_names
+    names = results.image_names(split) or _names_now(results.spec.data, split)
+    if len(names) != len(labels):
+        names = [""] * len(labels)
+    return ("image", "label", "class", "name"), [(i, k, classes[k], names[i]) for i, k in enumerate(labels)]
+
+
+def _names_now(spec: DataSpec, split: str) -> list[str]:
+    """Of a user's own set predicted before names were kept, if its files still are what they were."""
+    from modescape.science.data import own_names, since_created
+
+    try:
+        return own_names(spec).get(split, []) if spec.path and since_created(spec, ()) is None else []
+    except ModescapeError:
+        return []
 
 
 def _row(row: Any) -> dict[str, Any]:
@@ -241,7 +282,8 @@ def _readme(results: Results, skipped: list[str]) -> str:
         f"Spec digest {experiment.digest}, created {experiment.created_at:%Y-%m-%d %H:%M} UTC.\n\n"
         "Run it again: `modescape run spec.json`. `solutions.json` says which row of which array in `artifacts/`\n"
         "holds the predictions (float32 logits) of each solution, and which its weights. `runs.json` says the\n"
-        "seeds of each run and the arithmetic of its training. `SHA256SUMS` checks all.\n"
+        "seeds of each run and the arithmetic of its training. `images-*.csv` says which image each row is of: its\n"
+        "class and, of your own data, its file or row. `SHA256SUMS` checks all.\n"
         + (f"\nFigures without data:\n{absent}" if skipped else "")
     )
 

@@ -45,7 +45,7 @@ def look_at(
     Raises InvalidInput, DataCorrupt where the folder itself will not do; pictures that will not do are in the look.
     """
     root = own_path(spec)
-    files, fingerprint = _files(root, classless=classless)
+    files, fingerprint = _files(root, spec.split_seed, classless=classless)
     found = known(store, fingerprint, spec.white)
     if found is None:
         found = look_through(files, root, white=spec.white, progress=progress, check=check)
@@ -53,9 +53,9 @@ def look_at(
     return found
 
 
-def _files(root: Path, *, classless: bool) -> tuple[list[Path], str]:
+def _files(root: Path, seed: int, *, classless: bool) -> tuple[list[Path], str]:
     if classless:
         pictures = scan_pictures(root)
         return sorted(pictures.paths), pictures.fingerprint
     found = scan_folder(root)
-    return sorted((*found.train, *found.test)), found.fingerprint
+    return found.paths, found.fingerprint(seed)

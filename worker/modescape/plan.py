@@ -148,6 +148,9 @@ def prepare(
         info = datasets_module.published(spec.data.dataset)
     except DataCorrupt as error:
         raise _corrupt("data", spec.data, error) from None
+    if spec.data.path is not None and spec.data.fingerprint not in (None, info.fingerprint):
+        said = datasets_module.since_created(spec.data, tuple(folders))
+        info = replace(info, remarks=(*filter(None, (said,)), *info.remarks))
     if info.fingerprint is not None:
         spec = spec.model_copy(update={"data": spec.data.model_copy(update={"fingerprint": info.fingerprint})})
     check(spec, info)

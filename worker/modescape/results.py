@@ -9,6 +9,7 @@ Read-only, and honest while the experiment still runs: it gives what is there.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,6 +175,12 @@ class Results:
         """True labels [N] of a split. Raises NotFound before the first predict stage has finished."""
         array: NDArray[np.int64] = self.artifacts.array(self._predicted["labels"][split])
         return array
+
+    def image_names(self, split: str) -> list[str] | None:
+        """The file or row that each image of a split was, of a user's own set; None of others (and of sets that were
+        read before this was kept). Raises NotFound before the first predict stage has finished."""
+        kept = self._predicted.get("origins", {}).get(split)
+        return None if kept is None else list(json.loads(self.artifacts.array(kept).tobytes()))
 
     @property
     def class_names(self) -> list[str]:

@@ -57,15 +57,20 @@ class DataSpec(Part):
         None,
         ge=0,
         le=1_000_000,
-        description="Images held out of training for validation; empty means the set's default.",
+        description="Images for validation: held out of training (empty means the set's default), or the first n of a "
+        "validation set that one's own data bring (empty means all).",
     )
     test_images: int | None = Field(
         None, ge=10, le=1_000_000, description="Test images (the first n); empty means all."
     )
     split: Literal["first", "shuffled"] = Field(
-        "first", description="first: the last images of the training files are validation; shuffled: by the split seed."
+        "first",
+        description="first: the last images of the training files are validation; shuffled: by the split seed. One's "
+        "own images are put in an order drawn from the split seed before either.",
     )
-    split_seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the shuffled split.")
+    split_seed: int = Field(
+        0, ge=0, le=MAX_SEED, description="Seed of the shuffled split, and of the order of one's own images."
+    )
     white: Annotated[float | None, Added] = Field(
         None,
         gt=0,
@@ -308,8 +313,12 @@ class ExperimentSpec(Part):
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What is known of a data set before anything is computed. Sizes in images; train_total includes validation;
-    remarks: how it is read, where that needs saying, a sentence each."""
+    """What is known of a data set before anything is computed. Sizes in images.
+
+    train_total includes validation where that is cut from it; a set with validation images of its own has
+    validation_total of them beside. layout: what is used for what, in words; ignored: what was left aside; remarks:
+    how it is read, where that needs saying before a launch, a sentence each.
+    """
 
     channels: int
     height: int
@@ -320,6 +329,9 @@ class DataInfo:
     validation_default: int
     fingerprint: str | None = None
     remarks: tuple[str, ...] = ()
+    validation_total: int = 0
+    layout: str = ""
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -362,7 +374,8 @@ def sizes(spec: ExperimentSpec, info: DataInfo) -> Sizes:
     """Images used of each split; may be impossible, which `check` reports."""
     asked = spec.data
     validation = info.validation_default if asked.validation_images is None else asked.validation_images
-    train = info.train_total - validation if asked.train_images is None else asked.train_images
+    cut_off = 0 if info.validation_total else validation
+    train = info.train_total - cut_off if asked.train_images is None else asked.train_images
     test = info.test_total if asked.test_images is None else asked.test_images
     return Sizes(train, validation, test)
 
@@ -383,7 +396,11 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         problems.append(Problem(message, field, allowed))
 
     n = sizes(spec, info)
-    if n.train < 2 or n.train + n.validation > info.train_total:
+    if info.validation_total and n.validation > info.validation_total:
+        wrong("data.validation_images", f"{n.validation} asked for", f"0 to {info.validation_total}, the set's own")
+    if info.validation_total and not 2 <= n.train <= info.train_total:
+        wrong("data.train_images", f"{n.train} asked for", f"2 to {info.train_total}")
+    elif not info.validation_total and (n.train < 2 or n.train + n.validation > info.train_total):
         wrong(
             "data.train_images",
             f"{n.train} for training and {n.validation} for validation were asked for, the set has {info.train_total}",

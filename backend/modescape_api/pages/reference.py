@@ -118,6 +118,8 @@ def _data(
     status: int = 200,
 ) -> Response:
     """is_taken: the name is another place's, and the form offers to replace it."""
+    from modescape.science.data import shown_order
+
     rows = data.known(here)
     registered = [
         {
@@ -128,6 +130,9 @@ def _data(
             "is_registered": "train" in row,
             "reading": row.get("reading", []),  # sets registered before this was looked for say nothing
             "looking": row.get("looking"),
+            "layout": row.get("layout", ""),  # sets that were registered before this was said have none
+            "ignored": row.get("ignored", []),
+            "classes": [(row["classes"][i], i) for i in shown_order(row["classes"])],
         }
         for row in rows
         if row["own"]

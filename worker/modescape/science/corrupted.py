@@ -1,7 +1,7 @@
 """Published sets of corrupted test images: CIFAR-10-C and CIFAR-100-C (`.npy` files), ImageNet-C (folders of JPEG).
 
     fingerprint = look_at("/data/CIFAR-10-C", info, types, intensities, own=own_test(spec.data, folders))
-    found = PublishedSet(Path("/data/CIFAR-10-C"), splits.test)
+    found = PublishedSet(Path("/data/CIFAR-10-C"), splits.test, splits.classes)
     found.check_labels(labels)                        # image i of every type and intensity is test image i
     found.images("fog", 3, 0, 500)                    # the first 500: uint8 [500, C, H, W]
 
@@ -26,7 +26,17 @@ from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
 from modescape.science.corruptions import INTENSITIES, TYPES
-from modescape.science.data import ImageFiles, Images, Labels, Names, OwnTest, Split, size_of
+from modescape.science.data import (
+    ImageFiles,
+    Images,
+    Labels,
+    Names,
+    OwnTest,
+    Split,
+    is_left_behind,
+    is_picture,
+    size_of,
+)
 from modescape.science.data.pictures import UnreadablePicture, header_of, printable
 
 if TYPE_CHECKING:
@@ -66,7 +76,7 @@ def look_at(
     try:
         if not folder.is_dir():
             raise _refuse(f"there is no folder {str(path)!r}")
-        if any(folder.glob("*.npy")):
+        if any(not is_left_behind(file.name) for file in folder.glob("*.npy")):
             return _look_at_arrays(folder, info, types, own)
         return _look_at_folders(folder, info, types, intensities, own)
     except OSError as error:
@@ -117,7 +127,7 @@ def _look_at_folders(
             place = _type_folder(folder, name) / str(intensity)
             if not place.is_dir():
                 raise _refuse(f"{folder} lacks the folder {name}/{intensity}")
-            changed = _class_folders(place)
+            changed = _class_folders(place, info.classes)
             classes = list(changed)
             first = first or classes
             if classes != first:
@@ -129,7 +139,7 @@ def _look_at_folders(
                 raise _refuse(
                     f"{name}/{intensity} has other classes than the data set: {odd[0]} ({len(odd)} of {len(classes)})"
                 )
-            one = min((place / classes[0]).iterdir(), default=None)
+            one = _first_picture(place / classes[0])
             if one is None:
                 raise _refuse(f"{name}/{intensity}/{classes[0]} holds no images")
             _check_size(one, (info.height, info.width))
@@ -147,12 +157,13 @@ def _look_at_folders(
 class PublishedSet:
     """The corrupted copies of one test set, in its order. Files are opened when they are asked for.
 
-    ImageNet-C's pictures are found by the class folder and the name of the test set's own, so `test` must be read from
-    files then; a .npy set has its images in the order of the test set.
+    classes: the data set's, by their numbers. ImageNet-C's pictures are found by the class and the file name of the
+    test set's own, so `test` must be read from files then; a .npy set has its images in the order of the test set.
     """
 
     path: Path
     test: Split
+    classes: tuple[str, ...]
 
     @cached_property
     def _folder(self) -> Path:
@@ -170,13 +181,16 @@ class PublishedSet:
         if self._is_arrays:
             published = _published_labels(self._folder)
         else:
-            classes = _class_folders(self._cells()[0])
-            number = {name: i for i, name in enumerate(classes)}
-            published = np.array([[number.get(path.parent.name, -1) for path in self._paths(0, len(labels))]])
+            number = {name: i for i, name in enumerate(self.classes)}
+            published = np.array([[number[name] for name, _ in self._named(0, len(labels))]], np.int64)
         n = len(labels)
-        if published.shape[1] < n:
-            raise _refuse(f"{self._folder} has {published.shape[1]} images of each type and intensity, {n} are needed")
-        _check_order(self._folder, published[:, :n], labels)
+        rows = self._own_rows(0, n) if self._is_arrays else np.arange(n)
+        if published.shape[1] <= max(rows, default=-1):
+            needed = max(rows, default=-1) + 1
+            raise _refuse(
+                f"{self._folder} has {published.shape[1]} images of each type and intensity, {needed} are needed"
+            )
+        _check_order(self._folder, published[:, rows], labels)
         if not self._is_arrays:
             for cell in self._cells():
                 self._check_files(cell, 0, n)
@@ -194,25 +208,32 @@ class PublishedSet:
         if self._is_arrays:
             size = _published_labels(self._folder).size
             count = size // len(INTENSITIES)
-            if stop > count:
+            wanted = self._own_rows(start, stop)
+            if max(wanted, default=-1) >= count:
                 raise _refuse(
-                    f"{self._folder} has {count} images of each type and intensity, number {stop - 1} is needed"
+                    f"{self._folder} has {count} images of each type and intensity, number {max(wanted)} is needed"
                 )
             first = (intensity - 1) * count
-            rows = _rows(self._folder, name, size, (channels, height, width))[first + start : first + stop]
+            rows = _rows(self._folder, name, size, (channels, height, width))[first + wanted]
             return np.ascontiguousarray(rows.transpose(0, 3, 1, 2))
         cell = _type_folder(self._folder, name) / str(intensity)
         self._check_files(cell, start, stop)
-        files = [cell / path.parent.name / path.name for path in self._paths(start, stop)]
+        files = [cell / folder / name for folder, name in self._named(start, stop)]
         _check_size(files[0], (height, width))
         assert isinstance(self.test.images, ImageFiles)
         return replace(self.test.images, paths=tuple(files), crop=False).read(range(len(files)))
 
-    def _paths(self, start: int, stop: int) -> Sequence[Path]:
-        """The files of the clean test images, whose corrupted copies have the same class folder and name."""
+    def _own_rows(self, start: int, stop: int) -> NDArray[np.intp]:
+        """The rows of a .npy set that are test images start to stop - 1: a user's arrays are read in another order."""
+        own = None if self.test.origin is None else self.test.origin.own_rows
+        return np.arange(start, stop) if own is None else own[start:stop]
+
+    def _named(self, start: int, stop: int) -> list[tuple[str, str]]:
+        """Class and file name of the clean test images, whose corrupted copies lie under the same."""
         if not isinstance(self.test.images, ImageFiles):
             raise _refuse(_NO_ORDER.format(self._folder))
-        return self.test.images.paths[start:stop]
+        paths, labels = self.test.images.paths[start:stop], self.test.labels[start:stop].tolist()
+        return [(self.classes[label], path.name) for path, label in zip(paths, labels, strict=True)]
 
     def _cells(self) -> list[Path]:
         """The folder of every type and intensity there is."""
@@ -224,8 +245,8 @@ class PublishedSet:
 
     def _check_files(self, cell: Path, start: int, stop: int) -> None:
         wanted: dict[str, set[str]] = {}
-        for path in self._paths(start, stop):
-            wanted.setdefault(path.parent.name, set()).add(path.name)
+        for folder, name in self._named(start, stop):
+            wanted.setdefault(folder, set()).add(name)
         _check_pictures(cell, wanted.items())
 
 
@@ -242,13 +263,22 @@ def _type_folder(folder: Path, name: str) -> Path:
     return other if other.is_dir() and not own.is_dir() else own
 
 
-def _class_folders(cell: Path) -> dict[str, int]:
-    """The class folders of one type and intensity with their times, sorted: their order gives the labels."""
+def _class_folders(cell: Path, expected: Sequence[str]) -> dict[str, int]:
+    """The class folders of one type and intensity with their times, sorted. Beyond the expected ones, empty folders are
+    left aside (to look into all would take minutes: ImageNet-C has 75,000 of them)."""
     with os.scandir(cell) as entries:
-        found = {e.name: e.stat().st_mtime_ns for e in entries if e.is_dir() and not e.name.startswith(".")}
+        found = {e.name: e.stat().st_mtime_ns for e in entries if not is_left_behind(e.name) and e.is_dir()}
+    for name in found.keys() - set(expected):
+        if _first_picture(cell / name) is None:
+            del found[name]
     if not found:
         raise _refuse(f"{'/'.join(cell.parts[-2:])} holds no class folders")
     return dict(sorted(found.items()))
+
+
+def _first_picture(folder: Path) -> Path | None:
+    names = [name for name in os.listdir(folder) if is_picture(name) and not is_left_behind(name)]  # noqa: PTH208
+    return folder / min(names) if names else None
 
 
 @lru_cache(maxsize=len(TYPES) * len(INTENSITIES))

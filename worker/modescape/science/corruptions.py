@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modescape.errors import InvalidInput
+from modescape.science.data.files import is_left_behind
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -656,6 +658,7 @@ def _textures(folder: Path | None) -> tuple[Texture, ...]:
     if folder is None:
         return tuple((number, 0) for number in range(len(_FROSTS)))
     files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [path for path in files if path.is_file() and not is_left_behind(path.name)]
     pictures = tuple(path for path in files if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not pictures:
         raise InvalidInput(f"there are no pictures in {str(folder)!r}", field="path", allowed=_FROST_ALLOWED)
@@ -676,7 +679,7 @@ def _fingerprint(textures: tuple[Texture, ...]) -> str:
     for file, _ in textures:
         assert isinstance(file, Path)
         _photograph(file)
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        digest.update(os.fsencode(file.name) + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 

@@ -22,6 +22,7 @@ from modescape.errors import DataCorrupt, InvalidInput
 from modescape.own import place_name
 from modescape.registry import datasets
 from modescape.science.data import (
+    ANEW,
     CHECKSUMS,
     DataLocation,
     ImageFiles,
@@ -30,6 +31,7 @@ from modescape.science.data import (
     Shape,
     describe,
     fingerprint_of_npz,
+    first_outside_digest,
     levels_of,
     own_path,
     read_images,
@@ -166,6 +168,8 @@ def outside_images(
         return OutsideImages(np.ascontiguousarray(pixels), title(spec), _MADE[spec.dataset])
     if spec.fingerprint is not None and _available(spec, folders).fingerprint != spec.fingerprint:
         what = spec.path or title(spec)
+        if spec.path and first_outside_digest(own_path(own(spec))) == spec.fingerprint:
+            raise DataCorrupt(f"{what} {ANEW}")
         raise DataCorrupt(f"{what} has changed since the experiment was created; clone it to use the new images")
     source = _read(spec, DataLocation(tuple(folders), checksums))
     chosen = _choice(spec, len(source))

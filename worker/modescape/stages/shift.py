@@ -216,7 +216,7 @@ def _study(context: Context) -> ShiftSpec:
 def _published(context: Context) -> PublishedSet:
     study = _study(context)
     assert study.path is not None
-    return PublishedSet(Path(study.path), context.split("test"))
+    return PublishedSet(Path(study.path), context.split("test"), context.splits.classes)
 
 
 def _chunks(context: Context, total: int, *, rounds: int, of: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:

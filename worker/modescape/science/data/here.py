@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import shutil
 import tarfile
@@ -11,7 +10,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
@@ -21,7 +20,9 @@ import numpy as np
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
 from modescape.registry import datasets
 from modescape.science.data.contents import Promised, wrong_in
-from modescape.science.data.pictures import printable
+from modescape.science.data.files import SYSTEM, some
+from modescape.science.data.imagenet import imagenet_folder, list_parts, list_pictures, names_of
+from modescape.science.data.layouts import Role, folder_words
 from modescape.science.data.raw import (
     CHECKSUMS,
     DOWNLOADS,
@@ -29,10 +30,11 @@ from modescape.science.data.raw import (
     HOW_TO_GET,
     DataLocation,
     ImageFiles,
-    Images,
     Labels,
+    Origin,
     Published,
     RawData,
+    cut,
     file_digest,
     missing,
     size_of,
@@ -44,9 +46,8 @@ from modescape.science.data.sets import (
     fashion_labels,
     find_fashion,
     idx_file,
-    imagenet_folder,
 )
-from modescape.science.data.user import PICTURES, fingerprint_of_npz, is_held, own_path, read_npz, scan_folder
+from modescape.science.data.user import first_digest, is_held, own_path, read_npz, scan_folder
 from modescape.spec import DataInfo, DataSpec
 
 
@@ -58,34 +59,9 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
     """
     entry, location = datasets[spec.dataset], DataLocation(tuple(folders))
     if spec.dataset == "folder":
-        found = scan_folder(own_path(spec))
-        n = len(found.train)
-        return DataInfo(
-            found.channels,
-            found.height,
-            found.width,
-            found.classes,
-            n,
-            len(found.test),
-            min(5000, n // 10),
-            found.fingerprint,
-        )
+        return _describe_folder(spec)
     if spec.dataset == "npz":
-        path = own_path(spec)
-        raw = read_npz(path, spec.white)
-        n = len(raw.train_labels)
-        shape = cast(Images, raw.train_images).shape
-        return DataInfo(
-            shape[1],
-            shape[2],
-            shape[3],
-            raw.classes,
-            n,
-            len(raw.test_labels),
-            min(5000, n // 10),
-            fingerprint_of_npz(path, raw.reading),
-            raw.reading.remarks if raw.reading else (),
-        )
+        return _describe_arrays(spec)
     if not entry.train_total:  # a plug-in's set says its sizes by being read
         raw = entry.call(location, spec)
         return _info_of(raw)
@@ -100,6 +76,112 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
         for part in ("train", "t10k"):
             _fashion_labels(part, location)
     return published(spec.dataset)
+
+
+def _describe_folder(spec: DataSpec) -> DataInfo:
+    found = scan_folder(own_path(spec))
+    info = DataInfo(
+        found.channels, found.height, found.width, found.classes, 0, 0, 0, found.fingerprint(spec.split_seed),
+        layout=folder_words(found.survey), ignored=found.survey.aside,
+    )  # fmt: skip
+    return _with_sizes(info, spec, {role: labels for role, (_, labels) in found.ordered(spec.split_seed).items()})
+
+
+def _describe_arrays(spec: DataSpec) -> DataInfo:
+    path = own_path(spec)
+    found = read_npz(path, spec.white, spec.split_seed)
+    raw, aside = found.raw, found.layout.aside
+    info = DataInfo(
+        *size_of(raw.train_images), raw.classes, 0, 0, 0,
+        found.fingerprint(file_digest(path, "sha256"), spec.split_seed),
+        remarks=raw.reading.remarks if raw.reading else (), layout=found.layout.words(found.counts),
+        ignored=(f"other arrays: {some(aside)}",) if aside else (),
+    )  # fmt: skip
+    labels: dict[Role, Labels] = {"train": raw.train_labels, "test": raw.test_labels}
+    if raw.validation_labels is not None:
+        labels["validation"] = raw.validation_labels
+    return _with_sizes(info, spec, labels)
+
+
+def own_names(spec: DataSpec) -> dict[str, list[str]]:
+    """The file or row of each image of a user's own set that a spec uses, by split; {} for other sets.
+
+    Raises InvalidInput.
+    """
+    if spec.dataset == "folder":
+        found = scan_folder(own_path(spec))
+        origins: dict[str, Origin] = {r: found.origin(p) for r, (p, _) in found.ordered(spec.split_seed).items()}
+    elif spec.dataset == "npz":
+        origins = dict(read_npz(own_path(spec), spec.white, spec.split_seed).raw.origins)
+    else:
+        return {}
+    sizes = {role: len(origin) for role, origin in origins.items()}
+    total, own = sizes["train"], sizes.get("validation", 0)
+    chosen = cut(spec, total, own, sizes["test"], held_out(spec.dataset, total))
+    held = origins.get("validation", origins["train"])
+    parts = {"train": origins["train"].take(chosen.train), "validation": held.take(chosen.validation)}
+    return {role: part.names() for role, part in {**parts, "test": origins["test"].take(chosen.test)}.items()}
+
+
+def _with_sizes(info: DataInfo, spec: DataSpec, labels: Mapping[Role, Labels]) -> DataInfo:
+    """labels: of every split of a user's own set, in its order. What a person should know first goes into `remarks`."""
+    total, own = len(labels["train"]), len(labels["validation"]) if "validation" in labels else 0
+    default = own or min(5000, total // 10)
+    notes = [info.layout] if "for there is no other" in info.layout else []
+    notes += [f"left aside: {line}" for line in info.ignored if not line.startswith(SYSTEM)]
+    notes += _never_trained(info.classes, spec, labels, default)
+    return replace(
+        info, train_total=total, test_total=len(labels["test"]), validation_default=default, validation_total=own,
+        remarks=(*info.remarks, *notes),
+    )  # fmt: skip
+
+
+def _never_trained(
+    classes: Sequence[str], spec: DataSpec, labels: Mapping[Role, Labels], default: int
+) -> Iterator[str]:
+    """Says which classes the training images of this spec lack, though there are images of them to validate or test."""
+    own = labels.get("validation")
+    try:
+        chosen = cut(spec, len(labels["train"]), 0 if own is None else len(own), len(labels["test"]), default)
+    except InvalidInput:  # told by `spec.check`, with its field
+        return
+    held = labels["train"] if own is None else own
+    used = np.union1d(held[chosen.validation], labels["test"][chosen.test])
+    if (lacking := np.setdiff1d(used, labels["train"][chosen.train])).size:
+        names = some([classes[i] for i in lacking])
+        yield f"the {len(chosen.train):,} training images hold none of {lacking.size} of the classes: {names}"
+
+
+def since_created(spec: DataSpec, folders: Sequence[Path]) -> str | None:
+    """What has become of the files whose fingerprint a spec has; None when it is the same, read in the same way.
+
+    Raises DataMissing, and InvalidInput where the files can no longer be read at all.
+    """
+    what = spec.path or datasets[spec.dataset].title
+    try:
+        if describe(spec, folders).fingerprint == spec.fingerprint:
+            return None
+    except InvalidInput as error:
+        if not _is_as_first_read(spec):
+            raise
+        return f"{what} {ANEW} ({error})"
+    if _is_as_first_read(spec):
+        return f"{what} {ANEW}"
+    return f"{what} has changed since the experiment was created; clone it to use the new data"
+
+
+ANEW = (
+    "is read differently since this experiment was created (a newer rule for the order of images, splits, labels or "
+    "links), though its files are the same; what is finished stays, the rest has to be launched anew, as a clone"
+)
+
+
+def _is_as_first_read(spec: DataSpec) -> bool:
+    """Whether a user's own files still are what the first rule of reading found."""
+    if spec.path is None:
+        return False
+    path = own_path(spec)
+    return spec.fingerprint == (first_digest(path) if spec.dataset == "folder" else file_digest(path, "sha256"))
 
 
 def _fashion_labels(part: str, location: DataLocation) -> Labels:
@@ -134,78 +216,23 @@ def _describe_imagenet(location: DataLocation) -> DataInfo:
     """What is there, which may be a part of ImageNet in its layout: a hundred classes, or a few images of each."""
     folder = imagenet_folder(location)
     assert folder is not None
-    train, test = (_list_pictures(part) for part in (folder, folder.parent / "val"))
+    train, test = list_parts(folder)
     entry, names = datasets["imagenet"], train.classes
     digest = hashlib.sha256(f"{train.fingerprint}|{test.fingerprint}".encode()).hexdigest()
     total = train.count
     return DataInfo(
-        entry.channels, entry.height, entry.width, names, total, test.count, held_out("imagenet", total), digest
+        entry.channels, entry.height, entry.width, names, total, test.count, held_out("imagenet", total), digest,
+        ignored=(*train.aside, *test.aside),
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _ListedPictures:
-    """Class folders whose pictures are too many to read: class names (sorted), how many pictures, and a fingerprint of
-    classes and of every picture's name, size and time."""
-
-    classes: tuple[str, ...]
-    count: int
-    fingerprint: str
-
-
-_listed: dict[Path, tuple[tuple[tuple[Path, int], ...], float, _ListedPictures]] = {}
-_QUICK = 0.1  # seconds
-_TRUSTED = 100  # times as long as listing took
-
-
-def _list_pictures(root: Path) -> _ListedPictures:
-    """The class folders of `root`, listed anew when a folder's time has changed.
-
-    Pictures overwritten in place leave their folder's time as it is, so what is listed quickly is always listed, and
-    only a listing that took longer than a tenth of a second is trusted, a hundred times as long as it took: forms,
-    which ask at every key press, wait for what is large (1.3 million files: seconds) once in minutes.
-    """
-    state = tuple((entry, entry.stat().st_mtime_ns) for entry in sorted(root.iterdir()) if entry.is_dir())
-    for entry, _ in state:
-        if printable(entry.name) != entry.name:
-            raise DataCorrupt(f"the name of the class folder {printable(entry)} is not UTF-8; rename it")
-    begun = time.monotonic()
-    before, until, found = _listed.get(root, ((), 0.0, None))
-    if found is not None and before == state and begun < until:
-        return found
-    digest, count = hashlib.sha256(), 0
-    for folder, _ in state:
-        digest.update(b"\0\0" + os.fsencode(folder.name))
-        for path in _pictures_of(folder):
-            try:
-                stat = os.stat(path)  # noqa: PTH116 - a Path for each would double the time
-            except OSError as error:
-                raise DataCorrupt(f"{path} cannot be read: {error}") from error
-            digest.update(os.fsencode(path[len(str(folder)) :]))
-            digest.update(f"\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-            count += 1
-    found = _ListedPictures(tuple(folder.name for folder, _ in state), count, digest.hexdigest())
-    now = time.monotonic()
-    took = now - begun
-    _listed[root] = (state, now + _TRUSTED * took if took > _QUICK else 0.0, found)
-    return found
-
-
-def _pictures_of(folder: Path) -> list[str]:
-    """Paths of the pictures of a class, sorted; folders inside it count, as torchvision reads them."""
-    return sorted(
-        f"{place}/{name}"
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name[name.rfind(".") :].lower() in PICTURES
-    )
 
 
 def _info_of(raw: RawData) -> DataInfo:
     images = raw.train_images
     channels, height, width = size_of(images)
-    n = len(raw.train_labels)
-    return DataInfo(channels, height, width, raw.classes, n, len(raw.test_labels), min(5000, n // 10))
+    n, own = len(raw.train_labels), 0 if raw.validation_labels is None else len(raw.validation_labels)
+    return DataInfo(
+        channels, height, width, raw.classes, n, len(raw.test_labels), own or min(5000, n // 10), validation_total=own
+    )
 
 
 Names = tuple[tuple[str, frozenset[str]], ...]  # of picture files, by class folder
@@ -213,7 +240,8 @@ Names = tuple[tuple[str, frozenset[str]], ...]  # of picture files, by class fol
 
 @dataclass(frozen=True)
 class OwnTest:
-    """What can be known of the test images without torch or scikit-learn. labels: in their order; names: of the files
+    """What can be known of the test images without torch or scikit-learn. labels: in the order in which files of
+    corrupted copies have them, which for arrays of one's own is that of their rows; names: of the files
     of a set that is read as it is needed. None: not known, or no such files."""
 
     labels: Labels | None
@@ -228,10 +256,13 @@ def own_test(spec: DataSpec, folders: Sequence[Path]) -> OwnTest | None:
     location = DataLocation(tuple(folders))
     if spec.dataset == "folder":
         found = scan_folder(own_path(spec))
-        held = is_held(ImageFiles(found.test, found.channels, found.height, found.width))
-        return OwnTest(found.test_labels, None if held else _names_by_folder(found.test))
+        paths, labels = found.ordered(spec.split_seed)["test"]
+        held = is_held(ImageFiles(paths, found.channels, found.height, found.width))
+        return OwnTest(labels, None if held else _names_by_class(paths, labels.tobytes(), found.classes))
     if spec.dataset == "npz":
-        return OwnTest(read_npz(own_path(spec), spec.white).test_labels)
+        raw = read_npz(own_path(spec), spec.white, spec.split_seed).raw
+        rows = raw.origins["test"].own_rows
+        return OwnTest(raw.test_labels if rows is None else raw.test_labels[np.argsort(rows)])
     if spec.dataset == "blobs":
         return OwnTest(blobs(location, spec).test_labels)
     if spec.dataset in ("digits", "digits-0-4", "digits-5-9", "svhn"):
@@ -240,7 +271,8 @@ def own_test(spec: DataSpec, folders: Sequence[Path]) -> OwnTest | None:
     if not files:
         return None
     if spec.dataset == "imagenet":
-        return OwnTest(None, _names_listed(files[1], _list_pictures(files[1]).fingerprint))
+        train, test = list_parts(files[0])
+        return OwnTest(None, _names_listed(test.root, test.fingerprint, train.classes))
     if spec.dataset == "fashion-mnist":
         return OwnTest(_fashion_labels("t10k", location))
     file, key = {"cifar10": ("test_batch", "labels"), "cifar100": ("test", "fine_labels")}[spec.dataset]
@@ -249,18 +281,17 @@ def own_test(spec: DataSpec, folders: Sequence[Path]) -> OwnTest | None:
 
 
 @lru_cache(maxsize=2)
-def _names_by_folder(paths: tuple[Path, ...]) -> Names:
+def _names_by_class(paths: tuple[Path, ...], labels: bytes, classes: tuple[str, ...]) -> Names:
+    """labels: int64, one a path."""
     found: dict[str, set[str]] = {}
-    for path in paths:
-        found.setdefault(path.parent.name, set()).add(path.name)
+    for path, label in zip(paths, np.frombuffer(labels, np.int64), strict=True):
+        found.setdefault(classes[label], set()).add(path.name)
     return tuple((name, frozenset(files)) for name, files in sorted(found.items()))
 
 
 @lru_cache(maxsize=2)
-def _names_listed(root: Path, fingerprint: str) -> Names:
-    return _names_by_folder(
-        tuple(Path(path) for folder in root.iterdir() if folder.is_dir() for path in _pictures_of(folder))
-    )
+def _names_listed(root: Path, fingerprint: str, classes: tuple[str, ...]) -> Names:
+    return tuple((name, files) for name, files in sorted(names_of(list_pictures(root), classes).items()) if files)
 
 
 @lru_cache(maxsize=2)

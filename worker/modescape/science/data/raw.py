@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modescape.errors import DataCorrupt, DataMissing
+from modescape.errors import DataCorrupt, DataMissing, InvalidInput
 from modescape.registry import Dataset, datasets
-from modescape.science.data.pictures import Levels, UnreadablePicture, decode
+from modescape.science.data.pictures import READING as PIXELS
+from modescape.science.data.pictures import Levels, UnreadablePicture, decode, printable
 from modescape.science.data.values import Reading
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from modescape.spec import DataSpec
 
 
 Images = NDArray[np.uint8]
@@ -118,10 +122,65 @@ class DataLocation:
         return None
 
 
+# How a user's own sets are read, by subject. What was read before this was written down is version 1. Whoever changes
+# how something is read raises its subject (or adds one), and every set to which it matters gets another fingerprint.
+# order: train, validation and test in an order drawn from the split seed; layout: splits by the usual names; labels:
+# classes are the labels that occur; pixels: numbers of any depth and pictures of any kind as bytes.
+READING: Mapping[str, int] = {"order": 2, "layout": 2, "labels": 2, "pixels": PIXELS}
+
+
+def as_read(digest: str, subjects: Mapping[str, str]) -> str:
+    """The fingerprint of own data: what they hold (a SHA-256) and how it is read.
+
+    subjects: those of `READING` by which this set is read differently than by version 1, each with what else decides
+    (such as the seed of the order). Without any the digest is the fingerprint, so that what was computed from a set
+    that reads as before is found again.
+    """
+    if not subjects:
+        return digest
+    rules = ";".join(f"{subject} {READING[subject]} {value}" for subject, value in sorted(subjects.items()))
+    return hashlib.sha256(f"{digest}|{rules}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where each image of a split was: a file under the set's folder, or a row of an array. Files or rows, in order.
+
+    is_cut: whether the split is a part of that array, which had no splits of its own.
+    """
+
+    files: tuple[str, ...] = ()
+    array: str = ""
+    rows: NDArray[np.intp] | None = None
+    is_cut: bool = False
+
+    def __len__(self) -> int:
+        return len(self.files) if self.rows is None else len(self.rows)
+
+    @property
+    def own_rows(self) -> NDArray[np.intp] | None:
+        """The rows of a split that is an array of its own, by which other arrays (corrupted copies) know its images."""
+        return None if self.is_cut else self.rows
+
+    def names(self) -> list[str]:
+        """One an image, such as cats/001.png or train_images[17]."""
+        if self.rows is None:
+            return [printable(file) for file in self.files]
+        return [f"{self.array}[{row}]" for row in self.rows]
+
+    def take(self, indices: NDArray[np.intp]) -> Origin:
+        if self.rows is None:
+            return Origin(tuple(self.files[i] for i in indices))
+        return replace(self, rows=self.rows[indices])
+
+
 @dataclass(frozen=True)
 class RawData:
-    """A data set as read: uint8 images [N, C, H, W] (or files read on demand), labels int64 [N], class names; reading:
-    how a user's own numbers became bytes."""
+    """A data set as read: uint8 images [N, C, H, W] (or files read on demand), labels int64 [N], class names.
+
+    validation: where the set has one of its own, else it is cut from training. origins: of a user's own images, by
+    split; reading: how numbers became bytes.
+    """
 
     train_images: Images | ImageFiles
     train_labels: Labels
@@ -129,6 +188,9 @@ class RawData:
     test_labels: Labels
     classes: tuple[str, ...]
     reading: Reading | None = None
+    validation_images: Images | ImageFiles | None = None
+    validation_labels: Labels | None = None
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -278,6 +340,49 @@ def stratified_split(labels: Labels, *, test: int, seed: int) -> tuple[NDArray[n
         tested.append(members[:share])
         trained.append(members[share:])
     return rng.permutation(np.concatenate(trained)), rng.permutation(np.concatenate(tested))
+
+
+class Cut(NamedTuple):
+    """Indices of the images of each split; validation: into the set's own validation images where it has some."""
+
+    train: NDArray[np.intp]
+    validation: NDArray[np.intp]
+    test: NDArray[np.intp]
+
+
+def cut(spec: DataSpec, total: int, own_validation: int, test_total: int, default: int) -> Cut:
+    """Which images train, validate and test, of `total` training images. Raises InvalidInput when there are too few.
+
+    A set with validation images of its own uses all of them, or the first that were asked for, and trains on all of
+    its training images. Else validation is cut from training: `first`: the first images train, the last validate, as in
+    the authors' code; `shuffled`: by `split_seed`. default: images cut off where none are asked for.
+    """
+    validation = (own_validation or default) if spec.validation_images is None else spec.validation_images
+    taken = 0 if own_validation else validation
+    train = total - taken if spec.train_images is None else spec.train_images
+    test = test_total if spec.test_images is None else spec.test_images
+    if train < 1 or train + taken > total or test > test_total or (own_validation and validation > own_validation):
+        raise InvalidInput(
+            f"{train} + {validation} images were asked for, {total} are there"
+            + (f" and {own_validation} to validate" if own_validation else "")
+            + f" (test: {test} of {test_total})",
+            field="data.train_images", allowed=f"at most {total}" + ("" if own_validation else " together"),
+        )  # fmt: skip
+    order = np.arange(total)
+    if spec.split == "shuffled":
+        order = np.random.Generator(np.random.Philox(spec.split_seed)).permutation(total)
+    held = np.arange(validation) if own_validation else order[total - validation :]
+    return Cut(order[:train], held, np.arange(test))
+
+
+def shown_order(classes: Sequence[str]) -> list[int]:
+    """The order in which classes are shown: by number where all names are whole numbers, else as they are.
+
+    Classes keep their numbers, which follow the text order of their names as in torchvision and Keras: 0, 1, 10, 2.
+    """
+    if all(re.fullmatch(r"[+-]?\d{1,18}", name, re.ASCII) for name in classes):
+        return sorted(range(len(classes)), key=lambda i: (int(classes[i]), i))
+    return list(range(len(classes)))
 
 
 def verify_md5(path: Path, expected: str) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from modescape.errors import DataCorrupt
 from modescape.registry import datasets
+from modescape.science.data.imagenet import files_of, imagenet_folder, list_parts
 from modescape.science.data.raw import (
     FASHION_FILES,
     DataLocation,
@@ -263,10 +264,6 @@ def checked_svhn(root: Path, *, split: str, checksums: Mapping[str, str]) -> Any
     return Checked(str(root), split=split)
 
 
-def imagenet_folder(location: DataLocation) -> Path | None:
-    return location.find("imagenet/train", "ImageNet/train", "ILSVRC2012/train")
-
-
 @dataset(
     "imagenet", title="ImageNet", source="Russakovsky et al. 2015 (ILSVRC 2012)",
     channels=3, height=224, width=224, classes=tuple(f"class {i}" for i in range(1000)), train_total=1_281_167,
@@ -277,18 +274,13 @@ def _imagenet(location: DataLocation, spec: DataSpec) -> RawData:
     folder = imagenet_folder(location)
     if folder is None or not (folder.parent / "val").is_dir():
         raise missing("imagenet", location, "imagenet/train and imagenet/val")
-    from torchvision.datasets import ImageFolder
-
-    parts = []
-    for part in ("train", "val"):
-        found = ImageFolder(str(folder.parent / part))
-        order = np.random.Generator(np.random.Philox(0)).permutation(len(found.samples))  # folders come class by class
-        paths = tuple(Path(found.samples[i][0]) for i in order)
-        labels = np.array([found.samples[i][1] for i in order], np.int64)
-        parts.append((ImageFiles(paths, 3, 224, 224, crop=True), labels, tuple(found.classes)))
-    (train, train_labels, classes), (test, test_labels, test_classes) = parts
-    if classes != test_classes:
-        raise DataCorrupt(f"{folder.parent}: train and val do not hold the same class folders")
+    listed = list_parts(folder)
+    classes, parts = listed[0].classes, []
+    for one in listed:
+        paths, labels = files_of(one, classes)
+        order = np.random.Generator(np.random.Philox(0)).permutation(len(paths))  # folders come class by class
+        parts.append((ImageFiles(tuple(paths[i] for i in order), 3, 224, 224, crop=True), labels[order]))
+    (train, train_labels), (test, test_labels) = parts
     return RawData(train, train_labels, test, test_labels, classes)
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.errors import DataCorrupt, InvalidInput
+from modescape.errors import DataCorrupt
 from modescape.registry import datasets
 from modescape.science.data.augmentation import augment, flip, random_boxes
-from modescape.science.data.here import describe, held_out
+from modescape.science.data.here import held_out, since_created
 from modescape.science.data.raw import (
     CHECKSUMS,
     Augmentation,
@@ -23,8 +23,10 @@ from modescape.science.data.raw import (
     ImageFiles,
     Images,
     Labels,
+    Origin,
     RawData,
     Shape,
+    cut,
     size_of,
 )
 from modescape.spec import DataSpec, InputScale
@@ -69,10 +71,14 @@ class InputTransform:
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split, as uint8 [N, C, H, W] on a device or as files, and their labels int64 [N]."""
+    """Images of one split, as uint8 [N, C, H, W] on a device or as files, and their labels int64 [N].
+
+    origin: which files or rows they were, of a user's own set.
+    """
 
     images: Tensor | ImageFiles
     labels: Tensor
+    origin: Origin | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -101,11 +107,11 @@ class Split:
     def take(self, n: int) -> Split:
         """The first n."""
         images = self.images.take(range(min(n, len(self)))) if isinstance(self.images, ImageFiles) else self.images[:n]
-        return Split(images, self.labels[:n])
+        return Split(images, self.labels[:n], self.origin and self.origin.take(np.arange(min(n, len(self)))))
 
     def to(self, device: torch.device | str) -> Split:
         images = self.images if isinstance(self.images, ImageFiles) else self.images.to(device)
-        return Split(images, self.labels.to(device))
+        return Split(images, self.labels.to(device), self.origin)
 
     def numpy_labels(self) -> Labels:
         return cast(Labels, self.labels.cpu().numpy())
@@ -153,47 +159,40 @@ def load(spec: DataSpec, folders: Sequence[Path], *, checksums: Mapping[str, Map
 
 
 def _check_unchanged(spec: DataSpec, folders: Sequence[Path]) -> None:
-    if spec.fingerprint is not None and describe(spec, folders).fingerprint != spec.fingerprint:
-        what = spec.path or datasets[spec.dataset].title
-        raise DataCorrupt(f"{what} has changed since the experiment was created; clone it to use the new data")
+    if spec.fingerprint is not None and (said := since_created(spec, folders)) is not None:
+        raise DataCorrupt(said)
 
 
 def split(raw: RawData, spec: DataSpec) -> Splits:
-    """Cut the training files into training and validation, and take the test images asked for.
-
-    `first`: the first images train, the last validate, as in the authors' code. `shuffled`: by `split_seed`.
-    """
+    """Training, validation and test images as the spec asks for them (`raw.cut`). Raises InvalidInput."""
+    own = 0 if raw.validation_labels is None else len(raw.validation_labels)
     total = len(raw.train_labels)
-    default = held_out(spec.dataset, total)
-    validation = default if spec.validation_images is None else spec.validation_images
-    train = total - validation if spec.train_images is None else spec.train_images
-    test = len(raw.test_labels) if spec.test_images is None else spec.test_images
-    if train < 1 or train + validation > total or test > len(raw.test_labels):
-        raise InvalidInput(
-            f"{train} + {validation} images were asked for, {total} are there (test: {test} of {len(raw.test_labels)})",
-            field="data.train_images", allowed=f"at most {total} together",
-        )  # fmt: skip
-    order = np.arange(total)
-    if spec.split == "shuffled":
-        order = np.random.Generator(np.random.Philox(spec.split_seed)).permutation(total)
-    train_split = _part(raw.train_images, raw.train_labels, order[:train])
-    validation_split = _part(raw.train_images, raw.train_labels, order[total - validation :])
-    test_split = _part(raw.test_images, raw.test_labels, np.arange(test))
+    chosen = cut(spec, total, own, len(raw.test_labels), held_out(spec.dataset, total))
+    train_split = _part(raw.train_images, raw.train_labels, chosen.train, raw.origins.get("train"))
+    if raw.validation_images is not None and raw.validation_labels is not None:
+        validation = _part(
+            raw.validation_images, raw.validation_labels, chosen.validation, raw.origins.get("validation")
+        )
+    else:
+        validation = _part(raw.train_images, raw.train_labels, chosen.validation, raw.origins.get("train"))
+    test_split = _part(raw.test_images, raw.test_labels, chosen.test, raw.origins.get("test"))
     channels, height, width = size_of(train_split.images)
     return Splits(
-        train_split, validation_split, test_split, raw.classes, make_transform(spec.input_scale, train_split),
+        train_split, validation, test_split, raw.classes, make_transform(spec.input_scale, train_split),
         Shape(channels, height, width, len(raw.classes)),
     )  # fmt: skip
 
 
-def _part(images: Images | ImageFiles, labels: Labels, indices: NDArray[np.intp]) -> Split:
+def _part(
+    images: Images | ImageFiles, labels: Labels, indices: NDArray[np.intp], origin: Origin | None = None
+) -> Split:
     import torch
 
-    chosen = torch.from_numpy(labels[indices])
+    chosen, kept = torch.from_numpy(labels[indices]), origin.take(indices) if origin else None
     if isinstance(images, ImageFiles):
-        return Split(images.take(indices.tolist()), chosen)
+        return Split(images.take(indices.tolist()), chosen, kept)
     pixels = np.ascontiguousarray(images[indices].transpose(0, 2, 3, 1))  # pixels together: what convolutions like best
-    return Split(torch.from_numpy(pixels).permute(0, 3, 1, 2), chosen)
+    return Split(torch.from_numpy(pixels).permute(0, 3, 1, 2), chosen, kept)
 
 
 _STATISTICS_IMAGES = 10_000  # of streamed sets, whose every image would be read from disk

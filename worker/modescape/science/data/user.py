@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,30 +16,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
-from modescape.science.data.pictures import (
-    READING,
-    Header,
-    Levels,
-    UnreadablePicture,
-    find_levels,
-    header_of,
-    printable,
+from modescape.science.data.files import Entry
+from modescape.science.data.layouts import (
+    ArrayLayout,
+    Place,
+    Role,
+    Survey,
+    arrays_of,
+    entries_of,
+    images_of,
+    look_through,
+    ordered,
+    outside_pictures,
+    refuse,
+    refuse_arrays,
 )
+from modescape.science.data.pictures import Header, Levels, UnreadablePicture, find_levels, header_of, printable
 from modescape.science.data.raw import (
     DataLocation,
     ImageFiles,
     Images,
     Labels,
+    Origin,
     RawData,
+    as_read,
     dataset,
     file_digest,
-    stratified_split,
 )
 from modescape.science.data.values import Reading, in_bytes
 from modescape.spec import DataSpec
 
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-_IGNORED = {"thumbs.db", "desktop.ini"}
 _LARGEST_SIDE = 128  # pictures of several sizes are scaled to their median size, at most this
 _HELD_BYTES = 1 << 30  # folders that decode to more than this are read batch by batch
 _PATH = "data.path"
@@ -46,15 +53,21 @@ _PATH = "data.path"
 
 @dataset("folder", title="Folder of pictures", source="the user's own")
 def _folder(location: DataLocation, spec: DataSpec) -> RawData:
-    """Your own pictures: one folder per class, or train/ and test/ with one folder per class in each."""
+    """Your own pictures: one folder per class, or train/ and test/ (and val/) with one folder per class in each."""
     found = scan_folder(own_path(spec))
     levels = levels_of(found, spec.white)
-    parts = []
-    for paths, labels in ((found.train, found.train_labels), (found.test, found.test_labels)):
+    images: dict[Role, Images | ImageFiles] = {}
+    labels: dict[Role, Labels] = {}
+    origins: dict[str, Origin] = {}
+    for role, (paths, truth) in found.ordered(spec.split_seed).items():
         files = ImageFiles(paths, found.channels, found.height, found.width, levels=levels)
-        parts.append((files.read(range(len(files))) if is_held(files) else files, labels))
-    (train, train_labels), (test, test_labels) = parts
-    return RawData(train, train_labels, test, test_labels, found.classes)
+        images[role] = files.read(range(len(files))) if is_held(files) else files
+        labels[role] = truth
+        origins[role] = found.origin(paths)
+    return RawData(
+        images["train"], labels["train"], images["test"], labels["test"], found.classes,
+        validation_images=images.get("validation"), validation_labels=labels.get("validation"), origins=origins,
+    )  # fmt: skip
 
 
 def is_held(files: ImageFiles) -> bool:
@@ -63,8 +76,8 @@ def is_held(files: ImageFiles) -> bool:
 
 @dataset("npz", title="NumPy file", source="the user's own")
 def _npz(location: DataLocation, spec: DataSpec) -> RawData:
-    """Your own arrays: an .npz file with images and labels, or train_images, train_labels, test_images, test_labels."""
-    return read_npz(own_path(spec), spec.white)
+    """Your own arrays: an .npz file with images and labels, or with those of training and test (and validation)."""
+    return read_npz(own_path(spec), spec.white, spec.split_seed).raw
 
 
 def own_path(spec: DataSpec) -> Path:
@@ -86,132 +99,126 @@ def own_path(spec: DataSpec) -> Path:
 
 @dataclass(frozen=True)
 class FoundFolder:
-    """What a folder of class folders holds: files in their fixed order, labels, the common size, and a fingerprint.
+    """What a folder of class folders holds: files and labels of its parts class by class, the common size, and a
+    SHA-256 of names and contents.
 
-    deep: the files of more than 8 bits a pixel, whose white level is to be found (`levels_of`).
+    is_plain: whether all pixels are as they were by the first rule; deep: the files of more than 8 bits a pixel, whose
+    white level is to be found (`levels_of`).
     """
 
-    train: tuple[Path, ...]
-    train_labels: Labels
-    test: tuple[Path, ...]
-    test_labels: Labels
-    classes: tuple[str, ...]
+    survey: Survey
+    parts: Mapping[Place, tuple[tuple[Path, ...], Labels]]
     channels: int
     height: int
     width: int
-    fingerprint: str
+    digest: str
+    is_plain: bool = True
     deep: tuple[Path, ...] = ()
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file, sorted."""
+        return sorted(path for paths, _ in self.parts.values() for path in paths)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.survey.classes
+
+    def ordered(self, seed: int) -> dict[Role, tuple[tuple[Path, ...], Labels]]:
+        """Files and labels of each split, in the order drawn from the split seed."""
+        found: dict[Role, tuple[tuple[Path, ...], Labels]] = {}
+        for role, (place, order) in ordered({place: labels for place, (_, labels) in self.parts.items()}, seed).items():
+            paths, labels = self.parts[place]
+            found[role] = tuple(paths[i] for i in order), labels[order]
+        return found
+
+    def origin(self, paths: Iterable[Path]) -> Origin:
+        return Origin(tuple(os.path.relpath(path, self.survey.root) for path in paths))
+
+    def fingerprint(self, seed: int) -> str:
+        layout = {} if self.survey.is_as_before else {"layout": ""}
+        return as_read(self.digest, {**layout, **({"order": str(seed)} if seed else {}), **_pixels(self.is_plain)})
 
 
 def levels_of(found: FoundFolder | FoundPictures, given: float | None) -> Levels:
     """What is white in a folder of pictures; given: what the user says is. Decodes all that have more than 8 bits, once
     in a process. Raises UnreadablePicture, InvalidInput."""
-    return _levels(found.fingerprint, found.deep, given)
+    return _levels(found.digest if isinstance(found, FoundFolder) else found.fingerprint, found.deep, given)
 
 
 @lru_cache(maxsize=8)
-def _levels(fingerprint: str, deep: tuple[Path, ...], given: float | None) -> Levels:
+def _levels(content: str, deep: tuple[Path, ...], given: float | None) -> Levels:
     return find_levels(deep, given=given)
 
 
 def scan_folder(root: Path) -> FoundFolder:
     """Look through a folder of class folders. Raises InvalidInput saying what is wrong and where.
 
-    Without train/ and test/ a fifth of every class is the test set, chosen by a fixed seed from the sorted names. The
-    result is remembered until a file's name, size or time changes, for forms ask at every key press.
+    What the files hold is remembered until a file's name, size or time changes, for forms ask at every key press.
     """
-    with _reading(root):
-        state = tuple(
-            (_name(path, root), (stat := path.stat()).st_size, stat.st_mtime_ns)
-            for path in sorted(root.rglob("*"))
-            if path.is_file() and not _is_ignored(path)
-        )
-        return _scan_folder(root, state)
+    return _scan_folder(look_through(root))
+
+
+@lru_cache(maxsize=8)
+def _scan_folder(survey: Survey) -> FoundFolder:
+    parts, entries = entries_of(survey)
+    if "all" in parts and len(entries) < 5:
+        raise refuse(f"{len(entries)} pictures are too few to set a fifth aside for testing")
+    headers, digest = _looked_at(entries, survey.root)
+    height, width = _common_size([(header.height, header.width) for header in headers])
+    return FoundFolder(
+        survey, parts, _channels(headers), height, width, digest, all(header.is_plain for header in headers),
+        _deep(entries, headers),
+    )  # fmt: skip
+
+
+def _looked_at(entries: Sequence[Entry], root: Path) -> tuple[list[Header], str]:
+    """What the headers say, and a SHA-256 of all names under the root and all contents."""
+    digest, headers = hashlib.sha256(), []
+    for entry in entries:
+        path = Path(entry.path)
+        with _readable(path):
+            content = path.read_bytes()
+        digest.update(f"{os.path.relpath(path, root)}\0{len(content)}\0".encode())
+        digest.update(content)
+        headers.append(_picture(path))
+    return headers, digest.hexdigest()
 
 
 @contextmanager
-def _reading(place: Path) -> Iterator[None]:
+def _readable(place: Path) -> Iterator[None]:
     """What the system says of a folder or file that cannot be read, or is no longer there, in words."""
     try:
         yield
     except OSError as error:
         name = place if error.filename is None else error.filename
-        raise _refuse(f"{printable(name)} cannot be read: {error.strerror or error}") from error
+        raise refuse(f"{printable(name)} cannot be read: {error.strerror or error}") from error
 
 
-def _name(path: Path, root: Path) -> str:
-    """Relative to `root`. Raises InvalidInput for names that cannot be stored or shown."""
-    name = str(path.relative_to(root))
-    if printable(name) != name:
-        raise _refuse(f"the name {printable(name)} is not UTF-8; rename it")
-    return name
+def first_digest(root: Path) -> str:
+    """The fingerprint that a folder had by the first rule of reading, which did not follow links to folders inside."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not _was_ignored(path)]
+    return _digest_of(files, root)
 
 
-@lru_cache(maxsize=8)
-def _scan_folder(root: Path, state: tuple[tuple[str, int, int], ...]) -> FoundFolder:
-    split = (root / "train").is_dir() and (root / "test").is_dir()
-    classes, paths, labels = _class_folders(root / "train" if split else root)
-    order = np.random.Generator(np.random.Philox(0))
-    if split:
-        test_classes, test_paths, test_labels = _class_folders(root / "test")
-        if test_classes != classes:
-            odd = sorted(set(classes) ^ set(test_classes))
-            raise _refuse(f"train/ and test/ do not hold the same classes: {', '.join(odd[:5])}")
-        train, test = order.permutation(len(paths)), order.permutation(len(test_paths))
-    else:
-        test_paths, test_labels = paths, labels
-        train, test = stratified_split(labels, test=len(labels) // 5, seed=0)
-    if len(test) == 0:
-        raise _refuse(f"{len(paths)} pictures are too few to set a fifth aside for testing")
+def first_outside_digest(root: Path) -> str:
+    """The same for a folder of other images, or for a file."""
+    if root.is_file():
+        return file_digest(root, "sha256")
+    return first_digest(root / "test" if (root / "train").is_dir() and (root / "test").is_dir() else root)
+
+
+def _digest_of(files: Iterable[Path], root: Path) -> str:
     digest = hashlib.sha256()
-    headers = {}
-    for name, _, _ in state:
-        path = root / name
+    for path in files:
         content = path.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(os.fsencode(path.relative_to(root)) + f"\0{len(content)}\0".encode())
         digest.update(content)
-        headers[path] = _picture(path)
-    height, width = _common_size([(header.height, header.width) for header in headers.values()])
-    return FoundFolder(
-        tuple(paths[i] for i in train), labels[train], tuple(test_paths[i] for i in test), test_labels[test],
-        classes, _channels(headers), height, width, _stamped(digest.hexdigest(), _is_plain(headers)), _deep(headers),
-    )  # fmt: skip
+    return digest.hexdigest()
 
 
-def _class_folders(root: Path) -> tuple[tuple[str, ...], list[Path], Labels]:
-    """Class names (sorted), picture files (sorted by class and name) and their labels."""
-    entries = sorted(entry for entry in root.iterdir() if not _is_ignored(entry))
-    loose = [entry for entry in entries if not entry.is_dir()]
-    folders = [entry for entry in entries if entry.is_dir()]
-    if loose:
-        raise _refuse(f"{loose[0].name} lies beside the class folders of {root}, not in one of them")
-    if len(folders) < 2:
-        raise _refuse(f"{root} holds {len(folders)} class folder(s), a classifier needs at least 2")
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, folder in enumerate(folders):
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_ignored(path))
-        odd = [path for path in files if path.suffix.lower() not in PICTURES]
-        if odd:
-            raise _refuse(f"{odd[0].relative_to(root)} is not a picture, and class folders hold nothing else")
-        if not files:
-            raise _refuse(f"the class folder {folder.name!r} holds no pictures")
-        paths += files
-        labels += [label] * len(files)
-    return tuple(folder.name for folder in folders), paths, np.array(labels, np.int64)
-
-
-def _refuse(message: str) -> InvalidInput:
-    kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURES))
-    return InvalidInput(
-        message,
-        field=_PATH,
-        allowed=f"a folder with one folder of pictures ({kinds}) per class, or train/ and test/ of such",
-    )
-
-
-def _is_ignored(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in _IGNORED
+def _was_ignored(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini")
 
 
 def _picture(path: Path) -> Header:
@@ -219,24 +226,20 @@ def _picture(path: Path) -> Header:
     try:
         return header_of(path)
     except UnreadablePicture as error:
-        raise _refuse(f"{path.parent.name}/{path.name} cannot be read as a picture: {error.reason}") from error
+        raise refuse(f"{path.parent.name}/{path.name} cannot be read as a picture: {error.reason}") from error
 
 
-def _channels(headers: Mapping[Path, Header]) -> int:
-    return 1 if all(header.grey for header in headers.values()) else 3
+def _channels(headers: Sequence[Header]) -> int:
+    return 1 if all(header.grey for header in headers) else 3
 
 
-def _deep(headers: Mapping[Path, Header]) -> tuple[Path, ...]:
-    return tuple(path for path, header in headers.items() if header.kind != "bytes")
+def _deep(entries: Sequence[Entry], headers: Sequence[Header]) -> tuple[Path, ...]:
+    return tuple(Path(e.path) for e, header in zip(entries, headers, strict=True) if header.kind != "bytes")
 
 
-def _is_plain(headers: Mapping[Path, Header]) -> bool:
-    return all(header.is_plain for header in headers.values())
-
-
-def _stamped(fingerprint: str, is_plain: bool) -> str:
-    """The fingerprint of what is read by the rules of now: another one, where those of before gave other pixels."""
-    return fingerprint if is_plain else hashlib.sha256(f"{fingerprint} reading {READING}".encode()).hexdigest()
+def _pixels(is_plain: bool) -> dict[str, str]:
+    """The subject of reading that numbers and pictures belong to, where those of before gave other pixels."""
+    return {} if is_plain else {"pixels": ""}
 
 
 def _common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -261,110 +264,175 @@ class FoundPictures:
 
 
 def scan_pictures(root: Path) -> FoundPictures:
-    """Every picture under `root`, or under its test/ where it has train/ and test/; remembered like `scan_folder`.
+    """Every picture under `root`, or under its test folder where it has splits; remembered like `scan_folder`.
 
-    Raises InvalidInput saying which file is no picture.
+    Raises InvalidInput saying which file cannot be read.
     """
-    with _reading(root):
-        place = root / "test" if (root / "train").is_dir() and (root / "test").is_dir() else root
-        files = sorted(path for path in place.rglob("*") if path.is_file() and not _is_ignored(path))
-        for path in files:
-            _name(path, place)
-        return _scan_pictures(place, tuple((path, (s := path.stat()).st_size, s.st_mtime_ns) for path in files))
+    place, entries, _ = outside_pictures(root)
+    return _scan_pictures(place, tuple(entries))
 
 
 @lru_cache(maxsize=8)
-def _scan_pictures(root: Path, state: tuple[tuple[Path, int, int], ...]) -> FoundPictures:
-    digest = hashlib.sha256()
-    headers = {}
-    for path, _, _ in state:
-        if path.suffix.lower() not in PICTURES:
-            raise InvalidInput(
-                f"{path.relative_to(root)} is not a picture", field=_PATH, allowed="a folder of pictures only"
-            )
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(root)}\0{len(content)}\0".encode())
-        digest.update(content)
-        headers[path] = _picture(path)
-    sizes = {(header.height, header.width) for header in headers.values()}
+def _scan_pictures(root: Path, entries: tuple[Entry, ...]) -> FoundPictures:
+    headers, digest = _looked_at(entries, root)
+    sizes = {(header.height, header.width) for header in headers}
     height, width = sizes.pop() if len(sizes) == 1 else (0, 0)
     return FoundPictures(
-        tuple(headers), _channels(headers), height, width, _stamped(digest.hexdigest(), _is_plain(headers)),
-        _deep(headers),
+        tuple(Path(entry.path) for entry in entries), _channels(headers), height, width,
+        as_read(digest, _pixels(all(header.is_plain for header in headers))), _deep(entries, headers),
     )  # fmt: skip
 
 
 def read_images(path: Path, white: float | None = None) -> tuple[Images, Reading]:
-    """The images alone of an .npz file: `test_images` if it has them, else `images`. Raises InvalidInput."""
-    with _reading(path):
+    """The images alone of an .npz file: those to test on if it has them, else all. Raises InvalidInput."""
+    with _readable(path):
         stat = path.stat()
         return _read_images(path, white, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
 def _read_images(path: Path, white: float | None, size: int, changed: int) -> tuple[Images, Reading]:
-    arrays = _npz_arrays(path)
-    key = next((key for key in ("test_images", "images") if key in arrays), None)
+    keys = _npz_keys(path)
+    key = images_of(keys)
     if key is None:
-        held = ", ".join(sorted(arrays)) or "nothing"
+        held = ", ".join(keys) or "nothing"
         raise _bad_npz(f"it holds {held}", allowed="an .npz file with images or test_images")
-    pixels, reading = _in_bytes(arrays, (key,), white)
+    pixels, reading = _in_bytes(_npz_arrays(path, [key]), (key,), white)
     return _as_images(pixels[key], key), reading
 
 
-_NPZ_KEYS = "images and labels, or train_images, train_labels, test_images and test_labels"
 _NPZ_LARGEST = 8 << 30  # bytes once unpacked
+_bad_npz = refuse_arrays
 
 
-def read_npz(path: Path, white: float | None = None) -> RawData:
-    """The user's arrays, validated. white: the value that is white, where it is not found by itself.
+@dataclass(frozen=True)
+class FoundArrays:
+    """What an .npz file holds: its images in the order drawn from the split seed, and which arrays they were.
+
+    relabelled: whether class numbers are not the labels of the file.
+    """
+
+    raw: RawData
+    layout: ArrayLayout
+    relabelled: bool
+    counts: Mapping[Place, int]
+
+    def fingerprint(self, digest: str, seed: int) -> str:
+        """digest: the SHA-256 of the file."""
+        subjects = _pixels(self.raw.reading is None or self.raw.reading.is_plain)
+        if seed or not self.layout.is_as_before:
+            subjects["order"] = str(seed)
+        if self.relabelled:
+            subjects["labels"] = ""
+        if not self.layout.was_known:
+            subjects["layout"] = ""
+        return as_read(digest, subjects)
+
+
+def read_npz(path: Path, white: float | None = None, seed: int = 0) -> FoundArrays:
+    """The user's arrays, validated. white: the value that is white, where it is not found by itself; seed: of the
+    order.
 
     Raises InvalidInput in words a person can act on.
     """
-    with _reading(path):
+    with _readable(path):
         stat = path.stat()
-        return _read_npz(path, white, stat.st_size, stat.st_mtime_ns)
+        return _read_npz(path, white, stat.st_size, stat.st_mtime_ns, seed)
 
 
 def fingerprint_of_npz(path: Path, reading: Reading | None) -> str:
-    """SHA-256 of the file, and of how it is read where that is not as before."""
-    with _reading(path):
-        return _stamped(file_digest(path, "sha256"), reading is None or reading.is_plain)
+    """Of the images alone: SHA-256 of the file, and of how it is read where that is not as before."""
+    with _readable(path):
+        return as_read(file_digest(path, "sha256"), _pixels(reading is None or reading.is_plain))
 
 
 @lru_cache(maxsize=2)
-def _read_npz(path: Path, white: float | None, size: int, changed: int) -> RawData:
-    arrays = _npz_arrays(path)
-    if {"train_images", "train_labels", "test_images", "test_labels"} <= arrays.keys():
-        arrays, reading = _in_bytes(arrays, ("train_images", "test_images"), white)
-        train, train_labels = _npz_pair(arrays, "train_images", "train_labels")
-        test, test_labels = _npz_pair(arrays, "test_images", "test_labels")
-        if train.shape[1:] != test.shape[1:]:
-            raise _bad_npz(
-                f"train_images are {train.shape[1:]} and test_images {test.shape[1:]} (channels, height, width)"
-            )
-    elif {"images", "labels"} <= arrays.keys():
-        arrays, reading = _in_bytes(arrays, ("images",), white)
-        images, labels = _npz_pair(arrays, "images", "labels")
-        if len(images) < 10:
-            raise _bad_npz(f"{len(images)} images are too few to set a fifth aside for testing")
-        chosen, other = stratified_split(labels, test=len(labels) // 5, seed=0)
-        train, train_labels, test, test_labels = images[chosen], labels[chosen], images[other], labels[other]
-    else:
-        raise _bad_npz(f"it holds {', '.join(sorted(arrays)) or 'nothing'}")
-    count = int(max(train_labels.max(), test_labels.max())) + 1
-    if count < 2 or len(np.unique(train_labels)) < 2:
+def _read_npz(path: Path, white: float | None, size: int, changed: int, seed: int) -> FoundArrays:
+    layout = arrays_of(_npz_keys(path))
+    keys = [key for pair in layout.pairs.values() for key in pair] + ([layout.classes] if layout.classes else [])
+    arrays = _npz_arrays(path, keys)
+    names = arrays.get(layout.classes) if layout.classes else None
+    arrays, reading = _in_bytes(arrays, [images for images, _ in layout.pairs.values()], white)
+    images: dict[Place, Images] = {}
+    given: dict[Place, Labels] = {}
+    for place, pair in layout.pairs.items():
+        images[place], given[place] = _npz_pair(arrays, *pair)
+        del arrays[pair[0]]  # the set as it lies and as it is read need not both be held
+    _check_pairs(layout, images, given)
+    classes, labels = _as_classes(given, names, layout.classes)
+    raw = replace(_in_order(layout, images, labels, classes, seed), reading=reading)
+    relabelled = any((labels[place] != given[place]).any() for place in given)
+    return FoundArrays(raw, layout, relabelled, {place: len(one) for place, one in labels.items()})
+
+
+def _in_order(
+    layout: ArrayLayout,
+    images: dict[Place, Images],
+    labels: Mapping[Place, Labels],
+    classes: tuple[str, ...],
+    seed: int,
+) -> RawData:
+    """Takes the images of each place out of `images` as they are put in order."""
+    pixels: dict[Role, Images] = {}
+    truth: dict[Role, Labels] = {}
+    origins: dict[str, Origin] = {}
+    for role, (place, order) in ordered(labels, seed).items():
+        pixels[role], truth[role] = images[place][order], labels[place][order]
+        origins[role] = Origin(array=layout.pairs[place][0], rows=order, is_cut=place == "all")
+        if place != "all":
+            del images[place]
+    return RawData(
+        pixels["train"], truth["train"], pixels["test"], truth["test"], classes,
+        validation_images=pixels.get("validation"), validation_labels=truth.get("validation"), origins=origins,
+    )  # fmt: skip
+
+
+def _check_pairs(layout: ArrayLayout, images: Mapping[Place, Images], labels: Mapping[Place, Labels]) -> None:
+    """Sizes that agree, enough images and classes, and no class that training has never seen."""
+    if "all" in images:
+        if len(images["all"]) < 10:
+            raise _bad_npz(f"{len(images['all'])} images are too few to set a fifth aside for testing")
+        if len(np.unique(labels["all"])) < 2:
+            raise _bad_npz("all training labels are the same, a classifier needs at least 2 classes")
+        return
+    (first, _), train = layout.pairs["train"], images["train"]
+    if len(np.unique(labels["train"])) < 2:
         raise _bad_npz("all training labels are the same, a classifier needs at least 2 classes")
-    unseen = np.setdiff1d(test_labels, train_labels)
-    if unseen.size:
-        raise _bad_npz(f"test label {unseen[0]} does not occur in training")
-    if count > 100_000:
-        raise _bad_npz(f"labels go up to {count - 1}, which would mean {count} classes")
-    names = arrays.get("classes")
-    if names is not None and (names.shape != (count,) or names.dtype.kind != "U"):
-        raise _bad_npz(f"`classes` must be {count} texts, it is {names.dtype} of shape {names.shape}")
-    classes = tuple(str(i) for i in range(count)) if names is None else tuple(str(name) for name in names)
-    return RawData(train, train_labels, test, test_labels, classes, reading)
+    for place, (key, labels_key) in layout.pairs.items():
+        if images[place].shape[1:] != train.shape[1:]:
+            raise _bad_npz(
+                f"{first} are {train.shape[1:]} and {key} {images[place].shape[1:]} (channels, height, width)"
+            )
+        unseen = np.setdiff1d(labels[place], labels["train"])
+        if unseen.size:
+            more = f" (nor do {len(unseen) - 1} more)" if len(unseen) > 1 else ""
+            count = int((labels[place] == unseen[0]).sum())
+            raise _bad_npz(
+                f"{labels_key}: {place} label {unseen[0]} does not occur in training{more}; {count} images have it"
+            )
+
+
+def _as_classes(
+    labels: Mapping[Place, Labels], names: NDArray[Any] | None, key: str | None
+) -> tuple[tuple[str, ...], dict[Place, Labels]]:
+    """Names and numbers 0 to K - 1 of the classes that occur; without names the labels of the file are the names.
+
+    names: one for each class that occurs, or one for each number from 0 to the highest label.
+    """
+    occurring = np.unique(np.concatenate(list(labels.values())))
+    if len(occurring) > 100_000:
+        raise _bad_npz(f"its labels would mean {len(occurring)} classes")
+    numbered = {place: np.searchsorted(occurring, one).astype(np.int64) for place, one in labels.items()}
+    if names is None:
+        return tuple(str(label) for label in occurring), numbered
+    counts = sorted({len(occurring), int(occurring[-1]) + 1})
+    if names.ndim != 1 or len(names) not in counts or names.dtype.kind != "U":
+        wanted = " or ".join(map(str, counts))
+        raise _bad_npz(f"`{key}` must be {wanted} texts, it is {names.dtype} of shape {names.shape}")
+    chosen = names if len(names) == len(occurring) else names[occurring]
+    if any(printable(name) != name for name in map(str, chosen)):
+        raise _bad_npz(f"`{key}` holds texts that cannot be shown")
+    return tuple(str(name) for name in chosen), numbered
 
 
 def _in_bytes(
@@ -380,11 +448,27 @@ def _in_bytes(
     return {**arrays, **pixels}, reading
 
 
-def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of the file, never unpickled; what else lies in it is left alone.
+def _npz_keys(path: Path) -> list[str]:
+    """The names of the arrays; what else lies in the file is left alone."""
+    with _opened_npz(path) as file:
+        return sorted(name for name in file.files if _is_array(file, name))
 
-    The reading of damaged archives raises OSError, ValueError, zlib.error, struct.error, RuntimeError, ...
-    """
+
+def _is_array(file: Any, name: str) -> bool:
+    held = file.zip.namelist()
+    with file.zip.open(name if name in held else f"{name}.npy") as member:
+        return bool(member.read(6) == b"\x93NUMPY")
+
+
+def _npz_arrays(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """These arrays, never unpickled."""
+    with _opened_npz(path) as file:
+        return {name: file[name] for name in keys}
+
+
+@contextmanager
+def _opened_npz(path: Path) -> Iterator[Any]:
+    """The reading of damaged archives raises OSError, ValueError, zlib.error, struct.error, RuntimeError, ..."""
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
@@ -393,7 +477,7 @@ def _npz_arrays(path: Path) -> dict[str, NDArray[Any]]:
                 f"it unpacks to {unpacked / 2**30:.1f} GiB, the limit is {_NPZ_LARGEST >> 30} GiB; use class folders"
             )
         with np.load(path, allow_pickle=False) as file:
-            return {name: values for name in file.files if isinstance(values := file[name], np.ndarray)}
+            yield file
     except InvalidInput:
         raise
     except Exception as error:
@@ -444,7 +528,3 @@ def _as_labels(values: NDArray[Any], key: str) -> Labels:
     if values.size and values.max() >= 2**31:
         raise _bad_npz(f"{key} holds {values.max():g}", allowed="class numbers from 0")
     return values.astype(np.int64)
-
-
-def _bad_npz(message: str, *, allowed: str = f"an .npz file with {_NPZ_KEYS}") -> InvalidInput:
-    return InvalidInput(message, field=_PATH, allowed=allowed)

@@ -1,0 +1,208 @@
+"""Which files of a folder are pictures and which are left aside: one rule for every reader.
+
+    aside = Aside(root)
+    found = pictures(root / "cats", aside)          # Entry(path, size, changed) of every picture in there
+    names, loose = folders_of(root, aside)          # class folders by name, and pictures that lie beside them
+    aside.words()                                   # ("left by a system or program: .DS_Store", ...)
+
+Links to files and folders are followed, so that what is looked at, fingerprinted and read are the same files; a folder
+met a second time within one walk is left aside, so that links in a circle end. What an operating system or a program
+leaves (.DS_Store, ._1.png, Thumbs.db, __MACOSX, @eaDir, .ipynb_checkpoints) and what is no picture is never data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from modescape.science.data.pictures import printable
+
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+_LEFT_BEHIND = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"}
+_OTHER_PICTURES = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".dcm", ".exr", ".hdr", ".tga",
+                   ".pbm", ".pnm", ".dng", ".cr2", ".nef", ".npy"}  # fmt: skip
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*")  # JPEG, PNG, GIF, TIFF
+
+SYSTEM = "left by a system or program"
+EMPTY = "folders without pictures"
+OTHER = "not pictures"
+AGAIN = "links to folders that are read already"
+SPECIAL = "neither files nor folders"
+LOST = "links to nothing"
+UNREAD = "pictures of a kind that is not read, or without its ending"
+
+
+class Entry(NamedTuple):
+    """A picture: its path, its size in bytes, and when it changed (nanoseconds)."""
+
+    path: str
+    size: int
+    changed: int
+
+
+@dataclass
+class Aside:
+    """What lies under `root` and is no data: (path under the root, one of the reasons above)."""
+
+    root: Path
+    found: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, path: str, why: str) -> None:
+        self.found.append((os.path.relpath(path, self.root), why))
+
+    def of(self, why: str) -> list[str]:
+        return sorted(printable(path) for path, reason in self.found if reason == why)
+
+    def words(self) -> tuple[str, ...]:
+        """A line a reason, with the first five names."""
+        reasons = dict.fromkeys(why for _, why in sorted(self.found, key=lambda item: item[1]))
+        return tuple(f"{why}: {some(self.of(why))}" for why in reasons)
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def is_left_behind(name: str) -> bool:
+    """Whether a file or folder of that name belongs to a system or a program, and is hidden or never data."""
+    return name.startswith(".") or name.lower() in _LEFT_BEHIND
+
+
+def is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURES  # noqa: PTH122 - millions of them
+
+
+def folders_of(root: Path, aside: Aside) -> tuple[dict[str, str], list[Entry]]:
+    """The folders in `root` (name to path, in the order of their names) and the pictures that lie beside them.
+
+    Raises OSError where something cannot be looked at.
+    """
+    folders, loose = _look(str(root), aside)
+    return {os.path.basename(path): path for path in sorted(folders)}, loose  # noqa: PTH119
+
+
+def pictures(folder: str | Path, aside: Aside) -> list[Entry]:
+    """Every picture in `folder` and in the folders inside it, in no order. Raises OSError."""
+    found: list[Entry] = []
+    root, top = str(aside.root), str(folder)
+    seen = set() if top == root else {_identity(root), _identity(os.path.dirname(top))}  # noqa: PTH120
+    if _identity(top) in seen:
+        aside.add(top, AGAIN)
+        return []
+    seen.add(_identity(top))
+    waiting = [top]
+    while waiting:
+        place = waiting.pop()
+        inner, here = _look(place, aside)
+        found += here
+        for path in sorted(inner):
+            if (who := _identity(path)) in seen:
+                aside.add(path, AGAIN)
+            else:
+                seen.add(who)
+                waiting.append(path)
+    return found
+
+
+def by_parts(entry: Entry) -> list[str]:
+    """Sorts as paths are sorted: folder by folder."""
+    return entry.path.split("/")
+
+
+def by_folder(entry: Entry) -> tuple[str, str]:
+    """Sorts as torchvision's ImageFolder does: what lies in a folder before what lies in the folders inside it."""
+    place, _, name = entry.path.rpartition("/")
+    return place, name
+
+
+def linked_folders(root: Path) -> list[Path]:
+    """Every link to a folder that reading `root` would follow. Raises OSError."""
+    found: list[Path] = []
+    seen, waiting, aside = {_identity(str(root))}, [str(root)], Aside(root)
+    while waiting:
+        for path in _look(waiting.pop(), aside, folders_only=True)[0]:
+            if os.path.islink(path):  # noqa: PTH114
+                found.append(Path(path))
+            if (who := _identity(path)) not in seen:
+                seen.add(who)
+                waiting.append(path)
+    return found
+
+
+def _identity(path: str) -> tuple[int, int]:
+    stat = os.stat(path)  # noqa: PTH116
+    return stat.st_dev, stat.st_ino
+
+
+def _look(place: str, aside: Aside, *, folders_only: bool = False) -> tuple[list[str], list[Entry]]:
+    """Folders and pictures that lie in one folder, links followed."""
+    folders: list[str] = []
+    found: list[Entry] = []
+    with os.scandir(place) as entries:
+        for entry in entries:
+            if is_left_behind(entry.name):
+                aside.add(entry.path, SYSTEM)
+            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
+                aside.add(entry.path, LOST if is_picture(entry.name) or "." not in entry.name else OTHER)
+            elif entry.is_dir():
+                folders.append(entry.path)
+            elif folders_only:
+                continue
+            elif not entry.is_file():
+                aside.add(entry.path, SPECIAL)
+            elif is_picture(entry.name):
+                stat = entry.stat()
+                found.append(Entry(entry.path, stat.st_size, stat.st_mtime_ns))
+            else:
+                aside.add(entry.path, UNREAD if _looks_like_a_picture(entry) else OTHER)
+    return folders, found
+
+
+def _looks_like_a_picture(entry: os.DirEntry[str]) -> bool:
+    """By its ending or its first bytes. A picture that is left out without a word is worse than a refusal."""
+    ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+    if ending in _OTHER_PICTURES:
+        return True
+    try:
+        with open(entry.path, "rb") as file:  # noqa: PTH123
+            start = file.read(12)
+    except OSError:
+        return False
+    return start.startswith(_BEGINNINGS) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """Class folders as they lie in one place. classes: name to pictures, in the order of the names, the index order of
+    torchvision and Keras; empty: class folders without a picture; loose: pictures in no class folder."""
+
+    place: Path
+    classes: tuple[tuple[str, tuple[Entry, ...]], ...]
+    empty: tuple[str, ...]
+    loose: tuple[Entry, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.classes)
+
+    @property
+    def entries(self) -> Iterable[Entry]:
+        return (entry for _, entries in self.classes for entry in entries)
+
+
+def class_folders(place: Path, aside: Aside) -> ClassFolders:
+    """Raises OSError where something cannot be looked at."""
+    folders, loose = folders_of(place, aside)
+    held, empty = [], []
+    for name, path in folders.items():
+        found = pictures(path, aside)
+        if found:
+            held.append((name, tuple(sorted(found, key=by_parts))))
+        else:
+            empty.append(name)
+            aside.add(path, EMPTY)
+    return ClassFolders(place, tuple(held), tuple(empty), tuple(sorted(loose)))
