@@ -171,11 +171,8 @@ if (form) {
       for (const slot of plan.querySelectorAll(`[data-slot="${name}"]`)) slot.textContent = text;
     };
     note("", false);
-    set("total", `≈ ${duration(answer.seconds)}`);
-    set("range", `${duration(answer.low)} to ${duration(answer.high)} on ${answer.workers} worker${answer.workers > 1 ? "s" : ""}`);
+    for (const [name, text] of Object.entries(answer.words)) set(name, text);
     set("basis", answer.basis);
-    set("gpu", `≈ ${duration(answer.gpu.seconds)} on a GPU`);
-    set("gpu-basis", answer.gpu.basis);
     set("disk", size(answer.bytes));
     set("queue", answer.ahead ? `${answer.ahead} ahead` : "starts at once");
     const total = answer.kinds.reduce((sum, kind) => sum + kind.seconds, 0) || 1;

@@ -15,6 +15,7 @@ import logging
 import os
 import platform
 import threading
+import time
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -182,6 +183,8 @@ def worker_main(
     store.register_worker(
         executor.name, device=here.title, numerics=here.numerics, queue=here.queues[0], pid=os.getpid()
     )
+    if runner is None:
+        _calibrate(store, executor.name, here.device)
     reaper = _Reaper(executor)
     signals.worker_shutting_down.connect(lambda **_: executor.stop(), weak=False)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours is set up above
@@ -196,6 +199,17 @@ def worker_main(
         reaper.stop()
         store.worker_stopped(executor.name)
         store.close()
+
+
+def _calibrate(store: Store, name: str, device: str) -> None:
+    """Measure what prices are made of until stages have finished; once for an arithmetic on a device."""
+    if store.worker_calibration(name):
+        return
+    from modescape.science.calibration import calibrate
+
+    started = time.monotonic()
+    store.worker_calibrated(name, calibrate(device).as_document())
+    log.info("measured this worker's speed in %.1f s", time.monotonic() - started)
 
 
 def _set_up_logging(settings: Settings) -> None:

@@ -18,7 +18,6 @@ from modescape.spec import PROTOCOLS, parse, under_protocol
 from modescape.tables import Experiment
 from modescape_api import bodies, catalogue, data, experiments, forms, replies, security
 from modescape_api import figures as figures_api
-from modescape_api.display import duration
 from modescape_api.experiments import Draft
 from modescape_api.pages.rendering import render
 from modescape_api.site import Here, Site
@@ -247,7 +246,7 @@ def _size(preset: Preset) -> str:
 
 
 def _prices(here: Site) -> Callable[[str], str]:
-    """What a preset costs here and on a GPU, and what must be got first; reckoned once for a page, by name."""
+    """What a preset costs here, and what must be got first; reckoned once for a page, by name."""
     prepare = here.laboratory.preparing()
 
     @cache
@@ -256,9 +255,8 @@ def _prices(here: Site) -> Callable[[str], str]:
             prepared = prepare(presets[name].call(), as_published=True)
         except ModescapeError:  # the form says why once the preset is chosen
             return "does not fit the data here"
-        seconds = (prepared.plan.seconds, prepared.plan.gpu.seconds)
-        by_workers, by_gpu = (duration(number).replace(" ", "\u00a0") for number in seconds)
-        words = f"≈\u00a0{by_workers}, {by_gpu} on a GPU"
+        said = catalogue.words(prepared.plan)
+        words = ", ".join(text.replace(" ", "\u00a0") for text in (said["total"], said["gpu"]) if text)
         needed = " and ".join(dict.fromkeys(one.title for one in prepared.missing))
         return f"{words} · needs {needed}" if needed else words
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from modescape.draft import Draft
+from modescape.prices import Work
 from modescape.registry import architectures
 from modescape.results import Results
 from modescape.science import similarity
@@ -22,7 +23,7 @@ def plan_trajectories(draft: Draft) -> None:
     """Comparisons of checkpoints, which need no samples and so come first."""
     solutions = len(draft.runs) * len(draft.epochs)
     seconds = solutions**2 * draft.images * draft.classes / 2e10
-    draft.add("compare", "trajectories", {}, seconds, needs=draft.keys("predict"))
+    draft.add("compare", "trajectories", {}, Work(other=seconds), needs=draft.keys("predict"))
 
 
 def plan_all(draft: Draft) -> None:
@@ -33,7 +34,8 @@ def plan_all(draft: Draft) -> None:
         # The verdict: every pair of a run's samples, and each method read at equal accuracy 200 times without each run.
         js = sum(chosen.typical**2 / 2 for chosen in draft.spec.methods) * len(draft.runs)
         judged = js * draft.images * draft.classes * 3e-8 + 0.13 * len(draft.spec.methods) * (len(draft.runs) + 1)
-        draft.add("compare", "all", {}, total * draft.images * draft.classes * pairs + judged, needs=needs)
+        work = Work(other=total * draft.images * draft.classes * pairs + judged)
+        draft.add("compare", "all", {}, work, needs=needs)
 
 
 def _checkpoints(context: Context) -> list[Solution]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.results import Results
 from modescape.science.data import ImageFiles, Images
 from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
@@ -39,11 +40,12 @@ def plan(draft: Draft) -> None:
             functions = sum(group.size for group in own)
             needs = list(dict.fromkeys(need for group in own for need in group.needs))
             params = {"set": i, "run": run, "groups": {group.name: group.size for group in own}}
-            draft.add("ood", f"{i}/{run}", params, functions * count / draft.predict_rate, needs=needs)
+            draft.add("ood", f"{i}/{run}", params, Work(predicted=functions * count), needs=needs)
             total += functions
         needs = list(dict.fromkeys(need for group in groups for need in group.needs if need[0] != "train"))
         needs += [("ood", f"{i}/{run}") for run in draft.runs]
-        draft.add("ood-compare", f"{i}", {"set": i}, 2 * total * count * draft.classes / _COMPARED, needs=needs)
+        work = Work(other=2 * total * count * draft.classes / _COMPARED)
+        draft.add("ood-compare", f"{i}", {"set": i}, work, needs=needs)
         draft.bytes += 4 * total * count * draft.classes
         draft.predictions += total * count
 

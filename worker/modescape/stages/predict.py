@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease
@@ -17,8 +18,8 @@ from modescape.store import Lease
 def plan(draft: Draft) -> None:
     for r in draft.runs:
         count = len(draft.epochs)
-        seconds = count * draft.images / draft.predict_rate
-        draft.add("predict", f"{r}", {"run": r}, seconds, needs=[("train", f"{r}")], solutions=count)
+        work = Work(predicted=count * draft.images)
+        draft.add("predict", f"{r}", {"run": r}, work, needs=[("train", f"{r}")], solutions=count)
 
 
 def _parts(lease: Lease) -> Json:

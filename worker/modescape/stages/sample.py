@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft, sample_sets
 from modescape.errors import StageError
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.registry import Method, Options, methods
 from modescape.science.seeds import stream_seed
 from modescape.science.subspace import ActivationMask, Draw, Reach, calibrate, needs_reach
@@ -29,7 +30,7 @@ def plan(draft: Draft) -> None:
         for sample_set, count in sample_sets(chosen):
             for r in draft.runs:
                 floor = min(draft.n.validation, FLOOR_IMAGES) if sample_set == "typical" and entry.sampled else 0
-                seconds = count * (draft.images + 1.3 * floor) / draft.predict_rate
+                work = Work(predicted=count * (draft.images + 1.3 * floor))
                 params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
                 needs = [("train", f"{r}"), ("predict", f"{r}")]
                 if entry.trained is not None:
@@ -37,7 +38,7 @@ def plan(draft: Draft) -> None:
                 if entry.of is not None:
                     needs.append(("sample", f"{r}/{entry.of}/typical"))
                 key = f"{r}/{chosen.method}/{sample_set}"
-                draft.add("sample", key, params, seconds, needs=needs, solutions=count)
+                draft.add("sample", key, params, work, needs=needs, solutions=count)
 
 
 def _parts(lease: Lease) -> Json:

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 
 def plan(draft: Draft) -> None:
-    seconds = draft.spec.training.epochs * draft.images_per_epoch / draft.train_rate
     for r in draft.runs:
-        draft.add("train", f"{r}", {"run": r}, seconds)
+        draft.add("train", f"{r}", {"run": r}, draft.training)
 
 
 def _parts(lease: Lease) -> Json:
