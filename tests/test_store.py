@@ -122,8 +122,8 @@ def test_slugs_are_unique_and_plain(store: Store) -> None:
     assert slugs == ["uber-b-10-b", "uber-b-10-b-2", "uber-b-10-b-3", "experiment", "experiment-2", "a-b"]
 
 
-@pytest.mark.parametrize("values", [{"name": " "}, {"name": "x" * 121}, {"tags": [""]}, {"tags": ["x" * 41]},
-                                    {"tags": [str(i) for i in range(21)]}])  # fmt: skip
+@pytest.mark.parametrize("values", [{"name": " "}, {"name": "x" * 201}, {"name": "a\nb"}, {"tags": [""]},
+                                    {"tags": ["x" * 41]}, {"tags": [str(i) for i in range(21)]}])  # fmt: skip
 def test_names_and_tags_that_do_not_fit_leave_nothing(store: Store, values: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         create(store, **values)

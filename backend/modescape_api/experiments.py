@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field
 
-from modescape import finding
+from modescape import finding, names
 from modescape.errors import DataMissing, InvalidInput, NotFound
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
@@ -212,7 +212,7 @@ def _name(draft: Draft) -> str:
         return presets[draft.preset].title
     spec = draft.spec or {}
     dataset = spec.get("data", {}).get("dataset", "digits") if isinstance(spec.get("data", {}), dict) else "digits"
-    return f"{dataset} experiment"[:120]
+    return f"{dataset} experiment"[: names.LONGEST]
 
 
 def _digest(draft: Draft) -> str:
@@ -529,7 +529,7 @@ def retry(
 def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Response:
     old = here.store.experiment(experiment)
     draft = Draft(
-        name=copy.name or f"{old.name[:115]} copy",
+        name=copy.name or f"{old.name[: names.LONGEST - 5]} copy",
         spec=merged(old.spec, copy.changes),
         preset=old.preset if old.preset in presets else None,
         notes=copy.notes,

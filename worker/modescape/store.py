@@ -37,6 +37,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, insert, inspect, or_
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, aliased, defer
 
+from modescape import names
 from modescape.artifacts import ArtifactInfo
 from modescape.errors import Conflict, InvalidInput, LeaseLost, NotFound
 from modescape.listing import AnyOf, Condition, Listing, ListQuery, Page
@@ -430,7 +431,7 @@ class Store:
         idempotency: (key, digest of the request). The same pair again returns the experiment made the first time;
         the same key with another digest raises Conflict. Raises InvalidInput for a name or tags that do not fit.
         """
-        name, tags = _checked_name(name), _checked_tags(tags)
+        name, tags = names.checked(name, field="name"), _checked_tags(tags)
         for last in (False, True):
             try:
                 with self._writing() as change:
@@ -554,7 +555,7 @@ class Store:
         with self._writing() as change:
             experiment = self._experiment(change.session, reference, lock=True)
             if name is not None:
-                experiment.name = _checked_name(name)
+                experiment.name = names.checked(name, field="name")
             if tags is not None:
                 experiment.tags = _checked_tags(tags)
             if notes is not None:
@@ -1657,15 +1658,8 @@ def _batches(items: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _checked_name(name: str) -> str:
-    name = " ".join(name.split())
-    if not 1 <= len(name) <= 120:
-        raise InvalidInput(f"the name has {len(name)} characters", field="name", allowed="1 to 120 characters")
-    return name
-
-
 def _checked_tags(tags: Sequence[str]) -> list[str]:
-    clean = list(dict.fromkeys(" ".join(tag.split()) for tag in tags))
+    clean = list(dict.fromkeys(names.normal(" ".join(tag.split())) for tag in tags))
     if any(not 1 <= len(tag) <= 40 for tag in clean) or len(clean) > 20:
         raise InvalidInput("these tags do not fit", field="tags", allowed="at most 20, each 1 to 40 characters")
     return clean

@@ -94,7 +94,7 @@ class Experiment(Base):
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     slug: Mapped[str] = mapped_column(String(80), unique=True)
-    name: Mapped[str] = mapped_column(String(120))
+    name: Mapped[str]
     notes: Mapped[str] = mapped_column(Text, default="")
     tags: Mapped[list[Any]]
     spec: Mapped[dict[str, Any]]
@@ -349,9 +349,9 @@ class Throughput(Base):
 
     __tablename__ = "throughput"
 
-    kind: Mapped[str] = mapped_column(String(40), primary_key=True)
-    shape: Mapped[str] = mapped_column(String(200), primary_key=True)
-    numerics: Mapped[str] = mapped_column(String(200), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    shape: Mapped[str] = mapped_column(primary_key=True)
+    numerics: Mapped[str] = mapped_column(primary_key=True)
     stages: Mapped[float]
     trained: Mapped[float]  # images
     predicted: Mapped[float]  # images

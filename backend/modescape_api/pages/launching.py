@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from modescape import names
 from modescape.errors import DataCorrupt, DataMissing, Forbidden, InvalidInput, ModescapeError, Problem
 from modescape.registry import Preset, datasets, presets
 from modescape.spec import PROTOCOLS, parse, under_protocol
@@ -62,7 +63,7 @@ def launch_page(
         preset=chosen,
         source=source,
         full=full,
-        name=f"{source.name[:110]} copy" if source else "",
+        name=f"{source.name[: names.LONGEST - 5]} copy" if source else "",
         document=document,
     )
 
