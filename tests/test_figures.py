@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput, NotFound
-from modescape.figures import THEMES, FigureNotReady, Theme, csv, encode, figure_version, html, style
+from modescape.figures import THEMES, FigureNotReady, Theme, Words, csv, encode, figure_version, html, style
 from modescape.figures.figure import loss, rate
 from modescape.registry import figures
 from modescape.results import PlaneData
@@ -658,8 +658,9 @@ def test_both_encodings_hold_the_same_numbers() -> None:
 
 def test_the_standalone_page_asks_nobody_for_anything() -> None:
     drawn = figures["plane"].draw(collect("plane", lab()), "dark")
-    page = html(drawn, title="a < b", caption="x & y", theme="dark")
+    page = html(drawn, Words("a < b", "<i>", "x & y"), theme="dark")
     assert "<h1>a &lt; b</h1>" in page
+    assert "<p>&lt;i&gt;</p>" in page
     assert "x &amp; y" in page
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
 

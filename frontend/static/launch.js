@@ -160,7 +160,7 @@ if (form) {
   }
 
   function note(text, bad) {
-    const line = plan.querySelector("[data-note]");
+    const line = document.querySelector("[data-note]");
     line.textContent = text;
     line.classList.toggle("err", bad);
   }
@@ -168,7 +168,7 @@ if (form) {
   /** The server renders the plan; the script asks it for the same lines. @param {any} answer */
   function showPlan(answer) {
     const set = (name, text) => {
-      for (const slot of plan.querySelectorAll(`[data-slot="${name}"]`)) slot.textContent = text;
+      for (const slot of document.querySelectorAll(`[data-slot="${name}"]`)) slot.textContent = text;
     };
     note("", false);
     for (const [name, text] of Object.entries(answer.words)) set(name, text);

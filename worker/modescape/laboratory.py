@@ -222,7 +222,7 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
 
     Raises NotFound, Conflict when the folder has something in it already.
     """
-    from modescape.figures import FigureNotReady, csv, encode, html
+    from modescape.figures import FigureNotReady, Words, csv, encode, html
 
     results = laboratory.results(reference)
     if folder.exists() and any(folder.iterdir()):
@@ -237,8 +237,8 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
             skipped.append(f"{name}: {waiting}")
             continue
         drawn = figure.draw(data, "light")
-        files[f"figures/{name}.html"] = html(drawn, title=figure.question).encode()
         files[f"figures/{name}.json"] = encode(drawn)
+        files[f"figures/{name}.html"] = html(drawn, Words.of(figure, data, results.experiment.name)).encode()
         files[f"figures/{name}.csv"] = csv(data).encode()
     named: list[str] = []
     for stage in results.stages:
