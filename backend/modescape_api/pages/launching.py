@@ -258,6 +258,8 @@ def _prices(here: Site) -> Callable[[str], str]:
             return "does not fit the data here"
         said = catalogue.words(prepared.plan)
         words = ", ".join(text.replace(" ", "\u00a0") for text in (said["total"], said["gpu"]) if text)
+        if prepared.plan.here == len(prepared.plan.stages):
+            words = "here already"
         needed = " and ".join(dict.fromkeys(one.title for one in prepared.missing))
         return f"{words} · needs {needed}" if needed else words
 
