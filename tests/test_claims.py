@@ -662,8 +662,48 @@ def test_margins_of_a_spec_are_those_of_the_verdict_unless_edited() -> None:
     rows = {row.letter: row for row in answered(_found(found), ())}
     assert rows["f1"].word == "does not hold"
     assert rows["f1"].margin == "above 100 times (edited; by default 1.25 times)"
-    assert rows["e2"].margin == "above 0.5 (edited; by default 0.05)"
-    assert rows["e1"].margin == "below 0.9"
+    assert rows["e2"].margin == "above 0.5 of the ensemble’s gain (edited; by default 0.05)"
+    assert rows["e1"].margin == "below 0.9 of the ensemble’s gain"
+    assert rows["e1"].effect.endswith(" of the ensemble’s gain")
+    assert all(rows[letter].decides in {m.title for m in _claim(found, letter).methods} for letter in ("e1", "e2"))
+
+
+def _claim(found: Sequence[Claim], letter: str) -> Claim:
+    return next(claim for claim in found if claim.id == letter)
+
+
+@pytest.mark.parametrize("letter", ["e1", "e2", "f1"])
+def test_bar_and_word_of_a_claim_over_methods_agree(letter: str) -> None:
+    """Of a few hundred random ones: beyond the margin where it holds, short of it where it does not, else across it."""
+    from modescape.science.inference import Estimate, t_quantile, t_tail
+    from modescape_api.claims import MARGIN_AT, answered
+
+    question, random = verdict.QUESTIONS[letter], np.random.default_rng(7)
+    above = question.side == "above"
+    seen: dict[str, int] = {}
+    for _ in range(300):
+        n, methods = int(random.integers(3, 11)), int(random.integers(1, 6))
+        findings = []
+        for i in range(methods):
+            value, error = (
+                question.margin + random.normal() * 2 + random.choice([-3, 0, 3]),
+                float(random.uniform(0.1, 1)),
+            )
+            half, t = t_quantile(0.975, n - 1) * error, (value - question.margin) / error
+            holds, fails = (t_tail(t, n - 1), t_tail(-t, n - 1)) if above else (t_tail(-t, n - 1), t_tail(t, n - 1))
+            known = Estimate(value, value - half, value + half, error, question.margin, holds, fails, above=above)
+            findings.append(verdict.Finding(f"m{i}", f"M{i}", known.word, "", known))
+        base = Claim(letter, question.title, "", "cannot tell", "", question.margin, n, 2000)
+        judge = verdict._some_method if letter == "e2" else verdict._every_method
+        (row,) = answered(_found([judge(base, findings)]), ())
+        assert row.picture is not None
+        assert row.decides
+        low, high = row.picture.low - MARGIN_AT, row.picture.high - MARGIN_AT
+        expected = "holds" if low > 0 else "does not hold" if high < 0 else "cannot tell"
+        assert abs(low) < 0.1 or abs(high) < 0.1 or row.word == expected, row
+        seen[row.word] = seen.get(row.word, 0) + 1
+    assert min(seen.values()) > 20, seen
+    assert len(seen) == 3
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput, NotFound
-from modescape.figures import THEMES, FigureNotReady, Theme, csv, encode, figure_version, html, style
+from modescape.figures import THEMES, FigureNotReady, Theme, Words, csv, encode, figure_version, framed, html, style
 from modescape.figures.figure import loss, rate
 from modescape.registry import figures
 from modescape.results import PlaneData
@@ -668,10 +669,52 @@ def test_both_encodings_hold_the_same_numbers() -> None:
 
 def test_the_standalone_page_asks_nobody_for_anything() -> None:
     drawn = figures["plane"].draw(collect("plane", lab()), "dark")
-    page = html(drawn, title="a < b", caption="x & y", theme="dark")
+    page = html(drawn, Words("a < b", "<i>", "x & y"), theme="dark")
     assert "<h1>a &lt; b</h1>" in page
+    assert "<p>&lt;i&gt;</p>" in page
     assert "x &amp; y" in page
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
+
+
+@pytest.mark.parametrize("width", [480, 960])
+def test_a_picture_taken_away_has_its_words_inside_it_and_keeps_its_plot(width: int) -> None:
+    data = collect("plane", lab())
+    plain, drawn = (figures["plane"].draw(data, "light") for _ in range(2))
+    words = Words.of(figures["plane"], data, "<b>" + "m" * 197)
+    framed(drawn, words, "light", width)
+    layout, before = drawn.layout, plain.layout
+    assert layout.width == width
+    assert layout.height - layout.margin.t - layout.margin.b == before.height - before.margin.t - before.margin.b
+    lines = [note for note in layout.annotations if note.name == "frame"]
+    said = unescape("".join(note.text for note in lines if note.font.color == style.token("muted", "light")))
+    assert said.startswith("<b>mmm"), "a name is text, never markup"
+    assert said.replace(" ", "").endswith(data.caption.replace(" ", "")[-40:])
+    for note in lines:  # between the picture's edges, in px from above
+        top = layout.margin.t if note.y == 1 else layout.height - layout.margin.b
+        assert 0 <= top - note.yshift <= layout.height - note.font.size
+        assert note.xshift + layout.margin.l == 16
+    shown = {trace.name for trace in drawn.data if trace.showlegend}
+    assert shown == {entry.title for entry in data.legend if entry.on}
+    assert 0 < layout.legend.y < 1
+
+
+@pytest.mark.parametrize("name", ["similarity-trajectory", "similarity-runs"])
+def test_the_last_text_of_a_colour_bar_ends_inside_the_picture(name: str) -> None:
+    drawn = figures[name].draw(collect(name, lab()), "light")
+    for trace in drawn.data:
+        bar = trace.colorbar
+        half = style.LETTER * len(bar.ticktext[-1]) / 2
+        assert half <= bar.xpad + style.MARGINS["maps"]["r"] + 1, bar.ticktext
+
+
+def test_the_cosine_along_a_run_has_colours_of_its_own_range() -> None:
+    data = collect("similarity-trajectory", lab())
+    low = float(np.nanmin(data.cosine))
+    trace = figures["similarity-trajectory"].draw(data, "light").data[0]
+    assert trace.zmin <= low < trace.zmin + 0.5 * (1 - trace.zmin)
+    assert (trace.zmax, trace.colorbar.ticktext[-1]) == (1.0, "1")
+    across = figures["similarity-runs"].draw(collect("similarity-runs", lab()), "light").data[0]
+    assert (across.zmin, across.zmax) == (0, 1)
 
 
 def test_csv_has_one_line_a_point() -> None:

@@ -21,6 +21,7 @@ from modescape.executor import Executor, Machine, StageControl
 from modescape.figures import THEMES, FigureNotReady, csv, encode
 from modescape.laboratory import Laboratory
 from modescape.plan import prepare
+from modescape.prices import Work
 from modescape.registry import architectures, figures, presets
 from modescape.results import PlaneData, Results
 from modescape.science import landscape
@@ -243,15 +244,15 @@ def spec_of(*planes: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def test_a_plane_is_planned_in_blocks_of_rows_with_its_price() -> None:
     chosen = {"kind": "radial", "train_images": 80, "test_images": 150}
-    plan = prepare(spec_of(chosen, {"kind": "line"}), (), speed=lambda architecture, dataset: 1000.0).plan
+    plan = prepare(spec_of(chosen, {"kind": "line"}), ()).plan
     stages = {one.key: one for one in plan.stages if one.kind == "plane"}
     assert list(stages) == ["0/0", "0/1", "0/2", "0/3", "0/points", "1/0", "1/points"]
-    # 9 of 33 rows of 33 cells, 230 images each, at 3.5 times the training rate; 3 ms a cell and 0.4 s a stage
-    assert stages["0/0"].estimate == pytest.approx(9 * 33 * (230 / 3500 + 0.003) + 0.4)
+    # 9 of 33 rows of 33 cells, 230 images each; and 3 ms a cell
+    assert stages["0/0"].work == Work(predicted=9 * 33 * 230, other=pytest.approx(9 * 33 * 0.003))
     assert stages["0/0"].needs == (("train", "0"), ("predict", "0"), ("train", "1"), ("predict", "1"))
     assert ("sample", "0/diagonal/typical") in stages["0/points"].needs
     assert ("sample", "1/diagonal/typical") not in stages["0/points"].needs
-    without = prepare(spec_of(), (), speed=lambda architecture, dataset: 1000.0).plan
+    without = prepare(spec_of(), ()).plan
     # cells of the grid, two rays, two solutions, 3 checkpoints of both runs, 3 samples; and the line with its ends
     cells = (33 * 33 + 66 + 2 + 6 + 3) * 230 + 35 * (100 + 150)
     assert plan.predictions - without.predictions in (cells, cells + 35 * 0)

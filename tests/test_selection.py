@@ -54,6 +54,40 @@ def test_a_selection_survives_the_url(node: str) -> None:
     assert run(node, "given.map(s.decode)", [text for _, text in cases]) == [sorted(set(n)) for n, _ in cases]
 
 
+def test_what_a_picture_does_not_show_is_marked_by_its_run_and_method(node: str) -> None:
+    def of(run: int, role: str, method: str | None = None) -> dict[str, Any]:
+        return {"run": run, "role": role, "method": method}
+
+    known = {
+        1: of(0, "checkpoint"), 2: of(0, "optimum"), 3: of(1, "checkpoint"), 4: of(1, "optimum"),
+        5: of(0, "sample", "dropout"), 6: of(0, "sample", "dropout"), 7: of(0, "sample", "random"),
+        8: of(1, "sample", "dropout"), 9: of(0, "sample", "dropout"),
+    }  # fmt: skip
+    script = (
+        "given.cases.map(([chosen, shown]) => s.marks(chosen, new Set(shown), "
+        "new Map(given.known.map(([n, row]) => [n, row]))))"
+    )
+    cases = [
+        ([5], [5, 6, 8]),  # itself
+        ([5], [6, 8, 9, 2]),  # its method's samples of its run
+        ([7], [1, 2, 3, 4, 6]),  # none of its method: its run's optimum
+        ([7, 4], [1, 3]),  # not that either: its run's checkpoints
+        ([5, 8], [6]),  # nothing stands for run 1
+        ([], [1, 2]),
+        ([99], [1, 2]),  # of no known run
+    ]
+    found = run(node, script, {"cases": cases, "known": list(known.items())})
+    assert found == [
+        {"marked": [5], "absent": []},
+        {"marked": [6, 9], "absent": [5]},
+        {"marked": [2], "absent": [7]},
+        {"marked": [1, 3], "absent": [7, 4]},
+        {"marked": [6], "absent": [5, 8]},
+        {"marked": [], "absent": []},
+        {"marked": [], "absent": [99]},
+    ]
+
+
 def test_nonsense_in_the_url_is_left_out_and_cannot_hang_the_tab(node: str) -> None:
     script = '[s.decode("a,3,-4,5-,9-7,<b>,8"), s.decode(null), s.decode("0-9999999").length]'
     assert run(node, script) == [[3, 8], [], 1_000_000]

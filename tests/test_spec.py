@@ -179,23 +179,6 @@ def test_a_plan_adds_up() -> None:
     assert all(need in names for stage in made.stages for need in stage.needs)
 
 
-def test_the_price_on_a_gpu_is_measured_or_a_guess_that_says_so() -> None:
-    info = published("cifar10")
-    document = {"data": {"dataset": "cifar10"}, "training": {"epochs": 40}, "ensemble": {"runs": 1}}
-    small = plan(parse(document), info).gpu
-    assert small.basis == "guessed: 13\u2009000 images a second, bound by launches (10 ms a step)"
-    # 386 steps an epoch of 10 ms: 154 s; 41 checkpoints on 10,000 images, 500 in a third of 10 ms: 3 s.
-    assert 157 < small.seconds < 170
-    large = plan(parse({**document, "network": {"architecture": "resnet18"}}), info).gpu
-    assert large.basis == "guessed: 6\u2009000 images a second from the network's multiply-adds"  # 1e13 / (3 x 0.56e9)
-    asked = []
-    measured = plan(parse(document), info, gpu_speed=lambda *of: asked.append(of) or 20_000.0)
-    assert asked == [("small-cnn", "cifar10")]
-    assert measured.gpu.basis == "from finished trainings on a GPU here"
-    assert measured.gpu.seconds < small.seconds < measured.seconds
-    assert measured.basis.startswith("guessed"), "one is measured, not the other"
-
-
 def test_methods_that_are_not_sampled_give_one_solution() -> None:
     assert sample_sets(MethodSpec.model_validate({"method": "averaging", "spread": 30})) == [("typical", 1)]
 

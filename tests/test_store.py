@@ -27,6 +27,7 @@ from modescape.artifacts import ArtifactInfo, Artifacts
 from modescape.errors import ConfigurationError, Conflict, InvalidInput, LeaseLost, NotFound
 from modescape.executor import Executor, Machine
 from modescape.plan import prepare
+from modescape.prices import Work
 from modescape.registry import presets
 from modescape.schema import migrations_folder, open_database
 from modescape.settings import Settings
@@ -126,8 +127,8 @@ def test_slugs_are_unique_and_plain(store: Store) -> None:
     assert slugs == ["uber-b-10-b", "uber-b-10-b-2", "uber-b-10-b-3", "experiment", "experiment-2", "a-b"]
 
 
-@pytest.mark.parametrize("values", [{"name": " "}, {"name": "x" * 121}, {"tags": [""]}, {"tags": ["x" * 41]},
-                                    {"tags": [str(i) for i in range(21)]},
+@pytest.mark.parametrize("values", [{"name": " "}, {"name": "x" * 201}, {"name": "a\nb"}, {"tags": [""]},
+                                    {"tags": ["x" * 41]}, {"tags": [str(i) for i in range(21)]},
                                     {"tags": [chr(0x4E00 + i) * 40 for i in range(20)]}])  # fmt: skip
 def test_names_and_tags_that_do_not_fit_leave_nothing(store: Store, values: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
@@ -1138,19 +1139,38 @@ def test_workers_come_work_and_go(store: Store) -> None:
     assert store.workers()[0].speed == {}, "another torch may have another speed"
 
 
-def test_throughput_is_the_median_of_finished_trainings(store: Store) -> None:
-    assert store.throughput("small-cnn", "digits") is None
-    store.register_worker("w", device="CPU", numerics="cpu/1", queue="cpu", pid=1)
-    for rate in (100.0, 900.0, 300.0):
-        create(store, stages=GRAPH[:1])
-        lease = claim(store)
-        store.beat(lease, step=1, progress={"images_per_second": rate})
-        store.finish(lease, StageOutput(), f"memo {rate}")
-    assert store.throughput("small-cnn", "digits") == 300.0
-    assert store.throughput("small-cnn", "digits", "cpu/") == 300.0
-    assert store.throughput("small-cnn", "digits", "cuda") is None
-    assert store.throughput("resnet18", "digits") is None
-    assert store.throughput("small-cnn", "svhn") is None
+def test_what_a_worker_measured_stays_while_its_arithmetic_and_device_do(store: Store) -> None:
+    said = {"device": "H100", "numerics": "cuda/1", "queue": "gpu"}
+    store.register_worker("gpu0", **said, pid=7)
+    assert store.worker_calibration("gpu0") is None
+    store.worker_calibrated("gpu0", {"other": 1.5})
+    store.register_worker("gpu0", **said, pid=8)
+    assert store.worker_calibration("gpu0") == {"other": 1.5}
+    store.register_worker("gpu0", **{**said, "device": "A100"}, pid=9)
+    assert store.worker_calibration("gpu0") is None
+
+
+def test_finished_work_is_summed_by_kind_shape_and_arithmetic_older_counting_less(store: Store) -> None:
+    planned = PlannedStage("train", "0", work=Work(trained=1000, other=0.5), shape="1x8x8/10 small-cnn")
+    create(store, stages=[planned])
+    lease = claim(store)
+    store.learn(lease.stage, "cpu/1", 10.0)
+    store.learn(lease.stage, "cpu/1", 20.0)
+    store.learn(lease.stage, "cuda/1", 1.0)
+    [found] = store.finished_work("cpu/1")
+    assert (found.kind, found.shape) == ("train", "1x8x8/10 small-cnn")
+    assert (found.stages, found.seconds) == pytest.approx((1.98, 29.8))
+    assert found.work == Work(trained=pytest.approx(1980), other=pytest.approx(0.99))
+    [other] = store.finished_work("cuda/1")
+    assert (other.stages, other.seconds) == (1.0, 1.0)
+    assert store.finished_work("cpu/2") == []
+
+
+def test_stage_keys_are_here_once_a_stage_has_succeeded_under_them(store: Store) -> None:
+    create(store, stages=GRAPH[:1])
+    store.finish(claim(store), StageOutput(), "one")
+    assert store.here_already({"one", "two"}) == {"one"}
+    assert store.here_already(set()) == set()
 
 
 def test_a_fact_is_set_once_among_many(store: Store) -> None:

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.laboratory import image_table
-from modescape.plan import PREDICT_PER_TRAIN
 from modescape.spec import ExperimentSpec
 from modescape.store import PlannedStage
 from modescape.studies import PlaneSpec
@@ -619,17 +618,17 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
         )  # fmt: skip
     stages = {stage.id: (stage.kind, stage.key) for stage in here.store.stage_rows(row.id)}
     chosen = [kept[number] for number in asked.solutions]
-    measured = here.store.throughput(row.architecture, row.dataset)
     from modescape.stages import plane as cuts  # stages are what a web process learns last
 
+    spec = ExperimentSpec.model_validate(row.spec)
     planned = cuts.asked(
-        ExperimentSpec.model_validate(row.spec),
+        spec,
         PlaneSpec(kind=asked.kind, resolution=asked.resolution, seed=asked.seed),
         chosen,
         {one.number: stages[one.stage_id] for one in chosen},
-        None if measured is None else PREDICT_PER_TRAIN * measured,
     )
-    added = [here.store.add_stage(row.id, stage) for stage in planned.stages]
+    priced = here.laboratory.priced(spec, planned.stages)
+    added = [here.store.add_stage(row.id, stage) for stage in priced or planned.stages]
     done = all(stage.state == "succeeded" for stage in added)
     if not done:
         here.ring(row.id)
@@ -639,7 +638,7 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
         "plane": planned.name,
         "state": states[0] if states else "succeeded",
         "stages": [{"id": stage.id, "key": stage.key, "state": stage.state} for stage in added],
-        "seconds": sum(stage.estimate for stage in planned.stages) if measured is not None else None,
+        "seconds": sum(stage.estimate for stage in priced) if priced else None,
         "figure": at(address),
         "page": at(f"/experiments/{row.slug}/figures/{planned.figure}?plane={planned.name}"),
     }

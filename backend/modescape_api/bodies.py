@@ -5,19 +5,19 @@ def create(draft: Annotated[Draft, body(Draft)]) -> Response: ...
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from modescape import names
 from modescape.errors import DataMissing, InvalidInput, Problem
 from modescape.spec import invalid
 from modescape_api.problems import Refusal
 
 M = TypeVar("M", bound="Body")
-
-PLAIN_TEXT = "text without < > or control characters"
 
 
 class Body(BaseModel):
@@ -26,25 +26,14 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def _plain(text: str) -> str:
-    """Names are shown everywhere, also where nobody escapes: markup and control characters are refused, not cleaned."""
-    if any(letter in "<>" or not letter.isprintable() for letter in text):
-        raise InvalidInput("has characters that are not allowed", allowed=PLAIN_TEXT)
-    return text
-
-
 def _storable(text: str) -> str:
     if any(ord(letter) < 32 and letter not in "\n\r\t" for letter in text):
         raise InvalidInput("has control characters", allowed="text, lines and tabs")
     return text
 
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120), AfterValidator(_plain)]
-Tag = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=40, pattern=r"^[^,;]+$"),
-    AfterValidator(_plain),
-]
+Name = Annotated[str, AfterValidator(names.checked)]
+Tag = Annotated[str, StringConstraints(pattern=r"^[^,;]+$"), AfterValidator(partial(names.checked, longest=40))]
 Notes = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_storable)]
 
 

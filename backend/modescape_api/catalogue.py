@@ -15,12 +15,13 @@ from fastapi import APIRouter, Request, Response
 from modescape import finding, power
 from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
-from modescape.plan import Prepared, differences
+from modescape.plan import Plan, Prepared, differences
 from modescape.registry import Entry, architectures, datasets, figures, methods, presets
 from modescape.science.corruptions import TYPES
 from modescape.spec import ExperimentSpec
 from modescape_api import bodies, claims, problems, replies
 from modescape_api.bodies import body
+from modescape_api.display import between, price
 from modescape_api.experiments import Draft, asked_for
 from modescape_api.site import Here, Site
 
@@ -107,9 +108,22 @@ def estimate(here: Site, draft: Draft) -> Prepared:
     are not here as published."""
     document = asked_for(here, draft)
     try:
-        return here.laboratory.prepare(document, as_published=True)
+        return here.laboratory.prepare(document, as_published=True, fresh=draft.fresh)
     except (InvalidInput, DataMissing) as error:
         raise bodies.prefixed(error, "spec") from None
+
+
+def words(plan: Plan) -> dict[str, str]:
+    """The price as pages say it: total; range; gpu; here, how much of it is done already. "" where there is nothing."""
+    workers = f"{plan.workers} worker{'' if plan.workers == 1 else 's'}"
+    gpu = plan.gpu
+    return {
+        "total": price(plan.seconds, plan.low, plan.high),
+        "range": f"{between(plan.low, plan.high)} on {workers}" if plan.high < 2.5 * plan.low else f"on {workers}",
+        "gpu": f"{price(gpu.seconds, gpu.low, gpu.high)} on a GPU" if gpu is not None else "",
+        "gpu_basis": gpu.basis if gpu is not None else "",
+        "here": f"{plan.here} of {len(plan.stages)} stages are here already" if plan.here else "",
+    }
 
 
 def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> dict[str, Any]:
@@ -123,7 +137,9 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
         "high": plan.high,
         "bytes": plan.bytes,
         "basis": plan.basis,
-        "gpu": asdict(plan.gpu),
+        "gpu": asdict(plan.gpu) if plan.gpu is not None else None,
+        "here": plan.here,
+        "words": words(plan),
         "missing": [{**asdict(one), "field": f"spec.{one.field}"} for one in prepared.missing],
         "workers": plan.workers,
         "parameters": plan.parameters,
@@ -159,9 +175,10 @@ def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
 @router.post(
     "/api/estimate",
     summary="What an experiment would do and cost",
-    description="Takes the body of a launch and makes every check a launch makes, but stores nothing. `gpu`: the price "
-    "on a machine with one GPU. A public set that is not on this machine is planned in its published size and named in "
-    "`missing`; a launch refuses it (409).",
+    description="Takes the body of a launch and makes every check a launch makes, but stores nothing. Seconds lie "
+    "between `low` and `high`; `here`: stages that will be taken over from earlier experiments; `gpu`: the price on "
+    "one worker with a GPU, null where nothing was measured on any; `words`: all that as pages say it. A public set "
+    "that is not on this machine is planned in its published size and named in `missing`; a launch refuses it (409).",
     openapi_extra=bodies.documented(Draft, {"spec": {"data": {"dataset": "digits"}, "ensemble": {"runs": 3}}}),
     responses={
         200: {
@@ -170,21 +187,24 @@ def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
                 "application/json": {
                     "example": {
                         "seconds": 61.2,
-                        "low": 45.9,
+                        "low": 49.0,
                         "high": 76.5,
                         "bytes": 18400000,
-                        "basis": "from finished trainings here",
-                        "gpu": {
-                            "seconds": 68.0,
-                            "low": 27.2,
-                            "high": 108.8,
-                            "basis": "guessed: 3 200 images a second, bound by launches (10 ms a step)",
+                        "basis": "from finished stages here",
+                        "here": 3,
+                        "gpu": None,
+                        "words": {
+                            "total": "≈ 61 s",
+                            "range": "49 to 76 s on 2 workers",
+                            "gpu": "",
+                            "gpu_basis": "",
+                            "here": "3 of 12 stages are here already",
                         },
                         "missing": [],
                         "workers": 2,
                         "parameters": 23426,
                         "solutions": 33,
-                        "kinds": [{"kind": "train", "count": 3, "seconds": 40.1}],
+                        "kinds": [{"kind": "train", "count": 3, "seconds": 40.1, "here": 0}],
                         "stages": [{"kind": "train", "key": "0", "needs": [], "estimate": 13.4}],
                         "figures": ["trajectories"],
                         "warnings": [],

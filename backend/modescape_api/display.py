@@ -37,6 +37,20 @@ def duration(seconds: float | None) -> str:
     return f"{round(seconds / 86400)} days"
 
 
+def price(seconds: float, low: float, high: float) -> str:
+    """`≈ 4 min`, or `2 to 6 min` where little is known."""
+    if high < 2.5 * low:
+        return f"≈ {duration(seconds)}"
+    return between(low, high)
+
+
+def between(low: float, high: float) -> str:
+    """`2 to 6 min`, `40 s to 2 min`."""
+    first, last = duration(low), duration(high)
+    number, _, unit = first.rpartition(" ")
+    return f"{number} to {last}" if last.endswith(f" {unit}") and number.isdigit() else f"{first} to {last}"
+
+
 def size(count: float | None) -> str:
     if count is None:
         return "–"

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field
 
-from modescape import finding, own
+from modescape import finding, names, own
 from modescape.errors import DataMissing, InvalidInput, NotFound
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
@@ -220,7 +220,7 @@ def _name(draft: Draft) -> str:
     data = (draft.spec or {}).get("data", {})
     data = data if isinstance(data, dict) else {}
     dataset, path = data.get("dataset", "digits"), data.get("path")
-    return f"{own.place_name(path, dataset) if isinstance(path, str) else dataset} experiment"[:120]
+    return f"{own.place_name(path, dataset) if isinstance(path, str) else dataset} experiment"[: names.LONGEST]
 
 
 def _digest(draft: Draft) -> str:
@@ -556,7 +556,7 @@ def retry(
 def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Response:
     old = here.store.experiment(experiment)
     draft = Draft(
-        name=copy.name or f"{old.name[:115]} copy",
+        name=copy.name or f"{old.name[: names.LONGEST - 5]} copy",
         spec=merged(old.spec, copy.changes),
         preset=old.preset if old.preset in presets else None,
         notes=copy.notes,

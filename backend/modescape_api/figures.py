@@ -18,7 +18,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from modescape.errors import InvalidInput, NotFound, Problem
-from modescape.figures import FigureData, FigureNotReady, Theme, csv, encode, figure_version, html
+from modescape.figures import FigureData, FigureNotReady, Theme, Words, csv, encode, figure_version, framed, html
 from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.spec import invalid
@@ -32,7 +32,7 @@ router = APIRouter(tags=["figures"])
 
 FORMS = ("json", "csv", "html")
 _DRAWN_ON_THE_WAY = ("train", "plane", "tunnel", "triangles")  # kinds whose figures show what they saved so far
-_OWN = ("theme", "arrays", "format")  # parameters of the answer; the others are the figure's options
+_OWN = ("theme", "arrays", "format", "frame")  # parameters of the answer; the others are the figure's options
 
 
 # -- states -----------------------------------------------------------------------------------------------------------
@@ -158,16 +158,18 @@ def list_figures(request: Request, here: Here, experiment: str) -> Response:
 
 @dataclass(frozen=True)
 class Ask:
-    """One figure as asked for. options: of the figure itself, checked."""
+    """One figure as asked for. options: of the figure itself, checked; frame: px of a picture with all its words around
+    it, 0 without."""
 
     figure: Figure
     form: str
     theme: Theme
     arrays: Literal["typed", "list"]
     options: Any
+    frame: int = 0
 
 
-def read_ask(request: Request, name: str, form: str, theme: str, arrays: str) -> Ask:
+def read_ask(request: Request, name: str, form: str, theme: str, arrays: str, frame: int = 0) -> Ask:
     """Raises NotFound for an unknown figure, InvalidInput for a parameter that is not allowed."""
     if name not in figures:
         raise NotFound(f"there is no figure {name[:80]!r}; there are {', '.join(figures)}")
@@ -184,7 +186,7 @@ def read_ask(request: Request, name: str, form: str, theme: str, arrays: str) ->
             found.append(Problem(f"is {value[:40]!r}", key, ", ".join(allowed)))
     if found:
         raise InvalidInput("; ".join(str(problem) for problem in found), problems=found)
-    return Ask(figure, form, theme, arrays, chosen)  # type: ignore[arg-type]  # checked above
+    return Ask(figure, form, theme, arrays, chosen, frame)  # type: ignore[arg-type]  # checked above
 
 
 def options(figure: Figure, given: Mapping[str, str]) -> Any:
@@ -233,8 +235,11 @@ def build(results: Results, ask: Ask, about: State) -> bytes:
     if ask.form == "csv":
         return csv(data).encode()
     drawn = ask.figure.draw(data, ask.theme)
+    said = Words.of(ask.figure, data, results.experiment.name)
     if ask.form == "html":
-        return html(drawn, title=ask.figure.question, caption=data.caption, theme=ask.theme).encode()
+        return html(drawn, said, theme=ask.theme).encode()
+    if ask.frame:
+        drawn = framed(drawn, said, ask.theme, ask.frame)
     document = orjson.loads(encode(drawn, ask.arrays))
     layout = document.setdefault("layout", {})
     meta = layout.get("meta")
@@ -311,17 +316,27 @@ def read_figure(
     name: str,
     theme: Annotated[str, Query(description="light, dark or print.")] = "light",
     arrays: Annotated[str, Query(description="typed: base64 float32, small and fast; list: plain numbers.")] = "typed",
+    frame: Annotated[
+        int,
+        Query(
+            ge=0,
+            le=4000,
+            description="JSON only: a picture of that many pixels, title, experiment, legend and caption around it; "
+            "0 without.",
+        ),
+    ] = 0,
 ) -> Response:
     bare, dot, suffix = name.partition(".")
     if bare not in figures:
         raise NotFound(f"there is no figure {bare[:80]!r}; there are {', '.join(figures)}")
     form = replies.wanted(request, FORMS, suffix=suffix if dot else None)
-    ask = read_ask(request, bare, form, theme, arrays)
+    ask = read_ask(request, bare, form, theme, arrays, frame)
     results = here.laboratory.results(experiment)
     ask = replace(ask, options=ask.options.of(results))
     slug = results.experiment.slug
     about = state(ask.figure, here.store.stage_rows(results.experiment.id))
-    etag = replies.tag(about.version, results.experiment.id, form, theme, arrays, ask.options.model_dump_json())
+    said = ask.options.model_dump_json()
+    etag = replies.tag(about.version, results.experiment.id, results.experiment.name, form, theme, arrays, frame, said)
     headers = {"etag": etag, "cache-control": replies.REVALIDATE, "vary": "accept, accept-encoding"}
     if replies.unchanged(request, etag):
         return Response(status_code=304, headers=headers)

@@ -2,12 +2,13 @@
 // stays; one selection and one legend over all of them. States other than "ready" are said in words.
 
 import { say, theme } from "./app.js";
-import { choose, current, describePoint, restore, set, subscribe } from "./selection.js";
+import { choose, current, describePoint, marks, restore, set, solutions, solutionsHere, subscribe } from "./selection.js";
 
 const page = document.querySelector("[data-experiment]");
 const root = document.documentElement;
 const ink = name => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
 const DIMMED = 0.3;
+const PAPER = 656; // px: A4 and Letter without their margins, and those of a card
 const AXIS = /^[xy]axis\d*$/;
 
 /** By the id of its element. @type {Map<string, Card>} */
@@ -68,6 +69,11 @@ class Card {
 
   part(name) {
     return this.element.querySelector(`[data-${name}]`);
+  }
+
+  /** The experiment it is of. */
+  get slug() {
+    return this.element.dataset.src.split("/").at(-3);
   }
 
   /** Whether the server draws other groups when asked for them; else hiding them here is enough. */
@@ -136,6 +142,20 @@ class Card {
     }
   }
 
+  /** That what is marked stands for solutions which are not in this picture. */
+  saysAbsent(absent, marked) {
+    const n = current().length;
+    const said = this.element.querySelector("[data-absent]") ?? make("p", { className: "small muted absent" });
+    said.dataset.absent = "";
+    said.hidden = !absent.length;
+    const some = absent.length === 1 ? `1 of ${n} selected is` : `${absent.length} of ${n} selected are`;
+    const which = absent.length < n ? some : n > 1 ? "None of the selected is" : "The selected solution is";
+    const not = absent.length === n && n > 1 ? "" : "not ";
+    const stand = marked.length ? "; marked are points of the same run, and of the same method where it shows any" : "";
+    said.textContent = `${which} ${not}in this picture${stand}.`;
+    if (!said.isConnected) this.element.querySelector(".body").before(said);
+  }
+
   refuse(status, problem) {
     const words = status === 202 ? problem.detail : `${problem.title || "Failed"}: ${problem.detail || status}`;
     if (this.figure) return this.tell(words);
@@ -169,19 +189,42 @@ class Card {
     seg.style.margin = "8px 12px 0";
   }
 
+  /** At once and as wide as paper; a figure that is not here yet, or was drawn for another ground, is waited for. */
+  print() {
+    const { panel } = this;
+    this.panel = null; // all of them
+    const request = new XMLHttpRequest();
+    request.open("GET", this.url(), false);
+    request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("Prefer", "respond-async");
+    request.send();
+    this.panel = panel;
+    const document_ = JSON.parse(request.responseText);
+    if (request.status !== 200) return this.refuse(request.status, document_);
+    const { data, layout } = decodeArrays(document_);
+    this.figure = { data, layout };
+    this.about(layout.meta.modescape);
+    this.put(window.Plotly, { width: PAPER, autosize: false });
+  }
+
   async draw() {
     if (!this.figure) return;
-    const Plotly = await library();
+    await this.put(await library());
+  }
+
+  async put(Plotly, more = {}) {
     this.wait.hidden = true;
     this.plot.hidden = false;
-    const { data, layout } = compose(this.figure, current());
-    Object.assign(layout, { ...zoomed(this.name, layout), dragmode: dragMode(this, layout) });
+    const { marked, absent } = standing(this.figure, current());
+    this.saysAbsent(absent, marked);
+    const { data, layout } = compose(this.figure, marked);
+    Object.assign(layout, { ...zoomed(this.name, layout), dragmode: dragMode(this, layout), ...more });
     await Plotly.react(this.plot, data, layout, {
       displaylogo: false,
       showSendToCloud: false,
       responsive: true,
-      modeBarButtonsToRemove: ["sendDataToCloud", "sendChartToCloud", "autoScale2d"],
-      toImageButtonOptions: { filename: `${page.dataset.slug}-${this.name}`, scale: 2 },
+      modeBarButtonsToRemove: ["sendDataToCloud", "sendChartToCloud", "autoScale2d", "toImage"],
+      modeBarButtonsToAdd: [{ name: "picture", title: "Download as PNG", icon: Plotly.Icons.camera, click: () => image(this, this.name, "png") }],
     });
     alignAxes(this.name);
     partNames(this.plot);
@@ -259,13 +302,27 @@ function pointNumbers(point, figure) {
   return [numberOf(point.customdata)];
 }
 
+/** What to mark in a figure for the chosen solutions; nothing stands for others where a figure shows no solutions. */
+function standing(figure, chosen) {
+  figure.shown ??= new Set(
+    [
+      ...figure.data.flatMap(trace => Array.from(trace.customdata ?? [], numberOf)),
+      ...(figure.layout.meta?.rows ?? []),
+      ...(figure.layout.meta?.columns ?? []),
+    ].filter(n => n >= 0),
+  );
+  const known = solutionsHere();
+  if (!chosen.length || !known || !figure.shown.size) return { marked: chosen, absent: [] };
+  return marks(chosen, figure.shown, known);
+}
+
 /** The figure as it is to be seen: legend filter, then selection. Heat maps are never faded: they get bands. */
 function compose(figure, chosen) {
   const picked = new Set(chosen);
   const data = figure.data.map(trace => {
     const changed = { ...trace, visible: !hidden.has(trace.legendgroup) };
     if (!picked.size || !trace.customdata || trace.type === "heatmap") {
-      if (picked.size && !trace.customdata && trace.legendgroup && trace.type !== "heatmap" && only) changed.visible = false;
+      if (picked.size && !trace.customdata && trace.legendgroup && !trace.showlegend && trace.type !== "heatmap" && only) changed.visible = false;
       return changed;
     }
     const inside = Array.from(trace.customdata, custom => picked.has(numberOf(custom)));
@@ -480,22 +537,20 @@ function redraw() {
   for (const card of cards.values()) if (card.plot?.dataset.live) card.draw();
 }
 
-/** A picture of the figure in the theme seen, on card colour, made by the browser. */
-async function image(name, format) {
+/** A picture of the figure in the theme seen, its words around it, made by the browser. */
+async function image(card, name, format) {
   const Plotly = await library();
-  let card = cards.get(name);
-  let figure = card?.figure;
-  if (!figure) {
-    const answer = await fetch(`${page.dataset.api}/figures/${name}.json?theme=${theme()}`, { headers: { Accept: "application/json", Prefer: "respond-async" } });
-    const document_ = await answer.json();
-    if (answer.status !== 200) return say(document_.detail);
-    figure = decodeArrays(document_);
-  }
-  const { data, layout } = compose(figure, current());
   const width = card?.plot?.clientWidth || 960;
-  const picture = { data, layout: { ...layout, paper_bgcolor: ink("card"), autosize: false, width, height: layout.height } };
-  const href = await Plotly.toImage(picture, { format, scale: format === "png" ? 2 : 1, width, height: layout.height });
-  make("a", { href, download: `${page.dataset.slug}-${name}.${format}` }).click();
+  const asked = card?.url() ?? `${page.dataset.api}/figures/${name}.json?theme=${theme()}`;
+  const answer = await fetch(`${asked}&frame=${Math.max(480, width)}`, { headers: { Accept: "application/json", Prefer: "respond-async" } });
+  const document_ = await answer.json();
+  if (answer.status !== 200) return say(document_.detail);
+  const figure = decodeArrays(document_);
+  const { data, layout } = compose(figure, standing(figure, current()).marked);
+  Object.assign(layout, card ? zoomed(card.name, layout) : {});
+  const size = { width: layout.width, height: layout.height };
+  const href = await Plotly.toImage({ data, layout }, { format, scale: format === "png" ? 2 : 1, ...size });
+  make("a", { href, download: `${card?.slug ?? page.dataset.slug}-${name}.${format}` }).click();
 }
 
 function readLegend() {
@@ -573,22 +628,40 @@ if (page) {
     redraw();
   });
   let frame = 0;
-  subscribe(() => {
+  subscribe(async chosen => {
+    if (chosen.length && !comparing) await solutions();
     cancelAnimationFrame(frame);
     frame = requestAnimationFrame(redraw);
   });
   restore();
 
-  /** Paper is white: every figure is drawn in the light theme first, and as it was afterwards. */
-  async function print() {
-    const before = theme();
+  // Paper is white, and the browser waits for nobody once it prints: by then every figure must be drawn, in the light
+  // theme and as wide as paper. So the library comes when the page is idle, and the figures while the browser waits.
+  let before = null;
+  addEventListener("beforeprint", () => {
+    if (before || !window.Plotly) return;
+    before = { theme: root.dataset.theme, seen: theme(), folded: [...document.querySelectorAll("#claims details:not([open])")] };
     root.dataset.theme = "light";
-    for (const card of cards.values()) Object.assign(card, { near: true, dirty: card.dirty || before !== "light" || !card.figure });
-    await Promise.all([...cards.values()].map(card => card.load().then(() => card.draw())));
+    for (const details of before.folded) details.open = true;
+    for (const card of cards.values()) card.print();
+  });
+  addEventListener("afterprint", () => {
+    if (!before) return;
+    if (before.theme) root.dataset.theme = before.theme;
+    else delete root.dataset.theme;
+    for (const details of before.folded) details.open = false;
+    for (const card of cards.values()) {
+      card.dirty ||= before.seen !== "light" || card.panel !== null;
+      if (card.plot.dataset.live) card.draw();
+      card.load();
+    }
+    before = null;
+  });
+  async function print() {
+    await library();
     window.print();
-    root.dataset.theme = before;
-    if (before !== "light") dispatchEvent(new CustomEvent("themechange"));
   }
+  if (cards.size) (window.requestIdleCallback ?? setTimeout)(() => library().catch(() => {}));
   document.addEventListener("keydown", event => {
     if (event.key !== "p" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
@@ -603,7 +676,7 @@ if (page) {
       selecting = !selecting;
       button.setAttribute("aria-pressed", `${selecting}`);
       redraw();
-    } else if (button.dataset.image) image(button.dataset.of, button.dataset.image);
+    } else if (button.dataset.image) image(cards.get(button.dataset.of), button.dataset.of, button.dataset.image);
     else if (button.dataset.group) toggleGroup(button.dataset.group);
     else {
       const card = [...cards.values()][0];

@@ -161,7 +161,7 @@ if (form) {
   }
 
   function note(text, bad) {
-    const line = plan.querySelector("[data-note]");
+    const line = document.querySelector("[data-note]");
     line.textContent = text;
     line.classList.toggle("err", bad);
   }
@@ -169,14 +169,11 @@ if (form) {
   /** The server renders the plan; the script asks it for the same lines. @param {any} answer */
   function showPlan(answer) {
     const set = (name, text) => {
-      for (const slot of plan.querySelectorAll(`[data-slot="${name}"]`)) slot.textContent = text;
+      for (const slot of document.querySelectorAll(`[data-slot="${name}"]`)) slot.textContent = text;
     };
     note("", false);
-    set("total", `≈ ${duration(answer.seconds)}`);
-    set("range", `${duration(answer.low)} to ${duration(answer.high)} on ${answer.workers} worker${answer.workers > 1 ? "s" : ""}`);
+    for (const [name, text] of Object.entries(answer.words)) set(name, text);
     set("basis", answer.basis);
-    set("gpu", `≈ ${duration(answer.gpu.seconds)} on a GPU`);
-    set("gpu-basis", answer.gpu.basis);
     set("disk", size(answer.bytes));
     set("queue", answer.ahead ? `${answer.ahead} ahead` : "starts at once");
     const total = answer.kinds.reduce((sum, kind) => sum + kind.seconds, 0) || 1;

@@ -60,7 +60,7 @@ export function describe(chosen, solutions) {
   for (const n of chosen) {
     const solution = solutions.get(n);
     if (!solution) continue;
-    const name = solution.method || (solution.role === "optimum" ? "independent" : "trajectory");
+    const name = kindOf(solution);
     groups.set(name, (groups.get(name) || 0) + 1);
     if (solution.accuracy != null) accuracies.push(solution.accuracy);
   }
@@ -132,8 +132,40 @@ export function solutions() {
   const api = document.querySelector("[data-experiment]").dataset.api;
   known ??= fetch(`${api}/solutions?format=ndjson&fields=${COLUMNS}`)
     .then(answer => answer.text())
-    .then(text => new Map(text.split("\n").filter(Boolean).map(line => JSON.parse(line)).map(row => [row.number, row])));
+    .then(text => (here = new Map(text.split("\n").filter(Boolean).map(line => JSON.parse(line)).map(row => [row.number, row]))));
   return known;
+}
+
+/** The same, as far as it is here: null before it was asked for. @type {Map<number, any> | null} */
+let here = null;
+export const solutionsHere = () => here;
+
+const kindOf = solution => solution.method || (solution.role === "optimum" ? "independent" : "trajectory");
+
+/** What stands for the chosen solutions in a picture that does not show all of them: those of the same run and method,
+ * else the run's optimum, else its checkpoints.
+ * @param {number[]} chosen @param {Set<number>} shown numbers in the picture
+ * @param {Map<number, {run: number, method?: string | null, role?: string}>} solutions
+ * @returns {{marked: number[], absent: number[]}} absent: chosen ones that are not in the picture */
+export function marks(chosen, shown, solutions) {
+  const absent = chosen.filter(n => !shown.has(n));
+  const marked = new Set(chosen.filter(n => shown.has(n)));
+  /** @type {Map<string, number[]>} */
+  const groups = new Map();
+  for (const n of absent.length ? shown : []) {
+    const solution = solutions.get(n);
+    if (!solution) continue;
+    const key = `${solution.run}/${kindOf(solution)}`;
+    groups.set(key, [...(groups.get(key) ?? []), n]);
+  }
+  for (const n of absent) {
+    const solution = solutions.get(n);
+    if (!solution) continue;
+    const kinds = [kindOf(solution), "independent", "trajectory"];
+    const found = kinds.map(kind => groups.get(`${solution.run}/${kind}`)).find(Boolean);
+    for (const stand of found ?? []) marked.add(stand);
+  }
+  return { marked: tidy(marked), absent };
 }
 
 const percent = value => (value == null ? "–" : `${(100 * value).toFixed(1)} %`);

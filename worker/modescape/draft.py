@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from modescape.prices import Work
 from modescape.registry import methods
 from modescape.spec import DataInfo, ExperimentSpec, MethodSpec, Sizes, steps_per_epoch
 from modescape.store import PlannedStage
-
-STAGE_OVERHEAD = 0.4  # seconds: wake-up, loading inputs, writing outputs
 
 
 @dataclass
 class Draft:
     """What the planners of `stages` read and add to.
 
-    n: images of each split; train_rate and predict_rate: images a second on one worker; parameters: of the network.
+    n: images of each split; parameters: of the network; shape: what finished stages must have in common with these for
+    their speed to be this one's (see `plan.shape_of`).
     bytes and predictions: what a planner's stages keep and evaluate beyond training and solutions, added by it;
     warnings: what the user should know before Launch, one sentence each.
     """
@@ -27,8 +27,7 @@ class Draft:
     info: DataInfo
     n: Sizes
     parameters: int
-    train_rate: float
-    predict_rate: float
+    shape: str = ""
     stages: list[PlannedStage] = field(default_factory=list)
     next_number: int = 0
     bytes: float = 0.0
@@ -57,6 +56,11 @@ class Draft:
         """Images of all evaluation splits together."""
         return sum(self.n.test if split == "test" else self.n.validation for split in self.spec.evaluation.splits)
 
+    @property
+    def training(self) -> Work:
+        """One training of a run."""
+        return Work(trained=self.spec.training.epochs * self.images_per_epoch)
+
     def keys(self, *kinds: str) -> list[tuple[str, str]]:
         """(kind, key) of the stages of those kinds planned so far, for `needs`."""
         return [(stage.kind, stage.key) for stage in self.stages if stage.kind in kinds]
@@ -66,7 +70,7 @@ class Draft:
         kind: str,
         key: str,
         params: dict[str, Any],
-        seconds: float,
+        work: Work,
         *,
         needs: Sequence[tuple[str, str]] = (),
         wants: Sequence[tuple[str, str]] = (),
@@ -81,8 +85,8 @@ class Draft:
             params = {**params, "first_number": self.next_number}
             self.next_number += solutions
         planned = PlannedStage(
-            kind=kind, key=key, needs=tuple(needs), wants=tuple(wants), params=params,
-            estimate=seconds + STAGE_OVERHEAD, optional=optional,
+            kind=kind, key=key, needs=tuple(needs), wants=tuple(wants), params=params, work=work, shape=self.shape,
+            optional=optional,
         )  # fmt: skip
         self.stages.append(planned)
 

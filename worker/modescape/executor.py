@@ -259,7 +259,7 @@ class Executor:
         return outcome
 
     def _work(self, control: StageControl) -> str:
-        lease = control.lease
+        lease, started = control.lease, time.monotonic()
         try:
             control.check()
             memo = self._runner.memo(lease, self.store, self.machine.numerics)
@@ -284,13 +284,16 @@ class Executor:
         except BaseException:  # Ctrl-C in a notebook: the stage can go on later
             self.store.give_back(lease)
             raise
-        self._learn_speed(lease, output)
+        self._learn_speed(lease, output, time.monotonic() - started)
         return "succeeded"
 
     def _renewed(self, lease: Lease, output: StageOutput) -> StageOutput:
         return self._runner.renewed(lease, output, self.artifacts)
 
-    def _learn_speed(self, lease: Lease, output: StageOutput) -> None:
+    def _learn_speed(self, lease: Lease, output: StageOutput, seconds: float) -> None:
+        """What prices are made of. A stage that went on where another attempt had stopped says nothing of its kind."""
+        if lease.attempt == 1 and "skipped" not in output.extra:
+            self.store.learn(lease.stage, self.machine.numerics, seconds)
         rate = output.extra.get("images_per_second")
         if lease.kind == "train" and rate:
             self.store.worker_speed(self.name, lease.experiment.architecture, float(rate))

@@ -252,6 +252,8 @@ def worker_main(
     store.register_worker(
         executor.name, device=here.title, numerics=here.numerics, queue=here.queues[0], pid=os.getpid()
     )
+    if runner is None:
+        _calibrate(store, executor.name, here.device)
     reaper = _Reaper(executor, work)
     signals.worker_shutting_down.connect(lambda **_: executor.stop(), weak=False)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours is set up above
@@ -270,6 +272,17 @@ def worker_main(
         except UNAVAILABLE as error:  # it will be found silent instead
             DATABASE.away(error)
         store.close()
+
+
+def _calibrate(store: Store, name: str, device: str) -> None:
+    """Measure what prices are made of until stages have finished; once for an arithmetic on a device."""
+    if store.worker_calibration(name):
+        return
+    from modescape.science.calibration import calibrate
+
+    started = time.monotonic()
+    store.worker_calibrated(name, calibrate(device).as_document())
+    log.info("measured this worker's speed in %.1f s", time.monotonic() - started)
 
 
 def _set_up_logging(settings: Settings) -> None:

@@ -15,22 +15,25 @@ import hashlib
 import io
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from modescape import finding, looks, own
 from modescape.artifacts import Artifacts
-from modescape.errors import Conflict, Forbidden, InvalidInput, ModescapeError, NotFound
-from modescape.plan import Prepared, prepare
+from modescape.errors import Conflict, DataCorrupt, DataMissing, Forbidden, InvalidInput, ModescapeError, NotFound
+from modescape.plan import Machines, Prepared, prepare, prices_of
+from modescape.prices import Calibration, middle
 from modescape.registry import figures, presets
 from modescape.results import Results
+from modescape.science.data import describe
 from modescape.settings import Settings
 from modescape.spec import DataSpec, ExperimentSpec
-from modescape.store import Store, upgrade
-from modescape.tables import Experiment
+from modescape.store import PlannedStage, Store, upgrade
+from modescape.tables import Experiment, Worker
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -57,31 +60,66 @@ class Laboratory:
     def results(self, reference: str) -> Results:
         return Results(self.store, self.artifacts, reference)
 
-    def prepare(self, document: Any, *, roots: Sequence[Path] | None = None, as_published: bool = False) -> Prepared:
+    def prepare(
+        self, document: Any, *, roots: Sequence[Path] | None = None, as_published: bool = False, fresh: bool = False
+    ) -> Prepared:
         """Every check, and the plan with prices from what has finished here. Nothing is stored.
 
         roots: folders a path in the spec must lie in (the server's rule); None allows any. as_published: as for
-        `plan.prepare`.
+        `plan.prepare`. fresh: nothing is taken over from earlier experiments.
         Raises InvalidInput, Forbidden, DataMissing, DataCorrupt.
         """
         if isinstance(document, dict):
             document = own.named(document, self.store.own_sets())
             if roots is not None:
                 _inside(document, roots)
-        return self.preparing()(document, as_published=as_published)
+        return self.preparing(fresh=fresh)(document, as_published=as_published)
 
-    def preparing(self) -> Callable[..., Prepared]:
-        """`plan.prepare` with the folders, workers and speeds of this laboratory, each speed looked up once: for many
-        specs at one moment."""
-        workers = [worker for worker in self.store.workers() if worker.stopped_at is None]
+    def preparing(self, *, fresh: bool = False) -> Callable[..., Prepared]:
+        """`plan.prepare` with the folders and workers of this laboratory, looked up once: for many specs at one moment.
+
+        fresh: nothing is taken over from earlier experiments.
+        """
+        machines = self.machines()
         return partial(
             prepare,
             folders=self.settings.data_folders,
-            speed=cache(self.store.throughput),
-            gpu_speed=cache(partial(self.store.throughput, numerics="cuda/")),
-            workers=max(1, len(workers)),
+            machines=machines,
+            gpu=None if machines.numerics.startswith("cuda/") else self._gpu(),
+            done=None if fresh else self.store.here_already,
             looked=partial(looks.known, self.store),
         )
+
+    def priced(self, spec: ExperimentSpec, stages: Sequence[PlannedStage]) -> list[PlannedStage]:
+        """The same stages with their seconds; [] where nothing here supports a price, or the data are gone."""
+        machines = self.machines()
+        try:
+            info = describe(spec.data, self.settings.data_folders)
+        except (DataMissing, DataCorrupt):
+            return []
+        prices = prices_of(spec, info, machines)
+        known = [replace(one, shape=prices.shape) for one in stages] if machines.is_known else []
+        return [replace(one, estimate=prices.cost(one.kind, one.work).seconds) for one in known]
+
+    def machines(self) -> Machines:
+        """The workers that live, of the arithmetic most of them have; one of those that lived, where none does."""
+        known = self.store.workers()
+        living = [worker for worker in known if worker.stopped_at is None]
+        if not known:
+            return Machines()
+        numerics = Counter(worker.numerics for worker in living or known).most_common(1)[0][0]
+        alike = [worker for worker in living or known if worker.numerics == numerics]
+        return self._of(numerics, alike if living else alike[-1:])
+
+    def _gpu(self) -> Machines | None:
+        """One worker with a GPU, where something was measured on any."""
+        known = [worker for worker in self.store.workers() if worker.numerics.startswith("cuda/")]
+        found = [self._of(worker.numerics, [worker]) for worker in sorted(known, key=lambda one: one.seen_at)]
+        return next((machines for machines in reversed(found) if machines.is_known), None)
+
+    def _of(self, numerics: str, workers: Sequence[Worker]) -> Machines:
+        measured = [found for worker in workers if (found := Calibration.read(worker.calibration))]
+        return Machines(len(workers), numerics, tuple(self.store.finished_work(numerics)), middle(measured))
 
     def create(
         self,
@@ -99,7 +137,7 @@ class Laboratory:
         """Store an experiment and its stages in one transaction, ready to be claimed. Raises as `prepare` does."""
         if preset is not None and preset not in presets:
             raise InvalidInput(f"there is no preset {preset!r}", field="preset", allowed="one of " + ", ".join(presets))
-        prepared = self.prepare(document, roots=roots)
+        prepared = self.prepare(document, roots=roots, fresh=fresh)
         return self.store.create_experiment(
             name=name,
             spec=prepared.spec,
@@ -194,7 +232,7 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
 
     Raises NotFound, Conflict when the folder has something in it already.
     """
-    from modescape.figures import FigureNotReady, encode, html
+    from modescape.figures import FigureNotReady, Words, encode, html
     from modescape.figures import csv as figure_csv
 
     results = laboratory.results(reference)
@@ -210,8 +248,8 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
             skipped.append(f"{name}: {waiting}")
             continue
         drawn = figure.draw(data, "light")
-        files[f"figures/{name}.html"] = html(drawn, title=figure.question).encode()
         files[f"figures/{name}.json"] = encode(drawn)
+        files[f"figures/{name}.html"] = html(drawn, Words.of(figure, data, results.experiment.name)).encode()
         files[f"figures/{name}.csv"] = figure_csv(data).encode()
     named: list[str] = []
     for stage in results.stages:

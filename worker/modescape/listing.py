@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Select, and_, cast, exists, false, func, l
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from modescape import names
 from modescape.errors import InvalidInput
 from modescape.tables import Base
 
@@ -151,7 +152,7 @@ class Listing(Generic[Row]):
             return self._text(condition)
         if name in self.lists:
             return self._in_list(condition, postgres)
-        column = self._column(name, name)
+        column, value = self._column(name, name), _normal(value)
         if condition.operator == "null":
             return column.is_(None) if value else column.is_not(None)
         if condition.operator in ("in", "notin"):
@@ -175,7 +176,8 @@ class Listing(Generic[Row]):
     def _text(self, condition: Condition) -> ColumnElement[bool]:
         if condition.operator not in ("eq", "contains", "notcontains"):
             raise InvalidInput("text can only be searched", field="text", allowed="contains, notcontains")
-        found = or_(*(column.icontains(str(condition.value), autoescape=True) for column in self.texts))
+        said = names.normal(str(condition.value))
+        found = or_(*(column.icontains(said, autoescape=True) for column in self.texts))
         return not_(found) if condition.operator == "notcontains" else found
 
     def _in_list(self, condition: Condition, postgres: bool) -> ColumnElement[bool]:
@@ -186,7 +188,7 @@ class Listing(Generic[Row]):
         if condition.operator not in ("eq", "contains", "ne", "notcontains", "in", "notin"):
             raise InvalidInput(f"{condition.field} is a list", field=condition.field, allowed="eq, ne, in, notin, null")
         values = condition.value if condition.operator in ("in", "notin") else [condition.value]
-        found = or_(false(), *(_holds(column, str(value), postgres) for value in values))
+        found = or_(false(), *(_holds(column, names.normal(str(value)), postgres) for value in values))
         return not_(found) if condition.operator in ("ne", "notcontains", "notin") else found
 
     def _column(self, name: str, field: str) -> Attribute:
@@ -230,6 +232,13 @@ def _holds(column: Attribute, value: str, postgres: bool) -> ColumnElement[bool]
         return found
     items = func.json_each(column).table_valued("value")
     return exists(select(literal(1)).select_from(items).where(items.c.value == value))
+
+
+def _normal(value: Any) -> Any:
+    """Texts, also several of them, in the form that names are stored in."""
+    if isinstance(value, str):
+        return names.normal(value)
+    return [_normal(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _checked(column: Attribute, name: str, value: Any) -> Any:

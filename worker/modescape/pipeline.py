@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from modescape.artifacts import Artifacts
 from modescape.results import kept_failure
 from modescape.settings import Settings
+from modescape.spec import ExperimentSpec
 from modescape.stages import KINDS
-from modescape.stages.footing import footing
+from modescape.stages.footing import footing, healthy_needs
 from modescape.stages.look import LOOK
 from modescape.stages.shift import CHECK
 from modescape.stages.stage import Context
-from modescape.store import Lease, StageOutput, Store
+from modescape.store import Lease, Need, PlannedStage, StageOutput, Store
+from modescape.tables import Experiment, Stage
 
 if TYPE_CHECKING:
     from modescape.executor import StageControl
@@ -23,15 +26,71 @@ if TYPE_CHECKING:
 
 def memo(lease: Lease, store: Store, numerics: str) -> str:
     """The stage key: sha256 of all that decides the stage's bytes. numerics names the arithmetic of the worker."""
+    standing = footing(KINDS[lease.kind], lease, store)
+    needs = [
+        (need.kind, need.memo if need.state == "succeeded" else None)
+        for need in standing.needs
+        if not _is_look(need.kind, need.key)
+    ]
+    return _memo(lease, needs, numerics, skipped=standing.skipped)
+
+
+def _is_look(kind: str, key: str) -> bool:
+    """Whether a stage only looks at files before anything is trained; such stages are in no other's key."""
+    return kind == LOOK or (kind, key) == CHECK
+
+
+def _memo(lease: Lease, needs: Iterable[tuple[str, str | None]], numerics: str, *, skipped: str = "") -> str:
     kind = KINDS[lease.kind]
     parts: dict[str, Any] = {"kind": kind.name, "version": kind.version, "numerics": numerics}
-    standing = footing(kind, lease, store)
-    needs = [need for need in standing.needs if need.kind != LOOK and (need.kind, need.key) != CHECK]
-    parts["needs"] = [[need.kind, need.memo if need.state == "succeeded" else None] for need in needs]
-    if standing.skipped:
-        parts["skipped"] = standing.skipped
+    parts["needs"] = [list(need) for need in needs]
+    if skipped:
+        parts["skipped"] = skipped
     text = json.dumps(parts | kind.parts(lease), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def here_already(
+    spec: ExperimentSpec,
+    stages: Sequence[PlannedStage],
+    numerics: str,
+    done: Callable[[Collection[str]], set[str]],
+) -> set[Need]:
+    """Planned stages that a worker of that arithmetic will take over instead of doing them, by (kind, key).
+
+    done: which of some stage keys have succeeded. A stage can only be here when all that it needs is, so a plan of
+    which nothing is here costs as many keys as it has stages without needs. Whether every file is still on the disk is
+    looked at when the stage is claimed.
+    """
+    planned = {(one.kind, one.key): one for one in stages}
+    found: dict[Need, str] = {}
+    waiting = [one for one in stages if not _is_look(one.kind, one.key)]
+    taken = {(one.kind, one.key): _taken(spec, one, planned) for one in waiting}
+    while waiting:
+        able = {(one.kind, one.key): one for one in waiting if all(need in found for need in taken[one.kind, one.key])}
+        memos = {}
+        for name, one in able.items():
+            needs = [(need[0], found[need]) for need in taken[name]]
+            memos[name] = _memo(_lease(spec, one), needs, numerics)
+        known = done(set(memos.values())) if memos else set()
+        new = {name: memo for name, memo in memos.items() if memo in known}
+        if not new:
+            break
+        found |= new
+        waiting = [one for one in waiting if (one.kind, one.key) not in able]
+    return set(found)
+
+
+def _taken(spec: ExperimentSpec, one: PlannedStage, planned: Mapping[Need, PlannedStage]) -> list[Need]:
+    """Whose results a stage takes if nothing fails, in the order of the plan."""
+    waited = {*one.needs, *one.wants}
+    stages = [stage for name, stage in planned.items() if name in waited and not _is_look(*name)]
+    return [(stage.kind, stage.key) for stage in healthy_needs(KINDS[one.kind], _lease(spec, one), stages)]
+
+
+def _lease(spec: ExperimentSpec, one: PlannedStage) -> Lease:
+    """Of a stage that is not stored: one that nobody holds."""
+    return Lease("", "", 0.0, Stage(kind=one.kind, key=one.key, params=one.params), Experiment(spec=spec))
 
 
 def run_stage(
@@ -57,4 +116,4 @@ def renewed(lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOut
     return replace(output, runs={lease.params["run"]: {**told, "failed": kept_failure(output.extra, main, artifacts)}})
 
 
-__all__ = ["memo", "renewed", "run_stage"]
+__all__ = ["here_already", "memo", "renewed", "run_stage"]

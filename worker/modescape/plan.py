@@ -14,49 +14,54 @@ Every stage that makes solutions owns a block of solution numbers, so numbers ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modescape.draft import Draft, kept_epochs, sample_sets
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
+from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
 from modescape.registry import architectures, datasets, figures, presets
 from modescape.science import data as datasets_module
 from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes, check, parse, sizes, studies
-from modescape.store import PlannedStage
+from modescape.store import Need, PlannedStage
 from modescape.studies import OodSpec
 
 if TYPE_CHECKING:
     from modescape.science.look import Look
 
-# Prediction runs without gradients and without dropout: measured 3.5 times the training rate on CPU.
-PREDICT_PER_TRAIN = 3.5
-# One core's multiply-adds a second in training (measured 1.5e10 to 4e10), used until a finished stage says better.
-GUESSED_TRAINING_RATE = 2e10
-# The same of one modern GPU, for who has none. An A100 trains a ResNet-50 (4.1e9 multiply-adds an image forward, three
-# times that in training) at 938 images a second in TF32 and 2,470 in mixed precision as NVIDIA publish them: 1.2e13 and
-# 3.0e13; a V100 at 1,200: 1.5e13. Ours is the lower end, for the kernels here are deterministic ones.
-GPU_TRAINING_RATE = 1e13
-# What a step takes a GPU at least, in seconds: small networks wait for their kernels to be launched, not computed. The
-# published forward pass of a ResNet-50 with one image takes 13 ms for some 160 operations, 80 us each; a training step
-# is three forward passes: the 12 operations of a SmallCNN make 3 ms, the 70 of a ResNet-20 make 17. Between the two.
-GPU_STEP_SECONDS = 0.01
-PREDICTED_TOGETHER = 500  # images; a prediction is one forward pass of these, a third of a step
 
-TRAININGS = ("train", "chain", "arm", "branch")  # kinds of stages as long as a training, nearly all alike
+@dataclass(frozen=True)
+class Machines:
+    """What is known of the workers that will do the work: how many of one arithmetic, what such workers have finished,
+    what they measured when they started. numerics: "" where none was ever here."""
 
+    workers: int = 1
+    numerics: str = ""
+    finished: tuple[Finished, ...] = ()
+    calibration: Calibration | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self.calibration is not None or bool(self.finished)
+
+
+NOBODY = Machines()
+Done = Callable[[Collection[str]], set[str]]  # stage keys -> those under which a stage has succeeded
 Looked = Callable[[str, float | None], "Look | None"]  # fingerprint, what is said to be white -> what was found there
-Speed = Callable[[str, str], float | None]  # architecture, data set -> measured training images a second, or None
 
 
 @dataclass(frozen=True)
 class KindCost:
-    """One line of the plan the form shows: how many stages of a kind, and what they cost together on one worker."""
+    """One line of the plan the form shows: how many stages of a kind, how many of them are here already, and what the
+    others cost together on one worker."""
 
     kind: str
     count: int
     seconds: float
+    here: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,9 @@ class Missing:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done and what it will cost. seconds is wall-clock on `workers` workers, between low and high; gpu is
-    the price on a machine with one GPU."""
+    """What will be done and what it will cost. seconds is wall-clock on `workers` workers, between low and high; here:
+    stages that will be taken over from earlier experiments; gpu: the price on one worker with a GPU, None where these
+    have one or nothing was measured on any."""
 
     stages: tuple[PlannedStage, ...]
     kinds: tuple[KindCost, ...]
@@ -94,7 +100,8 @@ class Plan:
     bytes: int
     workers: int
     basis: str
-    gpu: Price
+    here: int
+    gpu: Price | None
     parameters: int
     solutions: int
     predictions: int
@@ -116,24 +123,20 @@ class Prepared:
     missing: tuple[Missing, ...] = ()
 
 
-def _unknown(architecture: str, dataset: str) -> float | None:
-    return None
-
-
 def prepare(
     document: Any,
     folders: Sequence[Path],
     *,
-    speed: Speed = _unknown,
-    gpu_speed: Speed = _unknown,
-    workers: int = 1,
+    machines: Machines = NOBODY,
+    gpu: Machines | None = None,
+    done: Done | None = None,
     as_published: bool = False,
     looked: Looked = lambda fingerprint, white: None,
 ) -> Prepared:
     """Parse, look at the data, check across fields, plan. The one door for form, API, command line and notebook.
 
-    as_published: public sets that are not here are planned in their published sizes, and named in `missing`.
-    looked: what is known of a user's own pictures that were decoded before.
+    machines, gpu, done: as for `plan`. as_published: public sets that are not here are planned in their published
+    sizes, and named in `missing`. looked: what is known of a user's own pictures that were decoded before.
     Raises InvalidInput (every problem with its field), DataMissing (every set with its field), DataCorrupt
     (with its field).
     """
@@ -158,7 +161,7 @@ def prepare(
     if missing and not as_published:
         raise _not_here(missing)
     info = replace(info, remarks=(*info.remarks, *_seen(spec, looked)))
-    made = plan(spec, info, speed=speed, gpu_speed=gpu_speed, workers=workers)
+    made = plan(spec, info, machines=machines, gpu=gpu, done=done)
     return Prepared(spec, info, sizes(spec, info), made, tuple(missing))
 
 
@@ -223,80 +226,24 @@ def _look_up(spec: ExperimentSpec, info: DataInfo, folders: tuple[Path, ...], mi
 
 
 def plan(
-    spec: ExperimentSpec, info: DataInfo, *, speed: Speed = _unknown, gpu_speed: Speed = _unknown, workers: int = 1
+    spec: ExperimentSpec,
+    info: DataInfo,
+    *,
+    machines: Machines = NOBODY,
+    gpu: Machines | None = None,
+    done: Done | None = None,
 ) -> Plan:
-    """Stages in the order they should be claimed, with their needs, number blocks and costs."""
-    architecture = architectures[spec.network.architecture]
-    shape = (info.channels, info.height, info.width, len(info.classes))
-    options = architecture.options.model_validate(spec.network.options)
-    parameters = architecture.parameters(*shape, options)
-    work = max(1, 3 * architecture.multiply_adds(*shape, options))  # of one image in training
-    measured, on_gpu = (found(architecture.name, spec.data.dataset) for found in (speed, gpu_speed))
-    rate = measured or GUESSED_TRAINING_RATE / work
-    draft = _drafted(spec, info, parameters, rate, rate * PREDICT_PER_TRAIN)
-    return _price(draft, measured, workers, _gpu_price(spec, info, parameters, work, on_gpu))
+    """Stages in the order they should be claimed, with their needs, number blocks and costs.
 
-
-def _drafted(spec: ExperimentSpec, info: DataInfo, parameters: int, train_rate: float, predict_rate: float) -> Draft:
-    from modescape.stages import PLANNERS  # a tenth of a second that a web process spends at its first estimate
-
-    draft = Draft(spec, info, sizes(spec, info), parameters, train_rate=train_rate, predict_rate=predict_rate)
-    for planner in PLANNERS:
-        planner(draft)
-    return draft
-
-
-def _gpu_price(spec: ExperimentSpec, info: DataInfo, parameters: int, work: int, measured: float | None) -> Price:
-    """What all of it costs on one worker with a GPU; comparisons and corruptions cost there what they cost here."""
-    if measured:
-        train, predict = measured, measured * PREDICT_PER_TRAIN
-        basis = "from finished trainings on a GPU here"
-    else:
-        launched, computed = spec.training.batch_size / GPU_STEP_SECONDS, GPU_TRAINING_RATE / work
-        train = min(launched, computed)
-        predict = min(3 * PREDICTED_TOGETHER / GPU_STEP_SECONDS, computed * PREDICT_PER_TRAIN)
-        bound = f", bound by launches ({GPU_STEP_SECONDS * 1000:.0f} ms a step)"
-        why = bound if launched < computed else " from the network's multiply-adds"
-        basis = f"guessed: {_rounded(train)} images a second{why}"
-    seconds = _seconds(_kinds(_drafted(spec, info, parameters, train, predict)), 1)
-    return Price(seconds, *_bounds(seconds, measured), basis)
-
-
-def _rounded(rate: float) -> str:
-    """Two digits of a guess, its thousands apart."""
-    return f"{float(f'{rate:.1e}'):,.0f}".replace(",", "\u2009")
-
-
-def _kinds(draft: Draft) -> list[KindCost]:
-    costs: dict[str, list[float]] = {}
-    for stage in draft.stages:
-        costs.setdefault(stage.kind, []).append(stage.estimate)
-    return [KindCost(kind, len(found), sum(found)) for kind, found in costs.items()]
-
-
-def _seconds(kinds: Sequence[KindCost], workers: int) -> float:
-    """Trainings come in whole rounds (3 runs on 2 workers take two rounds); the many small stages fill the workers."""
-    rounds = sum(-(-cost.count // workers) * cost.seconds / cost.count for cost in kinds if cost.kind in TRAININGS)
-    return rounds + sum(cost.seconds for cost in kinds if cost.kind not in TRAININGS) / workers
-
-
-def _bounds(seconds: float, measured: float | None) -> tuple[float, float]:
-    spread = 0.25 if measured else 0.6
-    return seconds * (1 - spread), seconds * (1 + spread)
-
-
-def _price(draft: Draft, measured: float | None, workers: int, gpu: Price) -> Plan:
-    spec, kinds, workers = draft.spec, _kinds(draft), max(1, workers)
-    seconds = _seconds(kinds, workers)
-    low, high = _bounds(seconds, measured)
-    kept = len(draft.epochs) + spec.training.snapshots
-    solutions = draft.next_number
-    size = 4 * (kept * draft.parameters * spec.ensemble.runs + solutions * draft.images * draft.classes)
-    size += 8 * solutions**2 * len(spec.evaluation.splits) + int(draft.bytes)
-    present = {cost.kind for cost in kinds}
-    warnings = [*draft.info.remarks, *draft.warnings]
-    if measured is None:
-        warnings.append("no training of this network on this data has finished here yet; the time is a first guess")
+    machines: who will do it; gpu: one with a GPU, where something is known of any; done: which stage keys have
+    succeeded here, None where nothing may be taken over.
+    """
+    draft = drafted(spec, info)
+    here = _here_already(draft, machines.numerics, done)
+    costs = _costs(draft, prices_of(spec, info, machines), here)
+    warnings = [*info.remarks, *draft.warnings]
+    if not all(cost.spread <= INFERRED for need, cost in costs.items() if need not in here):
+        warnings.append("not all of these stages have been done here on data of this shape; the time is a first guess")
     if spec.ensemble.runs < 3:
         warnings.append("fewer than 3 runs give no measure of how runs vary; no claim about them can be judged")
     if draft.n.test < 1000:
@@ -304,22 +251,135 @@ def _price(draft: Draft, measured: float | None, workers: int, gpu: Price) -> Pl
             f"{draft.n.test} test images: the standard error of a disagreement of .3 is "
             f"{(0.21 / draft.n.test) ** 0.5:.3f}"
         )
+    price = _price(draft, costs, machines)
+    kinds = _kinds(draft, costs, here)
     return Plan(
-        stages=tuple(draft.stages),
+        stages=tuple(replace(one, estimate=costs[one.kind, one.key].seconds) for one in draft.stages),
         kinds=tuple(kinds),
-        seconds=seconds,
-        low=low,
-        high=high,
-        bytes=size,
-        workers=workers,
-        basis="from finished trainings here" if measured else "guessed from the network's multiply-adds",
-        gpu=gpu,
+        seconds=price.seconds,
+        low=price.low,
+        high=price.high,
+        bytes=_bytes(draft),
+        workers=max(1, machines.workers),
+        basis=price.basis,
+        here=len(here),
+        gpu=_price(draft, _costs(draft, prices_of(spec, info, gpu), set()), gpu) if gpu is not None else None,
         parameters=draft.parameters,
-        solutions=solutions,
-        predictions=solutions * draft.images + draft.predictions,
-        answers=tuple(name for name, figure in figures.items() if set(figure.needs) <= present),
+        solutions=draft.next_number,
+        predictions=draft.next_number * draft.images + draft.predictions,
+        answers=tuple(name for name, figure in figures.items() if set(figure.needs) <= {kind.kind for kind in kinds}),
         warnings=tuple(warnings),
     )
+
+
+def drafted(spec: ExperimentSpec, info: DataInfo) -> Draft:
+    """All stages with what there is to do, not priced."""
+    from modescape.stages import PLANNERS  # a tenth of a second that a web process spends at its first estimate
+
+    architecture = architectures[spec.network.architecture]
+    parameters = architecture.parameters(*_shape(info), architecture.options.model_validate(spec.network.options))
+    draft = Draft(spec, info, sizes(spec, info), parameters, shape_of(spec, info))
+    for planner in PLANNERS:
+        planner(draft)
+    return draft
+
+
+def _shape(info: DataInfo) -> tuple[int, int, int, int]:
+    return info.channels, info.height, info.width, len(info.classes)
+
+
+def shape_of(spec: ExperimentSpec, info: DataInfo) -> str:
+    """What stages must have in common for one's speed to be another's: images, classes, network, arithmetic asked for.
+    At most 200 characters."""
+    channels, height, width, classes = _shape(info)
+    usual = architectures[spec.network.architecture].options().model_dump(mode="json")
+    options = ",".join(f"{key}={value}" for key, value in sorted(spec.network.options.items()) if value != usual[key])
+    precision = "" if spec.training.precision == "auto" else spec.training.precision
+    words = (f"{channels}x{height}x{width}/{classes}", spec.network.architecture, options, precision)
+    return " ".join(filter(None, words))[:200]
+
+
+def prices_of(spec: ExperimentSpec, info: DataInfo, machines: Machines) -> Prices:
+    """What work costs there on this spec's network and data."""
+    architecture = architectures[spec.network.architecture]
+    options = architecture.options.model_validate(spec.network.options)
+    return Prices(
+        shape_of(spec, info),
+        spec.training.batch_size,
+        max(1, architecture.multiply_adds(*_shape(info), options)),
+        architecture.batch_norm,
+        machines.finished,
+        machines.calibration,
+    )
+
+
+def _here_already(draft: Draft, numerics: str, done: Done | None) -> set[Need]:
+    if done is None or not numerics:
+        return set()
+    from modescape.pipeline import here_already
+
+    return here_already(draft.spec, draft.stages, numerics, done)
+
+
+def _costs(draft: Draft, prices: Prices, here: Collection[Need]) -> dict[Need, Cost]:
+    names = [(one.kind, one.key) for one in draft.stages]
+    return {
+        name: TAKEN_OVER if name in here else prices.cost(one.kind, one.work)
+        for name, one in zip(names, draft.stages, strict=True)
+    }
+
+
+def _kinds(draft: Draft, costs: Mapping[Need, Cost], here: Collection[Need]) -> list[KindCost]:
+    found: dict[str, list[Need]] = {}
+    for stage in draft.stages:
+        found.setdefault(stage.kind, []).append((stage.kind, stage.key))
+    return [
+        KindCost(kind, len(names), sum(costs[name].seconds for name in names), sum(name in here for name in names))
+        for kind, names in found.items()
+    ]
+
+
+def _price(draft: Draft, costs: Mapping[Need, Cost], machines: Machines) -> Price:
+    """The whole: no worker idles while a stage could be claimed, in the order of the plan."""
+    seconds = _wall_clock(draft.stages, costs, max(1, machines.workers))
+    each = sum(cost.seconds for cost in costs.values()) or 1.0
+    low, high = (seconds * sum(getattr(cost, end) for cost in costs.values()) / each for end in ("low", "high"))
+    if high <= seconds * INFERRED:
+        basis = "from finished stages here"
+    elif machines.is_known:
+        basis = "from a first measurement of the workers"
+    else:
+        basis = "guessed from the network's multiply-adds"
+    return Price(seconds, low, high, basis)
+
+
+def _wall_clock(stages: Sequence[PlannedStage], costs: Mapping[Need, Cost], workers: int) -> float:
+    """Seconds until the last stage is done, claimed as the store does: the first in the plan whose needs are done."""
+    open_needs = {(one.kind, one.key): len({*one.needs, *one.wants}) for one in stages}
+    after: dict[Need, list[int]] = {}
+    for i, one in enumerate(stages):
+        for need in {*one.needs, *one.wants}:
+            after.setdefault(need, []).append(i)
+    ready = [i for i, one in enumerate(stages) if not one.needs and not one.wants]
+    running: list[tuple[float, int]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < workers:
+            one = stages[i := heapq.heappop(ready)]
+            heapq.heappush(running, (now + costs[one.kind, one.key].seconds, i))
+        now, i = heapq.heappop(running)
+        for follower in after.get((stages[i].kind, stages[i].key), ()):
+            name = (stages[follower].kind, stages[follower].key)
+            open_needs[name] -= 1
+            if not open_needs[name]:
+                heapq.heappush(ready, follower)
+    return now
+
+
+def _bytes(draft: Draft) -> int:
+    kept = len(draft.epochs) + draft.spec.training.snapshots
+    size = 4 * (kept * draft.parameters * draft.spec.ensemble.runs + draft.next_number * draft.images * draft.classes)
+    return size + 8 * draft.next_number**2 * len(draft.spec.evaluation.splits) + int(draft.bytes)
 
 
 @dataclass(frozen=True)
@@ -370,15 +430,18 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 __all__ = [
     "Difference",
     "KindCost",
+    "Machines",
     "Missing",
     "Plan",
     "Prepared",
     "Price",
     "departures",
     "differences",
+    "drafted",
     "flat",
     "kept_epochs",
     "plan",
     "prepare",
+    "prices_of",
     "sample_sets",
 ]

@@ -24,11 +24,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import statistics
 import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -42,10 +41,11 @@ from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, aliased, defer
 
-from modescape import own
+from modescape import names, own
 from modescape.artifacts import ArtifactInfo
 from modescape.errors import Conflict, InvalidInput, LeaseLost, NotFound
 from modescape.listing import AnyOf, Condition, Listing, ListQuery, Page
+from modescape.prices import Finished, Work
 from modescape.schema import check_schema, downgrade, open_database, schema_state, upgrade
 from modescape.spec import DataSpec, ExperimentSpec
 from modescape.tables import (
@@ -66,6 +66,7 @@ from modescape.tables import (
     Solution,
     Stage,
     StageNeed,
+    Throughput,
     Worker,
     utcnow,
 )
@@ -84,6 +85,7 @@ TAG_BYTES = 1000  # with sixteen methods they stay below the 2,704 bytes Postgre
 TOLD = ("failed", "skipped")  # of a result's extra, and with the progress, so that pages need not read results
 RING_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, so a few are enough
 
+REMEMBERED = 0.98  # of what earlier stages of a kind say about its speed, at each new one: the last fifty or so
 _EVENT_LOCK = 0x6D6F6465_01
 _PURGE_LOCK = 0x6D6F6465_02
 _LOOKS_LOCK = 0x6D6F6465_03
@@ -99,7 +101,8 @@ class PlannedStage:
 
     needs: (kind, key) of stages that must succeed first; wants: of those that must end first, and whose results it can
     do without; params: what the stage function gets besides the spec ("run" where it belongs to one, "first_number"
-    where it makes solutions); estimate in seconds; optional: the experiment succeeds even if this one fails.
+    where it makes solutions); work: what there is to do, shape: on what (see `prices`); estimate: seconds that takes on
+    the workers there are; optional: the experiment succeeds even if this one fails.
     """
 
     kind: str
@@ -110,6 +113,8 @@ class PlannedStage:
     queue: str = "cpu"
     wants: tuple[Need, ...] = ()
     optional: bool = False
+    work: Work = field(default_factory=Work)
+    shape: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -437,7 +442,7 @@ class Store:
         idempotency: (key, digest of the request). The same pair again returns the experiment made the first time;
         the same key with another digest raises Conflict. Raises InvalidInput for a name or tags that do not fit.
         """
-        name, tags = _checked_name(name), _checked_tags(tags)
+        name, tags = names.checked(name, field="name"), _checked_tags(tags)
         for last in (False, True):
             try:
                 with self._writing() as change:
@@ -591,7 +596,7 @@ class Store:
         with self._writing() as change:
             experiment = self._experiment(change.session, reference, lock=True)
             if name is not None:
-                experiment.name = _checked_name(name)
+                experiment.name = names.checked(name, field="name")
             if tags is not None:
                 experiment.tags = _checked_tags(tags)
             if notes is not None:
@@ -1541,13 +1546,14 @@ class Store:
     # --- workers -----------------------------------------------------------------------------------------------------
 
     def register_worker(self, name: str, *, device: str, numerics: str, queue: str, pid: int) -> None:
-        """A worker starts; what is known of its speed under the same numerics stays."""
+        """A worker starts; what is known of its speed under the same numerics, on the same device, stays."""
         with self._writing() as change:
             worker = change.session.get(Worker, name)
-            speed = worker.speed if worker is not None and worker.numerics == numerics else {}
+            same = worker is not None and (worker.numerics, worker.device) == (numerics, device)
+            speed, calibration = (worker.speed, worker.calibration) if worker is not None and same else ({}, None)
             change.session.merge(
-                Worker(name=name, device=device, numerics=numerics, queue=queue, speed=speed, stage_id=None, pid=pid,
-                       started_at=change.now, seen_at=change.now, stopped_at=None)
+                Worker(name=name, device=device, numerics=numerics, queue=queue, speed=speed, calibration=calibration,
+                       stage_id=None, pid=pid, started_at=change.now, seen_at=change.now, stopped_at=None)
             )  # fmt: skip
             change.event("worker", None, name=name, state="started")
 
@@ -1571,29 +1577,49 @@ class Store:
             if worker is not None:
                 worker.speed = {**worker.speed, architecture: images_per_second}
 
+    def worker_calibration(self, name: str) -> Json | None:
+        """What a worker of that name measured under its present arithmetic; None before it has."""
+        with self._reading() as session:
+            return session.scalar(select(Worker.calibration).where(Worker.name == name))
+
+    def worker_calibrated(self, name: str, calibration: Json) -> None:
+        with self._writing() as change:
+            change.session.execute(update(Worker).where(Worker.name == name).values(calibration=calibration))
+
     def workers(self) -> list[Worker]:
         with self._reading() as session:
             return list(session.scalars(select(Worker).order_by(Worker.name)))
 
-    def throughput(self, architecture: str, dataset: str, numerics: str = "") -> float | None:
-        """Median training images a second over the last finished trainings of this network on this set, or None.
+    def learn(self, stage: Stage, numerics: str, seconds: float) -> None:
+        """Remember how long a stage took, done in one go; older ones of its kind and shape count less each time."""
+        work = stage.work or {}
+        if not work.get("shape"):
+            return  # planned before work was written down
+        key = {"kind": stage.kind, "shape": work["shape"], "numerics": numerics}
+        new = {name: work[name] for name in ("trained", "predicted", "other")} | {"stages": 1.0, "seconds": seconds}
+        with self._writing() as change:
+            self._insert_missing(change.session, Throughput, [key | dict.fromkeys(new, 0.0) | {"at": change.now}])
+            same = [getattr(Throughput, name) == value for name, value in key.items()]
+            grown = {name: getattr(Throughput, name) * REMEMBERED + value for name, value in new.items()}
+            change.session.execute(update(Throughput).where(*same).values(**grown, at=change.now))
 
-        numerics: how the numerics class of their workers begins, such as "cuda/".
-        """
-        statement = (
-            select(Stage.progress)
-            .join(Experiment, Experiment.id == Stage.experiment_id)
-            .where(Stage.kind == "train", Stage.state == "succeeded", Stage.reused_from.is_(None))
-            .where(Experiment.architecture == architecture, Experiment.dataset == dataset)
-        )
-        if numerics:
-            of_them = Worker.numerics.startswith(numerics, autoescape=True)
-            statement = statement.join(Worker, Worker.name == Stage.worker).where(of_them)
+    def finished_work(self, numerics: str) -> list[Finished]:
+        """What finished stages of each kind and shape amount to under an arithmetic, the latest first."""
+        statement = select(Throughput).where(Throughput.numerics == numerics).order_by(Throughput.at.desc()).limit(500)
         with self._reading() as session:
-            rows = session.scalars(statement.order_by(Stage.finished_at.desc()).limit(25))
-            rates = [row.get("images_per_second") for row in rows]
-        known = [rate for rate in rates if rate]
-        return statistics.median(known) if known else None
+            return [
+                Finished(row.kind, row.shape, row.stages, Work(row.trained, row.predicted, row.other), row.seconds)
+                for row in session.scalars(statement)
+            ]
+
+    def here_already(self, memos: Collection[str]) -> set[str]:
+        """Those of the stage keys under which a stage has succeeded."""
+        found: set[str] = set()
+        with self._reading() as session:
+            for some in _batches(sorted(memos)):
+                statement = select(Stage.memo).where(Stage.memo.in_(some), Stage.state == "succeeded").distinct()
+                found |= {memo for memo in session.scalars(statement) if memo is not None}
+        return found
 
     # --- small things ------------------------------------------------------------------------------------------------
 
@@ -1730,6 +1756,7 @@ def _stage_row(experiment_id: str, id_: str, ordinal: int, planned: PlannedStage
     return {
         "id": id_, "experiment_id": experiment_id, "ordinal": ordinal, "kind": planned.kind, "key": planned.key,
         "queue": planned.queue, "params": planned.params, "estimate": planned.estimate, "optional": planned.optional,
+        "work": {"shape": planned.shape, **asdict(planned.work)},
         "state": "blocked" if planned.needs or planned.wants else "ready", "attempt": 0, "losses": 0, "step": 0,
         "steps": 0, "progress": {}, "partial": {}, "result": {}, "error": {}, "history": [], "seconds": 0.0,
     }  # fmt: skip
@@ -1795,15 +1822,8 @@ def _batches(items: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _checked_name(name: str) -> str:
-    name = " ".join(name.split())
-    if not 1 <= len(name) <= 120:
-        raise InvalidInput(f"the name has {len(name)} characters", field="name", allowed="1 to 120 characters")
-    return name
-
-
 def _checked_tags(tags: Sequence[str]) -> list[str]:
-    clean = list(dict.fromkeys(" ".join(tag.split()) for tag in tags))
+    clean = list(dict.fromkeys(names.normal(" ".join(tag.split())) for tag in tags))
     if any(not 1 <= len(tag) <= 40 for tag in clean) or len(clean) > 20 or len("".join(clean).encode()) > TAG_BYTES:
         raise InvalidInput(
             "these tags do not fit",

@@ -163,6 +163,7 @@ class Stage(Base):
     queue: Mapped[str] = mapped_column(default="cpu")
     params: Mapped[dict[str, Any]]  # what the stage function gets besides the spec
     estimate: Mapped[float] = mapped_column(default=0.0)  # seconds, as planned
+    work: Mapped[dict[str, Any] | None]  # what there is to do, in units: prices.Work and its shape; null in old rows
     optional: Mapped[bool] = mapped_column(default=False, server_default=false())  # the experiment may succeed without
     state: Mapped[str]  # blocked ready running paused succeeded failed cancelled
     wish: Mapped[str | None]  # pause or cancel, for a running stage
@@ -345,11 +346,28 @@ class Worker(Base):
     numerics: Mapped[str]  # numerics class: device kind, torch, precision, threads
     queue: Mapped[str]
     speed: Mapped[dict[str, Any]]  # architecture -> measured training images a second
+    calibration: Mapped[dict[str, Any] | None]  # prices.Calibration, measured at its start; null before
     stage_id: Mapped[str | None] = mapped_column(Id)
     pid: Mapped[int]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     stopped_at: Mapped[datetime | None]
+
+
+class Throughput(Base):
+    """What finished stages of one kind amount to on one shape of data and network: sums, older ones counting less."""
+
+    __tablename__ = "throughput"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    shape: Mapped[str] = mapped_column(primary_key=True)
+    numerics: Mapped[str] = mapped_column(primary_key=True)
+    stages: Mapped[float]
+    trained: Mapped[float]  # images
+    predicted: Mapped[float]  # images
+    other: Mapped[float]  # seconds on the core that planners' constants were measured on
+    seconds: Mapped[float]
+    at: Mapped[datetime] = mapped_column(default=utcnow)
 
 
 class Catalogue(Base):

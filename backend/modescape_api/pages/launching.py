@@ -12,13 +12,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from modescape import names
 from modescape.errors import DataCorrupt, DataMissing, Forbidden, InvalidInput, ModescapeError, Problem
 from modescape.registry import Preset, datasets, presets
 from modescape.spec import PROTOCOLS, parse, under_protocol
 from modescape.tables import Experiment
 from modescape_api import bodies, catalogue, data, experiments, forms, replies, security
 from modescape_api import figures as figures_api
-from modescape_api.display import duration
 from modescape_api.experiments import Draft
 from modescape_api.pages.rendering import render
 from modescape_api.site import Here, Site
@@ -63,7 +63,7 @@ def launch_page(
         preset=chosen,
         source=source,
         full=full,
-        name=f"{source.name[:110]} copy" if source else "",
+        name=f"{source.name[: names.LONGEST - 5]} copy" if source else "",
         document=document,
     )
 
@@ -253,7 +253,7 @@ def _size(preset: Preset) -> str:
 
 
 def _prices(here: Site) -> Callable[[str], str]:
-    """What a preset costs here and on a GPU, and what must be got first; reckoned once for a page, by name."""
+    """What a preset costs here, and what must be got first; reckoned once for a page, by name."""
     prepare = here.laboratory.preparing()
 
     @cache
@@ -262,9 +262,10 @@ def _prices(here: Site) -> Callable[[str], str]:
             prepared = prepare(presets[name].call(), as_published=True)
         except ModescapeError:  # the form says why once the preset is chosen
             return "does not fit the data here"
-        seconds = (prepared.plan.seconds, prepared.plan.gpu.seconds)
-        by_workers, by_gpu = (duration(number).replace(" ", "\u00a0") for number in seconds)
-        words = f"≈\u00a0{by_workers}, {by_gpu} on a GPU"
+        said = catalogue.words(prepared.plan)
+        words = ", ".join(text.replace(" ", "\u00a0") for text in (said["total"], said["gpu"]) if text)
+        if prepared.plan.here == len(prepared.plan.stages):
+            words = "here already"
         needed = " and ".join(dict.fromkeys(one.title for one in prepared.missing))
         return f"{words} · needs {needed}" if needed else words
 

@@ -32,9 +32,9 @@ from modescape.figures.figure import (
     encode,
     figure,
     figure_version,
-    html,
     picture,
 )
+from modescape.figures.frame import Words, framed, html
 from modescape.figures.style import THEMES, Theme, css
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Results",
     "Table",
     "Theme",
+    "Words",
     "connectivity",
     "css",
     "csv",
@@ -56,6 +57,7 @@ __all__ = [
     "ensembles",
     "figure",
     "figure_version",
+    "framed",
     "functions",
     "html",
     "instability",

@@ -22,7 +22,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
@@ -444,26 +443,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def html(drawn: go.Figure, *, title: str = "", caption: str = "", theme: Theme = "light") -> str:
-    """One file that shows the figure anywhere, Plotly's script inside; asks no other host for anything."""
-    from plotly.io import to_html
-
-    plot = to_html(
-        drawn,
-        full_html=False,
-        include_plotlyjs=True,
-        config={"displaylogo": False, "responsive": True, "showSendToCloud": False},
-    )
-    ink, card = style.token("text", theme), style.token("card", theme)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width">'
-        f"<style>body{{font:16px/1.5 {style.FONT};color:{ink};background:{card};margin:24px}}"
-        "p{max-width:68ch}</style></head>"
-        f"<body><h1>{escape(title)}</h1>{plot}<p>{escape(caption)}</p></body></html>"
-    )
 
 
 def csv(data: FigureData) -> str:

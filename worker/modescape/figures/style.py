@@ -385,15 +385,21 @@ def x_title(text: str, theme: Theme, x: str, y: str) -> dict[str, Any]:
     return label(text, theme, **corner(x, y, "right", "bottom"), yshift=-18)
 
 
+LETTER = 7.0  # px, a letter of 12 px text
+
+
 def colour_bar(theme: Theme, *, x: float, length: float, ticks: list[float], texts: list[str]) -> dict[str, Any]:
-    """Horizontal, above the right end of a map. x, length: fractions of the plot's width."""
+    """Horizontal, above the right end of a map. x, length: fractions of the plot's width.
+
+    The last text is centred at the bar's end, so the bar stops half of it before x, where a picture may end.
+    """
     return {
         "orientation": "h",
         "thickness": 8,
         "len": length,
         "x": x,
         "xanchor": "right",
-        "xpad": 0,
+        "xpad": max(0, round(LETTER * len(texts[-1]) / 2) - 4) if texts else 0,
         "y": 1,
         "yanchor": "bottom",
         "ypad": 5,

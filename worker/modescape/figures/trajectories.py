@@ -573,7 +573,8 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
         disagreement=apart,
         block=len(chosen),
         caption=(
-            f"All checkpoints of run {run}, early to late. Bright means alike in both maps. "
+            f"All checkpoints of run {run}, early to late. Bright means alike in both maps; the colours of the cosine "
+            "begin where this run's do. "
             f"{thousands(n)} {options.split} images; {full} checkpoints."
         ),
         summary=(
@@ -849,8 +850,12 @@ def _map(
 ) -> dict[str, Any]:
     size = len(names)
     shown = np.full((size, size), np.nan) if values is None else values
+    bottom = 0.0
     if panel == "cosine":
-        top, ticks, texts = 1.0, [0.0, 0.5, 1.0], ["0", ".5", "1"]
+        bottom, top = _cosine_scale(data), 1.0
+        beyond = "≤ " if (shown[np.isfinite(shown)] < bottom - 1e-9).any() and bottom else ""
+        middle = (bottom + top) / 2
+        ticks, texts = [bottom, middle, top], [beyond + _short(bottom), _short(middle), "1"]
     else:
         top = _disagreement_scale(data)
         beyond = "≥ " if (shown[np.isfinite(shown)] > top).any() else ""
@@ -862,7 +867,7 @@ def _map(
         "x": names,
         "y": names,
         "z": float32(shown),
-        "zmin": 0,
+        "zmin": bottom,
         "zmax": top,
         "colorscale": style.SEQUENTIAL,
         "reversescale": panel == "disagreement",
@@ -876,6 +881,17 @@ def _map(
         "xaxis": x,
         "yaxis": y,
     }
+
+
+def _cosine_scale(data: Similarity) -> float:
+    """Where the colours begin: at 0 across runs, whose weights know nothing of each other; along one run at what its
+    weights come down to, for they hardly turn and would all be one colour."""
+    if data.cosine is None or data.block < len(data.numbers):
+        return 0.0
+    seen = data.cosine[np.isfinite(data.cosine)]
+    spread = max(1.0 - float(seen.min()), 1e-3) if len(seen) else 1.0
+    step = 10.0 ** np.floor(np.log10(spread)) / 2
+    return max(0.0, round(float(1.0 - np.ceil(spread / step - 1e-9) * step), 6))
 
 
 def _disagreement_scale(data: Similarity) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.registry import Method, Options, architectures, methods
 from modescape.results import Results
 from modescape.science.chains import ContinuedOptions, CyclicalOptions
@@ -37,10 +38,10 @@ def plan(draft: Draft) -> None:
         options = options_of(draft.spec, entry)
         training = _training(options, draft.spec)
         kept = options.samples if isinstance(options, CyclicalOptions) else training.snapshots
-        seconds = training.epochs * steps_per_epoch(training, draft.n.train) * training.batch_size / draft.train_rate
+        work = Work(trained=training.epochs * steps_per_epoch(training, draft.n.train) * training.batch_size)
         for r in draft.runs:
             needs = [("train", f"{r}")] if entry.trained == "continued" else []
-            draft.add("chain", f"{r}/{entry.name}", {"run": r, "method": entry.name}, seconds, needs=needs)
+            draft.add("chain", f"{r}/{entry.name}", {"run": r, "method": entry.name}, work, needs=needs)
         draft.bytes += 4 * draft.parameters * (kept + 1) * len(draft.runs)  # and the weights at the end
         if isinstance(options, CyclicalOptions):
             _warn(draft, entry, options)

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from modescape.draft import Draft
 from modescape.errors import NothingLearned
 from modescape.finding import no_run_learned
+from modescape.prices import Work
 from modescape.results import Results
 from modescape.science import similarity
 from modescape.science.equal import REDRAWS
@@ -24,7 +25,7 @@ def plan_trajectories(draft: Draft) -> None:
     """Comparisons of checkpoints, which need no samples and so come first."""
     solutions = len(draft.runs) * len(draft.epochs)
     seconds = solutions**2 * draft.images * draft.classes / 2e10
-    draft.add("compare", "trajectories", {}, seconds, wants=draft.keys("predict"), optional=False)
+    draft.add("compare", "trajectories", {}, Work(other=seconds), wants=draft.keys("predict"), optional=False)
 
 
 def plan_all(draft: Draft) -> None:
@@ -37,8 +38,8 @@ def plan_all(draft: Draft) -> None:
         rows = sum(2 * chosen.spread + chosen.spread**2 / 2 for chosen in draft.spec.methods) * len(draft.runs)
         redrawn = rows * draft.images * REDRAWS / 1.5e10 + 1.2 * len(draft.spec.methods) * (1 + len(draft.runs) / 10)
         judged = js * draft.images * draft.classes * 3e-8 + redrawn
-        seconds = total * draft.images * draft.classes * pairs + judged
-        draft.add("compare", "all", {}, seconds, needs=needs, wants=wants, optional=False)
+        work = Work(other=total * draft.images * draft.classes * pairs + judged)
+        draft.add("compare", "all", {}, work, needs=needs, wants=wants, optional=False)
 
 
 def _checkpoints(results: Results) -> list[Solution]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import stream_seed
@@ -54,11 +55,11 @@ def plan(draft: Draft) -> None:
     each += study.points * 4 * min(REPAIR_IMAGES, draft.n.train) if "repaired" in lines else 0
     for a, b in combinations(draft.runs, 2):
         needs = [(kind, f"{run}") for kind in ("train", "predict") for run in (a, b)]
-        draft.add("connectivity", f"{a}-{b}", {"runs": [a, b]}, each / draft.predict_rate, needs=needs)
+        draft.add("connectivity", f"{a}-{b}", {"runs": [a, b]}, Work(predicted=each), needs=needs)
         draft.predictions += each
         draft.bytes += 16 * len(lines) * study.points * len(SPLITS)
     keys = draft.keys("connectivity")
-    draft.add("connectivity-compare", "all", {}, 0.1, wants=[*draft.keys("predict"), *keys])
+    draft.add("connectivity-compare", "all", {}, Work(other=0.1), wants=[*draft.keys("predict"), *keys])
 
 
 def _study(spec: ExperimentSpec) -> ConnectivitySpec:

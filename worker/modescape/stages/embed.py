@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from modescape.draft import Draft
+from modescape.prices import Work
 from modescape.science import similarity
 from modescape.stages.stage import Context, Json, stage
 
 
 def plan_trajectories(draft: Draft) -> None:
-    draft.add("embed", "trajectories", {}, 4.0, wants=draft.keys("predict"))
+    draft.add("embed", "trajectories", {}, Work(other=4.0), wants=draft.keys("predict"))
 
 
 def plan_samples(draft: Draft) -> None:
     if draft.spec.methods:
-        draft.add("embed", "samples", {}, 8.0, wants=[*draft.keys("predict"), *draft.keys("sample")])
+        draft.add("embed", "samples", {}, Work(other=8.0), wants=[*draft.keys("predict"), *draft.keys("sample")])
 
 
 @stage("embed")

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, sample_sets
+from modescape.prices import Work
 from modescape.results import Results
 from modescape.science.ensembles import (
     MAX_SUBSETS,
@@ -57,7 +58,7 @@ def plan(draft: Draft) -> None:
     functions, groups = runs * (1 + sum(typical)), 1 + len(typical)
     # Measured on one core: 20 ns to score a probability of one ensemble, 50 ns to average one of a function.
     seconds = (groups * ensembles * 2e-8 + functions * 5e-8) * draft.images * draft.classes
-    draft.add("ensemble", "all", {}, seconds, wants=draft.keys("predict", "sample"))
+    draft.add("ensemble", "all", {}, Work(other=seconds), wants=draft.keys("predict", "sample"))
 
 
 def _parts(lease: Lease) -> Json:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from modescape.draft import Draft
 from modescape.stages.stage import Kind
-from modescape.store import Lease, Store
+from modescape.store import Lease, PlannedStage, Store
 from modescape.tables import Stage
 
 RUN_KINDS = ("train", "predict")
@@ -39,6 +39,12 @@ def footing(kind: Kind, lease: Lease, store: Store) -> Footing:
     known = sorted({need.params["run"] for need in needs if need.kind in RUN_KINDS})
     chosen, why = choose(named, known, {**failed, **lost})
     return Footing([need for need in needs if _is_used(need, kind.uses, chosen)], why, chosen)
+
+
+def healthy_needs(kind: Kind, lease: Lease, needs: Sequence[PlannedStage]) -> list[PlannedStage]:
+    """Of planned stages those whose results decide the bytes where nothing fails."""
+    named = kind.through(lease) if kind.through is not None else ()
+    return [need for need in needs if not named or _is_used(need, kind.uses, named)]
 
 
 def choose(named: Sequence[int], known: Sequence[int], failed: Mapping[int, str]) -> tuple[tuple[int, ...], str]:
@@ -69,7 +75,7 @@ def is_first(named: Sequence[int]) -> bool:
     return tuple(named) == tuple(range(len(named)))
 
 
-def _is_used(need: Stage, uses: Collection[str], chosen: Sequence[int]) -> bool:
+def _is_used(need: Stage | PlannedStage, uses: Collection[str], chosen: Sequence[int]) -> bool:
     run = need.params.get("run")
     if need.kind == "sample":  # those around the first
         return need.kind in uses and run in chosen[:1]

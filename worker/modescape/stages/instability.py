@@ -14,6 +14,7 @@ import numpy as np
 
 from modescape.draft import Draft
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
@@ -34,18 +35,19 @@ def plan(draft: Draft) -> None:
     pairs = list(_pairs(study))
     epochs = draft.spec.training.epochs
     for k, repetition in pairs:
-        seconds = (epochs - k) * draft.images_per_epoch / draft.train_rate
+        work = Work(trained=(epochs - k) * draft.images_per_epoch)
         for side in _SIDES:
             params = {"epoch": k, "repetition": repetition, "side": side}
             wants = draft.keys("train", "predict")
-            draft.add("branch", f"{k}/{repetition}/{side}", params, seconds, wants=wants)
+            draft.add("branch", f"{k}/{repetition}/{side}", params, work, wants=wants)
     images = min(study.images, draft.n.train) + min(study.images, draft.n.test)
     if architectures[draft.spec.network.architecture].batch_norm:
         images += min(BATCH_NORM_IMAGES, draft.n.train)
     for k, repetition in pairs:
         needs = [("branch", f"{k}/{repetition}/{side}") for side in _SIDES]
         params = {"epoch": k, "repetition": repetition}
-        draft.add("instability", f"{k}/{repetition}", params, study.points * images / draft.predict_rate, needs=needs)
+        work = Work(predicted=study.points * images)
+        draft.add("instability", f"{k}/{repetition}", params, work, needs=needs)
     draft.bytes += 4 * len(_SIDES) * len(pairs) * draft.parameters + 32 * len(pairs) * study.points
     draft.predictions += len(pairs) * study.points * images
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from modescape.draft import Draft
 from modescape.errors import DataCorrupt
 from modescape.looks import look_at, own_folders
+from modescape.prices import Work
 from modescape.science.look import look_key
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json, stage
@@ -25,12 +26,12 @@ def plan(draft: Draft) -> None:
     planned = len(draft.stages)
     for field in folders:
         pictures = draft.info.train_total + draft.info.test_total if field == "data" else 0
-        draft.add(LOOK, field, {}, pictures * SECONDS_PER_PICTURE)
+        draft.add(LOOK, field, {}, Work(other=pictures * SECONDS_PER_PICTURE))
     looks = draft.stages[planned:]
     needs = tuple(draft.keys(LOOK))
     draft.stages = [
         *looks,
-        *(stage if stage.needs else replace(stage, needs=needs) for stage in draft.stages[:planned]),
+        *(stage if stage.needs or stage.wants else replace(stage, needs=needs) for stage in draft.stages[:planned]),
     ]
 
 

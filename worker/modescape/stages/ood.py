@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.results import Results
 from modescape.science.data import ImageFiles, Images
 from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
@@ -40,12 +41,13 @@ def plan(draft: Draft) -> None:
             functions = sum(group.size for group in own)
             wants = list(dict.fromkeys(need for group in own for need in (*group.needs, *group.wants)))
             params = {"set": i, "run": run, "groups": {group.name: group.size for group in own}}
-            draft.add("ood", f"{i}/{run}", params, functions * count / draft.predict_rate, wants=wants)
+            draft.add("ood", f"{i}/{run}", params, Work(predicted=functions * count), wants=wants)
             total += functions
         made = (need for group in groups for need in (*group.needs, *group.wants))
         wants = list(dict.fromkeys(need for need in made if need[0] != "train"))
         wants += [("ood", f"{i}/{run}") for run in draft.runs]
-        draft.add("ood-compare", f"{i}", {"set": i}, 2 * total * count * draft.classes / _COMPARED, wants=wants)
+        work = Work(other=2 * total * count * draft.classes / _COMPARED)
+        draft.add("ood-compare", f"{i}", {"set": i}, work, wants=wants)
         draft.bytes += 4 * total * count * draft.classes
         draft.predictions += total * count
 

@@ -17,9 +17,10 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.draft import STAGE_OVERHEAD, Draft
+from modescape.draft import Draft
 from modescape.errors import InvalidInput, StageError
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.registry import architectures
 from modescape.science import data as datasets
 from modescape.science import landscape
@@ -44,7 +45,7 @@ def plan(draft: Draft) -> None:
     evaluated = {"test": draft.n.test, "validation": draft.n.validation}
     for i, chosen in enumerate(spec.planes):
         images = min(chosen.train_images, draft.n.train) + min(chosen.test_images, evaluated[chosen.split])
-        seconds = _cell_seconds(images, spec, draft.predict_rate)
+        cell = _cell(images, spec)
         runs = waited_for(draft, chosen.runs)
         trained = [(kind, f"{run}") for run in runs for kind in ("train", "predict")]
         drawn = [s for s in draft.stages if (s.kind, s.params.get("sample_set")) == ("sample", "typical")]
@@ -56,7 +57,7 @@ def plan(draft: Draft) -> None:
             own = block.params["block"] == POINTS
             cells = block.cells + shown * own
             wants = trained + [(s.kind, s.key) for s in near if own]
-            draft.add("plane", block.key, block.params, cells * seconds, wants=wants)
+            draft.add("plane", block.key, block.params, cell * cells, wants=wants)
             draft.predictions += cells * images
             draft.bytes += 8 * cells * 2 * (2 + landscape.POINTS[chosen.kind])
 
@@ -75,12 +76,11 @@ def asked(
     cut: PlaneSpec,
     solutions: Sequence[Solution],
     makers: Mapping[int, tuple[str, str]],
-    rate: float | None,
 ) -> Asked:
     """Stages of a cut through any solutions; cut.runs is not used.
 
-    makers: solution number -> (kind, key) of the stage that made it; rate: images a second that one worker predicts,
-    where known. Raises InvalidInput when they are too few, too many, twice the same, or not weights.
+    makers: solution number -> (kind, key) of the stage that made it.
+    Raises InvalidInput when they are too few, too many, twice the same, or not weights.
     """
     wanted = landscape.POINTS[cut.kind]
     numbers = [solution.number for solution in solutions]
@@ -101,9 +101,9 @@ def asked(
     runs = sorted({solution.run for solution in solutions})
     needs = [(kind, f"{run}") for run in runs for kind in ("train", "predict")]
     needs = list(dict.fromkeys([*needs, *(makers[number] for number in numbers)]))
-    seconds = 0.0 if rate is None else _cell_seconds(cut.train_images + cut.test_images, spec, rate)
+    cell = _cell(cut.train_images + cut.test_images, spec)
     planned = [
-        PlannedStage("plane", block.key, tuple(needs), block.params, block.cells * seconds + STAGE_OVERHEAD)
+        PlannedStage("plane", block.key, tuple(needs), block.params, work=cell * block.cells)
         for block in _blocks(name, cut, {"solutions": numbers})
     ]
     return Asked(name, "cuts" if cut.kind == "line" else "landscape", tuple(planned))
@@ -138,9 +138,9 @@ def _blocks(name: str, cut: PlaneSpec, through: Json) -> list[_Block]:
     return [*found, _Block(f"{name}/{POINTS}", {**params, "block": POINTS}, rays + landscape.POINTS[cut.kind])]
 
 
-def _cell_seconds(images: int, spec: ExperimentSpec, rate: float) -> float:
+def _cell(images: int, spec: ExperimentSpec) -> Work:
     extra = BATCH_NORM_IMAGES if architectures[spec.network.architecture].batch_norm else 0
-    return CELL_SECONDS + (images + extra) / rate
+    return Work(predicted=images + extra, other=CELL_SECONDS)
 
 
 def _parts(lease: Lease) -> Json:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.registry import architectures
 from modescape.science.health import finite, run_failure
 from modescape.science.predictions import accuracy
@@ -27,8 +28,8 @@ REESTIMATED = "accuracy-reestimated"  # of an optimum, its batch-norm statistics
 def plan(draft: Draft) -> None:
     for r in draft.runs:
         count = len(draft.epochs)
-        seconds = count * draft.images / draft.predict_rate
-        draft.add("predict", f"{r}", {"run": r}, seconds, needs=[("train", f"{r}")], solutions=count)
+        work = Work(predicted=count * draft.images)
+        draft.add("predict", f"{r}", {"run": r}, work, needs=[("train", f"{r}")], solutions=count)
 
 
 def _parts(lease: Lease) -> Json:

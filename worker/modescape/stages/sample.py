@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft, sample_sets
 from modescape.errors import StageError
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.registry import Method, Options, methods
 from modescape.science.health import failure, finite
 from modescape.science.seeds import stream_seed
@@ -30,7 +31,7 @@ def plan(draft: Draft) -> None:
         for sample_set, count in sample_sets(chosen):
             for r in draft.runs:
                 floor = min(draft.n.validation, FLOOR_IMAGES) if sample_set == "typical" and entry.sampled else 0
-                seconds = count * (draft.images + 1.3 * floor) / draft.predict_rate
+                work = Work(predicted=count * (draft.images + 1.3 * floor))
                 params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
                 run, needs = [("train", f"{r}"), ("predict", f"{r}")], []
                 if entry.trained is not None:
@@ -39,9 +40,9 @@ def plan(draft: Draft) -> None:
                     needs.append(("sample", f"{r}/{entry.of}/typical"))
                 key = f"{r}/{chosen.method}/{sample_set}"
                 if entry.trained == "fresh":  # networks of its own, which the run stands beside
-                    draft.add("sample", key, params, seconds, needs=needs, wants=run, solutions=count)
+                    draft.add("sample", key, params, work, needs=needs, wants=run, solutions=count)
                 else:
-                    draft.add("sample", key, params, seconds, needs=[*run, *needs], solutions=count)
+                    draft.add("sample", key, params, work, needs=[*run, *needs], solutions=count)
 
 
 def _parts(lease: Lease) -> Json:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.science import verdict
 from modescape.science.health import failure
 from modescape.science.seeds import ARMS, Arm, arm_seeds
@@ -37,12 +38,12 @@ def plan(draft: Draft) -> None:
         return
     epochs = study.epochs or draft.spec.training.epochs
     images = draft.n.validation if draft.spec.evaluation.splits[0] == "validation" else draft.n.test
-    seconds = epochs * draft.images_per_epoch / draft.train_rate + images / draft.predict_rate
+    work = Work(trained=epochs * draft.images_per_epoch, predicted=images)
     arms = list(_arms(study))
     for rate, repetition, arm in arms:
         params = {"learning_rate": study.learning_rates[rate], "repetition": repetition, "arm": arm.key}
-        draft.add("arm", f"{rate}/{repetition}/{arm.key}", params, seconds)
-    draft.add("seeds", "all", {}, len(arms) * images * draft.classes / 2e8, wants=draft.keys("arm"))
+        draft.add("arm", f"{rate}/{repetition}/{arm.key}", params, work)
+    draft.add("seeds", "all", {}, Work(other=len(arms) * images * draft.classes / 2e8), wants=draft.keys("arm"))
     draft.bytes += 4 * len(arms) * (draft.parameters + images * draft.classes)
     draft.predictions += len(arms) * images
     judged, asked = study.judged(draft.spec), draft.spec.training.learning_rate

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.registry import methods
 from modescape.science import corruptions, verdict
 from modescape.science.corrupted import PublishedSet
@@ -59,15 +60,15 @@ def plan(draft: Draft) -> None:
     keep = "logits" if logits <= LOGIT_BYTES else "labels"
     for group in found:
         made_again = per_function * pixels * SECONDS_PER_VALUE if source == "made" else 0.0
-        seconds = group.size * per_function / draft.predict_rate + made_again
+        work = Work(predicted=group.size * per_function, other=made_again)
         params = {"run": group.run, "group": group.name, "size": group.size, "types": list(types), "images": n,
                   "source": source, "keep": keep}  # fmt: skip
         needs = [*group.needs, *made]
-        draft.add("shift", f"{group.run}/{group.name}", params, seconds, needs=needs, wants=group.wants)
+        draft.add("shift", f"{group.run}/{group.name}", params, work, needs=needs, wants=group.wants)
     functions = sum(group.size for group in found)
     values = cells * n * draft.classes * functions
-    draft.add("shift-compare", "all", {"types": list(types), "images": n}, 1.2e-7 * values + 1.0,
-              wants=draft.keys("shift"))  # fmt: skip
+    compared = Work(other=1.2e-7 * values + 1.0)
+    draft.add("shift-compare", "all", {"types": list(types), "images": n}, compared, wants=draft.keys("shift"))
     kept = logits
     if keep == "labels":
         kept = cells * n * ((1 if draft.classes <= 256 else 2) * functions + (4 * draft.classes + 8) * len(found))
@@ -81,7 +82,7 @@ def _plan_images(
 ) -> tuple[str, list[tuple[str, str]]]:
     """Where corrupted images come from (stored, made, published), and the stages that must have run before."""
     if study.source == "published":
-        draft.add(*CHECK, {"types": list(types)}, 5.0)
+        draft.add(*CHECK, {"types": list(types)}, Work(other=5.0))
         draft.stages.insert(0, draft.stages.pop())
         return "published", [CHECK]
     bytes_of_type = len(study.intensities) * draft.n.test * pixels
@@ -89,7 +90,7 @@ def _plan_images(
         return "made", []
     for name in types:
         params = {"corruption": name, "images": draft.n.test}
-        draft.add("corrupt", name, params, bytes_of_type * SECONDS_PER_VALUE)
+        draft.add("corrupt", name, params, Work(other=bytes_of_type * SECONDS_PER_VALUE))
     draft.bytes += len(types) * bytes_of_type
     return "stored", [("corrupt", name) for name in types]
 

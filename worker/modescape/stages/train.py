@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 
 
 def plan(draft: Draft) -> None:
-    seconds = draft.spec.training.epochs * draft.images_per_epoch / draft.train_rate
     for r in draft.runs:
         seeds = streams(draft.spec.ensemble.seed, r, draft.spec.ensemble.vary)  # shown with the run
-        draft.add("train", f"{r}", {"run": r, "seeds": seeds}, seconds)
+        draft.add("train", f"{r}", {"run": r, "seeds": seeds}, draft.training)
 
 
 def _parts(lease: Lease) -> Json:

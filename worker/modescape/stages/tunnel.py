@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.part import keyed
+from modescape.prices import Work
 from modescape.science import tunnel as paths_between
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
@@ -43,16 +44,15 @@ def plan(draft: Draft) -> None:
         predictions = len(LINES) * POINTS * images
         per_knot = 200 * study.batch_size  # a knot is usually done after a hundred steps or two
         trained = study.epochs * draft.n.train if study.method != "perpendicular" else study.knots * per_knot
-        seconds = predictions / draft.predict_rate + trained / draft.train_rate
-        draft.add("tunnel", f"{i}", {"tunnel": i}, seconds, wants=wants)
+        work = Work(trained=trained, predicted=predictions)
+        draft.add("tunnel", f"{i}", {"tunnel": i}, work, wants=wants)
         draft.predictions += predictions
         draft.bytes += 4 * draft.parameters * (study.knots + 2)
         if study.triangles:
             wedges = (study.knots + 1) if study.method == "perpendicular" else BENDS - 1
             points = wedges * ANGLES * RADII * min(study.triangle_images, draft.n.test)
-            draft.add(
-                "triangles", f"{i}", {"tunnel": i}, points / draft.predict_rate, needs=[("tunnel", f"{i}")], wants=wants
-            )
+            needs = [("tunnel", f"{i}")]
+            draft.add("triangles", f"{i}", {"tunnel": i}, Work(predicted=points), needs=needs, wants=wants)
             draft.predictions += points
 
 

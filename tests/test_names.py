@@ -1,0 +1,109 @@
+"""Names: what may be written, what is kept, and that each way in asks the same rule."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import SPEC, served
+
+from modescape import names
+from modescape.errors import InvalidInput
+from modescape.laboratory import Laboratory
+from modescape.listing import Condition, ListQuery
+from modescape.settings import Settings
+from modescape.store import upgrade
+
+ALLOWED = (
+    "plain", "a\u00a0b", "نام\u200cها", "👩\u200d🔬", "☂\ufe0f", "a\u200fb", "<b>&\"'", "100 %", "x" * 200, "日本語",
+    "\ue000 private", "\N{GREEK SMALL LETTER ALPHA}\u0301",
+)  # fmt: skip
+REFUSED = {
+    "a\u0000b": "control character, U+0000", "a\tb": "control character, U+0009", "a\nb": "U+000A", "\u0085b": "U+0085",
+    "a\u202ab": "direction override, U+202A", "a\u202eb": "U+202E", "a\u2066b": "U+2066", "a\u2069b": "U+2069",
+    "a\ud800b": "surrogate", "a\u0378b": "without a character", "a\uffffb": "without a character",
+    "": "0 characters", "   ": "0 characters", "x" * 201: "201 characters", "\u200d": "nothing that can be seen",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_any_text_that_shows_as_it_is_is_a_name(name: str) -> None:
+    assert names.checked(name) == unicodedata.normalize("NFC", name)
+
+
+@pytest.mark.parametrize(("name", "why"), REFUSED.items(), ids=[ascii(name)[:20] for name in REFUSED])
+def test_what_cannot_be_stored_or_reads_otherwise_is_refused_by_its_code(name: str, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why.replace("+", r"\+")) as caught:
+        names.checked(name, field="name")
+    assert caught.value.field == "name"
+    assert caught.value.allowed
+
+
+def test_every_override_and_no_other_format_character_is_refused() -> None:
+    refused = set()
+    for code in range(0x2000, 0x2070):
+        if unicodedata.category(chr(code)) == "Cf":
+            try:
+                names.checked(f"a{chr(code)}b")
+            except InvalidInput:
+                refused.add(code)
+    assert refused == {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+
+
+def test_spaces_at_the_ends_go_and_a_no_break_space_inside_stays() -> None:
+    assert names.checked("  two   words ") == "two words"
+    assert names.checked("two\u00a0words") == "two\u00a0words"
+
+
+def test_both_spellings_of_a_letter_are_one_name_and_one_search(store_url: str) -> None:
+    settings = Settings(home=Path("/nonexistent"), database_url=store_url)
+    upgrade(store_url)
+    store = Laboratory(settings).store
+    from modescape.spec import parse
+
+    made = store.create_experiment(name="Cafe\u0301", spec=parse(SPEC), stages=(), tags=("e\u0301",))
+    assert made.name == "Caf\u00e9"
+    for condition in (
+        Condition("name", "eq", "Cafe\u0301"), Condition("name", "in", ["Cafe\u0301"]),
+        Condition("text", "contains", "fe\u0301"), Condition("tag", "eq", "e\u0301"),
+    ):  # fmt: skip
+        assert store.experiments(ListQuery((condition,))).total == 1, condition
+    store.close()
+
+
+def test_page_api_and_store_ask_the_same(tmp_path: Path) -> None:
+    with served(tmp_path) as site, site.client() as client:
+        page = client.get("/launch", headers={"accept": "text/html"})
+        token = page.text.split('name="csrf" value="')[1].split('"')[0]
+        for name in ("a\u0000b", "a\u202eb", "a\u0378b", "x" * 201):
+            answers = [
+                client.post("/api/experiments", json={"name": name, "spec": SPEC}),
+                client.post("/launch", data={"csrf": token, "name": name, "key": "k", "preset": "quickstart"}),
+            ]
+            assert [answer.status_code for answer in answers] == [422, 422], ascii(name)
+            with pytest.raises(InvalidInput):
+                site.laboratory.create(SPEC, name=name)
+        shown = "<img src=x onerror=alert(1)> & Cafe\u0301"
+        made = client.post("/api/experiments", json={"name": shown, "spec": SPEC}).json()
+        assert made["name"] == unicodedata.normalize("NFC", shown)
+        for address in (
+            "/",
+            f"/experiments/{made['slug']}",
+            f"/compare?e={made['slug']}",
+            f"/launch?from={made['slug']}",
+        ):
+            text = client.get(address, headers={"accept": "text/html"}).text
+            assert "<img src=x" not in text, address
+            assert "&lt;img src=x" in text, address
+
+
+def test_a_name_of_two_hundred_letters_is_found_again(tmp_path: Path) -> None:
+    with served(tmp_path) as site, site.client() as client:
+        name = "\N{LATIN SMALL LETTER E WITH ACUTE}" * 200
+        made = client.post("/api/experiments", json={"name": name, "spec": SPEC})
+        assert made.status_code == 201
+        assert len(made.json()["slug"]) <= 80
+        found: httpx.Response = client.get("/api/experiments", params={"name": name})
+        assert found.json()["total"] == 1

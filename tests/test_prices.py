@@ -1,0 +1,232 @@
+"""What a plan costs: seconds worked out by hand, stages that are here already, and a real worker's speed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import modescape
+from modescape.laboratory import Laboratory
+from modescape.plan import Machines, plan, shape_of
+from modescape.prices import CALIBRATED, GUESSED, INFERRED, MEASURED, Calibration, Finished, Line, Prices, Work, middle
+from modescape.science.data import published
+from modescape.settings import Settings
+from modescape.spec import parse
+from modescape.store import Store, upgrade
+
+TINY = {
+    "data": {"dataset": "digits", "train_images": 100, "validation_images": 50, "test_images": 40},
+    "training": {"epochs": 2, "batch_size": 20, "snapshots": 2},
+    "ensemble": {"runs": 2},
+    "methods": [{"method": "random", "spread": 1, "typical": 1}],
+    "evaluation": {"embed_images": 20},
+}
+SHAPE = "1x8x8/10 small-cnn"
+# A training step of 50 images takes 10 ms and 1e-9 s a multiply-add; a prediction of 500 takes 50 ms and a tenth.
+SLOW = Calibration(
+    {False: Line(0.01, 1e-9), True: Line(0.1, 1e-9)}, {False: Line(0.05, 1e-10), True: Line(0.5, 1e-10)}, 2.0
+)
+
+
+def prices(*finished: Finished, calibration: Calibration | None = SLOW) -> Prices:
+    return Prices(SHAPE, 50, 1e6, batch_norm=False, finished=finished, calibration=calibration)
+
+
+def test_a_kind_costs_what_stages_of_that_kind_took_on_that_shape() -> None:
+    known = prices(
+        Finished("train", SHAPE, 4, Work(trained=4000), 40.0),
+        Finished("sample", SHAPE, 10, Work(predicted=5000), 100.0),
+        Finished("train", "3x32x32/10 small-cnn", 4, Work(trained=4000), 4000.0),
+    )
+    cost = known.cost("train", Work(trained=1000))
+    assert (cost.seconds, cost.spread) == (pytest.approx(10.0), MEASURED)  # a quarter of four that took 40 s
+    assert known.cost("sample", Work(predicted=500)).seconds == pytest.approx(10.0), "a sample's own time"
+    assert known.cost("sample", Work(predicted=500)).spread == MEASURED
+
+
+def test_a_kind_never_seen_costs_what_trainings_and_predictions_of_the_shape_do() -> None:
+    known = prices(
+        Finished("train", SHAPE, 10, Work(trained=40_000), 44.0),  # 0.4 s of each stage is not its images': 1 ms each
+        Finished("predict", SHAPE, 10, Work(predicted=40_000), 8.0),  # 0.1 ms an image
+    )
+    cost = known.cost("chain", Work(trained=3000))
+    assert (cost.seconds, cost.spread) == (pytest.approx(3.4), INFERRED)
+    assert known.cost("tunnel", Work(trained=3000, predicted=10_000)).seconds == pytest.approx(4.4)
+
+
+def test_comparisons_on_another_shape_tell_what_they_cost_here_and_trainings_do_not() -> None:
+    known = prices(
+        Finished("compare", "3x32x32/10 small-cnn", 1, Work(other=10.0), 5.0),
+        Finished("train", "3x32x32/10 small-cnn", 1, Work(trained=1000), 500.0),
+    )
+    cost = known.cost("compare", Work(other=10.0))
+    assert (cost.seconds, cost.spread) == (pytest.approx(5.0), INFERRED)
+    assert known.cost("train", Work(trained=1000)).spread == CALIBRATED
+
+
+def test_before_anything_has_finished_a_price_is_what_a_worker_measured_within_a_factor_of_three() -> None:
+    cost = prices().cost("train", Work(trained=1000))
+    # 20 steps of 10 ms, 1000 images of 1e6 multiply-adds of 1 ns, and 0.4 s for the stage
+    assert cost.seconds == pytest.approx(20 * 0.01 + 1000 * 1e-3 + 0.4)
+    assert cost.high / cost.low == pytest.approx(3.0)
+    assert prices().cost("predict", Work(predicted=1000)).seconds == pytest.approx(2 * 0.05 + 1000 * 1e-4 + 0.4)
+    assert prices().cost("compare", Work(other=3.0)).seconds == pytest.approx(3.0 * 2 + 0.4)
+    unknown = prices(calibration=None).cost("train", Work(trained=1000))
+    assert unknown.high / unknown.low == pytest.approx(GUESSED**2)
+
+
+def test_several_workers_count_as_the_middle_one() -> None:
+    def of(step: float) -> Calibration:
+        lines = {norm: Line(step, 1e-9) for norm in (False, True)}
+        return Calibration(lines, lines, step)
+
+    found = middle([of(3.0), of(1.0), of(50.0)])
+    assert found is not None
+    assert (found.train[False].step, found.other) == (3.0, 3.0)
+    assert middle([]) is None
+    assert Calibration.read(found.as_document()) == found
+    assert Calibration.read(None) is None
+
+
+def test_a_shape_is_images_classes_network_and_arithmetic_not_the_name_of_a_set() -> None:
+    info = published("cifar10")
+    spec = parse({"data": {"dataset": "cifar10"}})
+    assert shape_of(spec, info) == "3x32x32/10 small-cnn"
+    assert shape_of(spec, replace(info, channels=1, height=28, width=28)) == "1x28x28/10 small-cnn"
+    other = parse({"data": {"dataset": "svhn"}, "training": {"precision": "float32"}})
+    assert shape_of(other, info) == "3x32x32/10 small-cnn float32"
+    other = parse({"data": {"dataset": "svhn"}, "network": {"options": {"dropout": 0.3}}})
+    assert shape_of(other, info) == "3x32x32/10 small-cnn dropout=0.3"
+
+
+def test_workers_share_the_plan_as_the_store_gives_it_out() -> None:
+    """Three runs on two workers: two trainings side by side, then one beside the predictions of the first two."""
+    document = {**TINY, "ensemble": {"runs": 3}, "methods": []}
+    info = published("digits")
+    spec = parse(document)
+    of = shape_of(spec, info)
+    train = Finished("train", of, 1, Work(trained=100), 10.0)
+    predict = Finished("predict", of, 1, Work(predicted=80), 2.0)
+    rest = [Finished(kind, of, 1, Work(other=1.0), 0.0) for kind in ("compare", "embed", "ensemble")]
+    one, two = (
+        plan(spec, info, machines=Machines(workers, "cpu/1", (train, predict, *rest), SLOW)) for workers in (1, 2)
+    )
+    costs = {kind.kind: kind.seconds for kind in two.kinds}
+    each, after = costs["train"] / 3, costs["predict"] / 3
+    assert one.seconds == pytest.approx(3 * (each + after))
+    # 0 and 1 train; 2 trains while 0 and 1 predict; then 2 predicts
+    assert two.seconds == pytest.approx(each + max(each, 2 * after) + after)
+    assert two.basis == "from finished stages here"
+
+
+def test_a_price_on_a_gpu_is_given_only_where_one_was_measured() -> None:
+    info = published("cifar10")
+    spec = parse({"data": {"dataset": "cifar10"}, "ensemble": {"runs": 1}})
+    assert plan(spec, info).gpu is None
+    found = plan(spec, info, gpu=Machines(1, "cuda/H100", (), SLOW)).gpu
+    assert found is not None
+    assert found.basis == "from a first measurement of the workers"
+    assert found.high / found.low == pytest.approx(3.0)
+
+
+def test_a_laboratory_asks_its_living_workers_and_names_a_gpu_it_knows(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    upgrade(settings.database)
+    laboratory = Laboratory(settings)
+    assert laboratory.machines() == Machines()
+    for name, numerics in (("a", "cpu/1"), ("b", "cpu/1"), ("gpu", "cuda/1")):
+        laboratory.store.register_worker(name, device="x", numerics=numerics, queue="cpu", pid=1)
+    laboratory.store.worker_calibrated("a", SLOW.as_document())
+    assert laboratory.machines() == Machines(2, "cpu/1", (), SLOW)
+    assert laboratory.prepare(TINY).plan.gpu is None, "it has measured nothing"
+    laboratory.store.worker_calibrated("gpu", SLOW.as_document())
+    assert laboratory.prepare(TINY).plan.gpu is not None
+    for name in ("a", "b"):
+        laboratory.store.worker_stopped(name)
+    assert laboratory.machines().numerics == "cuda/1"
+    assert laboratory.prepare(TINY).plan.gpu is None, "the price is one on a GPU already"
+
+
+# ---- what is here already ----
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> modescape.Lab:
+    return modescape.run(TINY, folder=tmp_path_factory.mktemp("prices"))
+
+
+def known_here(lab: modescape.Lab) -> Laboratory:
+    """Its laboratory with a worker of the arithmetic that has done it."""
+    from modescape.executor import Machine
+
+    here = Machine.here(lab.laboratory.settings)
+    lab.store.register_worker("w", device=here.title, numerics=here.numerics, queue="cpu", pid=1)
+    return lab.laboratory
+
+
+def test_the_same_spec_again_is_all_here(lab: modescape.Lab) -> None:
+    found = known_here(lab).prepare(TINY).plan
+    assert found.here == len(found.stages) == len(lab.stages)
+    assert all(kind.here == kind.count for kind in found.kinds)
+    assert found.seconds < 2
+    assert known_here(lab).prepare(TINY, fresh=True).plan.here == 0
+
+
+def test_more_runs_find_the_earlier_ones_and_what_stands_on_them_alone(lab: modescape.Lab) -> None:
+    found = known_here(lab).prepare({**TINY, "ensemble": {"runs": 3}}).plan
+    here = {kind.kind: (kind.here, kind.count) for kind in found.kinds}
+    assert here == {
+        "train": (2, 3), "predict": (2, 3), "sample": (4, 6), "compare": (0, 2), "embed": (0, 2), "ensemble": (0, 1),
+    }  # fmt: skip
+    longer = known_here(lab).prepare({**TINY, "training": {**TINY["training"], "epochs": 3}}).plan
+    assert longer.here == 0
+    other = {**TINY, "evaluation": {"embed_images": 20, "splits": ["validation", "test"]}}
+    assert {kind.kind: kind.here for kind in known_here(lab).prepare(other).plan.kinds}["train"] == 2
+
+
+def test_what_is_said_to_be_here_is_what_a_worker_takes_over(lab: modescape.Lab) -> None:
+    laboratory = known_here(lab)
+    wider = {**TINY, "methods": [*TINY["methods"], {"method": "diagonal", "spread": 1, "typical": 1}]}
+    promised = laboratory.prepare(wider).plan.here
+    again = modescape.run(wider, settings=laboratory.settings, name="wider")
+    assert (
+        promised == sum(stage.reused_from is not None for stage in again.stages) == 8
+    )  # 2 x train, predict, 2 samples
+
+
+def test_stages_that_were_done_price_the_next(lab: modescape.Lab) -> None:
+    laboratory = known_here(lab)
+    kinds = {one.kind for one in lab.store.finished_work(laboratory.machines().numerics)}
+    assert kinds == {stage.kind for stage in lab.stages}
+    other = {**TINY, "ensemble": {"runs": 2, "seed": 5}}
+    found = laboratory.prepare(other).plan
+    assert found.here == 0
+    assert found.basis == "from finished stages here"
+    assert found.high / found.low == pytest.approx(MEASURED**2)
+    spent = sum(stage.seconds for stage in lab.stages)
+    assert math.isclose(found.seconds, spent, rel_tol=0.5), "one worker, the same work again"
+
+
+def test_a_worker_measures_itself_in_seconds() -> None:
+    from modescape.science.calibration import calibrate
+
+    found = calibrate("cpu")
+    for line in (*found.train.values(), *found.predict.values()):
+        assert 0 <= line.step < 1
+        assert 1e8 < 1 / line.multiply_add < 1e13
+    assert 0.01 < found.other < 100
+    assert Calibration.read(found.as_document()) == found
+
+
+def test_sums_of_finished_work_need_no_work_in_old_rows(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    upgrade(url)
+    store = Store(url)
+    row = Laboratory(Settings(home=tmp_path, database_url=url)).create(TINY, name="old")
+    stage = store.stages(row.id)[0]
+    stage.work = None
+    store.learn(stage, "cpu/1", 3.0)
+    assert store.finished_work("cpu/1") == []

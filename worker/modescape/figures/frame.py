@@ -1,0 +1,156 @@
+"""A figure that is taken away says what it is: its question, the experiment, its legend and its caption go with it.
+
+framed(drawn, Words.of(figure, data, "My experiment"), "light", 960)      # a picture, 960 px wide
+html(drawn, words)                                                       # one file that shows it anywhere
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from modescape.figures import style
+from modescape.figures.figure import FigureData, Legend
+from modescape.figures.style import LETTER, Theme
+from modescape.registry import Figure
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+PAD = 16  # px beside and between the parts
+TITLE, BODY = 16, 12  # px of their letters
+LINE = {TITLE: 22, BODY: 16}  # px of their lines
+LEGEND_ROW = 20  # px
+PAGE_WIDTH = 960  # px, at least, of a page's plot: narrower ones break its legend into more rows
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a picture says of itself. title: the question it answers; name: the experiment's."""
+
+    title: str
+    name: str
+    caption: str
+    legend: tuple[Legend, ...] = ()
+
+    @classmethod
+    def of(cls, figure: Figure, data: FigureData, name: str) -> Words:
+        """Of a figure of the experiment of that name; the legend is of what is drawn."""
+        said = " ".join(filter(None, (data.caption, data.partial, data.missing, data.thinned)))
+        return cls(figure.question, name, said, tuple(entry for entry in data.legend if entry.on))
+
+
+def framed(drawn: go.Figure, words: Words, theme: Theme, width: int) -> go.Figure:
+    """The picture `width` px wide with its words around it: title, experiment and legend above, caption below.
+
+    The plot keeps its height, the picture grows. Changes `drawn`.
+    """
+    height, margin = drawn.layout.height, drawn.layout.margin.to_plotly_json()
+    title, name, caption = (
+        _lines(text, width, size) for text, size in ((words.title, TITLE), (words.name, BODY), (words.caption, BODY))
+    )
+    heads = PAD + LINE[TITLE] * len(title) + LINE[BODY] * len(name) + PAD // 2
+    rows = _add_legend(drawn, words.legend, theme, width)
+    above, below = heads + rows, LINE[BODY] * len(caption) + PAD
+    top = margin["t"] + above - PAD
+    drawn.update_layout(
+        height=height + above + below, width=width, autosize=False, paper_bgcolor=style.token("card", theme),
+        margin={"t": margin["t"] + above, "b": margin["b"] + below}, legend_y=1 - heads / (height + above + below),
+    )  # fmt: skip
+    left = PAD - margin["l"]
+    for lines, size, ink, y, up in (
+        (title, TITLE, "text", 1, top),
+        (name, BODY, "muted", 1, top - LINE[TITLE] * len(title)),
+        (caption, BODY, "muted", 0, -margin["b"]),
+    ):
+        for i, line in enumerate(lines):
+            drawn.add_annotation(_line(line, size, style.token(ink, theme), y=y, left=left, up=up - LINE[size] * i))
+    return drawn
+
+
+def _line(text: str, size: int, colour: str, *, y: int, left: float, up: float) -> dict[str, Any]:
+    """A line of text beginning px from the plot's upper left corner (y = 1) or its lower one."""
+    return {
+        "text": escape(text, quote=False), "font": {"size": size, "color": colour}, "name": "frame", "align": "left",
+        "showarrow": False, "borderpad": 0, "xref": "paper", "yref": "paper", "x": 0, "y": y, "xanchor": "left",
+        "yanchor": "top", "xshift": left, "yshift": up,
+    }  # fmt: skip
+
+
+def _lines(text: str, width: int, size: int) -> list[str]:
+    """The text in lines that fit; words longer than a line are cut."""
+    room, lines = (width - 2 * PAD) * BODY / size, [""]
+    for word in text.split():
+        if lines[-1] and _long(f"{lines[-1]} {word}") > room:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+        while _long(lines[-1]) > room:
+            fits = next(n for n in range(len(lines[-1]), 0, -1) if n == 1 or _long(lines[-1][:n]) <= room)
+            lines[-1:] = [lines[-1][:fits], lines[-1][fits:]]
+    return [line for line in lines if line]
+
+
+def _long(text: str) -> float:
+    """About how many px 12 px text takes, rather too many; fonts differ."""
+    wide = sum(letter in "MWmw@%&" or unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return LETTER * len(text) + 5.5 * wide
+
+
+def _add_legend(drawn: go.Figure, legend: Sequence[Legend], theme: Theme, width: int) -> int:
+    """Plotly's own legend of what the page shows beside the picture, at its upper edge; its height in px.
+
+    Each entry is a trace without points: a figure's own traces may be many for one entry, or look otherwise.
+    """
+    if not legend:
+        return 0
+    drawn.update_traces(showlegend=False)
+    if "xaxis" not in drawn.layout.to_plotly_json():  # a scene alone: the entries' traces bring axes with them
+        drawn.update_layout(xaxis_visible=False, yaxis_visible=False)
+    for entry in legend:
+        look = style.look(entry.look)
+        drawn.add_scatter(
+            x=[None], y=[None], name=escape(entry.title, quote=False), legendgroup=entry.group, showlegend=True,
+            mode="lines" if look.symbol.startswith("line") else "markers", marker=style.marker(look, theme),
+            line={"color": look.colour(theme), "dash": look.dash, "width": 1.5}, hoverinfo="skip",
+        )  # fmt: skip
+    longest = max(_long(entry.title) for entry in legend) + PAD
+    across = max(1, int((width - 2 * PAD) // (longest + 40)))
+    drawn.update_layout(
+        showlegend=True,
+        legend={
+            "orientation": "h", "xref": "container", "yref": "container", "x": PAD / width, "xanchor": "left", "y": 1,
+            "yanchor": "top", "itemwidth": 30, "entrywidth": longest, "entrywidthmode": "pixels",
+            "bgcolor": style.TRANSPARENT, "font": {"size": BODY, "color": style.token("text", theme)},
+            "tracegroupgap": 0,
+        },
+    )  # fmt: skip
+    return LEGEND_ROW * math.ceil(len(legend) / across) + PAD // 2
+
+
+def html(drawn: go.Figure, words: Words, *, theme: Theme = "light") -> str:
+    """One file that shows the figure with its words, Plotly's script inside; asks no other host. Changes `drawn`."""
+    from plotly.io import to_html
+
+    margin, height = drawn.layout.margin, drawn.layout.height
+    rows = _add_legend(drawn, words.legend, theme, PAGE_WIDTH)
+    drawn.update_layout(height=height + rows, margin={"t": margin.t + rows})
+    plot = to_html(
+        drawn, full_html=False, include_plotlyjs=True,
+        # The library's own picture would have none of the words around the plot.
+        config={
+            "displaylogo": False, "responsive": True, "showSendToCloud": False, "modeBarButtonsToRemove": ["toImage"],
+        },
+    )  # fmt: skip
+    ink, card = style.token("text", theme), style.token("card", theme)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(words.title)}</title>'
+        '<meta name="viewport" content="width=device-width">'
+        f"<style>body{{font:16px/1.5 {style.FONT};color:{ink};background:{card};margin:24px}}"
+        "h1,p{overflow-wrap:anywhere}p{max-width:68ch}</style></head>"
+        f"<body><h1>{escape(words.title)}</h1><p>{escape(words.name)}</p>{plot}<p>{escape(words.caption)}</p>"
+        "</body></html>"
+    )

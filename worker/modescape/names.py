@@ -1,0 +1,41 @@
+r"""What people may call things: any text that shows as it is. One rule for page, API, command line, notebook and store.
+
+    checked(" Cafe\u0301 ")      # 'Café': no spaces at its ends, in Unicode's normal form C, so that alike is equal
+
+Refused are characters that cannot be stored or sent, and those that make a line read otherwise than it is written.
+No-break spaces, joiners, direction marks and variation selectors are part of how people write.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from modescape.errors import InvalidInput
+
+LONGEST = 200  # characters
+_OVERRIDES = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+_WHAT = {"Cc": "a control character", "Cs": "half a character (a surrogate)", "Cn": "a code point without a character"}
+_UNSEEN = ("C", "M", "Z")  # categories of what shows nothing by itself
+
+
+def normal(text: str) -> str:
+    """The form names are stored and compared in."""
+    return unicodedata.normalize("NFC", text)
+
+
+def checked(text: str, *, field: str = "", longest: int = LONGEST) -> str:
+    """The name as it is kept. Raises InvalidInput saying which character is wrong."""
+    for place, letter in enumerate(text):
+        what = "a direction override" if letter in _OVERRIDES else _WHAT.get(unicodedata.category(letter))
+        if what is not None:
+            raise InvalidInput(
+                f"has {what}, U+{ord(letter):04X}, as character {place + 1}", field=field,
+                allowed="text without control characters, direction overrides, surrogates and unassigned code points",
+            )  # fmt: skip
+    name = normal(re.sub(" +", " ", text.strip()))
+    if not 1 <= len(name) <= longest:
+        raise InvalidInput(f"has {len(name)} characters", field=field, allowed=f"1 to {longest} characters")
+    if all(unicodedata.category(letter)[0] in _UNSEEN for letter in name):
+        raise InvalidInput("has nothing that can be seen", field=field, allowed="a letter, digit or sign at least")
+    return name
