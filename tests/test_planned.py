@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from modescape import finding, power
 from modescape.laboratory import export
 from modescape.registry import figures, presets
 from modescape.results import PlaneData
+from modescape.schema import migrations_folder
 from modescape.science.seeds import run_seeds, stream_seed
 from modescape.science.verdict import QUESTIONS
 from modescape.settings import Settings
@@ -197,6 +199,8 @@ def test_every_run_says_its_seeds_and_its_arithmetic(site: Served, tmp_path: Pat
 
 def test_old_experiments_get_their_looks_seeds_and_arithmetic(store: Store) -> None:
     first, second = launched(store), launched(store, RUNS_6)
+    [script] = (migrations_folder() / "versions").glob("*_seeds_and_looks.py")
+    before = re.findall(r'^down_revision.*"(\d+)"', script.read_text(), re.MULTILINE)[0]
     numerics = "cpu/AVX2/torch 2.9.1+cpu/float32/1 thread"
     trained = {}
     for worker in ("kept", "restarted"):
@@ -207,7 +211,7 @@ def test_old_experiments_get_their_looks_seeds_and_arithmetic(store: Store) -> N
         assert lease is not None
         store.finish(lease, StageOutput(extra={"precision": "bfloat16"}), f"memo of {worker}")
     store.register_worker("restarted", device="a processor", numerics="cpu/AVX2/torch 3.0", queue="cpu", pid=2)
-    downgrade(store.url, "0002")
+    downgrade(store.url, before)
     upgrade(store.url)
     third = trained["kept"]
     for row, runs in ((first, 3), (second, 6), (third, 3)):

@@ -18,6 +18,9 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from modescape.errors import InvalidInput
+from modescape.spec import parse
+
 revision: str = "0005"
 down_revision: str | None = "0004"
 
@@ -106,7 +109,12 @@ def _used(stage: sa.Row[Any], worker: sa.Row[Any] | None) -> dict[str, str]:
 
 
 def _recipe(spec: dict[str, Any]) -> str:
-    """As `ExperimentSpec.recipe` was at this revision."""
+    """What the code says, because it is the code that will look for it; of a spec that it does not know any more (a
+    plug-in that is gone), what the code said at this revision."""
+    try:
+        return parse(spec).recipe()
+    except InvalidInput:
+        pass
     parts = {name: spec[name] for name in ("data", "network", "training")} | {"seed": spec["ensemble"]["seed"]}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
