@@ -227,7 +227,7 @@ def _family(context: Context, results: Results) -> Json:
         base=base,
         classes=len(results.class_names),
     )
-    return {"exponent": fit.exponent, "low": fit.low, "high": fit.high, "samples": fit.used}
+    return {"exponent": fit.exponent, "low": fit.low, "high": fit.high, "samples": fit.used, "border": fit.border}
 
 
 def stage_key(run: int, method: str, results: Results) -> str:
