@@ -102,6 +102,16 @@ def test_experiments_with_the_same_networks_have_no_interval_between_them(site: 
         assert (other["low"] is not None) == (number["name"] != "ensemble")
 
 
+def test_experiments_on_different_input_scales_are_compared_with_a_caution(site: Served) -> None:
+    scaled = {**THREE, "data": {**THREE["data"], "input_scale": "unit"}}
+    slug = site.laboratory.create(scaled, name="scaled").slug
+    assert ask(site, "one", "other")["cautions"] == []
+    (said,) = ask(site, "one", slug)["cautions"]
+    assert said.startswith("Their input scales differ, which changes diversity itself")
+    with site.client(headers={"accept": "text/html"}) as client:
+        assert "Their input scales differ" in client.get(f"/compare?e=one&e={slug}").text
+
+
 def test_what_is_not_computed_yet_is_left_empty(site: Served) -> None:
     numbers = ask(site, "waiting", "one")["numbers"]
     assert all(number["values"][0] is None and number["differences"][1] is None for number in numbers.values())

@@ -328,7 +328,7 @@ def test_reliability_shows_one_run_beside_the_ensemble() -> None:
     assert data.rows()[0] == ("independent", "single", 2, 1, 2, 0.42, 0.5, 0.2)
     assert data.thinned.startswith("Not drawn: 2 bins of fewer than 10 images")
     assert [d.group for d in collect("reliability", averaged(lab()), method="random").diagrams] == ["random"] * 2
-    with pytest.raises(FigureNotReady, match="fitted on validation images"):
+    with pytest.raises(FigureNotReady, match="500 validation images or more"):
         collect("reliability", averaged(lab()), temperature="fitted")
 
 
@@ -352,9 +352,9 @@ def test_one_run_has_no_ensemble_and_other_splits_no_predictions() -> None:
 # ---- the stage ----
 
 SPEC: dict[str, Any] = {
-    "data": {"dataset": "digits", "train_images": 200, "validation_images": 100, "test_images": 150},
+    "data": {"dataset": "digits", "train_images": 90, "validation_images": 505, "test_images": 150},
     "network": {"architecture": "small-cnn"},
-    "training": {"epochs": 4, "batch_size": 50, "snapshots": 3},
+    "training": {"epochs": 4, "batch_size": 20, "snapshots": 3},
     "ensemble": {"runs": 3, "seed": 1},
     "methods": [{"method": "random", "spread": 0, "typical": 2}, {"method": "averaging"}],
     "evaluation": {"splits": ["test", "validation"], "embed_runs": 1},
@@ -421,11 +421,76 @@ def test_temperatures_come_from_validation_images(experiment: Lab) -> None:
     fitted = ensembles.fit_temperature(logs["validation"], truth["validation"])
     row = measured(experiment, "reliability/optimum/ensemble/width-15/calibrated", "reliability", "test")
     assert row.details["temperatures"] == pytest.approx([fitted])
+    assert (
+        row.details["temperatures"]
+        == measured(experiment, "ensemble/optimum/3", "nll-calibrated", "test").details["temperatures"]
+    )
     assert row.value == pytest.approx(predictions.ece(probabilities(logs["test"] / fitted), truth["test"]), abs=1e-9)
     subjects = {row.subject for row in experiment.measurements(metric="reliability") if row.split == "validation"}
     assert not [subject for subject in subjects if "calibrated" in subject]  # never judged where they were fitted
     data = collect("reliability", experiment, temperature="fitted", show="all")
     assert [d.group for d in data.diagrams] == ["independent", "independent", "random", "averaging"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["optimum", "random"])
+def test_every_average_has_a_twin_after_a_temperature_of_its_own(experiment: Lab, group: str) -> None:
+    """Pooled first, then calibrated, by a plain search for the temperature of every run and ensemble."""
+    from scipy.optimize import minimize_scalar
+
+    which: dict[str, Any] = {"role": "optimum"} if group == "optimum" else {"method": "random"}
+    truth = {split: experiment.true_labels(split) for split in ("test", "validation")}
+    runs = {
+        split: [
+            np.mean(
+                [probabilities(experiment.logits(s, split)) for s in experiment.solutions(run=run, **which)], axis=0
+            )
+            for run in range(3)
+        ]
+        for split in truth
+    }
+    for size in (1, 2, 3):
+        nll, ece, fitted = [], [], []
+        for subset in combinations(range(3), size):
+            logs = {split: np.log(np.mean([own[i] for i in subset], axis=0)) for split, own in runs.items()}
+
+            def loss(log_t: float, logs: dict[str, NDArray[np.float64]] = logs) -> float:
+                return predictions.nll(logs["validation"] / np.exp(log_t), truth["validation"])
+
+            fitted.append(
+                float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-9}).x))
+            )
+            sure = probabilities(logs["test"] / fitted[-1])
+            nll.append(-np.log(sure[np.arange(len(sure)), truth["test"]]).mean())
+            ece.append(predictions.ece(sure, truth["test"]))
+        row = measured(experiment, f"ensemble/{group}/{size}", "nll-calibrated", "test")
+        assert row.details["temperatures"] == pytest.approx(fitted, rel=1e-5)
+        assert row.details["fitted_on"] == 505
+        assert row.value == pytest.approx(np.mean(nll), abs=1e-6)
+        assert measured(experiment, f"ensemble/{group}/{size}", "ece-calibrated", "test").value == pytest.approx(
+            np.mean(ece), abs=1e-6
+        )
+    data = collect("ensembles", experiment, panel="nll")
+    assert "NLL after temperature, nats" in data.notes.head
+    assert collect("ensembles", experiment, panel="nll-calibrated").curve("independent", "nll-calibrated").mean[2] < 3
+    with pytest.raises(FigureNotReady, match="judged on others"):
+        collect("ensembles", experiment, panel="nll-calibrated", split="validation")
+
+
+@pytest.mark.slow
+def test_temperatures_do_not_need_kept_predictions_and_are_the_same_without(experiment: Lab) -> None:
+    kept = {"splits": ["test"], "embed_runs": 1}
+    other = modescape.run({**SPEC, "evaluation": kept}, settings=experiment.laboratory.settings, name="test only")
+    subject = "ensemble/random/2"
+    with_, without = (measured(lab, subject, "nll-calibrated", "test") for lab in (experiment, other))
+    assert without.details["temperatures"] == pytest.approx(with_.details["temperatures"])
+    assert without.value == pytest.approx(with_.value)
+    few = {**SPEC, "data": {**SPEC["data"], "validation_images": 400}, "evaluation": kept, "methods": []}
+    none = modescape.run(few, settings=experiment.laboratory.settings, name="few")
+    assert not none.measurements(metric="nll-calibrated")
+    with pytest.raises(FigureNotReady, match="500 validation images or more"):
+        collect("ensembles", none, panel="nll-calibrated")
+    assert "500 validation images or more" in " ".join(collect("ensembles", none, panel="nll").notes.text)
 
 
 @pytest.mark.slow

@@ -128,6 +128,24 @@ def test_the_fit_agrees_with_a_plain_scan() -> None:
     assert theory.fit_exponent(a, d, base=0.7, classes=10).exponent == pytest.approx(expected, rel=0.011)
 
 
+@pytest.mark.parametrize(("e", "border", "sign"), [(0.002, "lowest", "≤"), (60.0, "highest", "≥")])
+def test_a_fit_at_the_border_of_its_range_says_so_and_has_no_interval(e: float, border: str, sign: str) -> None:
+    """The range is e^-4 to e^2; nearby samples would give a bootstrap that is tight and wrong."""
+    curve = theory.family(np.logspace(-3, -0.3, 30), e=e, base=0.71, classes=10)
+    fit = theory.fit_exponent(curve.accuracy, curve.disagreement, base=0.71, classes=10)
+    assert (fit.border, fit.low, fit.high, fit.sign) == (border, None, None, sign)
+    assert fit.exponent == pytest.approx(np.exp(-4 if border == "lowest" else 2), rel=1e-3)
+
+
+def test_an_interval_that_reaches_the_border_is_open_there() -> None:
+    rng = np.random.default_rng(3)
+    curve = theory.family(np.logspace(-3, -0.3, 12), e=0.03, base=0.71, classes=10)
+    fit = theory.fit_exponent(curve.accuracy + rng.normal(0, 0.02, 12), curve.disagreement, base=0.71, classes=10)
+    assert fit.border == ""
+    assert fit.low is None
+    assert fit.high is not None
+
+
 def test_nothing_to_fit_is_said_not_guessed() -> None:
     nothing = theory.fit_exponent([0.7, 0.7], [0.0, 0.0], base=0.7, classes=10)
     assert nothing.exponent is None

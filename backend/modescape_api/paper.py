@@ -129,7 +129,8 @@ def _exponent(here: Site, row: Experiment) -> Reading | None:
     found = row.finding.get("family")
     if not found or found["exponent"] is None:
         return None
-    return Reading(value=found["exponent"], of=f"{found['samples']} samples around one run")
+    end = ", at the end of the range that was searched" if found.get("border") else ""
+    return Reading(value=found["exponent"], of=f"{found['samples']} samples around one run{end}")
 
 
 def _runs(count: int) -> str:

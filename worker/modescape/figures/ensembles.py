@@ -44,19 +44,25 @@ from modescape.figures.style import Theme
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Metric = Literal["accuracy", "brier", "nll", "ece"]
-METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece")
+Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
+METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated")
+# After every prediction's own temperature: pooled first, then calibrated. Only where temperatures could be fitted.
+TWINS: Mapping[Metric, Metric] = {"nll": "nll-calibrated", "ece": "ece-calibrated"}
 TITLES: Mapping[Metric, str] = {
     "accuracy": "accuracy, %",
     "brier": "Brier score, 0 to 2",
     "nll": "NLL, nats",
     "ece": "calibration error",
+    "nll-calibrated": "NLL after temperature, nats",
+    "ece-calibrated": "calibration error after temperature",
 }
 WORDS: Mapping[Metric, str] = {
     "accuracy": "accuracy",
     "brier": "Brier score",
     "nll": "negative log-likelihood",
     "ece": "expected calibration error",
+    "nll-calibrated": "negative log-likelihood after each prediction’s own temperature",
+    "ece-calibrated": "expected calibration error after each prediction’s own temperature",
 }
 # Subjects of measurements name the runs' final functions "optimum"; in pictures they are the independent runs.
 _STORED = {"optimum": INDEPENDENT}
@@ -77,7 +83,7 @@ def look(group: str) -> style.Look:
 
 
 def value_of(metric: Metric, value: float) -> str:
-    return percent(value) if metric == "accuracy" else loss(value) if metric == "nll" else rate(value)
+    return percent(value) if metric == "accuracy" else loss(value) if metric.startswith("nll") else rate(value)
 
 
 def _groups(results: Results, options: FilterOptions) -> list[str]:
@@ -108,8 +114,10 @@ class EnsembleOptions(FilterOptions):
 
     redraws: ClassVar[bool] = True
 
-    panel: Literal["both", "accuracy", "brier", "nll", "ece"] = Field(
-        "both", description="Accuracy and Brier score, or one measure alone (narrow screens show one)."
+    panel: Literal["both", "accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"] = Field(
+        "both",
+        description="Accuracy and Brier score, or one measure alone (narrow screens show one); calibrated: after a "
+        "temperature of its own for every run, average and ensemble, fitted on validation images.",
     )
     band: Literal["first", "all", "none"] = Field(
         "first",
@@ -168,6 +176,9 @@ class Ensembles(FigureData):
             for i in range(len(curve.sizes))
         ]
 
+    def has(self, metric: Metric) -> bool:
+        return any(curve.metric == metric for curve in self.curves)
+
     def curve(self, group: str, metric: Metric) -> Curve:
         return next(curve for curve in self.curves if (curve.group, curve.metric) == (group, metric))
 
@@ -206,7 +217,10 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
     shown = [group for group in groups if group in found["accuracy"]]
     if not shown:
         raise _refuse(results, options.split)
-    curves = tuple(_curve(group, metric, found[metric][group]) for group in shown for metric in METRICS)
+    if not all(group in found[metric] for group in shown for metric in options.metrics):
+        raise FigureNotReady(_no_temperature(results, options.split))
+    rows = [(group, metric, found[metric][group]) for group in shown for metric in METRICS if group in found[metric]]
+    curves = tuple(_curve(*row) for row in rows)
     details = {group: found["accuracy"][group][0].details for group in shown}
     samples = {group: (int(kept["samples"][0]), int(kept["samples"][-1])) for group, kept in details.items()}
     data = Ensembles(
@@ -221,6 +235,14 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
     )
     images = found["accuracy"][shown[0]][0].n or 0
     return replace(data, caption=_caption(data, images), summary=_summary(data), notes=_notes(data, results))
+
+
+def _no_temperature(results: Results, split: str) -> str:
+    if split == "validation":
+        return "temperatures are fitted on validation images and judged on others"
+    return (
+        "temperatures are fitted on 500 validation images or more; this experiment has fewer, or is of an older version"
+    )
 
 
 def _by_group(results: Results, metric: str, split: str) -> dict[str, list[Measurement]]:
@@ -314,7 +336,9 @@ def _summary(data: Ensembles) -> str:
 
 
 def _notes(data: Ensembles, results: Results) -> Notes:
-    metrics = data.options.metrics
+    asked = data.options.metrics
+    # beside NLL and calibration error stand their twins: what one number could have gained as well
+    metrics = [one for metric in asked for one in (metric, TWINS.get(metric)) if one is not None and data.has(one)]
     lines = []
     for group in data.groups:
         curves = [data.curve(group, metric) for metric in metrics]
@@ -331,6 +355,12 @@ def _notes(data: Ensembles, results: Results) -> Notes:
         text.append(
             f"Brier score of endlessly many such members, from the distances of pairs: {rate(limit)} "
             f"({title(data.groups[0])})."
+        )
+    if any(metric in TWINS for metric in asked):
+        text.append(
+            "After temperature: one number a prediction, fitted to it on validation images after averaging."
+            if len(metrics) > len(asked)
+            else f"Without a temperature beside it: {_no_temperature(results, data.options.split)}."
         )
     heads = (TITLES[metric].removesuffix(", 0 to 2") for metric in metrics)
     return Notes(("", *heads), tuple(lines), (*text, _checked(data, results)))
@@ -576,11 +606,9 @@ def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityDat
             if (group, of) in found:
                 diagrams.append(_diagram(group, "single" if of == "single" else "ensemble", found[group, of]))
     if not diagrams:
-        without_validation = "validation" not in results.spec.evaluation.splits or options.split == "validation"
-        if options.temperature == "fitted" and without_validation:
-            raise FigureNotReady(
-                "temperatures are fitted on validation images and judged on others; this spec has no such predictions"
-            )
+        is_scored = any(row.split == options.split for row in results.measurements(metric="reliability"))
+        if options.temperature == "fitted" and is_scored:
+            raise FigureNotReady(_no_temperature(results, options.split))
         raise _refuse(results, options.split)
     n = next(iter(found.values())).n or 0
     shown = {diagram.group for diagram in diagrams}

@@ -764,9 +764,14 @@ def _plane_words(
     if options.e is not None:
         text.append(f"Family drawn at e = {rate(options.e, 2)}, not fitted.")
     elif fit is not None and fit.exponent is not None:
-        interval = "" if fit.low is None or fit.high is None else f"({rate(fit.low, 2)}, {rate(fit.high, 2)})"
-        lines.append(Note("family e", (f"n = {fit.used}", rate(fit.exponent, 2), interval), THEORY))
-        text.append("Family e with 95 % bootstrap over samples; those within two points of chance left out.")
+        value = rate(fit.exponent, 2) if not fit.border else f"{fit.sign} {rate(fit.exponent, 2)}"
+        lines.append(Note("family e", (f"n = {fit.used}", value, _e_interval(fit)), THEORY))
+        text.append(
+            f"Family e lies at the {fit.border} end of the range that was searched: no member of the family fits, so "
+            "there is no interval."
+            if fit.border
+            else "Family e with 95 % bootstrap over samples; those within two points of chance left out."
+        )
     elif fit is not None:
         text.append(f"No family fitted: {fit.reason}.")
     return {
@@ -783,6 +788,14 @@ def _plane_words(
 
 def _title(group: str) -> str:
     return "independent runs" if group == INDEPENDENT else method_title(group)
+
+
+def _e_interval(fit: theory.Fit) -> str:
+    """ "(0.2, 0.3)"; an end at the border of what was searched is open; "" where there is none."""
+    if fit.border or (fit.low is None and fit.high is None):
+        return ""
+    low, high = ("…" if end is None else rate(end, 2) for end in (fit.low, fit.high))
+    return f"({low}, {high})"
 
 
 def _plane_caption(
@@ -813,8 +826,8 @@ def _plane_caption(
     e = options.e if options.e is not None else fit.exponent if fit is not None else None
     if options.family and e is not None:
         how = "at" if options.e is not None else "fitted to the samples,"
-        interval = f" ({rate(fit.low, 2)}, {rate(fit.high, 2)})" if fit and fit.low and fit.high else ""
-        parts.append(f"Dotted: the family {how} e = {rate(e, 2)}{interval}.")
+        interval = f" {_e_interval(fit)}".rstrip() if fit is not None and options.e is None else ""
+        parts.append(f"Dotted: the family {how} e {fit.sign if fit else '='} {rate(e, 2)}{interval}.")
     return " ".join(parts)
 
 
@@ -989,7 +1002,8 @@ def _plane_labels(data: Plane, theme: Theme, across: list[float], up: list[float
         if large and curve.name == "family" and np.isfinite(curve.height).any():
             e = data.options.e if data.options.e is not None else data.fit.exponent if data.fit else None
             at = int(np.abs(curve.height - 0.28 * np.nanmax(curve.height)).argmin())
-            named = f"family<br><i>e</i> = {rate(e, 2)}" if e is not None else "family"
+            sign = data.fit.sign if data.fit is not None else "="
+            named = f"family<br><i>e</i> {sign} {rate(e, 2)}" if e is not None else "family"
             labels.append(
                 style.label(
                     named, theme, x=float(x[at]), y=float(curve.height[at]),

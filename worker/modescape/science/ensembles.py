@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.science.predictions import bin_of, entropy, log_softmax
+from modescape.science.predictions import average, bin_of, entropy, log_softmax
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -260,6 +260,56 @@ def reliability(confidence: Array, right: Array, *, bins: int = BINS, kind: BinK
             np.bincount(place, values, minlength=bins) / count,
             np.bincount(place, hits, minlength=bins) / count,
         )
+
+
+class CalibratedScores:
+    """NLL (nats) and calibration error of ensembles after each one's own temperature: pooled first, then calibrated.
+
+    `EnsembleScores`' twin on the same subsets. Averaging probabilities makes predictions less sure, which gains NLL and
+    calibration that one number could have gained as well; what is left between twins is not that (Ashukha et al. 2020).
+    temperatures: size -> one for each subset of that size, in their order.
+    """
+
+    def __init__(self, members: int, temperatures: Mapping[int, Sequence[float]], *, bins: int = BINS) -> None:
+        self.bins, self.examples = bins, 0
+        self.temperatures = temperatures
+        self.subsets = {size: subsets(members, size) for size in temperatures}
+        self._nll = {size: np.zeros(len(some)) for size, some in self.subsets.items()}
+        self._gaps = {size: np.zeros((len(some), bins)) for size, some in self.subsets.items()}
+
+    def add(self, outputs: Array, labels: Array, *, check: Callable[[], None] | None = None) -> None:
+        """Take in a block of examples: logits or log-probabilities [R, n, K] of every member, labels [n]."""
+        for size, some in self.subsets.items():
+            for i, subset in enumerate(some):
+                if check is not None:
+                    check()
+                logs = log_softmax(average(outputs[list(subset)]) / self.temperatures[size][i])
+                sure = np.exp(logs.max(axis=-1))
+                right = logs.argmax(axis=-1) == labels
+                self._nll[size][i] -= float(logs[np.arange(len(labels)), labels].sum())
+                self._gaps[size][i] += np.bincount(bin_of(sure, self.bins), right - sure, minlength=self.bins)
+        self.examples += len(labels)
+
+    def of(self, size: int) -> Mapping[str, Floats]:
+        """nll and ece of every scored ensemble of that size."""
+        return {
+            "nll": self._nll[size] / self.examples,
+            "ece": np.abs(self._gaps[size]).sum(axis=1) / self.examples,
+        }
+
+
+def fit_temperatures(
+    outputs: Array, labels: Array, *, check: Callable[[], None] | None = None
+) -> dict[int, tuple[float, ...]]:
+    """One temperature for every ensemble that is scored, fitted to its averaged prediction: members' logits or
+    log-probabilities [R, n, K] on images it is not judged on, labels [n]; size -> in the order of `subsets`."""
+    members = len(outputs)
+    return {
+        size: tuple(
+            fit_temperature(average(outputs[list(subset)]), labels, check=check) for subset in subsets(members, size)
+        )
+        for size in sizes(members)
+    }
 
 
 def fit_temperature(outputs: Array, labels: Array, *, check: Callable[[], None] | None = None) -> float:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -113,8 +113,10 @@ def family_curve(*, e: float, base: float, classes: int, points: int = 200) -> C
 class Fit:
     """The exponent that explains the samples best; nothing to fit leaves it None, with the reason.
 
-    low, high: 95 % percentile bootstrap over the samples, None below 5 samples; residual: root mean square of
-    (a - a_hat); used: samples that entered; base and classes: as given.
+    border: "lowest" or "highest" where it lies at that end of the range that was searched: the samples then ask for an
+    exponent that is not there, and there is no interval. low, high: 95 % percentile bootstrap over the samples, None
+    below 5 samples and where an end lies at the border; residual: root mean square of (a - a_hat); used: samples that
+    entered; base and classes: as given.
     """
 
     exponent: float | None
@@ -125,6 +127,12 @@ class Fit:
     base: float
     classes: int
     reason: str = ""
+    border: Literal["", "lowest", "highest"] = ""
+
+    @property
+    def sign(self) -> str:
+        """What stands before the exponent: =, or at a border at most and at least."""
+        return {"": "=", "lowest": "≤", "highest": "≥"}[self.border]
 
 
 def fit_exponent(
@@ -160,15 +168,25 @@ def fit_exponent(
 
     best = int((errors @ w).argmin())
     found = float(np.exp(_golden_section(cost, grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])))
+    border = _border(found)
     low = high = None
-    if len(a) >= 5:
+    if len(a) >= 5 and not border:
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=bootstrap) * w
         drawn = np.exp(_parabolic_minima(grid, errors @ counts.T))
         # samples that lie exactly on one curve leave only the parabola's own error, which must not exclude the fit
         low, high = min(float(np.quantile(drawn, 0.025)), found), max(float(np.quantile(drawn, 0.975)), found)
+        low, high = None if _border(low) else low, None if _border(high) else high
     misses = cost(float(np.log(found))) / float(w.sum())
-    return Fit(found, low, high, float(np.sqrt(misses)), len(a), base, classes)
+    return Fit(found, low, high, float(np.sqrt(misses)), len(a), base, classes, border=border)
+
+
+def _border(exponent: float) -> Literal["", "lowest", "highest"]:
+    """The end of the searched range at which an exponent lies; "" inside."""
+    lowest, highest = _EXPONENTS
+    if np.log(exponent) < lowest + 1e-3:
+        return "lowest"
+    return "highest" if np.log(exponent) > highest - 1e-3 else ""
 
 
 def _accuracy_at(d: Floats, exponents: Floats, base: float, classes: int) -> Floats:

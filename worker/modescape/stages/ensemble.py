@@ -3,17 +3,22 @@
 A group is one function a run: its optimum, its weight average, or the mean prediction of a method's typical samples
 around it (science a.8: samples of one run are averaged first, runs afterwards). Group measurements, by subject:
 
-    ensemble/<group>/<size>                          accuracy, brier, nll, ece: mean over the ensembles of that size
+    ensemble/<group>/<size>                          accuracy, brier, nll, ece: mean over the ensembles of that size;
+        nll-calibrated, ece-calibrated: after each ensemble's own temperature, where one could be fitted
     ensemble/<group>                                 what all members together are made of, and the identities
     reliability/<group>/<single|ensemble>/<bins>     the bins of a reliability diagram; the value is its ECE
-        bins: width-15, width-10, mass-15 or mass-10, and the same with /calibrated behind it when temperatures could be
-        fitted on validation images
+        bins: width-15, width-10, mass-15 or mass-10, and the same with /calibrated behind it where temperatures could
+        be fitted
+
+Temperatures are fitted on validation images, at least MIN_IMAGES of them. Where their predictions are not kept
+(evaluation.splits), this stage makes those it needs on FEW_IMAGES, once, of every function that is averaged. That costs
+less than keeping them for all functions, and no other stage's result changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
@@ -24,19 +29,20 @@ from modescape.prices import Work
 from modescape.results import Results
 from modescape.science.ensembles import (
     MAX_SUBSETS,
-    METRICS,
     TOLERANCE,
     BinKind,
+    CalibratedScores,
     EnsembleScores,
     Reliability,
     confidences,
-    fit_temperature,
+    fit_temperatures,
     reliability,
     sizes,
     subsets,
 )
 from modescape.science.predictions import average
 from modescape.spec import ExperimentSpec
+from modescape.stages.around import Around
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease
 from modescape.tables import Solution
@@ -45,7 +51,9 @@ OPTIMUM = "optimum"
 DIAGRAMS: tuple[tuple[int, BinKind], ...] = ((15, "width"), (10, "width"), (15, "mass"), (10, "mass"))
 
 _VALUES = 1 << 20  # log-probabilities of all members in memory at a time: 8 MB
-_TEMPERATURE_IMAGES = 5000
+MIN_IMAGES = 500  # of validation, to fit a temperature
+MOST_IMAGES = 5000  # of them, where predictions are kept
+FEW_IMAGES = 2000  # where they are made here
 
 
 def plan(draft: Draft) -> None:
@@ -56,9 +64,13 @@ def plan(draft: Draft) -> None:
     ensembles = sum(min(comb(runs, size), MAX_SUBSETS) for size in sizes(runs))
     typical = [n for chosen in draft.spec.methods for name, n in sample_sets(chosen) if name == "typical"]
     functions, groups = runs * (1 + sum(typical)), 1 + len(typical)
-    # Measured on one core: 20 ns to score a probability of one ensemble, 50 ns to average one of a function.
-    seconds = (groups * ensembles * 2e-8 + functions * 5e-8) * draft.images * draft.classes
-    draft.add("ensemble", "all", {}, Work(other=seconds), wants=draft.keys("predict", "sample"))
+    # Measured on one core: 50 ns to score a probability of one ensemble, 50 ns to average one of a function.
+    seconds = (groups * ensembles * 5e-8 + functions * 5e-8) * draft.images * draft.classes
+    work, wants = Work(other=seconds), draft.keys("predict", "sample")
+    if "validation" not in draft.spec.evaluation.splits and draft.n.validation >= MIN_IMAGES:
+        work = replace(work, predicted=functions * min(FEW_IMAGES, draft.n.validation))
+        wants = [*draft.keys("train"), *wants]
+    draft.add("ensemble", "all", {}, work, wants=wants)
 
 
 def _parts(lease: Lease) -> Json:
@@ -100,7 +112,7 @@ def _groups(context: Context, results: Results) -> list[_Group]:
     return [group for group in found if group.members]
 
 
-@stage("ensemble", parts=_parts)
+@stage("ensemble", version=2, parts=_parts)
 def ensemble(context: Context) -> None:
     """Score every group on every split, and check what must hold of any ensemble."""
     results = context.results()
@@ -114,8 +126,7 @@ def ensemble(context: Context) -> None:
         for j, group in enumerate(groups):
             context.control.progress(i * len(groups) + j, len(groups) * len(splits), {})
             # a temperature is fitted on other images than it is judged on
-            calibrated = split != "validation" and "validation" in splits
-            temperatures = _temperatures(context, results, group) if calibrated else None
+            temperatures = _temperatures(context, results, group) if split != "validation" else None
             worst = max(worst, _evaluate(context, results, group, split, labels, temperatures))
     context.output.extra = {
         "groups": {group.name: [len(own) for own in group.members] for group in groups},
@@ -125,17 +136,48 @@ def ensemble(context: Context) -> None:
     }
 
 
-def _temperatures(context: Context, results: Results, group: _Group) -> list[float]:
-    """One for each member and, last, one for their ensemble, fitted on the first validation images."""
-    labels = results.true_labels("validation")[:_TEMPERATURE_IMAGES]
-    taken = []
-    for block, logs in group.blocks(results, "validation"):
-        if block.start >= len(labels):
-            break
-        taken.append(logs)
-    members = np.concatenate(taken, axis=1)[:, : len(labels)]
-    check = context.control.check
-    return [fit_temperature(outputs, labels, check=check) for outputs in (*members, average(members))]
+@dataclass(frozen=True)
+class _Temperatures:
+    """Of every ensemble that is scored, by size, and on how many images they were fitted."""
+
+    by_size: dict[int, tuple[float, ...]]
+    images: int
+
+    @property
+    def shown(self) -> list[float]:
+        """Of each member, and last of all together."""
+        return [*self.by_size[1], self.by_size[max(self.by_size)][0]]
+
+
+def _temperatures(context: Context, results: Results, group: _Group) -> _Temperatures | None:
+    """Fitted on the first validation images; None where those are too few."""
+    if "validation" in context.spec.evaluation.splits:
+        labels = results.true_labels("validation")[:MOST_IMAGES]
+        if len(labels) < MIN_IMAGES:
+            return None
+        taken = []
+        for block, logs in group.blocks(results, "validation"):
+            if block.start >= len(labels):
+                break
+            taken.append(logs)
+        members = np.concatenate(taken, axis=1)[:, : len(labels)]
+    elif any(need.kind == "train" for need in context.needs):  # else too few, as the plan knew
+        labels = context.split("validation").numpy_labels()[:FEW_IMAGES]
+        members = np.stack([_predicted(context, own) for own in group.members])
+    else:
+        return None
+    return _Temperatures(fit_temperatures(members, labels, check=context.control.check), len(labels))
+
+
+def _predicted(context: Context, solutions: Sequence[Solution]) -> NDArray[np.float64]:
+    """Log-probabilities [n, K] of the average of one run's functions on the first validation images."""
+    around = Around(context, solutions[0].run)
+
+    def logits(solution: Solution) -> NDArray[np.float32]:
+        mask = around.place_solution(solution)
+        return context.logits(around.network, "validation", mask=mask, limit=FEW_IMAGES)
+
+    return average(logits(solution) for solution in solutions)
 
 
 def _evaluate(
@@ -144,24 +186,31 @@ def _evaluate(
     group: _Group,
     split: str,
     labels: NDArray[np.int64],
-    temperatures: list[float] | None,
+    temperatures: _Temperatures | None,
 ) -> float:
     """Everything about one group on one split; the largest residual of an identity."""
     runs = len(group.members)
     scores = EnsembleScores(runs)
+    twins = None if temperatures is None else CalibratedScores(runs, temperatures.by_size)
     calibration = [_Confidences(labels, None, runs)]
     if temperatures is not None:
-        calibration.append(_Confidences(labels, temperatures, runs))
+        calibration.append(_Confidences(labels, temperatures.shown, runs))
     for block, logs in group.blocks(results, split):
         scores.add(logs, labels[block], check=context.control.check)
+        if twins is not None:
+            twins.add(logs, labels[block], check=context.control.check)
         functions = [*logs, average(logs)]
         for sure in calibration:
             sure.add(block, functions)
     samples = [len(own) for own in group.members]  # averaged in a run first
     for size, chosen in scores.subsets.items():
-        found = scores.of(size)
-        for metric in METRICS:
-            values = found[metric]
+        found: dict[str, tuple[NDArray[np.float64], Json]] = {
+            metric: (values, {}) for metric, values in scores.of(size).items()
+        }
+        if twins is not None and temperatures is not None:
+            fitted: Json = {"temperatures": list(temperatures.by_size[size]), "fitted_on": temperatures.images}
+            found |= {f"{metric}-calibrated": (values, fitted) for metric, values in twins.of(size).items()}
+        for metric, (values, about) in found.items():
             context.add_group(
                 f"ensemble/{group.name}/{size}",
                 metric,
@@ -176,6 +225,7 @@ def _evaluate(
                 of=scores.possible(size),
                 runs=runs,
                 samples=[min(samples), max(samples)],
+                **about,
             )
     _tell_parts(context, group.name, scores, split)
     for sure in calibration:

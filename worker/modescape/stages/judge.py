@@ -272,7 +272,10 @@ def _family(context: Context, results: Results) -> Json:
         base=base,
         classes=len(results.class_names),
     )
-    return {"exponent": fit.exponent, "low": fit.low, "high": fit.high, "samples": fit.used, "run": first.run}
+    return {
+        "exponent": fit.exponent, "low": fit.low, "high": fit.high, "samples": fit.used, "border": fit.border,
+        "run": first.run,
+    }  # fmt: skip
 
 
 def stage_key(run: int, method: str, results: Results) -> str:
