@@ -94,6 +94,9 @@ def _facts(entry: Any) -> list[str]:
     return []
 
 
+_PARTS = ("train", "validation", "test")  # validation: where a set has images of its own for it
+
+
 @router.get("/data")
 def data_page(request: Request, here: Here) -> Response:
     return _data(request, here)
@@ -103,7 +106,7 @@ def _words_of(row: dict[str, Any]) -> str:
     """Of a registered set, or of one that is not yet."""
     if "train" not in row:
         return str(row["how"])
-    return f"{row['train']} + {row['test']} images, {len(row['classes'])} classes"
+    return f"{' + '.join(str(row[part]) for part in _PARTS if row.get(part))} images, {len(row['classes'])} classes"
 
 
 def _data(
