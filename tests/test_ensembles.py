@@ -531,7 +531,7 @@ def test_one_run_plans_no_ensemble(runs: int) -> None:
     planned = [stage for stage in stages if stage.kind == "ensemble"]
     assert len(planned) == runs - 1
     if planned:
-        made = {(stage.kind, stage.key) for stage in stages if stage.kind in ("train", "predict", "sample")}
+        made = {(stage.kind, stage.key) for stage in stages if stage.kind in ("predict", "sample")}
         assert (set(planned[0].wants), planned[0].needs) == (made, ())  # it takes what is there
         assert planned[0].estimate > 0
 
