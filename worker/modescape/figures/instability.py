@@ -125,8 +125,8 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
         images[split], run = measured.n or 0, int(measured.details.get("run", 0))
     branches = [f"{k}/{repetition}" for repetition in range(study.repetitions) for k in study.epochs]
     if not table:
-        for key in branches:
-            refuse_skipped(results, "instability", key)
+        for pair in branches:
+            refuse_skipped(results, "instability", pair)
         raise FigureNotReady("no two branches are compared yet", waits_for=("train", "branch", "instability"))
     keys = sorted(table)
     compared = {f"{k}/{repetition}" for k, repetition, _ in keys}
