@@ -31,8 +31,15 @@ class Cause:
     def title(self) -> str:
         if self.type == "NothingLearned":
             return "No run learned"
+        if self.names:
+            return f"{len(self.stages)} {self.kind} stages failed"
         many = self.stages[0].attempt if len(self.stages) == 1 else 1
         return f"{self.kind} {_listed([s.key for s in self.stages])} failed" + f" in attempt {many}" * (many > 1)
+
+    @property
+    def names(self) -> str:
+        """Which stages, where they are too many for the title."""
+        return _listed([f"{s.kind} {s.key}" for s in self.stages]) if len(self.stages) > 2 else ""
 
     @property
     def messages(self) -> list[str]:
@@ -92,9 +99,11 @@ def causes(stages: Sequence[Stage]) -> list[Cause]:
 
 @dataclass(frozen=True)
 class Lost:
-    """Runs, or chains of a method, that have failed although their stages have succeeded. slower: as for a cause."""
+    """Runs, or chains of a method, that have failed although their stages have succeeded. what: those, in words;
+    slower: as for a cause."""
 
     title: str
+    what: str
     reasons: tuple[str, ...]
     slower: str
 
@@ -103,16 +112,16 @@ def lost(results: Results) -> Iterator[Lost]:
     """What counts nowhere in this experiment."""
     of = results.spec.ensemble.runs
     if results.failed and len(results.failed) < of:
-        yield _lost(results.failed, f"{len(results.failed)} of {of} runs failed", "run", "slower")
+        yield _lost(results.failed, f"{len(results.failed)} of {of} runs failed", "run", "the runs", "slower")
     for method, chains in results.failed_chains.items():
-        title = f"{len(chains)} of {of} {method_title(method)} chains failed"
-        yield _lost(chains, title, "chain", f"slower:{method}")
+        title = f"{len(chains)} of {results.chains(method)} {method_title(method)} chains failed"
+        yield _lost(chains, title, "chain", method_title(method), f"slower:{method}")
 
 
-def _lost(failed: dict[int, str], title: str, unit: str, slower: str) -> Lost:
+def _lost(failed: dict[int, str], title: str, unit: str, what: str, slower: str) -> Lost:
     reasons = [f"{unit} {number}: {why}" for number, why in sorted(failed.items())]
     more = [f"and {len(reasons) - SHOWN} more"] if len(reasons) > SHOWN else []
-    return Lost(title, (*reasons[:SHOWN], *more), slower)
+    return Lost(title, what, (*reasons[:SHOWN], *more), slower)
 
 
 def _listed(names: Sequence[str]) -> str:

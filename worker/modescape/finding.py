@@ -90,9 +90,12 @@ def no_run_learned(failed: Mapping[int, str]) -> str:
 def failures(finding: Json) -> str:
     """How many runs and chains have failed, such as "1 of 6 runs failed"; empty when none has."""
     known = finding.get("failed") or {}
-    counts = [(len(known.get("runs", {})), "runs")]
-    counts += [(len(chains), f"{_title({'method': name})} chains") for name, chains in known.get("chains", {}).items()]
-    return ", ".join(f"{count} of {known['of']} {what} failed" for count, what in counts if count)
+    counts = [(len(known.get("runs", {})), known.get("of"), "runs")]
+    counts += [
+        (len(chains["runs"]), chains["of"], f"{_title({'method': name})} chains")
+        for name, chains in known.get("chains", {}).items()
+    ]
+    return ", ".join(f"{count} of {of} {what} failed" for count, of, what in counts if count)
 
 
 def headline(finding: Json) -> str:
@@ -172,7 +175,10 @@ def reduction(head: Sequence[str], left_out: Sequence[str]) -> str:
 
 
 def _title(method: Json) -> str:
-    title = methods[method["method"]].title
+    name = method["method"]
+    if name not in methods:  # a worker's plug-in, which the web process does not know
+        return str(name)
+    title = methods[name].title
     return title if title[:2].isupper() else title[:1].lower() + title[1:]  # SWAG stays SWAG
 
 

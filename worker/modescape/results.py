@@ -132,6 +132,11 @@ class Results:
                 found.setdefault(stage.params["method"], {})[stage.params["run"]] = why
         return found
 
+    def chains(self, method: str) -> int:
+        """Chains of a method: one beside every run, or (those that train on) one from every healthy run's optimum."""
+        apart = method in methods and methods[method].trained == "fresh"
+        return self.spec.ensemble.runs if apart else len(self.healthy)
+
     @cached_property
     def _solutions(self) -> list[Solution]:
         """All but those of failed runs, and those whose predictions are not finite, which have no accuracy."""

@@ -70,11 +70,14 @@ def judge(context: Context, results: Results) -> None:
 
 def _failed(results: Results) -> Json:
     """Runs and chains that have failed, by their numbers, with why, and how many there were of each."""
-    chains = results.failed_chains
+    chains = {
+        method: {"of": results.chains(method), "runs": {f"{run}": why for run, why in sorted(failed.items())}}
+        for method, failed in sorted(results.failed_chains.items())
+    }
     return {
         "of": results.spec.ensemble.runs,
         "runs": {f"{run}": why for run, why in sorted(results.failed.items())},
-        "chains": {method: {f"{run}": why for run, why in sorted(chains[method].items())} for method in sorted(chains)},
+        "chains": chains,
     }
 
 
@@ -158,7 +161,7 @@ def _lost(results: Results, runs: Sequence[int]) -> dict[str, str]:
     has failed."""
     found: dict[str, str] = {}
     for stage in results.stages:
-        if stage.kind != "sample" or stage.params["run"] not in runs:
+        if stage.kind != "sample" or stage.params["run"] not in runs or not methods[stage.params["method"]].sampled:
             continue
         left = stage.result.get("extra", {}) if stage.state == "succeeded" else {}
         if stage.state == "failed":
