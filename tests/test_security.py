@@ -232,9 +232,10 @@ def test_head_says_of_every_address_what_get_would(tmp_path: Path) -> None:
                 got = client.get(address, headers={"Accept": accept})
                 head = client.head(address, headers={"Accept": accept})
                 assert (head.status_code, head.content) == (got.status_code, b""), address
+                again = client.get(address, headers={"Accept": accept})  # pages tell the time, data are looked at
                 for name in ("content-type", "content-length", "etag", "cache-control", "content-disposition"):
-                    if name == "etag" or "text/html" not in got.headers.get("content-type", ""):  # pages tell the time
-                        assert head.headers.get(name) == got.headers.get(name), (address, name)
+                    said = {answer.headers.get(name) for answer in (got, again)}
+                    assert head.headers.get(name) in said or len(said) > 1, (address, name)
         assert client.head("/api/estimate").headers["allow"] == "POST"
         assert client.put("/api/workers").headers["allow"] == "GET, HEAD"
 
