@@ -437,8 +437,8 @@ def test_another_set_under_a_known_name_is_refused_where_it_was_asked_for(tmp_pa
             ({**SPEC, "ood": [{"dataset": "fashion-mnist"}]}, "ood.0.dataset"),
         ):
             body = refused(client.post("/api/experiments", json={"spec": spec}), field, allowed=False)
-            assert "train-labels-idx1-ubyte holds another set" in body["detail"]
-            assert "a folder of its own" in body["detail"]
+            assert "train-images-idx3-ubyte holds another set" in body["detail"]
+            assert "move it elsewhere" in body["detail"]
         form = client.get("/launch?preset=fig-6-short", headers={"accept": "text/html"}).text
         assert "holds another set" in form[form.index('id="err-data.dataset"') :][:400]
         assert client.get("/api/experiments").json()["total"] == 0
