@@ -174,4 +174,4 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def few_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redraws enough for a word that is far from its margin, in a tenth of the time."""
-    monkeypatch.setattr("modescape.science.verdict.REDRAWS", 600)
+    monkeypatch.setattr("modescape.science.equal.REDRAWS", 600)

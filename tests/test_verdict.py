@@ -349,7 +349,7 @@ def test_claims_at_equal_accuracy_equal_a_plain_recomputation(are_rates: bool, i
 @pytest.mark.slow
 def test_half_widths_hardly_depend_on_the_seed_of_the_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard deviation over seeds at most 1 % of the half-width; here 8 seeds, whose own spread allows 1.8 %."""
-    monkeypatch.setattr(verdict, "REDRAWS", equal.REDRAWS)
+    monkeypatch.undo()
     evidence = replace(_evidence(runs=3, examples=1000), cosine=None, windows=())
     halves: dict[str, list[float]] = {"d1": [], "d2": []}
     for seed in range(8):

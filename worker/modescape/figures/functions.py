@@ -756,7 +756,7 @@ def _plane_words(
     whose = "every run" if own_each else f"run {reference}"
     lines.append(Note("references" if own_each else f"reference, {whose}", ("", f"{percent(base)} %", ""), REFERENCE))
     text = [
-        "Labels changed where samples cost one point of accuracy, over all runs, with 95 % interval: claim (d1). "
+        "Changes: labels changed where samples cost one point of accuracy, over all runs, with 95 % interval (d1). "
         "A dash: it cannot be read there."
         if claim is not None
         else "What samples change at equal accuracy is read when all are compared."
@@ -777,7 +777,7 @@ def _plane_words(
     return {
         "caption": _plane_caption(results, options, groups, whose, fit),
         "summary": _plane_summary(runs, list(read.values()), [(_title(name), groups.count(name)) for name in order]),
-        "notes": Notes(("", "shown", "labels changed at equal accuracy, %", ""), tuple(lines), tuple(text)),
+        "notes": Notes(("", "shown", "changes, %", ""), tuple(lines), tuple(text)),
         "legend": (
             *(Legend(name, _title(name), _look(name).key, groups.count(name)) for name in order),
             Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),

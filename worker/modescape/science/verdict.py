@@ -25,7 +25,8 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modescape.science.equal import COST, FEWER, REDRAWS, ROUNDING, EqualAccuracy, Redraws, Samples, Sums, read_redraws
+from modescape.science import equal
+from modescape.science.equal import COST, ROUNDING, EqualAccuracy, Redraws, Samples, Sums, read_redraws
 from modescape.science.health import at_chance
 from modescape.science.inference import (
     LEVEL,
@@ -496,11 +497,15 @@ Decision = Callable[[U, float], Claim | None]
 
 
 def judge(
-    evidence: Evidence, *, margins: Mapping[str, float] | None = None, check: Callable[[], None] = lambda: None
+    evidence: Evidence,
+    *,
+    margins: Mapping[str, float] | None = None,
+    rests: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Claim, ...]:
     """Every claim this evidence can be asked about, with the runs each word rests on; margins replace the defaults.
 
-    check is called now and then and may raise to stop.
+    rests: whether the words are repeated without each unit. check is called now and then and may raise to stop.
     """
     decisions: dict[str, Decision[Evidence]] = {
         "a": _orthogonal,
@@ -512,27 +517,33 @@ def judge(
         "e2": _add_up,
         "f1": _largest_js,
     }
-    return _judged(_with_redraws(evidence.without_failed(), check), decisions, margins)
+    return _judged(_with_redraws(evidence.without_failed(), check), decisions, margins, rests)
 
 
-def judge_shift(evidence: ShiftEvidence, *, margins: Mapping[str, float] | None = None) -> tuple[Claim, ...]:
+def judge_shift(
+    evidence: ShiftEvidence, *, margins: Mapping[str, float] | None = None, rests: bool = True
+) -> tuple[Claim, ...]:
     """Claim (f2)."""
     first = (margins or {}).get("f1", QUESTIONS["f1"].margin)
-    return _judged(evidence, {"f2": partial(_more_under_shift, first=first)}, margins)
+    return _judged(evidence, {"f2": partial(_more_under_shift, first=first)}, margins, rests)
 
 
-def judge_seeds(evidence: SeedsEvidence, *, margins: Mapping[str, float] | None = None) -> tuple[Claim, ...]:
+def judge_seeds(
+    evidence: SeedsEvidence, *, margins: Mapping[str, float] | None = None, rests: bool = True
+) -> tuple[Claim, ...]:
     """Claim (g), at one learning rate."""
-    return _judged(evidence, {"g": _weights_matter_more}, margins)
+    return _judged(evidence, {"g": _weights_matter_more}, margins, rests)
 
 
-def judge_chains(evidence: ChainEvidence, *, margins: Mapping[str, float] | None = None) -> tuple[Claim, ...]:
+def judge_chains(
+    evidence: ChainEvidence, *, margins: Mapping[str, float] | None = None, rests: bool = True
+) -> tuple[Claim, ...]:
     """Claim (h)."""
-    return _judged(evidence, {"h": _cycles_alike}, margins)
+    return _judged(evidence, {"h": _cycles_alike}, margins, rests)
 
 
 def _judged(
-    evidence: U, decisions: Mapping[str, Decision[U]], margins: Mapping[str, float] | None
+    evidence: U, decisions: Mapping[str, Decision[U]], margins: Mapping[str, float] | None, rests: bool
 ) -> tuple[Claim, ...]:
     kept = evidence.without_failed()
     claims = []
@@ -541,7 +552,7 @@ def _judged(
         claim = decide(kept, margin)
         if claim is None:
             continue
-        if claim.word != "cannot tell" and kept.units > MIN_UNITS:
+        if rests and claim.word != "cannot tell" and kept.units > MIN_UNITS:
             others = [decide(kept.without(unit), margin) for unit in range(kept.units)]
             words = [None if other is None else other.word for other in others]
             claim = replace(
@@ -673,8 +684,8 @@ def _with_redraws(evidence: Evidence, check: Callable[[], None]) -> Evidence:
     if not methods or across.rows is None or _common_gate(evidence, across, examples=MIN_EXAMPLES_ACCURACY):
         return evidence
     samples = {method.name: _samples(evidence, method) for method in methods}
-    fewer = min(FEWER, REDRAWS) if evidence.units > MIN_UNITS else 0
-    redrawn = read_redraws(across.rows, samples, seed=evidence.seed, draws=REDRAWS, fewer=fewer, check=check)
+    draws, fewer = equal.REDRAWS, equal.FEWER if evidence.units > MIN_UNITS else 0
+    redrawn = read_redraws(across.rows, samples, seed=evidence.seed, draws=draws, fewer=min(fewer, draws), check=check)
     return replace(evidence, redrawn=redrawn)
 
 
