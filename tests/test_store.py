@@ -1292,6 +1292,147 @@ def test_random_verbs_never_break_the_rules(store: Store) -> None:
         assert store.recompute_list_columns() == 0
 
 
+# --- doing without what failed ---------------------------------------------------------------------------------------
+
+# train/0 -> predict/0 ~~> compare/all -> embed/all; train/1 -> predict/1 ~~>: the waves are what can be done without
+LOOSE = (
+    PlannedStage("train", "0", params={"run": 0}, optional=True),
+    PlannedStage("train", "1", params={"run": 1}, optional=True),
+    PlannedStage("predict", "0", (("train", "0"),), {"run": 0}, optional=True),
+    PlannedStage("predict", "1", (("train", "1"),), {"run": 1}, optional=True),
+    PlannedStage("compare", "all", wants=(("predict", "0"), ("predict", "1"))),
+    PlannedStage("embed", "all", (("compare", "all"),), optional=True),
+)
+ERROR = {"type": "StageError", "message": "no luck"}
+
+
+def test_a_stage_does_without_what_failed_and_waits_for_the_rest(store: Store) -> None:
+    experiment = create(store, stages=LOOSE)
+    assert states(store, experiment)["compare/all"] == "blocked"
+    store.fail(claim(store, "train/0"), ERROR)
+    assert states(store, experiment) == {
+        "train/0": "failed", "train/1": "ready", "predict/0": "failed", "predict/1": "blocked",
+        "compare/all": "blocked", "embed/all": "blocked",
+    }  # fmt: skip
+    finish_all(store)
+    assert [s.state for s in store.stages(experiment.id)].count("succeeded") == 4
+    row = store.experiment(experiment.id)
+    assert (row.status, row.error, row.stages_done) == ("succeeded", "train/0: no luck", 4)
+    needed = {(s.kind, s.key) for s in store.needs(stage_id(store, experiment, "compare/all"), optional=True)}
+    assert needed == {("predict", "0"), ("predict", "1")}
+    assert not store.needs(stage_id(store, experiment, "compare/all"), optional=False)
+
+
+def test_a_stage_that_is_left_without_anything_fails_too_and_names_the_first_cause(store: Store) -> None:
+    experiment = create(store, stages=LOOSE)
+    for name in ("train/0", "train/1"):
+        store.fail(claim(store, name), ERROR)
+    assert set(states(store, experiment).values()) == {"failed"}
+    assert store.experiment(experiment.id).status == "failed", "compare/all is not optional"
+    error = store.stage(stage_id(store, experiment, "embed/all")).error
+    assert error["message"] == "needs train/0, which failed"
+    assert error["cause"] == stage_id(store, experiment, "train/0")
+
+
+def test_what_was_made_without_a_result_is_made_again_once_that_comes(store: Store) -> None:
+    experiment = create(store, stages=LOOSE)
+    store.fail(claim(store, "train/0"), ERROR)
+    finish_all(store)
+    store.retry(experiment.id)
+    assert states(store, experiment)["compare/all"] == "succeeded", "nothing is lost while it may fail again"
+    store.fail(claim(store, "train/0"), ERROR)
+    assert store.experiment(experiment.id).status == "succeeded"
+    store.retry(experiment.id)
+    for name in ("train/0", "predict/0"):
+        finish(store, claim(store, name))
+    assert states(store, experiment)["compare/all"] == "ready"
+    assert store.experiment(experiment.id).status == "running"
+    finish(store, claim(store, "compare/all"))
+    finish(store, claim(store, "embed/all"))
+    assert store.claim("w") is None
+    assert [(s.state, s.attempt) for s in store.stages(experiment.id)[4:]] == [("succeeded", 2)] * 2
+    assert (store.experiment(experiment.id).status, store.experiment(experiment.id).error) == ("succeeded", None)
+
+
+def test_a_result_that_comes_while_a_stage_works_without_it_makes_it_work_again(store: Store) -> None:
+    experiment = create(store, stages=LOOSE)
+    store.fail(claim(store, "train/0"), ERROR)
+    finish(store, claim(store, "train/1"))
+    finish(store, claim(store, "predict/1"))
+    working = claim(store, "compare/all")
+    store.retry(experiment.id)
+    for name in ("train/0", "predict/0"):
+        finish(store, claim(store, name, experiment))
+    finish(store, working)
+    assert states(store, experiment)["compare/all"] == "ready"
+    assert states(store, experiment)["embed/all"] == "blocked"
+    finish_all(store)
+    assert store.experiment(experiment.id).status == "succeeded"
+    assert store.stage(working.stage_id).attempt == 2
+
+
+def test_a_stage_that_is_retried_is_waited_for_again(store: Store) -> None:
+    experiment = create(store, stages=LOOSE)
+    store.fail(claim(store, "train/0"), ERROR)
+    finish(store, claim(store, "train/1"))
+    finish(store, claim(store, "predict/1"))
+    assert states(store, experiment)["compare/all"] == "ready"
+    store.retry(experiment.id)
+    assert states(store, experiment)["compare/all"] == "blocked"
+    finish_all(store)
+    assert {stage.attempt for stage in store.stages(experiment.id)[2:]} == {1}
+
+
+def test_why_a_run_has_failed_is_kept_and_told_with_the_stage(store: Store) -> None:
+    experiment = create(store, stages=LOOSE)
+    finish(store, claim(store, "train/0"), StageOutput(runs={0: {"failed": "nan"}}, extra={"failed": "nan"}))
+    assert [run.failed for run in store.runs(experiment.id)] == ["nan", None]
+    assert store.stages(experiment.id)[0].progress == {"failed": "nan"}
+    again = create(store, name="Again", stages=LOOSE)
+    assert store.reuse(claim(store, "train/0", again), "memo train/0")
+    assert store.runs(again.id)[0].failed == "nan"
+
+
+def test_an_old_result_is_taken_over_with_what_it_did_not_tell(store: Store) -> None:
+    create(store, stages=LOOSE)
+    finish(store, claim(store, "train/0"))
+    again = create(store, name="Again", stages=LOOSE)
+
+    def renew(output: StageOutput) -> StageOutput:
+        return StageOutput(runs={0: {"failed": "at chance"}}, extra=output.extra)
+
+    assert store.reuse(claim(store, "train/0", again), "memo train/0", renew=renew)
+    assert store.runs(again.id)[0].failed == "at chance"
+
+
+def test_random_failures_and_retries_never_break_the_rules_of_what_can_be_done_without(store: Store) -> None:
+    rng = random.Random(7)
+    experiment = create(store, stages=LOOSE)
+    leases: list[Lease] = []
+    for _ in range(90):
+        move = rng.choice(("claim", "claim", "finish", "fail", "retry", "reap"))
+        with suppress(Conflict, LeaseLost):
+            if move == "claim" and (lease := store.claim("w")):
+                leases.append(lease)
+            elif move in ("finish", "fail") and leases:
+                lease = leases.pop(rng.randrange(len(leases)))
+                _ = finish(store, lease) if move == "finish" else store.fail(lease, ERROR)
+            elif move == "retry":
+                store.retry(experiment.id)
+            elif move == "reap":
+                store.reap()
+        for stage in store.stages(experiment.id):
+            firm = {need.state for need in store.needs(stage.id, optional=False)}
+            loose = {need.state for need in store.needs(stage.id, optional=True)}
+            waiting = {"blocked", "ready", "running", "paused"}
+            if stage.state == "ready":
+                assert firm <= {"succeeded"}
+            if stage.state == "blocked":
+                assert (firm | loose) & waiting, (stage.kind, stage.key)
+                assert "failed" not in firm
+        assert store.recompute_list_columns() == 0
+
+
 # --- schema ----------------------------------------------------------------------------------------------------------
 
 

@@ -56,10 +56,7 @@ def choose(named: Sequence[int], known: Sequence[int], failed: Mapping[int, str]
     if is_first(named):
         healthy = tuple(run for run in known if run not in failed)[: len(named)]
         if len(healthy) < len(named):
-            return (
-                healthy,
-                f"it goes through {len(named)} runs, and {len(healthy) or 'none'} of {len(known)} is healthy",
-            )
+            return healthy, f"it needs {len(named)} healthy runs, of {len(known)} there are {len(healthy)}"
         return healthy, ""
     why = [f"run {run} was named for it, and failed: {failed[run]}" for run in named if run in failed]
     return tuple(named), "; ".join(why)

@@ -1,0 +1,358 @@
+"""One failure costs one thing: runs that diverge or learn nothing, a method that breaks, a chain that explodes.
+
+The trainings are real; what makes them fail is their initial weights: far too large ones diverge at the first step,
+zeros leave a network without gradients but for its last biases, which then say one thing of every image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from modescape import finding, pipeline
+from modescape.errors import InvalidInput
+from modescape.executor import Executor, Machine
+from modescape.figures import FigureNotReady
+from modescape.laboratory import Lab, Laboratory
+from modescape.plan import prepare
+from modescape.registry import architectures, figures
+from modescape.science import networks
+from modescape.science.architectures import Layer, architecture
+from modescape.science.health import at_chance
+from modescape.science.seeds import chain_seeds, run_seeds
+from modescape.science.subspace import sample as subspace_sample
+from modescape.settings import Settings
+from modescape.stages import sample as sampling
+from modescape.stages.footing import choose
+from modescape_api import failures
+from modescape_api.forms import with_more
+
+CPU = Machine("cpu", "test", "test", ("cpu",))
+DIVERGED, SILENT, HEALTHY = 0, 4, [1, 2, 3, 5]
+BROKEN_CHAIN = 5
+SGMCMC = {"cycles": 2, "epochs_per_cycle": 2, "samples_per_cycle": 1, "noise_epochs": 1, "learning_rate": 0.05}
+SPEC: dict[str, Any] = {
+    "data": {"dataset": "digits", "input_scale": "standardised", "train_images": 490, "validation_images": 100},
+    "training": {"learning_rate": 0.005, "epochs": 4, "batch_size": 50, "snapshots": 4},
+    "ensemble": {"runs": 6},
+    "methods": [
+        {"method": "random", "spread": 6, "typical": 3},
+        {"method": "dropout", "spread": 2, "typical": 3},
+        {"method": "sgmcmc", "options": SGMCMC},
+    ],
+    "shift": {"corruptions": ["gaussian_noise"], "images": 100},
+    "ood": [{"dataset": "permuted", "images": 100}],
+    "planes": [{"kind": "line"}, {"kind": "line", "runs": [0, 2]}],
+    "tunnels": [{"knots": 1, "images": 50, "triangles": False}],
+    "connectivity": {"points": 3, "images": 50},
+    "instability": {"epochs": [1], "repetitions": 1, "points": 3, "images": 50},
+}
+SKIPPED = [
+    ("predict", "0"), ("sample", "0/random/spread"), ("shift", "0/optimum"), ("sample", "5/sgmcmc/typical"),
+    ("connectivity", "1-4"), ("plane", "1/0"),
+]  # fmt: skip
+REMADE = {"sample", "shift", "shift-compare", "compare", "embed", "ensemble", "ood", "ood-compare"}
+
+
+@pytest.fixture
+def unlucky(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run 0 diverges, run 4 learns nothing, chain 5 diverges, and samples of weight dropout raise."""
+    large = {run_seeds(0, DIVERGED, "both").weights, chain_seeds(0, BROKEN_CHAIN, "sgmcmc").weights}
+    silent = run_seeds(0, SILENT, "both").weights
+    build, draw = networks.build, sampling.draw_samples
+
+    def building(*args: Any, seed: int) -> torch.nn.Module:
+        network = build(*args, seed=seed)
+        with torch.no_grad():
+            for parameter in network.parameters() if seed in large or seed == silent else ():
+                parameter.mul_(1e18 if seed in large else 0.0)
+        return network
+
+    def drawing(entry: Any, *args: Any, **more: Any) -> Any:
+        if entry.name == "dropout":
+            raise RuntimeError("nothing drops here")
+        return draw(entry, *args, **more)
+
+    monkeypatch.setattr(networks, "build", building)
+    monkeypatch.setattr(sampling, "draw_samples", drawing)
+
+
+def run(laboratory: Laboratory, spec: dict[str, Any], name: str = "unlucky") -> Lab:
+    row = laboratory.create(spec, name=name)
+    Executor(laboratory.store, laboratory.artifacts, laboratory.settings, machine=CPU).run_experiment(row.id)
+    return Lab(laboratory, row.id)
+
+
+@pytest.fixture
+def laboratory(store_url: str, tmp_path: Path) -> Iterator[Laboratory]:
+    made = Laboratory(Settings(home=tmp_path, database_url=store_url))
+    yield made
+    made.store.close()
+
+
+def stage(lab: Lab, kind: str, key: str) -> Any:
+    return next(s for s in lab.stages if (s.kind, s.key) == (kind, key))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unlucky")
+def test_an_unlucky_experiment_reaches_its_last_figure_with_the_right_counts(laboratory: Laboratory) -> None:
+    lab = run(laboratory, SPEC)
+    assert (lab.experiment.status, lab.healthy) == ("succeeded", HEALTHY)
+    assert "loss is nan" in lab.failed[DIVERGED]
+    assert "same label" in lab.failed[SILENT] or "at chance" in lab.failed[SILENT]
+    assert list(lab.failed_chains) == ["sgmcmc"]
+    assert list(lab.failed_chains["sgmcmc"]) == [BROKEN_CHAIN]
+    _states(lab)
+    _numbers(lab)
+    _figures(lab)
+    _words(lab)
+    _repair(laboratory, lab)
+
+
+def _states(lab: Lab) -> None:
+    """Trainings are finished, curves and checkpoints kept; what stands on the failed is skipped; broken is broken."""
+    trained = stage(lab, "train", "0")
+    assert trained.state == "succeeded"
+    assert trained.result["extra"]["failed"] == lab.failed[DIVERGED]
+    assert [c["epoch"] for c in trained.result["extra"]["checkpoints"]] == [0]
+    assert lab.artifacts.exists(trained.result["extra"]["checkpoints"][0]["weights"])
+    assert len(lab.points(SILENT, "train/loss")[0]) > 4
+    for kind, key in SKIPPED:
+        made = stage(lab, kind, key)
+        assert (made.state, list(made.result["extra"])) == ("succeeded", ["skipped"]), (kind, key)
+        assert not made.result["solutions"]
+    # a chain beside a failed run lives on, without an optimum to be measured against
+    beside = lab.solutions(run=DIVERGED, method="sgmcmc")
+    assert len(beside) == 2
+    assert all(s.accuracy is not None and s.disagreement is None and s.cosine is None for s in beside)
+    broken = [s for s in lab.stages if s.state == "failed"]
+    assert {(s.kind, s.params.get("method") or s.params.get("group")) for s in broken} == {
+        ("sample", "dropout"), ("shift", "dropout"),
+    }  # fmt: skip
+    assert {s.params["run"] for s in broken} == set(HEALTHY)
+
+
+def _numbers(lab: Lab) -> None:
+    """Every number is that of the healthy runs, worked out again."""
+    found, row = lab.experiment.finding, lab.experiment
+    optima = lab.solutions(role="optimum")
+    assert [optimum.run for optimum in optima] == HEALTHY
+    labels, truth = lab.labels_of(optima, "test"), lab.true_labels("test")
+    assert not any(at_chance(own, truth, 10) for own in labels)
+    pairs = [(labels[i] != labels[j]).mean() for j in range(4) for i in range(j)]
+    assert row.disagreement == pytest.approx(np.mean(pairs), abs=1e-12)
+    assert row.accuracy == pytest.approx((labels == truth).mean(), abs=1e-12)
+    assert found["independent"]["pairs"] == 6
+    assert found["ensemble"]["members"] == 4
+    assert found["failed"]["of"] == 6
+    assert set(found["failed"]["runs"]) == {"0", "4"}
+    assert {name: (c["of"], list(c["runs"])) for name, c in found["failed"]["chains"].items()} == {"sgmcmc": (6, ["5"])}
+    claims = {claim["id"]: claim for claim in lab.claims()}
+    assert {claims[letter]["n"] for letter in ("a", "b", "c", "e1", "f1", "f2")} == {4}
+    assert claims["h"]["n"] == 5
+    assert "1 of 6 chains failed" in claims["h"]["because"]
+    assert {method["method"] for method in claims["c"]["methods"]} == {"random"}
+    assert "Weight dropout (sample/1/dropout/spread failed)" in claims["c"]["because"]
+    js = lab.measurements(metric="js_mean", subject="independent")
+    assert [m.details["members"] for m in js] == [4]
+
+
+def _figures(lab: Lab) -> None:
+    """All of them are there; those by default go through healthy runs; the one of named runs says why it is closed."""
+    for name, figure in figures.items():
+        if name in ("seeds", "landscape", "triangles"):
+            continue
+        data = figure.call(lab, figure.options())
+        assert "2 of 6 runs failed" in data.caption, name
+        assert not data.partial, (name, data.partial)
+        assert figure.draw(data, "light").data, name
+    drawn = {
+        name: figures[name].call(lab, figures[name].options()) for name in ("plane", "tunnel", "cuts", "ensembles")
+    }
+    assert drawn["plane"].reference == 1
+    assert tuple(drawn["tunnel"].runs) == (1, 2)
+    assert [cut.words for cut in drawn["cuts"].cuts] == ["run 1 to 2"]
+    assert "run 0 was named for it, and failed" in drawn["cuts"].missing
+    assert drawn["ensembles"].runs["independent"] == 4
+    with pytest.raises(FigureNotReady, match="run 0 failed") as closed:
+        figures["plane"].call(lab, figures["plane"].options(ref=0))
+    assert closed.value.closed
+    assert {m.details["runs"] for m in lab.measurements(metric="auroc") if m.details["group"] == "optimum"} == {4}
+    embedded = lab.matrix("tsne-trajectories")
+    assert embedded is not None
+    known = {s.number: s.run for s in lab.solutions()}
+    assert {known[number] for number in embedded.rows} == {1, 2, 3}
+
+
+def _words(lab: Lab) -> None:
+    """The first sentences, and the cause of what is missing, once."""
+    assert "2 of 6 runs failed, 1 of 6 cyclical SG-MCMC chains failed" in lab.sentence()
+    assert "n = 6 pairs" in lab.sentence()
+    assert "2 of 6 runs failed" in finding.line(lab.experiment.finding)
+    (cause,) = failures.causes(lab.stages)
+    assert cause.title == "8 sample stages failed"
+    assert cause.messages == ["nothing drops here"]
+    assert cause.without == "4 shift stages"
+    assert cause.retry
+    assert not cause.slower
+    assert [lost.title for lost in failures.lost(lab)] == [
+        "2 of 6 runs failed",
+        "1 of 6 cyclical SG-MCMC chains failed",
+    ]
+
+
+def _repair(laboratory: Laboratory, lab: Lab) -> None:
+    """The method is mended and retried: what did without it is made again, and nothing else."""
+    before = {s.id: s.finished_at for s in lab.stages}
+    with pytest.MonkeyPatch.context() as healed:
+        healed.setattr(sampling, "draw_samples", subspace_sample)
+        laboratory.store.retry(lab.experiment.id)
+        executor = Executor(laboratory.store, laboratory.artifacts, laboratory.settings, machine=CPU)
+        executor.run_experiment(lab.experiment.id)
+    mended = Lab(laboratory, lab.experiment.id)
+    assert {s.state for s in mended.stages} == {"succeeded"}
+    again = {s.kind for s in mended.stages if s.finished_at != before[s.id]}
+    assert again == REMADE
+    claims = {claim["id"]: claim for claim in mended.claims()}
+    assert {method["method"] for method in claims["c"]["methods"]} == {"random", "dropout"}
+    assert "not among" not in claims["c"]["because"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unlucky")
+def test_without_a_healthy_run_it_says_that_none_learned(sqlite_url: str, tmp_path: Path) -> None:
+    lab = run(Laboratory(Settings(home=tmp_path, database_url=sqlite_url)), {**_plain(1), "methods": []})
+    assert lab.experiment.status == "failed"
+    assert "no run learned" in lab.sentence()
+    (cause,) = failures.causes(lab.stages)
+    assert (cause.title, cause.slower, cause.retry) == ("No run learned", "slower", "")
+    assert not list(failures.lost(lab))
+
+
+def _plain(runs: int) -> dict[str, Any]:
+    return {"data": SPEC["data"], "training": SPEC["training"], "ensemble": {"runs": runs}}
+
+
+@pytest.mark.slow
+def test_a_result_of_before_is_judged_when_it_is_taken_over(sqlite_url: str, tmp_path: Path) -> None:
+    """Stages of earlier code told no run's failure; their predictions are read once, and the run is known."""
+    laboratory = Laboratory(Settings(home=tmp_path, database_url=sqlite_url))
+    with pytest.MonkeyPatch.context() as patch:
+        _make_silent(patch, run_seeds(0, 1, "both").weights)
+        first = run(laboratory, _plain(3), "first")
+    assert list(first.failed) == [1]
+    _forget(laboratory)
+    assert list(Lab(laboratory, first.experiment.id).failed) == [1], "an old page judges by the same rule"
+    second = run(laboratory, {**_plain(3), "methods": [{"method": "random", "spread": 2, "typical": 0}]}, "second")
+    assert {s.reused_from is not None for s in second.stages if s.kind in ("train", "predict")} == {True}
+    assert [r.failed for r in second.runs] == ["", first.failed[1], ""]
+    assert stage(second, "sample", "1/random/spread").result["extra"] == {"skipped": f"run 1 failed: {first.failed[1]}"}
+
+
+def _make_silent(patch: pytest.MonkeyPatch, seed_: int) -> None:
+    build: Callable[..., torch.nn.Module] = networks.build
+
+    def building(*args: Any, seed: int) -> torch.nn.Module:
+        network = build(*args, seed=seed)
+        with torch.no_grad():
+            for parameter in network.parameters() if seed == seed_ else ():
+                parameter.zero_()
+        return network
+
+    patch.setattr(networks, "build", building)
+
+
+def _forget(laboratory: Laboratory) -> None:
+    """What the code before did not write: why runs have failed."""
+    from sqlalchemy import text
+
+    from modescape.schema import open_database
+
+    engine = open_database(laboratory.settings.database)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE run SET failed = NULL"))
+        for id_, result in connection.execute(text("SELECT id, result FROM stage WHERE kind = 'predict'")).all():
+            kept = json.loads(result)
+            for told in kept["runs"].values():
+                del told["failed"]
+            values = {"id": id_, "result": json.dumps(kept)}
+            connection.execute(text("UPDATE stage SET result = :result WHERE id = :id"), values)
+    engine.dispose()
+
+
+# ---- which runs are meant ----
+
+
+def test_the_first_runs_are_the_first_healthy_ones_and_named_ones_are_themselves() -> None:
+    failed = {0: "nan", 3: "at chance"}
+    assert choose((0, 1), range(6), {}) == ((0, 1), "")
+    assert choose((0, 1), range(6), failed) == ((1, 2), "")
+    assert choose((0,), range(6), failed) == ((1,), "")
+    assert choose((1, 2), range(6), failed) == ((1, 2), "")
+    assert choose((2, 3), range(6), failed)[1] == "run 3 was named for it, and failed: at chance"
+    assert choose((0, 1, 2), range(4), failed)[1] == "it needs 3 healthy runs, of 4 there are 2"
+
+
+# ---- at launch ----
+
+
+def test_a_method_that_needs_dropout_layers_is_refused_where_there_are_none() -> None:
+    @architecture(
+        "without-dropout", title="Plain", source="a test", layers=lambda c, h, w, k, o: [Layer(1, c * h * w, k)]
+    )
+    def plain(channels: int, height: int, width: int, classes: int, options: Any) -> torch.nn.Module:
+        """A linear network."""
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * height * width, classes))
+
+    chosen = {"data": {"dataset": "digits"}, "methods": [{"method": "activation-dropout"}]}
+    try:
+        with pytest.raises(InvalidInput) as refused:
+            prepare({**chosen, "network": {"architecture": "without-dropout"}}, ())
+        (problem,) = refused.value.problems
+        assert problem.field == "methods.0.method"
+        assert "Plain has none" in problem.message
+        assert "small-cnn" in problem.allowed
+        assert prepare(chosen, ()).plan.stages
+    finally:
+        del architectures._entries["without-dropout"]
+
+
+def test_every_network_says_whether_it_has_dropout_layers() -> None:
+    from modescape.science.data import Shape
+    from modescape.science.networks import build, dropout_layers
+    from modescape.spec import NetworkSpec
+
+    for name, entry in architectures.items():
+        network = build(NetworkSpec(architecture=name), Shape(3, 32, 32, 10), seed=0)
+        assert entry.dropout == bool(dropout_layers(network)), name
+
+
+# ---- what can help ----
+
+
+def test_a_clone_that_is_slower_has_a_lower_rate_where_it_diverged() -> None:
+    spec = prepare(SPEC, ()).spec.model_dump(mode="json")
+    assert with_more(spec, "slower")["training"]["learning_rate"] == pytest.approx(0.0017)
+    chained = with_more(spec, "slower:sgmcmc")
+    assert chained["training"] == spec["training"]
+    assert chained["methods"][2]["options"]["learning_rate"] == pytest.approx(0.017)
+    assert with_more(spec, "slower:tunnels.0")["tunnels"][0]["learning_rate"] == pytest.approx(0.00033)
+    milestones = {**spec, "training": {**spec["training"], "milestones": [{"epoch": 1, "learning_rate": 0.004}]}}
+    assert with_more(milestones, "slower")["training"]["milestones"][0]["learning_rate"] == pytest.approx(0.0017)
+
+
+def test_keys_of_stages_without_failures_are_as_before() -> None:
+    """Which versions stages have, and which of their needs are in their keys, decides what is found again."""
+    versions = {name: kind.version for name, kind in pipeline.KINDS.items()}
+    assert versions["train"] == versions["predict"] == versions["chain"] == versions["plane"] == 1
+    assert {name: kind.uses for name, kind in pipeline.KINDS.items() if kind.through is not None} == {
+        "plane": ("train", "predict", "sample"), "tunnel": ("train",), "triangles": ("train", "tunnel"),
+        "branch": ("train",),
+    }  # fmt: skip
