@@ -779,7 +779,7 @@ def test_a_plane_through_chosen_solutions_is_computed_for_a_finished_experiment(
     chosen = [sample, checkpoint, optimum]
     stages = {s.id: (s.kind, s.key) for s in results.stages}
     cut = PlaneSpec(kind="affine", train_images=20, test_images=20)
-    asked = stage.asked(results.spec, cut, chosen, {s.number: stages[s.stage_id] for s in chosen}, 1000.0)
+    asked = stage.asked(results.spec, cut, chosen, {s.number: stages[s.stage_id] for s in chosen})
     for planned in asked.stages:
         bench.store.add_stage(results.experiment.id, planned)
     found = bench.do(results.experiment.id)
