@@ -27,6 +27,7 @@ from modescape.science.look import Look, look_through
 from modescape.settings import Settings
 from modescape.spec import DataSpec
 from modescape.store import upgrade
+from modescape.tables import Stage
 
 RAMP = (np.arange(64, dtype=np.uint16) * 1040).reshape(8, 8)  # 0 to 65520
 BYTES = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
@@ -451,6 +452,11 @@ def test_a_reader_that_dies_names_what_it_was_reading(tmp_path: Path, monkeypatc
         look_through(sorted(root.glob("?/*.jpg")), root)
 
 
+def trained(stages: Sequence[Stage]) -> set[str]:
+    """How looks, trainings and predictions ended; pictures of noise leave nothing to compare."""
+    return {stage.state for stage in stages if stage.kind in ("look", "train", "predict")}
+
+
 SMALL = {"training": {"epochs": 1, "batch_size": 8, "snapshots": 0}, "ensemble": {"runs": 2}}
 
 
@@ -468,7 +474,7 @@ def test_one_bad_picture_fails_the_first_stage_by_name_and_the_second_launch_at_
     assert caught.value.field == "data.path"
     Image.fromarray(NOISE).save(tmp_path / "pets" / "b" / "b7.jpg")
     again = ms.run(spec, folder=tmp_path / "home")
-    assert {stage.state for stage in again.stages} == {"succeeded"}
+    assert trained(again.stages) == {"succeeded"}
 
 
 def test_a_set_is_looked_through_once_and_other_images_are_too(tmp_path: Path) -> None:
@@ -486,9 +492,9 @@ def test_a_set_is_looked_through_once_and_other_images_are_too(tmp_path: Path) -
     assert "4.png cannot be read" in states["look", "ood.0"].error["message"]
     assert states["train", "0"].state == "failed"
     Image.fromarray(NOISE).save(outside / "4.png")
-    again = {(stage.kind, stage.key): stage for stage in ms.run(spec, folder=tmp_path / "home").stages}
-    assert again["look", "data"].reused_from is not None
-    assert {stage.state for stage in again.values()} == {"succeeded"}
+    stages = ms.run(spec, folder=tmp_path / "home").stages
+    assert {(s.kind, s.key): s for s in stages}["look", "data"].reused_from is not None
+    assert trained(stages) == {"succeeded"}
 
 
 def test_a_look_is_kept_by_what_the_files_hold(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor
 from modescape.figures import THEMES, FigureNotReady, csv, encode
 from modescape.laboratory import Lab, Laboratory, run
-from modescape.plan import prepare
+from modescape.plan import Machines, prepare
 from modescape.registry import figures
 from modescape.science import data, weights
 from modescape.science.networks import build
@@ -178,15 +177,13 @@ def test_a_branch_may_leave_where_a_checkpoint_is_kept() -> None:
 
 
 def test_the_plan_counts_five_trainings_a_rate_and_repetition_in_rounds() -> None:
-    alone, three = (prepare(SPEC, (), workers=workers).plan for workers in (1, 3))
+    alone, three = (prepare(SPEC, (), machines=Machines(workers)).plan for workers in (1, 3))
     counts = {cost.kind: cost.count for cost in alone.kinds}
     assert (counts["arm"], counts["seeds"], counts["branch"], counts["instability"]) == (20, 1, 4, 2)
-    costs = {cost.kind: cost.seconds / cost.count for cost in alone.kinds}
-    trained = {"train": 1, "arm": 20, "branch": 4}
-    rest = sum(cost.seconds for cost in alone.kinds if cost.kind not in trained)
-    rounds = sum(math.ceil(count / 3) * costs[kind] for kind, count in trained.items())
-    assert three.seconds == pytest.approx(rounds + rest / 3)
-    assert alone.seconds == pytest.approx(sum(cost.seconds for cost in alone.kinds))
+    whole = sum(cost.seconds for cost in alone.kinds)
+    assert alone.seconds == pytest.approx(whole)
+    longest = max(stage.estimate for stage in alone.stages)
+    assert whole / 3 <= three.seconds <= whole / 3 + 5 * longest  # a worker idles only while nothing can be claimed
     assert {"seeds", "instability"} <= set(alone.answers)
     said = " ".join(alone.warnings)
     assert "fewer than 3 repetitions" in said

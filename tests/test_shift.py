@@ -360,7 +360,7 @@ def shifted_by_hand() -> Any:
             for i in (0, *INTENSITIES)
         ]  # fmt: skip
 
-    return SimpleNamespace(spec=parse(SPEC), shifted=rows)
+    return SimpleNamespace(spec=parse(SPEC), shifted=rows, failed={})
 
 
 def test_types_draw_the_groups_asked_for_and_list_the_others() -> None:
@@ -603,7 +603,7 @@ def test_everything_waits_for_the_look_at_a_published_set(coloured: tuple[Path, 
     assert {"train", "chain", "arm"} <= {stage.kind for stage in stages}
     waiting = {("corrupt", "published")}
     for one in stages[1:]:  # in the order they are claimed
-        assert waiting & set(one.needs), one
+        assert waiting & {*one.needs, *one.wants}, one
         waiting.add((one.kind, one.key))
 
 

@@ -135,7 +135,7 @@ def _data(
             "looking": row.get("looking"),
             "layout": row.get("layout", ""),  # sets that were registered before this was said have none
             "ignored": row.get("ignored", []),
-            "classes": [(row["classes"][i], i) for i in shown_order(row["classes"])],
+            "classes": [(row["classes"][i], i) for i in shown_order(row.get("classes", ()))],
         }
         for row in rows
         if row["own"]
