@@ -239,15 +239,17 @@ def pair_table(runs: int, weights: Floats, apart: Callable[[int, int], NDArray[A
 
 @dataclass(frozen=True)
 class Typical:
-    """What the verdict needs of a method's typical samples: means over a run's samples, then over the examples."""
+    """What the verdict needs of a method's typical samples (c) and of those it averages (e, f), which are the same
+    unless a strength was chosen: means over a run's samples, then over the examples."""
 
-    counts: list[int]
+    counts: list[int]  # samples to average
     usable: list[int]  # samples of each run that (c) may use
     nearest_own: float  # share of those that disagree least with their own final, mean over the runs
     from_finals: Floats  # [R, R, 1 + B]: disagreement of run i's usable samples with the final of run j
     within: Floats  # [R, 1 + B]: JS over the pairs of a run's samples
     averaged: int  # samples in an average, the same for every method
-    gain: Floats  # [R, 1 + B]: Brier of the final minus Brier of the averaged samples
+    strength: float | None  # at which they were drawn; None for the typical ones themselves
+    gain: Floats  # [R, 1 + B]: Brier of the reference minus Brier of the averaged samples
     apart: Floats  # [R, R, 1 + B]: squared distance of two runs' averages
 
 
@@ -351,6 +353,37 @@ class Evidence:
         left: dict[str, Any] = self.found.json(f"{self.found.base}/stages/{stage['id']}")["left"]
         return left
 
+    def strength(self, method: str) -> float | None:
+        """At which the method's averaged samples were drawn: where the mean over runs of their average's NLL on the
+        validation images is smallest. None where none was chosen."""
+        if not any((s["kind"], s["key"]) == ("strength", method) for s in self.about["stages"]):
+            return None
+        left = self.stage("strength", method)
+        means = self.file(left["losses"]).astype(np.float64).mean(axis=2)  # [strengths, runs, images]
+        assert left["strengths"][0] == 0
+        assert sorted(left["strengths"]) == left["strengths"]
+        assert set(self.runs) == set(left["runs"])
+        best = float(left["strengths"][int(means.mean(axis=1).argmin())])
+        assert best == left["strength"], (method, best, left["strength"])
+        return best
+
+    def reference(self, method: str, place: int) -> NDArray[np.float32]:
+        """Logits of what the method is measured against in a run: of one that trains on, its last iterate where that
+        has the lower NLL on the validation images; else the run's final."""
+        run = self.runs[place]
+        own = self.samples(method, run, "last")
+        left = self.stage("last", f"{run}/{method}") if own else {}
+        if left.get("nll"):
+            labels = self.file(left["labels"])
+            rows = np.arange(len(labels))
+            last, final = (
+                float(-np.log(softmax(self.file(left["logits"][name]))[rows, labels]).mean())
+                for name in ("last", "final")
+            )
+            if last < final:
+                return self.logits(own[0])
+        return self.logits(self.optima[place])
+
     def file(self, digest: str) -> NDArray[Any]:
         return self.found.array(f"{self.api}/artifacts/{digest}")
 
@@ -403,12 +436,18 @@ class Evidence:
     @functools.cached_property
     def typical(self) -> dict[str, Typical]:
         asked = [q for q, chosen in self.asked.items() if chosen["typical"]]
-        fewest = [min(len(self.samples(q, run, "typical")) for run in self.runs) for q in asked]
+        fewest = [min(self._drawn(q, run) for run in self.runs) for q in asked]
         averaged = min([count for count in fewest if count >= FEWEST_SAMPLES], default=0)
         return {q: self._typical(q, averaged) for q in asked}
 
+    def _drawn(self, method: str, run: int) -> int:
+        """Samples of a run that can be averaged; at strength 0 all are one function, of which one is kept."""
+        if self.strength(method) == 0:
+            return int(self.stage("strength", method)["samples"])
+        return len(self.samples(method, run, "typical" if self.strength(method) is None else "fair"))
+
     def _typical(self, method: str, averaged: int) -> Typical:
-        empty = np.full(self.images, np.nan)
+        empty, strength = np.full(self.images, np.nan), self.strength(method)
         from_finals, within, means, counts, usable, nearest = [], [], [], [], [], []
         for own, (run, final) in enumerate(zip(self.runs, self.finals, strict=True)):
             drawn = [softmax(self.logits(s)) for s in self.samples(method, run, "typical")]
@@ -419,13 +458,15 @@ class Evidence:
             from_finals.append(differ.mean(0) if kept else [empty] * self.n)
             if kept:
                 nearest.append(float((differ.mean(2).argmin(1) == own).mean()))
-            within.append(divergences(p) if len(p) > 1 else empty)
-            means.append(
-                p[:averaged].mean(0) if 0 < averaged <= len(p) else np.full_like(self.probabilities[0], np.nan)
-            )
-            counts.append(len(p))
             usable.append(len(kept))
-        gain = [brier(p, self.truth) - brier(q, self.truth) for p, q in zip(self.probabilities, means, strict=True)]
+            if strength is not None:
+                p = np.array([softmax(self.logits(s)) for s in self.samples(method, run, "fair")])
+            within.append(divergences(p) if len(p) > 1 else empty)
+            counts.append(self._drawn(method, run))
+            enough = 0 < averaged <= counts[-1]
+            means.append(p[:averaged].mean(0) if enough else np.full_like(self.probabilities[0], np.nan))
+        references = [softmax(self.reference(method, place)) for place in range(self.n)]
+        gain = [brier(p, self.truth) - brier(q, self.truth) for p, q in zip(references, means, strict=True)]
         return Typical(
             counts=counts,
             usable=usable,
@@ -433,6 +474,7 @@ class Evidence:
             from_finals=np.array(from_finals) @ self.weights,
             within=np.stack(within) @ self.weights,
             averaged=averaged,
+            strength=strength,
             gain=np.stack(gain) @ self.weights,
             apart=pair_table(self.n, self.weights, lambda i, j: ((means[i] - means[j]) ** 2).sum(1)),
         )
@@ -445,12 +487,13 @@ class Evidence:
     def _strong(self, method: str, kind: str) -> Strong:
         strengths, losses, changes, start, between = [], [], [], [], []
         kinds = {m["name"]: m["strength"] for m in self.found.json(f"{self.api}/catalogue")["methods"]}
-        for run, final in zip(self.runs, self.finals, strict=True):
+        for place, (run, final) in enumerate(zip(self.runs, self.finals, strict=True)):
             own = self.samples(method, run, kind)
+            right = self.reference(method, place).argmax(1) == self.truth
             centre = self.stage("sample", f"{run}/{method}/{kind}")["centre"]  # the mean they are drawn around, or {}
             origin = self.file(centre[self.split]).argmax(1) if centre else final
             labels = np.stack([origin, *(self.labels(s) for s in own)])
-            loss = ((final == self.truth) * 1.0 - (labels == self.truth)) @ self.weights
+            loss = (right * 1.0 - (labels == self.truth)) @ self.weights
             change = (labels != final) @ self.weights
             strengths.append(np.array([float(s["strength"]) for s in own]))
             losses.append(loss[1:])
@@ -498,7 +541,7 @@ class Evidence:
         def pairs_of_samples(own: NDArray[np.float32], cell: int) -> Floats:
             return divergences(np.stack([softmax(one) for one in own[:, cell]]))
 
-        methods = sorted(groups & set(self.asked))
+        methods = sorted(name for name in groups & set(self.asked) if self.strength(name) != 0)
         return Shifted(len(weights), tables(pairs_of_runs), {method: within(method) for method in methods})
 
     def _shifted_logits(self, run: int, group: str) -> NDArray[np.float32]:
@@ -532,7 +575,8 @@ class Verdict:
             return [""]
         if letter == "f2":
             assert self.evidence.shifted is not None
-            return sorted(self.evidence.shifted.within)
+            groups = {s["key"].split("/")[1] for s in self.evidence.about["stages"] if s["kind"] == "shift"}
+            return sorted(groups & set(self.evidence.asked))
         return list(self.evidence.strong if letter in ("d1", "d2") else self.evidence.typical)
 
     def images(self, letter: str) -> int:
@@ -670,6 +714,8 @@ class Verdict:
         return self._gain("e2", method, lambda _, ensemble, both: both / ensemble - 1)
 
     def _f1(self, method: str) -> Part:
+        if self.evidence.typical[method].strength == 0:
+            return Part(method, None, "all its samples are one function")
         typical, js, here = self.evidence.typical[method], self.evidence.js, (self.places, PLAIN)
         return self._part(
             "f1",
@@ -687,6 +733,8 @@ class Verdict:
         images and samples."""
         shifted, here = self.evidence.shifted, (self.places, PLAIN)
         assert shifted is not None
+        if method not in shifted.within:
+            return Part(method, None, "all its samples are one function")
         between, within = shifted.between, shifted.within[method]
 
         def lead(k: int, runs: Runs, c: slice) -> Floats:

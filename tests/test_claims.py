@@ -513,6 +513,88 @@ def test_intervals_of_gains_repetitions_and_chains_cover_the_truth() -> None:
         assert np.mean(covered) >= 0.89, kind
 
 
+# --- chosen strengths, and methods that train on ----------------------------------------------------------------------
+
+
+def _at_zero(evidence: Evidence, problem: Problem) -> Evidence:
+    """The same, the first method's best strength being 0: what it averages is the run's own function."""
+    first, *others = evidence.methods
+    alone = Members.of(_functions(problem.finals), problem.truth)
+    return replace(evidence, methods=(replace(first, drawn=SAMPLES, strength=0.0, members=alone, js=None), *others))
+
+
+def test_where_the_best_strength_is_0_averaging_gains_nothing_and_there_is_no_divergence(problem: Problem) -> None:
+    found = {claim.id: claim for claim in verdict.judge(_at_zero(_evidence(problem), problem))}
+    gain = _method(found["e1"], "near")
+    assert gain.word == "holds"
+    assert gain.because == "averaging its samples gains nothing: strength 0 predicts best"
+    assert gain.estimate is not None
+    assert (gain.estimate.value, gain.estimate.low, gain.estimate.high) == (0, 0, 0)
+    both = _method(found["e2"], "near")
+    assert both.word == "does not hold"
+    divergence = _method(found["f1"], "near")
+    assert divergence.word == "cannot tell"
+    assert "strength 0" in divergence.gate
+    assert _method(found["f1"], "wide").gate == ""
+
+
+def test_methods_of_strength_0_are_closed_under_shift_too(problem: Problem) -> None:
+    rng = np.random.default_rng(5)
+    n, images = problem.finals.shape[:2]
+    between, within = 0.2 + 0 * rng.random((n, n, images)), 0.01 + 0.001 * rng.random((n, images))
+    evidence = ShiftEvidence(
+        CLASSES, problem.truth, problem.finals.argmax(axis=-1), between, 2 * between,
+        {"wide": within}, {"wide": within}, {"near": "Near", "wide": "Wide"}, alike=["near"],
+    )  # fmt: skip
+    (claim,) = verdict.judge_shift(evidence)
+    assert "strength 0" in _method(claim, "near").gate
+    assert _method(claim, "wide").gate == ""
+    assert claim.qualifier == "holds for the others"
+
+
+def test_a_method_that_trains_on_is_measured_against_the_better_of_final_and_last_iterate(problem: Problem) -> None:
+    """By hand: gains against whichever is better in each run; losses of accuracy in (d) too, distances to the final."""
+    rng = np.random.default_rng(6)
+    truth = problem.truth
+    moved = 0.5 * np.eye(CLASSES)[truth] + 0.1 * rng.normal(size=problem.finals.shape)
+    last = _softmax(np.log(problem.finals) + moved)
+    better = np.arange(len(last)) % 2 == 0
+    before = _evidence(problem)
+    iterates = verdict.LastIterates(last.argmax(axis=-1), better, Members.of(_functions(last), truth).brier)
+    first, *others = before.methods
+    strong = list(problem.samples["near"].argmax(axis=-1))
+    s = [np.linspace(0.1, 1, SAMPLES)] * len(last)
+    trained = replace(first, last=iterates, wide=strong, strengths=s, cost=verdict.Cost(1.5, SAMPLES))
+    evidence = replace(before, methods=(trained, *others))
+    found = {claim.id: claim for claim in verdict.judge(evidence)}
+    parts = _method(found["e1"], "near").parts
+    w = np.full(len(truth), 1 / len(truth))
+    reference = np.where(better[:, None, None], last, problem.finals)
+    averaged = np.mean([_brier(own.mean(axis=0), truth, w) for own in problem.samples["near"]])
+    gain = np.mean([_brier(one, truth, w) for one in reference]) - averaged
+    assert parts["Brier gain of averaging a run's samples"] == pytest.approx(gain, abs=1e-12)
+    over = {name: np.mean([_brier(one, truth, w) for one in p]) - averaged
+            for name, p in (("the runs", problem.finals), ("the method's last iterates", last))}  # fmt: skip
+    for name, value in over.items():
+        assert parts[f"Brier gain over {name}"] == pytest.approx(value, abs=1e-12)
+    assert over["the method's last iterates"] < gain < over["the runs"]
+    assert (parts["training, in runs"], parts["forward passes"]) == (1.5, SAMPLES)
+    read = [verdict._samples(evidence, method).sums() for method in (trained, replace(trained, last=None))]
+    far = [sums.point(cost=1.0).distance for sums in read]  # everything is within reach: distances are to the finals
+    assert far[0] == pytest.approx(far[1])
+    small = read[0].point(cost=0.0)
+    assert small.support == "no common support"  # the finals, at strength 0, are below their references
+
+
+def test_a_run_left_out_takes_its_last_iterate_along(problem: Problem) -> None:
+    labels = problem.finals.argmax(axis=-1)
+    iterates = verdict.LastIterates(labels, np.arange(len(labels)) == 1)
+    method = replace(_evidence(problem).methods[0], last=iterates).without(1)
+    assert method.last is not None
+    assert not method.last.better.any()
+    assert len(method.last.labels) == len(labels) - 1
+
+
 # --- as they are told -------------------------------------------------------------------------------------------------
 
 

@@ -288,13 +288,15 @@ def test_the_figure_gives_every_measure_of_every_group_by_size() -> None:
     data = collect("ensembles", averaged(lab()))
     assert data.groups == ["independent", "random"]
     assert len(data.rows()) == 2 * 4 * 2  # groups, measures, sizes
-    assert data.rows()[0] == ("independent", "accuracy", 1, 7 / 8, 0.01, 7 / 8 - 0.01, 7 / 8 + 0.01, 2, 2, 2, "1")
-    assert data.rows()[-1][-1] == "1-2"  # samples averaged inside a run
+    assert data.rows()[0] == ("independent", "accuracy", 1, 7 / 8, 0.01, 7 / 8 - 0.01, 7 / 8 + 0.01, 2, 2, 2, "1", 1, 1)
+    assert data.rows()[-1][-3] == "1-2"  # samples averaged inside a run
+    assert data.rows()[-1][-2:] == (2, 4)  # two runs' training, twice two forward passes
     assert data.rows()[1][4] is None  # one ensemble of all has no spread
     assert "an ensemble of 2 75.0 %" in data.summary
     assert "not a standard error" in data.caption
     assert "M = 1-2 samples" in data.caption
-    assert [line.values for line in data.notes.lines] == [("87.5 → 75.0", ".250 → .200")] * 2
+    costs = ["1, 1", "1, 2"]  # epochs and forward passes of one run, in runs
+    assert [line.values for line in data.notes.lines] == [("87.5 → 75.0", ".250 → .200", cost) for cost in costs]
     assert "endlessly many such members, from the distances of pairs: .150 (optima)" in data.notes.text[1]
     assert data.notes.text[-1].startswith("Checked: ")
     assert collect("ensembles", averaged(lab()), method="random", panel="nll").groups == ["random"]

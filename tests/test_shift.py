@@ -613,7 +613,7 @@ def test_chains_are_represented_by_the_ends_of_their_cycles() -> None:
     kept = [SimpleNamespace(method="sgmcmc", sample_set="typical", index=i) for i in range(6)]
     context: Any = SimpleNamespace(
         spec=parse({"methods": [{"method": "sgmcmc", "options": options}]}),
-        results=lambda: SimpleNamespace(solutions=lambda run: kept),
+        results=lambda: SimpleNamespace(solutions=lambda run: kept, averaged=lambda method, run: kept),
     )
     assert [s.index for s in groups.members(context, 0, "sgmcmc", 4)] == [5, 3, 1, 4]
     said = "Cyclical SG-MCMC: the last samples of its cycles, latest cycle first."
@@ -641,7 +641,7 @@ def test_the_plan_says_what_it_costs() -> None:
     assert sum(one.work.predicted for one in plan.stages if one.kind == "shift") == 110 * 90 * 2000
     for one in plan.stages:
         if one.kind == "shift" and one.key == "3/diagonal":
-            needs = {("train", "3"), ("predict", "3"), ("sample", "3/diagonal/typical"), ("corrupt", "fog")}
+            needs = {("train", "3"), ("predict", "3"), ("sample", "3/diagonal/fair"), ("corrupt", "fog")}
             assert needs <= set(one.needs)
             assert one.params["keep"] == "logits"
     shorter = planning.plan(spec.model_copy(update={"shift": None}), FASHION)

@@ -284,7 +284,8 @@ def promised(document: object) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", PROMISES)
 def test_what_was_promised_before_a_field_was_added_keeps_its_digest_and_its_keys(name: str) -> None:
-    assert promised(PROMISES[name]["document"]) == PROMISES[name]["promised"]
+    found, before = promised(PROMISES[name]["document"]), PROMISES[name]["promised"]
+    assert {kind: found[kind] for kind in before} == before  # kinds of stages that came since were promised nothing
 
 
 def test_an_added_field_is_in_the_text_once_it_is_set() -> None:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from modescape import finding
+from modescape.draft import FAIR_IMAGES
 from modescape.figures.figure import thousands
+from modescape.registry import methods
 from modescape.science.inference import LEVEL, t_quantile
 from modescape.science.verdict import QUESTIONS, Question
 from modescape.spec import ExperimentSpec
@@ -118,6 +120,74 @@ class Open:
     title: str
     needs: str
     add: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """What averaging one method's samples gains in a run and what it costs, as text."""
+
+    title: str
+    strength: str
+    gain: str
+    against: str
+    training: str
+    passes: str
+
+
+def gains(found: Json) -> list[Gain]:
+    """An ensemble first, then the methods; [] before all is compared, and for experiments judged before costs were."""
+    return [_gain(row) for row in found.get("gains", [])]
+
+
+def rule(spec: ExperimentSpec, kinds: Sequence[KindProgress]) -> str:
+    """At which strength samples are averaged, without the full stop."""
+    if any(kind.kind == "strength" for kind in kinds):
+        return (
+            "Each method’s samples are drawn afresh at the one strength, for all runs alike, at which their average "
+            "predicts the validation images best"
+        )
+    why = f": {FAIR_IMAGES} validation images are needed" if spec.evaluation.averaged == "fair" else ""
+    return f"What is averaged are the narrow samples, at strengths that were not chosen for it{why}"
+
+
+def _gain(row: Json) -> Gain:
+    if row["method"] is None:
+        title, strength, against = f"Ensemble of {row['members']}", "–", "single runs"
+    else:
+        title = methods[row["method"]].title if row["method"] in methods else row["method"]
+        strength, against = _strength(row), _against(row)
+    return Gain(
+        title=title,
+        strength=strength,
+        gain=_signed(row["brier"]),
+        against=against,
+        training=f"{row['training']:.3g}",
+        passes=f"{row['passes']}",
+    )
+
+
+def _strength(row: Json) -> str:
+    """The strength that was chosen, or which samples are averaged without a choice."""
+    if row["strength"] is None:
+        entry = methods.get(row["method"])
+        return "–" if row["samples"] == 1 else "narrow samples" if entry and entry.sampled else "all its samples"
+    if row["strength"] == 0:
+        return "0: averaging samples gains nothing"
+    end = f" ({row['end']} of its grid)" if row["end"] else ""
+    return f"{row['strength']:.3g}{end}"
+
+
+def _against(row: Json) -> str:
+    if row["over_last"] is None:
+        return "single runs"
+    return (
+        f"the better of run and last iterate ({_signed(row['over_finals'])} over the runs, "
+        f"{_signed(row['over_last'])} over the last iterates)"
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2g}".replace("-", "−")
 
 
 def answered(found: Json, figures: Sequence[str], look: finding.Look = finding.FIRST) -> list[Row]:

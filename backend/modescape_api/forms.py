@@ -131,7 +131,7 @@ _FIRST = {
     "network": ("architecture",),
     "training": ("optimiser", "learning_rate", "schedule", "epochs", "batch_size"),
     "ensemble": ("runs", "vary", "seed"),
-    "evaluation": ("splits", "embed_runs"),
+    "evaluation": ("splits", "averaged", "embed_runs"),
     "margins": (),
 }
 _UNITS = {
@@ -155,6 +155,7 @@ _LABELS = {
     "typical": "Narrow samples",
     "vary": "What differs",
     "splits": "Predictions kept on",
+    "averaged": "Samples averaged",
     "embed_runs": "Runs in t-SNE",
     "embed_images": "Images in t-SNE",
     "embed_seed": "Seed of t-SNE",
@@ -167,6 +168,7 @@ _LABELS = {
 _WORDS = {
     "vary": {"both": "initialisation and order", "weights": "initialisation only", "batches": "order only"},
     "input_scale": {"raw255": "raw 0–255", "unit": "x / 255", "pixel-mean": "minus mean image"},
+    "averaged": {"fair": "at their best strength", "typical": "narrow samples"},
     "optimiser": {"adam": "Adam", "sgd": "SGD", "momentum": "SGD with momentum"},
     "zoom": {
         "all": "everything",
@@ -663,6 +665,11 @@ _RUNS_FOR = dict.fromkeys(("runs", "methods", "shift", "sgmcmc"), MIN_UNITS) | d
 )
 
 
+def blank() -> dict[str, Any]:
+    """A new experiment of defaults, its averages judged fairly: of older specs the model's default says otherwise."""
+    return parse({"evaluation": {"averaged": "fair"}}).model_dump(mode="json")
+
+
 def with_more(document: dict[str, Any], add: str) -> dict[str, Any]:
     """The same experiment with a study, or with what decides a claim, added; unknown names change nothing."""
     more = deepcopy(document)
@@ -673,8 +680,11 @@ def with_more(document: dict[str, Any], add: str) -> dict[str, Any]:
         more[add] = more.get(add) or [{}]
     if add == "sgmcmc" and add not in named:
         more["methods"] = [*more.get("methods", ()), {"method": add}]
-    if add in ("methods", "shift") and not any(m.get("typical") for m in more.get("methods", ())):
+    without_samples = not any(m.get("typical") for m in more.get("methods", ()))
+    if add in ("methods", "shift", "fair") and without_samples:
         more["methods"] = [*more.get("methods", ()), *(m for m in SHORT_METHODS if m["method"] not in named)]
+    if add == "fair" or (add in ("methods", "shift") and without_samples):
+        more["evaluation"] = {**more.get("evaluation", {}), "averaged": "fair"}
     if add in _RUNS_FOR:
         ensemble = more.get("ensemble", {})
         more["ensemble"] = {**ensemble, "runs": max(_RUNS_FOR[add], ensemble.get("runs", _RUNS_FOR[add]))}

@@ -438,7 +438,7 @@ SOLUTIONS = Grammar(
         Field("run", "whole", "run"),
         Field("role", "text", "role", choices=("checkpoint", "optimum", "sample")),
         Field("method", "text", "method"),
-        Field("set", "text", "sample set", "sample_set", choices=("spread", "typical")),
+        Field("set", "text", "sample set", "sample_set", choices=("spread", "typical", "fair", "last")),
         Field("index", "whole", "index"),
         Field("epoch", "number", "epoch"),
         Field("strength", "number", "strength"),

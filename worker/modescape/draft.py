@@ -102,3 +102,17 @@ def sample_sets(chosen: MethodSpec) -> list[tuple[str, int]]:
     if not method.sampled:
         return [("typical", method.count(method.options.model_validate(chosen.options)))]
     return [(name, count) for name, count in (("spread", chosen.spread), ("typical", chosen.typical)) if count]
+
+
+FAIR_IMAGES = 500  # validation images from which a strength can be chosen
+
+
+def fair_sets(spec: ExperimentSpec, validation: int) -> dict[str, int]:
+    """Method -> samples of its fair set, as many for one as for another; {} where strengths are not chosen.
+
+    validation: images of that split. Methods that are asked for no narrow samples are averaged nowhere.
+    """
+    if spec.evaluation.averaged != "fair" or validation < FAIR_IMAGES:
+        return {}
+    asked = {m.method: m.typical for m in spec.methods if methods[m.method].sampled and m.typical}
+    return dict.fromkeys(asked, min(asked.values(), default=0))

@@ -162,6 +162,23 @@ class Results:
             and (sample_set is None or s.sample_set == sample_set)
         ]
 
+    def averaged_set(self, method: str) -> str:
+        """The set of a method's samples that is averaged and compared: fair where a strength is chosen for it."""
+        return "fair" if any((s.kind, s.key) == ("strength", method) for s in self.stages) else "typical"
+
+    def averaged(self, method: str, run: int) -> list[Solution]:
+        """A run's samples of that set: one where the best strength is 0, none where all fell below a floor."""
+        return self.solutions(run=run, method=method, sample_set=self.averaged_set(method))
+
+    def last_iterate(self, method: str, run: int) -> Solution | None:
+        """Where a method's own training beside a run ended; None for methods that train nothing."""
+        entry = methods[method]
+        if entry.trained == "continued":
+            return next(iter(self.solutions(run=run, method=method, sample_set="last")), None)
+        if entry.trained == "fresh":
+            return max(self.solutions(run=run, method=method), key=lambda sample: sample.index, default=None)
+        return None
+
     def logits(self, solution: Solution, split: str) -> NDArray[np.float32]:
         """float32 logits [N, K] of one solution, mapped from disk. Raises NotFound when the split was not kept."""
         kept = solution.predictions.get(split)

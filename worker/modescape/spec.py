@@ -36,7 +36,7 @@ from modescape.studies import (
 
 InputScale = Literal["raw255", "unit", "standardised", "pixel-mean", "symmetric"]
 Split = Literal["test", "validation"]
-SampleSet = Literal["spread", "typical"]
+Averaged = Literal["fair", "typical"]
 
 
 class DataSpec(Part):
@@ -180,6 +180,12 @@ class MethodSpec(Part):
 class EvaluationSpec(Part):
     splits: tuple[Split, ...] = Field(
         ("test",), min_length=1, max_length=2, description="Sets whose predictions are kept for every solution."
+    )
+    averaged: Annotated[Averaged, Added] = Field(
+        "typical",
+        description="Samples that are averaged and compared: in claims (e) and (f), in ensembles, under shift and on "
+        "other images. fair: those of the one strength at which the average predicts the validation images best "
+        "(500 or more are needed), equally many of every method; typical: the narrow ones.",
     )
     embed_images: int = Field(500, ge=10, le=100_000, description="Images whose predictions t-SNE sees (the first n).")
     embed_runs: int = Field(3, ge=1, le=10, description="Trajectories shown together by t-SNE (first healthy ones).")

@@ -123,6 +123,9 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         claims=(rows := claims.answered(row.finding, shown, look := here.laboratory.look(row))),
         look=look,
         looked=claims.looked(look),
+        gains=claims.gains(row.finding),
+        gains_rule=claims.rule(spec, kinds),
+        strengths_shown="strengths" in shown,
         claims_headline=claims.headline(rows),
         claims_open=claims.undecided(spec, row.finding, kinds, is_alive=row.status in ALIVE),
         sentence=finding.sentence(row.finding),
@@ -200,6 +203,7 @@ def _subject(row: Experiment, spec: ExperimentSpec) -> str:
 # What an experiment may not have and a figure needs: in words, what /launch?with= adds, where the form asks for it.
 _LACKS = {
     "sample": ("No subspace methods were chosen.", "methods", "methods.random"),
+    "strength": ("Strengths are not chosen: the narrow samples are averaged.", "fair", ""),
     "ensemble": ("One run alone makes no ensemble.", "runs", ""),
     "shift": ("No corruptions were asked for.", "shift", "shift"),
     "ood": ("No images of another data set were asked for.", "", "ood.0"),

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from modescape import names
 from modescape.errors import DataCorrupt, DataMissing, Forbidden, InvalidInput, ModescapeError, Problem
 from modescape.registry import Preset, datasets, presets
-from modescape.spec import PROTOCOLS, parse, under_protocol
+from modescape.spec import PROTOCOLS, under_protocol
 from modescape.tables import Experiment
 from modescape_api import bodies, catalogue, data, experiments, forms, replies, security
 from modescape_api import figures as figures_api
@@ -45,7 +45,7 @@ def launch_page(
 ) -> Response:
     source = here.store.experiment(request.query_params["from"]) if request.query_params.get("from") else None
     chosen = presets[preset] if source is None and preset in presets else None
-    document = source.spec if source else chosen.call() if chosen else parse({}).model_dump(mode="json")
+    document = source.spec if source else chosen.call() if chosen else forms.blank()
     if protocol in PROTOCOLS:
         document = under_protocol(document, protocol)
     document = forms.with_more(document, add)

@@ -16,6 +16,7 @@ from modescape.figures import (
     ood,
     seeds,
     shift,
+    strengths,
     trajectories,
     tunnel,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "picture",
     "seeds",
     "shift",
+    "strengths",
     "trajectories",
     "tunnel",
 ]

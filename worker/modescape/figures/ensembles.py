@@ -40,6 +40,7 @@ from modescape.figures.figure import (
     thousands,
 )
 from modescape.figures.style import Theme
+from modescape.science.chains import relative_training
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -148,17 +149,37 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class Ensembles(FigureData):
-    """Every measure of every group, whatever is drawn. runs and samples: by group, how many members there are at most
-    and how many samples (fewest, most) were averaged inside each."""
+    """Every measure of every group, whatever is drawn.
+
+    By group: runs: how many members there are at most; samples: how many (fewest, most) were averaged inside each;
+    training: epochs behind one member, over a run's. fair: groups whose samples are at the strength at which averages
+    predict best.
+    """
 
     options: EnsembleOptions
     curves: tuple[Curve, ...]
     runs: Mapping[str, int]
     samples: Mapping[str, tuple[int, int]]
+    training: Mapping[str, float]
+    fair: tuple[str, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return ("method", "measure", "size", "mean", "sd", "low", "high", "ensembles", "possible", "runs", "samples")
+        return (
+            "method",
+            "measure",
+            "size",
+            "mean",
+            "sd",
+            "low",
+            "high",
+            "ensembles",
+            "possible",
+            "runs",
+            "samples",
+            "training",
+            "passes",
+        )
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [
@@ -171,6 +192,8 @@ class Ensembles(FigureData):
                 int(curve.possible[i]),
                 self.runs[curve.group],
                 _count(self.samples[curve.group]),
+                int(curve.sizes[i]) * self.training[curve.group],
+                int(curve.sizes[i]) * self.samples[curve.group][1],
             )
             for curve in self.curves
             for i in range(len(curve.sizes))
@@ -228,6 +251,8 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
         curves=curves,
         runs={group: int(kept["runs"]) for group, kept in details.items()},
         samples=samples,
+        training={group: 1.0 if group == INDEPENDENT else relative_training(results.spec, group) for group in shown},
+        fair=tuple(group for group, kept in details.items() if kept.get("set") == "fair"),
         caption="",
         summary="",
         legend=tuple(Legend(group, title(group), look(group).key) for group in shown),
@@ -312,6 +337,8 @@ def _caption(data: Ensembles, images: int) -> str:
     if methods:
         low, high = (pick(data.samples[g][i] for g in methods) for i, pick in enumerate((min, max)))
         parts.append(f"Of a subspace, M = {_count((low, high))} samples are averaged inside each run first.")
+    if data.fair:
+        parts.append("They are drawn at the strength at which such averages predict the validation images best.")
     return " ".join(parts)
 
 
@@ -343,8 +370,13 @@ def _notes(data: Ensembles, results: Results) -> Notes:
     for group in data.groups:
         curves = [data.curve(group, metric) for metric in metrics]
         values = [f"{value_of(c.metric, c.mean[0])} → {value_of(c.metric, c.mean[-1])}" for c in curves]
-        lines.append(Note(title(group), tuple(values), look=look(group).key, strong=group == INDEPENDENT))
-    text = [f"One run → {max(data.runs.values())} runs."]
+        cost = f"{data.training[group]:.3g}, {data.samples[group][1]}"
+        lines.append(Note(title(group), (*values, cost), look=look(group).key, strong=group == INDEPENDENT))
+    text = [
+        f"One run → {max(data.runs.values())} runs. Cost: epochs trained and forward passes of an image, of one run "
+        "with that method, relative to one run.",
+        *_trained_on(data, results),
+    ]
     limits = {
         _STORED.get(stored, stored): row.value
         for row in results.measurements(metric="brier-limit")
@@ -363,7 +395,29 @@ def _notes(data: Ensembles, results: Results) -> Notes:
             else f"Without a temperature beside it: {_no_temperature(results, data.options.split)}."
         )
     heads = (TITLES[metric].removesuffix(", 0 to 2") for metric in metrics)
-    return Notes(("", *heads), tuple(lines), (*text, _checked(data, results)))
+    return Notes(("", *heads, "cost"), tuple(lines), (*text, _checked(data, results)))
+
+
+def _trained_on(data: Ensembles, results: Results) -> list[str]:
+    """Methods that train on gain by that too: the last iterates, equally long trained, beside the runs' finals."""
+    found: dict[str, dict[Metric, Measurement]] = {}
+    for metric in data.options.metrics:
+        for row in results.measurements(metric=metric):
+            kind, _, method = row.subject.partition("/")
+            if kind == "last" and row.split == data.options.split and method in data.groups:
+                found.setdefault(method, {})[metric] = row
+    texts = []
+    for method, rows in found.items():
+        scores = []
+        for metric, row in rows.items():
+            last, final = value_of(metric, _number(row.value)), value_of(metric, _number(row.details["final"]))
+            scores.append(f"{WORDS[metric]} {last} (the runs {final})")
+        about = next(iter(rows.values())).details
+        texts.append(
+            f"{title(method)} trains on. Its last iterates: {', '.join(scores)}; in {about['better']} of "
+            f"{about['runs']} runs the last iterate has the lower validation NLL, and its gain is counted from there."
+        )
+    return texts
 
 
 def _checked(data: Ensembles, results: Results) -> str:

@@ -15,6 +15,7 @@ Json = dict[str, Any]
 PAPER = "Fort, Hu & Lakshminarayanan 2019, arXiv 1912.02757"
 FASHION = "Fashion-MNIST instead of CIFAR-10 (28x28 gray images; present as a Debian package, or fetched on request)"
 DENSE = "sample strengths measured on the network and denser near the optimum instead of uniform in fixed ranges"
+BEST_STRENGTH = "averaged samples at the strength best on the validation images instead of those of fixed ranges"
 SMALL_RUNS = "5 epochs of 55,000 images, the learning rate halved every 2, instead of 40 epochs halved every 10"
 
 

@@ -32,7 +32,7 @@ def claims() -> Json:
     low_rank = next(method for method in MEDIUM_METHODS if method["method"] == "low-rank")
     methods = [*MEDIUM_METHODS, {**low_rank, "method": "pca-random"}, {"method": "averaging"}]
     studies = {"shift": {"images": 10_000, "members": 5}, "ood": [{"dataset": "svhn", "members": 5}]}
-    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=5, methods=methods, studies=studies)
+    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=5, methods=methods, studies=studies, averaged="fair")
 
 
 @preset(
@@ -58,4 +58,4 @@ def claims_short() -> Json:
         "shift": {"images": 2000, "members": 5, "trajectory": False},
         "ood": [{"dataset": "digits", "members": 5}],
     }
-    return experiment(FASHION_MNIST, "small-cnn", SHORT_ADAM, runs=5, methods=methods, studies=studies)
+    return experiment(FASHION_MNIST, "small-cnn", SHORT_ADAM, runs=5, methods=methods, studies=studies, averaged="fair")

@@ -88,6 +88,12 @@ def _floor(document: Json, paper: str) -> str | None:
     return "samples may cost six points of validation accuracy; the paper's floor of 65 % is MediumCNN's"
 
 
+def _averaged(document: Json, paper: str) -> str | None:
+    if document.get("evaluation", {}).get("averaged") != "fair":
+        return None
+    return "samples are averaged at the strength best on the validation images; the paper averages the accepted draws"
+
+
 def _code_not_text(document: Json, paper: str) -> str | None:
     """Where the authors' text and their code differ, which one this is."""
     chosen = {method["method"]: method.get("options", {}) for method in document["methods"]}
@@ -146,6 +152,6 @@ def _chains(document: Json, paper: str) -> str | None:
 
 
 _RULES: tuple[Rule, ...] = (
-    _runs, _batch, _recipe, _snapshots, _steps, _floor, _code_not_text, _embedding, _corruptions, _divergence, _seeds,
-    _tunnels, _chains, _initialisation, _arithmetic,
+    _runs, _batch, _recipe, _snapshots, _steps, _floor, _averaged, _code_not_text, _embedding, _corruptions,
+    _divergence, _seeds, _tunnels, _chains, _initialisation, _arithmetic,
 )  # fmt: skip

@@ -42,7 +42,7 @@ def quickstart() -> Json:
     training = {**ADAM_HALVED, "epochs": 30, "batch_size": 32}
     data = {"dataset": "digits", "train_images": 400, "validation_images": 197}
     methods = [{**method, "spread": 30} for method in SHORT_METHODS] + [{"method": "averaging"}]
-    return experiment(data, "small-cnn", training, runs=5, methods=methods)
+    return experiment(data, "small-cnn", training, runs=5, methods=methods, averaged="fair")
 
 
 @preset(

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.registry import Options
+from modescape.registry import Options, methods
 from modescape.science.subspace import Draw, GaussianOptions, Neighbourhood, draw_at, method
 
 if TYPE_CHECKING:
@@ -147,6 +147,16 @@ def _running(normal: np.ndarray, collected: int) -> np.ndarray:
         weights[j - 1] += z
         weights[:j] -= z / j
     return weights
+
+
+def relative_training(spec: ExperimentSpec, name: str) -> float:
+    """Epochs behind a method's samples of one run, over those of the run itself: 1 where it trains nothing."""
+    entry = methods[name]
+    options = entry.options.model_validate(next(m for m in spec.methods if m.method == name).options)
+    if not isinstance(options, ContinuedOptions | CyclicalOptions):
+        return 1.0
+    own = options.training(spec.training).epochs / spec.training.epochs
+    return own if entry.trained == "fresh" else 1.0 + own
 
 
 # --- cyclical SG-MCMC -------------------------------------------------------------------------------------------------

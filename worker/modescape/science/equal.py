@@ -152,7 +152,8 @@ class Samples:
     """A method's wide samples around every run, as labels; `sums` makes means of them.
 
     finals [n, N] and truth [N]; wide: one [S_i, N] a run; strengths: one [S_i] a run, or None; centre [n, N]: of
-    methods that start off the solution, else None; are_rates: pairs lie at the mean of their strengths.
+    methods that start off the solution, else None; are_rates: pairs lie at the mean of their strengths; reference
+    [n, N]: what accuracy is lost against, where that is not the finals.
     """
 
     finals: Labels
@@ -161,16 +162,18 @@ class Samples:
     strengths: Sequence[ArrayLike] | None = None
     centre: Labels | None = None
     are_rates: bool = False
+    reference: Labels | None = None
     _right: tuple[Any, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        right = self.finals == self.truth
+        right = (self.finals if self.reference is None else self.reference) == self.truth
         lost = [np.subtract(own, samples == self.truth, dtype=np.int8)
                 for own, samples in zip(right, self.wide, strict=True)]  # fmt: skip
         changed = [samples != final for samples, final in zip(self.wide, self.finals, strict=True)]
         start: tuple[Any, Any] = (None, None)
-        if self.centre is not None:
-            start = np.subtract(right, self.centre == self.truth, dtype=np.int8), self.centre != self.finals
+        if self.centre is not None or self.reference is not None:
+            centre = self.finals if self.centre is None else self.centre
+            start = np.subtract(right, centre == self.truth, dtype=np.int8), centre != self.finals
         object.__setattr__(self, "_right", (np.concatenate(lost), np.concatenate(changed), *start))
 
     def sums(self, weights: NDArray[np.float32] | None = None) -> Sums:

@@ -20,9 +20,14 @@ is decided here for all methods alike, so that a method added elsewhere gets its
   accepted only above an accuracy floor on the validation images, six points below the optimum. The strongest cost a
   third of what the floor allows, so few draws fall below it: what is left is the range asked for, not what passed.
 
-Both ranges are measured on the network itself (`calibrate`), because step lengths and rates do not carry over from
-one network to another (calibration measurements: at |t| = 0.2 |theta_0| SmallCNN loses 8 points with raw pixels and
-2 with scaled ones). Give `spread_max`, `typical_max` and `strengths = "uniform"` for the paper's fixed ranges.
+* `fair` holds samples of one strength for all runs, without rejection: the strength at which the average of as many
+  samples predicts the validation images best (`best_strength`), so that no method's average is judged at a strength
+  that suits another.
+
+The first two ranges are measured on the network itself (`calibrate`), because step lengths and rates do not carry
+over from one network to another (calibration measurements: at |t| = 0.2 |theta_0| SmallCNN loses 8 points with raw
+pixels and 2 with scaled ones). Give `spread_max`, `typical_max` and `strengths = "uniform"` for the paper's fixed
+ranges.
 
 Every number is drawn from Philox keyed by (seed, method, set, index, attempt): `remake` gives the same bits again.
 numpy only; arithmetic in float64, weights returned in float32.
@@ -46,7 +51,7 @@ from modescape.science.seeds import sample_rng
 
 FloatArray = NDArray[np.floating[Any]]
 Layout = Sequence[tuple[str, tuple[int, ...]]]
-SampleSet = Literal["spread", "typical"]
+SampleSet = Literal["spread", "typical", "fair"]  # which `sample` and `sample_at` draw
 
 FORT = "Fort, Hu & Lakshminarayanan 2019, section 4.1"
 NEAR_COST = 0.02  # accuracy given up at the strongest typical sample, and at the end of the near part of graded ones
@@ -539,7 +544,7 @@ def _like_filters(direction: NDArray[np.float64], around: Neighbourhood) -> NDAr
 
 def needs_reach(entry: Method, options: Options, sample_set: SampleSet) -> bool:
     """Whether the strengths of this set are measured on the network, so that `calibrate` must come first."""
-    if not isinstance(options, SampledOptions):
+    if not isinstance(options, SampledOptions) or sample_set == "fair":
         return False
     if sample_set == "typical":
         return not isinstance(options, GaussianOptions) and _maximum(options, "typical_max") is None
@@ -621,6 +626,77 @@ def _strength(
     return float(near * (far / near) ** ((u - NEAR_SHARE) / (1 - NEAR_SHARE)))
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The strength at which averaged samples predict best, and every strength that was looked at, increasing.
+
+    nll[i]: at strengths[i]; end: "" or which end of the grid the best one lies at, so that a better one may lie beyond.
+    """
+
+    strength: float
+    strengths: tuple[float, ...]
+    nll: tuple[float, ...]
+    end: Literal["", "lowest", "highest"]
+
+
+# Best strengths are chosen among 0 and first * 2^(k / 2), in the method's own unit, k from lowest to highest.
+_GRID = {"step": (0.05, -16, 12), "rate": (0.01, -12, 12), "scale": (1.0, -20, 20)}
+NEGLIGIBLE = 5e-4  # nats: where the weakest strength is worse than none by no more, a weaker one need not be looked at
+CLEARLY = 0.02  # nats: where the strongest is worse than the best by more, a stronger one need not be
+
+
+def grid_strength(entry: Method, rung: int) -> float:
+    """The strength k = rung half octaves above the grid's first."""
+    return float(_GRID[entry.strength or "scale"][0] * 2 ** (rung / 2))
+
+
+def grid_in_words(entry: Method) -> str:
+    first, low, high = _GRID[entry.strength or "scale"]
+    return f"0 and {first:g} × 2^(k/2), k = {low} to {high}".replace("-", "−")
+
+
+def best_strength(entry: Method, nll: Callable[[float], float]) -> Choice:
+    """Where on the grid is nll(strength) smallest? It is asked for at 0 and, rung by rung, where the answer may lie.
+
+    nll: of the average of a method's samples, mean over runs; with common random numbers, so that it is smooth. It need
+    not fall at once: the mean of few draws lies off the centre, which costs in proportion to the strength, while what
+    averaging saves grows with its square. So the walk goes by octaves up until it is clearly worse than the best; then
+    down while the weakest is the best, or while nothing is better than 0 and the weakest differs from it by something
+    that counts; at last to the half octaves on both sides of the best.
+    """
+    _, low, high = _GRID[entry.strength or "scale"]
+    seen: dict[int, float] = {}
+
+    def look(rung: int) -> None:
+        if low <= rung <= high:
+            value = nll(grid_strength(entry, rung))
+            seen[rung] = value if math.isfinite(value) else math.inf
+
+    none = nll(0.0)
+    look(0)
+    while seen[top := max(seen)] <= min(none, *seen.values()) + CLEARLY and top < high:
+        look(top + 2)
+    while (bottom := min(seen)) > low:
+        lowest = min(seen.values())
+        if (lowest < none and seen[bottom] > lowest) or none <= seen[bottom] <= none + NEGLIGIBLE:
+            break
+        look(bottom - 2)
+    best = min(seen, key=lambda rung: (seen[rung], rung))
+    if seen[best] < none:
+        look(best - 1)
+        look(best + 1)
+        best = min(seen, key=lambda rung: (seen[rung], rung))
+    is_none = none <= seen[best]
+    end: Literal["", "lowest", "highest"] = "lowest" if best == low else "highest" if best == high else ""
+    rungs = sorted(seen)
+    return Choice(
+        0.0 if is_none else grid_strength(entry, best),
+        (0.0, *(grid_strength(entry, rung) for rung in rungs)),
+        (none, *(seen[rung] for rung in rungs)),
+        "" if is_none else end,
+    )
+
+
 # ------------------------------------------------------------------------------------------------------- sampling
 
 
@@ -662,18 +738,41 @@ def sample(
                 break
 
 
+def sample_at(
+    entry: Method,
+    around: Neighbourhood,
+    options: Options,
+    *,
+    sample_set: SampleSet | Literal["grid"],
+    strength: float,
+    count: int,
+    seed: int,
+    start: int = 0,
+) -> Iterator[Sampled]:
+    """The samples `start` .. `count` - 1 at one strength, without rejection; at strength 0 one, for all are alike.
+
+    The same seed, set and index give the same random numbers at every strength: common ones along the `grid`, and
+    others in the fair set, so that nothing is judged by the draws it was chosen by.
+    """
+    for index in range(start, count if strength > 0 else min(count, 1)):
+        draw = remake(
+            entry, around, options, sample_set=sample_set, index=index, attempt=0, strength=strength, seed=seed
+        )
+        yield Sampled(draw, index, 0, None)
+
+
 def remake(
     entry: Method,
     around: Neighbourhood,
     options: Options,
     *,
-    sample_set: SampleSet,
+    sample_set: SampleSet | Literal["grid"],
     index: int,
     attempt: int,
     strength: float,
     seed: int,
 ) -> Draw:
-    """The draw that `sample` gave under this index and attempt with this stored strength, bit for bit."""
+    """The draw that `sample` or `sample_at` gave under this index and attempt with this strength, bit for bit."""
     rng = sample_rng(seed, entry.name, sample_set, index, attempt)
     if isinstance(options, SampledOptions):
         rng.random()  # the strength's quantile came first

@@ -278,15 +278,48 @@ def _blocks(functions: Sequence[Function], examples: int) -> list[slice]:
     return [slice(start, start + rows) for start in range(0, examples, rows)]
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a method takes, relative to one run: trainings (epochs over a run's) and forward passes of an image."""
+
+    training: float
+    passes: int
+
+
+@dataclass(frozen=True, eq=False)
+class LastIterates:
+    """Where a method that trains on ended up in each run: equally long trained as its samples, and no average.
+
+    labels [n, N]; better [n]: whether its NLL on the validation images is below that of the run's final; brier: of the
+    same functions.
+    """
+
+    labels: Labels
+    better: NDArray[np.bool_]
+    brier: OverRuns | None = None
+
+    def without(self, run: int) -> LastIterates:
+        brier = None if self.brier is None else self.brier.without(run)
+        return LastIterates(np.delete(self.labels, run, axis=0), np.delete(self.better, run), brier)
+
+    def reference(self, finals: OverRuns) -> OverRuns:
+        """Brier score of the better of each run's final and its last iterate."""
+        if self.brier is None:
+            return finals
+        rows = np.where(self.better[:, None], self.brier.rows, finals.rows)
+        return OverRuns(np.where(self.better, self.brier.values, finals.values), rows)
+
+
 @dataclass(frozen=True, eq=False)
 class MethodEvidence:
     """What one subspace method predicted around each run, in the order of the runs.
 
-    near: labels of typical samples, one [S_i, N] a run (claims c, e, f); wide: labels of samples of all strengths, one
+    near: labels of typical samples, one [S_i, N] a run (claim c); wide: labels of samples of all strengths, one
     [S_i, N] a run, with their strengths [S_i] (claims d; None for a method that has no strength); centre: labels of
     the weight average [n, N] for methods centred there, None for those centred at the optimum itself; are_rates:
-    strengths are rates; members: the average of `averaged` typical samples of each run; js: mean divergence of two of a
-    run's samples.
+    strengths are rates; members: the average of `averaged` samples of each run; js: mean divergence of two of a run's
+    samples (claims e and f). drawn: how many samples there are to average in every run, all at `strength`; None where
+    the typical ones are averaged. last: of a method that trains on.
     """
 
     name: str
@@ -299,11 +332,15 @@ class MethodEvidence:
     averaged: int = 0
     members: Members | None = None
     js: OverRuns | None = None
+    drawn: int | None = None
+    strength: float | None = None
+    last: LastIterates | None = None
+    cost: Cost | None = None
 
     @property
     def fewest(self) -> int:
-        """Typical samples in the run that has the fewest."""
-        return min((len(samples) for samples in self.near), default=0)
+        """Samples to average in the run that has the fewest."""
+        return min((len(samples) for samples in self.near), default=0) if self.drawn is None else self.drawn
 
     @property
     def stands_in(self) -> bool:
@@ -319,6 +356,7 @@ class MethodEvidence:
             centre=None if self.centre is None else np.delete(self.centre, run, axis=0),
             members=None if self.members is None else self.members.without(run),
             js=None if self.js is None else self.js.without(run),
+            last=None if self.last is None else self.last.without(run),
         )
 
 
@@ -368,7 +406,7 @@ class ShiftEvidence(_Units):
 
     finals: labels [n, N] of last checkpoints on the clean images; clean_between, shifted_between [n, n, N]: of two
     runs; clean_within, shifted_within: method -> [n, N], mean over the pairs of a run's samples. Under shift: the mean
-    over types and intensities 1 to 5. titles: method -> title.
+    over types and intensities 1 to 5. titles: method -> title; alike: methods whose samples are all one function.
     """
 
     finals: Labels
@@ -377,6 +415,7 @@ class ShiftEvidence(_Units):
     clean_within: Mapping[str, Floats]
     shifted_within: Mapping[str, Floats]
     titles: Mapping[str, str]
+    alike: Sequence[str] = ()
 
     @property
     def _trained(self) -> Labels:
@@ -695,8 +734,16 @@ def _of_all_strengths(evidence: Evidence) -> list[MethodEvidence]:
 
 def _samples(evidence: Evidence, method: MethodEvidence) -> Samples:
     return Samples(
-        evidence.finals, evidence.truth, method.wide, method.strengths, method.centre, are_rates=method.are_rates
-    )
+        evidence.finals, evidence.truth, method.wide, method.strengths, method.centre, are_rates=method.are_rates,
+        reference=None if method.last is None else _reference(evidence, method),
+    )  # fmt: skip
+
+
+def _reference(evidence: Evidence, method: MethodEvidence) -> Labels:
+    """Labels [n, N] of what a method's accuracy is measured against: of one that trains on, the better of a run's final
+    and the method's last iterate, for it has trained longer."""
+    last = method.last
+    return evidence.finals if last is None else np.where(last.better[:, None], last.labels, evidence.finals)
 
 
 def at_equal_accuracy(evidence: Evidence, method: MethodEvidence) -> EqualAccuracy:
@@ -742,6 +789,12 @@ def _reaches(letter: str, evidence: Evidence, method: MethodEvidence, margin: fl
         "samples below": float(data.below),
         "samples beyond": float(data.beyond),
     }
+    if method.last is not None:
+        numbers |= {
+            "accuracy of the runs": float((evidence.finals == evidence.truth).mean()),
+            "accuracy of the method's last iterates": float((method.last.labels == evidence.truth).mean()),
+            "runs whose last iterate is the reference": float(method.last.better.sum()),
+        }
     gate = _support_gate(method, own.sums, data)
     if gate:
         return _closed(method, gate, numbers)
@@ -800,14 +853,18 @@ def _gains(evidence: Evidence, letter: str, margin: float) -> Claim | None:
     findings = [
         _closed(method, _too_few_samples(method))
         if method.fewest < MIN_SAMPLES or method.members is None
-        else _gain(letter, method, finals, method.members, evidence.units, margin)
+        else _gain(letter, evidence, method, finals, method.members, margin)
         for method in methods
     ]
     return _every_method(base, findings) if letter == "e1" else _some_method(base, findings)
 
 
-def _gain(letter: str, method: MethodEvidence, finals: Members, own: Members, n: int, margin: float) -> Finding:
-    alone = finals.brier.less(own.brier)
+def _gain(
+    letter: str, evidence: Evidence, method: MethodEvidence, finals: Members, own: Members, margin: float
+) -> Finding:
+    reference = finals.brier if method.last is None else method.last.reference(finals.brier)
+    alone, n = reference.less(own.brier), evidence.units
+    accuracy = float((_reference(evidence, method) == evidence.truth).mean())
 
     def top(gained: Any, of_samples: Any, of_finals: Any) -> Any:
         """What is compared with the ensemble's gain, as numbers or example by example."""
@@ -834,11 +891,38 @@ def _gain(letter: str, method: MethodEvidence, finals: Members, own: Members, n:
         f"of an ensemble of {MEMBERS}": ensemble,
         "of both": gained + own.ensemble_gain(everyone),
         "samples averaged": float(method.averaged),
-        "accuracy gain of averaging a run's samples": own.accuracy - finals.accuracy,
+        "accuracy gain of averaging a run's samples": own.accuracy - accuracy,
         f"accuracy gain of an ensemble of {min(MEMBERS, n)}": finals.together - finals.accuracy,
-        "accuracy gain of both": own.together - finals.accuracy,
+        "accuracy gain of both": own.together - accuracy,
+        **_behind(method, finals, own),
     }
-    return _finding(letter, method, found, numbers)
+    finding = _finding(letter, method, found, numbers)
+    if letter == "e1" and method.strength == 0 and not finding.gate:
+        whose = "" if method.centre is None else "; what remains is the gain of the mean they are drawn around"
+        finding = replace(finding, because=f"averaging its samples gains nothing: strength 0 predicts best{whose}")
+    return finding
+
+
+def _behind(method: MethodEvidence, finals: Members, own: Members) -> dict[str, float]:
+    """Which strength the averaged samples have, what they cost, and what they gain over each reference."""
+    found: dict[str, float] = {}
+    if method.strength is not None:
+        found["strength of the samples"] = method.strength
+    if method.cost is not None:
+        found |= {
+            "training, in runs": method.cost.training,
+            "forward passes": float(method.cost.passes),
+            f"training of an ensemble of {MEMBERS}": float(MEMBERS),
+            f"forward passes of an ensemble of {MEMBERS}": float(MEMBERS),
+        }
+    if method.last is not None and method.last.brier is not None:
+        averaged = float(own.brier.values.mean())
+        found |= {
+            "Brier gain over the runs": float(finals.brier.values.mean()) - averaged,
+            "Brier gain over the method's last iterates": float(method.last.brier.values.mean()) - averaged,
+            "runs whose last iterate is the reference": float(method.last.better.sum()),
+        }
+    return found
 
 
 def _ratio_influence(top: Floats, bottom: Floats) -> Floats:
@@ -857,12 +941,20 @@ def _largest_js(evidence: Evidence, margin: float) -> Claim | None:
     if gate:
         return replace(base, because=gate)
     findings = [
-        _closed(method, _too_few_samples(method))
+        _closed(method, _ALIKE)
+        if method.strength == 0
+        else _closed(method, _too_few_samples(method))
         if method.fewest < MIN_SAMPLES or method.js is None
         else _js_ratio(method, across, method.js, evidence.units, margin)
         for method in methods
     ]
     return _every_method(base, findings)
+
+
+_ALIKE = (
+    "averaging its samples is best at strength 0, where all samples of a run are one function: there is no divergence "
+    "to compare (evaluation.averaged: typical compares its narrow samples)"
+)
 
 
 def _js_ratio(method: MethodEvidence, across: OverPairs, within: OverRuns, n: int, margin: float) -> Finding:
@@ -887,7 +979,7 @@ def _more_under_shift(evidence: ShiftEvidence, margin: float, *, first: float) -
         OverPairs.of(evidence.units, lambda i, j, values=values: values[i, j], evidence.examples)  # type: ignore[misc]
         for values in (evidence.clean_between, evidence.shifted_between)
     )
-    findings = []
+    findings = [_closed(MethodEvidence(name, evidence.titles[name]), _ALIKE) for name in evidence.alike]
     for name, values in evidence.clean_within.items():
         method, own = MethodEvidence(name, evidence.titles[name]), OverRuns.of(values)
         alone = _js_ratio(method, clean, own, evidence.units, first)
@@ -1060,8 +1152,9 @@ def _too_few(evidence: _Units) -> str:
 
 
 def _too_few_samples(method: MethodEvidence) -> str:
+    which = "typical " if method.drawn is None else ""
     return (
-        f"a run has {method.fewest} typical samples, at least {MIN_SAMPLES} are needed: ask for more of them, or for "
+        f"a run has {method.fewest} {which}samples, at least {MIN_SAMPLES} are needed: ask for more of them, or for "
         "smaller strengths where the accuracy floor refused them"
     )
 

@@ -125,12 +125,13 @@ class Around:
         assert solution.seed is not None
         assert solution.attempt is not None
         assert solution.strength is not None
+        assert solution.sample_set is not None
         entry = methods[solution.method]
         return remake(
             entry,
             self.neighbourhood_of(entry),
             options_of(self.context.spec, entry),
-            sample_set="spread" if solution.sample_set == "spread" else "typical",
+            sample_set=solution.sample_set,  # type: ignore[arg-type]
             index=solution.index,
             attempt=solution.attempt,
             strength=solution.strength,

@@ -32,7 +32,10 @@ def plan_all(draft: Draft) -> None:
     """Comparisons of all solutions with each other."""
     if draft.spec.methods:
         total, pairs = draft.next_number, len(draft.runs) * 2e-8 + draft.next_number / 2e10
-        needs, wants = [("compare", "trajectories")], [*draft.keys("predict"), *draft.keys("sample")]
+        needs, wants = (
+            [("compare", "trajectories")],
+            [*draft.keys("predict", "sample"), *draft.keys("strength", "last")],
+        )
         # The verdict: every pair of a run's samples, and each method read at equal accuracy under all redraws.
         js = sum(chosen.typical**2 / 2 for chosen in draft.spec.methods) * len(draft.runs)
         rows = sum(2 * chosen.spread + chosen.spread**2 / 2 for chosen in draft.spec.methods) * len(draft.runs)
@@ -50,7 +53,7 @@ def _checkpoints(results: Results) -> list[Solution]:
     return found
 
 
-@stage("compare", version=4)
+@stage("compare", version=5)
 def compare(context: Context) -> None:
     if context.lease.key == "trajectories":
         _compare_trajectories(context)

@@ -1,10 +1,12 @@
 """What are ensembles worth, of single networks and of subspace samples? Every size, every group, every split.
 
-A group is one function a run: its optimum, its weight average, or the mean prediction of a method's typical samples
-around it (science a.8: samples of one run are averaged first, runs afterwards). Group measurements, by subject:
+A group is one function a run: its optimum, its weight average, or the mean prediction of a method's samples around it,
+fair ones where a strength is chosen, else typical ones (science a.8: samples of one run are averaged first, runs
+afterwards). Group measurements, by subject:
 
     ensemble/<group>/<size>                          accuracy, brier, nll, ece: mean over the ensembles of that size;
         nll-calibrated, ece-calibrated: after each ensemble's own temperature, where one could be fitted
+    last/<method>                                    the same of the last iterates of a method that trains on
     ensemble/<group>                                 what all members together are made of, and the identities
     reliability/<group>/<single|ensemble>/<bins>     the bins of a reliability diagram; the value is its ECE
         bins: width-15, width-10, mass-15 or mass-10, and the same with /calibrated behind it where temperatures could
@@ -25,10 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, sample_sets
+from modescape.part import keyed
 from modescape.prices import Work
 from modescape.results import Results
 from modescape.science.ensembles import (
     MAX_SUBSETS,
+    METRICS,
     TOLERANCE,
     BinKind,
     CalibratedScores,
@@ -40,7 +44,7 @@ from modescape.science.ensembles import (
     sizes,
     subsets,
 )
-from modescape.science.predictions import average
+from modescape.science.predictions import average, scores
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around
 from modescape.stages.stage import Context, Json, stage
@@ -66,7 +70,7 @@ def plan(draft: Draft) -> None:
     functions, groups = runs * (1 + sum(typical)), 1 + len(typical)
     # Measured on one core: 50 ns to score a probability of one ensemble, 50 ns to average one of a function.
     seconds = (groups * ensembles * 5e-8 + functions * 5e-8) * draft.images * draft.classes
-    work, wants = Work(other=seconds), draft.keys("predict", "sample")
+    work, wants = Work(other=seconds), [*draft.keys("predict", "sample"), *draft.keys("last")]
     if "validation" not in draft.spec.evaluation.splits and draft.n.validation >= MIN_IMAGES:
         work = replace(work, predicted=functions * min(FEW_IMAGES, draft.n.validation))
         wants = [*draft.keys("train"), *wants]
@@ -80,6 +84,7 @@ def _parts(lease: Lease) -> Json:
         "splits": list(spec.evaluation.splits),
         "runs": spec.ensemble.runs,
         "methods": [chosen.method for chosen in spec.methods],
+        **keyed(spec.evaluation, "averaged"),
     }
 
 
@@ -104,10 +109,7 @@ def _groups(context: Context, results: Results) -> list[_Group]:
     """Optima first, then methods as in the spec; a method whose samples all fell below its floor is none."""
     found = [_Group(OPTIMUM, [[optimum] for optimum in results.solutions(role="optimum")])]
     for chosen in context.spec.methods:
-        own = [
-            results.solutions(run=run, method=chosen.method, sample_set="typical")
-            for run in range(context.spec.ensemble.runs)
-        ]
+        own = [results.averaged(chosen.method, run) for run in range(context.spec.ensemble.runs)]
         found.append(_Group(chosen.method, [samples for samples in own if samples]))
     return [group for group in found if group.members]
 
@@ -128,12 +130,31 @@ def ensemble(context: Context) -> None:
             # a temperature is fitted on other images than it is judged on
             temperatures = _temperatures(context, results, group) if split != "validation" else None
             worst = max(worst, _evaluate(context, results, group, split, labels, temperatures))
+        _tell_last(context, results, split, labels)
     context.output.extra = {
         "groups": {group.name: [len(own) for own in group.members] for group in groups},
         "subsets": {f"{size}": len(subsets(len(groups[0].members), size)) for size in sizes(len(groups[0].members))},
         "largest_residual": worst if np.isfinite(worst) else None,
         "tolerance": TOLERANCE,
     }
+
+
+def _tell_last(context: Context, results: Results, split: str, labels: NDArray[np.int64]) -> None:
+    """Scores of the last iterates of methods that train on, mean over runs, with those of the runs' finals."""
+    for chosen in context.spec.methods:
+        last, final, better = [], [], 0
+        for optimum in results.solutions(role="optimum"):
+            looked = context.wanted("last", f"{optimum.run}/{chosen.method}")
+            found = results.last_iterate(chosen.method, optimum.run)
+            if looked is not None and found is not None:
+                last.append(scores(results.logits(found, split), labels))
+                final.append(scores(results.logits(optimum, split), labels))
+                better += looked["better"]
+        for metric in METRICS if last else ():
+            context.add_group(
+                f"last/{chosen.method}", metric, float(np.mean([one[metric] for one in last])), len(labels), split,
+                final=float(np.mean([one[metric] for one in final])), runs=len(last), better=better,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -203,6 +224,7 @@ def _evaluate(
         for sure in calibration:
             sure.add(block, functions)
     samples = [len(own) for own in group.members]  # averaged in a run first
+    drawn: Json = {"set": "fair"} if group.name != OPTIMUM and results.averaged_set(group.name) == "fair" else {}
     for size, chosen in scores.subsets.items():
         found: dict[str, tuple[NDArray[np.float64], Json]] = {
             metric: (values, {}) for metric, values in scores.of(size).items()
@@ -225,6 +247,7 @@ def _evaluate(
                 of=scores.possible(size),
                 runs=runs,
                 samples=[min(samples), max(samples)],
+                **drawn,
                 **about,
             )
     _tell_parts(context, group.name, scores, split)

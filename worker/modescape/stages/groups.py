@@ -1,8 +1,8 @@
 """The groups of functions that shift and out-of-distribution studies compare, M of each, run by run.
 
 Groups are "optimum" (a run's final function; across runs: independent), "trajectory" (its latest checkpoints) and each
-method (its first typical samples, of chains the best; weight averages are one function a run). Equal M, so that
-divergences compare.
+method (its first fair samples where a strength is chosen, else typical ones, of chains the best; weight averages are
+one function a run). Equal M, so that divergences compare.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.draft import Draft, sample_sets
+from modescape.draft import Draft, fair_sets, sample_sets
 from modescape.registry import methods
 from modescape.science.chains import CyclicalOptions
 from modescape.science.data import Split
@@ -54,6 +54,7 @@ def names(spec: ExperimentSpec, study: GroupStudy) -> list[str]:
 def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
     """Every group of every run, with the stages it waits for."""
     there = {(stage.kind, stage.key) for stage in draft.stages}
+    fair = fair_sets(draft.spec, draft.n.validation)
     found = []
     for name in names(draft.spec, study):
         for run in draft.runs:
@@ -61,11 +62,12 @@ def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
             if name in (OPTIMUM, TRAJECTORY):
                 found.append(PlannedGroup(name, run, 1 if name == OPTIMUM else study.size(draft.spec), base))
                 continue
-            own = [("sample", f"{run}/{name}/typical"), ("chain", f"{run}/{name}")]
+            averaged = "fair" if name in fair else "typical"
+            own = [("sample", f"{run}/{name}/{averaged}"), ("chain", f"{run}/{name}")]
             made = tuple(need for need in own if need in there)
             if made:
                 chosen = next(m for m in draft.spec.methods if m.method == name)
-                size = min(study.size(draft.spec), dict(sample_sets(chosen))["typical"])
+                size = min(study.size(draft.spec), fair.get(name) or dict(sample_sets(chosen))["typical"])
                 if methods[name].trained == "fresh":
                     found.append(PlannedGroup(name, run, size, made, base))
                 else:
@@ -74,18 +76,20 @@ def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
 
 
 def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
-    """The first `size` functions of a group of a run; fewer where an accuracy floor let fewer pass.
+    """The first `size` functions of a group of a run; fewer where an accuracy floor let fewer pass, and one where a
+    method's best strength is 0.
 
     Of a chain that started afresh the last sample of each cycle comes first, that of the latest cycle before the
     others, then the second last of each: the first cycle begins far from any solution and its samples are the worst.
     """
-    solutions = context.results().solutions(run=run)
+    results = context.results()
+    solutions = results.solutions(run=run)
     if name == OPTIMUM:
         return [s for s in solutions if s.role == "optimum"]
     if name == TRAJECTORY:
         checkpoints = [s for s in solutions if s.role != "sample" and s.index > 0]  # never the initial weights
         return sorted(checkpoints, key=lambda s: s.index)[-size:]
-    samples = [s for s in solutions if s.method == name and s.sample_set == "typical"]
+    samples = results.averaged(name, run)
     if methods[name].trained == "fresh":
         options = options_of(context.spec, methods[name])
         assert isinstance(options, CyclicalOptions)  # what `Method.trained` promises

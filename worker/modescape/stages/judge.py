@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from modescape.finding import reduction
 from modescape.registry import methods
 from modescape.results import Results
 from modescape.science import similarity, theory, verdict
+from modescape.science.chains import relative_training
 from modescape.science.inference import OverRuns
 from modescape.science.predictions import average, scores, softmax
 from modescape.spec import ExperimentSpec
@@ -60,6 +61,7 @@ def judge(context: Context, results: Results) -> None:
         finding["methods"] = [_at_equal_accuracy(method, evidence) for method in evidence.methods if evidence.units]
         finding["family"] = _family(context, results)
         evidence = _with_probabilities(context, results, evidence, split)
+        finding["gains"] = _gains(context, results, evidence, split)
         chains = chain_evidence(results)
         if chains is not None:
             add_claims(context, verdict.judge_chains(chains, margins=margins(context.spec)))
@@ -205,7 +207,7 @@ def _with_probabilities(context: Context, results: Results, evidence: verdict.Ev
         if method.fewest < verdict.MIN_SAMPLES:
             found.append(method)
             continue
-        samples = [results.solutions(run=r, method=method.name, sample_set="typical") for r in evidence.numbers]
+        samples = [results.averaged(method.name, r) for r in evidence.numbers]
         averages = [_function(results, own[: min(counts)], split) for own in samples]
         singles = [[_function(results, [sample], split) for sample in own] for own in samples]
         found.append(
@@ -213,6 +215,8 @@ def _with_probabilities(context: Context, results: Results, evidence: verdict.Ev
                 method,
                 averaged=min(counts),
                 members=verdict.Members.of(averages, truth, check=check),
+                last=_last_briers(results, method, evidence, split, check),
+                cost=verdict.Cost(relative_training(results.spec, method.name), max(len(own) for own in samples)),
                 js=OverRuns.of(np.stack([verdict.mean_divergence(own, examples, check=check) for own in singles])),
             )
         )
@@ -222,6 +226,80 @@ def _with_probabilities(context: Context, results: Results, evidence: verdict.Ev
         members=verdict.Members.of(finals, truth, check=check) if finals else None,
         js=verdict.divergence(finals, examples, check=check) if finals else None,
     )
+
+
+def _last(
+    context: Context, results: Results, name: str, runs: Sequence[int], split: str
+) -> verdict.LastIterates | None:
+    """Of a method that trains on from every one of these runs; None for others, and for those of before it was kept."""
+    found = [s for r in runs for s in results.solutions(run=r, method=name, sample_set="last")]
+    looked = [context.wanted("last", f"{r}/{name}") for r in runs]
+    if not found or len(found) < len(runs) or None in looked:
+        return None
+    better = np.array([one is not None and one["better"] for one in looked])
+    return verdict.LastIterates(results.labels_of(found, split), better)
+
+
+def _last_briers(
+    results: Results, method: verdict.MethodEvidence, evidence: verdict.Evidence, split: str, check: Callable[[], None]
+) -> verdict.LastIterates | None:
+    """The last iterates with their Brier scores, example by example."""
+    if method.last is None:
+        return None
+    found = [results.solutions(run=r, method=method.name, sample_set="last") for r in evidence.numbers]
+    functions = [_function(results, one, split) for one in found]
+    return replace(method.last, brier=verdict.Members.of(functions, evidence.truth, check=check).brier)
+
+
+def _gains(context: Context, results: Results, evidence: verdict.Evidence, split: str) -> list[Json]:
+    """What averaging gains and what it costs: an ensemble first, then every method, also those no claim asks about."""
+    finals, runs = evidence.members, evidence.numbers
+    if finals is None or len(runs) < 2:
+        return []
+    found: list[Json] = [{
+        "method": None, "members": verdict.MEMBERS, "brier": finals.ensemble_gain(np.arange(len(runs))),
+        "training": float(verdict.MEMBERS), "passes": verdict.MEMBERS,
+    }]  # fmt: skip
+    known = {method.name: method for method in evidence.methods}
+    single = [scores(results.logits(s, split), evidence.truth)["brier"] for s in results.solutions(role="optimum")]
+    for chosen in context.spec.methods:
+        name, method = chosen.method, known.get(chosen.method)
+        samples = [results.averaged(name, run) for run in runs]
+        used = method.averaged if method and method.averaged else min(len(own) for own in samples)
+        if not used:
+            continue
+        averages = [average([results.logits(one, split) for one in own[:used]]) for own in samples]
+        averaged = float(np.mean([scores(one, evidence.truth)["brier"] for one in averages]))
+        last, better = _last_of(context, results, evidence, name, split)
+        before = np.where(better, last, single) if last else single
+        best = (context.wanted("strength", name) if results.averaged_set(name) == "fair" else None) or {}
+        found.append({
+            "method": name,
+            "brier": float(np.mean(before)) - averaged,
+            "over_finals": float(np.mean(single)) - averaged,
+            "over_last": float(np.mean(last)) - averaged if last else None,
+            "last_is_reference": sum(better),
+            "training": relative_training(results.spec, name),
+            "passes": max(len(own) for own in samples),
+            "samples": used,
+            **{key: best.get(key) for key in ("strength", "grid", "end")},
+        })  # fmt: skip
+    return found
+
+
+def _last_of(
+    context: Context, results: Results, evidence: verdict.Evidence, name: str, split: str
+) -> tuple[list[float], list[bool]]:
+    """Brier scores of where a method's own trainings ended, by run, and whether each is the reference; nothing for
+    methods that train nothing."""
+    found, better = [], []
+    for run in evidence.numbers:
+        looked, solution = context.wanted("last", f"{run}/{name}"), results.last_iterate(name, run)
+        if looked is None or solution is None:
+            return [], []
+        found.append(scores(results.logits(solution, split), evidence.truth)["brier"])
+        better.append(bool(looked["better"]))
+    return found, better
 
 
 def _function(results: Results, solutions: list[Solution], split: str) -> verdict.Function:
@@ -246,6 +324,10 @@ def _method_evidence(
         kept = [context.need("sample", stage_key(r, name, results)) for r in runs]
         centre = np.stack([context.artifacts.array(extra["centre"][split]).argmax(-1) for extra in kept])
     images = len(results.true_labels(split))
+    best = context.wanted("strength", name) if results.averaged_set(name) == "fair" else None
+    drawn = min(len(results.averaged(name, r)) for r in runs) if best else None
+    if best and best["strength"] == 0 and drawn:
+        drawn = best["samples"]  # all of them one function, which is kept once
 
     def labels(solutions: list[Solution]) -> NDArray[np.int64]:
         return results.labels_of(solutions, split) if solutions else np.empty((0, images), np.int64)
@@ -260,6 +342,9 @@ def _method_evidence(
         else [[float(s.strength or 0.0) for s in all_of_run] for all_of_run in wide],
         centre=centre,
         are_rates=entry.strength == "rate",
+        drawn=drawn,
+        strength=best["strength"] if best else None,
+        last=_last(context, results, name, runs, split),
     )
 
 

@@ -9,20 +9,20 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.draft import Draft, sample_sets
+from modescape.draft import Draft, fair_sets, sample_sets
 from modescape.errors import StageError
 from modescape.part import keyed
 from modescape.prices import Work
 from modescape.registry import Method, Options, methods
 from modescape.science.health import failure, finite
 from modescape.science.seeds import stream_seed
-from modescape.science.subspace import ActivationMask, Draw, Reach, calibrate, needs_reach
+from modescape.science.subspace import ActivationMask, Draw, Reach, Sampled, calibrate, needs_reach, sample_at
 from modescape.science.subspace import sample as draw_samples
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
 from modescape.stages.predict import geometry
 from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease
+from modescape.store import Lease, Need
 
 
 def plan(draft: Draft) -> None:
@@ -33,16 +33,33 @@ def plan(draft: Draft) -> None:
                 floor = min(draft.n.validation, FLOOR_IMAGES) if sample_set == "typical" and entry.sampled else 0
                 work = Work(predicted=count * (draft.images + 1.3 * floor))
                 params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
-                run, needs = [("train", f"{r}"), ("predict", f"{r}")], []
-                if entry.trained is not None:
-                    needs.append(("chain", f"{r}/{chosen.method}"))
-                if entry.of is not None:
-                    needs.append(("sample", f"{r}/{entry.of}/typical"))
+                run, needs = stands_on(entry, r)
                 key = f"{r}/{chosen.method}/{sample_set}"
                 if entry.trained == "fresh":  # networks of its own, which the run stands beside
                     draft.add("sample", key, params, work, needs=needs, wants=run, solutions=count)
                 else:
                     draft.add("sample", key, params, work, needs=[*run, *needs], solutions=count)
+
+
+def plan_fair(draft: Draft) -> None:
+    """Samples at the strengths that the stages `strength` choose; planned after those."""
+    for name, count in fair_sets(draft.spec, draft.n.validation).items():
+        for r in draft.runs:
+            params = {"run": r, "method": name, "sample_set": "fair", "count": count}
+            run, needs = stands_on(methods[name], r)
+            needs = [*run, *needs, ("strength", name)]
+            draft.add("sample", f"{r}/{name}/fair", params, Work(predicted=count * draft.images), needs=needs,
+                      solutions=count)  # fmt: skip
+
+
+def stands_on(entry: Method, run: int) -> tuple[list[Need], list[Need]]:
+    """What the samples of a method around a run are drawn from: the stages of the run, and others."""
+    others: list[Need] = []
+    if entry.trained is not None:
+        others.append(("chain", f"{run}/{entry.name}"))
+    if entry.of is not None:
+        others.append(("sample", f"{run}/{entry.of}/typical"))
+    return [("train", f"{run}"), ("predict", f"{run}")], others
 
 
 def _parts(lease: Lease) -> Json:
@@ -118,18 +135,7 @@ class _Drawing:
             )
         if self.sample_set == "typical" and getattr(options, "floor", "none") == "drop":
             self.reference = around.accuracy(Draw(neighbourhood.theta, 0.0, 0.0), self.probe, FLOOR_IMAGES)
-        for found in draw_samples(
-            entry,
-            neighbourhood,
-            options,
-            sample_set=self.sample_set,  # type: ignore[arg-type]
-            count=self.count,
-            seed=self.seed,
-            reach=self.reach,
-            accuracy=lambda draw: around.accuracy(draw, self.probe, FLOOR_IMAGES),
-            reference=self.reference,
-            start=start,
-        ):
+        for found in self._found(start):
             around.place(found.draw)
             row: Json = {
                 "index": found.index,
@@ -139,6 +145,28 @@ class _Drawing:
                 "relative": found.draw.relative,
             }
             yield row | self._geometry(found.draw.theta), found.draw.mask
+
+    def _found(self, start: int) -> Iterator[Sampled]:
+        """The draws from `start` on that belong to the set."""
+        neighbourhood, seed = self.around.neighbourhood_of(self.entry), self.seed
+        if self.sample_set == "fair":
+            strength = self.context.need("strength", self.entry.name)["strength"]
+            return sample_at(
+                self.entry, neighbourhood, self.options, sample_set="fair", strength=strength or 0.0,
+                count=0 if strength is None else self.count, seed=seed, start=start,
+            )  # fmt: skip
+        return draw_samples(
+            self.entry,
+            neighbourhood,
+            self.options,
+            sample_set=self.sample_set,  # type: ignore[arg-type]
+            count=self.count,
+            seed=seed,
+            reach=self.reach,
+            accuracy=lambda draw: self.around.accuracy(draw, self.probe, FLOOR_IMAGES),
+            reference=self.reference,
+            start=start,
+        )
 
     def _geometry(self, theta: NDArray[np.float32]) -> Json:
         if not self.around.has_optimum:

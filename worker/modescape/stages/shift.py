@@ -482,6 +482,11 @@ class _Compared:
             if name in methods and methods[name].sampled and [k.run for k in kept] == self.runs
             and min(k.functions for k in kept) > 1
         ]  # fmt: skip
+        # of a method whose best strength is 0 there is one function a run, so nothing to compare
+        self.alike = [
+            name for name, kept in self.groups.items()
+            if name in methods and methods[name].sampled and name not in self.methods and all(k.is_alone for k in kept)
+        ]  # fmt: skip
         images = len(labels)
         shapes = {groups.OPTIMUM: (runs, runs, images), **dict.fromkeys(self.methods, (runs, images))}
         self.clean = {name: np.zeros(shape) for name, shape in shapes.items()}
@@ -499,7 +504,7 @@ class _Compared:
     def evident(self) -> bool:
         """Whether claim (f2) is about these data: several runs, samples inside them, and intensities 1 to 5."""
         every = tuple(_study(self.context).intensities) == (1, 2, 3, 4, 5)
-        return every and bool(self.methods) and len(self.groups[groups.OPTIMUM]) > 1
+        return every and bool(self.methods or self.alike) and len(self.groups[groups.OPTIMUM]) > 1
 
     def add(self, cell: int) -> None:
         """Take in one cell of every group."""
@@ -613,7 +618,8 @@ class _Compared:
             shifted_between=self.shifted[groups.OPTIMUM],
             clean_within={name: self.clean[name] for name in self.methods},
             shifted_within={name: self.shifted[name] for name in self.methods},
-            titles={name: methods[name].title for name in self.methods},
+            titles={name: methods[name].title for name in (*self.methods, *self.alike)},
+            alike=self.alike,
             numbers=tuple(self.runs),
             failed=self.context.spec.ensemble.runs - len(self.runs),
             decided=True,
@@ -641,6 +647,11 @@ class _Stored:
         self.functions = len(self.kept["functions"])
         names = [name for name in ("logits", "labels", "sums", "entropies", "divergences") if name in self.kept]
         self._arrays = {name: context.artifacts.array(self.kept[name]) for name in names} if self.functions else {}
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is the one fair sample of a run: fair samples are never rejected, so the best strength is 0."""
+        return [function["set"] for function in self.kept["functions"]] == ["fair"]
 
     def read(self, cell: int) -> Functions:
         arrays = self._arrays

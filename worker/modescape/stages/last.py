@@ -1,0 +1,103 @@
+"""Where methods that train on ended up: their last iterates, beside the runs' finals, on validation images.
+
+    chain[r/m] -> last[r/m]
+
+A method that trains longer than a run may gain by that alone. So what its averages gain is measured against the better
+of the run's final and the method's last iterate, by their NLL on the validation images; both are kept and shown. Of a
+method that trains on from a run's optimum the last iterate is a solution of its own (set `last`); of one that starts
+afresh it is its last sample.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.draft import Draft
+from modescape.part import keyed
+from modescape.prices import Work
+from modescape.registry import methods
+from modescape.science.predictions import nll
+from modescape.spec import ExperimentSpec
+from modescape.stages.around import Around
+from modescape.stages.predict import geometry
+from modescape.stages.stage import Context, Json, stage
+from modescape.store import Lease
+
+IMAGES = 5000  # of the validation images at most
+
+
+def plan(draft: Draft) -> None:
+    images = min(draft.n.validation, IMAGES)
+    for chosen in draft.spec.methods:
+        entry = methods[chosen.method]
+        if entry.trained is None:
+            continue
+        own = 1 if entry.trained == "continued" else 0
+        if not own and not images:
+            continue  # its last sample is there, and nothing to compare it on
+        for r in draft.runs:
+            work = Work(predicted=2 * images + own * draft.images)
+            needs = [("train", f"{r}"), ("predict", f"{r}"), ("chain", f"{r}/{entry.name}")]
+            params = {"run": r, "method": entry.name}
+            draft.add("last", f"{r}/{entry.name}", params, work, needs=needs, solutions=own)
+
+
+def _parts(lease: Lease) -> Json:
+    part = keyed(ExperimentSpec.model_validate(lease.spec))
+    return {"data": part["data"], "splits": part["evaluation"]["splits"], "method": lease.params["method"]}
+
+
+@stage("last", parts=_parts)
+def last(context: Context) -> None:
+    """NLL of a run's final and of the method's last iterate on the validation images; None without any."""
+    run, entry = context.params["run"], methods[context.params["method"]]
+    around = Around(context, run)
+    final = _on_validation(context, around)
+    kept = context.need("chain", f"{run}/{entry.name}")["kept"][-1]
+    around.place_stored(kept["weights"])
+    iterate = _on_validation(context, around)
+    if entry.trained == "continued":
+        _add_solution(context, around, run, entry.name, kept)
+    context.output.extra = {"images": 0, "nll": None, "better": False}
+    if final is not None and iterate is not None:
+        labels = context.split("validation").numpy_labels()[:IMAGES]
+        found = {"final": nll(final, labels), "last": nll(iterate, labels)}
+        context.output.extra = {
+            "images": len(labels),
+            "nll": found,
+            "better": found["last"] < found["final"],
+            "logits": {"final": context.keep(final, "predictions"), "last": context.keep(iterate, "predictions")},
+            "labels": context.keep(labels, "labels"),
+        }
+
+
+def _on_validation(context: Context, around: Around) -> NDArray[np.float32] | None:
+    """Logits of the network as it is."""
+    if not len(context.splits.validation):
+        return None
+    return context.logits(around.network, "validation", limit=IMAGES)
+
+
+def _add_solution(context: Context, around: Around, run: int, method: str, kept: Json) -> None:
+    splits: tuple[str, ...] = context.spec.evaluation.splits
+    blocks = {split: context.logits(around.network, split) for split in splits}
+    theta = around.weights.flatten(around.network)
+    predicted = context.need("predict", f"{run}")["logits"]
+    context.add_solution(
+        context.params["first_number"],
+        blocks=blocks,
+        labels={split: context.split(split).numpy_labels() for split in splits},
+        base={split: context.artifacts.array(predicted[split])[-1] for split in splits},
+        run=run,
+        role="sample",
+        method=method,
+        sample_set="last",
+        index=0,
+        epoch=kept["epoch"],
+        weights=kept["weights"],
+        predictions={
+            split: {"artifact": context.keep(block[None], "predictions"), "index": 0} for split, block in blocks.items()
+        },
+        **geometry(theta, around.neighbourhood.theta.astype(np.float64)),
+    )

@@ -1,0 +1,169 @@
+"""At which strength are a method's averaged samples best? One for all runs, chosen on validation images.
+
+    strength[m] -> sample[r/m/fair]: fresh samples at that strength
+
+Claims about averages and divergences depend on how strong samples are, and no method should be judged at a strength
+that suits another. So each gets the one at which the average of S samples predicts the validation images best, mean
+over the runs that have not failed (`subspace.best_strength`). The samples looked at here are thrown away.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.draft import Draft, fair_sets
+from modescape.part import keyed
+from modescape.prices import Work
+from modescape.registry import Method, methods
+from modescape.science.predictions import average
+from modescape.science.seeds import stream_seed
+from modescape.science.subspace import Choice, Sampled, best_strength, grid_in_words, sample_at
+from modescape.spec import ExperimentSpec
+from modescape.stages.around import Around, options_of
+from modescape.stages.sample import FLOOR_IMAGES, SAVE_EVERY_SECONDS, stands_on
+from modescape.stages.stage import Context, Json, stage
+from modescape.store import Lease
+
+POINTS = 8  # of the grid that are usually looked at; only the price depends on it
+_HELD_BYTES = 1e9  # of weights and snapshots of several runs in memory
+
+
+def plan(draft: Draft) -> None:
+    fair = fair_sets(draft.spec, draft.n.validation)
+    if draft.spec.evaluation.averaged == "fair" and not fair and any(m.typical for m in draft.spec.methods):
+        draft.warnings.append(
+            f"{draft.n.validation} validation images are too few to choose a strength by (500 are needed): the narrow "
+            "samples are averaged instead"
+        )
+    images = min(draft.n.validation, FLOOR_IMAGES)
+    for name, count in fair.items():
+        work = Work(predicted=len(draft.runs) * POINTS * count * images)
+        wants = [need for run in draft.runs for needs in stands_on(methods[name], run) for need in needs]
+        draft.add("strength", name, {"method": name, "count": count}, work, wants=wants)
+
+
+def _parts(lease: Lease) -> Json:
+    spec = ExperimentSpec.model_validate(lease.spec)
+    part = keyed(spec)
+    name = lease.params["method"]
+    return {
+        "data": part["data"],
+        "method": name,
+        "options": next(m for m in part["methods"] if m["method"] == name)["options"],
+        "count": lease.params["count"],
+        "seed": spec.ensemble.seed,
+        "runs": spec.ensemble.runs,
+    }
+
+
+@stage("strength", parts=_parts)
+def strength(context: Context) -> None:
+    """The strength of one method's fair samples, and what was looked at on the way."""
+    found = _Looked(context)
+    entry, choice = found.entry, None
+    if found.runs:
+        choice = best_strength(entry, found.nll)
+        order = list(choice.strengths)
+        losses = np.stack([np.stack(found.losses[s]) for s in order])  # [points, runs, images]
+        per_run = losses.mean(axis=2, dtype=np.float64)
+        _tell(context, entry, choice, per_run, losses.shape[2])
+        context.output.extra = {
+            "strengths": order,
+            "nll": list(choice.nll),
+            "nll_of_runs": per_run.tolist(),
+            "losses": context.keep(losses, "losses"),
+            "images": losses.shape[2],
+            "end": choice.end,
+        }
+    context.output.extra |= {
+        "strength": None if choice is None else choice.strength,
+        "grid": grid_in_words(entry),
+        "runs": found.runs,
+        "samples": context.params["count"],
+    }
+
+
+def _tell(context: Context, entry: Method, choice: Choice, per_run: NDArray[np.float64], images: int) -> None:
+    for value, mean, of_runs in zip(choice.strengths, choice.nll, per_run, strict=True):
+        context.add_group(
+            f"strength/{entry.name}/{value:.6g}", "nll", mean if math.isfinite(mean) else None, images, "validation",
+            strength=value, chosen=value == choice.strength, runs=len(of_runs), samples=context.params["count"],
+            sd=float(of_runs.std(ddof=1)) if len(of_runs) > 1 else None,
+        )  # fmt: skip
+
+
+class _Looked:
+    """What averages of samples lose on the validation images, by strength and run; can be taken up again.
+
+    losses: strength -> for each of `runs` float32 [n], the negative log-probability of the true class.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.entry = context, methods[context.params["method"]]
+        self.options = options_of(context.spec, self.entry)
+        self.count: int = context.params["count"]
+        self.labels = context.split("validation").numpy_labels()[:FLOOR_IMAGES]
+        self._arounds: OrderedDict[int, Around] = OrderedDict()
+        optima = context.results().solutions(role="optimum")
+        self.runs = [optimum.run for optimum in optima if self._is_possible(optimum.run)]
+        self.losses: dict[float, list[NDArray[np.float32]]] = {}
+        partial = context.lease.partial
+        for value, digest in partial.get("looked", []):
+            self.losses[value] = list(context.artifacts.array(digest))
+        self._saved = time.monotonic()
+
+    def nll(self, value: float) -> float:
+        """Of the average at that strength, mean over the runs."""
+        if value not in self.losses:
+            self.losses[value] = []
+            for run in self.runs:
+                self.losses[value].append(self._lost(run, value))
+                done = sum(len(of_runs) for of_runs in self.losses.values())
+                self.context.control.progress(done, max(POINTS * len(self.runs), done + 1), {"strength": value})
+            if time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
+                self._save()
+        return float(np.mean([one.mean(dtype=np.float64) for one in self.losses[value]]))
+
+    def _lost(self, run: int, value: float) -> NDArray[np.float32]:
+        around = self._around(run)
+        neighbourhood = around.neighbourhood_of(self.entry)
+        drawn = sample_at(
+            self.entry, neighbourhood, self.options, sample_set="grid", strength=value, count=self.count,
+            seed=stream_seed(self.context.spec.ensemble.seed, "sampling", run),
+        )  # fmt: skip
+        logs = average(self._logits(around, found) for found in drawn)
+        return np.asarray(-logs[np.arange(len(self.labels)), self.labels], np.float32)
+
+    def _logits(self, around: Around, found: Sampled) -> NDArray[np.float32]:
+        around.place(found.draw)
+        return around.logits(found.draw, "validation", limit=FLOOR_IMAGES)
+
+    def _around(self, run: int) -> Around:
+        """Runs are asked for in turns, so as many as memory holds are kept."""
+        if run not in self._arounds:
+            self._arounds[run] = Around(self.context, run)
+            own = self._arounds[run].neighbourhood_of(self.entry)
+            each = own.theta.nbytes + (0 if own.snapshots is None else 2 * own.snapshots.nbytes)
+            while len(self._arounds) > max(1, _HELD_BYTES // each):
+                self._arounds.popitem(last=False)
+        return self._arounds[run]
+
+    def _is_possible(self, run: int) -> bool:
+        """False where what the method stands on has failed: its chain, or too many of another's samples."""
+        firm = [need for need in stands_on(self.entry, run)[1] if need[0] == "chain"]
+        if any(self.context.wanted(*need) is None for need in firm):
+            return False
+        return self.entry.of is None or self._around(run).neighbourhood_of(self.entry).snapshots is not None
+
+    def _save(self) -> None:
+        arrays = {
+            value: self.context.artifacts.put_array(np.stack(one), "losses") for value, one in self.losses.items()
+        }
+        looked = [[value, info.digest] for value, info in arrays.items()]
+        self.context.control.save_partial({"looked": looked}, artifacts=list(arrays.values()))
+        self._saved = time.monotonic()
