@@ -66,7 +66,7 @@ def test_alignment_brings_weights_together_and_leaves_functions(lab: Any) -> Non
     train = [lab.matrix(f"barrier-loss-{line}", "train").values[pairs] for line in ("straight", "aligned")]
     # in networks this small, on raw pixels, matching finds little: no gain is promised, only no loss beyond noise
     assert train[1].mean() <= 1.05 * train[0].mean()
-    assert (train[1] <= train[0] + 2 * train[0].std(ddof=1)).all()
+    assert (train[1] <= 1.25 * train[0]).all()
     for pair in ("0-1", "0-2", "1-2"):
         about = lab.extra("connectivity", pair)
         assert about["changed_labels"] == 0

@@ -159,7 +159,7 @@ def _numbers(lab: Lab) -> None:
     assert claims["h"]["n"] == 5
     assert "1 of 6 chains failed" in claims["h"]["because"]
     assert {method["method"] for method in claims["c"]["methods"]} == {"random"}
-    assert "Weight dropout (sample/1/dropout/spread failed)" in claims["c"]["because"]
+    assert "Dropout subspace (sample/1/dropout/spread failed)" in claims["c"]["because"]
     js = lab.measurements(metric="js_mean", subject="independent")
     assert [m.details["members"] for m in js] == [4]
 
