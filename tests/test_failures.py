@@ -1,41 +1,43 @@
 """One failure costs one thing: runs that diverge or learn nothing, a method that breaks, a chain that explodes.
 
-The trainings are real; what makes them fail is their initial weights: far too large ones diverge at the first step,
-zeros leave a network without gradients but for its last biases, which then say one thing of every image.
+The trainings are real; what makes them fail is their initial weights (see `unlucky`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from unlucky import BROKEN_CHAIN, DIVERGED, HEALTHY, SILENT, curse, weigh
 
 from modescape import finding, pipeline
 from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
 from modescape.figures import FigureNotReady
+from modescape.jobs import dispatch
 from modescape.laboratory import Lab, Laboratory
 from modescape.plan import prepare
 from modescape.registry import architectures, figures
-from modescape.science import networks
 from modescape.science.architectures import Layer, architecture
 from modescape.science.health import at_chance
-from modescape.science.seeds import chain_seeds, run_seeds
+from modescape.science.seeds import run_seeds
 from modescape.science.subspace import sample as subspace_sample
 from modescape.settings import Settings
 from modescape.stages import sample as sampling
 from modescape.stages.footing import choose
+from modescape.store import ENDED
 from modescape_api import failures
 from modescape_api.forms import with_more
 
 CPU = Machine("cpu", "test", "test", ("cpu",))
-DIVERGED, SILENT, HEALTHY = 0, 4, [1, 2, 3, 5]
-BROKEN_CHAIN = 5
 SGMCMC = {"cycles": 2, "epochs_per_cycle": 2, "samples_per_cycle": 1, "noise_epochs": 1, "learning_rate": 0.05}
 SPEC: dict[str, Any] = {
     "data": {"dataset": "digits", "input_scale": "standardised", "train_images": 490, "validation_images": 100},
@@ -53,6 +55,7 @@ SPEC: dict[str, Any] = {
     "connectivity": {"points": 3, "images": 50},
     "instability": {"epochs": [1], "repetitions": 1, "points": 3, "images": 50},
 }
+SMALL = {key: SPEC[key] for key in ("data", "training", "ensemble", "methods", "shift", "ood")}
 SKIPPED = [
     ("predict", "0"), ("sample", "0/random/spread"), ("shift", "0/optimum"), ("sample", "5/sgmcmc/typical"),
     ("connectivity", "1-4"), ("plane", "1/0"),
@@ -61,26 +64,8 @@ REMADE = {"sample", "shift", "shift-compare", "compare", "embed", "ensemble", "o
 
 
 @pytest.fixture
-def unlucky(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run 0 diverges, run 4 learns nothing, chain 5 diverges, and samples of weight dropout raise."""
-    large = {run_seeds(0, DIVERGED, "both").weights, chain_seeds(0, BROKEN_CHAIN, "sgmcmc").weights}
-    silent = run_seeds(0, SILENT, "both").weights
-    build, draw = networks.build, sampling.draw_samples
-
-    def building(*args: Any, seed: int) -> torch.nn.Module:
-        network = build(*args, seed=seed)
-        with torch.no_grad():
-            for parameter in network.parameters() if seed in large or seed == silent else ():
-                parameter.mul_(1e18 if seed in large else 0.0)
-        return network
-
-    def drawing(entry: Any, *args: Any, **more: Any) -> Any:
-        if entry.name == "dropout":
-            raise RuntimeError("nothing drops here")
-        return draw(entry, *args, **more)
-
-    monkeypatch.setattr(networks, "build", building)
-    monkeypatch.setattr(sampling, "draw_samples", drawing)
+def cursed(monkeypatch: pytest.MonkeyPatch) -> None:
+    curse(monkeypatch.setattr)
 
 
 def run(laboratory: Laboratory, spec: dict[str, Any], name: str = "unlucky") -> Lab:
@@ -89,20 +74,15 @@ def run(laboratory: Laboratory, spec: dict[str, Any], name: str = "unlucky") -> 
     return Lab(laboratory, row.id)
 
 
-@pytest.fixture
-def laboratory(store_url: str, tmp_path: Path) -> Iterator[Laboratory]:
-    made = Laboratory(Settings(home=tmp_path, database_url=store_url))
-    yield made
-    made.store.close()
-
-
 def stage(lab: Lab, kind: str, key: str) -> Any:
     return next(s for s in lab.stages if (s.kind, s.key) == (kind, key))
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unlucky")
-def test_an_unlucky_experiment_reaches_its_last_figure_with_the_right_counts(laboratory: Laboratory) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("cursed")
+def test_an_unlucky_experiment_reaches_its_last_figure_with_the_right_counts(sqlite_url: str, tmp_path: Path) -> None:
+    laboratory = Laboratory(Settings(home=tmp_path, database_url=sqlite_url))
     lab = run(laboratory, SPEC)
     assert (lab.experiment.status, lab.healthy) == ("succeeded", HEALTHY)
     assert "loss is nan" in lab.failed[DIVERGED]
@@ -226,7 +206,45 @@ def _repair(laboratory: Laboratory, lab: Lab) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unlucky")
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("form", ["embedded", "servers"])
+def test_it_ends_the_same_with_workers_that_are_killed(
+    form: str, request: pytest.FixtureRequest, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    """SQLite and a folder as queue, or PostgreSQL and Redis; two worker processes, of which one dies at work."""
+    url = request.getfixturevalue("sqlite_url" if form == "embedded" else "postgres_url")
+    broker = None if form == "embedded" else request.getfixturevalue("redis_server").url
+    settings = Settings(home=tmp_path, database_url=url, broker_url=broker, lease_seconds=2)
+    laboratory = Laboratory(settings)
+    row = laboratory.create(SMALL, name="unlucky")
+    dispatch(settings, laboratory.store, row.id)
+    environment = {
+        **os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_DATABASE_URL": url, "MODESCAPE_LEASE_SECONDS": "2",
+        "MODESCAPE_PLUGINS": "unlucky", "PYTHONPATH": str(Path(__file__).parent),
+        **({"MODESCAPE_BROKER_URL": broker} if broker else {}),
+    }  # fmt: skip
+    with (tmp_path / "workers.log").open("ab") as log:
+        command = [sys.executable, "-m", "modescape.cli", "worker", "--name"]
+        workers = [subprocess.Popen([*command, name], env=environment, stdout=log, stderr=log) for name in ("a", "b")]
+        try:
+            wait_until(lambda: laboratory.store.experiment(row.id).stages_done > 3, 300, "the first stages")
+            workers[0].kill()
+            wait_until(lambda: laboratory.store.experiment(row.id).status in ENDED, 600, "the end")
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+    lab = Lab(laboratory, row.id)
+    assert (lab.experiment.status, lab.healthy) == ("succeeded", HEALTHY)
+    assert {name: list(chains) for name, chains in lab.failed_chains.items()} == {"sgmcmc": [BROKEN_CHAIN]}
+    _numbers(lab)
+    _words(lab)
+    assert figures["plane"].call(lab, figures["plane"].options()).reference == 1
+    laboratory.store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cursed")
 def test_without_a_healthy_run_it_says_that_none_learned(sqlite_url: str, tmp_path: Path) -> None:
     lab = run(Laboratory(Settings(home=tmp_path, database_url=sqlite_url)), {**_plain(1), "methods": []})
     assert lab.experiment.status == "failed"
@@ -245,7 +263,7 @@ def test_a_result_of_before_is_judged_when_it_is_taken_over(sqlite_url: str, tmp
     """Stages of earlier code told no run's failure; their predictions are read once, and the run is known."""
     laboratory = Laboratory(Settings(home=tmp_path, database_url=sqlite_url))
     with pytest.MonkeyPatch.context() as patch:
-        _make_silent(patch, run_seeds(0, 1, "both").weights)
+        weigh({run_seeds(0, 1, "both").weights: 0.0}, patch.setattr)
         first = run(laboratory, _plain(3), "first")
     assert list(first.failed) == [1]
     _forget(laboratory)
@@ -254,19 +272,6 @@ def test_a_result_of_before_is_judged_when_it_is_taken_over(sqlite_url: str, tmp
     assert {s.reused_from is not None for s in second.stages if s.kind in ("train", "predict")} == {True}
     assert [r.failed for r in second.runs] == ["", first.failed[1], ""]
     assert stage(second, "sample", "1/random/spread").result["extra"] == {"skipped": f"run 1 failed: {first.failed[1]}"}
-
-
-def _make_silent(patch: pytest.MonkeyPatch, seed_: int) -> None:
-    build: Callable[..., torch.nn.Module] = networks.build
-
-    def building(*args: Any, seed: int) -> torch.nn.Module:
-        network = build(*args, seed=seed)
-        with torch.no_grad():
-            for parameter in network.parameters() if seed == seed_ else ():
-                parameter.zero_()
-        return network
-
-    patch.setattr(networks, "build", building)
 
 
 def _forget(laboratory: Laboratory) -> None:

@@ -145,7 +145,10 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
         "parameters": plan.parameters,
         "solutions": plan.solutions,
         "kinds": [asdict(kind) for kind in plan.kinds],
-        "stages": [{"kind": s.kind, "key": s.key, "needs": s.needs, "estimate": s.estimate} for s in plan.stages],
+        "stages": [
+            {"kind": s.kind, "key": s.key, "needs": s.needs, "wants": s.wants, "estimate": s.estimate}
+            for s in plan.stages
+        ],
         "figures": list(plan.answers),
         "warnings": list(plan.warnings),
         "sizes": asdict(prepared.sizes),
@@ -205,7 +208,7 @@ def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
                         "parameters": 23426,
                         "solutions": 33,
                         "kinds": [{"kind": "train", "count": 3, "seconds": 40.1, "here": 0}],
-                        "stages": [{"kind": "train", "key": "0", "needs": [], "estimate": 13.4}],
+                        "stages": [{"kind": "train", "key": "0", "needs": [], "wants": [], "estimate": 13.4}],
                         "figures": ["trajectories"],
                         "warnings": [],
                         "sizes": {"train": 400, "validation": 197, "test": 1200},

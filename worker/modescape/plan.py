@@ -5,10 +5,12 @@
 
 The graph; each kind is planned by its own module in `stages`:
 
-    train[r] --> predict[r] --> compare[trajectories] --> embed[trajectories]
+    train[r] --> predict[r] ~~> compare[trajectories]       predict[r] ~~> embed[trajectories]
         |            |                   |
-        +------------+--> sample[r/m/s] -+--> compare[all] --> embed[samples]
+        +------------+--> sample[r/m/s] ~+~~> compare[all]       sample[r/m/s] ~~> embed[samples]
 
+Arrows of dashes must succeed; those of waves (`wants`) must end, and what failed is done without. A stage that stands
+on a failed run or chain makes nothing and says so in its result (`stages.footing`).
 Every stage that makes solutions owns a block of solution numbers, so numbers are known before anything runs.
 """
 

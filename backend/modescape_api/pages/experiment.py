@@ -342,9 +342,16 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
                 "links": links,
             }
         )
+    failed = [run.number for run in here.store.runs(row.id) if run.failed]
+    for stage in here.store.stages(row.id) if failed else ():
+        kept = stage.result.get("extra", {}).get("checkpoints", [])
+        if stage.kind == "train" and stage.params["run"] in failed and kept:
+            what = f"run {stage.params['run']}, which failed: its checkpoints"
+            links = [(f"epoch {one['epoch']}", f"/api/artifacts/{one['weights']}") for one in kept]
+            found.append({"what": what, "shape": "safetensors", "links": links})
     for stage in here.store.stages(row.id) if spec.shift is not None else ():
         left = stage.result.get("extra", {})
-        if stage.kind in ("corrupt", "shift") and left:
+        if stage.kind in ("corrupt", "shift") and left and "skipped" not in left:
             files = {info["digest"]: "×".join(map(str, info["shape"])) for info in stage.result["artifacts"]}
             named = [(name, value) for name, value in left.items() if isinstance(value, str) and value in files]
             what = f"test images, {stage.key}" if stage.kind == "corrupt" else f"under shift, run {stage.key}"
