@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from modescape.power import TABLE
 from modescape.science import verdict
-from modescape.science.inference import example_weights
+from modescape.science.inference import OverRuns
 from modescape.science.predictions import entropy, softmax
 from modescape.science.verdict import ChainEvidence, Claim, Evidence, MethodEvidence, SeedsEvidence, ShiftEvidence
 
@@ -89,7 +89,7 @@ def function(logits: Logits) -> verdict.Function:
 def ensemble(rng: np.random.Generator, runs: int, images: int, samples: int) -> Evidence:
     """Claims (a) to (f1): runs, their late checkpoints, and samples around each, wide ones of both kinds."""
     truth, _, logits = world(rng, runs, images)
-    weights, finals = example_weights(images), [function(own) for own in logits]
+    finals = [function(own) for own in logits]
     near = [noisy(rng, own, costing(0.02) * rng.random(samples)) for own in logits]
     wide: dict[str, MethodEvidence] = {}
     for how in ("graded", "uniform"):
@@ -99,15 +99,15 @@ def ensemble(rng: np.random.Generator, runs: int, images: int, samples: int) -> 
     averages = [function(np.log(softmax(some).mean(axis=0))) for some in near]
     typical = MethodEvidence(
         "near", "near", [some.argmax(-1) for some in near], averaged=len(near[0]),
-        members=verdict.Members.of(averages, truth, weights),
-        js=np.stack([verdict.mean_divergence([function(one) for one in some], weights) for some in near]),
+        members=verdict.Members.of(averages, truth),
+        js=OverRuns.of(np.stack([verdict.mean_divergence([function(one) for one in some], images) for some in near])),
     )  # fmt: skip
     theta = rng.normal(size=(runs, WEIGHTS))
     theta /= np.linalg.norm(theta, axis=1, keepdims=True)
     return Evidence(
-        CLASSES, truth, logits.argmax(-1), theta @ theta.T,
-        [noisy(rng, own, np.full(4, LATE)).argmax(-1) for own in logits], (typical, *wide.values()),
-        members=verdict.Members.of(finals, truth, weights), js=verdict.divergence(finals, weights),
+        CLASSES, truth, logits.argmax(-1), cosine=theta @ theta.T,
+        windows=[noisy(rng, own, np.full(4, LATE)).argmax(-1) for own in logits], methods=(typical, *wide.values()),
+        members=verdict.Members.of(finals, truth), js=verdict.divergence(finals, images),
     )  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def chains(rng: np.random.Generator, count: int, images: int) -> ChainEvidence:
 
 
 def half_widths(claims: Iterable[Claim]) -> Iterator[tuple[str, float]]:
-    """(claim, half-width), for (d) by how strengths were drawn; NaN where a gate is closed."""
+    """(claim, half-width), for (d1) and (d2) by how strengths were drawn; NaN where a gate is closed."""
     for claim in claims:
         parts = [(f.method, f.estimate if not f.gate else None, f.parts) for f in claim.methods]
         for method, found, numbers in parts or [("", claim, claim.parts)]:

@@ -333,11 +333,11 @@ def opened(runs: int = 5, images: int = 4000, **changes: Any) -> dict[str, power
 
 
 def test_a_ratio_is_open_below_its_margin_times_the_exponential_of_the_half_width() -> None:
-    line = opened()["d"]
+    line = opened()["d1"]
     assert (line.runs, line.images, line.samples) == (5, 4000, 20)
     assert line.half_width is not None
     assert line.words == f"effects below {1.1 * math.exp(line.half_width):.2g} times stay open"
-    edited = opened(margins={"d": 2.0})["d"]
+    edited = opened(margins={"d1": 2.0})["d1"]
     assert edited.words == f"effects below {2 * math.exp(line.half_width):.2g} times stay open"
 
 
@@ -350,12 +350,12 @@ def test_linear_estimands_are_open_within_a_half_width_of_their_margin() -> None
 
 
 def test_the_simulated_size_is_never_larger_than_the_planned_one() -> None:
-    line = opened(runs=9, images=3999)["d"]
+    line = opened(runs=9, images=3999)["d1"]
     assert (line.runs, line.images, line.samples) == (5, 2000, 20)
 
 
 def test_more_runs_and_more_images_leave_less_open() -> None:
-    for claim in ("a", "b", "c", "d", "e1", "e2", "f1"):
+    for claim in ("a", "b", "c", "d1", "d2", "e1", "e2", "f1"):
         assert (opened(runs=5)[claim].half_width or 9) < (opened(runs=3)[claim].half_width or 0), claim
     for claim in ("b", "e1", "e2"):
         assert (opened(images=10_000)[claim].half_width or 9) < (opened(images=1000)[claim].half_width or 0), claim
@@ -363,11 +363,11 @@ def test_more_runs_and_more_images_leave_less_open() -> None:
 
 def test_closed_gates_are_told_before_launch() -> None:
     assert opened(runs=2)["b"].words == "stays open: 3 runs are needed"
-    assert opened(images=900)["d"].words == "stays open: 1000 test images are needed"
+    assert opened(images=900)["d1"].words == "stays open: 1000 test images are needed"
     assert opened(images=900)["b"].half_width is not None
     few = opened(methods=[{"method": "random", "spread": 5, "typical": 2, "options": {"strengths": "uniform"}}])
     assert few["c"].words == "stays open: 3 samples of a method are needed in every run"
-    assert few["d"].words.startswith("mostly stays open: too few samples")
+    assert few["d1"].words.startswith("mostly stays open: too few samples")
     assert set(opened(methods=[])) == {"a", "b"}, "what is not asked is not spoken of"
     assert opened(seeds={"repetitions": 4})["g"].runs == 4
 
@@ -405,7 +405,7 @@ def test_the_form_says_what_stays_open(site: Served) -> None:
     with httpx.Client(base_url=site.url, timeout=30) as client:
         asked = client.post("/api/estimate", json={"spec": {**SPEC, "ensemble": {"runs": 4, "seed": 3}}}).json()["open"]
         form = client.get("/launch?preset=quickstart").text
-    assert [line["claim"] for line in asked["claims"]] == ["a", "b", "c", "d", "e1", "e2", "f1"]
+    assert [line["claim"] for line in asked["claims"]] == ["a", "b", "c", "d1", "d2", "e1", "e2", "f1"]
     assert "Simulated for 4 runs" in asked["basis"]
     assert "What these numbers leave open" in form
     assert "effects below" in form

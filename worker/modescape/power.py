@@ -1,6 +1,6 @@
 """What the planned number of runs, test images and samples leaves open, before anything is computed; without torch.
 
-    left_open(spec, sizes)          # (Open(claim="d", words="ratios below 2.3 stay open"), ...)
+    left_open(spec, sizes)          # (Open(claim="d1", words="effects below 2.3 times stay open"), ...)
 
 Half-widths are simulated: `benchmarks/power.py` has the verdict itself judge problems made to order, and writes the
 table read here. An effect nearer to its margin than the half-width gets no word more often than not: for a ratio, one
@@ -86,7 +86,7 @@ def _line(claim: str, spec: ExperimentSpec, sizes: Sizes) -> Open:
     size = {name: int(row[name]) for name in ("runs", "images", "samples")}
     if row["half_width"] is None or row["told"] < OFTEN:
         return Open(claim, "mostly stays open: too few samples lie near one point of accuracy", **size)
-    half, margin = float(row["half_width"]), float(getattr(spec.margins, claim))
+    half, margin = float(row["half_width"]), float(getattr(spec.margins, "d1" if claim == "d2" else claim))
     return Open(claim, _WORDS.get(claim, _ratio)(margin, half), **size, half_width=half)
 
 
@@ -100,7 +100,7 @@ def _samples(claim: str, spec: ExperimentSpec) -> int | None:
 
 
 def _named(claim: str, spec: ExperimentSpec) -> str:
-    """The table's name of a claim: (d) depends on where the strengths lie."""
+    """The table's name of a claim: (d1) and (d2) depend on where the strengths lie."""
     if claim[0] != "d":
         return claim
     graded = all(chosen.options.get("strengths", "graded") == "graded" for chosen in _sampled(spec))
