@@ -162,7 +162,9 @@ def expected_seeds(root: int, run: int) -> dict[str, int]:
 
 
 def test_every_run_says_its_seeds_and_its_arithmetic(site: Served, tmp_path: Path) -> None:
-    spec = {**SPEC, "methods": [], "training": {"epochs": 1, "batch_size": 50, "snapshots": 0, "precision": "float32"}}
+    training = {"epochs": 6, "batch_size": 20, "snapshots": 0, "precision": "float32"}  # enough not to be at chance
+    data = {"dataset": "digits", "train_images": 400, "validation_images": 20, "test_images": 200}
+    spec = {**SPEC, "data": data, "methods": [], "training": training}
     lab = ms.run(spec, settings=site.settings, name="seeded")
     import torch
 
