@@ -269,3 +269,17 @@ def test_todays_rule_stays_an_option(lab: Lab, tmp_path: Path) -> None:
     entry = figures["strengths"]
     with pytest.raises(FigureNotReady, match="no strengths are chosen"):
         entry.call(made, entry.options())
+
+
+@pytest.mark.slow
+def test_chains_that_failed_decide_about_no_strength(tmp_path: Path) -> None:
+    """A rate that leaves every chain at chance: nothing is chosen for the method, and nothing else is lost."""
+    swag = {"method": "swag", "spread": 0, "typical": 4, "options": {"epochs": 5, "columns": 3, "learning_rate": 100}}
+    made = modescape.run(SPEC | {"methods": [SPEC["methods"][0], swag]}, folder=tmp_path)
+    assert made.experiment.status == "succeeded"
+    assert set(made.failed_chains["swag"]) == {0, 1, 2}
+    assert left(made, "strength", "swag")["strength"] is None
+    assert made.averaged("swag", 0) == []
+    assert [gain["method"] for gain in made.experiment.finding["gains"]] == [None, "random"]
+    entry = figures["strengths"]
+    assert [walk.method for walk in entry.call(made, entry.options()).walks] == ["random"]

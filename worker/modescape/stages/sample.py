@@ -192,7 +192,7 @@ def sample(context: Context) -> None:
         probe="validation" if len(context.splits.validation) else "train",
         reach=Reach(**state["reach"]) if state.get("reach") else None,
     )
-    failed = _chain_failure(context, around, entry)
+    failed = chain_failure(context, around, entry)
     if failed:
         context.output.extra = {"failed": failed}
         return
@@ -252,7 +252,7 @@ def _base(context: Context, around: Around) -> dict[str, NDArray[np.float32]] | 
     return {split: context.artifacts.array(predicted["logits"][split])[-1] for split in context.spec.evaluation.splits}
 
 
-def _chain_failure(context: Context, around: Around, entry: Method) -> str:
+def chain_failure(context: Context, around: Around, entry: Method) -> str:
     """Why the chain that the method's samples come from has failed, by its last weights; "" for other methods."""
     if entry.trained is None:
         return ""

@@ -25,7 +25,7 @@ from modescape.science.seeds import stream_seed
 from modescape.science.subspace import Choice, Sampled, best_strength, grid_in_words, sample_at
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
-from modescape.stages.sample import FLOOR_IMAGES, SAVE_EVERY_SECONDS, stands_on
+from modescape.stages.sample import FLOOR_IMAGES, SAVE_EVERY_SECONDS, chain_failure, stands_on
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease
 
@@ -155,10 +155,13 @@ class _Looked:
 
     def _is_possible(self, run: int) -> bool:
         """False where what the method stands on has failed: its chain, or too many of another's samples."""
-        firm = [need for need in stands_on(self.entry, run)[1] if need[0] == "chain"]
-        if any(self.context.wanted(*need) is None for need in firm):
+        others = stands_on(self.entry, run)[1]
+        if any(self.context.wanted(*need) is None for need in others):
             return False
-        return self.entry.of is None or self._around(run).neighbourhood_of(self.entry).snapshots is not None
+        around = self._around(run)
+        if chain_failure(self.context, around, self.entry):
+            return False
+        return self.entry.of is None or around.neighbourhood_of(self.entry).snapshots is not None
 
     def _save(self) -> None:
         arrays = {
