@@ -1,6 +1,6 @@
 """How often do the verdict's intervals contain the truth, and how often is a word given that should not be?
 
-    python benchmarks/coverage.py --replicates 400 > docs/coverage.md
+    python benchmarks/coverage.py --replicates 200 > docs/coverage.md      # an hour or two
 
 Every claim is asked of many synthetic problems whose truth is known, with its margin at that truth, where each word is
 wrong: an interval should contain the truth 95 times in 100, and each of the two words be given 2.5 times. Problems have
@@ -45,7 +45,7 @@ UNITS = (3, 5, 10)
 CONDITIONS = ("even", "uneven", "failing")
 LETTERS = ("a", "b", "c", "d1", "d2", "e1", "e2", "f1", "f2", "g", "h")
 STRONGEST = 1.1  # of the wide samples: about three and a half times the strength at which they cost one point
-REDRAWS = 1000  # instead of ten times as many: the spread of a half-width is 2 % then, and 400 problems are affordable
+REDRAWS = 1000  # instead of ten times as many: the spread of a half-width is 2 % then, and 200 problems are affordable
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class Counts:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replicates", type=int, default=400)
+    parser.add_argument("--replicates", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=CONDITIONS)
     options = parser.parse_args()
