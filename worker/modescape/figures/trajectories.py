@@ -604,7 +604,7 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
     planned = len(everyone)
     if planned < 2:
         alone = "one run has nothing to be compared with; this needs two or more"
-        raise FigureNotReady(" ".join(filter(None, (alone, left_out(results)))), closed=bool(results.failed))
+        raise FigureNotReady(". ".join(filter(None, (alone, left_out(results)))), closed=bool(results.failed))
     done = trajectories(results)
     if len(done) < 2:
         raise FigureNotReady(f"{len(done)} of {planned} runs have made predictions", waits_for=("train", "predict"))
