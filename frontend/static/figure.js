@@ -467,7 +467,7 @@ function partNames(plot) {
     const over = Math.max(0, Math.max(...placed) - axis._length);
     beside.forEach(({ label, index }, i) => {
       const ay = placed[i] - over - wanted[i];
-      if (Math.abs(ay - label.ay) > 1) change[`annotations[${index}].ay`] = ay;
+      if (Math.abs(ay - label.ay) > 0.2) change[`annotations[${index}].ay`] = ay;
     });
   }
   if (Object.keys(change).length) window.Plotly.relayout(plot, change);
