@@ -172,7 +172,7 @@ def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
 
 
-@stage("connectivity-compare", version=2)
+@stage("connectivity-compare", version=2, gathers=True)
 def connectivity_compare(context: Context) -> None:
     """Matrices over healthy runs: barriers in loss and error of every line, and cosines before and after alignment;
     NaN for a pair whose stage failed."""

@@ -114,7 +114,7 @@ def _groups(context: Context, results: Results) -> list[_Group]:
     return [group for group in found if group.members]
 
 
-@stage("ensemble", version=2, parts=_parts)
+@stage("ensemble", version=2, parts=_parts, gathers=True)
 def ensemble(context: Context) -> None:
     """Score every group on every split, and check what must hold of any ensemble."""
     results = context.results()

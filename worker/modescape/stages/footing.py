@@ -31,6 +31,8 @@ def footing(kind: Kind, lease: Lease, store: Store) -> Footing:
     needs = store.needs(lease.stage_id)
     failed = {run.number: run.failed for run in store.runs(lease.experiment_id) if run.failed}
     named = kind.through(lease) if kind.through is not None else ()
+    if not named and kind.gathers:
+        return Footing(needs)
     if not named:
         firm = {need.id for need in store.needs(lease.stage_id, optional=False)}
         reasons = (_unusable(need, failed) for need in needs if need.id in firm)

@@ -60,7 +60,7 @@ def _parts(lease: Lease) -> Json:
 # ---- predictions of one run's functions ----
 
 
-@stage("ood", version=2, parts=_parts)
+@stage("ood", version=2, parts=_parts, gathers=True)
 def ood(context: Context) -> None:
     """float32 logits [functions, n, K] of every group of one run, kept group by group."""
     study, run = context.spec.ood[context.params["set"]], context.params["run"]
@@ -109,7 +109,7 @@ def _test_images(context: Context) -> Images | ImageFiles:
 # ---- what they say, compared ----
 
 
-@stage("ood-compare")
+@stage("ood-compare", gathers=True)
 def compare(context: Context) -> None:
     """Divergence inside each group, and how well each score detects the images: single functions and ensembles."""
     i = context.params["set"]

@@ -146,7 +146,7 @@ def _seeds_parts(lease: Lease) -> Json:
     return {**part, "learning_rate": rate, "split": spec.evaluation.splits[0], "margin": spec.margins.g}
 
 
-@stage("seeds", version=2, parts=_seeds_parts)
+@stage("seeds", version=2, parts=_seeds_parts, gathers=True)
 def seeds(context: Context) -> None:
     """Disagreement and diversity of every combination, rate and repetition; their means; claim (g)."""
     split = context.spec.evaluation.splits[0]

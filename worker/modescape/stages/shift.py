@@ -434,7 +434,7 @@ def _compare_parts(lease: Lease) -> Json:
             "margins": [spec.margins.f1, spec.margins.f2]}  # fmt: skip
 
 
-@stage("shift-compare", version=2, parts=_compare_parts)
+@stage("shift-compare", version=2, parts=_compare_parts, gathers=True)
 def shift_compare(context: Context) -> None:
     """Scores of single functions and ensembles, and divergences, by type and intensity; then claim (f2)."""
     study = _study(context)

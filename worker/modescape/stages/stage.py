@@ -209,7 +209,8 @@ class Kind:
 
     through: the runs that its lease names, for kinds that go through some runs only: the first n mean the first n
     healthy ones (see `footing`). uses: the kinds of stages whose results it then takes of those runs; it waits for
-    others only to know which runs are healthy.
+    others only to know which runs are healthy. gathers: it takes what is there, whatever failed of what it waits for
+    (also in experiments whose arrows are from before there were any that could be done without).
     """
 
     name: str
@@ -218,6 +219,7 @@ class Kind:
     parts: Parts
     through: Through | None = None
     uses: tuple[str, ...] = ()
+    gathers: bool = False
 
 
 KINDS: dict[str, Kind] = {}
@@ -229,12 +231,18 @@ def _whole(lease: Lease) -> Json:
 
 
 def stage(
-    kind: str, *, version: int = 1, parts: Parts = _whole, through: Through | None = None, uses: tuple[str, ...] = ()
+    kind: str,
+    *,
+    version: int = 1,
+    parts: Parts = _whole,
+    through: Through | None = None,
+    uses: tuple[str, ...] = (),
+    gathers: bool = False,
 ) -> Callable[[Callable[[Context], None]], Callable[[Context], None]]:
     """Register the function that does stages of this kind."""
 
     def register(call: Callable[[Context], None]) -> Callable[[Context], None]:
-        KINDS[kind] = Kind(kind, version, call, parts, through, uses)
+        KINDS[kind] = Kind(kind, version, call, parts, through, uses, gathers)
         return call
 
     return register
