@@ -34,7 +34,7 @@ from modescape.science.verdict import ChainEvidence, Claim, Evidence, MethodEvid
 
 CLASSES = 5
 RUNS, IMAGES, SAMPLES = (3, 4, 5, 10), (1000, 2000, 4000, 10_000), (5, 10, 20)
-REPLICATES = 16  # half as many from 5 runs on, where half-widths vary less
+REPLICATES = 16  # half as many from 4 runs on, where half-widths vary less
 # Accuracy .82, disagreement of two runs .16, of late checkpoints .05: near the real check of science o.7.
 SIGNAL, SHARED, OWN, LATE = 2.9, 1.2, 0.68, 0.2
 UNEVEN = 0.05
@@ -184,7 +184,7 @@ def table(replicates: int) -> Iterator[dict[str, Any]]:
     for runs, images in product(RUNS, IMAGES):
         for samples in SAMPLES:
             found: dict[str, list[float]] = {}
-            for replicate in range(replicates if runs < 5 else replicates // 2):
+            for replicate in range(replicates if runs < 4 else replicates // 2):
                 rng = np.random.default_rng([replicate, runs, images, samples])
                 claims = list(verdict.judge(ensemble(rng, runs, images, samples)))
                 if samples == SAMPLES[0]:
