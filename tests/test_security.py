@@ -229,10 +229,11 @@ def test_head_says_of_every_address_what_get_would(tmp_path: Path) -> None:
         assert len(addresses) > 40
         for address in addresses:
             for accept in ("text/html", "*/*"):
-                got = client.get(address, headers={"Accept": accept})
-                head = client.head(address, headers={"Accept": accept})
+                # packed, a form's one-time key would take a byte more or less each time
+                asked = {"Accept": accept, "Accept-Encoding": "identity"}
+                got, head = client.get(address, headers=asked), client.head(address, headers=asked)
                 assert (head.status_code, head.content) == (got.status_code, b""), address
-                again = client.get(address, headers={"Accept": accept})  # pages tell the time, data are looked at
+                again = client.get(address, headers=asked)  # pages tell the time, data are looked at
                 for name in ("content-type", "content-length", "etag", "cache-control", "content-disposition"):
                     said = {answer.headers.get(name) for answer in (got, again)}
                     assert head.headers.get(name) in said or len(said) > 1, (address, name)

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modescape.errors import ConfigurationError
@@ -68,7 +69,7 @@ class Front:
             scope["method"] = "GET"
         try:
             await self.app(scope, receive, out.send)
-        except Exception:
+        except (ClientDisconnect, OSError):
             if not out.is_over:  # else it is the stream that was told nobody listens any more
                 raise
 
