@@ -10,8 +10,10 @@ import pytest
 
 import modescape
 from modescape.laboratory import Laboratory
-from modescape.plan import Machines, plan, shape_of
+from modescape.pipeline import here_already
+from modescape.plan import Machines, plan, prepare, shape_of
 from modescape.prices import CALIBRATED, GUESSED, INFERRED, MEASURED, Calibration, Finished, Line, Prices, Work, middle
+from modescape.registry import presets
 from modescape.science.data import published
 from modescape.settings import Settings
 from modescape.spec import parse
@@ -195,6 +197,15 @@ def test_what_is_said_to_be_here_is_what_a_worker_takes_over(lab: modescape.Lab)
     assert (
         promised == sum(stage.reused_from is not None for stage in again.stages) == 8
     )  # 2 x train, predict, 2 samples
+
+
+@pytest.mark.parametrize("name", sorted(presets))
+def test_every_stage_of_every_preset_can_be_here_already(name: str) -> None:
+    """Whatever a stage's key is made of, it is there before the stage is stored."""
+    prepared = prepare(presets[name].call(), [], as_published=True)
+    looks = {(one.kind, one.key) for one in prepared.plan.stages if one.kind == "look" or one.key == "check"}
+    here = here_already(prepared.spec, prepared.plan.stages, "cpu/1", set)
+    assert here == {(one.kind, one.key) for one in prepared.plan.stages} - looks
 
 
 def test_stages_that_were_done_price_the_next(lab: modescape.Lab) -> None:

@@ -65,8 +65,7 @@ def _parts(lease: Lease) -> Json:
 
 
 def _through(lease: Lease) -> tuple[int, ...]:
-    runs: Sequence[int] = lease.spec["tunnels"][lease.params["tunnel"]]["runs"]
-    return tuple(runs)
+    return ExperimentSpec.model_validate(lease.spec).tunnels[lease.params["tunnel"]].runs
 
 
 def _study(context: Context) -> TunnelSpec:
