@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.optimize import minimize_scalar
 from serving import served
 
 from modescape import plan as planning
@@ -155,6 +156,60 @@ def test_every_number_follows_from_the_files(done: Results) -> None:
     assert stored_numbers.keys() == again.keys()
     for key, value in again.items():
         assert stored_numbers[key] == pytest.approx(value, abs=1e-9), key
+
+
+@pytest.mark.slow
+def test_losses_have_twins_after_a_temperature_of_each_prediction_fitted_to_clean_validation_images(
+    tmp_path: Path,
+) -> None:
+    """Fitted again by another optimiser, on predictions that were kept by another stage."""
+    spec = {
+        **SPEC,
+        "data": {**SPEC["data"], "train_images": 97, "validation_images": 500},
+        "training": {**SPEC["training"], "epochs": 12},
+        "shift": {**SPEC["shift"], "corruptions": ["contrast"]},
+    }
+    spec["evaluation"] = {**SPEC["evaluation"], "splits": ["test", "validation"]}
+    done = run(laboratory(tmp_path), spec)
+    truth, labels = done.true_labels("validation"), done.true_labels("test")[:IMAGES]
+    runs = [done.artifacts.array(left(done, "shift", f"{r}/optimum")["validation"]) for r in range(RUNS)]
+    for optimum, kept in zip(done.solutions(role="optimum"), runs, strict=True):
+        np.testing.assert_allclose(np.exp(kept), softmax(done.logits(optimum, "validation")), atol=1e-6)
+    logits = np.stack([done.artifacts.array(left(done, "shift", f"{r}/optimum")["logits"])[0] for r in range(RUNS)])
+    rows = {(m.subject, m.metric, m.corruption, m.intensity): m.value for metric in ("nll-calibrated", "ece-calibrated")
+            for m in done.shifted(metric, by_type=True)}  # fmt: skip
+    assert len(rows) == 2 * 6 * (3 + 3 + 3 + 3)
+    for size in (1, 2, 3):
+        found: dict[int, list[dict[str, float]]] = {0: [], 5: []}
+        for chosen in itertools.combinations(range(RUNS), size):
+            own = np.log(np.mean([np.exp(runs[r]) for r in chosen], axis=0))
+
+            def loss(log_t: float, own: NDArray[np.float64] = own) -> float:
+                return scores(softmax(own / np.exp(log_t)), truth)["nll"]
+
+            t = np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-9}).x)
+            for cell, intensity in ((0, 0), (5, 5)):
+                mean = np.log(softmax(logits[list(chosen), cell]).mean(0))
+                found[intensity].append(scores(softmax(mean / t), labels))
+        for intensity, each in found.items():
+            for metric in ("nll", "ece"):
+                expected = np.mean([one[metric] for one in each])
+                stored = rows[
+                    f"shift/independent/{size}", f"{metric}-calibrated", "contrast" if intensity else None, intensity
+                ]
+                assert stored == pytest.approx(expected, rel=1e-5), (size, intensity, metric)
+    shown = collect("shift", done, panel="nll")
+    assert shown.notes.head == ("Intensity 5", "NLL", "NLL after temperature")
+    assert "after averaging" in " ".join(shown.notes.text)
+    alone = collect("shift-types", done, metric="ece-calibrated")
+    assert "after each prediction’s own temperature" in alone.caption
+
+
+@pytest.mark.slow
+def test_without_enough_validation_images_the_figures_say_why_losses_have_no_twin(done: Results) -> None:
+    assert "500 validation images" in " ".join(collect("shift", done, panel="ece").notes.text)
+    with pytest.raises(FigureNotReady, match="500 validation images"):
+        collect("shift", done, panel="ece-calibrated")
 
 
 @pytest.mark.slow

@@ -186,7 +186,7 @@ if (form) {
         const term = document.createElement("dt");
         term.append(Object.assign(document.createElement("i"), { style: `opacity:${shade(i)}` }), kind.kind);
         term.append(Object.assign(document.createElement("small"), { className: "muted", textContent: ` × ${kind.count}` }));
-        return [term, Object.assign(document.createElement("dd"), { textContent: duration(kind.seconds) })];
+        return [term, Object.assign(document.createElement("dd"), { textContent: kind.here === kind.count ? "here" : duration(kind.seconds) })];
       }),
     );
     for (const line of plan.querySelectorAll("[data-figure]")) {

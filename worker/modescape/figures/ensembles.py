@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
 METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated")
 # After every prediction's own temperature: pooled first, then calibrated. Only where temperatures could be fitted.
-TWINS: Mapping[Metric, Metric] = {"nll": "nll-calibrated", "ece": "ece-calibrated"}
-TITLES: Mapping[Metric, str] = {
+TWINS: Mapping[str, Metric] = {"nll": "nll-calibrated", "ece": "ece-calibrated"}
+TITLES: Mapping[str, str] = {
     "accuracy": "accuracy, %",
     "brier": "Brier score, 0 to 2",
     "nll": "NLL, nats",
@@ -57,7 +57,7 @@ TITLES: Mapping[Metric, str] = {
     "nll-calibrated": "NLL after temperature, nats",
     "ece-calibrated": "calibration error after temperature",
 }
-WORDS: Mapping[Metric, str] = {
+WORDS: Mapping[str, str] = {
     "accuracy": "accuracy",
     "brier": "Brier score",
     "nll": "negative log-likelihood",
@@ -241,7 +241,7 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
     if not shown:
         raise _refuse(results, options.split)
     if not all(group in found[metric] for group in shown for metric in options.metrics):
-        raise FigureNotReady(_no_temperature(results, options.split))
+        raise FigureNotReady(no_temperature(results, options.split))
     rows = [(group, metric, found[metric][group]) for group in shown for metric in METRICS if group in found[metric]]
     curves = tuple(_curve(*row) for row in rows)
     details = {group: found["accuracy"][group][0].details for group in shown}
@@ -262,12 +262,22 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
     return replace(data, caption=_caption(data, images), summary=_summary(data), notes=_notes(data, results))
 
 
-def _no_temperature(results: Results, split: str) -> str:
+def no_temperature(results: Results, split: str) -> str:
+    """Why predictions have no twin after temperature."""
     if split == "validation":
         return "temperatures are fitted on validation images and judged on others"
     return (
         "temperatures are fitted on 500 validation images or more; this experiment has fewer, or is of an older version"
     )
+
+
+def twin_words(results: Results, asked: Sequence[str], shown: Sequence[str], split: str) -> list[str]:
+    """What the twins of measures in a table are, or why there are none; nothing where no measure has one."""
+    if not any(metric in TWINS for metric in asked):
+        return []
+    if len(shown) > len(asked):
+        return ["After temperature: one number a prediction, fitted to it on validation images after averaging."]
+    return [f"Without a temperature beside it: {no_temperature(results, split)}."]
 
 
 def _by_group(results: Results, metric: str, split: str) -> dict[str, list[Measurement]]:
@@ -388,12 +398,7 @@ def _notes(data: Ensembles, results: Results) -> Notes:
             f"Brier score of endlessly many such members, from the distances of pairs: {rate(limit)} "
             f"({title(data.groups[0])})."
         )
-    if any(metric in TWINS for metric in asked):
-        text.append(
-            "After temperature: one number a prediction, fitted to it on validation images after averaging."
-            if len(metrics) > len(asked)
-            else f"Without a temperature beside it: {_no_temperature(results, data.options.split)}."
-        )
+    text += twin_words(results, asked, metrics, data.options.split)
     heads = (TITLES[metric].removesuffix(", 0 to 2") for metric in metrics)
     return Notes(("", *heads, "cost"), tuple(lines), (*text, _checked(data, results)))
 
@@ -662,7 +667,7 @@ def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityDat
     if not diagrams:
         is_scored = any(row.split == options.split for row in results.measurements(metric="reliability"))
         if options.temperature == "fitted" and is_scored:
-            raise FigureNotReady(_no_temperature(results, options.split))
+            raise FigureNotReady(no_temperature(results, options.split))
         raise _refuse(results, options.split)
     n = next(iter(found.values())).n or 0
     shown = {diagram.group for diagram in diagrams}

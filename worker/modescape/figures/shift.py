@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from modescape.errors import InvalidInput
-from modescape.figures import style
+from modescape.figures import ensembles, style
 from modescape.figures.figure import (
     GROUNDS,
     INDEPENDENT,
@@ -48,22 +48,18 @@ from modescape.studies import said_of_chains
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Metric = Literal["accuracy", "brier", "nll", "ece", "js_mean"]
-METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece", "js_mean")
+Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated", "js_mean"]
 _PANELS: tuple[Metric, ...] = ("accuracy", "brier", "js_mean")
-TITLES: Mapping[Metric, str] = {
-    "accuracy": "accuracy, %",
-    "brier": "Brier score, 0 to 2",
-    "nll": "NLL, nats",
-    "ece": "calibration error",
-    "js_mean": "Jensen–Shannon divergence, nats",
-}
-WORDS: Mapping[Metric, str] = {
-    "accuracy": "accuracy",
-    "brier": "Brier score",
-    "nll": "negative log-likelihood",
-    "ece": "expected calibration error",
-    "js_mean": "Jensen–Shannon divergence",
+TITLES: Mapping[str, str] = {**ensembles.TITLES, "js_mean": "Jensen–Shannon divergence, nats"}
+WORDS: Mapping[str, str] = {**ensembles.WORDS, "js_mean": "Jensen–Shannon divergence"}
+_HEADS: Mapping[str, str] = {
+    "accuracy": "acc., %",
+    "brier": "Brier",
+    "nll": "NLL",
+    "ece": "ECE",
+    "nll-calibrated": "NLL after temperature",
+    "ece-calibrated": "ECE after temperature",
+    "js_mean": "JS",
 }
 _SOLID = 4  # runs in the solid ensemble, as in the paper, where there are as many
 _DASHES = {1: "dash", 2: "dot"}
@@ -159,7 +155,7 @@ def _title(group: str) -> str:
 
 
 def _value(metric: Metric, value: float) -> str:
-    return percent(value) if metric == "accuracy" else loss(value) if metric == "nll" else rate(value)
+    return percent(value) if metric == "accuracy" else loss(value) if metric.startswith("nll") else rate(value)
 
 
 def _drawn(metric: Metric, values: Floats) -> Floats:
@@ -169,6 +165,8 @@ def _drawn(metric: Metric, values: Floats) -> Floats:
 def _not_ready(results: Results) -> FigureNotReady:
     if results.spec.shift is None:
         return FigureNotReady("no corruptions in this spec; clone it and add a study of shift")
+    if results.shifted("accuracy"):
+        return FigureNotReady(ensembles.no_temperature(results, "test"))
     return FigureNotReady("groups are compared when all of them have seen every corruption",
                           waits_for=("shift", "shift-compare"))  # fmt: skip
 
@@ -258,8 +256,10 @@ def _source(results: Results, chosen: Sequence[str]) -> Source:
 class IntensityOptions(ShiftOptions):
     """What is drawn against intensity."""
 
-    panel: Literal["all", "accuracy", "brier", "js", "nll", "ece"] = Field(
-        "all", description="Accuracy, Brier score and divergence, or one measure alone (narrow screens show one)."
+    panel: Literal["all", "accuracy", "brier", "js", "nll", "ece", "nll-calibrated", "ece-calibrated"] = Field(
+        "all",
+        description="Accuracy, Brier score and divergence, or one measure alone (narrow screens show one); calibrated: "
+        "after a temperature of its own for every run, average and ensemble, fitted on clean validation images.",
     )
     ensemble: int | None = Field(
         None, ge=1, le=1000, description="Runs averaged in the solid lines; empty means 4, or the most there are."
@@ -319,7 +319,11 @@ class Shift(FigureData):
     options=IntensityOptions,
 )
 def shift(results: Results, options: IntensityOptions) -> Shift:
-    read = _read(results, options, options.metrics, by_type=False)
+    asked = options.metrics
+    read = _read(results, options, asked, by_type=False)
+    twins = [ensembles.TWINS[metric] for metric in asked if metric in ensembles.TWINS]
+    if any(results.shifted(twin) for twin in twins):
+        read += _read(results, options, twins, by_type=False)
     if options.corruption:
         together: dict[tuple[str, str, int], list[Line]] = {}
         for line in read:
@@ -342,7 +346,8 @@ def shift(results: Results, options: IntensityOptions) -> Shift:
     data = Shift(options=options, lines=tuple(lines), solid=solid, source=source, caption="", summary="")
     return Shift(
         options=options, lines=data.lines, solid=solid, source=source, caption=_caption(data), summary=_summary(data),
-        notes=_notes(data), legend=tuple(Legend(group, _title(group), _look(group).key) for group in data.groups),
+        notes=_notes(data, results),
+        legend=tuple(Legend(group, _title(group), _look(group).key) for group in data.groups),
     )  # fmt: skip
 
 
@@ -413,18 +418,19 @@ def _article(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
-def _notes(data: Shift) -> Notes:
-    last = _last(data)
+def _notes(data: Shift, results: Results) -> Notes:
+    last, asked = _last(data), data.options.metrics
+    metrics = list(dict.fromkeys((*asked, *(line.metric for line in data.lines))))  # twins beside what was asked for
     lines = []
     for group in data.groups:
         cells = []
-        for metric in data.options.metrics:
+        for metric in metrics:
             line = data.line(group, metric, 0 if metric == "js_mean" else data.solid)
             cells.append("–" if line is None else _value(metric, line.at(last)))
         lines.append(Note(_title(group), tuple(cells), look=_look(group).key, strong=group == INDEPENDENT))
-    heads = {"accuracy": "acc., %", "brier": "Brier", "nll": "NLL", "ece": "ECE", "js_mean": "JS"}
-    text = [f"{data.solid} runs averaged."] if data.solid > 1 and data.options.metrics != ("js_mean",) else []
-    return Notes((f"Intensity {last}", *(heads[m] for m in data.options.metrics)), tuple(lines), tuple(text))
+    text = [f"{data.solid} runs averaged."] if data.solid > 1 and asked != ("js_mean",) else []
+    text += ensembles.twin_words(results, asked, metrics, "test")
+    return Notes((f"Intensity {last}", *(_HEADS[metric] for metric in metrics)), tuple(lines), tuple(text))
 
 
 @shift.draw

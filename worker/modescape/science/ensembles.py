@@ -267,13 +267,15 @@ class CalibratedScores:
 
     `EnsembleScores`' twin on the same subsets. Averaging probabilities makes predictions less sure, which gains NLL and
     calibration that one number could have gained as well; what is left between twins is not that (Ashukha et al. 2020).
-    temperatures: size -> one for each subset of that size, in their order.
+    temperatures: size -> one for each subset of that size, in their order; seed: of the subsets, as there.
     """
 
-    def __init__(self, members: int, temperatures: Mapping[int, Sequence[float]], *, bins: int = BINS) -> None:
+    def __init__(
+        self, members: int, temperatures: Mapping[int, Sequence[float]], *, seed: int = 0, bins: int = BINS
+    ) -> None:
         self.bins, self.examples = bins, 0
         self.temperatures = temperatures
-        self.subsets = {size: subsets(members, size) for size in temperatures}
+        self.subsets = {size: subsets(members, size, seed=seed) for size in temperatures}
         self._nll = {size: np.zeros(len(some)) for size, some in self.subsets.items()}
         self._gaps = {size: np.zeros((len(some), bins)) for size, some in self.subsets.items()}
 
@@ -299,16 +301,25 @@ class CalibratedScores:
 
 
 def fit_temperatures(
-    outputs: Array, labels: Array, *, check: Callable[[], None] | None = None
+    outputs: Array,
+    labels: Array,
+    *,
+    only: Sequence[int] = (),
+    seed: int = 0,
+    check: Callable[[], None] | None = None,
 ) -> dict[int, tuple[float, ...]]:
     """One temperature for every ensemble that is scored, fitted to its averaged prediction: members' logits or
-    log-probabilities [R, n, K] on images it is not judged on, labels [n]; size -> in the order of `subsets`."""
+    log-probabilities [R, n, K] on images it is not judged on, labels [n]; size -> in the order of `subsets`.
+
+    only: sizes that are scored, all `sizes` if empty; seed: of the subsets.
+    """
     members = len(outputs)
     return {
         size: tuple(
-            fit_temperature(average(outputs[list(subset)]), labels, check=check) for subset in subsets(members, size)
+            fit_temperature(average(outputs[list(subset)]), labels, check=check)
+            for subset in subsets(members, size, seed=seed)
         )
-        for size in sizes(members)
+        for size in only or sizes(members)
     }
 
 

@@ -2,7 +2,9 @@
 
 Three kinds of stages. `corrupt`: the test images under one type, every intensity, shared by experiments (large sets
 are corrupted as they are predicted instead; published sets are only looked at). `shift`: one group of one run predicts
-them. `shift-compare`: single functions, ensembles and divergences, and the evidence of claim (f2).
+them. `shift-compare`: single functions, ensembles and divergences, and the evidence of claim (f2). Negative
+log-likelihoods and calibration errors have twins: after a temperature of each scored prediction's own, fitted to it on
+validation images, clean ones.
 """
 
 from __future__ import annotations
@@ -24,14 +26,16 @@ from modescape.registry import methods
 from modescape.science import corruptions, verdict
 from modescape.science.corrupted import PublishedSet
 from modescape.science.data import seed_name
-from modescape.science.ensembles import EnsembleScores, subsets
-from modescape.science.predictions import entropy, log_softmax
+from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
+from modescape.science.predictions import average, entropy, log_softmax
 from modescape.spec import ExperimentSpec
 from modescape.stages import groups
+from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.judge import add_claims, margins
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease, Need
 from modescape.studies import ShiftSpec
+from modescape.tables import Solution
 
 Floats = NDArray[np.float64]
 Cell = tuple[str | None, int]  # corruption and intensity; (None, 0) is clean
@@ -54,13 +58,14 @@ def plan(draft: Draft) -> None:
     pixels = draft.info.channels * draft.info.height * draft.info.width
     source, made = _plan_images(draft, study, types, pixels)
     found = groups.planned(draft, study)
+    fitted = min(draft.n.validation, FEW_IMAGES) if draft.n.validation >= MIN_IMAGES else 0
     cells = 1 + len(types) * len(study.intensities)
     per_function = (cells - 1) * n
     logits = 4 * cells * n * draft.classes * sum(group.size for group in found)
     keep = "logits" if logits <= LOGIT_BYTES else "labels"
     for group in found:
         made_again = per_function * pixels * SECONDS_PER_VALUE if source == "made" else 0.0
-        work = Work(predicted=group.size * per_function, other=made_again)
+        work = Work(predicted=group.size * (per_function + fitted), other=made_again)
         params = {"run": group.run, "group": group.name, "size": group.size, "types": list(types), "images": n,
                   "source": source, "keep": keep}  # fmt: skip
         needs = [*group.needs, *made]
@@ -220,11 +225,13 @@ def _published(context: Context) -> PublishedSet:
     return PublishedSet(Path(study.path), context.split("test"), context.splits.classes)
 
 
-def _chunks(context: Context, total: int, *, rounds: int, of: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """(start, uint8 images [n, C, H, W]) of the first `total` test images, telling how far it is."""
+def _chunks(
+    context: Context, total: int, *, rounds: int = 0, of: int = 1, name: str = "test"
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """(start, uint8 images [n, C, H, W]) of the first `total` images of a split, telling how far it is."""
     import torch
 
-    split = context.split("test")
+    split = context.split(name)
     size = _chunk_size(context)
     for start in range(0, total, size):
         context.control.check()
@@ -281,7 +288,7 @@ def _shift_parts(lease: Lease) -> Json:
             "method": own, "scale": spec.data.input_scale, "corruptions": corruptions.VERSION}  # fmt: skip
 
 
-@stage("shift", version=2, parts=_shift_parts)
+@stage("shift", version=3, parts=_shift_parts)
 def shift(context: Context) -> None:
     """What one group of one run says of the first test images, clean and under every type and intensity."""
     params = context.params
@@ -292,7 +299,7 @@ def shift(context: Context) -> None:
         group = groups.Group(context, params["run"], solutions)
         images = _Images(context)
         if kept.done == 0:
-            kept.put(0, 0, _clean(context, group, solutions, kept.images))
+            kept.put(0, 0, _clean(context, group, solutions, "test", kept.images))
             kept.done = 1
         saved = time.monotonic()
         steps = (len(cells) - 1) * kept.images
@@ -312,24 +319,33 @@ def shift(context: Context) -> None:
         "images": kept.images,
         "functions": [{"role": s.role, "set": s.sample_set, "index": s.index} for s in solutions],
         **kept.keep(),
+        **(_validated(context, group, solutions) if solutions else {}),
     }
     context.artifacts.drop_scratch(context.lease.stage_id)
+
+
+def _validated(context: Context, group: groups.Group, solutions: Sequence[Solution]) -> Json:
+    """What a temperature is fitted to: log-probabilities [n, K] of the functions' average on the first validation
+    images; nothing where those are too few."""
+    total = min(len(context.splits.validation), FEW_IMAGES)
+    if total < MIN_IMAGES:
+        return {}
+    logs = average(_clean(context, group, solutions, "validation", total))
+    return {"validation": context.keep(np.asarray(logs, np.float32), "probabilities")}
 
 
 def _cells(types: Sequence[str], intensities: Sequence[int]) -> list[Cell]:
     return [(None, 0), *((name, intensity) for name in types for intensity in intensities)]
 
 
-def _clean(context: Context, group: groups.Group, solutions: Sequence[Any], count: int) -> NDArray[np.float32]:
-    """Logits [S, n, K] of the clean images: those kept before, else made now."""
+def _clean(
+    context: Context, group: groups.Group, solutions: Sequence[Solution], split: str, count: int
+) -> NDArray[np.float32]:
+    """Logits [S, n, K] of the first images of a split as they are: those kept before, else made now."""
     results = context.results()
-    if all("test" in solution.predictions for solution in solutions):
-        return np.stack([results.logits(solution, "test")[:count] for solution in solutions])
-    blocks = []
-    for start, chunk in _chunks(context, count, rounds=0, of=1):
-        del start
-        blocks.append(group.logits(chunk))
-    return np.concatenate(blocks, axis=1)
+    if all(split in solution.predictions for solution in solutions):
+        return np.stack([results.logits(solution, split)[:count] for solution in solutions])
+    return np.concatenate([group.logits(chunk) for _, chunk in _chunks(context, count, name=split)], axis=1)
 
 
 class _Kept:
@@ -434,7 +450,7 @@ def _compare_parts(lease: Lease) -> Json:
             "margins": [spec.margins.f1, spec.margins.f2]}  # fmt: skip
 
 
-@stage("shift-compare", version=2, parts=_compare_parts, gathers=True)
+@stage("shift-compare", version=3, parts=_compare_parts, gathers=True)
 def shift_compare(context: Context) -> None:
     """Scores of single functions and ensembles, and divergences, by type and intensity; then claim (f2)."""
     study = _study(context)
@@ -492,6 +508,7 @@ class _Compared:
         self.clean = {name: np.zeros(shape) for name, shape in shapes.items()}
         self.shifted = {name: np.zeros(shape) for name, shape in shapes.items()}
         self.finals = np.zeros((runs, images), np.int64)
+        self._temperatures = {name: self._fitted(kept) for name, kept in self.groups.items()}
         self.done, before = _taken_up(context)
         for key, array in before.items():
             kind, _, rest = key.partition("/")
@@ -518,13 +535,28 @@ class _Compared:
             self._gather(name, found, cell)
         self.done = cell + 1
 
+    def _fitted(self, kept: Sequence[_Stored]) -> dict[int, tuple[float, ...]]:
+        """Temperatures of every ensemble of a group, by size; nothing where they cannot be fitted."""
+        own = [stored.validation for stored in kept]
+        logs = [one for one in own if one is not None]
+        if len(logs) < len(own):
+            return {}
+        labels = self.context.split("validation").numpy_labels()[: len(logs[0])]
+        check = self.context.control.check
+        return fit_temperatures(np.stack(logs), labels, only=_sizes(len(kept)), seed=self.seed, check=check)
+
     def _score(self, name: str, found: Sequence[Functions], cell: int) -> None:
-        sizes = [size for size in dict.fromkeys((*SIZES, len(found))) if size <= len(found)]
-        scored = EnsembleScores(len(found), seed=self.seed, only=sizes)
-        scored.add(np.stack([one.logs for one in found]), self.labels, check=self.context.control.check)
-        for size in sizes:
+        logs, check = np.stack([one.logs for one in found]), self.context.control.check
+        scored = EnsembleScores(len(found), seed=self.seed, only=_sizes(len(found)))
+        twins = CalibratedScores(len(found), self._temperatures[name], seed=self.seed)
+        scored.add(logs, self.labels, check=check)
+        twins.add(logs, self.labels, check=check)
+        for size in _sizes(len(found)):
             for metric, values in scored.of(size).items():
                 self._put(f"{metric}|{name}|{size}", cell, values)
+        for size in twins.subsets:
+            for metric, values in twins.of(size).items():
+                self._put(f"{metric}-calibrated|{name}|{size}", cell, values)
 
     def _diverge(self, name: str, found: Sequence[Functions], cell: int) -> None:
         """js_mean of M functions (science a.9): of sets of M runs, or of M functions inside each run."""
@@ -626,6 +658,11 @@ class _Compared:
         )
 
 
+def _sizes(runs: int) -> list[int]:
+    """How many runs are averaged in what is scored."""
+    return [size for size in dict.fromkeys((*SIZES, runs)) if size <= runs]
+
+
 def _js(functions: Sequence[Floats]) -> float:
     """js_mean of several functions' probabilities [n, K], mean over images, nats."""
     own = np.mean([entropy(function).mean() for function in functions])
@@ -647,6 +684,8 @@ class _Stored:
         self.functions = len(self.kept["functions"])
         names = [name for name in ("logits", "labels", "sums", "entropies", "divergences") if name in self.kept]
         self._arrays = {name: context.artifacts.array(self.kept[name]) for name in names} if self.functions else {}
+        # log-probabilities [n, K] of the average; None where there are too few validation images
+        self.validation = context.artifacts.array(kept["validation"]) if "validation" in kept else None
 
     @property
     def is_alone(self) -> bool:
