@@ -175,3 +175,11 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 def few_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redraws enough for a word that is far from its margin, in a tenth of the time."""
     monkeypatch.setattr("modescape.science.equal.REDRAWS", 600)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Some tests log names that are no text; what carries reports between processes takes text only."""
+    report = yield
+    report.sections = [(head, body.encode(errors="backslashreplace").decode()) for head, body in report.sections]
+    return report

@@ -693,7 +693,7 @@ def test_the_plan_says_what_it_costs() -> None:
     costs = {kind.kind: kind for kind in plan.kinds}
     assert costs["corrupt"].count == 18
     assert costs["shift"].count == 30
-    assert sum(one.work.predicted for one in plan.stages if one.kind == "shift") == 110 * 90 * 2000
+    assert sum(one.work.predicted for one in plan.stages if one.kind == "shift") == 110 * (90 * 2000 + 2000)
     for one in plan.stages:
         if one.kind == "shift" and one.key == "3/diagonal":
             needs = {("train", "3"), ("predict", "3"), ("sample", "3/diagonal/fair"), ("corrupt", "fog")}
