@@ -214,6 +214,8 @@ class Results:
             if stage.kind == "predict" and stage.state == "succeeded" and "labels" in stage.result["extra"]:
                 extra: dict[str, Any] = stage.result["extra"]
                 return extra
+        if not self.healthy:
+            raise NotFound("there are no predictions: every run failed")
         raise NotFound("no predictions yet: the first run is still training")
 
     @property

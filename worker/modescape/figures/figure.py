@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from modescape import registry
-from modescape.errors import Conflict, InvalidInput
+from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.figures import style
 from modescape.figures.style import Theme
 from modescape.registry import Options
@@ -362,7 +362,14 @@ class Declared(Generic[D, O]):
         self, collect: Callable[[Results, O], D], complete: Callable[..., registry.Figure], *, of_runs: bool
     ) -> None:
         def of_the_experiment(results: Results, options: O) -> D:
-            data = collect(results, options.of(results))
+            try:
+                data = collect(results, options.of(results))
+            except NotFound as missing:
+                if results.solutions(role="optimum"):
+                    raise
+                # classes and labels come with the first run's predictions: others may be there before, or without them
+                waits_for, closed = ("train", "predict"), not results.healthy
+                raise FigureNotReady(str(missing), waits_for=waits_for, closed=closed) from None
             lost = left_out(results, [entry.group for entry in data.legend]) if of_runs else ""
             return replace(data, caption=f"{data.caption} {lost}") if lost else data
 
