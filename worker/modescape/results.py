@@ -24,7 +24,7 @@ from modescape.finding import known_claims
 from modescape.listing import Condition
 from modescape.registry import methods
 from modescape.science.health import run_failure
-from modescape.spec import ExperimentSpec
+from modescape.spec import ExperimentSpec, stored
 from modescape.store import Store
 from modescape.tables import Experiment, Measurement, Run, Solution, Stage
 
@@ -89,7 +89,7 @@ class Results:
 
     @cached_property
     def spec(self) -> ExperimentSpec:
-        return ExperimentSpec.model_validate(self.experiment.spec)
+        return stored(self.experiment.spec)
 
     @cached_property
     def stages(self) -> list[Stage]:

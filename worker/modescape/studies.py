@@ -12,10 +12,10 @@ import pathlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, Added, Key, Part
+from modescape.part import MAX_SEED, Added, Key, Part, is_stored
 from modescape.registry import datasets, methods
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def _known_run(field: str, run: int, spec: ExperimentSpec) -> Iterator[Problem]:
 
 def _typical(chosen: MethodSpec) -> int:
     """Typical samples a run that a method gives; 0 for an average, which is one function and no sample of anything."""
+    if chosen.method not in methods:  # a worker's plug-in
+        return chosen.typical
     method = methods[chosen.method]
     if method.sampled:
         return chosen.typical
@@ -244,8 +246,8 @@ class OodSpec(GroupStudy):
 
     @field_validator("dataset")
     @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in SYNTHETIC and name not in datasets:
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if name not in SYNTHETIC and name not in datasets and not is_stored(info):
             raise InvalidInput(
                 f"there is no dataset {name!r}, and it is not made up here",
                 allowed="one of " + ", ".join((*datasets, *SYNTHETIC)),
