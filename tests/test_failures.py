@@ -55,7 +55,7 @@ SPEC: dict[str, Any] = {
     ],
     "shift": {"corruptions": ["gaussian_noise"], "images": 100},
     "ood": [{"dataset": "permuted", "images": 100}],
-    "planes": [{"kind": "line"}, {"kind": "line", "runs": [0, 2]}],
+    "planes": [{"kind": "line"}, {"kind": "line", "runs": [0, 2]}, {"kind": "line", "runs": [0, 1]}],
     "tunnels": [{"knots": 1, "images": 50, "triangles": False}],
     "connectivity": {"points": 3, "images": 50},
     "instability": {"epochs": [1], "repetitions": 1, "points": 3, "images": 50},
@@ -63,7 +63,7 @@ SPEC: dict[str, Any] = {
 SMALL = {key: SPEC[key] for key in ("data", "training", "ensemble", "methods", "shift", "ood")}
 SKIPPED = [
     ("predict", "0"), ("sample", "0/random/spread"), ("shift", "0/optimum"), ("sample", "5/sgmcmc/typical"),
-    ("connectivity", "1-4"), ("plane", "1/0"),
+    ("connectivity", "1-4"), ("plane", "1/0"), ("plane", "2/0"),
 ]  # fmt: skip
 REMADE = {"sample", "shift", "shift-compare", "compare", "embed", "ensemble", "ood", "ood-compare"}
 
@@ -444,6 +444,8 @@ def test_the_first_runs_are_the_first_healthy_ones_and_named_ones_are_themselves
     assert choose((1, 2), range(6), failed) == ((1, 2), "")
     assert choose((2, 3), range(6), failed)[1] == "run 3 was named for it, and failed: at chance"
     assert choose((0, 1, 2), range(4), failed)[1] == "it needs 3 healthy runs, of 4 there are 2"
+    assert choose((0, 1), range(6), failed, named=True) == ((0, 1), "run 0 was named for it, and failed: nan")
+    assert choose((0, 1), range(6), {3: "nan"}, named=True) == ((0, 1), "")
 
 
 # ---- at launch ----

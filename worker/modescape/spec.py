@@ -33,6 +33,7 @@ from modescape.studies import (
     ShiftSpec,
     Study,
     TunnelSpec,
+    with_named_runs,
 )
 
 InputScale = Literal["raw255", "unit", "standardised", "pixel-mean", "symmetric"]
@@ -300,6 +301,7 @@ class ExperimentSpec(Part):
     def _fill_protocol(cls, data: Any, info: ValidationInfo) -> Any:
         if is_stored(info):
             data = {name: value for name, value in data.items() if name in cls.model_fields}
+        data = with_named_runs(data)
         training = data.get("training") if isinstance(data, Mapping) else None
         name = training.get("protocol") if isinstance(training, Mapping) else None
         return _with_decay(_with_protocol(data, name, given_wins=True) if isinstance(name, str) else data)
