@@ -296,6 +296,96 @@ def test_every_cannot_tell_names_its_gate_and_what_opens_it() -> None:
     assert crossing.word != "holds"
 
 
+# --- methods that failed around some runs ---------------------------------------------------------------------------
+
+
+def _cut(problem: Problem, runs: list[int], names: Sequence[str]) -> Problem:
+    """The same problem, had only these runs and methods ever been made."""
+    return Problem(problem.truth, problem.finals[runs], {name: problem.samples[name][runs] for name in names})
+
+
+def _with_strengths(evidence: Evidence) -> Evidence:
+    """Three wide samples are too few to read anything; these are of strengths on both sides of a point."""
+    rng = np.random.default_rng(1)
+    strengths = [(np.arange(12) + 0.5) / 12 for _ in evidence.numbers]
+    found = []
+    for method in evidence.methods:
+        wide = [
+            np.stack([_flip(rng, final, 0.08 * s) for s in own])
+            for final, own in zip(evidence.finals, strengths, strict=True)
+        ]
+        found.append(replace(method, wide=wide, strengths=strengths))
+    return replace(evidence, methods=tuple(found))
+
+
+KEPT = [0, 1, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def unlucky(problem: Problem) -> tuple[Evidence, Evidence, Evidence]:
+    """All runs with one method; four of them with another, whose chain failed beside run 2; and both together."""
+    whole = _with_strengths(_evidence(_cut(problem, list(range(RUNS)), ["near"])))
+    own = replace(_with_strengths(_evidence(_cut(problem, KEPT, ["wide"]))), numbers=tuple(KEPT))
+    return whole, own, replace(whole, partial=(own,))
+
+
+def test_a_method_is_judged_on_the_runs_where_it_has_not_failed(unlucky: tuple[Evidence, Evidence, Evidence]) -> None:
+    """Each method's part is what it is alone on its own runs, number by number."""
+    whole, own, together = ({claim.id: claim for claim in verdict.judge(evidence, rests=False)} for evidence in unlucky)
+    assert set(together) == set(own) == {"c", "d1", "d2", "e1", "e2", "f1"}
+    for letter, claim in together.items():
+        first, second = claim.methods
+        assert first == whole[letter].methods[0]
+        assert (first.n, second.n) == (None, 4)
+        assert replace(second, n=None) == own[letter].methods[0]
+        decided = second if claim.estimate == getattr(second.estimate, "value", None) else first
+        assert claim.n == (decided.n or RUNS), letter
+
+
+def test_a_claim_that_rests_on_a_method_of_fewer_runs_has_its_degrees_of_freedom(problem: Problem) -> None:
+    """So that interval and level at a later look are those of its own t distribution."""
+    own = replace(_evidence(_cut(problem, KEPT, ["near", "wide"])), numbers=tuple(KEPT))
+    whole = replace(_evidence(_cut(problem, list(range(RUNS)), [])), partial=(own,))
+    for claim in verdict.judge(whole):
+        (alone,) = (one for one in verdict.judge(own) if one.id == claim.id)
+        assert (claim.n, claim.estimate, claim.low, claim.p) == (4, alone.estimate, alone.low, alone.p)
+        assert claim.word == alone.word
+
+
+def test_leaving_out_a_run_leaves_it_out_of_every_method(unlucky: tuple[Evidence, Evidence, Evidence]) -> None:
+    _, own, together = unlucky
+    fewer = together.without(3)
+    assert fewer.numbers == (0, 1, 2, 4)
+    assert [part.numbers for part in fewer.partial] == [(0, 1, 4)]
+    assert (fewer.partial[0].finals == own.finals[[0, 1, 3]]).all()
+    assert together.without(2).partial == (own,)  # which it never had
+
+
+def test_fewer_than_three_healthy_chains_close_the_method_and_no_other(problem: Problem) -> None:
+    own = replace(_evidence(_cut(problem, [1, 4], ["wide"])), numbers=(1, 4))
+    whole = replace(_evidence(_cut(problem, list(range(RUNS)), ["near"])), partial=(own,))
+    for claim in verdict.judge(whole):
+        near, wide = claim.methods
+        assert near.word != "cannot tell"
+        assert wide.gate.startswith("2 runs: at least 3 are needed")
+        assert claim.n == RUNS
+        assert wide.gate in claim.because or claim.id == "e2"
+
+
+def test_under_shift_a_method_is_judged_on_the_runs_where_it_has_not_failed() -> None:
+    whole, pairs = _shift(), np.ix_(KEPT, KEPT)
+    other = _shift(within=0.03)
+    own = ShiftEvidence(
+        CLASSES, whole.truth, whole.finals[KEPT], whole.clean_between[pairs], whole.shifted_between[pairs],
+        {"swag": other.clean_within["random"][KEPT]}, {"swag": other.shifted_within["random"][KEPT]}, {"swag": "SWAG"},
+        numbers=tuple(KEPT),
+    )  # fmt: skip
+    (together,), (alone,), (before,) = map(verdict.judge_shift, (replace(whole, partial=(own,)), own, whole))
+    assert together.methods[0] == before.methods[0]
+    assert replace(together.methods[1], n=None) == alone.methods[0]
+    assert together.methods[1].n == 4
+
+
 # --- f2, g and h ------------------------------------------------------------------------------------------------------
 
 
@@ -880,7 +970,8 @@ def test_figures_an_experiment_cannot_have_say_why_and_how_to_get_them(site: Ser
     """Of the barest experiment, so that every figure which can be missing is."""
     row = site.laboratory.create({**SPEC, "ensemble": {"runs": 1}, "methods": []}, name="bare")
     figures = site.client().get(f"/api/experiments/{row.slug}/figures").json()["items"]
-    absent = [figure["name"] for figure in figures if figure["state"] == "not-planned"]
+    absent = [figure["name"] for figure in figures if any(need["total"] == 0 for need in figure["needs"])]
+    assert {figure["state"] for figure in figures if figure["name"] in absent} == {"not-planned"}
     text = page.get(f"/experiments/{row.slug}").text
     missing = text[text.index('id="missing"') : text.index('id="spec"')]
     assert re.findall(r'<li id="([^"]+)">', missing) == absent

@@ -27,14 +27,18 @@ from modescape.jobs import dispatch
 from modescape.laboratory import Lab, Laboratory
 from modescape.plan import prepare
 from modescape.registry import architectures, figures
+from modescape.schema import upgrade
 from modescape.science.architectures import Layer, architecture
 from modescape.science.health import at_chance
-from modescape.science.seeds import run_seeds
+from modescape.science.predictions import softmax
+from modescape.science.seeds import chain_seeds, run_seeds, stream_seed
 from modescape.science.subspace import sample as subspace_sample
 from modescape.settings import Settings
+from modescape.stages import chain as chaining
 from modescape.stages import sample as sampling
 from modescape.stages.footing import choose
 from modescape.store import ENDED
+from modescape_api import claims as pages
 from modescape_api import failures
 from modescape_api.forms import with_more
 
@@ -51,7 +55,7 @@ SPEC: dict[str, Any] = {
     ],
     "shift": {"corruptions": ["gaussian_noise"], "images": 100},
     "ood": [{"dataset": "permuted", "images": 100}],
-    "planes": [{"kind": "line"}, {"kind": "line", "runs": [0, 2]}],
+    "planes": [{"kind": "line"}, {"kind": "line", "runs": [0, 2]}, {"kind": "line", "runs": [0, 1]}],
     "tunnels": [{"knots": 1, "images": 50, "triangles": False}],
     "connectivity": {"points": 3, "images": 50},
     "instability": {"epochs": [1], "repetitions": 1, "points": 3, "images": 50},
@@ -59,7 +63,7 @@ SPEC: dict[str, Any] = {
 SMALL = {key: SPEC[key] for key in ("data", "training", "ensemble", "methods", "shift", "ood")}
 SKIPPED = [
     ("predict", "0"), ("sample", "0/random/spread"), ("shift", "0/optimum"), ("sample", "5/sgmcmc/typical"),
-    ("connectivity", "1-4"), ("plane", "1/0"),
+    ("connectivity", "1-4"), ("plane", "1/0"), ("plane", "2/0"),
 ]  # fmt: skip
 REMADE = {"sample", "shift", "shift-compare", "compare", "embed", "ensemble", "ood", "ood-compare"}
 
@@ -140,7 +144,7 @@ def _numbers(lab: Lab) -> None:
     assert claims["h"]["n"] == 5
     assert "1 of 6 chains failed" in claims["h"]["because"]
     assert {method["method"] for method in claims["c"]["methods"]} == {"random"}
-    assert "Dropout subspace (sample/1/dropout/spread failed)" in claims["c"]["because"]
+    assert "Dropout subspace (sample/1/dropout/spread failed, 3 more like it)" in claims["c"]["because"]
     js = lab.measurements(metric="js_mean", subject="independent")
     assert [m.details["members"] for m in js] == [4]
 
@@ -295,6 +299,122 @@ def test_a_graph_of_before_loses_no_more_than_one_of_today(sqlite_url: str, tmp_
     assert {m.details["runs"] for m in lab.measurements(metric="auroc")} == {4}
 
 
+PARTLY: dict[str, Any] = {
+    "network": {"architecture": "mlp"},
+    "training": {"epochs": 8, "batch_size": 40, "learning_rate": 0.001, "snapshots": 4},
+    "ensemble": {"runs": 5},
+    "methods": [
+        {"method": "random", "spread": 10, "typical": 3},
+        {"method": "dropout", "spread": 4, "typical": 3},
+        {"method": "swag", "spread": 6, "typical": 3, "options": {"epochs": 4, "columns": 3, "learning_rate": 0.001}},
+        {"method": "averaging"},
+    ],
+    "shift": {"corruptions": ["gaussian_noise"]},
+}
+LOST_CHAIN, LOST_DRAWS = 1, 3
+
+
+def _blobs(folder: Path) -> Path:
+    """Four classes of noisy 8x8 pictures: quickly learned, never perfectly, and 1,100 of them to test on."""
+    rng = np.random.default_rng(0)
+    middles, arrays = rng.uniform(60, 190, (4, 8, 8, 1)), {}
+    for name, count in (("train", 480), ("test", 1100)):
+        arrays[f"y_{name}"] = np.arange(count) % 4
+        noisy = middles[arrays[f"y_{name}"]] + rng.normal(0, 110, (count, 8, 8, 1))
+        arrays[f"x_{name}"] = noisy.clip(0, 255).astype(np.uint8)
+    np.savez(folder / "blobs.npz", **arrays)
+    return folder / "blobs.npz"
+
+
+@pytest.fixture(scope="module")
+def partly(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Five healthy runs; beside one the chain of SWAG explodes, around another no weight dropout can be drawn."""
+    home = tmp_path_factory.mktemp("partly")
+    path = str(_blobs(home))
+    data = {"dataset": "npz", "path": path, "input_scale": "standardised", "validation_images": 80}
+    lost, train, draw = chain_seeds(0, LOST_CHAIN, "swag"), chaining.run_training, sampling.draw_samples
+
+    def training(context: Any, network: torch.nn.Module, asked: Any, seeds: Any, **more: Any) -> Any:
+        if seeds == lost:
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.mul_(1e18)
+        return train(context, network, asked, seeds, **more)
+
+    def drawing(entry: Any, *args: Any, seed: int, **more: Any) -> Any:
+        if entry.name == "dropout" and seed == stream_seed(0, "sampling", LOST_DRAWS):
+            raise RuntimeError("nothing drops here")
+        return draw(entry, *args, seed=seed, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modescape.science.equal.REDRAWS", 600)
+        patch.setattr(chaining, "run_training", training)
+        patch.setattr(sampling, "draw_samples", drawing)
+        settings = Settings(home=home)
+        upgrade(settings.database)
+        return run(Laboratory(settings), {**PARTLY, "data": data}, "partly")
+
+
+FEWER = {"swag": [0, 2, 3, 4], "dropout": [0, 1, 2, 4]}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_method_counts_around_the_runs_where_its_chain_and_samples_are_healthy(partly: Lab) -> None:
+    """In every claim, "n of m" said; what is compared with it is of the same runs, worked out again."""
+    assert (partly.experiment.status, partly.healthy) == ("succeeded", [0, 1, 2, 3, 4])
+    assert {name: list(chains) for name, chains in partly.failed_chains.items()} == {"swag": [LOST_CHAIN]}
+    claims = {claim["id"]: claim for claim in partly.claims()}
+    for letter in ("c", "d1", "d2", "e1", "e2", "f1", "f2"):
+        found = {method["method"]: method["n"] for method in claims[letter]["methods"]}
+        assert found == {"random": None, "swag": 4, "dropout": 4}, letter
+        why = claims[letter]["because"]
+        assert "SWAG on 4 of 5 healthy runs (its chain beside run 1 failed)" in why, letter
+        assert "Dropout subspace on 4 of 5 healthy runs (" in why, letter
+        assert "not among" not in why
+    for name, runs in FEWER.items():
+        (stay,) = (method for method in claims["c"]["methods"] if method["method"] == name)
+        assert stay["parts"]["from other runs"] == pytest.approx(_apart(partly, name, runs), abs=1e-6)
+
+
+def _apart(lab: Lab, name: str, runs: list[int]) -> float:
+    """Disagreement of a method's narrow samples with the finals of those other runs that it has, too."""
+    finals = {optimum.run: lab.labels_of([optimum], "test")[0] for optimum in lab.solutions(role="optimum")}
+    near = {r: lab.labels_of(lab.solutions(run=r, method=name, sample_set="typical"), "test") for r in runs}
+    return float(np.mean([(near[i] != finals[j]).mean() for i in runs for j in runs if i != j]))
+
+
+@pytest.mark.slow
+def test_its_gain_is_that_around_those_runs(partly: Lab) -> None:
+    truth, optima = np.eye(4)[partly.true_labels("test")], {s.run: s for s in partly.solutions(role="optimum")}
+
+    def brier(solutions: list[Any]) -> float:
+        mean = np.mean([softmax(partly.logits(one, "test")) for one in solutions], axis=0)
+        return float(np.square(mean - truth).sum(axis=1).mean())
+
+    rows = {row["method"]: row for row in partly.experiment.finding["gains"]}
+    assert list(rows) == [None, "random", "dropout", "swag", "averaging"]
+    for name, runs in FEWER.items():
+        single = np.mean([brier([optima[run]]) for run in runs])
+        averaged = np.mean([brier(partly.averaged(name, run)) for run in runs])
+        assert rows[name]["over_finals"] == pytest.approx(single - averaged, abs=1e-6)
+        assert (rows[name]["runs"], rows[name]["of"]) == (4, 5)
+    assert "runs" not in rows["random"]
+    shown = {row.title for row in pages.gains(partly.experiment.finding)}
+    assert "SWAG (around 4 of 5 runs)" in shown
+
+
+@pytest.mark.slow
+def test_pictures_say_how_many_of_its_chains_failed(partly: Lab) -> None:
+    assert "1 of 5 SWAG chains failed" in partly.sentence()
+    for name in ("ensembles", "shift", "tsne-samples"):
+        caption = figures[name].call(partly, figures[name].options()).caption
+        assert "1 of 5 SWAG chains failed and counts nowhere." in caption, name
+    assert "chains" not in figures["similarity-runs"].call(partly, figures["similarity-runs"].options()).caption
+    worked = figures["ensembles"].call(partly, figures["ensembles"].options())
+    assert (worked.runs["swag"], worked.runs["random"]) == (4, 5)
+
+
 def _forget(laboratory: Laboratory) -> None:
     """What the code before did not write: why runs have failed."""
     from sqlalchemy import text
@@ -324,6 +444,8 @@ def test_the_first_runs_are_the_first_healthy_ones_and_named_ones_are_themselves
     assert choose((1, 2), range(6), failed) == ((1, 2), "")
     assert choose((2, 3), range(6), failed)[1] == "run 3 was named for it, and failed: at chance"
     assert choose((0, 1, 2), range(4), failed)[1] == "it needs 3 healthy runs, of 4 there are 2"
+    assert choose((0, 1), range(6), failed, named=True) == ((0, 1), "run 0 was named for it, and failed: nan")
+    assert choose((0, 1), range(6), {3: "nan"}, named=True) == ((0, 1), "")
 
 
 # ---- at launch ----

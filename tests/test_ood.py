@@ -637,7 +637,7 @@ def looked_at() -> Any:
             rows.append((subject, "entropy", 1.0 + more, {**told, **counts}))
     measured = [SimpleNamespace(subject=s, metric=m, value=v, n=3, details=d) for s, m, v, d in rows]
     return SimpleNamespace(
-        spec=parse(TINY), measurements=lambda: measured, class_names=list("abcdefghij"), failed={}
+        spec=parse(TINY), measurements=lambda: measured, class_names=list("abcdefghij"), failed={}, failed_chains={}
     )  # fmt: skip
 
 

@@ -373,6 +373,7 @@ class Found:
     spec: ExperimentSpec
     kept: list[Any] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
+    failed_chains: dict[str, dict[int, str]] = field(default_factory=dict)
 
     def skipped(self, kind: str, key: str) -> str:
         return ""

@@ -415,7 +415,7 @@ def shifted_by_hand() -> Any:
             for i in (0, *INTENSITIES)
         ]  # fmt: skip
 
-    return SimpleNamespace(spec=parse(SPEC), shifted=rows, failed={})
+    return SimpleNamespace(spec=parse(SPEC), shifted=rows, failed={}, failed_chains={})
 
 
 def test_types_draw_the_groups_asked_for_and_list_the_others() -> None:

@@ -313,3 +313,60 @@ def test_a_renamed_field_is_read_under_both_names_and_promised_under_the_older()
         parse({"margins": {"d": 1.3, "d1": 1.3}})
     with pytest.raises(InvalidInput, match=r"margins.d1"):
         parse({"margins": {"d": -1}})
+
+
+# ---- runs that are named, and the first healthy ones ----
+
+
+def cut(spec_: object) -> tuple[tuple[int, ...], bool]:
+    plane = parse(spec_).planes[0]
+    return plane.runs, plane.named
+
+
+THREE = {"data": {"dataset": "digits"}, "ensemble": {"runs": 4}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"), [("radial", (0, 1)), ("line", (0, 1)), ("affine", (0, 1, 2)), ("random", (0,))]
+)
+def test_runs_that_are_written_down_are_named_and_others_are_the_first_healthy(
+    kind: str, first: tuple[int, ...]
+) -> None:
+    left_open, empty, named, others = (
+        {**THREE, "planes": [{"kind": kind, **runs}]}
+        for runs in ({}, {"runs": []}, {"runs": list(first)}, {"runs": [run + 1 for run in first]})
+    )
+    assert cut(left_open) == cut(empty) == (first, False)
+    assert cut(named) == (first, True)
+    assert cut(others) == (tuple(run + 1 for run in first), False)  # which can mean nothing else
+    assert parse(left_open).digest() == parse(empty).digest() != parse(named).digest()
+    assert parse(parse(named).model_dump(mode="json")) == parse(named)
+    assert parse(parse(left_open).model_dump(mode="json")) == parse(left_open)
+
+
+@pytest.mark.parametrize("part", ["planes", "tunnels"])
+def test_a_spec_that_wrote_its_defaults_out_still_means_the_first_healthy_runs(part: str) -> None:
+    """As those that were promised before do: they tell their version, and nothing of what was named."""
+    spec_ = parse({**THREE, part: [{}]})
+    document = spec_.model_dump(mode="json")
+    before = [{name: value for name, value in study.items() if name != "named"} for study in document[part]]
+    assert before[0]["runs"] == [0, 1]
+    assert parse({**document, part: before}).digest() == spec_.digest()
+    assert '"named"' not in spec_.canonical()
+    written = {key: value for key, value in document.items() if key != "version"} | {part: before}
+    assert getattr(parse(written), part)[0].named
+
+
+@pytest.mark.parametrize("part", ["planes", "tunnels"])
+def test_the_form_tells_named_runs_from_the_first_healthy_ones(part: str) -> None:
+    from modescape_api.forms import to_document, to_values
+
+    for study in ({}, {"runs": [0, 1]}, {"runs": [1, 2]}):
+        spec_ = parse({**THREE, part: [study]})
+        whole = spec_.model_dump(mode="json")
+        stored_ = [{k: v for k, v in one.items() if k != "named" or v} for one in whole[part]]
+        for document in (whole, {**whole, part: stored_}):
+            values = to_values(document)
+            assert values[f"{part}.0.runs"] == ", ".join(map(str, study.get("runs", ())))
+            posted = parse(to_document(values.items()))
+            assert getattr(posted, part) == getattr(spec_, part)

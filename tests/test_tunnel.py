@@ -328,8 +328,8 @@ def values_of(data: Any) -> Any:
 def shown(name: str, kept: dict[str, Any], arrays: dict[str, Any], **options: Any) -> Any:
     """A figure of an experiment in memory whose stages left `kept` and `arrays`."""
     results = SimpleNamespace(
-        spec=parse(SPEC), so_far=lambda kind, key: kept if kind == name else {}, array=arrays.get, failed={},
-        skipped=lambda kind, key: "",
+        spec=parse(SPEC), so_far=lambda kind, key: kept if kind == name else {}, array=arrays.get,
+        failed={}, failed_chains={}, skipped=lambda kind, key: "",
     )  # fmt: skip
     return collected(results, name, **options)
 

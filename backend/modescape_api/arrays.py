@@ -14,7 +14,7 @@ from pydantic import Field
 
 from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.laboratory import image_table
-from modescape.spec import ExperimentSpec
+from modescape.spec import stored
 from modescape.store import PlannedStage
 from modescape.studies import PlaneSpec
 from modescape.tables import Experiment, Matrix, Measurement, Run, Series, Solution
@@ -620,7 +620,7 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
     chosen = [kept[number] for number in asked.solutions]
     from modescape.stages import plane as cuts  # stages are what a web process learns last
 
-    spec = ExperimentSpec.model_validate(row.spec)
+    spec = stored(row.spec)
     planned = cuts.asked(
         spec,
         PlaneSpec(kind=asked.kind, resolution=asked.resolution, seed=asked.seed),

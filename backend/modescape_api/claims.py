@@ -155,6 +155,7 @@ def _gain(row: Json) -> Gain:
         title, strength, against = f"Ensemble of {row['members']}", "–", "single runs"
     else:
         title = methods[row["method"]].title if row["method"] in methods else row["method"]
+        title += f" (around {row['runs']} of {row['of']} runs)" if "runs" in row else ""
         strength, against = _strength(row), _against(row)
     return Gain(
         title=title,
@@ -332,7 +333,7 @@ def _read(claim: Json) -> _Reading:
     else:
         chosen = min(undecided or opened, key=lambda one: one["estimate"]["p_holds" if enough else "p_fails"])
         k = len(opened)
-    known, freedom = chosen["estimate"], claim["n"] - 1
+    known, freedom = chosen["estimate"], (chosen.get("n") or claim["n"]) - 1
     wider = t_quantile(1 - LEVEL / k, freedom) / t_quantile(1 - LEVEL, freedom) if k > 1 else 1.0
     x = known["value"]
     return _Reading(
@@ -406,6 +407,6 @@ def _method(question: Question, found: Json) -> Part:
         text=text,
         word=found["word"],
         glyph=finding.GLYPHS[found["word"]],
-        because=found["because"],
+        because=found["because"] + (f"; from {found['n']} runs" if found.get("n") else ""),
         numbers="; ".join(f"{part.title} {part.text}" for part in _numbers(found["parts"])),
     )

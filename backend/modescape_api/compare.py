@@ -26,7 +26,7 @@ from modescape.errors import InvalidInput
 from modescape.plan import flat
 from modescape.results import Results
 from modescape.science.inference import LEVEL, estimate, pairs, t_quantile
-from modescape.spec import ExperimentSpec
+from modescape.spec import stored
 from modescape.tables import Experiment, Solution
 from modescape_api import replies
 from modescape_api.display import cell
@@ -102,7 +102,7 @@ def compare(here: Site, rows: Sequence[Experiment]) -> Comparison:
     with_first = {j for i, j, _ in shared if i == 0}
     return Comparison(
         rows=tuple(rows),
-        differs=tuple(differing([ExperimentSpec.model_validate(row.spec).model_dump(mode="json") for row in rows])),
+        differs=tuple(differing([stored(row.spec).model_dump(mode="json") for row in rows])),
         numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))])),
         claims=tuple(_claims(rows)),
         cautions=tuple(_cautions(rows)),
@@ -161,7 +161,7 @@ class _Ensemble:
     def __init__(self, here: Site, row: Experiment) -> None:
         self.row = row
         results = Results(here.store, here.artifacts, row.id)
-        spec = ExperimentSpec.model_validate(row.spec)
+        spec = stored(row.spec)
         optima = [s for s in results.solutions(role="optimum") if s.accuracy is not None]
         self.networks = {s.weights for s in optima if s.weights is not None}
         self.accuracy = np.array([s.accuracy for s in optima], np.float64)

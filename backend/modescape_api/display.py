@@ -14,8 +14,9 @@ from typing import Any
 
 from modescape.figures.figure import percent, rate, thousands
 from modescape.figures.style import Look, look
-from modescape.registry import methods
-from modescape.tables import Stage, utcnow
+from modescape.registry import methods, presets
+from modescape.spec import unknown
+from modescape.tables import Experiment, Stage, utcnow
 
 GLYPHS = {"succeeded": "✓", "running": "◐", "failed": "✗", "cancelled": "⊘", "paused": "‖"}
 OPEN_STATES = ("blocked", "ready", "running", "paused")
@@ -92,6 +93,23 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}".replace("-", "−")
     return str(value)
+
+
+def not_known(row: Experiment) -> list[str]:
+    """What of an experiment's promise this process does not know: "the method 'x'", ..."""
+    is_known = row.preset is None or row.preset in presets
+    return unknown(row.spec) + ([] if is_known else [f"the preset {row.preset!r}"])
+
+
+def said_not_known(*rows: Experiment) -> str:
+    """In a sentence; "" where everything is known."""
+    names = list(dict.fromkeys(name for row in rows for name in not_known(row)))
+    if not names:
+        return ""
+    return (
+        f"This server does not know {', '.join(names)}: of a worker’s plug-in, or of a later version. What was "
+        "computed is shown; clone and launch it where that is known."
+    )
 
 
 def look_of(key: str) -> Look:

@@ -17,10 +17,11 @@ from modescape.errors import DataMissing, InvalidInput, NotFound
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
 from modescape.registry import presets
-from modescape.spec import ExperimentSpec
+from modescape.spec import stored
 from modescape.tables import Experiment, Stage
 from modescape_api import bodies, data, problems, replies
 from modescape_api.bodies import Body, Name, Notes, Tag, body
+from modescape_api.display import not_known
 from modescape_api.proxies import at
 from modescape_api.query import EXPERIMENTS, Asked
 from modescape_api.replies import Listing
@@ -112,7 +113,8 @@ def as_document(here: Site, row: Experiment) -> dict[str, Any]:
         "findings": finding.document(row.finding, look),
         "look": {**asdict(look), "level_of_a_word": look.level, "level_spent_at_most": look.spent},
         "changed": _changed(row),
-        "departures": _as_changes(departures(ExperimentSpec.model_validate(row.spec))),
+        "unknown": not_known(row),
+        "departures": _as_changes(departures(stored(row.spec))),
         "stages": stages_of(here, row),
         "links": {
             "self": base,
@@ -129,7 +131,7 @@ def _changed(row: Experiment) -> list[dict[str, Any]]:
     """How the spec differs from the preset it began as; [] when there is none."""
     if row.preset is None or row.preset not in presets:
         return []
-    return _as_changes(differences(ExperimentSpec.model_validate(row.spec), row.preset))
+    return _as_changes(differences(stored(row.spec), row.preset))
 
 
 def _as_changes(found: list[Difference]) -> list[dict[str, Any]]:

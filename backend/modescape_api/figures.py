@@ -22,11 +22,12 @@ from modescape.figures import FigureData, FigureNotReady, Theme, Words, csv, enc
 from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.spec import invalid
+from modescape.store import ENDED
 from modescape.tables import Stage
 from modescape_api import problems, replies
 from modescape_api.proxies import at
 from modescape_api.replies import Listing
-from modescape_api.site import Here, Site
+from modescape_api.site import Here
 
 router = APIRouter(tags=["figures"])
 
@@ -39,46 +40,74 @@ _OWN = ("theme", "arrays", "format", "frame")  # parameters of the answer; the o
 
 
 @dataclass(frozen=True)
-class State:
-    """How far a figure is. word: not-planned, waiting, partial, ready or failed; version: changes with its numbers."""
+class Progress:
+    """What the stages a figure needs say, without reading any result.
 
-    word: str
+    needs: each kind with how many are done, failed and planned; version: changes with the figure's numbers; alive:
+    kinds of which some stage has not ended; planned: all kinds there are.
+    """
+
     needs: tuple[dict[str, Any], ...]
     version: str
+    alive: frozenset[str]
+    planned: frozenset[str]
 
 
-def state(figure: Figure, stages: list[Stage]) -> State:
-    """What the stages a figure needs say about it, without reading any result."""
-    needs, words = [], set()
+def progress(figure: Figure, stages: list[Stage]) -> Progress:
+    needs = []
     for kind in figure.needs:
         mine = [stage for stage in stages if stage.kind == kind]
         done = sum(stage.state == "succeeded" for stage in mine)
         failed = sum(stage.state in ("failed", "cancelled") for stage in mine)
         needs.append({"kind": kind, "done": done, "total": len(mine), "failed": failed})
-        words.add(
-            "not-planned"
-            if not mine
-            else "failed"
-            if failed and not done
-            else "ready"
-            if done + failed == len(mine)
-            else "partial"
-            if done
-            else "waiting"
-        )
-    word = next((w for w in ("not-planned", "failed", "waiting", "partial") if w in words), "ready")
-    if word == "waiting" and "ready" in words:
-        word = "partial"  # curves are there while the comparison is not
     shown = [
         (stage.id, stage.state, stage.attempt, stage.finished_at, stage.step if stage.kind in _DRAWN_ON_THE_WAY else 0)
         for stage in stages
         if stage.kind in figure.needs
     ]
-    return State(word, tuple(needs), replies.tag(figure_version(), figure.name, shown)[3:-1])
+    return Progress(
+        tuple(needs),
+        replies.tag(figure_version(), figure.name, shown)[3:-1],
+        frozenset(stage.kind for stage in stages if stage.state not in ENDED),
+        frozenset(stage.kind for stage in stages),
+    )
 
 
-def as_state(here: Site, slug: str, figure: Figure, stages: list[Stage]) -> dict[str, Any]:
-    about = state(figure, stages)
+def state(about: Progress, found: FigureData | FigureNotReady) -> str:
+    """How far a figure is, by what it gives when it is asked: ready, partial, waiting, failed or not-planned.
+
+    Every list and every answer says this word, so none calls ready what then is refused.
+    """
+    if not isinstance(found, FigureNotReady):
+        return "partial" if about.alive.intersection(need["kind"] for need in about.needs) else "ready"
+    if found.closed:
+        return "failed"
+    if not about.planned.intersection(found.waits_for):
+        return "not-planned"
+    return "waiting" if about.alive.intersection(found.waits_for) else "failed"  # what it waits for has ended
+
+
+def state_by_default(results: Results, figure: Figure, about: Progress) -> str:
+    """Of the figure with nothing chosen. It is asked once while nothing changes: a list of many would be slow."""
+    key = replies.tag(results.experiment.id, about.version, sorted(about.alive))
+    known = _words.get(key)
+    if known is None:
+        known = state(about, asked(results, figure, figure.options())).encode()
+        _words.put(key, known)
+    return known.decode()
+
+
+def asked(results: Results, figure: Figure, options: Any) -> FigureData | FigureNotReady:
+    """The numbers of a figure, or why there are none."""
+    try:
+        found: FigureData = figure.call(results, options)
+    except FigureNotReady as refused:
+        return refused
+    return found
+
+
+def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -> dict[str, Any]:
+    about = progress(figure, stages)
     base = at(f"/api/experiments/{slug}/figures/{figure.name}")
     return {
         "name": figure.name,
@@ -88,7 +117,7 @@ def as_state(here: Site, slug: str, figure: Figure, stages: list[Stage]) -> dict
         "paper": figure.paper,
         "summary": figure.summary,
         "source": figure.source,
-        "state": about.word,
+        "state": state_by_default(results, figure, about),
         "version": about.version,
         "needs": list(about.needs),
         "options": figure.options.model_json_schema(),
@@ -131,9 +160,10 @@ def ordered() -> list[Figure]:
     },
 )
 def list_figures(request: Request, here: Here, experiment: str) -> Response:
-    row = here.store.experiment(experiment)
+    results = here.laboratory.results(experiment)
+    row = results.experiment
     stages = here.store.stage_rows(row.id)
-    items = [as_state(here, row.slug, figure, stages) for figure in ordered()]
+    items = [as_state(row.slug, results, figure, stages) for figure in ordered()]
     columns = (
         "name",
         "title",
@@ -204,13 +234,7 @@ def _listed(figure: Figure, key: str, value: str) -> Any:
     return [part for part in value.split(",") if part] if "array" in kinds else value
 
 
-def collect(results: Results, ask: Ask) -> FigureData:
-    """The numbers of the figure. Raises FigureNotReady."""
-    data: FigureData = ask.figure.call(results, ask.options)
-    return data
-
-
-def words(data: FigureData, figure: Figure, about: State) -> dict[str, Any]:
+def words(data: FigureData, figure: Figure, about: Progress) -> dict[str, Any]:
     """What a figure says beside its picture."""
     return {
         "name": figure.name,
@@ -224,14 +248,13 @@ def words(data: FigureData, figure: Figure, about: State) -> dict[str, Any]:
         "partial": data.partial,
         "missing": data.missing,
         "thinned": data.thinned,
-        "state": about.word,
+        "state": state(about, data),
         "version": about.version,
     }
 
 
-def build(results: Results, ask: Ask, about: State) -> bytes:
+def build(results: Results, ask: Ask, data: FigureData, about: Progress) -> bytes:
     """The body in the form asked for."""
-    data = collect(results, ask)
     if ask.form == "csv":
         return csv(data).encode()
     drawn = ask.figure.draw(data, ask.theme)
@@ -274,7 +297,7 @@ class Kept:
                 self._bytes -= len(dropped)
 
 
-_kept = Kept()
+_kept, _words = Kept(), Kept(2**16)
 _TYPES = {"json": replies.JSON, "csv": replies.CSV, "html": "text/html; charset=utf-8"}
 
 # A figure's own page carries Plotly inside it, so it may run its inline script, but has no origin and reaches nothing.
@@ -334,7 +357,7 @@ def read_figure(
     results = here.laboratory.results(experiment)
     ask = replace(ask, options=ask.options.of(results))
     slug = results.experiment.slug
-    about = state(ask.figure, here.store.stage_rows(results.experiment.id))
+    about = progress(ask.figure, here.store.stage_rows(results.experiment.id))
     said = ask.options.model_dump_json()
     etag = replies.tag(about.version, results.experiment.id, results.experiment.name, form, theme, arrays, frame, said)
     headers = {"etag": etag, "cache-control": replies.REVALIDATE, "vary": "accept, accept-encoding"}
@@ -342,10 +365,10 @@ def read_figure(
         return Response(status_code=304, headers=headers)
     packed = _kept.get(etag)
     if packed is None:
-        try:
-            packed = gzip.compress(build(results, ask, about), 5)
-        except FigureNotReady as waiting:
-            return not_ready(request, waiting, about)
+        found = asked(results, ask.figure, ask.options)
+        if isinstance(found, FigureNotReady):
+            return not_ready(request, found, about)
+        packed = gzip.compress(build(results, ask, found, about), 5)
         _kept.put(etag, packed)
     if form == "html":
         headers["content-security-policy"] = _HTML_POLICY
@@ -356,15 +379,9 @@ def read_figure(
     return Response(gzip.decompress(packed), headers=headers, media_type=_TYPES[form])
 
 
-def not_ready(request: Request, waiting: FigureNotReady, about: State) -> Response:
+def not_ready(request: Request, waiting: FigureNotReady, about: Progress) -> Response:
     """409 with what it waits for, so that a page can say so instead of showing an empty axis; 202 to whoever waits."""
-    if waiting.closed:
-        word = "failed"
-    elif not waiting.planned:
-        word = "not-planned"
-    else:
-        word = about.word if about.word in ("failed", "waiting") else "waiting"
-    more = {"state": word, "waits_for": list(waiting.waits_for), "needs": list(about.needs)}
+    more = {"state": state(about, waiting), "waits_for": list(waiting.waits_for), "needs": list(about.needs)}
     if "respond-async" in request.headers.get("prefer", ""):  # RFC 7240: a page that waits anyway is not in error
         return replies.json({"detail": str(waiting), **more}, status=202, headers={"cache-control": "no-store"})
     return problems.respond(request, "conflict", str(waiting), more=more)

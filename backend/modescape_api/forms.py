@@ -50,6 +50,7 @@ from modescape.studies import (
     ShiftSpec,
     Study,
     TunnelSpec,
+    is_open,
 )
 
 # number: also a number or one of some words; checks: several of a closed set; list and milestones: typed with commas
@@ -230,7 +231,10 @@ def to_values(document: Mapping[str, Any]) -> Values:
             studies = {f"{part}.{i}": one for i, one in enumerate(fields)} if _STUDIES[part].rows else {part: fields}
             for prefix, study in studies.items():
                 values[f"{prefix}.on"] = "true"
-                values |= {f"{prefix}.{field}": _text(value) for field, value in study.items()}
+                values |= {
+                    f"{prefix}.{field}": _text(value)
+                    for field, value in _as_meant(study, "version" in document).items()
+                }
         elif part in _PARTS:
             for field, value in under_new_names(_PARTS[part], fields).items():
                 if part == "network" and field == "options":
@@ -241,6 +245,14 @@ def to_values(document: Mapping[str, Any]) -> Values:
                 elif field != "fingerprint":
                     values[f"{part}.{field}"] = _text(value)
     return values
+
+
+def _as_meant(study: Mapping[str, Any], promised: bool) -> dict[str, Any]:
+    """A study with empty runs where the first healthy ones are meant; in the form what is typed is named. promised: it
+    is from a whole spec, which writes its defaults out (see `studies.ThroughRuns`)."""
+    shown = {field: value for field, value in study.items() if field != "named"}
+    runs, named = study.get("runs") or (), study.get("named", not promised)
+    return {**shown, "runs": None} if runs and is_open(runs, named) else shown
 
 
 def _text(value: Any) -> str:
@@ -525,7 +537,9 @@ def _controls(part: str) -> tuple[Control, ...]:
 @cache
 def _study_controls(part: str, prefix: str) -> tuple[Control, ...]:
     found = _from_schema(_STUDIES[part].part.model_json_schema(), prefix)
-    shown = [control for control in found if not control.name.endswith(".fingerprint")]  # filled in, never typed
+    filled_in = (".fingerprint", ".named")  # never typed
+    shown = [control for control in found if not control.name.endswith(filled_in)]
+    shown = [replace(control, value="") if control.name == f"{prefix}.runs" else control for control in shown]
     if part == "ood":
         shown = [_outside_sets(c) if c.name == f"{prefix}.dataset" else c for c in shown]
         shown.sort(key=lambda control: control.name != f"{prefix}.dataset")  # what it is about comes first

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Response
 
 from modescape.listing import Condition, ListQuery
 from modescape.registry import architectures, datasets, methods, presets
-from modescape.spec import ExperimentSpec, parse
+from modescape.spec import ExperimentSpec, parse, stored
 from modescape.tables import Experiment
 from modescape_api import replies
 from modescape_api.forms import words
@@ -176,7 +176,7 @@ def _nearest(here: Site, printed: Printed, known: dict[str, tuple[Experiment, Ex
     for order, id_ in enumerate(_candidates(here, printed, own)):
         if id_ not in known:
             row = here.store.experiment(id_)
-            known[id_] = row, ExperimentSpec.model_validate(row.spec)
+            known[id_] = row, stored(row.spec)
         row, spec = known[id_]
         if row.status in ABANDONED:
             continue
@@ -247,7 +247,7 @@ def _settings(spec: ExperimentSpec, wanted: tuple[str, ...] | None) -> dict[str,
     found["evaluated on"] = spec.evaluation.splits[0]
     for chosen in document["methods"]:
         if wanted is None or chosen["method"] in wanted:
-            title = methods[chosen["method"]].title
+            title = _title(methods, chosen["method"])
             found[f"{title}{_DRAWN}"] = chosen["spread"] if wanted is None else chosen["typical"]
             found |= {f"{title}: {name.replace('_', ' ')}": v for name, v in chosen["options"].items()}
     return found

@@ -27,6 +27,13 @@ MAX_SEED = 2**53 - 1  # JSON numbers stay whole up to here, in JavaScript too
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
 
 
+STORED = {"stored": True}  # the context of validating a spec that was accepted before, here or elsewhere
+
+
+def is_stored(info: ValidationInfo) -> bool:
+    return bool(info.context and info.context.get("stored"))
+
+
 class Added:
     """Marks a field that older specs do not have; see above."""
 

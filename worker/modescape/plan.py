@@ -399,7 +399,10 @@ def differences(spec: ExperimentSpec, preset: str) -> list[Difference]:
 
 
 def departures(spec: ExperimentSpec) -> list[Difference]:
-    """Where the training departs from the protocol it names (how long it trains is not part of a protocol)."""
+    """Where the training departs from the protocol it names (how long it trains is not part of a protocol); [] of a
+    network or data set that this process does not know, and so neither what the protocol means for it."""
+    if spec.network.architecture not in architectures or spec.data.dataset not in datasets:
+        return []
     own = {
         "data": {"dataset": spec.data.dataset, "path": spec.data.path},
         "training": {"protocol": spec.training.protocol},

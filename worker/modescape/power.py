@@ -53,14 +53,14 @@ def _rows() -> dict[str, list[dict[str, Any]]]:
 
 
 def _sampled(spec: ExperimentSpec) -> list[MethodSpec]:
-    return [chosen for chosen in spec.methods if methods[chosen.method].sampled]
+    return [chosen for chosen in spec.methods if chosen.method in methods and methods[chosen.method].sampled]
 
 
 def _is_asked(claim: str, spec: ExperimentSpec) -> bool:
     if claim == "g":
         return spec.seeds is not None
     if claim == "h":
-        return any(methods[chosen.method].trained == "fresh" for chosen in spec.methods)
+        return any(one.method in methods and methods[one.method].trained == "fresh" for one in spec.methods)
     if claim == "f2":
         return spec.shift is not None and bool(_sampled(spec))
     return claim[0] in "ab" or bool(_sampled(spec))

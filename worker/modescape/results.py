@@ -24,7 +24,7 @@ from modescape.finding import known_claims
 from modescape.listing import Condition
 from modescape.registry import methods
 from modescape.science.health import run_failure
-from modescape.spec import ExperimentSpec
+from modescape.spec import ExperimentSpec, stored
 from modescape.store import Store
 from modescape.tables import Experiment, Measurement, Run, Solution, Stage
 
@@ -89,7 +89,7 @@ class Results:
 
     @cached_property
     def spec(self) -> ExperimentSpec:
-        return ExperimentSpec.model_validate(self.experiment.spec)
+        return stored(self.experiment.spec)
 
     @cached_property
     def stages(self) -> list[Stage]:
@@ -214,6 +214,8 @@ class Results:
             if stage.kind == "predict" and stage.state == "succeeded" and "labels" in stage.result["extra"]:
                 extra: dict[str, Any] = stage.result["extra"]
                 return extra
+        if not self.healthy:
+            raise NotFound("there are no predictions: every run failed")
         raise NotFound("no predictions yet: the first run is still training")
 
     @property

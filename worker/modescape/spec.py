@@ -16,14 +16,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, Added, Key, Part, Renamed, keyed
+from modescape.part import MAX_SEED, STORED, Added, Key, Part, Renamed, is_stored, keyed
 from modescape.registry import Entry, architectures, datasets, methods
 from modescape.studies import (
+    SYNTHETIC,
     ConnectivitySpec,
     InstabilitySpec,
     OodSpec,
@@ -32,6 +33,7 @@ from modescape.studies import (
     ShiftSpec,
     Study,
     TunnelSpec,
+    with_named_runs,
 )
 
 InputScale = Literal["raw255", "unit", "standardised", "pixel-mean", "symmetric"]
@@ -82,8 +84,8 @@ class DataSpec(Part):
 
     @field_validator("dataset")
     @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in datasets:
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if name not in datasets and not is_stored(info):
             raise InvalidInput(f"there is no dataset {name!r}", allowed="one of " + ", ".join(datasets))
         return name
 
@@ -102,8 +104,8 @@ class NetworkSpec(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _resolve(cls, data: Any) -> Any:
-        return _resolve_options(data, "architecture", architectures, "small-cnn")
+    def _resolve(cls, data: Any, info: ValidationInfo) -> Any:
+        return _resolve_options(data, "architecture", architectures, "small-cnn", is_stored(info))
 
 
 class Milestone(Part):
@@ -173,8 +175,8 @@ class MethodSpec(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _resolve(cls, data: Any) -> Any:
-        return _resolve_options(data, "method", methods, None)
+    def _resolve(cls, data: Any, info: ValidationInfo) -> Any:
+        return _resolve_options(data, "method", methods, None, is_stored(info))
 
 
 class EvaluationSpec(Part):
@@ -296,7 +298,10 @@ class ExperimentSpec(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_protocol(cls, data: Any) -> Any:
+    def _fill_protocol(cls, data: Any, info: ValidationInfo) -> Any:
+        if is_stored(info):
+            data = {name: value for name, value in data.items() if name in cls.model_fields}
+        data = with_named_runs(data)
         training = data.get("training") if isinstance(data, Mapping) else None
         name = training.get("protocol") if isinstance(training, Mapping) else None
         return _with_decay(_with_protocol(data, name, given_wins=True) if isinstance(name, str) else data)
@@ -348,6 +353,23 @@ class Sizes:
     train: int
     validation: int
     test: int
+
+
+def stored(document: Mapping[str, Any]) -> ExperimentSpec:
+    """The spec of an experiment that there is, to be shown: names (of a worker's plug-in) and parts (of a later
+    version) that this process does not know stop no page; `unknown` tells them."""
+    return ExperimentSpec.model_validate(document, context=STORED)
+
+
+def unknown(document: Mapping[str, Any]) -> list[str]:
+    """What this process does not know of a stored spec: "the method 'x'", "the data set 'y'", ..."""
+    data, network = document.get("data", {}), document.get("network", {})
+    sets = [data.get("dataset"), *(study.get("dataset") for study in document.get("ood") or ())]
+    named = [("data set", name, name in datasets or name in SYNTHETIC) for name in sets]
+    named += [("architecture", name := network.get("architecture"), name in architectures)]
+    named += [("method", name := one.get("method"), name in methods) for one in document.get("methods") or ()]
+    named += [("study", name, name in ExperimentSpec.model_fields) for name in document]
+    return [f"the {kind} {name!r}" for kind, name, known in dict.fromkeys(named) if name is not None and not known]
 
 
 def parse(data: Any) -> ExperimentSpec:
@@ -548,12 +570,14 @@ def studies(spec: ExperimentSpec) -> list[tuple[str, Study]]:
     return found
 
 
-def _resolve_options(data: Any, key: str, registry: Mapping[str, Entry], default: str | None) -> Any:
+def _resolve_options(data: Any, key: str, registry: Mapping[str, Entry], default: str | None, stored: bool) -> Any:
     """Validate `options` with the entry's own model and write its defaults out; problems sit at `options.<name>`."""
     if not isinstance(data, dict):
         return data
     name = data.get(key, default)
     if not isinstance(name, str):
+        return data
+    if name not in registry and stored:
         return data
     if name not in registry:
         raise InvalidInput(f"there is no {key} {name[:80]!r}", field=key, allowed="one of " + ", ".join(registry))

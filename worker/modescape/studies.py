@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import os
 import pathlib
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, Added, Key, Part
+from modescape.part import MAX_SEED, Added, Key, Part, is_stored
 from modescape.registry import datasets, methods
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def _known_run(field: str, run: int, spec: ExperimentSpec) -> Iterator[Problem]:
 
 def _typical(chosen: MethodSpec) -> int:
     """Typical samples a run that a method gives; 0 for an average, which is one function and no sample of anything."""
+    if chosen.method not in methods:  # a worker's plug-in
+        return chosen.typical
     method = methods[chosen.method]
     if method.sampled:
         return chosen.typical
@@ -244,8 +246,8 @@ class OodSpec(GroupStudy):
 
     @field_validator("dataset")
     @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in SYNTHETIC and name not in datasets:
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if name not in SYNTHETIC and name not in datasets and not is_stored(info):
             raise InvalidInput(
                 f"there is no dataset {name!r}, and it is not made up here",
                 allowed="one of " + ", ".join((*datasets, *SYNTHETIC)),
@@ -300,7 +302,58 @@ class SeedsSpec(Study):
         yield from _twice("learning_rates", self.learning_rates)
 
 
-class PlaneSpec(Study):
+class ThroughRuns(Study):
+    """Base of studies that go through the optima of some runs.
+
+    `named` tells runs that somebody wrote down from those that are meant when nothing is said: a spec writes its
+    defaults out, so both may read [0, 1]. In a document that tells its version, which is one that was promised before,
+    the first runs are those meant when nothing is said; in any other what is written down is named.
+    """
+
+    named: Annotated[bool, Added] = Field(
+        False,
+        description="Whether the first runs are meant by their numbers, so that one that failed closes this picture. "
+        "Else the next healthy one takes its place. Filled in: runs that are written down are meant.",
+    )
+
+    @classmethod
+    def taken(cls, data: Mapping[str, Any]) -> int:
+        """How many runs it goes through."""
+        return 2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _meant(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        runs = data.get("runs")
+        if runs is None or (isinstance(runs, list | tuple) and not runs):
+            return {**data, "runs": tuple(range(cls.taken(data))), "named": False}
+        if isinstance(runs, list | tuple) and list(runs) != list(range(len(runs))):
+            return {**data, "named": False}  # these can only be meant by their numbers
+        return data
+
+
+def is_open(runs: Sequence[int], named: bool) -> bool:
+    """Whether these are the runs that are meant when nothing is said: the first healthy ones."""
+    return not named and tuple(runs) == tuple(range(len(runs)))
+
+
+def with_named_runs(document: Any) -> Any:
+    """A document of an experiment, in which runs that somebody wrote down are named."""
+    if not isinstance(document, Mapping) or "version" in document:
+        return document
+    found = dict(document)
+    for part in ("planes", "tunnels"):
+        if isinstance(studies := found.get(part), list | tuple):
+            found[part] = [
+                {"named": True, **study} if isinstance(study, Mapping) and study.get("runs") else study
+                for study in studies
+            ]
+    return found
+
+
+class PlaneSpec(ThroughRuns):
     """A cut through the loss landscape (science f.1)."""
 
     kind: Literal["radial", "affine", "random", "line"] = Field(
@@ -308,7 +361,10 @@ class PlaneSpec(Study):
         description="radial: through the origin and two optima; affine: through three optima; random: around one "
         "optimum along two filter-normalised random directions; line: straight between two optima and beyond.",
     )
-    runs: tuple[Run, ...] = Field((0, 1), min_length=1, max_length=3, description="The runs whose optima it contains.")
+    runs: tuple[Run, ...] = Field(
+        (0, 1), min_length=1, max_length=3,
+        description="The runs whose optima it contains; empty means the first healthy ones.",
+    )  # fmt: skip
     resolution: Literal[33, 65] = Field(33, description="Points along each axis: 33 for a look, 65 for print.")
     split: Literal["test", "validation"] = Field("test", description="Images evaluated beside the training images.")
     train_images: int = Field(1000, ge=10, le=1_000_000, description="Training images evaluated (the first n).")
@@ -317,8 +373,12 @@ class PlaneSpec(Study):
     )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of random directions.")
 
+    @classmethod
+    def taken(cls, data: Mapping[str, Any]) -> int:
+        return {"affine": 3, "random": 1}.get(str(data.get("kind")), 2)
+
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
-        wanted = {"radial": 2, "affine": 3, "random": 1, "line": 2}[self.kind]
+        wanted = self.taken({"kind": self.kind})
         if len(self.runs) != wanted or len(set(self.runs)) != wanted:
             words = "1 run" if wanted == 1 else f"{wanted} different runs"
             article = "an" if self.kind == "affine" else "a"
@@ -329,10 +389,10 @@ class PlaneSpec(Study):
             yield Problem(f"validation has {n.validation} images", "split", "test, or at least 10 validation images")
 
 
-class TunnelSpec(Study):
+class TunnelSpec(ThroughRuns):
     """A low-loss path between the optima of two runs (science f.2, f.3)."""
 
-    runs: tuple[Run, Run] = Field((0, 1), description="The two ends.")
+    runs: tuple[Run, Run] = Field((0, 1), description="The two ends; empty means the first two healthy runs.")
     method: Literal["perpendicular", "bezier", "chain"] = Field(
         "perpendicular",
         description="perpendicular: knots on the straight line, each moved to low loss at right angles to it; bezier, "

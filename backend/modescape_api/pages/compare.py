@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 
 from modescape.listing import ListQuery
-from modescape.spec import ExperimentSpec
+from modescape.spec import stored
 from modescape_api import compare, forms
 from modescape_api import figures as figures_api
-from modescape_api.display import by_kind, crumbs
+from modescape_api.display import by_kind, crumbs, said_not_known
 from modescape_api.pages.experiment import card_of, legend_of
 from modescape_api.pages.rendering import render
 from modescape_api.site import Here
@@ -39,7 +39,7 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
             if sum(card["planned"] for card in cards) > 1:
                 groups.append({"number": number, "entry": figure, "cards": list(zip(rows, cards, strict=True))})
         for row in rows:
-            legend |= {entry["group"]: entry for entry in legend_of(ExperimentSpec.model_validate(row.spec))}
+            legend |= {entry["group"]: entry for entry in legend_of(stored(row.spec))}
     newest = here.store.experiments(ListQuery(limit=100)).items if len(rows) < compare.MOST else []
     return render(
         request,
@@ -54,5 +54,6 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
         others=[row for row in newest if row.slug not in slugs],
         last_event=here.store.last_event_id(),
         query=urlencode([("e", slug) for slug in slugs]),
+        notice=said_not_known(*rows) or None,
         title_of=lambda field: forms.STUDIES[field] if field in forms.STUDIES else crumbs(field),
     )

@@ -16,11 +16,11 @@ from modescape.figures.figure import method_title
 from modescape.plan import departures, differences
 from modescape.registry import Entry, Figure, architectures, datasets, presets
 from modescape.results import Results
-from modescape.spec import ExperimentSpec
+from modescape.spec import ExperimentSpec, stored
 from modescape.tables import Experiment, Stage
 from modescape_api import bodies, claims, documentation, experiments, failures, forms, security
 from modescape_api import figures as figures_api
-from modescape_api.display import FILTERS, by_kind, duration, look_of, seconds_left, training
+from modescape_api.display import FILTERS, by_kind, duration, look_of, said_not_known, seconds_left, training
 from modescape_api.experiments import Changes
 from modescape_api.pages.rendering import ALIVE, Csrf, Next, alive_workers, back, render
 from modescape_api.site import Here, Site
@@ -77,7 +77,7 @@ class View:
 def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiment(experiment)
     stages = here.store.stage_rows(row.id)
-    spec = ExperimentSpec.model_validate(row.spec)
+    spec = stored(row.spec)
     left = seconds_left(stages, alive_workers(here))
     view = View.of(request, spec.evaluation.splits)
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
@@ -136,7 +136,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         legend=legend_of(spec),
         splits=spec.evaluation.splits,
         view=view,
-        notice=view.notice,
+        notice=" · ".join(filter(None, (view.notice, said_not_known(row)))) or None,
         differences=differences(spec, preset.name) if preset else [],
         departures=departures(spec),
         protocol=spec.training.protocol,
@@ -170,7 +170,8 @@ TOO_FAR = 0.02  # accuracy that re-estimated statistics may cost or bring before
 
 def _statistics(here: Site, row: Experiment, spec: ExperimentSpec) -> str:
     """What estimating batch-norm statistics anew does to the optima, where it does much; "" else."""
-    if not architectures[spec.network.architecture].batch_norm:
+    network = spec.network.architecture
+    if network not in architectures or not architectures[network].batch_norm:
         return ""
     found = here.store.measurements(row.id, metric="accuracy-reestimated").items
     optima = {s.number: s.accuracy for s in here.store.solutions(row.id, role="optimum").items}

@@ -13,11 +13,11 @@ from modescape.errors import InvalidInput, NotFound
 from modescape.figures.figure import FigureData, FigureNotReady
 from modescape.registry import Figure, figures
 from modescape.results import Results
-from modescape.spec import ExperimentSpec
+from modescape.spec import ExperimentSpec, stored
 from modescape.tables import Experiment
 from modescape_api import figures as figures_api
 from modescape_api import forms
-from modescape_api.display import by_kind
+from modescape_api.display import by_kind, said_not_known
 from modescape_api.pages.experiment import legend_of, options_of
 from modescape_api.pages.rendering import address, render
 from modescape_api.site import Here
@@ -33,7 +33,7 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
     if name not in figures:
         raise NotFound(f"there is no figure {name[:80]!r}; there are {', '.join(figures)}")
     figure = figures[name]
-    spec = ExperimentSpec.model_validate(row.spec)
+    spec = stored(row.spec)
     tab = tab if tab in ("plot", "data", "definition") else "plot"
     options, notice = _options(figure, request)
     results = Results(here.store, here.artifacts, row.id)
@@ -83,7 +83,7 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         stages=[kind for kind in kinds if kind.kind in figure.needs],
         query=query,
         last_event=here.store.last_event_id(),
-        notice=notice,
+        notice=" · ".join(filter(None, (notice, said_not_known(row)))) or None,
     )
 
 

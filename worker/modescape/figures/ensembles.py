@@ -319,7 +319,8 @@ def _without_samples(
     none = [title(group) for group in groups if group not in shown]
     fewer = [f"{title(g)} (of {details[g]['runs']} of {planned} runs)" for g in shown if details[g]["runs"] < planned]
     parts = [f"No typical samples: {', '.join(none)}."] if none else []
-    parts += [f"Only runs with samples above the accuracy floor count: {', '.join(fewer)}."] if fewer else []
+    why = "whose samples passed the accuracy floor, and whose chain has not failed,"
+    parts += [f"Only runs {why} count: {', '.join(fewer)}."] if fewer else []
     return " ".join(parts)
 
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from modescape import registry
-from modescape.errors import Conflict, InvalidInput
+from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.figures import style
 from modescape.figures.style import Theme
 from modescape.registry import Options
@@ -141,6 +141,9 @@ class Results(Protocol):
     @property
     def failed_chains(self) -> Mapping[str, Mapping[int, str]]:
         """Method -> the number of its chain -> why that one has failed."""
+
+    def chains(self, method: str) -> int:
+        """How many chains of a method there are in all."""
 
     def skipped(self, kind: str, key: str) -> str:
         """Why a stage has ended and left nothing to use; "" when it did, or has not ended."""
@@ -359,8 +362,15 @@ class Declared(Generic[D, O]):
         self, collect: Callable[[Results, O], D], complete: Callable[..., registry.Figure], *, of_runs: bool
     ) -> None:
         def of_the_experiment(results: Results, options: O) -> D:
-            data = collect(results, options.of(results))
-            lost = left_out(results) if of_runs else ""
+            try:
+                data = collect(results, options.of(results))
+            except NotFound as missing:
+                if results.solutions(role="optimum"):
+                    raise
+                # classes and labels come with the first run's predictions: others may be there before, or without them
+                waits_for, closed = ("train", "predict"), not results.healthy
+                raise FigureNotReady(str(missing), waits_for=waits_for, closed=closed) from None
+            lost = left_out(results, [entry.group for entry in data.legend]) if of_runs else ""
             return replace(data, caption=f"{data.caption} {lost}") if lost else data
 
         self._collect = of_the_experiment
@@ -510,12 +520,18 @@ def trajectories(results: Results) -> dict[int, list[Solution]]:
     }
 
 
-def left_out(results: Results) -> str:
-    """A sentence for captions, "1 of 6 runs failed and counts nowhere."; "" while all are healthy."""
-    count = len(results.failed)
-    if not count:
-        return ""
-    return f"{count} of {results.spec.ensemble.runs} runs failed and count{'s' * (count == 1)} nowhere."
+def left_out(results: Results, shown: Sequence[str] = ()) -> str:
+    """Sentences for captions, "1 of 6 runs failed and counts nowhere."; also of the chains of methods that are shown;
+    "" while all are healthy."""
+    counts = [(len(results.failed), results.spec.ensemble.runs, "runs")]
+    counts += [
+        (len(chains), results.chains(name), f"{method_title(name)} chains")
+        for name, chains in results.failed_chains.items()
+        if name in shown
+    ]
+    return " ".join(
+        f"{count} of {of} {what} failed and count{'s' * (count == 1)} nowhere." for count, of, what in counts if count
+    )
 
 
 def refuse_failed(results: Results, run: int) -> None:

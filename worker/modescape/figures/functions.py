@@ -35,6 +35,7 @@ from modescape.figures.figure import (
     float32,
     known,
     labels_of,
+    left_out,
     method_look,
     method_title,
     percent,
@@ -194,7 +195,7 @@ def _embedding(
     title, n_runs = _LAYOUT_TITLES[options.layout], len(set(runs.tolist()))
     what = "checkpoints" if (checkpoints | strangers).all() else "samples"
     out = int(strangers.sum())
-    left_out = f" Not counted: {out} sample{'s' * (out > 1)} of chains, which belong to no run." if out else ""
+    not_counted = f" Not counted: {out} sample{'s' * (out > 1)} of chains, which belong to no run." if out else ""
     return Embedding(
         options=options,
         numbers=np.array([solution.number for solution in shown]),
@@ -207,7 +208,7 @@ def _embedding(
         caption=_embedding_caption(title, matrix, counts, n_runs, options, methods),
         summary=(
             f"{title} of {len(shown)} functions from {n_runs} runs: for {own} of {total} {what} "
-            f"the nearest other checkpoint belongs to their own run.{left_out}"
+            f"the nearest other checkpoint belongs to their own run.{not_counted}"
         ),
         notes=_embedding_notes(counts, matrix),
         legend=tuple(
@@ -564,13 +565,16 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
     reference = min(optima, default=min(results.healthy, default=0)) if options.ref is None else options.ref
     if reference >= results.spec.ensemble.runs:
         raise FigureNotReady(f"there is no run {reference}; this experiment has {results.spec.ensemble.runs}")
+    alone = "one run and no subspace methods: nothing to compare"
+    if not methods and results.spec.ensemble.runs < 2:
+        raise FigureNotReady(f"{alone} in this spec")
     refuse_failed(results, reference)
     if reference not in optima:
         raise FigureNotReady(f"run {reference} has made no predictions yet", waits_for=("train", "predict"))
     if not methods and len(optima) < 2:
         if len(optima) < len(results.healthy):
             raise FigureNotReady("one run has nothing to be compared with yet", waits_for=("train", "predict"))
-        raise FigureNotReady("one run and no subspace methods: nothing to compare in this spec")
+        raise FigureNotReady(f"{alone}. {left_out(results)}", closed=True)
     near = _spread_samples(results, methods, None if options.around == "own" else reference)
     samples = [sample for sample in near if sample.run in optima]  # chains outlive the run they stand beside
     others = [optimum for run, optimum in optima.items() if run != reference or options.around == "own"]

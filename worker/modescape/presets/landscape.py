@@ -59,7 +59,7 @@ def figure_5_short() -> Json:
 )
 def figure_s1() -> Json:
     images = {"resolution": 65, "split": "validation", "train_images": 2000, "test_images": 500}
-    cuts: list[Json] = [{}, {"kind": "affine", "runs": [0, 1, 2]}, {"kind": "line"}, {"kind": "random", "runs": [0]}]
+    cuts: list[Json] = [{}, {"kind": "affine"}, {"kind": "line"}, {"kind": "random"}]
     planes = [{**images, **cut} for cut in cuts]
     splits = ["validation", "test"]
     return experiment(CIFAR, "medium-cnn", ADAM_40, runs=3, studies={"planes": planes}, splits=splits)
@@ -76,7 +76,7 @@ def figure_s1() -> Json:
                    "the first 1,000 of 5,000 validation images instead of all 500"),
 )  # fmt: skip
 def figure_s1_short() -> Json:
-    cuts: list[Json] = [{}, {"kind": "affine", "runs": [0, 1, 2]}, {"kind": "line"}, {"kind": "random", "runs": [0]}]
+    cuts: list[Json] = [{}, {"kind": "affine"}, {"kind": "line"}, {"kind": "random"}]
     planes = [{"split": "validation", **cut} for cut in cuts]
     splits = ["validation", "test"]
     return experiment(FASHION_MNIST, "small-cnn", SHORT_ADAM, runs=3, studies={"planes": planes}, splits=splits)

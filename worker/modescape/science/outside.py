@@ -83,6 +83,8 @@ def title(spec: OodSpec) -> str:
     """As people read it: "SVHN", "Uniform noise", the name of one's own folder or file."""
     if spec.path is not None:
         return place_name(spec.path, spec.dataset)
+    if spec.dataset not in SYNTHETIC and spec.dataset not in datasets:  # a worker's plug-in
+        return spec.dataset
     return SYNTHETIC.get(spec.dataset) or datasets[spec.dataset].title
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from itertools import combinations
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -186,6 +186,37 @@ class _Units:
             if any(at_chance(labels, self.truth, self.classes) for labels in self._trained[unit]):
                 kept = kept.without(unit)
         return replace(kept, failed=self.failed + self.units - kept.units, decided=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs(_Units):
+    """Units that are runs, with their final functions on the examples.
+
+    finals: labels [n, N] of last checkpoints; partial: the same about some of these runs only, each with those methods
+    that the other runs lack because their chain or their samples have failed.
+    """
+
+    finals: Labels
+    partial: tuple[Self, ...] = field(default=(), kw_only=True)
+
+    @property
+    def _trained(self) -> Labels:
+        return self.finals[:, None]
+
+    @property
+    def parts(self) -> tuple[Self, ...]:
+        """All runs first, then those of the methods that have fewer."""
+        return (self, *self.partial)
+
+    def without(self, unit: int) -> Self:
+        number = self.numbers[unit]
+        return replace(
+            super().without(unit),
+            finals=np.delete(self.finals, unit, axis=0),
+            partial=tuple(
+                part.without(part.numbers.index(number)) if number in part.numbers else part for part in self.partial
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,17 +392,16 @@ class MethodEvidence:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence(_Units):
+class Evidence(_Runs):
     """Predictions of runs that differ in seeds only, on the same N examples (claims a to f1).
 
-    finals: labels [n, N] of last checkpoints; cosine [n, n] of the finals' weights without what they share for free
-    (`reduction` says what that was), or None, and plain_cosine of all weights as they are; windows: labels [T_i, N] of
-    each run's recent snapshots, empty when there are none, and rates: the learning rates at the window's start and end;
-    members and js: the finals' probabilities, reduced; redrawn: what is read at equal accuracy under redraws of the
-    examples, which `judge` makes where it needs them.
+    cosine [n, n] of the finals' weights without what they share for free (`reduction` says what that was), or None, and
+    plain_cosine of all weights as they are; windows: labels [T_i, N] of each run's recent snapshots, empty when there
+    are none, and rates: the learning rates at the window's start and end; members and js: the finals' probabilities,
+    reduced; redrawn: what is read at equal accuracy under redraws of the examples, which `judge` makes where it needs
+    them.
     """
 
-    finals: Labels
     cosine: Floats | None = None
     plain_cosine: Floats | None = None
     reduction: str = ""
@@ -382,14 +412,9 @@ class Evidence(_Units):
     js: OverPairs | None = None
     redrawn: Redraws | None = None
 
-    @property
-    def _trained(self) -> Labels:
-        return self.finals[:, None]
-
     def without(self, unit: int) -> Self:
         return replace(
             super().without(unit),
-            finals=np.delete(self.finals, unit, axis=0),
             cosine=_fewer(self.cosine, unit),
             plain_cosine=_fewer(self.plain_cosine, unit),
             windows=_drop(self.windows, unit),
@@ -401,15 +426,14 @@ class Evidence(_Units):
 
 
 @dataclass(frozen=True, eq=False)
-class ShiftEvidence(_Units):
+class ShiftEvidence(_Runs):
     """Jensen-Shannon divergences of pairs, per image, on clean and on corrupted images (claim f2).
 
-    finals: labels [n, N] of last checkpoints on the clean images; clean_between, shifted_between [n, n, N]: of two
-    runs; clean_within, shifted_within: method -> [n, N], mean over the pairs of a run's samples. Under shift: the mean
-    over types and intensities 1 to 5. titles: method -> title; alike: methods whose samples are all one function.
+    finals: on the clean images; clean_between, shifted_between [n, n, N]: of two runs; clean_within, shifted_within:
+    method -> [n, N], mean over the pairs of a run's samples. Under shift: the mean over types and intensities 1 to 5.
+    titles: method -> title; alike: methods whose samples are all one function.
     """
 
-    finals: Labels
     clean_between: Floats
     shifted_between: Floats
     clean_within: Mapping[str, Floats]
@@ -418,8 +442,9 @@ class ShiftEvidence(_Units):
     alike: Sequence[str] = ()
 
     @property
-    def _trained(self) -> Labels:
-        return self.finals[:, None]
+    def methods(self) -> list[MethodEvidence]:
+        """Names and titles alone."""
+        return [MethodEvidence(name, self.titles[name]) for name in (*self.alike, *self.clean_within)]
 
     def without(self, unit: int) -> Self:
         def fewer(values: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -427,7 +452,6 @@ class ShiftEvidence(_Units):
 
         return replace(
             super().without(unit),
-            finals=np.delete(self.finals, unit, axis=0),
             clean_between=np.delete(np.delete(self.clean_between, unit, 0), unit, 1),
             shifted_between=np.delete(np.delete(self.shifted_between, unit, 0), unit, 1),
             clean_within=fewer(self.clean_within),
@@ -491,7 +515,8 @@ def _drop(values: Sequence[Any], unit: int) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Finding:
-    """One method's part in a claim over methods. gate: why it cannot be told, "" while its gates are open."""
+    """One method's part in a claim over methods. gate: why it cannot be told, "" while its gates are open; n: runs it
+    stands on, where those are not all of the claim's."""
 
     method: str
     title: str
@@ -500,6 +525,7 @@ class Finding:
     estimate: Estimate | None
     gate: str = ""
     parts: Mapping[str, float] = field(default_factory=dict)
+    n: int | None = None
 
 
 @dataclass(frozen=True)
@@ -532,6 +558,7 @@ class Claim:
 
 
 U = TypeVar("U", bound=_Units)
+R = TypeVar("R", "Evidence", "ShiftEvidence")
 Decision = Callable[[U, float], Claim | None]
 
 
@@ -676,17 +703,10 @@ def _stay_near(evidence: Evidence, margin: float) -> Claim | None:
 
     Only samples within 0.05 of their run's accuracy count, at least 3 of them in every run.
     """
-    methods = _sampled(evidence)
-    if not methods:
-        return None
-    base = _asked("c", evidence, margin)
-    gate = _common_gate(evidence, _apart(evidence.finals))
-    if gate:
-        return replace(base, because=gate)
-    return _every_method(base, [_stays(evidence, method, margin) for method in methods])
+    return _over_methods("c", evidence, margin, _sampled, partial(_stays, margin=margin), examples=MIN_EXAMPLES)
 
 
-def _stays(evidence: Evidence, method: MethodEvidence, margin: float) -> Finding:
+def _stays(evidence: Evidence, method: MethodEvidence, *, margin: float) -> Finding:
     accuracies = (evidence.finals == evidence.truth).mean(axis=1)
     usable = [
         samples[(samples == evidence.truth).mean(axis=1) >= accuracy - NEAR - ROUNDING]
@@ -719,6 +739,9 @@ def _stays(evidence: Evidence, method: MethodEvidence, margin: float) -> Finding
 
 def _with_redraws(evidence: Evidence, check: Callable[[], None]) -> Evidence:
     """The evidence with what claims (d) read from redraws of the examples, where their gates are open."""
+    if evidence.partial:
+        fewer_runs = tuple(_with_redraws(part, check) for part in evidence.partial)
+        return replace(_with_redraws(replace(evidence, partial=()), check), partial=fewer_runs)
     methods, across = _of_all_strengths(evidence), _apart(evidence.finals)
     if not methods or across.rows is None or _common_gate(evidence, across, examples=MIN_EXAMPLES_ACCURACY):
         return evidence
@@ -755,17 +778,10 @@ def _more_diverse(letter: str, evidence: Evidence, margin: float) -> Claim | Non
     """(d1) For every method ln(D_b / D_q): disagreement of finals, and of the method's samples with their own solution,
     at the strength where they cost on average one point of accuracy: a point given for free, which makes the claim
     harder. (d2) ln(D_b / P_q): the same of two samples of one run, which is what averaging them uses."""
-    methods = _of_all_strengths(evidence)
-    if not methods:
-        return None
-    base = _asked(letter, evidence, margin)
-    gate = _common_gate(evidence, _apart(evidence.finals), examples=MIN_EXAMPLES_ACCURACY)
-    if gate:
-        return replace(base, because=gate)
-    return _every_method(base, [_reaches(letter, evidence, method, margin) for method in methods])
+    return _over_methods(letter, evidence, margin, _of_all_strengths, partial(_reaches, letter, margin=margin))
 
 
-def _reaches(letter: str, evidence: Evidence, method: MethodEvidence, margin: float) -> Finding:
+def _reaches(letter: str, evidence: Evidence, method: MethodEvidence, *, margin: float) -> Finding:
     assert evidence.redrawn is not None  # the gate is open
     own, across, everyone = evidence.redrawn.methods[method.name], _apart(evidence.finals), np.arange(evidence.units)
     data, top, n = own.sums.point(), evidence.redrawn.between.whole, evidence.units
@@ -843,25 +859,15 @@ def _add_up(evidence: Evidence, margin: float) -> Claim | None:
 
 
 def _gains(evidence: Evidence, letter: str, margin: float) -> Claim | None:
-    methods, finals = _sampled(evidence), evidence.members
-    if not methods or finals is None:
+    if evidence.members is None:
         return None
-    base = _asked(letter, evidence, margin)
-    gate = _gate_of_finals(evidence)
-    if gate:
-        return replace(base, because=gate)
-    findings = [
-        _closed(method, _too_few_samples(method))
-        if method.fewest < MIN_SAMPLES or method.members is None
-        else _gain(letter, evidence, method, finals, method.members, margin)
-        for method in methods
-    ]
-    return _every_method(base, findings) if letter == "e1" else _some_method(base, findings)
+    return _over_methods(letter, evidence, margin, _sampled, partial(_gain, letter, margin=margin))
 
 
-def _gain(
-    letter: str, evidence: Evidence, method: MethodEvidence, finals: Members, own: Members, margin: float
-) -> Finding:
+def _gain(letter: str, evidence: Evidence, method: MethodEvidence, *, margin: float) -> Finding:
+    finals, own = evidence.members, method.members
+    if method.fewest < MIN_SAMPLES or own is None or finals is None:
+        return _closed(method, _too_few_samples(method))
     reference = finals.brier if method.last is None else method.last.reference(finals.brier)
     alone, n = reference.less(own.brier), evidence.units
     accuracy = float((_reference(evidence, method) == evidence.truth).mean())
@@ -933,22 +939,17 @@ def _ratio_influence(top: Floats, bottom: Floats) -> Floats:
 
 def _largest_js(evidence: Evidence, margin: float) -> Claim | None:
     """(f1) For every method ln(J_b / J_q): divergence of two runs, and of two samples of one run."""
-    methods, across = _sampled(evidence), evidence.js
-    if not methods or across is None:
+    if evidence.js is None:
         return None
-    base = _asked("f1", evidence, margin)
-    gate = _gate_of_finals(evidence)
-    if gate:
-        return replace(base, because=gate)
-    findings = [
-        _closed(method, _ALIKE)
-        if method.strength == 0
-        else _closed(method, _too_few_samples(method))
-        if method.fewest < MIN_SAMPLES or method.js is None
-        else _js_ratio(method, across, method.js, evidence.units, margin)
-        for method in methods
-    ]
-    return _every_method(base, findings)
+
+    def found(part: Evidence, method: MethodEvidence) -> Finding:
+        if method.strength == 0:
+            return _closed(method, _ALIKE)
+        if method.fewest < MIN_SAMPLES or method.js is None or part.js is None:
+            return _closed(method, _too_few_samples(method))
+        return _js_ratio(method, part.js, method.js, part.units, margin)
+
+    return _over_methods("f1", evidence, margin, _sampled, found)
 
 
 _ALIKE = (
@@ -971,26 +972,28 @@ def _more_under_shift(evidence: ShiftEvidence, margin: float, *, first: float) -
 
     Linear, because the ratio form covers badly when a run has failed.
     """
-    base = _asked("f2", evidence, margin)
-    gate = _common_gate(evidence, _apart(evidence.finals), examples=MIN_EXAMPLES_ACCURACY)
-    if gate:
-        return replace(base, because=gate)
-    clean, shifted = (
-        OverPairs.of(evidence.units, lambda i, j, values=values: values[i, j], evidence.examples)  # type: ignore[misc]
-        for values in (evidence.clean_between, evidence.shifted_between)
-    )
-    findings = [_closed(MethodEvidence(name, evidence.titles[name]), _ALIKE) for name in evidence.alike]
-    for name, values in evidence.clean_within.items():
-        method, own = MethodEvidence(name, evidence.titles[name]), OverRuns.of(values)
-        alone = _js_ratio(method, clean, own, evidence.units, first)
-        if alone.word == "holds":
-            own_shifted = OverRuns.of(evidence.shifted_within[name])
-            findings.append(_contrast(method, clean, own, shifted, own_shifted, evidence.units, margin))
-        else:
-            findings.append(
-                _closed(method, f"asked only where (f1) holds, and on these clean images: {alone.because}", alone.parts)
-            )
-    return _every_method(base, findings) if findings else None
+
+    @cache
+    def between(part: ShiftEvidence) -> tuple[OverPairs, OverPairs]:
+        """Of two of its runs, on clean images and under shift."""
+        clean, shifted = (
+            OverPairs.of(part.units, lambda i, j, values=values: values[i, j], part.examples)  # type: ignore[misc]
+            for values in (part.clean_between, part.shifted_between)
+        )
+        return clean, shifted
+
+    def found(part: ShiftEvidence, method: MethodEvidence) -> Finding:
+        if method.name in part.alike:
+            return _closed(method, _ALIKE)
+        (clean, shifted), own = between(part), OverRuns.of(part.clean_within[method.name])
+        alone = _js_ratio(method, clean, own, part.units, first)
+        if alone.word != "holds":
+            why = f"asked only where (f1) holds, and on these clean images: {alone.because}"
+            return _closed(method, why, alone.parts)
+        own_shifted = OverRuns.of(part.shifted_within[method.name])
+        return _contrast(method, clean, own, shifted, own_shifted, part.units, margin)
+
+    return _over_methods("f2", evidence, margin, lambda part: part.methods, found)
 
 
 def _contrast(
@@ -1117,10 +1120,6 @@ def _cross(samples: Labels, finals: Labels) -> NDArray[np.bool_]:
     return np.asarray(samples[:, None] != finals[None])
 
 
-def _gate_of_finals(evidence: Evidence) -> str:
-    return _common_gate(evidence, _apart(evidence.finals), examples=MIN_EXAMPLES_ACCURACY)
-
-
 def _common_gate(evidence: _Units, across: OverPairs, *, examples: int = MIN_EXAMPLES) -> str:
     return _gate(evidence, across.mean(np.arange(evidence.units)), examples=examples)
 
@@ -1215,6 +1214,28 @@ def _tested(findings: Sequence[Finding]) -> list[tuple[Finding, Estimate]]:
     return [(f, f.estimate) for f in findings if f.estimate is not None and f.estimate.exists]
 
 
+def _over_methods(
+    letter: str,
+    evidence: R,
+    margin: float,
+    asked: Callable[[R], Sequence[MethodEvidence]],
+    find: Callable[[R, MethodEvidence], Finding],
+    *,
+    examples: int = MIN_EXAMPLES_ACCURACY,
+) -> Claim | None:
+    """A claim over methods, each judged on the runs it has; None where it is asked of none."""
+    if not any(asked(part) for part in evidence.parts):
+        return None
+    base, findings = _asked(letter, evidence, margin), []
+    for part in evidence.parts:
+        gate = _common_gate(part, _apart(part.finals), examples=examples)
+        if gate and part is evidence:
+            return replace(base, because=gate)
+        own = [_closed(method, gate) if gate else find(part, method) for method in asked(part)]
+        findings += own if part is evidence else [replace(finding, n=part.units) for finding in own]
+    return _some_method(base, findings) if QUESTIONS[letter].joins == "some" else _every_method(base, findings)
+
+
 def _shown(base: Claim, findings: Sequence[Finding]) -> Claim:
     """The claim with all its methods and the numbers of the one on which it stands or falls: nearest to failing (or,
     where one method is enough, to holding) by its interval, at equal accuracy by the number itself."""
@@ -1225,7 +1246,7 @@ def _shown(base: Claim, findings: Sequence[Finding]) -> Claim:
         return claim
     by_number, choose = base.id in REACHED, max if QUESTIONS[base.id].joins == "some" else min
     finding, found = choose(known, key=lambda pair: pair[1].value if by_number else pair[1].room)
-    return _with(claim, found, finding.parts)
+    return replace(_with(claim, found, finding.parts), n=finding.n or base.n)
 
 
 def _every_method(base: Claim, findings: Sequence[Finding]) -> Claim:
@@ -1243,6 +1264,7 @@ def _every_method(base: Claim, findings: Sequence[Finding]) -> Claim:
                 because=f"{failing.title}: {_because(base.id, worst)}",
                 p=p_fails,
                 qualifier=_qualifier(worst),
+                n=failing.n or base.n,
             )
     if not opened:
         return replace(claim, because="; ".join(f"{f.title}: {f.gate}" for f in closed))

@@ -53,7 +53,7 @@ def _checkpoints(results: Results) -> list[Solution]:
     return found
 
 
-@stage("compare", version=5, gathers=True)
+@stage("compare", version=6, gathers=True)
 def compare(context: Context) -> None:
     if context.lease.key == "trajectories":
         _compare_trajectories(context)

@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from modescape.draft import Draft
-from modescape.stages.stage import Kind
+from modescape.stages.stage import Kind, Runs
 from modescape.store import Lease, PlannedStage, Store
+from modescape.studies import is_open
 from modescape.tables import Stage
 
 RUN_KINDS = ("train", "predict")
@@ -30,48 +31,45 @@ def footing(kind: Kind, lease: Lease, store: Store) -> Footing:
     """All that is asked of the database, so that key and work of a stage see the same."""
     needs = store.needs(lease.stage_id)
     failed = {run.number: run.failed for run in store.runs(lease.experiment_id) if run.failed}
-    named = kind.through(lease) if kind.through is not None else ()
-    if not named and kind.gathers:
+    named = kind.through(lease) if kind.through is not None else Runs()
+    if not named.numbers and kind.gathers:
         return Footing(needs)
-    if not named:
+    if not named.numbers:
         firm = {need.id for need in store.needs(lease.stage_id, optional=False)}
         reasons = (_unusable(need, failed) for need in needs if need.id in firm)
         return Footing(needs, next(filter(None, reasons), ""))
     lost = {need.params["run"]: _broken(need) for need in needs if need.kind in RUN_KINDS and _broken(need)}
     known = sorted({need.params["run"] for need in needs if need.kind in RUN_KINDS})
-    chosen, why = choose(named, known, {**failed, **lost})
+    chosen, why = choose(named.numbers, known, {**failed, **lost}, named=named.named)
     return Footing([need for need in needs if _is_used(need, kind.uses, chosen)], why, chosen)
 
 
 def healthy_needs(kind: Kind, lease: Lease, needs: Sequence[PlannedStage]) -> list[PlannedStage]:
     """Of planned stages those whose results decide the bytes where nothing fails."""
-    named = kind.through(lease) if kind.through is not None else ()
+    named = kind.through(lease).numbers if kind.through is not None else ()
     return [need for need in needs if not named or _is_used(need, kind.uses, named)]
 
 
-def choose(named: Sequence[int], known: Sequence[int], failed: Mapping[int, str]) -> tuple[tuple[int, ...], str]:
+def choose(
+    runs: Sequence[int], known: Sequence[int], failed: Mapping[int, str], *, named: bool = False
+) -> tuple[tuple[int, ...], str]:
     """The runs a picture goes through, and why there is none.
 
-    The first n, which is what is asked when nothing else is, are the first n healthy ones. Others were named: with one
-    that has failed there is nothing to show.
+    The first n, which is what is asked when nothing else is, are the first n healthy ones. Others were named, and so
+    were the first where that is said: with one that has failed there is nothing to show.
     """
-    if is_first(named):
-        healthy = tuple(run for run in known if run not in failed)[: len(named)]
-        if len(healthy) < len(named):
-            return healthy, f"it needs {len(named)} healthy runs, of {len(known)} there are {len(healthy)}"
+    if is_open(runs, named):
+        healthy = tuple(run for run in known if run not in failed)[: len(runs)]
+        if len(healthy) < len(runs):
+            return healthy, f"it needs {len(runs)} healthy runs, of {len(known)} there are {len(healthy)}"
         return healthy, ""
-    why = [f"run {run} was named for it, and failed: {failed[run]}" for run in named if run in failed]
-    return tuple(named), "; ".join(why)
+    why = [f"run {run} was named for it, and failed: {failed[run]}" for run in runs if run in failed]
+    return tuple(runs), "; ".join(why)
 
 
-def waited_for(draft: Draft, named: Sequence[int]) -> list[int]:
+def waited_for(draft: Draft, runs: Sequence[int], *, named: bool) -> list[int]:
     """The runs of which must be known whether they are healthy, before it is known which ones are taken."""
-    return list(draft.runs) if is_first(named) else list(named)
-
-
-def is_first(named: Sequence[int]) -> bool:
-    """Whether these are the runs that are meant when nothing is said."""
-    return tuple(named) == tuple(range(len(named)))
+    return list(draft.runs) if is_open(runs, named) else list(runs)
 
 
 def _is_used(need: Stage | PlannedStage, uses: Collection[str], chosen: Sequence[int]) -> bool:

@@ -19,7 +19,7 @@ from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
 from modescape.spec import ExperimentSpec
-from modescape.stages.stage import Context, Json, stage
+from modescape.stages.stage import Context, Json, Runs, stage
 from modescape.stages.train import only_last, run_training
 from modescape.store import Lease
 from modescape.studies import InstabilitySpec
@@ -76,7 +76,7 @@ def _branch_parts(lease: Lease) -> Json:
     }
 
 
-@stage("branch", parts=_branch_parts, through=lambda lease: (0,), uses=("train",))
+@stage("branch", parts=_branch_parts, through=lambda lease: Runs((0,)), uses=("train",))
 def branch(context: Context) -> None:
     from modescape.science.weights import load_tensors
 

@@ -51,23 +51,25 @@ def judge(context: Context, results: Results) -> None:
         finding["ensemble"] = {"accuracy": together["accuracy"], "single": single, "members": len(optima)}
         columns |= {"ensemble_accuracy": together["accuracy"], "disagreement": float(between.mean())}
     context.output.experiment = columns
-    evidence = _evidence(context, results, labels, split)
+    missing = lost(results, [optimum.run for optimum in optima])
+    evidence = _evidence(context, results, labels, split, missing)
     if evidence.units and len(evidence.windows):
         within = [
             similarity.disagreement(window)[np.triu_indices(len(window), 1)].mean() for window in evidence.windows
         ]
         finding["trajectory"] = {"disagreement": float(np.mean(within)), "runs": len(within)}
     if context.lease.key == "all":
-        finding["methods"] = [_at_equal_accuracy(method, evidence) for method in evidence.methods if evidence.units]
+        finding["methods"] = [
+            _at_equal_accuracy(m, part) for part in evidence.parts if part.units for m in part.methods
+        ]
         finding["family"] = _family(context, results)
         evidence = _with_probabilities(context, results, evidence, split)
-        finding["gains"] = _gains(context, results, evidence, split)
+        finding["gains"] = _gains(context, results, evidence, split, missing)
         chains = chain_evidence(results)
         if chains is not None:
             add_claims(context, verdict.judge_chains(chains, margins=margins(context.spec)))
     claims = verdict.judge(evidence, margins=margins(context.spec), check=context.control.check)
-    lost = _lost(results, evidence.numbers)
-    add_claims(context, (_without(claim, lost) for claim in claims))
+    add_claims(context, (without(claim, missing, evidence.numbers) for claim in claims))
 
 
 def _failed(results: Results) -> Json:
@@ -130,16 +132,16 @@ def recent(checkpoints: list[Solution]) -> list[Solution]:
     return trained[-count:] if len(trained) >= 3 else []
 
 
-def _evidence(context: Context, results: Results, finals: NDArray[np.int64], split: str) -> verdict.Evidence:
-    """The labels the verdict is read from: the healthy runs' optima, their late checkpoints, and each method's
-    samples, where every one of those runs has some."""
+def _evidence(
+    context: Context, results: Results, finals: NDArray[np.int64], split: str, missing: Lost
+) -> verdict.Evidence:
+    """The labels the verdict is read from: the healthy runs' optima, their late checkpoints, and each method's samples
+    around those runs where it has not failed."""
     optima = results.solutions(role="optimum")
-    runs = [optimum.run for optimum in optima]
+    runs = tuple(optimum.run for optimum in optima)
     windows = [recent([s for s in results.solutions(run=run) if s.role != "sample"]) for run in runs]
-    sampled = [chosen.method for chosen in context.spec.methods if methods[chosen.method].sampled]
     cosines = _cosines(context, results, optima) if len(optima) > 1 else None
-    lost = _lost(results, runs)
-    return verdict.Evidence(
+    whole = verdict.Evidence(
         classes=len(results.class_names),
         truth=results.true_labels(split),
         finals=finals,
@@ -148,37 +150,75 @@ def _evidence(context: Context, results: Results, finals: NDArray[np.int64], spl
         reduction="" if cosines is None else cosines.about,
         windows=[results.labels_of(window, split) for window in windows] if all(windows) else (),
         rates=_rates(context, results, windows[0]) if all(windows) else None,
-        # one average a run is no sample of anything
-        methods=tuple(_method_evidence(context, results, name, runs, split) for name in sampled if name not in lost)
-        if context.lease.key == "all"
-        else (),
-        numbers=tuple(runs),
+        numbers=runs,
         failed=context.spec.ensemble.runs - len(runs),
         decided=True,
     )
+    if context.lease.key != "all":
+        return whole
+    # one average a run is no sample of anything
+    sampled = [chosen.method for chosen in context.spec.methods if methods[chosen.method].sampled]
+    had = {name: tuple(run for run in runs if run not in missing.get(name, {})) for name in sampled}
+
+    def around(some: tuple[int, ...]) -> verdict.Evidence:
+        own = tuple(_method_evidence(context, results, name, some, split) for name in sampled if had[name] == some)
+        if some == runs:
+            return replace(whole, methods=own)
+        places = [runs.index(run) for run in some]
+        return verdict.Evidence(whole.classes, whole.truth, finals[places], methods=own, numbers=some, decided=True)
+
+    fewer = [some for some in dict.fromkeys(had.values()) if some and some != runs]
+    return replace(around(runs), partial=tuple(map(around, fewer)))
 
 
-def _lost(results: Results, runs: Sequence[int]) -> dict[str, str]:
-    """Method -> why there are no samples of it around one of these runs: their stage, or the chain they come from,
-    has failed."""
-    found: dict[str, str] = {}
+Lost = dict[str, dict[int, str]]  # method -> run -> which stage failed, or "chain" where its chain there did
+
+
+def lost(results: Results, runs: Sequence[int], kind: str = "sample") -> Lost:
+    """Of these runs those around which a method has left nothing to use; kind: `sample`, or `shift` of its samples."""
+    found: Lost = {}
     for stage in results.stages:
-        if stage.kind != "sample" or stage.params["run"] not in runs or not methods[stage.params["method"]].sampled:
+        if stage.kind != kind or stage.params["run"] not in runs:
             continue
+        name = stage.params["method" if kind == "sample" else "group"]
         left = stage.result.get("extra", {}) if stage.state == "succeeded" else {}
         if stage.state == "failed":
-            found.setdefault(stage.params["method"], f"sample/{stage.key} failed")
+            found.setdefault(name, {}).setdefault(stage.params["run"], f"{kind}/{stage.key}")
         elif left.get("failed") or left.get("skipped"):
-            found.setdefault(stage.params["method"], f"its chain beside run {stage.params['run']} failed")
+            found.setdefault(name, {}).setdefault(stage.params["run"], "chain")
     return found
 
 
-def _without(claim: verdict.Claim, lost: Mapping[str, str]) -> verdict.Claim:
-    """A claim over methods says which are not among them."""
-    if not claim.methods or not lost:
+def without(claim: verdict.Claim, missing: Lost, runs: Sequence[int]) -> verdict.Claim:
+    """A claim over methods says which are not among them, and which are judged on some of the runs only."""
+    asked = {finding.method for finding in claim.methods}
+    if not asked:
         return claim
-    named = ", ".join(f"{methods[name].title} ({why})" for name, why in lost.items())
-    return replace(claim, because=f"{claim.because}; not among the methods: {named}")
+    absent, fewer = [], []
+    for name, of_runs in missing.items():
+        if name not in methods or not methods[name].sampled:
+            continue
+        if name in asked:
+            fewer.append(
+                f"{methods[name].title} on {len(runs) - len(of_runs)} of {len(runs)} healthy runs ({_why(of_runs)})"
+            )
+        else:
+            absent.append(f"{methods[name].title} ({_why(of_runs)})")
+    said = [claim.because, *([f"not among the methods: {', '.join(absent)}"] if absent else []), *fewer]
+    return replace(claim, because="; ".join(said))
+
+
+def _why(of_runs: Mapping[int, str]) -> str:
+    """What failed, in words: the chains together, and the first of the stages."""
+    chains = [run for run, why in sorted(of_runs.items()) if why == "chain"]
+    stages = [why for _, why in sorted(of_runs.items()) if why != "chain"]
+    told = []
+    if chains:
+        several = "s" if len(chains) > 1 else ""
+        told.append(f"its chain{several} beside run{several} {', '.join(map(str, chains))} failed")
+    if stages:
+        told.append(f"{stages[0]} failed" + (f", {len(stages) - 1} more like it" if len(stages) > 1 else ""))
+    return "; ".join(told)
 
 
 def _rates(context: Context, results: Results, window: list[Solution]) -> tuple[float, float] | None:
@@ -197,31 +237,38 @@ def _rates(context: Context, results: Results, window: list[Solution]) -> tuple[
 
 def _with_probabilities(context: Context, results: Results, evidence: verdict.Evidence, split: str) -> verdict.Evidence:
     """The same evidence with what the gains of averaging and the divergences need, of the runs that have not failed."""
-    check, truth, examples = context.control.check, evidence.truth, evidence.examples
-    optima = {solution.run: solution for solution in results.solutions(role="optimum")}
-    finals = [_function(results, [optima[run]], split) for run in evidence.numbers]
     # The same number of samples for every method; one that has too few says so itself and stops no other.
-    counts = [m.fewest for m in evidence.methods if m.fewest >= verdict.MIN_SAMPLES]
+    counts = [m.fewest for part in evidence.parts for m in part.methods if m.fewest >= verdict.MIN_SAMPLES]
+    count = min(counts, default=0)
+    whole, *partial = [_of_part(context, results, part, split, count) for part in evidence.parts]
+    return replace(whole, partial=tuple(partial))
+
+
+def _of_part(context: Context, results: Results, part: verdict.Evidence, split: str, count: int) -> verdict.Evidence:
+    """The same of all runs, or of those that some methods have; count: samples of each run that are averaged."""
+    check, truth, examples = context.control.check, part.truth, part.examples
+    optima = {solution.run: solution for solution in results.solutions(role="optimum")}
+    finals = [_function(results, [optima[run]], split) for run in part.numbers]
     found = []
-    for method in evidence.methods:
+    for method in part.methods:
         if method.fewest < verdict.MIN_SAMPLES:
             found.append(method)
             continue
-        samples = [results.averaged(method.name, r) for r in evidence.numbers]
-        averages = [_function(results, own[: min(counts)], split) for own in samples]
+        samples = [results.averaged(method.name, r) for r in part.numbers]
+        averages = [_function(results, own[:count], split) for own in samples]
         singles = [[_function(results, [sample], split) for sample in own] for own in samples]
         found.append(
             replace(
                 method,
-                averaged=min(counts),
+                averaged=count,
                 members=verdict.Members.of(averages, truth, check=check),
-                last=_last_briers(results, method, evidence, split, check),
+                last=_last_briers(results, method, part, split, check),
                 cost=verdict.Cost(relative_training(results.spec, method.name), max(len(own) for own in samples)),
                 js=OverRuns.of(np.stack([verdict.mean_divergence(own, examples, check=check) for own in singles])),
             )
         )
     return replace(
-        evidence,
+        part,
         methods=tuple(found),
         members=verdict.Members.of(finals, truth, check=check) if finals else None,
         js=verdict.divergence(finals, examples, check=check) if finals else None,
@@ -251,8 +298,9 @@ def _last_briers(
     return replace(method.last, brier=verdict.Members.of(functions, evidence.truth, check=check).brier)
 
 
-def _gains(context: Context, results: Results, evidence: verdict.Evidence, split: str) -> list[Json]:
-    """What averaging gains and what it costs: an ensemble first, then every method, also those no claim asks about."""
+def _gains(context: Context, results: Results, evidence: verdict.Evidence, split: str, missing: Lost) -> list[Json]:
+    """What averaging gains and what it costs: an ensemble first, then every method around the runs where it has not
+    failed, also those no claim asks about."""
     finals, runs = evidence.members, evidence.numbers
     if finals is None or len(runs) < 2:
         return []
@@ -260,17 +308,20 @@ def _gains(context: Context, results: Results, evidence: verdict.Evidence, split
         "method": None, "members": verdict.MEMBERS, "brier": finals.ensemble_gain(np.arange(len(runs))),
         "training": float(verdict.MEMBERS), "passes": verdict.MEMBERS,
     }]  # fmt: skip
-    known = {method.name: method for method in evidence.methods}
-    single = [scores(results.logits(s, split), evidence.truth)["brier"] for s in results.solutions(role="optimum")]
+    known = {method.name: method for part in evidence.parts for method in part.methods}
+    briers = {s.run: scores(results.logits(s, split), evidence.truth)["brier"]
+              for s in results.solutions(role="optimum")}  # fmt: skip
     for chosen in context.spec.methods:
         name, method = chosen.method, known.get(chosen.method)
-        samples = [results.averaged(name, run) for run in runs]
-        used = method.averaged if method and method.averaged else min(len(own) for own in samples)
+        had = [run for run in runs if run not in missing.get(name, {})]
+        single = [briers[run] for run in had]
+        samples = [results.averaged(name, run) for run in had]
+        used = method.averaged if method and method.averaged else min((len(own) for own in samples), default=0)
         if not used:
             continue
         averages = [average([results.logits(one, split) for one in own[:used]]) for own in samples]
         averaged = float(np.mean([scores(one, evidence.truth)["brier"] for one in averages]))
-        last, better = _last_of(context, results, evidence, name, split)
+        last, better = _last_of(context, results, evidence, name, had, split)
         before = np.where(better, last, single) if last else single
         best = (context.wanted("strength", name) if results.averaged_set(name) == "fair" else None) or {}
         found.append({
@@ -282,18 +333,19 @@ def _gains(context: Context, results: Results, evidence: verdict.Evidence, split
             "training": relative_training(results.spec, name),
             "passes": max(len(own) for own in samples),
             "samples": used,
+            **({"runs": len(had), "of": len(runs)} if len(had) < len(runs) else {}),
             **{key: best.get(key) for key in ("strength", "grid", "end")},
         })  # fmt: skip
     return found
 
 
 def _last_of(
-    context: Context, results: Results, evidence: verdict.Evidence, name: str, split: str
+    context: Context, results: Results, evidence: verdict.Evidence, name: str, runs: Sequence[int], split: str
 ) -> tuple[list[float], list[bool]]:
     """Brier scores of where a method's own trainings ended, by run, and whether each is the reference; nothing for
     methods that train nothing."""
     found, better = [], []
-    for run in evidence.numbers:
+    for run in runs:
         looked, solution = context.wanted("last", f"{run}/{name}"), results.last_iterate(name, run)
         if looked is None or solution is None:
             return [], []

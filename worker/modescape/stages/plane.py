@@ -27,7 +27,7 @@ from modescape.science import landscape
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import BATCH_NORM_IMAGES, Around
 from modescape.stages.footing import waited_for
-from modescape.stages.stage import Context, Json, stage
+from modescape.stages.stage import Context, Json, Runs, stage
 from modescape.store import Lease, PlannedStage
 from modescape.studies import PlaneSpec
 from modescape.tables import Solution
@@ -46,14 +46,14 @@ def plan(draft: Draft) -> None:
     for i, chosen in enumerate(spec.planes):
         images = min(chosen.train_images, draft.n.train) + min(chosen.test_images, evaluated[chosen.split])
         cell = _cell(images, spec)
-        runs = waited_for(draft, chosen.runs)
+        runs = waited_for(draft, chosen.runs, named=chosen.named)
         trained = [(kind, f"{run}") for run in runs for kind in ("train", "predict")]
         drawn = [s for s in draft.stages if (s.kind, s.params.get("sample_set")) == ("sample", "typical")]
         near = [s for s in drawn if s.params["run"] in runs and chosen.kind != "line"]
         around = [s for s in near if s.params["run"] == chosen.runs[0]]
         shown = sum(min(MAX_SAMPLES, s.params["count"]) for s in around)
         shown += len(chosen.runs) * min(MAX_CHECKPOINTS, len(draft.epochs)) if chosen.kind != "line" else 0
-        for block in _blocks(f"{i}", chosen, {"runs": list(chosen.runs)}):
+        for block in _blocks(f"{i}", chosen, {"runs": list(chosen.runs), **({"named": True} if chosen.named else {})}):
             own = block.params["block"] == POINTS
             cells = block.cells + shown * own
             wants = trained + [(s.kind, s.key) for s in near if own]
@@ -153,9 +153,9 @@ def _parts(lease: Lease) -> Json:
     return {"data": spec["data"], "network": spec["network"], "params": params}
 
 
-def _through(lease: Lease) -> tuple[int, ...]:
+def _through(lease: Lease) -> Runs:
     """The runs of a cut that the spec asks for; none for one through solutions chosen later."""
-    return tuple(lease.params.get("runs", ()))
+    return Runs(tuple(lease.params.get("runs", ())), lease.params.get("named", False))
 
 
 @stage("plane", parts=_parts, through=_through, uses=("train", "predict", "sample"))

@@ -31,7 +31,7 @@ from modescape.science.predictions import average, entropy, log_softmax
 from modescape.spec import ExperimentSpec
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
-from modescape.stages.judge import add_claims, margins
+from modescape.stages.judge import add_claims, lost, margins, without
 from modescape.stages.stage import Context, Json, stage
 from modescape.store import Lease, Need
 from modescape.studies import ShiftSpec
@@ -450,7 +450,7 @@ def _compare_parts(lease: Lease) -> Json:
             "margins": [spec.margins.f1, spec.margins.f2]}  # fmt: skip
 
 
-@stage("shift-compare", version=3, parts=_compare_parts, gathers=True)
+@stage("shift-compare", version=4, parts=_compare_parts, gathers=True)
 def shift_compare(context: Context) -> None:
     """Scores of single functions and ensembles, and divergences, by type and intensity; then claim (f2)."""
     study = _study(context)
@@ -466,7 +466,8 @@ def shift_compare(context: Context) -> None:
             saved = time.monotonic()
     compared.tell()
     if compared.evident:
-        add_claims(context, verdict.judge_shift(compared.evidence(), margins=margins(context.spec)))
+        claims = verdict.judge_shift(compared.evidence(), margins=margins(context.spec))
+        add_claims(context, (without(claim, compared.lost, compared.runs) for claim in claims))
     context.artifacts.drop_scratch(context.lease.stage_id)
 
 
@@ -475,7 +476,8 @@ class _Compared:
 
     values: "metric|group|size" -> [ensembles, cells] and "js_mean|group" -> [units, cells], units being runs, or sets
     of M runs for independent ones. clean and shifted: divergences of pairs per image, of runs [n, n, N] under
-    "optimum", of samples inside runs [n, N] under the method's name.
+    "optimum", of samples inside runs [n, N] under the method's name; methods: those with their runs, from which
+    those that have failed there are missing.
     """
 
     def __init__(self, context: Context, cells: Sequence[Cell], labels: NDArray[np.int64]) -> None:
@@ -493,18 +495,21 @@ class _Compared:
         self.values: dict[str, Floats] = {}
         self.runs = [stored.run for stored in self.groups[groups.OPTIMUM]]
         runs = len(self.runs)
-        self.methods = [
-            name for name, kept in self.groups.items()
-            if name in methods and methods[name].sampled and [k.run for k in kept] == self.runs
+        self.lost = lost(context.results(), self.runs, "shift")
+        had = {name: [run for run in self.runs if run not in self.lost.get(name, {})] for name in self.groups}
+        self.methods = {
+            name: had[name] for name, kept in self.groups.items()
+            if name in methods and methods[name].sampled and [k.run for k in kept] == had[name]
             and min(k.functions for k in kept) > 1
-        ]  # fmt: skip
+        }  # fmt: skip
         # of a method whose best strength is 0 there is one function a run, so nothing to compare
         self.alike = [
             name for name, kept in self.groups.items()
             if name in methods and methods[name].sampled and name not in self.methods and all(k.is_alone for k in kept)
         ]  # fmt: skip
         images = len(labels)
-        shapes = {groups.OPTIMUM: (runs, runs, images), **dict.fromkeys(self.methods, (runs, images))}
+        shapes: dict[str, tuple[int, ...]] = {name: (len(own), images) for name, own in self.methods.items()}
+        shapes[groups.OPTIMUM] = (runs, runs, images)
         self.clean = {name: np.zeros(shape) for name, shape in shapes.items()}
         self.shifted = {name: np.zeros(shape) for name, shape in shapes.items()}
         self.finals = np.zeros((runs, images), np.int64)
@@ -642,18 +647,27 @@ class _Compared:
         return {"size": size, "members": max(functions), "units": units}
 
     def evidence(self) -> verdict.ShiftEvidence:
+        fewer = {tuple(own): own for own in self.methods.values() if own != self.runs}
+        whole = replace(
+            self._evidence(self.runs), alike=self.alike, failed=self.context.spec.ensemble.runs - len(self.runs)
+        )
+        return replace(whole, partial=tuple(map(self._evidence, fewer.values())))
+
+    def _evidence(self, runs: list[int]) -> verdict.ShiftEvidence:
+        """Of some runs, with the methods that have just these."""
+        places = [self.runs.index(run) for run in runs]
+        pairs = np.ix_(places, places)
+        own = [name for name, had in self.methods.items() if had == runs]
         return verdict.ShiftEvidence(
             classes=len(self.context.splits.classes),
             truth=self.labels,
-            finals=self.finals,
-            clean_between=self.clean[groups.OPTIMUM],
-            shifted_between=self.shifted[groups.OPTIMUM],
-            clean_within={name: self.clean[name] for name in self.methods},
-            shifted_within={name: self.shifted[name] for name in self.methods},
-            titles={name: methods[name].title for name in (*self.methods, *self.alike)},
-            alike=self.alike,
-            numbers=tuple(self.runs),
-            failed=self.context.spec.ensemble.runs - len(self.runs),
+            finals=self.finals[places],
+            clean_between=self.clean[groups.OPTIMUM][pairs],
+            shifted_between=self.shifted[groups.OPTIMUM][pairs],
+            clean_within={name: self.clean[name] for name in own},
+            shifted_within={name: self.shifted[name] for name in own},
+            titles={name: methods[name].title for name in (*own, *self.alike)},
+            numbers=tuple(runs),
             decided=True,
         )
 

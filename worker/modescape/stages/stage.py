@@ -199,7 +199,17 @@ class Context:
 
 
 Parts = Callable[[Lease], Json]
-Through = Callable[[Lease], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs that a stage's lease asks for; named: the first ones, too, are meant by their numbers."""
+
+    numbers: tuple[int, ...] = ()
+    named: bool = False
+
+
+Through = Callable[[Lease], Runs]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from modescape.science import tunnel as paths_between
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
 from modescape.stages.footing import waited_for
-from modescape.stages.stage import Context, Json, stage
+from modescape.stages.stage import Context, Json, Runs, stage
 from modescape.store import Lease
 from modescape.studies import TunnelSpec
 
@@ -39,7 +39,11 @@ SAVE_EVERY_SECONDS = 10.0
 
 def plan(draft: Draft) -> None:
     for i, study in enumerate(draft.spec.tunnels):
-        wants = [(kind, f"{run}") for run in waited_for(draft, study.runs) for kind in ("train", "predict")]
+        wants = [
+            (kind, f"{run}")
+            for run in waited_for(draft, study.runs, named=study.named)
+            for kind in ("train", "predict")
+        ]
         images = min(study.images, draft.n.train) + min(study.images, draft.n.test)
         predictions = len(LINES) * POINTS * images
         per_knot = 200 * study.batch_size  # a knot is usually done after a hundred steps or two
@@ -64,8 +68,9 @@ def _parts(lease: Lease) -> Json:
     return {"data": part["data"], "network": part["network"], "study": study}
 
 
-def _through(lease: Lease) -> tuple[int, ...]:
-    return ExperimentSpec.model_validate(lease.spec).tunnels[lease.params["tunnel"]].runs
+def _through(lease: Lease) -> Runs:
+    study = ExperimentSpec.model_validate(lease.spec).tunnels[lease.params["tunnel"]]
+    return Runs(study.runs, study.named)
 
 
 def _study(context: Context) -> TunnelSpec:

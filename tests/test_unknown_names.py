@@ -1,0 +1,144 @@
+"""Experiments that a worker's plug-in, or a later version, made: a server that does not know their names shows them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy
+from serving import SPEC, Served, finished, served
+
+from modescape.registry import figures
+from modescape.spec import ExperimentSpec, parse, stored, unknown
+from modescape.tables import Experiment
+
+HTML = {"accept": "text/html"}
+STRANGE: dict[str, dict[str, Any]] = {
+    "method": {"methods": [{"method": "their-jitter", "spread": 2, "typical": 2, "options": {"grip": 3}}]},
+    "architecture": {"network": {"architecture": "their-net", "options": {"depth": 7}}},
+    "data set": {"data": {**SPEC["data"], "dataset": "their-set"}},
+    "data set of other images": {"ood": [{"dataset": "their-others", "images": 20}]},
+    "study": {"their-study": {"images": 50}},
+}
+NAMES = {
+    "method": "the method 'their-jitter'",
+    "architecture": "the architecture 'their-net'",
+    "data set": "the data set 'their-set'",
+    "data set of other images": "the data set 'their-others'",
+    "study": "the study 'their-study'",
+    "preset": "the preset 'their-preset'",
+}
+ALL = {key: value for part in STRANGE.values() for key, value in part.items()}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("strange")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module", params=[*NAMES, "everything"])
+def strange(request: pytest.FixtureRequest, site: Served) -> tuple[Experiment, list[str]]:
+    """A finished experiment whose rows are what a worker that knew the name would have left."""
+    kind = request.param
+    row = finished(site.laboratory, name=f"with a strange {kind}")
+    spec = row.spec | (ALL if kind == "everything" else STRANGE.get(kind, {}))
+    about = {
+        "spec": json.dumps(spec), "dataset": spec["data"]["dataset"], "architecture": spec["network"]["architecture"],
+        "preset": "their-preset" if kind in ("preset", "everything") else None, "id": row.id,
+    }  # fmt: skip
+    engine = sqlalchemy.create_engine(site.settings.database)
+    with engine.begin() as connection:
+        values = ", ".join(f"{name} = :{name}" for name in about if name != "id")
+        connection.execute(sqlalchemy.text(f"UPDATE experiment SET {values} WHERE id = :id"), about)
+        if kind in ("method", "everything"):
+            change = "UPDATE solution SET method = 'their-jitter' WHERE method = 'random' AND experiment_id = :id"
+            connection.execute(sqlalchemy.text(change), {"id": row.id})
+            stages = "SELECT id, params FROM stage WHERE kind = 'sample' AND experiment_id = :id"
+            for id_, params in connection.execute(sqlalchemy.text(stages), {"id": row.id}).all():
+                renamed = json.dumps({**json.loads(params), "method": "their-jitter"})
+                change = (
+                    "UPDATE stage SET params = :params, key = replace(key, 'random', 'their-jitter') WHERE id = :id"
+                )
+                connection.execute(sqlalchemy.text(change), {"params": renamed, "id": id_})
+    engine.dispose()
+    return site.laboratory.store.experiment(row.id), [*NAMES.values()] if kind == "everything" else [NAMES[kind]]
+
+
+def test_the_page_opens_and_names_what_is_not_known(strange: tuple[Experiment, list[str]], site: Served) -> None:
+    row, names = strange
+    with site.client(headers=HTML) as client:
+        for address in (f"/experiments/{row.slug}", f"/experiments/{row.slug}/figures/plane"):
+            text = shown(client, address)
+            assert "This server does not know" in text, address
+            assert all(name.replace("'", "&#39;") in text for name in names), address
+        document = client.get(f"/api/experiments/{row.slug}", headers={"accept": "application/json"}).json()
+    assert sorted(document["unknown"]) == sorted(names)
+    assert document["spec"] == row.spec
+
+
+def test_every_page_document_and_table_of_it_opens(strange: tuple[Experiment, list[str]], site: Served) -> None:
+    row, _ = strange
+    other = finished(site.laboratory, name="a plain one")
+    page, api = f"/experiments/{row.slug}", f"/api/experiments/{row.slug}"
+    with site.client(headers=HTML) as client:
+        for address in ("/", "/?sort=disagreement", "/paper", "/workers", "/gallery", "/catalogue", "/data", page,
+                        f"/compare?e={row.slug}&e={other.slug}", f"/compare?e={row.slug}"):  # fmt: skip
+            shown(client, address)
+        for name in figures:
+            for tab in ("plot", "data", "definition"):
+                shown(client, f"{page}/figures/{name}?tab={tab}")
+    with site.client() as client:
+        for address in (api, f"{api}/figures", "/api/experiments", f"/api/compare?e={row.slug}&e={other.slug}",
+                        *(f"{api}/{name}" for name in ("runs", "solutions", "measurements", "matrices", "series")),
+                        f"{api}/solutions?format=csv", "/api/experiments?format=csv", "/api/paper"):  # fmt: skip
+            assert client.get(address).status_code == 200, address
+        for name in figures:
+            for form in ("json", "csv", "html"):
+                assert client.get(f"{api}/figures/{name}.{form}").status_code in (200, 409), name
+
+
+def test_it_can_be_exported_and_not_launched_again(
+    strange: tuple[Experiment, list[str]], site: Served, tmp_path: Path
+) -> None:
+    from modescape.laboratory import export
+
+    row, names = strange
+    assert export(site.laboratory, row.slug, tmp_path / "out") > 3
+    assert json.loads((tmp_path / "out" / "spec.json").read_text()) == row.spec
+    with site.client(headers=HTML) as client:
+        text = shown(client, f"/launch?from={row.slug}")
+        if names != [NAMES["preset"]]:
+            assert "their-" in text
+
+
+def shown(client: httpx.Client, address: str) -> str:
+    answer = client.get(address)
+    assert answer.status_code == 200, (address, answer.status_code, answer.text[-2000:])
+    return answer.text
+
+
+# ---- what is read ----
+
+
+def test_only_stored_specs_may_hold_unknown_names() -> None:
+    from modescape.errors import InvalidInput
+
+    for part in STRANGE.values():
+        document = {**SPEC, **part}
+        with pytest.raises(InvalidInput, match="their-"):
+            parse(document)
+        assert isinstance(stored(document), ExperimentSpec)
+        assert len(unknown(document)) == 1
+    assert unknown(SPEC) == []
+
+
+def test_a_stored_spec_is_read_as_it_was_promised() -> None:
+    whole = parse(SPEC)
+    assert stored(whole.model_dump(mode="json")).canonical() == whole.canonical()
+    strange = stored({**SPEC, **STRANGE["method"]})
+    assert strange.methods[0].options == {"grip": 3}
