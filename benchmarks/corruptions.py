@@ -11,9 +11,9 @@ which is 360 core-seconds.
     PYTHONPATH=worker /tmp/reference/bin/python benchmarks/corruptions.py --reference tests/corruption_changes.json
 
 measures the mean absolute change of 224x224 photographs by the package imagecorruptions-imaug (its constants are
-ImageNet's), writes it down for `tests/test_corruptions.py`, and prints ours beside it. The package needs OpenCV and
-numba, which nothing else here does, hence a place of its own. It differs from the authors' programs in two rows. Its
-elastic transform is another one (no affine map, other displacements), so that row is measured on the authors'
+ImageNet's), writes it down for `tests/test_corruptions.py`, and prints ours beside it (science j.5). The package needs
+OpenCV and numba, which nothing else here does, hence a place of its own. It differs from the authors' programs in two
+rows. Its elastic transform is another one (no affine map, other displacements), so that row is measured on the authors'
 algorithm, done here with OpenCV and scikit-image. Its frost takes six photographs where the authors' random index
 reaches five: it is held to five. Ours takes the same photographs in that comparison, and again its own textures.
 """

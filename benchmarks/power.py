@@ -74,7 +74,7 @@ def costing(points: float) -> float:
 
 
 def wide_strengths(rng: np.random.Generator, count: int, how: Strengths) -> NDArray[np.float64]:
-    """graded: as the sampler draws by default; uniform: up to 7 times the strength that costs one point (o.5)."""
+    """graded: as the sampler draws by default; uniform: to 7 times the strength that costs one point (science o.5)."""
     far = 7 * costing(0.01)
     if how == "uniform":
         return far * rng.random(count)

@@ -1,7 +1,7 @@
 """An independent verdict: the statistics of claims (a) to (f2) again, from what anyone can download.
 
-Written from science section o in numpy, scipy and scikit-learn; it shares no code with the product. Alone, against a
-running server:
+Written from science o in numpy, scipy and scikit-learn; it shares no code with the product. Alone, against a running
+server:
 
     python tests/independent_verdict.py http://127.0.0.1:8000 quickstart
 
@@ -421,8 +421,8 @@ class Evidence:
     def windows(self) -> Floats:
         """Disagreement over the pairs of a run's late checkpoints [R, 1 + B]; NaN with fewer than three.
 
-        Science c takes the last 10 epochs of 40; shorter runs leave it open, and the product takes the last 40 % of
-        the checkpoints after the initial one, at least three.
+        The paper takes the last 10 epochs of 40; the product (science c.4) takes the last 40 % of the checkpoints after
+        the initial one, at least three.
         """
         rows = []
         for run in self.runs:

@@ -30,7 +30,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(seed))
 
 
-# Every row of science.md b; the SmallCNN and MediumCNN numbers are those the authors' notebook prints or implies.
+# Every row of science b.1 to b.4; the SmallCNN and MediumCNN numbers are those the authors' notebook prints or implies.
 @pytest.mark.parametrize(
     ("name", "shape", "count"),
     [
@@ -121,7 +121,7 @@ def test_initial_weights_follow_the_authors_code() -> None:
     assert float(kernel.std()) == pytest.approx(limit / sqrt(3), rel=0.01)
     assert 0.5 * sqrt(6 / 129) < block.conv.bias.abs().max() <= sqrt(6 / 129)
     norms = [float(np.linalg.norm(weights.flatten(network("small-cnn", seed=s)))) for s in range(20)]
-    assert np.mean(norms) == pytest.approx(9.25, abs=0.1)  # measured for science.md b.1
+    assert np.mean(norms) == pytest.approx(9.25, abs=0.1)  # science b.1
     bare = [float(np.linalg.norm(weights.flatten(network("small-cnn", seed=s, zero_bias=True)))) for s in range(20)]
     assert np.mean(bare) == pytest.approx(8.83, abs=0.1)
 
@@ -316,7 +316,7 @@ def test_kernel_mask_marks_tensors_of_two_or_more_dimensions() -> None:
 
 
 def test_refreshed_batch_norm_equals_a_two_pass_computation() -> None:
-    """d.7, against the plain definition: mean and variance over all images of what reaches the layer."""
+    """science d.7, against the plain definition: mean and variance over all images of what reaches the layer."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4, momentum=0.3), Dropout(0.5))
     images = torch.randint(0, 256, (700, 2, 6, 6), dtype=torch.uint8)

@@ -59,7 +59,7 @@ def test_the_published_calendar() -> None:
 
 
 def test_the_noise_has_the_published_deviation() -> None:
-    # temperature 1/50000 over 50,000 images: sqrt(2 lr) / 50000; at lr = 0.01 that is 2.8e-6 (science h)
+    # temperature 1/50000 over 50,000 images: sqrt(2 lr) / 50000; at lr = 0.01 that is 2.8e-6 (science h.1)
     assert CyclicalOptions().deviation(0.01, 50_000) == pytest.approx(math.sqrt(0.02) / 50_000, rel=1e-12)
     assert CyclicalOptions().deviation(0.01, 50_000) == pytest.approx(2.8e-6, rel=0.02)
     cold = CyclicalOptions(variant="sghmc", temperature=1.0)

@@ -112,7 +112,7 @@ def compare(here: Site, rows: Sequence[Experiment]) -> Comparison:
 
 # SmallCNN on Fashion-MNIST, 3 seeds each: divergence of runs .066 on raw pixels, .025 standardised, .015 as x / 255;
 # disagreement .157, .100 and .091.
-_OF_SCALE = (
+_OF_SCALE = (  # science n.2
     "Their input scales differ, which changes diversity itself: in our measurements runs on raw pixels diverged two to "
     "four times as much as on scaled ones, and disagreed 1.6 times as often. What else differs cannot be told from "
     "that."

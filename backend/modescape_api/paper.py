@@ -4,8 +4,8 @@
         number.printed.title, number.printed.value, [(near.slug, near.value, near.differences) for near in number.near]
 
 Nearest: of the same architecture and data first, then with the fewest settings that differ from the preset which
-repeats the paper's. Only settings that the number depends on are compared, and only experiments that did not fail and
-were not cancelled. Fort, Hu & Lakshminarayanan 2019.
+repeats the paper's (science e.2). Only settings that the number depends on are compared, and only experiments that did
+not fail and were not cancelled. Fort, Hu & Lakshminarayanan 2019.
 """
 
 from __future__ import annotations

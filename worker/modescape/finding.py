@@ -25,7 +25,7 @@ GLYPHS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
 
 @dataclass(frozen=True)
 class Look:
-    """Which look at the same trainings an experiment is.
+    """Which look at the same trainings an experiment is (science o.11).
 
     number: 1 for the first; planned: runs promised at the first launch; runs: of this one; earlier: what was looked at
     before (id, slug, name, digest, runs, and whether it is gone), oldest first, each question once.

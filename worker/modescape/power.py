@@ -1,4 +1,5 @@
-"""What the planned number of runs, test images and samples leaves open, before anything is computed; without torch.
+"""What the planned number of runs, test images and samples leaves open, before anything is
+computed (science o.11); without torch.
 
     left_open(spec, sizes)          # (Open(claim="d1", words="effects below 2.3 times stay open"), ...)
 

@@ -49,7 +49,7 @@ class DataSpec(Part):
     fingerprint: str | None = Field(
         None, max_length=64, description="SHA-256 of a user's own data, filled in when the experiment is created."
     )
-    input_scale: InputScale = Field(
+    input_scale: InputScale = Field(  # science n.2
         "raw255",
         description="raw255: pixels 0..255 as in the authors' code; unit: x/255; standardised: per-channel mean 0 and "
         "deviation 1; pixel-mean: x/255 minus the mean image; symmetric: -1..1. It changes the result: runs on raw "
@@ -218,7 +218,7 @@ class MarginsSpec(Part):
     h: float = Field(1.1, gt=0, le=100, description="Chains differ at least this many times as much as cycles.")
 
 
-# What a protocol stands for (science c), wherever a spec leaves it open. The models' own defaults are the paper's.
+# What a protocol stands for (science c.1), wherever a spec leaves it open. The models' own defaults are the paper's.
 PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "custom": {},

@@ -123,7 +123,7 @@ def said_of_chains(groups: Collection[str]) -> list[str]:
 
 
 class ShiftSpec(GroupStudy):
-    """Accuracy, Brier score and Jensen-Shannon divergence against the intensity of corruptions (science j)."""
+    """Accuracy, Brier score and Jensen-Shannon divergence against the intensity of corruptions (science j.1)."""
 
     source: Literal["generated", "published"] = Field(
         "generated",
@@ -221,7 +221,7 @@ SYNTHETIC = {
 
 
 class OodSpec(GroupStudy):
-    """Behaviour on images of another kind (science a.11, k)."""
+    """Behaviour on images of another kind (science a.11, k.5)."""
 
     dataset: Key = Field(
         description="Images of another set, converted to the size and channels of training, or synthetic ones: "
@@ -285,7 +285,7 @@ class OodSpec(GroupStudy):
 
 
 class SeedsSpec(Study):
-    """What makes functions differ: initial weights or batch order? (science g)."""
+    """What makes functions differ: initial weights or batch order? (science g.2)."""
 
     learning_rates: tuple[LearningRate, ...] = Field(
         (1e-4, 3e-4, 1e-3, 1.6e-3, 3e-3), min_length=1, max_length=20, description="Constant learning rates compared."
@@ -417,7 +417,7 @@ class TunnelSpec(ThroughRuns):
 
 
 class ConnectivitySpec(Study):
-    """Linear mode connectivity before and after permutation alignment (science l)."""
+    """Linear mode connectivity before and after permutation alignment (science l.1, l.2)."""
 
     points: int = Field(25, ge=3, le=201, description="Points along each straight line, ends included.")
     images: int = Field(2000, ge=10, le=1_000_000, description="Images of each split evaluated.")
@@ -443,7 +443,7 @@ class ConnectivitySpec(Study):
 
 
 class InstabilitySpec(Study):
-    """Two trainings that share their first k epochs: are they connected? (Frankle et al. 2020; science l)."""
+    """Two trainings that share their first k epochs: are they connected? (Frankle et al. 2020; science l.1)."""
 
     epochs: tuple[Annotated[int, Field(ge=0, le=100_000)], ...] = Field(
         (0, 1, 2), min_length=1, max_length=32, description="Epochs k at which run 0 branches; 0 is the start."

@@ -1,7 +1,7 @@
 """Is a new cycle of one SG-MCMC chain as good as a new network? (paper Fig S5)
 
 Functions of different cycles of one chain against functions of different chains, equally far trained, and against
-separately trained runs; beside them the learning rate that made the cycles.
+separately trained runs (science h.3); beside them the learning rate that made the cycles.
 """
 
 from __future__ import annotations

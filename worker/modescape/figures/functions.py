@@ -679,7 +679,7 @@ def _fit(options: PlaneOptions, accuracy: Floats, distance: Floats, base: float,
 
 
 def _theory(options: PlaneOptions, base: float, classes: int, fit: theory.Fit | None) -> tuple[Curve, ...]:
-    """Lines of the theory in the plotted plane, from chance to a*; they speak of disagreement only."""
+    """Lines of the theory in the plotted plane, from chance to a* (science i.3); they speak of disagreement only."""
     if options.distance != "disagreement" or not 1 / classes < base < 1:
         return ()
     a = np.linspace(1 / classes, base, 161)

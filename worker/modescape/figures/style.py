@@ -1,7 +1,7 @@
 """Which colour, symbol and line does this have? Every colour of plots and pages is here and nowhere else.
 
-Colour means method, shape means role, dashes mean "one run". Looks are found by key, so figures iterate over
-the methods present and never name one:
+Colour means method, shape means role, dashes mean "one run" (science e.3). Looks are found by key, so figures iterate
+over the methods present and never name one:
 
     look("dropout").colour("dark")     # '#128D64'
     css()                              # the same palette as CSS variables for the page

@@ -3,7 +3,8 @@
     from modescape.registry import presets
     presets["fig-6"].call()            # the spec as plain JSON
 
-A short version ("twin") lists every substitution it makes, so nobody mistakes it for the paper's setting.
+A short version ("twin") lists every substitution it makes, so nobody mistakes it for the paper's setting
+(science e.1).
 The order of the modules here is the order in which presets are offered.
 """
 

@@ -52,7 +52,7 @@ def preset(
     return register
 
 
-# The training protocols of the paper and its code (science c), each as a partial TrainingSpec.
+# The training protocols of the paper and its code (science c.1), each as a partial TrainingSpec.
 ADAM_HALVED: Json = {
     "protocol": "paper", "optimiser": "adam", "learning_rate": 1.6e-3, "schedule": "halve", "halve_every": 10,
     "batch_size": 128, "epochs": 40, "sampling": "replacement",
@@ -66,7 +66,7 @@ KERAS_RESNET20_CIFAR100: Json = {
                    for epoch, rate in ((100, 1e-4), (130, 5e-5), (160, 1e-5), (190, 5e-7))],
 }  # fmt: skip
 SHORT_ADAM: Json = {**ADAM_HALVED, "epochs": 5, "halve_every": 2}
-# Rates are the paper's; decay and augmentation, of which it says nothing, are those usual for this network (science c).
+# Rates are the paper's; decay and augmentation, of which it says nothing, are those usual for it (science c.1).
 SGD_IMAGENET: Json = {
     "protocol": "paper", "optimiser": "momentum", "momentum": 0.9, "learning_rate": 0.15, "schedule": "milestones",
     "milestones": [{"epoch": 80, "learning_rate": 0.015}, {"epoch": 120, "learning_rate": 0.0015}], "batch_size": 256,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modescape.presets.base import FASHION, FASHION_MNIST, PAPER, Json, experiment, preset
 
-# The published script (ruqizhang/csgmcmc): standardised pixels, padded crops and flips, batches of 64 (science h).
+# The published script (ruqizhang/csgmcmc): standardised pixels, padded crops and flips, batches of 64 (science h.2).
 # The separate runs beside the chains: as long as a chain, one cosine, and what else a chain has.
 _PLAIN: Json = {
     "protocol": "custom", "optimiser": "momentum", "momentum": 0.9, "learning_rate": 0.1, "schedule": "cosine",

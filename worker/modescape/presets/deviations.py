@@ -1,7 +1,7 @@
 """What is not the paper's in a preset that follows it, read off its spec: one rule a deviation, each one sentence.
 
-Where the paper and its authors' code differ, the code is followed and the rule says so. What a single preset does
-differently, and no spec tells, is written with the preset.
+Where the paper and its authors' code differ (science m), the code is followed and the rule says so. What a single
+preset does differently, and no spec tells, is written with the preset.
 """
 
 from __future__ import annotations

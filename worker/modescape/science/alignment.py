@@ -1,4 +1,5 @@
-"""Networks whose hidden units are in another order are the same function: finding the order that brings two together.
+"""Networks whose hidden units are in another order are the same function: finding the order that brings two together
+(science l.2).
 
     symmetry = symmetry_of(network)
     order = match(symmetry, weights_a, weights_b, seed=0)            # weight matching, Ainsworth et al. 2022

@@ -7,7 +7,7 @@
 
 Types have the names of `science.corruptions`; the two that TensorFlow Datasets calls otherwise are found as well.
 Everything wrong with a set is an InvalidInput of the field `path`, which belongs to the study `shift`. Published by
-Hendrycks and Dietterich 2019: CIFAR-10-C is Zenodo record 2535967, CIFAR-100-C 3555552, ImageNet-C 2235448 (science j).
+Hendrycks, Dietterich 2019: CIFAR-10-C is Zenodo record 2535967, CIFAR-100-C 3555552, ImageNet-C 2235448 (science j.3).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How test images look when something went wrong: 19 types of corruption at 5 intensities (science j).
+"""How test images look when something went wrong: 19 types of corruption at 5 intensities (science j.1, j.2).
 
     corrupt(images, "fog", 3, indices=np.arange(100), dataset="fashion-mnist")     # uint8 [100, C, H, W] again
     applicable(1, 28, 28)                          # 18 names: all but `saturate`, which needs colour
@@ -45,7 +45,7 @@ INTENSITIES = (1, 2, 3, 4, 5)
 
 _CHUNK = 1 << 18  # values corrupted at a time: a megabyte of float32, so that intermediate arrays stay in cache
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue (ITU-R BT.601)
-_SMALL = 16  # below so many pixels a side only noise and the plainest changes mean anything (science j: 8x8)
+_SMALL = 16  # below so many pixels a side only noise and the plainest changes mean anything (science j.4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,7 @@ class Batch:
 
     @property
     def scale(self) -> float:
-        """Pixels here for each pixel of the table's own images (science j: lengths times H/32)."""
+        """Pixels here for each pixel of the table's own images (science j.4)."""
         return min(self.size) / (32 if self.table == "cifar" else 224)
 
     @property

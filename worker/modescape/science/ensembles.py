@@ -176,7 +176,7 @@ class EnsembleScores:
         """Mean Brier score over *all* ensembles of that size, exactly and without forming them; None: endlessly many.
 
         mean single - (1 - 1/n) / 2 * mean over pairs of members of the mean squared distance of their probabilities.
-        Members drawn independently make it c + b/n in expectation (science l), c its value at None.
+        Members drawn independently make it c + b/n in expectation (science l.3), c its value at None.
         """
         single = float(self._member_brier.mean()) / self.examples
         if self.members < 2:
@@ -266,7 +266,7 @@ class CalibratedScores:
     """NLL (nats) and calibration error of ensembles after each one's own temperature: pooled first, then calibrated.
 
     `EnsembleScores`' twin on the same subsets. Averaging probabilities makes predictions less sure, which gains NLL and
-    calibration that one number could have gained as well; what is left between twins is not that (Ashukha et al. 2020).
+    calibration that one number could have gained as well; what is left between twins is not that (science o.10).
     temperatures: size -> one for each subset of that size, in their order; seed: of the subsets, as there.
     """
 

@@ -1,4 +1,4 @@
-"""How diverse does a subspace method get at the strength where it costs one point of accuracy?
+"""How diverse does a subspace method get at the strength where it costs one point of accuracy? (science o.5)
 
     found = Samples(finals, truth, wide, strengths).sums().point()
     found.distance                                # D_q: from the solution

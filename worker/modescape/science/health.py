@@ -1,4 +1,4 @@
-"""Which runs, chains and functions have failed: one rule for every list, figure, claim and stage.
+"""Which runs, chains and functions have failed: one rule for lists, figures, claims and stages (science o.1).
 
 A run or chain has failed when its loss, weights or logits are not finite, or when it is at chance. A sample, a
 checkpoint or a point of a plane fails only by not being finite: to be at chance is a result there.

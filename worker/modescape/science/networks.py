@@ -340,7 +340,7 @@ class _DropPool(torch.autograd.Function):
 
 
 class Mlp(nn.Module):
-    """Two hidden layers with ReLU and dropout; Glorot uniform kernels."""
+    """Two hidden layers with ReLU and dropout; Glorot uniform kernels (science b.5)."""
 
     def __init__(self, inputs: int, classes: int, options: MlpOptions) -> None:
         super().__init__()

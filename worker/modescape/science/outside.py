@@ -1,4 +1,4 @@
-"""Images that networks were not trained on: other sets made to fit, a user's own, or made up (science k).
+"""Images that networks were not trained on: other sets made to fit, a user's own, or made up (science k.5).
 
     found = look_at(spec.ood[0], info, folders)              # what there is, before anything is read
     images = outside_images(spec.ood[0], shape, test, folders)

@@ -6,7 +6,7 @@
 
 A path is any sequence of weight vectors; `profile` evaluates it one point after another, so it may be a generator.
 Batch-norm statistics belong to one vector of weights: given images to estimate them on, they are estimated again at
-every point of a path, its ends included, so that all points are treated alike (science d.7, l).
+every point of a path, its ends included, so that all points are treated alike (science d.7, l.1).
 """
 
 from __future__ import annotations

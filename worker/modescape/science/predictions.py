@@ -184,14 +184,14 @@ def nll(logits: Array, labels: Array) -> float:
 
 
 def brier(probabilities: Array, labels: Array) -> float:
-    """Mean over examples of the squared distance to the one-hot label, summed over classes: 0 to 2 (Brier 1950)."""
+    """Mean over examples of the squared distance to the one-hot label, summed over classes: 0 to 2 (science a.5)."""
     values = np.asarray(probabilities, np.float64)
     right = values[np.arange(len(labels)), labels]
     return float(np.mean(np.square(values).sum(axis=-1) - 2 * right + 1))
 
 
 def ece(probabilities: Array, labels: Array, *, bins: int = 15) -> float:
-    """Expected calibration error: equal-width bins lo < confidence <= hi, 0 to 1 (Guo et al. 2017, equation 3)."""
+    """Expected calibration error: equal-width bins lo < confidence <= hi, 0 to 1 (science a.6; Guo et al. 2017)."""
     confidence = np.asarray(probabilities, np.float64).max(axis=-1)
     right = probabilities.argmax(axis=-1) == labels
     gaps = np.bincount(bin_of(confidence, bins), right - confidence, minlength=bins)  # n_b (accuracy_b - confidence_b)

@@ -40,7 +40,7 @@ class RunSeeds:
 def run_seeds(root: int, run: int, vary: Literal["both", "weights", "batches"] = "both") -> RunSeeds:
     """Seeds of run `run`. What does not vary takes run 0's seed.
 
-    Dropout masks and augmentation go with the order of examples: the paper's "random training batches" (science g).
+    Dropout masks and augmentation go with the order of examples: the paper's "random training batches" (science g.1).
     """
     weights = run if vary in ("both", "weights") else 0
     batches = run if vary in ("both", "batches") else 0
@@ -78,7 +78,7 @@ ARMS = (
 
 
 def arm_seeds(root: int, repetition: int, arm: Arm) -> RunSeeds:
-    """Seeds of one training of the seed study (science g): every repetition has its own, whatever the learning rate.
+    """Seeds of one training of the seed study (science g.2): every repetition has its own, whatever the learning rate.
 
     As in runs, dropout masks and augmentation go with the order of examples.
     """

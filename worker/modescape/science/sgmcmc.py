@@ -39,7 +39,7 @@ def chain(options: CyclicalOptions, training: TrainingSpec, *, images: int, seed
 
 @dataclass
 class Langevin:
-    """Stochastic-gradient Langevin dynamics, with momentum (SGHMC) when the friction alpha is below 1.
+    """Stochastic-gradient Langevin dynamics, with momentum (SGHMC) when the friction alpha is below 1 (science h.1).
 
         velocity <- (1 - alpha) velocity - lr (gradient + weight decay) + deviation(step) xi,  xi ~ N(0, I)
         theta    <- theta + velocity

@@ -51,7 +51,8 @@ def cosine(weights: Array, other: Array | None = None) -> Floats:
 
 
 def disagreement(labels: Array, other: Array | None = None) -> Floats:
-    """Fraction of examples on which two solutions predict different classes; [S, N] int -> [S, S], or [S, S2]; 0 to 1.
+    """Fraction of examples on which two solutions predict different classes; [S, N] int -> [S, S], or [S, S2]; 0 to 1
+    (science a.2).
 
     Labels are cut into bits and 64 examples compared at a time: two labels differ where any of their bits does.
     Counts are exact. (500 solutions, 10,000 examples, 10 classes on one thread: 0.17 s; one-hot products 0.35 s.)
@@ -80,7 +81,7 @@ def _bit_planes(labels: Array, classes: int) -> NDArray[np.uint64]:
 def diversity(disagreements: Array, accuracies: Array) -> Floats:
     """Normalised diversity d / (1 - a): a is the accuracy of the *sampled* function, not of its base. NaN where a = 1.
 
-    May exceed 1 (Fort et al. 2019, figure 6; two independent functions with a = 0.71 and ten classes give 1.68).
+    May exceed 1 (science a.3): two independent functions with a = 0.71 and ten classes give 1.68.
     """
     errors = 1.0 - np.asarray(accuracies, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -140,7 +141,8 @@ def divergences(
     *,
     check: Callable[[], None] | None = None,
 ) -> dict[Measure, Floats]:
-    """Mean over examples of each measure, base p against other q: logits [A, N, K] and B times [N, K] -> [A, B] each.
+    """Mean over examples of each measure, base p against other q: logits [A, N, K] and B times [N, K] -> [A, B] each
+    (science a.10).
 
     kl: sum p log(p/q), nats, not symmetric; symmetric-kl: half of both directions; js: of the pair, at most log 2;
     total-variation: half the L1 distance; hellinger: sqrt(half sum (sqrt p - sqrt q)^2); l2: Euclidean. All from
@@ -221,7 +223,7 @@ class Embedding:
 
 
 def embed(products: Floats, *, seed: int, perplexity: float | None = None) -> Embedding:
-    """Joint maps from a centred Gram matrix [n, n] (`gram`).
+    """Joint maps from a centred Gram matrix [n, n] (`gram`; science a.12).
 
     t-SNE (van der Maaten & Hinton 2008) sees distances only, and the rows of U sqrt(lambda) have exactly those of the
     n x N K prediction matrix, so nothing larger than n x n is ever needed. It starts from PCA. The perplexity is

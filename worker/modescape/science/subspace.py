@@ -9,7 +9,7 @@
         found.draw.theta                      # float32 [P]
 
 A method is one function `(around, options, strength, rng) -> Draw`: where weights lie at a given strength. How strong
-is decided here for all methods alike, so that a method added elsewhere gets its two sample sets for nothing:
+is decided here for all methods alike (science d.9), so that a method added elsewhere gets its sample sets for nothing:
 
 * `spread` covers the diversity-accuracy plane, without rejection. By default strengths are *graded*: six tenths of the
   samples are even up to `near`, where two points of accuracy are given up, so that about half of those lie on each side
@@ -24,10 +24,9 @@ is decided here for all methods alike, so that a method added elsewhere gets its
   samples predicts the validation images best (`best_strength`), so that no method's average is judged at a strength
   that suits another.
 
-The first two ranges are measured on the network itself (`calibrate`), because step lengths and rates do not carry
-over from one network to another (calibration measurements: at |t| = 0.2 |theta_0| SmallCNN loses 8 points with raw
-pixels and 2 with scaled ones). Give `spread_max`, `typical_max` and `strengths = "uniform"` for the paper's fixed
-ranges.
+The first two ranges are measured on the network itself (`calibrate`), because step lengths and rates do not carry over
+from one network to another (science n.1: at |t| = 0.2 |theta_0| SmallCNN loses 8 points with raw pixels and 2 with
+scaled ones). Give `spread_max`, `typical_max` and `strengths = "uniform"` for the paper's fixed ranges.
 
 Every number is drawn from Philox keyed by (seed, method, set, index, attempt): `remake` gives the same bits again.
 numpy only; arithmetic in float64, weights returned in float32.
@@ -348,7 +347,7 @@ def method(
     options=RandomOptions,
 )
 def random(around: Neighbourhood, options: RandomOptions, strength: float, rng: np.random.Generator) -> Draw:
-    """theta_0 + s |theta_0| v, v of unit length over the whole network.
+    """theta_0 + s |theta_0| v, v of unit length over the whole network (science d.1).
 
     With `filter_normalised` the direction has the norms of the solution's own filters instead (Li et al. 2018,
     "Visualizing the Loss Landscape of Neural Nets"), and s = 1 doubles or cancels a filter that it is parallel to.
@@ -372,7 +371,7 @@ def random(around: Neighbourhood, options: RandomOptions, strength: float, rng: 
     options=DropoutOptions,
 )
 def dropout(around: Neighbourhood, options: DropoutOptions, strength: float, rng: np.random.Generator) -> Draw:
-    """theta_0 * mask / (1 - q), each of the P weights kept with probability 1 - q; deterministic afterwards."""
+    """theta_0 * mask / (1 - q), each of the P weights kept with probability 1 - q; then deterministic (science d.2)."""
     kept = rng.random(around.theta.size) >= strength
     return draw_at(around, around.theta.astype(np.float64) * kept / (1.0 - strength), strength)
 
@@ -408,7 +407,7 @@ def activation_dropout(
     needs_snapshots=True,
 )
 def diagonal(around: Neighbourhood, options: DiagonalOptions, strength: float, rng: np.random.Generator) -> Draw:
-    """mu + c sigma z with z standard normal, sigma_i the standard deviation of weight i over the S snapshots."""
+    """mu + c sigma z, z standard normal, sigma_i the standard deviation of weight i over S snapshots (science d.3)."""
     assert around.snapshots is not None
     sigma = np.sqrt(around.squares / (len(around.snapshots) - options.ddof))
     return draw_at(around, around.mean + strength * sigma * rng.standard_normal(sigma.size), strength)
@@ -426,7 +425,7 @@ def diagonal(around: Neighbourhood, options: DiagonalOptions, strength: float, r
     needs_snapshots=True,
 )
 def low_rank(around: Neighbourhood, options: LowRankOptions, strength: float, rng: np.random.Generator) -> Draw:
-    """mu + c X^T b, with z standard normal and (lambda, U) the first k eigenpairs of X X^T.
+    """mu + c X^T b, with z standard normal and (lambda, U) the first k eigenpairs of X X^T (science d.4).
 
     b = U z / sqrt(S - 1) gives the rank-k part of the snapshots' covariance, b = U lambda^(-1/2) z unit scaling.
     Directions in which the snapshots do not vary (below 1e-10 of the first eigenvalue) are left out.
@@ -488,7 +487,7 @@ def _along_modes(around: Neighbourhood, options: LowRankOptions, strength: float
     sampled=False,
 )
 def averaging(around: Neighbourhood, options: NoOptions, strength: float, rng: np.random.Generator) -> Draw:
-    """The uniform mean mu of the snapshots of one run (never of several runs, whose mean predicts at chance)."""
+    """The uniform mean mu of one run's snapshots (of several runs the mean predicts at chance; science d.5)."""
     return draw_at(around, around.mean, 0.0)
 
 
@@ -656,7 +655,7 @@ def grid_in_words(entry: Method) -> str:
 
 
 def best_strength(entry: Method, nll: Callable[[float], float]) -> Choice:
-    """Where on the grid is nll(strength) smallest? It is asked for at 0 and, rung by rung, where the answer may lie.
+    """Where is nll(strength) smallest (science o.8)? Asked for at 0 and, rung by rung, where the answer may lie.
 
     nll: of the average of a method's samples, mean over runs; with common random numbers, so that it is smooth. It need
     not fall at once: the mean of few draws lies off the centre, which costs in proportion to the strength, while what

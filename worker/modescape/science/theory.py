@@ -29,7 +29,7 @@ _GOLDEN = (np.sqrt(5) - 1) / 2
 
 
 def independent(accuracy: ArrayLike, *, base: float, classes: int) -> Floats:
-    """Disagreement of two functions whose errors are independent: the paper's upper limit (D.1).
+    """Disagreement of two functions whose errors are independent: the paper's upper limit (science i.1).
 
     d = a*(1 - a) + a(1 - a*) + (1 - a)(1 - a*)(C - 2)/(C - 1). "Uncorrelated", not a hard maximum.
     """
@@ -39,7 +39,7 @@ def independent(accuracy: ArrayLike, *, base: float, classes: int) -> Floats:
 
 
 def perturbed(accuracy: ArrayLike, *, base: float, classes: int) -> Floats:
-    """Disagreement when each label flips with one probability to a uniform other one: the paper's lower limit (D.2).
+    """Disagreement if each label flips with one probability to a uniform other: the paper's lower limit (science i.2).
 
     d = (C - 1)(a* - a)/(C a* - 1) for 1/C <= a <= a*, NaN elsewhere. Not a hard minimum either.
     """
@@ -76,7 +76,7 @@ class Curve:
 
 
 def flipped(p_right: ArrayLike, p_wrong: ArrayLike, *, base: float, classes: int) -> Curve:
-    """A right label flips with probability p+, a wrong one with p- (D.3, names as they should be).
+    """A right label flips with probability p+, a wrong one with p- (science i.4, names as they should be).
 
     a = a*(1 - p+) + (1 - a*) p-/(C - 1) and d = a* p+ + (1 - a*) p-.
     """
@@ -145,7 +145,7 @@ def fit_exponent(
     bootstrap: int = 200,
     seed: int = 0,
 ) -> Fit:
-    """Least squares over log e in [-4, 2]: invert d for each sample, predict its accuracy, compare.
+    """Least squares over log e in [-4, 2]: invert d for each sample, predict its accuracy, compare (science i.5).
 
     d(p) = a* p + (1 - a*) p^e is increasing in p, a(p) is not, so d is inverted. Samples within 0.02 of chance and
     those that changed no label say nothing about e and are left out. weights: one per sample, 1/variance of a or none.

@@ -195,7 +195,7 @@ class Plan:
 
 
 def snapshot_steps(steps: int, count: int, window: float) -> dict[int, int]:
-    """Step of each snapshot: `count` evenly over the last `window` of the steps, the last one at the end."""
+    """Step of each snapshot: `count` evenly over the last `window` of the steps, one at the end (science c.4)."""
     span = max(1, int(steps * window))
     if count > span:
         raise InvalidInput(
@@ -205,7 +205,7 @@ def snapshot_steps(steps: int, count: int, window: float) -> dict[int, int]:
 
 
 def learning_rate(training: TrainingSpec, step: int, steps_per_epoch: int) -> float:
-    """The rate of the update that makes step + 1 out of `step` (science c)."""
+    """The rate of the update that makes step + 1 out of `step` (science c.2)."""
     rate, epoch = training.learning_rate, step // steps_per_epoch
     if training.schedule == "halve":
         return rate * 0.5 ** (epoch // training.halve_every)
@@ -385,7 +385,7 @@ def flatten_in_place(module: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def decay_mask(module: nn.Module, training: TrainingSpec) -> Tensor:
-    """1 where weight decay acts, [P] (science c).
+    """1 where weight decay acts, [P] (science c.2).
 
     kernels: of convolutions of any rank (linear ones in a network without any); weights: every tensor of two or more
     dimensions but embeddings; all: everything.
@@ -586,7 +586,7 @@ def repeatable() -> Iterator[None]:
 
 
 def choose_precision(asked: Literal["auto", "float32", "bfloat16"], device: str) -> Precision:
-    """The arithmetic of training: `auto` takes bfloat16 only where processor or GPU has it in hardware.
+    """The arithmetic of training: `auto` takes bfloat16 only where processor or GPU has it in hardware (science c.5).
 
     Decided by features, never by a timing, so that the same machine always decides alike. (Measured on a processor
     without it, AVX2 only: bfloat16 is 4 times slower than float32.)

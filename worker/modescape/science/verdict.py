@@ -1077,7 +1077,7 @@ def _beside_runs(claim: Claim) -> str:
 
 
 def _against_runs(apart: OverPairs, cycles: OverRuns, runs: int, chains: int) -> dict[str, float]:
-    """ln(D of separately trained runs / D_cyc) with its interval: both kinds of unit vary, and the examples (o.4)."""
+    """ln(D of separate runs / D_cyc) with its interval: both kinds of unit vary, and the examples (science o.4)."""
     fixed, of_chains = apart.mean(np.arange(runs)), cycles.mean(np.arange(chains))
     value = log_of_ratio(fixed, of_chains)
     variance = (
@@ -1125,7 +1125,7 @@ def _common_gate(evidence: _Units, across: OverPairs, *, examples: int = MIN_EXA
 
 
 def _gate(evidence: _Units, disagreement: float, *, examples: int = MIN_EXAMPLES) -> str:
-    """Why no claim about functions can be answered, and what would change that; "" when it can (o.3)."""
+    """Why no claim about functions can be answered, and what would change that; "" when it can (science o.3)."""
     if evidence.units < MIN_UNITS:
         return _too_few(evidence)
     if evidence.examples < examples:
@@ -1250,7 +1250,7 @@ def _shown(base: Claim, findings: Sequence[Finding]) -> Claim:
 
 
 def _every_method(base: Claim, findings: Sequence[Finding]) -> Claim:
-    """A claim that must hold for every method (o.6): intersection-union for `holds`, Bonferroni for `does not hold`."""
+    """A claim that must hold for every method (science o.6): intersection-union, and Bonferroni for `does not hold`."""
     (opened, closed), tested = _told(findings), _tested(findings)
     claim = _shown(base, findings)
     if tested:

@@ -145,7 +145,7 @@ def norm_parameters(module: nn.Module) -> tuple[str, ...]:
 
 
 def head_parameters(module: nn.Module, shape: Sequence[int], classes: int, *, seed: int = 0) -> tuple[str, ...]:
-    """Names of the head's weight (and bias), both of K rows; () where no layer is one.
+    """Names of the head's weight (and bias), both of K rows; () where no layer is one (science a.1).
 
     The head is the layer for which adding one random vector to all its rows, and one number to its biases, leaves the
     softmax unchanged, while adding a vector to one row does not: its class mean cannot change a prediction. Tried on

@@ -126,7 +126,8 @@ def _cosines(context: Context, results: Results, optima: list[Solution]) -> _Cos
 
 
 def recent(checkpoints: list[Solution]) -> list[Solution]:
-    """The last 40 % of a run's checkpoints, at least three, never the initial weights; [] when there are too few."""
+    """The last 40 % of a run's checkpoints, at least three, never the initial weights; [] when there are too few
+    (science c.4)."""
     trained = [checkpoint for checkpoint in checkpoints if checkpoint.index > 0]
     count = max(3, round(0.4 * len(trained)))
     return trained[-count:] if len(trained) >= 3 else []

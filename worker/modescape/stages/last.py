@@ -3,9 +3,9 @@
     chain[r/m] -> last[r/m]
 
 A method that trains longer than a run may gain by that alone. So what its averages gain is measured against the better
-of the run's final and the method's last iterate, by their NLL on the validation images; both are kept and shown. Of a
-method that trains on from a run's optimum the last iterate is a solution of its own (set `last`); of one that starts
-afresh it is its last sample.
+of the run's final and the method's last iterate, by their NLL on the validation images (science o.9); both are kept and
+shown. Of a method that trains on from a run's optimum the last iterate is a solution of its own (set `last`); of one
+that starts afresh it is its last sample.
 """
 
 from __future__ import annotations

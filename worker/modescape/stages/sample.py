@@ -188,7 +188,7 @@ def sample(context: Context) -> None:
         options_of(spec, entry),
         params["sample_set"],
         count,
-        # Validation images; without any, training images; never the test set.
+        # Validation images; without any, training images; never the test set (science d.8).
         probe="validation" if len(context.splits.validation) else "train",
         reach=Reach(**state["reach"]) if state.get("reach") else None,
     )

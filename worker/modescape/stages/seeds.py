@@ -1,4 +1,4 @@
-"""What makes functions differ, initial weights or the order of examples? (science g; the paper's Figure S4).
+"""What makes functions differ, initial weights or the order of examples? (science g.2; the paper's Figure S4).
 
 Every repetition trains one network again and again at a constant learning rate: the base A, A again, and with other
 initial weights (B), another order of examples (C), both (D). The distances of the four from A are compared.

@@ -4,7 +4,7 @@
 
 Claims about averages and divergences depend on how strong samples are, and no method should be judged at a strength
 that suits another. So each gets the one at which the average of S samples predicts the validation images best, mean
-over the runs that have not failed (`subspace.best_strength`). The samples looked at here are thrown away.
+over the runs that have not failed (`subspace.best_strength`; science o.8). The samples looked at here are thrown away.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What lies where in a user's own set: which folders or arrays are training, validation and test, and in which order.
+"""What lies where in a user's own set: which folders or arrays are training, validation and test, and in which order
+(science k.2).
 
     survey = look_through(Path("/data/pets"))       # a folder: survey.layout.parts["train"].classes, ...
     keys = arrays_of(["x_train", "y_train", ...])   # an .npz: {"train": ("x_train", "y_train"), ...}

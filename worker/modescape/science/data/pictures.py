@@ -5,10 +5,10 @@
     picture.image                                  # Pillow's, 8 bits: mode L or RGB, upright, opaque
     picture.remarks                                # {"turned", "composed", "several", "cmyk", "rounded"}
 
-The rules, the same for every set of a user's own: the first frame or page; numbers of more than 8 bits scaled by their
-white level (`values`); CMYK and YCbCr as Pillow turns them into RGB, colour profiles ignored; transparent parts laid on
-white; turned as EXIF says. Public sets are read as torchvision reads them (`raw.ImageFiles`). What cannot be read
-without losing what nobody was told of is refused, with the file's name.
+The rules (science k.4), the same for every set of a user's own: the first frame or page; numbers of more than 8 bits
+scaled by their white level (`values`); CMYK and YCbCr as Pillow turns them into RGB, colour profiles ignored;
+transparent parts laid on white; turned as EXIF says. Public sets are read as torchvision reads them (`raw.ImageFiles`).
+What cannot be read without losing what nobody was told of is refused, with the file's name.
 """
 
 from __future__ import annotations

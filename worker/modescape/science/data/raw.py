@@ -72,8 +72,8 @@ SVHN_FILES = {
     "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
     "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
 }
-# Of what these hold, for they may lie unpacked, or packed again as Debian does. (Its packages' bytes, with the name and
-# time that the published files carry in their gzip headers, have the MD5s of DOWNLOADS: the contents are the same.)
+# Of what these hold (science k.1): they may lie unpacked, or packed again as Debian does. (Its packages' bytes, with
+# the published files' names and times in the gzip headers, have the MD5s of DOWNLOADS: the contents are the same.)
 FASHION_FILES = {
     "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
     "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class InputTransform:
     """What a network sees of pixels: (pixel - shift) * scale, with values computed from the training set.
 
-    shift and scale are float32 and broadcast against [N, C, H, W]; science c: raw255 is the authors' code.
+    shift and scale are float32 and broadcast against [N, C, H, W]; science c.3: raw255 is the authors' code.
     """
 
     kind: InputScale
@@ -199,7 +199,7 @@ _STATISTICS_IMAGES = 10_000  # of streamed sets, whose every image would be read
 
 
 def make_transform(kind: InputScale, train: Split) -> InputTransform:
-    """The transform of science c, from all training images (streamed sets: from the first 10,000)."""
+    """The transform of science c.3, from all training images (streamed sets: from the first 10,000)."""
     if kind in ("raw255", "unit", "symmetric"):
         middle, factor = {"raw255": (0.0, 1.0), "unit": (0.0, 1 / 255), "symmetric": (127.5, 1 / 127.5)}[kind]
         return InputTransform(kind, _constant(middle), _constant(factor))

@@ -6,8 +6,8 @@
 
     arrays, reading = in_bytes({"images": images}, white=spec.white)                 # all of this for arrays
 
-One white level serves a whole set, so its images stay comparable. Where numbers could mean several things they are
-refused, and the user says what is white (`data.white`).
+One white level serves a whole set, so its images stay comparable (science k.3). Where numbers could mean several things
+they are refused, and the user says what is white (`data.white`).
 """
 
 from __future__ import annotations
