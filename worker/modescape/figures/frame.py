@@ -7,6 +7,7 @@ html(drawn, words)                                                       # one f
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def _line(text: str, size: int, colour: str, *, y: int, left: float, up: float) 
 def _lines(text: str, width: int, size: int) -> list[str]:
     """The text in lines that fit; words longer than a line are cut."""
     room, lines = (width - 2 * PAD) * BODY / size, [""]
-    for word in text.split():
+    for word in filter(None, re.split(r"[ \n\t]+", text)):  # numbers hold spaces at which no line breaks
         if lines[-1] and _long(f"{lines[-1]} {word}") > room:
             lines.append("")
         lines[-1] += f" {word}" if lines[-1] else word
