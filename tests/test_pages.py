@@ -301,6 +301,31 @@ def test_no_page_scrolls_sideways(launched: str, long_name: str, site: Served, b
     seen.page.context.close()
 
 
+@pytest.mark.parametrize("width", [320, 360])
+def test_long_effects_leave_the_words_of_claims_their_place(
+    launched: str, site: Served, browser: Browser, width: int
+) -> None:
+    seen = tab(browser, site, viewport={"width": width, "height": 640})
+    page = seen.page
+    page.goto(f"/experiments/{launched}", wait_until="load")
+    rows = page.evaluate(
+        """() => [...document.querySelectorAll("#claims > div > .card > table > tbody > tr:not(.why)")].map(row => {
+            row.querySelector(".num").innerHTML =
+                "<b>−0.00443 of the ensemble’s gain</b><small>(−0.0391 to 27.7, at 98.8 %)</small>";
+            const word = row.querySelector(".word"), inside = word.querySelector("b").getBoundingClientRect();
+            return { word: inside.right, effect: row.querySelector(".num").getBoundingClientRect().left,
+                height: word.getBoundingClientRect().height,
+                margin: row.querySelector(".margin-of").getBoundingClientRect().width };
+        })"""
+    )
+    assert rows
+    for row in rows:
+        assert row["word"] <= row["effect"] + 16, "the word ends where the effect's padding does"
+        assert row["height"] < 120, "no letter stands alone"
+        assert row["margin"] >= 120
+    page.context.close()
+
+
 @pytest.mark.parametrize("size", [(1400, 900), (1280, 720), (768, 1024), (360, 640)])
 def test_the_launch_button_is_seen_wherever_the_page_is_scrolled_to(
     site: Served, browser: Browser, size: tuple[int, int]
