@@ -303,6 +303,8 @@ _DOCUMENT_EXAMPLE = {
                 "estimate": 0.82,
                 "low": 0.61,
                 "high": 1.03,
+                "confidence": 0.95,
+                "decides": "",
                 "p": 0.0006,
                 "qualifier": "",
                 "parts": {"across runs": 0.164, "two recent checkpoints of a run": 0.072},
