@@ -789,7 +789,8 @@ def _maps(
     traces: list[dict[str, Any]] = []
     layout["annotations"], layout["shapes"] = [], []
     # "run" stands in the corner; a longer word fits neither there nor beside the title on narrow screens and paper.
-    place = {"x": 0, "xshift": -2, "yshift": -6} if axis == "run" else {"x": 1, "xshift": 0, "yshift": -20}
+    corner, below = {"x": 0, "xshift": -2, "yshift": -6}, {"x": 1, "xshift": 0, "yshift": -20}
+    place: dict[str, Any] = corner if axis == "run" else below
     layout["margin"]["b"] -= min(0, 8 + place["yshift"])
     for i, panel in enumerate(panels):
         x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
