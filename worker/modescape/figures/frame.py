@@ -26,7 +26,8 @@ PAD = 16  # px beside and between the parts
 TITLE, BODY = 16, 12  # px of their letters
 LINE = {TITLE: 22, BODY: 16}  # px of their lines
 LEGEND_ROW = 20  # px
-PAGE_WIDTH = 960  # px, at least, of a page's plot: narrower ones break its legend into more rows
+LEGEND_GAP = 45  # px of an entry beside its text: Plotly's symbol and spaces
+PAGE_WIDTH = 960  # px, at least, of a page's plot: narrower ones would break its legend into more rows
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def _add_legend(drawn: go.Figure, legend: Sequence[Legend], theme: Theme, width:
             line={"color": look.colour(theme), "dash": look.dash, "width": 1.5}, hoverinfo="skip",
         )  # fmt: skip
     longest = max(_long(entry.title) for entry in legend) + PAD
-    across = max(1, int((width - 2 * PAD) // (longest + 40)))
+    room = width - drawn.layout.margin.l - drawn.layout.margin.r  # Plotly makes its legend no wider than the plot
+    across = max(1, int(room // (longest + LEGEND_GAP)))
     drawn.update_layout(
         showlegend=True,
         legend={
@@ -151,7 +153,7 @@ def html(drawn: go.Figure, words: Words, *, theme: Theme = "light") -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(words.title)}</title>'
         '<meta name="viewport" content="width=device-width">'
         f"<style>body{{font:16px/1.5 {style.FONT};color:{ink};background:{card};margin:24px}}"
-        "h1,p{overflow-wrap:anywhere}p{max-width:68ch}</style></head>"
+        f"h1,p{{overflow-wrap:anywhere}}p{{max-width:68ch}}.plotly-graph-div{{min-width:{PAGE_WIDTH}px}}</style></head>"
         f"<body><h1>{escape(words.title)}</h1><p>{escape(words.name)}</p>{plot}<p>{escape(words.caption)}</p>"
         "</body></html>"
     )
