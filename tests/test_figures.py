@@ -720,6 +720,17 @@ def test_the_titles_of_maps_end_before_their_colour_bars_on_paper(name: str) -> 
         assert style.LETTER * len(title.text) < begins + 10, title.text  # a letter is 5.9 px wide on average
 
 
+@pytest.mark.parametrize("color", ["run", "method"])
+def test_a_legend_has_the_colours_of_what_is_drawn(color: str) -> None:
+    data = collect("tsne-samples", embedded(), color=color)
+    drawn = framed(
+        figures["tsne-samples"].draw(data, "light"), Words.of(figures["tsne-samples"], data, "x"), "light", 600
+    )
+    inks = {trace.marker.color for trace in drawn.data if trace.showlegend}
+    assert len(inks) == (1 if color == "run" else len(data.legend))
+    assert inks == {style.token("text", "light")} if color == "run" else style.token("text", "light") not in inks
+
+
 def test_no_line_breaks_within_a_number() -> None:
     data = collect("plane", lab())
     words = Words("?", "name", " ".join(["1\u202f200"] * 60))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -32,18 +31,21 @@ PAGE_WIDTH = 960  # px, at least, of a page's plot: narrower ones would break it
 
 @dataclass(frozen=True)
 class Words:
-    """What a picture says of itself. title: the question it answers; name: the experiment's."""
+    """What a picture says of itself. title: the question it answers; name: the experiment's; by_run: colours are runs,
+    so the legend's symbols are in plain ink."""
 
     title: str
     name: str
     caption: str
     legend: tuple[Legend, ...] = ()
+    by_run: bool = False
 
     @classmethod
     def of(cls, figure: Figure, data: FigureData, name: str) -> Words:
         """Of a figure of the experiment of that name; the legend is of what is drawn."""
         said = " ".join(filter(None, (data.caption, data.partial, data.missing, data.thinned)))
-        return cls(figure.question, name, said, tuple(entry for entry in data.legend if entry.on))
+        by_run = getattr(data.options, "color", "") == "run"
+        return cls(figure.question, name, said, tuple(entry for entry in data.legend if entry.on), by_run)
 
 
 def framed(drawn: go.Figure, words: Words, theme: Theme, width: int) -> go.Figure:
@@ -56,7 +58,7 @@ def framed(drawn: go.Figure, words: Words, theme: Theme, width: int) -> go.Figur
         _lines(text, width, size) for text, size in ((words.title, TITLE), (words.name, BODY), (words.caption, BODY))
     )
     heads = PAD + LINE[TITLE] * len(title) + LINE[BODY] * len(name) + PAD // 2
-    rows = _add_legend(drawn, words.legend, theme, width)
+    rows = _add_legend(drawn, words, theme, width)
     above, below = heads + rows, LINE[BODY] * len(caption) + PAD
     top = margin["t"] + above - PAD
     drawn.update_layout(
@@ -102,11 +104,12 @@ def _long(text: str) -> float:
     return LETTER * len(text) + 5.5 * wide
 
 
-def _add_legend(drawn: go.Figure, legend: Sequence[Legend], theme: Theme, width: int) -> int:
+def _add_legend(drawn: go.Figure, words: Words, theme: Theme, width: int) -> int:
     """Plotly's own legend of what the page shows beside the picture, at its upper edge; its height in px.
 
     Each entry is a trace without points: a figure's own traces may be many for one entry, or look otherwise.
     """
+    legend = words.legend
     if not legend:
         return 0
     drawn.update_traces(showlegend=False)
@@ -114,10 +117,12 @@ def _add_legend(drawn: go.Figure, legend: Sequence[Legend], theme: Theme, width:
         drawn.update_layout(xaxis_visible=False, yaxis_visible=False)
     for entry in legend:
         look = style.look(entry.look)
+        colour = style.token("text", theme) if words.by_run else look.colour(theme)
         drawn.add_scatter(
             x=[None], y=[None], name=escape(entry.title, quote=False), legendgroup=entry.group, showlegend=True,
-            mode="lines" if look.symbol.startswith("line") else "markers", marker=style.marker(look, theme),
-            line={"color": look.colour(theme), "dash": look.dash, "width": 1.5}, hoverinfo="skip",
+            mode="lines" if look.symbol.startswith("line") else "markers",
+            marker=style.marker(look, theme, colour=colour),
+            line={"color": colour, "dash": look.dash, "width": 1.5}, hoverinfo="skip",
         )  # fmt: skip
     longest = max(_long(entry.title) for entry in legend) + PAD
     room = width - drawn.layout.margin.l - drawn.layout.margin.r  # Plotly makes its legend no wider than the plot
@@ -139,7 +144,7 @@ def html(drawn: go.Figure, words: Words, *, theme: Theme = "light") -> str:
     from plotly.io import to_html
 
     margin, height = drawn.layout.margin, drawn.layout.height
-    rows = _add_legend(drawn, words.legend, theme, PAGE_WIDTH)
+    rows = _add_legend(drawn, words, theme, PAGE_WIDTH)
     drawn.update_layout(height=height + rows, margin={"t": margin.t + rows})
     plot = to_html(
         drawn, full_html=False, include_plotlyjs=True,
