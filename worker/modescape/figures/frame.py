@@ -44,7 +44,7 @@ class Words:
     def of(cls, figure: Figure, data: FigureData, name: str) -> Words:
         """Of a figure of the experiment of that name; the legend is of what is drawn."""
         said = " ".join(filter(None, (data.caption, data.partial, data.missing, data.thinned)))
-        by_run = getattr(data.options, "color", "") == "run"
+        by_run = getattr(getattr(data, "options", None), "color", "") == "run"
         return cls(figure.question, name, said, tuple(entry for entry in data.legend if entry.on), by_run)
 
 

@@ -321,7 +321,8 @@ def _(data: Trajectories, theme: Theme) -> go.Figure:
     layout["annotations"] = []
     for i, panel in enumerate(panels):
         x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        domain = [0, 1] if len(panels) == 1 else ([0, 0.39], [0.61, 1])[i]
+        # Between two panels, on paper too, there is room for a name and the next one's ticks.
+        domain = [0, 1] if len(panels) == 1 else ([0, 0.36], [0.64, 1])[i]
         bounds = _window(data, panel)
         layout[f"xaxis{i + 1 if i else ''}"] = style.x_axis(
             theme, domain=domain, anchor=y, range=[0, max(1.0, float(data.epochs))]
