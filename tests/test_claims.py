@@ -1015,3 +1015,14 @@ def test_numbers_of_the_paper_stand_beside_the_nearest_experiments(site: Served,
             assert "/launch?preset=" in row
     assert "Nearest, though not the same quantity" in text
     assert f"/experiments/{far.slug}" in text
+
+
+def test_a_claim_that_was_asked_for_and_has_failed_offers_no_clone_with_it() -> None:
+    from modescape.spec import parse
+    from modescape_api.claims import undecided
+
+    asked = parse({"methods": [{"method": "sgmcmc"}]})
+    (failed,) = (one for one in undecided(asked, {}, [], is_alive=False) if one.letter == "h")
+    assert (failed.add, "asked for" in failed.needs) == ("", True)
+    (never,) = (one for one in undecided(parse({}), {}, [], is_alive=False) if one.letter == "h")
+    assert (never.add, never.needs) == ("sgmcmc", "needs the method cyclical SG-MCMC")
