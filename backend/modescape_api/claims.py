@@ -243,8 +243,8 @@ def _row(claim: Json, figures: Sequence[str]) -> Row:
     rests = ""
     if claim["rests_on"]:
         units = ", ".join(str(number) for number in claim["rests_on"])
-        rests = f"Rests on {claim['unit']} {units}: without {'it' if len(claim['rests_on']) == 1 else 'one of them'} "
-        rests += "the word would be another."
+        several, without = ("s", "one of them") if len(claim["rests_on"]) > 1 else ("", "it")
+        rests = f"Rests on {claim['unit']}{several} {units}: without {without} the word would be another."
     return Row(
         letter=claim["id"],
         title=claim["title"],
