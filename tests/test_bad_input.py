@@ -253,7 +253,6 @@ RAW: list[tuple[str, bytes, dict[str, str], int]] = [
     ("NaN", b'{"spec": {"training": {"learning_rate": NaN}}}', JSON, 400),
     ("a comma too many", b'{"name": "a",}', JSON, 400),
     ("not UTF-8", b'{"name": "\xff\xfe"}', JSON, 400),
-    ("a lone surrogate", b'{"name": "\\ud800"}', JSON, 400),
     ("a number beyond all bounds", b'{"spec": {"training": {"epochs": 1' + b"0" * 400 + b"}}}", JSON, 400),
     ("too deep", b'{"spec":' * 5000 + b"1" + b"}" * 5000, JSON, 400),
     ("another type", b"name=a", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
@@ -359,6 +358,23 @@ def test_a_body_that_is_not_json(client: httpx.Client, body: bytes, headers: dic
     for address in ("/api/experiments", "/api/estimate", "/api/data"):
         answer = client.post(address, content=body, headers=headers)
         assert refused(answer, "body" if status in (400, 413) else "Content-Type")["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"name": "a\\ud800"}', "name"),
+        (b'{"tags": ["a", "\\udfff"]}', "tags.1"),
+        (b'{"spec": {"data": {"path": "\\ud83d"}}}', "spec.data.path"),
+        (b'{"\\ud800": 1}', "body"),
+    ],
+)
+def test_half_a_character_is_refused_by_the_name_of_its_field(client: httpx.Client, body: bytes, field: str) -> None:
+    answer = client.post("/api/experiments", content=body, headers=JSON)
+    assert "surrogate" in refused(answer, field)["detail"]
+    assert answer.status_code == 422
+    pair = client.post("/api/estimate", content=b'{"preset": "quickstart", "name": "\\ud83d\\ude42"}', headers=JSON)
+    assert pair.status_code == 200, "two halves are a character"
 
 
 @pytest.mark.parametrize(("address", "field"), QUERIES, ids=_id)

@@ -844,6 +844,34 @@ def _claim(found: Sequence[Claim], letter: str) -> Claim:
     return next(claim for claim in found if claim.id == letter)
 
 
+@pytest.mark.parametrize("letter", ["c", "e1", "e2", "f1"])
+def test_page_api_and_comparison_give_the_same_numbers_of_a_claim(letter: str) -> None:
+    """Those of the method that decides, at the level its word needs; worked out here for three methods."""
+    from modescape.science.inference import t_quantile
+    from modescape_api.claims import answered
+
+    judged = _found(verdict.judge(_evidence(_problem())))
+    (told,) = (claim for claim in finding.document(judged)["claims"] if claim["id"] == letter)
+    (row,) = (row for row in answered(judged, ()) if row.letter == letter)
+    assert len(told["methods"]) > 1
+    (own,) = (m["estimate"] for m in told["methods"] if m["title"] == told["decides"])
+    k = len([m for m in told["methods"] if not m["gate"]])
+    is_plain = told["word"] == ("does not hold" if letter == "e2" else "holds")
+    confidence = 0.95 if is_plain else 1 - 0.05 / k
+    half = (own["high"] - own["value"]) / t_quantile(0.975, told["n"] - 1)
+    half *= t_quantile((1 + confidence) / 2, told["n"] - 1)
+    assert told["confidence"] == pytest.approx(confidence)
+    assert [told[end] for end in ("low", "estimate", "high")] == pytest.approx(
+        [own["value"] - half, own["value"], own["value"] + half], rel=1e-6
+    )
+    assert row.effect.startswith(told["effect"])
+    assert (row.interval, row.decides) == (told["interval"], told["decides"])
+    assert told["at_look"]["interval"] == told["interval"], "at the first look nothing is spent"
+    later = next(c for c in finding.claims(judged, replace(finding.FIRST, number=2)) if c["id"] == letter)
+    if later["at_look"]["word"] == told["word"]:
+        assert later["at_look"]["low"] < told["low"] < told["high"] < later["at_look"]["high"]
+
+
 @pytest.mark.parametrize("letter", ["e1", "e2", "f1"])
 def test_bar_and_word_of_a_claim_over_methods_agree(letter: str) -> None:
     """Of a few hundred random ones: beyond the margin where it holds, short of it where it does not, else across it."""
@@ -1078,3 +1106,14 @@ def test_numbers_of_the_paper_stand_beside_the_nearest_experiments(site: Served,
             assert "/launch?preset=" in row
     assert "Nearest, though not the same quantity" in text
     assert f"/experiments/{far.slug}" in text
+
+
+def test_a_claim_that_was_asked_for_and_has_failed_offers_no_clone_with_it() -> None:
+    from modescape.spec import parse
+    from modescape_api.claims import undecided
+
+    asked = parse({"methods": [{"method": "sgmcmc"}]})
+    (failed,) = (one for one in undecided(asked, {}, [], is_alive=False) if one.letter == "h")
+    assert (failed.add, "asked for" in failed.needs) == ("", True)
+    (never,) = (one for one in undecided(parse({}), {}, [], is_alive=False) if one.letter == "h")
+    assert (never.add, never.needs) == ("sgmcmc", "needs the method cyclical SG-MCMC")

@@ -650,7 +650,7 @@ def test_many_points_are_thinned_in_the_picture_and_never_in_the_table() -> None
     marks = sum(len(trace.x) for trace in drawn.data if trace.mode == "markers")
     assert marks == 2000
     assert len(data.rows()) == 2504
-    assert data.thinned == "2\u2009000 of 2\u2009504 points drawn, evenly."
+    assert data.thinned == "2\u202f000 of 2\u202f504 points drawn, evenly."
 
 
 # ---- ways out ----
@@ -705,6 +705,39 @@ def test_the_last_text_of_a_colour_bar_ends_inside_the_picture(name: str) -> Non
         bar = trace.colorbar
         half = style.LETTER * len(bar.ticktext[-1]) / 2
         assert half <= bar.xpad + style.MARGINS["maps"]["r"] + 1, bar.ticktext
+
+
+@pytest.mark.parametrize("name", ["similarity-trajectory", "similarity-runs"])
+def test_the_titles_of_maps_end_before_their_colour_bars_on_paper(name: str) -> None:
+    plot = 656 - 24 - style.MARGINS["maps"]["l"] - style.MARGINS["maps"]["r"]  # px; paper without the card's edges
+    drawn = figures[name].draw(collect(name, lab()), "light")
+    titles = [note for note in drawn.layout.annotations if note.y == 1]
+    assert len(titles) == len(drawn.data) == 2
+    domains = drawn.layout.xaxis.domain, drawn.layout.xaxis2.domain
+    for title, trace, domain in zip(titles, drawn.data, domains, strict=True):
+        bar = trace.colorbar
+        begins = plot * (bar.x - bar.len - domain[0]) - bar.xpad
+        assert style.LETTER * len(title.text) < begins + 10, title.text  # a letter is 5.9 px wide on average
+
+
+@pytest.mark.parametrize("color", ["run", "method"])
+def test_a_legend_has_the_colours_of_what_is_drawn(color: str) -> None:
+    data = collect("tsne-samples", embedded(), color=color)
+    drawn = framed(
+        figures["tsne-samples"].draw(data, "light"), Words.of(figures["tsne-samples"], data, "x"), "light", 600
+    )
+    inks = {trace.marker.color for trace in drawn.data if trace.showlegend}
+    assert len(inks) == (1 if color == "run" else len(data.legend))
+    assert inks == {style.token("text", "light")} if color == "run" else style.token("text", "light") not in inks
+
+
+def test_no_line_breaks_within_a_number() -> None:
+    data = collect("plane", lab())
+    words = Words("?", "name", " ".join(["1\u202f200"] * 60))
+    drawn = framed(figures["plane"].draw(data, "light"), words, "light", 480)
+    lines = [note.text for note in drawn.layout.annotations if note.name == "frame"][2:]
+    assert len(lines) > 3
+    assert {word for line in lines for word in line.split(" ")} == {"1\u202f200"}
 
 
 def test_the_cosine_along_a_run_has_colours_of_its_own_range() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import threading
@@ -9,11 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import plotly
+import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from serving import SPEC, Served, finished, served
 
 from modescape.executor import Executor
+from modescape.figures import Words, framed, style
+from modescape.figures.figure import Legend
 
 pytestmark = pytest.mark.slow
 
@@ -260,6 +265,31 @@ def test_figures_download_as_pictures_made_here(launched: str, site: Served, bro
     page.context.close()
 
 
+@pytest.mark.parametrize("margin", [{"l": 40, "r": 16}, {"l": 40, "r": 108}, {"l": 160, "r": 8}])
+def test_the_legend_of_a_picture_taken_away_ends_above_its_plot(browser: Browser, margin: dict[str, int]) -> None:
+    """As Plotly lays it out, at every width the pictures are made in."""
+    legend = tuple(Legend(f"g{i}", f"a method of name {i}"[: 5 + 2 * i], "random") for i in range(8))
+    page = browser.new_page()
+    page.set_content("<div id=plot></div>")
+    page.add_script_tag(path=str(Path(plotly.__file__).parent / "package_data" / "plotly.min.js"))
+    for width in (480, 560, 598, 700, 800, 960, 1200):
+        layout = style.layout("light", kind="scatter", height=400, revision="x")
+        drawn = go.Figure(layout=layout).update_layout(margin=margin).add_scatter(x=[1, 2], y=[1, 2])
+        framed(drawn, Words("A question?", "A name", "A caption.", legend), "light", width)
+        lowest = page.evaluate(
+            """async figure => {
+                await Plotly.newPlot("plot", figure.data, figure.layout);
+                const top = document.querySelector(".main-svg").getBoundingClientRect().top;
+                const texts = [...document.querySelectorAll(".legendtext")];
+                return Math.max(...texts.map(text => text.getBoundingClientRect().bottom)) - top;
+            }""",
+            json.loads(drawn.to_json()),
+        )
+        before = style.MARGINS["scatter"]["t"]  # px above the plot, for its titles
+        assert lowest <= drawn.layout.margin.t - before + 2, width
+    page.close()
+
+
 AUDIT = (Path(__file__).parent / "audit.js").read_text(encoding="utf-8")
 
 
@@ -299,6 +329,31 @@ def test_no_page_scrolls_sideways(launched: str, long_name: str, site: Served, b
     open_figures(seen.page)
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
     seen.page.context.close()
+
+
+@pytest.mark.parametrize("width", [320, 360])
+def test_long_effects_leave_the_words_of_claims_their_place(
+    launched: str, site: Served, browser: Browser, width: int
+) -> None:
+    seen = tab(browser, site, viewport={"width": width, "height": 640})
+    page = seen.page
+    page.goto(f"/experiments/{launched}", wait_until="load")
+    rows = page.evaluate(
+        """() => [...document.querySelectorAll("#claims > div > .card > table > tbody > tr:not(.why)")].map(row => {
+            row.querySelector(".num").innerHTML =
+                "<b>−0.00443 of the ensemble’s gain</b><small>(−0.0391 to 27.7, at 98.8 %)</small>";
+            const word = row.querySelector(".word"), inside = word.querySelector("b").getBoundingClientRect();
+            return { word: inside.right, effect: row.querySelector(".num").getBoundingClientRect().left,
+                height: word.getBoundingClientRect().height,
+                margin: row.querySelector(".margin-of").getBoundingClientRect().width };
+        })"""
+    )
+    assert rows
+    for row in rows:
+        assert row["word"] <= row["effect"] + 16, "the word ends where the effect's padding does"
+        assert row["height"] < 120, "no letter stands alone"
+        assert row["margin"] >= 120
+    page.context.close()
 
 
 @pytest.mark.parametrize("size", [(1400, 900), (1280, 720), (768, 1024), (360, 640)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from modescape.science.data import published
 from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.store import Store, upgrade
+from modescape_api.display import between, duration, price
 
 TINY = {
     "data": {"dataset": "digits", "train_images": 100, "validation_images": 50, "test_images": 40},
@@ -78,6 +80,24 @@ def test_before_anything_has_finished_a_price_is_what_a_worker_measured_within_a
     assert prices().cost("compare", Work(other=3.0)).seconds == pytest.approx(3.0 * 2 + 0.4)
     unknown = prices(calibration=None).cost("train", Work(trained=1000))
     assert unknown.high / unknown.low == pytest.approx(GUESSED**2)
+
+
+UNITS = {"s": 1, "min": 60, "days": 86400}
+
+
+def seconds(words: str) -> int:
+    """What a duration says."""
+    if found := re.fullmatch(r"(\d+) h (\d\d)", words):
+        return 3600 * int(found[1]) + 60 * int(found[2])
+    number, unit = words.split(" ")
+    return int(number) * UNITS[unit]
+
+
+def test_a_duration_is_said_to_a_fifth_at_any_length() -> None:
+    for length in [*range(1, 20_000), *range(20_000, 400_000, 7), 7190.0, 86_399.0, 129_590.0, 1e6, 1e7]:
+        assert seconds(duration(length)) == pytest.approx(length, rel=0.2001), length
+    assert (duration(7190), duration(129_590)) == ("2 h 00", "36 h 00")
+    assert (price(92, 73, 115), between(73, 115)) == ("≈ 92 s", "73 to 115 s")
 
 
 def test_several_workers_count_as_the_middle_one() -> None:

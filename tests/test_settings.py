@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import yaml
 from conftest import RedisServer
+from pydantic import SecretStr
 from sqlalchemy import make_url
 from test_jobs import chains, expected, house
 
@@ -214,3 +215,13 @@ def test_values_of_statements_stay_out_of_errors(store: Store) -> None:
         change.session.connection().exec_driver_sql("INSERT INTO fact (name, value, at) VALUES ('x', NULL, NULL)")
     assert "parameters: {" not in str(caught.value)
     assert store._engine.hide_parameters
+
+
+def test_of_a_url_the_place_is_shown_and_nobodys_name() -> None:
+    for url, place in (
+        ("postgresql://zqx:zqy@host:5/name?password=zqz", "postgresql+psycopg://host:5/name"),
+        ("postgresql://zqx@host/name", "postgresql+psycopg://host/name"),
+        ("sqlite:////tmp/a b.db", "sqlite:////tmp/a b.db"),
+    ):
+        assert shown(Settings(database_url=SecretStr(url)), "database_url") == place
+    assert shown(Settings(broker_url=SecretStr("redis://zqx@host:6379/0")), "broker_url") == "redis://host:6379/0"

@@ -590,3 +590,8 @@ def test_the_figure_of_cycles_says_what_is_missing() -> None:
     with pytest.raises(FigureNotReady) as later:
         entry.call(Empty(spec([{"method": "sgmcmc", "options": SHORT}])), entry.options())
     assert later.value.waits_for == ("chain", "sample")
+    lost = Empty(spec([{"method": "sgmcmc", "options": SHORT}]))
+    lost.failed_chains = {"sgmcmc": dict.fromkeys(range(lost.spec.ensemble.runs), "it is at chance")}
+    with pytest.raises(FigureNotReady, match="every chain has failed: it is at chance") as closed:
+        entry.call(lost, entry.options())
+    assert closed.value.closed

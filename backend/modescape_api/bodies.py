@@ -5,6 +5,8 @@ def create(draft: Annotated[Draft, body(Draft)]) -> Response: ...
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
@@ -47,7 +49,8 @@ def body(model: type[M]) -> Any:
 
 
 async def read_json(request: Request) -> Any:
-    """The decoded body. Raises Refusal (415, 400) saying what is wrong with it."""
+    """The decoded body. Raises Refusal (415, 400) saying what is wrong with it, or InvalidInput naming the field whose
+    text is half a character, which JSON can write and UTF-8 cannot."""
     raw = await request.body()
     if not raw.strip():
         return {}
@@ -61,11 +64,37 @@ async def read_json(request: Request) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
+        _refuse_halves(raw)
         raise Refusal(
             "malformed",
             f"the body is not JSON: {error}",
             problems=[Problem(f"is not JSON: {error}", "body", "one JSON object in UTF-8")],
         ) from None
+
+
+def _refuse_halves(raw: bytes) -> None:
+    try:
+        found = next(_halves(json.loads(raw), ""), None)
+    except (ValueError, RecursionError):
+        return
+    if found is not None:
+        field, half = found
+        raise InvalidInput(
+            f"has half a character (a surrogate), U+{ord(half):04X}", field=field or "body", allowed="whole characters"
+        )
+
+
+def _halves(value: Any, field: str) -> Iterator[tuple[str, str]]:
+    """(field, surrogate) of every text in a decoded document, names of fields among them."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _halves(name, field)
+            yield from _halves(inner, f"{field}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _halves(inner, f"{field}.{place}".lstrip("."))
+    elif isinstance(value, str):
+        yield from ((field, letter) for letter in value if "\ud800" <= letter <= "\udfff")
 
 
 def validate(model: type[M], data: Any) -> M:

@@ -17,7 +17,6 @@ from modescape import finding
 from modescape.draft import FAIR_IMAGES
 from modescape.figures.figure import thousands
 from modescape.registry import methods
-from modescape.science.inference import LEVEL, t_quantile
 from modescape.science.verdict import QUESTIONS, Question
 from modescape.spec import ExperimentSpec
 from modescape_api import forms
@@ -52,11 +51,10 @@ DECIDED_BY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "g": ("the study of seeds", "seeds", ("seeds",)),
     "h": ("the method cyclical SG-MCMC", "sgmcmc", ("chain",)),
 }  # fmt: skip
-# What an effect is counted in, where it is no ratio ("times"), and the claims that need one method only, not every.
+# What an effect is counted in, where it is no ratio ("times").
 UNITS = {
     "a": "cosine", "e1": "of the ensemble’s gain", "e2": "of the ensemble’s gain", "f2": "nats",
 }  # fmt: skip
-ONE_METHOD_IS_ENOUGH = ("e2",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,12 +217,15 @@ def undecided(spec: ExperimentSpec, found: Json, kinds: Sequence[KindProgress], 
         if letter in known:
             continue
         words, add, judges = DECIDED_BY[letter]
-        comes = bool(waiting & set(judges)) and _has(spec, add)
+        is_asked = _has(spec, add)
+        comes = is_asked and bool(waiting & set(judges))
         needs = f"needs {words}"
         if comes:
             stage = " or ".join(judges)
             needs = f"comes with the stage {stage}" if is_alive else f"the stage {stage} has not succeeded; retry it"
-        rows.append(Open(letter=letter, title=question.title, needs=needs, add="" if comes else add))
+        elif is_asked:
+            needs = "what decides it was asked for and gave no answer: it has failed, or an older version judged less"
+        rows.append(Open(letter=letter, title=question.title, needs=needs, add="" if is_asked else add))
     return rows
 
 
@@ -243,9 +244,8 @@ def _row(claim: Json, figures: Sequence[str]) -> Row:
     rests = ""
     if claim["rests_on"]:
         units = ", ".join(str(number) for number in claim["rests_on"])
-        rests = f"Rests on {claim['unit']} {units}: without {'it' if len(claim['rests_on']) == 1 else 'one of them'} "
-        rests += "the word would be another."
-    read = _read(claim)
+        several, without = ("s", "one of them") if len(claim["rests_on"]) > 1 else ("", "it")
+        rests = f"Rests on {claim['unit']}{several} {units}: without {without} the word would be another."
     return Row(
         letter=claim["id"],
         title=claim["title"],
@@ -253,10 +253,10 @@ def _row(claim: Json, figures: Sequence[str]) -> Row:
         paper=paper,
         word=claim["word"],
         glyph=claim["glyph"],
-        effect=_say(claim["id"], read.x),
-        interval="" if math.isnan(read.low) else f"{question.say(read.low, bare=True)} to {question.say(read.high)}",
-        level=read.level,
-        decides=read.decides,
+        effect="–" if claim["estimate"] is None else _say(claim["id"], claim["estimate"]),
+        interval=claim["interval"],
+        level=f"{100 * claim['confidence']:.3g} %",
+        decides=claim["decides"],
         margin=_margin(claim["id"], claim["margin"]),
         units=f"{claim['n']} {claim['unit']}{'' if claim['n'] == 1 else 's'}",
         images=f"{thousands(claim['N'])} images" if claim["N"] else "",
@@ -266,7 +266,7 @@ def _row(claim: Json, figures: Sequence[str]) -> Row:
         stands=stands,
         at_look=_at_look(claim["at_look"]),
         rests=rests,
-        picture=_picture(question, read, claim["margin"]),
+        picture=_picture(question, claim),
         parts=_numbers(claim["parts"]),
         methods=tuple(_method(question, method) for method in claim["methods"]),
         figure=figure,
@@ -305,57 +305,8 @@ def looking_ahead(look: finding.Look) -> str:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Reading:
-    """The interval that gives the word: low, x and high are NaN where there is none."""
-
-    low: float
-    x: float
-    high: float
-    level: str = "95 %"
-    decides: str = ""
-
-
-def _read(claim: Json) -> _Reading:
-    """Of a claim over methods, the method on which its word rests, with the interval of the level at which it does.
-
-    "For every method" is decided by the method farthest from holding, at 95 % where it holds; that it fails, or might,
-    is judged with all k methods allowed for, at 1 - 0.05 / k. "For one method" is the same with both words exchanged.
-    """
-    opened = [one for one in claim["methods"] if not one["gate"] and _is_whole(one["estimate"])]
-    if not opened:
-        return _Reading(low=_float(claim["low"]), x=_float(claim["estimate"]), high=_float(claim["high"]))
-    enough = claim["id"] in ONE_METHOD_IS_ENOUGH
-    sure = "does not hold" if enough else "holds"  # the word that every method must have
-    undecided = [one for one in opened if one["word"] != sure]
-    if claim["word"] == sure:
-        chosen, k = max(opened, key=lambda one: one["estimate"]["p_fails" if enough else "p_holds"]), 1
-    else:
-        chosen = min(undecided or opened, key=lambda one: one["estimate"]["p_holds" if enough else "p_fails"])
-        k = len(opened)
-    known, freedom = chosen["estimate"], (chosen.get("n") or claim["n"]) - 1
-    wider = t_quantile(1 - LEVEL / k, freedom) / t_quantile(1 - LEVEL, freedom) if k > 1 else 1.0
-    x = known["value"]
-    return _Reading(
-        low=x - wider * (x - known["low"]), x=x, high=x + wider * (known["high"] - x),
-        level=f"{100 - 200 * LEVEL / k:.3g} %",
-        decides=chosen["title"] if claim["word"] == sure or undecided else "",  # else a method that cannot be told
-    )  # fmt: skip
-
-
-def _is_whole(estimate: Json | None) -> bool:
-    return estimate is not None and None not in (estimate["value"], estimate["low"], estimate["high"])
-
-
-def _float(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
 def _say(letter: str, value: float) -> str:
-    return "–" if math.isnan(value) else _with_unit(letter, QUESTIONS[letter].say(value))
-
-
-def _with_unit(letter: str, text: str) -> str:
+    text = QUESTIONS[letter].say(value)
     return f"{text} {UNITS[letter]}" if letter in UNITS else text
 
 
@@ -367,10 +318,10 @@ def _margin(letter: str, margin: float) -> str:
     return f"{text} (edited; by default {question.say(question.margin)})" if edited else text
 
 
-def _picture(question: Question, read: _Reading, margin: float) -> Interval | None:
+def _picture(question: Question, claim: Json) -> Interval | None:
     """Distances beyond the margin, scaled so that all of the interval and the margin fit. None without an interval."""
-    low, high, x = read.low, read.high, read.x
-    if math.isnan(low + high + x):
+    low, x, high, margin = claim["low"], claim["estimate"], claim["high"], claim["margin"]
+    if None in (low, x, high):
         return None
     if question.side == "above":
         far = (low - margin, x - margin, high - margin)

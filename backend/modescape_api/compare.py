@@ -21,14 +21,13 @@ import numpy as np
 from fastapi import APIRouter, Query, Response
 from numpy.typing import NDArray
 
-from modescape import finding
 from modescape.errors import InvalidInput
 from modescape.plan import flat
 from modescape.results import Results
 from modescape.science.inference import LEVEL, estimate, pairs, t_quantile
 from modescape.spec import stored
 from modescape.tables import Experiment, Solution
-from modescape_api import replies
+from modescape_api import claims, replies
 from modescape_api.display import cell
 from modescape_api.site import Here, Site
 
@@ -62,12 +61,15 @@ class Number:
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """What one experiment says of a claim: the word, the effect and its interval, as text."""
+    """What one experiment says of a claim: the word, the effect and its interval, as text, of the method that decides
+    as on the experiment's own page; level: of the interval."""
 
     word: str
     glyph: str
     effect: str
     interval: str
+    level: str
+    decides: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,16 +271,19 @@ def _mean_pair(matrix: NDArray[np.float64], runs: Runs) -> float:
 
 def _claims(rows: Sequence[Experiment]) -> list[tuple[str, str, tuple[Word | None, ...]]]:
     """(letter, title, what each experiment says) of every claim that one of them answers."""
-    told = [{claim["id"]: claim for claim in finding.claims(row.finding or {})} for row in rows]
-    titles = {claim["id"]: claim["title"] for claims in told for claim in claims.values()}
+    told = [{claim.letter: claim for claim in claims.answered(row.finding or {}, ())} for row in rows]
+    titles = {claim.letter: claim.title for answers in told for claim in answers.values()}
     return [
-        (letter, titles[letter], tuple(_word(claims[letter]) if letter in claims else None for claims in told))
+        (letter, titles[letter], tuple(_word(answers[letter]) if letter in answers else None for answers in told))
         for letter in sorted(titles)
     ]
 
 
-def _word(claim: Json) -> Word:
-    return Word(word=claim["word"], glyph=claim["glyph"], effect=claim["effect"], interval=claim["interval"])
+def _word(claim: claims.Row) -> Word:
+    return Word(
+        word=claim.word, glyph=claim.glyph, effect=claim.effect, interval=claim.interval, level=claim.level,
+        decides=claim.decides,
+    )  # fmt: skip
 
 
 # ---- over HTTP ----
@@ -303,7 +308,17 @@ _EXAMPLE = {
         {
             "id": "a",
             "title": "Independent optima are orthogonal",
-            "answers": [{"word": "holds", "glyph": "✓", "effect": "0.018", "interval": "0.011 to 0.025"}, None],
+            "answers": [
+                {
+                    "word": "holds",
+                    "glyph": "✓",
+                    "effect": "0.018 cosine",
+                    "interval": "0.011 to 0.025",
+                    "level": "95 %",
+                    "decides": "",
+                },
+                None,
+            ],
         }
     ],
     "cautions": [],

@@ -26,15 +26,16 @@ OPEN_STATES = ("blocked", "ready", "running", "paused")
 
 
 def duration(seconds: float | None) -> str:
-    """`18 s`, `4 min`, `2 h 05`, `3 days`."""
+    """`18 s`, `4 min`, `2 h 05`, `3 days`: never a fifth more or less than it is, which is less than prices err."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
-    if seconds < 90:
+    if round(seconds) < 150:
         return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    if seconds < 36 * 3600:
-        return f"{int(seconds // 3600)} h {round(seconds % 3600 / 60) % 60:02d}"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 72 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d}"
     return f"{round(seconds / 86400)} days"
 
 

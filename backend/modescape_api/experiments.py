@@ -305,6 +305,8 @@ _DOCUMENT_EXAMPLE = {
                 "estimate": 0.82,
                 "low": 0.61,
                 "high": 1.03,
+                "confidence": 0.95,
+                "decides": "",
                 "p": 0.0006,
                 "qualifier": "",
                 "parts": {"across runs": 0.164, "two recent checkpoints of a run": 0.072},
@@ -336,6 +338,7 @@ _DOCUMENT_EXAMPLE = {
         "level_of_a_word": 0.05,
         "level_spent_at_most": 0.05,
     },
+    "unknown": [],
     "changed": [{"field": "training.epochs", "was": 40, "now": 5}],
     "departures": [{"field": "training.halve_every", "was": 10, "now": 2}],
     "stages": [

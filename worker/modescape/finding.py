@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 GLYPHS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
+ONE_METHOD_IS_ENOUGH = ("e2",)  # other claims over methods need every one
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ def _title(method: Json) -> str:
 
 def claims(finding: Json, look: Look = FIRST) -> list[Json]:
     """The claims that were asked, in the paper's order, each with glyph, effect in words and figure; [] while nothing
-    is compared. at_look: word and interval at the level that is left for this look at these trainings.
+    is compared. estimate, low, high, effect, interval: of a claim over methods those of the one that `decides`, at the
+    `confidence` its word needs. at_look: word and interval at the level that is left for this look at these trainings.
 
     p: of its test, None of a claim that was not tested (no interval could have given a word); survives: the word is
     still given once Holm's correction for all tested claims is made; tested: how many those are; note: what an older
@@ -270,15 +272,20 @@ def document(finding: Json, look: Look = FIRST) -> Json:
 
 
 def _shown(claim: Json, survives: bool, look: Look) -> Json:
-    question = QUESTIONS[claim["id"]]
+    question, read = QUESTIONS[claim["id"]], _read(claim)
     return {
         "unit": "run",
         **claim,
+        "estimate": read.value,
+        "low": read.low,
+        "high": read.high,
+        "confidence": read.confidence,
+        "decides": read.decides,
         "survives": survives,
         "at_look": _at_look(claim, look),
         "glyph": GLYPHS[claim["word"]],
-        "effect": _say(question, claim["estimate"]),
-        "interval": _interval(question, claim["low"], claim["high"]),
+        "effect": _say(question, read.value),
+        "interval": _interval(question, read.low, read.high),
     }
 
 
@@ -291,21 +298,70 @@ def _at_look(claim: Json, look: Look) -> Json:
     level = look.level / 2
     stands = claim["word"] == "cannot tell" or (claim["p"] is not None and claim["p"] <= level)
     word = claim["word"] if stands else "cannot tell"
-    known = (claim["estimate"], claim["low"], claim["high"])
-    low = high = None
-    if None not in known and claim["n"] > 1:
-        value, degrees = claim["estimate"], claim["n"] - 1
-        wider = t_quantile(1 - level, degrees) / t_quantile(1 - LEVEL, degrees)
-        low, high = (value + (end - value) * wider for end in known[1:])
+    read = _read(claim | {"word": word}, level)
     return {
         "look": look.number,
         "level": look.level,
         "word": word,
         "glyph": GLYPHS[word],
-        "low": low,
-        "high": high,
-        "interval": _interval(QUESTIONS[claim["id"]], low, high),
+        "low": read.low,
+        "high": read.high,
+        "interval": _interval(QUESTIONS[claim["id"]], read.low, read.high),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """The interval that gives the word. confidence: its level, .95 where no further methods are allowed for; decides:
+    the method it is of, "" of a claim that is not over methods."""
+
+    low: float | None
+    value: float | None
+    high: float | None
+    confidence: float
+    decides: str = ""
+
+
+def _read(claim: Json, level: float = LEVEL) -> _Reading:
+    """Of a claim over methods, the method on which its word rests, with the interval of the level at which it does.
+
+    "For every method" is decided by the method farthest from holding, at 95 % where it holds; that it fails, or might,
+    is judged with all k methods allowed for, at 1 - 0.05 / k. "For one method" is the same with both words exchanged.
+    level: on either side of an interval.
+    """
+    opened = [one for one in claim["methods"] if not one["gate"] and _is_whole(one["estimate"])]
+    if not opened:
+        return _widened(claim["estimate"], claim["low"], claim["high"], claim["n"], level, "")
+    enough = claim["id"] in ONE_METHOD_IS_ENOUGH
+    sure = "does not hold" if enough else "holds"  # the word that every method must have
+    undecided = [one for one in opened if one["word"] != sure]
+    if claim["word"] == sure:
+        chosen, k = max(opened, key=lambda one: one["estimate"]["p_fails" if enough else "p_holds"]), 1
+    else:
+        chosen = min(undecided or opened, key=lambda one: one["estimate"]["p_holds" if enough else "p_fails"])
+        k = len(opened)
+    known = chosen["estimate"]
+    decides = chosen["title"] if claim["word"] == sure or undecided else ""  # else a method that cannot be told
+    n = chosen.get("n") or claim["n"]
+    return _widened(known["value"], known["low"], known["high"], n, level / k, decides)
+
+
+def _widened(
+    value: float | None, low: float | None, high: float | None, n: int, level: float, decides: str
+) -> _Reading:
+    """The 95 % interval at another level."""
+    confidence = 1 - 2 * level
+    if value is None or low is None or high is None or n < 2:
+        return _Reading(low=low, value=value, high=high, confidence=confidence, decides=decides)
+    wider = t_quantile(1 - level, n - 1) / t_quantile(1 - LEVEL, n - 1) if level != LEVEL else 1.0
+    return _Reading(
+        low=value + wider * (low - value), value=value, high=value + wider * (high - value),
+        confidence=confidence, decides=decides,
+    )  # fmt: skip
+
+
+def _is_whole(estimate: Json | None) -> bool:
+    return estimate is not None and None not in (estimate["value"], estimate["low"], estimate["high"])
 
 
 def _say(question: Question, value: float | None) -> str:

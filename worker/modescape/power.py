@@ -154,7 +154,7 @@ def simulated(lines: Sequence[Open]) -> str:
     if not known:
         return ""
     runs = max(line.runs for line in known)
-    images = f"{max(line.images for line in known):,}".replace(",", "\u2009")
+    images = f"{max(line.images for line in known):,}".replace(",", "\u202f")
     return (
         f"Simulated for {runs} runs that differ little and {images} images (benchmarks/power.py): of effects that "
         "size, half get a word. Runs that differ more leave more open."

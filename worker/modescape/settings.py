@@ -138,7 +138,7 @@ def shown(settings: Settings, name: str) -> str:
         return ""
     try:
         if name == "database_url":
-            return settings.database.set(username=None, password=None, query={}).render_as_string()
+            return settings.database._replace(username=None, password=None).set(query={}).render_as_string()
         if name == "broker_url":
             return "; ".join(_without_user(one) for one in settings.broker.split(";"))
     except ConfigurationError:

@@ -229,7 +229,8 @@ def _notes(
         text.append(f"Repair after it {_effect(barriers['aligned'], barriers['repaired'], options)}")
     if "aligned" in barriers:
         text.append(
-            "Alignment brings weights together and leaves functions as they are: the disagreement is the same number."
+            "Alignment brings weights together and leaves functions as they are: the disagreement is the same number. "
+            "The cosine is of all weights as they are, with what two networks share for free."
         )
     return Notes(("Lines", f"barrier, {_unit(options)}", "± σ", "cosine", "disagr., %"), tuple(lines), tuple(text))
 
@@ -276,7 +277,7 @@ def _(data: Connectivity, theme: Theme) -> go.Figure:
         values = data.barriers[line] * scale
         trace: dict[str, Any] = {
             "type": "heatmap", "z": float32(values), "zmin": 0.0, "zmax": high, "xgap": 1, "ygap": 1,
-            "colorscale": style.SEQUENTIAL, "reversescale": True, "showscale": i == len(shown) - 1, "xaxis": x,
+            "colorscale": style.SEQUENTIAL, "reversescale": True, "showscale": i == 0, "xaxis": x,
             "yaxis": y, "name": _TITLES[line],
             "hovertemplate": f"<b>{_TITLES[line]}</b><br>runs %{{x}} and %{{y}}<br>barrier %{{z:.3~g}} "
             f"{_unit(data.options)}<extra></extra>",
@@ -284,7 +285,7 @@ def _(data: Connectivity, theme: Theme) -> go.Figure:
         if count <= 12:  # numbers where they fit
             trace["text"] = [["" if a == b else written(values[a, b]) for b in range(count)] for a in range(count)]
             trace["texttemplate"] = "%{text}"
-        if trace["showscale"]:
+        if trace["showscale"]:  # beside the shortest title
             trace["colorbar"] = style.colour_bar(
                 theme, x=start + width, length=0.4 * width, ticks=[0.0, high], texts=["0", written(high)]
             )

@@ -146,6 +146,8 @@ def cycles(results: Results, options: CycleOptions) -> Cycles:
     ends = _ends(results, options.split, entry.name, schedule)
     lost = results.failed_chains.get(entry.name, {})
     planned = results.spec.ensemble.runs - len(lost)
+    if not planned:
+        raise FigureNotReady(f"every chain has failed: {next(iter(lost.values()))}", closed=True)
     optima = [points[-1] for points in trajectories(results).values()]
     separate = _described(results, options.split, [(optimum, -1) for optimum in optima])
     pairs = [(CYCLES, a, b) for chain in ends.values() for i, a in enumerate(chain) for b in chain[i + 1 :]]

@@ -595,5 +595,5 @@ def spread(values: Floats) -> float:
 
 
 def thousands(count: int) -> str:
-    """ "10 000" with a thin space."""
-    return f"{count:,}".replace(",", "\u2009")
+    """ "10 000" with a narrow space at which no line breaks."""
+    return f"{count:,}".replace(",", "\u202f")

@@ -7,8 +7,8 @@ html(drawn, words)                                                       # one f
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -25,23 +25,27 @@ PAD = 16  # px beside and between the parts
 TITLE, BODY = 16, 12  # px of their letters
 LINE = {TITLE: 22, BODY: 16}  # px of their lines
 LEGEND_ROW = 20  # px
-PAGE_WIDTH = 960  # px, at least, of a page's plot: narrower ones break its legend into more rows
+LEGEND_GAP = 45  # px of an entry beside its text: Plotly's symbol and spaces
+PAGE_WIDTH = 960  # px, at least, of a page's plot: narrower ones would break its legend into more rows
 
 
 @dataclass(frozen=True)
 class Words:
-    """What a picture says of itself. title: the question it answers; name: the experiment's."""
+    """What a picture says of itself. title: the question it answers; name: the experiment's; by_run: colours are runs,
+    so the legend's symbols are in plain ink."""
 
     title: str
     name: str
     caption: str
     legend: tuple[Legend, ...] = ()
+    by_run: bool = False
 
     @classmethod
     def of(cls, figure: Figure, data: FigureData, name: str) -> Words:
         """Of a figure of the experiment of that name; the legend is of what is drawn."""
         said = " ".join(filter(None, (data.caption, data.partial, data.missing, data.thinned)))
-        return cls(figure.question, name, said, tuple(entry for entry in data.legend if entry.on))
+        by_run = getattr(getattr(data, "options", None), "color", "") == "run"
+        return cls(figure.question, name, said, tuple(entry for entry in data.legend if entry.on), by_run)
 
 
 def framed(drawn: go.Figure, words: Words, theme: Theme, width: int) -> go.Figure:
@@ -54,7 +58,7 @@ def framed(drawn: go.Figure, words: Words, theme: Theme, width: int) -> go.Figur
         _lines(text, width, size) for text, size in ((words.title, TITLE), (words.name, BODY), (words.caption, BODY))
     )
     heads = PAD + LINE[TITLE] * len(title) + LINE[BODY] * len(name) + PAD // 2
-    rows = _add_legend(drawn, words.legend, theme, width)
+    rows = _add_legend(drawn, words, theme, width)
     above, below = heads + rows, LINE[BODY] * len(caption) + PAD
     top = margin["t"] + above - PAD
     drawn.update_layout(
@@ -84,7 +88,7 @@ def _line(text: str, size: int, colour: str, *, y: int, left: float, up: float) 
 def _lines(text: str, width: int, size: int) -> list[str]:
     """The text in lines that fit; words longer than a line are cut."""
     room, lines = (width - 2 * PAD) * BODY / size, [""]
-    for word in text.split():
+    for word in filter(None, re.split(r"[ \n\t]+", text)):  # numbers hold spaces at which no line breaks
         if lines[-1] and _long(f"{lines[-1]} {word}") > room:
             lines.append("")
         lines[-1] += f" {word}" if lines[-1] else word
@@ -100,11 +104,12 @@ def _long(text: str) -> float:
     return LETTER * len(text) + 5.5 * wide
 
 
-def _add_legend(drawn: go.Figure, legend: Sequence[Legend], theme: Theme, width: int) -> int:
+def _add_legend(drawn: go.Figure, words: Words, theme: Theme, width: int) -> int:
     """Plotly's own legend of what the page shows beside the picture, at its upper edge; its height in px.
 
     Each entry is a trace without points: a figure's own traces may be many for one entry, or look otherwise.
     """
+    legend = words.legend
     if not legend:
         return 0
     drawn.update_traces(showlegend=False)
@@ -112,13 +117,16 @@ def _add_legend(drawn: go.Figure, legend: Sequence[Legend], theme: Theme, width:
         drawn.update_layout(xaxis_visible=False, yaxis_visible=False)
     for entry in legend:
         look = style.look(entry.look)
+        colour = style.token("text", theme) if words.by_run else look.colour(theme)
         drawn.add_scatter(
             x=[None], y=[None], name=escape(entry.title, quote=False), legendgroup=entry.group, showlegend=True,
-            mode="lines" if look.symbol.startswith("line") else "markers", marker=style.marker(look, theme),
-            line={"color": look.colour(theme), "dash": look.dash, "width": 1.5}, hoverinfo="skip",
+            mode="lines" if look.symbol.startswith("line") else "markers",
+            marker=style.marker(look, theme, colour=colour),
+            line={"color": colour, "dash": look.dash, "width": 1.5}, hoverinfo="skip",
         )  # fmt: skip
     longest = max(_long(entry.title) for entry in legend) + PAD
-    across = max(1, int((width - 2 * PAD) // (longest + 40)))
+    room = width - drawn.layout.margin.l - drawn.layout.margin.r  # Plotly makes its legend no wider than the plot
+    across = max(1, int(room // (longest + LEGEND_GAP)))
     drawn.update_layout(
         showlegend=True,
         legend={
@@ -136,7 +144,7 @@ def html(drawn: go.Figure, words: Words, *, theme: Theme = "light") -> str:
     from plotly.io import to_html
 
     margin, height = drawn.layout.margin, drawn.layout.height
-    rows = _add_legend(drawn, words.legend, theme, PAGE_WIDTH)
+    rows = _add_legend(drawn, words, theme, PAGE_WIDTH)
     drawn.update_layout(height=height + rows, margin={"t": margin.t + rows})
     plot = to_html(
         drawn, full_html=False, include_plotlyjs=True,
@@ -150,7 +158,7 @@ def html(drawn: go.Figure, words: Words, *, theme: Theme = "light") -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(words.title)}</title>'
         '<meta name="viewport" content="width=device-width">'
         f"<style>body{{font:16px/1.5 {style.FONT};color:{ink};background:{card};margin:24px}}"
-        "h1,p{overflow-wrap:anywhere}p{max-width:68ch}</style></head>"
+        f"h1,p{{overflow-wrap:anywhere}}p{{max-width:68ch}}.plotly-graph-div{{min-width:{PAGE_WIDTH}px}}</style></head>"
         f"<body><h1>{escape(words.title)}</h1><p>{escape(words.name)}</p>{plot}<p>{escape(words.caption)}</p>"
         "</body></html>"
     )

@@ -906,7 +906,7 @@ def _plane_title(data: Plane) -> str:
         words = f"disagreement with {target}"
     else:
         words = f"{_DISTANCES[data.options.distance]} from {target}"
-    return f"diversity: {words} ÷ error rate" if data.options.normalise else words
+    return f"{words} ÷ error rate" if data.options.normalise else words
 
 
 def _theory_trace(curve: Curve, theme: Theme) -> dict[str, Any]:

@@ -1028,7 +1028,7 @@ def _cuts_of(results: Results, plane: Any) -> list[Cut]:
 
 _ACROSS = {
     "line": "position: 0 and 1 are the two solutions",
-    "ray": "distance from the origin ÷ the solution’s own",
+    "ray": "distance ÷ the solution’s own",
     "random": "step along the direction, filter norms",
 }
 
@@ -1085,7 +1085,10 @@ def _(data: Cuts, theme: Theme) -> go.Figure:
     height = 240 * len(kinds) + 24 if data.options.size == "card" else data.page_height
     names = {cut.words: _folded(cut.words) for cut in data.cuts}
     longest = max(len(line) for name in names.values() for line in name.split("<br>"))
-    room = min(0.4, (7 * longest + 12) / (_PANEL_PIXELS * 2 / len(quantities)))  # at the curves' ends
+    wide = (
+        _PHONE_PIXELS if data.options.size == "card" and len(quantities) == 1 else _PANEL_PIXELS * 2 / len(quantities)
+    )
+    room = min(0.4, (7 * longest + 12) / wide)  # at the curves' ends
     layout = style.layout(theme, kind="scatter", height=height, revision="cuts")
     tall = (height - layout["margin"]["t"] - layout["margin"]["b"]) * 0.66 / len(kinds)  # px of a panel
     layout["annotations"], layout["shapes"] = [], []
@@ -1117,6 +1120,7 @@ def _(data: Cuts, theme: Theme) -> go.Figure:
     return go.Figure(data=traces, layout=layout, layout_template=None)
 
 
+_PHONE_PIXELS = 260  # of one panel alone, which a card shows on phones
 _PANEL_PIXELS = 400  # of one of two panels beside each other, where a page is not wide
 _LINE = 16  # letters of a name before it is folded
 

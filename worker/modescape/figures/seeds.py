@@ -230,7 +230,7 @@ def _(data: Seeds, theme: Theme) -> go.Figure:
     traces: list[dict[str, Any]] = []
     for i, panel in enumerate(panels):
         x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.52], [0.72, 1.0])[i]
+        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.48], [0.74, 1.0])[i]
         bounds = _window(data, panel)
         layout[f"xaxis{i + 1 if i else ''}"] = _rate_axis(data, theme, domain=domain, anchor=y)
         layout[f"yaxis{i + 1 if i else ''}"] = style.y_axis(theme, anchor=x, range=bounds)

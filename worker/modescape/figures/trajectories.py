@@ -321,7 +321,8 @@ def _(data: Trajectories, theme: Theme) -> go.Figure:
     layout["annotations"] = []
     for i, panel in enumerate(panels):
         x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        domain = [0, 1] if len(panels) == 1 else ([0, 0.39], [0.61, 1])[i]
+        # Between two panels, on paper too, there is room for a name and the next one's ticks.
+        domain = [0, 1] if len(panels) == 1 else ([0, 0.36], [0.64, 1])[i]
         bounds = _window(data, panel)
         layout[f"xaxis{i + 1 if i else ''}"] = style.x_axis(
             theme, domain=domain, anchor=y, range=[0, max(1.0, float(data.epochs))]
@@ -788,6 +789,10 @@ def _maps(
     size = len(names)
     traces: list[dict[str, Any]] = []
     layout["annotations"], layout["shapes"] = [], []
+    # "run" stands in the corner; a longer word fits neither there nor beside the title on narrow screens and paper.
+    corner, below = {"x": 0, "xshift": -2, "yshift": -6}, {"x": 1, "xshift": 0, "yshift": -20}
+    place: dict[str, Any] = corner if axis == "run" else below
+    layout["margin"]["b"] -= min(0, 8 + place["yshift"])
     for i, panel in enumerate(panels):
         x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
         domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.48], [0.52, 1.0])[i]
@@ -807,20 +812,17 @@ def _maps(
         )
         values = data.cosine if panel == "cosine" else data.disagreement
         title = "cosine of weights" if panel == "cosine" else "disagreement of labels"
-        title += ", by epoch" if axis == "epoch" else ""
         layout["annotations"] += [
             style.label(
                 title, theme, strong=True, xref=f"{x} domain", yref=f"{y} domain", x=0, y=1,
                 xanchor="left", yanchor="bottom", xshift=-2, yshift=8,
             ),
         ]  # fmt: skip
-        if axis == "run":  # a longer word does not fit into the corner
-            layout["annotations"].append(
-                style.label(
-                    axis, theme, xref=f"{x} domain", yref=f"{y} domain", x=0, y=0,
-                    xanchor="right", yanchor="top", xshift=-2, yshift=-6,
-                )
-            )  # fmt: skip
+        layout["annotations"].append(
+            style.label(
+                axis, theme, xref=f"{x} domain", yref=f"{y} domain", y=0, xanchor="right", yanchor="top", **place
+            )
+        )
         if values is None:
             why = style.label("not computed yet", theme, x=0.5, y=0.5, xref=f"{x} domain", yref=f"{y} domain")
             layout["annotations"].append(why)
