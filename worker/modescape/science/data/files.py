@@ -75,6 +75,11 @@ class Aside:
         return tuple(f"{why}: {some(self.of(why))}" for why in reasons)
 
 
+def worth_saying(aside: Iterable[str]) -> list[str]:
+    """Of such lines those that a person should know before a launch: all but what systems and programs leave."""
+    return [f"left aside: {line}" for line in aside if not line.startswith(SYSTEM)]
+
+
 def some(names: Sequence[str], most: int = 5) -> str:
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

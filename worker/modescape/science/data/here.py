@@ -20,7 +20,7 @@ import numpy as np
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
 from modescape.registry import datasets
 from modescape.science.data.contents import Promised, wrong_in
-from modescape.science.data.files import SYSTEM, Version, some, version_of
+from modescape.science.data.files import Version, some, version_of, worth_saying
 from modescape.science.data.imagenet import imagenet_folder, list_parts, list_pictures, names_of
 from modescape.science.data.layouts import Role, folder_words
 from modescape.science.data.raw import (
@@ -128,7 +128,7 @@ def _with_sizes(info: DataInfo, spec: DataSpec, labels: Mapping[Role, Labels]) -
     total, own = len(labels["train"]), len(labels["validation"]) if "validation" in labels else 0
     default = own or min(5000, total // 10)
     notes = [info.layout] if "for there is no other" in info.layout else []
-    notes += [f"left aside: {line}" for line in info.ignored if not line.startswith(SYSTEM)]
+    notes += worth_saying(info.ignored)
     notes += _never_trained(info.classes, spec, labels, default)
     return replace(
         info, train_total=total, test_total=len(labels["test"]), validation_default=default, validation_total=own,

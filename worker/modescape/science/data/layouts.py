@@ -284,27 +284,33 @@ def arrays_of(keys: Iterable[str]) -> ArrayLayout:
     """
     held = sorted(keys)
     names = next((key for key in _CLASSES if key in held), None)
-    found: dict[tuple[Place, str], str] = {}
-    for key in sorted(held, key=lambda key: (not _is_plain(key), key)):
-        role = None if key == names else _array_role(key)
-        if role is None or _is_plain(found.get(role, "")):
-            continue
-        if role in found:
-            raise refuse_arrays(f"{found[role]} and {key} both look like the {_said(*role)}")
-        found[role] = key
+    found = _roles(key for key in held if key != names)
     aside = tuple(key for key in held if key not in found.values() and key != names)
     _check_no_other_split(aside)
     return ArrayLayout(_pairs(found, held), names, aside)
 
 
 def images_of(keys: Iterable[str]) -> str | None:
-    """The array of images that are looked at as they are: those to test on where there are several."""
-    found: dict[tuple[Place, str], str] = {}
-    for key in sorted(keys, key=lambda key: (not _is_plain(key), key)):
-        if (role := _array_role(key)) is not None:
-            found.setdefault(role, key)
+    """The array of images that are looked at as they are: those to test on where there are several.
+
+    Raises InvalidInput where two arrays could be meant.
+    """
+    found = _roles(key for key in keys if (role := _array_role(key)) is not None and role[1] == "images")
     places: tuple[Place, ...] = ("test", "all", "validation")
     return next((found[place, "images"] for place in places if (place, "images") in found), None)
+
+
+def _roles(keys: Iterable[str]) -> dict[tuple[Place, str], str]:
+    """The array of each role; names that mean themselves come first. Raises InvalidInput where two could be meant."""
+    found: dict[tuple[Place, str], str] = {}
+    for key in sorted(keys, key=lambda key: (not _is_plain(key), key)):
+        role = _array_role(key)
+        if role is None or _is_plain(found.get(role, "")):
+            continue
+        if role in found:
+            raise refuse_arrays(f"{found[role]} and {key} both look like the {_said(*role)}")
+        found[role] = key
+    return found
 
 
 def _is_plain(key: str) -> bool:

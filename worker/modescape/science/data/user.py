@@ -255,7 +255,7 @@ def _common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 @dataclass(frozen=True)
 class FoundPictures:
     """What a folder holds when classes do not matter: files in their order, the common size (0x0 if there are several
-    sizes), and a fingerprint."""
+    sizes), a fingerprint, and what was left aside, in words."""
 
     paths: tuple[Path, ...]
     channels: int
@@ -263,6 +263,7 @@ class FoundPictures:
     width: int
     fingerprint: str
     deep: tuple[Path, ...] = ()
+    aside: tuple[str, ...] = ()
 
 
 def scan_pictures(root: Path) -> FoundPictures:
@@ -270,8 +271,8 @@ def scan_pictures(root: Path) -> FoundPictures:
 
     Raises InvalidInput saying which file cannot be read.
     """
-    place, entries, _ = outside_pictures(root)
-    return _scan_pictures(place, tuple(entries))
+    place, entries, aside = outside_pictures(root)
+    return replace(_scan_pictures(place, tuple(entries)), aside=aside)
 
 
 @lru_cache(maxsize=8)
