@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,16 @@ def test_pictures_of_folders_come_in_the_order_of_the_test_set(photographs: tupl
 Wrong = Callable[[Path], None]
 
 
+def _archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, rows(0))
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -116,6 +127,9 @@ Wrong = Callable[[Path], None]
         (lambda folder: np.save(folder / "fog.npy", rows(0).transpose(0, 3, 1, 2)), r"needed is \(60, 32, 32, 3\)"),
         (lambda folder: (folder / "fog.npy").write_bytes(b"not an array"), "fog.npy is not a whole .npy file"),
         (lambda folder: np.save(folder / "fog.npy", np.array([{}, {}])), "fog.npy is not a whole .npy file"),
+        (lambda folder: _archive(folder / "fog.npy"), "fog.npy is not a whole .npy file"),
+        (lambda folder: _pipe(folder / "fog.npy"), "fog.npy is no file"),
+        (lambda folder: _pipe(folder / "labels.npy"), "labels.npy is no file"),
     ],
 )  # fmt: skip
 def test_wrong_arrays_are_refused_in_words_before_anything_starts(arrays: Path, spoil: Wrong, words: str) -> None:
@@ -201,6 +215,28 @@ def test_wrong_folders_are_refused_in_words(photographs: tuple[Path, Split], tmp
     refused("snow/1 has other classes than fog/1: n09")
     (folder / "fog" / "1" / "n00" / "ILSVRC2012_val_0.JPEG").write_bytes(b"no picture")
     refused("ILSVRC2012_val_0.JPEG cannot be read as a picture")
+
+
+@pytest.mark.timeout(60)  # of a pipe that is read, nothing comes
+def test_only_files_are_pictures_of_a_published_set(photographs: tuple[Path, Split]) -> None:
+    folder, test = photographs
+    place = folder / "snow" / "2" / "n02"
+    os.mkfifo(place / "ILSVRC2012_val_0.JPEG")
+    (place / "ILSVRC2012_val_1.JPEG").mkdir()
+    look_at(folder, PHOTOS, ("fog", "snow"), (1, 2))
+    found = PublishedSet(folder, test, SYNSETS)
+    assert found.images("snow", 2, 0, 6).shape == (6, 3, 24, 24)
+    (place / "ILSVRC2012_val_5.JPEG").unlink()
+    (place / "ILSVRC2012_val_5.JPEG").symlink_to("nowhere.JPEG")
+    with pytest.raises(InvalidInput, match="lacks 1 of 2 images of the test set, such as ILSVRC2012_val_5"):
+        found.check_labels(test.numpy_labels())
+
+
+def test_every_picture_of_a_published_set_has_the_size_networks_see(photographs: tuple[Path, Split]) -> None:
+    folder, test = photographs
+    Image.new("RGB", (30, 24)).save(folder / "snow" / "2" / "n02" / "ILSVRC2012_val_5.JPEG")
+    with pytest.raises(InvalidInput, match=r"ILSVRC2012_val_5\.JPEG has 24x30 pixels, networks are trained on 24x24"):
+        PublishedSet(folder, test, SYNSETS).images("snow", 2, 0, 6)
 
 
 def test_what_systems_and_programs_leave_is_no_part_of_a_published_set(

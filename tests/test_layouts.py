@@ -124,6 +124,10 @@ def _never_trained(root: Path) -> None:
     (root / "train" / "c").mkdir()
 
 
+def _empty_split(root: Path) -> None:
+    (root / "val").mkdir()
+
+
 def _flat_test(root: Path) -> None:
     fill(root / "test", 3)
 
@@ -147,6 +151,7 @@ def _lost(root: Path) -> None:
         (_two_validations, "Valid/ and val/ both look like the validation set"),
         (_other_classes, "train/ and test/ do not hold the same classes: c"),
         (_never_trained, "train/ holds no pictures of c, which test/ has"),
+        (_empty_split, "val/ holds no pictures"),
         (_flat_test, "00.png lies beside the class folders"),
         (_unread, "photo.heic is no picture of a kind that is read"),
         (_without_ending, "photo is no picture of a kind that is read"),
@@ -183,6 +188,19 @@ def test_what_systems_and_programs_leave_is_neither_class_nor_picture(tmp_path: 
     assert any("folders without pictures: empty" in line for line in prepared.plan.warnings)
 
 
+def test_a_folder_without_pictures_is_no_split(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        classes(tmp_path / part, {"a": 5, "b": 5})
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "a.xml").write_text("<a/>")
+    found = data.describe(spec(tmp_path), ())
+    assert (found.train_total, found.test_total) == (10, 10)
+    assert "folders without pictures: annotations" in found.ignored
+    (tmp_path / "annotations" / "a.heic").write_bytes(b"x")
+    with pytest.raises(InvalidInput, match="it holds annotations/, test/, train/"):
+        data.describe(spec(tmp_path), ())
+
+
 def test_a_folder_around_the_folder_is_named(tmp_path: Path) -> None:
     classes(tmp_path / "pets", {"cat": 5, "dog": 5})
     (tmp_path / "__MACOSX").mkdir()
@@ -210,6 +228,43 @@ def test_pictures_behind_links_are_looked_at_fingerprinted_and_read(tmp_path: Pa
     assert data.describe(asked, ()).fingerprint != before.fingerprint
     with pytest.raises(DataCorrupt, match="has changed since"):
         data.load(asked.model_copy(update={"fingerprint": before.fingerprint}), ())
+
+
+def pinned(path: Path) -> Path:
+    os.utime(path, (1e9, 1e9))
+    return path
+
+
+def test_other_contents_are_noticed_under_the_same_size_and_time(tmp_path: Path) -> None:
+    """As where files of one archive change places, or a link comes to lead to another."""
+    root = tmp_path / "set"
+    for name, level in (("cat", 10), ("dog", 200)):
+        (root / name).mkdir(parents=True)
+        for i in range(5):
+            Image.new("L", (6, 6), level + i).save(root / name / f"{i}.bmp")
+            pinned(root / name / f"{i}.bmp")
+    (root / "cat" / "link.bmp").symlink_to(root / "cat" / "0.bmp")
+    seen = [data.describe(spec(root), ()).fingerprint]
+    one, other = root / "cat" / "1.bmp", root / "dog" / "1.bmp"
+    one.rename(tmp_path / "kept")
+    other.rename(one)
+    (tmp_path / "kept").rename(other)
+    seen.append(data.describe(spec(root), ()).fingerprint)
+    (root / "cat" / "link.bmp").unlink()
+    (root / "cat" / "link.bmp").symlink_to(root / "dog" / "0.bmp")
+    seen.append(data.describe(spec(root), ()).fingerprint)
+    assert len(set(seen)) == 3
+
+
+def test_an_npz_that_is_replaced_with_its_old_size_and_time_is_read_anew(tmp_path: Path) -> None:
+    for name, level in (("set.npz", 10), ("new.npz", 200)):
+        np.savez(tmp_path / name, images=np.full((20, 4, 4), level, np.uint8), labels=np.arange(20) % 2)
+        pinned(tmp_path / name)
+    assert data.read_npz(tmp_path / "set.npz").raw.test_images.max() == 10
+    assert data.read_images(tmp_path / "set.npz")[0].max() == 10
+    (tmp_path / "new.npz").replace(tmp_path / "set.npz")
+    assert data.read_npz(tmp_path / "set.npz").raw.test_images.max() == 200
+    assert data.read_images(tmp_path / "set.npz")[0].max() == 200
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:

@@ -247,6 +247,25 @@ def test_own_arrays_need_no_labels(tmp_path: Path) -> None:
     assert title(spec) == "mine"
 
 
+def test_what_is_left_aside_or_lost_of_own_images_is_said_before_a_launch(tmp_path: Path) -> None:
+    for i in range(12):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), i, np.uint8)).save(tmp_path / "mine" / f"{i}.png")
+    (tmp_path / "mine" / "notes.txt").write_text("x")
+    said = prepare(spec_with({"dataset": "folder", "path": str(tmp_path / "mine")}), ()).plan.warnings
+    assert "mine: left aside: not pictures: notes.txt" in said
+    np.savez(tmp_path / "deep.npz", images=np.arange(12 * 64, dtype=np.uint16).reshape(12, 8, 8) * 5)
+    said = prepare(spec_with({"dataset": "npz", "path": str(tmp_path / "deep.npz")}), ()).plan.warnings
+    assert "deep: images: 0 to 3835, of which 4095 is white." in said
+    assert "deep: They are rounded to 256 levels, and differences finer than that are lost." in said
+
+
+def test_of_two_arrays_of_images_none_is_chosen_silently(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", x_test=np.zeros((12, 8, 8)), X_test=np.ones((12, 8, 8)))
+    with pytest.raises(InvalidInput, match="X_test and x_test both look like the test images"):
+        OodSpec(dataset="npz", path=str(tmp_path / "two.npz")).looked_up(DataSpec(), CIFAR, ())
+
+
 # ---- bad input ----
 
 DIGITS: dict[str, Any] = {

@@ -308,6 +308,15 @@ def test_cmyk_is_remarked_on(tmp_path: Path) -> None:
     assert min(green, blue) > 245  # cyan
 
 
+@pytest.mark.parametrize("most", [255, 256, 1023, 65535])
+def test_colour_of_a_ppm_of_two_bytes_is_scaled_by_its_maximum_and_remarked_on(tmp_path: Path, most: int) -> None:
+    values = np.linspace(0, most, 12).astype(">u2" if most > 255 else "u1")
+    (tmp_path / "a.ppm").write_bytes(b"P6\n2 2\n%d\n" % most + values.tobytes())
+    found = decode(tmp_path / "a.ppm", Levels())
+    assert np.abs(np.asarray(found.image).ravel() - values.astype(float) * 255 / most).max() <= 0.5
+    assert ("deep" in found.remarks) is (most > 255)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 def test_pictures_are_turned_as_exif_says(tmp_path: Path, orientation: int, suffix: str) -> None:
@@ -326,8 +335,9 @@ def test_pictures_are_turned_as_exif_says(tmp_path: Path, orientation: int, suff
     Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, **lossless)
     header = header_of(path)
     assert (header.width, header.height) == (16, 8)
-    found = np.asarray(decode(path, Levels()).image.convert("L"))
-    assert np.abs(found.astype(int) - upright).max() < 10
+    picture = decode(path, Levels())
+    assert np.abs(np.asarray(picture.image.convert("L"), int) - upright).max() < 10
+    assert ("turned" in picture.remarks) is (orientation != 1)
     assert header.is_plain is (orientation == 1 or (suffix == "tif" and orientation < 5))  # Pillow has turned TIFF
 
 

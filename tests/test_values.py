@@ -139,6 +139,31 @@ def test_bytes_that_hardly_leave_black_are_remarked_on() -> None:
     assert "Nothing is brighter" not in read(np.array([0, 16], np.uint8))[2]
 
 
+@pytest.mark.parametrize("values", [np.array([0.0, 1e-30]), np.array([0.0, 0.05]), np.array([0.0, 0.01], np.float32)])
+def test_floats_that_hardly_leave_black_are_remarked_on(values: Any) -> None:
+    assert "of 1; if that is white, say so in data.white" in read(values)[2]
+    assert "Nothing is brighter" not in read(values / values.max() * 0.1)[2]
+
+
+def test_an_array_that_is_black_beside_the_others_is_remarked_on() -> None:
+    """Training was scaled to 0 to 1 and test was not."""
+    for train, test in (([0.0, 0.7], [0.0, 200.5]), ([0, 1], [0, 255])):
+        said = read(np.array(train), np.array(test))[2]
+        assert f"train goes up to {train[1]:g} and others beside it to {test[1]:g}" in said
+    assert "others beside it" not in read(np.array([0.0, 200.5]), np.array([0.0, 20.0]))[2]
+
+
+def test_a_declared_level_holds_in_both_byte_orders() -> None:
+    values = np.array([0, 30000], "u2")
+    assert read(values) == read(values.astype(">u2"))
+    assert read(values.astype(">u2"))[1] == 65535
+
+
+def test_a_white_that_divides_to_infinity_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="too small to be white"):
+        read(np.array([0.0, 1e-40], np.float32), white=1e-40)
+
+
 @pytest.mark.parametrize("dtype", ["u2", ">u2", "i4", "i8", "u8"])
 @pytest.mark.parametrize("bits", range(1, 16))
 def test_white_holds_everything_and_bytes_are_the_nearest(dtype: str, bits: int) -> None:
@@ -257,6 +282,31 @@ def test_other_things_in_an_npz_are_left_alone(tmp_path: Path) -> None:
         archive.writestr("__MACOSX/._images.npy", b"\x00\x05\x16\x07")
         archive.writestr("notes.txt", "hello")
     assert data.describe(DataSpec(dataset="npz", path=str(path)), ()).train_total == 16
+
+
+def test_an_array_of_objects_is_named_and_never_loaded(tmp_path: Path) -> None:
+    for key in ("images", "labels", "classes"):
+        arrays = {"images": np.zeros((20, 4, 4)), "labels": np.arange(20) % 2, "classes": np.array(["a", "b"])}
+        asked = npz(tmp_path, **{**arrays, key: arrays[key].astype(object)})
+        with pytest.raises(InvalidInput, match=rf"{key} in mine.npz cannot be read \(it holds Python objects"):
+            data.describe(asked, ())
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
+    asked = npz(tmp_path, images=np.zeros((20, 4, 4)), labels=np.arange(20) % 2)
+    member = io.BytesIO()
+    np.save(member, np.ones((20, 4, 4)))
+    with zipfile.ZipFile(str(asked.path), "a") as archive:
+        archive.writestr("images", member.getvalue())
+    with pytest.raises(InvalidInput, match="more than one array called images"):
+        data.describe(asked, ())
+
+
+@pytest.mark.parametrize("odd", ["a\0b", "line\n", "\ud800"])
+def test_class_names_that_cannot_be_stored_are_refused(tmp_path: Path, odd: str) -> None:
+    asked = npz(tmp_path, images=np.zeros((20, 4, 4)), labels=np.arange(20) % 2, classes=np.array([odd, "b"]))
+    with pytest.raises(InvalidInput, match="`classes` holds"):
+        data.describe(asked, ())
 
 
 def test_a_member_that_is_no_array_is_not_taken_for_one(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
 from modescape.registry import architectures, datasets, figures, presets
 from modescape.science import data as datasets_module
+from modescape.science import outside
 from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes, check, parse, sizes, studies
 from modescape.store import Need, PlannedStage
 from modescape.studies import OodSpec
@@ -169,17 +170,18 @@ def prepare(
 
 def _seen(spec: ExperimentSpec, looked: Looked) -> list[str]:
     """How the user's own pictures are read. Raises InvalidInput naming those known to be unreadable."""
-    remarks: list[str] = []
-    parts: list[tuple[str, DataSpec | OodSpec]] = [("data", spec.data)]
-    parts += [(f"ood.{i}", study) for i, study in enumerate(spec.ood)]
-    for field, part in parts:
-        if part.dataset != "folder" or part.fingerprint is None:
-            continue
-        found = looked(part.fingerprint, part.white)
-        if found is not None and found.problem:
-            raise InvalidInput(found.problem, field=f"{field}.path", allowed="pictures that can be decoded")
-        remarks += found.remarks if found else ()
+    remarks = _seen_in("data", spec.data, looked)
+    for i, study in enumerate(spec.ood):
+        said = [*outside.remarks(study), *_seen_in(f"ood.{i}", study, looked)]
+        remarks += [f"{outside.title(study)}: {sentence}" for sentence in said]
     return remarks
+
+
+def _seen_in(field: str, part: DataSpec | OodSpec, looked: Looked) -> list[str]:
+    found = looked(part.fingerprint, part.white) if part.dataset == "folder" and part.fingerprint is not None else None
+    if found is not None and found.problem:
+        raise InvalidInput(found.problem, field=f"{field}.path", allowed="pictures that can be decoded")
+    return list(found.remarks) if found else []
 
 
 def _missing(dataset: str, field: str, error: DataMissing) -> Missing:

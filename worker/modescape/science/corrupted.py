@@ -219,7 +219,8 @@ class PublishedSet:
         cell = _type_folder(self._folder, name) / str(intensity)
         self._check_files(cell, start, stop)
         files = [cell / folder / name for folder, name in self._named(start, stop)]
-        _check_size(files[0], (height, width))
+        for file in files:
+            _check_size(file, (height, width))
         assert isinstance(self.test.images, ImageFiles)
         return replace(self.test.images, paths=tuple(files), crop=False).read(range(len(files)))
 
@@ -277,8 +278,14 @@ def _class_folders(cell: Path, expected: Sequence[str]) -> dict[str, int]:
 
 
 def _first_picture(folder: Path) -> Path | None:
-    names = [name for name in os.listdir(folder) if is_picture(name) and not is_left_behind(name)]  # noqa: PTH208
+    names = [name for name in _files(folder) if is_picture(name) and not is_left_behind(name)]
     return folder / min(names) if names else None
+
+
+def _files(folder: str | Path) -> set[str]:
+    """The names of files, links to files among them; of pipes, folders and links to nothing none."""
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_file()}
 
 
 @lru_cache(maxsize=len(TYPES) * len(INTENSITIES))
@@ -289,7 +296,7 @@ def _check_listed(cell: Path, names: Names, changed: tuple[int, ...]) -> None:
 
 def _check_pictures(cell: Path, wanted: Iterable[tuple[str, AbstractSet[str]]]) -> None:
     for name, files in wanted:
-        there = set(os.listdir(cell / name)) if (cell / name).is_dir() else set()  # noqa: PTH208 - millions
+        there = _files(cell / name) if (cell / name).is_dir() else set()
         if missing := sorted(files - there):
             where = "/".join(cell.parts[-2:])
             raise _refuse(
@@ -310,8 +317,10 @@ def _check_order(folder: Path, published: Labels, labels: Labels) -> None:
 
 def _array(file: Path) -> NDArray[np.generic]:
     """The array of a .npy file, mapped into memory, never unpickled."""
+    if not file.is_file():  # a pipe would be waited for
+        raise _refuse(f"{file.name} is no file")
     try:
-        return cast("NDArray[np.generic]", np.load(file, mmap_mode="r", allow_pickle=False))
+        return cast("NDArray[np.generic]", np.lib.format.open_memmap(file, mode="r"))
     except (OSError, ValueError, EOFError) as error:
         raise _refuse(f"{file.name} is not a whole .npy file of numbers ({error})") from error
 

@@ -235,6 +235,7 @@ _REMARKS = {
     "turned": "turned upright, as EXIF says",
     "several": "of several frames or pages, the first of which is read",
     "composed": "with transparent parts, which are laid on white",
+    "deep": "with more than 8 bits a colour, rounded to 8 by the maximum that each declares",
     "cmyk": "in CMYK, made RGB without a colour profile",
 }
 
@@ -258,9 +259,12 @@ def _sentences(read: Mapping[int, _Seen], deep: int, levels: Levels, extents: Se
     yield from (
         f"{counts[remark]} of {total} pictures: {words}." for remark, words in _REMARKS.items() if counts[remark]
     )
-    brightest = max((seen.brightest for seen in read.values()), default=255.0)
-    if not deep and levels.given is None and brightest * DIM < 255:
-        yield dim(brightest)
+    brightest, white = (
+        max((seen.brightest for seen in read.values()), default=255.0),
+        _single_white(levels, deep, total),
+    )
+    if levels.given is None and white is not None and brightest * DIM < white:
+        yield dim(brightest, white)
     tiny = sum(extent.denormals for extent in extents)
     if tiny:
         first = next(extent.where for extent in extents if extent.denormals)

@@ -38,6 +38,7 @@ from modescape.science.data import (
     scan_pictures,
     size_of,
 )
+from modescape.science.data.files import worth_saying
 from modescape.science.seeds import stream_seed
 from modescape.spec import DataInfo, DataSpec
 from modescape.studies import SYNTHETIC, OodSpec
@@ -116,6 +117,14 @@ def look_at(spec: OodSpec, info: DataInfo, folders: Sequence[Path]) -> Available
 def own(spec: OodSpec) -> DataSpec:
     """A user's own images as a data set."""
     return DataSpec(dataset=spec.dataset, path=spec.path, white=spec.white)
+
+
+def remarks(spec: OodSpec) -> list[str]:
+    """What a person should know of a user's own images before a launch: what was left aside, how arrays are read. (How
+    pictures are read, the look through them says.) Raises InvalidInput."""
+    if spec.dataset == "folder":
+        return worth_saying(scan_pictures(own_path(own(spec))).aside)
+    return list(read_images(own_path(own(spec)), spec.white)[1].remarks) if spec.dataset == "npz" else []
 
 
 def _available(spec: OodSpec, folders: Sequence[Path]) -> Available:

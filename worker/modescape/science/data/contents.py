@@ -2,8 +2,8 @@
 
     wrong_in(files, patience=1.0)        # "" they do; a sentence: why not; None: they are still being read
 
-A file is read once as long as it keeps its size and its time, in a thread of its own, so that pages wait for the first
-reading only, and not for long.
+A file is read once as long as it stays the same version of the same file, in a thread of its own, so that pages wait
+for the first reading only, and not for long.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, cast
 
+from modescape.science.data.files import Version, version_of
+
 _PIECE = 1 << 20  # bytes read at a time
 
 
@@ -30,8 +32,7 @@ class Promised:
     md5: str
 
 
-_Version = tuple[Path, int, int]  # path, size, time of change in ns
-_read: dict[_Version, Future[str]] = {}
+_read: dict[tuple[Path, Version], Future[str]] = {}
 _lock = Lock()
 
 
@@ -51,8 +52,7 @@ def wrong_in(files: Sequence[Promised], *, patience: float | None = None) -> str
 
 def _digest(path: Path) -> Future[str]:
     """The MD5 of what the file holds now, or in words why it cannot be read."""
-    stat = path.stat()
-    version = (path, stat.st_size, stat.st_mtime_ns)
+    version = path, version_of(path.stat())
     with _lock:
         if version not in _read:
             for old in [known for known in _read if known[0] == path]:

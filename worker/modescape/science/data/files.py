@@ -1,7 +1,7 @@
 """Which files of a folder are pictures and which are left aside: one rule for every reader.
 
     aside = Aside(root)
-    found = pictures(root / "cats", aside)          # Entry(path, size, changed) of every picture in there
+    found = pictures(root / "cats", aside)          # an Entry for every picture in there
     names, loose = folders_of(root, aside)          # class folders by name, and pictures that lie beside them
     aside.words()                                   # ("left by a system or program: .DS_Store", ...)
 
@@ -35,12 +35,25 @@ LOST = "links to nothing"
 UNREAD = "pictures of a kind that is not read, or without its ending"
 
 
+Version = tuple[int, ...]
+
+
 class Entry(NamedTuple):
-    """A picture: its path, its size in bytes, and when it changed (nanoseconds)."""
+    """A picture: its path, its size in bytes, when it changed (nanoseconds), and which version of which file it is."""
 
     path: str
     size: int
     changed: int
+    version: Version
+
+
+def version_of(stat: os.stat_result) -> Version:
+    """What another number of says that a file may hold something else than when it was read.
+
+    Size and time alone do not: two files of one archive that change places have the same of both, and so has what is
+    put back with its old time.
+    """
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 @dataclass
@@ -60,6 +73,11 @@ class Aside:
         """A line a reason, with the first five names."""
         reasons = dict.fromkeys(why for _, why in sorted(self.found, key=lambda item: item[1]))
         return tuple(f"{why}: {some(self.of(why))}" for why in reasons)
+
+
+def worth_saying(aside: Iterable[str]) -> list[str]:
+    """Of such lines those that a person should know before a launch: all but what systems and programs leave."""
+    return [f"left aside: {line}" for line in aside if not line.startswith(SYSTEM)]
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
@@ -156,7 +174,7 @@ def _look(place: str, aside: Aside, *, folders_only: bool = False) -> tuple[list
                 aside.add(entry.path, SPECIAL)
             elif is_picture(entry.name):
                 stat = entry.stat()
-                found.append(Entry(entry.path, stat.st_size, stat.st_mtime_ns))
+                found.append(Entry(entry.path, stat.st_size, stat.st_mtime_ns, version_of(stat)))
             else:
                 aside.add(entry.path, UNREAD if _looks_like_a_picture(entry) else OTHER)
     return folders, found

@@ -20,7 +20,7 @@ import numpy as np
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
 from modescape.registry import datasets
 from modescape.science.data.contents import Promised, wrong_in
-from modescape.science.data.files import SYSTEM, some
+from modescape.science.data.files import Version, some, version_of, worth_saying
 from modescape.science.data.imagenet import imagenet_folder, list_parts, list_pictures, names_of
 from modescape.science.data.layouts import Role, folder_words
 from modescape.science.data.raw import (
@@ -128,7 +128,7 @@ def _with_sizes(info: DataInfo, spec: DataSpec, labels: Mapping[Role, Labels]) -
     total, own = len(labels["train"]), len(labels["validation"]) if "validation" in labels else 0
     default = own or min(5000, total // 10)
     notes = [info.layout] if "for there is no other" in info.layout else []
-    notes += [f"left aside: {line}" for line in info.ignored if not line.startswith(SYSTEM)]
+    notes += worth_saying(info.ignored)
     notes += _never_trained(info.classes, spec, labels, default)
     return replace(
         info, train_total=total, test_total=len(labels["test"]), validation_default=default, validation_total=own,
@@ -189,7 +189,7 @@ def _fashion_labels(part: str, location: DataLocation) -> Labels:
     folder, name = find_fashion(location), f"{part}-labels-idx1-ubyte"
     assert folder is not None
     path = idx_file(folder, name)
-    return fashion_labels(path, location.checksums["fashion-mnist"][name], path.stat().st_mtime_ns)
+    return fashion_labels(path, location.checksums["fashion-mnist"][name], version_of(path.stat()))
 
 
 def published(name: str) -> DataInfo:
@@ -277,7 +277,7 @@ def own_test(spec: DataSpec, folders: Sequence[Path]) -> OwnTest | None:
         return OwnTest(_fashion_labels("t10k", location))
     file, key = {"cifar10": ("test_batch", "labels"), "cifar100": ("test", "fine_labels")}[spec.dataset]
     path = files[0].parent / file
-    return OwnTest(_cifar_labels(path, key, location.checksums[spec.dataset][file], path.stat().st_mtime_ns))
+    return OwnTest(_cifar_labels(path, key, location.checksums[spec.dataset][file], version_of(path.stat())))
 
 
 @lru_cache(maxsize=2)
@@ -295,7 +295,7 @@ def _names_listed(root: Path, fingerprint: str, classes: tuple[str, ...]) -> Nam
 
 
 @lru_cache(maxsize=2)
-def _cifar_labels(path: Path, key: str, md5: str, changed: int) -> Labels:
+def _cifar_labels(path: Path, key: str, md5: str, version: Version) -> Labels:
     verify_md5(path, md5)  # before anything is unpickled
     with path.open("rb") as file:
         return np.array(pickle.load(file, encoding="latin1")[key], np.int64)

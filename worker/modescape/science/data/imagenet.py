@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from modescape.errors import DataCorrupt
-from modescape.science.data.files import LOST, Aside, Entry, by_folder, folders_of, pictures, some
+from modescape.science.data.files import LOST, Aside, Entry, Version, by_folder, folders_of, pictures, some, version_of
 from modescape.science.data.pictures import printable
 from modescape.science.data.raw import DataLocation, Labels
 
@@ -210,11 +210,11 @@ def _truth_of(root: Path) -> tuple[str, ...]:
     if truth is None or meta is None:
         lacking = " and ".join(name for name, path in ((_TRUTH, truth), (_META, meta)) if path is None)
         raise DataCorrupt(f"{root} has no class folders and there is no {lacking} beside it: {_SORT}")
-    return _truth(truth, meta, truth.stat().st_mtime_ns, meta.stat().st_mtime_ns)
+    return _truth(truth, meta, version_of(truth.stat()), version_of(meta.stat()))
 
 
 @lru_cache(maxsize=2)
-def _truth(truth: Path, meta: Path, *changed: int) -> tuple[str, ...]:
+def _truth(truth: Path, meta: Path, *versions: Version) -> tuple[str, ...]:
     wnids = _synsets(meta)
     try:
         ids = [int(word) for word in truth.read_text("ascii").split()]

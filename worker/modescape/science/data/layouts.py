@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
 from modescape.science.data.files import (
+    EMPTY,
     LOST,
     PICTURES,
     UNREAD,
@@ -74,7 +75,7 @@ class Survey:
     """A folder looked through: its parts, each with the same classes, and what was left aside, in words.
 
     named: the folders' own names by their place; validation without test lies at "test". Equal surveys mean that no
-    file's name, size or time has changed.
+    name or version has changed.
     """
 
     root: Path
@@ -138,7 +139,7 @@ def _places(root: Path, aside: Aside) -> dict[Place, str]:
         raise refuse(
             f"{printable(Path(loose[0].path).name)} lies beside {' and '.join(roles.values())}, in no class folder"
         )
-    others = [name for name in folders if name not in roles.values()]
+    others = [name for name in folders if name not in roles.values() and not _is_without_pictures(folders[name], aside)]
     seen = ", ".join(f"{printable(name)}/" for name in folders)
     if others or "train" not in roles or len(roles) < 2:
         raise refuse(f"it holds {seen}, which is no layout that is understood")
@@ -146,6 +147,16 @@ def _places(root: Path, aside: Aside) -> dict[Place, str]:
         return {"train": roles["train"], "test": roles["validation"]}
     places: tuple[Role, ...] = ("train", "validation", "test")
     return {place: roles[place] for place in places if place in roles}
+
+
+def _is_without_pictures(folder: str, aside: Aside) -> bool:
+    """Whether a folder beside the splits is none: empty, or with annotations only. It is left aside then."""
+    within = Aside(aside.root)
+    if pictures(folder, within) or within.of(UNREAD):
+        return False
+    aside.found += within.found
+    aside.add(folder, EMPTY)
+    return True
 
 
 def _are_classes(root: Path, folders: Mapping[str, str], roles: Mapping[Role, str]) -> bool:
@@ -171,8 +182,14 @@ def _check_part(root: Path, part: ClassFolders, *, sole: bool) -> None:
             f"{printable(root)} holds {len(part.classes)} class folder(s), a classifier needs at least 2{_inner(part)}"
         )
     for name in (*part.names, *part.empty):
-        if printable(name) != name or any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        if not can_be_kept(name):
             raise refuse(f"the name {printable(name)} is not UTF-8, or holds control characters; rename it")
+
+
+def can_be_kept(name: str) -> bool:
+    """Whether a class's name can be stored and shown: no control characters and no halves of characters (which is what
+    bytes that are not UTF-8 become)."""
+    return not any(ord(letter) < 32 or ord(letter) == 127 or "\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _inner(part: ClassFolders) -> str:
@@ -192,13 +209,13 @@ def _check_same_classes(parts: Mapping[Place, ClassFolders], named: Mapping[Plac
     if len(train.classes) < 2:
         raise refuse(f"{name}/ holds {len(train.classes)} class folder(s) with pictures, a classifier needs at least 2")
     for place, part in parts.items():
+        if not part.classes:
+            raise refuse(f"{named[place]}/ holds no pictures")
         odd = sorted({*train.names, *train.empty} ^ {*part.names, *part.empty})
         if odd and {*odd} & {*train.names, *part.names}:
             raise refuse(f"{name}/ and {named[place]}/ do not hold the same classes: {some(odd)}")
         if lacking := [one for one in part.names if one not in train.names]:
             raise refuse(f"{name}/ holds no pictures of {some(lacking)}, which {named[place]}/ has")
-        if not part.classes:
-            raise refuse(f"{named[place]}/ holds no pictures")
 
 
 def folder_words(survey: Survey) -> str:
@@ -267,27 +284,33 @@ def arrays_of(keys: Iterable[str]) -> ArrayLayout:
     """
     held = sorted(keys)
     names = next((key for key in _CLASSES if key in held), None)
-    found: dict[tuple[Place, str], str] = {}
-    for key in sorted(held, key=lambda key: (not _is_plain(key), key)):
-        role = None if key == names else _array_role(key)
-        if role is None or _is_plain(found.get(role, "")):
-            continue
-        if role in found:
-            raise refuse_arrays(f"{found[role]} and {key} both look like the {_said(*role)}")
-        found[role] = key
+    found = _roles(key for key in held if key != names)
     aside = tuple(key for key in held if key not in found.values() and key != names)
     _check_no_other_split(aside)
     return ArrayLayout(_pairs(found, held), names, aside)
 
 
 def images_of(keys: Iterable[str]) -> str | None:
-    """The array of images that are looked at as they are: those to test on where there are several."""
-    found: dict[tuple[Place, str], str] = {}
-    for key in sorted(keys, key=lambda key: (not _is_plain(key), key)):
-        if (role := _array_role(key)) is not None:
-            found.setdefault(role, key)
+    """The array of images that are looked at as they are: those to test on where there are several.
+
+    Raises InvalidInput where two arrays could be meant.
+    """
+    found = _roles(key for key in keys if (role := _array_role(key)) is not None and role[1] == "images")
     places: tuple[Place, ...] = ("test", "all", "validation")
     return next((found[place, "images"] for place in places if (place, "images") in found), None)
+
+
+def _roles(keys: Iterable[str]) -> dict[tuple[Place, str], str]:
+    """The array of each role; names that mean themselves come first. Raises InvalidInput where two could be meant."""
+    found: dict[tuple[Place, str], str] = {}
+    for key in sorted(keys, key=lambda key: (not _is_plain(key), key)):
+        role = _array_role(key)
+        if role is None or _is_plain(found.get(role, "")):
+            continue
+        if role in found:
+            raise refuse_arrays(f"{found[role]} and {key} both look like the {_said(*role)}")
+        found[role] = key
+    return found
 
 
 def _is_plain(key: str) -> bool:

@@ -3,7 +3,7 @@
     header = header_of(path)                       # size as shown, grey or colour, how deep; nothing is decoded
     picture = decode(path, Levels())
     picture.image                                  # Pillow's, 8 bits: mode L or RGB, upright, opaque
-    picture.remarks                                # {"turned", "composed", "several", "cmyk", "rounded"}
+    picture.remarks                                # {"turned", "composed", "several", "cmyk", "deep", "rounded"}
 
 The rules (science k.4), the same for every set of a user's own: the first frame or page; numbers of more than 8 bits
 scaled by their white level (`values`); CMYK and YCbCr as Pillow turns them into RGB, colour profiles ignored;
@@ -51,7 +51,7 @@ FORMATS = tuple(str(plugin.format) for plugin in _PLUGINS)  # as Pillow calls th
 BACKGROUND = (255, 255, 255)  # what transparent parts are laid on
 READING = 2  # raised when the same files come to be read as other pixels; see Header.is_plain
 
-Remark = Literal["turned", "composed", "several", "cmyk", "rounded"]
+Remark = Literal["turned", "composed", "several", "cmyk", "deep", "rounded"]
 
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "F"}
 _KNOWN = {*_GREY, "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
@@ -154,6 +154,10 @@ def decode(path: Path, levels: Levels, *, frames: bool = False) -> Picture:
             remarks.add("several")
         if image.mode == "CMYK":
             remarks.add("cmyk")
+        if _is_turned_by_pillow(image):
+            remarks.add("turned")
+        if _is_deep_colour_of_ppm(image):
+            remarks.add("deep")
         if _kind(image) == "bytes":
             shown, brightest = _opaque(image, path, levels, stretched, remarks)
         else:
@@ -185,7 +189,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"it is none of {', '.join(FORMATS)}, or damaged where it says which"
+        return (
+            f"it is none of {', '.join(FORMATS)}, of a depth or colours that are not read, or damaged where it says so"
+        )
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{error}" if str(error) else type(error).__name__
@@ -261,6 +267,11 @@ def _orientation(image: Image.Image, path: Path) -> int:
     return found if found in _TURNS else 1
 
 
+def _is_turned_by_pillow(image: Image.Image) -> bool:
+    """TIFF, once it is decoded; then the tag is gone."""
+    return _tag(image, ExifTags.Base.Orientation, 1) in _TURNS
+
+
 def _frames(image: Image.Image) -> int:
     """Frames or pages; 1 where those behind the first cannot be read."""
     try:
@@ -315,6 +326,12 @@ def _declared_by_pgm(image: Image.Image) -> int | None:
     """The maximum a PGM of two bytes a value declares, where it is not 65535, which Pillow reads as it is."""
     args = _unpacking(image)
     return int(args[1]) if image.format == "PPM" and image.mode == "I" and isinstance(args, tuple) else None
+
+
+def _is_deep_colour_of_ppm(image: Image.Image) -> bool:
+    """Colour of two bytes a value, which Pillow scales to one by the maximum that the file declares."""
+    args = _unpacking(image)
+    return image.format == "PPM" and image.mode == "RGB" and isinstance(args, tuple) and int(args[1]) > 255
 
 
 def _shallow(image: Image.Image, path: Path, levels: Levels, remarks: set[Remark]) -> tuple[Image.Image, float]:

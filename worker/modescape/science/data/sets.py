@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from modescape.errors import DataCorrupt
 from modescape.registry import datasets
+from modescape.science.data.files import Version
 from modescape.science.data.imagenet import files_of, imagenet_folder, list_parts
 from modescape.science.data.raw import (
     FASHION_FILES,
@@ -113,7 +114,7 @@ def idx_file(folder: Path, name: str) -> Path:
 
 
 @lru_cache(maxsize=4)
-def fashion_labels(path: Path, md5: str, changed: int) -> Labels:
+def fashion_labels(path: Path, md5: str, version: Version) -> Labels:
     """Labels int64 [N] of one part of Fashion-MNIST, read again when the file has changed. Raises DataCorrupt."""
     return read_idx(path, md5).astype(np.int64)
 

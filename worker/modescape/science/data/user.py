@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
-from modescape.science.data.files import Entry
+from modescape.science.data.files import Entry, Version, version_of
 from modescape.science.data.layouts import (
     ArrayLayout,
     Place,
     Role,
     Survey,
     arrays_of,
+    can_be_kept,
     entries_of,
     images_of,
     look_through,
@@ -154,7 +156,7 @@ def _levels(content: str, deep: tuple[Path, ...], given: float | None) -> Levels
 def scan_folder(root: Path) -> FoundFolder:
     """Look through a folder of class folders. Raises InvalidInput saying what is wrong and where.
 
-    What the files hold is remembered until a file's name, size or time changes, for forms ask at every key press.
+    What the files hold is remembered until a name or a file changes (`version_of`), for forms ask at every key press.
     """
     return _scan_folder(look_through(root))
 
@@ -253,7 +255,7 @@ def _common_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 @dataclass(frozen=True)
 class FoundPictures:
     """What a folder holds when classes do not matter: files in their order, the common size (0x0 if there are several
-    sizes), and a fingerprint."""
+    sizes), a fingerprint, and what was left aside, in words."""
 
     paths: tuple[Path, ...]
     channels: int
@@ -261,6 +263,7 @@ class FoundPictures:
     width: int
     fingerprint: str
     deep: tuple[Path, ...] = ()
+    aside: tuple[str, ...] = ()
 
 
 def scan_pictures(root: Path) -> FoundPictures:
@@ -268,8 +271,8 @@ def scan_pictures(root: Path) -> FoundPictures:
 
     Raises InvalidInput saying which file cannot be read.
     """
-    place, entries, _ = outside_pictures(root)
-    return _scan_pictures(place, tuple(entries))
+    place, entries, aside = outside_pictures(root)
+    return replace(_scan_pictures(place, tuple(entries)), aside=aside)
 
 
 @lru_cache(maxsize=8)
@@ -286,12 +289,11 @@ def _scan_pictures(root: Path, entries: tuple[Entry, ...]) -> FoundPictures:
 def read_images(path: Path, white: float | None = None) -> tuple[Images, Reading]:
     """The images alone of an .npz file: those to test on if it has them, else all. Raises InvalidInput."""
     with _readable(path):
-        stat = path.stat()
-        return _read_images(path, white, stat.st_size, stat.st_mtime_ns)
+        return _read_images(path, white, version_of(path.stat()))
 
 
 @lru_cache(maxsize=2)
-def _read_images(path: Path, white: float | None, size: int, changed: int) -> tuple[Images, Reading]:
+def _read_images(path: Path, white: float | None, version: Version) -> tuple[Images, Reading]:
     keys = _npz_keys(path)
     key = images_of(keys)
     if key is None:
@@ -336,8 +338,7 @@ def read_npz(path: Path, white: float | None = None, seed: int = 0) -> FoundArra
     Raises InvalidInput in words a person can act on.
     """
     with _readable(path):
-        stat = path.stat()
-        return _read_npz(path, white, stat.st_size, stat.st_mtime_ns, seed)
+        return _read_npz(path, white, version_of(path.stat()), seed)
 
 
 def fingerprint_of_npz(path: Path, reading: Reading | None) -> str:
@@ -347,7 +348,7 @@ def fingerprint_of_npz(path: Path, reading: Reading | None) -> str:
 
 
 @lru_cache(maxsize=2)
-def _read_npz(path: Path, white: float | None, size: int, changed: int, seed: int) -> FoundArrays:
+def _read_npz(path: Path, white: float | None, version: Version, seed: int) -> FoundArrays:
     layout = arrays_of(_npz_keys(path))
     keys = [key for pair in layout.pairs.values() for key in pair] + ([layout.classes] if layout.classes else [])
     arrays = _npz_arrays(path, keys)
@@ -429,10 +430,10 @@ def _as_classes(
     if names.ndim != 1 or len(names) not in counts or names.dtype.kind != "U":
         wanted = " or ".join(map(str, counts))
         raise _bad_npz(f"`{key}` must be {wanted} texts, it is {names.dtype} of shape {names.shape}")
-    chosen = names if len(names) == len(occurring) else names[occurring]
-    if any(printable(name) != name for name in map(str, chosen)):
-        raise _bad_npz(f"`{key}` holds texts that cannot be shown")
-    return tuple(str(name) for name in chosen), numbered
+    chosen = tuple(map(str, names if len(names) == len(occurring) else names[occurring]))
+    if odd := [name for name in chosen if not can_be_kept(name)]:
+        raise _bad_npz(f"`{key}` holds {odd[0]!a}, in which are control characters, or halves of characters")
+    return chosen, numbered
 
 
 def _in_bytes(
@@ -451,7 +452,10 @@ def _in_bytes(
 def _npz_keys(path: Path) -> list[str]:
     """The names of the arrays; what else lies in the file is left alone."""
     with _opened_npz(path) as file:
-        return sorted(name for name in file.files if _is_array(file, name))
+        names = sorted(name for name in file.files if _is_array(file, name))
+    if twice := [name for name, next_name in pairwise(names) if name == next_name]:
+        raise _bad_npz(f"{path.name} holds more than one array called {twice[0]}", allowed="one array of each name")
+    return names
 
 
 def _is_array(file: Any, name: str) -> bool:
@@ -462,13 +466,24 @@ def _is_array(file: Any, name: str) -> bool:
 
 def _npz_arrays(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
     """These arrays, never unpickled."""
-    with _opened_npz(path) as file:
-        return {name: file[name] for name in keys}
+    return {name: _npz_array(path, name) for name in keys}
+
+
+def _npz_array(path: Path, key: str) -> NDArray[Any]:
+    with _opened_npz(path, key) as file:
+        found: NDArray[Any] = file[key]
+        return found
+
+
+_OBJECTS = "it holds Python objects, which might be programs and are never loaded; save it as numbers or texts"
 
 
 @contextmanager
-def _opened_npz(path: Path) -> Iterator[Any]:
-    """The reading of damaged archives raises OSError, ValueError, zlib.error, struct.error, RuntimeError, ..."""
+def _opened_npz(path: Path, key: str = "") -> Iterator[Any]:
+    """The reading of damaged archives raises OSError, ValueError, zlib.error, struct.error, RuntimeError, ...
+
+    key: the array that is going to be read, for errors.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
@@ -481,8 +496,9 @@ def _opened_npz(path: Path) -> Iterator[Any]:
     except InvalidInput:
         raise
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise _bad_npz(f"{path.name} cannot be read as .npz ({reason})") from error
+        reason = _OBJECTS if "allow_pickle" in str(error) else str(error) or type(error).__name__
+        what = f"{printable(key)} in {path.name} cannot be read" if key else f"{path.name} cannot be read as .npz"
+        raise _bad_npz(f"{what} ({reason})") from error
 
 
 def _npz_pair(arrays: Mapping[str, NDArray[Any]], images_key: str, labels_key: str) -> tuple[Images, Labels]:

@@ -57,12 +57,12 @@ class Extent:
 
 
 def kind_of(dtype: np.dtype[Any]) -> Kind:
-    """What an array's numbers are by their type."""
+    """What an array's numbers are by their type, in either byte order."""
     if dtype.kind == "f":
         return "floats"
     if dtype == np.uint8:
         return "bytes"
-    return "declared" if dtype == np.uint16 else "integers"
+    return "declared" if dtype.newbyteorder("=") == np.uint16 else "integers"
 
 
 def extent_of(values: NDArray[Any], name: str, *, declared: float | None = None) -> Extent:
@@ -175,7 +175,12 @@ def _refuse(extent: Extent, name: str) -> InvalidInput:
     )
 
 
+_LEAST = 1e-30  # of a white that is given: 255 over less overflows in float32
+
+
 def _checked(extent: Extent, name: str, given: float) -> float:
+    if given < _LEAST:
+        raise InvalidInput(f"{given:.9g} is too small to be white", field="data.white", allowed=f"{_LEAST:g} or more")
     if extent.low < -OVERSHOOT * given or extent.high > (1 + OVERSHOOT) * given:
         raise InvalidInput(
             f"{name} goes from {extent.low:.9g} to {extent.high:.9g}, and {given:.9g} was said to be white",
@@ -283,7 +288,8 @@ def _group_in_bytes(
     for key, values in arrays.items():
         pixels[key], lost = to_bytes(values, white)
         loses = loses or lost
-    return pixels, Reading(white, _sentences(extent, name, white, loses), _is_plain(extents, white))
+    sentences = *_sentences(extent, name, white, loses), *_apart(dict(zip(arrays, extents, strict=True)), white)
+    return pixels, Reading(white, sentences, _is_plain(extents, white))
 
 
 def _extents(arrays: Mapping[str, NDArray[Any]]) -> list[Extent]:
@@ -317,7 +323,7 @@ def _is_plain(extents: Sequence[Extent], white: float) -> bool:
     return all(e.low >= 0 and e.high <= _BYTES for e in extents) and all(level == white for level in before)
 
 
-DIM = 16  # bytes that stay below this part of their range may be numbers of fewer bits
+DIM = 16  # numbers that stay below this part of white may have another white
 
 
 def _sentences(extent: Extent, name: str, white: float, loses: bool) -> tuple[str, ...]:
@@ -329,14 +335,25 @@ def _sentences(extent: Extent, name: str, white: float, loses: bool) -> tuple[st
         said.append(LOSES)
     if extent.denormals:
         said.append(f"{extent.denormals} values are denormal and read as 0, the first at {extent.where}.")
-    if white == _BYTES and extent.high * DIM < _BYTES:
-        said.append(dim(extent.high))
+    if extent.high * DIM < white:
+        said.append(dim(extent.high, white))
     return tuple(said)
+
+
+def _apart(extents: Mapping[str, Extent], white: float) -> Iterator[str]:
+    """A hint for who has scaled one array and not the other: beside it the first is black."""
+    brightest = max(extent.high for extent in extents.values())
+    for name, extent in extents.items():
+        if extent.high * DIM < min(white, brightest):
+            yield (
+                f"{name} goes up to {extent.high:.6g} and others beside it to {brightest:.6g}; all are read with "
+                f"{white:.9g} as white, so make sure that they are of one scale."
+            )
 
 
 LOSES = "They are rounded to 256 levels, and differences finer than that are lost."
 
 
-def dim(brightest: float) -> str:
-    """A hint for who has bytes that hardly leave black."""
-    return f"Nothing is brighter than {brightest:.6g} of 255; if that is white, say so in data.white."
+def dim(brightest: float, white: float = _BYTES) -> str:
+    """A hint for who has numbers that hardly leave black."""
+    return f"Nothing is brighter than {brightest:.6g} of {white:.9g}; if that is white, say so in data.white."
