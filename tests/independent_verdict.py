@@ -76,9 +76,12 @@ class Estimate:
         return self.value - half, self.value + half
 
     def beyond(self, margin: float, scale: float) -> float:
-        """One-sided p of "above the margin"."""
+        """One-sided p of "above the margin". Without any error only a gain of exactly nothing is known: all samples are
+        the solution itself, because averaging is best at strength 0."""
         error = self.error(scale)
-        return float(student.sf((self.value - margin) / error, self.n - 1)) if error > 0 else math.nan
+        if error > 0:
+            return float(student.sf((self.value - margin) / error, self.n - 1))
+        return float(margin > 0) if self.value == 0 else math.nan
 
     @property
     def undefined_tolerance(self) -> float:

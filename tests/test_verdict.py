@@ -346,6 +346,19 @@ def test_claims_at_equal_accuracy_equal_a_plain_recomputation(are_rates: bool, i
     assert ("of which the centre's own distance" in _one("d1", evidence).parts) == is_centred
 
 
+def test_pairs_of_evenly_spaced_rates_are_ties_in_any_unit() -> None:
+    """In whole numbers the mean of 1 and 6 is that of 3 and 4; in tenths the last digits may differ."""
+    rng = np.random.default_rng(2)
+    truth = rng.integers(10, size=300)
+    finals = np.stack([_flip(rng, truth, 0.1) for _ in range(3)])
+    wide = [np.stack([_flip(rng, final, 0.003 * k) for k in range(1, 17)]) for final in finals]
+    whole = [np.arange(1.0, 17)] * 3
+    off = [own * (1 + 1e-14 * rng.uniform(-1, 1, 16)) for own in whole]
+    exact, rounded = (equal.Samples(finals, truth, wide, s, are_rates=True).sums().point() for s in (whole, off))
+    assert 0 < exact.strength < 16
+    assert rounded.among == pytest.approx(exact.among, rel=1e-9)
+
+
 @pytest.mark.slow
 def test_half_widths_hardly_depend_on_the_seed_of_the_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard deviation over seeds at most 1 % of the half-width; here 8 seeds, whose own spread allows 1.8 %."""

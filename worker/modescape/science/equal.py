@@ -27,7 +27,7 @@ Labels = NDArray[np.integer[Any]]
 Support = Literal["ok", "no common support", "range too short", "too few samples"]
 
 COST = 0.01  # accuracy given up "at equal accuracy"
-ROUNDING = 1e-12  # far below one image in a million: accuracies that are equal but for rounding count as equal
+ROUNDING = 1e-12  # far below one image in a million: accuracies and strengths equal but for rounding count as equal
 REDRAWS = 10_000  # of the examples
 FEWER = 1_000  # of them, at least, are read without each run in turn, for the word alone
 FEWEST_BELOW, FEWEST_BEYOND = 5, 3  # samples on both sides of s*
@@ -234,9 +234,11 @@ class _Axis:
     def of(cls, strengths: Floats, weights: Floats | None = None) -> _Axis:
         own = np.ones(len(strengths)) if weights is None else weights
         order = np.argsort(strengths, kind="stable")
-        places, starts = np.unique(strengths[order], return_index=True)
+        ordered = strengths[order]
+        # means of two pairs of evenly spaced rates are equal but for rounding: ties, too
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1.0) > ROUNDING * ordered)
         sums = np.add.reduceat(own[order], starts) if len(starts) else own
-        return cls(np.concatenate([[0.0], places]), order, starts, np.concatenate([[1.0], sums]), own)
+        return cls(np.concatenate([[0.0], ordered[starts]]), order, starts, np.concatenate([[1.0], sums]), own)
 
     def fit(self, values: Floats, start: Floats) -> Floats:
         if not len(self.starts):
