@@ -520,6 +520,11 @@ def test_ones_own_data_is_registered_and_launched(client: httpx.Client, site: Se
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["field"] == "spec.data.path"
     del by_name["data"]["path"]
+    for part in ({"data": {"dataset": "my scans"}}, {"ood": [{"dataset": "constant"}, {"dataset": "Scans"}]}):
+        refused = client.post("/api/experiments", json={"name": "own", "spec": {**by_name, **part}})
+        (problem,) = refused.json()["errors"]
+        assert problem["field"] == ("spec.data.dataset" if "data" in part else "spec.ood.1.dataset")
+        assert "registered here: My scans" in problem["allowed"]
     del by_name["ood"]
     again = ok(client.post("/api/experiments", json={"name": "own too", "spec": by_name}), 201)
     assert (again["spec"], again["digest"]) == (made["spec"], made["digest"])
@@ -532,6 +537,12 @@ def test_ones_own_data_is_registered_and_launched(client: httpx.Client, site: Se
     other = {"path": str(folder / "other.npz"), "name": "My scans"}
     assert client.post("/api/data", json=other).status_code == 409
     assert ok(client.post("/api/data", json={**other, "replace": True}), 201)["where"].endswith("other.npz")
+    for name, address in (("a/b", "a/b"), ("<i>?#%</i>", "%3Ci%3E%3F%23%25%3C%2Fi%3E")):
+        ok(client.post("/api/data", json={**other, "name": name}), 201)
+        assert client.delete(f"/api/data/{address}").status_code == 204
+    for name in (".", ".."):
+        refused = client.post("/api/data", json={**other, "name": name})
+        assert refused.json()["errors"][0]["field"] == "name"
     assert client.delete("/api/data/My%20scans").status_code == 204
     assert client.delete("/api/data/My%20scans").status_code == 404
     assert ok(client.get(f"/api/experiments/{made['slug']}"))["dataset"] == "mine"

@@ -169,7 +169,7 @@ def _figures(lab: Lab) -> None:
     assert drawn["plane"].reference == 1
     assert tuple(drawn["tunnel"].runs) == (1, 2)
     assert [cut.words for cut in drawn["cuts"].cuts] == ["run 1 to 2"]
-    assert "run 0 was named for it, and failed" in drawn["cuts"].missing
+    assert "run 0 was named for it, and failed: the training loss is nan" in drawn["cuts"].missing
     assert drawn["ensembles"].runs["independent"] == 4
     with pytest.raises(FigureNotReady, match="run 0 failed") as closed:
         figures["plane"].call(lab, figures["plane"].options(ref=0))
@@ -262,6 +262,13 @@ def test_without_a_healthy_run_it_says_that_none_learned(sqlite_url: str, tmp_pa
     (cause,) = failures.causes(lab.stages)
     assert (cause.title, cause.slower, cause.retry) == ("No run learned", "slower", "")
     assert not list(failures.lost(lab))
+
+
+def test_a_lower_rate_is_offered_where_a_training_failed_and_not_where_a_stage_broke() -> None:
+    broke = {1: "train/1 stopped with an error: out of memory"}
+    assert not failures._lost(broke, "1 of 3 runs failed", "run", "the runs", "slower").slower
+    both = broke | {2: "the training loss is nan at step 1"}
+    assert failures._lost(both, "2 of 3 runs failed", "run", "the runs", "slower").slower == "slower"
 
 
 def _plain(runs: int) -> dict[str, Any]:

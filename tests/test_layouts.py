@@ -553,7 +553,11 @@ def test_imagenet_ignores_what_is_no_class(tmp_path: Path) -> None:
     asked = DataSpec(dataset="imagenet", validation_images=2)
     info = data.describe(asked, (tmp_path,))
     assert (info.classes, info.train_total, info.test_total) == (("n01", "n02"), 8, 8)
+    assert "left aside: not pictures: n01/list.csv" in info.remarks
     assert len(data.load(asked, (tmp_path,)).test) == 8
+    (tmp_path / "imagenet" / "val" / "n01" / "00.png").rename(tmp_path / "imagenet" / "val" / "n01" / "photo")
+    with pytest.raises(DataCorrupt, match="n01/photo is no picture of a kind that is read, or lacks its ending"):
+        data.describe(asked, (tmp_path,))
 
 
 # --- shown and exported -----------------------------------------------------------------------------------------------

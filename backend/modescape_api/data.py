@@ -303,7 +303,7 @@ def add_data(here: Here, asked: Annotated[Wanted, body(Wanted)]) -> Response:
 
 
 @router.delete(
-    "/api/data/{name}",
+    "/api/data/{name:path}",
     status_code=204,
     summary="Unregister a set",
     description="Forgets the name. Its files, and the experiments made with it, stay.",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from modescape.figures.figure import method_title
-from modescape.results import Results
+from modescape.results import STOPPED, Results
 from modescape.tables import Stage
 
 NEED = "NeedFailed"  # the error of a stage that another one took along
@@ -99,8 +99,8 @@ def causes(stages: Sequence[Stage]) -> list[Cause]:
 
 @dataclass(frozen=True)
 class Lost:
-    """Runs, or chains of a method, that have failed although their stages have succeeded. what: those, in words;
-    slower: as for a cause."""
+    """Runs, or chains of a method, that have failed, most of them although their stages have succeeded. what: those, in
+    words; slower: as for a cause."""
 
     title: str
     what: str
@@ -121,7 +121,8 @@ def lost(results: Results) -> Iterator[Lost]:
 def _lost(failed: dict[int, str], title: str, unit: str, what: str, slower: str) -> Lost:
     reasons = [f"{unit} {number}: {why}" for number, why in sorted(failed.items())]
     more = [f"and {len(reasons) - SHOWN} more"] if len(reasons) > SHOWN else []
-    return Lost(title, what, (*reasons[:SHOWN], *more), slower)
+    is_of_training = any(STOPPED not in why for why in failed.values())  # others stopped with an error: see `causes`
+    return Lost(title, what, (*reasons[:SHOWN], *more), slower if is_of_training else "")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from modescape.errors import InvalidInput, Problem
 from modescape.registry import datasets
+from modescape.studies import SYNTHETIC
 
 if TYPE_CHECKING:
     from modescape.spec import DataSpec
@@ -24,6 +25,7 @@ Sets = Mapping[str, Json]  # registered name -> what is known of the set; `datas
 
 KINDS = ("folder", "npz")  # the data sets that stand for "a place of the user's"
 LONGEST = 64
+_SHOWN = 20  # names in an error
 
 
 def checked_name(name: str) -> str:
@@ -31,6 +33,8 @@ def checked_name(name: str) -> str:
     clean = unicodedata.normalize("NFC", name.strip())
     if not 1 <= len(clean) <= LONGEST:
         raise InvalidInput(f"has {len(clean)} characters", field="name", allowed=f"1 to {LONGEST} characters")
+    if clean in (".", ".."):
+        raise InvalidInput(f"{clean} means a place in an address", field="name", allowed="any other name")
     if clean in datasets:
         raise InvalidInput(f"{clean} is a data set already", field="name", allowed="any other name")
     return clean
@@ -39,7 +43,7 @@ def checked_name(name: str) -> str:
 def named(document: Json, sets: Sets) -> Json:
     """The document with registered names, of its data and of other images, replaced by the places they stand for.
 
-    Raises InvalidInput for a name beside another path.
+    Raises InvalidInput for a name beside another path, and for one that nothing has while others are registered.
     """
     found = dict(document)
     if isinstance(document.get("data"), dict):
@@ -54,8 +58,11 @@ def named(document: Json, sets: Sets) -> Json:
 def _placed(part: Json, sets: Sets, field: str) -> Json:
     name = part.get("dataset")
     name = unicodedata.normalize("NFC", name) if isinstance(name, str) else None
-    if name is None or name in datasets or name not in sets:
+    if name is None or not sets or name in datasets or name in SYNTHETIC:
         return part
+    if name not in sets:
+        problem = Problem(f"no data set is called {name!r}", f"{field}.dataset", _names(sets))
+        raise InvalidInput(str(problem), problems=[problem])
     where = sets[name]["where"]
     if part.get("path") not in (None, where):
         problem = Problem(f"{name!r} is registered for {where}", f"{field}.path", "no path beside a registered name")
@@ -63,6 +70,11 @@ def _placed(part: Json, sets: Sets, field: str) -> Json:
     said = sets[name].get("white_said")  # when it was registered
     white = {"white": said} if said is not None and part.get("white") is None else {}
     return {**part, "dataset": sets[name]["dataset"], "path": where, **white}
+
+
+def _names(sets: Sets) -> str:
+    registered = f"{', '.join(list(sets)[:_SHOWN])}{', ...' if len(sets) > _SHOWN else ''}"
+    return f"one of {', '.join(datasets)}, or registered here: {registered}"
 
 
 def shown_as(data: DataSpec, sets: Sets) -> str:

@@ -28,6 +28,8 @@ from modescape.spec import ExperimentSpec, stored
 from modescape.store import Store
 from modescape.tables import Experiment, Measurement, Run, Solution, Stage
 
+STOPPED = "stopped with an error"  # of a stage, where a run could have diverged and did not
+
 
 @dataclass(frozen=True)
 class MatrixData:
@@ -111,7 +113,7 @@ class Results:
             if run not in found or stage.kind not in ("train", "predict"):
                 continue
             if stage.state == "failed" and stage.error.get("type") != "NeedFailed":
-                found[run] = f"{stage.kind}/{stage.key} stopped with an error: {stage.error.get('message', '')}"
+                found[run] = f"{stage.kind}/{stage.key} {STOPPED}: {stage.error.get('message', '')}"
             elif found[run] is None and stage.kind == "predict" and stage.state == "succeeded":
                 extra = stage.result["extra"]
                 found[run] = kept_failure(extra, self.spec.evaluation.splits[0], self.artifacts)

@@ -40,7 +40,7 @@ def footing(kind: Kind, lease: Lease, store: Store) -> Footing:
         return Footing(needs, next(filter(None, reasons), ""))
     lost = {need.params["run"]: _broken(need) for need in needs if need.kind in RUN_KINDS and _broken(need)}
     known = sorted({need.params["run"] for need in needs if need.kind in RUN_KINDS})
-    chosen, why = choose(named.numbers, known, {**failed, **lost}, named=named.named)
+    chosen, why = choose(named.numbers, known, {**lost, **failed}, named=named.named)
     return Footing([need for need in needs if _is_used(need, kind.uses, chosen)], why, chosen)
 
 

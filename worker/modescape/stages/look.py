@@ -5,6 +5,7 @@ One stage for each folder of the spec. It leaves nothing that others compute wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from modescape.draft import Draft
@@ -14,25 +15,32 @@ from modescape.prices import Work
 from modescape.science.look import look_key
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease
+from modescape.store import Lease, Need, PlannedStage
 
 LOOK = "look"
 SECONDS_PER_PICTURE = 0.002  # a photograph of 0.2 megapixels on one core
 
 
 def plan(draft: Draft) -> None:
-    """Everything waits for the looks; planned last, done first."""
+    """Planned last, done first: everything waits for the look at what is trained on, a study of other images for that
+    at its own, so that a picture of those costs the study only."""
     folders = [field for field, _ in own_folders(draft.spec)]
     planned = len(draft.stages)
     for field in folders:
         pictures = draft.info.train_total + draft.info.test_total if field == "data" else 0
         draft.add(LOOK, field, {}, Work(other=pictures * SECONDS_PER_PICTURE))
     looks = draft.stages[planned:]
-    needs = tuple(draft.keys(LOOK))
-    draft.stages = [
-        *looks,
-        *(stage if stage.needs or stage.wants else replace(stage, needs=needs) for stage in draft.stages[:planned]),
-    ]
+    draft.stages = [*looks, *(_after(stage, draft.keys(LOOK)) for stage in draft.stages[:planned])]
+
+
+def _after(stage: PlannedStage, looks: Sequence[Need]) -> PlannedStage:
+    """The stage with its arrows to the looks: at the training pictures, or at those of its study."""
+    study = (LOOK, f"ood.{stage.params['set']}") if stage.kind in ("ood", "ood-compare") else None
+    if study is not None and study in looks:
+        return replace(stage, needs=(*stage.needs, study))
+    if stage.needs or stage.wants or (LOOK, "data") not in looks:
+        return stage
+    return replace(stage, needs=((LOOK, "data"),))
 
 
 def _parts(lease: Lease) -> Json:

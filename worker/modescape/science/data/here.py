@@ -220,9 +220,10 @@ def _describe_imagenet(location: DataLocation) -> DataInfo:
     entry, names = datasets["imagenet"], train.classes
     digest = hashlib.sha256(f"{train.fingerprint}|{test.fingerprint}".encode()).hexdigest()
     total = train.count
+    ignored = (*train.aside, *test.aside)
     return DataInfo(
         entry.channels, entry.height, entry.width, names, total, test.count, held_out("imagenet", total), digest,
-        ignored=(*train.aside, *test.aside),
+        ignored=ignored, remarks=tuple(worth_saying(ignored)),
     )  # fmt: skip
 
 

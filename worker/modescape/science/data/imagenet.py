@@ -26,7 +26,18 @@ from pathlib import Path
 import numpy as np
 
 from modescape.errors import DataCorrupt
-from modescape.science.data.files import LOST, Aside, Entry, Version, by_folder, folders_of, pictures, some, version_of
+from modescape.science.data.files import (
+    LOST,
+    UNREAD,
+    Aside,
+    Entry,
+    Version,
+    by_folder,
+    folders_of,
+    pictures,
+    some,
+    version_of,
+)
 from modescape.science.data.pictures import printable
 from modescape.science.data.raw import DataLocation, Labels
 
@@ -117,6 +128,8 @@ def _list(root: Path, folders: Mapping[str, str], loose: Sequence[Entry], aside:
         counts = {"": len(loose)}
     if odd := aside.of(LOST):
         raise DataCorrupt(f"{root / odd[0]} is a link to nothing")
+    if odd := aside.of(UNREAD):
+        raise DataCorrupt(f"{root / odd[0]} is no picture of a kind that is read, or lacks its ending")
     return ListedPictures(root, counts, digest.hexdigest(), aside.words(), flat=bool(loose))
 
 
