@@ -5,8 +5,8 @@
 Every claim is asked of many synthetic problems whose truth is known, with its margin at that truth, where each word is
 wrong: an interval should contain the truth 95 times in 100, and each of the two words be given 2.5 times. Problems have
 five classes; runs share the difficulty of examples and differ in signal and noise, whose scales vary between runs by
-5 % (even), by 35 % (uneven), or are halved in 15 % of the runs (failing, though above the rule that leaves failed runs
-out). Truths are means of the same estimators over problems with many runs and examples.
+5 % (even), by 35 % (uneven), or of which the signal is halved in 15 % of the runs (failing, though above the rule that
+leaves failed runs out). Truths are means of the same estimators over problems with many runs and examples.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -76,7 +76,8 @@ class Problem:
         truth = random.integers(CLASSES, size=examples)
         shared = 2.6 * random.gamma(2, 0.5, (examples, 1)) * np.eye(CLASSES)[truth]
         shared = shared + 0.6 * random.normal(size=(examples, CLASSES))
-        signal, noise = (population.scales(random, units)[:, None, None] for _ in range(2))
+        signal = population.scales(random, units)[:, None, None]
+        noise = replace(population, broken=0.0).scales(random, units)[:, None, None]
         logits = signal * shared + 0.7 * shift * noise * random.normal(size=(units, examples, CLASSES))
         return cls(truth, logits, noise[:, 0, 0])
 
