@@ -214,7 +214,7 @@ def _(data: Instability, theme: Theme) -> go.Figure:
     traces: list[dict[str, Any]] = []
     for i, panel in enumerate(panels):
         x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.35], [0.65, 1.0])[i]
+        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.35], [0.61, 1.0])[i]
         bounds = _window(data, panel)
         late = float(data.epochs.max())
         layout[f"xaxis{i + 1 if i else ''}"] = style.x_axis(
