@@ -682,8 +682,8 @@ def test_the_web_process_never_loads_what_only_workers_need(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_serve_answers_soon_and_stays_small(tmp_path: Path) -> None:
-    """Started as users start it. The bounds are those of the architecture; a busy machine gets twice the time."""
+def test_the_server_stays_small(tmp_path: Path) -> None:
+    """Started as users start it. How soon it answers is `benchmarks/web.py`'s business."""
     port = free_port()
     environment = {**os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_PORT": str(port)}
     started = time.monotonic()
@@ -696,14 +696,11 @@ def test_serve_answers_soon_and_stays_small(tmp_path: Path) -> None:
                     break
             except OSError:
                 assert process.poll() is None
-                assert time.monotonic() - started < 20
+                assert time.monotonic() - started < 60
                 time.sleep(0.01)
-        seconds = time.monotonic() - started
         status = Path(f"/proc/{process.pid}/status").read_text()
         resident = int(status.split("VmRSS:")[1].split()[0]) / 1024
-        busy = os.getloadavg()[0] / len(os.sched_getaffinity(0))
         assert resident < 150
-        assert seconds < 1.5 * max(2.0, 2 * busy)
     finally:
         process.terminate()
         assert process.wait(10) is not None
