@@ -1,0 +1,305 @@
+"""A home of small experiments with every study, method and failure in it, and all that it says.
+
+    python tests/saved_home.py make tests/saved     # anew: home.tar.xz and told.json.xz, by the code as it is
+    python tests/saved_home.py differ tests/saved   # what the code as it is says otherwise, document by document
+
+The home was made by an earlier version. Whatever is built since, it says the same of it: digests of specs, keys of
+stages, rows, figures (numbers and pictures) and every document of the API, on SQLite and on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import lzma
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+from serving import served
+from sqlalchemy import create_engine, select
+
+from modescape import pipeline
+from modescape.executor import Executor, Machine
+from modescape.laboratory import Laboratory
+from modescape.listing import ListQuery
+from modescape.registry import figures
+from modescape.settings import Settings
+from modescape.spec import ExperimentSpec
+from modescape.store import Lease, Store, upgrade
+from modescape.tables import Base, Experiment, Stage
+
+NUMERICS = "saved"
+MACHINE = Machine(device="cpu", title="a saved home", numerics=NUMERICS, queues=("cpu",))
+
+_SMALL: dict[str, Any] = {
+    "data": {
+        "dataset": "digits",
+        "train_images": 300,
+        "validation_images": 60,
+        "test_images": 60,
+        "input_scale": "standardised",
+    },
+    "network": {"architecture": "mlp", "options": {"first": 16, "second": 12}},
+    "training": {"epochs": 6, "batch_size": 20, "learning_rate": 0.005, "snapshots": 8},
+    "ensemble": {"runs": 3},
+    "evaluation": {"embed_images": 20, "embed_runs": 2},
+}
+
+
+def _small(**parts: Any) -> dict[str, Any]:
+    return {**_SMALL, **{name: {**_SMALL.get(name, {}), **part} if isinstance(part, dict) else part
+                         for name, part in parts.items()}}  # fmt: skip
+
+
+_NARROW = {"spread": 4, "typical": 3}
+_CHAIN = {"cycles": 2, "epochs_per_cycle": 3, "noise_epochs": 1, "samples_per_cycle": 2, "learning_rate": 0.02}
+SPECS: dict[str, dict[str, Any]] = {
+    "Every method": _small(
+        methods=[
+            *({"method": name, **_NARROW} for name in ("random", "dropout", "activation-dropout", "diagonal")),
+            {"method": "low-rank", **_NARROW, "options": {"rank": 3}},
+            {"method": "pca-random", **_NARROW, "options": {"rank": 2}},
+            {"method": "averaging"},
+            {"method": "ema"},
+            {"method": "swag", **_NARROW, "options": {"epochs": 2, "per_epoch": 3, "columns": 4}},
+            {"method": "sgmcmc", "options": _CHAIN},
+        ],
+        evaluation={"splits": ["test", "validation"]},
+    ),
+    "Fair strengths": _small(
+        data={"train_images": 97, "validation_images": 500, "test_images": 60},
+        training={"epochs": 15},
+        methods=[{"method": "random", **_NARROW}, {"method": "averaging"}],
+        evaluation={"averaged": "fair"},
+    ),
+    "Other images": _small(
+        methods=[{"method": "random", **_NARROW}],
+        shift={"corruptions": ["gaussian_noise", "contrast"], "images": 40, "members": 2},
+        ood=[{"dataset": name, "images": 40, "members": 2} for name in ("uniform-noise", "permuted")],
+    ),
+    "Between optima": _small(
+        planes=[
+            {"kind": "radial", "runs": [0, 1], "train_images": 20, "test_images": 20},
+            {"kind": "line", "runs": [0, 2], "train_images": 20, "test_images": 20},
+            {"kind": "affine", "runs": [0, 1, 2], "train_images": 20, "test_images": 20},
+        ],
+        tunnels=[
+            {"runs": [0, 1], "knots": 2, "epochs": 1, "images": 40, "triangle_images": 20},
+            {"runs": [0, 2], "method": "bezier", "epochs": 2, "images": 40, "triangles": False},
+        ],
+        connectivity={"points": 5, "images": 40},
+    ),
+    "Where difference comes from": _small(
+        seeds={"learning_rates": [0.01, 0.02], "repetitions": 3, "epochs": 3},
+        instability={"epochs": [0, 2], "points": 5, "images": 40, "repetitions": 2},
+    ),
+    "With failures": _small(
+        training={"learning_rate": 0.8, "optimiser": "sgd", "momentum": 0.9},
+        ensemble={"runs": 5},
+        methods=[{"method": "random", **_NARROW}],
+    ),
+}  # fmt: skip
+
+
+def make(folder: Path) -> None:
+    """The archive of a new home, and what it tells."""
+    with tempfile.TemporaryDirectory() as place:
+        home = Path(place) / "home"
+        fill(home)
+        told = tell(Settings(home=home))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(folder / "home.tar.xz", "w:xz", preset=9) as archive:
+            for path in sorted(home.rglob("*")):
+                if path.is_file() and path.suffix not in (".lock", ".log"):
+                    archive.add(path, path.relative_to(home).as_posix())
+    (folder / "told.json.xz").write_bytes(lzma.compress(json.dumps(told).encode(), preset=9))
+
+
+def fill(home: Path) -> None:
+    """Do every experiment, and one of them again with a run more."""
+    settings = Settings(home=home)
+    home.mkdir(parents=True, exist_ok=True)
+    upgrade(settings.database)
+    laboratory = Laboratory(settings)
+    executor = Executor(laboratory.store, laboratory.artifacts, settings, machine=MACHINE)
+    more = {**SPECS["Fair strengths"], "ensemble": {"runs": 4}}
+    for name, spec in {**SPECS, "A second look": more}.items():
+        row = laboratory.create(spec, name=name, tags=["saved"], notes=f"{name}, small")
+        executor.drain(experiment_id=row.id)
+        print(name, laboratory.store.experiment(row.id).status, file=sys.stderr)
+    laboratory.store.close()
+
+
+def opened(folder: Path, home: Path, database: str = "") -> Settings:
+    """The saved home unpacked and brought to this version; its rows in another database, if one is named."""
+    with tarfile.open(folder / "home.tar.xz") as archive:
+        archive.extractall(home, filter="data")
+    kept = Settings(home=home)
+    upgrade(kept.database)
+    if not database:
+        return kept
+    settings = Settings(home=home, database_url=database)
+    upgrade(settings.database)
+    _copy(kept.database, settings.database)
+    return settings
+
+
+def _copy(source: str, target: str) -> None:
+    """Every row, table by table, as it is."""
+    with create_engine(source).connect() as old, create_engine(target).begin() as new:
+        for table in Base.metadata.sorted_tables:
+            rows = [row._asdict() for row in old.execute(select(table))]
+            if rows:
+                new.execute(table.insert(), rows)
+
+
+# ---- what a home says ----
+
+
+def tell(settings: Settings) -> dict[str, Any]:
+    """Every document by its name."""
+    laboratory = Laboratory(settings)
+    try:
+        told = dict(itertools.chain(_rows(settings.database), _keys(laboratory.store)))
+        names = {row.id: row.slug for row in laboratory.store.experiments(ListQuery(limit=100)).items}
+    finally:
+        laboratory.store.close()
+    with served(settings.home, database_url=settings.database_url) as site, site.client() as client:
+        told |= dict(_documents(client, sorted(names.values())))
+    return told
+
+
+def _rows(database: str) -> Iterator[tuple[str, Any]]:
+    with create_engine(database).connect() as connection:
+        for table in Base.metadata.sorted_tables:
+            rows = connection.execute(select(table).order_by(*table.primary_key.columns))
+            yield f"rows/{table.name}", [json.loads(json.dumps(row._asdict(), default=str)) for row in rows]
+
+
+def _keys(store: Store) -> Iterator[tuple[str, Any]]:
+    """Digests and stage keys worked out again from what is stored."""
+    for row in store.experiments(ListQuery(limit=100)).items:
+        experiment = store.experiment(row.id)
+        spec = ExperimentSpec.model_validate(experiment.spec)
+        yield f"spec/{row.slug}", [spec.canonical(), spec.digest(), spec.recipe()]
+        stages = store.stages(row.id)
+        yield f"keys/{row.slug}", {f"{one.kind}/{one.key}": _key(store, one, experiment) for one in stages}
+
+
+def _key(store: Store, stage: Stage, experiment: Experiment) -> str:
+    return pipeline.memo(Lease("", "", 0.0, stage, experiment), store, NUMERICS)
+
+
+def _documents(client: httpx.Client, slugs: list[str]) -> Iterator[tuple[str, Any]]:
+    """Answers to every question that depends on nothing but the home."""
+    for url in _urls(client, slugs):
+        for accept in ("application/json", "text/csv") if "/figures/" in url else ("application/json",):
+            answer = client.get(url, headers={"accept": accept})
+            yield f"{accept} {url}", [answer.status_code, _content(answer)]
+    yield "openapi", client.get("/api/openapi.json").json()
+
+
+def _content(answer: httpx.Response) -> Any:
+    return answer.json() if "json" in answer.headers["content-type"] else answer.text
+
+
+def _urls(client: httpx.Client, slugs: list[str]) -> Iterator[str]:
+    yield from ("/api/experiments", "/api/experiments?sort=-accuracy&status=succeeded", "/api/paper")
+    yield from (f"/api/compare?e={a}&e={b}" for a, b in itertools.combinations(slugs, 2))
+    for slug in slugs:
+        base = f"/api/experiments/{slug}"
+        yield base
+        for name in (
+            "stages",
+            "solutions",
+            "measurements",
+            "runs",
+            "series",
+            "matrices",
+            "figures",
+            "events",
+            "labels",
+        ):
+            yield f"{base}/{name}"
+        for matrix in client.get(f"{base}/matrices").json()["items"]:
+            split = f"?split={matrix['split']}" if matrix["split"] else ""
+            yield f"{base}/matrices/{matrix['name']}{split}"
+        yield f"{base}/solutions?role=sample&sort=-diversity&limit=5"
+        yield f"{base}/solutions/0"
+        for name in figures:
+            for options in variants(name):
+                query = "&".join(f"{key}={value}" for key, value in options.items())
+                yield f"{base}/figures/{name}{'?' + query if query else ''}"
+
+
+def variants(name: str) -> Iterator[Mapping[str, str]]:
+    """A figure as it opens, in the dark, and with each choice of each option by itself."""
+    yield {}
+    yield {"theme": "dark"}
+    for key, field in figures[name].options.model_fields.items():
+        choices = [value for value in get_args(field.annotation) if isinstance(value, str | int)]
+        if field.annotation is bool:
+            choices = [True, False]
+        for value in choices:
+            if value != field.default:
+                yield {key: f"{value}".lower() if isinstance(value, bool) else f"{value}"}
+
+
+# ---- then and now ----
+
+
+def saved(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(lzma.decompress((folder / "told.json.xz").read_bytes()))
+    return told
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """One line a document that is not the same, with the first place where it is not."""
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after or name not in before:
+            yield f"{name}: {'gone' if name not in after else 'new'}"
+        else:
+            place = next(_places(before[name], after[name], ""), None)
+            if place is not None:
+                yield f"{name}{place}"
+
+
+def _places(a: Any, b: Any, where: str) -> Iterator[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys()):
+            if key not in a or key not in b:
+                yield f"{where}/{key}: {'gone' if key not in b else 'new'}"
+            else:
+                yield from _places(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            yield from _places(x, y, f"{where}/{i}")
+    elif not _same(a, b):
+        yield f"{where}: {f'{a}'[:200]!r} was, {f'{b}'[:200]!r} is"
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Floats may differ by what other processors make of the same sums."""
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b))
+    return type(a) is type(b) and bool(a == b)
+
+
+def main() -> None:
+    what, folder = sys.argv[1], Path(sys.argv[2])
+    if what == "make":
+        make(folder)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        found = list(differences(saved(folder), tell(opened(folder, Path(place)))))
+    print("\n".join(found) or "all the same")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""What is asked of a saved home (saved_home.py) leaves nothing out, and what differs in it is found."""
+
+from __future__ import annotations
+
+from saved_home import SPECS, differences
+
+from modescape.registry import methods
+from modescape.spec import parse, studies
+
+
+def test_differences_are_found_where_they_are() -> None:
+    before = {"a": {"x": [1, 2.0]}, "gone": 1}
+    assert list(differences(before, {"a": {"x": [1, 2.0 + 1e-12]}, "gone": 1})) == []
+    assert list(differences(before, {"a": {"x": [1, 2.1]}, "new": 1})) == [
+        "a/x/1: '2.0' was, '2.1' is", "gone: gone", "new: new",
+    ]  # fmt: skip
+
+
+def test_the_saved_home_has_every_method_and_every_study() -> None:
+    specs = [parse(spec) for spec in SPECS.values()]
+    assert {chosen.method for spec in specs for chosen in spec.methods} == set(methods)
+    asked = {field.partition(".")[0] for spec in specs for field, _ in studies(spec)}
+    assert asked == {"shift", "ood", "seeds", "planes", "tunnels", "connectivity", "instability"}
