@@ -966,7 +966,7 @@ def test_sentence_strip_list_plane_and_claim_say_the_same_of_equal_accuracy(
         text = client.get(f"/experiments/{row.slug}", headers={"Accept": "text/html"}).text
         listed = client.get("/api/experiments").json()["items"][0]["finding"]
         plane = client.get(f"/api/experiments/{row.slug}/figures/plane").json()
-    first = text[text.index('id="live-verdict"') : text.index('id="claims"')]
+    first = text[text.index('id="live-verdict"') : text.index('id="claims"')].replace("\N{NO-BREAK SPACE}", " ")
     assert "the samples of random subspace, the farthest of the subspace methods, change 6.1 % (95 %" in first
     assert "recent checkpoints of one run 3.0" in first
     assert re.search(r"aria-label=.[^>]*andom subspace 6.1", first)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from serving import served
 from unlucky import BROKEN_CHAIN, DIVERGED, HEALTHY, SILENT, curse, weigh
 
 from modescape import finding, pipeline
@@ -262,6 +263,14 @@ def test_without_a_healthy_run_it_says_that_none_learned(sqlite_url: str, tmp_pa
     (cause,) = failures.causes(lab.stages)
     assert (cause.title, cause.slower, cause.retry) == ("No run learned", "slower", "")
     assert not list(failures.lost(lab))
+    with served(tmp_path, database_url=sqlite_url) as site, site.client() as client:
+        page = client.get(f"/experiments/{lab.experiment.slug}").text
+        curves = client.get(f"/api/experiments/{lab.experiment.slug}/figures/trajectories").text
+    assert "Tried again it would end the same." in page
+    assert ">Retry<" not in page
+    assert page.count("no run learned.") == 9  # claims (a) to (f2), none of which a clone with more would answer
+    assert "1 run × " in page
+    assert "no run learned, and none has finished an epoch" in curves
 
 
 def test_a_lower_rate_is_offered_where_a_training_failed_and_not_where_a_stage_broke() -> None:

@@ -208,8 +208,13 @@ def headline(rows: Sequence[Row]) -> str:
     return f"{text}."
 
 
-def undecided(spec: ExperimentSpec, found: Json, kinds: Sequence[KindProgress], *, is_alive: bool) -> list[Open]:
-    """Claims without a word: those whose stages are to come or have failed, and those this spec cannot decide."""
+def undecided(
+    spec: ExperimentSpec, found: Json, kinds: Sequence[KindProgress], *, is_alive: bool, learned: bool = True
+) -> list[Open]:
+    """Claims without a word: those whose stages are to come or have failed, and those this spec cannot decide.
+
+    learned: False where every run has failed, which nothing that is added to a clone would mend.
+    """
     known = {claim["id"] for claim in finding.claims(found)}
     waiting = {kind.kind for kind in kinds if kind.done < kind.total}
     rows = []
@@ -220,7 +225,9 @@ def undecided(spec: ExperimentSpec, found: Json, kinds: Sequence[KindProgress], 
         is_asked = _has(spec, add)
         comes = is_asked and bool(waiting & set(judges))
         needs = f"needs {words}"
-        if comes:
+        if not learned and set(judges) & {"compare", "shift-compare"}:
+            needs, is_asked = "no run learned", True
+        elif comes:
             stage = " or ".join(judges)
             needs = f"comes with the stage {stage}" if is_alive else f"the stage {stage} has not succeeded; retry it"
         elif is_asked:

@@ -96,6 +96,11 @@ def cell(value: Any) -> str:
     return str(value)
 
 
+def counted(count: int, noun: str) -> str:
+    """ "1 run", "5 runs" """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def not_known(row: Experiment) -> list[str]:
     """What of an experiment's promise this process does not know: "the method 'x'", ..."""
     is_known = row.preset is None or row.preset in presets

@@ -28,8 +28,13 @@ class Cause:
     dependants: list[Stage] = field(default_factory=list)
 
     @property
+    def is_hopeless(self) -> bool:
+        """Whether every run has failed, so that there is nothing to compare."""
+        return self.type == "NothingLearned"
+
+    @property
     def title(self) -> str:
-        if self.type == "NothingLearned":
+        if self.is_hopeless:
             return "No run learned"
         if self.names:
             return f"{len(self.stages)} {self.kind} stages failed"
@@ -72,7 +77,7 @@ class Cause:
     @property
     def retry(self) -> str:
         """What a retry may bring; "" where it would end as it did."""
-        if self.type == "NothingLearned" or (self.type == "Diverged" and self.kind == "tunnel"):
+        if self.is_hopeless or (self.type == "Diverged" and self.kind == "tunnel"):
             return ""
         if self.type == "Diverged":  # by code that took a diverged training for an error
             return "Tried again it diverges again, and then the other runs are compared without it."

@@ -20,7 +20,7 @@ from modescape.spec import ExperimentSpec, stored
 from modescape.tables import Experiment, Stage
 from modescape_api import bodies, claims, documentation, experiments, failures, forms, security
 from modescape_api import figures as figures_api
-from modescape_api.display import FILTERS, by_kind, duration, look_of, said_not_known, seconds_left, training
+from modescape_api.display import FILTERS, by_kind, counted, duration, look_of, said_not_known, seconds_left, training
 from modescape_api.experiments import Changes
 from modescape_api.pages.rendering import ALIVE, Csrf, Next, alive_workers, back, render
 from modescape_api.site import Here, Site
@@ -81,7 +81,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     left = seconds_left(stages, alive_workers(here))
     view = View.of(request, spec.evaluation.splits)
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
-    kinds = by_kind(stages)
+    kinds, failed = by_kind(stages), failures.causes(stages)
     size = here.store.bytes_of(row.id)
     cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures_api.ordered(), 1)]
     _fill_rows([card for card in cards if card["planned"]])
@@ -106,7 +106,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         subject=_subject(row, spec),
         is_alive=row.status in ALIVE,
         last_event=here.store.last_event_id(),
-        actions=actions_of(row.status),
+        actions=[one for one in actions_of(row.status) if one[0] != "retry" or _may_help(failed)],
         bytes=size,
         cite=f"Modescape {documentation.VERSION}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
         left=duration(left) if left is not None and row.status == "running" else None,
@@ -117,7 +117,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
             for s in stages
             if s.losses and s.state == "running"
         ],
-        failures=failures.causes(stages),
+        failures=failed,
         lost=list(failures.lost(Results(here.store, here.artifacts, row.id))),
         headline=_headline(row),
         claims=(rows := claims.answered(row.finding, shown, look := here.laboratory.look(row))),
@@ -127,7 +127,9 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         gains_rule=claims.rule(spec, kinds),
         strengths_shown="strengths" in shown,
         claims_headline=claims.headline(rows),
-        claims_open=claims.undecided(spec, row.finding, kinds, is_alive=row.status in ALIVE),
+        claims_open=claims.undecided(
+            spec, row.finding, kinds, is_alive=row.status in ALIVE, learned=not any(c.is_hopeless for c in failed)
+        ),
         sentence=finding.sentence(row.finding),
         statistics=_statistics(here, row, spec),
         strip=_strip(here, row, spec) if row.finding else None,
@@ -190,12 +192,17 @@ def _statistics(here: Site, row: Experiment, spec: ExperimentSpec) -> str:
     )
 
 
+def _may_help(failed: Sequence[failures.Cause]) -> bool:
+    """Whether trying again may end otherwise; of what was cancelled nothing has failed."""
+    return not failed or any(cause.retry for cause in failed)
+
+
 def _subject(row: Experiment, spec: ExperimentSpec) -> str:
     parts = [
         f"{title_of('dataset', row.dataset)}, {forms.words('input_scale', spec.data.input_scale)}",
         title_of("architecture", spec.network.architecture),
-        f"{spec.ensemble.runs} runs × {spec.training.epochs} epochs",
-        f"{len(spec.methods)} subspace methods" if spec.methods else "",
+        f"{counted(spec.ensemble.runs, 'run')} × {counted(spec.training.epochs, 'epoch')}",
+        counted(len(spec.methods), "subspace method") if spec.methods else "",
         f"seed {spec.ensemble.seed}",
     ]
     return " · ".join(filter(None, parts))

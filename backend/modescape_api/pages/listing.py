@@ -16,7 +16,7 @@ from modescape.listing import Condition, ListQuery
 from modescape.registry import architectures
 from modescape.tables import Experiment
 from modescape_api import security
-from modescape_api.display import by_kind, duration, look_of, seconds_left
+from modescape_api.display import by_kind, counted, duration, look_of, seconds_left
 from modescape_api.pages.experiment import actions_of, title_of, trainings_of
 from modescape_api.pages.rendering import ALIVE, address, alive_workers, back, render
 from modescape_api.query import EXPERIMENTS, Asked
@@ -180,7 +180,9 @@ def _running(here: Site, row: Experiment) -> dict[str, Any]:
     names = f"{title_of('architecture', row.architecture)} on {row.dataset}"
     return {
         "experiment": row,
-        "subject": f"{names} · {row.runs} runs" + (f" · {len(row.methods)} methods" if row.methods else ""),
+        "subject": " · ".join(
+            [names, counted(row.runs, "run"), *([counted(len(row.methods), "method")] if row.methods else [])]
+        ),
         "stages": by_kind(stages),
         "left": duration(left) if left is not None and row.status == "running" else None,
         "trainings": trainings_of(here, row, stages),

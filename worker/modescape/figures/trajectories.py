@@ -147,6 +147,8 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
         curve = curve or _recorded(results, run, options.split, finished=run in done)
         if curve is not None:
             curves.append(curve)
+    if not curves and not results.healthy:
+        raise FigureNotReady("no run learned, and none has finished an epoch", closed=True)
     if not curves:
         raise FigureNotReady("no run has finished its first epoch yet", waits_for=("train",))
     finished = [curve for curve in curves if curve.finished]
@@ -157,6 +159,7 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
     final = np.array([curve.accuracy[-1] for curve in finished])
     partial = after_runs(len(finished), results)
     failed = list(results.failed)
+    nothing = "No run learned" if not results.healthy else "No run has finished yet"
     return Trajectories(
         options=options,
         curves=tuple(curves),
@@ -165,8 +168,8 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
         members=len(finished),
         epochs=results.spec.training.epochs,
         caption=_curve_caption(curves, finished, failed, ensemble, options.split),
-        summary=_curve_summary(finished, final, ensemble, options.split),
-        notes=_curve_notes(finished, ensemble, partial),
+        summary=_curve_summary(finished, final, ensemble, options.split, nothing),
+        notes=_curve_notes(finished, ensemble, partial, nothing),
         legend=(
             *((Legend("independent", "ensemble of runs", "independent"),) if ensemble is not None else ()),
             Legend("trajectory", "run", "trajectory", len(curves)),
@@ -282,9 +285,9 @@ def _curve_caption(
     return " ".join(parts)
 
 
-def _curve_summary(finished: Sequence[Curve], final: Floats, ensemble: Mean | None, split: str) -> str:
+def _curve_summary(finished: Sequence[Curve], final: Floats, ensemble: Mean | None, split: str, nothing: str) -> str:
     if not finished:
-        return "No run has finished yet; the curves are what the training loop sees so far."
+        return f"{nothing}; the curves are what the training loop sees."
     if len(finished) == 1:
         return f"Run {finished[0].run} ends with an accuracy of {percent(final[0])} % on {split} images."
     text = (
@@ -294,9 +297,9 @@ def _curve_summary(finished: Sequence[Curve], final: Floats, ensemble: Mean | No
     return text + ("." if ensemble is None else f"; their ensemble reaches {percent(ensemble.accuracy[-1])} %.")
 
 
-def _curve_notes(finished: Sequence[Curve], ensemble: Mean | None, partial: str) -> Notes:
+def _curve_notes(finished: Sequence[Curve], ensemble: Mean | None, partial: str, nothing: str) -> Notes:
     if not finished:
-        return Notes(text=("The table fills when the first run has finished.",))
+        return Notes(text=(f"{nothing}: there is nothing to average.",))
     losses = np.array([curve.loss[-1] for curve in finished])
     final = np.array([curve.accuracy[-1] for curve in finished])
     lines = [

@@ -16,6 +16,7 @@ A claim over methods holds when it holds for every method (or, claim e2, for at 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -142,7 +143,7 @@ QUESTIONS: dict[str, Question] = {
 
 
 @dataclass(frozen=True, eq=False)
-class _Units:
+class _Units(ABC):
     """What is replicated, on which N examples. truth [N]; failed: units left out; numbers: what users call the rest;
     decided: who has failed is known, and those are not among them."""
 
@@ -161,9 +162,9 @@ class _Units:
             object.__setattr__(self, "numbers", tuple(range(len(self._trained))))
 
     @property
+    @abstractmethod
     def _trained(self) -> Labels:
         """Labels [n, functions, N] of what must not have failed."""
-        raise NotImplementedError
 
     @property
     def units(self) -> int:
@@ -625,7 +626,8 @@ def _judged(
                 claim, rests_on=tuple(kept.numbers[i] for i, word in enumerate(words) if word != claim.word)
             )
         if kept.failed:
-            failed = f"{kept.failed} of {_counted(kept.units + kept.failed, kept.unit)} failed and were left out"
+            were = "was" if kept.failed == 1 else "were"
+            failed = f"{kept.failed} of {_counted(kept.units + kept.failed, kept.unit)} failed and {were} left out"
             claim = replace(claim, because=f"{claim.because}; {failed}")
         claims.append(claim)
     return tuple(claims)
