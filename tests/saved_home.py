@@ -1,9 +1,9 @@
 """A home of small experiments with every study, method and failure in it, and all that it says.
 
-    python tests/saved_home.py make tests/saved     # anew: home.tar.xz and told.json.xz, by the code as it is
-    python tests/saved_home.py differ tests/saved   # what the code as it is says otherwise, document by document
+    python tests/saved_home.py make FOLDER     # home.tar.xz and told.json.xz, by the code as it is
+    python tests/saved_home.py differ FOLDER   # what later code says otherwise of that home, document by document
 
-The home was made by an earlier version. Whatever is built since, it says the same of it: digests of specs, keys of
+Made before the house is rebuilt and asked again after each step. What must stay the same: digests of specs, keys of
 stages, rows, figures (numbers and pictures) and every document of the API, on SQLite and on PostgreSQL.
 """
 
