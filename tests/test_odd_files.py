@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.serving import Served, served
+
+from modescape.store import Store
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
@@ -173,29 +176,60 @@ def test_what_is_white_can_be_said_in_the_form(client: httpx.Client, place: Path
     assert beyond["field"] == "spec.data.white"
 
 
-def test_a_look_that_takes_long_is_answered_with_how_far_it_is(
-    client: httpx.Client, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def slow_look(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Looks go on until this is set; no request waits for one."""
     from modescape_api import looking
 
+    goes_on = threading.Event()
+    look_at = looking.look_at
+
+    def held(*args: Any, **options: Any) -> Any:
+        assert goes_on.wait(60)
+        return look_at(*args, **options)
+
     monkeypatch.setattr(looking, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(looking, "look_at", held)
+    return goes_on
+
+
+def test_a_look_that_takes_long_is_answered_with_how_far_it_is(
+    client: httpx.Client, place: Path, slow_look: threading.Event
+) -> None:
     pictures(place / "set")
     answer = client.post("/api/data", json={"path": str(place / "set"), "name": "slow"})
     assert answer.status_code == 202
     assert answer.json()["looking"]["of"] >= 0
     assert answer.json()["present"] is False
+    slow_look.set()
     listed = _until(client, "slow", lambda row: row["present"])
     assert listed["white"] == 255
 
 
-def test_a_look_that_fails_after_its_answer_says_why_in_the_list(
-    client: httpx.Client, place: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_set_that_is_registered_while_the_list_is_made_is_in_it(
+    client: httpx.Client, place: Path, slow_look: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from modescape_api import looking
+    own_sets = Store.own_sets
 
+    def registered_right_after(store: Store) -> dict[str, dict[str, Any]]:
+        before = own_sets(store)
+        slow_look.set()
+        while "between" not in own_sets(store):
+            time.sleep(0.01)
+        return before
+
+    pictures(place / "set")
+    assert client.post("/api/data", json={"path": str(place / "set"), "name": "between"}).status_code == 202
+    monkeypatch.setattr(Store, "own_sets", registered_right_after)
+    assert "between" in {row["name"] for row in client.get("/api/data").json()["items"]}
+
+
+def test_a_look_that_fails_after_its_answer_says_why_in_the_list(
+    client: httpx.Client, place: Path, slow_look: threading.Event
+) -> None:
     path = _cut_jpeg(place)
-    monkeypatch.setattr(looking, "PATIENCE_SECONDS", 0.0)
     assert client.post("/api/data", json={"path": str(path), "name": "late"}).status_code == 202
+    slow_look.set()
     listed = _until(client, "late", lambda row: row["looking"] is None)
     assert "b/b3.jpg cannot be read as a picture" in listed["how"]
     page = client.get("/data").text

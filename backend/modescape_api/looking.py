@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, field
 from typing import Any
 
 from modescape.errors import DataCorrupt, InvalidInput, ModescapeError
@@ -25,17 +27,23 @@ PATIENCE_SECONDS = 20.0  # how long a request waits before it is answered with h
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Looking:
-    """A look under way or ended. row: what came of it; error: why nothing did; both None while it goes on."""
+    """A look under way or ended. found: what came of it, or why nothing did."""
 
     name: str
     where: str
     done: int = 0
     of: int = 0
-    row: Row | None = None
-    error: ModescapeError | None = None
-    ended: threading.Event = field(default_factory=threading.Event)
+    found: Future[Row] = field(default_factory=Future)
+
+    @property
+    def error(self) -> BaseException | None:
+        return self.found.exception() if self.found.done() else None
+
+    @property
+    def registered(self) -> bool:
+        return self.found.done() and self.found.exception() is None
 
     @property
     def as_row(self) -> Row:
@@ -64,50 +72,41 @@ class Lookings:
         self._lock = threading.Lock()
         self._known: dict[str, Looking] = {}
 
-    def look(self, name: str, spec: DataSpec, then: Callable[[Look], Row]) -> Looking:
-        """Look through a folder and do `then` with what was found; as it is when it ended, or patience did.
+    def look(self, name: str, spec: DataSpec, then: Callable[[Look], Row]) -> Row:
+        """Look through a folder and do `then` with what was found: the row, or how far it is when patience ended.
 
-        Asked for a name that is being looked through, waits for that one.
+        Asked for a name that is being looked through, waits for that one. Raises what `then` and the look raise.
         """
         with self._lock:
-            known = self._known.get(name)
-            if known is None or known.ended.is_set() or known.where != str(spec.path):
-                known = self._known[name] = Looking(name, str(spec.path))
+            looking = self._known.get(name)
+            if looking is None or looking.found.done() or looking.where != str(spec.path):
+                looking = self._known[name] = Looking(name, str(spec.path))
                 threading.Thread(
-                    target=self._look, args=(known, spec, then), name=f"look-{name[:32]}", daemon=True
+                    target=self._look, args=(looking, spec, then), name=f"look-{name[:32]}", daemon=True
                 ).start()
-        known.ended.wait(PATIENCE_SECONDS)
-        return self._known.get(name, known)
+        wait_for([looking.found], PATIENCE_SECONDS)
+        if not looking.found.done():
+            return looking.as_row
+        with self._lock:
+            if self._known.get(name) is looking:
+                del self._known[name]  # what was found is told now
+        return looking.found.result()
 
     def rows(self) -> list[Row]:
         """Those that go on, and those that failed after their request was answered."""
-        return [looking.as_row for looking in list(self._known.values()) if looking.row is None]
-
-    def forget(self, name: str) -> None:
-        """What was found has been told."""
-        with self._lock:
-            if name in self._known and self._known[name].ended.is_set():
-                del self._known[name]
+        return [looking.as_row for looking in list(self._known.values()) if not looking.registered]
 
     def _look(self, looking: Looking, spec: DataSpec, then: Callable[[Look], Row]) -> None:
         def progress(done: int, of: int) -> None:
-            self._put(looking, done=done, of=of)
+            looking.done, looking.of = done, of
 
         try:
             found = look_at(self._store, spec, progress=progress)
             if found.problem:
                 raise InvalidInput(found.problem, field="path", allowed="pictures that can be decoded")
-            self._put(looking, row=then(found))
+            looking.found.set_result(then(found))
         except ModescapeError as error:
-            self._put(looking, error=error)
+            looking.found.set_exception(error)
         except Exception:
             log.exception("looking through %s failed", looking.where)
-            self._put(looking, error=DataCorrupt(f"{looking.where} could not be looked through; the log says why"))
-        finally:
-            looking.ended.set()
-
-    def _put(self, looking: Looking, **changes: Any) -> None:
-        with self._lock:
-            now = self._known.get(looking.name)
-            if now is not None and now.ended is looking.ended:
-                self._known[looking.name] = replace(now, **changes)
+            looking.found.set_exception(DataCorrupt(f"{looking.where} could not be looked through; the log says why"))
