@@ -9,17 +9,21 @@ stages, rows, figures (numbers and pictures) and every document of the API, on S
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import lzma
+import re
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
 
 import httpx
+import numpy as np
 from serving import served
 from sqlalchemy import create_engine, select
 
@@ -111,12 +115,12 @@ def make(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         home = Path(place) / "home"
         fill(home)
-        told = tell(Settings(home=home))
         folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(folder / "home.tar.xz", "w:xz", preset=9) as archive:
             for path in sorted(home.rglob("*")):
                 if path.is_file() and path.suffix not in (".lock", ".log"):
                     archive.add(path, path.relative_to(home).as_posix())
+        told = tell(Settings(home=home))
     (folder / "told.json.xz").write_bytes(lzma.compress(json.dumps(told).encode(), preset=9))
 
 
@@ -198,14 +202,64 @@ def _key(store: Store, stage: Stage, experiment: Experiment) -> str:
 def _documents(client: httpx.Client, slugs: list[str]) -> Iterator[tuple[str, Any]]:
     """Answers to every question that depends on nothing but the home."""
     for url in _urls(client, slugs):
-        for accept in ("application/json", "text/csv") if "/figures/" in url else ("application/json",):
-            answer = client.get(url, headers={"accept": accept})
-            yield f"{accept} {url}", [answer.status_code, _content(answer)]
-    yield "openapi", client.get("/api/openapi.json").json()
+        yield f"JSON {url}", _content(client.get(url))
+    for slug, name in itertools.product(slugs, figures):
+        url = f"/api/experiments/{slug}/figures/{name}"
+        answer = client.get(url)
+        yield f"JSON {url}", _content(answer)
+        if answer.status_code == 200:
+            yield f"CSV {url}", _content(client.get(url, headers={"accept": "text/csv"}))
+            for options in variants(name):
+                query = "&".join(f"{key}={value}" for key, value in options.items())
+                yield f"JSON {url}?{query}", _content(client.get(f"{url}?{query}"))
+    for url in ("/", "/launch", "/paper", "/gallery", "/catalogue", *(f"/experiments/{slug}" for slug in slugs)):
+        yield f"text {url}", _words(client.get(url).text)
+    yield "JSON /api/openapi.json", client.get("/api/openapi.json").json()
 
 
 def _content(answer: httpx.Response) -> Any:
-    return answer.json() if "json" in answer.headers["content-type"] else answer.text
+    if "json" not in answer.headers["content-type"]:
+        return [answer.status_code, answer.text]
+    return [answer.status_code, _plain(answer.json())]
+
+
+def _plain(document: Any) -> Any:
+    """With Plotly's encoded arrays as numbers, which other processors make a last digit different."""
+    if isinstance(document, dict):
+        if document.keys() >= {"dtype", "bdata"}:
+            array = np.frombuffer(base64.b64decode(document["bdata"]), dtype=document["dtype"])
+            return [document.get("shape"), array.tolist()]
+        return {key: _plain(value) for key, value in document.items()}
+    return [_plain(value) for value in document] if isinstance(document, list) else document
+
+
+_MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_AGE = re.compile(rf"\b(just now|\d+ (min|h) ago|Mon|Tue|Wed|Thu|Fri|Sat|Sun|\d+ ({_MONTHS}) \d{{4}})\b")
+
+
+class _Text(HTMLParser):
+    """What a page says, without what depends on the moment it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._unsaid = 0
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self._unsaid += tag in ("script", "style", "time")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._unsaid -= tag in ("script", "style", "time")
+
+    def handle_data(self, data: str) -> None:
+        if not self._unsaid and data.strip():
+            self.words.append(_AGE.sub("some time ago", " ".join(data.split())))
+
+
+def _words(page: str) -> list[str]:
+    text = _Text()
+    text.feed(page)
+    return text.words
 
 
 def _urls(client: httpx.Client, slugs: list[str]) -> Iterator[str]:
@@ -222,7 +276,6 @@ def _urls(client: httpx.Client, slugs: list[str]) -> Iterator[str]:
             "series",
             "matrices",
             "figures",
-            "events",
             "labels",
         ):
             yield f"{base}/{name}"
@@ -231,15 +284,10 @@ def _urls(client: httpx.Client, slugs: list[str]) -> Iterator[str]:
             yield f"{base}/matrices/{matrix['name']}{split}"
         yield f"{base}/solutions?role=sample&sort=-diversity&limit=5"
         yield f"{base}/solutions/0"
-        for name in figures:
-            for options in variants(name):
-                query = "&".join(f"{key}={value}" for key, value in options.items())
-                yield f"{base}/figures/{name}{'?' + query if query else ''}"
 
 
 def variants(name: str) -> Iterator[Mapping[str, str]]:
-    """A figure as it opens, in the dark, and with each choice of each option by itself."""
-    yield {}
+    """A figure in the dark, and with each choice of each option by itself."""
     yield {"theme": "dark"}
     for key, field in figures[name].options.model_fields.items():
         choices = [value for value in get_args(field.annotation) if isinstance(value, str | int)]
@@ -286,7 +334,7 @@ def _places(a: Any, b: Any, where: str) -> Iterator[str]:
 def _same(a: Any, b: Any) -> bool:
     """Floats may differ by what other processors make of the same sums."""
     if isinstance(a, float) and isinstance(b, float):
-        return a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b))
+        return a == b or (a != a and b != b) or abs(a - b) <= 1e-9 * max(abs(a), abs(b))
     return type(a) is type(b) and bool(a == b)
 
 

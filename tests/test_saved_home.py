@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from saved_home import SPECS, differences
+from pathlib import Path
+
+import pytest
+from saved_home import SPECS, differences, opened, saved, tell
 
 from modescape.registry import methods
 from modescape.spec import parse, studies
@@ -21,3 +24,12 @@ def test_the_saved_home_has_every_method_and_every_study() -> None:
     assert {chosen.method for spec in specs for chosen in spec.methods} == set(methods)
     asked = {field.partition(".")[0] for spec in specs for field, _ in studies(spec)}
     assert asked == {"shift", "ood", "seeds", "planes", "tunnels", "connectivity", "instability"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_saved_home_says_what_it_said(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    folder = Path(__file__).parent / "saved"
+    database = request.getfixturevalue("postgres_url") if kind == "postgres" else ""
+    found = list(differences(saved(folder), tell(opened(folder, tmp_path / "home", database))))
+    assert not found, "\n".join(found)

@@ -38,6 +38,7 @@ from modescape.spec import (
     NetworkSpec,
     TrainingSpec,
     parse,
+    stored,
     within,
 )
 from modescape.studies import (
@@ -663,8 +664,25 @@ def from_posted(form: Sequence[tuple[str, str]]) -> Values:
 
 
 def as_json(document: Mapping[str, Any]) -> str:
-    """A spec as people copy it."""
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    """A stored spec as people copy it, in the order of the form: PostgreSQL keeps objects in one of its own."""
+    like = stored(document).model_dump(mode="json")
+    like["network"]["options"] = _option_names(architectures, like["network"]["architecture"])
+    for chosen in like["methods"]:
+        chosen["options"] = _option_names(methods, chosen["method"])
+    return json.dumps(_in_order(document, like), indent=2, ensure_ascii=False)
+
+
+def _option_names(registry: Mapping[str, Entry], name: str) -> dict[str, None]:
+    return dict.fromkeys(registry[name].options.model_fields) if name in registry else {}
+
+
+def _in_order(value: Any, like: Any) -> Any:
+    if isinstance(value, dict) and isinstance(like, dict):
+        known = [key for key in like if key in value]
+        return {key: _in_order(value[key], like.get(key)) for key in (*known, *sorted(value.keys() - like.keys()))}
+    if isinstance(value, list) and isinstance(like, list) and len(value) == len(like):
+        return [_in_order(one, other) for one, other in zip(value, like, strict=True)]
+    return value
 
 
 def defaults() -> Values:

@@ -16,6 +16,7 @@ from modescape.figures.figure import method_title
 from modescape.plan import departures, differences
 from modescape.registry import Entry, Figure, architectures, datasets, presets
 from modescape.results import Results
+from modescape.science.seeds import STREAMS
 from modescape.spec import ExperimentSpec, stored
 from modescape.tables import Experiment, Stage
 from modescape_api import bodies, claims, documentation, experiments, failures, forms, security
@@ -146,7 +147,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         deviations=preset.deviations if preset else (),
         spec_json=forms.as_json(row.spec),
         runs=(runs := here.store.runs(row.id)),
-        seed_streams=list(dict.fromkeys(stream for run in runs for stream in run.seeds)),
+        seed_streams=[stream for stream in STREAMS if any(stream in run.seeds for run in runs)],
         tables=[
             (label, f"/api/experiments/{row.slug}/{name}?format=csv")
             for label, name in (

@@ -6,7 +6,7 @@ run_seeds(0, run=3, vary="batches").weights == run_seeds(0, run=0, vary="batches
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -50,6 +50,9 @@ def run_seeds(root: int, run: int, vary: Literal["both", "weights", "batches"] =
         noise=stream_seed(root, "noise", batches),
         augmentation=stream_seed(root, "augmentation", batches),
     )
+
+
+STREAMS = (*(field.name for field in fields(RunSeeds)), "sampling")  # as tables show them
 
 
 def streams(root: int, run: int, vary: Literal["both", "weights", "batches"] = "both") -> dict[str, int]:
