@@ -1,5 +1,6 @@
 # make run     set up everything and run the product          make check   full-size acceptance runs (under an hour)
 # make test    set up everything and pass the tests           make bench   the benchmarks
+# make fast    the tests that need seconds               make docs    the documentation site
 # make lint    linter and type checker
 
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -7,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p $(NE
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test fast lint check bench clean system
+.PHONY: run test fast lint check bench docs clean system
 
 run: $(VENV)/.installed
 	@exec $(BIN)/modescape up
@@ -19,8 +20,8 @@ fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests -m "not slow and not check"
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/python -m ruff check worker backend migrations tests benchmarks
-	$(BIN)/python -m ruff format --check worker backend migrations tests benchmarks
+	$(BIN)/python -m ruff check worker backend migrations tests benchmarks docs
+	$(BIN)/python -m ruff format --check worker backend migrations tests benchmarks docs
 	$(BIN)/python -m mypy
 
 check: $(VENV)/.installed-dev system
@@ -28,6 +29,9 @@ check: $(VENV)/.installed-dev system
 
 bench: $(VENV)/.installed-dev
 	@for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m mkdocs build --quiet
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Modescape needs Python 3.11 or newer; none was found. Name one: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }

@@ -1,4 +1,4 @@
-"""Behind real proxies, as docs/behind-a-proxy.md has them: nginx and Caddy with TLS, at the top and under a path."""
+"""Behind real proxies, as docs/how-to/behind-a-proxy.md has them: nginx and Caddy, TLS, at the top and under a path."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from modescape_api.app import create_app
 
 pytestmark = pytest.mark.slow
 
-DOCUMENT = (Path(__file__).parent.parent / "docs" / "behind-a-proxy.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "how-to" / "behind-a-proxy.md").read_text(encoding="utf-8")
 NAME, TOKEN = "lab.example.org", "a-secret-of-many-characters"
 NGINX = re.findall(r"```nginx\n(.*?)```", DOCUMENT, flags=re.S)
 CADDY = re.findall(r"```caddy\n(.*?)```", DOCUMENT, flags=re.S)

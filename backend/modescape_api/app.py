@@ -17,6 +17,7 @@ import numpy.ma  # noqa: F401  # np.unique loads it when first called: in two re
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, Route
 
+from modescape import __version__
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
 from modescape.settings import Settings
@@ -49,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     security.check_settings(settings)
     app = FastAPI(
         title="Modescape",
-        version=documentation.VERSION,
+        version=__version__,
         description=documentation.INTRODUCTION,
         docs_url=None,
         redoc_url=None,

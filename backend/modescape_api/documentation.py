@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import orjson
@@ -38,11 +37,6 @@ from modescape_api.proxies import at
 from modescape_api.site import Here
 
 router = APIRouter(include_in_schema=False)
-
-try:
-    VERSION = version("modescape")
-except PackageNotFoundError:  # run from a checkout that was never installed
-    VERSION = "0"
 
 INTRODUCTION = (
     "Everything the pages show and do. Lists answer `{items, next, total, query}` and take the same query strings as "

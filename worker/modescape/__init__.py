@@ -35,7 +35,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
+    if name not in _HOME:
         raise AttributeError(f"module 'modescape' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"modescape.{home}"), name)
+    return getattr(importlib.import_module(home_of(name)), name)
+
+
+def home_of(name: str) -> str:
+    """The module in which a public name is defined."""
+    return f"modescape.{_HOME[name]}"

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from modescape import __version__
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
 from modescape.settings import Settings, read_settings, shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors of ours are one clear message on stderr and exit status 1 (2 for bad usage)."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     command: Callable[[Settings, argparse.Namespace], int] = parsed.command
     try:
         return command(read_settings(), parsed)
@@ -31,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="modescape", description="Are these networks really different functions?")
+    parser.add_argument("--version", action="version", version=f"modescape {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, call: Callable[[Settings, argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:

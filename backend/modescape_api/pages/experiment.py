@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from modescape import finding
+from modescape import __version__, finding
 from modescape.errors import NotFound
 from modescape.figures.figure import method_title
 from modescape.plan import departures, differences
@@ -19,7 +19,7 @@ from modescape.results import Results
 from modescape.science.seeds import STREAMS
 from modescape.spec import ExperimentSpec, stored
 from modescape.tables import Experiment, Stage
-from modescape_api import bodies, claims, documentation, experiments, failures, forms, security
+from modescape_api import bodies, claims, experiments, failures, forms, security
 from modescape_api import figures as figures_api
 from modescape_api.display import FILTERS, by_kind, counted, duration, look_of, said_not_known, seconds_left, training
 from modescape_api.experiments import Changes
@@ -109,7 +109,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         last_event=here.store.last_event_id(),
         actions=[one for one in actions_of(row.status) if one[0] != "retry" or _may_help(failed)],
         bytes=size,
-        cite=f"Modescape {documentation.VERSION}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
+        cite=f"Modescape {__version__}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
         left=duration(left) if left is not None and row.status == "running" else None,
         stages=kinds,
         trainings=trainings_of(here, row, stages),

@@ -11,8 +11,9 @@ import jinja2
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from modescape import __version__
 from modescape.errors import InvalidInput
-from modescape_api import assets, documentation, proxies, replies, security, workers
+from modescape_api import assets, proxies, replies, security, workers
 from modescape_api.display import FILTERS, look_of
 from modescape_api.site import Here, Site
 
@@ -57,7 +58,7 @@ def render(
         "here_path": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "section": request.url.path,
         "workers_alive": alive_workers(here) if here is not None and signed_in else None,
-        "version": documentation.VERSION,
+        "version": __version__,
         "notice": None,
         "notice_is_bad": False,
         "search": "",
