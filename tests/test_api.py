@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from modescape.registry import figures
 from modescape.spec import parse
 from modescape.store import PlannedStage, Store
 from modescape.tables import Experiment
+from modescape_api import events
 from modescape_api.events import Hub
 
 
@@ -765,4 +767,60 @@ def test_streams_go_on_after_the_database_was_away(sqlite_url: str, monkeypatch:
 
     assert asyncio.run(live())
     assert next(calls) > 2
+    store.close()
+
+
+def test_whoever_leaves_at_whatever_moment_silences_nobody(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred streams left a thousand times, by being cancelled and by waiting too long, while events come."""
+    store, newest = Store(sqlite_url), itertools.count(1)
+    monkeypatch.setattr(store, "last_event_id", lambda: next(newest))
+    monkeypatch.setattr(events, "POLL_SECONDS", 0.0)
+    drawn = random.Random(0)
+
+    async def live() -> list[bool]:
+        hub = Hub(store)
+        polling = asyncio.create_task(hub.run())
+
+        async def listen() -> None:
+            while True:
+                await hub.news(hub.last, seconds=drawn.uniform(0, 0.002))
+
+        async with hub.listening():
+            streams = [asyncio.create_task(listen()) for _ in range(100)]
+            for _ in range(1000):
+                await asyncio.sleep(drawn.uniform(0, 0.002))
+                left = drawn.randrange(len(streams))
+                streams[left].cancel()
+                streams[left] = asyncio.create_task(listen())
+            for stream in streams:
+                stream.cancel()
+            heard = await asyncio.gather(*(hub.news(hub.last, seconds=10) for _ in range(100)))
+        polling.cancel()
+        return heard
+
+    assert all(asyncio.run(live()))
+    store.close()
+
+
+def test_the_poller_survives_whatever_the_database_says(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(sqlite_url)
+    read, calls = store.last_event_id, itertools.count()
+
+    def odd() -> int:
+        if next(calls) == 1:
+            raise RuntimeError("cannot execute in a read-only transaction")
+        return read()
+
+    async def live() -> bool:
+        hub = Hub(store)
+        polling = asyncio.create_task(hub.run())
+        monkeypatch.setattr(store, "last_event_id", odd)
+        async with hub.listening():
+            seen = hub.last
+            store.create_experiment(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
+            heard = await hub.news(seen, seconds=10)
+        polling.cancel()
+        return heard
+
+    assert asyncio.run(live())
     store.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ from modescape.store import UNAVAILABLE, Store
 from modescape.tables import Event
 from modescape_api import problems, replies
 from modescape_api.site import Here, Site
+
+log = logging.getLogger("modescape.api")
 
 POLL_SECONDS = 0.5
 PING_SECONDS = 15.0
@@ -36,7 +39,7 @@ class Hub:
         self._store = store
         self._listeners = 0
         self._awake = asyncio.Event()
-        self._changed = asyncio.Condition()
+        self._news = asyncio.Event()
         self.last = 0
 
     async def run(self) -> None:
@@ -44,15 +47,19 @@ class Hub:
         while True:
             await self._awake.wait()
             try:
-                newest = await asyncio.to_thread(self._store.last_event_id)
+                self._tell(await asyncio.to_thread(self._store.last_event_id))
             except UNAVAILABLE as error:
                 DATABASE.away(error)
-                newest = self.last
-            if newest != self.last:
-                async with self._changed:
-                    self.last = newest
-                    self._changed.notify_all()
+            except Exception:  # whatever it was, live pages need this loop
+                log.exception("the newest event could not be read; asked again in a moment")
             await asyncio.sleep(POLL_SECONDS)
+
+    def _tell(self, newest: int) -> None:
+        """Wakes who waits: of each event its own, so that nobody who leaves while waiting holds what others need."""
+        if newest != self.last:
+            self.last = newest
+            self._news.set()
+            self._news = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -69,11 +76,12 @@ class Hub:
 
     async def news(self, seen: int, *, seconds: float) -> bool:
         """Wait until there is an event after `seen`; False when `seconds` passed without one."""
-        async with self._changed:
-            try:
-                await asyncio.wait_for(self._changed.wait_for(lambda: self.last > seen), seconds)
-            except TimeoutError:
-                return False
+        try:
+            async with asyncio.timeout(seconds):
+                while self.last <= seen:
+                    await self._news.wait()
+        except TimeoutError:
+            return False
         return True
 
 
