@@ -20,7 +20,6 @@ from modescape.registry import Architecture, NoOptions, Options, architectures
 if TYPE_CHECKING:
     from torch import nn
 
-    from modescape.spec import NetworkSpec
 
 SMALL_CNN = (16, 32, 32)
 MEDIUM_CNN = (64, 128, 256, 256)
@@ -110,13 +109,6 @@ def architecture(
         return factory
 
     return register
-
-
-def parameter_count(network: NetworkSpec, channels: int, height: int, width: int, classes: int) -> int:
-    """Trainable weights of a network for images [channels, height, width], without building it."""
-    entry = architectures[network.architecture]
-    count: int = entry.parameters(channels, height, width, classes, entry.options.model_validate(network.options))
-    return count
 
 
 def halved(side: int, times: int = 1) -> int:
