@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from modescape.errors import DataCorrupt, DataMissing, Forbidden, InvalidInput, StageInterrupted
+from modescape.errors import DataCorrupt, DataMissing, InvalidInput, StageInterrupted
 from modescape.executor import Executor
 from modescape.figures import THEMES, FigureNotReady, csv, encode, style
 from modescape.laboratory import Lab, Laboratory, run
 from modescape.plan import plan, prepare
 from modescape.registry import datasets, figures, presets
+from modescape.schema import upgrade
 from modescape.science.data import DataLocation, Shape, describe, load
 from modescape.science.ood import SCORES, Together, detection, entropy_counts, entropy_edges
 from modescape.science.outside import count_images, fitted, look_at, outside_images, resizing, title
@@ -26,7 +27,6 @@ from modescape.settings import Settings
 from modescape.spec import DataInfo, DataSpec, parse
 from modescape.stages import groups, ood
 from modescape.stages.ood import _subsets
-from modescape.store import upgrade
 from modescape.studies import SYNTHETIC, OodSpec
 from modescape.tables import Stage
 from modescape_api import forms
@@ -347,17 +347,6 @@ def test_the_training_folder_is_not_another_kind_of_image(tmp_path: Path) -> Non
 def test_channels_that_cannot_be_turned_into_each_other() -> None:
     with pytest.raises(InvalidInput, match="has 1 channels, the training images have 2"):
         look_at(OodSpec(dataset="blobs"), DataInfo(2, 8, 8, ("a", "b"), 100, 50, 10), ())
-
-
-def test_paths_must_lie_where_data_may_come_from(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home")
-    settings.home.mkdir()
-    upgrade(settings.database)
-    (tmp_path / "pictures").mkdir()
-    with pytest.raises(Forbidden, match=r"ood\.1\.path"):
-        Laboratory(settings).prepare(
-            spec_with({"dataset": "folder", "path": str(tmp_path / "pictures")}), roots=[tmp_path / "allowed"]
-        )
 
 
 def test_the_form_offers_every_set_and_asks_for_no_fingerprint() -> None:

@@ -16,19 +16,19 @@ from scipy.optimize import minimize_scalar
 from serving import served
 
 from modescape import plan as planning
-from modescape.errors import Forbidden, InvalidInput
+from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
 from modescape.figures import THEMES, FigureNotReady, encode
 from modescape.laboratory import Laboratory
 from modescape.registry import figures, presets
 from modescape.results import Results
+from modescape.schema import upgrade
 from modescape.science import corruptions, data
 from modescape.science.chains import CyclicalOptions
 from modescape.settings import Settings
 from modescape.spec import DataInfo, check, parse, sizes
 from modescape.stages import groups
 from modescape.stages import shift as shift_stages
-from modescape.store import upgrade
 from modescape.studies import said_of_chains
 from modescape.tables import Stage
 
@@ -290,19 +290,19 @@ def test_interruptions_leave_the_bytes_of_an_undisturbed_run(
     row = lab.create(SPEC, name="again and again")
     for _ in range(40):
         executor = Executor(lab.store, lab.artifacts, lab.settings, machine=CPU)
-        kept = lab.store.save_partial
+        kept = lab.store.leases.save_partial
 
         def save(lease: Any, partial: Any, *, executor: Executor = executor, kept: Any = kept, **more: Any) -> Any:
             wish = kept(lease, partial, **more)
-            if lease.kind in ("corrupt", "shift", "shift-compare") and stopped.setdefault(lease.key, 0) < 2:
-                stopped[lease.key] += 1
+            if lease.stage.kind in ("corrupt", "shift", "shift-compare") and stopped.setdefault(lease.stage.key, 0) < 2:
+                stopped[lease.stage.key] += 1
                 executor.stop()
             return wish
 
-        monkeypatch.setattr(lab.store, "save_partial", save)
+        monkeypatch.setattr(lab.store.leases, "save_partial", save)
         executor.drain(experiment_id=row.id)
-        monkeypatch.setattr(lab.store, "save_partial", kept)
-        if lab.store.experiment(row.id).status == "succeeded":
+        monkeypatch.setattr(lab.store.leases, "save_partial", kept)
+        if lab.store.experiments.get(row.id).status == "succeeded":
             break
     assert {"contrast", "0/random", "2/trajectory", "all"} <= {key for key, count in stopped.items() if count == 2}
     found = Results(lab.store, lab.artifacts, row.id)
@@ -394,7 +394,7 @@ def test_figures_show_the_stored_numbers(done: Results) -> None:
 
 @pytest.mark.slow
 def test_the_verdict_hears_of_shift_and_refuses_so_few_images(done: Results) -> None:
-    claim = done.store.experiment(done.experiment.id).finding["claims"]["f2"]
+    claim = done.store.experiments.get(done.experiment.id).finding["claims"]["f2"]
     assert claim["word"] == "cannot tell"
     assert (claim["n"], claim["N"]) == (RUNS, IMAGES)
 
@@ -572,10 +572,10 @@ def test_labels_in_another_order_cost_no_training(
     monkeypatch.setattr(data, "own_test", lambda *_: None)  # as for sets whose labels only a worker can read
     row = lab.create(rolled, name="rolled")
     executor = Executor(lab.store, lab.artifacts, lab.settings, machine=CPU)
-    lease = lab.store.claim("test", queues=("cpu",), experiment_id=row.id, lease_seconds=60)
+    lease = lab.store.leases.claim("test", queues=("cpu",), experiment_id=row.id, lease_seconds=60)
     assert lease is not None
     assert executor.work(lease) == "failed"
-    first, *rest = lab.store.stages(row.id)
+    first, *rest = lab.store.stages.of(row.id)
     assert first.kind == "corrupt"
     assert "labels in another order" in first.error["message"]
     assert {one.state for one in rest} == {"failed"}
@@ -636,16 +636,6 @@ def test_published_folders_are_looked_at_before_anything_starts(coloured: tuple[
         planning.prepare({**spec, "data": {"dataset": "digits"}, "shift": {**spec["shift"], "images": 20}}, ())
     with pytest.raises(InvalidInput, match="no folder"):
         planning.prepare({**spec, "shift": {**spec["shift"], "path": str(folder / "nowhere")}}, ())
-
-
-def test_paths_of_studies_stay_inside_the_allowed_folders(tmp_path: Path) -> None:
-    lab = laboratory(tmp_path)
-    for document in (
-        {"shift": {"source": "published", "path": "/etc"}},
-        {"ood": [{"dataset": "digits"}, {"dataset": "folder", "path": "/etc"}]},
-    ):
-        with pytest.raises(Forbidden, match=r"(shift|ood\.1)\.path: /etc lies outside"):
-            lab.prepare(document, roots=(tmp_path,))
 
 
 # ---- plans ----
@@ -747,5 +737,5 @@ def test_a_folder_in_the_layout_of_imagenet_goes_through_every_stage(tmp_path: P
     assert prepared.info.classes == ("n01440764", "n01443537")
     assert (prepared.sizes.train, prepared.sizes.test) == (12, 10)
     found = run(lab, spec)
-    assert lab.store.experiment(found.experiment.id).status == "succeeded"
+    assert lab.store.experiments.get(found.experiment.id).status == "succeeded"
     assert found.artifacts.array(left(found, "shift", "1/random")["logits"]).shape == (2, 2, 10, 2)

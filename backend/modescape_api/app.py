@@ -20,8 +20,8 @@ from starlette.routing import BaseRoute, Route
 from modescape import __version__
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
+from modescape.schema import check_schema, upgrade
 from modescape.settings import Settings
-from modescape.store import check_schema, upgrade
 from modescape_api import (
     arrays,
     assets,

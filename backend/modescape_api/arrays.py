@@ -14,8 +14,8 @@ from pydantic import Field
 
 from modescape.errors import Conflict, InvalidInput, NotFound
 from modescape.laboratory import image_table
+from modescape.records import PlannedStage, Role, StageState
 from modescape.spec import stored
-from modescape.store import PlannedStage
 from modescape.studies import PlaneSpec
 from modescape.tables import Experiment, Matrix, Measurement, Run, Series, Solution
 from modescape_api import problems, query, replies
@@ -110,11 +110,11 @@ SOLUTION_EXAMPLE = {
     },
 )
 def solutions(request: Request, here: Here, experiment: str) -> Response:
-    row = here.store.experiment(experiment)
+    row = here.store.experiments.get(experiment)
     asked = SOLUTIONS.read(request.query_params)
 
     def page(cursor: str | None) -> Listing:
-        found = here.store.solutions(row.id, asked.query.conditions, **asked.page(cursor))
+        found = here.store.results.solutions(row.id, asked.query.conditions, **asked.page(cursor))
         return Listing([as_solution(one) for one in found.items], found.next, found.total, asked.words)
 
     return replies.listing(request, page(None), columns=SOLUTION_COLUMNS, more=page, name=f"{row.slug}-solutions")
@@ -129,8 +129,8 @@ def solutions(request: Request, here: Here, experiment: str) -> Response:
     },
 )
 def solution(here: Here, experiment: str, number: Number) -> Response:
-    row = here.store.experiment(experiment)
-    return replies.json(as_solution(here.store.solution(row.id, number)))
+    row = here.store.experiments.get(experiment)
+    return replies.json(as_solution(here.store.results.solution(row.id, number)))
 
 
 @router.get(
@@ -143,8 +143,8 @@ def solution(here: Here, experiment: str, number: Number) -> Response:
     },
 )
 def predictions(request: Request, here: Here, experiment: str, number: Number, split: SplitName = "test") -> Response:
-    row = here.store.experiment(experiment)
-    found = here.store.solution(row.id, number)
+    row = here.store.experiments.get(experiment)
+    found = here.store.results.solution(row.id, number)
     kept = found.predictions.get(split)
     if kept is None:
         have = ", ".join(sorted(found.predictions)) or "none"
@@ -222,8 +222,8 @@ def images(here: Here, experiment: str, split: SplitName = "test") -> Response:
     },
 )
 def weights(request: Request, here: Here, experiment: str, number: Number) -> Response:
-    row = here.store.experiment(experiment)
-    found = here.store.solution(row.id, number)
+    row = here.store.experiments.get(experiment)
+    found = here.store.results.solution(row.id, number)
     if found.weights is not None:
         path = here.artifacts.path(found.weights)
         return replies.content(
@@ -233,7 +233,7 @@ def weights(request: Request, here: Here, experiment: str, number: Number) -> Re
             media_type=replies.SAFETENSORS,
             name=f"{row.slug}-{number}.safetensors",
         )
-    stage = here.store.add_stage(
+    stage = here.store.stages.add(
         row.id,
         PlannedStage(
             kind="materialise",
@@ -243,7 +243,7 @@ def weights(request: Request, here: Here, experiment: str, number: Number) -> Re
             estimate=2.0,
         ),
     )
-    if stage.state in ("failed", "cancelled"):
+    if stage.state in (StageState.FAILED, StageState.CANCELLED):
         why = stage.error.get("message") or f"it was {stage.state}"
         raise Conflict(f"the weights of solution {number} could not be made: {why}; retry stage {stage.id}")
     here.ring(row.id)
@@ -298,11 +298,11 @@ def as_measurement(row: Measurement) -> dict[str, Any]:
     },
 )
 def measurements(request: Request, here: Here, experiment: str) -> Response:
-    row = here.store.experiment(experiment)
+    row = here.store.experiments.get(experiment)
     asked = MEASUREMENTS.read(request.query_params)
 
     def page(cursor: str | None) -> Listing:
-        found = here.store.measurements(row.id, asked.query.conditions, **asked.page(cursor))
+        found = here.store.results.measurements(row.id, asked.query.conditions, **asked.page(cursor))
         return Listing([as_measurement(one) for one in found.items], found.next, found.total, asked.words)
 
     return replies.listing(request, page(None), columns=MEASUREMENT_COLUMNS, more=page, name=f"{row.slug}-measurements")
@@ -355,7 +355,7 @@ def as_series(row: Series) -> dict[str, Any]:
     },
 )
 def runs(request: Request, here: Here, experiment: str) -> Response:
-    row = here.store.experiment(experiment)
+    row = here.store.experiments.get(experiment)
     results = here.laboratory.results(row.id)
     items = [as_run(run, results.failed) for run in results.runs]
     return replies.listing(
@@ -372,11 +372,13 @@ def runs(request: Request, here: Here, experiment: str) -> Response:
     },
 )
 def checkpoints(request: Request, here: Here, experiment: str, number: Number) -> Response:
-    row = here.store.experiment(experiment)
-    known = [run.number for run in here.store.runs(row.id)]
+    row = here.store.experiments.get(experiment)
+    known = [run.number for run in here.store.results.runs(row.id)]
     if number not in known:
         raise NotFound(f"{row.slug} has no run {number}; its runs are 0 to {len(known) - 1}")
-    found = [s for s in here.store.solutions(row.id, run=number).items if s.role in ("checkpoint", "optimum")]
+    found = [
+        s for s in here.store.results.solutions(row.id, run=number).items if s.role in (Role.CHECKPOINT, Role.OPTIMUM)
+    ]
     items = [as_solution(one) for one in found]
     listing = Listing(items, None, len(items), f"Checkpoints of run {number} of {row.slug}")
     return replies.listing(request, listing, columns=SOLUTION_COLUMNS, name=f"{row.slug}-run-{number}")
@@ -404,8 +406,8 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
     },
 )
 def series(request: Request, here: Here, experiment: str) -> Response:
-    row = here.store.experiment(experiment)
-    items = [as_series(one) for one in here.store.series(row.id)]
+    row = here.store.experiments.get(experiment)
+    items = [as_series(one) for one in here.store.curves.of(row.id)]
     return replies.listing(
         request,
         Listing(items, None, len(items), f"Curves of {row.slug}"),
@@ -437,13 +439,13 @@ def series(request: Request, here: Here, experiment: str) -> Response:
     },
 )
 def points(request: Request, here: Here, experiment: str, number: Number, name: str) -> Response:
-    row = here.store.experiment(experiment)
-    known = [one.name for one in here.store.series(row.id) if one.run == number]
+    row = here.store.experiments.get(experiment)
+    known = [one.name for one in here.store.curves.of(row.id) if one.run == number]
     if name not in known:
         raise NotFound(
             f"run {number} of {row.slug} has no curve {name[:80]!r}; it has {', '.join(known) or 'none yet'}"
         )
-    steps, values, times = here.store.points(row.id, number, name)
+    steps, values, times = here.store.curves.points(row.id, number, name)
     if replies.wanted(request, ("json", "csv")) == "csv":
         table = np.stack([values, times], axis=1)
         return replies.matrix_csv(
@@ -487,8 +489,8 @@ def as_matrix(row: Matrix) -> dict[str, Any]:
     },
 )
 def matrices(request: Request, here: Here, experiment: str) -> Response:
-    row = here.store.experiment(experiment)
-    items = [as_matrix(one) for one in here.store.matrices(row.id)]
+    row = here.store.experiments.get(experiment)
+    items = [as_matrix(one) for one in here.store.results.matrices(row.id)]
     columns = ("name", "split", "shape", "rows", "columns", "details", "artifact")
     return replies.listing(
         request, Listing(items, None, len(items), f"Matrices of {row.slug}"), columns=columns, name="matrices"
@@ -516,7 +518,7 @@ def matrix(
     name: str,
     split: Annotated[str | None, Query(max_length=16, description="Which images; weight space has none.")] = None,
 ) -> Response:
-    row = here.store.experiment(experiment)
+    row = here.store.experiments.get(experiment)
     bare, dot, suffix = name.partition(".")
     form = replies.wanted(request, ("json", "npy", "csv"), suffix=suffix if dot else None)
     found = _matrix(here, row, bare, split)
@@ -538,7 +540,7 @@ def matrix(
 
 def _matrix(here: Site, row: Experiment, name: str, split: str | None) -> Matrix:
     """By name and split; without a split the weight-space one, else that of the first evaluation split."""
-    have = here.store.matrices(row.id)
+    have = here.store.results.matrices(row.id)
     named = [one for one in have if one.name == name]
     if not named:
         names = ", ".join(sorted({one.name for one in have})) or "none yet"
@@ -598,10 +600,10 @@ _THROUGH_EXAMPLE = {
     },
 )
 def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -> Response:
-    row = here.store.experiment(experiment)
+    row = here.store.experiments.get(experiment)
     if row.archived_at is not None:
         raise Conflict(f"{row.slug} is archived; restore it first")
-    kept = {one.number: one for one in here.store.all_solutions(row.id)}
+    kept = {one.number: one for one in here.store.results.all_solutions(row.id)}
     if not kept:
         raise Conflict(f"{row.slug} has no solutions yet; wait until a run has made predictions")
     unknown = [number for number in asked.solutions if number not in kept]
@@ -616,7 +618,7 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
             f"solution {failed[0]} failed, or its run {kept[failed[0]].run} did", field="solutions",
             allowed="solutions of healthy runs whose predictions are finite",
         )  # fmt: skip
-    stages = {stage.id: (stage.kind, stage.key) for stage in here.store.stage_rows(row.id)}
+    stages = {stage.id: (stage.kind, stage.key) for stage in here.store.stages.without_results(row.id)}
     chosen = [kept[number] for number in asked.solutions]
     from modescape.stages import plane as cuts  # stages are what a web process learns last
 
@@ -628,15 +630,15 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
         {one.number: stages[one.stage_id] for one in chosen},
     )
     priced = here.laboratory.priced(spec, planned.stages)
-    added = [here.store.add_stage(row.id, stage) for stage in priced or planned.stages]
-    done = all(stage.state == "succeeded" for stage in added)
+    added = [here.store.stages.add(row.id, stage) for stage in priced or planned.stages]
+    done = all(stage.state == StageState.SUCCEEDED for stage in added)
     if not done:
         here.ring(row.id)
     address = f"/api/experiments/{row.slug}/figures/{planned.figure}.json?plane={planned.name}"
-    states = [stage.state for stage in added if stage.state != "succeeded"]
+    states = [stage.state for stage in added if stage.state != StageState.SUCCEEDED]
     document = {
         "plane": planned.name,
-        "state": states[0] if states else "succeeded",
+        "state": states[0] if states else StageState.SUCCEEDED,
         "stages": [{"id": stage.id, "key": stage.key, "state": stage.state} for stage in added],
         "seconds": sum(stage.estimate for stage in priced) if priced else None,
         "figure": at(address),
@@ -698,9 +700,9 @@ class Chosen(Body):
     },
 )
 def keep_selection(here: Here, experiment: str, chosen: Annotated[Chosen, body(Chosen)]) -> Response:
-    row = here.store.experiment(experiment)
+    row = here.store.experiments.get(experiment)
     numbers = chosen.parsed()
-    key = here.store.put_selection(row.id, numbers)
+    key = here.store.results.put_selection(row.id, numbers)
     return replies.json(
         {"key": key, "numbers": numbers},
         status=201,
@@ -720,8 +722,8 @@ def keep_selection(here: Here, experiment: str, chosen: Annotated[Chosen, body(C
     },
 )
 def selection(here: Here, experiment: str, key: str) -> Response:
-    row = here.store.experiment(experiment)
-    kept = here.store.selection(key)
+    row = here.store.experiments.get(experiment)
+    kept = here.store.results.selection(key)
     if kept.experiment_id != row.id:
         raise NotFound(f"{row.slug} has no selection {key[:16]!r}")
     return replies.json({"key": key, "numbers": kept.numbers})

@@ -16,6 +16,7 @@ from modescape import finding, power
 from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
+from modescape.records import Status
 from modescape.registry import Entry, architectures, datasets, figures, methods, presets
 from modescape.science.corruptions import TYPES
 from modescape.spec import ExperimentSpec
@@ -62,7 +63,7 @@ def _known_here() -> dict[str, Any]:
 def everything(here: Site) -> dict[str, Any]:
     """What can be chosen, with what plug-ins of workers bring."""
     found = dict(_known_here())
-    published = here.store.catalogue()
+    published = here.store.catalogue.entries()
     for noun, kind in _PLUGINS:
         declared = {entry["name"] for entry in found[noun]}
         brought = [row for row in published if row.kind == kind and row.name not in declared]
@@ -129,8 +130,10 @@ def words(plan: Plan) -> dict[str, str]:
 def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> dict[str, Any]:
     """The plan as the form shows it, with an earlier experiment of the same spec and who is ahead in the queue."""
     plan, spec = prepared.plan, prepared.spec
-    same = here.store.experiments(ListQuery((Condition("digest", "eq", spec.digest()),), limit=1)).items
-    ahead = here.store.experiments(ListQuery((Condition("status", "in", ("queued", "running")),), limit=1)).total
+    same = here.store.experiments.page(ListQuery((Condition("digest", "eq", spec.digest()),), limit=1)).items
+    ahead = here.store.experiments.page(
+        ListQuery((Condition("status", "in", (Status.QUEUED, Status.RUNNING)),), limit=1)
+    ).total
     return {
         "seconds": plan.seconds,
         "low": plan.low,
@@ -171,7 +174,7 @@ def _open(prepared: Prepared) -> dict[str, Any]:
 
 def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
     """Which look at these trainings it would be, and what that costs, in words; "" at the first."""
-    look = finding.Look.ahead(spec, here.store.having_trainings(spec))
+    look = finding.Look.ahead(spec, here.store.experiments.having_trainings(spec))
     return {**asdict(look), "level_of_a_word": look.level, "words": claims.looking_ahead(look)}
 
 

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from modescape import names
-from modescape.errors import DataCorrupt, DataMissing, Forbidden, InvalidInput, ModescapeError, Problem
+from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.registry import Preset, datasets, presets
 from modescape.spec import PROTOCOLS, under_protocol
 from modescape.tables import Experiment
@@ -43,7 +43,7 @@ def launch_page(
     protocol: str = "",
     add: Annotated[str, Query(alias="with", description="What to add: see forms.with_more.")] = "",
 ) -> Response:
-    source = here.store.experiment(request.query_params["from"]) if request.query_params.get("from") else None
+    source = here.store.experiments.get(request.query_params["from"]) if request.query_params.get("from") else None
     chosen = presets[preset] if source is None and preset in presets else None
     document = source.spec if source else chosen.call() if chosen else forms.blank()
     if protocol in PROTOCOLS:
@@ -92,7 +92,7 @@ def _launch(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Respo
         plan, problems = _planned(here, draft)
     except DataMissing as error:
         plan, problems = _planned(here, draft)[0], _problems(error)
-    except (InvalidInput, DataCorrupt, Forbidden) as error:
+    except (InvalidInput, DataCorrupt) as error:
         plan, problems = None, _problems(error)
     values = forms.from_posted(pairs)
     return _launch_form(
@@ -112,7 +112,7 @@ def _launch(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Respo
 def _planned(here: Site, draft: Draft) -> tuple[dict[str, Any] | None, list[Problem]]:
     try:
         return _with_shades(catalogue.as_estimate(here, catalogue.estimate(here, draft), draft.preset)), []
-    except (InvalidInput, DataMissing, DataCorrupt, Forbidden) as error:
+    except (InvalidInput, DataMissing, DataCorrupt) as error:
         return None, _problems(error)
 
 
@@ -178,7 +178,7 @@ def _launch_form(
             was=was,
             problems=placed,
             missing=dict.fromkeys(missing, "not here"),
-            own_sets=list(here.store.own_sets()),
+            own_sets=list(here.store.own_sets.all()),
         ),
         was=was,
         missing=missing,

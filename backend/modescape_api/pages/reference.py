@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 from modescape.errors import Conflict, DataCorrupt, InvalidInput
 from modescape.figures.figure import thousands
 from modescape.listing import Condition, ListQuery
+from modescape.records import Status
 from modescape.registry import Figure, Preset, architectures, datasets, figures, methods, presets
 from modescape.science.corruptions import TYPES
 from modescape_api import bodies, data, forms, paper, security, workers
@@ -27,9 +28,9 @@ def workers_page(request: Request, here: Here) -> Response:
         "stopped": ("queued", "○"),
         "silent": ("failed", "✗"),
     }
-    rows = [workers.as_worker(here, row) for row in here.store.workers()]
+    rows = [workers.as_worker(here, row) for row in here.store.workers.all()]
     rows.sort(key=lambda row: (list(looks).index(row["state"]), row["name"]))
-    failed = here.store.experiments(ListQuery((Condition("status", "eq", "failed"),), limit=20)).items
+    failed = here.store.experiments.page(ListQuery((Condition("status", "eq", Status.FAILED),), limit=20)).items
     return render(
         request,
         here,
@@ -37,8 +38,8 @@ def workers_page(request: Request, here: Here) -> Response:
         workers=rows,
         looks=looks,
         failed=failed,
-        waiting=here.store.experiments(ListQuery((Condition("status", "eq", "queued"),), limit=1)).total,
-        last_event=here.store.last_event_id(),
+        waiting=here.store.experiments.page(ListQuery((Condition("status", "eq", Status.QUEUED),), limit=1)).total,
+        last_event=here.store.events.last_id(),
     )
 
 

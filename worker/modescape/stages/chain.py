@@ -15,6 +15,7 @@ from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import Role
 from modescape.registry import Method, Options, architectures, methods
 from modescape.results import Results
 from modescape.science.chains import ContinuedOptions, CyclicalOptions
@@ -24,7 +25,7 @@ from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
 from modescape.stages.around import options_of
 from modescape.stages.stage import Context, Json, stage
 from modescape.stages.train import run_training
-from modescape.store import Lease
+from modescape.store.leases import Lease
 
 if TYPE_CHECKING:
     from modescape.science.training import Recipe
@@ -66,9 +67,9 @@ def _training(options: Options, spec: ExperimentSpec) -> TrainingSpec:
 
 
 def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+    spec = ExperimentSpec.model_validate(lease.experiment.spec)
     part = keyed(spec)
-    entry, run = methods[lease.params["method"]], lease.params["run"]
+    entry, run = methods[lease.stage.params["method"]], lease.stage.params["run"]
     options = options_of(spec, entry)
     return {
         "data": part["data"],
@@ -135,7 +136,7 @@ def chain_evidence(results: Results) -> ChainEvidence | None:
             if len(samples) == options.samples:
                 chains[run] = results.labels_of([samples[index] for index in options.last_of_cycles], split)
         if chains:
-            optima = results.solutions(role="optimum")
+            optima = results.solutions(role=Role.OPTIMUM)
             return ChainEvidence(
                 classes=len(results.class_names),
                 truth=results.true_labels(split),

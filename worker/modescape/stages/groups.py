@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets, sample_sets
+from modescape.records import Need, Role
 from modescape.registry import methods
 from modescape.science.chains import CyclicalOptions
 from modescape.science.data import Split
@@ -23,7 +24,6 @@ from modescape.science.subspace import ActivationMask
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
 from modescape.stages.stage import Context
-from modescape.store import Need
 from modescape.studies import GroupStudy
 from modescape.tables import Solution
 
@@ -85,9 +85,9 @@ def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
     results = context.results()
     solutions = results.solutions(run=run)
     if name == OPTIMUM:
-        return [s for s in solutions if s.role == "optimum"]
+        return [s for s in solutions if s.role == Role.OPTIMUM]
     if name == TRAJECTORY:
-        checkpoints = [s for s in solutions if s.role != "sample" and s.index > 0]  # never the initial weights
+        checkpoints = [s for s in solutions if s.role != Role.SAMPLE and s.index > 0]  # never the initial weights
         return sorted(checkpoints, key=lambda s: s.index)[-size:]
     samples = results.averaged(name, run)
     if methods[name].trained == "fresh":

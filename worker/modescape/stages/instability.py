@@ -21,7 +21,7 @@ from modescape.science.seeds import branch_seeds
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json, Runs, stage
 from modescape.stages.train import only_last, run_training
-from modescape.store import Lease
+from modescape.store.leases import Lease
 from modescape.studies import InstabilitySpec
 
 _SPLITS = ("train", "test")
@@ -65,7 +65,7 @@ def _study(spec: ExperimentSpec) -> InstabilitySpec:
 
 
 def _branch_parts(lease: Lease) -> Json:
-    spec, params = ExperimentSpec.model_validate(lease.spec), lease.params
+    spec, params = ExperimentSpec.model_validate(lease.experiment.spec), lease.stage.params
     part = keyed(spec, "data", "network")
     return {
         "data": part["data"],
@@ -98,10 +98,10 @@ def branch(context: Context) -> None:
 
 
 def _instability_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+    spec = ExperimentSpec.model_validate(lease.experiment.spec)
     part = keyed(spec, "data", "network")
     study = _study(spec)
-    return {**part, "points": study.points, "images": study.images, **lease.params}
+    return {**part, "points": study.points, "images": study.images, **lease.stage.params}
 
 
 @stage("instability", version=2, parts=_instability_parts)
@@ -132,7 +132,7 @@ def _profile(context: Context, k: int, repetition: int) -> Json:
         statistics=context.splits.train,
         device=context.device,
         check=context.control.check,
-        told=lambda points: context.control.progress(points, study.points, {}),
+        told=lambda points: context.control.progress(points, study.points),
     )
     values = np.stack([[found[split].loss, found[split].accuracy] for split in _SPLITS])
     return {

@@ -24,7 +24,7 @@ from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
 from modescape.stages.groups import OPTIMUM, Group, members, names, planned
 from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease
+from modescape.store.leases import Lease
 from modescape.studies import OodSpec
 
 SAVE_EVERY_SECONDS = 20.0
@@ -53,8 +53,8 @@ def plan(draft: Draft) -> None:
 
 
 def _parts(lease: Lease) -> Json:
-    part = keyed(ExperimentSpec.model_validate(lease.spec))
-    return {"data": part["data"], "ood": part["ood"][lease.params["set"]], "groups": lease.params["groups"]}
+    part = keyed(ExperimentSpec.model_validate(lease.experiment.spec))
+    return {"data": part["data"], "ood": part["ood"][lease.stage.params["set"]], "groups": lease.stage.params["groups"]}
 
 
 # ---- predictions of one run's functions ----
@@ -71,7 +71,7 @@ def ood(context: Context) -> None:
         return
     found = outside_images(study, context.splits.shape, _test_images(context), context.settings.data_folders)
     kept: dict[str, str] = {}
-    partial = context.lease.partial
+    partial = context.lease.stage.partial
     for name, digest in partial.get("groups", {}).items():
         kept[name] = context.keep(np.asarray(context.artifacts.array(digest)), "predictions")
     of = sum(groups.values())
@@ -84,7 +84,7 @@ def ood(context: Context) -> None:
         group = Group(context, run, solutions)
         for s in range(len(block), len(solutions)):
             block.extend(group.logits(found.pixels, of=slice(s, s + 1)))
-            context.control.progress(done + len(block), of, {})
+            context.control.progress(done + len(block), of)
             if time.monotonic() - saved > SAVE_EVERY_SECONDS and len(block) < len(solutions):
                 info = context.artifacts.put_array(np.stack(block), "predictions")
                 state = {"groups": kept, "begun": {"group": name, "logits": info.digest}}
@@ -117,7 +117,7 @@ def compare(context: Context) -> None:
     groups = names(context.spec, comparison.study)
     for done, name in enumerate(groups):
         context.control.check()
-        context.control.progress(done, len(groups), {})
+        context.control.progress(done, len(groups))
         if name == OPTIMUM:
             comparison.independent()
         comparison.group(name)

@@ -25,7 +25,7 @@ from modescape.spec import ExperimentSpec, TrainingSpec
 from modescape.stages.judge import add_claims, margins
 from modescape.stages.stage import Context, Json, stage
 from modescape.stages.train import only_last, run_training
-from modescape.store import Lease
+from modescape.store.leases import Lease
 from modescape.studies import SeedsSpec
 
 _BY_KEY = {arm.key: arm for arm in ARMS}
@@ -88,7 +88,7 @@ def _training(spec: ExperimentSpec, learning_rate: float) -> TrainingSpec:
 
 
 def _arm_parts(lease: Lease) -> Json:
-    spec, params = ExperimentSpec.model_validate(lease.spec), lease.params
+    spec, params = ExperimentSpec.model_validate(lease.experiment.spec), lease.stage.params
     part = keyed(spec, "data", "network")
     arm = _BY_KEY[params["arm"]]
     return {
@@ -112,7 +112,7 @@ def arm(context: Context) -> None:
     training = _training(spec, params["learning_rate"])
     recorder = run_training(context, network, training, seeds, run=None)
     if recorder.failed:  # at a high rate: a result of this training, and no reason to lose the others
-        context.artifacts.drop_scratch(context.lease.stage_id)
+        context.artifacts.drop_scratch(context.lease.stage.id)
         context.output.extra = {"failed": recorder.failed}
         return
     split = spec.evaluation.splits[0]
@@ -140,7 +140,7 @@ class _Repetition:
 
 
 def _seeds_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+    spec = ExperimentSpec.model_validate(lease.experiment.spec)
     part = keyed(spec, "data", "seeds")
     rate = spec.training.learning_rate
     return {**part, "learning_rate": rate, "split": spec.evaluation.splits[0], "margin": spec.margins.g}
@@ -159,14 +159,14 @@ def seeds(context: Context) -> None:
     ]
     found = [row for repetition in repetitions for row in _measure(context, repetition, truth, split)]
     judged = study.judged(context.spec)
-    context.output.experiment = {"finding": {"seeds": {
+    context.output.experiment.finding = {"seeds": {
         "split": split,
         "images": len(truth),
         "judged": judged,
         "training": context.spec.training.learning_rate,
         "failed": sum(len(repetition.failed) for repetition in repetitions),
         "rows": _summary(found),
-    }}}  # fmt: skip
+    }}  # fmt: skip
     _judge(context, [repetition for repetition in repetitions if repetition.learning_rate == judged], truth)
 
 

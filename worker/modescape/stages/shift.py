@@ -22,6 +22,7 @@ from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import Need
 from modescape.registry import methods
 from modescape.science import corruptions, verdict
 from modescape.science.corrupted import PublishedSet
@@ -33,7 +34,7 @@ from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.judge import add_claims, lost, margins, without
 from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease, Need
+from modescape.store.leases import Lease
 from modescape.studies import ShiftSpec
 from modescape.tables import Solution
 
@@ -124,17 +125,17 @@ def _price(functions: int, types: Sequence[str], study: ShiftSpec, n: int, keep:
 
 def _corrupt_parts(lease: Lease) -> Json:
     """Only what decides the images, so that experiments share them."""
-    spec = ExperimentSpec.model_validate(lease.spec)
+    spec = ExperimentSpec.model_validate(lease.experiment.spec)
     assert spec.shift is not None
     data = keyed(spec.data, "dataset", "fingerprint", "white")
-    if lease.key == PUBLISHED:
+    if lease.stage.key == PUBLISHED:
         data |= {"test_images": spec.data.test_images}
-        return {"data": data, "shift": _images_of(spec.shift), "types": lease.params["types"]}
-    name = lease.params["corruption"]
+        return {"data": data, "shift": _images_of(spec.shift), "types": lease.stage.params["types"]}
+    name = lease.stage.params["corruption"]
     photographs = {"photographs": spec.shift.fingerprint} if _has_photographs(spec.shift, name) else {}
     return photographs | {
         "data": data,
-        "images": lease.params["images"],
+        "images": lease.stage.params["images"],
         "corruption": name,
         "intensities": list(spec.shift.intensities),
         "corruptions": corruptions.VERSION,
@@ -150,7 +151,7 @@ def _images_of(study: ShiftSpec) -> Json:
 def corrupt(context: Context) -> None:
     """The whole test split under one type: uint8 [intensities, N, C, H, W]; or a look at the published set."""
     study = _study(context)
-    if context.lease.key == PUBLISHED:
+    if context.lease.stage.key == PUBLISHED:
         _published(context).check_labels(context.split("test").numpy_labels())
         return
     name, total = context.params["corruption"], context.params["images"]
@@ -168,7 +169,7 @@ def corrupt(context: Context) -> None:
             _save(context, i + 1, {"images": images[: i + 1]})
             saved = time.monotonic()
     context.output.extra = {"images": context.keep(images, "images"), "intensities": list(study.intensities)}
-    context.artifacts.drop_scratch(context.lease.stage_id)
+    context.artifacts.drop_scratch(context.lease.stage.id)
 
 
 def _corrupted(
@@ -195,15 +196,15 @@ def _has_photographs(study: ShiftSpec, name: str) -> bool:
 def _save(context: Context, done: int, tensors: Mapping[str, NDArray[Any]]) -> None:
     """What a later attempt goes on from: arrays of what is done. Files first, then the row that names them."""
     lease = context.lease
-    name = f"{lease.stage_id}-{lease.attempt}-{done}"
+    name = f"{lease.stage.id}-{lease.stage.attempt}-{done}"
     context.artifacts.put_scratch(name, tensors, {"done": f"{done}"})
     context.control.save_partial({"resume": name}, step=done)
-    context.artifacts.drop_scratch(lease.stage_id, keep=name)
+    context.artifacts.drop_scratch(lease.stage.id, keep=name)
 
 
 def _taken_up(context: Context) -> tuple[int, dict[str, NDArray[Any]]]:
     """How many parts an earlier attempt has done, and their arrays. A lost file costs time, not results."""
-    name = context.lease.partial.get("resume")
+    name = context.lease.stage.partial.get("resume")
     if name is None:
         return 0, {}
     try:
@@ -235,7 +236,7 @@ def _chunks(
     size = _chunk_size(context)
     for start in range(0, total, size):
         context.control.check()
-        context.control.progress(rounds * total + start, of * total, {})
+        context.control.progress(rounds * total + start, of * total)
         rows = torch.arange(start, min(start + size, total), device=split.labels.device)
         yield start, split.batch(rows).cpu().numpy()
 
@@ -279,11 +280,11 @@ class _Images:
 
 
 def _shift_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+    spec = ExperimentSpec.model_validate(lease.experiment.spec)
     assert spec.shift is not None
-    params = {key: value for key, value in lease.params.items() if key != "run"}
+    params = {key: value for key, value in lease.stage.params.items() if key != "run"}
     data = keyed(spec.data, "dataset", "fingerprint", "test_images", "white")
-    own = [keyed(m) for m in spec.methods if m.method == lease.params["group"]]
+    own = [keyed(m) for m in spec.methods if m.method == lease.stage.params["group"]]
     return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(spec.shift), "params": params,
             "method": own, "scale": spec.data.input_scale, "corruptions": corruptions.VERSION}  # fmt: skip
 
@@ -309,7 +310,7 @@ def shift(context: Context) -> None:
             for start, chunk in images.chunks(name, intensity):
                 kept.put(c, start, group.logits(chunk))
                 about = {"corruption": name, "intensity": intensity}
-                context.control.progress((c - 1) * kept.images + start + len(chunk), steps, about)
+                context.control.progress((c - 1) * kept.images + start + len(chunk), steps, **about)
             kept.done = c + 1
             if time.monotonic() - saved > SAVE_EVERY_SECONDS:
                 kept.save()
@@ -321,7 +322,7 @@ def shift(context: Context) -> None:
         **kept.keep(),
         **(_validated(context, group, solutions) if solutions else {}),
     }
-    context.artifacts.drop_scratch(context.lease.stage_id)
+    context.artifacts.drop_scratch(context.lease.stage.id)
 
 
 def _validated(context: Context, group: groups.Group, solutions: Sequence[Solution]) -> Json:
@@ -441,10 +442,10 @@ def pair_divergence(probabilities: Floats, entropies: Floats) -> Floats:
 
 
 def _compare_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+    spec = ExperimentSpec.model_validate(lease.experiment.spec)
     assert spec.shift is not None
     shift_part = keyed(spec.shift)
-    return {"shift": shift_part, "params": lease.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
+    return {"shift": shift_part, "params": lease.stage.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
             "methods": [m.method for m in spec.methods], "size": spec.shift.size(spec),
             "data": spec.data.dataset, "fingerprint": spec.data.fingerprint,
             "margins": [spec.margins.f1, spec.margins.f2]}  # fmt: skip
@@ -459,7 +460,7 @@ def shift_compare(context: Context) -> None:
     compared = _Compared(context, cells, labels)
     saved = time.monotonic()
     for c in range(compared.done, len(cells)):
-        context.control.progress(c, len(cells), {})
+        context.control.progress(c, len(cells))
         compared.add(c)
         if time.monotonic() - saved > SAVE_EVERY_SECONDS:
             compared.save()
@@ -468,7 +469,7 @@ def shift_compare(context: Context) -> None:
     if compared.evident:
         claims = verdict.judge_shift(compared.evidence(), margins=margins(context.spec))
         add_claims(context, (without(claim, compared.lost, compared.runs) for claim in claims))
-    context.artifacts.drop_scratch(context.lease.stage_id)
+    context.artifacts.drop_scratch(context.lease.stage.id)
 
 
 class _Compared:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from modescape.artifacts import Artifacts
+from modescape.records import Need, PlannedStage, PredictedRun, StageKind, StageOutput, StageState
 from modescape.results import kept_failure
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec
@@ -17,7 +18,8 @@ from modescape.stages.footing import footing, healthy_needs
 from modescape.stages.look import LOOK
 from modescape.stages.shift import CHECK
 from modescape.stages.stage import Context
-from modescape.store import Lease, Need, PlannedStage, StageOutput, Store
+from modescape.store import Store
+from modescape.store.leases import Lease
 from modescape.tables import Experiment, Stage
 
 if TYPE_CHECKING:
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 
 def memo(lease: Lease, store: Store, numerics: str) -> str:
     """The stage key: sha256 of all that decides the stage's bytes. numerics names the arithmetic of the worker."""
-    standing = footing(KINDS[lease.kind], lease, store)
+    standing = footing(KINDS[lease.stage.kind], lease, store)
     needs = [
-        (need.kind, need.memo if need.state == "succeeded" else None)
+        (need.kind, need.memo if need.state == StageState.SUCCEEDED else None)
         for need in standing.needs
         if not _is_look(need.kind, need.key)
     ]
@@ -41,7 +43,7 @@ def _is_look(kind: str, key: str) -> bool:
 
 
 def _memo(lease: Lease, needs: Iterable[tuple[str, str | None]], numerics: str, *, skipped: str = "") -> str:
-    kind = KINDS[lease.kind]
+    kind = KINDS[lease.stage.kind]
     parts: dict[str, Any] = {"kind": kind.name, "version": kind.version, "numerics": numerics}
     parts["needs"] = [list(need) for need in needs]
     if skipped:
@@ -98,7 +100,7 @@ def run_stage(
 ) -> StageOutput:
     """Do the stage's work, or say why there is none. Raises StageInterrupted when told to stop, StageError and others
     when it cannot."""
-    kind = KINDS[lease.kind]
+    kind = KINDS[lease.stage.kind]
     standing = footing(kind, lease, store)
     if standing.skipped:
         return StageOutput(extra={"skipped": standing.skipped})
@@ -109,11 +111,13 @@ def run_stage(
 
 def renewed(lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
     """An earlier stage's output with what the code of its time did not tell: whether the run has failed."""
-    told = output.runs.get(lease.params["run"], {}) if lease.kind == "predict" else {"failed": ""}
-    if "failed" in told or "skipped" in output.extra:
+    if lease.stage.kind != StageKind.PREDICT or "skipped" in output.extra:
         return output
-    main = lease.spec["evaluation"]["splits"][0]
-    return replace(output, runs={lease.params["run"]: {**told, "failed": kept_failure(output.extra, main, artifacts)}})
+    run, main = lease.stage.params["run"], lease.experiment.spec["evaluation"]["splits"][0]
+    told = output.runs.get(run) or PredictedRun(None, None)
+    if told.failed is not None:
+        return output
+    return replace(output, runs={run: replace(told, failed=kept_failure(output.extra, main, artifacts))})
 
 
 __all__ = ["here_already", "memo", "renewed", "run_stage"]
