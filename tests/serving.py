@@ -24,7 +24,15 @@ from fastapi import FastAPI
 from modescape.artifacts import Artifacts
 from modescape.executor import Executor, Machine, StageControl
 from modescape.laboratory import Laboratory
-from modescape.records import ArtifactInfo, NewMatrix, NewMeasurement, NewSolution, StageOutput
+from modescape.records import (
+    ArtifactInfo,
+    ListColumns,
+    NewMatrix,
+    NewMeasurement,
+    NewSolution,
+    PredictedRun,
+    StageOutput,
+)
 from modescape.settings import Settings
 from modescape.store import Store
 from modescape.store.leases import Lease
@@ -127,7 +135,7 @@ class SmallRunner:
             epoch=[float(one["epoch"]) for one in kept],
             weights=[one["weights"] for one in kept],
         )
-        output.runs = {lease.stage.params["run"]: {"accuracy": 0.7, "best_accuracy": 0.7, "failed": ""}}
+        output.runs = {lease.stage.params["run"]: PredictedRun(0.7, 0.7, "")}
         return output
 
     def _sample(
@@ -156,7 +164,7 @@ class SmallRunner:
         output.measurements.append(
             NewMeasurement(metric="disagreement", value=float("nan"), subject="independent", split="test", n=1)
         )
-        output.experiment = {"accuracy": 0.7, "ensemble_accuracy": 0.75, "disagreement": 0.5}
+        output.experiment = ListColumns(accuracy=0.7, ensemble_accuracy=0.75, disagreement=0.5)
         return output
 
     def _embed(

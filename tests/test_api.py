@@ -731,7 +731,7 @@ def test_a_page_left_while_its_stream_begins_silences_nobody(sqlite_url: str, mo
                 store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
                 return await hub.news(seen, seconds=10)
 
-        monkeypatch.setattr(store.events.after, "last_id", slow)
+        monkeypatch.setattr(store.events, "last_id", slow)
         left = asyncio.create_task(listen())
         await asyncio.to_thread(begun.wait, 20)
         left.cancel()
@@ -758,7 +758,7 @@ def test_streams_go_on_after_the_database_was_away(sqlite_url: str, monkeypatch:
     async def live() -> bool:
         hub = Hub(store)
         polling = asyncio.create_task(hub.run())
-        monkeypatch.setattr(store.events.after, "last_id", away)
+        monkeypatch.setattr(store.events, "last_id", away)
         async with hub.listening():
             seen = hub.last
             store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
@@ -774,7 +774,7 @@ def test_streams_go_on_after_the_database_was_away(sqlite_url: str, monkeypatch:
 def test_whoever_leaves_at_whatever_moment_silences_nobody(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred streams left a thousand times, by being cancelled and by waiting too long, while events come."""
     store, newest = Store(sqlite_url), itertools.count(1)
-    monkeypatch.setattr(store, "last_event_id", lambda: next(newest))
+    monkeypatch.setattr(store.events, "last_id", lambda: next(newest))
     monkeypatch.setattr(events, "POLL_SECONDS", 0.0)
     drawn = random.Random(0)
 
@@ -815,7 +815,7 @@ def test_the_poller_survives_whatever_the_database_says(sqlite_url: str, monkeyp
     async def live() -> bool:
         hub = Hub(store)
         polling = asyncio.create_task(hub.run())
-        monkeypatch.setattr(store, "last_event_id", odd)
+        monkeypatch.setattr(store.events, "last_id", odd)
         async with hub.listening():
             seen = hub.last
             store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])

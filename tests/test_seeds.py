@@ -29,6 +29,7 @@ from modescape.science.training import Silent, train
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse
 from modescape.stages import runner as real
+from modescape.stages.stage import Task
 from modescape.store.leases import Lease
 from modescape.tables import Stage
 
@@ -195,10 +196,8 @@ def test_the_plan_counts_five_trainings_a_rate_and_repetition_in_rounds() -> Non
 def test_arms_of_two_experiments_are_one_whatever_has_no_effect_on_them() -> None:
     def parts(change: dict[str, Any]) -> list[Any]:
         spec = parse({**SPEC, **change})
-        lease: Any = SimpleNamespace(
-            spec=spec.model_dump(mode="json"), params={"learning_rate": 1e-3, "repetition": 0, "arm": "A"}
-        )
-        return [real.KINDS["arm"].parts(lease)]
+        params = {"learning_rate": 1e-3, "repetition": 0, "arm": "A"}
+        return [real.KINDS["arm"].parts(Task("arm", "0/0/A", params, spec))]
 
     same = parts({})
     more = {"learning_rates": [1e-3], "repetitions": 1, "epochs": 2}

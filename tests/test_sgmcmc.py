@@ -454,7 +454,7 @@ def placed(lab: Lab, run: int) -> Any:
         def lacking(self, kind: str, key: str) -> str:
             return ""
 
-    lease: Any = SimpleNamespace(spec=lab.experiment.spec, params={}, experiment_id=lab.experiment.id)
+    lease: Any = SimpleNamespace(stage=SimpleNamespace(params={}), experiment=lab.experiment)
     control: Any = SimpleNamespace(check=lambda: None)
     laboratory = lab.laboratory
     context = Anywhere(lease, laboratory.store, laboratory.artifacts, laboratory.settings, control, "cpu")

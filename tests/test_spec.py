@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -18,6 +17,7 @@ from modescape.registry import architectures, datasets, figures, methods, preset
 from modescape.science.data import published
 from modescape.spec import DataInfo, MethodSpec, check, parse, sizes, steps_per_epoch, under_protocol
 from modescape.stages import KINDS
+from modescape.stages.stage import Task
 
 INFO = DataInfo(
     channels=1, height=8, width=8, classes=tuple("0123456789"), train_total=597, test_total=1200, validation_default=197
@@ -269,10 +269,8 @@ def promised(document: object) -> dict[str, str]:
     spec = parse(document)
     found: dict[str, list[object]] = {}
     for stage in plan(spec, published(spec.data.dataset)).stages:
-        lease = SimpleNamespace(
-            spec=json.loads(spec.model_dump_json()), params=stage.params, kind=stage.kind, key=stage.key
-        )
-        parts = dict(KINDS[stage.kind].parts(lease))
+        stored = type(spec).model_validate_json(spec.model_dump_json())
+        parts = dict(KINDS[stage.kind].parts(Task.of(stage, stored)))
         if architectures[spec.network.architecture].batch_norm and stage.kind == "predict":
             del parts["reestimated"]  # what is new in them since; networks without batch norm have nothing new
         found.setdefault(stage.kind, []).append([stage.key, parts])

@@ -23,9 +23,8 @@ from modescape.science.seeds import chain_seeds, stream_seed
 from modescape.science.verdict import ChainEvidence
 from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
 from modescape.stages.around import options_of
-from modescape.stages.stage import Context, Json, stage
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.stages.train import run_training
-from modescape.store.leases import Lease
 
 if TYPE_CHECKING:
     from modescape.science.training import Recipe
@@ -66,10 +65,10 @@ def _training(options: Options, spec: ExperimentSpec) -> TrainingSpec:
     return options.training(spec.training)
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+def _parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec)
-    entry, run = methods[lease.stage.params["method"]], lease.stage.params["run"]
+    entry, run = methods[task.params["method"]], task.params["run"]
     options = options_of(spec, entry)
     return {
         "data": part["data"],

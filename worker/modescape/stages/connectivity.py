@@ -24,8 +24,7 @@ from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
-from modescape.stages.stage import Context, Json, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.studies import ConnectivitySpec
 
 SPLITS = ("train", "test")
@@ -68,8 +67,8 @@ def _study(spec: ExperimentSpec) -> ConnectivitySpec:
     return spec.connectivity
 
 
-def _parts(lease: Lease) -> Json:
-    part = keyed(ExperimentSpec.model_validate(lease.experiment.spec), "data", "network", "connectivity")
+def _parts(task: Task) -> Json:
+    part = keyed(task.spec, "data", "network", "connectivity")
     return {"data": part["data"], "network": part["network"], "study": part["connectivity"]}
 
 

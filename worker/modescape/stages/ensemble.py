@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft, sample_sets
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import Role, StageKind
+from modescape.records import EventKind, Role, StageKind
 from modescape.results import Results
 from modescape.science.ensembles import (
     MAX_SUBSETS,
@@ -46,10 +46,8 @@ from modescape.science.ensembles import (
     subsets,
 )
 from modescape.science.predictions import average, scores
-from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around
-from modescape.stages.stage import Context, Json, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.tables import Solution
 
 OPTIMUM = "optimum"
@@ -78,9 +76,9 @@ def plan(draft: Draft) -> None:
     draft.add("ensemble", "all", {}, work, wants=wants)
 
 
-def _parts(lease: Lease) -> Json:
+def _parts(task: Task) -> Json:
     """Beside the predictions themselves only which of them form a group: no solution is named by its number."""
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+    spec = task.spec
     return {
         "splits": list(spec.evaluation.splits),
         "runs": spec.ensemble.runs,
@@ -275,7 +273,7 @@ def _tell_identities(context: Context, name: str, scores: EnsembleScores, split:
         )  # fmt: skip
         if not identity.holds:
             context.control.note(
-                "identity violated",
+                EventKind.IDENTITY,
                 {"identity": identity.name, "group": name, "split": split, "left": _finite(identity.left),
                  "right": _finite(identity.right), "tolerance": TOLERANCE},
             )  # fmt: skip

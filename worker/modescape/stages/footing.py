@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from modescape.draft import Draft
 from modescape.records import PlannedStage, StageKind, StageState
-from modescape.stages.stage import Kind, Runs
+from modescape.stages.stage import Kind, Runs, Task
 from modescape.store import Store
 from modescape.store.leases import Lease
 from modescape.studies import is_open
@@ -27,11 +27,11 @@ class Footing:
     through: tuple[int, ...] = ()
 
 
-def footing(kind: Kind, lease: Lease, store: Store) -> Footing:
+def footing(kind: Kind, lease: Lease, task: Task, store: Store) -> Footing:
     """All that is asked of the database, so that key and work of a stage see the same."""
     needs = store.stages.needs(lease.stage.id)
     failed = {run.number: run.failed for run in store.results.runs(lease.experiment.id) if run.failed}
-    named = kind.through(lease) if kind.through is not None else Runs()
+    named = kind.through(task) if kind.through is not None else Runs()
     if not named.numbers and kind.gathers:
         return Footing(needs)
     if not named.numbers:
@@ -44,9 +44,9 @@ def footing(kind: Kind, lease: Lease, store: Store) -> Footing:
     return Footing([need for need in needs if _is_used(need, kind.uses, chosen)], why, chosen)
 
 
-def healthy_needs(kind: Kind, lease: Lease, needs: Sequence[PlannedStage]) -> list[PlannedStage]:
+def healthy_needs(kind: Kind, task: Task, needs: Sequence[PlannedStage]) -> list[PlannedStage]:
     """Of planned stages those whose results decide the bytes where nothing fails."""
-    named = kind.through(lease).numbers if kind.through is not None else ()
+    named = kind.through(task).numbers if kind.through is not None else ()
     return [need for need in needs if not named or _is_used(need, kind.uses, named)]
 
 

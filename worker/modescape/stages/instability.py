@@ -19,9 +19,8 @@ from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
 from modescape.spec import ExperimentSpec
-from modescape.stages.stage import Context, Json, Runs, stage
+from modescape.stages.stage import Context, Json, Runs, Task, stage
 from modescape.stages.train import only_last, run_training
-from modescape.store.leases import Lease
 from modescape.studies import InstabilitySpec
 
 _SPLITS = ("train", "test")
@@ -64,8 +63,8 @@ def _study(spec: ExperimentSpec) -> InstabilitySpec:
     return spec.instability
 
 
-def _branch_parts(lease: Lease) -> Json:
-    spec, params = ExperimentSpec.model_validate(lease.experiment.spec), lease.stage.params
+def _branch_parts(task: Task) -> Json:
+    spec, params = task.spec, task.params
     part = keyed(spec, "data", "network")
     return {
         "data": part["data"],
@@ -97,11 +96,11 @@ def branch(context: Context) -> None:
     context.output.extra = {"weights": recorder.checkpoints[-1]["weights"], **({"run": run} if run else {})}
 
 
-def _instability_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+def _instability_parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec, "data", "network")
     study = _study(spec)
-    return {**part, "points": study.points, "images": study.images, **lease.stage.params}
+    return {**part, "points": study.points, "images": study.images, **task.params}
 
 
 @stage("instability", version=2, parts=_instability_parts)

@@ -19,11 +19,9 @@ from modescape.prices import Work
 from modescape.records import Role, SampleSet
 from modescape.registry import methods
 from modescape.science.predictions import nll
-from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around
 from modescape.stages.predict import geometry
-from modescape.stages.stage import Context, Json, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 
 IMAGES = 5000  # of the validation images at most
 
@@ -44,9 +42,9 @@ def plan(draft: Draft) -> None:
             draft.add("last", f"{r}/{entry.name}", params, work, needs=needs, solutions=own)
 
 
-def _parts(lease: Lease) -> Json:
-    part = keyed(ExperimentSpec.model_validate(lease.experiment.spec))
-    return {"data": part["data"], "splits": part["evaluation"]["splits"], "method": lease.stage.params["method"]}
+def _parts(task: Task) -> Json:
+    part = keyed(task.spec)
+    return {"data": part["data"], "splits": part["evaluation"]["splits"], "method": task.params["method"]}
 
 
 @stage("last", parts=_parts)

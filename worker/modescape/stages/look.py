@@ -15,8 +15,7 @@ from modescape.prices import Work
 from modescape.records import Need, PlannedStage
 from modescape.science.look import look_key
 from modescape.spec import ExperimentSpec
-from modescape.stages.stage import Context, Json, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 
 LOOK = "look"
 SECONDS_PER_PICTURE = 0.002  # a photograph of 0.2 megapixels on one core
@@ -44,9 +43,9 @@ def _after(stage: PlannedStage, looks: Sequence[Need]) -> PlannedStage:
     return replace(stage, needs=((LOOK, "data"),))
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
-    return {"look": look_key(_fingerprint(spec, lease.stage.key), dict(own_folders(spec))[lease.stage.key].white)}
+def _parts(task: Task) -> Json:
+    spec = task.spec
+    return {"look": look_key(_fingerprint(spec, task.key), dict(own_folders(spec))[task.key].white)}
 
 
 def _fingerprint(spec: ExperimentSpec, field: str) -> str:

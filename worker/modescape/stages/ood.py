@@ -21,10 +21,8 @@ from modescape.science.data import ImageFiles, Images
 from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
 from modescape.science.outside import count_images, outside_images
 from modescape.science.seeds import stream_seed
-from modescape.spec import ExperimentSpec
 from modescape.stages.groups import OPTIMUM, Group, members, names, planned
-from modescape.stages.stage import Context, Json, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.studies import OodSpec
 
 SAVE_EVERY_SECONDS = 20.0
@@ -52,9 +50,9 @@ def plan(draft: Draft) -> None:
         draft.predictions += total * count
 
 
-def _parts(lease: Lease) -> Json:
-    part = keyed(ExperimentSpec.model_validate(lease.experiment.spec))
-    return {"data": part["data"], "ood": part["ood"][lease.stage.params["set"]], "groups": lease.stage.params["groups"]}
+def _parts(task: Task) -> Json:
+    part = keyed(task.spec)
+    return {"data": part["data"], "ood": part["ood"][task.params["set"]], "groups": task.params["groups"]}
 
 
 # ---- predictions of one run's functions ----

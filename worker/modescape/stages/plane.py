@@ -21,15 +21,14 @@ from modescape.draft import Draft
 from modescape.errors import InvalidInput, StageError
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import PlannedStage, Role, SampleSet, StageKind
+from modescape.records import EventKind, PlannedStage, Role, SampleSet, StageKind
 from modescape.registry import architectures
 from modescape.science import data as datasets
 from modescape.science import landscape
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import BATCH_NORM_IMAGES, Around
 from modescape.stages.footing import waited_for
-from modescape.stages.stage import Context, Json, Runs, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Runs, Task, stage
 from modescape.studies import PlaneSpec
 from modescape.tables import Solution
 
@@ -144,19 +143,19 @@ def _cell(images: int, spec: ExperimentSpec) -> Work:
     return Work(predicted=images + extra, other=CELL_SECONDS)
 
 
-def _parts(lease: Lease) -> Json:
+def _parts(task: Task) -> Json:
     """A grid is decided by the runs' stages it needs; points and chosen solutions are named by number, so that only
     equal layouts give equal bytes."""
-    spec = keyed(ExperimentSpec.model_validate(lease.experiment.spec))
-    if lease.stage.params["block"] == POINTS or "solutions" in lease.stage.params:
-        return {"spec": spec, "params": lease.stage.params}
-    params = {key: value for key, value in lease.stage.params.items() if key != "name"}
+    spec = keyed(task.spec)
+    if task.params["block"] == POINTS or "solutions" in task.params:
+        return {"spec": spec, "params": task.params}
+    params = {key: value for key, value in task.params.items() if key != "name"}
     return {"data": spec["data"], "network": spec["network"], "params": params}
 
 
-def _through(lease: Lease) -> Runs:
+def _through(task: Task) -> Runs:
     """The runs of a cut that the spec asks for; none for one through solutions chosen later."""
-    return Runs(tuple(lease.stage.params.get("runs", ())), lease.stage.params.get("named", False))
+    return Runs(tuple(task.params.get("runs", ())), task.params.get("named", False))
 
 
 @stage("plane", parts=_parts, through=_through, uses=("train", "predict", "sample"))
@@ -341,7 +340,7 @@ def _filled(context: Context, cut: _Cut, count: int, score: Callable[[int], land
             info = context.artifacts.put_array(values, "landscape")
             partial = {**about, "scores": info.digest, "done": i + 1}
             context.control.save_partial(partial, artifacts=[info], step=i + 1)
-            context.control.note("points", {"step": i + 1})  # open pages draw what is there
+            context.control.note(EventKind.POINTS, {"step": i + 1})  # open pages draw what is there
             saved = time.monotonic()
         context.control.progress(i + 1, count)
     return {**about, "scores": context.keep(values, "landscape"), "done": count}

@@ -15,10 +15,8 @@ from modescape.records import NewMeasurement, PredictedRun, Role
 from modescape.registry import architectures
 from modescape.science.health import finite, run_failure
 from modescape.science.predictions import accuracy
-from modescape.spec import ExperimentSpec
 from modescape.stages.around import BATCH_NORM_IMAGES
-from modescape.stages.stage import Context, Json, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +31,8 @@ def plan(draft: Draft) -> None:
         draft.add("predict", f"{r}", {"run": r}, work, needs=[("train", f"{r}")], solutions=count)
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+def _parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec)
     parts = {"data": part["data"], "splits": part["evaluation"]["splits"]}
     if architectures[spec.network.architecture].batch_norm:  # others are predicted as they always were

@@ -17,10 +17,9 @@ from modescape.stages import KINDS
 from modescape.stages.footing import footing, healthy_needs
 from modescape.stages.look import LOOK
 from modescape.stages.shift import CHECK
-from modescape.stages.stage import Context
+from modescape.stages.stage import Context, Task
 from modescape.store import Store
 from modescape.store.leases import Lease
-from modescape.tables import Experiment, Stage
 
 if TYPE_CHECKING:
     from modescape.executor import StageControl
@@ -28,13 +27,14 @@ if TYPE_CHECKING:
 
 def memo(lease: Lease, store: Store, numerics: str) -> str:
     """The stage key: sha256 of all that decides the stage's bytes. numerics names the arithmetic of the worker."""
-    standing = footing(KINDS[lease.stage.kind], lease, store)
+    task = _task(lease)
+    standing = footing(KINDS[task.kind], lease, task, store)
     needs = [
         (need.kind, need.memo if need.state == StageState.SUCCEEDED else None)
         for need in standing.needs
         if not _is_look(need.kind, need.key)
     ]
-    return _memo(lease, needs, numerics, skipped=standing.skipped)
+    return _memo(task, needs, numerics, skipped=standing.skipped)
 
 
 def _is_look(kind: str, key: str) -> bool:
@@ -42,13 +42,13 @@ def _is_look(kind: str, key: str) -> bool:
     return kind == LOOK or (kind, key) == CHECK
 
 
-def _memo(lease: Lease, needs: Iterable[tuple[str, str | None]], numerics: str, *, skipped: str = "") -> str:
-    kind = KINDS[lease.stage.kind]
+def _memo(task: Task, needs: Iterable[tuple[str, str | None]], numerics: str, *, skipped: str = "") -> str:
+    kind = KINDS[task.kind]
     parts: dict[str, Any] = {"kind": kind.name, "version": kind.version, "numerics": numerics}
     parts["needs"] = [list(need) for need in needs]
     if skipped:
         parts["skipped"] = skipped
-    text = json.dumps(parts | kind.parts(lease), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(parts | kind.parts(task), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -73,7 +73,7 @@ def here_already(
         memos = {}
         for name, one in able.items():
             needs = [(need[0], found[need]) for need in taken[name]]
-            memos[name] = _memo(_lease(spec, one), needs, numerics)
+            memos[name] = _memo(Task.of(one, spec), needs, numerics)
         known = done(set(memos.values())) if memos else set()
         new = {name: memo for name, memo in memos.items() if memo in known}
         if not new:
@@ -87,12 +87,11 @@ def _taken(spec: ExperimentSpec, one: PlannedStage, planned: Mapping[Need, Plann
     """Whose results a stage takes if nothing fails, in the order of the plan."""
     waited = {*one.needs, *one.wants}
     stages = [stage for name, stage in planned.items() if name in waited and not _is_look(*name)]
-    return [(stage.kind, stage.key) for stage in healthy_needs(KINDS[one.kind], _lease(spec, one), stages)]
+    return [(stage.kind, stage.key) for stage in healthy_needs(KINDS[one.kind], Task.of(one, spec), stages)]
 
 
-def _lease(spec: ExperimentSpec, one: PlannedStage) -> Lease:
-    """Of a stage that is not stored: one that nobody holds."""
-    return Lease("", "", 0.0, Stage(kind=one.kind, key=one.key, params=one.params), Experiment(spec=spec))
+def _task(lease: Lease) -> Task:
+    return Task.of(lease.stage, ExperimentSpec.model_validate(lease.experiment.spec))
 
 
 def run_stage(
@@ -101,7 +100,7 @@ def run_stage(
     """Do the stage's work, or say why there is none. Raises StageInterrupted when told to stop, StageError and others
     when it cannot."""
     kind = KINDS[lease.stage.kind]
-    standing = footing(kind, lease, store)
+    standing = footing(kind, lease, _task(lease), store)
     if standing.skipped:
         return StageOutput(extra={"skipped": standing.skipped})
     context = Context(lease, store, artifacts, settings, control, device, standing.through)

@@ -19,11 +19,9 @@ from modescape.science.health import failure, finite
 from modescape.science.seeds import stream_seed
 from modescape.science.subspace import ActivationMask, Draw, Reach, Sampled, calibrate, needs_reach, sample_at
 from modescape.science.subspace import sample as draw_samples
-from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
 from modescape.stages.predict import geometry
-from modescape.stages.stage import Context, Json, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 
 
 def plan(draft: Draft) -> None:
@@ -65,18 +63,18 @@ def stands_on(entry: Method, run: int) -> tuple[list[Need], list[Need]]:
     return [("train", f"{run}"), ("predict", f"{run}")], others
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+def _parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec)
-    chosen = next(m for m in part["methods"] if m["method"] == lease.stage.params["method"])
+    chosen = next(m for m in part["methods"] if m["method"] == task.params["method"])
     return {
         "data": part["data"],
         "splits": part["evaluation"]["splits"],
         "method": chosen["method"],
         "options": chosen["options"],
-        "set": lease.stage.params["sample_set"],
-        "count": lease.stage.params["count"],
-        "seed": stream_seed(spec.ensemble.seed, "sampling", lease.stage.params["run"]),
+        "set": task.params["sample_set"],
+        "count": task.params["count"],
+        "seed": stream_seed(spec.ensemble.seed, "sampling", task.params["run"]),
     }
 
 

@@ -23,9 +23,8 @@ from modescape.science.health import failure
 from modescape.science.seeds import ARMS, Arm, arm_seeds
 from modescape.spec import ExperimentSpec, TrainingSpec
 from modescape.stages.judge import add_claims, margins
-from modescape.stages.stage import Context, Json, stage
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.stages.train import only_last, run_training
-from modescape.store.leases import Lease
 from modescape.studies import SeedsSpec
 
 _BY_KEY = {arm.key: arm for arm in ARMS}
@@ -87,8 +86,8 @@ def _training(spec: ExperimentSpec, learning_rate: float) -> TrainingSpec:
     )
 
 
-def _arm_parts(lease: Lease) -> Json:
-    spec, params = ExperimentSpec.model_validate(lease.experiment.spec), lease.stage.params
+def _arm_parts(task: Task) -> Json:
+    spec, params = task.spec, task.params
     part = keyed(spec, "data", "network")
     arm = _BY_KEY[params["arm"]]
     return {
@@ -139,8 +138,8 @@ class _Repetition:
     failed: dict[str, str]
 
 
-def _seeds_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+def _seeds_parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec, "data", "seeds")
     rate = spec.training.learning_rate
     return {**part, "learning_rate": rate, "split": spec.evaluation.splits[0], "margin": spec.margins.g}

@@ -22,19 +22,17 @@ from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import Need
+from modescape.records import EventKind, Need
 from modescape.registry import methods
 from modescape.science import corruptions, verdict
 from modescape.science.corrupted import PublishedSet
 from modescape.science.data import seed_name
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
-from modescape.spec import ExperimentSpec
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.judge import add_claims, lost, margins, without
-from modescape.stages.stage import Context, Json, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.studies import ShiftSpec
 from modescape.tables import Solution
 
@@ -123,19 +121,19 @@ def _price(functions: int, types: Sequence[str], study: ShiftSpec, n: int, keep:
 # ---- corrupted images ----
 
 
-def _corrupt_parts(lease: Lease) -> Json:
+def _corrupt_parts(task: Task) -> Json:
     """Only what decides the images, so that experiments share them."""
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+    spec = task.spec
     assert spec.shift is not None
     data = keyed(spec.data, "dataset", "fingerprint", "white")
-    if lease.stage.key == PUBLISHED:
+    if task.key == PUBLISHED:
         data |= {"test_images": spec.data.test_images}
-        return {"data": data, "shift": _images_of(spec.shift), "types": lease.stage.params["types"]}
-    name = lease.stage.params["corruption"]
+        return {"data": data, "shift": _images_of(spec.shift), "types": task.params["types"]}
+    name = task.params["corruption"]
     photographs = {"photographs": spec.shift.fingerprint} if _has_photographs(spec.shift, name) else {}
     return photographs | {
         "data": data,
-        "images": lease.stage.params["images"],
+        "images": task.params["images"],
         "corruption": name,
         "intensities": list(spec.shift.intensities),
         "corruptions": corruptions.VERSION,
@@ -210,7 +208,7 @@ def _taken_up(context: Context) -> tuple[int, dict[str, NDArray[Any]]]:
     try:
         tensors, metadata = context.artifacts.scratch(name)
     except ArtifactMissing as missing:
-        context.control.note("restarted", {"reason": str(missing)})
+        context.control.note(EventKind.RESTARTED, {"reason": str(missing)})
         return 0, {}
     return int(metadata["done"]), tensors
 
@@ -279,12 +277,12 @@ class _Images:
 # ---- one group of one run ----
 
 
-def _shift_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+def _shift_parts(task: Task) -> Json:
+    spec = task.spec
     assert spec.shift is not None
-    params = {key: value for key, value in lease.stage.params.items() if key != "run"}
+    params = {key: value for key, value in task.params.items() if key != "run"}
     data = keyed(spec.data, "dataset", "fingerprint", "test_images", "white")
-    own = [keyed(m) for m in spec.methods if m.method == lease.stage.params["group"]]
+    own = [keyed(m) for m in spec.methods if m.method == task.params["group"]]
     return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(spec.shift), "params": params,
             "method": own, "scale": spec.data.input_scale, "corruptions": corruptions.VERSION}  # fmt: skip
 
@@ -441,11 +439,11 @@ def pair_divergence(probabilities: Floats, entropies: Floats) -> Floats:
 # ---- all groups of all runs ----
 
 
-def _compare_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+def _compare_parts(task: Task) -> Json:
+    spec = task.spec
     assert spec.shift is not None
     shift_part = keyed(spec.shift)
-    return {"shift": shift_part, "params": lease.stage.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
+    return {"shift": shift_part, "params": task.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
             "methods": [m.method for m in spec.methods], "size": spec.shift.size(spec),
             "data": spec.data.dataset, "fingerprint": spec.data.fingerprint,
             "margins": [spec.margins.f1, spec.margins.f2]}  # fmt: skip

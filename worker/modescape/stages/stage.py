@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from modescape.artifacts import Artifacts
 from modescape.errors import StageError
 from modescape.part import keyed
-from modescape.records import NewMatrix, NewMeasurement, NewSolution, StageOutput, StageState
+from modescape.records import NewMatrix, NewMeasurement, NewSolution, PlannedStage, StageOutput, StageState
 from modescape.results import Results
 from modescape.science import data as datasets
 from modescape.science.health import finite
@@ -200,18 +200,32 @@ class Context:
         )  # fmt: skip
 
 
-Parts = Callable[[Lease], Json]
+@dataclass(frozen=True)
+class Task:
+    """What one stage has to do: with what it needs, all that its key is made of."""
+
+    kind: str
+    key: str
+    params: Json
+    spec: ExperimentSpec
+
+    @classmethod
+    def of(cls, stage: Stage | PlannedStage, spec: ExperimentSpec) -> Task:
+        return cls(stage.kind, stage.key, stage.params, spec)
+
+
+Parts = Callable[[Task], Json]
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs that a stage's lease asks for; named: the first ones, too, are meant by their numbers."""
+    """The runs that a stage's task asks for; named: the first ones, too, are meant by their numbers."""
 
     numbers: tuple[int, ...] = ()
     named: bool = False
 
 
-Through = Callable[[Lease], Runs]
+Through = Callable[[Task], Runs]
 
 
 @dataclass(frozen=True)
@@ -219,7 +233,7 @@ class Kind:
     """A registered stage. version is raised by hand when the kind's result changes, so that old results are not taken
     for new ones; parts says what, besides the stages it needs, decides its bytes.
 
-    through: the runs that its lease names, for kinds that go through some runs only: the first n mean the first n
+    through: the runs that its task names, for kinds that go through some runs only: the first n mean the first n
     healthy ones (see `footing`). uses: the kinds of stages whose results it then takes of those runs; it waits for
     others only to know which runs are healthy. gathers: it takes what is there, whatever failed of what it waits for
     (also in experiments whose arrows are from before there were any that could be done without).
@@ -237,9 +251,9 @@ class Kind:
 KINDS: dict[str, Kind] = {}
 
 
-def _whole(lease: Lease) -> Json:
+def _whole(task: Task) -> Json:
     """Stages that name other stages' solutions by number are only equal when the whole layout is."""
-    return {"spec": keyed(ExperimentSpec.model_validate(lease.experiment.spec)), "params": lease.stage.params}
+    return {"spec": keyed(task.spec), "params": task.params}
 
 
 def stage(

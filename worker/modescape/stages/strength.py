@@ -24,11 +24,9 @@ from modescape.registry import Method, methods
 from modescape.science.predictions import average
 from modescape.science.seeds import stream_seed
 from modescape.science.subspace import Choice, Sampled, best_strength, grid_in_words, sample_at
-from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
 from modescape.stages.sample import FLOOR_IMAGES, SAVE_EVERY_SECONDS, chain_failure, stands_on
-from modescape.stages.stage import Context, Json, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 
 POINTS = 8  # of the grid that are usually looked at; only the price depends on it
 _HELD_BYTES = 1e9  # of weights and snapshots of several runs in memory
@@ -48,15 +46,15 @@ def plan(draft: Draft) -> None:
         draft.add("strength", name, {"method": name, "count": count}, work, wants=wants)
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+def _parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec)
-    name = lease.stage.params["method"]
+    name = task.params["method"]
     return {
         "data": part["data"],
         "method": name,
         "options": next(m for m in part["methods"] if m["method"] == name)["options"],
-        "count": lease.stage.params["count"],
+        "count": task.params["count"],
         "seed": spec.ensemble.seed,
         "runs": spec.ensemble.runs,
     }

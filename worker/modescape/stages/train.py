@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from modescape.draft import Draft, kept_epochs
 from modescape.errors import ArtifactMissing, Diverged, StageError
 from modescape.part import keyed
-from modescape.records import TrainedRun
+from modescape.records import EventKind, TrainedRun
 from modescape.science.health import finite
 from modescape.science.seeds import RunSeeds, run_seeds, streams
-from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
-from modescape.stages.stage import Context, Json, stage
-from modescape.store.leases import Lease
+from modescape.spec import TrainingSpec, steps_per_epoch
+from modescape.stages.stage import Context, Json, Task, stage
 
 if TYPE_CHECKING:
     import torch
@@ -31,10 +30,10 @@ def plan(draft: Draft) -> None:
         draft.add("train", f"{r}", {"run": r, "seeds": seeds}, draft.training)
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.experiment.spec)
+def _parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec)
-    seeds = run_seeds(spec.ensemble.seed, lease.stage.params["run"], spec.ensemble.vary)
+    seeds = run_seeds(spec.ensemble.seed, task.params["run"], spec.ensemble.vary)
     return {"data": part["data"], "network": part["network"], "training": part["training"], "seeds": seeds.as_dict()}
 
 
@@ -119,7 +118,7 @@ def _resume_state(context: Context) -> TrainState | None:
     try:
         tensors, metadata = context.artifacts.scratch(name)
     except ArtifactMissing as missing:
-        context.control.note("restarted", {"reason": str(missing)})
+        context.control.note(EventKind.RESTARTED, {"reason": str(missing)})
         return None
     return TrainState(tensors=tensors, meta=json.loads(metadata["state"]))
 

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from modescape.draft import Draft
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import EventKind
 from modescape.science import tunnel as paths_between
 from modescape.science.seeds import stream_seed
-from modescape.spec import ExperimentSpec
 from modescape.stages.footing import waited_for
-from modescape.stages.stage import Context, Json, Runs, stage
-from modescape.store.leases import Lease
+from modescape.stages.stage import Context, Json, Runs, Task, stage
 from modescape.studies import TunnelSpec
 
 if TYPE_CHECKING:
@@ -60,16 +59,16 @@ def plan(draft: Draft) -> None:
             draft.predictions += points
 
 
-def _parts(lease: Lease) -> Json:
-    part = keyed(ExperimentSpec.model_validate(lease.experiment.spec), "data", "network", "tunnels")
-    study = part["tunnels"][lease.stage.params["tunnel"]]
-    if lease.stage.kind == "tunnel":
+def _parts(task: Task) -> Json:
+    part = keyed(task.spec, "data", "network", "tunnels")
+    study = part["tunnels"][task.params["tunnel"]]
+    if task.kind == "tunnel":
         del study["triangles"], study["triangle_images"]
     return {"data": part["data"], "network": part["network"], "study": study}
 
 
-def _through(lease: Lease) -> Runs:
-    study = ExperimentSpec.model_validate(lease.experiment.spec).tunnels[lease.stage.params["tunnel"]]
+def _through(task: Task) -> Runs:
+    study = task.spec.tunnels[task.params["tunnel"]]
     return Runs(study.runs, study.named)
 
 
@@ -137,7 +136,7 @@ def _fill(
         if time.monotonic() - saved > SAVE_EVERY_SECONDS:
             info = context.artifacts.put_array(values, name)
             context.control.save_partial({**about, name: info.digest, "done": i + 1}, artifacts=[info], step=step)
-            context.control.note("points", {"step": step})  # open pages draw what is there
+            context.control.note(EventKind.POINTS, {"step": step})  # open pages draw what is there
             saved = time.monotonic()
         context.control.progress(step, before + len(places))
 
