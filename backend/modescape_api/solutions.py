@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from modescape.errors import Conflict, NotFound
 from modescape.laboratory import image_table
-from modescape.records import PlannedStage, StageState
+from modescape.records import PlannedStage, StageKind, StageState
 from modescape.tables import Measurement, Solution
 from modescape_api import problems, replies
 from modescape_api.query import MEASUREMENTS, SOLUTIONS
@@ -227,7 +227,7 @@ def weights(request: Request, here: Here, experiment: str, number: Number) -> Re
         PlannedStage(
             kind="materialise",
             key=str(number),
-            needs=(("train", str(found.run)),),
+            needs=((StageKind.TRAIN, str(found.run)),),
             params={"number": number},
             estimate=2.0,
         ),

@@ -87,8 +87,6 @@ class StageKind(StrEnum):
     PREDICT = "predict"  # what the checkpoints of a run say of every evaluation image
     SAMPLE = "sample"  # functions drawn around a run's optimum
     CHAIN = "chain"  # functions along a trajectory that trains on
-    COMPARE = "compare"  # all pairs of solutions
-    JUDGE = "judge"  # the claims
 
     @classmethod
     def of_runs(cls) -> tuple[StageKind, StageKind]:
