@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from modescape.errors import InvalidInput
 from modescape.registry import architectures
 from modescape.science import weights
-from modescape.science.architectures import parameter_count
 from modescape.science.data import InputTransform, Shape, Split
 from modescape.science.networks import Cnn, Dropout, build, dropout_layers, forced_dropout
 from modescape.spec import NetworkSpec
@@ -54,7 +53,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 def test_networks_have_exactly_the_published_number_of_weights(name: str, shape: Shape, count: int) -> None:
     built = network(name, shape)
     assert sum(p.numel() for p in built.parameters()) == count
-    assert parameter_count(NetworkSpec.model_validate({"architecture": name}), *shape) == count
+    assert architectures[name].parameters(*shape, architectures[name].options()) == count
 
 
 @pytest.mark.parametrize(("name", "floats"), [("resnet20v1", 1_376), ("resnet18", 9_600), ("resnet50v2", 45_440)])

@@ -115,7 +115,7 @@ PROMISED = {
 @pytest.mark.parametrize("vision", list(VISIONS))
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_eye_can_part_any_two_methods(theme: style.Theme, vision: str) -> None:
-    colours = [entry.colour(theme) for key, entry in style.LOOKS.items() if not key.startswith("spare")]
+    colours = [entry.colour(theme) for key, entry in style.looks().items() if not key.startswith("spare")]
     assert len(colours) == 10
     assert smallest(colours, vision) >= PROMISED[theme][vision] - 0.1
 
@@ -130,7 +130,7 @@ PROMISED_OF_ALL = {
 @pytest.mark.parametrize("vision", list(VISIONS))
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_two_looks_share_a_hue_and_every_eye_can_part_them(theme: style.Theme, vision: str) -> None:
-    colours = [entry.colour(theme) for entry in style.LOOKS.values()]
+    colours = [entry.colour(theme) for entry in style.looks().values()]
     assert len(set(colours)) == len(colours) == 15
     assert smallest(colours, vision) >= PROMISED_OF_ALL[theme][vision]
 
@@ -148,7 +148,7 @@ def test_every_eye_can_part_any_two_runs(theme: style.Theme, vision: str) -> Non
 
 @pytest.mark.parametrize("theme", style.THEMES)
 def test_marks_stand_out_from_card_and_page(theme: style.Theme) -> None:
-    marks = [entry.colour(theme) for entry in style.LOOKS.values()] + list(style.RUN_INKS[theme])
+    marks = [entry.colour(theme) for entry in style.looks().values()] + list(style.RUN_INKS[theme])
     for ground in ("card", "page"):
         for mark in marks:
             assert contrast(mark, style.token(ground, theme)) >= 3, (mark, ground)
@@ -163,7 +163,7 @@ def test_text_is_readable_on_every_ground(theme: style.Theme, name: str) -> None
 
 
 def test_looks_differ_in_symbol_too() -> None:
-    symbols = [entry.symbol for entry in style.LOOKS.values()]
+    symbols = [entry.symbol for entry in style.looks().values()]
     assert len(set(symbols)) == len(symbols)
 
 

@@ -437,7 +437,7 @@ def sections(
 
     sampled = []
     for name, method in methods.items():
-        found = row(f"methods.{name}", method.title, method.summary, _method_controls(name), method.look)
+        found = row(f"methods.{name}", method.title, method.summary, _method_controls(name), name)
         sampled.append(replace(found, brief=_samples(found, method)))
     studies = [
         row(

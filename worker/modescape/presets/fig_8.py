@@ -1,22 +1,10 @@
-"""Ensembles against subspaces, and both together: Fig 8."""
+"""Ensembles against subspaces: Fig 8."""
 
 from __future__ import annotations
 
-from modescape.presets.base import (
-    ADAM_40,
-    BEST_STRENGTH,
-    CIFAR,
-    DENSE,
-    FASHION,
-    FASHION_MNIST,
-    MEDIUM_METHODS,
-    SHORT_ADAM,
-    SHORT_METHODS,
-    SMALL_RUNS,
-    Json,
-    experiment,
-    preset,
-)
+from modescape.presets import base
+from modescape.presets.base import Json, experiment, preset
+from modescape.presets.thumbnails import CURVES
 
 
 def _rank_4(method: Json) -> Json:
@@ -30,14 +18,16 @@ def _rank_4(method: Json) -> Json:
     summary="What do five runs gain together, what do subspace samples add, and does the one replace the other? "
     "MediumCNN.",
     paper="Fig 8",
+    place=210,
+    thumbnail=CURVES,
 )
 def figure_8() -> Json:
-    sampled = [_rank_4({**method, "spread": 0}) for method in MEDIUM_METHODS]
+    sampled = [_rank_4({**method, "spread": 0}) for method in base.MEDIUM_METHODS]
     # the authors' code draws the PCA of random samples exactly as it draws the low-rank Gaussian
     like = next(method for method in sampled if method["method"] == "low-rank")
     methods = [*sampled, {**like, "method": "pca-random"}, {"method": "averaging"}]
     # validation images too: temperatures are fitted on them
-    return experiment(CIFAR, "medium-cnn", ADAM_40, runs=5, methods=methods, splits=["test", "validation"])
+    return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=5, methods=methods, splits=["test", "validation"])
 
 
 @preset(
@@ -45,12 +35,14 @@ def figure_8() -> Json:
     title="Ensembles against subspaces, short",
     summary="Five SmallCNNs on Fashion-MNIST, alone and together, with ten samples a method around each.",
     paper="Fig 8",
+    place=220,
+    thumbnail=CURVES,
     twin_of="fig-8",
-    substitutions=(FASHION, "SmallCNN instead of MediumCNN", SMALL_RUNS, BEST_STRENGTH, DENSE,
+    substitutions=(base.FASHION, "SmallCNN instead of MediumCNN", base.SMALL_RUNS, base.BEST_STRENGTH, base.DENSE,
                    "samples may cost six points of validation accuracy instead of having to reach 65 %",
                    "rank 5 instead of 4 for the low-rank Gaussian", "no predictions on validation images"),
 )  # fmt: skip
 def figure_8_short() -> Json:
-    methods = [{**method, "spread": 0} for method in SHORT_METHODS]
+    methods = [{**method, "spread": 0} for method in base.SHORT_METHODS]
     methods += [{"method": "pca-random", "spread": 0, "typical": 10}, {"method": "averaging"}]
-    return experiment(FASHION_MNIST, "small-cnn", SHORT_ADAM, runs=5, methods=methods, averaged="fair")
+    return experiment(base.FASHION_MNIST, "small-cnn", base.SHORT_ADAM, runs=5, methods=methods, averaged="fair")

@@ -1,24 +1,25 @@
-"""Cyclical SG-MCMC against independent runs: Fig S5."""
+"""Cycles of SG-MCMC: Fig S5."""
 
 from __future__ import annotations
 
 from modescape.presets.base import FASHION, FASHION_MNIST, PAPER, Json, experiment, preset
+from modescape.presets.thumbnails import CYCLES
 
 # The published script (ruqizhang/csgmcmc): standardised pixels, padded crops and flips, batches of 64 (science h.2).
 # The separate runs beside the chains: as long as a chain, one cosine, and what else a chain has.
-_PLAIN: Json = {
+PLAIN: Json = {
     "protocol": "custom", "optimiser": "momentum", "momentum": 0.9, "learning_rate": 0.1, "schedule": "cosine",
     "weight_decay": 5e-4, "decay_on": "all", "batch_size": 64, "epochs": 150, "sampling": "epoch",
     "augmentation": "crop-flip", "checkpoint_every": 15, "snapshots": 0,
 }  # fmt: skip
-_CHAIN: Json = {
+CHAIN: Json = {
     "variant": "sgld", "cycles": 3, "epochs_per_cycle": 50, "noise_epochs": 5, "samples_per_cycle": 3,
     "learning_rate": 0.5, "temperature": 1 / 50_000, "weight_decay": 5e-4, "batch_size": 64,
 }  # fmt: skip
-_SOURCE = PAPER + "; chains: Zhang et al. 2020 (ruqizhang/csgmcmc)"
+SOURCE = PAPER + "; chains: Zhang et al. 2020 (ruqizhang/csgmcmc)"
 
 
-def _data(name: str) -> Json:
+def of_data(name: str) -> Json:
     return {"dataset": name, "input_scale": "standardised", "validation_images": 0}
 
 
@@ -28,22 +29,12 @@ def _data(name: str) -> Json:
     summary="Are the cycles of one SG-MCMC chain as different as independent runs? ResNet-18 on CIFAR-10, 3 chains of "
     "3 cycles, 9 samples each.",
     paper="Fig S5",
-    source=_SOURCE,
+    place=400,
+    thumbnail=CYCLES,
+    source=SOURCE,
 )
 def s5() -> Json:
-    return experiment(_data("cifar10"), "resnet18", _PLAIN, runs=3, methods=[{"method": "sgmcmc", "options": _CHAIN}])
-
-
-@preset(
-    "s5-cifar100",
-    title="Cycles of SG-MCMC, CIFAR-100",
-    summary="The same on CIFAR-100, with noise in the last 3 epochs of each cycle.",
-    paper="Fig S5",
-    source=_SOURCE,
-)
-def s5_cifar100() -> Json:
-    chain = {"method": "sgmcmc", "options": {**_CHAIN, "noise_epochs": 3}}
-    return experiment(_data("cifar100"), "resnet18", _PLAIN, runs=3, methods=[chain])
+    return experiment(of_data("cifar10"), "resnet18", PLAIN, runs=3, methods=[{"method": "sgmcmc", "options": CHAIN}])
 
 
 @preset(
@@ -51,7 +42,9 @@ def s5_cifar100() -> Json:
     title="Cycles of SG-MCMC, short",
     summary="Three chains of three short cycles of SmallCNN on Fashion-MNIST, beside three separate runs.",
     paper="Fig S5",
-    source=_SOURCE,
+    place=420,
+    thumbnail=CYCLES,
+    source=SOURCE,
     twin_of="s5",
     substitutions=(
         FASHION,
@@ -62,9 +55,9 @@ def s5_cifar100() -> Json:
     ),
 )
 def s5_short() -> Json:
-    plain = {**_PLAIN, "learning_rate": 0.02, "epochs": 12, "checkpoint_every": 3, "augmentation": "none"}
+    plain = {**PLAIN, "learning_rate": 0.02, "epochs": 12, "checkpoint_every": 3, "augmentation": "none"}
     chain = {
-        **_CHAIN, "epochs_per_cycle": 4, "noise_epochs": 2, "samples_per_cycle": 2, "learning_rate": 0.05,
+        **CHAIN, "epochs_per_cycle": 4, "noise_epochs": 2, "samples_per_cycle": 2, "learning_rate": 0.05,
         "temperature": 1 / 20_000,
     }  # fmt: skip
     data = {**FASHION_MNIST, "input_scale": "standardised", "train_images": 20_000}

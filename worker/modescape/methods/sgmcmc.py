@@ -1,168 +1,36 @@
-"""What does a network find that goes on training? Methods with a training of their own beside the runs'.
+"""Cyclical SG-MCMC: the rate falls and jumps up again, cycle after cycle, with noise at the end of each.
 
-* SWAG trains on from a run's optimum at a constant rate, collects the weights on the way, and samples a Gaussian as
-  wide as they moved: a subspace of the run, like the Gaussians of its own snapshots.
-* Cyclical SG-MCMC starts afresh: the rate falls and jumps up again, cycle after cycle, and what it keeps at the end
-  of each cycle are its samples. They lie around no run's optimum.
+    options = CyclicalOptions(cycles=2, epochs_per_cycle=10)
+    recipe = options.recipe(options.training(spec.training), images=len(splits.train), seed=7)
+    train(network, splits, training, seeds, recipe=recipe, listener=listener)      # listener.snapshot gets the samples
 
-Here is what can be chosen, and when which step does what; `sgmcmc` does the steps, the stage `chain` both trainings.
-No torch: the plan asks here what a chain costs.
+A chain is a training with another rate and another update, so order of images, augmentation, resuming, progress and
+saving are those of `training`. The noise of a step depends on the seed and the step alone, like everything else there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.registry import Options, methods
-from modescape.science.subspace import Draw, GaussianOptions, Neighbourhood, draw_at, method
+from modescape.methods.method import Draw, Neighbourhood, method
+from modescape.methods.trained import FreshOptions
+from modescape.registry import Look, architectures
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modescape.science.training import Recipe
     from modescape.spec import ExperimentSpec, Sizes, TrainingSpec
 
-MOST_COLLECTED = 200  # weights kept a run
 
-
-# --- training on from an optimum --------------------------------------------------------------------------------------
-
-
-class ContinuedOptions(Options):
-    """How a method trains on from a run's optimum, with the run's own optimiser begun anew."""
-
-    epochs: int = Field(20, ge=1, le=10_000, description="Epochs trained on from the optimum at a constant rate.")
-    per_epoch: int = Field(
-        1, ge=1, le=100, description="Weights collected in each of these epochs, evenly; the last at its end."
-    )
-    learning_rate: float | None = Field(
-        None,
-        gt=0,
-        le=100,
-        description="Constant learning rate; empty: half the initial rate of the training, as in the published code.",
-    )
-
-    @property
-    def collected(self) -> int:
-        """Weights collected a run."""
-        return self.epochs * self.per_epoch
-
-    @model_validator(mode="after")
-    def _few_enough(self) -> ContinuedOptions:
-        if not 2 <= self.collected <= MOST_COLLECTED:
-            raise InvalidInput(
-                f"{self.epochs} epochs with {self.per_epoch} collected in each make {self.collected} weights",
-                field="epochs",
-                allowed=f"2 to {MOST_COLLECTED} in all",
-            )
-        return self
-
-    def problems(self, spec: ExperimentSpec, n: Sizes) -> Iterator[Problem]:
-        from modescape.spec import steps_per_epoch
-
-        steps = steps_per_epoch(spec.training, n.train)
-        if self.per_epoch > steps:
-            yield Problem(f"an epoch has {steps} steps", "per_epoch", f"1 to {steps}")
-
-    def training(self, training: TrainingSpec) -> TrainingSpec:
-        """The continuation as a training of its own; its snapshots are what is collected."""
-        return training.model_copy(
-            update={
-                "protocol": "custom",
-                "learning_rate": self.learning_rate or training.learning_rate / 2,
-                "schedule": "constant",
-                "milestones": (),
-                "epochs": self.epochs,
-                "checkpoint_every": self.epochs,
-                "snapshots": self.collected,
-                "snapshot_window": 1.0,
-            }
-        )
-
-
-class SwagOptions(GaussianOptions, ContinuedOptions):
-    columns: int = Field(
-        20, ge=2, le=MOST_COLLECTED, description="Deviations kept for the low-rank half, the latest (published: 20)."
-    )
-    scale: float = Field(
-        0.5,
-        gt=0,
-        le=100,
-        description="Factor on the whole covariance: 0.5 gives each half its share (the published formula).",
-    )
-    covariance: Literal["full", "diagonal"] = Field(
-        "full", description="full: diagonal and low-rank halves together; diagonal: the diagonal half alone."
-    )
-
-    @model_validator(mode="after")
-    def _enough_for_columns(self) -> SwagOptions:
-        if self.covariance == "full" and self.columns > self.collected:
-            raise InvalidInput(
-                f"{self.columns} deviations cannot be kept of {self.collected} collected weights",
-                field="columns",
-                allowed=f"2 to {self.collected}, or more epochs",
-            )
-        return self
-
-
-@method(
-    "swag",
-    title="SWAG",
-    summary="Trains on from the solution at a constant learning rate and samples a Gaussian as wide as the weights "
-    "moved: half of it diagonal, half low-rank.",
-    source="Maddox et al. 2019, equation 1; wjmaddox/swa_gaussian",
-    look="spare-5",
-    centre="mean",
-    strength="scale",
-    options=SwagOptions,
-    trained="continued",
-)
-def swag(around: Neighbourhood, options: SwagOptions, strength: float, rng: np.random.Generator) -> Draw:
-    """mu + c sqrt(scale) [sigma z1 + D^T z2 / sqrt(K - 1)], z1 and z2 standard normal (science d.6).
-
-    mu and sigma: mean and deviation (divided by S) of the S collected weights; D: the last K differences between
-    collected weights and their mean at that moment, which they are part of: the very first one is zero. c is the
-    strength, 1 in the published form.
-    """
-    assert around.snapshots is not None
-    collected = len(around.snapshots)
-    noise = np.sqrt(np.maximum(around.squares / collected, 1e-30)) * rng.standard_normal(around.theta.size)
-    if options.covariance == "full":
-        normal = rng.standard_normal(options.columns)
-        noise += around.combine(_running(normal, collected)) / math.sqrt(options.columns - 1)
-    return draw_at(around, around.mean + strength * math.sqrt(options.scale) * noise, strength)
-
-
-def _running(normal: np.ndarray, collected: int) -> np.ndarray:
-    """Weights [S] on the collected theta_i that make the sum over the last K differences D_j times `normal` [K].
-
-    D_j = theta_j - (theta_1 + .. + theta_j) / j. Each D_j is a combination whose weights sum to zero, so any common
-    centre may be taken off the thetas first.
-    """
-    weights = np.zeros(collected)
-    for j, z in zip(range(collected - len(normal) + 1, collected + 1), normal, strict=True):
-        weights[j - 1] += z
-        weights[:j] -= z / j
-    return weights
-
-
-def relative_training(spec: ExperimentSpec, name: str) -> float:
-    """Epochs behind a method's samples of one run, over those of the run itself: 1 where it trains nothing."""
-    entry = methods[name]
-    options = entry.options.model_validate(next(m for m in spec.methods if m.method == name).options)
-    if not isinstance(options, ContinuedOptions | CyclicalOptions):
-        return 1.0
-    own = options.training(spec.training).epochs / spec.training.epochs
-    return own if entry.trained == "fresh" else 1.0 + own
-
-
-# --- cyclical SG-MCMC -------------------------------------------------------------------------------------------------
-
-
-class CyclicalOptions(Options):
+class CyclicalOptions(FreshOptions):
     """The published script's settings, for CIFAR-10 and a residual network with batch norm."""
 
     variant: Literal["sgld", "sghmc"] = Field(
@@ -219,7 +87,6 @@ class CyclicalOptions(Options):
 
     @property
     def samples(self) -> int:
-        """Samples a chain."""
         return self.cycles * self.samples_per_cycle
 
     @property
@@ -228,7 +95,7 @@ class CyclicalOptions(Options):
         return [(cycle + 1) * self.samples_per_cycle - 1 for cycle in range(self.cycles)]
 
     @property
-    def latest_first(self) -> list[int]:
+    def best_first(self) -> list[int]:
         """Indices of all samples: the last of each cycle, latest cycle first, then the second last of each, and on."""
         return [last - j for j in range(self.samples_per_cycle) for last in reversed(self.last_of_cycles)]
 
@@ -278,6 +145,32 @@ class CyclicalOptions(Options):
             }
         )
 
+    def recipe(self, training: TrainingSpec, *, images: int, seed: int) -> Recipe:
+        from modescape.science.training import Plan, Recipe
+
+        plan = Plan.of(training, images)
+        per_epoch = plan.steps_per_epoch
+
+        def deviation(step: int) -> float:
+            rate = self.rate(step, per_epoch)
+            return self.deviation(rate, images) if self.is_noisy(step, per_epoch) else 0.0
+
+        return Recipe(
+            plan=replace(plan, snapshot_steps=self.kept(per_epoch)),
+            rate=lambda step: self.rate(step, per_epoch),
+            optimiser=lambda theta: Langevin(theta, friction=self.friction, deviation=deviation, seed=seed),
+        )
+
+    def warnings(self, spec: ExperimentSpec) -> Iterator[str]:
+        early = self.samples_per_cycle - self.noise_epochs
+        if self.temperature > 0 and early > 0:
+            yield f"{early} of the {self.samples_per_cycle} samples of each cycle come before its noise"
+        if self.learning_rate >= 0.1 and not architectures[spec.network.architecture].batch_norm:
+            yield (
+                f"a learning rate of {self.learning_rate:g} was published for a network with batch norm; without it "
+                "the chain is likely to diverge"
+            )
+
 
 @method(
     "sgmcmc",
@@ -285,7 +178,8 @@ class CyclicalOptions(Options):
     summary="Trains one network of its own in cycles of the learning rate, with noise at their ends, and keeps several "
     "solutions of each cycle.",
     source="Zhang et al. 2020 (ruqizhang/csgmcmc); Fort, Hu & Lakshminarayanan 2019, Figure S5",
-    look="sgmcmc",
+    place=100,
+    look=Look("x", "solid", "#36481F", "#BEB690"),
     centre="optimum",
     strength=None,
     options=CyclicalOptions,
@@ -296,3 +190,52 @@ class CyclicalOptions(Options):
 def sgmcmc(around: Neighbourhood, options: CyclicalOptions, strength: float, rng: np.random.Generator) -> Draw:
     """Its samples are weights that its chain kept; around an optimum there is nothing to draw. Raises InvalidInput."""
     raise InvalidInput("the samples of cyclical SG-MCMC are kept by its chain; they are not drawn around an optimum")
+
+
+@dataclass
+class Langevin:
+    """Stochastic-gradient Langevin dynamics, with momentum (SGHMC) when the friction alpha is below 1 (science h.1).
+
+        velocity <- (1 - alpha) velocity - lr (gradient + weight decay) + deviation(step) xi,  xi ~ N(0, I)
+        theta    <- theta + velocity
+
+    Zhang et al. 2020, algorithm 1, and its code; deviation is sqrt(2 alpha lr T / N) where a cycle samples and 0 where
+    it explores. alpha = 1 is SGLD, which remembers nothing; its code adds the noise through the loss, which is the same
+    update. The noise comes from numpy's SFC64 (on a GPU from its own generator, seeded by that).
+    """
+
+    theta: Tensor
+    friction: float
+    deviation: Callable[[int], float]
+    seed: int
+    updates: int = 0
+    moments: dict[str, Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        import torch
+
+        self.moments = {"velocity": torch.zeros_like(self.theta)} if self.friction < 1 else {}
+
+    def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None:
+        step, self.updates = self.updates, self.updates + 1
+        deviation = self.deviation(step)
+        if self.friction < 1:
+            velocity = self.moments["velocity"]
+            velocity.mul_(1 - self.friction).add_(gradient, alpha=-rate)
+            if deviation > 0:
+                velocity.add_(self.noise(step), alpha=deviation)
+            theta.add_(velocity)
+            return
+        theta.add_(gradient, alpha=-rate)
+        if deviation > 0:
+            theta.add_(self.noise(step), alpha=deviation)
+
+    def noise(self, step: int) -> Tensor:
+        """Standard normal numbers [P] of one step."""
+        import torch
+
+        rng = np.random.Generator(np.random.SFC64([self.seed, step]))
+        if self.theta.is_cuda:
+            generator = torch.Generator(self.theta.device).manual_seed(int(rng.integers(2**63)))
+            return torch.randn(self.theta.shape, generator=generator, device=self.theta.device)
+        return torch.from_numpy(rng.standard_normal(self.theta.numel(), np.float32))
