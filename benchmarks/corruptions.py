@@ -65,7 +65,7 @@ def change(before: Pixels, after: Pixels) -> NDArray[np.float64]:
 
 
 def timing(images: int, rounds: int) -> None:
-    from modescape.science.data import read_idx
+    from modescape.datasets.fashion_mnist import read_idx
 
     folder = next((folder for folder in FASHION if (folder / "t10k-images-idx3-ubyte.gz").exists()), None)
     if folder is None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
@@ -24,8 +24,11 @@ from pydantic import BaseModel, ConfigDict
 from modescape.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from modescape.science.alignment import Wiring
-    from modescape.spec import ExperimentSpec, Sizes
+    from modescape.science.data import DataLocation, OwnTest, Published
+    from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes
 
 
 class Options(BaseModel):
@@ -122,12 +125,42 @@ class Registry(Mapping[str, E], Generic[E]):
         return len(self._entries)
 
 
+def needs_none(location: DataLocation) -> Sequence[Path] | None:
+    """Files of a set that needs none."""
+    return ()
+
+
+def unknown(location: DataLocation, spec: DataSpec) -> OwnTest | None:
+    """Test images of a set whose reader may need anything."""
+    return None
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A set's images as ones of another kind, where those are not its test images.
+
+    noun: what they show; total: how many; read: `() -> values` [N, C, H, W], 0 to 255, not rounded; inside: side of
+    images -> the side its own are scaled to in their middle.
+    """
+
+    noun: str
+    total: int
+    read: Callable[[], Any]
+    inside: Mapping[int, int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Entry):
-    """`call(location: DataLocation, options) -> RawData` reads it from disk; sizes are the published ones.
+    """`call(location: DataLocation, spec: DataSpec) -> RawData` reads it from disk; sizes are the published ones.
 
     channels, height, width, classes, train_total and test_total are 0 or () for a user's own data, whose figures
     are read from the files (`science.data.describe`). download_bytes is None when there is nothing to fetch.
+
+    What is known without loading torch or scikit-learn: files: where they lie, () where none are needed, None where
+    they are missing; checksums: MD5 of what they must hold, by file name (unpacked, without .gz); downloads: what
+    `fetch` gets; how_to_get: the next step where nothing can be fetched, in words; describe: sizes and classes of what
+    is there, where those are not the published ones; own_test: of the test images, None where that is not known;
+    outside: its images as ones of another kind.
     """
 
     channels: int
@@ -138,6 +171,15 @@ class Dataset(Entry):
     test_total: int
     validation_default: int
     download_bytes: int | None = None
+    files: Callable[[DataLocation], Sequence[Path] | None] = field(default=needs_none, repr=False, metadata=_INTERNAL)
+    checksums: Mapping[str, str] = field(default_factory=dict, repr=False, metadata=_INTERNAL)
+    downloads: tuple[Published, ...] = field(default=(), repr=False, metadata=_INTERNAL)
+    how_to_get: str = field(default="", repr=False, metadata=_INTERNAL)
+    describe: Callable[[DataLocation, DataSpec], DataInfo] | None = field(default=None, repr=False, metadata=_INTERNAL)
+    own_test: Callable[[DataLocation, DataSpec], OwnTest | None] = field(
+        default=unknown, repr=False, metadata=_INTERNAL
+    )
+    outside: Outside | None = field(default=None, repr=False, metadata=_INTERNAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,7 +339,8 @@ corruptions: Registry[Corruption] = Registry("corruption", names=_SNAKE)
 figures: Registry[Figure] = Registry("figure")
 presets: Registry[Preset] = Registry("preset")
 
-_DECLARING = ("science.data", "architectures", "methods", "corruptions", "figures", "presets")
+
+_DECLARING = ("datasets", "architectures", "methods", "corruptions", "figures", "presets")
 _loaded = False
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, Added, Key, Part, is_stored
+from modescape.part import MAX_SEED, PLACES, Added, Key, Part, is_stored
 from modescape.registry import architectures, corruptions, datasets, methods
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ class OodSpec(GroupStudy):
 
     @model_validator(mode="after")
     def _has_path(self) -> OodSpec:
-        if (self.dataset in ("folder", "npz")) != (self.path is not None):
+        if (self.dataset in PLACES) != (self.path is not None):
             raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
         if self.white is not None and self.path is None:
             raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")

@@ -25,7 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
+from modescape.datasets.dataset import all_there, dataset
 from modescape.errors import DataCorrupt
+from modescape.registry import datasets
 from modescape.science.data.files import (
     LOST,
     UNREAD,
@@ -37,18 +39,29 @@ from modescape.science.data.files import (
     pictures,
     some,
     version_of,
+    worth_saying,
 )
+from modescape.science.data.here import Names, OwnTest, held_out
 from modescape.science.data.pictures import printable
-from modescape.science.data.raw import DataLocation, Labels
+from modescape.science.data.raw import DataLocation, ImageFiles, Labels, RawData, missing
+from modescape.spec import DataInfo, DataSpec
 
 _QUICK = 0.1  # seconds
 _TRUSTED = 100  # times as long as listing took
+HOW_TO_GET = (
+    "get it from image-net.org under its own terms and unpack it as imagenet/train/<class>/ and imagenet/val/<class>/"
+)
 _TRUTH, _META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 _KITS = (".", "data", "devkit", "devkit/data", "ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12/data")
 
 
 def imagenet_folder(location: DataLocation) -> Path | None:
     return location.find("imagenet/train", "ImageNet/train", "ILSVRC2012/train")
+
+
+def _files(location: DataLocation) -> Sequence[Path] | None:
+    folder = imagenet_folder(location)
+    return all_there([folder, folder.parent / "val"]) if folder else None
 
 
 @dataclass(frozen=True)
@@ -253,3 +266,53 @@ from scipy.io import loadmat
 synsets = loadmat(sys.argv[1], squeeze_me=True, variable_names=["synsets"])["synsets"]
 print(json.dumps([[int(s["ILSVRC2012_ID"]), str(s["WNID"])] for s in synsets.ravel() if int(s["num_children"]) == 0]))
 """
+
+
+def _describe(location: DataLocation, spec: DataSpec) -> DataInfo:
+    """What is there, which may be a part of ImageNet in its layout: a hundred classes, or a few images of each."""
+    folder = imagenet_folder(location)
+    assert folder is not None
+    train, test = list_parts(folder)
+    entry, names = datasets["imagenet"], train.classes
+    digest = hashlib.sha256(f"{train.fingerprint}|{test.fingerprint}".encode()).hexdigest()
+    total = train.count
+    ignored = (*train.aside, *test.aside)
+    return DataInfo(
+        entry.channels, entry.height, entry.width, names, total, test.count, held_out("imagenet", total), digest,
+        ignored=ignored, remarks=tuple(worth_saying(ignored)),
+    )  # fmt: skip
+
+
+def _own_test(location: DataLocation, spec: DataSpec) -> OwnTest | None:
+    """The names of the test images; their labels are found as they are read."""
+    files = _files(location)
+    if files is None:
+        return None
+    train, test = list_parts(files[0])
+    return OwnTest(None, _names_listed(test.root, test.fingerprint, train.classes))
+
+
+@lru_cache(maxsize=2)
+def _names_listed(root: Path, fingerprint: str, classes: tuple[str, ...]) -> Names:
+    return tuple((name, files) for name, files in sorted(names_of(list_pictures(root), classes).items()) if files)
+
+
+@dataset(
+    "imagenet", title="ImageNet", source="Russakovsky et al. 2015 (ILSVRC 2012)",
+    channels=3, height=224, width=224, classes=tuple(f"class {i}" for i in range(1000)), train_total=1_281_167,
+    test_total=50_000, validation_default=10_000,
+    place=80, how_to_get=HOW_TO_GET, files=_files, describe=_describe, own_test=_own_test,
+)  # fmt: skip
+def _imagenet(location: DataLocation, spec: DataSpec) -> RawData:
+    """1,331,167 photographs in 1,000 classes, cut to 224x224 and read from disk as they are needed."""
+    folder = imagenet_folder(location)
+    if folder is None or not (folder.parent / "val").is_dir():
+        raise missing("imagenet", location, "imagenet/train and imagenet/val")
+    listed = list_parts(folder)
+    classes, parts = listed[0].classes, []
+    for one in listed:
+        paths, labels = files_of(one, classes)
+        order = np.random.Generator(np.random.Philox(0)).permutation(len(paths))  # folders come class by class
+        parts.append((ImageFiles(tuple(paths[i] for i in order), 3, 224, 224, crop=True), labels[order]))
+    (train, train_labels), (test, test_labels) = parts
+    return RawData(train, train_labels, test, test_labels, classes)
