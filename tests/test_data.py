@@ -245,14 +245,18 @@ def test_cifar10_in_its_published_layout(tmp_path: Path) -> None:
     assert splits.classes == cifar10.CLASSES
 
 
-def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
-    folder = tmp_path / "cifar100" / "cifar-100-python"
+def small_cifar100(root: Path) -> dict[str, str]:
+    folder = root / "cifar100" / "cifar-100-python"
     folder.mkdir(parents=True)
     for name, n in (("train", 6), ("test", 3)):
         entry = {"data": pixels(n, 3072), "fine_labels": list(range(90, 90 + n)), "coarse_labels": [0] * n}
         (folder / name).write_bytes(pickle.dumps(entry))
     (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": list(cifar100.CLASSES)}))
-    sums = {"cifar100": {path.name: md5(path) for path in folder.iterdir()}}
+    return {path.name: md5(path) for path in folder.iterdir()}
+
+
+def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
+    sums = {"cifar100": small_cifar100(tmp_path)}
     splits = data.load(spec("cifar100", validation_images=1), (tmp_path,), checksums=sums)
     assert splits.train.numpy_labels().tolist() == [90, 91, 92, 93, 94]
     assert splits.shape == (3, 32, 32, 100)
@@ -324,13 +328,17 @@ def test_checksums_are_torchvisions_own() -> None:
     ].checksums
 
 
-def test_svhn_in_its_published_layout(tmp_path: Path) -> None:
+def small_svhn(root: Path) -> dict[str, str]:
     from scipy.io import savemat
 
     for name, n in (("train_32x32.mat", 12), ("test_32x32.mat", 5)):
         labels = np.array([10, *range(1, n)], np.uint8)[:, None]
-        savemat(tmp_path / name, {"X": pixels(n, 32, 32, 3).transpose(1, 2, 3, 0), "y": labels.clip(1, 10)})
-    sums = {"svhn": {path.name: md5(path) for path in tmp_path.iterdir()}}
+        savemat(root / name, {"X": pixels(n, 32, 32, 3).transpose(1, 2, 3, 0), "y": labels.clip(1, 10)})
+    return {path.name: md5(path) for path in root.iterdir()}
+
+
+def test_svhn_in_its_published_layout(tmp_path: Path) -> None:
+    sums = {"svhn": small_svhn(tmp_path)}
     splits = data.load(spec("svhn", validation_images=2), (tmp_path,), checksums=sums)
     assert splits.train.numpy_labels()[:3].tolist() == [0, 1, 2]  # class 10 is the digit 0
     assert isinstance(splits.train.images, Tensor)
@@ -736,6 +744,74 @@ def test_about_every_second_image_is_flipped() -> None:
     assert share == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
 
 
+# --- the contract of every set ----------------------------------------------------------------------------------------
+
+
+def _small(name: str, root: Path) -> tuple[DataSpec, dict[str, str]]:
+    """A small set of that name in its published layout, and the checksums of its files."""
+    if name in ("digits", "digits-0-4", "digits-5-9", "blobs"):
+        return spec(name), {}
+    if name == "fashion-mnist":
+        fashion(root / name, gz=False)
+        return spec(name, validation_images=5), sums_of_idx(root / name)
+    if name == "imagenet":
+        photographs(root)
+        return spec(name, validation_images=2), {}
+    if name == "folder":
+        return folder_spec(pictures(root / "mine", {"cats": 20, "dogs": 30})), {}
+    if name == "npz":
+        return npz(root, images=pixels(30, 6, 5), labels=LABELS), {}
+    write = {"cifar10": small_cifar10, "cifar100": small_cifar100, "svhn": small_svhn}[name]
+    return spec(name, validation_images=1), write(root)
+
+
+@pytest.mark.parametrize("name", list(datasets))
+def test_every_set_keeps_its_contract(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = datasets[name]
+    asked, sums = _small(name, tmp_path)
+    assert set(sums) == set(entry.checksums), "every file it promises something of"
+    monkeypatch.setattr(data.raw, "checksums_published", lambda: {name: sums})
+    location = DataLocation((tmp_path,))
+    files = entry.files(location)
+    assert files is not None
+    assert all(path.exists() for path in files)
+    info = data.describe(asked, (tmp_path,))
+    one, again = (entry.call(location, asked) for _ in range(2))
+    assert one.classes == again.classes == info.classes
+    for part in ("train", "test"):
+        images, labels = getattr(one, f"{part}_images"), getattr(one, f"{part}_labels")
+        same = getattr(again, f"{part}_images")
+        assert data.size_of(images) == (info.channels, info.height, info.width)
+        assert len(images) == len(labels) > 0
+        assert labels.dtype == np.int64
+        assert 0 <= labels.min() <= labels.max() < len(one.classes)
+        assert (getattr(again, f"{part}_labels") == labels).all()
+        if isinstance(images, ImageFiles):
+            assert images.paths == same.paths
+            images, same = (found.read(range(3)) for found in (images, same))
+        assert images.dtype == np.uint8
+        assert images.tobytes() == same.tobytes()
+    known = data.own_test(asked, (tmp_path,))
+    assert known is not None
+    if known.labels is not None:
+        assert (known.labels == one.test_labels).all() or name == "npz"  # whose rows are in an order of their own
+    if entry.train_total and not sums and name != "imagenet":
+        assert (len(one.train_labels), len(one.test_labels)) == (entry.train_total, entry.test_total)
+    if entry.outside is not None:
+        assert entry.outside.read().shape == (entry.outside.total, *data.size_of(one.test_images))
+
+
+@pytest.mark.parametrize("name", [name for name, entry in datasets.items() if entry.train_total])
+def test_every_public_set_that_is_not_here_says_how_to_get_it(name: str, tmp_path: Path) -> None:
+    entry, location = datasets[name], DataLocation((tmp_path,))
+    assert bool(entry.downloads) != bool(entry.how_to_get)
+    if entry.files(location) is not None:  # it needs none
+        return
+    for call in (data.describe, data.load):
+        with pytest.raises(DataMissing, match=entry.how_to_get or f"modescape data fetch {name}"):
+            call(spec(name), (tmp_path,))
+
+
 # --- what is here, and fetching ---------------------------------------------------------------------------------------
 
 
@@ -751,15 +827,6 @@ def test_describing_loads_neither_torch_nor_scikit_learn(tmp_path: Path) -> None
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
-
-
-def test_a_missing_set_says_how_to_get_it(tmp_path: Path) -> None:
-    for name in ("fashion-mnist", "cifar10", "cifar100", "svhn"):
-        for call in (data.describe, data.load):
-            with pytest.raises(DataMissing, match=f"modescape data fetch {name}"):
-                call(spec(name), (tmp_path,))
-    with pytest.raises(DataMissing, match=r"image-net\.org"):
-        data.describe(spec("imagenet"), (tmp_path,))
 
 
 def test_availability_tells_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

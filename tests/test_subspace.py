@@ -16,12 +16,16 @@ from modescape.methods.low_rank import LowRankOptions
 from modescape.methods.method import Draw, Neighbourhood, method
 from modescape.methods.random import RandomOptions
 from modescape.methods.sampling import Reach
+from modescape.methods.trained import ContinuedOptions, FreshOptions, TrainedOptions
 from modescape.registry import Method, methods
+from modescape.spec import TrainingSpec
 
 PARAMETERS, SNAPSHOTS = 4000, 8
 LAYOUT = (("conv.weight", (20, 10, 3, 3)), ("conv.bias", (20,)), ("head.weight", (20, 109)))
 REACH = Reach(near=0.2, half=0.5)
-SAMPLED = ["random", "dropout", "activation-dropout", "diagonal", "low-rank"]
+SAMPLED = [name for name, entry in methods.items() if entry.sampled]
+OWN = {"swag": {"epochs": SNAPSHOTS, "columns": 5}}  # what a method needs to be told of these few snapshots
+HALF = {"step": 0.4, "rate": 0.2, "scale": 12.0}  # where a made-up network's accuracy is halfway to chance
 
 
 def neighbourhood(parameters: int = PARAMETERS) -> Neighbourhood:
@@ -190,17 +194,77 @@ def test_methods_that_need_snapshots_say_so() -> None:
         _ = Neighbourhood(AROUND.theta).mean
 
 
+# --- the contract of every method -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_every_sampled_method_is_a_function_of_its_strength_and_generator_alone(name: str) -> None:
+    entry = methods[name]
+    options = entry.options(**OWN.get(name, {}))
+    theta, snapshots = AROUND.theta.copy(), np.array(AROUND.snapshots)
+    np.random.seed(3)
+    state = np.random.get_state()[1].tobytes()  # type: ignore[union-attr]
+    strength = HALF[str(entry.strength)]
+    one, same, other = (entry.call(AROUND, options, strength, np.random.default_rng(i)) for i in (1, 1, 2))
+    assert one.theta.tobytes() == same.theta.tobytes()
+    assert (one.relative, one.mask) == (same.relative, same.mask)
+    assert one.theta.tobytes() != other.theta.tobytes() or one.mask != other.mask
+    assert one.theta.shape == AROUND.theta.shape
+    assert one.theta.dtype == np.float32
+    assert np.isfinite(one.theta).all()
+    assert one.strength == strength
+    assert one.relative == pytest.approx(AROUND.distance(one.theta))
+    assert (AROUND.theta == theta).all()
+    assert (AROUND.snapshots == snapshots).all()
+    assert np.random.get_state()[1].tobytes() == state  # type: ignore[union-attr]  # nobody else's numbers change
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_every_sampled_method_starts_at_its_centre(name: str) -> None:
+    entry = methods[name]
+    (found,) = draws(name, 0.0, **OWN.get(name, {}))
+    centre = AROUND.theta if entry.centre == "optimum" else AROUND.mean.astype(np.float32)
+    assert found.theta.tobytes() == centre.tobytes()
+
+
+@pytest.mark.parametrize("name", [name for name in methods if name not in SAMPLED])
+def test_a_method_that_is_not_sampled_gives_what_it_counts(name: str) -> None:
+    entry = methods[name]
+    options = entry.options()
+    if isinstance(options, FreshOptions):
+        assert entry.trained == "fresh"
+        assert options.samples == entry.count(options)
+        assert sorted(options.best_first) == list(range(options.samples))
+        with pytest.raises(InvalidInput, match="not drawn around an optimum"):
+            entry.call(AROUND, options, 0.0, np.random.default_rng(0))
+        return
+    found = list(sampling.sample(entry, AROUND, options, sample_set="typical", count=5, seed=1))
+    assert len(found) == entry.count(options)
+    assert all(np.isfinite(one.draw.theta).all() and one.draw.theta.dtype == np.float32 for one in found)
+    assert list(sampling.sample(entry, AROUND, options, sample_set="spread", count=5, seed=1)) == []
+
+
+@pytest.mark.parametrize("name", [name for name, entry in methods.items() if entry.trained])
+def test_a_method_that_trains_promises_its_training(name: str) -> None:
+    options = methods[name].options()
+    assert isinstance(options, TrainedOptions)
+    own = options.training(TrainingSpec())
+    assert own.epochs > 0
+    assert options.samples > 0
+    if methods[name].trained == "continued":
+        assert own.snapshots == options.samples
+        assert isinstance(options, ContinuedOptions)
+
+
 # --- how strong -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SAMPLED)
 def test_calibration_finds_where_accuracy_falls(name: str) -> None:
     entry = methods[name]
-    half = {"step": 0.4, "rate": 0.2, "scale": 12.0}[str(entry.strength)]
-    found = sampling.calibrate(
-        entry, AROUND, entry.options(**({"rank": 5} if name == "low-rank" else {})),
-        accuracy=falling(half), chance=0.1, seed=1,
-    )  # fmt: skip
+    half = HALF[str(entry.strength)]
+    options = entry.options(**OWN.get(name, {}))
+    found = sampling.calibrate(entry, AROUND, options, accuracy=falling(half), chance=0.1, seed=1)
     # 0.8 / (1 + s/half) = 0.8 - cost, solved for s; interpolation between doublings is within a few percent
     assert found.near == pytest.approx(half * 0.02 / 0.78, rel=0.05)
     assert found.half == pytest.approx(half, rel=0.05)
@@ -219,7 +283,7 @@ def test_calibration_ends_when_accuracy_never_falls_or_always_has() -> None:
 @pytest.mark.parametrize("name", SAMPLED)
 def test_most_graded_samples_cost_little_and_the_rest_reach_far(name: str) -> None:
     entry = methods[name]
-    options = entry.options(**({"rank": 5} if name == "low-rank" else {}))
+    options = entry.options(**OWN.get(name, {}))
     reach = Reach(near=0.02, half=0.3)
     strengths = [
         found.draw.strength
@@ -272,7 +336,7 @@ def _take(
     chosen = entry.options(**options)
     return list(
         sampling.sample(entry, AROUND, chosen, sample_set=which, count=count, seed=seed, reach=REACH,
-                        accuracy=falling(0.3), reference=0.9, start=start)
+                        accuracy=falling(60 if entry.strength == "scale" else 0.3), reference=0.9, start=start)
     )  # fmt: skip
 
 
@@ -280,8 +344,10 @@ def _take(
 @pytest.mark.parametrize("name", SAMPLED)
 def test_a_sample_can_be_made_again_bit_for_bit(name: str, which: Any) -> None:
     entry = methods[name]
-    options = {"rank": 5} if name == "low-rank" else {}
-    for found in _take(entry, which, 6, **options):
+    options = OWN.get(name, {})
+    samples = _take(entry, which, 6, **options)
+    assert samples
+    for found in samples:
         again = sampling.remake(
             entry, neighbourhood(), entry.options(**options), sample_set=which, index=found.index,
             attempt=found.attempt, strength=found.draw.strength, seed=5,
