@@ -113,19 +113,6 @@ def test_the_average_of_no_members_is_refused() -> None:
         predictions.average([])
 
 
-def test_brier_of_the_mean_is_mean_brier_less_the_ambiguity(
-    logits: NDArray[np.float32], labels: NDArray[np.int64]
-) -> None:
-    members = predictions.softmax(logits)
-    split = predictions.brier_split(members, labels)
-    assert split.error < 1e-9
-    one_hot = np.eye(CLASSES)[labels]
-    assert split.members == pytest.approx(((members - one_hot) ** 2).sum(-1).mean(), abs=1e-12)
-    assert split.ambiguity == pytest.approx(members.var(axis=0).sum(-1).mean(), abs=1e-12)
-    assert split.ambiguity > 0
-    assert split.ensemble < split.members
-
-
 def test_entropy_splits_into_two_parts_that_are_never_negative(logits: NDArray[np.float32]) -> None:
     from scipy.stats import entropy
 
