@@ -21,19 +21,19 @@ from serving import served
 from unlucky import BROKEN_CHAIN, DIVERGED, HEALTHY, SILENT, curse, weigh
 
 from modescape import finding
+from modescape.architectures.architecture import Layer, architecture
 from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
 from modescape.figures import FigureNotReady
 from modescape.jobs import dispatch
 from modescape.laboratory import Lab, Laboratory
+from modescape.methods.sampling import sample as subspace_sample
 from modescape.plan import prepare
 from modescape.registry import architectures, figures
 from modescape.schema import upgrade
-from modescape.science.architectures import Layer, architecture
 from modescape.science.health import at_chance
 from modescape.science.predictions import softmax
 from modescape.science.seeds import chain_seeds, run_seeds, stream_seed
-from modescape.science.subspace import sample as subspace_sample
 from modescape.settings import Settings
 from modescape.stages import chain as chaining
 from modescape.stages import runner as real

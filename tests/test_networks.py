@@ -73,7 +73,9 @@ def test_every_architecture_keeps_its_contract(name: str) -> None:
     assert sum(p.numel() for p in built.parameters()) == entry.parameters(*shape, options)
     assert entry.multiply_adds(*shape, options) == _multiply_adds(built, shape)
     assert entry.batch_norm == weights.has_batch_norm(built)
-    assert dropout_layers(built), "activation dropout needs a layer in every network"
+    assert bool(dropout_layers(built)) == entry.dropout
+    assert entry.initial, "presets say how its first weights are drawn"
+    assert entry.decay_on in ("kernels", "weights")
     built.eval()
     assert built(torch.randn(2, 3, side, side)).shape == (2, 7)
     again = network(name, shape)

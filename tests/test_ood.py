@@ -596,7 +596,7 @@ def test_figures_say_and_draw_what_was_measured(lab: Lab, name: str, options: di
     assert data.summary.endswith(".")
     assert data.notes.lines
     assert all(len(line.values) == len(data.notes.head) - 1 for line in data.notes.lines)
-    assert all(entry.look in style.LOOKS for entry in data.legend)
+    assert all(entry.look in style.looks() for entry in data.legend)
     assert csv(data).count("\n") == 1 + len(data.rows())
     assert all(len(row) == len(data.columns) for row in data.rows())
     assert stage(lab, "ood", f"{options.get('ood', 0)}/0").result["extra"]["conversion"] in data.caption

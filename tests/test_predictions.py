@@ -9,10 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from modescape.methods.method import ActivationMask
 from modescape.science import predictions
 from modescape.science.data import InputTransform, Shape, Split
 from modescape.science.networks import build
-from modescape.science.subspace import ActivationMask
 from modescape.spec import NetworkSpec
 
 EXAMPLES, CLASSES, MEMBERS = 3000, 10, 4

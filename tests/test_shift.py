@@ -16,15 +16,16 @@ from scipy.optimize import minimize_scalar
 from serving import served
 
 from modescape import plan as planning
+from modescape.corruptions.corruption import corrupt
 from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
 from modescape.figures import THEMES, FigureNotReady, encode
 from modescape.laboratory import Laboratory
+from modescape.methods.sgmcmc import CyclicalOptions
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.schema import upgrade
-from modescape.science import corruptions, data
-from modescape.science.chains import CyclicalOptions
+from modescape.science import data
 from modescape.settings import Settings
 from modescape.spec import DataInfo, check, parse, sizes
 from modescape.stages import groups
@@ -229,7 +230,7 @@ def test_clean_cells_are_the_predictions_kept_before_and_corrupted_ones_are_of_t
     clean = splits.test.images.numpy()
     assert images.shape == (5, 80, 1, 8, 8)
     for i, intensity in enumerate(INTENSITIES):
-        expected = corruptions.corrupt(clean, "contrast", intensity, indices=np.arange(80), dataset="digits")
+        expected = corrupt(clean, "contrast", intensity, indices=np.arange(80), dataset="digits")
         np.testing.assert_array_equal(images[i], expected)
     network = build(done.spec.network, splits.shape, seed=0)
     load_tensors(network, done.artifacts.tensors(str(optimum.weights)))
@@ -472,7 +473,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     np.save(folder / "own-C" / "labels.npy", np.tile(labels[60:], 5).astype(np.uint8))
     test = images[60:].transpose(0, 3, 1, 2)
     for name in TYPES:
-        rows = [corruptions.corrupt(test, name, i, indices=np.arange(30), dataset="x") for i in INTENSITIES]
+        rows = [corrupt(test, name, i, indices=np.arange(30), dataset="x") for i in INTENSITIES]
         np.save(folder / "own-C" / f"{name}.npy", np.concatenate(rows).transpose(0, 2, 3, 1))
     return folder, {
         **SPEC,
@@ -654,7 +655,7 @@ def test_everything_waits_for_the_look_at_a_published_set(coloured: tuple[Path, 
 
 def test_chains_are_represented_by_the_ends_of_their_cycles() -> None:
     options = {"cycles": 3, "epochs_per_cycle": 3, "samples_per_cycle": 2, "noise_epochs": 1}
-    assert CyclicalOptions.model_validate(options).latest_first == [5, 3, 1, 4, 2, 0]
+    assert CyclicalOptions.model_validate(options).best_first == [5, 3, 1, 4, 2, 0]
     kept = [SimpleNamespace(method="sgmcmc", sample_set="typical", index=i) for i in range(6)]
     context: Any = SimpleNamespace(
         spec=parse({"methods": [{"method": "sgmcmc", "options": options}]}),

@@ -17,23 +17,22 @@ from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
 from modescape.records import Status
-from modescape.registry import Entry, architectures, datasets, figures, methods, presets
-from modescape.science.corruptions import TYPES
+from modescape.registry import Entry, Method, architectures, corruptions, datasets, figures, methods, presets
 from modescape.spec import ExperimentSpec
 from modescape_api import bodies, claims, problems, replies
 from modescape_api.bodies import body
-from modescape_api.display import between, price
+from modescape_api.display import between, look_of, price
 from modescape_api.experiments import Draft, asked_for
 from modescape_api.site import Here, Site
 
 router = APIRouter(tags=["catalogue"])
 
-_LEAVE_OUT = ("call", "draw", "options", "parameters", "multiply_adds", "count")
-
 
 def as_entry(entry: Entry) -> dict[str, Any]:
-    """What an entry says of itself, with the JSON Schema of its options."""
-    about = {name: getattr(entry, name) for name in entry.__dataclass_fields__ if name not in _LEAVE_OUT}
+    """What an entry says of itself, with the JSON Schema of its options; looks go by their keys."""
+    about = entry.said()
+    if isinstance(entry, Method):
+        about["look"] = look_of(entry.name).key
     return {**about, "options": entry.options.model_json_schema()}
 
 
@@ -52,9 +51,9 @@ def _known_here() -> dict[str, Any]:
     found: dict[str, Any] = {noun: [as_entry(entry) for entry in known.values()] for noun, known in registries.items()}
     found["presets"] = [{**as_entry(preset), "spec": preset.call()} for preset in presets.values()]
     found["corruptions"] = [
-        {"name": c.name, "title": c.title, "family": c.family, "summary": c.summary, "needs_colour": c.needs_colour,
+        {"name": c.name, "title": c.title, "family": c.family.key, "summary": c.summary, "needs_colour": c.needs_colour,
          "constants": dict(c.constants)}
-        for c in TYPES.values()
+        for c in corruptions.values()
     ]  # fmt: skip
     found["spec"] = ExperimentSpec.model_json_schema()
     return found

@@ -324,10 +324,10 @@ def remove_data(here: Here, name: Annotated[str, PathParameter(max_length=200)])
 
 
 def _fetch(here: Site, name: str) -> Response:
-    from modescape.science.data import DOWNLOADS
+    from modescape.science.data import fetchable
 
-    if name not in DOWNLOADS:
-        raise InvalidInput(f"{name!r} cannot be fetched", field="fetch", allowed="one of " + ", ".join(DOWNLOADS))
+    if name not in (known := fetchable()):
+        raise InvalidInput(f"{name!r} cannot be fetched", field="fetch", allowed="one of " + ", ".join(known))
     return replies.json(asdict(here.fetches.start(name)), status=202, headers={"location": "/api/data"})
 
 

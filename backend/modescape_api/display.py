@@ -15,7 +15,7 @@ from typing import Any
 from modescape.figures.figure import percent, rate, thousands
 from modescape.figures.style import Look, look
 from modescape.records import StageState
-from modescape.registry import methods, presets
+from modescape.registry import presets
 from modescape.spec import unknown
 from modescape.tables import Experiment, Stage, utcnow
 
@@ -120,7 +120,7 @@ def said_not_known(*rows: Experiment) -> str:
 
 def look_of(key: str) -> Look:
     """The look of a method (by its name) or of a group every figure knows."""
-    return look(methods[key].look if key in methods else key)
+    return look(key)
 
 
 FILTERS: dict[str, Callable[..., str]] = {

@@ -25,13 +25,8 @@ from modescape_api.site import Here, Site
 
 router = APIRouter()
 
-# What a preset's card shows, by the figure of the paper it makes, or by its name.
-_PICTURES = {
-    "Fig 2": "trajectories", "Fig 3": "similarity", "Fig 4": "islands", "Fig 5": "landscape", "Fig 6": "plane",
-    "Fig 8": "curves", "Fig 9": "shift", "Fig 10": "shift", "SVHN row": "outside", "Fig S1": "landscape",
-    "Fig S2": "tunnel", "Fig S3": "tunnel", "Fig S4": "seeds", "Fig S5": "cycles", "instability-short": "seeds",
-    "instability": "seeds", "connectivity-short": "tunnel", "connectivity": "tunnel",
-}  # fmt: skip
+# The card of an empty spec.
+_BLANK = '<path fill="none" stroke="currentColor" stroke-width="2" d="M36 12v20M26 22h20"/>'
 
 
 @router.get("/launch")
@@ -227,7 +222,7 @@ def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: b
             {
                 "title": title,
                 "paper": preset.paper,
-                "picture": _PICTURES.get(preset.paper) or _PICTURES.get(preset.name, "plane"),
+                "thumbnail": preset.thumbnail,
                 "url": f"/launch?preset={preset.name}",
                 "chosen": chosen is preset,
                 "words": f"{preset.call().get('ensemble', {}).get('runs', 3)} runs · {price(preset.name)}",
@@ -238,7 +233,7 @@ def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: b
         {
             "title": "Blank",
             "paper": "",
-            "picture": "blank",
+            "thumbnail": _BLANK,
             "url": "/launch?preset=blank" + ("&version=paper" if full else ""),
             "chosen": chosen is None,
             "words": "every default",

@@ -11,8 +11,7 @@ from modescape.errors import Conflict, DataCorrupt, InvalidInput
 from modescape.figures.figure import thousands
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
-from modescape.registry import Figure, Preset, architectures, datasets, figures, methods, presets
-from modescape.science.corruptions import TYPES
+from modescape.registry import Figure, Preset, architectures, corruptions, datasets, figures, methods, presets
 from modescape_api import bodies, data, forms, paper, security, workers
 from modescape_api.pages.rendering import Csrf, render
 from modescape_api.site import Here, Site
@@ -81,7 +80,7 @@ def catalogue_page(request: Request, here: Here) -> Response:
             for e in registry.values()
         ]
         groups.append({"name": name, "title": title, "add": add, "entries": entries})
-    return render(request, here, "catalogue.html", groups=groups, corruptions=list(TYPES.values()))
+    return render(request, here, "catalogue.html", groups=groups, corruptions=list(corruptions.values()))
 
 
 def _facts(entry: Any) -> list[str]:

@@ -40,8 +40,8 @@ from modescape.figures.figure import (
     trajectories,
 )
 from modescape.figures.style import Theme
+from modescape.methods.sgmcmc import CyclicalOptions
 from modescape.registry import methods
-from modescape.science.chains import CyclicalOptions
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -135,7 +135,8 @@ class _End:
     options=CycleOptions,
 )
 def cycles(results: Results, options: CycleOptions) -> Cycles:
-    chosen = [m for m in results.spec.methods if m.method in methods and methods[m.method].trained == "fresh"]
+    known = [m for m in results.spec.methods if m.method in methods]
+    chosen = [m for m in known if issubclass(methods[m.method].options, CyclicalOptions)]
     if not chosen:
         raise FigureNotReady("no SG-MCMC chains in this spec; the preset s5-short has some")
     if options.split not in results.spec.evaluation.splits:

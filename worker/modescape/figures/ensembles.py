@@ -40,7 +40,7 @@ from modescape.figures.figure import (
     thousands,
 )
 from modescape.figures.style import Theme
-from modescape.science.chains import relative_training
+from modescape.methods.trained import relative_training
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -230,7 +230,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class Legend:
-    """One thing that can be shown and hidden. group: `legendgroup` of its traces; look: key in style.LOOKS; on: drawn,
+    """One thing that can be shown and hidden. group: `legendgroup` of its traces; look: key of style.looks; on: drawn,
     else only on request (`method`)."""
 
     group: str
@@ -421,12 +421,13 @@ def picture(name: str, results: Results, theme: Theme = "light", **options: Any)
 
 @functools.cache
 def figure_version() -> str:
-    """Changes whenever a picture might: digest of the drawing code, the theory behind it and Plotly's version."""
+    """Changes whenever a picture might: digest of drawing code, looks, the theory behind it and Plotly's version."""
     here = Path(__file__).parent
     sources = [*sorted(here.glob("*.py")), here.parent / "science" / "theory.py"]
     digest = hashlib.sha256(importlib.metadata.version("plotly").encode())
     for source in sources:
         digest.update(source.read_bytes())
+    digest.update(repr(style.looks()).encode())
     return digest.hexdigest()[:16]
 
 
@@ -562,7 +563,7 @@ def method_title(name: str) -> str:
 
 
 def method_look(name: str) -> style.Look:
-    return style.look(registry.methods[name].look if name in registry.methods else name)
+    return style.look(name)
 
 
 def percent(value: float) -> str:

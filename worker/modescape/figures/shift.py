@@ -42,7 +42,7 @@ from modescape.figures.figure import (
     thousands,
 )
 from modescape.figures.style import Theme
-from modescape.science.corruptions import TYPES
+from modescape.registry import corruptions
 from modescape.studies import said_of_chains
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _mean_line(lines: Sequence[Line]) -> Line:
 
 def type_title(name: str) -> str:
     """ "Gaussian noise" """
-    return TYPES[name].title if name in TYPES else name.replace("_", " ")
+    return corruptions[name].title if name in corruptions else name.replace("_", " ")
 
 
 def _look(group: str) -> style.Look:

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
+    from modescape.methods.method import ActivationMask
     from modescape.science.data import InputTransform, Split
-    from modescape.science.subspace import ActivationMask
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]

@@ -87,7 +87,7 @@ def connectivity(context: Context) -> None:
     first = weights.from_tensors(network, a)
     about: Json = {"cosine": {"straight": _cosine(first, thetas["straight"])}}
     if study.align:
-        symmetry = alignment.symmetry_of(network)
+        symmetry = alignment.symmetry_of(architectures[context.spec.network.architecture], network)
         names = [name for name, _ in network.named_parameters()]
         order = alignment.match(
             symmetry, {n: a[n] for n in names}, {n: b[n] for n in names},

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets, sample_sets
+from modescape.methods.method import ActivationMask
+from modescape.methods.trained import FreshOptions
 from modescape.records import Need, Role
 from modescape.registry import methods
-from modescape.science.chains import CyclicalOptions
 from modescape.science.data import Split
-from modescape.science.subspace import ActivationMask
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
 from modescape.stages.stage import Context
@@ -92,8 +92,8 @@ def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
     samples = results.averaged(name, run)
     if methods[name].trained == "fresh":
         options = options_of(context.spec, methods[name])
-        assert isinstance(options, CyclicalOptions)  # what `Method.trained` promises
-        places = {index: place for place, index in enumerate(options.latest_first)}
+        assert isinstance(options, FreshOptions)  # what `Method.trained` promises
+        places = {index: place for place, index in enumerate(options.best_first)}
         return sorted(samples, key=lambda s: places[s.index])[:size]
     return sorted(samples, key=lambda s: s.index)[:size]
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from modescape.draft import sample_sets
 from modescape.errors import StageError
 from modescape.finding import reduction
+from modescape.methods.trained import relative_training
 from modescape.records import ListColumns, Role, SampleSet, StageState
 from modescape.registry import methods
 from modescape.results import Results
 from modescape.science import similarity, theory, verdict
-from modescape.science.chains import relative_training
 from modescape.science.inference import OverRuns
 from modescape.science.predictions import average, scores, softmax
 from modescape.spec import ExperimentSpec

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets, sample_sets
 from modescape.errors import StageError
+from modescape.methods.method import ActivationMask, Draw
+from modescape.methods.sampling import Reach, Sampled, calibrate, needs_reach, sample_at
+from modescape.methods.sampling import sample as draw_samples
 from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import Need, Role, SampleSet
 from modescape.registry import Method, Options, methods
 from modescape.science.health import failure, finite
 from modescape.science.seeds import stream_seed
-from modescape.science.subspace import ActivationMask, Draw, Reach, Sampled, calibrate, needs_reach, sample_at
-from modescape.science.subspace import sample as draw_samples
 from modescape.stages.around import Around, options_of
 from modescape.stages.predict import geometry
 from modescape.stages.stage import Context, Json, Task, stage

@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.corruptions import corruption as corrupting
+from modescape.corruptions.frost import frost_fingerprint
 from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import EventKind, Need
 from modescape.registry import methods
-from modescape.science import corruptions, verdict
+from modescape.science import verdict
 from modescape.science.corrupted import PublishedSet
 from modescape.science.data import seed_name
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
@@ -136,7 +138,7 @@ def _corrupt_parts(task: Task) -> Json:
         "images": task.params["images"],
         "corruption": name,
         "intensities": list(spec.shift.intensities),
-        "corruptions": corruptions.VERSION,
+        "corruptions": corrupting.VERSION,
     }
 
 
@@ -179,9 +181,9 @@ def _corrupted(
     if _has_photographs(study, name):
         assert study.path is not None
         photographs = Path(study.path)
-        if corruptions.frost_fingerprint(photographs) != study.fingerprint:
+        if frost_fingerprint(photographs) != study.fingerprint:
             raise DataCorrupt(f"{photographs} has changed since the experiment was created; clone it to use that")
-    return corruptions.corrupt(
+    return corrupting.corrupt(
         clean, name, intensity, indices=indices, dataset=seed_name(context.spec.data),
         frost_textures=photographs, check=context.control.check,
     )  # fmt: skip
@@ -284,7 +286,7 @@ def _shift_parts(task: Task) -> Json:
     data = keyed(spec.data, "dataset", "fingerprint", "test_images", "white")
     own = [keyed(m) for m in spec.methods if m.method == task.params["group"]]
     return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(spec.shift), "params": params,
-            "method": own, "scale": spec.data.input_scale, "corruptions": corruptions.VERSION}  # fmt: skip
+            "method": own, "scale": spec.data.input_scale, "corruptions": corrupting.VERSION}  # fmt: skip
 
 
 @stage("shift", version=3, parts=_shift_parts)
@@ -633,8 +635,8 @@ class _Compared:
         shape = self.context.splits.shape
         return {
             "source": study.source,
-            "version": corruptions.VERSION,
-            "constants": corruptions.table_for(shape.height, shape.width),
+            "version": corrupting.VERSION,
+            "constants": corrupting.table_for(shape.height, shape.width),
             "photographs": folder,
         }
 

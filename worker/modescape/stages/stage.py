@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import torch
 
     from modescape.executor import StageControl
-    from modescape.science.subspace import ActivationMask
+    from modescape.methods.method import ActivationMask
 
 Json = dict[str, Any]
 
