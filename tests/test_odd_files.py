@@ -14,9 +14,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from modescape.store.own_sets.all import OwnSets
 from PIL import Image
 from tests.serving import Served, served
+
+from modescape.store.own_sets import OwnSets
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 

@@ -512,7 +512,7 @@ def test_what_has_ended_cannot_be_paused_or_resumed(store: Store, verb: str) -> 
     experiment = create(store)
     finish_all(store)
     with pytest.raises(Conflict, match="has succeeded"):
-        getattr(store.experiments.page, verb)(experiment.id)
+        getattr(store.experiments, verb)(experiment.id)
 
 
 # --- lost leases -----------------------------------------------------------------------------------------------------
@@ -569,7 +569,7 @@ def test_three_losses_at_the_same_step_fail_the_stage_with_its_history(store: St
 def test_a_wish_outlives_the_worker(store: Store, verb: str, state: str) -> None:
     experiment = create(store, stages=GRAPH[:1])
     claim(store)
-    getattr(store.experiments.page, verb)(experiment.id)
+    getattr(store.experiments, verb)(experiment.id)
     store.leases.release_owner("w")
     row = store.experiments.get(experiment.id)
     assert (states(store, experiment)["train/0"], row.status) == (state, state)
