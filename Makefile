@@ -20,8 +20,8 @@ fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests -m "not slow and not check"
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/python -m ruff check worker backend migrations tests benchmarks docs
-	$(BIN)/python -m ruff format --check worker backend migrations tests benchmarks docs
+	$(BIN)/python -m ruff check worker backend migrations tests benchmarks docs examples
+	$(BIN)/python -m ruff format --check worker backend migrations tests benchmarks docs examples
 	$(BIN)/python -m mypy
 
 check: $(VENV)/.installed-dev system

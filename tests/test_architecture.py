@@ -22,7 +22,7 @@ DOORS = {
     "fastapi": {"modescape_api"},
     "starlette": {"modescape_api"},
     "uvicorn": {"modescape_api"},
-    "plotly": {"figures", "modescape_api"},
+    "plotly": {"drawing", "figures", "modescape_api"},
     "torch": {"science", "datasets", "architectures", "methods", "stages", "executor.py", "jobs.py"},
     "torchvision": {"science", "datasets"},
     "sqlalchemy": {"store", "tables.py", "listing.py", "schema.py"},

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from serving import SPEC, Served, served
 
+import modescape as ms
+from modescape.comparing import differing
+from modescape.errors import InvalidInput, NotFound
 from modescape.executor import Executor
 from modescape.results import Results
-from modescape_api.compare import differing
 
 LEARNING = {**SPEC["training"], "batch_size": 5, "learning_rate": 0.003}  # enough steps to leave chance behind
 THREE = {**SPEC, "training": LEARNING, "ensemble": {"runs": 3, "seed": 3}}
@@ -150,6 +152,91 @@ def test_what_cannot_be_compared_is_refused_in_words(site: Served, names: list[s
         answer = client.get("/api/compare", params={"e": names})
     assert answer.status_code == status
     assert said in answer.text
+
+
+# -- in a notebook ----------------------------------------------------------------------------------------------------
+
+
+def test_a_notebook_compares_by_name_or_what_it_has_at_hand(site: Served) -> None:
+    """The same numbers as over HTTP, whatever the experiments are named by."""
+    home = site.settings.home
+    at_hand = Results(site.laboratory.store, site.laboratory.artifacts, "one")
+    found = ms.compare("one", "other", folder=home)
+    assert ms.compare(at_hand, "other", folder=home).numbers == found.numbers
+    told = ask(site, "one", "other")
+    assert {number.name: [value and value.value for value in number.values] for number in found.numbers} == {
+        name: [value and value["value"] for value in number["values"]] for name, number in told["numbers"].items()
+    }
+    assert [row.slug for row in found.rows] == told["experiments"]
+    first, _ = labels(site, "one")
+    disagreement = found.number("disagreement").values[0]
+    assert disagreement is not None
+    assert disagreement.value == pytest.approx(apart(first))
+
+
+def test_a_comparison_reads_as_a_table(site: Served) -> None:
+    found = ms.compare("one", "waiting", "same", folder=site.settings.home)
+    head, *lines = repr(found).splitlines()
+    assert head.split("  ")[-1] == "same − one"
+    (accuracy,) = (line for line in lines if line.startswith("Accuracy of a run"))
+    assert accuracy.count(" % (") == 2
+    assert accuracy.endswith("0.0 points")  # the same networks: nothing between them, and no interval
+    assert re.search(r"  –  +\d", accuracy)  # what waits has no number
+    assert "methods.random: yes / yes / no" in lines
+    table = found.table()
+    assert {row[table.columns.index("experiment")] for row in table.rows} == {"one", "same"}
+    number, value, low = (table.columns.index(name) for name in ("number", "value", "value low"))
+    (row,) = (row for row in table.rows if row[:2] == ("disagreement", "one"))
+    shown = found.number("disagreement").values[0]
+    assert shown is not None
+    assert (row[number], row[value], row[low]) == ("disagreement", shown.value, shown.low)
+
+
+def test_a_number_is_drawn_with_its_intervals_for_those_that_have_it(site: Served) -> None:
+    found = ms.compare("one", "other", "waiting", folder=site.settings.home)
+    drawn = found.figure("accuracy", theme="dark")
+    (dots,) = drawn.data
+    known = [value for value in found.number("accuracy").values if value is not None]
+    assert list(drawn.layout.yaxis.ticktext) == ["one", "other"]
+    assert list(dots.x) == [value.value for value in known]
+    ends = zip(dots.x, dots.error_x.arrayminus, dots.error_x.array, strict=True)
+    assert [(x - less, x + more) for x, less, more in ends] == [pytest.approx((v.low, v.high)) for v in known]
+
+
+@pytest.mark.parametrize("named", [(), ("one",), ("one", "other", "same", "waiting", "one")])
+def test_fewer_than_two_or_more_than_four_are_refused(site: Served, named: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidInput, match=f"{len(named)} were named") as refused:
+        ms.compare(*named, folder=site.settings.home)
+    assert refused.value.problems[0].allowed == "two to 4 of them"
+
+
+def test_what_is_not_there_is_named(site: Served) -> None:
+    with pytest.raises(NotFound, match="none such"):
+        ms.compare("one", "none such", folder=site.settings.home)
+    with pytest.raises(InvalidInput, match="no number 'width'") as refused:
+        ms.compare("one", "other", folder=site.settings.home).figure("width")
+    assert "disagreement" in refused.value.problems[0].allowed
+
+
+def test_a_notebook_has_the_numbers_of_the_paper_with_what_is_nearest(site: Served) -> None:
+    found = ms.paper(folder=site.settings.home)
+    with site.client() as client:
+        told = client.get("/api/paper").json()["items"]
+    assert [(n.printed.key, [near.slug for near in n.near]) for n in found.numbers] == [
+        (item["key"], [near["slug"] for near in item["nearest"]]) for item in told
+    ]
+    assert any(number.near for number in found.numbers)
+    rows = [dict(zip(found.table().columns, row, strict=True)) for row in found.table().rows]
+    assert [(row["number"], row["experiment"]) for row in rows] == [
+        (item["key"], near["slug"]) for item in told for near in item["nearest"]
+    ]
+    first, nearest = repr(found).splitlines()[:2]
+    assert first == "64.0 %  SmallCNN, test accuracy on CIFAR-10 (Fig 6)"
+    assert "the preset fig-6 does; nearest, though not the same quantity:" in nearest
+    assert "data Digits instead of CIFAR-10" in nearest
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_page_asks_for_what_is_missing_and_shows_the_rest(site: Served) -> None:

@@ -51,10 +51,6 @@ DECIDED_BY: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "g": ("the study of seeds", "seeds", ("seeds",)),
     "h": ("the method cyclical SG-MCMC", "sgmcmc", ("chain",)),
 }  # fmt: skip
-# What an effect is counted in, where it is no ratio ("times").
-UNITS = {
-    "a": "cosine", "e1": "of the ensemble’s gain", "e2": "of the ensemble’s gain", "f2": "nats",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +256,7 @@ def _row(claim: Json, figures: Sequence[str]) -> Row:
         paper=paper,
         word=claim["word"],
         glyph=claim["glyph"],
-        effect="–" if claim["estimate"] is None else _say(claim["id"], claim["estimate"]),
+        effect=finding.effect(claim["id"], claim["estimate"]),
         interval=claim["interval"],
         level=f"{100 * claim['confidence']:.3g} %",
         decides=claim["decides"],
@@ -312,15 +308,10 @@ def looking_ahead(look: finding.Look) -> str:
     )
 
 
-def _say(letter: str, value: float) -> str:
-    text = QUESTIONS[letter].say(value)
-    return f"{text} {UNITS[letter]}" if letter in UNITS else text
-
-
 def _margin(letter: str, margin: float) -> str:
     question = QUESTIONS[letter]
     text = {"above": "above", "below": "below", "within": "within ±"}[question.side]
-    text = f"{text}{'' if text.endswith('±') else ' '}{_say(letter, margin)}"
+    text = f"{text}{'' if text.endswith('±') else ' '}{finding.effect(letter, margin)}"
     edited = not math.isclose(margin, question.margin, abs_tol=1e-12)
     return f"{text} (edited; by default {question.say(question.margin)})" if edited else text
 

@@ -39,6 +39,7 @@ from modescape.spec import (
     parse,
     stored,
     within,
+    words,
 )
 from modescape.studies import (
     SYNTHETIC,
@@ -165,18 +166,6 @@ _LABELS = {
     "normalise": "Divide by error rate",
     "e": "Family e",
     "ood": "Other images",
-}
-_WORDS = {
-    "vary": {"both": "initialisation and order", "weights": "initialisation only", "batches": "order only"},
-    "input_scale": {"raw255": "raw 0–255", "unit": "x / 255", "pixel-mean": "minus mean image"},
-    "averaged": {"fair": "at their best strength", "typical": "narrow samples"},
-    "optimiser": {"adam": "Adam", "sgd": "SGD", "momentum": "SGD with momentum"},
-    "zoom": {
-        "all": "everything",
-        "first": "first solution",
-        "second": "second solution",
-        "third": "third solution",
-    },
 }
 _PARTS: dict[str, Any] = {
     "data": DataSpec,
@@ -626,11 +615,6 @@ def _kind(name: str, field: Mapping[str, Any]) -> Kind:
 def _allowed(field: Mapping[str, Any]) -> str:
     names = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt"}
     return within({short: field[name] for name, short in names.items() if name in field})
-
-
-def words(field: str, value: str) -> str:
-    """One of a closed set of values of a field as people say it."""
-    return _WORDS.get(field, {}).get(value, value)
 
 
 def filled(control: Control, *, name: str, value: Any) -> Control:

@@ -14,7 +14,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modescape.comparing import compare
     from modescape.laboratory import Lab, Laboratory, run
+    from modescape.paper_numbers import paper
     from modescape.registry import architectures, datasets, methods
     from modescape.results import Results
     from modescape.settings import Settings
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "compare": "comparing", "paper": "paper_numbers",
     "Lab": "laboratory", "Laboratory": "laboratory", "run": "laboratory",
     "architectures": "registry", "datasets": "registry", "methods": "registry",
     "Results": "results", "Settings": "settings", "ExperimentSpec": "spec", "parse": "spec",
@@ -30,7 +33,7 @@ _HOME = {
 
 __all__ = [
     "ExperimentSpec", "Lab", "Laboratory", "Results", "Settings",
-    "architectures", "datasets", "methods", "parse", "run",
+    "architectures", "compare", "datasets", "methods", "paper", "parse", "run",
 ]  # fmt: skip
 
 

@@ -22,6 +22,10 @@ Json = dict[str, Any]
 
 GLYPHS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
 ONE_METHOD_IS_ENOUGH = ("e2",)  # other claims over methods need every one
+# What an effect is counted in, where it is no ratio ("times").
+UNITS = {
+    "a": "cosine", "e1": "of the ensemble’s gain", "e2": "of the ensemble’s gain", "f2": "nats",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -362,6 +366,11 @@ def _widened(
 
 def _is_whole(estimate: Json | None) -> bool:
     return estimate is not None and None not in (estimate["value"], estimate["low"], estimate["high"])
+
+
+def effect(letter: str, value: float | None) -> str:
+    """The value of a claim's estimand with what it is counted in; an en dash where there is none."""
+    return " ".join(filter(None, (_say(QUESTIONS[letter], value), UNITS.get(letter, "") if value is not None else "")))
 
 
 def _say(question: Question, value: float | None) -> str:

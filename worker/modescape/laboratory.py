@@ -30,7 +30,7 @@ from modescape.prices import Calibration, middle
 from modescape.records import PlannedStage
 from modescape.registry import figures, presets
 from modescape.results import Results
-from modescape.schema import upgrade
+from modescape.schema import check_schema, upgrade
 from modescape.science.data import describe
 from modescape.settings import Settings
 from modescape.spec import DataSpec, ExperimentSpec
@@ -145,6 +145,16 @@ class Laboratory:
             fresh=fresh,
             idempotency=idempotency,
         )
+
+
+def opened(folder: Path | str | None = None) -> Laboratory:
+    """The laboratory that keeps its experiments in `folder` (None: in that of the settings).
+
+    Raises ConfigurationError where there is none, or one of another version.
+    """
+    settings = Settings() if folder is None else Settings(home=Path(folder))
+    check_schema(settings.database)
+    return Laboratory(settings)
 
 
 class Lab(Results):

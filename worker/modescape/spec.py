@@ -372,6 +372,25 @@ def unknown(document: Mapping[str, Any]) -> list[str]:
     return [f"the {kind} {name!r}" for kind, name, known in dict.fromkeys(named) if name is not None and not known]
 
 
+def words(field: str, value: str) -> str:
+    """One of the closed set of values of a field as people say it."""
+    return _WORDS.get(field, {}).get(value, value)
+
+
+_WORDS = {
+    "vary": {"both": "initialisation and order", "weights": "initialisation only", "batches": "order only"},
+    "input_scale": {"raw255": "raw 0–255", "unit": "x / 255", "pixel-mean": "minus mean image"},
+    "averaged": {"fair": "at their best strength", "typical": "narrow samples"},
+    "optimiser": {"adam": "Adam", "sgd": "SGD", "momentum": "SGD with momentum"},
+    "zoom": {
+        "all": "everything",
+        "first": "first solution",
+        "second": "second solution",
+        "third": "third solution",
+    },
+}
+
+
 def parse(data: Any) -> ExperimentSpec:
     """The spec that `data` (decoded JSON) describes. Raises InvalidInput with every problem and its field."""
     try:

@@ -8,10 +8,12 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
+from modescape.comparing import MOST, compare
 from modescape.listing import ListQuery
 from modescape.spec import stored
-from modescape_api import compare, forms
 from modescape_api import figures as figures_api
+from modescape_api import forms
+from modescape_api.compare import chosen
 from modescape_api.display import by_kind, crumbs, said_not_known
 from modescape_api.pages.experiment import card_of, legend_of
 from modescape_api.pages.rendering import render
@@ -23,13 +25,14 @@ router = APIRouter()
 @router.get("/compare")
 def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Query()] = ()) -> Response:
     """Two to four experiments side by side; with fewer, a form that asks for them."""
-    rows = compare.chosen(here, e)
+    asked = chosen(here, e)
+    rows = [one.experiment for one in asked]
     slugs = [row.slug for row in rows]
 
     def beside(names: Sequence[str]) -> str:
         return f"/compare?{urlencode([('e', name) for name in names])}"
 
-    found = compare.compare(here, rows) if len(rows) > 1 else None
+    found = compare(*asked) if len(asked) > 1 else None
     groups: list[dict[str, Any]] = []
     legend: dict[str, dict[str, Any]] = {}
     if found:
@@ -40,7 +43,7 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
                 groups.append({"number": number, "entry": figure, "cards": list(zip(rows, cards, strict=True))})
         for row in rows:
             legend |= {entry["group"]: entry for entry in legend_of(stored(row.spec))}
-    newest = here.store.experiments.page(ListQuery(limit=100)).items if len(rows) < compare.MOST else []
+    newest = here.store.experiments.page(ListQuery(limit=100)).items if len(rows) < MOST else []
     return render(
         request,
         here,

@@ -18,7 +18,7 @@ from modescape.records import Role, StageKind, StageState, Status
 from modescape.registry import Entry, Figure, architectures, datasets, presets
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
-from modescape.spec import ExperimentSpec, stored
+from modescape.spec import ExperimentSpec, stored, words
 from modescape.tables import Experiment, Stage
 from modescape_api import bodies, claims, experiments, failures, forms, security
 from modescape_api import figures as figures_api
@@ -201,7 +201,7 @@ def _may_help(failed: Sequence[failures.Cause]) -> bool:
 
 def _subject(row: Experiment, spec: ExperimentSpec) -> str:
     parts = [
-        f"{title_of('dataset', row.dataset)}, {forms.words('input_scale', spec.data.input_scale)}",
+        f"{title_of('dataset', row.dataset)}, {words('input_scale', spec.data.input_scale)}",
         title_of("architecture", spec.network.architecture),
         f"{counted(spec.ensemble.runs, 'run')} × {counted(spec.training.epochs, 'epoch')}",
         counted(len(spec.methods), "subspace method") if spec.methods else "",
@@ -373,7 +373,7 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
 
 def title_of(column: str, value: str) -> str:
     registry: Mapping[str, Entry] = {"architecture": architectures, "dataset": datasets}.get(column, {})  # type: ignore[assignment]
-    return registry[value].title if value in registry else forms.words(column, value)
+    return registry[value].title if value in registry else words(column, value)
 
 
 def trainings_of(here: Site, row: Experiment, stages: Sequence[Stage]) -> list[Any]:

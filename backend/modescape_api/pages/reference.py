@@ -10,9 +10,10 @@ from fastapi.responses import RedirectResponse
 from modescape.errors import Conflict, DataCorrupt, InvalidInput
 from modescape.figures.figure import thousands
 from modescape.listing import Condition, ListQuery
+from modescape.paper_numbers import beside
 from modescape.records import Status
 from modescape.registry import Figure, Preset, architectures, corruptions, datasets, figures, methods, presets
-from modescape_api import bodies, data, forms, paper, security, workers
+from modescape_api import bodies, data, forms, security, workers
 from modescape_api.pages.rendering import Csrf, render
 from modescape_api.site import Here, Site
 
@@ -63,7 +64,7 @@ _GROUPS = (
 
 @router.get("/paper")
 def paper_page(request: Request, here: Here) -> Response:
-    return render(request, here, "paper.html", numbers=paper.table(here))
+    return render(request, here, "paper.html", numbers=beside(here.store).numbers)
 
 
 @router.get("/catalogue")
