@@ -216,6 +216,10 @@ class Served:
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=20, **options)
 
+    def visitor(self, **options: Any) -> httpx.Client:
+        """A client that asks for pages, and posts their forms as a browser does."""
+        return self.client(headers={"Accept": "text/html", "Origin": self.url}, **options)
+
 
 @contextmanager
 def served(home: Path, **changes: Any) -> Iterator[Served]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 from serving import Served, finished, free_port, served
 
 from modescape.errors import ConfigurationError
@@ -35,12 +40,6 @@ def open_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def closed_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(tmp_path_factory.mktemp("closed"), token=TOKEN, allowed_hosts="lab.example.org") as running:
         yield running
-
-
-def form_value(page: str) -> str:
-    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
-    assert found, page[:500]
-    return found.group(1)
 
 
 # -- the token --------------------------------------------------------------------------------------------------------
@@ -87,25 +86,23 @@ def test_health_and_static_files_need_no_token(closed_site: Served) -> None:
 
 
 def test_people_sign_in_and_out(closed_site: Served) -> None:
-    with closed_site.client(headers=HTML) as client:
+    with closed_site.visitor() as client:
         sent = client.get("/workers?x=1")
         assert sent.status_code == 303
         assert sent.headers["location"] == "/signin?next=%2Fworkers%3Fx%3D1"
-        page = client.get(sent.headers["location"])
-        csrf = form_value(page.text)
-        wrong = client.post("/signin", data={"token": "no", "csrf": csrf})
+        assert 'action="/signin"' in client.get(sent.headers["location"]).text
+        wrong = client.post("/signin", data={"token": "no"})
         assert wrong.status_code == 403
         assert "modescape_session" not in client.cookies
-        entered = client.post("/signin", data={"token": TOKEN, "csrf": csrf, "next": "/workers?x=1"})
+        entered = client.post("/signin", data={"token": TOKEN, "next": "/workers?x=1"})
         assert entered.status_code == 303
         assert entered.headers["location"] == "/workers?x=1"
         cookie = entered.headers["set-cookie"]
         assert all(word in cookie for word in ("HttpOnly", "SameSite=Strict", "Path=/"))
         assert TOKEN not in cookie
-        inside = client.get("/workers")
-        assert inside.status_code == 200
+        assert client.get("/workers").status_code == 200
         assert client.get("/api/experiments", headers={"Accept": "application/json"}).status_code == 200
-        left = client.post("/signout", data={"csrf": form_value(inside.text)})
+        left = client.post("/signout")
         assert left.status_code == 303
         assert client.get("/workers").status_code == 303
 
@@ -182,21 +179,116 @@ def test_another_site_changes_nothing(open_site: Served, headers: dict[str, str]
         assert client.get("/api/experiments", headers=headers).status_code == 200
 
 
-def test_a_form_of_another_browser_is_refused(open_site: Served) -> None:
-    with open_site.client(headers=HTML) as mine, open_site.client(headers=HTML) as theirs:
-        value = form_value(mine.get("/").text)
-        theirs.get("/")
-        assert theirs.post("/theme", data={"csrf": value, "theme": "dark"}).status_code == 403
-        assert mine.post("/theme", data={"csrf": "", "theme": "dark"}).status_code == 403
-        assert mine.post("/theme", data={"csrf": value, "theme": "dark"}).status_code == 303
+OWN = "http://127.0.0.1:{port}"
 
 
-def test_a_form_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
-    with served(tmp_path) as first, first.client(headers=HTML) as client:
-        value = form_value(client.get("/").text)
-        cookie = client.cookies[security.FORM]
-    with served(tmp_path) as second, second.client(headers=HTML, cookies={security.FORM: cookie}) as client:
-        assert client.post("/theme", data={"csrf": value, "theme": "dark"}).status_code == 303
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": OWN}, 303),
+        ({"Origin": OWN, "Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": "http://lab.example.org", "Sec-Fetch-Site": "same-origin"}, 303),  # a proxy rewrote Host
+        ({"Sec-Fetch-Site": "none"}, 303),  # sent again from the history
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://evil.example", "Referer": f"{OWN}/launch"}, 403),
+        ({"Origin": "null", "Referer": f"{OWN}/launch"}, 403),  # a frame without an origin
+        ({"Sec-Fetch-Site": "cross-site", "Referer": f"{OWN}/launch"}, 403),
+        # browsers from before 2020 send no Origin with a form
+        ({"Referer": f"{OWN}/launch?preset=quickstart"}, 303),
+        ({"Referer": OWN}, 303),
+        ({"Referer": "http://evil.example/page"}, 403),
+        ({"Referer": f"http://evil.example/{OWN}/launch"}, 403),
+        ({"Referer": f"{OWN}.evil.example/launch"}, 403),
+        ({"Referer": f"{OWN}@evil.example/launch"}, 403),
+        ({"Referer": "http://127.0.0.1:1/launch"}, 403),
+        ({"Referer": "about:blank"}, 403),
+        ({"Referer": "http://["}, 403),
+        ({"Referer": ""}, 403),
+        # and no Referer where the page forbids it
+        ({"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:60.0) Gecko/20100101 Firefox/60.0"}, 403),
+        ({"User-Agent": "Lynx/2.8.9"}, 403),
+        ({}, 403),
+    ],
+)
+def test_a_form_is_taken_from_our_own_pages_only(open_site: Served, headers: dict[str, str], status: int) -> None:
+    """Every form of every page goes through this one gate, with whatever the browser says of where it comes from."""
+    headers = {name: value.format(port=open_site.settings.port) for name, value in headers.items()}
+    for body in ({"data": {"theme": "dark"}}, {"files": {"theme": (None, "dark")}}):  # urlencoded and multipart
+        with open_site.client(headers={**HTML, **headers}) as client:
+            answer = client.post("/theme", **body)
+            assert answer.status_code == status, answer.text[:500]
+            assert ("theme" in client.cookies) == (status == 303)
+
+
+OLD_BROWSER = "Mozilla/5.0 (Windows NT 6.1; Trident/7.0; rv:11.0) like Gecko"
+
+
+@pytest.mark.parametrize(
+    ("headers", "refused"),
+    [
+        ({"User-Agent": "curl/8.5.0"}, False),
+        ({"User-Agent": "curl/8.5.0", "Content-Type": "application/x-www-form-urlencoded"}, False),  # curl -d ''
+        ({"User-Agent": OLD_BROWSER}, True),
+        ({"User-Agent": OLD_BROWSER, "Content-Type": "application/x-www-form-urlencoded"}, True),
+        ({"User-Agent": OLD_BROWSER, "Content-Type": "text/plain"}, True),
+        ({"User-Agent": OLD_BROWSER, "Referer": f"{OWN}/"}, False),
+        # what no page can send to another site without asking
+        ({"User-Agent": "Mozilla/5.0 WindowsPowerShell/5.1", "Content-Type": "application/json"}, False),
+        ({"User-Agent": OLD_BROWSER, "Authorization": "Bearer x"}, False),
+    ],
+)
+def test_an_address_for_programs_is_no_door_for_a_page_that_hides_where_it_is(
+    open_site: Served, headers: dict[str, str], refused: bool
+) -> None:
+    """Without a body such an address asks for no JSON, which a page would have to ask leave for."""
+    headers = {name: value.format(port=open_site.settings.port) for name, value in headers.items()}
+    with open_site.client(headers=headers) as client:
+        answer = client.post("/api/experiments/none/pause")
+    assert answer.status_code == (403 if refused else 404), answer.text
+
+
+@contextmanager
+def _elsewhere(page: str) -> Iterator[str]:
+    """Another web site on this machine, which has one page; its address."""
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["unsafe-url", "no-referrer"])
+def test_a_browser_without_scripts_posts_our_forms_and_no_other_sites(open_site: Served, policy: str) -> None:
+    """The other site differs by its port only, which no cookie tells apart."""
+    program = shutil.which("chromium")
+    assert program is not None, "sudo apt-get install chromium"
+    form = f'''<meta name="referrer" content="{policy}"><form method="post" action="{open_site.url}/theme">
+        <input name="theme" value="dark"><button>Win a prize</button></form>'''
+    with sync_playwright() as playwright, _elsewhere(form) as elsewhere:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context(java_script_enabled=False)
+        page = context.new_page()
+        page.goto(elsewhere)
+        with page.expect_response("**/theme") as refused:
+            page.click("button")
+        assert refused.value.status == 403
+        assert context.cookies(open_site.url) == []
+        page.goto(f"{open_site.url}/gallery")
+        page.click("form[action='/theme'] button")
+        page.wait_for_url(f"{open_site.url}/gallery")
+        assert [cookie["name"] for cookie in context.cookies(open_site.url)] == ["theme"]
+        browser.close()
 
 
 # -- HEAD, IPv6 -------------------------------------------------------------------------------------------------------

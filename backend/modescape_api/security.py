@@ -1,9 +1,8 @@
 """Who may ask, from where, and how much: hosts, origins, the token, sign-in, forms, body size, response headers.
 
 On loopback without a token everybody at this machine may do everything, but no other web site can make a visitor's
-browser do it: the Host must be ours, unsafe methods must come from our own pages, and forms carry a value derived
-from a cookie. Beyond loopback a token is required as well: `Authorization: Bearer` for programs, a signed cookie for
-people.
+browser do it: the Host must be ours, and what changes anything must come from our own pages or from a program. Beyond
+loopback a token is required as well: `Authorization: Bearer` for programs, a signed cookie for people.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from modescape.settings import Settings
 from modescape_api import problems, replies
 from modescape_api.problems import Refusal
 from modescape_api.proxies import split_host
-from modescape_api.site import Here, Site
+from modescape_api.site import Here
 
 MAX_BODY = 1_048_576
-SESSION, FORM = "modescape_session", "modescape_form"
+SESSION = "modescape_session"
 SESSION_SECONDS = 30 * 24 * 3600
 
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -90,28 +89,51 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def check_origin(headers: Mapping[str, str], names: Collection[str] = ()) -> None:
+def check_origin(headers: Mapping[str, str], names: Collection[str] = (), *, must_say: bool = False) -> None:
     """Unsafe methods must come from our own pages or from no page at all. Raises Refusal (403) naming the origin.
 
-    Browsers send Origin with every cross-site POST and, over TLS and to loopback, Sec-Fetch-Site with every request;
-    programs send neither. A proxy may have rewritten Host; what the browser itself compared stands. names: hosts an
-    origin without a port may have where Host is another.
+    Browsers send Origin with every POST and, over TLS and to loopback, Sec-Fetch-Site with every request; those from
+    before 2020 send no Origin with a form, but Referer, unless its page forbids that. Programs send none of the three.
+    A proxy may have rewritten Host; what the browser itself compared stands. names: hosts an origin without a port may
+    have where Host is another. must_say: what says nothing of where it comes from is refused, too.
     """
-    origin, host = headers.get("origin"), headers.get("host", "").lower()
     site = headers.get("sec-fetch-site")
-    if origin is not None and site != "same-origin":
-        if not _same_site(origin.lower(), host, names):
-            raise Refusal(
-                "forbidden",
-                f"the request comes from {origin[:100]!r}, this is {host[:100]!r}",
-                problems=[Problem("another site may not change anything here", "Origin", host[:100])],
-            )
-    elif site not in (None, "same-origin", "none"):
-        raise Refusal(
-            "forbidden",
-            "the request comes from another site",
-            problems=[Problem("another site may not change anything here", "Sec-Fetch-Site", "same-origin")],
-        )
+    if site == "same-origin":
+        return
+    host = headers.get("host", "").lower()
+    name, origin = _origin(headers)
+    if origin is not None and _same_site(origin.lower(), host, names):
+        return
+    if origin is not None:
+        raise _elsewhere(f"the request comes from {origin[:100]!r}, this is {host[:100]!r}", name, host[:100])
+    if site not in (None, "none"):
+        raise _elsewhere("the request comes from another site", "Sec-Fetch-Site", "same-origin")
+    if site is None and must_say:
+        raise _elsewhere("nothing says which page the request comes from", "Origin", host[:100])
+
+
+def _origin(headers: Mapping[str, str]) -> tuple[str, str | None]:
+    """The header that names the origin, and what it says; Referer's beginning from browsers that send nothing else."""
+    if "origin" in headers or "sec-fetch-site" in headers or "referer" not in headers:
+        return "Origin", headers.get("origin")
+    return "Referer", "/".join(headers["referer"].split("/", 3)[:3])
+
+
+def _elsewhere(said: str, header: str, allowed: str) -> Refusal:
+    return Refusal("forbidden", said, problems=[Problem("another site may not change anything here", header, allowed)])
+
+
+def may_be_a_form(request: Request) -> bool:
+    """Whether an older browser can have sent this for a page of another site that hides where it is.
+
+    To set Authorization or send JSON, such a page has to ask first, which every browser does with Origin. Pages of ours
+    get forms only; of addresses for programs those are left that a browser, by its own word, asks without a body.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if "authorization" in request.headers or kind.endswith("json"):
+        return False
+    is_browser = request.headers.get("user-agent", "").startswith("Mozilla/")
+    return is_browser or not request.url.path.startswith("/api/")
 
 
 def _same_site(origin: str, host: str, names: Collection[str]) -> bool:
@@ -162,40 +184,6 @@ def is_signed_in(request: Request, token: str | None) -> bool:
     return cookie is not None and session_holds(cookie, token)
 
 
-# -- forms ------------------------------------------------------------------------------------------------------------
-
-
-def form_token(request: Request, site: Site) -> str:
-    """The hidden value `csrf` every form carries; bound to this browser's cookie, which `guard` sets with the page."""
-    nonce = request.cookies.get(FORM)
-    if nonce is None or not 16 <= len(nonce) <= 64:
-        nonce = request.scope.setdefault("modescape.form_nonce", secrets.token_urlsafe(24))
-    return _sign(_form_key(site), "form", nonce)
-
-
-def check_form(request: Request, site: Site, given: str) -> None:
-    """Raises Refusal (403) unless the form was made for this browser by this server."""
-    nonce = request.cookies.get(FORM, "")
-    if not nonce or not same(given, _sign(_form_key(site), "form", nonce)):
-        raise Refusal(
-            "forbidden",
-            "this form has expired; reload the page and send it again",
-            problems=[Problem("does not belong to this browser's cookie", "csrf", "the value in the page's form")],
-        )
-
-
-def _form_key(site: Site) -> str:
-    """The token, or on loopback without one a secret kept in the database, so forms survive a restart of the server."""
-    if site.token is not None:
-        return site.token
-    kept = site.store.catalogue.fact("form-secret")
-    if kept is None:
-        site.store.catalogue.set_fact_once("form-secret", secrets.token_urlsafe(32))
-        kept = site.store.catalogue.fact("form-secret")
-    assert kept is not None
-    return kept
-
-
 # -- the gate every request passes ------------------------------------------------------------------------------------
 
 
@@ -224,8 +212,6 @@ class Guard:
                 headers = MutableHeaders(raw=message["headers"])
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                if (nonce := scope.get("modescape.form_nonce")) is not None:
-                    headers.append("set-cookie", _cookie(FORM, nonce, secure=scope["scheme"] == "https"))
                 message["headers"] = headers.raw
             await send(message)
 
@@ -252,7 +238,7 @@ class Guard:
                     problems=[Problem("unknown host", "Host", ", ".join(sorted(self.hosts.names)))],
                 )
         if request.method not in SAFE:
-            check_origin(request.headers, self.hosts.added)
+            check_origin(request.headers, self.hosts.added, must_say=may_be_a_form(request))
         if is_signed_in(request, self.token) or request.url.path.startswith(_OPEN):
             return None
         if request.method == "GET" and replies.prefers_html(request):
@@ -317,12 +303,10 @@ def signin(
     request: Request,
     here: Here,
     token: Annotated[str, Form(max_length=1000)] = "",
-    csrf: Annotated[str, Form(max_length=200)] = "",
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
     from modescape_api.pages import rendering
 
-    check_form(request, here, csrf)
     if here.token is None:
         return RedirectResponse("/", status_code=303)
     if not same(token, here.token):
@@ -335,8 +319,7 @@ def signin(
 
 
 @router.post("/signout")
-def signout(request: Request, here: Here, csrf: Annotated[str, Form(max_length=200)] = "") -> Response:
-    check_form(request, here, csrf)
+def signout() -> Response:
     answer = RedirectResponse("/signin", status_code=303)
     answer.delete_cookie(SESSION, path="/", httponly=True, samesite="strict")
     return answer

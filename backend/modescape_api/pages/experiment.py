@@ -20,11 +20,11 @@ from modescape.results import Results
 from modescape.science.seeds import STREAMS
 from modescape.spec import ExperimentSpec, stored, words
 from modescape.tables import Experiment, Stage
-from modescape_api import bodies, claims, experiments, failures, forms, security
+from modescape_api import bodies, claims, experiments, failures, forms
 from modescape_api import figures as figures_api
 from modescape_api.display import FILTERS, by_kind, counted, duration, look_of, said_not_known, seconds_left, training
 from modescape_api.experiments import Changes
-from modescape_api.pages.rendering import Csrf, Next, alive_workers, back, render
+from modescape_api.pages.rendering import Next, alive_workers, back, render
 from modescape_api.site import Here, Site
 
 router = APIRouter()
@@ -410,12 +410,10 @@ def edit(
     request: Request,
     here: Here,
     experiment: str,
-    csrf: Csrf = "",
     name: Annotated[str, Form()] = "",
     tags: Annotated[str, Form()] = "",
     notes: Annotated[str, Form()] = "",
 ) -> Response:
-    security.check_form(request, here, csrf)
     wanted = [tag.strip() for tag in tags.split(",") if tag.strip()]
     experiments.change(
         here, experiment, bodies.validate(Changes, {"name": name, "tags": wanted, "notes": notes.replace("\r\n", "\n")})
@@ -429,11 +427,9 @@ def act(
     here: Here,
     experiment: str,
     action: str,
-    csrf: Csrf = "",
     stage: Annotated[str, Form(max_length=36)] = "",
     next: Next = "",
 ) -> Response:
-    security.check_form(request, here, csrf)
     if action == "retry":
         experiments.retry(here, experiment, stage or None)
     elif action in _DO:

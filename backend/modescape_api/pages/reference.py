@@ -13,8 +13,8 @@ from modescape.listing import Condition, ListQuery
 from modescape.paper_numbers import beside
 from modescape.records import Status
 from modescape.registry import Figure, Preset, architectures, corruptions, datasets, figures, methods, presets
-from modescape_api import bodies, data, forms, security, workers
-from modescape_api.pages.rendering import Csrf, render
+from modescape_api import bodies, data, forms, workers
+from modescape_api.pages.rendering import render
 from modescape_api.site import Here, Site
 
 router = APIRouter()
@@ -163,13 +163,11 @@ def _data(
 def register_data(
     request: Request,
     here: Here,
-    csrf: Csrf = "",
     path: Annotated[str, Form()] = "",
     name: Annotated[str, Form()] = "",
     replace: Annotated[bool, Form()] = False,
     white: Annotated[str, Form()] = "",
 ) -> Response:
-    security.check_form(request, here, csrf)
     try:
         asked = {
             "path": path.strip(), "name": name if name.strip() else None, "white": white.strip() or None,
@@ -184,18 +182,12 @@ def register_data(
 
 
 @router.post("/data/unregister")
-def unregister_data(
-    request: Request, here: Here, csrf: Csrf = "", name: Annotated[str, Form(max_length=200)] = ""
-) -> Response:
-    security.check_form(request, here, csrf)
+def unregister_data(request: Request, here: Here, name: Annotated[str, Form(max_length=200)] = "") -> Response:
     data.remove_data(here, name)
     return RedirectResponse("/data", status_code=303)
 
 
 @router.post("/data/fetch")
-def fetch_data(
-    request: Request, here: Here, csrf: Csrf = "", name: Annotated[str, Form(max_length=64)] = ""
-) -> Response:
-    security.check_form(request, here, csrf)
+def fetch_data(request: Request, here: Here, name: Annotated[str, Form(max_length=64)] = "") -> Response:
     data.add_data(here, bodies.validate(data.Wanted, {"fetch": name}))
     return RedirectResponse("/data", status_code=303)

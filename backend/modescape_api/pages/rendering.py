@@ -55,7 +55,6 @@ def render(
         "theme": theme if theme in ("light", "dark") else None,
         "signed_in": signed_in,
         "needs_token": here is not None and here.token is not None,
-        "csrf": security.form_token(request, here) if here is not None else "",
         "here_path": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "section": request.url.path,
         "workers_alive": alive_workers(here) if here is not None and signed_in else None,
@@ -95,7 +94,6 @@ def back(path: str) -> Response:
     return RedirectResponse(security.own_path(path), status_code=303)
 
 
-Csrf = Annotated[str, Form(max_length=200)]
 Next = Annotated[str, Form(max_length=2000)]
 
 
@@ -110,10 +108,7 @@ def address(
 
 
 @router.post("/theme")
-def set_theme(
-    request: Request, here: Here, csrf: Csrf = "", theme: Annotated[str, Form()] = "", next: Next = "/"
-) -> Response:
-    security.check_form(request, here, csrf)
+def set_theme(request: Request, here: Here, theme: Annotated[str, Form()] = "", next: Next = "/") -> Response:
     if theme not in ("light", "dark"):
         raise InvalidInput(f"there is no theme {theme[:40]!r}", field="theme", allowed="light, dark")
     answer = back(next)
