@@ -20,6 +20,7 @@ DOORS = {
     "celery": {"jobs.py"},
     "kombu": {"jobs.py"},
     "fastapi": {"modescape_api"},
+    "itsdangerous": {"security.py"},
     "starlette": {"modescape_api"},
     "uvicorn": {"modescape_api"},
     "plotly": {"drawing", "figures", "modescape_api"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import os
 import re
 import shutil
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import itsdangerous
 import pytest
 from playwright.sync_api import sync_playwright
 from serving import Served, finished, free_port, served
@@ -118,14 +122,35 @@ def test_a_session_is_signed_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     cookie = security.new_session(TOKEN)
     assert security.session_holds(cookie, TOKEN)
     assert not security.session_holds(cookie, TOKEN + "x")
-    assert not security.session_holds(cookie[:-1] + ("0" if cookie[-1] != "0" else "1"), TOKEN)
-    made, _, rest = cookie.partition(".")
-    assert not security.session_holds(f"{int(made) + 5}.{rest}", TOKEN)
-    for broken in ("", ".", "a.b.c", "1", "9" * 400 + ".a.b", "١.a.b"):
+    _, made, signature = cookie.rsplit(".", 2)
+    for i in range(len(cookie)):  # A and Q differ in bits that count, in the last letter too
+        other = cookie[:i] + ("A" if cookie[i] != "A" else "Q") + cookie[i + 1 :]
+        assert not security.session_holds(other, TOKEN), i
+    for broken in ("", ".", "a.b.c", "1", "9" * 400 + ".a.b", "١.a.b", f"{made}.{signature}", "é.\x00.\xff"):
         assert not security.session_holds(broken, TOKEN)
-    later = time.time() + security.SESSION_SECONDS + 5
-    monkeypatch.setattr(security.time, "time", lambda: later)
-    assert not security.session_holds(cookie, TOKEN)
+    now = time.time()
+    for moment, holds in ((now + security.SESSION_SECONDS - 5, True), (now + security.SESSION_SECONDS + 5, False),
+                          (now - 5, False)):  # fmt: skip
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        assert security.session_holds(cookie, TOKEN) == holds
+
+
+def test_a_session_is_signed_with_sha256_under_a_key_of_its_own() -> None:
+    """Written from RFC 2104 and the library's description: the token alone, or for another purpose, makes none."""
+    value, made, signature = security.new_session(TOKEN).rsplit(".", 2)
+    key = hmac.digest(TOKEN.encode(), b"modescape/session", "sha256")
+    expected = hmac.digest(key, f"{value}.{made}".encode(), "sha256")
+    assert base64.urlsafe_b64decode(signature + "=") == expected
+    other = itsdangerous.TimestampSigner(TOKEN, salt="another purpose", digest_method=hashlib.sha256)
+    assert not security.session_holds(other.sign(value).decode(), TOKEN)
+
+
+def test_a_session_from_before_the_library_signed_it_asks_to_sign_in_again(closed_site: Served) -> None:
+    value = f"{int(time.time())}.{'x' * 22}"
+    signed = hmac.new(TOKEN.encode(), f"modescape/session/{value}".encode(), hashlib.sha256).hexdigest()
+    with closed_site.client(headers=HTML, cookies={security.SESSION: f"{value}.{signed}"}) as client:
+        sent = client.get("/workers")
+    assert (sent.status_code, sent.headers["location"]) == (303, "/signin?next=%2Fworkers")
 
 
 # -- hosts and origins ------------------------------------------------------------------------------------------------
