@@ -23,6 +23,7 @@ from modescape.science.networks import build
 from modescape.science.predictions import softmax
 from modescape.science.seeds import sample_rng, stream_seed
 from modescape.spec import parse
+from modescape.stages import strength as walking
 
 Floats = NDArray[np.float64]
 
@@ -251,6 +252,18 @@ def test_the_figure_shows_every_strength_that_was_looked_at(lab: Lab) -> None:
     assert len(data.rows()) == sum(len(walk.strengths) for walk in data.walks)
     assert any("0.05 × 2^(k/2)" in text for text in data.notes.text)
     assert len(entry.draw(data, "light").data) == 3
+
+
+@pytest.mark.slow
+def test_where_memory_holds_one_run_only_the_same_is_found(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "_HELD_BYTES", 1)
+    made = modescape.run(SPEC, folder=tmp_path)
+    for method in SAMPLED:
+        found, expected = left(made, "strength", method), left(lab, "strength", method)
+        assert len(found["runs"]) == 3
+        assert found["nll_of_runs"] == expected["nll_of_runs"]
 
 
 @pytest.mark.slow

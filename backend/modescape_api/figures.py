@@ -7,13 +7,13 @@ again is cheap: a handful of rows is read, nothing is computed. Answers are kept
 from __future__ import annotations
 
 import gzip
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from threading import Lock
 from typing import Annotated, Any, Literal, get_args
 
 import orjson
+from cachetools import LRUCache, cached
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
@@ -93,14 +93,14 @@ def state(about: Progress, found: FigureData | FigureNotReady) -> str:
     return "waiting" if about.alive.intersection(found.waits_for) else "failed"  # what it waits for has ended
 
 
+@cached(
+    LRUCache(8192),
+    key=lambda results, figure, about: (results.experiment.id, about.version, about.alive),
+    lock=Lock(),
+)
 def state_by_default(results: Results, figure: Figure, about: Progress) -> str:
     """Of the figure with nothing chosen. It is asked once while nothing changes: a list of many would be slow."""
-    key = replies.tag(results.experiment.id, about.version, sorted(about.alive))
-    known = _words.get(key)
-    if known is None:
-        known = state(about, asked(results, figure, figure.options())).encode()
-        _words.put(key, known)
-    return known.decode()
+    return state(about, asked(results, figure, figure.options()))
 
 
 def asked(results: Results, figure: Figure, options: Any) -> FigureData | FigureNotReady:
@@ -276,34 +276,12 @@ def build(results: Results, ask: Ask, data: FigureData, about: Progress) -> byte
     return replies.encode(document)
 
 
-class Kept:
-    """Answers already built, compressed: at most `limit` bytes, the least used leave first."""
-
-    def __init__(self, limit: int = 32 * 2**20) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, bytes] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, etag: str) -> bytes | None:
-        with self._lock:
-            found = self._known.get(etag)
-            if found is not None:
-                self._known.move_to_end(etag)
-            return found
-
-    def put(self, etag: str, packed: bytes) -> None:
-        with self._lock:
-            if etag in self._known or len(packed) > self._limit // 4:
-                return
-            self._known[etag] = packed
-            self._bytes += len(packed)
-            while self._bytes > self._limit:
-                _, dropped = self._known.popitem(last=False)
-                self._bytes -= len(dropped)
+@cached(LRUCache(32 * 2**20, getsizeof=len), key=lambda etag, *_: etag, lock=Lock())
+def packed(etag: str, results: Results, ask: Ask, about: Progress) -> bytes:
+    """The answer, compressed, of those the most used kept in 32 MB. Raises FigureNotReady."""
+    return gzip.compress(build(results, ask, ask.figure.call(results, ask.options), about), 5)
 
 
-_kept, _words = Kept(), Kept(2**16)
 _TYPES = {"json": replies.JSON, "csv": replies.CSV, "html": "text/html; charset=utf-8"}
 
 # A figure's own page carries Plotly inside it, so it may run its inline script, but has no origin and reaches nothing.
@@ -369,20 +347,17 @@ def read_figure(
     headers = {"etag": etag, "cache-control": replies.REVALIDATE, "vary": "accept, accept-encoding"}
     if replies.unchanged(request, etag):
         return Response(status_code=304, headers=headers)
-    packed = _kept.get(etag)
-    if packed is None:
-        found = asked(results, ask.figure, ask.options)
-        if isinstance(found, FigureNotReady):
-            return not_ready(request, found, about)
-        packed = gzip.compress(build(results, ask, found, about), 5)
-        _kept.put(etag, packed)
+    try:
+        answer = packed(etag, results, ask, about)
+    except FigureNotReady as waiting:
+        return not_ready(request, waiting, about)
     if form == "html":
         headers["content-security-policy"] = _HTML_POLICY
     if form != "json":
         headers["content-disposition"] = f'inline; filename="{slug}-{bare}.{form}"'
     if replies.accepts_gzip(request):
-        return Response(packed, headers={**headers, "content-encoding": "gzip"}, media_type=_TYPES[form])
-    return Response(gzip.decompress(packed), headers=headers, media_type=_TYPES[form])
+        return Response(answer, headers={**headers, "content-encoding": "gzip"}, media_type=_TYPES[form])
+    return Response(gzip.decompress(answer), headers=headers, media_type=_TYPES[form])
 
 
 def not_ready(request: Request, waiting: FigureNotReady, about: Progress) -> Response:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 
 import numpy as np
+from cachetools import FIFOCache
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets
@@ -107,7 +107,7 @@ class _Looked:
         self.options = options_of(context.spec, self.entry)
         self.count: int = context.params["count"]
         self.labels = context.split("validation").numpy_labels()[:FLOOR_IMAGES]
-        self._arounds: OrderedDict[int, Around] = OrderedDict()
+        self._arounds: FIFOCache[int, Around] = FIFOCache(_HELD_BYTES, getsizeof=self._bytes)
         optima = context.results().solutions(role=Role.OPTIMUM)
         self.runs = [optimum.run for optimum in optima if self._is_possible(optimum.run)]
         self.losses: dict[float, list[NDArray[np.float32]]] = {}
@@ -146,11 +146,13 @@ class _Looked:
         """Runs are asked for in turns, so as many as memory holds are kept."""
         if run not in self._arounds:
             self._arounds[run] = Around(self.context, run)
-            own = self._arounds[run].neighbourhood_of(self.entry)
-            each = own.theta.nbytes + (0 if own.snapshots is None else 2 * own.snapshots.nbytes)
-            while len(self._arounds) > max(1, _HELD_BYTES // each):
-                self._arounds.popitem(last=False)
         return self._arounds[run]
+
+    def _bytes(self, around: Around) -> float:
+        """One is held whatever it takes."""
+        own = around.neighbourhood_of(self.entry)
+        each = own.theta.nbytes + (0 if own.snapshots is None else 2 * own.snapshots.nbytes)
+        return min(each, _HELD_BYTES)
 
     def _is_possible(self, run: int) -> bool:
         """False where what the method stands on has failed: its chain, or too many of another's samples."""

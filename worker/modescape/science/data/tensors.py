@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from modescape.errors import DataCorrupt
@@ -133,8 +133,7 @@ class Splits:
         )
 
 
-_loaded: OrderedDict[tuple[str, tuple[Path, ...]], Splits] = OrderedDict()
-_KEPT_SETS = 2
+_loaded: LRUCache[tuple[str, tuple[Path, ...]], Splits] = LRUCache(maxsize=2)
 
 
 def load(
@@ -146,7 +145,6 @@ def load(
     """
     key = (spec.model_dump_json(), tuple(folders))
     if key in _loaded and checksums is None:
-        _loaded.move_to_end(key)
         if _loaded[key].train.is_streamed:  # its files are still being read
             _check_unchanged(spec, folders)
         return _loaded[key]
@@ -155,8 +153,6 @@ def load(
     raw = datasets[spec.dataset].call(location, spec)
     splits = split(raw, spec)
     _loaded[key] = splits
-    while len(_loaded) > _KEPT_SETS:
-        _loaded.popitem(last=False)
     return splits
 
 
