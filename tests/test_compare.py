@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,17 @@ def test_a_notebook_compares_by_name_or_what_it_has_at_hand(site: Served) -> Non
     disagreement = found.number("disagreement").values[0]
     assert disagreement is not None
     assert disagreement.value == pytest.approx(apart(first))
+
+
+def test_experiments_of_two_homes_are_compared_and_equal_networks_known(site: Served, tmp_path: Path) -> None:
+    lab = ms.run({**THREE, "methods": []}, folder=tmp_path, name="elsewhere", progress=False)
+    found = ms.compare(lab, "one", "other", folder=site.settings.home)
+    assert [tuple(shared) for shared in found.shared] == [(0, 1, 3)]
+    same, other = found.number("accuracy").differences[1:]
+    assert same is not None
+    assert other is not None
+    assert (same.value, same.low) == (0, None)
+    assert other.low is not None
 
 
 def test_a_comparison_reads_as_a_table(site: Served) -> None:
