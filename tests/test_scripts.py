@@ -1,0 +1,69 @@
+"""The browser's modules: their pure parts under Node, and how they are served."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+from serving import Served, served
+
+from modescape_api import assets
+
+STATIC = assets.frontend() / "static"
+SCRIPTS = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js"))
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "browser").glob("*.mjs")), ids=lambda path: path.stem)
+def test_pure_parts_pass_their_own_tests(path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.fail("Node is not installed: sudo apt-get install nodejs")
+    done = subprocess.run([node, "--test", path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^# pass [1-9]", done.stdout, re.MULTILINE)
+    assert "# skipped 0" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("scripts")) as running:
+        yield running
+
+
+def test_modules_import_each_other_by_addresses_that_never_change_their_content(site: Served) -> None:
+    with site.client() as client:
+        for name in SCRIPTS:
+            answer = client.get(assets.url(name))
+            assert "immutable" in answer.headers["cache-control"], name
+            below = re.findall(r'^import .*"(\..+)";$', answer.text, re.MULTILINE)
+            assert len(below) == len(re.findall("^import ", (STATIC / name).read_text(encoding="utf-8"), re.MULTILINE))
+            addresses = {urljoin(f"/static/{name}", address) for address in below}
+            assert addresses <= {*assets.imported(name)}, name
+
+
+def test_a_module_has_another_address_when_one_below_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "static" / "deep").mkdir(parents=True)
+    (tmp_path / "static" / "deep" / "top.js").write_text('import "../low.js";\n')
+    (tmp_path / "static" / "low.js").write_text("export const a = 1;\n")
+    monkeypatch.setattr(assets, "frontend", lambda: tmp_path)
+    addresses = []
+    for turn in range(2):
+        monkeypatch.setattr(assets, "_changed", lambda turn=turn: turn)
+        addresses.append([assets.url("deep/top.js"), assets.url("low.js")])
+        assert assets.imported("deep/top.js") == (assets.url("low.js"),)
+        (tmp_path / "static" / "low.js").write_text("export const a = 2;\n")
+    assert addresses[0][0] != addresses[1][0]
+    assert addresses[0][1] != addresses[1][1]
+    assets._joined.cache_clear()
+    assets._imported.cache_clear()
+
+
+def test_pages_name_every_module_beforehand() -> None:
+    assert len(assets.imported("figure/page.js")) == len({*SCRIPTS} - {"live.js", "launch.js", "figure/page.js"})
