@@ -345,7 +345,7 @@ def test_a_figure_is_plain_plotly_with_its_words(client: httpx.Client, done: Exp
     address = f"/api/experiments/{done.slug}/figures/similarity-runs"
     document = ok(client.get(f"{address}.json"))
     assert document["data"]
-    words = document["layout"]["meta"]["modescape"]
+    words = document["words"]
     assert words["question"] == figures["similarity-runs"].question
     assert words["caption"]
     assert words["summary"]

@@ -163,7 +163,7 @@ def test_figures_that_are_ready_are_given_on_the_first_split_unless_asked(
                 answer = client.get(figure["links"]["json"])
                 assert (answer.status_code == 200) == (figure["state"] == "ready"), (slug, figure["name"], answer.text)
             for name in ("trajectories", "tsne-trajectories", "plane", "similarity-runs"):
-                words = client.get(f"/api/experiments/{slug}/figures/{name}.json").json()["layout"]["meta"]["modescape"]
+                words = client.get(f"/api/experiments/{slug}/figures/{name}.json").json()["words"]
                 assert f"{split} images" in words["caption"].lower(), name
         page = client.get(f"/experiments/{another}/figures/plane", headers={"accept": "text/html"}).text
         assert '<option value="validation" selected>' in page

@@ -18,11 +18,8 @@ function decodeArray({ bdata, dtype, shape }) {
   return Array.from({ length: rows }, (_, i) => flat.subarray(i * columns, (i + 1) * columns));
 }
 
-/** @param {{data: object[], layout: object}} document_ @returns {{data: object[], layout: object, words: object}} */
-export function decode(document_) {
-  const { data, layout } = decodeArrays(document_);
-  return { data, layout, words: layout.meta.modescape };
-}
+/** @param {{data: object[], layout: object, words: object}} document_ with its arrays encoded */
+export const decode = ({ data, layout, words }) => ({ ...decodeArrays({ data, layout }), words });
 
 /** The index of the solution that a point's customdata stands for, -1 for none. @param {number | number[] | null} custom */
 export const indexOf = custom => (custom == null ? -1 : typeof custom === "object" ? custom[0] : custom);
