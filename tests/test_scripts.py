@@ -1,4 +1,4 @@
-"""The browser's modules: their pure parts under Node, and how they are served."""
+"""The browser's modules, styles and symbols: pure parts under Node, and how all of it is served."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urljoin
+from xml.etree import ElementTree
 
 import pytest
 from serving import Served, served
 
+from modescape.registry import methods
 from modescape_api import assets
+from modescape_api.display import look_of
 
 STATIC = assets.frontend() / "static"
 SCRIPTS = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js"))
@@ -67,3 +70,49 @@ def test_a_module_has_another_address_when_one_below_it_changes(
 
 def test_pages_name_every_module_beforehand() -> None:
     assert len(assets.imported("figure/page.js")) == len({*SCRIPTS} - {"live.js", "launch.js", "figure/page.js"})
+
+
+def test_templates_say_no_style_but_numbers_for_the_stylesheet() -> None:
+    wrong = [
+        f"{path.name}: {given}"
+        for path in sorted((STATIC.parent / "templates").glob("*.html"))
+        for given in re.findall(r'style="([^"]*)"', path.read_text(encoding="utf-8"))
+        if not all(part.strip().startswith("--") for part in given.split(";"))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_stylesheet_is_served_whole_with_every_component_once(site: Served) -> None:
+    parts = sorted(path.name for path in (STATIC / "css").glob("*.css"))
+    named = re.findall(r'@import "css/(.+)";', (STATIC / "style.css").read_text(encoding="utf-8"))
+    assert sorted(named) == parts
+    assert named[-1] == "print.css", "paper has the last word"
+    with site.client() as client:
+        whole = client.get(assets.url("style.css")).text
+    assert "@import" not in whole
+    assert all((STATIC / "css" / name).read_text(encoding="utf-8") in whole for name in parts)
+
+
+def test_every_symbol_that_a_page_may_name_is_in_the_sprite() -> None:
+    sprite = ElementTree.parse(STATIC / "sprite.svg")
+    drawn = {symbol.get("id") for symbol in sprite.iter("{http://www.w3.org/2000/svg}symbol")}
+    groups = ("independent", "trajectory", "baseline", "theory", *methods)
+    looks = {f"y-{look_of(group).symbol.removesuffix('-open')}" for group in groups}
+    templates = "".join(path.read_text(encoding="utf-8") for path in (STATIC.parent / "templates").glob("*.html"))
+    icons = {f"i-{name}" for name in re.findall(r'm\.icon\("(\w+)"\)', templates)}
+    assert len(looks) > 5
+    assert looks | icons <= drawn
+
+
+def test_static_files_stay_within_their_budget(site: Served) -> None:
+    with site.client(headers={"accept-encoding": "gzip"}) as client:
+
+        def packed(*names: str) -> int:
+            total = 0
+            for name in names:
+                with client.stream("GET", assets.url(name)) as answer:
+                    total += sum(map(len, answer.iter_raw()))
+            return total
+
+        assert packed("style.css") <= 12_000
+        assert packed(*SCRIPTS) <= 29_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,13 +125,3 @@ def test_a_word_is_said_as_its_field_means_it() -> None:
     assert vary.choices[0] == forms.Choice("both", "initialisation and order")
     (panel,) = (c for c in forms.option_controls(figures["ensembles"], "x") if c.name == "x.panel")
     assert panel.choices[0] == forms.Choice("both", "both")
-
-
-def test_static_files_stay_within_their_budget() -> None:
-    import gzip
-
-    def packed(*names: str) -> int:
-        return sum(len(gzip.compress((STATIC / name).read_bytes(), 6)) for name in names)
-
-    assert packed("style.css") <= 12_000
-    assert packed(*(path.relative_to(STATIC).as_posix() for path in Path(STATIC).rglob("*.js"))) <= 29_000

@@ -66,6 +66,7 @@ def render(
         "notice_is_bad": False,
         "search": "",
         "root": proxies.root(),
+        "sprite": assets.url("sprite.svg"),
     }
     text = _templates().get_template(template).render({**shared, **values})
     return HTMLResponse(
