@@ -309,6 +309,7 @@ def saved(folder: Path) -> dict[str, Any]:
     for name, answer in told.items():
         if re.search(r"^JSON .*/figures/\w", name) and answer[0] == 200:
             answer[1]["words"] = answer[1]["layout"]["meta"].pop("modescape")
+    told["text /launch"].remove("Get first:")  # it stood there unseen, for the script to fill
     about = told["JSON /api/openapi.json"]["paths"]["/api/experiments/{experiment}/figures/{name}"]["get"]
     about["description"] = about["description"].replace(
         "travel in `layout.meta.modescape`", "are beside them in `words`"
