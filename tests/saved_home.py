@@ -304,7 +304,18 @@ def variants(name: str) -> Iterator[Mapping[str, str]]:
 
 
 def saved(folder: Path) -> dict[str, Any]:
+    """What was said, as it is said since: only where something travels may have changed."""
     told: dict[str, Any] = json.loads(lzma.decompress((folder / "told.json.xz").read_bytes()))
+    for name, answer in told.items():
+        if re.search(r"^JSON .*/figures/\w", name) and answer[0] == 200:
+            answer[1]["words"] = answer[1]["layout"]["meta"].pop("modescape")
+    told["text /launch"].remove("Get first:")  # it stood there unseen, for the script to fill
+    about = told["JSON /api/openapi.json"]["paths"]["/api/experiments/{experiment}/figures/{name}"]["get"]
+    about["description"] = about["description"].replace(
+        "travel in `layout.meta.modescape`", "are beside them in `words`"
+    )
+    example = about["responses"]["200"]["content"]["application/json"]["example"]
+    example |= {"layout": {"dragmode": "select"}, "words": {"caption": "…", "summary": "…"}}
     return told
 
 

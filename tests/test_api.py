@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import plotly.io
 import pytest
 from safetensors.numpy import load as load_safetensors
 from serving import CLASSES, IMAGES, SPEC, Served, finished, free_port, served, work
@@ -345,7 +346,9 @@ def test_a_figure_is_plain_plotly_with_its_words(client: httpx.Client, done: Exp
     address = f"/api/experiments/{done.slug}/figures/similarity-runs"
     document = ok(client.get(f"{address}.json"))
     assert document["data"]
-    words = document["layout"]["meta"]["modescape"]
+    words = document["words"]
+    drawn = plotly.io.from_json(client.get(f"{address}.json").text)
+    assert len(drawn.data) == len(document["data"]), "Plotly reads it as it is"
     assert words["question"] == figures["similarity-runs"].question
     assert words["caption"]
     assert words["summary"]

@@ -98,13 +98,13 @@ def launched(site: Served, browser: Browser) -> str:
     page.get_by_label("Name", exact=True).fill("A tiny one")
     page.get_by_label("Independent runs").fill("2")
     page.locator('[name="training.epochs"]').fill("3")
-    with page.expect_response(lambda answer: answer.url.endswith("/api/estimate") and answer.ok):
+    with page.expect_response(lambda answer: answer.url.endswith("/launch/plan") and answer.ok):
         for name in ("random", "dropout", "diagonal", "low-rank"):
             page.locator(f'details:has([name="methods.{name}.spread"]) summary').click()
             page.locator(f'[name="methods.{name}.spread"]').fill("3")
             page.locator(f'[name="methods.{name}.typical"]').fill("3")
             page.keyboard.press("Tab")
-    for total in page.locator('[data-slot="total"]').all():  # nothing has been measured here: a range
+    for total in page.locator("#plan .total, #go-total").all():  # nothing has been measured here: a range
         expect(total).to_have_text(re.compile(r"^\d+ (s )?to \d+ (s|min)$"))
     expect(page.locator(".was:visible")).to_have_count(10)  # runs, epochs, and two of each method: "was 30 restore"
     page.get_by_role("button", name="Launch").click()
@@ -163,7 +163,7 @@ def test_figures_that_are_ready_are_given_on_the_first_split_unless_asked(
                 answer = client.get(figure["links"]["json"])
                 assert (answer.status_code == 200) == (figure["state"] == "ready"), (slug, figure["name"], answer.text)
             for name in ("trajectories", "tsne-trajectories", "plane", "similarity-runs"):
-                words = client.get(f"/api/experiments/{slug}/figures/{name}.json").json()["layout"]["meta"]["modescape"]
+                words = client.get(f"/api/experiments/{slug}/figures/{name}.json").json()["words"]
                 assert f"{split} images" in words["caption"].lower(), name
         page = client.get(f"/experiments/{another}/figures/plane", headers={"accept": "text/html"}).text
         assert '<option value="validation" selected>' in page
@@ -533,9 +533,9 @@ def test_what_a_refused_form_says_stays_under_its_fields(site: Served, browser: 
     page.get_by_role("button", name="Launch").click()  # without its name the form is read once more
     expect(page.locator('[id="err-name"]')).to_contain_text("a direction override, U+202E")
     page.get_by_label("Name", exact=True).fill("plain")
-    with page.expect_response(lambda answer: answer.url.endswith("/api/estimate")):
+    with page.expect_response(lambda answer: answer.url.endswith("/launch/plan")):
         page.get_by_role("button", name="Launch").click()
-    expect(page.locator("[data-note]")).to_contain_text("Methods › sgmcmc › temperature: -1 is too small")
+    expect(page.locator("#note")).to_contain_text("Methods › sgmcmc › temperature: -1 is too small")
     for name in ("shift.intensities", "methods.sgmcmc.options.temperature"):
         expect(page.locator(f'[id="err-{name}"]')).to_contain_text("is too")
         expect(page.locator(f'[name="{name}"]')).to_have_attribute("aria-invalid", "true")

@@ -1,19 +1,17 @@
-"""The page's pure functions, run by Node: selections in the URL, and the spec a form means (equal to the server's)."""
+"""The page's pure functions, run by Node: selections in the URL."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modescape.registry import figures, presets
+from modescape.registry import figures
 from modescape_api import forms
 from modescape_api.assets import frontend
-from modescape_api.display import crumbs
 
 STATIC = frontend() / "static"
 
@@ -30,7 +28,6 @@ def run(node: str, script: str, given: Any = None) -> Any:
     """The JSON that `script` prints; the modules' pure functions are in scope, `given` too."""
     program = (
         f'import * as s from "{STATIC / "selection.js"}";\n'
-        f'import * as launch from "{STATIC / "launch.js"}";\n'
         f"const given = {json.dumps(given)};\nconsole.log(JSON.stringify({script}));"
     )
     done = subprocess.run([node, "--input-type=module"], input=program, capture_output=True, text=True, timeout=20)
@@ -39,7 +36,7 @@ def run(node: str, script: str, given: Any = None) -> Any:
 
 
 def test_modules_with_pure_functions_load_without_a_page(node: str) -> None:
-    assert run(node, "typeof s.encode + typeof launch.toSpec") == "functionfunction"
+    assert run(node, "typeof s.encode") == "function"
 
 
 def test_a_selection_survives_the_url(node: str) -> None:
@@ -121,63 +118,6 @@ def test_two_or_three_solutions_can_be_cut_through(node: str) -> None:
     assert run(node, "[0, 1, 2, 3, 4].map(s.cutsThrough)") == [[], [], ["radial", "line"], ["affine"], []]
 
 
-def controls_of(values: dict[str, str]) -> tuple[list[dict[str, str]], list[str]]:
-    """What launch.js reads off the page for these texts."""
-    sections = forms.sections(values, was=values)
-    found = [c for section in sections for c in (*section.controls, *section.more)]
-    rows = [row for section in sections for row in section.rows]
-    found += [c for row in rows for c in row.controls]
-    controls = [{"name": c.name, "kind": c.kind, "text": c.value} for c in found]
-    return controls, [row.name for row in rows if row.on]
-
-
-def test_the_browser_and_the_server_read_the_same_spec_from_a_form(node: str) -> None:
-    read, expected = [], []
-    studies = {
-        "shift": {"images": 100, "intensities": [1, 5], "trajectory": False},
-        "ood": [{"dataset": "digits"}, {"dataset": "constant", "seed": 3}],
-        "planes": [{"runs": [0, 1]}, {"kind": "affine", "runs": [0, 1, 2], "resolution": 65}],
-        "connectivity": {"align": False},
-    }
-    for document in (*(preset.call() for preset in presets.values()), {**presets["fig-2"].call(), **studies}):
-        values = forms.to_values(document)
-        controls, on = controls_of(values)
-        read.append((controls, on))
-        posted = [(c["name"], c["text"]) for c in controls if c["kind"] != "checks"]
-        posted += [(f"{row}.on", "true") for row in on]
-        posted += [("evaluation.splits", split) for split in ("", *values["evaluation.splits"].split(", "))]
-        expected.append(forms.to_document(posted))
-    assert any("methods.low-rank.options" in c["name"] for controls, _ in read for c in controls)
-    assert run(node, "given.map(([controls, on]) => launch.toSpec(controls, on))", read) == expected
-
-
-def test_problems_are_placed_alike_by_browser_and_server(node: str) -> None:
-    document = {"methods": [{"method": "random"}, {"method": "low-rank"}], "network": {"architecture": "mlp"}}
-    fields = [
-        "spec.methods.1.options.rank",
-        "methods.0.method",
-        "spec.data.dataset",
-        "network.options.width",
-        "spec.training.milestones.0.epoch",
-        "evaluation.splits.1",
-        "shift.images",
-        "planes.1.runs",
-        "planes.0",
-    ]
-    on = ["shift", "planes.0", "planes.2"]
-    values = {f"{row}.on": "true" for row in on}
-    expected = [forms.place(forms.Problem("is wrong", field), document, values).field for field in fields]
-    assert expected[-3:] == ["shift.images", "planes.2.runs", "planes.0.on"]
-    assert (
-        run(node, "given[0].map(field => launch.place(field, given[1], given[2]))", [fields, document, on]) == expected
-    )
-
-
-def test_fields_are_said_alike_by_browser_and_server(node: str) -> None:
-    fields = ["methods.low-rank.options.floor_value", "shift.on", "data.dataset", ""]
-    assert run(node, "given.map(launch.crumbs)", fields) == [crumbs(field) for field in fields]
-
-
 def test_a_word_is_said_as_its_field_means_it() -> None:
     blank = forms.defaults()
     shown = forms.sections(blank, was=blank)
@@ -185,13 +125,3 @@ def test_a_word_is_said_as_its_field_means_it() -> None:
     assert vary.choices[0] == forms.Choice("both", "initialisation and order")
     (panel,) = (c for c in forms.option_controls(figures["ensembles"], "x") if c.name == "x.panel")
     assert panel.choices[0] == forms.Choice("both", "both")
-
-
-def test_static_files_stay_within_their_budget() -> None:
-    import gzip
-
-    def packed(*names: str) -> int:
-        return sum(len(gzip.compress((STATIC / name).read_bytes(), 6)) for name in names)
-
-    assert packed("style.css") <= 12_000
-    assert packed(*(path.name for path in Path(STATIC).glob("*.js"))) <= 25_000

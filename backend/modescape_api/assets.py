@@ -2,6 +2,9 @@
 
 assets.url("style.css")      # "/static/style.css?v=1f0c…": cached for ever, because the name changes with the file
 assets.plotly_url()          # "/static/plotly-7.1.0.min.js", from the wheel, never from a CDN
+
+Scripts are the browser's own modules: each import is served with the digest of what it imports in its address, so a
+module changes its own when one below it changes. Styles are one file: what style.css imports is put in its place.
 """
 
 from __future__ import annotations
@@ -10,6 +13,9 @@ import gzip
 import hashlib
 import importlib.util
 import mimetypes
+import posixpath
+import re
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -48,6 +54,24 @@ def url(name: str) -> str:
     return f"/static/{name}?v={_asset(name).digest[:12]}"
 
 
+def imported(name: str) -> tuple[str, ...]:
+    """Addresses of all modules that a script imports, theirs too: a page names them so that none is waited for."""
+    return _imported(name, _changed())
+
+
+@lru_cache
+def _imported(name: str, changed: int) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    waiting = [name]
+    while waiting:
+        script = waiting.pop()
+        text = (frontend() / "static" / script).read_text(encoding="utf-8")
+        below = [_beside(script, each) for _, each in _IMPORT.findall(text)]
+        waiting += [each for each in below if each not in found]
+        found |= dict.fromkeys(below)
+    return tuple(url(each) for each in found)
+
+
 @lru_cache
 def plotly_name() -> str:
     return f"plotly-{version('plotly')}.min.js"
@@ -83,6 +107,8 @@ def _asset(name: str) -> Asset:
     path = (folder / name).resolve() if "\0" not in name else folder
     if not path.is_file() or not path.is_relative_to(folder.resolve()):
         raise NotFound(f"there is no static file {name[:200]!r}")
+    if path.suffix in (".js", ".css"):
+        return _joined(path.relative_to(folder.resolve()).as_posix(), _changed())
     return _load(path, path.stat().st_mtime_ns)
 
 
@@ -98,6 +124,37 @@ def _tokens() -> Asset:
 def _load(path: Path, changed: int) -> Asset:
     """Read and compress a file once for every time it `changed` (Plotly: 4.8 MB to 1.5 MB in 0.2 s)."""
     return _packed(path.read_bytes(), path.suffix)
+
+
+_IMPORT = re.compile(r'^(import (?:.+ from )?")(.+)(?=";$)', re.MULTILINE)  # as our scripts write it
+_STYLE = re.compile(r'^@import "(.+)";$', re.MULTILINE)
+
+
+@lru_cache(maxsize=64)
+def _joined(name: str, changed: int) -> Asset:
+    """A script or a stylesheet with what it imports, made once for every time one of them `changed`."""
+    folder = frontend() / "static"
+    text = (folder / name).read_text(encoding="utf-8")
+    if name.endswith(".css"):
+        text = _STYLE.sub(lambda found: (folder / found[1]).read_text(encoding="utf-8"), text)
+    else:
+        text = _IMPORT.sub(lambda found: f"{found[0]}?v={_asset(_beside(name, found[2])).digest[:12]}", text)
+    return _packed(text.encode(), Path(name).suffix)
+
+
+def _changed() -> int:
+    """When a static file was last written, looked up at most once a second."""
+    return _newest(int(time.monotonic()))
+
+
+@lru_cache(maxsize=1)
+def _newest(second: int) -> int:
+    return max(path.stat().st_mtime_ns for path in (frontend() / "static").rglob("*"))
+
+
+def _beside(script: str, named: str) -> str:
+    """The file that a script imports, in the folder of static files."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(script), named))
 
 
 def _packed(body: bytes, suffix: str) -> Asset:

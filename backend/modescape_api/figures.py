@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from threading import Lock
 from typing import Annotated, Any, Literal, get_args
 
-import orjson
 from cachetools import LRUCache, cached
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
@@ -269,11 +268,8 @@ def build(results: Results, ask: Ask, data: FigureData, about: Progress) -> byte
         return html(drawn, said, theme=ask.theme).encode()
     if ask.frame:
         drawn = framed(drawn, said, ask.theme, ask.frame)
-    document = orjson.loads(encode(drawn, ask.arrays))
-    layout = document.setdefault("layout", {})
-    meta = layout.get("meta")
-    layout["meta"] = {**(meta if isinstance(meta, dict) else {}), "modescape": words(data, ask.figure, about)}
-    return replies.encode(document)
+    picture = encode(drawn, ask.arrays)
+    return picture[:-1] + b',"words":' + replies.encode(words(data, ask.figure, about)) + b"}"
 
 
 @cached(LRUCache(32 * 2**20, getsizeof=len), key=lambda etag, *_: etag, lock=Lock())
@@ -296,8 +292,7 @@ _HTML_POLICY = (
     summary="One figure as Plotly JSON, CSV or HTML",
     description="`plane.json`, `plane.csv`, `plane.html`, or a bare name with an Accept header. The figure's own "
     "options are "
-    "further parameters; the catalogue lists them. Its words (caption, summary, notes) travel in "
-    "`layout.meta.modescape`.",
+    "further parameters; the catalogue lists them. Its words (caption, summary, notes) are beside them in `words`.",
     responses={
         200: {
             "description": "The figure",
@@ -305,7 +300,8 @@ _HTML_POLICY = (
                 "application/json": {
                     "example": {
                         "data": [{"type": "scatter", "x": [0.6], "y": [0.4]}],
-                        "layout": {"meta": {"modescape": {"caption": "…"}}},
+                        "layout": {"dragmode": "select"},
+                        "words": {"caption": "…", "summary": "…"},
                     }
                 },
                 "text/csv": {"example": "solution,method,accuracy,diversity\r\n12,dropout,0.881,0.31\r\n"},

@@ -8,7 +8,7 @@ Labels, limits, help and defaults come from the spec's and the registries' JSON 
 control's name is the path of its value in the spec, with methods by name instead of by place:
 `methods.low-rank.options.rank`. Methods and studies are rows with a box that switches them on (`shift.on`); a study
 there may be several of has numbered rows, `planes.0` and so on, and only those that are on are in the spec.
-static/launch.js reads the same names and kinds (tests compare the two).
+The browser posts the form for its plan (see pages/launching.py) and knows no rule of it.
 """
 
 from __future__ import annotations
@@ -644,6 +644,15 @@ def from_posted(form: Sequence[tuple[str, str]]) -> Values:
         if control.kind == "checks"
     }
     return {name: ", ".join(filter(None, found)) if name in checks else found[-1] for name, found in many.items()}
+
+
+def posted(sections: Iterable[Section]) -> list[tuple[str, str]]:
+    """What a browser posts of the form as it is shown."""
+    rows = [row for section in sections for row in section.rows]
+    controls = [control for section in sections for control in (*section.controls, *section.more)]
+    controls += [control for row in rows for control in row.controls]
+    on = [(f"{row.name}.on", "true") for row in rows if row.on]
+    return [*((control.name, control.value) for control in controls), *on]
 
 
 def as_json(document: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from modescape.errors import ConfigurationError
 from modescape.settings import Settings
 
 _ROOT: ContextVar[str] = ContextVar("root", default="")
-_LINK = re.compile(r'\b((?:href|src|action|formaction|data-(?:api|src|events|estimate|plotly))=")(/(?!/)[^"]*)')
+_LINK = re.compile(r'\b((?:href|src|action|formaction|data-(?:api|src|events|plan|plotly))=")(/(?!/)[^"]*)')
 _PORTS = {"http": 80, "https": 443}
 
 

@@ -4,13 +4,13 @@ const root = document.documentElement;
 const base = root.dataset.root || ""; // the path a proxy serves us under
 
 /** Say something briefly, to eyes and to screen readers. @param {string} text */
-export function say(text) {
+export function notify(text) {
   const box = document.querySelector("#toast");
   if (!box) return;
   box.textContent = text;
   box.hidden = false;
-  clearTimeout(say.timer);
-  say.timer = setTimeout(() => (box.hidden = true), 4000);
+  clearTimeout(notify.timer);
+  notify.timer = setTimeout(() => (box.hidden = true), 4000);
 }
 
 export const theme = () => root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
@@ -19,12 +19,12 @@ export const theme = () => root.dataset.theme || (matchMedia("(prefers-color-sch
 export async function copy(text, done = "Copied") {
   try {
     await navigator.clipboard.writeText(text);
-    say(done);
+    notify(done);
   } catch {
     const area = Object.assign(document.createElement("textarea"), { value: text });
     document.body.append(area); // clipboards need a secure context; plain http on a lab network is none
     area.select();
-    say(document.execCommand("copy") ? done : "Copying is not allowed here; select and copy by hand");
+    notify(document.execCommand("copy") ? done : "Copying is not allowed here; select and copy by hand");
     area.remove();
   }
 }

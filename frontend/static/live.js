@@ -1,5 +1,5 @@
 // One stream of events a tab. Fragments marked data-live are asked for again when something happened, figures whose
-// inputs changed reload (figure.js listens), and a hidden tab closes its stream and catches up once when shown.
+// inputs changed reload (figure/page.js listens), and a hidden tab closes its stream and catches up once when shown.
 
 const source = document.querySelector("[data-events]");
 const QUIET = 20000; // between two announcements to screen readers, ms

@@ -19,6 +19,7 @@ from modescape.spec import PROTOCOLS, under_protocol
 from modescape.tables import Experiment
 from modescape_api import bodies, catalogue, data, experiments, forms, replies
 from modescape_api import figures as figures_api
+from modescape_api.display import crumbs
 from modescape_api.experiments import Draft
 from modescape_api.pages.rendering import render
 from modescape_api.site import Here, Site
@@ -65,19 +66,25 @@ def launch_page(
 
 @router.post("/launch")
 async def launch(request: Request, here: Here) -> Response:
+    return await run_in_threadpool(_launch, request, here, await _posted(request))
+
+
+@router.post("/launch/plan")
+async def plan(request: Request, here: Here) -> Response:
+    """The plan of the form as it is filled in, which its page takes over."""
+    return await run_in_threadpool(_answer, request, here, await _posted(request))
+
+
+async def _posted(request: Request) -> list[tuple[str, str]]:
     form = await request.form(max_fields=1000)
-    pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-    return await run_in_threadpool(_launch, request, here, pairs)
+    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
 
 
 def _launch(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Response:
     given = dict(pairs)
     document = forms.to_document(pairs)
-    chosen = presets[given["preset"]] if given.get("preset") in presets else None
-    body = {"spec": document, "preset": chosen.name if chosen else None, "notes": given.get("notes", "")}
-    name = given.get("name", "").strip()
     try:
-        draft = bodies.validate(Draft, {**body, "name": name} if name else body)
+        draft = _draft(given, document)
         if given.get("do") != "plan":
             # Pressing twice sends the same key with the same body: one experiment. A changed form is another one.
             same = hashlib.sha256(replies.encode(draft.model_dump(mode="json"))).hexdigest()[:16]
@@ -88,19 +95,62 @@ def _launch(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Respo
         plan, problems = _planned(here, draft)[0], _problems(error)
     except (InvalidInput, DataCorrupt) as error:
         plan, problems = None, _problems(error)
-    values = forms.from_posted(pairs)
     return _launch_form(
         request,
         here,
-        values=values,
+        values=forms.from_posted(pairs),
         plan=plan,
         problems=problems,
-        preset=chosen,
-        name=name,
+        preset=_preset(given),
+        name=given.get("name", "").strip(),
         notes=given.get("notes", ""),
         status=422 if problems else 200,
         document=document,
     )
+
+
+def _answer(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Response:
+    given = dict(pairs)
+    document = forms.to_document(pairs)
+    try:
+        plan, problems = _planned(here, _draft(given, document))
+    except InvalidInput as error:
+        plan, problems = None, _problems(error)
+    beside = [Problem(one["how"], one["field"]) for one in plan["missing"]] if plan else problems
+    values = forms.from_posted(pairs)
+    return render(
+        request,
+        here,
+        "_answer.html",
+        status=422 if problems else 200,
+        plan=plan,
+        problems=(placed := [forms.place(problem, document, values) for problem in beside]),
+        note="" if plan else _to_change(placed),
+        body=_body(given.get("name", ""), document),
+        figures=figures_api.ordered(),
+    )
+
+
+def _preset(given: Mapping[str, str]) -> Preset | None:
+    return presets[given["preset"]] if given.get("preset") in presets else None
+
+
+def _draft(given: Mapping[str, str], document: Mapping[str, Any]) -> Draft:
+    """What a posted form asks to launch. Raises InvalidInput."""
+    preset = _preset(given)
+    more = {"preset": preset.name if preset else None, "notes": given.get("notes", "")}
+    draft: Draft = bodies.validate(Draft, {**_body(given.get("name", ""), document), **more})
+    return draft
+
+
+def _body(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a program would post instead of the form."""
+    return {"name": name.strip(), "spec": document} if name.strip() else {"spec": document}
+
+
+def _to_change(problems: Sequence[Problem]) -> str:
+    count = f"{len(problems)} field{'' if len(problems) == 1 else 's'} to change first. "
+    return count + "; ".join(f"{crumbs(problem.field)}: {problem.message}" for problem in problems)
 
 
 def _planned(here: Site, draft: Draft) -> tuple[dict[str, Any] | None, list[Problem]]:
@@ -167,18 +217,21 @@ def _launch_form(
         presets=_preset_cards(preset, price, full=full),
         preset=preset,
         twin={"url": f"/launch?preset={twin.name}", "size": _size(twin), "price": price(twin.name)} if twin else None,
-        sections=forms.sections(
-            values,
-            was=was,
-            problems=placed,
-            missing=dict.fromkeys(missing, "not here"),
-            own_sets=list(here.store.own_sets.all()),
+        sections=(
+            sections := forms.sections(
+                values,
+                was=was,
+                problems=placed,
+                missing=dict.fromkeys(missing, "not here"),
+                own_sets=list(here.store.own_sets.all()),
+            )
         ),
+        body=_body(name, forms.to_document(forms.posted(sections))),
         was=was,
         missing=missing,
         missing_titles=", ".join(datasets[name].title for name in missing),
         problems=placed,
-        name_problem=next((problem.message for problem in placed if problem.field == "name"), None),
+        name_problem=next((problem for problem in placed if problem.field == "name"), None),
         name=name,
         notes=notes,
         key=secrets.token_urlsafe(16),

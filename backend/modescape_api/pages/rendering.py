@@ -34,7 +34,9 @@ def _templates() -> jinja2.Environment:
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(FILTERS)
-    environment.globals.update(asset=assets.url, look_of=look_of, plotly=assets.plotly_url(), event_kinds=EVENT_KINDS)
+    environment.globals.update(
+        asset=assets.url, imported=assets.imported, look_of=look_of, plotly=assets.plotly_url(), event_kinds=EVENT_KINDS
+    )
     return environment
 
 
@@ -63,6 +65,7 @@ def render(
         "notice_is_bad": False,
         "search": "",
         "root": proxies.root(),
+        "sprite": assets.url("sprite.svg"),
     }
     text = _templates().get_template(template).render({**shared, **values})
     return HTMLResponse(

@@ -1,0 +1,152 @@
+// A figure on the page: loaded when it is near the viewport, drawn one a frame, redrawn with Plotly.react so that zoom
+// stays. States other than "ready" are said in words.
+
+import { theme } from "../app.js";
+import { current, solutionsHere } from "../chosen.js";
+import { alignAxes, partNames, zoomed } from "./axes.js";
+import { showAbsent, showCaption, showPanels, showRefusal, showState } from "./caption.js";
+import { ask, askAtOnce, comparing, library, seen } from "./cards.js";
+import { compose, standIns } from "./compose.js";
+import { decode } from "./decode.js";
+import { listenToKeys, listenToPlot } from "./linked.js";
+import { saveImage } from "./image.js";
+
+const NARROW = 560; // px: a card less wide shows one panel at a time
+const PAPER = 656; // px: A4 and Letter without their margins, and those of a card
+const coarse = matchMedia("(pointer: coarse)").matches; // a finger scrolls; a switch in the legend lets it select
+
+export class Card {
+  constructor(element) {
+    this.element = element;
+    this.name = element.dataset.figure;
+    this.needs = element.dataset.needs.split(" ");
+    this.options = element.dataset.options.split(" ");
+    this.plot = element.querySelector(".plot");
+    this.figure = null;
+    this.near = false;
+    this.dirty = true;
+    this.failures = 0;
+    this.panel = null;
+    this.dragMode = null; // what its buttons chose
+    if (!comparing) listenToKeys(this);
+  }
+
+  part(name) {
+    return this.element.querySelector(`[data-${name}]`);
+  }
+
+  /** The experiment it is of. */
+  get slug() {
+    return this.element.dataset.src.split("/").at(-3);
+  }
+
+  /** Whether the server draws other groups when asked for them; else hiding them here is enough. */
+  get redraws() {
+    return this.options.includes("method");
+  }
+
+  url() {
+    const asked = new URLSearchParams({ theme: theme() });
+    for (const [key, value] of new URL(location.href).searchParams) {
+      if (this.options.includes(key) && !(comparing && key === "e")) asked.set(key, value); // there `e` names experiments
+    }
+    if (this.options.includes("size") && this.element.dataset.size) asked.set("size", this.element.dataset.size);
+    if (this.options.includes("panel") && this.panel) asked.set("panel", this.panel);
+    return `${this.element.dataset.src}.json?${asked}`;
+  }
+
+  reload() {
+    this.dirty = true;
+    return this.load();
+  }
+
+  async load() {
+    if (!this.near || !this.dirty) return;
+    this.dirty = false;
+    const isNarrow = this.element.clientWidth < NARROW;
+    let answer;
+    try {
+      answer = await ask(this.url());
+    } catch {
+      const seconds = Math.min(32, 2 ** ++this.failures);
+      showState(this, `Connection lost, trying again in ${seconds} s`);
+      this.dirty = true;
+      setTimeout(() => this.load(), seconds * 1000);
+      return;
+    }
+    this.failures = 0;
+    if (answer.status !== 200) return showRefusal(this, answer.status, answer.document_);
+    const isFirst = !this.figure;
+    const figure = decode(answer.document_);
+    const panels = figure.layout.meta?.panels ?? [];
+    if (isNarrow && panels.length && !this.panel) {
+      this.panel = panels.at(-1);
+      showPanels(this, panels);
+      return this.reload();
+    }
+    this.show(figure);
+    if (isFirst) drawNextFrame(this);
+    else this.draw();
+  }
+
+  show(figure) {
+    this.figure = figure;
+    showCaption(this, figure.words);
+  }
+
+  async draw() {
+    if (this.figure) await this.render(await library());
+  }
+
+  /** What is seen of the figure now, with its zoom. */
+  composed() {
+    const { marked, absent } = standIns(this.figure, current(), solutionsHere());
+    showAbsent(this, absent, marked);
+    const { data, layout } = compose(this.figure, marked, seen);
+    const dragmode = comparing ? "zoom" : (this.dragMode ?? (coarse ? (seen.selecting ? "lasso" : false) : layout.dragmode));
+    return { data, layout: { ...layout, ...zoomed(this.name, layout, new URL(location.href).searchParams), dragmode } };
+  }
+
+  async render(Plotly, more = {}) {
+    this.part("wait").hidden = true;
+    this.plot.hidden = false;
+    const { data, layout } = this.composed();
+    await Plotly.react(this.plot, data, { ...layout, ...more }, {
+      displaylogo: false,
+      showSendToCloud: false,
+      responsive: true,
+      modeBarButtonsToRemove: ["sendDataToCloud", "sendChartToCloud", "autoScale2d", "toImage"],
+      modeBarButtonsToAdd: [{ name: "picture", title: "Download as PNG", icon: Plotly.Icons.camera, click: () => saveImage(this, this.name, "png") }],
+    });
+    alignAxes(this.name);
+    partNames(this.plot);
+    if (this.plot.dataset.live) return;
+    this.plot.dataset.live = "1";
+    listenToPlot(this);
+    dispatchEvent(new CustomEvent("figuredrawn", { detail: this.name }));
+  }
+
+  /** At once and as wide as paper; a figure that is not here yet, or was drawn for another ground, is waited for. */
+  print() {
+    const { panel } = this;
+    this.panel = null; // all of them
+    const { status, document_ } = askAtOnce(this.url());
+    this.panel = panel;
+    if (status !== 200) return showRefusal(this, status, document_);
+    this.show(decode(document_));
+    this.render(window.Plotly, { width: PAPER, autosize: false });
+  }
+}
+
+// One drawing a frame, so that the page answers while figures come in.
+const waiting = [];
+function drawNextFrame(card) {
+  waiting.push(card);
+  if (waiting.length === 1) requestAnimationFrame(drawWaiting);
+}
+
+async function drawWaiting() {
+  await waiting[0].draw();
+  waiting.shift();
+  if (waiting.length) requestAnimationFrame(drawWaiting);
+}

@@ -1,0 +1,103 @@
+// A page with figures: which are near, what their buttons do, and what makes them load again.
+
+import "../bar.js";
+import { restore, solutions, subscribe } from "../chosen.js";
+import { Card } from "./card.js";
+import { cards, changeAddress, comparing, page, redraw, seen } from "./cards.js";
+import { saveImage } from "./image.js";
+import { readLegend, toggleGroup } from "./legend.js";
+import { preparePrinting, print } from "./print.js";
+import { markSections } from "./sections.js";
+
+const first = () => [...cards.values()][0];
+
+function observeCards() {
+  const observer = new IntersectionObserver(loadNear, { rootMargin: "100% 0px" }); // within one screen of the viewport
+  for (const element of document.querySelectorAll("[data-figure]:has(.plot)")) {
+    cards.set(element.id, new Card(element));
+    observer.observe(element);
+  }
+}
+
+function loadNear(entries) {
+  for (const entry of entries) {
+    const card = cards.get(entry.target.id);
+    card.near = entry.isIntersecting;
+    card.load();
+  }
+}
+
+function listenToPage() {
+  addEventListener("themechange", () => cards.forEach(card => card.reload()));
+  addEventListener("stagesdone", ({ detail: kinds }) => {
+    for (const card of cards.values()) if (kinds.some(kind => card.needs.includes(kind))) card.reload();
+  });
+  addEventListener("onlythese", event => {
+    seen.only = event.detail;
+    redraw();
+  });
+  addEventListener("figuredrawn", showDragModes);
+  document.addEventListener("change", event => {
+    if (event.target.matches("[data-same-axes]")) redraw();
+    if (event.target.matches("input[data-group]")) toggleGroup(event.target.dataset.group);
+  });
+  document.addEventListener("click", event => {
+    const button = event.target.closest("[data-image], button[data-group], [data-mode], [data-reset], [data-select], [data-print]");
+    if (button) press(button);
+  });
+}
+
+function press(button) {
+  const { image, of, group, mode } = button.dataset;
+  if ("print" in button.dataset) print();
+  else if ("select" in button.dataset) toggleSelecting(button);
+  else if (image) saveImage(cards.get(of), of, image);
+  else if (group) toggleGroup(group);
+  else if (mode) setDragMode(first(), mode);
+  else resetZoom(first());
+}
+
+function toggleSelecting(button) {
+  seen.selecting = !seen.selecting;
+  button.setAttribute("aria-pressed", `${seen.selecting}`);
+  redraw();
+}
+
+function setDragMode(card, mode) {
+  card.dragMode = mode;
+  for (const button of document.querySelectorAll("[data-mode]")) button.setAttribute("aria-pressed", `${button.dataset.mode === mode}`);
+  window.Plotly?.relayout(card.plot, { dragmode: mode });
+}
+
+function showDragModes() {
+  const drag = document.querySelector("[data-drag]");
+  if (!drag) return;
+  drag.hidden = false;
+  document.querySelector(`[data-mode="${first().figure.layout.dragmode}"]`)?.setAttribute("aria-pressed", "true");
+}
+
+function resetZoom(card) {
+  changeAddress(parameters => ["x", "y"].forEach(axis => parameters.delete(`${card.name}.${axis}`)));
+  window.Plotly?.purge(card.plot);
+  delete card.plot.dataset.live;
+  card.reload();
+}
+
+function followSelection() {
+  let frame = 0;
+  subscribe(async chosen => {
+    if (chosen.length && !comparing) await solutions();
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(redraw);
+  });
+  restore();
+}
+
+if (page) {
+  readLegend();
+  observeCards();
+  listenToPage();
+  followSelection();
+  preparePrinting();
+}
+markSections();

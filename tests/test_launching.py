@@ -1,0 +1,129 @@
+"""The launch form answered: a browser takes over what the server says of the form as it is filled in."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import pytest
+from serving import Served, served
+
+from modescape.registry import presets
+from modescape_api import forms
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("launching")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(site: Served) -> Iterator[httpx.Client]:
+    with site.visitor() as asking:
+        yield asking
+
+
+def filled_in(client: httpx.Client, preset: str, **changes: str) -> dict[str, Any]:
+    """What a browser posts of a preset's form with some fields typed anew."""
+    page = client.get(f"/launch?preset={preset}").text
+    values = forms.to_values(presets[preset].call())
+    pairs = forms.posted(forms.sections(values, was=values))
+    return {**dict(re.findall(r'name="(key|preset)" value="([^"]*)"', page)), **dict(pairs), **changes}
+
+
+class Parts(HTMLParser):
+    """The text of every element marked data-answer, by its id, as a browser that takes them over reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+        self._open: list[str] = []  # ids of the elements that are open, "" for those that are not marked
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self._open += (
+            [given["id"] or "" if "data-answer" in given else ""] if tag not in ("meta", "link", "input", "br") else []
+        )
+        if self._open and self._open[-1]:
+            self.found[self._open[-1]] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if inside := next(filter(None, reversed(self._open)), ""):
+            self.found[inside] = " ".join(f"{self.found[inside]} {data}".split())
+
+
+def answered(page: str) -> dict[str, str]:
+    parts = Parts()
+    parts.feed(page)
+    return parts.found
+
+
+def body(page: str) -> Any:
+    return json.loads(answered(page)["body"])
+
+
+def problems(page: str) -> dict[str, str]:
+    found = re.findall(r'<div data-problem="([^"]+)">(.*?)</div>', page, re.DOTALL)
+    return {field: html.unescape(re.sub("<[^>]+>", "", text)) for field, text in found}
+
+
+def test_what_is_taken_over_is_what_the_whole_page_shows(client: httpx.Client) -> None:
+    form = filled_in(client, "quickstart", **{"ensemble.runs": "4", "training.epochs": "7"})
+    answer = client.post("/launch/plan", data=form)
+    page = client.post("/launch", data={**form, "do": "plan"})
+    assert (answer.status_code, page.status_code) == (200, 200)
+    parts, whole = answered(answer.text), answered(page.text)
+    assert parts.keys() == whole.keys() > {"plan-price", "plan-figures", "go-total", "note", "body"}
+    assert parts == whole
+    assert "× 4" in parts["plan-price"]
+    assert body(answer.text)["spec"]["training"]["epochs"] == 7
+
+
+def test_a_page_as_it_opens_holds_what_posting_it_answers(client: httpx.Client) -> None:
+    for preset in ("quickstart", "fig-9-short"):
+        page = client.get(f"/launch?preset={preset}").text
+        answer = client.post("/launch/plan", data=filled_in(client, preset)).text
+        assert body(page) == body(answer)
+        assert "name" not in body(page), "nothing was typed"
+        assert answered(page)["plan-price"] == answered(answer)["plan-price"]
+
+
+def test_the_body_to_copy_is_a_launch_of_the_api(client: httpx.Client, site: Served) -> None:
+    answer = client.post("/launch/plan", data=filled_in(client, "quickstart", name="</script>a name"))
+    assert "</script>a name" not in answer.text
+    asked = body(answer.text)
+    assert asked["name"] == "</script>a name"
+    priced = client.post("/api/estimate", json=asked, headers={"accept": "application/json"}).json()
+    assert priced["words"]["total"] == answered(answer.text)["go-total"]
+
+
+def test_what_is_wrong_is_named_as_the_form_names_it_and_leaves_the_plan(client: httpx.Client) -> None:
+    changes = {"methods.low-rank.options.rank": "0", "shift.on": "true", "shift.intensities": "6", "name": "a\u202eb"}
+    form = filled_in(client, "quickstart", **changes)
+    form["methods.low-rank.on"] = "true"
+    refused = client.post("/launch/plan", data=form)
+    assert refused.status_code == 422
+    assert "plan-price" not in answered(refused.text)
+    told = problems(refused.text)
+    assert told.keys() == {"name"}, "a name is looked at before the spec"
+    refused = client.post("/launch/plan", data={**form, "name": "a name"})
+    told = problems(refused.text)
+    assert told.keys() == {"methods.low-rank.options.rank", "shift.intensities"}
+    assert told["methods.low-rank.options.rank"].startswith("✗ ")
+    assert answered(refused.text)["note"].startswith("2 fields to change first. ")
+    assert "Methods › low-rank › rank: " in answered(refused.text)["note"]
+
+
+def test_the_plan_is_for_our_own_forms_only(client: httpx.Client) -> None:
+    form = filled_in(client, "quickstart")
+    assert client.post("/launch/plan", data=form, headers={"origin": "http://elsewhere.test"}).status_code == 403
+    assert client.post("/launch/plan", data=form).status_code == 200
