@@ -22,6 +22,7 @@ from fastapi import APIRouter, Query, Response
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
+from modescape.finding import Finding
 from modescape.plan import flat
 from modescape.records import Role
 from modescape.results import Results
@@ -197,7 +198,7 @@ class _Ensemble:
             "cosine": self.read(lambda runs: _mean_pair(self.cosine, runs), self.cosine),
             "ensemble": None
             if self.row.ensemble_accuracy is None
-            else _Reading(self.row.ensemble_accuracy, self.row.finding.get("runs", self.row.runs)),
+            else _Reading(self.row.ensemble_accuracy, Finding.from_json(self.row.finding).runs or self.row.runs),
         }
 
 
@@ -272,7 +273,7 @@ def _mean_pair(matrix: NDArray[np.float64], runs: Runs) -> float:
 
 def _claims(rows: Sequence[Experiment]) -> list[tuple[str, str, tuple[Word | None, ...]]]:
     """(letter, title, what each experiment says) of every claim that one of them answers."""
-    told = [{claim.letter: claim for claim in claims.answered(row.finding or {}, ())} for row in rows]
+    told = [{claim.letter: claim for claim in claims.answered(Finding.from_json(row.finding), ())} for row in rows]
     titles = {claim.letter: claim.title for answers in told for claim in answers.values()}
     return [
         (letter, titles[letter], tuple(_word(answers[letter]) if letter in answers else None for answers in told))

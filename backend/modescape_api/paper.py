@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Response
 
+from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
 from modescape.registry import architectures, datasets, methods, presets
@@ -96,7 +97,7 @@ class Number:
 
 
 def _accuracy(here: Site, row: Experiment) -> Reading | None:
-    return None if row.accuracy is None else Reading(value=row.accuracy, of=_runs(row.finding.get("runs", row.runs)))
+    return None if row.accuracy is None else Reading(value=row.accuracy, of=_runs(row))
 
 
 def _divergence(group: str) -> Read:
@@ -118,7 +119,7 @@ def _divergence(group: str) -> Read:
         assert chosen.value is not None
         return Reading(
             value=chosen.value,
-            of=_runs(row.finding.get("runs", row.runs)),
+            of=_runs(row),
             more=tuple(more),
             same_images=dataset == "svhn",
         )
@@ -127,14 +128,15 @@ def _divergence(group: str) -> Read:
 
 
 def _exponent(here: Site, row: Experiment) -> Reading | None:
-    found = row.finding.get("family")
-    if not found or found["exponent"] is None:
+    found = Finding.from_json(row.finding).family
+    if found is None or found.exponent is None:
         return None
-    end = ", at the end of the range that was searched" if found.get("border") else ""
-    return Reading(value=found["exponent"], of=f"{found['samples']} samples around one run{end}")
+    end = ", at the end of the range that was searched" if found.border else ""
+    return Reading(value=found.exponent, of=f"{found.samples} samples around one run{end}")
 
 
-def _runs(count: int) -> str:
+def _runs(row: Experiment) -> str:
+    count = Finding.from_json(row.finding).runs or row.runs
     return "one run" if count == 1 else f"mean of {count} runs"
 
 

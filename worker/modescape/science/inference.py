@@ -19,7 +19,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from enum import StrEnum
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,23 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
 Runs = NDArray[np.intp]
-Word = Literal["holds", "does not hold", "cannot tell"]
 
 LEVEL = 0.025  # one-sided, so intervals are at 95 %
 MAX_UNDEFINED = 0.05  # share of redraws that may be undefined
 
 Statistic = Callable[[Runs], float]  # a quantity of some of the units, by their positions, and of all examples
+
+
+class Word(StrEnum):
+    """What an interval says of its margin (science o.3)."""
+
+    HOLDS = "holds"  # the whole interval lies on the claim's side of the margin
+    DOES_NOT_HOLD = "does not hold"  # it lies on the other side
+    CANNOT_TELL = "cannot tell"  # the margin is inside, or a gate is closed
+
+    @property
+    def glyph(self) -> str:
+        return {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}[self]
 
 
 @dataclass(frozen=True)
@@ -65,11 +77,17 @@ class Estimate:
     @property
     def word(self) -> Word:
         if not self.exists:
-            return "cannot tell"
+            return Word.CANNOT_TELL
         if self.room > 0:
-            return "holds"
+            return Word.HOLDS
         fails = self.high < self.margin if self.above else self.low > self.margin
-        return "does not hold" if fails else "cannot tell"
+        return Word.DOES_NOT_HOLD if fails else Word.CANNOT_TELL
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Estimate:
+        """From its stored fields, in which what is not finite is null."""
+        fields: dict[str, Any] = {name: math.nan if value is None else value for name, value in stored.items()}
+        return cls(**fields)
 
 
 # ------------------------------------------------------------------------------------------------ means over examples
@@ -291,13 +309,3 @@ def pairs(runs: Runs) -> tuple[Runs, Runs]:
 def log_of_ratio(top: float, bottom: float) -> float:
     """ln(top / bottom), NaN where either is zero."""
     return math.log(top) - math.log(bottom) if top > 0 and bottom > 0 else math.nan
-
-
-def holm(p_values: Mapping[str, float]) -> frozenset[str]:
-    """The names whose statements stand together at 2.5 % one-sided (Holm 1979)."""
-    standing: set[str] = set()
-    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        if p > LEVEL / (len(p_values) - rank):
-            break
-        standing.add(name)
-    return frozenset(standing)
