@@ -34,9 +34,30 @@ def test_t_quantiles_are_the_tabulated_ones(degrees: int, quantile: float) -> No
 def test_t_tails_equal_scipy() -> None:
     from scipy.stats import t
 
-    for degrees in (1, 2, 3, 4, 7, 30, 101):
+    for degrees in (1, 1.5, 2, 2.4, 3, 3.7, 4, 7, 9.9, 30, 101, 250.5):
         for value in (-3.0, 0.0, 0.5, 2.0, 8.0):
             assert inference.t_tail(value, degrees) == pytest.approx(t.sf(value, degrees), abs=1e-12)
+
+
+def test_quantiles_of_any_degrees_equal_scipy() -> None:
+    from scipy.stats import t
+
+    for degrees in (1, 1.01, 1.99, 2.5, 4.8, 17.3):
+        for level in (0.9, 0.975, 0.9875, 0.9999):
+            assert inference.t_quantile(level, degrees) == pytest.approx(t.ppf(level, degrees), rel=1e-10)
+
+
+def test_degrees_of_a_difference_are_those_of_welch() -> None:
+    """(1 + 1)^2 / (1/2 + 1/3) = 4.8; where one error is far larger its own degrees are all there are."""
+    from scipy.stats import ttest_ind
+
+    assert inference.welch_degrees((1.0, 1.0), (2, 3)) == pytest.approx(4.8)
+    assert inference.welch_degrees((1.0, 0.0), (2, 3)) == pytest.approx(2)
+    assert inference.welch_degrees((1.0, 1.0), (4, 4)) == pytest.approx(8)
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=4), 3 * rng.normal(size=7)
+    errors = a.std(ddof=1) / 2, b.std(ddof=1) / math.sqrt(7)
+    assert inference.welch_degrees(errors, (3, 6)) == pytest.approx(ttest_ind(a, b, equal_var=False).df)
 
 
 def test_redraws_of_examples_are_multinomial_counts() -> None:

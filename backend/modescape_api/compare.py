@@ -26,7 +26,7 @@ from modescape.finding import Finding
 from modescape.plan import flat
 from modescape.records import Role
 from modescape.results import Results
-from modescape.science.inference import LEVEL, estimate, pairs, t_quantile
+from modescape.science.inference import LEVEL, estimate, pairs, t_quantile, welch_degrees
 from modescape.spec import stored
 from modescape.tables import Experiment, Solution
 from modescape_api import claims, replies
@@ -218,12 +218,11 @@ class _Reading:
         return Value(value=self.value, low=self.low, high=self.high, runs=self.runs)
 
     def less(self, first: _Reading, *, apart: bool) -> Value:
-        """This minus the first, with Welch's interval where both have errors and share no networks."""
-        value, variance = self.value - first.value, self.error**2 + first.error**2
-        if not apart or not math.isfinite(variance) or variance == 0:
+        """This minus the first, with Welch's interval (science o.2) where both have errors and share no networks."""
+        value, error = self.value - first.value, math.hypot(self.error, first.error)
+        if not apart or not math.isfinite(error) or error == 0:
             return Value(value=value)
-        degrees = variance**2 / (self.error**4 / (self.runs - 1) + first.error**4 / (first.runs - 1))
-        half = t_quantile(1 - LEVEL, max(1, math.floor(degrees))) * math.sqrt(variance)
+        half = t_quantile(1 - LEVEL, welch_degrees((self.error, first.error), (self.runs - 1, first.runs - 1))) * error
         return Value(value=value, low=value - half, high=value + half)
 
 
