@@ -22,9 +22,11 @@ from test_claims import made_chains, made_seeds, made_shift
 import modescape.claims
 from modescape import power
 from modescape.claims import CLAIMS, Claim
-from modescape.claims.claim import MIN_UNITS, Asked, Joins, Reads
+from modescape.claims.claim import MIN_UNITS, Asked, Joins, Margin, Reads, margins
 from modescape.claims.evidence import Evidence, Function, Members, MethodEvidence, Units, divergence, mean_divergence
+from modescape.claims.judging import judge
 from modescape.claims.record import ClaimRecord
+from modescape.finding import Finding
 from modescape.registry import figures
 from modescape.science.inference import OverRuns, Word
 from modescape.spec import MarginsSpec, parse
@@ -188,10 +190,10 @@ MADE: dict[str, tuple[Callable[[], Units], Callable[[], Units]]] = {
 
 
 def _judged(claim: Claim[Any], evidence: Units, margin: float | None = None) -> ClaimRecord:
-    margins = {letter: one.default_margin for letter, one in CLAIMS.items()}
+    asked = margins(parse({}))
     kept = evidence.without_failed()
     kept = claim.prepare(kept, lambda: None) if claim.prepare else kept
-    record = claim.judge(Asked(claim, margins[claim.letter] if margin is None else margin, margins), kept)
+    record = claim.judge(Asked(claim, asked[claim.letter] if margin is None else margin, asked), kept)
     assert record is not None
     return record
 
@@ -236,3 +238,18 @@ def test_a_record_comes_back_from_its_json_as_it_was(claim: Claim[Any]) -> None:
     assert ClaimRecord.from_json(stored) == record
     assert replace(record, word=Word(stored["word"])) == record
     assert orjson.loads(orjson.dumps(ClaimRecord.from_json(stored).to_json())) == stored
+
+
+def test_a_claim_declared_elsewhere_is_judged_at_its_own_margin_and_told() -> None:
+    own = replace(CLAIMS["g"], letter="z", title="Ours", margin=Margin(field="z", default=2.5, says="Ours."))
+    try:
+        own(CLAIMS["g"].judge)
+        records = judge(made_seeds(), margins=margins(parse({})), rests=False)
+        assert [(record.id, record.word) for record in records] == [("g", Word.HOLDS), ("z", Word.CANNOT_TELL)]
+        assert list(CLAIMS)[-1] == "z"
+        stored = {record.id: orjson.loads(orjson.dumps(record.to_json())) for record in records}
+        found = Finding.from_json({"claims": stored})
+        assert [told.record.id for told in found.told()] == ["g", "z"]
+    finally:
+        CLAIMS.pop("z", None)
+    assert [told.record.id for told in found.told()] == ["g"], "where it is not loaded it is left out"
