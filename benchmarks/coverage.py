@@ -23,18 +23,21 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.science import equal, verdict
-from modescape.science.inference import OverRuns
-from modescape.science.verdict import (
+from modescape.claims.evidence import (
     ChainEvidence,
-    Claim,
     Evidence,
     Function,
     Members,
     MethodEvidence,
     SeedsEvidence,
     ShiftEvidence,
+    divergence,
+    mean_divergence,
 )
+from modescape.claims.judging import judge
+from modescape.claims.record import ClaimRecord
+from modescape.science import equal
+from modescape.science.inference import OverRuns
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -119,7 +122,7 @@ def evidence(random: Random, population: Population, units: int, examples: int, 
         strengths=strengths,
         averaged=5,
         members=Members.of(functions(averages), problem.truth),
-        js=OverRuns.of(np.stack([verdict.mean_divergence(functions(own), examples) for own in typical])),
+        js=OverRuns.of(np.stack([mean_divergence(functions(own), examples) for own in typical])),
     )
     return Evidence(
         classes=CLASSES,
@@ -129,7 +132,7 @@ def evidence(random: Random, population: Population, units: int, examples: int, 
         windows=[problem.around(random, run, [0.25] * 4).argmax(axis=-1) for run in runs],
         methods=(method,),
         members=Members.of(functions(finals), problem.truth),
-        js=verdict.divergence(functions(finals), examples),
+        js=divergence(functions(finals), examples),
         seed=int(random.integers(1 << 30)),
     )
 
@@ -144,12 +147,12 @@ def shifted(random: Random, population: Population, units: int, examples: int) -
         found = np.zeros((units, units, examples))
         for i in range(units):
             for j in range(i):
-                found[i, j] = found[j, i] = verdict.mean_divergence(functions(p[[i, j]]), examples)
+                found[i, j] = found[j, i] = mean_divergence(functions(p[[i, j]]), examples)
         return found
 
     def within(problem: Problem) -> Floats:
         runs = [softmax(problem.around(random, run, [0.3] * 3)) for run in range(units)]
-        return np.stack([verdict.mean_divergence(functions(own), examples) for own in runs]).astype(np.float64)
+        return np.stack([mean_divergence(functions(own), examples) for own in runs]).astype(np.float64)
 
     return ShiftEvidence(
         CLASSES, clean.truth, clean.logits.argmax(axis=-1), between(clean), between(noisy),
@@ -175,14 +178,12 @@ def chains(random: Random, population: Population, units: int, examples: int) ->
 
 def asked(
     random: Random, population: Population, units: int, examples: int, margins: dict[str, float] | None = None
-) -> Iterator[Claim]:
-    yield from verdict.judge(evidence(random, population, units, examples), margins=margins, rests=False)
+) -> Iterator[ClaimRecord]:
+    yield from judge(evidence(random, population, units, examples), margins=margins, rests=False)
     # (f2) is asked where (f1) holds, which here it should not hang on
-    yield from verdict.judge_shift(
-        shifted(random, population, units, examples), margins=(margins or {}) | {"f1": -9.0}, rests=False
-    )
-    yield from verdict.judge_seeds(repetitions(random, population, units, examples), margins=margins, rests=False)
-    yield from verdict.judge_chains(chains(random, population, units, examples), margins=margins, rests=False)
+    yield from judge(shifted(random, population, units, examples), margins=(margins or {}) | {"f1": -9.0}, rests=False)
+    yield from judge(repetitions(random, population, units, examples), margins=margins, rests=False)
+    yield from judge(chains(random, population, units, examples), margins=margins, rests=False)
 
 
 def truths(population: Population, *, problems: int = 12) -> dict[str, float]:
@@ -203,7 +204,7 @@ class Counts:
     failed: int = 0
     halves: float = 0.0
 
-    def add(self, claim: Claim, truth: float) -> None:
+    def add(self, claim: ClaimRecord, truth: float) -> None:
         if claim.low is None or claim.high is None:
             return
         self.intervals += 1

@@ -27,11 +27,22 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from modescape.claims.evidence import (
+    ChainEvidence,
+    Evidence,
+    Function,
+    Members,
+    MethodEvidence,
+    SeedsEvidence,
+    ShiftEvidence,
+    divergence,
+    mean_divergence,
+)
+from modescape.claims.judging import judge
+from modescape.claims.record import ClaimRecord
 from modescape.power import TABLE
-from modescape.science import verdict
 from modescape.science.inference import OverRuns
 from modescape.science.predictions import entropy, softmax
-from modescape.science.verdict import ChainEvidence, Claim, Evidence, MethodEvidence, SeedsEvidence, ShiftEvidence
 
 CLASSES = 5
 RUNS, IMAGES, SAMPLES = (3, 4, 5, 10), (1000, 2000, 4000, 10_000), (5, 10, 20)
@@ -83,7 +94,7 @@ def wide_strengths(rng: np.random.Generator, count: int, how: Strengths) -> NDAr
     return np.where(u < 0.6, near * u / 0.6, near * (far / near) ** ((u - 0.6) / 0.4))
 
 
-def function(logits: Logits) -> verdict.Function:
+def function(logits: Logits) -> Function:
     return lambda part: softmax(logits[part])
 
 
@@ -100,15 +111,15 @@ def ensemble(rng: np.random.Generator, runs: int, images: int, samples: int) -> 
     averages = [function(np.log(softmax(some).mean(axis=0))) for some in near]
     typical = MethodEvidence(
         "near", "near", [some.argmax(-1) for some in near], averaged=len(near[0]),
-        members=verdict.Members.of(averages, truth),
-        js=OverRuns.of(np.stack([verdict.mean_divergence([function(one) for one in some], images) for some in near])),
+        members=Members.of(averages, truth),
+        js=OverRuns.of(np.stack([mean_divergence([function(one) for one in some], images) for some in near])),
     )  # fmt: skip
     theta = rng.normal(size=(runs, WEIGHTS))
     theta /= np.linalg.norm(theta, axis=1, keepdims=True)
     return Evidence(
         CLASSES, truth, logits.argmax(-1), cosine=theta @ theta.T,
         windows=[noisy(rng, own, np.full(4, LATE)).argmax(-1) for own in logits], methods=(typical, *wide.values()),
-        members=verdict.Members.of(finals, truth), js=verdict.divergence(finals, images),
+        members=Members.of(finals, truth), js=divergence(finals, images),
     )  # fmt: skip
 
 
@@ -158,7 +169,7 @@ def chains(rng: np.random.Generator, count: int, images: int) -> ChainEvidence:
     return ChainEvidence(CLASSES, truth, (shared + scales * (common + own) / math.sqrt(2)).argmax(-1))
 
 
-def half_widths(claims: Iterable[Claim]) -> Iterator[tuple[str, float]]:
+def half_widths(claims: Iterable[ClaimRecord]) -> Iterator[tuple[str, float]]:
     """(claim, half-width), for (d1) and (d2) by how strengths were drawn; NaN where a gate is closed."""
     for claim in claims:
         parts = [(f.method, f.estimate if not f.gate else None, f.parts) for f in claim.methods]
@@ -185,11 +196,11 @@ def cell(runs: int, images: int, samples: int, replicates: int) -> list[dict[str
     found: dict[str, list[float]] = {}
     for replicate in range(replicates):
         rng = np.random.default_rng([replicate, runs, images, samples])
-        claims = list(verdict.judge(ensemble(rng, runs, images, samples), rests=False))
+        claims = list(judge(ensemble(rng, runs, images, samples), rests=False))
         if samples == SAMPLES[0]:
-            claims += verdict.judge_seeds(seeds(rng, runs, images), rests=False)
-            claims += verdict.judge_chains(chains(rng, runs, images), rests=False)
-        claims += verdict.judge_shift(shifted(rng, runs, images, samples), rests=False)
+            claims += judge(seeds(rng, runs, images), rests=False)
+            claims += judge(chains(rng, runs, images), rests=False)
+        claims += judge(shifted(rng, runs, images, samples), rests=False)
         for claim, half in half_widths(claims):
             found.setdefault(claim, []).append(half)
     return [

@@ -48,6 +48,7 @@ _SCIENCE = {
 FORBIDDEN = {
     "science": _SCIENCE,
     **dict.fromkeys(ENTRIES, _SCIENCE),
+    "claims": _SCIENCE | {"spec"},
     "figures": {"store", "artifacts", "stages", "jobs", "executor", "laboratory", "settings"},
     "store": {"science", *ENTRIES, "figures", "stages", "jobs", "executor"},
     "artifacts.py": {"science", *ENTRIES, "figures", "store", "stages", "jobs", "executor"},

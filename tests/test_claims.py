@@ -18,20 +18,27 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from serving import SPEC, Served, finished, served
 
-from modescape import finding
-from modescape.science import verdict
-from modescape.science.inference import Estimate, OverRuns
-from modescape.science.verdict import (
+from modescape.claims import CLAIMS, equal_accuracy
+from modescape.claims.claim import Side
+from modescape.claims.combining import every_method, some_method
+from modescape.claims.evidence import (
     ChainEvidence,
-    Claim,
+    Cost,
     Evidence,
-    Finding,
     Function,
+    LastIterates,
     Members,
     MethodEvidence,
     SeedsEvidence,
     ShiftEvidence,
+    divergence,
+    mean_divergence,
 )
+from modescape.claims.judging import judge
+from modescape.claims.look import FIRST, Look
+from modescape.claims.record import ClaimRecord, MethodRecord
+from modescape.finding import Finding
+from modescape.science.inference import Estimate, OverRuns, Word
 from modescape.tables import Experiment
 
 Floats = NDArray[np.float64]
@@ -85,7 +92,7 @@ def _evidence(problem: Problem, *, with_js: bool = True) -> Evidence:
             near=list(samples.argmax(axis=-1)),
             averaged=SAMPLES,
             members=Members.of(_functions(samples.mean(axis=1)), problem.truth),
-            js=OverRuns.of(np.stack([verdict.mean_divergence(_functions(own), examples) for own in samples]))
+            js=OverRuns.of(np.stack([mean_divergence(_functions(own), examples) for own in samples]))
             if with_js
             else None,
         )
@@ -97,7 +104,7 @@ def _evidence(problem: Problem, *, with_js: bool = True) -> Evidence:
         finals=problem.finals.argmax(axis=-1),
         methods=methods,
         members=Members.of(_functions(problem.finals), problem.truth),
-        js=verdict.divergence(_functions(problem.finals), examples) if with_js else None,
+        js=divergence(_functions(problem.finals), examples) if with_js else None,
     )
 
 
@@ -107,11 +114,11 @@ def problem() -> Problem:
 
 
 @pytest.fixture(scope="module")
-def claims(problem: Problem) -> dict[str, Claim]:
-    return {claim.id: claim for claim in verdict.judge(_evidence(problem))}
+def claims(problem: Problem) -> dict[str, ClaimRecord]:
+    return {claim.id: claim for claim in judge(_evidence(problem))}
 
 
-def _method(claim: Claim, name: str) -> Finding:
+def _method(claim: ClaimRecord, name: str) -> MethodRecord:
     return next(found for found in claim.methods if found.method == name)
 
 
@@ -174,19 +181,19 @@ def test_the_gain_of_an_ensemble_is_exactly_the_mean_over_all_its_subsets(proble
 
 def test_reading_block_by_block_changes_nothing(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Members.of(_functions(problem.finals), problem.truth)
-    apart = verdict.divergence(_functions(problem.finals), EXAMPLES)
-    monkeypatch.setattr(verdict, "_VALUES", 7 * RUNS * CLASSES)
+    apart = divergence(_functions(problem.finals), EXAMPLES)
+    monkeypatch.setattr("modescape.claims.evidence._VALUES", 7 * RUNS * CLASSES)
     blocks = Members.of(_functions(problem.finals), problem.truth)
     assert blocks.brier.values == pytest.approx(whole.brier.values, abs=1e-12)
     assert blocks.gaps.table == pytest.approx(whole.gaps.table, abs=1e-12)
     assert blocks.gaps.examples == pytest.approx(whole.gaps.examples, abs=1e-6)
     assert (blocks.accuracy, blocks.together) == (whole.accuracy, whole.together)
-    assert verdict.divergence(_functions(problem.finals), EXAMPLES).table == pytest.approx(apart.table, abs=1e-12)
+    assert divergence(_functions(problem.finals), EXAMPLES).table == pytest.approx(apart.table, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["near", "wide"])
 def test_gains_and_divergences_equal_a_plain_recomputation(
-    problem: Problem, claims: dict[str, Claim], name: str
+    problem: Problem, claims: dict[str, ClaimRecord], name: str
 ) -> None:
     finals, truth, samples = problem.finals, problem.truth, problem.samples[name]
     averages = samples.mean(axis=1)
@@ -231,7 +238,7 @@ def test_gains_and_divergences_equal_a_plain_recomputation(
         assert (found.p_fails if letter == "e1" else found.p_holds) == pytest.approx(p_above, abs=1e-6)
 
 
-def test_tame_samples_gain_less_than_an_ensemble_and_diverge_less(claims: dict[str, Claim]) -> None:
+def test_tame_samples_gain_less_than_an_ensemble_and_diverge_less(claims: dict[str, ClaimRecord]) -> None:
     assert {letter: claims[letter].word for letter in ("c", "e1", "f1")} == dict.fromkeys(("c", "e1", "f1"), "holds")
     assert claims["e1"].high is not None
     assert claims["e1"].high < 0.9
@@ -254,7 +261,7 @@ def test_a_method_that_finds_what_other_runs_find_refutes_the_claims() -> None:
         members=Members(OverRuns.of(members.brier.rows - gain), members.gaps, 0.0, 0.0),
         js=OverRuns.of(np.repeat(between[None], RUNS, axis=0)),
     )
-    found = {c.id: c for c in verdict.judge(replace(evidence, methods=(evidence.methods[0], strong)))}
+    found = {c.id: c for c in judge(replace(evidence, methods=(evidence.methods[0], strong)))}
     assert found["e1"].word == "does not hold"
     assert "Wide" in found["e1"].because
     assert found["e1"].p == pytest.approx(2 * _p_fails(found["e1"], "wide"))
@@ -264,7 +271,7 @@ def test_a_method_that_finds_what_other_runs_find_refutes_the_claims() -> None:
     assert found["e2"].estimate == pytest.approx(1.1)
 
 
-def _p_fails(claim: Claim, name: str) -> float:
+def _p_fails(claim: ClaimRecord, name: str) -> float:
     found = _method(claim, name).estimate
     assert found is not None
     return found.p_fails
@@ -272,25 +279,25 @@ def _p_fails(claim: Claim, name: str) -> float:
 
 def test_adding_up_needs_one_method_only_and_fails_only_for_all() -> None:
     evidence = _evidence(_problem(near=0.05, wide=0.05))  # so near that averaging adds nothing
-    found = {c.id: c for c in verdict.judge(evidence)}["e2"]
+    found = {c.id: c for c in judge(evidence)}["e2"]
     assert found.word == "does not hold"
     assert "for every method" in found.because
     few = replace(evidence.methods[1], near=[samples[:2] for samples in evidence.methods[1].near])
     one_closed = replace(evidence, methods=(evidence.methods[0], few))
-    found = {c.id: c for c in verdict.judge(one_closed)}["e2"]
+    found = {c.id: c for c in judge(one_closed)}["e2"]
     assert found.word == "cannot tell"
     assert "a run has 2 typical samples, at least 3 are needed" in found.because
 
 
 def test_every_cannot_tell_names_its_gate_and_what_opens_it() -> None:
-    few_images = {c.id: c for c in verdict.judge(_evidence(_problem(examples=700)))}
+    few_images = {c.id: c for c in judge(_evidence(_problem(examples=700)))}
     for letter in ("e1", "e2", "f1"):
         assert few_images[letter].because == "700 test images, at least 1000 are needed: raise data.test_images"
-    for claim in verdict.judge(_evidence(_problem(runs=2))):
+    for claim in judge(_evidence(_problem(runs=2))):
         assert claim.word == "cannot tell"
         assert claim.because.startswith("2 runs: at least 3 are needed")
         assert claim.because.endswith("raise ensemble.runs")
-    narrow = verdict.judge(_evidence(_problem(runs=3)), margins={"f1": math.log(9)})
+    narrow = judge(_evidence(_problem(runs=3)), margins={"f1": math.log(9)})
     crossing = next(c for c in narrow if c.id == "f1")
     assert crossing.margin == math.log(9)
     assert crossing.word != "holds"
@@ -331,7 +338,7 @@ def unlucky(problem: Problem) -> tuple[Evidence, Evidence, Evidence]:
 
 def test_a_method_is_judged_on_the_runs_where_it_has_not_failed(unlucky: tuple[Evidence, Evidence, Evidence]) -> None:
     """Each method's part is what it is alone on its own runs, number by number."""
-    whole, own, together = ({claim.id: claim for claim in verdict.judge(evidence, rests=False)} for evidence in unlucky)
+    whole, own, together = ({claim.id: claim for claim in judge(evidence, rests=False)} for evidence in unlucky)
     assert set(together) == set(own) == {"c", "d1", "d2", "e1", "e2", "f1"}
     for letter, claim in together.items():
         first, second = claim.methods
@@ -346,8 +353,8 @@ def test_a_claim_that_rests_on_a_method_of_fewer_runs_has_its_degrees_of_freedom
     """So that interval and level at a later look are those of its own t distribution."""
     own = replace(_evidence(_cut(problem, KEPT, ["near", "wide"])), numbers=tuple(KEPT))
     whole = replace(_evidence(_cut(problem, list(range(RUNS)), [])), partial=(own,))
-    for claim in verdict.judge(whole):
-        (alone,) = (one for one in verdict.judge(own) if one.id == claim.id)
+    for claim in judge(whole):
+        (alone,) = (one for one in judge(own) if one.id == claim.id)
         assert (claim.n, claim.estimate, claim.low, claim.p) == (4, alone.estimate, alone.low, alone.p)
         assert claim.word == alone.word
 
@@ -364,7 +371,7 @@ def test_leaving_out_a_run_leaves_it_out_of_every_method(unlucky: tuple[Evidence
 def test_fewer_than_three_healthy_chains_close_the_method_and_no_other(problem: Problem) -> None:
     own = replace(_evidence(_cut(problem, [1, 4], ["wide"])), numbers=(1, 4))
     whole = replace(_evidence(_cut(problem, list(range(RUNS)), ["near"])), partial=(own,))
-    for claim in verdict.judge(whole):
+    for claim in judge(whole):
         near, wide = claim.methods
         assert near.word != "cannot tell"
         assert wide.gate.startswith("2 runs: at least 3 are needed")
@@ -373,14 +380,14 @@ def test_fewer_than_three_healthy_chains_close_the_method_and_no_other(problem: 
 
 
 def test_under_shift_a_method_is_judged_on_the_runs_where_it_has_not_failed() -> None:
-    whole, pairs = _shift(), np.ix_(KEPT, KEPT)
-    other = _shift(within=0.03)
+    whole, pairs = made_shift(), np.ix_(KEPT, KEPT)
+    other = made_shift(within=0.03)
     own = ShiftEvidence(
         CLASSES, whole.truth, whole.finals[KEPT], whole.clean_between[pairs], whole.shifted_between[pairs],
         {"swag": other.clean_within["random"][KEPT]}, {"swag": other.shifted_within["random"][KEPT]}, {"swag": "SWAG"},
         numbers=tuple(KEPT),
     )  # fmt: skip
-    (together,), (alone,), (before,) = map(verdict.judge_shift, (replace(whole, partial=(own,)), own, whole))
+    (together,), (alone,), (before,) = map(judge, (replace(whole, partial=(own,)), own, whole))
     assert together.methods[0] == before.methods[0]
     assert replace(together.methods[1], n=None) == alone.methods[0]
     assert together.methods[1].n == 4
@@ -389,7 +396,7 @@ def test_under_shift_a_method_is_judged_on_the_runs_where_it_has_not_failed() ->
 # --- f2, g and h ------------------------------------------------------------------------------------------------------
 
 
-def _shift(lead: float = 2.0, *, within: float = 0.02, seed: int = 0) -> ShiftEvidence:
+def made_shift(lead: float = 2.0, *, within: float = 0.02, seed: int = 0) -> ShiftEvidence:
     """Divergences between runs that grow `lead` times under shift, those within runs 1.5 times."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(CLASSES, size=EXAMPLES)
@@ -403,8 +410,8 @@ def _shift(lead: float = 2.0, *, within: float = 0.02, seed: int = 0) -> ShiftEv
 
 
 def test_shift_widens_the_lead_by_a_linear_contrast() -> None:
-    evidence = _shift()
-    (claim,) = verdict.judge_shift(evidence)
+    evidence = made_shift()
+    (claim,) = judge(evidence)
 
     def contrast(runs: list[int]) -> float:
         return float(np.mean(whole(runs)))
@@ -422,12 +429,12 @@ def test_shift_widens_the_lead_by_a_linear_contrast() -> None:
     value, low, high, p = _with_interval(contrast, whole(list(range(RUNS))), RUNS, margin=0.0)
     assert (claim.id, claim.word) == ("f2", "holds")
     assert (claim.estimate, claim.low, claim.high, claim.p) == pytest.approx((value, low, high, p), abs=1e-6)
-    (flat,) = verdict.judge_shift(_shift(lead=1.0))
+    (flat,) = judge(made_shift(lead=1.0))
     assert flat.word == "does not hold"
-    (asked,) = verdict.judge_shift(_shift(within=0.2))  # samples diverge more than runs: (f1) fails first
+    (asked,) = judge(made_shift(within=0.2))  # samples diverge more than runs: (f1) fails first
     assert asked.word == "cannot tell"
     assert "only where (f1) holds" in asked.because
-    assert verdict.judge_shift(replace(evidence, clean_within={}, shifted_within={}, titles={})) == ()
+    assert judge(replace(evidence, clean_within={}, shifted_within={}, titles={})) == ()
 
 
 def _flip(rng: np.random.Generator, labels: Labels, rate: float) -> Labels:
@@ -435,7 +442,7 @@ def _flip(rng: np.random.Generator, labels: Labels, rate: float) -> Labels:
     return np.where(rng.random(labels.shape) < rate, other, labels)
 
 
-def _seeds(repetitions: int = 4, *, init: float = 0.3, batches: float = 0.1, seed: int = 0) -> SeedsEvidence:
+def made_seeds(repetitions: int = 4, *, init: float = 0.3, batches: float = 0.1, seed: int = 0) -> SeedsEvidence:
     rng = np.random.default_rng(seed)
     truth = rng.integers(CLASSES, size=EXAMPLES)
     base = np.stack([_flip(rng, truth, 0.1) for _ in range(repetitions)])
@@ -444,8 +451,8 @@ def _seeds(repetitions: int = 4, *, init: float = 0.3, batches: float = 0.1, see
 
 
 def test_initial_weights_against_batches_by_repetition() -> None:
-    evidence = _seeds()
-    (claim,) = verdict.judge_seeds(evidence)
+    evidence = made_seeds()
+    (claim,) = judge(evidence)
     arms = evidence.arms
 
     by_init, by_batches = (arms["A"] != arms["B"]), (arms["A"] != arms["C"])
@@ -459,18 +466,18 @@ def test_initial_weights_against_batches_by_repetition() -> None:
     assert (claim.id, claim.word, claim.n, claim.unit) == ("g", "holds", 4, "repetition")
     assert "learning rate 0.001" in claim.estimand
     assert claim.parts["both others"] == pytest.approx((arms["A"] != arms["D"]).mean())
-    (equal,) = verdict.judge_seeds(_seeds(init=0.1, batches=0.3))
+    (equal,) = judge(made_seeds(init=0.1, batches=0.3))
     assert equal.word == "does not hold"
-    (few,) = verdict.judge_seeds(_seeds(2))
+    (few,) = judge(made_seeds(2))
     assert few.because.startswith("2 repetitions: at least 3")
     assert few.because.endswith("raise seeds.repetitions")
 
 
 def test_a_failed_repetition_is_left_out_and_counted() -> None:
-    evidence = _seeds(5)
+    evidence = made_seeds(5)
     broken = {name: labels.copy() for name, labels in evidence.arms.items()}
     broken["B"][3] = 0  # one class for everything: as good as chance
-    (claim,) = verdict.judge_seeds(replace(evidence, arms=broken))
+    (claim,) = judge(replace(evidence, arms=broken))
     assert claim.n == 4
     assert "1 of 5 repetitions failed" in claim.because
 
@@ -483,11 +490,11 @@ def test_typical_samples_that_stand_in_for_wide_ones_are_not_asked_to_be_stronge
     method = MethodEvidence("swag", "SWAG", near=weak, wide=weak, strengths=[[0.25, 0.5, 0.75, 1.0]] * 4)
     for near, advice in ((weak, "ask for wide samples (spread)"), ((), "draw stronger ones (spread_max)")):
         evidence = Evidence(CLASSES, truth, finals=finals, methods=(replace(method, near=near),))
-        claim = next(claim for claim in verdict.judge(evidence) if claim.id == "d1")
+        claim = next(claim for claim in judge(evidence) if claim.id == "d1")
         assert claim.because.endswith(advice)
 
 
-def _chains(chains: int = 4, cycles: int = 3, *, own: float = 0.05, seed: int = 0) -> ChainEvidence:
+def made_chains(chains: int = 4, cycles: int = 3, *, own: float = 0.05, seed: int = 0) -> ChainEvidence:
     """Cycles are their chain's function with some labels changed."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(CLASSES, size=EXAMPLES)
@@ -498,8 +505,8 @@ def _chains(chains: int = 4, cycles: int = 3, *, own: float = 0.05, seed: int = 
 
 
 def test_cycles_of_a_chain_against_other_chains() -> None:
-    evidence = _chains()
-    (claim,) = verdict.judge_chains(evidence)
+    evidence = made_chains()
+    (claim,) = judge(evidence)
     labels, finals = evidence.labels, evidence.finals
     assert finals is not None
     pairs = list(itertools.combinations(range(3), 2))
@@ -545,27 +552,27 @@ def test_cycles_of_a_chain_against_other_chains() -> None:
 
 
 def test_chains_have_gates_too() -> None:
-    (two,) = verdict.judge_chains(_chains(2))
+    (two,) = judge(made_chains(2))
     assert two.because.startswith("2 chains: at least 3")
-    (one_cycle,) = verdict.judge_chains(_chains(4, 1))
+    (one_cycle,) = judge(made_chains(4, 1))
     assert "at least 2 are needed" in one_cycle.because
-    (alone,) = verdict.judge_chains(replace(_chains(), finals=None))
+    (alone,) = judge(replace(made_chains(), finals=None))
     assert "ratio to those runs" not in alone.parts
-    far_evidence = _chains(own=0.6)  # cycles as far apart as chains
-    (far,) = verdict.judge_chains(far_evidence)
+    far_evidence = made_chains(own=0.6)  # cycles as far apart as chains
+    (far,) = judge(far_evidence)
     assert far.word != "holds"
-    (none,) = verdict.judge_chains(replace(far_evidence, labels=np.empty((0, 3, EXAMPLES), np.int64), numbers=()))
+    (none,) = judge(replace(far_evidence, labels=np.empty((0, 3, EXAMPLES), np.int64), numbers=()))
     assert "0 chains: at least 3" in none.because
 
 
 def test_separate_runs_that_say_otherwise_are_named_beside_the_word() -> None:
-    evidence = _chains()
-    (alike,) = verdict.judge_chains(evidence)
-    assert (alike.word, alike.qualifier) == ("holds", "")  # the runs say the same
+    evidence = made_chains()
+    (alike,) = judge(evidence)
+    assert (alike.word, alike.qualifier) == (Word.HOLDS, "")  # the runs say the same
     # runs that hardly differ: chains are apart, but a new cycle gives as much as a new network
     finals = np.repeat(evidence.truth[None], 4, axis=0)
     finals[np.arange(4)[:, None], np.arange(4)[:, None] + np.arange(0, EXAMPLES, 40)] += 1
-    (other,) = verdict.judge_chains(replace(evidence, finals=finals % CLASSES))
+    (other,) = judge(replace(evidence, finals=finals % CLASSES))
     assert other.word == "holds"
     assert other.qualifier.startswith("but separately trained runs differ 0.")
 
@@ -574,14 +581,14 @@ def test_separate_runs_that_say_otherwise_are_named_beside_the_word() -> None:
 def test_intervals_of_gains_repetitions_and_chains_cover_the_truth() -> None:
     """95 % intervals over fresh problems; the bar is two standard errors (0.028 each of 60) below 0.95."""
 
-    def estimates(kind: str, seed: int, units: int, examples: int | None = None) -> list[Claim]:
+    def estimates(kind: str, seed: int, units: int, examples: int | None = None) -> list[ClaimRecord]:
         if kind == "e1":
             drawn = _problem(units, examples or EXAMPLES, seed=seed)
-            found = verdict.judge(_evidence(replace(drawn, samples={"near": drawn.samples["near"]}), with_js=False))
+            found = judge(_evidence(replace(drawn, samples={"near": drawn.samples["near"]}), with_js=False))
             return [claim for claim in found if claim.id == "e1"]
         if kind == "g":
-            return list(verdict.judge_seeds(_seeds(units, seed=seed)))
-        return list(verdict.judge_chains(_chains(units, seed=seed)))
+            return list(judge(made_seeds(units, seed=seed)))
+        return list(judge(made_chains(units, seed=seed)))
 
     # What the quantities tend to: e1 from a large problem; g and h by hand, from the chance that two labels differ.
     q, r = 0.05, 0.2  # of a chain: changed in a cycle, changed in its centre
@@ -614,7 +621,7 @@ def _at_zero(evidence: Evidence, problem: Problem) -> Evidence:
 
 
 def test_where_the_best_strength_is_0_averaging_gains_nothing_and_there_is_no_divergence(problem: Problem) -> None:
-    found = {claim.id: claim for claim in verdict.judge(_at_zero(_evidence(problem), problem))}
+    found = {claim.id: claim for claim in judge(_at_zero(_evidence(problem), problem))}
     gain = _method(found["e1"], "near")
     assert gain.word == "holds"
     assert gain.because == "averaging its samples gains nothing: strength 0 predicts best"
@@ -636,7 +643,7 @@ def test_methods_of_strength_0_are_closed_under_shift_too(problem: Problem) -> N
         CLASSES, problem.truth, problem.finals.argmax(axis=-1), between, 2 * between,
         {"wide": within}, {"wide": within}, {"near": "Near", "wide": "Wide"}, alike=["near"],
     )  # fmt: skip
-    (claim,) = verdict.judge_shift(evidence)
+    (claim,) = judge(evidence)
     assert "strength 0" in _method(claim, "near").gate
     assert _method(claim, "wide").gate == ""
     assert claim.qualifier == "holds for the others"
@@ -650,13 +657,13 @@ def test_a_method_that_trains_on_is_measured_against_the_better_of_final_and_las
     last = _softmax(np.log(problem.finals) + moved)
     better = np.arange(len(last)) % 2 == 0
     before = _evidence(problem)
-    iterates = verdict.LastIterates(last.argmax(axis=-1), better, Members.of(_functions(last), truth).brier)
+    iterates = LastIterates(last.argmax(axis=-1), better, Members.of(_functions(last), truth).brier)
     first, *others = before.methods
     strong = list(problem.samples["near"].argmax(axis=-1))
     s = [np.linspace(0.1, 1, SAMPLES)] * len(last)
-    trained = replace(first, last=iterates, wide=strong, strengths=s, cost=verdict.Cost(1.5, SAMPLES))
+    trained = replace(first, last=iterates, wide=strong, strengths=s, cost=Cost(1.5, SAMPLES))
     evidence = replace(before, methods=(trained, *others))
-    found = {claim.id: claim for claim in verdict.judge(evidence)}
+    found = {claim.id: claim for claim in judge(evidence)}
     parts = _method(found["e1"], "near").parts
     w = np.full(len(truth), 1 / len(truth))
     reference = np.where(better[:, None, None], last, problem.finals)
@@ -669,7 +676,7 @@ def test_a_method_that_trains_on_is_measured_against_the_better_of_final_and_las
         assert parts[f"Brier gain over {name}"] == pytest.approx(value, abs=1e-12)
     assert over["the method's last iterates"] < gain < over["the runs"]
     assert (parts["training, in runs"], parts["forward passes"]) == (1.5, SAMPLES)
-    read = [verdict._samples(evidence, method).sums() for method in (trained, replace(trained, last=None))]
+    read = [equal_accuracy._samples(evidence, method).sums() for method in (trained, replace(trained, last=None))]
     far = [sums.point(cost=1.0).distance for sums in read]  # everything is within reach: distances are to the finals
     assert far[0] == pytest.approx(far[1])
     small = read[0].point(cost=0.0)
@@ -678,7 +685,7 @@ def test_a_method_that_trains_on_is_measured_against_the_better_of_final_and_las
 
 def test_a_run_left_out_takes_its_last_iterate_along(problem: Problem) -> None:
     labels = problem.finals.argmax(axis=-1)
-    iterates = verdict.LastIterates(labels, np.arange(len(labels)) == 1)
+    iterates = LastIterates(labels, np.arange(len(labels)) == 1)
     method = replace(_evidence(problem).methods[0], last=iterates).without(1)
     assert method.last is not None
     assert not method.last.better.any()
@@ -688,7 +695,7 @@ def test_a_run_left_out_takes_its_last_iterate_along(problem: Problem) -> None:
 # --- as they are told -------------------------------------------------------------------------------------------------
 
 
-def _found(claims: Sequence[Claim]) -> dict[str, Any]:
+def _found(claims: Sequence[ClaimRecord]) -> dict[str, Any]:
     """The finding as the database holds it."""
     independent = {"disagreement": 0.2, "disagreement_sd": 0.01, "cosine": 0.01, "pairs": 10}
     document = {"split": "test", "independent": independent, "claims": {claim.id: asdict(claim) for claim in claims}}
@@ -696,36 +703,47 @@ def _found(claims: Sequence[Claim]) -> dict[str, Any]:
     return plain
 
 
+def _finding(claims: Sequence[ClaimRecord]) -> Finding:
+    return Finding.from_json(_found(claims))
+
+
+def _told(found: dict[str, Any], look: Look = FIRST) -> list[dict[str, Any]]:
+    """The claims as the API gives them."""
+    return [one.to_json() for one in Finding.from_json(found).told(look)]
+
+
 def test_claims_are_told_in_order_with_the_correction_for_all_of_them() -> None:
-    base = Claim("g", "G", "", "holds", "", math.log(1.1), 4, 1000, unit="repetition", p=0.02, estimate=math.log(2))
+    base = ClaimRecord(
+        "g", "G", "", Word.HOLDS, "", math.log(1.1), 4, 1000, unit="repetition", p=0.02, estimate=math.log(2)
+    )
     known = _found([
         base,
         replace(base, id="a", margin=0.1, p=0.001, estimate=0.01, low=-0.02, high=0.04),
         replace(base, id="b", word="cannot tell", p=None, estimate=None),
     ])  # fmt: skip
-    told = finding.claims(known)
+    told = _told(known)
     assert [claim["id"] for claim in told] == ["a", "b", "g"]
     # two answered: levels 0.0125 and 0.025
     assert [claim["survives"] for claim in told] == [True, False, True]
     assert [(c["glyph"], c["effect"], c["interval"]) for c in told] == [
         ("✓", "0.01", "−0.02 to 0.04"), ("?", "–", ""), ("✓", "2 times", "")
     ]  # fmt: skip
-    assert finding.document(known)["claims"] == told
+    assert Finding.from_json(known).document()["claims"] == told
     listed = {**known, "claims": list(known["claims"].values())}  # as one stage once wrote them
-    assert finding.claims(listed) == told
-    assert finding.claims({}) == []
+    assert _told(listed) == told
+    assert _told({}) == []
     older = _found([replace(base, id="d", unit="run")])
-    assert [claim["id"] for claim in finding.claims(older)] == ["d1"]
+    assert [claim["id"] for claim in _told(older)] == ["d1"]
     both = _found([replace(base, id="d", unit="run"), replace(base, id="d1", unit="run", estimate=0.5)])
-    assert [(claim["id"], claim["estimate"]) for claim in finding.claims(both)] == [("d1", 0.5)]
-    assert finding.document({"split": "test"}) == {"split": "test"}
+    assert [(claim["id"], claim["estimate"]) for claim in _told(both)] == [("d1", 0.5)]
+    assert Finding.from_json({"split": "test"}).document() == {"split": "test"}
 
 
-def _tested(word: Any, p: tuple[float, float], letter: str = "c", gate: str = "") -> Claim:
+def _tested(word: Any, p: tuple[float, float], letter: str = "c", gate: str = "") -> ClaimRecord:
     """A claim over one method with these p-values (of holding, of failing)."""
     found = Estimate(0.5, 0.1, 0.9, 0.2, 0.2, *p)
-    method = Finding("random", "Random", word, "", found, gate)
-    return Claim(
+    method = MethodRecord("random", "Random", word, "", found, gate)
+    return ClaimRecord(
         letter, letter, "", word, "", 0.2, 4, 1000, p=min(p), estimate=0.5, low=0.1, high=0.9, methods=(method,)
     )
 
@@ -735,11 +753,11 @@ def test_holm_counts_every_claim_that_was_tested_whether_it_got_a_word_or_not() 
     word = _tested("holds", (0.010, 0.99))
     open_ = _tested("cannot tell", (0.2, 0.8), "d1")
     short = _tested("cannot tell", (0.0001, 0.9999), "d2", gate="even the strongest sample")
-    gate = Finding("random", "Random", "cannot tell", "", None, "a run has 2 samples")
+    gate = MethodRecord("random", "Random", Word.CANNOT_TELL, "", None, "a run has 2 samples")
     closed = replace(_tested("cannot tell", (0.5, 0.5), "f1"), p=None, methods=(gate,))
-    told = {c["id"]: c for c in finding.claims(_found([word, open_]))}
+    told = {c["id"]: c for c in _told(_found([word, open_]))}
     assert (told["c"]["survives"], told["c"]["tested"]) == (True, 2)
-    told = {c["id"]: c for c in finding.claims(_found([word, open_, short, closed]))}
+    told = {c["id"]: c for c in _told(_found([word, open_, short, closed]))}
     assert (told["c"]["survives"], told["c"]["tested"]) == (False, 3)
     assert told["d2"]["p"] == pytest.approx(0.9999), "where the range is too short only `does not hold` could be told"
     assert told["f1"]["p"] is None
@@ -749,9 +767,9 @@ def test_older_findings_are_corrected_anew_from_the_intervals_they_kept() -> Non
     """They kept no p of claims without a word, and counted only the others."""
     word = _tested("holds", (0.010, 0.99))
     half = 0.3
-    plain = Claim("b", "b", "", "cannot tell", "", 0.2, 4, 1000, estimate=0.3, low=0.3 - half, high=0.3 + half)
+    plain = ClaimRecord("b", "b", "", Word.CANNOT_TELL, "", 0.2, 4, 1000, estimate=0.3, low=0.3 - half, high=0.3 + half)
     within = replace(plain, id="a", margin=0.1, estimate=0.02, low=0.02 - half, high=0.02 + half)
-    told = {c["id"]: c for c in finding.claims(_found([word, plain, within]))}
+    told = {c["id"]: c for c in _told(_found([word, plain, within]))}
     error = half / float(student.ppf(0.975, 3))
     assert told["b"]["p"] == pytest.approx(student.sf(0.1 / error, 3))
     holds = max(student.sf(0.08 / error, 3), student.sf(0.12 / error, 3))  # inside both margins
@@ -765,13 +783,13 @@ def test_older_findings_are_corrected_anew_from_the_intervals_they_kept() -> Non
     failing = _tested("does not hold", (0.988, 0.012)).methods[0]
     other = replace(failing, word="cannot tell", estimate=Estimate(0.5, 0.1, 0.9, 0.2, 0.2, 0.5, 0.5))
     claim = replace(_tested("does not hold", (1, 0.024)), methods=(failing, other, replace(other, gate="too short")))
-    (one,) = finding.claims(_found([claim]))
+    (one,) = _told(_found([claim]))
     assert (one["word"], one["glyph"], one["p"]) == ("cannot tell", "?", pytest.approx(0.036))
     assert "it did not hold" in one["note"]
 
 
-def test_the_p_of_a_test_is_the_same_as_judged_and_as_told(claims: dict[str, Claim]) -> None:
-    told = {c["id"]: c["p"] for c in finding.claims(_found(list(claims.values())))}
+def test_the_p_of_a_test_is_the_same_as_judged_and_as_told(claims: dict[str, ClaimRecord]) -> None:
+    told = {c["id"]: c["p"] for c in _told(_found(list(claims.values())))}
     assert told == pytest.approx({letter: claim.p for letter, claim in claims.items()})
     assert None not in told.values()
 
@@ -779,26 +797,28 @@ def test_the_p_of_a_test_is_the_same_as_judged_and_as_told(claims: dict[str, Cla
 def _read_off() -> dict[str, Any]:
     """A finding with (d1) over three methods, one of which could not be read."""
 
-    def part(name: str, value: float, gate: str = "") -> Finding:
+    def part(name: str, value: float, gate: str = "") -> MethodRecord:
         ends = {"its lower end": value - 0.01, "its upper end": value + 0.01}
-        return Finding(name, name, "holds", "", None, gate, {"samples at equal accuracy": value, **ends})
+        return MethodRecord(name, name, Word.HOLDS, "", None, gate, {"samples at equal accuracy": value, **ends})
 
     found = (part("random", 0.04), part("diagonal", 0.061), part("dropout", 0.2, "even the strongest sample"))
-    return _found([Claim("d1", "D", "", "holds", "", 0.1, 4, 1000, methods=found, parts={"independent runs": 0.2})])
+    return _found(
+        [ClaimRecord("d1", "D", "", Word.HOLDS, "", 0.1, 4, 1000, methods=found, parts={"independent runs": 0.2})]
+    )
 
 
 def test_equal_accuracy_is_one_number_of_the_farthest_method_with_open_gates() -> None:
     known = _read_off()
-    best = finding.best_method(known)
+    best = Finding.from_json(known).best_method
     assert best is not None
-    assert (best["method"], best["disagreement"]) == ("diagonal", 0.061)
+    assert (best.method, best.disagreement) == ("diagonal", 0.061)
     said = "the samples of diagonal Gaussian, the farthest of the subspace methods, change 6.1 % (95 % interval 5.1 to"
-    assert f"Where they cost one point of accuracy, {said} 7.1 %)." in finding.sentence(known)
-    assert finding.line(known) == "runs disagree on 20.0 %, at equal accuracy diagonal Gaussian changes 6.1 %"
+    assert f"Where they cost one point of accuracy, {said} 7.1 %)." in Finding.from_json(known).sentence
+    assert Finding.from_json(known).line == "runs disagree on 20.0 %, at equal accuracy diagonal Gaussian changes 6.1 %"
     older = known | {"claims": {"d": known["claims"]["d1"] | {"id": "d"}}}
     for one in older["claims"]["d"]["methods"]:
         one["parts"].pop("its lower end")
-    assert "change 6.1 %." in finding.sentence(older)
+    assert "change 6.1 %." in Finding.from_json(older).sentence
 
 
 @pytest.mark.parametrize(
@@ -811,27 +831,27 @@ def test_equal_accuracy_is_one_number_of_the_farthest_method_with_open_gates() -
     ],
 )  # fmt: skip
 def test_the_headline_says_what_claim_b_says(word: Any, says: str) -> None:
-    claim = Claim("b", "B", "", word, "", math.log(1.25), 4, 1000)
+    claim = ClaimRecord("b", "B", "", word, "", math.log(1.25), 4, 1000)
     known = {**_found([claim]), "trajectory": {"disagreement": 0.001}}  # a ratio of 200 alone decides nothing
-    assert finding.headline(known) == says
-    assert finding.headline({}) == ""
+    assert Finding.from_json(known).headline == says
+    assert Finding.from_json({}).headline == ""
 
 
 def test_negative_numbers_have_a_true_minus() -> None:
     known = _found([])
     known["independent"]["cosine"] = -0.004
-    assert "the cosine of their weights is −0.004." in finding.sentence(known)
+    assert "the cosine of their weights is −0.004." in Finding.from_json(known).sentence
 
 
 def test_margins_of_a_spec_are_those_of_the_verdict_unless_edited() -> None:
+    from modescape.claims.claim import margins
     from modescape.spec import parse
-    from modescape.stages.judge import margins
     from modescape_api.claims import answered
 
-    assert margins(parse({})) == {letter: question.margin for letter, question in verdict.QUESTIONS.items()}
+    assert margins(parse({})) == {letter: claim.default_margin for letter, claim in CLAIMS.items()}
     edited = margins(parse({"margins": {"f1": 100, "e2": 0.5}}))
-    found = verdict.judge(_evidence(_problem()), margins=edited)
-    rows = {row.letter: row for row in answered(_found(found), ())}
+    found = judge(_evidence(_problem()), margins=edited)
+    rows = {row.letter: row for row in answered(_finding(found), ())}
     assert rows["f1"].word == "does not hold"
     assert rows["f1"].margin == "above 100 times (edited; by default 1.25 times)"
     assert rows["e2"].margin == "above 0.5 of the ensemble’s gain (edited; by default 0.05)"
@@ -840,7 +860,7 @@ def test_margins_of_a_spec_are_those_of_the_verdict_unless_edited() -> None:
     assert all(rows[letter].decides in {m.title for m in _claim(found, letter).methods} for letter in ("e1", "e2"))
 
 
-def _claim(found: Sequence[Claim], letter: str) -> Claim:
+def _claim(found: Sequence[ClaimRecord], letter: str) -> ClaimRecord:
     return next(claim for claim in found if claim.id == letter)
 
 
@@ -850,9 +870,9 @@ def test_page_api_and_comparison_give_the_same_numbers_of_a_claim(letter: str) -
     from modescape.science.inference import t_quantile
     from modescape_api.claims import answered
 
-    judged = _found(verdict.judge(_evidence(_problem())))
-    (told,) = (claim for claim in finding.document(judged)["claims"] if claim["id"] == letter)
-    (row,) = (row for row in answered(judged, ()) if row.letter == letter)
+    judged = _found(judge(_evidence(_problem())))
+    (told,) = (claim for claim in Finding.from_json(judged).document()["claims"] if claim["id"] == letter)
+    (row,) = (row for row in answered(Finding.from_json(judged), ()) if row.letter == letter)
     assert len(told["methods"]) > 1
     (own,) = (m["estimate"] for m in told["methods"] if m["title"] == told["decides"])
     k = len([m for m in told["methods"] if not m["gate"]])
@@ -867,7 +887,7 @@ def test_page_api_and_comparison_give_the_same_numbers_of_a_claim(letter: str) -
     assert row.effect.startswith(told["effect"])
     assert (row.interval, row.decides) == (told["interval"], told["decides"])
     assert told["at_look"]["interval"] == told["interval"], "at the first look nothing is spent"
-    later = next(c for c in finding.claims(judged, replace(finding.FIRST, number=2)) if c["id"] == letter)
+    later = next(c for c in _told(judged, replace(FIRST, number=2)) if c["id"] == letter)
     if later["at_look"]["word"] == told["word"]:
         assert later["at_look"]["low"] < told["low"] < told["high"] < later["at_look"]["high"]
 
@@ -878,24 +898,24 @@ def test_bar_and_word_of_a_claim_over_methods_agree(letter: str) -> None:
     from modescape.science.inference import Estimate, t_quantile, t_tail
     from modescape_api.claims import MARGIN_AT, answered
 
-    question, random = verdict.QUESTIONS[letter], np.random.default_rng(7)
-    above = question.side == "above"
+    claim, random = CLAIMS[letter], np.random.default_rng(7)
+    above = claim.side is Side.ABOVE
     seen: dict[str, int] = {}
     for _ in range(300):
         n, methods = int(random.integers(3, 11)), int(random.integers(1, 6))
         findings = []
         for i in range(methods):
             value, error = (
-                question.margin + random.normal() * 2 + random.choice([-3, 0, 3]),
+                claim.default_margin + random.normal() * 2 + random.choice([-3, 0, 3]),
                 float(random.uniform(0.1, 1)),
             )
-            half, t = t_quantile(0.975, n - 1) * error, (value - question.margin) / error
+            half, t = t_quantile(0.975, n - 1) * error, (value - claim.default_margin) / error
             holds, fails = (t_tail(t, n - 1), t_tail(-t, n - 1)) if above else (t_tail(-t, n - 1), t_tail(t, n - 1))
-            known = Estimate(value, value - half, value + half, error, question.margin, holds, fails, above=above)
-            findings.append(verdict.Finding(f"m{i}", f"M{i}", known.word, "", known))
-        base = Claim(letter, question.title, "", "cannot tell", "", question.margin, n, 2000)
-        judge = verdict._some_method if letter == "e2" else verdict._every_method
-        (row,) = answered(_found([judge(base, findings)]), ())
+            known = Estimate(value, value - half, value + half, error, claim.default_margin, holds, fails, above=above)
+            findings.append(MethodRecord(f"m{i}", f"M{i}", known.word, "", known))
+        base = ClaimRecord(letter, claim.title, "", Word.CANNOT_TELL, "", claim.default_margin, n, 2000)
+        join = some_method if letter == "e2" else every_method
+        (row,) = answered(_finding([join(claim, base, findings)]), ())
         assert row.picture is not None
         assert row.decides
         low, high = row.picture.low - MARGIN_AT, row.picture.high - MARGIN_AT
@@ -919,10 +939,10 @@ def page(site: Served) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def judged(site: Served, claims: dict[str, Claim]) -> Experiment:
+def judged(site: Served, claims: dict[str, ClaimRecord]) -> Experiment:
     """An experiment with claims c to f1 and h, one of which rests on a run."""
     row = finished(site.laboratory, name="judged")
-    (cycles,) = verdict.judge_chains(_chains())
+    (cycles,) = judge(made_chains())
     rests = replace(claims["c"], rests_on=(3,))
     _write(site, row, finding=orjson.dumps(_found([rests, *(claims[k] for k in ("e1", "e2", "f1")), cycles])).decode())
     return site.laboratory.store.experiments.get(row.id)
@@ -1012,11 +1032,16 @@ def test_figures_an_experiment_cannot_have_say_why_and_how_to_get_them(site: Ser
 
 def test_what_a_clone_gets_is_a_valid_spec() -> None:
     from modescape.spec import parse
-    from modescape_api.claims import DECIDED_BY
     from modescape_api.forms import with_more
 
     one = {**SPEC, "ensemble": {"runs": 1}, "methods": [], "training": {"epochs": 2, "checkpoint_every": 2}}
-    for add in (*(add for _, add, _ in DECIDED_BY.values()), "planes", "tunnels", "connectivity", "instability"):
+    for add in (
+        *(claim.decided_by.add for claim in CLAIMS.values()),
+        "planes",
+        "tunnels",
+        "connectivity",
+        "instability",
+    ):
         more = parse(with_more(one, add))
         assert more != parse(one)
         assert parse(with_more(with_more(one, add), add)) == more
@@ -1113,7 +1138,7 @@ def test_a_claim_that_was_asked_for_and_has_failed_offers_no_clone_with_it() -> 
     from modescape_api.claims import undecided
 
     asked = parse({"methods": [{"method": "sgmcmc"}]})
-    (failed,) = (one for one in undecided(asked, {}, [], is_alive=False) if one.letter == "h")
+    (failed,) = (one for one in undecided(asked, Finding.from_json({}), [], is_alive=False) if one.letter == "h")
     assert (failed.add, "asked for" in failed.needs) == ("", True)
-    (never,) = (one for one in undecided(parse({}), {}, [], is_alive=False) if one.letter == "h")
+    (never,) = (one for one in undecided(parse({}), Finding.from_json({}), [], is_alive=False) if one.letter == "h")
     assert (never.add, never.needs) == ("sgmcmc", "needs the method cyclical SG-MCMC")

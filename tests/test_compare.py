@@ -84,13 +84,16 @@ def test_intervals_and_differences_are_those_of_the_predictions(site: Served) ->
             assert [told["value"], told["low"], told["high"]] == pytest.approx([value, value - half, value + half])
             assert told["runs"] == n
         variance = error_a**2 + error_b**2
-        degrees = max(1, math.floor(variance**2 / (error_a**4 / 2 + error_b**4 / 3)))
+        degrees = variance**2 / (error_a**4 / 2 + error_b**4 / 3)
         half = stats.t.ppf(0.975, degrees) * math.sqrt(variance)
         nothing, difference = numbers[name]["differences"]
         assert nothing is None
         found = [difference["value"], difference["low"], difference["high"]]
         assert found == pytest.approx([b - a, b - a - half, b - a + half])
-    # of plain means the jackknife is the usual standard error
+    # of plain means the jackknife is the usual standard error, and the difference that of Welch's test
+    ends = stats.ttest_ind((second == truth).mean(axis=1), (first == truth).mean(axis=1), equal_var=False)
+    interval, told = ends.confidence_interval(0.95), numbers["accuracy"]["differences"][1]
+    assert [told["low"], told["high"]] == pytest.approx([interval.low, interval.high])
     usual = stats.sem((first == truth).mean(axis=1))
     low = numbers["accuracy"]["values"][0]["low"]
     assert low == pytest.approx((first == truth).mean() - stats.t.ppf(0.975, 2) * usual)

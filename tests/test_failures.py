@@ -20,11 +20,11 @@ import torch
 from serving import served
 from unlucky import BROKEN_CHAIN, DIVERGED, HEALTHY, SILENT, curse, weigh
 
-from modescape import finding
 from modescape.architectures.architecture import Layer, architecture
 from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
 from modescape.figures import FigureNotReady
+from modescape.finding import Finding
 from modescape.jobs import dispatch
 from modescape.laboratory import Lab, Laboratory
 from modescape.methods.sampling import sample as subspace_sample
@@ -140,12 +140,12 @@ def _numbers(lab: Lab) -> None:
     assert found["failed"]["of"] == 6
     assert set(found["failed"]["runs"]) == {"0", "4"}
     assert {name: (c["of"], list(c["runs"])) for name, c in found["failed"]["chains"].items()} == {"sgmcmc": (6, ["5"])}
-    claims = {claim["id"]: claim for claim in lab.claims()}
-    assert {claims[letter]["n"] for letter in ("a", "b", "c", "e1", "f1", "f2")} == {4}
-    assert claims["h"]["n"] == 5
-    assert "1 of 6 chains failed" in claims["h"]["because"]
-    assert {method["method"] for method in claims["c"]["methods"]} == {"random"}
-    assert "Dropout subspace (sample/1/dropout/spread failed, 3 more like it)" in claims["c"]["because"]
+    claims = {told.record.id: told.record for told in lab.claims()}
+    assert {claims[letter].n for letter in ("a", "b", "c", "e1", "f1", "f2")} == {4}
+    assert claims["h"].n == 5
+    assert "1 of 6 chains failed" in claims["h"].because
+    assert {method.method for method in claims["c"].methods} == {"random"}
+    assert "Dropout subspace (sample/1/dropout/spread failed, 3 more like it)" in claims["c"].because
     js = lab.measurements(metric="js_mean", subject="independent")
     assert [m.details["members"] for m in js] == [4]
 
@@ -186,7 +186,7 @@ def _words(lab: Lab) -> None:
     """The first sentences, and the cause of what is missing, once."""
     assert "2 of 6 runs failed, 1 of 6 cyclical SG-MCMC chains failed" in lab.sentence()
     assert "n = 6 pairs" in lab.sentence()
-    assert "2 of 6 runs failed" in finding.line(lab.experiment.finding)
+    assert "2 of 6 runs failed" in Finding.from_json(lab.experiment.finding).line
     (cause,) = failures.causes(lab.stages)
     assert cause.title == "8 sample stages failed"
     assert cause.messages == ["nothing drops here"]
@@ -211,9 +211,9 @@ def _repair(laboratory: Laboratory, lab: Lab) -> None:
     assert {s.state for s in mended.stages} == {"succeeded"}
     again = {s.kind for s in mended.stages if s.finished_at != before[s.id]}
     assert again == REMADE
-    claims = {claim["id"]: claim for claim in mended.claims()}
-    assert {method["method"] for method in claims["c"]["methods"]} == {"random", "dropout"}
-    assert "not among" not in claims["c"]["because"]
+    claims = {told.record.id: told.record for told in mended.claims()}
+    assert {method.method for method in claims["c"].methods} == {"random", "dropout"}
+    assert "not among" not in claims["c"].because
 
 
 @pytest.mark.slow
@@ -380,17 +380,17 @@ def test_a_method_counts_around_the_runs_where_its_chain_and_samples_are_healthy
     """In every claim, "n of m" said; what is compared with it is of the same runs, worked out again."""
     assert (partly.experiment.status, partly.healthy) == ("succeeded", [0, 1, 2, 3, 4])
     assert {name: list(chains) for name, chains in partly.failed_chains.items()} == {"swag": [LOST_CHAIN]}
-    claims = {claim["id"]: claim for claim in partly.claims()}
+    claims = {told.record.id: told.record for told in partly.claims()}
     for letter in ("c", "d1", "d2", "e1", "e2", "f1", "f2"):
-        found = {method["method"]: method["n"] for method in claims[letter]["methods"]}
+        found = {method.method: method.n for method in claims[letter].methods}
         assert found == {"random": None, "swag": 4, "dropout": 4}, letter
-        why = claims[letter]["because"]
+        why = claims[letter].because
         assert "SWAG on 4 of 5 healthy runs (its chain beside run 1 failed)" in why, letter
         assert "Dropout subspace on 4 of 5 healthy runs (" in why, letter
         assert "not among" not in why
     for name, runs in FEWER.items():
-        (stay,) = (method for method in claims["c"]["methods"] if method["method"] == name)
-        assert stay["parts"]["from other runs"] == pytest.approx(_apart(partly, name, runs), abs=1e-6)
+        (stay,) = (method for method in claims["c"].methods if method.method == name)
+        assert stay.parts["from other runs"] == pytest.approx(_apart(partly, name, runs), abs=1e-6)
 
 
 def _apart(lab: Lab, name: str, runs: list[int]) -> float:
@@ -416,7 +416,7 @@ def test_its_gain_is_that_around_those_runs(partly: Lab) -> None:
         assert rows[name]["over_finals"] == pytest.approx(single - averaged, abs=1e-6)
         assert (rows[name]["runs"], rows[name]["of"]) == (4, 5)
     assert "runs" not in rows["random"]
-    shown = {row.title for row in pages.gains(partly.experiment.finding)}
+    shown = {row.title for row in pages.gains(Finding.from_json(partly.experiment.finding))}
     assert "SWAG (around 4 of 5 runs)" in shown
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from modescape.claims.record import ClaimRecord
 from modescape.errors import InvalidInput, NotFound
 from modescape.figures import THEMES, FigureNotReady, Theme, Words, csv, encode, figure_version, framed, html, style
 from modescape.figures.figure import loss, rate
@@ -64,7 +65,7 @@ class Lab:
     curves: dict[tuple[int, str], tuple[list[int], list[float]]] = field(default_factory=dict)
     measured: list[Any] = field(default_factory=list)
     cuts: list[Any] = field(default_factory=list)
-    claims: dict[str, dict[str, Any]] = field(default_factory=dict)
+    claims: dict[str, ClaimRecord] = field(default_factory=dict)
     classes: Sequence[str] = ("cat", "dog", "eel")
     steps_per_epoch: float | None = 10.0
 
@@ -125,7 +126,7 @@ class Lab:
     def measurements(self, *, metric: str | None = None, subject: str | None = None) -> list[Any]:
         return [m for m in self.measured if metric in (None, m.metric) and subject in (None, m.subject)]
 
-    def claim(self, letter: str) -> dict[str, Any] | None:
+    def claim(self, letter: str) -> ClaimRecord | None:
         return self.claims.get(letter)
 
     def planes(self) -> list[Any]:

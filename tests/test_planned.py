@@ -19,14 +19,16 @@ from scipy.stats import t as student
 from serving import SPEC, Served, served
 
 import modescape as ms
-from modescape import finding, power
+from modescape import power
+from modescape.claims import CLAIMS
+from modescape.claims.look import Look
+from modescape.finding import Finding
 from modescape.laboratory import export
 from modescape.records import ListColumns, PlannedStage, StageOutput
 from modescape.registry import figures, presets
 from modescape.results import PlaneData
 from modescape.schema import downgrade, migrations_folder, upgrade
 from modescape.science.seeds import run_seeds, stream_seed
-from modescape.science.verdict import QUESTIONS
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, Sizes, parse
 from modescape.store import Store
@@ -53,8 +55,8 @@ def launched(store: Store, spec: ExperimentSpec = RUNS_3, name: str = "one", *, 
     return store.experiments.get(row.id)
 
 
-def look_of(store: Store, row: Experiment) -> finding.Look:
-    return finding.Look.of(row, store.experiments.judged([one["id"] for one in row.earlier]))
+def look_of(store: Store, row: Experiment) -> Look:
+    return Look.of(row, store.experiments.judged([one["id"] for one in row.earlier]))
 
 
 # --- looks -----------------------------------------------------------------------------------------------------------
@@ -109,22 +111,26 @@ def test_deleting_an_experiment_does_not_undo_the_look(store: Store) -> None:
 
 def test_a_look_is_announced_before_launch(store: Store) -> None:
     launched(store)
-    ahead = finding.Look.ahead(RUNS_6, store.experiments.having_trainings(RUNS_6))
+    ahead = Look.ahead(RUNS_6, store.experiments.having_trainings(RUNS_6))
     assert (ahead.number, ahead.planned, ahead.runs) == (2, 3, 6)
     assert "look 2" in claims.looking_ahead(ahead)
-    assert finding.Look.ahead(RUNS_3, store.experiments.having_trainings(RUNS_3)).number == 1
-    assert finding.Look.ahead(OTHER_SEED, store.experiments.having_trainings(OTHER_SEED)).number == 1
-    assert claims.looking_ahead(finding.Look.ahead(OTHER_SEED, [])) == ""
+    assert Look.ahead(RUNS_3, store.experiments.having_trainings(RUNS_3)).number == 1
+    assert Look.ahead(OTHER_SEED, store.experiments.having_trainings(OTHER_SEED)).number == 1
+    assert claims.looking_ahead(Look.ahead(OTHER_SEED, [])) == ""
+
+
+def told(found: dict[str, Any], look: Look) -> list[dict[str, Any]]:
+    return [one.to_json() for one in Finding.from_json(found).told(look)]
 
 
 def test_the_word_at_a_look_is_that_of_the_interval_at_its_level() -> None:
     for k in (1, 2, 3, 7):
-        look = finding.Look(k, 3, 6)
+        look = Look(k, 3, 6)
         for low in (0.23, 0.3, 0.5):
             error = (0.8 - low) / student.ppf(0.975, 4)
             p = float(student.sf((0.8 - B["margin"]) / error, 4))
             claim = {**B, "low": low, "high": 1.6 - low, "p": p}
-            [shown] = finding.claims({"claims": {"b": claim}}, look)
+            [shown] = told({"claims": {"b": claim}}, look)
             half = student.ppf(1 - 0.025 / k, 4) * error
             known = shown["at_look"]
             assert (known["low"], known["high"]) == (pytest.approx(0.8 - half), pytest.approx(0.8 + half))
@@ -134,16 +140,16 @@ def test_the_word_at_a_look_is_that_of_the_interval_at_its_level() -> None:
 
 def test_no_level_gives_a_word_that_five_percent_does_not() -> None:
     open_ = {**B, "word": "cannot tell", "p": None, "low": 0.1}
-    [shown] = finding.claims({"claims": {"b": open_}}, finding.Look(3, 3, 6))
+    [shown] = told({"claims": {"b": open_}}, Look(3, 3, 6))
     assert shown["at_look"]["word"] == "cannot tell"
-    [row] = claims.answered({"claims": {"b": open_}}, ("similarity-runs",), finding.Look(3, 3, 6))
+    [row] = claims.answered(Finding.from_json({"claims": {"b": open_}}), ("similarity-runs",), Look(3, 3, 6))
     assert row.at_look.startswith("at 1.7 %: cannot tell (")
 
 
 def test_the_first_look_says_nothing_of_looks() -> None:
-    [row] = claims.answered({"claims": {"b": B}}, ())
-    assert (row.at_look, claims.looked(finding.Look(1, 3, 3))) == ("", "")
-    said = claims.looked(finding.Look(2, 3, 6))
+    [row] = claims.answered(Finding.from_json({"claims": {"b": B}}), ())
+    assert (row.at_look, claims.looked(Look(1, 3, 3))) == ("", "")
+    said = claims.looked(Look(2, 3, 6))
     assert "look 2" in said
     assert "at most 2 × 5 % = 10 % (Bonferroni)" in said
     assert "3 runs were promised at the first launch, 6 here" in said
@@ -378,7 +384,7 @@ def test_closed_gates_are_told_before_launch() -> None:
 def test_every_claim_can_be_told_before_launch() -> None:
     methods = [{"method": "random"}, {"method": "sgmcmc"}]
     lines = opened(methods=methods, seeds={}, shift={"images": 1000})
-    assert list(lines) == list(QUESTIONS)
+    assert list(lines) == list(CLAIMS)
     for claim, line in lines.items():
         assert line.words != "not simulated", claim
 
@@ -393,7 +399,7 @@ def test_the_table_is_what_the_script_writes() -> None:
     about.loader.exec_module(made)
     written = json.loads(power.TABLE.read_text())["rows"]
     claims = {row["claim"].split("/")[0] for row in written}
-    assert claims == set(QUESTIONS)
+    assert claims == set(CLAIMS)
     # the size at which everything is made, and one where only what depends on samples is
     for runs, images, samples in ((made.RUNS[0], made.IMAGES[0], made.SAMPLES[0]), (4, 1000, 10)):
         for row in made.cell(runs, images, samples, made.replicates_of(runs)):

@@ -15,6 +15,7 @@ from test_figures import Point, logits
 from torch import nn
 
 import modescape as ms
+from modescape.claims.record import ClaimRecord
 from modescape.errors import InvalidInput, PauseRequested
 from modescape.figures import THEMES, FigureNotReady, Theme, encode
 from modescape.laboratory import Lab
@@ -28,6 +29,7 @@ from modescape.plan import plan
 from modescape.prices import Work
 from modescape.registry import figures, methods
 from modescape.science import data, weights
+from modescape.science.inference import Word
 from modescape.science.networks import build
 from modescape.science.seeds import chain_seeds, run_seeds
 from modescape.science.training import Arrays, Silent, TrainState, train
@@ -547,7 +549,7 @@ def test_cycles_name_the_interval_against_separate_runs() -> None:
     told = "separate runs / cycles"
     assert not any(told in text for text in entry.call(results, entry.options()).notes.text)  # not judged yet
     parts = {"ratio to those runs": 2.6, "its lower end": 1.4, "its upper end": 4.85}
-    results.claims["h"] = {"parts": parts, "n": 5, "N": 8}
+    results.claims["h"] = ClaimRecord("h", "H", "", Word.HOLDS, "", 0.1, 5, 8, parts=parts)
     assert (
         "Disagreement, separate runs / cycles: 2.60 (1.40 to 4.85); n = 5 chains and 2 runs, 8 images."
         in entry.call(results, entry.options()).notes.text

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
-from modescape.science import equal, inference, verdict
-from modescape.science.verdict import Claim, Evidence, MethodEvidence
+from modescape.claims.combining import holm
+from modescape.claims.equal_accuracy import at_equal_accuracy
+from modescape.claims.evidence import Evidence, MethodEvidence
+from modescape.claims.judging import judge
+from modescape.claims.record import ClaimRecord
+from modescape.science import equal, inference
 
 Labels = NDArray[np.int64]
 pytestmark = pytest.mark.usefixtures("few_redraws")
@@ -30,9 +34,30 @@ def test_t_quantiles_are_the_tabulated_ones(degrees: int, quantile: float) -> No
 def test_t_tails_equal_scipy() -> None:
     from scipy.stats import t
 
-    for degrees in (1, 2, 3, 4, 7, 30, 101):
+    for degrees in (1, 1.5, 2, 2.4, 3, 3.7, 4, 7, 9.9, 30, 101, 250.5):
         for value in (-3.0, 0.0, 0.5, 2.0, 8.0):
             assert inference.t_tail(value, degrees) == pytest.approx(t.sf(value, degrees), abs=1e-12)
+
+
+def test_quantiles_of_any_degrees_equal_scipy() -> None:
+    from scipy.stats import t
+
+    for degrees in (1, 1.01, 1.99, 2.5, 4.8, 17.3):
+        for level in (0.9, 0.975, 0.9875, 0.9999):
+            assert inference.t_quantile(level, degrees) == pytest.approx(t.ppf(level, degrees), rel=1e-10)
+
+
+def test_degrees_of_a_difference_are_those_of_welch() -> None:
+    """(1 + 1)^2 / (1/2 + 1/3) = 4.8; where one error is far larger its own degrees are all there are."""
+    from scipy.stats import ttest_ind
+
+    assert inference.welch_degrees((1.0, 1.0), (2, 3)) == pytest.approx(4.8)
+    assert inference.welch_degrees((1.0, 0.0), (2, 3)) == pytest.approx(2)
+    assert inference.welch_degrees((1.0, 1.0), (4, 4)) == pytest.approx(8)
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=4), 3 * rng.normal(size=7)
+    errors = a.std(ddof=1) / 2, b.std(ddof=1) / math.sqrt(7)
+    assert inference.welch_degrees(errors, (3, 6)) == pytest.approx(ttest_ind(a, b, equal_var=False).df)
 
 
 def test_redraws_of_examples_are_multinomial_counts() -> None:
@@ -239,14 +264,14 @@ def _evidence(
     )
 
 
-def _one(letter: str, evidence: Evidence) -> Claim:
-    return next(claim for claim in verdict.judge(evidence) if claim.id == letter)
+def _one(letter: str, evidence: Evidence) -> ClaimRecord:
+    return next(claim for claim in judge(evidence) if claim.id == letter)
 
 
 def test_all_claims_hold_for_independent_runs_with_tame_samples() -> None:
-    claims = verdict.judge(_evidence())
+    claims = judge(_evidence())
     assert [claim.id for claim in claims] == ["a", "b", "c", "d1", "d2"]
-    assert len(inference.holm({claim.id: claim.p or 0.0 for claim in claims})) == 5
+    assert len(holm({claim.id: claim.p or 0.0 for claim in claims})) == 5
     for claim in claims:
         assert claim.word == "holds", claim.because
         assert claim.rests_on == ()
@@ -267,12 +292,12 @@ def test_estimates_equal_a_plain_recomputation() -> None:
     near = evidence.methods[0].near
     own = np.mean([(near[i] != finals[i]).mean() for i in runs])
     others = np.mean([[(near[i] != finals[j]).mean() for j in runs if j != i] for i in runs])
-    claims = {claim.id: claim for claim in verdict.judge(evidence)}
+    claims = {claim.id: claim for claim in judge(evidence)}
     assert claims["b"].estimate == pytest.approx(math.log(np.mean(pairs) / np.mean(inside)))
     assert claims["c"].estimate == pytest.approx(math.log(others / own))
     found = {letter: _plain(evidence, list(runs), np.full(EXAMPLES, 1 / EXAMPLES))[letter] for letter in ("d1", "d2")}
     assert {letter: claims[letter].estimate for letter in found} == pytest.approx(found)
-    read = verdict.at_equal_accuracy(evidence, evidence.methods[0])
+    read = at_equal_accuracy(evidence, evidence.methods[0])
     assert claims["d1"].estimate == pytest.approx(math.log(np.mean(pairs) / read.distance))
     assert claims["d2"].estimate == pytest.approx(math.log(np.mean(pairs) / read.among))
     assert claims["d1"].parts["samples at equal accuracy"] == read.distance
@@ -366,7 +391,7 @@ def test_half_widths_hardly_depend_on_the_seed_of_the_redraws(monkeypatch: pytes
     evidence = replace(_evidence(runs=3, examples=1000), cosine=None, windows=())
     halves: dict[str, list[float]] = {"d1": [], "d2": []}
     for seed in range(8):
-        for claim in verdict.judge(replace(evidence, seed=seed)):
+        for claim in judge(replace(evidence, seed=seed)):
             if claim.id not in halves:
                 continue
             assert claim.high is not None
@@ -425,20 +450,20 @@ def test_claims_fail_when_runs_are_alike() -> None:
     wide = [np.stack([_flip(rng, moved(final, k / 12), 0.1 * k / 12) for k in range(1, 13)]) for final in finals]
     strengths = [np.arange(1, 13) / 12] * 5
     same = replace(same, methods=(MethodEvidence("flips", "Flips", near, wide, strengths),))
-    claims = {claim.id: claim for claim in verdict.judge(same)}
+    claims = {claim.id: claim for claim in judge(same)}
     assert {claim.word for claim in claims.values()} == {"does not hold"}
     assert "Flips" in claims["d1"].because
 
 
 def test_gates_close_before_any_word() -> None:
-    two = verdict.judge(_evidence(runs=2))
+    two = judge(_evidence(runs=2))
     assert {claim.word for claim in two} == {"cannot tell"}
     assert all("2 runs" in claim.because for claim in two)
-    few = {claim.id: claim for claim in verdict.judge(_evidence(examples=800))}
+    few = {claim.id: claim for claim in judge(_evidence(examples=800))}
     assert few["b"].word != "cannot tell"
     assert few["d1"].word == "cannot tell"
     assert "800 test images, at least 1000" in few["d1"].because
-    tiny = {claim.id: claim for claim in verdict.judge(_evidence(examples=400))}
+    tiny = {claim.id: claim for claim in judge(_evidence(examples=400))}
     assert "400 test images, at least 500" in tiny["b"].because
     sure = _one("b", _evidence(error=0.001, examples=1000))
     assert sure.word == "cannot tell"
@@ -488,7 +513,7 @@ def test_failed_runs_are_left_out_and_counted() -> None:
     evidence = _evidence(runs=6)
     finals = evidence.finals.copy()
     finals[2] = 0  # one class for everything: accuracy about 1/5
-    for claim in verdict.judge(replace(evidence, finals=finals, methods=())):
+    for claim in judge(replace(evidence, finals=finals, methods=())):
         assert claim.n == 5
         assert claim.word == "holds"
         assert "1 of 6 runs failed" in claim.because
@@ -503,7 +528,7 @@ def test_a_word_that_rests_on_single_runs_says_so() -> None:
     effect = 0.0052 * np.array([-1, -1, 1, 1])
     cosine = 0.07 + effect[:, None] + effect[None]
     evidence = replace(_evidence(runs=4), cosine=cosine, windows=(), methods=())
-    (claim,) = verdict.judge(evidence)
+    (claim,) = judge(evidence)
     assert claim.word == "holds"
     assert claim.high == pytest.approx(0.07 + 3.182446 * math.sqrt(4 / 3) * 0.0052, abs=1e-6)
     assert claim.rests_on == (0, 1)
@@ -511,9 +536,9 @@ def test_a_word_that_rests_on_single_runs_says_so() -> None:
 
 def test_holm_keeps_the_words_that_stand_together() -> None:
     # levels 0.025/3, 0.025/2, 0.025: the second fails its level, so the third is not reached
-    assert inference.holm({"x": 0.02, "y": 0.001, "z": 0.013}) == {"y"}
-    assert inference.holm({"x": 0.02, "y": 0.001, "z": 0.012}) == {"x", "y", "z"}
-    assert inference.holm({}) == frozenset()
+    assert holm({"x": 0.02, "y": 0.001, "z": 0.013}) == {"y"}
+    assert holm({"x": 0.02, "y": 0.001, "z": 0.012}) == {"x", "y", "z"}
+    assert holm({}) == frozenset()
 
 
 @pytest.mark.slow

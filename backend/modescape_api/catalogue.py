@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from modescape import finding, power
+from modescape import power
+from modescape.claims.look import Look
 from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
@@ -173,7 +174,7 @@ def _open(prepared: Prepared) -> dict[str, Any]:
 
 def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
     """Which look at these trainings it would be, and what that costs, in words; "" at the first."""
-    look = finding.Look.ahead(spec, here.store.experiments.having_trainings(spec))
+    look = Look.ahead(spec, here.store.experiments.having_trainings(spec))
     return {**asdict(look), "level_of_a_word": look.level, "words": claims.looking_ahead(look)}
 
 

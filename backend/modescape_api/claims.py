@@ -1,7 +1,7 @@
 """An experiment's verdict as its page shows it: each claim with its interval drawn, what is behind it, and its figure.
 
-    asked = answered(row.finding, figures)          # claims with a word
-    left = undecided(spec, row, kinds)              # claims this experiment cannot decide, and what would
+    asked = answered(found, figures)                # claims with a word
+    left = undecided(spec, found, kinds)            # claims this experiment cannot decide, and what would
 
 A claim without data gets no word; it says which study would decide it, with a link to a clone that has that study.
 """
@@ -13,44 +13,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modescape import finding
+from modescape.claims import CLAIMS, Claim
+from modescape.claims.claim import Side
+from modescape.claims.evidence import OfRuns
+from modescape.claims.look import FIRST, Look
+from modescape.claims.record import ClaimRecord, MethodRecord
+from modescape.claims.telling import AtLook, Told
 from modescape.draft import FAIR_IMAGES
 from modescape.figures.figure import thousands
+from modescape.finding import Finding, Gain
 from modescape.registry import methods
-from modescape.science.verdict import QUESTIONS, Question
+from modescape.science.inference import Estimate, Word
 from modescape.spec import ExperimentSpec
 from modescape_api import forms
 from modescape_api.display import KindProgress
 
-Json = dict[str, Any]
-
 # The picture: the margin is drawn at the same place in every row, what lies beyond it to the right.
 WIDTH, MARGIN_AT, ROOM = 288, 116, 12
-
-# Where a claim is in the paper, and the figures that show it, the first that this experiment has.
-SHOWN: dict[str, tuple[str, tuple[str, ...]]] = {
-    "a": ("Fig 2 and 3", ("similarity-runs",)),
-    "b": ("Fig 2 and 3", ("similarity-runs",)),
-    "c": ("Fig 4", ("tsne-samples",)),
-    "d1": ("Fig 6", ("plane",)),
-    "d2": ("beside Fig 6", ("plane",)),
-    "e1": ("Fig 8", ("ensembles", "plane")),
-    "e2": ("Fig 8", ("ensembles", "plane")),
-    "f1": ("Fig 9", ("shift", "ood", "plane")),
-    "f2": ("Fig 9", ("shift",)),
-    "g": ("Fig S4", ("seeds",)),
-    "h": ("Fig S5", ("cycles", "plane")),
-}
-_SAMPLES = ("subspace samples around every run", "methods", ("compare",))
-# What decides a claim: in words, as a value of /launch?with=, and the stages that judge it.
-DECIDED_BY: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "a": ("two or more runs", "runs", ("compare",)),
-    "b": ("three or more recent checkpoints of every run", "checkpoints", ("compare",)),
-    "c": _SAMPLES, "d1": _SAMPLES, "d2": _SAMPLES, "e1": _SAMPLES, "e2": _SAMPLES, "f1": _SAMPLES,
-    "f2": ("the study of shift, and subspace samples around every run", "shift", ("shift-compare",)),
-    "g": ("the study of seeds", "seeds", ("seeds",)),
-    "h": ("the method cyclical SG-MCMC", "sgmcmc", ("chain",)),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +96,7 @@ class Open:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gain:
+class GainRow:
     """What averaging one method's samples gains in a run and what it costs, as text."""
 
     title: str
@@ -128,9 +107,9 @@ class Gain:
     passes: str
 
 
-def gains(found: Json) -> list[Gain]:
+def gains(found: Finding) -> list[GainRow]:
     """An ensemble first, then the methods; [] before all is compared, and for experiments judged before costs were."""
-    return [_gain(row) for row in found.get("gains", [])]
+    return [_gain(row) for row in found.gains]
 
 
 def rule(spec: ExperimentSpec, kinds: Sequence[KindProgress]) -> str:
@@ -144,40 +123,40 @@ def rule(spec: ExperimentSpec, kinds: Sequence[KindProgress]) -> str:
     return f"What is averaged are the narrow samples, at strengths that were not chosen for it{why}"
 
 
-def _gain(row: Json) -> Gain:
-    if row["method"] is None:
-        title, strength, against = f"Ensemble of {row['members']}", "–", "single runs"
+def _gain(row: Gain) -> GainRow:
+    if row.method is None:
+        title, strength, against = f"Ensemble of {row.members}", "–", "single runs"
     else:
-        title = methods[row["method"]].title if row["method"] in methods else row["method"]
-        title += f" (around {row['runs']} of {row['of']} runs)" if "runs" in row else ""
-        strength, against = _strength(row), _against(row)
-    return Gain(
+        title = methods[row.method].title if row.method in methods else row.method
+        title += f" (around {row.runs} of {row.of} runs)" if row.runs is not None else ""
+        strength, against = _strength(row, row.method), _against(row)
+    return GainRow(
         title=title,
         strength=strength,
-        gain=_signed(row["brier"]),
+        gain=_signed(row.brier),
         against=against,
-        training=f"{row['training']:.3g}",
-        passes=f"{row['passes']}",
+        training=f"{row.training:.3g}",
+        passes=f"{row.passes}",
     )
 
 
-def _strength(row: Json) -> str:
+def _strength(row: Gain, method: str) -> str:
     """The strength that was chosen, or which samples are averaged without a choice."""
-    if row["strength"] is None:
-        entry = methods.get(row["method"])
-        return "–" if row["samples"] == 1 else "narrow samples" if entry and entry.sampled else "all its samples"
-    if row["strength"] == 0:
+    if row.strength is None:
+        entry = methods.get(method)
+        return "–" if row.samples == 1 else "narrow samples" if entry and entry.sampled else "all its samples"
+    if row.strength == 0:
         return "0: averaging samples gains nothing"
-    end = f" ({row['end']} of its grid)" if row["end"] else ""
-    return f"{row['strength']:.3g}{end}"
+    end = f" ({row.end} of its grid)" if row.end else ""
+    return f"{row.strength:.3g}{end}"
 
 
-def _against(row: Json) -> str:
-    if row["over_last"] is None:
+def _against(row: Gain) -> str:
+    if row.over_last is None:
         return "single runs"
     return (
-        f"the better of run and last iterate ({_signed(row['over_finals'])} over the runs, "
-        f"{_signed(row['over_last'])} over the last iterates)"
+        f"the better of run and last iterate ({_signed(row.over_finals)} over the runs, "
+        f"{_signed(row.over_last)} over the last iterates)"
     )
 
 
@@ -185,9 +164,9 @@ def _signed(value: float) -> str:
     return f"{value:+.2g}".replace("-", "−")
 
 
-def answered(found: Json, figures: Sequence[str], look: finding.Look = finding.FIRST) -> list[Row]:
+def answered(found: Finding, figures: Sequence[str], look: Look = FIRST) -> list[Row]:
     """Claims that were asked. figures: names of this experiment's, in the order of the page."""
-    return [_row(claim, figures) for claim in finding.claims(found, look)]
+    return [_row(told, figures) for told in found.told(look)]
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -195,7 +174,7 @@ def headline(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     words = [row.word for row in rows]
-    holds, fails, open_ = (words.count(word) for word in ("holds", "does not hold", "cannot tell"))
+    holds, fails, open_ = (words.count(word) for word in Word)
     text = f"{holds} of {len(rows)} claims {'holds' if holds == 1 else 'hold'} here"
     if fails:
         text += f", {fails} {'does' if fails == 1 else 'do'} not"
@@ -205,30 +184,29 @@ def headline(rows: Sequence[Row]) -> str:
 
 
 def undecided(
-    spec: ExperimentSpec, found: Json, kinds: Sequence[KindProgress], *, is_alive: bool, learned: bool = True
+    spec: ExperimentSpec, found: Finding, kinds: Sequence[KindProgress], *, is_alive: bool, learned: bool = True
 ) -> list[Open]:
     """Claims without a word: those whose stages are to come or have failed, and those this spec cannot decide.
 
     learned: False where every run has failed, which nothing that is added to a clone would mend.
     """
-    known = {claim["id"] for claim in finding.claims(found)}
     waiting = {kind.kind for kind in kinds if kind.done < kind.total}
     rows = []
-    for letter, question in QUESTIONS.items():
-        if letter in known:
+    for letter, claim in CLAIMS.items():
+        if letter in found.claims:
             continue
-        words, add, judges = DECIDED_BY[letter]
-        is_asked = _has(spec, add)
-        comes = is_asked and bool(waiting & set(judges))
-        needs = f"needs {words}"
-        if not learned and set(judges) & {"compare", "shift-compare"}:
+        needed = claim.decided_by
+        is_asked = _has(spec, needed.add)
+        comes = is_asked and bool(waiting & set(needed.stages))
+        needs = f"needs {needed.words}"
+        if not learned and issubclass(claim.evidence, OfRuns):
             needs, is_asked = "no run learned", True
         elif comes:
-            stage = " or ".join(judges)
+            stage = " or ".join(needed.stages)
             needs = f"comes with the stage {stage}" if is_alive else f"the stage {stage} has not succeeded; retry it"
         elif is_asked:
             needs = "what decides it was asked for and gave no answer: it has failed, or an older version judged less"
-        rows.append(Open(letter=letter, title=question.title, needs=needs, add="" if is_asked else add))
+        rows.append(Open(letter=letter, title=claim.title, needs=needs, add="" if is_asked else needed.add))
     return rows
 
 
@@ -237,54 +215,59 @@ def _has(spec: ExperimentSpec, add: str) -> bool:
     return forms.with_more(spec.model_dump(mode="json"), add) == spec.model_dump(mode="json")
 
 
-def _row(claim: Json, figures: Sequence[str]) -> Row:
-    question = QUESTIONS[claim["id"]]
-    paper, shown = SHOWN[claim["id"]]
-    figure = next((name for name in shown if name in figures), "")
-    stands = ""
-    if claim["word"] != "cannot tell" and claim["tested"] > 1:
-        stands = f"{'also' if claim['survives'] else 'not'} with all {claim['tested']} tests at once"
-    rests = ""
-    if claim["rests_on"]:
-        units = ", ".join(str(number) for number in claim["rests_on"])
-        several, without = ("s", "one of them") if len(claim["rests_on"]) > 1 else ("", "it")
-        rests = f"Rests on {claim['unit']}{several} {units}: without {without} the word would be another."
+def _row(told: Told, figures: Sequence[str]) -> Row:
+    claim, record = told.claim, told.record
+    figure = next((name for name in claim.figures if name in figures), "")
     return Row(
-        letter=claim["id"],
-        title=claim["title"],
-        estimand=claim["estimand"],
-        paper=paper,
-        word=claim["word"],
-        glyph=claim["glyph"],
-        effect=finding.effect(claim["id"], claim["estimate"]),
-        interval=claim["interval"],
-        level=f"{100 * claim['confidence']:.3g} %",
-        decides=claim["decides"],
-        margin=_margin(claim["id"], claim["margin"]),
-        units=f"{claim['n']} {claim['unit']}{'' if claim['n'] == 1 else 's'}",
-        images=f"{thousands(claim['N'])} images" if claim["N"] else "",
-        because=claim["because"],
-        qualifier=claim["qualifier"],
-        note=claim["note"],
-        stands=stands,
-        at_look=_at_look(claim["at_look"]),
-        rests=rests,
-        picture=_picture(question, claim),
-        parts=_numbers(claim["parts"]),
-        methods=tuple(_method(question, method) for method in claim["methods"]),
+        letter=record.id,
+        title=record.title,
+        estimand=record.estimand,
+        paper=claim.paper,
+        word=record.word,
+        glyph=record.word.glyph,
+        effect="–" if told.bar.value is None else claim.counted(told.bar.value),
+        interval=told.interval,
+        level=f"{100 * told.bar.confidence:.3g} %",
+        decides=told.bar.decides,
+        margin=_margin(claim, record.margin),
+        units=f"{record.n} {record.unit}{'' if record.n == 1 else 's'}",
+        images=f"{thousands(record.N)} images" if record.N else "",
+        because=record.because,
+        qualifier=record.qualifier,
+        note=told.note,
+        stands=_stands(told),
+        at_look=_at_look(told.at_look),
+        rests=_rests(record),
+        picture=_picture(told),
+        parts=_numbers(record.parts),
+        methods=tuple(_method(claim, method) for method in record.methods),
         figure=figure,
         place=figures.index(figure) + 1 if figure else 0,
     )
 
 
-def _at_look(known: Json) -> str:
-    if known["look"] == 1:
+def _stands(told: Told) -> str:
+    if told.record.word is Word.CANNOT_TELL or told.tested <= 1:
         return ""
-    interval = f" ({known['interval']})" if known["interval"] else ""
-    return f"at {100 * known['level']:.2g} %: {known['word']}{interval}"
+    return f"{'also' if told.survives else 'not'} with all {told.tested} tests at once"
 
 
-def looked(look: finding.Look) -> str:
+def _rests(record: ClaimRecord) -> str:
+    if not record.rests_on:
+        return ""
+    units = ", ".join(str(number) for number in record.rests_on)
+    several, without = ("s", "one of them") if len(record.rests_on) > 1 else ("", "it")
+    return f"Rests on {record.unit}{several} {units}: without {without} the word would be another."
+
+
+def _at_look(known: AtLook) -> str:
+    if known.look == 1:
+        return ""
+    interval = f" ({known.interval})" if known.interval else ""
+    return f"at {100 * known.level:.2g} %: {known.word}{interval}"
+
+
+def looked(look: Look) -> str:
     """What was seen of the same trainings before, in a sentence; "" at the first look."""
     if look.number == 1:
         return ""
@@ -297,7 +280,7 @@ def looked(look: finding.Look) -> str:
     )
 
 
-def looking_ahead(look: finding.Look) -> str:
+def looking_ahead(look: Look) -> str:
     """What launching this would be, before it; "" where nobody has looked at its trainings."""
     if look.number == 1:
         return ""
@@ -308,22 +291,21 @@ def looking_ahead(look: finding.Look) -> str:
     )
 
 
-def _margin(letter: str, margin: float) -> str:
-    question = QUESTIONS[letter]
-    text = {"above": "above", "below": "below", "within": "within ±"}[question.side]
-    text = f"{text}{'' if text.endswith('±') else ' '}{finding.effect(letter, margin)}"
-    edited = not math.isclose(margin, question.margin, abs_tol=1e-12)
-    return f"{text} (edited; by default {question.say(question.margin)})" if edited else text
+def _margin(claim: Claim[Any], margin: float) -> str:
+    text = "within ±" if claim.side is Side.WITHIN else f"{claim.side} "
+    text += claim.counted(margin)
+    edited = not math.isclose(margin, claim.default_margin, abs_tol=1e-12)
+    return f"{text} (edited; by default {claim.say(claim.default_margin)})" if edited else text
 
 
-def _picture(question: Question, claim: Json) -> Interval | None:
+def _picture(told: Told) -> Interval | None:
     """Distances beyond the margin, scaled so that all of the interval and the margin fit. None without an interval."""
-    low, x, high, margin = claim["low"], claim["estimate"], claim["high"], claim["margin"]
-    if None in (low, x, high):
+    low, x, high, margin = told.bar.low, told.bar.value, told.bar.high, told.record.margin
+    if low is None or x is None or high is None:
         return None
-    if question.side == "above":
+    if told.claim.side is Side.ABOVE:
         far = (low - margin, x - margin, high - margin)
-    elif question.side == "below":
+    elif told.claim.side is Side.BELOW:
         far = (margin - high, margin - x, margin - low)
     else:  # within: from the end that is farthest from zero
         nearest = 0.0 if low < 0 < high else min(abs(low), abs(high))
@@ -344,18 +326,19 @@ def _short(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def _method(question: Question, found: Json) -> Part:
-    known = found["estimate"]
-    text = "–"
-    if known is not None and known["value"] is not None:
-        text = question.say(known["value"])
-        if known["low"] is not None and known["high"] is not None:
-            text += f" ({question.say(known['low'], bare=True)} to {question.say(known['high'], bare=True)})"
+def _method(claim: Claim[Any], found: MethodRecord) -> Part:
     return Part(
-        title=found["title"],
-        text=text,
-        word=found["word"],
-        glyph=finding.GLYPHS[found["word"]],
-        because=found["because"] + (f"; from {found['n']} runs" if found.get("n") else ""),
-        numbers="; ".join(f"{part.title} {part.text}" for part in _numbers(found["parts"])),
+        title=found.title,
+        text=_interval(claim, found.estimate),
+        word=found.word,
+        glyph=found.word.glyph,
+        because=found.because + (f"; from {found.n} runs" if found.n else ""),
+        numbers="; ".join(f"{part.title} {part.text}" for part in _numbers(found.parts)),
     )
+
+
+def _interval(claim: Claim[Any], found: Estimate | None) -> str:
+    if found is None or math.isnan(found.value):
+        return "–"
+    ends = f" ({claim.say(found.low, bare=True)} to {claim.say(found.high, bare=True)})"
+    return claim.say(found.value) + ("" if math.isnan(found.low + found.high) else ends)

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field
 
-from modescape import finding, names, own
+from modescape import names, own
 from modescape.errors import DataMissing, InvalidInput, NotFound
+from modescape.finding import Finding
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
 from modescape.registry import presets
@@ -97,7 +98,7 @@ LIST_COLUMNS = (
 def as_row(row: Experiment) -> dict[str, Any]:
     """One line of the list. `finding` is the newest finding in words."""
     found = {name: getattr(row, name) for name in LIST_COLUMNS if name != "finding"}
-    return {**found, "finding": finding.line(row.finding) if row.finding else None}
+    return {**found, "finding": Finding.from_json(row.finding).line if row.finding else None}
 
 
 def as_document(here: Site, row: Experiment) -> dict[str, Any]:
@@ -109,8 +110,8 @@ def as_document(here: Site, row: Experiment) -> dict[str, Any]:
         "notes": row.notes,
         "spec": row.spec,
         "fresh": row.fresh,
-        "verdict": finding.sentence(row.finding) if row.finding else None,
-        "findings": finding.document(row.finding, look),
+        "verdict": Finding.from_json(row.finding).sentence if row.finding else None,
+        "findings": Finding.from_json(row.finding).document(look),
         "look": {**asdict(look), "level_of_a_word": look.level, "level_spent_at_most": look.spent},
         "changed": _changed(row),
         "unknown": not_known(row),

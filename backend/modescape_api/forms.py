@@ -22,11 +22,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from modescape.claims import CLAIMS
 from modescape.errors import Problem
 from modescape.part import PLACES, under_new_names
 from modescape.presets.base import SHORT_METHODS
 from modescape.registry import Entry, Method, architectures, datasets, methods
-from modescape.science.verdict import MIN_UNITS
 from modescape.spec import (
     DataSpec,
     EnsembleSpec,
@@ -684,7 +684,7 @@ def defaults() -> Values:
 
 # -- the form of a clone with something more --------------------------------------------------------------------------
 
-_RUNS_FOR = dict.fromkeys(("runs", "methods", "shift", "sgmcmc"), MIN_UNITS) | dict.fromkeys(
+_RUNS_FOR = {claim.decided_by.add: claim.decided_by.runs for claim in CLAIMS.values()} | dict.fromkeys(
     ("planes", "tunnels", "connectivity"), 2
 )
 

@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape import finding
+from modescape.claims.telling import Told
 from modescape.drawing import intervals
 from modescape.errors import InvalidInput
+from modescape.finding import Finding
 from modescape.figures.figure import Table, percent, rate
 from modescape.figures.style import Theme
 from modescape.laboratory import opened
 from modescape.plan import flat
 from modescape.records import Role
 from modescape.results import Results
-from modescape.science.inference import LEVEL, estimate, pairs, t_quantile
+from modescape.science.inference import LEVEL, estimate, pairs, t_quantile, welch_degrees
 from modescape.spec import stored
 from modescape.tables import Experiment, Solution
 
@@ -285,7 +286,7 @@ class _Ensemble:
             "cosine": self.read(lambda runs: _mean_pair(self.cosine, runs), self.cosine),
             "ensemble": None
             if self.row.ensemble_accuracy is None
-            else _Reading(self.row.ensemble_accuracy, self.row.finding.get("runs", self.row.runs)),
+            else _Reading(self.row.ensemble_accuracy, Finding.from_json(self.row.finding).runs or self.row.runs),
         }
 
 
@@ -305,12 +306,11 @@ class _Reading:
         return Value(value=self.value, low=self.low, high=self.high, runs=self.runs)
 
     def less(self, first: _Reading, *, apart: bool) -> Value:
-        """This minus the first, with Welch's interval where both have errors and share no networks."""
-        value, variance = self.value - first.value, self.error**2 + first.error**2
-        if not apart or not math.isfinite(variance) or variance == 0:
+        """This minus the first, with Welch's interval (science o.2) where both have errors and share no networks."""
+        value, error = self.value - first.value, math.hypot(self.error, first.error)
+        if not apart or not math.isfinite(error) or error == 0:
             return Value(value=value)
-        degrees = variance**2 / (self.error**4 / (self.runs - 1) + first.error**4 / (first.runs - 1))
-        half = t_quantile(1 - LEVEL, max(1, math.floor(degrees))) * math.sqrt(variance)
+        half = t_quantile(1 - LEVEL, welch_degrees((self.error, first.error), (self.runs - 1, first.runs - 1))) * error
         return Value(value=value, low=value - half, high=value + half)
 
 
@@ -360,20 +360,21 @@ def _mean_pair(matrix: Floats, runs: Runs) -> float:
 
 def _claims(rows: Sequence[Experiment]) -> list[Answers]:
     """Every claim that one of them answers."""
-    told = [{claim["id"]: claim for claim in finding.claims(row.finding or {})} for row in rows]
-    titles = {letter: claim["title"] for answers in told for letter, claim in answers.items()}
+    told = [{one.record.id: one for one in Finding.from_json(row.finding).told()} for row in rows]
+    titles = {letter: one.record.title for answers in told for letter, one in answers.items()}
     return [
         Answers(letter, titles[letter], tuple(_answer(known[letter]) if letter in known else None for known in told))
         for letter in sorted(titles)
     ]
 
 
-def _answer(claim: Mapping[str, Any]) -> Answer:
+def _answer(told: Told) -> Answer:
+    value = told.bar.value
     return Answer(
-        word=claim["word"],
-        glyph=claim["glyph"],
-        effect=finding.effect(claim["id"], claim["estimate"]),
-        interval=claim["interval"],
-        level=f"{100 * claim['confidence']:.3g} %",
-        decides=claim["decides"],
+        word=told.record.word,
+        glyph=told.record.word.glyph,
+        effect="–" if value is None else told.claim.counted(value),
+        interval=told.interval,
+        level=f"{100 * told.bar.confidence:.3g} %",
+        decides=told.bar.decides,
     )

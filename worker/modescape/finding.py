@@ -1,84 +1,316 @@
 """What an experiment says about its question, in numbers and in one or two sentences; without torch.
 
-The numbers are made by stages (`stages.judge`, ...) and kept in `experiment.finding`; the words are made here, for
-list, page, command line and notebook alike.
+    found = Finding.from_json(row.finding)     # the column as stored, read once
+    found.sentence                             # 'Independent runs disagree on 20.0 % of test labels ...'
+    found.told(look)                           # the claims that were asked, with the correction for all of them
+
+The numbers are made by the stages that compare and kept in `experiment.finding`; the words are made here, for list,
+page, command line and notebook alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Self
 
+from modescape.claims.look import FIRST, Look
+from modescape.claims.record import ClaimRecord, fields_of
+from modescape.claims.telling import AtEqualAccuracy, Told, equal_accuracy, told
 from modescape.registry import methods
-from modescape.science.inference import LEVEL, MAX_UNDEFINED, holm, p_beyond, t_quantile
-from modescape.science.verdict import QUESTIONS, Question
-
-if TYPE_CHECKING:
-    from modescape.spec import ExperimentSpec
-    from modescape.tables import Experiment
+from modescape.science.inference import Word
 
 Json = dict[str, Any]
 
-GLYPHS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
-ONE_METHOD_IS_ENOUGH = ("e2",)  # other claims over methods need every one
-# What an effect is counted in, where it is no ratio ("times").
-UNITS = {
-    "a": "cosine", "e1": "of the ensemble’s gain", "e2": "of the ensemble’s gain", "f2": "nats",
-}  # fmt: skip
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A part of a finding: its fields are what is stored, and those that an older version did not keep their
+    defaults."""
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(**fields_of(cls, stored))
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Independent(Stored):
+    """Pairs of healthy runs: disagreement of labels with its standard deviation, mean cosines of weights (without what
+    they share for free, all as they are, what that was, the largest in absolute value)."""
+
+    disagreement: float
+    disagreement_sd: float | None = None
+    cosine: float | None = None
+    cosine_plain: float | None = None
+    cosine_about: str = ""
+    cosine_largest: float | None = None
+    pairs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Together(Stored):
+    """Accuracy of all runs averaged, and the mean of single ones."""
+
+    accuracy: float
+    single: float
+    members: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Along(Stored):
+    """Mean disagreement of two recent checkpoints of one run."""
+
+    disagreement: float
+    runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedChains(Stored):
+    """Of the chains of one method: how many there were, and why which failed, by run."""
+
+    of: int
+    runs: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Stored):
+    """Runs and chains that have failed, by their numbers, with why, and how many there were of each."""
+
+    of: int
+    runs: Mapping[str, str] = field(default_factory=dict)
+    chains: Mapping[str, FailedChains] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        chains = {name: FailedChains.from_json(one) for name, one in stored.get("chains", {}).items()}
+        return cls(**{**fields_of(cls, stored), "chains": chains})
+
+    @property
+    def words(self) -> str:
+        """How many, such as "1 of 6 runs failed"; empty when none has."""
+        counts = [(len(self.runs), self.of, "runs")]
+        counts += [(len(one.runs), one.of, f"{_title(name)} chains") for name, one in self.chains.items()]
+        return ", ".join(f"{count} of {of} {what} failed" for count, of, what in counts if count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(Stored):
+    """The exponent of the one-parameter family (science i.5), fitted to wide samples of one run."""
+
+    exponent: float | None
+    low: float | None = None
+    high: float | None = None
+    samples: int = 0
+    border: str = ""
+    run: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOff(Stored):
+    """Disagreement of a method's samples with their own solution, and among them, at the strength where they cost one
+    point of accuracy (science o.5), and what that reading stands on (`science.equal`)."""
+
+    method: str
+    disagreement: float | None
+    among: float | None
+    strength: float | None
+    below: int
+    support: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain(Stored):
+    """What averaging gains, in Brier score, and what it costs relative to one run (science o.9).
+
+    method: None of an ensemble of `members` runs. over_finals, over_last: against the runs, and against where a method
+    that trains on ended up, which is the reference of `last_is_reference` runs; samples: averaged in each run; runs,
+    of: where it stands on fewer than all; strength, grid, end: the best strength, and the end of its grid it lies at.
+    """
+
+    method: str | None
+    members: int = 0
+    brier: float
+    over_finals: float = 0.0
+    over_last: float | None = None
+    last_is_reference: int = 0
+    training: float
+    passes: int
+    samples: int = 0
+    runs: int | None = None
+    of: int | None = None
+    strength: float | None = None
+    grid: str | None = None
+    end: str | None = None
+
+    def to_json(self) -> Json:
+        whole = asdict(self)
+        if self.method is None:
+            return {name: whole[name] for name in ("method", "members", "brier", "training", "passes")}
+        left_out = {"members"} if self.runs is not None else {"members", "runs", "of"}
+        return {name: value for name, value in whole.items() if name not in left_out}
 
 
 @dataclass(frozen=True)
-class Look:
-    """Which look at the same trainings an experiment is (science o.11).
+class Finding:
+    """What is stored, and its parts as records; None of what is not known (yet)."""
 
-    number: 1 for the first; planned: runs promised at the first launch; runs: of this one; earlier: what was looked at
-    before (id, slug, name, digest, runs, and whether it is gone), oldest first, each question once.
-    """
-
-    number: int
-    planned: int
-    runs: int
-    earlier: tuple[Json, ...] = ()
+    stored: Json = field(repr=False)
 
     @classmethod
-    def of(cls, row: Experiment, judged: Mapping[str, bool]) -> Look:
-        """judged: of the earlier experiments that there still are, whether any claim has been judged.
-
-        One that ended without a verdict was no look; one deleted since may have been. The same spec again shows the
-        same words, which is no other look either.
-        """
-        earlier = [{**one, "gone": one["id"] not in judged} for one in row.earlier if judged.get(one["id"], True)]
-        return cls._among(earlier, row.digest, planned=row.planned_runs, runs=row.runs)
-
-    @classmethod
-    def ahead(cls, spec: ExperimentSpec, sharing: Sequence[Experiment]) -> Look:
-        """Which look an experiment would be. sharing: those that have its trainings; what still runs will be judged."""
-        counted = [row for row in sharing if row.finding.get("claims") or row.finished_at is None]
-        earlier = [
-            {"id": r.id, "slug": r.slug, "name": r.name, "digest": r.digest, "runs": r.runs, "gone": False}
-            for r in counted
-        ]
-        planned = sharing[0].planned_runs if sharing else spec.ensemble.runs
-        return cls._among(earlier, spec.digest(), planned=planned, runs=spec.ensemble.runs)
-
-    @classmethod
-    def _among(cls, earlier: Sequence[Json], own: str, *, planned: int, runs: int) -> Look:
-        others = {one["digest"]: one for one in earlier if one["digest"] != own}
-        return cls(1 + len(others), planned, runs, tuple(others.values()))
+    def from_json(cls, stored: Json | None) -> Self:
+        return cls(stored or {})
 
     @property
-    def level(self) -> float:
-        """Of each word, two-sided, had every look its share of 5 % (Bonferroni)."""
-        return 2 * LEVEL / self.number
+    def independent(self) -> Independent | None:
+        return Independent.from_json(found) if (found := self.stored.get("independent")) else None
 
     @property
-    def spent(self) -> float:
-        """Probability of a wrong word of one claim at any look so far: at most this."""
-        return min(1.0, 2 * LEVEL * self.number)
+    def together(self) -> Together | None:
+        return Together.from_json(found) if (found := self.stored.get("ensemble")) else None
+
+    @property
+    def along(self) -> Along | None:
+        return Along.from_json(found) if (found := self.stored.get("trajectory")) else None
+
+    @property
+    def failed(self) -> Failed | None:
+        return Failed.from_json(found) if (found := self.stored.get("failed")) else None
+
+    @property
+    def family(self) -> Family | None:
+        return Family.from_json(found) if (found := self.stored.get("family")) else None
+
+    @property
+    def gains(self) -> list[Gain]:
+        """An ensemble first, then the methods; [] before all is compared, and where costs were not judged yet."""
+        return [Gain.from_json(one) for one in self.stored.get("gains", [])]
+
+    @property
+    def runs(self) -> int | None:
+        """How many runs are healthy."""
+        return self.stored.get("runs")
+
+    # ---- claims ----
+
+    @cached_property
+    def claims(self) -> dict[str, ClaimRecord]:
+        """Letter -> claim as it was judged."""
+        return {letter: ClaimRecord.from_json(one) for letter, one in self._claims.items()}
+
+    def claim(self, letter: str) -> ClaimRecord | None:
+        """One of them, without reading the others."""
+        found = self._claims.get(letter)
+        return None if found is None else ClaimRecord.from_json(found)
+
+    @property
+    def _claims(self) -> dict[str, Json]:
+        """Of an older version: a list, in which (d) is what (d1) is now."""
+        kept = self.stored.get("claims", {})
+        known = {claim["id"]: claim for claim in kept} if isinstance(kept, list) else dict(kept)
+        if "d" in known:
+            known.setdefault("d1", known["d"] | {"id": "d1"})
+            del known["d"]
+        return known
+
+    def told(self, look: Look = FIRST) -> list[Told]:
+        """The claims that were asked, in the paper's order; [] while nothing is compared."""
+        return told(self.claims, look)
+
+    @property
+    def best_method(self) -> AtEqualAccuracy | None:
+        """The method whose samples lie farthest from their solution at equal accuracy, among those with open gates: the
+        one number that sentence, list, pictures and claim (d1) give. None where nothing could be read."""
+        return max(equal_accuracy(self.claim("d1")), key=lambda one: one.disagreement, default=None)
+
+    def document(self, look: Look = FIRST) -> Json:
+        """All that was found, as the API gives it: the claims as a list, with what survives Holm's correction."""
+        if "claims" not in self.stored:
+            return self.stored
+        return {**self.stored, "claims": [one.to_json() for one in self.told(look)]}
+
+    # ---- words ----
+
+    @property
+    def failures(self) -> str:
+        return self.failed.words if self.failed else ""
+
+    @property
+    def headline(self) -> str:
+        """The answer in a few words, as claim (b) is judged; empty while nothing is known."""
+        if self.independent is None:
+            return "One run is left, which nothing can be compared with." if self.failures else ""
+        word = next((one.record.word for one in self.told() if one.record.id == "b"), Word.CANNOT_TELL)
+        if word is Word.HOLDS:
+            return "These networks are different functions."
+        if word is Word.DOES_NOT_HOLD:
+            return "These networks are no more different than one network at two times."
+        return (
+            f"Independent runs disagree on {percent(self.independent.disagreement)}; "
+            "whether that is more than along one training cannot be told yet."
+        )
+
+    @property
+    def sentence(self) -> str:
+        """A few sentences with numbers, spread and n, and what has failed; empty while nothing is known."""
+        independent, lost = self.independent, self.failures
+        if independent is None:
+            return f"{lost}." if lost else ""
+        text = f"Independent runs disagree on {_apart(independent)}{_cosine(independent)}."
+        if best := self.best_method:
+            text += (
+                f" Where they cost one point of accuracy, the samples of {_title(best.method)}, the farthest of the "
+                f"subspace methods, change {percent(best.disagreement)}{_ends(best)}."
+            )
+        if together := self.together:
+            gain = 100 * (together.accuracy - together.single)
+            text += f" Averaging {together.members} runs {'gains' if gain >= 0 else 'loses'} {abs(gain):.1f} points."
+        return f"{text} {lost}; what failed counts nowhere." if lost else text
+
+    @property
+    def line(self) -> str:
+        """The newest finding in one short line, for lists."""
+        return "; ".join(filter(None, (self._found, self.failures)))
+
+    @property
+    def _found(self) -> str:
+        if self.independent is None:
+            return ""
+        text, best = f"runs disagree on {percent(self.independent.disagreement)}", self.best_method
+        if best:
+            return f"{text}, at equal accuracy {_title(best.method)} changes {percent(best.disagreement)}"
+        return f"independent {text}"
 
 
-FIRST = Look(1, 0, 0)
+def _apart(found: Independent) -> str:
+    spread = "" if found.disagreement_sd is None else f"± {100 * found.disagreement_sd:.1f}, "
+    pairs = f"{found.pairs} {'pair' if found.pairs == 1 else 'pairs'}"
+    return f"{percent(found.disagreement)} of test labels ({spread}n = {pairs})"
+
+
+def _cosine(found: Independent) -> str:
+    if found.cosine is None:
+        return ""
+    plain = found.cosine if found.cosine_plain is None else found.cosine_plain
+    reduced, whole = (f"{value:.3f}".replace("-", "−") for value in (found.cosine, plain))
+    text = f"; the cosine of their weights is {reduced}"
+    return f"{text} ({whole} with what they share for free)" if whole != reduced else text
+
+
+def _ends(read: AtEqualAccuracy) -> str:
+    if read.low is None or read.high is None:  # from a version without them
+        return ""
+    return f" (95 % interval {100 * read.low:.1f} to {percent(read.high)})"
+
+
+def _title(method: str) -> str:
+    if method not in methods:  # a worker's plug-in, which the web process does not know
+        return method
+    title = methods[method].title
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]  # SWAG stays SWAG
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -92,83 +324,6 @@ def no_run_learned(failed: Mapping[int, str]) -> str:
     return f"every run failed ({'; '.join(reasons[:3])}{more})"
 
 
-def failures(finding: Json) -> str:
-    """How many runs and chains have failed, such as "1 of 6 runs failed"; empty when none has."""
-    known = finding.get("failed") or {}
-    counts = [(len(known.get("runs", {})), known.get("of"), "runs")]
-    counts += [
-        (len(chains["runs"]), chains["of"], f"{_title({'method': name})} chains")
-        for name, chains in known.get("chains", {}).items()
-    ]
-    return ", ".join(f"{count} of {of} {what} failed" for count, of, what in counts if count)
-
-
-def headline(finding: Json) -> str:
-    """The answer in a few words, as claim (b) is judged; empty while nothing is known."""
-    independent = finding.get("independent")
-    if not independent:
-        return "One run is left, which nothing can be compared with." if failures(finding) else ""
-    word = next((claim["word"] for claim in claims(finding) if claim["id"] == "b"), "cannot tell")
-    if word == "holds":
-        return "These networks are different functions."
-    if word == "does not hold":
-        return "These networks are no more different than one network at two times."
-    return (
-        f"Independent runs disagree on {percent(independent['disagreement'])}; "
-        "whether that is more than along one training cannot be told yet."
-    )
-
-
-def sentence(finding: Json) -> str:
-    """A few sentences with numbers, spread and n, and what has failed; empty while nothing is known."""
-    independent, lost = finding.get("independent"), failures(finding)
-    if not independent:
-        return f"{lost}." if lost else ""
-    spread = f"± {100 * independent['disagreement_sd']:.1f}, " if independent.get("disagreement_sd") is not None else ""
-    text = (
-        f"Independent runs disagree on {percent(independent['disagreement'])} of test labels "
-        f"({spread}n = {independent['pairs']} {'pair' if independent['pairs'] == 1 else 'pairs'})"
-    )
-    if independent.get("cosine") is not None:
-        cosine = f"{independent['cosine']:.3f}".replace("-", "−")
-        text += f"; the cosine of their weights is {cosine}"
-        plain = f"{independent.get('cosine_plain', independent['cosine']):.3f}".replace("-", "−")
-        text += f" ({plain} with what they share for free)" if plain != cosine else ""
-    text += "."
-    best = best_method(finding)
-    if best:
-        text += (
-            f" Where they cost one point of accuracy, the samples of {_title(best)}, the farthest of the subspace "
-            f"methods, change {percent(best['disagreement'])}{_ends(best)}."
-        )
-    ensemble = finding.get("ensemble")
-    if ensemble:
-        gain = 100 * (ensemble["accuracy"] - ensemble["single"])
-        text += f" Averaging {ensemble['members']} runs {'gains' if gain >= 0 else 'loses'} {abs(gain):.1f} points."
-    return f"{text} {lost}; what failed counts nowhere." if lost else text
-
-
-def line(finding: Json) -> str:
-    """The newest finding in one short line, for lists."""
-    return "; ".join(filter(None, (_found(finding), failures(finding))))
-
-
-def _found(finding: Json) -> str:
-    independent = finding.get("independent")
-    if not independent:
-        return ""
-    text, best = f"runs disagree on {percent(independent['disagreement'])}", best_method(finding)
-    if best:
-        return f"{text}, at equal accuracy {_title(best)} changes {percent(best['disagreement'])}"
-    return f"independent {text}"
-
-
-def _ends(read: Json) -> str:
-    if read["low"] is None or read["high"] is None:  # from a version without them
-        return ""
-    return f" (95 % interval {100 * read['low']:.1f} to {percent(read['high'])})"
-
-
 def reduction(head: Sequence[str], left_out: Sequence[str]) -> str:
     """What was taken out of the weights before their cosine; head, left_out: names of tensors."""
     mean = (
@@ -177,227 +332,3 @@ def reduction(head: Sequence[str], left_out: Sequence[str]) -> str:
         else "with the class mean of a head, as none was found"
     )
     return mean + (f", without {len(left_out)} scales and offsets of norms" if left_out else "")
-
-
-def _title(method: Json) -> str:
-    name = method["method"]
-    if name not in methods:  # a worker's plug-in, which the web process does not know
-        return str(name)
-    title = methods[name].title
-    return title if title[:2].isupper() else title[:1].lower() + title[1:]  # SWAG stays SWAG
-
-
-def claims(finding: Json, look: Look = FIRST) -> list[Json]:
-    """The claims that were asked, in the paper's order, each with glyph, effect in words and figure; [] while nothing
-    is compared. estimate, low, high, effect, interval: of a claim over methods those of the one that `decides`, at the
-    `confidence` its word needs. at_look: word and interval at the level that is left for this look at these trainings.
-
-    p: of its test, None of a claim that was not tested (no interval could have given a word); survives: the word is
-    still given once Holm's correction for all tested claims is made; tested: how many those are; note: what an older
-    rule said of it, where that was something else. The stages that judge may run at any time, so only here are all
-    known, and only here corrected: of older findings from the intervals they kept.
-    """
-    known = known_claims(finding)
-    p_values = {letter: p for letter, claim in known.items() if (p := _p(claim)) is not None}
-    standing = holm(p_values)
-    answered = {letter: claim["p"] for letter, claim in known.items() if claim["word"] != "cannot tell"}
-    is_old = any(claim["p"] is None and letter in p_values for letter, claim in known.items())
-    before = holm({letter: p for letter, p in answered.items() if p is not None}) if is_old else standing
-    shown = []
-    for letter in QUESTIONS:
-        if letter not in known:
-            continue
-        claim, p = known[letter], p_values.get(letter)
-        note = ""
-        if claim["word"] == "does not hold" and p is not None and p > LEVEL:
-            # methods whose range was too short were tested, too, and were not counted
-            claim = claim | {"word": "cannot tell", "qualifier": ""}
-            note = "by the rule before, which counted fewer methods, it did not hold"
-        elif letter in answered and (letter in before) != (letter in standing):
-            stood = "stood" if letter in before else "did not stand"
-            note = f"by the rule before, which counted answers only, it {stood} with all of them at once"
-        shown.append(_shown(claim | {"p": p}, letter in standing, look) | {"tested": len(p_values), "note": note})
-    return shown
-
-
-def _p(claim: Json) -> float | None:
-    """The smaller of the p-values of both words, over methods as `verdict` joins them; None of what was not tested."""
-    question = QUESTIONS[claim["id"]]
-    if question.joins == "one":
-        p: float | None = claim["p"]
-        return p if p is not None else _p_of_interval(question, claim)
-    found = [(m["estimate"], m["gate"]) for m in claim["methods"] if _is_tested(m["estimate"])]
-    if not found:
-        return None
-    holds = [float(estimate["p_holds"]) for estimate, gate in found if not gate]
-    fails = [float(estimate["p_fails"]) for estimate, _ in found]
-    if question.joins == "some":
-        p_holds, p_fails = min(1.0, len(fails) * min(holds, default=1.0)), max(fails)
-        return p_holds if len(holds) < len(claim["methods"]) else min(p_holds, p_fails)
-    p_fails = min(1.0, len(fails) * min(fails))
-    return p_fails if len(holds) < len(claim["methods"]) else min(p_fails, max(holds))
-
-
-def _is_tested(estimate: Json | None) -> bool:
-    return (
-        estimate is not None
-        and estimate["low"] is not None
-        and estimate["high"] is not None
-        and estimate["undefined"] <= MAX_UNDEFINED
-    )
-
-
-def _p_of_interval(question: Question, claim: Json) -> float | None:
-    """Of a claim that kept its interval but, having got no word, no p."""
-    low, high, value, degrees = claim["low"], claim["high"], claim["estimate"], claim["n"] - 1
-    if low is None or high is None or value is None or degrees < 1:
-        return None
-    error = (high - low) / 2 / t_quantile(1 - LEVEL, degrees)
-    above, below = (p_beyond(gap, error, degrees) for gap in (value - claim["margin"], claim["margin"] - value))
-    if question.side == "within":
-        inside = p_beyond(value + claim["margin"], error, degrees)  # of "above the lower margin"
-        return min(max(below, inside), min(above, 1 - inside))
-    return min(above, below)
-
-
-def known_claims(finding: Json) -> dict[str, Json]:
-    """Letter -> claim as it was judged. Of an older version: a list, in which (d) is what (d1) is now."""
-    kept = finding.get("claims", {})
-    known = {claim["id"]: claim for claim in kept} if isinstance(kept, list) else dict(kept)
-    if "d" in known:
-        known.setdefault("d1", known["d"] | {"id": "d1"})
-        del known["d"]
-    return known
-
-
-def document(finding: Json, look: Look = FIRST) -> Json:
-    """All that was found, as the API gives it: the claims as a list, with what survives Holm's correction."""
-    return {**finding, "claims": claims(finding, look)} if "claims" in finding else finding
-
-
-def _shown(claim: Json, survives: bool, look: Look) -> Json:
-    question, read = QUESTIONS[claim["id"]], _read(claim)
-    return {
-        "unit": "run",
-        **claim,
-        "estimate": read.value,
-        "low": read.low,
-        "high": read.high,
-        "confidence": read.confidence,
-        "decides": read.decides,
-        "survives": survives,
-        "at_look": _at_look(claim, look),
-        "glyph": GLYPHS[claim["word"]],
-        "effect": _say(question, read.value),
-        "interval": _interval(question, read.low, read.high),
-    }
-
-
-def _at_look(claim: Json, look: Look) -> Json:
-    """The word this claim would have, and its interval, at 5 %/k for look k; from what is stored of it.
-
-    A smaller level takes words away and gives none. p is of the word given, corrected for several methods where the
-    word is, so that the word stands at a level whenever p does.
-    """
-    level = look.level / 2
-    stands = claim["word"] == "cannot tell" or (claim["p"] is not None and claim["p"] <= level)
-    word = claim["word"] if stands else "cannot tell"
-    read = _read(claim | {"word": word}, level)
-    return {
-        "look": look.number,
-        "level": look.level,
-        "word": word,
-        "glyph": GLYPHS[word],
-        "low": read.low,
-        "high": read.high,
-        "interval": _interval(QUESTIONS[claim["id"]], read.low, read.high),
-    }
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reading:
-    """The interval that gives the word. confidence: its level, .95 where no further methods are allowed for; decides:
-    the method it is of, "" of a claim that is not over methods."""
-
-    low: float | None
-    value: float | None
-    high: float | None
-    confidence: float
-    decides: str = ""
-
-
-def _read(claim: Json, level: float = LEVEL) -> _Reading:
-    """Of a claim over methods, the method on which its word rests, with the interval of the level at which it does.
-
-    "For every method" is decided by the method farthest from holding, at 95 % where it holds; that it fails, or might,
-    is judged with all k methods allowed for, at 1 - 0.05 / k. "For one method" is the same with both words exchanged.
-    level: on either side of an interval.
-    """
-    opened = [one for one in claim["methods"] if not one["gate"] and _is_whole(one["estimate"])]
-    if not opened:
-        return _widened(claim["estimate"], claim["low"], claim["high"], claim["n"], level, "")
-    enough = claim["id"] in ONE_METHOD_IS_ENOUGH
-    sure = "does not hold" if enough else "holds"  # the word that every method must have
-    undecided = [one for one in opened if one["word"] != sure]
-    if claim["word"] == sure:
-        chosen, k = max(opened, key=lambda one: one["estimate"]["p_fails" if enough else "p_holds"]), 1
-    else:
-        chosen = min(undecided or opened, key=lambda one: one["estimate"]["p_holds" if enough else "p_fails"])
-        k = len(opened)
-    known = chosen["estimate"]
-    decides = chosen["title"] if claim["word"] == sure or undecided else ""  # else a method that cannot be told
-    n = chosen.get("n") or claim["n"]
-    return _widened(known["value"], known["low"], known["high"], n, level / k, decides)
-
-
-def _widened(
-    value: float | None, low: float | None, high: float | None, n: int, level: float, decides: str
-) -> _Reading:
-    """The 95 % interval at another level."""
-    confidence = 1 - 2 * level
-    if value is None or low is None or high is None or n < 2:
-        return _Reading(low=low, value=value, high=high, confidence=confidence, decides=decides)
-    wider = t_quantile(1 - level, n - 1) / t_quantile(1 - LEVEL, n - 1) if level != LEVEL else 1.0
-    return _Reading(
-        low=value + wider * (low - value), value=value, high=value + wider * (high - value),
-        confidence=confidence, decides=decides,
-    )  # fmt: skip
-
-
-def _is_whole(estimate: Json | None) -> bool:
-    return estimate is not None and None not in (estimate["value"], estimate["low"], estimate["high"])
-
-
-def effect(letter: str, value: float | None) -> str:
-    """The value of a claim's estimand with what it is counted in; an en dash where there is none."""
-    return " ".join(filter(None, (_say(QUESTIONS[letter], value), UNITS.get(letter, "") if value is not None else "")))
-
-
-def _say(question: Question, value: float | None) -> str:
-    return "–" if value is None else question.say(value)
-
-
-def _interval(question: Question, low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{question.say(low, bare=True)} to {question.say(high)}"
-
-
-def equal_accuracy(claim: Mapping[str, Any] | None) -> list[Json]:
-    """What every subspace method with open gates reaches at equal accuracy, from claim (d1): method, disagreement of
-    its samples with their solution, and its 95 % interval (None where an older version kept none)."""
-    return [
-        {
-            "method": one["method"],
-            "disagreement": one["parts"]["samples at equal accuracy"],
-            "low": one["parts"].get("its lower end"),
-            "high": one["parts"].get("its upper end"),
-        }
-        for one in (claim or {}).get("methods", [])
-        if not one["gate"] and "samples at equal accuracy" in one["parts"]
-    ]
-
-
-def best_method(finding: Json) -> Json | None:
-    """The method whose samples lie farthest from their solution at equal accuracy, among those with open gates: the one
-    number that sentence, list, pictures and claim (d1) give. None where nothing could be read."""
-    known = equal_accuracy(known_claims(finding).get("d1"))
-    return max(known, key=lambda m: float(m["disagreement"]), default=None)

@@ -22,9 +22,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modescape import finding, looks, own
+from modescape import looks, own
 from modescape.artifacts import Artifacts
+from modescape.claims.look import Look
+from modescape.claims.telling import Told
 from modescape.errors import Conflict, DataCorrupt, DataMissing, InvalidInput, ModescapeError, NotFound
+from modescape.finding import Finding
 from modescape.plan import Machines, Prepared, prepare, prices_of
 from modescape.prices import Calibration, middle
 from modescape.records import PlannedStage
@@ -55,9 +58,9 @@ class Laboratory:
     def artifacts(self) -> Artifacts:
         return Artifacts(self.settings.artifact_folder)
 
-    def look(self, row: Experiment) -> finding.Look:
+    def look(self, row: Experiment) -> Look:
         """Which look at its trainings an experiment is."""
-        return finding.Look.of(row, self.store.experiments.judged([one["id"] for one in row.earlier]))
+        return Look.of(row, self.store.experiments.judged([one["id"] for one in row.earlier]))
 
     def results(self, reference: str) -> Results:
         return Results(self.store, self.artifacts, reference)
@@ -168,11 +171,11 @@ class Lab(Results):
         self._folder = folder  # removed with this object
 
     def sentence(self) -> str:
-        return finding.sentence(self.experiment.finding) or self.experiment.error or ""
+        return Finding.from_json(self.experiment.finding).sentence or self.experiment.error or ""
 
-    def claims(self) -> list[dict[str, Any]]:
-        """The claims of the paper as this experiment answers them: id, title, word, effect, interval, because, ..."""
-        return finding.claims(self.experiment.finding, self.laboratory.look(self.experiment))
+    def claims(self) -> list[Told]:
+        """The claims of the paper as this experiment answers them, each with record.word, effect, interval, ..."""
+        return Finding.from_json(self.experiment.finding).told(self.laboratory.look(self.experiment))
 
     def figure(self, name: str, *, theme: Literal["light", "dark", "print"] = "light", **options: Any) -> go.Figure:
         """Figure `name` as a Plotly figure; options as on the figure's page. Raises InvalidInput, FigureNotReady."""
@@ -305,7 +308,7 @@ def _readme(results: Results, skipped: list[str]) -> str:
     experiment = results.experiment
     absent = "".join(f"- {line}\n" for line in skipped)
     return (
-        f"# {experiment.name}\n\n{finding.sentence(experiment.finding)}\n\n"
+        f"# {experiment.name}\n\n{Finding.from_json(experiment.finding).sentence}\n\n"
         f"Spec digest {experiment.digest}, created {experiment.created_at:%Y-%m-%d %H:%M} UTC.\n\n"
         "Run it again: `modescape run spec.json`. `solutions.json` says which row of which array in `artifacts/`\n"
         "holds the predictions (float32 logits) of each solution, and which its weights. `runs.json` says the\n"

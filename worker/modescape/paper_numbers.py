@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from modescape.figures.figure import Table, percent, rate
 from modescape.laboratory import opened
+from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
 from modescape.registry import architectures, datasets, methods, presets
@@ -134,7 +135,7 @@ class Paper:
 
 
 def _accuracy(store: Store, row: Experiment) -> Reading | None:
-    return None if row.accuracy is None else Reading(value=row.accuracy, of=_runs(row.finding.get("runs", row.runs)))
+    return None if row.accuracy is None else Reading(value=row.accuracy, of=_runs(row))
 
 
 def _divergence(group: str) -> Read:
@@ -156,7 +157,7 @@ def _divergence(group: str) -> Read:
         assert chosen.value is not None
         return Reading(
             value=chosen.value,
-            of=_runs(row.finding.get("runs", row.runs)),
+            of=_runs(row),
             more=tuple(more),
             same_images=dataset == "svhn",
         )
@@ -165,14 +166,15 @@ def _divergence(group: str) -> Read:
 
 
 def _exponent(store: Store, row: Experiment) -> Reading | None:
-    found = row.finding.get("family")
-    if not found or found["exponent"] is None:
+    found = Finding.from_json(row.finding).family
+    if found is None or found.exponent is None:
         return None
-    end = ", at the end of the range that was searched" if found.get("border") else ""
-    return Reading(value=found["exponent"], of=f"{found['samples']} samples around one run{end}")
+    end = ", at the end of the range that was searched" if found.border else ""
+    return Reading(value=found.exponent, of=f"{found.samples} samples around one run{end}")
 
 
-def _runs(count: int) -> str:
+def _runs(row: Experiment) -> str:
+    count = Finding.from_json(row.finding).runs or row.runs
     return "one run" if count == 1 else f"mean of {count} runs"
 
 

@@ -11,20 +11,18 @@ below margin x exp(half-width). Read is the row of the largest simulated size th
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from modescape.claims.claim import CLAIMS, MIN_SAMPLES, MIN_UNITS, Claim, Reads
 from modescape.registry import methods
-from modescape.science.verdict import MIN_EXAMPLES, MIN_EXAMPLES_ACCURACY, MIN_SAMPLES, MIN_UNITS, QUESTIONS
 from modescape.spec import ExperimentSpec, MethodSpec, Sizes
 
 TABLE = Path(__file__).parent / "power.json"
 OFTEN = 0.5  # share of simulations in which a gate must be open for its half-widths to be told
-SHIFTED = 1.1  # (f2): the lead between runs under shift is compared with this times that on clean images
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Open:
 
 def left_open(spec: ExperimentSpec, sizes: Sizes) -> tuple[Open, ...]:
     """One line a claim that this spec can be asked, in the paper's order."""
-    return tuple(_line(claim, spec, sizes) for claim in QUESTIONS if _is_asked(claim, spec))
+    return tuple(_line(claim, spec, sizes) for claim in CLAIMS.values() if _is_asked(claim, spec))
 
 
 @cache
@@ -57,55 +55,44 @@ def _sampled(spec: ExperimentSpec) -> list[MethodSpec]:
     return [chosen for chosen in spec.methods if chosen.method in methods and methods[chosen.method].sampled]
 
 
-def _is_asked(claim: str, spec: ExperimentSpec) -> bool:
-    if claim == "g":
-        return spec.seeds is not None
-    if claim == "h":
-        return any(one.method in methods and methods[one.method].trained == "fresh" for one in spec.methods)
-    if claim == "f2":
-        return spec.shift is not None and bool(_sampled(spec))
-    return claim[0] in "ab" or bool(_sampled(spec))
+def _is_asked(claim: Claim[Any], spec: ExperimentSpec) -> bool:
+    return claim.evidence.is_planned(spec) and (claim.reads is None or bool(_sampled(spec)))
 
 
-def _line(claim: str, spec: ExperimentSpec, sizes: Sizes) -> Open:
-    runs = spec.seeds.repetitions if claim == "g" and spec.seeds else spec.ensemble.runs
-    images = sizes.test if spec.evaluation.splits[0] == "test" else sizes.validation
-    if claim == "f2" and spec.shift:
-        images = min(images, spec.shift.images or 2000)
-    samples = _samples(claim, spec)
-    units = {"g": "repetitions", "h": "chains"}.get(claim, "runs")
+def _line(claim: Claim[Any], spec: ExperimentSpec, sizes: Sizes) -> Open:
+    letter, evidence = claim.letter, claim.evidence
+    runs, images, samples = evidence.planned_units(spec), evidence.planned_examples(spec, sizes), _samples(claim, spec)
     if runs < MIN_UNITS:
-        return Open(claim, f"stays open: {MIN_UNITS} {units} are needed")
-    needed = MIN_EXAMPLES if claim[0] in "bcgh" else MIN_EXAMPLES_ACCURACY
-    if claim != "a" and images < needed:
-        return Open(claim, f"stays open: {needed} test images are needed")
+        return Open(letter, f"stays open: {MIN_UNITS} {evidence.unit}s are needed")
+    if images < claim.examples:
+        return Open(letter, f"stays open: {claim.examples} test images are needed")
     if samples is not None and samples < MIN_SAMPLES:
-        return Open(claim, f"stays open: {MIN_SAMPLES} samples of a method are needed in every run")
+        return Open(letter, f"stays open: {MIN_SAMPLES} samples of a method are needed in every run")
     row = _row(_named(claim, spec), runs, images, samples)
     if row is None:
-        return Open(claim, "not simulated")
+        return Open(letter, "not simulated")
     size = {name: int(row[name]) for name in ("runs", "images", "samples")}
     if row["half_width"] is None or row["told"] < OFTEN:
-        return Open(claim, "mostly stays open: too few samples lie near one point of accuracy", **size)
-    half, margin = float(row["half_width"]), float(getattr(spec.margins, "d1" if claim == "d2" else claim))
-    return Open(claim, _WORDS.get(claim, _ratio)(margin, half), **size, half_width=half)
+        return Open(letter, "mostly stays open: too few samples lie near one point of accuracy", **size)
+    half, margin = float(row["half_width"]), claim.margin_in(spec)
+    return Open(letter, claim.left_open(margin, half), **size, half_width=half)
 
 
-def _samples(claim: str, spec: ExperimentSpec) -> int | None:
+def _samples(claim: Claim[Any], spec: ExperimentSpec) -> int | None:
     """Samples a run of the method that has the fewest; None where they do not matter."""
-    if claim[0] not in "cdef":
+    if claim.reads is None:
         return None
-    if claim[0] == "d":  # wide ones, for which typical ones stand in
+    if claim.reads is Reads.WIDE:  # for which typical ones stand in
         return min(chosen.spread or chosen.typical for chosen in _sampled(spec))
     return min(chosen.typical for chosen in _sampled(spec))
 
 
-def _named(claim: str, spec: ExperimentSpec) -> str:
-    """The table's name of a claim: (d1) and (d2) depend on where the strengths lie."""
-    if claim[0] != "d":
-        return claim
+def _named(claim: Claim[Any], spec: ExperimentSpec) -> str:
+    """The table's name of a claim: what wide samples say depends on where their strengths lie."""
+    if claim.reads is not Reads.WIDE:
+        return claim.letter
     graded = all(chosen.options.get("strengths", "graded") == "graded" for chosen in _sampled(spec))
-    return f"{claim}/{'graded' if graded else 'uniform'}"
+    return f"{claim.letter}/{'graded' if graded else 'uniform'}"
 
 
 def _row(name: str, runs: int, images: int, samples: int | None) -> dict[str, Any] | None:
@@ -116,36 +103,6 @@ def _row(name: str, runs: int, images: int, samples: int | None) -> dict[str, An
         within = [size for size in sizes if size <= asked] or sizes[:1]
         rows = [row for row in rows if row[field] == within[-1]]
     return rows[0] if rows else None
-
-
-def _ratio(margin: float, half: float) -> str:
-    return f"effects below {_short(margin * math.exp(half))} times stay open"
-
-
-def _orthogonal(margin: float, half: float) -> str:
-    if half >= margin:
-        return f"stays open: the interval is wider than ±{_short(margin)}"
-    return f"mean cosines beyond ±{_short(margin - half)} stay open"
-
-
-def _share(margin: float, half: float) -> str:
-    return f"shares above {_short(max(margin - half, 0.0))} stay open"
-
-
-def _more(margin: float, half: float) -> str:
-    return f"gains of less than {_short(100 * (margin + half))} % more stay open"
-
-
-def _lead(margin: float, half: float) -> str:
-    beyond = f", and by {_short(margin)} nats" if margin else ""
-    return f"a lead that shift makes less than {_short(SHIFTED + half)} times as large{beyond} stays open"
-
-
-_WORDS: dict[str, Callable[[float, float], str]] = {"a": _orthogonal, "e1": _share, "e2": _more, "f2": _lead}
-
-
-def _short(value: float) -> str:
-    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 def simulated(lines: Sequence[Open]) -> str:

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
+from modescape.claims.record import ClaimRecord
 from modescape.errors import NotFound
-from modescape.finding import known_claims
+from modescape.finding import Finding
 from modescape.listing import Condition
 from modescape.records import SampleSet, StageKind, StageState
 from modescape.registry import methods
@@ -310,9 +311,9 @@ class Results:
         """An array that a stage kept, mapped from disk."""
         return self.artifacts.array(digest)
 
-    def claim(self, letter: str) -> dict[str, Any] | None:
+    def claim(self, letter: str) -> ClaimRecord | None:
         """What the verdict says of one claim, as it was judged; None while it is not, or never asked."""
-        return known_claims(self.store.experiments.get(self.experiment.id).finding).get(letter)
+        return Finding.from_json(self.store.experiments.get(self.experiment.id).finding).claim(letter)
 
     def counts(self, kind: str) -> tuple[int, int]:
         """(finished, planned) stages of one kind."""

@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from modescape.claims import CLAIMS
 from modescape.errors import InvalidInput, Problem
 from modescape.part import MAX_SEED, PLACES, STORED, Added, Key, Part, Renamed, is_stored, keyed
 from modescape.registry import Entry, architectures, datasets, methods
@@ -195,27 +196,20 @@ class EvaluationSpec(Part):
     perplexity: float | None = Field(None, gt=1, le=1000, description="Perplexity; empty means min(30, (n-1)/3).")
 
 
-class MarginsSpec(Part):
-    """Where each claim of the verdict is decided (science o.4), promised before there are data. Ratios as ratios."""
+def _margin_fields() -> dict[str, Any]:
+    """A field for the margin of every claim, in the paper's order; claims may share one."""
+    margins = {claim.margin.field: claim.margin for claim in CLAIMS.values()}
+    return {
+        name: (
+            Annotated[float, Renamed(margin.was)] if margin.was else float,
+            Field(margin.default, gt=margin.gt, ge=margin.ge, le=margin.le, description=margin.says),
+        )
+        for name, margin in margins.items()
+    }
 
-    a: float = Field(0.1, gt=0, le=1, description="Optima are orthogonal: the mean cosine lies within ± this.")
-    b: float = Field(1.25, gt=0, le=100, description="Runs disagree at least this many times more than one trajectory.")
-    c: float = Field(1.25, gt=0, le=100, description="Samples are at least this many times nearer to their own run.")
-    d1: Annotated[float, Renamed("d")] = Field(
-        1.1, gt=0, le=100, description="Runs are at least this many times as diverse, at equal accuracy (d1 and d2)."
-    )
-    e1: float = Field(
-        0.9, gt=0, le=100, description="Averaging samples gains at most this share of an ensemble's gain."
-    )
-    e2: float = Field(0.05, ge=-1, le=100, description="Both gain at least this share more than an ensemble alone.")
-    f1: float = Field(1.25, gt=0, le=100, description="Divergence between runs is at least this many times larger.")
-    f2: float = Field(
-        0.0, ge=-10, le=10, description="Under shift its lead grows by at least this, beyond a tenth; nats."
-    )
-    g: float = Field(
-        1.1, gt=0, le=100, description="Initial weights matter at least this many times as much as batches."
-    )
-    h: float = Field(1.1, gt=0, le=100, description="Chains differ at least this many times as much as cycles.")
+
+class MarginsSpec(create_model("_Margins", __base__=Part, **_margin_fields())):  # type: ignore[misc]
+    """Where each claim of the verdict is decided (science o.4), promised before there are data. Ratios as ratios."""
 
 
 # What a protocol stands for (science c.1), wherever a spec leaves it open. The models' own defaults are the paper's.

@@ -10,9 +10,11 @@ import numpy as np
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from modescape import __version__, finding
+from modescape import __version__
+from modescape.claims.telling import equal_accuracy
 from modescape.errors import NotFound
 from modescape.figures.figure import method_title
+from modescape.finding import Finding
 from modescape.plan import departures, differences
 from modescape.records import Role, StageKind, StageState, Status
 from modescape.registry import Entry, Figure, architectures, datasets, presets
@@ -83,7 +85,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     left = seconds_left(stages, alive_workers(here))
     view = View.of(request, spec.evaluation.splits)
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
-    kinds, failed = by_kind(stages), failures.causes(stages)
+    kinds, failed, found = by_kind(stages), failures.causes(stages), Finding.from_json(row.finding)
     size = here.store.experiments.bytes_of(row.id)
     cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures_api.ordered(), 1)]
     _fill_rows([card for card in cards if card["planned"]])
@@ -121,20 +123,20 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         ],
         failures=failed,
         lost=list(failures.lost(Results(here.store, here.artifacts, row.id))),
-        headline=_headline(row),
-        claims=(rows := claims.answered(row.finding, shown, look := here.laboratory.look(row))),
+        headline=_headline(row, found),
+        claims=(rows := claims.answered(found, shown, look := here.laboratory.look(row))),
         look=look,
         looked=claims.looked(look),
-        gains=claims.gains(row.finding),
+        gains=claims.gains(found),
         gains_rule=claims.rule(spec, kinds),
         strengths_shown="strengths" in shown,
         claims_headline=claims.headline(rows),
         claims_open=claims.undecided(
-            spec, row.finding, kinds, is_alive=not row.status.has_ended, learned=not any(c.is_hopeless for c in failed)
+            spec, found, kinds, is_alive=not row.status.has_ended, learned=not any(c.is_hopeless for c in failed)
         ),
-        sentence=finding.sentence(row.finding),
+        sentence=found.sentence,
         statistics=_statistics(here, row, spec),
-        strip=_strip(here, row, spec) if row.finding else None,
+        strip=_strip(here, row, spec, found) if row.finding else None,
         cards=cards,
         missing=[card for card in cards if not card["planned"]],
         legend=legend_of(spec),
@@ -164,8 +166,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     )
 
 
-def _headline(row: Experiment) -> str:
-    words = finding.headline(row.finding)
+def _headline(row: Experiment, found: Finding) -> str:
+    words = found.headline
     return f"So far {words[:1].lower()}{words[1:]}" if words and not row.status.has_ended else words
 
 
@@ -277,7 +279,7 @@ def legend_of(spec: ExperimentSpec) -> list[dict[str, Any]]:
     return [{"group": group, "title": title, "look": look, "on": True, "count": None} for group, title, look in entries]
 
 
-def _strip(here: Site, row: Experiment, spec: ExperimentSpec) -> dict[str, Any] | None:
+def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) -> dict[str, Any] | None:
     """Labels on which two functions differ: recent checkpoints of a run, every method at equal accuracy as claim (d1)
     reads it, with its interval, and every pair of independent runs."""
     results = Results(here.store, here.artifacts, row.id)
@@ -287,17 +289,16 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec) -> dict[str, Any] 
         return None
     places = [matrix.rows.index(o.number) for o in optima.values() if o.number in matrix.rows]
     between = matrix.values[np.ix_(places, places)][np.triu_indices(len(places), 1)]
-    within = row.finding.get("trajectory", {}).get("disagreement")
-    read = sorted(finding.equal_accuracy(results.claim("d1")), key=lambda m: float(m["disagreement"]))
+    read = sorted(equal_accuracy(finding.claim("d1")), key=lambda m: m.disagreement)
     known: list[tuple[str, str, list[float], tuple[float, float] | None]] = []
-    if within is not None:
-        known.append(("trajectory", "recent checkpoints of one run", [within], None))
+    if finding.along is not None:
+        known.append(("trajectory", "recent checkpoints of one run", [finding.along.disagreement], None))
     known += [
         (
-            m["method"],
-            method_title(m["method"]),
-            [m["disagreement"]],
-            None if m["low"] is None else (m["low"], m["high"]),
+            m.method,
+            method_title(m.method),
+            [m.disagreement],
+            None if m.low is None or m.high is None else (m.low, m.high),
         )
         for m in read
     ]

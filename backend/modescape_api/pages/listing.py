@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from modescape import finding
 from modescape.figures.figure import method_title
+from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
 from modescape.registry import architectures
@@ -91,7 +91,7 @@ def experiments_page(request: Request, here: Here) -> Response:
 
 
 def _row(row: Experiment, widest: float) -> dict[str, Any]:
-    best = finding.best_method(row.finding)
+    best = Finding.from_json(row.finding).best_method
     return {
         "experiment": row,
         "line": _line(row),
@@ -101,16 +101,16 @@ def _row(row: Experiment, widest: float) -> dict[str, Any]:
         "width": 100 * (row.disagreement or 0.0) / widest,
         "best": best
         and {
-            "disagreement": best["disagreement"],
-            "look": look_of(best["method"]).key,
-            "width": 100 * best["disagreement"] / widest,
+            "disagreement": best.disagreement,
+            "look": look_of(best.method).key,
+            "width": 100 * best.disagreement / widest,
         },
     }
 
 
 def _line(row: Experiment) -> str:
     """What came of it; an error last, where the experiment has succeeded without what failed."""
-    found = finding.line(row.finding)
+    found = Finding.from_json(row.finding).line
     if row.status == Status.FAILED:
         return row.error or found
     return "; ".join(filter(None, (found or _waiting_line(row), row.error)))

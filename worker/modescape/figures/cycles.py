@@ -241,13 +241,13 @@ def _caption(options: CycleOptions, schedule: CyclicalOptions, chains: int, imag
 def _against_runs(results: Results) -> str:
     """The interval that stands beside claim (h): what a new network gives over a new cycle, if it has been judged."""
     claim = results.claim("h")
-    parts = (claim or {}).get("parts", {})
+    parts = claim.parts if claim else {}
     if claim is None or "ratio to those runs" not in parts:
         return ""
     low, high = (rate(parts[f"its {end} end"], 2) if f"its {end} end" in parts else "–" for end in ("lower", "upper"))
     return (
         f"Disagreement, separate runs / cycles: {rate(parts['ratio to those runs'], 2)} ({low} to {high}); "
-        f"n = {claim['n']} chains and {len(results.healthy)} runs, {thousands(claim['N'])} images."
+        f"n = {claim.n} chains and {len(results.healthy)} runs, {thousands(claim.N)} images."
     )
 
 

@@ -40,6 +40,8 @@ from modescape.spec import ExperimentSpec, Split
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from modescape.claims.record import ClaimRecord
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Cell = str | int | float | None
@@ -196,8 +198,8 @@ class Results(Protocol):
     def array(self, digest: str) -> NDArray[Any]:
         """An array that a stage kept."""
 
-    def claim(self, letter: str) -> Mapping[str, Any] | None:
-        """What the verdict says of one claim (`verdict.Claim`); None while it is not judged, or never asked."""
+    def claim(self, letter: str) -> ClaimRecord | None:
+        """What the verdict says of one claim; None while it is not judged, or never asked."""
 
     def planned_cuts(self) -> Mapping[str, Mapping[str, Any]]:
         """Name -> parameters of every cut through the landscape that is planned, computed or not."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from modescape.claims.telling import AtEqualAccuracy, equal_accuracy
 from modescape.figures import style
 from modescape.figures.figure import (
     INDEPENDENT,
@@ -48,7 +49,6 @@ from modescape.figures.figure import (
     trajectories,
 )
 from modescape.figures.style import Theme
-from modescape.finding import equal_accuracy
 from modescape.registry import methods as all_methods
 from modescape.science import theory
 from modescape.spec import MethodSpec
@@ -747,8 +747,8 @@ def _plane_words(
     order = [name for name in dict.fromkeys(groups) if name != REFERENCE]
     names = np.array(groups)
     claim = results.claim("d1")
-    read = {one["method"]: one for one in equal_accuracy(claim)}
-    runs = (claim or {}).get("parts", {}).get("independent runs")
+    read = {one.method: one for one in equal_accuracy(claim)}
+    runs = claim.parts.get("independent runs") if claim else None
     lines = []
     for name in order:
         value, interval = (
@@ -835,22 +835,22 @@ def _plane_caption(
     return " ".join(parts)
 
 
-def _read_off(read: dict[str, Any] | None) -> tuple[str, str]:
+def _read_off(read: AtEqualAccuracy | None) -> tuple[str, str]:
     """What a method changes at equal accuracy in percent, and its interval."""
     if read is None:
         return "–", ""
-    ends = "" if read["low"] is None else f"({percent(read['low'])}, {percent(read['high'])})"
-    return percent(read["disagreement"]), ends
+    ends = "" if read.low is None or read.high is None else f"({percent(read.low)}, {percent(read.high)})"
+    return percent(read.disagreement), ends
 
 
-def _plane_summary(runs: float | None, read: Sequence[dict[str, Any]], shown: Sequence[tuple[str, int]]) -> str:
+def _plane_summary(runs: float | None, read: Sequence[AtEqualAccuracy], shown: Sequence[tuple[str, int]]) -> str:
     if runs is None or not read:
         return f"Shown: {', '.join(f'{title}, {count}' for title, count in shown)}."
-    best = max(read, key=lambda one: float(one["disagreement"]))
+    best = max(read, key=lambda one: one.disagreement)
     value, ends = _read_off(best)
     return (
         f"Independent runs disagree on {percent(runs)} % of labels; where they cost one point of accuracy, the samples "
-        f"of {method_title(best['method'])}, the farthest of the subspace methods, change {value} % {ends}".rstrip()
+        f"of {method_title(best.method)}, the farthest of the subspace methods, change {value} % {ends}".rstrip()
         + "."
     )
 

@@ -17,9 +17,11 @@ isotonic fits is not smooth, and is redrawn (`equal`). numpy only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from enum import StrEnum
+from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +29,23 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
 Runs = NDArray[np.intp]
-Word = Literal["holds", "does not hold", "cannot tell"]
 
 LEVEL = 0.025  # one-sided, so intervals are at 95 %
 MAX_UNDEFINED = 0.05  # share of redraws that may be undefined
 
 Statistic = Callable[[Runs], float]  # a quantity of some of the units, by their positions, and of all examples
+
+
+class Word(StrEnum):
+    """What an interval says of its margin (science o.3)."""
+
+    HOLDS = "holds"  # the whole interval lies on the claim's side of the margin
+    DOES_NOT_HOLD = "does not hold"  # it lies on the other side
+    CANNOT_TELL = "cannot tell"  # the margin is inside, or a gate is closed
+
+    @property
+    def glyph(self) -> str:
+        return {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}[self]
 
 
 @dataclass(frozen=True)
@@ -65,11 +78,17 @@ class Estimate:
     @property
     def word(self) -> Word:
         if not self.exists:
-            return "cannot tell"
+            return Word.CANNOT_TELL
         if self.room > 0:
-            return "holds"
+            return Word.HOLDS
         fails = self.high < self.margin if self.above else self.low > self.margin
-        return "does not hold" if fails else "cannot tell"
+        return Word.DOES_NOT_HOLD if fails else Word.CANNOT_TELL
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Estimate:
+        """From its stored fields, in which what is not finite is null."""
+        fields: dict[str, Any] = {name: math.nan if value is None else value for name, value in stored.items()}
+        return cls(**fields)
 
 
 # ------------------------------------------------------------------------------------------------ means over examples
@@ -244,39 +263,53 @@ def jackknife(statistic: Statistic, units: int) -> float:
     return (units - 1) / units * float(np.square(left_out - left_out.mean()).sum())
 
 
-def p_beyond(gap: float, error: float, degrees: int) -> float:
+def p_beyond(gap: float, error: float, degrees: float) -> float:
     """One-sided p of an estimate that lies `gap` beyond a margin."""
     if error == 0:
         return 0.0 if gap > 0 else 1.0
     return t_tail(gap / error, degrees)
 
 
-def t_tail(t: float, degrees: int) -> float:
-    """P(T > t) of Student's distribution with whole degrees of freedom (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
-    angle = math.atan(abs(t) / math.sqrt(degrees))
-    cosine, sine = math.cos(angle), math.sin(angle)
-    if degrees % 2:
-        total, term = 0.0, cosine
-        for k in range(1, degrees - 1, 2):
-            total += term
-            term *= cosine * cosine * (k + 1) / (k + 2)
-        inside = 2 / math.pi * (angle + sine * total)
-    else:
-        total, term = 0.0, 1.0
-        for k in range(0, degrees - 1, 2):
-            total += term
-            term *= cosine * cosine * (k + 1) / (k + 2)
-        inside = sine * total
-    tail = max((1 - inside) / 2, 0.0)
+def welch_degrees(errors: Sequence[float], degrees: Sequence[float]) -> float:
+    """Degrees of freedom of a sum of independent estimates from theirs and their standard errors (Welch 1938,
+    Satterthwaite 1946); hardly ever whole, and used as they are."""
+    variances = [error**2 for error in errors]
+    return sum(variances) ** 2 / sum(v**2 / f for v, f in zip(variances, degrees, strict=True))
+
+
+def t_tail(t: float, degrees: float) -> float:
+    """P(T > t) of Student's distribution (Abramowitz & Stegun 26.7.1 and 26.5.27)."""
+    tail = _beta_below(degrees / (degrees + t * t), degrees / 2, 0.5) / 2
     return tail if t >= 0 else 1 - tail
 
 
-def t_quantile(level: float, degrees: int) -> float:
+def _beta_below(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), by its continued fraction (A. & S. 26.5.8), evaluated with
+    Lentz's method; where that converges slowly, from the other side."""
+    if x in (0.0, 1.0):
+        return x
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta_below(1 - x, b, a)
+    scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    fraction, c, d = 1.0, 1.0, 0.0
+    for k in range(1, 1000):
+        m = k // 2
+        top = -(a + m) * (a + b + m) if k % 2 else m * (b - m)
+        term = x * top / ((a + k - 1) * (a + k))
+        c, d = 1 + term / c, 1 / (1 + term * d)
+        fraction *= c * d
+        if c * d == 1:
+            break
+    return math.exp(scale) / (a * fraction)
+
+
+@cache
+def t_quantile(level: float, degrees: float) -> float:
     """The t with P(T <= t) = level, for level above one half, by bisection."""
     low, high = 0.0, 1.0
     while t_tail(high, degrees) > 1 - level:
         high *= 2
-    for _ in range(100):
+    for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if t_tail(middle, degrees) > 1 - level else (low, middle)
     return (low + high) / 2
@@ -291,13 +324,3 @@ def pairs(runs: Runs) -> tuple[Runs, Runs]:
 def log_of_ratio(top: float, bottom: float) -> float:
     """ln(top / bottom), NaN where either is zero."""
     return math.log(top) - math.log(bottom) if top > 0 and bottom > 0 else math.nan
-
-
-def holm(p_values: Mapping[str, float]) -> frozenset[str]:
-    """The names whose statements stand together at 2.5 % one-sided (Holm 1979)."""
-    standing: set[str] = set()
-    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        if p > LEVEL / (len(p_values) - rank):
-            break
-        standing.add(name)
-    return frozenset(standing)

@@ -255,21 +255,16 @@ def _tsne(points: Floats, pca: Floats, seed: int, perplexity: float) -> Floats:
     return np.asarray(model.fit_transform(points), np.float64)
 
 
-def _metric_scaling(products: Floats, start: Floats, *, rounds: int = 300) -> tuple[Floats, float]:
+def _metric_scaling(products: Floats, start: Floats) -> tuple[Floats, float]:
     """Points [n, 2] by majorisation from `start`, and sqrt(sum (d - D)^2 / sum D^2) over pairs."""
+    from sklearn.manifold import smacof
+
     squares = np.diag(products)
     targets = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * products, 0.0))
     np.fill_diagonal(targets, 0.0)
     scale = float(np.square(targets).sum())
-    points, last = start, np.inf
     if scale == 0:
-        return points, 0.0
-    for _ in range(rounds):
-        distances = np.sqrt(np.square(points[:, None] - points[None]).sum(axis=-1))
-        stress = float(np.sqrt(np.square(distances - targets).sum() / scale))
-        if last - stress < 1e-6:
-            break
-        last = stress
-        ratios = np.divide(targets, distances, out=np.zeros_like(targets), where=distances > 0)
-        points = (ratios.sum(axis=1)[:, None] * points - ratios @ points) / len(points)
-    return points, stress
+        return start, 0.0
+    points, _ = smacof((targets + targets.T) / 2, init=start, n_init=1, max_iter=300, eps=1e-7, normalized_stress=False)
+    distances = np.sqrt(np.square(points[:, None] - points[None]).sum(axis=-1))
+    return points, float(np.sqrt(np.square(distances - targets).sum() / scale))

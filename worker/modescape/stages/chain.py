@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from modescape.claims.evidence import ChainEvidence
 from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.methods.sgmcmc import CyclicalOptions
@@ -21,7 +22,6 @@ from modescape.records import Role
 from modescape.registry import Method, Options, methods
 from modescape.results import Results
 from modescape.science.seeds import chain_seeds, stream_seed
-from modescape.science.verdict import ChainEvidence
 from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
 from modescape.stages.around import options_of
 from modescape.stages.stage import Context, Json, Task, stage

@@ -20,7 +20,7 @@ def plan_samples(draft: Draft) -> None:
         draft.add("embed", "samples", {}, Work(other=8.0), wants=[*draft.keys("predict"), *draft.keys("sample")])
 
 
-@stage("embed", gathers=True)
+@stage("embed", version=2, gathers=True)
 def embed(context: Context) -> None:
     """One joint map of functions: trajectories of the first healthy runs, and with them their typical samples."""
     results, evaluation = context.results(), context.spec.evaluation

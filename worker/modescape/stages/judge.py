@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.claims import judging
+from modescape.claims.claim import MIN_SAMPLES, margins
+from modescape.claims.equal_accuracy import at_equal_accuracy
+from modescape.claims.evidence import (
+    MEMBERS,
+    Cost,
+    Evidence,
+    Function,
+    LastIterates,
+    Members,
+    MethodEvidence,
+    divergence,
+    mean_divergence,
+)
+from modescape.claims.record import ClaimRecord, number
 from modescape.draft import sample_sets
 from modescape.errors import StageError
-from modescape.finding import reduction
+from modescape.finding import Along, Failed, FailedChains, Family, Gain, Independent, ReadOff, Together, reduction
 from modescape.methods.trained import relative_training
 from modescape.records import ListColumns, Role, SampleSet, StageState
 from modescape.registry import methods
 from modescape.results import Results
-from modescape.science import similarity, theory, verdict
+from modescape.science import similarity, theory
 from modescape.science.inference import OverRuns
 from modescape.science.predictions import average, scores, softmax
-from modescape.spec import ExperimentSpec
 from modescape.stages.chain import chain_evidence
 from modescape.stages.stage import Context, Json
 from modescape.tables import Solution
@@ -31,7 +44,12 @@ def judge(context: Context, results: Results) -> None:
     optima = results.solutions(role=Role.OPTIMUM)
     labels = results.labels_of(optima, split)
     pairs = np.triu_indices(len(optima), 1)
-    finding: Json = {"split": split, "images": int(labels.shape[1]), "runs": len(optima), "failed": _failed(results)}
+    finding: Json = {
+        "split": split,
+        "images": int(labels.shape[1]),
+        "runs": len(optima),
+        "failed": _failed(results).to_json(),
+    }
     accuracies = [float(optimum.accuracy or 0.0) for optimum in optima]
     single = float(np.mean(accuracies))
     columns = ListColumns(accuracy=single, finding=finding)
@@ -39,17 +57,17 @@ def judge(context: Context, results: Results) -> None:
         between = similarity.disagreement(labels)[pairs]
         cosines = _cosines(context, results, optima)
         cosine = cosines.reduced[pairs]
-        finding["independent"] = {
-            "disagreement": float(between.mean()),
-            "disagreement_sd": float(between.std(ddof=1)) if len(between) > 1 else None,
-            "cosine": float(cosine.mean()),
-            "cosine_plain": float(cosines.plain[pairs].mean()),
-            "cosine_about": cosines.about,
-            "cosine_largest": float(np.abs(cosine).max()),
-            "pairs": len(between),
-        }
+        finding["independent"] = Independent(
+            disagreement=float(between.mean()),
+            disagreement_sd=float(between.std(ddof=1)) if len(between) > 1 else None,
+            cosine=float(cosine.mean()),
+            cosine_plain=float(cosines.plain[pairs].mean()),
+            cosine_about=cosines.about,
+            cosine_largest=float(np.abs(cosine).max()),
+            pairs=len(between),
+        ).to_json()
         together = scores(average([results.logits(optimum, split) for optimum in optima]), results.true_labels(split))
-        finding["ensemble"] = {"accuracy": together["accuracy"], "single": single, "members": len(optima)}
+        finding["ensemble"] = Together(accuracy=together["accuracy"], single=single, members=len(optima)).to_json()
         columns.ensemble_accuracy, columns.disagreement = together["accuracy"], float(between.mean())
     context.output.experiment = columns
     missing = lost(results, [optimum.run for optimum in optima])
@@ -58,44 +76,37 @@ def judge(context: Context, results: Results) -> None:
         within = [
             similarity.disagreement(window)[np.triu_indices(len(window), 1)].mean() for window in evidence.windows
         ]
-        finding["trajectory"] = {"disagreement": float(np.mean(within)), "runs": len(within)}
+        finding["trajectory"] = Along(disagreement=float(np.mean(within)), runs=len(within)).to_json()
     if context.lease.stage.key == "all":
         finding["methods"] = [
-            _at_equal_accuracy(m, part) for part in evidence.parts if part.units for m in part.methods
+            _at_equal_accuracy(m, part).to_json() for part in evidence.parts if part.units for m in part.methods
         ]
-        finding["family"] = _family(context, results)
+        finding["family"] = _family(results).to_json()
         evidence = _with_probabilities(context, results, evidence, split)
-        finding["gains"] = _gains(context, results, evidence, split, missing)
+        finding["gains"] = [gain.to_json() for gain in _gains(context, results, evidence, split, missing)]
         chains = chain_evidence(results)
         if chains is not None:
-            add_claims(context, verdict.judge_chains(chains, margins=margins(context.spec)))
-    claims = verdict.judge(evidence, margins=margins(context.spec), check=context.control.check)
-    add_claims(context, (without(claim, missing, evidence.numbers) for claim in claims))
+            add_claims(context, judging.judge(chains, margins=margins(context.spec)))
+    records = judging.judge(evidence, margins=margins(context.spec), check=context.control.check)
+    add_claims(context, (without(record, missing, evidence.numbers) for record in records))
 
 
-def _failed(results: Results) -> Json:
-    """Runs and chains that have failed, by their numbers, with why, and how many there were of each."""
+def _failed(results: Results) -> Failed:
     chains = {
-        method: {"of": results.chains(method), "runs": {f"{run}": why for run, why in sorted(failed.items())}}
+        method: FailedChains(of=results.chains(method), runs=_by_run(failed))
         for method, failed in sorted(results.failed_chains.items())
     }
-    return {
-        "of": results.spec.ensemble.runs,
-        "runs": {f"{run}": why for run, why in sorted(results.failed.items())},
-        "chains": chains,
-    }
+    return Failed(of=results.spec.ensemble.runs, runs=_by_run(results.failed), chains=chains)
 
 
-def margins(spec: ExperimentSpec) -> dict[str, float]:
-    """The margins of the spec in the unit of each claim's estimand."""
-    asked = spec.margins.model_dump()
-    asked["d2"] = asked["d1"]
-    return {letter: math.log(value) if verdict.QUESTIONS[letter].ratio else value for letter, value in asked.items()}
+def _by_run(why: Mapping[int, str]) -> dict[str, str]:
+    return {f"{run}": words for run, words in sorted(why.items())}
 
 
-def add_claims(context: Context, claims: Iterable[verdict.Claim]) -> None:
+def add_claims(context: Context, records: Iterable[ClaimRecord]) -> None:
     """Adds claims to what this stage has found; the store joins them with those of other stages."""
-    context.output.experiment.finding.setdefault("claims", {}).update({claim.id: asdict(claim) for claim in claims})
+    found = {record.id: record.to_json() for record in records}
+    context.output.experiment.finding.setdefault("claims", {}).update(found)
 
 
 @dataclass(frozen=True)
@@ -133,16 +144,14 @@ def recent(checkpoints: list[Solution]) -> list[Solution]:
     return trained[-count:] if len(trained) >= 3 else []
 
 
-def _evidence(
-    context: Context, results: Results, finals: NDArray[np.int64], split: str, missing: Lost
-) -> verdict.Evidence:
+def _evidence(context: Context, results: Results, finals: NDArray[np.int64], split: str, missing: Lost) -> Evidence:
     """The labels the verdict is read from: the healthy runs' optima, their late checkpoints, and each method's samples
     around those runs where it has not failed."""
     optima = results.solutions(role=Role.OPTIMUM)
     runs = tuple(optimum.run for optimum in optima)
     windows = [recent([s for s in results.solutions(run=run) if s.role != Role.SAMPLE]) for run in runs]
     cosines = _cosines(context, results, optima) if len(optima) > 1 else None
-    whole = verdict.Evidence(
+    whole = Evidence(
         classes=len(results.class_names),
         truth=results.true_labels(split),
         finals=finals,
@@ -161,12 +170,12 @@ def _evidence(
     sampled = [chosen.method for chosen in context.spec.methods if methods[chosen.method].sampled]
     had = {name: tuple(run for run in runs if run not in missing.get(name, {})) for name in sampled}
 
-    def around(some: tuple[int, ...]) -> verdict.Evidence:
+    def around(some: tuple[int, ...]) -> Evidence:
         own = tuple(_method_evidence(context, results, name, some, split) for name in sampled if had[name] == some)
         if some == runs:
             return replace(whole, methods=own)
         places = [runs.index(run) for run in some]
-        return verdict.Evidence(whole.classes, whole.truth, finals[places], methods=own, numbers=some, decided=True)
+        return Evidence(whole.classes, whole.truth, finals[places], methods=own, numbers=some, decided=True)
 
     fewer = [some for some in dict.fromkeys(had.values()) if some and some != runs]
     return replace(around(runs), partial=tuple(map(around, fewer)))
@@ -190,11 +199,11 @@ def lost(results: Results, runs: Sequence[int], kind: str = "sample") -> Lost:
     return found
 
 
-def without(claim: verdict.Claim, missing: Lost, runs: Sequence[int]) -> verdict.Claim:
+def without(record: ClaimRecord, missing: Lost, runs: Sequence[int]) -> ClaimRecord:
     """A claim over methods says which are not among them, and which are judged on some of the runs only."""
-    asked = {finding.method for finding in claim.methods}
+    asked = {one.method for one in record.methods}
     if not asked:
-        return claim
+        return record
     absent, fewer = [], []
     for name, of_runs in missing.items():
         if name not in methods or not methods[name].sampled:
@@ -205,8 +214,8 @@ def without(claim: verdict.Claim, missing: Lost, runs: Sequence[int]) -> verdict
             )
         else:
             absent.append(f"{methods[name].title} ({_why(of_runs)})")
-    said = [claim.because, *([f"not among the methods: {', '.join(absent)}"] if absent else []), *fewer]
-    return replace(claim, because="; ".join(said))
+    said = [record.because, *([f"not among the methods: {', '.join(absent)}"] if absent else []), *fewer]
+    return replace(record, because="; ".join(said))
 
 
 def _why(of_runs: Mapping[int, str]) -> str:
@@ -236,23 +245,23 @@ def _rates(context: Context, results: Results, window: list[Solution]) -> tuple[
     return first, last
 
 
-def _with_probabilities(context: Context, results: Results, evidence: verdict.Evidence, split: str) -> verdict.Evidence:
+def _with_probabilities(context: Context, results: Results, evidence: Evidence, split: str) -> Evidence:
     """The same evidence with what the gains of averaging and the divergences need, of the runs that have not failed."""
     # The same number of samples for every method; one that has too few says so itself and stops no other.
-    counts = [m.fewest for part in evidence.parts for m in part.methods if m.fewest >= verdict.MIN_SAMPLES]
+    counts = [m.fewest for part in evidence.parts for m in part.methods if m.fewest >= MIN_SAMPLES]
     count = min(counts, default=0)
     whole, *partial = [_of_part(context, results, part, split, count) for part in evidence.parts]
     return replace(whole, partial=tuple(partial))
 
 
-def _of_part(context: Context, results: Results, part: verdict.Evidence, split: str, count: int) -> verdict.Evidence:
+def _of_part(context: Context, results: Results, part: Evidence, split: str, count: int) -> Evidence:
     """The same of all runs, or of those that some methods have; count: samples of each run that are averaged."""
     check, truth, examples = context.control.check, part.truth, part.examples
     optima = {solution.run: solution for solution in results.solutions(role=Role.OPTIMUM)}
     finals = [_function(results, [optima[run]], split) for run in part.numbers]
     found = []
     for method in part.methods:
-        if method.fewest < verdict.MIN_SAMPLES:
+        if method.fewest < MIN_SAMPLES:
             found.append(method)
             continue
         samples = [results.averaged(method.name, r) for r in part.numbers]
@@ -262,53 +271,51 @@ def _of_part(context: Context, results: Results, part: verdict.Evidence, split: 
             replace(
                 method,
                 averaged=count,
-                members=verdict.Members.of(averages, truth, check=check),
+                members=Members.of(averages, truth, check=check),
                 last=_last_briers(results, method, part, split, check),
-                cost=verdict.Cost(relative_training(results.spec, method.name), max(len(own) for own in samples)),
-                js=OverRuns.of(np.stack([verdict.mean_divergence(own, examples, check=check) for own in singles])),
+                cost=Cost(relative_training(results.spec, method.name), max(len(own) for own in samples)),
+                js=OverRuns.of(np.stack([mean_divergence(own, examples, check=check) for own in singles])),
             )
         )
     return replace(
         part,
         methods=tuple(found),
-        members=verdict.Members.of(finals, truth, check=check) if finals else None,
-        js=verdict.divergence(finals, examples, check=check) if finals else None,
+        members=Members.of(finals, truth, check=check) if finals else None,
+        js=divergence(finals, examples, check=check) if finals else None,
     )
 
 
-def _last(
-    context: Context, results: Results, name: str, runs: Sequence[int], split: str
-) -> verdict.LastIterates | None:
+def _last(context: Context, results: Results, name: str, runs: Sequence[int], split: str) -> LastIterates | None:
     """Of a method that trains on from every one of these runs; None for others, and for those of before it was kept."""
     found = [s for r in runs for s in results.solutions(run=r, method=name, sample_set=SampleSet.LAST)]
     looked = [context.wanted("last", f"{r}/{name}") for r in runs]
     if not found or len(found) < len(runs) or None in looked:
         return None
     better = np.array([one is not None and one["better"] for one in looked])
-    return verdict.LastIterates(results.labels_of(found, split), better)
+    return LastIterates(results.labels_of(found, split), better)
 
 
 def _last_briers(
-    results: Results, method: verdict.MethodEvidence, evidence: verdict.Evidence, split: str, check: Callable[[], None]
-) -> verdict.LastIterates | None:
+    results: Results, method: MethodEvidence, evidence: Evidence, split: str, check: Callable[[], None]
+) -> LastIterates | None:
     """The last iterates with their Brier scores, example by example."""
     if method.last is None:
         return None
     found = [results.solutions(run=r, method=method.name, sample_set=SampleSet.LAST) for r in evidence.numbers]
     functions = [_function(results, one, split) for one in found]
-    return replace(method.last, brier=verdict.Members.of(functions, evidence.truth, check=check).brier)
+    return replace(method.last, brier=Members.of(functions, evidence.truth, check=check).brier)
 
 
-def _gains(context: Context, results: Results, evidence: verdict.Evidence, split: str, missing: Lost) -> list[Json]:
+def _gains(context: Context, results: Results, evidence: Evidence, split: str, missing: Lost) -> list[Gain]:
     """What averaging gains and what it costs: an ensemble first, then every method around the runs where it has not
     failed, also those no claim asks about."""
     finals, runs = evidence.members, evidence.numbers
     if finals is None or len(runs) < 2:
         return []
-    found: list[Json] = [{
-        "method": None, "members": verdict.MEMBERS, "brier": finals.ensemble_gain(np.arange(len(runs))),
-        "training": float(verdict.MEMBERS), "passes": verdict.MEMBERS,
-    }]  # fmt: skip
+    found = [Gain(
+        method=None, members=MEMBERS, brier=finals.ensemble_gain(np.arange(len(runs))), training=float(MEMBERS),
+        passes=MEMBERS,
+    )]  # fmt: skip
     known = {method.name: method for part in evidence.parts for method in part.methods}
     briers = {s.run: scores(results.logits(s, split), evidence.truth)["brier"]
               for s in results.solutions(role=Role.OPTIMUM)}  # fmt: skip
@@ -325,23 +332,28 @@ def _gains(context: Context, results: Results, evidence: verdict.Evidence, split
         last, better = _last_of(context, results, evidence, name, had, split)
         before = np.where(better, last, single) if last else single
         best = (context.wanted("strength", name) if results.averaged_set(name) == "fair" else None) or {}
-        found.append({
-            "method": name,
-            "brier": float(np.mean(before)) - averaged,
-            "over_finals": float(np.mean(single)) - averaged,
-            "over_last": float(np.mean(last)) - averaged if last else None,
-            "last_is_reference": sum(better),
-            "training": relative_training(results.spec, name),
-            "passes": max(len(own) for own in samples),
-            "samples": used,
-            **({"runs": len(had), "of": len(runs)} if len(had) < len(runs) else {}),
-            **{key: best.get(key) for key in ("strength", "grid", "end")},
-        })  # fmt: skip
+        found.append(
+            Gain(
+                method=name,
+                brier=float(np.mean(before)) - averaged,
+                over_finals=float(np.mean(single)) - averaged,
+                over_last=float(np.mean(last)) - averaged if last else None,
+                last_is_reference=sum(better),
+                training=relative_training(results.spec, name),
+                passes=max(len(own) for own in samples),
+                samples=used,
+                runs=len(had) if len(had) < len(runs) else None,
+                of=len(runs) if len(had) < len(runs) else None,
+                strength=best.get("strength"),
+                grid=best.get("grid"),
+                end=best.get("end"),
+            )
+        )
     return found
 
 
 def _last_of(
-    context: Context, results: Results, evidence: verdict.Evidence, name: str, runs: Sequence[int], split: str
+    context: Context, results: Results, evidence: Evidence, name: str, runs: Sequence[int], split: str
 ) -> tuple[list[float], list[bool]]:
     """Brier scores of where a method's own trainings ended, by run, and whether each is the reference; nothing for
     methods that train nothing."""
@@ -355,7 +367,7 @@ def _last_of(
     return found, better
 
 
-def _function(results: Results, solutions: list[Solution], split: str) -> verdict.Function:
+def _function(results: Results, solutions: list[Solution], split: str) -> Function:
     """Probabilities of a solution, or of the average of several, on a slice of the examples."""
     logits = [results.logits(solution, split) for solution in solutions]
 
@@ -365,9 +377,7 @@ def _function(results: Results, solutions: list[Solution], split: str) -> verdic
     return probabilities
 
 
-def _method_evidence(
-    context: Context, results: Results, name: str, runs: Sequence[int], split: str
-) -> verdict.MethodEvidence:
+def _method_evidence(context: Context, results: Results, name: str, runs: Sequence[int], split: str) -> MethodEvidence:
     entry = methods[name]
     sets = {s: [results.solutions(run=r, method=name, sample_set=s) for r in runs] for s in ("spread", "typical")}
     # Typical samples were selected by their accuracy; they stand in only where no others were asked for.
@@ -385,7 +395,7 @@ def _method_evidence(
     def labels(solutions: list[Solution]) -> NDArray[np.int64]:
         return results.labels_of(solutions, split) if solutions else np.empty((0, images), np.int64)
 
-    return verdict.MethodEvidence(
+    return MethodEvidence(
         name=name,
         title=entry.title,
         near=[labels(typical) for typical in sets["typical"]],
@@ -401,8 +411,8 @@ def _method_evidence(
     )
 
 
-def _family(context: Context, results: Results) -> Json:
-    """The exponent of the one-parameter family (science i.5), fitted to wide samples of the first healthy run."""
+def _family(results: Results) -> Family:
+    """Fitted to wide samples of the first healthy run."""
     first = results.solutions(role=Role.OPTIMUM)[0]
     around = results.solutions(run=first.run, role=Role.SAMPLE, sample_set=SampleSet.SPREAD)
     wide = [s for s in around if methods[s.method or ""].sampled]
@@ -413,10 +423,7 @@ def _family(context: Context, results: Results) -> Json:
         base=base,
         classes=len(results.class_names),
     )
-    return {
-        "exponent": fit.exponent, "low": fit.low, "high": fit.high, "samples": fit.used, "border": fit.border,
-        "run": first.run,
-    }  # fmt: skip
+    return Family(exponent=fit.exponent, low=fit.low, high=fit.high, samples=fit.used, border=fit.border, run=first.run)
 
 
 def stage_key(run: int, method: str, results: Results) -> str:
@@ -425,10 +432,10 @@ def stage_key(run: int, method: str, results: Results) -> str:
     return f"{run}/{method}/{sample_sets(chosen)[0][0]}"
 
 
-def _at_equal_accuracy(method: verdict.MethodEvidence, evidence: verdict.Evidence) -> Json:
-    """Disagreement with its own optimum, and among its samples, at the strength where the method costs one point of
-    accuracy (science o.5), whether or not claims (d) could be told."""
-    read = verdict.at_equal_accuracy(evidence, method)
-    found = {"disagreement": read.distance, "among": read.among, "strength": read.strength}
-    told = {name: value if np.isfinite(value) else None for name, value in found.items()}
-    return {"method": method.name, **told, "below": read.below, "support": read.support}
+def _at_equal_accuracy(method: MethodEvidence, evidence: Evidence) -> ReadOff:
+    """Whether or not claims (d) could be told."""
+    read = at_equal_accuracy(evidence, method)
+    return ReadOff(
+        method=method.name, disagreement=number(read.distance), among=number(read.among),
+        strength=number(read.strength), below=read.below, support=read.support,
+    )  # fmt: skip

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.claims.claim import margins
+from modescape.claims.evidence import SeedsEvidence
+from modescape.claims.judging import judge
 from modescape.draft import Draft
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.science import verdict
 from modescape.science.health import failure
 from modescape.science.seeds import ARMS, Arm, arm_seeds
 from modescape.spec import ExperimentSpec, TrainingSpec
-from modescape.stages.judge import add_claims, margins
+from modescape.stages.judge import add_claims
 from modescape.stages.stage import Context, Json, Task, stage
 from modescape.stages.train import only_last, run_training
 from modescape.studies import SeedsSpec
@@ -231,7 +233,7 @@ def _judge(context: Context, repetitions: list[_Repetition], truth: NDArray[np.i
     whole = [repetition for repetition in repetitions if not repetition.failed]
     if not whole:
         return
-    evidence = verdict.SeedsEvidence(
+    evidence = SeedsEvidence(
         classes=len(context.splits.classes),
         truth=truth,
         arms={key: np.stack([repetition.labels[key] for repetition in whole]) for key in ("A", "B", "C", "D")},
@@ -240,8 +242,8 @@ def _judge(context: Context, repetitions: list[_Repetition], truth: NDArray[np.i
         failed=len(repetitions) - len(whole),
         decided=True,
     )
-    claims = verdict.judge_seeds(evidence, margins=margins(context.spec))
+    records = judge(evidence, margins=margins(context.spec))
     if not math.isclose(rate, asked):
         nearest = f"at the learning rate {rate:g}, of those tried the nearest to the training's {asked:g}"
-        claims = tuple(replace(claim, because=f"{claim.because}; {nearest}") for claim in claims)
-    add_claims(context, claims)
+        records = tuple(replace(record, because=f"{record.because}; {nearest}") for record in records)
+    add_claims(context, records)

@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.claims.claim import margins
+from modescape.claims.evidence import ShiftEvidence
+from modescape.claims.judging import judge
 from modescape.corruptions import corruption as corrupting
 from modescape.corruptions.frost import frost_fingerprint
 from modescape.draft import Draft
@@ -26,14 +29,13 @@ from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import EventKind, Need
 from modescape.registry import methods
-from modescape.science import verdict
 from modescape.science.corrupted import PublishedSet
 from modescape.science.data import seed_name
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
-from modescape.stages.judge import add_claims, lost, margins, without
+from modescape.stages.judge import add_claims, lost, without
 from modescape.stages.stage import Context, Json, Task, stage
 from modescape.studies import ShiftSpec
 from modescape.tables import Solution
@@ -467,8 +469,8 @@ def shift_compare(context: Context) -> None:
             saved = time.monotonic()
     compared.tell()
     if compared.evident:
-        claims = verdict.judge_shift(compared.evidence(), margins=margins(context.spec))
-        add_claims(context, (without(claim, compared.lost, compared.runs) for claim in claims))
+        records = judge(compared.evidence(), margins=margins(context.spec))
+        add_claims(context, (without(record, compared.lost, compared.runs) for record in records))
     context.artifacts.drop_scratch(context.lease.stage.id)
 
 
@@ -647,19 +649,19 @@ class _Compared:
             return {"members": self.size, "units": units}
         return {"size": size, "members": max(functions), "units": units}
 
-    def evidence(self) -> verdict.ShiftEvidence:
+    def evidence(self) -> ShiftEvidence:
         fewer = {tuple(own): own for own in self.methods.values() if own != self.runs}
         whole = replace(
             self._evidence(self.runs), alike=self.alike, failed=self.context.spec.ensemble.runs - len(self.runs)
         )
         return replace(whole, partial=tuple(map(self._evidence, fewer.values())))
 
-    def _evidence(self, runs: list[int]) -> verdict.ShiftEvidence:
+    def _evidence(self, runs: list[int]) -> ShiftEvidence:
         """Of some runs, with the methods that have just these."""
         places = [self.runs.index(run) for run in runs]
         pairs = np.ix_(places, places)
         own = [name for name, had in self.methods.items() if had == runs]
-        return verdict.ShiftEvidence(
+        return ShiftEvidence(
             classes=len(self.context.splits.classes),
             truth=self.labels,
             finals=self.finals[places],
