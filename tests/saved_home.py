@@ -320,6 +320,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
 def _places(a: Any, b: Any, where: str) -> Iterator[str]:
     if isinstance(a, dict) and isinstance(b, dict):
         for key in sorted(a.keys() | b.keys()):
+            if key == "version" and "question" in a:
+                continue  # of a figure: a digest of the code that draws it
             if key not in a or key not in b:
                 yield f"{where}/{key}: {'gone' if key not in b else 'new'}"
             else:

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import modescape as ms
+from modescape.drawing.figure import encode
+from modescape.drawing.style import THEMES
+from modescape.drawing.words import loss
 from modescape.errors import InvalidInput
-from modescape.figures import THEMES, encode
-from modescape.figures.figure import loss
 from modescape.plan import prepare
 from modescape.registry import figures
 from modescape.science import data as datasets

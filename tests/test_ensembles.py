@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from test_figures import averaged, collect, lab
 
 import modescape
-from modescape.figures import FigureNotReady
+from modescape.drawing.reading import FigureNotReady
 from modescape.laboratory import Lab
 from modescape.plan import prepare
 from modescape.registry import figures, presets

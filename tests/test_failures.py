@@ -21,9 +21,9 @@ from serving import served
 from unlucky import BROKEN_CHAIN, DIVERGED, HEALTHY, SILENT, curse, weigh
 
 from modescape import finding, pipeline
+from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
-from modescape.figures import FigureNotReady
 from modescape.jobs import dispatch
 from modescape.laboratory import Lab, Laboratory
 from modescape.plan import prepare

@@ -19,9 +19,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from modescape.drawing import style
+from modescape.drawing.figure import csv, encode, figure_version
+from modescape.drawing.frame import Words, framed, html
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES, Theme
+from modescape.drawing.words import loss, rate
 from modescape.errors import InvalidInput, NotFound
-from modescape.figures import THEMES, FigureNotReady, Theme, Words, csv, encode, figure_version, framed, html, style
-from modescape.figures.figure import loss, rate
 from modescape.registry import figures
 from modescape.results import PlaneData
 from modescape.spec import ExperimentSpec, MethodSpec
@@ -561,7 +565,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 
 
 def test_the_variants_cover_every_figure() -> None:
-    ours = {name for name, entry in figures.items() if entry.call.__module__.startswith("modescape.figures")}
+    ours = {name for name, entry in figures.items() if entry.draw.__module__.startswith("modescape.figures")}
     elsewhere = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))  # figures of studies
     here = {name for name, _ in VARIANTS}
     assert here <= ours

@@ -16,9 +16,11 @@ from serving import SPEC, Served, finished, served
 from test_figures import Lab, Point
 
 from modescape import pipeline
+from modescape.drawing.figure import csv, encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor, Machine, StageControl
-from modescape.figures import THEMES, FigureNotReady, csv, encode
 from modescape.laboratory import Laboratory
 from modescape.plan import prepare
 from modescape.prices import Work

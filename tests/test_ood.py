@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from modescape.drawing import style
+from modescape.drawing.figure import csv, encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES
 from modescape.errors import DataCorrupt, DataMissing, Forbidden, InvalidInput, StageInterrupted
 from modescape.executor import Executor
-from modescape.figures import THEMES, FigureNotReady, csv, encode, style
 from modescape.laboratory import Lab, Laboratory, run
 from modescape.plan import plan, prepare
 from modescape.registry import datasets, figures, presets

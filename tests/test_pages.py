@@ -16,9 +16,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from serving import SPEC, Served, finished, served
 
+from modescape.drawing import style
+from modescape.drawing.figure import Legend
+from modescape.drawing.frame import Words, framed
 from modescape.executor import Executor
-from modescape.figures import Words, framed, style
-from modescape.figures.figure import Legend
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from modescape import pipeline, presets
+from modescape.drawing.figure import csv, encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor
-from modescape.figures import THEMES, FigureNotReady, csv, encode
 from modescape.laboratory import Lab, Laboratory, run
 from modescape.plan import Machines, prepare
 from modescape.registry import figures

@@ -15,8 +15,10 @@ from test_figures import Point, logits
 from torch import nn
 
 import modescape as ms
+from modescape.drawing.figure import encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES, Theme
 from modescape.errors import InvalidInput, PauseRequested
-from modescape.figures import THEMES, FigureNotReady, Theme, encode
 from modescape.laboratory import Lab
 from modescape.plan import plan
 from modescape.prices import Work

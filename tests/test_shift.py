@@ -16,9 +16,11 @@ from scipy.optimize import minimize_scalar
 from serving import served
 
 from modescape import plan as planning
+from modescape.drawing.figure import encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES
 from modescape.errors import Forbidden, InvalidInput
 from modescape.executor import Executor, Machine
-from modescape.figures import THEMES, FigureNotReady, encode
 from modescape.laboratory import Laboratory
 from modescape.registry import figures, presets
 from modescape.results import Results

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import modescape
-from modescape.figures import FigureNotReady
+from modescape.drawing.reading import FigureNotReady
 from modescape.laboratory import Lab
 from modescape.plan import Plan, plan
 from modescape.registry import figures, methods

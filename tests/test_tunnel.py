@@ -16,10 +16,12 @@ import torch
 import modescape as ms
 from modescape import pipeline
 from modescape.artifacts import Artifacts
+from modescape.drawing.figure import encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor, Machine
-from modescape.figures import THEMES, FigureNotReady, encode
-from modescape.figures import tunnel as figures_of_tunnels
+from modescape.figures.tunnel import Tunnel, TunnelOptions
 from modescape.laboratory import Laboratory
 from modescape.registry import figures, presets
 from modescape.results import Results
@@ -319,7 +321,7 @@ def so_far(results: Results, name: str, number: int) -> Any:
 
 
 def values_of(data: Any) -> Any:
-    return data.profile if isinstance(data, figures_of_tunnels.Tunnel) else data.surface
+    return data.profile if isinstance(data, Tunnel) else data.surface
 
 
 # ---- figures of numbers made by hand ----
@@ -442,7 +444,7 @@ def test_tunnels_are_chosen_by_their_ends_and_by_their_method_only_where_needed(
     def offered(*tunnels: dict[str, Any]) -> dict[str, str]:
         spec = parse({**SPEC, "ensemble": {"runs": 3}, "tunnels": tunnels})
         results: Any = SimpleNamespace(spec=spec, so_far=lambda kind, key: {})
-        return dict(figures_of_tunnels.TunnelOptions.choices(results)["tunnel"])
+        return dict(TunnelOptions.choices(results)["tunnel"])
 
     assert offered({"runs": [0, 1]}, {"runs": [1, 2]}) == {"0": "runs 0 and 1", "1": "runs 1 and 2"}
     assert offered({"runs": [0, 1]}, {"runs": [0, 1], "method": "bezier"}) == {

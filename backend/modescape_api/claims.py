@@ -15,7 +15,7 @@ from typing import Any
 
 from modescape import finding
 from modescape.draft import FAIR_IMAGES
-from modescape.figures.figure import thousands
+from modescape.drawing.words import thousands
 from modescape.registry import methods
 from modescape.science.verdict import QUESTIONS, Question
 from modescape.spec import ExperimentSpec

@@ -17,8 +17,11 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
+from modescape.drawing.figure import FigureData, csv, encode, figure_version
+from modescape.drawing.frame import Words, framed, html
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import Theme
 from modescape.errors import InvalidInput, NotFound, Problem
-from modescape.figures import FigureData, FigureNotReady, Theme, Words, csv, encode, figure_version, framed, html
 from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.spec import invalid
@@ -125,10 +128,6 @@ def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -
     }
 
 
-def ordered() -> list[Figure]:
-    return sorted(figures.values(), key=lambda figure: figure.order)
-
-
 @router.get(
     "/api/experiments/{experiment}/figures",
     summary="The figures of an experiment and how far each is",
@@ -163,7 +162,7 @@ def list_figures(request: Request, here: Here, experiment: str) -> Response:
     results = here.laboratory.results(experiment)
     row = results.experiment
     stages = here.store.stage_rows(row.id)
-    items = [as_state(row.slug, results, figure, stages) for figure in ordered()]
+    items = [as_state(row.slug, results, figure, stages) for figure in figures.values()]
     columns = (
         "name",
         "title",

@@ -451,7 +451,7 @@ async function alignAxes(name) {
   }
 }
 
-const NAME_GAP = 15; // px, as figures/style.py
+const NAME_GAP = 15; // px, as drawing/style.py
 /** Names at the ends of curves stay apart when a zoom, or another experiment's axes, move the ends. */
 function partNames(plot) {
   const layout = plot._fullLayout;

@@ -59,10 +59,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # a list of sixteen must fit Pos
 
 
 class Registry(Mapping[str, E], Generic[E]):
-    """An ordered mapping from name to entry that refuses incomplete or doubled ones."""
+    """An ordered mapping from name to entry that refuses incomplete or doubled ones; as declared, or by `order`."""
 
-    def __init__(self, noun: str) -> None:
+    def __init__(self, noun: str, order: Callable[[E], int] | None = None) -> None:
         self.noun = noun
+        self._order = order
         self._entries: dict[str, E] = {}
 
     def add(self, entry: E) -> E:
@@ -77,6 +78,8 @@ class Registry(Mapping[str, E], Generic[E]):
             if not option.description:
                 raise ValueError(f"option {name!r} of {self.noun} {entry.name!r} needs a description")
         self._entries[entry.name] = entry
+        if self._order is not None:
+            self._entries = {one.name: one for one in sorted(self._entries.values(), key=self._order)}
         return entry
 
     def __getitem__(self, name: str) -> E:
@@ -144,7 +147,7 @@ def _one(options: Any) -> int:
 class Method(Entry):
     """A subspace method, or another way to functions. `call` is described in science/subspace.py.
 
-    look: key of figures/style.py; centre: "optimum" (theta_0) or "mean" (of the snapshots); strength: what the
+    look: key of drawing/style.py; centre: "optimum" (theta_0) or "mean" (of the snapshots); strength: what the
     sampled strength s is ("step", "rate", "scale") or None for a method that has no strength; sampled: False where not
     the user but the method says how many solutions a run gives: `count(options)`, one for weight averaging.
 
@@ -167,7 +170,7 @@ class Method(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Entry):
-    """One question, one picture: `call` collects numbers, `draw` makes Plotly of them (figures/__init__.py).
+    """One question, one picture: `call` collects numbers, `draw` makes Plotly of them (drawing/figure.py).
 
     order: place in the argument; question: the heading; paper: number in the paper or ""; needs: stage kinds whose
     results it shows; options: the model of its query parameters.
@@ -197,7 +200,7 @@ class Preset(Entry):
 datasets: Registry[Dataset] = Registry("dataset")
 architectures: Registry[Architecture] = Registry("architecture")
 methods: Registry[Method] = Registry("method")
-figures: Registry[Figure] = Registry("figure")
+figures: Registry[Figure] = Registry("figure", order=lambda figure: figure.order)  # that of the argument
 presets: Registry[Preset] = Registry("preset")
 
 _DECLARING = (

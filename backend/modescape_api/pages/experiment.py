@@ -11,16 +11,15 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from modescape import __version__, finding
+from modescape.drawing.groups import method_title
 from modescape.errors import NotFound
-from modescape.figures.figure import method_title
 from modescape.plan import departures, differences
-from modescape.registry import Entry, Figure, architectures, datasets, presets
+from modescape.registry import Entry, Figure, architectures, datasets, figures, presets
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
 from modescape.spec import ExperimentSpec, stored
 from modescape.tables import Experiment, Stage
 from modescape_api import bodies, claims, experiments, failures, forms, security
-from modescape_api import figures as figures_api
 from modescape_api.display import FILTERS, by_kind, counted, duration, look_of, said_not_known, seconds_left, training
 from modescape_api.experiments import Changes
 from modescape_api.pages.rendering import ALIVE, Csrf, Next, alive_workers, back, render
@@ -84,7 +83,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
     kinds, failed = by_kind(stages), failures.causes(stages)
     size = here.store.bytes_of(row.id)
-    cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures_api.ordered(), 1)]
+    cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures.values(), 1)]
     _fill_rows([card for card in cards if card["planned"]])
     shown = [card["entry"].name if card["planned"] else "" for card in cards]
     ordered = sorted(stages, key=lambda s: (s.finished_at is None, s.finished_at or row.created_at), reverse=False)

@@ -14,11 +14,10 @@ from starlette.concurrency import run_in_threadpool
 
 from modescape import names
 from modescape.errors import DataCorrupt, DataMissing, Forbidden, InvalidInput, ModescapeError, Problem
-from modescape.registry import Preset, datasets, presets
+from modescape.registry import Preset, datasets, figures, presets
 from modescape.spec import PROTOCOLS, under_protocol
 from modescape.tables import Experiment
 from modescape_api import bodies, catalogue, data, experiments, forms, replies, security
-from modescape_api import figures as figures_api
 from modescape_api.experiments import Draft
 from modescape_api.pages.rendering import render
 from modescape_api.site import Here, Site
@@ -189,7 +188,7 @@ def _launch_form(
         notes=notes,
         key=secrets.token_urlsafe(16),
         plan=plan,
-        figures=figures_api.ordered(),
+        figures=figures.values(),
     )
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from modescape import finding
-from modescape.figures.figure import method_title
+from modescape.drawing.groups import method_title
 from modescape.listing import Condition, ListQuery
 from modescape.registry import architectures
 from modescape.tables import Experiment

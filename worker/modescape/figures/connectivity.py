@@ -11,32 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    PAGE_HEIGHT,
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Ints,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    loss,
-    percent,
-    rate,
-    refuse_skipped,
-    spread,
-    thousands,
-)
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.figure import PAGE_HEIGHT, Cell, FigureData, Note, Notes, figure
+from modescape.drawing.groups import refuse_skipped
+from modescape.drawing.numbers import float32, known, spread
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import loss, percent, rate, thousands
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
 
 _TITLES = {"straight": "as trained", "aligned": "units aligned", "repaired": "aligned and repaired"}
 
@@ -246,7 +232,7 @@ def _effect(before: Floats, after: Floats, options: ConnectivityOptions) -> str:
 
 
 @connectivity.draw
-def _(data: Connectivity, theme: Theme) -> go.Figure:
+def draw(data: Connectivity, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     shown = data.shown()

@@ -13,41 +13,27 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    Cell,
-    FigureData,
-    FigureNotReady,
-    Floats,
-    Ints,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    Solution,
-    SplitOptions,
-    figure,
-    float32,
-    known,
-    labels_of,
-    method_look,
-    percent,
-    rate,
-    share_points,
-    spread,
-    thin,
-    thousands,
-    trajectories,
-)
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.groups import look_of
+from modescape.drawing.numbers import float32, known, share_points, spread, thin
+from modescape.drawing.options import SplitOptions
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results, Solution, labels_of, trajectories
+from modescape.drawing.style import Theme
+from modescape.drawing.words import percent, rate, thousands
 from modescape.registry import methods
 from modescape.science.chains import CyclicalOptions
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+
 CYCLES, CHAINS, RUNS = "cycles", "chains", "runs"
+
+
 _TITLES = {CYCLES: "cycles of one chain", CHAINS: "different chains", RUNS: "separate runs"}
+
+
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -217,7 +203,7 @@ def _described(results: Results, split: str, found: Sequence[tuple[Solution, int
 
 
 def _look(kind: str, method: str) -> style.Look:
-    return style.look({CHAINS: "baseline", RUNS: "independent"}[kind]) if kind != CYCLES else method_look(method)
+    return style.look({CHAINS: "baseline", RUNS: "independent"}[kind]) if kind != CYCLES else look_of(method)
 
 
 def _caption(options: CycleOptions, schedule: CyclicalOptions, chains: int, images: int, runs: int) -> str:
@@ -298,7 +284,7 @@ def _notes(
 
 
 @cycles.draw
-def _(data: Cycles, theme: Theme) -> go.Figure:
+def draw(data: Cycles, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     large = data.options.size == "page"
@@ -405,7 +391,7 @@ def _schedule(
     cycle = schedule.epochs_per_cycle * fine
     breaks = np.arange(cycle, len(steps), cycle)
     noisy = np.array([schedule.is_noisy(int(step), fine) for step in steps]) & (schedule.temperature > 0)
-    look = method_look(data.method)
+    look = look_of(data.method)
     ink, muted = look.colour(theme), style.token("muted", theme)
     shared = {"type": "scatter", "hoverinfo": "skip", "legendgroup": "schedule", "xaxis": x, "yaxis": y}
     line = {"mode": "lines", "x": float32(np.insert(steps / fine, breaks, np.nan)), "connectgaps": False}

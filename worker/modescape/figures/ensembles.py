@@ -1,8 +1,4 @@
-"""What is it worth to average, and does the average know how sure it may be?
-
-Accuracy, Brier score, NLL and calibration error against ensemble size, single and ensembled (paper Fig 8), and the
-reliability diagrams behind the calibration error.
-"""
+"""What is it worth to average? Accuracy, Brier score, NLL and calibration error by ensemble size (paper Fig 8)."""
 
 from __future__ import annotations
 
@@ -14,100 +10,40 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    INDEPENDENT,
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FilterOptions,
-    Floats,
-    Ints,
-    Legend,
-    Measurement,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    left_out,
-    loss,
-    method_look,
-    method_title,
-    percent,
-    rate,
-    thousands,
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.groups import INDEPENDENT
+from modescape.drawing.numbers import float32, known, number
+from modescape.drawing.options import FilterOptions
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import percent, rate, thousands
+from modescape.figures.shared.scores import (
+    METRICS,
+    STORED,
+    TITLES,
+    TWINS,
+    WORDS,
+    Metric,
+    groups_of,
+    look,
+    no_temperature,
+    refusal,
+    title,
+    twin_words,
+    value_of,
 )
-from modescape.figures.style import Theme
 from modescape.science.chains import relative_training
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
-METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated")
-# After every prediction's own temperature: pooled first, then calibrated. Only where temperatures could be fitted.
-TWINS: Mapping[str, Metric] = {"nll": "nll-calibrated", "ece": "ece-calibrated"}
-TITLES: Mapping[str, str] = {
-    "accuracy": "accuracy, %",
-    "brier": "Brier score, 0 to 2",
-    "nll": "NLL, nats",
-    "ece": "calibration error",
-    "nll-calibrated": "NLL after temperature, nats",
-    "ece-calibrated": "calibration error after temperature",
-}
-WORDS: Mapping[str, str] = {
-    "accuracy": "accuracy",
-    "brier": "Brier score",
-    "nll": "negative log-likelihood",
-    "ece": "expected calibration error",
-    "nll-calibrated": "negative log-likelihood after each prediction’s own temperature",
-    "ece-calibrated": "expected calibration error after each prediction’s own temperature",
-}
-# Subjects of measurements name the runs' final functions "optimum"; in pictures they are the independent runs.
-_STORED = {"optimum": INDEPENDENT}
-MIN_DRAWN = 10  # images in a bin; the accuracy of fewer is noise
+
 _IDENTITIES = {
     "identity/brier": "Brier of the mean = mean Brier − ambiguity",
     "identity/entropy": "entropy = aleatoric + epistemic",
     "identity/size": "Brier by size = from distances of pairs",
 }
-
-
-def title(group: str) -> str:
-    return "optima" if group == INDEPENDENT else method_title(group)
-
-
-def look(group: str) -> style.Look:
-    return style.look(INDEPENDENT) if group == INDEPENDENT else method_look(group)
-
-
-def value_of(metric: Metric, value: float) -> str:
-    return percent(value) if metric == "accuracy" else loss(value) if metric.startswith("nll") else rate(value)
-
-
-def _groups(results: Results, options: FilterOptions) -> list[str]:
-    """Groups asked for: the optima first, then methods in the order of the spec."""
-    methods = options.methods_of(results)
-    groups = [*([INDEPENDENT] if not options.method or INDEPENDENT in options.method else []), *methods]
-    if not groups:
-        raise FigureNotReady("none of the groups asked for makes an ensemble")
-    return groups
-
-
-def _refuse(results: Results, split: str) -> FigureNotReady:
-    """Why there is nothing to show."""
-    if results.spec.ensemble.runs < 2:
-        return FigureNotReady("one run makes no ensemble; launch with 2 runs or more")
-    if len(results.healthy) < 2:
-        return FigureNotReady(f"fewer than two runs make no ensemble. {left_out(results)}", closed=True)
-    if split not in results.spec.evaluation.splits:
-        return FigureNotReady(f"no predictions on {split} images in this spec")
-    return FigureNotReady("ensembles are scored when all predictions are there", waits_for=("ensemble",))
-
-
-# ---- scores by size ----
 
 
 class EnsembleOptions(FilterOptions):
@@ -235,11 +171,11 @@ def _count(samples: tuple[int, int]) -> str:
     options=EnsembleOptions,
 )
 def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
-    groups = _groups(results, options)
+    groups = groups_of(results, options)
     found = {metric: _by_group(results, metric, options.split) for metric in METRICS}
     shown = [group for group in groups if group in found["accuracy"]]
     if not shown:
-        raise _refuse(results, options.split)
+        raise refusal(results, options.split)
     if not all(group in found[metric] for group in shown for metric in options.metrics):
         raise FigureNotReady(no_temperature(results, options.split))
     rows = [(group, metric, found[metric][group]) for group in shown for metric in METRICS if group in found[metric]]
@@ -262,24 +198,6 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
     return replace(data, caption=_caption(data, images), summary=_summary(data), notes=_notes(data, results))
 
 
-def no_temperature(results: Results, split: str) -> str:
-    """Why predictions have no twin after temperature."""
-    if split == "validation":
-        return "temperatures are fitted on validation images and judged on others"
-    return (
-        "temperatures are fitted on 500 validation images or more; this experiment has fewer, or is of an older version"
-    )
-
-
-def twin_words(results: Results, asked: Sequence[str], shown: Sequence[str], split: str) -> list[str]:
-    """What the twins of measures in a table are, or why there are none; nothing where no measure has one."""
-    if not any(metric in TWINS for metric in asked):
-        return []
-    if len(shown) > len(asked):
-        return ["After temperature: one number a prediction, fitted to it on validation images after averaging."]
-    return [f"Without a temperature beside it: {no_temperature(results, split)}."]
-
-
 def _by_group(results: Results, metric: str, split: str) -> dict[str, list[Measurement]]:
     """Group -> its measurements on that split by size."""
     found: dict[str, list[Measurement]] = {}
@@ -287,29 +205,25 @@ def _by_group(results: Results, metric: str, split: str) -> dict[str, list[Measu
         kind, _, rest = measured.subject.partition("/")
         if kind == "ensemble" and measured.split == split and "size" in measured.details:
             stored = rest.rpartition("/")[0]
-            found.setdefault(_STORED.get(stored, stored), []).append(measured)
+            found.setdefault(STORED.get(stored, stored), []).append(measured)
     return {group: sorted(rows, key=lambda row: int(row.details["size"])) for group, rows in found.items()}
 
 
 def _curve(group: str, metric: Metric, rows: Sequence[Measurement]) -> Curve:
     def of(name: str) -> Floats:
-        return np.array([_number(row.details[name]) for row in rows], dtype=np.float64)
+        return np.array([number(row.details[name]) for row in rows], dtype=np.float64)
 
     return Curve(
         group,
         metric,
         sizes=of("size").astype(np.int64),
-        mean=np.array([_number(row.value) for row in rows], dtype=np.float64),
+        mean=np.array([number(row.value) for row in rows], dtype=np.float64),
         sd=of("sd"),
         low=of("low"),
         high=of("high"),
         subsets=of("subsets").astype(np.int64),
         possible=of("of").astype(np.int64),
     )
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _without_samples(
@@ -389,7 +303,7 @@ def _notes(data: Ensembles, results: Results) -> Notes:
         *_trained_on(data, results),
     ]
     limits = {
-        _STORED.get(stored, stored): row.value
+        STORED.get(stored, stored): row.value
         for row in results.measurements(metric="brier-limit")
         if row.split == data.options.split and (stored := row.subject.partition("/")[2])
     }
@@ -416,7 +330,7 @@ def _trained_on(data: Ensembles, results: Results) -> list[str]:
     for method, rows in found.items():
         scores = []
         for metric, row in rows.items():
-            last, final = value_of(metric, _number(row.value)), value_of(metric, _number(row.details["final"]))
+            last, final = value_of(metric, number(row.value)), value_of(metric, number(row.details["final"]))
             scores.append(f"{WORDS[metric]} {last} (the runs {final})")
         about = next(iter(rows.values())).details
         texts.append(
@@ -432,10 +346,10 @@ def _checked(data: Ensembles, results: Results) -> str:
     for name, words in _IDENTITIES.items():
         for row in results.measurements(metric=name):
             stored = row.subject.partition("/")[2]
-            group = _STORED.get(stored, stored)
+            group = STORED.get(stored, stored)
             if group not in data.groups or row.split != data.options.split:
                 continue
-            residual, allowed = _number(row.value), float(row.details["tolerance"])
+            residual, allowed = number(row.value), float(row.details["tolerance"])
             worst = max(worst, residual)
             if not residual <= allowed:
                 off = f"off by {residual:.1e}" if math.isfinite(residual) else "not a finite number"
@@ -447,7 +361,7 @@ def _checked(data: Ensembles, results: Results) -> str:
 
 
 @ensembles.draw
-def _(data: Ensembles, theme: Theme) -> go.Figure:
+def draw(data: Ensembles, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     height = 592 if data.options.size == "page" else 432
@@ -571,248 +485,3 @@ def _ends(data: Ensembles, metric: Metric, theme: Theme) -> list[style.End]:
         for curve in curves
         if np.isfinite(curve.mean[-1])
     ]
-
-
-# ---- reliability ----
-
-
-class ReliabilityOptions(FilterOptions):
-    """Whose confidence is looked at, and how it is cut."""
-
-    redraws: ClassVar[bool] = True
-
-    show: Literal["optima", "all"] = Field(
-        "optima", description="optima: one run and the ensemble; all: also the ensemble of every method."
-    )
-    bins: Literal[15, 10] = Field(15, description="Bins of confidence.")
-    kind: Literal["width", "mass"] = Field(
-        "width", description="width: bins of equal width; mass: bins of equally many images."
-    )
-    temperature: Literal["none", "fitted"] = Field(
-        "none", description="fitted: after dividing by a temperature fitted on validation images."
-    )
-
-
-@dataclass(frozen=True)
-class Diagram:
-    """One reliability diagram: bins that hold images [B]. ece: of one run, the mean over runs (sd: their spread)."""
-
-    group: str
-    of: Literal["single", "ensemble"]
-    members: int
-    count: Ints
-    confidence: Floats
-    accuracy: Floats
-    ece: float
-    sd: float
-    temperatures: tuple[float, ...]
-
-    @property
-    def name(self) -> str:
-        return "one run" if self.of == "single" else f"ensemble of {self.members}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReliabilityData(FigureData):
-    """Diagrams of groups, single and ensembled."""
-
-    options: ReliabilityOptions
-    diagrams: tuple[Diagram, ...]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("method", "of", "runs", "bin", "images", "confidence", "accuracy", "ece")
-
-    def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (
-                diagram.group,
-                diagram.of,
-                diagram.members,
-                i + 1,
-                int(diagram.count[i]),
-                known(diagram.confidence[i]),
-                known(diagram.accuracy[i]),
-                known(diagram.ece),
-            )
-            for diagram in self.diagrams
-            for i in range(len(diagram.count))
-        ]
-
-
-@figure(
-    "reliability",
-    order=55,
-    title="Reliability",
-    question="Is it right as often as it is sure?",
-    summary="Accuracy against confidence of single runs and of ensembles, and the expected calibration error.",
-    source="Guo, Pleiss, Sun, Weinberger 2017; Lakshminarayanan, Pritzel, Blundell 2017",
-    needs=("ensemble",),
-    options=ReliabilityOptions,
-)
-def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityData:
-    suffix = f"{options.kind}-{options.bins}" + ("/calibrated" if options.temperature == "fitted" else "")
-    found: dict[tuple[str, str], Measurement] = {}
-    for measured in results.measurements(metric="reliability"):
-        _, stored, of, key = measured.subject.split("/", 3)
-        if measured.split == options.split and key == suffix:
-            found[_STORED.get(stored, stored), of] = measured
-    everyone = _groups(results, options)
-    groups = [INDEPENDENT] if options.show == "optima" and not options.method else everyone
-    diagrams = []
-    for group in groups:
-        # single runs of every method would be too many lines: only where few groups are asked for
-        for of in ("single", "ensemble") if group == INDEPENDENT or len(groups) <= 2 else ("ensemble",):
-            if (group, of) in found:
-                diagrams.append(_diagram(group, "single" if of == "single" else "ensemble", found[group, of]))
-    if not diagrams:
-        is_scored = any(row.split == options.split for row in results.measurements(metric="reliability"))
-        if options.temperature == "fitted" and is_scored:
-            raise FigureNotReady(no_temperature(results, options.split))
-        raise _refuse(results, options.split)
-    n = next(iter(found.values())).n or 0
-    shown = {diagram.group for diagram in diagrams}
-    return ReliabilityData(
-        options=options,
-        diagrams=tuple(diagrams),
-        caption=_reliability_caption(diagrams, options, n),
-        summary="Expected calibration error: "
-        + ", ".join(f"{title(d.group)}, {d.name} {rate(d.ece)}" for d in diagrams)
-        + ".",
-        notes=_reliability_notes(diagrams),
-        thinned=_undrawn(diagrams),
-        legend=tuple(
-            Legend(group, title(group), look(group).key, on=group in shown)
-            for group in everyone
-            if (group, "ensemble") in found
-        ),
-    )
-
-
-def _diagram(group: str, of: Literal["single", "ensemble"], measured: Measurement) -> Diagram:
-    details = measured.details
-    return Diagram(
-        group=group,
-        of=of,
-        members=int(details["runs"]),
-        count=np.array(details["count"], dtype=np.int64),
-        confidence=np.array(details["confidence"], dtype=np.float64),
-        accuracy=np.array(details["accuracy"], dtype=np.float64),
-        ece=_number(measured.value),
-        sd=_number(details["sd"]),
-        temperatures=tuple(details["temperatures"] or ()),
-    )
-
-
-def _undrawn(diagrams: Sequence[Diagram]) -> str:
-    few = sum(int((diagram.count < MIN_DRAWN).sum()) for diagram in diagrams)
-    if not few:
-        return ""
-    what = "1 bin" if few == 1 else f"{few} bins"
-    return f"Not drawn: {what} of fewer than {MIN_DRAWN} images, which count in the calibration error all the same."
-
-
-def _reliability_caption(diagrams: Sequence[Diagram], options: ReliabilityOptions, n: int) -> str:
-    cut = "equal width" if options.kind == "width" else "equally many images"
-    parts = [
-        f"Share of right predictions against confidence, the largest probability, in {options.bins} bins of {cut}; "
-        f"{thousands(n)} {options.split} images."
-    ]
-    if any(diagram.of == "single" for diagram in diagrams):
-        runs = max(diagram.members for diagram in diagrams)
-        parts.append(f"Dashed: single runs, the bins of {runs} pooled.")
-    parts.append("Solid: ensembles. Below: how many images have that confidence.")
-    parts.append("Above the grey diagonal a function is right more often than it claims.")
-    if options.temperature == "fitted":
-        parts.append("Each function’s temperature was fitted on validation images.")
-    return " ".join(parts)
-
-
-def _reliability_notes(diagrams: Sequence[Diagram]) -> Notes:
-    lines, fitted = [], []
-    for diagram in diagrams:
-        around = f" ± {rate(diagram.sd)}" if np.isfinite(diagram.sd) else ""
-        label = f"{title(diagram.group)}, {diagram.name}"
-        lines.append(
-            Note(label, (f"{rate(diagram.ece)}{around}",), look(diagram.group).key, strong=diagram.of == "ensemble")
-        )
-        if diagram.temperatures:
-            low, high = min(diagram.temperatures), max(diagram.temperatures)
-            fitted.append(f"{label} {rate(low, 2)}" + (f" to {rate(high, 2)}" if high > low else ""))
-    text = ["Calibration error of one run: mean ± σ over runs."] if any(d.of == "single" for d in diagrams) else []
-    return Notes(("", "ECE"), tuple(lines), (*text, *([f"Temperatures: {'; '.join(fitted)}."] if fitted else [])))
-
-
-@reliability.draw
-def _(data: ReliabilityData, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 432
-    layout = style.layout(theme, kind="scatter", height=height, revision="reliability")
-    low = 100 * min(float(diagram.confidence.min()) for diagram in data.diagrams)
-    drawn = [100 * diagram.accuracy[diagram.count >= MIN_DRAWN] for diagram in data.diagrams]
-    floor = float(np.concatenate(drawn).min(initial=low))
-    across = [max(0.0, low - 5), 102.0]
-    layout["xaxis"] = style.x_axis(theme, range=across, anchor="y", showticklabels=False)
-    layout["yaxis"] = style.y_axis(theme, range=[max(-2.0, floor - 5), 103.0], domain=[0.34, 1], anchor="x")
-    layout["xaxis2"] = style.x_axis(theme, range=across, anchor="y2", matches="x")
-    layout["yaxis2"] = style.y_axis(theme, domain=[0, 0.2], anchor="x2", rangemode="tozero", nticks=3)
-    grey = style.look("theory")
-    traces: list[dict[str, Any]] = [{
-        "type": "scatter",
-        "mode": "lines",
-        "x": float32([0, 100]),
-        "y": float32([0, 100]),
-        "line": {"color": grey.colour(theme), "width": 1.5, "dash": "dash"},
-        "hoverinfo": "skip",
-        "xaxis": "x",
-        "yaxis": "y",
-    }]  # fmt: skip
-    for diagram in reversed(data.diagrams):
-        traces += _diagram_traces(diagram, theme)
-    left = layout["margin"]["l"]
-    layout["annotations"] = [
-        style.y_title("accuracy, %", theme, "x", "y", left),
-        style.y_title("images, %", theme, "x2", "y2", left),
-        style.x_title("confidence, %", theme, "x2", "y2"),
-        *_ece_labels(data, theme),
-    ]
-    layout["meta"] = {"figure": "reliability", "panels": []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
-
-
-def _diagram_traces(diagram: Diagram, theme: Theme) -> list[dict[str, Any]]:
-    entry = look(diagram.group)
-    single = diagram.of == "single"
-    line = {"color": entry.colour(theme), "width": 1.5 if single else 2, "dash": "dash" if single else "solid"}
-    enough = np.flatnonzero(diagram.count >= MIN_DRAWN)
-    sure, right = 100 * diagram.confidence, 100 * diagram.accuracy
-    hover = [
-        f"<b>{title(diagram.group)}, {diagram.name}</b><br>confidence  {sure[i]:.1f} %<br>"
-        f"accuracy  {right[i]:.1f} %<br>{thousands(int(diagram.count[i]))} images"
-        for i in enough
-    ]
-    common = {"type": "scatter", "legendgroup": diagram.group}
-    upper = {"x": float32(sure[enough]), "y": float32(right[enough]), "xaxis": "x", "yaxis": "y"}
-    named = {"name": f"{title(diagram.group)}, {diagram.name}", "meta": {"method": diagram.group}}
-    marker = style.marker(entry, theme, size=8 if single else 0)
-    share = 100 * diagram.count / diagram.count.sum()
-    lower = {"x": float32(sure), "y": float32(share), "xaxis": "x2", "yaxis": "y2"}
-    return [
-        {**common, **upper, **named, "mode": "lines", "line": line, "hovertext": hover, "hoverinfo": "text"},
-        {**common, **upper, "mode": "markers", "marker": marker, "hoverinfo": "skip", "cliponaxis": False},
-        {**common, **lower, "mode": "lines", "line": {**line, "shape": "hvh"}, "hoverinfo": "skip"},
-    ]
-
-
-def _ece_labels(data: ReliabilityData, theme: Theme) -> list[dict[str, Any]]:
-    """The calibration errors under the diagonal, where no curve of interest is; of more than two the notes tell."""
-    shown = data.diagrams if len(data.diagrams) <= 2 else ()
-    return [
-        style.label(
-            f"{title(diagram.group)}, {diagram.name}: ECE {rate(diagram.ece)}", theme, strong=diagram.of == "ensemble",
-            xref="x domain", yref="y domain", x=1, y=0, xanchor="right", yanchor="bottom",
-            yshift=4 + 16 * (len(shown) - 1 - i), xshift=-6,
-        )
-        for i, diagram in enumerate(shown)
-    ]  # fmt: skip

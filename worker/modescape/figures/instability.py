@@ -8,34 +8,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Ints,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    loss,
-    percent,
-    refuse_skipped,
-    spread,
-    thousands,
-)
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.groups import refuse_skipped
+from modescape.drawing.numbers import float32, known, spread
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import loss, percent, thousands
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+
 # Frankle et al. 2020, section 3: an instability below two points of error counts as stable.
 STABLE = 0.02
+
+
 SPLITS = ("train", "test")
 
 
@@ -203,7 +192,7 @@ def _with_words(data: Instability) -> Instability:
 
 
 @instability.draw
-def _(data: Instability, theme: Theme) -> go.Figure:
+def draw(data: Instability, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     height = 592 if data.options.size == "page" else 300

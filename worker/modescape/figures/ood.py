@@ -1,44 +1,37 @@
-"""Does it know what it does not know? Divergence, detection and entropy on images of another kind (the SVHN row)."""
+"""Does it know what it does not know? Divergence and detection on images of another kind (the SVHN row)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from modescape.errors import InvalidInput
-from modescape.figures import style
-from modescape.figures.figure import (
-    GROUNDS,
-    INDEPENDENT,
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    method_look,
-    method_title,
-    rate,
-    thousands,
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.numbers import float32, number
+from modescape.drawing.reading import Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import rate, thousands
+from modescape.figures.shared.outside import (
+    OPTIMUM,
+    SetOptions,
+    deviation,
+    group_look,
+    group_title,
+    inside,
+    legend_group,
+    measured_on,
+    runs_shown,
 )
-from modescape.figures.style import Theme
-from modescape.science.ood import SCORES, entropy_edges
-from modescape.science.outside import title as set_title
+from modescape.science.ood import SCORES
 from modescape.studies import GroupStudy, said_of_chains
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-OPTIMUM, TRAJECTORY = "optimum", "trajectory"  # groups as the stage names them
 
 _SCORES = {
     "entropy": "predictive entropy",
@@ -47,26 +40,23 @@ _SCORES = {
     "max-logit": "largest logit",
     "energy": "energy",
 }
+
+
 Measure = Literal["auroc", "fpr95", "aupr_out", "aupr_in"]
+
+
 _MEASURES: dict[Measure, str] = {
     "auroc": "AUROC",
     "fpr95": "FPR95",
     "aupr_out": "AUPR of other images",
     "aupr_in": "AUPR of test images",
 }
+
+
 _ROW = {"page": 34, "card": 26}  # px
+
+
 _TOP, _BOTTOM, _BETWEEN = 52, 48, 92  # px: two lines of titles, tick labels, both between panels
-_SET: Any = Field(0, ge=0, le=7, description="Which of the experiment's sets of other images; 0 is the first.")
-
-
-class SetOptions(FigureOptions):
-    """Which images."""
-
-    ood: int = _SET
-
-    @classmethod
-    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
-        return {"ood": {str(i): set_title(study) for i, study in enumerate(results.spec.ood)}}
 
 
 class OodOptions(SetOptions):
@@ -85,38 +75,6 @@ class OodOptions(SetOptions):
         "above the threshold that finds 95 % of the others; aupr_out, aupr_in: area under precision and recall where "
         "the others, or the test images, are what is looked for.",
     )
-
-
-class EntropyOptions(SetOptions):
-    """Whose entropy."""
-
-    redraws: ClassVar[bool] = True
-
-    method: tuple[str, ...] = Field(
-        (), max_length=16,
-        description="Groups shown, comma-separated: independent, trajectory, methods; empty: independent runs.",
-    )  # fmt: skip
-    panel: Literal["both", "single", "ensemble"] = Field(
-        "both", description="Single runs and ensembles, or one of them for narrow screens."
-    )
-
-    @field_validator("method", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
-
-    def groups_of(self, results: Results) -> list[str]:
-        """Groups asked for, as the stage names them. Raises InvalidInput for one the experiment does not have."""
-        groups = [OPTIMUM, TRAJECTORY, *(chosen.method for chosen in results.spec.methods)]
-        known = [_legend_group(group) for group in groups]
-        unknown = [name for name in self.method if name not in (*known, *GROUNDS)]
-        if unknown:
-            raise InvalidInput(
-                f"this experiment has no group {unknown[0][:60]!r}",
-                field="method",
-                allowed="some of " + ", ".join(known),
-            )
-        return [group for group in groups if _legend_group(group) in (self.method or (INDEPENDENT,))]
 
 
 @dataclass(frozen=True)
@@ -174,49 +132,6 @@ class Ood(FigureData):
         return _ROW[size] * lines + between + _TOP + _BOTTOM
 
 
-def _measured(results: Results, index: int) -> list[Any]:
-    """Measurements of one set of images, those of the spec's groups only, in their order. Raises FigureNotReady."""
-    planned = results.spec.ood
-    if not planned:
-        raise FigureNotReady("no images of another kind in this spec; name a set under Out of distribution")
-    if index >= len(planned):
-        raise FigureNotReady(f"this spec has no set {index} of other images; it has {len(planned)}")
-    prefix = f"ood/{index}/"
-    found = [m for m in results.measurements() if m.subject.startswith(prefix)]
-    if not found:
-        raise FigureNotReady("the comparison comes after every run’s predictions", waits_for=("ood", "ood-compare"))
-    order = {name: i for i, name in enumerate((OPTIMUM, TRAJECTORY, *(m.method for m in results.spec.methods)))}
-    return sorted(found, key=lambda m: (order.get(m.details["group"], len(order)), m.subject, m.metric))
-
-
-def _look(group: str) -> style.Look:
-    if group == OPTIMUM:
-        return style.look("independent")
-    return style.look(TRAJECTORY) if group == TRAJECTORY else method_look(group)
-
-
-def _legend_group(group: str) -> str:
-    return "independent" if group == OPTIMUM else group
-
-
-def _title(group: str) -> str:
-    if group == OPTIMUM:
-        return "independent runs"
-    return "latest checkpoints" if group == TRAJECTORY else method_title(group)
-
-
-def _inside(title: str) -> str:
-    """A set's title inside a sentence: "SVHN", "uniform noise"."""
-    return title if title[1:2].isupper() or "-" in title else title[:1].lower() + title[1:]
-
-
-def _number(value: float | None) -> float:
-    return np.nan if value is None else float(value)
-
-
-# ---- the row ----
-
-
 @figure(
     "ood",
     order=70,
@@ -229,18 +144,16 @@ def _number(value: float | None) -> float:
     options=OodOptions,
 )
 def ood(results: Results, options: OodOptions) -> Ood:
-    measured = _measured(results, options.ood)
+    measured = measured_on(results, options.ood)
     about = measured[0].details
     study: GroupStudy = results.spec.ood[options.ood]
     divergences = tuple(
-        Divergence(
-            m.details["group"], _number(m.value), _number(m.details["sd"]), _number(m.details["in"]), int(m.n or 0)
-        )
+        Divergence(m.details["group"], number(m.value), number(m.details["sd"]), number(m.details["in"]), int(m.n or 0))
         for m in measured
         if m.metric == f"js_{options.reduction}"
     )
     detected = _detected(measured, options.score, options.measure)
-    runs = _runs(measured)
+    runs = runs_shown(measured)
     words = _Words(options, about, study.size(results.spec), runs, divergences, detected, _told(measured, options))
     groups = list(dict.fromkeys(m.details["group"] for m in measured))
     return Ood(
@@ -255,13 +168,8 @@ def ood(results: Results, options: OodOptions) -> Ood:
         caption=words.caption(),
         summary=words.summary(),
         notes=words.notes(),
-        legend=tuple(Legend(_legend_group(group), _title(group), _look(group).key) for group in groups),
+        legend=tuple(Legend(legend_group(group), group_title(group), group_look(group).key) for group in groups),
     )
-
-
-def _runs(measured: Sequence[Any]) -> int:
-    """Runs that were shown the images."""
-    return max((int(m.details["runs"]) for m in measured if "runs" in m.details), default=0)
 
 
 def _row(m: Any) -> tuple[Cell, ...]:
@@ -288,7 +196,7 @@ def _told(measured: Sequence[Any], options: OodOptions) -> tuple[str, ...]:
         for d in _detected(measured, score, measure):
             if d.group == OPTIMUM and d.score == score:
                 several = f", ensemble {rate(d.ensemble)}" if np.isfinite(d.ensemble) else ""
-                alone = f" {rate(d.single)}{_deviation(d.deviation)}" if np.isfinite(d.single) else " –"
+                alone = f" {rate(d.single)}{deviation(d.deviation)}" if np.isfinite(d.single) else " –"
                 told.append(f"{name}{alone}{several}")
     if not told:
         return ()
@@ -317,9 +225,9 @@ def _detected(measured: Sequence[Any], score: str, measure: Measure) -> tuple[De
                 Detected(
                     group,
                     name,
-                    np.nan if single is None else _number(single.value),
-                    np.nan if single is None else _number(single.details["sd"]),
-                    np.nan if together is None else _number(together.value),
+                    np.nan if single is None else number(single.value),
+                    np.nan if single is None else number(single.details["sd"]),
+                    np.nan if together is None else number(together.value),
                 )
             )
     return tuple(made)
@@ -382,8 +290,8 @@ class _Words:
         if inside:
             best = max(inside, key=lambda d: d.outside)
             parts.append(
-                f"{'the' if runs is not None else 'The'} most diverse group inside a run, {_title(best.group)}, "
-                f"by {rate(best.outside)}{_deviation(best.deviation)} (n = {best.n} runs)"
+                f"{'the' if runs is not None else 'The'} most diverse group inside a run, {group_title(best.group)}, "
+                f"by {rate(best.outside)}{deviation(best.deviation)} (n = {best.n} runs)"
             )
         entropy = next((d for d in self.detected if d.group == OPTIMUM), None)
         if entropy is not None:
@@ -391,7 +299,7 @@ class _Words:
             parts.append(
                 f"{_SCORES[entropy.score]} of a run tells the images from test images with an "
                 f"{_MEASURES[self.options.measure]} of "
-                f"{rate(entropy.single)}{_deviation(entropy.deviation)}{ensemble}"
+                f"{rate(entropy.single)}{deviation(entropy.deviation)}{ensemble}"
             )
         size, title = thousands(self.about["size"]), self.about["title"]
         return f"{title}, {size} images: {'; '.join(parts)}."
@@ -399,9 +307,9 @@ class _Words:
     def notes(self) -> Notes:
         lines = [
             Note(
-                _title(d.group),
+                group_title(d.group),
                 (rate(d.outside), rate(d.deviation), rate(d.inside)),
-                look=_look(d.group).key,
+                look=group_look(d.group).key,
                 strong=d.group == OPTIMUM,
             )
             for d in self.divergences
@@ -411,14 +319,10 @@ class _Words:
             if self.options.score != "all" and d.group != OPTIMUM:
                 ensemble = f", ensemble {rate(d.ensemble)}" if np.isfinite(d.ensemble) else ""
                 text.append(
-                    f"{_MEASURES[self.options.measure]} by {_SCORES[d.score]}, {_title(d.group)}: "
-                    f"{rate(d.single)}{_deviation(d.deviation)}{ensemble}."
+                    f"{_MEASURES[self.options.measure]} by {_SCORES[d.score]}, {group_title(d.group)}: "
+                    f"{rate(d.single)}{deviation(d.deviation)}{ensemble}."
                 )
         return Notes(("Divergence", "here", "± σ", "test images"), tuple(lines), tuple(text))
-
-
-def _deviation(value: float) -> str:
-    return f" ± {rate(value)}" if np.isfinite(value) else ""
 
 
 def _left(names: Sequence[str]) -> int:
@@ -427,15 +331,15 @@ def _left(names: Sequence[str]) -> int:
 
 
 @ood.draw
-def _(data: Ood, theme: Theme) -> go.Figure:
+def draw(data: Ood, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     one, height = _ROW[data.options.size], data.height(data.options.size)
     above, below, plot = one * len(data.divergences), one * len(data.detected), height - _TOP - _BOTTOM
     layout = style.layout(theme, kind="scatter", height=height, revision="ood")
     every = data.options.score == "all"
-    upper = [_title(d.group) for d in data.divergences]
-    lower = [_SCORES[d.score] if every else _title(d.group) for d in data.detected]
+    upper = [group_title(d.group) for d in data.divergences]
+    lower = [_SCORES[d.score] if every else group_title(d.group) for d in data.detected]
     left = _left([*upper, *lower])
     layout["margin"] = {**layout["margin"], "l": left, "t": _TOP, "b": _BOTTOM}
     layout["annotations"], layout["shapes"] = [], []
@@ -444,7 +348,7 @@ def _(data: Ood, theme: Theme) -> go.Figure:
         times = f"{data.members} × " if data.options.reduction == "sum" else ""
         _rows(layout, theme, "", [1 - above / plot, 1], upper, _divergence_window(data.divergences))
         layout["annotations"] += _heads(
-            f"{times}divergence of {data.members} functions on {_inside(data.title)}",
+            f"{times}divergence of {data.members} functions on {inside(data.title)}",
             "│ own test images",
             "nats",
             theme,
@@ -524,13 +428,13 @@ def _divergence_traces(data: Ood, theme: Theme) -> list[dict[str, Any]]:
     """From own test images (a bar) to the other images (the group's mark), with the deviation over runs."""
     traces: list[dict[str, Any]] = []
     for row, d in enumerate(data.divergences):
-        look, group = _look(d.group), _legend_group(d.group)
+        look, group = group_look(d.group), legend_group(d.group)
         colour = look.colour(theme)
         text = (
-            f"<b>{_title(d.group)}</b><br>{data.title}  {rate(d.outside)}{_deviation(d.deviation)}<br>"
+            f"<b>{group_title(d.group)}</b><br>{data.title}  {rate(d.outside)}{deviation(d.deviation)}<br>"
             f"test images  {rate(d.inside)}<br>M = {data.members}, n = {d.n}"
         )
-        shared = {"type": "scatter", "legendgroup": group, "name": _title(d.group), "meta": {"method": group}}
+        shared = {"type": "scatter", "legendgroup": group, "name": group_title(d.group), "meta": {"method": group}}
         traces.append({
             **shared, "mode": "lines", "x": float32([d.inside, d.outside]), "y": float32([row, row]),
             "line": {"color": style.softened(colour, 0.35), "width": 2}, "hoverinfo": "skip",
@@ -559,11 +463,11 @@ def _detection_traces(data: Ood, theme: Theme, number: str) -> list[dict[str, An
     traces: list[dict[str, Any]] = []
     axes = {"xaxis": f"x{number}", "yaxis": f"y{number}"}
     for row, d in enumerate(data.detected):
-        look, group = _look(d.group), _legend_group(d.group)
+        look, group = group_look(d.group), legend_group(d.group)
         colour = look.colour(theme)
         ring = style.token("text", theme) if d.group == OPTIMUM else colour
-        name = _SCORES[d.score] if data.options.score == "all" else _title(d.group)
-        text = f"<b>{name}</b><br>a run  {rate(d.single)}{_deviation(d.deviation)}<br>"
+        name = _SCORES[d.score] if data.options.score == "all" else group_title(d.group)
+        text = f"<b>{name}</b><br>a run  {rate(d.single)}{deviation(d.deviation)}<br>"
         text += f"over {data.runs} runs  {rate(d.ensemble)}"
         shared = {"type": "scatter", "legendgroup": group, "name": name, "meta": {"method": group}, **axes}
         if np.isfinite(d.single) and np.isfinite(d.ensemble):
@@ -587,226 +491,3 @@ def _detection_traces(data: Ood, theme: Theme, number: str) -> list[dict[str, An
                 "hovertext": [text], "marker": solid, "cliponaxis": False,
             })  # fmt: skip
     return traces
-
-
-# ---- entropy ----
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """Shares of images in each bin of predictive entropy, on the other images and on own test images [BINS]; means in
-    nats, deviation over runs (nan: one); functions: "single" (all runs' images together) or "ensemble"; n: runs
-    averaged."""
-
-    group: str
-    functions: str
-    outside: Floats
-    inside: Floats
-    mean: float
-    deviation: float
-    own: float
-    n: int
-
-    @property
-    def name(self) -> str:
-        alone = "a run" if self.group == OPTIMUM else f"{_title(self.group)} in a run"
-        together = "ensemble" if self.group == OPTIMUM else _title(self.group)
-        return f"{together} of {self.n} runs" if self.functions == "ensemble" else alone
-
-    @property
-    def look(self) -> style.Look:
-        """A single run is no group of runs: it has the grey of what one compares with."""
-        return style.look("baseline") if (self.group, self.functions) == (OPTIMUM, "single") else _look(self.group)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entropies(FigureData):
-    """edges [BINS + 1] in nats, from 0 to log K."""
-
-    options: EntropyOptions
-    title: str
-    edges: Floats
-    spectra: tuple[Spectrum, ...]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("group", "functions", "from", "to", "share", "share_test_images")
-
-    def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (s.group, s.functions, float(self.edges[i]), float(self.edges[i + 1]), float(s.outside[i]),
-             float(s.inside[i]))
-            for s in self.spectra
-            for i in range(len(s.outside))
-        ]  # fmt: skip
-
-    @property
-    def groups(self) -> list[str]:
-        return list(dict.fromkeys(s.group for s in self.spectra))
-
-    @property
-    def page_height(self) -> int:
-        return self.height("page")
-
-    def height(self, size: str) -> int:
-        """px; more groups are more rows of panels."""
-        down = len(self.groups)
-        if down == 1:
-            return 520 if size == "page" else 292
-        return down * (260 if size == "page" else 220)
-
-
-@figure(
-    "ood-entropy",
-    order=72,
-    title="Entropy on other images",
-    question="Is it unsure where it should be?",
-    summary="Histograms of predictive entropy on images of another kind and on test images.",
-    source="Lakshminarayanan, Pritzel, Blundell 2017, Figure 3",
-    needs=("predict", "ood", "ood-compare"),
-    options=EntropyOptions,
-)
-def ood_entropy(results: Results, options: EntropyOptions) -> Entropies:
-    everyone = [m for m in _measured(results, options.ood) if m.metric == "entropy"]
-    groups = options.groups_of(results)
-    measured = [m for m in everyone if m.details["group"] in groups]
-    if not measured:
-        raise FigureNotReady("none of the groups asked for was shown these images")
-    about = measured[0].details
-    edges = entropy_edges(len(results.class_names))
-    spectra = tuple(
-        Spectrum(
-            m.details["group"], m.details["functions"], _shares(m.details["counts"]), _shares(m.details["in_counts"]),
-            _number(m.value), _number(m.details["sd"]), _number(m.details["in"]), m.details["runs"],
-        )
-        for m in sorted(
-            measured, key=lambda m: (groups.index(m.details["group"]), m.details["functions"] == "ensemble")
-        )
-    )  # fmt: skip
-    unsure = [
-        f"{s.name}, {rate(s.mean)}{_deviation(s.deviation)} nats on them and {rate(s.own)} on test images"
-        for s in spectra
-    ]
-    lines = tuple(
-        Note(
-            s.name, (rate(s.mean), rate(s.own)), look=s.look.key, strong=(s.group, s.functions) == (OPTIMUM, "ensemble")
-        )
-        for s in spectra
-    )
-    highest = rate(float(edges[-1]), 2)
-    return Entropies(
-        options=options,
-        title=about["title"],
-        edges=edges,
-        spectra=spectra,
-        caption=(
-            f"Predictive entropy of {thousands(about['size'])} images, {_inside(about['title'])} "
-            f"({about['conversion']}), and of {thousands(about['in_size'])} {about['in_split']} images, "
-            f"in {len(edges) - 1} bins of equal width; "
-            f"0 is certain, {highest} nats is no idea. In a run: its own function, or the average of the group’s "
-            f"functions in it; the images of all {_runs(measured)} runs together."
-        ),
-        summary=f"Mean predictive entropy on {_inside(about['title'])}: {'; '.join(unsure)}.",
-        notes=Notes(("Mean entropy, nats", "here", "test images"), lines),
-        legend=tuple(
-            Legend(_legend_group(group), _title(group), _look(group).key, on=group in groups)
-            for group in dict.fromkeys(m.details["group"] for m in everyone)
-        ),
-    )
-
-
-def _shares(counts: Sequence[int]) -> Floats:
-    values = np.asarray(counts, np.float64)
-    return np.asarray(values / max(values.sum(), 1.0))
-
-
-_GAP = 64  # px between rows of panels: tick labels, and the names of the next
-
-
-@ood_entropy.draw
-def _(data: Entropies, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    large = data.options.size == "page"
-    down = len(data.groups)
-    height = data.height(data.options.size)
-    layout = style.layout(theme, kind="page" if large else "scatter", height=height, revision="ood-entropy")
-    room = height - layout["margin"]["t"] - layout["margin"]["b"]
-    layout["annotations"] = []
-    traces: list[dict[str, Any]] = []
-    shown = [s for s in data.spectra if data.options.panel in ("both", s.functions)] or data.spectra
-    alone = all(s.functions == shown[0].functions for s in shown)
-    top = 108 * max(float(np.concatenate([s.outside, s.inside]).max()) for s in shown)
-    for i, s in enumerate(shown):
-        number = "" if i == 0 else str(i + 1)
-        x, y = f"x{number}", f"y{number}"
-        first = alone or s.functions == "single"
-        domain = [0.0, 1.0] if alone else [0.0, 0.46] if first else [0.54, 1.0]
-        row = data.groups.index(s.group)
-        tall = [1 - (row + 1) / down + (_GAP / room if row < down - 1 else 0), 1 - row / down]
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, domain=domain, anchor=y, range=[0, float(data.edges[-1])],
-            labelalias=style.y_axis(theme)["labelalias"],
-        )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, domain=tall, anchor=x, range=[0, top], nticks=4, showticklabels=first
-        )
-        shared = {"legendgroup": _legend_group(s.group), "name": s.name}
-        traces += _steps(data, s, s.look.colour(theme), theme, shared, x, y)
-        layout["annotations"] += [
-            style.label(s.name, theme, strong=True, **style.corner(x, y, "right", "top"), yshift=8),
-            *_peaks(data, s, theme, x, y, top, alone),
-        ]
-        if row == down - 1:
-            layout["annotations"].append(style.x_title("predictive entropy, nats", theme, x, y))
-    layout["annotations"].append(style.y_title("images, %", theme, "x", "y", layout["margin"]["l"]))
-    layout["meta"] = {"figure": "ood-entropy", "panels": ["single", "ensemble"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
-
-
-def _steps(
-    data: Entropies, s: Spectrum, colour: str, theme: Theme, shared: dict[str, Any], x: str, y: str
-) -> list[dict[str, Any]]:
-    """Test images as a grey ground, the other images as a line over it."""
-    muted = style.token("muted", theme)
-    traces = []
-    for share, ink, fill, what in (
-        (s.inside, muted, style.softened(muted, 0.28), "test images"),
-        (s.outside, colour, style.softened(colour, 0.12), data.title),
-    ):
-        traces.append({
-            **shared,
-            "type": "scatter",
-            "mode": "lines",
-            "x": float32(data.edges),
-            "y": float32(100 * np.append(share, share[-1])),
-            "line": {"shape": "hv", "color": ink, "width": 1 if ink == muted else 2},
-            "fill": "tozeroy",
-            "fillcolor": fill,
-            "hovertemplate": f"<b>{what}</b>, {shared['name']}<br>from %{{x:.2f}} nats<br>%{{y:.1f}} % of images"
-            "<extra></extra>",
-            "xaxis": x,
-            "yaxis": y,
-        })  # fmt: skip
-    return traces
-
-
-def _peaks(data: Entropies, s: Spectrum, theme: Theme, x: str, y: str, top: float, alone: bool) -> list[dict[str, Any]]:
-    """Names of the two histograms where each stands highest over the other, above what lies under the name."""
-    found: list[dict[str, Any]] = []
-    both, bins, last = np.maximum(s.inside, s.outside), len(s.inside), -1.0
-    for share, other, what in ((s.inside, s.outside, "test images"), (s.outside, s.inside, _inside(data.title))):
-        at = int((share - other).argmax())
-        right = at < bins / 2
-        wide = int(np.ceil(len(what) * bins / (80 if alone else 36)))
-        under = both[at : at + wide] if right else both[max(0, at - wide) : at + 1]
-        height = min(100 * float(under.max()) + 0.01 * top, 0.93 * top)
-        height = height + 0.08 * top if abs(height - last) < 0.07 * top else height
-        last = height
-        found.append(
-            style.label(
-                what, theme, strong=what != "test images", xref=x, yref=y, x=float(data.edges[at if right else at + 1]),
-                y=height, xanchor="left" if right else "right", yanchor="bottom",
-            )
-        )  # fmt: skip
-    return found

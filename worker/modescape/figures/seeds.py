@@ -9,27 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Ints,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    percent,
-    rate,
-    spread,
-    thousands,
-)
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.numbers import float32, known, spread
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import percent, rate, thousands
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -52,7 +38,11 @@ _KINDS: Mapping[str, _Kind] = {
     "batches": _Kind("batch order", "another batch order", "spare-1", 8),
     "same": _Kind("nothing", "the same seeds", "baseline", 10),
 }
+
+
 BASE = "base"
+
+
 _DODGE = 0.016  # of the width, between the marks of two kinds at one learning rate
 
 
@@ -217,7 +207,7 @@ def _notes(means: Mapping[str, Floats], judged: float, asked: float, same: Float
 
 
 @seeds.draw
-def _(data: Seeds, theme: Theme) -> go.Figure:
+def draw(data: Seeds, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     height = 592 if data.options.size == "page" else 340

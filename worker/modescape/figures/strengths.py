@@ -8,30 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    loss,
-    method_look,
-    method_title,
-    rate,
-    thousands,
-)
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.groups import look_of, method_title
+from modescape.drawing.numbers import float32, known
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import loss, rate, thousands
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
 
 UNITS = {"step": "step over the solution’s norm", "rate": "rate", "scale": "factor on the deviations"}
 
@@ -112,7 +100,7 @@ def strengths(results: Results, options: FigureOptions) -> Strengths:
         caption=_caption(walks),
         summary=_summary(walks),
         notes=_notes(walks),
-        legend=tuple(Legend(walk.method, method_title(walk.method), method_look(walk.method).key) for walk in walks),
+        legend=tuple(Legend(walk.method, method_title(walk.method), look_of(walk.method).key) for walk in walks),
         partial=f"without {', '.join(waiting)}, which are to come" if waiting else "",
     )
 
@@ -167,7 +155,7 @@ def _notes(walks: Sequence[Walk]) -> Notes:
         Note(
             method_title(walk.method),
             (walk.said, loss(walk.nll[0]), loss(walk.nll[walk.chosen])),
-            look=method_look(walk.method).key,
+            look=look_of(walk.method).key,
         )
         for walk in walks
     )
@@ -183,7 +171,7 @@ def _notes(walks: Sequence[Walk]) -> Notes:
 
 
 @strengths.draw
-def _(data: Strengths, theme: Theme) -> go.Figure:
+def draw(data: Strengths, theme: Theme) -> go.Figure:
     import plotly.graph_objects as go
 
     height = 592 if data.options.size == "page" else 432
@@ -208,7 +196,7 @@ def _(data: Strengths, theme: Theme) -> go.Figure:
 
 def _traces(walk: Walk, theme: Theme) -> list[dict[str, Any]]:
     """Beside 0, which a logarithmic axis has no place for: it is the line at height 0."""
-    entry = method_look(walk.method)
+    entry = look_of(walk.method)
     ink = entry.colour(theme)
     place, change = walk.strengths[1:], (walk.nll - walk.nll[0])[1:]
     sizes = [12 if i == walk.chosen else 6 for i in range(1, len(walk.strengths))]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from modescape.figures import style
-from modescape.figures.figure import FigureData, Legend
-from modescape.figures.style import LETTER, Theme
+from modescape.drawing import style
+from modescape.drawing.figure import FigureData, Legend
+from modescape.drawing.style import LETTER, Theme
 from modescape.registry import Figure
 
 if TYPE_CHECKING:

@@ -1,0 +1,232 @@
+"""What a figure is: numbers first (`collect`), then a picture of them (`draw`).
+
+    @figure("calibration", order=85, question="Does it know what it knows?", paper="", needs=("predict",), ...)
+    def calibration(results: Results, options: CalibrationOptions) -> Calibration: ...
+
+    @calibration.draw
+    def _(data: Calibration, theme: Theme) -> go.Figure: ...
+
+`collect` asks and computes and is tested to the digit; `draw` neither asks nor computes. Plotly is imported inside
+`draw` only, so that declaring figures costs nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv as csv_module
+import functools
+import hashlib
+import importlib.metadata
+import io
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import numpy as np
+import orjson
+
+from modescape import registry
+from modescape.drawing.groups import left_out
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.style import Theme
+from modescape.errors import NotFound
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+Cell = str | int | float | None
+
+
+PAGE_HEIGHT = 592  # px of a figure alone on a page
+
+
+@dataclass(frozen=True)
+class Note:
+    """One line of the small table beside a figure. look: the key whose symbol stands before the label."""
+
+    label: str
+    values: tuple[str, ...]
+    look: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The small table beside a figure: heads of its columns, its lines, and sentences under it."""
+
+    head: tuple[str, ...] = ()
+    lines: tuple[Note, ...] = ()
+    text: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Legend:
+    """One thing that can be shown and hidden. group: `legendgroup` of its traces; look: key in style.LOOKS; on: drawn,
+    else only on request (`method`)."""
+
+    group: str
+    title: str
+    look: str
+    count: int | None = None
+    on: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A tidy table, one row per point or pair; `solution` columns hold numbers within the experiment."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureData(ABC):
+    """The numbers of one figure, before any colour.
+
+    caption: a paragraph with n and spread; summary: one sentence with numbers, the accessible name; notes: the small
+    table; legend: what is shown, in order; partial: "after 4 of 10 runs" or ""; missing: which part is not there
+    and why, or ""; thinned: what was left out of the picture (never of the table), or "".
+    """
+
+    caption: str
+    summary: str
+    notes: Notes = Notes()
+    legend: tuple[Legend, ...] = ()
+    partial: str = ""
+    missing: str = ""
+    thinned: str = ""
+
+    @property
+    def page_height(self) -> int:
+        """Pixels it takes alone on a page, reserved there before it is drawn."""
+        return PAGE_HEIGHT
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """Heads of the table."""
+
+    @abstractmethod
+    def rows(self) -> list[tuple[Cell, ...]]:
+        """Lines of the table, complete; None where a number is undefined."""
+
+    def table(self) -> Table:
+        return Table(self.columns, tuple(self.rows()))
+
+
+D = TypeVar("D", bound=FigureData)
+
+
+O = TypeVar("O", bound=FigureOptions)  # noqa: E741
+
+
+class Declared(Generic[D, O]):
+    """A figure whose `collect` is known; `draw` completes and registers it. Options left open are the experiment's."""
+
+    def __init__(
+        self, collect: Callable[[Results, O], D], complete: Callable[..., registry.Figure], *, of_runs: bool
+    ) -> None:
+        def of_the_experiment(results: Results, options: O) -> D:
+            try:
+                data = collect(results, options.of(results))
+            except NotFound as missing:
+                if results.solutions(role="optimum"):
+                    raise
+                # classes and labels come with the first run's predictions: others may be there before, or without them
+                waits_for, closed = ("train", "predict"), not results.healthy
+                raise FigureNotReady(str(missing), waits_for=waits_for, closed=closed) from None
+            lost = left_out(results, [entry.group for entry in data.legend]) if of_runs else ""
+            return replace(data, caption=f"{data.caption} {lost}") if lost else data
+
+        self._collect = of_the_experiment
+        self._complete = complete
+
+    def __call__(self, results: Results, options: O) -> D:
+        return self._collect(results, options)
+
+    def draw(self, function: Callable[[D, Theme], go.Figure]) -> Callable[[D, Theme], go.Figure]:
+        registry.figures.add(self._complete(call=self._collect, draw=function))
+        return function
+
+
+def figure(
+    name: str,
+    *,
+    order: int,
+    title: str,
+    question: str,
+    summary: str,
+    source: str,
+    needs: tuple[str, ...],
+    options: type[O],
+    paper: str = "",
+) -> Callable[[Callable[[Results, O], D]], Declared[D, O]]:
+    """Declare a figure. order: place in the argument; question: its heading; needs: stage kinds it shows."""
+    complete = functools.partial(
+        registry.Figure,
+        name=name,
+        order=order,
+        title=title,
+        question=question,
+        summary=summary,
+        source=source,
+        needs=needs,
+        options=options,
+        paper=paper,
+    )
+    return lambda collect: Declared(collect, complete, of_runs="arm" not in needs)
+
+
+def picture(name: str, results: Results, theme: Theme = "light", **options: Any) -> go.Figure:
+    """Collect and draw in one call, for notebooks. Raises FigureNotReady and InvalidInput."""
+    entry = registry.figures[name]
+    drawn: go.Figure = entry.draw(entry.call(results, entry.options.model_validate(options)), theme)
+    return drawn
+
+
+@functools.cache
+def figure_version() -> str:
+    """Changes whenever a picture might: digest of the drawing code, the theory behind it and Plotly's version."""
+    package = Path(__file__).parents[1]
+    sources = [path for room in ("drawing", "figures") for path in sorted((package / room).rglob("*.py"))]
+    sources.append(package / "science" / "theory.py")
+    digest = hashlib.sha256(importlib.metadata.version("plotly").encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def encode(drawn: go.Figure, arrays: Literal["typed", "list"] = "typed") -> bytes:
+    """The figure as JSON. typed: arrays as base64 float32, for the browser; list: plain numbers, NaN as null."""
+    plain = drawn.to_dict()
+    return orjson.dumps(_plain(plain) if arrays == "list" else plain, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        if "bdata" in value and "dtype" in value:
+            array = np.frombuffer(base64.b64decode(value["bdata"]), dtype=np.dtype(value["dtype"]))
+            shape = [int(n) for n in str(value["shape"]).split(",")] if "shape" in value else [-1]
+            return _plain(array.reshape(shape).tolist())
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def csv(data: FigureData) -> str:
+    """The whole table, undefined numbers as empty cells, floats in full precision."""
+    out = io.StringIO()
+    writer = csv_module.writer(out, lineterminator="\n")
+    writer.writerow(data.columns)
+    writer.writerows(data.rows())  # None becomes an empty cell
+    return out.getvalue()

@@ -1,0 +1,95 @@
+"""Scores of ensembles by size: their measures in words, and the groups that have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from modescape.drawing import style
+from modescape.drawing.groups import INDEPENDENT, left_out, look_of, method_title
+from modescape.drawing.options import FilterOptions
+from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.words import loss, percent, rate
+
+Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
+
+
+METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated")
+
+
+# After every prediction's own temperature: pooled first, then calibrated. Only where temperatures could be fitted.
+TWINS: Mapping[str, Metric] = {"nll": "nll-calibrated", "ece": "ece-calibrated"}
+
+
+TITLES: Mapping[str, str] = {
+    "accuracy": "accuracy, %",
+    "brier": "Brier score, 0 to 2",
+    "nll": "NLL, nats",
+    "ece": "calibration error",
+    "nll-calibrated": "NLL after temperature, nats",
+    "ece-calibrated": "calibration error after temperature",
+}
+
+
+WORDS: Mapping[str, str] = {
+    "accuracy": "accuracy",
+    "brier": "Brier score",
+    "nll": "negative log-likelihood",
+    "ece": "expected calibration error",
+    "nll-calibrated": "negative log-likelihood after each prediction’s own temperature",
+    "ece-calibrated": "expected calibration error after each prediction’s own temperature",
+}
+
+
+# Subjects of measurements name the runs' final functions "optimum"; in pictures they are the independent runs.
+STORED = {"optimum": INDEPENDENT}
+
+
+def title(group: str) -> str:
+    return "optima" if group == INDEPENDENT else method_title(group)
+
+
+def look(group: str) -> style.Look:
+    return style.look(INDEPENDENT) if group == INDEPENDENT else look_of(group)
+
+
+def value_of(metric: Metric, value: float) -> str:
+    return percent(value) if metric == "accuracy" else loss(value) if metric.startswith("nll") else rate(value)
+
+
+def groups_of(results: Results, options: FilterOptions) -> list[str]:
+    """Groups asked for: the optima first, then methods in the order of the spec."""
+    methods = options.methods_of(results)
+    groups = [*([INDEPENDENT] if not options.method or INDEPENDENT in options.method else []), *methods]
+    if not groups:
+        raise FigureNotReady("none of the groups asked for makes an ensemble")
+    return groups
+
+
+def refusal(results: Results, split: str) -> FigureNotReady:
+    """Why there is nothing to show."""
+    if results.spec.ensemble.runs < 2:
+        return FigureNotReady("one run makes no ensemble; launch with 2 runs or more")
+    if len(results.healthy) < 2:
+        return FigureNotReady(f"fewer than two runs make no ensemble. {left_out(results)}", closed=True)
+    if split not in results.spec.evaluation.splits:
+        return FigureNotReady(f"no predictions on {split} images in this spec")
+    return FigureNotReady("ensembles are scored when all predictions are there", waits_for=("ensemble",))
+
+
+def no_temperature(results: Results, split: str) -> str:
+    """Why predictions have no twin after temperature."""
+    if split == "validation":
+        return "temperatures are fitted on validation images and judged on others"
+    return (
+        "temperatures are fitted on 500 validation images or more; this experiment has fewer, or is of an older version"
+    )
+
+
+def twin_words(results: Results, asked: Sequence[str], shown: Sequence[str], split: str) -> list[str]:
+    """What the twins of measures in a table are, or why there are none; nothing where no measure has one."""
+    if not any(metric in TWINS for metric in asked):
+        return []
+    if len(shown) > len(asked):
+        return ["After temperature: one number a prediction, fitted to it on validation images after averaging."]
+    return [f"Without a temperature beside it: {no_temperature(results, split)}."]
