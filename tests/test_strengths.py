@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import told
 from numpy.typing import NDArray
 
 import modescape
@@ -249,7 +250,7 @@ def test_the_figure_shows_every_strength_that_was_looked_at(lab: Lab) -> None:
         assert walk.strengths.tolist() == found["strengths"]
         assert walk.strengths[walk.chosen] == found["strength"]
     assert len(data.rows()) == sum(len(walk.strengths) for walk in data.walks)
-    assert any("0.05 × 2^(k/2)" in text for text in data.notes.text)
+    assert any("0.05 × 2^(k/2)" in text for text in told(data).notes.text)
     assert len(entry.draw(data, "light").data) == 3
 
 

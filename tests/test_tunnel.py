@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import told
 
 import modescape as ms
 from modescape import pipeline
@@ -194,7 +195,7 @@ def test_the_figures_of_tunnels_are_drawn(lab: Any, name: str, options: dict[str
     data = figures[name].call(lab, figures[name].options(**options))
     assert data.rows()
     assert len(data.rows()[0]) == len(data.columns)
-    assert "n = 1 pair" in data.caption
+    assert "n = 1 pair" in told(data).caption
     for theme in THEMES:
         assert len(gzip.compress(encode(figures[name].draw(data, theme)))) < 300_000
 
@@ -376,7 +377,7 @@ def test_what_is_said_of_a_path_is_what_its_numbers_say(
         "profile": "p", "trained": {"steps": 100, "loss": 1.0, "knots": []}, "images": {"train": 10, "test": 10},
     }  # fmt: skip
     data = shown("tunnel", kept, {"p": profile(agreement, accuracy)})
-    assert data.notes.text == tuple(words)
+    assert told(data).notes.text == tuple(words)
 
 
 @pytest.mark.parametrize("degrees", [40, 90, 135, 180, 200, 270, 350, 360, 420, 900])
@@ -393,8 +394,8 @@ def test_a_fan_of_any_angle_is_drawn_whole_and_no_wedge_hides_another(degrees: i
     for w, span in enumerate(drawn):
         area = (values == surface[w, 0, 0, 0]).sum() * cell
         assert area == pytest.approx(12**2 * span / 2, rel=0.05, abs=12 * (x[1] - x[0]))  # a border of half a cell
-    assert ("as wide as they are" in data.caption) == (degrees > 360)
-    assert ("true inside each wedge" in data.caption) == (degrees <= 360)
+    assert ("as wide as they are" in told(data).caption) == (degrees > 360)
+    assert ("true inside each wedge" in told(data).caption) == (degrees <= 360)
     layout = figures["triangles"].draw(data, "light").layout
     rim = np.linspace(0, drawn.sum(), 1000)
     for axis, rim_at in ((layout.xaxis, 12 * np.cos(rim)), (layout.yaxis, 12 * np.sin(rim))):

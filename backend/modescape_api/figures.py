@@ -18,7 +18,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from modescape.drawing.figure import FigureData, csv, encode, figure_version
-from modescape.drawing.frame import Words, framed, html
+from modescape.drawing.frame import Frame, framed, html
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.errors import InvalidInput, NotFound, Problem
@@ -235,14 +235,15 @@ def _listed(figure: Figure, key: str, value: str) -> Any:
 
 def words(data: FigureData, figure: Figure, about: Progress) -> dict[str, Any]:
     """What a figure says beside its picture."""
+    told = figure.tell(data)
     return {
         "name": figure.name,
         "question": figure.question,
         "title": figure.title,
         "paper": figure.paper,
-        "caption": data.caption,
-        "summary": data.summary,
-        "notes": asdict(data.notes),
+        "caption": told.caption,
+        "summary": told.summary,
+        "notes": asdict(told.notes),
         "legend": [asdict(entry) for entry in data.legend],
         "partial": data.partial,
         "missing": data.missing,
@@ -257,7 +258,7 @@ def build(results: Results, ask: Ask, data: FigureData, about: Progress) -> byte
     if ask.form == "csv":
         return csv(data).encode()
     drawn = ask.figure.draw(data, ask.theme)
-    said = Words.of(ask.figure, data, results.experiment.name)
+    said = Frame.of(ask.figure, data, results.experiment.name)
     if ask.form == "html":
         return html(drawn, said, theme=ask.theme).encode()
     if ask.frame:

@@ -234,7 +234,7 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
     """
     from modescape.drawing.figure import csv as figure_csv
     from modescape.drawing.figure import encode
-    from modescape.drawing.frame import Words, html
+    from modescape.drawing.frame import Frame, html
     from modescape.drawing.reading import FigureNotReady
 
     results = laboratory.results(reference)
@@ -251,7 +251,7 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
             continue
         drawn = figure.draw(data, "light")
         files[f"figures/{name}.json"] = encode(drawn)
-        files[f"figures/{name}.html"] = html(drawn, Words.of(figure, data, results.experiment.name)).encode()
+        files[f"figures/{name}.html"] = html(drawn, Frame.of(figure, data, results.experiment.name)).encode()
         files[f"figures/{name}.csv"] = figure_csv(data).encode()
     named: list[str] = []
     for stage in results.stages:

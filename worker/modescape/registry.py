@@ -170,16 +170,21 @@ class Method(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Entry):
-    """One question, one picture: `call` collects numbers, `draw` makes Plotly of them (drawing/figure.py).
+    """One question, one picture: `call` collects numbers, `tell` makes words of them and `draw` Plotly
+    (drawing/figure.py).
 
     order: place in the argument; question: the heading; paper: number in the paper or ""; needs: stage kinds whose
-    results it shows; options: the model of its query parameters.
+    results it shows; options: the model of its query parameters; card: height in px of its card; full: as wide as the
+    page.
     """
 
     order: int
     question: str
     paper: str
     needs: tuple[str, ...]
+    card: int
+    full: bool
+    tell: Callable[..., Any] = field(repr=False)
     draw: Callable[..., Any] = field(repr=False)
 
 

@@ -29,23 +29,6 @@ router = APIRouter()
 
 LOG_ROWS = 200
 
-# Where a card stands on the page: its height before it is drawn, and whether it takes the whole width.
-_CARDS = {
-    "trajectories": (292, True),
-    "similarity-trajectory": (552, True),
-    "similarity-runs": (552, True),
-    "plane": (440, True),
-    "ensembles": (432, True),
-    "landscape": (400, True),
-    "cuts": (504, True),
-    "seeds": (340, True),
-    "instability": (300, True),
-    "tunnel": (300, True),
-    "triangles": (400, True),
-    "connectivity": (340, True),
-    "shift": (432, True),
-    "shift-types": (548, True),
-}
 _FIXED_LEGEND = (("independent", "Independent runs", "independent"), ("trajectory", "Checkpoints", "trajectory"))
 
 
@@ -232,7 +215,6 @@ def card_of(number: int, figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]
     lacks, add, anchor = next((_LACKS[need] for need in absent if need in _LACKS), unknown)
     mine = [kind for kind in kinds if kind.kind in figure.needs]
     waiting = [kind for kind in mine if kind.done < kind.total]
-    height, full = _CARDS.get(figure.name, (432, False))
     return {
         "entry": figure,
         "title": figure.title,
@@ -244,8 +226,8 @@ def card_of(number: int, figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]
         "waits": f"{waiting[0].kind}: {waiting[0].words}" if waiting and waiting[0].done == 0 else "",
         "stages": mine,
         "options": options_of(figure),
-        "height": height,
-        "full": full,
+        "height": figure.card,
+        "full": figure.full,
     }
 
 

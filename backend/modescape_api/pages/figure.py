@@ -73,6 +73,7 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         all_controls=[_with_value(c, given) for c in controls],
         options=options_of(figure),
         data=collected,
+        told=figure.tell(collected) if collected is not None else None,
         reason=reason,
         rows_total=len(collected.rows()) if collected is not None else None,
         table=table and {"columns": table.columns, "rows": table.rows[:TABLE_ROWS]},

@@ -1,13 +1,16 @@
-"""What a figure is: numbers first (`collect`), then a picture of them (`draw`).
+"""What a figure is: numbers first (`collect`), then its words (`tell`) and a picture of them (`draw`).
 
-    @figure("calibration", order=85, question="Does it know what it knows?", paper="", needs=("predict",), ...)
+    @figure("calibration", order=85, question="Does it know what it knows?", needs=("predict",), card=300, ...)
     def calibration(results: Results, options: CalibrationOptions) -> Calibration: ...
 
-    @calibration.draw
-    def _(data: Calibration, theme: Theme) -> go.Figure: ...
+    @calibration.tell
+    def tell(data: Calibration) -> Words: ...
 
-`collect` asks and computes and is tested to the digit; `draw` neither asks nor computes. Plotly is imported inside
-`draw` only, so that declaring figures costs nothing.
+    @calibration.draw
+    def draw(data: Calibration, theme: Theme) -> go.Figure: ...
+
+`collect` asks and computes and is tested to the digit; `tell` and `draw` neither ask nor compute. Plotly is imported
+inside `draw` only, so that declaring figures costs nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +45,12 @@ if TYPE_CHECKING:
 Cell = str | int | float | None
 
 
-PAGE_HEIGHT = 592  # px of a figure alone on a page
+@dataclass(frozen=True)
+class Size:
+    """Pixels that are reserved before anything is drawn: for a card beside others, and for a page of its own."""
+
+    card: int = 432
+    page: int = 592
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,16 @@ class Notes:
     head: tuple[str, ...] = ()
     lines: tuple[Note, ...] = ()
     text: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Words:
+    """caption: a paragraph with n and spread; summary: one sentence with numbers, the accessible name; notes: the small
+    table."""
+
+    caption: str
+    summary: str
+    notes: Notes = Notes()
 
 
 @dataclass(frozen=True)
@@ -86,25 +104,38 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class FigureData(ABC):
-    """The numbers of one figure, before any colour.
+    """The numbers of one figure, before any word and colour.
 
-    caption: a paragraph with n and spread; summary: one sentence with numbers, the accessible name; notes: the small
-    table; legend: what is shown, in order; partial: "after 4 of 10 runs" or ""; missing: which part is not there
-    and why, or ""; thinned: what was left out of the picture (never of the table), or "".
+    legend: what is shown, in order; partial: "after 4 of 10 runs" or ""; missing: which part is not there and why, or
+    ""; thinned: what was left out of the picture (never of the table), or ""; lost: sentences about what has failed,
+    which end the caption. size and lost are filled in by the declaration.
     """
 
-    caption: str
-    summary: str
-    notes: Notes = Notes()
+    options: FigureOptions
     legend: tuple[Legend, ...] = ()
     partial: str = ""
     missing: str = ""
     thinned: str = ""
+    lost: str = ""
+    size: Size = Size()
+
+    @property
+    def card_height(self) -> int:
+        return self.size.card
 
     @property
     def page_height(self) -> int:
-        """Pixels it takes alone on a page, reserved there before it is drawn."""
-        return PAGE_HEIGHT
+        return self.size.page
+
+    @property
+    def is_large(self) -> bool:
+        """Alone on a page."""
+        return self.options.size == "page"
+
+    @property
+    def pixels(self) -> int:
+        """Height of the picture."""
+        return self.page_height if self.is_large else self.card_height
 
     @property
     @abstractmethod
@@ -126,31 +157,39 @@ O = TypeVar("O", bound=FigureOptions)  # noqa: E741
 
 
 class Declared(Generic[D, O]):
-    """A figure whose `collect` is known; `draw` completes and registers it. Options left open are the experiment's."""
+    """A figure whose `collect` is known; `tell` and then `draw` complete and register it. Options left open are the
+    experiment's."""
 
     def __init__(
-        self, collect: Callable[[Results, O], D], complete: Callable[..., registry.Figure], *, of_runs: bool
+        self, collect: Callable[[Results, O], D], complete: Callable[..., registry.Figure], size: Size, *, of_runs: bool
     ) -> None:
-        def of_the_experiment(results: Results, options: O) -> D:
-            try:
-                data = collect(results, options.of(results))
-            except NotFound as missing:
-                if results.solutions(role="optimum"):
-                    raise
-                # classes and labels come with the first run's predictions: others may be there before, or without them
-                waits_for, closed = ("train", "predict"), not results.healthy
-                raise FigureNotReady(str(missing), waits_for=waits_for, closed=closed) from None
-            lost = left_out(results, [entry.group for entry in data.legend]) if of_runs else ""
-            return replace(data, caption=f"{data.caption} {lost}") if lost else data
-
-        self._collect = of_the_experiment
+        self._collect = collect
+        self._size = size
+        self._of_runs = of_runs
         self._complete = complete
 
     def __call__(self, results: Results, options: O) -> D:
-        return self._collect(results, options)
+        try:
+            data = self._collect(results, options.of(results))
+        except NotFound as missing:
+            if results.solutions(role="optimum"):
+                raise
+            # classes and labels come with the first run's predictions: others may be there before, or without them
+            waits_for, closed = ("train", "predict"), not results.healthy
+            raise FigureNotReady(str(missing), waits_for=waits_for, closed=closed) from None
+        lost = left_out(results, [entry.group for entry in data.legend]) if self._of_runs else ""
+        return replace(data, size=self._size, lost=lost)
+
+    def tell(self, function: Callable[[D], Words]) -> Callable[[D], Words]:
+        self._tell = function
+        return function
+
+    def _told(self, data: D) -> Words:
+        words = self._tell(data)
+        return replace(words, caption=f"{words.caption} {data.lost}") if data.lost else words
 
     def draw(self, function: Callable[[D, Theme], go.Figure]) -> Callable[[D, Theme], go.Figure]:
-        registry.figures.add(self._complete(call=self._collect, draw=function))
+        registry.figures.add(self._complete(call=self, tell=self._told, draw=function))
         return function
 
 
@@ -165,8 +204,14 @@ def figure(
     needs: tuple[str, ...],
     options: type[O],
     paper: str = "",
+    card: int = Size.card,
+    page: int = Size.page,
+    full: bool = False,
+    of_runs: bool = True,
 ) -> Callable[[Callable[[Results, O], D]], Declared[D, O]]:
-    """Declare a figure. order: place in the argument; question: its heading; needs: stage kinds it shows."""
+    """Declare a figure. order: place in the argument; question: its heading; needs: stage kinds it shows; card, page:
+    height in px, where it depends on nothing; full: the card takes the whole width of the
+    page; of_runs: its caption ends with which runs failed."""
     complete = functools.partial(
         registry.Figure,
         name=name,
@@ -178,8 +223,10 @@ def figure(
         needs=needs,
         options=options,
         paper=paper,
+        card=card,
+        full=full,
     )
-    return lambda collect: Declared(collect, complete, of_runs="arm" not in needs)
+    return lambda collect: Declared(collect, complete, Size(card, page), of_runs=of_runs)
 
 
 def picture(name: str, results: Results, theme: Theme = "light", **options: Any) -> go.Figure:

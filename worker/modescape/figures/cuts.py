@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Note, Notes, Words, figure
 from modescape.drawing.numbers import float32, known
 from modescape.drawing.options import FigureOptions
+from modescape.drawing.panels import Picture
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, thousands
@@ -70,10 +71,16 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Cuts(FigureData):
-    """All one-dimensional cuts there are, grouped by kind when drawn."""
+    """All one-dimensional cuts there are, grouped by kind when drawn; images: the most that any was evaluated on, by
+    split."""
 
     options: CutOptions
     cuts: tuple[Cut, ...]
+    images: Mapping[str, int]
+
+    @property
+    def card_height(self) -> int:
+        return 240 * len({cut.kind for cut in self.cuts}) + 24
 
     @property
     def page_height(self) -> int:
@@ -105,6 +112,8 @@ class Cuts(FigureData):
     paper="",
     needs=("plane",),
     options=CutOptions,
+    card=504,
+    full=True,
 )
 def straight_cuts(results: Results, options: CutOptions) -> Cuts:
     planned = {name for name, params in results.planned_cuts().items() if params["kind"] != "affine"}
@@ -131,9 +140,7 @@ def straight_cuts(results: Results, options: CutOptions) -> Cuts:
     return Cuts(
         options=options,
         cuts=cuts,
-        caption=_cut_caption(cuts, planes),
-        summary=_cut_summary(cuts),
-        notes=_cut_notes(cuts),
+        images=_most_images(planes),
         partial=f"{len(cuts) - open_ones} of {len(cuts)} cuts are complete" if open_ones else "",
         missing=" ".join(filter(None, (unknown, closed(results, sorted(planned))))),
     )
@@ -174,7 +181,20 @@ _ACROSS = {
 }
 
 
-def _cut_caption(cuts: Sequence[Cut], planes: Sequence[Any]) -> str:
+def _most_images(planes: Sequence[Any]) -> dict[str, int]:
+    most: dict[str, int] = {}
+    for view in (view for plane in planes for view in plane.views):
+        most[view["split"]] = max(most.get(view["split"], 0), int(view["images"]))
+    return most
+
+
+@straight_cuts.tell
+def tell(data: Cuts) -> Words:
+    return Words(_caption(data), _summary(data.cuts), _notes(data.cuts))
+
+
+def _caption(data: Cuts) -> str:
+    cuts = data.cuts
     kinds = {cut.kind for cut in cuts}
     parts = []
     if "line" in kinds:
@@ -183,16 +203,13 @@ def _cut_caption(cuts: Sequence[Cut], planes: Sequence[Any]) -> str:
         parts.append("Rays from the origin through a solution.")
     if "random" in kinds:
         parts.append("Random directions through a solution, each filter as long as its own.")
-    most: dict[str, int] = {}
-    for view in (view for plane in planes for view in plane.views):
-        most[view["split"]] = max(most.get(view["split"], 0), int(view["images"]))
-    images = listed([f"the first {thousands(n)} {SPLIT_WORDS[split]}" for split, n in most.items()])
+    images = listed([f"the first {thousands(n)} {SPLIT_WORDS[split]}" for split, n in data.images.items()])
     count = f"n = {len(cuts)} cut{'s' * (len(cuts) > 1)}"
     parts.append(f"Solid: held-out images; dotted: training images. {count}; {images} images.")
     return " ".join(parts)
 
 
-def _cut_summary(cuts: Sequence[Cut]) -> str:
+def _summary(cuts: Sequence[Cut]) -> str:
     barriers = [cut.barrier(0) for cut in cuts if np.isfinite(cut.barrier(0))]
     if not barriers:
         return f"Loss and accuracy along {len(cuts)} straight cuts."
@@ -204,7 +221,7 @@ def _cut_summary(cuts: Sequence[Cut]) -> str:
     )
 
 
-def _cut_notes(cuts: Sequence[Cut]) -> Notes:
+def _notes(cuts: Sequence[Cut]) -> Notes:
     lines = []
     for cut in cuts:
         if np.isfinite(cut.barrier(0)):
@@ -219,46 +236,35 @@ def _cut_notes(cuts: Sequence[Cut]) -> Notes:
 
 @straight_cuts.draw
 def draw(data: Cuts, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
     kinds = list(dict.fromkeys(cut.kind for cut in data.cuts))
     quantities = ("loss", "accuracy") if data.options.panel == "both" else (data.options.panel,)
-    height = 240 * len(kinds) + 24 if data.options.size == "card" else data.page_height
     names = {cut.words: _folded(cut.words) for cut in data.cuts}
     longest = max(len(line) for name in names.values() for line in name.split("<br>"))
     wide = (
         _PHONE_PIXELS if data.options.size == "card" and len(quantities) == 1 else _PANEL_PIXELS * 2 / len(quantities)
     )
     room = min(0.4, (7 * longest + 12) / wide)  # at the curves' ends
-    layout = style.layout(theme, kind="scatter", height=height, revision="cuts")
-    tall = (height - layout["margin"]["t"] - layout["margin"]["b"]) * 0.66 / len(kinds)  # px of a panel
-    layout["annotations"], layout["shapes"] = [], []
-    traces: list[dict[str, Any]] = []
+    picture = Picture("cuts", data, theme, kind="scatter", panels=("accuracy", "loss"))
+    tall = picture.room * 0.66 / len(kinds)  # px of a panel
     for row, kind in enumerate(kinds):
         cuts = [cut for cut in data.cuts if cut.kind == kind]
         for column, quantity in enumerate(quantities):
-            i = row * len(quantities) + column
-            number = "" if i == 0 else f"{i + 1}"
-            x, y = f"x{number}", f"y{number}"
             left, right = column / len(quantities), (column + 1) / len(quantities)
             top, bottom = 1 - row / len(kinds), 1 - (row + 1) / len(kinds)
             span = [left + 0.06 * column, right - room * (right - left)]
-            layout[f"xaxis{number}"] = style.x_axis(theme, domain=span, anchor=y)
-            up = style.y_axis(theme, domain=[bottom + 0.22 / len(kinds), top - 0.12 / len(kinds)], anchor=x)
-            layout[f"yaxis{number}"] = up | _upright(cuts, quantity)
+            panel = picture.panel(
+                span, [bottom + 0.22 / len(kinds), top - 0.12 / len(kinds)], y=_upright(cuts, quantity)
+            )
+            x, y = panel.x, panel.y
             heights = []
             for place, cut in enumerate(cuts):
-                traces += _curves(cut, quantity, style.run_ink(place, theme), x, y)
+                picture.add(*_curves(cut, quantity, style.run_ink(place, theme), x, y))
                 heights.append(_end_height(cut, quantity))
-            ends = [names[cut.words] for cut in cuts]
-            layout["annotations"] += _ends(ends, heights, layout[f"yaxis{number}"]["range"], tall, theme, x, y)
-            layout["annotations"] += [
-                style.y_title("loss, nats" if quantity == "loss" else "accuracy, %", theme, x, y, 40),
-                style.x_title(_ACROSS[kind], theme, x, y) | {"yshift": -22},
-            ]
-            layout["shapes"] += [_upright_line(at, theme, x, y) for at in _SPOTS[kind]]
-    layout["meta"] = {"figure": "cuts", "panels": ["accuracy", "loss"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            picture.write(*_ends([names[cut.words] for cut in cuts], heights, panel.bounds, tall, theme, x, y))
+            picture.titles(panel, y="loss, nats" if quantity == "loss" else "accuracy, %")
+            picture.write(style.x_title(_ACROSS[kind], theme, x, y) | {"yshift": -22})
+            picture.mark(*(_upright_line(at, theme, x, y) for at in _SPOTS[kind]))
+    return picture.figure()
 
 
 _PHONE_PIXELS = 260  # of one panel alone, which a card shows on phones

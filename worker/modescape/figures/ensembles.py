@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT
 from modescape.drawing.numbers import float32, known, number
 from modescape.drawing.options import FilterOptions
+from modescape.drawing.panels import Picture, parted
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
 from modescape.drawing.style import Theme
-from modescape.drawing.words import percent, rate, thousands
+from modescape.drawing.words import listed, percent, rate, thousands
 from modescape.figures.shared.scores import (
     METRICS,
     STORED,
@@ -83,13 +84,24 @@ class Curve:
     possible: Ints
 
 
+@dataclass(frozen=True)
+class Check:
+    """What must be equal for a group, how far it is off (NaN: no number), and how far it may be."""
+
+    words: str
+    group: str
+    residual: float
+    allowed: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ensembles(FigureData):
     """Every measure of every group, whatever is drawn.
 
     By group: runs: how many members there are at most; samples: how many (fewest, most) were averaged inside each;
     training: epochs behind one member, over a run's. fair: groups whose samples are at the strength at which averages
-    predict best.
+    predict best. limits: Brier score of endlessly many members, by group; last: of methods that train on, the last
+    iterates' measurements; checks: identities that must hold.
     """
 
     options: EnsembleOptions
@@ -98,6 +110,10 @@ class Ensembles(FigureData):
     samples: Mapping[str, tuple[int, int]]
     training: Mapping[str, float]
     fair: tuple[str, ...]
+    images: int
+    limits: Mapping[str, float | None]
+    last: Mapping[str, Mapping[Metric, Measurement]]
+    checks: tuple[Check, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -169,6 +185,7 @@ def _count(samples: tuple[int, int]) -> str:
     paper="Fig 8",
     needs=("ensemble",),
     options=EnsembleOptions,
+    full=True,
 )
 def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
     groups = groups_of(results, options)
@@ -177,25 +194,56 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
     if not shown:
         raise refusal(results, options.split)
     if not all(group in found[metric] for group in shown for metric in options.metrics):
-        raise FigureNotReady(no_temperature(results, options.split))
+        raise FigureNotReady(no_temperature(options.split))
     rows = [(group, metric, found[metric][group]) for group in shown for metric in METRICS if group in found[metric]]
     curves = tuple(_curve(*row) for row in rows)
     details = {group: found["accuracy"][group][0].details for group in shown}
     samples = {group: (int(kept["samples"][0]), int(kept["samples"][-1])) for group, kept in details.items()}
-    data = Ensembles(
+    return Ensembles(
         options=options,
         curves=curves,
         runs={group: int(kept["runs"]) for group, kept in details.items()},
         samples=samples,
         training={group: 1.0 if group == INDEPENDENT else relative_training(results.spec, group) for group in shown},
         fair=tuple(group for group, kept in details.items() if kept.get("set") == "fair"),
-        caption="",
-        summary="",
+        images=found["accuracy"][shown[0]][0].n or 0,
+        limits=_limits(results, options.split),
+        last=_last_iterates(results, options, shown),
+        checks=_checks(results, options.split, shown),
         legend=tuple(Legend(group, title(group), look(group).key) for group in shown),
         missing=_without_samples(results, groups, shown, details),
     )
-    images = found["accuracy"][shown[0]][0].n or 0
-    return replace(data, caption=_caption(data, images), summary=_summary(data), notes=_notes(data, results))
+
+
+def _limits(results: Results, split: str) -> dict[str, float | None]:
+    return {group: row.value for group, row in _of_groups(results, "brier-limit", split)}
+
+
+def _checks(results: Results, split: str, shown: Sequence[str]) -> tuple[Check, ...]:
+    return tuple(
+        Check(words, group, number(row.value), float(row.details["tolerance"]))
+        for name, words in _IDENTITIES.items()
+        for group, row in _of_groups(results, name, split)
+        if group in shown
+    )
+
+
+def _of_groups(results: Results, metric: str, split: str) -> list[tuple[str, Measurement]]:
+    """A number that each group has once, in the order stored."""
+    rows = [(row.subject.partition("/")[2], row) for row in results.measurements(metric=metric) if row.split == split]
+    return [(STORED.get(stored, stored), row) for stored, row in rows]
+
+
+def _last_iterates(
+    results: Results, options: EnsembleOptions, shown: Sequence[str]
+) -> dict[str, dict[Metric, Measurement]]:
+    found: dict[str, dict[Metric, Measurement]] = {}
+    for metric in options.metrics:
+        for row in results.measurements(metric=metric):
+            kind, _, method = row.subject.partition("/")
+            if kind == "last" and row.split == options.split and method in shown:
+                found.setdefault(method, {})[metric] = row
+    return found
 
 
 def _by_group(results: Results, metric: str, split: str) -> dict[str, list[Measurement]]:
@@ -238,18 +286,22 @@ def _without_samples(
     return " ".join(parts)
 
 
-def _caption(data: Ensembles, images: int) -> str:
+@ensembles.tell
+def tell(data: Ensembles) -> Words:
+    return Words(_caption(data), _summary(data), _notes(data))
+
+
+def _caption(data: Ensembles) -> str:
     split, curve = data.options.split, data.curves[0]
     measures = " and ".join(WORDS[metric] for metric in data.options.metrics)
     members = max(data.runs.values())
     sampled = curve.subsets < curve.possible
     drawn = ""
     if sampled.any():
-        at = [str(size) for size in curve.sizes[sampled]]
-        named = " and ".join(filter(None, [", ".join(at[:-1]), at[-1]]))
+        named = listed([str(size) for size in curve.sizes[sampled]])
         drawn = f", of {named} {int(curve.subsets[sampled].max())} of them drawn at random (seeded)"
     parts = [
-        f"{measures[0].upper()}{measures[1:]} of ensembles by size, on {thousands(images)} {split} images. "
+        f"{measures[0].upper()}{measures[1:]} of ensembles by size, on {thousands(data.images)} {split} images. "
         f"Solid: mean over all choices of runs among {members}{drawn}; dashed: one run, mean of {members}."
     ]
     if data.banded:
@@ -287,7 +339,7 @@ def _summary(data: Ensembles) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _notes(data: Ensembles, results: Results) -> Notes:
+def _notes(data: Ensembles) -> Notes:
     asked = data.options.metrics
     # beside NLL and calibration error stand their twins: what one number could have gained as well
     metrics = [one for metric in asked for one in (metric, TWINS.get(metric)) if one is not None and data.has(one)]
@@ -300,34 +352,23 @@ def _notes(data: Ensembles, results: Results) -> Notes:
     text = [
         f"One run → {max(data.runs.values())} runs. Cost: epochs trained and forward passes of an image, of one run "
         "with that method, relative to one run.",
-        *_trained_on(data, results),
+        *_trained_on(data),
     ]
-    limits = {
-        STORED.get(stored, stored): row.value
-        for row in results.measurements(metric="brier-limit")
-        if row.split == data.options.split and (stored := row.subject.partition("/")[2])
-    }
-    limit = limits.get(data.groups[0])
+    limit = data.limits.get(data.groups[0])
     if limit is not None and "brier" in metrics:
         text.append(
             f"Brier score of endlessly many such members, from the distances of pairs: {rate(limit)} "
             f"({title(data.groups[0])})."
         )
-    text += twin_words(results, asked, metrics, data.options.split)
+    text += twin_words(asked, metrics, data.options.split)
     heads = (TITLES[metric].removesuffix(", 0 to 2") for metric in metrics)
-    return Notes(("", *heads, "cost"), tuple(lines), (*text, _checked(data, results)))
+    return Notes(("", *heads, "cost"), tuple(lines), (*text, _checked(data)))
 
 
-def _trained_on(data: Ensembles, results: Results) -> list[str]:
+def _trained_on(data: Ensembles) -> list[str]:
     """Methods that train on gain by that too: the last iterates, equally long trained, beside the runs' finals."""
-    found: dict[str, dict[Metric, Measurement]] = {}
-    for metric in data.options.metrics:
-        for row in results.measurements(metric=metric):
-            kind, _, method = row.subject.partition("/")
-            if kind == "last" and row.split == data.options.split and method in data.groups:
-                found.setdefault(method, {})[metric] = row
     texts = []
-    for method, rows in found.items():
+    for method, rows in data.last.items():
         scores = []
         for metric, row in rows.items():
             last, final = value_of(metric, number(row.value)), value_of(metric, number(row.details["final"]))
@@ -340,58 +381,39 @@ def _trained_on(data: Ensembles, results: Results) -> list[str]:
     return texts
 
 
-def _checked(data: Ensembles, results: Results) -> str:
+def _checked(data: Ensembles) -> str:
     """What must be equal, and whether it was."""
-    broken, worst, allowed = [], 0.0, 0.0
-    for name, words in _IDENTITIES.items():
-        for row in results.measurements(metric=name):
-            stored = row.subject.partition("/")[2]
-            group = STORED.get(stored, stored)
-            if group not in data.groups or row.split != data.options.split:
-                continue
-            residual, allowed = number(row.value), float(row.details["tolerance"])
-            worst = max(worst, residual)
-            if not residual <= allowed:
-                off = f"off by {residual:.1e}" if math.isfinite(residual) else "not a finite number"
-                broken.append(f"{title(group)}: {words} ({off})")
+    broken = [check for check in data.checks if not check.residual <= check.allowed]
     if broken:
-        return f"Do not trust these numbers. Violated, beyond {allowed:.0e}: {'; '.join(broken)}."
+        allowed = data.checks[-1].allowed
+        said = "; ".join(f"{title(check.group)}: {check.words} ({_off(check.residual)})" for check in broken)
+        return f"Do not trust these numbers. Violated, beyond {allowed:.0e}: {said}."
+    worst = max((check.residual for check in data.checks), default=0.0)
     most = f"1e{math.ceil(math.log10(worst))}" if worst > 0 else "0"
     return f"Checked: {', '.join(_IDENTITIES.values())}; at most {most} off."
 
 
+def _off(residual: float) -> str:
+    return f"off by {residual:.1e}" if math.isfinite(residual) else "not a finite number"
+
+
 @ensembles.draw
 def draw(data: Ensembles, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 432
-    layout = style.layout(theme, kind="curves", height=height, revision="ensembles")
-    room = height - layout["margin"]["t"] - layout["margin"]["b"]
+    picture = Picture("ensembles", data, theme, kind="curves", panels=("brier", "accuracy"))
     metrics, largest = data.options.metrics, max(int(curve.sizes[-1]) for curve in data.curves)
-    traces: list[dict[str, Any]] = []
-    layout["annotations"] = []
-    for i, metric in enumerate(metrics):
-        number = "" if i == 0 else str(i + 1)
-        x, y = f"x{number}", f"y{number}"
-        domain = [0, 1] if len(metrics) == 1 else ([0, 0.45], [0.55, 1])[i]
-        bounds = _bounds(data, metric)
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, domain=domain, anchor=y, range=[0.8, largest + 0.2], dtick=1 if largest <= 12 else None,
-            showgrid=False, fixedrange=False,
-        )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(theme, anchor=x, range=bounds)
+    runs = {
+        "range": [0.8, largest + 0.2],
+        "dtick": 1 if largest <= 12 else None,
+        "showgrid": False,
+        "fixedrange": False,
+    }
+    for metric, across in parted(metrics, ([0, 0.45], [0.55, 1])):
+        panel = picture.panel(across, x=runs, y={"range": _bounds(data, metric)})
         for group in reversed(data.groups):  # the optima on top
-            traces += _curve_traces(data, data.curve(group, metric), theme, x, y, largest)
-        layout["annotations"] += [
-            style.y_title(TITLES[metric], theme, x, y, layout["margin"]["l"]),
-            style.x_title("runs averaged", theme, x, y),
-        ]
-        if i == len(metrics) - 1:  # colours and symbols say the rest
-            layout["annotations"] += style.end_labels(
-                _ends(data, metric, theme), theme, x=x, y=y, bounds=bounds, room=room
-            )
-    layout["meta"] = {"figure": "ensembles", "panels": ["brier", "accuracy"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            picture.add(*_curve_traces(data, data.curve(group, metric), theme, panel.x, panel.y, largest))
+        picture.titles(panel, "runs averaged", TITLES[metric])
+    picture.ends(panel, _ends(data, metrics[-1], theme))  # colours and symbols say the rest
+    return picture.figure()
 
 
 def _drawn(metric: Metric, values: Floats) -> Floats:

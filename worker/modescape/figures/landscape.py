@@ -10,10 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import PAGE_HEIGHT, Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of, method_title
 from modescape.drawing.numbers import float32, known
 from modescape.drawing.options import FigureOptions
+from modescape.drawing.panels import Picture, beside
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, rate, thousands
@@ -76,7 +77,7 @@ class LandscapeOptions(FigureOptions):
 
 
 @dataclass(frozen=True)
-class Panel:
+class Map:
     """One map. values [Y, X], NaN where nothing is computed; own: of each mark, at its own weights; scale says how
     values become colours."""
 
@@ -103,24 +104,34 @@ class Mark:
 @dataclass(frozen=True, kw_only=True)
 class Landscape(FigureData):
     """One plane. x [X], y [Y]; marks lie on it or are projected; scores [Y, X, S, 2 + A] and own [marks, S, 2 + A] are
-    what the table shows whatever is drawn."""
+    what the table shows whatever is drawn; cut: as computed; split: whose predictions are shown."""
 
     options: LandscapeOptions
     kind: str
     x: Floats
     y: Floats
-    panels: tuple[Panel, ...]
+    panels: tuple[Map, ...]
     anchors: tuple[Anchor, ...]
     marks: tuple[Mark, ...]
     splits: tuple[str, ...]
     scores: Floats
     own: Floats
     ceiling: float
+    cut: Any
+    split: str
+
+    @property
+    def card_height(self) -> int:
+        return {1: 440, 2: 540, 3: self.size.card}.get(len(self.panels), 350)
 
     @property
     def page_height(self) -> int:
         """One row of up to three panels about as high as they are wide, or two rows."""
-        return {1: PAGE_HEIGHT, 2: 552, 3: 400}.get(len(self.panels), 1040)
+        return {1: self.size.page, 2: 552, 3: 400}.get(len(self.panels), 1040)
+
+    @property
+    def columns_of_panels(self) -> int:
+        return 2 if len(self.panels) > 3 and self.is_large else len(self.panels)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -157,6 +168,8 @@ def _cells(scores: Floats) -> list[Cell]:
     paper="Fig 5",
     needs=("plane",),
     options=LandscapeOptions,
+    card=400,
+    full=True,
 )
 def landscape(results: Results, options: LandscapeOptions) -> Landscape:
     plane, ignored = _chosen(results, options.plane)
@@ -167,7 +180,6 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
     marks = tuple(_mark(point) for point in plane.points)
     panels = _panels(options.quantity, plane, anchors, splits, split)
     shown = tuple(panel for panel in panels if options.panel in ("all", panel.key)) or panels
-    images = {view["split"]: int(view["images"]) for view in plane.views}
     complete = plane.done == plane.cells
     missing = [
         ignored,
@@ -192,9 +204,8 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
         scores=plane.scores,
         own=plane.own,
         ceiling=WORST * float(np.log(len(results.class_names))),
-        caption=_caption(plane, anchors, marks, images, split),
-        summary=_summary(plane, anchors, splits.index(split), split),
-        notes=_notes(plane, anchors, marks, splits, split),
+        cut=plane,
+        split=split,
         legend=_legend(marks),
         partial="" if complete else f"after {plane.done} of {plane.cells} points",
         missing=" ".join(filter(None, missing)),
@@ -249,21 +260,19 @@ def _mark(point: Mapping[str, Any]) -> Mark:
     return Mark(point["number"], point["run"], group, words, point["x"], point["y"], relative)
 
 
-def _panels(
-    quantity: str, plane: Any, anchors: Sequence[Anchor], splits: Sequence[str], split: str
-) -> tuple[Panel, ...]:
+def _panels(quantity: str, plane: Any, anchors: Sequence[Anchor], splits: Sequence[str], split: str) -> tuple[Map, ...]:
     at = splits.index(split)
     grid, own = plane.scores, plane.own
     keys = ("first", "second", "third")
     if quantity in ("loss", "accuracy"):
         place, scale = (LOSS, "loss") if quantity == "loss" else (ACCURACY, "share")
         return tuple(
-            Panel(key, f"{SPLIT_WORDS[name]} {quantity}", grid[..., s, place], own[:, s, place], scale)  # type: ignore[arg-type]
+            Map(key, f"{SPLIT_WORDS[name]} {quantity}", grid[..., s, place], own[:, s, place], scale)  # type: ignore[arg-type]
             for s, (key, name) in enumerate(zip(("training", "other"), splits, strict=True))
         )
     if quantity == "diversity":
         return tuple(
-            Panel(
+            Map(
                 key, f"changed labels ÷ errors, {anchor.words}",
                 changed(grid[..., at, AGREEMENT + a], grid[..., at, ACCURACY]),
                 changed(own[:, at, AGREEMENT + a], own[:, at, ACCURACY]),
@@ -271,11 +280,9 @@ def _panels(
             )
             for a, (key, anchor) in enumerate(zip(keys, anchors, strict=False))
         )  # fmt: skip
-    accuracy = Panel(
-        "accuracy", f"{SPLIT_WORDS[split]} accuracy", grid[..., at, ACCURACY], own[:, at, ACCURACY], "share"
-    )
+    accuracy = Map("accuracy", f"{SPLIT_WORDS[split]} accuracy", grid[..., at, ACCURACY], own[:, at, ACCURACY], "share")
     return accuracy, *(
-        Panel(key, f"agreement with {anchor.words}", grid[..., at, AGREEMENT + a], own[:, at, AGREEMENT + a], "share")
+        Map(key, f"agreement with {anchor.words}", grid[..., at, AGREEMENT + a], own[:, at, AGREEMENT + a], "share")
         for a, (key, anchor) in enumerate(zip(keys, anchors, strict=False))
     )
 
@@ -287,9 +294,15 @@ _WHERE = {
 }
 
 
-def _caption(
-    plane: Any, anchors: Sequence[Anchor], marks: Sequence[Mark], images: Mapping[str, int], split: str
-) -> str:
+@landscape.tell
+def tell(data: Landscape) -> Words:
+    own = {point["number"]: scores for point, scores in zip(data.cut.points, data.cut.own, strict=True)}
+    return Words(_caption(data), _summary(data, own), _notes(data, own))
+
+
+def _caption(data: Landscape) -> str:
+    plane, anchors, marks = data.cut, data.anchors, data.marks
+    images = {view["split"]: int(view["images"]) for view in plane.views}
     names = listed([anchor.words for anchor in anchors])
     counted = listed([f"the first {thousands(n)} {SPLIT_WORDS[name]} images" for name, n in images.items()])
     parts = [f"{_WHERE[plane.params['kind']].format(names=names)}: {len(plane.x)} × {len(plane.y)} nodes, {counted}."]
@@ -306,8 +319,8 @@ def _caption(
     return " ".join(parts)
 
 
-def _summary(plane: Any, anchors: Sequence[Anchor], at: int, split: str) -> str:
-    own = {point["number"]: scores for point, scores in zip(plane.points, plane.own, strict=True)}
+def _summary(data: Landscape, own: Mapping[int, Floats]) -> str:
+    plane, anchors, split, at = data.cut, data.anchors, data.split, data.splits.index(data.split)
     held = [anchor for anchor in anchors if anchor.number in own]
     if not held:
         return f"{plane.done} of {plane.cells} points of the plane are computed."
@@ -320,9 +333,8 @@ def _summary(plane: Any, anchors: Sequence[Anchor], at: int, split: str) -> str:
     return f"{text}. The best node of the plane reaches {percent(float(best))} %."
 
 
-def _notes(plane: Any, anchors: Sequence[Anchor], marks: Sequence[Mark], splits: Sequence[str], split: str) -> Notes:
-    at = splits.index(split)
-    own = {point["number"]: scores for point, scores in zip(plane.points, plane.own, strict=True)}
+def _notes(data: Landscape, own: Mapping[int, Floats]) -> Notes:
+    anchors, marks, splits, split, at = data.anchors, data.marks, data.splits, data.split, data.splits.index(data.split)
     lines = []
     for anchor in anchors:
         if anchor.number in own:
@@ -412,58 +424,45 @@ def draw(data: Landscape, theme: Theme) -> go.Figure:
 
 
 def _maps(data: Landscape, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    count = len(data.panels)
-    columns = 2 if count > 3 and data.options.size == "page" else count
-    rows = -(-count // columns)
-    layout = style.layout(theme, kind="maps", height=_height(data), revision=f"landscape-{data.options.zoom}")
-    layout["margin"] |= {"r": 24, "t": 64, "b": 44}  # above: the colour bar, and under it the titles
-    layout["annotations"], layout["shapes"] = [], []
+    columns = data.columns_of_panels
+    rows, count = -(-len(data.panels) // columns), len(data.panels)
+    margin = {"r": 24, "t": 64, "b": 44}  # above: the colour bar, and under it the titles
+    picture = Picture(
+        "landscape", data, theme, kind="maps", revision=f"landscape-{data.options.zoom}", margin=margin,
+        panels=_keys(data),
+    )  # fmt: skip
     scale = _scale(data)
     across, up = _window(data)
-    traces: list[dict[str, Any]] = []
-    gap, gap_up = 0.035, 0.08
-    width, tall = (1 - gap * (columns - 1)) / columns, (1 - gap_up * (rows - 1)) / rows
-    for i, panel in enumerate(data.panels):
-        number = "" if i == 0 else f"{i + 1}"
-        x, y = f"x{number}", f"y{number}"
+    widths, gap_up = beside(columns, 0.035), 0.08
+    tall = (1 - gap_up * (rows - 1)) / rows
+    for i, shown in enumerate(data.panels):
         row, column = divmod(i, columns)
-        start, top = column * (width + gap), 1 - row * (tall + gap_up)
-        shared = {"showgrid": False, "showline": False, "ticks": "", "nticks": 5, "constrain": "domain"}
-        same = {"matches": "x"} if i else {}
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, **shared, **same, domain=[start, start + width], anchor=y, range=across, constraintoward="left",
-            showticklabels=i + columns >= count,
-        )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, **shared, **({"matches": "y"} if i else {"scaleanchor": x}), anchor=x, range=up,
-            domain=[max(0.0, top - tall), top], constraintoward="top", showticklabels=column == 0,
-        )  # fmt: skip
-        traces.append(_map(data, panel, scale, theme, x, y, bar=i == 0))
+        top = 1 - row * (tall + gap_up)
+        panel = picture.maps(
+            widths[column],
+            [max(0.0, top - tall), top],
+            x={"nticks": 5, "range": across, "showticklabels": i + columns >= count},
+            y={"nticks": 5, "range": up, "showticklabels": column == 0},
+        )
+        x, y = panel.x, panel.y
+        picture.add(_map(data, shown, scale, theme, x, y, bar=i == 0))
         if np.isfinite(data.scores[..., ACCURACY]).all():
-            traces += _contours(data, panel, scale, x, y)
+            picture.add(*_contours(data, shown, scale, x, y))
         else:
-            layout["shapes"].append(_ground(data, theme, x, y))
-        traces += _paths(data, panel, scale, theme, x, y)
-        layout["annotations"] += [
-            style.label(panel.title, theme, strong=True, **style.corner(x, y, "left", "top"), xshift=-2, yshift=4),
-            *_names(data, theme, x, y),
-        ]
+            picture.mark(_ground(data, theme, x, y))
+        picture.add(*_paths(data, shown, scale, theme, x, y))
+        picture.head(panel, shown.title, up=4)
+        picture.write(*_names(data, theme, x, y))
         if i == (rows - 1) * columns:
-            layout["annotations"].append(style.x_title(_AXES[data.kind], theme, x, y) | {"yshift": -22})
-    layout["meta"] = {"figure": "landscape", "panels": [panel.key for panel in data.panels] if count > 1 else []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            picture.write(style.x_title(_AXES[data.kind], theme, x, y) | {"yshift": -22})
+    return picture.figure()
+
+
+def _keys(data: Landscape) -> list[str]:
+    return [panel.key for panel in data.panels] if len(data.panels) > 1 else []
 
 
 _AXES = {"radial": "distance in weight space", "affine": "distance in weight space", "random": "step, filter norms"}
-
-
-def _height(data: Landscape) -> int:
-    """Of the picture, px."""
-    if data.options.size == "page":
-        return data.page_height
-    return {1: 440, 2: 540, 3: 400}.get(len(data.panels), 350)
 
 
 def _window(data: Landscape) -> tuple[list[float], list[float]]:
@@ -485,7 +484,7 @@ def _reach(nodes: Floats) -> list[float]:
     return [float(nodes[0] - half), float(nodes[-1] + half)]
 
 
-def _map(data: Landscape, panel: Panel, scale: Scale, theme: Theme, x: str, y: str, *, bar: bool) -> dict[str, Any]:
+def _map(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: str, *, bar: bool) -> dict[str, Any]:
     trace: dict[str, Any] = {
         "type": "heatmap",
         "x": float32(data.x),
@@ -516,7 +515,7 @@ def _bar(scale: Scale, theme: Theme) -> dict[str, Any]:
     return bar | {"lenmode": "pixels", "ypad": 26}
 
 
-def _contours(data: Landscape, panel: Panel, scale: Scale, x: str, y: str) -> list[dict[str, Any]]:
+def _contours(data: Landscape, panel: Map, scale: Scale, x: str, y: str) -> list[dict[str, Any]]:
     """A few labelled lines, light on the dark half of the colours and dark on the bright one. A loss's levels lie
     evenly on no linear scale, so each is a trace of its own."""
     values = scale.level(panel.values)
@@ -563,7 +562,7 @@ def _ground(data: Landscape, theme: Theme, x: str, y: str) -> dict[str, Any]:
     return {**style.ground(theme, x, y, 1), **place}
 
 
-def _paths(data: Landscape, panel: Panel, scale: Scale, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     """Projected trajectories in the inks of their runs, samples as their methods, origin and optima."""
     traces: list[dict[str, Any]] = []
     card = style.token("card", theme)
@@ -625,7 +624,7 @@ def _trajectory(data: Landscape, run: int) -> list[int]:
     return sorted(of_it, key=lambda i: data.marks[i].number)
 
 
-def _hover(mark: Mark, panel: Panel, scale: Scale, i: int) -> str:
+def _hover(mark: Mark, panel: Map, scale: Scale, i: int) -> str:
     off = f"{rate(mark.relative, 2)} of its norm off the plane" if mark.relative > 5e-3 else "on the plane"
     return f"<b>{mark.words}</b><br>{panel.title}  {scale.text(float(panel.own[i]))}<br>{off}"
 
@@ -653,23 +652,20 @@ def _names(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]
 
 def _surfaces(data: Landscape, theme: Theme) -> go.Figure:
     """The same maps as surfaces to turn; solutions stand at their own values, above or below the plane's."""
-    import plotly.graph_objects as go
-
-    count = len(data.panels)
-    columns = 2 if count > 3 and data.options.size == "page" else count
-    rows = -(-count // columns)
-    layout = style.layout(theme, kind="maps", height=_height(data), revision="surface")
-    layout["margin"] |= {"r": 24, "t": 64, "b": 12}
-    layout["annotations"] = []
+    columns = data.columns_of_panels
+    rows = -(-len(data.panels) // columns)
+    picture = Picture(
+        "landscape", data, theme, kind="maps", revision="surface", margin={"r": 24, "t": 64, "b": 12},
+        panels=_keys(data),
+    )  # fmt: skip
     scale = _scale(data)
-    traces: list[dict[str, Any]] = []
     for i, panel in enumerate(data.panels):
         name = "scene" if i == 0 else f"scene{i + 1}"
         row, column = divmod(i, columns)
         left, right, top = column / columns, (column + 1) / columns, 1 - row / rows
-        layout[name] = _scene(data, panel, scale, theme, columns)
-        layout[name]["domain"] = {"x": [left, right], "y": [max(0.0, top - 0.94 / rows), top]}
-        traces.append(
+        scene = _scene(data, panel, scale, theme, columns)
+        picture.layout[name] = scene | {"domain": {"x": [left, right], "y": [max(0.0, top - 0.94 / rows), top]}}
+        picture.add(
             {
                 "type": "surface",
                 "x": float32(data.x),
@@ -685,11 +681,10 @@ def _surfaces(data: Landscape, theme: Theme) -> go.Figure:
                 "scene": name,
             }
         )
-        traces += _heights(data, panel, scale, theme, name)
+        picture.add(*_heights(data, panel, scale, theme, name))
         place = {"xref": "paper", "yref": "paper", "x": left, "y": top, "xanchor": "left", "yanchor": "bottom"}
-        layout["annotations"].append(style.label(panel.title, theme, strong=True, **place, yshift=4))
-    layout["meta"] = {"figure": "landscape", "panels": [panel.key for panel in data.panels] if count > 1 else []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+        picture.write(style.label(panel.title, theme, strong=True, **place, yshift=4))
+    return picture.figure()
 
 
 _SHAPES = {"star": "diamond", "triangle-up": "diamond-open"}  # a scene has few symbols
@@ -698,7 +693,7 @@ _SHAPES = {"star": "diamond", "triangle-up": "diamond-open"}  # a scene has few 
 _FLAT = ("circle", "circle-open", "cross", "diamond", "diamond-open", "square", "square-open", "x")
 
 
-def _heights(data: Landscape, panel: Panel, scale: Scale, theme: Theme, scene: str) -> list[dict[str, Any]]:
+def _heights(data: Landscape, panel: Map, scale: Scale, theme: Theme, scene: str) -> list[dict[str, Any]]:
     """Trajectories, samples, optima and the origin in a scene; each solution at its own value."""
     heights = scale.z(panel.own)
 
@@ -747,7 +742,7 @@ def _heights(data: Landscape, panel: Panel, scale: Scale, theme: Theme, scene: s
     return traces
 
 
-def _scene(data: Landscape, panel: Panel, scale: Scale, theme: Theme, columns: int) -> dict[str, Any]:
+def _scene(data: Landscape, panel: Map, scale: Scale, theme: Theme, columns: int) -> dict[str, Any]:
     axis = {
         "color": style.token("muted", theme),
         "gridcolor": style.token("hairline", theme),

@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.numbers import float32, number
+from modescape.drawing.panels import Panel, Picture
 from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
@@ -102,7 +103,7 @@ class Detected:
 @dataclass(frozen=True, kw_only=True)
 class Ood(FigureData):
     """members: M of every group; runs: averaged by ensembles; chance: what a score that knows nothing gets; measured:
-    every number of the set, for the table."""
+    every number of the set, for the table; about: the set; by_measure: what one score gives the runs."""
 
     options: OodOptions
     title: str
@@ -112,6 +113,8 @@ class Ood(FigureData):
     divergences: tuple[Divergence, ...]
     detected: tuple[Detected, ...]
     measured: tuple[tuple[Cell, ...], ...]
+    about: Mapping[str, Any]
+    by_measure: Mapping[Measure, tuple[Detected, ...]]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -122,10 +125,14 @@ class Ood(FigureData):
         return list(self.measured)
 
     @property
-    def page_height(self) -> int:
-        return self.height("page")
+    def card_height(self) -> int:
+        return self._tall("card")
 
-    def height(self, size: str) -> int:
+    @property
+    def page_height(self) -> int:
+        return self._tall("page")
+
+    def _tall(self, size: str) -> int:
         """px of both panels, a line a row, with what stands around them."""
         lines = len(self.divergences) + len(self.detected)
         between = _BETWEEN if self.divergences and self.detected else 0
@@ -153,21 +160,18 @@ def ood(results: Results, options: OodOptions) -> Ood:
         if m.metric == f"js_{options.reduction}"
     )
     detected = _detected(measured, options.score, options.measure)
-    runs = runs_shown(measured)
-    words = _Words(options, about, study.size(results.spec), runs, divergences, detected, _told(measured, options))
     groups = list(dict.fromkeys(m.details["group"] for m in measured))
     return Ood(
         options=options,
         title=about["title"],
-        members=words.members,
-        runs=runs,
+        members=study.size(results.spec),
+        runs=runs_shown(measured),
         chance=_chance_of(options.measure, about),
         divergences=divergences,
         detected=detected,
         measured=tuple(_row(m) for m in measured if m.metric != "entropy"),
-        caption=words.caption(),
-        summary=words.summary(),
-        notes=words.notes(),
+        about=about,
+        by_measure={name: _of_runs(measured, options, name) for name in _MEASURES},
         legend=tuple(Legend(legend_group(group), group_title(group), group_look(group).key) for group in groups),
     )
 
@@ -188,19 +192,25 @@ def _chance_of(measure: Measure, about: Mapping[str, Any]) -> float:
     return {"auroc": 0.5, "fpr95": 0.95}.get(measure) or _prevalence(measure, about)
 
 
-def _told(measured: Sequence[Any], options: OodOptions) -> tuple[str, ...]:
-    """All four measures of the runs, by the score shown (of all: predictive entropy)."""
+def _of_runs(measured: Sequence[Any], options: OodOptions, measure: Measure) -> tuple[Detected, ...]:
+    """By the score shown (of all: predictive entropy)."""
     score = "entropy" if options.score == "all" else options.score
+    found = _detected(measured, score, measure)
+    return tuple(d for d in found if d.group == OPTIMUM and d.score == score)
+
+
+def _told(data: Ood) -> tuple[str, ...]:
+    """All four measures of the runs."""
+    score = "entropy" if data.options.score == "all" else data.options.score
     told = []
     for measure, name in _MEASURES.items():
-        for d in _detected(measured, score, measure):
-            if d.group == OPTIMUM and d.score == score:
-                several = f", ensemble {rate(d.ensemble)}" if np.isfinite(d.ensemble) else ""
-                alone = f" {rate(d.single)}{deviation(d.deviation)}" if np.isfinite(d.single) else " –"
-                told.append(f"{name}{alone}{several}")
+        for d in data.by_measure[measure]:
+            several = f", ensemble {rate(d.ensemble)}" if np.isfinite(d.ensemble) else ""
+            alone = f" {rate(d.single)}{deviation(d.deviation)}" if np.isfinite(d.single) else " –"
+            told.append(f"{name}{alone}{several}")
     if not told:
         return ()
-    of = {name: rate(_prevalence(name, measured[0].details)) for name in ("aupr_out", "aupr_in")}
+    of = {name: rate(_prevalence(name, data.about)) for name in ("aupr_out", "aupr_in")}
     return (
         f"By {_SCORES[score]}, a run: {'; '.join(told)}.",
         f"Prevalence, which is AUPR by chance: other images {of['aupr_out']}, test images {of['aupr_in']}.",
@@ -233,96 +243,92 @@ def _detected(measured: Sequence[Any], score: str, measure: Measure) -> tuple[De
     return tuple(made)
 
 
-@dataclass(frozen=True)
-class _Words:
-    """Caption, summary and notes of the row."""
+@ood.tell
+def tell(data: Ood) -> Words:
+    return Words(_caption(data), _summary(data), _notes(data))
 
-    options: OodOptions
-    about: dict[str, Any]
-    members: int
-    runs: int
-    divergences: tuple[Divergence, ...]
-    detected: tuple[Detected, ...]
-    told: tuple[str, ...]
 
-    def caption(self) -> str:
-        about, m = self.about, self.members
-        parts = [
-            f"{about['title']}: {thousands(about['size'])} images ({about['conversion']}), beside "
-            f"{thousands(about['in_size'])} {about['in_split']} images of the training set."
-        ]
-        times = f"{m} times the " if self.options.reduction == "sum" else ""
-        parts.append(
-            f"Jensen–Shannon divergence of M = {m} functions: {times}entropy of their mean minus their mean entropy, "
-            "in nats. Inside a run: mean ± σ over runs."
-        )
-        by_runs = next((d for d in self.divergences if d.group == OPTIMUM), None)
-        if by_runs is not None and by_runs.n > 1:
-            parts.append(f"Independent runs: mean ± σ over {by_runs.n} groups of {m} of {self.runs}, which overlap.")
-        what = "functions averaged inside a run, then over runs" if self.options.score != "all" else "runs"
-        parts.append(f"{self._measure()}; ensemble: {what}, n = {self.runs}.")
-        parts += said_of_chains({d.group for d in self.divergences} | {d.group for d in self.detected})
-        return " ".join(parts)
+def _caption(data: Ood) -> str:
+    about, m = data.about, data.members
+    parts = [
+        f"{about['title']}: {thousands(about['size'])} images ({about['conversion']}), beside "
+        f"{thousands(about['in_size'])} {about['in_split']} images of the training set."
+    ]
+    times = f"{m} times the " if data.options.reduction == "sum" else ""
+    parts.append(
+        f"Jensen–Shannon divergence of M = {m} functions: {times}entropy of their mean minus their mean entropy, "
+        "in nats. Inside a run: mean ± σ over runs."
+    )
+    by_runs = next((d for d in data.divergences if d.group == OPTIMUM), None)
+    if by_runs is not None and by_runs.n > 1:
+        parts.append(f"Independent runs: mean ± σ over {by_runs.n} groups of {m} of {data.runs}, which overlap.")
+    what = "functions averaged inside a run, then over runs" if data.options.score != "all" else "runs"
+    parts.append(f"{_measure(data)}; ensemble: {what}, n = {data.runs}.")
+    parts += said_of_chains({d.group for d in data.divergences} | {d.group for d in data.detected})
+    return " ".join(parts)
 
-    def _measure(self) -> str:
-        """What the lower panel shows, and what chance would give."""
-        measure, score = self.options.measure, _SCORES.get(self.options.score, "a score")
-        chance = f"{rate(_chance_of(measure, self.about), 2 if measure == 'fpr95' else 3)} by chance"
-        if measure == "auroc":
-            return f"AUROC: how often {score} ranks one of these images above a test image, .5 by chance"
-        if measure == "fpr95":
-            return (
-                f"FPR95: share of test images that {score} ranks above the threshold that finds 95 % of these images, "
-                f"{chance}"
-            )
-        sought = "these images" if measure == "aupr_out" else "test images"
+
+def _measure(data: Ood) -> str:
+    """What the lower panel shows, and what chance would give."""
+    measure, score = data.options.measure, _SCORES.get(data.options.score, "a score")
+    chance = f"{rate(_chance_of(measure, data.about), 2 if measure == 'fpr95' else 3)} by chance"
+    if measure == "auroc":
+        return f"AUROC: how often {score} ranks one of these images above a test image, .5 by chance"
+    if measure == "fpr95":
         return (
-            f"{_MEASURES[measure]}: area under precision and recall of {score} looking for {sought}, {chance} "
-            "(their prevalence)"
+            f"FPR95: share of test images that {score} ranks above the threshold that finds 95 % of these images, "
+            f"{chance}"
         )
+    sought = "these images" if measure == "aupr_out" else "test images"
+    return (
+        f"{_MEASURES[measure]}: area under precision and recall of {score} looking for {sought}, {chance} "
+        "(their prevalence)"
+    )
 
-    def summary(self) -> str:
-        parts = []
-        runs = next((d for d in self.divergences if d.group == OPTIMUM), None)
-        inside = [d for d in self.divergences if d.group != OPTIMUM]
-        if runs is not None:
-            parts.append(f"{self.members} independent runs diverge by {rate(runs.outside)} nats")
-        if inside:
-            best = max(inside, key=lambda d: d.outside)
-            parts.append(
-                f"{'the' if runs is not None else 'The'} most diverse group inside a run, {group_title(best.group)}, "
-                f"by {rate(best.outside)}{deviation(best.deviation)} (n = {best.n} runs)"
-            )
-        entropy = next((d for d in self.detected if d.group == OPTIMUM), None)
-        if entropy is not None:
-            ensemble = f", their ensemble by {rate(entropy.ensemble)}" if np.isfinite(entropy.ensemble) else ""
-            parts.append(
-                f"{_SCORES[entropy.score]} of a run tells the images from test images with an "
-                f"{_MEASURES[self.options.measure]} of "
-                f"{rate(entropy.single)}{deviation(entropy.deviation)}{ensemble}"
-            )
-        size, title = thousands(self.about["size"]), self.about["title"]
-        return f"{title}, {size} images: {'; '.join(parts)}."
 
-    def notes(self) -> Notes:
-        lines = [
-            Note(
-                group_title(d.group),
-                (rate(d.outside), rate(d.deviation), rate(d.inside)),
-                look=group_look(d.group).key,
-                strong=d.group == OPTIMUM,
+def _summary(data: Ood) -> str:
+    parts = []
+    runs = next((d for d in data.divergences if d.group == OPTIMUM), None)
+    inside = [d for d in data.divergences if d.group != OPTIMUM]
+    if runs is not None:
+        parts.append(f"{data.members} independent runs diverge by {rate(runs.outside)} nats")
+    if inside:
+        best = max(inside, key=lambda d: d.outside)
+        parts.append(
+            f"{'the' if runs is not None else 'The'} most diverse group inside a run, {group_title(best.group)}, "
+            f"by {rate(best.outside)}{deviation(best.deviation)} (n = {best.n} runs)"
+        )
+    entropy = next((d for d in data.detected if d.group == OPTIMUM), None)
+    if entropy is not None:
+        ensemble = f", their ensemble by {rate(entropy.ensemble)}" if np.isfinite(entropy.ensemble) else ""
+        parts.append(
+            f"{_SCORES[entropy.score]} of a run tells the images from test images with an "
+            f"{_MEASURES[data.options.measure]} of "
+            f"{rate(entropy.single)}{deviation(entropy.deviation)}{ensemble}"
+        )
+    size, title = thousands(data.about["size"]), data.about["title"]
+    return f"{title}, {size} images: {'; '.join(parts)}."
+
+
+def _notes(data: Ood) -> Notes:
+    lines = [
+        Note(
+            group_title(d.group),
+            (rate(d.outside), rate(d.deviation), rate(d.inside)),
+            look=group_look(d.group).key,
+            strong=d.group == OPTIMUM,
+        )
+        for d in data.divergences
+    ]
+    text = [f"M = {data.members} functions in every group; nats.", *_told(data)]
+    for d in data.detected:
+        if data.options.score != "all" and d.group != OPTIMUM:
+            ensemble = f", ensemble {rate(d.ensemble)}" if np.isfinite(d.ensemble) else ""
+            text.append(
+                f"{_MEASURES[data.options.measure]} by {_SCORES[d.score]}, {group_title(d.group)}: "
+                f"{rate(d.single)}{deviation(d.deviation)}{ensemble}."
             )
-            for d in self.divergences
-        ]
-        text = [f"M = {self.members} functions in every group; nats.", *self.told]
-        for d in self.detected:
-            if self.options.score != "all" and d.group != OPTIMUM:
-                ensemble = f", ensemble {rate(d.ensemble)}" if np.isfinite(d.ensemble) else ""
-                text.append(
-                    f"{_MEASURES[self.options.measure]} by {_SCORES[d.score]}, {group_title(d.group)}: "
-                    f"{rate(d.single)}{deviation(d.deviation)}{ensemble}."
-                )
-        return Notes(("Divergence", "here", "± σ", "test images"), tuple(lines), tuple(text))
+    return Notes(("Divergence", "here", "± σ", "test images"), tuple(lines), tuple(text))
 
 
 def _left(names: Sequence[str]) -> int:
@@ -332,71 +338,57 @@ def _left(names: Sequence[str]) -> int:
 
 @ood.draw
 def draw(data: Ood, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    one, height = _ROW[data.options.size], data.height(data.options.size)
-    above, below, plot = one * len(data.divergences), one * len(data.detected), height - _TOP - _BOTTOM
-    layout = style.layout(theme, kind="scatter", height=height, revision="ood")
+    one = _ROW[data.options.size]
+    above, below = one * len(data.divergences), one * len(data.detected)
     every = data.options.score == "all"
     upper = [group_title(d.group) for d in data.divergences]
     lower = [_SCORES[d.score] if every else group_title(d.group) for d in data.detected]
-    left = _left([*upper, *lower])
-    layout["margin"] = {**layout["margin"], "l": left, "t": _TOP, "b": _BOTTOM}
-    layout["annotations"], layout["shapes"] = [], []
-    traces: list[dict[str, Any]] = []
+    margin = {"l": _left([*upper, *lower]), "t": _TOP, "b": _BOTTOM}
+    picture = Picture("ood", data, theme, kind="scatter", margin=margin)
     if above:
+        panel = _rows(picture, [1 - above / picture.room, 1], upper, _divergence_window(data.divergences))
         times = f"{data.members} × " if data.options.reduction == "sum" else ""
-        _rows(layout, theme, "", [1 - above / plot, 1], upper, _divergence_window(data.divergences))
-        layout["annotations"] += _heads(
-            f"{times}divergence of {data.members} functions on {inside(data.title)}",
-            "│ own test images",
-            "nats",
-            theme,
-            "",
-            left,
-        )
-        traces += _divergence_traces(data, theme)
+        title = f"{times}divergence of {data.members} functions on {inside(data.title)}"
+        _heads(picture, panel, title, "│ own test images", "nats")
+        picture.add(*_divergence_traces(data, theme))
     if below:
-        number = "2" if above else ""
         low, high = _window(data.detected)
-        _rows(layout, theme, number, [0, below / plot], lower, [low, high])
+        panel = _rows(picture, [0, below / picture.room], lower, [low, high])
         what = "detection by score" if every else f"detection by {_SCORES[data.options.score]}"
         marks = "○ a run   ★ their ensemble" if every else "○ one run   filled: over runs"
-        layout["annotations"] += _heads(what, marks, _MEASURES[data.options.measure], theme, number, left)
-        traces += _detection_traces(data, theme, number)
+        _heads(picture, panel, what, marks, _MEASURES[data.options.measure])
+        picture.add(*_detection_traces(data, theme, panel.number))
         if low < data.chance < high:
-            layout["shapes"].append(_chance(data.chance, theme, number))
-    layout["meta"] = {"figure": "ood", "panels": []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            picture.mark(_chance(data.chance, theme, panel.number))
+    return picture.figure()
 
 
-def _rows(
-    layout: dict[str, Any], theme: Theme, number: str, domain: list[float], names: Sequence[str], window: list[float]
-) -> None:
+def _rows(picture: Picture, up: Sequence[float], names: Sequence[str], window: Sequence[float]) -> Panel:
     """A panel with one row a name, the first on top, and a hairline for each."""
-    x, y = f"x{number}", f"y{number}"
-    layout[f"xaxis{number}"] = style.x_axis(theme, anchor=y, range=window, labelalias=style.y_axis(theme)["labelalias"])
-    layout[f"yaxis{number}"] = style.y_axis(
-        theme, anchor=x, domain=domain, range=[len(names) - 0.5, -0.5], fixedrange=True, tickmode="array",
-        tickvals=list(range(len(names))), ticktext=[""] * len(names),
+    panel = picture.panel(
+        None,
+        up,
+        x={"range": window, "labelalias": style.y_axis(picture.theme)["labelalias"]},
+        y={
+            "range": [len(names) - 0.5, -0.5], "fixedrange": True, "tickmode": "array",
+            "tickvals": list(range(len(names))), "ticktext": [""] * len(names),
+        },
     )  # fmt: skip
-    layout["annotations"] += [
-        style.label(
-            name, theme, strong=True, xref=f"{x} domain", yref=y, x=0, y=row, xanchor="right", yanchor="middle",
-            xshift=-8,
-        )
-        for row, name in enumerate(names)
-    ]  # fmt: skip
+    place = {"xref": f"{panel.x} domain", "yref": panel.y, "x": 0, "xanchor": "right", "yanchor": "middle"}
+    picture.write(
+        *(style.label(name, picture.theme, strong=True, y=row, xshift=-8, **place) for row, name in enumerate(names))
+    )
+    return panel
 
 
-def _heads(title: str, marks: str, unit: str, theme: Theme, number: str, left: int) -> list[dict[str, Any]]:
+def _heads(picture: Picture, panel: Panel, title: str, marks: str, unit: str) -> None:
     """The title, and what the marks mean on a line of its own: side by side they meet on narrow screens."""
-    x, y = f"x{number}", f"y{number}"
-    return [
-        {**style.y_title(title, theme, x, y, left), "yshift": 24},
+    theme, x, y = picture.theme, panel.x, panel.y
+    picture.write(
+        {**style.y_title(title, theme, x, y, picture.left), "yshift": 24},
         style.label(marks, theme, **style.corner(x, y, "right", "top"), yshift=8),
         style.x_title(unit, theme, x, y),
-    ]
+    )
 
 
 def _chance(at: float, theme: Theme, number: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -10,9 +10,10 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import GROUNDS, INDEPENDENT, TRAJECTORY
 from modescape.drawing.numbers import float32, number
+from modescape.drawing.panels import Picture
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
@@ -95,12 +96,14 @@ class Spectrum:
 
 @dataclass(frozen=True, kw_only=True)
 class Entropies(FigureData):
-    """edges [BINS + 1] in nats, from 0 to log K."""
+    """edges [BINS + 1] in nats, from 0 to log K; about: the set of images; runs: that were shown them."""
 
     options: EntropyOptions
     title: str
     edges: Floats
     spectra: tuple[Spectrum, ...]
+    about: Mapping[str, Any]
+    runs: int
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -119,15 +122,13 @@ class Entropies(FigureData):
         return list(dict.fromkeys(s.group for s in self.spectra))
 
     @property
-    def page_height(self) -> int:
-        return self.height("page")
+    def card_height(self) -> int:
+        return self.size.card if len(self.groups) == 1 else 220 * len(self.groups)
 
-    def height(self, size: str) -> int:
-        """px; more groups are more rows of panels."""
-        down = len(self.groups)
-        if down == 1:
-            return 520 if size == "page" else 292
-        return down * (260 if size == "page" else 220)
+    @property
+    def page_height(self) -> int:
+        """More groups are more rows of panels."""
+        return self.size.page if len(self.groups) == 1 else 260 * len(self.groups)
 
 
 @figure(
@@ -139,6 +140,8 @@ class Entropies(FigureData):
     source="Lakshminarayanan, Pritzel, Blundell 2017, Figure 3",
     needs=("predict", "ood", "ood-compare"),
     options=EntropyOptions,
+    card=292,
+    page=520,
 )
 def ood_entropy(results: Results, options: EntropyOptions) -> Entropies:
     everyone = [m for m in measured_on(results, options.ood) if m.metric == "entropy"]
@@ -157,36 +160,41 @@ def ood_entropy(results: Results, options: EntropyOptions) -> Entropies:
             measured, key=lambda m: (groups.index(m.details["group"]), m.details["functions"] == "ensemble")
         )
     )  # fmt: skip
-    unsure = [
-        f"{s.name}, {rate(s.mean)}{deviation(s.deviation)} nats on them and {rate(s.own)} on test images"
-        for s in spectra
-    ]
-    lines = tuple(
-        Note(
-            s.name, (rate(s.mean), rate(s.own)), look=s.look.key, strong=(s.group, s.functions) == (OPTIMUM, "ensemble")
-        )
-        for s in spectra
-    )
-    highest = rate(float(edges[-1]), 2)
     return Entropies(
         options=options,
         title=about["title"],
         edges=edges,
         spectra=spectra,
-        caption=(
-            f"Predictive entropy of {thousands(about['size'])} images, {inside(about['title'])} "
-            f"({about['conversion']}), and of {thousands(about['in_size'])} {about['in_split']} images, "
-            f"in {len(edges) - 1} bins of equal width; "
-            f"0 is certain, {highest} nats is no idea. In a run: its own function, or the average of the group’s "
-            f"functions in it; the images of all {runs_shown(measured)} runs together."
-        ),
-        summary=f"Mean predictive entropy on {inside(about['title'])}: {'; '.join(unsure)}.",
-        notes=Notes(("Mean entropy, nats", "here", "test images"), lines),
+        about=about,
+        runs=runs_shown(measured),
         legend=tuple(
             Legend(legend_group(group), group_title(group), group_look(group).key, on=group in groups)
             for group in dict.fromkeys(m.details["group"] for m in everyone)
         ),
     )
+
+
+@ood_entropy.tell
+def tell(data: Entropies) -> Words:
+    about, named = data.about, inside(data.title)
+    unsure = [
+        f"{s.name}, {rate(s.mean)}{deviation(s.deviation)} nats on them and {rate(s.own)} on test images"
+        for s in data.spectra
+    ]
+    lines = tuple(
+        Note(
+            s.name, (rate(s.mean), rate(s.own)), look=s.look.key, strong=(s.group, s.functions) == (OPTIMUM, "ensemble")
+        )
+        for s in data.spectra
+    )
+    caption = (
+        f"Predictive entropy of {thousands(about['size'])} images, {named} ({about['conversion']}), and of "
+        f"{thousands(about['in_size'])} {about['in_split']} images, in {len(data.edges) - 1} bins of equal width; "
+        f"0 is certain, {rate(float(data.edges[-1]), 2)} nats is no idea. In a run: its own function, or the average "
+        f"of the group’s functions in it; the images of all {data.runs} runs together."
+    )
+    summary = f"Mean predictive entropy on {named}: {'; '.join(unsure)}."
+    return Words(caption, summary, Notes(("Mean entropy, nats", "here", "test images"), lines))
 
 
 def _shares(counts: Sequence[int]) -> Floats:
@@ -199,43 +207,34 @@ _GAP = 64  # px between rows of panels: tick labels, and the names of the next
 
 @ood_entropy.draw
 def draw(data: Entropies, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    large = data.options.size == "page"
     down = len(data.groups)
-    height = data.height(data.options.size)
-    layout = style.layout(theme, kind="page" if large else "scatter", height=height, revision="ood-entropy")
-    room = height - layout["margin"]["t"] - layout["margin"]["b"]
-    layout["annotations"] = []
-    traces: list[dict[str, Any]] = []
+    kind: style.Kind = "page" if data.is_large else "scatter"
+    picture = Picture("ood-entropy", data, theme, kind=kind, panels=("single", "ensemble"))
     shown = [s for s in data.spectra if data.options.panel in ("both", s.functions)] or data.spectra
     alone = all(s.functions == shown[0].functions for s in shown)
     top = 108 * max(float(np.concatenate([s.outside, s.inside]).max()) for s in shown)
-    for i, s in enumerate(shown):
-        number = "" if i == 0 else str(i + 1)
-        x, y = f"x{number}", f"y{number}"
+    for s in shown:
         first = alone or s.functions == "single"
         domain = [0.0, 1.0] if alone else [0.0, 0.46] if first else [0.54, 1.0]
         row = data.groups.index(s.group)
-        tall = [1 - (row + 1) / down + (_GAP / room if row < down - 1 else 0), 1 - row / down]
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, domain=domain, anchor=y, range=[0, float(data.edges[-1])],
-            labelalias=style.y_axis(theme)["labelalias"],
-        )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, domain=tall, anchor=x, range=[0, top], nticks=4, showticklabels=first
+        tall = [1 - (row + 1) / down + (_GAP / picture.room if row < down - 1 else 0), 1 - row / down]
+        panel = picture.panel(
+            domain,
+            tall,
+            x={"range": [0, float(data.edges[-1])], "labelalias": style.y_axis(theme)["labelalias"]},
+            y={"range": [0, top], "nticks": 4, "showticklabels": first},
         )
+        x, y = panel.x, panel.y
         shared = {"legendgroup": legend_group(s.group), "name": s.name}
-        traces += _steps(data, s, s.look.colour(theme), theme, shared, x, y)
-        layout["annotations"] += [
+        picture.add(*_steps(data, s, s.look.colour(theme), theme, shared, x, y))
+        picture.write(
             style.label(s.name, theme, strong=True, **style.corner(x, y, "right", "top"), yshift=8),
             *_peaks(data, s, theme, x, y, top, alone),
-        ]
+        )
         if row == down - 1:
-            layout["annotations"].append(style.x_title("predictive entropy, nats", theme, x, y))
-    layout["annotations"].append(style.y_title("images, %", theme, "x", "y", layout["margin"]["l"]))
-    layout["meta"] = {"figure": "ood-entropy", "panels": ["single", "ensemble"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            picture.titles(panel, "predictive entropy, nats")
+    picture.write(style.y_title("images, %", theme, "x", "y", picture.left))
+    return picture.figure()
 
 
 def _steps(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,10 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT, REFERENCE, after_runs, left_out, look_of, method_title, refuse_failed
 from modescape.drawing.numbers import float32, known, share_points, thin
 from modescape.drawing.options import MethodOptions
+from modescape.drawing.panels import Picture
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Results, Solution, labels_of, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
@@ -75,7 +76,8 @@ class Plane(FigureData):
     groups [S]: "independent", a method's name, or "baseline" for the reference itself. accuracy, distance and height
     (what is plotted: distance, over the error rate when normalised; NaN at accuracy 1) [S] float64. strength [S] as
     the method counts it and relative [S], over the optimum's norm; NaN where there is none. reference: run number;
-    reference_accuracy: a*, the mean over runs when each has its own. fit: e and its interval, or None.
+    reference_accuracy: a*, the mean over runs when each has its own. fit: e and its interval, or None; claim: (d1), if
+    judged.
     """
 
     options: PlaneOptions
@@ -93,6 +95,8 @@ class Plane(FigureData):
     classes: int
     fit: theory.Fit | None
     curves: tuple[Curve, ...]
+    claim: Mapping[str, Any] | None
+    images: int
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -134,6 +138,8 @@ class Plane(FigureData):
     paper="Fig 6",
     needs=("predict", "sample"),
     options=PlaneOptions,
+    card=440,
+    full=True,
 )
 def plane(results: Results, options: PlaneOptions) -> Plane:
     methods = options.methods_of(results)
@@ -195,10 +201,12 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
         classes=classes,
         fit=fit,
         curves=_theory(options, base_accuracy, classes, fit),
-        partial=_plane_partial(results, methods, len(optima), len(samples), reference, options),
+        partial=_partial(results, methods, len(optima), len(samples), reference, options),
         missing="" if samples or not methods else "No samples around this run yet.",
-        thinned=_plane_thinned(groups),
-        **_plane_words(results, options, groups, base_accuracy, reference, fit),
+        thinned=_thinned(groups),
+        claim=results.claim("d1"),
+        images=len(results.true_labels(options.split)),
+        legend=_legend(options, groups, reference),
     )
 
 
@@ -279,7 +287,7 @@ def _theory(options: PlaneOptions, base: float, classes: int, fit: theory.Fit | 
     return tuple(lines)
 
 
-def _plane_partial(
+def _partial(
     results: Results, methods: Sequence[str], runs: int, samples: int, reference: int, options: PlaneOptions
 ) -> str:
     if runs < len(results.healthy):
@@ -307,36 +315,48 @@ def _planned(chosen: MethodSpec) -> int:
     return entry.count(entry.options.model_validate(chosen.options))
 
 
-def _plane_thinned(groups: tuple[str, ...]) -> str:
+def _thinned(groups: tuple[str, ...]) -> str:
     counts = {group: groups.count(group) for group in dict.fromkeys(groups)}
     shown, total = sum(share_points(counts).values()), sum(counts.values())
     return f"{thousands(shown)} of {thousands(total)} points drawn, evenly." if shown < total else ""
 
 
-def _plane_words(
-    results: Results,
-    options: PlaneOptions,
-    groups: tuple[str, ...],
-    base: float,
-    reference: int,
-    fit: theory.Fit | None,
-) -> dict[str, Any]:
-    """Caption, summary, notes and legend."""
-    order = [name for name in dict.fromkeys(groups) if name != REFERENCE]
-    names = np.array(groups)
-    claim = results.claim("d1")
-    read = {one["method"]: one for one in equal_accuracy(claim)}
-    runs = (claim or {}).get("parts", {}).get("independent runs")
+def _legend(options: PlaneOptions, groups: tuple[str, ...], reference: int) -> tuple[Legend, ...]:
+    own_each = options.around == "own"
+    return (
+        *(Legend(name, _title(name), look_of(name).key, groups.count(name)) for name in _in_order(groups)),
+        Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),
+        *((Legend(THEORY, "limits", THEORY),) if options.distance == "disagreement" and options.limits else ()),
+    )
+
+
+def _in_order(groups: Sequence[str]) -> list[str]:
+    return [name for name in dict.fromkeys(groups) if name != REFERENCE]
+
+
+@plane.tell
+def tell(data: Plane) -> Words:
+    read = {one["method"]: one for one in equal_accuracy(data.claim)}
+    runs = (data.claim or {}).get("parts", {}).get("independent runs")
+    shown = [(_title(name), data.groups.count(name)) for name in _in_order(data.groups)]
+    return Words(_caption(data), _summary(runs, list(read.values()), shown), _notes(data, read, runs))
+
+
+def _whose(data: Plane) -> str:
+    return "every run" if data.options.around == "own" else f"run {data.reference}"
+
+
+def _notes(data: Plane, read: Mapping[str, dict[str, Any]], runs: float | None) -> Notes:
+    options, fit, claim = data.options, data.fit, data.claim
     lines = []
-    for name in order:
+    for name in _in_order(data.groups):
         value, interval = (
             ("–" if runs is None else percent(runs), "") if name == INDEPENDENT else _read_off(read.get(name))
         )
-        shown = str(int((names == name).sum()))
+        shown = str(data.groups.count(name))
         lines.append(Note(_title(name), (shown, value, interval), look=look_of(name).key, strong=name == INDEPENDENT))
-    own_each = options.around == "own"
-    whose = "every run" if own_each else f"run {reference}"
-    lines.append(Note("references" if own_each else f"reference, {whose}", ("", f"{percent(base)} %", ""), REFERENCE))
+    label = "references" if options.around == "own" else f"reference, {_whose(data)}"
+    lines.append(Note(label, ("", f"{percent(data.reference_accuracy)} %", ""), REFERENCE))
     text = [
         "Changes: labels changed where samples cost one point of accuracy, over all runs, with 95 % interval (d1). "
         "A dash: it cannot be read there."
@@ -356,16 +376,7 @@ def _plane_words(
         )
     elif fit is not None:
         text.append(f"No family fitted: {fit.reason}.")
-    return {
-        "caption": _plane_caption(results, options, groups, whose, fit),
-        "summary": _plane_summary(runs, list(read.values()), [(_title(name), groups.count(name)) for name in order]),
-        "notes": Notes(("", "shown", "changes, %", ""), tuple(lines), tuple(text)),
-        "legend": (
-            *(Legend(name, _title(name), look_of(name).key, groups.count(name)) for name in order),
-            Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),
-            *((Legend(THEORY, "limits", THEORY),) if options.distance == "disagreement" and options.limits else ()),
-        ),
-    }
+    return Notes(("", "shown", "changes, %", ""), tuple(lines), tuple(text))
 
 
 def _title(group: str) -> str:
@@ -380,14 +391,13 @@ def _e_interval(fit: theory.Fit) -> str:
     return f"({low}, {high})"
 
 
-def _plane_caption(
-    results: Results, options: PlaneOptions, groups: tuple[str, ...], whose: str, fit: theory.Fit | None
-) -> str:
-    runs, n = groups.count(INDEPENDENT), len(results.true_labels(options.split))
+def _caption(data: Plane) -> str:
+    options, groups, fit, n = data.options, data.groups, data.fit, data.images
+    runs = groups.count(INDEPENDENT)
     samples = len(groups) - runs - groups.count(REFERENCE)
     distance = "disagreement with" if options.distance == "disagreement" else f"{_DISTANCES[options.distance]} from"
     over = ", over its own error rate" if options.normalise else ""
-    target = "the optimum of its own run" if options.around == "own" else f"the optimum of {whose}"
+    target = "the optimum of its own run" if options.around == "own" else f"the optimum of {_whose(data)}"
     parts = [
         f"Each point is one function, placed by its {options.split} accuracy and by its {distance} {target}{over}."
     ]
@@ -401,7 +411,7 @@ def _plane_caption(
         parts[-1] += f", so one standard error of a single disagreement of {rate(d, 2)} is {error}"
     parts[-1] += "."
     if options.distance == "disagreement" and options.limits:
-        words = f"{len(results.class_names)} classes"
+        words = f"{data.classes} classes"
         parts.append(f"Grey, dashed: theory for independent and for perturbed predictions, {words}.")
     if options.distance == "disagreement" and options.bounds:
         parts.append("Dash-dotted: what no pair of functions can leave.")
@@ -421,7 +431,7 @@ def _read_off(read: dict[str, Any] | None) -> tuple[str, str]:
     return percent(read["disagreement"]), ends
 
 
-def _plane_summary(runs: float | None, read: Sequence[dict[str, Any]], shown: Sequence[tuple[str, int]]) -> str:
+def _summary(runs: float | None, read: Sequence[dict[str, Any]], shown: Sequence[tuple[str, int]]) -> str:
     if runs is None or not read:
         return f"Shown: {', '.join(f'{title}, {count}' for title, count in shown)}."
     best = max(read, key=lambda one: float(one["disagreement"]))
@@ -435,35 +445,22 @@ def _plane_summary(runs: float | None, read: Sequence[dict[str, Any]], shown: Se
 
 @plane.draw
 def draw(data: Plane, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    large = data.options.size == "page"
-    layout = style.layout(
-        theme,
-        kind="page" if large else "scatter",
-        height=592 if large else 440,
-        revision="plane",
-        drag="select",
-    )
-    across, up = _plane_window(data)
-    layout["xaxis"] = style.x_axis(theme, range=across)
-    layout["yaxis"] = style.y_axis(theme, range=up)
+    kind: style.Kind = "page" if data.is_large else "scatter"
+    picture = Picture("plane", data, theme, kind=kind, drag="select")
+    across, up = _window(data)
+    panel = picture.panel(x={"range": across}, y={"range": up})
     counts = {group: data.groups.count(group) for group in dict.fromkeys(data.groups)}
     shares = share_points(counts)
-    traces = [_theory_trace(curve, theme) for curve in data.curves]
+    picture.add(*(_theory_trace(curve, theme) for curve in data.curves))
     last = (INDEPENDENT, REFERENCE)  # drawn on top of the samples
     for group in sorted(counts, key=lambda name: last.index(name) + 1 if name in last else 0):
-        traces.append(_cloud(data, group, theme, shares[group]))
-    layout["annotations"] = [
-        style.y_title(_plane_title(data), theme, "x", "y", layout["margin"]["l"]),
-        style.x_title("accuracy, %", theme, "x", "y"),
-        *_plane_labels(data, theme, across, up, large),
-    ]
-    layout["meta"] = {"figure": "plane", "panels": []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+        picture.add(_cloud(data, group, theme, shares[group]))
+    picture.titles(panel, "accuracy, %", _y_title(data))
+    picture.write(*_labels(data, theme, across, up, data.is_large))
+    return picture.figure()
 
 
-def _plane_window(data: Plane) -> tuple[list[float], list[float]]:
+def _window(data: Plane) -> tuple[list[float], list[float]]:
     """Room for every point, and for the limits over the accuracies that are there."""
     seen = 100 * data.accuracy
     low, high = float(seen.min()), float(seen.max())
@@ -478,7 +475,7 @@ def _plane_window(data: Plane) -> tuple[list[float], list[float]]:
     return across, [-0.04 * top, 1.06 * top]
 
 
-def _plane_title(data: Plane) -> str:
+def _y_title(data: Plane) -> str:
     target = "its run’s optimum" if data.options.around == "own" else "the reference"
     if data.options.distance == "disagreement":
         words = f"disagreement with {target}"
@@ -514,7 +511,7 @@ def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> dict[str, Any]:
         "x": float32(100 * data.accuracy[at]),
         "y": float32(data.height[at]),
         "customdata": data.numbers[at].astype(np.int32),
-        "hovertext": [_plane_hover(data, int(i)) for i in at],
+        "hovertext": [_hover(data, int(i)) for i in at],
         "hoverinfo": "text",
         "name": "reference" if group == REFERENCE else _title(group),
         "legendgroup": group,
@@ -524,7 +521,7 @@ def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> dict[str, Any]:
     }
 
 
-def _plane_hover(data: Plane, i: int) -> str:
+def _hover(data: Plane, i: int) -> str:
     group, run = data.groups[i], int(data.runs[i])
     if group in (INDEPENDENT, REFERENCE):
         head = f"<b>run {run}</b><br>{'reference' if group == REFERENCE else 'independent run'}"
@@ -551,7 +548,7 @@ def _strength(data: Plane, i: int) -> str:
     return ""
 
 
-def _plane_labels(data: Plane, theme: Theme, across: list[float], up: list[float], large: bool) -> list[dict[str, Any]]:
+def _labels(data: Plane, theme: Theme, across: list[float], up: list[float], large: bool) -> list[dict[str, Any]]:
     """Names of the lines where nothing lies: above the upper limit, under the lower one; and of the reference.
 
     Where accuracies are so alike that the lower limit runs along the floor, it has no room under it: its name stands

@@ -10,10 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT
 from modescape.drawing.numbers import float32, known, number
 from modescape.drawing.options import FilterOptions
+from modescape.drawing.panels import Picture
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
@@ -68,6 +69,7 @@ class ReliabilityData(FigureData):
 
     options: ReliabilityOptions
     diagrams: tuple[Diagram, ...]
+    images: int
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -118,18 +120,13 @@ def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityDat
     if not diagrams:
         is_scored = any(row.split == options.split for row in results.measurements(metric="reliability"))
         if options.temperature == "fitted" and is_scored:
-            raise FigureNotReady(no_temperature(results, options.split))
+            raise FigureNotReady(no_temperature(options.split))
         raise refusal(results, options.split)
-    n = next(iter(found.values())).n or 0
     shown = {diagram.group for diagram in diagrams}
     return ReliabilityData(
         options=options,
         diagrams=tuple(diagrams),
-        caption=_reliability_caption(diagrams, options, n),
-        summary="Expected calibration error: "
-        + ", ".join(f"{title(d.group)}, {d.name} {rate(d.ece)}" for d in diagrams)
-        + ".",
-        notes=_reliability_notes(diagrams),
+        images=next(iter(found.values())).n or 0,
         thinned=_undrawn(diagrams),
         legend=tuple(
             Legend(group, title(group), look(group).key, on=group in shown)
@@ -162,11 +159,18 @@ def _undrawn(diagrams: Sequence[Diagram]) -> str:
     return f"Not drawn: {what} of fewer than {MIN_DRAWN} images, which count in the calibration error all the same."
 
 
-def _reliability_caption(diagrams: Sequence[Diagram], options: ReliabilityOptions, n: int) -> str:
+@reliability.tell
+def tell(data: ReliabilityData) -> Words:
+    errors = ", ".join(f"{title(d.group)}, {d.name} {rate(d.ece)}" for d in data.diagrams)
+    return Words(_caption(data), f"Expected calibration error: {errors}.", _notes(data.diagrams))
+
+
+def _caption(data: ReliabilityData) -> str:
+    diagrams, options = data.diagrams, data.options
     cut = "equal width" if options.kind == "width" else "equally many images"
     parts = [
         f"Share of right predictions against confidence, the largest probability, in {options.bins} bins of {cut}; "
-        f"{thousands(n)} {options.split} images."
+        f"{thousands(data.images)} {options.split} images."
     ]
     if any(diagram.of == "single" for diagram in diagrams):
         runs = max(diagram.members for diagram in diagrams)
@@ -178,7 +182,7 @@ def _reliability_caption(diagrams: Sequence[Diagram], options: ReliabilityOption
     return " ".join(parts)
 
 
-def _reliability_notes(diagrams: Sequence[Diagram]) -> Notes:
+def _notes(diagrams: Sequence[Diagram]) -> Notes:
     lines, fitted = [], []
     for diagram in diagrams:
         around = f" ± {rate(diagram.sd)}" if np.isfinite(diagram.sd) else ""
@@ -195,20 +199,17 @@ def _reliability_notes(diagrams: Sequence[Diagram]) -> Notes:
 
 @reliability.draw
 def draw(data: ReliabilityData, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 432
-    layout = style.layout(theme, kind="scatter", height=height, revision="reliability")
+    picture = Picture("reliability", data, theme, kind="scatter")
     low = 100 * min(float(diagram.confidence.min()) for diagram in data.diagrams)
     drawn = [100 * diagram.accuracy[diagram.count >= MIN_DRAWN] for diagram in data.diagrams]
     floor = float(np.concatenate(drawn).min(initial=low))
     across = [max(0.0, low - 5), 102.0]
-    layout["xaxis"] = style.x_axis(theme, range=across, anchor="y", showticklabels=False)
-    layout["yaxis"] = style.y_axis(theme, range=[max(-2.0, floor - 5), 103.0], domain=[0.34, 1], anchor="x")
-    layout["xaxis2"] = style.x_axis(theme, range=across, anchor="y2", matches="x")
-    layout["yaxis2"] = style.y_axis(theme, domain=[0, 0.2], anchor="x2", rangemode="tozero", nticks=3)
+    upper = picture.panel(
+        up=[0.34, 1], x={"range": across, "showticklabels": False}, y={"range": [max(-2.0, floor - 5), 103.0]}
+    )
+    lower = picture.panel(up=[0, 0.2], x={"range": across, "matches": "x"}, y={"rangemode": "tozero", "nticks": 3})
     grey = style.look("theory")
-    traces: list[dict[str, Any]] = [{
+    picture.add({
         "type": "scatter",
         "mode": "lines",
         "x": float32([0, 100]),
@@ -217,18 +218,13 @@ def draw(data: ReliabilityData, theme: Theme) -> go.Figure:
         "hoverinfo": "skip",
         "xaxis": "x",
         "yaxis": "y",
-    }]  # fmt: skip
+    })  # fmt: skip
     for diagram in reversed(data.diagrams):
-        traces += _diagram_traces(diagram, theme)
-    left = layout["margin"]["l"]
-    layout["annotations"] = [
-        style.y_title("accuracy, %", theme, "x", "y", left),
-        style.y_title("images, %", theme, "x2", "y2", left),
-        style.x_title("confidence, %", theme, "x2", "y2"),
-        *_ece_labels(data, theme),
-    ]
-    layout["meta"] = {"figure": "reliability", "panels": []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+        picture.add(*_diagram_traces(diagram, theme))
+    picture.titles(upper, y="accuracy, %")
+    picture.titles(lower, "confidence, %", "images, %")
+    picture.write(*_ece_labels(data, theme))
+    return picture.figure()
 
 
 def _diagram_traces(diagram: Diagram, theme: Theme) -> list[dict[str, Any]]:

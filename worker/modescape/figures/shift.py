@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
 from modescape.drawing.numbers import float32, known
+from modescape.drawing.panels import Picture, parted
 from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
@@ -133,6 +134,7 @@ class Shift(FigureData):
     paper="Fig 9",
     needs=("shift", "shift-compare"),
     options=IntensityOptions,
+    full=True,
 )
 def shift(results: Results, options: IntensityOptions) -> Shift:
     asked = options.metrics
@@ -158,13 +160,16 @@ def shift(results: Results, options: IntensityOptions) -> Shift:
     # Late checkpoints are compared, not recommended: they are shown by their divergence, as in the paper.
     if TRAJECTORY not in options.method:
         lines = [line for line in lines if line.group != TRAJECTORY or not line.size]
-    source = source_of(results, options.corruption)
-    data = Shift(options=options, lines=tuple(lines), solid=solid, source=source, caption="", summary="")
     return Shift(
-        options=options, lines=data.lines, solid=solid, source=source, caption=_caption(data), summary=_summary(data),
-        notes=_notes(data, results),
-        legend=tuple(Legend(group, group_title(group), look_of(group).key) for group in data.groups),
-    )  # fmt: skip
+        options=options,
+        lines=tuple(lines),
+        solid=solid,
+        source=source_of(results, options.corruption),
+        legend=tuple(
+            Legend(group, group_title(group), look_of(group).key)
+            for group in dict.fromkeys(line.group for line in lines)
+        ),
+    )
 
 
 def _summed(line: Line) -> Line:
@@ -234,7 +239,7 @@ def _article(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
-def _notes(data: Shift, results: Results) -> Notes:
+def _notes(data: Shift) -> Notes:
     last, asked = _last(data), data.options.metrics
     metrics = list(dict.fromkeys((*asked, *(line.metric for line in data.lines))))  # twins beside what was asked for
     lines = []
@@ -245,43 +250,28 @@ def _notes(data: Shift, results: Results) -> Notes:
             cells.append("–" if line is None else value_of(metric, line.at(last)))
         lines.append(Note(group_title(group), tuple(cells), look=look_of(group).key, strong=group == INDEPENDENT))
     text = [f"{data.solid} runs averaged."] if data.solid > 1 and asked != ("js_mean",) else []
-    text += scores.twin_words(results, asked, metrics, "test")
+    text += scores.twin_words(asked, metrics, "test")
     return Notes((f"Intensity {last}", *(_HEADS[metric] for metric in metrics)), tuple(lines), tuple(text))
+
+
+@shift.tell
+def tell(data: Shift) -> Words:
+    return Words(_caption(data), _summary(data), _notes(data))
 
 
 @shift.draw
 def draw(data: Shift, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 432
-    layout = style.layout(theme, kind="curves-values", height=height, revision="shift")
-    room = height - layout["margin"]["t"] - layout["margin"]["b"]
+    picture = Picture("shift", data, theme, kind="curves-values", panels=("accuracy", "brier", "js"))
     metrics = data.options.metrics
-    traces: list[dict[str, Any]] = []
-    layout["annotations"] = []
-    for i, metric in enumerate(metrics):
-        number = "" if i == 0 else str(i + 1)
-        x, y = f"x{number}", f"y{number}"
-        domain = [0, 1] if len(metrics) == 1 else ([0, 0.27], [0.365, 0.635], [0.73, 1])[i]
+    for metric, across in parted(metrics, ([0, 0.27], [0.365, 0.635], [0.73, 1])):
         drawn = [line for line in data.lines if line.metric == metric]
-        bounds = bounds_of(drawn, metric)
-        layout[f"xaxis{number}"] = style.x_axis(theme, domain=domain, anchor=y, range=[-0.15, 5.15], dtick=1)
-        layout[f"yaxis{number}"] = style.y_axis(theme, anchor=x, range=bounds)
+        panel = picture.panel(across, x={"range": [-0.15, 5.15], "dtick": 1}, y={"range": bounds_of(drawn, metric)})
         for line in sorted(drawn, key=lambda line: (line.size not in (0, data.solid), line.group == INDEPENDENT)):
-            traces += _line_traces(line, data, theme, x, y)
-        layout["annotations"] += [
-            style.y_title(_panel_title(metric, data, len(metrics)), theme, x, y, layout["margin"]["l"]),
-            style.x_title("intensity", theme, x, y),
-        ]
-        if i == len(metrics) - 1:  # colours and symbols say the rest
-            ends = [
-                _end(line, metric, theme)
-                for line in drawn
-                if line.size in (0, data.solid) and np.isfinite(line.value[-1])
-            ]
-            layout["annotations"] += style.end_labels(ends, theme, x=x, y=y, bounds=bounds, room=room)
-    layout["meta"] = {"figure": "shift", "panels": ["accuracy", "brier", "js"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            picture.add(*_line_traces(line, data, theme, panel.x, panel.y))
+        picture.titles(panel, "intensity", _panel_title(metric, data, len(metrics)))
+    main = [line for line in drawn if line.size in (0, data.solid) and np.isfinite(line.value[-1])]
+    picture.ends(panel, [_end(line, metric, theme) for line in main])  # colours and symbols say the rest
+    return picture.figure()
 
 
 def _panel_title(metric: Metric, data: Shift, panels: int) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import PAGE_HEIGHT, Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
 from modescape.drawing.numbers import float32, known
+from modescape.drawing.panels import Picture
 from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, rate, thousands
@@ -78,6 +79,11 @@ class ShiftTypes(FigureData):
             for i in range(len(line.intensities))
         ]  # fmt: skip
 
+    @property
+    def last(self) -> int:
+        """The largest intensity."""
+        return max(int(line.intensities[-1]) for line in self.lines)
+
     def line(self, group: str, corruption: str, size: int) -> Line | None:
         found = [one for one in self.lines if (one.group, one.corruption, one.size) == (group, corruption, size)]
         return found[0] if found else None
@@ -95,9 +101,13 @@ class ShiftTypes(FigureData):
         return found
 
     @property
+    def card_height(self) -> int:
+        return self.down * 176 + 20 if self.options.panel == "all" else 440
+
+    @property
     def page_height(self) -> int:
-        small = 20 + self.down * max(_PICTURE, (PAGE_HEIGHT - 20) // self.down)
-        return small if self.options.panel == "all" else PAGE_HEIGHT
+        small = 20 + self.down * max(_PICTURE, (self.size.page - 20) // self.down)
+        return small if self.options.panel == "all" else self.size.page
 
     @property
     def down(self) -> int:
@@ -120,6 +130,8 @@ class ShiftTypes(FigureData):
     paper="Fig 9",
     needs=("shift", "shift-compare"),
     options=TypeOptions,
+    card=548,
+    full=True,
 )
 def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
     metric = options.metric
@@ -131,17 +143,19 @@ def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
     types = sorted(dict.fromkeys(line.corruption for line in lines), key=lambda name: -gain.get(name, 0.0))
     shown = options.method or (INDEPENDENT, *_best(lines, metric, last))
     groups = [group for group in dict.fromkeys(line.group for line in lines) if group in shown]
-    source = source_of(results, types)
-    data = ShiftTypes(
-        options=options, lines=tuple(lines), types=tuple(types), shown=tuple(groups), solid=solid, gain=gain,
-        source=source, caption="", summary="",
-    )  # fmt: skip
     return ShiftTypes(
-        options=options, lines=data.lines, types=data.types, shown=data.shown, solid=solid, gain=gain, source=source,
-        caption=_types_caption(data), summary=_types_summary(data, last), notes=_types_notes(data, last),
-        legend=tuple(Legend(group, group_title(group), look_of(group).key, on=group in groups)
-                     for group in dict.fromkeys(line.group for line in lines)),
-    )  # fmt: skip
+        options=options,
+        lines=tuple(lines),
+        types=tuple(types),
+        shown=tuple(groups),
+        solid=solid,
+        gain=gain,
+        source=source_of(results, types),
+        legend=tuple(
+            Legend(group, group_title(group), look_of(group).key, on=group in groups)
+            for group in dict.fromkeys(line.group for line in lines)
+        ),
+    )
 
 
 def _gains(lines: Sequence[Line], metric: Metric, solid: int, last: int) -> dict[str, float]:
@@ -166,7 +180,7 @@ def _best(lines: Sequence[Line], metric: Metric, last: int) -> list[str]:
     return [max(values, key=lambda group: float(np.mean(values[group])) * (1 if higher else -1))]
 
 
-def _types_caption(data: ShiftTypes) -> str:
+def _caption(data: ShiftTypes) -> str:
     metric, last = data.options.metric, WORDS[data.options.metric]
     first = {
         "all": f"{last[:1].upper()}{last[1:]} by intensity 0 to 5, one picture a type",
@@ -195,8 +209,8 @@ def _types_caption(data: ShiftTypes) -> str:
     return " ".join(parts)
 
 
-def _types_summary(data: ShiftTypes, last: int) -> str:
-    metric = data.options.metric
+def _summary(data: ShiftTypes) -> str:
+    last, metric = data.last, data.options.metric
     if not data.gain:
         groups = "1 group" if len(data.shown) == 1 else f"{len(data.shown)} groups"
         return f"{len(data.types)} types of corruption, {groups}."
@@ -219,8 +233,8 @@ def _signed(metric: Metric, value: float) -> str:
     return text if text.startswith("−") else f"+{text}"
 
 
-def _types_notes(data: ShiftTypes, last: int) -> Notes:
-    metric, group = data.options.metric, data.shown[0]
+def _notes(data: ShiftTypes) -> Notes:
+    last, metric, group = data.last, data.options.metric, data.shown[0]
     lines = []
     for name in data.types:
         if metric == "js_mean":
@@ -236,45 +250,42 @@ def _types_notes(data: ShiftTypes, last: int) -> Notes:
     )
 
 
+@shift_types.tell
+def tell(data: ShiftTypes) -> Words:
+    return Words(_caption(data), _summary(data), _notes(data))
+
+
 @shift_types.draw
 def draw(data: ShiftTypes, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
+    every = data.options.panel == "all"
+    kind: style.Kind = "multiples" if every else "page"
+    revision = "shift-types" if every else "shift-box"
+    picture = Picture("shift-types", data, theme, kind=kind, revision=revision, panels=("types", "intensities"))
+    (_small_pictures if every else _boxes)(data, picture)
+    return picture.figure()
 
-    layout, traces = _small_pictures(data, theme) if data.options.panel == "all" else _boxes(data, theme)
-    layout["meta"] = {"figure": "shift-types", "panels": ["types", "intensities"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
 
-
-def _small_pictures(data: ShiftTypes, theme: Theme) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    across, down = min(_ACROSS, len(data.types)), data.down
-    large = data.options.size == "page"
-    height, gap = (data.page_height, 64) if large else (down * 176 + 20, 52)
-    layout = style.layout(theme, kind="multiples", height=height, revision="shift-types")
-    layout["annotations"] = []
+def _small_pictures(data: ShiftTypes, picture: Picture) -> None:
+    across, down, theme = min(_ACROSS, len(data.types)), data.down, picture.theme
+    gap = 64 if data.is_large else 52
     bounds = bounds_of(data.drawn_lines, data.options.metric)
-    traces: list[dict[str, Any]] = []
-    last = max(int(line.intensities[-1]) for line in data.lines)
-    width, tall, room = 1 / across, 1 / down, height - layout["margin"]["t"] - layout["margin"]["b"]
+    width, tall, room = 1 / across, 1 / down, picture.room
+    ticks = {"dtick": 25} if data.options.metric == "accuracy" else {"nticks": 4}
     for i, name in enumerate(data.types):
-        number = "" if i == 0 else str(i + 1)
-        x, y = f"x{number}", f"y{number}"
         column, row = i % across, i // across
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, domain=[column * width, column * width + 0.84 * width], anchor=y, range=[-0.2, last + 0.2],
-            tickvals=[0, last], **({"matches": "x"} if i else {}),
-        )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, domain=[1 - (row + 1) * tall + gap / room, 1 - row * tall - 0.02 * tall], anchor=x,
-            range=bounds, **({"dtick": 25} if data.options.metric == "accuracy" else {"nticks": 4}),
-            **({"matches": "y"} if i else {}),
-        )  # fmt: skip
-        traces += _picture(data, name, theme, x, y)
+        panel = picture.panel(
+            [column * width, column * width + 0.84 * width],
+            [1 - (row + 1) * tall + gap / room, 1 - row * tall - 0.02 * tall],
+            x={"range": [-0.2, data.last + 0.2], "tickvals": [0, data.last], **({"matches": "x"} if i else {})},
+            y={"range": bounds, **ticks, **({"matches": "y"} if i else {})},
+        )
+        x, y = panel.x, panel.y
+        picture.add(*_picture(data, name, theme, x, y))
         head: dict[str, Any] = {"xref": f"{x} domain", "yref": f"{y} domain", "y": 1, "yanchor": "bottom", "yshift": 2}
-        layout["annotations"].append(style.label(type_title(name), theme, strong=True, x=0, xanchor="left", **head))
+        picture.write(style.label(type_title(name), theme, strong=True, x=0, xanchor="left", **head))
         if data.options.metric != "js_mean" and name in data.gain:
             said = _signed(data.options.metric, data.gain[name])
-            layout["annotations"].append(style.label(said, theme, x=1, xanchor="right", xshift=16, **head))
-    return layout, traces
+            picture.write(style.label(said, theme, x=1, xanchor="right", xshift=16, **head))
 
 
 def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
@@ -329,23 +340,20 @@ def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> di
     }
 
 
-def _boxes(data: ShiftTypes, theme: Theme) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _boxes(data: ShiftTypes, picture: Picture) -> None:
     """A box for each type (over intensities) or for each intensity (over types); groups beside each other."""
     metric, by_type = data.options.metric, data.options.panel == "types"
-    layout = style.layout(theme, kind="page", height=592 if data.options.size == "page" else 440, revision="shift-box")
     names = [type_title(name) for name in data.types]
+    across: dict[str, Any] = {"range": [0.4, 5.6], "dtick": 1}
     if by_type:
-        layout["margin"] = {**layout["margin"], "b": 120}
-        layout["xaxis"] = style.x_axis(theme, tickvals=list(range(len(names))), ticktext=names, tickangle=-40,
-                                       range=[-0.6, len(names) - 0.4])  # fmt: skip
-    else:
-        layout["xaxis"] = style.x_axis(theme, range=[0.4, 5.6], dtick=1)
-    layout["yaxis"] = style.y_axis(theme, range=bounds_of(data.drawn_lines, metric))
-    layout |= {"boxmode": "group", "boxgap": 0.35, "boxgroupgap": 0.15}
-    layout["annotations"] = [style.y_title(TITLES[metric], theme, "x", "y", layout["margin"]["l"])]
-    if not by_type:
-        layout["annotations"].append(style.x_title("intensity", theme, "x", "y"))
-    return layout, [_box(data, group, size, theme) for group, size in data.drawn]
+        picture.layout["margin"]["b"] = 120
+        across = {
+            "tickvals": list(range(len(names))), "ticktext": names, "tickangle": -40, "range": [-0.6, len(names) - 0.4],
+        }  # fmt: skip
+    panel = picture.panel(x=across, y={"range": bounds_of(data.drawn_lines, metric)})
+    picture.layout |= {"boxmode": "group", "boxgap": 0.35, "boxgroupgap": 0.15}
+    picture.titles(panel, "" if by_type else "intensity", TITLES[metric])
+    picture.add(*(_box(data, group, size, picture.theme) for group, size in data.drawn))
 
 
 def _box(data: ShiftTypes, group: str, size: int, theme: Theme) -> dict[str, Any]:

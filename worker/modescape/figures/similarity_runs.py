@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modescape.drawing.figure import Legend, Note, Notes, figure
+from modescape.drawing.figure import Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs, left_out
 from modescape.drawing.numbers import MAX_ROWS, spread, thin
 from modescape.drawing.reading import FigureNotReady, Floats, Results, Solution, trajectories
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     paper="Fig 3",
     needs=("predict", "compare"),
     options=AcrossOptions,
+    card=552,
+    full=True,
 )
 def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
     everyone = np.array(results.healthy)
@@ -62,13 +64,6 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
         thinned.append(f"{len(runs)} of {planned} runs, evenly.")
     if block < min(options.blocks, longest):
         thinned.append(f"{block} instead of {options.blocks} checkpoints of each run.")
-    n = len(results.true_labels(options.split))
-    notes, summary = _across_notes(cosine, apart, block, len(runs), n, options.split)
-    shown = (
-        "Each cell is a pair of runs, by their final solutions"
-        if block == 1
-        else f"Each block is a pair of runs, {block} checkpoints each, early to late"
-    )
     legend = ("independent", "runs") if block == 1 else ("trajectory", "checkpoints")
     return Similarity(
         options=options,
@@ -78,9 +73,8 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
         cosine=cosine,
         disagreement=apart,
         block=block,
-        caption=(f"{shown}. Bright means alike in both maps. {thousands(n)} {options.split} images."),
-        summary=summary,
-        notes=notes,
+        images=len(results.true_labels(options.split)),
+        kept=len(solutions),
         legend=(Legend(*legend, legend[0], len(solutions)),),
         partial=after_runs(len(done), results),
         missing=missing,
@@ -88,9 +82,21 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
     )
 
 
-def _across_notes(
-    cosine: Floats | None, apart: Floats, block: int, runs: int, images: int, split: str
-) -> tuple[Notes, str]:
+@similarity_across.tell
+def tell(data: Similarity) -> Words:
+    block = data.block
+    shown = (
+        "Each cell is a pair of runs, by their final solutions"
+        if block == 1
+        else f"Each block is a pair of runs, {block} checkpoints each, early to late"
+    )
+    images = f"{thousands(data.images)} {data.options.split} images."
+    return Words(f"{shown}. Bright means alike in both maps. {images}", *_read(data, images))
+
+
+def _read(data: Similarity, images: str) -> tuple[str, Notes]:
+    """Summary and notes."""
+    cosine, apart, block, runs = data.cosine, data.disagreement, data.block, len(data.numbers) // data.block
     last = np.arange(runs) * block + block - 1
     upper = np.triu_indices(runs, 1)
 
@@ -118,7 +124,7 @@ def _across_notes(
         Note("different runs", (_mean(across_cosine), _mean(across)), strong=True),
         Note("", (_deviation(across_cosine), _deviation(across))),
     ]
-    counts = f"{len(across)} pairs across runs; {thousands(images)} {split} images."
+    counts = f"{len(across)} pairs across runs; {images}"
     text = ["Bright means alike in both maps."]
     if len(inside):
         text.append("Last two: of the checkpoints shown of a run.")
@@ -130,7 +136,7 @@ def _across_notes(
         summary += f", the last two checkpoints shown of a run on {percent(inside.mean())} %"
     if len(across_cosine):
         summary += f"; the cosine of their weights is {rate(across_cosine.mean())}"
-    return Notes(("", "cosine", "disagr."), tuple(lines), tuple(text)), summary + "."
+    return summary + ".", Notes(("", "cosine", "disagr."), tuple(lines), tuple(text))
 
 
 def _mean(values: Floats) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modescape.drawing.figure import Legend, Note, Notes, figure
+from modescape.drawing.figure import Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_failed
 from modescape.drawing.numbers import MAX_ROWS, thin
 from modescape.drawing.reading import FigureNotReady, Floats, Results, trajectories
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     paper="Fig 2",
     needs=("predict", "compare"),
     options=AlongOptions,
+    card=552,
+    full=True,
 )
 def similarity_along(results: Results, options: AlongOptions) -> Similarity:
     done = trajectories(results)
@@ -40,15 +42,8 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
         raise FigureNotReady(f"run {run} has made no predictions yet", waits_for=("train", "predict"))
     chosen = [done[run][i] for i in thin(len(done[run]), MAX_ROWS)]
     cosine, apart, missing = matrices_of(results, chosen, options.split, options.weights)
-    late = float(apart[-1, -2]) if len(chosen) > 1 else float("nan")
-    first = float(apart[-1, 0])
-    lines = [
-        Note("first and last", (_value(cosine, 0, -1), rate(first))),
-        Note("last two", (_value(cosine, -2, -1) if len(chosen) > 1 else "–", rate(late))),
-    ]
     full = len(done[run])
     thinned = f"{len(chosen)} of {full} checkpoints, evenly." if len(chosen) < full else ""
-    n = len(results.true_labels(options.split))
     return Similarity(
         options=options,
         numbers=np.array([point.number for point in chosen]),
@@ -57,16 +52,8 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
         cosine=cosine,
         disagreement=apart,
         block=len(chosen),
-        caption=(
-            f"All checkpoints of run {run}, early to late. Bright means alike in both maps; the colours of the cosine "
-            "begin where this run's do. "
-            f"{thousands(n)} {options.split} images; {full} checkpoints."
-        ),
-        summary=(
-            f"Along run {run} the first and the last checkpoint disagree on {percent(first)} % of labels, "
-            f"the last two on {percent(late)} %."
-        ),
-        notes=Notes(("Checkpoints", "cosine", "disagr."), tuple(lines), ("Bright means alike in both maps.",)),
+        images=len(results.true_labels(options.split)),
+        kept=full,
         legend=(Legend("trajectory", "checkpoints", "trajectory", len(chosen)),),
         missing=missing,
         thinned=thinned,
@@ -75,6 +62,27 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
 
 def _value(matrix: Floats | None, i: int, j: int) -> str:
     return "–" if matrix is None else cosine_words(float(matrix[i, j]))
+
+
+@similarity_along.tell
+def tell(data: Similarity) -> Words:
+    run, apart = data.runs[0], data.disagreement
+    first, late = float(apart[-1, 0]), float(apart[-1, -2]) if len(apart) > 1 else float("nan")
+    caption = (
+        f"All checkpoints of run {run}, early to late. Bright means alike in both maps; the colours of the cosine "
+        f"begin where this run's do. {thousands(data.images)} {data.options.split} images; {data.kept} checkpoints."
+    )
+    summary = (
+        f"Along run {run} the first and the last checkpoint disagree on {percent(first)} % of labels, the last two on "
+        f"{percent(late)} %."
+    )
+    lines = (
+        Note("first and last", (_value(data.cosine, 0, -1), rate(first))),
+        Note("last two", (_value(data.cosine, -2, -1) if len(apart) > 1 else "–", rate(late))),
+    )
+    return Words(
+        caption, summary, Notes(("Checkpoints", "cosine", "disagr."), lines, ("Bright means alike in both maps.",))
+    )
 
 
 @similarity_along.draw

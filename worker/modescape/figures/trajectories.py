@@ -10,13 +10,14 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs
 from modescape.drawing.numbers import float32, known, spread, thin
 from modescape.drawing.options import MainSplitOptions
+from modescape.drawing.panels import Panel, Picture, parted
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results, Solution, trajectories
 from modescape.drawing.style import Theme
-from modescape.drawing.words import loss, percent
+from modescape.drawing.words import listed, loss, percent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -67,7 +68,8 @@ class Mean:
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectories(FigureData):
-    """Curves of all runs, their median, and the ensemble of the finished ones (None where it is not known)."""
+    """Curves of all runs, their median, and the ensemble of the finished ones (None where it is not known);
+    failed: runs; learned: some run did not fail."""
 
     options: CurveOptions
     curves: tuple[Curve, ...]
@@ -75,6 +77,12 @@ class Trajectories(FigureData):
     ensemble: Mean | None
     members: int
     epochs: int
+    failed: tuple[int, ...]
+    learned: bool
+
+    @property
+    def finished(self) -> list[Curve]:
+        return [curve for curve in self.curves if curve.finished]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -104,6 +112,8 @@ class Trajectories(FigureData):
     paper="Fig 2",
     needs=("train", "predict"),
     options=CurveOptions,
+    card=292,
+    full=True,
 )
 def training_curves(results: Results, options: CurveOptions) -> Trajectories:
     done = trajectories(results)
@@ -125,10 +135,6 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
     ensemble = None
     if kept and len(finished) > 1:
         ensemble = _ensemble(results, [done[curve.run] for curve in finished], options.split)
-    final = np.array([curve.accuracy[-1] for curve in finished])
-    partial = after_runs(len(finished), results)
-    failed = list(results.failed)
-    nothing = "No run learned" if not results.healthy else "No run has finished yet"
     return Trajectories(
         options=options,
         curves=tuple(curves),
@@ -136,14 +142,13 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
         ensemble=ensemble,
         members=len(finished),
         epochs=results.spec.training.epochs,
-        caption=_curve_caption(curves, finished, failed, ensemble, options.split),
-        summary=_curve_summary(finished, final, ensemble, options.split, nothing),
-        notes=_curve_notes(finished, ensemble, partial, nothing),
+        failed=tuple(results.failed),
+        learned=bool(results.healthy),
         legend=(
             *((Legend("independent", "ensemble of runs", "independent"),) if ensemble is not None else ()),
             Legend("trajectory", "run", "trajectory", len(curves)),
         ),
-        partial=partial,
+        partial=after_runs(len(finished), results),
     )
 
 
@@ -224,9 +229,16 @@ def _ensemble(results: Results, runs: Sequence[Sequence[Solution]], split: str) 
     return Mean(epochs, np.array(losses), np.array(accuracies))
 
 
-def _curve_caption(
-    curves: Sequence[Curve], finished: Sequence[Curve], failed: Sequence[int], ensemble: Mean | None, split: str
-) -> str:
+@training_curves.tell
+def tell(data: Trajectories) -> Words:
+    nothing = "No run has finished yet" if data.learned else "No run learned"
+    return Words(_caption(data), _summary(data, nothing), _notes(data, nothing))
+
+
+def _caption(data: Trajectories) -> str:
+    curves, finished, failed, ensemble, split = (
+        data.curves, data.finished, data.failed, data.ensemble, data.options.split
+    )  # fmt: skip
     apart = [curve.run for curve in curves if not curve.finished]
     moving, lost = [run for run in apart if run not in failed], [run for run in apart if run in failed]
     parts = []
@@ -240,21 +252,23 @@ def _curve_caption(
         parts.append(f"Run {finished[0].run} alone.")
     parts.append({"test": "Test", "validation": "Validation", "train": "Training"}[split] + " images.")
     if moving:
-        names = " and ".join(", ".join(map(str, moving)).rsplit(", ", 1))
+        names = listed([f"{run}" for run in moving])
         many = len(moving) > 1
         parts.append(
             f"Run{'s' * many} {names} {'are' if many else 'is'} still moving, drawn as the training loop sees "
             f"{'them' if many else 'it'}, and count{'s' * (not many)} in no mean."
         )
     if lost:
-        names = " and ".join(", ".join(map(str, lost)).rsplit(", ", 1))
+        names = listed([f"{run}" for run in lost])
         parts.append(
             f"Run{'s' * (len(lost) > 1)} {names}: drawn as the training loop saw {'them' if len(lost) > 1 else 'it'}."
         )
     return " ".join(parts)
 
 
-def _curve_summary(finished: Sequence[Curve], final: Floats, ensemble: Mean | None, split: str, nothing: str) -> str:
+def _summary(data: Trajectories, nothing: str) -> str:
+    finished, ensemble, split = data.finished, data.ensemble, data.options.split
+    final = np.array([curve.accuracy[-1] for curve in finished])
     if not finished:
         return f"{nothing}; the curves are what the training loop sees."
     if len(finished) == 1:
@@ -266,7 +280,8 @@ def _curve_summary(finished: Sequence[Curve], final: Floats, ensemble: Mean | No
     return text + ("." if ensemble is None else f"; their ensemble reaches {percent(ensemble.accuracy[-1])} %.")
 
 
-def _curve_notes(finished: Sequence[Curve], ensemble: Mean | None, partial: str, nothing: str) -> Notes:
+def _notes(data: Trajectories, nothing: str) -> Notes:
+    finished, ensemble = data.finished, data.ensemble
     if not finished:
         return Notes(text=(f"{nothing}: there is nothing to average.",))
     losses = np.array([curve.loss[-1] for curve in finished])
@@ -278,39 +293,22 @@ def _curve_notes(finished: Sequence[Curve], ensemble: Mean | None, partial: str,
     if ensemble is not None:
         ours = percent(ensemble.accuracy[-1])
         lines.append(Note(f"accuracy of {len(finished)} together, %", (ours, "–"), strong=True))
-    return Notes(("So far" if partial else "At the end", "mean", "± σ"), tuple(lines), (f"n = {len(finished)} runs.",))
+    return Notes(
+        ("So far" if data.partial else "At the end", "mean", "± σ"), tuple(lines), (f"n = {len(finished)} runs.",)
+    )
 
 
 @training_curves.draw
 def draw(data: Trajectories, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    large = data.options.size == "page"
-    height = 592 if large else 292
-    layout = style.layout(theme, kind="curves", height=height, revision="trajectories")
+    picture = Picture("trajectories", data, theme, kind="curves", panels=("loss", "accuracy"))
     panels = ("loss", "accuracy") if data.options.panel == "both" else (data.options.panel,)
-    traces: list[dict[str, Any]] = []
-    layout["annotations"] = []
-    for i, panel in enumerate(panels):
-        x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        # Between two panels, on paper too, there is room for a name and the next one's ticks.
-        domain = [0, 1] if len(panels) == 1 else ([0, 0.36], [0.64, 1])[i]
-        bounds = _window(data, panel)
-        layout[f"xaxis{i + 1 if i else ''}"] = style.x_axis(
-            theme, domain=domain, anchor=y, range=[0, max(1.0, float(data.epochs))]
-        )
-        layout[f"yaxis{i + 1 if i else ''}"] = style.y_axis(theme, anchor=x, range=bounds)
-        traces += _curve_traces(data, panel, theme, x, y)
-        left = layout["margin"]["l"]
-        room = height - layout["margin"]["t"] - layout["margin"]["b"]
-        title = "loss, nats" if panel == "loss" else "accuracy, %"
-        layout["annotations"] += [
-            style.y_title(title, theme, x, y, left),
-            style.x_title("epoch", theme, x, y),
-            *_end_labels(data, panel, theme, x, y, bounds, room),
-        ]
-    layout["meta"] = {"figure": "trajectories", "panels": ["loss", "accuracy"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+    # Between two panels, on paper too, there is room for a name and the next one's ticks.
+    for name, across in parted(panels, ([0, 0.36], [0.64, 1])):
+        panel = picture.panel(across, x={"range": [0, max(1.0, float(data.epochs))]}, y={"range": _window(data, name)})
+        picture.add(*_curve_traces(data, name, theme, panel.x, panel.y))
+        picture.titles(panel, "epoch", "loss, nats" if name == "loss" else "accuracy, %")
+        picture.write(*_end_labels(data, name, theme, panel, picture.room))
+    return picture.figure()
 
 
 def _values(curve: Curve | Mean, panel: str) -> Floats:
@@ -408,9 +406,7 @@ def _end_mark(curve: Curve | Mean, panel: str, x: str, y: str, marker: dict[str,
     }
 
 
-def _end_labels(
-    data: Trajectories, panel: str, theme: Theme, x: str, y: str, bounds: list[float], room: int
-) -> list[dict[str, Any]]:
+def _end_labels(data: Trajectories, quantity: str, theme: Theme, panel: Panel, room: int) -> list[dict[str, Any]]:
     """Names at the right ends, and over a card where a run still moves."""
     run_colour = style.look("trajectory").colour(theme)
     named: list[tuple[str, Curve | Mean, str, bool]] = []
@@ -424,12 +420,12 @@ def _end_labels(
         if not curve.finished or data.median is None or (few and data.options.color == "run"):
             named.append((f"run {curve.run}", curve, ink, curve.finished))
     ends = [
-        (style.End(name, float(curve.epochs[-1]), float(_values(curve, panel)[-1]), colour), finished)
+        (style.End(name, float(curve.epochs[-1]), float(_values(curve, quantity)[-1]), colour), finished)
         for name, curve, colour, finished in named
     ]
 
     def written(ends: list[style.End]) -> list[dict[str, Any]]:
-        return style.end_labels(ends, theme, x=x, y=y, bounds=bounds, room=room, reach=14)
+        return style.end_labels(ends, theme, x=panel.x, y=panel.y, bounds=panel.bounds, room=room, reach=14)
 
     labels = written([end for end, finished in ends if finished])  # only labels at the same right end can meet
     for end, finished in ends:

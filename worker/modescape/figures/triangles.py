@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import PAGE_HEIGHT, Cell, FigureData, figure
+from modescape.drawing.figure import Cell, FigureData, Words, figure
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import float32, known
+from modescape.drawing.panels import Picture, beside
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
@@ -27,6 +28,7 @@ from modescape.figures.shared.tunnels import (
     partial_of,
     study_of,
 )
+from modescape.studies import TunnelSpec
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -52,6 +54,8 @@ class Triangles(FigureData):
     wedges; offsets [K], lengths [K]: where the points of the path lie."""
 
     options: TriangleOptions
+    study: TunnelSpec
+    images: int
     surface: Floats
     radii: Floats
     spans: Floats
@@ -86,9 +90,13 @@ class Triangles(FigureData):
         return self.offsets * (FULL_TURN / total) if total > FULL_TURN else self.offsets
 
     @property
+    def card_height(self) -> int:
+        return 440 if len(self.shown()) == 1 else self.size.card
+
+    @property
     def page_height(self) -> int:
         """One row of up to three fans."""
-        return PAGE_HEIGHT if len(self.shown()) == 1 else 400
+        return self.size.page if len(self.shown()) == 1 else 400
 
     def raster(self, quantity: str) -> tuple[Floats, Floats, Floats]:
         """x [X], y [Y] around the whole fan and the nearest cell's value [Y, X], NaN outside the fan and where nothing
@@ -125,6 +133,8 @@ class Triangles(FigureData):
     paper="Fig S3",
     needs=("tunnel", "triangles"),
     options=TriangleOptions,
+    card=400,
+    full=True,
 )
 def triangles(results: Results, options: TriangleOptions) -> Triangles:
     study = study_of(results, options.tunnel)
@@ -135,41 +145,46 @@ def triangles(results: Results, options: TriangleOptions) -> Triangles:
         refuse_skipped(results, "triangles", f"{options.tunnel}")
         raise FigureNotReady("no point of the triangles is computed yet", waits_for=("tunnel", "triangles"))
     surface = np.asarray(results.array(kept["surface"]), np.float64)
-    computed = np.isfinite(surface[:, ACCURACY])
-    partial = partial_of(computed)
-    radii, lengths = np.array(kept["radii"]), np.array(kept["lengths"])
-    total = float(np.degrees(kept["offsets"][-1]))
+    return Triangles(
+        options=options,
+        study=study,
+        images=kept["images"],
+        surface=surface,
+        radii=np.array(kept["radii"]),
+        spans=np.array(kept["spans"]),
+        offsets=np.array(kept["offsets"]),
+        lengths=np.array(kept["lengths"]),
+        partial=partial_of(np.isfinite(surface[:, ACCURACY])),
+    )
+
+
+@triangles.tell
+def tell(data: Triangles) -> Words:
+    runs, total = data.study.runs, float(np.degrees(data.offsets[-1]))
     distances = "Distances are true inside each wedge, not across the whole picture."
     if total > 360:
         distances = (
             f"Angles are drawn {percent(360 / total)} % as wide as they are, so that the fan closes one turn and no "
             "wedge hides another; distances are true along rays only."
         )
-    return Triangles(
-        options=options,
-        surface=surface,
-        radii=radii,
-        spans=np.array(kept["spans"]),
-        offsets=np.array(kept["offsets"]),
-        lengths=lengths,
-        caption=(
-            f"{len(surface)} wedges from run {study.runs[0]} (A) to run {study.runs[1]} (B), {total:.0f} degrees in "
-            "all, each in the plane through the origin and two neighbouring points of the path; radius: length of the "
-            f"weight vector. {distances} {thousands(kept['images'])} test images. n = 1 pair of runs."
-        ),
-        summary=counted(computed, "the triangles") if partial else _crossed(study, surface, radii, lengths),
-        partial=partial,
+    caption = (
+        f"{len(data.surface)} wedges from run {runs[0]} (A) to run {runs[1]} (B), {total:.0f} degrees in all, each in "
+        "the plane through the origin and two neighbouring points of the path; radius: length of the weight vector. "
+        f"{distances} {thousands(data.images)} test images. n = 1 pair of runs."
     )
+    computed = np.isfinite(data.surface[:, ACCURACY])
+    return Words(caption, counted(computed, "the triangles") if data.partial else _crossed(data))
 
 
-def _crossed(study: Any, surface: Floats, radii: Floats, lengths: Floats) -> str:
+def _crossed(data: Triangles) -> str:
     """What the path passes: the cells nearest to its points, each a wedge's first border, the last one's second."""
-    near = np.abs(radii[:, None] - lengths).argmin(axis=0)
+    surface = data.surface
+    near = np.abs(data.radii[:, None] - data.lengths).argmin(axis=0)
     passed = np.stack([*(surface[w, :, 0, near[w]] for w in range(len(surface))), surface[-1, :, -1, near[-1]]])
     accuracy, agreement = passed[:, ACCURACY], passed[:, AGREEMENT_A]
     return (
         f"At the cells nearest to the path accuracy lies between {percent(float(accuracy.min()))} and "
-        f"{percent(float(accuracy.max()))} %, and agreement with run {study.runs[0]} "
+        f"{percent(float(accuracy.max()))} %, and agreement with run {data.study.runs[0]} "
         f"{from_to(float(agreement[0]), float(agreement[-1]))}."
     )
 
@@ -182,45 +197,24 @@ _TRIANGLES = {
 
 @triangles.draw
 def draw(data: Triangles, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
     shown = data.shown()
-    height = data.page_height if data.options.size == "page" else {1: 440, 3: 400}[len(shown)]
-    layout = style.layout(theme, kind="maps", height=height, revision="triangles")
-    layout["margin"] |= {"r": 24, "b": 44}
-    layout["annotations"] = []
-    gap = 0.04
-    width = (1 - gap * (len(shown) - 1)) / len(shown)
-    traces: list[dict[str, Any]] = []
-    for i, name in enumerate(shown):
-        number = "" if i == 0 else f"{i + 1}"
-        x, y = f"x{number}", f"y{number}"
-        start = i * (width + gap)
+    places = beside(len(shown), 0.04)
+    picture = Picture(
+        "triangles", data, theme, kind="maps", margin={"r": 24, "b": 44}, panels=shown if len(shown) > 1 else ()
+    )
+    for i, (name, place) in enumerate(zip(shown, places, strict=True)):
         across, up, values = data.raster(name)
-        shared = {
-            "showgrid": False,
-            "showline": False,
-            "ticks": "",
-            "nticks": 4,
-            "constrain": "domain",
-            "zeroline": False,
-        }
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, **shared, domain=[start, min(start + width, 1.0)], anchor=y, constraintoward="left",
-            range=[float(across[0]), float(across[-1])], **({"matches": "x"} if i else {}),
-        )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, **shared, anchor=x, constraintoward="top", range=[float(up[0]), float(up[-1])],
-            showticklabels=i == 0, **({"matches": "y"} if i else {"scaleanchor": x}),
-        )  # fmt: skip
-        traces.append(_map(name, across, up, values, theme, x, y, start + width, width))
-        traces += _path(data, theme, x, y)
-        layout["annotations"].append(
-            style.label(_TRIANGLES[name], theme, strong=True, **style.corner(x, y, "left", "top"), xshift=-2, yshift=8)
+        panel = picture.maps(
+            place,
+            x={"nticks": 4, "zeroline": False, "range": [float(across[0]), float(across[-1])]},
+            y={"nticks": 4, "zeroline": False, "range": [float(up[0]), float(up[-1])], "showticklabels": i == 0},
         )
-    layout["annotations"].append(style.x_title("distance in weight space", theme, "x", "y"))
-    layout["meta"] = {"figure": "triangles", "panels": list(shown) if len(shown) > 1 else []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+        end, width = place[0] + (places[0][1] - places[0][0]), places[0][1] - places[0][0]
+        picture.add(_map(name, across, up, values, theme, panel.x, panel.y, end, width))
+        picture.add(*_path(data, theme, panel.x, panel.y))
+        picture.head(panel, _TRIANGLES[name])
+    picture.write(style.x_title("distance in weight space", theme, "x", "y"))
+    return picture.figure()
 
 
 def _map(

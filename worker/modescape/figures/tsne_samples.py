@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modescape.drawing.figure import figure
+from modescape.drawing.figure import Words, figure
 from modescape.drawing.groups import TRAJECTORY
 from modescape.drawing.reading import FigureNotReady, Results
 from modescape.drawing.style import Theme
-from modescape.figures.shared.embedding import Embedding, SampleOptions, embedding, islands
+from modescape.figures.shared.embedding import Embedding, SampleOptions, embedding, islands, told
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -24,11 +24,17 @@ if TYPE_CHECKING:
     paper="Fig 4",
     needs=("predict", "sample", "embed"),
     options=SampleOptions,
+    page=576,
 )
 def tsne_samples(results: Results, options: SampleOptions) -> Embedding:
     if not results.spec.methods:
         raise FigureNotReady("no subspace methods in this spec")
     return embedding(results, options, f"{options.layout}-samples", methods=options.methods_of(results))
+
+
+@tsne_samples.tell
+def tell(data: Embedding) -> Words:
+    return told(data)
 
 
 @tsne_samples.draw

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modescape.drawing.figure import figure
+from modescape.drawing.figure import Words, figure
 from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
-from modescape.figures.shared.embedding import Embedding, EmbeddingOptions, embedding, islands
+from modescape.figures.shared.embedding import Embedding, EmbeddingOptions, embedding, islands, told
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     paper="Fig 2",
     needs=("predict", "embed"),
     options=EmbeddingOptions,
+    page=576,
 )
 def tsne_trajectories(results: Results, options: EmbeddingOptions) -> Embedding:
     return embedding(results, options, f"{options.layout}-trajectories", methods=[])
+
+
+@tsne_trajectories.tell
+def tell(data: Embedding) -> Words:
+    return told(data)
 
 
 @tsne_trajectories.draw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,9 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, figure
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import float32, known
+from modescape.drawing.panels import Picture, beside
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
@@ -28,6 +30,7 @@ from modescape.figures.shared.tunnels import (
     partial_of,
     study_of,
 )
+from modescape.studies import TunnelSpec
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -52,10 +55,11 @@ class TunnelOptions(OneTunnel):
 @dataclass(frozen=True, kw_only=True)
 class Tunnel(FigureData):
     """t [T]: fraction of the path; profile [line, split, quantity, T] in the order of LINES, SPLITS and QUANTITIES, NaN
-    where nothing is computed yet."""
+    where nothing is computed yet; study, kept: what was asked for, and what its stage left."""
 
     options: TunnelOptions
-    runs: tuple[int, int]
+    study: TunnelSpec
+    kept: Mapping[str, Any]
     t: Floats
     profile: Floats
 
@@ -88,6 +92,8 @@ class Tunnel(FigureData):
     paper="Fig S2",
     needs=("train", "tunnel"),
     options=TunnelOptions,
+    card=300,
+    full=True,
 )
 def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
     study = study_of(results, options.tunnel)
@@ -96,26 +102,28 @@ def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
         refuse_skipped(results, "tunnel", f"{options.tunnel}")
         raise FigureNotReady("no point of the path is evaluated yet", waits_for=("train", "tunnel"))
     profile = np.asarray(results.array(kept["profile"]), np.float64)
-    computed = np.isfinite(profile[:, 0, ACCURACY])
-    partial = partial_of(computed)
-    t = np.linspace(0.0, 1.0, profile.shape[-1])
     return Tunnel(
         options=options,
-        runs=(study.runs[0], study.runs[1]),
-        t=t,
+        study=study,
+        kept=kept,
+        t=np.linspace(0.0, 1.0, profile.shape[-1]),
         profile=profile,
-        caption=_caption(study, kept),
-        summary=counted(computed, "the two lines") if partial else _summary(study, profile, t, options.split),
-        notes=_notes(profile, t, kept, options.split, complete=not partial),
         legend=(
             Legend("tunnel-path", "optimised path", "averaging"),
             Legend("tunnel-straight", "straight line", "theory"),
         ),
-        partial=partial,
+        partial=partial_of(np.isfinite(profile[:, 0, ACCURACY])),
     )
 
 
-def _caption(study: Any, kept: dict[str, Any]) -> str:
+@tunnel.tell
+def tell(data: Tunnel) -> Words:
+    computed = np.isfinite(data.profile[:, 0, ACCURACY])
+    summary = counted(computed, "the two lines") if data.partial else _summary(data)
+    return Words(_caption(data.study, data.kept), summary, _notes(data))
+
+
+def _caption(study: TunnelSpec, kept: Mapping[str, Any]) -> str:
     trained, images = kept["trained"], kept["images"]
     knots = f" {len(trained['knots'])} knots," if trained["knots"] else ""
     return (
@@ -131,8 +139,9 @@ def barrier(values: Floats, t: Floats) -> float:
     return float(np.max(values - ((1 - t) * values[0] + t * values[-1])))
 
 
-def _notes(profile: Floats, t: Floats, kept: dict[str, Any], split: str, *, complete: bool) -> Notes:
+def _notes(data: Tunnel) -> Notes:
     """Both lines on both splits, an en dash while a line is not complete; then the path in words."""
+    profile, t, split = data.profile, data.t, data.options.split
     lines = []
     for i, (line, look) in enumerate(zip(LINES, ("averaging", "theory"), strict=True)):
         for j, name in enumerate(SPLITS):
@@ -141,24 +150,25 @@ def _notes(profile: Floats, t: Floats, kept: dict[str, Any], split: str, *, comp
                 Note(f"{'path' if line == 'path' else 'straight'}, {name}", values, look=look, strong=name == split)
             )
     text = []
-    if complete:
+    if not data.partial:
         words = ("Accuracy", "Agreement with A", "Agreement with B")
         text = [
             f"{word} along the path {from_to(float(rates[0]), float(rates[-1]))} on {split} images; halfway it is "
             f"{percent(float(rates[len(t) // 2]))} %, at its lowest {percent(float(rates.min()))} %."
             for word, rates in zip(words, profile[0, SPLITS.index(split), ACCURACY:], strict=True)
         ]
-    steps = [knot["steps"] for knot in kept["trained"]["knots"]]
+    steps = [knot["steps"] for knot in data.kept["trained"]["knots"]]
     if steps:
         text.append(f"Each knot took {min(steps)} to {max(steps)} steps.")
     return Notes(("Line", "barrier, nats", "lowest acc., %"), tuple(lines), tuple(text))
 
 
-def _summary(study: Any, profile: Floats, t: Floats, split: str) -> str:
-    path, straight = profile[:, SPLITS.index(split)]
+def _summary(data: Tunnel) -> str:
+    t, split = data.t, data.options.split
+    path, straight = data.profile[:, SPLITS.index(split)]
     return (
         f"On {split} images the straight line rises {loss(barrier(straight[LOSS], t))} nats above its chord, the "
-        f"optimised path {loss(barrier(path[LOSS], t))}; halfway it agrees with run {study.runs[0]} on "
+        f"optimised path {loss(barrier(path[LOSS], t))}; halfway it agrees with run {data.study.runs[0]} on "
         f"{percent(float(path[AGREEMENT_A, len(t) // 2]))} % of labels."
     )
 
@@ -168,45 +178,37 @@ _PANELS = {"loss": "loss, nats", "accuracy": "accuracy, %", "agreement": "agreem
 
 @tunnel.draw
 def draw(data: Tunnel, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 300
-    layout = style.layout(theme, kind="curves", height=height, revision="tunnel")
     panels = tuple(_PANELS) if data.options.panel == "all" else (data.options.panel,)
-    layout["margin"] = {**layout["margin"], "r": 24}
-    layout["annotations"] = []
-    traces: list[dict[str, Any]] = []
-    gap = 0.09
-    width = (1 - gap * (len(panels) - 1)) / len(panels)
-    for i, panel in enumerate(panels):
-        number = "" if i == 0 else f"{i + 1}"
-        x, y = f"x{number}", f"y{number}"
-        start = i * (width + gap)
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, domain=[start, min(start + width, 1.0)], anchor=y, range=[-0.02, 1.02], tickmode="array",
-            tickvals=[0, 0.25, 0.5, 0.75, 1], ticktext=["A", ".25", ".5", ".75", "B"],
-        )  # fmt: skip
-        drawn = [
-            *((line, panel, "solid") for line in reversed(LINES) if panel != "agreement"),
-            *((line, name, dash) for line in reversed(LINES) if panel == "agreement"
-              for name, dash in (("agreement_a", "solid"), ("agreement_b", "dot"))),
-        ]  # fmt: skip
-        scale = 1.0 if panel == "loss" else 100.0
-        values = np.concatenate([data.curve(line, name) * scale for line, name, _ in drawn])
-        values = values[np.isfinite(values)]
-        low, high = (0.0 if panel == "loss" else float(values.min())), float(values.max())
-        pad = 0.06 * max(high - low, 1e-3)
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, anchor=x, range=[low - pad, min(high + pad, 101.0) if panel != "loss" else high + pad]
-        )
-        for line, name, dash in drawn:
-            traces.append(_curve(data, line, name, dash, scale, theme, x, y))
-        layout["annotations"].append(
-            style.y_title(_PANELS[panel], theme, x, y, layout["margin"]["l"] if i == 0 else 28)
-        )
-        layout["annotations"].append(style.x_title("along the path", theme, x, y))
-    layout["meta"] = {"figure": "tunnel", "panels": ["accuracy", "agreement", "loss"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+    picture = Picture("tunnel", data, theme, kind="curves", margin={"r": 24}, panels=("accuracy", "agreement", "loss"))
+    for name, across in zip(panels, beside(len(panels), 0.09), strict=True):
+        lines = _lines(name)
+        scale = 1.0 if name == "loss" else 100.0
+        panel = picture.panel(across, x=_FROM_A_TO_B, y={"range": _window(data, name, lines, scale)})
+        picture.add(*(_curve(data, *line, scale, theme, panel.x, panel.y) for line in lines))
+        picture.titles(panel, "along the path", _PANELS[name], left=28 if panel.number else None)
+    return picture.figure()
+
+
+_FROM_A_TO_B: Mapping[str, Any] = {
+    "range": [-0.02, 1.02],
+    "tickmode": "array",
+    "tickvals": [0, 0.25, 0.5, 0.75, 1],
+    "ticktext": ["A", ".25", ".5", ".75", "B"],
+}
+
+
+def _lines(panel: str) -> list[tuple[str, str, str]]:
+    """What a panel draws: line, quantity and dash."""
+    shown = (("agreement_a", "solid"), ("agreement_b", "dot")) if panel == "agreement" else ((panel, "solid"),)
+    return [(line, name, dash) for line in reversed(LINES) for name, dash in shown]
+
+
+def _window(data: Tunnel, panel: str, lines: Sequence[tuple[str, str, str]], scale: float) -> list[float]:
+    values = np.concatenate([data.curve(line, name) * scale for line, name, _ in lines])
+    values = values[np.isfinite(values)]
+    low, high = (0.0 if panel == "loss" else float(values.min())), float(values.max())
+    pad = 0.06 * max(high - low, 1e-3)
+    return [low - pad, min(high + pad, 101.0) if panel != "loss" else high + pad]
 
 
 def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: Theme, x: str, y: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of, method_title, refuse_skipped
 from modescape.drawing.numbers import float32, known, share_points, thin
 from modescape.drawing.options import MethodOptions, SplitOptions
+from modescape.drawing.panels import Picture
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Results, Solution
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
@@ -55,7 +56,8 @@ class SampleOptions(MethodOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding(FigureData):
-    """One point a solution. numbers, runs [S]; epochs [S], NaN for samples; position [S, 2]; groups: method names."""
+    """One point a solution. numbers, runs [S]; epochs [S], NaN for samples; position [S, 2]; groups: method names;
+    methods: those asked for; details: of the layout."""
 
     options: EmbeddingOptions | SampleOptions
     numbers: Ints
@@ -65,6 +67,8 @@ class Embedding(FigureData):
     epochs: Floats
     position: Floats
     accuracy: Floats
+    details: Mapping[str, Any]
+    methods: tuple[str, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -84,6 +88,10 @@ class Embedding(FigureData):
             )
             for i in range(len(self.numbers))
         ]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {group: self.groups.count(group) for group in (TRAJECTORY, *self.methods) if group in self.groups}
 
     def where(self, group: str) -> Ints:
         return np.flatnonzero([name == group for name in self.groups])
@@ -110,19 +118,11 @@ def embedding(
     groups = tuple(solution.method or TRAJECTORY for solution in shown)
     runs = np.array([solution.run for solution in shown])
     position = np.array([place[solution.number] for solution in shown]).reshape(-1, 2)
-    checkpoints = np.array([group == TRAJECTORY for group in groups])
     counts = {group: groups.count(group) for group in (TRAJECTORY, *methods) if group in groups}
     shares = share_points(counts)
     thinned = ", ".join(
         f"{shares[group]} of {count} {_words(group)} drawn" for group, count in counts.items() if shares[group] < count
     )
-    # A chain begins at initial weights of its own: the number it shares with a run makes it no sample of that run.
-    strangers = np.array([name in all_methods and all_methods[name].trained == "fresh" for name in groups])
-    own, total = _with_their_own(position[~strangers], runs[~strangers], checkpoints[~strangers])
-    title, n_runs = _LAYOUT_TITLES[options.layout], len(set(runs.tolist()))
-    what = "checkpoints" if (checkpoints | strangers).all() else "samples"
-    out = int(strangers.sum())
-    not_counted = f" Not counted: {out} sample{'s' * (out > 1)} of chains, which belong to no run." if out else ""
     return Embedding(
         options=options,
         numbers=np.array([solution.number for solution in shown]),
@@ -132,12 +132,8 @@ def embedding(
         epochs=np.array([np.nan if s.epoch is None else s.epoch for s in shown], dtype=np.float64),
         position=position,
         accuracy=np.array([accuracies.get(solution.number, np.nan) for solution in shown]),
-        caption=_embedding_caption(title, matrix, counts, n_runs, options, methods),
-        summary=(
-            f"{title} of {len(shown)} functions from {n_runs} runs: for {own} of {total} {what} "
-            f"the nearest other checkpoint belongs to their own run.{not_counted}"
-        ),
-        notes=_embedding_notes(counts, matrix),
+        details=matrix.details,
+        methods=tuple(methods),
         legend=tuple(
             Legend(group, "checkpoints" if group == TRAJECTORY else method_title(group), look_of(group).key, count)
             for group, count in counts.items()
@@ -161,15 +157,27 @@ def _with_their_own(position: Floats, runs: Ints, checkpoints: NDArray[np.bool_]
     return int((runs[marks[apart.argmin(1)]] == runs[asked]).sum()), len(asked)
 
 
-def _embedding_caption(
-    title: str,
-    matrix: Matrix,
-    counts: dict[str, int],
-    runs: int,
-    options: EmbeddingOptions | SampleOptions,
-    methods: Sequence[str],
-) -> str:
-    details = matrix.details
+def told(data: Embedding) -> Words:
+    """Words of an embedding. A chain begins at initial weights of its own: the number it shares with a run makes its
+    samples none of that run."""
+    checkpoints = np.array([group == TRAJECTORY for group in data.groups])
+    strangers = np.array([name in all_methods and all_methods[name].trained == "fresh" for name in data.groups])
+    own, total = _with_their_own(data.position[~strangers], data.runs[~strangers], checkpoints[~strangers])
+    what = "checkpoints" if (checkpoints | strangers).all() else "samples"
+    out = int(strangers.sum())
+    not_counted = f" Not counted: {out} sample{'s' * (out > 1)} of chains, which belong to no run." if out else ""
+    title, runs = _LAYOUT_TITLES[data.options.layout], len(set(data.runs.tolist()))
+    summary = (
+        f"{title} of {len(data.groups)} functions from {runs} runs: for {own} of {total} {what} the nearest other "
+        f"checkpoint belongs to their own run.{not_counted}"
+    )
+    lines = tuple(Note(_words(group), (f"{n}",), look=look_of(group).key) for group, n in data.counts.items())
+    return Words(_caption(data, title, runs), summary, Notes(("", "n"), lines))
+
+
+def _caption(data: Embedding, title: str, runs: int) -> str:
+    options, methods, counts = data.options, data.methods, data.counts
+    details = data.details
     images = f" on {thousands(int(details['images']))} {options.split} images" if details.get("images") else ""
     parts = [f"Joint {title} of predictions{images}: {runs} runs, {counts.get(TRAJECTORY, 0)} checkpoints"]
     parts[0] += f", {sum(counts.get(name, 0) for name in methods)} samples." if methods else "."
@@ -185,36 +193,28 @@ def _embedding_caption(
     return " ".join(parts)
 
 
-def _embedding_notes(counts: dict[str, int], matrix: Matrix) -> Notes:
-    lines = tuple(Note(_words(group), (str(count),), look=look_of(group).key) for group, count in counts.items())
-    return Notes(("", "n"), lines)
-
-
 def islands(data: Embedding, theme: Theme, name: str, panels: list[list[str]]) -> go.Figure:
-    import plotly.graph_objects as go
-
     across = min(2, len(panels))
     down = -(-len(panels) // across)
-    one = (576 if data.options.size == "page" else 432) if down == 1 else 300
-    layout = style.layout(theme, kind="embedding", height=one * down, revision=name, drag="select")
-    layout["annotations"] = []
-    traces: list[dict[str, Any]] = []
-    counts = {group: len(data.where(group)) for group in dict.fromkeys(data.groups)}
-    shares = share_points(counts)
+    picture = Picture(
+        name, data, theme, kind="embedding", drag="select", panels=("method", "joint") if name == "tsne-samples" else ()
+    )
+    picture.layout["height"] = data.pixels if down == 1 else 300 * down
+    shares = share_points({group: len(data.where(group)) for group in dict.fromkeys(data.groups)})
     low, high = _square_window(data.position)
     for i, methods in enumerate(panels):
-        number = "" if i == 0 else str(i + 1)
-        x, y = f"x{number}", f"y{number}"
         column, row = i % across, i // across
         width, height = 1 / across, 1 / down
-        layout[f"xaxis{number}"] = style.no_axis(
+        panel = picture.panel()
+        x, y = panel.x, panel.y
+        picture.layout[f"xaxis{panel.number}"] = style.no_axis(
             domain=[column * width, column * width + width - 0.02 * (across > 1)],
             anchor=y,
             range=[low[0], high[0]],
             constrain="range",
             **({"matches": "x"} if i else {}),
         )
-        layout[f"yaxis{number}"] = style.no_axis(
+        picture.layout[f"yaxis{panel.number}"] = style.no_axis(
             domain=[1 - (row + 1) * height, 1 - row * height - 0.07 * (len(panels) > 1)],
             anchor=x,
             range=[low[1], high[1]],
@@ -222,20 +222,15 @@ def islands(data: Embedding, theme: Theme, name: str, panels: list[list[str]]) -
             **({"matches": "y"} if i else {"scaleanchor": x}),
         )
         for run in sorted(set(data.runs.tolist())):
-            traces += _strand(data, run, theme, x, y, shares[TRAJECTORY])
+            picture.add(*_strand(data, run, theme, x, y, shares[TRAJECTORY]))
         for method in methods:
-            traces += _samples(data, method, theme, x, y, shares.get(method, 0))
-        traces += _optima(data, theme, x, y)
-        layout["annotations"] += _island_names(data, methods, theme, x, y)
+            picture.add(*_samples(data, method, theme, x, y, shares.get(method, 0)))
+        picture.add(*_optima(data, theme, x, y))
+        picture.write(*_island_names(data, methods, theme, x, y))
         if len(panels) > 1:
-            layout["annotations"].append(
-                style.label(
-                    method_title(methods[0]), theme, strong=True, xref=f"{x} domain", yref=f"{y} domain",
-                    x=0, y=1, xanchor="left", yanchor="bottom", yshift=4,
-                )
-            )  # fmt: skip
-    layout["meta"] = {"figure": name, "panels": ["method", "joint"] if name == "tsne-samples" else []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            place = style.corner(x, y, "left", "top")
+            picture.write(style.label(method_title(methods[0]), theme, strong=True, **place, yshift=4))
+    return picture.figure()
 
 
 def _square_window(position: Floats) -> tuple[Floats, Floats]:

@@ -77,7 +77,7 @@ def refusal(results: Results, split: str) -> FigureNotReady:
     return FigureNotReady("ensembles are scored when all predictions are there", waits_for=("ensemble",))
 
 
-def no_temperature(results: Results, split: str) -> str:
+def no_temperature(split: str) -> str:
     """Why predictions have no twin after temperature."""
     if split == "validation":
         return "temperatures are fitted on validation images and judged on others"
@@ -86,10 +86,10 @@ def no_temperature(results: Results, split: str) -> str:
     )
 
 
-def twin_words(results: Results, asked: Sequence[str], shown: Sequence[str], split: str) -> list[str]:
+def twin_words(asked: Sequence[str], shown: Sequence[str], split: str) -> list[str]:
     """What the twins of measures in a table are, or why there are none; nothing where no measure has one."""
     if not any(metric in TWINS for metric in asked):
         return []
     if len(shown) > len(asked):
         return ["After temperature: one number a prediction, fitted to it on validation images after averaging."]
-    return [f"Without a temperature beside it: {no_temperature(results, split)}."]
+    return [f"Without a temperature beside it: {no_temperature(split)}."]

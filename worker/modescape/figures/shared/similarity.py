@@ -13,6 +13,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData
 from modescape.drawing.numbers import float32, known
 from modescape.drawing.options import SplitOptions
+from modescape.drawing.panels import Picture, parted
 from modescape.drawing.reading import Floats, Ints, Results, Solution, labels_of, square
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate
@@ -57,7 +58,7 @@ class Similarity(FigureData):
     """Two matrices over the same solutions.
 
     numbers, runs [S] int and epochs [S]; numbers are -1 and values NaN where a run is not there yet. cosine [S, S] in
-    [-1, 1], or None before it is computed; disagreement [S, S] in [0, 1]. block: rows a run.
+    [-1, 1], or None before it is computed; disagreement [S, S] in [0, 1]. block: rows a run; kept: solutions there are.
     """
 
     options: AlongOptions | AcrossOptions
@@ -67,6 +68,12 @@ class Similarity(FigureData):
     cosine: Floats | None
     disagreement: Floats
     block: int
+    images: int
+    kept: int
+
+    @property
+    def card_height(self) -> int:
+        return self.size.card if self.options.panel == "both" else 440
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -132,64 +139,47 @@ def maps(
     ticks: tuple[list[float], list[str]],
     axis: str,
 ) -> go.Figure:
-    import plotly.graph_objects as go
-
-    both = data.options.panel == "both"
-    height = 592 if data.options.size == "page" else 552 if both else 440
-    layout = style.layout(theme, kind="maps", height=height, revision=figure_name)
-    panels = ("cosine", "disagreement") if both else (data.options.panel,)
-    size = len(names)
-    traces: list[dict[str, Any]] = []
-    layout["annotations"], layout["shapes"] = [], []
+    panels = ("cosine", "disagreement") if data.options.panel == "both" else (data.options.panel,)
+    numbers = [int(number) for number in data.numbers]
     # "run" stands in the corner; a longer word fits neither there nor beside the title on narrow screens and paper.
     corner, below = {"x": 0, "xshift": -2, "yshift": -6}, {"x": 1, "xshift": 0, "yshift": -20}
     place: dict[str, Any] = corner if axis == "run" else below
-    layout["margin"]["b"] -= min(0, 8 + place["yshift"])
-    for i, panel in enumerate(panels):
-        x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.48], [0.52, 1.0])[i]
-        shared = {
-            "type": "category",
-            "showgrid": False,
-            "showline": False,
-            "ticks": "",
-            "constrain": "domain",
-        }
-        shared |= {"tickmode": "array", "tickvals": ticks[0], "ticktext": ticks[1]}
-        layout[f"xaxis{i + 1 if i else ''}"] = style.x_axis(
-            theme, **shared, domain=domain, anchor=y, range=[-0.5, size - 0.5], constraintoward="left"
+    picture = Picture(
+        figure_name,
+        data,
+        theme,
+        kind="maps",
+        margin={"b": style.MARGINS["maps"]["b"] - min(0, 8 + place["yshift"])},
+        panels=("cosine", "disagreement"),
+        meta={"rows": numbers, "columns": numbers},
+    )
+    size = len(names)
+    labelled = {"type": "category", "tickmode": "array", "tickvals": ticks[0], "ticktext": ticks[1]}
+    for panel, domain in parted(panels, ([0.0, 0.48], [0.52, 1.0])):
+        axes = picture.maps(
+            domain,
+            alike=False,
+            x={**labelled, "range": [-0.5, size - 0.5]},
+            y={**labelled, "range": [size - 0.5, -0.5]},
         )
-        layout[f"yaxis{i + 1 if i else ''}"] = style.y_axis(
-            theme, **shared, anchor=x, range=[size - 0.5, -0.5], scaleanchor=x, constraintoward="top"
-        )
+        x, y = axes.x, axes.y
         values = data.cosine if panel == "cosine" else data.disagreement
         title = "cosine of weights" if panel == "cosine" else "disagreement of labels"
-        layout["annotations"] += [
-            style.label(
-                title, theme, strong=True, xref=f"{x} domain", yref=f"{y} domain", x=0, y=1,
-                xanchor="left", yanchor="bottom", xshift=-2, yshift=8,
-            ),
-        ]  # fmt: skip
-        layout["annotations"].append(
+        picture.head(axes, title)
+        picture.write(
             style.label(
                 axis, theme, xref=f"{x} domain", yref=f"{y} domain", y=0, xanchor="right", yanchor="top", **place
             )
         )
         if values is None:
             why = style.label("not computed yet", theme, x=0.5, y=0.5, xref=f"{x} domain", yref=f"{y} domain")
-            layout["annotations"].append(why)
+            picture.write(why)
         if values is None or not np.isfinite(values).all():
-            layout["shapes"].append(style.ground(theme, x, y, size))
-        traces.append(_map(data, panel, values, names, theme, x, y, domain))
+            picture.mark(style.ground(theme, x, y, size))
+        picture.add(_map(data, panel, values, names, theme, x, y, domain))
         if 1 < data.block < size and size // data.block <= 40:
-            layout["shapes"] += style.block_lines(theme, x, y, size, data.block)
-    layout["meta"] = {
-        "figure": figure_name,
-        "panels": ["cosine", "disagreement"],
-        "rows": [int(number) for number in data.numbers],
-        "columns": [int(number) for number in data.numbers],
-    }
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            picture.mark(*style.block_lines(theme, x, y, size, data.block))
+    return picture.figure()
 
 
 def _map(
@@ -200,7 +190,7 @@ def _map(
     theme: Theme,
     x: str,
     y: str,
-    domain: list[float],
+    domain: Sequence[float],
 ) -> dict[str, Any]:
     size = len(names)
     shown = np.full((size, size), np.nan) if values is None else values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady, Results
 from modescape.drawing.words import percent
 from modescape.errors import InvalidInput
+from modescape.studies import TunnelSpec
 
 LINES, SPLITS = ("path", "straight"), ("train", "test")
 
@@ -49,7 +49,7 @@ def _ends(results: Results, number: int) -> tuple[int, int]:
     return a, b
 
 
-def study_of(results: Results, number: int) -> Any:
+def study_of(results: Results, number: int) -> TunnelSpec:
     """The tunnel as asked for, between the runs it went between."""
     studies = results.spec.tunnels
     if not studies:
