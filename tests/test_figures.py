@@ -565,16 +565,6 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def test_the_variants_cover_every_figure() -> None:
-    ours = {name for name, entry in figures.items() if entry.draw.__module__.startswith("modescape.figures")}
-    elsewhere = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))  # figures of studies
-    here = {name for name, _ in VARIANTS}
-    assert here <= ours
-    assert [name for name in ours - here if f'"{name}"' not in elsewhere] == []
-    orders = [entry.order for entry in figures.values()]
-    assert len(set(orders)) == len(orders)
-
-
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_every_figure_is_drawn_in_every_theme(name: str, options: dict[str, Any], theme: Theme) -> None:

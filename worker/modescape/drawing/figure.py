@@ -166,6 +166,7 @@ class Declared(Generic[D, O]):
         self._collect = collect
         self._size = size
         self._of_runs = of_runs
+        self._tell: Callable[[D], Words] | None = None
         self._complete = complete
 
     def __call__(self, results: Results, options: O) -> D:
@@ -184,12 +185,17 @@ class Declared(Generic[D, O]):
         self._tell = function
         return function
 
-    def _told(self, data: D) -> Words:
-        words = self._tell(data)
-        return replace(words, caption=f"{words.caption} {data.lost}") if data.lost else words
-
     def draw(self, function: Callable[[D, Theme], go.Figure]) -> Callable[[D, Theme], go.Figure]:
-        registry.figures.add(self._complete(call=self, tell=self._told, draw=function))
+        """Raises ValueError for a figure that has no words (a programming error)."""
+        tell = self._tell
+        if tell is None:
+            raise ValueError("a figure needs its words, so declare `tell` before `draw`")
+
+        def told(data: D) -> Words:
+            words = tell(data)
+            return replace(words, caption=f"{words.caption} {data.lost}") if data.lost else words
+
+        registry.figures.add(self._complete(call=self, tell=told, draw=function))
         return function
 
 
