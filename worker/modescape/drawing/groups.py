@@ -58,6 +58,11 @@ def method_title(name: str) -> str:
 REFERENCE = "baseline"
 
 
+def group_title(group: str, *, independent: str = "independent runs", trajectory: str = "checkpoints") -> str:
+    """Of a method, or of the runs or their checkpoints, as a figure calls them."""
+    return {INDEPENDENT: independent, TRAJECTORY: trajectory}.get(group) or method_title(group)
+
+
 def look_of(group: str) -> style.Look:
     """Of a method, or of what stands beside methods: the runs, their checkpoints, the reference, the theory."""
     return style.look(registry.methods[group].look if group in registry.methods else group)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from modescape.drawing.groups import GROUNDS, INDEPENDENT, TRAJECTORY
 from modescape.drawing.reading import Results
@@ -55,26 +55,36 @@ class SplitOptions(MainSplitOptions):
     )
 
 
+def _parted(value: Any) -> Any:
+    return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_parted)]  # in a query string with commas between
+
+
+def refuse_unknown(field: str, asked: Sequence[str], known: Sequence[str], noun: str = "group") -> None:
+    """Raises InvalidInput for a name the experiment does not have."""
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise InvalidInput(
+            f"this experiment has no {noun} {unknown[0][:60]!r}", field=field, allowed="some of " + ", ".join(known)
+        )
+
+
+def refuse_unknown_groups(asked: Sequence[str], known: Sequence[str], noun: str = "group") -> None:
+    """Legends name grounds too, which are no groups: they are let through. Raises InvalidInput."""
+    refuse_unknown("method", [name for name in asked if name not in GROUNDS], known, noun)
+
+
 class FilterOptions(SplitOptions):
     """For figures of several methods."""
 
-    method: tuple[str, ...] = Field((), max_length=16, description="Methods shown, comma-separated; empty means all.")
-
-    @field_validator("method", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+    method: Names = Field((), max_length=16, description="Methods shown, comma-separated; empty means all.")
 
     def methods_of(self, results: Results) -> list[str]:
         """The experiment's methods that are asked for, in its order. Raises InvalidInput for one it does not have."""
         planned = [chosen.method for chosen in results.spec.methods]
-        unknown = [name for name in self.method if name not in (*planned, INDEPENDENT, TRAJECTORY, *GROUNDS)]
-        if unknown:
-            raise InvalidInput(
-                f"this experiment has no method {unknown[0]!r}",
-                field="method",
-                allowed="some of " + ", ".join((*planned, INDEPENDENT, TRAJECTORY)),
-            )
+        refuse_unknown_groups(self.method, (*planned, INDEPENDENT, TRAJECTORY), "method")
         return [name for name in planned if not self.method or name in self.method]
 
 

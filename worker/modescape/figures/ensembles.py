@@ -12,7 +12,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import INDEPENDENT
+from modescape.drawing.groups import INDEPENDENT, look_of
 from modescape.drawing.numbers import float32, known, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, parted
@@ -26,8 +26,8 @@ from modescape.figures.shared.scores import (
     TWINS,
     WORDS,
     Metric,
+    drawn,
     groups_of,
-    look,
     no_temperature,
     refusal,
     title,
@@ -210,7 +210,7 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
         limits=_limits(results, options.split),
         last=_last_iterates(results, options, shown),
         checks=_checks(results, options.split, shown),
-        legend=tuple(Legend(group, title(group), look(group).key) for group in shown),
+        legend=tuple(Legend(group, title(group), look_of(group).key) for group in shown),
         missing=_without_samples(results, groups, shown, details),
     )
 
@@ -348,7 +348,7 @@ def _notes(data: Ensembles) -> Notes:
         curves = [data.curve(group, metric) for metric in metrics]
         values = [f"{value_of(c.metric, c.mean[0])} → {value_of(c.metric, c.mean[-1])}" for c in curves]
         cost = f"{data.training[group]:.3g}, {data.samples[group][1]}"
-        lines.append(Note(title(group), (*values, cost), look=look(group).key, strong=group == INDEPENDENT))
+        lines.append(Note(title(group), (*values, cost), look=look_of(group).key, strong=group == INDEPENDENT))
     text = [
         f"One run → {max(data.runs.values())} runs. Cost: epochs trained and forward passes of an image, of one run "
         "with that method, relative to one run.",
@@ -416,10 +416,6 @@ def draw(data: Ensembles, theme: Theme) -> go.Figure:
     return picture.figure()
 
 
-def _drawn(metric: Metric, values: Floats) -> Floats:
-    return 100 * values if metric == "accuracy" else values
-
-
 def _bounds(data: Ensembles, metric: Metric) -> list[float]:
     """Room for every mean, and for bands from ensembles of two on (single runs may be far apart)."""
     seen = []
@@ -427,7 +423,7 @@ def _bounds(data: Ensembles, metric: Metric) -> list[float]:
         curve = data.curve(group, metric)
         spread = np.where(np.isfinite(curve.sd) & (curve.sizes > 1) & (group in data.banded), curve.sd, 0.0)
         seen += [curve.mean - spread, curve.mean + spread]
-    values = _drawn(metric, np.concatenate(seen))
+    values = drawn(metric, np.concatenate(seen))
     values = values[np.isfinite(values)]
     if not len(values):
         return [0.0, 1.0]
@@ -437,9 +433,9 @@ def _bounds(data: Ensembles, metric: Metric) -> list[float]:
 
 
 def _curve_traces(data: Ensembles, curve: Curve, theme: Theme, x: str, y: str, largest: int) -> list[dict[str, Any]]:
-    entry = look(curve.group)
+    entry = look_of(curve.group)
     ink = entry.colour(theme)
-    mean, spread = _drawn(curve.metric, curve.mean), _drawn(curve.metric, np.nan_to_num(curve.sd))
+    mean, spread = drawn(curve.metric, curve.mean), drawn(curve.metric, np.nan_to_num(curve.sd))
     common: dict[str, Any] = {"type": "scatter", "legendgroup": curve.group, "xaxis": x, "yaxis": y}
     traces: list[dict[str, Any]] = []
     if curve.group in data.banded and len(mean) > 1:
@@ -501,8 +497,8 @@ def _ends(data: Ensembles, metric: Metric, theme: Theme) -> list[style.End]:
         style.End(
             "optima" if curve.group == INDEPENDENT else curve.group,
             float(curve.sizes[-1]),
-            float(_drawn(metric, curve.mean)[-1]),
-            look(curve.group).colour(theme),
+            float(drawn(metric, curve.mean)[-1]),
+            look_of(curve.group).colour(theme),
         )
         for curve in curves
         if np.isfinite(curve.mean[-1])

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import GROUNDS, INDEPENDENT, TRAJECTORY
+from modescape.drawing.groups import INDEPENDENT, TRAJECTORY
 from modescape.drawing.numbers import float32, number
+from modescape.drawing.options import Names, refuse_unknown_groups
 from modescape.drawing.panels import Picture
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
-from modescape.errors import InvalidInput
 from modescape.figures.shared.outside import (
     OPTIMUM,
     SetOptions,
@@ -40,7 +40,7 @@ class EntropyOptions(SetOptions):
 
     redraws: ClassVar[bool] = True
 
-    method: tuple[str, ...] = Field(
+    method: Names = Field(
         (), max_length=16,
         description="Groups shown, comma-separated: independent, trajectory, methods; empty: independent runs.",
     )  # fmt: skip
@@ -48,22 +48,10 @@ class EntropyOptions(SetOptions):
         "both", description="Single runs and ensembles, or one of them for narrow screens."
     )
 
-    @field_validator("method", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
-
     def groups_of(self, results: Results) -> list[str]:
         """Groups asked for, as the stage names them. Raises InvalidInput for one the experiment does not have."""
         groups = [OPTIMUM, TRAJECTORY, *(chosen.method for chosen in results.spec.methods)]
-        known = [legend_group(group) for group in groups]
-        unknown = [name for name in self.method if name not in (*known, *GROUNDS)]
-        if unknown:
-            raise InvalidInput(
-                f"this experiment has no group {unknown[0][:60]!r}",
-                field="method",
-                allowed="some of " + ", ".join(known),
-            )
+        refuse_unknown_groups(self.method, [legend_group(group) for group in groups])
         return [group for group in groups if legend_group(group) in (self.method or (INDEPENDENT,))]
 
 

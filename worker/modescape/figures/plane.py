@@ -11,7 +11,16 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import INDEPENDENT, REFERENCE, after_runs, left_out, look_of, method_title, refuse_failed
+from modescape.drawing.groups import (
+    INDEPENDENT,
+    REFERENCE,
+    after_runs,
+    group_title,
+    left_out,
+    look_of,
+    method_title,
+    refuse_failed,
+)
 from modescape.drawing.numbers import float32, known, share_points, thin
 from modescape.drawing.options import MethodOptions
 from modescape.drawing.panels import Picture
@@ -324,7 +333,7 @@ def _thinned(groups: tuple[str, ...]) -> str:
 def _legend(options: PlaneOptions, groups: tuple[str, ...], reference: int) -> tuple[Legend, ...]:
     own_each = options.around == "own"
     return (
-        *(Legend(name, _title(name), look_of(name).key, groups.count(name)) for name in _in_order(groups)),
+        *(Legend(name, group_title(name), look_of(name).key, groups.count(name)) for name in _in_order(groups)),
         Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),
         *((Legend(THEORY, "limits", THEORY),) if options.distance == "disagreement" and options.limits else ()),
     )
@@ -338,7 +347,7 @@ def _in_order(groups: Sequence[str]) -> list[str]:
 def tell(data: Plane) -> Words:
     read = {one["method"]: one for one in equal_accuracy(data.claim)}
     runs = (data.claim or {}).get("parts", {}).get("independent runs")
-    shown = [(_title(name), data.groups.count(name)) for name in _in_order(data.groups)]
+    shown = [(group_title(name), data.groups.count(name)) for name in _in_order(data.groups)]
     return Words(_caption(data), _summary(runs, list(read.values()), shown), _notes(data, read, runs))
 
 
@@ -354,7 +363,9 @@ def _notes(data: Plane, read: Mapping[str, dict[str, Any]], runs: float | None) 
             ("–" if runs is None else percent(runs), "") if name == INDEPENDENT else _read_off(read.get(name))
         )
         shown = str(data.groups.count(name))
-        lines.append(Note(_title(name), (shown, value, interval), look=look_of(name).key, strong=name == INDEPENDENT))
+        lines.append(
+            Note(group_title(name), (shown, value, interval), look=look_of(name).key, strong=name == INDEPENDENT)
+        )
     label = "references" if options.around == "own" else f"reference, {_whose(data)}"
     lines.append(Note(label, ("", f"{percent(data.reference_accuracy)} %", ""), REFERENCE))
     text = [
@@ -377,10 +388,6 @@ def _notes(data: Plane, read: Mapping[str, dict[str, Any]], runs: float | None) 
     elif fit is not None:
         text.append(f"No family fitted: {fit.reason}.")
     return Notes(("", "shown", "changes, %", ""), tuple(lines), tuple(text))
-
-
-def _title(group: str) -> str:
-    return "independent runs" if group == INDEPENDENT else method_title(group)
 
 
 def _e_interval(fit: theory.Fit) -> str:
@@ -513,7 +520,7 @@ def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> dict[str, Any]:
         "customdata": data.numbers[at].astype(np.int32),
         "hovertext": [_hover(data, int(i)) for i in at],
         "hoverinfo": "text",
-        "name": "reference" if group == REFERENCE else _title(group),
+        "name": "reference" if group == REFERENCE else group_title(group),
         "legendgroup": group,
         "meta": {"method": group},
         "marker": marker,

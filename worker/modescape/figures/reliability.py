@@ -11,14 +11,14 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import INDEPENDENT
+from modescape.drawing.groups import INDEPENDENT, look_of
 from modescape.drawing.numbers import float32, known, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
-from modescape.figures.shared.scores import STORED, groups_of, look, no_temperature, refusal, title
+from modescape.figures.shared.scores import STORED, groups_of, no_temperature, refusal, title
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -129,7 +129,7 @@ def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityDat
         images=next(iter(found.values())).n or 0,
         thinned=_undrawn(diagrams),
         legend=tuple(
-            Legend(group, title(group), look(group).key, on=group in shown)
+            Legend(group, title(group), look_of(group).key, on=group in shown)
             for group in everyone
             if (group, "ensemble") in found
         ),
@@ -188,7 +188,7 @@ def _notes(diagrams: Sequence[Diagram]) -> Notes:
         around = f" ± {rate(diagram.sd)}" if np.isfinite(diagram.sd) else ""
         label = f"{title(diagram.group)}, {diagram.name}"
         lines.append(
-            Note(label, (f"{rate(diagram.ece)}{around}",), look(diagram.group).key, strong=diagram.of == "ensemble")
+            Note(label, (f"{rate(diagram.ece)}{around}",), look_of(diagram.group).key, strong=diagram.of == "ensemble")
         )
         if diagram.temperatures:
             low, high = min(diagram.temperatures), max(diagram.temperatures)
@@ -228,7 +228,7 @@ def draw(data: ReliabilityData, theme: Theme) -> go.Figure:
 
 
 def _diagram_traces(diagram: Diagram, theme: Theme) -> list[dict[str, Any]]:
-    entry = look(diagram.group)
+    entry = look_of(diagram.group)
     single = diagram.of == "single"
     line = {"color": entry.colour(theme), "width": 1.5 if single else 2, "dash": "dash" if single else "solid"}
     enough = np.flatnonzero(diagram.count >= MIN_DRAWN)

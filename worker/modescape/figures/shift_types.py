@@ -26,14 +26,13 @@ from modescape.figures.shared.corruption import (
     ShiftOptions,
     Source,
     bounds_of,
-    drawn,
     group_title,
     hover,
     read_lines,
     source_of,
     type_title,
-    value_of,
 )
+from modescape.figures.shared.scores import drawn, value_of
 from modescape.studies import said_of_chains
 
 if TYPE_CHECKING:

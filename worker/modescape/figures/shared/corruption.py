@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from modescape.drawing.groups import GROUNDS, INDEPENDENT, TRAJECTORY, method_title
+from modescape.drawing import groups
+from modescape.drawing.groups import INDEPENDENT, TRAJECTORY
 from modescape.drawing.numbers import number
-from modescape.drawing.options import FigureOptions
+from modescape.drawing.options import FigureOptions, Names, refuse_unknown, refuse_unknown_groups
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
-from modescape.drawing.words import loss, percent, rate
-from modescape.errors import InvalidInput
 from modescape.figures.shared import scores
+from modescape.figures.shared.scores import drawn, value_of
 from modescape.science.corruptions import TYPES
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated", "js_mean"]
@@ -95,16 +96,7 @@ def type_title(name: str) -> str:
     return TYPES[name].title if name in TYPES else name.replace("_", " ")
 
 
-def group_title(group: str) -> str:
-    return {INDEPENDENT: "independent runs", TRAJECTORY: "one trajectory"}.get(group) or method_title(group)
-
-
-def value_of(metric: Metric, value: float) -> str:
-    return percent(value) if metric == "accuracy" else loss(value) if metric.startswith("nll") else rate(value)
-
-
-def drawn(metric: Metric, values: Floats) -> Floats:
-    return 100 * values if metric == "accuracy" else values
+group_title = partial(groups.group_title, trajectory="one trajectory")
 
 
 def _not_ready(results: Results) -> FigureNotReady:
@@ -121,28 +113,15 @@ class ShiftOptions(FigureOptions):
 
     redraws: ClassVar[bool] = True
 
-    corruption: tuple[str, ...] = Field(
-        (), max_length=19, description="Types of corruption, comma-separated; empty means all."
-    )
-    method: tuple[str, ...] = Field(
+    corruption: Names = Field((), max_length=19, description="Types of corruption, comma-separated; empty means all.")
+    method: Names = Field(
         (), max_length=16, description="Groups shown, comma-separated: independent, trajectory, methods; empty: all."
     )
-
-    @field_validator("corruption", "method", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
 
     def groups_of(self, results: Results) -> list[str]:
         """Groups asked for, in the order of the spec. Raises InvalidInput for one it does not have."""
         known_groups = [INDEPENDENT, TRAJECTORY, *(chosen.method for chosen in results.spec.methods)]
-        unknown = [name for name in self.method if name not in (*known_groups, *GROUNDS)]
-        if unknown:
-            raise InvalidInput(
-                f"this experiment has no group {unknown[0][:60]!r}",
-                field="method",
-                allowed="some of " + ", ".join(known_groups),
-            )
+        refuse_unknown_groups(self.method, known_groups)
         return [name for name in known_groups if not self.method or name in self.method]
 
     @classmethod
@@ -159,13 +138,7 @@ def read_lines(results: Results, options: ShiftOptions, metrics: Sequence[Metric
     if not found:
         raise _not_ready(results)
     there = list(dict.fromkeys(line.corruption for line in found if line.corruption))
-    unknown = [name for name in options.corruption if name not in there]
-    if unknown:
-        raise InvalidInput(
-            f"this experiment has no corruption {unknown[0][:60]!r}",
-            field="corruption",
-            allowed="some of " + ", ".join(there),
-        )
+    refuse_unknown("corruption", options.corruption, there, "corruption")
     shown = [line for line in found if not options.corruption or line.corruption in options.corruption]
     shown.sort(key=lambda line: groups.index(line.group) if line.group in groups else -1)
     if not any(line.group in groups for line in shown):

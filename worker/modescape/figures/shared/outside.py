@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from modescape.drawing import style
-from modescape.drawing.groups import TRAJECTORY, look_of, method_title
+from modescape.drawing import groups, style
+from modescape.drawing.groups import TRAJECTORY, look_of
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady, Results
 from modescape.drawing.words import rate
@@ -51,9 +51,7 @@ def legend_group(group: str) -> str:
 
 
 def group_title(group: str) -> str:
-    if group == OPTIMUM:
-        return "independent runs"
-    return "latest checkpoints" if group == TRAJECTORY else method_title(group)
+    return groups.group_title(legend_group(group), trajectory="latest checkpoints")
 
 
 def inside(title: str) -> str:

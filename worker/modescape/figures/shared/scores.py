@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Literal
 
-from modescape.drawing import style
-from modescape.drawing.groups import INDEPENDENT, left_out, look_of, method_title
+from modescape.drawing.groups import INDEPENDENT, group_title, left_out
 from modescape.drawing.options import FilterOptions
-from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.words import loss, percent, rate
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
@@ -45,16 +45,16 @@ WORDS: Mapping[str, str] = {
 STORED = {"optimum": INDEPENDENT}
 
 
-def title(group: str) -> str:
-    return "optima" if group == INDEPENDENT else method_title(group)
+title = partial(group_title, independent="optima")
 
 
-def look(group: str) -> style.Look:
-    return style.look(INDEPENDENT) if group == INDEPENDENT else look_of(group)
-
-
-def value_of(metric: Metric, value: float) -> str:
+def value_of(metric: str, value: float) -> str:
     return percent(value) if metric == "accuracy" else loss(value) if metric.startswith("nll") else rate(value)
+
+
+def drawn(metric: str, values: Floats) -> Floats:
+    """In the unit of the axis."""
+    return 100 * values if metric == "accuracy" else values
 
 
 def groups_of(results: Results, options: FilterOptions) -> list[str]:
