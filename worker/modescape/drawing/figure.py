@@ -151,8 +151,6 @@ class FigureData(ABC):
 
 
 D = TypeVar("D", bound=FigureData)
-
-
 O = TypeVar("O", bound=FigureOptions)  # noqa: E741
 
 

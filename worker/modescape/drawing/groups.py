@@ -9,8 +9,6 @@ from modescape.drawing import style
 from modescape.drawing.reading import FigureNotReady, Results
 
 TRAJECTORY, INDEPENDENT = "trajectory", "independent"  # groups of solutions beside the methods
-
-
 GROUNDS = ("baseline", "theory")  # legends may name them, so a filter may too; they are no group of functions
 
 

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from modescape.drawing.reading import Floats, Ints
 
 MAX_POINTS = 2000  # SVG marks in one plot that a browser still brushes within 150 ms
-
-
 MAX_ROWS = 128  # rows of a heat map; the whole matrix is a download
 
 

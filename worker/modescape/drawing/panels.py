@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from modescape.drawing import style
 from modescape.drawing.figure import FigureData
+from modescape.drawing.numbers import float32
 from modescape.drawing.style import Theme
 
 if TYPE_CHECKING:
@@ -143,6 +144,28 @@ class Picture:
         import plotly.graph_objects as go
 
         return go.Figure(data=self._traces, layout=self.layout, layout_template=None)
+
+
+def scatter(
+    mode: str,
+    x: Any,
+    y: Any,
+    *,
+    axes: tuple[str, str] | None = None,
+    hover: Sequence[str] | None = None,
+    silent: bool = False,
+    **more: Any,
+) -> Trace:
+    """Lines or marks through points [T]. axes: of the panel, else the first; hover: what is said of each point; silent:
+    nothing is; neither, where a template says it."""
+    trace: Trace = {"type": "scatter", "mode": mode, "x": float32(x), "y": float32(y), **more}
+    if axes is not None:
+        trace |= {"xaxis": axes[0], "yaxis": axes[1]}
+    if hover is not None:
+        trace |= {"hovertext": hover, "hoverinfo": "text"}
+    if silent:
+        trace["hoverinfo"] = "skip"
+    return trace
 
 
 def beside(count: int, gap: float) -> list[list[float]]:

@@ -12,8 +12,6 @@ from modescape.errors import Conflict
 from modescape.spec import ExperimentSpec
 
 Floats = NDArray[np.float64]
-
-
 Ints = NDArray[np.int64]
 
 

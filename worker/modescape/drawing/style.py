@@ -53,8 +53,6 @@ _OWN = (
     Look("baseline", "star-diamond", "solid", "#16191F", "#F2F4F7", 15),
     Look("theory", "line-ew", "dash", "#6B7280", "#98A2B3"),
 )
-
-
 # Further methods, optimised after the ten to be as far from all of them as five more can be: at least 10 (CIEDE2000) in
 # every vision, where the ten among themselves keep 12. Long dashes and symbols of their own repeat the colour.
 _SPARE = (
@@ -64,7 +62,6 @@ _SPARE = (
     Look("spare-4", "hourglass", "longdash", "#00290C", "#B6FFD0", 8),
     Look("spare-5", "triangle-down", "longdash", "#7D2FFF", "#FCF600", 8),
 )
-
 LOOKS: Mapping[str, Look] = {entry.key: entry for entry in (*_OWN, *_SPARE)}
 
 
@@ -129,14 +126,11 @@ _DARK = {
 _PRINT = {**_LIGHT, "page": "#FFFFFF"}
 TOKENS: Mapping[Theme, Mapping[str, str]] = {"light": _LIGHT, "dark": _DARK, "print": _PRINT}
 TEXT_TOKENS = ("text", "muted", "link", "succeeded", "failed", "cancelled", "queued")
-
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 MONOSPACE = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace'
-
 # Matrices: lightness rises evenly in every vision; bright always means alike, so disagreement is reversed.
 SEQUENTIAL = "Cividis"
 TRANSPARENT = "rgba(0,0,0,0)"
-
 # Opacity of single runs behind their median, and of what a selection leaves out (18 % would vanish on dark).
 RUN_OPACITY: Mapping[Theme, float] = {"light": 0.36, "dark": 0.6, "print": 0.36}
 DIMMED = 0.3
@@ -178,7 +172,6 @@ def _variables(theme: Theme) -> str:
 # ---- the Plotly template: plain dictionaries, so that this file loads without Plotly ----
 
 Kind = Literal["curves", "curves-values", "scatter", "page", "maps", "multiples", "embedding"]
-
 MARGINS: Mapping[Kind, Mapping[str, int]] = {
     "curves": {"l": 40, "r": 108, "t": 32, "b": 40},
     "curves-values": {"l": 40, "r": 136, "t": 32, "b": 40},

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Note, Notes, Words, figure
-from modescape.drawing.numbers import float32, known
+from modescape.drawing.numbers import known
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.panels import Picture
+from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, thousands
@@ -268,11 +268,7 @@ def draw(data: Cuts, theme: Theme) -> go.Figure:
 
 
 _PHONE_PIXELS = 260  # of one panel alone, which a card shows on phones
-
-
 _PANEL_PIXELS = 400  # of one of two panels beside each other, where a page is not wide
-
-
 _LINE = 16  # letters of a name before it is folded
 
 
@@ -320,21 +316,19 @@ def _curves(cut: Cut, quantity: str, ink: str, x: str, y: str) -> list[dict[str,
         unit = " %" if quantity == "accuracy" else ""
         hover = f"<b>{cut.words}</b>, {SPLIT_WORDS[split]}"
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": float32(cut.at),
-                "y": float32(shown),
-                "name": f"{cut.words}, {SPLIT_WORDS[split]}",
-                "line": {
+            scatter(
+                "lines",
+                cut.at,
+                shown,
+                axes=(x, y),
+                name=f"{cut.words}, {SPLIT_WORDS[split]}",
+                line={
                     "color": ink,
                     "width": 1.5 if split == "train" else 2,
                     "dash": "dot" if split == "train" else "solid",
                 },
-                "hovertemplate": f"{hover}<br>at %{{x:.2f}}: %{{y:.3~g}}{unit}<extra></extra>",
-                "xaxis": x,
-                "yaxis": y,
-            }
+                hovertemplate=f"{hover}<br>at %{{x:.2f}}: %{{y:.3~g}}{unit}<extra></extra>",
+            )
         )
     return traces
 

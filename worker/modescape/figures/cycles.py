@@ -19,7 +19,7 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, known, share_points, spread, thin
 from modescape.drawing.options import SplitOptions
-from modescape.drawing.panels import Picture, parted
+from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results, Solution, labels_of, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
@@ -31,11 +31,7 @@ if TYPE_CHECKING:
 
 
 CYCLES, CHAINS, RUNS = "cycles", "chains", "runs"
-
-
 _TITLES = {CYCLES: "cycles of one chain", CHAINS: "different chains", RUNS: "separate runs"}
-
-
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -318,21 +314,12 @@ def _strips(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
         values, look = data.distance[at], _look(kind, data.method)
         shown = thin(len(at), shares[kind])
         jitter = (np.arange(len(at)) * _GOLDEN % 1 - 0.5) * 0.32 if len(at) > 1 else np.zeros(1)
-        picture.add({
-            "type": "scatter",
-            "mode": "markers",
-            "x": float32(values[shown]),
-            "y": float32(row + jitter[shown]),
-            "customdata": data.numbers[at[shown], 1].astype(np.int32),
-            "hovertext": [_hover(data, int(i)) for i in at[shown]],
-            "hoverinfo": "text",
-            "name": _TITLES[kind],
-            "legendgroup": kind,
-            "marker": style.marker(look, theme, size=7 if kind != RUNS else 10),
-            "xaxis": x,
-            "yaxis": y,
-            "cliponaxis": False,
-        })  # fmt: skip
+        picture.add(scatter(
+            "markers", values[shown], row + jitter[shown], axes=(x, y),
+            hover=[_hover(data, int(i)) for i in at[shown]], customdata=data.numbers[at[shown], 1].astype(np.int32),
+            name=_TITLES[kind], legendgroup=kind, marker=style.marker(look, theme, size=7 if kind != RUNS else 10),
+            cliponaxis=False,
+        ))  # fmt: skip
         mean, deviation = float(values.mean()), spread(values)
         picture.add(_bar(mean, deviation, row - 0.3, look, kind, theme, x, y))
         words = f"<b>{_TITLES[kind]}</b>  {rate(mean, 2)}" + (f" ± {rate(deviation, 2)}" if len(values) > 1 else "")
@@ -349,23 +336,24 @@ def _bar(
 ) -> dict[str, Any]:
     """Mean as a tick, one deviation to each side as a line."""
     ink = look.colour(theme)
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": float32([mean]),
-        "y": float32([height]),
-        "error_x": {
-            "type": "data", "array": [deviation if np.isfinite(deviation) else 0.0], "color": ink, "thickness": 2,
+    return scatter(
+        "markers",
+        [mean],
+        [height],
+        axes=(x, y),
+        silent=True,
+        error_x={
+            "type": "data",
+            "array": [deviation if np.isfinite(deviation) else 0.0],
+            "color": ink,
+            "thickness": 2,
             "width": 0,
         },
-        "marker": {"symbol": "line-ns", "size": 12, "line": {"color": ink, "width": 3}},
-        "hoverinfo": "skip",
-        "name": _TITLES[kind],
-        "legendgroup": kind,
-        "xaxis": x,
-        "yaxis": y,
-        "cliponaxis": False,
-    }  # fmt: skip
+        marker={"symbol": "line-ns", "size": 12, "line": {"color": ink, "width": 3}},
+        name=_TITLES[kind],
+        legendgroup=kind,
+        cliponaxis=False,
+    )
 
 
 def _schedule(data: Cycles, picture: Picture, across: Sequence[float]) -> None:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # Frankle et al. 2020, section 3: an instability below two points of error counts as stable.
 STABLE = 0.02
-
-
 SPLITS = ("train", "test")
 
 

@@ -14,7 +14,7 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of, method_title
 from modescape.drawing.numbers import float32, known
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.panels import Picture, beside
+from modescape.drawing.panels import Picture, beside, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, rate, thousands
@@ -37,17 +37,9 @@ if TYPE_CHECKING:
 
 
 SHARES = (20.0, 40.0, 60.0, 80.0)  # contours of accuracy and agreement, %
-
-
 LOSSES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # contours and ticks of the loss
-
-
 RATIOS = (0.25, 0.5, 0.75)  # contours of disagreement over error rate; unrelated functions lie around 1
-
-
 RATIO_TOP = 1.25
-
-
 WORST = 10.0  # losses beyond this times ln K, what knowing nothing costs, are drawn alike
 
 
@@ -567,7 +559,7 @@ def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: s
     traces: list[dict[str, Any]] = []
     card = style.token("card", theme)
     runs = dict.fromkeys(mark.run for mark in data.marks if mark.group in (TRAJECTORY, INDEPENDENT))
-    axes = {"xaxis": x, "yaxis": y, "cliponaxis": True}
+    axes: dict[str, Any] = {"xaxis": x, "yaxis": y, "cliponaxis": True}
     for run in runs:
         path = _trajectory(data, run)
         place = {"x": float32([data.marks[i].x for i in path]), "y": float32([data.marks[i].y for i in path])}
@@ -585,21 +577,12 @@ def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: s
             marker |= {"symbol": [style.run_symbol(data.marks[i].run) for i in at], "size": 5}
             marker |= {"color": [style.run_ink(data.marks[i].run, theme) for i in at]}
             marker |= {"line": {"color": card, "width": 1}}
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": float32([data.marks[i].x for i in at]),
-                "y": float32([data.marks[i].y for i in at]),
-                "customdata": np.array([data.marks[i].number for i in at], dtype=np.int32),
-                "hovertext": [_hover(data.marks[i], panel, scale, i) for i in at],
-                "hoverinfo": "text",
-                "legendgroup": group,
-                "meta": {"method": group},
-                "marker": marker,
-                **axes,
-            }
-        )
+        traces.append(scatter(
+            "markers", [data.marks[i].x for i in at], [data.marks[i].y for i in at],
+            hover=[_hover(data.marks[i], panel, scale, i) for i in at],
+            customdata=np.array([data.marks[i].number for i in at], dtype=np.int32), legendgroup=group,
+            meta={"method": group}, marker=marker, **axes,
+        ))  # fmt: skip
     return [*traces, *_fixed(data, theme, x, y)]
 
 
@@ -688,8 +671,6 @@ def _surfaces(data: Landscape, theme: Theme) -> go.Figure:
 
 
 _SHAPES = {"star": "diamond", "triangle-up": "diamond-open"}  # a scene has few symbols
-
-
 _FLAT = ("circle", "circle-open", "cross", "diamond", "diamond-open", "square", "square-open", "x")
 
 

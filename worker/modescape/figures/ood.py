@@ -41,22 +41,14 @@ _SCORES = {
     "max-logit": "largest logit",
     "energy": "energy",
 }
-
-
 Measure = Literal["auroc", "fpr95", "aupr_out", "aupr_in"]
-
-
 _MEASURES: dict[Measure, str] = {
     "auroc": "AUROC",
     "fpr95": "FPR95",
     "aupr_out": "AUPR of other images",
     "aupr_in": "AUPR of test images",
 }
-
-
 _ROW = {"page": 34, "card": 26}  # px
-
-
 _TOP, _BOTTOM, _BETWEEN = 52, 48, 92  # px: two lines of titles, tick labels, both between panels
 
 

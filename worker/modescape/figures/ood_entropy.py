@@ -12,9 +12,9 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY
-from modescape.drawing.numbers import float32, number
+from modescape.drawing.numbers import number
 from modescape.drawing.options import Names, refuse_unknown_groups
-from modescape.drawing.panels import Picture
+from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
@@ -235,20 +235,20 @@ def _steps(
         (s.inside, muted, style.softened(muted, 0.28), "test images"),
         (s.outside, colour, style.softened(colour, 0.12), data.title),
     ):
-        traces.append({
-            **shared,
-            "type": "scatter",
-            "mode": "lines",
-            "x": float32(data.edges),
-            "y": float32(100 * np.append(share, share[-1])),
-            "line": {"shape": "hv", "color": ink, "width": 1 if ink == muted else 2},
-            "fill": "tozeroy",
-            "fillcolor": fill,
-            "hovertemplate": f"<b>{what}</b>, {shared['name']}<br>from %{{x:.2f}} nats<br>%{{y:.1f}} % of images"
-            "<extra></extra>",
-            "xaxis": x,
-            "yaxis": y,
-        })  # fmt: skip
+        traces.append(
+            scatter(
+                "lines",
+                data.edges,
+                100 * np.append(share, share[-1]),
+                axes=(x, y),
+                line={"shape": "hv", "color": ink, "width": 1 if ink == muted else 2},
+                fill="tozeroy",
+                fillcolor=fill,
+                hovertemplate=f"<b>{what}</b>, {shared['name']}<br>from %{{x:.2f}} nats<br>%{{y:.1f}} % of images"
+                "<extra></extra>",
+                **shared,
+            )
+        )
     return traces
 
 

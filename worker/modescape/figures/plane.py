@@ -21,9 +21,9 @@ from modescape.drawing.groups import (
     method_title,
     refuse_failed,
 )
-from modescape.drawing.numbers import float32, known, share_points, thin
+from modescape.drawing.numbers import known, share_points, thin
 from modescape.drawing.options import MethodOptions
-from modescape.drawing.panels import Picture
+from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Results, Solution, labels_of, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
@@ -37,11 +37,7 @@ if TYPE_CHECKING:
 
 
 THEORY = "theory"
-
-
 Distance = Literal["disagreement", "kl", "symmetric-kl", "js", "total-variation", "hellinger", "l2"]
-
-
 _DISTANCES = {
     "disagreement": "disagreement",
     "kl": "KL divergence (nats)",
@@ -494,16 +490,10 @@ def _y_title(data: Plane) -> str:
 def _theory_trace(curve: Curve, theme: Theme) -> dict[str, Any]:
     look = style.look(THEORY)
     dash = {"family": "dot", "highest possible": "dashdot", "lowest possible": "dashdot"}.get(curve.name, "dash")
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": float32(100 * curve.accuracy),
-        "y": float32(curve.height),
-        "name": curve.name,
-        "legendgroup": THEORY,
-        "line": {"color": look.colour(theme), "width": 1.5, "dash": dash},
-        "hoverinfo": "skip",
-    }
+    return scatter(
+        "lines", 100 * curve.accuracy, curve.height, silent=True, name=curve.name, legendgroup=THEORY,
+        line={"color": look.colour(theme), "width": 1.5, "dash": dash},
+    )  # fmt: skip
 
 
 def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> dict[str, Any]:
@@ -512,20 +502,11 @@ def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> dict[str, Any]:
     marker = style.marker(look_of(group), theme)
     if data.options.color == "run" and group != REFERENCE:
         marker["color"] = [style.run_ink(int(run), theme) for run in data.runs[at]]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": float32(100 * data.accuracy[at]),
-        "y": float32(data.height[at]),
-        "customdata": data.numbers[at].astype(np.int32),
-        "hovertext": [_hover(data, int(i)) for i in at],
-        "hoverinfo": "text",
-        "name": "reference" if group == REFERENCE else group_title(group),
-        "legendgroup": group,
-        "meta": {"method": group},
-        "marker": marker,
-        "cliponaxis": False,
-    }
+    return scatter(
+        "markers", 100 * data.accuracy[at], data.height[at], hover=[_hover(data, int(i)) for i in at],
+        customdata=data.numbers[at].astype(np.int32), name="reference" if group == REFERENCE else group_title(group),
+        legendgroup=group, meta={"method": group}, marker=marker, cliponaxis=False,
+    )  # fmt: skip
 
 
 def _hover(data: Plane, i: int) -> str:

@@ -14,7 +14,7 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import INDEPENDENT, look_of
 from modescape.drawing.numbers import float32, known, number
 from modescape.drawing.options import FilterOptions
-from modescape.drawing.panels import Picture
+from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
@@ -209,16 +209,10 @@ def draw(data: ReliabilityData, theme: Theme) -> go.Figure:
     )
     lower = picture.panel(up=[0, 0.2], x={"range": across, "matches": "x"}, y={"rangemode": "tozero", "nticks": 3})
     grey = style.look("theory")
-    picture.add({
-        "type": "scatter",
-        "mode": "lines",
-        "x": float32([0, 100]),
-        "y": float32([0, 100]),
-        "line": {"color": grey.colour(theme), "width": 1.5, "dash": "dash"},
-        "hoverinfo": "skip",
-        "xaxis": "x",
-        "yaxis": "y",
-    })  # fmt: skip
+    picture.add(scatter(
+        "lines", [0, 100], [0, 100], axes=("x", "y"), silent=True,
+        line={"color": grey.colour(theme), "width": 1.5, "dash": "dash"},
+    ))  # fmt: skip
     for diagram in reversed(data.diagrams):
         picture.add(*_diagram_traces(diagram, theme))
     picture.titles(upper, y="accuracy, %")

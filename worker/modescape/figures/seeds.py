@@ -13,7 +13,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.numbers import float32, known, spread
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.panels import Picture, parted
+from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
@@ -39,11 +39,7 @@ _KINDS: Mapping[str, _Kind] = {
     "batches": _Kind("batch order", "another batch order", "spare-1", 8),
     "same": _Kind("nothing", "the same seeds", "baseline", 10),
 }
-
-
 BASE = "base"
-
-
 _DODGE = 0.016  # of the width, between the marks of two kinds at one learning rate
 
 
@@ -294,11 +290,13 @@ def _distances(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any]
     for kind, about in reversed(tuple(_KINDS.items())):
         look, at = style.look(about.look), data.where(kind)
         rates, means = _mean_curve(data, kind)
-        shared = {"legendgroup": f"seeds-{kind}", "name": about.label, "xaxis": x, "yaxis": y, "cliponaxis": False}
-        traces.append({
-            **shared, "type": "scatter", "mode": "lines", "x": float32(_dodged(data, kind, rates)), "y": float32(means),
-            "line": {"color": look.colour(theme), "width": 2}, "hoverinfo": "skip",
-        })  # fmt: skip
+        shared: dict[str, Any] = {
+            "legendgroup": f"seeds-{kind}", "name": about.label, "xaxis": x, "yaxis": y, "cliponaxis": False,
+        }  # fmt: skip
+        traces.append(scatter(
+            "lines", _dodged(data, kind, rates), means, silent=True, line={"color": look.colour(theme), "width": 2},
+            **shared,
+        ))  # fmt: skip
         traces.append({
             **shared, "type": "scatter", "mode": "markers", "x": float32(_dodged(data, kind, data.rates[at])),
             "y": float32(data.distance[at] * _scale(data)), "hovertext": [_hover(data, int(i)) for i in at],
@@ -312,13 +310,12 @@ def _accuracies(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any
     traces: list[dict[str, Any]] = []
     for kind, about in reversed(tuple(_KINDS.items())):
         shown = np.concatenate([data.where(kind), data.where(BASE)]) if kind == "same" else data.where(kind)
-        traces.append({
-            "type": "scatter", "mode": "markers", "x": float32(_dodged(data, kind, data.rates[shown])),
-            "y": float32(100 * data.accuracy[shown]), "hovertext": [_hover(data, int(i)) for i in shown],
-            "hoverinfo": "text", "customdata": np.full(len(shown), -1, np.int32),
-            "marker": style.marker(style.look(about.look), theme, size=about.size),
-            "legendgroup": f"seeds-{kind}", "name": about.label, "xaxis": x, "yaxis": y, "cliponaxis": False,
-        })  # fmt: skip
+        traces.append(scatter(
+            "markers", _dodged(data, kind, data.rates[shown]), 100 * data.accuracy[shown], axes=(x, y),
+            hover=[_hover(data, int(i)) for i in shown], customdata=np.full(len(shown), -1, np.int32),
+            marker=style.marker(style.look(about.look), theme, size=about.size), legendgroup=f"seeds-{kind}",
+            name=about.label, cliponaxis=False,
+        ))  # fmt: skip
     return traces
 
 

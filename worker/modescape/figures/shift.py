@@ -13,8 +13,8 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
-from modescape.drawing.numbers import float32, known
-from modescape.drawing.panels import Picture, parted
+from modescape.drawing.numbers import known
+from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 
 _PANELS: tuple[Metric, ...] = ("accuracy", "brier", "js_mean")
-
-
 _HEADS: Mapping[str, str] = {
     "accuracy": "acc., %",
     "brier": "Brier",
@@ -54,8 +52,6 @@ _HEADS: Mapping[str, str] = {
     "ece-calibrated": "ECE after temperature",
     "js_mean": "JS",
 }
-
-
 _DASHES = {1: "dash", 2: "dot"}
 
 
@@ -286,21 +282,18 @@ def _line_traces(line: Line, data: Shift, theme: Theme, x: str, y: str) -> list[
     entry, main = look_of(line.group), line.size in (0, data.solid)
     dash = "solid" if main else _DASHES.get(line.size, "dashdot")
     width = (2.5 if line.group == INDEPENDENT else 2) if main else 1.25
-    trace: dict[str, Any] = {
-        "type": "scatter",
-        "mode": "lines+markers" if main else "lines",
-        "x": float32(line.intensities),
-        "y": float32(drawn(line.metric, line.value)),
-        "name": group_title(line.group),
-        "legendgroup": line.group,
-        "meta": {"method": line.group},
-        "line": {"color": entry.colour(theme), "width": width, "dash": dash},
-        "hovertext": [hover(line, i) for i in range(len(line.intensities))],
-        "hoverinfo": "text",
-        "cliponaxis": False,
-        "xaxis": x,
-        "yaxis": y,
-    }
+    trace: dict[str, Any] = scatter(
+        "lines+markers" if main else "lines",
+        line.intensities,
+        drawn(line.metric, line.value),
+        axes=(x, y),
+        hover=[hover(line, i) for i in range(len(line.intensities))],
+        name=group_title(line.group),
+        legendgroup=line.group,
+        meta={"method": line.group},
+        line={"color": entry.colour(theme), "width": width, "dash": dash},
+        cliponaxis=False,
+    )
     if main:
         trace["marker"] = style.marker(entry, theme)
     return [trace]

@@ -13,7 +13,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
 from modescape.drawing.numbers import float32, known
-from modescape.drawing.panels import Picture
+from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, rate, thousands
@@ -293,19 +293,11 @@ def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[
     one, many = data.line(INDEPENDENT, name, 1), data.line(INDEPENDENT, name, data.solid)
     if one is not None and many is not None and data.solid > 1 and INDEPENDENT in data.shown:
         low, high = drawn(metric, one.value), drawn(metric, many.value)
-        traces.append({
-            "type": "scatter",
-            "mode": "lines",
-            "x": float32(np.concatenate([one.intensities, one.intensities[::-1]])),
-            "y": float32(np.concatenate([low, high[::-1]])),
-            "legendgroup": INDEPENDENT,
-            "line": {"width": 0},
-            "fill": "toself",
-            "fillcolor": style.softened(look_of(INDEPENDENT).colour(theme), 0.14),
-            "hoverinfo": "skip",
-            "xaxis": x,
-            "yaxis": y,
-        })  # fmt: skip
+        traces.append(scatter(
+            "lines", np.concatenate([one.intensities, one.intensities[::-1]]), np.concatenate([low, high[::-1]]),
+            axes=(x, y), silent=True, legendgroup=INDEPENDENT, line={"width": 0}, fill="toself",
+            fillcolor=style.softened(look_of(INDEPENDENT).colour(theme), 0.14),
+        ))  # fmt: skip
     for group, size in data.drawn:
         line = data.line(group, name, size)
         if line is not None:
@@ -321,22 +313,13 @@ def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> di
     marker = style.marker(entry, theme)
     marker["size"] = [0] * last + [entry.size - 1 if main else 0]
     marker["line"] = {**marker["line"], "width": [0] * last + [1 if main else 0]}
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": float32(line.intensities),
-        "y": float32(drawn(line.metric, line.value)),
-        "name": group_title(line.group),
-        "legendgroup": line.group,
-        "meta": {"method": line.group},
-        "line": {"color": entry.colour(theme), "width": 2 if main else 1.25, "dash": "dash" if dashed else "solid"},
-        "marker": marker,
-        "hovertext": [hover(line, i) for i in range(last + 1)],
-        "hoverinfo": "text",
-        "cliponaxis": False,
-        "xaxis": x,
-        "yaxis": y,
-    }
+    return scatter(
+        "lines+markers", line.intensities, drawn(line.metric, line.value), axes=(x, y),
+        hover=[hover(line, i) for i in range(last + 1)], name=group_title(line.group), legendgroup=line.group,
+        meta={"method": line.group},
+        line={"color": entry.colour(theme), "width": 2 if main else 1.25, "dash": "dash" if dashed else "solid"},
+        marker=marker, cliponaxis=False,
+    )  # fmt: skip
 
 
 def _boxes(data: ShiftTypes, picture: Picture) -> None:

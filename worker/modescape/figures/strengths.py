@@ -11,9 +11,9 @@ import numpy as np
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of, method_title
-from modescape.drawing.numbers import float32, known
+from modescape.drawing.numbers import known
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.panels import Picture
+from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, rate, thousands
@@ -196,19 +196,11 @@ def _traces(walk: Walk, theme: Theme) -> list[dict[str, Any]]:
     ink = entry.colour(theme)
     place, change = walk.strengths[1:], (walk.nll - walk.nll[0])[1:]
     sizes = [12 if i == walk.chosen else 6 for i in range(1, len(walk.strengths))]
-    return [{
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": float32(place),
-        "y": float32(change),
-        "name": method_title(walk.method),
-        "legendgroup": walk.method,
-        "meta": {"method": walk.method},
-        "line": {"color": ink, "width": 2},
-        "marker": {**style.marker(entry, theme), "size": sizes},
-        "hovertext": [_hover(walk, i) for i in range(1, len(walk.strengths))],
-        "hoverinfo": "text",
-    }]  # fmt: skip
+    return [scatter(
+        "lines+markers", place, change, hover=[_hover(walk, i) for i in range(1, len(walk.strengths))],
+        name=method_title(walk.method), legendgroup=walk.method, meta={"method": walk.method},
+        line={"color": ink, "width": 2}, marker={**style.marker(entry, theme), "size": sizes},
+    )]  # fmt: skip
 
 
 def _hover(walk: Walk, i: int) -> str:

@@ -12,9 +12,9 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs
-from modescape.drawing.numbers import float32, known, spread, thin
+from modescape.drawing.numbers import known, spread, thin
 from modescape.drawing.options import MainSplitOptions
-from modescape.drawing.panels import Panel, Picture, parted
+from modescape.drawing.panels import Panel, Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results, Solution, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent
@@ -342,68 +342,38 @@ def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) 
         by_run = data.options.color == "run"
         ink = style.run_ink(curve.run, theme) if by_run else run_look.colour(theme)
         bold = alone or not curve.finished
-        trace = {
-            "type": "scatter",
-            "mode": "lines",
-            "x": float32(curve.epochs),
-            "y": float32(_values(curve, panel)),
-            "customdata": curve.solutions.astype(np.int32),
-            "name": f"run {curve.run}",
-            "legendgroup": "trajectory",
-            "meta": {"run": curve.run},
-            "line": {"color": ink, "width": 2 if alone else 1.5 if bold or by_run else 1},
-            "opacity": 1 if bold or by_run else style.RUN_OPACITY[theme],
-            "hovertemplate": f"<b>run {curve.run}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
-            "xaxis": x,
-            "yaxis": y,
-        }
+        trace = scatter(
+            "lines", curve.epochs, _values(curve, panel), axes=(x, y), customdata=curve.solutions.astype(np.int32),
+            name=f"run {curve.run}", legendgroup="trajectory", meta={"run": curve.run},
+            line={"color": ink, "width": 2 if alone else 1.5 if bold or by_run else 1},
+            opacity=1 if bold or by_run else style.RUN_OPACITY[theme],
+            hovertemplate=f"<b>run {curve.run}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
+        )  # fmt: skip
         traces.append(trace)
         if not curve.finished:
             traces.append(_end_mark(curve, panel, x, y, style.run_mark(ink, theme), "trajectory"))
     if data.median is not None:
-        traces.append({
-            "type": "scatter",
-            "mode": "lines",
-            "x": float32(data.median.epochs),
-            "y": float32(_values(data.median, panel)),
-            "name": "median run",
-            "legendgroup": "trajectory",
-            "line": {"color": run_look.colour(theme), "width": 2, "dash": "dash"},
-            "hovertemplate": f"<b>median run</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
-            "xaxis": x,
-            "yaxis": y,
-        })  # fmt: skip
+        traces.append(scatter(
+            "lines", data.median.epochs, _values(data.median, panel), axes=(x, y), name="median run",
+            legendgroup="trajectory", line={"color": run_look.colour(theme), "width": 2, "dash": "dash"},
+            hovertemplate=f"<b>median run</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
+        ))  # fmt: skip
     if data.ensemble is not None:
         name = f"ensemble of {data.members}"
-        traces.append({
-            "type": "scatter",
-            "mode": "lines",
-            "x": float32(data.ensemble.epochs),
-            "y": float32(_values(data.ensemble, panel)),
-            "name": name,
-            "legendgroup": "independent",
-            "line": {"color": ensemble_look.colour(theme), "width": 2.5},
-            "hovertemplate": f"<b>{name}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
-            "xaxis": x,
-            "yaxis": y,
-        })  # fmt: skip
+        traces.append(scatter(
+            "lines", data.ensemble.epochs, _values(data.ensemble, panel), axes=(x, y), name=name,
+            legendgroup="independent", line={"color": ensemble_look.colour(theme), "width": 2.5},
+            hovertemplate=f"<b>{name}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
+        ))  # fmt: skip
         traces.append(_end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), "independent"))
     return traces
 
 
 def _end_mark(curve: Curve | Mean, panel: str, x: str, y: str, marker: dict[str, Any], group: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": float32(curve.epochs[-1:]),
-        "y": float32(_values(curve, panel)[-1:]),
-        "marker": marker,
-        "legendgroup": group,
-        "cliponaxis": False,
-        "hoverinfo": "skip",
-        "xaxis": x,
-        "yaxis": y,
-    }
+    return scatter(
+        "markers", curve.epochs[-1:], _values(curve, panel)[-1:], axes=(x, y), silent=True, marker=marker,
+        legendgroup=group, cliponaxis=False,
+    )  # fmt: skip
 
 
 def _end_labels(data: Trajectories, quantity: str, theme: Theme, panel: Panel, room: int) -> list[dict[str, Any]]:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 
 RASTER = 161  # cells along the longer side of the picture of the triangles
-
-
 FULL_TURN = 2 * np.pi
 
 

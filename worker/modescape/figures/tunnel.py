@@ -12,8 +12,8 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.numbers import float32, known
-from modescape.drawing.panels import Picture, beside
+from modescape.drawing.numbers import known
+from modescape.drawing.panels import Picture, beside, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
@@ -221,10 +221,17 @@ def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: T
     }
     title = "optimised path" if line == "path" else "straight line"
     unit = "" if name == "loss" else " %"
-    return {
-        "type": "scatter", "mode": "lines", "x": float32(data.t), "y": float32(data.curve(line, name) * scale),
-        "line": {"color": look.colour(theme), "width": 2.5 if line == "path" else 1.5,
-                 "dash": "dash" if line == "straight" and dash == "solid" else dash},
-        "name": title, "legendgroup": f"tunnel-{line}", "xaxis": x, "yaxis": y,
-        "hovertemplate": f"<b>{title}</b><br>at %{{x:.2f}}<br>{words[name]} %{{y:.3~g}}{unit}<extra></extra>",
-    }  # fmt: skip
+    return scatter(
+        "lines",
+        data.t,
+        data.curve(line, name) * scale,
+        axes=(x, y),
+        line={
+            "color": look.colour(theme),
+            "width": 2.5 if line == "path" else 1.5,
+            "dash": "dash" if line == "straight" and dash == "solid" else dash,
+        },
+        name=title,
+        legendgroup=f"tunnel-{line}",
+        hovertemplate=f"<b>{title}</b><br>at %{{x:.2f}}<br>{words[name]} %{{y:.3~g}}{unit}<extra></extra>",
+    )

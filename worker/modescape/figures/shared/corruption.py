@@ -21,14 +21,8 @@ from modescape.figures.shared.scores import drawn, value_of
 from modescape.science.corruptions import TYPES
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated", "js_mean"]
-
-
 TITLES: Mapping[str, str] = {**scores.TITLES, "js_mean": "Jensen–Shannon divergence, nats"}
-
-
 WORDS: Mapping[str, str] = {**scores.WORDS, "js_mean": "Jensen–Shannon divergence"}
-
-
 SOLID = 4  # runs in the solid ensemble, as in the paper, where there are as many
 
 

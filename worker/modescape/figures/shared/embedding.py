@@ -13,9 +13,9 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of, method_title, refuse_skipped
-from modescape.drawing.numbers import float32, known, share_points, thin
+from modescape.drawing.numbers import known, share_points, thin
 from modescape.drawing.options import MethodOptions, SplitOptions
-from modescape.drawing.panels import Picture
+from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Results, Solution
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 _LAYOUT_TITLES = {"tsne": "t-SNE", "pca": "PCA", "mds": "Metric scaling"}
-
-
 _LAYOUT: Any = Field(
     "tsne",
     description="t-SNE keeps neighbours; PCA (classical scaling) and metric scaling keep distances, as well as "
@@ -259,22 +257,12 @@ def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int)
     marker = style.marker(look, theme, colour=colour, size=6)
     if data.options.color == "run":
         marker["symbol"] = f"{style.run_symbol(run)}-open"
-    return [{
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": float32(data.position[at, 0]),
-        "y": float32(data.position[at, 1]),
-        "customdata": data.numbers[at].astype(np.int32),
-        "hovertext": [_embedded_hover(data, int(i)) for i in at],
-        "hoverinfo": "text",
-        "name": f"run {run}",
-        "legendgroup": TRAJECTORY,
-        "meta": {"run": run},
-        "line": {"color": style.softened(colour, 0.45), "width": 1},
-        "marker": marker,
-        "xaxis": x,
-        "yaxis": y,
-    }]  # fmt: skip
+    return [scatter(
+        "lines+markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
+        hover=[_embedded_hover(data, int(i)) for i in at], customdata=data.numbers[at].astype(np.int32),
+        name=f"run {run}", legendgroup=TRAJECTORY, meta={"run": run},
+        line={"color": style.softened(colour, 0.45), "width": 1}, marker=marker,
+    )]  # fmt: skip
 
 
 def _samples(data: Embedding, method: str, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
@@ -284,21 +272,11 @@ def _samples(data: Embedding, method: str, theme: Theme, x: str, y: str, limit: 
     marker = style.marker(look, theme)
     if data.options.color == "run":
         marker["color"] = [style.run_ink(int(run), theme) for run in data.runs[at]]
-    return [{
-        "type": "scatter",
-        "mode": "markers",
-        "x": float32(data.position[at, 0]),
-        "y": float32(data.position[at, 1]),
-        "customdata": data.numbers[at].astype(np.int32),
-        "hovertext": [_embedded_hover(data, int(i)) for i in at],
-        "hoverinfo": "text",
-        "name": method_title(method),
-        "legendgroup": method,
-        "meta": {"method": method},
-        "marker": marker,
-        "xaxis": x,
-        "yaxis": y,
-    }]  # fmt: skip
+    return [scatter(
+        "markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
+        hover=[_embedded_hover(data, int(i)) for i in at], customdata=data.numbers[at].astype(np.int32),
+        name=method_title(method), legendgroup=method, meta={"method": method}, marker=marker,
+    )]  # fmt: skip
 
 
 def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
@@ -313,20 +291,11 @@ def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any
     marker = style.marker(look, theme)
     if data.options.color == "run":
         marker["color"] = [style.run_ink(int(data.runs[i]), theme) for i in at]
-    return [{
-        "type": "scatter",
-        "mode": "markers",
-        "x": float32(data.position[at, 0]),
-        "y": float32(data.position[at, 1]),
-        "customdata": data.numbers[at].astype(np.int32),
-        "hovertext": [_embedded_hover(data, i) for i in at],
-        "hoverinfo": "text",
-        "name": "optima",
-        "legendgroup": INDEPENDENT,
-        "marker": marker,
-        "xaxis": x,
-        "yaxis": y,
-    }]  # fmt: skip
+    return [scatter(
+        "markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
+        hover=[_embedded_hover(data, i) for i in at], customdata=data.numbers[at].astype(np.int32), name="optima",
+        legendgroup=INDEPENDENT, marker=marker,
+    )]  # fmt: skip
 
 
 def _embedded_hover(data: Embedding, i: int) -> str:

@@ -12,15 +12,9 @@ from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.words import loss, percent, rate
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
-
-
 METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated")
-
-
 # After every prediction's own temperature: pooled first, then calibrated. Only where temperatures could be fitted.
 TWINS: Mapping[str, Metric] = {"nll": "nll-calibrated", "ece": "ece-calibrated"}
-
-
 TITLES: Mapping[str, str] = {
     "accuracy": "accuracy, %",
     "brier": "Brier score, 0 to 2",
@@ -29,8 +23,6 @@ TITLES: Mapping[str, str] = {
     "nll-calibrated": "NLL after temperature, nats",
     "ece-calibrated": "calibration error after temperature",
 }
-
-
 WORDS: Mapping[str, str] = {
     "accuracy": "accuracy",
     "brier": "Brier score",
@@ -39,12 +31,8 @@ WORDS: Mapping[str, str] = {
     "nll-calibrated": "negative log-likelihood after each prediction’s own temperature",
     "ece-calibrated": "expected calibration error after each prediction’s own temperature",
 }
-
-
 # Subjects of measurements name the runs' final functions "optimum"; in pictures they are the independent runs.
 STORED = {"optimum": INDEPENDENT}
-
-
 title = partial(group_title, independent="optima")
 
 

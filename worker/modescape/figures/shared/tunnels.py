@@ -15,11 +15,7 @@ from modescape.errors import InvalidInput
 from modescape.studies import TunnelSpec
 
 LINES, SPLITS = ("path", "straight"), ("train", "test")
-
-
 QUANTITIES = ("loss", "accuracy", "agreement_a", "agreement_b")
-
-
 LOSS, ACCURACY, AGREEMENT_A = 0, 1, 2  # of these; the accuracy is a number wherever anything is computed
 
 

@@ -11,8 +11,6 @@ from modescape.drawing.reading import FigureNotReady, Results, Solution
 from modescape.drawing.words import thousands
 
 LOSS, ACCURACY, AGREEMENT = 0, 1, 2  # places in the last axis of a cut's scores; one agreement a solution
-
-
 SPLIT_WORDS = {"train": "training", "test": "test", "validation": "validation"}
 
 
