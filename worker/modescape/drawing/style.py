@@ -131,9 +131,8 @@ MONOSPACE = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", m
 # Matrices: lightness rises evenly in every vision; bright always means alike, so disagreement is reversed.
 SEQUENTIAL = "Cividis"
 TRANSPARENT = "rgba(0,0,0,0)"
-# Opacity of single runs behind their median, and of what a selection leaves out (18 % would vanish on dark).
+# Opacity of single runs behind their median (18 % would vanish on dark).
 RUN_OPACITY: Mapping[Theme, float] = {"light": 0.36, "dark": 0.6, "print": 0.36}
-DIMMED = 0.3
 
 
 def token(name: str, theme: Theme) -> str:
