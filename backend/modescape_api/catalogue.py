@@ -27,7 +27,7 @@ from modescape_api.site import Here, Site
 
 router = APIRouter(tags=["catalogue"])
 
-_LEAVE_OUT = ("call", "draw", "options", "parameters", "multiply_adds", "count")
+_LEAVE_OUT = ("call", "tell", "draw", "card", "full", "options", "parameters", "multiply_adds", "count")
 
 
 def as_entry(entry: Entry) -> dict[str, Any]:
