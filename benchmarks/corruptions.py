@@ -34,7 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modescape.science.corruptions import INTENSITIES, TYPES, VERSION, applicable, corrupt
+from modescape.corruptions.corruption import INTENSITIES, VERSION, applicable, corrupt
+from modescape.registry import corruptions
 
 # A few random numbers decide the whole image, so these are drawn four times as often.
 COARSE = ("motion_blur", "frost", "fog", "elastic_transform", "spatter")
@@ -64,7 +65,7 @@ def change(before: Pixels, after: Pixels) -> NDArray[np.float64]:
 
 
 def timing(images: int, rounds: int) -> None:
-    from modescape.science.data import read_idx
+    from modescape.datasets.fashion_mnist import read_idx
 
     folder = next((folder for folder in FASHION if (folder / "t10k-images-idx3-ubyte.gz").exists()), None)
     if folder is None:
@@ -99,7 +100,7 @@ def reference(file: Path, repeats: int) -> None:
     np.random.seed(0)  # the package draws from numpy's global state
     found: dict[str, list[float]] = {}
     worst = 0.0
-    for name, kind in TYPES.items():
+    for name, kind in corruptions.items():
         rounds = (4 * repeats if name in COARSE else repeats) if kind.is_random else 1
         found[name] = []
         for intensity in INTENSITIES:
@@ -137,7 +138,7 @@ def _theirs(photo: Pixels, name: str, intensity: int) -> Pixels:
 
     picture = np.ascontiguousarray(photo.transpose(1, 2, 0))
     if name == "elastic_transform":
-        after = _authors_elastic(picture, *TYPES[name].constants["imagenet"][intensity - 1])
+        after = _authors_elastic(picture, *corruptions[name].constants["imagenet"][intensity - 1])
     elif name == "frost":
         after = _with_five(lambda: imagecorruptions.corruptions.frost(Image.fromarray(picture), intensity))
     else:

@@ -14,7 +14,7 @@ from modescape.cli import parser
 from modescape.registry import Entry
 from modescape.settings import Settings
 
-_REGISTRIES = ("datasets", "architectures", "methods", "figures", "presets")
+_REGISTRIES = ("datasets", "architectures", "methods", "corruptions", "figures", "presets")
 
 
 def pages() -> dict[str, str]:

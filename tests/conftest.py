@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from modescape.store import Store, upgrade
+from modescape.schema import upgrade
+from modescape.store import Store
 
 Wait = Callable[..., None]
 

@@ -27,14 +27,16 @@ import numpy as np
 from serving import served
 from sqlalchemy import create_engine, select
 
-from modescape import pipeline
 from modescape.executor import Executor, Machine
 from modescape.laboratory import Laboratory
 from modescape.listing import ListQuery
 from modescape.registry import figures
+from modescape.schema import upgrade
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec
-from modescape.store import Lease, Store, upgrade
+from modescape.stages import runner as real
+from modescape.store import Store
+from modescape.store.leases import Lease
 from modescape.tables import Base, Experiment, Stage
 
 NUMERICS = "saved"
@@ -135,7 +137,7 @@ def fill(home: Path) -> None:
     for name, spec in {**SPECS, "A second look": more}.items():
         row = laboratory.create(spec, name=name, tags=["saved"], notes=f"{name}, small")
         executor.drain(experiment_id=row.id)
-        print(name, laboratory.store.experiment(row.id).status, file=sys.stderr)
+        print(name, laboratory.store.experiments.get(row.id).status, file=sys.stderr)
     laboratory.store.close()
 
 
@@ -170,7 +172,7 @@ def tell(settings: Settings) -> dict[str, Any]:
     laboratory = Laboratory(settings)
     try:
         told = dict(itertools.chain(_rows(settings.database), _keys(laboratory.store)))
-        names = {row.id: row.slug for row in laboratory.store.experiments(ListQuery(limit=100)).items}
+        names = {row.id: row.slug for row in laboratory.store.experiments.page(ListQuery(limit=100)).items}
     finally:
         laboratory.store.close()
     with served(settings.home, database_url=settings.database_url) as site, site.client() as client:
@@ -187,16 +189,16 @@ def _rows(database: str) -> Iterator[tuple[str, Any]]:
 
 def _keys(store: Store) -> Iterator[tuple[str, Any]]:
     """Digests and stage keys worked out again from what is stored."""
-    for row in store.experiments(ListQuery(limit=100)).items:
-        experiment = store.experiment(row.id)
+    for row in store.experiments.page(ListQuery(limit=100)).items:
+        experiment = store.experiments.get(row.id)
         spec = ExperimentSpec.model_validate(experiment.spec)
         yield f"spec/{row.slug}", [spec.canonical(), spec.digest(), spec.recipe()]
-        stages = store.stages(row.id)
+        stages = store.stages.of(row.id)
         yield f"keys/{row.slug}", {f"{one.kind}/{one.key}": _key(store, one, experiment) for one in stages}
 
 
 def _key(store: Store, stage: Stage, experiment: Experiment) -> str:
-    return pipeline.memo(Lease("", "", 0.0, stage, experiment), store, NUMERICS)
+    return real.memo(Lease("", "", 0.0, stage, experiment), store, NUMERICS)
 
 
 def _documents(client: httpx.Client, slugs: list[str]) -> Iterator[tuple[str, Any]]:
@@ -317,6 +319,9 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
                 yield f"{name}{place}"
 
 
+_DIGEST = re.compile(r"[0-9a-f]{32}")  # as the version of a figure, which is another whenever its source is
+
+
 def _places(a: Any, b: Any, where: str) -> Iterator[str]:
     if isinstance(a, dict) and isinstance(b, dict):
         for key in sorted(a.keys() | b.keys()):
@@ -324,7 +329,7 @@ def _places(a: Any, b: Any, where: str) -> Iterator[str]:
                 continue  # of a figure: a digest of the code that draws it
             if key not in a or key not in b:
                 yield f"{where}/{key}: {'gone' if key not in b else 'new'}"
-            else:
+            elif key != "version" or not all(_DIGEST.fullmatch(str(value)) for value in (a[key], b[key])):
                 yield from _places(a[key], b[key], f"{where}/{key}")
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for i, (x, y) in enumerate(zip(a, b, strict=True)):

@@ -1,6 +1,6 @@
 """A real server on a free port over a real database, and an experiment whose stages were done by a small runner.
 
-The runner stands in for the pipeline where only the shape of results matters: it writes random logits of three
+The runner stands in for the real one where only the shape of results matters: it writes random logits of three
 networks through the real executor, store and artifacts, in milliseconds and without torch.
 """
 
@@ -21,11 +21,21 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI
 
-from modescape.artifacts import ArtifactInfo, Artifacts
+from modescape.artifacts import Artifacts
 from modescape.executor import Executor, Machine, StageControl
 from modescape.laboratory import Laboratory
+from modescape.records import (
+    ArtifactInfo,
+    ListColumns,
+    NewMatrix,
+    NewMeasurement,
+    NewSolution,
+    PredictedRun,
+    StageOutput,
+)
 from modescape.settings import Settings
-from modescape.store import Lease, NewMatrix, NewMeasurement, NewSolution, StageOutput, Store
+from modescape.store import Store
+from modescape.store.leases import Lease
 from modescape.tables import Experiment
 from modescape_api.app import create_app
 
@@ -47,7 +57,7 @@ class SmallRunner:
         return output
 
     def memo(self, lease: Lease, store: Store, numerics: str) -> str:
-        return hashlib.sha256(f"{lease.experiment_id}/{lease.kind}/{lease.key}".encode()).hexdigest()
+        return hashlib.sha256(f"{lease.experiment.id}/{lease.stage.kind}/{lease.stage.key}".encode()).hexdigest()
 
     def run_stage(
         self,
@@ -60,13 +70,13 @@ class SmallRunner:
         device: str,
     ) -> StageOutput:
         random = np.random.default_rng(int(self.memo(lease, store, "")[:8], 16))
-        output: StageOutput = getattr(self, f"_{lease.kind}")(lease, store, artifacts, control, random)
+        output: StageOutput = getattr(self, f"_{lease.stage.kind}")(lease, store, artifacts, control, random)
         return output
 
     def _train(
         self, lease: Lease, store: Store, artifacts: Artifacts, control: StageControl, random: np.random.Generator
     ) -> StageOutput:
-        run = lease.params["run"]
+        run = lease.stage.params["run"]
         kept = []
         files: list[ArtifactInfo] = []
         for epoch in range(3):
@@ -86,14 +96,14 @@ class SmallRunner:
         block = artifacts.put_array(logits.astype(np.float32), "predictions")
         labels = artifacts.put_array(truth, "labels")
         output = StageOutput(artifacts=[block, labels])
-        first = lease.params["first_number"]
+        first = lease.stage.params["first_number"]
         for i in range(count):
             accuracy = 0.5 + 0.1 * i
             values = {name: value[i] if isinstance(value, list) else value for name, value in common.items()}
             output.solutions.append(
                 NewSolution(
                     number=first + i,
-                    run=lease.params["run"],
+                    run=lease.stage.params["run"],
                     index=i,
                     accuracy=accuracy,
                     cosine=0.9,
@@ -115,7 +125,7 @@ class SmallRunner:
     def _predict(
         self, lease: Lease, store: Store, artifacts: Artifacts, control: StageControl, random: np.random.Generator
     ) -> StageOutput:
-        kept = next(s for s in store.needs(lease.stage_id) if s.kind == "train").result["extra"]["checkpoints"]
+        kept = next(s for s in store.stages.needs(lease.stage.id) if s.kind == "train").result["extra"]["checkpoints"]
         output = self._solutions(
             lease,
             artifacts,
@@ -125,13 +135,13 @@ class SmallRunner:
             epoch=[float(one["epoch"]) for one in kept],
             weights=[one["weights"] for one in kept],
         )
-        output.runs = {lease.params["run"]: {"accuracy": 0.7, "best_accuracy": 0.7, "failed": ""}}
+        output.runs = {lease.stage.params["run"]: PredictedRun(0.7, 0.7, "")}
         return output
 
     def _sample(
         self, lease: Lease, store: Store, artifacts: Artifacts, control: StageControl, random: np.random.Generator
     ) -> StageOutput:
-        asked = lease.params
+        asked = lease.stage.params
         method, sample_set = asked["method"], asked["sample_set"]
         return self._solutions(
             lease, artifacts, random, asked["count"], role="sample", method=method, sample_set=sample_set, seed=5
@@ -140,7 +150,7 @@ class SmallRunner:
     def _compare(
         self, lease: Lease, store: Store, artifacts: Artifacts, control: StageControl, random: np.random.Generator
     ) -> StageOutput:
-        numbers = [s.number for s in store.all_solutions(lease.experiment_id) if s.role != "sample"]
+        numbers = [s.number for s in store.results.all_solutions(lease.experiment.id) if s.role != "sample"]
         square = random.random((len(numbers), len(numbers)))
         square = (square + square.T) / 2
         np.fill_diagonal(square, 0.0)
@@ -154,7 +164,7 @@ class SmallRunner:
         output.measurements.append(
             NewMeasurement(metric="disagreement", value=float("nan"), subject="independent", split="test", n=1)
         )
-        output.experiment = {"accuracy": 0.7, "ensemble_accuracy": 0.75, "disagreement": 0.5}
+        output.experiment = ListColumns(accuracy=0.7, ensemble_accuracy=0.75, disagreement=0.5)
         return output
 
     def _embed(
@@ -171,7 +181,7 @@ class SmallRunner:
         self, lease: Lease, store: Store, artifacts: Artifacts, control: StageControl, random: np.random.Generator
     ) -> StageOutput:
         info = artifacts.put_tensors({"w": random.normal(size=PARAMETERS).astype(np.float32)}, "weights")
-        return StageOutput(artifacts=[info], weights={lease.params["number"]: info.digest})
+        return StageOutput(artifacts=[info], weights={lease.stage.params["number"]: info.digest})
 
 
 def work(laboratory: Laboratory, experiment_id: str) -> None:
@@ -186,7 +196,7 @@ def work(laboratory: Laboratory, experiment_id: str) -> None:
 def finished(laboratory: Laboratory, name: str = "small one", **more: Any) -> Experiment:
     row = laboratory.create(SPEC, name=name, **more)
     work(laboratory, row.id)
-    return laboratory.store.experiment(row.id)
+    return laboratory.store.experiments.get(row.id)
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,15 @@ import pytest
 import torch
 
 from modescape.errors import StageError
+from modescape.registry import architectures
 from modescape.science import alignment, weights
 from modescape.science.data import InputTransform, Shape, Split
 from modescape.science.networks import build
 from modescape.spec import NetworkSpec
 
 SHAPES = {
-    "mlp": Shape(1, 8, 8, 10), "small-cnn": Shape(1, 9, 9, 5), "resnet20v1": Shape(3, 32, 32, 4),
-    "resnet18": Shape(3, 32, 32, 3), "resnet50v2": Shape(3, 64, 64, 3),
+    "mlp": Shape(1, 8, 8, 10), "small-cnn": Shape(1, 9, 9, 5), "medium-cnn": Shape(1, 9, 9, 5),
+    "resnet20v1": Shape(3, 32, 32, 4), "resnet18": Shape(3, 32, 32, 3), "resnet50v2": Shape(3, 64, 64, 3),
 }  # fmt: skip
 FAST = ("mlp", "small-cnn")
 
@@ -54,7 +56,7 @@ def slow_unless_fast(name: str) -> Any:
 def test_permuted_units_are_the_same_function_and_are_found_again(name: str) -> None:
     module = network(name, 3)
     before, own = logits(module, name), tensors_of(module)
-    symmetry = alignment.symmetry_of(module)
+    symmetry = alignment.symmetry_of(architectures[name], module)
     rng = np.random.default_rng(0)
     hidden = {group: rng.permutation(size) for group, size in symmetry.sizes.items()}
     moved = symmetry.permuted(own, hidden)
@@ -75,17 +77,26 @@ def test_permuted_units_are_the_same_function_and_are_found_again(name: str) -> 
 def test_every_hidden_unit_belongs_to_a_group() -> None:
     """Classes and pixels are fixed; everything else in SmallCNN runs along exactly one group an axis."""
     module = build(NetworkSpec(architecture="small-cnn"), SHAPES["small-cnn"], seed=0)
-    symmetry = alignment.symmetry_of(module)
+    symmetry = alignment.symmetry_of(architectures["small-cnn"], module)
     assert symmetry.sizes == {"block 0": 16, "block 1": 32, "block 2": 32}
     assert symmetry.axes["head.weight"] == [alignment.Axis(1, "block 2", 4)]  # 9 -> 5 -> 3 -> 2 pixels a side
     assert "head.bias" not in symmetry.axes
-    with pytest.raises(StageError, match="Linear"):
-        alignment.symmetry_of(torch.nn.Linear(2, 2))
+
+
+def test_a_network_that_does_not_say_how_its_units_are_wired_is_not_aligned() -> None:
+    silent = replace(architectures["small-cnn"], name="my-net", wiring=None)
+    with pytest.raises(StageError, match="how the units of my-net are wired is not known"):
+        alignment.symmetry_of(silent, torch.nn.Linear(2, 2))
+    assert replace(silent, unaligned="its units are ordered").why_not_aligned == "its units are ordered"
+
+
+def test_every_architecture_is_permuted_here_or_says_why_not() -> None:
+    assert {name for name, entry in architectures.items() if not entry.why_not_aligned} == set(SHAPES)
 
 
 def test_matching_never_makes_two_networks_less_alike() -> None:
     one, other = (network("small-cnn", seed) for seed in (1, 2))
-    symmetry = alignment.symmetry_of(one)
+    symmetry = alignment.symmetry_of(architectures["small-cnn"], one)
     a, b = tensors_of(one), tensors_of(other)
     moved = symmetry.permuted(b, alignment.match(symmetry, a, b, seed=0))
 
@@ -182,7 +193,7 @@ def test_alignment_and_then_repair_lower_the_barrier_of_wide_networks() -> None:
         modules.append(build(spec.network, splits.shape, seed=seeds.weights))
         train(modules[run], splits, spec.training, seeds)
     one, other = modules
-    symmetry = alignment.symmetry_of(one)
+    symmetry = alignment.symmetry_of(architectures["mlp"], one)
     moved = symmetry.permuted(tensors_of(other), alignment.match(symmetry, tensors_of(one), tensors_of(other)))
     first, last = weights.flatten(one), weights.from_tensors(one, moved)
     t, shown = paths.fractions(9), {"train": splits.train}

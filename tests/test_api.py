@@ -28,9 +28,10 @@ from serving import CLASSES, IMAGES, SPEC, Served, finished, free_port, served, 
 from sqlalchemy.exc import OperationalError
 
 from modescape.errors import DataMissing
+from modescape.records import PlannedStage
 from modescape.registry import figures
 from modescape.spec import parse
-from modescape.store import PlannedStage, Store
+from modescape.store import Store
 from modescape.tables import Experiment
 from modescape_api import events
 from modescape_api.events import Hub
@@ -205,7 +206,7 @@ def test_an_experiment_can_be_stopped_and_taken_up_again(client: httpx.Client) -
 def test_a_purge_frees_the_files_only_it_used(tmp_path: Path) -> None:
     with served(tmp_path) as site, site.client() as client:
         row = finished(site.laboratory)
-        digest = site.laboratory.store.all_solutions(row.id)[0].weights
+        digest = site.laboratory.store.results.all_solutions(row.id)[0].weights
         assert client.get(f"/api/artifacts/{digest}").status_code == 200
         assert client.post(f"/api/experiments/{row.slug}/pause").status_code == 409
         client.delete(f"/api/experiments/{row.slug}")
@@ -273,7 +274,7 @@ def test_predictions_weights_and_matrices_are_the_stored_bytes(
 
 
 def test_a_files_ranges_and_caching(client: httpx.Client, site: Served, done: Experiment) -> None:
-    digest = site.laboratory.store.matrices(done.id)[0].artifact
+    digest = site.laboratory.store.results.matrices(done.id)[0].artifact
     whole = client.get(f"/api/artifacts/{digest}")
     assert hashlib.sha256(whole.content).hexdigest() == digest
     assert "immutable" in whole.headers["cache-control"]
@@ -439,15 +440,15 @@ def test_a_page_newer_than_the_pollers_last_look_is_not_told_to_reload(site: Ser
     holding = threading.Thread(target=_read_events, args=(idle, 6, [], {}, threading.Event()), daemon=True)
     holding.start()  # with somebody listening the poller looks only every half second
     for tag in "abcde":
-        site.laboratory.store.patch(row.slug, tags=[tag])
-        newest = site.laboratory.store.last_event_id()
+        site.laboratory.store.experiments.patch(row.slug, tags=[tag])
+        newest = site.laboratory.store.events.last_id()
         got: list[dict[str, Any]] = []
         reader = threading.Thread(
             target=_read_events, args=(idle, 1, got, {"Last-Event-ID": str(newest)}, ready := threading.Event())
         )
         reader.start()
         assert ready.wait(10)
-        site.laboratory.store.patch(row.slug, tags=[tag, "more"])
+        site.laboratory.store.experiments.patch(row.slug, tags=[tag, "more"])
         reader.join(15)
         assert [event["event"] for event in got] == ["changed"]
         assert int(got[0]["id"]) > newest
@@ -580,7 +581,7 @@ def test_a_public_set_is_fetched_when_asked(client: httpx.Client, monkeypatch: p
 
 
 def test_workers_say_what_they_do(client: httpx.Client, site: Served) -> None:
-    site.laboratory.store.register_worker("w0", device="cpu", numerics="n", queue="cpu", pid=1)
+    site.laboratory.store.workers.register("w0", device="cpu", numerics="n", queue="cpu", pid=1)
     found = {row["name"]: row for row in ok(client.get("/api/workers"))["items"]}
     assert found["w0"]["state"] == "idle"
 
@@ -713,7 +714,7 @@ def test_the_server_stays_small(tmp_path: Path) -> None:
 
 def test_a_page_left_while_its_stream_begins_silences_nobody(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(sqlite_url)
-    begun, let_go, read = threading.Event(), threading.Event(), store.last_event_id
+    begun, let_go, read = threading.Event(), threading.Event(), store.events.last_id
 
     def slow() -> int:
         begun.set()
@@ -727,10 +728,10 @@ def test_a_page_left_while_its_stream_begins_silences_nobody(sqlite_url: str, mo
         async def listen() -> bool:
             async with hub.listening():
                 seen = hub.last
-                store.create_experiment(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
+                store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
                 return await hub.news(seen, seconds=10)
 
-        monkeypatch.setattr(store, "last_event_id", slow)
+        monkeypatch.setattr(store.events, "last_id", slow)
         left = asyncio.create_task(listen())
         await asyncio.to_thread(begun.wait, 20)
         left.cancel()
@@ -747,7 +748,7 @@ def test_a_page_left_while_its_stream_begins_silences_nobody(sqlite_url: str, mo
 
 def test_streams_go_on_after_the_database_was_away(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(sqlite_url)
-    read, calls = store.last_event_id, itertools.count()
+    read, calls = store.events.last_id, itertools.count()
 
     def away() -> int:
         if next(calls) == 1:  # the poller's first look
@@ -757,10 +758,10 @@ def test_streams_go_on_after_the_database_was_away(sqlite_url: str, monkeypatch:
     async def live() -> bool:
         hub = Hub(store)
         polling = asyncio.create_task(hub.run())
-        monkeypatch.setattr(store, "last_event_id", away)
+        monkeypatch.setattr(store.events, "last_id", away)
         async with hub.listening():
             seen = hub.last
-            store.create_experiment(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
+            store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
             heard = await hub.news(seen, seconds=10)
         polling.cancel()
         return heard
@@ -773,7 +774,7 @@ def test_streams_go_on_after_the_database_was_away(sqlite_url: str, monkeypatch:
 def test_whoever_leaves_at_whatever_moment_silences_nobody(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred streams left a thousand times, by being cancelled and by waiting too long, while events come."""
     store, newest = Store(sqlite_url), itertools.count(1)
-    monkeypatch.setattr(store, "last_event_id", lambda: next(newest))
+    monkeypatch.setattr(store.events, "last_id", lambda: next(newest))
     monkeypatch.setattr(events, "POLL_SECONDS", 0.0)
     drawn = random.Random(0)
 
@@ -804,7 +805,7 @@ def test_whoever_leaves_at_whatever_moment_silences_nobody(sqlite_url: str, monk
 
 def test_the_poller_survives_whatever_the_database_says(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(sqlite_url)
-    read, calls = store.last_event_id, itertools.count()
+    read, calls = store.events.last_id, itertools.count()
 
     def odd() -> int:
         if next(calls) == 1:
@@ -814,10 +815,10 @@ def test_the_poller_survives_whatever_the_database_says(sqlite_url: str, monkeyp
     async def live() -> bool:
         hub = Hub(store)
         polling = asyncio.create_task(hub.run())
-        monkeypatch.setattr(store, "last_event_id", odd)
+        monkeypatch.setattr(store.events, "last_id", odd)
         async with hub.listening():
             seen = hub.last
-            store.create_experiment(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
+            store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
             heard = await hub.news(seen, seconds=10)
         polling.cancel()
         return heard

@@ -353,6 +353,20 @@ def test_a_path_that_cannot_be_used(client: httpx.Client, site: Served, dataset:
         refused(client.post("/api/data", json={"path": place}), "path")
 
 
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ({"shift": {"source": "published", "path": "/etc"}}, "spec.shift.path"),
+        ({"ood": [{"dataset": "digits"}, {"dataset": "folder", "path": "/etc"}]}, "spec.ood.1.path"),
+    ],
+    ids=_id,
+)
+def test_a_path_of_a_study_outside_the_allowed_folders(client: httpx.Client, part: dict[str, Any], field: str) -> None:
+    for address in ("/api/estimate", "/api/experiments"):
+        answer = refused(client.post(address, json={"spec": {"data": {"dataset": "digits"}, **part}}), field)
+        assert "inside" in json.dumps(answer)
+
+
 @pytest.mark.parametrize(("body", "headers", "status"), [case[1:] for case in RAW], ids=[case[0] for case in RAW])
 def test_a_body_that_is_not_json(client: httpx.Client, body: bytes, headers: dict[str, str], status: int) -> None:
     for address in ("/api/experiments", "/api/estimate", "/api/data"):

@@ -925,7 +925,7 @@ def judged(site: Served, claims: dict[str, Claim]) -> Experiment:
     (cycles,) = verdict.judge_chains(_chains())
     rests = replace(claims["c"], rests_on=(3,))
     _write(site, row, finding=orjson.dumps(_found([rests, *(claims[k] for k in ("e1", "e2", "f1")), cycles])).decode())
-    return site.laboratory.store.experiment(row.id)
+    return site.laboratory.store.experiments.get(row.id)
 
 
 def _write(site: Served, row: Experiment, **columns: Any) -> None:
@@ -1046,27 +1046,27 @@ def test_empty_rows_of_the_paper_say_which_preset_fills_them(tmp_path_factory: p
 
 
 def test_numbers_of_the_paper_stand_beside_the_nearest_experiments(site: Served, page: httpx.Client) -> None:
+    from modescape.records import PlannedStage
     from modescape.registry import presets
     from modescape.spec import parse
-    from modescape.store import PlannedStage
 
     store = site.laboratory.store
-    near = store.create_experiment(
+    near = store.experiments.create(
         name="medium again", spec=parse(presets["fig-6-medium"].call()), stages=[PlannedStage("train", "0")]
     )
     far = finished(site.laboratory, name="far away")
-    lost = store.create_experiment(
+    lost = store.experiments.create(
         name="medium lost", spec=parse(presets["fig-6-medium"].call()), stages=[PlannedStage("train", "0")]
     )
     spec = presets["fig-6-medium"].call()
     spec["data"] = {name: value for name, value in spec["data"].items() if name != "validation_images"}
-    other = store.create_experiment(name="medium open", spec=parse(spec), stages=[PlannedStage("train", "0")])
+    other = store.experiments.create(name="medium open", spec=parse(spec), stages=[PlannedStage("train", "0")])
     _write(site, near, accuracy=0.698)
     _write(site, other, accuracy=0.69)
     _write(site, lost, accuracy=0.708, status="failed")
     _write(site, far, finding=orjson.dumps({"family": {"exponent": 0.31, "samples": 20}}).decode())
     engine = sqlalchemy.create_engine(store.url)
-    stage = store.stages(far.id)[0].id
+    stage = store.stages.of(far.id)[0].id
     with engine.begin() as connection:
         for group, value in (("optimum", 0.41), ("random", 0.2), ("random/more", 9.0)):
             connection.execute(

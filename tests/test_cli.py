@@ -84,7 +84,7 @@ def test_verify_finds_a_changed_file_and_purge_frees_bytes(home: Path, tmp_path:
     from modescape.settings import Settings
 
     laboratory = Laboratory(Settings(home=home))
-    laboratory.store.archive("short-lived")
+    laboratory.store.experiments.archive("short-lived")
     assert modescape(home, "purge", "short-lived", given="no\n").returncode == 1
     purged = modescape(home, "purge", "short-lived", "--yes")
     assert purged.returncode == 0, purged.stderr

@@ -35,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             row = laboratory.create(spec, name=name)
             if name != "waiting":
                 Executor(laboratory.store, laboratory.artifacts, laboratory.settings).drain(experiment_id=row.id)
-                assert laboratory.store.experiment(row.id).status == "succeeded"
+                assert laboratory.store.experiments.get(row.id).status == "succeeded"
         yield running
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modescape.errors import InvalidInput
+from modescape.registry import corruptions
 from modescape.science.corrupted import PublishedSet, look_at
-from modescape.science.corruptions import TYPES
 from modescape.science.data import ImageFiles, OwnTest, Split
 from modescape.spec import DataInfo
 
@@ -39,14 +39,14 @@ def rows(number: int) -> NDArray[np.uint8]:
 @pytest.fixture
 def arrays(tmp_path: Path) -> Path:
     """Every type in the layout of CIFAR-10-C, two under the names of TensorFlow Datasets."""
-    for number, name in enumerate(TYPES):
+    for number, name in enumerate(corruptions):
         name = {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"}.get(name, name)
         np.save(tmp_path / f"{name}.npy", rows(number))
     np.save(tmp_path / "labels.npy", np.tile(LABELS, 5).astype(np.uint8))
     return tmp_path
 
 
-MAIN = tuple(name for name, kind in TYPES.items() if kind.family != "extra")
+MAIN = tuple(name for name, kind in corruptions.items() if kind.family.key != "extra")
 
 
 @pytest.fixture
@@ -67,13 +67,13 @@ def photographs(tmp_path: Path) -> tuple[Path, Split]:
 
 
 def test_rows_of_arrays_are_images_of_their_intensity(arrays: Path) -> None:
-    fingerprint = look_at(arrays, INFO, tuple(TYPES))
+    fingerprint = look_at(arrays, INFO, tuple(corruptions))
     assert len(fingerprint) == 64
-    assert look_at(str(arrays), INFO, tuple(TYPES), (2, 3)) == fingerprint
+    assert look_at(str(arrays), INFO, tuple(corruptions), (2, 3)) == fingerprint
     found = PublishedSet(arrays, clean_split(), CLASSES)
     found.check_labels(LABELS)
     found.check_labels(LABELS[:5])
-    for number, name in enumerate(TYPES):
+    for number, name in enumerate(corruptions):
         images = found.images(name, 4, 2, 7)
         assert images.shape == (5, 3, 32, 32)
         assert images.dtype == np.uint8
@@ -135,7 +135,7 @@ def _pipe(path: Path) -> None:
 def test_wrong_arrays_are_refused_in_words_before_anything_starts(arrays: Path, spoil: Wrong, words: str) -> None:
     spoil(arrays)
     with pytest.raises(InvalidInput, match=words) as refused:
-        look_at(arrays, INFO, tuple(TYPES))
+        look_at(arrays, INFO, tuple(corruptions))
     assert refused.value.field == "path"
     assert "CIFAR-10-C" in refused.value.allowed
 

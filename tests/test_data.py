@@ -21,6 +21,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from modescape.datasets import cifar10, cifar100, imagenet
+from modescape.datasets.fashion_mnist import read_idx
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
 from modescape.registry import datasets
 from modescape.science import data
@@ -157,7 +159,7 @@ def test_the_files_of_debians_package_hold_what_is_published() -> None:
     packed = (Path("/usr/share/datasets/fashion-mnist") / f"{name}.gz").read_bytes()
     named = b"\x1f\x8b\x08\x08" + (1504176627).to_bytes(4, "little") + b"\x00\x03" + name.encode() + b"\x00"
     assert hashlib.md5(named + packed[10:]).hexdigest() == dict(FashionMNIST.resources)[f"{name}.gz"]
-    assert hashlib.md5(gzip.decompress(packed)).hexdigest() == data.CHECKSUMS["fashion-mnist"][name]
+    assert hashlib.md5(gzip.decompress(packed)).hexdigest() == datasets["fashion-mnist"].checksums[name]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_a_damaged_gzip_is_refused(tmp_path: Path) -> None:
     content[30:60] = bytes(30)  # inside the deflated data: zlib's error, not gzip's
     path.write_bytes(bytes(content))
     with pytest.raises(DataCorrupt, match=r"images-idx3-ubyte\.gz cannot be read"):
-        data.read_idx(path)
+        read_idx(path)
     with pytest.raises(DataCorrupt, match=r"images-idx3-ubyte\.gz cannot be read"):
         data.describe(spec("fashion-mnist"), (tmp_path,))
 
@@ -216,7 +218,7 @@ def test_debians_fashion_mnist_is_the_published_one() -> None:
 # --- CIFAR and SVHN: torchvision's readers behind checksums -----------------------------------------------------------
 
 
-def cifar10(root: Path, n: int = 4) -> dict[str, str]:
+def small_cifar10(root: Path, n: int = 4) -> dict[str, str]:
     """A small CIFAR-10 in the exact published layout; its checksums."""
     folder = root / "cifar-10-batches-py"
     folder.mkdir(parents=True)
@@ -228,40 +230,44 @@ def cifar10(root: Path, n: int = 4) -> dict[str, str]:
             "filenames": [f"{j}.png" for j in range(n)],
         }
         (folder / name).write_bytes(pickle.dumps(entry))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(data.CIFAR10_CLASSES)}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(cifar10.CLASSES)}))
     return {path.name: md5(path) for path in folder.iterdir()}
 
 
 def test_cifar10_in_its_published_layout(tmp_path: Path) -> None:
-    sums = {"cifar10": cifar10(tmp_path)}
+    sums = {"cifar10": small_cifar10(tmp_path)}
     splits = data.load(spec("cifar10", validation_images=2), (tmp_path,), checksums=sums)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (18, 2, 4)
     first = pixels(4, 3072, seed=0).reshape(4, 3, 32, 32)  # planes: all red, all green, all blue, row by row
     assert isinstance(splits.train.images, Tensor)
     assert np.array_equal(splits.train.images[:4].numpy(), first)
     assert splits.train.numpy_labels()[:5].tolist() == [0, 1, 2, 3, 1]
-    assert splits.classes == data.CIFAR10_CLASSES
+    assert splits.classes == cifar10.CLASSES
 
 
-def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
-    folder = tmp_path / "cifar100" / "cifar-100-python"
+def small_cifar100(root: Path) -> dict[str, str]:
+    folder = root / "cifar100" / "cifar-100-python"
     folder.mkdir(parents=True)
     for name, n in (("train", 6), ("test", 3)):
         entry = {"data": pixels(n, 3072), "fine_labels": list(range(90, 90 + n)), "coarse_labels": [0] * n}
         (folder / name).write_bytes(pickle.dumps(entry))
-    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": list(data.CIFAR100_CLASSES)}))
-    sums = {"cifar100": {path.name: md5(path) for path in folder.iterdir()}}
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": list(cifar100.CLASSES)}))
+    return {path.name: md5(path) for path in folder.iterdir()}
+
+
+def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
+    sums = {"cifar100": small_cifar100(tmp_path)}
     splits = data.load(spec("cifar100", validation_images=1), (tmp_path,), checksums=sums)
     assert splits.train.numpy_labels().tolist() == [90, 91, 92, 93, 94]
     assert splits.shape == (3, 32, 32, 100)
-    assert len(data.CIFAR100_CLASSES) == 100
-    assert list(data.CIFAR100_CLASSES) == sorted(data.CIFAR100_CLASSES)
+    assert len(cifar100.CLASSES) == 100
+    assert list(cifar100.CLASSES) == sorted(cifar100.CLASSES)
 
 
 def test_test_labels_are_known_without_loading_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fashion(tmp_path / "fashion-mnist", gz=True)
-    sums = {"cifar10": cifar10(tmp_path), "fashion-mnist": sums_of_idx(tmp_path / "fashion-mnist")}
-    monkeypatch.setattr(data.raw, "CHECKSUMS", sums)
+    sums = {"cifar10": small_cifar10(tmp_path), "fashion-mnist": sums_of_idx(tmp_path / "fashion-mnist")}
+    monkeypatch.setattr(data.raw, "checksums_published", lambda: sums)
     pictures(tmp_path / "mine", {"cats": 20, "dogs": 30})
     for asked in (
         spec("cifar10", validation_images=2),
@@ -296,14 +302,14 @@ def _alarm(word: str) -> None:
 
 @pytest.mark.parametrize("name", ["data_batch_3", "batches.meta"])
 def test_nothing_is_unpickled_before_its_checksum_is_verified(tmp_path: Path, name: str) -> None:
-    sums = {"cifar10": cifar10(tmp_path)}
+    sums = {"cifar10": small_cifar10(tmp_path)}
     (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(_Bomb()))
     with pytest.raises(DataCorrupt, match=f"{name} has MD5"):
         data.load(spec("cifar10", validation_images=2), (tmp_path,), checksums=sums)
 
 
 def test_the_published_checksums_are_demanded_by_default(tmp_path: Path) -> None:
-    cifar10(tmp_path)
+    small_cifar10(tmp_path)
     with pytest.raises(DataCorrupt, match="expected c99cafc152244af753f735de768cd75f"):
         data.load(spec("cifar10"), (tmp_path,))
 
@@ -311,22 +317,28 @@ def test_the_published_checksums_are_demanded_by_default(tmp_path: Path) -> None
 def test_checksums_are_torchvisions_own() -> None:
     from torchvision.datasets import CIFAR10, CIFAR100, SVHN
 
-    for ours, theirs in ((data.CIFAR10_FILES, CIFAR10), (data.CIFAR100_FILES, CIFAR100)):
+    for ours, theirs in ((cifar10.FILES, CIFAR10), (cifar100.FILES, CIFAR100)):
         lists = dict([*theirs.train_list, *theirs.test_list, [theirs.meta["filename"], theirs.meta["md5"]]])
         assert ours == lists
         name = "cifar10" if theirs is CIFAR10 else "cifar100"
-        assert data.DOWNLOADS[name][0].md5 == theirs.tgz_md5
-        assert data.DOWNLOADS[name][0].url == theirs.url
-    assert {file: sums for _, file, sums in SVHN.split_list.values() if "extra" not in file} == data.SVHN_FILES
+        assert datasets[name].downloads[0].md5 == theirs.tgz_md5
+        assert datasets[name].downloads[0].url == theirs.url
+    assert {file: sums for _, file, sums in SVHN.split_list.values() if "extra" not in file} == datasets[
+        "svhn"
+    ].checksums
 
 
-def test_svhn_in_its_published_layout(tmp_path: Path) -> None:
+def small_svhn(root: Path) -> dict[str, str]:
     from scipy.io import savemat
 
     for name, n in (("train_32x32.mat", 12), ("test_32x32.mat", 5)):
         labels = np.array([10, *range(1, n)], np.uint8)[:, None]
-        savemat(tmp_path / name, {"X": pixels(n, 32, 32, 3).transpose(1, 2, 3, 0), "y": labels.clip(1, 10)})
-    sums = {"svhn": {path.name: md5(path) for path in tmp_path.iterdir()}}
+        savemat(root / name, {"X": pixels(n, 32, 32, 3).transpose(1, 2, 3, 0), "y": labels.clip(1, 10)})
+    return {path.name: md5(path) for path in root.iterdir()}
+
+
+def test_svhn_in_its_published_layout(tmp_path: Path) -> None:
+    sums = {"svhn": small_svhn(tmp_path)}
     splits = data.load(spec("svhn", validation_images=2), (tmp_path,), checksums=sums)
     assert splits.train.numpy_labels()[:3].tolist() == [0, 1, 2]  # class 10 is the digit 0
     assert isinstance(splits.train.images, Tensor)
@@ -387,13 +399,13 @@ def test_pictures_of_imagenet_that_changed_are_other_data(tmp_path: Path) -> Non
 
 def test_a_long_listing_is_not_repeated_until_a_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photographs(tmp_path)
-    monkeypatch.setattr(data.imagenet, "_QUICK", 0.0)
-    monkeypatch.setattr(data.imagenet, "_TRUSTED", 1e9)
+    monkeypatch.setattr(imagenet, "_QUICK", 0.0)
+    monkeypatch.setattr(imagenet, "_TRUSTED", 1e9)
     before = data.describe(spec("imagenet"), (tmp_path,))
-    listing = data.imagenet._pictures_of
-    monkeypatch.setattr(data.imagenet, "_pictures_of", lambda *_: pytest.fail("listed again"))
+    listing = imagenet._pictures_of
+    monkeypatch.setattr(imagenet, "_pictures_of", lambda *_: pytest.fail("listed again"))
     assert data.describe(spec("imagenet"), (tmp_path,)) == before
-    monkeypatch.setattr(data.imagenet, "_pictures_of", listing)
+    monkeypatch.setattr(imagenet, "_pictures_of", listing)
     (tmp_path / "imagenet" / "train" / "a" / "train0.png").unlink()
     assert data.describe(spec("imagenet"), (tmp_path,)).train_total == before.train_total - 1
 
@@ -732,6 +744,74 @@ def test_about_every_second_image_is_flipped() -> None:
     assert share == pytest.approx(0.5, abs=4 * 0.5 / 2000**0.5)
 
 
+# --- the contract of every set ----------------------------------------------------------------------------------------
+
+
+def _small(name: str, root: Path) -> tuple[DataSpec, dict[str, str]]:
+    """A small set of that name in its published layout, and the checksums of its files."""
+    if name in ("digits", "digits-0-4", "digits-5-9", "blobs"):
+        return spec(name), {}
+    if name == "fashion-mnist":
+        fashion(root / name, gz=False)
+        return spec(name, validation_images=5), sums_of_idx(root / name)
+    if name == "imagenet":
+        photographs(root)
+        return spec(name, validation_images=2), {}
+    if name == "folder":
+        return folder_spec(pictures(root / "mine", {"cats": 20, "dogs": 30})), {}
+    if name == "npz":
+        return npz(root, images=pixels(30, 6, 5), labels=LABELS), {}
+    write = {"cifar10": small_cifar10, "cifar100": small_cifar100, "svhn": small_svhn}[name]
+    return spec(name, validation_images=1), write(root)
+
+
+@pytest.mark.parametrize("name", list(datasets))
+def test_every_set_keeps_its_contract(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = datasets[name]
+    asked, sums = _small(name, tmp_path)
+    assert set(sums) == set(entry.checksums), "every file it promises something of"
+    monkeypatch.setattr(data.raw, "checksums_published", lambda: {name: sums})
+    location = DataLocation((tmp_path,))
+    files = entry.files(location)
+    assert files is not None
+    assert all(path.exists() for path in files)
+    info = data.describe(asked, (tmp_path,))
+    one, again = (entry.call(location, asked) for _ in range(2))
+    assert one.classes == again.classes == info.classes
+    for part in ("train", "test"):
+        images, labels = getattr(one, f"{part}_images"), getattr(one, f"{part}_labels")
+        same = getattr(again, f"{part}_images")
+        assert data.size_of(images) == (info.channels, info.height, info.width)
+        assert len(images) == len(labels) > 0
+        assert labels.dtype == np.int64
+        assert 0 <= labels.min() <= labels.max() < len(one.classes)
+        assert (getattr(again, f"{part}_labels") == labels).all()
+        if isinstance(images, ImageFiles):
+            assert images.paths == same.paths
+            images, same = (found.read(range(3)) for found in (images, same))
+        assert images.dtype == np.uint8
+        assert images.tobytes() == same.tobytes()
+    known = data.own_test(asked, (tmp_path,))
+    assert known is not None
+    if known.labels is not None:
+        assert (known.labels == one.test_labels).all() or name == "npz"  # whose rows are in an order of their own
+    if entry.train_total and not sums and name != "imagenet":
+        assert (len(one.train_labels), len(one.test_labels)) == (entry.train_total, entry.test_total)
+    if entry.outside is not None:
+        assert entry.outside.read().shape == (entry.outside.total, *data.size_of(one.test_images))
+
+
+@pytest.mark.parametrize("name", [name for name, entry in datasets.items() if entry.train_total])
+def test_every_public_set_that_is_not_here_says_how_to_get_it(name: str, tmp_path: Path) -> None:
+    entry, location = datasets[name], DataLocation((tmp_path,))
+    assert bool(entry.downloads) != bool(entry.how_to_get)
+    if entry.files(location) is not None:  # it needs none
+        return
+    for call in (data.describe, data.load):
+        with pytest.raises(DataMissing, match=entry.how_to_get or f"modescape data fetch {name}"):
+            call(spec(name), (tmp_path,))
+
+
 # --- what is here, and fetching ---------------------------------------------------------------------------------------
 
 
@@ -749,15 +829,6 @@ def test_describing_loads_neither_torch_nor_scikit_learn(tmp_path: Path) -> None
     assert result.stdout.strip() == "[]"
 
 
-def test_a_missing_set_says_how_to_get_it(tmp_path: Path) -> None:
-    for name in ("fashion-mnist", "cifar10", "cifar100", "svhn"):
-        for call in (data.describe, data.load):
-            with pytest.raises(DataMissing, match=f"modescape data fetch {name}"):
-                call(spec(name), (tmp_path,))
-    with pytest.raises(DataMissing, match=r"image-net\.org"):
-        data.describe(spec("imagenet"), (tmp_path,))
-
-
 def test_availability_tells_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {item.name: item for item in data.availability((tmp_path,))}
     assert before["digits"].present
@@ -766,7 +837,9 @@ def test_availability_tells_what_is_here(tmp_path: Path, monkeypatch: pytest.Mon
     assert before["cifar10"].bytes == 170_498_071
     assert not before["imagenet"].fetchable
     fashion(tmp_path / "fashion-mnist", gz=True)
-    monkeypatch.setattr(data.raw, "CHECKSUMS", {"fashion-mnist": sums_of_idx(tmp_path / "fashion-mnist")})
+    monkeypatch.setattr(
+        data.raw, "checksums_published", lambda: {"fashion-mnist": sums_of_idx(tmp_path / "fashion-mnist")}
+    )
     after = {item.name: item for item in data.availability((tmp_path,), patience=None)}["fashion-mnist"]
     assert after.present
     assert after.where == tmp_path / "fashion-mnist"
@@ -776,7 +849,7 @@ def test_availability_tells_what_is_here(tmp_path: Path, monkeypatch: pytest.Mon
 def test_files_that_only_have_the_names_of_a_set_are_not_here(tmp_path: Path) -> None:
     """MNIST's files are named as Fashion-MNIST's, and a CIFAR folder may hold anything."""
     fashion(tmp_path, gz=True)
-    cifar10(tmp_path)
+    small_cifar10(tmp_path)
     found = {item.name: item for item in data.availability((tmp_path,), patience=None)}
     for name, file in (("fashion-mnist", "images-idx3-ubyte.gz"), ("cifar10", "data_batch_1")):
         assert found[name].state == "other"
@@ -802,7 +875,7 @@ def test_a_file_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypat
 def test_a_page_does_not_wait_for_files_that_take_long_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     monkeypatch.setattr(contents, "_md5", lambda path: (go_on.wait(30), md5(path))[1])
-    cifar10(tmp_path)
+    small_cifar10(tmp_path)
     try:
         found = {item.name: item for item in data.availability((tmp_path,), patience=0.05)}["cifar10"]
     finally:
@@ -816,7 +889,8 @@ def published(path: Path, digest: str | None = None) -> Published:
 
 
 def test_fetching_checks_and_puts_files_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.raw, "CHECKSUMS", {"cifar10": cifar10(tmp_path / "origin")})
+    sums = {"cifar10": small_cifar10(tmp_path / "origin")}
+    monkeypatch.setattr(data.raw, "checksums_published", lambda: sums)
     archive = tmp_path / "cifar-10-python.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "origin" / "cifar-10-batches-py", "cifar-10-batches-py")

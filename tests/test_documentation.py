@@ -48,7 +48,7 @@ def test_every_setting_command_and_address_is_in_the_reference(site: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["datasets", "architectures", "methods", "figures", "presets"])
+@pytest.mark.parametrize("kind", ["datasets", "architectures", "methods", "corruptions", "figures", "presets"])
 def test_every_entry_is_in_the_reference_with_its_options_and_source(site: Path, kind: str) -> None:
     page = " ".join(_text(site, kind).split())
     for name, entry in getattr(registry, kind).items():

@@ -522,7 +522,7 @@ def test_an_unrelated_change_takes_the_scores_over_and_a_violation_is_an_event(
     monkeypatch.setattr(ensembles, "entropy", lambda p: in_nats(p) / np.log(2))
     fewer = {**SPEC, "ensemble": {**SPEC["ensemble"], "runs": 2}, "methods": []}
     wrong = modescape.run(fewer, settings=settings, name="in bits")
-    events = wrong.store.events(0, experiment_id=wrong.experiment.id, limit=1000)
+    events = wrong.store.events.after(0, experiment_id=wrong.experiment.id, limit=1000)
     [said] = [event for event in events if event.kind == "identity violated" and event.payload["split"] == "test"]
     assert (said.payload["identity"], said.payload["group"]) == ("entropy", "optimum")
     assert told(collect("ensembles", wrong)).notes.text[-1].startswith("Do not trust these numbers.")

@@ -21,25 +21,25 @@ from drawn import told
 from serving import served
 from unlucky import BROKEN_CHAIN, DIVERGED, HEALTHY, SILENT, curse, weigh
 
-from modescape import finding, pipeline
+from modescape import finding
+from modescape.architectures.architecture import Layer, architecture
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
 from modescape.jobs import dispatch
 from modescape.laboratory import Lab, Laboratory
+from modescape.methods.sampling import sample as subspace_sample
 from modescape.plan import prepare
 from modescape.registry import architectures, figures
 from modescape.schema import upgrade
-from modescape.science.architectures import Layer, architecture
 from modescape.science.health import at_chance
 from modescape.science.predictions import softmax
 from modescape.science.seeds import chain_seeds, run_seeds, stream_seed
-from modescape.science.subspace import sample as subspace_sample
 from modescape.settings import Settings
 from modescape.stages import chain as chaining
+from modescape.stages import runner as real
 from modescape.stages import sample as sampling
 from modescape.stages.footing import choose
-from modescape.store import ENDED
 from modescape_api import claims as pages
 from modescape_api import failures
 from modescape_api.forms import with_more
@@ -205,7 +205,7 @@ def _repair(laboratory: Laboratory, lab: Lab) -> None:
     before = {s.id: s.finished_at for s in lab.stages}
     with pytest.MonkeyPatch.context() as healed:
         healed.setattr(sampling, "draw_samples", subspace_sample)
-        laboratory.store.retry(lab.experiment.id)
+        laboratory.store.experiments.retry(lab.experiment.id)
         executor = Executor(laboratory.store, laboratory.artifacts, laboratory.settings, machine=CPU)
         executor.run_experiment(lab.experiment.id)
     mended = Lab(laboratory, lab.experiment.id)
@@ -239,9 +239,9 @@ def test_it_ends_the_same_with_workers_that_are_killed(
         command = [sys.executable, "-m", "modescape.cli", "worker", "--name"]
         workers = [subprocess.Popen([*command, name], env=environment, stdout=log, stderr=log) for name in ("a", "b")]
         try:
-            wait_until(lambda: laboratory.store.experiment(row.id).stages_done > 3, 300, "the first stages")
+            wait_until(lambda: laboratory.store.experiments.get(row.id).stages_done > 3, 300, "the first stages")
             workers[0].kill()
-            wait_until(lambda: laboratory.store.experiment(row.id).status in ENDED, 600, "the end")
+            wait_until(lambda: laboratory.store.experiments.get(row.id).status.has_ended, 600, "the end")
         finally:
             for worker in workers:
                 worker.kill()
@@ -308,7 +308,7 @@ def test_a_graph_of_before_loses_no_more_than_one_of_today(sqlite_url: str, tmp_
     laboratory = Laboratory(Settings(home=tmp_path, database_url=sqlite_url))
     prepared = laboratory.prepare({**_plain(6), "ood": SPEC["ood"]})
     stages = [replace(s, needs=(*s.needs, *s.wants), wants=(), optional=False) for s in prepared.plan.stages]
-    row = laboratory.store.create_experiment(name="before", spec=prepared.spec, stages=stages)
+    row = laboratory.store.experiments.create(name="before", spec=prepared.spec, stages=stages)
     Executor(laboratory.store, laboratory.artifacts, laboratory.settings, machine=CPU).run_experiment(row.id)
     lab = Lab(laboratory, row.id)
     assert (lab.experiment.status, lab.healthy) == ("succeeded", HEALTHY)
@@ -515,9 +515,9 @@ def test_a_clone_that_is_slower_has_a_lower_rate_where_it_diverged() -> None:
 
 def test_keys_of_stages_without_failures_are_as_before() -> None:
     """Which versions stages have, and which of their needs are in their keys, decides what is found again."""
-    versions = {name: kind.version for name, kind in pipeline.KINDS.items()}
+    versions = {name: kind.version for name, kind in real.KINDS.items()}
     assert versions["train"] == versions["predict"] == versions["chain"] == versions["plane"] == 1
-    assert {name: kind.uses for name, kind in pipeline.KINDS.items() if kind.through is not None} == {
+    assert {name: kind.uses for name, kind in real.KINDS.items() if kind.through is not None} == {
         "plane": ("train", "predict", "sample"), "tunnel": ("train",), "triangles": ("train", "tunnel"),
         "branch": ("train",),
     }  # fmt: skip

@@ -16,7 +16,7 @@ import modescape.figures
 from modescape.drawing.figure import FigureData, Words, csv, encode, figure
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
-from modescape.drawing.style import LOOKS, THEMES, Theme
+from modescape.drawing.style import THEMES, Theme, looks
 from modescape.errors import NotFound
 from modescape.laboratory import Laboratory
 from modescape.listing import ListQuery
@@ -30,7 +30,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
     """Results of every experiment of the saved home."""
     settings = opened(Path(__file__).parent / "saved", tmp_path_factory.mktemp("saved") / "home")
     laboratory = Laboratory(settings)
-    rows = laboratory.store.experiments(ListQuery(limit=100)).items
+    rows = laboratory.store.experiments.page(ListQuery(limit=100)).items
     yield [laboratory.results(row.slug) for row in rows]
     laboratory.store.close()
 
@@ -90,8 +90,8 @@ def test_a_figure_has_a_table_and_says_what_it_shows(name: str, homes: list[Any]
         assert re.search(r"\d", words.caption)
         assert words.summary.endswith(".")
         assert all(len(line.values) == len(words.notes.head) - 1 for line in words.notes.lines)
-        assert {line.look for line in words.notes.lines} <= {"", *LOOKS}
-        assert {entry.look for entry in data.legend} <= set(LOOKS)
+        assert {line.look for line in words.notes.lines} <= {"", *looks()}
+        assert {entry.look for entry in data.legend} <= set(looks())
         table = data.table()
         assert len(set(table.columns)) == len(table.columns)
         assert all(len(row) == len(table.columns) for row in table.rows)

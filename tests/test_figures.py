@@ -603,9 +603,9 @@ def test_every_figure_says_what_it_shows(name: str, options: dict[str, Any]) -> 
     assert data.table().rows == tuple(data.rows())
     for line in told(data).notes.lines:
         assert len(line.values) == len(told(data).notes.head) - 1
-        assert not line.look or line.look in style.LOOKS
+        assert not line.look or line.look in style.looks()
     for entry in data.legend:
-        assert entry.look in style.LOOKS
+        assert entry.look in style.looks()
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in VARIANTS}))

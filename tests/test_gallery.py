@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from serving import Served, served
 
+from modescape.corruptions.corruption import VERSION, applicable, corrupt
 from modescape.errors import DataCorrupt
-from modescape.registry import datasets
-from modescape.science.corruptions import TYPES, VERSION, applicable, corrupt
+from modescape.registry import corruptions, datasets
 from modescape.science.data import DataLocation
 from modescape.science.glimpse import COUNT, glimpse
 from modescape.spec import DataSpec
@@ -90,7 +90,7 @@ def test_unchanged_pictures_are_not_sent_again(client: httpx.Client) -> None:
 
 def test_the_page_shows_every_type_that_applies_and_says_what_it_shows(client: httpx.Client) -> None:
     page = client.get("/gallery?dataset=mine&image=2", headers=HTML).text  # 20x24 pixels in colour: all types
-    for name, kind in TYPES.items():
+    for name, kind in corruptions.items():
         assert f"/api/gallery/mine/2.png?corruption={name}" in page
         assert kind.title in page
     assert "Frost (procedural)" in page
@@ -98,7 +98,7 @@ def test_the_page_shows_every_type_that_applies_and_says_what_it_shows(client: h
     assert f"version {VERSION} " in page
     assert "/gallery?dataset=mine&amp;image=1" in page
     small = client.get("/gallery?dataset=blobs", headers=HTML).text
-    assert [name for name in TYPES if f"corruption={name}" in small] == list(applicable(1, 8, 8))
+    assert [name for name in corruptions if f"corruption={name}" in small] == list(applicable(1, 8, 8))
     assert "Left out" in small
     assert 'href="/gallery"' in client.get("/catalogue", headers=HTML).text
     colour = picture(client.get("/api/gallery/mine/2.png?corruption=saturate&intensity=5"))
@@ -143,7 +143,7 @@ def test_the_address_is_documented(client: httpx.Client) -> None:
     assert "image/png" in about["responses"]["200"]["content"]
     assert {"409", "422"} <= about["responses"].keys()
     listed = client.get("/api/catalogue").json()["corruptions"]
-    assert [entry["name"] for entry in listed] == list(TYPES)
+    assert [entry["name"] for entry in listed] == list(corruptions)
     assert listed[0]["constants"]["cifar"] == [[0.04], [0.06], [0.08], [0.09], [0.1]]
 
 

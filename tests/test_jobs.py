@@ -22,9 +22,11 @@ from modescape.artifacts import Artifacts
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor
 from modescape.jobs import TASK, dispatch, make_app, worker_main
+from modescape.records import PlannedStage, StageOutput
 from modescape.settings import Settings
 from modescape.spec import parse
-from modescape.store import ENDED, Lease, PlannedStage, StageOutput, Store
+from modescape.store import Store
+from modescape.store.leases import Lease
 from modescape.tables import Experiment, Stage
 
 TESTS = Path(__file__).parent
@@ -90,16 +92,16 @@ class House:
         self.workers[name].wait()
 
     def launch(self, stages: list[PlannedStage], *, fresh: bool = True) -> Experiment:
-        experiment = self.store.create_experiment(name="Chains", spec=SPEC, stages=stages, fresh=fresh)
+        experiment = self.store.experiments.create(name="Chains", spec=SPEC, stages=stages, fresh=fresh)
         dispatch(self.settings, self.store, experiment.id)
         return experiment
 
     def has_ended(self, experiment: Experiment) -> bool:
-        return self.store.experiment(experiment.id).status in ENDED
+        return self.store.experiments.get(experiment.id).status.has_ended
 
     def values(self, experiment: Experiment) -> dict[str, str]:
         return {f"{s.kind}/{s.key}": s.result.get("extra", {}).get("value", s.state)
-                for s in self.store.stages(experiment.id)}  # fmt: skip
+                for s in self.store.stages.of(experiment.id)}  # fmt: skip
 
     def close(self) -> None:
         for process in self.workers.values():
@@ -145,7 +147,7 @@ def test_workers_killed_again_and_again_leave_the_results_of_an_undisturbed_run(
 
     def victims() -> list[Stage]:
         """Stages that are further than when they were last lost: three losses in place would count as poison."""
-        running = [s for s in either.store.stages(experiment.id) if s.state == "running"]
+        running = [s for s in either.store.stages.of(experiment.id) if s.state == "running"]
         return [s for s in running if s.lease_token not in killed and s.step > (s.lost_at_step or 0)]
 
     while len(killed) < 4:
@@ -157,15 +159,15 @@ def test_workers_killed_again_and_again_leave_the_results_of_an_undisturbed_run(
         either.start(victim.lease_owner)
     wait_until(lambda: either.has_ended(experiment), 60, "the end of the experiment")
     assert either.values(experiment) == expected(3, 40)
-    stages = either.store.stages(experiment.id)
+    stages = either.store.stages.of(experiment.id)
     lost = [entry for stage in stages for entry in stage.history if entry["how"] == "lost"]
     assert len(lost) >= len(killed) - 1, "one may have finished between being chosen and being killed"
     assert any(entry["from_step"] >= SAVE_EVERY for stage in stages for entry in stage.history[1:]), "some resumed"
     for run in range(3):
-        curve = either.store.points(experiment.id, run, "chain")
+        curve = either.store.curves.points(experiment.id, run, "chain")
         assert curve.steps.tolist() == list(range(40)), "no point is doubled or missing"
     files = Artifacts(either.settings.artifact_folder)
-    assert all(files.verify(digest) for digest in either.store.artifact_digests())
+    assert all(files.verify(digest) for digest in either.store.outputs.digests())
     assert not list((either.settings.artifact_folder / "scratch").glob("*"))
 
 
@@ -175,14 +177,14 @@ def test_a_wake_up_delivered_many_times_starts_a_stage_once(either: House, wait_
         either.start(name)
     experiment = either.launch(chains(3, steps=5))
     app = make_app(either.settings.broker, either.settings.home)
-    for stage in either.store.stages(experiment.id):
+    for stage in either.store.stages.of(experiment.id):
         for _ in range(10):  # also for stages that are not ready, or done, by then
             app.send_task(TASK, args=[stage.id], queue="cpu")
     app.send_task(TASK, args=["no such stage"], queue="cpu")
     wait_until(lambda: either.has_ended(experiment), 40, "the end of the experiment")
     assert either.values(experiment) == expected(3, 5)
-    assert {stage.attempt for stage in either.store.stages(experiment.id)} == {1}
-    by_worker = {stage.worker for stage in either.store.stages(experiment.id)}
+    assert {stage.attempt for stage in either.store.stages.of(experiment.id)} == {1}
+    by_worker = {stage.worker for stage in either.store.stages.of(experiment.id)}
     assert by_worker <= {"a", "b"}
 
 
@@ -190,20 +192,20 @@ def test_a_wake_up_delivered_many_times_starts_a_stage_once(either: House, wait_
 def test_cancel_and_pause_reach_the_loop_and_resume_goes_on_from_there(either: House, wait_until) -> None:
     either.start("a")
     experiment = either.launch([PlannedStage("train", "0", params={"run": 0, "steps": 400, "seconds": 0.02})])
-    stage_id = either.store.stages(experiment.id)[0].id
-    wait_until(lambda: either.store.stage(stage_id).step >= 2 * SAVE_EVERY, 30, "progress")
-    either.store.pause(experiment.id)
+    stage_id = either.store.stages.of(experiment.id)[0].id
+    wait_until(lambda: either.store.stages.get(stage_id).step >= 2 * SAVE_EVERY, 30, "progress")
+    either.store.experiments.pause(experiment.id)
     asked = time.monotonic()
-    wait_until(lambda: either.store.stage(stage_id).state == "paused", 10, "the pause")
+    wait_until(lambda: either.store.stages.get(stage_id).state == "paused", 10, "the pause")
     assert time.monotonic() - asked < 3, "the wish is read twice a second"
-    saved = either.store.stage(stage_id).step
-    either.store.resume(experiment.id)
+    saved = either.store.stages.get(stage_id).step
+    either.store.experiments.resume(experiment.id)
     dispatch(either.settings, either.store, experiment.id)
-    wait_until(lambda: either.store.stage(stage_id).step > saved + SAVE_EVERY, 20, "progress after the resume")
-    assert either.store.stage(stage_id).history[-1]["from_step"] >= SAVE_EVERY
-    either.store.cancel(experiment.id)
-    wait_until(lambda: either.store.experiment(experiment.id).status == "cancelled", 10, "the cancel")
-    assert either.store.stage(stage_id).state == "cancelled"
+    wait_until(lambda: either.store.stages.get(stage_id).step > saved + SAVE_EVERY, 20, "progress after the resume")
+    assert either.store.stages.get(stage_id).history[-1]["from_step"] >= SAVE_EVERY
+    either.store.experiments.cancel(experiment.id)
+    wait_until(lambda: either.store.experiments.get(experiment.id).status == "cancelled", 10, "the cancel")
+    assert either.store.stages.get(stage_id).state == "cancelled"
     again = either.launch(chains(1, steps=3))
     wait_until(lambda: either.has_ended(again), 20, "another experiment on the same worker")
     assert either.values(again) == expected(1, 3)
@@ -218,12 +220,12 @@ def test_redis_that_forgets_everything_is_only_a_doorbell(
         for name in ("a", "b"):
             made.start(name)
         experiment = made.launch(chains(3, steps=40, seconds=0.02))
-        wait_until(lambda: made.store.experiment(experiment.id).status == "running", 30, "the start")
+        wait_until(lambda: made.store.experiments.get(experiment.id).status == "running", 30, "the start")
         redis_server.kill()
         started = time.monotonic()
         second = made.launch(chains(1, steps=5))
         assert time.monotonic() - started < 5, "a launch must not hang because the broker is away"
-        assert made.store.stages(second.id)[0].rung_at is None
+        assert made.store.stages.of(second.id)[0].rung_at is None
         redis_server.start()
         wait_until(lambda: made.has_ended(experiment), 60, "the end of the first experiment")
         wait_until(lambda: made.has_ended(second), 60, "the end of the second experiment")
@@ -242,18 +244,18 @@ def test_redis_that_forgets_everything_is_only_a_doorbell(
 def test_sigterm_gives_the_stage_back_at_once(embedded: House, wait_until) -> None:
     embedded.start("a")
     experiment = embedded.launch([PlannedStage("train", "0", params={"run": 0, "steps": 60, "seconds": 0.02})])
-    stage_id = embedded.store.stages(experiment.id)[0].id
-    wait_until(lambda: embedded.store.stage(stage_id).step >= SAVE_EVERY, 30, "progress")
+    stage_id = embedded.store.stages.of(experiment.id)[0].id
+    wait_until(lambda: embedded.store.stages.get(stage_id).step >= SAVE_EVERY, 30, "progress")
     process = embedded.workers["a"]
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0
-    stage = embedded.store.stage(stage_id)
+    stage = embedded.store.stages.get(stage_id)
     assert (stage.state, stage.history[-1]["how"], stage.losses) == ("ready", "given back", 0)
-    [worker] = embedded.store.workers()
+    [worker] = embedded.store.workers.all()
     assert worker.stopped_at is not None
     embedded.start("b")  # nobody rings: the new worker looks by itself
     wait_until(lambda: embedded.has_ended(experiment), 30, "the end of the experiment")
-    assert embedded.store.stage(stage_id).history[-1]["from_step"] >= SAVE_EVERY
+    assert embedded.store.stages.get(stage_id).history[-1]["from_step"] >= SAVE_EVERY
 
 
 @pytest.mark.slow
@@ -264,7 +266,7 @@ def test_a_stage_that_kills_its_worker_fails_after_three_times(embedded: House, 
         assert embedded.workers["a"].wait(40) == 9
     embedded.start("a")
     wait_until(lambda: embedded.has_ended(experiment), 30, "the verdict")
-    stage = embedded.store.stages(experiment.id)[0]
+    stage = embedded.store.stages.of(experiment.id)[0]
     assert (stage.state, stage.error["type"]) == ("failed", "WorkerLost")
     assert len(stage.error["history"]) == 3
     assert embedded.workers["a"].poll() is None, "the worker goes on with other work"
@@ -288,7 +290,7 @@ def executor(made: House, runner: ToyRunner | None = None) -> Executor:
 def test_an_experiment_runs_without_any_worker(embedded: House, capsys: pytest.CaptureFixture[str]) -> None:
     experiment = embedded.launch(chains(2, steps=6, seconds=0))
     executor(embedded).run_experiment(experiment.id, progress=True)
-    assert embedded.store.experiment(experiment.id).status == "succeeded"
+    assert embedded.store.experiments.get(experiment.id).status == "succeeded"
     assert embedded.values(experiment) == expected(2, 6)
     [first, *_, last] = capsys.readouterr().err.splitlines()
     assert (first, last) == ("stage 1/5: train 0", "stage 5/5: compare all")
@@ -337,8 +339,8 @@ def test_an_equal_experiment_costs_nothing_unless_it_must_be_fresh(embedded: Hou
     second, third = embedded.launch(stages, fresh=False), embedded.launch(stages, fresh=True)
     executor(embedded).drain()
     assert embedded.values(first) == embedded.values(second) == embedded.values(third) == expected(2, 6)
-    assert all(stage.reused_from for stage in embedded.store.stages(second.id))
-    assert not any(stage.reused_from for stage in embedded.store.stages(third.id))
+    assert all(stage.reused_from for stage in embedded.store.stages.of(second.id))
+    assert not any(stage.reused_from for stage in embedded.store.stages.of(third.id))
 
 
 def test_what_was_purged_is_computed_again(embedded: House) -> None:
@@ -346,27 +348,27 @@ def test_what_was_purged_is_computed_again(embedded: House) -> None:
     embedded.launch(stages, fresh=False)
     executor(embedded).drain()
     files = Artifacts(embedded.settings.artifact_folder)
-    for digest in embedded.store.artifact_digests():
+    for digest in embedded.store.outputs.digests():
         files.delete(digest)
     second = embedded.launch(stages, fresh=False)
     executor(embedded).drain()
-    assert not any(stage.reused_from for stage in embedded.store.stages(second.id))
-    assert all(files.exists(digest) for digest in embedded.store.artifact_digests())
+    assert not any(stage.reused_from for stage in embedded.store.stages.of(second.id))
+    assert all(files.exists(digest) for digest in embedded.store.outputs.digests())
 
 
 def test_a_failure_is_recorded_with_its_reason_and_a_retry_goes_on(embedded: House) -> None:
     experiment = embedded.launch(chains(1, steps=20, seconds=0, fail_until=2))
     executor(embedded).drain()
-    stage = embedded.store.stages(experiment.id)[0]
+    stage = embedded.store.stages.of(experiment.id)[0]
     assert (stage.state, stage.error["type"], stage.error["message"]) == (
         "failed", "StageError", "attempt 1 was told to fail")  # fmt: skip
     assert "run_stage" in stage.error["traceback"]
     assert stage.error["params"] == stage.params
-    assert embedded.store.experiment(experiment.id).error == "train/0: attempt 1 was told to fail"
-    embedded.store.retry(experiment.id)
+    assert embedded.store.experiments.get(experiment.id).error == "train/0: attempt 1 was told to fail"
+    embedded.store.experiments.retry(experiment.id)
     executor(embedded).drain()
     assert embedded.values(experiment) == expected(1, 20)
-    assert embedded.store.stages(experiment.id)[0].history[1]["from_step"] == 10
+    assert embedded.store.stages.of(experiment.id)[0].history[1]["from_step"] == 10
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -376,7 +378,7 @@ def test_a_retry_goes_on_from_what_was_saved_under_the_same_key_only(embedded: H
             return super().memo(lease, store, f"{numerics} {changed}")
 
         def run_stage(self, lease: Lease, *args: object, **kwargs: object) -> StageOutput:
-            taken_up.append("resume" in lease.partial)
+            taken_up.append("resume" in lease.stage.partial)
             return super().run_stage(lease, *args, **kwargs)  # type: ignore[arg-type]
 
     class Before(ToyRunner):
@@ -386,10 +388,10 @@ def test_a_retry_goes_on_from_what_was_saved_under_the_same_key_only(embedded: H
     taken_up: list[bool] = []
     experiment = embedded.launch(chains(1, steps=20, seconds=0, fail_until=2)[:1])
     executor(embedded, Before()).drain()
-    embedded.store.retry(experiment.id)
+    embedded.store.experiments.retry(experiment.id)
     executor(embedded, Upgraded()).drain()
     assert taken_up == [not changed]
-    assert embedded.store.experiment(experiment.id).status == "succeeded"
+    assert embedded.store.experiments.get(experiment.id).status == "succeeded"
 
 
 def test_stop_gives_the_stage_back_and_takes_no_other(embedded: House, wait_until) -> None:
@@ -397,11 +399,11 @@ def test_stop_gives_the_stage_back_and_takes_no_other(embedded: House, wait_unti
     working = executor(embedded)
     thread = threading.Thread(target=working.drain)
     thread.start()
-    wait_until(lambda: embedded.store.stages(experiment.id)[0].step > 0, 10, "progress")
+    wait_until(lambda: embedded.store.stages.of(experiment.id)[0].step > 0, 10, "progress")
     working.stop()
     thread.join(10)
     assert not thread.is_alive()
-    assert [s.state for s in embedded.store.stages(experiment.id)][:2] == ["ready", "ready"]
+    assert [s.state for s in embedded.store.stages.of(experiment.id)][:2] == ["ready", "ready"]
     assert working.drain() == 0
 
 
@@ -413,24 +415,24 @@ def test_ctrl_c_leaves_the_stage_ready(embedded: House) -> None:
     experiment = embedded.launch(chains(1, steps=5))
     with pytest.raises(KeyboardInterrupt):
         executor(embedded, Interrupted()).drain()
-    assert embedded.store.stages(experiment.id)[0].state == "ready"
+    assert embedded.store.stages.of(experiment.id)[0].state == "ready"
 
 
 def test_a_worker_that_lost_its_stage_stops_quietly(embedded: House, wait_until) -> None:
     experiment = embedded.launch(chains(1, steps=1000, seconds=0.005)[:1])
     working = executor(embedded)
-    lease = embedded.store.claim("inline", lease_seconds=LEASE_SECONDS)
+    lease = embedded.store.leases.claim("inline", lease_seconds=LEASE_SECONDS)
     assert lease is not None
     outcomes: list[str] = []
     thread = threading.Thread(target=lambda: outcomes.append(working.work(lease)))
     thread.start()
-    wait_until(lambda: embedded.store.stage(lease.stage_id).step > 0, 10, "progress")
-    embedded.store.release_owner("inline")
-    other = embedded.store.claim("other")
+    wait_until(lambda: embedded.store.stages.get(lease.stage.id).step > 0, 10, "progress")
+    embedded.store.leases.release_owner("inline")
+    other = embedded.store.leases.claim("other")
     assert other is not None
     thread.join(10)
     assert outcomes == ["lost"]
-    stage = embedded.store.stages(experiment.id)[0]
+    stage = embedded.store.stages.of(experiment.id)[0]
     assert (stage.state, stage.lease_owner, stage.lease_token) == ("running", "other", other.token)
 
 
@@ -442,7 +444,7 @@ def test_an_unreachable_broker_costs_a_warning(
     experiment = made.launch(chains(8, steps=1))
     assert time.monotonic() - started < 5
     assert "broker does not answer" in caplog.text
-    assert [stage.rung_at for stage in made.store.stages(experiment.id)] == [None] * 17
+    assert [stage.rung_at for stage in made.store.stages.of(experiment.id)] == [None] * 17
     made.close()
 
 

@@ -284,7 +284,7 @@ def test_the_larger_form_survives_a_worker_and_a_redis_that_are_killed(
         # The notebook's way, on SQLite and undisturbed, gives the same files.
         lab = run(TINY, settings=Settings(home=tmp_path / "notebook", device="cpu"))
         there: dict[str, Any] = {f"{s.number}": s.weights for s in lab.solutions()}
-        there |= {f"{m.name} {m.split}": m.artifact for m in lab.store.matrices(lab.experiment.id)}
+        there |= {f"{m.name} {m.split}": m.artifact for m in lab.store.results.matrices(lab.experiment.id)}
         assert digests(url, "tiny") == there
 
         a_samples_weights_are_made_again(Downloaded(url, "tiny"), wait_until)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from serving import SPEC, Served, finished, served
 from test_figures import Lab, Point
 
-from modescape import pipeline
 from modescape.drawing.figure import csv, encode
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES
@@ -25,13 +24,17 @@ from modescape.executor import Executor, Machine, StageControl
 from modescape.laboratory import Laboratory
 from modescape.plan import prepare
 from modescape.prices import Work
+from modescape.records import StageOutput
 from modescape.registry import architectures, figures, presets
 from modescape.results import PlaneData, Results
+from modescape.schema import upgrade
 from modescape.science import landscape
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse
 from modescape.stages import plane as stage
-from modescape.store import Lease, StageOutput, Store, upgrade
+from modescape.stages import runner as real
+from modescape.store import Store
+from modescape.store.leases import Lease
 from modescape.studies import PlaneSpec
 
 if TYPE_CHECKING:
@@ -288,7 +291,7 @@ def test_what_does_not_fit_together_is_refused(plane: dict[str, Any], field: str
 
 
 def test_networks_that_cannot_be_aligned_are_refused_before_they_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = {**dict(architectures), "plugged-in": replace(architectures["mlp"], name="plugged-in")}
+    network = {**dict(architectures), "plugged-in": replace(architectures["mlp"], name="plugged-in", wiring=None)}
     monkeypatch.setattr(architectures, "_entries", network)
     with pytest.raises(InvalidInput) as refused:
         prepare(spec_of(connectivity={}, network={"architecture": "plugged-in"}), ())
@@ -552,8 +555,8 @@ def test_any_three_solutions_can_be_asked_for(site: Served, client: httpx.Client
     assert [one["key"].rsplit("/", 1)[1] for one in asked["stages"]] == ["0", "1", "2", "3", "points"]
     again = client.post(ADDRESS, json={"solutions": [2, 5, 7]})  # affine and 33 are the defaults
     assert [one["id"] for one in again.json()["stages"]] == [one["id"] for one in asked["stages"]]
-    stages = {one.id: one for one in site.laboratory.store.stages("small-one")}
-    needs = {(need.kind, need.key) for need in site.laboratory.store.needs(asked["stages"][0]["id"])}
+    stages = {one.id: one for one in site.laboratory.store.stages.of("small-one")}
+    needs = {(need.kind, need.key) for need in site.laboratory.store.stages.needs(asked["stages"][0]["id"])}
     assert {("train", "0"), ("train", "1"), ("sample", "0/random/spread")} <= needs
     assert stages[asked["stages"][0]["id"]].params["solutions"] == [2, 5, 7]
     waiting = client.get(asked["figure"], headers={"prefer": "respond-async"})
@@ -591,13 +594,13 @@ def test_any_three_solutions_can_be_asked_for(site: Served, client: httpx.Client
 def test_bad_requests_name_the_field_and_what_is_allowed(
     site: Served, client: httpx.Client, asked: dict[str, Any], field: str
 ) -> None:
-    before = len(site.laboratory.store.stage_rows("small-one"))
+    before = len(site.laboratory.store.stages.without_results("small-one"))
     answer = client.post(ADDRESS, json=asked)
     assert answer.status_code == 422, answer.text
     problems = {problem["field"]: problem for problem in answer.json()["errors"]}
     assert field in problems, answer.text
     assert problems[field]["allowed"] or problems[field]["message"] == "is required"
-    assert len(site.laboratory.store.stage_rows("small-one")) == before
+    assert len(site.laboratory.store.stages.without_results("small-one")) == before
 
 
 def test_experiments_that_cannot_be_cut_say_why(site: Served, client: httpx.Client) -> None:
@@ -605,7 +608,7 @@ def test_experiments_that_cannot_be_cut_say_why(site: Served, client: httpx.Clie
     refused = client.post(f"/api/experiments/{fresh.slug}/planes", json={"solutions": [0, 1, 2]})
     assert refused.status_code == 409
     assert "no solutions yet" in refused.json()["detail"]
-    site.laboratory.store.archive(fresh.id)
+    site.laboratory.store.experiments.archive(fresh.id)
     assert client.post(f"/api/experiments/{fresh.slug}/planes", json={"solutions": [0]}).status_code == 409
     assert client.post("/api/experiments/none-such/planes", json={"solutions": [0]}).status_code == 404
 
@@ -635,7 +638,7 @@ class Bench:
         return output
 
     def memo(self, lease: Lease, store: Store, numerics: str) -> str:
-        return pipeline.memo(lease, store, numerics)
+        return real.memo(lease, store, numerics)
 
     def run_stage(
         self,
@@ -647,28 +650,28 @@ class Bench:
         *,
         device: str,
     ) -> StageOutput:
-        """The real pipeline; on first attempts a plane saves at every cell and is told to stop after some."""
+        """The real runner; on first attempts a plane saves at every cell and is told to stop after some."""
         stage.SAVE_EVERY_SECONDS = 10.0
-        if lease.kind == "plane" and lease.attempt == 1 and self.interrupt_after is not None:
+        if lease.stage.kind == "plane" and lease.stage.attempt == 1 and self.interrupt_after is not None:
             stage.SAVE_EVERY_SECONDS = 0.0
             told, last = control.progress, self.interrupt_after
 
-            def progress(step: int, steps: int, values: Any) -> None:
-                told(step, steps, values)
+            def progress(step: int, steps: int, **numbers: Any) -> None:
+                told(step, steps, **numbers)
                 if step == last:
                     control.stop(StageInterrupted("enough"))
 
             control.progress = progress  # type: ignore[method-assign]
-        return pipeline.run_stage(lease, store, artifacts, settings, control, device=device)
+        return real.run_stage(lease, store, artifacts, settings, control, device=device)
 
     def do(self, experiment_id: str, kinds: tuple[str, ...] = DONE) -> Results:
         while True:
-            ready = [s for s in self.store.stages(experiment_id) if s.kind in kinds and s.state == "ready"]
+            ready = [s for s in self.store.stages.of(experiment_id) if s.kind in kinds and s.state == "ready"]
             if not ready:
                 break
-            lease = self.store.claim("test", stage_id=ready[0].id)
+            lease = self.store.leases.claim("test", stage_id=ready[0].id)
             assert lease is not None
-            assert self.executor.work(lease) != "failed", self.store.stage(ready[0].id).error
+            assert self.executor.work(lease) != "failed", self.store.stages.get(ready[0].id).error
         return self.laboratory.results(experiment_id)
 
 
@@ -750,18 +753,18 @@ def test_a_plane_that_was_interrupted_is_the_same_to_the_byte(bench: Bench, resu
         assert one.attempt == 2
         assert one.history[1]["from_step"] > 0
         assert one.result["extra"]["scores"] == kept[one.key].result["extra"]["scores"]  # sha-256 of the bytes
-    kinds = [event.kind for event in bench.store.events(experiment_id=row.id)]
+    kinds = [event.kind for event in bench.store.events.after(experiment_id=row.id)]
     assert "points" in kinds  # open pages are told to draw what is there
 
 
 @pytest.mark.slow
 def test_a_running_plane_is_read_from_what_was_saved(bench: Bench, results: Results) -> None:
     row = bench.laboratory.create(spec_of(RADIAL), name="partial", fresh=True)
-    first = next(s for s in bench.store.stages(row.id) if s.key == "0/0" and s.kind == "plane")
+    first = next(s for s in bench.store.stages.of(row.id) if s.key == "0/0" and s.kind == "plane")
     bench.interrupt_after = 40
     try:
         bench.do(row.id, ("train", "predict"))
-        lease = bench.store.claim("test", stage_id=first.id)
+        lease = bench.store.leases.claim("test", stage_id=first.id)
         assert lease is not None
         bench.executor.work(lease)
     finally:
@@ -785,7 +788,7 @@ def test_a_plane_through_chosen_solutions_is_computed_for_a_finished_experiment(
     cut = PlaneSpec(kind="affine", train_images=20, test_images=20)
     asked = stage.asked(results.spec, cut, chosen, {s.number: stages[s.stage_id] for s in chosen})
     for planned in asked.stages:
-        bench.store.add_stage(results.experiment.id, planned)
+        bench.store.stages.add(results.experiment.id, planned)
     found = bench.do(results.experiment.id)
     plane = next(p for p in found.planes() if p.name == asked.name)
     assert plane.done == plane.cells == 33 * 33

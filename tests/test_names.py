@@ -13,8 +13,8 @@ from modescape import names
 from modescape.errors import InvalidInput
 from modescape.laboratory import Laboratory
 from modescape.listing import Condition, ListQuery
+from modescape.schema import upgrade
 from modescape.settings import Settings
-from modescape.store import upgrade
 
 ALLOWED = (
     "plain", "a\u00a0b", "نام\u200cها", "👩\u200d🔬", "☂\ufe0f", "a\u200fb", "<b>&\"'", "100 %", "x" * 200, "日本語",
@@ -63,13 +63,13 @@ def test_both_spellings_of_a_letter_are_one_name_and_one_search(store_url: str) 
     store = Laboratory(settings).store
     from modescape.spec import parse
 
-    made = store.create_experiment(name="Cafe\u0301", spec=parse(SPEC), stages=(), tags=("e\u0301",))
+    made = store.experiments.create(name="Cafe\u0301", spec=parse(SPEC), stages=(), tags=("e\u0301",))
     assert made.name == "Caf\u00e9"
     for condition in (
         Condition("name", "eq", "Cafe\u0301"), Condition("name", "in", ["Cafe\u0301"]),
         Condition("text", "contains", "fe\u0301"), Condition("tag", "eq", "e\u0301"),
     ):  # fmt: skip
-        assert store.experiments(ListQuery((condition,))).total == 1, condition
+        assert store.experiments.page(ListQuery((condition,))).total == 1, condition
     store.close()
 
 

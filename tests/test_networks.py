@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from modescape.errors import InvalidInput
 from modescape.registry import architectures
 from modescape.science import weights
-from modescape.science.architectures import parameter_count
 from modescape.science.data import InputTransform, Shape, Split
 from modescape.science.networks import Cnn, Dropout, build, dropout_layers, forced_dropout
 from modescape.spec import NetworkSpec
@@ -54,7 +53,8 @@ def rng(seed: int = 0) -> np.random.Generator:
 def test_networks_have_exactly_the_published_number_of_weights(name: str, shape: Shape, count: int) -> None:
     built = network(name, shape)
     assert sum(p.numel() for p in built.parameters()) == count
-    assert parameter_count(NetworkSpec.model_validate({"architecture": name}), *shape) == count
+    entry = architectures[name]
+    assert entry.parameters(*shape, entry.options()) == count
 
 
 @pytest.mark.parametrize(("name", "floats"), [("resnet20v1", 1_376), ("resnet18", 9_600), ("resnet50v2", 45_440)])
@@ -73,7 +73,9 @@ def test_every_architecture_keeps_its_contract(name: str) -> None:
     assert sum(p.numel() for p in built.parameters()) == entry.parameters(*shape, options)
     assert entry.multiply_adds(*shape, options) == _multiply_adds(built, shape)
     assert entry.batch_norm == weights.has_batch_norm(built)
-    assert dropout_layers(built), "activation dropout needs a layer in every network"
+    assert bool(dropout_layers(built)) == entry.dropout
+    assert entry.initial, "presets say how its first weights are drawn"
+    assert entry.decay_on in ("kernels", "weights")
     built.eval()
     assert built(torch.randn(2, 3, side, side)).shape == (2, 7)
     again = network(name, shape)
@@ -296,8 +298,7 @@ def test_theta_follows_named_parameters_row_by_row() -> None:
 def test_named_tensors_and_theta_are_two_forms_of_one_thing() -> None:
     built = network("resnet20v1")
     theta = weights.flatten(built)
-    named = weights.to_tensors(built, theta)
-    assert list(named) == [name for name, _ in built.named_parameters()]
+    named = weights.tensors(built)
     assert np.array_equal(weights.from_tensors(built, named), theta)
     del named["head.bias"]
     with pytest.raises(InvalidInput, match=r"head\.bias"):
@@ -305,14 +306,6 @@ def test_named_tensors_and_theta_are_two_forms_of_one_thing() -> None:
     other = network("resnet20v1", seed=9)
     weights.load_tensors(other, weights.tensors(built))
     assert np.array_equal(weights.flatten(other), theta)
-
-
-def test_kernel_mask_marks_tensors_of_two_or_more_dimensions() -> None:
-    built = network("resnet20v1")
-    mask = weights.kernel_mask(built)
-    assert mask.sum() == sum(p.numel() for p in built.parameters() if p.dim() >= 2)
-    assert mask[: 3 * 16 * 9].all()
-    assert not mask[3 * 16 * 9 : 3 * 16 * 9 + 48].any()  # bias and both batch-norm vectors of the stem
 
 
 def test_refreshed_batch_norm_equals_a_two_pass_computation() -> None:

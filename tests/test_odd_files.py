@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from tests.serving import Served, served
 
-from modescape.store import Store
+from modescape.store.own_sets import OwnSets
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
@@ -209,9 +209,9 @@ def test_a_look_that_takes_long_is_answered_with_how_far_it_is(
 def test_a_set_that_is_registered_while_the_list_is_made_is_in_it(
     client: httpx.Client, place: Path, slow_look: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own_sets = Store.own_sets
+    own_sets = OwnSets.all
 
-    def registered_right_after(store: Store) -> dict[str, dict[str, Any]]:
+    def registered_right_after(store: OwnSets) -> dict[str, dict[str, Any]]:
         before = own_sets(store)
         slow_look.set()
         while "between" not in own_sets(store):
@@ -220,7 +220,7 @@ def test_a_set_that_is_registered_while_the_list_is_made_is_in_it(
 
     pictures(place / "set")
     assert client.post("/api/data", json={"path": str(place / "set"), "name": "between"}).status_code == 202
-    monkeypatch.setattr(Store, "own_sets", registered_right_after)
+    monkeypatch.setattr(OwnSets, "all", registered_right_after)
     assert "between" in {row["name"] for row in client.get("/api/data").json()["items"]}
 
 

@@ -125,7 +125,7 @@ def test_a_database_that_is_away_is_503_everywhere_and_one_line_in_the_log(
             assert client.get("/api/experiments").json()["total"] == 1
             assert client.get("/", headers={"Accept": "text/html"}).status_code == 200
             assert "the database answers again" in caplog.text
-            site.laboratory.store.patch(row.id, notes="the stream that was open all the time hears of it")
+            site.laboratory.store.experiments.patch(row.id, notes="the stream that was open all the time hears of it")
             assert any(line == "event: changed" for line in lines)
 
 
@@ -222,7 +222,7 @@ def test_a_redis_that_hangs_stops_neither_launches_nor_workers(
         for name in ("a", "b"):
             made.start(name)
         first = made.launch(chains(3, steps=40, seconds=0.02))
-        wait_until(lambda: made.store.experiment(first.id).status == "running", 30, "the start")
+        wait_until(lambda: made.store.experiments.get(first.id).status == "running", 30, "the start")
         with frozen(redis_server):
             during = [made.launch(chains(1, steps=5)) for _ in range(3)]
             for experiment in (first, *during):
@@ -230,7 +230,9 @@ def test_a_redis_that_hangs_stops_neither_launches_nor_workers(
             idle = made.launch(chains(1, steps=5))  # both workers wait for a ring that cannot come
             wait_until(lambda: made.has_ended(idle), 90, "a look without the bell")
             made.start("c")
-            wait_until(lambda: any(worker.name == "c" for worker in made.store.workers()), 30, "a worker that starts")
+            wait_until(
+                lambda: any(worker.name == "c" for worker in made.store.workers.all()), 30, "a worker that starts"
+            )
         assert made.values(first) == expected(3, 40)
         after = made.launch(chains(2, steps=5))
         wait_until(lambda: made.has_ended(after), 90, "work after Redis came back")

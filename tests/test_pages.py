@@ -92,7 +92,7 @@ def open_figures(page: Page) -> None:
 
 @pytest.fixture(scope="module")
 def launched(site: Served, browser: Browser) -> str:
-    """A tiny experiment launched from the form and computed by the real pipeline while its page is open."""
+    """A tiny experiment launched from the form and computed by the real stages while its page is open."""
     seen = tab(browser, site, viewport={"width": 1440, "height": 900})
     page = seen.page
     page.goto("/launch?preset=quickstart")
@@ -112,7 +112,7 @@ def launched(site: Served, browser: Browser) -> str:
     page.wait_for_url("**/experiments/a-tiny-one")
 
     laboratory = site.laboratory
-    row = laboratory.store.experiment("a-tiny-one")
+    row = laboratory.store.experiments.get("a-tiny-one")
     executor = Executor(laboratory.store, laboratory.artifacts, laboratory.settings, name="tests")
     worker = threading.Thread(target=executor.drain, kwargs={"experiment_id": row.id}, daemon=True)
     worker.start()
@@ -128,7 +128,7 @@ def launched(site: Served, browser: Browser) -> str:
 
 @pytest.fixture(scope="module")
 def another(site: Served) -> str:
-    """A second one, smaller, about validation images first as the paper is; computed by the real pipeline."""
+    """A second one, smaller, about validation images first as the paper is; computed by the real stages."""
     laboratory = site.laboratory
     splits = {**SPEC["evaluation"], "splits": ["validation", "test"]}
     learned = {**SPEC["training"], "epochs": 20, "learning_rate": 0.005}
@@ -138,7 +138,7 @@ def another(site: Served) -> str:
 
 
 def test_an_experiment_launched_from_the_form_shows_every_figure_without_a_reload(launched: str, site: Served) -> None:
-    row = site.laboratory.store.experiment(launched)
+    row = site.laboratory.store.experiments.get(launched)
     assert (row.status, row.runs, row.spec["training"]["epochs"]) == ("succeeded", 2, 3)
     assert [(m["spread"], m["typical"]) for m in row.spec["methods"][:4]] == [(3, 3)] * 4
 
@@ -192,7 +192,7 @@ def test_each_plot_is_named_by_its_summary_and_has_its_table(launched: str, site
 
 
 def test_a_selection_lives_in_url_plots_and_bar(launched: str, site: Served, browser: Browser) -> None:
-    solutions = site.laboratory.store.all_solutions(site.laboratory.store.experiment(launched).id)
+    solutions = site.laboratory.store.results.all_solutions(site.laboratory.store.experiments.get(launched).id)
     dropout = sorted(s.number for s in solutions if s.method == "dropout" and s.sample_set == "spread" and s.run == 0)
     seen = tab(browser, site, viewport={"width": 1440, "height": 900})
     page = seen.page
@@ -436,7 +436,7 @@ def test_a_page_prints_every_figure_whole_from_the_browsers_own_menu(
 def test_a_solution_that_a_plot_does_not_show_is_marked_there_by_its_run_and_method(
     launched: str, site: Served, browser: Browser
 ) -> None:
-    solutions = site.laboratory.store.all_solutions(site.laboratory.store.experiment(launched).id)
+    solutions = site.laboratory.store.results.all_solutions(site.laboratory.store.experiments.get(launched).id)
     chosen = next(s for s in solutions if (s.method, s.sample_set, s.run) == ("dropout", "spread", 0))
     stand = [s.number for s in solutions if (s.method, s.sample_set, s.run) == ("dropout", "typical", 0)]
     seen = tab(browser, site, viewport={"width": 1440, "height": 900})
@@ -580,7 +580,7 @@ def test_forms_of_other_sites_change_nothing(launched: str, site: Served) -> Non
             (f"/experiments/{launched}/edit", {"name": "mine"}),
         ):
             assert client.post(path, data=form).status_code == 403, path
-    assert site.laboratory.store.experiment(launched).archived_at is None
+    assert site.laboratory.store.experiments.get(launched).archived_at is None
 
 
 def test_the_page_answers_the_query_string_of_the_api(launched: str, site: Served) -> None:
@@ -641,7 +641,7 @@ def test_a_comparison_fills_while_an_experiment_is_computed(
     launched: str, another: str, site: Served, browser: Browser
 ) -> None:
     laboratory = site.laboratory
-    row = laboratory.create(laboratory.store.experiment(another).spec, name="under way")
+    row = laboratory.create(laboratory.store.experiments.get(another).spec, name="under way")
     seen = tab(browser, site, viewport={"width": 1440, "height": 900})
     page = seen.page
     page.goto(f"/compare?e={launched}&e={row.slug}")
@@ -658,8 +658,8 @@ def test_a_comparison_fills_while_an_experiment_is_computed(
 
 def test_two_selected_solutions_are_cut_through_from_the_bar(launched: str, site: Served, browser: Browser) -> None:
     laboratory = site.laboratory
-    row = laboratory.store.experiment(launched)
-    optima = [s.number for s in laboratory.store.all_solutions(row.id) if s.role == "optimum"]
+    row = laboratory.store.experiments.get(launched)
+    optima = [s.number for s in laboratory.store.results.all_solutions(row.id) if s.role == "optimum"]
     seen = tab(browser, site, viewport={"width": 1440, "height": 900})
     page = seen.page
     page.goto(f"/experiments/{launched}?sel={optima[0]}")

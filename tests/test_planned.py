@@ -21,14 +21,15 @@ from serving import SPEC, Served, served
 import modescape as ms
 from modescape import finding, power
 from modescape.laboratory import export
+from modescape.records import ListColumns, PlannedStage, StageOutput
 from modescape.registry import figures, presets
 from modescape.results import PlaneData
-from modescape.schema import migrations_folder
+from modescape.schema import downgrade, migrations_folder, upgrade
 from modescape.science.seeds import run_seeds, stream_seed
 from modescape.science.verdict import QUESTIONS
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, Sizes, parse
-from modescape.store import PlannedStage, StageOutput, Store, downgrade, upgrade
+from modescape.store import Store
 from modescape.tables import Experiment
 from modescape_api import claims
 
@@ -44,16 +45,16 @@ B: dict[str, Any] = {
 
 
 def launched(store: Store, spec: ExperimentSpec = RUNS_3, name: str = "one", *, judged: bool = True) -> Experiment:
-    row = store.create_experiment(name=name, spec=spec, stages=[PlannedStage("compare", "all")])
+    row = store.experiments.create(name=name, spec=spec, stages=[PlannedStage("compare", "all")])
     if judged:
-        lease = store.claim("w", experiment_id=row.id)
+        lease = store.leases.claim("w", experiment_id=row.id)
         assert lease is not None
-        store.finish(lease, StageOutput(experiment={"finding": {"claims": {"b": B}}}), f"memo {row.id}")
-    return store.experiment(row.id)
+        store.leases.finish(lease, StageOutput(experiment=ListColumns(finding={"claims": {"b": B}})), f"memo {row.id}")
+    return store.experiments.get(row.id)
 
 
 def look_of(store: Store, row: Experiment) -> finding.Look:
-    return finding.Look.of(row, store.judged([one["id"] for one in row.earlier]))
+    return finding.Look.of(row, store.experiments.judged([one["id"] for one in row.earlier]))
 
 
 # --- looks -----------------------------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ def test_the_same_spec_again_is_the_same_look(store: Store) -> None:
 
 def test_an_experiment_that_never_said_anything_was_no_look(store: Store) -> None:
     stopped = launched(store, judged=False)
-    store.cancel(stopped.id)
+    store.experiments.cancel(stopped.id)
     row = launched(store, RUNS_6)
     assert look_of(store, row).number == 1
     assert row.planned_runs == 3, "three were promised all the same"
@@ -100,19 +101,19 @@ def test_an_experiment_that_never_said_anything_was_no_look(store: Store) -> Non
 
 def test_deleting_an_experiment_does_not_undo_the_look(store: Store) -> None:
     first, second = launched(store), launched(store, RUNS_6)
-    store.archive(first.id)
-    store.purge(first.id)
-    look = look_of(store, store.experiment(second.id))
+    store.experiments.archive(first.id)
+    store.experiments.purge(first.id)
+    look = look_of(store, store.experiments.get(second.id))
     assert (look.number, [one["gone"] for one in look.earlier]) == (2, [True])
 
 
 def test_a_look_is_announced_before_launch(store: Store) -> None:
     launched(store)
-    ahead = finding.Look.ahead(RUNS_6, store.having_trainings(RUNS_6))
+    ahead = finding.Look.ahead(RUNS_6, store.experiments.having_trainings(RUNS_6))
     assert (ahead.number, ahead.planned, ahead.runs) == (2, 3, 6)
     assert "look 2" in claims.looking_ahead(ahead)
-    assert finding.Look.ahead(RUNS_3, store.having_trainings(RUNS_3)).number == 1
-    assert finding.Look.ahead(OTHER_SEED, store.having_trainings(OTHER_SEED)).number == 1
+    assert finding.Look.ahead(RUNS_3, store.experiments.having_trainings(RUNS_3)).number == 1
+    assert finding.Look.ahead(OTHER_SEED, store.experiments.having_trainings(OTHER_SEED)).number == 1
     assert claims.looking_ahead(finding.Look.ahead(OTHER_SEED, [])) == ""
 
 
@@ -207,25 +208,25 @@ def test_old_experiments_get_their_looks_seeds_and_arithmetic(store: Store) -> N
     trained = {}
     for worker in ("kept", "restarted"):
         train = [PlannedStage("train", "0", params={"run": 0})]
-        trained[worker] = store.create_experiment(name=worker, spec=OTHER_SEED, stages=train)
-        store.register_worker(worker, device="a processor", numerics=numerics, queue="cpu", pid=1)
-        lease = store.claim(worker, experiment_id=trained[worker].id)
+        trained[worker] = store.experiments.create(name=worker, spec=OTHER_SEED, stages=train)
+        store.workers.register(worker, device="a processor", numerics=numerics, queue="cpu", pid=1)
+        lease = store.leases.claim(worker, experiment_id=trained[worker].id)
         assert lease is not None
-        store.finish(lease, StageOutput(extra={"precision": "bfloat16"}), f"memo of {worker}")
-    store.register_worker("restarted", device="a processor", numerics="cpu/AVX2/torch 3.0", queue="cpu", pid=2)
+        store.leases.finish(lease, StageOutput(extra={"precision": "bfloat16"}), f"memo of {worker}")
+    store.workers.register("restarted", device="a processor", numerics="cpu/AVX2/torch 3.0", queue="cpu", pid=2)
     downgrade(store.url, before)
     upgrade(store.url)
     third = trained["kept"]
     for row, runs in ((first, 3), (second, 6), (third, 3)):
-        kept = store.experiment(row.id)
+        kept = store.experiments.get(row.id)
         assert (kept.recipe, kept.planned_runs, kept.earlier) == (row.recipe, row.planned_runs, row.earlier)
         seed = ExperimentSpec.model_validate(kept.spec).ensemble.seed
-        assert [run.seeds for run in store.runs(row.id)] == [expected_seeds(seed, r) for r in range(runs)]
+        assert [run.seeds for run in store.results.runs(row.id)] == [expected_seeds(seed, r) for r in range(runs)]
     used = {"precision": "bfloat16", "device": "cpu", "hardware": "AVX2", "torch": "2.9.1+cpu"}
-    assert [run.arithmetic for run in store.runs(third.id)] == [used, {}, {}]
-    assert store.stages(third.id)[0].result["runs"] == {"0": {"arithmetic": used}}, "for whoever reuses it"
+    assert [run.arithmetic for run in store.results.runs(third.id)] == [used, {}, {}]
+    assert store.stages.of(third.id)[0].result["runs"] == {"0": {"arithmetic": used}}, "for whoever reuses it"
     # a worker that was started again since may have another torch: only the precision is known
-    assert store.runs(trained["restarted"].id)[0].arithmetic == {"precision": "bfloat16"}
+    assert store.results.runs(trained["restarted"].id)[0].arithmetic == {"precision": "bfloat16"}
 
 
 # --- batch norm ------------------------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def test_what_reestimated_statistics_do_to_an_optimum_is_measured_and_told(site:
 
     lab = resnet(site.settings, keras_norm=True, epochs=1)
     [optimum] = lab.solutions(role="optimum")
-    [measured] = lab.store.measurements(lab.experiment.id, metric="accuracy-reestimated").items
+    [measured] = lab.store.results.measurements(lab.experiment.id, metric="accuracy-reestimated").items
     assert (measured.solution, measured.split, measured.n) == (optimum.number, "test", 200)
     # by hand: the stored weights, statistics of all 200 training images, labels of the test images
     splits = load(lab.spec.data, site.settings.data_folders)
@@ -271,7 +272,7 @@ def test_what_reestimated_statistics_do_to_an_optimum_is_measured_and_told(site:
 def test_statistics_that_agree_are_not_spoken_of(site: Served) -> None:
     lab = resnet(site.settings, keras_norm=False, epochs=12)
     [optimum] = lab.solutions(role="optimum")
-    [measured] = lab.store.measurements(lab.experiment.id, metric="accuracy-reestimated").items
+    [measured] = lab.store.results.measurements(lab.experiment.id, metric="accuracy-reestimated").items
     assert optimum.accuracy is not None
     assert measured.value is not None
     assert abs(measured.value - optimum.accuracy) <= 0.02

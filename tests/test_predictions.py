@@ -9,10 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from modescape.methods.method import ActivationMask
 from modescape.science import predictions
 from modescape.science.data import InputTransform, Shape, Split
 from modescape.science.networks import build
-from modescape.science.subspace import ActivationMask
 from modescape.spec import NetworkSpec
 
 EXAMPLES, CLASSES, MEMBERS = 3000, 10, 4
@@ -111,19 +111,6 @@ def test_an_ensemble_of_extreme_members_stays_finite() -> None:
 def test_the_average_of_no_members_is_refused() -> None:
     with pytest.raises(ValueError, match="no members"):
         predictions.average([])
-
-
-def test_brier_of_the_mean_is_mean_brier_less_the_ambiguity(
-    logits: NDArray[np.float32], labels: NDArray[np.int64]
-) -> None:
-    members = predictions.softmax(logits)
-    split = predictions.brier_split(members, labels)
-    assert split.error < 1e-9
-    one_hot = np.eye(CLASSES)[labels]
-    assert split.members == pytest.approx(((members - one_hot) ** 2).sum(-1).mean(), abs=1e-12)
-    assert split.ambiguity == pytest.approx(members.var(axis=0).sum(-1).mean(), abs=1e-12)
-    assert split.ambiguity > 0
-    assert split.ensemble < split.members
 
 
 def test_entropy_splits_into_two_parts_that_are_never_negative(logits: NDArray[np.float32]) -> None:

@@ -11,14 +11,15 @@ import pytest
 
 import modescape
 from modescape.laboratory import Laboratory
-from modescape.pipeline import here_already
 from modescape.plan import Machines, plan, prepare, shape_of
 from modescape.prices import CALIBRATED, GUESSED, INFERRED, MEASURED, Calibration, Finished, Line, Prices, Work, middle
 from modescape.registry import presets
+from modescape.schema import upgrade
 from modescape.science.data import published
 from modescape.settings import Settings
 from modescape.spec import parse
-from modescape.store import Store, upgrade
+from modescape.stages.runner import here_already
+from modescape.store import Store
 from modescape_api.display import between, duration, price
 
 TINY = {
@@ -160,14 +161,14 @@ def test_a_laboratory_asks_its_living_workers_and_names_a_gpu_it_knows(tmp_path:
     laboratory = Laboratory(settings)
     assert laboratory.machines() == Machines()
     for name, numerics in (("a", "cpu/1"), ("b", "cpu/1"), ("gpu", "cuda/1")):
-        laboratory.store.register_worker(name, device="x", numerics=numerics, queue="cpu", pid=1)
-    laboratory.store.worker_calibrated("a", SLOW.as_document())
+        laboratory.store.workers.register(name, device="x", numerics=numerics, queue="cpu", pid=1)
+    laboratory.store.workers.calibrated("a", SLOW.as_document())
     assert laboratory.machines() == Machines(2, "cpu/1", (), SLOW)
     assert laboratory.prepare(TINY).plan.gpu is None, "it has measured nothing"
-    laboratory.store.worker_calibrated("gpu", SLOW.as_document())
+    laboratory.store.workers.calibrated("gpu", SLOW.as_document())
     assert laboratory.prepare(TINY).plan.gpu is not None
     for name in ("a", "b"):
-        laboratory.store.worker_stopped(name)
+        laboratory.store.workers.stopped(name)
     assert laboratory.machines().numerics == "cuda/1"
     assert laboratory.prepare(TINY).plan.gpu is None, "the price is one on a GPU already"
 
@@ -185,7 +186,7 @@ def known_here(lab: modescape.Lab) -> Laboratory:
     from modescape.executor import Machine
 
     here = Machine.here(lab.laboratory.settings)
-    lab.store.register_worker("w", device=here.title, numerics=here.numerics, queue="cpu", pid=1)
+    lab.store.workers.register("w", device=here.title, numerics=here.numerics, queue="cpu", pid=1)
     return lab.laboratory
 
 
@@ -230,7 +231,7 @@ def test_every_stage_of_every_preset_can_be_here_already(name: str) -> None:
 
 def test_stages_that_were_done_price_the_next(lab: modescape.Lab) -> None:
     laboratory = known_here(lab)
-    kinds = {one.kind for one in lab.store.finished_work(laboratory.machines().numerics)}
+    kinds = {one.kind for one in lab.store.workers.finished_work(laboratory.machines().numerics)}
     assert kinds == {stage.kind for stage in lab.stages}
     other = {**TINY, "ensemble": {"runs": 2, "seed": 5}}
     found = laboratory.prepare(other).plan
@@ -257,7 +258,7 @@ def test_sums_of_finished_work_need_no_work_in_old_rows(tmp_path: Path) -> None:
     upgrade(url)
     store = Store(url)
     row = Laboratory(Settings(home=tmp_path, database_url=url)).create(TINY, name="old")
-    stage = store.stages(row.id)[0]
+    stage = store.stages.of(row.id)[0]
     stage.work = None
-    store.learn(stage, "cpu/1", 3.0)
-    assert store.finished_work("cpu/1") == []
+    store.workers.learn(stage, "cpu/1", 3.0)
+    assert store.workers.finished_work("cpu/1") == []

@@ -233,7 +233,7 @@ def test_events_arrive_while_the_stream_is_open(proxied: Proxied) -> None:
     ):
         lines = stream.iter_lines()
         assert next(lines) == ": modescape"
-        proxied.site.laboratory.store.patch("small-one", notes="changed while a stream is open")
+        proxied.site.laboratory.store.experiments.patch("small-one", notes="changed while a stream is open")
         assert any(line == "event: changed" for line in lines)
 
 

@@ -77,7 +77,7 @@ def test_list_and_figure_agree_at_every_step_of_an_experiment(
     with site.client() as client:
         assert set(words(client, row.slug).values()) == {"waiting"}
         taken = 0
-        while lease := laboratory.store.claim("tests", queues=("cpu",), experiment_id=row.id, lease_seconds=60):
+        while lease := laboratory.store.leases.claim("tests", queues=("cpu",), experiment_id=row.id, lease_seconds=60):
             executor.work(lease)
             taken += 1
             if taken % 12 == 0:

@@ -59,7 +59,7 @@ def test_the_method_of_the_readme_is_a_method(tmp_path: Path) -> None:
     code = (
         "import numpy as np\n"
         "from modescape.registry import load_plugins, methods\n"
-        "from modescape.science.subspace import Neighbourhood\n"
+        "from modescape.methods.method import Neighbourhood\n"
         "load_plugins(('own_methods',))\n"
         "entry = methods['sign-flip']\n"
         "around = Neighbourhood(np.ones(1000, np.float32))\n"

@@ -17,6 +17,9 @@ def test_differences_are_found_where_they_are() -> None:
     assert list(differences(before, {"a": {"x": [1, 2.1]}, "new": 1})) == [
         "a/x/1: '2.0' was, '2.1' is", "gone: gone", "new: new",
     ]  # fmt: skip
+    figure = {"meta": {"version": "0" * 32}}
+    assert list(differences(figure, {"meta": {"version": "1" * 32}})) == []  # another source, the same picture
+    assert list(differences(figure, {"meta": {"version": "1.0"}})) != []
 
 
 def test_the_saved_home_has_every_method_and_every_study() -> None:

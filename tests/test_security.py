@@ -220,7 +220,7 @@ def gets(site: Served) -> list[str]:
 def test_head_says_of_every_address_what_get_would(tmp_path: Path) -> None:
     with served(tmp_path) as site, site.client() as client:
         row = finished(site.laboratory)
-        digest = site.laboratory.store.artifact_digests()[0]
+        digest = site.laboratory.store.outputs.digests()[0]
         base = f"/api/experiments/{row.slug}"
         more = [f"/api/artifacts/{digest}", f"{base}/figures/plane.html", f"{base}/figures/plane.svg", "/static/app.js",
                 f"{base}/matrices/cosine.npy", f"{base}/solutions?format=csv", "/nowhere",

@@ -15,7 +15,7 @@ import torch
 from drawn import told
 from numpy.typing import NDArray
 
-from modescape import pipeline, presets
+from modescape import presets
 from modescape.drawing.figure import csv, encode
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES
@@ -23,6 +23,7 @@ from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor
 from modescape.laboratory import Lab, Laboratory, run
 from modescape.plan import Machines, prepare
+from modescape.records import StageOutput
 from modescape.registry import figures
 from modescape.science import data, weights
 from modescape.science.networks import build
@@ -30,7 +31,9 @@ from modescape.science.seeds import ARMS, arm_seeds, branch_seeds, run_seeds
 from modescape.science.training import Silent, train
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse
-from modescape.store import Lease, StageOutput
+from modescape.stages import runner as real
+from modescape.stages.stage import Task
+from modescape.store.leases import Lease
 from modescape.tables import Stage
 
 assert presets
@@ -196,10 +199,8 @@ def test_the_plan_counts_five_trainings_a_rate_and_repetition_in_rounds() -> Non
 def test_arms_of_two_experiments_are_one_whatever_has_no_effect_on_them() -> None:
     def parts(change: dict[str, Any]) -> list[Any]:
         spec = parse({**SPEC, **change})
-        lease: Any = SimpleNamespace(
-            spec=spec.model_dump(mode="json"), params={"learning_rate": 1e-3, "repetition": 0, "arm": "A"}
-        )
-        return [pipeline.KINDS["arm"].parts(lease)]
+        params = {"learning_rate": 1e-3, "repetition": 0, "arm": "A"}
+        return [real.KINDS["arm"].parts(Task("arm", "0/0/A", params, spec))]
 
     same = parts({})
     more = {"learning_rates": [1e-3], "repetitions": 1, "epochs": 2}
@@ -256,7 +257,7 @@ def test_every_number_is_found_again_from_the_stored_predictions(lab: Lab) -> No
 
 @pytest.mark.slow
 def test_the_finding_holds_means_and_the_claim(lab: Lab) -> None:
-    found = lab.store.experiment("seeds").finding
+    found = lab.store.experiments.get("seeds").finding
     assert found["seeds"]["judged"] == 1e-3
     assert found["seeds"]["failed"] == sum("failed" in s.result["extra"] for s in lab.stages if s.kind == "arm")
     row = next(r for r in found["seeds"]["rows"] if r["combination"] == "batches" and r["learning_rate"] == 1e-3)
@@ -321,16 +322,16 @@ def test_a_later_experiment_takes_over_the_arms_it_shares(lab: Lab) -> None:
 
 
 class Interrupting:
-    """The real pipeline, but each stage named is stopped once, at its n-th check."""
+    """The real runner, but each stage named is stopped once, at its n-th check."""
 
     def __init__(self, stops: dict[str, int]) -> None:
         self.stops = stops
         self.resumed: list[str] = []
-        self.memo = pipeline.memo
+        self.memo = real.memo
 
     def run_stage(self, lease: Lease, *rest: Any, device: str) -> StageOutput:
-        control, name = rest[-1], f"{lease.kind}/{lease.key}"
-        if lease.partial:
+        control, name = rest[-1], f"{lease.stage.kind}/{lease.stage.key}"
+        if lease.stage.partial:
             self.resumed.append(name)
         left, check = self.stops.pop(name, None), control.check
 
@@ -343,13 +344,13 @@ class Interrupting:
             check()
 
         control.check = counted
-        return pipeline.run_stage(lease, *rest, device=device)
+        return real.run_stage(lease, *rest, device=device)
 
 
 @pytest.mark.slow
 def test_interrupted_arms_branches_and_lines_end_with_the_same_bytes(lab: Lab, tmp_path: Path) -> None:
     laboratory = Laboratory(Settings(home=tmp_path, device="cpu"))
-    from modescape.store import upgrade
+    from modescape.schema import upgrade
 
     upgrade(laboratory.settings.database)
     row = laboratory.create(SPEC, name="interrupted")
@@ -360,7 +361,7 @@ def test_interrupted_arms_branches_and_lines_end_with_the_same_bytes(lab: Lab, t
     assert runner.stops == {}
     assert set(runner.resumed) == {"arm/0/0/B", "branch/2/0/1"}
     undisturbed = {(s.kind, s.key): s.result["extra"] for s in lab.stages if s.kind in ("arm", "branch", "instability")}
-    found = {(s.kind, s.key): s.result["extra"] for s in laboratory.store.stages(row.id)}
+    found = {(s.kind, s.key): s.result["extra"] for s in laboratory.store.stages.of(row.id)}
     assert {key: found[key] for key in undisturbed} == undisturbed
     assert not list((laboratory.settings.artifact_folder / "scratch").glob("*"))
     laboratory.store.close()

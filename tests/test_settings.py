@@ -21,9 +21,10 @@ from test_jobs import chains, expected, house
 from modescape import outage
 from modescape.errors import ConfigurationError
 from modescape.jobs import dispatch
+from modescape.schema import upgrade
 from modescape.settings import Settings, read_settings, shown
 from modescape.spec import parse
-from modescape.store import Store, upgrade
+from modescape.store import Store
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "Zx9@qW3/kT7:vB5#mN1?cR8%41&=+ hJ6'\"$üé{gF2}\\|^`~"
@@ -68,12 +69,12 @@ def test_the_database_is_in_the_home_whatever_its_name(tmp_path: Path) -> None:
         settings = Settings(home=tmp_path / name)
         upgrade(settings.database)
         store = Store(settings.database)
-        store.create_experiment(name=name, spec=parse({}), stages=chains(1, 1))
+        store.experiments.create(name=name, spec=parse({}), stages=chains(1, 1))
         dispatch(settings, store)
         store.close()
     for name in NAMES:
         store = Store(Settings(home=tmp_path / name).database)
-        assert [row.name for row in store.experiments()] == [name]
+        assert [row.name for row in store.experiments.page()] == [name]
         store.close()
         assert len(list((tmp_path / name / "queue").iterdir())) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
@@ -189,7 +190,7 @@ def test_a_redis_with_any_password_rings_and_its_password_is_shown_nowhere(
     )
     store = Store(sqlite_url)
     for settings, rung in ((wrong, 0), (right, 1)):
-        experiment = store.create_experiment(name="Chains", spec=parse({}), stages=chains(1, 1))
+        experiment = store.experiments.create(name="Chains", spec=parse({}), stages=chains(1, 1))
         assert dispatch(settings, store, experiment.id) == rung
     store.close()
     assert "the broker does not answer" in caplog.text
@@ -211,10 +212,10 @@ def test_a_wrong_setting_is_quoted_and_a_secret_one_is_not(monkeypatch: pytest.M
 
 def test_values_of_statements_stay_out_of_errors(store: Store) -> None:
     """The database keeps a secret of its own, with which forms are signed."""
-    with pytest.raises(Exception, match=r"INSERT|NOT NULL|null value") as caught, store._writing() as change:
+    with pytest.raises(Exception, match=r"INSERT|NOT NULL|null value") as caught, store._database.writing() as change:
         change.session.connection().exec_driver_sql("INSERT INTO fact (name, value, at) VALUES ('x', NULL, NULL)")
     assert "parameters: {" not in str(caught.value)
-    assert store._engine.hide_parameters
+    assert store._database.engine.hide_parameters
 
 
 def test_of_a_url_the_place_is_shown_and_nobodys_name() -> None:

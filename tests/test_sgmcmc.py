@@ -21,15 +21,18 @@ from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES, Theme
 from modescape.errors import InvalidInput, PauseRequested
 from modescape.laboratory import Lab
+from modescape.methods.ema import EmaOptions
+from modescape.methods.method import Neighbourhood
+from modescape.methods.pca_random import PcaRandomOptions
+from modescape.methods.sgmcmc import CyclicalOptions, Langevin
+from modescape.methods.swag import SwagOptions
+from modescape.methods.trained import ContinuedOptions
 from modescape.plan import plan
 from modescape.prices import Work
 from modescape.registry import figures, methods
 from modescape.science import data, weights
-from modescape.science.chains import ContinuedOptions, CyclicalOptions, SwagOptions
 from modescape.science.networks import build
 from modescape.science.seeds import chain_seeds, run_seeds
-from modescape.science.sgmcmc import Langevin, chain
-from modescape.science.subspace import EmaOptions, Neighbourhood, PcaRandomOptions
 from modescape.science.training import Arrays, Silent, TrainState, train
 from modescape.spec import DataInfo, ExperimentSpec, TrainingSpec, check, parse
 from modescape.stages.chain import chain_evidence
@@ -188,7 +191,7 @@ def sampled(
     seeds = chain_seeds(0, 0, "sgmcmc")
     module = build(asked.network, splits.shape, seed=seeds.weights if resume is None else 999)
     notebook = Notebook(stop_after)
-    recipe = chain(options, training, images=len(splits.train), seed=11)
+    recipe = options.recipe(training, images=len(splits.train), seed=11)
     try:
         train(module, splits, training, seeds, resume=resume, listener=notebook, recipe=recipe)
     except PauseRequested:
@@ -238,7 +241,7 @@ def test_one_step_of_a_linear_network_by_hand() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
     before = weights.flatten(network).astype(np.float64)
     notebook = Notebook()
-    recipe = chain(options, training, images=400, seed=5)
+    recipe = options.recipe(training, images=400, seed=5)
     train(network, splits, training, run_seeds(0, 0), listener=notebook, recipe=recipe)
     rows = torch.arange(400)
     x = splits.transform(splits.train.batch(rows)).reshape(400, 64).double().numpy()
@@ -457,7 +460,7 @@ def placed(lab: Lab, run: int) -> Any:
         def lacking(self, kind: str, key: str) -> str:
             return ""
 
-    lease: Any = SimpleNamespace(spec=lab.experiment.spec, params={}, experiment_id=lab.experiment.id)
+    lease: Any = SimpleNamespace(stage=SimpleNamespace(params={}), experiment=lab.experiment)
     control: Any = SimpleNamespace(check=lambda: None)
     laboratory = lab.laboratory
     context = Anywhere(lease, laboratory.store, laboratory.artifacts, laboratory.settings, control, "cpu")

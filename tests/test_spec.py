@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any
+from xml.etree import ElementTree
 
 import pytest
 from pydantic import Field
 
+from modescape.drawing import style
 from modescape.errors import DataMissing, InvalidInput
 from modescape.part import Added, Part, keyed
 from modescape.plan import departures, differences, kept_epochs, plan, prepare, sample_sets
-from modescape.registry import architectures, datasets, figures, methods, presets
+from modescape.registry import architectures, corruptions, datasets, figures, methods, presets
 from modescape.science.data import published
 from modescape.spec import DataInfo, MethodSpec, check, parse, sizes, steps_per_epoch, under_protocol
 from modescape.stages import KINDS
+from modescape.stages.stage import Task
 
 INFO = DataInfo(
     channels=1, height=8, width=8, classes=tuple("0123456789"), train_total=597, test_total=1200, validation_default=197
@@ -200,6 +203,16 @@ def test_every_preset_is_a_valid_spec(name: str) -> None:
         assert entry.substitutions, "a short version lists what it substitutes"
 
 
+@pytest.mark.parametrize("name", list(presets))
+def test_every_presets_thumbnail_is_a_drawing_in_colours_there_are(name: str) -> None:
+    drawing = presets[name].thumbnail
+    root = ElementTree.fromstring(f"<svg>{drawing}</svg>")
+    assert {part.tag for part in root.iter()} <= {"svg", "path", "g", "circle", "ellipse"}
+    assert len(root) > 0
+    inks = set(re.findall(r'(?:fill|stroke)="([^"]+)"', drawing)) - {"none", "currentColor"}
+    assert inks <= {f"var(--look-{key})" for key in style.looks()}
+
+
 def test_a_protocol_fills_what_is_left_open_and_departures_from_it_are_named() -> None:
     modern = parse({"training": {"protocol": "modern", "learning_rate": 0.01}})
     assert modern.data.input_scale == "standardised"
@@ -247,7 +260,9 @@ def test_prepare_fills_in_what_the_data_say() -> None:
     assert prepared.plan.parameters == 14_378  # SmallCNN on 1x8x8 (science b.1)
 
 
-@pytest.mark.parametrize("registry", [datasets, architectures, methods, figures, presets], ids=lambda r: r.noun)
+@pytest.mark.parametrize(
+    "registry", [datasets, architectures, methods, corruptions, figures, presets], ids=lambda r: r.noun
+)
 def test_every_entry_describes_itself(registry: object) -> None:
     assert len(registry) > 0  # type: ignore[arg-type]
     for name, entry in registry.items():  # type: ignore[attr-defined]
@@ -269,10 +284,8 @@ def promised(document: object) -> dict[str, str]:
     spec = parse(document)
     found: dict[str, list[object]] = {}
     for stage in plan(spec, published(spec.data.dataset)).stages:
-        lease = SimpleNamespace(
-            spec=json.loads(spec.model_dump_json()), params=stage.params, kind=stage.kind, key=stage.key
-        )
-        parts = dict(KINDS[stage.kind].parts(lease))
+        stored = type(spec).model_validate_json(spec.model_dump_json())
+        parts = dict(KINDS[stage.kind].parts(Task.of(stage, stored)))
         if architectures[spec.network.architecture].batch_norm and stage.kind == "predict":
             del parts["reestimated"]  # what is new in them since; networks without batch norm have nothing new
         found.setdefault(stage.kind, []).append([stage.key, parts])

@@ -22,34 +22,36 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import JSON, BigInteger, Column, Engine, String, Text, insert, inspect, select, text, update
 from sqlalchemy import event as listening
+from sqlalchemy.exc import IntegrityError
 
-from modescape.artifacts import ArtifactInfo, Artifacts
+from modescape.artifacts import Artifacts
 from modescape.errors import ConfigurationError, Conflict, InvalidInput, LeaseLost, NotFound
 from modescape.executor import Executor, Machine
+from modescape.listing import AnyOf, Condition, ListQuery
 from modescape.plan import prepare
 from modescape.prices import Work
-from modescape.registry import presets
-from modescape.schema import migrations_folder, open_database
-from modescape.settings import Settings
-from modescape.spec import ExperimentSpec, parse
-from modescape.store import (
-    MAX_LOSSES,
-    AnyOf,
-    Condition,
-    Lease,
-    ListQuery,
+from modescape.records import (
+    ArtifactInfo,
+    ListColumns,
     NewMatrix,
     NewMeasurement,
     NewSolution,
     PlannedStage,
+    PredictedRun,
+    Progress,
+    Role,
     StageOutput,
-    Store,
-    check_schema,
-    downgrade,
-    schema_state,
-    upgrade,
+    TrainedRun,
 )
-from modescape.tables import Base, Experiment, Stage, utcnow
+from modescape.registry import presets
+from modescape.schema import check_schema, downgrade, migrations_folder, open_database, schema_state, upgrade
+from modescape.settings import Settings
+from modescape.spec import ExperimentSpec, parse
+from modescape.store import Store
+from modescape.store.attempts import MAX_LOSSES
+from modescape.store.leases import Lease
+from modescape.store.outputs import write_rows
+from modescape.tables import Base, Experiment, Stage, Word, utcnow
 
 SPEC = parse({"ensemble": {"runs": 2}})
 
@@ -64,31 +66,31 @@ GRAPH = (
 
 
 def create(store: Store, name: str = "Toy", **values: Any) -> Experiment:
-    return store.create_experiment(**{"name": name, "spec": SPEC, "stages": GRAPH, **values})
+    return store.experiments.create(**{"name": name, "spec": SPEC, "stages": GRAPH, **values})
 
 
 def states(store: Store, experiment: Experiment) -> dict[str, str]:
-    return {f"{stage.kind}/{stage.key}": stage.state for stage in store.stages(experiment.id)}
+    return {f"{stage.kind}/{stage.key}": stage.state for stage in store.stages.of(experiment.id)}
 
 
 def stage_id(store: Store, experiment: Experiment, name: str) -> str:
-    return next(stage.id for stage in store.stages(experiment.id) if f"{stage.kind}/{stage.key}" == name)
+    return next(stage.id for stage in store.stages.of(experiment.id) if f"{stage.kind}/{stage.key}" == name)
 
 
 def claim(store: Store, name: str | None = None, experiment: Experiment | None = None, owner: str = "w") -> Lease:
     wanted = stage_id(store, experiment, name) if name and experiment else None
-    lease = store.claim(owner, stage_id=wanted, lease_seconds=30)
+    lease = store.leases.claim(owner, stage_id=wanted, lease_seconds=30)
     assert lease is not None
-    assert name is None or f"{lease.kind}/{lease.key}" == name
+    assert name is None or f"{lease.stage.kind}/{lease.stage.key}" == name
     return lease
 
 
 def finish(store: Store, lease: Lease, output: StageOutput | None = None) -> None:
-    store.finish(lease, output or StageOutput(), f"memo {lease.kind}/{lease.key}")
+    store.leases.finish(lease, output or StageOutput(), f"memo {lease.stage.kind}/{lease.stage.key}")
 
 
 def finish_all(store: Store) -> None:
-    while lease := store.claim("w"):
+    while lease := store.leases.claim("w"):
         finish(store, lease)
 
 
@@ -112,13 +114,13 @@ def test_an_experiment_starts_queued_with_its_first_stages_ready(store: Store) -
         "train/0": "ready", "train/1": "ready", "predict/0": "blocked", "predict/1": "blocked",
         "compare/all": "blocked",
     }  # fmt: skip
-    again = store.experiment("my-first")
+    again = store.experiments.get("my-first")
     assert (again.id, again.tags, again.notes, again.created_by) == (experiment.id, ["b", "a"], "why", "ada")
     assert (again.digest, again.dataset, again.runs, again.stages_total) == (SPEC.digest(), "digits", 2, 5)
     assert ExperimentSpec.model_validate(again.spec) == SPEC
     assert again.created_at.tzinfo is not None
-    assert [(run.number, run.seeds) for run in store.runs(again.id)] == [(0, {"weights": 11}), (1, {})]
-    assert [event.kind for event in store.events()] == ["created"]
+    assert [(run.number, run.seeds) for run in store.results.runs(again.id)] == [(0, {"weights": 11}), (1, {})]
+    assert [event.kind for event in store.events.after()] == ["created"]
 
 
 def test_slugs_are_unique_and_plain(store: Store) -> None:
@@ -134,7 +136,7 @@ def test_names_and_tags_that_do_not_fit_leave_nothing(store: Store, values: dict
     with pytest.raises(InvalidInput) as caught:
         create(store, **values)
     assert caught.value.field == next(iter(values))
-    assert store.experiments().total == 0
+    assert store.experiments.page().total == 0
 
 
 def test_every_preset_can_be_stored(store: Store) -> None:
@@ -142,8 +144,8 @@ def test_every_preset_can_be_stored(store: Store) -> None:
         prepared = prepare(preset.call(), (), as_published=True)
         row = create(store, name=name, preset=name, spec=prepared.spec, stages=prepared.plan.stages)
         planned = [(stage.kind, stage.key, stage.queue, stage.params) for stage in prepared.plan.stages]
-        assert [(s.kind, s.key, s.queue, s.params) for s in store.stages(row.id)] == planned, name
-    assert store.experiments().total == len(presets)
+        assert [(s.kind, s.key, s.queue, s.params) for s in store.stages.of(row.id)] == planned, name
+    assert store.experiments.page().total == len(presets)
 
 
 def test_the_longest_tags_and_names_that_are_allowed_can_be_stored_and_counted(store: Store) -> None:
@@ -160,8 +162,8 @@ def test_the_longest_tags_and_names_that_are_allowed_can_be_stored_and_counted(s
     with open_database(store.url).begin() as connection:  # as long as plugins may name things
         methods = [word(64, letters) for _ in range(16)]
         connection.execute(update(Experiment).where(Experiment.id == row.id).values(methods=methods, **words))
-    assert store.experiment(row.slug).methods == methods
-    facets = store.facets()
+    assert store.experiments.get(row.slug).methods == methods
+    facets = store.experiments.facets()
     assert {tag for tag, _ in facets["tag"]} == {*row.tags, *other.tags}
     assert (words["dataset"], 1) in facets["dataset"]
 
@@ -199,6 +201,8 @@ def test_every_text_column_holds_what_the_longest_plugin_would_write(store: Stor
 def _largest(column: Column[Any], rows: dict[str, dict[str, Any]], rng: random.Random) -> Any:
     for foreign in column.foreign_keys:
         return rows[foreign.column.table.name][foreign.column.name]
+    if isinstance(column.type, Word):
+        return max(column.type.words, key=len)
     if isinstance(column.type, Text | String):
         return "".join(rng.choices("abcdefghij-/", k=column.type.length or 100))
     if isinstance(column.type, JSON):
@@ -223,10 +227,10 @@ def test_what_a_damaged_file_makes_a_stage_say_is_recorded(store: Store) -> None
         lease = claim(store, "train/0", experiment)
         assert executor.work(lease) == "failed"
     said = r"bad header \x00\x00 in caf\udce9.png, path C:\u0000"
-    assert store.stage(lease.stage_id).error["message"] == said
-    assert store.experiment(experiment.id).error == f"train/0: {said}"
-    store.put_catalogue("data", "odd", {"says": "a\0b \\u0000 \\\0"})
-    assert store.catalogue("data")[0].details == {"says": "a\ufffdb \\u0000 \\\ufffd"}
+    assert store.stages.get(lease.stage.id).error["message"] == said
+    assert store.experiments.get(experiment.id).error == f"train/0: {said}"
+    store.catalogue.put("data", "odd", {"says": "a\0b \\u0000 \\\0"})
+    assert store.catalogue.entries("data")[0].details == {"says": "a\ufffdb \\u0000 \\\ufffd"}
 
 
 def test_a_repeated_request_returns_the_first_answer(store: Store) -> None:
@@ -234,9 +238,9 @@ def test_a_repeated_request_returns_the_first_answer(store: Store) -> None:
     assert create(store, idempotency=("key", "digest")).id == first.id
     with pytest.raises(Conflict, match="another request"):
         create(store, idempotency=("key", "other"))
-    assert store.experiments().total == 1
-    store.archive(first.id)
-    store.purge(first.id)
+    assert store.experiments.page().total == 1
+    store.experiments.archive(first.id)
+    store.experiments.purge(first.id)
     assert create(store, idempotency=("key", "other")).id != first.id, "a purged experiment frees its key"
 
 
@@ -245,26 +249,34 @@ def test_the_same_request_from_many_threads_makes_one_experiment(store: Store) -
     together(8, lambda i: made.append(create(store, idempotency=("key", "digest")).id))
     assert len(made) == 8
     assert len(set(made)) == 1
-    assert store.experiments().total == 1
+    assert store.experiments.page().total == 1
 
 
 def test_unknown_references_are_not_found(store: Store) -> None:
     verbs: list[Callable[[str], object]] = [
-        store.experiment, store.cancel, store.pause, store.resume, store.retry, store.archive, store.restore,
-        store.purge, store.stages, store.runs,
-    ]  # fmt: skip
+        store.experiments.get,
+        store.experiments.cancel,
+        store.experiments.pause,
+        store.experiments.resume,
+        store.experiments.retry,
+        store.experiments.archive,
+        store.experiments.restore,
+        store.experiments.purge,
+        store.stages.of,
+        store.results.runs,
+    ]
     for verb in verbs:
         with pytest.raises(NotFound, match="nothing-here"):
             verb("nothing-here")
     with pytest.raises(NotFound):
-        store.stage("nothing-here")
+        store.stages.get("nothing-here")
     with pytest.raises(NotFound):
-        store.solution(create(store).id, 0)
+        store.results.solution(create(store).id, 0)
 
 
 def test_name_tags_and_notes_can_change_and_the_promise_cannot(store: Store) -> None:
     before = create(store)
-    after = store.patch(before.slug, name="New", tags=["x"], notes="n")
+    after = store.experiments.patch(before.slug, name="New", tags=["x"], notes="n")
     assert (after.name, after.tags, after.notes, after.slug, after.digest) == (
         "New",
         ["x"],
@@ -273,7 +285,7 @@ def test_name_tags_and_notes_can_change_and_the_promise_cannot(store: Store) -> 
         before.digest,
     )
     assert (before.name, before.tags) == ("Toy", []), "rows read earlier do not change"
-    assert store.events()[-1].kind == "changed"
+    assert store.events.after()[-1].kind == "changed"
 
 
 # --- transitions -----------------------------------------------------------------------------------------------------
@@ -289,29 +301,29 @@ def test_stages_become_ready_when_all_they_need_has_succeeded(store: Store) -> N
     finish(store, claim(store, "predict/1"))
     assert states(store, experiment)["compare/all"] == "ready"
     finish(store, claim(store, "compare/all"))
-    done = store.experiment(experiment.id)
+    done = store.experiments.get(experiment.id)
     assert (done.status, done.stages_done) == ("succeeded", 5)
     assert done.finished_at is not None
     assert done.started_at is not None
     assert done.started_at <= done.finished_at
-    assert store.claim("w") is None
-    assert [need.key for need in store.needs(stage_id(store, experiment, "compare/all"))] == ["0", "1"]
+    assert store.leases.claim("w") is None
+    assert [need.key for need in store.stages.needs(stage_id(store, experiment, "compare/all"))] == ["0", "1"]
 
 
 def test_a_stage_is_claimed_once(store: Store) -> None:
     experiment = create(store)
     first = claim(store, "train/0")
-    assert claim(store, owner="other").key == "1", "the named stage is taken, so another ready one"
-    assert store.claim("third") is None
-    stage = store.stage(first.stage_id)
+    assert claim(store, owner="other").stage.key == "1", "the named stage is taken, so another ready one"
+    assert store.leases.claim("third") is None
+    stage = store.stages.get(first.stage.id)
     assert (stage.state, stage.lease_owner, stage.attempt, stage.worker) == ("running", "w", 1, "w")
-    assert store.experiment(experiment.id).status == "running"
+    assert store.experiments.get(experiment.id).status == "running"
 
 
 def test_queues_keep_to_themselves(store: Store) -> None:
     create(store, stages=[PlannedStage("train", "0", queue="gpu")])
-    assert store.claim("w", queues=("cpu",)) is None
-    assert store.claim("w", queues=("gpu", "cpu")) is not None
+    assert store.leases.claim("w", queues=("cpu",)) is None
+    assert store.leases.claim("w", queues=("gpu", "cpu")) is not None
 
 
 @pytest.mark.slow
@@ -321,8 +333,8 @@ def test_many_claimers_share_stages_without_doubles(store: Store) -> None:
     won: list[str] = []
 
     def take(i: int) -> None:
-        while lease := store.claim(f"w{i}"):
-            won.append(lease.key)
+        while lease := store.leases.claim(f"w{i}"):
+            won.append(lease.stage.key)
 
     together(6, take)
     assert sorted(won, key=int) == [str(i) for i in range(60)]
@@ -344,57 +356,62 @@ def test_two_last_needs_finishing_together_release_their_dependant(store: Store)
 def test_every_write_is_fenced_by_the_token(store: Store) -> None:
     experiment = create(store)
     old = claim(store, "train/0")
-    assert store.reap(in_an_hour()) == [old.stage_id]
+    assert store.leases.reap(in_an_hour()) == [old.stage.id]
     new = claim(store, "train/0", experiment)
-    before = store.stage(new.stage_id)
-    last = store.last_event_id()
+    before = store.stages.get(new.stage.id)
+    last = store.events.last_id()
     attempts: list[Callable[[], object]] = [
-        lambda: store.beat(old, step=99), lambda: store.save_partial(old, {"stale": True}, step=99),
-        lambda: store.finish(old, StageOutput(), "memo"), lambda: store.fail(old, {"type": "X", "message": "x"}),
-        lambda: store.give_back(old), lambda: store.reuse(old, "no such memo") or store.wish(old),
-        lambda: store.note(old, "kind", {}),
-    ]  # fmt: skip
+        lambda: store.leases.beat(old, Progress(99, 100)),
+        lambda: store.leases.save_partial(old, {"stale": True}, step=99),
+        lambda: store.leases.finish(old, StageOutput(), "memo"),
+        lambda: store.leases.fail(old, {"type": "X", "message": "x"}),
+        lambda: store.leases.give_back(old),
+        lambda: store.leases.reuse(old, "no such memo") or store.leases.wish(old),
+        lambda: store.leases.note(old, "kind", {}),
+    ]
     for attempt in attempts:
         with pytest.raises(LeaseLost):
             attempt()
-    after = store.stage(new.stage_id)
+    after = store.stages.get(new.stage.id)
     assert (after.state, after.step, after.partial, after.lease_token) == ("running", 0, {}, new.token)
-    assert (after.lease_expires, store.last_event_id()) == (before.lease_expires, last)
+    assert (after.lease_expires, store.events.last_id()) == (before.lease_expires, last)
     finish(store, new)
 
 
 def test_beating_keeps_the_lease_and_tells_progress(store: Store) -> None:
     create(store)
     lease = claim(store)
-    before = store.stage(lease.stage_id).lease_expires
-    assert store.beat(lease, step=3, steps=10, progress={"loss": float("nan"), "epoch": 1}) is None
-    stage = store.stage(lease.stage_id)
+    before = store.stages.get(lease.stage.id).lease_expires
+    assert store.leases.beat(lease, Progress(3, 10, {"loss": float("nan"), "epoch": 1})) is None
+    stage = store.stages.get(lease.stage.id)
     assert (stage.step, stage.steps, stage.progress) == (3, 10, {"loss": None, "epoch": 1})
     assert before is not None
     assert stage.lease_expires is not None
     assert stage.lease_expires > before
-    event = store.events()[-1]
+    event = store.events.after()[-1]
     assert (event.kind, event.stage_id) == ("progress", stage.id)
     assert event.payload == {"kind": "train", "key": "0", "step": 3, "steps": 10, "loss": None, "epoch": 1}
-    count = store.last_event_id()
-    store.beat(lease)
-    assert store.last_event_id() == count, "a beat without news is silent"
+    count = store.events.last_id()
+    store.leases.beat(lease)
+    assert store.events.last_id() == count, "a beat without news is silent"
 
 
 def test_a_failed_stage_takes_along_only_what_needs_it(store: Store) -> None:
     experiment = create(store)
     error = {"type": "StageError", "message": "no luck", "traceback": "Traceback…"}
-    store.fail(claim(store, "train/0"), error)
+    store.leases.fail(claim(store, "train/0"), error)
     assert states(store, experiment) == {
         "train/0": "failed", "train/1": "ready", "predict/0": "failed", "predict/1": "blocked", "compare/all": "failed",
     }  # fmt: skip
-    row = store.experiment(experiment.id)
+    row = store.experiments.get(experiment.id)
     assert (row.status, row.error) == ("running", "train/0: no luck")
-    assert store.stage(stage_id(store, experiment, "train/0")).error == {**error, "attempt": 1}
-    assert store.stage(stage_id(store, experiment, "compare/all")).error["message"] == "needs train/0, which failed"
+    assert store.stages.get(stage_id(store, experiment, "train/0")).error == {**error, "attempt": 1}
+    assert (
+        store.stages.get(stage_id(store, experiment, "compare/all")).error["message"] == "needs train/0, which failed"
+    )
     finish_all(store)
     assert states(store, experiment)["predict/1"] == "succeeded"
-    row = store.experiment(experiment.id)
+    row = store.experiments.get(experiment.id)
     assert row.status == "failed"
     assert row.finished_at is not None
 
@@ -402,92 +419,92 @@ def test_a_failed_stage_takes_along_only_what_needs_it(store: Store) -> None:
 def test_retry_of_everything_goes_on_where_it_failed(store: Store) -> None:
     experiment = create(store)
     lease = claim(store, "train/0")
-    store.save_partial(lease, {"at": 7}, step=7)
-    store.fail(lease, {"type": "X", "message": "x"})
+    store.leases.save_partial(lease, {"at": 7}, step=7)
+    store.leases.fail(lease, {"type": "X", "message": "x"})
     finish_all(store)
-    row = store.retry(experiment.id)
+    row = store.experiments.retry(experiment.id)
     assert (row.status, row.error, row.finished_at) == ("running", None, None)
     assert states(store, experiment) == {
         "train/0": "ready", "train/1": "succeeded", "predict/0": "blocked", "predict/1": "succeeded",
         "compare/all": "blocked",
     }  # fmt: skip
-    assert store.retry(experiment.id).status == "running", "asking twice changes nothing"
+    assert store.experiments.retry(experiment.id).status == "running", "asking twice changes nothing"
     again = claim(store, "train/0")
-    assert (again.partial, again.attempt) == ({"at": 7}, 2)
+    assert (again.stage.partial, again.stage.attempt) == ({"at": 7}, 2)
     finish(store, again)
     finish_all(store)
-    assert store.experiment(experiment.id).status == "succeeded"
+    assert store.experiments.get(experiment.id).status == "succeeded"
     with pytest.raises(Conflict, match="nothing to retry"):
-        store.retry(experiment.id)
+        store.experiments.retry(experiment.id)
 
 
 def test_retry_of_one_stage_leaves_other_failures_alone(store: Store) -> None:
     experiment = create(store)
     for _ in range(2):
-        store.fail(claim(store), {"type": "X", "message": "x"})
-    store.retry(experiment.id, stage_id(store, experiment, "train/0"))
+        store.leases.fail(claim(store), {"type": "X", "message": "x"})
+    store.experiments.retry(experiment.id, stage_id(store, experiment, "train/0"))
     assert states(store, experiment) == {
         "train/0": "ready", "train/1": "failed", "predict/0": "blocked", "predict/1": "failed", "compare/all": "failed",
     }  # fmt: skip
-    store.retry(experiment.id, stage_id(store, experiment, "compare/all"))
+    store.experiments.retry(experiment.id, stage_id(store, experiment, "compare/all"))
     assert states(store, experiment)["train/1"] == "ready", "what it needs is tried again too"
     with pytest.raises(NotFound):
-        store.retry(experiment.id, "no such stage")
+        store.experiments.retry(experiment.id, "no such stage")
 
 
 def test_cancel_stops_the_waiting_at_once_and_asks_the_running(store: Store) -> None:
     experiment = create(store)
     lease = claim(store, "train/0")
-    store.cancel(experiment.id)
+    store.experiments.cancel(experiment.id)
     assert states(store, experiment) == {
         "train/0": "running", "train/1": "cancelled", "predict/0": "cancelled", "predict/1": "cancelled",
         "compare/all": "cancelled",
     }  # fmt: skip
-    assert store.wish(lease) == "cancel"
-    assert store.beat(lease) == "cancel"
-    assert store.give_back(lease) == "cancelled"
-    row = store.experiment(experiment.id)
+    assert store.leases.wish(lease) == "cancel"
+    assert store.leases.beat(lease) == "cancel"
+    assert store.leases.give_back(lease) == "cancelled"
+    row = store.experiments.get(experiment.id)
     assert (row.status, row.error) == ("cancelled", None)
-    assert store.cancel(experiment.id).status == "cancelled"
-    store.retry(experiment.id)
+    assert store.experiments.cancel(experiment.id).status == "cancelled"
+    store.experiments.retry(experiment.id)
     finish_all(store)
-    assert store.experiment(experiment.id).status == "succeeded"
+    assert store.experiments.get(experiment.id).status == "succeeded"
     with pytest.raises(Conflict, match="has succeeded; it cannot be cancelled"):
-        store.cancel(experiment.id)
+        store.experiments.cancel(experiment.id)
 
 
 def test_pause_holds_everything_until_resume(store: Store) -> None:
     experiment = create(store)
     lease = claim(store, "train/0")
-    store.save_partial(lease, {"at": 5}, step=5)
-    assert store.pause(experiment.id).status == "running"
-    assert store.save_partial(lease, {"at": 6}, step=6) == "pause"
-    assert store.give_back(lease) == "paused"
-    assert store.experiment(experiment.id).status == "paused"
-    assert store.pause(experiment.id).status == "paused"
-    assert store.claim("w") is None
-    assert store.resume(experiment.id).status == "running"
-    assert store.resume(experiment.id).status == "running"
-    assert claim(store, "train/0").partial == {"at": 6}
+    store.leases.save_partial(lease, {"at": 5}, step=5)
+    assert store.experiments.pause(experiment.id).status == "running"
+    assert store.leases.save_partial(lease, {"at": 6}, step=6) == "pause"
+    assert store.leases.give_back(lease) == "paused"
+    assert store.experiments.get(experiment.id).status == "paused"
+    assert store.experiments.pause(experiment.id).status == "paused"
+    assert store.leases.claim("w") is None
+    assert store.experiments.resume(experiment.id).status == "running"
+    assert store.experiments.resume(experiment.id).status == "running"
+    assert claim(store, "train/0").stage.partial == {"at": 6}
 
 
 def test_a_stage_that_finishes_while_pausing_leaves_its_dependants_paused(store: Store) -> None:
     experiment = create(store, stages=GRAPH[:1] + GRAPH[2:3])
     lease = claim(store)
-    store.pause(experiment.id)
+    store.experiments.pause(experiment.id)
     finish(store, lease)
     assert states(store, experiment) == {"train/0": "succeeded", "predict/0": "paused"}
-    store.resume(experiment.id)
+    store.experiments.resume(experiment.id)
     assert states(store, experiment)["predict/0"] == "ready"
 
 
 def test_resume_before_the_worker_noticed_the_pause_just_goes_on(store: Store) -> None:
     experiment = create(store)
     lease = claim(store)
-    store.pause(experiment.id)
-    store.resume(experiment.id)
-    assert store.wish(lease) is None
-    assert store.give_back(lease) == "ready", "the worker had seen the old wish; nobody wants it paused any more"
+    store.experiments.pause(experiment.id)
+    store.experiments.resume(experiment.id)
+    assert store.leases.wish(lease) is None
+    assert store.leases.give_back(lease) == "ready", "the worker had seen the old wish; nobody wants it paused any more"
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])
@@ -495,7 +512,7 @@ def test_what_has_ended_cannot_be_paused_or_resumed(store: Store, verb: str) -> 
     experiment = create(store)
     finish_all(store)
     with pytest.raises(Conflict, match="has succeeded"):
-        getattr(store, verb)(experiment.id)
+        getattr(store.experiments, verb)(experiment.id)
 
 
 # --- lost leases -----------------------------------------------------------------------------------------------------
@@ -504,57 +521,57 @@ def test_what_has_ended_cannot_be_paused_or_resumed(store: Store, verb: str) -> 
 def test_an_expired_lease_frees_its_stage_and_a_live_one_does_not(store: Store) -> None:
     experiment = create(store)
     lease = claim(store, "train/0")
-    assert store.reap() == []
-    assert store.reap(in_an_hour()) == [lease.stage_id]
-    stage = store.stage(lease.stage_id)
+    assert store.leases.reap() == []
+    assert store.leases.reap(in_an_hour()) == [lease.stage.id]
+    stage = store.stages.get(lease.stage.id)
     assert (stage.state, stage.lease_token, stage.lease_owner) == ("ready", None, None)
     assert stage.history[-1]["how"] == "lost"
-    assert store.experiment(experiment.id).status == "running"
-    assert store.reap(in_an_hour()) == []
+    assert store.experiments.get(experiment.id).status == "running"
+    assert store.leases.reap(in_an_hour()) == []
 
 
 def test_a_worker_that_starts_again_frees_what_it_held(store: Store) -> None:
     create(store)
     mine, other = claim(store, owner="gpu0"), claim(store, owner="gpu1")
-    assert store.release_owner("gpu0") == [mine.stage_id]
-    assert store.stage(other.stage_id).state == "running"
+    assert store.leases.release_owner("gpu0") == [mine.stage.id]
+    assert store.stages.get(other.stage.id).state == "running"
 
 
 def test_losses_with_progress_between_do_not_count(store: Store) -> None:
     create(store, stages=GRAPH[:1])
     for step in range(1, 3 * MAX_LOSSES):
-        store.beat(claim(store), step=10 * step)
-        store.release_owner("w")
+        store.leases.beat(claim(store), Progress(10 * step, 0))
+        store.leases.release_owner("w")
     for step in range(2 * MAX_LOSSES):  # killed while it repeats what it had done before
-        store.beat(claim(store), step=7 * step)
-        store.release_owner("w")
+        store.leases.beat(claim(store), Progress(7 * step, 0))
+        store.leases.release_owner("w")
     finish_all(store)
-    assert store.experiments()[0].status == "succeeded"
+    assert store.experiments.page()[0].status == "succeeded"
 
 
 def test_three_losses_at_the_same_step_fail_the_stage_with_its_history(store: Store) -> None:
     experiment = create(store)
     for step in (50, 48, 50):  # dies at 51; the last beat before it came a little earlier or later
         lease = claim(store, "train/0", experiment)
-        store.save_partial(lease, {"at": 40}, step=40)
-        store.beat(lease, step=step)
-        store.reap(in_an_hour())
-    stage = store.stage(stage_id(store, experiment, "train/0"))
+        store.leases.save_partial(lease, {"at": 40}, step=40)
+        store.leases.beat(lease, Progress(step, 0))
+        store.leases.reap(in_an_hour())
+    stage = store.stages.get(stage_id(store, experiment, "train/0"))
     assert stage.state == "failed"
     assert stage.error["type"] == "WorkerLost"
     assert [entry["how"] for entry in stage.error["history"][:2]] == ["lost", "lost"]
     assert states(store, experiment)["predict/0"] == "failed"
-    store.retry(experiment.id)
-    assert claim(store, "train/0").partial == {"at": 40}
+    store.experiments.retry(experiment.id)
+    assert claim(store, "train/0").stage.partial == {"at": 40}
 
 
 @pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
 def test_a_wish_outlives_the_worker(store: Store, verb: str, state: str) -> None:
     experiment = create(store, stages=GRAPH[:1])
     claim(store)
-    getattr(store, verb)(experiment.id)
-    store.release_owner("w")
-    row = store.experiment(experiment.id)
+    getattr(store.experiments, verb)(experiment.id)
+    store.leases.release_owner("w")
+    row = store.experiments.get(experiment.id)
     assert (states(store, experiment)["train/0"], row.status) == (state, state)
 
 
@@ -563,22 +580,22 @@ def test_the_reaper_repairs_what_should_not_be_blocked(store: Store) -> None:
     finish(store, claim(store, "train/0"))
     with open_database(store.url).begin() as connection:
         connection.execute(text("UPDATE stage SET state = 'blocked' WHERE kind = 'predict'"))
-    store.reap()
+    store.leases.reap()
     assert states(store, experiment)["predict/0"] == "ready"
     assert states(store, experiment)["predict/1"] == "blocked"
 
 
 def test_ringing_tells_each_ready_stage_once_and_again_when_nobody_came(store: Store) -> None:
     experiment = create(store)
-    ready = store.to_ring()
+    ready = store.leases.to_ring()
     assert [queue for _, queue in ready] == ["cpu", "cpu"]
-    store.mark_rung([id_ for id_, _ in ready])
-    assert store.to_ring() == []
-    assert store.to_ring(older_than_seconds=60) == []
-    assert store.to_ring(older_than_seconds=-1) == ready
-    assert store.to_ring(experiment_id="another", older_than_seconds=-1) == []
+    store.leases.mark_rung([id_ for id_, _ in ready])
+    assert store.leases.to_ring() == []
+    assert store.leases.to_ring(older_than_seconds=60) == []
+    assert store.leases.to_ring(older_than_seconds=-1) == ready
+    assert store.leases.to_ring(experiment_id="another", older_than_seconds=-1) == []
     finish(store, claim(store, "train/0"))
-    assert [id_ for id_, _ in store.to_ring()] == [stage_id(store, experiment, "predict/0")]
+    assert [id_ for id_, _ in store.leases.to_ring()] == [stage_id(store, experiment, "predict/0")]
 
 
 def test_seconds_add_up_over_attempts(store: Store) -> None:
@@ -586,13 +603,13 @@ def test_seconds_add_up_over_attempts(store: Store) -> None:
     with open_database(store.url).begin() as connection:
         claim(store)
         connection.execute(text("UPDATE stage SET claimed_at = :at"), {"at": _stamp(store, seconds=-5)})
-    store.give_back(lease_of(store))
+    store.leases.give_back(lease_of(store))
     claim(store)
     with open_database(store.url).begin() as connection:
         connection.execute(text("UPDATE stage SET claimed_at = :at"), {"at": _stamp(store, seconds=-7)})
     finish(store, lease_of(store))
-    assert store.experiment(experiment.id).seconds == pytest.approx(12, abs=2)
-    entries = store.stages(experiment.id)[0].history
+    assert store.experiments.get(experiment.id).seconds == pytest.approx(12, abs=2)
+    entries = store.stages.of(experiment.id)[0].history
     assert [(entry["attempt"], entry["how"]) for entry in entries] == [(1, "given back"), (2, "succeeded")]
 
 
@@ -602,10 +619,10 @@ def _stamp(store: Store, *, seconds: float) -> Any:
 
 
 def lease_of(store: Store) -> Lease:
-    experiment = store.experiments()[0]
-    stage = store.stages(experiment.id)[0]
+    experiment = store.experiments.page()[0]
+    stage = store.stages.of(experiment.id)[0]
     assert stage.lease_token is not None
-    return Lease(stage.lease_token, "w", 30.0, stage, store.experiment(experiment.id))
+    return Lease(stage.lease_token, "w", 30.0, stage, store.experiments.get(experiment.id))
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -624,7 +641,7 @@ def predicted(first: int, run: int) -> StageOutput:
             NewMeasurement(metric="accuracy", value=float("inf"), subject="ensemble", split="test"),
         ],
         artifacts=[info(f"logits {run}", 400, "predictions")],
-        runs={run: {"accuracy": 0.7, "best_accuracy": 0.8}},
+        runs={run: PredictedRun(0.7, 0.8)},
         extra={"norm": np.float32(2.0), "classes": ("a", "b")},
     )  # fmt: skip
 
@@ -633,38 +650,41 @@ def test_a_finished_stage_leaves_its_rows(store: Store) -> None:
     experiment = create(store)
     finish(store, claim(store, "train/0"))
     finish(store, claim(store, "predict/0", experiment), predicted(0, 0))
-    found = store.solutions(experiment.id, run=0)
+    found = store.results.solutions(experiment.id, run=0)
     assert [(s.number, s.accuracy, s.diversity) for s in found] == [(0, 0.5, 0.25), (1, 0.6, None), (2, 0.7, None)]
-    assert store.solution(experiment.id, 2).role == "optimum"
-    [nll] = store.measurements(experiment.id, metric="nll")
+    assert store.results.solution(experiment.id, 2).role == "optimum"
+    [nll] = store.results.measurements(experiment.id, metric="nll")
     assert (nll.value, nll.solution, nll.n) == (0.5, 0, 1200)
-    [group] = store.group_measurements(experiment.id)
+    [group] = store.results.group_measurements(experiment.id)
     assert (group.subject, group.value) == ("ensemble", None)
-    assert (store.runs(experiment.id)[0].accuracy, store.runs(experiment.id)[0].best_accuracy) == (0.7, 0.8)
-    result = store.stage(stage_id(store, experiment, "predict/0")).result
+    assert (store.results.runs(experiment.id)[0].accuracy, store.results.runs(experiment.id)[0].best_accuracy) == (
+        0.7,
+        0.8,
+    )
+    result = store.stages.get(stage_id(store, experiment, "predict/0")).result
     assert result["extra"] == {"norm": 2.0, "classes": ["a", "b"]}
     assert StageOutput.from_json(result).to_json() == result
-    assert store.artifact(info("logits 0").digest).shape == [5, 5]
-    assert store.artifact_digests() == [info("logits 0").digest]
+    assert store.outputs.artifact(info("logits 0").digest).shape == [5, 5]
+    assert store.outputs.digests() == [info("logits 0").digest]
 
 
 def test_the_comparison_sets_what_lists_show(store: Store) -> None:
     experiment = create(store, stages=[PlannedStage("compare", "all")])
     matrix = NewMatrix(name="cosine", split="", rows=[0, 1], columns=[0, 1], artifact=info("m").digest)
-    columns = {"accuracy": 0.9, "disagreement": 0.1, "finding": {"text": "different"}}
+    columns = ListColumns(accuracy=0.9, disagreement=0.1, finding={"text": "different"})
     finish(store, claim(store), StageOutput(matrices=[matrix], artifacts=[info("m")], experiment=columns))
-    row = store.experiment(experiment.id)
+    row = store.experiments.get(experiment.id)
     assert (row.accuracy, row.disagreement, row.finding, row.ensemble_accuracy) == (
         0.9,
         0.1,
         {"text": "different"},
         None,
     )
-    kept = store.matrix(experiment.id, "cosine", "")
+    kept = store.results.matrix(experiment.id, "cosine", "")
     assert kept is not None
     assert (kept.rows, kept.artifact) == ([0, 1], info("m").digest)
-    assert store.matrix(experiment.id, "cosine", "test") is None
-    assert [m.name for m in store.matrices(experiment.id)] == ["cosine"]
+    assert store.results.matrix(experiment.id, "cosine", "test") is None
+    assert [m.name for m in store.results.matrices(experiment.id)] == ["cosine"]
 
 
 def test_findings_of_several_stages_join(store: Store) -> None:
@@ -672,21 +692,25 @@ def test_findings_of_several_stages_join(store: Store) -> None:
     experiment = create(store, stages=[PlannedStage("compare", "all"), PlannedStage("seeds", "all")])
 
     def found(**finding: Any) -> StageOutput:
-        return StageOutput(experiment={"finding": finding})
+        return StageOutput(experiment=ListColumns(finding=finding))
 
     first, second = claim(store), claim(store)  # both run at once
     finish(store, second, found(runs=3, claims={"g": {"id": "g", "word": "holds"}}))
     finish(store, first, found(runs=5, split="test", claims={"a": {"id": "a", "word": "cannot tell"}}))
-    row = store.experiment(experiment.id)
+    row = store.experiments.get(experiment.id)
     assert (row.finding["runs"], row.finding["split"], sorted(row.finding["claims"])) == (5, "test", ["a", "g"])
 
 
-def test_a_stage_cannot_set_other_columns(store: Store) -> None:
+def test_an_output_that_cannot_be_written_leaves_nothing(store: Store) -> None:
     create(store, stages=GRAPH[:1])
     lease = claim(store)
-    with pytest.raises(ValueError, match="'status' is not a list column"):
-        finish(store, lease, StageOutput(experiment={"status": "succeeded"}))
-    assert store.stage(lease.stage_id).state == "running", "the whole transaction is undone"
+    last = store.events.last_id()
+    twice = [NewSolution(number=0, run=0, role=Role.OPTIMUM, index=0)] * 2
+    with pytest.raises(IntegrityError):
+        finish(store, lease, StageOutput(solutions=twice, experiment=ListColumns(accuracy=0.5)))
+    assert store.stages.get(lease.stage.id).state == "running", "the whole transaction is undone"
+    assert store.experiments.get(lease.experiment.id).accuracy is None
+    assert store.events.last_id() == last
 
 
 def test_ids_do_not_depend_on_when_a_stage_ran(store: Store) -> None:
@@ -694,10 +718,10 @@ def test_ids_do_not_depend_on_when_a_stage_ran(store: Store) -> None:
     ids = []
     for _ in range(2):
         lease = claim(store, "train/0", experiment)
-        with store._writing() as change:
-            store._write_rows(change.session, lease.stage, predicted(0, 0))
-        ids.append([s.id for s in store.all_solutions(experiment.id)])
-        store.give_back(lease)
+        with store._database.writing() as change:
+            write_rows(change.session, lease.stage, predicted(0, 0))
+        ids.append([s.id for s in store.results.all_solutions(experiment.id)])
+        store.leases.give_back(lease)
     assert ids[0] == ids[1]
     assert len(ids[0]) == 3
 
@@ -705,12 +729,12 @@ def test_ids_do_not_depend_on_when_a_stage_ran(store: Store) -> None:
 def test_files_of_earlier_attempts_stay_with_the_stage(store: Store) -> None:
     create(store, stages=GRAPH[:1])
     lease = claim(store)
-    store.save_partial(lease, {"at": 1}, artifacts=[info("checkpoint 1")])
-    store.save_partial(lease, {"at": 1}, artifacts=[info("checkpoint 1")])
-    store.release_owner("w")
+    store.leases.save_partial(lease, {"at": 1}, artifacts=[info("checkpoint 1")])
+    store.leases.save_partial(lease, {"at": 1}, artifacts=[info("checkpoint 1")])
+    store.leases.release_owner("w")
     lease = claim(store)
     finish(store, lease, StageOutput(artifacts=[info("checkpoint 2")]))
-    kept = {artifact["digest"] for artifact in store.stage(lease.stage_id).result["artifacts"]}
+    kept = {artifact["digest"] for artifact in store.stages.get(lease.stage.id).result["artifacts"]}
     assert kept == {info("checkpoint 1").digest, info("checkpoint 2").digest}
 
 
@@ -718,16 +742,16 @@ def test_weights_made_again_are_found_at_their_solution(store: Store) -> None:
     experiment = create(store, stages=GRAPH[:1] + GRAPH[2:3])
     finish(store, claim(store))
     finish(store, claim(store), predicted(0, 0))
-    assert store.experiment(experiment.id).status == "succeeded"
+    assert store.experiments.get(experiment.id).status == "succeeded"
     planned = PlannedStage("materialise", "1", (("predict", "0"),), {"number": 1})
-    stage = store.add_stage(experiment.id, planned)
-    assert (stage.state, store.add_stage(experiment.slug, planned).id) == ("ready", stage.id)
-    assert store.experiment(experiment.id).status == "running"
+    stage = store.stages.add(experiment.id, planned)
+    assert (stage.state, store.stages.add(experiment.slug, planned).id) == ("ready", stage.id)
+    assert store.experiments.get(experiment.id).status == "running"
     lease = claim(store, "materialise/1")
     finish(store, lease, StageOutput(weights={1: info("w").digest}, artifacts=[info("w")]))
-    assert store.solution(experiment.id, 1).weights == info("w").digest
+    assert store.results.solution(experiment.id, 1).weights == info("w").digest
     with pytest.raises(NotFound, match="predict/9"):
-        store.add_stage(experiment.id, PlannedStage("materialise", "2", (("predict", "9"),)))
+        store.stages.add(experiment.id, PlannedStage("materialise", "2", (("predict", "9"),)))
 
 
 # --- reuse -----------------------------------------------------------------------------------------------------------
@@ -737,41 +761,41 @@ def source_and_target(store: Store, output: StageOutput, source: dict[str, Any],
     create(store, stages=[PlannedStage("sample", "a", params=source)])
     lease = claim(store)
     run = source.get("run", 0)
-    store.save_partial(lease, {}, points={"loss": [(1, 0.5, 0.0), (2, 0.25, 1.0)]}, run=run)
-    store.finish(lease, output, "memo")
+    store.leases.save_partial(lease, {}, points={"loss": [(1, 0.5, 0.0), (2, 0.25, 1.0)]}, run=run)
+    store.leases.finish(lease, output, "memo")
     create(store, stages=[PlannedStage("sample", "a", params=target)])
     return claim(store)
 
 
 def test_an_equal_stage_is_taken_over_with_its_own_numbers(store: Store) -> None:
     lease = source_and_target(store, predicted(3, 1), {"run": 1, "first_number": 3}, {"run": 0, "first_number": 10})
-    assert not store.reuse(lease, "another memo")
-    assert not store.reuse(lease, "memo", exists=lambda digest: False), "its files are gone"
-    assert store.reuse(lease, "memo", exists=lambda digest: digest == info("logits 1").digest)
-    stage = store.stage(lease.stage_id)
+    assert not store.leases.reuse(lease, "another memo")
+    assert not store.leases.reuse(lease, "memo", exists=lambda digest: False), "its files are gone"
+    assert store.leases.reuse(lease, "memo", exists=lambda digest: digest == info("logits 1").digest)
+    stage = store.stages.get(lease.stage.id)
     assert (stage.state, stage.memo) == ("succeeded", "memo")
     assert stage.reused_from is not None
-    assert [(s.number, s.run) for s in store.all_solutions(lease.experiment_id)] == [(10, 0), (11, 0), (12, 0)]
-    assert [m.solution for m in store.measurements(lease.experiment_id, metric="nll")] == [10]
-    assert store.runs(lease.experiment_id)[0].accuracy == 0.7
-    assert store.points(lease.experiment_id, 0, "loss").values.tolist() == [0.5, 0.25]
-    assert store.experiment(lease.experiment_id).status == "succeeded"
+    assert [(s.number, s.run) for s in store.results.all_solutions(lease.experiment.id)] == [(10, 0), (11, 0), (12, 0)]
+    assert [m.solution for m in store.results.measurements(lease.experiment.id, metric="nll")] == [10]
+    assert store.results.runs(lease.experiment.id)[0].accuracy == 0.7
+    assert store.curves.points(lease.experiment.id, 0, "loss").values.tolist() == [0.5, 0.25]
+    assert store.experiments.get(lease.experiment.id).status == "succeeded"
 
 
 def test_output_that_names_other_stages_solutions_is_not_moved(store: Store) -> None:
     matrix = NewMatrix(name="js", split="test", rows=[0], columns=[3, 4, 5], artifact=info("m").digest)
     output = StageOutput(matrices=[matrix], artifacts=[info("m")])
     lease = source_and_target(store, output, {"first_number": 3}, {"first_number": 10})
-    assert not store.reuse(lease, "memo")
+    assert not store.leases.reuse(lease, "memo")
     create(store, stages=[PlannedStage("sample", "a", params={"first_number": 3})])
-    assert store.reuse(claim(store), "memo"), "with equal numbers it fits as it is"
+    assert store.leases.reuse(claim(store), "memo"), "with equal numbers it fits as it is"
 
 
 def test_a_fresh_experiment_reuses_nothing(store: Store) -> None:
     create(store, stages=GRAPH[:1])
     finish(store, claim(store))
     create(store, stages=GRAPH[:1], fresh=True)
-    assert not store.reuse(claim(store), "memo train/0")
+    assert not store.leases.reuse(claim(store), "memo train/0")
 
 
 # --- archive, restore, purge -----------------------------------------------------------------------------------------
@@ -780,14 +804,14 @@ def test_a_fresh_experiment_reuses_nothing(store: Store) -> None:
 def test_archived_experiments_leave_the_list_and_come_back(store: Store) -> None:
     experiment = create(store)
     lease = claim(store)
-    assert store.archive(experiment.id).archived_at is not None
-    assert store.wish(lease) == "cancel"
-    assert store.experiments().total == 0
-    assert [e.id for e in store.experiments(ListQuery(archived=True))] == [experiment.id]
-    assert store.experiments(ListQuery(archived=None)).total == 1
-    store.archive(experiment.id)
-    store.give_back(lease)
-    row = store.restore(experiment.id)
+    assert store.experiments.archive(experiment.id).archived_at is not None
+    assert store.leases.wish(lease) == "cancel"
+    assert store.experiments.page().total == 0
+    assert [e.id for e in store.experiments.page(ListQuery(archived=True))] == [experiment.id]
+    assert store.experiments.page(ListQuery(archived=None)).total == 1
+    store.experiments.archive(experiment.id)
+    store.leases.give_back(lease)
+    row = store.experiments.restore(experiment.id)
     assert (row.archived_at, row.status) == (None, "cancelled")
 
 
@@ -797,29 +821,29 @@ def test_purge_counts_who_else_names_a_file(store: Store) -> None:
     finish(store, claim(store), StageOutput(artifacts=[shared, own]))
     second = create(store, stages=GRAPH[:1])
     finish(store, claim(store), StageOutput(artifacts=[shared]))
-    assert (store.bytes_of(first.id), store.bytes_of(second.id)) == (10, 0)
+    assert (store.experiments.bytes_of(first.id), store.experiments.bytes_of(second.id)) == (10, 0)
     with pytest.raises(Conflict, match="archive it first"):
-        store.purge(first.id)
-    store.archive(first.id)
-    purged = store.purge(first.id)
+        store.experiments.purge(first.id)
+    store.experiments.archive(first.id)
+    purged = store.experiments.purge(first.id)
     assert (purged.bytes, list(purged.files), len(purged.stages)) == (10, [own.digest], 1)
     with pytest.raises(NotFound):
-        store.experiment(first.id)
-    assert store.artifact_digests() == [shared.digest]
-    store.archive(second.id)
-    assert list(store.purge(second.id).files) == [shared.digest]
-    assert store.stage_ids() == set()
+        store.experiments.get(first.id)
+    assert store.outputs.digests() == [shared.digest]
+    store.experiments.archive(second.id)
+    assert list(store.experiments.purge(second.id).files) == [shared.digest]
+    assert store.stages.ids() == set()
 
 
 def test_a_worker_whose_experiment_was_purged_has_lost_its_stage(store: Store) -> None:
     experiment = create(store)
     lease = claim(store)
-    assert store.oldest_running() is not None
-    store.archive(experiment.id)
-    store.purge(experiment.id)
-    assert store.oldest_running() is None
+    assert store.stages.oldest_running() is not None
+    store.experiments.archive(experiment.id)
+    store.experiments.purge(experiment.id)
+    assert store.stages.oldest_running() is None
     with pytest.raises(LeaseLost):
-        store.beat(lease)
+        store.leases.beat(lease)
     with pytest.raises(LeaseLost):
         finish(store, lease)
 
@@ -837,33 +861,33 @@ def test_curves_keep_every_point_and_their_extremes(store: Store) -> None:
     cuts = [0, 1, 700, 1300, 1301, 2600]
     for start, end in pairwise(cuts):
         batch = sent[max(0, start - 5) : end]  # five are sent again, as after a lost answer
-        store.save_partial(lease, {}, points={"train/loss": batch, "rate": batch[-1:]}, run=0)
-    steps, kept, times = store.points(experiment.id, 0, "train/loss")
+        store.leases.save_partial(lease, {}, points={"train/loss": batch, "rate": batch[-1:]}, run=0)
+    steps, kept, times = store.curves.points(experiment.id, 0, "train/loss")
     np.testing.assert_array_equal(steps, np.arange(2600))
     np.testing.assert_array_equal(kept, values)
     np.testing.assert_array_equal(times, 1000.0 + np.arange(2600))
-    series = {one.name: one for one in store.series(experiment.id, run=0)}["train/loss"]
+    series = {one.name: one for one in store.curves.of(experiment.id, run=0)}["train/loss"]
     assert (series.n, series.last, series.last_step) == (2600, values[-1], 2599)
     assert (series.smallest, series.smallest_step) == (np.nanmin(values), np.nanargmin(values))
     assert (series.largest, series.largest_step) == (np.nanmax(values), np.nanargmax(values))
-    assert len(store.points(experiment.id, 1, "train/loss").steps) == 0
+    assert len(store.curves.points(experiment.id, 1, "train/loss").steps) == 0
 
 
 def test_points_beyond_the_checkpoint_are_drawn_again(store: Store) -> None:
     experiment = create(store)
     lease = claim(store)
-    store.save_partial(lease, {}, points={"loss": [(i, float(-i), 0.0) for i in range(1500)]}, run=0)
-    store.save_partial(
+    store.leases.save_partial(lease, {}, points={"loss": [(i, float(-i), 0.0) for i in range(1500)]}, run=0)
+    store.leases.save_partial(
         lease, {}, points={"loss": [(i, 5.0, 0.0) for i in range(1200, 1210)]}, run=0, drop_after_step=1199
     )
-    curve = store.points(experiment.id, 0, "loss")
+    curve = store.curves.points(experiment.id, 0, "loss")
     assert curve.steps.tolist() == list(range(1210))
     assert curve.values[1199:1202].tolist() == [-1199.0, 5.0, 5.0]
-    [series] = store.series(experiment.id)
+    [series] = store.curves.of(experiment.id)
     assert (series.n, series.smallest, series.largest, series.last_step) == (1210, -1199.0, 5.0, 1209)
-    store.save_partial(lease, {}, run=0, drop_after_step=-1)
-    assert len(store.points(experiment.id, 0, "loss").steps) == 0
-    assert store.series(experiment.id)[0].n == 0
+    store.leases.save_partial(lease, {}, run=0, drop_after_step=-1)
+    assert len(store.curves.points(experiment.id, 0, "loss").steps) == 0
+    assert store.curves.of(experiment.id)[0].n == 0
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
@@ -925,12 +949,12 @@ def test_conditions_find_what_a_plain_loop_finds(store: Store) -> None:
     rows = [row for row in fill(store, 150) if row["archived_at"] is None]
     for condition, meets in CONDITIONS:
         expected = {row["id"] for row in rows if meets(row)}
-        page = store.experiments(ListQuery((condition,), limit=1000))
+        page = store.experiments.page(ListQuery((condition,), limit=1000))
         assert {e.id for e in page} == expected, condition
         assert page.total == len(expected)
     both = (Condition("dataset", "eq", "digits"), Condition("method", "eq", "random"))
     expected = {row["id"] for row in rows if row["dataset"] == "digits" and "random" in row["methods"]}
-    assert {e.id for e in store.experiments(ListQuery(both, limit=1000))} == expected
+    assert {e.id for e in store.experiments.page(ListQuery(both, limit=1000))} == expected
 
 
 @pytest.mark.parametrize(
@@ -945,7 +969,7 @@ def test_pages_show_every_row_once_in_order_and_those_without_value_last(store: 
     seen: list[str] = []
     cursor = None
     while True:
-        page = store.experiments(ListQuery(sort=sort, cursor=cursor, limit=7))
+        page = store.experiments.page(ListQuery(sort=sort, cursor=cursor, limit=7))
         assert page.total == len(rows)
         seen += [e.id for e in page]
         cursor = page.next
@@ -976,21 +1000,21 @@ def test_pages_show_every_row_once_in_order_and_those_without_value_last(store: 
 )
 def test_questions_that_make_no_sense_name_the_field(store: Store, query: ListQuery, field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        store.experiments(query)
+        store.experiments.page(query)
     assert caught.value.field == field
     assert caught.value.allowed
 
 
 def test_lists_do_not_read_specs(store: Store) -> None:
     create(store)
-    [row] = store.experiments()
+    [row] = store.experiments.page()
     with pytest.raises(Exception, match="spec"):
         _ = row.spec
 
 
 def test_facets_count_what_the_filter_leaves(store: Store) -> None:
     rows = [row for row in fill(store, 200) if row["archived_at"] is None and row["dataset"] == "digits"]
-    facets = store.facets(ListQuery((Condition("dataset", "eq", "digits"),)))
+    facets = store.experiments.facets(ListQuery((Condition("dataset", "eq", "digits"),)))
     assert facets["dataset"] == [("digits", len(rows))]
     for name, column in (("status", "status"), ("method", "methods"), ("tag", "tags")):
         expected: dict[str, int] = {}
@@ -1004,15 +1028,15 @@ def test_facets_count_what_the_filter_leaves(store: Store) -> None:
 def test_solutions_are_asked_for_like_experiments(store: Store) -> None:
     experiment = create(store, stages=GRAPH[:1])
     finish(store, claim(store), predicted(0, 0))
-    page = store.solutions(experiment.id, [Condition("accuracy", "gte", 0.55)], sort="-accuracy", limit=1)
+    page = store.results.solutions(experiment.id, [Condition("accuracy", "gte", 0.55)], sort="-accuracy", limit=1)
     assert ([s.number for s in page], page.total) == ([2], 2)
-    page = store.solutions(
+    page = store.results.solutions(
         experiment.id, [Condition("accuracy", "gte", 0.55)], sort="-accuracy", limit=1, cursor=page.next
     )
     assert ([s.number for s in page], page.next) == ([1], None)
-    assert [s.number for s in store.solutions(experiment.id, role="optimum")] == [2]
+    assert [s.number for s in store.results.solutions(experiment.id, role="optimum")] == [2]
     with pytest.raises(InvalidInput):
-        store.solutions(experiment.id, colour="red")
+        store.results.solutions(experiment.id, colour="red")
 
 
 def plans(store: Store, ask: Callable[[], object]) -> list[str]:
@@ -1043,19 +1067,19 @@ def test_a_list_costs_what_it_shows_not_what_there_is(store: Store) -> None:
     if postgres:  # as its autovacuum does in time
         with open_database(store.url).execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             connection.execute(text("VACUUM ANALYZE"))
-    first = store.experiments()
-    far = store.experiments(ListQuery(limit=1000)).next
+    first = store.experiments.page()
+    far = store.experiments.page(ListQuery(limit=1000)).next
     assert (len(first), first.total > 4000) == (50, True)
     for cursor in (None, far):
-        found = plans(store, lambda: store.experiments(ListQuery(cursor=cursor)))  # noqa: B023  # asked at once
+        found = plans(store, lambda: store.experiments.page(ListQuery(cursor=cursor)))  # noqa: B023  # asked at once
         assert len(found) == 2, found  # how many there are, and the rows, whatever their number
         assert "ix_experiment_list" in found[-1], found
         assert "Sort" not in found[-1], found
         assert "TEMP B-TREE" not in found[-1], found
-    [counted] = plans(store, lambda: store.facets())
+    [counted] = plans(store, lambda: store.experiments.facets())
     assert postgres or "COVERING INDEX" in counted, counted  # PostgreSQL reads small rows as they lie
     # A sort is what shows that these words would be there to be found.
-    sorted_ = plans(store, lambda: store.experiments(ListQuery(sort="-accuracy")))
+    sorted_ = plans(store, lambda: store.experiments.page(ListQuery(sort="-accuracy")))
     assert ("Sort" if postgres else "TEMP B-TREE") in sorted_[-1], sorted_
 
 
@@ -1065,12 +1089,12 @@ def test_a_list_costs_what_it_shows_not_what_there_is(store: Store) -> None:
 def test_events_are_read_in_order_from_any_point(store: Store) -> None:
     first, second = create(store), create(store)
     finish_all(store)
-    events = store.events(0, limit=10_000)
+    events = store.events.after(0, limit=10_000)
     ids = [event.id for event in events]
     assert ids == sorted(set(ids))
-    assert store.last_event_id() == ids[-1]
-    assert [event.id for event in store.events(ids[3], limit=2)] == ids[4:6]
-    mine = store.events(experiment_id=first.id, limit=10_000)
+    assert store.events.last_id() == ids[-1]
+    assert [event.id for event in store.events.after(ids[3], limit=2)] == ids[4:6]
+    mine = store.events.after(experiment_id=first.id, limit=10_000)
     assert {event.experiment_id for event in mine} == {first.id}
     assert [e.payload["status"] for e in mine if e.kind == "status"] == ["running", "succeeded"]
     assert len(mine) < len(events)
@@ -1080,13 +1104,13 @@ def test_events_are_read_in_order_from_any_point(store: Store) -> None:
 def test_pruning_keeps_the_last_events_and_never_gives_an_id_twice(store: Store) -> None:
     experiment = create(store)
     finish_all(store)
-    last = store.last_event_id()
-    assert store.prune_events(3) == last - 3
-    assert [event.id for event in store.events()] == [last - 2, last - 1, last]
-    assert store.first_event_id() == last - 2
-    store.archive(experiment.id)
-    store.purge(experiment.id)
-    assert store.last_event_id() > last
+    last = store.events.last_id()
+    assert store.events.prune(3) == last - 3
+    assert [event.id for event in store.events.after()] == [last - 2, last - 1, last]
+    assert store.events.first_id() == last - 2
+    store.experiments.archive(experiment.id)
+    store.experiments.purge(experiment.id)
+    assert store.events.last_id() > last
 
 
 @pytest.mark.slow
@@ -1101,7 +1125,7 @@ def test_a_reader_misses_no_event_while_many_write(store: Store) -> None:
         last = 0
         while True:
             final = writing.is_set()
-            for event in store.events(last, limit=100_000):
+            for event in store.events.after(last, limit=100_000):
                 last = event.id
                 seen.append(event.id)
             if final:
@@ -1113,141 +1137,141 @@ def test_a_reader_misses_no_event_while_many_write(store: Store) -> None:
 
     def write(i: int) -> None:
         for step in range(40):
-            store.beat(leases[i], step=step, progress={"step": step})
+            store.leases.beat(leases[i], Progress(step, 0))
 
     together(4, write)
     writing.set()
     reader.join()
-    assert seen == [event.id for event in store.events(0, limit=100_000)]
+    assert seen == [event.id for event in store.events.after(0, limit=100_000)]
 
 
 # --- workers and small things ----------------------------------------------------------------------------------------
 
 
 def test_workers_come_work_and_go(store: Store) -> None:
-    store.register_worker("gpu0", device="H100", numerics="cuda/1", queue="gpu", pid=7)
-    store.worker_seen("gpu0", stage_id="s")
-    store.worker_speed("gpu0", "small-cnn", 5000.0)
-    [worker] = store.workers()
+    store.workers.register("gpu0", device="H100", numerics="cuda/1", queue="gpu", pid=7)
+    store.workers.seen("gpu0", stage_id="s")
+    store.workers.keep_speed("gpu0", "small-cnn", 5000.0)
+    [worker] = store.workers.all()
     assert (worker.name, worker.device, worker.stage_id, worker.speed, worker.stopped_at) == (
         "gpu0", "H100", "s", {"small-cnn": 5000.0}, None)  # fmt: skip
-    store.worker_stopped("gpu0")
-    assert store.workers()[0].stopped_at is not None
-    store.register_worker("gpu0", device="H100", numerics="cuda/1", queue="gpu", pid=8)
-    assert (store.workers()[0].speed, store.workers()[0].pid) == ({"small-cnn": 5000.0}, 8)
-    store.register_worker("gpu0", device="H100", numerics="cuda/2", queue="gpu", pid=9)
-    assert store.workers()[0].speed == {}, "another torch may have another speed"
+    store.workers.stopped("gpu0")
+    assert store.workers.all()[0].stopped_at is not None
+    store.workers.register("gpu0", device="H100", numerics="cuda/1", queue="gpu", pid=8)
+    assert (store.workers.all()[0].speed, store.workers.all()[0].pid) == ({"small-cnn": 5000.0}, 8)
+    store.workers.register("gpu0", device="H100", numerics="cuda/2", queue="gpu", pid=9)
+    assert store.workers.all()[0].speed == {}, "another torch may have another speed"
 
 
 def test_what_a_worker_measured_stays_while_its_arithmetic_and_device_do(store: Store) -> None:
     said = {"device": "H100", "numerics": "cuda/1", "queue": "gpu"}
-    store.register_worker("gpu0", **said, pid=7)
-    assert store.worker_calibration("gpu0") is None
-    store.worker_calibrated("gpu0", {"other": 1.5})
-    store.register_worker("gpu0", **said, pid=8)
-    assert store.worker_calibration("gpu0") == {"other": 1.5}
-    store.register_worker("gpu0", **{**said, "device": "A100"}, pid=9)
-    assert store.worker_calibration("gpu0") is None
+    store.workers.register("gpu0", **said, pid=7)
+    assert store.workers.calibration("gpu0") is None
+    store.workers.calibrated("gpu0", {"other": 1.5})
+    store.workers.register("gpu0", **said, pid=8)
+    assert store.workers.calibration("gpu0") == {"other": 1.5}
+    store.workers.register("gpu0", **{**said, "device": "A100"}, pid=9)
+    assert store.workers.calibration("gpu0") is None
 
 
 def test_finished_work_is_summed_by_kind_shape_and_arithmetic_older_counting_less(store: Store) -> None:
     planned = PlannedStage("train", "0", work=Work(trained=1000, other=0.5), shape="1x8x8/10 small-cnn")
     create(store, stages=[planned])
     lease = claim(store)
-    store.learn(lease.stage, "cpu/1", 10.0)
-    store.learn(lease.stage, "cpu/1", 20.0)
-    store.learn(lease.stage, "cuda/1", 1.0)
-    [found] = store.finished_work("cpu/1")
+    store.workers.learn(lease.stage, "cpu/1", 10.0)
+    store.workers.learn(lease.stage, "cpu/1", 20.0)
+    store.workers.learn(lease.stage, "cuda/1", 1.0)
+    [found] = store.workers.finished_work("cpu/1")
     assert (found.kind, found.shape) == ("train", "1x8x8/10 small-cnn")
     assert (found.stages, found.seconds) == pytest.approx((1.98, 29.8))
     assert found.work == Work(trained=pytest.approx(1980), other=pytest.approx(0.99))
-    [other] = store.finished_work("cuda/1")
+    [other] = store.workers.finished_work("cuda/1")
     assert (other.stages, other.seconds) == (1.0, 1.0)
-    assert store.finished_work("cpu/2") == []
+    assert store.workers.finished_work("cpu/2") == []
 
 
 def test_stage_keys_are_here_once_a_stage_has_succeeded_under_them(store: Store) -> None:
     create(store, stages=GRAPH[:1])
-    store.finish(claim(store), StageOutput(), "one")
-    assert store.here_already({"one", "two"}) == {"one"}
-    assert store.here_already(set()) == set()
+    store.leases.finish(claim(store), StageOutput(), "one")
+    assert store.stages.here_already({"one", "two"}) == {"one"}
+    assert store.stages.here_already(set()) == set()
 
 
 def test_a_fact_is_set_once_among_many(store: Store) -> None:
     won: list[bool] = []
-    together(6, lambda i: won.append(store.set_fact_once("quickstart", f"by {i}")))
+    together(6, lambda i: won.append(store.catalogue.set_fact_once("quickstart", f"by {i}")))
     assert sorted(won) == [False] * 5 + [True]
-    assert store.fact("quickstart") is not None
-    assert store.fact("nothing") is None
+    assert store.catalogue.fact("quickstart") is not None
+    assert store.catalogue.fact("nothing") is None
 
 
 def on_own(store: Store, path: str, kind: str = "folder") -> Experiment:
     spec = parse({"data": {"dataset": kind, "path": path}})
-    return store.create_experiment(name="own", spec=spec, stages=[])
+    return store.experiments.create(name="own", spec=spec, stages=[])
 
 
 def test_a_users_own_set_is_listed_under_its_name(store: Store) -> None:
     scans, other = on_own(store, "/data/lungs"), on_own(store, "/data/cifar10")
     array = on_own(store, "/data/more/cells.npz", "npz")
     assert [e.dataset for e in (scans, other, array)] == ["lungs", "cifar10 (folder)", "cells"]
-    store.register_set("Lungs, 2024", {"dataset": "folder", "where": "/data/lungs"})
-    assert store.experiment(scans.id).dataset == "Lungs, 2024"  # also what was launched before
+    store.own_sets.register("Lungs, 2024", {"dataset": "folder", "where": "/data/lungs"})
+    assert store.experiments.get(scans.id).dataset == "Lungs, 2024"  # also what was launched before
     assert on_own(store, "/data/lungs").dataset == "Lungs, 2024"
-    assert dict(store.facets()["dataset"]) == {"Lungs, 2024": 2, "cifar10 (folder)": 1, "cells": 1}
-    store.unregister_set("Lungs, 2024")
-    assert store.experiment(scans.id).dataset == "lungs"
+    assert dict(store.experiments.facets()["dataset"]) == {"Lungs, 2024": 2, "cifar10 (folder)": 1, "cells": 1}
+    store.own_sets.unregister("Lungs, 2024")
+    assert store.experiments.get(scans.id).dataset == "lungs"
     with pytest.raises(NotFound):
-        store.unregister_set("Lungs, 2024")
+        store.own_sets.unregister("Lungs, 2024")
 
 
 def test_a_name_belongs_to_one_place_until_it_is_given_to_another(store: Store) -> None:
     here, there = ({"dataset": "folder", "where": place} for place in ("/a", "/b"))
-    store.register_set("Cafe\u0301", here)
-    store.register_set("Caf\u00e9", {**here, "train": 9})  # the same letters, the same place: looked at again
+    store.own_sets.register("Cafe\u0301", here)
+    store.own_sets.register("Caf\u00e9", {**here, "train": 9})  # the same letters, the same place: looked at again
     with pytest.raises(Conflict, match="registered for /a"):
-        store.register_set("Café", there)
-    store.register_set("Café", there, replace=True)
-    assert store.own_sets() == {"Café": there}
+        store.own_sets.register("Café", there)
+    store.own_sets.register("Café", there, replace=True)
+    assert store.own_sets.all() == {"Café": there}
     for taken in ("cifar10", "", "x" * 65):
         with pytest.raises(InvalidInput):
-            store.register_set(taken, here)
+            store.own_sets.register(taken, here)
 
 
 def test_experiments_on_own_data_get_their_names_when_the_database_is_migrated(store: Store) -> None:
-    store.register_set("Scans", {"dataset": "folder", "where": "/data/lungs"})
+    store.own_sets.register("Scans", {"dataset": "folder", "where": "/data/lungs"})
     made = [
         on_own(store, "/data/lungs"),
         on_own(store, "/data/svhn"),
         on_own(store, "/x/a.b.npz", "npz"),
         create(store),
     ]
-    names = [store.experiment(e.id).dataset for e in made]
+    names = [store.experiments.get(e.id).dataset for e in made]
     downgrade(store.url, "0002")
     old = ["folder", "folder", "npz", "digits"]
     with open_database(store.url).connect() as connection:
         kept = dict(connection.execute(text("SELECT id, dataset FROM experiment")).all())
     assert [kept[e.id] for e in made] == old
     upgrade(store.url)
-    assert [store.experiment(e.id).dataset for e in made] == names == ["Scans", "svhn (folder)", "a.b", "digits"]
+    assert [store.experiments.get(e.id).dataset for e in made] == names == ["Scans", "svhn (folder)", "a.b", "digits"]
 
 
 def test_selections(store: Store) -> None:
     experiment = create(store)
-    key = store.put_selection(experiment.id, [3, 1, 3])
-    assert store.put_selection(experiment.id, [1, 3]) == key
-    assert store.selection(key).numbers == [1, 3]
+    key = store.results.put_selection(experiment.id, [3, 1, 3])
+    assert store.results.put_selection(experiment.id, [1, 3]) == key
+    assert store.results.selection(key).numbers == [1, 3]
     with pytest.raises(NotFound):
-        store.selection("nothing")
+        store.results.selection("nothing")
 
 
 def test_list_columns_can_be_derived_again(store: Store) -> None:
     experiment = create(store)
     finish_all(store)
-    assert store.recompute_list_columns() == 0
+    assert store.experiments.recompute_list_columns() == 0
     with open_database(store.url).begin() as connection:
         connection.execute(text("UPDATE experiment SET status = 'running', stages_done = 0"))
-    assert store.recompute_list_columns() == 1
-    row = store.experiment(experiment.id)
+    assert store.experiments.recompute_list_columns() == 1
+    row = store.experiments.get(experiment.id)
     assert (row.status, row.stages_done) == ("succeeded", 5)
 
 
@@ -1258,7 +1282,7 @@ def test_random_verbs_never_break_the_rules(store: Store) -> None:
     leases: list[Lease] = []
 
     def claim_one() -> None:
-        lease = store.claim("w")
+        lease = store.leases.claim("w")
         if lease:
             leases.append(lease)
 
@@ -1267,19 +1291,26 @@ def test_random_verbs_never_break_the_rules(store: Store) -> None:
             how(leases.pop(rng.randrange(len(leases))))
 
     moves: list[Callable[[], object]] = [
-        claim_one, claim_one, claim_one,
-        lambda: end_one(lambda lease: finish(store, lease)), lambda: end_one(lambda lease: finish(store, lease)),
-        lambda: end_one(lambda lease: store.fail(lease, {"type": "X", "message": "x"})),
-        lambda: end_one(store.give_back),
-        lambda: store.cancel(experiment.id), lambda: store.pause(experiment.id), lambda: store.resume(experiment.id),
-        lambda: store.retry(experiment.id), lambda: store.reap(), lambda: store.release_owner("w"),
-    ]  # fmt: skip
+        claim_one,
+        claim_one,
+        claim_one,
+        lambda: end_one(lambda lease: finish(store, lease)),
+        lambda: end_one(lambda lease: finish(store, lease)),
+        lambda: end_one(lambda lease: store.leases.fail(lease, {"type": "X", "message": "x"})),
+        lambda: end_one(store.leases.give_back),
+        lambda: store.experiments.cancel(experiment.id),
+        lambda: store.experiments.pause(experiment.id),
+        lambda: store.experiments.resume(experiment.id),
+        lambda: store.experiments.retry(experiment.id),
+        lambda: store.leases.reap(),
+        lambda: store.leases.release_owner("w"),
+    ]
     for _ in range(90):
         with suppress(Conflict, LeaseLost):
             rng.choice(moves)()
-        stages = {stage.id: stage for stage in store.stages(experiment.id)}
+        stages = {stage.id: stage for stage in store.stages.of(experiment.id)}
         needs: dict[str, list[Stage]] = {}
-        for child, parent in store.arrows(experiment.id):
+        for child, parent in store.stages.arrows(experiment.id):
             needs.setdefault(child, []).append(stages[parent])
         for stage in stages.values():
             parents = [parent.state for parent in needs.get(stage.id, [])]
@@ -1289,7 +1320,7 @@ def test_random_verbs_never_break_the_rules(store: Store) -> None:
                 assert set(parents) & {"blocked", "ready", "running", "paused"}, (stage.kind, stage.key, parents)
                 assert not set(parents) & {"failed", "cancelled"}, (stage.kind, stage.key, parents)
             assert (stage.lease_token is not None) == (stage.state == "running")
-        assert store.recompute_list_columns() == 0
+        assert store.experiments.recompute_list_columns() == 0
 
 
 # --- doing without what failed ---------------------------------------------------------------------------------------
@@ -1309,88 +1340,91 @@ ERROR = {"type": "StageError", "message": "no luck"}
 def test_a_stage_does_without_what_failed_and_waits_for_the_rest(store: Store) -> None:
     experiment = create(store, stages=LOOSE)
     assert states(store, experiment)["compare/all"] == "blocked"
-    store.fail(claim(store, "train/0"), ERROR)
+    store.leases.fail(claim(store, "train/0"), ERROR)
     assert states(store, experiment) == {
         "train/0": "failed", "train/1": "ready", "predict/0": "failed", "predict/1": "blocked",
         "compare/all": "blocked", "embed/all": "blocked",
     }  # fmt: skip
     finish_all(store)
-    assert [s.state for s in store.stages(experiment.id)].count("succeeded") == 4
-    row = store.experiment(experiment.id)
+    assert [s.state for s in store.stages.of(experiment.id)].count("succeeded") == 4
+    row = store.experiments.get(experiment.id)
     assert (row.status, row.error, row.stages_done) == ("succeeded", "train/0: no luck", 4)
-    needed = {(s.kind, s.key) for s in store.needs(stage_id(store, experiment, "compare/all"), optional=True)}
+    needed = {(s.kind, s.key) for s in store.stages.needs(stage_id(store, experiment, "compare/all"), optional=True)}
     assert needed == {("predict", "0"), ("predict", "1")}
-    assert not store.needs(stage_id(store, experiment, "compare/all"), optional=False)
+    assert not store.stages.needs(stage_id(store, experiment, "compare/all"), optional=False)
 
 
 def test_a_stage_that_is_left_without_anything_fails_too_and_names_the_first_cause(store: Store) -> None:
     experiment = create(store, stages=LOOSE)
     for name in ("train/0", "train/1"):
-        store.fail(claim(store, name), ERROR)
+        store.leases.fail(claim(store, name), ERROR)
     assert set(states(store, experiment).values()) == {"failed"}
-    assert store.experiment(experiment.id).status == "failed", "compare/all is not optional"
-    error = store.stage(stage_id(store, experiment, "embed/all")).error
+    assert store.experiments.get(experiment.id).status == "failed", "compare/all is not optional"
+    error = store.stages.get(stage_id(store, experiment, "embed/all")).error
     assert error["message"] == "needs train/0, which failed"
     assert error["cause"] == stage_id(store, experiment, "train/0")
 
 
 def test_what_was_made_without_a_result_is_made_again_once_that_comes(store: Store) -> None:
     experiment = create(store, stages=LOOSE)
-    store.fail(claim(store, "train/0"), ERROR)
+    store.leases.fail(claim(store, "train/0"), ERROR)
     finish_all(store)
-    store.retry(experiment.id)
+    store.experiments.retry(experiment.id)
     assert states(store, experiment)["compare/all"] == "succeeded", "nothing is lost while it may fail again"
-    store.fail(claim(store, "train/0"), ERROR)
-    assert store.experiment(experiment.id).status == "succeeded"
-    store.retry(experiment.id)
+    store.leases.fail(claim(store, "train/0"), ERROR)
+    assert store.experiments.get(experiment.id).status == "succeeded"
+    store.experiments.retry(experiment.id)
     for name in ("train/0", "predict/0"):
         finish(store, claim(store, name))
     assert states(store, experiment)["compare/all"] == "ready"
-    assert store.experiment(experiment.id).status == "running"
+    assert store.experiments.get(experiment.id).status == "running"
     finish(store, claim(store, "compare/all"))
     finish(store, claim(store, "embed/all"))
-    assert store.claim("w") is None
-    assert [(s.state, s.attempt) for s in store.stages(experiment.id)[4:]] == [("succeeded", 2)] * 2
-    assert (store.experiment(experiment.id).status, store.experiment(experiment.id).error) == ("succeeded", None)
+    assert store.leases.claim("w") is None
+    assert [(s.state, s.attempt) for s in store.stages.of(experiment.id)[4:]] == [("succeeded", 2)] * 2
+    assert (store.experiments.get(experiment.id).status, store.experiments.get(experiment.id).error) == (
+        "succeeded",
+        None,
+    )
 
 
 def test_a_result_that_comes_while_a_stage_works_without_it_makes_it_work_again(store: Store) -> None:
     experiment = create(store, stages=LOOSE)
-    store.fail(claim(store, "train/0"), ERROR)
+    store.leases.fail(claim(store, "train/0"), ERROR)
     finish(store, claim(store, "train/1"))
     finish(store, claim(store, "predict/1"))
     working = claim(store, "compare/all")
-    store.retry(experiment.id)
+    store.experiments.retry(experiment.id)
     for name in ("train/0", "predict/0"):
         finish(store, claim(store, name, experiment))
     finish(store, working)
     assert states(store, experiment)["compare/all"] == "ready"
     assert states(store, experiment)["embed/all"] == "blocked"
     finish_all(store)
-    assert store.experiment(experiment.id).status == "succeeded"
-    assert store.stage(working.stage_id).attempt == 2
+    assert store.experiments.get(experiment.id).status == "succeeded"
+    assert store.stages.get(working.stage.id).attempt == 2
 
 
 def test_a_stage_that_is_retried_is_waited_for_again(store: Store) -> None:
     experiment = create(store, stages=LOOSE)
-    store.fail(claim(store, "train/0"), ERROR)
+    store.leases.fail(claim(store, "train/0"), ERROR)
     finish(store, claim(store, "train/1"))
     finish(store, claim(store, "predict/1"))
     assert states(store, experiment)["compare/all"] == "ready"
-    store.retry(experiment.id)
+    store.experiments.retry(experiment.id)
     assert states(store, experiment)["compare/all"] == "blocked"
     finish_all(store)
-    assert {stage.attempt for stage in store.stages(experiment.id)[2:]} == {1}
+    assert {stage.attempt for stage in store.stages.of(experiment.id)[2:]} == {1}
 
 
 def test_why_a_run_has_failed_is_kept_and_told_with_the_stage(store: Store) -> None:
     experiment = create(store, stages=LOOSE)
-    finish(store, claim(store, "train/0"), StageOutput(runs={0: {"failed": "nan"}}, extra={"failed": "nan"}))
-    assert [run.failed for run in store.runs(experiment.id)] == ["nan", None]
-    assert store.stages(experiment.id)[0].progress == {"failed": "nan"}
+    finish(store, claim(store, "train/0"), StageOutput(runs={0: TrainedRun({}, "nan")}, extra={"failed": "nan"}))
+    assert [run.failed for run in store.results.runs(experiment.id)] == ["nan", None]
+    assert store.stages.of(experiment.id)[0].progress == {"failed": "nan"}
     again = create(store, name="Again", stages=LOOSE)
-    assert store.reuse(claim(store, "train/0", again), "memo train/0")
-    assert store.runs(again.id)[0].failed == "nan"
+    assert store.leases.reuse(claim(store, "train/0", again), "memo train/0")
+    assert store.results.runs(again.id)[0].failed == "nan"
 
 
 def test_an_old_result_is_taken_over_with_what_it_did_not_tell(store: Store) -> None:
@@ -1399,10 +1433,10 @@ def test_an_old_result_is_taken_over_with_what_it_did_not_tell(store: Store) -> 
     again = create(store, name="Again", stages=LOOSE)
 
     def renew(output: StageOutput) -> StageOutput:
-        return StageOutput(runs={0: {"failed": "at chance"}}, extra=output.extra)
+        return StageOutput(runs={0: PredictedRun(None, None, "at chance")}, extra=output.extra)
 
-    assert store.reuse(claim(store, "train/0", again), "memo train/0", renew=renew)
-    assert store.runs(again.id)[0].failed == "at chance"
+    assert store.leases.reuse(claim(store, "train/0", again), "memo train/0", renew=renew)
+    assert store.results.runs(again.id)[0].failed == "at chance"
 
 
 def test_random_failures_and_retries_never_break_the_rules_of_what_can_be_done_without(store: Store) -> None:
@@ -1412,25 +1446,25 @@ def test_random_failures_and_retries_never_break_the_rules_of_what_can_be_done_w
     for _ in range(90):
         move = rng.choice(("claim", "claim", "finish", "fail", "retry", "reap"))
         with suppress(Conflict, LeaseLost):
-            if move == "claim" and (lease := store.claim("w")):
+            if move == "claim" and (lease := store.leases.claim("w")):
                 leases.append(lease)
             elif move in ("finish", "fail") and leases:
                 lease = leases.pop(rng.randrange(len(leases)))
-                _ = finish(store, lease) if move == "finish" else store.fail(lease, ERROR)
+                _ = finish(store, lease) if move == "finish" else store.leases.fail(lease, ERROR)
             elif move == "retry":
-                store.retry(experiment.id)
+                store.experiments.retry(experiment.id)
             elif move == "reap":
-                store.reap()
-        for stage in store.stages(experiment.id):
-            firm = {need.state for need in store.needs(stage.id, optional=False)}
-            loose = {need.state for need in store.needs(stage.id, optional=True)}
+                store.leases.reap()
+        for stage in store.stages.of(experiment.id):
+            firm = {need.state for need in store.stages.needs(stage.id, optional=False)}
+            loose = {need.state for need in store.stages.needs(stage.id, optional=True)}
             waiting = {"blocked", "ready", "running", "paused"}
             if stage.state == "ready":
                 assert firm <= {"succeeded"}
             if stage.state == "blocked":
                 assert (firm | loose) & waiting, (stage.kind, stage.key)
                 assert "failed" not in firm
-        assert store.recompute_list_columns() == 0
+        assert store.experiments.recompute_list_columns() == 0
 
 
 # --- schema ----------------------------------------------------------------------------------------------------------
@@ -1456,14 +1490,14 @@ def test_migrations_go_up_down_and_up_and_equal_the_models(store_url: str) -> No
 def test_an_experiment_outlives_every_step_between_versions(store: Store) -> None:
     experiment = create(store, name="Kept", tags=["old"])
     finish_all(store)
-    before = store.stages(experiment.id)
+    before = store.stages.of(experiment.id)
     revisions = sorted(path.stem.split("_")[0] for path in (migrations_folder() / "versions").glob("[0-9]*.py"))
     for revision in (*reversed(revisions[:-1]), *revisions[1:]):
         (downgrade if revision < schema_state(store.url).found else upgrade)(store.url, revision)
         assert schema_state(store.url).found == revision
-    [row] = store.experiments()
+    [row] = store.experiments.page()
     assert (row.id, row.name, row.tags, row.status) == (experiment.id, "Kept", ["old"], "succeeded")
-    assert [(s.id, s.state) for s in store.stages(experiment.id)] == [(s.id, s.state) for s in before]
+    assert [(s.id, s.state) for s in store.stages.of(experiment.id)] == [(s.id, s.state) for s in before]
 
 
 def test_a_newer_schema_is_refused_with_the_way_out(store_url: str) -> None:
@@ -1484,7 +1518,7 @@ def test_an_unknown_revision_is_refused(store_url: str) -> None:
 @pytest.mark.slow
 def test_many_processes_may_create_the_same_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"
-    program = "import sys; from modescape.store import upgrade; upgrade(sys.argv[1])"
+    program = "import sys; from modescape.schema import upgrade; upgrade(sys.argv[1])"
     running = [subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE) for _ in range(4)]
     for process in running:
         _, errors = process.communicate(timeout=60)

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 import modescape
 from modescape.drawing.reading import FigureNotReady
 from modescape.laboratory import Lab
+from modescape.methods.sampling import best_strength, grid_in_words, grid_strength
 from modescape.plan import Plan, plan
 from modescape.registry import figures, methods
 from modescape.science.data import Shape, load, published
 from modescape.science.networks import build
 from modescape.science.predictions import softmax
 from modescape.science.seeds import sample_rng, stream_seed
-from modescape.science.subspace import best_strength, grid_in_words, grid_strength
 from modescape.spec import parse
 
 Floats = NDArray[np.float64]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from itertools import combinations
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from modescape.drawing import style
-from modescape.registry import methods
+from modescape.registry import Symbol, methods
 
 Floats = NDArray[np.float64]
 FIGURES = Path(style.__file__).parent
+FRONTEND = Path(__file__).parent.parent / "frontend"
 
 # Machado, Oliveira, Fernandes 2009, table 1, severity 1.0; applied to linear sRGB
 VISIONS = {
@@ -115,7 +117,7 @@ PROMISED = {
 @pytest.mark.parametrize("vision", list(VISIONS))
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_eye_can_part_any_two_methods(theme: style.Theme, vision: str) -> None:
-    colours = [entry.colour(theme) for key, entry in style.LOOKS.items() if not key.startswith("spare")]
+    colours = [entry.colour(theme) for key, entry in style.looks().items() if not key.startswith("spare")]
     assert len(colours) == 10
     assert smallest(colours, vision) >= PROMISED[theme][vision] - 0.1
 
@@ -130,14 +132,17 @@ PROMISED_OF_ALL = {
 @pytest.mark.parametrize("vision", list(VISIONS))
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_two_looks_share_a_hue_and_every_eye_can_part_them(theme: style.Theme, vision: str) -> None:
-    colours = [entry.colour(theme) for entry in style.LOOKS.values()]
+    colours = [entry.colour(theme) for entry in style.looks().values()]
     assert len(set(colours)) == len(colours) == 15
     assert smallest(colours, vision) >= PROMISED_OF_ALL[theme][vision]
 
 
 def test_every_method_has_a_look_of_its_own() -> None:
     looks = [method.look for method in methods.values()]
+    assert None not in looks
     assert len(set(looks)) == len(looks)
+    assert [style.look(name) for name in methods] == looks
+    assert [style.look(look.key) for look in looks if look] == looks
 
 
 @pytest.mark.parametrize("vision", list(VISIONS))
@@ -148,7 +153,7 @@ def test_every_eye_can_part_any_two_runs(theme: style.Theme, vision: str) -> Non
 
 @pytest.mark.parametrize("theme", style.THEMES)
 def test_marks_stand_out_from_card_and_page(theme: style.Theme) -> None:
-    marks = [entry.colour(theme) for entry in style.LOOKS.values()] + list(style.RUN_INKS[theme])
+    marks = [entry.colour(theme) for entry in style.looks().values()] + list(style.RUN_INKS[theme])
     for ground in ("card", "page"):
         for mark in marks:
             assert contrast(mark, style.token(ground, theme)) >= 3, (mark, ground)
@@ -163,8 +168,17 @@ def test_text_is_readable_on_every_ground(theme: style.Theme, name: str) -> None
 
 
 def test_looks_differ_in_symbol_too() -> None:
-    symbols = [entry.symbol for entry in style.LOOKS.values()]
+    symbols = [entry.symbol for entry in style.looks().values()]
     assert len(set(symbols)) == len(symbols)
+
+
+def test_pages_can_draw_every_symbol() -> None:
+    sprite = "".join(path.read_text(encoding="utf-8") for path in FRONTEND.rglob("*.*ml"))
+    sprite += "".join(path.read_text(encoding="utf-8") for path in FRONTEND.rglob("*.svg"))
+    for symbol in get_args(Symbol):
+        assert f'id="y-{symbol.removesuffix("-open")}"' in sprite, symbol
+    with pytest.raises(ValueError, match="symbol 'blob' is not one of star, circle"):
+        style.Look("blob", "solid", "#000000", "#FFFFFF")  # type: ignore[arg-type]
 
 
 def test_an_unknown_method_gets_a_spare_look_and_always_the_same() -> None:

@@ -152,16 +152,3 @@ def test_nothing_to_fit_is_said_not_guessed() -> None:
     assert nothing.used == 0
     assert "fewer than 3" in nothing.reason
     assert theory.fit_exponent([0.5] * 9, [0.2] * 9, base=0.1, classes=10).exponent is None
-
-
-def test_flips_are_counted_where_the_base_was_right_and_where_it_was_wrong() -> None:
-    truth = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    base = np.array([0, 0, 0, 0, 0, 0, 2, 2])  # right four times, wrong four times
-    samples = np.array([[1, 0, 0, 0, 1, 2, 2, 2], [0, 0, 0, 0, 0, 0, 2, 2]])
-    flips = theory.count_flips(base, samples, truth, classes=3)
-    assert flips.right == pytest.approx([0.25, 0])
-    assert flips.wrong == pytest.approx([0.5, 0])
-    assert flips.exponent[0] == pytest.approx(0.5)  # ln 0.5 / ln 0.25
-    assert np.isnan(flips.exponent[1])
-    assert flips.repaired[0] == 0.5  # of two moved wrong labels one became right
-    assert flips.expected == 0.5

@@ -15,7 +15,6 @@ import torch
 from drawn import told
 
 import modescape as ms
-from modescape import pipeline
 from modescape.artifacts import Artifacts
 from modescape.drawing.figure import encode
 from modescape.drawing.reading import FigureNotReady
@@ -24,6 +23,7 @@ from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor, Machine
 from modescape.figures.tunnel import Tunnel, TunnelOptions
 from modescape.laboratory import Laboratory
+from modescape.records import StageOutput
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.science import paths, weights
@@ -34,8 +34,10 @@ from modescape.science.predictions import nll
 from modescape.science.tunnel import ROUNDS, Curve, Knot, Polyline, Settings, Slope, Wedges, bend, perpendicular
 from modescape.settings import Settings as LaboratorySettings
 from modescape.spec import NetworkSpec, parse
+from modescape.stages import runner as real
 from modescape.stages import tunnel as stages
-from modescape.store import Lease, StageOutput, Store
+from modescape.store import Store
+from modescape.store.leases import Lease
 
 A, B = np.array([2.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
 
@@ -217,13 +219,13 @@ SMALL = SPEC | {
 
 
 class Stopping:
-    """The real pipeline, told to stop after every save of a tunnel or of its triangles; no finished ones are reused."""
+    """The real runner, told to stop after every save of a tunnel or of its triangles; no finished ones are reused."""
 
     def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
         return output
 
     def memo(self, lease: Lease, store: Store, numerics: str) -> str:
-        return pipeline.memo(lease, store, "again" if lease.kind in STUDIED else numerics)
+        return real.memo(lease, store, "again" if lease.stage.kind in STUDIED else numerics)
 
     def run_stage(self, lease: Lease, *rest: Any, device: str) -> StageOutput:
         control = rest[-1]
@@ -233,15 +235,15 @@ class Stopping:
             save(*args, **more)
             control.stop(StageInterrupted("enough"))
 
-        if lease.kind in STUDIED:
+        if lease.stage.kind in STUDIED:
             control.save_partial = stopping
-        return pipeline.run_stage(lease, *rest, device=device)
+        return real.run_stage(lease, *rest, device=device)
 
 
 class Bench:
     """An experiment of which only what tunnels need is done, attempt by attempt."""
 
-    def __init__(self, laboratory: Laboratory, runner: Any = pipeline) -> None:
+    def __init__(self, laboratory: Laboratory, runner: Any = real) -> None:
         self.laboratory, self.store = laboratory, laboratory.store
         self.row = laboratory.create(SMALL, name="tunnels")
         machine = Machine("cpu", "test", "test", ("cpu",))
@@ -256,9 +258,9 @@ class Bench:
         while ready := [
             s for s in self.results.stages if s.kind in ("train", "predict", *STUDIED) and s.state == "ready"
         ]:
-            lease = self.store.claim("test", stage_id=ready[0].id)
+            lease = self.store.leases.claim("test", stage_id=ready[0].id)
             assert lease is not None
-            assert self.executor.work(lease) != "failed", self.store.stage(ready[0].id).error
+            assert self.executor.work(lease) != "failed", self.store.stages.get(ready[0].id).error
             yield
 
     def left(self) -> dict[tuple[str, str], Any]:
@@ -309,7 +311,7 @@ def test_stages_interrupted_at_every_save_leave_the_same_bytes_and_are_drawn_as_
     for (name, number), whole in complete.items():
         points = whole.size // (8 if name == "tunnel" else 4)  # every point of a line on two splits
         assert told[name, number] == [*(f"after {i} of {points} points" for i in range(1, points)), ""]
-    events = again.store.events(experiment_id=again.row.id)
+    events = again.store.events.after(experiment_id=again.row.id)
     assert {event.payload["kind"] for event in events if event.kind == "points"} >= set(STUDIED)  # open pages draw it
     laboratory.store.close()
 

@@ -66,7 +66,7 @@ def strange(request: pytest.FixtureRequest, site: Served) -> tuple[Experiment, l
                 )
                 connection.execute(sqlalchemy.text(change), {"params": renamed, "id": id_})
     engine.dispose()
-    return site.laboratory.store.experiment(row.id), [*NAMES.values()] if kind == "everything" else [NAMES[kind]]
+    return site.laboratory.store.experiments.get(row.id), [*NAMES.values()] if kind == "everything" else [NAMES[kind]]
 
 
 def test_the_page_opens_and_names_what_is_not_known(strange: tuple[Experiment, list[str]], site: Served) -> None:

@@ -18,8 +18,10 @@ import numpy as np
 from modescape.artifacts import Artifacts
 from modescape.errors import StageError
 from modescape.executor import Machine, StageControl
+from modescape.records import StageOutput
 from modescape.settings import Settings
-from modescape.store import Lease, StageOutput, Store
+from modescape.store import Store
+from modescape.store.leases import Lease
 
 SAVE_EVERY = 5
 MACHINE = Machine("cpu", "toy", "toy numerics", ("cpu",))
@@ -38,9 +40,9 @@ class ToyRunner:
         return output
 
     def memo(self, lease: Lease, store: Store, numerics: str) -> str:
-        needs = [need.memo or "" for need in store.needs(lease.stage_id)]
+        needs = [need.memo or "" for need in store.stages.needs(lease.stage.id)]
         return hashlib.sha256(
-            "|".join([numerics, lease.kind, lease.key, str(lease.params), *needs]).encode()
+            "|".join([numerics, lease.stage.kind, lease.stage.key, str(lease.stage.params), *needs]).encode()
         ).hexdigest()
 
     def run_stage(
@@ -53,34 +55,34 @@ class ToyRunner:
         *,
         device: str,
     ) -> StageOutput:
-        inputs = [need.result["extra"]["value"] for need in store.needs(lease.stage_id)]
-        at, value = 0, start_of(lease.kind, lease.key, inputs)
+        inputs = [need.result["extra"]["value"] for need in store.stages.needs(lease.stage.id)]
+        at, value = 0, start_of(lease.stage.kind, lease.stage.key, inputs)
         output = StageOutput()
-        if "resume" in lease.partial:
-            _, metadata = artifacts.scratch(lease.partial["resume"])
+        if "resume" in lease.stage.partial:
+            _, metadata = artifacts.scratch(lease.stage.partial["resume"])
             at, value = int(metadata["at"]), metadata["value"]
-        steps, points = lease.params["steps"], []
+        steps, points = lease.stage.params["steps"], []
         for step in range(at, steps):
             control.check()
-            if step == lease.params.get("die_at"):
+            if step == lease.stage.params.get("die_at"):
                 os._exit(9)
-            if step == steps // 2 and lease.attempt < lease.params.get("fail_until", 0):
-                raise StageError(f"attempt {lease.attempt} was told to fail")
-            time.sleep(lease.params["seconds"])  # stands for work
+            if step == steps // 2 and lease.stage.attempt < lease.stage.params.get("fail_until", 0):
+                raise StageError(f"attempt {lease.stage.attempt} was told to fail")
+            time.sleep(lease.stage.params["seconds"])  # stands for work
             value = step_of(value, step)
             points.append((step, float(int(value[:8], 16)), 0.0))
-            control.progress(step + 1, steps, {"value": value[:8]})
+            control.progress(step + 1, steps, value=value[:8])
             if (step + 1) % SAVE_EVERY == 0:
-                name = f"{lease.stage_id}-{lease.attempt}-{step + 1}"
+                name = f"{lease.stage.id}-{lease.stage.attempt}-{step + 1}"
                 artifacts.put_scratch(name, {"at": np.array(step)}, {"at": str(step + 1), "value": value})
                 kept = artifacts.put_array(np.frombuffer(value.encode(), np.uint8), "weights")
-                control.save_partial({"resume": name}, points={"chain": points}, run=lease.params["run"],
+                control.save_partial({"resume": name}, points={"chain": points}, run=lease.stage.params["run"],
                                      artifacts=[kept], step=step + 1)  # fmt: skip
-                artifacts.drop_scratch(lease.stage_id, keep=name)
+                artifacts.drop_scratch(lease.stage.id, keep=name)
                 points = []
         output.artifacts.append(artifacts.put_array(np.frombuffer(value.encode(), np.uint8), "weights"))
         output.extra = {"value": value}
-        artifacts.drop_scratch(lease.stage_id)
+        artifacts.drop_scratch(lease.stage.id)
         return output
 
 

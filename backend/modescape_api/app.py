@@ -20,24 +20,29 @@ from starlette.routing import BaseRoute, Route
 from modescape import __version__
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
+from modescape.schema import check_schema, upgrade
 from modescape.settings import Settings
-from modescape.store import check_schema, upgrade
 from modescape_api import (
-    arrays,
+    artifacts,
     assets,
     catalogue,
     compare,
+    curves,
+    cuts,
     data,
     documentation,
     events,
     experiments,
     figures,
     gallery,
+    matrices,
     paper,
     problems,
     proxies,
     replies,
     security,
+    selections,
+    solutions,
     workers,
 )
 from modescape_api.events import Hub
@@ -65,7 +70,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     for part in (
         experiments,
-        arrays,
+        solutions,
+        curves,
+        matrices,
+        cuts,
+        artifacts,
+        selections,
         figures,
         catalogue,
         compare,

@@ -16,23 +16,23 @@ from modescape import finding, power
 from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
-from modescape.registry import Entry, architectures, datasets, figures, methods, presets
-from modescape.science.corruptions import TYPES
+from modescape.records import Status
+from modescape.registry import Entry, Method, architectures, corruptions, datasets, figures, methods, presets
 from modescape.spec import ExperimentSpec
 from modescape_api import bodies, claims, problems, replies
 from modescape_api.bodies import body
-from modescape_api.display import between, price
+from modescape_api.display import between, look_of, price
 from modescape_api.experiments import Draft, asked_for
 from modescape_api.site import Here, Site
 
 router = APIRouter(tags=["catalogue"])
 
-_LEAVE_OUT = ("call", "tell", "draw", "card", "full", "options", "parameters", "multiply_adds", "count")
-
 
 def as_entry(entry: Entry) -> dict[str, Any]:
-    """What an entry says of itself, with the JSON Schema of its options."""
-    about = {name: getattr(entry, name) for name in entry.__dataclass_fields__ if name not in _LEAVE_OUT}
+    """What an entry says of itself, with the JSON Schema of its options; looks go by their keys."""
+    about = entry.said()
+    if isinstance(entry, Method):
+        about["look"] = look_of(entry.name).key
     return {**about, "options": entry.options.model_json_schema()}
 
 
@@ -51,9 +51,9 @@ def _known_here() -> dict[str, Any]:
     found: dict[str, Any] = {noun: [as_entry(entry) for entry in known.values()] for noun, known in registries.items()}
     found["presets"] = [{**as_entry(preset), "spec": preset.call()} for preset in presets.values()]
     found["corruptions"] = [
-        {"name": c.name, "title": c.title, "family": c.family, "summary": c.summary, "needs_colour": c.needs_colour,
+        {"name": c.name, "title": c.title, "family": c.family.key, "summary": c.summary, "needs_colour": c.needs_colour,
          "constants": dict(c.constants)}
-        for c in TYPES.values()
+        for c in corruptions.values()
     ]  # fmt: skip
     found["spec"] = ExperimentSpec.model_json_schema()
     return found
@@ -62,7 +62,7 @@ def _known_here() -> dict[str, Any]:
 def everything(here: Site) -> dict[str, Any]:
     """What can be chosen, with what plug-ins of workers bring."""
     found = dict(_known_here())
-    published = here.store.catalogue()
+    published = here.store.catalogue.entries()
     for noun, kind in _PLUGINS:
         declared = {entry["name"] for entry in found[noun]}
         brought = [row for row in published if row.kind == kind and row.name not in declared]
@@ -129,8 +129,10 @@ def words(plan: Plan) -> dict[str, str]:
 def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> dict[str, Any]:
     """The plan as the form shows it, with an earlier experiment of the same spec and who is ahead in the queue."""
     plan, spec = prepared.plan, prepared.spec
-    same = here.store.experiments(ListQuery((Condition("digest", "eq", spec.digest()),), limit=1)).items
-    ahead = here.store.experiments(ListQuery((Condition("status", "in", ("queued", "running")),), limit=1)).total
+    same = here.store.experiments.page(ListQuery((Condition("digest", "eq", spec.digest()),), limit=1)).items
+    ahead = here.store.experiments.page(
+        ListQuery((Condition("status", "in", (Status.QUEUED, Status.RUNNING)),), limit=1)
+    ).total
     return {
         "seconds": plan.seconds,
         "low": plan.low,
@@ -171,7 +173,7 @@ def _open(prepared: Prepared) -> dict[str, Any]:
 
 def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
     """Which look at these trainings it would be, and what that costs, in words; "" at the first."""
-    look = finding.Look.ahead(spec, here.store.having_trainings(spec))
+    look = finding.Look.ahead(spec, here.store.experiments.having_trainings(spec))
     return {**asdict(look), "level_of_a_word": look.level, "words": claims.looking_ahead(look)}
 
 

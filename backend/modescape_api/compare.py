@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
 from modescape.plan import flat
+from modescape.records import Role
 from modescape.results import Results
 from modescape.science.inference import LEVEL, estimate, pairs, t_quantile
 from modescape.spec import stored
@@ -90,7 +91,7 @@ def chosen(here: Site, references: Sequence[str]) -> list[Experiment]:
     names = list(dict.fromkeys(filter(None, references)))
     if len(names) > MOST:
         raise InvalidInput(f"{len(names)} experiments were named", field="e", allowed=f"up to {MOST} of them")
-    return list({row.id: row for row in map(here.store.experiment, names)}.values())
+    return list({row.id: row for row in map(here.store.experiments.get, names)}.values())
 
 
 def compare(here: Site, rows: Sequence[Experiment]) -> Comparison:
@@ -164,7 +165,7 @@ class _Ensemble:
         self.row = row
         results = Results(here.store, here.artifacts, row.id)
         spec = stored(row.spec)
-        optima = [s for s in results.solutions(role="optimum") if s.accuracy is not None]
+        optima = [s for s in results.solutions(role=Role.OPTIMUM) if s.accuracy is not None]
         self.networks = {s.weights for s in optima if s.weights is not None}
         self.accuracy = np.array([s.accuracy for s in optima], np.float64)
         self.disagreement = _pairs(results, optima, "disagreement", spec.evaluation.splits[0])

@@ -19,7 +19,6 @@ from pydantic import Field
 
 from modescape import own
 from modescape.errors import Conflict, InvalidInput, ModescapeError
-from modescape.laboratory import paths_in
 from modescape.registry import datasets
 from modescape.settings import Settings
 from modescape.spec import DataSpec
@@ -41,7 +40,7 @@ def resolved(settings: Settings, document: dict[str, Any]) -> dict[str, Any]:
     Raises InvalidInput naming the field (`spec.data.path`).
     """
     found = dict(document)
-    for field, path in paths_in(document):
+    for field, path in _paths_in(document):
         real = str(inside(path, settings.registration_roots, field=f"spec.{field}"))
         name, *place = field.split(".")[:-1]
         if place:
@@ -51,6 +50,15 @@ def resolved(settings: Settings, document: dict[str, Any]) -> dict[str, Any]:
         else:
             found[name] = {**found[name], "path": real}
     return found
+
+
+def _paths_in(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """(field, path) of every path a spec document names; the spec's own rules judge documents of another shape."""
+    ood = document.get("ood")
+    parts = [("data", document.get("data")), ("shift", document.get("shift"))]
+    parts += [(f"ood.{i}", part) for i, part in enumerate(ood)] if isinstance(ood, list | tuple) else []
+    named = [(f"{name}.path", part.get("path")) for name, part in parts if isinstance(part, dict)]
+    return [(field, path) for field, path in named if isinstance(path, str)]
 
 
 def inside(path: str, roots: Sequence[Path], *, field: str) -> Path:
@@ -211,7 +219,7 @@ def known(here: Site) -> list[dict[str, Any]]:
             }
         )
     looked_at = here.lookings.rows()  # asked first: a set registered between the two questions is missing from neither
-    for name, details in here.store.own_sets().items():
+    for name, details in here.store.own_sets.all().items():
         place = Path(details["where"])
         rows.append(
             {
@@ -311,15 +319,15 @@ def add_data(here: Here, asked: Annotated[Wanted, body(Wanted)]) -> Response:
     responses={204: {"description": "Forgotten"}, **problems.documented("not-found")},
 )
 def remove_data(here: Here, name: Annotated[str, PathParameter(max_length=200)]) -> Response:
-    here.store.unregister_set(name)
+    here.store.own_sets.unregister(name)
     return Response(status_code=204)
 
 
 def _fetch(here: Site, name: str) -> Response:
-    from modescape.science.data import DOWNLOADS
+    from modescape.science.data import fetchable
 
-    if name not in DOWNLOADS:
-        raise InvalidInput(f"{name!r} cannot be fetched", field="fetch", allowed="one of " + ", ".join(DOWNLOADS))
+    if name not in (known := fetchable()):
+        raise InvalidInput(f"{name!r} cannot be fetched", field="fetch", allowed="one of " + ", ".join(known))
     return replies.json(asdict(here.fetches.start(name)), status=202, headers={"location": "/api/data"})
 
 
@@ -348,7 +356,7 @@ def register(
         told = [replace(problem, field=problem.field.removeprefix("data.")) for problem in error.problems]
         raise InvalidInput(str(error), problems=told) from None
     title = own.checked_name(name or own.place_name(str(real), kind))
-    here.store.check_set_name(title, str(real), replace=replace_other)
+    here.store.own_sets.check_name(title, str(real), replace=replace_other)
     details = {
         "title": title,
         "dataset": kind,
@@ -369,7 +377,7 @@ def register(
 
     def remember(level: float | None, sentences: Sequence[str]) -> dict[str, Any]:
         found = {**details, "white": level, "reading": list(sentences)}
-        here.store.register_set(title, found, replace=replace_other)
+        here.store.own_sets.register(title, found, replace=replace_other)
         return {"name": title, "own": True, "present": True, "state": "here", **found}
 
     if kind == "npz":

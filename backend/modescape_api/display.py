@@ -14,12 +14,12 @@ from typing import Any
 
 from modescape.drawing.style import Look, look
 from modescape.drawing.words import percent, rate, thousands
-from modescape.registry import methods, presets
+from modescape.records import StageState
+from modescape.registry import presets
 from modescape.spec import unknown
 from modescape.tables import Experiment, Stage, utcnow
 
 GLYPHS = {"succeeded": "✓", "running": "◐", "failed": "✗", "cancelled": "⊘", "paused": "‖"}
-OPEN_STATES = ("blocked", "ready", "running", "paused")
 
 
 # -- numbers and times ------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def said_not_known(*rows: Experiment) -> str:
 
 def look_of(key: str) -> Look:
     """The look of a method (by its name) or of a group every figure knows."""
-    return look(methods[key].look if key in methods else key)
+    return look(key)
 
 
 FILTERS: dict[str, Callable[..., str]] = {
@@ -214,33 +214,33 @@ class Training:
 def by_kind(stages: Sequence[Stage]) -> list[KindProgress]:
     found = []
     kinds = dict.fromkeys(stage.kind for stage in stages)
-    unfinished = [kind for kind in kinds if any(s.kind == kind and s.state != "succeeded" for s in stages)]
+    unfinished = [kind for kind in kinds if any(s.kind == kind and s.state != StageState.SUCCEEDED for s in stages)]
     for kind in kinds:
         mine = [stage for stage in stages if stage.kind == kind]
         states = [stage.state for stage in mine]
-        running = [stage for stage in mine if stage.state == "running"]
-        done = states.count("succeeded")
+        running = [stage for stage in mine if stage.state == StageState.RUNNING]
+        done = states.count(StageState.SUCCEEDED)
         value = done + sum(min(1.0, stage.step / stage.steps) for stage in running if stage.steps)
-        blocked = bool(mine) and all(state in ("blocked", "succeeded") for state in states)
+        blocked = bool(mine) and all(state in (StageState.BLOCKED, StageState.SUCCEEDED) for state in states)
         before = [other for other in unfinished if other != kind][:1]
         waits = before[0] if blocked and before and list(kinds).index(before[0]) < list(kinds).index(kind) else ""
         estimate = sum(stage.estimate for stage in mine)
-        failed, skipped = states.count("failed"), sum("skipped" in stage.progress for stage in mine)
+        failed, skipped = states.count(StageState.FAILED), sum("skipped" in stage.progress for stage in mine)
         found.append(KindProgress(kind, len(mine), done, len(running), failed, skipped, value, estimate, waits))
     return found
 
 
 def seconds_left(stages: Sequence[Stage], workers: int) -> float | None:
     """What the open stages were planned to cost, corrected by what the finished ones did; None when none is open."""
-    open_ = [stage for stage in stages if stage.state in OPEN_STATES]
+    open_ = [stage for stage in stages if not stage.state.has_ended]
     if not open_:
         return None
-    worked = [stage for stage in stages if stage.state == "succeeded" and stage.reused_from is None]
+    worked = [stage for stage in stages if stage.state == StageState.SUCCEEDED and stage.reused_from is None]
     planned = sum(stage.estimate for stage in worked)
     factor = sum(stage.seconds for stage in worked) / planned if planned > 1 else 1.0
     left, longest = 0.0, 0.0
     for stage in open_:
-        told = stage.progress.get("seconds_left") if stage.state == "running" else None
+        told = stage.progress.get("seconds_left") if stage.state == StageState.RUNNING else None
         share = 1 - min(1.0, stage.step / stage.steps) if stage.steps else 1.0
         mine = float(told) if told is not None else factor * stage.estimate * share
         left += mine

@@ -17,23 +17,29 @@ from pydantic.json_schema import models_json_schema
 
 from modescape.spec import ExperimentSpec
 from modescape_api import (
-    arrays,
+    artifacts,
     catalogue,
     compare,
+    curves,
+    cuts,
     data,
     events,
     experiments,
     figures,
     gallery,
+    matrices,
     paper,
     problems,
     replies,
+    selections,
+    solutions,
     workers,
 )
-from modescape_api.arrays import Chosen, Through
+from modescape_api.cuts import Through
 from modescape_api.data import Wanted
 from modescape_api.experiments import Changes, Copy, Draft
 from modescape_api.proxies import at
+from modescape_api.selections import Chosen
 from modescape_api.site import Here
 
 router = APIRouter(include_in_schema=False)
@@ -56,7 +62,8 @@ _TAGS = {
     "service": "Workers, and whether all is well.",
 }
 _BODIES = (Draft, Changes, Copy, Wanted, Chosen, Through, ExperimentSpec)
-_PARTS = (experiments, arrays, figures, compare, catalogue, paper, data, gallery, events, workers)
+_PARTS = (experiments, solutions, curves, matrices, cuts, artifacts, selections, figures, compare, catalogue, paper,
+          data, gallery, events, workers)  # fmt: skip
 _METHODS = ("get", "post", "patch", "delete")
 
 

@@ -17,7 +17,8 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from modescape.outage import DATABASE
-from modescape.store import UNAVAILABLE, Store
+from modescape.schema import UNAVAILABLE
+from modescape.store import Store
 from modescape.tables import Event
 from modescape_api import problems, replies
 from modescape_api.site import Here, Site
@@ -47,7 +48,7 @@ class Hub:
         while True:
             await self._awake.wait()
             try:
-                self._tell(await asyncio.to_thread(self._store.last_event_id))
+                self._tell(await asyncio.to_thread(self._store.events.last_id))
             except UNAVAILABLE as error:
                 DATABASE.away(error)
             except Exception:  # whatever it was, live pages need this loop
@@ -66,7 +67,7 @@ class Hub:
         self._listeners += 1
         try:  # from here on: a page that is left while its stream begins must not be counted for ever
             if not self._awake.is_set():
-                self.last = await asyncio.to_thread(self._store.last_event_id)
+                self.last = await asyncio.to_thread(self._store.events.last_id)
                 self._awake.set()
             yield
         finally:
@@ -129,7 +130,7 @@ async def events(request: Request, here: Here, after: After = None, last_event_i
 async def experiment_events(
     request: Request, here: Here, experiment: str, after: After = None, last_event_id: LastEventId = None
 ) -> Response:
-    found = await asyncio.to_thread(here.store.experiment, experiment)
+    found = await asyncio.to_thread(here.store.experiments.get, experiment)
     return await _answer(request, here, found.id, after, last_event_id)
 
 
@@ -137,7 +138,7 @@ async def _answer(
     request: Request, here: Site, experiment_id: str | None, after: int | None, last_event_id: str | None
 ) -> Response:
     if after is not None and "text/event-stream" not in replies.accepted(request):
-        rows = await asyncio.to_thread(here.store.events, after, experiment_id=experiment_id, limit=BATCH)
+        rows = await asyncio.to_thread(here.store.events.after, after, experiment_id=experiment_id, limit=BATCH)
         newest = str(rows[-1].id) if rows else str(after)
         return replies.json(
             {
@@ -149,7 +150,7 @@ async def _answer(
         )
     if last_event_id is not None and last_event_id.isdecimal() and int(last_event_id) <= MAX_ID:
         after = int(last_event_id)
-    oldest = await asyncio.to_thread(here.store.first_event_id)  # before the answer begins: it may be a 503
+    oldest = await asyncio.to_thread(here.store.events.first_id)  # before the answer begins: it may be a 503
     stream = _stream(here, experiment_id, after, oldest)
     return EventSourceResponse(stream, headers={"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"})
 
@@ -158,7 +159,7 @@ async def _stream(here: Site, experiment_id: str | None, after: int | None, olde
     async with here.hub.listening():
         newest = here.hub.last
         if after is not None and after > newest:  # the page was made between two looks of the poller
-            newest = await asyncio.to_thread(here.store.last_event_id)
+            newest = await asyncio.to_thread(here.store.events.last_id)
         seen = newest if after is None else after
         yield format_sse_event(comment="modescape", retry=2000)
         if seen > newest or seen < oldest - 1:
@@ -169,7 +170,9 @@ async def _stream(here: Site, experiment_id: str | None, after: int | None, olde
             rows: Sequence[Event] = []
             if upto > seen:
                 try:
-                    rows = await asyncio.to_thread(here.store.events, seen, experiment_id=experiment_id, limit=BATCH)
+                    rows = await asyncio.to_thread(
+                        here.store.events.after, seen, experiment_id=experiment_id, limit=BATCH
+                    )
                 except UNAVAILABLE as error:  # an open stream waits for the database to come back
                     DATABASE.away(error)
                     yield KEEPALIVE_COMMENT

@@ -167,9 +167,9 @@ def as_stage(stage: Stage, needs: list[str]) -> dict[str, Any]:
 def stages_of(here: Site, row: Experiment) -> list[dict[str, Any]]:
     """Its stages in the order of the plan, each with the ids of those it waits for."""
     needs: dict[str, list[str]] = {}
-    for stage_id, needed in here.store.arrows(row.id):
+    for stage_id, needed in here.store.stages.arrows(row.id):
         needs.setdefault(stage_id, []).append(needed)
-    return [as_stage(stage, sorted(needs.get(stage.id, []))) for stage in here.store.stage_rows(row.id)]
+    return [as_stage(stage, sorted(needs.get(stage.id, []))) for stage in here.store.stages.without_results(row.id)]
 
 
 # -- launching --------------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def asked_for(here: Site, draft: Draft) -> dict[str, Any]:
         )
     if draft.spec is not None:
         try:
-            document = own.named(draft.spec, here.store.own_sets())
+            document = own.named(draft.spec, here.store.own_sets.all())
         except InvalidInput as error:
             raise bodies.prefixed(error, "spec") from None
         return data.resolved(here.settings, document)
@@ -383,7 +383,7 @@ _UNFIT = problems.documented("malformed", "too-large", "wrong-media-type", "inva
 
 
 def listed(here: Site, asked: Asked, *, cursor: str | None = None) -> Listing:
-    page = here.store.experiments(asked.after(cursor))
+    page = here.store.experiments.page(asked.after(cursor))
     return Listing([as_row(row) for row in page.items], page.next, page.total, asked.words)
 
 
@@ -452,7 +452,7 @@ def create(
     responses={**_ONE, **problems.documented("not-found")},
 )
 def read(here: Here, experiment: str) -> Response:
-    return replies.json(as_document(here, here.store.experiment(experiment)))
+    return replies.json(as_document(here, here.store.experiments.get(experiment)))
 
 
 @router.patch(
@@ -465,7 +465,7 @@ def change(here: Here, experiment: str, changes: Annotated[Changes, body(Changes
     asked = changes.model_dump(exclude_none=True)
     if "tags" in asked:
         asked["tags"] = list(dict.fromkeys(asked["tags"]))
-    return replies.json(as_document(here, here.store.patch(experiment, **asked)))
+    return replies.json(as_document(here, here.store.experiments.patch(experiment, **asked)))
 
 
 @router.delete(
@@ -475,7 +475,7 @@ def change(here: Here, experiment: str, changes: Annotated[Changes, body(Changes
     responses={**_ONE, **problems.documented("not-found", "conflict")},
 )
 def archive(here: Here, experiment: str) -> Response:
-    return replies.json(as_document(here, here.store.archive(experiment)))
+    return replies.json(as_document(here, here.store.experiments.archive(experiment)))
 
 
 @router.post(
@@ -484,7 +484,7 @@ def archive(here: Here, experiment: str) -> Response:
     responses={**_ONE, **problems.documented("not-found")},
 )
 def restore(here: Here, experiment: str) -> Response:
-    return replies.json(as_document(here, here.store.restore(experiment)))
+    return replies.json(as_document(here, here.store.experiments.restore(experiment)))
 
 
 @router.post(
@@ -499,7 +499,7 @@ def restore(here: Here, experiment: str) -> Response:
     },
 )
 def purge(here: Here, experiment: str) -> Response:
-    slug = here.store.experiment(experiment).slug
+    slug = here.store.experiments.get(experiment).slug
     return replies.json({"slug": slug, "freed_bytes": purge_experiment(here.laboratory, experiment)})
 
 
@@ -510,7 +510,7 @@ def purge(here: Here, experiment: str) -> Response:
     responses={**_ONE, **problems.documented("not-found", "conflict")},
 )
 def cancel(here: Here, experiment: str) -> Response:
-    return replies.json(as_document(here, here.store.cancel(experiment)))
+    return replies.json(as_document(here, here.store.experiments.cancel(experiment)))
 
 
 @router.post(
@@ -520,7 +520,7 @@ def cancel(here: Here, experiment: str) -> Response:
     responses={**_ONE, **problems.documented("not-found", "conflict")},
 )
 def pause(here: Here, experiment: str) -> Response:
-    return replies.json(as_document(here, here.store.pause(experiment)))
+    return replies.json(as_document(here, here.store.experiments.pause(experiment)))
 
 
 @router.post(
@@ -529,7 +529,7 @@ def pause(here: Here, experiment: str) -> Response:
     responses={**_ONE, **problems.documented("not-found", "conflict")},
 )
 def resume(here: Here, experiment: str) -> Response:
-    row = here.store.resume(experiment)
+    row = here.store.experiments.resume(experiment)
     here.ring(row.id)
     return replies.json(as_document(here, row))
 
@@ -546,7 +546,7 @@ def retry(
         str | None, Query(max_length=36, description="Only this stage; empty means all that failed.")
     ] = None,
 ) -> Response:
-    row = here.store.retry(experiment, stage)
+    row = here.store.experiments.retry(experiment, stage)
     here.ring(row.id)
     return replies.json(as_document(here, row))
 
@@ -559,7 +559,7 @@ def retry(
     responses={**_CREATED, **_UNFIT, **problems.documented("not-found", "data-missing")},
 )
 def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Response:
-    old = here.store.experiment(experiment)
+    old = here.store.experiments.get(experiment)
     draft = Draft(
         name=copy.name or f"{old.name[: names.LONGEST - 5]} copy",
         spec=merged(old.spec, copy.changes),
@@ -593,7 +593,7 @@ def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Res
     },
 )
 def stages(request: Request, here: Here, experiment: str) -> Response:
-    row = here.store.experiment(experiment)
+    row = here.store.experiments.get(experiment)
     items = stages_of(here, row)
     return replies.listing(
         request,
@@ -634,11 +634,11 @@ def stages(request: Request, here: Here, experiment: str) -> Response:
     },
 )
 def stage(here: Here, experiment: str, stage: Annotated[str, Path(max_length=80)]) -> Response:
-    row = here.store.experiment(experiment)
-    found = here.store.stage(stage)
+    row = here.store.experiments.get(experiment)
+    found = here.store.stages.get(stage)
     if found.experiment_id != row.id:
         raise NotFound(f"{row.slug} has no stage {stage!r}")
-    needs = sorted(need.id for need in here.store.needs(found.id))
+    needs = sorted(need.id for need in here.store.stages.needs(found.id))
     files = [{**info, "url": at(f"/api/artifacts/{info['digest']}")} for info in found.result.get("artifacts", [])]
     document = {**as_stage(found, needs), "left": found.result.get("extra", {}), "files": files}
     return replies.json(document, headers={"cache-control": "no-store"})

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from modescape.drawing.groups import method_title
+from modescape.records import StageState
 from modescape.results import STOPPED, Results
 from modescape.tables import Stage
 
@@ -86,7 +87,7 @@ class Cause:
 
 def causes(stages: Sequence[Stage]) -> list[Cause]:
     """In the order of the plan; every failed stage is in one of them, as a cause or as what depends on it."""
-    failed = [stage for stage in stages if stage.state == "failed"]
+    failed = [stage for stage in stages if stage.state == StageState.FAILED]
     found: dict[tuple[str, str], Cause] = {}
     of: dict[str, Cause] = {}
     for stage in failed:

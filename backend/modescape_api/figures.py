@@ -22,10 +22,10 @@ from modescape.drawing.frame import Frame, framed, html
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.errors import InvalidInput, NotFound, Problem
+from modescape.records import StageState
 from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.spec import invalid
-from modescape.store import ENDED
 from modescape.tables import Stage
 from modescape_api import problems, replies
 from modescape_api.proxies import at
@@ -60,18 +60,24 @@ def progress(figure: Figure, stages: list[Stage]) -> Progress:
     needs = []
     for kind in figure.needs:
         mine = [stage for stage in stages if stage.kind == kind]
-        done = sum(stage.state == "succeeded" for stage in mine)
-        failed = sum(stage.state in ("failed", "cancelled") for stage in mine)
+        done = sum(stage.state == StageState.SUCCEEDED for stage in mine)
+        failed = sum(stage.state in (StageState.FAILED, StageState.CANCELLED) for stage in mine)
         needs.append({"kind": kind, "done": done, "total": len(mine), "failed": failed})
     shown = [
-        (stage.id, stage.state, stage.attempt, stage.finished_at, stage.step if stage.kind in _DRAWN_ON_THE_WAY else 0)
+        (
+            stage.id,
+            str(stage.state),
+            stage.attempt,
+            stage.finished_at,
+            stage.step if stage.kind in _DRAWN_ON_THE_WAY else 0,
+        )
         for stage in stages
         if stage.kind in figure.needs
     ]
     return Progress(
         tuple(needs),
         replies.tag(figure_version(), figure.name, shown)[3:-1],
-        frozenset(stage.kind for stage in stages if stage.state not in ENDED),
+        frozenset(stage.kind for stage in stages if not stage.state.has_ended),
         frozenset(stage.kind for stage in stages),
     )
 
@@ -161,7 +167,7 @@ def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -
 def list_figures(request: Request, here: Here, experiment: str) -> Response:
     results = here.laboratory.results(experiment)
     row = results.experiment
-    stages = here.store.stage_rows(row.id)
+    stages = here.store.stages.without_results(row.id)
     items = [as_state(row.slug, results, figure, stages) for figure in figures.values()]
     columns = (
         "name",
@@ -357,7 +363,7 @@ def read_figure(
     results = here.laboratory.results(experiment)
     ask = replace(ask, options=ask.options.of(results))
     slug = results.experiment.slug
-    about = progress(ask.figure, here.store.stage_rows(results.experiment.id))
+    about = progress(ask.figure, here.store.stages.without_results(results.experiment.id))
     said = ask.options.model_dump_json()
     etag = replies.tag(about.version, results.experiment.id, results.experiment.name, form, theme, arrays, frame, said)
     headers = {"etag": etag, "cache-control": replies.REVALIDATE, "vary": "accept, accept-encoding"}

@@ -22,9 +22,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from modescape import own
 from modescape.errors import Problem
-from modescape.part import under_new_names
+from modescape.part import PLACES, under_new_names
 from modescape.presets.base import SHORT_METHODS
 from modescape.registry import Entry, Method, architectures, datasets, methods
 from modescape.science.verdict import MIN_UNITS
@@ -284,7 +283,7 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
             continue
         text = ", ".join(filter(None, many[control.name])) if control.kind == "checks" else last[control.name].strip()
         part, *path = control.name.split(".")
-        if part == "methods" or (control.name == "data.path" and last.get("data.dataset") not in own.KINDS):
+        if part == "methods" or (control.name == "data.path" and last.get("data.dataset") not in PLACES):
             continue  # a path typed before another set was chosen is hidden, and not meant
         if part == "network" and path[0] == "options":
             if path[1] != chosen:
@@ -437,7 +436,7 @@ def sections(
 
     sampled = []
     for name, method in methods.items():
-        found = row(f"methods.{name}", method.title, method.summary, _method_controls(name), method.look)
+        found = row(f"methods.{name}", method.title, method.summary, _method_controls(name), name)
         sampled.append(replace(found, brief=_samples(found, method)))
     studies = [
         row(

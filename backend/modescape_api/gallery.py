@@ -19,9 +19,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from numpy.typing import NDArray
 from PIL import Image
 
+from modescape.corruptions.corruption import INTENSITIES, VERSION, applicable, corrupt, table_for
 from modescape.errors import InvalidInput
-from modescape.science import corruptions
-from modescape.science.corruptions import INTENSITIES, TYPES, Corruption
+from modescape.registry import Corruption, Family, Table, corruptions
 from modescape.spec import DataSpec
 from modescape_api import data, problems, replies
 from modescape_api.site import Here, Site
@@ -32,14 +32,6 @@ Pixels = NDArray[np.uint8]
 
 _reading = threading.Lock()  # a set is read by one process at a time
 _SHOWN = 112  # screen pixels a picture is wide, about
-
-FAMILIES = {
-    "noise": "Noise",
-    "blur": "Blur",
-    "weather": "Weather",
-    "digital": "Digital",
-    "extra": "Extra types of CIFAR-10-C",
-}
 
 
 @dataclass(frozen=True)
@@ -60,18 +52,18 @@ class Shown:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return corruptions.applicable(*self.size)
+        return applicable(*self.size)
 
     @property
-    def table(self) -> corruptions.Table:
-        return corruptions.table_for(*self.size[1:])
+    def table(self) -> Table:
+        return table_for(*self.size[1:])
 
     def corrupted(self, image: int, name: str, intensity: int) -> Pixels:
         """uint8 [C, H, W]."""
         pixels = self.images[image : image + 1]
         if intensity > 0:
             indices = np.array([image])
-            pixels = corruptions.corrupt(pixels, name, intensity, indices=indices, dataset=self.seed)
+            pixels = corrupt(pixels, name, intensity, indices=indices, dataset=self.seed)
         return pixels.reshape(self.size)
 
 
@@ -176,7 +168,7 @@ def picture(
     found = shown(here, dataset)
     number = checked(found, image)
     if corruption is not None and corruption not in found.names:
-        known = corruption in TYPES
+        known = corruption in corruptions
         channels, height, width = found.size
         raise InvalidInput(
             f"{corruption!r} does not apply to images of {channels} channel{'s' * (channels > 1)}, {height}x{width}"
@@ -189,7 +181,7 @@ def picture(
         raise InvalidInput(
             "an intensity needs a type of corruption", field="corruption", allowed=", ".join(found.names)
         )
-    etag = replies.tag(corruptions.VERSION, found.seed, found.images[number].tobytes(), corruption, intensity)
+    etag = replies.tag(VERSION, found.seed, found.images[number].tobytes(), corruption, intensity)
     headers = {"etag": etag, "cache-control": replies.REVALIDATE}
     if replies.unchanged(request, etag):
         return Response(status_code=304, headers=headers)
@@ -226,13 +218,12 @@ def page(
     number = checked(found, image)
     _, height, width = found.size
     rows = [
-        Row(TYPES[name], tuple(_said(TYPES[name].constants[found.table][i - 1]) for i in INTENSITIES))
+        Row(corruptions[name], tuple(_said(corruptions[name].constants[found.table][i - 1]) for i in INTENSITIES))
         for name in found.names
     ]
-    families = [
-        {"title": title, "rows": [row for row in rows if row.type.family == family]}
-        for family, title in FAMILIES.items()
-    ]
+    families: dict[Family, list[Row]] = {}
+    for row in rows:
+        families.setdefault(row.type.family, []).append(row)
     return rendering.render(
         request,
         here,
@@ -241,9 +232,9 @@ def page(
         image=number,
         last=len(found.images) - 1,
         choices=choices(here),
-        families=[family for family in families if family["rows"]],
-        absent=[kind for name, kind in TYPES.items() if name not in found.names],
-        version=corruptions.VERSION,
+        families=[{"title": family.title, "rows": rows} for family, rows in families.items()],
+        absent=[kind for name, kind in corruptions.items() if name not in found.names],
+        version=VERSION,
         cell=scale(height, width) * width,
         tall=scale(height, width) * height,
         gap=scale(height, width) * gap(height, width),

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 
 from modescape.listing import Condition, ListQuery
+from modescape.records import Status
 from modescape.registry import architectures, datasets, methods, presets
 from modescape.spec import ExperimentSpec, parse, stored
 from modescape.tables import Experiment
@@ -27,7 +28,7 @@ from modescape_api.site import Here, Site
 router = APIRouter(tags=["catalogue"])
 
 CANDIDATES = 25  # experiments looked at for each degree of nearness
-ABANDONED = ("failed", "cancelled")
+ABANDONED = (Status.FAILED, Status.CANCELLED)
 SHOWN = 3
 
 
@@ -104,7 +105,7 @@ def _divergence(group: str) -> Read:
     def read(here: Site, row: Experiment) -> Reading | None:
         found = [
             m
-            for m in here.store.group_measurements(row.id, shifted=False)
+            for m in here.store.results.group_measurements(row.id, shifted=False)
             if m.metric == "js_mean" and m.value is not None and m.subject.split("/")[::2] == ["ood", group]
         ]
         if not found:
@@ -175,7 +176,7 @@ def _nearest(here: Site, printed: Printed, known: dict[str, tuple[Experiment, Ex
     ranked = []
     for order, id_ in enumerate(_candidates(here, printed, own)):
         if id_ not in known:
-            row = here.store.experiment(id_)
+            row = here.store.experiments.get(id_)
             known[id_] = row, stored(row.spec)
         row, spec = known[id_]
         if row.status in ABANDONED:
@@ -206,13 +207,13 @@ def _nearest(here: Site, printed: Printed, known: dict[str, tuple[Experiment, Ex
 def _candidates(here: Site, printed: Printed, own: ExperimentSpec) -> Iterable[str]:
     """Ids of experiments that may have the number: those nearest in architecture and data, newest first."""
     if printed.unit == "nats":
-        return here.store.measured("js_mean", "ood/")
+        return here.store.experiments.measured("js_mean", "ood/")
     network = Condition("architecture", "eq", own.network.architecture)
     data = Condition("dataset", "eq", own.data.dataset)
     kept = (Condition("accuracy", "null", False), Condition("status", "notin", ABANDONED))
     ids: dict[str, None] = {}
     for degree in ((network, data), (network,), (data,), ()):
-        rows = here.store.experiments(ListQuery((*degree, *kept), limit=CANDIDATES))
+        rows = here.store.experiments.page(ListQuery((*degree, *kept), limit=CANDIDATES))
         ids |= {row.id: None for row in rows if row.methods or printed.methods is not None}
     return ids
 

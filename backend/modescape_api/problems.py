@@ -21,8 +21,7 @@ from starlette.exceptions import HTTPException
 from modescape import errors
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.outage import DATABASE, first_line
-from modescape.schema import is_away, is_busy, is_unfit
-from modescape.store import UNAVAILABLE
+from modescape.schema import UNAVAILABLE, is_away, is_busy, is_unfit
 from modescape_api import replies
 from modescape_api.proxies import at
 
@@ -133,7 +132,6 @@ _BY_ERROR: tuple[tuple[type[ModescapeError], str], ...] = (
     (errors.InvalidInput, "invalid-input"),
     (errors.NotFound, "not-found"),
     (errors.Conflict, "conflict"),
-    (errors.Forbidden, "forbidden"),
     (errors.DataMissing, "data-missing"),
     (errors.DataCorrupt, "data-corrupt"),
     (errors.ArtifactMissing, "gone"),

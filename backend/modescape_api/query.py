@@ -21,6 +21,7 @@ from starlette.datastructures import ImmutableMultiDict
 
 from modescape.errors import InvalidInput, Problem
 from modescape.listing import Condition, ListQuery
+from modescape.records import Role, SampleSet, Status
 
 Kind = Literal["text", "list", "number", "whole", "time", "flag"]
 
@@ -398,12 +399,11 @@ def ranges(text: str, *, biggest: int = 2**31 - 1) -> tuple[int, ...]:
 
 # -- what can be asked of what ----------------------------------------------------------------------------------------
 
-STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 
 EXPERIMENTS = Grammar(
     "Experiments",
     (
-        Field("status", "text", "status", choices=STATUSES),
+        Field("status", "text", "status", choices=tuple(Status)),
         Field("dataset", "text", "dataset"),
         Field("architecture", "text", "architecture"),
         Field("method", "list", "methods", sortable=False),
@@ -436,9 +436,9 @@ SOLUTIONS = Grammar(
     (
         Field("number", "whole", "number"),
         Field("run", "whole", "run"),
-        Field("role", "text", "role", choices=("checkpoint", "optimum", "sample")),
+        Field("role", "text", "role", choices=tuple(Role)),
         Field("method", "text", "method"),
-        Field("set", "text", "sample set", "sample_set", choices=("spread", "typical", "fair", "last")),
+        Field("set", "text", "sample set", "sample_set", choices=tuple(SampleSet)),
         Field("index", "whole", "index"),
         Field("epoch", "number", "epoch"),
         Field("strength", "number", "strength"),

@@ -34,6 +34,7 @@ JSON, CSV, NDJSON, NPY = (
     "application/x-npy",
 )
 SAFETENSORS = "application/x-safetensors"
+BINARY = {"schema": {"type": "string", "format": "binary"}}  # the body of a file, as OpenAPI says it
 IMMUTABLE = "private, max-age=31536000, immutable"
 REVALIDATE = "private, no-cache"
 

@@ -188,10 +188,10 @@ def _form_key(site: Site) -> str:
     """The token, or on loopback without one a secret kept in the database, so forms survive a restart of the server."""
     if site.token is not None:
         return site.token
-    kept = site.store.fact("form-secret")
+    kept = site.store.catalogue.fact("form-secret")
     if kept is None:
-        site.store.set_fact_once("form-secret", secrets.token_urlsafe(32))
-        kept = site.store.fact("form-secret")
+        site.store.catalogue.set_fact_once("form-secret", secrets.token_urlsafe(32))
+        kept = site.store.catalogue.fact("form-secret")
     assert kept is not None
     return kept
 

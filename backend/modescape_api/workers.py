@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from modescape.errors import NotFound
 from modescape.outage import DATABASE
-from modescape.store import UNAVAILABLE
+from modescape.schema import UNAVAILABLE
 from modescape.tables import Worker, utcnow
 from modescape_api import problems, replies
 from modescape_api.replies import Listing
@@ -47,8 +47,8 @@ def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
     if row.stage_id is None or row.stopped_at is not None:
         return None
     try:
-        stage = here.store.stage(row.stage_id)
-        experiment = here.store.experiment(stage.experiment_id)
+        stage = here.store.stages.get(row.stage_id)
+        experiment = here.store.experiments.get(stage.experiment_id)
     except NotFound:  # purged in this moment
         return None
     return {
@@ -104,7 +104,7 @@ def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
     },
 )
 def workers(request: Request, here: Here) -> Response:
-    rows = [as_worker(here, row) for row in here.store.workers()]
+    rows = [as_worker(here, row) for row in here.store.workers.all()]
     return replies.listing(request, Listing(rows, None, len(rows), "Workers"), columns=COLUMNS, name="workers")
 
 

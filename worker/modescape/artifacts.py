@@ -19,7 +19,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modescape.errors import ArtifactMissing
+from modescape.records import ArtifactInfo
 
 Array = npt.NDArray[Any]
 
@@ -40,21 +40,6 @@ _DTYPES = {
     "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
     "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ArtifactInfo:
-    """What is known of one file: sha-256 of its bytes, its use, type and shape of its numbers, its size.
-
-    kind: weights, predictions, labels or matrix. For tensors dtype is the common one or "mixed" and
-    shape holds the number of elements.
-    """
-
-    digest: str
-    kind: str
-    dtype: str
-    shape: tuple[int, ...]
-    bytes: int
 
 
 class _Hashing:

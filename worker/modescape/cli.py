@@ -12,6 +12,7 @@ from typing import Any
 
 from modescape import __version__
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
+from modescape.records import StageState
 from modescape.settings import Settings, read_settings, shown
 
 
@@ -103,7 +104,7 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
-    from modescape.store import downgrade, upgrade
+    from modescape.schema import downgrade, upgrade
 
     if parsed.to == "head":
         upgrade(settings.database)
@@ -139,7 +140,9 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     document, name, preset = _document(parsed.spec)
     lab = run(document, settings=settings, name=parsed.name or name, preset=preset, fresh=parsed.fresh)
     print(lab.sentence())
-    failed = [stage for stage in lab.stages if stage.state == "failed" and stage.error.get("type") != "NeedFailed"]
+    failed = [
+        stage for stage in lab.stages if stage.state == StageState.FAILED and stage.error.get("type") != "NeedFailed"
+    ]
     for stage in failed:
         print(f"modescape: {stage.kind}/{stage.key} failed: {stage.error.get('message')}", file=sys.stderr)
     return 1 if failed else 0
@@ -188,7 +191,7 @@ def _purge(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.laboratory import Laboratory, purge
 
     laboratory = Laboratory(settings)
-    experiment = laboratory.store.experiment(parsed.experiment)
+    experiment = laboratory.store.experiments.get(parsed.experiment)
     if not parsed.yes:
         answer = input(f"Delete {experiment.name} ({experiment.slug}) and its files for good? Type its slug: ")
         if answer.strip() != experiment.slug:

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 from modescape.prices import Work
+from modescape.records import PlannedStage
 from modescape.registry import methods
 from modescape.spec import DataInfo, ExperimentSpec, MethodSpec, Sizes, steps_per_epoch
-from modescape.store import PlannedStage
 
 
 @dataclass

@@ -4,7 +4,6 @@ ModescapeError
 ├── InvalidInput        a value from outside is not allowed; carries the field (the API answers 422)
 ├── NotFound            nothing of that name exists (404)
 ├── Conflict            the request does not fit the present state (409)
-├── Forbidden           not allowed from here, or not signed in (403)
 ├── DataMissing         data sets are not on this machine (409); says how to get them, carries the fields that name them
 ├── DataCorrupt         a file is not what its checksum or its layout promises (422); carries fields likewise
 ├── ArtifactMissing     a row names a file that is not there
@@ -67,10 +66,6 @@ class NotFound(ModescapeError):
 
 class Conflict(ModescapeError):
     """The request does not fit the present state."""
-
-
-class Forbidden(ModescapeError):
-    """Not allowed from here, or not signed in."""
 
 
 class _DataError(ModescapeError):

@@ -22,12 +22,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from modescape.artifacts import ArtifactInfo, Artifacts
+from modescape.artifacts import Artifacts
 from modescape.errors import CancelRequested, ConfigurationError, LeaseLost, PauseRequested, StageInterrupted
 from modescape.outage import DATABASE
-from modescape.schema import is_away, is_busy
+from modescape.records import ArtifactInfo, Json, Point, Progress, StageKind, StageOutput, Status, Wish
+from modescape.schema import UNAVAILABLE, is_away, is_busy
 from modescape.settings import Settings
-from modescape.store import ENDED, UNAVAILABLE, Json, Lease, Point, StageOutput, Store
+from modescape.store import Store
+from modescape.store.leases import Lease
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ TELL_SECONDS = 1.0  # between progress events of one stage
 
 
 class Runner(Protocol):
-    """What does a stage's work: the module `pipeline`, or something small in tests."""
+    """What does a stage's work: the module `stages.runner`, or something small in tests."""
 
     def memo(self, lease: Lease, store: Store, numerics: str) -> str: ...
 
@@ -90,7 +92,7 @@ class StageControl:
         self._store = store
         self.lease = lease
         self._stop: StageInterrupted | None = None
-        self._told: tuple[int, int, Json] | None = None  # progress that the store does not know yet
+        self._told: Progress | None = None  # progress that the store does not know yet
         self._memo: str | None = None
         self._lock = threading.Lock()
 
@@ -98,7 +100,7 @@ class StageControl:
         """Work under this stage key. What an earlier attempt saved under another one (an older version of the code,
         other arithmetic) is not gone on from: its bytes would be neither the one's nor the other's."""
         self._memo = memo
-        if self.lease.partial.get("memo") != memo:
+        if self.lease.stage.partial.get("memo") != memo:
             self.lease.stage.partial = {}
 
     def check(self) -> None:
@@ -111,10 +113,10 @@ class StageControl:
         with self._lock:
             self._stop = self._stop or reason
 
-    def progress(self, step: int, steps: int, values: Mapping[str, Any]) -> None:
+    def progress(self, step: int, steps: int, **numbers: Any) -> None:
         """How far the stage is; written soon, by the other thread."""
         with self._lock:
-            self._told = (step, steps, dict(values))
+            self._told = Progress(step, steps, numbers)
 
     def save_partial(
         self,
@@ -126,8 +128,8 @@ class StageControl:
         artifacts: Iterable[ArtifactInfo] = (),
         step: int | None = None,
     ) -> None:
-        """`Store.save_partial` with this stage's lease. Raises LeaseLost."""
-        wish = self._store.save_partial(
+        """`Store.leases.save_partial` with this stage's lease. Raises LeaseLost."""
+        wish = self._store.leases.save_partial(
             self.lease, {**partial, "memo": self._memo}, points=points, run=run, drop_after_step=drop_after_step,
             artifacts=artifacts, step=step,
         )  # fmt: skip
@@ -139,20 +141,19 @@ class StageControl:
 
     def note(self, kind: str, payload: Json) -> None:
         """An event of the stage's own. Raises LeaseLost."""
-        self._store.note(self.lease, kind, payload)
+        self._store.leases.note(self.lease, kind, payload)
 
-    def heed(self, wish: str | None) -> None:
-        if wish == "cancel":
+    def heed(self, wish: Wish | None) -> None:
+        if wish is Wish.CANCEL:
             self.stop(CancelRequested("the experiment was cancelled"))
-        elif wish == "pause":
+        elif wish is Wish.PAUSE:
             self.stop(PauseRequested("the experiment was paused"))
 
     def tell(self) -> None:
         """Write the latest progress, or just keep the lease. Raises LeaseLost."""
         with self._lock:
             told, self._told = self._told, None
-        step, steps, values = told or (None, None, None)
-        self.heed(self._store.beat(self.lease, step=step, steps=steps, progress=values))
+        self.heed(self._store.leases.beat(self.lease, told))
 
     @property
     def has_news(self) -> bool:
@@ -162,7 +163,7 @@ class StageControl:
 class Executor:
     """Takes stages one after another. Not thread-safe, except `stop`.
 
-    name: the worker's, unique among those alive; runner and machine: None means the real pipeline on this machine;
+    name: the worker's, unique among those alive; runner and machine: None means the real ones of this machine;
     after: called after each stage, when others may have become ready.
     """
 
@@ -178,9 +179,9 @@ class Executor:
         after: Callable[[], object] = lambda: None,
     ) -> None:
         if runner is None:
-            from modescape import pipeline
+            from modescape.stages import runner as real
 
-            runner = pipeline
+            runner = real
         self.store = store
         self.artifacts = artifacts
         self.settings = settings
@@ -202,7 +203,7 @@ class Executor:
         """Work until nothing is ready, on the stage `first` before others; how many stages were taken."""
         taken = 0
         while not self._stopping.is_set():
-            lease = self.store.claim(
+            lease = self.store.leases.claim(
                 self.name, stage_id=first, queues=self.machine.queues, experiment_id=experiment_id,
                 lease_seconds=self.settings.lease_seconds,
             )  # fmt: skip
@@ -221,19 +222,23 @@ class Executor:
         """
         with _single_threaded(), _progress(self.store, experiment_id, shown=progress) as moved:
             while not self._stopping.is_set():
-                lease = self.store.claim(
+                lease = self.store.leases.claim(
                     self.name, queues=("cpu", "gpu"), experiment_id=experiment_id,
                     lease_seconds=self.settings.lease_seconds,
                 )  # fmt: skip
                 if lease is not None:
-                    moved(f"{lease.kind} {lease.key}")
+                    moved(f"{lease.stage.kind} {lease.stage.key}")
                     self.work(lease)
-                elif self.store.experiment(experiment_id).status in (*ENDED, "paused"):
+                elif self._is_over(experiment_id):
                     return
                 else:  # another worker has the rest
-                    self.store.reap()
+                    self.store.leases.reap()
                     time.sleep(TICK_SECONDS)
                 moved("")
+
+    def _is_over(self, experiment_id: str) -> bool:
+        status = self.store.experiments.get(experiment_id).status
+        return status.has_ended or status is Status.PAUSED
 
     def work(self, lease: Lease) -> str:
         """Run one claimed stage to its end; how it ended: succeeded, reused, failed, lost, or the state given back."""
@@ -254,7 +259,7 @@ class Executor:
         finally:
             self.current = None
         seconds = time.monotonic() - started
-        log.info("%s %s/%s: %s in %.1f s", lease.experiment.slug, lease.kind, lease.key, outcome, seconds)
+        log.info("%s %s: %s in %.1f s", lease.experiment.slug, lease.name, outcome, seconds)
         self._after()
         return outcome
 
@@ -263,26 +268,26 @@ class Executor:
         try:
             control.check()
             memo = self._runner.memo(lease, self.store, self.machine.numerics)
-            if self.store.reuse(lease, memo, exists=self.artifacts.exists, renew=partial(self._renewed, lease)):
+            if self.store.leases.reuse(lease, memo, exists=self.artifacts.exists, renew=partial(self._renewed, lease)):
                 return "reused"
             control.begin(memo)
             output = self._runner.run_stage(
                 lease, self.store, self.artifacts, self.settings, control, device=self.machine.device
             )
             control.tell()
-            self.store.finish(lease, output, memo)
+            self.store.leases.finish(lease, output, memo)
         except LeaseLost:
             raise
         except StageInterrupted:
-            return self.store.give_back(lease)
+            return self.store.leases.give_back(lease)
         except Exception as error:
             if is_away(error) or is_busy(error):
                 raise
-            log.exception("%s %s/%s failed", lease.experiment.slug, lease.kind, lease.key)
-            self.store.fail(lease, _record(error, lease))
+            log.exception("%s %s failed", lease.experiment.slug, lease.name)
+            self.store.leases.fail(lease, _record(error, lease))
             return "failed"
         except BaseException:  # Ctrl-C in a notebook: the stage can go on later
-            self.store.give_back(lease)
+            self.store.leases.give_back(lease)
             raise
         self._learn_speed(lease, output, time.monotonic() - started)
         return "succeeded"
@@ -292,11 +297,11 @@ class Executor:
 
     def _learn_speed(self, lease: Lease, output: StageOutput, seconds: float) -> None:
         """What prices are made of. A stage that went on where another attempt had stopped says nothing of its kind."""
-        if lease.attempt == 1 and "skipped" not in output.extra:
-            self.store.learn(lease.stage, self.machine.numerics, seconds)
+        if lease.stage.attempt == 1 and "skipped" not in output.extra:
+            self.store.workers.learn(lease.stage, self.machine.numerics, seconds)
         rate = output.extra.get("images_per_second")
-        if lease.kind == "train" and rate:
-            self.store.worker_speed(self.name, lease.experiment.architecture, float(rate))
+        if lease.stage.kind == StageKind.TRAIN and rate:
+            self.store.workers.keep_speed(self.name, lease.experiment.architecture, float(rate))
 
     @contextmanager
     def _heart(self, control: StageControl) -> Iterator[None]:
@@ -321,7 +326,7 @@ class Executor:
                     control.tell()
                     beaten = now
                 else:
-                    control.heed(self.store.wish(control.lease))
+                    control.heed(self.store.leases.wish(control.lease))
             except LeaseLost as lost:
                 control.stop(lost)
                 return
@@ -337,7 +342,7 @@ def _record(error: Exception, lease: Lease) -> Json:
         "type": type(error).__name__,
         "message": _storable(str(error)[:2000]) or type(error).__name__,
         "traceback": _storable(traceback.format_exc()[-20_000:]),
-        "params": lease.params,
+        "params": lease.stage.params,
     }
 
 
@@ -361,9 +366,9 @@ def _progress(store: Store, experiment_id: str, *, shown: bool) -> Iterator[Call
     if not shown:
         yield lambda doing: None
         return
-    total = store.experiment(experiment_id).stages_total
+    total = store.experiments.get(experiment_id).stages_total
     if not sys.stderr.isatty():
-        yield lambda doing: _line(store.experiment(experiment_id).stages_done, total, doing)
+        yield lambda doing: _line(store.experiments.get(experiment_id).stages_done, total, doing)
         return
     from tqdm import tqdm
 
@@ -371,7 +376,7 @@ def _progress(store: Store, experiment_id: str, *, shown: bool) -> Iterator[Call
 
         def moved(doing: str) -> None:
             bar.set_description_str(doing)
-            bar.update(store.experiment(experiment_id).stages_done - bar.n)
+            bar.update(store.experiments.get(experiment_id).stages_done - bar.n)
 
         yield moved
 

@@ -1,6 +1,6 @@
 """What an experiment says about its question, in numbers and in one or two sentences; without torch.
 
-The numbers are made by the compare stages (pipeline.py) and kept in `experiment.finding`; the words are made here, for
+The numbers are made by stages (`stages.judge`, ...) and kept in `experiment.finding`; the words are made here, for
 list, page, command line and notebook alike.
 """
 

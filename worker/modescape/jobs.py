@@ -33,8 +33,9 @@ from modescape.artifacts import Artifacts
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor, Machine, Runner, StageControl
 from modescape.outage import BROKER, DATABASE, OnceAMinute
+from modescape.schema import UNAVAILABLE, check_schema
 from modescape.settings import Settings
-from modescape.store import UNAVAILABLE, Store, check_schema
+from modescape.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -157,10 +158,10 @@ def dispatch(
     older_than_seconds: also those whose last wake-up is older than that. A broker that does not answer costs a
     warning and a few seconds, not an error: the rows stay as they are and a reaper rings later.
     """
-    due = store.to_ring(experiment_id=experiment_id, older_than_seconds=older_than_seconds)
+    due = store.leases.to_ring(experiment_id=experiment_id, older_than_seconds=older_than_seconds)
     rung = bell_of(settings.broker, settings.home).ring(due) if due else []
     if rung:
-        store.mark_rung(rung)
+        store.leases.mark_rung(rung)
     return len(rung)
 
 
@@ -197,12 +198,12 @@ class _Reaper:
         executor = self._executor
         current = executor.current
         try:
-            executor.store.worker_seen(executor.name, stage_id=current.lease.stage_id if current else None)
-            for stage_id in executor.store.reap():
+            executor.store.workers.seen(executor.name, stage_id=current.lease.stage.id if current else None)
+            for stage_id in executor.store.leases.reap():
                 log.warning("freed stage %s: its worker stopped answering", stage_id)
             dispatch(executor.settings, executor.store, older_than_seconds=older_than_seconds)
             if prune:
-                executor.store.prune_events(KEEP_EVENTS)
+                executor.store.events.prune(KEEP_EVENTS)
         except UNAVAILABLE as error:
             DATABASE.away(error)
         except Exception:  # whatever it is: a worker without a reaper would pass for dead
@@ -247,9 +248,9 @@ def worker_main(
     def run_stage(stage_id: str) -> None:
         work(stage_id)
 
-    for stage_id in store.release_owner(executor.name):
+    for stage_id in store.leases.release_owner(executor.name):
         log.warning("freed stage %s: this worker was killed while it had it", stage_id)
-    store.register_worker(
+    store.workers.register(
         executor.name, device=here.title, numerics=here.numerics, queue=here.queues[0], pid=os.getpid()
     )
     if runner is None:
@@ -268,7 +269,7 @@ def worker_main(
         executor.stop()
         reaper.stop()
         try:
-            store.worker_stopped(executor.name)
+            store.workers.stopped(executor.name)
         except UNAVAILABLE as error:  # it will be found silent instead
             DATABASE.away(error)
         store.close()
@@ -276,12 +277,12 @@ def worker_main(
 
 def _calibrate(store: Store, name: str, device: str) -> None:
     """Measure what prices are made of until stages have finished; once for an arithmetic on a device."""
-    if store.worker_calibration(name):
+    if store.workers.calibration(name):
         return
     from modescape.science.calibration import calibrate
 
     started = time.monotonic()
-    store.worker_calibrated(name, calibrate(device).as_document())
+    store.workers.calibrated(name, calibrate(device).as_document())
     log.info("measured this worker's speed in %.1f s", time.monotonic() - started)
 
 

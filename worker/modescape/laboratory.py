@@ -24,15 +24,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from modescape import finding, looks, own
 from modescape.artifacts import Artifacts
-from modescape.errors import Conflict, DataCorrupt, DataMissing, Forbidden, InvalidInput, ModescapeError, NotFound
+from modescape.errors import Conflict, DataCorrupt, DataMissing, InvalidInput, ModescapeError, NotFound
 from modescape.plan import Machines, Prepared, prepare, prices_of
 from modescape.prices import Calibration, middle
+from modescape.records import PlannedStage
 from modescape.registry import figures, presets
 from modescape.results import Results
+from modescape.schema import upgrade
 from modescape.science.data import describe
 from modescape.settings import Settings
 from modescape.spec import DataSpec, ExperimentSpec
-from modescape.store import PlannedStage, Store, upgrade
+from modescape.store import Store
 from modescape.tables import Experiment, Worker
 
 if TYPE_CHECKING:
@@ -55,24 +57,19 @@ class Laboratory:
 
     def look(self, row: Experiment) -> finding.Look:
         """Which look at its trainings an experiment is."""
-        return finding.Look.of(row, self.store.judged([one["id"] for one in row.earlier]))
+        return finding.Look.of(row, self.store.experiments.judged([one["id"] for one in row.earlier]))
 
     def results(self, reference: str) -> Results:
         return Results(self.store, self.artifacts, reference)
 
-    def prepare(
-        self, document: Any, *, roots: Sequence[Path] | None = None, as_published: bool = False, fresh: bool = False
-    ) -> Prepared:
+    def prepare(self, document: Any, *, as_published: bool = False, fresh: bool = False) -> Prepared:
         """Every check, and the plan with prices from what has finished here. Nothing is stored.
 
-        roots: folders a path in the spec must lie in (the server's rule); None allows any. as_published: as for
-        `plan.prepare`. fresh: nothing is taken over from earlier experiments.
-        Raises InvalidInput, Forbidden, DataMissing, DataCorrupt.
+        as_published: as for `plan.prepare`. fresh: nothing is taken over from earlier experiments. Raises InvalidInput,
+        DataMissing, DataCorrupt.
         """
         if isinstance(document, dict):
-            document = own.named(document, self.store.own_sets())
-            if roots is not None:
-                _inside(document, roots)
+            document = own.named(document, self.store.own_sets.all())
         return self.preparing(fresh=fresh)(document, as_published=as_published)
 
     def preparing(self, *, fresh: bool = False) -> Callable[..., Prepared]:
@@ -86,7 +83,7 @@ class Laboratory:
             folders=self.settings.data_folders,
             machines=machines,
             gpu=None if machines.numerics.startswith("cuda/") else self._gpu(),
-            done=None if fresh else self.store.here_already,
+            done=None if fresh else self.store.stages.here_already,
             looked=partial(looks.known, self.store),
         )
 
@@ -103,7 +100,7 @@ class Laboratory:
 
     def machines(self) -> Machines:
         """The workers that live, of the arithmetic most of them have; one of those that lived, where none does."""
-        known = self.store.workers()
+        known = self.store.workers.all()
         living = [worker for worker in known if worker.stopped_at is None]
         if not known:
             return Machines()
@@ -113,13 +110,13 @@ class Laboratory:
 
     def _gpu(self) -> Machines | None:
         """One worker with a GPU, where something was measured on any."""
-        known = [worker for worker in self.store.workers() if worker.numerics.startswith("cuda/")]
+        known = [worker for worker in self.store.workers.all() if worker.numerics.startswith("cuda/")]
         found = [self._of(worker.numerics, [worker]) for worker in sorted(known, key=lambda one: one.seen_at)]
         return next((machines for machines in reversed(found) if machines.is_known), None)
 
     def _of(self, numerics: str, workers: Sequence[Worker]) -> Machines:
         measured = [found for worker in workers if (found := Calibration.read(worker.calibration))]
-        return Machines(len(workers), numerics, tuple(self.store.finished_work(numerics)), middle(measured))
+        return Machines(len(workers), numerics, tuple(self.store.workers.finished_work(numerics)), middle(measured))
 
     def create(
         self,
@@ -132,13 +129,12 @@ class Laboratory:
         created_by: str = "",
         fresh: bool = False,
         idempotency: tuple[str, str] | None = None,
-        roots: Sequence[Path] | None = None,
     ) -> Experiment:
         """Store an experiment and its stages in one transaction, ready to be claimed. Raises as `prepare` does."""
         if preset is not None and preset not in presets:
             raise InvalidInput(f"there is no preset {preset!r}", field="preset", allowed="one of " + ", ".join(presets))
-        prepared = self.prepare(document, roots=roots, fresh=fresh)
-        return self.store.create_experiment(
+        prepared = self.prepare(document, fresh=fresh)
+        return self.store.experiments.create(
             name=name,
             spec=prepared.spec,
             stages=prepared.plan.stages,
@@ -149,23 +145,6 @@ class Laboratory:
             fresh=fresh,
             idempotency=idempotency,
         )
-
-
-def paths_in(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """(field, path) of every path a spec document names; the spec's own rules judge documents of another shape."""
-    ood = document.get("ood")
-    parts = [("data", document.get("data")), ("shift", document.get("shift"))]
-    parts += [(f"ood.{i}", part) for i, part in enumerate(ood)] if isinstance(ood, list | tuple) else []
-    named = [(f"{name}.path", part.get("path")) for name, part in parts if isinstance(part, dict)]
-    return [(field, path) for field, path in named if isinstance(path, str)]
-
-
-def _inside(document: dict[str, Any], roots: Sequence[Path]) -> None:
-    for field, path in paths_in(document):
-        real = Path(path).resolve()
-        if not any(real.is_relative_to(root.resolve()) for root in roots):
-            allowed = ", ".join(map(str, roots))
-            raise Forbidden(f"{field}: {path} lies outside the folders data may be registered from ({allowed})")
 
 
 class Lab(Results):
@@ -261,7 +240,7 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
         files[f"artifacts/{path.name}"] = path.read_bytes()
     for split in results.spec.evaluation.splits:
         files |= _images(results, split)
-    solutions = [_row(solution) for solution in laboratory.store.all_solutions(results.experiment.id)]
+    solutions = [_row(solution) for solution in laboratory.store.results.all_solutions(results.experiment.id)]
     files["solutions.json"] = json.dumps(solutions, indent=1).encode()
     files["runs.json"] = json.dumps([_row(run) for run in results.runs], indent=1).encode()
     files["README.md"] = _readme(results, skipped).encode()
@@ -354,18 +333,18 @@ class Verification:
 
 def verify(laboratory: Laboratory, *, sweep: bool = False) -> Verification:
     """Re-hash every artifact a row names, recompute the list columns, and on request delete what no row names."""
-    digests = laboratory.store.artifact_digests()
+    digests = laboratory.store.outputs.digests()
     missing = [digest for digest in digests if not laboratory.artifacts.exists(digest)]
     damaged = [digest for digest in digests if digest not in missing and not laboratory.artifacts.verify(digest)]
-    repaired = laboratory.store.recompute_list_columns()
-    swept = laboratory.artifacts.sweep(set(digests), stages=laboratory.store.stage_ids()) if sweep else 0
+    repaired = laboratory.store.experiments.recompute_list_columns()
+    swept = laboratory.artifacts.sweep(set(digests), stages=laboratory.store.stages.ids()) if sweep else 0
     return Verification(len(digests), tuple(missing), tuple(damaged), repaired, swept)
 
 
 def purge(laboratory: Laboratory, reference: str) -> int:
     """Delete an archived experiment and the files only it names; bytes freed. Raises NotFound, Conflict."""
-    purged = laboratory.store.purge(reference)
-    running = laboratory.store.oldest_running()
+    purged = laboratory.store.experiments.purge(reference)
+    running = laboratory.store.stages.oldest_running()
     for stage_id in purged.stages:
         laboratory.artifacts.drop_scratch(stage_id)
     freed = 0

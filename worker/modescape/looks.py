@@ -19,7 +19,7 @@ _KIND = "look"
 
 
 def known(store: Store, fingerprint: str, white: float | None) -> Look | None:
-    row = store.catalogue_entry(_KIND, look_key(fingerprint, white))
+    row = store.catalogue.entry(_KIND, look_key(fingerprint, white))
     return None if row is None else Look.from_json(row.details)
 
 
@@ -49,7 +49,7 @@ def look_at(
     found = known(store, fingerprint, spec.white)
     if found is None:
         found = look_through(files, root, white=spec.white, progress=progress, check=check)
-        store.put_catalogue(_KIND, look_key(fingerprint, spec.white), found.as_json())
+        store.catalogue.put(_KIND, look_key(fingerprint, spec.white), found.as_json())
     return found
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 Sets = Mapping[str, Json]  # registered name -> what is known of the set; `dataset` and `where` are what a spec needs
 
-KINDS = ("folder", "npz")  # the data sets that stand for "a place of the user's"
 LONGEST = 64
 _SHOWN = 20  # names in an error
 

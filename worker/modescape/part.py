@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, f
 from modescape.errors import InvalidInput
 
 MAX_SEED = 2**53 - 1  # JSON numbers stay whole up to here, in JavaScript too
+PLACES = ("folder", "npz")  # the data sets that are a place of the user's, which a spec names with a path
 
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
 

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 from modescape.draft import Draft, kept_epochs, sample_sets
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
+from modescape.records import Need, PlannedStage
 from modescape.registry import architectures, datasets, figures, presets
 from modescape.science import data as datasets_module
 from modescape.science import outside
 from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes, check, parse, sizes, studies
-from modescape.store import Need, PlannedStage
 from modescape.studies import OodSpec
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def prices_of(spec: ExperimentSpec, info: DataInfo, machines: Machines) -> Price
 def _here_already(draft: Draft, numerics: str, done: Done | None) -> set[Need]:
     if done is None or not numerics:
         return set()
-    from modescape.pipeline import here_already
+    from modescape.stages.runner import here_already
 
     return here_already(draft.spec, draft.stages, numerics, done)
 

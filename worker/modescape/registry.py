@@ -1,26 +1,34 @@
-"""One place per idea: each dataset, architecture, method, figure and preset is one decorated definition.
+"""One place per idea: each data set, architecture, method, corruption, figure and preset is one decorated definition.
 
 Form, API, plots, tests and the catalogue are read from here. Declaring costs no heavy import: modules that declare
 entries import neither torch nor scikit-learn at their top, so the web process can know everything a worker can do.
 
     from modescape.registry import methods
     methods["random"].title            # 'Random subspace'
+
+Entries are found by looking through the packages that are named after them (`datasets`, `methods`, ...): a file put
+there is known. Files come in the order of their names; where people see another order, entries have a `place`.
 """
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from modescape.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
-    from modescape.spec import ExperimentSpec, Sizes
+    from pathlib import Path
+
+    from modescape.science.alignment import Wiring
+    from modescape.science.data import DataLocation, OwnTest, Published
+    from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes
 
 
 class Options(BaseModel):
@@ -37,39 +45,53 @@ class NoOptions(Options):
     """For entries that have nothing to choose."""
 
 
+_INTERNAL = {"shown": False}  # fields that are no part of what the catalogue says of an entry
+LAST = 1_000_000  # place of entries that name none: after ours, in the order in which they were registered
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """What every registered thing says about itself.
 
     name: the key in specs and URLs (lower case, digits, hyphens); title: as people read it; summary: one sentence;
-    source: author, year, section or equation; options: the pydantic model of what can be chosen.
+    source: author, year, section or equation; options: the pydantic model of what can be chosen; place: among others
+    of its kind in lists, lowest first.
     """
 
     name: str
     title: str
     summary: str
     source: str
-    options: type[Options] = NoOptions
-    call: Callable[..., Any] = field(repr=False)
+    options: type[Options] = field(default=NoOptions, metadata=_INTERNAL)
+    call: Callable[..., Any] = field(repr=False, metadata=_INTERNAL)
+    place: int = field(default=LAST, metadata=_INTERNAL)
+
+    def said(self) -> dict[str, Any]:
+        """What it says of itself, but for its options, by the names of its fields."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata.get("shown", True)}
 
 
 E = TypeVar("E", bound=Entry)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # a list of sixteen must fit PostgreSQL's indexes
+_SNAKE = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")  # of corruptions, whose names are those of the published files
 
 
 class Registry(Mapping[str, E], Generic[E]):
-    """An ordered mapping from name to entry that refuses incomplete or doubled ones; as declared, or by `order`."""
+    """A mapping from name to entry, in the order of their places, that refuses incomplete or doubled ones."""
 
-    def __init__(self, noun: str, order: Callable[[E], int] | None = None) -> None:
+    def __init__(self, noun: str, *, names: re.Pattern[str] = _NAME) -> None:
         self.noun = noun
-        self._order = order
+        self._names = names
         self._entries: dict[str, E] = {}
 
     def add(self, entry: E) -> E:
         """Register `entry`. Raises ValueError when it is doubled or does not describe itself (a programming error)."""
-        if not _NAME.fullmatch(entry.name):
-            raise ValueError(f"{self.noun} name {entry.name!r}: use at most 64 lower case letters, digits and hyphens")
+        if not self._names.fullmatch(entry.name):
+            between = "hyphens" if self._names is _NAME else "underscores"
+            raise ValueError(
+                f"{self.noun} name {entry.name!r}: use at most 64 lower case letters, digits and {between}"
+            )
         if entry.name in self._entries:
             raise ValueError(f"{self.noun} {entry.name!r} is registered twice")
         if not (entry.title and entry.summary and entry.source):
@@ -78,8 +100,7 @@ class Registry(Mapping[str, E], Generic[E]):
             if not option.description:
                 raise ValueError(f"option {name!r} of {self.noun} {entry.name!r} needs a description")
         self._entries[entry.name] = entry
-        if self._order is not None:
-            self._entries = {one.name: one for one in sorted(self._entries.values(), key=self._order)}
+        self._entries = dict(sorted(self._entries.items(), key=lambda item: item[1].place))
         return entry
 
     def __getitem__(self, name: str) -> E:
@@ -104,12 +125,42 @@ class Registry(Mapping[str, E], Generic[E]):
         return len(self._entries)
 
 
+def needs_none(location: DataLocation) -> Sequence[Path] | None:
+    """Files of a set that needs none."""
+    return ()
+
+
+def unknown(location: DataLocation, spec: DataSpec) -> OwnTest | None:
+    """Test images of a set whose reader may need anything."""
+    return None
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A set's images as ones of another kind, where those are not its test images.
+
+    noun: what they show; total: how many; read: `() -> values` [N, C, H, W], 0 to 255, not rounded; inside: side of
+    images -> the side its own are scaled to in their middle.
+    """
+
+    noun: str
+    total: int
+    read: Callable[[], Any]
+    inside: Mapping[int, int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Entry):
-    """`call(location: DataLocation, options) -> RawData` reads it from disk; sizes are the published ones.
+    """`call(location: DataLocation, spec: DataSpec) -> RawData` reads it from disk; sizes are the published ones.
 
     channels, height, width, classes, train_total and test_total are 0 or () for a user's own data, whose figures
     are read from the files (`science.data.describe`). download_bytes is None when there is nothing to fetch.
+
+    What is known without loading torch or scikit-learn: files: where they lie, () where none are needed, None where
+    they are missing; checksums: MD5 of what they must hold, by file name (unpacked, without .gz); downloads: what
+    `fetch` gets; how_to_get: the next step where nothing can be fetched, in words; describe: sizes and classes of what
+    is there, where those are not the published ones; own_test: of the test images, None where that is not known;
+    outside: its images as ones of another kind.
     """
 
     channels: int
@@ -120,6 +171,15 @@ class Dataset(Entry):
     test_total: int
     validation_default: int
     download_bytes: int | None = None
+    files: Callable[[DataLocation], Sequence[Path] | None] = field(default=needs_none, repr=False, metadata=_INTERNAL)
+    checksums: Mapping[str, str] = field(default_factory=dict, repr=False, metadata=_INTERNAL)
+    downloads: tuple[Published, ...] = field(default=(), repr=False, metadata=_INTERNAL)
+    how_to_get: str = field(default="", repr=False, metadata=_INTERNAL)
+    describe: Callable[[DataLocation, DataSpec], DataInfo] | None = field(default=None, repr=False, metadata=_INTERNAL)
+    own_test: Callable[[DataLocation, DataSpec], OwnTest | None] = field(
+        default=unknown, repr=False, metadata=_INTERNAL
+    )
+    outside: Outside | None = field(default=None, repr=False, metadata=_INTERNAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +189,61 @@ class Architecture(Entry):
     `parameters` and `multiply_adds` (of one image's forward pass) take the same arguments and are closed forms.
     decay_on: the tensors weight decay acts on unless a spec says otherwise (`training.decay_on`).
     dropout: whether it has dropout layers, whatever their rate; None: its declaration does not say.
+    initial: how its first weights are drawn, in words, for presets. wiring: `(network, wiring)` notes which of its
+    units can be permuted together, so that two of it can be aligned (science l.2); unaligned: why it has none.
     """
 
-    parameters: Callable[..., int]
-    multiply_adds: Callable[..., int]
+    parameters: Callable[..., int] = field(repr=False, metadata=_INTERNAL)
+    multiply_adds: Callable[..., int] = field(repr=False, metadata=_INTERNAL)
     batch_norm: bool
     min_side: int = 1
     decay_on: Literal["kernels", "weights"] = "weights"
     dropout: bool | None = None
+    initial: str = field(default="", metadata=_INTERNAL)
+    wiring: Callable[[Any, Wiring], None] | None = field(default=None, repr=False, metadata=_INTERNAL)
+    unaligned: str = field(default="", metadata=_INTERNAL)
+
+    @property
+    def why_not_aligned(self) -> str:
+        """Why two of its networks cannot be aligned, as half a sentence; "" where they can."""
+        if self.wiring is not None:
+            return ""
+        return self.unaligned or f"how the units of {self.name} are wired is not known"
+
+
+Symbol = Literal[
+    "star", "circle", "circle-open", "square", "diamond", "triangle-up", "cross", "x", "star-diamond", "line-ew",
+    "hexagon", "pentagon", "bowtie", "hourglass", "triangle-down",
+]  # fmt: skip
+Dash = Literal["solid", "dash", "longdash"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How solutions of one kind are drawn: Plotly's symbol and dash, a colour on light and one on dark ground.
+
+    key: of its CSS variable and in figures; empty: the method's name. size: of the marker in px. `hollow`: only the
+    outline is coloured. Raises ValueError for a symbol that pages cannot draw.
+    """
+
+    symbol: Symbol
+    dash: Dash
+    light: str
+    dark: str
+    size: int = 7
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if self.symbol not in get_args(Symbol):
+            raise ValueError(f"symbol {self.symbol!r} is not one of {', '.join(get_args(Symbol))}")
+
+    @property
+    def hollow(self) -> bool:
+        return self.symbol.endswith("-open")
+
+    def colour(self, theme: Literal["light", "dark", "print"]) -> str:
+        """Hex colour; print uses the light palette."""
+        return self.dark if theme == "dark" else self.light
 
 
 def _one(options: Any) -> int:
@@ -145,11 +252,12 @@ def _one(options: Any) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Method(Entry):
-    """A subspace method, or another way to functions. `call` is described in science/subspace.py.
+    """A subspace method, or another way to functions. `call` is described in methods/method.py.
 
-    look: key of drawing/style.py; centre: "optimum" (theta_0) or "mean" (of the snapshots); strength: what the
-    sampled strength s is ("step", "rate", "scale") or None for a method that has no strength; sampled: False where not
-    the user but the method says how many solutions a run gives: `count(options)`, one for weight averaging.
+    look: how its solutions are drawn, None: as one of the spare looks; centre: "optimum" (theta_0) or "mean" (of the
+    snapshots); strength: what the sampled strength s is ("step", "rate", "scale") or None for a method that has no
+    strength; sampled: False where not the user but the method says how many solutions a run gives: `count(options)`,
+    one for weight averaging.
 
     Where snapshots come from: needs_snapshots: from the end of the run's own training; trained "continued": from
     training on after it; of: they are that method's typical samples. trained "fresh": the method trains networks of
@@ -157,7 +265,7 @@ class Method(Entry):
     needs_dropout: works on networks with dropout layers only.
     """
 
-    look: str
+    look: Look | None
     centre: str
     strength: str | None
     needs_snapshots: bool = False
@@ -165,7 +273,33 @@ class Method(Entry):
     trained: Literal["fresh", "continued"] | None = None
     of: str | None = None
     needs_dropout: bool = False
-    count: Callable[[Any], int] = field(default=_one, repr=False)
+    count: Callable[[Any], int] = field(default=_one, repr=False, metadata=_INTERNAL)
+
+
+Table = Literal["cifar", "imagenet"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Corruptions that go together. key: in the catalogue; title: as people read it."""
+
+    key: str
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corruption(Entry):
+    """`call(batch, *constants) -> values` changes a batch of images (corruptions/corruption.py).
+
+    constants: the five tuples of each table; needs_colour: whether gray images cannot have it; small: whether it makes
+    sense below 16 pixels a side.
+    """
+
+    family: Family
+    constants: Mapping[Table, tuple[tuple[float, ...], ...]]
+    needs_colour: bool = False
+    is_random: bool = True
+    small: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,10 +316,10 @@ class Figure(Entry):
     question: str
     paper: str
     needs: tuple[str, ...]
-    card: int
-    full: bool
-    tell: Callable[..., Any] = field(repr=False)
-    draw: Callable[..., Any] = field(repr=False)
+    card: int = field(metadata=_INTERNAL)
+    full: bool = field(metadata=_INTERNAL)
+    tell: Callable[..., Any] = field(repr=False, metadata=_INTERNAL)
+    draw: Callable[..., Any] = field(repr=False, metadata=_INTERNAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,29 +327,25 @@ class Preset(Entry):
     """`call() -> dict` gives a whole ExperimentSpec as plain JSON; `twin_of` names the full preset of a short one.
 
     substitutions: each difference of a short version from the paper's setting, one sentence each; deviations: what is
-    not the paper's in a preset that follows it.
+    not the paper's in a preset that follows it; thumbnail: SVG in a box of 72 x 44 for its card.
     """
 
     paper: str
     twin_of: str | None = None
     substitutions: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
+    thumbnail: str = field(default="", repr=False, metadata=_INTERNAL)
 
 
 datasets: Registry[Dataset] = Registry("dataset")
 architectures: Registry[Architecture] = Registry("architecture")
 methods: Registry[Method] = Registry("method")
-figures: Registry[Figure] = Registry("figure", order=lambda figure: figure.order)  # that of the argument
+corruptions: Registry[Corruption] = Registry("corruption", names=_SNAKE)
+figures: Registry[Figure] = Registry("figure")
 presets: Registry[Preset] = Registry("preset")
 
-_DECLARING = (
-    "modescape.science.data",
-    "modescape.science.architectures",
-    "modescape.science.subspace",
-    "modescape.science.chains",
-    "modescape.figures",
-    "modescape.presets",
-)
+
+_DECLARING = ("datasets", "architectures", "methods", "corruptions", "figures", "presets")
 _loaded = False
 
 
@@ -225,8 +355,9 @@ def load() -> None:
     if _loaded:
         return
     _loaded = True  # before the imports: declaring modules may look at other registries
-    for module in _DECLARING:
-        importlib.import_module(module)
+    for package in _DECLARING:
+        for module in pkgutil.iter_modules(importlib.import_module(f"modescape.{package}").__path__):
+            importlib.import_module(f"modescape.{package}.{module.name}")
 
 
 def load_plugins(modules: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """What an experiment has found so far, for figures, API and notebook: rows from the store, arrays from the artifacts.
 
     results = Results(store, artifacts, "quickstart")
-    optima = results.solutions(role="optimum")
+    optima = results.solutions(role=Role.OPTIMUM)
     results.logits(optima[0], "test").shape         # (1200, 10)
 
 Read-only, and honest while the experiment still runs: it gives what is there.
@@ -22,6 +22,7 @@ from modescape.artifacts import Artifacts
 from modescape.errors import NotFound
 from modescape.finding import known_claims
 from modescape.listing import Condition
+from modescape.records import SampleSet, StageKind, StageState
 from modescape.registry import methods
 from modescape.science.health import run_failure
 from modescape.spec import ExperimentSpec, stored
@@ -87,7 +88,7 @@ class Results:
     def __init__(self, store: Store, artifacts: Artifacts, reference: str) -> None:
         self.store = store
         self.artifacts = artifacts
-        self.experiment: Experiment = store.experiment(reference)
+        self.experiment: Experiment = store.experiments.get(reference)
 
     @cached_property
     def spec(self) -> ExperimentSpec:
@@ -95,11 +96,11 @@ class Results:
 
     @cached_property
     def stages(self) -> list[Stage]:
-        return self.store.stages(self.experiment.id)
+        return self.store.stages.of(self.experiment.id)
 
     @cached_property
     def runs(self) -> list[Run]:
-        return self.store.runs(self.experiment.id)
+        return self.store.results.runs(self.experiment.id)
 
     @cached_property
     def failed(self) -> dict[int, str]:
@@ -110,11 +111,11 @@ class Results:
         found = {run.number: run.failed for run in self.runs}
         for stage in self.stages:
             run = stage.params.get("run")
-            if run not in found or stage.kind not in ("train", "predict"):
+            if run not in found or stage.kind not in (StageKind.TRAIN, StageKind.PREDICT):
                 continue
-            if stage.state == "failed" and stage.error.get("type") != "NeedFailed":
+            if stage.state == StageState.FAILED and stage.error.get("type") != "NeedFailed":
                 found[run] = f"{stage.kind}/{stage.key} {STOPPED}: {stage.error.get('message', '')}"
-            elif found[run] is None and stage.kind == "predict" and stage.state == "succeeded":
+            elif found[run] is None and stage.kind == StageKind.PREDICT and stage.state == StageState.SUCCEEDED:
                 extra = stage.result["extra"]
                 found[run] = kept_failure(extra, self.spec.evaluation.splits[0], self.artifacts)
         return {run: why for run, why in found.items() if why}
@@ -129,7 +130,11 @@ class Results:
         """Method -> run beside which its chain stood -> why that chain has failed, of those that have."""
         found: dict[str, dict[int, str]] = {}
         for stage in self.stages:
-            why = stage.result.get("extra", {}).get("failed") if stage.kind in ("chain", "sample") else None
+            why = (
+                stage.result.get("extra", {}).get("failed")
+                if stage.kind in (StageKind.CHAIN, StageKind.SAMPLE)
+                else None
+            )
             if why and stage.params["run"] not in found.get(stage.params["method"], {}):
                 found.setdefault(stage.params["method"], {})[stage.params["run"]] = why
         return found
@@ -142,7 +147,7 @@ class Results:
     @cached_property
     def _solutions(self) -> list[Solution]:
         """All but those of failed runs, and those whose predictions are not finite, which have no accuracy."""
-        found = self.store.all_solutions(self.experiment.id)
+        found = self.store.results.all_solutions(self.experiment.id)
         return [s for s in found if s.accuracy is not None and (s.run not in self.failed or _is_apart(s))]
 
     def solutions(
@@ -176,7 +181,7 @@ class Results:
         """Where a method's own training beside a run ended; None for methods that train nothing."""
         entry = methods[method]
         if entry.trained == "continued":
-            return next(iter(self.solutions(run=run, method=method, sample_set="last")), None)
+            return next(iter(self.solutions(run=run, method=method, sample_set=SampleSet.LAST)), None)
         if entry.trained == "fresh":
             return max(self.solutions(run=run, method=method), key=lambda sample: sample.index, default=None)
         return None
@@ -213,7 +218,11 @@ class Results:
     @property
     def _predicted(self) -> dict[str, Any]:
         for stage in self.stages:
-            if stage.kind == "predict" and stage.state == "succeeded" and "labels" in stage.result["extra"]:
+            if (
+                stage.kind == StageKind.PREDICT
+                and stage.state == StageState.SUCCEEDED
+                and "labels" in stage.result["extra"]
+            ):
                 extra: dict[str, Any] = stage.result["extra"]
                 return extra
         if not self.healthy:
@@ -225,19 +234,19 @@ class Results:
         """Optimiser steps an epoch, read off any checkpoint; None before the first training has reported."""
         for stage in self.stages:
             known = stage.result.get("extra", {}) or stage.partial
-            for checkpoint in known.get("checkpoints", []) if stage.kind == "train" else []:
+            for checkpoint in known.get("checkpoints", []) if stage.kind == StageKind.TRAIN else []:
                 if checkpoint["epoch"] > 0:
                     return float(checkpoint["step"] / checkpoint["epoch"])
         return None
 
     def scores(self, metric: str, split: str) -> dict[int, float]:
         """Solution number -> accuracy, nll, brier, ece or entropy on that split, of every solution that has it."""
-        found = self.store.measurements(self.experiment.id, metric=metric, split=split).items
+        found = self.store.results.measurements(self.experiment.id, metric=metric, split=split).items
         return {m.solution: m.value for m in found if m.solution is not None and m.value is not None}
 
     def matrix(self, name: str, split: str = "test") -> MatrixData | None:
         """A similarity matrix or embedding, or None while it is not computed. Weight-space matrices have split ""."""
-        row = self.store.matrix(self.experiment.id, name, split)
+        row = self.store.results.matrix(self.experiment.id, name, split)
         if row is None:
             return None
         values = np.asarray(self.artifacts.array(row.artifact), dtype=np.float64)
@@ -245,7 +254,7 @@ class Results:
 
     def points(self, run: int, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Steps and values of one curve; empty arrays when there is none."""
-        steps, values, _ = self.store.points(self.experiment.id, run, name)
+        steps, values, _ = self.store.curves.points(self.experiment.id, run, name)
         return steps, values
 
     def measurements(self, *, metric: str | None = None, subject: str | None = None) -> list[Measurement]:
@@ -261,7 +270,7 @@ class Results:
     @cached_property
     def _measurements(self) -> list[Measurement]:
         # thousands under shift, which no other figure reads
-        return self.store.group_measurements(self.experiment.id, shifted=False)
+        return self.store.results.group_measurements(self.experiment.id, shifted=False)
 
     def shifted(self, metric: str, *, by_type: bool = False) -> list[Measurement]:
         """A metric of every group of the study of shift, on clean images (intensity 0) and by intensity: means over the
@@ -271,7 +280,7 @@ class Results:
             Condition("solution", "null", True),
             Condition("intensity", "null", False),
         ]
-        found = self.store.measurements(self.experiment.id, conditions, sort="subject").items
+        found = self.store.results.measurements(self.experiment.id, conditions, sort="subject").items
         return [m for m in found if m.intensity == 0 or (m.corruption is not None) == by_type]
 
     def extra(self, kind: str, key: str) -> dict[str, Any] | None:
@@ -282,9 +291,9 @@ class Results:
     def skipped(self, kind: str, key: str) -> str:
         """Why a stage has ended and left nothing to use; "" when it did, or has not ended."""
         stage = next((s for s in self.stages if (s.kind, s.key) == (kind, key)), None)
-        if stage is None or stage.state not in ("succeeded", "failed"):
+        if stage is None or stage.state not in (StageState.SUCCEEDED, StageState.FAILED):
             return ""
-        if stage.state == "failed":
+        if stage.state == StageState.FAILED:
             return f"{kind}/{key} failed: {stage.error.get('message', '')}"
         extra = stage.result.get("extra", {})
         return str(extra.get("skipped") or extra.get("failed") or "")
@@ -303,12 +312,12 @@ class Results:
 
     def claim(self, letter: str) -> dict[str, Any] | None:
         """What the verdict says of one claim, as it was judged; None while it is not, or never asked."""
-        return known_claims(self.store.experiment(self.experiment.id).finding).get(letter)
+        return known_claims(self.store.experiments.get(self.experiment.id).finding).get(letter)
 
     def counts(self, kind: str) -> tuple[int, int]:
         """(finished, planned) stages of one kind."""
         chosen = [stage for stage in self.stages if stage.kind == kind]
-        return sum(stage.state == "succeeded" for stage in chosen), len(chosen)
+        return sum(stage.state == StageState.SUCCEEDED for stage in chosen), len(chosen)
 
     def planned_cuts(self) -> dict[str, dict[str, Any]]:
         """Name -> parameters of every cut through the landscape that is planned, computed or not; its runs are the
@@ -348,7 +357,7 @@ class Results:
             if "rows" in kind:
                 scores[kind["rows"]] = values.reshape(len(kind["rows"]), len(x), *shape)
                 done += kind["done"]
-            elif one.state == "succeeded":
+            elif one.state == StageState.SUCCEEDED:
                 points, own = kind["points"], values[: len(kind["points"])]
                 rest = values[len(points) :]
                 rays = rest.reshape(len(about["anchors"]), -1, *shape) if len(rest) else rays

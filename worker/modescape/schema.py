@@ -50,6 +50,9 @@ def open_database(url: str | URL) -> Engine:
     return engine
 
 
+UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)  # the database does not answer, or is busy for too long
+
+
 def is_away(error: BaseException | None) -> bool:
     """Whether an error means that the database cannot be reached now, rather than that a statement was wrong."""
     if isinstance(error, PoolTimeout):

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, STORED, Added, Key, Part, Renamed, is_stored, keyed
+from modescape.part import MAX_SEED, PLACES, STORED, Added, Key, Part, Renamed, is_stored, keyed
 from modescape.registry import Entry, architectures, datasets, methods
 from modescape.studies import (
     SYNTHETIC,
@@ -91,7 +91,7 @@ class DataSpec(Part):
 
     @model_validator(mode="after")
     def _has_path(self) -> DataSpec:
-        if (self.dataset in ("folder", "npz")) != (self.path is not None):
+        if (self.dataset in PLACES) != (self.path is not None):
             raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
         if self.white is not None and self.path is None:
             raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, Added, Key, Part, is_stored
-from modescape.registry import datasets, methods
+from modescape.part import MAX_SEED, PLACES, Added, Key, Part, is_stored
+from modescape.registry import architectures, corruptions, datasets, methods
 
 if TYPE_CHECKING:
     from modescape.spec import DataInfo, DataSpec, ExperimentSpec, MethodSpec, Sizes
@@ -166,17 +166,17 @@ class ShiftSpec(GroupStudy):
 
     def types(self, info: DataInfo) -> tuple[str, ...]:
         """The types asked for; if none is named, all that apply, or all that such a published set has."""
-        from modescape.science.corruptions import TYPES, applicable
+        from modescape.corruptions.corruption import EXTRA, applicable
 
         if self.corruptions:
             return self.corruptions
         if self.source == "generated":
             return applicable(info.channels, info.height, info.width)
         main = info.height >= 224  # ImageNet-C comes with its four extra types apart
-        return tuple(name for name, kind in TYPES.items() if not main or kind.family != "extra")
+        return tuple(name for name, kind in corruptions.items() if not main or kind.family != EXTRA)
 
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
-        from modescape.science.corruptions import TYPES, applicable
+        from modescape.corruptions.corruption import applicable
 
         yield from super().problems(spec, info, n)
         fitting = applicable(info.channels, info.height, info.width)
@@ -185,8 +185,10 @@ class ShiftSpec(GroupStudy):
             if twice:
                 yield Problem(f"{twice[0]} is listed twice", field, "each at most once")
         for name in self.corruptions:
-            if name not in TYPES:
-                yield Problem(f"there is no corruption {name[:60]!r}", "corruptions", "some of " + ", ".join(TYPES))
+            if name not in corruptions:
+                yield Problem(
+                    f"there is no corruption {name[:60]!r}", "corruptions", "some of " + ", ".join(corruptions)
+                )
             elif self.source == "generated" and name not in fitting:
                 yield Problem(
                     f"{name} does not apply to images of {info.height}x{info.width} pixels and {info.channels} "
@@ -201,7 +203,7 @@ class ShiftSpec(GroupStudy):
         if self.path is None:
             return self
         if self.source == "generated":
-            from modescape.science.corruptions import frost_fingerprint
+            from modescape.corruptions.frost import frost_fingerprint
 
             return self.model_copy(update={"fingerprint": frost_fingerprint(pathlib.Path(self.path))})
         from modescape.science.corrupted import look_at
@@ -256,7 +258,7 @@ class OodSpec(GroupStudy):
 
     @model_validator(mode="after")
     def _has_path(self) -> OodSpec:
-        if (self.dataset in ("folder", "npz")) != (self.path is not None):
+        if (self.dataset in PLACES) != (self.path is not None):
             raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
         if self.white is not None and self.path is None:
             raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
@@ -430,15 +432,13 @@ class ConnectivitySpec(Study):
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the order in which layers are matched.")
 
     def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
-        from modescape.science.alignment import ARCHITECTURES
-
         if spec.ensemble.runs < 2:
             yield Problem("one run has no pair", "", "at least 2 runs")
-        if self.align and spec.network.architecture not in ARCHITECTURES:
+        why = architectures[spec.network.architecture].why_not_aligned
+        if self.align and why:
+            can_be = [name for name, entry in architectures.items() if not entry.why_not_aligned]
             yield Problem(
-                f"how the units of {spec.network.architecture} are wired is not known, so they cannot be aligned",
-                "align",
-                "false, or one of the networks " + ", ".join(ARCHITECTURES),
+                f"{why}, so they cannot be aligned", "align", "false, or one of the networks " + ", ".join(can_be)
             )
 
 

@@ -106,11 +106,11 @@ def _check_port(settings: Settings) -> None:
 def _prepare_database(settings: Settings) -> None:
     """Create or migrate; a database seen for the first time gets the Quickstart experiment, once."""
     from modescape.laboratory import Laboratory
-    from modescape.store import upgrade
+    from modescape.schema import upgrade
 
     upgrade(settings.database)
     laboratory = Laboratory(settings)
-    if laboratory.store.set_fact_once("quickstart", "queued"):
+    if laboratory.store.catalogue.set_fact_once("quickstart", "queued"):
         laboratory.create(presets["quickstart"].call(), name="Quickstart", preset="quickstart")
 
 
@@ -237,11 +237,11 @@ def _wait_until_ready(url: str, family: _Family, settings: Settings) -> None:
 
 
 def _answering(url: str, store: Store, family: _Family) -> set[str]:
-    from modescape.store import UNAVAILABLE
+    from modescape.schema import UNAVAILABLE
 
     here = {child.process.pid for child in family.children.values()}
     try:
-        found = {worker.name for worker in store.workers() if worker.pid in here and worker.stopped_at is None}
+        found = {worker.name for worker in store.workers.all() if worker.pid in here and worker.stopped_at is None}
     except UNAVAILABLE as error:
         DATABASE.away(error)
         return set()

@@ -1,4 +1,4 @@
-"""The nouns of the house as tables: what a row means, and nothing else. Every query and every change is in store.py.
+"""The nouns of the house as tables: what a row means, and nothing else. Every query and every change is in `store`.
 
 Times are aware UTC. Ids are UUIDs as text; within an experiment runs and solutions also carry small numbers, which
 is what URLs and people use. Ids of things a stage makes are derived from the stage and an index, so a stage that runs
@@ -8,6 +8,7 @@ again updates its rows instead of doubling them.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
+
+from modescape.records import Role, SampleSet, StageState, Status, Wish
 
 
 def utcnow() -> datetime:
@@ -58,13 +61,37 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Word(TypeDecorator[StrEnum]):
+    """A text that is one of an enum's members."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__()
+        self.words = words
+
+    @property
+    def python_type(self) -> type[str]:
+        return str
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.words(value)
+
+
 Document = JSON().with_variant(JSONB(), "postgresql")
 Counter = BigInteger().with_variant(Integer(), "sqlite")  # SQLite autoincrements INTEGER only
 Id = String(36)
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {dict[str, Any]: Document, list[Any]: Document, datetime: UtcDateTime()}  # noqa: RUF012  (SQLAlchemy reads it once)
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads it once)
+        dict[str, Any]: Document, list[Any]: Document, datetime: UtcDateTime(), Status: Word(Status),
+        StageState: Word(StageState), Wish: Word(Wish), Role: Word(Role), SampleSet: Word(SampleSet),
+    }  # fmt: skip
 
 
 _SHOWN = text("archived_at IS NULL")
@@ -109,7 +136,7 @@ class Experiment(Base):
     finished_at: Mapped[datetime | None]
     archived_at: Mapped[datetime | None]
     # list columns
-    status: Mapped[str]  # queued running paused succeeded failed cancelled
+    status: Mapped[Status]
     dataset: Mapped[str]
     input_scale: Mapped[str]
     architecture: Mapped[str]
@@ -165,8 +192,8 @@ class Stage(Base):
     estimate: Mapped[float] = mapped_column(default=0.0)  # seconds, as planned
     work: Mapped[dict[str, Any] | None]  # what there is to do, in units: prices.Work and its shape; null in old rows
     optional: Mapped[bool] = mapped_column(default=False, server_default=false())  # the experiment may succeed without
-    state: Mapped[str]  # blocked ready running paused succeeded failed cancelled
-    wish: Mapped[str | None]  # pause or cancel, for a running stage
+    state: Mapped[StageState]
+    wish: Mapped[Wish | None]  # for a running stage
     attempt: Mapped[int] = mapped_column(default=0)
     losses: Mapped[int] = mapped_column(default=0)  # lost leases at the same step
     lost_at_step: Mapped[int | None]
@@ -211,9 +238,9 @@ class Solution(Base):
     stage_id: Mapped[str] = mapped_column(ForeignKey("stage.id", ondelete="CASCADE"), index=True)
     number: Mapped[int]
     run: Mapped[int]
-    role: Mapped[str]  # checkpoint, optimum or sample
+    role: Mapped[Role]
     method: Mapped[str | None]  # samples only
-    sample_set: Mapped[str | None]  # spread or typical
+    sample_set: Mapped[SampleSet | None]  # samples only
     index: Mapped[int]  # of the checkpoint along its trajectory, or of the sample in its set
     epoch: Mapped[float | None]  # checkpoints: 0 is the initial weights
     seed: Mapped[int | None] = mapped_column(BigInteger)
@@ -331,7 +358,7 @@ class Event(Base):
     id: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
     experiment_id: Mapped[str | None] = mapped_column(Id, index=True)
     stage_id: Mapped[str | None] = mapped_column(Id)
-    kind: Mapped[str]  # created, stage-ready, stage-running, progress, stage-succeeded, ...
+    kind: Mapped[str]  # EventKind, or a stage's own
     payload: Mapped[dict[str, Any]]
     at: Mapped[datetime] = mapped_column(default=utcnow)
 

@@ -33,14 +33,14 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
     groups: list[dict[str, Any]] = []
     legend: dict[str, dict[str, Any]] = {}
     if found:
-        kinds = [by_kind(here.store.stage_rows(row.id)) for row in rows]
+        kinds = [by_kind(here.store.stages.without_results(row.id)) for row in rows]
         for number, figure in enumerate(figures.values(), 1):
             cards = [card_of(number, figure, own) for own in kinds]
             if sum(card["planned"] for card in cards) > 1:
                 groups.append({"number": number, "entry": figure, "cards": list(zip(rows, cards, strict=True))})
         for row in rows:
             legend |= {entry["group"]: entry for entry in legend_of(stored(row.spec))}
-    newest = here.store.experiments(ListQuery(limit=100)).items if len(rows) < compare.MOST else []
+    newest = here.store.experiments.page(ListQuery(limit=100)).items if len(rows) < compare.MOST else []
     return render(
         request,
         here,
@@ -52,7 +52,7 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
         legend=list(legend.values()),
         without=[beside([name for name in slugs if name != slug]) for slug in slugs],
         others=[row for row in newest if row.slug not in slugs],
-        last_event=here.store.last_event_id(),
+        last_event=here.store.events.last_id(),
         query=urlencode([("e", slug) for slug in slugs]),
         notice=said_not_known(*rows) or None,
         title_of=lambda field: forms.STUDIES[field] if field in forms.STUDIES else crumbs(field),

@@ -14,6 +14,7 @@ from modescape import __version__, finding
 from modescape.drawing.groups import method_title
 from modescape.errors import NotFound
 from modescape.plan import departures, differences
+from modescape.records import Role, StageKind, StageState, Status
 from modescape.registry import Entry, Figure, architectures, datasets, figures, presets
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
@@ -22,7 +23,7 @@ from modescape.tables import Experiment, Stage
 from modescape_api import bodies, claims, experiments, failures, forms, security
 from modescape_api.display import FILTERS, by_kind, counted, duration, look_of, said_not_known, seconds_left, training
 from modescape_api.experiments import Changes
-from modescape_api.pages.rendering import ALIVE, Csrf, Next, alive_workers, back, render
+from modescape_api.pages.rendering import Csrf, Next, alive_workers, back, render
 from modescape_api.site import Here, Site
 
 router = APIRouter()
@@ -58,14 +59,14 @@ class View:
 
 @router.get("/experiments/{experiment}")
 def experiment_page(request: Request, here: Here, experiment: str) -> Response:
-    row = here.store.experiment(experiment)
-    stages = here.store.stage_rows(row.id)
+    row = here.store.experiments.get(experiment)
+    stages = here.store.stages.without_results(row.id)
     spec = stored(row.spec)
     left = seconds_left(stages, alive_workers(here))
     view = View.of(request, spec.evaluation.splits)
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
     kinds, failed = by_kind(stages), failures.causes(stages)
-    size = here.store.bytes_of(row.id)
+    size = here.store.experiments.bytes_of(row.id)
     cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures.values(), 1)]
     _fill_rows([card for card in cards if card["planned"]])
     shown = [card["entry"].name if card["planned"] else "" for card in cards]
@@ -87,18 +88,18 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
             )
         ),
         subject=_subject(row, spec),
-        is_alive=row.status in ALIVE,
-        last_event=here.store.last_event_id(),
+        is_alive=not row.status.has_ended,
+        last_event=here.store.events.last_id(),
         actions=[one for one in actions_of(row.status) if one[0] != "retry" or _may_help(failed)],
         bytes=size,
         cite=f"Modescape {__version__}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
-        left=duration(left) if left is not None and row.status == "running" else None,
+        left=duration(left) if left is not None and row.status == Status.RUNNING else None,
         stages=kinds,
         trainings=trainings_of(here, row, stages),
         incidents=[
             f"{s.kind} {s.key} lost its worker and goes on from where it was saved"
             for s in stages
-            if s.losses and s.state == "running"
+            if s.losses and s.state == StageState.RUNNING
         ],
         failures=failed,
         lost=list(failures.lost(Results(here.store, here.artifacts, row.id))),
@@ -111,7 +112,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         strengths_shown="strengths" in shown,
         claims_headline=claims.headline(rows),
         claims_open=claims.undecided(
-            spec, row.finding, kinds, is_alive=row.status in ALIVE, learned=not any(c.is_hopeless for c in failed)
+            spec, row.finding, kinds, is_alive=not row.status.has_ended, learned=not any(c.is_hopeless for c in failed)
         ),
         sentence=finding.sentence(row.finding),
         statistics=_statistics(here, row, spec),
@@ -128,7 +129,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         substitutions=preset.substitutions if preset else (),
         deviations=preset.deviations if preset else (),
         spec_json=forms.as_json(row.spec),
-        runs=(runs := here.store.runs(row.id)),
+        runs=(runs := here.store.results.runs(row.id)),
         seed_streams=[stream for stream in STREAMS if any(stream in run.seeds for run in runs)],
         tables=[
             (label, f"/api/experiments/{row.slug}/{name}?format=csv")
@@ -147,7 +148,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
 
 def _headline(row: Experiment) -> str:
     words = finding.headline(row.finding)
-    return f"So far {words[:1].lower()}{words[1:]}" if words and row.status in ALIVE else words
+    return f"So far {words[:1].lower()}{words[1:]}" if words and not row.status.has_ended else words
 
 
 TOO_FAR = 0.02  # accuracy that re-estimated statistics may cost or bring before the page says so
@@ -158,8 +159,8 @@ def _statistics(here: Site, row: Experiment, spec: ExperimentSpec) -> str:
     network = spec.network.architecture
     if network not in architectures or not architectures[network].batch_norm:
         return ""
-    found = here.store.measurements(row.id, metric="accuracy-reestimated").items
-    optima = {s.number: s.accuracy for s in here.store.solutions(row.id, role="optimum").items}
+    found = here.store.results.measurements(row.id, metric="accuracy-reestimated").items
+    optima = {s.number: s.accuracy for s in here.store.results.solutions(row.id, role=Role.OPTIMUM).items}
     known = [(optima.get(m.solution or 0), m.value) for m in found]
     both = np.array([(old, new) for old, new in known if old is not None and new is not None], np.float64)
     moved = np.abs(np.diff(both, axis=1)) if len(both) else np.zeros(1)
@@ -261,7 +262,7 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec) -> dict[str, Any] 
     """Labels on which two functions differ: recent checkpoints of a run, every method at equal accuracy as claim (d1)
     reads it, with its interval, and every pair of independent runs."""
     results = Results(here.store, here.artifacts, row.id)
-    optima = {solution.run: solution for solution in results.solutions(role="optimum")}
+    optima = {solution.run: solution for solution in results.solutions(role=Role.OPTIMUM)}
     matrix = results.matrix("disagreement", spec.evaluation.splits[0])
     if len(optima) < 2 or matrix is None:
         return None
@@ -307,7 +308,7 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec) -> dict[str, Any] 
 def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, Any]]:
     base = f"/api/experiments/{row.slug}"
     found = []
-    for matrix in here.store.matrices(row.id):
+    for matrix in here.store.results.matrices(row.id):
         shape = f"{len(matrix.rows)} × {len(matrix.columns)}"
         query = f"?split={matrix.split}" if matrix.split else ""
         links = [(form, f"{base}/matrices/{matrix.name}.{form}{query}") for form in ("npy", "csv")]
@@ -318,7 +319,7 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
                 "links": links,
             }
         )
-    for optimum in here.store.solutions(row.id, role="optimum", limit=1000).items:
+    for optimum in here.store.results.solutions(row.id, role=Role.OPTIMUM, limit=1000).items:
         links = [("weights", f"{base}/solutions/{optimum.number}/weights")]
         links += [
             (f"predictions, {split}", f"{base}/solutions/{optimum.number}/predictions?split={split}")
@@ -332,14 +333,14 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
                 "links": links,
             }
         )
-    failed = [run.number for run in here.store.runs(row.id) if run.failed]
-    for stage in here.store.stages(row.id) if failed else ():
+    failed = [run.number for run in here.store.results.runs(row.id) if run.failed]
+    for stage in here.store.stages.of(row.id) if failed else ():
         kept = stage.result.get("extra", {}).get("checkpoints", [])
-        if stage.kind == "train" and stage.params["run"] in failed and kept:
+        if stage.kind == StageKind.TRAIN and stage.params["run"] in failed and kept:
             what = f"run {stage.params['run']}, which failed: its checkpoints"
             links = [(f"epoch {one['epoch']}", f"/api/artifacts/{one['weights']}") for one in kept]
             found.append({"what": what, "shape": "safetensors", "links": links})
-    for stage in here.store.stages(row.id) if spec.shift is not None else ():
+    for stage in here.store.stages.of(row.id) if spec.shift is not None else ():
         left = stage.result.get("extra", {})
         if stage.kind in ("corrupt", "shift") and left and "skipped" not in left:
             files = {info["digest"]: "×".join(map(str, info["shape"])) for info in stage.result["artifacts"]}
@@ -357,21 +358,21 @@ def title_of(column: str, value: str) -> str:
 
 
 def trainings_of(here: Site, row: Experiment, stages: Sequence[Stage]) -> list[Any]:
-    running = [stage for stage in stages if stage.kind == "train" and stage.state == "running"][:4]
+    running = [stage for stage in stages if stage.kind == StageKind.TRAIN and stage.state == StageState.RUNNING][:4]
     found = []
     for stage in running:
-        _, losses, _ = here.store.points(row.id, int(stage.params.get("run", 0)), "train/loss")
+        _, losses, _ = here.store.curves.points(row.id, int(stage.params.get("run", 0)), "train/loss")
         found.append(training(stage, [float(v) for v in losses[-600:]]))
     return found
 
 
-def actions_of(status: str) -> list[tuple[str, str]]:
+def actions_of(status: Status) -> list[tuple[str, str]]:
     return {
-        "queued": [("pause", "Pause"), ("cancel", "Cancel")],
-        "running": [("pause", "Pause"), ("cancel", "Cancel")],
-        "paused": [("resume", "Resume"), ("cancel", "Cancel")],
-        "failed": [("retry", "Retry")],
-        "cancelled": [("retry", "Take up again")],
+        Status.QUEUED: [("pause", "Pause"), ("cancel", "Cancel")],
+        Status.RUNNING: [("pause", "Pause"), ("cancel", "Cancel")],
+        Status.PAUSED: [("resume", "Resume"), ("cancel", "Cancel")],
+        Status.FAILED: [("retry", "Retry")],
+        Status.CANCELLED: [("retry", "Take up again")],
     }.get(status, [])
 
 
@@ -400,7 +401,7 @@ def edit(
     experiments.change(
         here, experiment, bodies.validate(Changes, {"name": name, "tags": wanted, "notes": notes.replace("\r\n", "\n")})
     )
-    return RedirectResponse(f"/experiments/{here.store.experiment(experiment).slug}", status_code=303)
+    return RedirectResponse(f"/experiments/{here.store.experiments.get(experiment).slug}", status_code=303)
 
 
 @router.post("/experiments/{experiment}/{action}")

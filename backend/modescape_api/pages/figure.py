@@ -30,7 +30,7 @@ TABLE_ROWS = 500
 
 @router.get("/experiments/{experiment}/figures/{name}")
 def figure_page(request: Request, here: Here, experiment: str, name: str, tab: str = "plot") -> Response:
-    row = here.store.experiment(experiment)
+    row = here.store.experiments.get(experiment)
     if name not in figures:
         raise NotFound(f"there is no figure {name[:80]!r}; there are {', '.join(figures)}")
     figure = figures[name]
@@ -49,7 +49,7 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
     unknown = [f"{key} {v[:40]!r}" for key, v in values.items() if not set(v.split(", ")) <= {"", *choices[key]}]
     if unknown:
         notice = f"Ignored in the address: {', '.join(unknown)}"
-    kinds = by_kind(here.store.stage_rows(row.id))
+    kinds = by_kind(here.store.stages.without_results(row.id))
     table = collected.table() if collected is not None and tab == "data" else None
     legend = _figure_legend(results, figure, options, spec)
     query = urlencode([(k, v) for k, v in request.query_params.multi_items() if k in figure.options.model_fields])
@@ -84,7 +84,7 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         gallery=_gallery(figure, spec),
         stages=[kind for kind in kinds if kind.kind in figure.needs],
         query=query,
-        last_event=here.store.last_event_id(),
+        last_event=here.store.events.last_id(),
         notice=" · ".join(filter(None, (notice, said_not_known(row)))) or None,
     )
 

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from modescape import names
-from modescape.errors import DataCorrupt, DataMissing, Forbidden, InvalidInput, ModescapeError, Problem
+from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.registry import Preset, datasets, figures, presets
 from modescape.spec import PROTOCOLS, under_protocol
 from modescape.tables import Experiment
@@ -24,13 +24,8 @@ from modescape_api.site import Here, Site
 
 router = APIRouter()
 
-# What a preset's card shows, by the figure of the paper it makes, or by its name.
-_PICTURES = {
-    "Fig 2": "trajectories", "Fig 3": "similarity", "Fig 4": "islands", "Fig 5": "landscape", "Fig 6": "plane",
-    "Fig 8": "curves", "Fig 9": "shift", "Fig 10": "shift", "SVHN row": "outside", "Fig S1": "landscape",
-    "Fig S2": "tunnel", "Fig S3": "tunnel", "Fig S4": "seeds", "Fig S5": "cycles", "instability-short": "seeds",
-    "instability": "seeds", "connectivity-short": "tunnel", "connectivity": "tunnel",
-}  # fmt: skip
+# The card of an empty spec.
+_BLANK = '<path fill="none" stroke="currentColor" stroke-width="2" d="M36 12v20M26 22h20"/>'
 
 
 @router.get("/launch")
@@ -42,7 +37,7 @@ def launch_page(
     protocol: str = "",
     add: Annotated[str, Query(alias="with", description="What to add: see forms.with_more.")] = "",
 ) -> Response:
-    source = here.store.experiment(request.query_params["from"]) if request.query_params.get("from") else None
+    source = here.store.experiments.get(request.query_params["from"]) if request.query_params.get("from") else None
     chosen = presets[preset] if source is None and preset in presets else None
     document = source.spec if source else chosen.call() if chosen else forms.blank()
     if protocol in PROTOCOLS:
@@ -91,7 +86,7 @@ def _launch(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Respo
         plan, problems = _planned(here, draft)
     except DataMissing as error:
         plan, problems = _planned(here, draft)[0], _problems(error)
-    except (InvalidInput, DataCorrupt, Forbidden) as error:
+    except (InvalidInput, DataCorrupt) as error:
         plan, problems = None, _problems(error)
     values = forms.from_posted(pairs)
     return _launch_form(
@@ -111,7 +106,7 @@ def _launch(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Respo
 def _planned(here: Site, draft: Draft) -> tuple[dict[str, Any] | None, list[Problem]]:
     try:
         return _with_shades(catalogue.as_estimate(here, catalogue.estimate(here, draft), draft.preset)), []
-    except (InvalidInput, DataMissing, DataCorrupt, Forbidden) as error:
+    except (InvalidInput, DataMissing, DataCorrupt) as error:
         return None, _problems(error)
 
 
@@ -177,7 +172,7 @@ def _launch_form(
             was=was,
             problems=placed,
             missing=dict.fromkeys(missing, "not here"),
-            own_sets=list(here.store.own_sets()),
+            own_sets=list(here.store.own_sets.all()),
         ),
         was=was,
         missing=missing,
@@ -226,7 +221,7 @@ def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: b
             {
                 "title": title,
                 "paper": preset.paper,
-                "picture": _PICTURES.get(preset.paper) or _PICTURES.get(preset.name, "plane"),
+                "thumbnail": preset.thumbnail,
                 "url": f"/launch?preset={preset.name}",
                 "chosen": chosen is preset,
                 "words": f"{preset.call().get('ensemble', {}).get('runs', 3)} runs · {price(preset.name)}",
@@ -237,7 +232,7 @@ def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: b
         {
             "title": "Blank",
             "paper": "",
-            "picture": "blank",
+            "thumbnail": _BLANK,
             "url": "/launch?preset=blank" + ("&version=paper" if full else ""),
             "chosen": chosen is None,
             "words": "every default",

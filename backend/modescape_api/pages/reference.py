@@ -10,8 +10,8 @@ from fastapi.responses import RedirectResponse
 from modescape.drawing.words import thousands
 from modescape.errors import Conflict, DataCorrupt, InvalidInput
 from modescape.listing import Condition, ListQuery
-from modescape.registry import Figure, Preset, architectures, datasets, figures, methods, presets
-from modescape.science.corruptions import TYPES
+from modescape.records import Status
+from modescape.registry import Figure, Preset, architectures, corruptions, datasets, figures, methods, presets
 from modescape_api import bodies, data, forms, paper, security, workers
 from modescape_api.pages.rendering import Csrf, render
 from modescape_api.site import Here, Site
@@ -27,9 +27,9 @@ def workers_page(request: Request, here: Here) -> Response:
         "stopped": ("queued", "○"),
         "silent": ("failed", "✗"),
     }
-    rows = [workers.as_worker(here, row) for row in here.store.workers()]
+    rows = [workers.as_worker(here, row) for row in here.store.workers.all()]
     rows.sort(key=lambda row: (list(looks).index(row["state"]), row["name"]))
-    failed = here.store.experiments(ListQuery((Condition("status", "eq", "failed"),), limit=20)).items
+    failed = here.store.experiments.page(ListQuery((Condition("status", "eq", Status.FAILED),), limit=20)).items
     return render(
         request,
         here,
@@ -37,8 +37,8 @@ def workers_page(request: Request, here: Here) -> Response:
         workers=rows,
         looks=looks,
         failed=failed,
-        waiting=here.store.experiments(ListQuery((Condition("status", "eq", "queued"),), limit=1)).total,
-        last_event=here.store.last_event_id(),
+        waiting=here.store.experiments.page(ListQuery((Condition("status", "eq", Status.QUEUED),), limit=1)).total,
+        last_event=here.store.events.last_id(),
     )
 
 
@@ -80,7 +80,7 @@ def catalogue_page(request: Request, here: Here) -> Response:
             for e in registry.values()
         ]
         groups.append({"name": name, "title": title, "add": add, "entries": entries})
-    return render(request, here, "catalogue.html", groups=groups, corruptions=list(TYPES.values()))
+    return render(request, here, "catalogue.html", groups=groups, corruptions=list(corruptions.values()))
 
 
 def _facts(entry: Any) -> list[str]:

@@ -13,13 +13,14 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from modescape import __version__
 from modescape.errors import InvalidInput
+from modescape.records import Status
 from modescape_api import assets, proxies, replies, security, workers
 from modescape_api.display import FILTERS, look_of
 from modescape_api.site import Here, Site
 
 router = APIRouter()
 
-ALIVE = ("queued", "running", "paused")
+ALIVE = tuple(status for status in Status if not status.has_ended)
 EVENT_KINDS = (
     "created changed cancelled paused resumed retried archived restored purged status points progress stage-ready "
     "stage-running stage-succeeded stage-failed stage-paused stage-cancelled stage-lost worker"
@@ -87,7 +88,7 @@ def signin_page(request: Request, here: Site, *, next: str, error: str, status: 
 
 def alive_workers(here: Site) -> int:
     """How many workers were heard of lately and have not said goodbye."""
-    return sum(workers.state(here, row) in ("working", "idle") for row in here.store.workers())
+    return sum(workers.state(here, row) in ("working", "idle") for row in here.store.workers.all())
 
 
 def back(path: str) -> Response:

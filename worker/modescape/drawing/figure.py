@@ -32,6 +32,7 @@ import numpy as np
 import orjson
 
 from modescape import registry
+from modescape.drawing import style
 from modescape.drawing.groups import left_out
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady, Results
@@ -84,7 +85,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Legend:
-    """One thing that can be shown and hidden. group: `legendgroup` of its traces; look: key in style.LOOKS; on: drawn,
+    """One thing that can be shown and hidden. group: `legendgroup` of its traces; look: key of style.looks; on: drawn,
     else only on request (`method`)."""
 
     group: str
@@ -220,6 +221,7 @@ def figure(
         registry.Figure,
         name=name,
         order=order,
+        place=order,
         title=title,
         question=question,
         summary=summary,
@@ -242,11 +244,12 @@ def picture(name: str, results: Results, theme: Theme = "light", **options: Any)
 
 @functools.cache
 def figure_version() -> str:
-    """Changes whenever a picture might: digest of the drawing code, the theory behind it and Plotly's version."""
+    """Changes whenever a picture might: digest of drawing code, looks, the theory behind it and Plotly's version."""
     package = Path(__file__).parents[1]
     sources = [path for room in ("drawing", "figures") for path in sorted((package / room).rglob("*.py"))]
     sources.append(package / "science" / "theory.py")
     digest = hashlib.sha256(importlib.metadata.version("plotly").encode())
+    digest.update(repr(style.looks()).encode())
     for source in sources:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

@@ -63,4 +63,4 @@ def group_title(group: str, *, independent: str = "independent runs", trajectory
 
 def look_of(group: str) -> style.Look:
     """Of a method, or of what stands beside methods: the runs, their checkpoints, the reference, the theory."""
-    return style.look(registry.methods[group].look if group in registry.methods else group)
+    return style.look(group)

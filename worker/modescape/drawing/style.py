@@ -1,4 +1,4 @@
-"""Which colour, symbol and line does this have? Every colour of plots and pages is here and nowhere else.
+"""Which colour, symbol and line does this have? Every colour is here, but those of methods: each has its own.
 
 Colour means method, shape means role, dashes mean "one run" (science e.3). Looks are found by key, so figures iterate
 over the methods present and never name one:
@@ -17,59 +17,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from modescape.registry import Look as Look
+from modescape.registry import methods
+
 Theme = Literal["light", "dark", "print"]
 THEMES: tuple[Theme, ...] = ("light", "dark", "print")
 
 
-@dataclass(frozen=True)
-class Look:
-    """How one kind of solution is drawn. size: of the marker in px; `hollow`: only the outline is coloured."""
-
-    key: str
-    symbol: str
-    dash: str
-    light: str
-    dark: str
-    size: int = 7
-
-    @property
-    def hollow(self) -> bool:
-        return self.symbol.endswith("-open")
-
-    def colour(self, theme: Theme) -> str:
-        """Hex colour; print uses the light palette."""
-        return self.dark if theme == "dark" else self.light
-
-
-_OWN = (
-    Look("independent", "star", "solid", "#B91249", "#DE4028", 12),
-    Look("trajectory", "circle-open", "solid", "#0A40B6", "#5079E2"),
-    Look("random", "circle", "solid", "#9E8834", "#EAB41A"),
-    Look("dropout", "square", "solid", "#679176", "#128D64"),
-    Look("diagonal", "diamond", "solid", "#D95CAF", "#EA6092", 8),
-    Look("low-rank", "triangle-up", "solid", "#5E2959", "#7A5F96", 8),
-    Look("averaging", "cross", "solid", "#238BFD", "#6FDAF3", 8),
-    Look("sgmcmc", "x", "solid", "#36481F", "#BEB690"),
-    Look("baseline", "star-diamond", "solid", "#16191F", "#F2F4F7", 15),
-    Look("theory", "line-ew", "dash", "#6B7280", "#98A2B3"),
+# What is no method. These, and the methods' own, keep 12 apart (CIEDE2000) in every vision.
+_ROLES = (
+    Look("star", "solid", "#B91249", "#DE4028", 12, key="independent"),
+    Look("circle-open", "solid", "#0A40B6", "#5079E2", key="trajectory"),
+    Look("star-diamond", "solid", "#16191F", "#F2F4F7", 15, key="baseline"),
+    Look("line-ew", "dash", "#6B7280", "#98A2B3", key="theory"),
 )
-# Further methods, optimised after the ten to be as far from all of them as five more can be: at least 10 (CIEDE2000) in
-# every vision, where the ten among themselves keep 12. Long dashes and symbols of their own repeat the colour.
-_SPARE = (
-    Look("spare-1", "hexagon", "longdash", "#000096", "#1CA7EE", 8),
-    Look("spare-2", "pentagon", "longdash", "#896700", "#B89E54", 8),
-    Look("spare-3", "bowtie", "longdash", "#2C0038", "#C3EA93", 8),
-    Look("spare-4", "hourglass", "longdash", "#00290C", "#B6FFD0", 8),
-    Look("spare-5", "triangle-down", "longdash", "#7D2FFF", "#FCF600", 8),
-)
-LOOKS: Mapping[str, Look] = {entry.key: entry for entry in (*_OWN, *_SPARE)}
+# Looks called spare were optimised later, to be as far from all of those as five more can be: at least 10. Long dashes
+# and symbols of their own repeat the colour. All but this one are taken by methods.
+_FREE = Look("bowtie", "longdash", "#2C0038", "#C3EA93", 8, key="spare-3")
 
 
-def look(key: str) -> Look:
-    """The look of that key; methods beyond the known ones share the spares, told apart by their labels."""
-    if key in LOOKS:
-        return LOOKS[key]
-    return _SPARE[sum(key.encode()) % len(_SPARE)]
+def looks() -> dict[str, Look]:
+    """Every look by its key: of what is no method, of the methods in their order, and what is spare."""
+    of_methods = [method.look for method in methods.values() if method.look is not None]
+    return {entry.key: entry for entry in (*_ROLES, *of_methods, _FREE)}
+
+
+def look(name: str) -> Look:
+    """The look of a method or of what is none, by name or key; without one of its own it shares the spares, told apart
+    by its label."""
+    own = methods[name].look if name in methods else looks().get(name)
+    if own is not None:
+        return own
+    spare = sorted((entry for entry in looks().values() if entry.key.startswith("spare-")), key=lambda one: one.key)
+    return spare[sum(name.encode()) % len(spare)]
 
 
 RUN_INKS: Mapping[Theme, tuple[str, ...]] = {
@@ -163,7 +143,7 @@ def css() -> str:
 
 def _variables(theme: Theme) -> str:
     pairs = dict(TOKENS[theme])
-    pairs |= {f"look-{entry.key}": entry.colour(theme) for entry in LOOKS.values()}
+    pairs |= {f"look-{entry.key}": entry.colour(theme) for entry in looks().values()}
     pairs |= {f"run-{i}": ink for i, ink in enumerate(RUN_INKS[theme])}
     return " ".join(f"--{name}: {value};" for name, value in pairs.items())
 

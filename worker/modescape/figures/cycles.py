@@ -23,8 +23,8 @@ from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results, Solution, labels_of, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
+from modescape.methods.sgmcmc import CyclicalOptions
 from modescape.registry import methods
-from modescape.science.chains import CyclicalOptions
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -126,7 +126,8 @@ class Cycles(FigureData):
     page=480,
 )
 def cycles(results: Results, options: CycleOptions) -> Cycles:
-    chosen = [m for m in results.spec.methods if m.method in methods and methods[m.method].trained == "fresh"]
+    known = [m for m in results.spec.methods if m.method in methods]
+    chosen = [m for m in known if issubclass(methods[m.method].options, CyclicalOptions)]
     if not chosen:
         raise FigureNotReady("no SG-MCMC chains in this spec; the preset s5-short has some")
     if options.split not in results.spec.evaluation.splits:

@@ -34,7 +34,7 @@ from modescape.figures.shared.scores import (
     twin_words,
     value_of,
 )
-from modescape.science.chains import relative_training
+from modescape.methods.trained import relative_training
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

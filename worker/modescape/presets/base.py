@@ -7,13 +7,15 @@ from copy import deepcopy
 from typing import Any
 
 from modescape.presets.deviations import deviations_of
-from modescape.registry import Preset, presets
+from modescape.presets.thumbnails import PLANE
+from modescape.registry import LAST, Preset, presets
 from modescape.spec import PROTOCOLS
 
 Json = dict[str, Any]
 
 PAPER = "Fort, Hu & Lakshminarayanan 2019, arXiv 1912.02757"
 FASHION = "Fashion-MNIST instead of CIFAR-10 (28x28 gray images; present as a Debian package, or fetched on request)"
+DIGITS = "scikit-learn's 8x8 digits (400 to train, 1,200 to test) instead of CIFAR-10"
 DENSE = "sample strengths measured on the network and denser near the optimum instead of uniform in fixed ranges"
 BEST_STRENGTH = "averaged samples at the strength best on the validation images instead of those of fixed ranges"
 SMALL_RUNS = "5 epochs of 55,000 images, the learning rate halved every 2, instead of 40 epochs halved every 10"
@@ -25,13 +27,15 @@ def preset(
     title: str,
     summary: str,
     paper: str,
+    thumbnail: str = PLANE,
+    place: int = LAST,
     source: str = PAPER,
     twin_of: str | None = None,
     substitutions: tuple[str, ...] = (),
     deviations: tuple[str, ...] = (),
 ) -> Callable[[Callable[[], Json]], Callable[[], Json]]:
     """Register a function that returns a spec as plain JSON. deviations: of one that follows the paper, beyond those
-    that its spec tells by itself."""
+    that its spec tells by itself; thumbnail: what its card shows."""
 
     def register(call: Callable[[], Json]) -> Callable[[], Json]:
         presets.add(
@@ -40,6 +44,8 @@ def preset(
                 title=title,
                 summary=summary,
                 source=source,
+                place=place,
+                thumbnail=thumbnail,
                 call=lambda: deepcopy(call()),
                 paper=paper,
                 twin_of=twin_of,
@@ -73,10 +79,12 @@ SGD_IMAGENET: Json = {
     "epochs": 160, "sampling": "epoch", "augmentation": "resized-crop-flip", "weight_decay": 1e-4,
     "decay_on": "kernels", "checkpoint_every": 8,
 }  # fmt: skip
+SHORT_DIGITS: Json = {**ADAM_HALVED, "epochs": 30, "batch_size": 32}
 
 CIFAR: Json = {"dataset": "cifar10", "input_scale": "raw255", "validation_images": 500}
 CIFAR_RESNET: Json = {**CIFAR, "input_scale": "pixel-mean"}
 IMAGENET: Json = {"dataset": "imagenet", "input_scale": "symmetric"}
+FEW_DIGITS: Json = {"dataset": "digits", "train_images": 400, "validation_images": 197}
 FASHION_MNIST: Json = {"dataset": "fashion-mnist", "input_scale": "raw255", "validation_images": 5000}
 
 # The authors' code draws strengths uniformly from fixed ranges (science d.1 to d.4); our defaults are denser near the
@@ -95,9 +103,7 @@ MEDIUM_METHODS: list[Json] = [
     {**PAPER_METHODS[0], "options": UNIFORM | STEPS_OF_MEDIUM_CNN},
     *({**m, "options": {**m["options"], "floor": "absolute", "floor_value": 0.65}} for m in PAPER_METHODS[1:]),
 ]
-SHORT_METHODS: list[Json] = [
-    {"method": method, "spread": 10, "typical": 10} for method in ("random", "dropout", "diagonal", "low-rank")
-]
+SHORT_METHODS: list[Json] = [{"method": one["method"], "spread": 10, "typical": 10} for one in PAPER_METHODS]
 
 
 def experiment(

@@ -9,27 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from modescape.registry import architectures, methods
+
 Json = dict[str, Any]
 Rule = Callable[[Json, str], str | None]
-
-GAUSSIANS = ("diagonal", "low-rank", "averaging")
-INITIAL = {
-    "small-cnn": "Glorot's, biases too, as in the authors' code",
-    "medium-cnn": "Glorot's, biases too, as in the authors' code",
-    "resnet20v1": "He's normal, cut off at two deviations, as in the Keras example it is taken from",
-    "resnet18": "torch's default, as in the published SG-MCMC code",
-    "resnet50v2": "Glorot's, as in Keras; the paper names none",
-}
 
 
 def deviations_of(document: Json, paper: str) -> tuple[str, ...]:
     """Every deviation that a spec tells. paper: the figure it makes, "" for studies that are not the paper's."""
-    return tuple(sentence for rule in _RULES if (sentence := rule(document, paper)) is not None)
+    return tuple(sentence for rule in _RULES if (sentence := rule(document, paper)))
 
 
 def _initialisation(document: Json, paper: str) -> str | None:
-    known = INITIAL[document["network"]["architecture"]]
-    return (
+    known = architectures[document["network"]["architecture"]].initial
+    return known and (
         f"initial weights: the distribution is {known}; the random numbers are ours, so no run is one of the authors'"
     )
 
@@ -57,7 +50,7 @@ def _recipe(document: Json, paper: str) -> str | None:
 
 def _snapshots(document: Json, paper: str) -> str | None:
     training, epochs = document["training"], document["training"]["epochs"]
-    if not any(method["method"] in GAUSSIANS for method in document["methods"]):
+    if not any(methods[method["method"]].needs_snapshots for method in document["methods"]):
         return None
     count, window = training.get("snapshots", 10), round(training.get("snapshot_window", 0.4) * epochs)
     own = f"snapshots for the Gaussians: {count} over the last {window} of {epochs} epochs"

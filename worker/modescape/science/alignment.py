@@ -1,7 +1,7 @@
 """Networks whose hidden units are in another order are the same function: finding the order that brings two together
 (science l.2).
 
-    symmetry = symmetry_of(network)
+    symmetry = symmetry_of(architectures["small-cnn"], network)
     order = match(symmetry, weights_a, weights_b, seed=0)            # weight matching, Ainsworth et al. 2022
     moved = symmetry.permuted(weights_b, order)                      # the same function as b, nearer to a
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import StageError
+from modescape.registry import Architecture
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, NDArray[Any]]
 Order = dict[str, NDArray[np.intp]]  # group -> for each place, the unit that goes there
 
-# Registered networks that `symmetry_of` knows, so that others are refused before anything is trained.
-ARCHITECTURES = ("small-cnn", "medium-cnn", "resnet20v1", "resnet18", "resnet50v2", "mlp")
 ROUNDS = 100
 GAIN = 1e-12  # of the similarity, below which matching has come to rest
 
@@ -114,27 +113,20 @@ def _units(values: NDArray[Any], axis: Axis) -> NDArray[np.float64]:
     return moved.reshape(moved.shape[0] // axis.width, -1)
 
 
-# --- which units of our networks are interchangeable ------------------------------------------------------------------
+# --- which units of a network are interchangeable --------------------------------------------------------------------
 
 
-def symmetry_of(module: torch.nn.Module) -> Symmetry:
-    """The groups of one of our networks. Raises StageError for networks whose wiring is not known here."""
-    from modescape.science import networks
-
-    builders: dict[type, Callable[[Any, _Wiring], None]] = {
-        networks.Mlp: _mlp, networks.Cnn: _cnn, networks.ResNet20v1: _basic, networks.ResNet18: _basic,
-        networks.ResNet50v2: _bottleneck,
-    }  # fmt: skip
-    build = builders.get(type(module))
-    if build is None:
-        raise StageError(f"alignment does not know how the units of {type(module).__name__} are wired")
-    wiring = _Wiring(module)
-    build(module, wiring)
+def symmetry_of(entry: Architecture, module: torch.nn.Module) -> Symmetry:
+    """The groups of a network of that architecture. Raises StageError where it does not say how its units are wired."""
+    if entry.wiring is None:
+        raise StageError(f"two {entry.title} cannot be aligned: {entry.why_not_aligned}")
+    wiring = Wiring(module)
+    entry.wiring(module, wiring)
     return wiring.symmetry
 
 
-class _Wiring:
-    """Walks a network from its input to its head, noting groups."""
+class Wiring:
+    """Walks a network from its input to its head, noting groups: what `Architecture.wiring` is given."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.symmetry = Symmetry()
@@ -152,60 +144,6 @@ class _Wiring:
         name = self._names[id(layer)]
         for part in ("weight", "bias", "running_mean", "running_var"):
             self.symmetry.touch(f"{name}.{part}", tuple(getattr(layer, part).shape), out=group)
-
-
-def _mlp(module: Any, wiring: _Wiring) -> None:
-    wiring.layer(module.first, None, "first")
-    wiring.layer(module.second, "first", "second")
-    wiring.layer(module.head, "second", None)
-
-
-def _cnn(module: Any, wiring: _Wiring) -> None:
-    before = None
-    for i, block in enumerate(module.blocks):
-        wiring.layer(block.conv, before, f"block {i}")
-        before = f"block {i}"
-    wiring.layer(module.head, before, None)
-
-
-def _basic(module: Any, wiring: _Wiring) -> None:
-    from torch import nn
-
-    stream = "stream 0"
-    wiring.layer(module.stem, None, stream)
-    wiring.norm(module.stem_norm, stream)
-    for i, block in enumerate(module.blocks):
-        inner, out = f"block {i}", stream
-        shortcut = list(block.shortcut) if isinstance(block.shortcut, nn.Sequential) else [block.shortcut]
-        if not isinstance(shortcut[0], nn.Identity):
-            out = f"stream {i + 1}"
-            wiring.layer(shortcut[0], stream, out)
-            for norm in shortcut[1:]:
-                wiring.norm(norm, out)
-        wiring.layer(block.first, stream, inner)
-        wiring.norm(block.first_norm, inner)
-        wiring.layer(block.second, inner, out)
-        wiring.norm(block.second_norm, out)
-        stream = out
-    wiring.layer(module.head, stream, None)
-
-
-def _bottleneck(module: Any, wiring: _Wiring) -> None:
-    stream = "stream 0"
-    wiring.layer(module.stem, None, stream)
-    for i, block in enumerate(module.blocks):
-        out = stream if block.shortcut is None else f"stream {i + 1}"
-        wiring.norm(block.norm, stream)
-        wiring.layer(block.first, stream, f"block {i} first")
-        wiring.norm(block.first_norm, f"block {i} first")
-        wiring.layer(block.second, f"block {i} first", f"block {i} second")
-        wiring.norm(block.second_norm, f"block {i} second")
-        wiring.layer(block.third, f"block {i} second", out)
-        if block.shortcut is not None:
-            wiring.layer(block.shortcut, stream, out)
-        stream = out
-    wiring.norm(module.norm, stream)
-    wiring.layer(module.head, stream, None)
 
 
 # --- REPAIR -----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
     found.check_labels(labels)                        # image i of every type and intensity is test image i
     found.images("fog", 3, 0, 500)                    # the first 500: uint8 [500, C, H, W]
 
-Types have the names of `science.corruptions`; the two that TensorFlow Datasets calls otherwise are found as well.
+Types have the names of `corruptions`; the two that TensorFlow Datasets calls otherwise are found as well.
 Everything wrong with a set is an InvalidInput of the field `path`, which belongs to the study `shift`. Published by
 Hendrycks, Dietterich 2019: CIFAR-10-C is Zenodo record 2535967, CIFAR-100-C 3555552, ImageNet-C 2235448 (science j.3).
 """
@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.corruptions.corruption import INTENSITIES
 from modescape.errors import InvalidInput
-from modescape.science.corruptions import INTENSITIES, TYPES
+from modescape.registry import corruptions
 from modescape.science.data import (
     ImageFiles,
     Images,
@@ -200,9 +201,9 @@ class PublishedSet:
 
         Only these rows of a .npy file are read. Raises InvalidInput when the set does not hold them.
         """
-        if name not in TYPES or intensity not in INTENSITIES:
+        if name not in corruptions or intensity not in INTENSITIES:
             raise InvalidInput(
-                f"there is no {name!r} of intensity {intensity}", field="corruptions", allowed=", ".join(TYPES)
+                f"there is no {name!r} of intensity {intensity}", field="corruptions", allowed=", ".join(corruptions)
             )
         channels, height, width = size_of(self.test.images)
         if self._is_arrays:
@@ -238,7 +239,9 @@ class PublishedSet:
 
     def _cells(self) -> list[Path]:
         """The folder of every type and intensity there is."""
-        folders = [_type_folder(self._folder, name) / str(intensity) for name in TYPES for intensity in INTENSITIES]
+        folders = [
+            _type_folder(self._folder, name) / str(intensity) for name in corruptions for intensity in INTENSITIES
+        ]
         found = [folder for folder in folders if folder.is_dir()]
         if not found:
             raise _refuse(f"{self._folder} holds neither .npy files nor folders of corruption types")
@@ -288,7 +291,7 @@ def _files(folder: str | Path) -> set[str]:
         return {entry.name for entry in entries if entry.is_file()}
 
 
-@lru_cache(maxsize=len(TYPES) * len(INTENSITIES))
+@lru_cache(maxsize=128)  # more than the cells of a set: 19 types at 5 intensities
 def _check_listed(cell: Path, names: Names, changed: tuple[int, ...]) -> None:
     """`_check_pictures`, once as long as no class folder's time changes: ImageNet-C has 3.75 million files."""
     _check_pictures(cell, names)

@@ -19,8 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modescape.architectures.architecture import halved
+from modescape.architectures.cnn import CnnOptions
+from modescape.architectures.mlp import MlpOptions
+from modescape.architectures.resnet50v2 import BLOCKS
 from modescape.registry import architectures
-from modescape.science.architectures import RESNET50_BLOCKS, CnnOptions, MlpOptions, halved
 from modescape.science.data import Shape
 from modescape.spec import NetworkSpec
 
@@ -449,7 +452,7 @@ class ResNet50v2(nn.Module):
         norm = _norm(1.001e-5, 0.01)
         self.stem = nn.Conv2d(channels, 64, 7, 2, padding=3)
         blocks, inputs = [], 64
-        for stage, count in enumerate(RESNET50_BLOCKS):
+        for stage, count in enumerate(BLOCKS):
             inner = 64 * 2**stage
             for block in range(count):
                 stride = 2 if block == count - 1 and stage < 3 else 1

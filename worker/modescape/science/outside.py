@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from modescape.errors import DataCorrupt, InvalidInput
 from modescape.own import place_name
+from modescape.part import PLACES
 from modescape.registry import datasets
 from modescape.science.data import (
     ANEW,
-    CHECKSUMS,
     DataLocation,
     ImageFiles,
     Images,
@@ -142,7 +142,8 @@ def _available(spec: OodSpec, folders: Sequence[Path]) -> Available:
             str(error), problems=[replace(p, field=p.field.removeprefix("data.")) for p in error.problems]
         ) from None
     info = describe(DataSpec(dataset=spec.dataset), tuple(folders))
-    count = info.train_total + info.test_total if spec.dataset == "digits" else info.test_total
+    outside = datasets[spec.dataset].outside
+    count = outside.total if outside else info.test_total
     return Available(count, info.channels, info.height, info.width, info.fingerprint)
 
 
@@ -152,10 +153,10 @@ def count_images(spec: OodSpec, test: int) -> int:
         return spec.images
     if spec.dataset in SYNTHETIC:
         return min(MOST, test) if spec.dataset == "permuted" else MOST
-    if spec.dataset in ("folder", "npz"):
+    if spec.dataset in PLACES:
         return min(MOST, _available(spec, ()).count)
     entry = datasets[spec.dataset]
-    there = entry.train_total + entry.test_total if spec.dataset == "digits" else entry.test_total
+    there = entry.outside.total if entry.outside else entry.test_total
     return min(MOST, there or MOST)
 
 
@@ -164,8 +165,6 @@ def outside_images(
     shape: Shape,
     test: Images | ImageFiles,
     folders: Sequence[Path],
-    *,
-    checksums: Mapping[str, Mapping[str, str]] = CHECKSUMS,
 ) -> OutsideImages:
     """The images, in the channels and size of `shape`; test: the training set's test images, for the permuted ones.
 
@@ -182,10 +181,10 @@ def outside_images(
         if spec.path and first_outside_digest(own_path(own(spec))) == spec.fingerprint:
             raise DataCorrupt(f"{what} {ANEW}")
         raise DataCorrupt(f"{what} has changed since the experiment was created; clone it to use the new images")
-    source = _read(spec, DataLocation(tuple(folders), checksums))
+    source = _read(spec, DataLocation(tuple(folders)))
     chosen = _choice(spec, len(source))
     size = size_of(cast(Images, source))
-    inner = (20, 20) if spec.dataset == "digits" and shape[1:3] == (28, 28) else (shape.height, shape.width)
+    inner = _inner(spec, shape)
     if isinstance(source, ImageFiles):
         files = replace(source, channels=shape.channels, height=shape.height, width=shape.width)
         pixels = files.read([int(i) for i in chosen])
@@ -205,19 +204,27 @@ def _choice(spec: OodSpec, there: int) -> NDArray[np.intp]:
     return np.sort(_generator(spec, "choice").permutation(there)[:wanted])
 
 
-def _read(spec: OodSpec, location: DataLocation) -> Array | ImageFiles:
-    """Test images [N, C, H, W], 0 to 255; all 1,797 digits, in floats before any rounding."""
-    if spec.dataset == "digits":
-        from sklearn.datasets import load_digits
+def _inner(spec: OodSpec, shape: Shape) -> tuple[int, int]:
+    """Height and width to which images are scaled: those of the training set, or what its middle is kept for."""
+    outside = None if spec.dataset not in datasets else datasets[spec.dataset].outside
+    if outside is None or shape.height != shape.width or shape.height not in outside.inside:
+        return shape.height, shape.width
+    side = outside.inside[shape.height]
+    return side, side
 
-        return np.asarray(load_digits().images * (255 / 16))[:, None]
+
+def _read(spec: OodSpec, location: DataLocation) -> Array | ImageFiles:
+    """Test images [N, C, H, W], 0 to 255, or what a set has in their place."""
     if spec.dataset == "folder":
         pictures = scan_pictures(own_path(own(spec)))
         levels = levels_of(pictures, spec.white)
         return ImageFiles(pictures.paths, pictures.channels, pictures.height, pictures.width, levels=levels)
     if spec.dataset == "npz":
         return read_images(own_path(own(spec)), spec.white)[0]
-    raw: RawData = datasets[spec.dataset].call(location, DataSpec(dataset=spec.dataset))
+    entry = datasets[spec.dataset]
+    if entry.outside is not None:
+        return cast(Array, entry.outside.read())
+    raw: RawData = entry.call(location, DataSpec(dataset=spec.dataset))
     return raw.test_images
 
 
@@ -262,7 +269,9 @@ def _words(spec: OodSpec, size: tuple[int, int, int], shape: Shape, inner: tuple
     channels, height, width = size
     colour = "gray" if channels == 1 else "RGB"
     if inner != (shape.height, shape.width):
-        return f"{colour} {height}x{width} digits scaled to {inner[0]}x{inner[1]} in {shape.height}x{shape.width}"
+        outside = datasets[spec.dataset].outside
+        shown = f"{colour} {height}x{width} {outside.noun if outside else 'images'}"
+        return f"{shown} scaled to {inner[0]}x{inner[1]} in {shape.height}x{shape.width}"
     parts = [f"{colour} {height}x{width}" if height else f"{colour}, of several sizes"]
     if channels != shape.channels:
         parts.append("made gray by luma" if shape.channels == 1 else "repeated in three channels")

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
+    from modescape.methods.method import ActivationMask
     from modescape.science.data import InputTransform, Split
-    from modescape.science.subspace import ActivationMask
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -239,27 +239,3 @@ def uncertainty(probabilities: Array) -> Uncertainty:
     total = float(entropy(np.asarray(probabilities, np.float64).mean(axis=0)).mean())
     aleatoric = float(np.mean([entropy(member).mean() for member in probabilities]))
     return Uncertainty(total, aleatoric, total - aleatoric)
-
-
-@dataclass(frozen=True)
-class BrierSplit:
-    """The ambiguity identity: ensemble = members - ambiguity, exactly. `error` is what rounding leaves of it."""
-
-    ensemble: float
-    members: float
-    ambiguity: float
-
-    @property
-    def error(self) -> float:
-        return abs(self.ensemble - (self.members - self.ambiguity))
-
-
-def brier_split(probabilities: Array, labels: Array) -> BrierSplit:
-    """Brier of the mean prediction, mean Brier of the members [M, N, K], and their spread around the mean."""
-    values = np.asarray(probabilities, np.float64)
-    centre = values.mean(axis=0)
-    return BrierSplit(
-        ensemble=brier(centre, labels),
-        members=float(np.mean([brier(member, labels) for member in values])),
-        ambiguity=float(np.mean([np.square(member - centre).sum(axis=-1).mean() for member in values])),
-    )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -232,33 +232,3 @@ def _parabolic_minima(grid: Floats, values: Floats) -> Floats:
     shift = np.divide(before - after, 2 * bend, out=np.zeros_like(bend), where=bend > 0)
     refined = grid[inner] + np.clip(shift, -1, 1) * (grid[1] - grid[0])
     return np.asarray(np.where(best == inner, refined, grid[best]))
-
-
-@dataclass(frozen=True, eq=False)
-class Flips:
-    """The family's two probabilities counted on stored predictions, per sample; nothing is fitted.
-
-    right: share of base-correct examples whose label changed (p+); wrong: of base-wrong ones (p-); exponent:
-    ln p- / ln p+, NaN where either is 0 or 1; repaired: share of changed wrong labels that became right, which the
-    theory's assumption of uniform wrong labels puts at `expected` = 1/(C - 1). Usually it is violated.
-    """
-
-    right: Floats
-    wrong: Floats
-    exponent: Floats
-    repaired: Floats
-    expected: float
-
-
-def count_flips(base: NDArray[Any], samples: NDArray[Any], truth: NDArray[Any], *, classes: int) -> Flips:
-    """Flip probabilities of sampled functions: predictions of the base [N] and the samples [S, N], true labels [N]."""
-    correct = base == truth
-    changed = samples != base
-    with np.errstate(invalid="ignore", divide="ignore"):
-        right = changed[:, correct].mean(axis=1) if correct.any() else np.full(len(samples), np.nan)
-        wrong = changed[:, ~correct].mean(axis=1) if not correct.all() else np.full(len(samples), np.nan)
-        logs = np.log(wrong) / np.log(right)
-        usable = (right > 0) & (right < 1) & (wrong > 0) & (wrong < 1)
-        moved = changed & ~correct
-        repaired = (moved & (samples == truth)).sum(axis=1) / moved.sum(axis=1)
-    return Flips(right, wrong, np.where(usable, logs, np.nan), repaired, 1 / (classes - 1))

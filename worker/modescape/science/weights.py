@@ -107,11 +107,6 @@ def load_tensors(module: nn.Module, values: Mapping[str, np.ndarray]) -> None:
     assign_buffers(module, {name: value for name, value in values.items() if name not in names})
 
 
-def to_tensors(layout: nn.Module | Layout, theta: np.ndarray) -> Arrays:
-    """theta [P] cut into named arrays, as a safetensors file holds them."""
-    return {p.name: theta[p.start : p.start + p.size].reshape(p.shape) for p in _layout(layout)}
-
-
 def from_tensors(layout: nn.Module | Layout, values: Mapping[str, np.ndarray]) -> Theta:
     """theta [P] from named arrays; further names (buffers) are ignored.
 
@@ -125,11 +120,6 @@ def from_tensors(layout: nn.Module | Layout, values: Mapping[str, np.ndarray]) -
             raise InvalidInput(f"the tensor {piece.name!r} is {found}", field="weights", allowed=f"shape {piece.shape}")
         parts.append(np.asarray(value, np.float32).reshape(-1))
     return np.concatenate(parts)
-
-
-def kernel_mask(layout: nn.Module | Layout) -> npt.NDArray[np.bool_]:
-    """True where theta belongs to a tensor of two or more dimensions (convolution and linear kernels), [P]."""
-    return np.concatenate([np.full(p.size, len(p.shape) >= 2) for p in _layout(layout)])
 
 
 def norm_parameters(module: nn.Module) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import StageError
+from modescape.methods.method import ActivationMask, Draw, Neighbourhood
+from modescape.methods.sampling import remake
+from modescape.records import SampleSet, StageState
 from modescape.registry import Method, Options, methods
 from modescape.results import Results
 from modescape.science.predictions import accuracy as accuracy_of
-from modescape.science.subspace import ActivationMask, Draw, Neighbourhood, remake
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json
 from modescape.tables import Solution
@@ -70,7 +72,7 @@ class Around:
             if entry.of is None:
                 thetas = self._thetas(self.chain(entry)["kept"])
             else:
-                found = self._results.solutions(run=self.run, method=entry.of, sample_set="typical")
+                found = self._results.solutions(run=self.run, method=entry.of, sample_set=SampleSet.TYPICAL)
                 thetas = [self.remade(solution).theta for solution in found]
             self._others[entry.name] = self._with(self.neighbourhood.theta, thetas)
         return self._others[entry.name]
@@ -86,7 +88,7 @@ class Around:
     def _left(self, kind: str, key: str) -> Json:
         """What a stage of this experiment left for others."""
         for stage in self._results.stages:
-            if (stage.kind, stage.key) == (kind, key) and stage.state == "succeeded":
+            if (stage.kind, stage.key) == (kind, key) and stage.state == StageState.SUCCEEDED:
                 extra: Json = stage.result["extra"]
                 return extra
         raise StageError(f"{kind}/{key} has not finished")

@@ -13,18 +13,19 @@ import numpy as np
 
 from modescape.draft import Draft
 from modescape.errors import StageError
+from modescape.methods.sgmcmc import CyclicalOptions
+from modescape.methods.trained import FreshOptions, TrainedOptions
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.registry import Method, Options, architectures, methods
+from modescape.records import Role
+from modescape.registry import Method, Options, methods
 from modescape.results import Results
-from modescape.science.chains import ContinuedOptions, CyclicalOptions
 from modescape.science.seeds import chain_seeds, stream_seed
 from modescape.science.verdict import ChainEvidence
 from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
 from modescape.stages.around import options_of
-from modescape.stages.stage import Context, Json, stage
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.stages.train import run_training
-from modescape.store import Lease
 
 if TYPE_CHECKING:
     from modescape.science.training import Recipe
@@ -37,44 +38,34 @@ def plan(draft: Draft) -> None:
             continue
         options = options_of(draft.spec, entry)
         training = _training(options, draft.spec)
-        kept = options.samples if isinstance(options, CyclicalOptions) else training.snapshots
+        kept = _trained(options).samples
         work = Work(trained=training.epochs * steps_per_epoch(training, draft.n.train) * training.batch_size)
         for r in draft.runs:
             needs = [("train", f"{r}")] if entry.trained == "continued" else []
             draft.add("chain", f"{r}/{entry.name}", {"run": r, "method": entry.name}, work, needs=needs)
         draft.bytes += 4 * draft.parameters * (kept + 1) * len(draft.runs)  # and the weights at the end
-        if isinstance(options, CyclicalOptions):
-            _warn(draft, entry, options)
+        draft.warnings += [f"{entry.title}: {words}" for words in _trained(options).warnings(draft.spec)]
 
 
-def _warn(draft: Draft, entry: Method, options: CyclicalOptions) -> None:
-    early = options.samples_per_cycle - options.noise_epochs
-    if options.temperature > 0 and early > 0:
-        draft.warnings.append(
-            f"{entry.title}: {early} of the {options.samples_per_cycle} samples of each cycle come before its noise"
-        )
-    if options.learning_rate >= 0.1 and not architectures[draft.spec.network.architecture].batch_norm:
-        draft.warnings.append(
-            f"{entry.title}: a learning rate of {options.learning_rate:g} was published for a network with batch "
-            "norm; without it the chain is likely to diverge"
-        )
+def _trained(options: Options) -> TrainedOptions:
+    assert isinstance(options, TrainedOptions)  # what `Method.trained` promises
+    return options
 
 
 def _training(options: Options, spec: ExperimentSpec) -> TrainingSpec:
-    assert isinstance(options, ContinuedOptions | CyclicalOptions)  # what `Method.trained` promises
-    return options.training(spec.training)
+    return _trained(options).training(spec.training)
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+def _parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec)
-    entry, run = methods[lease.params["method"]], lease.params["run"]
+    entry, run = methods[task.params["method"]], task.params["run"]
     options = options_of(spec, entry)
     return {
         "data": part["data"],
         "network": part["network"],
         "training": keyed(_training(options, spec)),
-        "options": keyed(options) if isinstance(options, CyclicalOptions) else None,
+        "options": keyed(options) if isinstance(options, FreshOptions) else None,
         "seeds": chain_seeds(spec.ensemble.seed, run, entry.name).as_dict(),
         "noise": _noise_seed(spec, run, entry),
     }
@@ -89,7 +80,6 @@ def chain(context: Context) -> None:
     """One chain of one method beside one run; the weights it kept, in order."""
     from modescape.science import weights
     from modescape.science.networks import build
-    from modescape.science.sgmcmc import chain as chain_recipe
 
     spec, run = context.spec, context.params["run"]
     entry = methods[context.params["method"]]
@@ -97,12 +87,12 @@ def chain(context: Context) -> None:
     training = _training(options, spec)
     seeds = chain_seeds(spec.ensemble.seed, run, entry.name)
     recipe: Recipe | None = None
-    if isinstance(options, CyclicalOptions):
+    planned = _trained(options).samples
+    if isinstance(options, FreshOptions):
         network = build(spec.network, context.splits.shape, seed=seeds.weights).to(context.device)
-        images, planned = len(context.splits.train), options.samples
-        recipe = chain_recipe(options, training, images=images, seed=_noise_seed(spec, run, entry))
+        recipe = options.recipe(training, images=len(context.splits.train), seed=_noise_seed(spec, run, entry))
     else:
-        network, planned = context.network(), training.snapshots
+        network = context.network()
         optimum = context.need("train", f"{run}")["checkpoints"][-1]["weights"]
         weights.load_tensors(network, context.artifacts.tensors(optimum))
     recorder = run_training(context, network, training, seeds, run=None, recipe=recipe)
@@ -124,10 +114,9 @@ def chain_evidence(results: Results) -> ChainEvidence | None:
     """
     for chosen in results.spec.methods:
         entry = methods[chosen.method]
-        if entry.trained != "fresh":
-            continue
         options = options_of(results.spec, entry)
-        assert isinstance(options, CyclicalOptions)
+        if not isinstance(options, CyclicalOptions):
+            continue
         split = results.spec.evaluation.splits[0]
         chains = {}
         for run in range(results.spec.ensemble.runs):
@@ -135,7 +124,7 @@ def chain_evidence(results: Results) -> ChainEvidence | None:
             if len(samples) == options.samples:
                 chains[run] = results.labels_of([samples[index] for index in options.last_of_cycles], split)
         if chains:
-            optima = results.solutions(role="optimum")
+            optima = results.solutions(role=Role.OPTIMUM)
             return ChainEvidence(
                 classes=len(results.class_names),
                 truth=results.true_labels(split),

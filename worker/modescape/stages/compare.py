@@ -12,6 +12,7 @@ from modescape.draft import Draft
 from modescape.errors import NothingLearned
 from modescape.finding import no_run_learned
 from modescape.prices import Work
+from modescape.records import Role, SampleSet
 from modescape.results import Results
 from modescape.science import similarity
 from modescape.science.equal import REDRAWS
@@ -47,7 +48,7 @@ def plan_all(draft: Draft) -> None:
 
 def _checkpoints(results: Results) -> list[Solution]:
     """Checkpoints and optima of every healthy run, by number. Raises NothingLearned when no run is healthy."""
-    found = [solution for solution in results.solutions() if solution.role != "sample"]
+    found = [solution for solution in results.solutions() if solution.role != Role.SAMPLE]
     if not found:
         raise NothingLearned(f"no run learned: {no_run_learned(results.failed)}")
     return found
@@ -55,7 +56,7 @@ def _checkpoints(results: Results) -> list[Solution]:
 
 @stage("compare", version=6, gathers=True)
 def compare(context: Context) -> None:
-    if context.lease.key == "trajectories":
+    if context.lease.stage.key == "trajectories":
         _compare_trajectories(context)
     else:
         _compare_all(context)
@@ -66,7 +67,7 @@ def _compare_trajectories(context: Context) -> None:
     results = context.results()
     solutions = _checkpoints(results)
     _cosines(context, solutions)
-    optima = [solution for solution in solutions if solution.role == "optimum"]
+    optima = [solution for solution in solutions if solution.role == Role.OPTIMUM]
     for split in context.spec.evaluation.splits:
         context.control.check()
         context.add_matrix(
@@ -94,7 +95,7 @@ def _cosines(context: Context, solutions: list[Solution]) -> None:
     pieces = [name for name, _ in network.named_parameters()]
     for i, name in enumerate(pieces):
         context.control.check()
-        context.control.progress(i, len(pieces), {})
+        context.control.progress(i, len(pieces))
         block = np.stack([file.get_tensor(name).reshape(-1).astype(np.float64) for file in files])  # type: ignore[no-untyped-call]
         product = block @ block.T
         gram[0] += product
@@ -131,7 +132,7 @@ def _compare_all(context: Context) -> None:
     """Disagreement between all solutions, and every other distance between the optima and all solutions."""
     results = context.results()
     solutions = results.solutions()
-    optima = results.solutions(role="optimum")
+    optima = results.solutions(role=Role.OPTIMUM)
     rounds = len(context.spec.evaluation.splits) * len(solutions)
     for passed, split in enumerate(context.spec.evaluation.splits):
         labels = results.labels_of(solutions, split)
@@ -152,7 +153,7 @@ def _compare_all(context: Context) -> None:
 def _told(context: Context, arrays: Iterator[NDArray[np.float32]], done: int, of: int) -> Iterator[NDArray[np.float32]]:
     """The same arrays, telling how many have been taken."""
     for i, array in enumerate(arrays, done):
-        context.control.progress(i, of, {})
+        context.control.progress(i, of)
         yield array
 
 
@@ -161,7 +162,7 @@ def _method_divergences(context: Context, results: Results, split: str) -> None:
     for chosen in context.spec.methods:
         per_run = []
         for run in range(context.spec.ensemble.runs):
-            samples = results.solutions(run=run, method=chosen.method, sample_set="typical")
+            samples = results.solutions(run=run, method=chosen.method, sample_set=SampleSet.TYPICAL)
             if len(samples) > 1:
                 logits = np.stack([results.logits(s, split) for s in samples])
                 per_run.append((similarity.js_mean(softmax(logits)), len(samples)))

@@ -19,12 +19,12 @@ from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import Role
 from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
-from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.studies import ConnectivitySpec
 
 SPLITS = ("train", "test")
@@ -67,8 +67,8 @@ def _study(spec: ExperimentSpec) -> ConnectivitySpec:
     return spec.connectivity
 
 
-def _parts(lease: Lease) -> Json:
-    part = keyed(ExperimentSpec.model_validate(lease.spec), "data", "network", "connectivity")
+def _parts(task: Task) -> Json:
+    part = keyed(task.spec, "data", "network", "connectivity")
     return {"data": part["data"], "network": part["network"], "study": part["connectivity"]}
 
 
@@ -87,7 +87,7 @@ def connectivity(context: Context) -> None:
     first = weights.from_tensors(network, a)
     about: Json = {"cosine": {"straight": _cosine(first, thetas["straight"])}}
     if study.align:
-        symmetry = alignment.symmetry_of(network)
+        symmetry = alignment.symmetry_of(architectures[context.spec.network.architecture], network)
         names = [name for name, _ in network.named_parameters()]
         order = alignment.match(
             symmetry, {n: a[n] for n in names}, {n: b[n] for n in names},
@@ -125,7 +125,7 @@ def connectivity(context: Context) -> None:
 
 def _tell(context: Context, line: int, lines: int, done: int) -> None:
     points = _study(context.spec).points
-    context.control.progress(line * points + done, lines * points, {})
+    context.control.progress(line * points + done, lines * points)
 
 
 def _line(
@@ -179,7 +179,7 @@ def connectivity_compare(context: Context) -> None:
     from modescape.science.paths import barrier, fractions
 
     study = _study(context.spec)
-    optima = context.results().solutions(role="optimum")
+    optima = context.results().solutions(role=Role.OPTIMUM)
     t, lines, runs = fractions(study.points), variants(context.spec), len(optima)
     if runs < 2:
         context.output.extra = {"skipped": "fewer than two runs are healthy, and one has no pair"}

@@ -6,6 +6,7 @@ import numpy as np
 
 from modescape.draft import Draft
 from modescape.prices import Work
+from modescape.records import Role, SampleSet
 from modescape.science import similarity
 from modescape.stages.stage import Context, Json, stage
 
@@ -24,8 +25,8 @@ def embed(context: Context) -> None:
     """One joint map of functions: trajectories of the first healthy runs, and with them their typical samples."""
     results, evaluation = context.results(), context.spec.evaluation
     split = evaluation.splits[0]
-    what = context.lease.key
-    runs = [optimum.run for optimum in results.solutions(role="optimum")][: evaluation.embed_runs]
+    what = context.lease.stage.key
+    runs = [optimum.run for optimum in results.solutions(role=Role.OPTIMUM)][: evaluation.embed_runs]
     if not runs:
         context.output.extra = {"skipped": "no run is healthy"}
         return
@@ -33,13 +34,13 @@ def embed(context: Context) -> None:
         solution
         for solution in results.solutions()
         if solution.run in runs
-        and (solution.role != "sample" or (what == "samples" and solution.sample_set == "typical"))
+        and (solution.role != Role.SAMPLE or (what == "samples" and solution.sample_set == SampleSet.TYPICAL))
     ]
     images = min(evaluation.embed_images, len(results.true_labels(split)))
     logits = []
     for i, solution in enumerate(shown):
         context.control.check()
-        context.control.progress(i, len(shown), {})
+        context.control.progress(i, len(shown))
         logits.append(np.asarray(results.logits(solution, split)[:images]))
     maps = similarity.embed(similarity.gram(logits), seed=evaluation.embed_seed, perplexity=evaluation.perplexity)
     details: Json = {"images": images, "functions": len(shown), "seed": maps.seed}

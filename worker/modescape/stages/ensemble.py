@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft, sample_sets
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import EventKind, Role, StageKind
 from modescape.results import Results
 from modescape.science.ensembles import (
     MAX_SUBSETS,
@@ -45,10 +46,8 @@ from modescape.science.ensembles import (
     subsets,
 )
 from modescape.science.predictions import average, scores
-from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around
-from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.tables import Solution
 
 OPTIMUM = "optimum"
@@ -77,9 +76,9 @@ def plan(draft: Draft) -> None:
     draft.add("ensemble", "all", {}, work, wants=wants)
 
 
-def _parts(lease: Lease) -> Json:
+def _parts(task: Task) -> Json:
     """Beside the predictions themselves only which of them form a group: no solution is named by its number."""
-    spec = ExperimentSpec.model_validate(lease.spec)
+    spec = task.spec
     return {
         "splits": list(spec.evaluation.splits),
         "runs": spec.ensemble.runs,
@@ -107,7 +106,7 @@ class _Group:
 
 def _groups(context: Context, results: Results) -> list[_Group]:
     """Optima first, then methods as in the spec; a method whose samples all fell below its floor is none."""
-    found = [_Group(OPTIMUM, [[optimum] for optimum in results.solutions(role="optimum")])]
+    found = [_Group(OPTIMUM, [[optimum] for optimum in results.solutions(role=Role.OPTIMUM)])]
     for chosen in context.spec.methods:
         own = [results.averaged(chosen.method, run) for run in range(context.spec.ensemble.runs)]
         found.append(_Group(chosen.method, [samples for samples in own if samples]))
@@ -118,7 +117,7 @@ def _groups(context: Context, results: Results) -> list[_Group]:
 def ensemble(context: Context) -> None:
     """Score every group on every split, and check what must hold of any ensemble."""
     results = context.results()
-    if len(results.solutions(role="optimum")) < 2:
+    if len(results.solutions(role=Role.OPTIMUM)) < 2:
         context.output.extra = {"skipped": "fewer than two runs are healthy, and one alone makes no ensemble"}
         return
     groups, splits = _groups(context, results), context.spec.evaluation.splits
@@ -126,7 +125,7 @@ def ensemble(context: Context) -> None:
     for i, split in enumerate(splits):
         labels = results.true_labels(split)
         for j, group in enumerate(groups):
-            context.control.progress(i * len(groups) + j, len(groups) * len(splits), {})
+            context.control.progress(i * len(groups) + j, len(groups) * len(splits))
             # a temperature is fitted on other images than it is judged on
             temperatures = _temperatures(context, results, group) if split != "validation" else None
             worst = max(worst, _evaluate(context, results, group, split, labels, temperatures))
@@ -143,7 +142,7 @@ def _tell_last(context: Context, results: Results, split: str, labels: NDArray[n
     """Scores of the last iterates of methods that train on, mean over runs, with those of the runs' finals."""
     for chosen in context.spec.methods:
         last, final, better = [], [], 0
-        for optimum in results.solutions(role="optimum"):
+        for optimum in results.solutions(role=Role.OPTIMUM):
             looked = context.wanted("last", f"{optimum.run}/{chosen.method}")
             found = results.last_iterate(chosen.method, optimum.run)
             if looked is not None and found is not None:
@@ -182,7 +181,7 @@ def _temperatures(context: Context, results: Results, group: _Group) -> _Tempera
                 break
             taken.append(logs)
         members = np.concatenate(taken, axis=1)[:, : len(labels)]
-    elif any(need.kind == "train" for need in context.needs):  # else too few, as the plan knew
+    elif any(need.kind == StageKind.TRAIN for need in context.needs):  # else too few, as the plan knew
         labels = context.split("validation").numpy_labels()[:FEW_IMAGES]
         members = np.stack([_predicted(context, own) for own in group.members])
     else:
@@ -274,7 +273,7 @@ def _tell_identities(context: Context, name: str, scores: EnsembleScores, split:
         )  # fmt: skip
         if not identity.holds:
             context.control.note(
-                "identity violated",
+                EventKind.IDENTITY,
                 {"identity": identity.name, "group": name, "split": split, "left": _finite(identity.left),
                  "right": _finite(identity.right), "tolerance": TOLERANCE},
             )  # fmt: skip

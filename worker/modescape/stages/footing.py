@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from modescape.draft import Draft
-from modescape.stages.stage import Kind, Runs
-from modescape.store import Lease, PlannedStage, Store
+from modescape.records import PlannedStage, StageKind, StageState
+from modescape.stages.stage import Kind, Runs, Task
+from modescape.store import Store
+from modescape.store.leases import Lease
 from modescape.studies import is_open
 from modescape.tables import Stage
-
-RUN_KINDS = ("train", "predict")
 
 
 @dataclass(frozen=True)
@@ -27,26 +27,26 @@ class Footing:
     through: tuple[int, ...] = ()
 
 
-def footing(kind: Kind, lease: Lease, store: Store) -> Footing:
+def footing(kind: Kind, lease: Lease, task: Task, store: Store) -> Footing:
     """All that is asked of the database, so that key and work of a stage see the same."""
-    needs = store.needs(lease.stage_id)
-    failed = {run.number: run.failed for run in store.runs(lease.experiment_id) if run.failed}
-    named = kind.through(lease) if kind.through is not None else Runs()
+    needs = store.stages.needs(lease.stage.id)
+    failed = {run.number: run.failed for run in store.results.runs(lease.experiment.id) if run.failed}
+    named = kind.through(task) if kind.through is not None else Runs()
     if not named.numbers and kind.gathers:
         return Footing(needs)
     if not named.numbers:
-        firm = {need.id for need in store.needs(lease.stage_id, optional=False)}
+        firm = {need.id for need in store.stages.needs(lease.stage.id, optional=False)}
         reasons = (_unusable(need, failed) for need in needs if need.id in firm)
         return Footing(needs, next(filter(None, reasons), ""))
-    lost = {need.params["run"]: _broken(need) for need in needs if need.kind in RUN_KINDS and _broken(need)}
-    known = sorted({need.params["run"] for need in needs if need.kind in RUN_KINDS})
+    lost = {need.params["run"]: _broken(need) for need in needs if need.kind in StageKind.of_runs() and _broken(need)}
+    known = sorted({need.params["run"] for need in needs if need.kind in StageKind.of_runs()})
     chosen, why = choose(named.numbers, known, {**lost, **failed}, named=named.named)
     return Footing([need for need in needs if _is_used(need, kind.uses, chosen)], why, chosen)
 
 
-def healthy_needs(kind: Kind, lease: Lease, needs: Sequence[PlannedStage]) -> list[PlannedStage]:
+def healthy_needs(kind: Kind, task: Task, needs: Sequence[PlannedStage]) -> list[PlannedStage]:
     """Of planned stages those whose results decide the bytes where nothing fails."""
-    named = kind.through(lease).numbers if kind.through is not None else ()
+    named = kind.through(task).numbers if kind.through is not None else ()
     return [need for need in needs if not named or _is_used(need, kind.uses, named)]
 
 
@@ -74,14 +74,14 @@ def waited_for(draft: Draft, runs: Sequence[int], *, named: bool) -> list[int]:
 
 def _is_used(need: Stage | PlannedStage, uses: Collection[str], chosen: Sequence[int]) -> bool:
     run = need.params.get("run")
-    if need.kind == "sample":  # those around the first
+    if need.kind == StageKind.SAMPLE:  # those around the first
         return need.kind in uses and run in chosen[:1]
     return need.kind in uses and (run is None or run in chosen)
 
 
 def _broken(need: Stage) -> str:
     """Why a stage of a run has left nothing to use, apart from what its predictions say."""
-    if need.state == "failed":
+    if need.state == StageState.FAILED:
         return f"{need.kind}/{need.key} stopped with an error"
     extra = need.result.get("extra", {})
     return str(extra.get("failed") or extra.get("skipped") or "")
@@ -92,7 +92,7 @@ def _unusable(need: Stage, failed: Mapping[int, str]) -> str:
     extra = need.result.get("extra", {})
     if extra.get("skipped"):
         return str(extra["skipped"])
-    if need.kind in RUN_KINDS:
+    if need.kind in StageKind.of_runs():
         run: int = need.params["run"]
         why = extra.get("failed") or failed.get(run)
         return f"run {run} failed: {why}" if why else ""

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets, sample_sets
+from modescape.methods.method import ActivationMask
+from modescape.methods.trained import FreshOptions
+from modescape.records import Need, Role
 from modescape.registry import methods
-from modescape.science.chains import CyclicalOptions
 from modescape.science.data import Split
-from modescape.science.subspace import ActivationMask
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
 from modescape.stages.stage import Context
-from modescape.store import Need
 from modescape.studies import GroupStudy
 from modescape.tables import Solution
 
@@ -85,15 +85,15 @@ def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
     results = context.results()
     solutions = results.solutions(run=run)
     if name == OPTIMUM:
-        return [s for s in solutions if s.role == "optimum"]
+        return [s for s in solutions if s.role == Role.OPTIMUM]
     if name == TRAJECTORY:
-        checkpoints = [s for s in solutions if s.role != "sample" and s.index > 0]  # never the initial weights
+        checkpoints = [s for s in solutions if s.role != Role.SAMPLE and s.index > 0]  # never the initial weights
         return sorted(checkpoints, key=lambda s: s.index)[-size:]
     samples = results.averaged(name, run)
     if methods[name].trained == "fresh":
         options = options_of(context.spec, methods[name])
-        assert isinstance(options, CyclicalOptions)  # what `Method.trained` promises
-        places = {index: place for place, index in enumerate(options.latest_first)}
+        assert isinstance(options, FreshOptions)  # what `Method.trained` promises
+        places = {index: place for place, index in enumerate(options.best_first)}
         return sorted(samples, key=lambda s: places[s.index])[:size]
     return sorted(samples, key=lambda s: s.index)[:size]
 

@@ -19,9 +19,8 @@ from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
 from modescape.spec import ExperimentSpec
-from modescape.stages.stage import Context, Json, Runs, stage
+from modescape.stages.stage import Context, Json, Runs, Task, stage
 from modescape.stages.train import only_last, run_training
-from modescape.store import Lease
 from modescape.studies import InstabilitySpec
 
 _SPLITS = ("train", "test")
@@ -64,8 +63,8 @@ def _study(spec: ExperimentSpec) -> InstabilitySpec:
     return spec.instability
 
 
-def _branch_parts(lease: Lease) -> Json:
-    spec, params = ExperimentSpec.model_validate(lease.spec), lease.params
+def _branch_parts(task: Task) -> Json:
+    spec, params = task.spec, task.params
     part = keyed(spec, "data", "network")
     return {
         "data": part["data"],
@@ -97,11 +96,11 @@ def branch(context: Context) -> None:
     context.output.extra = {"weights": recorder.checkpoints[-1]["weights"], **({"run": run} if run else {})}
 
 
-def _instability_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+def _instability_parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec, "data", "network")
     study = _study(spec)
-    return {**part, "points": study.points, "images": study.images, **lease.params}
+    return {**part, "points": study.points, "images": study.images, **task.params}
 
 
 @stage("instability", version=2, parts=_instability_parts)
@@ -132,7 +131,7 @@ def _profile(context: Context, k: int, repetition: int) -> Json:
         statistics=context.splits.train,
         device=context.device,
         check=context.control.check,
-        told=lambda points: context.control.progress(points, study.points, {}),
+        told=lambda points: context.control.progress(points, study.points),
     )
     values = np.stack([[found[split].loss, found[split].accuracy] for split in _SPLITS])
     return {

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from modescape.draft import sample_sets
 from modescape.errors import StageError
 from modescape.finding import reduction
+from modescape.methods.trained import relative_training
+from modescape.records import ListColumns, Role, SampleSet, StageState
 from modescape.registry import methods
 from modescape.results import Results
 from modescape.science import similarity, theory, verdict
-from modescape.science.chains import relative_training
 from modescape.science.inference import OverRuns
 from modescape.science.predictions import average, scores, softmax
 from modescape.spec import ExperimentSpec
@@ -27,13 +28,13 @@ from modescape.tables import Solution
 def judge(context: Context, results: Results) -> None:
     """The numbers of the list and of the verdict sentence, on the first evaluation split."""
     split = context.spec.evaluation.splits[0]
-    optima = results.solutions(role="optimum")
+    optima = results.solutions(role=Role.OPTIMUM)
     labels = results.labels_of(optima, split)
     pairs = np.triu_indices(len(optima), 1)
     finding: Json = {"split": split, "images": int(labels.shape[1]), "runs": len(optima), "failed": _failed(results)}
     accuracies = [float(optimum.accuracy or 0.0) for optimum in optima]
     single = float(np.mean(accuracies))
-    columns: Json = {"accuracy": single, "finding": finding}
+    columns = ListColumns(accuracy=single, finding=finding)
     if len(optima) > 1:
         between = similarity.disagreement(labels)[pairs]
         cosines = _cosines(context, results, optima)
@@ -49,7 +50,7 @@ def judge(context: Context, results: Results) -> None:
         }
         together = scores(average([results.logits(optimum, split) for optimum in optima]), results.true_labels(split))
         finding["ensemble"] = {"accuracy": together["accuracy"], "single": single, "members": len(optima)}
-        columns |= {"ensemble_accuracy": together["accuracy"], "disagreement": float(between.mean())}
+        columns.ensemble_accuracy, columns.disagreement = together["accuracy"], float(between.mean())
     context.output.experiment = columns
     missing = lost(results, [optimum.run for optimum in optima])
     evidence = _evidence(context, results, labels, split, missing)
@@ -58,7 +59,7 @@ def judge(context: Context, results: Results) -> None:
             similarity.disagreement(window)[np.triu_indices(len(window), 1)].mean() for window in evidence.windows
         ]
         finding["trajectory"] = {"disagreement": float(np.mean(within)), "runs": len(within)}
-    if context.lease.key == "all":
+    if context.lease.stage.key == "all":
         finding["methods"] = [
             _at_equal_accuracy(m, part) for part in evidence.parts if part.units for m in part.methods
         ]
@@ -94,8 +95,7 @@ def margins(spec: ExperimentSpec) -> dict[str, float]:
 
 def add_claims(context: Context, claims: Iterable[verdict.Claim]) -> None:
     """Adds claims to what this stage has found; the store joins them with those of other stages."""
-    finding = context.output.experiment.setdefault("finding", {})
-    finding.setdefault("claims", {}).update({claim.id: asdict(claim) for claim in claims})
+    context.output.experiment.finding.setdefault("claims", {}).update({claim.id: asdict(claim) for claim in claims})
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ def _evidence(
 ) -> verdict.Evidence:
     """The labels the verdict is read from: the healthy runs' optima, their late checkpoints, and each method's samples
     around those runs where it has not failed."""
-    optima = results.solutions(role="optimum")
+    optima = results.solutions(role=Role.OPTIMUM)
     runs = tuple(optimum.run for optimum in optima)
-    windows = [recent([s for s in results.solutions(run=run) if s.role != "sample"]) for run in runs]
+    windows = [recent([s for s in results.solutions(run=run) if s.role != Role.SAMPLE]) for run in runs]
     cosines = _cosines(context, results, optima) if len(optima) > 1 else None
     whole = verdict.Evidence(
         classes=len(results.class_names),
@@ -155,7 +155,7 @@ def _evidence(
         failed=context.spec.ensemble.runs - len(runs),
         decided=True,
     )
-    if context.lease.key != "all":
+    if context.lease.stage.key != "all":
         return whole
     # one average a run is no sample of anything
     sampled = [chosen.method for chosen in context.spec.methods if methods[chosen.method].sampled]
@@ -182,8 +182,8 @@ def lost(results: Results, runs: Sequence[int], kind: str = "sample") -> Lost:
         if stage.kind != kind or stage.params["run"] not in runs:
             continue
         name = stage.params["method" if kind == "sample" else "group"]
-        left = stage.result.get("extra", {}) if stage.state == "succeeded" else {}
-        if stage.state == "failed":
+        left = stage.result.get("extra", {}) if stage.state == StageState.SUCCEEDED else {}
+        if stage.state == StageState.FAILED:
             found.setdefault(name, {}).setdefault(stage.params["run"], f"{kind}/{stage.key}")
         elif left.get("failed") or left.get("skipped"):
             found.setdefault(name, {}).setdefault(stage.params["run"], "chain")
@@ -248,7 +248,7 @@ def _with_probabilities(context: Context, results: Results, evidence: verdict.Ev
 def _of_part(context: Context, results: Results, part: verdict.Evidence, split: str, count: int) -> verdict.Evidence:
     """The same of all runs, or of those that some methods have; count: samples of each run that are averaged."""
     check, truth, examples = context.control.check, part.truth, part.examples
-    optima = {solution.run: solution for solution in results.solutions(role="optimum")}
+    optima = {solution.run: solution for solution in results.solutions(role=Role.OPTIMUM)}
     finals = [_function(results, [optima[run]], split) for run in part.numbers]
     found = []
     for method in part.methods:
@@ -280,7 +280,7 @@ def _last(
     context: Context, results: Results, name: str, runs: Sequence[int], split: str
 ) -> verdict.LastIterates | None:
     """Of a method that trains on from every one of these runs; None for others, and for those of before it was kept."""
-    found = [s for r in runs for s in results.solutions(run=r, method=name, sample_set="last")]
+    found = [s for r in runs for s in results.solutions(run=r, method=name, sample_set=SampleSet.LAST)]
     looked = [context.wanted("last", f"{r}/{name}") for r in runs]
     if not found or len(found) < len(runs) or None in looked:
         return None
@@ -294,7 +294,7 @@ def _last_briers(
     """The last iterates with their Brier scores, example by example."""
     if method.last is None:
         return None
-    found = [results.solutions(run=r, method=method.name, sample_set="last") for r in evidence.numbers]
+    found = [results.solutions(run=r, method=method.name, sample_set=SampleSet.LAST) for r in evidence.numbers]
     functions = [_function(results, one, split) for one in found]
     return replace(method.last, brier=verdict.Members.of(functions, evidence.truth, check=check).brier)
 
@@ -311,7 +311,7 @@ def _gains(context: Context, results: Results, evidence: verdict.Evidence, split
     }]  # fmt: skip
     known = {method.name: method for part in evidence.parts for method in part.methods}
     briers = {s.run: scores(results.logits(s, split), evidence.truth)["brier"]
-              for s in results.solutions(role="optimum")}  # fmt: skip
+              for s in results.solutions(role=Role.OPTIMUM)}  # fmt: skip
     for chosen in context.spec.methods:
         name, method = chosen.method, known.get(chosen.method)
         had = [run for run in runs if run not in missing.get(name, {})]
@@ -403,8 +403,8 @@ def _method_evidence(
 
 def _family(context: Context, results: Results) -> Json:
     """The exponent of the one-parameter family (science i.5), fitted to wide samples of the first healthy run."""
-    first = results.solutions(role="optimum")[0]
-    around = results.solutions(run=first.run, role="sample", sample_set="spread")
+    first = results.solutions(role=Role.OPTIMUM)[0]
+    around = results.solutions(run=first.run, role=Role.SAMPLE, sample_set=SampleSet.SPREAD)
     wide = [s for s in around if methods[s.method or ""].sampled]
     base = first.accuracy or 0.0
     fit = theory.fit_exponent(

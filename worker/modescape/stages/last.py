@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from modescape.draft import Draft
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import Role, SampleSet
 from modescape.registry import methods
 from modescape.science.predictions import nll
-from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around
 from modescape.stages.predict import geometry
-from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 
 IMAGES = 5000  # of the validation images at most
 
@@ -43,9 +42,9 @@ def plan(draft: Draft) -> None:
             draft.add("last", f"{r}/{entry.name}", params, work, needs=needs, solutions=own)
 
 
-def _parts(lease: Lease) -> Json:
-    part = keyed(ExperimentSpec.model_validate(lease.spec))
-    return {"data": part["data"], "splits": part["evaluation"]["splits"], "method": lease.params["method"]}
+def _parts(task: Task) -> Json:
+    part = keyed(task.spec)
+    return {"data": part["data"], "splits": part["evaluation"]["splits"], "method": task.params["method"]}
 
 
 @stage("last", parts=_parts)
@@ -90,9 +89,9 @@ def _add_solution(context: Context, around: Around, run: int, method: str, kept:
         labels={split: context.split(split).numpy_labels() for split in splits},
         base={split: context.artifacts.array(predicted[split])[-1] for split in splits},
         run=run,
-        role="sample",
+        role=Role.SAMPLE,
         method=method,
-        sample_set="last",
+        sample_set=SampleSet.LAST,
         index=0,
         epoch=kept["epoch"],
         weights=kept["weights"],

@@ -12,10 +12,10 @@ from modescape.draft import Draft
 from modescape.errors import DataCorrupt
 from modescape.looks import look_at, own_folders
 from modescape.prices import Work
+from modescape.records import Need, PlannedStage
 from modescape.science.look import look_key
 from modescape.spec import ExperimentSpec
-from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease, Need, PlannedStage
+from modescape.stages.stage import Context, Json, Task, stage
 
 LOOK = "look"
 SECONDS_PER_PICTURE = 0.002  # a photograph of 0.2 megapixels on one core
@@ -43,9 +43,9 @@ def _after(stage: PlannedStage, looks: Sequence[Need]) -> PlannedStage:
     return replace(stage, needs=((LOOK, "data"),))
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
-    return {"look": look_key(_fingerprint(spec, lease.key), dict(own_folders(spec))[lease.key].white)}
+def _parts(task: Task) -> Json:
+    spec = task.spec
+    return {"look": look_key(_fingerprint(spec, task.key), dict(own_folders(spec))[task.key].white)}
 
 
 def _fingerprint(spec: ExperimentSpec, field: str) -> str:
@@ -56,12 +56,12 @@ def _fingerprint(spec: ExperimentSpec, field: str) -> str:
 @stage(LOOK, parts=_parts)
 def look(context: Context) -> None:
     """Decode every picture of one folder. Raises DataCorrupt naming those that cannot be."""
-    field = context.lease.key
+    field = context.lease.stage.key
     found = look_at(
         context.store,
         dict(own_folders(context.spec))[field],
         classless=field != "data",
-        progress=lambda done, of: context.control.progress(done, of, {}),
+        progress=lambda done, of: context.control.progress(done, of),
         check=context.control.check,
     )
     if found.problem:

@@ -21,10 +21,8 @@ from modescape.science.data import ImageFiles, Images
 from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
 from modescape.science.outside import count_images, outside_images
 from modescape.science.seeds import stream_seed
-from modescape.spec import ExperimentSpec
 from modescape.stages.groups import OPTIMUM, Group, members, names, planned
-from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.studies import OodSpec
 
 SAVE_EVERY_SECONDS = 20.0
@@ -52,9 +50,9 @@ def plan(draft: Draft) -> None:
         draft.predictions += total * count
 
 
-def _parts(lease: Lease) -> Json:
-    part = keyed(ExperimentSpec.model_validate(lease.spec))
-    return {"data": part["data"], "ood": part["ood"][lease.params["set"]], "groups": lease.params["groups"]}
+def _parts(task: Task) -> Json:
+    part = keyed(task.spec)
+    return {"data": part["data"], "ood": part["ood"][task.params["set"]], "groups": task.params["groups"]}
 
 
 # ---- predictions of one run's functions ----
@@ -71,7 +69,7 @@ def ood(context: Context) -> None:
         return
     found = outside_images(study, context.splits.shape, _test_images(context), context.settings.data_folders)
     kept: dict[str, str] = {}
-    partial = context.lease.partial
+    partial = context.lease.stage.partial
     for name, digest in partial.get("groups", {}).items():
         kept[name] = context.keep(np.asarray(context.artifacts.array(digest)), "predictions")
     of = sum(groups.values())
@@ -84,7 +82,7 @@ def ood(context: Context) -> None:
         group = Group(context, run, solutions)
         for s in range(len(block), len(solutions)):
             block.extend(group.logits(found.pixels, of=slice(s, s + 1)))
-            context.control.progress(done + len(block), of, {})
+            context.control.progress(done + len(block), of)
             if time.monotonic() - saved > SAVE_EVERY_SECONDS and len(block) < len(solutions):
                 info = context.artifacts.put_array(np.stack(block), "predictions")
                 state = {"groups": kept, "begun": {"group": name, "logits": info.digest}}
@@ -117,7 +115,7 @@ def compare(context: Context) -> None:
     groups = names(context.spec, comparison.study)
     for done, name in enumerate(groups):
         context.control.check()
-        context.control.progress(done, len(groups), {})
+        context.control.progress(done, len(groups))
         if name == OPTIMUM:
             comparison.independent()
         comparison.group(name)

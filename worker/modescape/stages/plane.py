@@ -21,14 +21,14 @@ from modescape.draft import Draft
 from modescape.errors import InvalidInput, StageError
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import EventKind, PlannedStage, Role, SampleSet, StageKind
 from modescape.registry import architectures
 from modescape.science import data as datasets
 from modescape.science import landscape
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import BATCH_NORM_IMAGES, Around
 from modescape.stages.footing import waited_for
-from modescape.stages.stage import Context, Json, Runs, stage
-from modescape.store import Lease, PlannedStage
+from modescape.stages.stage import Context, Json, Runs, Task, stage
 from modescape.studies import PlaneSpec
 from modescape.tables import Solution
 
@@ -111,7 +111,7 @@ def asked(
 
 def _has_weights(solution: Solution) -> bool:
     """A sample that did not move is its optimum under a dropout mask: a function, but no point of weight space."""
-    return solution.role != "sample" or solution.relative != 0.0
+    return solution.role != Role.SAMPLE or solution.relative != 0.0
 
 
 @dataclass(frozen=True)
@@ -143,19 +143,19 @@ def _cell(images: int, spec: ExperimentSpec) -> Work:
     return Work(predicted=images + extra, other=CELL_SECONDS)
 
 
-def _parts(lease: Lease) -> Json:
+def _parts(task: Task) -> Json:
     """A grid is decided by the runs' stages it needs; points and chosen solutions are named by number, so that only
     equal layouts give equal bytes."""
-    spec = keyed(ExperimentSpec.model_validate(lease.spec))
-    if lease.params["block"] == POINTS or "solutions" in lease.params:
-        return {"spec": spec, "params": lease.params}
-    params = {key: value for key, value in lease.params.items() if key != "name"}
+    spec = keyed(task.spec)
+    if task.params["block"] == POINTS or "solutions" in task.params:
+        return {"spec": spec, "params": task.params}
+    params = {key: value for key, value in task.params.items() if key != "name"}
     return {"data": spec["data"], "network": spec["network"], "params": params}
 
 
-def _through(lease: Lease) -> Runs:
+def _through(task: Task) -> Runs:
     """The runs of a cut that the spec asks for; none for one through solutions chosen later."""
-    return Runs(tuple(lease.params.get("runs", ())), lease.params.get("named", False))
+    return Runs(tuple(task.params.get("runs", ())), task.params.get("named", False))
 
 
 @stage("plane", parts=_parts, through=_through, uses=("train", "predict", "sample"))
@@ -196,7 +196,7 @@ class _Cut:
     def _anchors(self) -> list[Solution]:
         results, params = self.results, self.context.params
         if "runs" in params:
-            return [results.solutions(run=run, role="optimum")[0] for run in self.context.through]
+            return [results.solutions(run=run, role=Role.OPTIMUM)[0] for run in self.context.through]
         known = {solution.number: solution for solution in results.solutions()}
         return [known[number] for number in params["solutions"]]
 
@@ -309,12 +309,12 @@ def _shown(context: Context, cut: _Cut) -> list[Solution]:
         return found
     results = cut.results
     for run in dict.fromkeys(anchor.run for anchor in cut.anchors):
-        path = [s for s in results.solutions(run=run) if s.role in ("checkpoint", "optimum")]
+        path = [s for s in results.solutions(run=run) if s.role in (Role.CHECKPOINT, Role.OPTIMUM)]
         found += [path[i] for i in _thin(len(path), MAX_CHECKPOINTS)]
     first = cut.anchors[0].run
-    drawn = [need.params for need in context.needs if need.kind == "sample" and need.params["run"] == first]
+    drawn = [need.params for need in context.needs if need.kind == StageKind.SAMPLE and need.params["run"] == first]
     for method in dict.fromkeys(params["method"] for params in drawn):
-        samples = results.solutions(run=first, method=method, sample_set="typical")
+        samples = results.solutions(run=first, method=method, sample_set=SampleSet.TYPICAL)
         found += [sample for sample in samples[:MAX_SAMPLES] if _has_weights(sample)]
     return list({solution.number: solution for solution in found}.values())
 
@@ -330,9 +330,9 @@ def _filled(context: Context, cut: _Cut, count: int, score: Callable[[int], land
     """
     values = np.full((count, len(cut.views), 2 + len(cut.anchors)), np.nan)
     done = 0
-    if context.lease.partial.get("scores"):
-        done = int(context.lease.partial["done"])
-        values[:done] = context.artifacts.array(context.lease.partial["scores"])[:done]
+    if context.lease.stage.partial.get("scores"):
+        done = int(context.lease.stage.partial["done"])
+        values[:done] = context.artifacts.array(context.lease.stage.partial["scores"])[:done]
     saved = time.monotonic()
     for i in range(done, count):
         values[i] = score(i)
@@ -340,7 +340,7 @@ def _filled(context: Context, cut: _Cut, count: int, score: Callable[[int], land
             info = context.artifacts.put_array(values, "landscape")
             partial = {**about, "scores": info.digest, "done": i + 1}
             context.control.save_partial(partial, artifacts=[info], step=i + 1)
-            context.control.note("points", {"step": i + 1})  # open pages draw what is there
+            context.control.note(EventKind.POINTS, {"step": i + 1})  # open pages draw what is there
             saved = time.monotonic()
-        context.control.progress(i + 1, count, {})
+        context.control.progress(i + 1, count)
     return {**about, "scores": context.keep(values, "landscape"), "done": count}

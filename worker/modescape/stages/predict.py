@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from modescape.draft import Draft
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import NewMeasurement, PredictedRun, Role
 from modescape.registry import architectures
 from modescape.science.health import finite, run_failure
 from modescape.science.predictions import accuracy
-from modescape.spec import ExperimentSpec
 from modescape.stages.around import BATCH_NORM_IMAGES
-from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease, NewMeasurement
+from modescape.stages.stage import Context, Json, Task, stage
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +31,8 @@ def plan(draft: Draft) -> None:
         draft.add("predict", f"{r}", {"run": r}, work, needs=[("train", f"{r}")], solutions=count)
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+def _parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec)
     parts = {"data": part["data"], "splits": part["evaluation"]["splits"]}
     if architectures[spec.network.architecture].batch_norm:  # others are predicted as they always were
@@ -56,7 +55,7 @@ def predict(context: Context) -> None:
         thetas.append(weights.flatten(network).astype(np.float64))
         for split, block in blocks.items():
             block.append(context.logits(network, split))
-        context.control.progress(i + 1, len(checkpoints), {})
+        context.control.progress(i + 1, len(checkpoints))
     kept, labels = keep_logits(context, blocks)
     optimum = thetas[-1]
     main = spec.evaluation.splits[0]
@@ -69,7 +68,7 @@ def predict(context: Context) -> None:
             labels=labels,
             base={split: block[-1] for split, block in blocks.items()},
             run=run,
-            role="optimum" if i == len(checkpoints) - 1 else "checkpoint",
+            role=Role.OPTIMUM if i == len(checkpoints) - 1 else "checkpoint",
             index=i,
             epoch=float(checkpoint["epoch"]),
             weights=checkpoint["weights"],
@@ -80,11 +79,7 @@ def predict(context: Context) -> None:
         _reestimate(context, network, first + len(checkpoints) - 1, labels)
     accuracies = [solution.accuracy for solution in context.output.solutions if solution.accuracy is not None]
     context.output.runs = {
-        run: {
-            "accuracy": context.output.solutions[-1].accuracy,
-            "best_accuracy": max(accuracies, default=None),
-            "failed": failed,
-        }
+        run: PredictedRun(context.output.solutions[-1].accuracy, max(accuracies, default=None), failed)
     }
     context.output.extra = {
         "labels": {split: context.keep(values, "labels") for split, values in labels.items()},

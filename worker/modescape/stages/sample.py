@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets, sample_sets
 from modescape.errors import StageError
+from modescape.methods.method import ActivationMask, Draw
+from modescape.methods.sampling import Reach, Sampled, calibrate, needs_reach, sample_at
+from modescape.methods.sampling import sample as draw_samples
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import Need, Role, SampleSet
 from modescape.registry import Method, Options, methods
 from modescape.science.health import failure, finite
 from modescape.science.seeds import stream_seed
-from modescape.science.subspace import ActivationMask, Draw, Reach, Sampled, calibrate, needs_reach, sample_at
-from modescape.science.subspace import sample as draw_samples
-from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
 from modescape.stages.predict import geometry
-from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease, Need
+from modescape.stages.stage import Context, Json, Task, stage
 
 
 def plan(draft: Draft) -> None:
@@ -30,7 +30,9 @@ def plan(draft: Draft) -> None:
         entry = methods[chosen.method]
         for sample_set, count in sample_sets(chosen):
             for r in draft.runs:
-                floor = min(draft.n.validation, FLOOR_IMAGES) if sample_set == "typical" and entry.sampled else 0
+                floor = (
+                    min(draft.n.validation, FLOOR_IMAGES) if sample_set == SampleSet.TYPICAL and entry.sampled else 0
+                )
                 work = Work(predicted=count * (draft.images + 1.3 * floor))
                 params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
                 run, needs = stands_on(entry, r)
@@ -62,18 +64,18 @@ def stands_on(entry: Method, run: int) -> tuple[list[Need], list[Need]]:
     return [("train", f"{run}"), ("predict", f"{run}")], others
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+def _parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec)
-    chosen = next(m for m in part["methods"] if m["method"] == lease.params["method"])
+    chosen = next(m for m in part["methods"] if m["method"] == task.params["method"])
     return {
         "data": part["data"],
         "splits": part["evaluation"]["splits"],
         "method": chosen["method"],
         "options": chosen["options"],
-        "set": lease.params["sample_set"],
-        "count": lease.params["count"],
-        "seed": stream_seed(spec.ensemble.seed, "sampling", lease.params["run"]),
+        "set": task.params["sample_set"],
+        "count": task.params["count"],
+        "seed": stream_seed(spec.ensemble.seed, "sampling", task.params["run"]),
     }
 
 
@@ -133,7 +135,7 @@ class _Drawing:
                 chance=1 / len(self.context.splits.classes),
                 seed=self.seed,
             )
-        if self.sample_set == "typical" and getattr(options, "floor", "none") == "drop":
+        if self.sample_set == SampleSet.TYPICAL and getattr(options, "floor", "none") == "drop":
             self.reference = around.accuracy(Draw(neighbourhood.theta, 0.0, 0.0), self.probe, FLOOR_IMAGES)
         for found in self._found(start):
             around.place(found.draw)
@@ -149,7 +151,7 @@ class _Drawing:
     def _found(self, start: int) -> Iterator[Sampled]:
         """The draws from `start` on that belong to the set."""
         neighbourhood, seed = self.around.neighbourhood_of(self.entry), self.seed
-        if self.sample_set == "fair":
+        if self.sample_set == SampleSet.FAIR:
             strength = self.context.need("strength", self.entry.name)["strength"]
             return sample_at(
                 self.entry, neighbourhood, self.options, sample_set="fair", strength=strength or 0.0,
@@ -177,7 +179,7 @@ class _Drawing:
 @stage("sample", version=3, parts=_parts)
 def sample(context: Context) -> None:
     """One sample set of one method around one run: predictions are kept, weights are made again when asked for."""
-    spec, params, state = context.spec, context.params, context.lease.partial
+    spec, params, state = context.spec, context.params, context.lease.stage.partial
     run, first, count = params["run"], params["first_number"], params["count"]
     entry = methods[params["method"]]
     around = Around(context, run)
@@ -205,7 +207,7 @@ def sample(context: Context) -> None:
         for split, block in blocks.items():
             block.append(context.logits(around.network, split, mask=mask))
         rows.append(row)
-        context.control.progress(row["index"] + 1, count, {})
+        context.control.progress(row["index"] + 1, count)
         if time.monotonic() - saved > SAVE_EVERY_SECONDS:
             arrays = [
                 (split, context.artifacts.put_array(np.stack(block), "predictions")) for split, block in blocks.items()
@@ -226,7 +228,7 @@ def sample(context: Context) -> None:
             labels=labels,
             base=base,
             run=run,
-            role="sample",
+            role=Role.SAMPLE,
             method=entry.name,
             sample_set=params["sample_set"],
             predictions={split: {"artifact": digest, "index": i} for split, digest in kept.items()},
@@ -281,7 +283,7 @@ def _centre(drawing: _Drawing, base: dict[str, NDArray[np.float32]]) -> dict[str
 def materialise(context: Context) -> None:
     """The weights of one sample, made again from its seed, index and attempt."""
     number = context.params["number"]
-    solution = context.store.solution(context.lease.experiment_id, number)
+    solution = context.store.results.solution(context.lease.experiment.id, number)
     around = Around(context, solution.run)
     if around.place_solution(solution) is not None:
         raise StageError(

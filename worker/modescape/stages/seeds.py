@@ -23,9 +23,8 @@ from modescape.science.health import failure
 from modescape.science.seeds import ARMS, Arm, arm_seeds
 from modescape.spec import ExperimentSpec, TrainingSpec
 from modescape.stages.judge import add_claims, margins
-from modescape.stages.stage import Context, Json, stage
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.stages.train import only_last, run_training
-from modescape.store import Lease
 from modescape.studies import SeedsSpec
 
 _BY_KEY = {arm.key: arm for arm in ARMS}
@@ -87,8 +86,8 @@ def _training(spec: ExperimentSpec, learning_rate: float) -> TrainingSpec:
     )
 
 
-def _arm_parts(lease: Lease) -> Json:
-    spec, params = ExperimentSpec.model_validate(lease.spec), lease.params
+def _arm_parts(task: Task) -> Json:
+    spec, params = task.spec, task.params
     part = keyed(spec, "data", "network")
     arm = _BY_KEY[params["arm"]]
     return {
@@ -112,7 +111,7 @@ def arm(context: Context) -> None:
     training = _training(spec, params["learning_rate"])
     recorder = run_training(context, network, training, seeds, run=None)
     if recorder.failed:  # at a high rate: a result of this training, and no reason to lose the others
-        context.artifacts.drop_scratch(context.lease.stage_id)
+        context.artifacts.drop_scratch(context.lease.stage.id)
         context.output.extra = {"failed": recorder.failed}
         return
     split = spec.evaluation.splits[0]
@@ -139,8 +138,8 @@ class _Repetition:
     failed: dict[str, str]
 
 
-def _seeds_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+def _seeds_parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec, "data", "seeds")
     rate = spec.training.learning_rate
     return {**part, "learning_rate": rate, "split": spec.evaluation.splits[0], "margin": spec.margins.g}
@@ -159,14 +158,14 @@ def seeds(context: Context) -> None:
     ]
     found = [row for repetition in repetitions for row in _measure(context, repetition, truth, split)]
     judged = study.judged(context.spec)
-    context.output.experiment = {"finding": {"seeds": {
+    context.output.experiment.finding = {"seeds": {
         "split": split,
         "images": len(truth),
         "judged": judged,
         "training": context.spec.training.learning_rate,
         "failed": sum(len(repetition.failed) for repetition in repetitions),
         "rows": _summary(found),
-    }}}  # fmt: skip
+    }}  # fmt: skip
     _judge(context, [repetition for repetition in repetitions if repetition.learning_rate == judged], truth)
 
 

@@ -18,22 +18,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.corruptions import corruption as corrupting
+from modescape.corruptions.frost import frost_fingerprint
 from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import EventKind, Need
 from modescape.registry import methods
-from modescape.science import corruptions, verdict
+from modescape.science import verdict
 from modescape.science.corrupted import PublishedSet
 from modescape.science.data import seed_name
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
-from modescape.spec import ExperimentSpec
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.judge import add_claims, lost, margins, without
-from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease, Need
+from modescape.stages.stage import Context, Json, Task, stage
 from modescape.studies import ShiftSpec
 from modescape.tables import Solution
 
@@ -122,22 +123,22 @@ def _price(functions: int, types: Sequence[str], study: ShiftSpec, n: int, keep:
 # ---- corrupted images ----
 
 
-def _corrupt_parts(lease: Lease) -> Json:
+def _corrupt_parts(task: Task) -> Json:
     """Only what decides the images, so that experiments share them."""
-    spec = ExperimentSpec.model_validate(lease.spec)
+    spec = task.spec
     assert spec.shift is not None
     data = keyed(spec.data, "dataset", "fingerprint", "white")
-    if lease.key == PUBLISHED:
+    if task.key == PUBLISHED:
         data |= {"test_images": spec.data.test_images}
-        return {"data": data, "shift": _images_of(spec.shift), "types": lease.params["types"]}
-    name = lease.params["corruption"]
+        return {"data": data, "shift": _images_of(spec.shift), "types": task.params["types"]}
+    name = task.params["corruption"]
     photographs = {"photographs": spec.shift.fingerprint} if _has_photographs(spec.shift, name) else {}
     return photographs | {
         "data": data,
-        "images": lease.params["images"],
+        "images": task.params["images"],
         "corruption": name,
         "intensities": list(spec.shift.intensities),
-        "corruptions": corruptions.VERSION,
+        "corruptions": corrupting.VERSION,
     }
 
 
@@ -150,7 +151,7 @@ def _images_of(study: ShiftSpec) -> Json:
 def corrupt(context: Context) -> None:
     """The whole test split under one type: uint8 [intensities, N, C, H, W]; or a look at the published set."""
     study = _study(context)
-    if context.lease.key == PUBLISHED:
+    if context.lease.stage.key == PUBLISHED:
         _published(context).check_labels(context.split("test").numpy_labels())
         return
     name, total = context.params["corruption"], context.params["images"]
@@ -168,7 +169,7 @@ def corrupt(context: Context) -> None:
             _save(context, i + 1, {"images": images[: i + 1]})
             saved = time.monotonic()
     context.output.extra = {"images": context.keep(images, "images"), "intensities": list(study.intensities)}
-    context.artifacts.drop_scratch(context.lease.stage_id)
+    context.artifacts.drop_scratch(context.lease.stage.id)
 
 
 def _corrupted(
@@ -180,9 +181,9 @@ def _corrupted(
     if _has_photographs(study, name):
         assert study.path is not None
         photographs = Path(study.path)
-        if corruptions.frost_fingerprint(photographs) != study.fingerprint:
+        if frost_fingerprint(photographs) != study.fingerprint:
             raise DataCorrupt(f"{photographs} has changed since the experiment was created; clone it to use that")
-    return corruptions.corrupt(
+    return corrupting.corrupt(
         clean, name, intensity, indices=indices, dataset=seed_name(context.spec.data),
         frost_textures=photographs, check=context.control.check,
     )  # fmt: skip
@@ -195,21 +196,21 @@ def _has_photographs(study: ShiftSpec, name: str) -> bool:
 def _save(context: Context, done: int, tensors: Mapping[str, NDArray[Any]]) -> None:
     """What a later attempt goes on from: arrays of what is done. Files first, then the row that names them."""
     lease = context.lease
-    name = f"{lease.stage_id}-{lease.attempt}-{done}"
+    name = f"{lease.stage.id}-{lease.stage.attempt}-{done}"
     context.artifacts.put_scratch(name, tensors, {"done": f"{done}"})
     context.control.save_partial({"resume": name}, step=done)
-    context.artifacts.drop_scratch(lease.stage_id, keep=name)
+    context.artifacts.drop_scratch(lease.stage.id, keep=name)
 
 
 def _taken_up(context: Context) -> tuple[int, dict[str, NDArray[Any]]]:
     """How many parts an earlier attempt has done, and their arrays. A lost file costs time, not results."""
-    name = context.lease.partial.get("resume")
+    name = context.lease.stage.partial.get("resume")
     if name is None:
         return 0, {}
     try:
         tensors, metadata = context.artifacts.scratch(name)
     except ArtifactMissing as missing:
-        context.control.note("restarted", {"reason": str(missing)})
+        context.control.note(EventKind.RESTARTED, {"reason": str(missing)})
         return 0, {}
     return int(metadata["done"]), tensors
 
@@ -235,7 +236,7 @@ def _chunks(
     size = _chunk_size(context)
     for start in range(0, total, size):
         context.control.check()
-        context.control.progress(rounds * total + start, of * total, {})
+        context.control.progress(rounds * total + start, of * total)
         rows = torch.arange(start, min(start + size, total), device=split.labels.device)
         yield start, split.batch(rows).cpu().numpy()
 
@@ -278,14 +279,14 @@ class _Images:
 # ---- one group of one run ----
 
 
-def _shift_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+def _shift_parts(task: Task) -> Json:
+    spec = task.spec
     assert spec.shift is not None
-    params = {key: value for key, value in lease.params.items() if key != "run"}
+    params = {key: value for key, value in task.params.items() if key != "run"}
     data = keyed(spec.data, "dataset", "fingerprint", "test_images", "white")
-    own = [keyed(m) for m in spec.methods if m.method == lease.params["group"]]
+    own = [keyed(m) for m in spec.methods if m.method == task.params["group"]]
     return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(spec.shift), "params": params,
-            "method": own, "scale": spec.data.input_scale, "corruptions": corruptions.VERSION}  # fmt: skip
+            "method": own, "scale": spec.data.input_scale, "corruptions": corrupting.VERSION}  # fmt: skip
 
 
 @stage("shift", version=3, parts=_shift_parts)
@@ -309,7 +310,7 @@ def shift(context: Context) -> None:
             for start, chunk in images.chunks(name, intensity):
                 kept.put(c, start, group.logits(chunk))
                 about = {"corruption": name, "intensity": intensity}
-                context.control.progress((c - 1) * kept.images + start + len(chunk), steps, about)
+                context.control.progress((c - 1) * kept.images + start + len(chunk), steps, **about)
             kept.done = c + 1
             if time.monotonic() - saved > SAVE_EVERY_SECONDS:
                 kept.save()
@@ -321,7 +322,7 @@ def shift(context: Context) -> None:
         **kept.keep(),
         **(_validated(context, group, solutions) if solutions else {}),
     }
-    context.artifacts.drop_scratch(context.lease.stage_id)
+    context.artifacts.drop_scratch(context.lease.stage.id)
 
 
 def _validated(context: Context, group: groups.Group, solutions: Sequence[Solution]) -> Json:
@@ -440,11 +441,11 @@ def pair_divergence(probabilities: Floats, entropies: Floats) -> Floats:
 # ---- all groups of all runs ----
 
 
-def _compare_parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+def _compare_parts(task: Task) -> Json:
+    spec = task.spec
     assert spec.shift is not None
     shift_part = keyed(spec.shift)
-    return {"shift": shift_part, "params": lease.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
+    return {"shift": shift_part, "params": task.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
             "methods": [m.method for m in spec.methods], "size": spec.shift.size(spec),
             "data": spec.data.dataset, "fingerprint": spec.data.fingerprint,
             "margins": [spec.margins.f1, spec.margins.f2]}  # fmt: skip
@@ -459,7 +460,7 @@ def shift_compare(context: Context) -> None:
     compared = _Compared(context, cells, labels)
     saved = time.monotonic()
     for c in range(compared.done, len(cells)):
-        context.control.progress(c, len(cells), {})
+        context.control.progress(c, len(cells))
         compared.add(c)
         if time.monotonic() - saved > SAVE_EVERY_SECONDS:
             compared.save()
@@ -468,7 +469,7 @@ def shift_compare(context: Context) -> None:
     if compared.evident:
         claims = verdict.judge_shift(compared.evidence(), margins=margins(context.spec))
         add_claims(context, (without(claim, compared.lost, compared.runs) for claim in claims))
-    context.artifacts.drop_scratch(context.lease.stage_id)
+    context.artifacts.drop_scratch(context.lease.stage.id)
 
 
 class _Compared:
@@ -634,8 +635,8 @@ class _Compared:
         shape = self.context.splits.shape
         return {
             "source": study.source,
-            "version": corruptions.VERSION,
-            "constants": corruptions.table_for(shape.height, shape.width),
+            "version": corrupting.VERSION,
+            "constants": corrupting.table_for(shape.height, shape.width),
             "photographs": folder,
         }
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from modescape.artifacts import Artifacts
 from modescape.errors import StageError
 from modescape.part import keyed
+from modescape.records import NewMatrix, NewMeasurement, NewSolution, PlannedStage, StageOutput, StageState
 from modescape.results import Results
 from modescape.science import data as datasets
 from modescape.science.health import finite
@@ -28,14 +29,15 @@ from modescape.science.predictions import accuracy as accuracy_of
 from modescape.science.predictions import scores
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec
-from modescape.store import Lease, NewMatrix, NewMeasurement, NewSolution, StageOutput, Store
+from modescape.store import Store
+from modescape.store.leases import Lease
 from modescape.tables import Solution, Stage
 
 if TYPE_CHECKING:
     import torch
 
     from modescape.executor import StageControl
-    from modescape.science.subspace import ActivationMask
+    from modescape.methods.method import ActivationMask
 
 Json = dict[str, Any]
 
@@ -55,11 +57,11 @@ class Context:
 
     @cached_property
     def spec(self) -> ExperimentSpec:
-        return ExperimentSpec.model_validate(self.lease.spec)
+        return ExperimentSpec.model_validate(self.lease.experiment.spec)
 
     @property
     def params(self) -> Json:
-        return self.lease.params
+        return self.lease.stage.params
 
     @cached_property
     def splits(self) -> datasets.Splits:
@@ -68,7 +70,7 @@ class Context:
 
     @cached_property
     def needs(self) -> list[Stage]:
-        return self.store.needs(self.lease.stage_id)
+        return self.store.stages.needs(self.lease.stage.id)
 
     def need(self, kind: str, key: str) -> Json:
         """What a needed stage left for its dependants."""
@@ -76,7 +78,7 @@ class Context:
             if (stage.kind, stage.key) == (kind, key):
                 extra: Json = stage.result["extra"]
                 return extra
-        raise StageError(f"stage {self.lease.kind}/{self.lease.key} does not need {kind}/{key}")
+        raise StageError(f"stage {self.lease.stage.kind}/{self.lease.stage.key} does not need {kind}/{key}")
 
     def wanted(self, kind: str, key: str) -> Json | None:
         """What a stage left that this one can do without; None when there is nothing to use (see `lacking`)."""
@@ -85,7 +87,7 @@ class Context:
     def lacking(self, kind: str, key: str) -> str:
         """Why a stage has left nothing to use: it failed, was skipped, or what it made has failed; "" when it has."""
         stage = next((s for s in self.needs if (s.kind, s.key) == (kind, key)), None)
-        if stage is None or stage.state != "succeeded":
+        if stage is None or stage.state != StageState.SUCCEEDED:
             return f"{kind}/{key} stopped with an error"
         extra: Json = stage.result["extra"]
         return str(extra.get("failed") or extra.get("skipped") or "")
@@ -108,7 +110,7 @@ class Context:
 
     def results(self) -> Results:
         """What the experiment has found so far; rows and arrays of stages this one needs are all there."""
-        return Results(self.store, self.artifacts, self.lease.experiment_id)
+        return Results(self.store, self.artifacts, self.lease.experiment.id)
 
     def logits(
         self,
@@ -198,18 +200,32 @@ class Context:
         )  # fmt: skip
 
 
-Parts = Callable[[Lease], Json]
+@dataclass(frozen=True)
+class Task:
+    """What one stage has to do: with what it needs, all that its key is made of."""
+
+    kind: str
+    key: str
+    params: Json
+    spec: ExperimentSpec
+
+    @classmethod
+    def of(cls, stage: Stage | PlannedStage, spec: ExperimentSpec) -> Task:
+        return cls(stage.kind, stage.key, stage.params, spec)
+
+
+Parts = Callable[[Task], Json]
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs that a stage's lease asks for; named: the first ones, too, are meant by their numbers."""
+    """The runs that a stage's task asks for; named: the first ones, too, are meant by their numbers."""
 
     numbers: tuple[int, ...] = ()
     named: bool = False
 
 
-Through = Callable[[Lease], Runs]
+Through = Callable[[Task], Runs]
 
 
 @dataclass(frozen=True)
@@ -217,7 +233,7 @@ class Kind:
     """A registered stage. version is raised by hand when the kind's result changes, so that old results are not taken
     for new ones; parts says what, besides the stages it needs, decides its bytes.
 
-    through: the runs that its lease names, for kinds that go through some runs only: the first n mean the first n
+    through: the runs that its task names, for kinds that go through some runs only: the first n mean the first n
     healthy ones (see `footing`). uses: the kinds of stages whose results it then takes of those runs; it waits for
     others only to know which runs are healthy. gathers: it takes what is there, whatever failed of what it waits for
     (also in experiments whose arrows are from before there were any that could be done without).
@@ -235,9 +251,9 @@ class Kind:
 KINDS: dict[str, Kind] = {}
 
 
-def _whole(lease: Lease) -> Json:
+def _whole(task: Task) -> Json:
     """Stages that name other stages' solutions by number are only equal when the whole layout is."""
-    return {"spec": keyed(ExperimentSpec.model_validate(lease.spec)), "params": lease.params}
+    return {"spec": keyed(task.spec), "params": task.params}
 
 
 def stage(

@@ -17,17 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets
+from modescape.methods.sampling import Choice, Sampled, best_strength, grid_in_words, sample_at
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import Role
 from modescape.registry import Method, methods
 from modescape.science.predictions import average
 from modescape.science.seeds import stream_seed
-from modescape.science.subspace import Choice, Sampled, best_strength, grid_in_words, sample_at
-from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
 from modescape.stages.sample import FLOOR_IMAGES, SAVE_EVERY_SECONDS, chain_failure, stands_on
-from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease
+from modescape.stages.stage import Context, Json, Task, stage
 
 POINTS = 8  # of the grid that are usually looked at; only the price depends on it
 _HELD_BYTES = 1e9  # of weights and snapshots of several runs in memory
@@ -47,15 +46,15 @@ def plan(draft: Draft) -> None:
         draft.add("strength", name, {"method": name, "count": count}, work, wants=wants)
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+def _parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec)
-    name = lease.params["method"]
+    name = task.params["method"]
     return {
         "data": part["data"],
         "method": name,
         "options": next(m for m in part["methods"] if m["method"] == name)["options"],
-        "count": lease.params["count"],
+        "count": task.params["count"],
         "seed": spec.ensemble.seed,
         "runs": spec.ensemble.runs,
     }
@@ -109,10 +108,10 @@ class _Looked:
         self.count: int = context.params["count"]
         self.labels = context.split("validation").numpy_labels()[:FLOOR_IMAGES]
         self._arounds: OrderedDict[int, Around] = OrderedDict()
-        optima = context.results().solutions(role="optimum")
+        optima = context.results().solutions(role=Role.OPTIMUM)
         self.runs = [optimum.run for optimum in optima if self._is_possible(optimum.run)]
         self.losses: dict[float, list[NDArray[np.float32]]] = {}
-        partial = context.lease.partial
+        partial = context.lease.stage.partial
         for value, digest in partial.get("looked", []):
             self.losses[value] = list(context.artifacts.array(digest))
         self._saved = time.monotonic()
@@ -124,7 +123,7 @@ class _Looked:
             for run in self.runs:
                 self.losses[value].append(self._lost(run, value))
                 done = sum(len(of_runs) for of_runs in self.losses.values())
-                self.context.control.progress(done, max(POINTS * len(self.runs), done + 1), {"strength": value})
+                self.context.control.progress(done, max(POINTS * len(self.runs), done + 1), strength=value)
             if time.monotonic() - self._saved > SAVE_EVERY_SECONDS:
                 self._save()
         return float(np.mean([one.mean(dtype=np.float64) for one in self.losses[value]]))

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from modescape.draft import Draft, kept_epochs
 from modescape.errors import ArtifactMissing, Diverged, StageError
 from modescape.part import keyed
+from modescape.records import EventKind, TrainedRun
 from modescape.science.health import finite
 from modescape.science.seeds import RunSeeds, run_seeds, streams
-from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
-from modescape.stages.stage import Context, Json, stage
-from modescape.store import Lease
+from modescape.spec import TrainingSpec, steps_per_epoch
+from modescape.stages.stage import Context, Json, Task, stage
 
 if TYPE_CHECKING:
     import torch
@@ -30,10 +30,10 @@ def plan(draft: Draft) -> None:
         draft.add("train", f"{r}", {"run": r, "seeds": seeds}, draft.training)
 
 
-def _parts(lease: Lease) -> Json:
-    spec = ExperimentSpec.model_validate(lease.spec)
+def _parts(task: Task) -> Json:
+    spec = task.spec
     part = keyed(spec)
-    seeds = run_seeds(spec.ensemble.seed, lease.params["run"], spec.ensemble.vary)
+    seeds = run_seeds(spec.ensemble.seed, task.params["run"], spec.ensemble.vary)
     return {"data": part["data"], "network": part["network"], "training": part["training"], "seeds": seeds.as_dict()}
 
 
@@ -74,20 +74,20 @@ class Recorder:
     def progress(self, report: ProgressReport) -> None:
         self.last = ProgressNumbers(report.epoch, report.loss, report.accuracy, report.images_per_second)
         numbers = report.as_dict()
-        self.context.control.progress(numbers.pop("step"), numbers.pop("steps"), numbers)
+        self.context.control.progress(numbers.pop("step"), numbers.pop("steps"), **numbers)
 
     def save(self, state: TrainState) -> None:
         """Files first, then the row that names them: the row may lag, never lead."""
         context, step = self.context, int(state.meta["step"])
-        name = f"{context.lease.stage_id}-{context.lease.attempt}-{step}"
+        name = f"{context.lease.stage.id}-{context.lease.stage.attempt}-{step}"
         context.artifacts.put_scratch(name, state.tensors, {"state": json.dumps(state.meta)})
         self._save({"resume": name, "step": step}, step)
-        context.artifacts.drop_scratch(context.lease.stage_id, keep=name)
+        context.artifacts.drop_scratch(context.lease.stage.id, keep=name)
 
     def close(self) -> None:
         """The training is over and used: nothing will be resumed."""
         self._save({}, self.checkpoints[-1]["step"] if self.checkpoints else None)
-        self.context.artifacts.drop_scratch(self.context.lease.stage_id)
+        self.context.artifacts.drop_scratch(self.context.lease.stage.id)
 
     def check(self) -> None:
         self.context.control.check()
@@ -112,13 +112,13 @@ def _resume_state(context: Context) -> TrainState | None:
     """The last saved state of an earlier attempt, or None. A lost file costs time, not results."""
     from modescape.science.training import TrainState
 
-    name = context.lease.partial.get("resume")
+    name = context.lease.stage.partial.get("resume")
     if name is None:
         return None
     try:
         tensors, metadata = context.artifacts.scratch(name)
     except ArtifactMissing as missing:
-        context.control.note("restarted", {"reason": str(missing)})
+        context.control.note(EventKind.RESTARTED, {"reason": str(missing)})
         return None
     return TrainState(tensors=tensors, meta=json.loads(metadata["state"]))
 
@@ -143,7 +143,7 @@ def run_training(
     from modescape.science.training import train as learn
 
     resume = _resume_state(context)
-    recorder = Recorder(context, context.lease.partial if resume else {}, run)
+    recorder = Recorder(context, context.lease.stage.partial if resume else {}, run)
     splits = context.splits
     if run is None:  # nobody would see its validation curve
         splits = replace(splits, validation=splits.validation.take(0))
@@ -183,8 +183,8 @@ def train(context: Context) -> None:
     recorder = run_training(context, network, spec.training, seeds, run=run)
     recorder.close()
     precision = choose_precision(spec.training.precision, context.device)
-    context.output.runs = {run: {"arithmetic": arithmetic_used(context.device, precision)}}
     failed = recorder.failed or _without_loss(context, run)
+    context.output.runs = {run: TrainedRun(arithmetic_used(context.device, precision), failed or None)}
     context.output.extra = {
         "checkpoints": recorder.checkpoints,
         "snapshots": recorder.snapshots,
@@ -194,12 +194,11 @@ def train(context: Context) -> None:
     }
     if failed:
         context.output.extra["failed"] = failed
-        context.output.runs[run]["failed"] = failed
 
 
 def _without_loss(context: Context, run: int) -> str:
     """Why the run has failed if a loss it ends with is no finite number; "" if all are."""
-    for series in context.store.series(context.lease.experiment_id, run):
+    for series in context.store.curves.of(context.lease.experiment.id, run):
         if series.name.endswith("/loss") and series.n and series.last is None:
             return f"its last {series.name.replace('/', ' ')} is not a finite number"
     return ""

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from modescape.draft import Draft
 from modescape.part import keyed
 from modescape.prices import Work
+from modescape.records import EventKind
 from modescape.science import tunnel as paths_between
 from modescape.science.seeds import stream_seed
-from modescape.spec import ExperimentSpec
 from modescape.stages.footing import waited_for
-from modescape.stages.stage import Context, Json, Runs, stage
-from modescape.store import Lease
+from modescape.stages.stage import Context, Json, Runs, Task, stage
 from modescape.studies import TunnelSpec
 
 if TYPE_CHECKING:
@@ -60,16 +59,16 @@ def plan(draft: Draft) -> None:
             draft.predictions += points
 
 
-def _parts(lease: Lease) -> Json:
-    part = keyed(ExperimentSpec.model_validate(lease.spec), "data", "network", "tunnels")
-    study = part["tunnels"][lease.params["tunnel"]]
-    if lease.kind == "tunnel":
+def _parts(task: Task) -> Json:
+    part = keyed(task.spec, "data", "network", "tunnels")
+    study = part["tunnels"][task.params["tunnel"]]
+    if task.kind == "tunnel":
         del study["triangles"], study["triangle_images"]
     return {"data": part["data"], "network": part["network"], "study": study}
 
 
-def _through(lease: Lease) -> Runs:
-    study = ExperimentSpec.model_validate(lease.spec).tunnels[lease.params["tunnel"]]
+def _through(task: Task) -> Runs:
+    study = task.spec.tunnels[task.params["tunnel"]]
     return Runs(study.runs, study.named)
 
 
@@ -126,7 +125,7 @@ def _fill(
     view: the same numbers as [*place, split, quantity]; about: what a picture needs to know besides; before: steps that
     the stage has done already. What is saved on the way is drawn as it is: NaN where nothing is computed yet.
     """
-    partial, done = context.lease.partial, 0
+    partial, done = context.lease.stage.partial, 0
     if partial.get(name):
         done, values[...] = int(partial["done"]), context.artifacts.array(partial[name])
     places = list(np.ndindex(view.shape[:-2]))
@@ -137,9 +136,9 @@ def _fill(
         if time.monotonic() - saved > SAVE_EVERY_SECONDS:
             info = context.artifacts.put_array(values, name)
             context.control.save_partial({**about, name: info.digest, "done": i + 1}, artifacts=[info], step=step)
-            context.control.note("points", {"step": step})  # open pages draw what is there
+            context.control.note(EventKind.POINTS, {"step": step})  # open pages draw what is there
             saved = time.monotonic()
-        context.control.progress(step, before + len(places), {})
+        context.control.progress(step, before + len(places))
 
 
 # version 2: before, a tunnel that was interrupted while it inserted knots could end with others
@@ -149,7 +148,7 @@ def tunnel(context: Context) -> None:
     from modescape.science.paths import barrier, fractions, straight
 
     between = _Between(context)
-    found = context.lease.partial if "path" in context.lease.partial else _found(context, between)
+    found = context.lease.stage.partial if "path" in context.lease.stage.partial else _found(context, between)
     path = _path(between.study, np.array(context.artifacts.array(found["path"])))
     images = {split: context.split(split).take(between.study.images) for split in SPLITS}
     about = {"trained": found["trained"], "images": {split: len(images[split]) for split in SPLITS}}
@@ -213,13 +212,13 @@ def _found(context: Context, between: _Between) -> Json:
 
 
 def _bend(context: Context, between: _Between, slope: paths_between.Slope, settings: paths_between.Settings) -> Trained:
-    partial, total = context.lease.partial, slope.steps(settings)
+    partial, total = context.lease.stage.partial, slope.steps(settings)
     resume = context.artifacts.tensors(partial["state"]) if partial.get("state") else None
 
     def save(steps: int, state: dict[str, NDArray[Any]]) -> None:
         info = context.artifacts.put_tensors(state, "resume", {})
         context.control.save_partial({"state": info.digest}, artifacts=[info], step=steps)
-        context.control.progress(steps, total + len(LINES) * POINTS, {})
+        context.control.progress(steps, total + len(LINES) * POINTS)
 
     kind = between.study.method
     assert kind != "perpendicular"
@@ -233,7 +232,7 @@ def _knots(
     context: Context, between: _Between, slope: paths_between.Slope, settings: paths_between.Settings
 ) -> Trained:
     study, artifacts = between.study, context.artifacts
-    rows: list[Json] = list(context.lease.partial.get("knots", []))
+    rows: list[Json] = list(context.lease.stage.partial.get("knots", []))
     done = [
         paths_between.Knot(row["t"], np.array(artifacts.array(row["weights"])), row["steps"], row["loss"])
         for row in rows
@@ -244,7 +243,7 @@ def _knots(
         info = artifacts.put_array(knot.theta, "path")
         rows[step - 1 :] = [{"t": knot.t, "weights": info.digest, "steps": knot.steps, "loss": knot.loss}]
         context.control.save_partial({"knots": rows}, artifacts=[info], step=step)
-        context.control.progress(step, max(study.knots, step) + len(LINES) * POINTS, {})
+        context.control.progress(step, max(study.knots, step) + len(LINES) * POINTS)
 
     path, knots = paths_between.perpendicular(
         slope, between.a, between.b, settings, knots=study.knots, loss=between.loss, done=done, save=save
@@ -258,7 +257,7 @@ def triangles(context: Context) -> None:
     """Loss, accuracy, and agreement with both ends on every wedge."""
     between = _Between(context)
     test = context.splits.test.take(between.study.triangle_images)
-    corners = context.artifacts.array(context.need("tunnel", context.lease.key)["corners"])
+    corners = context.artifacts.array(context.need("tunnel", context.lease.stage.key)["corners"])
     wedges = paths_between.Wedges.of(list(corners))
     radii = np.linspace(0.0, REACH * float(wedges.radii.max()), RADII)
     about = {

@@ -18,7 +18,7 @@ from modescape.drawing.options import FigureOptions, Names, refuse_unknown, refu
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
 from modescape.figures.shared import scores
 from modescape.figures.shared.scores import drawn, value_of
-from modescape.science.corruptions import TYPES
+from modescape.registry import corruptions
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated", "js_mean"]
 TITLES: Mapping[str, str] = {**scores.TITLES, "js_mean": "Jensen–Shannon divergence, nats"}
@@ -87,7 +87,7 @@ def _line(subject: str, corruption: str, metric: Metric, rows: Sequence[Measurem
 
 def type_title(name: str) -> str:
     """ "Gaussian noise" """
-    return TYPES[name].title if name in TYPES else name.replace("_", " ")
+    return corruptions[name].title if name in corruptions else name.replace("_", " ")
 
 
 group_title = partial(groups.group_title, trajectory="one trajectory")

@@ -3,9 +3,9 @@
     splits = load(spec.data, folders)                  # DataMissing says how to get the set
     images = splits.transform(splits.train.batch(torch.arange(128)))      # float32 [128, C, H, W]
 
-`sets` has a function for each published set (add one there), `user` reads a person's own pictures, `layouts` says
-which of them are what split and `files` which are pictures at all, `imagenet` lists ImageNet, `here` says what is on
-this machine, `tensors` is what training and predictions see, `augmentation` what training does to it.
+`modescape.datasets` has a file for each set (add one there), `user` reads a person's own pictures, `layouts` says which
+of them are what split and `files` which are pictures at all, `here` says what is on this machine, `tensors` is what
+training and predictions see, `augmentation` what training does to it.
 
 Everything up to the `load` needs numpy and Pillow only, so the web process can describe any set without loading torch.
 Nothing here downloads by itself: `fetch` does, when a person asks for it, and checks what came. Only CIFAR has pickles;
@@ -22,6 +22,7 @@ from modescape.science.data.here import (
     availability_of,
     describe,
     fetch,
+    fetchable,
     own_names,
     own_test,
     published,
@@ -29,11 +30,6 @@ from modescape.science.data.here import (
     since_created,
 )
 from modescape.science.data.raw import (
-    CHECKSUMS,
-    CIFAR10_FILES,
-    CIFAR100_FILES,
-    DOWNLOADS,
-    SVHN_FILES,
     DataLocation,
     ImageFiles,
     Images,
@@ -46,7 +42,6 @@ from modescape.science.data.raw import (
     shown_order,
     size_of,
 )
-from modescape.science.data.sets import CIFAR10_CLASSES, CIFAR100_CLASSES, read_idx
 from modescape.science.data.tensors import InputTransform, Split, Splits, load, make_transform, split
 from modescape.science.data.user import (
     fingerprint_of_npz,
@@ -61,13 +56,6 @@ from modescape.science.data.user import (
 
 __all__ = [
     "ANEW",
-    "CHECKSUMS",
-    "CIFAR10_CLASSES",
-    "CIFAR10_FILES",
-    "CIFAR100_CLASSES",
-    "CIFAR100_FILES",
-    "DOWNLOADS",
-    "SVHN_FILES",
     "DataLocation",
     "ImageFiles",
     "Images",
@@ -86,6 +74,7 @@ __all__ = [
     "availability_of",
     "describe",
     "fetch",
+    "fetchable",
     "file_digest",
     "fingerprint_of_npz",
     "first_outside_digest",
@@ -99,7 +88,6 @@ __all__ = [
     "own_path",
     "own_test",
     "published",
-    "read_idx",
     "read_images",
     "read_npz",
     "scan_folder",

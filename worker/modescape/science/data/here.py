@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 import shutil
 import tarfile
 import tempfile
@@ -11,25 +9,19 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 import numpy as np
 
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
+from modescape.part import PLACES
 from modescape.registry import datasets
 from modescape.science.data.contents import Promised, wrong_in
-from modescape.science.data.files import Version, some, version_of, worth_saying
-from modescape.science.data.imagenet import imagenet_folder, list_parts, list_pictures, names_of
-from modescape.science.data.layouts import Role, folder_words
+from modescape.science.data.files import some, worth_saying
+from modescape.science.data.layouts import Role
 from modescape.science.data.raw import (
-    CHECKSUMS,
-    DOWNLOADS,
-    FASHION_FILES,
-    HOW_TO_GET,
     DataLocation,
-    ImageFiles,
     Labels,
     Origin,
     Published,
@@ -38,16 +30,8 @@ from modescape.science.data.raw import (
     file_digest,
     missing,
     size_of,
-    verify_md5,
 )
-from modescape.science.data.sets import (
-    CIFAR_FOLDERS,
-    blobs,
-    fashion_labels,
-    find_fashion,
-    idx_file,
-)
-from modescape.science.data.user import first_digest, is_held, own_path, read_npz, scan_folder
+from modescape.science.data.user import first_digest, own_path, read_npz, scan_folder
 from modescape.spec import DataInfo, DataSpec
 
 
@@ -58,49 +42,16 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
     data.path).
     """
     entry, location = datasets[spec.dataset], DataLocation(tuple(folders))
-    if spec.dataset == "folder":
-        return _describe_folder(spec)
-    if spec.dataset == "npz":
-        return _describe_arrays(spec)
-    if not entry.train_total:  # a plug-in's set says its sizes by being read
-        raw = entry.call(location, spec)
-        return _info_of(raw)
-    files = _files_of(spec.dataset, location)
+    files = entry.files(location)
     if files is None:
         raise missing(spec.dataset, location, "files")
     if wrong := wrong_in(_promised(spec.dataset, files, location), patience=PATIENCE_SECONDS):
         raise DataCorrupt(f"{wrong}; {_OTHER_FILES}")
-    if spec.dataset == "imagenet":
-        return _describe_imagenet(location)
-    if spec.dataset == "fashion-mnist":
-        for part in ("train", "t10k"):
-            _fashion_labels(part, location)
+    if entry.describe is not None:
+        return entry.describe(location, spec)
+    if not entry.train_total:  # it says its sizes by being read
+        return _info_of(entry.call(location, spec))
     return published(spec.dataset)
-
-
-def _describe_folder(spec: DataSpec) -> DataInfo:
-    found = scan_folder(own_path(spec))
-    info = DataInfo(
-        found.channels, found.height, found.width, found.classes, 0, 0, 0, found.fingerprint(spec.split_seed),
-        layout=folder_words(found.survey), ignored=found.survey.aside,
-    )  # fmt: skip
-    return _with_sizes(info, spec, {role: labels for role, (_, labels) in found.ordered(spec.split_seed).items()})
-
-
-def _describe_arrays(spec: DataSpec) -> DataInfo:
-    path = own_path(spec)
-    found = read_npz(path, spec.white, spec.split_seed)
-    raw, aside = found.raw, found.layout.aside
-    info = DataInfo(
-        *size_of(raw.train_images), raw.classes, 0, 0, 0,
-        found.fingerprint(file_digest(path, "sha256"), spec.split_seed),
-        remarks=raw.reading.remarks if raw.reading else (), layout=found.layout.words(found.counts),
-        ignored=(f"other arrays: {some(aside)}",) if aside else (),
-    )  # fmt: skip
-    labels: dict[Role, Labels] = {"train": raw.train_labels, "test": raw.test_labels}
-    if raw.validation_labels is not None:
-        labels["validation"] = raw.validation_labels
-    return _with_sizes(info, spec, labels)
 
 
 def own_names(spec: DataSpec) -> dict[str, list[str]]:
@@ -123,7 +74,7 @@ def own_names(spec: DataSpec) -> dict[str, list[str]]:
     return {role: part.names() for role, part in {**parts, "test": origins["test"].take(chosen.test)}.items()}
 
 
-def _with_sizes(info: DataInfo, spec: DataSpec, labels: Mapping[Role, Labels]) -> DataInfo:
+def with_sizes(info: DataInfo, spec: DataSpec, labels: Mapping[Role, Labels]) -> DataInfo:
     """labels: of every split of a user's own set, in its order. What a person should know first goes into `remarks`."""
     total, own = len(labels["train"]), len(labels["validation"]) if "validation" in labels else 0
     default = own or min(5000, total // 10)
@@ -184,14 +135,6 @@ def _is_as_first_read(spec: DataSpec) -> bool:
     return spec.fingerprint == (first_digest(path) if spec.dataset == "folder" else file_digest(path, "sha256"))
 
 
-def _fashion_labels(part: str, location: DataLocation) -> Labels:
-    """Small enough to be checked by their content before anything is launched; images are when they are loaded."""
-    folder, name = find_fashion(location), f"{part}-labels-idx1-ubyte"
-    assert folder is not None
-    path = idx_file(folder, name)
-    return fashion_labels(path, location.checksums["fashion-mnist"][name], version_of(path.stat()))
-
-
 def published(name: str) -> DataInfo:
     """Sizes and classes of a public set as published, for plans of one that is not here."""
     entry = datasets[name]
@@ -210,21 +153,6 @@ def held_out(name: str, total: int) -> int:
     """Images for validation where none are asked for: the set's own number, or a tenth of a part of it."""
     default = datasets[name].validation_default
     return default if 0 < default < total else min(5000, total // 10)
-
-
-def _describe_imagenet(location: DataLocation) -> DataInfo:
-    """What is there, which may be a part of ImageNet in its layout: a hundred classes, or a few images of each."""
-    folder = imagenet_folder(location)
-    assert folder is not None
-    train, test = list_parts(folder)
-    entry, names = datasets["imagenet"], train.classes
-    digest = hashlib.sha256(f"{train.fingerprint}|{test.fingerprint}".encode()).hexdigest()
-    total = train.count
-    ignored = (*train.aside, *test.aside)
-    return DataInfo(
-        entry.channels, entry.height, entry.width, names, total, test.count, held_out("imagenet", total), digest,
-        ignored=ignored, remarks=tuple(worth_saying(ignored)),
-    )  # fmt: skip
 
 
 def _info_of(raw: RawData) -> DataInfo:
@@ -254,52 +182,7 @@ def own_test(spec: DataSpec, folders: Sequence[Path]) -> OwnTest | None:
 
     Raises DataCorrupt when a pickled file is not the published one.
     """
-    location = DataLocation(tuple(folders))
-    if spec.dataset == "folder":
-        found = scan_folder(own_path(spec))
-        paths, labels = found.ordered(spec.split_seed)["test"]
-        held = is_held(ImageFiles(paths, found.channels, found.height, found.width))
-        return OwnTest(labels, None if held else _names_by_class(paths, labels.tobytes(), found.classes))
-    if spec.dataset == "npz":
-        raw = read_npz(own_path(spec), spec.white, spec.split_seed).raw
-        rows = raw.origins["test"].own_rows
-        return OwnTest(raw.test_labels if rows is None else raw.test_labels[np.argsort(rows)])
-    if spec.dataset == "blobs":
-        return OwnTest(blobs(location, spec).test_labels)
-    if spec.dataset in ("digits", "digits-0-4", "digits-5-9", "svhn"):
-        return OwnTest(None)  # scikit-learn and SciPy have them
-    files = _files_of(spec.dataset, location)
-    if not files:
-        return None
-    if spec.dataset == "imagenet":
-        train, test = list_parts(files[0])
-        return OwnTest(None, _names_listed(test.root, test.fingerprint, train.classes))
-    if spec.dataset == "fashion-mnist":
-        return OwnTest(_fashion_labels("t10k", location))
-    file, key = {"cifar10": ("test_batch", "labels"), "cifar100": ("test", "fine_labels")}[spec.dataset]
-    path = files[0].parent / file
-    return OwnTest(_cifar_labels(path, key, location.checksums[spec.dataset][file], version_of(path.stat())))
-
-
-@lru_cache(maxsize=2)
-def _names_by_class(paths: tuple[Path, ...], labels: bytes, classes: tuple[str, ...]) -> Names:
-    """labels: int64, one a path."""
-    found: dict[str, set[str]] = {}
-    for path, label in zip(paths, np.frombuffer(labels, np.int64), strict=True):
-        found.setdefault(classes[label], set()).add(path.name)
-    return tuple((name, frozenset(files)) for name, files in sorted(found.items()))
-
-
-@lru_cache(maxsize=2)
-def _names_listed(root: Path, fingerprint: str, classes: tuple[str, ...]) -> Names:
-    return tuple((name, files) for name, files in sorted(names_of(list_pictures(root), classes).items()) if files)
-
-
-@lru_cache(maxsize=2)
-def _cifar_labels(path: Path, key: str, md5: str, version: Version) -> Labels:
-    verify_md5(path, md5)  # before anything is unpickled
-    with path.open("rb") as file:
-        return np.array(pickle.load(file, encoding="latin1")[key], np.int64)
+    return datasets[spec.dataset].own_test(DataLocation(tuple(folders)), spec)
 
 
 def seed_name(spec: DataSpec) -> str:
@@ -338,7 +221,7 @@ def availability(folders: Sequence[Path], *, patience: float | None = PATIENCE_S
     """
     location = DataLocation(tuple(folders))
     until = None if patience is None else time.monotonic() + patience
-    named = [name for name in datasets if name not in ("folder", "npz")]
+    named = [name for name in datasets if name not in PLACES]
     return [
         availability_of(name, location, patience=None if until is None else max(0.0, until - time.monotonic()))
         for name in named
@@ -347,18 +230,18 @@ def availability(folders: Sequence[Path], *, patience: float | None = PATIENCE_S
 
 def availability_of(name: str, location: DataLocation, *, patience: float | None = PATIENCE_SECONDS) -> Availability:
     entry = datasets[name]
-    files = _files_of(name, location)
+    files = entry.files(location)
     where = files[0].parent if files else None
     size = _bytes_of(files) if files else entry.download_bytes
     if files is None:
-        how = f"modescape data fetch {name}" if name in DOWNLOADS else HOW_TO_GET.get(name, "brought by a plug-in")
-        return Availability(name, entry.title, "missing", where, size, how, name in DOWNLOADS)
+        how = f"modescape data fetch {name}" if entry.downloads else entry.how_to_get or "brought by a plug-in"
+        return Availability(name, entry.title, "missing", where, size, how, bool(entry.downloads))
     wrong = wrong_in(_promised(name, files, location), patience=patience)
     if wrong is None:
         return Availability(name, entry.title, "checking", where, size, "its files are being checked", False)
     if wrong:
         return Availability(name, entry.title, "other", where, size, f"{wrong}; {_OTHER_FILES}", False)
-    return Availability(name, entry.title, "here", where, size, HOW_TO_GET.get(name, ""), False)
+    return Availability(name, entry.title, "here", where, size, entry.how_to_get, False)
 
 
 def _bytes_of(files: Sequence[Path]) -> int | None:
@@ -375,26 +258,9 @@ def _promised(name: str, files: Sequence[Path], location: DataLocation) -> list[
     return [Promised(path, sums[file]) for path, file in named.items() if file in sums]
 
 
-def _files_of(name: str, location: DataLocation) -> list[Path] | None:
-    """The files of a set; [] for sets that need none, None when they are missing."""
-    if name == "fashion-mnist":
-        folder = find_fashion(location)
-        return [idx_file(folder, file) for file in FASHION_FILES] if folder else None
-    if name in CIFAR_FOLDERS:
-        base = CIFAR_FOLDERS[name]
-        found = location.find(base, f"{name}/{base}", f"{datasets[name].title.replace('-', '')}/{base}")
-        return _all_there([found / file for file in CHECKSUMS[name]]) if found else None
-    if name == "svhn":
-        first = location.find("train_32x32.mat", "svhn/train_32x32.mat", "SVHN/train_32x32.mat")
-        return _all_there([first, first.parent / "test_32x32.mat"]) if first else None
-    if name == "imagenet":
-        folder = imagenet_folder(location)
-        return _all_there([folder, folder.parent / "val"]) if folder else None
-    return []
-
-
-def _all_there(paths: list[Path]) -> list[Path] | None:
-    return paths if all(path.exists() for path in paths) else None
+def fetchable() -> dict[str, Sequence[Published]]:
+    """What there is to download of each public set that can be fetched."""
+    return {name: entry.downloads for name, entry in datasets.items() if entry.downloads}
 
 
 def fetch(
@@ -402,18 +268,20 @@ def fetch(
     folder: Path,
     progress: Callable[[int, int], None],
     *,
-    downloads: Mapping[str, Sequence[Published]] = DOWNLOADS,
+    downloads: Mapping[str, Sequence[Published]] | None = None,
 ) -> None:
     """Download a public set into `folder`, check it, put it in place whole or not at all. progress(bytes done, of all).
 
     Raises InvalidInput for sets that cannot be fetched, DataMissing when the server does not answer, DataCorrupt when
     what came has another checksum.
     """
+    downloads = fetchable() if downloads is None else downloads
     if name not in downloads:
         raise InvalidInput(f"{name!r} cannot be fetched", field="name", allowed="one of " + ", ".join(downloads))
     files = downloads[name]
     total, done = sum(file.bytes for file in files), 0
-    target = folder if name in CIFAR_FOLDERS else folder / name
+    has_folder = all(file.name.endswith(".tar.gz") for file in files)
+    target = folder if has_folder else folder / name
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target) as temporary:
         for file in files:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
-from modescape.registry import Dataset, datasets
+from modescape.registry import datasets
 from modescape.science.data.pictures import READING as PIXELS
 from modescape.science.data.pictures import Levels, UnreadablePicture, decode, printable
 from modescape.science.data.values import Reading
@@ -54,56 +54,9 @@ class Published:
         return self.url.rsplit("/", 1)[1]
 
 
-CIFAR10_FILES = {
-    "data_batch_1": "c99cafc152244af753f735de768cd75f",
-    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-    "data_batch_4": "634d18415352ddfa80567beed471001a",
-    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-    "test_batch": "40351d587109b95175f43aff81a1287e",
-    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
-}
-CIFAR100_FILES = {
-    "train": "16019d7e3df5f24257cddd939b257f8d",
-    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-    "meta": "7973b15100ade9c7d40fb424638fde48",
-}
-SVHN_FILES = {
-    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
-    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
-}
-# Of what these hold (science k.1): they may lie unpacked, or packed again as Debian does. (Its packages' bytes, with
-# the published files' names and times in the gzip headers, have the MD5s of DOWNLOADS: the contents are the same.)
-FASHION_FILES = {
-    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-}
-CHECKSUMS: Mapping[str, Mapping[str, str]] = {
-    "fashion-mnist": FASHION_FILES,
-    "cifar10": CIFAR10_FILES,
-    "cifar100": CIFAR100_FILES,
-    "svhn": SVHN_FILES,
-}
-
-_FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-_CIFAR_URL = "https://www.cs.toronto.edu/~kriz/"
-_SVHN_URL = "http://ufldl.stanford.edu/housenumbers/"
-DOWNLOADS: Mapping[str, tuple[Published, ...]] = {
-    "fashion-mnist": (
-        Published(_FASHION_URL + "train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26_421_880),
-        Published(_FASHION_URL + "train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", 29_515),
-        Published(_FASHION_URL + "t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", 4_422_102),
-        Published(_FASHION_URL + "t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", 5_148),
-    ),
-    "cifar10": (Published(_CIFAR_URL + "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", 170_498_071),),
-    "cifar100": (Published(_CIFAR_URL + "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437),),
-    "svhn": (
-        Published(_SVHN_URL + "train_32x32.mat", SVHN_FILES["train_32x32.mat"], 182_040_794),
-        Published(_SVHN_URL + "test_32x32.mat", SVHN_FILES["test_32x32.mat"], 64_275_384),
-    ),
-}
+def checksums_published() -> Mapping[str, Mapping[str, str]]:
+    """MD5 of what the files of each public set hold, by set and file name."""
+    return {name: entry.checksums for name, entry in datasets.items() if entry.checksums}
 
 
 @dataclass(frozen=True)
@@ -111,7 +64,7 @@ class DataLocation:
     """Where to look for files, in order, and which checksums to demand (tests bring their own)."""
 
     folders: tuple[Path, ...]
-    checksums: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: CHECKSUMS)
+    checksums: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: checksums_published())
 
     def find(self, *names: str) -> Path | None:
         """The first of `names` (relative paths) that exists in the first folder that has any of them."""
@@ -279,52 +232,11 @@ def size_of(images: Images | Tensor | ImageFiles) -> tuple[int, int, int]:
     return channels, height, width
 
 
-F = TypeVar("F", bound=Callable[..., RawData])
-
-
-def dataset(
-    name: str,
-    *,
-    title: str,
-    source: str,
-    channels: int = 0,
-    height: int = 0,
-    width: int = 0,
-    classes: tuple[str, ...] = (),
-    train_total: int = 0,
-    test_total: int = 0,
-    validation_default: int = 0,
-) -> Callable[[F], F]:
-    """Register a reader `(location, spec: DataSpec) -> RawData`; its docstring is the summary, sizes as published."""
-
-    def register(reader: F) -> F:
-        files = DOWNLOADS.get(name)
-        datasets.add(
-            Dataset(
-                name=name, title=title, summary=" ".join((reader.__doc__ or "").split()), source=source, call=reader,
-                channels=channels, height=height, width=width, classes=classes, train_total=train_total,
-                test_total=test_total, validation_default=validation_default,
-                download_bytes=sum(f.bytes for f in files) if files else None,
-            )
-        )  # fmt: skip
-        return reader
-
-    return register
-
-
 def missing(name: str, location: DataLocation, what: str) -> DataMissing:
     entry = datasets[name]
     places = ", ".join(str(folder) for folder in location.folders) or "no folder at all"
-    how = f"run `modescape data fetch {name}`" if name in DOWNLOADS else HOW_TO_GET.get(name, "")
+    how = f"run `modescape data fetch {name}`" if entry.downloads else entry.how_to_get
     return DataMissing(f"{entry.title} is not on this machine: no {what} in {places}; {how}")
-
-
-HOW_TO_GET: Mapping[str, str] = {
-    "imagenet": "get it from image-net.org under its own terms and unpack it as "
-    "imagenet/train/<class>/ and imagenet/val/<class>/",
-    **dict.fromkeys(("digits", "digits-0-4", "digits-5-9"), "it ships with scikit-learn, nothing to fetch"),
-    "blobs": "it is made up on the spot, nothing to fetch",
-}
 
 
 def stratified_split(labels: Labels, *, test: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

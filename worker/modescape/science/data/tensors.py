@@ -17,7 +17,6 @@ from modescape.registry import datasets
 from modescape.science.data.augmentation import augment, flip, random_boxes
 from modescape.science.data.here import held_out, since_created
 from modescape.science.data.raw import (
-    CHECKSUMS,
     Augmentation,
     DataLocation,
     ImageFiles,
@@ -138,19 +137,22 @@ _loaded: OrderedDict[tuple[str, tuple[Path, ...]], Splits] = OrderedDict()
 _KEPT_SETS = 2
 
 
-def load(spec: DataSpec, folders: Sequence[Path], *, checksums: Mapping[str, Mapping[str, str]] = CHECKSUMS) -> Splits:
+def load(
+    spec: DataSpec, folders: Sequence[Path], *, checksums: Mapping[str, Mapping[str, str]] | None = None
+) -> Splits:
     """The splits a spec asks for, on the CPU. The last two sets stay loaded, for a worker's stages share them.
 
     Raises DataMissing, DataCorrupt (also when a set of files has changed since the experiment was created).
     """
     key = (spec.model_dump_json(), tuple(folders))
-    if key in _loaded and checksums is CHECKSUMS:
+    if key in _loaded and checksums is None:
         _loaded.move_to_end(key)
         if _loaded[key].train.is_streamed:  # its files are still being read
             _check_unchanged(spec, folders)
         return _loaded[key]
     _check_unchanged(spec, folders)
-    raw = datasets[spec.dataset].call(DataLocation(tuple(folders), checksums), spec)
+    location = DataLocation(tuple(folders)) if checksums is None else DataLocation(tuple(folders), checksums)
+    raw = datasets[spec.dataset].call(location, spec)
     splits = split(raw, spec)
     _loaded[key] = splits
     while len(_loaded) > _KEPT_SETS:

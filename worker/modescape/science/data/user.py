@@ -35,14 +35,12 @@ from modescape.science.data.layouts import (
 )
 from modescape.science.data.pictures import Header, Levels, UnreadablePicture, find_levels, header_of, printable
 from modescape.science.data.raw import (
-    DataLocation,
     ImageFiles,
     Images,
     Labels,
     Origin,
     RawData,
     as_read,
-    dataset,
     file_digest,
 )
 from modescape.science.data.values import Reading, in_bytes
@@ -53,33 +51,8 @@ _HELD_BYTES = 1 << 30  # folders that decode to more than this are read batch by
 _PATH = "data.path"
 
 
-@dataset("folder", title="Folder of pictures", source="the user's own")
-def _folder(location: DataLocation, spec: DataSpec) -> RawData:
-    """Your own pictures: one folder per class, or train/ and test/ (and val/) with one folder per class in each."""
-    found = scan_folder(own_path(spec))
-    levels = levels_of(found, spec.white)
-    images: dict[Role, Images | ImageFiles] = {}
-    labels: dict[Role, Labels] = {}
-    origins: dict[str, Origin] = {}
-    for role, (paths, truth) in found.ordered(spec.split_seed).items():
-        files = ImageFiles(paths, found.channels, found.height, found.width, levels=levels)
-        images[role] = files.read(range(len(files))) if is_held(files) else files
-        labels[role] = truth
-        origins[role] = found.origin(paths)
-    return RawData(
-        images["train"], labels["train"], images["test"], labels["test"], found.classes,
-        validation_images=images.get("validation"), validation_labels=labels.get("validation"), origins=origins,
-    )  # fmt: skip
-
-
 def is_held(files: ImageFiles) -> bool:
     return len(files) * files.channels * files.height * files.width <= _HELD_BYTES
-
-
-@dataset("npz", title="NumPy file", source="the user's own")
-def _npz(location: DataLocation, spec: DataSpec) -> RawData:
-    """Your own arrays: an .npz file with images and labels, or with those of training and test (and validation)."""
-    return read_npz(own_path(spec), spec.white, spec.split_seed).raw
 
 
 def own_path(spec: DataSpec) -> Path:

@@ -1,0 +1,163 @@
+"""Runs, their checkpoints and their curves, raw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from modescape.errors import NotFound
+from modescape.records import Role
+from modescape.tables import Run, Series
+from modescape_api import problems, replies
+from modescape_api.replies import Listing
+from modescape_api.site import Here
+from modescape_api.solutions import SOLUTION_COLUMNS, SOLUTION_EXAMPLE, Number, as_solution, listing_example
+
+router = APIRouter(tags=["results"])
+
+
+RUN_COLUMNS = ("number", "seeds", "arithmetic", "accuracy", "best_accuracy", "failed", "id")
+SERIES_COLUMNS = (
+    "run",
+    "name",
+    "n",
+    "last",
+    "last_step",
+    "smallest",
+    "smallest_step",
+    "largest",
+    "largest_step",
+)
+
+
+def as_run(row: Run, failed: Mapping[int, str]) -> dict[str, Any]:
+    """failed: why the run counts nowhere, or null."""
+    return {name: getattr(row, name) for name in RUN_COLUMNS} | {"failed": failed.get(row.number)}
+
+
+def as_series(row: Series) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in SERIES_COLUMNS}
+
+
+@router.get(
+    "/api/experiments/{experiment}/runs",
+    summary="Independent runs",
+    description="`seeds`: of initial weights, batches, noise, augmentation and of the samples around the optimum. "
+    "`arithmetic`: of the training (predictions are always float32); empty until it has finished.",
+    responses={
+        **listing_example(
+            {
+                "number": 0,
+                "seeds": {"weights": 1, "batches": 2, "noise": 3, "augmentation": 4, "sampling": 5},
+                "arithmetic": {"precision": "float32", "device": "cpu", "hardware": "AVX2", "torch": "2.9.1+cpu"},
+                "accuracy": 0.887,
+                "best_accuracy": 0.889,
+                "failed": None,
+                "id": "c2d1…",
+            },
+            "Runs of fig3-smallcnn",
+        ),
+        **problems.documented("not-found"),
+    },
+)
+def runs(request: Request, here: Here, experiment: str) -> Response:
+    row = here.store.experiments.get(experiment)
+    results = here.laboratory.results(row.id)
+    items = [as_run(run, results.failed) for run in results.runs]
+    return replies.listing(
+        request, Listing(items, None, len(items), f"Runs of {row.slug}"), columns=RUN_COLUMNS, name="runs"
+    )
+
+
+@router.get(
+    "/api/experiments/{experiment}/runs/{number}/checkpoints",
+    summary="The trajectory of one run: its checkpoints and its optimum",
+    responses={
+        **listing_example({**SOLUTION_EXAMPLE, "role": "checkpoint"}, "Checkpoints of run 0"),
+        **problems.documented("not-found"),
+    },
+)
+def checkpoints(request: Request, here: Here, experiment: str, number: Number) -> Response:
+    row = here.store.experiments.get(experiment)
+    known = [run.number for run in here.store.results.runs(row.id)]
+    if number not in known:
+        raise NotFound(f"{row.slug} has no run {number}; its runs are 0 to {len(known) - 1}")
+    found = [
+        s for s in here.store.results.solutions(row.id, run=number).items if s.role in (Role.CHECKPOINT, Role.OPTIMUM)
+    ]
+    items = [as_solution(one) for one in found]
+    listing = Listing(items, None, len(items), f"Checkpoints of run {number} of {row.slug}")
+    return replies.listing(request, listing, columns=SOLUTION_COLUMNS, name=f"{row.slug}-run-{number}")
+
+
+@router.get(
+    "/api/experiments/{experiment}/series",
+    summary="Curves: their last, smallest and largest values",
+    responses={
+        **listing_example(
+            {
+                "run": 0,
+                "name": "train/loss",
+                "n": 430,
+                "last": 0.21,
+                "last_step": 2145,
+                "smallest": 0.19,
+                "smallest_step": 2090,
+                "largest": 2.31,
+                "largest_step": 0,
+            },
+            "Curves of fig3-smallcnn",
+        ),
+        **problems.documented("not-found"),
+    },
+)
+def series(request: Request, here: Here, experiment: str) -> Response:
+    row = here.store.experiments.get(experiment)
+    items = [as_series(one) for one in here.store.curves.of(row.id)]
+    return replies.listing(
+        request,
+        Listing(items, None, len(items), f"Curves of {row.slug}"),
+        columns=SERIES_COLUMNS,
+        name="series",
+    )
+
+
+@router.get(
+    "/api/experiments/{experiment}/runs/{number}/series/{name:path}",
+    summary="The points of one curve",
+    responses={
+        200: {
+            "description": "Steps, values and Unix times",
+            "content": {
+                "application/json": {
+                    "example": {
+                        "run": 0,
+                        "name": "train/loss",
+                        "steps": [0, 5],
+                        "values": [2.31, 2.2],
+                        "times": [1.8e9, 1.8e9],
+                    }
+                },
+                "text/csv": {},
+            },
+        },
+        **problems.documented("not-found", "not-acceptable"),
+    },
+)
+def points(request: Request, here: Here, experiment: str, number: Number, name: str) -> Response:
+    row = here.store.experiments.get(experiment)
+    known = [one.name for one in here.store.curves.of(row.id) if one.run == number]
+    if name not in known:
+        raise NotFound(
+            f"run {number} of {row.slug} has no curve {name[:80]!r}; it has {', '.join(known) or 'none yet'}"
+        )
+    steps, values, times = here.store.curves.points(row.id, number, name)
+    if replies.wanted(request, ("json", "csv")) == "csv":
+        table = np.stack([values, times], axis=1)
+        return replies.matrix_csv(
+            table, [int(s) for s in steps], ("value", "time"), name=f"{row.slug}-{number}.csv", corner="step"
+        )
+    return replies.json({"run": number, "name": name, "steps": steps, "values": values, "times": times})

@@ -1,0 +1,69 @@
+"""Selections of solutions too long for a URL, kept under a short key."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+
+from modescape.errors import InvalidInput, NotFound
+from modescape_api import problems, query, replies
+from modescape_api.bodies import Body, body, documented
+from modescape_api.site import Here
+
+router = APIRouter(tags=["results"])
+
+
+class Chosen(Body):
+    """A selection of solutions too long for a URL."""
+
+    numbers: str
+
+    def parsed(self) -> tuple[int, ...]:
+        try:
+            return query.ranges(self.numbers)
+        except InvalidInput as error:
+            raise InvalidInput(str(error), field="numbers", allowed=error.allowed) from None
+
+
+@router.post(
+    "/api/experiments/{experiment}/selections",
+    status_code=201,
+    summary="Keep a selection under a short key",
+    openapi_extra=documented(Chosen, {"numbers": "12-40,77"}),
+    responses={
+        201: {
+            "description": "Kept",
+            "content": {"application/json": {"example": {"key": "k3f9a1", "numbers": [12, 13]}}},
+        },
+        **problems.documented("malformed", "not-found", "too-large", "wrong-media-type", "invalid-input"),
+    },
+)
+def keep_selection(here: Here, experiment: str, chosen: Annotated[Chosen, body(Chosen)]) -> Response:
+    row = here.store.experiments.get(experiment)
+    numbers = chosen.parsed()
+    key = here.store.results.put_selection(row.id, numbers)
+    return replies.json(
+        {"key": key, "numbers": numbers},
+        status=201,
+        headers={"location": f"/api/experiments/{row.slug}/selections/{key}"},
+    )
+
+
+@router.get(
+    "/api/experiments/{experiment}/selections/{key}",
+    summary="A kept selection",
+    responses={
+        200: {
+            "description": "The selection",
+            "content": {"application/json": {"example": {"key": "k3f9a1", "numbers": [12, 13]}}},
+        },
+        **problems.documented("not-found"),
+    },
+)
+def selection(here: Here, experiment: str, key: str) -> Response:
+    row = here.store.experiments.get(experiment)
+    kept = here.store.results.selection(key)
+    if kept.experiment_id != row.id:
+        raise NotFound(f"{row.slug} has no selection {key[:16]!r}")
+    return replies.json({"key": key, "numbers": kept.numbers})

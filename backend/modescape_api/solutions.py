@@ -1,0 +1,295 @@
+"""Solutions, raw: their rows and measurements, and their predictions, labels, images and weights as files.
+
+Anyone can recompute every number of every figure from what these addresses, and those of curves and matrices, give.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from modescape.errors import Conflict, NotFound
+from modescape.laboratory import image_table
+from modescape.records import PlannedStage, StageKind, StageState
+from modescape.tables import Measurement, Solution
+from modescape_api import problems, replies
+from modescape_api.query import MEASUREMENTS, SOLUTIONS
+from modescape_api.replies import Listing
+from modescape_api.site import Here
+
+router = APIRouter(tags=["results"])
+
+Number = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number within the experiment.")]
+SplitName = Annotated[str, Query(max_length=16, description="Which images: test or validation.")]
+
+
+def listing_example(example: dict[str, Any], words: str) -> problems.Responses:
+    page = {"items": [example], "next": None, "total": 1, "query": words}
+    return {
+        200: {
+            "description": "One page",
+            "content": {"application/json": {"example": page}, "text/csv": {}, "application/x-ndjson": {}},
+        }
+    }
+
+
+SOLUTION_COLUMNS = (
+    "number",
+    "run",
+    "role",
+    "method",
+    "set",
+    "index",
+    "epoch",
+    "seed",
+    "attempt",
+    "strength",
+    "relative",
+    "norm",
+    "cosine",
+    "distance",
+    "accuracy",
+    "diversity",
+    "disagreement",
+    "weights",
+    "predictions",
+    "id",
+)
+
+
+def as_solution(row: Solution) -> dict[str, Any]:
+    """One solution; `weights` is the digest of its file or null until it is asked for, `predictions` the splits
+    kept."""
+    found = {name: getattr(row, "sample_set" if name == "set" else name) for name in SOLUTION_COLUMNS}
+    return {**found, "predictions": sorted(row.predictions)}
+
+
+SOLUTION_EXAMPLE = {
+    "number": 12,
+    "run": 1,
+    "role": "sample",
+    "method": "dropout",
+    "set": "typical",
+    "index": 2,
+    "epoch": None,
+    "seed": 4711,
+    "attempt": 0,
+    "strength": 0.012,
+    "relative": 0.11,
+    "norm": 24.7,
+    "cosine": 0.994,
+    "distance": 2.7,
+    "accuracy": 0.881,
+    "diversity": 0.31,
+    "disagreement": 0.037,
+    "weights": None,
+    "predictions": ["test"],
+    "id": "1f0c…",
+}
+
+
+@router.get(
+    "/api/experiments/{experiment}/solutions",
+    summary="Solutions: checkpoints, optima and samples",
+    openapi_extra={"parameters": SOLUTIONS.parameters()},
+    responses={
+        **listing_example(SOLUTION_EXAMPLE, "Solutions where method is dropout, by number"),
+        **problems.documented("not-found", "not-acceptable", "invalid-input"),
+    },
+)
+def solutions(request: Request, here: Here, experiment: str) -> Response:
+    row = here.store.experiments.get(experiment)
+    asked = SOLUTIONS.read(request.query_params)
+
+    def page(cursor: str | None) -> Listing:
+        found = here.store.results.solutions(row.id, asked.query.conditions, **asked.page(cursor))
+        return Listing([as_solution(one) for one in found.items], found.next, found.total, asked.words)
+
+    return replies.listing(request, page(None), columns=SOLUTION_COLUMNS, more=page, name=f"{row.slug}-solutions")
+
+
+@router.get(
+    "/api/experiments/{experiment}/solutions/{number}",
+    summary="One solution",
+    responses={
+        200: {"description": "The solution", "content": {"application/json": {"example": SOLUTION_EXAMPLE}}},
+        **problems.documented("not-found"),
+    },
+)
+def solution(here: Here, experiment: str, number: Number) -> Response:
+    row = here.store.experiments.get(experiment)
+    return replies.json(as_solution(here.store.results.solution(row.id, number)))
+
+
+@router.get(
+    "/api/experiments/{experiment}/solutions/{number}/predictions",
+    summary="Its predictions as a .npy file",
+    description="float32 logits [N, K] on a split, row i for image i; labels are at `labels.npy`.",
+    responses={
+        200: {"description": "A .npy file", "content": {replies.NPY: replies.BINARY}},
+        **problems.documented("not-found", "gone"),
+    },
+)
+def predictions(request: Request, here: Here, experiment: str, number: Number, split: SplitName = "test") -> Response:
+    row = here.store.experiments.get(experiment)
+    found = here.store.results.solution(row.id, number)
+    kept = found.predictions.get(split)
+    if kept is None:
+        have = ", ".join(sorted(found.predictions)) or "none"
+        raise NotFound(f"solution {number} has no predictions on {split[:40]!r}; splits kept: {have}")
+    etag = f'"{kept["artifact"]}-{kept["index"]}"'
+    headers = {"etag": etag, "cache-control": replies.IMMUTABLE}
+    if replies.unchanged(request, etag):
+        return Response(status_code=304, headers=headers)
+    logits = here.artifacts.array(kept["artifact"])[kept["index"]]
+    return replies.npy(logits, name=f"{row.slug}-{number}-{split}.npy", headers=headers)
+
+
+@router.get(
+    "/api/experiments/{experiment}/labels",
+    summary="True labels of a split as a .npy file",
+    description="int64 [N], in the order of the rows of every solution's predictions.",
+    responses={
+        200: {"description": "A .npy file", "content": {replies.NPY: replies.BINARY}},
+        **problems.documented("not-found", "gone"),
+    },
+)
+def labels(here: Here, experiment: str, split: SplitName = "test") -> Response:
+    results = here.laboratory.results(experiment)
+    try:
+        found = results.true_labels(split)
+    except KeyError:
+        raise NotFound(
+            f"no labels were kept for {split[:40]!r}; splits kept: {', '.join(results.spec.evaluation.splits)}"
+        ) from None
+    return replies.npy(
+        found,
+        name=f"{results.experiment.slug}-labels-{split}.npy",
+        headers={"cache-control": replies.REVALIDATE},
+    )
+
+
+@router.get(
+    "/api/experiments/{experiment}/images",
+    summary="Which image each row of predictions is of, as CSV",
+    description="`image` (the row of every solution's predictions), `label`, `class`, and `name`: the file, or array "
+    "and row (`test_images[17]`), of one's own data; empty for public sets, which keep the order of their files.",
+    responses={
+        200: {
+            "description": "A CSV file",
+            "content": {"text/csv": {"example": "image,label,class,name\n0,1,dogs,dogs/017.png\n"}},
+        },
+        **problems.documented("not-found", "gone"),
+    },
+)
+def images(here: Here, experiment: str, split: SplitName = "test") -> Response:
+    results = here.laboratory.results(experiment)
+    try:
+        columns, rows = image_table(results, split)
+    except KeyError:
+        raise NotFound(
+            f"no labels were kept for {split[:40]!r}; splits kept: {', '.join(results.spec.evaluation.splits)}"
+        ) from None
+    name = f"{results.experiment.slug}-images-{split}.csv"
+    headers = {"cache-control": replies.REVALIDATE, "content-disposition": f'attachment; filename="{name}"'}
+    return Response(b"".join(replies.csv_lines(columns, rows)), media_type=replies.CSV, headers=headers)
+
+
+@router.get(
+    "/api/experiments/{experiment}/solutions/{number}/weights",
+    summary="Its weights as a .safetensors file",
+    description="A sample's weights are made again from its seed when first asked for: 202 with a Location until "
+    "they are there.",
+    responses={
+        200: {"description": "A .safetensors file", "content": {replies.SAFETENSORS: replies.BINARY}},
+        202: {
+            "description": "They are being made; ask again at `Location` after `Retry-After` seconds",
+            "content": {"application/json": {"example": {"state": "ready", "stage": "77ab…", "solution": 12}}},
+        },
+        **problems.documented("not-found", "conflict", "gone"),
+    },
+)
+def weights(request: Request, here: Here, experiment: str, number: Number) -> Response:
+    row = here.store.experiments.get(experiment)
+    found = here.store.results.solution(row.id, number)
+    if found.weights is not None:
+        path = here.artifacts.path(found.weights)
+        return replies.content(
+            request,
+            path,
+            found.weights,
+            media_type=replies.SAFETENSORS,
+            name=f"{row.slug}-{number}.safetensors",
+        )
+    stage = here.store.stages.add(
+        row.id,
+        PlannedStage(
+            kind="materialise",
+            key=str(number),
+            needs=((StageKind.TRAIN, str(found.run)),),
+            params={"number": number},
+            estimate=2.0,
+        ),
+    )
+    if stage.state in (StageState.FAILED, StageState.CANCELLED):
+        why = stage.error.get("message") or f"it was {stage.state}"
+        raise Conflict(f"the weights of solution {number} could not be made: {why}; retry stage {stage.id}")
+    here.ring(row.id)
+    address = f"/api/experiments/{row.slug}/solutions/{number}/weights"
+    document = {"state": stage.state, "stage": stage.id, "solution": number}
+    return replies.json(
+        document, status=202, headers={"location": address, "retry-after": "2", "cache-control": "no-store"}
+    )
+
+
+MEASUREMENT_COLUMNS = (
+    "metric",
+    "subject",
+    "solution",
+    "split",
+    "corruption",
+    "intensity",
+    "value",
+    "n",
+    "details",
+    "id",
+)
+
+
+def as_measurement(row: Measurement) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in MEASUREMENT_COLUMNS}
+
+
+@router.get(
+    "/api/experiments/{experiment}/measurements",
+    summary="Measurements of solutions and of groups",
+    openapi_extra={"parameters": MEASUREMENTS.parameters()},
+    responses={
+        **listing_example(
+            {
+                "metric": "disagreement",
+                "subject": "independent",
+                "solution": None,
+                "split": "test",
+                "corruption": None,
+                "intensity": None,
+                "value": 0.112,
+                "n": 3,
+                "details": {},
+                "id": "aa10…",
+            },
+            "Measurements where metric is disagreement, by metric",
+        ),
+        **problems.documented("not-found", "not-acceptable", "invalid-input"),
+    },
+)
+def measurements(request: Request, here: Here, experiment: str) -> Response:
+    row = here.store.experiments.get(experiment)
+    asked = MEASUREMENTS.read(request.query_params)
+
+    def page(cursor: str | None) -> Listing:
+        found = here.store.results.measurements(row.id, asked.query.conditions, **asked.page(cursor))
+        return Listing([as_measurement(one) for one in found.items], found.next, found.total, asked.words)
+
+    return replies.listing(request, page(None), columns=MEASUREMENT_COLUMNS, more=page, name=f"{row.slug}-measurements")

@@ -1,0 +1,50 @@
+"""What the two plain convolutional networks have in common: options, layers, and which channels can be permuted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from modescape.architectures.architecture import Layer, Layers, halved
+from modescape.registry import Options
+
+if TYPE_CHECKING:
+    from modescape.science.alignment import Wiring
+
+INITIAL = "Glorot's, biases too, as in the authors' code"
+
+
+class CnnOptions(Options):
+    """What the two plain convolutional networks let one choose; the defaults are the authors' code."""
+
+    dropout: float = Field(
+        0.1, ge=0, le=0.9, description="Share of features dropped after each convolution in training."
+    )
+    zero_bias: bool = Field(False, description="Start biases at zero; the authors' code draws them Glorot uniform.")
+    last_relu: bool = Field(False, description="A ReLU after the last block too; the authors' code has none there.")
+    order: Literal["conv-drop-pool-relu", "conv-relu-pool-drop"] = Field(
+        "conv-drop-pool-relu", description="Order inside a block; the first is the authors' code."
+    )
+
+
+def layers_of(widths: Sequence[int]) -> Layers:
+    """A 3x3 convolution of each width, each halving the image, then one linear layer."""
+
+    def layers(channels: int, height: int, width: int, classes: int, options: CnnOptions) -> Iterator[Layer]:
+        for i, (inputs, outputs) in enumerate(pairwise((channels, *widths))):
+            yield Layer(9, inputs, outputs, halved(height, i) * halved(width, i))
+        yield Layer(1, widths[-1] * halved(height, len(widths)) * halved(width, len(widths)), classes)
+
+    return layers
+
+
+def wiring(module: Any, wiring: Wiring) -> None:
+    """One group a convolution."""
+    before = None
+    for i, block in enumerate(module.blocks):
+        wiring.layer(block.conv, before, f"block {i}")
+        before = f"block {i}"
+    wiring.layer(module.head, before, None)

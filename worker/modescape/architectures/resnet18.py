@@ -1,0 +1,47 @@
+"""ResNet-18 for small images, of the published SG-MCMC code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from modescape.architectures.architecture import Layer, architecture, halved
+from modescape.architectures.residual import wiring
+from modescape.registry import NoOptions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _layers(channels: int, height: int, width: int, classes: int, options: NoOptions) -> Iterator[Layer]:
+    yield Layer(9, channels, 64, height * width, bias=False, norm=64)
+    inputs = 64
+    for stage, outputs in enumerate((64, 128, 256, 512)):
+        positions = halved(height, stage) * halved(width, stage)
+        for _ in range(2):
+            yield Layer(9, inputs, outputs, positions, bias=False, norm=outputs)
+            yield Layer(9, outputs, outputs, positions, bias=False, norm=outputs)
+            if inputs != outputs:
+                yield Layer(1, inputs, outputs, positions, bias=False, norm=outputs)
+            inputs = outputs
+    yield Layer(1, 512, classes)
+
+
+@architecture(
+    "resnet18",
+    title="ResNet18",
+    layers=_layers,
+    batch_norm=True,
+    min_side=8,
+    decay_on="kernels",  # as published
+    source="He et al. 2016; layout of Zhang et al. 2020 (cyclical SG-MCMC), models/resnet.py",
+    dropout=True,
+    initial="torch's default, as in the published SG-MCMC code",
+    wiring=wiring,
+    place=40,
+)
+def resnet18(channels: int, height: int, width: int, classes: int, options: NoOptions) -> nn.Module:
+    """Eight basic blocks of 64 to 512 channels with batch norm, for 32-pixel images; 11,173,962 weights on CIFAR-10."""
+    from modescape.science.networks import ResNet18
+
+    return ResNet18(channels, classes)

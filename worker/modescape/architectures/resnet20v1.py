@@ -1,0 +1,58 @@
+"""ResNet20v1 of the paper, from the Keras examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from modescape.architectures.architecture import Layer, architecture, halved
+from modescape.architectures.residual import wiring
+from modescape.registry import Options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class ResNet20Options(Options):
+    keras_norm: bool = Field(
+        True,
+        description="Batch norm as in Keras (epsilon 0.001, momentum 0.99); off: PyTorch's (0.00001, 0.9), whose "
+        "running statistics follow in tens of steps, not in hundreds: a training of some hundred steps needs that.",
+    )
+
+
+def _layers(channels: int, height: int, width: int, classes: int, options: ResNet20Options) -> Iterator[Layer]:
+    yield Layer(9, channels, 16, height * width, norm=16)
+    inputs = 16
+    for stage, outputs in enumerate((16, 32, 64)):
+        positions = halved(height, stage) * halved(width, stage)
+        for _ in range(3):
+            yield Layer(9, inputs, outputs, positions, norm=outputs)
+            yield Layer(9, outputs, outputs, positions, norm=outputs)
+            if inputs != outputs:
+                yield Layer(1, inputs, outputs, positions)
+            inputs = outputs
+    yield Layer(1, 64, classes)
+
+
+@architecture(
+    "resnet20v1",
+    title="ResNet20v1",
+    layers=_layers,
+    options=ResNet20Options,
+    batch_norm=True,
+    min_side=8,
+    decay_on="kernels",  # as published
+    source="He et al. 2016; layout of the Keras cifar10_resnet example, version 1, n = 3",
+    dropout=True,
+    initial="He's normal, cut off at two deviations, as in the Keras example it is taken from",
+    wiring=wiring,
+    place=30,
+)
+def resnet20v1(channels: int, height: int, width: int, classes: int, options: ResNet20Options) -> nn.Module:
+    """Nine residual blocks of 16, 32 and 64 channels with batch norm; 273,066 weights on CIFAR-10."""
+    from modescape.science.networks import ResNet20v1
+
+    return ResNet20v1(channels, classes, keras_norm=options.keras_norm)

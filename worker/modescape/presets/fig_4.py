@@ -1,0 +1,35 @@
+"""Subspaces in function space: Fig 4."""
+
+from __future__ import annotations
+
+from modescape.presets import base
+from modescape.presets.base import Json, experiment, preset
+from modescape.presets.thumbnails import ISLANDS
+
+
+@preset(
+    "fig-4",
+    title="Subspaces in function space",
+    summary="Do samples around one solution stay with their own trajectory in t-SNE? SmallCNN.",
+    paper="Fig 4",
+    place=80,
+    thumbnail=ISLANDS,
+)
+def figure_4() -> Json:
+    methods = [{**method, "spread": 0, "typical": 30} for method in base.PAPER_METHODS]
+    return experiment(base.CIFAR, "small-cnn", base.ADAM_40, runs=3, methods=methods, splits=["validation", "test"])
+
+
+@preset(
+    "fig-4-short",
+    title="Subspaces in function space, short",
+    summary="Three trajectories on Fashion-MNIST with ten samples a method around each end.",
+    paper="Fig 4",
+    place=90,
+    thumbnail=ISLANDS,
+    twin_of="fig-4",
+    substitutions=(base.FASHION, base.SMALL_RUNS, "10 samples a method instead of 30", base.DENSE),
+)
+def figure_4_short() -> Json:
+    methods = [{**method, "spread": 0} for method in base.SHORT_METHODS]
+    return experiment(base.FASHION_MNIST, "small-cnn", base.SHORT_ADAM, runs=3, methods=methods)

@@ -1,0 +1,39 @@
+"""Stitched triangles: Fig S3."""
+
+from __future__ import annotations
+
+from modescape.presets import base
+from modescape.presets.base import Json, experiment, preset
+from modescape.presets.thumbnails import TUNNEL
+
+
+@preset(
+    "s3",
+    title="Stitched triangles",
+    summary="Where along a tunnel between two MediumCNNs the function changes.",
+    paper="Fig S3",
+    place=310,
+    thumbnail=TUNNEL,
+)
+def figure_s3() -> Json:
+    return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=2, studies={"tunnels": [{"triangle_images": 2000}]})
+
+
+@preset(
+    "s3-short",
+    title="Stitched triangles, short",
+    summary="A tunnel between two SmallCNNs on Fashion-MNIST, with the planes along it.",
+    paper="Fig S3",
+    place=320,
+    thumbnail=TUNNEL,
+    twin_of="s3",
+    substitutions=(
+        base.FASHION,
+        "SmallCNN instead of MediumCNN",
+        base.SMALL_RUNS,
+        "7 knots instead of 9, and 300 test images on the triangles instead of 2,000",
+    ),
+)
+def figure_s3_short() -> Json:
+    studies = {"tunnels": [{"knots": 7, "triangle_images": 300}]}
+    return experiment(base.FASHION_MNIST, "small-cnn", base.SHORT_ADAM, runs=2, studies=studies)

@@ -1,0 +1,40 @@
+"""Family of curves: Fig S6."""
+
+from __future__ import annotations
+
+from modescape.presets import base
+from modescape.presets.base import Json, experiment, preset
+from modescape.presets.thumbnails import PLANE
+
+
+@preset(
+    "s6",
+    title="Family of curves",
+    summary="The exponent e fitted to samples of ResNet20v1 on CIFAR-100 in the diversity-accuracy plane.",
+    paper="Fig S6",
+    place=430,
+    thumbnail=PLANE,
+)
+def figure_s6() -> Json:
+    data = {**base.CIFAR_RESNET, "dataset": "cifar100"}
+    return experiment(data, "resnet20v1", base.KERAS_RESNET20_CIFAR100, runs=3, methods=base.PAPER_METHODS)
+
+
+@preset(
+    "s6-short",
+    title="Family of curves, short",
+    summary="The exponent fitted to samples around SmallCNNs on Fashion-MNIST.",
+    paper="Fig S6",
+    place=440,
+    thumbnail=PLANE,
+    twin_of="s6",
+    substitutions=(
+        "Fashion-MNIST instead of CIFAR-100 (28x28 gray images of 10 classes)",
+        "SmallCNN instead of ResNet20v1",
+        "5 epochs of 55,000 images instead of 200",
+        "10 samples a method instead of 50",
+        base.DENSE,
+    ),
+)
+def figure_s6_short() -> Json:
+    return experiment(base.FASHION_MNIST, "small-cnn", base.SHORT_ADAM, runs=3, methods=base.SHORT_METHODS)

@@ -1,0 +1,112 @@
+"""The rows of a new experiment: its runs, its stages and their arrows, under a slug that is free."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import uuid
+from collections.abc import Sequence
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session, defer
+
+from modescape import names, own
+from modescape.errors import Conflict, InvalidInput
+from modescape.records import PlannedStage, StageKind, Status
+from modescape.spec import ExperimentSpec
+from modescape.store.lookup import row_id
+from modescape.store.own_sets import registered
+from modescape.store.stages import add_stages
+from modescape.store.transaction import LOOKS_LOCK, Change
+from modescape.tables import Experiment, Idempotency, Run
+
+TAG_BYTES = 1000  # with sixteen methods they stay below the 2,704 bytes PostgreSQL takes in an index row
+
+
+def add_experiment(
+    change: Change, name: str, spec: ExperimentSpec, stages: Sequence[PlannedStage], tags: list[str]
+) -> Experiment:
+    """The experiment with all its rows. Raises ValueError for two stages of the same kind and key."""
+    session = change.session
+    change.lock(LOOKS_LOCK)  # of two launched at once, one is the earlier
+    earlier = having_trainings(session, spec.recipe())
+    experiment = Experiment(
+        id=str(uuid.uuid4()), slug=_free_slug(session, name), name=name, tags=tags,
+        recipe=spec.recipe(), planned_runs=earlier[0].planned_runs if earlier else spec.ensemble.runs,
+        earlier=[{k: getattr(row, k) for k in ("id", "slug", "name", "digest", "runs")} for row in earlier],
+        spec=spec.model_dump(mode="json"), digest=spec.digest(), created_at=change.now, status=Status.QUEUED,
+        dataset=own.shown_as(spec.data, registered(session)), input_scale=spec.data.input_scale,
+        architecture=spec.network.architecture,
+        methods=[chosen.method for chosen in spec.methods], runs=spec.ensemble.runs, stages_total=len(stages),
+        stages_done=0, seconds=0.0, finding={},
+    )  # fmt: skip
+    session.add(experiment)
+    session.flush()
+    _add_runs(session, experiment, stages)
+    add_stages(session, experiment.id, stages)
+    return experiment
+
+
+def _add_runs(session: Session, experiment: Experiment, stages: Sequence[PlannedStage]) -> None:
+    trained = {one.params["run"]: one for one in stages if one.kind == StageKind.TRAIN and "run" in one.params}
+    rows = [
+        {"id": row_id(experiment.id, "run", number), "experiment_id": experiment.id, "number": number,
+         "seeds": trained[number].params.get("seeds", {}) if number in trained else {}, "arithmetic": {}}
+        for number in range(experiment.runs)
+    ]  # fmt: skip
+    session.execute(insert(Run), rows)
+
+
+def having_trainings(session: Session, recipe: str) -> list[Experiment]:
+    """Experiments that share trainings with one of this recipe, oldest first; archived ones too."""
+    light = (defer(Experiment.spec, raiseload=True), defer(Experiment.notes, raiseload=True))
+    of_it = select(Experiment).options(*light).where(Experiment.recipe == recipe)
+    return list(session.scalars(of_it.order_by(Experiment.created_at, Experiment.id)))
+
+
+def known_request(change: Change, idempotency: tuple[str, str] | None) -> Experiment | None:
+    """The experiment that this request made before. Raises Conflict when another request had its key."""
+    if idempotency is None:
+        return None
+    key, digest = idempotency
+    row = change.session.get(Idempotency, key)
+    if row is None:
+        return None
+    experiment = change.session.get(Experiment, row.experiment_id)
+    if experiment is None:  # purged since: the key is free again
+        change.session.delete(row)
+        change.session.flush()
+    elif row.request != digest:
+        raise Conflict(f"the Idempotency-Key {key[:80]!r} was used for another request; use a new key")
+    return experiment
+
+
+def checked_tags(tags: Sequence[str]) -> list[str]:
+    """Each once, in their normal form. Raises InvalidInput."""
+    clean = list(dict.fromkeys(names.normal(" ".join(tag.split())) for tag in tags))
+    if any(not 1 <= len(tag) <= 40 for tag in clean) or len(clean) > 20 or len("".join(clean).encode()) > TAG_BYTES:
+        raise InvalidInput(
+            "these tags do not fit",
+            field="tags", allowed=f"at most 20, each 1 to 40 characters, together {TAG_BYTES:,} bytes of UTF-8",
+        )  # fmt: skip
+    return clean
+
+
+def _free_slug(session: Session, name: str) -> str:
+    base = _slug(name)
+    taken = set(session.scalars(select(Experiment.slug).where(Experiment.slug.startswith(base, autoescape=True))))
+    if base not in taken and not _looks_like_id(base):
+        return base
+    number = 2
+    while f"{base}-{number}" in taken:
+        number += 1
+    return f"{base}-{number}"
+
+
+def _slug(name: str) -> str:
+    ascii_ = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_).strip("-")[:60].rstrip("-") or "experiment"
+
+
+def _looks_like_id(slug: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", slug) is not None

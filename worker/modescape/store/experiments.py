@@ -1,0 +1,335 @@
+"""Experiments: making and finding them, what lists show of them, and what users want done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import defer
+
+from modescape import names
+from modescape.errors import Conflict, NotFound
+from modescape.listing import Listing, ListQuery, Page
+from modescape.records import EventKind, PlannedStage, StageState, Status, Wish
+from modescape.spec import ExperimentSpec
+from modescape.store.creating import add_experiment, checked_tags, having_trainings, known_request
+from modescape.store.lookup import find_experiment
+from modescape.store.outputs import forget_files
+from modescape.store.transaction import PURGE_LOCK, Change, Subject
+from modescape.store.transitions import AFRESH, graph_of, move, refresh, settle, waiting_for
+from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempotency, Measurement, Stage
+
+EXPERIMENTS = Listing(
+    model=Experiment,
+    key=Experiment.id,
+    fields={
+        "id": Experiment.id, "slug": Experiment.slug, "name": Experiment.name, "status": Experiment.status,
+        "dataset": Experiment.dataset, "input_scale": Experiment.input_scale, "architecture": Experiment.architecture,
+        "preset": Experiment.preset, "digest": Experiment.digest, "created_by": Experiment.created_by,
+        "created": Experiment.created_at, "started": Experiment.started_at, "finished": Experiment.finished_at,
+        "runs": Experiment.runs, "stages_total": Experiment.stages_total, "stages_done": Experiment.stages_done,
+        "seconds": Experiment.seconds, "accuracy": Experiment.accuracy,
+        "ensemble_accuracy": Experiment.ensemble_accuracy, "disagreement": Experiment.disagreement,
+    },
+    sort="-created",
+    lists={"method": Experiment.methods, "tag": Experiment.tags},
+    texts=(Experiment.name, Experiment.slug, Experiment.notes),
+)  # fmt: skip
+
+FACETS = ("status", "dataset", "input_scale", "architecture", "method", "tag")
+_HEAVY = (Experiment.spec, Experiment.notes)  # never read for lists
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What a purge freed, the files nothing names any more (and when each was first named), the stages gone."""
+
+    bytes: int
+    files: dict[str, datetime]
+    stages: list[str]
+
+
+class Experiments(Subject):
+    """By id or slug; archived ones are found too."""
+
+    def create(
+        self,
+        *,
+        name: str,
+        spec: ExperimentSpec,
+        stages: Sequence[PlannedStage],
+        preset: str | None = None,
+        notes: str = "",
+        tags: Sequence[str] = (),
+        created_by: str = "",
+        fresh: bool = False,
+        idempotency: tuple[str, str] | None = None,
+    ) -> Experiment:
+        """Store an experiment and its stages, those without needs ready to be claimed, in one transaction.
+
+        idempotency: (key, digest of the request). The same pair again returns the experiment made the first time;
+        the same key with another digest raises Conflict. Raises InvalidInput for a name or tags that do not fit.
+        """
+        name, tags = names.checked(name, field="name"), checked_tags(tags)
+        for last in (False, True):
+            try:
+                with self.database.writing() as change:
+                    known = known_request(change, idempotency)
+                    if known is not None:
+                        return known
+                    experiment = add_experiment(change, name, spec, stages, tags)
+                    experiment.preset, experiment.notes, experiment.created_by = preset, notes, created_by
+                    experiment.fresh = fresh
+                    if idempotency is not None:
+                        key, digest = idempotency
+                        row = Idempotency(key=key, request=digest, experiment_id=experiment.id, at=change.now)
+                        change.session.add(row)
+                    change.event(EventKind.CREATED, experiment.id, name=name, slug=experiment.slug)
+                return experiment
+            except IntegrityError:  # another process took the slug or the key in the same moment
+                if last:
+                    raise
+        raise AssertionError("unreachable")
+
+    def having_trainings(self, spec: ExperimentSpec) -> list[Experiment]:
+        """Experiments whose trainings one of this spec would share, oldest first, without `spec` and `notes`."""
+        with self.database.reading() as session:
+            return having_trainings(session, spec.recipe())
+
+    def judged(self, ids: Sequence[str]) -> dict[str, bool]:
+        """Of those experiments that there are: whether any claim has been judged."""
+        if not ids:
+            return {}
+        with self.database.reading() as session:
+            rows = session.execute(select(Experiment.id, Experiment.finding).where(Experiment.id.in_(ids)))
+            return {id_: bool(found.get("claims")) for id_, found in rows}
+
+    def get(self, reference: str) -> Experiment:
+        """By id or slug. Raises NotFound."""
+        with self.database.reading() as session:
+            return find_experiment(session, reference)
+
+    def page(self, query: ListQuery = ListQuery()) -> Page[Experiment]:
+        """A page of experiments with what lists show; `spec` and `notes` are not read. Raises InvalidInput."""
+        statement = select(Experiment).options(*(defer(column, raiseload=True) for column in _HEAVY))
+        with self.database.reading() as session:
+            return EXPERIMENTS.page(
+                session, statement.where(*_archived(query.archived)), conditions=query.conditions, sort=query.sort,
+                cursor=query.cursor, limit=query.limit,
+            )  # fmt: skip
+
+    def facets(self, query: ListQuery = ListQuery()) -> dict[str, list[tuple[str, int]]]:
+        """For each facet the values among the experiments `query` finds, with counts, most frequent first.
+
+        One pass: distinct combinations are few, so grouping by all of them and adding up here costs one index scan
+        where a query per facet would cost six.
+        """
+        columns = (
+            Experiment.status, Experiment.dataset, Experiment.input_scale, Experiment.architecture, Experiment.methods,
+            Experiment.tags,
+        )  # fmt: skip
+        counts: dict[str, dict[str, int]] = {name: {} for name in FACETS}
+        with self.database.reading() as session:
+            where = (*_archived(query.archived), *EXPERIMENTS.where(query.conditions, session))
+            rows = session.execute(select(*columns, func.count()).where(*where).group_by(*columns)).all()
+        for *values, count in rows:
+            for name, value in zip(FACETS, values, strict=True):
+                for item in value if isinstance(value, list) else [value]:
+                    counts[name][item] = counts[name].get(item, 0) + count
+        return {name: sorted(found.items(), key=lambda pair: (-pair[1], pair[0])) for name, found in counts.items()}
+
+    def patch(
+        self, reference: str, *, name: str | None = None, tags: Sequence[str] | None = None, notes: str | None = None
+    ) -> Experiment:
+        """Change what is not part of the promise. Raises NotFound, InvalidInput."""
+        with self.database.writing() as change:
+            experiment = find_experiment(change.session, reference, lock=True)
+            if name is not None:
+                experiment.name = names.checked(name, field="name")
+            if tags is not None:
+                experiment.tags = checked_tags(tags)
+            if notes is not None:
+                experiment.notes = notes
+            change.event(EventKind.CHANGED, experiment.id, name=experiment.name, tags=experiment.tags)
+            return experiment
+
+    def measured(self, metric: str, subject: str, *, limit: int = 200) -> list[str]:
+        """Ids of the experiments, newest first and none archived, with that metric of a subject that starts so."""
+        found = exists().where(
+            Measurement.experiment_id == Experiment.id,
+            Measurement.metric == metric,
+            Measurement.subject.startswith(subject, autoescape=True),
+        )
+        statement = select(Experiment.id).where(Experiment.archived_at.is_(None), found)
+        with self.database.reading() as session:
+            return list(session.scalars(statement.order_by(Experiment.created_at.desc(), Experiment.id).limit(limit)))
+
+    def bytes_of(self, reference: str) -> int:
+        """Bytes that purging the experiment would free: files only its stages name."""
+        with self.database.reading() as session:
+            experiment = find_experiment(session, reference)
+            own = select(Stage.id).where(Stage.experiment_id == experiment.id)
+            mine = select(ArtifactUse.digest).where(ArtifactUse.stage_id.in_(own))
+            others = select(ArtifactUse.digest).where(ArtifactUse.stage_id.not_in(own))
+            statement = select(func.sum(Artifact.bytes))
+            freed = session.scalar(statement.where(Artifact.digest.in_(mine), Artifact.digest.not_in(others)))
+        return int(freed or 0)
+
+    def recompute_list_columns(self) -> int:
+        """Derive every experiment's list columns again; how many experiments were wrong."""
+        repaired = 0
+        with self.database.reading() as session:
+            ids = list(session.scalars(select(Experiment.id).order_by(Experiment.created_at)))
+        for id_ in ids:
+            with self.database.writing() as change:
+                experiment = change.session.get(Experiment, id_)
+                if experiment is None:
+                    continue
+                experiment = find_experiment(change.session, id_, lock=True)
+                before = _derived(experiment)
+                refresh(change, experiment)
+                repaired += before != _derived(experiment)
+        return repaired
+
+    # --- what users want ---
+
+    def cancel(self, reference: str) -> Experiment:
+        """Stop everything unfinished; running stages notice at their next step. Conflict once it has ended."""
+        with self.database.writing() as change:
+            experiment = find_experiment(change.session, reference, lock=True)
+            if experiment.status is not Status.CANCELLED:
+                _refuse(experiment, "cancelled")
+                _cancel(change, experiment)
+            return experiment
+
+    def pause(self, reference: str) -> Experiment:
+        """Hold everything unfinished; running stages save and stop at their next step. Conflict once it has ended."""
+        with self.database.writing() as change:
+            experiment = find_experiment(change.session, reference, lock=True)
+            _refuse(experiment, "paused")
+            of_it = Stage.experiment_id == experiment.id
+            paused = move(change, of_it, Stage.state == StageState.READY, state=StageState.PAUSED)
+            asked = move(change, of_it, Stage.state == StageState.RUNNING, Stage.wish.is_(None), wish=Wish.PAUSE)
+            if paused or asked:
+                change.event(EventKind.PAUSED, experiment.id, stages=paused, running=asked)
+            refresh(change, experiment)
+            return experiment
+
+    def resume(self, reference: str) -> Experiment:
+        """Undo `pause`; each stage goes on from its last saved state. Conflict once it has ended."""
+        with self.database.writing() as change:
+            experiment = find_experiment(change.session, reference, lock=True)
+            _refuse(experiment, "resumed", "; use retry" if experiment.status is not Status.SUCCEEDED else "")
+            of_it = Stage.experiment_id == experiment.id
+            resumed = move(change, of_it, Stage.state == StageState.PAUSED, state=StageState.READY, rung_at=None)
+            kept = move(change, of_it, Stage.state == StageState.RUNNING, Stage.wish == Wish.PAUSE, wish=None)
+            if resumed or kept:
+                change.event(EventKind.RESUMED, experiment.id, stages=resumed, running=kept)
+            refresh(change, experiment)
+            return experiment
+
+    def retry(self, reference: str, stage_id: str | None = None) -> Experiment:
+        """Give failed and cancelled stages (or one of them, with what hangs on it) another chance, from their last
+        saved state. Conflict when there is nothing to retry; NotFound for a stage of another experiment."""
+        with self.database.writing() as change:
+            session = change.session
+            experiment = find_experiment(session, reference, lock=True)
+            of_it = Stage.experiment_id == experiment.id
+            states = {row.id: row.state for row in session.execute(select(Stage.id, Stage.state).where(of_it))}
+            if stage_id is not None and stage_id not in states:
+                raise NotFound(f"experiment {experiment.slug} has no stage {stage_id[:80]!r}")
+            again = [id_ for id_, state in states.items() if state in (StageState.FAILED, StageState.CANCELLED)]
+            if stage_id is not None:
+                near = graph_of(session, experiment.id).relatives(stage_id) if stage_id in again else set()
+                again = [id_ for id_ in again if id_ in near]
+            if not again:
+                done = states[stage_id] is StageState.SUCCEEDED if stage_id else experiment.status is Status.SUCCEEDED
+                if done:
+                    raise Conflict("it has succeeded; there is nothing to retry")
+                return experiment
+            move(change, Stage.id.in_(again), error={}, **AFRESH)
+            move(change, waiting_for(again), Stage.state == StageState.READY, state=StageState.BLOCKED)
+            experiment.error = None
+            experiment.archived_at = None
+            change.event(EventKind.RETRIED, experiment.id, stages=len(again))
+            settle(change, experiment)
+            return experiment
+
+    def archive(self, reference: str) -> Experiment:
+        """Take it out of the lists and stop what still runs of it; `purge` frees its bytes. Raises NotFound."""
+        with self.database.writing() as change:
+            experiment = find_experiment(change.session, reference, lock=True)
+            if experiment.archived_at is None:
+                if not experiment.status.has_ended:
+                    _cancel(change, experiment)
+                experiment.archived_at = change.now
+                change.event(EventKind.ARCHIVED, experiment.id)
+            return experiment
+
+    def restore(self, reference: str) -> Experiment:
+        """Undo `archive`; what was stopped by it can be retried. Raises NotFound."""
+        with self.database.writing() as change:
+            experiment = find_experiment(change.session, reference, lock=True)
+            if experiment.archived_at is not None:
+                experiment.archived_at = None
+                change.event(EventKind.RESTORED, experiment.id)
+            return experiment
+
+    def purge(self, reference: str) -> Purged:
+        """Delete an archived experiment's rows; says which files nothing names any more. Raises NotFound, Conflict.
+
+        The caller deletes the files: rows first, so that a crash between leaves files without rows, which `sweep`
+        finds, never rows without files. A file written again after it was first named, and since `oldest_running`,
+        may be wanted by a stage that has not named it yet; it is left for `sweep` too.
+        """
+        with self.database.writing() as change:
+            session = change.session
+            change.lock(PURGE_LOCK)  # nobody reuses a stage while its files are counted
+            experiment = find_experiment(session, reference, lock=True)
+            if experiment.archived_at is None:
+                raise Conflict(f"{experiment.slug} is not archived; archive it first, then purge")
+            stages = list(session.scalars(select(Stage.id).where(Stage.experiment_id == experiment.id)))
+            of_it = select(Stage.id).where(Stage.experiment_id == experiment.id)
+            named = set(session.scalars(select(ArtifactUse.digest).where(ArtifactUse.stage_id.in_(of_it))))
+            session.execute(delete(Experiment).where(Experiment.id == experiment.id))
+            session.execute(delete(Event).where(Event.experiment_id == experiment.id))
+            rows = forget_files(session, named)
+            freed = sum(row.bytes for row in rows)
+            change.event(EventKind.PURGED, experiment.id, slug=experiment.slug, bytes=freed)
+            return Purged(freed, {row.digest: row.created_at for row in rows}, stages)
+
+
+def _cancel(change: Change, experiment: Experiment) -> None:
+    of_it = Stage.experiment_id == experiment.id
+    waiting = Stage.state.in_((StageState.BLOCKED, StageState.READY, StageState.PAUSED))
+    cancelled = move(change, of_it, waiting, state=StageState.CANCELLED, wish=None, finished_at=change.now)
+    asked = move(change, of_it, Stage.state == StageState.RUNNING, wish=Wish.CANCEL)
+    if cancelled or asked:
+        change.event(EventKind.CANCELLED, experiment.id, stages=cancelled, running=asked)
+    refresh(change, experiment)
+
+
+_ENDED_WORDS = {
+    Status.SUCCEEDED: "succeeded",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "been cancelled",
+}
+
+
+def _refuse(experiment: Experiment, verb: str, hint: str = "") -> None:
+    """Raises Conflict when it has ended."""
+    if experiment.status.has_ended:
+        raise Conflict(f"{experiment.slug} has {_ENDED_WORDS[experiment.status]}; it cannot be {verb}{hint}")
+
+
+def _derived(experiment: Experiment) -> tuple[str, int, int, float]:
+    return experiment.status, experiment.stages_total, experiment.stages_done, round(experiment.seconds, 6)
+
+
+def _archived(archived: bool | None) -> tuple[ColumnElement[bool], ...]:
+    if archived is None:
+        return ()
+    return (Experiment.archived_at.is_not(None) if archived else Experiment.archived_at.is_(None),)

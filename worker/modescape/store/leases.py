@@ -1,0 +1,291 @@
+"""The right to work on a stage: claiming it, keeping it, telling how far it is, and how it ended."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy.orm import aliased
+
+from modescape.errors import LeaseLost
+from modescape.records import ArtifactInfo, EventKind, Json, Point, Progress, StageOutput, StageState, Wish
+from modescape.store.attempts import Attempt, running_under
+from modescape.store.curves import add_points, copy_points, drop_points
+from modescape.store.lookup import find_experiment, lock_experiment_of
+from modescape.store.outputs import name_files
+from modescape.store.transaction import PURGE_LOCK, Change, Subject, now
+from modescape.store.transitions import move, refresh, settle
+from modescape.tables import Experiment, Stage, StageNeed
+
+HISTORY = 50
+RING_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, so a few are enough
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a stage until it expires unless beaten; stage and experiment are as they were claimed."""
+
+    token: str
+    owner: str
+    seconds: float
+    stage: Stage
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage.kind}/{self.stage.key}"
+
+
+class Leases(Subject):
+    """What workers do. A worker that has lost its lease gets LeaseLost and changes nothing."""
+
+    def claim(
+        self,
+        owner: str,
+        *,
+        stage_id: str | None = None,
+        queues: Sequence[str] = ("cpu",),
+        experiment_id: str | None = None,
+        lease_seconds: float = 30.0,
+    ) -> Lease | None:
+        """The right to work on a ready stage: the named one if it is, else the first by place in its plan.
+
+        experiment_id narrows to one experiment. None when nothing is ready.
+        """
+        if stage_id is not None:
+            lease = self._claim_one(owner, stage_id, queues, lease_seconds)
+            if lease is not None:
+                return lease
+        ready = select(Stage.id).where(Stage.state == StageState.READY, Stage.queue.in_(queues))
+        if experiment_id is not None:
+            ready = ready.where(Stage.experiment_id == experiment_id)
+        while True:
+            with self.database.reading() as session:
+                found = list(session.scalars(ready.order_by(Stage.ordinal, Stage.id).limit(8)))
+            if not found:
+                return None
+            for candidate in found:
+                lease = self._claim_one(owner, candidate, queues, lease_seconds)
+                if lease is not None:
+                    return lease
+
+    def _claim_one(self, owner: str, stage_id: str, queues: Sequence[str], seconds: float) -> Lease | None:
+        with self.database.writing() as change:
+            session = change.session
+            experiment = lock_experiment_of(session, stage_id)
+            if experiment is None:
+                return None
+            token = str(uuid.uuid4())
+            claimed = move(
+                change, Stage.id == stage_id, Stage.state == StageState.READY, Stage.queue.in_(queues),
+                state=StageState.RUNNING, wish=None, attempt=Stage.attempt + 1, lease_token=token, lease_owner=owner,
+                worker=owner, lease_expires=change.now + timedelta(seconds=seconds), claimed_at=change.now,
+                finished_at=None, started_at=func.coalesce(Stage.started_at, change.now), error={},
+            )  # fmt: skip
+            if not claimed:
+                return None
+            stage = session.get_one(Stage, stage_id, populate_existing=True)
+            entry = {"attempt": stage.attempt, "worker": owner, "from_step": stage.step, "at": change.now.isoformat()}
+            stage.history = [*stage.history, entry][-HISTORY:]
+            if experiment.started_at is None:
+                experiment.started_at = change.now
+            change.event(EventKind.STAGE_RUNNING, experiment.id, stage, worker=owner, attempt=stage.attempt)
+            refresh(change, experiment)
+            return Lease(token, owner, seconds, stage, experiment)
+
+    def beat(self, lease: Lease, progress: Progress | None = None) -> Wish | None:
+        """Keep the stage for another lease and tell how far it is; what the user wants of it.
+
+        With progress there is an event too, so call that about once a second at most. Raises LeaseLost.
+        """
+        with self.database.writing() as change:
+            if progress is None:
+                return _touch(change, lease).wish
+            step = {"step": progress.step, "steps": progress.steps}
+            stage = _touch(change, lease, progress=progress.numbers, **step)
+            change.event(EventKind.PROGRESS, stage.experiment_id, stage, **progress.numbers, **step)
+            return stage.wish
+
+    def wish(self, lease: Lease) -> Wish | None:
+        """What the user wants of a running stage. Only reads. Raises LeaseLost."""
+        with self.database.reading() as session:
+            row = session.execute(select(Stage.wish).where(*running_under(lease.stage.id, lease.token))).one_or_none()
+        if row is None:
+            raise _lost(lease)
+        wish: Wish | None = row[0]
+        return wish
+
+    def save_partial(
+        self,
+        lease: Lease,
+        partial: Json,
+        *,
+        points: Mapping[str, Sequence[Point]] | None = None,
+        run: int | None = None,
+        drop_after_step: int | None = None,
+        artifacts: Iterable[ArtifactInfo] = (),
+        step: int | None = None,
+    ) -> Wish | None:
+        """What a later attempt resumes from, new curve points of `run` and files, in one transaction; the user's wish.
+
+        drop_after_step: first forget points beyond that step (a resumed attempt draws them again; -1 forgets all).
+        Points at or before a curve's last step are known already and left out. Files must be on disk before. Raises
+        LeaseLost.
+        """
+        with self.database.writing() as change:
+            stage = _touch(change, lease, **({} if step is None else {"step": step}))
+            stage.partial = partial
+            name_files(change, stage.id, artifacts)
+            if run is not None and drop_after_step is not None:
+                drop_points(change.session, stage.id, drop_after_step)
+            for name, batch in (points or {}).items():
+                if run is None:
+                    raise ValueError("curve points need their run's number")
+                add_points(change.session, stage, run, name, batch)
+            if points:
+                change.event(
+                    EventKind.POINTS, lease.experiment.id, stage, run=run, names=sorted(points), step=stage.step
+                )
+            return stage.wish
+
+    def note(self, lease: Lease, kind: str, payload: Json) -> None:
+        """An event of the stage's own. Raises LeaseLost."""
+        with self.database.writing() as change:
+            stage = _touch(change, lease)
+            change.event(kind, lease.experiment.id, stage, **payload)
+
+    def finish(self, lease: Lease, output: StageOutput, memo: str) -> Stage:
+        """running -> succeeded: the output's rows, the list columns, and the stages that waited. Raises LeaseLost."""
+        with self.database.writing() as change:
+            attempt = _attempt(change, lease)
+            attempt.succeed(output, memo)
+            return attempt.stage
+
+    def reuse(
+        self,
+        lease: Lease,
+        memo: str,
+        *,
+        exists: Callable[[str], bool] = lambda digest: True,
+        renew: Callable[[StageOutput], StageOutput] = lambda output: output,
+    ) -> bool:
+        """Take over what an equal stage made before, if there is one and the experiment is not `fresh`.
+
+        exists: whether a file is really there; renew: adds what the code of that time did not tell. Raises LeaseLost.
+        """
+        if lease.experiment.fresh:
+            return False
+        same = select(Stage).where(Stage.memo == memo, Stage.state == StageState.SUCCEEDED, Stage.id != lease.stage.id)
+        with self.database.reading() as session:
+            if session.scalar(select(same.exists())) is not True:
+                return False
+        with self.database.writing() as change:
+            change.lock(PURGE_LOCK, shared=True)
+            attempt = _attempt(change, lease)
+            stage = attempt.stage
+            for source in change.session.scalars(same.order_by(Stage.finished_at, Stage.id).limit(4)):
+                output = StageOutput.from_json(source.result).moved(source.params, stage.params)
+                if output is None or not all(exists(info.digest) for info in output.artifacts):
+                    continue
+                drop_points(change.session, stage.id, -1)
+                copy_points(change.session, source, stage)
+                attempt.succeed(renew(output), memo, reused_from=source.id)
+                return True
+        return False
+
+    def fail(self, lease: Lease, error: Json) -> None:
+        """running -> failed, and so are the stages that cannot do without it. error: type, message, traceback.
+        LeaseLost."""
+        with self.database.writing() as change:
+            _attempt(change, lease).fail(error)
+
+    def give_back(self, lease: Lease) -> StageState:
+        """Stop working on it: running -> paused or cancelled as the user wishes, else ready; which. LeaseLost."""
+        with self.database.writing() as change:
+            return _attempt(change, lease).give_back("given back")
+
+    def release_owner(self, owner: str) -> list[str]:
+        """Free at once what a worker of this name held before it was killed; the stages' ids. Call at worker start."""
+        return self._lose(Stage.lease_owner == owner)
+
+    def reap(self, at: datetime | None = None) -> list[str]:
+        """Free the stages whose lease has expired, settle what a crash left half done; ids of the stages freed."""
+        with self.database.reading() as session:
+            at = at or now(session)
+        lost = self._lose(Stage.lease_expires < at)
+        self._settle_waiting()
+        return lost
+
+    def _lose(self, *where: ColumnElement[bool]) -> list[str]:
+        with self.database.reading() as session:
+            suspects = list(session.scalars(select(Stage.id).where(Stage.state == StageState.RUNNING, *where)))
+        freed = []
+        for stage_id in suspects:
+            with self.database.writing() as change:
+                experiment = lock_experiment_of(change.session, stage_id)
+                statement = select(Stage).where(Stage.id == stage_id, Stage.state == StageState.RUNNING, *where)
+                stage = change.session.scalars(statement.with_for_update()).one_or_none()
+                if experiment is None or stage is None or stage.lease_token is None:
+                    continue  # somebody else was first, or it has beaten again
+                Attempt(change, experiment, stage, stage.lease_token).lose()
+                freed.append(stage_id)
+        return freed
+
+    def _settle_waiting(self) -> None:
+        """Blocked stages whose needs have all ended: a repair, since every transition does this itself."""
+        needed = aliased(Stage)
+        waits = exists().where(
+            StageNeed.stage_id == Stage.id, StageNeed.needs_id == needed.id,
+            needed.state.not_in([state for state in StageState if state.has_ended]),
+        )  # fmt: skip
+        with self.database.reading() as session:
+            statement = select(Stage.experiment_id).where(Stage.state == StageState.BLOCKED, ~waits).distinct()
+            stuck = list(session.scalars(statement))
+        for experiment_id in stuck:
+            with self.database.writing() as change:
+                settle(change, find_experiment(change.session, experiment_id, lock=True))
+
+    def to_ring(
+        self, *, experiment_id: str | None = None, older_than_seconds: float | None = None
+    ) -> list[tuple[str, str]]:
+        """(id, queue) of ready stages nobody was told of, or (with older_than_seconds) so long ago that the wake-up
+        may be lost. Not all of them at once: a worker that is woken goes on until nothing is ready."""
+        with self.database.reading() as session:
+            due: ColumnElement[bool] = Stage.rung_at.is_(None)
+            if older_than_seconds is not None:
+                due = or_(due, Stage.rung_at < now(session) - timedelta(seconds=older_than_seconds))
+            statement = select(Stage.id, Stage.queue).where(Stage.state == StageState.READY, due)
+            if experiment_id is not None:
+                statement = statement.where(Stage.experiment_id == experiment_id)
+            rows = session.execute(statement.order_by(Stage.ordinal, Stage.id).limit(RING_AT_ONCE))
+            return [(stage_id, queue) for stage_id, queue in rows]
+
+    def mark_rung(self, stage_ids: Sequence[str]) -> None:
+        with self.database.writing() as change:
+            move(change, Stage.id.in_(stage_ids), Stage.state == StageState.READY, rung_at=change.now)
+
+
+def _attempt(change: Change, lease: Lease) -> Attempt:
+    session = change.session
+    experiment = lock_experiment_of(session, lease.stage.id)
+    statement = select(Stage).where(*running_under(lease.stage.id, lease.token)).with_for_update()
+    stage = session.scalars(statement).one_or_none()
+    if experiment is None or stage is None:
+        raise _lost(lease)
+    return Attempt(change, experiment, stage, lease.token)
+
+
+def _touch(change: Change, lease: Lease, **values: Any) -> Stage:
+    """Keep the stage for another lease."""
+    expires = change.now + timedelta(seconds=lease.seconds)
+    if not move(change, *running_under(lease.stage.id, lease.token), lease_expires=expires, **values):
+        raise _lost(lease)
+    return change.session.get_one(Stage, lease.stage.id)
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"stage {lease.name} of {lease.experiment.slug} belongs to another worker now")

@@ -1,0 +1,40 @@
+"""How rows are found and named."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from modescape.errors import NotFound
+from modescape.tables import Experiment, Stage
+
+_IDS = uuid.UUID("0b1c6a4e-6d2f-5f0e-9c0a-7f6d6f646573")
+
+
+def row_id(*parts: object) -> str:
+    """The same parts give the same id, so that a stage that runs again updates its rows."""
+    return str(uuid.uuid5(_IDS, "/".join(map(str, parts))))
+
+
+def find_experiment(session: Session, reference: str, *, lock: bool = False) -> Experiment:
+    """By id or slug; lock: its transitions happen one after another. Raises NotFound."""
+    statement = select(Experiment).where(or_(Experiment.id == reference, Experiment.slug == reference))
+    found = session.scalars(statement.with_for_update() if lock else statement).one_or_none()
+    if found is None:
+        raise NotFound(f"there is no experiment {reference[:80]!r}; the list shows what there is")
+    return found
+
+
+def lock_experiment_of(session: Session, stage_id: str) -> Experiment | None:
+    """A stage's experiment, locked: transitions of one experiment happen one after another."""
+    of_it = select(Stage.experiment_id).where(Stage.id == stage_id).scalar_subquery()
+    return session.scalars(select(Experiment).where(Experiment.id == of_it).with_for_update()).one_or_none()
+
+
+def batches(items: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
+    """Few enough at a time for the parameters of one statement."""
+    return (items[start : start + size] for start in range(0, len(items), size))

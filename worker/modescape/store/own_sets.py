@@ -1,0 +1,71 @@
+"""Data sets that users registered under names of their own, and how experiments on them are shown."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modescape import own
+from modescape.errors import Conflict, NotFound
+from modescape.records import Json
+from modescape.spec import DataSpec
+from modescape.store.transaction import Change, Subject
+from modescape.tables import Catalogue, Experiment
+
+
+class OwnSets(Subject):
+    """By the name that the user gave (see `own`)."""
+
+    def all(self) -> dict[str, Json]:
+        with self.database.reading() as session:
+            return registered(session)
+
+    def check_name(self, name: str, where: str, *, replace: bool = False) -> None:
+        """Raises InvalidInput (`name`), and Conflict when another place has the name, unless it is to be replaced."""
+        known = self.all().get(own.checked_name(name), {"where": where})["where"]
+        if known != where and not replace:
+            raise _taken(name, known)
+
+    def register(self, name: str, details: Json, *, replace: bool = False) -> None:
+        """Remember a user's own set under a name, and show the experiments on that place under it.
+
+        Raises InvalidInput (`name`), and Conflict when another place has the name, unless it is to be replaced.
+        """
+        name = own.checked_name(name)
+        with self.database.writing() as change:
+            known = change.session.get(Catalogue, ("data", name))
+            before = details["where"] if known is None else known.details["where"]
+            if before != details["where"] and not replace:
+                raise _taken(name, before)
+            change.session.merge(Catalogue(kind="data", name=name, details=details, at=change.now))
+            for where in {before, details["where"]}:
+                _show_as(change, where)
+
+    def unregister(self, name: str) -> None:
+        """Forget the name; files and experiments stay. Raises NotFound."""
+        with self.database.writing() as change:
+            known = change.session.get(Catalogue, ("data", unicodedata.normalize("NFC", name)))
+            if known is None:
+                raise NotFound(f"no data set is registered as {name[:80]!r}")
+            change.session.delete(known)
+            _show_as(change, known.details["where"])
+
+
+def _show_as(change: Change, where: str) -> None:
+    """Experiments on that place get the name it has now."""
+    change.session.flush()
+    place = Experiment.spec["data"]["path"].as_string()
+    sets = registered(change.session)
+    for experiment in change.session.scalars(select(Experiment).where(place == where)):
+        experiment.dataset = own.shown_as(DataSpec.model_validate(experiment.spec["data"]), sets)
+
+
+def registered(session: Session) -> dict[str, Json]:
+    rows = session.scalars(select(Catalogue).where(Catalogue.kind == "data").order_by(Catalogue.at))
+    return {row.name: row.details for row in rows}
+
+
+def _taken(name: str, where: str) -> Conflict:
+    return Conflict(f"{name!r} is registered for {where}; choose another name, replace it, or unregister it first")

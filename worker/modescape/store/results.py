@@ -1,0 +1,131 @@
+"""What stages found: runs, solutions, measurements and matrices, and sets of solutions that somebody chose."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+
+from modescape.errors import NotFound
+from modescape.listing import AnyOf, Condition, Listing, Page
+from modescape.store.lookup import find_experiment
+from modescape.store.transaction import Subject
+from modescape.tables import Matrix, Measurement, Run, Selection, Solution
+
+SOLUTIONS = Listing(
+    model=Solution,
+    key=Solution.number,
+    fields={
+        "number": Solution.number, "run": Solution.run, "role": Solution.role, "method": Solution.method,
+        "sample_set": Solution.sample_set, "index": Solution.index, "epoch": Solution.epoch, "seed": Solution.seed,
+        "attempt": Solution.attempt, "strength": Solution.strength, "relative": Solution.relative,
+        "norm": Solution.norm, "cosine": Solution.cosine, "distance": Solution.distance,
+        "accuracy": Solution.accuracy, "diversity": Solution.diversity, "disagreement": Solution.disagreement,
+        "weights": Solution.weights,
+    },
+    sort="number",
+    lists={},
+)  # fmt: skip
+
+MEASUREMENTS = Listing(
+    model=Measurement,
+    key=Measurement.id,
+    fields={
+        "solution": Measurement.solution, "subject": Measurement.subject, "metric": Measurement.metric,
+        "split": Measurement.split, "corruption": Measurement.corruption, "intensity": Measurement.intensity,
+        "value": Measurement.value, "n": Measurement.n,
+    },
+    sort="solution",
+    lists={},
+)  # fmt: skip
+
+
+class Results(Subject):
+    """Of one experiment each, asked for by its id."""
+
+    def runs(self, reference: str) -> list[Run]:
+        with self.database.reading() as session:
+            experiment = find_experiment(session, reference)
+            return list(session.scalars(select(Run).where(Run.experiment_id == experiment.id).order_by(Run.number)))
+
+    def solutions(
+        self,
+        experiment_id: str,
+        conditions: Sequence[Condition | AnyOf] = (),
+        *,
+        sort: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+        **equal: Any,
+    ) -> Page[Solution]:
+        """Solutions that meet all conditions, and have `field=value` for each further argument. limit None: all."""
+        conditions = [*conditions, *(Condition(name, "eq", value) for name, value in equal.items())]
+        with self.database.reading() as session:
+            statement = select(Solution).where(Solution.experiment_id == experiment_id)
+            return SOLUTIONS.page(session, statement, conditions=conditions, sort=sort, cursor=cursor, limit=limit)
+
+    def all_solutions(self, experiment_id: str) -> list[Solution]:
+        """Every solution, by number."""
+        return self.solutions(experiment_id).items
+
+    def solution(self, experiment_id: str, number: int) -> Solution:
+        """Raises NotFound."""
+        with self.database.reading() as session:
+            mine = (Solution.experiment_id == experiment_id, Solution.number == number)
+            found = session.scalars(select(Solution).where(*mine)).one_or_none()
+        if found is None:
+            raise NotFound(f"this experiment has no solution {number} (yet)")
+        return found
+
+    def measurements(
+        self,
+        experiment_id: str,
+        conditions: Sequence[Condition | AnyOf] = (),
+        *,
+        sort: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+        **equal: Any,
+    ) -> Page[Measurement]:
+        """Measurements, asked for as `solutions` are."""
+        conditions = [*conditions, *(Condition(name, "eq", value) for name, value in equal.items())]
+        with self.database.reading() as session:
+            statement = select(Measurement).where(Measurement.experiment_id == experiment_id)
+            return MEASUREMENTS.page(session, statement, conditions=conditions, sort=sort, cursor=cursor, limit=limit)
+
+    def group_measurements(self, experiment_id: str, *, shifted: bool = True) -> list[Measurement]:
+        """Measurements of groups, not of single solutions. shifted: also those by intensity of corruption."""
+        conditions = [Condition("solution", "null", True)]
+        if not shifted:
+            conditions.append(Condition("intensity", "null", True))
+        return self.measurements(experiment_id, conditions, sort="subject").items
+
+    def matrices(self, experiment_id: str) -> list[Matrix]:
+        with self.database.reading() as session:
+            statement = select(Matrix).where(Matrix.experiment_id == experiment_id)
+            return list(session.scalars(statement.order_by(Matrix.name, Matrix.split)))
+
+    def matrix(self, experiment_id: str, name: str, split: str) -> Matrix | None:
+        with self.database.reading() as session:
+            mine = (Matrix.experiment_id == experiment_id, Matrix.name == name, Matrix.split == split)
+            return session.scalars(select(Matrix).where(*mine)).one_or_none()
+
+    def put_selection(self, experiment_id: str, numbers: Iterable[int]) -> str:
+        """A short key for a set of solutions; the same set has the same key."""
+        chosen = sorted(set(numbers))
+        key = hashlib.sha256(orjson.dumps([experiment_id, chosen])).hexdigest()[:12]
+        with self.database.writing() as change:
+            row = {"key": key, "experiment_id": experiment_id, "numbers": chosen, "at": change.now}
+            change.insert_missing(Selection, [row])
+        return key
+
+    def selection(self, key: str) -> Selection:
+        """Raises NotFound."""
+        with self.database.reading() as session:
+            found = session.get(Selection, key)
+        if found is None:
+            raise NotFound(f"there is no selection {key[:16]!r}")
+        return found

@@ -1,0 +1,145 @@
+"""The stages of an experiment as rows: asking for them, and adding one later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session, defer
+
+from modescape.errors import NotFound
+from modescape.records import Json, Need, PlannedStage, StageState
+from modescape.store.lookup import batches, find_experiment, row_id
+from modescape.store.transaction import Subject
+from modescape.store.transitions import AFRESH, move, settle
+from modescape.tables import Experiment, Stage, StageNeed
+
+
+class Stages(Subject):
+    """By experiment or by id."""
+
+    def add(self, reference: str, planned: PlannedStage) -> Stage:
+        """A stage asked for later, such as `materialise`. The same kind and key again returns the one there is (ready
+        again if it had failed or been cancelled). Raises NotFound when a stage it needs does not exist."""
+        with self.database.writing() as change:
+            session = change.session
+            experiment = find_experiment(session, reference, lock=True)
+            id_ = row_id(experiment.id, "stage", planned.kind, planned.key)
+            stage = session.get(Stage, id_)
+            if stage is None:
+                _append(session, experiment, planned)
+            elif stage.state in (StageState.FAILED, StageState.CANCELLED):
+                move(change, Stage.id == id_, error={}, **AFRESH)
+            else:
+                return stage
+            settle(change, experiment)
+            return session.get_one(Stage, id_, populate_existing=True)
+
+    def of(self, reference: str) -> list[Stage]:
+        """All stages of an experiment, in the order of the plan. Raises NotFound."""
+        with self.database.reading() as session:
+            experiment = find_experiment(session, reference)
+            statement = select(Stage).where(Stage.experiment_id == experiment.id).order_by(Stage.ordinal)
+            return list(session.scalars(statement))
+
+    def without_results(self, reference: str) -> list[Stage]:
+        """`stages` without `result` and `partial`, which can be large: what pages and the API show."""
+        with self.database.reading() as session:
+            experiment = find_experiment(session, reference)
+            light = (defer(Stage.result, raiseload=True), defer(Stage.partial, raiseload=True))
+            statement = select(Stage).options(*light).where(Stage.experiment_id == experiment.id)
+            return list(session.scalars(statement.order_by(Stage.ordinal)))
+
+    def get(self, stage_id: str) -> Stage:
+        """Raises NotFound."""
+        with self.database.reading() as session:
+            found = session.get(Stage, stage_id)
+        if found is None:
+            raise NotFound(f"there is no stage {stage_id[:80]!r}")
+        return found
+
+    def needs(self, stage_id: str, *, optional: bool | None = None) -> list[Stage]:
+        """The stages a stage waits for, in the order of the plan; optional: only those it can do without, or (False)
+        cannot."""
+        with self.database.reading() as session:
+            arrow = (StageNeed.needs_id == Stage.id) & (StageNeed.stage_id == stage_id)
+            if optional is not None:
+                arrow &= StageNeed.optional == optional
+            return list(session.scalars(select(Stage).join(StageNeed, arrow).order_by(Stage.ordinal)))
+
+    def arrows(self, reference: str) -> list[tuple[str, str]]:
+        """(stage id, id of a stage it needs) for the whole experiment."""
+        with self.database.reading() as session:
+            of_it = Stage.experiment_id == find_experiment(session, reference).id
+            arrows = select(StageNeed.stage_id, StageNeed.needs_id).join(Stage, Stage.id == StageNeed.stage_id)
+            return [(stage, need) for stage, need in session.execute(arrows.where(of_it))]
+
+    def ids(self) -> set[str]:
+        with self.database.reading() as session:
+            return set(session.scalars(select(Stage.id)))
+
+    def oldest_running(self) -> datetime | None:
+        """When the oldest stage that is running now was claimed; None when none runs."""
+        with self.database.reading() as session:
+            return session.scalar(select(func.min(Stage.claimed_at)).where(Stage.state == StageState.RUNNING))
+
+    def here_already(self, memos: Collection[str]) -> set[str]:
+        """Those of the stage keys under which a stage has succeeded."""
+        found: set[str] = set()
+        with self.database.reading() as session:
+            for some in batches(sorted(memos)):
+                statement = (
+                    select(Stage.memo).where(Stage.memo.in_(some), Stage.state == StageState.SUCCEEDED).distinct()
+                )
+                found |= {memo for memo in session.scalars(statement) if memo is not None}
+        return found
+
+
+def add_stages(session: Session, experiment_id: str, stages: Sequence[PlannedStage]) -> None:
+    """The rows of a whole plan. Raises ValueError for two of the same kind and key."""
+    ids = {(one.kind, one.key): row_id(experiment_id, "stage", one.kind, one.key) for one in stages}
+    if len(ids) < len(stages):
+        raise ValueError("two planned stages have the same kind and key")
+    rows = [_stage_row(experiment_id, ids[one.kind, one.key], i, one) for i, one in enumerate(stages)]
+    if rows:
+        session.execute(insert(Stage), rows)
+    needs = [row for one in stages for row in _need_rows(ids[one.kind, one.key], one, ids.__getitem__)]
+    if needs:
+        session.execute(insert(StageNeed), needs)
+
+
+def _append(session: Session, experiment: Experiment, planned: PlannedStage) -> None:
+    """The rows of one stage after all there are, blocked. Raises NotFound when a stage it needs does not exist."""
+    id_ = row_id(experiment.id, "stage", planned.kind, planned.key)
+    ids = {need: row_id(experiment.id, "stage", *need) for need in (*planned.needs, *planned.wants)}
+    found = set(session.scalars(select(Stage.id).where(Stage.id.in_(ids.values()))))
+    for (kind, key), needed in ids.items():
+        if needed not in found:
+            raise NotFound(f"experiment {experiment.slug} has no stage {kind}/{key}")
+    last = session.scalar(select(func.max(Stage.ordinal)).where(Stage.experiment_id == experiment.id))
+    row = _stage_row(experiment.id, id_, 0 if last is None else last + 1, planned)
+    session.execute(insert(Stage), [row | {"state": StageState.BLOCKED}])
+    if ids:
+        session.execute(insert(StageNeed), _need_rows(id_, planned, ids.__getitem__))
+
+
+def _stage_row(experiment_id: str, id_: str, ordinal: int, planned: PlannedStage) -> Json:
+    return {
+        "id": id_, "experiment_id": experiment_id, "ordinal": ordinal, "kind": planned.kind, "key": planned.key,
+        "queue": planned.queue, "params": planned.params, "estimate": planned.estimate, "optional": planned.optional,
+        "work": {"shape": planned.shape, **asdict(planned.work)},
+        "state": StageState.BLOCKED if planned.needs or planned.wants else StageState.READY,
+        "attempt": 0, "losses": 0, "step": 0, "steps": 0,
+        "progress": {}, "partial": {}, "result": {}, "error": {}, "history": [], "seconds": 0.0,
+    }  # fmt: skip
+
+
+def _need_rows(stage_id: str, planned: PlannedStage, id_of: Callable[[Need], str]) -> list[Json]:
+    wanted = [need for need in planned.wants if need not in planned.needs]
+    return [
+        {"stage_id": stage_id, "needs_id": id_of(need), "optional": optional}
+        for needs, optional in ((planned.needs, False), (wanted, True))
+        for need in needs
+    ]

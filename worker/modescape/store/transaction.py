@@ -1,0 +1,107 @@
+"""One transaction: reading, or writing with its events, on SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import URL, insert, inspect, text
+from sqlalchemy.orm import Session
+
+from modescape.records import EventKind, Json
+from modescape.schema import open_database
+from modescape.store.lookup import batches
+from modescape.tables import Base, Event, Stage, utcnow
+
+EVENT_LOCK = 0x6D6F6465_01
+PURGE_LOCK = 0x6D6F6465_02
+LOOKS_LOCK = 0x6D6F6465_03
+
+
+class Change:
+    """One writing transaction. Events wait until its end: their ids are given under a lock that is then held briefly,
+    and always last, so that transactions cannot wait for each other in a circle."""
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self.session = session
+        self.now = now
+        self._events: list[Json] = []
+
+    def event(
+        self, kind: EventKind | str, experiment_id: str | None, stage: Stage | None = None, **payload: Any
+    ) -> None:
+        self._events.append(
+            {
+                "kind": kind, "experiment_id": experiment_id, "stage_id": stage.id if stage else None, "at": self.now,
+                "payload": ({"kind": stage.kind, "key": stage.key} if stage else {}) | payload,
+            }
+        )  # fmt: skip
+
+    def write_events(self) -> None:
+        if not self._events:
+            return
+        self.session.flush()
+        self.lock(EVENT_LOCK)
+        self.session.execute(insert(Event), self._events)
+
+    def lock(self, number: int, *, shared: bool = False) -> None:
+        """Take one of PostgreSQL's advisory locks until the end; on SQLite writers are alone anyway."""
+        if _is_postgres(self.session):
+            function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+            self.session.execute(text(f"SELECT {function}({number})"))
+
+    def insert_missing(self, model: type[Base], rows: list[Json]) -> int:
+        """INSERT … ON CONFLICT DO NOTHING; how many rows were new."""
+        if _is_postgres(self.session):
+            from sqlalchemy.dialects.postgresql import insert as upsert
+        else:
+            from sqlalchemy.dialects.sqlite import insert as upsert  # type: ignore[assignment]
+        rows = sorted(rows, key=lambda row: str(next(iter(row.values()))))  # one order, so that no two writers cross
+        primary, inserted = inspect(model).primary_key, 0
+        for some in batches(rows):
+            statement = upsert(model).values(some).on_conflict_do_nothing().returning(*primary)
+            inserted += len(self.session.execute(statement).all())
+        return inserted
+
+
+class Database:
+    """Where transactions begin. Raises ConfigurationError for a URL that cannot be opened."""
+
+    def __init__(self, url: str | URL) -> None:
+        self.url = url
+        self.engine = open_database(url)
+        self._writer = self.engine.execution_options(sqlite_begin="IMMEDIATE")
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Change]:
+        """All of it and its events, or nothing."""
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            change = Change(session, now(session))
+            yield change
+            change.write_events()
+
+
+class Subject:
+    """The part of a store that asks and changes one subject."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+
+def now(session: Session) -> datetime:
+    """The database's clock where there is one, so that workers on several machines agree."""
+    if not _is_postgres(session):
+        return utcnow()
+    told: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return told
+
+
+def _is_postgres(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"

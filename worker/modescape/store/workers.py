@@ -1,0 +1,83 @@
+"""Who computes, how fast, and what finished stages took: what prices are made of."""
+
+from __future__ import annotations
+
+from sqlalchemy import select, update
+
+from modescape.prices import Finished, Work
+from modescape.records import EventKind, Json
+from modescape.store.transaction import Subject
+from modescape.tables import Stage, Throughput, Worker
+
+REMEMBERED = 0.98  # of what earlier stages of a kind say about its speed, at each new one: the last fifty or so
+
+
+class Workers(Subject):
+    """The processes that compute, by their names."""
+
+    def register(self, name: str, *, device: str, numerics: str, queue: str, pid: int) -> None:
+        """A worker starts; what is known of its speed under the same numerics, on the same device, stays."""
+        with self.database.writing() as change:
+            worker = change.session.get(Worker, name)
+            same = worker is not None and (worker.numerics, worker.device) == (numerics, device)
+            speed, calibration = (worker.speed, worker.calibration) if worker is not None and same else ({}, None)
+            change.session.merge(
+                Worker(name=name, device=device, numerics=numerics, queue=queue, speed=speed, calibration=calibration,
+                       stage_id=None, pid=pid, started_at=change.now, seen_at=change.now, stopped_at=None)
+            )  # fmt: skip
+            change.event(EventKind.WORKER, None, name=name, state="started")
+
+    def seen(self, name: str, *, stage_id: str | None) -> None:
+        """It lives, and works on `stage_id`."""
+        with self.database.writing() as change:
+            change.session.execute(
+                update(Worker).where(Worker.name == name).values(seen_at=change.now, stage_id=stage_id, stopped_at=None)
+            )
+
+    def stopped(self, name: str) -> None:
+        with self.database.writing() as change:
+            values = {"stopped_at": change.now, "stage_id": None}
+            change.session.execute(update(Worker).where(Worker.name == name).values(**values))
+            change.event(EventKind.WORKER, None, name=name, state="stopped")
+
+    def keep_speed(self, name: str, architecture: str, images_per_second: float) -> None:
+        """Remember how fast a training went."""
+        with self.database.writing() as change:
+            worker = change.session.get(Worker, name)
+            if worker is not None:
+                worker.speed = {**worker.speed, architecture: images_per_second}
+
+    def calibration(self, name: str) -> Json | None:
+        """What a worker of that name measured under its present arithmetic; None before it has."""
+        with self.database.reading() as session:
+            return session.scalar(select(Worker.calibration).where(Worker.name == name))
+
+    def calibrated(self, name: str, calibration: Json) -> None:
+        with self.database.writing() as change:
+            change.session.execute(update(Worker).where(Worker.name == name).values(calibration=calibration))
+
+    def all(self) -> list[Worker]:
+        with self.database.reading() as session:
+            return list(session.scalars(select(Worker).order_by(Worker.name)))
+
+    def learn(self, stage: Stage, numerics: str, seconds: float) -> None:
+        """Remember how long a stage took, done in one go; older ones of its kind and shape count less each time."""
+        work = stage.work or {}
+        if not work.get("shape"):
+            return  # planned before work was written down
+        key = {"kind": stage.kind, "shape": work["shape"], "numerics": numerics}
+        new = {name: work[name] for name in ("trained", "predicted", "other")} | {"stages": 1.0, "seconds": seconds}
+        with self.database.writing() as change:
+            change.insert_missing(Throughput, [key | dict.fromkeys(new, 0.0) | {"at": change.now}])
+            same = [getattr(Throughput, name) == value for name, value in key.items()]
+            grown = {name: getattr(Throughput, name) * REMEMBERED + value for name, value in new.items()}
+            change.session.execute(update(Throughput).where(*same).values(**grown, at=change.now))
+
+    def finished_work(self, numerics: str) -> list[Finished]:
+        """What finished stages of each kind and shape amount to under an arithmetic, the latest first."""
+        statement = select(Throughput).where(Throughput.numerics == numerics).order_by(Throughput.at.desc()).limit(500)
+        with self.database.reading() as session:
+            return [
+                Finished(row.kind, row.shape, row.stages, Work(row.trained, row.predicted, row.other), row.seconds)
+                for row in session.scalars(statement)
+            ]
