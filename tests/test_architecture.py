@@ -125,7 +125,7 @@ def test_colours_are_written_in_one_file_but_for_the_looks_of_methods() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in files
-        if path != LABORATORY / "figures" / "style.py" and path.parent != LABORATORY / "methods"
+        if path != LABORATORY / "drawing" / "style.py" and path.parent != LABORATORY / "methods"
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if colour.search(line)
     ]

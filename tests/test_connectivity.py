@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import told
 
 import modescape as ms
+from modescape.drawing.figure import encode
+from modescape.drawing.style import THEMES
+from modescape.drawing.words import loss
 from modescape.errors import InvalidInput
-from modescape.figures import THEMES, encode
-from modescape.figures.figure import loss
 from modescape.plan import prepare
 from modescape.registry import figures
 from modescape.science import data as datasets
@@ -82,9 +84,9 @@ def test_the_figure_is_drawn(lab: Any, options: dict[str, Any]) -> None:
     data = figure.call(lab, figure.options(**options))
     assert len(data.rows()) == 3
     assert len(data.rows()[0]) == len(data.columns)
-    assert "n = 3 pairs of 3 runs; 150 " in data.caption
-    assert "on 400 training images" in data.caption
-    assert "and no label" in data.caption
+    assert "n = 3 pairs of 3 runs; 150 " in told(data).caption
+    assert "on 400 training images" in told(data).caption
+    assert "and no label" in told(data).caption
     for theme in THEMES:
         assert len(gzip.compress(encode(figure.draw(data, theme)))) < 300_000
 
@@ -97,11 +99,11 @@ def test_it_is_said_in_how_many_pairs_alignment_and_repair_helped(lab: Any) -> N
     pairs = np.triu_indices(3, 1)
     found = [lab.matrix(f"barrier-loss-{line}", "train").values[pairs] for line in ("straight", "aligned", "repaired")]
     for words, change in zip(("Aligning", "Repair after it"), np.diff(found, axis=0), strict=True):
-        text = next(text for text in data.notes.text if text.startswith(words))
+        text = next(text for text in told(data).notes.text if text.startswith(words))
         assert f"lowers the barrier of {(change < 0).sum()} of 3 pairs" in text
         assert ("raises that of" in text) == (change > 0).any()
         assert f"mean change {loss(float(change.mean()))} ± {loss(float(change.std(ddof=1)))} nats" in text
-    assert f"{loss(float(found[2].mean()))} with activity repaired as well" in data.summary
+    assert f"{loss(float(found[2].mean()))} with activity repaired as well" in told(data).summary
 
 
 @pytest.mark.slow
@@ -121,8 +123,8 @@ def test_batch_norm_statistics_take_the_place_of_repair(tmp_path: Path) -> None:
     assert lab.extra("connectivity", "0-1")["change"] < 1e-5
     assert lab.matrix("barrier-loss-repaired", "test") is None
     data = figures["connectivity"].call(lab, figures["connectivity"].options())
-    assert "Batch-norm statistics estimated anew at every point, on 60 training images" in data.caption
-    assert "Repaired" not in data.caption
+    assert "Batch-norm statistics estimated anew at every point, on 60 training images" in told(data).caption
+    assert "Repaired" not in told(data).caption
     assert list(data.barriers) == ["straight", "aligned"]
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import told
 from numpy.typing import NDArray
 from test_figures import averaged, collect, lab
 
 import modescape
-from modescape.figures import FigureNotReady
+from modescape.drawing.reading import FigureNotReady
 from modescape.laboratory import Lab
 from modescape.plan import prepare
 from modescape.registry import figures, presets
@@ -292,13 +293,13 @@ def test_the_figure_gives_every_measure_of_every_group_by_size() -> None:
     assert data.rows()[-1][-3] == "1-2"  # samples averaged inside a run
     assert data.rows()[-1][-2:] == (2, 4)  # two runs' training, twice two forward passes
     assert data.rows()[1][4] is None  # one ensemble of all has no spread
-    assert "an ensemble of 2 75.0 %" in data.summary
-    assert "not a standard error" in data.caption
-    assert "M = 1-2 samples" in data.caption
+    assert "an ensemble of 2 75.0 %" in told(data).summary
+    assert "not a standard error" in told(data).caption
+    assert "M = 1-2 samples" in told(data).caption
     costs = ["1, 1", "1, 2"]  # epochs and forward passes of one run, in runs
-    assert [line.values for line in data.notes.lines] == [("87.5 → 75.0", ".250 → .200", cost) for cost in costs]
-    assert "endlessly many such members, from the distances of pairs: .150 (optima)" in data.notes.text[1]
-    assert data.notes.text[-1].startswith("Checked: ")
+    assert [line.values for line in told(data).notes.lines] == [("87.5 → 75.0", ".250 → .200", cost) for cost in costs]
+    assert "endlessly many such members, from the distances of pairs: .150 (optima)" in told(data).notes.text[1]
+    assert told(data).notes.text[-1].startswith("Checked: ")
     assert collect("ensembles", averaged(lab()), method="random", panel="nll").groups == ["random"]
 
 
@@ -307,19 +308,19 @@ def test_sampled_subsets_are_said_to_be_sampled() -> None:
     for row in results.measured:
         if row.subject.endswith("/2"):
             row.details |= {"subsets": 100, "of": 252}
-    assert "of 2 100 of them drawn at random (seeded)" in collect("ensembles", results).caption
+    assert "of 2 100 of them drawn at random (seeded)" in told(collect("ensembles", results)).caption
 
 
 def test_a_violated_identity_is_said_in_words() -> None:
     results = averaged(lab())
     wrong = next(row for row in results.measured if row.metric == "identity/brier" and row.subject == "ensemble/random")
     wrong.value = 3e-4
-    assert collect("ensembles", results).notes.text[-1] == (
+    assert told(collect("ensembles", results)).notes.text[-1] == (
         "Do not trust these numbers. Violated, beyond 1e-09: "
         "random subspace: Brier of the mean = mean Brier − ambiguity (off by 3.0e-04)."
     )
     wrong.value = None  # what the store keeps of a number that is not finite
-    assert "not a finite number" in collect("ensembles", results).notes.text[-1]
+    assert "not a finite number" in told(collect("ensembles", results)).notes.text[-1]
 
 
 def test_reliability_shows_one_run_beside_the_ensemble() -> None:
@@ -473,7 +474,7 @@ def test_every_average_has_a_twin_after_a_temperature_of_its_own(experiment: Lab
             np.mean(ece), abs=1e-6
         )
     data = collect("ensembles", experiment, panel="nll")
-    assert "NLL after temperature, nats" in data.notes.head
+    assert "NLL after temperature, nats" in told(data).notes.head
     assert collect("ensembles", experiment, panel="nll-calibrated").curve("independent", "nll-calibrated").mean[2] < 3
     with pytest.raises(FigureNotReady, match="judged on others"):
         collect("ensembles", experiment, panel="nll-calibrated", split="validation")
@@ -492,7 +493,7 @@ def test_temperatures_do_not_need_kept_predictions_and_are_the_same_without(expe
     assert not none.measurements(metric="nll-calibrated")
     with pytest.raises(FigureNotReady, match="500 validation images or more"):
         collect("ensembles", none, panel="nll-calibrated")
-    assert "500 validation images or more" in " ".join(collect("ensembles", none, panel="nll").notes.text)
+    assert "500 validation images or more" in " ".join(told(collect("ensembles", none, panel="nll")).notes.text)
 
 
 @pytest.mark.slow
@@ -501,7 +502,7 @@ def test_the_figures_show_what_was_measured(experiment: Lab) -> None:
     assert data.groups == ["independent", "random", "averaging"]
     curve = data.curve("random", "brier")
     assert curve.mean[2] == measured(experiment, "ensemble/random/3", "brier", "validation").value
-    assert "at most 1e-1" in data.notes.text[-1]  # 1e-10 to 1e-19
+    assert "at most 1e-1" in told(data).notes.text[-1]  # 1e-10 to 1e-19
     for name in ("ensembles", "reliability"):
         figures[name].draw(collect(name, experiment), "dark")
 
@@ -524,7 +525,7 @@ def test_an_unrelated_change_takes_the_scores_over_and_a_violation_is_an_event(
     events = wrong.store.events.after(0, experiment_id=wrong.experiment.id, limit=1000)
     [said] = [event for event in events if event.kind == "identity violated" and event.payload["split"] == "test"]
     assert (said.payload["identity"], said.payload["group"]) == ("entropy", "optimum")
-    assert collect("ensembles", wrong).notes.text[-1].startswith("Do not trust these numbers.")
+    assert told(collect("ensembles", wrong)).notes.text[-1].startswith("Do not trust these numbers.")
 
 
 @pytest.mark.parametrize("runs", [1, 2])

@@ -99,7 +99,7 @@ from modescape import registry
 from modescape.errors import InvalidInput
 registry.load_plugins(("own_entries",))
 from modescape.corruptions.corruption import applicable
-from modescape.figures import style
+from modescape.drawing import style
 from modescape.plan import prepare
 from modescape_api.catalogue import _known_here
 from modescape_api.replies import encode

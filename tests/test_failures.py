@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import told
 from serving import served
 from unlucky import BROKEN_CHAIN, DIVERGED, HEALTHY, SILENT, curse, weigh
 
 from modescape.architectures.architecture import Layer, architecture
+from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
-from modescape.figures import FigureNotReady
 from modescape.finding import Finding
 from modescape.jobs import dispatch
 from modescape.laboratory import Lab, Laboratory
@@ -159,7 +160,7 @@ def _figures(lab: Lab) -> None:
         except FigureNotReady as refused:
             absent[name] = refused
             continue
-        assert "2 of 6 runs failed" in data.caption, name
+        assert "2 of 6 runs failed" in told(data).caption, name
         assert not data.partial, (name, data.partial)
         assert figure.draw(data, "light").data, name
     assert {"seeds", "landscape", "triangles"} <= absent.keys()
@@ -424,9 +425,9 @@ def test_its_gain_is_that_around_those_runs(partly: Lab) -> None:
 def test_pictures_say_how_many_of_its_chains_failed(partly: Lab) -> None:
     assert "1 of 5 SWAG chains failed" in partly.sentence()
     for name in ("ensembles", "shift", "tsne-samples"):
-        caption = figures[name].call(partly, figures[name].options()).caption
+        caption = told(figures[name].call(partly, figures[name].options())).caption
         assert "1 of 5 SWAG chains failed and counts nowhere." in caption, name
-    assert "chains" not in figures["similarity-runs"].call(partly, figures["similarity-runs"].options()).caption
+    assert "chains" not in told(figures["similarity-runs"].call(partly, figures["similarity-runs"].options())).caption
     worked = figures["ensembles"].call(partly, figures["ensembles"].options())
     assert (worked.runs["swag"], worked.runs["random"]) == (4, 5)
 

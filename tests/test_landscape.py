@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 import pytest
+from drawn import told
 from numpy.typing import NDArray
 from serving import SPEC, Served, finished, served
 from test_figures import Lab, Point
 
+from modescape.drawing.figure import csv, encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor, Machine, StageControl
-from modescape.figures import THEMES, FigureNotReady, csv, encode
 from modescape.laboratory import Laboratory
 from modescape.plan import prepare
 from modescape.prices import Work
@@ -394,7 +397,7 @@ def test_the_numbers_of_a_plane_are_those_that_were_stored() -> None:
     assert first["residual_over_norm"] == 0.5
     assert first["test_agreement_4"] == pytest.approx(float(plane.own[0, 1, 2]))
     assert csv(data).count("\n") == 1 + len(data.rows())
-    assert "run 0, epoch 0, is .50 of its norm away" in data.caption
+    assert "run 0, epoch 0, is .50 of its norm away" in told(data).caption
 
 
 def test_what_is_beyond_the_ceiling_of_the_loss_is_drawn_alike() -> None:
@@ -454,8 +457,8 @@ def test_barriers_are_measured_from_the_line_between_the_ends() -> None:
     data = collected(Cuts(replace(plane, x=10 * at, scores=scores)), "cuts")
     assert data.cuts[0].words == "run 0 to 1"
     assert data.cuts[0].barrier(0) == pytest.approx(3.5)
-    assert data.notes.lines[0].values[0] == "3.50"
-    assert "3.50 nats" in data.summary
+    assert told(data).notes.lines[0].values[0] == "3.50"
+    assert "3.50 nats" in told(data).summary
     for theme in THEMES:
         figures["cuts"].draw(data, theme)
 

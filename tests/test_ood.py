@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import told
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from modescape.drawing import style
+from modescape.drawing.figure import csv, encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, StageInterrupted
 from modescape.executor import Executor
-from modescape.figures import THEMES, FigureNotReady, csv, encode, style
 from modescape.laboratory import Lab, Laboratory, run
 from modescape.plan import plan, prepare
 from modescape.registry import datasets, figures, presets
@@ -592,14 +596,14 @@ def collect(name: str, results: Any, **options: Any) -> Any:
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_figures_say_and_draw_what_was_measured(lab: Lab, name: str, options: dict[str, Any]) -> None:
     data = collect(name, lab, **options)
-    assert data.caption.endswith(".")
-    assert data.summary.endswith(".")
-    assert data.notes.lines
-    assert all(len(line.values) == len(data.notes.head) - 1 for line in data.notes.lines)
+    assert told(data).caption.endswith(".")
+    assert told(data).summary.endswith(".")
+    assert told(data).notes.lines
+    assert all(len(line.values) == len(told(data).notes.head) - 1 for line in told(data).notes.lines)
     assert all(entry.look in style.looks() for entry in data.legend)
     assert csv(data).count("\n") == 1 + len(data.rows())
     assert all(len(row) == len(data.columns) for row in data.rows())
-    assert stage(lab, "ood", f"{options.get('ood', 0)}/0").result["extra"]["conversion"] in data.caption
+    assert stage(lab, "ood", f"{options.get('ood', 0)}/0").result["extra"]["conversion"] in told(data).caption
     for theme in THEMES:
         drawn = figures[name].draw(data, theme).to_dict()
         assert drawn["layout"]["meta"]["figure"] == name
@@ -658,8 +662,8 @@ def test_detection_is_shown_by_any_of_its_measures() -> None:
             ("optimum", single, pytest.approx(together)), ("averaging", single, pytest.approx(together)),
         ]  # fmt: skip
         assert data.chance == by_chance[measure]
-        assert "AUROC .800 ± .010, ensemble .850; FPR95 .600 ± .010, ensemble .650" in data.notes.text[1]
-        assert data.notes.text[2].endswith("other images .250, test images .750.")
+        assert "AUROC .800 ± .010, ensemble .850; FPR95 .600 ± .010, ensemble .650" in told(data).notes.text[1]
+        assert told(data).notes.text[2].endswith("other images .250, test images .750.")
     assert collect("ood", looked_at(), score="entropy", size="page").page_height == 34 * 2 + 100
 
 

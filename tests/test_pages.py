@@ -16,9 +16,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from serving import SPEC, Served, finished, served
 
+from modescape.drawing import style
+from modescape.drawing.figure import Legend
+from modescape.drawing.frame import Frame, framed
 from modescape.executor import Executor
-from modescape.figures import Words, framed, style
-from modescape.figures.figure import Legend
 
 pytestmark = pytest.mark.slow
 
@@ -275,7 +276,7 @@ def test_the_legend_of_a_picture_taken_away_ends_above_its_plot(browser: Browser
     for width in (480, 560, 598, 700, 800, 960, 1200):
         layout = style.layout("light", kind="scatter", height=400, revision="x")
         drawn = go.Figure(layout=layout).update_layout(margin=margin).add_scatter(x=[1, 2], y=[1, 2])
-        framed(drawn, Words("A question?", "A name", "A caption.", legend), "light", width)
+        framed(drawn, Frame("A question?", "A name", "A caption.", legend), "light", width)
         lowest = page.evaluate(
             """async figure => {
                 await Plotly.newPlot("plot", figure.data, figure.layout);

@@ -431,7 +431,8 @@ def test_maps_open_by_run_and_similarity_with_final_solutions() -> None:
 
 
 def test_samples_of_chains_are_not_drawn_on_a_plane_they_are_not_on() -> None:
-    from modescape.figures.landscape import Anchor, _of_the_runs
+    from modescape.figures.landscape import _of_the_runs
+    from modescape.figures.shared.weight_space import Anchor
 
     def point(number: int, method: str | None, relative: float) -> dict[str, Any]:
         return {"number": number, "method": method, "relative": relative}

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import told
 from numpy.typing import NDArray
 
 from modescape import presets
+from modescape.drawing.figure import csv, encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor
-from modescape.figures import THEMES, FigureNotReady, csv, encode
 from modescape.laboratory import Lab, Laboratory, run
 from modescape.plan import Machines, prepare
 from modescape.records import StageOutput
@@ -418,13 +421,13 @@ def test_the_seed_figure_shows_every_repetition_and_its_mean() -> None:
     np.testing.assert_allclose(data_.disagreement[chosen], [0.10, 0.12])
     np.testing.assert_allclose(data_.distance[chosen], [1.0, 1.2])
     # means at 1e-3: weights 11, batches 6, both 13, same 0 percent; deviations .02 / sqrt 2
-    assert [(n.label, n.values) for n in data_.notes.lines] == [
+    assert [(n.label, n.values) for n in told(data_).notes.lines] == [
         ("both", ("13.0", "1.4")), ("initial weights", ("11.0", "1.4")), ("batch order", ("6.0", "1.4")),
         ("nothing", ("0", "–")),
     ]  # fmt: skip
-    assert data_.notes.text == ("At the learning rate 0.001.", "Same seeds: exactly 0 in all 4 pairs.")
-    assert "other initial weights 11.0 ± 1.4 %, another batch order 6.0 ± 1.4 %" in data_.summary
-    assert "1 training diverged and is left out" in data_.caption
+    assert told(data_).notes.text == ("At the learning rate 0.001.", "Same seeds: exactly 0 in all 4 pairs.")
+    assert "other initial weights 11.0 ± 1.4 %, another batch order 6.0 ± 1.4 %" in told(data_).summary
+    assert "1 training diverged and is left out" in told(data_).caption
     assert "batches,0.0001,1,,,\n" in csv(data_)
 
 
@@ -455,16 +458,16 @@ def test_the_instability_figure_means_its_pairs() -> None:
     assert epochs.tolist() == [0, 2]
     np.testing.assert_allclose(means, [33, 4])
     np.testing.assert_allclose(data_.means("disagreement", "train")[1], [10, 10])
-    assert data_.notes.lines[0].values == ("33.0", "1.4", "12.0", "80.0")
-    assert "33.0 points of error apart on test images" in data_.summary
-    assert data_.summary.count("points") == 2
+    assert told(data_).notes.lines[0].values == ("33.0", "1.4", "12.0", "80.0")
+    assert "33.0 points of error apart on test images" in told(data_).summary
+    assert told(data_).summary.count("points") == 2
     planned = {**SPEC, "instability": {**SPEC["instability"], "repetitions": 3}}
     some = collect("instability", replace(instability_found(), spec=parse(planned)))
     assert some.partial == "after 4 of 6 pairs of branches"
     nats = collect("instability", instability_found(), quantity="loss", split="train")
     np.testing.assert_allclose(nats.means("barrier", "train")[1], [3, 0.1])
     assert nats.shown() == ("train",)
-    assert nats.notes.head[1] == "barrier, nats"
+    assert told(nats).notes.head[1] == "barrier, nats"
 
 
 @pytest.mark.parametrize("theme", THEMES)

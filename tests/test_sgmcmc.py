@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import told
 from test_figures import Lab as Memory
 from test_figures import Point, logits
 from torch import nn
 
 import modescape as ms
 from modescape.claims.record import ClaimRecord
+from modescape.drawing.figure import encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES, Theme
 from modescape.errors import InvalidInput, PauseRequested
-from modescape.figures import THEMES, FigureNotReady, Theme, encode
 from modescape.laboratory import Lab
 from modescape.methods.ema import EmaOptions
 from modescape.methods.method import Neighbourhood
@@ -504,7 +507,7 @@ def test_the_figure_of_cycles_shows_every_pair(lab: Lab) -> None:
         if row["between"] != "runs":
             pair = expected[row["between"], row["solution"], row["other_solution"]]
             assert (row["disagreement"], row["diversity"]) == pytest.approx(pair, abs=1e-12)
-    assert found.summary.count("n = ") == 3
+    assert told(found).summary.count("n = ") == 3
 
 
 def chains_by_hand(chains: int = 2, images: int = 8) -> Memory:
@@ -538,7 +541,7 @@ def test_pairs_of_cycles_by_hand() -> None:
     # cycle 2 of chain 0 and cycle 1 of chain 1 are wrong on two images each, none in common: 4/8 over 2/8
     assert (rows["chains", 11, 12]["disagreement"], rows["chains", 11, 12]["diversity"]) == (0.5, 2.0)
     assert rows["runs", 0, 1]["diversity"] is None  # no errors to divide by
-    assert "cycles of one chain .75" in found.summary
+    assert "cycles of one chain .75" in told(found).summary
     one = entry.call(chains_by_hand(chains=1), entry.options(quantity="disagreement"))
     assert one.partial == "after 1 of 2 chains"
     assert "chains" not in one.kinds
@@ -546,13 +549,13 @@ def test_pairs_of_cycles_by_hand() -> None:
 
 def test_cycles_name_the_interval_against_separate_runs() -> None:
     results, entry = chains_by_hand(), figures["cycles"]
-    told = "separate runs / cycles"
-    assert not any(told in text for text in entry.call(results, entry.options()).notes.text)  # not judged yet
+    words = "separate runs / cycles"
+    assert not any(words in text for text in told(entry.call(results, entry.options())).notes.text)  # not judged yet
     parts = {"ratio to those runs": 2.6, "its lower end": 1.4, "its upper end": 4.85}
     results.claims["h"] = ClaimRecord("h", "H", "", Word.HOLDS, "", 0.1, 5, 8, parts=parts)
     assert (
         "Disagreement, separate runs / cycles: 2.60 (1.40 to 4.85); n = 5 chains and 2 runs, 8 images."
-        in entry.call(results, entry.options()).notes.text
+        in told(entry.call(results, entry.options())).notes.text
     )
 
 
@@ -569,8 +572,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 def test_cycles_are_drawn_in_every_theme(name: str, options: dict[str, Any], theme: Theme) -> None:
     entry, results = figures[name], chains_by_hand()
     found = entry.call(results, entry.options(**options))
-    assert found.caption.endswith(".")
-    assert all(len(line.values) == len(found.notes.head) - 1 for line in found.notes.lines)
+    assert told(found).caption.endswith(".")
+    assert all(len(line.values) == len(told(found).notes.head) - 1 for line in told(found).notes.lines)
     drawn = entry.draw(found, theme)
     plain = drawn.to_dict()
     assert plain["layout"]["meta"]["figure"] == name

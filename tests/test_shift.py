@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import told
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import minimize_scalar
@@ -17,9 +18,11 @@ from serving import served
 
 from modescape import plan as planning
 from modescape.corruptions.corruption import corrupt
+from modescape.drawing.figure import encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
-from modescape.figures import THEMES, FigureNotReady, encode
 from modescape.laboratory import Laboratory
 from modescape.methods.sgmcmc import CyclicalOptions
 from modescape.registry import figures, presets
@@ -200,15 +203,15 @@ def test_losses_have_twins_after_a_temperature_of_each_prediction_fitted_to_clea
                 ]
                 assert stored == pytest.approx(expected, rel=1e-5), (size, intensity, metric)
     shown = collect("shift", done, panel="nll")
-    assert shown.notes.head == ("Intensity 5", "NLL", "NLL after temperature")
-    assert "after averaging" in " ".join(shown.notes.text)
+    assert told(shown).notes.head == ("Intensity 5", "NLL", "NLL after temperature")
+    assert "after averaging" in " ".join(told(shown).notes.text)
     alone = collect("shift-types", done, metric="ece-calibrated")
-    assert "after each prediction’s own temperature" in alone.caption
+    assert "after each prediction’s own temperature" in told(alone).caption
 
 
 @pytest.mark.slow
 def test_without_enough_validation_images_the_figures_say_why_losses_have_no_twin(done: Results) -> None:
-    assert "500 validation images" in " ".join(collect("shift", done, panel="ece").notes.text)
+    assert "500 validation images" in " ".join(told(collect("shift", done, panel="ece")).notes.text)
     with pytest.raises(FigureNotReady, match="500 validation images"):
         collect("shift", done, panel="ece-calibrated")
 
@@ -367,8 +370,8 @@ def test_figures_show_the_stored_numbers(done: Results) -> None:
     assert line.value.tolist() == [stored["brier", "shift/random/2", None, i] for i in (0, *INTENSITIES)]
     assert data.line("independent", "js_mean", 0).at(5) == stored["js_mean", "shift/independent", None, 5]
     assert data.line("trajectory", "accuracy", 1) is None  # compared, not recommended
-    assert "2 types, 60 test images each" in data.caption
-    assert "version 1" in data.caption
+    assert "2 types, 60 test images each" in told(data).caption
+    assert "version 1" in told(data).caption
     one = collect("shift", done, corruption="contrast", method="independent", panel="nll", ensemble=2)
     assert [row[1] for row in one.rows()] == ["nll"] * len(one.rows())
     assert one.line("independent", "nll", 2).at(3) == stored["nll", "shift/independent/2", "contrast", 3]
@@ -433,7 +436,7 @@ def test_types_draw_the_groups_asked_for_and_list_the_others() -> None:
     drawn = entry.draw(asked, "light")
     assert {trace.legendgroup for trace in drawn.data} == {"averaging"}
     assert drawn.layout.yaxis.range[1] < 40
-    assert asked.notes.lines[0].values == ("25.0", "30.0")
+    assert told(asked).notes.lines[0].values == ("25.0", "30.0")
     assert entry.options.redraws  # so that a browser asks for them
     assert entry.options.choices(shifted_by_hand()) == {"corruption": {"": "all", "contrast": "Contrast"}}
     with pytest.raises(FigureNotReady, match="none of the groups"):
@@ -518,7 +521,7 @@ def test_a_published_set_is_read_as_it_is(tmp_path: Path, coloured: tuple[Path, 
     load_tensors(network, found.artifacts.tensors(str(found.solutions(run=0, role="optimum")[0].weights)))
     own = Split(torch.from_numpy(np.ascontiguousarray(rows)), splits.test.labels[:20])
     np.testing.assert_allclose(logits[0, 9], predict(network, own, splits.transform), atol=1e-4)
-    assert "the published set in the folder own-C" in collect("shift", found).caption
+    assert "the published set in the folder own-C" in told(collect("shift", found)).caption
 
 
 def test_a_folder_without_photographs_is_no_frost(tmp_path: Path, coloured: tuple[Path, dict[str, Any]]) -> None:
@@ -544,8 +547,8 @@ def test_frost_is_made_of_the_photographs_given(tmp_path: Path, coloured: tuple[
     # intensity 1 of CIFAR adds 0.2 x texture to the whole image
     expected = np.clip(test + 0.2 * np.array([30, 100, 210])[:, None, None], 0, 255)
     assert np.abs(frost[0] - expected).max() < 1.01
-    assert "frost is from the photographs in frost" in collect("shift", found).caption
-    assert "frost is procedural" in collect("shift", plain).caption
+    assert "frost is from the photographs in frost" in told(collect("shift", found)).caption
+    assert "frost is procedural" in told(collect("shift", plain)).caption
     again = planning.prepare(spec, ()).spec.shift
     Image.fromarray(np.full((300, 400, 3), 9, np.uint8)).save(photographs / "a.png")
     changed = planning.prepare(spec, ()).spec.shift

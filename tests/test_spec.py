@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 from pydantic import Field
 
+from modescape.drawing import style
 from modescape.errors import DataMissing, InvalidInput
-from modescape.figures import style
 from modescape.part import Added, Part, keyed
 from modescape.plan import departures, differences, kept_epochs, plan, prepare, sample_sets
 from modescape.registry import architectures, corruptions, datasets, figures, methods, presets

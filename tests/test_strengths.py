@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import told
 from numpy.typing import NDArray
 
 import modescape
-from modescape.figures import FigureNotReady
+from modescape.drawing.reading import FigureNotReady
 from modescape.laboratory import Lab
 from modescape.methods.sampling import best_strength, grid_in_words, grid_strength
 from modescape.plan import Plan, plan
@@ -250,7 +251,7 @@ def test_the_figure_shows_every_strength_that_was_looked_at(lab: Lab) -> None:
         assert walk.strengths.tolist() == found["strengths"]
         assert walk.strengths[walk.chosen] == found["strength"]
     assert len(data.rows()) == sum(len(walk.strengths) for walk in data.walks)
-    assert any("0.05 × 2^(k/2)" in text for text in data.notes.text)
+    assert any("0.05 × 2^(k/2)" in text for text in told(data).notes.text)
     assert len(entry.draw(data, "light").data) == 3
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from modescape.figures import style
+from modescape.drawing import style
 from modescape.registry import Symbol, methods
 
 Floats = NDArray[np.float64]

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import told
 
 import modescape as ms
 from modescape.artifacts import Artifacts
+from modescape.drawing.figure import encode
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor, Machine
-from modescape.figures import THEMES, FigureNotReady, encode
-from modescape.figures import tunnel as figures_of_tunnels
+from modescape.figures.tunnel import Tunnel, TunnelOptions
 from modescape.laboratory import Laboratory
 from modescape.records import StageOutput
 from modescape.registry import figures, presets
@@ -194,7 +197,7 @@ def test_the_figures_of_tunnels_are_drawn(lab: Any, name: str, options: dict[str
     data = figures[name].call(lab, figures[name].options(**options))
     assert data.rows()
     assert len(data.rows()[0]) == len(data.columns)
-    assert "n = 1 pair" in data.caption
+    assert "n = 1 pair" in told(data).caption
     for theme in THEMES:
         assert len(gzip.compress(encode(figures[name].draw(data, theme)))) < 300_000
 
@@ -321,7 +324,7 @@ def so_far(results: Results, name: str, number: int) -> Any:
 
 
 def values_of(data: Any) -> Any:
-    return data.profile if isinstance(data, figures_of_tunnels.Tunnel) else data.surface
+    return data.profile if isinstance(data, Tunnel) else data.surface
 
 
 # ---- figures of numbers made by hand ----
@@ -376,7 +379,7 @@ def test_what_is_said_of_a_path_is_what_its_numbers_say(
         "profile": "p", "trained": {"steps": 100, "loss": 1.0, "knots": []}, "images": {"train": 10, "test": 10},
     }  # fmt: skip
     data = shown("tunnel", kept, {"p": profile(agreement, accuracy)})
-    assert data.notes.text == tuple(words)
+    assert told(data).notes.text == tuple(words)
 
 
 @pytest.mark.parametrize("degrees", [40, 90, 135, 180, 200, 270, 350, 360, 420, 900])
@@ -393,8 +396,8 @@ def test_a_fan_of_any_angle_is_drawn_whole_and_no_wedge_hides_another(degrees: i
     for w, span in enumerate(drawn):
         area = (values == surface[w, 0, 0, 0]).sum() * cell
         assert area == pytest.approx(12**2 * span / 2, rel=0.05, abs=12 * (x[1] - x[0]))  # a border of half a cell
-    assert ("as wide as they are" in data.caption) == (degrees > 360)
-    assert ("true inside each wedge" in data.caption) == (degrees <= 360)
+    assert ("as wide as they are" in told(data).caption) == (degrees > 360)
+    assert ("true inside each wedge" in told(data).caption) == (degrees <= 360)
     layout = figures["triangles"].draw(data, "light").layout
     rim = np.linspace(0, drawn.sum(), 1000)
     for axis, rim_at in ((layout.xaxis, 12 * np.cos(rim)), (layout.yaxis, 12 * np.sin(rim))):
@@ -444,7 +447,7 @@ def test_tunnels_are_chosen_by_their_ends_and_by_their_method_only_where_needed(
     def offered(*tunnels: dict[str, Any]) -> dict[str, str]:
         spec = parse({**SPEC, "ensemble": {"runs": 3}, "tunnels": tunnels})
         results: Any = SimpleNamespace(spec=spec, so_far=lambda kind, key: {})
-        return dict(figures_of_tunnels.TunnelOptions.choices(results)["tunnel"])
+        return dict(TunnelOptions.choices(results)["tunnel"])
 
     assert offered({"runs": [0, 1]}, {"runs": [1, 2]}) == {"0": "runs 0 and 1", "1": "runs 1 and 2"}
     assert offered({"runs": [0, 1]}, {"runs": [0, 1], "method": "bezier"}) == {

@@ -115,7 +115,7 @@ def _asset(name: str) -> Asset:
 @lru_cache(maxsize=1)
 def _tokens() -> Asset:
     """Colours as CSS variables, from the file that owns every colour, so plot and page cannot differ."""
-    from modescape.figures.style import css
+    from modescape.drawing.style import css
 
     return _packed(css().encode(), ".css")
 

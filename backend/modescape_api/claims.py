@@ -20,7 +20,7 @@ from modescape.claims.look import FIRST, Look
 from modescape.claims.record import ClaimRecord, MethodRecord
 from modescape.claims.telling import AtLook, Told
 from modescape.draft import FAIR_IMAGES
-from modescape.figures.figure import thousands
+from modescape.drawing.words import thousands
 from modescape.finding import Finding, Gain
 from modescape.registry import methods
 from modescape.science.inference import Estimate, Word

@@ -10,10 +10,8 @@ from fastapi import APIRouter, Query, Response
 
 from modescape.comparing import MOST, compare
 from modescape.errors import InvalidInput
-from modescape.finding import Finding
 from modescape.results import Results
 from modescape_api import replies
-from modescape.science.inference import LEVEL, estimate, pairs, t_quantile, welch_degrees
 from modescape_api.site import Here, Site
 
 router = APIRouter(tags=["results"])

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from modescape.figures.figure import percent, rate, thousands
-from modescape.figures.style import Look, look
+from modescape.drawing.style import Look, look
+from modescape.drawing.words import percent, rate, thousands
 from modescape.records import StageState
 from modescape.registry import presets
 from modescape.spec import unknown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from modescape.figures.figure import method_title
+from modescape.drawing.groups import method_title
 from modescape.records import StageState
 from modescape.results import STOPPED, Results
 from modescape.tables import Stage

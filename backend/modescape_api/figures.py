@@ -16,8 +16,11 @@ from cachetools import LRUCache, cached
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
+from modescape.drawing.figure import FigureData, csv, encode, figure_version
+from modescape.drawing.frame import Frame, framed, html
+from modescape.drawing.reading import FigureNotReady
+from modescape.drawing.style import Theme
 from modescape.errors import InvalidInput, NotFound, Problem
-from modescape.figures import FigureData, FigureNotReady, Theme, Words, csv, encode, figure_version, framed, html
 from modescape.records import StageState
 from modescape.registry import Figure, figures
 from modescape.results import Results
@@ -130,10 +133,6 @@ def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -
     }
 
 
-def ordered() -> list[Figure]:
-    return sorted(figures.values(), key=lambda figure: figure.order)
-
-
 @router.get(
     "/api/experiments/{experiment}/figures",
     summary="The figures of an experiment and how far each is",
@@ -168,7 +167,7 @@ def list_figures(request: Request, here: Here, experiment: str) -> Response:
     results = here.laboratory.results(experiment)
     row = results.experiment
     stages = here.store.stages.without_results(row.id)
-    items = [as_state(row.slug, results, figure, stages) for figure in ordered()]
+    items = [as_state(row.slug, results, figure, stages) for figure in figures.values()]
     columns = (
         "name",
         "title",
@@ -241,14 +240,15 @@ def _listed(figure: Figure, key: str, value: str) -> Any:
 
 def words(data: FigureData, figure: Figure, about: Progress) -> dict[str, Any]:
     """What a figure says beside its picture."""
+    told = figure.tell(data)
     return {
         "name": figure.name,
         "question": figure.question,
         "title": figure.title,
         "paper": figure.paper,
-        "caption": data.caption,
-        "summary": data.summary,
-        "notes": asdict(data.notes),
+        "caption": told.caption,
+        "summary": told.summary,
+        "notes": asdict(told.notes),
         "legend": [asdict(entry) for entry in data.legend],
         "partial": data.partial,
         "missing": data.missing,
@@ -263,7 +263,7 @@ def build(results: Results, ask: Ask, data: FigureData, about: Progress) -> byte
     if ask.form == "csv":
         return csv(data).encode()
     drawn = ask.figure.draw(data, ask.theme)
-    said = Words.of(ask.figure, data, results.experiment.name)
+    said = Frame.of(ask.figure, data, results.experiment.name)
     if ask.form == "html":
         return html(drawn, said, theme=ask.theme).encode()
     if ask.frame:

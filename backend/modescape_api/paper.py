@@ -9,7 +9,6 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from modescape.paper_numbers import PRINTED, Number, beside
-from modescape.finding import Finding
 from modescape_api import replies
 from modescape_api.site import Here
 

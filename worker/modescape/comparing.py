@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from modescape.claims.telling import Told
 from modescape.drawing import intervals
+from modescape.drawing.figure import Table
+from modescape.drawing.style import Theme
+from modescape.drawing.words import percent, rate
 from modescape.errors import InvalidInput
 from modescape.finding import Finding
-from modescape.figures.figure import Table, percent, rate
-from modescape.figures.style import Theme
 from modescape.laboratory import opened
 from modescape.plan import flat
 from modescape.records import Role

@@ -179,7 +179,7 @@ class Lab(Results):
 
     def figure(self, name: str, *, theme: Literal["light", "dark", "print"] = "light", **options: Any) -> go.Figure:
         """Figure `name` as a Plotly figure; options as on the figure's page. Raises InvalidInput, FigureNotReady."""
-        from modescape.figures import picture
+        from modescape.drawing.figure import picture
 
         return picture(name, self, theme, **options)
 
@@ -224,8 +224,10 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
 
     Raises NotFound, Conflict when the folder has something in it already.
     """
-    from modescape.figures import FigureNotReady, Words, encode, html
-    from modescape.figures import csv as figure_csv
+    from modescape.drawing.figure import csv as figure_csv
+    from modescape.drawing.figure import encode
+    from modescape.drawing.frame import Frame, html
+    from modescape.drawing.reading import FigureNotReady
 
     results = laboratory.results(reference)
     if folder.exists() and any(folder.iterdir()):
@@ -241,7 +243,7 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
             continue
         drawn = figure.draw(data, "light")
         files[f"figures/{name}.json"] = encode(drawn)
-        files[f"figures/{name}.html"] = html(drawn, Words.of(figure, data, results.experiment.name)).encode()
+        files[f"figures/{name}.html"] = html(drawn, Frame.of(figure, data, results.experiment.name)).encode()
         files[f"figures/{name}.csv"] = figure_csv(data).encode()
     named: list[str] = []
     for stage in results.stages:

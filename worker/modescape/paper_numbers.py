@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from modescape.figures.figure import Table, percent, rate
-from modescape.laboratory import opened
+from modescape.drawing.figure import Table
+from modescape.drawing.words import percent, rate
 from modescape.finding import Finding
+from modescape.laboratory import opened
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
 from modescape.registry import architectures, datasets, methods, presets

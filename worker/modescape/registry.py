@@ -304,16 +304,21 @@ class Corruption(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(Entry):
-    """One question, one picture: `call` collects numbers, `draw` makes Plotly of them (figures/__init__.py).
+    """One question, one picture: `call` collects numbers, `tell` makes words of them and `draw` Plotly
+    (drawing/figure.py).
 
     order: place in the argument; question: the heading; paper: number in the paper or ""; needs: stage kinds whose
-    results it shows; options: the model of its query parameters.
+    results it shows; options: the model of its query parameters; card: height in px of its card; full: as wide as the
+    page.
     """
 
     order: int
     question: str
     paper: str
     needs: tuple[str, ...]
+    card: int = field(metadata=_INTERNAL)
+    full: bool = field(metadata=_INTERNAL)
+    tell: Callable[..., Any] = field(repr=False, metadata=_INTERNAL)
     draw: Callable[..., Any] = field(repr=False, metadata=_INTERNAL)
 
 

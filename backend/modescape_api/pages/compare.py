@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from modescape.comparing import MOST, compare
 from modescape.listing import ListQuery
+from modescape.registry import figures
 from modescape.spec import stored
-from modescape_api import figures as figures_api
 from modescape_api import forms
 from modescape_api.compare import chosen
 from modescape_api.display import by_kind, crumbs, said_not_known
@@ -37,7 +37,7 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
     legend: dict[str, dict[str, Any]] = {}
     if found:
         kinds = [by_kind(here.store.stages.without_results(row.id)) for row in rows]
-        for number, figure in enumerate(figures_api.ordered(), 1):
+        for number, figure in enumerate(figures.values(), 1):
             cards = [card_of(number, figure, own) for own in kinds]
             if sum(card["planned"] for card in cards) > 1:
                 groups.append({"number": number, "entry": figure, "cards": list(zip(rows, cards, strict=True))})

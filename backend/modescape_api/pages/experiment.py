@@ -12,18 +12,17 @@ from fastapi.responses import RedirectResponse
 
 from modescape import __version__
 from modescape.claims.telling import equal_accuracy
+from modescape.drawing.groups import method_title
 from modescape.errors import NotFound
-from modescape.figures.figure import method_title
 from modescape.finding import Finding
 from modescape.plan import departures, differences
 from modescape.records import Role, StageKind, StageState, Status
-from modescape.registry import Entry, Figure, architectures, datasets, presets
+from modescape.registry import Entry, Figure, architectures, datasets, figures, presets
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
 from modescape.spec import ExperimentSpec, stored, words
 from modescape.tables import Experiment, Stage
 from modescape_api import bodies, claims, experiments, failures, forms
-from modescape_api import figures as figures_api
 from modescape_api.display import FILTERS, by_kind, counted, duration, look_of, said_not_known, seconds_left, training
 from modescape_api.experiments import Changes
 from modescape_api.pages.rendering import Next, alive_workers, back, render
@@ -33,23 +32,6 @@ router = APIRouter()
 
 LOG_ROWS = 200
 
-# Where a card stands on the page: its height before it is drawn, and whether it takes the whole width.
-_CARDS = {
-    "trajectories": (292, True),
-    "similarity-trajectory": (552, True),
-    "similarity-runs": (552, True),
-    "plane": (440, True),
-    "ensembles": (432, True),
-    "landscape": (400, True),
-    "cuts": (504, True),
-    "seeds": (340, True),
-    "instability": (300, True),
-    "tunnel": (300, True),
-    "triangles": (400, True),
-    "connectivity": (340, True),
-    "shift": (432, True),
-    "shift-types": (548, True),
-}
 _FIXED_LEGEND = (("independent", "Independent runs", "independent"), ("trajectory", "Checkpoints", "trajectory"))
 
 
@@ -87,7 +69,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
     kinds, failed, found = by_kind(stages), failures.causes(stages), Finding.from_json(row.finding)
     size = here.store.experiments.bytes_of(row.id)
-    cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures_api.ordered(), 1)]
+    cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures.values(), 1)]
     _fill_rows([card for card in cards if card["planned"]])
     shown = [card["entry"].name if card["planned"] else "" for card in cards]
     ordered = sorted(stages, key=lambda s: (s.finished_at is None, s.finished_at or row.created_at), reverse=False)
@@ -236,7 +218,6 @@ def card_of(number: int, figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]
     lacks, add, anchor = next((_LACKS[need] for need in absent if need in _LACKS), unknown)
     mine = [kind for kind in kinds if kind.kind in figure.needs]
     waiting = [kind for kind in mine if kind.done < kind.total]
-    height, full = _CARDS.get(figure.name, (432, False))
     return {
         "entry": figure,
         "title": figure.title,
@@ -248,8 +229,8 @@ def card_of(number: int, figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]
         "waits": f"{waiting[0].kind}: {waiting[0].words}" if waiting and waiting[0].done == 0 else "",
         "stages": mine,
         "options": options_of(figure),
-        "height": height,
-        "full": full,
+        "height": figure.card,
+        "full": figure.full,
     }
 
 

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
+from modescape.drawing.figure import FigureData
+from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput, NotFound
-from modescape.figures.figure import FigureData, FigureNotReady
 from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.spec import ExperimentSpec, stored
@@ -39,7 +40,7 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
     results = Results(here.store, here.artifacts, row.id)
     options = options.of(results)
     collected, reason = _collected(results, figure, options)
-    order = figures_api.ordered()
+    order = list(figures.values())
     place = order.index(figure)
     controls = forms.option_controls(figure, "x")
     given = options.model_dump(mode="json")
@@ -72,6 +73,7 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         all_controls=[_with_value(c, given) for c in controls],
         options=options_of(figure),
         data=collected,
+        told=figure.tell(collected) if collected is not None else None,
         reason=reason,
         rows_total=len(collected.rows()) if collected is not None else None,
         table=table and {"columns": table.columns, "rows": table.rows[:TABLE_ROWS]},

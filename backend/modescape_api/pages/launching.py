@@ -14,11 +14,10 @@ from starlette.concurrency import run_in_threadpool
 
 from modescape import names
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
-from modescape.registry import Preset, datasets, presets
+from modescape.registry import Preset, datasets, figures, presets
 from modescape.spec import PROTOCOLS, under_protocol
 from modescape.tables import Experiment
 from modescape_api import bodies, catalogue, data, experiments, forms, replies
-from modescape_api import figures as figures_api
 from modescape_api.display import crumbs
 from modescape_api.experiments import Draft
 from modescape_api.pages.rendering import render
@@ -127,7 +126,7 @@ def _answer(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Respo
         problems=(placed := [forms.place(problem, document, values) for problem in beside]),
         note="" if plan else _to_change(placed),
         body=_body(given.get("name", ""), document),
-        figures=figures_api.ordered(),
+        figures=figures.values(),
     )
 
 
@@ -236,7 +235,7 @@ def _launch_form(
         notes=notes,
         key=secrets.token_urlsafe(16),
         plan=plan,
-        figures=figures_api.ordered(),
+        figures=figures.values(),
     )
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from modescape.figures.figure import method_title
+from modescape.drawing.groups import method_title
 from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status

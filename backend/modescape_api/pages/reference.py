@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from modescape.drawing.words import thousands
 from modescape.errors import Conflict, DataCorrupt, InvalidInput
-from modescape.figures.figure import thousands
 from modescape.listing import Condition, ListQuery
 from modescape.paper_numbers import beside
 from modescape.records import Status

@@ -4,7 +4,7 @@
 import { cards, changeAddress } from "./cards.js";
 import { AXIS } from "./compose.js";
 
-const NAME_GAP = 15; // px, as figures/style.py
+const NAME_GAP = 15; // px, as drawing/style.py
 export const axisKey = id => `${id[0]}axis${id.slice(1)}`;
 let aligning = false;
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modescape.figures import style
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.style import Theme
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -11,32 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    PAGE_HEIGHT,
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Ints,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    loss,
-    percent,
-    rate,
-    refuse_skipped,
-    spread,
-    thousands,
-)
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Note, Notes, Words, figure
+from modescape.drawing.groups import refuse_skipped
+from modescape.drawing.numbers import float32, known, spread
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.panels import Picture, beside
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import loss, percent, rate, thousands
+from modescape.spec import TrainingSpec
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
 
 _TITLES = {"straight": "as trained", "aligned": "units aligned", "repaired": "aligned and repaired"}
 
@@ -54,7 +42,7 @@ class ConnectivityOptions(FigureOptions):
 @dataclass(frozen=True, kw_only=True)
 class Connectivity(FigureData):
     """runs, numbers [n]: the runs and their optima; barriers: line -> [n, n], in nats or as a rate, and cosines;
-    NaN for a pair that could not be compared."""
+    NaN for a pair that could not be compared; compared: what the stage of each pair left; points: of a line."""
 
     options: ConnectivityOptions
     runs: Ints
@@ -62,11 +50,15 @@ class Connectivity(FigureData):
     barriers: dict[str, Floats]
     cosines: dict[str, Floats]
     disagreement: Floats | None
+    compared: tuple[Mapping[str, Any], ...]
+    points: int
+    training: TrainingSpec
+    input_scale: str
 
     @property
     def page_height(self) -> int:
         """One row of squares."""
-        return {2: 552, 3: 400}.get(len(self.shown()), PAGE_HEIGHT)
+        return {2: 552, 3: 400}.get(len(self.shown()), self.size.page)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -99,6 +91,8 @@ class Connectivity(FigureData):
     source="Entezari et al. 2022; Ainsworth, Hayase, Srinivasa 2022; Jordan et al. 2022",
     needs=("train", "connectivity", "connectivity-compare"),
     options=ConnectivityOptions,
+    card=340,
+    full=True,
 )
 def connectivity(results: Results, options: ConnectivityOptions) -> Connectivity:
     study = results.spec.connectivity
@@ -135,27 +129,27 @@ def connectivity(results: Results, options: ConnectivityOptions) -> Connectivity
         barriers=barriers,
         cosines=cosines,
         disagreement=disagreement,
-        caption=_caption(results, options, compared, list(barriers), points, len(numbers)),
-        summary=_summary(barriers, cosines, options),
-        notes=_notes(barriers, cosines, disagreement, options),
+        compared=tuple(compared),
+        points=points,
+        training=results.spec.training,
+        input_scale=results.spec.data.input_scale,
     )
 
 
-def _caption(
-    results: Results,
-    options: ConnectivityOptions,
-    compared: Sequence[Mapping[str, Any]],
-    lines: Sequence[str],
-    points: int,
-    runs: int,
-) -> str:
-    """What was measured, and how; compared: what the stage of each pair left."""
-    training, pairs = results.spec.training, runs * (runs - 1) // 2
+@connectivity.tell
+def tell(data: Connectivity) -> Words:
+    return Words(_caption(data), _summary(data.barriers, data.cosines, data.options), _notes(data))
+
+
+def _caption(data: Connectivity) -> str:
+    """What was measured, and how."""
+    options, training, compared, runs = data.options, data.training, data.compared, len(data.numbers)
+    pairs = runs * (runs - 1) // 2
     parts = [
         f"Barrier: the most the {'loss' if options.quantity == 'loss' else 'error rate'} rises above its chord on "
-        f"the straight line between two runs, at {points} points."
+        f"the straight line between two runs, at {data.points} points."
     ]
-    if "aligned" in lines:
+    if "aligned" in data.barriers:
         logits = max((about["change"] for about in compared), default=0.0)
         labels = max((about["changed_labels"] for about in compared), default=0.0)
         parts.append(
@@ -163,7 +157,7 @@ def _caption(
             f"which leaves its function as it is: logits changed by at most {logits:.0e} of the largest, "
             + ("and no label." if labels == 0 else f"{percent(labels)} % of labels.")
         )
-    if "repaired" in lines:
+    if "repaired" in data.barriers:
         seen = max((about.get("repair_images", 0) for about in compared), default=0)
         where = f" on {thousands(seen)} training images" if seen else ""
         parts.append(
@@ -174,7 +168,7 @@ def _caption(
         parts.append(f"Batch-norm statistics estimated anew at every point, on {thousands(normed)} training images.")
     seen = max((about["images"][options.split] for about in compared), default=0)
     parts.append(
-        f"Trained with {training.optimiser} at {training.learning_rate:g} on {results.spec.data.input_scale} pixels, "
+        f"Trained with {training.optimiser} at {training.learning_rate:g} on {data.input_scale} pixels, "
         "on which alignment depends."
     )
     words = {"train": "training", "test": "test"}[options.split]
@@ -213,9 +207,8 @@ def _summary(barriers: dict[str, Floats], cosines: dict[str, Floats], options: C
     return f"{text}."
 
 
-def _notes(
-    barriers: dict[str, Floats], cosines: dict[str, Floats], disagreement: Floats | None, options: ConnectivityOptions
-) -> Notes:
+def _notes(data: Connectivity) -> Notes:
+    barriers, cosines, disagreement, options = data.barriers, data.cosines, data.disagreement, data.options
     lines = []
     for line, matrix in barriers.items():
         values = _pairs(matrix)
@@ -246,39 +239,36 @@ def _effect(before: Floats, after: Floats, options: ConnectivityOptions) -> str:
 
 
 @connectivity.draw
-def _(data: Connectivity, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
+def draw(data: Connectivity, theme: Theme) -> go.Figure:
     shown = data.shown()
-    height = data.page_height if data.options.size == "page" else 340
-    layout = style.layout(theme, kind="maps", height=height, revision="connectivity")
-    layout["margin"] |= {"r": 24, "b": 44}
-    layout["annotations"] = []
+    picture = Picture(
+        "connectivity",
+        data,
+        theme,
+        kind="maps",
+        margin={"r": 24, "b": 44},
+        panels=shown if len(shown) > 1 else (),
+    )
     scale = 1.0 if data.options.quantity == "loss" else 100.0
     high = max(float(np.nanmax([_pairs(matrix).max(initial=0.0) for matrix in data.barriers.values()])) * scale, 1e-6)
     written = partial(rate, digits=2) if data.options.quantity == "loss" else "{:.1f}".format
     count, names = len(data.numbers), [f"{run}" for run in data.runs]
-    gap = 0.06
-    width = (1 - gap * (len(shown) - 1)) / max(len(shown), 1)
-    traces: list[dict[str, Any]] = []
-    for i, line in enumerate(shown):
-        number = "" if i == 0 else f"{i + 1}"
-        x, y = f"x{number}", f"y{number}"
-        start = i * (width + gap)
-        ticks = {"tickmode": "array", "tickvals": list(range(count)), "ticktext": names, "showgrid": False, "ticks": ""}
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, **ticks, domain=[start, min(start + width, 1.0)], anchor=y, range=[-0.5, count - 0.5],
-            constrain="domain", constraintoward="left",
-        )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, **ticks, anchor=x, range=[-0.5, count - 0.5], scaleanchor=x, constrain="domain",
-            constraintoward="top", showticklabels=i == 0,
+    ticks = {"tickmode": "array", "tickvals": list(range(count)), "ticktext": names, "range": [-0.5, count - 0.5]}
+    for line, across in zip(shown, beside(len(shown), 0.06), strict=True):
+        first = line == shown[0]
+        panel = picture.panel(
+            across,
+            x={**ticks, "showgrid": False, "ticks": "", "constrain": "domain", "constraintoward": "left"},
+            y={
+                **ticks, "showgrid": False, "ticks": "", "constrain": "domain", "constraintoward": "top",
+                "scaleanchor": f"x{'' if first else shown.index(line) + 1}", "showticklabels": first,
+            },
         )  # fmt: skip
         values = data.barriers[line] * scale
         trace: dict[str, Any] = {
             "type": "heatmap", "z": float32(values), "zmin": 0.0, "zmax": high, "xgap": 1, "ygap": 1,
-            "colorscale": style.SEQUENTIAL, "reversescale": True, "showscale": i == 0, "xaxis": x,
-            "yaxis": y, "name": _TITLES[line],
+            "colorscale": style.SEQUENTIAL, "reversescale": True, "showscale": first, "xaxis": panel.x,
+            "yaxis": panel.y, "name": _TITLES[line],
             "hovertemplate": f"<b>{_TITLES[line]}</b><br>runs %{{x}} and %{{y}}<br>barrier %{{z:.3~g}} "
             f"{_unit(data.options)}<extra></extra>",
         }  # fmt: skip
@@ -287,12 +277,9 @@ def _(data: Connectivity, theme: Theme) -> go.Figure:
             trace["texttemplate"] = "%{text}"
         if trace["showscale"]:  # beside the shortest title
             trace["colorbar"] = style.colour_bar(
-                theme, x=start + width, length=0.4 * width, ticks=[0.0, high], texts=["0", written(high)]
+                theme, x=across[1], length=0.4 * (across[1] - across[0]), ticks=[0.0, high], texts=["0", written(high)]
             )
-        traces.append(trace)
-        layout["annotations"].append(
-            style.label(_TITLES[line], theme, strong=True, **style.corner(x, y, "left", "top"), xshift=-2, yshift=8)
-        )
-    layout["annotations"].append(style.x_title("run", theme, "x", "y"))
-    layout["meta"] = {"figure": "connectivity", "panels": shown if len(shown) > 1 else []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+        picture.add(trace)
+        picture.head(panel, _TITLES[line])
+    picture.write(style.x_title("run", theme, "x", "y"))
+    return picture.figure()

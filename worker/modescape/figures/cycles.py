@@ -6,6 +6,7 @@ separately trained runs (science h.3); beside them the learning rate that made t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,38 +14,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    Cell,
-    FigureData,
-    FigureNotReady,
-    Floats,
-    Ints,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    Solution,
-    SplitOptions,
-    figure,
-    float32,
-    known,
-    labels_of,
-    method_look,
-    percent,
-    rate,
-    share_points,
-    spread,
-    thin,
-    thousands,
-    trajectories,
-)
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import look_of
+from modescape.drawing.numbers import float32, known, share_points, spread, thin
+from modescape.drawing.options import SplitOptions
+from modescape.drawing.panels import Picture, parted, scatter
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results, Solution, labels_of, trajectories
+from modescape.drawing.style import Theme
+from modescape.drawing.words import percent, rate, thousands
 from modescape.methods.sgmcmc import CyclicalOptions
 from modescape.registry import methods
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+    from modescape.claims.record import ClaimRecord
+
 
 CYCLES, CHAINS, RUNS = "cycles", "chains", "runs"
 _TITLES = {CYCLES: "cycles of one chain", CHAINS: "different chains", RUNS: "separate runs"}
@@ -62,6 +48,17 @@ class CycleOptions(SplitOptions):
     )
 
 
+@dataclass(frozen=True)
+class _End:
+    """The function at the end of a cycle, or of a separate run (cycle -1)."""
+
+    run: int
+    cycle: int
+    number: int
+    labels: Ints
+    accuracy: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cycles(FigureData):
     """One row a pair of functions.
@@ -69,6 +66,7 @@ class Cycles(FigureData):
     kinds [P]: what the two are of. runs, cycles, numbers [P, 2]: run (which is also the chain's number), cycle (-1 for
     separate runs) and solution of both; accuracy [P, 2]; disagreement [P] and diversity [P], its mean over both error
     rates (NaN where one is zero). schedule: the chain's settings.
+    ends, separate: the functions compared; chains: that are done, of runs_in_all; healthy: runs; claim: (h), if judged.
     """
 
     options: CycleOptions
@@ -81,6 +79,14 @@ class Cycles(FigureData):
     accuracy: Floats
     disagreement: Floats
     diversity: Floats
+    ends: tuple[_End, ...]
+    separate: tuple[_End, ...]
+    images: int
+    chains: int
+    failed_chains: int
+    runs_in_all: int
+    healthy: int
+    claim: ClaimRecord | None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -101,26 +107,11 @@ class Cycles(FigureData):
         return lines
 
     @property
-    def page_height(self) -> int:
-        return 480
-
-    @property
     def distance(self) -> Floats:
         return self.diversity if self.options.quantity == "diversity" else self.disagreement
 
     def where(self, kind: str) -> Ints:
         return np.flatnonzero([name == kind for name in self.kinds])
-
-
-@dataclass(frozen=True)
-class _End:
-    """The function at the end of a cycle, or of a separate run (cycle -1)."""
-
-    run: int
-    cycle: int
-    number: int
-    labels: Ints
-    accuracy: float
 
 
 @figure(
@@ -133,6 +124,8 @@ class _End:
     paper="Fig S5",
     needs=("chain", "sample", "compare"),
     options=CycleOptions,
+    card=300,
+    page=480,
 )
 def cycles(results: Results, options: CycleOptions) -> Cycles:
     known = [m for m in results.spec.methods if m.method in methods]
@@ -165,10 +158,7 @@ def cycles(results: Results, options: CycleOptions) -> Cycles:
     disagreement = np.array([float((a.labels != b.labels).mean()) for _, a, b in pairs])
     with np.errstate(divide="ignore", invalid="ignore"):
         diversity = np.where(accuracy.max(1) < 1, (disagreement[:, None] / (1 - accuracy)).mean(1), np.nan)
-    images, done = len(results.true_labels(options.split)), len(ends)
-    distance = diversity if options.quantity == "diversity" else disagreement
-    by_kind = {kind: distance[[name == kind for name in kinds]] for kind in dict.fromkeys(kinds)}
-    counts = {kind: len(values) for kind, values in by_kind.items()}
+    done, counts = len(ends), Counter(kinds)
     shown = sum(share_points(counts).values())
     return Cycles(
         options=options,
@@ -181,19 +171,18 @@ def cycles(results: Results, options: CycleOptions) -> Cycles:
         accuracy=accuracy,
         disagreement=disagreement,
         diversity=diversity,
-        caption=_caption(options, schedule, done, images, len(separate)) + _lost(results, lost),
-        summary=_summary(by_kind, options, done),
-        notes=_notes(by_kind, entry.name, options, everyone, separate, _against_runs(results)),
-        legend=tuple(Legend(kind, _TITLES[kind], _look(kind, entry.name).key, counts[kind]) for kind in by_kind),
+        ends=tuple(everyone),
+        separate=tuple(separate),
+        images=len(results.true_labels(options.split)),
+        chains=done,
+        failed_chains=len(lost),
+        runs_in_all=results.spec.ensemble.runs,
+        healthy=len(results.healthy),
+        claim=results.claim("h"),
+        legend=tuple(Legend(kind, _TITLES[kind], _look(kind, entry.name).key, count) for kind, count in counts.items()),
         partial=f"after {done} of {planned} chains" if done < planned else "",
         thinned=f"{thousands(shown)} of {thousands(len(pairs))} pairs drawn, evenly." if shown < len(pairs) else "",
     )
-
-
-def _lost(results: Results, chains: Mapping[int, str]) -> str:
-    if not chains:
-        return ""
-    return f" {len(chains)} of {results.spec.ensemble.runs} chains failed and count{'s' * (len(chains) == 1)} nowhere."
 
 
 def _ends(results: Results, split: str, method: str, schedule: CyclicalOptions) -> dict[int, list[_End]]:
@@ -218,10 +207,17 @@ def _described(results: Results, split: str, found: Sequence[tuple[Solution, int
 
 
 def _look(kind: str, method: str) -> style.Look:
-    return style.look({CHAINS: "baseline", RUNS: "independent"}[kind]) if kind != CYCLES else method_look(method)
+    return style.look({CHAINS: "baseline", RUNS: "independent"}[kind]) if kind != CYCLES else look_of(method)
 
 
-def _caption(options: CycleOptions, schedule: CyclicalOptions, chains: int, images: int, runs: int) -> str:
+@cycles.tell
+def tell(data: Cycles) -> Words:
+    by_kind = {kind: data.distance[data.where(kind)] for kind in dict.fromkeys(data.kinds)}
+    return Words(_caption(data), _summary(by_kind, data.options, data.chains), _notes(data, by_kind))
+
+
+def _caption(data: Cycles) -> str:
+    options, schedule, chains, runs = data.options, data.schedule, data.chains, len(data.separate)
     quantity = "their diversity (disagreement over the error rate, mean of both)" if (
         options.quantity == "diversity"
     ) else "the share of labels on which they disagree"  # fmt: skip
@@ -231,23 +227,25 @@ def _caption(options: CycleOptions, schedule: CyclicalOptions, chains: int, imag
         f"of each cycle the last sample; pairs of chains compare different cycles only, as pairs inside a chain must.",
         f"{schedule.variant.upper()}, temperature {schedule.temperature:.3g}, noise in the last "
         f"{schedule.noise_epochs} epochs of a cycle.",
-        f"{thousands(images)} {options.split} images.",
+        f"{thousands(data.images)} {options.split} images.",
     ]
     if runs > 1:
         parts.insert(2, f"Beside them {runs} separate runs, trained as the rest of the experiment is.")
+    if lost := data.failed_chains:
+        parts.append(f"{lost} of {data.runs_in_all} chains failed and count{'s' * (lost == 1)} nowhere.")
     return " ".join(parts)
 
 
-def _against_runs(results: Results) -> str:
+def _against_runs(data: Cycles) -> str:
     """The interval that stands beside claim (h): what a new network gives over a new cycle, if it has been judged."""
-    claim = results.claim("h")
+    claim = data.claim
     parts = claim.parts if claim else {}
     if claim is None or "ratio to those runs" not in parts:
         return ""
     low, high = (rate(parts[f"its {end} end"], 2) if f"its {end} end" in parts else "–" for end in ("lower", "upper"))
     return (
         f"Disagreement, separate runs / cycles: {rate(parts['ratio to those runs'], 2)} ({low} to {high}); "
-        f"n = {claim.n} chains and {len(results.healthy)} runs, {thousands(claim.N)} images."
+        f"n = {claim.n} chains and {data.healthy} runs, {thousands(claim.N)} images."
     )
 
 
@@ -264,14 +262,7 @@ def _summary(by_kind: Mapping[str, Floats], options: CycleOptions, chains: int) 
     return f"{quantity} between functions: {'; '.join(parts)}."
 
 
-def _notes(
-    by_kind: Mapping[str, Floats],
-    method: str,
-    options: CycleOptions,
-    ends: Sequence[_End],
-    separate: Sequence[_End],
-    against_runs: str,
-) -> Notes:
+def _notes(data: Cycles, by_kind: Mapping[str, Floats]) -> Notes:
     lines = []
     for kind, values in by_kind.items():
         finite = values[np.isfinite(values)]
@@ -281,56 +272,43 @@ def _notes(
             Note(
                 _TITLES[kind],
                 (str(len(values)), mean, deviation),
-                look=_look(kind, method).key,
+                look=_look(kind, data.method).key,
                 strong=kind == CYCLES,
             )
         )
     text = []
-    for cycle in sorted({end.cycle for end in ends}):
-        accuracies = np.array([end.accuracy for end in ends if end.cycle == cycle])
+    for cycle in sorted({end.cycle for end in data.ends}):
+        accuracies = np.array([end.accuracy for end in data.ends if end.cycle == cycle])
         text.append(
             f"Cycle {cycle + 1} ends at {percent(float(accuracies.mean()))} % accuracy (n = {len(accuracies)})."
         )
-    if separate:
-        accuracies = np.array([end.accuracy for end in separate])
+    if data.separate:
+        accuracies = np.array([end.accuracy for end in data.separate])
         text.append(f"Separate runs: {percent(float(accuracies.mean()))} % (n = {len(accuracies)}).")
-    text += filter(None, [against_runs])
-    return Notes(("between", "pairs", options.quantity, "± σ"), tuple(lines), tuple(text))
+    text += filter(None, [_against_runs(data)])
+    return Notes(("between", "pairs", data.options.quantity, "± σ"), tuple(lines), tuple(text))
 
 
 @cycles.draw
-def _(data: Cycles, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    large = data.options.size == "page"
-    height = data.page_height if large else 300
-    layout = style.layout(theme, kind="page" if large else "scatter", height=height, revision="cycles")
-    layout["annotations"], layout["shapes"] = [], []
-    traces: list[dict[str, Any]] = []
+def draw(data: Cycles, theme: Theme) -> go.Figure:
+    kind: style.Kind = "page" if data.is_large else "scatter"
+    picture = Picture("cycles", data, theme, kind=kind, panels=("diversity", "schedule"))
     panels = ("diversity", "schedule") if data.options.panel == "both" else (data.options.panel,)
-    for i, panel in enumerate(panels):
-        number = str(i + 1) if i else ""
-        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.56], [0.66, 1.0])[i]
-        draw = _strips if panel == "diversity" else _schedule
-        traces += draw(data, theme, layout, number, domain)
-    layout["meta"] = {"figure": "cycles", "panels": ["diversity", "schedule"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+    for name, across in parted(panels, ([0.0, 0.56], [0.66, 1.0])):
+        (_strips if name == "diversity" else _schedule)(data, picture, across)
+    return picture.figure()
 
 
-def _strips(
-    data: Cycles, theme: Theme, layout: dict[str, Any], number: str, domain: list[float]
-) -> list[dict[str, Any]]:
+def _strips(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
     """One strip a kind, the first on top: its pairs, and under its name their mean and deviation."""
-    x, y = f"x{number}", f"y{number}"
+    theme = picture.theme
     kinds = [kind for kind in _TITLES if kind in data.kinds]
     finite = data.distance[np.isfinite(data.distance)]
     top = 1.08 * float(finite.max(initial=0.1))
-    layout[f"xaxis{number}"] = style.x_axis(
-        theme, domain=domain, anchor=y, range=[0, top], labelalias=style.y_axis(theme)["labelalias"]
-    )
-    layout[f"yaxis{number}"] = style.no_axis(anchor=x, range=[-0.5, len(kinds) - 0.4])
+    panel = picture.panel(across, x={"range": [0, top], "labelalias": style.y_axis(theme)["labelalias"]})
+    x, y = panel.x, panel.y
+    picture.layout[f"yaxis{panel.number}"] = style.no_axis(anchor=x, range=[-0.5, len(kinds) - 0.4])
     shares = share_points({kind: len(data.where(kind)) for kind in kinds})
-    traces: list[dict[str, Any]] = []
     for row, kind in enumerate(reversed(kinds)):
         at = data.where(kind)
         at = at[np.isfinite(data.distance[at])]
@@ -339,31 +317,21 @@ def _strips(
         values, look = data.distance[at], _look(kind, data.method)
         shown = thin(len(at), shares[kind])
         jitter = (np.arange(len(at)) * _GOLDEN % 1 - 0.5) * 0.32 if len(at) > 1 else np.zeros(1)
-        traces.append({
-            "type": "scatter",
-            "mode": "markers",
-            "x": float32(values[shown]),
-            "y": float32(row + jitter[shown]),
-            "customdata": data.numbers[at[shown], 1].astype(np.int32),
-            "hovertext": [_hover(data, int(i)) for i in at[shown]],
-            "hoverinfo": "text",
-            "name": _TITLES[kind],
-            "legendgroup": kind,
-            "marker": style.marker(look, theme, size=7 if kind != RUNS else 10),
-            "xaxis": x,
-            "yaxis": y,
-            "cliponaxis": False,
-        })  # fmt: skip
+        picture.add(scatter(
+            "markers", values[shown], row + jitter[shown], axes=(x, y),
+            hover=[_hover(data, int(i)) for i in at[shown]], customdata=data.numbers[at[shown], 1].astype(np.int32),
+            name=_TITLES[kind], legendgroup=kind, marker=style.marker(look, theme, size=7 if kind != RUNS else 10),
+            cliponaxis=False,
+        ))  # fmt: skip
         mean, deviation = float(values.mean()), spread(values)
-        traces.append(_bar(mean, deviation, row - 0.3, look, kind, theme, x, y))
+        picture.add(_bar(mean, deviation, row - 0.3, look, kind, theme, x, y))
         words = f"<b>{_TITLES[kind]}</b>  {rate(mean, 2)}" + (f" ± {rate(deviation, 2)}" if len(values) > 1 else "")
-        layout["annotations"].append(
+        picture.write(
             style.label(words, theme, strong=True, x=0, y=row + 0.24, xref=f"{x} domain", yref=y, xanchor="left",
                         yanchor="bottom")
         )  # fmt: skip
     title = "diversity: disagreement ÷ error rate" if data.options.quantity == "diversity" else "disagreement"
-    layout["annotations"].append(style.x_title(title, theme, x, y))
-    return traces
+    picture.titles(panel, title)
 
 
 def _bar(
@@ -371,68 +339,62 @@ def _bar(
 ) -> dict[str, Any]:
     """Mean as a tick, one deviation to each side as a line."""
     ink = look.colour(theme)
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": float32([mean]),
-        "y": float32([height]),
-        "error_x": {
-            "type": "data", "array": [deviation if np.isfinite(deviation) else 0.0], "color": ink, "thickness": 2,
+    return scatter(
+        "markers",
+        [mean],
+        [height],
+        axes=(x, y),
+        silent=True,
+        error_x={
+            "type": "data",
+            "array": [deviation if np.isfinite(deviation) else 0.0],
+            "color": ink,
+            "thickness": 2,
             "width": 0,
         },
-        "marker": {"symbol": "line-ns", "size": 12, "line": {"color": ink, "width": 3}},
-        "hoverinfo": "skip",
-        "name": _TITLES[kind],
-        "legendgroup": kind,
-        "xaxis": x,
-        "yaxis": y,
-        "cliponaxis": False,
-    }  # fmt: skip
-
-
-def _schedule(
-    data: Cycles, theme: Theme, layout: dict[str, Any], number: str, domain: list[float]
-) -> list[dict[str, Any]]:
-    """The learning rate of a chain; thick where noise is added, marked where a sample is kept."""
-    x, y, schedule = f"x{number}", f"y{number}", data.schedule
-    fine = max(1, 240 // schedule.epochs_per_cycle)  # points an epoch: the curve needs no more, whatever the steps
-    layout[f"xaxis{number}"] = style.x_axis(theme, domain=domain, anchor=y, range=[0, schedule.epochs], nticks=4)
-    layout[f"yaxis{number}"] = style.y_axis(
-        theme, anchor=x, range=[-0.06 * schedule.learning_rate, 1.06 * schedule.learning_rate], nticks=4
+        marker={"symbol": "line-ns", "size": 12, "line": {"color": ink, "width": 3}},
+        name=_TITLES[kind],
+        legendgroup=kind,
+        cliponaxis=False,
     )
+
+
+def _schedule(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
+    """The learning rate of a chain; thick where noise is added, marked where a sample is kept."""
+    theme, schedule = picture.theme, data.schedule
+    fine = max(1, 240 // schedule.epochs_per_cycle)  # points an epoch: the curve needs no more, whatever the steps
+    rates_shown = [-0.06 * schedule.learning_rate, 1.06 * schedule.learning_rate]
+    panel = picture.panel(across, x={"range": [0, schedule.epochs], "nticks": 4}, y={"range": rates_shown, "nticks": 4})
+    x, y = panel.x, panel.y
     # a break between cycles: the rate jumps there
     steps = np.arange(schedule.epochs * fine)
     rates = np.array([schedule.rate(int(step), fine) for step in steps])
     cycle = schedule.epochs_per_cycle * fine
     breaks = np.arange(cycle, len(steps), cycle)
     noisy = np.array([schedule.is_noisy(int(step), fine) for step in steps]) & (schedule.temperature > 0)
-    look = method_look(data.method)
+    look = look_of(data.method)
     ink, muted = look.colour(theme), style.token("muted", theme)
     shared = {"type": "scatter", "hoverinfo": "skip", "legendgroup": "schedule", "xaxis": x, "yaxis": y}
     line = {"mode": "lines", "x": float32(np.insert(steps / fine, breaks, np.nan)), "connectgaps": False}
-    traces: list[dict[str, Any]] = [
-        {**shared, **line, "y": float32(np.insert(rates, breaks, np.nan)), "name": "learning rate",
-         "line": {"color": muted, "width": 1.5}},
+    picture.add(
+        {
+            **shared, **line, "y": float32(np.insert(rates, breaks, np.nan)), "name": "learning rate",
+            "line": {"color": muted, "width": 1.5},
+        },
         {**shared, **line, "y": float32(np.insert(np.where(noisy, rates, np.nan), breaks, np.nan)), "name": "noise",
          "line": {"color": ink, "width": 4}},
-    ]  # fmt: skip
+    )  # fmt: skip
     kept = np.array(sorted(schedule.kept(1)))
-    traces.append({
+    picture.add({
         **shared, "mode": "markers", "x": float32(kept), "hoverinfo": "text", "name": "samples", "cliponaxis": False,
         "y": float32([schedule.rate(int(epoch) * fine - 1, fine) for epoch in kept]),
         "customdata": np.full(len(kept), -1, np.int32),
         "hovertext": [f"<b>sample {i + 1}</b><br>after epoch {int(epoch)}" for i, epoch in enumerate(kept)],
         "marker": style.marker(look, theme),
     })  # fmt: skip
-    layout["annotations"] += [
-        style.y_title("learning rate", theme, x, y, layout["margin"]["l"]),
-        style.x_title("epoch", theme, x, y),
-        style.label(
-            "thick: noise   × sample", theme, xref=f"{x} domain", yref=f"{y} domain", x=1, y=1, xanchor="right",
-            yanchor="bottom", yshift=8,
-        ),
-    ]  # fmt: skip
-    return traces
+    picture.titles(panel, "epoch", "learning rate")
+    place = style.corner(x, y, "right", "top")
+    picture.write(style.label("thick: noise   × sample", theme, **place, yshift=8))
 
 
 def _hover(data: Cycles, i: int) -> str:

@@ -1,113 +1,50 @@
-"""What is it worth to average, and does the average know how sure it may be?
-
-Accuracy, Brier score, NLL and calibration error against ensemble size, single and ensembled (paper Fig 8), and the
-reliability diagrams behind the calibration error.
-"""
+"""What is it worth to average? Accuracy, Brier score, NLL and calibration error by ensemble size (paper Fig 8)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    INDEPENDENT,
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FilterOptions,
-    Floats,
-    Ints,
-    Legend,
-    Measurement,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    left_out,
-    loss,
-    method_look,
-    method_title,
-    percent,
-    rate,
-    thousands,
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import INDEPENDENT, look_of
+from modescape.drawing.numbers import float32, known, number
+from modescape.drawing.options import FilterOptions
+from modescape.drawing.panels import Picture, parted
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import listed, percent, rate, thousands
+from modescape.figures.shared.scores import (
+    METRICS,
+    STORED,
+    TITLES,
+    TWINS,
+    WORDS,
+    Metric,
+    drawn,
+    groups_of,
+    no_temperature,
+    refusal,
+    title,
+    twin_words,
+    value_of,
 )
-from modescape.figures.style import Theme
 from modescape.methods.trained import relative_training
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
-METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated")
-# After every prediction's own temperature: pooled first, then calibrated. Only where temperatures could be fitted.
-TWINS: Mapping[str, Metric] = {"nll": "nll-calibrated", "ece": "ece-calibrated"}
-TITLES: Mapping[str, str] = {
-    "accuracy": "accuracy, %",
-    "brier": "Brier score, 0 to 2",
-    "nll": "NLL, nats",
-    "ece": "calibration error",
-    "nll-calibrated": "NLL after temperature, nats",
-    "ece-calibrated": "calibration error after temperature",
-}
-WORDS: Mapping[str, str] = {
-    "accuracy": "accuracy",
-    "brier": "Brier score",
-    "nll": "negative log-likelihood",
-    "ece": "expected calibration error",
-    "nll-calibrated": "negative log-likelihood after each prediction’s own temperature",
-    "ece-calibrated": "expected calibration error after each prediction’s own temperature",
-}
-# Subjects of measurements name the runs' final functions "optimum"; in pictures they are the independent runs.
-_STORED = {"optimum": INDEPENDENT}
-MIN_DRAWN = 10  # images in a bin; the accuracy of fewer is noise
+
 _IDENTITIES = {
     "identity/brier": "Brier of the mean = mean Brier − ambiguity",
     "identity/entropy": "entropy = aleatoric + epistemic",
     "identity/size": "Brier by size = from distances of pairs",
 }
-
-
-def title(group: str) -> str:
-    return "optima" if group == INDEPENDENT else method_title(group)
-
-
-def look(group: str) -> style.Look:
-    return style.look(INDEPENDENT) if group == INDEPENDENT else method_look(group)
-
-
-def value_of(metric: Metric, value: float) -> str:
-    return percent(value) if metric == "accuracy" else loss(value) if metric.startswith("nll") else rate(value)
-
-
-def _groups(results: Results, options: FilterOptions) -> list[str]:
-    """Groups asked for: the optima first, then methods in the order of the spec."""
-    methods = options.methods_of(results)
-    groups = [*([INDEPENDENT] if not options.method or INDEPENDENT in options.method else []), *methods]
-    if not groups:
-        raise FigureNotReady("none of the groups asked for makes an ensemble")
-    return groups
-
-
-def _refuse(results: Results, split: str) -> FigureNotReady:
-    """Why there is nothing to show."""
-    if results.spec.ensemble.runs < 2:
-        return FigureNotReady("one run makes no ensemble; launch with 2 runs or more")
-    if len(results.healthy) < 2:
-        return FigureNotReady(f"fewer than two runs make no ensemble. {left_out(results)}", closed=True)
-    if split not in results.spec.evaluation.splits:
-        return FigureNotReady(f"no predictions on {split} images in this spec")
-    return FigureNotReady("ensembles are scored when all predictions are there", waits_for=("ensemble",))
-
-
-# ---- scores by size ----
 
 
 class EnsembleOptions(FilterOptions):
@@ -147,13 +84,24 @@ class Curve:
     possible: Ints
 
 
+@dataclass(frozen=True)
+class Check:
+    """What must be equal for a group, how far it is off (NaN: no number), and how far it may be."""
+
+    words: str
+    group: str
+    residual: float
+    allowed: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ensembles(FigureData):
     """Every measure of every group, whatever is drawn.
 
     By group: runs: how many members there are at most; samples: how many (fewest, most) were averaged inside each;
     training: epochs behind one member, over a run's. fair: groups whose samples are at the strength at which averages
-    predict best.
+    predict best. limits: Brier score of endlessly many members, by group; last: of methods that train on, the last
+    iterates' measurements; checks: identities that must hold.
     """
 
     options: EnsembleOptions
@@ -162,6 +110,10 @@ class Ensembles(FigureData):
     samples: Mapping[str, tuple[int, int]]
     training: Mapping[str, float]
     fair: tuple[str, ...]
+    images: int
+    limits: Mapping[str, float | None]
+    last: Mapping[str, Mapping[Metric, Measurement]]
+    checks: tuple[Check, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -233,51 +185,65 @@ def _count(samples: tuple[int, int]) -> str:
     paper="Fig 8",
     needs=("ensemble",),
     options=EnsembleOptions,
+    full=True,
 )
 def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
-    groups = _groups(results, options)
+    groups = groups_of(results, options)
     found = {metric: _by_group(results, metric, options.split) for metric in METRICS}
     shown = [group for group in groups if group in found["accuracy"]]
     if not shown:
-        raise _refuse(results, options.split)
+        raise refusal(results, options.split)
     if not all(group in found[metric] for group in shown for metric in options.metrics):
-        raise FigureNotReady(no_temperature(results, options.split))
+        raise FigureNotReady(no_temperature(options.split))
     rows = [(group, metric, found[metric][group]) for group in shown for metric in METRICS if group in found[metric]]
     curves = tuple(_curve(*row) for row in rows)
     details = {group: found["accuracy"][group][0].details for group in shown}
     samples = {group: (int(kept["samples"][0]), int(kept["samples"][-1])) for group, kept in details.items()}
-    data = Ensembles(
+    return Ensembles(
         options=options,
         curves=curves,
         runs={group: int(kept["runs"]) for group, kept in details.items()},
         samples=samples,
         training={group: 1.0 if group == INDEPENDENT else relative_training(results.spec, group) for group in shown},
         fair=tuple(group for group, kept in details.items() if kept.get("set") == "fair"),
-        caption="",
-        summary="",
-        legend=tuple(Legend(group, title(group), look(group).key) for group in shown),
+        images=found["accuracy"][shown[0]][0].n or 0,
+        limits=_limits(results, options.split),
+        last=_last_iterates(results, options, shown),
+        checks=_checks(results, options.split, shown),
+        legend=tuple(Legend(group, title(group), look_of(group).key) for group in shown),
         missing=_without_samples(results, groups, shown, details),
     )
-    images = found["accuracy"][shown[0]][0].n or 0
-    return replace(data, caption=_caption(data, images), summary=_summary(data), notes=_notes(data, results))
 
 
-def no_temperature(results: Results, split: str) -> str:
-    """Why predictions have no twin after temperature."""
-    if split == "validation":
-        return "temperatures are fitted on validation images and judged on others"
-    return (
-        "temperatures are fitted on 500 validation images or more; this experiment has fewer, or is of an older version"
+def _limits(results: Results, split: str) -> dict[str, float | None]:
+    return {group: row.value for group, row in _of_groups(results, "brier-limit", split)}
+
+
+def _checks(results: Results, split: str, shown: Sequence[str]) -> tuple[Check, ...]:
+    return tuple(
+        Check(words, group, number(row.value), float(row.details["tolerance"]))
+        for name, words in _IDENTITIES.items()
+        for group, row in _of_groups(results, name, split)
+        if group in shown
     )
 
 
-def twin_words(results: Results, asked: Sequence[str], shown: Sequence[str], split: str) -> list[str]:
-    """What the twins of measures in a table are, or why there are none; nothing where no measure has one."""
-    if not any(metric in TWINS for metric in asked):
-        return []
-    if len(shown) > len(asked):
-        return ["After temperature: one number a prediction, fitted to it on validation images after averaging."]
-    return [f"Without a temperature beside it: {no_temperature(results, split)}."]
+def _of_groups(results: Results, metric: str, split: str) -> list[tuple[str, Measurement]]:
+    """A number that each group has once, in the order stored."""
+    rows = [(row.subject.partition("/")[2], row) for row in results.measurements(metric=metric) if row.split == split]
+    return [(STORED.get(stored, stored), row) for stored, row in rows]
+
+
+def _last_iterates(
+    results: Results, options: EnsembleOptions, shown: Sequence[str]
+) -> dict[str, dict[Metric, Measurement]]:
+    found: dict[str, dict[Metric, Measurement]] = {}
+    for metric in options.metrics:
+        for row in results.measurements(metric=metric):
+            kind, _, method = row.subject.partition("/")
+            if kind == "last" and row.split == options.split and method in shown:
+                found.setdefault(method, {})[metric] = row
+    return found
 
 
 def _by_group(results: Results, metric: str, split: str) -> dict[str, list[Measurement]]:
@@ -287,29 +253,25 @@ def _by_group(results: Results, metric: str, split: str) -> dict[str, list[Measu
         kind, _, rest = measured.subject.partition("/")
         if kind == "ensemble" and measured.split == split and "size" in measured.details:
             stored = rest.rpartition("/")[0]
-            found.setdefault(_STORED.get(stored, stored), []).append(measured)
+            found.setdefault(STORED.get(stored, stored), []).append(measured)
     return {group: sorted(rows, key=lambda row: int(row.details["size"])) for group, rows in found.items()}
 
 
 def _curve(group: str, metric: Metric, rows: Sequence[Measurement]) -> Curve:
     def of(name: str) -> Floats:
-        return np.array([_number(row.details[name]) for row in rows], dtype=np.float64)
+        return np.array([number(row.details[name]) for row in rows], dtype=np.float64)
 
     return Curve(
         group,
         metric,
         sizes=of("size").astype(np.int64),
-        mean=np.array([_number(row.value) for row in rows], dtype=np.float64),
+        mean=np.array([number(row.value) for row in rows], dtype=np.float64),
         sd=of("sd"),
         low=of("low"),
         high=of("high"),
         subsets=of("subsets").astype(np.int64),
         possible=of("of").astype(np.int64),
     )
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _without_samples(
@@ -324,18 +286,22 @@ def _without_samples(
     return " ".join(parts)
 
 
-def _caption(data: Ensembles, images: int) -> str:
+@ensembles.tell
+def tell(data: Ensembles) -> Words:
+    return Words(_caption(data), _summary(data), _notes(data))
+
+
+def _caption(data: Ensembles) -> str:
     split, curve = data.options.split, data.curves[0]
     measures = " and ".join(WORDS[metric] for metric in data.options.metrics)
     members = max(data.runs.values())
     sampled = curve.subsets < curve.possible
     drawn = ""
     if sampled.any():
-        at = [str(size) for size in curve.sizes[sampled]]
-        named = " and ".join(filter(None, [", ".join(at[:-1]), at[-1]]))
+        named = listed([str(size) for size in curve.sizes[sampled]])
         drawn = f", of {named} {int(curve.subsets[sampled].max())} of them drawn at random (seeded)"
     parts = [
-        f"{measures[0].upper()}{measures[1:]} of ensembles by size, on {thousands(images)} {split} images. "
+        f"{measures[0].upper()}{measures[1:]} of ensembles by size, on {thousands(data.images)} {split} images. "
         f"Solid: mean over all choices of runs among {members}{drawn}; dashed: one run, mean of {members}."
     ]
     if data.banded:
@@ -373,7 +339,7 @@ def _summary(data: Ensembles) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _notes(data: Ensembles, results: Results) -> Notes:
+def _notes(data: Ensembles) -> Notes:
     asked = data.options.metrics
     # beside NLL and calibration error stand their twins: what one number could have gained as well
     metrics = [one for metric in asked for one in (metric, TWINS.get(metric)) if one is not None and data.has(one)]
@@ -382,41 +348,30 @@ def _notes(data: Ensembles, results: Results) -> Notes:
         curves = [data.curve(group, metric) for metric in metrics]
         values = [f"{value_of(c.metric, c.mean[0])} → {value_of(c.metric, c.mean[-1])}" for c in curves]
         cost = f"{data.training[group]:.3g}, {data.samples[group][1]}"
-        lines.append(Note(title(group), (*values, cost), look=look(group).key, strong=group == INDEPENDENT))
+        lines.append(Note(title(group), (*values, cost), look=look_of(group).key, strong=group == INDEPENDENT))
     text = [
         f"One run → {max(data.runs.values())} runs. Cost: epochs trained and forward passes of an image, of one run "
         "with that method, relative to one run.",
-        *_trained_on(data, results),
+        *_trained_on(data),
     ]
-    limits = {
-        _STORED.get(stored, stored): row.value
-        for row in results.measurements(metric="brier-limit")
-        if row.split == data.options.split and (stored := row.subject.partition("/")[2])
-    }
-    limit = limits.get(data.groups[0])
+    limit = data.limits.get(data.groups[0])
     if limit is not None and "brier" in metrics:
         text.append(
             f"Brier score of endlessly many such members, from the distances of pairs: {rate(limit)} "
             f"({title(data.groups[0])})."
         )
-    text += twin_words(results, asked, metrics, data.options.split)
+    text += twin_words(asked, metrics, data.options.split)
     heads = (TITLES[metric].removesuffix(", 0 to 2") for metric in metrics)
-    return Notes(("", *heads, "cost"), tuple(lines), (*text, _checked(data, results)))
+    return Notes(("", *heads, "cost"), tuple(lines), (*text, _checked(data)))
 
 
-def _trained_on(data: Ensembles, results: Results) -> list[str]:
+def _trained_on(data: Ensembles) -> list[str]:
     """Methods that train on gain by that too: the last iterates, equally long trained, beside the runs' finals."""
-    found: dict[str, dict[Metric, Measurement]] = {}
-    for metric in data.options.metrics:
-        for row in results.measurements(metric=metric):
-            kind, _, method = row.subject.partition("/")
-            if kind == "last" and row.split == data.options.split and method in data.groups:
-                found.setdefault(method, {})[metric] = row
     texts = []
-    for method, rows in found.items():
+    for method, rows in data.last.items():
         scores = []
         for metric, row in rows.items():
-            last, final = value_of(metric, _number(row.value)), value_of(metric, _number(row.details["final"]))
+            last, final = value_of(metric, number(row.value)), value_of(metric, number(row.details["final"]))
             scores.append(f"{WORDS[metric]} {last} (the runs {final})")
         about = next(iter(rows.values())).details
         texts.append(
@@ -426,62 +381,39 @@ def _trained_on(data: Ensembles, results: Results) -> list[str]:
     return texts
 
 
-def _checked(data: Ensembles, results: Results) -> str:
+def _checked(data: Ensembles) -> str:
     """What must be equal, and whether it was."""
-    broken, worst, allowed = [], 0.0, 0.0
-    for name, words in _IDENTITIES.items():
-        for row in results.measurements(metric=name):
-            stored = row.subject.partition("/")[2]
-            group = _STORED.get(stored, stored)
-            if group not in data.groups or row.split != data.options.split:
-                continue
-            residual, allowed = _number(row.value), float(row.details["tolerance"])
-            worst = max(worst, residual)
-            if not residual <= allowed:
-                off = f"off by {residual:.1e}" if math.isfinite(residual) else "not a finite number"
-                broken.append(f"{title(group)}: {words} ({off})")
+    broken = [check for check in data.checks if not check.residual <= check.allowed]
     if broken:
-        return f"Do not trust these numbers. Violated, beyond {allowed:.0e}: {'; '.join(broken)}."
+        allowed = data.checks[-1].allowed
+        said = "; ".join(f"{title(check.group)}: {check.words} ({_off(check.residual)})" for check in broken)
+        return f"Do not trust these numbers. Violated, beyond {allowed:.0e}: {said}."
+    worst = max((check.residual for check in data.checks), default=0.0)
     most = f"1e{math.ceil(math.log10(worst))}" if worst > 0 else "0"
     return f"Checked: {', '.join(_IDENTITIES.values())}; at most {most} off."
 
 
+def _off(residual: float) -> str:
+    return f"off by {residual:.1e}" if math.isfinite(residual) else "not a finite number"
+
+
 @ensembles.draw
-def _(data: Ensembles, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 432
-    layout = style.layout(theme, kind="curves", height=height, revision="ensembles")
-    room = height - layout["margin"]["t"] - layout["margin"]["b"]
+def draw(data: Ensembles, theme: Theme) -> go.Figure:
+    picture = Picture("ensembles", data, theme, kind="curves", panels=("brier", "accuracy"))
     metrics, largest = data.options.metrics, max(int(curve.sizes[-1]) for curve in data.curves)
-    traces: list[dict[str, Any]] = []
-    layout["annotations"] = []
-    for i, metric in enumerate(metrics):
-        number = "" if i == 0 else str(i + 1)
-        x, y = f"x{number}", f"y{number}"
-        domain = [0, 1] if len(metrics) == 1 else ([0, 0.45], [0.55, 1])[i]
-        bounds = _bounds(data, metric)
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, domain=domain, anchor=y, range=[0.8, largest + 0.2], dtick=1 if largest <= 12 else None,
-            showgrid=False, fixedrange=False,
-        )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(theme, anchor=x, range=bounds)
+    runs = {
+        "range": [0.8, largest + 0.2],
+        "dtick": 1 if largest <= 12 else None,
+        "showgrid": False,
+        "fixedrange": False,
+    }
+    for metric, across in parted(metrics, ([0, 0.45], [0.55, 1])):
+        panel = picture.panel(across, x=runs, y={"range": _bounds(data, metric)})
         for group in reversed(data.groups):  # the optima on top
-            traces += _curve_traces(data, data.curve(group, metric), theme, x, y, largest)
-        layout["annotations"] += [
-            style.y_title(TITLES[metric], theme, x, y, layout["margin"]["l"]),
-            style.x_title("runs averaged", theme, x, y),
-        ]
-        if i == len(metrics) - 1:  # colours and symbols say the rest
-            layout["annotations"] += style.end_labels(
-                _ends(data, metric, theme), theme, x=x, y=y, bounds=bounds, room=room
-            )
-    layout["meta"] = {"figure": "ensembles", "panels": ["brier", "accuracy"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
-
-
-def _drawn(metric: Metric, values: Floats) -> Floats:
-    return 100 * values if metric == "accuracy" else values
+            picture.add(*_curve_traces(data, data.curve(group, metric), theme, panel.x, panel.y, largest))
+        picture.titles(panel, "runs averaged", TITLES[metric])
+    picture.ends(panel, _ends(data, metrics[-1], theme))  # colours and symbols say the rest
+    return picture.figure()
 
 
 def _bounds(data: Ensembles, metric: Metric) -> list[float]:
@@ -491,7 +423,7 @@ def _bounds(data: Ensembles, metric: Metric) -> list[float]:
         curve = data.curve(group, metric)
         spread = np.where(np.isfinite(curve.sd) & (curve.sizes > 1) & (group in data.banded), curve.sd, 0.0)
         seen += [curve.mean - spread, curve.mean + spread]
-    values = _drawn(metric, np.concatenate(seen))
+    values = drawn(metric, np.concatenate(seen))
     values = values[np.isfinite(values)]
     if not len(values):
         return [0.0, 1.0]
@@ -501,9 +433,9 @@ def _bounds(data: Ensembles, metric: Metric) -> list[float]:
 
 
 def _curve_traces(data: Ensembles, curve: Curve, theme: Theme, x: str, y: str, largest: int) -> list[dict[str, Any]]:
-    entry = look(curve.group)
+    entry = look_of(curve.group)
     ink = entry.colour(theme)
-    mean, spread = _drawn(curve.metric, curve.mean), _drawn(curve.metric, np.nan_to_num(curve.sd))
+    mean, spread = drawn(curve.metric, curve.mean), drawn(curve.metric, np.nan_to_num(curve.sd))
     common: dict[str, Any] = {"type": "scatter", "legendgroup": curve.group, "xaxis": x, "yaxis": y}
     traces: list[dict[str, Any]] = []
     if curve.group in data.banded and len(mean) > 1:
@@ -565,254 +497,9 @@ def _ends(data: Ensembles, metric: Metric, theme: Theme) -> list[style.End]:
         style.End(
             "optima" if curve.group == INDEPENDENT else curve.group,
             float(curve.sizes[-1]),
-            float(_drawn(metric, curve.mean)[-1]),
-            look(curve.group).colour(theme),
+            float(drawn(metric, curve.mean)[-1]),
+            look_of(curve.group).colour(theme),
         )
         for curve in curves
         if np.isfinite(curve.mean[-1])
     ]
-
-
-# ---- reliability ----
-
-
-class ReliabilityOptions(FilterOptions):
-    """Whose confidence is looked at, and how it is cut."""
-
-    redraws: ClassVar[bool] = True
-
-    show: Literal["optima", "all"] = Field(
-        "optima", description="optima: one run and the ensemble; all: also the ensemble of every method."
-    )
-    bins: Literal[15, 10] = Field(15, description="Bins of confidence.")
-    kind: Literal["width", "mass"] = Field(
-        "width", description="width: bins of equal width; mass: bins of equally many images."
-    )
-    temperature: Literal["none", "fitted"] = Field(
-        "none", description="fitted: after dividing by a temperature fitted on validation images."
-    )
-
-
-@dataclass(frozen=True)
-class Diagram:
-    """One reliability diagram: bins that hold images [B]. ece: of one run, the mean over runs (sd: their spread)."""
-
-    group: str
-    of: Literal["single", "ensemble"]
-    members: int
-    count: Ints
-    confidence: Floats
-    accuracy: Floats
-    ece: float
-    sd: float
-    temperatures: tuple[float, ...]
-
-    @property
-    def name(self) -> str:
-        return "one run" if self.of == "single" else f"ensemble of {self.members}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReliabilityData(FigureData):
-    """Diagrams of groups, single and ensembled."""
-
-    options: ReliabilityOptions
-    diagrams: tuple[Diagram, ...]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("method", "of", "runs", "bin", "images", "confidence", "accuracy", "ece")
-
-    def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (
-                diagram.group,
-                diagram.of,
-                diagram.members,
-                i + 1,
-                int(diagram.count[i]),
-                known(diagram.confidence[i]),
-                known(diagram.accuracy[i]),
-                known(diagram.ece),
-            )
-            for diagram in self.diagrams
-            for i in range(len(diagram.count))
-        ]
-
-
-@figure(
-    "reliability",
-    order=55,
-    title="Reliability",
-    question="Is it right as often as it is sure?",
-    summary="Accuracy against confidence of single runs and of ensembles, and the expected calibration error.",
-    source="Guo, Pleiss, Sun, Weinberger 2017; Lakshminarayanan, Pritzel, Blundell 2017",
-    needs=("ensemble",),
-    options=ReliabilityOptions,
-)
-def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityData:
-    suffix = f"{options.kind}-{options.bins}" + ("/calibrated" if options.temperature == "fitted" else "")
-    found: dict[tuple[str, str], Measurement] = {}
-    for measured in results.measurements(metric="reliability"):
-        _, stored, of, key = measured.subject.split("/", 3)
-        if measured.split == options.split and key == suffix:
-            found[_STORED.get(stored, stored), of] = measured
-    everyone = _groups(results, options)
-    groups = [INDEPENDENT] if options.show == "optima" and not options.method else everyone
-    diagrams = []
-    for group in groups:
-        # single runs of every method would be too many lines: only where few groups are asked for
-        for of in ("single", "ensemble") if group == INDEPENDENT or len(groups) <= 2 else ("ensemble",):
-            if (group, of) in found:
-                diagrams.append(_diagram(group, "single" if of == "single" else "ensemble", found[group, of]))
-    if not diagrams:
-        is_scored = any(row.split == options.split for row in results.measurements(metric="reliability"))
-        if options.temperature == "fitted" and is_scored:
-            raise FigureNotReady(no_temperature(results, options.split))
-        raise _refuse(results, options.split)
-    n = next(iter(found.values())).n or 0
-    shown = {diagram.group for diagram in diagrams}
-    return ReliabilityData(
-        options=options,
-        diagrams=tuple(diagrams),
-        caption=_reliability_caption(diagrams, options, n),
-        summary="Expected calibration error: "
-        + ", ".join(f"{title(d.group)}, {d.name} {rate(d.ece)}" for d in diagrams)
-        + ".",
-        notes=_reliability_notes(diagrams),
-        thinned=_undrawn(diagrams),
-        legend=tuple(
-            Legend(group, title(group), look(group).key, on=group in shown)
-            for group in everyone
-            if (group, "ensemble") in found
-        ),
-    )
-
-
-def _diagram(group: str, of: Literal["single", "ensemble"], measured: Measurement) -> Diagram:
-    details = measured.details
-    return Diagram(
-        group=group,
-        of=of,
-        members=int(details["runs"]),
-        count=np.array(details["count"], dtype=np.int64),
-        confidence=np.array(details["confidence"], dtype=np.float64),
-        accuracy=np.array(details["accuracy"], dtype=np.float64),
-        ece=_number(measured.value),
-        sd=_number(details["sd"]),
-        temperatures=tuple(details["temperatures"] or ()),
-    )
-
-
-def _undrawn(diagrams: Sequence[Diagram]) -> str:
-    few = sum(int((diagram.count < MIN_DRAWN).sum()) for diagram in diagrams)
-    if not few:
-        return ""
-    what = "1 bin" if few == 1 else f"{few} bins"
-    return f"Not drawn: {what} of fewer than {MIN_DRAWN} images, which count in the calibration error all the same."
-
-
-def _reliability_caption(diagrams: Sequence[Diagram], options: ReliabilityOptions, n: int) -> str:
-    cut = "equal width" if options.kind == "width" else "equally many images"
-    parts = [
-        f"Share of right predictions against confidence, the largest probability, in {options.bins} bins of {cut}; "
-        f"{thousands(n)} {options.split} images."
-    ]
-    if any(diagram.of == "single" for diagram in diagrams):
-        runs = max(diagram.members for diagram in diagrams)
-        parts.append(f"Dashed: single runs, the bins of {runs} pooled.")
-    parts.append("Solid: ensembles. Below: how many images have that confidence.")
-    parts.append("Above the grey diagonal a function is right more often than it claims.")
-    if options.temperature == "fitted":
-        parts.append("Each function’s temperature was fitted on validation images.")
-    return " ".join(parts)
-
-
-def _reliability_notes(diagrams: Sequence[Diagram]) -> Notes:
-    lines, fitted = [], []
-    for diagram in diagrams:
-        around = f" ± {rate(diagram.sd)}" if np.isfinite(diagram.sd) else ""
-        label = f"{title(diagram.group)}, {diagram.name}"
-        lines.append(
-            Note(label, (f"{rate(diagram.ece)}{around}",), look(diagram.group).key, strong=diagram.of == "ensemble")
-        )
-        if diagram.temperatures:
-            low, high = min(diagram.temperatures), max(diagram.temperatures)
-            fitted.append(f"{label} {rate(low, 2)}" + (f" to {rate(high, 2)}" if high > low else ""))
-    text = ["Calibration error of one run: mean ± σ over runs."] if any(d.of == "single" for d in diagrams) else []
-    return Notes(("", "ECE"), tuple(lines), (*text, *([f"Temperatures: {'; '.join(fitted)}."] if fitted else [])))
-
-
-@reliability.draw
-def _(data: ReliabilityData, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 432
-    layout = style.layout(theme, kind="scatter", height=height, revision="reliability")
-    low = 100 * min(float(diagram.confidence.min()) for diagram in data.diagrams)
-    drawn = [100 * diagram.accuracy[diagram.count >= MIN_DRAWN] for diagram in data.diagrams]
-    floor = float(np.concatenate(drawn).min(initial=low))
-    across = [max(0.0, low - 5), 102.0]
-    layout["xaxis"] = style.x_axis(theme, range=across, anchor="y", showticklabels=False)
-    layout["yaxis"] = style.y_axis(theme, range=[max(-2.0, floor - 5), 103.0], domain=[0.34, 1], anchor="x")
-    layout["xaxis2"] = style.x_axis(theme, range=across, anchor="y2", matches="x")
-    layout["yaxis2"] = style.y_axis(theme, domain=[0, 0.2], anchor="x2", rangemode="tozero", nticks=3)
-    grey = style.look("theory")
-    traces: list[dict[str, Any]] = [{
-        "type": "scatter",
-        "mode": "lines",
-        "x": float32([0, 100]),
-        "y": float32([0, 100]),
-        "line": {"color": grey.colour(theme), "width": 1.5, "dash": "dash"},
-        "hoverinfo": "skip",
-        "xaxis": "x",
-        "yaxis": "y",
-    }]  # fmt: skip
-    for diagram in reversed(data.diagrams):
-        traces += _diagram_traces(diagram, theme)
-    left = layout["margin"]["l"]
-    layout["annotations"] = [
-        style.y_title("accuracy, %", theme, "x", "y", left),
-        style.y_title("images, %", theme, "x2", "y2", left),
-        style.x_title("confidence, %", theme, "x2", "y2"),
-        *_ece_labels(data, theme),
-    ]
-    layout["meta"] = {"figure": "reliability", "panels": []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
-
-
-def _diagram_traces(diagram: Diagram, theme: Theme) -> list[dict[str, Any]]:
-    entry = look(diagram.group)
-    single = diagram.of == "single"
-    line = {"color": entry.colour(theme), "width": 1.5 if single else 2, "dash": "dash" if single else "solid"}
-    enough = np.flatnonzero(diagram.count >= MIN_DRAWN)
-    sure, right = 100 * diagram.confidence, 100 * diagram.accuracy
-    hover = [
-        f"<b>{title(diagram.group)}, {diagram.name}</b><br>confidence  {sure[i]:.1f} %<br>"
-        f"accuracy  {right[i]:.1f} %<br>{thousands(int(diagram.count[i]))} images"
-        for i in enough
-    ]
-    common = {"type": "scatter", "legendgroup": diagram.group}
-    upper = {"x": float32(sure[enough]), "y": float32(right[enough]), "xaxis": "x", "yaxis": "y"}
-    named = {"name": f"{title(diagram.group)}, {diagram.name}", "meta": {"method": diagram.group}}
-    marker = style.marker(entry, theme, size=8 if single else 0)
-    share = 100 * diagram.count / diagram.count.sum()
-    lower = {"x": float32(sure), "y": float32(share), "xaxis": "x2", "yaxis": "y2"}
-    return [
-        {**common, **upper, **named, "mode": "lines", "line": line, "hovertext": hover, "hoverinfo": "text"},
-        {**common, **upper, "mode": "markers", "marker": marker, "hoverinfo": "skip", "cliponaxis": False},
-        {**common, **lower, "mode": "lines", "line": {**line, "shape": "hvh"}, "hoverinfo": "skip"},
-    ]
-
-
-def _ece_labels(data: ReliabilityData, theme: Theme) -> list[dict[str, Any]]:
-    """The calibration errors under the diagonal, where no curve of interest is; of more than two the notes tell."""
-    shown = data.diagrams if len(data.diagrams) <= 2 else ()
-    return [
-        style.label(
-            f"{title(diagram.group)}, {diagram.name}: ECE {rate(diagram.ece)}", theme, strong=diagram.of == "ensemble",
-            xref="x domain", yref="y domain", x=1, y=0, xanchor="right", yanchor="bottom",
-            yshift=4 + 16 * (len(shown) - 1 - i), xshift=-6,
-        )
-        for i, diagram in enumerate(shown)
-    ]  # fmt: skip

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Ints,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    loss,
-    percent,
-    refuse_skipped,
-    spread,
-    thousands,
-)
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import refuse_skipped
+from modescape.drawing.numbers import float32, known, spread
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.panels import Picture, parted
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import loss, percent, thousands
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
 
 # Frankle et al. 2020, section 3: an instability below two points of error counts as stable.
 STABLE = 0.02
@@ -52,7 +41,8 @@ class InstabilityOptions(FigureOptions):
 @dataclass(frozen=True, kw_only=True)
 class Instability(FigureData):
     """One row a pair of branches and split. epochs: where they parted; barrier_error and disagreement are rates,
-    barrier_loss in nats; accuracy: mean of the two ends."""
+    barrier_loss in nats; accuracy: mean of the two ends; pairs: that parted at each epoch; points: of a line; images:
+    of each split."""
 
     options: InstabilityOptions
     splits: tuple[str, ...]
@@ -63,6 +53,10 @@ class Instability(FigureData):
     disagreement: Floats
     accuracy: Floats
     last: int
+    run: int
+    pairs: int
+    points: int
+    images: Mapping[str, int]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -110,6 +104,8 @@ class Instability(FigureData):
     source="Frankle, Dziugaite, Roy, Carbin 2020, Figure 3",
     needs=("train", "branch", "instability"),
     options=InstabilityOptions,
+    card=300,
+    full=True,
 )
 def instability(results: Results, options: InstabilityOptions) -> Instability:
     study = results.spec.instability
@@ -136,7 +132,7 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
     def column(metric: str) -> Floats:
         return np.array([table[key].get(metric, np.nan) for key in keys])
 
-    data = Instability(
+    return Instability(
         options=options,
         splits=tuple(split for _, _, split in keys),
         epochs=np.array([epoch for epoch, _, _ in keys]),
@@ -146,31 +142,36 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
         disagreement=column("disagreement"),
         accuracy=column("accuracy"),
         last=results.spec.training.epochs,
-        caption=_caption(run, study.repetitions, study.points, images, results.spec.training.epochs),
-        summary="",
+        run=run,
+        pairs=study.repetitions,
+        points=study.points,
+        images=images,
         legend=tuple(
             Legend(f"instability-{split}", _NAMES[split], "trajectory") for split in ("test", "train")
         ),
         partial=f"after {done} of {planned} pairs of branches" if done < planned else "",
     )  # fmt: skip
-    return _with_words(data)
 
 
 _NAMES = {"train": "training images", "test": "test images"}
 
 
-def _caption(run: int, repetitions: int, points: int, images: dict[str, int], last: int) -> str:
-    counts = " and ".join(f"{thousands(images[split])} {_NAMES[split]}" for split in SPLITS if split in images)
-    return (
-        f"Two branches leave run {run} after epoch k, each with an order of examples and an optimiser of its own, and "
-        f"train to epoch {last}. Barrier: how far the straight line between their ends rises above its chord, at "
-        f"{points} points. Marks are pairs, lines their means. n = {repetitions} pair{'s' * (repetitions > 1)} an "
-        f"epoch; {counts}."
+@instability.tell
+def tell(data: Instability) -> Words:
+    """Summary and notes are read off the first split shown (test before training images)."""
+    counts = " and ".join(
+        f"{thousands(data.images[split])} {_NAMES[split]}" for split in SPLITS if split in data.images
     )
+    caption = (
+        f"Two branches leave run {data.run} after epoch k, each with an order of examples and an optimiser of its own, "
+        f"and train to epoch {data.last}. Barrier: how far the straight line between their ends rises above its chord, "
+        f"at {data.points} points. Marks are pairs, lines their means. n = {data.pairs} pair{'s' * (data.pairs > 1)} "
+        f"an epoch; {counts}."
+    )
+    return Words(caption, *_read(data))
 
 
-def _with_words(data: Instability) -> Instability:
-    """Summary and notes, read off the first split shown (test before training images)."""
+def _read(data: Instability) -> tuple[str, Notes]:
     split = "test" if "test" in data.shown() else "train"
     at = data.where(split)
     error = data.options.quantity == "error"
@@ -199,44 +200,32 @@ def _with_words(data: Instability) -> Instability:
     ]
     if error:
         text.append("Below two points Frankle et al. (2020) call a training stable.")
-    return replace(data, summary=summary, notes=Notes(head, tuple(lines), tuple(text)))
+    return summary, Notes(head, tuple(lines), tuple(text))
 
 
 @instability.draw
-def _(data: Instability, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 300
-    layout = style.layout(theme, kind="curves", height=height, revision="instability")
+def draw(data: Instability, theme: Theme) -> go.Figure:
     panels = ("barrier", "disagreement") if data.options.panel == "both" else (data.options.panel,)
-    room = height - layout["margin"]["t"] - layout["margin"]["b"]
-    layout["annotations"], layout["shapes"] = [], []
-    traces: list[dict[str, Any]] = []
-    for i, panel in enumerate(panels):
-        x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.35], [0.61, 1.0])[i]
-        bounds = _window(data, panel)
-        late = float(data.epochs.max())
-        layout[f"xaxis{i + 1 if i else ''}"] = style.x_axis(
-            theme, domain=domain, anchor=y, range=[-0.04 * max(late, 1.0), 1.04 * max(late, 1.0)],
-            **({"tickmode": "array", "tickvals": sorted(set(data.epochs.tolist()))} if late <= 12 else {}),
-        )  # fmt: skip
-        layout[f"yaxis{i + 1 if i else ''}"] = style.y_axis(theme, anchor=x, range=bounds)
+    picture = Picture("instability", data, theme, kind="curves", panels=("disagreement", "barrier"))
+    late = max(float(data.epochs.max()), 1.0)
+    ticks = {"tickmode": "array", "tickvals": sorted(set(data.epochs.tolist()))} if late <= 12 else {}
+    for name, across in parted(panels, ([0.0, 0.35], [0.61, 1.0])):
+        panel = picture.panel(
+            across, x={"range": [-0.04 * late, 1.04 * late], **ticks}, y={"range": _window(data, name)}
+        )
         for split in data.shown():
-            traces += _curve(data, panel, split, theme, x, y)
-        if panel == "disagreement":
-            title = "disagreement of the ends, %"
-        else:
-            title = "barrier, points of error" if data.options.quantity == "error" else "barrier, nats"
-        if panel == "barrier" and data.options.quantity == "error" and bounds[1] > 100 * STABLE:
-            layout["shapes"].append(_stable(theme, x, y))
-        layout["annotations"] += [
-            style.y_title(title, theme, x, y, layout["margin"]["l"]),
-            style.x_title("epoch k at which they part", theme, x, y),
-            *style.end_labels(_ends(data, panel, theme), theme, x=x, y=y, bounds=bounds, room=room),
-        ]
-    layout["meta"] = {"figure": "instability", "panels": ["disagreement", "barrier"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            picture.add(*_curve(data, name, split, theme, panel.x, panel.y))
+        if name == "barrier" and data.options.quantity == "error" and panel.bounds[1] > 100 * STABLE:
+            picture.mark(_stable(theme, panel.x, panel.y))
+        picture.titles(panel, "epoch k at which they part", _title(data, name))
+        picture.ends(panel, _ends(data, name, theme))
+    return picture.figure()
+
+
+def _title(data: Instability, panel: str) -> str:
+    if panel == "disagreement":
+        return "disagreement of the ends, %"
+    return "barrier, points of error" if data.options.quantity == "error" else "barrier, nats"
 
 
 def _window(data: Instability, panel: str) -> list[float]:

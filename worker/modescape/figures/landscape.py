@@ -1,54 +1,41 @@
-"""What lies between? Planes and straight lines through weight space, with loss, accuracy and agreement on them.
-
-Planes through the origin and two optima (paper Fig 5 and S1), through any three solutions, and around one; and the
-one-dimensional cuts: lines between optima, rays from the origin, random directions.
-"""
+"""What lies between the solutions? Planes through weight space, with loss, accuracy and agreement (paper Fig 5, S1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    INDEPENDENT,
-    PAGE_HEIGHT,
-    TRAJECTORY,
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    Solution,
-    figure,
-    float32,
-    known,
-    loss,
-    method_look,
-    method_title,
-    percent,
-    rate,
-    refuse_skipped,
-    thousands,
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of, method_title
+from modescape.drawing.numbers import float32, known
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.panels import Picture, beside, scatter
+from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import listed, loss, percent, rate, thousands
+from modescape.figures.shared.weight_space import (
+    ACCURACY,
+    AGREEMENT,
+    LOSS,
+    SPLIT_WORDS,
+    Anchor,
+    anchors_of,
+    closed,
+    refuse_closed,
+    titles,
 )
-from modescape.figures.style import Theme
 from modescape.registry import methods
-from modescape.science.landscape import changed, radii
+from modescape.science.landscape import changed
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-LOSS, ACCURACY, AGREEMENT = 0, 1, 2  # places in the last axis of a cut's scores; one agreement a solution
-SPLIT_WORDS = {"train": "training", "test": "test", "validation": "validation"}
+
 SHARES = (20.0, 40.0, 60.0, 80.0)  # contours of accuracy and agreement, %
 LOSSES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # contours and ticks of the loss
 RATIOS = (0.25, 0.5, 0.75)  # contours of disagreement over error rate; unrelated functions lie around 1
@@ -78,11 +65,11 @@ class LandscapeOptions(FigureOptions):
 
     @classmethod
     def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
-        return {"plane": _titles(results, lines=False)}
+        return {"plane": titles(results, lines=False)}
 
 
 @dataclass(frozen=True)
-class Panel:
+class Map:
     """One map. values [Y, X], NaN where nothing is computed; own: of each mark, at its own weights; scale says how
     values become colours."""
 
@@ -106,38 +93,37 @@ class Mark:
     relative: float
 
 
-@dataclass(frozen=True)
-class Anchor:
-    """A solution the plane goes through."""
-
-    number: int
-    run: int
-    words: str
-    x: float
-    y: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class Landscape(FigureData):
     """One plane. x [X], y [Y]; marks lie on it or are projected; scores [Y, X, S, 2 + A] and own [marks, S, 2 + A] are
-    what the table shows whatever is drawn."""
+    what the table shows whatever is drawn; cut: as computed; split: whose predictions are shown."""
 
     options: LandscapeOptions
     kind: str
     x: Floats
     y: Floats
-    panels: tuple[Panel, ...]
+    panels: tuple[Map, ...]
     anchors: tuple[Anchor, ...]
     marks: tuple[Mark, ...]
     splits: tuple[str, ...]
     scores: Floats
     own: Floats
     ceiling: float
+    cut: Any
+    split: str
+
+    @property
+    def card_height(self) -> int:
+        return {1: 440, 2: 540, 3: self.size.card}.get(len(self.panels), 350)
 
     @property
     def page_height(self) -> int:
         """One row of up to three panels about as high as they are wide, or two rows."""
-        return {1: PAGE_HEIGHT, 2: 552, 3: 400}.get(len(self.panels), 1040)
+        return {1: self.size.page, 2: 552, 3: 400}.get(len(self.panels), 1040)
+
+    @property
+    def columns_of_panels(self) -> int:
+        return 2 if len(self.panels) > 3 and self.is_large else len(self.panels)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -174,22 +160,23 @@ def _cells(scores: Floats) -> list[Cell]:
     paper="Fig 5",
     needs=("plane",),
     options=LandscapeOptions,
+    card=400,
+    full=True,
 )
 def landscape(results: Results, options: LandscapeOptions) -> Landscape:
     plane, ignored = _chosen(results, options.plane)
-    anchors = _anchors(results, plane)
+    anchors = anchors_of(results, plane)
     plane, elsewhere = _of_the_runs(plane, anchors)
     splits = tuple(view["split"] for view in plane.views)
     split = options.split if options.split in splits else splits[-1]
     marks = tuple(_mark(point) for point in plane.points)
     panels = _panels(options.quantity, plane, anchors, splits, split)
     shown = tuple(panel for panel in panels if options.panel in ("all", panel.key)) or panels
-    images = {view["split"]: int(view["images"]) for view in plane.views}
     complete = plane.done == plane.cells
     missing = [
         ignored,
         elsewhere,
-        _closed(results, [name for name, cut in results.planned_cuts().items() if cut["kind"] != "line"]),
+        closed(results, [name for name, cut in results.planned_cuts().items() if cut["kind"] != "line"]),
     ]
     if not plane.points:
         missing.append("Trajectories, samples and the solutions’ own scores are not computed yet.")
@@ -209,9 +196,8 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
         scores=plane.scores,
         own=plane.own,
         ceiling=WORST * float(np.log(len(results.class_names))),
-        caption=_caption(plane, anchors, marks, images, split),
-        summary=_summary(plane, anchors, splits.index(split), split),
-        notes=_notes(plane, anchors, marks, splits, split),
+        cut=plane,
+        split=split,
         legend=_legend(marks),
         partial="" if complete else f"after {plane.done} of {plane.cells} points",
         missing=" ".join(filter(None, missing)),
@@ -222,7 +208,7 @@ def _chosen(results: Results, name: str) -> tuple[Any, str]:
     """The plane of that name, else the first; and what to say if there is no such plane. Raises FigureNotReady."""
     planned = [key for key, params in results.planned_cuts().items() if params["kind"] != "line"]
     planes = {plane.name: plane for plane in results.planes() if plane.params["kind"] != "line"}
-    _refuse_closed(results, [name] if name in planned else planned, planes)
+    refuse_closed(results, [name] if name in planned else planned, planes)
     if not planned and not any(chosen.kind != "line" for chosen in results.spec.planes):
         raise FigureNotReady("no plane in this spec; select three solutions, or clone it with one", waits_for=())
     if name in planned and name not in planes:
@@ -254,97 +240,6 @@ def _of_the_runs(plane: Any, anchors: Sequence[Anchor]) -> tuple[Any, str]:
     return replace(plane, points=[plane.points[i] for i in kept], own=plane.own[kept]), words
 
 
-def _through(results: Results, params: Mapping[str, Any]) -> list[Solution]:
-    """The solutions a cut goes through, in its order."""
-    if "solutions" in params:
-        known_ones = {solution.number: solution for solution in results.solutions()}
-        lost = [number for number in params["solutions"] if number not in known_ones]
-        if lost:
-            raise FigureNotReady(f"it goes through solution {lost[0]}, whose run or predictions failed", closed=True)
-        return [known_ones[number] for number in params["solutions"]]
-    return [results.solutions(run=run, role="optimum")[0] for run in params["runs"]]
-
-
-def _refuse_closed(results: Results, names: Iterable[str], there: Collection[str]) -> None:
-    """Raises FigureNotReady when none of these cuts is there and one of them was skipped."""
-    if not any(name in there for name in names):
-        for name in names:
-            refuse_skipped(results, "plane", f"{name}/0")
-
-
-def _closed(results: Results, names: Iterable[str]) -> str:
-    """Which of these cuts are not there because of what has failed, and why."""
-    lost = [(name, results.skipped("plane", f"{name}/0")) for name in names]
-    return " ".join(f"Cut {name} is not shown: {why}." for name, why in lost if why)
-
-
-def _anchors(results: Results, plane: Any) -> tuple[Anchor, ...]:
-    """The solutions a cut goes through, in its order, with words that tell them apart."""
-    return tuple(
-        Anchor(solution.number, solution.run, _words(solution), float(x), float(y))
-        for solution, (x, y) in zip(_through(results, plane.params), plane.anchors, strict=True)
-    )
-
-
-_KINDS = {"radial": "origin · {}", "affine": "{}", "random": "random around {}", "line": "line {}"}
-
-
-def _titles(results: Results, *, lines: bool) -> dict[str, str]:
-    """Name -> what a cut goes through, in words, of all planned ones; with `lines` those that hold straight lines."""
-    chosen = {
-        name: params
-        for name, params in results.planned_cuts().items()
-        if (params["kind"] != "affine" if lines else params["kind"] != "line")
-    }
-    words = []
-    for params in chosen.values():
-        if "solutions" in params:
-            known_ones = {solution.number: solution for solution in results.solutions()}
-            numbers = params["solutions"]
-            through = [_words(known_ones[n]) if n in known_ones else f"solution {n}, which failed" for n in numbers]
-        else:
-            through = [f"run {run}" for run in params["runs"]]
-        words.append(_KINDS[params["kind"]].format(" · ".join(through)))
-    return dict(zip(chosen, _told_apart(words, list(chosen.values())), strict=True))
-
-
-# What else may differ between cuts through the same solutions, and how it is said.
-_DETAILS: Mapping[str, Callable[[Any], str]] = {
-    "seed": lambda seed: f"seed {seed}",
-    "split": lambda split: f"{SPLIT_WORDS[split]} images",
-    "resolution": lambda points: f"{points} points",
-    "train_images": lambda images: f"{thousands(images)} training images",
-    "test_images": lambda images: f"{thousands(images)} images",
-}
-
-
-def _details(params: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What `_DETAILS` are of a cut; only random directions have a seed."""
-    return tuple(params.get(key) if key != "seed" or params["kind"] == "random" else None for key in _DETAILS)
-
-
-def _told_apart(words: Sequence[str], cuts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The words; equal ones with the details in which their cuts differ."""
-    found = []
-    for word, params in zip(words, cuts, strict=True):
-        twins = [_details(other) for same, other in zip(words, cuts, strict=True) if same == word]
-        said = [
-            says(value)
-            for i, (says, value) in enumerate(zip(_DETAILS.values(), _details(params), strict=True))
-            if len({twin[i] for twin in twins}) > 1
-        ]
-        found.append(", ".join((word, *said)))
-    return found
-
-
-def _words(solution: Solution) -> str:
-    if solution.role == "optimum":
-        return f"run {solution.run}"
-    if solution.method is None:
-        return f"run {solution.run}, epoch {solution.epoch:.4g}"
-    return f"{method_title(solution.method)} {solution.index + 1}, run {solution.run}"
-
-
 def _mark(point: Mapping[str, Any]) -> Mark:
     group = point["method"] or (INDEPENDENT if point["role"] == "optimum" else TRAJECTORY)
     if group == INDEPENDENT:
@@ -357,21 +252,19 @@ def _mark(point: Mapping[str, Any]) -> Mark:
     return Mark(point["number"], point["run"], group, words, point["x"], point["y"], relative)
 
 
-def _panels(
-    quantity: str, plane: Any, anchors: Sequence[Anchor], splits: Sequence[str], split: str
-) -> tuple[Panel, ...]:
+def _panels(quantity: str, plane: Any, anchors: Sequence[Anchor], splits: Sequence[str], split: str) -> tuple[Map, ...]:
     at = splits.index(split)
     grid, own = plane.scores, plane.own
     keys = ("first", "second", "third")
     if quantity in ("loss", "accuracy"):
         place, scale = (LOSS, "loss") if quantity == "loss" else (ACCURACY, "share")
         return tuple(
-            Panel(key, f"{SPLIT_WORDS[name]} {quantity}", grid[..., s, place], own[:, s, place], scale)  # type: ignore[arg-type]
+            Map(key, f"{SPLIT_WORDS[name]} {quantity}", grid[..., s, place], own[:, s, place], scale)  # type: ignore[arg-type]
             for s, (key, name) in enumerate(zip(("training", "other"), splits, strict=True))
         )
     if quantity == "diversity":
         return tuple(
-            Panel(
+            Map(
                 key, f"changed labels ÷ errors, {anchor.words}",
                 changed(grid[..., at, AGREEMENT + a], grid[..., at, ACCURACY]),
                 changed(own[:, at, AGREEMENT + a], own[:, at, ACCURACY]),
@@ -379,11 +272,9 @@ def _panels(
             )
             for a, (key, anchor) in enumerate(zip(keys, anchors, strict=False))
         )  # fmt: skip
-    accuracy = Panel(
-        "accuracy", f"{SPLIT_WORDS[split]} accuracy", grid[..., at, ACCURACY], own[:, at, ACCURACY], "share"
-    )
+    accuracy = Map("accuracy", f"{SPLIT_WORDS[split]} accuracy", grid[..., at, ACCURACY], own[:, at, ACCURACY], "share")
     return accuracy, *(
-        Panel(key, f"agreement with {anchor.words}", grid[..., at, AGREEMENT + a], own[:, at, AGREEMENT + a], "share")
+        Map(key, f"agreement with {anchor.words}", grid[..., at, AGREEMENT + a], own[:, at, AGREEMENT + a], "share")
         for a, (key, anchor) in enumerate(zip(keys, anchors, strict=False))
     )
 
@@ -395,11 +286,17 @@ _WHERE = {
 }
 
 
-def _caption(
-    plane: Any, anchors: Sequence[Anchor], marks: Sequence[Mark], images: Mapping[str, int], split: str
-) -> str:
-    names = _listed([anchor.words for anchor in anchors])
-    counted = _listed([f"the first {thousands(n)} {SPLIT_WORDS[name]} images" for name, n in images.items()])
+@landscape.tell
+def tell(data: Landscape) -> Words:
+    own = {point["number"]: scores for point, scores in zip(data.cut.points, data.cut.own, strict=True)}
+    return Words(_caption(data), _summary(data, own), _notes(data, own))
+
+
+def _caption(data: Landscape) -> str:
+    plane, anchors, marks = data.cut, data.anchors, data.marks
+    images = {view["split"]: int(view["images"]) for view in plane.views}
+    names = listed([anchor.words for anchor in anchors])
+    counted = listed([f"the first {thousands(n)} {SPLIT_WORDS[name]} images" for name, n in images.items()])
     parts = [f"{_WHERE[plane.params['kind']].format(names=names)}: {len(plane.x)} × {len(plane.y)} nodes, {counted}."]
     held = {anchor.number for anchor in anchors}
     away = [mark for mark in marks if mark.number not in held and np.isfinite(mark.relative)]
@@ -414,19 +311,13 @@ def _caption(
     return " ".join(parts)
 
 
-def _listed(items: Sequence[str]) -> str:
-    return (
-        " and ".join(", ".join(items).rsplit(", ", 1)) if len(items) < 3 else f"{', '.join(items[:-1])} and {items[-1]}"
-    )
-
-
-def _summary(plane: Any, anchors: Sequence[Anchor], at: int, split: str) -> str:
-    own = {point["number"]: scores for point, scores in zip(plane.points, plane.own, strict=True)}
+def _summary(data: Landscape, own: Mapping[int, Floats]) -> str:
+    plane, anchors, split, at = data.cut, data.anchors, data.split, data.splits.index(data.split)
     held = [anchor for anchor in anchors if anchor.number in own]
     if not held:
         return f"{plane.done} of {plane.cells} points of the plane are computed."
     words = [f"{anchor.words} has {percent(own[anchor.number][at, ACCURACY])} %" for anchor in held]
-    text = f"On {SPLIT_WORDS[split]} images {_listed(words)} accuracy"
+    text = f"On {SPLIT_WORDS[split]} images {listed(words)} accuracy"
     if len(held) > 1:
         agreement = own[held[1].number][at, AGREEMENT]
         text += f"; {held[1].words} gives {percent(agreement)} % of the labels that {held[0].words} gives"
@@ -434,9 +325,8 @@ def _summary(plane: Any, anchors: Sequence[Anchor], at: int, split: str) -> str:
     return f"{text}. The best node of the plane reaches {percent(float(best))} %."
 
 
-def _notes(plane: Any, anchors: Sequence[Anchor], marks: Sequence[Mark], splits: Sequence[str], split: str) -> Notes:
-    at = splits.index(split)
-    own = {point["number"]: scores for point, scores in zip(plane.points, plane.own, strict=True)}
+def _notes(data: Landscape, own: Mapping[int, Floats]) -> Notes:
+    anchors, marks, splits, split, at = data.anchors, data.marks, data.splits, data.split, data.splits.index(data.split)
     lines = []
     for anchor in anchors:
         if anchor.number in own:
@@ -459,16 +349,9 @@ def _legend(marks: Sequence[Mark]) -> tuple[Legend, ...]:
     groups = [mark.group for mark in marks]
     titles = {INDEPENDENT: "optima", TRAJECTORY: "checkpoints, projected"}
     return tuple(
-        Legend(group, titles.get(group) or f"{method_title(group)}, projected", _look(group).key, groups.count(group))
+        Legend(group, titles.get(group) or f"{method_title(group)}, projected", look_of(group).key, groups.count(group))
         for group in dict.fromkeys(groups)
     )
-
-
-def _look(group: str) -> style.Look:
-    return style.look(group) if group in (INDEPENDENT, TRAJECTORY) else method_look(group)
-
-
-# ---- drawing planes ----
 
 
 @dataclass(frozen=True)
@@ -528,63 +411,50 @@ def _scale(data: Landscape) -> Scale:
 
 
 @landscape.draw
-def _(data: Landscape, theme: Theme) -> go.Figure:
+def draw(data: Landscape, theme: Theme) -> go.Figure:
     return _surfaces(data, theme) if data.options.surface == "rotatable" else _maps(data, theme)
 
 
 def _maps(data: Landscape, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    count = len(data.panels)
-    columns = 2 if count > 3 and data.options.size == "page" else count
-    rows = -(-count // columns)
-    layout = style.layout(theme, kind="maps", height=_height(data), revision=f"landscape-{data.options.zoom}")
-    layout["margin"] |= {"r": 24, "t": 64, "b": 44}  # above: the colour bar, and under it the titles
-    layout["annotations"], layout["shapes"] = [], []
+    columns = data.columns_of_panels
+    rows, count = -(-len(data.panels) // columns), len(data.panels)
+    margin = {"r": 24, "t": 64, "b": 44}  # above: the colour bar, and under it the titles
+    picture = Picture(
+        "landscape", data, theme, kind="maps", revision=f"landscape-{data.options.zoom}", margin=margin,
+        panels=_keys(data),
+    )  # fmt: skip
     scale = _scale(data)
     across, up = _window(data)
-    traces: list[dict[str, Any]] = []
-    gap, gap_up = 0.035, 0.08
-    width, tall = (1 - gap * (columns - 1)) / columns, (1 - gap_up * (rows - 1)) / rows
-    for i, panel in enumerate(data.panels):
-        number = "" if i == 0 else f"{i + 1}"
-        x, y = f"x{number}", f"y{number}"
+    widths, gap_up = beside(columns, 0.035), 0.08
+    tall = (1 - gap_up * (rows - 1)) / rows
+    for i, shown in enumerate(data.panels):
         row, column = divmod(i, columns)
-        start, top = column * (width + gap), 1 - row * (tall + gap_up)
-        shared = {"showgrid": False, "showline": False, "ticks": "", "nticks": 5, "constrain": "domain"}
-        same = {"matches": "x"} if i else {}
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, **shared, **same, domain=[start, start + width], anchor=y, range=across, constraintoward="left",
-            showticklabels=i + columns >= count,
-        )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, **shared, **({"matches": "y"} if i else {"scaleanchor": x}), anchor=x, range=up,
-            domain=[max(0.0, top - tall), top], constraintoward="top", showticklabels=column == 0,
-        )  # fmt: skip
-        traces.append(_map(data, panel, scale, theme, x, y, bar=i == 0))
+        top = 1 - row * (tall + gap_up)
+        panel = picture.maps(
+            widths[column],
+            [max(0.0, top - tall), top],
+            x={"nticks": 5, "range": across, "showticklabels": i + columns >= count},
+            y={"nticks": 5, "range": up, "showticklabels": column == 0},
+        )
+        x, y = panel.x, panel.y
+        picture.add(_map(data, shown, scale, theme, x, y, bar=i == 0))
         if np.isfinite(data.scores[..., ACCURACY]).all():
-            traces += _contours(data, panel, scale, x, y)
+            picture.add(*_contours(data, shown, scale, x, y))
         else:
-            layout["shapes"].append(_ground(data, theme, x, y))
-        traces += _paths(data, panel, scale, theme, x, y)
-        layout["annotations"] += [
-            style.label(panel.title, theme, strong=True, **style.corner(x, y, "left", "top"), xshift=-2, yshift=4),
-            *_names(data, theme, x, y),
-        ]
+            picture.mark(_ground(data, theme, x, y))
+        picture.add(*_paths(data, shown, scale, theme, x, y))
+        picture.head(panel, shown.title, up=4)
+        picture.write(*_names(data, theme, x, y))
         if i == (rows - 1) * columns:
-            layout["annotations"].append(style.x_title(_AXES[data.kind], theme, x, y) | {"yshift": -22})
-    layout["meta"] = {"figure": "landscape", "panels": [panel.key for panel in data.panels] if count > 1 else []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            picture.write(style.x_title(_AXES[data.kind], theme, x, y) | {"yshift": -22})
+    return picture.figure()
+
+
+def _keys(data: Landscape) -> list[str]:
+    return [panel.key for panel in data.panels] if len(data.panels) > 1 else []
 
 
 _AXES = {"radial": "distance in weight space", "affine": "distance in weight space", "random": "step, filter norms"}
-
-
-def _height(data: Landscape) -> int:
-    """Of the picture, px."""
-    if data.options.size == "page":
-        return data.page_height
-    return {1: 440, 2: 540, 3: 400}.get(len(data.panels), 350)
 
 
 def _window(data: Landscape) -> tuple[list[float], list[float]]:
@@ -606,7 +476,7 @@ def _reach(nodes: Floats) -> list[float]:
     return [float(nodes[0] - half), float(nodes[-1] + half)]
 
 
-def _map(data: Landscape, panel: Panel, scale: Scale, theme: Theme, x: str, y: str, *, bar: bool) -> dict[str, Any]:
+def _map(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: str, *, bar: bool) -> dict[str, Any]:
     trace: dict[str, Any] = {
         "type": "heatmap",
         "x": float32(data.x),
@@ -637,7 +507,7 @@ def _bar(scale: Scale, theme: Theme) -> dict[str, Any]:
     return bar | {"lenmode": "pixels", "ypad": 26}
 
 
-def _contours(data: Landscape, panel: Panel, scale: Scale, x: str, y: str) -> list[dict[str, Any]]:
+def _contours(data: Landscape, panel: Map, scale: Scale, x: str, y: str) -> list[dict[str, Any]]:
     """A few labelled lines, light on the dark half of the colours and dark on the bright one. A loss's levels lie
     evenly on no linear scale, so each is a trace of its own."""
     values = scale.level(panel.values)
@@ -684,12 +554,12 @@ def _ground(data: Landscape, theme: Theme, x: str, y: str) -> dict[str, Any]:
     return {**style.ground(theme, x, y, 1), **place}
 
 
-def _paths(data: Landscape, panel: Panel, scale: Scale, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     """Projected trajectories in the inks of their runs, samples as their methods, origin and optima."""
     traces: list[dict[str, Any]] = []
     card = style.token("card", theme)
     runs = dict.fromkeys(mark.run for mark in data.marks if mark.group in (TRAJECTORY, INDEPENDENT))
-    axes = {"xaxis": x, "yaxis": y, "cliponaxis": True}
+    axes: dict[str, Any] = {"xaxis": x, "yaxis": y, "cliponaxis": True}
     for run in runs:
         path = _trajectory(data, run)
         place = {"x": float32([data.marks[i].x for i in path]), "y": float32([data.marks[i].y for i in path])}
@@ -702,26 +572,17 @@ def _paths(data: Landscape, panel: Panel, scale: Scale, theme: Theme, x: str, y:
     order = {INDEPENDENT: 0, TRAJECTORY: 1}  # samples lie within a few pixels of their optimum: on top
     for group in sorted(groups, key=lambda name: order.get(name, 2)):
         at = [i for i, mark in enumerate(data.marks) if mark.group == group]
-        marker = style.marker(_look(group), theme, size=11 if group == INDEPENDENT else 6)
+        marker = style.marker(look_of(group), theme, size=11 if group == INDEPENDENT else 6)
         if group == TRAJECTORY:
             marker |= {"symbol": [style.run_symbol(data.marks[i].run) for i in at], "size": 5}
             marker |= {"color": [style.run_ink(data.marks[i].run, theme) for i in at]}
             marker |= {"line": {"color": card, "width": 1}}
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": float32([data.marks[i].x for i in at]),
-                "y": float32([data.marks[i].y for i in at]),
-                "customdata": np.array([data.marks[i].number for i in at], dtype=np.int32),
-                "hovertext": [_hover(data.marks[i], panel, scale, i) for i in at],
-                "hoverinfo": "text",
-                "legendgroup": group,
-                "meta": {"method": group},
-                "marker": marker,
-                **axes,
-            }
-        )
+        traces.append(scatter(
+            "markers", [data.marks[i].x for i in at], [data.marks[i].y for i in at],
+            hover=[_hover(data.marks[i], panel, scale, i) for i in at],
+            customdata=np.array([data.marks[i].number for i in at], dtype=np.int32), legendgroup=group,
+            meta={"method": group}, marker=marker, **axes,
+        ))  # fmt: skip
     return [*traces, *_fixed(data, theme, x, y)]
 
 
@@ -746,7 +607,7 @@ def _trajectory(data: Landscape, run: int) -> list[int]:
     return sorted(of_it, key=lambda i: data.marks[i].number)
 
 
-def _hover(mark: Mark, panel: Panel, scale: Scale, i: int) -> str:
+def _hover(mark: Mark, panel: Map, scale: Scale, i: int) -> str:
     off = f"{rate(mark.relative, 2)} of its norm off the plane" if mark.relative > 5e-3 else "on the plane"
     return f"<b>{mark.words}</b><br>{panel.title}  {scale.text(float(panel.own[i]))}<br>{off}"
 
@@ -774,23 +635,20 @@ def _names(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]
 
 def _surfaces(data: Landscape, theme: Theme) -> go.Figure:
     """The same maps as surfaces to turn; solutions stand at their own values, above or below the plane's."""
-    import plotly.graph_objects as go
-
-    count = len(data.panels)
-    columns = 2 if count > 3 and data.options.size == "page" else count
-    rows = -(-count // columns)
-    layout = style.layout(theme, kind="maps", height=_height(data), revision="surface")
-    layout["margin"] |= {"r": 24, "t": 64, "b": 12}
-    layout["annotations"] = []
+    columns = data.columns_of_panels
+    rows = -(-len(data.panels) // columns)
+    picture = Picture(
+        "landscape", data, theme, kind="maps", revision="surface", margin={"r": 24, "t": 64, "b": 12},
+        panels=_keys(data),
+    )  # fmt: skip
     scale = _scale(data)
-    traces: list[dict[str, Any]] = []
     for i, panel in enumerate(data.panels):
         name = "scene" if i == 0 else f"scene{i + 1}"
         row, column = divmod(i, columns)
         left, right, top = column / columns, (column + 1) / columns, 1 - row / rows
-        layout[name] = _scene(data, panel, scale, theme, columns)
-        layout[name]["domain"] = {"x": [left, right], "y": [max(0.0, top - 0.94 / rows), top]}
-        traces.append(
+        scene = _scene(data, panel, scale, theme, columns)
+        picture.layout[name] = scene | {"domain": {"x": [left, right], "y": [max(0.0, top - 0.94 / rows), top]}}
+        picture.add(
             {
                 "type": "surface",
                 "x": float32(data.x),
@@ -806,18 +664,17 @@ def _surfaces(data: Landscape, theme: Theme) -> go.Figure:
                 "scene": name,
             }
         )
-        traces += _heights(data, panel, scale, theme, name)
+        picture.add(*_heights(data, panel, scale, theme, name))
         place = {"xref": "paper", "yref": "paper", "x": left, "y": top, "xanchor": "left", "yanchor": "bottom"}
-        layout["annotations"].append(style.label(panel.title, theme, strong=True, **place, yshift=4))
-    layout["meta"] = {"figure": "landscape", "panels": [panel.key for panel in data.panels] if count > 1 else []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+        picture.write(style.label(panel.title, theme, strong=True, **place, yshift=4))
+    return picture.figure()
 
 
 _SHAPES = {"star": "diamond", "triangle-up": "diamond-open"}  # a scene has few symbols
 _FLAT = ("circle", "circle-open", "cross", "diamond", "diamond-open", "square", "square-open", "x")
 
 
-def _heights(data: Landscape, panel: Panel, scale: Scale, theme: Theme, scene: str) -> list[dict[str, Any]]:
+def _heights(data: Landscape, panel: Map, scale: Scale, theme: Theme, scene: str) -> list[dict[str, Any]]:
     """Trajectories, samples, optima and the origin in a scene; each solution at its own value."""
     heights = scale.z(panel.own)
 
@@ -843,9 +700,13 @@ def _heights(data: Landscape, panel: Panel, scale: Scale, theme: Theme, scene: s
     font = {"size": 12, "color": style.token("text", theme)}
     for group in dict.fromkeys(mark.group for mark in data.marks if mark.group != TRAJECTORY):
         at = [k for k, mark in enumerate(data.marks) if mark.group == group]
-        symbol = _SHAPES.get(_look(group).symbol, _look(group).symbol)
+        symbol = _SHAPES.get(look_of(group).symbol, look_of(group).symbol)
         edge = {"color": style.token("card", theme), "width": 1}
-        marker = {"symbol": symbol if symbol in _FLAT else "circle", "color": _look(group).colour(theme), "line": edge}
+        marker = {
+            "symbol": symbol if symbol in _FLAT else "circle",
+            "color": look_of(group).colour(theme),
+            "line": edge,
+        }
         size = {"size": 6 if group == INDEPENDENT else 3}
         words = {"text": [names.get(data.marks[k].number, "") for k in at], "textposition": "top center"}
         traces.append(marks(at, group, mode="markers+text", marker=marker | size, textfont=font, **words))
@@ -862,7 +723,7 @@ def _heights(data: Landscape, panel: Panel, scale: Scale, theme: Theme, scene: s
     return traces
 
 
-def _scene(data: Landscape, panel: Panel, scale: Scale, theme: Theme, columns: int) -> dict[str, Any]:
+def _scene(data: Landscape, panel: Map, scale: Scale, theme: Theme, columns: int) -> dict[str, Any]:
     axis = {
         "color": style.token("muted", theme),
         "gridcolor": style.token("hairline", theme),
@@ -887,341 +748,4 @@ def _scene(data: Landscape, panel: Panel, scale: Scale, theme: Theme, columns: i
         "aspectratio": {"x": 1, "y": len(data.y) / len(data.x), "z": 0.6},
         "camera": {"eye": {"x": -1.15 * back, "y": -1.3 * back, "z": 0.95 * back}},
         "uirevision": panel.key,
-    }
-
-
-# ---- one-dimensional cuts ----
-
-
-class CutOptions(FigureOptions):
-    """What is drawn of the cuts."""
-
-    plane: str = Field("", max_length=80, description="Which cut, by name; empty means all of them.")
-    panel: Literal["both", "loss", "accuracy"] = Field("both", description="Both panels, or one for narrow screens.")
-
-    @classmethod
-    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
-        found = _titles(results, lines=True)
-        return {"plane": {"": "all", **found} if found else {}}
-
-
-@dataclass(frozen=True)
-class Cut:
-    """One straight line through weight space. at [n]; scores [n, S, 2 + A]."""
-
-    kind: Literal["line", "ray", "random"]
-    words: str
-    at: Floats
-    scores: Floats
-    splits: tuple[str, ...]
-
-    @property
-    def between(self) -> NDArray[np.bool_]:
-        return np.asarray((self.at > -1e-9) & (self.at < 1 + 1e-9) & np.isfinite(self.scores[:, 0, ACCURACY]))
-
-    def barrier(self, split: int) -> float:
-        """Highest loss above the straight line between the two ends' losses (science f.2); NaN while incomplete."""
-        at, losses = self.at[self.between], self.scores[self.between, split, LOSS]
-        if self.kind != "line" or len(at) < 2 or at[0] > 1e-9 or at[-1] < 1 - 1e-9:
-            return float("nan")
-        return float((losses - (losses[0] + (losses[-1] - losses[0]) * at)).max())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cuts(FigureData):
-    """All one-dimensional cuts there are, grouped by kind when drawn."""
-
-    options: CutOptions
-    cuts: tuple[Cut, ...]
-
-    @property
-    def page_height(self) -> int:
-        """A row for each kind of cut."""
-        kinds = len({cut.kind for cut in self.cuts})
-        return kinds * max(240, 560 // kinds) + 24
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("cut", "kind", "at", "split", "loss", "accuracy")
-
-    def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (cut.words, cut.kind, float(at), split, known(scores[s, LOSS]), known(scores[s, ACCURACY]))
-            for cut in self.cuts
-            for at, scores in zip(cut.at, cut.scores, strict=True)
-            for s, split in enumerate(cut.splits)
-            if np.isfinite(scores[s, ACCURACY])
-        ]
-
-
-@figure(
-    "cuts",
-    order=92,
-    title="Straight cuts",
-    question="Is there a barrier on the straight way?",
-    summary="Loss and accuracy along lines between optima, along rays from the origin, and along random directions.",
-    source="Fort, Hu, Lakshminarayanan 2019, section 4.2; Goodfellow et al. 2015; Li et al. 2018",
-    paper="",
-    needs=("plane",),
-    options=CutOptions,
-)
-def straight_cuts(results: Results, options: CutOptions) -> Cuts:
-    planned = {name for name, params in results.planned_cuts().items() if params["kind"] != "affine"}
-    planes = [plane for plane in results.planes() if options.plane in ("", plane.name) or options.plane not in planned]
-    found: dict[tuple[Any, ...], Cut] = {}  # a ray lies in every radial plane through its solution: once is enough
-    params: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for plane in planes:
-        for cut in _cuts_of(results, plane):
-            key = (cut.kind, cut.words, *_details(plane.params))
-            found.setdefault(key, cut)
-            params.setdefault(key, plane.params)
-    if not found:
-        _refuse_closed(results, sorted(planned), ())
-        if not planned and not results.spec.planes:
-            raise FigureNotReady("no cut through the landscape in this spec; clone it with one", waits_for=())
-        raise FigureNotReady("no point of a cut is computed yet", waits_for=("plane",))
-    words = _told_apart([cut.words for cut in found.values()], list(params.values()))
-    order = ("line", "ray", "random")
-    named = (replace(cut, words=said) for cut, said in zip(found.values(), words, strict=True))
-    cuts = tuple(sorted(named, key=lambda cut: order.index(cut.kind)))
-    is_unknown = options.plane and options.plane not in planned
-    unknown = f"There is no cut {options.plane!r} here, so all are shown." if is_unknown else ""
-    open_ones = sum(not np.isfinite(cut.scores[:, 0, ACCURACY]).all() for cut in cuts)
-    return Cuts(
-        options=options,
-        cuts=cuts,
-        caption=_cut_caption(cuts, planes),
-        summary=_cut_summary(cuts),
-        notes=_cut_notes(cuts),
-        partial=f"{len(cuts) - open_ones} of {len(cuts)} cuts are complete" if open_ones else "",
-        missing=" ".join(filter(None, (unknown, _closed(results, sorted(planned))))),
-    )
-
-
-def _cuts_of(results: Results, plane: Any) -> list[Cut]:
-    """The straight lines a stage's cut holds: itself, the rays of a radial plane, the axes of a random one."""
-    anchors = _anchors(results, plane)
-    splits = tuple(view["split"] for view in plane.views)
-    kind = plane.params["kind"]
-    if kind == "line":
-        words = f"{anchors[0].words} to {anchors[1].words.removeprefix('run ')}"
-        return [Cut("line", words, plane.x / plane.unit, plane.scores[0], splits)]
-    if kind == "radial" and len(plane.rays):
-        steps = radii(plane.rays.shape[1])
-        return [Cut("ray", a.words, steps, ray, splits) for a, ray in zip(anchors, plane.rays, strict=True)]
-    if kind == "radial":  # the first solution's ray is a row of the plane
-        row = int(np.abs(plane.y).argmin())
-        ray = plane.scores[row]
-        first = Cut("ray", anchors[0].words, plane.x / plane.unit, ray, splits)
-        return [first] if np.isfinite(ray).any() else []
-    if kind == "random":
-        row, column = int(np.abs(plane.y).argmin()), int(np.abs(plane.x).argmin())
-        lines = ((plane.x, plane.scores[row]), (plane.y, plane.scores[:, column]))
-        names = [f"{anchors[0].words}, dir. {i}" for i in (1, 2)]
-        return [
-            Cut("random", name, at, scores, splits)
-            for name, (at, scores) in zip(names, lines, strict=True)
-            if np.isfinite(scores).any()
-        ]
-    return []
-
-
-_ACROSS = {
-    "line": "position: 0 and 1 are the two solutions",
-    "ray": "distance ÷ the solution’s own",
-    "random": "step along the direction, filter norms",
-}
-
-
-def _cut_caption(cuts: Sequence[Cut], planes: Sequence[Any]) -> str:
-    kinds = {cut.kind for cut in cuts}
-    parts = []
-    if "line" in kinds:
-        parts.append("Lines between two solutions and a sixth of their length beyond.")
-    if "ray" in kinds:
-        parts.append("Rays from the origin through a solution.")
-    if "random" in kinds:
-        parts.append("Random directions through a solution, each filter as long as its own.")
-    most: dict[str, int] = {}
-    for view in (view for plane in planes for view in plane.views):
-        most[view["split"]] = max(most.get(view["split"], 0), int(view["images"]))
-    images = _listed([f"the first {thousands(n)} {SPLIT_WORDS[split]}" for split, n in most.items()])
-    count = f"n = {len(cuts)} cut{'s' * (len(cuts) > 1)}"
-    parts.append(f"Solid: held-out images; dotted: training images. {count}; {images} images.")
-    return " ".join(parts)
-
-
-def _cut_summary(cuts: Sequence[Cut]) -> str:
-    barriers = [cut.barrier(0) for cut in cuts if np.isfinite(cut.barrier(0))]
-    if not barriers:
-        return f"Loss and accuracy along {len(cuts)} straight cuts."
-    lowest = min(float(np.nanmin(cut.scores[cut.between, -1, ACCURACY])) for cut in cuts if cut.kind == "line")
-    highest = loss(max(barriers))
-    return (
-        f"Along {len(barriers)} straight line{'s' * (len(barriers) > 1)} between solutions the training loss rises by "
-        f"up to {highest} nats above the ends’, and accuracy falls to {percent(lowest)} %."
-    )
-
-
-def _cut_notes(cuts: Sequence[Cut]) -> Notes:
-    lines = []
-    for cut in cuts:
-        if np.isfinite(cut.barrier(0)):
-            lowest = float(np.nanmin(cut.scores[cut.between, -1, ACCURACY]))
-            values = (loss(cut.barrier(0)), loss(cut.barrier(len(cut.splits) - 1)), percent(lowest))
-            lines.append(Note(cut.words, values))
-    if not lines:
-        return Notes()
-    text = ("Barrier: the highest loss above the straight line between the losses of the two ends, in nats.",)
-    return Notes(("", "barrier, training", "held out", "lowest acc., %"), tuple(lines), text)
-
-
-@straight_cuts.draw
-def _(data: Cuts, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    kinds = list(dict.fromkeys(cut.kind for cut in data.cuts))
-    quantities = ("loss", "accuracy") if data.options.panel == "both" else (data.options.panel,)
-    height = 240 * len(kinds) + 24 if data.options.size == "card" else data.page_height
-    names = {cut.words: _folded(cut.words) for cut in data.cuts}
-    longest = max(len(line) for name in names.values() for line in name.split("<br>"))
-    wide = (
-        _PHONE_PIXELS if data.options.size == "card" and len(quantities) == 1 else _PANEL_PIXELS * 2 / len(quantities)
-    )
-    room = min(0.4, (7 * longest + 12) / wide)  # at the curves' ends
-    layout = style.layout(theme, kind="scatter", height=height, revision="cuts")
-    tall = (height - layout["margin"]["t"] - layout["margin"]["b"]) * 0.66 / len(kinds)  # px of a panel
-    layout["annotations"], layout["shapes"] = [], []
-    traces: list[dict[str, Any]] = []
-    for row, kind in enumerate(kinds):
-        cuts = [cut for cut in data.cuts if cut.kind == kind]
-        for column, quantity in enumerate(quantities):
-            i = row * len(quantities) + column
-            number = "" if i == 0 else f"{i + 1}"
-            x, y = f"x{number}", f"y{number}"
-            left, right = column / len(quantities), (column + 1) / len(quantities)
-            top, bottom = 1 - row / len(kinds), 1 - (row + 1) / len(kinds)
-            span = [left + 0.06 * column, right - room * (right - left)]
-            layout[f"xaxis{number}"] = style.x_axis(theme, domain=span, anchor=y)
-            up = style.y_axis(theme, domain=[bottom + 0.22 / len(kinds), top - 0.12 / len(kinds)], anchor=x)
-            layout[f"yaxis{number}"] = up | _upright(cuts, quantity)
-            heights = []
-            for place, cut in enumerate(cuts):
-                traces += _curves(cut, quantity, style.run_ink(place, theme), x, y)
-                heights.append(_end_height(cut, quantity))
-            ends = [names[cut.words] for cut in cuts]
-            layout["annotations"] += _ends(ends, heights, layout[f"yaxis{number}"]["range"], tall, theme, x, y)
-            layout["annotations"] += [
-                style.y_title("loss, nats" if quantity == "loss" else "accuracy, %", theme, x, y, 40),
-                style.x_title(_ACROSS[kind], theme, x, y) | {"yshift": -22},
-            ]
-            layout["shapes"] += [_upright_line(at, theme, x, y) for at in _SPOTS[kind]]
-    layout["meta"] = {"figure": "cuts", "panels": ["accuracy", "loss"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
-
-
-_PHONE_PIXELS = 260  # of one panel alone, which a card shows on phones
-_PANEL_PIXELS = 400  # of one of two panels beside each other, where a page is not wide
-_LINE = 16  # letters of a name before it is folded
-
-
-def _folded(words: str) -> str:
-    """A long name in several lines, broken between words."""
-    lines = [""]
-    for word in words.split(" "):
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > _LINE:
-            lines.append(word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}".strip()
-    return "<br>".join(lines)
-
-
-_SPOTS = {"line": (0.0, 1.0), "ray": (0.0, 1.0), "random": (0.0,)}  # where the solutions are, and the origin of a ray
-
-
-def _upright(cuts: Sequence[Cut], quantity: str) -> dict[str, Any]:
-    """Range and ticks: losses on a logarithmic axis, their range from what is there."""
-    if quantity == "accuracy":
-        return {"range": [0, 103], "tickvals": [0, 25, 50, 75, 100]}
-    seen = np.concatenate([cut.scores[..., LOSS].ravel() for cut in cuts])
-    seen = seen[np.isfinite(seen) & (seen > 0)]
-    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.1, 10.0)
-    span = [float(np.log10(low)) - 0.05, float(np.log10(max(high, 2 * low))) + 0.1]
-    decades = range(int(np.floor(span[0])), int(np.ceil(span[1])) + 1)
-    for parts in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)):  # until there are three
-        ticks = [m * 10.0**d for d in decades for m in parts if span[0] <= np.log10(m * 10.0**d) <= span[1]]
-        if len(ticks) >= 3:
-            break
-    return {
-        "type": "log",
-        "range": span,
-        "tickvals": ticks,
-        "ticktext": [f"{tick:g}".removeprefix("0") if tick < 1 else f"{tick:g}" for tick in ticks],
-    }
-
-
-def _curves(cut: Cut, quantity: str, ink: str, x: str, y: str) -> list[dict[str, Any]]:
-    place = LOSS if quantity == "loss" else ACCURACY
-    traces = []
-    for s, split in enumerate(cut.splits):
-        values = cut.scores[:, s, place]
-        shown = 100 * values if quantity == "accuracy" else np.where(np.isfinite(values), values, np.nan)
-        unit = " %" if quantity == "accuracy" else ""
-        hover = f"<b>{cut.words}</b>, {SPLIT_WORDS[split]}"
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": float32(cut.at),
-                "y": float32(shown),
-                "name": f"{cut.words}, {SPLIT_WORDS[split]}",
-                "line": {
-                    "color": ink,
-                    "width": 1.5 if split == "train" else 2,
-                    "dash": "dot" if split == "train" else "solid",
-                },
-                "hovertemplate": f"{hover}<br>at %{{x:.2f}}: %{{y:.3~g}}{unit}<extra></extra>",
-                "xaxis": x,
-                "yaxis": y,
-            }
-        )
-    return traces
-
-
-def _end_height(cut: Cut, quantity: str) -> float:
-    """Where the curve of held-out images ends, as the axis counts."""
-    values = cut.scores[:, -1, LOSS if quantity == "loss" else ACCURACY]
-    values = values[np.isfinite(values) & (values > 0)]
-    last = float(values[-1]) if len(values) else 1.0
-    return float(np.log10(last)) if quantity == "loss" else 100 * last
-
-
-def _ends(
-    names: Sequence[str], heights: Sequence[float], span: Sequence[float], pixels: float, theme: Theme, x: str, y: str
-) -> list[dict[str, Any]]:
-    gap = 17 * max(name.count("<br>") + 1 for name in names) * (span[1] - span[0]) / pixels
-    placed = style.apart(heights, gap)
-    up, down = max(0.0, span[0] - min(placed)), max(0.0, max(placed) - span[1])  # names beyond the axis would vanish
-    placed = [at + up - down for at in placed]
-    return [
-        style.label(
-            name, theme, strong=True, xref=f"{x} domain", yref=y, x=1, y=at, xanchor="left", xshift=6,
-            yanchor="middle",
-        )
-        for name, at in zip(names, placed, strict=True)
-    ]  # fmt: skip
-
-
-def _upright_line(at: float, theme: Theme, x: str, y: str) -> dict[str, Any]:
-    line = {"color": style.token("control", theme), "width": 1, "dash": "dot"}
-    return {
-        "type": "line",
-        "layer": "below",
-        "xref": x,
-        "yref": f"{y} domain",
-        "x0": at,
-        "x1": at,
-        "y0": 0,
-        "y1": 1,
-        "line": line,
     }

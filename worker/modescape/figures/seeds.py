@@ -9,27 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Ints,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    percent,
-    rate,
-    spread,
-    thousands,
-)
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.numbers import float32, known, spread
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.panels import Picture, parted, scatter
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import percent, rate, thousands
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -70,7 +57,8 @@ class SeedOptions(FigureOptions):
 @dataclass(frozen=True, kw_only=True)
 class Seeds(FigureData):
     """One row a training. kinds: what differs from the base, or BASE; distances are NaN for the base and where a
-    training diverged. judged: the learning rate that is put into words."""
+    training diverged. judged: the learning rate that is put into words, asked: that of the spec;
+    epochs of a training; repeated: repetitions at each rate; failed: trainings that diverged."""
 
     options: SeedOptions
     kinds: tuple[str, ...]
@@ -80,6 +68,12 @@ class Seeds(FigureData):
     diversity: Floats
     accuracy: Floats
     judged: float
+    asked: float
+    epochs: int
+    repeated: int
+    images: int
+    split: str
+    failed: int
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -118,6 +112,9 @@ class Seeds(FigureData):
     paper="Fig S4",
     needs=("arm", "seeds"),
     options=SeedOptions,
+    card=340,
+    full=True,
+    of_runs=False,
 )
 def seeds(results: Results, options: SeedOptions) -> Seeds:
     study = results.spec.seeds
@@ -139,40 +136,44 @@ def seeds(results: Results, options: SeedOptions) -> Seeds:
     def column(metric: str) -> Floats:
         return np.array([table[key].get(metric, np.nan) for key in keys])
 
-    kinds, judged = tuple(kind for kind, _, _ in keys), study.judged(results.spec)
-    rates = np.array([learning_rate for _, learning_rate, _ in keys])
-    apart_by = column("disagreement")
-    means = {
-        kind: apart_by[[name == kind and at == judged for name, at in zip(kinds, rates, strict=True)]]
-        for kind in _KINDS
-    }
-    epochs = study.epochs or results.spec.training.epochs
+    kinds = tuple(kind for kind, _, _ in keys)
     return Seeds(
         options=options,
         kinds=kinds,
-        rates=rates,
+        rates=np.array([learning_rate for _, learning_rate, _ in keys]),
         repetitions=np.array([repetition for _, _, repetition in keys]),
-        disagreement=apart_by,
+        disagreement=column("disagreement"),
         diversity=column("diversity"),
         accuracy=column("accuracy"),
-        judged=judged,
-        caption=_caption(options, epochs, study.repetitions, images, split, failed),
-        summary=_summary(means, judged, split),
-        notes=_notes(means, judged, results.spec.training.learning_rate, apart_by[[k == "same" for k in kinds]]),
+        judged=study.judged(results.spec),
+        asked=results.spec.training.learning_rate,
+        epochs=study.epochs or results.spec.training.epochs,
+        repeated=study.repetitions,
+        images=images,
+        split=split,
+        failed=failed,
         legend=tuple(
             Legend(f"seeds-{kind}", look.label, look.look, kinds.count(kind)) for kind, look in _KINDS.items()
         ),
     )
 
 
-def _caption(options: SeedOptions, epochs: int, repetitions: int, images: int, split: str, failed: int) -> str:
-    over = ", over its own error rate" if options.quantity == "diversity" else ""
+@seeds.tell
+def tell(data: Seeds) -> Words:
+    means = {kind: data.disagreement[data.where(kind, data.judged)] for kind in _KINDS}
+    same = data.disagreement[data.where("same")]
+    return Words(_caption(data), _summary(means, data.judged, data.split), _notes(means, data.judged, data.asked, same))
+
+
+def _caption(data: Seeds) -> str:
+    over = ", over its own error rate" if data.options.quantity == "diversity" else ""
+    epochs, repetitions, failed = data.epochs, data.repeated, data.failed
     words = (
         "Each mark is one repetition: on how many images a network trained with something else disagrees with the base "
         f"network{over}; lines join their means. The learning rate is constant over {epochs} "
         f"epoch{'s' * (epochs > 1)}; dropout masks and augmentation go with the batch order. "
         f"n = {repetitions} repetition{'s' * (repetitions > 1)}, each with seeds of its own; "
-        f"{thousands(images)} {split} images."
+        f"{thousands(data.images)} {data.split} images."
     )
     if failed:
         words += f" {failed} training{'s' * (failed > 1)} diverged and {'are' if failed > 1 else 'is'} left out."
@@ -217,47 +218,29 @@ def _notes(means: Mapping[str, Floats], judged: float, asked: float, same: Float
 
 
 @seeds.draw
-def _(data: Seeds, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 340
-    layout = style.layout(theme, kind="curves", height=height, revision="seeds")
+def draw(data: Seeds, theme: Theme) -> go.Figure:
     panels = ("diversity", "accuracy") if data.options.panel == "both" else (data.options.panel,)
-    room = height - layout["margin"]["t"] - layout["margin"]["b"]
-    layout["annotations"] = []
-    if "accuracy" in panels:  # the names stand between the panels
-        layout["margin"] = {**layout["margin"], "r": 16}
-    traces: list[dict[str, Any]] = []
-    for i, panel in enumerate(panels):
-        x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.48], [0.74, 1.0])[i]
-        bounds = _window(data, panel)
-        layout[f"xaxis{i + 1 if i else ''}"] = _rate_axis(data, theme, domain=domain, anchor=y)
-        layout[f"yaxis{i + 1 if i else ''}"] = style.y_axis(theme, anchor=x, range=bounds)
-        if panel == "diversity":
-            title = (
-                "diversity: disagreement ÷ error rate" if data.options.quantity == "diversity" else "disagreement, %"
-            )
-            traces += _distances(data, theme, x, y)
-            layout["annotations"] += style.end_labels(
-                _ends(data, theme), theme, x=x, y=y, bounds=bounds, room=room, reach=24
-            )
+    between = {"r": 16} if "accuracy" in panels else None  # the names stand between the panels
+    picture = Picture("seeds", data, theme, kind="curves", margin=between, panels=("accuracy", "diversity"))
+    for name, across in parted(panels, ([0.0, 0.48], [0.74, 1.0])):
+        panel = picture.panel(across, x=_rate_axis(data), y={"range": _window(data, name)})
+        if name == "diversity":
+            diverse = data.options.quantity == "diversity"
+            title = "diversity: disagreement ÷ error rate" if diverse else "disagreement, %"
+            picture.add(*_distances(data, theme, panel.x, panel.y))
+            picture.ends(panel, _ends(data, theme), reach=24)
         else:
             title = "accuracy, %"
-            traces += _accuracies(data, theme, x, y)
-        layout["annotations"] += [
-            style.y_title(title, theme, x, y, layout["margin"]["l"]),
-            style.x_title("learning rate", theme, x, y),
-        ]
-    layout["meta"] = {"figure": "seeds", "panels": ["accuracy", "diversity"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+            picture.add(*_accuracies(data, theme, panel.x, panel.y))
+        picture.titles(panel, "learning rate", title)
+    return picture.figure()
 
 
 def _scale(data: Seeds) -> float:
     return 1.0 if data.options.quantity == "diversity" else 100.0
 
 
-def _rate_axis(data: Seeds, theme: Theme, **changes: Any) -> dict[str, Any]:
+def _rate_axis(data: Seeds) -> dict[str, Any]:
     """Logarithmic, ticks at the rates that were tried; a label is left out where it would touch the one before."""
     logs = np.log10(np.unique(data.rates))
     air = max(0.08 * (logs[-1] - logs[0]), 0.1)
@@ -268,7 +251,7 @@ def _rate_axis(data: Seeds, theme: Theme, **changes: Any) -> dict[str, Any]:
         texts.append(f"{10**at:.4g}" if fits else "")
         last = at if fits else last
     ticks = {"tickmode": "array", "tickvals": float32(10**logs), "ticktext": texts}
-    return style.x_axis(theme, type="log", range=[logs[0] - air, logs[-1] + air], **ticks, **changes)
+    return {"type": "log", "range": [logs[0] - air, logs[-1] + air], **ticks}
 
 
 def _window(data: Seeds, panel: str) -> list[float]:
@@ -307,11 +290,13 @@ def _distances(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any]
     for kind, about in reversed(tuple(_KINDS.items())):
         look, at = style.look(about.look), data.where(kind)
         rates, means = _mean_curve(data, kind)
-        shared = {"legendgroup": f"seeds-{kind}", "name": about.label, "xaxis": x, "yaxis": y, "cliponaxis": False}
-        traces.append({
-            **shared, "type": "scatter", "mode": "lines", "x": float32(_dodged(data, kind, rates)), "y": float32(means),
-            "line": {"color": look.colour(theme), "width": 2}, "hoverinfo": "skip",
-        })  # fmt: skip
+        shared: dict[str, Any] = {
+            "legendgroup": f"seeds-{kind}", "name": about.label, "xaxis": x, "yaxis": y, "cliponaxis": False,
+        }  # fmt: skip
+        traces.append(scatter(
+            "lines", _dodged(data, kind, rates), means, silent=True, line={"color": look.colour(theme), "width": 2},
+            **shared,
+        ))  # fmt: skip
         traces.append({
             **shared, "type": "scatter", "mode": "markers", "x": float32(_dodged(data, kind, data.rates[at])),
             "y": float32(data.distance[at] * _scale(data)), "hovertext": [_hover(data, int(i)) for i in at],
@@ -325,13 +310,12 @@ def _accuracies(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any
     traces: list[dict[str, Any]] = []
     for kind, about in reversed(tuple(_KINDS.items())):
         shown = np.concatenate([data.where(kind), data.where(BASE)]) if kind == "same" else data.where(kind)
-        traces.append({
-            "type": "scatter", "mode": "markers", "x": float32(_dodged(data, kind, data.rates[shown])),
-            "y": float32(100 * data.accuracy[shown]), "hovertext": [_hover(data, int(i)) for i in shown],
-            "hoverinfo": "text", "customdata": np.full(len(shown), -1, np.int32),
-            "marker": style.marker(style.look(about.look), theme, size=about.size),
-            "legendgroup": f"seeds-{kind}", "name": about.label, "xaxis": x, "yaxis": y, "cliponaxis": False,
-        })  # fmt: skip
+        traces.append(scatter(
+            "markers", _dodged(data, kind, data.rates[shown]), 100 * data.accuracy[shown], axes=(x, y),
+            hover=[_hover(data, int(i)) for i in shown], customdata=np.full(len(shown), -1, np.int32),
+            marker=style.marker(style.look(about.look), theme, size=about.size), legendgroup=f"seeds-{kind}",
+            name=about.label, cliponaxis=False,
+        ))  # fmt: skip
     return traces
 
 

@@ -8,30 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    loss,
-    method_look,
-    method_title,
-    rate,
-    thousands,
-)
-from modescape.figures.style import Theme
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import look_of, method_title
+from modescape.drawing.numbers import known
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import loss, rate, thousands
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
 
 UNITS = {"step": "step over the solution’s norm", "rate": "rate", "scale": "factor on the deviations"}
 
@@ -109,10 +98,7 @@ def strengths(results: Results, options: FigureOptions) -> Strengths:
     return Strengths(
         options=options,
         walks=walks,
-        caption=_caption(walks),
-        summary=_summary(walks),
-        notes=_notes(walks),
-        legend=tuple(Legend(walk.method, method_title(walk.method), method_look(walk.method).key) for walk in walks),
+        legend=tuple(Legend(walk.method, method_title(walk.method), look_of(walk.method).key) for walk in walks),
         partial=f"without {', '.join(waiting)}, which are to come" if waiting else "",
     )
 
@@ -144,6 +130,11 @@ def _walk(name: str, extra: Mapping[str, Any]) -> Walk:
     )
 
 
+@strengths.tell
+def tell(data: Strengths) -> Words:
+    return Words(_caption(data.walks), _summary(data.walks), _notes(data.walks))
+
+
 def _caption(walks: Sequence[Walk]) -> str:
     first = walks[0]
     return (
@@ -167,7 +158,7 @@ def _notes(walks: Sequence[Walk]) -> Notes:
         Note(
             method_title(walk.method),
             (walk.said, loss(walk.nll[0]), loss(walk.nll[walk.chosen])),
-            look=method_look(walk.method).key,
+            look=look_of(walk.method).key,
         )
         for walk in walks
     )
@@ -183,48 +174,33 @@ def _notes(walks: Sequence[Walk]) -> Notes:
 
 
 @strengths.draw
-def _(data: Strengths, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 432
-    layout = style.layout(theme, kind="curves", height=height, revision="strengths")
+def draw(data: Strengths, theme: Theme) -> go.Figure:
+    picture = Picture("strengths", data, theme, kind="curves")
     deepest = max(max(walk.gain for walk in data.walks), 1e-3)
     bounds = [-1.15 * deepest, 1.15 * deepest]
     weakest = min(float(walk.strengths[1:].min()) for walk in data.walks)
     strongest = max(float(walk.strengths.max()) for walk in data.walks)
-    layout["xaxis"] = style.x_axis(
-        theme, type="log", range=[np.log10(weakest) - 0.1, np.log10(strongest) + 0.1], anchor="y"
+    window = [np.log10(weakest) - 0.1, np.log10(strongest) + 0.1]
+    panel = picture.panel(
+        x={"type": "log", "range": window, "anchor": "y"}, y={"range": bounds, "zeroline": True, "anchor": "x"}
     )
-    layout["yaxis"] = style.y_axis(theme, range=bounds, anchor="x", zeroline=True)
-    traces = [trace for walk in data.walks for trace in _traces(walk, theme)]
-    layout["annotations"] = [
-        style.y_title("NLL less that at strength 0, nats", theme, "x", "y", layout["margin"]["l"]),
-        style.x_title("strength, in each method’s own unit", theme, "x", "y"),
-        *_labels(data.walks, theme),
-    ]
-    layout["meta"] = {"figure": "strengths", "panels": []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+    picture.add(*(trace for walk in data.walks for trace in _traces(walk, theme)))
+    picture.titles(panel, "strength, in each method’s own unit", "NLL less that at strength 0, nats")
+    picture.write(*_labels(data.walks, theme))
+    return picture.figure()
 
 
 def _traces(walk: Walk, theme: Theme) -> list[dict[str, Any]]:
     """Beside 0, which a logarithmic axis has no place for: it is the line at height 0."""
-    entry = method_look(walk.method)
+    entry = look_of(walk.method)
     ink = entry.colour(theme)
     place, change = walk.strengths[1:], (walk.nll - walk.nll[0])[1:]
     sizes = [12 if i == walk.chosen else 6 for i in range(1, len(walk.strengths))]
-    return [{
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": float32(place),
-        "y": float32(change),
-        "name": method_title(walk.method),
-        "legendgroup": walk.method,
-        "meta": {"method": walk.method},
-        "line": {"color": ink, "width": 2},
-        "marker": {**style.marker(entry, theme), "size": sizes},
-        "hovertext": [_hover(walk, i) for i in range(1, len(walk.strengths))],
-        "hoverinfo": "text",
-    }]  # fmt: skip
+    return [scatter(
+        "lines+markers", place, change, hover=[_hover(walk, i) for i in range(1, len(walk.strengths))],
+        name=method_title(walk.method), legendgroup=walk.method, meta={"method": walk.method},
+        line={"color": ink, "width": 2}, marker={**style.marker(entry, theme), "size": sizes},
+    )]  # fmt: skip
 
 
 def _hover(walk: Walk, i: int) -> str:

@@ -1,7 +1,4 @@
-"""How did the runs get where they are, and does weight space know what function space knows?
-
-Training curves; cosine of weights and disagreement of labels along one run (paper Fig 2a, 2b) and across runs (Fig 3).
-"""
+"""Do the runs reach equally good places? Loss and accuracy of every run by epoch."""
 
 from __future__ import annotations
 
@@ -12,49 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from modescape.figures import style
-from modescape.figures.figure import (
-    MAX_ROWS,
-    Cell,
-    FigureData,
-    FigureNotReady,
-    Floats,
-    Ints,
-    Legend,
-    MainSplitOptions,
-    Note,
-    Notes,
-    Results,
-    Solution,
-    SplitOptions,
-    after_runs,
-    figure,
-    float32,
-    known,
-    labels_of,
-    left_out,
-    loss,
-    percent,
-    rate,
-    refuse_failed,
-    spread,
-    square,
-    thin,
-    thousands,
-    trajectories,
-)
-from modescape.figures.style import Theme
-from modescape.finding import reduction
-from modescape.science.similarity import disagreement
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import after_runs
+from modescape.drawing.numbers import known, spread, thin
+from modescape.drawing.options import MainSplitOptions
+from modescape.drawing.panels import Panel, Picture, parted, scatter
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results, Solution, trajectories
+from modescape.drawing.style import Theme
+from modescape.drawing.words import listed, loss, percent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+
 # Averaging members anew for every checkpoint must fit into one request: about 0.1 s for this many probabilities.
 _ENSEMBLE_BUDGET = 6_000_000
-
-
-# ---- training curves ----
 
 
 class CurveOptions(MainSplitOptions):
@@ -98,7 +68,8 @@ class Mean:
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectories(FigureData):
-    """Curves of all runs, their median, and the ensemble of the finished ones (None where it is not known)."""
+    """Curves of all runs, their median, and the ensemble of the finished ones (None where it is not known);
+    failed: runs; learned: some run did not fail."""
 
     options: CurveOptions
     curves: tuple[Curve, ...]
@@ -106,6 +77,12 @@ class Trajectories(FigureData):
     ensemble: Mean | None
     members: int
     epochs: int
+    failed: tuple[int, ...]
+    learned: bool
+
+    @property
+    def finished(self) -> list[Curve]:
+        return [curve for curve in self.curves if curve.finished]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -135,6 +112,8 @@ class Trajectories(FigureData):
     paper="Fig 2",
     needs=("train", "predict"),
     options=CurveOptions,
+    card=292,
+    full=True,
 )
 def training_curves(results: Results, options: CurveOptions) -> Trajectories:
     done = trajectories(results)
@@ -156,10 +135,6 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
     ensemble = None
     if kept and len(finished) > 1:
         ensemble = _ensemble(results, [done[curve.run] for curve in finished], options.split)
-    final = np.array([curve.accuracy[-1] for curve in finished])
-    partial = after_runs(len(finished), results)
-    failed = list(results.failed)
-    nothing = "No run learned" if not results.healthy else "No run has finished yet"
     return Trajectories(
         options=options,
         curves=tuple(curves),
@@ -167,14 +142,13 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
         ensemble=ensemble,
         members=len(finished),
         epochs=results.spec.training.epochs,
-        caption=_curve_caption(curves, finished, failed, ensemble, options.split),
-        summary=_curve_summary(finished, final, ensemble, options.split, nothing),
-        notes=_curve_notes(finished, ensemble, partial, nothing),
+        failed=tuple(results.failed),
+        learned=bool(results.healthy),
         legend=(
             *((Legend("independent", "ensemble of runs", "independent"),) if ensemble is not None else ()),
             Legend("trajectory", "run", "trajectory", len(curves)),
         ),
-        partial=partial,
+        partial=after_runs(len(finished), results),
     )
 
 
@@ -255,9 +229,16 @@ def _ensemble(results: Results, runs: Sequence[Sequence[Solution]], split: str) 
     return Mean(epochs, np.array(losses), np.array(accuracies))
 
 
-def _curve_caption(
-    curves: Sequence[Curve], finished: Sequence[Curve], failed: Sequence[int], ensemble: Mean | None, split: str
-) -> str:
+@training_curves.tell
+def tell(data: Trajectories) -> Words:
+    nothing = "No run has finished yet" if data.learned else "No run learned"
+    return Words(_caption(data), _summary(data, nothing), _notes(data, nothing))
+
+
+def _caption(data: Trajectories) -> str:
+    curves, finished, failed, ensemble, split = (
+        data.curves, data.finished, data.failed, data.ensemble, data.options.split
+    )  # fmt: skip
     apart = [curve.run for curve in curves if not curve.finished]
     moving, lost = [run for run in apart if run not in failed], [run for run in apart if run in failed]
     parts = []
@@ -271,21 +252,23 @@ def _curve_caption(
         parts.append(f"Run {finished[0].run} alone.")
     parts.append({"test": "Test", "validation": "Validation", "train": "Training"}[split] + " images.")
     if moving:
-        names = " and ".join(", ".join(map(str, moving)).rsplit(", ", 1))
+        names = listed([f"{run}" for run in moving])
         many = len(moving) > 1
         parts.append(
             f"Run{'s' * many} {names} {'are' if many else 'is'} still moving, drawn as the training loop sees "
             f"{'them' if many else 'it'}, and count{'s' * (not many)} in no mean."
         )
     if lost:
-        names = " and ".join(", ".join(map(str, lost)).rsplit(", ", 1))
+        names = listed([f"{run}" for run in lost])
         parts.append(
             f"Run{'s' * (len(lost) > 1)} {names}: drawn as the training loop saw {'them' if len(lost) > 1 else 'it'}."
         )
     return " ".join(parts)
 
 
-def _curve_summary(finished: Sequence[Curve], final: Floats, ensemble: Mean | None, split: str, nothing: str) -> str:
+def _summary(data: Trajectories, nothing: str) -> str:
+    finished, ensemble, split = data.finished, data.ensemble, data.options.split
+    final = np.array([curve.accuracy[-1] for curve in finished])
     if not finished:
         return f"{nothing}; the curves are what the training loop sees."
     if len(finished) == 1:
@@ -297,7 +280,8 @@ def _curve_summary(finished: Sequence[Curve], final: Floats, ensemble: Mean | No
     return text + ("." if ensemble is None else f"; their ensemble reaches {percent(ensemble.accuracy[-1])} %.")
 
 
-def _curve_notes(finished: Sequence[Curve], ensemble: Mean | None, partial: str, nothing: str) -> Notes:
+def _notes(data: Trajectories, nothing: str) -> Notes:
+    finished, ensemble = data.finished, data.ensemble
     if not finished:
         return Notes(text=(f"{nothing}: there is nothing to average.",))
     losses = np.array([curve.loss[-1] for curve in finished])
@@ -309,39 +293,22 @@ def _curve_notes(finished: Sequence[Curve], ensemble: Mean | None, partial: str,
     if ensemble is not None:
         ours = percent(ensemble.accuracy[-1])
         lines.append(Note(f"accuracy of {len(finished)} together, %", (ours, "–"), strong=True))
-    return Notes(("So far" if partial else "At the end", "mean", "± σ"), tuple(lines), (f"n = {len(finished)} runs.",))
+    return Notes(
+        ("So far" if data.partial else "At the end", "mean", "± σ"), tuple(lines), (f"n = {len(finished)} runs.",)
+    )
 
 
 @training_curves.draw
-def _(data: Trajectories, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    large = data.options.size == "page"
-    height = 592 if large else 292
-    layout = style.layout(theme, kind="curves", height=height, revision="trajectories")
+def draw(data: Trajectories, theme: Theme) -> go.Figure:
+    picture = Picture("trajectories", data, theme, kind="curves", panels=("loss", "accuracy"))
     panels = ("loss", "accuracy") if data.options.panel == "both" else (data.options.panel,)
-    traces: list[dict[str, Any]] = []
-    layout["annotations"] = []
-    for i, panel in enumerate(panels):
-        x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        # Between two panels, on paper too, there is room for a name and the next one's ticks.
-        domain = [0, 1] if len(panels) == 1 else ([0, 0.36], [0.64, 1])[i]
-        bounds = _window(data, panel)
-        layout[f"xaxis{i + 1 if i else ''}"] = style.x_axis(
-            theme, domain=domain, anchor=y, range=[0, max(1.0, float(data.epochs))]
-        )
-        layout[f"yaxis{i + 1 if i else ''}"] = style.y_axis(theme, anchor=x, range=bounds)
-        traces += _curve_traces(data, panel, theme, x, y)
-        left = layout["margin"]["l"]
-        room = height - layout["margin"]["t"] - layout["margin"]["b"]
-        title = "loss, nats" if panel == "loss" else "accuracy, %"
-        layout["annotations"] += [
-            style.y_title(title, theme, x, y, left),
-            style.x_title("epoch", theme, x, y),
-            *_end_labels(data, panel, theme, x, y, bounds, room),
-        ]
-    layout["meta"] = {"figure": "trajectories", "panels": ["loss", "accuracy"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+    # Between two panels, on paper too, there is room for a name and the next one's ticks.
+    for name, across in parted(panels, ([0, 0.36], [0.64, 1])):
+        panel = picture.panel(across, x={"range": [0, max(1.0, float(data.epochs))]}, y={"range": _window(data, name)})
+        picture.add(*_curve_traces(data, name, theme, panel.x, panel.y))
+        picture.titles(panel, "epoch", "loss, nats" if name == "loss" else "accuracy, %")
+        picture.write(*_end_labels(data, name, theme, panel, picture.room))
+    return picture.figure()
 
 
 def _values(curve: Curve | Mean, panel: str) -> Floats:
@@ -375,73 +342,41 @@ def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) 
         by_run = data.options.color == "run"
         ink = style.run_ink(curve.run, theme) if by_run else run_look.colour(theme)
         bold = alone or not curve.finished
-        trace = {
-            "type": "scatter",
-            "mode": "lines",
-            "x": float32(curve.epochs),
-            "y": float32(_values(curve, panel)),
-            "customdata": curve.solutions.astype(np.int32),
-            "name": f"run {curve.run}",
-            "legendgroup": "trajectory",
-            "meta": {"run": curve.run},
-            "line": {"color": ink, "width": 2 if alone else 1.5 if bold or by_run else 1},
-            "opacity": 1 if bold or by_run else style.RUN_OPACITY[theme],
-            "hovertemplate": f"<b>run {curve.run}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
-            "xaxis": x,
-            "yaxis": y,
-        }
+        trace = scatter(
+            "lines", curve.epochs, _values(curve, panel), axes=(x, y), customdata=curve.solutions.astype(np.int32),
+            name=f"run {curve.run}", legendgroup="trajectory", meta={"run": curve.run},
+            line={"color": ink, "width": 2 if alone else 1.5 if bold or by_run else 1},
+            opacity=1 if bold or by_run else style.RUN_OPACITY[theme],
+            hovertemplate=f"<b>run {curve.run}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
+        )  # fmt: skip
         traces.append(trace)
         if not curve.finished:
             traces.append(_end_mark(curve, panel, x, y, style.run_mark(ink, theme), "trajectory"))
     if data.median is not None:
-        traces.append({
-            "type": "scatter",
-            "mode": "lines",
-            "x": float32(data.median.epochs),
-            "y": float32(_values(data.median, panel)),
-            "name": "median run",
-            "legendgroup": "trajectory",
-            "line": {"color": run_look.colour(theme), "width": 2, "dash": "dash"},
-            "hovertemplate": f"<b>median run</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
-            "xaxis": x,
-            "yaxis": y,
-        })  # fmt: skip
+        traces.append(scatter(
+            "lines", data.median.epochs, _values(data.median, panel), axes=(x, y), name="median run",
+            legendgroup="trajectory", line={"color": run_look.colour(theme), "width": 2, "dash": "dash"},
+            hovertemplate=f"<b>median run</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
+        ))  # fmt: skip
     if data.ensemble is not None:
         name = f"ensemble of {data.members}"
-        traces.append({
-            "type": "scatter",
-            "mode": "lines",
-            "x": float32(data.ensemble.epochs),
-            "y": float32(_values(data.ensemble, panel)),
-            "name": name,
-            "legendgroup": "independent",
-            "line": {"color": ensemble_look.colour(theme), "width": 2.5},
-            "hovertemplate": f"<b>{name}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
-            "xaxis": x,
-            "yaxis": y,
-        })  # fmt: skip
+        traces.append(scatter(
+            "lines", data.ensemble.epochs, _values(data.ensemble, panel), axes=(x, y), name=name,
+            legendgroup="independent", line={"color": ensemble_look.colour(theme), "width": 2.5},
+            hovertemplate=f"<b>{name}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
+        ))  # fmt: skip
         traces.append(_end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), "independent"))
     return traces
 
 
 def _end_mark(curve: Curve | Mean, panel: str, x: str, y: str, marker: dict[str, Any], group: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": float32(curve.epochs[-1:]),
-        "y": float32(_values(curve, panel)[-1:]),
-        "marker": marker,
-        "legendgroup": group,
-        "cliponaxis": False,
-        "hoverinfo": "skip",
-        "xaxis": x,
-        "yaxis": y,
-    }
+    return scatter(
+        "markers", curve.epochs[-1:], _values(curve, panel)[-1:], axes=(x, y), silent=True, marker=marker,
+        legendgroup=group, cliponaxis=False,
+    )  # fmt: skip
 
 
-def _end_labels(
-    data: Trajectories, panel: str, theme: Theme, x: str, y: str, bounds: list[float], room: int
-) -> list[dict[str, Any]]:
+def _end_labels(data: Trajectories, quantity: str, theme: Theme, panel: Panel, room: int) -> list[dict[str, Any]]:
     """Names at the right ends, and over a card where a run still moves."""
     run_colour = style.look("trajectory").colour(theme)
     named: list[tuple[str, Curve | Mean, str, bool]] = []
@@ -455,467 +390,15 @@ def _end_labels(
         if not curve.finished or data.median is None or (few and data.options.color == "run"):
             named.append((f"run {curve.run}", curve, ink, curve.finished))
     ends = [
-        (style.End(name, float(curve.epochs[-1]), float(_values(curve, panel)[-1]), colour), finished)
+        (style.End(name, float(curve.epochs[-1]), float(_values(curve, quantity)[-1]), colour), finished)
         for name, curve, colour, finished in named
     ]
 
     def written(ends: list[style.End]) -> list[dict[str, Any]]:
-        return style.end_labels(ends, theme, x=x, y=y, bounds=bounds, room=room, reach=14)
+        return style.end_labels(ends, theme, x=panel.x, y=panel.y, bounds=panel.bounds, room=room, reach=14)
 
     labels = written([end for end, finished in ends if finished])  # only labels at the same right end can meet
     for end, finished in ends:
         if not finished:
             labels += [{**label, "name": "moving", "bgcolor": style.token("card", theme)} for label in written([end])]
     return labels
-
-
-# ---- similarity matrices ----
-
-
-_WEIGHTS: Any = Field(
-    "reduced",
-    description="reduced: without what two networks share for free, as in the verdict; all: every trainable weight as "
-    "it is; kernels: tensors of two or more dimensions only, kept by older experiments.",
-)
-
-
-class AlongOptions(SplitOptions):
-    """Which run, and how its weights are compared."""
-
-    run: int | None = Field(None, ge=0, le=999, description="Which run; empty means the first that has finished.")
-    weights: Literal["reduced", "all", "kernels"] = _WEIGHTS
-    panel: Literal["both", "cosine", "disagreement"] = Field(
-        "both", description="Both maps, or one for narrow screens."
-    )
-
-
-class AcrossOptions(SplitOptions):
-    """How many checkpoints stand for each run."""
-
-    blocks: int = Field(
-        1, ge=1, le=64, description="Checkpoints shown of each run, early to late; 1: its final solution, as the paper."
-    )
-    weights: Literal["reduced", "all", "kernels"] = _WEIGHTS
-    panel: Literal["both", "cosine", "disagreement"] = Field(
-        "both", description="Both maps, or one for narrow screens."
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Similarity(FigureData):
-    """Two matrices over the same solutions.
-
-    numbers, runs [S] int and epochs [S]; numbers are -1 and values NaN where a run is not there yet. cosine [S, S] in
-    [-1, 1], or None before it is computed; disagreement [S, S] in [0, 1]. block: rows a run.
-    """
-
-    options: AlongOptions | AcrossOptions
-    numbers: Ints
-    runs: Ints
-    epochs: Floats
-    cosine: Floats | None
-    disagreement: Floats
-    block: int
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("solution", "run", "epoch", "solution_2", "run_2", "epoch_2", "cosine", "disagreement")
-
-    def rows(self) -> list[tuple[Cell, ...]]:
-        """One row a pair, first before second."""
-        present = np.flatnonzero(self.numbers >= 0)
-        who = [(int(self.numbers[i]), int(self.runs[i]), float(self.epochs[i])) for i in range(len(self.numbers))]
-        return [
-            (
-                *who[i],
-                *who[j],
-                None if self.cosine is None else known(self.cosine[i, j]),
-                known(self.disagreement[i, j]),
-            )
-            for at, i in enumerate(present)
-            for j in present[at + 1 :]
-        ]
-
-
-@figure(
-    "similarity-trajectory",
-    order=20,
-    title="Similarity along a run",
-    question="How does one run move?",
-    summary="Cosine of weights and disagreement of labels between all checkpoints of one run.",
-    source="Fort, Hu, Lakshminarayanan 2019, Figure 2 (a, b)",
-    paper="Fig 2",
-    needs=("predict", "compare"),
-    options=AlongOptions,
-)
-def similarity_along(results: Results, options: AlongOptions) -> Similarity:
-    done = trajectories(results)
-    run = options.run if options.run is not None else min(done, default=min(results.healthy, default=0))
-    planned = results.spec.ensemble.runs
-    if run >= planned:
-        raise FigureNotReady(f"there is no run {run}; this experiment has {planned}, counted from 0")
-    refuse_failed(results, run)
-    if run not in done:
-        raise FigureNotReady(f"run {run} has made no predictions yet", waits_for=("train", "predict"))
-    chosen = [done[run][i] for i in thin(len(done[run]), MAX_ROWS)]
-    cosine, apart, missing = _matrices(results, chosen, options.split, options.weights)
-    late = float(apart[-1, -2]) if len(chosen) > 1 else float("nan")
-    first = float(apart[-1, 0])
-    lines = [
-        Note("first and last", (_value(cosine, 0, -1), rate(first))),
-        Note("last two", (_value(cosine, -2, -1) if len(chosen) > 1 else "–", rate(late))),
-    ]
-    full = len(done[run])
-    thinned = f"{len(chosen)} of {full} checkpoints, evenly." if len(chosen) < full else ""
-    n = len(results.true_labels(options.split))
-    return Similarity(
-        options=options,
-        numbers=np.array([point.number for point in chosen]),
-        runs=np.full(len(chosen), run),
-        epochs=np.array([point.epoch for point in chosen], dtype=np.float64),
-        cosine=cosine,
-        disagreement=apart,
-        block=len(chosen),
-        caption=(
-            f"All checkpoints of run {run}, early to late. Bright means alike in both maps; the colours of the cosine "
-            "begin where this run's do. "
-            f"{thousands(n)} {options.split} images; {full} checkpoints."
-        ),
-        summary=(
-            f"Along run {run} the first and the last checkpoint disagree on {percent(first)} % of labels, "
-            f"the last two on {percent(late)} %."
-        ),
-        notes=Notes(("Checkpoints", "cosine", "disagr."), tuple(lines), ("Bright means alike in both maps.",)),
-        legend=(Legend("trajectory", "checkpoints", "trajectory", len(chosen)),),
-        missing=missing,
-        thinned=thinned,
-    )
-
-
-@figure(
-    "similarity-runs",
-    order=30,
-    title="Similarity across runs",
-    question="Are they the same function, and do their weights know?",
-    summary="Cosine of weights and disagreement of labels between independent runs.",
-    source="Fort, Hu, Lakshminarayanan 2019, Figure 3",
-    paper="Fig 3",
-    needs=("predict", "compare"),
-    options=AcrossOptions,
-)
-def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
-    everyone = np.array(results.healthy)
-    planned = len(everyone)
-    if planned < 2:
-        alone = "one run has nothing to be compared with; this needs two or more"
-        raise FigureNotReady(". ".join(filter(None, (alone, left_out(results)))), closed=bool(results.failed))
-    done = trajectories(results)
-    if len(done) < 2:
-        raise FigureNotReady(f"{len(done)} of {planned} runs have made predictions", waits_for=("train", "predict"))
-    runs = everyone[thin(planned, MAX_ROWS)]
-    longest = max(len(points) for points in done.values())
-    block = max(1, min(options.blocks, longest, MAX_ROWS // len(runs)))
-    chosen: list[Solution | None] = []
-    for run in runs:
-        points = done.get(int(run), [])
-        # the optimum stands for the run when only one can
-        kept = [points[i] for i in thin(len(points), block)] if block > 1 else points[-1:]
-        chosen += [None] * (block - len(kept)) + list(kept)
-    present = [i for i, point in enumerate(chosen) if point is not None]
-    solutions = [point for point in chosen if point is not None]
-    small_cosine, small_apart, missing = _matrices(results, solutions, options.split, options.weights)
-    grid = np.ix_(present, present)
-    apart = np.full((len(chosen), len(chosen)), np.nan)
-    apart[grid] = small_apart
-    cosine = None
-    if small_cosine is not None:
-        cosine = np.full_like(apart, np.nan)
-        cosine[grid] = small_cosine
-    thinned = []
-    if len(runs) < planned:
-        thinned.append(f"{len(runs)} of {planned} runs, evenly.")
-    if block < min(options.blocks, longest):
-        thinned.append(f"{block} instead of {options.blocks} checkpoints of each run.")
-    n = len(results.true_labels(options.split))
-    notes, summary = _across_notes(cosine, apart, block, len(runs), n, options.split)
-    shown = (
-        "Each cell is a pair of runs, by their final solutions"
-        if block == 1
-        else f"Each block is a pair of runs, {block} checkpoints each, early to late"
-    )
-    legend = ("independent", "runs") if block == 1 else ("trajectory", "checkpoints")
-    return Similarity(
-        options=options,
-        numbers=np.array([point.number if point is not None else -1 for point in chosen]),
-        runs=np.repeat(runs, block),
-        epochs=np.array([np.nan if point is None else point.epoch for point in chosen], dtype=np.float64),
-        cosine=cosine,
-        disagreement=apart,
-        block=block,
-        caption=(f"{shown}. Bright means alike in both maps. {thousands(n)} {options.split} images."),
-        summary=summary,
-        notes=notes,
-        legend=(Legend(*legend, legend[0], len(solutions)),),
-        partial=after_runs(len(done), results),
-        missing=missing,
-        thinned=" ".join(thinned),
-    )
-
-
-@dataclass(frozen=True)
-class _Pair:
-    cosine: Floats | None
-    disagreement: Floats
-    missing: str
-
-    def __iter__(self) -> Any:
-        return iter((self.cosine, self.disagreement, self.missing))
-
-
-def _matrices(results: Results, solutions: Sequence[Solution], split: str, weights: str) -> _Pair:
-    """Both matrices over these solutions. Before the compare stage disagreement comes from the stored logits."""
-    numbers = [solution.number for solution in solutions]
-    stored = results.matrix("disagreement", split)
-    apart = square(stored, numbers) if stored is not None else None
-    if apart is None or not np.isfinite(apart).all():
-        apart = disagreement(labels_of(results, solutions, split))
-    missing = ""
-    measured = results.matrix("cosine" if weights == "all" else f"cosine-{weights}", "")
-    if measured is None and weights != "all":
-        measured = results.matrix("cosine", "")
-        if measured is not None:
-            missing = "Only the cosine of all weights, as they are, is kept here."
-    if measured is None:
-        return _Pair(None, apart, "The cosine of weights is not computed yet.")
-    if "head" in measured.details:
-        missing = f"Cosine of weights {reduction(measured.details['head'], measured.details['left_out'])}."
-    return _Pair(square(measured, numbers), apart, missing)
-
-
-def _value(matrix: Floats | None, i: int, j: int) -> str:
-    return "–" if matrix is None else _cosine(float(matrix[i, j]))
-
-
-def _cosine(value: float) -> str:
-    """Three decimals near 0, two near 1, where the third carries nothing."""
-    return rate(value, 2) if round(value, 2) >= 1 else rate(value)
-
-
-def _across_notes(
-    cosine: Floats | None, apart: Floats, block: int, runs: int, images: int, split: str
-) -> tuple[Notes, str]:
-    last = np.arange(runs) * block + block - 1
-    upper = np.triu_indices(runs, 1)
-
-    def pairs(matrix: Floats | None) -> Floats:
-        if matrix is None:
-            return np.array([])
-        values = matrix[np.ix_(last, last)][upper]
-        return values[np.isfinite(values)]
-
-    def late(matrix: Floats | None) -> Floats:
-        if matrix is None or block < 2:
-            return np.array([])
-        values = matrix[last - 1, last]
-        return values[np.isfinite(values)]
-
-    lines = []
-    inside, across = late(apart), pairs(apart)
-    inside_cosine, across_cosine = late(cosine), pairs(cosine)
-    if len(inside):
-        lines += [
-            Note("last two of a run", (_mean(inside_cosine), _mean(inside))),
-            Note("", (_deviation(inside_cosine), _deviation(inside))),
-        ]
-    lines += [
-        Note("different runs", (_mean(across_cosine), _mean(across)), strong=True),
-        Note("", (_deviation(across_cosine), _deviation(across))),
-    ]
-    counts = f"{len(across)} pairs across runs; {thousands(images)} {split} images."
-    text = ["Bright means alike in both maps."]
-    if len(inside):
-        text.append("Last two: of the checkpoints shown of a run.")
-        counts = f"{len(inside)} pairs in, {counts}"
-    text.append(f"n = {counts}")
-    summary = f"Different runs disagree on {percent(across.mean())} % of labels"
-    summary += f" (± {percent(spread(across))}, n = {len(across)} pairs)" if len(across) > 1 else " (one pair)"
-    if len(inside):
-        summary += f", the last two checkpoints shown of a run on {percent(inside.mean())} %"
-    if len(across_cosine):
-        summary += f"; the cosine of their weights is {rate(across_cosine.mean())}"
-    return Notes(("", "cosine", "disagr."), tuple(lines), tuple(text)), summary + "."
-
-
-def _mean(values: Floats) -> str:
-    return _cosine(float(values.mean())) if len(values) else "–"
-
-
-def _deviation(values: Floats) -> str:
-    return f"± {rate(spread(values))}" if len(values) > 1 else "–"
-
-
-@similarity_along.draw
-def _(data: Similarity, theme: Theme) -> go.Figure:
-    names = [f"epoch {epoch:.4g}" for epoch in data.epochs]
-    some = range(0, len(names), -(-len(names) // 8))
-    ticks = ([float(i) for i in some], [f"{data.epochs[i]:.4g}" for i in some])
-    return _maps(data, theme, figure_name="similarity-trajectory", names=names, ticks=ticks, axis="epoch")
-
-
-@similarity_across.draw
-def _(data: Similarity, theme: Theme) -> go.Figure:
-    names = [
-        f"run {run}, row {i}" if np.isnan(epoch) else f"run {run}, epoch {epoch:.4g}"
-        for i, (run, epoch) in enumerate(zip(data.runs, data.epochs, strict=True))
-    ]
-    runs = data.runs[:: data.block]
-    some = range(0, len(runs), -(-len(runs) // 20))
-    ticks = ([float(i * data.block + (data.block - 1) / 2) for i in some], [str(runs[i]) for i in some])
-    return _maps(data, theme, figure_name="similarity-runs", names=names, ticks=ticks, axis="run")
-
-
-def _maps(
-    data: Similarity,
-    theme: Theme,
-    *,
-    figure_name: str,
-    names: list[str],
-    ticks: tuple[list[float], list[str]],
-    axis: str,
-) -> go.Figure:
-    import plotly.graph_objects as go
-
-    both = data.options.panel == "both"
-    height = 592 if data.options.size == "page" else 552 if both else 440
-    layout = style.layout(theme, kind="maps", height=height, revision=figure_name)
-    panels = ("cosine", "disagreement") if both else (data.options.panel,)
-    size = len(names)
-    traces: list[dict[str, Any]] = []
-    layout["annotations"], layout["shapes"] = [], []
-    # "run" stands in the corner; a longer word fits neither there nor beside the title on narrow screens and paper.
-    corner, below = {"x": 0, "xshift": -2, "yshift": -6}, {"x": 1, "xshift": 0, "yshift": -20}
-    place: dict[str, Any] = corner if axis == "run" else below
-    layout["margin"]["b"] -= min(0, 8 + place["yshift"])
-    for i, panel in enumerate(panels):
-        x, y = f"x{i + 1 if i else ''}", f"y{i + 1 if i else ''}"
-        domain = [0.0, 1.0] if len(panels) == 1 else ([0.0, 0.48], [0.52, 1.0])[i]
-        shared = {
-            "type": "category",
-            "showgrid": False,
-            "showline": False,
-            "ticks": "",
-            "constrain": "domain",
-        }
-        shared |= {"tickmode": "array", "tickvals": ticks[0], "ticktext": ticks[1]}
-        layout[f"xaxis{i + 1 if i else ''}"] = style.x_axis(
-            theme, **shared, domain=domain, anchor=y, range=[-0.5, size - 0.5], constraintoward="left"
-        )
-        layout[f"yaxis{i + 1 if i else ''}"] = style.y_axis(
-            theme, **shared, anchor=x, range=[size - 0.5, -0.5], scaleanchor=x, constraintoward="top"
-        )
-        values = data.cosine if panel == "cosine" else data.disagreement
-        title = "cosine of weights" if panel == "cosine" else "disagreement of labels"
-        layout["annotations"] += [
-            style.label(
-                title, theme, strong=True, xref=f"{x} domain", yref=f"{y} domain", x=0, y=1,
-                xanchor="left", yanchor="bottom", xshift=-2, yshift=8,
-            ),
-        ]  # fmt: skip
-        layout["annotations"].append(
-            style.label(
-                axis, theme, xref=f"{x} domain", yref=f"{y} domain", y=0, xanchor="right", yanchor="top", **place
-            )
-        )
-        if values is None:
-            why = style.label("not computed yet", theme, x=0.5, y=0.5, xref=f"{x} domain", yref=f"{y} domain")
-            layout["annotations"].append(why)
-        if values is None or not np.isfinite(values).all():
-            layout["shapes"].append(style.ground(theme, x, y, size))
-        traces.append(_map(data, panel, values, names, theme, x, y, domain))
-        if 1 < data.block < size and size // data.block <= 40:
-            layout["shapes"] += style.block_lines(theme, x, y, size, data.block)
-    layout["meta"] = {
-        "figure": figure_name,
-        "panels": ["cosine", "disagreement"],
-        "rows": [int(number) for number in data.numbers],
-        "columns": [int(number) for number in data.numbers],
-    }
-    return go.Figure(data=traces, layout=layout, layout_template=None)
-
-
-def _map(
-    data: Similarity,
-    panel: str,
-    values: Floats | None,
-    names: list[str],
-    theme: Theme,
-    x: str,
-    y: str,
-    domain: list[float],
-) -> dict[str, Any]:
-    size = len(names)
-    shown = np.full((size, size), np.nan) if values is None else values
-    bottom = 0.0
-    if panel == "cosine":
-        bottom, top = _cosine_scale(data), 1.0
-        beyond = "≤ " if (shown[np.isfinite(shown)] < bottom - 1e-9).any() and bottom else ""
-        middle = (bottom + top) / 2
-        ticks, texts = [bottom, middle, top], [beyond + _short(bottom), _short(middle), "1"]
-    else:
-        top = _disagreement_scale(data)
-        beyond = "≥ " if (shown[np.isfinite(shown)] > top).any() else ""
-        ticks, texts = [0.0, top / 2, top], ["0", _short(top / 2), beyond + _short(top)]
-    width = domain[1] - domain[0]
-    few = data.block == 1 and size <= 40
-    return {
-        "type": "heatmap",
-        "x": names,
-        "y": names,
-        "z": float32(shown),
-        "zmin": bottom,
-        "zmax": top,
-        "colorscale": style.SEQUENTIAL,
-        "reversescale": panel == "disagreement",
-        "xgap": 1 if few else 0,
-        "ygap": 1 if few else 0,
-        "hoverongaps": False,
-        "name": panel,
-        "legendgroup": "trajectory",
-        "hovertemplate": f"<b>%{{y}}</b><br>%{{x}}<br>{panel} %{{z:.3f}}<extra></extra>",
-        "colorbar": style.colour_bar(theme, x=domain[1] - 0.015 * width, length=0.4 * width, ticks=ticks, texts=texts),
-        "xaxis": x,
-        "yaxis": y,
-    }
-
-
-def _cosine_scale(data: Similarity) -> float:
-    """Where the colours begin: at 0 across runs, whose weights know nothing of each other; along one run at what its
-    weights come down to, for they hardly turn and would all be one colour."""
-    if data.cosine is None or data.block < len(data.numbers):
-        return 0.0
-    seen = data.cosine[np.isfinite(data.cosine)]
-    spread = max(1.0 - float(seen.min()), 1e-3) if len(seen) else 1.0
-    step = 10.0 ** np.floor(np.log10(spread)) / 2
-    return max(0.0, round(float(1.0 - np.ceil(spread / step - 1e-9) * step), 6))
-
-
-def _disagreement_scale(data: Similarity) -> float:
-    """Where the colours end: twice what optima differ by; along one run, what it differs by after its first tenth.
-
-    Untrained networks disagree on nearly everything; a scale that reaches them would hide all the rest.
-    """
-    last = np.arange(data.block - 1, len(data.numbers), data.block)
-    if len(last) > 1:
-        told = 2 * data.disagreement[np.ix_(last, last)]
-    else:
-        late = max(1, len(data.numbers) // 10) if len(data.numbers) > 2 else 0
-        told = data.disagreement[late:, late:]
-    told = told[np.isfinite(told)]
-    highest = float(told.max()) if len(told) else 1.0
-    step = 0.1 if highest > 0.2 else 0.02
-    return min(1.0, max(0.02, round(float(np.ceil(highest / step - 1e-9) * step), 2)))
-
-
-def _short(value: float) -> str:
-    """As few digits as the value needs."""
-    return f"{value:.4g}".replace("0.", ".", 1) if 0 < value < 1 else f"{value:.4g}"

@@ -1,47 +1,41 @@
-"""What lies along a low-loss path between two runs (paper Fig S2), and on the triangles it spans (Fig S3)."""
+"""Is there a way between two runs that never leaves low loss? A path and the straight line (paper Fig S2)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from modescape.errors import InvalidInput
-from modescape.figures import style
-from modescape.figures.figure import (
-    PAGE_HEIGHT,
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FigureOptions,
-    Floats,
-    Legend,
-    Note,
-    Notes,
-    Results,
-    figure,
-    float32,
-    known,
-    loss,
-    percent,
-    refuse_skipped,
-    thousands,
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import refuse_skipped
+from modescape.drawing.numbers import known
+from modescape.drawing.panels import Picture, beside, scatter
+from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import loss, percent, thousands
+from modescape.figures.shared.tunnels import (
+    ACCURACY,
+    AGREEMENT_A,
+    LINES,
+    LOSS,
+    QUANTITIES,
+    SPLITS,
+    OneTunnel,
+    counted,
+    from_to,
+    partial_of,
+    study_of,
 )
-from modescape.figures.style import Theme
+from modescape.studies import TunnelSpec
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-LINES, SPLITS = ("path", "straight"), ("train", "test")
-QUANTITIES = ("loss", "accuracy", "agreement_a", "agreement_b")
-LOSS, ACCURACY, AGREEMENT_A = 0, 1, 2  # of these; the accuracy is a number wherever anything is computed
-RASTER = 161  # cells along the longer side of the picture of the triangles
-FULL_TURN = 2 * np.pi
+
 _METHODS = {
     "perpendicular": "knots moved at right angles to the straight line",
     "bezier": "one trained bend, a Bezier curve",
@@ -49,19 +43,7 @@ _METHODS = {
 }
 
 
-class _OneTunnel(FigureOptions):
-    tunnel: int = Field(0, ge=0, le=7, description="Which tunnel of the spec, counted from 0.")
-
-    @classmethod
-    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
-        ends = (_ends(results, i) for i in range(len(results.spec.tunnels)))
-        said = {f"{i}": f"runs {a} and {b}" for i, (a, b) in enumerate(ends)}
-        if len(set(said.values())) < len(said):  # the same ends by several methods
-            said = {key: f"{words}, {results.spec.tunnels[int(key)].method}" for key, words in said.items()}
-        return {"tunnel": said}
-
-
-class TunnelOptions(_OneTunnel):
+class TunnelOptions(OneTunnel):
     """Which path, on which images."""
 
     split: Literal["train", "test"] = Field("test", description="Images the path is evaluated on.")
@@ -73,10 +55,11 @@ class TunnelOptions(_OneTunnel):
 @dataclass(frozen=True, kw_only=True)
 class Tunnel(FigureData):
     """t [T]: fraction of the path; profile [line, split, quantity, T] in the order of LINES, SPLITS and QUANTITIES, NaN
-    where nothing is computed yet."""
+    where nothing is computed yet; study, kept: what was asked for, and what its stage left."""
 
     options: TunnelOptions
-    runs: tuple[int, int]
+    study: TunnelSpec
+    kept: Mapping[str, Any]
     t: Floats
     profile: Floats
 
@@ -109,60 +92,38 @@ class Tunnel(FigureData):
     paper="Fig S2",
     needs=("train", "tunnel"),
     options=TunnelOptions,
+    card=300,
+    full=True,
 )
 def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
-    study = _study(results, options.tunnel)
+    study = study_of(results, options.tunnel)
     kept = results.so_far("tunnel", f"{options.tunnel}")
     if "profile" not in kept:
         refuse_skipped(results, "tunnel", f"{options.tunnel}")
         raise FigureNotReady("no point of the path is evaluated yet", waits_for=("train", "tunnel"))
     profile = np.asarray(results.array(kept["profile"]), np.float64)
-    computed = np.isfinite(profile[:, 0, ACCURACY])
-    partial = _partial(computed)
-    t = np.linspace(0.0, 1.0, profile.shape[-1])
     return Tunnel(
         options=options,
-        runs=(study.runs[0], study.runs[1]),
-        t=t,
+        study=study,
+        kept=kept,
+        t=np.linspace(0.0, 1.0, profile.shape[-1]),
         profile=profile,
-        caption=_caption(study, kept),
-        summary=_counted(computed, "the two lines") if partial else _summary(study, profile, t, options.split),
-        notes=_notes(profile, t, kept, options.split, complete=not partial),
         legend=(
             Legend("tunnel-path", "optimised path", "averaging"),
             Legend("tunnel-straight", "straight line", "theory"),
         ),
-        partial=partial,
+        partial=partial_of(np.isfinite(profile[:, 0, ACCURACY])),
     )
 
 
-def _partial(computed: NDArray[np.bool_]) -> str:
-    return "" if computed.all() else f"after {computed.sum()} of {computed.size} points"
+@tunnel.tell
+def tell(data: Tunnel) -> Words:
+    computed = np.isfinite(data.profile[:, 0, ACCURACY])
+    summary = counted(computed, "the two lines") if data.partial else _summary(data)
+    return Words(_caption(data.study, data.kept), summary, _notes(data))
 
 
-def _counted(computed: NDArray[np.bool_], of: str) -> str:
-    return f"{computed.sum()} of {computed.size} points of {of} are computed."
-
-
-def _ends(results: Results, number: int) -> tuple[int, int]:
-    """The runs a tunnel goes between: healthy ones, where those that are meant by default have failed."""
-    a, b = results.so_far("tunnel", f"{number}").get("runs") or results.spec.tunnels[number].runs
-    return a, b
-
-
-def _study(results: Results, number: int) -> Any:
-    """The tunnel as asked for, between the runs it went between."""
-    studies = results.spec.tunnels
-    if not studies:
-        raise FigureNotReady("no tunnel in this spec; the preset s2-short has one")
-    if number >= len(studies):
-        raise InvalidInput(
-            f"this experiment has no tunnel {number}", field="tunnel", allowed=f"0 to {len(studies) - 1}"
-        )
-    return studies[number].model_copy(update={"runs": _ends(results, number)})
-
-
-def _caption(study: Any, kept: dict[str, Any]) -> str:
+def _caption(study: TunnelSpec, kept: Mapping[str, Any]) -> str:
     trained, images = kept["trained"], kept["images"]
     knots = f" {len(trained['knots'])} knots," if trained["knots"] else ""
     return (
@@ -178,8 +139,9 @@ def barrier(values: Floats, t: Floats) -> float:
     return float(np.max(values - ((1 - t) * values[0] + t * values[-1])))
 
 
-def _notes(profile: Floats, t: Floats, kept: dict[str, Any], split: str, *, complete: bool) -> Notes:
+def _notes(data: Tunnel) -> Notes:
     """Both lines on both splits, an en dash while a line is not complete; then the path in words."""
+    profile, t, split = data.profile, data.t, data.options.split
     lines = []
     for i, (line, look) in enumerate(zip(LINES, ("averaging", "theory"), strict=True)):
         for j, name in enumerate(SPLITS):
@@ -188,31 +150,25 @@ def _notes(profile: Floats, t: Floats, kept: dict[str, Any], split: str, *, comp
                 Note(f"{'path' if line == 'path' else 'straight'}, {name}", values, look=look, strong=name == split)
             )
     text = []
-    if complete:
+    if not data.partial:
         words = ("Accuracy", "Agreement with A", "Agreement with B")
         text = [
-            f"{word} along the path {_from_to(float(rates[0]), float(rates[-1]))} on {split} images; halfway it is "
+            f"{word} along the path {from_to(float(rates[0]), float(rates[-1]))} on {split} images; halfway it is "
             f"{percent(float(rates[len(t) // 2]))} %, at its lowest {percent(float(rates.min()))} %."
             for word, rates in zip(words, profile[0, SPLITS.index(split), ACCURACY:], strict=True)
         ]
-    steps = [knot["steps"] for knot in kept["trained"]["knots"]]
+    steps = [knot["steps"] for knot in data.kept["trained"]["knots"]]
     if steps:
         text.append(f"Each knot took {min(steps)} to {max(steps)} steps.")
     return Notes(("Line", "barrier, nats", "lowest acc., %"), tuple(lines), tuple(text))
 
 
-def _from_to(first: float, last: float) -> str:
-    """ "falls from 100.0 to 78.3 %": what a rate does between two ends, as far as the printed digits tell."""
-    if percent(first) == percent(last):
-        return f"begins and ends at {percent(first)} %"
-    return f"{'falls' if last < first else 'rises'} from {percent(first)} to {percent(last)} %"
-
-
-def _summary(study: Any, profile: Floats, t: Floats, split: str) -> str:
-    path, straight = profile[:, SPLITS.index(split)]
+def _summary(data: Tunnel) -> str:
+    t, split = data.t, data.options.split
+    path, straight = data.profile[:, SPLITS.index(split)]
     return (
         f"On {split} images the straight line rises {loss(barrier(straight[LOSS], t))} nats above its chord, the "
-        f"optimised path {loss(barrier(path[LOSS], t))}; halfway it agrees with run {study.runs[0]} on "
+        f"optimised path {loss(barrier(path[LOSS], t))}; halfway it agrees with run {data.study.runs[0]} on "
         f"{percent(float(path[AGREEMENT_A, len(t) // 2]))} % of labels."
     )
 
@@ -221,46 +177,38 @@ _PANELS = {"loss": "loss, nats", "accuracy": "accuracy, %", "agreement": "agreem
 
 
 @tunnel.draw
-def _(data: Tunnel, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    height = 592 if data.options.size == "page" else 300
-    layout = style.layout(theme, kind="curves", height=height, revision="tunnel")
+def draw(data: Tunnel, theme: Theme) -> go.Figure:
     panels = tuple(_PANELS) if data.options.panel == "all" else (data.options.panel,)
-    layout["margin"] = {**layout["margin"], "r": 24}
-    layout["annotations"] = []
-    traces: list[dict[str, Any]] = []
-    gap = 0.09
-    width = (1 - gap * (len(panels) - 1)) / len(panels)
-    for i, panel in enumerate(panels):
-        number = "" if i == 0 else f"{i + 1}"
-        x, y = f"x{number}", f"y{number}"
-        start = i * (width + gap)
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, domain=[start, min(start + width, 1.0)], anchor=y, range=[-0.02, 1.02], tickmode="array",
-            tickvals=[0, 0.25, 0.5, 0.75, 1], ticktext=["A", ".25", ".5", ".75", "B"],
-        )  # fmt: skip
-        drawn = [
-            *((line, panel, "solid") for line in reversed(LINES) if panel != "agreement"),
-            *((line, name, dash) for line in reversed(LINES) if panel == "agreement"
-              for name, dash in (("agreement_a", "solid"), ("agreement_b", "dot"))),
-        ]  # fmt: skip
-        scale = 1.0 if panel == "loss" else 100.0
-        values = np.concatenate([data.curve(line, name) * scale for line, name, _ in drawn])
-        values = values[np.isfinite(values)]
-        low, high = (0.0 if panel == "loss" else float(values.min())), float(values.max())
-        pad = 0.06 * max(high - low, 1e-3)
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, anchor=x, range=[low - pad, min(high + pad, 101.0) if panel != "loss" else high + pad]
-        )
-        for line, name, dash in drawn:
-            traces.append(_curve(data, line, name, dash, scale, theme, x, y))
-        layout["annotations"].append(
-            style.y_title(_PANELS[panel], theme, x, y, layout["margin"]["l"] if i == 0 else 28)
-        )
-        layout["annotations"].append(style.x_title("along the path", theme, x, y))
-    layout["meta"] = {"figure": "tunnel", "panels": ["accuracy", "agreement", "loss"]}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+    picture = Picture("tunnel", data, theme, kind="curves", margin={"r": 24}, panels=("accuracy", "agreement", "loss"))
+    for name, across in zip(panels, beside(len(panels), 0.09), strict=True):
+        lines = _lines(name)
+        scale = 1.0 if name == "loss" else 100.0
+        panel = picture.panel(across, x=_FROM_A_TO_B, y={"range": _window(data, name, lines, scale)})
+        picture.add(*(_curve(data, *line, scale, theme, panel.x, panel.y) for line in lines))
+        picture.titles(panel, "along the path", _PANELS[name], left=28 if panel.number else None)
+    return picture.figure()
+
+
+_FROM_A_TO_B: Mapping[str, Any] = {
+    "range": [-0.02, 1.02],
+    "tickmode": "array",
+    "tickvals": [0, 0.25, 0.5, 0.75, 1],
+    "ticktext": ["A", ".25", ".5", ".75", "B"],
+}
+
+
+def _lines(panel: str) -> list[tuple[str, str, str]]:
+    """What a panel draws: line, quantity and dash."""
+    shown = (("agreement_a", "solid"), ("agreement_b", "dot")) if panel == "agreement" else ((panel, "solid"),)
+    return [(line, name, dash) for line in reversed(LINES) for name, dash in shown]
+
+
+def _window(data: Tunnel, panel: str, lines: Sequence[tuple[str, str, str]], scale: float) -> list[float]:
+    values = np.concatenate([data.curve(line, name) * scale for line, name, _ in lines])
+    values = values[np.isfinite(values)]
+    low, high = (0.0 if panel == "loss" else float(values.min())), float(values.max())
+    pad = 0.06 * max(high - low, 1e-3)
+    return [low - pad, min(high + pad, 101.0) if panel != "loss" else high + pad]
 
 
 def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: Theme, x: str, y: str) -> dict[str, Any]:
@@ -273,250 +221,17 @@ def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: T
     }
     title = "optimised path" if line == "path" else "straight line"
     unit = "" if name == "loss" else " %"
-    return {
-        "type": "scatter", "mode": "lines", "x": float32(data.t), "y": float32(data.curve(line, name) * scale),
-        "line": {"color": look.colour(theme), "width": 2.5 if line == "path" else 1.5,
-                 "dash": "dash" if line == "straight" and dash == "solid" else dash},
-        "name": title, "legendgroup": f"tunnel-{line}", "xaxis": x, "yaxis": y,
-        "hovertemplate": f"<b>{title}</b><br>at %{{x:.2f}}<br>{words[name]} %{{y:.3~g}}{unit}<extra></extra>",
-    }  # fmt: skip
-
-
-# ---- stitched triangles ----
-
-
-class TriangleOptions(_OneTunnel):
-    """Which path, and what is shown on its triangles."""
-
-    panel: Literal["all", "loss", "accuracy", "agreement_a", "agreement_b"] = Field(
-        "all", description="Accuracy and both agreements beside each other, or one panel; loss has a log scale."
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Triangles(FigureData):
-    """surface [W, quantity, angles, radii], NaN where nothing is computed yet; radii [radii]; spans [W]: angles of the
-    wedges; offsets [K], lengths [K]: where the points of the path lie."""
-
-    options: TriangleOptions
-    surface: Floats
-    radii: Floats
-    spans: Floats
-    offsets: Floats
-    lengths: Floats
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("wedge", "angle", "radius", *QUANTITIES)
-
-    def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (w, float(angle), float(radius), *(known(v) for v in self.surface[w, :, i, j]))
-            for w in range(len(self.surface))
-            for i, angle in enumerate(self.angles(w))
-            for j, radius in enumerate(self.radii)
-            if np.isfinite(self.surface[w, ACCURACY, i, j])
-        ]
-
-    def angles(self, wedge: int) -> Floats:
-        """Angles of a wedge's rows from the first point of the path, radians."""
-        return np.linspace(self.offsets[wedge], self.offsets[wedge] + self.spans[wedge], self.surface.shape[2])
-
-    def shown(self) -> tuple[str, ...]:
-        return ("accuracy", "agreement_a", "agreement_b") if self.options.panel == "all" else (self.options.panel,)
-
-    @property
-    def drawn(self) -> Floats:
-        """Angles at which the points of the path are drawn, [K]: a fan wider than a full turn is narrowed to one, so
-        that no wedge hides another."""
-        total = float(self.offsets[-1])
-        return self.offsets * (FULL_TURN / total) if total > FULL_TURN else self.offsets
-
-    @property
-    def page_height(self) -> int:
-        """One row of up to three fans."""
-        return PAGE_HEIGHT if len(self.shown()) == 1 else 400
-
-    def raster(self, quantity: str) -> tuple[Floats, Floats, Floats]:
-        """x [X], y [Y] around the whole fan and the nearest cell's value [Y, X], NaN outside the fan and where nothing
-        is computed."""
-        reach, borders = float(self.radii[-1]), self.drawn
-        # the fan is widest at its two sides and where it crosses an axis
-        far = np.array([0.0, borders[-1], *np.arange(np.pi / 2, borders[-1], np.pi / 2)])
-        x_ends, y_ends = ([min(0.0, ends.min()), max(0.0, ends.max())] for ends in (np.cos(far), np.sin(far)))
-        step = reach * max(x_ends[1] - x_ends[0], y_ends[1] - y_ends[0]) / (RASTER - 1)
-        # whole steps from the origin: the row of A's direction is not lost to a rounding error
-        x, y = (
-            step * np.arange(np.floor(low * reach / step), np.ceil(high * reach / step) + 1)
-            for low, high in (x_ends, y_ends)
-        )
-        radius, angle = np.hypot(x[None], y[:, None]), np.arctan2(y[:, None], x[None]) % FULL_TURN
-        values = np.full(radius.shape, np.nan)
-        angles, count = self.surface.shape[2], len(self.radii)
-        for w, (begin, end) in enumerate(pairwise(borders)):
-            inside = (angle >= begin) & (angle <= end) & (radius <= reach)
-            share = (angle[inside] - begin) / max(end - begin, 1e-12)
-            i = np.clip(np.round(share * (angles - 1)).astype(int), 0, angles - 1)
-            j = np.clip(np.round(radius[inside] / reach * (count - 1)).astype(int), 0, count - 1)
-            values[inside] = self.surface[w, QUANTITIES.index(quantity)][i, j]
-        return x, y, values
-
-
-@figure(
-    "triangles",
-    order=96,
-    title="Stitched triangles",
-    question="Where along a tunnel does the function change?",
-    summary="Accuracy and agreement with both ends on the planes through the origin and each two points of a path.",
-    source="Fort, Hu, Lakshminarayanan 2019, supplementary section on tunnels",
-    paper="Fig S3",
-    needs=("tunnel", "triangles"),
-    options=TriangleOptions,
-)
-def triangles(results: Results, options: TriangleOptions) -> Triangles:
-    study = _study(results, options.tunnel)
-    if not study.triangles:
-        raise FigureNotReady("no triangles in this spec; switch them on in its tunnel, as the preset s3-short does")
-    kept = results.so_far("triangles", f"{options.tunnel}")
-    if "surface" not in kept:
-        refuse_skipped(results, "triangles", f"{options.tunnel}")
-        raise FigureNotReady("no point of the triangles is computed yet", waits_for=("tunnel", "triangles"))
-    surface = np.asarray(results.array(kept["surface"]), np.float64)
-    computed = np.isfinite(surface[:, ACCURACY])
-    partial = _partial(computed)
-    radii, lengths = np.array(kept["radii"]), np.array(kept["lengths"])
-    total = float(np.degrees(kept["offsets"][-1]))
-    distances = "Distances are true inside each wedge, not across the whole picture."
-    if total > 360:
-        distances = (
-            f"Angles are drawn {percent(360 / total)} % as wide as they are, so that the fan closes one turn and no "
-            "wedge hides another; distances are true along rays only."
-        )
-    return Triangles(
-        options=options,
-        surface=surface,
-        radii=radii,
-        spans=np.array(kept["spans"]),
-        offsets=np.array(kept["offsets"]),
-        lengths=lengths,
-        caption=(
-            f"{len(surface)} wedges from run {study.runs[0]} (A) to run {study.runs[1]} (B), {total:.0f} degrees in "
-            "all, each in the plane through the origin and two neighbouring points of the path; radius: length of the "
-            f"weight vector. {distances} {thousands(kept['images'])} test images. n = 1 pair of runs."
-        ),
-        summary=_counted(computed, "the triangles") if partial else _crossed(study, surface, radii, lengths),
-        partial=partial,
-    )
-
-
-def _crossed(study: Any, surface: Floats, radii: Floats, lengths: Floats) -> str:
-    """What the path passes: the cells nearest to its points, each a wedge's first border, the last one's second."""
-    near = np.abs(radii[:, None] - lengths).argmin(axis=0)
-    passed = np.stack([*(surface[w, :, 0, near[w]] for w in range(len(surface))), surface[-1, :, -1, near[-1]]])
-    accuracy, agreement = passed[:, ACCURACY], passed[:, AGREEMENT_A]
-    return (
-        f"At the cells nearest to the path accuracy lies between {percent(float(accuracy.min()))} and "
-        f"{percent(float(accuracy.max()))} %, and agreement with run {study.runs[0]} "
-        f"{_from_to(float(agreement[0]), float(agreement[-1]))}."
-    )
-
-
-_TRIANGLES = {
-    "loss": "loss, nats", "accuracy": "accuracy, %", "agreement_a": "agreement with A, %",
-    "agreement_b": "agreement with B, %",
-}  # fmt: skip
-
-
-@triangles.draw
-def _(data: Triangles, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    shown = data.shown()
-    height = data.page_height if data.options.size == "page" else {1: 440, 3: 400}[len(shown)]
-    layout = style.layout(theme, kind="maps", height=height, revision="triangles")
-    layout["margin"] |= {"r": 24, "b": 44}
-    layout["annotations"] = []
-    gap = 0.04
-    width = (1 - gap * (len(shown) - 1)) / len(shown)
-    traces: list[dict[str, Any]] = []
-    for i, name in enumerate(shown):
-        number = "" if i == 0 else f"{i + 1}"
-        x, y = f"x{number}", f"y{number}"
-        start = i * (width + gap)
-        across, up, values = data.raster(name)
-        shared = {
-            "showgrid": False,
-            "showline": False,
-            "ticks": "",
-            "nticks": 4,
-            "constrain": "domain",
-            "zeroline": False,
-        }
-        layout[f"xaxis{number}"] = style.x_axis(
-            theme, **shared, domain=[start, min(start + width, 1.0)], anchor=y, constraintoward="left",
-            range=[float(across[0]), float(across[-1])], **({"matches": "x"} if i else {}),
-        )  # fmt: skip
-        layout[f"yaxis{number}"] = style.y_axis(
-            theme, **shared, anchor=x, constraintoward="top", range=[float(up[0]), float(up[-1])],
-            showticklabels=i == 0, **({"matches": "y"} if i else {"scaleanchor": x}),
-        )  # fmt: skip
-        traces.append(_map(name, across, up, values, theme, x, y, start + width, width))
-        traces += _path(data, theme, x, y)
-        layout["annotations"].append(
-            style.label(_TRIANGLES[name], theme, strong=True, **style.corner(x, y, "left", "top"), xshift=-2, yshift=8)
-        )
-    layout["annotations"].append(style.x_title("distance in weight space", theme, "x", "y"))
-    layout["meta"] = {"figure": "triangles", "panels": list(shown) if len(shown) > 1 else []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
-
-
-def _map(
-    name: str, across: Floats, up: Floats, values: Floats, theme: Theme, x: str, y: str, end: float, width: float
-) -> dict[str, Any]:
-    log = name == "loss"
-    z = np.log10(np.maximum(values, 1e-6)) if log else 100 * values
-    seen = z[np.isfinite(z)]
-    low, high = (float(seen.min()), min(float(seen.max()), float(seen.min()) + 3)) if log else (0.0, 100.0)
-    ticks = list(np.linspace(low, high, 3)) if log else [0.0, 50.0, 100.0]
-    texts = [f"{10**tick:.2g}" for tick in ticks] if log else ["0", "50", "100"]
-    return {
-        "type": "heatmap", "x": float32(across), "y": float32(up), "z": float32(z), "zmin": low, "zmax": high,
-        "colorscale": style.SEQUENTIAL, "hoverongaps": False, "name": _TRIANGLES[name], "xaxis": x, "yaxis": y,
-        "colorbar": style.colour_bar(theme, x=end, length=0.3 * width, ticks=ticks, texts=texts), "showscale": True,
-        "hovertemplate": f"{_TRIANGLES[name]} %{{z:.3~g}}<extra></extra>",
-    }  # fmt: skip
-
-
-def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
-    """Rays where wedges meet, and the path across them."""
-    reach = float(data.radii[-1])
-    rays_x: list[float | None] = []
-    rays_y: list[float | None] = []
-    for angle in data.drawn:
-        rays_x += [0.0, reach * float(np.cos(angle)), None]
-        rays_y += [0.0, reach * float(np.sin(angle)), None]
-    corners_x, corners_y = data.lengths * np.cos(data.drawn), data.lengths * np.sin(data.drawn)
-    yellow = style.look("random").colour("dark")  # the paper's yellow; it must show on the map, not on the page
-    shared: dict[str, Any] = {"type": "scatter", "xaxis": x, "yaxis": y, "showlegend": False}
-    ink = style.token("card", theme)
-    return [
-        {
-            **shared, "mode": "lines", "x": rays_x, "y": rays_y, "line": {"color": yellow, "width": 1},
-            "hoverinfo": "skip",
+    return scatter(
+        "lines",
+        data.t,
+        data.curve(line, name) * scale,
+        axes=(x, y),
+        line={
+            "color": look.colour(theme),
+            "width": 2.5 if line == "path" else 1.5,
+            "dash": "dash" if line == "straight" and dash == "solid" else dash,
         },
-        {
-            **shared, "mode": "lines+markers", "x": float32(corners_x), "y": float32(corners_y),
-            "line": {"color": style.look("independent").colour(theme), "width": 2},
-            "marker": {"symbol": _symbols(len(corners_x)), "size": [11, *[6] * (len(corners_x) - 2), 11],
-                       "color": style.look("independent").colour(theme), "line": {"color": ink, "width": 1}},
-            "hovertext": _corner_names(len(corners_x)), "hoverinfo": "text",
-        },
-    ]  # fmt: skip
-
-
-def _symbols(count: int) -> list[str]:
-    return ["star", *["circle"] * (count - 2), "star"]
-
-
-def _corner_names(count: int) -> Sequence[str]:
-    return ["A", *(f"point {i} of the path" for i in range(1, count - 1)), "B"]
+        name=title,
+        legendgroup=f"tunnel-{line}",
+        hovertemplate=f"<b>{title}</b><br>at %{{x:.2f}}<br>{words[name]} %{{y:.3~g}}{unit}<extra></extra>",
+    )

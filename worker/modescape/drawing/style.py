@@ -106,17 +106,13 @@ _DARK = {
 _PRINT = {**_LIGHT, "page": "#FFFFFF"}
 TOKENS: Mapping[Theme, Mapping[str, str]] = {"light": _LIGHT, "dark": _DARK, "print": _PRINT}
 TEXT_TOKENS = ("text", "muted", "link", "succeeded", "failed", "cancelled", "queued")
-
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 MONOSPACE = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace'
-
 # Matrices: lightness rises evenly in every vision; bright always means alike, so disagreement is reversed.
 SEQUENTIAL = "Cividis"
 TRANSPARENT = "rgba(0,0,0,0)"
-
-# Opacity of single runs behind their median, and of what a selection leaves out (18 % would vanish on dark).
+# Opacity of single runs behind their median (18 % would vanish on dark).
 RUN_OPACITY: Mapping[Theme, float] = {"light": 0.36, "dark": 0.6, "print": 0.36}
-DIMMED = 0.3
 
 
 def token(name: str, theme: Theme) -> str:
@@ -155,7 +151,6 @@ def _variables(theme: Theme) -> str:
 # ---- the Plotly template: plain dictionaries, so that this file loads without Plotly ----
 
 Kind = Literal["curves", "curves-values", "scatter", "page", "maps", "multiples", "embedding"]
-
 MARGINS: Mapping[Kind, Mapping[str, int]] = {
     "curves": {"l": 40, "r": 108, "t": 32, "b": 40},
     "curves-values": {"l": 40, "r": 136, "t": 32, "b": 40},

@@ -1,6 +1,6 @@
 """A figure that is taken away says what it is: its question, the experiment, its legend and its caption go with it.
 
-framed(drawn, Words.of(figure, data, "My experiment"), "light", 960)      # a picture, 960 px wide
+framed(drawn, Frame.of(figure, data, "My experiment"), "light", 960)      # a picture, 960 px wide
 html(drawn, words)                                                       # one file that shows it anywhere
 """
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from modescape.figures import style
-from modescape.figures.figure import FigureData, Legend
-from modescape.figures.style import LETTER, Theme
+from modescape.drawing import style
+from modescape.drawing.figure import FigureData, Legend
+from modescape.drawing.style import LETTER, Theme
 from modescape.registry import Figure
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PAGE_WIDTH = 960  # px, at least, of a page's plot: narrower ones would break it
 
 
 @dataclass(frozen=True)
-class Words:
+class Frame:
     """What a picture says of itself. title: the question it answers; name: the experiment's; by_run: colours are runs,
     so the legend's symbols are in plain ink."""
 
@@ -41,24 +41,24 @@ class Words:
     by_run: bool = False
 
     @classmethod
-    def of(cls, figure: Figure, data: FigureData, name: str) -> Words:
+    def of(cls, figure: Figure, data: FigureData, name: str) -> Frame:
         """Of a figure of the experiment of that name; the legend is of what is drawn."""
-        said = " ".join(filter(None, (data.caption, data.partial, data.missing, data.thinned)))
-        by_run = getattr(getattr(data, "options", None), "color", "") == "run"
+        said = " ".join(filter(None, (figure.tell(data).caption, data.partial, data.missing, data.thinned)))
+        by_run = getattr(data.options, "color", "") == "run"
         return cls(figure.question, name, said, tuple(entry for entry in data.legend if entry.on), by_run)
 
 
-def framed(drawn: go.Figure, words: Words, theme: Theme, width: int) -> go.Figure:
+def framed(drawn: go.Figure, frame: Frame, theme: Theme, width: int) -> go.Figure:
     """The picture `width` px wide with its words around it: title, experiment and legend above, caption below.
 
     The plot keeps its height, the picture grows. Changes `drawn`.
     """
     height, margin = drawn.layout.height, drawn.layout.margin.to_plotly_json()
     title, name, caption = (
-        _lines(text, width, size) for text, size in ((words.title, TITLE), (words.name, BODY), (words.caption, BODY))
+        _lines(text, width, size) for text, size in ((frame.title, TITLE), (frame.name, BODY), (frame.caption, BODY))
     )
     heads = PAD + LINE[TITLE] * len(title) + LINE[BODY] * len(name) + PAD // 2
-    rows = _add_legend(drawn, words, theme, width)
+    rows = _add_legend(drawn, frame, theme, width)
     above, below = heads + rows, LINE[BODY] * len(caption) + PAD
     top = margin["t"] + above - PAD
     drawn.update_layout(
@@ -104,12 +104,12 @@ def _long(text: str) -> float:
     return LETTER * len(text) + 5.5 * wide
 
 
-def _add_legend(drawn: go.Figure, words: Words, theme: Theme, width: int) -> int:
+def _add_legend(drawn: go.Figure, frame: Frame, theme: Theme, width: int) -> int:
     """Plotly's own legend of what the page shows beside the picture, at its upper edge; its height in px.
 
     Each entry is a trace without points: a figure's own traces may be many for one entry, or look otherwise.
     """
-    legend = words.legend
+    legend = frame.legend
     if not legend:
         return 0
     drawn.update_traces(showlegend=False)
@@ -117,7 +117,7 @@ def _add_legend(drawn: go.Figure, words: Words, theme: Theme, width: int) -> int
         drawn.update_layout(xaxis_visible=False, yaxis_visible=False)
     for entry in legend:
         look = style.look(entry.look)
-        colour = style.token("text", theme) if words.by_run else look.colour(theme)
+        colour = style.token("text", theme) if frame.by_run else look.colour(theme)
         drawn.add_scatter(
             x=[None], y=[None], name=escape(entry.title, quote=False), legendgroup=entry.group, showlegend=True,
             mode="lines" if look.symbol.startswith("line") else "markers",
@@ -139,12 +139,12 @@ def _add_legend(drawn: go.Figure, words: Words, theme: Theme, width: int) -> int
     return LEGEND_ROW * math.ceil(len(legend) / across) + PAD // 2
 
 
-def html(drawn: go.Figure, words: Words, *, theme: Theme = "light") -> str:
+def html(drawn: go.Figure, frame: Frame, *, theme: Theme = "light") -> str:
     """One file that shows the figure with its words, Plotly's script inside; asks no other host. Changes `drawn`."""
     from plotly.io import to_html
 
     margin, height = drawn.layout.margin, drawn.layout.height
-    rows = _add_legend(drawn, words, theme, PAGE_WIDTH)
+    rows = _add_legend(drawn, frame, theme, PAGE_WIDTH)
     drawn.update_layout(height=height + rows, margin={"t": margin.t + rows})
     plot = to_html(
         drawn, full_html=False, include_plotlyjs=True,
@@ -155,10 +155,10 @@ def html(drawn: go.Figure, words: Words, *, theme: Theme = "light") -> str:
     )  # fmt: skip
     ink, card = style.token("text", theme), style.token("card", theme)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(words.title)}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(frame.title)}</title>'
         '<meta name="viewport" content="width=device-width">'
         f"<style>body{{font:16px/1.5 {style.FONT};color:{ink};background:{card};margin:24px}}"
         f"h1,p{{overflow-wrap:anywhere}}p{{max-width:68ch}}.plotly-graph-div{{min-width:{PAGE_WIDTH}px}}</style></head>"
-        f"<body><h1>{escape(words.title)}</h1><p>{escape(words.name)}</p>{plot}<p>{escape(words.caption)}</p>"
+        f"<body><h1>{escape(frame.title)}</h1><p>{escape(frame.name)}</p>{plot}<p>{escape(frame.caption)}</p>"
         "</body></html>"
     )

@@ -1,54 +1,33 @@
-"""Where do the functions lie, and what does it cost to leave one?
-
-Joint embeddings of predictions (paper Fig 2c and 4) and the diversity-accuracy plane with its theory (Fig 6, S6).
-"""
+"""What does diversity cost? The diversity-accuracy plane with its theory (paper Fig 6, S6)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from modescape.claims.telling import AtEqualAccuracy, equal_accuracy
-from modescape.figures import style
-from modescape.figures.figure import (
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import (
     INDEPENDENT,
-    TRAJECTORY,
-    Cell,
-    FigureData,
-    FigureNotReady,
-    FilterOptions,
-    Floats,
-    Ints,
-    Legend,
-    Matrix,
-    Note,
-    Notes,
-    Results,
-    Solution,
-    SplitOptions,
+    REFERENCE,
     after_runs,
-    figure,
-    float32,
-    known,
-    labels_of,
+    group_title,
     left_out,
-    method_look,
+    look_of,
     method_title,
-    percent,
-    rate,
     refuse_failed,
-    refuse_skipped,
-    share_points,
-    thin,
-    thousands,
-    trajectories,
 )
-from modescape.figures.style import Theme
+from modescape.drawing.numbers import known, share_points, thin
+from modescape.drawing.options import MethodOptions
+from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Results, Solution, labels_of, trajectories
+from modescape.drawing.style import Theme
+from modescape.drawing.words import percent, rate, thousands
 from modescape.registry import methods as all_methods
 from modescape.science import theory
 from modescape.spec import MethodSpec
@@ -56,403 +35,10 @@ from modescape.spec import MethodSpec
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-REFERENCE, THEORY = "baseline", "theory"
+    from modescape.claims.record import ClaimRecord
 
 
-class MethodOptions(FilterOptions):
-    """For figures of single subspace samples."""
-
-    color: Literal["method", "run"] = Field("method", description="What colour means; shape is always the method.")
-
-
-# ---- embeddings ----
-
-_LAYOUT_TITLES = {"tsne": "t-SNE", "pca": "PCA", "mds": "Metric scaling"}
-_LAYOUT: Any = Field(
-    "tsne",
-    description="t-SNE keeps neighbours; PCA (classical scaling) and metric scaling keep distances, as well as "
-    "two axes can.",
-)
-
-
-class EmbeddingOptions(SplitOptions):
-    """How predictions become a picture."""
-
-    layout: Literal["tsne", "pca", "mds"] = _LAYOUT
-    color: Literal["method", "run"] = Field(
-        "run", description="run: an ink for each run, as in the paper; method: all runs alike."
-    )
-
-
-class SampleOptions(MethodOptions):
-    """How predictions of trajectories and samples become a picture."""
-
-    layout: Literal["tsne", "pca", "mds"] = _LAYOUT
-    color: Literal["method", "run"] = Field(
-        "run", description="run: an ink for each run, as in the paper; method: a colour for each method."
-    )
-    panel: Literal["joint", "method"] = Field("joint", description="joint: one picture; method: one for each method.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Embedding(FigureData):
-    """One point a solution. numbers, runs [S]; epochs [S], NaN for samples; position [S, 2]; groups: method names."""
-
-    options: EmbeddingOptions | SampleOptions
-    numbers: Ints
-    runs: Ints
-    groups: tuple[str, ...]
-    indices: Ints
-    epochs: Floats
-    position: Floats
-    accuracy: Floats
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("solution", "run", "method", "index", "epoch", "x", "y", "accuracy")
-
-    def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (
-                int(self.numbers[i]),
-                int(self.runs[i]),
-                self.groups[i],
-                int(self.indices[i]),
-                known(self.epochs[i]),
-                known(self.position[i, 0]),
-                known(self.position[i, 1]),
-                known(self.accuracy[i]),
-            )
-            for i in range(len(self.numbers))
-        ]
-
-    def where(self, group: str) -> Ints:
-        return np.flatnonzero([name == group for name in self.groups])
-
-
-@figure(
-    "tsne-trajectories",
-    order=40,
-    title="t-SNE of trajectories",
-    question="Where do the runs go?",
-    summary="Joint embedding of the predictions of all checkpoints of several runs.",
-    source="Fort, Hu, Lakshminarayanan 2019, Figure 2 (c)",
-    paper="Fig 2",
-    needs=("predict", "embed"),
-    options=EmbeddingOptions,
-)
-def tsne_trajectories(results: Results, options: EmbeddingOptions) -> Embedding:
-    return _embedding(results, options, f"{options.layout}-trajectories", methods=[])
-
-
-@figure(
-    "tsne-samples",
-    order=43,
-    title="t-SNE of subspace samples",
-    question="Do subspace samples leave their run?",
-    summary="Joint embedding of the predictions of trajectories and of the samples around their optima.",
-    source="Fort, Hu, Lakshminarayanan 2019, Figure 4",
-    paper="Fig 4",
-    needs=("predict", "sample", "embed"),
-    options=SampleOptions,
-)
-def tsne_samples(results: Results, options: SampleOptions) -> Embedding:
-    if not results.spec.methods:
-        raise FigureNotReady("no subspace methods in this spec")
-    return _embedding(results, options, f"{options.layout}-samples", methods=options.methods_of(results))
-
-
-def _embedding(
-    results: Results, options: EmbeddingOptions | SampleOptions, name: str, methods: Sequence[str]
-) -> Embedding:
-    matrix: Matrix | None = results.matrix(name, options.split)
-    if matrix is None:
-        if options.split not in results.spec.evaluation.splits:
-            raise FigureNotReady(f"no predictions on {options.split} images in this spec")
-        if options.split != results.spec.evaluation.splits[0]:
-            raise FigureNotReady(f"functions are embedded by {results.spec.evaluation.splits[0]} images only")
-        refuse_skipped(results, "embed", name.partition("-")[2])
-        raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
-    place = {number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)}
-    shown: list[Solution] = [
-        solution
-        for solution in results.solutions()
-        if solution.number in place and (solution.method is None or solution.method in methods)
-    ]
-    accuracies = results.scores("accuracy", options.split)
-    groups = tuple(solution.method or TRAJECTORY for solution in shown)
-    runs = np.array([solution.run for solution in shown])
-    position = np.array([place[solution.number] for solution in shown]).reshape(-1, 2)
-    checkpoints = np.array([group == TRAJECTORY for group in groups])
-    counts = {group: groups.count(group) for group in (TRAJECTORY, *methods) if group in groups}
-    shares = share_points(counts)
-    thinned = ", ".join(
-        f"{shares[group]} of {count} {_words(group)} drawn" for group, count in counts.items() if shares[group] < count
-    )
-    # A chain begins at initial weights of its own: the number it shares with a run makes it no sample of that run.
-    strangers = np.array([name in all_methods and all_methods[name].trained == "fresh" for name in groups])
-    own, total = _with_their_own(position[~strangers], runs[~strangers], checkpoints[~strangers])
-    title, n_runs = _LAYOUT_TITLES[options.layout], len(set(runs.tolist()))
-    what = "checkpoints" if (checkpoints | strangers).all() else "samples"
-    out = int(strangers.sum())
-    not_counted = f" Not counted: {out} sample{'s' * (out > 1)} of chains, which belong to no run." if out else ""
-    return Embedding(
-        options=options,
-        numbers=np.array([solution.number for solution in shown]),
-        runs=runs,
-        groups=groups,
-        indices=np.array([solution.index for solution in shown]),
-        epochs=np.array([np.nan if s.epoch is None else s.epoch for s in shown], dtype=np.float64),
-        position=position,
-        accuracy=np.array([accuracies.get(solution.number, np.nan) for solution in shown]),
-        caption=_embedding_caption(title, matrix, counts, n_runs, options, methods),
-        summary=(
-            f"{title} of {len(shown)} functions from {n_runs} runs: for {own} of {total} {what} "
-            f"the nearest other checkpoint belongs to their own run.{not_counted}"
-        ),
-        notes=_embedding_notes(counts, matrix),
-        legend=tuple(
-            Legend(group, "checkpoints" if group == TRAJECTORY else method_title(group), _look(group).key, count)
-            for group, count in counts.items()
-        ),
-        thinned=thinned,
-    )
-
-
-def _words(group: str) -> str:
-    return "checkpoints" if group == TRAJECTORY else f"{method_title(group)} samples"
-
-
-def _look(group: str) -> style.Look:
-    return style.look(group) if group in (TRAJECTORY, INDEPENDENT, REFERENCE, THEORY) else method_look(group)
-
-
-def _with_their_own(position: Floats, runs: Ints, checkpoints: NDArray[np.bool_]) -> tuple[int, int]:
-    """How many samples (else checkpoints) lie nearest to a checkpoint of their own run, and of how many."""
-    asked = np.flatnonzero(~checkpoints) if (~checkpoints).any() else np.flatnonzero(checkpoints)
-    marks = np.flatnonzero(checkpoints)
-    if not len(asked) or not len(marks):
-        return 0, len(asked)
-    apart = ((position[asked, None] - position[None, marks]) ** 2).sum(-1)
-    apart[asked[:, None] == marks[None]] = np.inf
-    return int((runs[marks[apart.argmin(1)]] == runs[asked]).sum()), len(asked)
-
-
-def _embedding_caption(
-    title: str,
-    matrix: Matrix,
-    counts: dict[str, int],
-    runs: int,
-    options: EmbeddingOptions | SampleOptions,
-    methods: Sequence[str],
-) -> str:
-    details = matrix.details
-    images = f" on {thousands(int(details['images']))} {options.split} images" if details.get("images") else ""
-    parts = [f"Joint {title} of predictions{images}: {runs} runs, {counts.get(TRAJECTORY, 0)} checkpoints"]
-    parts[0] += f", {sum(counts.get(name, 0) for name in methods)} samples." if methods else "."
-    if title == "t-SNE":
-        perplexity, seed = details.get("perplexity"), details.get("seed")
-        if perplexity is not None:
-            parts.append(f"Perplexity {perplexity:.3g}, seed {seed}.")
-        parts.append("Distances between islands carry no meaning.")
-    if options.color == "run":
-        parts.append("Each colour is a run." + (" Each symbol is a method." if methods else ""))
-    if details.get("share") is not None:
-        parts.append(f"The two axes hold {percent(float(details['share']))} % of the spread.")
-    return " ".join(parts)
-
-
-def _embedding_notes(counts: dict[str, int], matrix: Matrix) -> Notes:
-    lines = tuple(Note(_words(group), (str(count),), look=_look(group).key) for group, count in counts.items())
-    return Notes(("", "n"), lines)
-
-
-@tsne_trajectories.draw
-def _(data: Embedding, theme: Theme) -> go.Figure:
-    return _islands(data, theme, "tsne-trajectories", [[]])
-
-
-@tsne_samples.draw
-def _(data: Embedding, theme: Theme) -> go.Figure:
-    methods = list(dict.fromkeys(group for group in data.groups if group != TRAJECTORY))
-    separate = isinstance(data.options, SampleOptions) and data.options.panel == "method" and len(methods) > 1
-    return _islands(data, theme, "tsne-samples", [[method] for method in methods] if separate else [methods])
-
-
-def _islands(data: Embedding, theme: Theme, name: str, panels: list[list[str]]) -> go.Figure:
-    import plotly.graph_objects as go
-
-    across = min(2, len(panels))
-    down = -(-len(panels) // across)
-    one = (576 if data.options.size == "page" else 432) if down == 1 else 300
-    layout = style.layout(theme, kind="embedding", height=one * down, revision=name, drag="select")
-    layout["annotations"] = []
-    traces: list[dict[str, Any]] = []
-    counts = {group: len(data.where(group)) for group in dict.fromkeys(data.groups)}
-    shares = share_points(counts)
-    low, high = _square_window(data.position)
-    for i, methods in enumerate(panels):
-        number = "" if i == 0 else str(i + 1)
-        x, y = f"x{number}", f"y{number}"
-        column, row = i % across, i // across
-        width, height = 1 / across, 1 / down
-        layout[f"xaxis{number}"] = style.no_axis(
-            domain=[column * width, column * width + width - 0.02 * (across > 1)],
-            anchor=y,
-            range=[low[0], high[0]],
-            constrain="range",
-            **({"matches": "x"} if i else {}),
-        )
-        layout[f"yaxis{number}"] = style.no_axis(
-            domain=[1 - (row + 1) * height, 1 - row * height - 0.07 * (len(panels) > 1)],
-            anchor=x,
-            range=[low[1], high[1]],
-            constrain="range",
-            **({"matches": "y"} if i else {"scaleanchor": x}),
-        )
-        for run in sorted(set(data.runs.tolist())):
-            traces += _strand(data, run, theme, x, y, shares[TRAJECTORY])
-        for method in methods:
-            traces += _samples(data, method, theme, x, y, shares.get(method, 0))
-        traces += _optima(data, theme, x, y)
-        layout["annotations"] += _island_names(data, methods, theme, x, y)
-        if len(panels) > 1:
-            layout["annotations"].append(
-                style.label(
-                    method_title(methods[0]), theme, strong=True, xref=f"{x} domain", yref=f"{y} domain",
-                    x=0, y=1, xanchor="left", yanchor="bottom", yshift=4,
-                )
-            )  # fmt: skip
-    layout["meta"] = {"figure": name, "panels": ["method", "joint"] if name == "tsne-samples" else []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
-
-
-def _square_window(position: Floats) -> tuple[Floats, Floats]:
-    """Corners of a window with 8 % of air, more above for the names of the islands."""
-    if not len(position):
-        return np.zeros(2), np.ones(2)
-    low, high = position.min(0), position.max(0)
-    pad = np.maximum(0.08 * (high - low), 1e-6)
-    return low - pad, high + pad * np.array([1, 1.6])
-
-
-def _ink(data: Embedding | Plane, look: style.Look, run: int, theme: Theme) -> str:
-    return style.run_ink(run, theme) if data.options.color == "run" else look.colour(theme)
-
-
-def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
-    """The checkpoints of one run, joined in the order of time."""
-    look = style.look(TRAJECTORY)
-    at = data.where(TRAJECTORY)
-    at = at[data.runs[at] == run]
-    runs = len(set(data.runs.tolist()))
-    at = at[np.argsort(data.indices[at], kind="stable")][thin(len(at), max(2, limit // runs))]
-    if not len(at):
-        return []
-    colour = _ink(data, look, run, theme)
-    marker = style.marker(look, theme, colour=colour, size=6)
-    if data.options.color == "run":
-        marker["symbol"] = f"{style.run_symbol(run)}-open"
-    return [{
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": float32(data.position[at, 0]),
-        "y": float32(data.position[at, 1]),
-        "customdata": data.numbers[at].astype(np.int32),
-        "hovertext": [_embedded_hover(data, int(i)) for i in at],
-        "hoverinfo": "text",
-        "name": f"run {run}",
-        "legendgroup": TRAJECTORY,
-        "meta": {"run": run},
-        "line": {"color": style.softened(colour, 0.45), "width": 1},
-        "marker": marker,
-        "xaxis": x,
-        "yaxis": y,
-    }]  # fmt: skip
-
-
-def _samples(data: Embedding, method: str, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
-    look = method_look(method)
-    at = data.where(method)
-    at = at[thin(len(at), limit)]
-    marker = style.marker(look, theme)
-    if data.options.color == "run":
-        marker["color"] = [style.run_ink(int(run), theme) for run in data.runs[at]]
-    return [{
-        "type": "scatter",
-        "mode": "markers",
-        "x": float32(data.position[at, 0]),
-        "y": float32(data.position[at, 1]),
-        "customdata": data.numbers[at].astype(np.int32),
-        "hovertext": [_embedded_hover(data, int(i)) for i in at],
-        "hoverinfo": "text",
-        "name": method_title(method),
-        "legendgroup": method,
-        "meta": {"method": method},
-        "marker": marker,
-        "xaxis": x,
-        "yaxis": y,
-    }]  # fmt: skip
-
-
-def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
-    """A star on the last checkpoint of every run."""
-    look = style.look(INDEPENDENT)
-    at = []
-    for run in sorted(set(data.runs.tolist())):
-        own = data.where(TRAJECTORY)
-        own = own[data.runs[own] == run]
-        if len(own):
-            at.append(int(own[data.indices[own].argmax()]))
-    marker = style.marker(look, theme)
-    if data.options.color == "run":
-        marker["color"] = [style.run_ink(int(data.runs[i]), theme) for i in at]
-    return [{
-        "type": "scatter",
-        "mode": "markers",
-        "x": float32(data.position[at, 0]),
-        "y": float32(data.position[at, 1]),
-        "customdata": data.numbers[at].astype(np.int32),
-        "hovertext": [_embedded_hover(data, i) for i in at],
-        "hoverinfo": "text",
-        "name": "optima",
-        "legendgroup": INDEPENDENT,
-        "marker": marker,
-        "xaxis": x,
-        "yaxis": y,
-    }]  # fmt: skip
-
-
-def _embedded_hover(data: Embedding, i: int) -> str:
-    run, group = int(data.runs[i]), data.groups[i]
-    if group == TRAJECTORY:
-        head = f"<b>run {run}, epoch {data.epochs[i]:.4g}</b>"
-    else:
-        head = f"<b>{method_title(group)}, sample {int(data.indices[i]) + 1}</b><br>run {run}"
-    return f"{head}<br>accuracy {percent(float(data.accuracy[i]))} %"
-
-
-def _island_names(data: Embedding, methods: Sequence[str], theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
-    """ "run 0" above where each run ended up, in ink: labels are what tells runs apart."""
-    labels = []
-    shown = np.array([group == TRAJECTORY or group in methods for group in data.groups])
-    for run in sorted(set(data.runs.tolist())):
-        own = np.flatnonzero((data.runs == run) & shown)
-        # early checkpoints of all runs lie close together; the later half is the run's own island
-        middle = np.nanmedian(data.epochs[own]) if np.isfinite(data.epochs[own]).any() else -np.inf
-        island = data.position[own[~(data.epochs[own] < middle)]]
-        top = island[island[:, 1].argmax()]
-        labels.append(
-            style.label(
-                f"run {run}", theme, strong=True, x=float(top[0]), y=float(top[1]), xref=x, yref=y,
-                yanchor="bottom", yshift=8,
-            )
-        )  # fmt: skip
-    return labels
-
-
-# ---- the diversity-accuracy plane ----
-
+THEORY = "theory"
 Distance = Literal["disagreement", "kl", "symmetric-kl", "js", "total-variation", "hellinger", "l2"]
 _DISTANCES = {
     "disagreement": "disagreement",
@@ -497,7 +83,8 @@ class Plane(FigureData):
     groups [S]: "independent", a method's name, or "baseline" for the reference itself. accuracy, distance and height
     (what is plotted: distance, over the error rate when normalised; NaN at accuracy 1) [S] float64. strength [S] as
     the method counts it and relative [S], over the optimum's norm; NaN where there is none. reference: run number;
-    reference_accuracy: a*, the mean over runs when each has its own. fit: e and its interval, or None.
+    reference_accuracy: a*, the mean over runs when each has its own. fit: e and its interval, or None; claim: (d1), if
+    judged.
     """
 
     options: PlaneOptions
@@ -515,6 +102,8 @@ class Plane(FigureData):
     classes: int
     fit: theory.Fit | None
     curves: tuple[Curve, ...]
+    claim: ClaimRecord | None
+    images: int
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -556,6 +145,8 @@ class Plane(FigureData):
     paper="Fig 6",
     needs=("predict", "sample"),
     options=PlaneOptions,
+    card=440,
+    full=True,
 )
 def plane(results: Results, options: PlaneOptions) -> Plane:
     methods = options.methods_of(results)
@@ -617,10 +208,12 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
         classes=classes,
         fit=fit,
         curves=_theory(options, base_accuracy, classes, fit),
-        partial=_plane_partial(results, methods, len(optima), len(samples), reference, options),
+        partial=_partial(results, methods, len(optima), len(samples), reference, options),
         missing="" if samples or not methods else "No samples around this run yet.",
-        thinned=_plane_thinned(groups),
-        **_plane_words(results, options, groups, base_accuracy, reference, fit),
+        thinned=_thinned(groups),
+        claim=results.claim("d1"),
+        images=len(results.true_labels(options.split)),
+        legend=_legend(options, groups, reference),
     )
 
 
@@ -701,7 +294,7 @@ def _theory(options: PlaneOptions, base: float, classes: int, fit: theory.Fit | 
     return tuple(lines)
 
 
-def _plane_partial(
+def _partial(
     results: Results, methods: Sequence[str], runs: int, samples: int, reference: int, options: PlaneOptions
 ) -> str:
     if runs < len(results.healthy):
@@ -729,36 +322,50 @@ def _planned(chosen: MethodSpec) -> int:
     return entry.count(entry.options.model_validate(chosen.options))
 
 
-def _plane_thinned(groups: tuple[str, ...]) -> str:
+def _thinned(groups: tuple[str, ...]) -> str:
     counts = {group: groups.count(group) for group in dict.fromkeys(groups)}
     shown, total = sum(share_points(counts).values()), sum(counts.values())
     return f"{thousands(shown)} of {thousands(total)} points drawn, evenly." if shown < total else ""
 
 
-def _plane_words(
-    results: Results,
-    options: PlaneOptions,
-    groups: tuple[str, ...],
-    base: float,
-    reference: int,
-    fit: theory.Fit | None,
-) -> dict[str, Any]:
-    """Caption, summary, notes and legend."""
-    order = [name for name in dict.fromkeys(groups) if name != REFERENCE]
-    names = np.array(groups)
-    claim = results.claim("d1")
-    read = {one.method: one for one in equal_accuracy(claim)}
-    runs = claim.parts.get("independent runs") if claim else None
+def _legend(options: PlaneOptions, groups: tuple[str, ...], reference: int) -> tuple[Legend, ...]:
+    own_each = options.around == "own"
+    return (
+        *(Legend(name, group_title(name), look_of(name).key, groups.count(name)) for name in _in_order(groups)),
+        Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),
+        *((Legend(THEORY, "limits", THEORY),) if options.distance == "disagreement" and options.limits else ()),
+    )
+
+
+def _in_order(groups: Sequence[str]) -> list[str]:
+    return [name for name in dict.fromkeys(groups) if name != REFERENCE]
+
+
+@plane.tell
+def tell(data: Plane) -> Words:
+    read = {one.method: one for one in equal_accuracy(data.claim)}
+    runs = data.claim.parts.get("independent runs") if data.claim else None
+    shown = [(group_title(name), data.groups.count(name)) for name in _in_order(data.groups)]
+    return Words(_caption(data), _summary(runs, list(read.values()), shown), _notes(data, read, runs))
+
+
+def _whose(data: Plane) -> str:
+    return "every run" if data.options.around == "own" else f"run {data.reference}"
+
+
+def _notes(data: Plane, read: Mapping[str, AtEqualAccuracy], runs: float | None) -> Notes:
+    options, fit, claim = data.options, data.fit, data.claim
     lines = []
-    for name in order:
+    for name in _in_order(data.groups):
         value, interval = (
             ("–" if runs is None else percent(runs), "") if name == INDEPENDENT else _read_off(read.get(name))
         )
-        shown = str(int((names == name).sum()))
-        lines.append(Note(_title(name), (shown, value, interval), look=_look(name).key, strong=name == INDEPENDENT))
-    own_each = options.around == "own"
-    whose = "every run" if own_each else f"run {reference}"
-    lines.append(Note("references" if own_each else f"reference, {whose}", ("", f"{percent(base)} %", ""), REFERENCE))
+        shown = str(data.groups.count(name))
+        lines.append(
+            Note(group_title(name), (shown, value, interval), look=look_of(name).key, strong=name == INDEPENDENT)
+        )
+    label = "references" if options.around == "own" else f"reference, {_whose(data)}"
+    lines.append(Note(label, ("", f"{percent(data.reference_accuracy)} %", ""), REFERENCE))
     text = [
         "Changes: labels changed where samples cost one point of accuracy, over all runs, with 95 % interval (d1). "
         "A dash: it cannot be read there."
@@ -778,20 +385,7 @@ def _plane_words(
         )
     elif fit is not None:
         text.append(f"No family fitted: {fit.reason}.")
-    return {
-        "caption": _plane_caption(results, options, groups, whose, fit),
-        "summary": _plane_summary(runs, list(read.values()), [(_title(name), groups.count(name)) for name in order]),
-        "notes": Notes(("", "shown", "changes, %", ""), tuple(lines), tuple(text)),
-        "legend": (
-            *(Legend(name, _title(name), _look(name).key, groups.count(name)) for name in order),
-            Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),
-            *((Legend(THEORY, "limits", THEORY),) if options.distance == "disagreement" and options.limits else ()),
-        ),
-    }
-
-
-def _title(group: str) -> str:
-    return "independent runs" if group == INDEPENDENT else method_title(group)
+    return Notes(("", "shown", "changes, %", ""), tuple(lines), tuple(text))
 
 
 def _e_interval(fit: theory.Fit) -> str:
@@ -802,14 +396,13 @@ def _e_interval(fit: theory.Fit) -> str:
     return f"({low}, {high})"
 
 
-def _plane_caption(
-    results: Results, options: PlaneOptions, groups: tuple[str, ...], whose: str, fit: theory.Fit | None
-) -> str:
-    runs, n = groups.count(INDEPENDENT), len(results.true_labels(options.split))
+def _caption(data: Plane) -> str:
+    options, groups, fit, n = data.options, data.groups, data.fit, data.images
+    runs = groups.count(INDEPENDENT)
     samples = len(groups) - runs - groups.count(REFERENCE)
     distance = "disagreement with" if options.distance == "disagreement" else f"{_DISTANCES[options.distance]} from"
     over = ", over its own error rate" if options.normalise else ""
-    target = "the optimum of its own run" if options.around == "own" else f"the optimum of {whose}"
+    target = "the optimum of its own run" if options.around == "own" else f"the optimum of {_whose(data)}"
     parts = [
         f"Each point is one function, placed by its {options.split} accuracy and by its {distance} {target}{over}."
     ]
@@ -823,7 +416,7 @@ def _plane_caption(
         parts[-1] += f", so one standard error of a single disagreement of {rate(d, 2)} is {error}"
     parts[-1] += "."
     if options.distance == "disagreement" and options.limits:
-        words = f"{len(results.class_names)} classes"
+        words = f"{data.classes} classes"
         parts.append(f"Grey, dashed: theory for independent and for perturbed predictions, {words}.")
     if options.distance == "disagreement" and options.bounds:
         parts.append("Dash-dotted: what no pair of functions can leave.")
@@ -843,7 +436,7 @@ def _read_off(read: AtEqualAccuracy | None) -> tuple[str, str]:
     return percent(read.disagreement), ends
 
 
-def _plane_summary(runs: float | None, read: Sequence[AtEqualAccuracy], shown: Sequence[tuple[str, int]]) -> str:
+def _summary(runs: float | None, read: Sequence[AtEqualAccuracy], shown: Sequence[tuple[str, int]]) -> str:
     if runs is None or not read:
         return f"Shown: {', '.join(f'{title}, {count}' for title, count in shown)}."
     best = max(read, key=lambda one: one.disagreement)
@@ -856,36 +449,23 @@ def _plane_summary(runs: float | None, read: Sequence[AtEqualAccuracy], shown: S
 
 
 @plane.draw
-def _(data: Plane, theme: Theme) -> go.Figure:
-    import plotly.graph_objects as go
-
-    large = data.options.size == "page"
-    layout = style.layout(
-        theme,
-        kind="page" if large else "scatter",
-        height=592 if large else 440,
-        revision="plane",
-        drag="select",
-    )
-    across, up = _plane_window(data)
-    layout["xaxis"] = style.x_axis(theme, range=across)
-    layout["yaxis"] = style.y_axis(theme, range=up)
+def draw(data: Plane, theme: Theme) -> go.Figure:
+    kind: style.Kind = "page" if data.is_large else "scatter"
+    picture = Picture("plane", data, theme, kind=kind, drag="select")
+    across, up = _window(data)
+    panel = picture.panel(x={"range": across}, y={"range": up})
     counts = {group: data.groups.count(group) for group in dict.fromkeys(data.groups)}
     shares = share_points(counts)
-    traces = [_theory_trace(curve, theme) for curve in data.curves]
+    picture.add(*(_theory_trace(curve, theme) for curve in data.curves))
     last = (INDEPENDENT, REFERENCE)  # drawn on top of the samples
     for group in sorted(counts, key=lambda name: last.index(name) + 1 if name in last else 0):
-        traces.append(_cloud(data, group, theme, shares[group]))
-    layout["annotations"] = [
-        style.y_title(_plane_title(data), theme, "x", "y", layout["margin"]["l"]),
-        style.x_title("accuracy, %", theme, "x", "y"),
-        *_plane_labels(data, theme, across, up, large),
-    ]
-    layout["meta"] = {"figure": "plane", "panels": []}
-    return go.Figure(data=traces, layout=layout, layout_template=None)
+        picture.add(_cloud(data, group, theme, shares[group]))
+    picture.titles(panel, "accuracy, %", _y_title(data))
+    picture.write(*_labels(data, theme, across, up, data.is_large))
+    return picture.figure()
 
 
-def _plane_window(data: Plane) -> tuple[list[float], list[float]]:
+def _window(data: Plane) -> tuple[list[float], list[float]]:
     """Room for every point, and for the limits over the accuracies that are there."""
     seen = 100 * data.accuracy
     low, high = float(seen.min()), float(seen.max())
@@ -900,7 +480,7 @@ def _plane_window(data: Plane) -> tuple[list[float], list[float]]:
     return across, [-0.04 * top, 1.06 * top]
 
 
-def _plane_title(data: Plane) -> str:
+def _y_title(data: Plane) -> str:
     target = "its run’s optimum" if data.options.around == "own" else "the reference"
     if data.options.distance == "disagreement":
         words = f"disagreement with {target}"
@@ -912,41 +492,26 @@ def _plane_title(data: Plane) -> str:
 def _theory_trace(curve: Curve, theme: Theme) -> dict[str, Any]:
     look = style.look(THEORY)
     dash = {"family": "dot", "highest possible": "dashdot", "lowest possible": "dashdot"}.get(curve.name, "dash")
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": float32(100 * curve.accuracy),
-        "y": float32(curve.height),
-        "name": curve.name,
-        "legendgroup": THEORY,
-        "line": {"color": look.colour(theme), "width": 1.5, "dash": dash},
-        "hoverinfo": "skip",
-    }
+    return scatter(
+        "lines", 100 * curve.accuracy, curve.height, silent=True, name=curve.name, legendgroup=THEORY,
+        line={"color": look.colour(theme), "width": 1.5, "dash": dash},
+    )  # fmt: skip
 
 
 def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> dict[str, Any]:
     at = data.where(group)
     at = at[thin(len(at), limit)]
-    marker = style.marker(_look(group), theme)
+    marker = style.marker(look_of(group), theme)
     if data.options.color == "run" and group != REFERENCE:
         marker["color"] = [style.run_ink(int(run), theme) for run in data.runs[at]]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": float32(100 * data.accuracy[at]),
-        "y": float32(data.height[at]),
-        "customdata": data.numbers[at].astype(np.int32),
-        "hovertext": [_plane_hover(data, int(i)) for i in at],
-        "hoverinfo": "text",
-        "name": "reference" if group == REFERENCE else _title(group),
-        "legendgroup": group,
-        "meta": {"method": group},
-        "marker": marker,
-        "cliponaxis": False,
-    }
+    return scatter(
+        "markers", 100 * data.accuracy[at], data.height[at], hover=[_hover(data, int(i)) for i in at],
+        customdata=data.numbers[at].astype(np.int32), name="reference" if group == REFERENCE else group_title(group),
+        legendgroup=group, meta={"method": group}, marker=marker, cliponaxis=False,
+    )  # fmt: skip
 
 
-def _plane_hover(data: Plane, i: int) -> str:
+def _hover(data: Plane, i: int) -> str:
     group, run = data.groups[i], int(data.runs[i])
     if group in (INDEPENDENT, REFERENCE):
         head = f"<b>run {run}</b><br>{'reference' if group == REFERENCE else 'independent run'}"
@@ -973,7 +538,7 @@ def _strength(data: Plane, i: int) -> str:
     return ""
 
 
-def _plane_labels(data: Plane, theme: Theme, across: list[float], up: list[float], large: bool) -> list[dict[str, Any]]:
+def _labels(data: Plane, theme: Theme, across: list[float], up: list[float], large: bool) -> list[dict[str, Any]]:
     """Names of the lines where nothing lies: above the upper limit, under the lower one; and of the reference.
 
     Where accuracies are so alike that the lower limit runs along the floor, it has no room under it: its name stands

@@ -1,0 +1,286 @@
+"""What a figure is: numbers first (`collect`), then its words (`tell`) and a picture of them (`draw`).
+
+    @figure("calibration", order=85, question="Does it know what it knows?", needs=("predict",), card=300, ...)
+    def calibration(results: Results, options: CalibrationOptions) -> Calibration: ...
+
+    @calibration.tell
+    def tell(data: Calibration) -> Words: ...
+
+    @calibration.draw
+    def draw(data: Calibration, theme: Theme) -> go.Figure: ...
+
+`collect` asks and computes and is tested to the digit; `tell` and `draw` neither ask nor compute. Plotly is imported
+inside `draw` only, so that declaring figures costs nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv as csv_module
+import functools
+import hashlib
+import importlib.metadata
+import io
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import numpy as np
+import orjson
+
+from modescape import registry
+from modescape.drawing import style
+from modescape.drawing.groups import left_out
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.style import Theme
+from modescape.errors import NotFound
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Size:
+    """Pixels that are reserved before anything is drawn: for a card beside others, and for a page of its own."""
+
+    card: int = 432
+    page: int = 592
+
+
+@dataclass(frozen=True)
+class Note:
+    """One line of the small table beside a figure. look: the key whose symbol stands before the label."""
+
+    label: str
+    values: tuple[str, ...]
+    look: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The small table beside a figure: heads of its columns, its lines, and sentences under it."""
+
+    head: tuple[str, ...] = ()
+    lines: tuple[Note, ...] = ()
+    text: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Words:
+    """caption: a paragraph with n and spread; summary: one sentence with numbers, the accessible name; notes: the small
+    table."""
+
+    caption: str
+    summary: str
+    notes: Notes = Notes()
+
+
+@dataclass(frozen=True)
+class Legend:
+    """One thing that can be shown and hidden. group: `legendgroup` of its traces; look: key of style.looks; on: drawn,
+    else only on request (`method`)."""
+
+    group: str
+    title: str
+    look: str
+    count: int | None = None
+    on: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A tidy table, one row per point or pair; `solution` columns hold numbers within the experiment."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureData(ABC):
+    """The numbers of one figure, before any word and colour.
+
+    legend: what is shown, in order; partial: "after 4 of 10 runs" or ""; missing: which part is not there and why, or
+    ""; thinned: what was left out of the picture (never of the table), or ""; lost: sentences about what has failed,
+    which end the caption. size and lost are filled in by the declaration.
+    """
+
+    options: FigureOptions
+    legend: tuple[Legend, ...] = ()
+    partial: str = ""
+    missing: str = ""
+    thinned: str = ""
+    lost: str = ""
+    size: Size = Size()
+
+    @property
+    def card_height(self) -> int:
+        return self.size.card
+
+    @property
+    def page_height(self) -> int:
+        return self.size.page
+
+    @property
+    def is_large(self) -> bool:
+        """Alone on a page."""
+        return self.options.size == "page"
+
+    @property
+    def pixels(self) -> int:
+        """Height of the picture."""
+        return self.page_height if self.is_large else self.card_height
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """Heads of the table."""
+
+    @abstractmethod
+    def rows(self) -> list[tuple[Cell, ...]]:
+        """Lines of the table, complete; None where a number is undefined."""
+
+    def table(self) -> Table:
+        return Table(self.columns, tuple(self.rows()))
+
+
+D = TypeVar("D", bound=FigureData)
+O = TypeVar("O", bound=FigureOptions)  # noqa: E741
+
+
+class Declared(Generic[D, O]):
+    """A figure whose `collect` is known; `tell` and then `draw` complete and register it. Options left open are the
+    experiment's."""
+
+    def __init__(
+        self, collect: Callable[[Results, O], D], complete: Callable[..., registry.Figure], size: Size, *, of_runs: bool
+    ) -> None:
+        self._collect = collect
+        self._size = size
+        self._of_runs = of_runs
+        self._tell: Callable[[D], Words] | None = None
+        self._complete = complete
+
+    def __call__(self, results: Results, options: O) -> D:
+        try:
+            data = self._collect(results, options.of(results))
+        except NotFound as missing:
+            if results.solutions(role="optimum"):
+                raise
+            # classes and labels come with the first run's predictions: others may be there before, or without them
+            waits_for, closed = ("train", "predict"), not results.healthy
+            raise FigureNotReady(str(missing), waits_for=waits_for, closed=closed) from None
+        lost = left_out(results, [entry.group for entry in data.legend]) if self._of_runs else ""
+        return replace(data, size=self._size, lost=lost)
+
+    def tell(self, function: Callable[[D], Words]) -> Callable[[D], Words]:
+        self._tell = function
+        return function
+
+    def draw(self, function: Callable[[D, Theme], go.Figure]) -> Callable[[D, Theme], go.Figure]:
+        """Raises ValueError for a figure that has no words (a programming error)."""
+        tell = self._tell
+        if tell is None:
+            raise ValueError("a figure needs its words, so declare `tell` before `draw`")
+
+        def told(data: D) -> Words:
+            words = tell(data)
+            return replace(words, caption=f"{words.caption} {data.lost}") if data.lost else words
+
+        registry.figures.add(self._complete(call=self, tell=told, draw=function))
+        return function
+
+
+def figure(
+    name: str,
+    *,
+    order: int,
+    title: str,
+    question: str,
+    summary: str,
+    source: str,
+    needs: tuple[str, ...],
+    options: type[O],
+    paper: str = "",
+    card: int = Size.card,
+    page: int = Size.page,
+    full: bool = False,
+    of_runs: bool = True,
+) -> Callable[[Callable[[Results, O], D]], Declared[D, O]]:
+    """Declare a figure. order: place in the argument; question: its heading; needs: stage kinds it shows; card, page:
+    height in px, where it depends on nothing; full: the card takes the whole width of the
+    page; of_runs: its caption ends with which runs failed."""
+    complete = functools.partial(
+        registry.Figure,
+        name=name,
+        order=order,
+        place=order,
+        title=title,
+        question=question,
+        summary=summary,
+        source=source,
+        needs=needs,
+        options=options,
+        paper=paper,
+        card=card,
+        full=full,
+    )
+    return lambda collect: Declared(collect, complete, Size(card, page), of_runs=of_runs)
+
+
+def picture(name: str, results: Results, theme: Theme = "light", **options: Any) -> go.Figure:
+    """Collect and draw in one call, for notebooks. Raises FigureNotReady and InvalidInput."""
+    entry = registry.figures[name]
+    drawn: go.Figure = entry.draw(entry.call(results, entry.options.model_validate(options)), theme)
+    return drawn
+
+
+@functools.cache
+def figure_version() -> str:
+    """Changes whenever a picture might: digest of drawing code, looks, the theory behind it and Plotly's version."""
+    package = Path(__file__).parents[1]
+    sources = [path for room in ("drawing", "figures") for path in sorted((package / room).rglob("*.py"))]
+    sources.append(package / "science" / "theory.py")
+    digest = hashlib.sha256(importlib.metadata.version("plotly").encode())
+    digest.update(repr(style.looks()).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def encode(drawn: go.Figure, arrays: Literal["typed", "list"] = "typed") -> bytes:
+    """The figure as JSON. typed: arrays as base64 float32, for the browser; list: plain numbers, NaN as null."""
+    plain = drawn.to_dict()
+    return orjson.dumps(_plain(plain) if arrays == "list" else plain, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        if "bdata" in value and "dtype" in value:
+            array = np.frombuffer(base64.b64decode(value["bdata"]), dtype=np.dtype(value["dtype"]))
+            shape = [int(n) for n in str(value["shape"]).split(",")] if "shape" in value else [-1]
+            return _plain(array.reshape(shape).tolist())
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def csv(data: FigureData) -> str:
+    """The whole table, undefined numbers as empty cells, floats in full precision."""
+    out = io.StringIO()
+    writer = csv_module.writer(out, lineterminator="\n")
+    writer.writerow(data.columns)
+    writer.writerows(data.rows())  # None becomes an empty cell
+    return out.getvalue()

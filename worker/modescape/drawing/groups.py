@@ -1,0 +1,66 @@
+"""Groups of functions: their names, looks and order, and whether what failed leaves anything of them to show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modescape import registry
+from modescape.drawing import style
+from modescape.drawing.reading import FigureNotReady, Results
+
+TRAJECTORY, INDEPENDENT = "trajectory", "independent"  # groups of solutions beside the methods
+GROUNDS = ("baseline", "theory")  # legends may name them, so a filter may too; they are no group of functions
+
+
+def left_out(results: Results, shown: Sequence[str] = ()) -> str:
+    """Sentences for captions, "1 of 6 runs failed and counts nowhere."; also of the chains of methods that are shown;
+    "" while all are healthy."""
+    counts = [(len(results.failed), results.spec.ensemble.runs, "runs")]
+    counts += [
+        (len(chains), results.chains(name), f"{method_title(name)} chains")
+        for name, chains in results.failed_chains.items()
+        if name in shown
+    ]
+    return " ".join(
+        f"{count} of {of} {what} failed and count{'s' * (count == 1)} nowhere." for count, of, what in counts if count
+    )
+
+
+def refuse_failed(results: Results, run: int) -> None:
+    """A run that was named and has failed closes the figure. Raises FigureNotReady."""
+    if run in results.failed:
+        raise FigureNotReady(f"run {run} failed, so there is nothing to show: {results.failed[run]}", closed=True)
+
+
+def refuse_skipped(results: Results, kind: str, key: str) -> None:
+    """So does a stage that made nothing because of what failed before it. Raises FigureNotReady."""
+    why = results.skipped(kind, key)
+    if why:
+        raise FigureNotReady(f"there is nothing to show: {why}", closed=True)
+
+
+def after_runs(done: int, results: Results) -> str:
+    """ "after 4 of 10 runs", or "" when all are there that have not failed."""
+    planned = len(results.healthy)
+    return f"after {done} of {planned} runs" if done < planned else ""
+
+
+def method_title(name: str) -> str:
+    """As read inside a sentence; a method this process does not know (a worker's plug-in) goes by its name."""
+    if name not in registry.methods:
+        return name
+    title = registry.methods[name].title
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+
+
+REFERENCE = "baseline"
+
+
+def group_title(group: str, *, independent: str = "independent runs", trajectory: str = "checkpoints") -> str:
+    """Of a method, or of the runs or their checkpoints, as a figure calls them."""
+    return {INDEPENDENT: independent, TRAJECTORY: trajectory}.get(group) or method_title(group)
+
+
+def look_of(group: str) -> style.Look:
+    """Of a method, or of what stands beside methods: the runs, their checkpoints, the reference, the theory."""
+    return style.look(group)

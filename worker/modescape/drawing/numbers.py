@@ -1,0 +1,49 @@
+"""Numbers on their way into pictures and tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.drawing.reading import Floats, Ints
+
+MAX_POINTS = 2000  # SVG marks in one plot that a browser still brushes within 150 ms
+MAX_ROWS = 128  # rows of a heat map; the whole matrix is a download
+
+
+def known(value: float) -> float | None:
+    """A table's cell: None where the number is undefined."""
+    return float(value) if math.isfinite(value) else None
+
+
+def float32(values: Any) -> NDArray[np.float32]:
+    """What travels to the browser: half the bytes, seven digits."""
+    return np.asarray(values, dtype=np.float32)
+
+
+def thin(count: int, limit: int) -> Ints:
+    """Indices that keep at most `limit` of `count` things, evenly, first and last included."""
+    if count <= limit:
+        return np.arange(count)
+    return np.unique(np.round(np.linspace(0, count - 1, limit)).astype(np.int64))
+
+
+def share_points(counts: Mapping[str, int], limit: int = MAX_POINTS) -> dict[str, int]:
+    """How many points each group may show so that all together stay within `limit`, evenly per group."""
+    total = sum(counts.values())
+    if total <= limit:
+        return dict(counts)
+    return {group: max(1, count * limit // total) for group, count in counts.items()}
+
+
+def spread(values: Floats) -> float:
+    """Sample standard deviation (ddof 1); NaN for fewer than two."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,40 @@
+"""Numbers and lists as people read them: percent, rate, loss, thousands, listed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def percent(value: float) -> str:
+    """ "14.3": one decimal, without the sign."""
+    return "–" if not math.isfinite(value) else f"{100 * value:.1f}".replace("-", "−")
+
+
+def rate(value: float, digits: int = 3) -> str:
+    """ ".312": no zero before the point, a true minus; an en dash where undefined."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = f"{0:.{digits}f}"
+    text = text.replace("-", "−")
+    return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
+
+
+def loss(value: float) -> str:
+    """Three significant digits: "1.23", ".442", "12.3"."""
+    if not math.isfinite(value):
+        return "–"
+    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    return rate(value, max(0, 3 - whole))
+
+
+def thousands(count: int) -> str:
+    """ "10 000" with a narrow space at which no line breaks."""
+    return f"{count:,}".replace(",", "\u202f")
+
+
+def listed(items: Sequence[str]) -> str:
+    """ "a, b and c" """
+    return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else items[0]

@@ -1,0 +1,258 @@
+"""Is it right as often as it is sure? The reliability diagrams behind the calibration error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import INDEPENDENT, look_of
+from modescape.drawing.numbers import float32, known, number
+from modescape.drawing.options import FilterOptions
+from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import rate, thousands
+from modescape.figures.shared.scores import STORED, groups_of, no_temperature, refusal, title
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+MIN_DRAWN = 10  # images in a bin; the accuracy of fewer is noise
+
+
+class ReliabilityOptions(FilterOptions):
+    """Whose confidence is looked at, and how it is cut."""
+
+    redraws: ClassVar[bool] = True
+
+    show: Literal["optima", "all"] = Field(
+        "optima", description="optima: one run and the ensemble; all: also the ensemble of every method."
+    )
+    bins: Literal[15, 10] = Field(15, description="Bins of confidence.")
+    kind: Literal["width", "mass"] = Field(
+        "width", description="width: bins of equal width; mass: bins of equally many images."
+    )
+    temperature: Literal["none", "fitted"] = Field(
+        "none", description="fitted: after dividing by a temperature fitted on validation images."
+    )
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """One reliability diagram: bins that hold images [B]. ece: of one run, the mean over runs (sd: their spread)."""
+
+    group: str
+    of: Literal["single", "ensemble"]
+    members: int
+    count: Ints
+    confidence: Floats
+    accuracy: Floats
+    ece: float
+    sd: float
+    temperatures: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        return "one run" if self.of == "single" else f"ensemble of {self.members}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityData(FigureData):
+    """Diagrams of groups, single and ensembled."""
+
+    options: ReliabilityOptions
+    diagrams: tuple[Diagram, ...]
+    images: int
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("method", "of", "runs", "bin", "images", "confidence", "accuracy", "ece")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (
+                diagram.group,
+                diagram.of,
+                diagram.members,
+                i + 1,
+                int(diagram.count[i]),
+                known(diagram.confidence[i]),
+                known(diagram.accuracy[i]),
+                known(diagram.ece),
+            )
+            for diagram in self.diagrams
+            for i in range(len(diagram.count))
+        ]
+
+
+@figure(
+    "reliability",
+    order=55,
+    title="Reliability",
+    question="Is it right as often as it is sure?",
+    summary="Accuracy against confidence of single runs and of ensembles, and the expected calibration error.",
+    source="Guo, Pleiss, Sun, Weinberger 2017; Lakshminarayanan, Pritzel, Blundell 2017",
+    needs=("ensemble",),
+    options=ReliabilityOptions,
+)
+def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityData:
+    suffix = f"{options.kind}-{options.bins}" + ("/calibrated" if options.temperature == "fitted" else "")
+    found: dict[tuple[str, str], Measurement] = {}
+    for measured in results.measurements(metric="reliability"):
+        _, stored, of, key = measured.subject.split("/", 3)
+        if measured.split == options.split and key == suffix:
+            found[STORED.get(stored, stored), of] = measured
+    everyone = groups_of(results, options)
+    groups = [INDEPENDENT] if options.show == "optima" and not options.method else everyone
+    diagrams = []
+    for group in groups:
+        # single runs of every method would be too many lines: only where few groups are asked for
+        for of in ("single", "ensemble") if group == INDEPENDENT or len(groups) <= 2 else ("ensemble",):
+            if (group, of) in found:
+                diagrams.append(_diagram(group, "single" if of == "single" else "ensemble", found[group, of]))
+    if not diagrams:
+        is_scored = any(row.split == options.split for row in results.measurements(metric="reliability"))
+        if options.temperature == "fitted" and is_scored:
+            raise FigureNotReady(no_temperature(options.split))
+        raise refusal(results, options.split)
+    shown = {diagram.group for diagram in diagrams}
+    return ReliabilityData(
+        options=options,
+        diagrams=tuple(diagrams),
+        images=next(iter(found.values())).n or 0,
+        thinned=_undrawn(diagrams),
+        legend=tuple(
+            Legend(group, title(group), look_of(group).key, on=group in shown)
+            for group in everyone
+            if (group, "ensemble") in found
+        ),
+    )
+
+
+def _diagram(group: str, of: Literal["single", "ensemble"], measured: Measurement) -> Diagram:
+    details = measured.details
+    return Diagram(
+        group=group,
+        of=of,
+        members=int(details["runs"]),
+        count=np.array(details["count"], dtype=np.int64),
+        confidence=np.array(details["confidence"], dtype=np.float64),
+        accuracy=np.array(details["accuracy"], dtype=np.float64),
+        ece=number(measured.value),
+        sd=number(details["sd"]),
+        temperatures=tuple(details["temperatures"] or ()),
+    )
+
+
+def _undrawn(diagrams: Sequence[Diagram]) -> str:
+    few = sum(int((diagram.count < MIN_DRAWN).sum()) for diagram in diagrams)
+    if not few:
+        return ""
+    what = "1 bin" if few == 1 else f"{few} bins"
+    return f"Not drawn: {what} of fewer than {MIN_DRAWN} images, which count in the calibration error all the same."
+
+
+@reliability.tell
+def tell(data: ReliabilityData) -> Words:
+    errors = ", ".join(f"{title(d.group)}, {d.name} {rate(d.ece)}" for d in data.diagrams)
+    return Words(_caption(data), f"Expected calibration error: {errors}.", _notes(data.diagrams))
+
+
+def _caption(data: ReliabilityData) -> str:
+    diagrams, options = data.diagrams, data.options
+    cut = "equal width" if options.kind == "width" else "equally many images"
+    parts = [
+        f"Share of right predictions against confidence, the largest probability, in {options.bins} bins of {cut}; "
+        f"{thousands(data.images)} {options.split} images."
+    ]
+    if any(diagram.of == "single" for diagram in diagrams):
+        runs = max(diagram.members for diagram in diagrams)
+        parts.append(f"Dashed: single runs, the bins of {runs} pooled.")
+    parts.append("Solid: ensembles. Below: how many images have that confidence.")
+    parts.append("Above the grey diagonal a function is right more often than it claims.")
+    if options.temperature == "fitted":
+        parts.append("Each function’s temperature was fitted on validation images.")
+    return " ".join(parts)
+
+
+def _notes(diagrams: Sequence[Diagram]) -> Notes:
+    lines, fitted = [], []
+    for diagram in diagrams:
+        around = f" ± {rate(diagram.sd)}" if np.isfinite(diagram.sd) else ""
+        label = f"{title(diagram.group)}, {diagram.name}"
+        lines.append(
+            Note(label, (f"{rate(diagram.ece)}{around}",), look_of(diagram.group).key, strong=diagram.of == "ensemble")
+        )
+        if diagram.temperatures:
+            low, high = min(diagram.temperatures), max(diagram.temperatures)
+            fitted.append(f"{label} {rate(low, 2)}" + (f" to {rate(high, 2)}" if high > low else ""))
+    text = ["Calibration error of one run: mean ± σ over runs."] if any(d.of == "single" for d in diagrams) else []
+    return Notes(("", "ECE"), tuple(lines), (*text, *([f"Temperatures: {'; '.join(fitted)}."] if fitted else [])))
+
+
+@reliability.draw
+def draw(data: ReliabilityData, theme: Theme) -> go.Figure:
+    picture = Picture("reliability", data, theme, kind="scatter")
+    low = 100 * min(float(diagram.confidence.min()) for diagram in data.diagrams)
+    drawn = [100 * diagram.accuracy[diagram.count >= MIN_DRAWN] for diagram in data.diagrams]
+    floor = float(np.concatenate(drawn).min(initial=low))
+    across = [max(0.0, low - 5), 102.0]
+    upper = picture.panel(
+        up=[0.34, 1], x={"range": across, "showticklabels": False}, y={"range": [max(-2.0, floor - 5), 103.0]}
+    )
+    lower = picture.panel(up=[0, 0.2], x={"range": across, "matches": "x"}, y={"rangemode": "tozero", "nticks": 3})
+    grey = style.look("theory")
+    picture.add(scatter(
+        "lines", [0, 100], [0, 100], axes=("x", "y"), silent=True,
+        line={"color": grey.colour(theme), "width": 1.5, "dash": "dash"},
+    ))  # fmt: skip
+    for diagram in reversed(data.diagrams):
+        picture.add(*_diagram_traces(diagram, theme))
+    picture.titles(upper, y="accuracy, %")
+    picture.titles(lower, "confidence, %", "images, %")
+    picture.write(*_ece_labels(data, theme))
+    return picture.figure()
+
+
+def _diagram_traces(diagram: Diagram, theme: Theme) -> list[dict[str, Any]]:
+    entry = look_of(diagram.group)
+    single = diagram.of == "single"
+    line = {"color": entry.colour(theme), "width": 1.5 if single else 2, "dash": "dash" if single else "solid"}
+    enough = np.flatnonzero(diagram.count >= MIN_DRAWN)
+    sure, right = 100 * diagram.confidence, 100 * diagram.accuracy
+    hover = [
+        f"<b>{title(diagram.group)}, {diagram.name}</b><br>confidence  {sure[i]:.1f} %<br>"
+        f"accuracy  {right[i]:.1f} %<br>{thousands(int(diagram.count[i]))} images"
+        for i in enough
+    ]
+    common = {"type": "scatter", "legendgroup": diagram.group}
+    upper = {"x": float32(sure[enough]), "y": float32(right[enough]), "xaxis": "x", "yaxis": "y"}
+    named = {"name": f"{title(diagram.group)}, {diagram.name}", "meta": {"method": diagram.group}}
+    marker = style.marker(entry, theme, size=8 if single else 0)
+    share = 100 * diagram.count / diagram.count.sum()
+    lower = {"x": float32(sure), "y": float32(share), "xaxis": "x2", "yaxis": "y2"}
+    return [
+        {**common, **upper, **named, "mode": "lines", "line": line, "hovertext": hover, "hoverinfo": "text"},
+        {**common, **upper, "mode": "markers", "marker": marker, "hoverinfo": "skip", "cliponaxis": False},
+        {**common, **lower, "mode": "lines", "line": {**line, "shape": "hvh"}, "hoverinfo": "skip"},
+    ]
+
+
+def _ece_labels(data: ReliabilityData, theme: Theme) -> list[dict[str, Any]]:
+    """The calibration errors under the diagonal, where no curve of interest is; of more than two the notes tell."""
+    shown = data.diagrams if len(data.diagrams) <= 2 else ()
+    return [
+        style.label(
+            f"{title(diagram.group)}, {diagram.name}: ECE {rate(diagram.ece)}", theme, strong=diagram.of == "ensemble",
+            xref="x domain", yref="y domain", x=1, y=0, xanchor="right", yanchor="bottom",
+            yshift=4 + 16 * (len(shown) - 1 - i), xshift=-6,
+        )
+        for i, diagram in enumerate(shown)
+    ]  # fmt: skip

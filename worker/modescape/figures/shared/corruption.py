@@ -1,0 +1,189 @@
+"""Scores and divergences of groups under corruption, as lines by intensity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from modescape.drawing import groups
+from modescape.drawing.groups import INDEPENDENT, TRAJECTORY
+from modescape.drawing.numbers import number
+from modescape.drawing.options import FigureOptions, Names, refuse_unknown, refuse_unknown_groups
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
+from modescape.figures.shared import scores
+from modescape.figures.shared.scores import drawn, value_of
+from modescape.registry import corruptions
+
+Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated", "js_mean"]
+TITLES: Mapping[str, str] = {**scores.TITLES, "js_mean": "Jensen–Shannon divergence, nats"}
+WORDS: Mapping[str, str] = {**scores.WORDS, "js_mean": "Jensen–Shannon divergence"}
+SOLID = 4  # runs in the solid ensemble, as in the paper, where there are as many
+
+
+@dataclass(frozen=True)
+class Line:
+    """One quantity of one group by intensity. corruption: "" for the mean over types; size: runs averaged, 0 for
+    divergences; members: functions of a run that are averaged (scores) or compared (divergences); value and sd over
+    ensembles or runs [T], NaN where undefined; units: how many ensembles or runs."""
+
+    group: str
+    metric: Metric
+    size: int
+    corruption: str
+    intensities: Ints
+    value: Floats
+    sd: Floats
+    members: int
+    units: int
+
+    def at(self, intensity: int) -> float:
+        """Value at one intensity; NaN where there is none."""
+        where = np.flatnonzero(self.intensities == intensity)
+        return float(self.value[where[0]]) if len(where) else math.nan
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the corrupted images come from, as words, how many types they are of, and how many images."""
+
+    words: str
+    types: tuple[str, ...]
+    images: int
+
+
+def _lines(rows: Sequence[Measurement], metric: Metric) -> list[Line]:
+    """Rows of one metric as lines; clean images (intensity 0) begin every line."""
+    clean: dict[str, Measurement] = {}
+    by: dict[tuple[str, str], list[Measurement]] = {}
+    for row in rows:
+        if row.intensity == 0:
+            clean[row.subject] = row
+        else:
+            by.setdefault((row.subject, row.corruption or ""), []).append(row)
+    return [_line(subject, corruption, metric, [clean[subject], *found]) for (subject, corruption), found in by.items()]
+
+
+def _line(subject: str, corruption: str, metric: Metric, rows: Sequence[Measurement]) -> Line:
+    _, group, *size = subject.split("/")
+    rows = sorted(rows, key=lambda row: row.intensity or 0)
+    return Line(
+        group=group,
+        metric=metric,
+        size=int(size[0]) if size else 0,
+        corruption=corruption,
+        intensities=np.array([row.intensity for row in rows], dtype=np.int64),
+        value=np.array([number(row.value) for row in rows]),
+        sd=np.array([number(row.details["sd"]) for row in rows]),
+        members=int(rows[0].details["members"]),
+        units=int(rows[0].details["units"]),
+    )
+
+
+def type_title(name: str) -> str:
+    """ "Gaussian noise" """
+    return corruptions[name].title if name in corruptions else name.replace("_", " ")
+
+
+group_title = partial(groups.group_title, trajectory="one trajectory")
+
+
+def _not_ready(results: Results) -> FigureNotReady:
+    if results.spec.shift is None:
+        return FigureNotReady("no corruptions in this spec; clone it and add a study of shift")
+    if results.shifted("accuracy"):
+        return FigureNotReady(scores.no_temperature("test"))
+    return FigureNotReady("groups are compared when all of them have seen every corruption",
+                          waits_for=("shift", "shift-compare"))  # fmt: skip
+
+
+class ShiftOptions(FigureOptions):
+    """Which types and groups are shown."""
+
+    redraws: ClassVar[bool] = True
+
+    corruption: Names = Field((), max_length=19, description="Types of corruption, comma-separated; empty means all.")
+    method: Names = Field(
+        (), max_length=16, description="Groups shown, comma-separated: independent, trajectory, methods; empty: all."
+    )
+
+    def groups_of(self, results: Results) -> list[str]:
+        """Groups asked for, in the order of the spec. Raises InvalidInput for one it does not have."""
+        known_groups = [INDEPENDENT, TRAJECTORY, *(chosen.method for chosen in results.spec.methods)]
+        refuse_unknown_groups(self.method, known_groups)
+        return [name for name in known_groups if not self.method or name in self.method]
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        types = (row.corruption for row in results.shifted("accuracy", by_type=True) if row.corruption)
+        return {"corruption": {"": "all", **{name: type_title(name) for name in types}}}
+
+
+def read_lines(results: Results, options: ShiftOptions, metrics: Sequence[Metric], *, by_type: bool) -> list[Line]:
+    """Lines of the groups and types asked for. Raises FigureNotReady, and InvalidInput for types that are not there."""
+    groups, found = options.groups_of(results), []
+    for metric in metrics:
+        found += _lines(results.shifted(metric, by_type=by_type or bool(options.corruption)), metric)
+    if not found:
+        raise _not_ready(results)
+    there = list(dict.fromkeys(line.corruption for line in found if line.corruption))
+    refuse_unknown("corruption", options.corruption, there, "corruption")
+    shown = [line for line in found if not options.corruption or line.corruption in options.corruption]
+    shown.sort(key=lambda line: groups.index(line.group) if line.group in groups else -1)
+    if not any(line.group in groups for line in shown):
+        raise FigureNotReady("none of the groups asked for was shown corrupted images")
+    return [line for line in shown if line.group in groups]
+
+
+def source_of(results: Results, chosen: Sequence[str]) -> Source:
+    """Read off the means over all types, which say where their images come from."""
+    rows = [row for row in results.shifted("accuracy") if row.intensity]
+    about: Mapping[str, Any] = rows[0].details["from"]
+    study = results.spec.shift
+    assert study is not None
+    types = tuple(chosen) or study.corruptions
+    if not types:
+        types = tuple(dict.fromkeys(row.corruption for row in results.shifted("accuracy", by_type=True)
+                                    if row.corruption))  # fmt: skip
+    if about["source"] == "published":
+        return Source(f"the published set in the folder {about['folder']}", types, int(rows[0].n or 0))
+    constants = "CIFAR" if about["constants"] == "cifar" else "ImageNet"
+    words = f"corrupted here with the {constants} constants, version {about['version']}, not a published set"
+    if results.spec.data.dataset == "fashion-mnist":
+        words = f"in-house F-MNIST-C ({constants} constants), version {about['version']}"
+    if "frost" in types:
+        photographs = about.get("photographs")
+        words += f"; frost is from the photographs in {photographs}" if photographs else "; frost is procedural"
+    return Source(words, types, int(rows[0].n or 0))
+
+
+def bounds_of(lines: Sequence[Line], metric: Metric) -> list[float]:
+    values = drawn(metric, np.concatenate([line.value for line in lines])) if lines else np.array([])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return [0.0, 1.0]
+    low, high = float(values.min()), float(values.max())
+    if metric == "js_mean":
+        low = 0.0
+    pad = max(0.05 * (high - low), 1e-3 * max(abs(high), 1e-3))
+    return [max(0.0, low - pad) if metric != "js_mean" else -pad, high + pad]
+
+
+def hover(line: Line, i: int) -> str:
+    if line.size:
+        inside = f", {line.members} samples each" if line.members > 1 else ""
+        head = ("one run" if line.size == 1 else f"{line.size} runs averaged") + inside
+    else:
+        head = f"{line.members} functions"
+    spread = f" ± {value_of(line.metric, float(line.sd[i]))}" if np.isfinite(line.sd[i]) else ""
+    unit = " %" if line.metric == "accuracy" else ""
+    intensity = int(line.intensities[i])
+    where = f"intensity {intensity}" if intensity else "clean"
+    where = f"{type_title(line.corruption)}, {where}" if line.corruption else where
+    value = f"{value_of(line.metric, float(line.value[i]))}{spread}{unit}"
+    return f"<b>{group_title(line.group)}, {head}</b><br>{where}<br>{WORDS[line.metric]}  {value}"

@@ -1,0 +1,326 @@
+"""Joint embeddings of predictions: functions of one map, and how the map is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words
+from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of, method_title, refuse_skipped
+from modescape.drawing.numbers import known, share_points, thin
+from modescape.drawing.options import MethodOptions, SplitOptions
+from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Results, Solution
+from modescape.drawing.style import Theme
+from modescape.drawing.words import percent, thousands
+from modescape.registry import methods as all_methods
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+_LAYOUT_TITLES = {"tsne": "t-SNE", "pca": "PCA", "mds": "Metric scaling"}
+_LAYOUT: Any = Field(
+    "tsne",
+    description="t-SNE keeps neighbours; PCA (classical scaling) and metric scaling keep distances, as well as "
+    "two axes can.",
+)
+
+
+class EmbeddingOptions(SplitOptions):
+    """How predictions become a picture."""
+
+    layout: Literal["tsne", "pca", "mds"] = _LAYOUT
+    color: Literal["method", "run"] = Field(
+        "run", description="run: an ink for each run, as in the paper; method: all runs alike."
+    )
+
+
+class SampleOptions(MethodOptions):
+    """How predictions of trajectories and samples become a picture."""
+
+    layout: Literal["tsne", "pca", "mds"] = _LAYOUT
+    color: Literal["method", "run"] = Field(
+        "run", description="run: an ink for each run, as in the paper; method: a colour for each method."
+    )
+    panel: Literal["joint", "method"] = Field("joint", description="joint: one picture; method: one for each method.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding(FigureData):
+    """One point a solution. numbers, runs [S]; epochs [S], NaN for samples; position [S, 2]; groups: method names;
+    methods: those asked for; details: of the layout."""
+
+    options: EmbeddingOptions | SampleOptions
+    numbers: Ints
+    runs: Ints
+    groups: tuple[str, ...]
+    indices: Ints
+    epochs: Floats
+    position: Floats
+    accuracy: Floats
+    details: Mapping[str, Any]
+    methods: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("solution", "run", "method", "index", "epoch", "x", "y", "accuracy")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (
+                int(self.numbers[i]),
+                int(self.runs[i]),
+                self.groups[i],
+                int(self.indices[i]),
+                known(self.epochs[i]),
+                known(self.position[i, 0]),
+                known(self.position[i, 1]),
+                known(self.accuracy[i]),
+            )
+            for i in range(len(self.numbers))
+        ]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {group: self.groups.count(group) for group in (TRAJECTORY, *self.methods) if group in self.groups}
+
+    def where(self, group: str) -> Ints:
+        return np.flatnonzero([name == group for name in self.groups])
+
+
+def embedding(
+    results: Results, options: EmbeddingOptions | SampleOptions, name: str, methods: Sequence[str]
+) -> Embedding:
+    matrix: Matrix | None = results.matrix(name, options.split)
+    if matrix is None:
+        if options.split not in results.spec.evaluation.splits:
+            raise FigureNotReady(f"no predictions on {options.split} images in this spec")
+        if options.split != results.spec.evaluation.splits[0]:
+            raise FigureNotReady(f"functions are embedded by {results.spec.evaluation.splits[0]} images only")
+        refuse_skipped(results, "embed", name.partition("-")[2])
+        raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
+    place = {number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)}
+    shown: list[Solution] = [
+        solution
+        for solution in results.solutions()
+        if solution.number in place and (solution.method is None or solution.method in methods)
+    ]
+    accuracies = results.scores("accuracy", options.split)
+    groups = tuple(solution.method or TRAJECTORY for solution in shown)
+    runs = np.array([solution.run for solution in shown])
+    position = np.array([place[solution.number] for solution in shown]).reshape(-1, 2)
+    counts = {group: groups.count(group) for group in (TRAJECTORY, *methods) if group in groups}
+    shares = share_points(counts)
+    thinned = ", ".join(
+        f"{shares[group]} of {count} {_words(group)} drawn" for group, count in counts.items() if shares[group] < count
+    )
+    return Embedding(
+        options=options,
+        numbers=np.array([solution.number for solution in shown]),
+        runs=runs,
+        groups=groups,
+        indices=np.array([solution.index for solution in shown]),
+        epochs=np.array([np.nan if s.epoch is None else s.epoch for s in shown], dtype=np.float64),
+        position=position,
+        accuracy=np.array([accuracies.get(solution.number, np.nan) for solution in shown]),
+        details=matrix.details,
+        methods=tuple(methods),
+        legend=tuple(
+            Legend(group, "checkpoints" if group == TRAJECTORY else method_title(group), look_of(group).key, count)
+            for group, count in counts.items()
+        ),
+        thinned=thinned,
+    )
+
+
+def _words(group: str) -> str:
+    return "checkpoints" if group == TRAJECTORY else f"{method_title(group)} samples"
+
+
+def _with_their_own(position: Floats, runs: Ints, checkpoints: NDArray[np.bool_]) -> tuple[int, int]:
+    """How many samples (else checkpoints) lie nearest to a checkpoint of their own run, and of how many."""
+    asked = np.flatnonzero(~checkpoints) if (~checkpoints).any() else np.flatnonzero(checkpoints)
+    marks = np.flatnonzero(checkpoints)
+    if not len(asked) or not len(marks):
+        return 0, len(asked)
+    apart = ((position[asked, None] - position[None, marks]) ** 2).sum(-1)
+    apart[asked[:, None] == marks[None]] = np.inf
+    return int((runs[marks[apart.argmin(1)]] == runs[asked]).sum()), len(asked)
+
+
+def told(data: Embedding) -> Words:
+    """Words of an embedding. A chain begins at initial weights of its own: the number it shares with a run makes its
+    samples none of that run."""
+    checkpoints = np.array([group == TRAJECTORY for group in data.groups])
+    strangers = np.array([name in all_methods and all_methods[name].trained == "fresh" for name in data.groups])
+    own, total = _with_their_own(data.position[~strangers], data.runs[~strangers], checkpoints[~strangers])
+    what = "checkpoints" if (checkpoints | strangers).all() else "samples"
+    out = int(strangers.sum())
+    not_counted = f" Not counted: {out} sample{'s' * (out > 1)} of chains, which belong to no run." if out else ""
+    title, runs = _LAYOUT_TITLES[data.options.layout], len(set(data.runs.tolist()))
+    summary = (
+        f"{title} of {len(data.groups)} functions from {runs} runs: for {own} of {total} {what} the nearest other "
+        f"checkpoint belongs to their own run.{not_counted}"
+    )
+    lines = tuple(Note(_words(group), (f"{n}",), look=look_of(group).key) for group, n in data.counts.items())
+    return Words(_caption(data, title, runs), summary, Notes(("", "n"), lines))
+
+
+def _caption(data: Embedding, title: str, runs: int) -> str:
+    options, methods, counts = data.options, data.methods, data.counts
+    details = data.details
+    images = f" on {thousands(int(details['images']))} {options.split} images" if details.get("images") else ""
+    parts = [f"Joint {title} of predictions{images}: {runs} runs, {counts.get(TRAJECTORY, 0)} checkpoints"]
+    parts[0] += f", {sum(counts.get(name, 0) for name in methods)} samples." if methods else "."
+    if title == "t-SNE":
+        perplexity, seed = details.get("perplexity"), details.get("seed")
+        if perplexity is not None:
+            parts.append(f"Perplexity {perplexity:.3g}, seed {seed}.")
+        parts.append("Distances between islands carry no meaning.")
+    if options.color == "run":
+        parts.append("Each colour is a run." + (" Each symbol is a method." if methods else ""))
+    if details.get("share") is not None:
+        parts.append(f"The two axes hold {percent(float(details['share']))} % of the spread.")
+    return " ".join(parts)
+
+
+def islands(data: Embedding, theme: Theme, name: str, panels: list[list[str]]) -> go.Figure:
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    picture = Picture(
+        name, data, theme, kind="embedding", drag="select", panels=("method", "joint") if name == "tsne-samples" else ()
+    )
+    picture.layout["height"] = data.pixels if down == 1 else 300 * down
+    shares = share_points({group: len(data.where(group)) for group in dict.fromkeys(data.groups)})
+    low, high = _square_window(data.position)
+    for i, methods in enumerate(panels):
+        column, row = i % across, i // across
+        width, height = 1 / across, 1 / down
+        panel = picture.panel()
+        x, y = panel.x, panel.y
+        picture.layout[f"xaxis{panel.number}"] = style.no_axis(
+            domain=[column * width, column * width + width - 0.02 * (across > 1)],
+            anchor=y,
+            range=[low[0], high[0]],
+            constrain="range",
+            **({"matches": "x"} if i else {}),
+        )
+        picture.layout[f"yaxis{panel.number}"] = style.no_axis(
+            domain=[1 - (row + 1) * height, 1 - row * height - 0.07 * (len(panels) > 1)],
+            anchor=x,
+            range=[low[1], high[1]],
+            constrain="range",
+            **({"matches": "y"} if i else {"scaleanchor": x}),
+        )
+        for run in sorted(set(data.runs.tolist())):
+            picture.add(*_strand(data, run, theme, x, y, shares[TRAJECTORY]))
+        for method in methods:
+            picture.add(*_samples(data, method, theme, x, y, shares.get(method, 0)))
+        picture.add(*_optima(data, theme, x, y))
+        picture.write(*_island_names(data, methods, theme, x, y))
+        if len(panels) > 1:
+            place = style.corner(x, y, "left", "top")
+            picture.write(style.label(method_title(methods[0]), theme, strong=True, **place, yshift=4))
+    return picture.figure()
+
+
+def _square_window(position: Floats) -> tuple[Floats, Floats]:
+    """Corners of a window with 8 % of air, more above for the names of the islands."""
+    if not len(position):
+        return np.zeros(2), np.ones(2)
+    low, high = position.min(0), position.max(0)
+    pad = np.maximum(0.08 * (high - low), 1e-6)
+    return low - pad, high + pad * np.array([1, 1.6])
+
+
+def _ink(data: Embedding, look: style.Look, run: int, theme: Theme) -> str:
+    return style.run_ink(run, theme) if data.options.color == "run" else look.colour(theme)
+
+
+def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
+    """The checkpoints of one run, joined in the order of time."""
+    look = style.look(TRAJECTORY)
+    at = data.where(TRAJECTORY)
+    at = at[data.runs[at] == run]
+    runs = len(set(data.runs.tolist()))
+    at = at[np.argsort(data.indices[at], kind="stable")][thin(len(at), max(2, limit // runs))]
+    if not len(at):
+        return []
+    colour = _ink(data, look, run, theme)
+    marker = style.marker(look, theme, colour=colour, size=6)
+    if data.options.color == "run":
+        marker["symbol"] = f"{style.run_symbol(run)}-open"
+    return [scatter(
+        "lines+markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
+        hover=[_embedded_hover(data, int(i)) for i in at], customdata=data.numbers[at].astype(np.int32),
+        name=f"run {run}", legendgroup=TRAJECTORY, meta={"run": run},
+        line={"color": style.softened(colour, 0.45), "width": 1}, marker=marker,
+    )]  # fmt: skip
+
+
+def _samples(data: Embedding, method: str, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
+    look = look_of(method)
+    at = data.where(method)
+    at = at[thin(len(at), limit)]
+    marker = style.marker(look, theme)
+    if data.options.color == "run":
+        marker["color"] = [style.run_ink(int(run), theme) for run in data.runs[at]]
+    return [scatter(
+        "markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
+        hover=[_embedded_hover(data, int(i)) for i in at], customdata=data.numbers[at].astype(np.int32),
+        name=method_title(method), legendgroup=method, meta={"method": method}, marker=marker,
+    )]  # fmt: skip
+
+
+def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+    """A star on the last checkpoint of every run."""
+    look = style.look(INDEPENDENT)
+    at = []
+    for run in sorted(set(data.runs.tolist())):
+        own = data.where(TRAJECTORY)
+        own = own[data.runs[own] == run]
+        if len(own):
+            at.append(int(own[data.indices[own].argmax()]))
+    marker = style.marker(look, theme)
+    if data.options.color == "run":
+        marker["color"] = [style.run_ink(int(data.runs[i]), theme) for i in at]
+    return [scatter(
+        "markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
+        hover=[_embedded_hover(data, i) for i in at], customdata=data.numbers[at].astype(np.int32), name="optima",
+        legendgroup=INDEPENDENT, marker=marker,
+    )]  # fmt: skip
+
+
+def _embedded_hover(data: Embedding, i: int) -> str:
+    run, group = int(data.runs[i]), data.groups[i]
+    if group == TRAJECTORY:
+        head = f"<b>run {run}, epoch {data.epochs[i]:.4g}</b>"
+    else:
+        head = f"<b>{method_title(group)}, sample {int(data.indices[i]) + 1}</b><br>run {run}"
+    return f"{head}<br>accuracy {percent(float(data.accuracy[i]))} %"
+
+
+def _island_names(data: Embedding, methods: Sequence[str], theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+    """ "run 0" above where each run ended up, in ink: labels are what tells runs apart."""
+    labels = []
+    shown = np.array([group == TRAJECTORY or group in methods for group in data.groups])
+    for run in sorted(set(data.runs.tolist())):
+        own = np.flatnonzero((data.runs == run) & shown)
+        # early checkpoints of all runs lie close together; the later half is the run's own island
+        middle = np.nanmedian(data.epochs[own]) if np.isfinite(data.epochs[own]).any() else -np.inf
+        island = data.position[own[~(data.epochs[own] < middle)]]
+        top = island[island[:, 1].argmax()]
+        labels.append(
+            style.label(
+                f"run {run}", theme, strong=True, x=float(top[0]), y=float(top[1]), xref=x, yref=y,
+                yanchor="bottom", yshift=8,
+            )
+        )  # fmt: skip
+    return labels

@@ -1,0 +1,70 @@
+"""Images of another kind (the paper's SVHN row): what was measured on them, by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from modescape.drawing import groups, style
+from modescape.drawing.groups import TRAJECTORY, look_of
+from modescape.drawing.options import FigureOptions
+from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.words import rate
+from modescape.science.outside import title as set_title
+
+OPTIMUM = "optimum"  # the runs' final functions, as the stage names them
+_SET: Any = Field(0, ge=0, le=7, description="Which of the experiment's sets of other images; 0 is the first.")
+
+
+class SetOptions(FigureOptions):
+    """Which images."""
+
+    ood: int = _SET
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        return {"ood": {str(i): set_title(study) for i, study in enumerate(results.spec.ood)}}
+
+
+def measured_on(results: Results, index: int) -> list[Any]:
+    """Measurements of one set of images, those of the spec's groups only, in their order. Raises FigureNotReady."""
+    planned = results.spec.ood
+    if not planned:
+        raise FigureNotReady("no images of another kind in this spec; name a set under Out of distribution")
+    if index >= len(planned):
+        raise FigureNotReady(f"this spec has no set {index} of other images; it has {len(planned)}")
+    prefix = f"ood/{index}/"
+    found = [m for m in results.measurements() if m.subject.startswith(prefix)]
+    if not found:
+        raise FigureNotReady("the comparison comes after every run’s predictions", waits_for=("ood", "ood-compare"))
+    order = {name: i for i, name in enumerate((OPTIMUM, TRAJECTORY, *(m.method for m in results.spec.methods)))}
+    return sorted(found, key=lambda m: (order.get(m.details["group"], len(order)), m.subject, m.metric))
+
+
+def legend_group(group: str) -> str:
+    return "independent" if group == OPTIMUM else group
+
+
+def group_title(group: str) -> str:
+    return groups.group_title(legend_group(group), trajectory="latest checkpoints")
+
+
+def inside(title: str) -> str:
+    """A set's title inside a sentence: "SVHN", "uniform noise"."""
+    return title if title[1:2].isupper() or "-" in title else title[:1].lower() + title[1:]
+
+
+def runs_shown(measured: Sequence[Any]) -> int:
+    """Runs that were shown the images."""
+    return max((int(m.details["runs"]) for m in measured if "runs" in m.details), default=0)
+
+
+def deviation(value: float) -> str:
+    return f" ± {rate(value)}" if np.isfinite(value) else ""
+
+
+def group_look(group: str) -> style.Look:
+    return look_of(legend_group(group))

@@ -1,0 +1,260 @@
+"""Two matrices over the same solutions: cosine of weights and disagreement of labels, read and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData
+from modescape.drawing.numbers import float32, known
+from modescape.drawing.options import SplitOptions
+from modescape.drawing.panels import Picture, parted
+from modescape.drawing.reading import Floats, Ints, Results, Solution, labels_of, square
+from modescape.drawing.style import Theme
+from modescape.drawing.words import rate
+from modescape.finding import reduction
+from modescape.science.similarity import disagreement
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+WEIGHTS: Any = Field(
+    "reduced",
+    description="reduced: without what two networks share for free, as in the verdict; all: every trainable weight as "
+    "it is; kernels: tensors of two or more dimensions only, kept by older experiments.",
+)
+
+
+class AlongOptions(SplitOptions):
+    """Which run, and how its weights are compared."""
+
+    run: int | None = Field(None, ge=0, le=999, description="Which run; empty means the first that has finished.")
+    weights: Literal["reduced", "all", "kernels"] = WEIGHTS
+    panel: Literal["both", "cosine", "disagreement"] = Field(
+        "both", description="Both maps, or one for narrow screens."
+    )
+
+
+class AcrossOptions(SplitOptions):
+    """How many checkpoints stand for each run."""
+
+    blocks: int = Field(
+        1, ge=1, le=64, description="Checkpoints shown of each run, early to late; 1: its final solution, as the paper."
+    )
+    weights: Literal["reduced", "all", "kernels"] = WEIGHTS
+    panel: Literal["both", "cosine", "disagreement"] = Field(
+        "both", description="Both maps, or one for narrow screens."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity(FigureData):
+    """Two matrices over the same solutions.
+
+    numbers, runs [S] int and epochs [S]; numbers are -1 and values NaN where a run is not there yet. cosine [S, S] in
+    [-1, 1], or None before it is computed; disagreement [S, S] in [0, 1]. block: rows a run; kept: solutions there are.
+    """
+
+    options: AlongOptions | AcrossOptions
+    numbers: Ints
+    runs: Ints
+    epochs: Floats
+    cosine: Floats | None
+    disagreement: Floats
+    block: int
+    images: int
+    kept: int
+
+    @property
+    def card_height(self) -> int:
+        return self.size.card if self.options.panel == "both" else 440
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("solution", "run", "epoch", "solution_2", "run_2", "epoch_2", "cosine", "disagreement")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        """One row a pair, first before second."""
+        present = np.flatnonzero(self.numbers >= 0)
+        who = [(int(self.numbers[i]), int(self.runs[i]), float(self.epochs[i])) for i in range(len(self.numbers))]
+        return [
+            (
+                *who[i],
+                *who[j],
+                None if self.cosine is None else known(self.cosine[i, j]),
+                known(self.disagreement[i, j]),
+            )
+            for at, i in enumerate(present)
+            for j in present[at + 1 :]
+        ]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    cosine: Floats | None
+    disagreement: Floats
+    missing: str
+
+    def __iter__(self) -> Any:
+        return iter((self.cosine, self.disagreement, self.missing))
+
+
+def matrices_of(results: Results, solutions: Sequence[Solution], split: str, weights: str) -> _Pair:
+    """Both matrices over these solutions. Before the compare stage disagreement comes from the stored logits."""
+    numbers = [solution.number for solution in solutions]
+    stored = results.matrix("disagreement", split)
+    apart = square(stored, numbers) if stored is not None else None
+    if apart is None or not np.isfinite(apart).all():
+        apart = disagreement(labels_of(results, solutions, split))
+    missing = ""
+    measured = results.matrix("cosine" if weights == "all" else f"cosine-{weights}", "")
+    if measured is None and weights != "all":
+        measured = results.matrix("cosine", "")
+        if measured is not None:
+            missing = "Only the cosine of all weights, as they are, is kept here."
+    if measured is None:
+        return _Pair(None, apart, "The cosine of weights is not computed yet.")
+    if "head" in measured.details:
+        missing = f"Cosine of weights {reduction(measured.details['head'], measured.details['left_out'])}."
+    return _Pair(square(measured, numbers), apart, missing)
+
+
+def cosine_words(value: float) -> str:
+    """Three decimals near 0, two near 1, where the third carries nothing."""
+    return rate(value, 2) if round(value, 2) >= 1 else rate(value)
+
+
+def maps(
+    data: Similarity,
+    theme: Theme,
+    *,
+    figure_name: str,
+    names: list[str],
+    ticks: tuple[list[float], list[str]],
+    axis: str,
+) -> go.Figure:
+    panels = ("cosine", "disagreement") if data.options.panel == "both" else (data.options.panel,)
+    numbers = [int(number) for number in data.numbers]
+    # "run" stands in the corner; a longer word fits neither there nor beside the title on narrow screens and paper.
+    corner, below = {"x": 0, "xshift": -2, "yshift": -6}, {"x": 1, "xshift": 0, "yshift": -20}
+    place: dict[str, Any] = corner if axis == "run" else below
+    picture = Picture(
+        figure_name,
+        data,
+        theme,
+        kind="maps",
+        margin={"b": style.MARGINS["maps"]["b"] - min(0, 8 + place["yshift"])},
+        panels=("cosine", "disagreement"),
+        meta={"rows": numbers, "columns": numbers},
+    )
+    size = len(names)
+    labelled = {"type": "category", "tickmode": "array", "tickvals": ticks[0], "ticktext": ticks[1]}
+    for panel, domain in parted(panels, ([0.0, 0.48], [0.52, 1.0])):
+        axes = picture.maps(
+            domain,
+            alike=False,
+            x={**labelled, "range": [-0.5, size - 0.5]},
+            y={**labelled, "range": [size - 0.5, -0.5]},
+        )
+        x, y = axes.x, axes.y
+        values = data.cosine if panel == "cosine" else data.disagreement
+        title = "cosine of weights" if panel == "cosine" else "disagreement of labels"
+        picture.head(axes, title)
+        picture.write(
+            style.label(
+                axis, theme, xref=f"{x} domain", yref=f"{y} domain", y=0, xanchor="right", yanchor="top", **place
+            )
+        )
+        if values is None:
+            why = style.label("not computed yet", theme, x=0.5, y=0.5, xref=f"{x} domain", yref=f"{y} domain")
+            picture.write(why)
+        if values is None or not np.isfinite(values).all():
+            picture.mark(style.ground(theme, x, y, size))
+        picture.add(_map(data, panel, values, names, theme, x, y, domain))
+        if 1 < data.block < size and size // data.block <= 40:
+            picture.mark(*style.block_lines(theme, x, y, size, data.block))
+    return picture.figure()
+
+
+def _map(
+    data: Similarity,
+    panel: str,
+    values: Floats | None,
+    names: list[str],
+    theme: Theme,
+    x: str,
+    y: str,
+    domain: Sequence[float],
+) -> dict[str, Any]:
+    size = len(names)
+    shown = np.full((size, size), np.nan) if values is None else values
+    bottom = 0.0
+    if panel == "cosine":
+        bottom, top = _cosine_scale(data), 1.0
+        beyond = "≤ " if (shown[np.isfinite(shown)] < bottom - 1e-9).any() and bottom else ""
+        middle = (bottom + top) / 2
+        ticks, texts = [bottom, middle, top], [beyond + _short(bottom), _short(middle), "1"]
+    else:
+        top = _disagreement_scale(data)
+        beyond = "≥ " if (shown[np.isfinite(shown)] > top).any() else ""
+        ticks, texts = [0.0, top / 2, top], ["0", _short(top / 2), beyond + _short(top)]
+    width = domain[1] - domain[0]
+    few = data.block == 1 and size <= 40
+    return {
+        "type": "heatmap",
+        "x": names,
+        "y": names,
+        "z": float32(shown),
+        "zmin": bottom,
+        "zmax": top,
+        "colorscale": style.SEQUENTIAL,
+        "reversescale": panel == "disagreement",
+        "xgap": 1 if few else 0,
+        "ygap": 1 if few else 0,
+        "hoverongaps": False,
+        "name": panel,
+        "legendgroup": "trajectory",
+        "hovertemplate": f"<b>%{{y}}</b><br>%{{x}}<br>{panel} %{{z:.3f}}<extra></extra>",
+        "colorbar": style.colour_bar(theme, x=domain[1] - 0.015 * width, length=0.4 * width, ticks=ticks, texts=texts),
+        "xaxis": x,
+        "yaxis": y,
+    }
+
+
+def _cosine_scale(data: Similarity) -> float:
+    """Where the colours begin: at 0 across runs, whose weights know nothing of each other; along one run at what its
+    weights come down to, for they hardly turn and would all be one colour."""
+    if data.cosine is None or data.block < len(data.numbers):
+        return 0.0
+    seen = data.cosine[np.isfinite(data.cosine)]
+    spread = max(1.0 - float(seen.min()), 1e-3) if len(seen) else 1.0
+    step = 10.0 ** np.floor(np.log10(spread)) / 2
+    return max(0.0, round(float(1.0 - np.ceil(spread / step - 1e-9) * step), 6))
+
+
+def _disagreement_scale(data: Similarity) -> float:
+    """Where the colours end: twice what optima differ by; along one run, what it differs by after its first tenth.
+
+    Untrained networks disagree on nearly everything; a scale that reaches them would hide all the rest.
+    """
+    last = np.arange(data.block - 1, len(data.numbers), data.block)
+    if len(last) > 1:
+        told = 2 * data.disagreement[np.ix_(last, last)]
+    else:
+        late = max(1, len(data.numbers) // 10) if len(data.numbers) > 2 else 0
+        told = data.disagreement[late:, late:]
+    told = told[np.isfinite(told)]
+    highest = float(told.max()) if len(told) else 1.0
+    step = 0.1 if highest > 0.2 else 0.02
+    return min(1.0, max(0.02, round(float(np.ceil(highest / step - 1e-9) * step), 2)))
+
+
+def _short(value: float) -> str:
+    """As few digits as the value needs."""
+    return f"{value:.4g}".replace("0.", ".", 1) if 0 < value < 1 else f"{value:.4g}"

@@ -1,0 +1,369 @@
+"""Which corruptions? Scores and divergence type by type (paper Fig 9 and 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
+from modescape.drawing.numbers import float32, known
+from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.reading import Results
+from modescape.drawing.style import Theme
+from modescape.drawing.words import listed, rate, thousands
+from modescape.figures.shared.corruption import (
+    SOLID,
+    TITLES,
+    WORDS,
+    Line,
+    Metric,
+    ShiftOptions,
+    Source,
+    bounds_of,
+    group_title,
+    hover,
+    read_lines,
+    source_of,
+    type_title,
+)
+from modescape.figures.shared.scores import drawn, value_of
+from modescape.studies import said_of_chains
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+class TypeOptions(ShiftOptions):
+    """How types of corruption are told apart."""
+
+    metric: Metric = Field("accuracy", description="What is measured.")
+    panel: Literal["all", "types", "intensities"] = Field(
+        "all",
+        description="all: a small picture for each type; types: a box for each type, over its intensities; "
+        "intensities: a box for each intensity, over the types (narrow screens show boxes).",
+    )
+
+
+_ACROSS, _PICTURE = 6, 216  # small pictures in a row, and the least height in px of one on a page
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftTypes(FigureData):
+    """Lines of every group and type: size 1 and `solid` (scores) or 0 (divergences). types: in the order drawn; shown:
+    groups drawn, independent runs first; gain: what `solid` runs gain over one at the largest intensity, by type."""
+
+    options: TypeOptions
+    lines: tuple[Line, ...]
+    types: tuple[str, ...]
+    shown: tuple[str, ...]
+    solid: int
+    gain: Mapping[str, float]
+    source: Source
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("corruption", "method", "measure", "runs", "members", "intensity", "value", "sd", "units")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return [
+            (line.corruption, line.group, line.metric, line.size or None, line.members, int(line.intensities[i]),
+             known(line.value[i]), known(line.sd[i]), line.units)
+            for line in self.lines
+            for i in range(len(line.intensities))
+        ]  # fmt: skip
+
+    @property
+    def last(self) -> int:
+        """The largest intensity."""
+        return max(int(line.intensities[-1]) for line in self.lines)
+
+    def line(self, group: str, corruption: str, size: int) -> Line | None:
+        found = [one for one in self.lines if (one.group, one.corruption, one.size) == (group, corruption, size)]
+        return found[0] if found else None
+
+    @property
+    def drawn(self) -> list[tuple[str, int]]:
+        """(group, size) of the lines of one picture: one run and the ensemble of the first, one run of the others."""
+        if self.options.metric == "js_mean":
+            return [(group, 0) for group in self.shown]
+        found = []
+        for group in self.shown:
+            found.append((group, 1))
+            if group == INDEPENDENT and self.solid > 1:
+                found.append((group, self.solid))
+        return found
+
+    @property
+    def card_height(self) -> int:
+        return self.down * 176 + 20 if self.options.panel == "all" else 440
+
+    @property
+    def page_height(self) -> int:
+        small = 20 + self.down * max(_PICTURE, (self.size.page - 20) // self.down)
+        return small if self.options.panel == "all" else self.size.page
+
+    @property
+    def down(self) -> int:
+        """Rows of small pictures."""
+        return -(-len(self.types) // _ACROSS)
+
+    @property
+    def drawn_lines(self) -> list[Line]:
+        """What the axes must hold: the table has groups that no picture shows."""
+        return [line for line in self.lines if (line.group, line.size) in self.drawn]
+
+
+@figure(
+    "shift-types",
+    order=62,
+    title="Shift by type",
+    question="Which corruptions?",
+    summary="Accuracy, or another measure, against intensity for every type of corruption, and box plots over them.",
+    source="Fort, Hu, Lakshminarayanan 2019, Figures 9 and 10; corruptions of Hendrycks and Dietterich 2019",
+    paper="Fig 9",
+    needs=("shift", "shift-compare"),
+    options=TypeOptions,
+    card=548,
+    full=True,
+)
+def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
+    metric = options.metric
+    read = read_lines(results, options, [metric], by_type=True)
+    solid = max((line.size for line in read if line.size <= SOLID), default=0)
+    lines = [line for line in read if line.size in (0, 1, solid)]
+    last = max(int(line.intensities[-1]) for line in lines)
+    gain = _gains(lines, metric, solid, last)
+    types = sorted(dict.fromkeys(line.corruption for line in lines), key=lambda name: -gain.get(name, 0.0))
+    shown = options.method or (INDEPENDENT, *_best(lines, metric, last))
+    groups = [group for group in dict.fromkeys(line.group for line in lines) if group in shown]
+    return ShiftTypes(
+        options=options,
+        lines=tuple(lines),
+        types=tuple(types),
+        shown=tuple(groups),
+        solid=solid,
+        gain=gain,
+        source=source_of(results, types),
+        legend=tuple(
+            Legend(group, group_title(group), look_of(group).key, on=group in groups)
+            for group in dict.fromkeys(line.group for line in lines)
+        ),
+    )
+
+
+def _gains(lines: Sequence[Line], metric: Metric, solid: int, last: int) -> dict[str, float]:
+    """What averaging `solid` runs improves at intensity `last`, by type; for divergences: how large they are."""
+    own = {(line.corruption, line.size): line.at(last) for line in lines if line.group == INDEPENDENT}
+    names = dict.fromkeys(line.corruption for line in lines)
+    if metric == "js_mean":
+        return {name: own[name, 0] for name in names if (name, 0) in own}
+    sign = 1 if metric == "accuracy" else -1
+    return {name: sign * (own[name, solid] - own[name, 1]) for name in names if (name, solid) in own}
+
+
+def _best(lines: Sequence[Line], metric: Metric, last: int) -> list[str]:
+    """The group that does best inside one run, mean over types at intensity `last`: the one worth comparing with."""
+    values: dict[str, list[float]] = {}
+    for line in lines:
+        if line.group not in (INDEPENDENT, TRAJECTORY) and line.size in (0, 1):
+            values.setdefault(line.group, []).append(line.at(last))
+    if not values:
+        return [TRAJECTORY]
+    higher = metric in ("accuracy", "js_mean")
+    return [max(values, key=lambda group: float(np.mean(values[group])) * (1 if higher else -1))]
+
+
+def _caption(data: ShiftTypes) -> str:
+    metric, last = data.options.metric, WORDS[data.options.metric]
+    first = {
+        "all": f"{last[:1].upper()}{last[1:]} by intensity 0 to 5, one picture a type",
+        "types": f"{last[:1].upper()}{last[1:]}: a box for each type, over its intensities",
+        "intensities": f"{last[:1].upper()}{last[1:]}: a box for each intensity, over {len(data.types)} types",
+    }[data.options.panel]
+    parts = [first + "."]
+    if data.gain and data.options.panel != "intensities":
+        what = "how large it is for independent runs" if metric == "js_mean" else f"what {data.solid} runs gain"
+        parts.append(f"Sorted by {what} at the largest intensity.")
+    if metric != "js_mean" and data.solid > 1 and INDEPENDENT in data.shown:
+        boxes = data.options.panel != "all"
+        parts.append(
+            f"Filled: {data.solid} runs averaged; outlined: one run." if boxes
+            else f"Solid: {data.solid} runs averaged; dashed: one run; shaded: the gain."
+        )  # fmt: skip
+    others = [group for group in data.shown if group != INDEPENDENT]
+    if others and metric != "js_mean":
+        members = max(line.members for line in data.lines if line.group in others)
+        inside = f", {members} functions averaged" if members > 1 else ""
+        beside = "Beside them" if INDEPENDENT in data.shown else "Boxes"
+        also = "Thin" if data.options.panel == "all" else beside
+        parts.append(f"{also}: {listed([group_title(group) for group in others])} in one run{inside}.")
+    parts.append(f"{thousands(data.source.images)} test images each: {data.source.words}.")
+    parts += said_of_chains(data.shown)
+    return " ".join(parts)
+
+
+def _summary(data: ShiftTypes) -> str:
+    last, metric = data.last, data.options.metric
+    if not data.gain:
+        groups = "1 group" if len(data.shown) == 1 else f"{len(data.shown)} groups"
+        return f"{len(data.types)} types of corruption, {groups}."
+    most, least = data.types[0], data.types[-1]
+    if metric == "js_mean":
+        return (
+            f"At intensity {last} independent runs differ most under {type_title(most).lower()} "
+            f"({rate(data.gain[most])} nats) and least under {type_title(least).lower()} ({rate(data.gain[least])})."
+        )
+    unit = " points" if metric == "accuracy" else ""
+    return (
+        f"At intensity {last}, {data.solid} runs gain most under {type_title(most).lower()} "
+        f"({_signed(metric, data.gain[most])}{unit}) and least under {type_title(least).lower()} "
+        f"({_signed(metric, data.gain[least])}{unit})."
+    )
+
+
+def _signed(metric: Metric, value: float) -> str:
+    text = value_of(metric, value)
+    return text if text.startswith("−") else f"+{text}"
+
+
+def _notes(data: ShiftTypes) -> Notes:
+    last, metric, group = data.last, data.options.metric, data.shown[0]
+    lines = []
+    for name in data.types:
+        if metric == "js_mean":
+            line = data.line(group, name, 0)
+            lines.append(Note(type_title(name), ("–" if line is None else value_of(metric, line.at(last)),)))
+            continue
+        one, many = data.line(group, name, 1), data.line(group, name, data.solid)
+        cells = tuple("–" if line is None else value_of(metric, line.at(last)) for line in (one, many))
+        lines.append(Note(type_title(name), cells))
+    heads = ("JS",) if metric == "js_mean" else ("one run", f"{data.solid} runs")
+    return Notes(
+        (f"Intensity {last}", *heads), tuple(lines), () if group == INDEPENDENT else (f"Of {group_title(group)}.",)
+    )
+
+
+@shift_types.tell
+def tell(data: ShiftTypes) -> Words:
+    return Words(_caption(data), _summary(data), _notes(data))
+
+
+@shift_types.draw
+def draw(data: ShiftTypes, theme: Theme) -> go.Figure:
+    every = data.options.panel == "all"
+    kind: style.Kind = "multiples" if every else "page"
+    revision = "shift-types" if every else "shift-box"
+    picture = Picture("shift-types", data, theme, kind=kind, revision=revision, panels=("types", "intensities"))
+    (_small_pictures if every else _boxes)(data, picture)
+    return picture.figure()
+
+
+def _small_pictures(data: ShiftTypes, picture: Picture) -> None:
+    across, down, theme = min(_ACROSS, len(data.types)), data.down, picture.theme
+    gap = 64 if data.is_large else 52
+    bounds = bounds_of(data.drawn_lines, data.options.metric)
+    width, tall, room = 1 / across, 1 / down, picture.room
+    ticks = {"dtick": 25} if data.options.metric == "accuracy" else {"nticks": 4}
+    for i, name in enumerate(data.types):
+        column, row = i % across, i // across
+        panel = picture.panel(
+            [column * width, column * width + 0.84 * width],
+            [1 - (row + 1) * tall + gap / room, 1 - row * tall - 0.02 * tall],
+            x={"range": [-0.2, data.last + 0.2], "tickvals": [0, data.last], **({"matches": "x"} if i else {})},
+            y={"range": bounds, **ticks, **({"matches": "y"} if i else {})},
+        )
+        x, y = panel.x, panel.y
+        picture.add(*_picture(data, name, theme, x, y))
+        head: dict[str, Any] = {"xref": f"{x} domain", "yref": f"{y} domain", "y": 1, "yanchor": "bottom", "yshift": 2}
+        picture.write(style.label(type_title(name), theme, strong=True, x=0, xanchor="left", **head))
+        if data.options.metric != "js_mean" and name in data.gain:
+            said = _signed(data.options.metric, data.gain[name])
+            picture.write(style.label(said, theme, x=1, xanchor="right", xshift=16, **head))
+
+
+def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+    """One type: the gain as a ground, one run dashed, the ensemble solid with a symbol at its end."""
+    metric, traces = data.options.metric, []
+    one, many = data.line(INDEPENDENT, name, 1), data.line(INDEPENDENT, name, data.solid)
+    if one is not None and many is not None and data.solid > 1 and INDEPENDENT in data.shown:
+        low, high = drawn(metric, one.value), drawn(metric, many.value)
+        traces.append(scatter(
+            "lines", np.concatenate([one.intensities, one.intensities[::-1]]), np.concatenate([low, high[::-1]]),
+            axes=(x, y), silent=True, legendgroup=INDEPENDENT, line={"width": 0}, fill="toself",
+            fillcolor=style.softened(look_of(INDEPENDENT).colour(theme), 0.14),
+        ))  # fmt: skip
+    for group, size in data.drawn:
+        line = data.line(group, name, size)
+        if line is not None:
+            traces.append(_thin_line(line, data, theme, x, y))
+    return traces
+
+
+def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> dict[str, Any]:
+    entry = look_of(line.group)
+    main = line.size in (0, data.solid)
+    dashed = line.group == INDEPENDENT and not main
+    last = len(line.intensities) - 1
+    marker = style.marker(entry, theme)
+    marker["size"] = [0] * last + [entry.size - 1 if main else 0]
+    marker["line"] = {**marker["line"], "width": [0] * last + [1 if main else 0]}
+    return scatter(
+        "lines+markers", line.intensities, drawn(line.metric, line.value), axes=(x, y),
+        hover=[hover(line, i) for i in range(last + 1)], name=group_title(line.group), legendgroup=line.group,
+        meta={"method": line.group},
+        line={"color": entry.colour(theme), "width": 2 if main else 1.25, "dash": "dash" if dashed else "solid"},
+        marker=marker, cliponaxis=False,
+    )  # fmt: skip
+
+
+def _boxes(data: ShiftTypes, picture: Picture) -> None:
+    """A box for each type (over intensities) or for each intensity (over types); groups beside each other."""
+    metric, by_type = data.options.metric, data.options.panel == "types"
+    names = [type_title(name) for name in data.types]
+    across: dict[str, Any] = {"range": [0.4, 5.6], "dtick": 1}
+    if by_type:
+        picture.layout["margin"]["b"] = 120
+        across = {
+            "tickvals": list(range(len(names))), "ticktext": names, "tickangle": -40, "range": [-0.6, len(names) - 0.4],
+        }  # fmt: skip
+    panel = picture.panel(x=across, y={"range": bounds_of(data.drawn_lines, metric)})
+    picture.layout |= {"boxmode": "group", "boxgap": 0.35, "boxgroupgap": 0.15}
+    picture.titles(panel, "" if by_type else "intensity", TITLES[metric])
+    picture.add(*(_box(data, group, size, picture.theme) for group, size in data.drawn))
+
+
+def _box(data: ShiftTypes, group: str, size: int, theme: Theme) -> dict[str, Any]:
+    lines = {name: data.line(group, name, size) for name in data.types}
+    found = {name: line for name, line in lines.items() if line is not None}
+    ink = look_of(group).colour(theme)
+    if data.options.panel == "types":
+        where = [i for i, name in enumerate(data.types) if name in found]
+        values = [found[name].value[found[name].intensities > 0] for name in data.types if name in found]
+    else:
+        where = sorted({int(k) for line in found.values() for k in line.intensities if k > 0})
+        values = [np.array([line.at(k) for line in found.values()]) for k in where]
+    five = np.array([np.quantile(drawn(data.options.metric, one), [0, 0.25, 0.5, 0.75, 1]) for one in values])
+    filled = size in (0, data.solid)
+    head = f"{group_title(group)}, {size} runs averaged" if size > 1 else group_title(group)
+    return {
+        "type": "box",
+        "x": float32(where),
+        "lowerfence": float32(five[:, 0]),
+        "q1": float32(five[:, 1]),
+        "median": float32(five[:, 2]),
+        "q3": float32(five[:, 3]),
+        "upperfence": float32(five[:, 4]),
+        "name": head,
+        "legendgroup": group,
+        "offsetgroup": f"{group}/{size}",
+        "meta": {"method": group},
+        "line": {"color": ink, "width": 1.5},
+        "fillcolor": style.softened(ink, 0.35 if filled else 0.0),
+        "hoverinfo": "y+name",
+    }
