@@ -200,7 +200,7 @@ def test_every_run_says_its_seeds_and_its_arithmetic(site: Served, tmp_path: Pat
         form = client.get(f"/launch?from={again.experiment.slug}").text
     assert (about["look"]["number"], about["look"]["planned"], about["look"]["runs"]) == (2, 2, 3)
     assert asked["look"]["number"] == 3
-    assert "data-look" in form
+    assert 'class="small look"' in form
 
 
 # --- what was stored before ------------------------------------------------------------------------------------------
