@@ -23,6 +23,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/python -m ruff check worker backend migrations tests benchmarks docs examples
 	$(BIN)/python -m ruff format --check worker backend migrations tests benchmarks docs examples
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
 
 check: $(VENV)/.installed-dev system
 	$(BIN)/python -m pytest tests -m check --timeout 3600 -s

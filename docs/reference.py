@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from modescape import registry
@@ -24,6 +25,7 @@ def pages() -> dict[str, str]:
         "reference/command-line.md": "\n".join(_commands()),
         "reference/api.md": "\n".join(_api()),
         "reference/python.md": "\n".join(_python()),
+        "decisions/index.md": "\n".join(_decisions()),
         **{f"reference/{name}.md": "\n".join(_entries(name)) for name in _REGISTRIES},
     }
 
@@ -114,6 +116,14 @@ def _python() -> Iterator[str]:
     for name in modescape.__all__:
         if name not in _REGISTRIES:
             yield f"::: {modescape.home_of(name)}.{name}\n"
+
+
+def _decisions() -> Iterator[str]:
+    yield "# Decisions\n"
+    yield "Choices that are not obvious, dated, in the order they were made.\n"
+    for path in sorted((Path(__file__).parent / "decisions").glob("0*.md")):
+        title, _, date, *_ = path.read_text(encoding="utf-8").splitlines()
+        yield f"- {date}: [{title.removeprefix('# ')}]({path.name})"
 
 
 def _table(head: tuple[str, ...], rows: Any) -> Iterator[str]:

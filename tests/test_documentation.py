@@ -73,7 +73,23 @@ def test_every_page_of_the_documentation_is_in_its_contents() -> None:
 
     written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     contents = listed(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
-    assert written <= contents, written - contents
+    records = {page for page in written if re.fullmatch(r"decisions/\d{4}-[a-z0-9-]+\.md", page)}
+    assert written - records <= contents, written - records - contents
+
+
+def test_decisions_are_numbered_without_gaps_and_dated() -> None:
+    records = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    for number, path in enumerate(records, 1):
+        title, empty, date, *_ = path.read_text(encoding="utf-8").splitlines()
+        assert (path.name[:5], title.split(". ")[0], empty) == (f"{number:04d}-", f"# {number}", ""), path
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d", date), path
+
+
+def test_the_architecture_page_prints_the_contract_that_the_linter_checks() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert "```text\n" + "\n".join(layers) + "\n```" in page
 
 
 def test_the_version_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
