@@ -130,7 +130,7 @@ from modescape import registry
 registry.load_plugins(("own_entries",))
 done = ms.run("stripes-short", folder="home")
 states = {stage.kind: stage.state for stage in done.stages}
-print(sorted({stage.state for stage in done.stages}), "connectivity" in states, "corrupt" in states)
+print(sorted({str(stage.state) for stage in done.stages}), "connectivity" in states, "corrupt" in states)
 drawn = str(done.figure("plane").to_dict())
 print("#123456" in drawn)
 """

@@ -169,7 +169,7 @@ def _figures(lab: Lab) -> None:
         name: figures[name].call(lab, figures[name].options()) for name in ("plane", "tunnel", "cuts", "ensembles")
     }
     assert drawn["plane"].reference == 1
-    assert tuple(drawn["tunnel"].runs) == (1, 2)
+    assert tuple(drawn["tunnel"].study.runs) == (1, 2)
     assert [cut.words for cut in drawn["cuts"].cuts] == ["run 1 to 2"]
     assert "run 0 was named for it, and failed: the training loss is nan" in drawn["cuts"].missing
     assert drawn["ensembles"].runs["independent"] == 4

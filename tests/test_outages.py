@@ -136,7 +136,7 @@ def test_workers_outlive_a_database_that_was_away(wire: Wire, tmp_path: Path, po
     try:
         made.start("a")
         experiment = made.launch(chains(2, steps=60, seconds=0.02))
-        wait_until(lambda: any(stage.step for stage in direct.stages(experiment.id)), 30, "progress")
+        wait_until(lambda: any(stage.step for stage in direct.stages.of(experiment.id)), 30, "progress")
         wire.cut()
         log = tmp_path / "a.log"
         wait_until(lambda: "does not answer" in log.read_text(), 20, "a word about it")
