@@ -18,6 +18,7 @@ import re
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -181,6 +182,8 @@ def tell(settings: Settings) -> dict[str, Any]:
     finally:
         laboratory.store.close()
     with served(settings.home, database_url=settings.database_url) as site, site.client() as client:
+        while any(row["state"] == "checking" for row in client.get("/api/data").json()["items"]):
+            time.sleep(0.1)
         told |= dict(_documents(client, sorted(names.values())))
     return told
 

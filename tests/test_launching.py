@@ -5,15 +5,19 @@ from __future__ import annotations
 import html
 import json
 import re
+import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from serving import Served, served
+from test_data import small_cifar10
 
 from modescape.registry import presets
+from modescape.science.data import contents
 from modescape_api import forms
 
 
@@ -127,3 +131,19 @@ def test_the_plan_is_for_our_own_forms_only(client: httpx.Client) -> None:
     form = filled_in(client, "quickstart")
     assert client.post("/launch/plan", data=form, headers={"origin": "http://elsewhere.test"}).status_code == 403
     assert client.post("/launch/plan", data=form).status_code == 200
+
+
+def test_a_set_whose_files_are_being_read_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    read = contents._md5
+    monkeypatch.setattr(contents, "_md5", lambda path: (go_on.wait(30), read(path))[1])
+    small_cifar10(tmp_path / "data")
+    try:
+        with served(tmp_path / "home", data=str(tmp_path / "data")) as running, running.visitor() as asking:
+            page = asking.get("/launch").text
+    finally:
+        go_on.set()
+    assert "CIFAR-10 (being checked)" in page
+    assert "Not on this machine: CIFAR-100," in page

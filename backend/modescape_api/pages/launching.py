@@ -192,7 +192,8 @@ def _launch_form(
     placed = [forms.place(problem, document, values) for problem in problems]
     was = forms.to_values(preset.call()) if preset else forms.to_values(source.spec) if source else forms.defaults()
     twin, price = _twin(preset) if preset else None, _prices(here)
-    missing = {row["name"]: row["how"] for row in data.known(here) if not row["own"] and not row["present"]}
+    absent = [row for row in data.known(here) if not row["own"] and not row["present"]]
+    missing = [row["name"] for row in absent if row["state"] != "checking"]
     return render(
         request,
         here,
@@ -221,13 +222,12 @@ def _launch_form(
                 values,
                 was=was,
                 problems=placed,
-                missing=dict.fromkeys(missing, "not here"),
+                missing={row["name"]: "not here" if row["name"] in missing else "being checked" for row in absent},
                 own_sets=list(here.store.own_sets.all()),
             )
         ),
         body=_body(name, forms.to_document(forms.posted(sections))),
         was=was,
-        missing=missing,
         missing_titles=", ".join(datasets[name].title for name in missing),
         problems=placed,
         name_problem=next((problem for problem in placed if problem.field == "name"), None),
