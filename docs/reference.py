@@ -87,7 +87,8 @@ def _entries(kind: str) -> Iterator[str]:
 
 def _api() -> Iterator[str]:
     from modescape_api.app import create_app
-    from modescape_api.documentation import INTRODUCTION, groups
+    from modescape_api.pages.documentation import groups
+    from modescape_api.resources.openapi import INTRODUCTION
 
     yield "# REST interface\n"
     yield f"{INTRODUCTION}\n"

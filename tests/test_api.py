@@ -34,8 +34,8 @@ from modescape.registry import figures
 from modescape.spec import parse
 from modescape.store import Store
 from modescape.tables import Experiment
-from modescape_api import events
-from modescape_api.events import Hub
+from modescape_api.background import hub
+from modescape_api.background.hub import Hub
 
 
 @pytest.fixture(scope="module")
@@ -779,7 +779,7 @@ def test_whoever_leaves_at_whatever_moment_silences_nobody(sqlite_url: str, monk
     """A hundred streams left a thousand times, by being cancelled and by waiting too long, while events come."""
     store, newest = Store(sqlite_url), itertools.count(1)
     monkeypatch.setattr(store.events, "last_id", lambda: next(newest))
-    monkeypatch.setattr(events, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(hub, "POLL_SECONDS", 0.0)
     drawn = random.Random(0)
 
     async def live() -> list[bool]:

@@ -31,7 +31,7 @@ from modescape.registry import figures
 from modescape.science.inference import OverRuns, Word
 from modescape.spec import MarginsSpec, parse
 from modescape.stages import KINDS
-from modescape_api import forms
+from modescape_api.pages import forms
 
 Floats = NDArray[np.float64]
 pytestmark = pytest.mark.usefixtures("few_redraws")

@@ -846,7 +846,7 @@ def test_negative_numbers_have_a_true_minus() -> None:
 def test_margins_of_a_spec_are_those_of_the_verdict_unless_edited() -> None:
     from modescape.claims.claim import margins
     from modescape.spec import parse
-    from modescape_api.claims import answered
+    from modescape_api.pages.claims import answered
 
     assert margins(parse({})) == {letter: claim.default_margin for letter, claim in CLAIMS.items()}
     edited = margins(parse({"margins": {"f1": 100, "e2": 0.5}}))
@@ -868,7 +868,7 @@ def _claim(found: Sequence[ClaimRecord], letter: str) -> ClaimRecord:
 def test_page_api_and_comparison_give_the_same_numbers_of_a_claim(letter: str) -> None:
     """Those of the method that decides, at the level its word needs; worked out here for three methods."""
     from modescape.science.inference import t_quantile
-    from modescape_api.claims import answered
+    from modescape_api.pages.claims import answered
 
     judged = _found(judge(_evidence(_problem())))
     (told,) = (claim for claim in Finding.from_json(judged).document()["claims"] if claim["id"] == letter)
@@ -896,7 +896,7 @@ def test_page_api_and_comparison_give_the_same_numbers_of_a_claim(letter: str) -
 def test_bar_and_word_of_a_claim_over_methods_agree(letter: str) -> None:
     """Of a few hundred random ones: beyond the margin where it holds, short of it where it does not, else across it."""
     from modescape.science.inference import Estimate, t_quantile, t_tail
-    from modescape_api.claims import MARGIN_AT, answered
+    from modescape_api.pages.claims import MARGIN_AT, answered
 
     claim, random = CLAIMS[letter], np.random.default_rng(7)
     above = claim.side is Side.ABOVE
@@ -1032,7 +1032,7 @@ def test_figures_an_experiment_cannot_have_say_why_and_how_to_get_them(site: Ser
 
 def test_what_a_clone_gets_is_a_valid_spec() -> None:
     from modescape.spec import parse
-    from modescape_api.forms import with_more
+    from modescape_api.pages.forms import with_more
 
     one = {**SPEC, "ensemble": {"runs": 1}, "methods": [], "training": {"epochs": 2, "checkpoint_every": 2}}
     for add in (
@@ -1135,7 +1135,7 @@ def test_numbers_of_the_paper_stand_beside_the_nearest_experiments(site: Served,
 
 def test_a_claim_that_was_asked_for_and_has_failed_offers_no_clone_with_it() -> None:
     from modescape.spec import parse
-    from modescape_api.claims import undecided
+    from modescape_api.pages.claims import undecided
 
     asked = parse({"methods": [{"method": "sgmcmc"}]})
     (failed,) = (one for one in undecided(asked, Finding.from_json({}), [], is_alive=False) if one.letter == "h")

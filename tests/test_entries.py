@@ -101,8 +101,8 @@ registry.load_plugins(("own_entries",))
 from modescape.corruptions.corruption import applicable
 from modescape.drawing import style
 from modescape.plan import prepare
-from modescape_api.catalogue import _known_here
-from modescape_api.replies import encode
+from modescape_api.resources.catalogue import _known_here
+from modescape_api.http.replies import encode
 kinds = ("datasets", "architectures", "methods", "corruptions", "presets")
 known = json.loads(encode(_known_here()))
 document = registry.presets["stripes-short"].call()

@@ -40,9 +40,9 @@ from modescape.stages import chain as chaining
 from modescape.stages import runner as real
 from modescape.stages import sample as sampling
 from modescape.stages.footing import choose
-from modescape_api import claims as pages
-from modescape_api import failures
-from modescape_api.forms import with_more
+from modescape_api.pages import claims as pages
+from modescape_api.pages import failures
+from modescape_api.pages.forms import with_more
 
 CPU = Machine("cpu", "test", "test", ("cpu",))
 SGMCMC = {"cycles": 2, "epochs_per_cycle": 2, "samples_per_cycle": 1, "noise_epochs": 1, "learning_rate": 0.05}

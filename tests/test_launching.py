@@ -18,7 +18,7 @@ from test_data import small_cifar10
 
 from modescape.registry import presets
 from modescape.science.data import contents
-from modescape_api import forms
+from modescape_api.pages import forms
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from modescape.science import data
 from modescape.science.data.layouts import arrays_of, images_of
 from modescape.settings import Settings
 from modescape.spec import DataSpec
-from modescape_api.data import inside
+from modescape_api.resources.data import inside
 
 
 def fill(folder: Path, n: int, *, level: int = 0) -> Path:

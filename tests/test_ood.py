@@ -33,7 +33,7 @@ from modescape.stages import groups, ood
 from modescape.stages.ood import _subsets
 from modescape.studies import SYNTHETIC, OodSpec
 from modescape.tables import Stage
-from modescape_api import forms
+from modescape_api.pages import forms
 
 GRAY, COLOUR = Shape(1, 28, 28, 10), Shape(3, 32, 32, 10)
 TEST = np.random.default_rng(0).integers(0, 256, (60, 3, 32, 32), dtype=np.uint8)

@@ -28,7 +28,7 @@ from modescape.science.look import Look, look_through
 from modescape.settings import Settings
 from modescape.spec import DataSpec
 from modescape.tables import Stage
-from modescape_api.failures import causes
+from modescape_api.pages.failures import causes
 
 RAMP = (np.arange(64, dtype=np.uint16) * 1040).reshape(8, 8)  # 0 to 65520
 BYTES = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4

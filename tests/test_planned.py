@@ -21,7 +21,7 @@ from serving import SPEC, Served, served
 import modescape as ms
 from modescape import power
 from modescape.claims import CLAIMS
-from modescape.claims.look import Look
+from modescape.claims.look import Look, looked, looking_ahead
 from modescape.finding import Finding
 from modescape.laboratory import export
 from modescape.records import ListColumns, PlannedStage, StageOutput
@@ -33,7 +33,7 @@ from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, Sizes, parse
 from modescape.store import Store
 from modescape.tables import Experiment
-from modescape_api import claims
+from modescape_api.pages import claims
 
 RUNS_3, RUNS_6 = (parse({"ensemble": {"runs": runs}}) for runs in (3, 6))
 OTHER_METHOD = parse({"ensemble": {"runs": 3}, "methods": [{"method": "random"}]})
@@ -113,10 +113,10 @@ def test_a_look_is_announced_before_launch(store: Store) -> None:
     launched(store)
     ahead = Look.ahead(RUNS_6, store.experiments.having_trainings(RUNS_6))
     assert (ahead.number, ahead.planned, ahead.runs) == (2, 3, 6)
-    assert "look 2" in claims.looking_ahead(ahead)
+    assert "look 2" in looking_ahead(ahead)
     assert Look.ahead(RUNS_3, store.experiments.having_trainings(RUNS_3)).number == 1
     assert Look.ahead(OTHER_SEED, store.experiments.having_trainings(OTHER_SEED)).number == 1
-    assert claims.looking_ahead(Look.ahead(OTHER_SEED, [])) == ""
+    assert looking_ahead(Look.ahead(OTHER_SEED, [])) == ""
 
 
 def told(found: dict[str, Any], look: Look) -> list[dict[str, Any]]:
@@ -148,8 +148,8 @@ def test_no_level_gives_a_word_that_five_percent_does_not() -> None:
 
 def test_the_first_look_says_nothing_of_looks() -> None:
     [row] = claims.answered(Finding.from_json({"claims": {"b": B}}), ())
-    assert (row.at_look, claims.looked(Look(1, 3, 3))) == ("", "")
-    said = claims.looked(Look(2, 3, 6))
+    assert (row.at_look, looked(Look(1, 3, 3))) == ("", "")
+    said = looked(Look(2, 3, 6))
     assert "look 2" in said
     assert "at most 2 × 5 % = 10 % (Bonferroni)" in said
     assert "3 runs were promised at the first launch, 6 here" in said

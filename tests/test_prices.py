@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import modescape
+from modescape.drawing.words import between, duration, price
 from modescape.laboratory import Laboratory
 from modescape.plan import Machines, plan, prepare, shape_of
 from modescape.prices import CALIBRATED, GUESSED, INFERRED, MEASURED, Calibration, Finished, Line, Prices, Work, middle
@@ -20,7 +21,6 @@ from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.stages.runner import here_already
 from modescape.store import Store
-from modescape_api.display import between, duration, price
 
 TINY = {
     "data": {"dataset": "digits", "train_images": 100, "validation_images": 50, "test_images": 40},

@@ -23,8 +23,8 @@ from serving import Served, finished, free_port, served
 
 from modescape.errors import ConfigurationError
 from modescape.settings import Settings
-from modescape_api import proxies, security
 from modescape_api.app import create_app
+from modescape_api.http import proxies, security
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ import pytest
 from serving import Served, served
 
 from modescape.registry import methods
-from modescape_api import assets
-from modescape_api.display import look_of
+from modescape_api.http import assets
+from modescape_api.pages.display import look_of
 
 STATIC = assets.frontend() / "static"
 SCRIPTS = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js"))

@@ -27,8 +27,8 @@ from serving import Served, finished, free_port, served
 
 from modescape.errors import ConfigurationError
 from modescape.settings import Settings
-from modescape_api import security
 from modescape_api.app import create_app
+from modescape_api.http import security
 
 TOKEN = "a-secret-of-many-characters"
 HTML = {"Accept": "text/html"}
@@ -463,7 +463,7 @@ def test_static_files_stay_in_their_folder(open_site: Served, path: str) -> None
 
 
 def test_static_files_are_compressed_and_cached_by_content(open_site: Served) -> None:
-    from modescape_api import assets
+    from modescape_api.http import assets
 
     with open_site.client() as client:
         forever = client.get(assets.url("style.css"))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from modescape.registry import figures
-from modescape_api import forms
-from modescape_api.assets import frontend
+from modescape_api.http.assets import frontend
+from modescape_api.pages import forms
 
 STATIC = frontend() / "static"
 

@@ -372,7 +372,7 @@ def test_a_spec_that_wrote_its_defaults_out_still_means_the_first_healthy_runs(p
 
 @pytest.mark.parametrize("part", ["planes", "tunnels"])
 def test_the_form_tells_named_runs_from_the_first_healthy_ones(part: str) -> None:
-    from modescape_api.forms import to_document, to_values
+    from modescape_api.pages.forms import to_document, to_values
 
     for study in ({}, {"runs": [0, 1]}, {"runs": [1, 2]}):
         spec_ = parse({**THREE, part: [study]})

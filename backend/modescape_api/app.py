@@ -22,32 +22,31 @@ from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
 from modescape.schema import check_schema, upgrade
 from modescape.settings import Settings
-from modescape_api import (
+from modescape_api import pages
+from modescape_api.background.fetching import Fetches
+from modescape_api.background.hub import Hub
+from modescape_api.background.looking import Lookings
+from modescape_api.http import assets, problems, proxies, replies, security
+from modescape_api.http.site import Site
+from modescape_api.pages import rendering
+from modescape_api.resources import (
     artifacts,
-    assets,
     catalogue,
     compare,
     curves,
     cuts,
     data,
-    documentation,
     events,
     experiments,
     figures,
     gallery,
     matrices,
+    openapi,
     paper,
-    problems,
-    proxies,
-    replies,
-    security,
     selections,
     solutions,
     workers,
 )
-from modescape_api.events import Hub
-from modescape_api.looking import Lookings
-from modescape_api.site import Site
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -56,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Modescape",
         version=__version__,
-        description=documentation.INTRODUCTION,
+        description=openapi.INTRODUCTION,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -65,9 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.settings = settings
-    problems.install(app)
-    from modescape_api import pages
-
+    problems.install(app, rendering.error_page)
     for part in (
         experiments,
         solutions,
@@ -84,8 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         paper,
         events,
         workers,
-        documentation,
-        security,
+        openapi,
         assets,
         pages,
     ):
@@ -112,7 +108,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(_prepare, settings)
     laboratory = Laboratory(settings)
     hub = Hub(laboratory.store)
-    app.state.site = Site(laboratory, hub, data.Fetches(settings.data_folders[0]), Lookings(laboratory.store))
+    app.state.site = Site(laboratory, hub, Fetches(settings.data_folders[0]), Lookings(laboratory.store))
     polling = asyncio.create_task(hub.run())
     try:
         yield

@@ -6,8 +6,19 @@ A page and its data are one address: `/` answers the query string of `/api/exper
 
 from fastapi import APIRouter
 
-from modescape_api.pages import compare, experiment, figure, launching, listing, reference, rendering
+from modescape_api.pages import (
+    compare,
+    documentation,
+    experiment,
+    figure,
+    gallery,
+    launching,
+    listing,
+    reference,
+    rendering,
+    signin,
+)
 
 router = APIRouter(include_in_schema=False)
-for page in (rendering, listing, launching, experiment, figure, compare, reference):
+for page in (rendering, signin, listing, launching, experiment, figure, compare, gallery, reference, documentation):
     router.include_router(page.router)

@@ -12,12 +12,12 @@ from modescape.comparing import MOST, compare
 from modescape.listing import ListQuery
 from modescape.registry import figures
 from modescape.spec import stored
-from modescape_api import forms
-from modescape_api.compare import chosen
-from modescape_api.display import by_kind, crumbs, said_not_known
+from modescape_api.http.site import Here
+from modescape_api.pages import forms
+from modescape_api.pages.display import by_kind, crumbs, said_not_known
 from modescape_api.pages.experiment import card_of, legend_of
 from modescape_api.pages.rendering import render
-from modescape_api.site import Here
+from modescape_api.resources.compare import chosen
 
 router = APIRouter()
 

@@ -11,8 +11,10 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from modescape import __version__
+from modescape.claims.look import looked
 from modescape.claims.telling import equal_accuracy
 from modescape.drawing.groups import method_title
+from modescape.drawing.words import duration
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.plan import departures, differences
@@ -22,11 +24,13 @@ from modescape.results import Results
 from modescape.science.seeds import STREAMS
 from modescape.spec import ExperimentSpec, stored, words
 from modescape.tables import Experiment, Stage
-from modescape_api import bodies, claims, experiments, failures, forms
-from modescape_api.display import FILTERS, by_kind, counted, duration, look_of, said_not_known, seconds_left, training
-from modescape_api.experiments import Changes
+from modescape_api.http import bodies
+from modescape_api.http.site import Here, Site
+from modescape_api.pages import claims, failures, forms
+from modescape_api.pages.display import FILTERS, by_kind, counted, look_of, said_not_known, seconds_left, training
 from modescape_api.pages.rendering import Next, alive_workers, back, render
-from modescape_api.site import Here, Site
+from modescape_api.resources import experiments
+from modescape_api.resources.experiments import Changes
 
 router = APIRouter()
 
@@ -108,7 +112,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         headline=_headline(row, found),
         claims=(rows := claims.answered(found, shown, look := here.laboratory.look(row))),
         look=look,
-        looked=claims.looked(look),
+        looked=looked(look),
         gains=claims.gains(found),
         gains_rule=claims.rule(spec, kinds),
         strengths_shown="strengths" in shown,

@@ -16,12 +16,12 @@ from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.spec import ExperimentSpec, stored
 from modescape.tables import Experiment
-from modescape_api import figures as figures_api
-from modescape_api import forms
-from modescape_api.display import by_kind, said_not_known
+from modescape_api.http.site import Here
+from modescape_api.pages import forms
+from modescape_api.pages.display import by_kind, said_not_known
 from modescape_api.pages.experiment import legend_of, options_of
 from modescape_api.pages.rendering import address, render
-from modescape_api.site import Here
+from modescape_api.resources import figures as figures_api
 
 router = APIRouter()
 

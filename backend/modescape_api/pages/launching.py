@@ -17,11 +17,13 @@ from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeEr
 from modescape.registry import Preset, datasets, figures, presets
 from modescape.spec import PROTOCOLS, under_protocol
 from modescape.tables import Experiment
-from modescape_api import bodies, catalogue, data, experiments, forms, replies
-from modescape_api.display import crumbs
-from modescape_api.experiments import Draft
+from modescape_api.http import bodies, replies
+from modescape_api.http.site import Here, Site
+from modescape_api.pages import forms
+from modescape_api.pages.display import crumbs
 from modescape_api.pages.rendering import render
-from modescape_api.site import Here, Site
+from modescape_api.resources import catalogue, data, experiments
+from modescape_api.resources.experiments import Draft
 
 router = APIRouter()
 

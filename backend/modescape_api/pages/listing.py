@@ -11,16 +11,17 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from modescape.drawing.groups import method_title
+from modescape.drawing.words import duration
 from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
 from modescape.registry import architectures
 from modescape.tables import Experiment
-from modescape_api.display import by_kind, counted, duration, look_of, seconds_left
+from modescape_api.http.query import EXPERIMENTS, Asked
+from modescape_api.http.site import Here, Site
+from modescape_api.pages.display import by_kind, counted, look_of, seconds_left
 from modescape_api.pages.experiment import actions_of, title_of, trainings_of
 from modescape_api.pages.rendering import ALIVE, address, alive_workers, back, render
-from modescape_api.query import EXPERIMENTS, Asked
-from modescape_api.site import Here, Site
 
 router = APIRouter()
 

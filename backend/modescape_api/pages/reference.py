@@ -13,9 +13,11 @@ from modescape.listing import Condition, ListQuery
 from modescape.paper_numbers import beside
 from modescape.records import Status
 from modescape.registry import Figure, Preset, architectures, corruptions, datasets, figures, methods, presets
-from modescape_api import bodies, data, forms, workers
+from modescape_api.http import bodies
+from modescape_api.http.site import Here, Site
+from modescape_api.pages import forms
 from modescape_api.pages.rendering import render
-from modescape_api.site import Here, Site
+from modescape_api.resources import data, workers
 
 router = APIRouter()
 

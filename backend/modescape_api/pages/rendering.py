@@ -14,9 +14,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from modescape import __version__
 from modescape.errors import InvalidInput
 from modescape.records import Status
-from modescape_api import assets, proxies, replies, security, workers
-from modescape_api.display import FILTERS, look_of
-from modescape_api.site import Here, Site
+from modescape_api.http import assets, proxies, replies, security
+from modescape_api.http.site import Here, Site
+from modescape_api.pages.display import FILTERS, look_of
+from modescape_api.resources import workers
 
 router = APIRouter()
 
@@ -75,17 +76,13 @@ def render(
     )
 
 
-def error_page(request: Request, document: Mapping[str, Any], *, headers: Mapping[str, str]) -> Response:
+def error_page(request: Request, document: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
     """A problem document as a page; one about the database is made without it."""
     asking = "app" in request.scope and not str(document["type"]).endswith("#unavailable")
     here = getattr(request.app.state, "site", None) if asking else None
     return render(
         request, here, "error.html", status=int(document["status"]), headers=headers, problem=document, section=""
     )
-
-
-def signin_page(request: Request, here: Site, *, next: str, error: str, status: int = 200) -> Response:
-    return render(request, here, "signin.html", status=status, next=next, error=error)
 
 
 def alive_workers(here: Site) -> int:

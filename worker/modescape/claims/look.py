@@ -66,3 +66,27 @@ class Look:
 
 
 FIRST = Look(1, 0, 0)
+
+
+def looked(look: Look) -> str:
+    """What was seen of the same trainings before, in a sentence; "" at the first look."""
+    if look.number == 1:
+        return ""
+    spent = f"at most {look.number} × 5 % = {100 * look.spent:g} % (Bonferroni)"
+    grown = f", {look.runs} here" if look.runs != look.planned else ""
+    return (
+        f"This is look {look.number} at these trainings; level spent so far: {spent}. "
+        f"{look.planned} {'run was' if look.planned == 1 else 'runs were'} promised at the first launch{grown}. "
+        f"Beside each word is the one it would have at 5 %/{look.number}."
+    )
+
+
+def looking_ahead(look: Look) -> str:
+    """What launching this would be, before it; "" where nobody has looked at its trainings."""
+    if look.number == 1:
+        return ""
+    before = ", ".join(f"{one['name']} ({one['runs']} runs)" for one in look.earlier[-3:])
+    return (
+        f"Some of these trainings are here already: {before}. Of {look.planned} runs promised first, this would be "
+        f"look {look.number}, and each word is shown at 5 %/{look.number}, too. Another seed makes a new experiment."
+    )

@@ -1,4 +1,4 @@
-"""Numbers and lists as people read them: percent, rate, loss, thousands, listed."""
+"""Numbers and lists as people read them: percent, rate, loss, thousands, duration, price, listed."""
 
 from __future__ import annotations
 
@@ -33,6 +33,34 @@ def loss(value: float) -> str:
 def thousands(count: int) -> str:
     """ "10 000" with a narrow space at which no line breaks."""
     return f"{count:,}".replace(",", "\u202f")
+
+
+def duration(seconds: float | None) -> str:
+    """`18 s`, `4 min`, `2 h 05`, `3 days`: never a fifth more or less than it is, which is less than prices err."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if round(seconds) < 150:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 72 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d}"
+    return f"{round(seconds / 86400)} days"
+
+
+def price(seconds: float, low: float, high: float) -> str:
+    """`≈ 4 min`, or `2 to 6 min` where little is known."""
+    if high < 2.5 * low:
+        return f"≈ {duration(seconds)}"
+    return between(low, high)
+
+
+def between(low: float, high: float) -> str:
+    """`2 to 6 min`, `40 s to 2 min`."""
+    first, last = duration(low), duration(high)
+    number, _, unit = first.rpartition(" ")
+    return f"{number} to {last}" if last.endswith(f" {unit}") and number.isdigit() else f"{first} to {last}"
 
 
 def listed(items: Sequence[str]) -> str:

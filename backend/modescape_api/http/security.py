@@ -12,10 +12,9 @@ import hmac
 import ipaddress
 import secrets
 from collections.abc import Collection, Mapping
-from typing import Annotated
 from urllib.parse import urlencode, urlsplit
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from itsdangerous import BadSignature, TimestampSigner
 from starlette.datastructures import MutableHeaders
@@ -23,10 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modescape.errors import ConfigurationError, NotFound, Problem
 from modescape.settings import Settings
-from modescape_api import problems, replies
-from modescape_api.problems import Refusal
-from modescape_api.proxies import split_host
-from modescape_api.site import Here
+from modescape_api.http import problems, replies
+from modescape_api.http.proxies import split_host
+from modescape_api.http.refusal import Refusal
 
 MAX_BODY = 1_048_576
 SESSION = "modescape_session"
@@ -280,48 +278,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _cookie(name: str, value: str, *, secure: bool) -> str:
+def cookie(name: str, value: str, *, secure: bool) -> str:
     parts = [f"{name}={value}", "Path=/", "HttpOnly", "SameSite=Strict", f"Max-Age={SESSION_SECONDS}"]
     return "; ".join([*parts, *(["Secure"] if secure else [])])
-
-
-# -- signing in -------------------------------------------------------------------------------------------------------
-
-router = APIRouter(include_in_schema=False)
-
-
-@router.get("/signin")
-def signin_page(request: Request, here: Here, next: str = "/") -> Response:
-    from modescape_api.pages import rendering
-
-    return rendering.signin_page(request, here, next=own_path(next), error="")
-
-
-@router.post("/signin")
-def signin(
-    request: Request,
-    here: Here,
-    token: Annotated[str, Form(max_length=1000)] = "",
-    next: Annotated[str, Form(max_length=2000)] = "/",
-) -> Response:
-    from modescape_api.pages import rendering
-
-    if here.token is None:
-        return RedirectResponse("/", status_code=303)
-    if not same(token, here.token):
-        return rendering.signin_page(
-            request, here, next=own_path(next), error="That is not this server's token.", status=403
-        )
-    answer = RedirectResponse(own_path(next), status_code=303)
-    answer.headers.append("set-cookie", _cookie(SESSION, new_session(here.token), secure=request.url.scheme == "https"))
-    return answer
-
-
-@router.post("/signout")
-def signout() -> Response:
-    answer = RedirectResponse("/signin", status_code=303)
-    answer.delete_cookie(SESSION, path="/", httponly=True, samesite="strict")
-    return answer
 
 
 def own_path(path: str) -> str:

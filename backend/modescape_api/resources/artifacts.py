@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from modescape_api import problems, replies
-from modescape_api.site import Here
+from modescape_api.http import problems, replies
+from modescape_api.http.site import Here
 
 router = APIRouter(tags=["results"])
 

@@ -11,10 +11,10 @@ from modescape.errors import Conflict, InvalidInput
 from modescape.records import StageState
 from modescape.spec import stored
 from modescape.studies import PlaneSpec
-from modescape_api import problems, replies
-from modescape_api.bodies import Body, body, documented
-from modescape_api.proxies import at
-from modescape_api.site import Here
+from modescape_api.http import problems, replies
+from modescape_api.http.bodies import Body, body, documented
+from modescape_api.http.proxies import at
+from modescape_api.http.site import Here
 
 router = APIRouter(tags=["results"])
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from modescape.errors import ConfigurationError, NotFound
-from modescape_api import replies
+from modescape_api.http import replies
 
 router = APIRouter(include_in_schema=False)
 
@@ -34,7 +34,7 @@ _TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=ut
 @lru_cache
 def frontend() -> Path:
     """The folder of templates and static files. Raises ConfigurationError when the installation lacks it."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parent.parent
     for folder in (here / "frontend", here.parent.parent / "frontend"):
         if (folder / "templates").is_dir():
             return folder

@@ -26,10 +26,10 @@ from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.spec import invalid
 from modescape.tables import Stage
-from modescape_api import problems, replies
-from modescape_api.proxies import at
-from modescape_api.replies import Listing
-from modescape_api.site import Here
+from modescape_api.http import problems, replies
+from modescape_api.http.proxies import at
+from modescape_api.http.replies import Listing
+from modescape_api.http.site import Here
 
 router = APIRouter(tags=["figures"])
 

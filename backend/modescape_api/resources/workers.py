@@ -11,9 +11,9 @@ from modescape.errors import NotFound
 from modescape.outage import DATABASE
 from modescape.schema import UNAVAILABLE
 from modescape.tables import Worker, utcnow
-from modescape_api import problems, replies
-from modescape_api.replies import Listing
-from modescape_api.site import Here, Site
+from modescape_api.http import problems, replies
+from modescape_api.http.replies import Listing
+from modescape_api.http.site import Here, Site
 
 router = APIRouter(tags=["service"])
 

@@ -25,8 +25,8 @@ from modescape.finding import Finding, Gain
 from modescape.registry import methods
 from modescape.science.inference import Estimate, Word
 from modescape.spec import ExperimentSpec
-from modescape_api import forms
-from modescape_api.display import KindProgress
+from modescape_api.pages import forms
+from modescape_api.pages.display import KindProgress
 
 # The picture: the margin is drawn at the same place in every row, what lies beyond it to the right.
 WIDTH, MARGIN_AT, ROOM = 288, 116, 12
@@ -265,30 +265,6 @@ def _at_look(known: AtLook) -> str:
         return ""
     interval = f" ({known.interval})" if known.interval else ""
     return f"at {100 * known.level:.2g} %: {known.word}{interval}"
-
-
-def looked(look: Look) -> str:
-    """What was seen of the same trainings before, in a sentence; "" at the first look."""
-    if look.number == 1:
-        return ""
-    spent = f"at most {look.number} × 5 % = {100 * look.spent:g} % (Bonferroni)"
-    grown = f", {look.runs} here" if look.runs != look.planned else ""
-    return (
-        f"This is look {look.number} at these trainings; level spent so far: {spent}. "
-        f"{look.planned} {'run was' if look.planned == 1 else 'runs were'} promised at the first launch{grown}. "
-        f"Beside each word is the one it would have at 5 %/{look.number}."
-    )
-
-
-def looking_ahead(look: Look) -> str:
-    """What launching this would be, before it; "" where nobody has looked at its trainings."""
-    if look.number == 1:
-        return ""
-    before = ", ".join(f"{one['name']} ({one['runs']} runs)" for one in look.earlier[-3:])
-    return (
-        f"Some of these trainings are here already: {before}. Of {look.planned} runs promised first, this would be "
-        f"look {look.number}, and each word is shown at 5 %/{look.number}, too. Another seed makes a new experiment."
-    )
 
 
 def _margin(claim: Claim[Any], margin: float) -> str:

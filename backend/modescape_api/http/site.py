@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import Depends, Request
 
@@ -15,11 +15,9 @@ from modescape.artifacts import Artifacts
 from modescape.laboratory import Laboratory
 from modescape.settings import Settings
 from modescape.store import Store
-
-if TYPE_CHECKING:
-    from modescape_api.data import Fetches
-    from modescape_api.events import Hub
-    from modescape_api.looking import Lookings
+from modescape_api.background.fetching import Fetches
+from modescape_api.background.hub import Hub
+from modescape_api.background.looking import Lookings
 
 
 @dataclass(frozen=True)

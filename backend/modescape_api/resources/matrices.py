@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from modescape.errors import NotFound
 from modescape.tables import Experiment, Matrix
-from modescape_api import problems, replies
-from modescape_api.replies import Listing
-from modescape_api.site import Here, Site
-from modescape_api.solutions import listing_example
+from modescape_api.http import problems, replies
+from modescape_api.http.replies import Listing
+from modescape_api.http.site import Here, Site
+from modescape_api.resources.solutions import listing_example
 
 router = APIRouter(tags=["results"])
 

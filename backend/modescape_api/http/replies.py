@@ -26,6 +26,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modescape.errors import InvalidInput, Problem
+from modescape_api.http.refusal import Refusal
 
 JSON, CSV, NDJSON, NPY = (
     "application/json",
@@ -100,8 +101,6 @@ def wanted(request: Request, offered: Sequence[str], *, suffix: str | None = Non
 
     Raises Refusal (406) naming the forms on offer.
     """
-    from modescape_api.problems import Refusal
-
     asked = suffix or request.query_params.get("format")
     if asked is not None:
         if asked not in offered:

@@ -19,12 +19,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from numpy.typing import NDArray
 from PIL import Image
 
-from modescape.corruptions.corruption import INTENSITIES, VERSION, applicable, corrupt, table_for
+from modescape.corruptions.corruption import VERSION, applicable, corrupt, table_for
 from modescape.errors import InvalidInput
-from modescape.registry import Corruption, Family, Table, corruptions
+from modescape.registry import Table, corruptions
 from modescape.spec import DataSpec
-from modescape_api import data, problems, replies
-from modescape_api.site import Here, Site
+from modescape_api.http import problems, replies
+from modescape_api.http.site import Here, Site
+from modescape_api.resources import data
 
 router = APIRouter(tags=["data"])
 
@@ -192,56 +193,3 @@ def picture(
     else:
         pixels = found.corrupted(number, corruption, intensity)
     return Response(png(pixels), media_type="image/png", headers=headers)
-
-
-# -- the page ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Row:
-    """One type: its constants are those of the table in use, as text for each intensity."""
-
-    type: Corruption
-    constants: tuple[str, ...]
-
-
-@router.get("/gallery", include_in_schema=False)
-def page(
-    request: Request,
-    here: Here,
-    dataset: Annotated[str | None, Query(max_length=64)] = None,
-    image: Annotated[int, Query()] = 0,
-) -> Response:
-    from modescape_api.pages import rendering
-
-    found = shown(here, dataset or default_dataset(here))
-    number = checked(found, image)
-    _, height, width = found.size
-    rows = [
-        Row(corruptions[name], tuple(_said(corruptions[name].constants[found.table][i - 1]) for i in INTENSITIES))
-        for name in found.names
-    ]
-    families: dict[Family, list[Row]] = {}
-    for row in rows:
-        families.setdefault(row.type.family, []).append(row)
-    return rendering.render(
-        request,
-        here,
-        "gallery.html",
-        shown=found,
-        image=number,
-        last=len(found.images) - 1,
-        choices=choices(here),
-        families=[{"title": family.title, "rows": rows} for family, rows in families.items()],
-        absent=[kind for name, kind in corruptions.items() if name not in found.names],
-        version=VERSION,
-        cell=scale(height, width) * width,
-        tall=scale(height, width) * height,
-        gap=scale(height, width) * gap(height, width),
-        smooth=scale(height, width) < 1,
-        unusual=min(height, width) != {"cifar": 32, "imagenet": 224}[found.table],
-    )
-
-
-def _said(constants: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:g}" for value in constants)

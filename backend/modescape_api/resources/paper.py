@@ -9,8 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from modescape.paper_numbers import PRINTED, Number, beside
-from modescape_api import replies
-from modescape_api.site import Here
+from modescape_api.http import replies
+from modescape_api.http.site import Here
 
 router = APIRouter(tags=["catalogue"])
 

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request, Response
 from modescape.errors import NotFound
 from modescape.records import Role
 from modescape.tables import Run, Series
-from modescape_api import problems, replies
-from modescape_api.replies import Listing
-from modescape_api.site import Here
-from modescape_api.solutions import SOLUTION_COLUMNS, SOLUTION_EXAMPLE, Number, as_solution, listing_example
+from modescape_api.http import problems, replies
+from modescape_api.http.replies import Listing
+from modescape_api.http.site import Here
+from modescape_api.resources.solutions import SOLUTION_COLUMNS, SOLUTION_EXAMPLE, Number, as_solution, listing_example
 
 router = APIRouter(tags=["results"])
 

@@ -13,18 +13,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 
 from modescape import power
-from modescape.claims.look import Look
+from modescape.claims.look import Look, looking_ahead
+from modescape.drawing.style import look
+from modescape.drawing.words import between, price
 from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
 from modescape.records import Status
 from modescape.registry import Entry, Method, architectures, corruptions, datasets, figures, methods, presets
 from modescape.spec import ExperimentSpec
-from modescape_api import bodies, claims, problems, replies
-from modescape_api.bodies import body
-from modescape_api.display import between, look_of, price
-from modescape_api.experiments import Draft, asked_for
-from modescape_api.site import Here, Site
+from modescape_api.http import bodies, problems, replies
+from modescape_api.http.bodies import body
+from modescape_api.http.site import Here, Site
+from modescape_api.resources.experiments import Draft, asked_for
 
 router = APIRouter(tags=["catalogue"])
 
@@ -33,7 +34,7 @@ def as_entry(entry: Entry) -> dict[str, Any]:
     """What an entry says of itself, with the JSON Schema of its options; looks go by their keys."""
     about = entry.said()
     if isinstance(entry, Method):
-        about["look"] = look_of(entry.name).key
+        about["look"] = look(entry.name).key
     return {**about, "options": entry.options.model_json_schema()}
 
 
@@ -174,8 +175,8 @@ def _open(prepared: Prepared) -> dict[str, Any]:
 
 def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
     """Which look at these trainings it would be, and what that costs, in words; "" at the first."""
-    look = Look.ahead(spec, here.store.experiments.having_trainings(spec))
-    return {**asdict(look), "level_of_a_word": look.level, "words": claims.looking_ahead(look)}
+    ahead = Look.ahead(spec, here.store.experiments.having_trainings(spec))
+    return {**asdict(ahead), "level_of_a_word": ahead.level, "words": looking_ahead(ahead)}
 
 
 @router.post(

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, V
 from modescape import names
 from modescape.errors import DataMissing, InvalidInput, Problem
 from modescape.spec import invalid
-from modescape_api.problems import Refusal
+from modescape_api.http.refusal import Refusal
 
 M = TypeVar("M", bound="Body")
 

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query, Response
 from modescape.comparing import MOST, compare
 from modescape.errors import InvalidInput
 from modescape.results import Results
-from modescape_api import replies
-from modescape_api.site import Here, Site
+from modescape_api.http import replies
+from modescape_api.http.site import Here, Site
 
 router = APIRouter(tags=["results"])
 

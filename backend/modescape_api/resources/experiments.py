@@ -18,15 +18,15 @@ from modescape.finding import Finding
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
 from modescape.registry import presets
-from modescape.spec import stored
+from modescape.spec import stored, unknown
 from modescape.tables import Experiment, Stage
-from modescape_api import bodies, data, problems, replies
-from modescape_api.bodies import Body, Name, Notes, Tag, body
-from modescape_api.display import not_known
-from modescape_api.proxies import at
-from modescape_api.query import EXPERIMENTS, Asked
-from modescape_api.replies import Listing
-from modescape_api.site import Here, Site
+from modescape_api.http import bodies, problems, replies
+from modescape_api.http.bodies import Body, Name, Notes, Tag, body
+from modescape_api.http.proxies import at
+from modescape_api.http.query import EXPERIMENTS, Asked
+from modescape_api.http.replies import Listing
+from modescape_api.http.site import Here, Site
+from modescape_api.resources import data
 
 router = APIRouter(tags=["experiments"])
 
@@ -126,6 +126,12 @@ def as_document(here: Site, row: Experiment) -> dict[str, Any]:
             },
         },
     }
+
+
+def not_known(row: Experiment) -> list[str]:
+    """What of an experiment's promise this process does not know: "the method 'x'", ..."""
+    is_known = row.preset is None or row.preset in presets
+    return unknown(row.spec) + ([] if is_known else [f"the preset {row.preset!r}"])
 
 
 def _changed(row: Experiment) -> list[dict[str, Any]]:

@@ -13,10 +13,10 @@ from modescape.errors import Conflict, NotFound
 from modescape.laboratory import image_table
 from modescape.records import PlannedStage, StageKind, StageState
 from modescape.tables import Measurement, Solution
-from modescape_api import problems, replies
-from modescape_api.query import MEASUREMENTS, SOLUTIONS
-from modescape_api.replies import Listing
-from modescape_api.site import Here
+from modescape_api.http import problems, replies
+from modescape_api.http.query import MEASUREMENTS, SOLUTIONS
+from modescape_api.http.replies import Listing
+from modescape_api.http.site import Here
 
 router = APIRouter(tags=["results"])
 

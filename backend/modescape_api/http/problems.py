@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,16 @@ from modescape import errors
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.outage import DATABASE, first_line
 from modescape.schema import UNAVAILABLE, is_away, is_busy, is_unfit
-from modescape_api import replies
-from modescape_api.proxies import at
+from modescape_api.http import replies
+from modescape_api.http.proxies import at
+from modescape_api.http.refusal import Refusal
 
 log = logging.getLogger("modescape.api")
 
 MEDIA_TYPE = "application/problem+json"
 RETRY = {"retry-after": "5"}
+
+ErrorPage = Callable[[Request, Mapping[str, Any], Mapping[str, str]], Response]  # of a document, with headers
 
 
 @dataclass(frozen=True)
@@ -138,23 +141,6 @@ _BY_ERROR: tuple[tuple[type[ModescapeError], str], ...] = (
 )
 
 
-class Refusal(ModescapeError):
-    """A request that fails for a reason of HTTP rather than of the laboratory. `kind` is a name of KINDS."""
-
-    def __init__(
-        self,
-        kind: str,
-        detail: str,
-        *,
-        problems: Sequence[Problem] = (),
-        headers: Mapping[str, str] | None = None,
-    ):
-        super().__init__(detail)
-        self.kind = kind
-        self.problems = tuple(problems)
-        self.headers = dict(headers or {})
-
-
 def respond(
     request: Request,
     kind: str,
@@ -179,10 +165,9 @@ def respond(
     }
     headers = {"cache-control": "no-store", **(headers or {})}
     if replies.prefers_html(request):
-        from modescape_api.pages import rendering
-
+        page: ErrorPage = request.app.state.error_page
         try:
-            return rendering.error_page(request, document, headers=headers)
+            return page(request, document, headers)
         except Exception:  # the page needs the database, which may be what failed: the document needs nothing
             log.exception("the error page of %s could not be made", request.url.path)
     return replies.json(document, status=about.status, headers=headers, media_type=MEDIA_TYPE)
@@ -225,8 +210,9 @@ def from_validation(error: RequestValidationError) -> InvalidInput:
     return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
 
 
-def install(app: FastAPI) -> None:
-    """Let every exception of every endpoint end as a problem document."""
+def install(app: FastAPI, error_page: ErrorPage) -> None:
+    """Let every exception of every endpoint end as a problem document, or as the page of one."""
+    app.state.error_page = error_page
 
     async def handler(request: Request, error: Exception) -> Response:
         return answer(request, error)

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 
 from modescape.errors import InvalidInput, NotFound
-from modescape_api import problems, query, replies
-from modescape_api.bodies import Body, body, documented
-from modescape_api.site import Here
+from modescape_api.http import problems, query, replies
+from modescape_api.http.bodies import Body, body, documented
+from modescape_api.http.site import Here
 
 router = APIRouter(tags=["results"])
 

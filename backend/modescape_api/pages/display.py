@@ -13,44 +13,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from modescape.drawing.style import Look, look
-from modescape.drawing.words import percent, rate, thousands
+from modescape.drawing.words import duration, percent, rate, thousands
 from modescape.records import StageState
-from modescape.registry import presets
-from modescape.spec import unknown
 from modescape.tables import Experiment, Stage, utcnow
+from modescape_api.resources.experiments import not_known
 
 GLYPHS = {"succeeded": "✓", "running": "◐", "failed": "✗", "cancelled": "⊘", "paused": "‖"}
 
 
 # -- numbers and times ------------------------------------------------------------------------------------------------
-
-
-def duration(seconds: float | None) -> str:
-    """`18 s`, `4 min`, `2 h 05`, `3 days`: never a fifth more or less than it is, which is less than prices err."""
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    if round(seconds) < 150:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    if minutes < 72 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d}"
-    return f"{round(seconds / 86400)} days"
-
-
-def price(seconds: float, low: float, high: float) -> str:
-    """`≈ 4 min`, or `2 to 6 min` where little is known."""
-    if high < 2.5 * low:
-        return f"≈ {duration(seconds)}"
-    return between(low, high)
-
-
-def between(low: float, high: float) -> str:
-    """`2 to 6 min`, `40 s to 2 min`."""
-    first, last = duration(low), duration(high)
-    number, _, unit = first.rpartition(" ")
-    return f"{number} to {last}" if last.endswith(f" {unit}") and number.isdigit() else f"{first} to {last}"
 
 
 def size(count: float | None) -> str:
@@ -99,12 +70,6 @@ def cell(value: Any) -> str:
 def counted(count: int, noun: str) -> str:
     """ "1 run", "5 runs" """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def not_known(row: Experiment) -> list[str]:
-    """What of an experiment's promise this process does not know: "the method 'x'", ..."""
-    is_known = row.preset is None or row.preset in presets
-    return unknown(row.spec) + ([] if is_known else [f"the preset {row.preset!r}"])
 
 
 def said_not_known(*rows: Experiment) -> str:

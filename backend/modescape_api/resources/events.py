@@ -8,8 +8,6 @@ an absence: the answer is a `reset` event, and the page reloads.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
@@ -18,72 +16,16 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from modescape.outage import DATABASE
 from modescape.schema import UNAVAILABLE
-from modescape.store import Store
 from modescape.tables import Event
-from modescape_api import problems, replies
-from modescape_api.site import Here, Site
+from modescape_api.background.hub import POLL_SECONDS
+from modescape_api.http import problems, replies
+from modescape_api.http.site import Here, Site
 
-log = logging.getLogger("modescape.api")
-
-POLL_SECONDS = 0.5
 PING_SECONDS = 15.0
 BATCH = 500
 MAX_ID = 2**63 - 1
 
 router = APIRouter(tags=["events"])
-
-
-class Hub:
-    """Knows the newest event id while anybody listens; asks the database twice a second, once for all listeners."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._listeners = 0
-        self._awake = asyncio.Event()
-        self._news = asyncio.Event()
-        self.last = 0
-
-    async def run(self) -> None:
-        """Poll until cancelled; asleep while nobody listens. A database that is away for a while is asked again."""
-        while True:
-            await self._awake.wait()
-            try:
-                self._tell(await asyncio.to_thread(self._store.events.last_id))
-            except UNAVAILABLE as error:
-                DATABASE.away(error)
-            except Exception:  # whatever it was, live pages need this loop
-                log.exception("the newest event could not be read; asked again in a moment")
-            await asyncio.sleep(POLL_SECONDS)
-
-    def _tell(self, newest: int) -> None:
-        """Wakes who waits: of each event its own, so that nobody who leaves while waiting holds what others need."""
-        if newest != self.last:
-            self.last = newest
-            self._news.set()
-            self._news = asyncio.Event()
-
-    @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        self._listeners += 1
-        try:  # from here on: a page that is left while its stream begins must not be counted for ever
-            if not self._awake.is_set():
-                self.last = await asyncio.to_thread(self._store.events.last_id)
-                self._awake.set()
-            yield
-        finally:
-            self._listeners -= 1
-            if self._listeners == 0:
-                self._awake.clear()
-
-    async def news(self, seen: int, *, seconds: float) -> bool:
-        """Wait until there is an event after `seen`; False when `seconds` passed without one."""
-        try:
-            async with asyncio.timeout(seconds):
-                while self.last <= seen:
-                    await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 _STREAM = {

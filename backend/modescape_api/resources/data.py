@@ -7,9 +7,8 @@ with the allowed roots, and it is the real place that the experiment keeps.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,14 +17,14 @@ from fastapi import Path as PathParameter
 from pydantic import Field
 
 from modescape import own
-from modescape.errors import Conflict, InvalidInput, ModescapeError
+from modescape.errors import InvalidInput
 from modescape.registry import datasets
 from modescape.settings import Settings
 from modescape.spec import DataSpec
-from modescape_api import bodies, problems, replies
-from modescape_api.bodies import Body, Name, body
-from modescape_api.replies import Listing
-from modescape_api.site import Here, Site
+from modescape_api.http import bodies, problems, replies
+from modescape_api.http.bodies import Body, Name, body
+from modescape_api.http.replies import Listing
+from modescape_api.http.site import Here, Site
 
 log = logging.getLogger("modescape.api")
 router = APIRouter(tags=["data"])
@@ -86,56 +85,6 @@ def inside(path: str, roots: Sequence[Path], *, field: str) -> Path:
     except (OSError, RuntimeError) as error:  # too long a name, a loop of links, an unknown ~user
         raise InvalidInput(f"{path[:200]!r} cannot be looked at ({error})", field=field, allowed=allowed) from None
     return real
-
-
-# -- fetching ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Fetching:
-    """A download under way or ended. error: why it ended without the set; None otherwise."""
-
-    name: str
-    done: int = 0
-    total: int = 0
-    finished: bool = False
-    error: str | None = None
-
-
-class Fetches:
-    """Downloads this process does, one thread each; a set is fetched once at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._known: dict[str, Fetching] = {}
-
-    def start(self, name: str) -> Fetching:
-        """Raises Conflict while that set is on its way."""
-        with self._lock:
-            known = self._known.get(name)
-            if known is not None and not known.finished:
-                raise Conflict(f"{name} is being fetched: {known.done} of {known.total} bytes")
-            self._known[name] = Fetching(name)
-        threading.Thread(target=self._fetch, args=(name,), name=f"fetch-{name}", daemon=True).start()
-        return self._known[name]
-
-    def state(self, name: str) -> Fetching | None:
-        return self._known.get(name)
-
-    def _fetch(self, name: str) -> None:
-        from modescape.science.data import fetch
-
-        def progress(done: int, total: int) -> None:
-            self._known[name] = replace(self._known[name], done=done, total=total)
-
-        try:
-            fetch(name, self._folder, progress)
-        except (ModescapeError, OSError) as error:
-            log.warning("fetching %s failed: %s", name, error)
-            self._known[name] = replace(self._known[name], finished=True, error=str(error))
-        else:
-            self._known[name] = replace(self._known[name], finished=True)
 
 
 # -- endpoints --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""HTTP itself: bodies, replies, problems, who may ask, filters, static files. It knows no page and no resource."""

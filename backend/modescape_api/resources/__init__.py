@@ -1,0 +1,1 @@
+"""The JSON API, a resource a file, and its OpenAPI document. It knows no page."""
