@@ -115,7 +115,7 @@ def prefixed(error: InvalidInput | DataMissing, prefix: str) -> InvalidInput | D
     return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
 
 
-def documented(model: type[BaseModel], example: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+def documented(model: type[BaseModel], example: Any, *, required: bool = True) -> dict[str, Any]:
     """The request body in OpenAPI."""
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "example": example}}
     return {"requestBody": {"required": required, "content": content}}

@@ -25,6 +25,7 @@ from modescape.spec import ExperimentSpec
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import body
 from modescape_api.http.site import Here, Site
+from modescape_api.resources.examples import Example, answer
 from modescape_api.resources.experiments import Draft, asked_for
 
 router = APIRouter(tags=["catalogue"])
@@ -75,26 +76,7 @@ def everything(here: Site) -> dict[str, Any]:
 @router.get(
     "/api/catalogue",
     summary="Data sets, architectures, methods, figures, presets, and the schema of a spec",
-    responses={
-        200: {
-            "description": "Everything that can be chosen",
-            "content": {
-                "application/json": {
-                    "example": {
-                        "methods": [
-                            {"name": "random", "title": "Random subspace", "summary": "…", "source": "…", "options": {}}
-                        ],
-                        "datasets": [],
-                        "architectures": [],
-                        "figures": [],
-                        "presets": [],
-                        "corruptions": [],
-                        "spec": {},
-                    }
-                }
-            },
-        }
-    },
+    responses={200: answer("Everything that can be chosen", "catalogue")},
 )
 def catalogue(request: Request, here: Here) -> Response:
     encoded = replies.encode(everything(here))
@@ -186,63 +168,9 @@ def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
     "between `low` and `high`; `here`: stages that will be taken over from earlier experiments; `gpu`: the price on "
     "one worker with a GPU, null where nothing was measured on any; `words`: all that as pages say it. A public set "
     "that is not on this machine is planned in its published size and named in `missing`; a launch refuses it (409).",
-    openapi_extra=bodies.documented(Draft, {"spec": {"data": {"dataset": "digits"}, "ensemble": {"runs": 3}}}),
+    openapi_extra=bodies.documented(Draft, Example("ask-estimate")),
     responses={
-        200: {
-            "description": "The plan",
-            "content": {
-                "application/json": {
-                    "example": {
-                        "seconds": 61.2,
-                        "low": 49.0,
-                        "high": 76.5,
-                        "bytes": 18400000,
-                        "basis": "from finished stages here",
-                        "here": 3,
-                        "gpu": None,
-                        "words": {
-                            "total": "≈ 61 s",
-                            "range": "49 to 76 s on 2 workers",
-                            "gpu": "",
-                            "gpu_basis": "",
-                            "here": "3 of 12 stages are here already",
-                        },
-                        "missing": [],
-                        "workers": 2,
-                        "parameters": 23426,
-                        "solutions": 33,
-                        "kinds": [{"kind": "train", "count": 3, "seconds": 40.1, "here": 0}],
-                        "stages": [{"kind": "train", "key": "0", "needs": [], "wants": [], "estimate": 13.4}],
-                        "figures": ["trajectories"],
-                        "warnings": [],
-                        "sizes": {"train": 400, "validation": 197, "test": 1200},
-                        "open": {
-                            "claims": [
-                                {
-                                    "claim": "b",
-                                    "words": "effects below 1.6 times stay open",
-                                    "runs": 3,
-                                    "images": 1000,
-                                    "samples": 0,
-                                    "half_width": 0.25,
-                                }
-                            ],
-                            "basis": "Simulated for 3 runs …",
-                        },
-                        "look": {
-                            "number": 1,
-                            "planned": 3,
-                            "runs": 3,
-                            "earlier": [],
-                            "level_of_a_word": 0.05,
-                            "words": "",
-                        },
-                        "same": None,
-                        "ahead": 0,
-                    }
-                }
-            },
-        },
+        200: answer("The plan", "estimate"),
         **problems.documented(
             "malformed", "data-missing", "too-large", "wrong-media-type", "invalid-input", "data-corrupt"
         ),

@@ -13,6 +13,7 @@ from modescape.errors import InvalidInput
 from modescape.results import Results
 from modescape_api.http import replies
 from modescape_api.http.site import Here, Site
+from modescape_api.resources.examples import answer
 
 router = APIRouter(tags=["results"])
 
@@ -25,49 +26,12 @@ def chosen(here: Site, references: Sequence[str]) -> list[Results]:
     return list({one.experiment.id: one for one in map(here.laboratory.results, names)}.values())
 
 
-_EXAMPLE = {
-    "experiments": ["fig-6-short", "fig-6-medium"],
-    "differs": [{"field": "network.architecture", "values": ["small-cnn", "medium-cnn"]}],
-    "numbers": [
-        {
-            "name": "disagreement",
-            "title": "Disagreement of two runs",
-            "unit": "rate",
-            "values": [
-                {"value": 0.402, "low": 0.397, "high": 0.407, "runs": 5},
-                {"value": 0.312, "low": 0.308, "high": 0.316, "runs": 5},
-            ],
-            "differences": [None, {"value": -0.09, "low": -0.096, "high": -0.084, "runs": 0}],
-        }
-    ],
-    "claims": [
-        {
-            "id": "a",
-            "title": "Independent optima are orthogonal",
-            "answers": [
-                {
-                    "word": "holds",
-                    "glyph": "✓",
-                    "effect": "0.018 cosine",
-                    "interval": "0.011 to 0.025",
-                    "level": "95 %",
-                    "decides": "",
-                },
-                None,
-            ],
-        }
-    ],
-    "cautions": [],
-    "shared_networks": [],
-}
-
-
 @router.get(
     "/api/compare",
     summary="What differs between two to four experiments",
     description="Fields of their specs that are not equal, their numbers with 95 % intervals over runs, differences "
     "from the first experiment (without an interval where both hold the same networks), and their claims.",
-    responses={200: {"description": "Side by side", "content": {"application/json": {"example": _EXAMPLE}}}},
+    responses={200: answer("Side by side", "comparison")},
 )
 def read(
     here: Here, e: Annotated[list[str], Query(description="Slugs or ids: `?e=a&e=b`.", examples=[["fig-6-short"]])]

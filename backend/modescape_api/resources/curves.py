@@ -14,7 +14,8 @@ from modescape.tables import Run, Series
 from modescape_api.http import problems, replies
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
-from modescape_api.resources.solutions import SOLUTION_COLUMNS, SOLUTION_EXAMPLE, Number, as_solution, listing_example
+from modescape_api.resources.examples import Example, listing
+from modescape_api.resources.solutions import SOLUTION_COLUMNS, Number, as_solution
 
 router = APIRouter(tags=["results"])
 
@@ -48,18 +49,7 @@ def as_series(row: Series) -> dict[str, Any]:
     description="`seeds`: of initial weights, batches, noise, augmentation and of the samples around the optimum. "
     "`arithmetic`: of the training (predictions are always float32); empty until it has finished.",
     responses={
-        **listing_example(
-            {
-                "number": 0,
-                "seeds": {"weights": 1, "batches": 2, "noise": 3, "augmentation": 4, "sampling": 5},
-                "arithmetic": {"precision": "float32", "device": "cpu", "hardware": "AVX2", "torch": "2.9.1+cpu"},
-                "accuracy": 0.887,
-                "best_accuracy": 0.889,
-                "failed": None,
-                "id": "c2d1…",
-            },
-            "Runs of fig3-smallcnn",
-        ),
+        **listing("runs"),
         **problems.documented("not-found"),
     },
 )
@@ -76,7 +66,7 @@ def runs(request: Request, here: Here, experiment: str) -> Response:
     "/api/experiments/{experiment}/runs/{number}/checkpoints",
     summary="The trajectory of one run: its checkpoints and its optimum",
     responses={
-        **listing_example({**SOLUTION_EXAMPLE, "role": "checkpoint"}, "Checkpoints of run 0"),
+        **listing("checkpoints"),
         **problems.documented("not-found"),
     },
 )
@@ -97,20 +87,7 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
     "/api/experiments/{experiment}/series",
     summary="Curves: their last, smallest and largest values",
     responses={
-        **listing_example(
-            {
-                "run": 0,
-                "name": "train/loss",
-                "n": 430,
-                "last": 0.21,
-                "last_step": 2145,
-                "smallest": 0.19,
-                "smallest_step": 2090,
-                "largest": 2.31,
-                "largest_step": 0,
-            },
-            "Curves of fig3-smallcnn",
-        ),
+        **listing("series"),
         **problems.documented("not-found"),
     },
 )
@@ -132,15 +109,7 @@ def series(request: Request, here: Here, experiment: str) -> Response:
         200: {
             "description": "Steps, values and Unix times",
             "content": {
-                "application/json": {
-                    "example": {
-                        "run": 0,
-                        "name": "train/loss",
-                        "steps": [0, 5],
-                        "values": [2.31, 2.2],
-                        "times": [1.8e9, 1.8e9],
-                    }
-                },
+                "application/json": {"example": Example("points")},
                 "text/csv": {},
             },
         },

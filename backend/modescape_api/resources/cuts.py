@@ -15,6 +15,7 @@ from modescape_api.http import problems, replies
 from modescape_api.http.bodies import Body, body, documented
 from modescape_api.http.proxies import at
 from modescape_api.http.site import Here
+from modescape_api.resources.examples import Example, answer
 
 router = APIRouter(tags=["results"])
 
@@ -34,32 +35,16 @@ class Through(Body):
     seed: int = Field(0, ge=0, le=2**53 - 1, description="Seed of random directions.")
 
 
-_THROUGH_EXAMPLE = {
-    "plane": "affine-10-21-32-33",
-    "state": "ready",
-    "stages": [{"id": "77ab…", "key": "affine-10-21-32-33/0", "state": "ready"}],
-    "seconds": 61.0,
-    "figure": "/api/experiments/fig5/figures/landscape.json?plane=affine-10-21-32-33",
-    "page": "/experiments/fig5/figures/landscape?plane=affine-10-21-32-33",
-}
-
-
 @router.post(
     "/api/experiments/{experiment}/planes",
     status_code=202,
     summary="Cut the loss landscape through chosen solutions",
     description="Plans the stages of a cut through checkpoints, optima or samples of this experiment, on its first "
     "1,000 training and test images. The figure at `Location` fills as they are done; asking again changes nothing.",
-    openapi_extra=documented(Through, {"kind": "affine", "solutions": [10, 21, 32], "resolution": 33}),
+    openapi_extra=documented(Through, Example("ask-cut")),
     responses={
-        200: {
-            "description": "It is there already",
-            "content": {"application/json": {"example": {**_THROUGH_EXAMPLE, "state": "succeeded"}}},
-        },
-        202: {
-            "description": "It is being computed; look at `Location`",
-            "content": {"application/json": {"example": _THROUGH_EXAMPLE}},
-        },
+        200: answer("It is there already", "cut-is-there"),
+        202: answer("It is being computed; look at `Location`", "cut"),
         **problems.documented("malformed", "not-found", "conflict", "too-large", "wrong-media-type", "invalid-input"),
     },
 )

@@ -25,6 +25,7 @@ from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import Body, Name, body
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here, Site
+from modescape_api.resources.examples import Example, answer
 
 log = logging.getLogger("modescape.api")
 router = APIRouter(tags=["data"])
@@ -186,44 +187,13 @@ def known(here: Site) -> list[dict[str, Any]]:
     return rows + [row for row in looked_at if row["name"] not in here_already]
 
 
-_EXAMPLE = {
-    "name": "cifar10",
-    "title": "CIFAR-10",
-    "own": False,
-    "dataset": "cifar10",
-    "present": False,
-    "state": "missing",
-    "where": None,
-    "bytes": 170498071,
-    "how": "modescape data fetch cifar10",
-    "fetchable": True,
-    "fetching": None,
-    "channels": 3,
-    "height": 32,
-    "width": 32,
-    "classes": ["airplane", "automobile"],
-    "train": 50000,
-    "test": 10000,
-    "validation": 0,
-    "layout": "",
-    "ignored": [],
-}
-
-
 @router.get(
     "/api/data",
     summary="Data sets, here and missing",
     description="`classes` in the order of their index, which is the text order of their names, as in torchvision and "
     "Keras. Of one's own sets `layout` says which folder or array is used for what, `validation` how many images a "
     "validation set of its own has, `ignored` what was left aside.",
-    responses={
-        200: {
-            "description": "All of them",
-            "content": {
-                "application/json": {"example": {"items": [_EXAMPLE], "next": None, "total": 1, "query": "Data sets"}}
-            },
-        }
-    },
+    responses={200: answer("All of them", "data")},
 )
 def list_data(request: Request, here: Here) -> Response:
     rows = known(here)
@@ -236,12 +206,9 @@ def list_data(request: Request, here: Here) -> Response:
     summary="Register a folder or .npz, or fetch a public set",
     description="201 for a set that was registered (its files are read and checked first), 202 for a download that has "
     "begun, or for pictures that take long to look through; `GET /api/data` shows how far it is.",
-    openapi_extra=bodies.documented(Wanted, {"path": "/data/my-scans", "name": "my-scans"}),
+    openapi_extra=bodies.documented(Wanted, Example("ask-data")),
     responses={
-        201: {
-            "description": "Registered",
-            "content": {"application/json": {"example": {**_EXAMPLE, "name": "my-scans", "own": True}}},
-        },
+        201: answer("Registered", "data-registered"),
         202: {"description": "The download, or the look through the pictures, has begun"},
         **problems.documented(
             "malformed", "conflict", "too-large", "wrong-media-type", "invalid-input", "data-corrupt"

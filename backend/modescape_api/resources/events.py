@@ -20,6 +20,7 @@ from modescape.tables import Event
 from modescape_api.background.hub import POLL_SECONDS
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site
+from modescape_api.resources.examples import Example
 
 PING_SECONDS = 15.0
 BATCH = 500
@@ -38,21 +39,7 @@ _STREAM = {
             },
             "application/json": {
                 "schema": {"type": "object"},
-                "example": {
-                    "items": [
-                        {
-                            "id": 42,
-                            "kind": "stage-succeeded",
-                            "experiment": "0d1f…",
-                            "stage": "9b7c…",
-                            "payload": {"kind": "train", "key": "0"},
-                            "at": "2026-11-22T20:45:00Z",
-                        }
-                    ],
-                    "next": "42",
-                    "total": 1,
-                    "query": "Events after 41",
-                },
+                "example": Example("events"),
             },
         },
     },

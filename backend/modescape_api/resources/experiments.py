@@ -27,6 +27,7 @@ from modescape_api.http.query import EXPERIMENTS, Asked
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import data
+from modescape_api.resources.examples import Example, answer, listing
 
 router = APIRouter(tags=["experiments"])
 
@@ -249,139 +250,9 @@ def merged(target: Any, patch: Any) -> Any:
     return result
 
 
-# -- examples ---------------------------------------------------------------------------------------------------------
-
-ROW_EXAMPLE: dict[str, Any] = {
-    "id": "0d1fb3a8-3f6e-4f6c-9a53-4f6f1d3a2b10",
-    "slug": "fig3-smallcnn",
-    "name": "fig3-smallcnn",
-    "status": "succeeded",
-    "dataset": "fashion-mnist",
-    "input_scale": "raw255",
-    "architecture": "small-cnn",
-    "methods": ["random", "dropout"],
-    "runs": 3,
-    "preset": "fig-3-short",
-    "tags": ["paper"],
-    "created_by": "",
-    "created_at": "2026-11-22T20:45:00Z",
-    "started_at": "2026-11-22T20:45:01Z",
-    "finished_at": "2026-11-22T20:51:12Z",
-    "archived_at": None,
-    "stages_total": 18,
-    "stages_done": 18,
-    "seconds": 655.2,
-    "accuracy": 0.887,
-    "ensemble_accuracy": 0.902,
-    "disagreement": 0.112,
-    "finding": "runs disagree on 11.2 %, at equal accuracy random subspace changes 6.1 %",
-    "error": None,
-    "digest": "9a1c…",
-}
-_DRAFT_EXAMPLE = {
-    "name": "fig3-smallcnn",
-    "preset": "fig-3-short",
-    "spec": {
-        "data": {"dataset": "fashion-mnist"},
-        "network": {"architecture": "small-cnn"},
-        "training": {"epochs": 5},
-        "ensemble": {"runs": 3, "seed": 0},
-        "methods": [{"method": "random", "spread": 10, "typical": 10}],
-    },
-    "tags": ["paper"],
-}
-_DOCUMENT_EXAMPLE = {
-    **ROW_EXAMPLE,
-    "notes": "",
-    "spec": _DRAFT_EXAMPLE["spec"],
-    "fresh": False,
-    "verdict": "Independent runs disagree …",
-    "findings": {
-        "split": "test",
-        "claims": [
-            {
-                "id": "b",
-                "title": "Functions are alike along one trajectory, different across runs",
-                "estimand": "disagreement across runs / within a run's recent snapshots",
-                "word": "holds",
-                "because": "the whole interval lies above 1.25 times",
-                "margin": 0.223,
-                "n": 5,
-                "N": 10000,
-                "unit": "run",
-                "estimate": 0.82,
-                "low": 0.61,
-                "high": 1.03,
-                "confidence": 0.95,
-                "decides": "",
-                "p": 0.0006,
-                "qualifier": "",
-                "parts": {"across runs": 0.164, "two recent checkpoints of a run": 0.072},
-                "methods": [],
-                "rests_on": [],
-                "survives": True,
-                "at_look": {
-                    "look": 1,
-                    "level": 0.05,
-                    "word": "holds",
-                    "glyph": "✓",
-                    "low": 0.61,
-                    "high": 1.03,
-                    "interval": "1.83 to 2.83 times",
-                },
-                "tested": 9,
-                "note": "",
-                "glyph": "✓",
-                "effect": "2.27 times",
-                "interval": "1.83 to 2.83 times",
-            }
-        ],
-    },
-    "look": {
-        "number": 1,
-        "planned": 3,
-        "runs": 3,
-        "earlier": [],
-        "level_of_a_word": 0.05,
-        "level_spent_at_most": 0.05,
-    },
-    "unknown": [],
-    "changed": [{"field": "training.epochs", "was": 40, "now": 5}],
-    "departures": [{"field": "training.halve_every", "was": 10, "now": 2}],
-    "stages": [
-        {
-            "id": "9b7c…",
-            "kind": "train",
-            "key": "0",
-            "state": "succeeded",
-            "wish": None,
-            "attempt": 1,
-            "ordinal": 0,
-            "queue": "cpu",
-            "estimate": 60.0,
-            "step": 2145,
-            "steps": 2145,
-            "progress": {},
-            "seconds": 58.1,
-            "worker": "lab-cpu0",
-            "reused_from": None,
-            "started_at": "2026-11-22T20:45:01Z",
-            "finished_at": "2026-11-22T20:45:59Z",
-            "error": None,
-            "needs": [],
-        }
-    ],
-    "links": {"self": "/api/experiments/fig3-smallcnn"},
-}
-
-_ONE: problems.Responses = {
-    200: {"description": "The experiment", "content": {"application/json": {"example": _DOCUMENT_EXAMPLE}}}
-}
+_ONE: problems.Responses = {200: answer("The experiment", "experiment")}
 _CREATED: problems.Responses = {
-    201: {
-        "description": "Stored; `Location` names it",
-        "content": {"application/json": {"example": _DOCUMENT_EXAMPLE}},
-    },
+    201: answer("Stored; `Location` names it", "experiment"),
 }
 _UNFIT = problems.documented("malformed", "too-large", "wrong-media-type", "invalid-input", "data-corrupt")
 
@@ -400,21 +271,7 @@ def listed(here: Site, asked: Asked, *, cursor: str | None = None) -> Listing:
     description="Filters are joined by *and*. As CSV or newline JSON, without a limit, the whole list is sent.",
     openapi_extra={"parameters": EXPERIMENTS.parameters()},
     responses={
-        200: {
-            "description": "One page",
-            "content": {
-                "application/json": {
-                    "example": {
-                        "items": [ROW_EXAMPLE],
-                        "next": None,
-                        "total": 1,
-                        "query": "Experiments, newest first",
-                    }
-                },
-                "text/csv": {},
-                "application/x-ndjson": {},
-            },
-        },
+        **listing("experiments"),
         **problems.documented("not-acceptable", "invalid-input"),
     },
 )
@@ -436,7 +293,7 @@ def list_experiments(request: Request, here: Here) -> Response:
     summary="Launch an experiment",
     description="Checks the spec, stores the experiment with its stages in one transaction and rings for workers. "
     "With an `Idempotency-Key` the request may be repeated safely.",
-    openapi_extra=bodies.documented(Draft, _DRAFT_EXAMPLE),
+    openapi_extra=bodies.documented(Draft, Example("ask-experiment")),
     responses={**_CREATED, **_UNFIT, **problems.documented("conflict", "data-missing")},
 )
 def create(
@@ -465,7 +322,7 @@ def read(here: Here, experiment: str) -> Response:
 @router.patch(
     "/api/experiments/{experiment}",
     summary="Change name, notes or tags",
-    openapi_extra=bodies.documented(Changes, {"tags": ["paper", "keep"]}),
+    openapi_extra=bodies.documented(Changes, Example("ask-change")),
     responses={**_ONE, **_UNFIT, **problems.documented("not-found")},
 )
 def change(here: Here, experiment: str, changes: Annotated[Changes, body(Changes)]) -> Response:
@@ -498,10 +355,7 @@ def restore(here: Here, experiment: str) -> Response:
     "/api/experiments/{experiment}/purge",
     summary="Delete an archived experiment and the files only it uses",
     responses={
-        200: {
-            "description": "Gone",
-            "content": {"application/json": {"example": {"slug": "fig3-smallcnn", "freed_bytes": 1400000000}}},
-        },
+        200: answer("Gone", "purged"),
         **problems.documented("not-found", "conflict"),
     },
 )
@@ -562,7 +416,7 @@ def retry(
     "/api/experiments/{experiment}/clone",
     status_code=201,
     summary="Launch a new experiment like this one, with changes",
-    openapi_extra=bodies.documented(Copy, {"changes": {"ensemble": {"seed": 1}}}, required=False),
+    openapi_extra=bodies.documented(Copy, Example("ask-clone"), required=False),
     responses={**_CREATED, **_UNFIT, **problems.documented("not-found", "data-missing")},
 )
 def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Response:
@@ -583,19 +437,7 @@ def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Res
     "/api/experiments/{experiment}/stages",
     summary="Its stages, in the order of the plan",
     responses={
-        200: {
-            "description": "All stages",
-            "content": {
-                "application/json": {
-                    "example": {
-                        "items": _DOCUMENT_EXAMPLE["stages"],
-                        "next": None,
-                        "total": 1,
-                        "query": "Stages of fig3-smallcnn",
-                    }
-                }
-            },
-        },
+        200: answer("All stages", "stages"),
         **problems.documented("not-found"),
     },
 )
@@ -616,27 +458,7 @@ def stages(request: Request, here: Here, experiment: str) -> Response:
     description="`left` says what the stage gives to others, files by their digests: corrupted images of `corrupt`, "
     "logits of `shift` with the corruption and intensity of each cell, and so on.",
     responses={
-        200: {
-            "description": "The stage",
-            "content": {
-                "application/json": {
-                    "example": {
-                        **_DOCUMENT_EXAMPLE["stages"][0],
-                        "left": {"images": "3f2a…", "intensities": [1, 2, 3, 4, 5]},
-                        "files": [
-                            {
-                                "digest": "3f2a…",
-                                "kind": "images",
-                                "dtype": "uint8",
-                                "shape": [5, 10_000, 1, 28, 28],
-                                "bytes": 39_200_128,
-                                "url": "/api/artifacts/3f2a…",
-                            }
-                        ],
-                    }
-                }
-            },
-        },
+        200: answer("The stage", "stage"),
         **problems.documented("not-found"),
     },
 )

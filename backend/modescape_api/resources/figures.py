@@ -30,6 +30,7 @@ from modescape_api.http import problems, replies
 from modescape_api.http.proxies import at
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
+from modescape_api.resources.examples import Example, answer
 
 router = APIRouter(tags=["figures"])
 
@@ -137,29 +138,7 @@ def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -
     "/api/experiments/{experiment}/figures",
     summary="The figures of an experiment and how far each is",
     responses={
-        200: {
-            "description": "In the order of the argument",
-            "content": {
-                "application/json": {
-                    "example": {
-                        "items": [
-                            {
-                                "name": "plane",
-                                "question": "What does diversity cost?",
-                                "order": 40,
-                                "state": "ready",
-                                "version": "8c1d…",
-                                "needs": [{"kind": "compare", "done": 2, "total": 2, "failed": 0}],
-                                "links": {"json": "/api/experiments/fig6/figures/plane.json"},
-                            }
-                        ],
-                        "next": None,
-                        "total": 1,
-                        "query": "Figures of fig6",
-                    }
-                }
-            },
-        },
+        200: answer("In the order of the argument", "figures"),
         **problems.documented("not-found"),
     },
 )
@@ -297,13 +276,7 @@ _HTML_POLICY = (
         200: {
             "description": "The figure",
             "content": {
-                "application/json": {
-                    "example": {
-                        "data": [{"type": "scatter", "x": [0.6], "y": [0.4]}],
-                        "layout": {"dragmode": "select"},
-                        "words": {"caption": "…", "summary": "…"},
-                    }
-                },
+                "application/json": {"example": Example("figure")},
                 "text/csv": {"example": "solution,method,accuracy,diversity\r\n12,dropout,0.881,0.31\r\n"},
                 "text/html": {},
             },

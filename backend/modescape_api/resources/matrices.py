@@ -12,7 +12,7 @@ from modescape.tables import Experiment, Matrix
 from modescape_api.http import problems, replies
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here, Site
-from modescape_api.resources.solutions import listing_example
+from modescape_api.resources.examples import listing
 
 router = APIRouter(tags=["results"])
 
@@ -33,18 +33,7 @@ def as_matrix(row: Matrix) -> dict[str, Any]:
     "/api/experiments/{experiment}/matrices",
     summary="Similarity matrices and embeddings that are there",
     responses={
-        **listing_example(
-            {
-                "name": "cosine",
-                "split": "",
-                "shape": [33, 33],
-                "rows": [0, 1],
-                "columns": [0, 1],
-                "details": {},
-                "artifact": "3f2a…",
-            },
-            "Matrices of fig3-smallcnn",
-        ),
+        **listing("matrices"),
         **problems.documented("not-found"),
     },
 )

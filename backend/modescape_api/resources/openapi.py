@@ -33,6 +33,7 @@ from modescape_api.resources import (
 )
 from modescape_api.resources.cuts import Through
 from modescape_api.resources.data import Wanted
+from modescape_api.resources.examples import Example
 from modescape_api.resources.experiments import Changes, Copy, Draft
 from modescape_api.resources.selections import Chosen
 
@@ -91,7 +92,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         for part in _PARTS:
             for route in part.router.routes:
                 if isinstance(route, APIRoute) and route.include_in_schema:
-                    _restore_examples(route, document["paths"][route.path_format])
+                    _read_examples(route, document["paths"][route.path_format])
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -109,9 +110,8 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
         responses.setdefault(str(kind.status), {"description": kind.title, "content": {problems.MEDIA_TYPE: reference}})
 
 
-def _restore_examples(route: APIRoute, operations: dict[str, Any]) -> None:
-    """FastAPI drops every null from its document, those inside examples too; an answer has them, so its example
-    does."""
+def _read_examples(route: APIRoute, operations: dict[str, Any]) -> None:
+    """In place of their names, and after FastAPI, which drops every null from its document: an answer has them."""
     for method in route.methods or ():
         operation = operations[method.lower()]
         shown = [(operation["responses"][str(status)], answer) for status, answer in route.responses.items()]
@@ -119,8 +119,8 @@ def _restore_examples(route: APIRoute, operations: dict[str, Any]) -> None:
             shown.append((operation["requestBody"], route.openapi_extra["requestBody"]))
         for theirs, ours in shown:
             for form, content in ours.get("content", {}).items():
-                if "example" in content:
-                    theirs["content"][form]["example"] = content["example"]
+                if isinstance(example := content.get("example"), Example):
+                    theirs["content"][form]["example"] = example.read()
 
 
 @router.get("/api/openapi.json")

@@ -8,9 +8,10 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from modescape.paper_numbers import PRINTED, Number, beside
+from modescape.paper_numbers import Number, beside
 from modescape_api.http import replies
 from modescape_api.http.site import Here
+from modescape_api.resources.examples import answer
 
 router = APIRouter(tags=["catalogue"])
 
@@ -28,36 +29,10 @@ def as_rows(numbers: Iterable[Number]) -> list[dict[str, Any]]:
     ]
 
 
-_EXAMPLE = {
-    "items": [
-        {
-            "key": "js-independent",
-            "title": PRINTED[3].title,
-            "value": 0.384,
-            "unit": "nats",
-            "where": "SVHN row",
-            "preset": "svhn-row",
-            "short": "svhn-row-short",
-            "nearest": [
-                {
-                    "slug": "svhn-row-short",
-                    "name": "svhn-row-short",
-                    "value": 0.41,
-                    "of": "mean of 5 runs",
-                    "same_data": False,
-                    "same_architecture": False,
-                    "differences": ["on Digits instead of SVHN", "data Fashion-MNIST instead of CIFAR-10"],
-                }
-            ],
-        }
-    ]
-}
-
-
 @router.get(
     "/api/paper",
     summary="Every number the paper prints, and the nearest experiments here",
-    responses={200: {"description": "All of them", "content": {"application/json": {"example": _EXAMPLE}}}},
+    responses={200: answer("All of them", "paper")},
 )
 def paper(here: Here) -> Response:
     return replies.json({"items": as_rows(beside(here.store).numbers)})

@@ -10,6 +10,7 @@ from modescape.errors import InvalidInput, NotFound
 from modescape_api.http import problems, query, replies
 from modescape_api.http.bodies import Body, body, documented
 from modescape_api.http.site import Here
+from modescape_api.resources.examples import Example, answer
 
 router = APIRouter(tags=["results"])
 
@@ -30,12 +31,9 @@ class Chosen(Body):
     "/api/experiments/{experiment}/selections",
     status_code=201,
     summary="Keep a selection under a short key",
-    openapi_extra=documented(Chosen, {"numbers": "12-40,77"}),
+    openapi_extra=documented(Chosen, Example("ask-selection")),
     responses={
-        201: {
-            "description": "Kept",
-            "content": {"application/json": {"example": {"key": "k3f9a1", "numbers": [12, 13]}}},
-        },
+        201: answer("Kept", "selection"),
         **problems.documented("malformed", "not-found", "too-large", "wrong-media-type", "invalid-input"),
     },
 )
@@ -54,10 +52,7 @@ def keep_selection(here: Here, experiment: str, chosen: Annotated[Chosen, body(C
     "/api/experiments/{experiment}/selections/{key}",
     summary="A kept selection",
     responses={
-        200: {
-            "description": "The selection",
-            "content": {"application/json": {"example": {"key": "k3f9a1", "numbers": [12, 13]}}},
-        },
+        200: answer("The selection", "selection"),
         **problems.documented("not-found"),
     },
 )

@@ -17,21 +17,12 @@ from modescape_api.http import problems, replies
 from modescape_api.http.query import MEASUREMENTS, SOLUTIONS
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
+from modescape_api.resources.examples import answer, listing
 
 router = APIRouter(tags=["results"])
 
 Number = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number within the experiment.")]
 SplitName = Annotated[str, Query(max_length=16, description="Which images: test or validation.")]
-
-
-def listing_example(example: dict[str, Any], words: str) -> problems.Responses:
-    page = {"items": [example], "next": None, "total": 1, "query": words}
-    return {
-        200: {
-            "description": "One page",
-            "content": {"application/json": {"example": page}, "text/csv": {}, "application/x-ndjson": {}},
-        }
-    }
 
 
 SOLUTION_COLUMNS = (
@@ -65,36 +56,12 @@ def as_solution(row: Solution) -> dict[str, Any]:
     return {**found, "predictions": sorted(row.predictions)}
 
 
-SOLUTION_EXAMPLE = {
-    "number": 12,
-    "run": 1,
-    "role": "sample",
-    "method": "dropout",
-    "set": "typical",
-    "index": 2,
-    "epoch": None,
-    "seed": 4711,
-    "attempt": 0,
-    "strength": 0.012,
-    "relative": 0.11,
-    "norm": 24.7,
-    "cosine": 0.994,
-    "distance": 2.7,
-    "accuracy": 0.881,
-    "diversity": 0.31,
-    "disagreement": 0.037,
-    "weights": None,
-    "predictions": ["test"],
-    "id": "1f0c…",
-}
-
-
 @router.get(
     "/api/experiments/{experiment}/solutions",
     summary="Solutions: checkpoints, optima and samples",
     openapi_extra={"parameters": SOLUTIONS.parameters()},
     responses={
-        **listing_example(SOLUTION_EXAMPLE, "Solutions where method is dropout, by number"),
+        **listing("solutions"),
         **problems.documented("not-found", "not-acceptable", "invalid-input"),
     },
 )
@@ -113,7 +80,7 @@ def solutions(request: Request, here: Here, experiment: str) -> Response:
     "/api/experiments/{experiment}/solutions/{number}",
     summary="One solution",
     responses={
-        200: {"description": "The solution", "content": {"application/json": {"example": SOLUTION_EXAMPLE}}},
+        200: answer("The solution", "solution"),
         **problems.documented("not-found"),
     },
 )
@@ -203,10 +170,7 @@ def images(here: Here, experiment: str, split: SplitName = "test") -> Response:
     "they are there.",
     responses={
         200: {"description": "A .safetensors file", "content": {replies.SAFETENSORS: replies.BINARY}},
-        202: {
-            "description": "They are being made; ask again at `Location` after `Retry-After` seconds",
-            "content": {"application/json": {"example": {"state": "ready", "stage": "77ab…", "solution": 12}}},
-        },
+        202: answer("They are being made; ask again at `Location` after `Retry-After` seconds", "weights"),
         **problems.documented("not-found", "conflict", "gone"),
     },
 )
@@ -266,21 +230,7 @@ def as_measurement(row: Measurement) -> dict[str, Any]:
     summary="Measurements of solutions and of groups",
     openapi_extra={"parameters": MEASUREMENTS.parameters()},
     responses={
-        **listing_example(
-            {
-                "metric": "disagreement",
-                "subject": "independent",
-                "solution": None,
-                "split": "test",
-                "corruption": None,
-                "intensity": None,
-                "value": 0.112,
-                "n": 3,
-                "details": {},
-                "id": "aa10…",
-            },
-            "Measurements where metric is disagreement, by metric",
-        ),
+        **listing("measurements"),
         **problems.documented("not-found", "not-acceptable", "invalid-input"),
     },
 )

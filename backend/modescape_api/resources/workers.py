@@ -14,6 +14,7 @@ from modescape.tables import Worker, utcnow
 from modescape_api.http import problems, replies
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here, Site
+from modescape_api.resources.examples import answer
 
 router = APIRouter(tags=["service"])
 
@@ -65,43 +66,7 @@ def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
 @router.get(
     "/api/workers",
     summary="Workers and what they do",
-    responses={
-        200: {
-            "description": "All that ever were here",
-            "content": {
-                "application/json": {
-                    "example": {
-                        "items": [
-                            {
-                                "name": "lab-cpu0",
-                                "state": "working",
-                                "device": "cpu",
-                                "numerics": "cpu …",
-                                "queue": "cpu",
-                                "speed": {"small-cnn": 3600.0},
-                                "doing": {
-                                    "experiment": "fig6",
-                                    "stage": "9b7c…",
-                                    "kind": "train",
-                                    "key": "0",
-                                    "step": 80,
-                                    "steps": 2145,
-                                    "progress": {"epoch": 1},
-                                },
-                                "pid": 4242,
-                                "started_at": "2026-11-22T20:40:00Z",
-                                "seen_at": "2026-11-22T20:45:00Z",
-                                "stopped_at": None,
-                            }
-                        ],
-                        "next": None,
-                        "total": 1,
-                        "query": "Workers",
-                    }
-                }
-            },
-        }
-    },
+    responses={200: answer("All that ever were here", "workers")},
 )
 def workers(request: Request, here: Here) -> Response:
     rows = [as_worker(here, row) for row in here.store.workers.all()]
@@ -111,7 +76,7 @@ def workers(request: Request, here: Here) -> Response:
 @router.get(
     "/healthz",
     summary="Whether the process answers",
-    responses={200: {"description": "It does", "content": {"application/json": {"example": {"status": "ok"}}}}},
+    responses={200: answer("It does", "healthz")},
 )
 async def healthz() -> Response:
     return replies.json({"status": "ok"}, headers={"cache-control": "no-store"})
@@ -121,10 +86,7 @@ async def healthz() -> Response:
     "/readyz",
     summary="Whether the database and the artifact folder answer",
     responses={
-        200: {
-            "description": "They do",
-            "content": {"application/json": {"example": {"status": "ok", "database": "ok", "artifacts": "ok"}}},
-        },
+        200: answer("They do", "readyz"),
         503: {"description": "One does not; Retry-After says when to ask again"},
     },
 )

@@ -1,0 +1,172 @@
+"""Each example of the OpenAPI document, a file in resources/examples, is held against what the server really answers.
+
+Real answers are those of the saved home (saved_home.py) and of what is asked of it here. An example has the keys and
+types of a real answer, at every depth; an excerpt may leave keys out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from pydantic import BaseModel
+from saved_home import opened
+from serving import Served, served
+
+from modescape_api.resources import cuts, data, experiments, selections
+from modescape_api.resources.examples import FOLDER, Example
+
+Json = Any
+# Where an example leaves keys out.
+EXCERPTS = {
+    *("catalogue/methods/0", "estimate", "experiment/findings", "experiment/links", "figure", "figure/data/0"),
+    *("figures/items/0", "figures/items/0/links"),
+}
+# What is an object with names of its own: of parts, options, layouts, whatever a stage says.
+OPEN = {"spec", "parts", "progress", "details", "speed", "payload", "left", "layout", "options", "sizes", "words"}
+# Examples that no server would answer; mended, the document is another.
+INVENTED = {"checkpoints": "a sample that is called a checkpoint", "data-registered": "a public set under another name"}
+
+TWO = np.arange(20) % 2
+
+ASKED: dict[str, type[BaseModel]] = {
+    "ask-change": experiments.Changes,
+    "ask-clone": experiments.Copy,
+    "ask-cut": cuts.Through,
+    "ask-data": data.Wanted,
+    "ask-estimate": experiments.Draft,
+    "ask-experiment": experiments.Draft,
+    "ask-selection": selections.Chosen,
+}
+
+
+def kind(value: Json) -> str:
+    names = {bool: "flag", int: "number", float: "number", str: "text", dict: "object", list: "list"}
+    return "null" if value is None else names[type(value)]
+
+
+def unlike(example: Json, real: list[Json], place: str) -> Iterator[str]:
+    """What in the example none of the real values bears out."""
+    if kind(example) not in {kind(value) for value in real}:
+        yield f"{place} is {kind(example)}, really {sorted({kind(value) for value in real})}"
+    elif isinstance(example, dict) and place.rpartition("/")[2] not in OPEN:
+        theirs = [value for value in real if isinstance(value, dict)]
+        if (never := set.intersection(*map(set, theirs)) - set(example)) and place not in EXCERPTS:
+            yield f"{place} lacks {sorted(never)}"
+        for key, value in example.items():
+            if found := [one[key] for one in theirs if key in one]:
+                yield from unlike(value, found, f"{place}/{key}")
+            else:
+                yield f"{place}/{key} is in no real answer"
+    elif isinstance(example, list):
+        items = [item for value in real if isinstance(value, list) for item in value]
+        for number, item in enumerate(example):
+            yield from unlike(item, items, f"{place}/{number}")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("examples") / "home"
+    with served(opened(Path(__file__).parent / "saved", home).home, data_roots=str(home)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def answers(site: Served) -> dict[str, list[Json]]:
+    """Real answers, by the name of the example."""
+    store = site.laboratory.store
+    with site.client() as client:
+
+        def ok(answer: httpx.Response) -> Json:
+            assert answer.status_code < 300, answer.text
+            return answer.json()
+
+        slugs = [row["slug"] for row in ok(client.get("/api/experiments"))["items"]]
+        every = "/api/experiments/every-method"
+        bases = [f"/api/experiments/{slug}" for slug in slugs]
+
+        def of_all(*paths: str) -> list[Json]:
+            return [ok(client.get(f"{base}/{path}")) for base in bases for path in paths]
+
+        sample = ok(client.get(f"{every}/solutions?role=sample&limit=1"))["items"][0]
+        planned = {"preset": "quickstart", "spec": {"data": {"dataset": "digits"}, "ensemble": {"runs": 3}}}
+        launched = ok(client.post("/api/experiments", json=planned))
+        stages = {base: ok(client.get(f"{base}/stages"))["items"] for base in bases}
+        running = stages[bases[0]][0]
+        store.workers.register("lab-cpu0", device="cpu", numerics="saved", queue="cpu", pid=4242)
+        store.workers.register("lab-cpu1", device="cpu", numerics="saved", queue="cpu", pid=4243)
+        store.workers.keep_speed("lab-cpu0", "mlp", 3600.0)
+        store.workers.seen("lab-cpu0", stage_id=running["id"])
+        found = {
+            "catalogue": [ok(client.get("/api/catalogue"))],
+            "checkpoints": of_all("runs/0/checkpoints"),
+            "comparison": [ok(client.get("/api/compare", params={"e": [a, b]})) for a, b in itertools.pairwise(slugs)],
+            "data": [ok(client.get("/api/data"))],
+            "events": of_all("events?after=0"),
+            "experiment": [launched, *(ok(client.get(base)) for base in bases)],
+            "experiments": [ok(client.get("/api/experiments"))],
+            "figure": of_all("figures/trajectories", "figures/plane?arrays=list"),
+            "figures": of_all("figures"),
+            "healthz": [ok(client.get("/healthz"))],
+            "matrices": of_all("matrices"),
+            "measurements": of_all("measurements?limit=1000"),
+            "paper": [ok(client.get("/api/paper"))],
+            "points": of_all("runs/0/series/train/loss"),
+            "readyz": [ok(client.get("/readyz"))],
+            "runs": of_all("runs"),
+            "series": of_all("series"),
+            "solution": [ok(client.get(f"{every}/solutions/{sample['number']}"))],
+            "solutions": of_all("solutions", "solutions?role=sample"),
+            "stage": [ok(client.get(f"{base}/stages/{one['id']}")) for base in bases for one in stages[base]],
+            "stages": of_all("stages"),
+            "workers": [ok(client.get("/api/workers"))],
+        }
+        spec = {"data": {"dataset": "digits"}, "ensemble": {"runs": 3, "seed": 77}}
+        found["estimate"] = [ok(client.post("/api/estimate", json={"spec": spec}))]
+        found["selection"] = [ok(client.post(f"{bases[0]}/selections", json={"numbers": "0-2"}))]
+        found["cut"] = [ok(client.post(f"{bases[0]}/planes", json={"kind": "affine", "solutions": [0, 1, 2]}))]
+        found["cut-is-there"] = found["cut"]  # the same but for its state
+        found["weights"] = [ok(client.get(f"{every}/solutions/{sample['number']}/weights"))]
+        np.savez(site.settings.home / "mine.npz", images=np.arange(720, dtype=np.uint8).reshape(20, 6, 6), labels=TWO)
+        mine = {"path": str(site.settings.home / "mine.npz"), "name": "mine"}
+        found["data-registered"] = [ok(client.post("/api/data", json=mine))]
+        ok(client.delete(bases[1]))
+        found["purged"] = [ok(client.post(f"{bases[1]}/purge"))]
+    return found
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=INVENTED[name])) if name in INVENTED else name
+        for name in names()
+        if name not in ASKED
+    ],
+)
+def test_an_example_has_the_keys_and_types_of_real_answers(name: str, answers: dict[str, list[Json]]) -> None:
+    found = list(unlike(Example(name).read(), answers[name], name))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_an_example_of_a_body_is_one_that_is_taken(name: str) -> None:
+    ASKED[name].model_validate(Example(name).read())
+
+
+def test_a_key_too_many_or_too_few_and_another_type_are_found() -> None:
+    real = [{"a": 1, "b": None, "c": [{"d": "x"}]}, {"a": 2, "b": "y", "c": []}]
+    assert list(unlike({"a": 1.5, "b": "z", "c": [{"d": "w"}]}, real, "")) == []
+    assert list(unlike({"a": 1, "b": None, "c": [], "e": 1}, real, "")) == ["/e is in no real answer"]
+    assert list(unlike({"a": 1, "b": None}, real, "")) == [" lacks ['c']"]
+    assert list(unlike({"a": "1", "b": None, "c": [{"d": None}]}, real, "")) == [
+        "/a is text, really ['number']", "/c/0/d is null, really ['text']",
+    ]  # fmt: skip
