@@ -29,9 +29,6 @@ EXCERPTS = {
 }
 # What is an object with names of its own: of parts, options, layouts, whatever a stage says.
 OPEN = {"spec", "parts", "progress", "details", "speed", "payload", "left", "layout", "options", "sizes", "words"}
-# Examples that no server would answer; mended, the document is another.
-INVENTED = {"checkpoints": "a sample that is called a checkpoint", "data-registered": "a public set under another name"}
-
 TWO = np.arange(20) % 2
 
 ASKED: dict[str, type[BaseModel]] = {
@@ -146,11 +143,7 @@ def names() -> list[str]:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=INVENTED[name])) if name in INVENTED else name
-        for name in names()
-        if name not in ASKED
-    ],
+    [name for name in names() if name not in ASKED],
 )
 def test_an_example_has_the_keys_and_types_of_real_answers(name: str, answers: dict[str, list[Json]]) -> None:
     found = list(unlike(Example(name).read(), answers[name], name))
