@@ -30,14 +30,6 @@ DOORS = {
     "alembic": {"schema.py"},
 }
 
-# The server's rooms, each with those it may look into besides itself and the laboratory; app.py sees all.
-SERVER_ROOMS = {
-    "background": set[str](),
-    "http": {"background"},
-    "resources": {"background", "http"},
-    "pages": {"background", "http", "resources"},
-}
-
 
 def imports(path: Path) -> list[tuple[int, str]]:
     """(line, dotted module) of every import outside `if TYPE_CHECKING`."""
@@ -79,28 +71,6 @@ def test_imports_point_one_way() -> None:
     check = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-
-
-@pytest.mark.parametrize("room", SERVER_ROOMS)
-def test_rooms_of_the_server_know_only_those_below(room: str) -> None:
-    paths = list((SERVER / room).rglob("*.py"))
-    assert len(paths) > 1
-    allowed = {room, *SERVER_ROOMS[room]}
-    wrong = [
-        f"{path.relative_to(ROOT)}:{node.lineno} looks into {name}"
-        for path in paths
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in re.findall(r"modescape_api(?:\.| import )(\w+)", ast.unparse(node))
-        if name not in allowed
-    ]
-    assert not wrong, "\n".join(wrong)
-
-
-def test_each_file_of_the_server_lies_in_a_room() -> None:
-    """But for the application over all of them."""
-    assert {path.name for path in SERVER.iterdir() if path.suffix == ".py"} == {"__init__.py", "app.py"}
-    assert {path.parent.name for path in SERVER.glob("*/*.py")} == set(SERVER_ROOMS)
 
 
 def test_declarations_and_planning_need_no_torch() -> None:
