@@ -2,8 +2,8 @@
 # # A method of your own
 #
 # A method takes the neighbourhood of a solution, a strength and random numbers, and gives weights. How strong its
-# samples are to be is decided as for every other method, and so is how they are judged. Put the next cell into a module
-# and name it in `MODESCAPE_PLUGINS`, and form, API and command line have it too.
+# samples are to be is decided as for every other method, and so is how they are judged. Put the next cell into a file
+# in `worker/modescape/methods`, and form, API and command line have it too.
 
 # %%
 import modescape as ms

@@ -2,7 +2,7 @@
 # # A network of your own
 #
 # Any `torch.nn.Module` that takes images and gives logits. Its layers are declared beside it without torch, so that a
-# plan knows its size and price. Put the next cell into a module and name it in `MODESCAPE_PLUGINS`, and form, API and
+# plan knows its size and price. Put the next cell into a file in `worker/modescape/architectures`, and form, API and
 # command line have it too.
 
 # %%
