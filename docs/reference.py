@@ -15,7 +15,7 @@ from modescape.cli import parser
 from modescape.registry import Entry
 from modescape.settings import Settings
 
-_REGISTRIES = ("datasets", "architectures", "methods", "corruptions", "figures", "presets")
+_REGISTRIES = ("datasets", "architectures", "methods", "corruptions", "studies", "figures", "presets")
 
 
 def pages() -> dict[str, str]:
@@ -115,8 +115,8 @@ def _python() -> Iterator[str]:
 
     yield "# In Python\n"
     for name in modescape.__all__:
-        if name not in _REGISTRIES:
-            yield f"::: {modescape.home_of(name)}.{name}\n"
+        place = "modescape.registry" if name == "registry" else f"{modescape.home_of(name)}.{name}"
+        yield f"::: {place}\n"
 
 
 def _decisions() -> Iterator[str]:

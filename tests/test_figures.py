@@ -29,8 +29,8 @@ from modescape.drawing.style import THEMES, Theme
 from modescape.drawing.words import loss, rate
 from modescape.errors import InvalidInput, NotFound
 from modescape.registry import figures
-from modescape.results import PlaneData
 from modescape.spec import ExperimentSpec, MethodSpec
+from modescape.studies.landscape.reading import PlaneData
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Lab:
     curves: dict[tuple[int, str], tuple[list[int], list[float]]] = field(default_factory=dict)
     measured: list[Any] = field(default_factory=list)
     cuts: list[Any] = field(default_factory=list)
+    kept: dict[str, NDArray[Any]] = field(default_factory=dict)
     claims: dict[str, ClaimRecord] = field(default_factory=dict)
     classes: Sequence[str] = ("cat", "dog", "eel")
     steps_per_epoch: float | None = 10.0
@@ -134,11 +135,12 @@ class Lab:
     def claim(self, letter: str) -> ClaimRecord | None:
         return self.claims.get(letter)
 
-    def planes(self) -> list[Any]:
-        return self.cuts
+    @property
+    def stages(self) -> list[Any]:
+        return [stage for plane in self.cuts for stage in stages_of(plane, self.kept)]
 
-    def planned_cuts(self) -> dict[str, Any]:
-        return {plane.name: plane.params for plane in self.cuts}
+    def array(self, digest: str) -> NDArray[Any]:
+        return self.kept[digest]
 
     def matrix(self, name: str, split: str = "test") -> Stored | None:
         return self.matrices.get((name, split))
@@ -146,6 +148,26 @@ class Lab:
     def points(self, run: int, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         steps, values = self.curves.get((run, name), ([], []))
         return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
+
+
+def stages_of(plane: PlaneData, kept: dict[str, NDArray[Any]], *, done: bool = True) -> list[Any]:
+    """The stages that have left such a cut: its grid as far as it is computed, and its points."""
+    params = {**plane.params, "name": plane.name}
+    if not done:
+        return [SimpleNamespace(kind="plane", state="ready", params=params, result={}, partial={})]
+    about = {"x": plane.x.tolist(), "y": plane.y.tolist(), "unit": plane.unit, "anchors": plane.anchors,
+             "views": plane.views}  # fmt: skip
+    rows = list(range(plane.done // len(plane.x)))
+    kept[f"{plane.name}/grid"] = plane.scores[rows]
+    blocks = [{**about, "scores": f"{plane.name}/grid", "rows": rows, "done": plane.done}]
+    if plane.points:
+        around = plane.rays.reshape(-1, *plane.own.shape[1:])
+        kept[f"{plane.name}/points"] = np.concatenate([plane.own, around])
+        blocks.append({**about, "scores": f"{plane.name}/points", "points": plane.points})
+    return [
+        SimpleNamespace(kind="plane", state="succeeded", params=params, result={"extra": block}, partial={})
+        for block in blocks
+    ]
 
 
 # ---- a tiny experiment whose every number can be worked out by hand ----

@@ -14,7 +14,7 @@ import pytest
 from drawn import told
 from numpy.typing import NDArray
 from serving import SPEC, Served, finished, served
-from test_figures import Lab, Point
+from test_figures import Lab, Point, stages_of
 
 from modescape.drawing.figure import csv, encode
 from modescape.drawing.reading import FigureNotReady
@@ -26,16 +26,17 @@ from modescape.plan import prepare
 from modescape.prices import Work
 from modescape.records import StageOutput
 from modescape.registry import architectures, figures, presets
-from modescape.results import PlaneData, Results
+from modescape.results import Results
 from modescape.schema import upgrade
 from modescape.science import landscape
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse
-from modescape.stages import plane as stage
 from modescape.stages import runner as real
 from modescape.store import Store
 from modescape.store.leases import Lease
-from modescape.studies import PlaneSpec
+from modescape.studies.landscape import stages as stage
+from modescape.studies.landscape.reading import PlaneData, computed
+from modescape.studies.landscape.spec import PlaneSpec
 
 if TYPE_CHECKING:
     from modescape.artifacts import Artifacts
@@ -357,11 +358,10 @@ class Cuts(Lab):
         for run in range(3):
             self.add(Point(10 * run + 4, run, "optimum", 4, epoch=4.0), np.eye(3)[[0, 1, 2, 0]])
 
-    def planes(self) -> list[PlaneData]:
-        return self.found
-
-    def planned_cuts(self) -> dict[str, dict[str, Any]]:
-        return {plane.name: plane.params for plane in (*self.found, *self.waiting)}
+    @property
+    def stages(self) -> list[Any]:
+        there = [stage for plane in self.found for stage in stages_of(plane, self.kept)]
+        return there + [stage for plane in self.waiting for stage in stages_of(plane, self.kept, done=False)]
 
 
 def collected(lab: Any, name: str, **options: Any) -> Any:
@@ -690,7 +690,7 @@ def results(bench: Bench) -> Results:
 
 @pytest.mark.slow
 def test_a_plane_agrees_with_the_solutions_on_it(results: Results) -> None:
-    plane = results.planes()[0]
+    plane = computed(results)[0]
     optima = results.solutions(role="optimum")
     labels = results.true_labels("test")
     assert (plane.done, plane.cells) == (33 * 33, 33 * 33)
@@ -724,7 +724,7 @@ def test_a_plane_agrees_with_the_solutions_on_it(results: Results) -> None:
         whole = np.sqrt(point["x"] ** 2 + point["y"] ** 2 + point["residual"] ** 2)
         assert whole == pytest.approx(float(kept.norm), rel=1e-4)
     assert max(p["relative"] for p in plane.points if p["role"] == "optimum") < 1e-4
-    line = results.planes()[1]
+    line = computed(results)[1]
     assert line.scores[0, 28, 1, 3] == pytest.approx(1)  # at 1 it agrees with the second optimum
 
 
@@ -769,12 +769,12 @@ def test_a_running_plane_is_read_from_what_was_saved(bench: Bench, results: Resu
         bench.executor.work(lease)
     finally:
         bench.interrupt_after = None
-    plane = bench.laboratory.results(row.id).planes()[0]
+    plane = computed(bench.laboratory.results(row.id))[0]
     assert plane.done >= 40
     assert np.isfinite(plane.scores[0]).all()
     assert np.isnan(plane.scores[1]).all()  # a row of another block
     assert np.isfinite(plane.scores[4, : plane.done - 33]).all()
-    assert np.array_equal(plane.scores[0], results.planes()[0].scores[0])
+    assert np.array_equal(plane.scores[0], computed(results)[0].scores[0])
     assert collected(bench.laboratory.results(row.id), "landscape").partial == f"after {plane.done} of 1089 points"
 
 
@@ -790,7 +790,7 @@ def test_a_plane_through_chosen_solutions_is_computed_for_a_finished_experiment(
     for planned in asked.stages:
         bench.store.stages.add(results.experiment.id, planned)
     found = bench.do(results.experiment.id)
-    plane = next(p for p in found.planes() if p.name == asked.name)
+    plane = next(p for p in computed(found) if p.name == asked.name)
     assert plane.done == plane.cells == 33 * 33
     own = {point["number"]: scores for point, scores in zip(plane.points, plane.own, strict=True)}
     for i, solution in enumerate(chosen):

@@ -26,12 +26,13 @@ from modescape.registry import datasets, figures, presets
 from modescape.schema import upgrade
 from modescape.science.data import DataLocation, Shape, describe, load
 from modescape.science.ood import SCORES, Together, detection, entropy_counts, entropy_edges
-from modescape.science.outside import count_images, fitted, look_at, outside_images, resizing, title
 from modescape.settings import Settings
 from modescape.spec import DataInfo, DataSpec, parse
-from modescape.stages import groups, ood
-from modescape.stages.ood import _subsets
-from modescape.studies import SYNTHETIC, OodSpec
+from modescape.stages import groups
+from modescape.studies.ood import stages as ood
+from modescape.studies.ood.images import count_images, fitted, look_at, outside_images, resizing, title
+from modescape.studies.ood.spec import SYNTHETIC, OodSpec
+from modescape.studies.ood.stages import _subsets
 from modescape.tables import Stage
 from modescape_api.pages import forms
 

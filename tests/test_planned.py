@@ -26,12 +26,12 @@ from modescape.finding import Finding
 from modescape.laboratory import export
 from modescape.records import ListColumns, PlannedStage, StageOutput
 from modescape.registry import figures, presets
-from modescape.results import PlaneData
 from modescape.schema import downgrade, migrations_folder, upgrade
 from modescape.science.seeds import run_seeds, stream_seed
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, Sizes, parse
 from modescape.store import Store
+from modescape.studies.landscape.reading import PlaneData
 from modescape.tables import Experiment
 from modescape_api.pages import claims
 
@@ -431,8 +431,8 @@ def test_maps_open_by_run_and_similarity_with_final_solutions() -> None:
 
 
 def test_samples_of_chains_are_not_drawn_on_a_plane_they_are_not_on() -> None:
-    from modescape.figures.landscape import _of_the_runs
-    from modescape.figures.shared.weight_space import Anchor
+    from modescape.studies.landscape.cuts import Anchor
+    from modescape.studies.landscape.figure_landscape import _of_the_runs
 
     def point(number: int, method: str | None, relative: float) -> dict[str, Any]:
         return {"number": number, "method": method, "relative": relative}

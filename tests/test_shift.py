@@ -32,8 +32,8 @@ from modescape.science import data
 from modescape.settings import Settings
 from modescape.spec import DataInfo, check, parse, sizes
 from modescape.stages import groups
-from modescape.stages import shift as shift_stages
-from modescape.studies import said_of_chains
+from modescape.studies.shift import stages as shift_stages
+from modescape.study import said_of_chains
 from modescape.tables import Stage
 
 CPU = Machine(device="cpu", title="test", numerics="test", queues=("cpu",))

@@ -21,7 +21,6 @@ from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor, Machine
-from modescape.figures.tunnel import Tunnel, TunnelOptions
 from modescape.laboratory import Laboratory
 from modescape.records import StageOutput
 from modescape.registry import figures, presets
@@ -35,9 +34,10 @@ from modescape.science.tunnel import ROUNDS, Curve, Knot, Polyline, Settings, Sl
 from modescape.settings import Settings as LaboratorySettings
 from modescape.spec import NetworkSpec, parse
 from modescape.stages import runner as real
-from modescape.stages import tunnel as stages
 from modescape.store import Store
 from modescape.store.leases import Lease
+from modescape.studies.tunnel import stages
+from modescape.studies.tunnel.figure_tunnel import Tunnel, TunnelOptions
 
 A, B = np.array([2.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
 

@@ -14,10 +14,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modescape import registry
     from modescape.comparing import compare
     from modescape.laboratory import Lab, Laboratory, run
     from modescape.paper_numbers import paper
-    from modescape.registry import architectures, datasets, methods
     from modescape.results import Results
     from modescape.settings import Settings
     from modescape.spec import ExperimentSpec, parse
@@ -27,17 +27,18 @@ __version__ = "0.1.0"
 _HOME = {
     "compare": "comparing", "paper": "paper_numbers",
     "Lab": "laboratory", "Laboratory": "laboratory", "run": "laboratory",
-    "architectures": "registry", "datasets": "registry", "methods": "registry",
     "Results": "results", "Settings": "settings", "ExperimentSpec": "spec", "parse": "spec",
 }  # fmt: skip
 
 __all__ = [
     "ExperimentSpec", "Lab", "Laboratory", "Results", "Settings",
-    "architectures", "compare", "datasets", "methods", "paper", "parse", "run",
+    "compare", "paper", "parse", "registry", "run",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name == "registry":  # what can be chosen: `ms.registry.methods`; `ms.methods` is the package of that name
+        return importlib.import_module("modescape.registry")
     if name not in _HOME:
         raise AttributeError(f"module 'modescape' has no attribute {name!r}")
     return getattr(importlib.import_module(home_of(name)), name)

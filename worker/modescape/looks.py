@@ -9,27 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from modescape.science import outside
 from modescape.science.data import own_path, scan_folder, scan_pictures
 from modescape.science.look import Look, Progress, look_key, look_through
-from modescape.spec import DataSpec, ExperimentSpec
+from modescape.spec import DataSpec, ExperimentSpec, studies
 from modescape.store import Store
 
-_KIND = "look"
+LOOK = "look"  # the kind of the stage that looks, and of what the database keeps of it
 
 
 def known(store: Store, fingerprint: str, white: float | None) -> Look | None:
-    row = store.catalogue.entry(_KIND, look_key(fingerprint, white))
+    row = store.catalogue.entry(LOOK, look_key(fingerprint, white))
     return None if row is None else Look.from_json(row.details)
 
 
 def own_folders(spec: ExperimentSpec) -> Iterator[tuple[str, DataSpec]]:
     """(part of the spec, set) of every folder of a user's own pictures; fingerprints are filled in."""
-    if spec.data.dataset == "folder":
-        yield "data", spec.data
-    for i, study in enumerate(spec.ood):
-        if study.dataset == "folder":
-            yield f"ood.{i}", outside.own(study)
+    sets = [("data", spec.data), *((field, study.own_images()) for field, study in studies(spec))]
+    yield from ((field, own) for field, own in sets if own is not None and own.dataset == "folder")
 
 
 def look_at(
@@ -49,7 +45,7 @@ def look_at(
     found = known(store, fingerprint, spec.white)
     if found is None:
         found = look_through(files, root, white=spec.white, progress=progress, check=check)
-        store.catalogue.put(_KIND, look_key(fingerprint, spec.white), found.as_json())
+        store.catalogue.put(LOOK, look_key(fingerprint, spec.white), found.as_json())
     return found
 
 

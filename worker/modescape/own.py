@@ -14,8 +14,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from modescape.errors import InvalidInput, Problem
-from modescape.registry import datasets
-from modescape.studies import SYNTHETIC
+from modescape.registry import datasets, studies
+from modescape.study import names_a_set, with_changed
 
 if TYPE_CHECKING:
     from modescape.spec import DataSpec
@@ -44,20 +44,16 @@ def named(document: Json, sets: Sets) -> Json:
 
     Raises InvalidInput for a name beside another path, and for one that nothing has while others are registered.
     """
-    found = dict(document)
+    found = with_changed(document, names_a_set, lambda field, asked: _placed(asked, sets, field))
     if isinstance(document.get("data"), dict):
         found["data"] = _placed(document["data"], sets, "data")
-    if isinstance(document.get("ood"), list | tuple):
-        found["ood"] = [
-            _placed(one, sets, f"ood.{i}") if isinstance(one, dict) else one for i, one in enumerate(document["ood"])
-        ]
     return found
 
 
 def _placed(part: Json, sets: Sets, field: str) -> Json:
     name = part.get("dataset")
     name = unicodedata.normalize("NFC", name) if isinstance(name, str) else None
-    if name is None or not sets or name in datasets or name in SYNTHETIC:
+    if name is None or not sets or name in datasets or name in _offered():
         return part
     if name not in sets:
         problem = Problem(f"no data set is called {name!r}", f"{field}.dataset", _names(sets))
@@ -69,6 +65,12 @@ def _placed(part: Json, sets: Sets, field: str) -> Json:
     said = sets[name].get("white_said")  # when it was registered
     white = {"white": said} if said is not None and part.get("white") is None else {}
     return {**part, "dataset": sets[name]["dataset"], "path": where, **white}
+
+
+def _offered() -> set[str]:
+    """What studies offer in place of a data set."""
+    named = (entry.options.choices("dataset") for entry in studies.values() if names_a_set(entry))
+    return {name for offered in named for name in offered or ()}
 
 
 def _names(sets: Sets) -> str:

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from modescape.draft import Draft, kept_epochs, sample_sets
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
+from modescape.own import place_name
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
 from modescape.records import Need, PlannedStage
 from modescape.registry import architectures, datasets, figures, presets
 from modescape.science import data as datasets_module
-from modescape.science import outside
-from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes, check, parse, sizes, studies
-from modescape.studies import OodSpec
+from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes, check, parse, sizes, studies, with_studies
+from modescape.study import StudySpec
 
 if TYPE_CHECKING:
     from modescape.science.look import Look
@@ -171,13 +171,14 @@ def prepare(
 def _seen(spec: ExperimentSpec, looked: Looked) -> list[str]:
     """How the user's own pictures are read. Raises InvalidInput naming those known to be unreadable."""
     remarks = _seen_in("data", spec.data, looked)
-    for i, study in enumerate(spec.ood):
-        said = [*outside.remarks(study), *_seen_in(f"ood.{i}", study, looked)]
-        remarks += [f"{outside.title(study)}: {sentence}" for sentence in said]
+    for field, study in studies(spec):
+        if (own := study.own_images()) is not None:
+            said = [*study.remarks(), *_seen_in(field, own, looked)]
+            remarks += [f"{place_name(str(own.path), own.dataset)}: {sentence}" for sentence in said]
     return remarks
 
 
-def _seen_in(field: str, part: DataSpec | OodSpec, looked: Looked) -> list[str]:
+def _seen_in(field: str, part: DataSpec, looked: Looked) -> list[str]:
     found = looked(part.fingerprint, part.white) if part.dataset == "folder" and part.fingerprint is not None else None
     if found is not None and found.problem:
         raise InvalidInput(found.problem, field=f"{field}.path", allowed="pictures that can be decoded")
@@ -189,7 +190,7 @@ def _missing(dataset: str, field: str, error: DataMissing) -> Missing:
     return Missing(dataset, entry.title, field, str(error), entry.download_bytes)
 
 
-def _corrupt(field: str, asked: DataSpec | OodSpec, error: DataCorrupt) -> DataCorrupt:
+def _corrupt(field: str, asked: Any, error: DataCorrupt) -> DataCorrupt:
     problem = Problem(str(error), f"{field}.{'path' if asked.path else 'dataset'}")
     return DataCorrupt(str(error), problems=[problem])
 
@@ -204,29 +205,20 @@ def _look_up(spec: ExperimentSpec, info: DataInfo, folders: tuple[Path, ...], mi
 
     Raises InvalidInput, DataCorrupt.
     """
-    changed: dict[str, Any] = {}
+    changed: dict[str, StudySpec] = {}
     for field, study in studies(spec):
+        reads: Any = study if hasattr(study, "dataset") else spec.data
+        at = field if reads is study else "data"
         try:
-            found = study.looked_up(spec.data, info, folders)
+            changed[field] = study.looked_up(spec.data, info, folders)
         except InvalidInput as error:
             problems = [Problem(p.message, f"{field}.{p.field}".rstrip("."), p.allowed) for p in error.problems]
             raise InvalidInput("; ".join(map(str, problems)), problems=problems) from None
         except DataMissing as error:
-            place = (study.dataset, field) if isinstance(study, OodSpec) else (spec.data.dataset, "data")
-            missing.append(_missing(place[0], f"{place[1]}.dataset", error))
-            continue
+            missing.append(_missing(reads.dataset, f"{at}.dataset", error))
         except DataCorrupt as error:
-            if isinstance(study, OodSpec):
-                raise _corrupt(field, study, error) from None
-            raise _corrupt("data", spec.data, error) from None
-        name, _, number = field.partition(".")
-        if number:
-            items = list(changed.get(name, getattr(spec, name)))
-            items[int(number)] = found
-            changed[name] = tuple(items)
-        else:
-            changed[name] = found
-    return spec.model_copy(update=changed)
+            raise _corrupt(at, reads, error) from None
+    return with_studies(spec, changed)
 
 
 def plan(
@@ -278,12 +270,12 @@ def plan(
 
 def drafted(spec: ExperimentSpec, info: DataInfo) -> Draft:
     """All stages with what there is to do, not priced."""
-    from modescape.stages import PLANNERS  # a tenth of a second that a web process spends at its first estimate
+    from modescape.stages import planners  # a tenth of a second that a web process spends at its first estimate
 
     architecture = architectures[spec.network.architecture]
     parameters = architecture.parameters(*_shape(info), architecture.options.model_validate(spec.network.options))
     draft = Draft(spec, info, sizes(spec, info), parameters, shape_of(spec, info))
-    for planner in PLANNERS:
+    for planner in planners():
         planner(draft)
     return draft
 

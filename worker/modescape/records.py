@@ -169,6 +169,16 @@ class PlannedStage:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """Why an experiment has no stages of a kind, as a sentence; add: what `/launch?with=` adds; place: where the form
+    asks for it."""
+
+    words: str
+    add: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a running stage is. steps: of how many, 0: not known yet; numbers: what else is worth telling on the way
     (epoch, loss, accuracy, images_per_second, seconds_left, or what the stage is at)."""

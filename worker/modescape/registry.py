@@ -1,4 +1,4 @@
-"""One place per idea: each data set, architecture, method, corruption, figure and preset is one decorated definition.
+"""One place per idea: each data set, network, method, corruption, study, figure and preset is one decorated definition.
 
 Form, API, plots, tests and the catalogue are read from here. Declaring costs no heavy import: modules that declare
 entries import neither torch nor scikit-learn at their top, so the web process can know everything a worker can do.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from modescape.science.alignment import Wiring
     from modescape.science.data import DataLocation, OwnTest, Published
     from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes
+    from modescape.study import StudySpec
 
 
 class Options(BaseModel):
@@ -62,7 +63,7 @@ class Entry:
     title: str
     summary: str
     source: str
-    options: type[Options] = field(default=NoOptions, metadata=_INTERNAL)
+    options: type[BaseModel] = field(default=NoOptions, metadata=_INTERNAL)
     call: Callable[..., Any] = field(repr=False, metadata=_INTERNAL)
     place: int = field(default=LAST, metadata=_INTERNAL)
 
@@ -102,6 +103,10 @@ class Registry(Mapping[str, E], Generic[E]):
         self._entries[entry.name] = entry
         self._entries = dict(sorted(self._entries.items(), key=lambda item: item[1].place))
         return entry
+
+    def declared(self, name: str) -> E:
+        """An entry that is declared already, without looking for others."""
+        return self._entries[name]
 
     def __getitem__(self, name: str) -> E:
         load()
@@ -265,6 +270,7 @@ class Method(Entry):
     needs_dropout: works on networks with dropout layers only.
     """
 
+    options: type[Options] = field(default=NoOptions, metadata=_INTERNAL)
     look: Look | None
     centre: str
     strength: str | None
@@ -300,6 +306,33 @@ class Corruption(Entry):
     needs_colour: bool = False
     is_random: bool = True
     small: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Entry):
+    """What an experiment does with its runs beyond comparing them (study.py).
+
+    options, call: the model of what is asked of it.
+
+    stages: the kinds it plans; absent: what stands where its figures would, as a sentence; most: how often it can be
+    asked for, and rows: how often the form offers it at least; runs: how many a clone that gets it has at least.
+    """
+
+    options: type[StudySpec] = field(metadata=_INTERNAL)
+    stages: tuple[str, ...]
+    absent: str = field(metadata=_INTERNAL)
+    most: int = 1
+    rows: int = field(default=1, metadata=_INTERNAL)
+    runs: int = field(default=0, metadata=_INTERNAL)
+
+    @property
+    def is_many(self) -> bool:
+        return self.most > 1
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing has to be chosen of it."""
+        return not any(option.is_required() for option in self.options.model_fields.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,11 +374,13 @@ datasets: Registry[Dataset] = Registry("dataset")
 architectures: Registry[Architecture] = Registry("architecture")
 methods: Registry[Method] = Registry("method")
 corruptions: Registry[Corruption] = Registry("corruption", names=_SNAKE)
+studies: Registry[Study] = Registry("study")
 figures: Registry[Figure] = Registry("figure")
 presets: Registry[Preset] = Registry("preset")
 
 
 _DECLARING = ("datasets", "architectures", "methods", "corruptions", "figures", "presets")
+_OF_STUDIES = ("spec", "figure", "preset")  # what the modules of a study's folder that declare begin with
 _loaded = False
 
 
@@ -356,8 +391,18 @@ def load() -> None:
         return
     _loaded = True  # before the imports: declaring modules may look at other registries
     for package in _DECLARING:
-        for module in pkgutil.iter_modules(importlib.import_module(f"modescape.{package}").__path__):
-            importlib.import_module(f"modescape.{package}.{module.name}")
+        for module in modules_of(f"modescape.{package}"):
+            importlib.import_module(module)
+    for folder in modules_of("modescape.studies"):
+        for module in modules_of(folder):
+            if module.rpartition(".")[2].startswith(_OF_STUDIES):
+                importlib.import_module(module)
+
+
+def modules_of(package: str) -> list[str]:
+    """The modules and packages right inside a package, in the order of their names."""
+    path = importlib.import_module(package).__path__
+    return [f"{package}.{module.name}" for module in pkgutil.iter_modules(path)]
 
 
 def load_plugins(modules: tuple[str, ...]) -> None:

@@ -20,22 +20,19 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, create_m
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from modescape import registry
 from modescape.claims import CLAIMS
 from modescape.errors import InvalidInput, Problem
 from modescape.part import MAX_SEED, PLACES, STORED, Added, Key, Part, Renamed, is_stored, keyed
 from modescape.registry import Entry, architectures, datasets, methods
-from modescape.studies import (
-    SYNTHETIC,
-    ConnectivitySpec,
-    InstabilitySpec,
-    OodSpec,
-    PlaneSpec,
-    SeedsSpec,
-    ShiftSpec,
-    Study,
-    TunnelSpec,
-    with_named_runs,
-)
+from modescape.studies.connectivity.spec import ConnectivitySpec
+from modescape.studies.instability.spec import InstabilitySpec
+from modescape.studies.landscape.spec import PlaneSpec
+from modescape.studies.ood.spec import SYNTHETIC, OodSpec
+from modescape.studies.seeds.spec import SeedsSpec
+from modescape.studies.shift.spec import ShiftSpec
+from modescape.studies.tunnel.spec import TunnelSpec
+from modescape.study import BROUGHT, StudySpec, often, once, with_named_runs
 
 InputScale = Literal["raw255", "unit", "standardised", "pixel-mean", "symmetric"]
 Split = Literal["test", "validation"]
@@ -282,13 +279,23 @@ class ExperimentSpec(Part):
     methods: tuple[MethodSpec, ...] = Field((), max_length=16, description="Subspace methods, each at most once.")
     evaluation: EvaluationSpec = EvaluationSpec()
     margins: MarginsSpec = MarginsSpec()
-    shift: ShiftSpec | None = Field(None, description="Evaluation on corrupted test images.")
-    ood: tuple[OodSpec, ...] = Field((), max_length=8, description="Sets of other images: out of distribution.")
-    seeds: SeedsSpec | None = Field(None, description="Initial weights against batch order, by learning rate.")
-    planes: tuple[PlaneSpec, ...] = Field((), max_length=16, description="Cuts through the loss landscape.")
-    tunnels: tuple[TunnelSpec, ...] = Field((), max_length=8, description="Low-loss paths between two runs.")
-    connectivity: ConnectivitySpec | None = Field(None, description="Straight lines between all pairs of runs.")
-    instability: InstabilitySpec | None = Field(None, description="Runs branched from one training at several epochs.")
+    shift: ShiftSpec | None = once("shift")
+    ood: tuple[OodSpec, ...] = often("ood")
+    seeds: SeedsSpec | None = once("seeds")
+    planes: tuple[PlaneSpec, ...] = often("planes")
+    tunnels: tuple[TunnelSpec, ...] = often("tunnels")
+    connectivity: ConnectivitySpec | None = once("connectivity")
+    instability: InstabilitySpec | None = once("instability")
+    studies: Annotated[dict[str, Any], Added] = Field(
+        default_factory=dict, description="Studies that plug-ins bring, by name."
+    )
+
+    @field_validator(BROUGHT, mode="before")
+    @classmethod
+    def _brought(cls, given: Any, info: ValidationInfo) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return {str(name): _study_of(str(name), asked, is_stored(info)) for name, asked in sorted(given.items())}
 
     @model_validator(mode="before")
     @classmethod
@@ -299,6 +306,11 @@ class ExperimentSpec(Part):
         training = data.get("training") if isinstance(data, Mapping) else None
         name = training.get("protocol") if isinstance(training, Mapping) else None
         return _with_decay(_with_protocol(data, name, given_wins=True) if isinstance(name, str) else data)
+
+    def asked(self, study: str) -> tuple[StudySpec, ...]:
+        """What is asked of a study, as often as it is asked for; () of one that is not."""
+        found = getattr(self, study) if is_ours(study) else self.studies.get(study)
+        return found if isinstance(found, tuple) else () if found is None else (found,)
 
     def canonical(self) -> str:
         """One text for equal specs: sorted keys, no spaces, defaults written out."""
@@ -571,37 +583,74 @@ def has_dropout(network: NetworkSpec, info: DataInfo) -> bool:
     return bool(dropout_layers(build(network, shape, seed=0)))
 
 
-def studies(spec: ExperimentSpec) -> list[tuple[str, Study]]:
+def is_ours(study: str) -> bool:
+    """Whether a study has a field of its own in a spec; those of plug-ins stand together in one."""
+    return study in ExperimentSpec.model_fields
+
+
+def place_of(study: str) -> str:
+    """Where a study stands in a spec: "tunnels", "studies.widths"."""
+    return study if is_ours(study) else f"{BROUGHT}.{study}"
+
+
+def studies(spec: ExperimentSpec) -> list[tuple[str, StudySpec]]:
     """The studies an experiment asks for, each with the field it stands in."""
-    found: list[tuple[str, Study]] = []
-    for name in ExperimentSpec.model_fields:
-        value = getattr(spec, name)
-        if isinstance(value, Study):
-            found.append((name, value))
-        elif isinstance(value, tuple):
-            found += [(f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Study)]
+    found: list[tuple[str, StudySpec]] = []
+    for name, entry in registry.studies.items():
+        asked = spec.asked(name)
+        found += [(f"{place_of(name)}.{i}" if entry.is_many else place_of(name), one) for i, one in enumerate(asked)]
     return found
 
 
-def _resolve_options(data: Any, key: str, registry: Mapping[str, Entry], default: str | None, stored: bool) -> Any:
+def with_studies(spec: ExperimentSpec, changed: Mapping[str, StudySpec]) -> ExperimentSpec:
+    """The spec with other studies in these of its fields, which are as `studies` gives them."""
+    update: dict[str, Any] = {BROUGHT: dict(spec.studies)}
+    for name, entry in registry.studies.items():
+        place = place_of(name)
+        asked = spec.asked(name)
+        now = tuple(changed.get(f"{place}.{i}" if entry.is_many else place, one) for i, one in enumerate(asked))
+        if now != asked:
+            (update if is_ours(name) else update[BROUGHT])[name] = now if entry.is_many else now[0]
+    return spec.model_copy(update=update)
+
+
+def _study_of(name: str, asked: Any, stored: bool) -> Any:
+    """What is asked of a plug-in's study, read by its model; as it stands where a stored one is not loaded here."""
+    if name not in registry.studies or is_ours(name):
+        if stored:
+            return asked
+        brought = [known for known in registry.studies if not is_ours(known)]
+        raise InvalidInput("is not a study of a plug-in", field=name, allowed=", ".join(brought) or "none is loaded")
+    entry = registry.studies[name]
+    if not entry.is_many:
+        return _read(entry.options, asked, name, stored)
+    if not isinstance(asked, list | tuple) or len(asked) > entry.most:
+        raise InvalidInput("is not such a list", field=name, allowed=f"a list of at most {entry.most}")
+    return tuple(_read(entry.options, one, f"{name}.{i}", stored) for i, one in enumerate(asked))
+
+
+def _read(model: type[BaseModel], given: Any, place: str, stored: bool = False) -> Any:
+    """What is given, read by its model. Raises InvalidInput with the fields at `place`."""
+    try:
+        return model.model_validate(given, context=STORED if stored else None)
+    except ValidationError as error:
+        found = invalid(error, model)
+        problems = [Problem(p.message, f"{place}.{p.field}".rstrip("."), p.allowed) for p in found.problems]
+        raise InvalidInput(str(found), problems=problems) from None
+
+
+def _resolve_options(data: Any, key: str, entries: Mapping[str, Entry], default: str | None, stored: bool) -> Any:
     """Validate `options` with the entry's own model and write its defaults out; problems sit at `options.<name>`."""
     if not isinstance(data, dict):
         return data
     name = data.get(key, default)
     if not isinstance(name, str):
         return data
-    if name not in registry and stored:
+    if name not in entries and stored:
         return data
-    if name not in registry:
-        raise InvalidInput(f"there is no {key} {name[:80]!r}", field=key, allowed="one of " + ", ".join(registry))
-    try:
-        resolved = registry[name].options.model_validate(data.get("options") or {})
-    except ValidationError as error:
-        found = invalid(error, registry[name].options)
-        raise InvalidInput(
-            str(found), problems=[Problem(p.message, f"options.{p.field}", p.allowed) for p in found.problems]
-        ) from None
-    return {**data, "options": keyed(resolved)}
+    if name not in entries:
+        raise InvalidInput(f"there is no {key} {name[:80]!r}", field=key, allowed="one of " + ", ".join(entries))
+    return {**data, "options": keyed(_read(entries[name].options, data.get("options") or {}, "options"))}
 
 
 def describe_finding(

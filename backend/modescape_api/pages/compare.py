@@ -10,10 +10,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from modescape.comparing import MOST, compare
 from modescape.listing import ListQuery
-from modescape.registry import figures
+from modescape.registry import figures, studies
 from modescape.spec import stored
 from modescape_api.http.site import Here
-from modescape_api.pages import forms
 from modescape_api.pages.display import by_kind, crumbs, said_not_known
 from modescape_api.pages.experiment import card_of, legend_of
 from modescape_api.pages.rendering import render
@@ -58,5 +57,5 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
         last_event=here.store.events.last_id(),
         query=urlencode([("e", slug) for slug in slugs]),
         notice=said_not_known(*rows) or None,
-        title_of=lambda field: forms.STUDIES[field] if field in forms.STUDIES else crumbs(field),
+        title_of=lambda field: studies[field].title if field in studies else crumbs(field),
     )

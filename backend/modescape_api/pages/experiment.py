@@ -18,11 +18,11 @@ from modescape.drawing.words import duration
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.plan import departures, differences
-from modescape.records import Role, StageKind, StageState, Status
-from modescape.registry import Entry, Figure, architectures, datasets, figures, presets
+from modescape.records import Absent, Role, StageKind, StageState, Status
+from modescape.registry import Entry, Figure, architectures, datasets, figures, presets, studies
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
-from modescape.spec import ExperimentSpec, stored, words
+from modescape.spec import ExperimentSpec, place_of, stored, words
 from modescape.tables import Experiment, Stage
 from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
@@ -198,28 +198,22 @@ def _subject(row: Experiment, spec: ExperimentSpec) -> str:
     return " · ".join(filter(None, parts))
 
 
-# What an experiment may not have and a figure needs: in words, what /launch?with= adds, where the form asks for it.
-_LACKS = {
-    "sample": ("No subspace methods were chosen.", "methods", "methods.random"),
-    "strength": ("Strengths are not chosen: the narrow samples are averaged.", "fair", ""),
-    "ensemble": ("One run alone makes no ensemble.", "runs", ""),
-    "shift": ("No corruptions were asked for.", "shift", "shift"),
-    "ood": ("No images of another data set were asked for.", "", "ood.0"),
-    "arm": ("No study of seeds was asked for.", "seeds", "seeds"),
-    "chain": ("Cyclical SG-MCMC was not chosen.", "sgmcmc", "methods.sgmcmc"),
-    "branch": ("No study of instability was asked for.", "instability", "instability"),
-    "plane": ("No cut was asked for. Select two or three solutions here to have one made.", "planes", "planes.0"),
-    "tunnel": ("No tunnel was asked for.", "tunnels", "tunnels.0"),
-    "triangles": ("No tunnel was asked for.", "tunnels", "tunnels.0"),
-    "connectivity": ("No straight lines between runs were asked for.", "connectivity", "connectivity"),
-}
+def _absent(kind: str) -> Absent | None:
+    """What is said of, and done about, an experiment that has no stages of a kind."""
+    from modescape.stages import KINDS  # stages are what a web process learns last
+
+    study = next((study for study in studies.values() if kind in study.stages), None)
+    if study is None:
+        return KINDS[kind].absent if kind in KINDS else None
+    place = place_of(study.name)
+    return Absent(study.absent, study.name * study.is_ready, f"{place}.0" if study.is_many else place)
 
 
 def card_of(number: int, figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]:
     planned = {kind.kind for kind in kinds}
     absent = [need for need in figure.needs if need not in planned]
-    unknown = (f"It has no {' and no '.join(absent)} stages.", "", "")
-    lacks, add, anchor = next((_LACKS[need] for need in absent if need in _LACKS), unknown)
+    unknown = Absent(f"It has no {' and no '.join(absent)} stages.", "")
+    lacks = next(filter(None, map(_absent, absent)), unknown)
     mine = [kind for kind in kinds if kind.kind in figure.needs]
     waiting = [kind for kind in mine if kind.done < kind.total]
     return {
@@ -227,9 +221,9 @@ def card_of(number: int, figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]
         "title": figure.title,
         "number": number,
         "planned": not absent,
-        "lacks": lacks,
-        "add": add,
-        "anchor": anchor,
+        "lacks": lacks.words,
+        "add": lacks.add,
+        "anchor": lacks.place,
         "waits": f"{waiting[0].kind}: {waiting[0].words}" if waiting and waiting[0].done == 0 else "",
         "stages": mine,
         "options": options_of(figure),

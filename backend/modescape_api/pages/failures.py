@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from modescape.drawing.groups import method_title
 from modescape.records import StageState
+from modescape.registry import studies
 from modescape.results import STOPPED, Results
 from modescape.tables import Stage
 
@@ -73,16 +74,23 @@ class Cause:
     def slower(self) -> str:
         if self.type not in ("Diverged", "NothingLearned"):
             return ""
-        return f"slower:tunnels.{self.stages[0].key}" if self.kind == "tunnel" else "slower"
+        own = trains_at_its_own_rate(self.kind)
+        return f"slower:{own}.{self.stages[0].key}" if own else "slower"
 
     @property
     def retry(self) -> str:
         """What a retry may bring; "" where it would end as it did."""
-        if self.is_hopeless or (self.type == "Diverged" and self.kind == "tunnel"):
+        if self.is_hopeless or (self.type == "Diverged" and trains_at_its_own_rate(self.kind)):
             return ""
         if self.type == "Diverged":  # by code that took a diverged training for an error
             return "Tried again it diverges again, and then the other runs are compared without it."
         return "Tried again it goes on from where it was saved."
+
+
+def trains_at_its_own_rate(kind: str) -> str:
+    """The study of several whose stages of that kind train at a learning rate of its own; "" for others."""
+    found = (name for name, study in studies.items() if kind in study.stages and study.is_many)
+    return next((name for name in found if "learning_rate" in studies[name].options.model_fields), "")
 
 
 def causes(stages: Sequence[Stage]) -> list[Cause]:

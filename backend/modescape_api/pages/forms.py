@@ -26,33 +26,22 @@ from modescape.claims import CLAIMS
 from modescape.errors import Problem
 from modescape.part import PLACES, under_new_names
 from modescape.presets.base import SHORT_METHODS
-from modescape.registry import Entry, Method, architectures, datasets, methods
+from modescape.registry import Entry, Method, Study, architectures, datasets, methods, studies
 from modescape.spec import (
     DataSpec,
     EnsembleSpec,
     EvaluationSpec,
-    ExperimentSpec,
     MarginsSpec,
     MethodSpec,
     NetworkSpec,
     TrainingSpec,
     parse,
+    place_of,
     stored,
     within,
     words,
 )
-from modescape.studies import (
-    SYNTHETIC,
-    ConnectivitySpec,
-    InstabilitySpec,
-    OodSpec,
-    PlaneSpec,
-    SeedsSpec,
-    ShiftSpec,
-    Study,
-    TunnelSpec,
-    is_open,
-)
+from modescape.study import BROUGHT, is_open
 
 # number: also a number or one of some words; checks: several of a closed set; list and milestones: typed with commas
 Kind = Literal["number", "text", "select", "check", "checks", "list", "milestones"]
@@ -177,30 +166,6 @@ _PARTS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class _Offer:
-    """A study as the form offers it; at least `rows` of those there may be several of, and always one to spare."""
-
-    part: type[Study]
-    title: str
-    rows: int = 0  # 0: there is one or none
-
-    def summary(self, field: str) -> str:
-        return ExperimentSpec.model_fields[field].description or ""
-
-
-_STUDIES = {
-    "shift": _Offer(ShiftSpec, "Corruptions"),
-    "ood": _Offer(OodSpec, "Out of distribution", 2),
-    "seeds": _Offer(SeedsSpec, "Seeds"),
-    "planes": _Offer(PlaneSpec, "Landscape", 2),
-    "tunnels": _Offer(TunnelSpec, "Tunnel", 1),
-    "connectivity": _Offer(ConnectivitySpec, "Straight lines and alignment"),
-    "instability": _Offer(InstabilitySpec, "Instability"),
-}
-STUDIES = {part: offer.title for part, offer in _STUDIES.items()}
-
-
 # -- spec -> form -----------------------------------------------------------------------------------------------------
 
 
@@ -216,14 +181,11 @@ def to_values(document: Mapping[str, Any]) -> Values:
                         values[f"methods.{method['method']}.{field}"] = _text(method[field])
                 for option, value in (method.get("options") or {}).items():
                     values[f"methods.{method['method']}.options.{option}"] = _text(value)
-        elif part in _STUDIES and fields is not None:
-            studies = {f"{part}.{i}": one for i, one in enumerate(fields)} if _STUDIES[part].rows else {part: fields}
-            for prefix, study in studies.items():
-                values[f"{prefix}.on"] = "true"
-                values |= {
-                    f"{prefix}.{field}": _text(value)
-                    for field, value in _as_meant(study, "version" in document).items()
-                }
+        elif part in studies and fields is not None:
+            values |= _study_values(part, fields, "version" in document)
+        elif part == BROUGHT:
+            for name, asked in fields.items():
+                values |= _study_values(name, asked, "version" in document) if name in studies else {}
         elif part in _PARTS:
             for field, value in under_new_names(_PARTS[part], fields).items():
                 if part == "network" and field == "options":
@@ -233,6 +195,16 @@ def to_values(document: Mapping[str, Any]) -> Values:
                     }
                 elif field != "fingerprint":
                     values[f"{part}.{field}"] = _text(value)
+    return values
+
+
+def _study_values(name: str, asked: Any, promised: bool) -> Values:
+    place, values = place_of(name), {}
+    for prefix, one in (
+        {f"{place}.{i}": one for i, one in enumerate(asked)}.items() if studies[name].is_many else ((place, asked),)
+    ):
+        values[f"{prefix}.on"] = "true"
+        values |= {f"{prefix}.{field}": _text(value) for field, value in _as_meant(one, promised).items()}
     return values
 
 
@@ -295,41 +267,45 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
             target = entry["options"] if ".options." in control.name else entry
             target[control.name.rsplit(".", 1)[1]] = _value(control.kind, text)
         document["methods"].append(entry)
-    for part, offer in _STUDIES.items():
-        studies = []
-        for prefix in _rows_on(part, last):
+    for name, offer in studies.items():
+        asked = []
+        for prefix in _rows_on(offer, last):
             study = {}
-            for control in _study_controls(part, prefix):
+            for control in _study_controls(name, prefix):
                 text = last.get(control.name, "").strip()
                 if control.kind == "checks":
                     text = ", ".join(filter(None, many.get(control.name, [])))
                 if text or control.kind in ("list", "checks"):
                     study[control.name.removeprefix(f"{prefix}.")] = _value(control.kind, text)
-            studies.append(study)
-        if studies:
-            document[part] = studies if offer.rows else studies[0]
+            asked.append(study)
+        if asked:
+            _part_of(document, name)[name] = asked if offer.is_many else asked[0]
     return document
 
 
-def _rows_on(part: str, values: Mapping[str, str]) -> list[str]:
+def _part_of(document: dict[str, Any], study: str) -> dict[str, Any]:
+    """Where in a document a study stands: the document itself, or what it has of plug-ins."""
+    found: dict[str, Any] = document if place_of(study) == study else document.setdefault(BROUGHT, {})
+    return found
+
+
+def _rows_on(entry: Study, values: Mapping[str, str]) -> list[str]:
     """The rows of a study that are switched on, in order: where the spec's first, second, ... come from."""
-    if not _STUDIES[part].rows:
-        return [part] if values.get(f"{part}.on") == "true" else []
-    return [prefix for prefix in _row_names(part, values) if values.get(f"{prefix}.on") == "true"]
+    return [prefix for prefix in _row_names(entry, values) if values.get(f"{prefix}.on") == "true"]
 
 
-def _row_names(part: str, values: Mapping[str, str]) -> list[str]:
+def _row_names(entry: Study, values: Mapping[str, str]) -> list[str]:
     """The rows a study has in the form: all that are on, one to spare, and no fewer than it starts with."""
-    offer = _STUDIES[part]
-    if not offer.rows:
-        return [part]
+    place = place_of(entry.name)
+    if not entry.is_many:
+        return [place]
     on = [
         int(middle)
         for name, value in values.items()
-        if name.startswith(f"{part}.") and name.endswith(".on") and value == "true"
-        if (middle := name.split(".")[1]).isdecimal() and len(middle) < 3
+        if name.startswith(f"{place}.") and name.endswith(".on") and value == "true"
+        if (middle := name.removeprefix(f"{place}.").split(".")[0]).isdecimal() and len(middle) < 3
     ]
-    return [f"{part}.{i}" for i in range(max([offer.rows, *(i + 2 for i in on)]))]
+    return [f"{place}.{i}" for i in range(max([entry.rows, *(i + 2 for i in on)]))]
 
 
 def _value(kind: Kind, text: str) -> Any:
@@ -359,11 +335,12 @@ def place(problem: Problem, document: Mapping[str, Any], values: Mapping[str, st
     """The problem with its field as the form names it: `methods.2.options.rank` -> `methods.low-rank.options.rank`,
     `planes.0.runs` -> the first plane that is on."""
     part, *path = problem.field.removeprefix("spec.").split(".")
-    if part in _STUDIES:
-        rows = _rows_on(part, values)
-        if _STUDIES[part].rows and path and path[0].isdigit() and int(path[0]) < len(rows):
-            return replace(problem, field=".".join([rows[int(path[0])], *(path[1:2] or ["on"])]))
-        return replace(problem, field=".".join([part, *(path[:1] or ["on"])]))
+    name, *inside = path if part == BROUGHT and path else [part, *path]
+    if name in studies:
+        rows, place = _rows_on(studies[name], values), place_of(name)
+        if studies[name].is_many and inside and inside[0].isdigit() and int(inside[0]) < len(rows):
+            return replace(problem, field=".".join([rows[int(inside[0])], *(inside[1:2] or ["on"])]))
+        return replace(problem, field=".".join([place, *(inside[:1] or ["on"])]))
     if part == "methods" and path and path[0].isdigit() and int(path[0]) < len(document.get("methods", [])):
         name = document["methods"][int(path[0])]["method"]
         return replace(problem, field=".".join(["methods", name, *(path[1:] if path[1:] != ["method"] else ["on"])]))
@@ -427,15 +404,10 @@ def sections(
     for name, method in methods.items():
         found = row(f"methods.{name}", method.title, method.summary, _method_controls(name), name)
         sampled.append(replace(found, brief=_samples(found, method)))
-    studies = [
-        row(
-            name,
-            _study_title(part, name),
-            ExperimentSpec.model_fields[part].description or "",
-            _study_controls(part, name),
-        )
-        for part in _STUDIES
-        for name in _row_names(part, values)
+    offered = [
+        row(prefix, study_title(entry, prefix), entry.summary, _study_controls(name, prefix))
+        for name, entry in studies.items()
+        for prefix in _row_names(entry, values)
     ]
     return [
         section(2, "Data", "Test data are never used for selection.", "data"),
@@ -458,7 +430,7 @@ def sections(
             6,
             "Studies",
             "What the same functions are worth elsewhere, and what lies between them.",
-            rows=tuple(studies),
+            rows=tuple(offered),
         ),
     ]
 
@@ -483,9 +455,8 @@ def _own_count(row: Row, method: Method) -> str:
     return "one a run" if count == 1 else f"{count} a run"
 
 
-def _study_title(part: str, name: str) -> str:
-    offer = _STUDIES[part]
-    return f"{offer.title} {int(name.split('.')[1]) + 1}" if offer.rows else offer.title
+def study_title(entry: Study, prefix: str) -> str:
+    return f"{entry.title} {int(prefix.rpartition('.')[2]) + 1}" if entry.is_many else entry.title
 
 
 def option_controls(entry: Entry, prefix: str) -> tuple[Control, ...]:
@@ -524,22 +495,24 @@ def _controls(part: str) -> tuple[Control, ...]:
 
 
 @cache
-def _study_controls(part: str, prefix: str) -> tuple[Control, ...]:
-    found = _from_schema(_STUDIES[part].part.model_json_schema(), prefix)
-    filled_in = (".fingerprint", ".named")  # never typed
-    shown = [control for control in found if not control.name.endswith(filled_in)]
-    shown = [replace(control, value="") if control.name == f"{prefix}.runs" else control for control in shown]
-    if part == "ood":
-        shown = [_outside_sets(c) if c.name == f"{prefix}.dataset" else c for c in shown]
-        shown.sort(key=lambda control: control.name != f"{prefix}.dataset")  # what it is about comes first
-    return tuple(shown)
+def _study_controls(name: str, prefix: str) -> tuple[Control, ...]:
+    model = studies[name].options
+    found = [
+        control
+        for control in _from_schema(model.model_json_schema(), prefix)
+        if not control.name.endswith((".fingerprint", ".named"))  # never typed
+    ]
+    shown = [replace(control, value="") if control.name == f"{prefix}.runs" else control for control in found]
+    offers = {control.name: model.choices(control.name.removeprefix(f"{prefix}.")) for control in shown}
+    shown = [_offered(control, offers[control.name]) for control in shown]
+    return tuple(sorted(shown, key=lambda control: not offers[control.name]))  # what it is about comes first
 
 
-def _outside_sets(control: Control) -> Control:
-    """Sets that may stand for other images: every registered one, and those made up."""
-    made = tuple(Choice(name, title) for name, title in SYNTHETIC.items())
-    chosen = _select(control, datasets)
-    return replace(chosen, choices=(*made, *chosen.choices), value=made[0].value)
+def _offered(control: Control, titles: Mapping[str, str] | None) -> Control:
+    if not titles:
+        return control
+    choices = tuple(Choice(value, title) for value, title in titles.items())
+    return replace(control, kind="select", choices=choices, value=choices[0].value)
 
 
 @cache
@@ -638,9 +611,9 @@ def from_posted(form: Sequence[tuple[str, str]]) -> Values:
     checks = {control.name for control in _blank() if control.kind == "checks"}
     checks |= {
         control.name
-        for part in _STUDIES
-        for prefix in _row_names(part, {name: found[-1] for name, found in many.items()})
-        for control in _study_controls(part, prefix)
+        for name, entry in studies.items()
+        for prefix in _row_names(entry, {name: found[-1] for name, found in many.items()})
+        for control in _study_controls(name, prefix)
         if control.kind == "checks"
     }
     return {name: ", ".join(filter(None, found)) if name in checks else found[-1] for name, found in many.items()}
@@ -684,9 +657,7 @@ def defaults() -> Values:
 
 # -- the form of a clone with something more --------------------------------------------------------------------------
 
-_RUNS_FOR = {claim.decided_by.add: claim.decided_by.runs for claim in CLAIMS.values()} | dict.fromkeys(
-    ("planes", "tunnels", "connectivity"), 2
-)
+_RUNS_FOR = {claim.decided_by.add: claim.decided_by.runs for claim in CLAIMS.values()}
 
 
 def blank() -> dict[str, Any]:
@@ -698,20 +669,22 @@ def with_more(document: dict[str, Any], add: str) -> dict[str, Any]:
     """The same experiment with a study, or with what decides a claim, added; unknown names change nothing."""
     more = deepcopy(document)
     named = [chosen["method"] for chosen in more.get("methods", ())]
-    if add in ("shift", "seeds", "connectivity", "instability"):
-        more[add] = more.get(add) or {}
-    if add in ("planes", "tunnels"):
-        more[add] = more.get(add) or [{}]
+    study = studies[add] if add in studies and studies[add].is_ready else None
+    if study is not None:
+        part = _part_of(more, add)
+        part[add] = part.get(add) or ([{}] if study.is_many else {})
     if add == "sgmcmc" and add not in named:
         more["methods"] = [*more.get("methods", ()), {"method": add}]
     without_samples = not any(m.get("typical") for m in more.get("methods", ()))
-    if add in ("methods", "shift", "fair") and without_samples:
+    takes_samples = add == "methods" or (study is not None and study.options.takes_samples)
+    if (takes_samples or add == "fair") and without_samples:
         more["methods"] = [*more.get("methods", ()), *(m for m in SHORT_METHODS if m["method"] not in named)]
-    if add == "fair" or (add in ("methods", "shift") and without_samples):
+    if add == "fair" or (takes_samples and without_samples):
         more["evaluation"] = {**more.get("evaluation", {}), "averaged": "fair"}
-    if add in _RUNS_FOR:
+    runs = max(_RUNS_FOR.get(add, 0), study.runs if study is not None else 0)
+    if runs:
         ensemble = more.get("ensemble", {})
-        more["ensemble"] = {**ensemble, "runs": max(_RUNS_FOR[add], ensemble.get("runs", _RUNS_FOR[add]))}
+        more["ensemble"] = {**ensemble, "runs": max(runs, ensemble.get("runs", runs))}
     if add == "checkpoints":
         training = more.get("training", {})
         more["training"] = {**training, "checkpoint_every": 1, "epochs": max(3, training.get("epochs", 3))}
@@ -724,12 +697,12 @@ SLOWER = 3  # times: at the border of divergence a rate is too high by less than
 
 
 def _slow_down(document: dict[str, Any], what: str) -> None:
-    """A lower learning rate for what diverged: the method or the tunnel ("tunnels.0") of that name, else the runs."""
+    """A lower learning rate for what diverged: the method or the study ("tunnels.0") of that name, else the runs."""
     name, _, number = what.partition(".")
     training = document.get("training", {})
-    if name == "tunnels" and number.isdigit() and int(number) < len(document.get("tunnels", ())):
-        study = document["tunnels"][int(number)]
-        study["learning_rate"] = _lower(study["learning_rate"])
+    asked = _part_of(document, name).get(name) if name in studies else None
+    if number.isdigit() and asked and int(number) < len(asked):
+        asked[int(number)]["learning_rate"] = _lower(asked[int(number)]["learning_rate"])
     elif own := [m["options"] for m in document.get("methods", ()) if m["method"] == what and m.get("options")]:
         own[0]["learning_rate"] = _lower(own[0].get("learning_rate") or training["learning_rate"] / 2)
     elif "learning_rate" in training:

@@ -12,7 +12,7 @@ from modescape.errors import Conflict, DataCorrupt, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.paper_numbers import beside
 from modescape.records import Status
-from modescape.registry import Figure, Preset, architectures, corruptions, datasets, figures, methods, presets
+from modescape.registry import Figure, Preset, architectures, corruptions, datasets, figures, methods, presets, studies
 from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
 from modescape_api.pages import forms
@@ -54,6 +54,7 @@ _GROUPS = (
     ),
     ("architectures", "Architectures", architectures, "Add one: a function marked @architecture."),
     ("methods", "Methods", methods, "Add one: a function marked @method; form, plan, plots and tests follow from it."),
+    ("studies", "Studies", studies, "Add one: a model marked @study, what it does and its figures, in one folder."),
     (
         "figures",
         "Figures",

@@ -20,8 +20,8 @@ from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
 from modescape.records import Status
-from modescape.registry import Entry, Method, architectures, corruptions, datasets, figures, methods, presets
-from modescape.spec import ExperimentSpec
+from modescape.registry import Entry, Method, architectures, corruptions, datasets, figures, methods, presets, studies
+from modescape.spec import ExperimentSpec, place_of
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import body
 from modescape_api.http.site import Here, Site
@@ -58,6 +58,7 @@ def _known_here() -> dict[str, Any]:
          "constants": dict(c.constants)}
         for c in corruptions.values()
     ]  # fmt: skip
+    found["studies"] = [{**as_entry(study), "field": place_of(study.name)} for study in studies.values()]
     found["spec"] = ExperimentSpec.model_json_schema()
     return found
 
@@ -75,7 +76,7 @@ def everything(here: Site) -> dict[str, Any]:
 
 @router.get(
     "/api/catalogue",
-    summary="Data sets, architectures, methods, figures, presets, and the schema of a spec",
+    summary="Data sets, architectures, methods, studies, figures, presets, and the schema of a spec",
     responses={200: answer("Everything that can be chosen", "catalogue")},
 )
 def catalogue(request: Request, here: Here) -> Response:

@@ -10,7 +10,7 @@ from pydantic import Field
 from modescape.errors import Conflict, InvalidInput
 from modescape.records import StageState
 from modescape.spec import stored
-from modescape.studies import PlaneSpec
+from modescape.studies.landscape.spec import PlaneSpec
 from modescape_api.http import problems, replies
 from modescape_api.http.bodies import Body, body, documented
 from modescape_api.http.proxies import at
@@ -69,7 +69,7 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
         )  # fmt: skip
     stages = {stage.id: (stage.kind, stage.key) for stage in here.store.stages.without_results(row.id)}
     chosen = [kept[number] for number in asked.solutions]
-    from modescape.stages import plane as cuts  # stages are what a web process learns last
+    from modescape.studies.landscape import stages as cuts  # stages are what a web process learns last
 
     spec = stored(row.spec)
     planned = cuts.asked(

@@ -90,11 +90,30 @@ class Matrix(Protocol):
     def details(self) -> Mapping[str, Any]: ...
 
 
+class StageRow(Protocol):
+    """The columns of a stage that figures use (tables.Stage)."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+    @property
+    def result(self) -> Mapping[str, Any]: ...
+    @property
+    def partial(self) -> Mapping[str, Any]: ...
+
+
 class Results(Protocol):
     """Everything figures ask of an experiment; modescape.results.Results answers from store and artifacts."""
 
     @property
     def spec(self) -> ExperimentSpec: ...
+
+    @property
+    def stages(self) -> Sequence[Any]:
+        """`StageRow`s in the order of the plan."""
 
     @property
     def failed(self) -> Mapping[int, str]:
@@ -164,12 +183,6 @@ class Results(Protocol):
 
     def claim(self, letter: str) -> ClaimRecord | None:
         """What the verdict says of one claim; None while it is not judged, or never asked."""
-
-    def planned_cuts(self) -> Mapping[str, Mapping[str, Any]]:
-        """Name -> parameters of every cut through the landscape that is planned, computed or not."""
-
-    def planes(self) -> Sequence[Any]:
-        """Cuts through the landscape of which anything is computed (results.PlaneData)."""
 
 
 def square(matrix: Matrix, numbers: Sequence[int]) -> Floats:

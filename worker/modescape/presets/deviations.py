@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modescape.registry import architectures, methods
+from modescape.spec import parse, studies
 
 Json = dict[str, Any]
 Rule = Callable[[Json, str], str | None]
@@ -17,7 +18,9 @@ Rule = Callable[[Json, str], str | None]
 
 def deviations_of(document: Json, paper: str) -> tuple[str, ...]:
     """Every deviation that a spec tells. paper: the figure it makes, "" for studies that are not the paper's."""
-    return tuple(sentence for rule in _RULES if (sentence := rule(document, paper)))
+    before, after = ([said for rule in rules if (said := rule(document, paper))] for rules in (_BEFORE, _AFTER))
+    asked = (one for _, study in studies(parse(document)) for one in study.deviations())
+    return (*before, *dict.fromkeys(asked), *after)
 
 
 def _initialisation(document: Json, paper: str) -> str | None:
@@ -104,38 +107,10 @@ def _embedding(document: Json, paper: str) -> str | None:
     return "t-SNE starts from principal components; the authors' started at random places"
 
 
-def _corruptions(document: Json, paper: str) -> str | None:
-    shift = document.get("shift")
-    if shift is None or shift.get("source", "generated") == "published":
-        return None
-    return (
-        "corruptions made here with the published constants, frost from textures of our own, instead of the published "
-        "files (choose published, and a folder)"
-    )
-
-
-def _divergence(document: Json, paper: str) -> str | None:
-    if not document.get("shift") and not document.get("ood"):
-        return None
-    return "Jensen-Shannon divergence as the authors' code computes it: a mean over members, where the text has a sum"
-
-
 def _runs(document: Json, paper: str) -> str | None:
     if paper not in ("Fig 3", "Fig 6", "Fig 7a", "Fig 7b", "Fig 10", "Fig S6"):
         return None
     return f"{document['ensemble']['runs']} runs: the paper does not say how many"
-
-
-def _seeds(document: Json, paper: str) -> str | None:
-    if document.get("seeds") is None:
-        return None
-    return "five constant learning rates and three repetitions of each pair: the paper names neither"
-
-
-def _tunnels(document: Json, paper: str) -> str | None:
-    if not document.get("tunnels"):
-        return None
-    return "knots and bends are optimised by Adam with settings of our own: the publication's are not known"
 
 
 def _chains(document: Json, paper: str) -> str | None:
@@ -144,7 +119,8 @@ def _chains(document: Json, paper: str) -> str | None:
     return "beside the chains, separate runs as long as a chain (SGD with momentum, one cosine) that the paper has not"
 
 
-_RULES: tuple[Rule, ...] = (
-    _runs, _batch, _recipe, _snapshots, _steps, _floor, _averaged, _code_not_text, _embedding, _corruptions,
-    _divergence, _seeds, _tunnels, _chains, _initialisation, _arithmetic,
+# Those of studies come between.
+_BEFORE: tuple[Rule, ...] = (
+    _runs, _batch, _recipe, _snapshots, _steps, _floor, _averaged, _code_not_text, _embedding,
 )  # fmt: skip
+_AFTER: tuple[Rule, ...] = (_chains, _initialisation, _arithmetic)

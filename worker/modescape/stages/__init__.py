@@ -1,54 +1,17 @@
 """Every kind of stage: each module says what it does, when it is part of a plan, and what it costs. Imports no torch.
 
-PLANNERS is the order in which stages are planned, and so claimed. A new kind is a module here and a name in that list;
-new ones go to the end of their block, because solution numbers are given in this order.
+Kinds and planners are found by looking through this folder and through those of the studies. The order in which stages
+are planned, and so claimed, comes from what each planner says it is after.
 """
 
 from __future__ import annotations
 
-from modescape.stages import (
-    chain,
-    compare,
-    connectivity,
-    embed,
-    ensemble,
-    instability,
-    last,
-    look,
-    ood,
-    plane,
-    predict,
-    sample,
-    seeds,
-    shift,
-    strength,
-    train,
-    tunnel,
-)
-from modescape.stages.stage import KINDS
+import importlib
 
-PLANNERS = (
-    train.plan,
-    predict.plan,
-    compare.plan_trajectories,
-    embed.plan_trajectories,
-    chain.plan,
-    sample.plan,
-    strength.plan,
-    sample.plan_fair,
-    last.plan,
-    compare.plan_all,
-    embed.plan_samples,
-    ensemble.plan,
-    ood.plan,
-    shift.plan,
-    seeds.plan,
-    instability.plan,
-    plane.plan,
-    tunnel.plan,
-    connectivity.plan,
-    shift.plan_check,
-    look.plan,
-)
+from modescape.registry import modules_of
+from modescape.stages.stage import KINDS, planners
 
-__all__ = ["KINDS", "PLANNERS"]
+for _module in (*modules_of(__name__), *(f"{folder}.stages" for folder in modules_of("modescape.studies"))):
+    importlib.import_module(_module)
+
+__all__ = ["KINDS", "planners"]

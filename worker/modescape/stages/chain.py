@@ -18,19 +18,20 @@ from modescape.methods.sgmcmc import CyclicalOptions
 from modescape.methods.trained import FreshOptions, TrainedOptions
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import Role
+from modescape.records import Absent, Role
 from modescape.registry import Method, Options, methods
 from modescape.results import Results
 from modescape.science.seeds import chain_seeds, stream_seed
 from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
 from modescape.stages.around import options_of
-from modescape.stages.stage import Context, Json, Task, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage
 from modescape.stages.train import run_training
 
 if TYPE_CHECKING:
     from modescape.science.training import Recipe
 
 
+@planner("chain", after="embed-trajectories")
 def plan(draft: Draft) -> None:
     for chosen in draft.spec.methods:
         entry = methods[chosen.method]
@@ -75,7 +76,11 @@ def _noise_seed(spec: ExperimentSpec, run: int, entry: Method) -> int:
     return stream_seed(spec.ensemble.seed, f"chain/{entry.name}/langevin", run)
 
 
-@stage("chain", parts=_parts)
+@stage(
+    "chain",
+    parts=_parts,
+    absent=Absent("Cyclical SG-MCMC was not chosen.", add="sgmcmc", place="methods.sgmcmc"),
+)
 def chain(context: Context) -> None:
     """One chain of one method beside one run; the weights it kept, in order."""
     from modescape.science import weights

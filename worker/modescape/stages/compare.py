@@ -18,10 +18,11 @@ from modescape.science import similarity
 from modescape.science.equal import REDRAWS
 from modescape.science.predictions import softmax
 from modescape.stages.judge import judge
-from modescape.stages.stage import Context, stage
+from modescape.stages.stage import Context, planner, stage
 from modescape.tables import Solution
 
 
+@planner("trajectories", after="predict")
 def plan_trajectories(draft: Draft) -> None:
     """Comparisons of checkpoints, which need no samples and so come first."""
     solutions = len(draft.runs) * len(draft.epochs)
@@ -29,6 +30,7 @@ def plan_trajectories(draft: Draft) -> None:
     draft.add("compare", "trajectories", {}, Work(other=seconds), wants=draft.keys("predict"), optional=False)
 
 
+@planner("compare", after="last")
 def plan_all(draft: Draft) -> None:
     """Comparisons of all solutions with each other."""
     if draft.spec.methods:

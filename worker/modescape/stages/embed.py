@@ -8,13 +8,15 @@ from modescape.draft import Draft
 from modescape.prices import Work
 from modescape.records import Role, SampleSet
 from modescape.science import similarity
-from modescape.stages.stage import Context, Json, stage
+from modescape.stages.stage import Context, Json, planner, stage
 
 
+@planner("embed-trajectories", after="trajectories")
 def plan_trajectories(draft: Draft) -> None:
     draft.add("embed", "trajectories", {}, Work(other=4.0), wants=draft.keys("predict"))
 
 
+@planner("embed-samples", after="compare")
 def plan_samples(draft: Draft) -> None:
     if draft.spec.methods:
         draft.add("embed", "samples", {}, Work(other=8.0), wants=[*draft.keys("predict"), *draft.keys("sample")])

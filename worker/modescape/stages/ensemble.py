@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft, sample_sets
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import EventKind, Role, StageKind
+from modescape.records import Absent, EventKind, Role, StageKind
 from modescape.results import Results
 from modescape.science.ensembles import (
     MAX_SUBSETS,
@@ -47,7 +47,7 @@ from modescape.science.ensembles import (
 )
 from modescape.science.predictions import average, scores
 from modescape.stages.around import Around
-from modescape.stages.stage import Context, Json, Task, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage
 from modescape.tables import Solution
 
 OPTIMUM = "optimum"
@@ -59,6 +59,7 @@ MOST_IMAGES = 5000  # of them, where predictions are kept
 FEW_IMAGES = 2000  # where they are made here
 
 
+@planner("ensemble", after="embed-samples")
 def plan(draft: Draft) -> None:
     """One stage as soon as there are two runs; it needs every prediction."""
     runs = draft.spec.ensemble.runs
@@ -113,7 +114,13 @@ def _groups(context: Context, results: Results) -> list[_Group]:
     return [group for group in found if group.members]
 
 
-@stage("ensemble", version=2, parts=_parts, gathers=True)
+@stage(
+    "ensemble",
+    version=2,
+    parts=_parts,
+    gathers=True,
+    absent=Absent("One run alone makes no ensemble.", add="runs"),
+)
 def ensemble(context: Context) -> None:
     """Score every group on every split, and check what must hold of any ensemble."""
     results = context.results()

@@ -14,7 +14,7 @@ from modescape.records import PlannedStage, StageKind, StageState
 from modescape.stages.stage import Kind, Runs, Task
 from modescape.store import Store
 from modescape.store.leases import Lease
-from modescape.studies import is_open
+from modescape.study import is_open
 from modescape.tables import Stage
 
 

@@ -24,7 +24,7 @@ from modescape.science.data import Split
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
 from modescape.stages.stage import Context
-from modescape.studies import GroupStudy
+from modescape.study import GroupStudy
 from modescape.tables import Solution
 
 if TYPE_CHECKING:

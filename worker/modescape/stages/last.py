@@ -21,11 +21,12 @@ from modescape.registry import methods
 from modescape.science.predictions import nll
 from modescape.stages.around import Around
 from modescape.stages.predict import geometry
-from modescape.stages.stage import Context, Json, Task, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage
 
 IMAGES = 5000  # of the validation images at most
 
 
+@planner("last", after="sample-fair")
 def plan(draft: Draft) -> None:
     images = min(draft.n.validation, IMAGES)
     for chosen in draft.spec.methods:

@@ -10,17 +10,16 @@ from dataclasses import replace
 
 from modescape.draft import Draft
 from modescape.errors import DataCorrupt
-from modescape.looks import look_at, own_folders
+from modescape.looks import LOOK, look_at, own_folders
 from modescape.prices import Work
 from modescape.records import Need, PlannedStage
 from modescape.science.look import look_key
-from modescape.spec import ExperimentSpec
-from modescape.stages.stage import Context, Json, Task, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage
 
-LOOK = "look"
 SECONDS_PER_PICTURE = 0.002  # a photograph of 0.2 megapixels on one core
 
 
+@planner("look", after="shift-check")
 def plan(draft: Draft) -> None:
     """Planned last, done first: everything waits for the look at what is trained on, a study of other images for that
     at its own, so that a picture of those costs the study only."""
@@ -34,26 +33,18 @@ def plan(draft: Draft) -> None:
 
 
 def _after(stage: PlannedStage, looks: Sequence[Need]) -> PlannedStage:
-    """The stage with its arrows to the looks: at the training pictures, or at those of its study."""
-    study = (LOOK, f"ood.{stage.params['set']}") if stage.kind in ("ood", "ood-compare") else None
-    if study is not None and study in looks:
-        return replace(stage, needs=(*stage.needs, study))
+    """The stage with its arrow to the look at the training pictures. Studies ask for the looks at their own."""
     if stage.needs or stage.wants or (LOOK, "data") not in looks:
         return stage
     return replace(stage, needs=((LOOK, "data"),))
 
 
 def _parts(task: Task) -> Json:
-    spec = task.spec
-    return {"look": look_key(_fingerprint(spec, task.key), dict(own_folders(spec))[task.key].white)}
+    own = dict(own_folders(task.spec))[task.key]
+    return {"look": look_key(own.fingerprint or "", own.white)}
 
 
-def _fingerprint(spec: ExperimentSpec, field: str) -> str:
-    part = spec.data if field == "data" else spec.ood[int(field.split(".")[1])]
-    return part.fingerprint or ""
-
-
-@stage(LOOK, parts=_parts)
+@stage(LOOK, parts=_parts, only_looks=lambda key: True)
 def look(context: Context) -> None:
     """Decode every picture of one folder. Raises DataCorrupt naming those that cannot be."""
     field = context.lease.stage.key

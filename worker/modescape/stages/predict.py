@@ -16,7 +16,7 @@ from modescape.registry import architectures
 from modescape.science.health import finite, run_failure
 from modescape.science.predictions import accuracy
 from modescape.stages.around import BATCH_NORM_IMAGES
-from modescape.stages.stage import Context, Json, Task, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 REESTIMATED = "accuracy-reestimated"  # of an optimum, its batch-norm statistics estimated anew, as samples have them
 
 
+@planner("predict", after="train")
 def plan(draft: Draft) -> None:
     for r in draft.runs:
         count = len(draft.epochs)

@@ -15,8 +15,6 @@ from modescape.settings import Settings
 from modescape.spec import ExperimentSpec
 from modescape.stages import KINDS
 from modescape.stages.footing import footing, healthy_needs
-from modescape.stages.look import LOOK
-from modescape.stages.shift import CHECK
 from modescape.stages.stage import Context, Task
 from modescape.store import Store
 from modescape.store.leases import Lease
@@ -32,14 +30,9 @@ def memo(lease: Lease, store: Store, numerics: str) -> str:
     needs = [
         (need.kind, need.memo if need.state == StageState.SUCCEEDED else None)
         for need in standing.needs
-        if not _is_look(need.kind, need.key)
+        if not KINDS[need.kind].only_looks(need.key)
     ]
     return _memo(task, needs, numerics, skipped=standing.skipped)
-
-
-def _is_look(kind: str, key: str) -> bool:
-    """Whether a stage only looks at files before anything is trained; such stages are in no other's key."""
-    return kind == LOOK or (kind, key) == CHECK
 
 
 def _memo(task: Task, needs: Iterable[tuple[str, str | None]], numerics: str, *, skipped: str = "") -> str:
@@ -66,7 +59,7 @@ def here_already(
     """
     planned = {(one.kind, one.key): one for one in stages}
     found: dict[Need, str] = {}
-    waiting = [one for one in stages if not _is_look(one.kind, one.key)]
+    waiting = [one for one in stages if not KINDS[one.kind].only_looks(one.key)]
     taken = {(one.kind, one.key): _taken(spec, one, planned) for one in waiting}
     while waiting:
         able = {(one.kind, one.key): one for one in waiting if all(need in found for need in taken[one.kind, one.key])}
@@ -86,7 +79,7 @@ def here_already(
 def _taken(spec: ExperimentSpec, one: PlannedStage, planned: Mapping[Need, PlannedStage]) -> list[Need]:
     """Whose results a stage takes if nothing fails, in the order of the plan."""
     waited = {*one.needs, *one.wants}
-    stages = [stage for name, stage in planned.items() if name in waited and not _is_look(*name)]
+    stages = [stage for name, stage in planned.items() if name in waited and not KINDS[name[0]].only_looks(name[1])]
     return [(stage.kind, stage.key) for stage in healthy_needs(KINDS[one.kind], Task.of(one, spec), stages)]
 
 

@@ -16,15 +16,16 @@ from modescape.methods.sampling import Reach, Sampled, calibrate, needs_reach, s
 from modescape.methods.sampling import sample as draw_samples
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import Need, Role, SampleSet
+from modescape.records import Absent, Need, Role, SampleSet
 from modescape.registry import Method, Options, methods
 from modescape.science.health import failure, finite
 from modescape.science.seeds import stream_seed
 from modescape.stages.around import Around, options_of
 from modescape.stages.predict import geometry
-from modescape.stages.stage import Context, Json, Task, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage
 
 
+@planner("sample", after="chain")
 def plan(draft: Draft) -> None:
     for chosen in draft.spec.methods:
         entry = methods[chosen.method]
@@ -43,6 +44,7 @@ def plan(draft: Draft) -> None:
                     draft.add("sample", key, params, work, needs=[*run, *needs], solutions=count)
 
 
+@planner("sample-fair", after="strength")
 def plan_fair(draft: Draft) -> None:
     """Samples at the strengths that the stages `strength` choose; planned after those."""
     for name, count in fair_sets(draft.spec, draft.n.validation).items():
@@ -176,7 +178,12 @@ class _Drawing:
         return geometry(theta, self.around.neighbourhood.theta.astype(np.float64))
 
 
-@stage("sample", version=3, parts=_parts)
+@stage(
+    "sample",
+    version=3,
+    parts=_parts,
+    absent=Absent("No subspace methods were chosen.", add="methods", place="methods.random"),
+)
 def sample(context: Context) -> None:
     """One sample set of one method around one run: predictions are kept, weights are made again when asked for."""
     spec, params, state = context.spec, context.params, context.lease.stage.partial

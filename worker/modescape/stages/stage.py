@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
+from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.part import keyed
-from modescape.records import NewMatrix, NewMeasurement, NewSolution, PlannedStage, StageOutput, StageState
+from modescape.records import Absent, NewMatrix, NewMeasurement, NewSolution, PlannedStage, StageOutput, StageState
 from modescape.results import Results
 from modescape.science import data as datasets
 from modescape.science.health import finite
@@ -228,6 +229,10 @@ class Runs:
 Through = Callable[[Task], Runs]
 
 
+def _never(key: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Kind:
     """A registered stage. version is raised by hand when the kind's result changes, so that old results are not taken
@@ -236,7 +241,9 @@ class Kind:
     through: the runs that its task names, for kinds that go through some runs only: the first n mean the first n
     healthy ones (see `footing`). uses: the kinds of stages whose results it then takes of those runs; it waits for
     others only to know which runs are healthy. gathers: it takes what is there, whatever failed of what it waits for
-    (also in experiments whose arrows are from before there were any that could be done without).
+    (also in experiments whose arrows are from before there were any that could be done without). only_looks: whether
+    one with that key only looks at files before anything is trained; such stages are in no other's key. absent: what
+    an experiment has not that plans none of these.
     """
 
     name: str
@@ -246,6 +253,8 @@ class Kind:
     through: Through | None = None
     uses: tuple[str, ...] = ()
     gathers: bool = False
+    only_looks: Callable[[str], bool] = _never
+    absent: Absent | None = None
 
 
 KINDS: dict[str, Kind] = {}
@@ -264,11 +273,50 @@ def stage(
     through: Through | None = None,
     uses: tuple[str, ...] = (),
     gathers: bool = False,
+    only_looks: Callable[[str], bool] = _never,
+    absent: Absent | None = None,
 ) -> Callable[[Callable[[Context], None]], Callable[[Context], None]]:
-    """Register the function that does stages of this kind."""
+    """Register the function that does stages of this kind; the arguments are `Kind`'s."""
 
     def register(call: Callable[[Context], None]) -> Callable[[Context], None]:
-        KINDS[kind] = Kind(kind, version, call, parts, through, uses, gathers)
+        KINDS[kind] = Kind(kind, version, call, parts, through, uses, gathers, only_looks, absent)
         return call
 
     return register
+
+
+Plans = Callable[[Draft], None]
+_planners: dict[str, tuple[str, Plans]] = {}
+
+
+def planner(name: str, *, after: str = "") -> Callable[[Plans], Plans]:
+    """Register a function that adds stages to a plan. after: the planner whose stages must be there before; "": none.
+
+    Stages are claimed, and solutions numbered, in the order in which they are planned.
+    """
+
+    def register(plan: Plans) -> Plans:
+        _planners[name] = (after, plan)
+        return plan
+
+    return register
+
+
+def planners() -> list[Plans]:
+    """All planners, each after the one it names; those after the same one in the order in which they were registered.
+
+    Raises ValueError for one that names none (a programming error).
+    """
+    found: list[Plans] = []
+
+    def add(last: str) -> None:
+        for name, (after, plan) in _planners.items():
+            if after == last:
+                found.append(plan)
+                add(name)
+
+    add("")
+    if len(found) < len(_planners):
+        lost = [name for name, (_, plan) in _planners.items() if plan not in found]
+        raise ValueError(f"planners that come after none there is: {', '.join(lost)}")
+    return found

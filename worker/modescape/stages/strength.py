@@ -20,18 +20,19 @@ from modescape.draft import Draft, fair_sets
 from modescape.methods.sampling import Choice, Sampled, best_strength, grid_in_words, sample_at
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import Role
+from modescape.records import Absent, Role
 from modescape.registry import Method, methods
 from modescape.science.predictions import average
 from modescape.science.seeds import stream_seed
 from modescape.stages.around import Around, options_of
 from modescape.stages.sample import FLOOR_IMAGES, SAVE_EVERY_SECONDS, chain_failure, stands_on
-from modescape.stages.stage import Context, Json, Task, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage
 
 POINTS = 8  # of the grid that are usually looked at; only the price depends on it
 _HELD_BYTES = 1e9  # of weights and snapshots of several runs in memory
 
 
+@planner("strength", after="sample")
 def plan(draft: Draft) -> None:
     fair = fair_sets(draft.spec, draft.n.validation)
     if draft.spec.evaluation.averaged == "fair" and not fair and any(m.typical for m in draft.spec.methods):
@@ -60,7 +61,11 @@ def _parts(task: Task) -> Json:
     }
 
 
-@stage("strength", parts=_parts)
+@stage(
+    "strength",
+    parts=_parts,
+    absent=Absent("Strengths are not chosen: the narrow samples are averaged.", add="fair"),
+)
 def strength(context: Context) -> None:
     """The strength of one method's fair samples, and what was looked at on the way."""
     found = _Looked(context)

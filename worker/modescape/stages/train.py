@@ -16,7 +16,7 @@ from modescape.records import EventKind, TrainedRun
 from modescape.science.health import finite
 from modescape.science.seeds import RunSeeds, run_seeds, streams
 from modescape.spec import TrainingSpec, steps_per_epoch
-from modescape.stages.stage import Context, Json, Task, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from modescape.science.training import ProgressReport, Recipe, TrainState
 
 
+@planner("train")
 def plan(draft: Draft) -> None:
     for r in draft.runs:
         seeds = streams(draft.spec.ensemble.seed, r, draft.spec.ensemble.vary)  # shown with the run

@@ -17,7 +17,7 @@ from modescape.drawing.panels import Picture, beside, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
-from modescape.figures.shared.tunnels import (
+from modescape.studies.tunnel.reading import (
     ACCURACY,
     AGREEMENT_A,
     LINES,
@@ -30,7 +30,7 @@ from modescape.figures.shared.tunnels import (
     partial_of,
     study_of,
 )
-from modescape.studies import TunnelSpec
+from modescape.studies.tunnel.spec import TunnelSpec
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

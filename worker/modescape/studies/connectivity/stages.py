@@ -24,8 +24,8 @@ from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
-from modescape.stages.stage import Context, Json, Task, stage
-from modescape.studies import ConnectivitySpec
+from modescape.stages.stage import Context, Json, Task, planner, stage
+from modescape.studies.connectivity.spec import ConnectivitySpec
 
 SPLITS = ("train", "test")
 SAME = 1e-5  # of the largest logit: by how much permuting may change one, which is rounding
@@ -44,6 +44,7 @@ def _has_batch_norm(spec: ExperimentSpec) -> bool:
     return architectures[spec.network.architecture].batch_norm
 
 
+@planner("connectivity", after="tunnel")
 def plan(draft: Draft) -> None:
     study = draft.spec.connectivity
     if study is None:

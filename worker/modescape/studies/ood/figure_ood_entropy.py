@@ -18,7 +18,8 @@ from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
-from modescape.figures.shared.outside import (
+from modescape.science.ood import entropy_edges
+from modescape.studies.ood.sets import (
     OPTIMUM,
     SetOptions,
     deviation,
@@ -29,7 +30,6 @@ from modescape.figures.shared.outside import (
     measured_on,
     runs_shown,
 )
-from modescape.science.ood import entropy_edges
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

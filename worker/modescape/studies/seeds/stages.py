@@ -25,14 +25,15 @@ from modescape.science.health import failure
 from modescape.science.seeds import ARMS, Arm, arm_seeds
 from modescape.spec import ExperimentSpec, TrainingSpec
 from modescape.stages.judge import add_claims
-from modescape.stages.stage import Context, Json, Task, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage
 from modescape.stages.train import only_last, run_training
-from modescape.studies import SeedsSpec
+from modescape.studies.seeds.spec import SeedsSpec
 
 _BY_KEY = {arm.key: arm for arm in ARMS}
 _BASE, *_OTHERS = ARMS
 
 
+@planner("seeds", after="shift")
 def plan(draft: Draft) -> None:
     study = draft.spec.seeds
     if study is None:

@@ -12,7 +12,7 @@ from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady, Results
 from modescape.drawing.words import percent
 from modescape.errors import InvalidInput
-from modescape.studies import TunnelSpec
+from modescape.studies.tunnel.spec import TunnelSpec
 
 LINES, SPLITS = ("path", "straight"), ("train", "test")
 QUANTITIES = ("loss", "accuracy", "agreement_a", "agreement_b")

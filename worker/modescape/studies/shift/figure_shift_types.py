@@ -17,7 +17,8 @@ from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, rate, thousands
-from modescape.figures.shared.corruption import (
+from modescape.figures.shared.scores import drawn, value_of
+from modescape.studies.shift.curves import (
     SOLID,
     TITLES,
     WORDS,
@@ -32,8 +33,7 @@ from modescape.figures.shared.corruption import (
     source_of,
     type_title,
 )
-from modescape.figures.shared.scores import drawn, value_of
-from modescape.studies import said_of_chains
+from modescape.study import said_of_chains
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -18,7 +18,8 @@ from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, thousands
-from modescape.figures.shared.weight_space import (
+from modescape.science.landscape import radii
+from modescape.studies.landscape.cuts import (
     ACCURACY,
     LOSS,
     SPLIT_WORDS,
@@ -29,7 +30,7 @@ from modescape.figures.shared.weight_space import (
     titles,
     told_apart,
 )
-from modescape.science.landscape import radii
+from modescape.studies.landscape.reading import computed, planned_cuts
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -116,8 +117,8 @@ class Cuts(FigureData):
     full=True,
 )
 def straight_cuts(results: Results, options: CutOptions) -> Cuts:
-    planned = {name for name, params in results.planned_cuts().items() if params["kind"] != "affine"}
-    planes = [plane for plane in results.planes() if options.plane in ("", plane.name) or options.plane not in planned]
+    planned = {name for name, params in planned_cuts(results).items() if params["kind"] != "affine"}
+    planes = [plane for plane in computed(results) if options.plane in ("", plane.name) or options.plane not in planned]
     found: dict[tuple[Any, ...], Cut] = {}  # a ray lies in every radial plane through its solution: once is enough
     params: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for plane in planes:

@@ -20,7 +20,8 @@ from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
 from modescape.errors import InvalidInput
 from modescape.figures.shared import scores
-from modescape.figures.shared.corruption import (
+from modescape.figures.shared.scores import drawn, value_of
+from modescape.studies.shift.curves import (
     SOLID,
     TITLES,
     WORDS,
@@ -35,8 +36,7 @@ from modescape.figures.shared.corruption import (
     source_of,
     type_title,
 )
-from modescape.figures.shared.scores import drawn, value_of
-from modescape.studies import said_of_chains
+from modescape.study import said_of_chains
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

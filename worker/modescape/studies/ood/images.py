@@ -41,7 +41,7 @@ from modescape.science.data import (
 from modescape.science.data.files import worth_saying
 from modescape.science.seeds import stream_seed
 from modescape.spec import DataInfo, DataSpec
-from modescape.studies import SYNTHETIC, OodSpec
+from modescape.studies.ood.spec import SYNTHETIC, OodSpec
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from modescape.drawing.groups import TRAJECTORY, look_of
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady, Results
 from modescape.drawing.words import rate
-from modescape.science.outside import title as set_title
+from modescape.studies.ood.images import title as set_title
 
 OPTIMUM = "optimum"  # the runs' final functions, as the stage names them
 _SET: Any = Field(0, ge=0, le=7, description="Which of the experiment's sets of other images; 0 is the first.")

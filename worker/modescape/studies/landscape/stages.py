@@ -28,8 +28,8 @@ from modescape.science import landscape
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import BATCH_NORM_IMAGES, Around
 from modescape.stages.footing import waited_for
-from modescape.stages.stage import Context, Json, Runs, Task, stage
-from modescape.studies import PlaneSpec
+from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
+from modescape.studies.landscape.spec import PlaneSpec
 from modescape.tables import Solution
 
 POINTS = "points"
@@ -40,6 +40,7 @@ MAX_CHECKPOINTS = 64  # of each run, evenly; lines with more marks than that are
 MAX_SAMPLES = 50  # of each method
 
 
+@planner("landscape", after="instability")
 def plan(draft: Draft) -> None:
     spec = draft.spec
     evaluated = {"test": draft.n.test, "validation": draft.n.validation}

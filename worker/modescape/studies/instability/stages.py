@@ -19,14 +19,15 @@ from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
 from modescape.spec import ExperimentSpec
-from modescape.stages.stage import Context, Json, Runs, Task, stage
+from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.stages.train import only_last, run_training
-from modescape.studies import InstabilitySpec
+from modescape.studies.instability.spec import InstabilitySpec
 
 _SPLITS = ("train", "test")
 _SIDES = (0, 1)
 
 
+@planner("instability", after="seeds")
 def plan(draft: Draft) -> None:
     study = draft.spec.instability
     if study is None:

@@ -9,6 +9,7 @@ from typing import Any
 from modescape.drawing.groups import method_title, refuse_skipped
 from modescape.drawing.reading import FigureNotReady, Results, Solution
 from modescape.drawing.words import thousands
+from modescape.studies.landscape.reading import planned_cuts
 
 LOSS, ACCURACY, AGREEMENT = 0, 1, 2  # places in the last axis of a cut's scores; one agreement a solution
 SPLIT_WORDS = {"train": "training", "test": "test", "validation": "validation"}
@@ -64,7 +65,7 @@ def titles(results: Results, *, lines: bool) -> dict[str, str]:
     """Name -> what a cut goes through, in words, of all planned ones; with `lines` those that hold straight lines."""
     chosen = {
         name: params
-        for name, params in results.planned_cuts().items()
+        for name, params in planned_cuts(results).items()
         if (params["kind"] != "affine" if lines else params["kind"] != "line")
     }
     words = []

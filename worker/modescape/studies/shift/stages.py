@@ -36,8 +36,8 @@ from modescape.science.predictions import average, entropy, log_softmax
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.judge import add_claims, lost, without
-from modescape.stages.stage import Context, Json, Task, stage
-from modescape.studies import ShiftSpec
+from modescape.stages.stage import Context, Json, Task, planner, stage
+from modescape.studies.shift.spec import ShiftSpec
 from modescape.tables import Solution
 
 Floats = NDArray[np.float64]
@@ -50,9 +50,10 @@ SECONDS_PER_VALUE = 1.5e-7  # of corrupting one pixel of one channel, mean over 
 SAVE_EVERY_SECONDS = 20.0
 SIZES = (1, 2, 4)
 PUBLISHED = "published"
-CHECK: Need = ("corrupt", PUBLISHED)  # leaves nothing, so no other stage's bytes depend on it
+CHECK: Need = ("corrupt", PUBLISHED)
 
 
+@planner("shift", after="ood")
 def plan(draft: Draft) -> None:
     study = draft.spec.shift
     if study is None:
@@ -103,6 +104,7 @@ def _plan_images(
     return "stored", [("corrupt", name) for name in types]
 
 
+@planner("shift-check", after="connectivity")
 def plan_check(draft: Draft) -> None:
     """Everything waits for the look at a published set, so that nothing is trained for a wrong one; planned last."""
     if CHECK in draft.keys("corrupt"):
@@ -149,7 +151,7 @@ def _images_of(study: ShiftSpec) -> Json:
     return keyed(study, "source", "fingerprint", "intensities")
 
 
-@stage("corrupt", parts=_corrupt_parts)
+@stage("corrupt", parts=_corrupt_parts, only_looks=lambda key: key == PUBLISHED)
 def corrupt(context: Context) -> None:
     """The whole test split under one type: uint8 [intensities, N, C, H, W]; or a look at the published set."""
     study = _study(context)

@@ -16,8 +16,8 @@ from modescape.records import EventKind
 from modescape.science import tunnel as paths_between
 from modescape.science.seeds import stream_seed
 from modescape.stages.footing import waited_for
-from modescape.stages.stage import Context, Json, Runs, Task, stage
-from modescape.studies import TunnelSpec
+from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
+from modescape.studies.tunnel.spec import TunnelSpec
 
 if TYPE_CHECKING:
     from modescape.science.data import Split
@@ -36,6 +36,7 @@ QUANTITIES = ("loss", "accuracy", "agreement_a", "agreement_b")
 SAVE_EVERY_SECONDS = 10.0
 
 
+@planner("tunnel", after="landscape")
 def plan(draft: Draft) -> None:
     for i, study in enumerate(draft.spec.tunnels):
         wants = [

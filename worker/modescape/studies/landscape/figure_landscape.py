@@ -18,7 +18,9 @@ from modescape.drawing.panels import Picture, beside, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, rate, thousands
-from modescape.figures.shared.weight_space import (
+from modescape.registry import methods
+from modescape.science.landscape import changed
+from modescape.studies.landscape.cuts import (
     ACCURACY,
     AGREEMENT,
     LOSS,
@@ -29,8 +31,7 @@ from modescape.figures.shared.weight_space import (
     refuse_closed,
     titles,
 )
-from modescape.registry import methods
-from modescape.science.landscape import changed
+from modescape.studies.landscape.reading import computed, planned_cuts
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -176,7 +177,7 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
     missing = [
         ignored,
         elsewhere,
-        closed(results, [name for name, cut in results.planned_cuts().items() if cut["kind"] != "line"]),
+        closed(results, [name for name, cut in planned_cuts(results).items() if cut["kind"] != "line"]),
     ]
     if not plane.points:
         missing.append("Trajectories, samples and the solutions’ own scores are not computed yet.")
@@ -206,8 +207,8 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
 
 def _chosen(results: Results, name: str) -> tuple[Any, str]:
     """The plane of that name, else the first; and what to say if there is no such plane. Raises FigureNotReady."""
-    planned = [key for key, params in results.planned_cuts().items() if params["kind"] != "line"]
-    planes = {plane.name: plane for plane in results.planes() if plane.params["kind"] != "line"}
+    planned = [key for key, params in planned_cuts(results).items() if params["kind"] != "line"]
+    planes = {plane.name: plane for plane in computed(results) if plane.params["kind"] != "line"}
     refuse_closed(results, [name] if name in planned else planned, planes)
     if not planned and not any(chosen.kind != "line" for chosen in results.spec.planes):
         raise FigureNotReady("no plane in this spec; select three solutions, or clone it with one", waits_for=())

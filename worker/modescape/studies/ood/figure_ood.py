@@ -16,7 +16,8 @@ from modescape.drawing.panels import Panel, Picture
 from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
-from modescape.figures.shared.outside import (
+from modescape.science.ood import SCORES
+from modescape.studies.ood.sets import (
     OPTIMUM,
     SetOptions,
     deviation,
@@ -27,8 +28,7 @@ from modescape.figures.shared.outside import (
     measured_on,
     runs_shown,
 )
-from modescape.science.ood import SCORES
-from modescape.studies import GroupStudy, said_of_chains
+from modescape.study import GroupStudy, said_of_chains
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -1,0 +1,1 @@
+"""Straight lines between runs, as they are and once aligned."""

@@ -1,0 +1,1 @@
+"""Branches of one training: how early it is settled where it ends."""

@@ -1,0 +1,1 @@
+"""Cuts through the loss landscape."""

@@ -1,0 +1,1 @@
+"""Images of another kind: what networks say of what they were not trained on."""

@@ -1,0 +1,121 @@
+"""Images of another kind: what networks say of what they were not trained on."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from modescape.errors import InvalidInput, Problem
+from modescape.part import MAX_SEED, PLACES, Added, Key, is_stored
+from modescape.registry import datasets
+from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
+
+if TYPE_CHECKING:
+    from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes
+
+
+# Images made up instead of read, with their titles.
+SYNTHETIC = {
+    "gaussian-noise": "Gaussian noise",
+    "uniform-noise": "Uniform noise",
+    "constant": "Constant images",
+    "permuted": "Permuted pixels",
+}
+
+
+@study(
+    "ood",
+    title="Out of distribution",
+    summary="Sets of other images: out of distribution.",
+    source="Lakshminarayanan, Pritzel & Blundell 2017, section 3.5",
+    absent="No images of another data set were asked for.",
+    stages=("ood", "ood-compare"),
+    most=8,
+    rows=2,
+    place=20,
+)
+class OodSpec(GroupStudy):
+    """Behaviour on images of another kind (science a.11, k.5)."""
+
+    dataset: Key = Field(
+        description="Images of another set, converted to the size and channels of training, or synthetic ones: "
+        "gaussian-noise, uniform-noise, constant, permuted."
+    )
+    path: Path | None = Field(
+        None, description="Folder of pictures, or .npz file with `images`, for the sets folder and npz."
+    )
+    fingerprint: str | None = Field(
+        None, max_length=64, description="SHA-256 of your own images, filled in when the experiment is created."
+    )
+    images: int | None = Field(
+        None,
+        ge=10,
+        le=1_000_000,
+        description="Images evaluated, drawn by the seed; empty means 10,000 or all if fewer.",
+    )
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the choice, and of synthetic images.")
+    white: Annotated[float | None, Added] = Field(
+        None, gt=0, le=2**32, description="The value that is white in your own images; empty means it is found."
+    )
+
+    @field_validator("dataset")
+    @classmethod
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        if name not in SYNTHETIC and name not in datasets and not is_stored(info):
+            raise InvalidInput(
+                f"there is no dataset {name!r}, and it is not made up here",
+                allowed="one of " + ", ".join((*datasets, *SYNTHETIC)),
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _has_path(self) -> OodSpec:
+        if (self.dataset in PLACES) != (self.path is not None):
+            raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
+        if self.white is not None and self.path is None:
+            raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
+        return self
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        yield from super().problems(spec, info, n)
+        own, other = (None if path is None else os.path.realpath(path) for path in (spec.data.path, self.path))
+        shorter, longer = sorted((f"{self.dataset}-", f"{spec.data.dataset}-"), key=len)
+        if (self.dataset, other) == (spec.data.dataset, own) or (shorter != longer and longer.startswith(shorter)):
+            # the second: digits-0-4 is a part of digits
+            yield Problem(
+                f"{self.dataset} is, or shares images with, what the networks are trained on",
+                "dataset" if self.path is None else "path",
+                "another set of images, or one of " + ", ".join(SYNTHETIC),
+            )
+        if self.dataset == "permuted" and self.images is not None and self.images > n.test:
+            yield Problem(f"{self.images} of {n.test} test images asked for", "images", f"10 to {n.test}, or empty")
+
+    def looked_up(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
+        if self.dataset in SYNTHETIC:
+            return self
+        from modescape.studies.ood.images import look_at
+
+        return self.model_copy(update={"fingerprint": look_at(self, info, folders).fingerprint})
+
+    def own_images(self) -> DataSpec | None:
+        if self.path is None:
+            return None
+        from modescape.spec import DataSpec
+
+        return DataSpec(dataset=self.dataset, path=self.path, white=self.white, fingerprint=self.fingerprint)
+
+    def remarks(self) -> list[str]:
+        from modescape.studies.ood.images import remarks
+
+        return remarks(self)
+
+    def deviations(self) -> Iterator[str]:
+        yield MEAN_DIVERGENCE
+
+    @classmethod
+    def choices(cls, field: str) -> Mapping[str, str] | None:
+        return {**SYNTHETIC, **{name: entry.title for name, entry in datasets.items()}} if field == "dataset" else None

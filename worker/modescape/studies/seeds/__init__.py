@@ -1,0 +1,1 @@
+"""Initial weights or batch order: which of them makes functions differ."""

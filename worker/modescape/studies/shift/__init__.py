@@ -1,0 +1,1 @@
+"""Corrupted test images: what becomes of accuracy and diversity when the test set shifts."""

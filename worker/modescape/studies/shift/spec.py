@@ -1,0 +1,126 @@
+"""Corrupted test images: what becomes of accuracy and diversity when the test set shifts."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from modescape.errors import InvalidInput, Problem
+from modescape.registry import corruptions
+from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
+
+if TYPE_CHECKING:
+    from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes
+
+Intensity = Annotated[int, Field(ge=1, le=5)]
+
+
+@study(
+    "shift",
+    title="Corruptions",
+    summary="Evaluation on corrupted test images.",
+    source="Ovadia et al. 2019; Hendrycks & Dietterich 2019",
+    absent="No corruptions were asked for.",
+    stages=("corrupt", "shift", "shift-compare"),
+    place=10,
+)
+class ShiftSpec(GroupStudy):
+    """Accuracy, Brier score and Jensen-Shannon divergence against the intensity of corruptions (science j.1)."""
+
+    source: Literal["generated", "published"] = Field(
+        "generated",
+        description="generated: our corruptions of the test images; published: a CIFAR-10-C, CIFAR-100-C or "
+        "ImageNet-C folder.",
+    )
+    path: Path | None = Field(
+        None,
+        description="Folder of the published set; for generated ones, of photographs of frost (PNG or JPEG, the first "
+        "five by name), empty: textures made up here.",
+    )
+    fingerprint: str | None = Field(
+        None,
+        max_length=64,
+        description="SHA-256 of the published files' names, sizes and times, or of the photographs; filled in at "
+        "launch.",
+    )
+    corruptions: tuple[str, ...] = Field(
+        (), max_length=19, description="Which types; empty means all that apply to the images."
+    )
+    intensities: tuple[Intensity, ...] = Field(
+        (1, 2, 3, 4, 5), min_length=1, max_length=5, description="Which intensities, 1 to 5."
+    )
+    images: int | None = Field(
+        None,
+        ge=10,
+        le=1_000_000,
+        description="Test images evaluated (the first n); empty: 2,000, or all if fewer.",
+    )
+
+    @model_validator(mode="after")
+    def _has_path(self) -> ShiftSpec:
+        if self.source == "published" and self.path is None:
+            raise InvalidInput("is where the published set lies", field="path", allowed="a path")
+        return self
+
+    def count(self, test: int) -> int:
+        """Images evaluated of `test` there are."""
+        return min(2000, test) if self.images is None else self.images
+
+    def types(self, info: DataInfo) -> tuple[str, ...]:
+        """The types asked for; if none is named, all that apply, or all that such a published set has."""
+        from modescape.corruptions.corruption import EXTRA, applicable
+
+        if self.corruptions:
+            return self.corruptions
+        if self.source == "generated":
+            return applicable(info.channels, info.height, info.width)
+        main = info.height >= 224  # ImageNet-C comes with its four extra types apart
+        return tuple(name for name, kind in corruptions.items() if not main or kind.family != EXTRA)
+
+    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        from modescape.corruptions.corruption import applicable
+
+        yield from super().problems(spec, info, n)
+        fitting = applicable(info.channels, info.height, info.width)
+        for field, values in (("corruptions", self.corruptions), ("intensities", self.intensities)):
+            twice = [value for i, value in enumerate(values) if value in values[:i]]
+            if twice:
+                yield Problem(f"{twice[0]} is listed twice", field, "each at most once")
+        for name in self.corruptions:
+            if name not in corruptions:
+                yield Problem(
+                    f"there is no corruption {name[:60]!r}", "corruptions", "some of " + ", ".join(corruptions)
+                )
+            elif self.source == "generated" and name not in fitting:
+                yield Problem(
+                    f"{name} does not apply to images of {info.height}x{info.width} pixels and {info.channels} "
+                    f"channel{'s' * (info.channels > 1)}",
+                    "corruptions",
+                    "some of " + ", ".join(fitting),
+                )
+        if self.images is not None and self.images > n.test:
+            yield Problem(f"{self.images} of {n.test} test images asked for", "images", f"10 to {n.test}, or empty")
+
+    def looked_up(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
+        if self.path is None:
+            return self
+        if self.source == "generated":
+            from modescape.corruptions.frost import frost_fingerprint
+
+            return self.model_copy(update={"fingerprint": frost_fingerprint(pathlib.Path(self.path))})
+        from modescape.science.corrupted import look_at
+        from modescape.science.data import own_test
+
+        found = look_at(self.path, info, self.types(info), self.intensities, own=own_test(data, folders))
+        return self.model_copy(update={"fingerprint": found})
+
+    def deviations(self) -> Iterator[str]:
+        if self.source == "generated":
+            yield (
+                "corruptions made here with the published constants, frost from textures of our own, instead of the "
+                "published files (choose published, and a folder)"
+            )
+        yield MEAN_DIVERGENCE
