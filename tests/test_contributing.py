@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -20,15 +21,16 @@ TRY = """
 import json, sys
 import httpx, modescape as ms
 from modescape import registry
+from modescape.claims import CLAIMS
 from modescape_api.pages import forms
 known = {kind: [*getattr(registry, kind)] for kind in
-         ("datasets", "architectures", "methods", "corruptions", "figures", "presets")}
+         ("datasets", "architectures", "methods", "corruptions", "studies", "figures", "presets")}
 form = json.dumps([str(section) for section in forms.sections(forms.defaults(), was=forms.defaults())])
 spec = {
     "data": {"dataset": "digits", "train_images": 200, "validation_images": 100, "input_scale": "unit"},
     "network": {"architecture": "mlp", "options": {"first": 24, "second": 16}},
     "training": {"epochs": 8, "batch_size": 20, "learning_rate": 0.005},
-    "ensemble": {"runs": 2},
+    "ensemble": {"runs": 3},
 }
 kind = sys.argv[1]
 if kind == "method":
@@ -39,19 +41,27 @@ if kind == "data set":
     spec["data"] = {"dataset": "bands", "train_images": 200, "validation_images": 100, "input_scale": "unit"}
 if kind == "corruption":
     spec["shift"] = {"corruptions": ["negative"], "images": 20, "members": 2}
+if kind == "study":
+    spec["studies"] = {"pruning": {"shares": [0, 0.5]}}
+if kind == "claim":
+    spec["margins"] = {"i": 0.25}
 done = ms.run(spec, folder="home", name="Tried")
 print(json.dumps({
     "file": registry.__file__,
     "known": known,
-    "form": [name for name in ("shrinkage", "one-layer", "bands") if name in form],
+    "form": [name for name in ("shrinkage", "one-layer", "bands", "studies.pruning.shares", "margins.i")
+             if name in form],
     "states": sorted({str(stage.state) for stage in done.stages}),
-    "drawn": len(done.figure("run-accuracies").data) if kind == "figure" else 0,
+    "drawn": {"figure": lambda: len(done.figure("run-accuracies").data),
+              "study": lambda: len(done.figure("pruning").data)}.get(kind, int)(),
+    "claims": [*CLAIMS],
+    "margin": getattr(done.claim("i"), "margin", None) if kind == "claim" else None,
 }))
 """
 ENTRIES = {
     "method": ("methods", "shrinkage"), "network": ("architectures", "one-layer"), "data set": ("datasets", "bands"),
     "corruption": ("corruptions", "negative"), "figure": ("figures", "run-accuracies"),
-    "preset": ("presets", "small-batches"),
+    "study": ("studies", "pruning"), "preset": ("presets", "small-batches"), "claim": ("claims", "i"),
 }  # fmt: skip
 
 
@@ -75,7 +85,15 @@ def test_a_recipe_is_one_file_that_is_known_everywhere(kind: str, tmp_path: Path
     found = json.loads(done.stdout.splitlines()[-1])
     registry, name = ENTRIES[kind]
     assert found["file"].startswith(str(tmp_path))
-    assert name in found["known"][registry]
+    assert name in (found["known"] | {"claims": found["claims"]})[registry]
     assert found["states"] == ["succeeded"]
-    assert found["form"] == ([name] if kind in ("method", "network", "data set") else [])
-    assert bool(found["drawn"]) == (kind == "figure")
+    in_form = {
+        "study": "studies.pruning.shares",
+        "claim": "margins.i",
+        "corruption": None,
+        "figure": None,
+        "preset": None,
+    }
+    assert found["form"] == [control for control in [in_form.get(kind, name)] if control]
+    assert found["drawn"] == {"figure": 1, "study": 3}.get(kind, 0)
+    assert found["margin"] == (pytest.approx(math.log(0.25)) if kind == "claim" else None)

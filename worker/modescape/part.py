@@ -84,6 +84,9 @@ def _strip(value: Any, document: Any) -> None:
         for old, name in renamed(type(value)).items():
             if name in document:
                 document[old] = document.pop(name)
+        for name, usual in value.usual().items() if isinstance(value, Part) else ():
+            if document.get(name) == usual:
+                del document[name]
     else:
         for inner, written in _items(value, document):
             _strip(inner, written)
@@ -113,3 +116,7 @@ class Part(BaseModel):
                 f"is {str(value).lower()}", allowed="a number, a text, an object or a list, as described"
             )
         return value
+
+    def usual(self) -> dict[str, Any]:
+        """What it may hold beside its fields, with the values that count as `Added` fields at their defaults."""
+        return {}

@@ -400,8 +400,9 @@ def load() -> None:
 
 
 def modules_of(package: str) -> list[str]:
-    """The modules and packages right inside a package, in the order of their names."""
-    path = importlib.import_module(package).__path__
+    """The modules and packages right inside a package, in the order of their names; none of a single module, which has
+    been imported then."""
+    path = getattr(importlib.import_module(package), "__path__", ())
     return [f"{package}.{module.name}" for module in pkgutil.iter_modules(path)]
 
 

@@ -12,18 +12,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from modescape import registry
-from modescape.claims import CLAIMS
+from modescape.claims import CLAIMS, Claim
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, PLACES, STORED, Added, Key, Part, Renamed, is_stored, keyed
+from modescape.part import MAX_SEED, PLACES, STORED, Added, Key, Part, Renamed, is_stored, keyed, renamed
 from modescape.registry import Entry, architectures, datasets, methods
 from modescape.studies.connectivity.spec import ConnectivitySpec
 from modescape.studies.instability.spec import InstabilitySpec
@@ -193,20 +202,56 @@ class EvaluationSpec(Part):
     perplexity: float | None = Field(None, gt=1, le=1000, description="Perplexity; empty means min(30, (n-1)/3).")
 
 
-def _margin_fields() -> dict[str, Any]:
-    """A field for the margin of every claim, in the paper's order; claims may share one."""
-    margins = {claim.margin.field: claim.margin for claim in CLAIMS.values()}
-    return {
-        name: (
-            Annotated[float, Renamed(margin.was)] if margin.was else float,
-            Field(margin.default, gt=margin.gt, ge=margin.ge, le=margin.le, description=margin.says),
-        )
-        for name, margin in margins.items()
-    }
+# The margins that specs have had from the beginning. Those of later claims count as `Added`.
+_FIRST_MARGINS = {"a", "b", "c", "d1", "e1", "e2", "f1", "f2", "g", "h"}
 
 
-class MarginsSpec(create_model("_Margins", __base__=Part, **_margin_fields())):  # type: ignore[misc]
-    """Where each claim of the verdict is decided (science o.4), promised before there are data. Ratios as ratios."""
+def _margins_of(name: str, claims: Iterable[Claim[Any]]) -> type[Part]:
+    """A model with a field for the margin of every claim, in the paper's order; claims may share one."""
+    fields: dict[str, Any] = {}
+    for margin in {claim.margin.field: claim.margin for claim in claims}.values():
+        marks = [Added] * (margin.field not in _FIRST_MARGINS) + [Renamed(margin.was)] * bool(margin.was)
+        bounds = Field(margin.default, gt=margin.gt, ge=margin.ge, le=margin.le, description=margin.says)
+        fields[margin.field] = (Annotated[float, bounds, *marks], margin.default)
+    return create_model(name, __base__=Part, **fields)
+
+
+def every_margin() -> type[Part]:
+    """A model of all margins that can be chosen here, also those of claims that plug-ins declare."""
+    registry.load()
+    return _margins_of("Margins", CLAIMS.values())
+
+
+class MarginsSpec(_margins_of("_Margins", CLAIMS.values())):  # type: ignore[misc]
+    """Where each claim of the verdict is decided (science o.4), promised before there are data. Ratios as ratios.
+
+    The margins of claims that plug-ins declare are kept beside the fields.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_plug_ins(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        registry.load()
+        own, brought = {*cls.model_fields, *renamed(cls)}, _brought_margins()
+        others = {name: value for name, value in data.items() if name not in own}
+        unknown = [name for name in others if name not in brought.model_fields]
+        if unknown and not is_stored(info):
+            raise InvalidInput(
+                "is not a known field", field=unknown[0], allowed=", ".join((*cls.model_fields, *brought.model_fields))
+            )
+        known = _read(brought, {name: value for name, value in others.items() if name not in unknown}, "")
+        return {**data, **known.model_dump()}
+
+    def usual(self) -> dict[str, Any]:
+        return {name: field.default for name, field in _brought_margins().model_fields.items()}
+
+
+def _brought_margins() -> type[Part]:
+    return _margins_of("Brought", (one for one in CLAIMS.values() if one.margin.field not in MarginsSpec.model_fields))
 
 
 # What a protocol stands for (science c.1), wherever a spec leaves it open. The models' own defaults are the paper's.
@@ -278,7 +323,7 @@ class ExperimentSpec(Part):
     ensemble: EnsembleSpec = EnsembleSpec()
     methods: tuple[MethodSpec, ...] = Field((), max_length=16, description="Subspace methods, each at most once.")
     evaluation: EvaluationSpec = EvaluationSpec()
-    margins: MarginsSpec = MarginsSpec()
+    margins: MarginsSpec = MarginsSpec.model_construct()  # `_fill_protocol` asks for those of plug-ins
     shift: ShiftSpec | None = once("shift")
     ood: tuple[OodSpec, ...] = often("ood")
     seeds: SeedsSpec | None = once("seeds")
@@ -302,6 +347,8 @@ class ExperimentSpec(Part):
     def _fill_protocol(cls, data: Any, info: ValidationInfo) -> Any:
         if is_stored(info):
             data = {name: value for name, value in data.items() if name in cls.model_fields}
+        elif isinstance(data, Mapping) and "margins" not in data:
+            data = {**data, "margins": {}}
         data = with_named_runs(data)
         training = data.get("training") if isinstance(data, Mapping) else None
         name = training.get("protocol") if isinstance(training, Mapping) else None
@@ -635,7 +682,7 @@ def _read(model: type[BaseModel], given: Any, place: str, stored: bool = False) 
         return model.model_validate(given, context=STORED if stored else None)
     except ValidationError as error:
         found = invalid(error, model)
-        problems = [Problem(p.message, f"{place}.{p.field}".rstrip("."), p.allowed) for p in found.problems]
+        problems = [Problem(p.message, f"{place}.{p.field}".strip("."), p.allowed) for p in found.problems]
         raise InvalidInput(str(found), problems=problems) from None
 
 

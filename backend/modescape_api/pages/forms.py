@@ -35,6 +35,7 @@ from modescape.spec import (
     MethodSpec,
     NetworkSpec,
     TrainingSpec,
+    every_margin,
     parse,
     place_of,
     stored,
@@ -136,7 +137,6 @@ _UNITS = {
     "checkpoint_every": "epochs",
 }
 _LABELS = {
-    **{claim: f"Margin of claim ({claim})" for claim in MarginsSpec.model_fields},
     "ensemble.runs": "Independent runs",
     "train_images": "Training images",
     "input_scale": "Input scale",
@@ -153,7 +153,6 @@ _LABELS = {
     "color": "Colour",
     "ref": "Reference run",
     "normalise": "Divide by error rate",
-    "e": "Family e",
     "ood": "Other images",
 }
 _PARTS: dict[str, Any] = {
@@ -476,8 +475,11 @@ def _blank() -> tuple[Control, ...]:
 @cache
 def _controls(part: str) -> tuple[Control, ...]:
     found = []
-    for control in _from_schema(_PARTS[part].model_json_schema(), part):
+    model = every_margin() if part == "margins" else _PARTS[part]
+    for control in _from_schema(model.model_json_schema(), part):
         field = control.name.split(".")[1]
+        if part == "margins":
+            control = replace(control, label=f"Margin of claim ({field})")
         if field == "fingerprint" or control.name == "network.options":
             continue
         if field == "dataset":

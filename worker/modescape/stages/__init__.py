@@ -11,7 +11,9 @@ import importlib
 from modescape.registry import modules_of
 from modescape.stages.stage import KINDS, planners
 
-for _module in (*modules_of(__name__), *(f"{folder}.stages" for folder in modules_of("modescape.studies"))):
-    importlib.import_module(_module)
+for _folder in (__name__, *modules_of("modescape.studies")):
+    for _module in modules_of(_folder):
+        if _folder == __name__ or _module.endswith(".stages"):
+            importlib.import_module(_module)
 
 __all__ = ["KINDS", "planners"]
