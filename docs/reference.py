@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modescape import registry
+from modescape.claims import CLAIMS
 from modescape.cli import parser
 from modescape.registry import Entry
 from modescape.settings import Settings
@@ -26,6 +27,7 @@ def pages() -> dict[str, str]:
         "reference/api.md": "\n".join(_api()),
         "reference/python.md": "\n".join(_python()),
         "decisions/index.md": "\n".join(_decisions()),
+        "reference/claims.md": "\n".join(_claims()),
         **{f"reference/{name}.md": "\n".join(_entries(name)) for name in _REGISTRIES},
     }
 
@@ -83,6 +85,15 @@ def _entries(kind: str) -> Iterator[str]:
                     for option, field in options.items()
                 ),
             )
+
+
+def _claims() -> Iterator[str]:
+    yield "# Claims\n"
+    for claim in CLAIMS.values():
+        yield f"## ({claim.letter}) {claim.title} {{ #{claim.letter} }}\n"
+        yield f"Estimated: {claim.estimand}. Decided by {claim.decided_by.words}.\n"
+        yield f"Margin `margins.{claim.margin.field}`, {_code(claim.margin.default)}: {claim.margin.says}\n"
+        yield f"Source: {claim.paper}; [science {claim.section}](../science/o-verdict.md).\n"
 
 
 def _api() -> Iterator[str]:

@@ -14,6 +14,7 @@ import yaml
 from fastapi.testclient import TestClient
 
 from modescape import __version__, registry
+from modescape.claims import CLAIMS
 from modescape.cli import main, parser
 from modescape.settings import Settings
 from modescape_api.app import create_app
@@ -48,12 +49,22 @@ def test_every_setting_command_and_address_is_in_the_reference(site: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["datasets", "architectures", "methods", "corruptions", "figures", "presets"])
+@pytest.mark.parametrize(
+    "kind", ["datasets", "architectures", "methods", "corruptions", "studies", "figures", "presets"]
+)
 def test_every_entry_is_in_the_reference_with_its_options_and_source(site: Path, kind: str) -> None:
     page = " ".join(_text(site, kind).split())
     for name, entry in getattr(registry, kind).items():
         for words in (name, entry.title, entry.summary, entry.source, *entry.options.model_fields):
             assert " ".join(words.replace("`", "").split()) in page, (name, words)
+
+
+@pytest.mark.slow
+def test_every_claim_is_in_the_reference_with_its_margin(site: Path) -> None:
+    page = " ".join(_text(site, "claims").split())
+    for claim in CLAIMS.values():
+        for words in (f"({claim.letter}) {claim.title}", claim.estimand, claim.margin.says, claim.decided_by.words):
+            assert words in page, words
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from modescape.claims import CLAIMS
 from modescape.drawing.words import thousands
 from modescape.errors import Conflict, DataCorrupt, InvalidInput
 from modescape.listing import Condition, ListQuery
@@ -84,7 +85,8 @@ def catalogue_page(request: Request, here: Here) -> Response:
             for e in registry.values()
         ]
         groups.append({"name": name, "title": title, "add": add, "entries": entries})
-    return render(request, here, "catalogue.html", groups=groups, corruptions=list(corruptions.values()))
+    others: dict[str, list[Any]] = {"claims": list(CLAIMS.values()), "corruptions": list(corruptions.values())}
+    return render(request, here, "catalogue.html", groups=groups, **others)
 
 
 def _facts(entry: Any) -> list[str]:

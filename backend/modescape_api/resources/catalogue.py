@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 
 from modescape import power
+from modescape.claims import CLAIMS
 from modescape.claims.look import Look, looking_ahead
 from modescape.drawing.style import look
 from modescape.drawing.words import between, price
@@ -59,6 +60,7 @@ def _known_here() -> dict[str, Any]:
         for c in corruptions.values()
     ]  # fmt: skip
     found["studies"] = [{**as_entry(study), "field": place_of(study.name)} for study in studies.values()]
+    found["claims"] = [claim.said() for claim in CLAIMS.values()]
     found["spec"] = ExperimentSpec.model_json_schema()
     return found
 
@@ -76,7 +78,7 @@ def everything(here: Site) -> dict[str, Any]:
 
 @router.get(
     "/api/catalogue",
-    summary="Data sets, architectures, methods, studies, figures, presets, and the schema of a spec",
+    summary="Data sets, architectures, methods, studies, figures, claims, presets, and the schema of a spec",
     responses={200: answer("Everything that can be chosen", "catalogue")},
 )
 def catalogue(request: Request, here: Here) -> Response:

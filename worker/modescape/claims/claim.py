@@ -150,6 +150,15 @@ class Claim(Generic[U]):
             CLAIMS[letter] = CLAIMS.pop(letter)
         return judge
 
+    def said(self) -> dict[str, Any]:
+        """What it says of itself, as data."""
+        margin = {"field": self.margin.field, "default": self.margin.default, "summary": self.margin.says}
+        return {
+            "name": self.letter, "title": self.title, "estimand": self.estimand, "paper": self.paper,
+            "section": self.section, "side": self.side, "ratio": self.ratio, "unit": self.unit, "margin": margin,
+            "examples": self.examples, "figures": self.figures, "decided_by": self.decided_by.words,
+        }  # fmt: skip
+
     @property
     def default_margin(self) -> float:
         return self.in_unit(self.margin.default)
