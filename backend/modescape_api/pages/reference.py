@@ -85,8 +85,8 @@ def catalogue_page(request: Request, here: Here) -> Response:
             for e in registry.values()
         ]
         groups.append({"name": name, "title": title, "add": add, "entries": entries})
-    others: dict[str, list[Any]] = {"claims": list(CLAIMS.values()), "corruptions": list(corruptions.values())}
-    return render(request, here, "catalogue.html", groups=groups, **others)
+    known, changing = list(CLAIMS.values()), list(corruptions.values())
+    return render(request, here, "catalogue.html", groups=groups, claims=known, corruptions=changing)
 
 
 def _facts(entry: Any) -> list[str]:
