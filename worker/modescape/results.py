@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
 from modescape.claims.record import ClaimRecord
+from modescape.drawing.reading import Solution as KeptSolution
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.listing import Condition
@@ -161,7 +162,7 @@ class Results:
             return max(self.solutions(run=run, method=method), key=lambda sample: sample.index, default=None)
         return None
 
-    def logits(self, solution: Solution, split: str) -> NDArray[np.float32]:
+    def logits(self, solution: KeptSolution, split: str) -> NDArray[np.float32]:
         """float32 logits [N, K] of one solution, mapped from disk. Raises NotFound when the split was not kept."""
         kept = solution.predictions.get(split)
         if kept is None:

@@ -54,6 +54,8 @@ class Solution(Protocol):
     def strength(self) -> float | None: ...
     @property
     def relative(self) -> float | None: ...
+    @property
+    def predictions(self) -> Mapping[str, Any]: ...
 
 
 class Measurement(Protocol):
@@ -112,8 +114,8 @@ class Results(Protocol):
     def spec(self) -> ExperimentSpec: ...
 
     @property
-    def stages(self) -> Sequence[Any]:
-        """`StageRow`s in the order of the plan."""
+    def stages(self) -> Sequence[StageRow]:
+        """In the order of the plan."""
 
     @property
     def failed(self) -> Mapping[int, str]:
@@ -148,10 +150,10 @@ class Results(Protocol):
         role: str | None = None,
         method: str | None = None,
         sample_set: str | None = None,
-    ) -> Sequence[Any]:
-        """`Solution`s by number."""
+    ) -> Sequence[Solution]:
+        """By number."""
 
-    def logits(self, solution: Any, split: str) -> NDArray[np.float32]:
+    def logits(self, solution: Solution, split: str) -> NDArray[np.float32]:
         """[N, K] of one solution."""
 
     def true_labels(self, split: str) -> Ints:
@@ -160,17 +162,17 @@ class Results(Protocol):
     def scores(self, metric: str, split: str) -> Mapping[int, float]:
         """Solution number -> accuracy, nll, ... on that split, of every solution that has it."""
 
-    def matrix(self, name: str, split: str = ...) -> Any | None:
-        """A `Matrix`, or None while it is not computed; weight space has split ""."""
+    def matrix(self, name: str, split: str = ...) -> Matrix | None:
+        """None while it is not computed; weight space has split ""."""
 
     def points(self, run: int, name: str) -> tuple[Ints, Floats]:
         """Steps and values of a curve; empty when there is none."""
 
-    def measurements(self, *, metric: str | None = None, subject: str | None = None) -> Sequence[Any]:
-        """`Measurement`s of groups, narrowed by metric and subject; not those under shift."""
+    def measurements(self, *, metric: str | None = None, subject: str | None = None) -> Sequence[Measurement]:
+        """Of groups, narrowed by metric and subject; not those under shift."""
 
-    def shifted(self, metric: str, *, by_type: bool = False) -> Sequence[Any]:
-        """`Measurement`s of groups on clean images (intensity 0) and under shift: means over types, or each type."""
+    def shifted(self, metric: str, *, by_type: bool = False) -> Sequence[Measurement]:
+        """Of groups on clean images (intensity 0) and under shift: means over types, or each type."""
 
     def extra(self, kind: str, key: str) -> dict[str, Any] | None:
         """What a finished stage left for others; None while it is not finished, or not planned."""

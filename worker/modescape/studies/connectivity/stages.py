@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json, Task, planner, stage
 from modescape.studies.connectivity.spec import ConnectivitySpec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SPLITS = ("train", "test")
 SAME = 1e-5  # of the largest logit: by how much permuting may change one, which is rounding
@@ -130,7 +133,7 @@ def _tell(context: Context, line: int, lines: int, done: int) -> None:
 
 
 def _line(
-    context: Context, network: Any, start: NDArray[np.float32], end: NDArray[np.float32], t: NDArray[np.float64],
+    context: Context, network: nn.Module, start: NDArray[np.float32], end: NDArray[np.float32], t: NDArray[np.float64],
     *, repaired: bool,
 ) -> Iterator[NDArray[np.float32]]:  # fmt: skip
     """Points of the straight line; repaired: with every hidden unit's activity that of the ends."""
@@ -153,7 +156,7 @@ def _line(
         yield weights.flatten(network)
 
 
-def _same_function(context: Context, network: Any, before: Json, after: Json) -> Json:
+def _same_function(context: Context, network: nn.Module, before: Json, after: Json) -> Json:
     """How far logits and labels differ between the two; raises StageError when it is more than rounding."""
     from modescape.science import weights
 

@@ -9,7 +9,7 @@ from typing import Any
 from modescape.drawing.groups import method_title, refuse_skipped
 from modescape.drawing.reading import FigureNotReady, Results, Solution
 from modescape.drawing.words import thousands
-from modescape.studies.landscape.reading import planned_cuts
+from modescape.studies.landscape.reading import PlaneData, planned_cuts
 
 LOSS, ACCURACY, AGREEMENT = 0, 1, 2  # places in the last axis of a cut's scores; one agreement a solution
 SPLIT_WORDS = {"train": "training", "test": "test", "validation": "validation"}
@@ -50,7 +50,7 @@ def closed(results: Results, names: Iterable[str]) -> str:
     return " ".join(f"Cut {name} is not shown: {why}." for name, why in lost if why)
 
 
-def anchors_of(results: Results, plane: Any) -> tuple[Anchor, ...]:
+def anchors_of(results: Results, plane: PlaneData) -> tuple[Anchor, ...]:
     """The solutions a cut goes through, in its order, with words that tell them apart."""
     return tuple(
         Anchor(solution.number, solution.run, _words(solution), float(x), float(y))

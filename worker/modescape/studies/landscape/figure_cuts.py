@@ -30,7 +30,7 @@ from modescape.studies.landscape.cuts import (
     titles,
     told_apart,
 )
-from modescape.studies.landscape.reading import computed, planned_cuts
+from modescape.studies.landscape.reading import PlaneData, computed, planned_cuts
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -147,7 +147,7 @@ def straight_cuts(results: Results, options: CutOptions) -> Cuts:
     )
 
 
-def _cuts_of(results: Results, plane: Any) -> list[Cut]:
+def _cuts_of(results: Results, plane: PlaneData) -> list[Cut]:
     """The straight lines a stage's cut holds: itself, the rays of a radial plane, the axes of a random one."""
     anchors = anchors_of(results, plane)
     splits = tuple(view["split"] for view in plane.views)
@@ -182,7 +182,7 @@ _ACROSS = {
 }
 
 
-def _most_images(planes: Sequence[Any]) -> dict[str, int]:
+def _most_images(planes: Sequence[PlaneData]) -> dict[str, int]:
     most: dict[str, int] = {}
     for view in (view for plane in planes for view in plane.views):
         most[view["split"]] = max(most.get(view["split"], 0), int(view["images"]))

@@ -31,7 +31,7 @@ from modescape.studies.landscape.cuts import (
     refuse_closed,
     titles,
 )
-from modescape.studies.landscape.reading import computed, planned_cuts
+from modescape.studies.landscape.reading import PlaneData, computed, planned_cuts
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -110,7 +110,7 @@ class Landscape(FigureData):
     scores: Floats
     own: Floats
     ceiling: float
-    cut: Any
+    cut: PlaneData
     split: str
 
     @property
@@ -205,7 +205,7 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
     )
 
 
-def _chosen(results: Results, name: str) -> tuple[Any, str]:
+def _chosen(results: Results, name: str) -> tuple[PlaneData, str]:
     """The plane of that name, else the first; and what to say if there is no such plane. Raises FigureNotReady."""
     planned = [key for key, params in planned_cuts(results).items() if params["kind"] != "line"]
     planes = {plane.name: plane for plane in computed(results) if plane.params["kind"] != "line"}
@@ -221,7 +221,7 @@ def _chosen(results: Results, name: str) -> tuple[Any, str]:
     return next(iter(planes.values())), f"There is no plane {name!r} here, so the first one is shown."
 
 
-def _of_the_runs(plane: Any, anchors: Sequence[Anchor]) -> tuple[Any, str]:
+def _of_the_runs(plane: PlaneData, anchors: Sequence[Anchor]) -> tuple[PlaneData, str]:
     """The plane without samples of chains that began at weights of their own, unless it goes through them; what to say.
 
     Where such a sample projects to says nothing: nearly all of it is off the plane.
@@ -253,7 +253,9 @@ def _mark(point: Mapping[str, Any]) -> Mark:
     return Mark(point["number"], point["run"], group, words, point["x"], point["y"], relative)
 
 
-def _panels(quantity: str, plane: Any, anchors: Sequence[Anchor], splits: Sequence[str], split: str) -> tuple[Map, ...]:
+def _panels(
+    quantity: str, plane: PlaneData, anchors: Sequence[Anchor], splits: Sequence[str], split: str
+) -> tuple[Map, ...]:
     at = splits.index(split)
     grid, own = plane.scores, plane.own
     keys = ("first", "second", "third")

@@ -13,7 +13,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.numbers import float32, number
 from modescape.drawing.panels import Panel, Picture
-from modescape.drawing.reading import Results
+from modescape.drawing.reading import Measurement, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
 from modescape.science.ood import SCORES
@@ -168,7 +168,7 @@ def ood(results: Results, options: OodOptions) -> Ood:
     )
 
 
-def _row(m: Any) -> tuple[Cell, ...]:
+def _row(m: Measurement) -> tuple[Cell, ...]:
     d = m.details
     return (d["group"], d.get("functions"), d.get("score"), m.metric, m.value, d["sd"], d.get("in"), d.get("in_sd"),
             m.n, d["members"], d["title"], d["size"])  # fmt: skip
@@ -184,7 +184,7 @@ def _chance_of(measure: Measure, about: Mapping[str, Any]) -> float:
     return {"auroc": 0.5, "fpr95": 0.95}.get(measure) or _prevalence(measure, about)
 
 
-def _of_runs(measured: Sequence[Any], options: OodOptions, measure: Measure) -> tuple[Detected, ...]:
+def _of_runs(measured: Sequence[Measurement], options: OodOptions, measure: Measure) -> tuple[Detected, ...]:
     """By the score shown (of all: predictive entropy)."""
     score = "entropy" if options.score == "all" else options.score
     found = _detected(measured, score, measure)
@@ -209,7 +209,7 @@ def _told(data: Ood) -> tuple[str, ...]:
     )
 
 
-def _detected(measured: Sequence[Any], score: str, measure: Measure) -> tuple[Detected, ...]:
+def _detected(measured: Sequence[Measurement], score: str, measure: Measure) -> tuple[Detected, ...]:
     """A measure by score for the runs, or by group for one score; nan where a group or a score has none."""
     found = {
         (m.details["group"], m.details["score"], m.details["functions"]): m for m in measured if m.metric == measure

@@ -11,7 +11,7 @@ from pydantic import Field
 from modescape.drawing import groups, style
 from modescape.drawing.groups import TRAJECTORY, look_of
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.reading import FigureNotReady, Measurement, Results
 from modescape.drawing.words import rate
 from modescape.studies.ood.images import title as set_title
 
@@ -29,7 +29,7 @@ class SetOptions(FigureOptions):
         return {"ood": {str(i): set_title(study) for i, study in enumerate(results.spec.ood)}}
 
 
-def measured_on(results: Results, index: int) -> list[Any]:
+def measured_on(results: Results, index: int) -> list[Measurement]:
     """Measurements of one set of images, those of the spec's groups only, in their order. Raises FigureNotReady."""
     planned = results.spec.ood
     if not planned:
@@ -57,7 +57,7 @@ def inside(title: str) -> str:
     return title if title[1:2].isupper() or "-" in title else title[:1].lower() + title[1:]
 
 
-def runs_shown(measured: Sequence[Any]) -> int:
+def runs_shown(measured: Sequence[Measurement]) -> int:
     """Runs that were shown the images."""
     return max((int(m.details["runs"]) for m in measured if "runs" in m.details), default=0)
 
