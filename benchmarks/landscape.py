@@ -31,10 +31,10 @@ def main() -> None:
     import numpy as np
     import torch
 
+    from modescape.architectures.building import build
+    from modescape.part import NetworkSpec
     from modescape.science import landscape, weights
     from modescape.science.data import InputTransform, Shape, Split
-    from modescape.science.networks import build
-    from modescape.spec import NetworkSpec
 
     torch.set_num_threads(1)
     shape = Shape(1, 28, 28, 10)

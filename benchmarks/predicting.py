@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from modescape.architectures.building import build
+from modescape.part import NetworkSpec
 from modescape.science.data import InputTransform, Shape, Split
-from modescape.science.networks import build
 from modescape.science.predictions import predict, predict_each
-from modescape.spec import NetworkSpec
 
 BY_HAND, ALONE, TOGETHER = "by hand", "ours, one by one", "ours, together"
 

@@ -133,12 +133,12 @@ class Member:
 
 
 def _member(work: Work, member: int, barrier: Callable[[], int], queue: object) -> None:
-    from modescape.science import data
-    from modescape.science.networks import build
+    from modescape.architectures.building import build
+    from modescape.datasets import loading
     from modescape.science.predictions import predict
     from modescape.science.seeds import run_seeds
-    from modescape.science.training import train
     from modescape.spec import parse
+    from modescape.training import train
 
     spec = parse(
         {
@@ -152,7 +152,7 @@ def _member(work: Work, member: int, barrier: Callable[[], int], queue: object) 
             "training": {"epochs": work.epochs, "batch_size": BATCH, "snapshots": 0},
         }
     )
-    splits = data.load(spec.data, FOLDERS)
+    splits = loading.load(spec.data, FOLDERS)
     seeds = run_seeds(0, run=member)
     network = build(spec.network, splits.shape, seed=seeds.weights)
     barrier.wait()  # type: ignore[attr-defined]
@@ -166,12 +166,12 @@ def _member(work: Work, member: int, barrier: Callable[[], int], queue: object) 
 
 def unpack(root: Path) -> None:
     """torchvision wants plain IDX files in its own folder; the Debian package has them gzipped."""
-    from modescape.science import data
+    from modescape.datasets import dataset, here
 
     raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
-    location = data.DataLocation(FOLDERS)
-    where = data.availability_of("fashion-mnist", location).where
+    location = dataset.DataLocation(FOLDERS)
+    where = here.availability_of("fashion-mnist", location).where
     if where is None:
         sys.exit("Fashion-MNIST is not here: run `modescape data fetch fashion-mnist` or install dataset-fashion-mnist")
     for path in where.glob("*-ubyte*"):

@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from modescape.artifacts import Artifacts
-from modescape.executor import Executor, Machine, StageControl
+from modescape.executor import Executor, Machine
 from modescape.laboratory import Laboratory
 from modescape.records import (
     ArtifactInfo,
@@ -34,6 +34,7 @@ from modescape.records import (
     StageOutput,
 )
 from modescape.settings import Settings
+from modescape.stages.control import StageControl
 from modescape.store import Store
 from modescape.store.leases import Lease
 from modescape.tables import Experiment

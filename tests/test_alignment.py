@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from modescape.architectures.building import build
 from modescape.errors import StageError
+from modescape.part import NetworkSpec
 from modescape.registry import architectures
 from modescape.science import alignment, weights
 from modescape.science.data import InputTransform, Shape, Split
-from modescape.science.networks import build
-from modescape.spec import NetworkSpec
 
 SHAPES = {
     "mlp": Shape(1, 8, 8, 10), "small-cnn": Shape(1, 9, 9, 5), "medium-cnn": Shape(1, 9, 9, 5),
@@ -175,18 +175,18 @@ def test_repair_equals_a_forward_pass_that_sets_the_statistics_on_the_way() -> N
 @pytest.mark.slow
 def test_alignment_and_then_repair_lower_the_barrier_of_wide_networks() -> None:
     """Jordan et al. 2022: training barriers of wide networks, standardised pixels: as trained > aligned > repaired."""
-    from modescape.science import data as datasets
+    from modescape.datasets import loading
     from modescape.science import paths
     from modescape.science.seeds import run_seeds
-    from modescape.science.training import train
     from modescape.spec import parse
+    from modescape.training import train
 
     spec = parse({
         "data": {"dataset": "digits", "input_scale": "standardised"},
         "network": {"architecture": "mlp", "options": {"first": 256, "second": 256, "dropout": 0.0}},
         "training": {"epochs": 10, "batch_size": 32, "learning_rate": 5e-4, "snapshots": 0},
     })  # fmt: skip
-    splits = datasets.load(spec.data, ())
+    splits = loading.load(spec.data, ())
     modules = []
     for run in range(2):
         seeds = run_seeds(0, run=run)

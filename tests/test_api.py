@@ -557,7 +557,7 @@ def test_ones_own_data_is_registered_and_launched(client: httpx.Client, site: Se
 
 def test_a_public_set_is_fetched_when_asked(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The network is a border we do not own: what would download is replaced, everything around it is real."""
-    from modescape.science import data
+    from modescape.datasets import here
 
     halfway, go_on = threading.Event(), threading.Event()
 
@@ -572,7 +572,7 @@ def test_a_public_set_is_fetched_when_asked(client: httpx.Client, monkeypatch: p
         found: dict[str, Any] = rows["cifar10"]["fetching"]
         return found
 
-    monkeypatch.setattr(data, "fetch", download)
+    monkeypatch.setattr(here, "fetch", download)
     assert client.post("/api/data", json={"fetch": "cifar10"}).status_code == 202
     assert halfway.wait(10)
     assert (state()["done"], state()["total"], state()["finished"]) == (5, 10, False)

@@ -12,15 +12,15 @@ import torch
 from drawn import told
 
 import modescape as ms
+from modescape.architectures.building import build
+from modescape.datasets import loading
 from modescape.drawing.figure import encode
 from modescape.drawing.style import THEMES
 from modescape.drawing.words import loss
 from modescape.errors import InvalidInput
 from modescape.plan import prepare
 from modescape.registry import figures
-from modescape.science import data as datasets
 from modescape.science import weights
-from modescape.science.networks import build
 
 SPEC: dict[str, Any] = {
     "data": {"dataset": "digits", "train_images": 400, "validation_images": 100, "test_images": 200},
@@ -39,7 +39,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_barriers_follow_from_the_weights(lab: Any) -> None:
     """The straight line between runs 0 and 2 in plain torch and numpy."""
     assert {stage.state for stage in lab.stages} == {"succeeded"}
-    splits = datasets.load(lab.spec.data, lab.laboratory.settings.data_folders)
+    splits = loading.load(lab.spec.data, lab.laboratory.settings.data_folders)
     network = build(lab.spec.network, splits.shape, seed=0)
     ends = [dict(lab.artifacts.tensors(s.weights)) for s in lab.solutions(role="optimum")]
     losses = []

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from modescape.corruptions.published import PublishedSet, look_at
 from modescape.errors import InvalidInput
+from modescape.records import DataInfo
 from modescape.registry import corruptions
-from modescape.science.corrupted import PublishedSet, look_at
 from modescape.science.data import ImageFiles, OwnTest, Split
-from modescape.spec import DataInfo
 
 N, CLASSES, SYNSETS = 12, ("cat", "dog", "owl"), ("n00", "n01", "n02")
 LABELS = np.arange(N, dtype=np.int64) % 3

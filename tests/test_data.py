@@ -21,13 +21,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modescape.datasets import cifar10, cifar100, imagenet
+from modescape.datasets import cifar10, cifar100, dataset, here, imagenet, loading
+from modescape.datasets.dataset import DataLocation
 from modescape.datasets.fashion_mnist import read_idx
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
+from modescape.part import DataSpec
 from modescape.registry import datasets
 from modescape.science import data
-from modescape.science.data import DataLocation, ImageFiles, Published, RawData, contents
-from modescape.spec import DataSpec
+from modescape.science.data import ImageFiles, Published, RawData, contents
 
 DEBIAN = Path("/usr/share/datasets")
 
@@ -58,7 +59,7 @@ def refused(call: Callable[[], object]) -> InvalidInput:
 def test_digits_are_all_there_stratified_and_disjoint() -> None:
     from sklearn.datasets import load_digits
 
-    splits = data.load(spec("digits"), ())
+    splits = loading.load(spec("digits"), ())
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (400, 197, 1200)
     bunch = load_digits()
     raw = datasets["digits"].call(DataLocation(()), spec("digits"))
@@ -129,7 +130,7 @@ def test_fashion_mnist_is_found_gzipped_or_not(tmp_path: Path, gz: bool, place: 
     images = fashion(tmp_path / place, gz=gz)
     sums = {"fashion-mnist": sums_of_idx(tmp_path / place)}
     asked = spec("fashion-mnist", validation_images=5)
-    splits = data.load(asked, (tmp_path / "elsewhere", tmp_path), checksums=sums)
+    splits = loading.load(asked, (tmp_path / "elsewhere", tmp_path), checksums=sums)
     assert splits.shape == (1, 28, 28, 10)
     assert isinstance(splits.train.images, Tensor)
     assert np.array_equal(splits.train.images.numpy(), images[:35, None])
@@ -139,7 +140,7 @@ def test_fashion_mnist_is_found_gzipped_or_not(tmp_path: Path, gz: bool, place: 
 def test_another_set_under_fashion_mnists_names_is_refused(tmp_path: Path) -> None:
     """MNIST's files have the same names and shapes: labels tell before a launch, images when they are loaded."""
     fashion(tmp_path, gz=False)
-    for call in (data.describe, data.load, data.own_test):
+    for call in (here.describe, loading.load, here.own_test):
         with pytest.raises(
             DataCorrupt, match=r"labels-idx1-ubyte holds another set|images-idx3-ubyte holds another set"
         ):
@@ -148,7 +149,7 @@ def test_another_set_under_fashion_mnists_names_is_refused(tmp_path: Path) -> No
     path = tmp_path / "t10k-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")  # one pixel
     with pytest.raises(DataCorrupt, match="t10k-images-idx3-ubyte holds another set"):
-        data.load(spec("fashion-mnist", validation_images=5), (tmp_path,), checksums=sums)
+        loading.load(spec("fashion-mnist", validation_images=5), (tmp_path,), checksums=sums)
 
 
 def test_the_files_of_debians_package_hold_what_is_published() -> None:
@@ -179,7 +180,7 @@ def test_a_broken_idx_file_is_refused(tmp_path: Path, spoil: Callable[[bytes], b
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(DataCorrupt, match=words):
-        data.load(spec("fashion-mnist", validation_images=5), (tmp_path,))
+        loading.load(spec("fashion-mnist", validation_images=5), (tmp_path,))
 
 
 def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataCorrupt, match="cannot be read"):
-        data.load(spec("fashion-mnist", validation_images=5), (tmp_path,))
+        loading.load(spec("fashion-mnist", validation_images=5), (tmp_path,))
 
 
 def test_a_damaged_gzip_is_refused(tmp_path: Path) -> None:
@@ -199,13 +200,13 @@ def test_a_damaged_gzip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataCorrupt, match=r"images-idx3-ubyte\.gz cannot be read"):
         read_idx(path)
     with pytest.raises(DataCorrupt, match=r"images-idx3-ubyte\.gz cannot be read"):
-        data.describe(spec("fashion-mnist"), (tmp_path,))
+        here.describe(spec("fashion-mnist"), (tmp_path,))
 
 
 def test_debians_fashion_mnist_is_the_published_one() -> None:
     if not (DEBIAN / "fashion-mnist").is_dir():
         pytest.fail("Fashion-MNIST is not installed: sudo apt-get install dataset-fashion-mnist")
-    splits = data.load(spec("fashion-mnist"), (DEBIAN,))
+    splits = loading.load(spec("fashion-mnist"), (DEBIAN,))
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (55_000, 5_000, 10_000)
     assert np.bincount(splits.test.numpy_labels()).tolist() == [1000] * 10
     assert isinstance(splits.train.images, Tensor)
@@ -236,7 +237,7 @@ def small_cifar10(root: Path, n: int = 4) -> dict[str, str]:
 
 def test_cifar10_in_its_published_layout(tmp_path: Path) -> None:
     sums = {"cifar10": small_cifar10(tmp_path)}
-    splits = data.load(spec("cifar10", validation_images=2), (tmp_path,), checksums=sums)
+    splits = loading.load(spec("cifar10", validation_images=2), (tmp_path,), checksums=sums)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (18, 2, 4)
     first = pixels(4, 3072, seed=0).reshape(4, 3, 32, 32)  # planes: all red, all green, all blue, row by row
     assert isinstance(splits.train.images, Tensor)
@@ -257,7 +258,7 @@ def small_cifar100(root: Path) -> dict[str, str]:
 
 def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
     sums = {"cifar100": small_cifar100(tmp_path)}
-    splits = data.load(spec("cifar100", validation_images=1), (tmp_path,), checksums=sums)
+    splits = loading.load(spec("cifar100", validation_images=1), (tmp_path,), checksums=sums)
     assert splits.train.numpy_labels().tolist() == [90, 91, 92, 93, 94]
     assert splits.shape == (3, 32, 32, 100)
     assert len(cifar100.CLASSES) == 100
@@ -267,7 +268,7 @@ def test_cifar100_reads_fine_labels(tmp_path: Path) -> None:
 def test_test_labels_are_known_without_loading_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fashion(tmp_path / "fashion-mnist", gz=True)
     sums = {"cifar10": small_cifar10(tmp_path), "fashion-mnist": sums_of_idx(tmp_path / "fashion-mnist")}
-    monkeypatch.setattr(data.raw, "checksums_published", lambda: sums)
+    monkeypatch.setattr(dataset, "checksums_published", lambda: sums)
     pictures(tmp_path / "mine", {"cats": 20, "dogs": 30})
     for asked in (
         spec("cifar10", validation_images=2),
@@ -276,17 +277,17 @@ def test_test_labels_are_known_without_loading_the_set(tmp_path: Path, monkeypat
         folder_spec(tmp_path / "mine"),
         npz(tmp_path, images=pixels(30, 6, 5), labels=LABELS),
     ):
-        found = data.own_test(asked, (tmp_path,))
+        found = here.own_test(asked, (tmp_path,))
         assert found is not None
         assert found.labels is not None
-        assert found.labels.tolist() == data.load(asked, (tmp_path,), checksums=sums).test.numpy_labels().tolist()
+        assert found.labels.tolist() == loading.load(asked, (tmp_path,), checksums=sums).test.numpy_labels().tolist()
         assert found.names is None
-    found = data.own_test(spec("imagenet"), (photographs(tmp_path),))
+    found = here.own_test(spec("imagenet"), (photographs(tmp_path),))
     assert found is not None
     assert found.names == tuple((name, {"val0.png", "val1.png", "val2.png"}) for name in "ab")
     (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(_Bomb()))
     with pytest.raises(DataCorrupt, match="test_batch has MD5"):
-        data.own_test(spec("cifar10"), (tmp_path,))
+        here.own_test(spec("cifar10"), (tmp_path,))
 
 
 class _Bomb:
@@ -305,13 +306,13 @@ def test_nothing_is_unpickled_before_its_checksum_is_verified(tmp_path: Path, na
     sums = {"cifar10": small_cifar10(tmp_path)}
     (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(_Bomb()))
     with pytest.raises(DataCorrupt, match=f"{name} has MD5"):
-        data.load(spec("cifar10", validation_images=2), (tmp_path,), checksums=sums)
+        loading.load(spec("cifar10", validation_images=2), (tmp_path,), checksums=sums)
 
 
 def test_the_published_checksums_are_demanded_by_default(tmp_path: Path) -> None:
     small_cifar10(tmp_path)
     with pytest.raises(DataCorrupt, match="expected c99cafc152244af753f735de768cd75f"):
-        data.load(spec("cifar10"), (tmp_path,))
+        loading.load(spec("cifar10"), (tmp_path,))
 
 
 def test_checksums_are_torchvisions_own() -> None:
@@ -339,7 +340,7 @@ def small_svhn(root: Path) -> dict[str, str]:
 
 def test_svhn_in_its_published_layout(tmp_path: Path) -> None:
     sums = {"svhn": small_svhn(tmp_path)}
-    splits = data.load(spec("svhn", validation_images=2), (tmp_path,), checksums=sums)
+    splits = loading.load(spec("svhn", validation_images=2), (tmp_path,), checksums=sums)
     assert splits.train.numpy_labels()[:3].tolist() == [0, 1, 2]  # class 10 is the digit 0
     assert isinstance(splits.train.images, Tensor)
     assert np.array_equal(splits.train.images[1].numpy(), pixels(12, 32, 32, 3)[1].transpose(2, 0, 1))
@@ -358,7 +359,7 @@ def test_imagenet_is_streamed_from_class_folders(tmp_path: Path) -> None:
                 colour = (200, 30, 30) if name == "n01440764" else (30, 30, 200)
                 size = (int(rng.integers(230, 400)), int(rng.integers(230, 400)))
                 Image.new("RGB", size, colour).save(folder / f"{i}.png")
-    splits = data.load(spec("imagenet", validation_images=2, input_scale="symmetric"), (tmp_path,))
+    splits = loading.load(spec("imagenet", validation_images=2, input_scale="symmetric"), (tmp_path,))
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (10, 2, 6)
     assert splits.train.is_streamed
     batch = splits.train.batch(torch.tensor([0, 3]))
@@ -383,31 +384,31 @@ def photographs(root: Path, classes: str = "ab", colour: int = 90) -> Path:
 def test_pictures_of_imagenet_that_changed_are_other_data(tmp_path: Path) -> None:
     """Replaced under the same names, or a class more: neither is what an experiment was made for."""
     asked, folders = spec("imagenet", validation_images=2, input_scale="unit"), (photographs(tmp_path),)
-    first = data.describe(asked, folders).fingerprint
+    first = here.describe(asked, folders).fingerprint
     made = asked.model_copy(update={"fingerprint": first})
-    assert len(data.load(made, folders).train) == 4
+    assert len(loading.load(made, folders).train) == 4
     photographs(tmp_path, "b", colour=200)
-    second = data.describe(asked, folders).fingerprint
+    second = here.describe(asked, folders).fingerprint
     for loaded_before in (made, made.model_copy(update={"split_seed": 1})):
         with pytest.raises(DataCorrupt, match="ImageNet has changed since the experiment was created"):
-            data.load(loaded_before, folders)
+            loading.load(loaded_before, folders)
     photographs(tmp_path, "c")
-    assert len({first, second, data.describe(asked, folders).fingerprint, None}) == 4
-    assert data.seed_name(made) == "imagenet"  # corruptions of the same pictures are the same on every machine
-    assert data.seed_name(folder_spec(tmp_path, fingerprint="f")) == "f"
+    assert len({first, second, here.describe(asked, folders).fingerprint, None}) == 4
+    assert here.seed_name(made) == "imagenet"  # corruptions of the same pictures are the same on every machine
+    assert here.seed_name(folder_spec(tmp_path, fingerprint="f")) == "f"
 
 
 def test_a_long_listing_is_not_repeated_until_a_folder_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photographs(tmp_path)
     monkeypatch.setattr(imagenet, "_QUICK", 0.0)
     monkeypatch.setattr(imagenet, "_TRUSTED", 1e9)
-    before = data.describe(spec("imagenet"), (tmp_path,))
+    before = here.describe(spec("imagenet"), (tmp_path,))
     listing = imagenet._pictures_of
     monkeypatch.setattr(imagenet, "_pictures_of", lambda *_: pytest.fail("listed again"))
-    assert data.describe(spec("imagenet"), (tmp_path,)) == before
+    assert here.describe(spec("imagenet"), (tmp_path,)) == before
     monkeypatch.setattr(imagenet, "_pictures_of", listing)
     (tmp_path / "imagenet" / "train" / "a" / "train0.png").unlink()
-    assert data.describe(spec("imagenet"), (tmp_path,)).train_total == before.train_total - 1
+    assert here.describe(spec("imagenet"), (tmp_path,)).train_total == before.train_total - 1
 
 
 def test_centre_crop_keeps_the_middle(tmp_path: Path) -> None:
@@ -439,42 +440,42 @@ def folder_spec(path: Path, **fields: Any) -> DataSpec:
 def test_a_folder_of_class_folders(tmp_path: Path) -> None:
     root = pictures(tmp_path / "mine", {"cats": 20, "dogs": 30})
     (root / "cats" / ".DS_Store").write_bytes(b"x")
-    info = data.describe(folder_spec(root), ())
+    info = here.describe(folder_spec(root), ())
     assert (info.channels, info.height, info.width, info.classes) == (3, 10, 12, ("cats", "dogs"))
     assert (info.train_total, info.test_total, info.validation_default) == (40, 10, 4)
-    splits = data.load(folder_spec(root, fingerprint=info.fingerprint), ())
+    splits = loading.load(folder_spec(root, fingerprint=info.fingerprint), ())
     assert np.bincount(splits.test.numpy_labels()).tolist() == [4, 6]  # a fifth of each class
     assert isinstance(splits.train.images, Tensor)
     for image, label in zip(splits.train.images, splits.train.labels, strict=True):
         assert image.unique().tolist() == [40 * int(label) + 20]
-    again = data.load(folder_spec(root, train_images=36), ())
+    again = loading.load(folder_spec(root, train_images=36), ())
     assert torch.equal(again.train.labels, splits.train.labels)
 
 
 def test_train_and_test_folders_and_grey_pictures(tmp_path: Path) -> None:
     pictures(tmp_path / "train", {"a": 5, "b": 6}, mode="L")
     pictures(tmp_path / "test", {"a": 2, "b": 2}, mode="L")
-    info = data.describe(folder_spec(tmp_path), ())
+    info = here.describe(folder_spec(tmp_path), ())
     assert (info.channels, info.train_total, info.test_total) == (1, 11, 4)
 
 
 def test_pictures_of_several_sizes_meet_at_their_median(tmp_path: Path) -> None:
     pictures(tmp_path, {"a": 6}, size=(40, 20))
     pictures(tmp_path, {"b": 6}, size=(400, 200))
-    info = data.describe(folder_spec(tmp_path), ())
+    info = here.describe(folder_spec(tmp_path), ())
     # medians 110 x 220, scaled so that the longer side is 128
     assert (info.height, info.width) == (64, 128)
-    images = data.load(folder_spec(tmp_path), ()).train.images
+    images = loading.load(folder_spec(tmp_path), ()).train.images
     assert isinstance(images, Tensor)
     assert images.shape[1:] == (3, 64, 128)
 
 
 def test_large_folders_are_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(tmp_path, {"a": 8, "b": 8})
-    held = data.load(folder_spec(tmp_path), ())
+    held = loading.load(folder_spec(tmp_path), ())
     monkeypatch.setattr(data.user, "_HELD_BYTES", 100)
-    data.tensors._loaded.clear()
-    streamed = data.load(folder_spec(tmp_path), ())
+    loading._loaded.clear()
+    streamed = loading.load(folder_spec(tmp_path), ())
     assert streamed.train.is_streamed
     rows = torch.arange(len(held.train))
     assert torch.equal(streamed.train.batch(rows), held.train.batch(rows))
@@ -482,11 +483,11 @@ def test_large_folders_are_read_batch_by_batch(tmp_path: Path, monkeypatch: pyte
 
 def test_a_changed_folder_is_noticed(tmp_path: Path) -> None:
     root = pictures(tmp_path / "mine", {"a": 8, "b": 8})
-    before = data.describe(folder_spec(root), ()).fingerprint
+    before = here.describe(folder_spec(root), ()).fingerprint
     Image.new("RGB", (12, 10), (1, 2, 3)).save(root / "a" / "0.png")
-    assert data.describe(folder_spec(root), ()).fingerprint != before
+    assert here.describe(folder_spec(root), ()).fingerprint != before
     with pytest.raises(DataCorrupt, match="has changed"):
-        data.load(folder_spec(root, fingerprint=before), ())
+        loading.load(folder_spec(root, fingerprint=before), ())
 
 
 def _loose_picture(root: Path) -> None:
@@ -524,14 +525,14 @@ def test_folders_that_will_not_do_are_refused_with_words(
 ) -> None:
     pictures(tmp_path, {"a": 4, "b": 4})
     spoil(tmp_path)
-    error = refused(lambda: data.describe(folder_spec(tmp_path), ()))
+    error = refused(lambda: here.describe(folder_spec(tmp_path), ()))
     assert re.search(words, str(error))
     assert "folder" in error.allowed
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    assert "there is no folder" in str(refused(lambda: data.describe(folder_spec(tmp_path / "nowhere"), ())))
-    assert "nothing\\x00" in str(refused(lambda: data.describe(folder_spec(Path("nothing\0")), ())))
+    assert "there is no folder" in str(refused(lambda: here.describe(folder_spec(tmp_path / "nowhere"), ())))
+    assert "nothing\\x00" in str(refused(lambda: here.describe(folder_spec(Path("nothing\0")), ())))
 
 
 # --- a user's npz -----------------------------------------------------------------------------------------------------
@@ -548,10 +549,10 @@ LABELS = np.arange(30) % 3
 
 def test_an_npz_with_one_pair_is_split(tmp_path: Path) -> None:
     asked = npz(tmp_path, images=pixels(30, 6, 5), labels=LABELS, classes=np.array(["x", "y", "z"]))
-    info = data.describe(asked, ())
+    info = here.describe(asked, ())
     assert (info.channels, info.height, info.width, info.classes) == (1, 6, 5, ("x", "y", "z"))
     assert (info.train_total, info.test_total) == (24, 6)
-    splits = data.load(asked, ())
+    splits = loading.load(asked, ())
     assert np.bincount(splits.test.numpy_labels()).tolist() == [2, 2, 2]
 
 
@@ -570,7 +571,7 @@ def test_layouts_and_scales_come_out_alike(tmp_path: Path, images: np.ndarray) -
     asked = npz(
         tmp_path, train_images=images, train_labels=LABELS, test_images=images, test_labels=LABELS.astype(float)
     )
-    splits = data.load(asked, ())
+    splits = loading.load(asked, ())
     assert isinstance(splits.test.images, Tensor)
     assert splits.test.origin is not None
     rows = [int(name.removeprefix("test_images[")[:-1]) for name in splits.test.origin.names()]
@@ -620,7 +621,7 @@ def _with(array: np.ndarray, value: float) -> np.ndarray:
 )  # fmt: skip
 def test_npz_files_that_will_not_do_are_refused_with_words(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
     asked = npz(tmp_path, **arrays)
-    error = refused(lambda: data.describe(asked, ()))
+    error = refused(lambda: here.describe(asked, ()))
     assert re.search(words, str(error))
     assert (
         "npz" in error.allowed
@@ -634,8 +635,8 @@ def test_npz_files_that_will_not_do_are_refused_with_words(tmp_path: Path, array
 def test_a_file_that_is_no_npz(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     path.write_bytes(b"PK not really")
-    assert "cannot be read as .npz" in str(refused(lambda: data.describe(spec("npz", path=str(path)), ())))
-    refused(lambda: data.describe(spec("npz", path=str(tmp_path / "none.npz")), ()))
+    assert "cannot be read as .npz" in str(refused(lambda: here.describe(spec("npz", path=str(path)), ())))
+    refused(lambda: here.describe(spec("npz", path=str(tmp_path / "none.npz")), ()))
 
 
 # --- splits and transforms --------------------------------------------------------------------------------------------
@@ -649,7 +650,7 @@ def raw(n: int = 50, channels: int = 3) -> RawData:
 
 def test_first_split_trains_on_the_first_and_validates_on_the_last() -> None:
     """The authors' code: the first 49,500 train, the last 500 validate."""
-    splits = data.split(raw(), spec("cifar10", validation_images=10, train_images=30, test_images=12))
+    splits = loading.split(raw(), spec("cifar10", validation_images=10, train_images=30, test_images=12))
     images = raw().train_images
     assert isinstance(splits.train.images, Tensor)
     assert isinstance(splits.validation.images, Tensor)
@@ -661,7 +662,7 @@ def test_first_split_trains_on_the_first_and_validates_on_the_last() -> None:
 
 def test_shuffled_split_is_disjoint_and_seeded() -> None:
     def rows(seed: int) -> tuple[list[bytes], list[bytes]]:
-        splits = data.split(raw(), spec("cifar10", validation_images=10, split="shuffled", split_seed=seed))
+        splits = loading.split(raw(), spec("cifar10", validation_images=10, split="shuffled", split_seed=seed))
         assert isinstance(splits.train.images, Tensor)
         assert isinstance(splits.validation.images, Tensor)
         return [i.tobytes() for i in splits.train.images.numpy()], [
@@ -676,7 +677,7 @@ def test_shuffled_split_is_disjoint_and_seeded() -> None:
 
 def test_too_many_images_are_refused() -> None:
     with pytest.raises(InvalidInput, match="asked for"):
-        data.split(raw(), spec("cifar10", validation_images=10, train_images=41))
+        loading.split(raw(), spec("cifar10", validation_images=10, train_images=41))
 
 
 def test_transforms_follow_their_definitions_on_the_training_images() -> None:
@@ -689,7 +690,7 @@ def test_transforms_follow_their_definitions_on_the_training_images() -> None:
         "standardised": (train - train.mean((0, 2, 3), keepdims=True)) / train.std((0, 2, 3), keepdims=True),
     }
     for kind, wanted in expected.items():
-        splits = data.split(raw(), spec("cifar10", validation_images=10, input_scale=kind))
+        splits = loading.split(raw(), spec("cifar10", validation_images=10, input_scale=kind))
         seen = splits.transform(splits.train.batch(torch.arange(40)))
         assert seen.dtype == torch.float32
         assert np.allclose(seen.numpy(), wanted, atol=2e-5 * np.abs(wanted).max()), kind
@@ -697,7 +698,7 @@ def test_transforms_follow_their_definitions_on_the_training_images() -> None:
 
 
 def test_batches_do_not_change_the_data() -> None:
-    splits = data.split(raw(), spec("cifar10", validation_images=10, input_scale="standardised"))
+    splits = loading.split(raw(), spec("cifar10", validation_images=10, input_scale="standardised"))
     assert isinstance(splits.train.images, Tensor)
     before = splits.train.images.clone()
     splits.transform(splits.train.batch(torch.arange(10)))
@@ -770,12 +771,12 @@ def test_every_set_keeps_its_contract(name: str, tmp_path: Path, monkeypatch: py
     entry = datasets[name]
     asked, sums = _small(name, tmp_path)
     assert set(sums) == set(entry.checksums), "every file it promises something of"
-    monkeypatch.setattr(data.raw, "checksums_published", lambda: {name: sums})
+    monkeypatch.setattr(dataset, "checksums_published", lambda: {name: sums})
     location = DataLocation((tmp_path,))
     files = entry.files(location)
     assert files is not None
     assert all(path.exists() for path in files)
-    info = data.describe(asked, (tmp_path,))
+    info = here.describe(asked, (tmp_path,))
     one, again = (entry.call(location, asked) for _ in range(2))
     assert one.classes == again.classes == info.classes
     for part in ("train", "test"):
@@ -791,7 +792,7 @@ def test_every_set_keeps_its_contract(name: str, tmp_path: Path, monkeypatch: py
             images, same = (found.read(range(3)) for found in (images, same))
         assert images.dtype == np.uint8
         assert images.tobytes() == same.tobytes()
-    known = data.own_test(asked, (tmp_path,))
+    known = here.own_test(asked, (tmp_path,))
     assert known is not None
     if known.labels is not None:
         assert (known.labels == one.test_labels).all() or name == "npz"  # whose rows are in an order of their own
@@ -807,7 +808,7 @@ def test_every_public_set_that_is_not_here_says_how_to_get_it(name: str, tmp_pat
     assert bool(entry.downloads) != bool(entry.how_to_get)
     if entry.files(location) is not None:  # it needs none
         return
-    for call in (data.describe, data.load):
+    for call in (here.describe, loading.load):
         with pytest.raises(DataMissing, match=entry.how_to_get or f"modescape data fetch {name}"):
             call(spec(name), (tmp_path,))
 
@@ -818,11 +819,11 @@ def test_every_public_set_that_is_not_here_says_how_to_get_it(name: str, tmp_pat
 def test_describing_loads_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
     asked = npz(tmp_path, images=pixels(30, 6, 5), labels=LABELS)
     script = (
-        "import sys; from modescape.science import data; from modescape.spec import DataSpec\n"
+        "import sys; from modescape.datasets import here; from modescape.part import DataSpec\n"
         f"for d in ({{'dataset': 'digits'}}, {{'dataset': 'npz', 'path': {asked.path!r}}}):\n"
-        "    data.describe(DataSpec.model_validate(d), ())\n"
-        "    data.own_test(DataSpec.model_validate(d), ())\n"
-        "data.availability(())\n"
+        "    here.describe(DataSpec.model_validate(d), ())\n"
+        "    here.own_test(DataSpec.model_validate(d), ())\n"
+        "here.availability(())\n"
         "print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -830,7 +831,7 @@ def test_describing_loads_neither_torch_nor_scikit_learn(tmp_path: Path) -> None
 
 
 def test_availability_tells_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {item.name: item for item in data.availability((tmp_path,))}
+    before = {item.name: item for item in here.availability((tmp_path,))}
     assert before["digits"].present
     assert not before["cifar10"].present
     assert before["cifar10"].fetchable
@@ -838,9 +839,9 @@ def test_availability_tells_what_is_here(tmp_path: Path, monkeypatch: pytest.Mon
     assert not before["imagenet"].fetchable
     fashion(tmp_path / "fashion-mnist", gz=True)
     monkeypatch.setattr(
-        data.raw, "checksums_published", lambda: {"fashion-mnist": sums_of_idx(tmp_path / "fashion-mnist")}
+        dataset, "checksums_published", lambda: {"fashion-mnist": sums_of_idx(tmp_path / "fashion-mnist")}
     )
-    after = {item.name: item for item in data.availability((tmp_path,), patience=None)}["fashion-mnist"]
+    after = {item.name: item for item in here.availability((tmp_path,), patience=None)}["fashion-mnist"]
     assert after.present
     assert after.where == tmp_path / "fashion-mnist"
     assert not after.fetchable
@@ -850,14 +851,14 @@ def test_files_that_only_have_the_names_of_a_set_are_not_here(tmp_path: Path) ->
     """MNIST's files are named as Fashion-MNIST's, and a CIFAR folder may hold anything."""
     fashion(tmp_path, gz=True)
     small_cifar10(tmp_path)
-    found = {item.name: item for item in data.availability((tmp_path,), patience=None)}
+    found = {item.name: item for item in here.availability((tmp_path,), patience=None)}
     for name, file in (("fashion-mnist", "images-idx3-ubyte.gz"), ("cifar10", "data_batch_1")):
         assert found[name].state == "other"
         assert not found[name].present
         assert not found[name].fetchable  # a download would hide behind these, or overwrite them
         assert f"{file} holds another set than its name says" in found[name].how
         with pytest.raises(DataCorrupt, match="holds another set"):
-            data.describe(spec(name), (tmp_path,))
+            here.describe(spec(name), (tmp_path,))
 
 
 def test_a_file_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -877,7 +878,7 @@ def test_a_page_does_not_wait_for_files_that_take_long_to_read(tmp_path: Path, m
     monkeypatch.setattr(contents, "_md5", lambda path: (go_on.wait(30), md5(path))[1])
     small_cifar10(tmp_path)
     try:
-        found = {item.name: item for item in data.availability((tmp_path,), patience=0.05)}["cifar10"]
+        found = {item.name: item for item in here.availability((tmp_path,), patience=0.05)}["cifar10"]
     finally:
         go_on.set()
     assert found.state == "checking"
@@ -890,16 +891,16 @@ def published(path: Path, digest: str | None = None) -> Published:
 
 def test_fetching_checks_and_puts_files_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sums = {"cifar10": small_cifar10(tmp_path / "origin")}
-    monkeypatch.setattr(data.raw, "checksums_published", lambda: sums)
+    monkeypatch.setattr(dataset, "checksums_published", lambda: sums)
     archive = tmp_path / "cifar-10-python.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "origin" / "cifar-10-batches-py", "cifar-10-batches-py")
     seen: list[tuple[int, int]] = []
     home = tmp_path / "home"
-    data.fetch(
+    here.fetch(
         "cifar10", home, lambda done, total: seen.append((done, total)), downloads={"cifar10": [published(archive)]}
     )
-    assert {item.name: item for item in data.availability((home,), patience=None)}["cifar10"].present
+    assert {item.name: item for item in here.availability((home,), patience=None)}["cifar10"].present
     assert seen[-1] == (archive.stat().st_size,) * 2
     assert [path.name for path in home.iterdir()] == ["cifar-10-batches-py"]  # nothing temporary stays
 
@@ -909,9 +910,9 @@ def test_a_wrong_download_leaves_nothing(tmp_path: Path) -> None:
     file.write_bytes(b"something else")
     home = tmp_path / "home"
     with pytest.raises(DataCorrupt, match="nothing was kept"):
-        data.fetch("svhn", home, lambda *_: None, downloads={"svhn": [published(file, "0" * 32)]})
+        here.fetch("svhn", home, lambda *_: None, downloads={"svhn": [published(file, "0" * 32)]})
     assert list(home.rglob("*.mat")) == []
     with pytest.raises(DataMissing, match="could not be fetched"):
-        data.fetch("svhn", home, lambda *_: None, downloads={"svhn": [Published(f"{file.as_uri()}.gone", "", 1)]})
+        here.fetch("svhn", home, lambda *_: None, downloads={"svhn": [Published(f"{file.as_uri()}.gone", "", 1)]})
     with pytest.raises(InvalidInput, match="cannot be fetched"):
-        data.fetch("imagenet", home, lambda *_: None)
+        here.fetch("imagenet", home, lambda *_: None)

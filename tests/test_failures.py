@@ -490,9 +490,10 @@ def test_a_method_that_needs_dropout_layers_is_refused_where_there_are_none() ->
 
 
 def test_every_network_says_whether_it_has_dropout_layers() -> None:
+    from modescape.architectures.building import build
+    from modescape.part import NetworkSpec
     from modescape.science.data import Shape
-    from modescape.science.networks import build, dropout_layers
-    from modescape.spec import NetworkSpec
+    from modescape.science.networks import dropout_layers
 
     for name, entry in architectures.items():
         network = build(NetworkSpec(architecture=name), Shape(3, 32, 32, 10), seed=0)

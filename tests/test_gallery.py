@@ -14,11 +14,11 @@ from PIL import Image
 from serving import Served, served
 
 from modescape.corruptions.corruption import VERSION, applicable, corrupt
+from modescape.datasets.dataset import DataLocation
+from modescape.datasets.glimpse import COUNT, glimpse
 from modescape.errors import DataCorrupt
+from modescape.part import DataSpec
 from modescape.registry import corruptions, datasets
-from modescape.science.data import DataLocation
-from modescape.science.glimpse import COUNT, glimpse
-from modescape.spec import DataSpec
 
 HTML = {"Accept": "text/html"}
 

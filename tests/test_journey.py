@@ -19,8 +19,8 @@ import pytest
 from independent import Downloaded, check_everything
 from test_readme import notebook, shell_lines
 
+from modescape.datasets.loading import load
 from modescape.laboratory import run
-from modescape.science.data import load
 from modescape.settings import Settings
 from modescape.spec import parse
 

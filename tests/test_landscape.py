@@ -20,7 +20,7 @@ from modescape.drawing.figure import csv, encode
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput, StageInterrupted
-from modescape.executor import Executor, Machine, StageControl
+from modescape.executor import Executor, Machine
 from modescape.laboratory import Laboratory
 from modescape.plan import prepare
 from modescape.prices import Work
@@ -32,6 +32,7 @@ from modescape.science import landscape
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse
 from modescape.stages import runner as real
+from modescape.stages.control import StageControl
 from modescape.store import Store
 from modescape.store.leases import Lease
 from modescape.studies.landscape import stages as stage

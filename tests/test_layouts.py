@@ -18,13 +18,14 @@ from scipy.io import savemat
 from serving import served
 
 import modescape
+from modescape.datasets import here, loading
 from modescape.errors import DataCorrupt, InvalidInput
 from modescape.laboratory import Laboratory, export
+from modescape.part import DataSpec
 from modescape.plan import prepare
 from modescape.science import data
 from modescape.science.data.layouts import arrays_of, images_of
 from modescape.settings import Settings
-from modescape.spec import DataSpec
 from modescape_api.resources.data import inside
 
 
@@ -62,13 +63,13 @@ def test_a_validation_folder_is_used_whole_and_training_keeps_all(
 ) -> None:
     for part, n in ((train, 20), (validation, 6), (test, 8)):
         classes(tmp_path / part, {"cat": n, "dog": n})
-    info = data.describe(spec(tmp_path), ())
+    info = here.describe(spec(tmp_path), ())
     assert (info.train_total, info.validation_total, info.validation_default, info.test_total) == (40, 12, 12, 16)
-    splits = data.load(spec(tmp_path), ())
+    splits = loading.load(spec(tmp_path), ())
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [40, 12, 16]
     assert {name.split("/")[0] for name in names(splits.validation)} == {validation}
     assert len(set(names(splits.train))) == 40
-    fewer = data.load(spec(tmp_path, validation_images=5), ())
+    fewer = loading.load(spec(tmp_path, validation_images=5), ())
     assert (len(fewer.train), len(fewer.validation)) == (40, 5)
     assert names(fewer.validation) == names(splits.validation)[:5]
     sizes = prepare(
@@ -95,11 +96,11 @@ def test_validation_without_test_is_the_test_set_and_that_is_said(tmp_path: Path
     prepared = prepare({"data": {"dataset": "folder", "path": str(tmp_path)}, "training": SMALL}, ())
     assert (prepared.info.validation_total, prepared.sizes.validation, prepared.sizes.test) == (0, 4, 10)
     assert any("val/ (10) is the test set, as in ImageNet" in line for line in prepared.plan.warnings)
-    assert all(name.startswith("val/") for name in names(data.load(spec(tmp_path), ()).test))
+    assert all(name.startswith("val/") for name in names(loading.load(spec(tmp_path), ()).test))
 
 
 def test_folders_called_like_a_split_can_be_classes(tmp_path: Path) -> None:
-    assert data.describe(spec(classes(tmp_path, {"bus": 9, "car": 9, "train": 9})), ()).classes == (
+    assert here.describe(spec(classes(tmp_path, {"bus": 9, "car": 9, "train": 9})), ()).classes == (
         "bus",
         "car",
         "train",
@@ -165,20 +166,20 @@ def test_other_layouts_are_refused_with_what_was_seen(
         classes(tmp_path / part, {"a": 5, "b": 5})
     spoil(tmp_path)
     with pytest.raises(InvalidInput, match=words) as refused:
-        data.describe(spec(tmp_path), ())
+        here.describe(spec(tmp_path), ())
     assert "train/ val/ and test/" in refused.value.allowed
 
 
 def test_what_systems_and_programs_leave_is_neither_class_nor_picture(tmp_path: Path) -> None:
     root = classes(tmp_path, {"cat": 10, "dog": 10})
-    before = data.describe(spec(root), ())
+    before = here.describe(spec(root), ())
     for folder in ("__MACOSX", "@eaDir", ".ipynb_checkpoints", ".git", "empty"):
         (root / folder).mkdir()
     for place in (root / "__MACOSX", root / ".ipynb_checkpoints", root / "cat" / ".ipynb_checkpoints", root / "dog"):
         fill(place, 1 if place != root / "dog" else 0)
     for name in (".DS_Store", "Thumbs.db", "._00.png", "cat/.DS_Store", "cat/._00.png", "cat/labels.csv", "notes.txt"):
         (root / name).write_bytes(b"x")
-    found = data.describe(spec(root), ())
+    found = here.describe(spec(root), ())
     assert (found.classes, found.train_total, found.test_total) == (("cat", "dog"), 16, 4)
     assert found.fingerprint == before.fingerprint
     told = " | ".join(found.ignored)
@@ -193,19 +194,19 @@ def test_a_folder_without_pictures_is_no_split(tmp_path: Path) -> None:
         classes(tmp_path / part, {"a": 5, "b": 5})
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "a.xml").write_text("<a/>")
-    found = data.describe(spec(tmp_path), ())
+    found = here.describe(spec(tmp_path), ())
     assert (found.train_total, found.test_total) == (10, 10)
     assert "folders without pictures: annotations" in found.ignored
     (tmp_path / "annotations" / "a.heic").write_bytes(b"x")
     with pytest.raises(InvalidInput, match="it holds annotations/, test/, train/"):
-        data.describe(spec(tmp_path), ())
+        here.describe(spec(tmp_path), ())
 
 
 def test_a_folder_around_the_folder_is_named(tmp_path: Path) -> None:
     classes(tmp_path / "pets", {"cat": 5, "dog": 5})
     (tmp_path / "__MACOSX").mkdir()
     with pytest.raises(InvalidInput, match=r"pets/ in it holds cat/, dog/: give that"):
-        data.describe(spec(tmp_path), ())
+        here.describe(spec(tmp_path), ())
 
 
 # --- links ------------------------------------------------------------------------------------------------------------
@@ -219,15 +220,15 @@ def test_pictures_behind_links_are_looked_at_fingerprinted_and_read(tmp_path: Pa
     Image.new("L", (6, 6), 99).save(tmp_path / "elsewhere" / "one.png")
     (tmp_path / "pets" / "cat" / "linked.png").symlink_to(tmp_path / "elsewhere" / "one.png")
     asked = spec(tmp_path / "pets")
-    before = data.describe(asked, ())
-    splits = data.load(asked, ())
+    before = here.describe(asked, ())
+    splits = loading.load(asked, ())
     read = {*names(splits.train), *names(splits.validation), *names(splits.test)}
     assert {"dog/more/00.png", "dog/04.png", "cat/linked.png"} <= read
     assert before.train_total + before.test_total == len(read) == 18
     Image.new("L", (6, 6), 7).save(tmp_path / "elsewhere" / "dogs" / "more" / "00.png")
-    assert data.describe(asked, ()).fingerprint != before.fingerprint
+    assert here.describe(asked, ()).fingerprint != before.fingerprint
     with pytest.raises(DataCorrupt, match="has changed since"):
-        data.load(asked.model_copy(update={"fingerprint": before.fingerprint}), ())
+        loading.load(asked.model_copy(update={"fingerprint": before.fingerprint}), ())
 
 
 def pinned(path: Path) -> Path:
@@ -244,15 +245,15 @@ def test_other_contents_are_noticed_under_the_same_size_and_time(tmp_path: Path)
             Image.new("L", (6, 6), level + i).save(root / name / f"{i}.bmp")
             pinned(root / name / f"{i}.bmp")
     (root / "cat" / "link.bmp").symlink_to(root / "cat" / "0.bmp")
-    seen = [data.describe(spec(root), ()).fingerprint]
+    seen = [here.describe(spec(root), ()).fingerprint]
     one, other = root / "cat" / "1.bmp", root / "dog" / "1.bmp"
     one.rename(tmp_path / "kept")
     other.rename(one)
     (tmp_path / "kept").rename(other)
-    seen.append(data.describe(spec(root), ()).fingerprint)
+    seen.append(here.describe(spec(root), ()).fingerprint)
     (root / "cat" / "link.bmp").unlink()
     (root / "cat" / "link.bmp").symlink_to(root / "dog" / "0.bmp")
-    seen.append(data.describe(spec(root), ()).fingerprint)
+    seen.append(here.describe(spec(root), ()).fingerprint)
     assert len(set(seen)) == 3
 
 
@@ -275,9 +276,9 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     (root / "round").symlink_to(root)
     (root / "dog" / "loop").symlink_to(root / "dog" / "loop")
     with pytest.raises(InvalidInput, match="dog/loop is a link to nothing"):
-        data.describe(spec(root), ())
+        here.describe(spec(root), ())
     (root / "dog" / "loop").unlink()
-    found = data.describe(spec(root), ())
+    found = here.describe(spec(root), ())
     assert (found.classes, found.train_total + found.test_total) == (("cat", "dog"), 12)
     assert any("cat/up" in line and "dog/again" in line for line in found.ignored)
 
@@ -285,7 +286,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
 def test_pipes_are_left_aside_and_never_opened(tmp_path: Path) -> None:
     root = classes(tmp_path, {"cat": 6, "dog": 6})
     os.mkfifo(root / "cat" / "pipe.png")
-    assert "neither files nor folders: cat/pipe.png" in data.describe(spec(root), ()).ignored
+    assert "neither files nor folders: cat/pipe.png" in here.describe(spec(root), ()).ignored
 
 
 @pytest.mark.parametrize(("place", "name"), [("dog/00.png", "dog/\\\\xff"), ("dog", "\\\\xff")])
@@ -293,7 +294,7 @@ def test_names_that_cannot_be_shown_are_refused_in_words(tmp_path: Path, place: 
     root = classes(tmp_path, {"cat": 6, "dog": 6})
     (root / place).rename((root / place).parent / os.fsdecode(b"\xff" + Path(place).suffix.encode()))
     with pytest.raises(InvalidInput, match=rf"the name {name}.*is not UTF-8.*rename it"):
-        data.describe(spec(root), ())
+        here.describe(spec(root), ())
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------
@@ -347,7 +348,7 @@ def save(file: Path, **parts: tuple[NDArray[Any], NDArray[Any]]) -> Path:
 def test_rows_sorted_by_class_give_all_classes_in_every_split(tmp_path: Path) -> None:
     file = save(tmp_path / "sorted.npz", train=part(500), val=part(200), test=part(300))
     for fields in ({}, {"train_images": 60, "validation_images": 60, "test_images": 60}, {"split_seed": 5}):
-        splits = data.load(spec(file, **fields), ())
+        splits = loading.load(spec(file, **fields), ())
         for name in ("train", "validation", "test"):
             split: data.Split = getattr(splits, name)
             assert set(split.labels.tolist()) == set(range(5))
@@ -357,7 +358,7 @@ def test_rows_sorted_by_class_give_all_classes_in_every_split(tmp_path: Path) ->
             key = {"validation": "val_images"}.get(name, f"{name}_images")
             assert names(split) == [f"{key}[{row}]" for row in rows]
     two = save(tmp_path / "two.npz", train=part(500), test=part(300))
-    splits = data.load(spec(two, test_images=60, validation_images=60), ())
+    splits = loading.load(spec(two, test_images=60, validation_images=60), ())
     for split in (splits.train, splits.validation, splits.test):
         assert set(split.labels.tolist()) == set(range(5))
     assert len({*names(splits.train), *names(splits.validation)}) == 500
@@ -367,11 +368,11 @@ def test_the_order_is_drawn_from_the_split_seed(tmp_path: Path) -> None:
     file = save(tmp_path / "two.npz", train=part(50), test=part(30))
     rng = np.random.Generator(np.random.Philox(7))
     train, test = rng.permutation(50), rng.permutation(30)
-    splits = data.load(spec(file, split_seed=7, validation_images=10), ())
+    splits = loading.load(spec(file, split_seed=7, validation_images=10), ())
     assert names(splits.train) == [f"train_images[{i}]" for i in train[:40]]
     assert names(splits.validation) == [f"train_images[{i}]" for i in train[40:]]
     assert names(splits.test) == [f"test_images[{i}]" for i in test]
-    assert data.own_names(spec(file, split_seed=7, validation_images=10))["test"] == names(splits.test)
+    assert here.own_names(spec(file, split_seed=7, validation_images=10))["test"] == names(splits.test)
 
 
 @pytest.mark.parametrize("labels", [range(1, 8), (2, 5, 9)], ids=["1..7", "2, 5, 9"])
@@ -380,7 +381,7 @@ def test_labels_that_never_occur_are_no_classes(tmp_path: Path, labels: Any) -> 
     images, _ = part(140)
     given = occurring[np.arange(140) % len(occurring)]
     np.savez(tmp_path / "gaps.npz", images=images, labels=given[:, None])
-    splits = data.load(spec(tmp_path / "gaps.npz"), ())
+    splits = loading.load(spec(tmp_path / "gaps.npz"), ())
     assert splits.classes == tuple(str(label) for label in occurring)
     assert splits.shape.classes == len(occurring)
     for name, label in zip(names(splits.test), splits.test.labels.tolist(), strict=True):
@@ -390,7 +391,7 @@ def test_labels_that_never_occur_are_no_classes(tmp_path: Path, labels: Any) -> 
         (np.array([f"n{i}" for i in range(max(occurring) + 1)]), tuple(f"n{i}" for i in occurring)),
     ):
         np.savez(tmp_path / "named.npz", images=images, labels=given, classes=classes_)
-        assert data.describe(spec(tmp_path / "named.npz"), ()).classes == expected
+        assert here.describe(spec(tmp_path / "named.npz"), ()).classes == expected
 
 
 def test_classes_that_training_lacks_are_said_before_a_launch(tmp_path: Path) -> None:
@@ -398,12 +399,12 @@ def test_classes_that_training_lacks_are_said_before_a_launch(tmp_path: Path) ->
     with pytest.raises(
         InvalidInput, match=r"val_labels: validation label 5 does not occur in training \(nor do 4 more"
     ):
-        data.describe(spec(file), ())
+        here.describe(spec(file), ())
     many = part(500, labels=np.arange(500) % 50)
     few = save(tmp_path / "few.npz", train=many, test=many)
     document = {"data": {"dataset": "npz", "path": str(few), "train_images": 20}, "training": SMALL}
     warned = [line for line in prepare(document, ()).plan.warnings if "hold none of" in line]
-    lacking = 50 - len(set(data.load(spec(few, train_images=20), ()).train.labels.tolist()))
+    lacking = 50 - len(set(loading.load(spec(few, train_images=20), ()).train.labels.tolist()))
     assert lacking >= 30
     assert warned[0].startswith(f"the 20 training images hold none of {lacking} of the classes: ")
 
@@ -412,7 +413,7 @@ def test_classes_that_training_lacks_are_said_before_a_launch(tmp_path: Path) ->
 
 
 def test_numeric_folders_keep_the_text_order_as_index_and_are_shown_by_number(tmp_path: Path) -> None:
-    info = data.describe(spec(classes(tmp_path, {str(i): 5 for i in range(12)})), ())
+    info = here.describe(spec(classes(tmp_path, {str(i): 5 for i in range(12)})), ())
     assert info.classes == tuple(sorted(map(str, range(12))))
     assert info.classes[2] == "10"
     assert [info.classes[i] for i in data.shown_order(info.classes)] == [str(i) for i in range(12)]
@@ -439,7 +440,7 @@ def test_what_reads_as_before_keeps_its_fingerprint_and_all_else_gets_another(tm
     four = save(tmp_path / "four.npz", train=part(50), test=part(30))
 
     def found(path: Path, **fields: Any) -> str | None:
-        return data.describe(spec(path, **fields), ()).fingerprint
+        return here.describe(spec(path, **fields), ()).fingerprint
 
     def content(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -469,14 +470,14 @@ def test_an_experiment_made_before_is_told_what_happened(tmp_path: Path) -> None
     formerly = {four: hashlib.sha256(four.read_bytes()).hexdigest(), linked: first_rule_unlinked(linked)}
     for path, fingerprint in {**formerly, extra: first_rule(extra)}.items():
         with pytest.raises(DataCorrupt, match="is read differently since this experiment was created"):
-            data.load(spec(path, fingerprint=fingerprint), ())
+            loading.load(spec(path, fingerprint=fingerprint), ())
     for path, fingerprint in formerly.items():
         asked = spec(path, fingerprint=fingerprint).model_dump()
         prepared = prepare({"data": asked, "training": SMALL}, ())
         assert "is read differently since" in prepared.plan.warnings[0]
         assert prepared.spec.data.fingerprint == prepared.info.fingerprint != fingerprint
     with pytest.raises(DataCorrupt, match="has changed since the experiment was created"):
-        data.load(spec(four, fingerprint="f" * 64), ())
+        loading.load(spec(four, fingerprint="f" * 64), ())
 
 
 def first_rule_unlinked(root: Path) -> str:
@@ -512,15 +513,15 @@ def imagenet(root: Path, truth: list[int], *, kit: bool = True, train: tuple[str
 def test_a_flat_val_is_read_with_the_development_kits_labels(tmp_path: Path) -> None:
     truth = [2, 1, 3, 3, 1, 2, 2, 1, 1, 3]
     asked = imagenet(tmp_path, truth)
-    info = data.describe(asked, (tmp_path,))
+    info = here.describe(asked, (tmp_path,))
     assert (info.classes, info.test_total) == (WNIDS, 10)
-    splits = data.load(asked.model_copy(update={"fingerprint": info.fingerprint}), (tmp_path,))
+    splits = loading.load(asked.model_copy(update={"fingerprint": info.fingerprint}), (tmp_path,))
     files = splits.test.images
     assert isinstance(files, data.ImageFiles)
     for path, label in zip(files.paths, splits.test.labels.tolist(), strict=True):
         number = truth[int(path.stem.rsplit("_", 1)[1]) - 1]
         assert IDS[WNIDS[label]] == number
-    own = data.own_test(asked, (tmp_path,))
+    own = here.own_test(asked, (tmp_path,))
     assert own is not None
     assert own.names is not None
     assert dict(own.names)["n02119789"] == {f"ILSVRC2012_val_{i:08}.JPEG" for i in (2, 5, 8, 9)}
@@ -531,14 +532,14 @@ def test_a_flat_val_without_the_kit_is_refused_with_the_step_that_sorts_it(tmp_p
     with pytest.raises(
         DataCorrupt, match=r"no ILSVRC2012_validation_ground_truth.txt and meta.mat.*sort val/ into class"
     ):
-        data.describe(asked, (tmp_path,))
+        here.describe(asked, (tmp_path,))
     with pytest.raises(InvalidInput, match="sort them into class folders"):
-        data.describe(spec(tmp_path / "imagenet"), ())
+        here.describe(spec(tmp_path / "imagenet"), ())
 
 
 def test_pictures_of_classes_that_training_lacks_are_counted_and_left_out(tmp_path: Path) -> None:
     asked = imagenet(tmp_path, [1, 2, 3, 3], train=WNIDS[1:])
-    info = data.describe(asked, (tmp_path,))
+    info = here.describe(asked, (tmp_path,))
     assert info.test_total == 2
     assert "pictures of classes that train/ lacks: 2" in info.ignored
 
@@ -551,13 +552,13 @@ def test_imagenet_ignores_what_is_no_class(tmp_path: Path) -> None:
         fill(tmp_path / "imagenet" / name / "n01" / "@eaDir", 1)
         (tmp_path / "imagenet" / name / "n01" / "list.csv").write_text("x")
     asked = DataSpec(dataset="imagenet", validation_images=2)
-    info = data.describe(asked, (tmp_path,))
+    info = here.describe(asked, (tmp_path,))
     assert (info.classes, info.train_total, info.test_total) == (("n01", "n02"), 8, 8)
     assert "left aside: not pictures: n01/list.csv" in info.remarks
-    assert len(data.load(asked, (tmp_path,)).test) == 8
+    assert len(loading.load(asked, (tmp_path,)).test) == 8
     (tmp_path / "imagenet" / "val" / "n01" / "00.png").rename(tmp_path / "imagenet" / "val" / "n01" / "photo")
     with pytest.raises(DataCorrupt, match="n01/photo is no picture of a kind that is read, or lacks its ending"):
-        data.describe(asked, (tmp_path,))
+        here.describe(asked, (tmp_path,))
 
 
 # --- shown and exported -----------------------------------------------------------------------------------------------
@@ -574,7 +575,7 @@ def test_every_row_of_predictions_can_be_traced_to_its_file(tmp_path: Path) -> N
         "evaluation": {"splits": ["test"]},
     }
     lab = modescape.run(document, folder=tmp_path / "home", name="pets")
-    splits = data.load(lab.spec.data, ())
+    splits = loading.load(lab.spec.data, ())
     laboratory = Laboratory(Settings(home=tmp_path / "home"))
     results = laboratory.results("pets")
     assert results.image_names("test") == names(splits.test)
@@ -606,7 +607,7 @@ def test_the_data_page_says_what_is_used_for_what_and_each_classs_index(tmp_path
         shown = re.findall(r"<li>(\d+) <code class=\"muted\">(\d+)</code>", page)
         index = {name: i for i, name in enumerate(sorted(map(str, range(12))))}
         assert shown == [(str(i), str(index[str(i)])) for i in range(12)]
-        tests = data.own_names(spec(root))["test"]
+        tests = here.own_names(spec(root))["test"]
         gallery = client.get("/gallery?dataset=scans&image=3", headers={"Accept": "text/html"}).text
         assert f"<code>{tests[3]}</code>" in gallery
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modescape.architectures.building import build
 from modescape.errors import InvalidInput
+from modescape.part import NetworkSpec
 from modescape.registry import architectures
 from modescape.science import weights
 from modescape.science.data import InputTransform, Shape, Split
-from modescape.science.networks import Cnn, Dropout, build, dropout_layers, forced_dropout
-from modescape.spec import NetworkSpec
+from modescape.science.networks import Cnn, Dropout, dropout_layers, forced_dropout
 
 RGB = Shape(3, 32, 32, 10)
 

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from modescape.datasets.dataset import DataLocation
+from modescape.datasets.here import describe
+from modescape.datasets.loading import load
 from modescape.drawing import style
 from modescape.drawing.figure import csv, encode
 from modescape.drawing.reading import FigureNotReady
@@ -21,17 +24,19 @@ from modescape.drawing.style import THEMES
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, StageInterrupted
 from modescape.executor import Executor
 from modescape.laboratory import Lab, Laboratory, run
+from modescape.part import SYNTHETIC, DataSpec
 from modescape.plan import plan, prepare
+from modescape.records import DataInfo
 from modescape.registry import datasets, figures, presets
 from modescape.schema import upgrade
-from modescape.science.data import DataLocation, Shape, describe, load
+from modescape.science.data import Shape
 from modescape.science.ood import SCORES, Together, detection, entropy_counts, entropy_edges
 from modescape.settings import Settings
-from modescape.spec import DataInfo, DataSpec, parse
+from modescape.spec import parse
 from modescape.stages import groups
 from modescape.studies.ood import stages as ood
 from modescape.studies.ood.images import count_images, fitted, look_at, outside_images, resizing, title
-from modescape.studies.ood.spec import SYNTHETIC, OodSpec
+from modescape.studies.ood.spec import OodSpec
 from modescape.studies.ood.stages import _subsets
 from modescape.tables import Stage
 from modescape_api.pages import forms

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from modescape.science import data, weights
-from modescape.science.networks import build
+from modescape.architectures.building import build
+from modescape.datasets import loading
+from modescape.science import weights
 from modescape.science.paths import barrier, fractions, line_profile, profile, straight
 from modescape.spec import parse
 
@@ -40,7 +41,7 @@ def test_a_straight_line_begins_and_ends_at_its_ends_exactly() -> None:
 
 def test_a_profile_is_what_each_network_alone_predicts() -> None:
     spec = parse({"data": {"dataset": "blobs"}, "network": {"architecture": "small-cnn"}})
-    splits = data.load(spec.data, ())
+    splits = loading.load(spec.data, ())
     first, second = (build(spec.network, splits.shape, seed=seed).eval() for seed in (1, 2))
     a, b = weights.flatten(first), weights.flatten(second)
     told: list[int] = []
@@ -72,7 +73,7 @@ def test_batch_norm_statistics_are_estimated_again_at_every_point() -> None:
         "data": {"dataset": "blobs", "train_images": 60, "test_images": 20}, "network": {"architecture": "resnet20v1"},
         "training": {"batch_size": 20},
     })  # fmt: skip
-    splits = data.load(spec.data, ())
+    splits = loading.load(spec.data, ())
     network = build(spec.network, splits.shape, seed=1)
     theta = weights.flatten(network)
     asked = {"test": splits.test}

@@ -18,15 +18,16 @@ from PIL import Image
 from torch import Tensor
 
 import modescape as ms
+from modescape.datasets import dataset, here, loading
 from modescape.errors import DataCorrupt, InvalidInput
 from modescape.laboratory import Laboratory
 from modescape.looks import known, look_at
+from modescape.part import DataSpec
 from modescape.schema import upgrade
 from modescape.science import data
 from modescape.science.data.pictures import Levels, UnreadablePicture, decode, header_of
 from modescape.science.look import Look, look_through
 from modescape.settings import Settings
-from modescape.spec import DataSpec
 from modescape.tables import Stage
 from modescape_api.pages.failures import causes
 
@@ -142,13 +143,13 @@ def folder(root: Path, save: Callable[[Path, int], None], suffix: str = "png", n
 
 def levels_read(asked: DataSpec) -> tuple[int, int]:
     """Darkest and brightest byte of the training images."""
-    images = data.load(asked, ()).train.images
+    images = loading.load(asked, ()).train.images
     assert isinstance(images, Tensor)
     return int(images.min()), int(images.max())
 
 
 def look(asked: DataSpec) -> Look:
-    root = data.own_path(asked)
+    root = dataset.own_path(asked)
     return look_through(data.scan_pictures(root).paths, root, white=asked.white)
 
 
@@ -169,7 +170,7 @@ def test_a_set_of_twelve_bits_in_sixteen_has_one_level_for_all(tmp_path: Path) -
 
 
 def _parts(asked: DataSpec) -> list[Any]:
-    splits = data.load(asked, ())
+    splits = loading.load(asked, ())
     return [splits.train, splits.validation, splits.test]
 
 
@@ -222,7 +223,7 @@ def test_colour_of_sixteen_bits_is_refused_by_name(tmp_path: Path) -> None:
     asked = folder(tmp_path / "set", lambda path, i: Image.fromarray(BYTES).save(path))
     png(tmp_path / "set" / "b" / "b2.png", bytes(384), size=(8, 8), depth=16, colour=2)
     with pytest.raises(InvalidInput, match=r"b/b2\.png cannot be read as a picture: it has 16 bits a colour") as caught:
-        data.describe(asked, ())
+        here.describe(asked, ())
     assert caught.value.field == "data.path"
 
 
@@ -516,7 +517,7 @@ def test_a_look_is_kept_by_what_the_files_hold(tmp_path: Path) -> None:
     upgrade(settings.database)
     store = Laboratory(settings).store
     asked = jpegs(tmp_path / "pets")
-    fingerprint = data.describe(asked, ()).fingerprint
+    fingerprint = here.describe(asked, ()).fingerprint
     assert fingerprint is not None
     assert known(store, fingerprint, None) is None
     found = look_at(store, asked)
@@ -534,7 +535,7 @@ def test_imagenet_names_the_picture_it_cannot_read(tmp_path: Path) -> None:
             for i in range(3):
                 Image.fromarray(np.resize(NOISE, (240, 240, 3))).save(tmp_path / "imagenet" / part / name / f"{i}.JPEG")
     cut(tmp_path / "imagenet" / "train" / "b" / "1.JPEG")
-    splits = data.load(DataSpec(dataset="imagenet", validation_images=1, input_scale="unit"), (tmp_path,))
+    splits = loading.load(DataSpec(dataset="imagenet", validation_images=1, input_scale="unit"), (tmp_path,))
     import torch
 
     with pytest.raises(DataCorrupt, match=r"imagenet/train/b/1\.JPEG cannot be read as a picture: .*truncated"):
@@ -549,7 +550,7 @@ def test_a_name_that_is_not_utf8_is_refused_as_it_is(tmp_path: Path) -> None:
     odd = os.fsencode(tmp_path / "a") + b"/caf\xe9.png"
     with open(odd, "wb") as file:  # noqa: PTH123 - bytes are no Path
         file.write((tmp_path / "a" / "a0.png").read_bytes())
-    for call in (lambda: data.describe(asked, ()), lambda: data.scan_pictures(tmp_path)):
+    for call in (lambda: here.describe(asked, ()), lambda: data.scan_pictures(tmp_path)):
         with pytest.raises(InvalidInput, match=r"caf\\xe9\.png is not UTF-8"):
             call()
 
@@ -567,13 +568,13 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     with pytest.raises(InvalidInput, match=r"b2\.png cannot be read: Permission denied"):
-        data.describe(asked, ())
+        here.describe(asked, ())
 
 
 def test_a_folder_that_vanishes_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     with pytest.raises(InvalidInput):
-        data.describe(DataSpec(dataset="folder", path=str(tmp_path)), ())
+        here.describe(DataSpec(dataset="folder", path=str(tmp_path)), ())
     with pytest.raises(InvalidInput, match="there is no folder"):
-        data.describe(DataSpec(dataset="folder", path=str(tmp_path / "vanished")), ())
+        here.describe(DataSpec(dataset="folder", path=str(tmp_path / "vanished")), ())

@@ -24,12 +24,12 @@ from modescape.claims import CLAIMS
 from modescape.claims.look import Look, looked, looking_ahead
 from modescape.finding import Finding
 from modescape.laboratory import export
-from modescape.records import ListColumns, PlannedStage, StageOutput
+from modescape.records import ListColumns, PlannedStage, Sizes, StageOutput
 from modescape.registry import figures, presets
 from modescape.schema import downgrade, migrations_folder, upgrade
 from modescape.science.seeds import run_seeds, stream_seed
 from modescape.settings import Settings
-from modescape.spec import ExperimentSpec, Sizes, parse
+from modescape.spec import ExperimentSpec, parse
 from modescape.store import Store
 from modescape.studies.landscape.reading import PlaneData
 from modescape.tables import Experiment
@@ -249,9 +249,9 @@ def resnet(settings: Settings, *, keras_norm: bool, epochs: int) -> ms.Lab:
 
 
 def test_what_reestimated_statistics_do_to_an_optimum_is_measured_and_told(site: Served) -> None:
+    from modescape.architectures.building import build
+    from modescape.datasets.loading import load
     from modescape.science import weights
-    from modescape.science.data import load
-    from modescape.science.networks import build
     from modescape.science.predictions import predict
 
     lab = resnet(site.settings, keras_norm=True, epochs=1)
@@ -290,7 +290,7 @@ def test_statistics_that_agree_are_not_spoken_of(site: Served) -> None:
 
 
 def test_presets_of_forty_epochs_take_their_snapshots_at_the_ends_of_the_last_ten() -> None:
-    from modescape.science.training import snapshot_steps
+    from modescape.training import snapshot_steps
 
     spec = parse(presets["fig-8"].call()).training
     steps = 386  # an epoch of 49,500 images in batches of 128, drawn with replacement

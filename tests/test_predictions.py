@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from modescape.methods.method import ActivationMask
+from modescape.architectures.building import build
+from modescape.part import NetworkSpec
 from modescape.science import predictions
 from modescape.science.data import InputTransform, Shape, Split
-from modescape.science.networks import build
-from modescape.spec import NetworkSpec
+from modescape.science.predictions import ActivationMask
 
 EXAMPLES, CLASSES, MEMBERS = 3000, 10, 4
 

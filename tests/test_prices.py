@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import modescape
+from modescape.datasets.here import published
 from modescape.drawing.words import between, duration, price
 from modescape.laboratory import Laboratory
 from modescape.plan import Machines, plan, prepare, shape_of
 from modescape.prices import CALIBRATED, GUESSED, INFERRED, MEASURED, Calibration, Finished, Line, Prices, Work, middle
 from modescape.registry import presets
 from modescape.schema import upgrade
-from modescape.science.data import published
 from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.stages.runner import here_already
@@ -243,7 +243,7 @@ def test_stages_that_were_done_price_the_next(lab: modescape.Lab) -> None:
 
 
 def test_a_worker_measures_itself_in_seconds() -> None:
-    from modescape.science.calibration import calibrate
+    from modescape.calibration import calibrate
 
     found = calibrate("cpu")
     for line in (*found.train.values(), *found.predict.values()):

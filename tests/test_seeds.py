@@ -16,6 +16,8 @@ from drawn import told
 from numpy.typing import NDArray
 
 from modescape import presets
+from modescape.architectures.building import build
+from modescape.datasets import loading
 from modescape.drawing.figure import csv, encode
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES
@@ -26,15 +28,14 @@ from modescape.plan import Machines, prepare
 from modescape.records import StageOutput
 from modescape.registry import figures
 from modescape.science import data, weights
-from modescape.science.networks import build
 from modescape.science.seeds import ARMS, arm_seeds, branch_seeds, run_seeds
-from modescape.science.training import Silent, train
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse
 from modescape.stages import runner as real
 from modescape.stages.stage import Task
 from modescape.store.leases import Lease
 from modescape.tables import Stage
+from modescape.training import Silent, train
 
 assert presets
 
@@ -102,7 +103,7 @@ def test_branches_differ_in_their_order_of_examples_only() -> None:
 
 def test_other_initial_weights_see_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = parse(SPEC)
-    splits = data.load(spec.data, ())
+    splits = loading.load(spec.data, ())
     plain, seen = data.Split.batch, []
 
     def recorded(self: data.Split, indices: torch.Tensor, **options: Any) -> torch.Tensor:
@@ -138,7 +139,7 @@ class Kept(Silent):
 def test_a_branch_with_the_old_order_is_the_old_training_but_for_the_optimiser(optimiser: str, equal: bool) -> None:
     """Without a memory of the optimiser nothing is lost at the branching point: schedule and batches go on."""
     spec = parse({**SPEC, "training": {**SPEC["training"], "optimiser": optimiser}})
-    splits, seeds = data.load(spec.data, ()), run_seeds(0, 0)
+    splits, seeds = loading.load(spec.data, ()), run_seeds(0, 0)
     whole, kept = build(spec.network, splits.shape, seed=seeds.weights), Kept()
     train(whole, splits, spec.training, seeds, listener=kept)
     branch, heard = build(spec.network, splits.shape, seed=99), Kept()
@@ -273,7 +274,7 @@ def test_the_finding_holds_means_and_the_claim(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_a_late_branch_ends_near_its_twin_an_early_one_elsewhere(lab: Lab) -> None:
-    network = build(lab.spec.network, data.load(lab.spec.data, ()).shape, seed=0)
+    network = build(lab.spec.network, loading.load(lab.spec.data, ()).shape, seed=0)
 
     def end(key: str) -> NDArray[np.float32]:
         digest = extra(lab, "branch", key)["weights"]
@@ -287,7 +288,7 @@ def test_a_late_branch_ends_near_its_twin_an_early_one_elsewhere(lab: Lab) -> No
 
 @pytest.mark.slow
 def test_barriers_are_those_of_the_line_between_the_branches(lab: Lab) -> None:
-    splits = data.load(lab.spec.data, ())
+    splits = loading.load(lab.spec.data, ())
     for k in (0, 2):
         ends = [lab.artifacts.tensors(extra(lab, "branch", f"{k}/0/{side}")["weights"]) for side in (0, 1)]
         for split, images in (("train", splits.train.take(40)), ("test", splits.test.take(40))):

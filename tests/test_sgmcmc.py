@@ -16,7 +16,9 @@ from test_figures import Point, logits
 from torch import nn
 
 import modescape as ms
+from modescape.architectures.building import build
 from modescape.claims.record import ClaimRecord
+from modescape.datasets import loading
 from modescape.drawing.figure import encode
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES, Theme
@@ -28,16 +30,17 @@ from modescape.methods.pca_random import PcaRandomOptions
 from modescape.methods.sgmcmc import CyclicalOptions, Langevin
 from modescape.methods.swag import SwagOptions
 from modescape.methods.trained import ContinuedOptions
+from modescape.part import TrainingSpec
 from modescape.plan import plan
 from modescape.prices import Work
+from modescape.records import DataInfo
 from modescape.registry import figures, methods
-from modescape.science import data, weights
+from modescape.science import weights
 from modescape.science.inference import Word
-from modescape.science.networks import build
 from modescape.science.seeds import chain_seeds, run_seeds
-from modescape.science.training import Arrays, Silent, TrainState, train
-from modescape.spec import DataInfo, ExperimentSpec, TrainingSpec, check, parse
+from modescape.spec import ExperimentSpec, check, parse
 from modescape.stages.chain import chain_evidence
+from modescape.training import Arrays, Silent, TrainState, train
 
 SHORT = {"cycles": 2, "epochs_per_cycle": 3, "noise_epochs": 2, "samples_per_cycle": 2, "learning_rate": 0.05}
 
@@ -189,7 +192,7 @@ def sampled(
     options: CyclicalOptions, architecture: str, *, stop_after: int | None = None, resume: TrainState | None = None
 ) -> tuple[nn.Module, Notebook]:
     asked = spec([], architecture)
-    splits, training = data.load(asked.data, ()), options.training(asked.training)
+    splits, training = loading.load(asked.data, ()), options.training(asked.training)
     seeds = chain_seeds(0, 0, "sgmcmc")
     module = build(asked.network, splits.shape, seed=seeds.weights if resume is None else 999)
     notebook = Notebook(stop_after)
@@ -239,7 +242,7 @@ def test_one_step_of_a_linear_network_by_hand() -> None:
         weight_decay=0.3, batch_size=400,
     )  # fmt: skip
     asked = spec([], precision="float32")  # auto would be bfloat16 where the processor has it
-    splits, training = data.load(asked.data, ()), options.training(asked.training)
+    splits, training = loading.load(asked.data, ()), options.training(asked.training)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
     before = weights.flatten(network).astype(np.float64)
     notebook = Notebook()

@@ -25,12 +25,13 @@ from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
 from modescape.laboratory import Laboratory
 from modescape.methods.sgmcmc import CyclicalOptions
+from modescape.records import DataInfo
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.schema import upgrade
 from modescape.science import data
 from modescape.settings import Settings
-from modescape.spec import DataInfo, check, parse, sizes
+from modescape.spec import check, parse, sizes
 from modescape.stages import groups
 from modescape.studies.shift import stages as shift_stages
 from modescape.study import said_of_chains
@@ -220,8 +221,9 @@ def test_without_enough_validation_images_the_figures_say_why_losses_have_no_twi
 def test_clean_cells_are_the_predictions_kept_before_and_corrupted_ones_are_of_the_kept_images(done: Results) -> None:
     import torch
 
-    from modescape.science.data import Split, load
-    from modescape.science.networks import build
+    from modescape.architectures.building import build
+    from modescape.datasets.loading import load
+    from modescape.science.data import Split
     from modescape.science.predictions import predict
     from modescape.science.weights import load_tensors
 
@@ -509,8 +511,9 @@ def test_a_published_set_is_read_as_it_is(tmp_path: Path, coloured: tuple[Path, 
 
     import torch
 
-    from modescape.science.data import Split, load
-    from modescape.science.networks import build
+    from modescape.architectures.building import build
+    from modescape.datasets.loading import load
+    from modescape.science.data import Split
     from modescape.science.predictions import predict
     from modescape.science.weights import load_tensors
 

@@ -12,13 +12,14 @@ from xml.etree import ElementTree
 import pytest
 from pydantic import Field
 
+from modescape.datasets.here import published
 from modescape.drawing import style
 from modescape.errors import DataMissing, InvalidInput
-from modescape.part import Added, Part, keyed
+from modescape.part import Added, MethodSpec, Part, keyed, steps_per_epoch
 from modescape.plan import departures, differences, kept_epochs, plan, prepare, sample_sets
+from modescape.records import DataInfo
 from modescape.registry import architectures, corruptions, datasets, figures, methods, presets
-from modescape.science.data import published
-from modescape.spec import DataInfo, MethodSpec, check, parse, sizes, steps_per_epoch, under_protocol
+from modescape.spec import check, parse, sizes, under_protocol
 from modescape.stages import KINDS
 from modescape.stages.stage import Task
 

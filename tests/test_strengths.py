@@ -14,13 +14,15 @@ from drawn import told
 from numpy.typing import NDArray
 
 import modescape
+from modescape.architectures.building import build
+from modescape.datasets.here import published
+from modescape.datasets.loading import load
 from modescape.drawing.reading import FigureNotReady
 from modescape.laboratory import Lab
 from modescape.methods.sampling import best_strength, grid_in_words, grid_strength
 from modescape.plan import Plan, plan
 from modescape.registry import figures, methods
-from modescape.science.data import Shape, load, published
-from modescape.science.networks import build
+from modescape.science.data import Shape
 from modescape.science.predictions import softmax
 from modescape.science.seeds import sample_rng, stream_seed
 from modescape.spec import parse

@@ -17,8 +17,8 @@ from modescape.methods.method import Draw, Neighbourhood, method
 from modescape.methods.random import RandomOptions
 from modescape.methods.sampling import Reach
 from modescape.methods.trained import ContinuedOptions, FreshOptions, TrainedOptions
+from modescape.part import TrainingSpec
 from modescape.registry import Method, methods
-from modescape.spec import TrainingSpec
 
 PARAMETERS, SNAPSHOTS = 4000, 8
 LAYOUT = (("conv.weight", (20, 10, 3, 3)), ("conv.bias", (20,)), ("head.weight", (20, 109)))

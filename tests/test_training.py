@@ -16,27 +16,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from modescape.architectures.building import build
+from modescape.datasets import loading
 from modescape.errors import InvalidInput, PauseRequested, StageError
+from modescape.part import TrainingSpec
 from modescape.science import data, weights
-from modescape.science.networks import build
+from modescape.science.arithmetic import choose_precision, has_cpu_bfloat16, numerics_class
+from modescape.science.optimisers import Adam, Descent
 from modescape.science.seeds import RunSeeds, run_seeds
-from modescape.science.training import (
-    Adam,
+from modescape.spec import ExperimentSpec, parse
+from modescape.training import (
     Arrays,
-    Descent,
     Plan,
     ProgressReport,
     Silent,
     TrainState,
-    choose_precision,
     decay_mask,
-    has_cpu_bfloat16,
     learning_rate,
-    numerics_class,
     snapshot_steps,
     train,
 )
-from modescape.spec import ExperimentSpec, TrainingSpec, parse
 
 
 def spec(architecture: str = "small-cnn", dataset: str = "blobs", **training: Any) -> ExperimentSpec:
@@ -91,7 +90,7 @@ def run(
     seed: int | None = None,
 ) -> tuple[nn.Module, Notebook]:
     seeds = seeds or run_seeds(0, run=0)
-    splits = data.load(asked.data, ())
+    splits = loading.load(asked.data, ())
     module = build(asked.network, splits.shape, seed=seeds.weights if seed is None else seed)
     notebook = Notebook(stop_after)
     try:
@@ -167,7 +166,7 @@ def test_one_step_equals_autograd_and_adam_by_hand() -> None:
         }
     )
     seeds = run_seeds(0, run=0)
-    splits = data.load(asked.data, ())
+    splits = loading.load(asked.data, ())
     twin = build(asked.network, splits.shape, seed=seeds.weights)
     module, _ = run(asked)
     assert isinstance(splits.train.images, Tensor)
@@ -246,7 +245,7 @@ def mixed(
     seeds: RunSeeds, *, resume: TrainState | None = None, stop_after: int | None = None
 ) -> tuple[Mixed, Notebook]:
     asked = spec(epochs=2, sampling="epoch", snapshots=0)
-    splits = data.load(asked.data, ())
+    splits = loading.load(asked.data, ())
     torch.manual_seed(0)
     module, notebook = Mixed(), Notebook(stop_after)
     torch.seed()  # the global generator is anywhere
@@ -319,7 +318,7 @@ def test_checkpoints_and_snapshots_come_when_planned() -> None:
     for kind in ("checkpoint", "snapshot"):
         last = notebook.tensors[kind, 5 * per_epoch]
         assert all(np.array_equal(last[name], final[name]) for name in final)
-    initial = build(asked.network, data.load(asked.data, ()).shape, seed=run_seeds(0, run=0).weights)
+    initial = build(asked.network, loading.load(asked.data, ()).shape, seed=run_seeds(0, run=0).weights)
     assert np.array_equal(weights.from_tensors(initial, notebook.tensors["checkpoint", 0]), weights.flatten(initial))
 
 
@@ -408,7 +407,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(asked: Experiment
 def test_a_state_saved_inside_an_epoch_goes_on_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = spec("resnet20v1", epochs=2, batch_size=60, snapshots=2)
     whole, notebook = run(asked)
-    monkeypatch.setattr("modescape.science.training.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("modescape.training.SAVE_SECONDS", 0.0)
     _, every = run(asked)
     assert [state.meta["step"] for state in every.saved] == list(range(1, 11))
     for state in (every.saved[2], every.saved[6]):
@@ -445,11 +444,11 @@ def test_bfloat16_trains_and_keeps_float32_weights() -> None:
 def test_training_on_a_processor_does_not_load_torchs_compiler() -> None:
     """use_deterministic_algorithms imports it (two seconds and 900 modules); only a GPU needs that call."""
     script = (
-        "import sys; from modescape.science import data; from modescape.science.networks import build\n"
-        "from modescape.science.seeds import run_seeds; from modescape.science.training import train\n"
+        "import sys; from modescape.architectures.building import build; from modescape.datasets import loading\n"
+        "from modescape.science.seeds import run_seeds; from modescape.training import train\n"
         "from modescape.spec import parse\n"
         "asked = parse({'data': {'dataset': 'blobs'}, 'training': {'epochs': 1, 'snapshots': 0}})\n"
-        "splits = data.load(asked.data, ())\n"
+        "splits = loading.load(asked.data, ())\n"
         "train(build(asked.network, splits.shape, seed=0), splits, asked.training, run_seeds(0, run=0))\n"
         "print([m for m in ('torch._dynamo', 'torch._inductor', 'sympy', 'triton') if m in sys.modules])"
     )

@@ -15,6 +15,7 @@ import torch
 from drawn import told
 
 import modescape as ms
+from modescape.architectures.building import build
 from modescape.artifacts import Artifacts
 from modescape.drawing.figure import encode
 from modescape.drawing.reading import FigureNotReady
@@ -22,17 +23,17 @@ from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor, Machine
 from modescape.laboratory import Laboratory
+from modescape.part import NetworkSpec
 from modescape.records import StageOutput
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.science import paths, weights
 from modescape.science import tunnel as tunnel_science
 from modescape.science.data import Shape, Split, make_transform
-from modescape.science.networks import build
 from modescape.science.predictions import nll
 from modescape.science.tunnel import ROUNDS, Curve, Knot, Polyline, Settings, Slope, Wedges, bend, perpendicular
 from modescape.settings import Settings as LaboratorySettings
-from modescape.spec import NetworkSpec, parse
+from modescape.spec import parse
 from modescape.stages import runner as real
 from modescape.store import Store
 from modescape.store.leases import Lease

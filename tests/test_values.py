@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from modescape.datasets import here, loading
 from modescape.errors import InvalidInput
+from modescape.part import DataSpec
 from modescape.science import data
 from modescape.science.data.values import in_bytes, level_above
-from modescape.spec import DataSpec, parse
+from modescape.spec import parse
 
 
 def read(*arrays: Any, white: float | None = None) -> tuple[list[list[int]], float | None, str]:
@@ -196,7 +198,7 @@ def test_a_level_is_the_smallest_of_whole_bits() -> None:
 def test_what_is_read_otherwise_than_before_has_another_fingerprint(tmp_path: Path, values: Any, plain: bool) -> None:
     images = np.resize(values, (20, 4, 4))
     asked = npz(tmp_path, images=images, labels=np.arange(20) % 2)
-    found = data.describe(asked, ()).fingerprint
+    found = here.describe(asked, ()).fingerprint
     assert asked.path is not None
     assert (found == data.file_digest(Path(asked.path), "sha256")) is plain
 
@@ -224,10 +226,10 @@ def test_an_npz_of_twelve_bits_is_read_by_its_level_and_says_so(tmp_path: Path) 
     images = np.zeros((20, 4, 4), np.uint16)
     images[:, 0, 0] = 4000
     asked = npz(tmp_path, images=images, labels=np.arange(20) % 2)
-    info = data.describe(asked, ())
+    info = here.describe(asked, ())
     assert "images: 0 to 4000, of which 4095 is white." in info.remarks
     for asked_for, brightest in ((asked, 249), (asked.model_copy(update={"white": 8191.0}), 125)):
-        pixels = data.load(asked_for, ()).train.images
+        pixels = loading.load(asked_for, ()).train.images
         assert isinstance(pixels, Tensor)
         assert pixels.max() == brightest
 
@@ -269,7 +271,7 @@ def test_a_damaged_npz_is_refused_by_name(tmp_path: Path, spoil: Callable[[bytes
     path = tmp_path / "mine.npz"
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(InvalidInput, match=r"mine\.npz cannot be read as \.npz"):
-        data.describe(asked, ())
+        here.describe(asked, ())
 
 
 def test_other_things_in_an_npz_are_left_alone(tmp_path: Path) -> None:
@@ -281,7 +283,7 @@ def test_other_things_in_an_npz_are_left_alone(tmp_path: Path) -> None:
             archive.writestr(f"{name}.npy", file.getvalue())
         archive.writestr("__MACOSX/._images.npy", b"\x00\x05\x16\x07")
         archive.writestr("notes.txt", "hello")
-    assert data.describe(DataSpec(dataset="npz", path=str(path)), ()).train_total == 16
+    assert here.describe(DataSpec(dataset="npz", path=str(path)), ()).train_total == 16
 
 
 def test_an_array_of_objects_is_named_and_never_loaded(tmp_path: Path) -> None:
@@ -289,7 +291,7 @@ def test_an_array_of_objects_is_named_and_never_loaded(tmp_path: Path) -> None:
         arrays = {"images": np.zeros((20, 4, 4)), "labels": np.arange(20) % 2, "classes": np.array(["a", "b"])}
         asked = npz(tmp_path, **{**arrays, key: arrays[key].astype(object)})
         with pytest.raises(InvalidInput, match=rf"{key} in mine.npz cannot be read \(it holds Python objects"):
-            data.describe(asked, ())
+            here.describe(asked, ())
 
 
 def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -299,14 +301,14 @@ def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(str(asked.path), "a") as archive:
         archive.writestr("images", member.getvalue())
     with pytest.raises(InvalidInput, match="more than one array called images"):
-        data.describe(asked, ())
+        here.describe(asked, ())
 
 
 @pytest.mark.parametrize("odd", ["a\0b", "line\n", "\ud800"])
 def test_class_names_that_cannot_be_stored_are_refused(tmp_path: Path, odd: str) -> None:
     asked = npz(tmp_path, images=np.zeros((20, 4, 4)), labels=np.arange(20) % 2, classes=np.array([odd, "b"]))
     with pytest.raises(InvalidInput, match="`classes` holds"):
-        data.describe(asked, ())
+        here.describe(asked, ())
 
 
 def test_a_member_that_is_no_array_is_not_taken_for_one(tmp_path: Path) -> None:
@@ -315,4 +317,4 @@ def test_a_member_that_is_no_array_is_not_taken_for_one(tmp_path: Path) -> None:
         archive.writestr("images", b"no array")
         archive.writestr("labels", b"none either")
     with pytest.raises(InvalidInput, match="it holds nothing"):
-        data.describe(DataSpec(dataset="npz", path=str(path)), ())
+        here.describe(DataSpec(dataset="npz", path=str(path)), ())

@@ -17,9 +17,10 @@ import numpy as np
 
 from modescape.artifacts import Artifacts
 from modescape.errors import StageError
-from modescape.executor import Machine, StageControl
+from modescape.executor import Machine
 from modescape.records import StageOutput
 from modescape.settings import Settings
+from modescape.stages.control import StageControl
 from modescape.store import Store
 from modescape.store.leases import Lease
 

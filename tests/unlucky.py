@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from modescape.science import networks
+from modescape.architectures import building
 from modescape.science.seeds import chain_seeds, run_seeds
 from modescape.stages import sample
 
@@ -38,16 +38,16 @@ def curse(set_: Set = setattr) -> None:
 
 def weigh(factors: dict[int, float], set_: Set = setattr) -> None:
     """Multiply the initial weights of networks with these seeds."""
-    build = networks.build
+    build = building.build
 
-    def building(*args: Any, seed: int) -> torch.nn.Module:
+    def unlucky(*args: Any, seed: int) -> torch.nn.Module:
         network = build(*args, seed=seed)
         with torch.no_grad():
             for parameter in network.parameters() if seed in factors else ():
                 parameter.mul_(factors[seed])
         return network
 
-    set_(networks, "build", building)
+    set_(building, "build", unlucky)
 
 
 if os.environ.get("MODESCAPE_PLUGINS") == "unlucky":

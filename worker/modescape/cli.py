@@ -149,7 +149,7 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _data(settings: Settings, parsed: argparse.Namespace) -> int:
-    from modescape.science.data import availability, fetch
+    from modescape.datasets.here import availability, fetch
 
     if parsed.action == "fetch":
         if not parsed.name:

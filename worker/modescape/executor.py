@@ -15,19 +15,20 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from modescape.artifacts import Artifacts
-from modescape.errors import CancelRequested, ConfigurationError, LeaseLost, PauseRequested, StageInterrupted
+from modescape.errors import ConfigurationError, LeaseLost, StageInterrupted
 from modescape.outage import DATABASE
-from modescape.records import ArtifactInfo, Json, Point, Progress, StageKind, StageOutput, Status, Wish
+from modescape.records import Json, StageKind, StageOutput, Status
 from modescape.schema import UNAVAILABLE, is_away, is_busy
 from modescape.settings import Settings
+from modescape.stages.control import StageControl
 from modescape.store import Store
 from modescape.store.leases import Lease
 
@@ -73,7 +74,7 @@ class Machine:
             os.environ[name] = "1"  # read once, when torch is loaded: parallelism is one worker a core
         import torch
 
-        from modescape.science.training import choose_precision, numerics_class
+        from modescape.science.arithmetic import choose_precision, numerics_class
 
         torch.set_num_threads(1)
         cuda = settings.device != "cpu" and torch.cuda.is_available()
@@ -83,81 +84,6 @@ class Machine:
         title = torch.cuda.get_device_name() if cuda else _processor()
         numerics = numerics_class(device, choose_precision("auto", device))
         return cls(device, title, numerics, ("gpu", "cpu") if cuda else ("cpu",))
-
-
-class StageControl:
-    """A running stage's way out: stop when told, tell how far it is, save what a later attempt resumes from."""
-
-    def __init__(self, store: Store, lease: Lease) -> None:
-        self._store = store
-        self.lease = lease
-        self._stop: StageInterrupted | None = None
-        self._told: Progress | None = None  # progress that the store does not know yet
-        self._memo: str | None = None
-        self._lock = threading.Lock()
-
-    def begin(self, memo: str) -> None:
-        """Work under this stage key. What an earlier attempt saved under another one (an older version of the code,
-        other arithmetic) is not gone on from: its bytes would be neither the one's nor the other's."""
-        self._memo = memo
-        if self.lease.stage.partial.get("memo") != memo:
-            self.lease.stage.partial = {}
-
-    def check(self) -> None:
-        """Raise StageInterrupted if the stage must stop now. Costs nothing: call it at every step."""
-        if self._stop is not None:
-            raise self._stop
-
-    def stop(self, reason: StageInterrupted) -> None:
-        """Make the next `check` raise `reason`; the first reason stands."""
-        with self._lock:
-            self._stop = self._stop or reason
-
-    def progress(self, step: int, steps: int, **numbers: Any) -> None:
-        """How far the stage is; written soon, by the other thread."""
-        with self._lock:
-            self._told = Progress(step, steps, numbers)
-
-    def save_partial(
-        self,
-        partial: Json,
-        *,
-        points: Mapping[str, Sequence[Point]] | None = None,
-        run: int | None = None,
-        drop_after_step: int | None = None,
-        artifacts: Iterable[ArtifactInfo] = (),
-        step: int | None = None,
-    ) -> None:
-        """`Store.leases.save_partial` with this stage's lease. Raises LeaseLost."""
-        wish = self._store.leases.save_partial(
-            self.lease, {**partial, "memo": self._memo}, points=points, run=run, drop_after_step=drop_after_step,
-            artifacts=artifacts, step=step,
-        )  # fmt: skip
-        self.heed(wish)
-
-    def forget_points(self, run: int) -> None:
-        """A stage that starts over draws its curves again. Raises LeaseLost."""
-        self.save_partial({}, run=run, drop_after_step=-1)
-
-    def note(self, kind: str, payload: Json) -> None:
-        """An event of the stage's own. Raises LeaseLost."""
-        self._store.leases.note(self.lease, kind, payload)
-
-    def heed(self, wish: Wish | None) -> None:
-        if wish is Wish.CANCEL:
-            self.stop(CancelRequested("the experiment was cancelled"))
-        elif wish is Wish.PAUSE:
-            self.stop(PauseRequested("the experiment was paused"))
-
-    def tell(self) -> None:
-        """Write the latest progress, or just keep the lease. Raises LeaseLost."""
-        with self._lock:
-            told, self._told = self._told, None
-        self.heed(self._store.leases.beat(self.lease, told))
-
-    @property
-    def has_news(self) -> bool:
-        return self._told is not None
 
 
 class Executor:

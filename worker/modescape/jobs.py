@@ -31,10 +31,11 @@ from kombu.exceptions import KombuError, OperationalError
 from modescape import registry
 from modescape.artifacts import Artifacts
 from modescape.errors import ConfigurationError
-from modescape.executor import Executor, Machine, Runner, StageControl
+from modescape.executor import Executor, Machine, Runner
 from modescape.outage import BROKER, DATABASE, OnceAMinute
 from modescape.schema import UNAVAILABLE, check_schema
 from modescape.settings import Settings
+from modescape.stages.control import StageControl
 from modescape.store import Store
 
 log = logging.getLogger(__name__)
@@ -279,7 +280,7 @@ def _calibrate(store: Store, name: str, device: str) -> None:
     """Measure what prices are made of until stages have finished; once for an arithmetic on a device."""
     if store.workers.calibration(name):
         return
-    from modescape.science.calibration import calibrate
+    from modescape.calibration import calibrate
 
     started = time.monotonic()
     store.workers.calibrated(name, calibrate(device).as_document())

@@ -26,17 +26,18 @@ from modescape import looks, own
 from modescape.artifacts import Artifacts
 from modescape.claims.look import Look
 from modescape.claims.telling import Told
+from modescape.datasets.here import describe
 from modescape.errors import Conflict, DataCorrupt, DataMissing, InvalidInput, ModescapeError, NotFound
 from modescape.finding import Finding
+from modescape.part import DataSpec
 from modescape.plan import Machines, Prepared, prepare, prices_of
 from modescape.prices import Calibration, middle
 from modescape.records import PlannedStage
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.schema import check_schema, upgrade
-from modescape.science.data import describe
 from modescape.settings import Settings
-from modescape.spec import DataSpec, ExperimentSpec
+from modescape.spec import ExperimentSpec
 from modescape.store import Store
 from modescape.tables import Experiment, Worker
 
@@ -294,7 +295,7 @@ def image_table(results: Results, split: str) -> tuple[tuple[str, ...], list[tup
 
 def _names_now(spec: DataSpec, split: str) -> list[str]:
     """Of a user's own set predicted before names were kept, if its files still are what they were."""
-    from modescape.science.data import own_names, since_created
+    from modescape.datasets.here import own_names, since_created
 
     try:
         return own_names(spec).get(split, []) if spec.path and since_created(spec, ()) is None else []

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from modescape.science.data import own_path, scan_folder, scan_pictures
+from modescape.datasets.dataset import own_path
+from modescape.part import DataSpec
+from modescape.science.data import scan_folder, scan_pictures
 from modescape.science.look import Look, Progress, look_key, look_through
-from modescape.spec import DataSpec, ExperimentSpec, studies
+from modescape.spec import ExperimentSpec, studies
 from modescape.store import Store
 
 LOOK = "look"  # the kind of the stage that looks, and of what the database keeps of it

@@ -22,14 +22,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modescape.datasets import here
 from modescape.draft import Draft, kept_epochs, sample_sets
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.own import place_name
+from modescape.part import DataSpec
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
-from modescape.records import Need, PlannedStage
+from modescape.records import DataInfo, Need, PlannedStage, Sizes
 from modescape.registry import architectures, datasets, figures, presets
-from modescape.science import data as datasets_module
-from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes, check, parse, sizes, studies, with_studies
+from modescape.spec import ExperimentSpec, check, parse, sizes, studies, with_studies
 from modescape.study import StudySpec
 
 if TYPE_CHECKING:
@@ -146,16 +147,16 @@ def prepare(
     spec = document if isinstance(document, ExperimentSpec) else parse(document)
     missing: list[Missing] = []
     try:
-        info = datasets_module.describe(spec.data, tuple(folders))
+        info = here.describe(spec.data, tuple(folders))
     except DataMissing as error:
         missing.append(_missing(spec.data.dataset, "data.dataset", error))
         if not datasets[spec.data.dataset].train_total:  # a plug-in's set says its sizes by being read
             raise _not_here(missing) from None
-        info = datasets_module.published(spec.data.dataset)
+        info = here.published(spec.data.dataset)
     except DataCorrupt as error:
         raise _corrupt("data", spec.data, error) from None
     if spec.data.path is not None and spec.data.fingerprint not in (None, info.fingerprint):
-        said = datasets_module.since_created(spec.data, tuple(folders))
+        said = here.since_created(spec.data, tuple(folders))
         info = replace(info, remarks=(*filter(None, (said,)), *info.remarks))
     if info.fingerprint is not None:
         spec = spec.model_copy(update={"data": spec.data.model_copy(update={"fingerprint": info.fingerprint})})

@@ -366,3 +366,35 @@ def _outcome(told: Json) -> TrainedRun | PredictedRun:
 def _solution(item: Json) -> NewSolution:
     drawn = item["sample_set"]
     return NewSolution(**{**item, "role": Role(item["role"]), "sample_set": SampleSet(drawn) if drawn else None})
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What is known of a data set before anything is computed. Sizes in images.
+
+    train_total includes validation where that is cut from it; a set with validation images of its own has
+    validation_total of them beside. layout: what is used for what, in words; ignored: what was left aside; remarks:
+    how it is read, where that needs saying before a launch, a sentence each.
+    """
+
+    channels: int
+    height: int
+    width: int
+    classes: tuple[str, ...]
+    train_total: int
+    test_total: int
+    validation_default: int
+    fingerprint: str | None = None
+    remarks: tuple[str, ...] = ()
+    validation_total: int = 0
+    layout: str = ""
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many images of each split an experiment uses."""
+
+    train: int
+    validation: int
+    test: int

@@ -17,7 +17,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,10 +26,9 @@ from modescape.errors import InvalidInput, Problem
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from modescape.records import DataInfo, Sizes
     from modescape.science.alignment import Wiring
-    from modescape.science.data import DataLocation, OwnTest, Published
-    from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes
-    from modescape.study import StudySpec
+    from modescape.science.data import OwnTest, Published
 
 
 class Options(BaseModel):
@@ -37,8 +36,8 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
-    def problems(self, spec: ExperimentSpec, n: Sizes) -> Iterator[Problem]:
-        """What does not fit the rest of a spec, each with its option as the field."""
+    def problems(self, spec: Any, n: Sizes) -> Iterator[Problem]:
+        """What does not fit the rest of a spec (`ExperimentSpec`), each with its option as the field."""
         yield from ()
 
 
@@ -130,12 +129,12 @@ class Registry(Mapping[str, E], Generic[E]):
         return len(self._entries)
 
 
-def needs_none(location: DataLocation) -> Sequence[Path] | None:
+def needs_none(*_: object) -> Sequence[Path] | None:
     """Files of a set that needs none."""
     return ()
 
 
-def unknown(location: DataLocation, spec: DataSpec) -> OwnTest | None:
+def unknown(*_: object) -> OwnTest | None:
     """Test images of a set whose reader may need anything."""
     return None
 
@@ -159,7 +158,7 @@ class Dataset(Entry):
     """`call(location: DataLocation, spec: DataSpec) -> RawData` reads it from disk; sizes are the published ones.
 
     channels, height, width, classes, train_total and test_total are 0 or () for a user's own data, whose figures
-    are read from the files (`science.data.describe`). download_bytes is None when there is nothing to fetch.
+    are read from the files (`datasets.here.describe`). download_bytes is None when there is nothing to fetch.
 
     What is known without loading torch or scikit-learn: files: where they lie, () where none are needed, None where
     they are missing; checksums: MD5 of what they must hold, by file name (unpacked, without .gz); downloads: what
@@ -176,14 +175,12 @@ class Dataset(Entry):
     test_total: int
     validation_default: int
     download_bytes: int | None = None
-    files: Callable[[DataLocation], Sequence[Path] | None] = field(default=needs_none, repr=False, metadata=_INTERNAL)
+    files: Callable[..., Sequence[Path] | None] = field(default=needs_none, repr=False, metadata=_INTERNAL)
     checksums: Mapping[str, str] = field(default_factory=dict, repr=False, metadata=_INTERNAL)
     downloads: tuple[Published, ...] = field(default=(), repr=False, metadata=_INTERNAL)
     how_to_get: str = field(default="", repr=False, metadata=_INTERNAL)
-    describe: Callable[[DataLocation, DataSpec], DataInfo] | None = field(default=None, repr=False, metadata=_INTERNAL)
-    own_test: Callable[[DataLocation, DataSpec], OwnTest | None] = field(
-        default=unknown, repr=False, metadata=_INTERNAL
-    )
+    describe: Callable[..., DataInfo] | None = field(default=None, repr=False, metadata=_INTERNAL)
+    own_test: Callable[..., OwnTest | None] = field(default=unknown, repr=False, metadata=_INTERNAL)
     outside: Outside | None = field(default=None, repr=False, metadata=_INTERNAL)
 
 
@@ -308,6 +305,17 @@ class Corruption(Entry):
     small: bool = False
 
 
+class StudyOptions(BaseModel):
+    """What the model of a study (`study.StudySpec`) says of it besides its fields."""
+
+    takes_samples: ClassVar[bool] = False  # samples of the methods are evaluated, too
+
+    @classmethod
+    def choices(cls, field: str) -> Mapping[str, str] | None:
+        """Value -> title of what a field offers, where its type does not say so."""
+        return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study(Entry):
     """What an experiment does with its runs beyond comparing them (study.py).
@@ -318,7 +326,7 @@ class Study(Entry):
     asked for, and rows: how often the form offers it at least; runs: how many a clone that gets it has at least.
     """
 
-    options: type[StudySpec] = field(metadata=_INTERNAL)
+    options: type[StudyOptions] = field(metadata=_INTERNAL)
     stages: tuple[str, ...]
     absent: str = field(metadata=_INTERNAL)
     most: int = 1

@@ -12,195 +12,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    create_model,
-    field_validator,
-    model_validator,
-)
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, create_model, field_validator, model_validator
 
 from modescape import registry
+from modescape.architectures.building import has_dropout
 from modescape.claims import CLAIMS, Claim
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, PLACES, STORED, Added, Key, Part, Renamed, is_stored, keyed, renamed
-from modescape.registry import Entry, architectures, datasets, methods
+from modescape.part import (
+    STORED,
+    SYNTHETIC,
+    Added,
+    BaseSpec,
+    Part,
+    Renamed,
+    batches_of_one,
+    is_stored,
+    keyed,
+    read_by,
+    renamed,
+    steps_per_epoch,
+)
+from modescape.pydantic_errors import invalid
+from modescape.records import DataInfo, Sizes
+from modescape.registry import architectures, datasets, methods
 from modescape.studies.connectivity.spec import ConnectivitySpec
 from modescape.studies.instability.spec import InstabilitySpec
 from modescape.studies.landscape.spec import PlaneSpec
-from modescape.studies.ood.spec import SYNTHETIC, OodSpec
+from modescape.studies.ood.spec import OodSpec
 from modescape.studies.seeds.spec import SeedsSpec
 from modescape.studies.shift.spec import ShiftSpec
 from modescape.studies.tunnel.spec import TunnelSpec
 from modescape.study import BROUGHT, StudySpec, often, once, with_named_runs
-
-InputScale = Literal["raw255", "unit", "standardised", "pixel-mean", "symmetric"]
-Split = Literal["test", "validation"]
-Averaged = Literal["fair", "typical"]
-
-
-class DataSpec(Part):
-    dataset: Key = Field("digits", description="Which data set; `modescape data` lists them.")
-    path: str | None = Field(
-        None, max_length=1024, description="Folder of class folders, or .npz file, for the sets `folder` and `npz`."
-    )
-    fingerprint: str | None = Field(
-        None, max_length=64, description="SHA-256 of a user's own data, filled in when the experiment is created."
-    )
-    input_scale: InputScale = Field(  # science n.2
-        "raw255",
-        description="raw255: pixels 0..255 as in the authors' code; unit: x/255; standardised: per-channel mean 0 and "
-        "deviation 1; pixel-mean: x/255 minus the mean image; symmetric: -1..1. It changes the result: runs on raw "
-        "pixels diverge two to four times as much as on scaled ones.",
-    )
-    train_images: int | None = Field(None, ge=2, le=20_000_000, description="Training images; empty means all.")
-    validation_images: int | None = Field(
-        None,
-        ge=0,
-        le=1_000_000,
-        description="Images for validation: held out of training (empty means the set's default), or the first n of a "
-        "validation set that one's own data bring (empty means all).",
-    )
-    test_images: int | None = Field(
-        None, ge=10, le=1_000_000, description="Test images (the first n); empty means all."
-    )
-    split: Literal["first", "shuffled"] = Field(
-        "first",
-        description="first: the last images of the training files are validation; shuffled: by the split seed. One's "
-        "own images are put in an order drawn from the split seed before either.",
-    )
-    split_seed: int = Field(
-        0, ge=0, le=MAX_SEED, description="Seed of the shuffled split, and of the order of one's own images."
-    )
-    white: Annotated[float | None, Added] = Field(
-        None,
-        gt=0,
-        le=2**32,
-        description="Of a user's own data: the value that is white. Empty means it is found: what files declare, 1 for "
-        "floats of 0 to 1, 255 for bytes, the smallest 2^b - 1 that holds other integers.",
-    )
-
-    @field_validator("dataset")
-    @classmethod
-    def _known(cls, name: str, info: ValidationInfo) -> str:
-        if name not in datasets and not is_stored(info):
-            raise InvalidInput(f"there is no dataset {name!r}", allowed="one of " + ", ".join(datasets))
-        return name
-
-    @model_validator(mode="after")
-    def _has_path(self) -> DataSpec:
-        if (self.dataset in PLACES) != (self.path is not None):
-            raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
-        if self.white is not None and self.path is None:
-            raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
-        return self
-
-
-class NetworkSpec(Part):
-    architecture: Key = Field("small-cnn", description="Which network.")
-    options: dict[str, Any] = Field(default_factory=dict, description="The architecture's own options.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _resolve(cls, data: Any, info: ValidationInfo) -> Any:
-        return _resolve_options(data, "architecture", architectures, "small-cnn", is_stored(info))
-
-
-class Milestone(Part):
-    epoch: int = Field(ge=1, le=100_000, description="First epoch (counted from 0) with this rate.")
-    learning_rate: float = Field(gt=0, le=100, description="Learning rate from then on.")
-
-
-class TrainingSpec(Part):
-    protocol: Literal["paper", "modern", "keras", "custom"] = Field(
-        "paper", description="Where the values below come from; what differs from it is shown with the results."
-    )
-    optimiser: Literal["adam", "sgd", "momentum"] = Field("adam", description="Adam, SGD, or SGD with momentum.")
-    learning_rate: float = Field(1.6e-3, gt=0, le=100, description="Initial learning rate.")
-    schedule: Literal["constant", "halve", "milestones", "cosine"] = Field(
-        "halve",
-        description="constant; halve: halved every `halve_every` epochs; milestones: as listed; cosine: to zero.",
-    )
-    halve_every: int = Field(10, ge=1, le=100_000, description="Epochs between halvings of the learning rate.")
-    milestones: tuple[Milestone, ...] = Field((), max_length=64, description="Learning rates by epoch.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD with momentum.")
-    adam_epsilon: float = Field(1e-8, gt=0, le=1, description="Adam's epsilon (TensorFlow 1: 1e-8, Keras: 1e-7).")
-    weight_decay: float = Field(0.0, ge=0, le=10, description="L2 coefficient added to the gradient (0: none).")
-    decay_on: Literal["kernels", "weights", "all"] = Field(
-        "kernels",
-        description="What the L2 term acts on. kernels: of convolutions, as published; weights: every tensor of two or "
-        "more dimensions except embeddings (what networks other than our convolutional ones get unless told "
-        "otherwise); all: biases and norms too.",
-    )
-    batch_size: int = Field(128, ge=1, le=65_536, description="Images a step.")
-    epochs: int = Field(10, ge=1, le=100_000, description="Passes over the training images.")
-    sampling: Literal["replacement", "epoch"] = Field(
-        "replacement",
-        description="replacement: batches drawn with replacement (authors' code); epoch: shuffled passes.",
-    )
-    augmentation: Literal["none", "shift-flip", "crop-flip", "resized-crop-flip"] = Field(
-        "none", description="Random changes of training images."
-    )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Arithmetic of training; auto takes bfloat16 where the processor or GPU has it in hardware."
-    )
-    checkpoint_every: int = Field(
-        1, ge=1, le=10_000, description="Epochs between kept checkpoints; first and last always."
-    )
-    snapshots: int = Field(10, ge=0, le=200, description="Weight snapshots kept for the Gaussians.")
-    snapshot_window: float = Field(
-        0.4, gt=0, le=1, description="Share of the training steps, at the end, they are spread over."
-    )
-
-
-class EnsembleSpec(Part):
-    runs: int = Field(3, ge=1, le=1000, description="Independent runs (members).")
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="Root seed; every other seed is derived from it.")
-    vary: Literal["both", "weights", "batches"] = Field(
-        "both", description="What differs between runs: initial weights and batch order, or only one of them."
-    )
-
-
-class MethodSpec(Part):
-    method: Key = Field(description="Which subspace method.")
-    spread: int = Field(
-        10, ge=0, le=1000, description="Wide samples without rejection, for the diversity-accuracy plane."
-    )
-    typical: int = Field(
-        10, ge=0, le=1000, description="Narrow samples above the accuracy floor, for ensembles and t-SNE."
-    )
-    options: dict[str, Any] = Field(default_factory=dict, description="The method's own options.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _resolve(cls, data: Any, info: ValidationInfo) -> Any:
-        return _resolve_options(data, "method", methods, None, is_stored(info))
-
-
-class EvaluationSpec(Part):
-    splits: tuple[Split, ...] = Field(
-        ("test",), min_length=1, max_length=2, description="Sets whose predictions are kept for every solution."
-    )
-    averaged: Annotated[Averaged, Added] = Field(
-        "typical",
-        description="Samples that are averaged and compared: in claims (e) and (f), in ensembles, under shift and on "
-        "other images. fair: those of the one strength at which the average predicts the validation images best "
-        "(500 or more are needed), equally many of every method; typical: the narrow ones.",
-    )
-    embed_images: int = Field(500, ge=10, le=100_000, description="Images whose predictions t-SNE sees (the first n).")
-    embed_runs: int = Field(3, ge=1, le=10, description="Trajectories shown together by t-SNE (first healthy ones).")
-    embed_seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of t-SNE.")
-    perplexity: float | None = Field(None, gt=1, le=1000, description="Perplexity; empty means min(30, (n-1)/3).")
-
 
 # The margins that specs have had from the beginning. Those of later claims count as `Added`.
 _FIRST_MARGINS = {"a", "b", "c", "d1", "e1", "e2", "f1", "f2", "g", "h"}
@@ -243,7 +88,7 @@ class MarginsSpec(_margins_of("_Margins", CLAIMS.values())):  # type: ignore[mis
             raise InvalidInput(
                 "is not a known field", field=unknown[0], allowed=", ".join((*cls.model_fields, *brought.model_fields))
             )
-        known = _read(brought, {name: value for name, value in others.items() if name not in unknown}, "")
+        known = read_by(brought, {name: value for name, value in others.items() if name not in unknown}, "")
         return {**data, **known.model_dump()}
 
     def usual(self) -> dict[str, Any]:
@@ -313,16 +158,9 @@ def _with_decay(document: Any) -> Any:
     return {**document, "training": {**training, "decay_on": architectures[name].decay_on}}
 
 
-class ExperimentSpec(Part):
+class ExperimentSpec(BaseSpec):
     """Everything that decides an experiment's numbers."""
 
-    version: Literal[1] = 1
-    data: DataSpec = DataSpec()
-    network: NetworkSpec = Field(default_factory=lambda: NetworkSpec.model_validate({}))
-    training: TrainingSpec = TrainingSpec()
-    ensemble: EnsembleSpec = EnsembleSpec()
-    methods: tuple[MethodSpec, ...] = Field((), max_length=16, description="Subspace methods, each at most once.")
-    evaluation: EvaluationSpec = EvaluationSpec()
     margins: MarginsSpec = MarginsSpec.model_construct()  # `_fill_protocol` asks for those of plug-ins
     shift: ShiftSpec | None = once("shift")
     ood: tuple[OodSpec, ...] = often("ood")
@@ -376,38 +214,6 @@ class ExperimentSpec(Part):
         return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class DataInfo:
-    """What is known of a data set before anything is computed. Sizes in images.
-
-    train_total includes validation where that is cut from it; a set with validation images of its own has
-    validation_total of them beside. layout: what is used for what, in words; ignored: what was left aside; remarks:
-    how it is read, where that needs saying before a launch, a sentence each.
-    """
-
-    channels: int
-    height: int
-    width: int
-    classes: tuple[str, ...]
-    train_total: int
-    test_total: int
-    validation_default: int
-    fingerprint: str | None = None
-    remarks: tuple[str, ...] = ()
-    validation_total: int = 0
-    layout: str = ""
-    ignored: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How many images of each split an experiment uses."""
-
-    train: int
-    validation: int
-    test: int
-
-
 def stored(document: Mapping[str, Any]) -> ExperimentSpec:
     """The spec of an experiment that there is, to be shown: names (of a worker's plug-in) and parts (of a later
     version) that this process does not know stop no page; `unknown` tells them."""
@@ -452,25 +258,6 @@ def parse(data: Any) -> ExperimentSpec:
         raise invalid(error, ExperimentSpec) from None
 
 
-def invalid(error: ValidationError, model: type[BaseModel] | None = None) -> InvalidInput:
-    """Pydantic's findings in our words: field, what is wrong, what is allowed (unknown fields: those of `model`)."""
-    problems: list[Problem] = []
-    findings = error.errors()
-    wrong_inside = {item["loc"][:-1] for item in findings}
-    for item in findings:
-        if item["type"] == "too_short" and item["loc"] in wrong_inside:
-            continue  # items that are wrong are not counted: the list is too short only without them
-        path = ".".join(str(part) for part in item["loc"])
-        inner = item.get("ctx", {}).get("error")
-        if isinstance(inner, InvalidInput):
-            problems += [Problem(p.message, ".".join(filter(None, (path, p.field))), p.allowed) for p in inner.problems]
-        else:
-            known = _known_fields(model, item["loc"]) if model else ""
-            bounds = _bounds(model, item["loc"]) if model else {}
-            problems.append(describe_finding(item, path, known=known, bounds=bounds))
-    return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
-
-
 def sizes(spec: ExperimentSpec, info: DataInfo) -> Sizes:
     """Images used of each split; may be impossible, which `check` reports."""
     asked = spec.data
@@ -479,14 +266,6 @@ def sizes(spec: ExperimentSpec, info: DataInfo) -> Sizes:
     train = info.train_total - cut_off if asked.train_images is None else asked.train_images
     test = info.test_total if asked.test_images is None else asked.test_images
     return Sizes(train, validation, test)
-
-
-def steps_per_epoch(training: TrainingSpec, train_images: int) -> int:
-    """Optimiser steps an epoch: whole batches only when drawing with replacement, else the last batch may be short."""
-    batch = training.batch_size
-    if training.sampling == "replacement":
-        return max(1, train_images // batch)
-    return -(-train_images // batch)
 
 
 def check(spec: ExperimentSpec, info: DataInfo) -> None:
@@ -515,7 +294,7 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
             f"{spec.training.batch_size} is more than the {n.train} training images",
             f"1 to {n.train}",
         )
-    for problem in batches_of_one(spec, spec.training, n.train):
+    for problem in batches_of_one(spec.network, spec.training, n.train):
         wrong(f"training.{problem.field}", problem.message, problem.allowed)
     if "validation" in spec.evaluation.splits and n.validation < 10:
         wrong("evaluation.splits", f"validation has {n.validation} images", "test, or at least 10 validation images")
@@ -601,35 +380,6 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         raise InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
 
 
-def batches_of_one(spec: ExperimentSpec, training: TrainingSpec, images: int) -> Iterator[Problem]:
-    """Batch norm takes one image's features for the mean of all: layers without positions refuse it, others learn it.
-
-    training: the one meant, which may be a method's own.
-    """
-    size = training.batch_size
-    is_left_over = training.sampling == "epoch" and size < images and images % size == 1
-    if architectures[spec.network.architecture].batch_norm and (size == 1 or is_left_over):
-        of = "every batch" if size == 1 else f"the last of every epoch's batches of {size} (of {images} images)"
-        yield Problem(
-            f"{of} would hold one image, which batch norm cannot learn from",
-            "batch_size",
-            "2 or more, and not one that leaves a single image over",
-        )
-
-
-def has_dropout(network: NetworkSpec, info: DataInfo) -> bool:
-    """Whether a network has dropout layers. One that does not say so is built and looked at, which loads torch; the
-    web process knows only networks that say."""
-    declared = architectures[network.architecture].dropout
-    if declared is not None:
-        return declared
-    from modescape.science.data import Shape
-    from modescape.science.networks import build, dropout_layers
-
-    shape = Shape(info.channels, info.height, info.width, len(info.classes))
-    return bool(dropout_layers(build(network, shape, seed=0)))
-
-
 def is_ours(study: str) -> bool:
     """Whether a study has a field of its own in a spec; those of plug-ins stand together in one."""
     return study in ExperimentSpec.model_fields
@@ -670,157 +420,7 @@ def _study_of(name: str, asked: Any, stored: bool) -> Any:
         raise InvalidInput("is not a study of a plug-in", field=name, allowed=", ".join(brought) or "none is loaded")
     entry = registry.studies[name]
     if not entry.is_many:
-        return _read(entry.options, asked, name, stored)
+        return read_by(entry.options, asked, name, stored)
     if not isinstance(asked, list | tuple) or len(asked) > entry.most:
         raise InvalidInput("is not such a list", field=name, allowed=f"a list of at most {entry.most}")
-    return tuple(_read(entry.options, one, f"{name}.{i}", stored) for i, one in enumerate(asked))
-
-
-def _read(model: type[BaseModel], given: Any, place: str, stored: bool = False) -> Any:
-    """What is given, read by its model. Raises InvalidInput with the fields at `place`."""
-    try:
-        return model.model_validate(given, context=STORED if stored else None)
-    except ValidationError as error:
-        found = invalid(error, model)
-        problems = [Problem(p.message, f"{place}.{p.field}".strip("."), p.allowed) for p in found.problems]
-        raise InvalidInput(str(found), problems=problems) from None
-
-
-def _resolve_options(data: Any, key: str, entries: Mapping[str, Entry], default: str | None, stored: bool) -> Any:
-    """Validate `options` with the entry's own model and write its defaults out; problems sit at `options.<name>`."""
-    if not isinstance(data, dict):
-        return data
-    name = data.get(key, default)
-    if not isinstance(name, str):
-        return data
-    if name not in entries and stored:
-        return data
-    if name not in entries:
-        raise InvalidInput(f"there is no {key} {name[:80]!r}", field=key, allowed="one of " + ", ".join(entries))
-    return {**data, "options": keyed(_read(entries[name].options, data.get("options") or {}, "options"))}
-
-
-def describe_finding(
-    item: ErrorDetails, field: str, *, known: str = "", bounds: Mapping[str, float] | None = None
-) -> Problem:
-    """One of pydantic's findings in our words. known: the allowed names, when a name is not one of them; bounds: all
-    of the value's, where the finding names only the one that was crossed."""
-    is_unknown = item["type"] == "extra_forbidden"
-    return Problem(_words(item), field, known if is_unknown and known else _allowed(item, bounds or {}))
-
-
-# What a value is not, by the first word of pydantic's type of finding.
-_KINDS = {
-    "int": "a whole number", "float": "a number", "finite": "a finite number", "string": "text",
-    "bool": "true or false",
-    "model": "an object", "dict": "an object", "tuple": "a list", "list": "a list", "none": "null",
-    "missing": "a value",
-}  # fmt: skip
-
-
-def _words(item: ErrorDetails) -> str:
-    kind, given, context = item["type"], item["input"], item.get("ctx", {})
-    text = "null" if given is None else repr(given)
-    shown = text if len(text) <= 80 else text[:77] + "..."
-    if kind == "missing":
-        return "is required"
-    if kind == "extra_forbidden":
-        return "is not a known field"
-    if kind.startswith("greater_than"):
-        return f"{shown} is too small"
-    if kind.startswith("less_than"):
-        return f"{shown} is too large"
-    if kind in ("too_short", "too_long"):
-        return f"has {len(given)} value{'s' * (len(given) != 1)}"
-    if kind in ("string_too_short", "string_too_long"):
-        return f"has {len(given)} character{'s' * (len(given) != 1)}"
-    if "expected" in context or "pattern" in context:
-        return f"{shown} is not allowed"
-    if kind.split("_")[0] in _KINDS:
-        return f"{shown} is not {_KINDS[kind.split('_')[0]]}"
-    said = item["msg"].removeprefix("Value error, ")
-    return f"{said[:1].lower()}{said[1:]}, got {shown}"
-
-
-def _allowed(item: ErrorDetails, bounds: Mapping[str, float]) -> str:
-    kind, context = item["type"], item.get("ctx", {})
-    if "expected" in context:
-        return str(context["expected"])
-    if "pattern" in context:
-        return f"text matching {context['pattern']}"
-    if "multiple_of" in context:
-        return f"a multiple of {context['multiple_of']}"
-    bounds = {**context, **bounds}
-    if kind.endswith(("too_short", "too_long")):
-        return f"{within(bounds)} {'characters' if kind.startswith('string') else 'values'}"
-    limits = within({name: value for name, value in bounds.items() if not name.endswith("_length")})
-    if kind.startswith(("greater_than", "less_than")):
-        return limits
-    return ", ".join(filter(None, (_KINDS.get(kind.split("_")[0], ""), limits)))
-
-
-def within(bounds: Mapping[str, Any]) -> str:
-    """Bounds in words: "1 to 5", "more than 0, at most 100"; keys as in pydantic's fields, others are ignored."""
-    low, high = (bounds.get(name, bounds.get(length)) for name, length in (("ge", "min_length"), ("le", "max_length")))
-    if low is not None and high is not None:
-        return f"{_number(low)} to {_number(high)}"
-    known = {"more than": bounds.get("gt"), "at least": low, "less than": bounds.get("lt"), "at most": high}
-    return ", ".join(f"{words} {_number(value)}" for words, value in known.items() if value is not None)
-
-
-def _number(value: float) -> str:
-    if value == MAX_SEED:
-        return "2⁵³ − 1"
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:g}"
-
-
-_BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length")
-
-
-def _bounds(model: type[BaseModel], loc: tuple[int | str, ...]) -> dict[str, float]:
-    """The bounds written on the field or item at `loc` of `model`."""
-    here: Any = model
-    written: list[Any] = []
-    for part in loc:
-        owner = _model_in(here)
-        if isinstance(part, str) and owner is not None and part in owner.model_fields:
-            field = owner.model_fields[part]
-            here, written = field.annotation, list(field.metadata)
-        elif isinstance(part, int):
-            here, written = _item_in(here)
-        else:
-            return {}
-    return {name: value for one in written for name in _BOUNDS if (value := getattr(one, name, None)) is not None}
-
-
-def _item_in(annotation: Any) -> tuple[Any, list[Any]]:
-    """What the items of a list are (looked for through optionals), and what is written on them."""
-    if get_origin(annotation) is not tuple:
-        lists = (part for part in get_args(annotation) if get_origin(part) is tuple)
-        annotation = next(lists, None)
-    item = next(iter(get_args(annotation)), None)
-    if get_origin(item) is not Annotated:
-        return item, []
-    inner, *written = get_args(item)
-    return inner, [one for mark in written for one in (mark.metadata if isinstance(mark, FieldInfo) else [mark])]
-
-
-def _known_fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """The names allowed where an unknown one was found at `loc` of `model`."""
-    here: Any = model
-    for part in loc[:-1]:
-        if (
-            isinstance(part, str)
-            and isinstance(here, type)
-            and issubclass(here, BaseModel)
-            and part in here.model_fields
-        ):
-            here = _model_in(here.model_fields[part].annotation)
-    return ", ".join(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else ""
-
-
-def _model_in(annotation: Any) -> Any:
-    """The model a field holds, looked for through optionals, lists and tuples."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+    return tuple(read_by(entry.options, one, f"{name}.{i}", stored) for i, one in enumerate(asked))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -22,22 +22,21 @@ from modescape.part import Added, Part
 from modescape.registry import LAST, methods
 
 if TYPE_CHECKING:
-    from modescape.spec import DataInfo, DataSpec, ExperimentSpec, MethodSpec, Sizes
+    from modescape.part import BaseSpec, DataSpec, MethodSpec
+    from modescape.records import DataInfo, Sizes
 
 Run = Annotated[int, Field(ge=0, le=999)]
 Path = Annotated[str, Field(max_length=1024)]
 BROUGHT = "studies"  # the field of a spec for those of plug-ins, by name
 
 
-class StudySpec(Part):
+class StudySpec(Part, registry.StudyOptions):
     """Base of what is asked of a study. `problems` yields what is wrong; fields are relative to the study.
 
     A study with a field `dataset` reads that set; others read what is trained on.
     """
 
-    takes_samples: ClassVar[bool] = False  # samples of the methods are evaluated, too
-
-    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+    def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         yield from ()
 
     def looked_up(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
@@ -56,11 +55,6 @@ class StudySpec(Part):
     def deviations(self) -> Iterator[str]:
         """What in it is not the paper's, for presets that follow it, a sentence each."""
         yield from ()
-
-    @classmethod
-    def choices(cls, field: str) -> Mapping[str, str] | None:
-        """Value -> title of what a field offers, where its type does not say so."""
-        return None
 
 
 S = TypeVar("S", bound=StudySpec)
@@ -104,7 +98,7 @@ def often(name: str) -> Any:
     return Field((), max_length=entry.most, description=entry.summary)
 
 
-def known_run(field: str, run: int, spec: ExperimentSpec) -> Iterator[Problem]:
+def known_run(field: str, run: int, spec: BaseSpec) -> Iterator[Problem]:
     """What is wrong with the number of a run that a field names."""
     if run >= spec.ensemble.runs:
         yield Problem(f"there is no run {run}", field, f"0 to {spec.ensemble.runs - 1}")
@@ -128,7 +122,7 @@ def _typical(chosen: MethodSpec) -> int:
     return count if count > 1 else 0
 
 
-def _late(spec: ExperimentSpec) -> int:
+def _late(spec: BaseSpec) -> int:
     """Checkpoints a run keeps after its initial weights."""
     return -(-spec.training.epochs // spec.training.checkpoint_every)
 
@@ -153,7 +147,7 @@ class GroupStudy(StudySpec):
     )
     trajectory: bool = Field(True, description="Also late checkpoints of each run, as a group of their own.")
 
-    def size(self, spec: ExperimentSpec) -> int:
+    def size(self, spec: BaseSpec) -> int:
         """M, the same for every group, so that divergences can be compared."""
         if self.members is not None:
             return self.members
@@ -164,7 +158,7 @@ class GroupStudy(StudySpec):
         ]
         return min([5, *(count for count in groups if count > 1)])
 
-    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+    def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         size, runs = self.size(spec), spec.ensemble.runs
         if self.members is not None and size > runs:
             yield Problem(

@@ -45,7 +45,7 @@ class Fetches:
         return self._known.get(name)
 
     def _fetch(self, name: str) -> None:
-        from modescape.science.data import fetch
+        from modescape.datasets.here import fetch
 
         def progress(done: int, total: int) -> None:
             self._known[name] = replace(self._known[name], done=done, total=total)

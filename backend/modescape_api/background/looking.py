@@ -16,8 +16,8 @@ from typing import Any
 
 from modescape.errors import DataCorrupt, InvalidInput, ModescapeError
 from modescape.looks import look_at
+from modescape.part import DataSpec
 from modescape.science.look import Look
-from modescape.spec import DataSpec
 from modescape.store import Store
 
 log = logging.getLogger("modescape.api")

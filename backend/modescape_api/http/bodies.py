@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, V
 
 from modescape import names
 from modescape.errors import DataMissing, InvalidInput, Problem
-from modescape.spec import invalid
+from modescape.pydantic_errors import invalid
 from modescape_api.http.refusal import Refusal
 
 M = TypeVar("M", bound="Body")

@@ -199,7 +199,7 @@ def answer(request: Request, error: Exception) -> Response:
 
 def from_validation(error: RequestValidationError) -> InvalidInput:
     """FastAPI's findings about path and query parameters, in the words `modescape.spec` uses."""
-    from modescape.spec import describe_finding
+    from modescape.pydantic_errors import describe_finding
 
     problems = []
     for item in error.errors():

@@ -24,24 +24,20 @@ from pydantic import ValidationError
 
 from modescape.claims import CLAIMS
 from modescape.errors import Problem
-from modescape.part import PLACES, under_new_names
-from modescape.presets.base import SHORT_METHODS
-from modescape.registry import Entry, Method, Study, architectures, datasets, methods, studies
-from modescape.spec import (
+from modescape.part import (
+    PLACES,
     DataSpec,
     EnsembleSpec,
     EvaluationSpec,
-    MarginsSpec,
     MethodSpec,
     NetworkSpec,
     TrainingSpec,
-    every_margin,
-    parse,
-    place_of,
-    stored,
-    within,
-    words,
+    under_new_names,
 )
+from modescape.presets.base import SHORT_METHODS
+from modescape.pydantic_errors import within
+from modescape.registry import Entry, Method, Study, architectures, datasets, methods, studies
+from modescape.spec import MarginsSpec, every_margin, parse, place_of, stored, words
 from modescape.study import BROUGHT, is_open
 
 # number: also a number or one of some words; checks: several of a closed set; list and milestones: typed with commas

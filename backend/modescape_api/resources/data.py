@@ -18,9 +18,9 @@ from pydantic import Field
 
 from modescape import own
 from modescape.errors import InvalidInput
+from modescape.part import DataSpec
 from modescape.registry import datasets
 from modescape.settings import Settings
-from modescape.spec import DataSpec
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import Body, Name, body
 from modescape_api.http.replies import Listing
@@ -138,7 +138,7 @@ COLUMNS = (
 
 def known(here: Site) -> list[dict[str, Any]]:
     """Every public set and every registered one, with sizes and how to get what is missing."""
-    from modescape.science.data import availability
+    from modescape.datasets.here import availability
 
     rows: list[dict[str, Any]] = []
     for found in availability(here.settings.data_folders):
@@ -240,7 +240,7 @@ def remove_data(here: Here, name: Annotated[str, PathParameter(max_length=200)])
 
 
 def _fetch(here: Site, name: str) -> Response:
-    from modescape.science.data import fetchable
+    from modescape.datasets.here import fetchable
 
     if name not in (known := fetchable()):
         raise InvalidInput(f"{name!r} cannot be fetched", field="fetch", allowed="one of " + ", ".join(known))
@@ -255,7 +255,8 @@ def register(
 
     Raises InvalidInput (`path`, `name`, `white`), DataCorrupt, and Conflict when another place has the name.
     """
-    from modescape.science.data import describe, read_npz
+    from modescape.datasets.here import describe
+    from modescape.science.data import read_npz
 
     real = inside(path, here.settings.registration_roots, field="path")
     kind = "folder" if real.is_dir() else "npz"

@@ -21,10 +21,10 @@ from modescape.drawing.frame import Frame, framed, html
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.errors import InvalidInput, NotFound, Problem
+from modescape.pydantic_errors import invalid
 from modescape.records import StageState
 from modescape.registry import Figure, figures
 from modescape.results import Results
-from modescape.spec import invalid
 from modescape.tables import Stage
 from modescape_api.http import problems, replies
 from modescape_api.http.proxies import at

@@ -21,8 +21,8 @@ from PIL import Image
 
 from modescape.corruptions.corruption import VERSION, applicable, corrupt, table_for
 from modescape.errors import InvalidInput
+from modescape.part import DataSpec
 from modescape.registry import Table, corruptions
-from modescape.spec import DataSpec
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import data
@@ -75,8 +75,8 @@ def choices(here: Site) -> list[dict[str, Any]]:
 
 def shown(here: Site, name: str) -> Shown:
     """The images of a data set. Raises InvalidInput (`dataset`), DataMissing, DataCorrupt."""
-    from modescape.science.data import describe, own_names, seed_name
-    from modescape.science.glimpse import glimpse
+    from modescape.datasets.glimpse import glimpse
+    from modescape.datasets.here import describe, own_names, seed_name
 
     row = next((row for row in data.known(here) if row["name"] == name), None)
     if row is None:

@@ -29,4 +29,4 @@ def medium_cnn(channels: int, height: int, width: int, classes: int, options: Cn
     """Four 3x3 convolutions with 64, 128, 256 and 256 channels, no batch norm; 971,146 weights on CIFAR-10."""
     from modescape.science.networks import Cnn
 
-    return Cnn(channels, height, width, classes, WIDTHS, options)
+    return Cnn(channels, height, width, classes, WIDTHS, **options.model_dump())

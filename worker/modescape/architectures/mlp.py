@@ -50,4 +50,4 @@ def mlp(channels: int, height: int, width: int, classes: int, options: MlpOption
     """Two hidden layers with ReLU (64 and 32 units), for quick runs on small images."""
     from modescape.science.networks import Mlp
 
-    return Mlp(channels * height * width, classes, options)
+    return Mlp(channels * height * width, classes, **options.model_dump())

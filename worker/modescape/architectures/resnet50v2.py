@@ -68,4 +68,4 @@ def resnet50v2(channels: int, height: int, width: int, classes: int, options: No
     """Sixteen pre-activated bottleneck blocks for ImageNet; 25,568,360 weights with 1,000 classes."""
     from modescape.science.networks import ResNet50v2
 
-    return ResNet50v2(channels, classes)
+    return ResNet50v2(channels, classes, BLOCKS)

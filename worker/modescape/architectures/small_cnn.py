@@ -29,4 +29,4 @@ def small_cnn(channels: int, height: int, width: int, classes: int, options: Cnn
     """Three 3x3 convolutions with 16, 32 and 32 channels, no batch norm; 19,466 weights on CIFAR-10."""
     from modescape.science.networks import Cnn
 
-    return Cnn(channels, height, width, classes, WIDTHS, options)
+    return Cnn(channels, height, width, classes, WIDTHS, **options.model_dump())

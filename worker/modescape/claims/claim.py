@@ -22,14 +22,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from modescape.claims.evidence import Units
+from modescape.claims.evidence import Promised, Units
 from modescape.claims.record import ClaimRecord
 from modescape.science.inference import Word
-
-if TYPE_CHECKING:
-    from modescape.spec import ExperimentSpec
 
 MIN_UNITS = 3
 MIN_EXAMPLES = 500
@@ -163,7 +160,7 @@ class Claim(Generic[U]):
     def default_margin(self) -> float:
         return self.in_unit(self.margin.default)
 
-    def margin_in(self, spec: ExperimentSpec) -> float:
+    def margin_in(self, spec: Promised) -> float:
         """As it stands in a spec; the default where that has no such field, as of a claim declared elsewhere."""
         asked: float = getattr(spec.margins, self.margin.field, self.margin.default)
         return asked
@@ -203,6 +200,6 @@ class Asked:
 CLAIMS: dict[str, Claim[Any]] = {}
 
 
-def margins(spec: ExperimentSpec) -> dict[str, float]:
+def margins(spec: Promised) -> dict[str, float]:
     """The margins of a spec by claim, in the estimands' own units."""
     return {letter: claim.in_unit(claim.margin_in(spec)) for letter, claim in CLAIMS.items()}

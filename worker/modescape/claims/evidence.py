@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +27,8 @@ from modescape.science.inference import Floats, OverPairs, OverRuns, Rows, Runs
 from modescape.science.predictions import entropy
 
 if TYPE_CHECKING:
-    from modescape.spec import ExperimentSpec, Sizes
+    from modescape.part import EnsembleSpec, EvaluationSpec, MethodSpec, Part
+    from modescape.records import Sizes
 
 Labels = NDArray[np.integer[Any]]
 Function = Callable[[slice], Floats]  # probabilities [b, K] on some of the examples
@@ -36,6 +37,40 @@ MEMBERS = 4  # size of the ensemble whose gain the subspace's is compared with (
 SHARE = (1 - 1 / MEMBERS) / 2  # of the mean squared distance of two members: what averaging so many takes off
 SUBSETS = 100
 _VALUES = 1 << 19  # probabilities handled at a time
+
+
+class Shifted(Protocol):
+    @property
+    def images(self) -> int | None: ...
+
+
+class Repeated(Protocol):
+    @property
+    def repetitions(self) -> int: ...
+
+
+class Promised(Protocol):
+    """What claims read of a spec. A spec asks the claims for their margins, so they do not import it."""
+
+    @property
+    def ensemble(self) -> EnsembleSpec: ...
+
+    @property
+    def evaluation(self) -> EvaluationSpec: ...
+
+    @property
+    def methods(self) -> Sequence[MethodSpec]: ...
+
+    @property
+    def margins(self) -> Part: ...
+
+    @property
+    def shift(self) -> Shifted | None: ...
+
+    @property
+    def seeds(self) -> Repeated | None: ...
+
+    def digest(self) -> str: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +98,16 @@ class Units(ABC):
         """Labels [n, functions, N] of what must not have failed."""
 
     @classmethod
-    def is_planned(cls, spec: ExperimentSpec) -> bool:
+    def is_planned(cls, spec: Promised) -> bool:
         """Whether an experiment of this spec brings such evidence."""
         return True
 
     @classmethod
-    def planned_units(cls, spec: ExperimentSpec) -> int:
+    def planned_units(cls, spec: Promised) -> int:
         return spec.ensemble.runs
 
     @classmethod
-    def planned_examples(cls, spec: ExperimentSpec, sizes: Sizes) -> int:
+    def planned_examples(cls, spec: Promised, sizes: Sizes) -> int:
         return sizes.test if spec.evaluation.splits[0] == "test" else sizes.validation
 
     @property
@@ -358,11 +393,11 @@ class ShiftEvidence(OfRuns):
     alike: Sequence[str] = ()
 
     @classmethod
-    def is_planned(cls, spec: ExperimentSpec) -> bool:
+    def is_planned(cls, spec: Promised) -> bool:
         return spec.shift is not None
 
     @classmethod
-    def planned_examples(cls, spec: ExperimentSpec, sizes: Sizes) -> int:
+    def planned_examples(cls, spec: Promised, sizes: Sizes) -> int:
         asked = None if spec.shift is None else spec.shift.images
         return min(super().planned_examples(spec, sizes), asked or 2000)
 
@@ -399,11 +434,11 @@ class SeedsEvidence(Units):
     raised_by: ClassVar[str] = "seeds.repetitions"
 
     @classmethod
-    def is_planned(cls, spec: ExperimentSpec) -> bool:
+    def is_planned(cls, spec: Promised) -> bool:
         return spec.seeds is not None
 
     @classmethod
-    def planned_units(cls, spec: ExperimentSpec) -> int:
+    def planned_units(cls, spec: Promised) -> int:
         return 0 if spec.seeds is None else spec.seeds.repetitions
 
     @property
@@ -428,7 +463,7 @@ class ChainEvidence(Units):
     unit: ClassVar[str] = "chain"
 
     @classmethod
-    def is_planned(cls, spec: ExperimentSpec) -> bool:
+    def is_planned(cls, spec: Promised) -> bool:
         return any(one.method in methods and methods[one.method].trained == "fresh" for one in spec.methods)
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modescape.science.inference import LEVEL
 
 if TYPE_CHECKING:
-    from modescape.spec import ExperimentSpec
+    from modescape.claims.evidence import Promised
     from modescape.tables import Experiment
 
 Json = dict[str, Any]
@@ -39,7 +39,7 @@ class Look:
         return cls._among(earlier, row.digest, planned=row.planned_runs, runs=row.runs)
 
     @classmethod
-    def ahead(cls, spec: ExperimentSpec, sharing: Sequence[Experiment]) -> Look:
+    def ahead(cls, spec: Promised, sharing: Sequence[Experiment]) -> Look:
         """Which look an experiment would be. sharing: those that have its trainings; what still runs will be judged."""
         counted = [row for row in sharing if row.finding.get("claims") or row.finished_at is None]
         earlier = [

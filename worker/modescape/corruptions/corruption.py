@@ -9,8 +9,7 @@ off to bytes, not rounded; glass copies pixels instead of exchanging them; two d
 Written anew, so that images of any size and one channel work and every image has random numbers of its own, given by
 (data set, type, intensity, index): one image corrupted alone is byte for byte the image of the batch.
 
-Needs numpy and Pillow only, for the web process shows a gallery. The reader of published sets is in
-`science.corrupted`.
+Needs numpy and Pillow only, for the web process shows a gallery. The reader of published sets is in `published`.
 """
 
 from __future__ import annotations

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from modescape.datasets.dataset import dataset
-from modescape.science.data.here import OwnTest
-from modescape.science.data.raw import DataLocation, RawData
-from modescape.spec import DataSpec
+from modescape.datasets.dataset import DataLocation, dataset
+from modescape.part import DataSpec
+from modescape.science.data.raw import OwnTest, RawData
 
 
 def _own_test(location: DataLocation, spec: DataSpec) -> OwnTest:

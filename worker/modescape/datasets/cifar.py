@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from modescape.datasets.dataset import all_there
+from modescape.datasets.dataset import DataLocation, all_there, missing
 from modescape.errors import DataCorrupt
+from modescape.part import DataSpec
 from modescape.registry import datasets
 from modescape.science.data.files import Version, version_of
-from modescape.science.data.here import OwnTest
-from modescape.science.data.raw import DataLocation, Images, Labels, RawData, missing, verify_md5
-from modescape.spec import DataSpec
+from modescape.science.data.raw import Images, Labels, OwnTest, RawData, verify_md5
 
 URL = "https://www.cs.toronto.edu/~kriz/"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from modescape.datasets import cifar
-from modescape.datasets.dataset import dataset
-from modescape.science.data.raw import DataLocation, Published, RawData
-from modescape.spec import DataSpec
+from modescape.datasets.dataset import DataLocation, dataset
+from modescape.part import DataSpec
+from modescape.science.data.raw import Published, RawData
 
 _FOLDER = "cifar-100-python"
 FILES = {

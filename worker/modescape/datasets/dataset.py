@@ -9,15 +9,64 @@ def mine(location: DataLocation, spec: DataSpec) -> RawData:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from modescape.errors import DataMissing, InvalidInput
+from modescape.part import DataSpec
+from modescape.records import DataInfo
 from modescape.registry import LAST, Dataset, Outside, datasets, needs_none, unknown
-from modescape.science.data.here import OwnTest
-from modescape.science.data.raw import DataLocation, Published, RawData
-from modescape.spec import DataInfo, DataSpec
+from modescape.science.data.raw import OwnTest, Published, RawData
 
 F = TypeVar("F", bound=Callable[..., RawData])
+
+
+def checksums_published() -> Mapping[str, Mapping[str, str]]:
+    """MD5 of what the files of each public set hold, by set and file name."""
+    return {name: entry.checksums for name, entry in datasets.items() if entry.checksums}
+
+
+@dataclass(frozen=True)
+class DataLocation:
+    """Where to look for files, in order, and which checksums to demand (tests bring their own)."""
+
+    folders: tuple[Path, ...]
+    checksums: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: checksums_published())
+
+    def find(self, *names: str) -> Path | None:
+        """The first of `names` (relative paths) that exists in the first folder that has any of them."""
+        for folder in self.folders:
+            for name in names:
+                if (folder / name).exists():
+                    return folder / name
+        return None
+
+
+def missing(name: str, location: DataLocation, what: str) -> DataMissing:
+    entry = datasets[name]
+    places = ", ".join(str(folder) for folder in location.folders) or "no folder at all"
+    how = f"run `modescape data fetch {name}`" if entry.downloads else entry.how_to_get
+    return DataMissing(f"{entry.title} is not on this machine: no {what} in {places}; {how}")
+
+
+def own_path(spec: DataSpec) -> Path:
+    """The folder or file of a user's own set. Raises InvalidInput when it is not there."""
+    if not spec.path:
+        raise InvalidInput(
+            "this set needs a path", field="data.path", allowed="a folder or an .npz file on this machine"
+        )
+    path = Path(spec.path).expanduser()
+    wanted = "a folder" if spec.dataset == "folder" else "an .npz file"
+    try:
+        there = path.is_dir() if spec.dataset == "folder" else path.is_file()
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{spec.path!r} cannot be looked at: {error}", field="data.path", allowed=wanted) from error
+    if not there:
+        raise InvalidInput(
+            f"there is no {wanted.split(' ', 1)[1]} {spec.path!r}", field="data.path", allowed=f"{wanted} that exists"
+        )
+    return path
 
 
 def dataset(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.datasets.dataset import dataset
+from modescape.datasets.dataset import DataLocation, dataset
+from modescape.part import DataSpec
 from modescape.registry import Outside
-from modescape.science.data.here import OwnTest
-from modescape.science.data.raw import DataLocation, RawData, stratified_split
-from modescape.spec import DataSpec
+from modescape.science.data.raw import OwnTest, RawData, stratified_split
 
 _DIGITS = tuple("0123456789")
 _SOURCE = "scikit-learn `load_digits`, after Alpaydin and Kaynak 1998 (UCI)"

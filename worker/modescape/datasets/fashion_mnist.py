@@ -13,12 +13,13 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.datasets.dataset import dataset
+from modescape.datasets.dataset import DataLocation, dataset, missing
+from modescape.datasets.here import published
 from modescape.errors import DataCorrupt
+from modescape.part import DataSpec
+from modescape.records import DataInfo
 from modescape.science.data.files import Version, version_of
-from modescape.science.data.here import OwnTest, published
-from modescape.science.data.raw import DataLocation, Labels, Published, RawData, missing
-from modescape.spec import DataInfo, DataSpec
+from modescape.science.data.raw import Labels, OwnTest, Published, RawData
 
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",

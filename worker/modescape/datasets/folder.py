@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from modescape.datasets.dataset import dataset
-from modescape.science.data.here import Names, OwnTest, with_sizes
+from modescape.datasets.dataset import DataLocation, dataset, own_path
+from modescape.datasets.here import with_sizes
+from modescape.part import DataSpec
+from modescape.records import DataInfo
 from modescape.science.data.layouts import Role, folder_words
-from modescape.science.data.raw import DataLocation, ImageFiles, Images, Labels, Origin, RawData
-from modescape.science.data.user import is_held, levels_of, own_path, scan_folder
-from modescape.spec import DataInfo, DataSpec
+from modescape.science.data.raw import ImageFiles, Images, Labels, Names, Origin, OwnTest, RawData
+from modescape.science.data.user import is_held, levels_of, scan_folder
 
 
 def _describe(location: DataLocation, spec: DataSpec) -> DataInfo:

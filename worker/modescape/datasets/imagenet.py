@@ -25,8 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from modescape.datasets.dataset import all_there, dataset
+from modescape.datasets.dataset import DataLocation, all_there, dataset, missing
+from modescape.datasets.splitting import held_out
 from modescape.errors import DataCorrupt
+from modescape.part import DataSpec
+from modescape.records import DataInfo
 from modescape.registry import datasets
 from modescape.science.data.files import (
     LOST,
@@ -41,10 +44,8 @@ from modescape.science.data.files import (
     version_of,
     worth_saying,
 )
-from modescape.science.data.here import Names, OwnTest, held_out
 from modescape.science.data.pictures import printable
-from modescape.science.data.raw import DataLocation, ImageFiles, Labels, RawData, missing
-from modescape.spec import DataInfo, DataSpec
+from modescape.science.data.raw import ImageFiles, Labels, Names, OwnTest, RawData
 
 _QUICK = 0.1  # seconds
 _TRUSTED = 100  # times as long as listing took

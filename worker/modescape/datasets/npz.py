@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from modescape.datasets.dataset import dataset
+from modescape.datasets.dataset import DataLocation, dataset, own_path
+from modescape.datasets.here import with_sizes
+from modescape.part import DataSpec
+from modescape.records import DataInfo
 from modescape.science.data.files import some
-from modescape.science.data.here import OwnTest, with_sizes
 from modescape.science.data.layouts import Role
-from modescape.science.data.raw import DataLocation, Labels, RawData, file_digest, size_of
-from modescape.science.data.user import own_path, read_npz
-from modescape.spec import DataInfo, DataSpec
+from modescape.science.data.raw import Labels, OwnTest, RawData, file_digest, size_of
+from modescape.science.data.user import read_npz
 
 
 def _describe(location: DataLocation, spec: DataSpec) -> DataInfo:

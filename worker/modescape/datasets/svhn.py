@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from modescape.datasets.dataset import all_there, dataset
-from modescape.science.data.here import OwnTest
-from modescape.science.data.raw import DataLocation, Published, RawData, missing, verify_md5
-from modescape.spec import DataSpec
+from modescape.datasets.dataset import DataLocation, all_there, dataset, missing
+from modescape.part import DataSpec
+from modescape.science.data.raw import OwnTest, Published, RawData, verify_md5
 
 _DIGITS = tuple("0123456789")
 FILES = {

@@ -28,9 +28,9 @@ from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Results, Solution, labels_of, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
+from modescape.part import MethodSpec
 from modescape.registry import methods as all_methods
 from modescape.science import theory
-from modescape.spec import MethodSpec
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

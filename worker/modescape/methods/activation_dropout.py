@@ -8,8 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from modescape.methods.dropout import DropoutOptions
-from modescape.methods.method import FORT, ActivationMask, Draw, Neighbourhood, method
+from modescape.methods.method import FORT, Draw, Neighbourhood, method
 from modescape.registry import Look
+from modescape.science.predictions import ActivationMask
 
 
 class ActivationDropoutOptions(DropoutOptions):

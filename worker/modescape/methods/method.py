@@ -22,6 +22,7 @@ from pydantic import Field
 
 from modescape.errors import InvalidInput
 from modescape.registry import LAST, Look, Method, NoOptions, Options, methods
+from modescape.science.predictions import ActivationMask
 
 FloatArray = NDArray[np.floating[Any]]
 Layout = Sequence[tuple[str, tuple[int, ...]]]
@@ -106,19 +107,6 @@ class Neighbourhood:
 
 
 # --------------------------------------------------------------------------------------------------- what is drawn
-
-
-@dataclass(frozen=True)
-class ActivationMask:
-    """Dropout at prediction time, as a recipe: `predictions.predict` draws the mask from the seed.
-
-    rate: probability of dropping a unit; seed: of the mask; per_example: a fresh mask for every image instead of one
-    mask for all (then the sample is a random process, not a function).
-    """
-
-    rate: float
-    seed: int
-    per_example: bool
 
 
 @dataclass(frozen=True, eq=False)

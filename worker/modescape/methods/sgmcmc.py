@@ -26,8 +26,9 @@ from modescape.registry import Look, architectures
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modescape.science.training import Recipe
-    from modescape.spec import ExperimentSpec, Sizes, TrainingSpec
+    from modescape.part import BaseSpec, TrainingSpec
+    from modescape.records import Sizes
+    from modescape.training import Recipe
 
 
 class CyclicalOptions(FreshOptions):
@@ -72,14 +73,14 @@ class CyclicalOptions(FreshOptions):
             raise InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
         return self
 
-    def problems(self, spec: ExperimentSpec, n: Sizes) -> Iterator[Problem]:
-        from modescape.spec import batches_of_one
+    def problems(self, spec: BaseSpec, n: Sizes) -> Iterator[Problem]:
+        from modescape.part import batches_of_one
 
         if self.batch_size > max(n.train, 1):
             yield Problem(
                 f"{self.batch_size} is more than the {n.train} training images", "batch_size", f"1 to {n.train}"
             )
-        yield from batches_of_one(spec, self.training(spec.training), n.train)
+        yield from batches_of_one(spec.network, self.training(spec.training), n.train)
 
     @property
     def epochs(self) -> int:
@@ -146,7 +147,7 @@ class CyclicalOptions(FreshOptions):
         )
 
     def recipe(self, training: TrainingSpec, *, images: int, seed: int) -> Recipe:
-        from modescape.science.training import Plan, Recipe
+        from modescape.training import Plan, Recipe
 
         plan = Plan.of(training, images)
         per_epoch = plan.steps_per_epoch
@@ -161,7 +162,7 @@ class CyclicalOptions(FreshOptions):
             optimiser=lambda theta: Langevin(theta, friction=self.friction, deviation=deviation, seed=seed),
         )
 
-    def warnings(self, spec: ExperimentSpec) -> Iterator[str]:
+    def warnings(self, spec: BaseSpec) -> Iterator[str]:
         early = self.samples_per_cycle - self.noise_epochs
         if self.temperature > 0 and early > 0:
             yield f"{early} of the {self.samples_per_cycle} samples of each cycle come before its noise"

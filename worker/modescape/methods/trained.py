@@ -19,8 +19,9 @@ from modescape.errors import InvalidInput, Problem
 from modescape.registry import Options, methods
 
 if TYPE_CHECKING:
-    from modescape.science.training import Recipe
-    from modescape.spec import ExperimentSpec, Sizes, TrainingSpec
+    from modescape.part import BaseSpec, TrainingSpec
+    from modescape.records import Sizes
+    from modescape.training import Recipe
 
 MOST_COLLECTED = 200  # weights kept a run
 
@@ -37,7 +38,7 @@ class TrainedOptions(Options):
         """Its own training, beside one of a run."""
         raise NotImplementedError
 
-    def warnings(self, spec: ExperimentSpec) -> Iterator[str]:
+    def warnings(self, spec: BaseSpec) -> Iterator[str]:
         """What the plan should warn of, each without the method's title."""
         yield from ()
 
@@ -83,8 +84,8 @@ class ContinuedOptions(TrainedOptions):
             )
         return self
 
-    def problems(self, spec: ExperimentSpec, n: Sizes) -> Iterator[Problem]:
-        from modescape.spec import steps_per_epoch
+    def problems(self, spec: BaseSpec, n: Sizes) -> Iterator[Problem]:
+        from modescape.part import steps_per_epoch
 
         steps = steps_per_epoch(spec.training, n.train)
         if self.per_epoch > steps:
@@ -106,7 +107,7 @@ class ContinuedOptions(TrainedOptions):
         )
 
 
-def relative_training(spec: ExperimentSpec, name: str) -> float:
+def relative_training(spec: BaseSpec, name: str) -> float:
     """Epochs behind a method's samples of one run, over those of the run itself: 1 where it trains nothing."""
     entry = methods[name]
     options = entry.options.model_validate(next(m for m in spec.methods if m.method == name).options)

@@ -1,1 +1,1 @@
-"""Torch and numpy in, arrays out: this package knows nothing of storage, queues, HTTP or Plotly."""
+"""Torch and numpy in, arrays out: this package knows nothing of specs, registries, storage, queues, HTTP or Plotly."""

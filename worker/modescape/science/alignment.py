@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import StageError
-from modescape.registry import Architecture
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +115,20 @@ def _units(values: NDArray[Any], axis: Axis) -> NDArray[np.float64]:
 # --- which units of a network are interchangeable --------------------------------------------------------------------
 
 
-def symmetry_of(entry: Architecture, module: torch.nn.Module) -> Symmetry:
+class Wired(Protocol):
+    """What an architecture says of how its units are wired: nothing, and why, or `wiring(network, noted)`."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def wiring(self) -> Callable[[Any, Wiring], None] | None: ...
+
+    @property
+    def why_not_aligned(self) -> str: ...
+
+
+def symmetry_of(entry: Wired, module: torch.nn.Module) -> Symmetry:
     """The groups of a network of that architecture. Raises StageError where it does not say how its units are wired."""
     if entry.wiring is None:
         raise StageError(f"two {entry.title} cannot be aligned: {entry.why_not_aligned}")

@@ -1,9 +1,6 @@
 """The torch building blocks of the architectures: plain convolutional networks, residual networks, dropout.
 
-    network = build(spec.network, splits.shape, seed=7)
-
-Initial weights are drawn by numpy's Philox from the seed alone, so that the same seed gives identical bits on every
-machine, whatever else was drawn before. All networks take float32 images [N, C, H, W] and give logits [N, K].
+All networks take float32 images [N, C, H, W] and give logits [N, K].
 """
 
 from __future__ import annotations
@@ -11,21 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from math import prod, sqrt
-from typing import Any, Protocol, cast, runtime_checkable
+from math import ceil, prod, sqrt
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from modescape.architectures.architecture import halved
-from modescape.architectures.cnn import CnnOptions
-from modescape.architectures.mlp import MlpOptions
-from modescape.architectures.resnet50v2 import BLOCKS
-from modescape.registry import architectures
-from modescape.science.data import Shape
-from modescape.spec import NetworkSpec
 
 _LEVELS = 1 << 16  # masks come from 16 random bits an element: rates are multiples of 1/65536
 
@@ -35,19 +24,6 @@ class SeededNetwork(Protocol):
     """A network that draws its own initial weights. Others (plug-ins) are seeded through torch's global generator."""
 
     def initialise(self, rng: np.random.Generator) -> None: ...
-
-
-def build(network: NetworkSpec, shape: Shape, *, seed: int) -> nn.Module:
-    """The network `network` asks for, with the initial weights of `seed`; equal seeds give identical bits."""
-    entry = architectures[network.architecture]
-    options = entry.options.model_validate(network.options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = cast(nn.Module, entry.call(*shape, options))
-    if isinstance(module, SeededNetwork):
-        with torch.no_grad():
-            module.initialise(np.random.Generator(np.random.Philox(seed)))
-    return module
 
 
 class Dropout(nn.Module):
@@ -153,18 +129,28 @@ class Cnn(nn.Module):
     """
 
     def __init__(
-        self, channels: int, height: int, width: int, classes: int, widths: Sequence[int], options: CnnOptions
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        classes: int,
+        widths: Sequence[int],
+        *,
+        dropout: float,
+        zero_bias: bool,
+        last_relu: bool,
+        order: Literal["conv-drop-pool-relu", "conv-relu-pool-drop"],
     ) -> None:
         super().__init__()
-        self.zero_bias = options.zero_bias
-        last = len(widths) - 1
+        self.zero_bias = zero_bias
+        last, drop_first = len(widths) - 1, order == "conv-drop-pool-relu"
         self.blocks = nn.Sequential(
             *(
-                _CnnBlock(inputs, outputs, options, relu=i < last or options.last_relu)
+                _CnnBlock(inputs, outputs, dropout, drop_first=drop_first, relu=i < last or last_relu)
                 for i, (inputs, outputs) in enumerate(zip((channels, *widths), widths, strict=False))
             )
         )
-        features = widths[-1] * halved(height, len(widths)) * halved(width, len(widths))
+        features = widths[-1] * ceil(height / 2 ** len(widths)) * ceil(width / 2 ** len(widths))
         self.head = nn.Linear(features, classes)
 
     def initialise(self, rng: np.random.Generator) -> None:
@@ -213,12 +199,12 @@ class Pixels:
 
 
 class _CnnBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, options: CnnOptions, *, relu: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, dropout: float, *, drop_first: bool, relu: bool) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.dropout = Dropout(options.dropout)
+        self.dropout = Dropout(dropout)
         self.relu = relu
-        self.drop_first = options.order == "conv-drop-pool-relu"
+        self.drop_first = drop_first
 
     def forward(self, inputs: Tensor | Pixels) -> Tensor:
         dropped = self.drop_first and self.dropout.threshold > 0
@@ -345,14 +331,14 @@ class _DropPool(torch.autograd.Function):
 class Mlp(nn.Module):
     """Two hidden layers with ReLU and dropout; Glorot uniform kernels (science b.5)."""
 
-    def __init__(self, inputs: int, classes: int, options: MlpOptions) -> None:
+    def __init__(self, inputs: int, classes: int, *, first: int, second: int, dropout: float, zero_bias: bool) -> None:
         super().__init__()
-        self.zero_bias = options.zero_bias
-        self.first = nn.Linear(inputs, options.first)
-        self.first_dropout = Dropout(options.dropout)
-        self.second = nn.Linear(options.first, options.second)
-        self.second_dropout = Dropout(options.dropout)
-        self.head = nn.Linear(options.second, classes)
+        self.zero_bias = zero_bias
+        self.first = nn.Linear(inputs, first)
+        self.first_dropout = Dropout(dropout)
+        self.second = nn.Linear(first, second)
+        self.second_dropout = Dropout(dropout)
+        self.head = nn.Linear(second, classes)
 
     def initialise(self, rng: np.random.Generator) -> None:
         for layer in _weight_layers(self):
@@ -445,14 +431,14 @@ class _BasicBlock(nn.Module):
 
 
 class ResNet50v2(nn.Module):
-    """The pre-activated ResNet-50 of Keras applications (science b.3)."""
+    """The pre-activated ResNet-50 of Keras applications (science b.3); counts: blocks of each stage."""
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, counts: Sequence[int]) -> None:
         super().__init__()
         norm = _norm(1.001e-5, 0.01)
         self.stem = nn.Conv2d(channels, 64, 7, 2, padding=3)
         blocks, inputs = [], 64
-        for stage, count in enumerate(BLOCKS):
+        for stage, count in enumerate(counts):
             inner = 64 * 2**stage
             for block in range(count):
                 stride = 2 if block == count - 1 and stage < 3 else 1

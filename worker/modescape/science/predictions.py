@@ -22,11 +22,23 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-    from modescape.methods.method import ActivationMask
     from modescape.science.data import InputTransform, Split
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ActivationMask:
+    """Dropout at prediction time, as a recipe: `predict` draws the mask from the seed.
+
+    rate: probability of dropping a unit; seed: of the mask; per_example: a fresh mask for every image instead of one
+    mask for all (then the sample is a random process, not a function).
+    """
+
+    rate: float
+    seed: int
+    per_example: bool
 
 
 def predict(

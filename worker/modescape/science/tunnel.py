@@ -276,7 +276,8 @@ class _Descent:
     """A network whose parameters are views of one flat tensor, for the time of a `with`; its gradient at any batch."""
 
     def __init__(self, slope: Slope, theta: Theta, settings: Settings) -> None:
-        from modescape.science.training import Adam, arithmetic, flatten_in_place
+        from modescape.science.arithmetic import arithmetic
+        from modescape.science.optimisers import Adam, flatten_in_place
         from modescape.science.weights import assign
 
         self.slope, self.settings = slope, settings

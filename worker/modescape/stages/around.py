@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import StageError
-from modescape.methods.method import ActivationMask, Draw, Neighbourhood
+from modescape.methods.method import Draw, Neighbourhood
 from modescape.methods.sampling import remake
 from modescape.records import SampleSet, StageState
 from modescape.registry import Method, Options, methods
 from modescape.results import Results
+from modescape.science.predictions import ActivationMask
 from modescape.science.predictions import accuracy as accuracy_of
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json

@@ -16,19 +16,19 @@ from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.methods.sgmcmc import CyclicalOptions
 from modescape.methods.trained import FreshOptions, TrainedOptions
-from modescape.part import keyed
+from modescape.part import TrainingSpec, keyed, steps_per_epoch
 from modescape.prices import Work
 from modescape.records import Absent, Role
 from modescape.registry import Method, Options, methods
 from modescape.results import Results
 from modescape.science.seeds import chain_seeds, stream_seed
-from modescape.spec import ExperimentSpec, TrainingSpec, steps_per_epoch
+from modescape.spec import ExperimentSpec
 from modescape.stages.around import options_of
 from modescape.stages.stage import Context, Json, Task, planner, stage
 from modescape.stages.train import run_training
 
 if TYPE_CHECKING:
-    from modescape.science.training import Recipe
+    from modescape.training import Recipe
 
 
 @planner("chain", after="embed-trajectories")
@@ -83,8 +83,8 @@ def _noise_seed(spec: ExperimentSpec, run: int, entry: Method) -> int:
 )
 def chain(context: Context) -> None:
     """One chain of one method beside one run; the weights it kept, in order."""
+    from modescape.architectures.building import build
     from modescape.science import weights
-    from modescape.science.networks import build
 
     spec, run = context.spec, context.params["run"]
     entry = methods[context.params["method"]]

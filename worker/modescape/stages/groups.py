@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets, sample_sets
-from modescape.methods.method import ActivationMask
 from modescape.methods.trained import FreshOptions
 from modescape.records import Need, Role
 from modescape.registry import methods
 from modescape.science.data import Split
+from modescape.science.predictions import ActivationMask
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import Around, options_of
 from modescape.stages.stage import Context

@@ -233,7 +233,7 @@ def _why(of_runs: Mapping[int, str]) -> str:
 
 def _rates(context: Context, results: Results, window: list[Solution]) -> tuple[float, float] | None:
     """Learning rates that led to the first and to the last checkpoint of a window."""
-    from modescape.science.training import learning_rate
+    from modescape.training import learning_rate
 
     steps = results.steps_per_epoch
     if steps is None:

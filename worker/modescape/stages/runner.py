@@ -20,7 +20,7 @@ from modescape.store import Store
 from modescape.store.leases import Lease
 
 if TYPE_CHECKING:
-    from modescape.executor import StageControl
+    from modescape.stages.control import StageControl
 
 
 def memo(lease: Lease, store: Store, numerics: str) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets, sample_sets
 from modescape.errors import StageError
-from modescape.methods.method import ActivationMask, Draw
+from modescape.methods.method import Draw
 from modescape.methods.sampling import Reach, Sampled, calibrate, needs_reach, sample_at
 from modescape.methods.sampling import sample as draw_samples
 from modescape.part import keyed
@@ -19,6 +19,7 @@ from modescape.prices import Work
 from modescape.records import Absent, Need, Role, SampleSet
 from modescape.registry import Method, Options, methods
 from modescape.science.health import failure, finite
+from modescape.science.predictions import ActivationMask
 from modescape.science.seeds import stream_seed
 from modescape.stages.around import Around, options_of
 from modescape.stages.predict import geometry

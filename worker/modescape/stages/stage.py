@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
+from modescape.datasets import loading
 from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.part import keyed
@@ -37,8 +38,8 @@ from modescape.tables import Solution, Stage
 if TYPE_CHECKING:
     import torch
 
-    from modescape.executor import StageControl
-    from modescape.methods.method import ActivationMask
+    from modescape.science.predictions import ActivationMask
+    from modescape.stages.control import StageControl
 
 Json = dict[str, Any]
 
@@ -67,7 +68,7 @@ class Context:
     @cached_property
     def splits(self) -> datasets.Splits:
         """The data on the device; loaded once per process and data spec."""
-        return datasets.load(self.spec.data, self.settings.data_folders).to(self.device)
+        return loading.load(self.spec.data, self.settings.data_folders).to(self.device)
 
     @cached_property
     def needs(self) -> list[Stage]:
@@ -101,7 +102,7 @@ class Context:
 
     def network(self) -> torch.nn.Module:
         """The spec's network with fresh weights of run 0, to be overwritten."""
-        from modescape.science.networks import build
+        from modescape.architectures.building import build
 
         return build(self.spec.network, self.splits.shape, seed=0).to(self.device)
 

@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, kept_epochs
 from modescape.errors import ArtifactMissing, Diverged, StageError
-from modescape.part import keyed
+from modescape.part import TrainingSpec, keyed, steps_per_epoch
 from modescape.records import EventKind, TrainedRun
 from modescape.science.health import finite
 from modescape.science.seeds import RunSeeds, run_seeds, streams
-from modescape.spec import TrainingSpec, steps_per_epoch
 from modescape.stages.stage import Context, Json, Task, planner, stage
 
 if TYPE_CHECKING:
     import torch
 
-    from modescape.science.training import ProgressReport, Recipe, TrainState
+    from modescape.training import ProgressReport, Recipe, TrainState
 
 
 @planner("train")
@@ -111,7 +110,7 @@ class ProgressNumbers:
 
 def _resume_state(context: Context) -> TrainState | None:
     """The last saved state of an earlier attempt, or None. A lost file costs time, not results."""
-    from modescape.science.training import TrainState
+    from modescape.training import TrainState
 
     name = context.lease.stage.partial.get("resume")
     if name is None:
@@ -141,7 +140,7 @@ def run_training(
     closes the recorder once it needs the state no more.
     """
     from modescape.science import weights
-    from modescape.science.training import train as learn
+    from modescape.training import train as learn
 
     resume = _resume_state(context)
     recorder = Recorder(context, context.lease.stage.partial if resume else {}, run)
@@ -175,8 +174,8 @@ def only_last(training: TrainingSpec, **changes: Any) -> TrainingSpec:
 
 @stage("train", parts=_parts)
 def train(context: Context) -> None:
-    from modescape.science.networks import build
-    from modescape.science.training import arithmetic_used, choose_precision
+    from modescape.architectures.building import build
+    from modescape.science.arithmetic import arithmetic_used, choose_precision
 
     spec, run = context.spec, context.params["run"]
     seeds = run_seeds(spec.ensemble.seed, run, spec.ensemble.vary)

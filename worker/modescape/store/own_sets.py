@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from modescape import own
 from modescape.errors import Conflict, NotFound
+from modescape.part import DataSpec
 from modescape.records import Json
-from modescape.spec import DataSpec
 from modescape.store.transaction import Change, Subject
 from modescape.tables import Catalogue, Experiment
 

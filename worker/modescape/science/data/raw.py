@@ -15,16 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modescape.errors import DataCorrupt, DataMissing, InvalidInput
-from modescape.registry import datasets
+from modescape.errors import DataCorrupt, DataMissing
 from modescape.science.data.pictures import READING as PIXELS
 from modescape.science.data.pictures import Levels, UnreadablePicture, decode, printable
 from modescape.science.data.values import Reading
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from modescape.spec import DataSpec
 
 
 Images = NDArray[np.uint8]
@@ -52,27 +49,6 @@ class Published:
     @property
     def name(self) -> str:
         return self.url.rsplit("/", 1)[1]
-
-
-def checksums_published() -> Mapping[str, Mapping[str, str]]:
-    """MD5 of what the files of each public set hold, by set and file name."""
-    return {name: entry.checksums for name, entry in datasets.items() if entry.checksums}
-
-
-@dataclass(frozen=True)
-class DataLocation:
-    """Where to look for files, in order, and which checksums to demand (tests bring their own)."""
-
-    folders: tuple[Path, ...]
-    checksums: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: checksums_published())
-
-    def find(self, *names: str) -> Path | None:
-        """The first of `names` (relative paths) that exists in the first folder that has any of them."""
-        for folder in self.folders:
-            for name in names:
-                if (folder / name).exists():
-                    return folder / name
-        return None
 
 
 # How a user's own sets are read, by subject. What was read before this was written down is version 1. Whoever changes
@@ -224,19 +200,25 @@ class Box:
         return left, top, left + w, top + h
 
 
+Names = tuple[tuple[str, frozenset[str]], ...]  # of picture files, by class folder
+
+
+@dataclass(frozen=True)
+class OwnTest:
+    """What can be known of the test images without torch or scikit-learn. labels: in the order in which files of
+    corrupted copies have them, which for arrays of one's own is that of their rows; names: of the files
+    of a set that is read as it is needed. None: not known, or no such files."""
+
+    labels: Labels | None
+    names: Names | None = None
+
+
 def size_of(images: Images | Tensor | ImageFiles) -> tuple[int, int, int]:
     """(channels, height, width)."""
     if isinstance(images, ImageFiles):
         return images.channels, images.height, images.width
     _, channels, height, width = images.shape
     return channels, height, width
-
-
-def missing(name: str, location: DataLocation, what: str) -> DataMissing:
-    entry = datasets[name]
-    places = ", ".join(str(folder) for folder in location.folders) or "no folder at all"
-    how = f"run `modescape data fetch {name}`" if entry.downloads else entry.how_to_get
-    return DataMissing(f"{entry.title} is not on this machine: no {what} in {places}; {how}")
 
 
 def stratified_split(labels: Labels, *, test: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -252,39 +234,6 @@ def stratified_split(labels: Labels, *, test: int, seed: int) -> tuple[NDArray[n
         tested.append(members[:share])
         trained.append(members[share:])
     return rng.permutation(np.concatenate(trained)), rng.permutation(np.concatenate(tested))
-
-
-class Cut(NamedTuple):
-    """Indices of the images of each split; validation: into the set's own validation images where it has some."""
-
-    train: NDArray[np.intp]
-    validation: NDArray[np.intp]
-    test: NDArray[np.intp]
-
-
-def cut(spec: DataSpec, total: int, own_validation: int, test_total: int, default: int) -> Cut:
-    """Which images train, validate and test, of `total` training images. Raises InvalidInput when there are too few.
-
-    A set with validation images of its own uses all of them, or the first that were asked for, and trains on all of
-    its training images. Else validation is cut from training: `first`: the first images train, the last validate, as in
-    the authors' code; `shuffled`: by `split_seed`. default: images cut off where none are asked for.
-    """
-    validation = (own_validation or default) if spec.validation_images is None else spec.validation_images
-    taken = 0 if own_validation else validation
-    train = total - taken if spec.train_images is None else spec.train_images
-    test = test_total if spec.test_images is None else spec.test_images
-    if train < 1 or train + taken > total or test > test_total or (own_validation and validation > own_validation):
-        raise InvalidInput(
-            f"{train} + {validation} images were asked for, {total} are there"
-            + (f" and {own_validation} to validate" if own_validation else "")
-            + f" (test: {test} of {test_total})",
-            field="data.train_images", allowed=f"at most {total}" + ("" if own_validation else " together"),
-        )  # fmt: skip
-    order = np.arange(total)
-    if spec.split == "shuffled":
-        order = np.random.Generator(np.random.Philox(spec.split_seed)).permutation(total)
-    held = np.arange(validation) if own_validation else order[total - validation :]
-    return Cut(order[:train], held, np.arange(test))
 
 
 def shown_order(classes: Sequence[str]) -> list[int]:

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from modescape.errors import DataCorrupt
-from modescape.registry import datasets
 from modescape.science.data.augmentation import augment, flip, random_boxes
-from modescape.science.data.here import held_out, since_created
-from modescape.science.data.raw import (
-    Augmentation,
-    DataLocation,
-    ImageFiles,
-    Images,
-    Labels,
-    Origin,
-    RawData,
-    Shape,
-    cut,
-    size_of,
-)
-from modescape.spec import DataSpec, InputScale
+from modescape.science.data.raw import Augmentation, ImageFiles, Labels, Origin, Shape
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+InputScale = Literal["raw255", "unit", "standardised", "pixel-mean", "symmetric"]
 
 
 @dataclass(frozen=True)
@@ -131,66 +115,6 @@ class Splits:
         return replace(
             self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
         )
-
-
-_loaded: LRUCache[tuple[str, tuple[Path, ...]], Splits] = LRUCache(maxsize=2)
-
-
-def load(
-    spec: DataSpec, folders: Sequence[Path], *, checksums: Mapping[str, Mapping[str, str]] | None = None
-) -> Splits:
-    """The splits a spec asks for, on the CPU. The last two sets stay loaded, for a worker's stages share them.
-
-    Raises DataMissing, DataCorrupt (also when a set of files has changed since the experiment was created).
-    """
-    key = (spec.model_dump_json(), tuple(folders))
-    if key in _loaded and checksums is None:
-        if _loaded[key].train.is_streamed:  # its files are still being read
-            _check_unchanged(spec, folders)
-        return _loaded[key]
-    _check_unchanged(spec, folders)
-    location = DataLocation(tuple(folders)) if checksums is None else DataLocation(tuple(folders), checksums)
-    raw = datasets[spec.dataset].call(location, spec)
-    splits = split(raw, spec)
-    _loaded[key] = splits
-    return splits
-
-
-def _check_unchanged(spec: DataSpec, folders: Sequence[Path]) -> None:
-    if spec.fingerprint is not None and (said := since_created(spec, folders)) is not None:
-        raise DataCorrupt(said)
-
-
-def split(raw: RawData, spec: DataSpec) -> Splits:
-    """Training, validation and test images as the spec asks for them (`raw.cut`). Raises InvalidInput."""
-    own = 0 if raw.validation_labels is None else len(raw.validation_labels)
-    total = len(raw.train_labels)
-    chosen = cut(spec, total, own, len(raw.test_labels), held_out(spec.dataset, total))
-    train_split = _part(raw.train_images, raw.train_labels, chosen.train, raw.origins.get("train"))
-    if raw.validation_images is not None and raw.validation_labels is not None:
-        validation = _part(
-            raw.validation_images, raw.validation_labels, chosen.validation, raw.origins.get("validation")
-        )
-    else:
-        validation = _part(raw.train_images, raw.train_labels, chosen.validation, raw.origins.get("train"))
-    test_split = _part(raw.test_images, raw.test_labels, chosen.test, raw.origins.get("test"))
-    channels, height, width = size_of(train_split.images)
-    return Splits(
-        train_split, validation, test_split, raw.classes, make_transform(spec.input_scale, train_split),
-        Shape(channels, height, width, len(raw.classes)),
-    )  # fmt: skip
-
-
-def _part(
-    images: Images | ImageFiles, labels: Labels, indices: NDArray[np.intp], origin: Origin | None = None
-) -> Split:
-    import torch
-
-    chosen, kept = torch.from_numpy(labels[indices]), origin.take(indices) if origin else None
-    if isinstance(images, ImageFiles):
-        return Split(images.take(indices.tolist()), chosen, kept)
-    pixels = np.ascontiguousarray(images[indices].transpose(0, 2, 3, 1))  # pixels together: what convolutions like best
-    return Split(torch.from_numpy(pixels).permute(0, 3, 1, 2), chosen, kept)
 
 
 _STATISTICS_IMAGES = 10_000  # of streamed sets, whose every image would be read from disk

@@ -44,32 +44,13 @@ from modescape.science.data.raw import (
     file_digest,
 )
 from modescape.science.data.values import Reading, in_bytes
-from modescape.spec import DataSpec
 
 _LARGEST_SIDE = 128  # pictures of several sizes are scaled to their median size, at most this
 _HELD_BYTES = 1 << 30  # folders that decode to more than this are read batch by batch
-_PATH = "data.path"
 
 
 def is_held(files: ImageFiles) -> bool:
     return len(files) * files.channels * files.height * files.width <= _HELD_BYTES
-
-
-def own_path(spec: DataSpec) -> Path:
-    """The folder or file of a user's own set. Raises InvalidInput when it is not there."""
-    if not spec.path:
-        raise InvalidInput("this set needs a path", field=_PATH, allowed="a folder or an .npz file on this machine")
-    path = Path(spec.path).expanduser()
-    wanted = "a folder" if spec.dataset == "folder" else "an .npz file"
-    try:
-        there = path.is_dir() if spec.dataset == "folder" else path.is_file()
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{spec.path!r} cannot be looked at: {error}", field=_PATH, allowed=wanted) from error
-    if not there:
-        raise InvalidInput(
-            f"there is no {wanted.split(' ', 1)[1]} {spec.path!r}", field=_PATH, allowed=f"{wanted} that exists"
-        )
-    return path
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from modescape.drawing.panels import Picture, beside
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, rate, thousands
-from modescape.spec import TrainingSpec
+from modescape.part import TrainingSpec
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

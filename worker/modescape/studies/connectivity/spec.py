@@ -13,7 +13,8 @@ from modescape.registry import architectures
 from modescape.study import StudySpec, study
 
 if TYPE_CHECKING:
-    from modescape.spec import DataInfo, ExperimentSpec, Sizes
+    from modescape.part import BaseSpec
+    from modescape.records import DataInfo, Sizes
 
 
 @study(
@@ -39,7 +40,7 @@ class ConnectivitySpec(StudySpec):
     )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the order in which layers are matched.")
 
-    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+    def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         if spec.ensemble.runs < 2:
             yield Problem("one run has no pair", "", "at least 2 runs")
         why = architectures[spec.network.architecture].why_not_aligned

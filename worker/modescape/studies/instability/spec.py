@@ -11,7 +11,8 @@ from modescape.errors import Problem
 from modescape.study import StudySpec, study, twice
 
 if TYPE_CHECKING:
-    from modescape.spec import DataInfo, ExperimentSpec, Sizes
+    from modescape.part import BaseSpec
+    from modescape.records import DataInfo, Sizes
 
 
 @study(
@@ -33,7 +34,7 @@ class InstabilitySpec(StudySpec):
     images: int = Field(2000, ge=10, le=1_000_000, description="Images of each split evaluated.")
     repetitions: int = Field(3, ge=1, le=100, description="Pairs of branches from each epoch.")
 
-    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+    def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         last, every = spec.training.epochs, spec.training.checkpoint_every
         yield from twice("epochs", self.epochs)
         for k in self.epochs:

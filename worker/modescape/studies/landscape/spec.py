@@ -12,7 +12,8 @@ from modescape.part import MAX_SEED
 from modescape.study import Run, ThroughRuns, known_run, study
 
 if TYPE_CHECKING:
-    from modescape.spec import DataInfo, ExperimentSpec, Sizes
+    from modescape.part import BaseSpec
+    from modescape.records import DataInfo, Sizes
 
 
 @study(
@@ -51,7 +52,7 @@ class PlaneSpec(ThroughRuns):
     def taken(cls, data: Mapping[str, Any]) -> int:
         return {"affine": 3, "random": 1}.get(str(data.get("kind")), 2)
 
-    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+    def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         wanted = self.taken({"kind": self.kind})
         if len(self.runs) != wanted or len(set(self.runs)) != wanted:
             words = "1 run" if wanted == 1 else f"{wanted} different runs"

@@ -13,35 +13,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.datasets.dataset import DataLocation, own_path
+from modescape.datasets.here import ANEW, describe
 from modescape.errors import DataCorrupt, InvalidInput
 from modescape.own import place_name
-from modescape.part import PLACES
+from modescape.part import PLACES, SYNTHETIC, DataSpec
+from modescape.records import DataInfo
 from modescape.registry import datasets
 from modescape.science.data import (
-    ANEW,
-    DataLocation,
     ImageFiles,
     Images,
     RawData,
     Shape,
-    describe,
     fingerprint_of_npz,
     first_outside_digest,
     levels_of,
-    own_path,
     read_images,
     scan_pictures,
     size_of,
 )
 from modescape.science.data.files import worth_saying
 from modescape.science.seeds import stream_seed
-from modescape.spec import DataInfo, DataSpec
-from modescape.studies.ood.spec import SYNTHETIC, OodSpec
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -56,6 +53,28 @@ _MADE = {
     "constant": "one uniform colour an image",
     "permuted": "the pixels of each test image in random order, their colours kept together",
 }
+
+
+class Asked(Protocol):
+    """Which images are meant: what is read here of an `OodSpec`, which looks here at what it asks for."""
+
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def path(self) -> str | None: ...
+
+    @property
+    def white(self) -> float | None: ...
+
+    @property
+    def fingerprint(self) -> str | None: ...
+
+    @property
+    def images(self) -> int | None: ...
+
+    @property
+    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,7 @@ class OutsideImages:
     conversion: str
 
 
-def title(spec: OodSpec) -> str:
+def title(spec: Asked) -> str:
     """As people read it: "SVHN", "Uniform noise", the name of one's own folder or file."""
     if spec.path is not None:
         return place_name(spec.path, spec.dataset)
@@ -89,7 +108,7 @@ def title(spec: OodSpec) -> str:
     return SYNTHETIC.get(spec.dataset) or datasets[spec.dataset].title
 
 
-def look_at(spec: OodSpec, info: DataInfo, folders: Sequence[Path]) -> Available:
+def look_at(spec: Asked, info: DataInfo, folders: Sequence[Path]) -> Available:
     """What the set offers; checks that it is here, holds enough images, and can be made to look like the training set.
 
     Raises DataMissing, DataCorrupt, and InvalidInput with fields relative to the study.
@@ -114,12 +133,12 @@ def look_at(spec: OodSpec, info: DataInfo, folders: Sequence[Path]) -> Available
     return found
 
 
-def own(spec: OodSpec) -> DataSpec:
+def own(spec: Asked) -> DataSpec:
     """A user's own images as a data set."""
     return DataSpec(dataset=spec.dataset, path=spec.path, white=spec.white)
 
 
-def remarks(spec: OodSpec) -> list[str]:
+def remarks(spec: Asked) -> list[str]:
     """What a person should know of a user's own images before a launch: what was left aside, how arrays are read. (How
     pictures are read, the look through them says.) Raises InvalidInput."""
     if spec.dataset == "folder":
@@ -127,7 +146,7 @@ def remarks(spec: OodSpec) -> list[str]:
     return list(read_images(own_path(own(spec)), spec.white)[1].remarks) if spec.dataset == "npz" else []
 
 
-def _available(spec: OodSpec, folders: Sequence[Path]) -> Available:
+def _available(spec: Asked, folders: Sequence[Path]) -> Available:
     try:
         if spec.dataset == "folder":
             pictures = scan_pictures(own_path(own(spec)))
@@ -147,7 +166,7 @@ def _available(spec: OodSpec, folders: Sequence[Path]) -> Available:
     return Available(count, info.channels, info.height, info.width, info.fingerprint)
 
 
-def count_images(spec: OodSpec, test: int) -> int:
+def count_images(spec: Asked, test: int) -> int:
     """How many images will be evaluated, without looking for public files; test: test images of the training set."""
     if spec.images is not None:
         return spec.images
@@ -161,7 +180,7 @@ def count_images(spec: OodSpec, test: int) -> int:
 
 
 def outside_images(
-    spec: OodSpec,
+    spec: Asked,
     shape: Shape,
     test: Images | ImageFiles,
     folders: Sequence[Path],
@@ -193,18 +212,18 @@ def outside_images(
     return OutsideImages(np.ascontiguousarray(pixels), title(spec), _words(spec, size, shape, inner))
 
 
-def _generator(spec: OodSpec, stream: str) -> np.random.Generator:
+def _generator(spec: Asked, stream: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(stream_seed(spec.seed, f"outside/{stream}", 0)))
 
 
-def _choice(spec: OodSpec, there: int) -> NDArray[np.intp]:
+def _choice(spec: Asked, there: int) -> NDArray[np.intp]:
     wanted = min(MOST, there) if spec.images is None else spec.images
     if wanted > there:
         raise DataCorrupt(f"{title(spec)} has {there} images, {wanted} were planned")
     return np.sort(_generator(spec, "choice").permutation(there)[:wanted])
 
 
-def _inner(spec: OodSpec, shape: Shape) -> tuple[int, int]:
+def _inner(spec: Asked, shape: Shape) -> tuple[int, int]:
     """Height and width to which images are scaled: those of the training set, or what its middle is kept for."""
     outside = None if spec.dataset not in datasets else datasets[spec.dataset].outside
     if outside is None or shape.height != shape.width or shape.height not in outside.inside:
@@ -213,7 +232,7 @@ def _inner(spec: OodSpec, shape: Shape) -> tuple[int, int]:
     return side, side
 
 
-def _read(spec: OodSpec, location: DataLocation) -> Array | ImageFiles:
+def _read(spec: Asked, location: DataLocation) -> Array | ImageFiles:
     """Test images [N, C, H, W], 0 to 255, or what a set has in their place."""
     if spec.dataset == "folder":
         pictures = scan_pictures(own_path(own(spec)))
@@ -265,7 +284,7 @@ def resizing(size: int, target: int) -> Floats:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def _words(spec: OodSpec, size: tuple[int, int, int], shape: Shape, inner: tuple[int, int]) -> str:
+def _words(spec: Asked, size: tuple[int, int, int], shape: Shape, inner: tuple[int, int]) -> str:
     channels, height, width = size
     colour = "gray" if channels == 1 else "RGB"
     if inner != (shape.height, shape.width):

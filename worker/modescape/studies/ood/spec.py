@@ -10,21 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, PLACES, Added, Key, is_stored
+from modescape.part import MAX_SEED, PLACES, SYNTHETIC, Added, Key, is_stored
 from modescape.registry import datasets
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
 
 if TYPE_CHECKING:
-    from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes
-
-
-# Images made up instead of read, with their titles.
-SYNTHETIC = {
-    "gaussian-noise": "Gaussian noise",
-    "uniform-noise": "Uniform noise",
-    "constant": "Constant images",
-    "permuted": "Permuted pixels",
-}
+    from modescape.part import BaseSpec, DataSpec
+    from modescape.records import DataInfo, Sizes
 
 
 @study(
@@ -80,7 +72,7 @@ class OodSpec(GroupStudy):
             raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
         return self
 
-    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+    def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         yield from super().problems(spec, info, n)
         own, other = (None if path is None else os.path.realpath(path) for path in (spec.data.path, self.path))
         shorter, longer = sorted((f"{self.dataset}-", f"{spec.data.dataset}-"), key=len)
@@ -104,7 +96,7 @@ class OodSpec(GroupStudy):
     def own_images(self) -> DataSpec | None:
         if self.path is None:
             return None
-        from modescape.spec import DataSpec
+        from modescape.part import DataSpec
 
         return DataSpec(dataset=self.dataset, path=self.path, white=self.white, fingerprint=self.fingerprint)
 

@@ -12,7 +12,8 @@ from modescape.errors import Problem
 from modescape.study import StudySpec, study, twice
 
 if TYPE_CHECKING:
-    from modescape.spec import DataInfo, ExperimentSpec, Sizes
+    from modescape.part import BaseSpec
+    from modescape.records import DataInfo, Sizes
 
 LearningRate = Annotated[float, Field(gt=0, le=100)]
 
@@ -35,12 +36,12 @@ class SeedsSpec(StudySpec):
     repetitions: int = Field(3, ge=1, le=100, description="Independent repetitions of every pair: the units.")
     epochs: int | None = Field(None, ge=1, le=100_000, description="Epochs; empty means those of the training.")
 
-    def judged(self, spec: ExperimentSpec) -> float:
+    def judged(self, spec: BaseSpec) -> float:
         """The learning rate that claim (g) is read at: the training's own, else the one whose ratio to it is nearest
         to 1."""
         return min(self.learning_rates, key=lambda rate: abs(math.log(rate / spec.training.learning_rate)))
 
-    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+    def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         yield from twice("learning_rates", self.learning_rates)
 
     def deviations(self) -> Iterator[str]:

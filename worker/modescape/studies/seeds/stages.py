@@ -19,11 +19,11 @@ from modescape.claims.claim import margins
 from modescape.claims.evidence import SeedsEvidence
 from modescape.claims.judging import judge
 from modescape.draft import Draft
-from modescape.part import keyed
+from modescape.part import TrainingSpec, keyed
 from modescape.prices import Work
 from modescape.science.health import failure
 from modescape.science.seeds import ARMS, Arm, arm_seeds
-from modescape.spec import ExperimentSpec, TrainingSpec
+from modescape.spec import ExperimentSpec
 from modescape.stages.judge import add_claims
 from modescape.stages.stage import Context, Json, Task, planner, stage
 from modescape.stages.train import only_last, run_training
@@ -106,7 +106,7 @@ def _arm_parts(task: Task) -> Json:
 
 @stage("arm", parts=_arm_parts)
 def arm(context: Context) -> None:
-    from modescape.science.networks import build
+    from modescape.architectures.building import build
 
     spec, params = context.spec, context.params
     seeds = arm_seeds(spec.ensemble.seed, params["repetition"], _BY_KEY[params["arm"]])

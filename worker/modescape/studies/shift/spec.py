@@ -13,7 +13,8 @@ from modescape.registry import corruptions
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
 
 if TYPE_CHECKING:
-    from modescape.spec import DataInfo, DataSpec, ExperimentSpec, Sizes
+    from modescape.part import BaseSpec, DataSpec
+    from modescape.records import DataInfo, Sizes
 
 Intensity = Annotated[int, Field(ge=1, le=5)]
 
@@ -80,7 +81,7 @@ class ShiftSpec(GroupStudy):
         main = info.height >= 224  # ImageNet-C comes with its four extra types apart
         return tuple(name for name, kind in corruptions.items() if not main or kind.family != EXTRA)
 
-    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+    def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         from modescape.corruptions.corruption import applicable
 
         yield from super().problems(spec, info, n)
@@ -111,8 +112,8 @@ class ShiftSpec(GroupStudy):
             from modescape.corruptions.frost import frost_fingerprint
 
             return self.model_copy(update={"fingerprint": frost_fingerprint(pathlib.Path(self.path))})
-        from modescape.science.corrupted import look_at
-        from modescape.science.data import own_test
+        from modescape.corruptions.published import look_at
+        from modescape.datasets.here import own_test
 
         found = look_at(self.path, info, self.types(info), self.intensities, own=own_test(data, folders))
         return self.model_copy(update={"fingerprint": found})

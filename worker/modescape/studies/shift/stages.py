@@ -23,14 +23,14 @@ from modescape.claims.evidence import ShiftEvidence
 from modescape.claims.judging import judge
 from modescape.corruptions import corruption as corrupting
 from modescape.corruptions.frost import frost_fingerprint
+from modescape.corruptions.published import PublishedSet
+from modescape.datasets.here import seed_name
 from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import EventKind, Need
 from modescape.registry import methods
-from modescape.science.corrupted import PublishedSet
-from modescape.science.data import seed_name
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
 from modescape.stages import groups

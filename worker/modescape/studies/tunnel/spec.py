@@ -12,7 +12,8 @@ from modescape.part import MAX_SEED
 from modescape.study import Run, ThroughRuns, known_run, study
 
 if TYPE_CHECKING:
-    from modescape.spec import DataInfo, ExperimentSpec, Sizes
+    from modescape.part import BaseSpec
+    from modescape.records import DataInfo, Sizes
 
 
 @study(
@@ -46,7 +47,7 @@ class TunnelSpec(ThroughRuns):
     triangle_images: int = Field(500, ge=10, le=1_000_000, description="Test images the triangles are evaluated on.")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the batches.")
 
-    def problems(self, spec: ExperimentSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+    def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         if self.runs[0] == self.runs[1]:
             yield Problem("a tunnel needs two different ends", "runs", "two different runs")
         for run in self.runs:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from modescape.datasets.dataset import DataLocation
 from modescape.errors import DataCorrupt, ModescapeError
+from modescape.part import DataSpec
 from modescape.registry import datasets
-from modescape.science.data import DataLocation, ImageFiles, Images
-from modescape.spec import DataSpec
+from modescape.science.data import ImageFiles, Images
 
 COUNT = 100
 _SECONDS = 120  # the largest set that is read whole takes 5
@@ -29,7 +30,7 @@ def glimpse(spec: DataSpec, folders: Sequence[Path], file: Path) -> Images:
     """The first test images, uint8 [n, C, H, W], kept in `file` from then on.
 
     Raises DataCorrupt in the reader's words when the set cannot be read. Whether it is there is for
-    `science.data.describe` to say first.
+    `here.describe` to say first.
     """
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -14,25 +14,17 @@ from typing import BinaryIO, Literal, cast
 
 import numpy as np
 
+from modescape.datasets.dataset import DataLocation, missing, own_path
+from modescape.datasets.splitting import cut, held_out
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
-from modescape.part import PLACES
+from modescape.part import PLACES, DataSpec
+from modescape.records import DataInfo
 from modescape.registry import datasets
 from modescape.science.data.contents import Promised, wrong_in
 from modescape.science.data.files import some, worth_saying
 from modescape.science.data.layouts import Role
-from modescape.science.data.raw import (
-    DataLocation,
-    Labels,
-    Origin,
-    Published,
-    RawData,
-    cut,
-    file_digest,
-    missing,
-    size_of,
-)
-from modescape.science.data.user import first_digest, own_path, read_npz, scan_folder
-from modescape.spec import DataInfo, DataSpec
+from modescape.science.data.raw import Labels, Origin, OwnTest, Published, RawData, file_digest, size_of
+from modescape.science.data.user import first_digest, read_npz, scan_folder
 
 
 def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
@@ -149,12 +141,6 @@ def published(name: str) -> DataInfo:
     )
 
 
-def held_out(name: str, total: int) -> int:
-    """Images for validation where none are asked for: the set's own number, or a tenth of a part of it."""
-    default = datasets[name].validation_default
-    return default if 0 < default < total else min(5000, total // 10)
-
-
 def _info_of(raw: RawData) -> DataInfo:
     images = raw.train_images
     channels, height, width = size_of(images)
@@ -162,19 +148,6 @@ def _info_of(raw: RawData) -> DataInfo:
     return DataInfo(
         channels, height, width, raw.classes, n, len(raw.test_labels), own or min(5000, n // 10), validation_total=own
     )
-
-
-Names = tuple[tuple[str, frozenset[str]], ...]  # of picture files, by class folder
-
-
-@dataclass(frozen=True)
-class OwnTest:
-    """What can be known of the test images without torch or scikit-learn. labels: in the order in which files of
-    corrupted copies have them, which for arrays of one's own is that of their rows; names: of the files
-    of a set that is read as it is needed. None: not known, or no such files."""
-
-    labels: Labels | None
-    names: Names | None = None
 
 
 def own_test(spec: DataSpec, folders: Sequence[Path]) -> OwnTest | None:

@@ -41,7 +41,7 @@ from modescape.science.data import (
 from modescape.science.data.pictures import UnreadablePicture, header_of, printable
 
 if TYPE_CHECKING:
-    from modescape.spec import DataInfo
+    from modescape.records import DataInfo
 
 _ALLOWED = (
     "a folder of .npy files as CIFAR-10-C has (labels.npy and one file a type), or of "

@@ -14,14 +14,12 @@ do not depend on how many cores a machine has.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,13 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modescape.errors import Diverged, InvalidInput, StageInterrupted
+from modescape.part import TrainingSpec, steps_per_epoch
 from modescape.science import weights
+from modescape.science.arithmetic import Precision, arithmetic, choose_precision
 from modescape.science.data import Splits
 from modescape.science.networks import dropout_layers
+from modescape.science.optimisers import Adam, Descent, Optimiser, flatten_in_place
 from modescape.science.seeds import RunSeeds
-from modescape.spec import TrainingSpec, steps_per_epoch
 
-Precision = Literal["float32", "bfloat16"]
 Arrays = dict[str, np.ndarray]
 
 PROGRESS_SECONDS = 1.0
@@ -370,20 +369,6 @@ class _Run:
         self.optimiser.updates = self.step - self.first_step
 
 
-def flatten_in_place(module: nn.Module) -> tuple[Tensor, Tensor]:
-    """Make every parameter, and its gradient, a view of one flat tensor each: (theta [P], gradient [P])."""
-    parameters = list(module.parameters())
-    theta = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
-    gradient = torch.zeros_like(theta)
-    start = 0
-    for parameter in parameters:
-        end = start + parameter.numel()
-        parameter.data = theta[start:end].view(parameter.shape)
-        parameter.grad = gradient[start:end].view(parameter.shape)
-        start = end
-    return theta, gradient
-
-
 def decay_mask(module: nn.Module, training: TrainingSpec) -> Tensor:
     """1 where weight decay acts, [P] (science c.2).
 
@@ -415,61 +400,10 @@ def _weights(module: nn.Module) -> set[nn.Parameter]:
     return {p for p in module.parameters() if p.dim() >= 2} - {*tables, *loose}
 
 
-class Optimiser(Protocol):
-    """Changes theta in place; `moments` and `updates` are all it remembers."""
-
-    moments: dict[str, Tensor]
-    updates: int
-
-    def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None: ...
-
-
 def make_optimiser(training: TrainingSpec, theta: Tensor) -> Optimiser:
     if training.optimiser == "adam":
         return Adam(theta, epsilon=training.adam_epsilon)
     return Descent(theta, momentum=training.momentum if training.optimiser == "momentum" else 0.0)
-
-
-@dataclass
-class Adam:
-    """Kingma and Ba 2015, algorithm 1, with decay rates 0.9 and 0.999."""
-
-    theta: Tensor
-    epsilon: float
-    updates: int = 0
-    moments: dict[str, Tensor] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.moments = {"first": torch.zeros_like(self.theta), "second": torch.zeros_like(self.theta)}
-        self._scratch = torch.empty_like(self.theta)
-
-    def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None:
-        self.updates += 1
-        first, second = self.moments["first"], self.moments["second"]
-        first.lerp_(gradient, 1 - 0.9)
-        second.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
-        unbiased = math.sqrt(1 - 0.999**self.updates)
-        denominator = torch.sqrt(second, out=self._scratch).div_(unbiased).add_(self.epsilon)
-        theta.addcdiv_(first, denominator, value=-rate / (1 - 0.9**self.updates))
-
-
-@dataclass
-class Descent:
-    """Stochastic gradient descent, with heavy-ball momentum unless it is 0 (Sutskever 2013, as torch has it)."""
-
-    theta: Tensor
-    momentum: float
-    updates: int = 0
-    moments: dict[str, Tensor] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.moments = {"velocity": torch.zeros_like(self.theta)} if self.momentum else {}
-
-    def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None:
-        self.updates += 1
-        if self.momentum:
-            gradient = self.moments["velocity"].mul_(self.momentum).add_(gradient)
-        theta.add_(gradient, alpha=-rate)
 
 
 @contextmanager
@@ -543,78 +477,3 @@ def _seed_torch(noise: int, step: int) -> None:
     torch.default_generator.manual_seed(drawn)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(drawn)
-
-
-# --- arithmetic -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def arithmetic(device: str) -> Iterator[None]:
-    """How numbers are computed in training: one CPU thread, no denormals, and on a GPU `repeatable` kernels.
-
-    Restored afterwards (but for denormals, whose old state torch does not tell: they are then on, its default).
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    try:
-        with repeatable() if torch.device(device).type == "cuda" else nullcontext():
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
-
-
-@contextmanager
-def repeatable() -> Iterator[None]:
-    """Deterministic GPU algorithms in full float32. Not for a CPU: the first call costs two seconds of imports."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, tf32 = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
-    matmul = torch.get_float32_matmul_precision()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # our pools do not overlap, so their backward pass is deterministic although torch only warns about it
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = benchmark, tf32
-        torch.set_float32_matmul_precision(matmul)
-
-
-def choose_precision(asked: Literal["auto", "float32", "bfloat16"], device: str) -> Precision:
-    """The arithmetic of training: `auto` takes bfloat16 only where processor or GPU has it in hardware (science c.5).
-
-    Decided by features, never by a timing, so that the same machine always decides alike. (Measured on a processor
-    without it, AVX2 only: bfloat16 is 4 times slower than float32.)
-    """
-    if asked != "auto":
-        return asked
-    if torch.device(device).type == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
-    return "bfloat16" if has_cpu_bfloat16() else "float32"
-
-
-def has_cpu_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies bfloat16 (AVX-512 BF16, AMX or Arm's BF16); where Linux does not tell: no."""
-    if not cpuinfo.exists():
-        return False
-    lines = cpuinfo.read_text().splitlines()
-    features = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(features.split()))
-
-
-def arithmetic_used(device: str, precision: Precision) -> dict[str, str]:
-    """What a training was computed with: device kind, its name or instruction set, torch version, precision."""
-    place = torch.device(device)
-    kind = torch.cuda.get_device_name(place) if place.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    return {"precision": precision, "device": place.type, "hardware": kind, "torch": str(torch.__version__)}
-
-
-def numerics_class(device: str, precision: Precision) -> str:
-    """What must be equal for equal bits: device kind, instruction set, torch version, precision, threads."""
-    used = arithmetic_used(device, precision)
-    return f"{used['device']}/{used['hardware']}/torch {used['torch']}/{precision}/1 thread"

@@ -1,0 +1,50 @@
+"""Networks by name, with initial weights that a seed decides.
+
+    network = build(spec.network, splits.shape, seed=7)
+
+Initial weights are drawn by numpy's Philox from the seed alone, so that the same seed gives identical bits on every
+machine, whatever else was drawn before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from modescape.part import NetworkSpec
+from modescape.records import DataInfo
+from modescape.registry import architectures
+from modescape.science.data import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def build(network: NetworkSpec, shape: Shape, *, seed: int) -> nn.Module:
+    """The network `network` asks for, with the initial weights of `seed`; equal seeds give identical bits."""
+    import torch
+
+    from modescape.science.networks import SeededNetwork
+
+    entry = architectures[network.architecture]
+    options = entry.options.model_validate(network.options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = cast("nn.Module", entry.call(*shape, options))
+    if isinstance(module, SeededNetwork):
+        with torch.no_grad():
+            module.initialise(np.random.Generator(np.random.Philox(seed)))
+    return module
+
+
+def has_dropout(network: NetworkSpec, info: DataInfo) -> bool:
+    """Whether a network has dropout layers. One that does not say so is built and looked at, which loads torch; the
+    web process knows only networks that say."""
+    declared = architectures[network.architecture].dropout
+    if declared is not None:
+        return declared
+    from modescape.science.networks import dropout_layers
+
+    shape = Shape(info.channels, info.height, info.width, len(info.classes))
+    return bool(dropout_layers(build(network, shape, seed=0)))

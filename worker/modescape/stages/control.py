@@ -1,0 +1,87 @@
+"""What a running stage is given to stop when told, and to say how far it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from modescape.errors import CancelRequested, PauseRequested, StageInterrupted
+from modescape.records import ArtifactInfo, Json, Point, Progress, Wish
+from modescape.store import Store
+from modescape.store.leases import Lease
+
+
+class StageControl:
+    """A running stage's way out: stop when told, tell how far it is, save what a later attempt resumes from."""
+
+    def __init__(self, store: Store, lease: Lease) -> None:
+        self._store = store
+        self.lease = lease
+        self._stop: StageInterrupted | None = None
+        self._told: Progress | None = None  # progress that the store does not know yet
+        self._memo: str | None = None
+        self._lock = threading.Lock()
+
+    def begin(self, memo: str) -> None:
+        """Work under this stage key. What an earlier attempt saved under another one (an older version of the code,
+        other arithmetic) is not gone on from: its bytes would be neither the one's nor the other's."""
+        self._memo = memo
+        if self.lease.stage.partial.get("memo") != memo:
+            self.lease.stage.partial = {}
+
+    def check(self) -> None:
+        """Raise StageInterrupted if the stage must stop now. Costs nothing: call it at every step."""
+        if self._stop is not None:
+            raise self._stop
+
+    def stop(self, reason: StageInterrupted) -> None:
+        """Make the next `check` raise `reason`; the first reason stands."""
+        with self._lock:
+            self._stop = self._stop or reason
+
+    def progress(self, step: int, steps: int, **numbers: Any) -> None:
+        """How far the stage is; written soon, by the other thread."""
+        with self._lock:
+            self._told = Progress(step, steps, numbers)
+
+    def save_partial(
+        self,
+        partial: Json,
+        *,
+        points: Mapping[str, Sequence[Point]] | None = None,
+        run: int | None = None,
+        drop_after_step: int | None = None,
+        artifacts: Iterable[ArtifactInfo] = (),
+        step: int | None = None,
+    ) -> None:
+        """`Store.leases.save_partial` with this stage's lease. Raises LeaseLost."""
+        wish = self._store.leases.save_partial(
+            self.lease, {**partial, "memo": self._memo}, points=points, run=run, drop_after_step=drop_after_step,
+            artifacts=artifacts, step=step,
+        )  # fmt: skip
+        self.heed(wish)
+
+    def forget_points(self, run: int) -> None:
+        """A stage that starts over draws its curves again. Raises LeaseLost."""
+        self.save_partial({}, run=run, drop_after_step=-1)
+
+    def note(self, kind: str, payload: Json) -> None:
+        """An event of the stage's own. Raises LeaseLost."""
+        self._store.leases.note(self.lease, kind, payload)
+
+    def heed(self, wish: Wish | None) -> None:
+        if wish is Wish.CANCEL:
+            self.stop(CancelRequested("the experiment was cancelled"))
+        elif wish is Wish.PAUSE:
+            self.stop(PauseRequested("the experiment was paused"))
+
+    def tell(self) -> None:
+        """Write the latest progress, or just keep the lease. Raises LeaseLost."""
+        with self._lock:
+            told, self._told = self._told, None
+        self.heed(self._store.leases.beat(self.lease, told))
+
+    @property
+    def has_news(self) -> bool:
+        return self._told is not None
