@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar, overload
@@ -18,15 +18,13 @@ from typing import Any, Generic, TypeVar, overload
 import orjson
 from sqlalchemy import ColumnElement, Select, and_, cast, exists, false, func, literal, not_, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from modescape import names
 from modescape.errors import InvalidInput
-from modescape.tables import Base
+from modescape.fields import Attribute, Fields, Row
 
-Row = TypeVar("Row", bound=Base)
 T = TypeVar("T")
-Attribute = InstrumentedAttribute[Any]
 
 MAX_LIMIT = 1000
 
@@ -92,18 +90,9 @@ OPERATORS = ("eq", "ne", *_COMPARISONS, "in", "notin", "contains", "notcontains"
 
 @dataclass(frozen=True)
 class Listing(Generic[Row]):
-    """What can be asked of one table.
+    """Rows of one table, asked for by the fields of its list."""
 
-    key: unique column that breaks ties; fields: name -> column; lists: name -> JSON column holding a list of texts;
-    texts: columns that the field `text` searches; sort: the order when none is asked for.
-    """
-
-    model: type[Row]
-    key: Attribute
-    fields: Mapping[str, Attribute]
-    sort: str
-    lists: Mapping[str, Attribute]
-    texts: tuple[Attribute, ...] = ()
+    fields: Fields[Row]
 
     def page(
         self,
@@ -116,17 +105,18 @@ class Listing(Generic[Row]):
         limit: int | None,
     ) -> Page[Row]:
         """The rows of `statement` that meet all conditions. Raises InvalidInput naming the field."""
-        sort = sort or self.sort
+        sort = sort or self.fields.sort
         name, descending = sort.removeprefix("-"), sort.startswith("-")
         column = self._column(name, "sort")
         if limit is not None and not 1 <= limit <= MAX_LIMIT:
             raise InvalidInput(f"a page of {limit} rows was asked for", field="limit", allowed=f"1 to {MAX_LIMIT}")
         statement = statement.where(*self.where(conditions, session))
-        total = session.scalar(select(func.count()).select_from(statement.with_only_columns(self.key).subquery()))
+        keys = statement.with_only_columns(self.fields.key).subquery()
+        total = session.scalar(select(func.count()).select_from(keys))
         if cursor is not None:
             statement = statement.where(self._after(cursor, sort, column, descending))
         nulls_last = [column.is_(None)] if column.nullable else []
-        ordered = [c.desc() if descending else c.asc() for c in dict.fromkeys((column, self.key))]
+        ordered = [c.desc() if descending else c.asc() for c in dict.fromkeys((column, self.fields.key))]
         statement = statement.order_by(*nulls_last, *ordered)
         if limit is None:
             rows = list(session.scalars(statement))
@@ -148,9 +138,9 @@ class Listing(Generic[Row]):
             raise InvalidInput(
                 f"there is no operator {condition.operator!r}", field=name, allowed="one of " + ", ".join(OPERATORS)
             )
-        if name == "text" and self.texts:
+        if name == "text" and self.fields.texts:
             return self._text(condition)
-        if name in self.lists:
+        if name in self.fields.lists:
             return self._in_list(condition, postgres)
         column, value = self._column(name, name), _normal(value)
         if condition.operator == "null":
@@ -177,11 +167,11 @@ class Listing(Generic[Row]):
         if condition.operator not in ("eq", "contains", "notcontains"):
             raise InvalidInput("text can only be searched", field="text", allowed="contains, notcontains")
         said = names.normal(str(condition.value))
-        found = or_(*(column.icontains(said, autoescape=True) for column in self.texts))
+        found = or_(*(column.icontains(said, autoescape=True) for column in self.fields.texts))
         return not_(found) if condition.operator == "notcontains" else found
 
     def _in_list(self, condition: Condition, postgres: bool) -> ColumnElement[bool]:
-        column = self.lists[condition.field]
+        column = self.fields.lists[condition.field]
         if condition.operator == "null":
             empty = func.jsonb_array_length(column) if postgres else func.json_array_length(column)
             return (empty == 0) if condition.value else (empty > 0)
@@ -192,10 +182,10 @@ class Listing(Generic[Row]):
         return not_(found) if condition.operator in ("ne", "notcontains", "notin") else found
 
     def _column(self, name: str, field: str) -> Attribute:
-        if name not in self.fields:
-            allowed = "one of " + ", ".join(self.fields)
+        if name not in self.fields.columns:
+            allowed = "one of " + ", ".join(self.fields.columns)
             raise InvalidInput(f"there is no field {name[:80]!r}", field=field, allowed=allowed)
-        return self.fields[name]
+        return self.fields.columns[name]
 
     def _after(self, cursor: str, sort: str, column: Attribute, descending: bool) -> ColumnElement[bool]:
         try:
@@ -204,17 +194,17 @@ class Listing(Generic[Row]):
                 value = datetime.fromisoformat(value)
                 made_for = made_for if value.tzinfo else None
             value = value if value is None else _checked(column, "cursor", value)
-            key = _checked(self.key, "cursor", key)
+            key = _checked(self.fields.key, "cursor", key)
         except (ValueError, TypeError, OverflowError):  # not ours; whatever a stranger put there is not looked at
             made_for, value, key = None, None, None
         if made_for != sort:
             raise InvalidInput("this cursor belongs to another list", field="cursor", allowed="its own `next`")
         beyond = operator.lt if descending else operator.gt
-        if column is self.key:
-            after: ColumnElement[bool] = beyond(self.key, key)
+        if column is self.fields.key:
+            after: ColumnElement[bool] = beyond(self.fields.key, key)
             return after
         same = column.is_(None) if value is None else column == value
-        later = [and_(same, beyond(self.key, key))]
+        later = [and_(same, beyond(self.fields.key, key))]
         if value is not None:
             later.append(beyond(column, value))
             if column.nullable:
@@ -222,7 +212,7 @@ class Listing(Generic[Row]):
         return or_(*later)
 
     def _cursor(self, row: Row, sort: str, column: Attribute) -> str:
-        mark = [sort, getattr(row, column.key), getattr(row, self.key.key)]
+        mark = [sort, getattr(row, column.key), getattr(row, self.fields.key.key)]
         return base64.urlsafe_b64encode(orjson.dumps(mark)).decode().rstrip("=")
 
 

@@ -1,6 +1,6 @@
 """One grammar of filters for API and pages: what a query string asks, as typed conditions and as an English sentence.
 
-    asked = EXPERIMENTS.read(request.query_params)
+    asked = read(EXPERIMENTS, request.query_params)
     asked.words        # "Experiments where dataset is cifar10 and accuracy is at least 0.6, newest first"
     asked.query        # ListQuery(conditions=(Condition("dataset", "eq", "cifar10"), ...), sort="-created_at")
 
@@ -14,16 +14,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 from urllib.parse import urlencode
 
 from starlette.datastructures import ImmutableMultiDict
 
 from modescape.errors import InvalidInput, Problem
-from modescape.listing import Condition, ListQuery
-from modescape.records import Role, SampleSet, Status
-
-Kind = Literal["text", "list", "number", "whole", "time", "flag"]
+from modescape.fields import Field, Fields, Kind
+from modescape.listing import MAX_LIMIT, Condition, ListQuery
 
 
 @dataclass(frozen=True)
@@ -35,44 +33,33 @@ class Operator:
     store: str = ""
 
 
+_NUMBERS = (Kind.NUMBER, Kind.WHOLE)
+_VALUES = (Kind.TEXT, Kind.LIST, *_NUMBERS)
 OPERATORS: dict[str, Operator] = {
-    "eq": Operator("is", ("text", "list", "number", "whole", "flag")),
-    "ne": Operator("is not", ("text", "list", "number", "whole")),
-    "in": Operator("is one of", ("text", "list", "number", "whole")),
-    "gt": Operator("is more than", ("number", "whole")),
-    "gte": Operator("is at least", ("number", "whole")),
-    "lt": Operator("is less than", ("number", "whole")),
-    "lte": Operator("is at most", ("number", "whole")),
-    "contains": Operator("contains", ("text",)),
-    "null": Operator("has", ("text", "list", "number", "whole", "time")),
-    "before": Operator("is before", ("time",), "lt"),
-    "after": Operator("is after", ("time",), "gte"),
+    "eq": Operator("is", (*_VALUES, Kind.FLAG)),
+    "ne": Operator("is not", _VALUES),
+    "in": Operator("is one of", _VALUES),
+    "gt": Operator("is more than", _NUMBERS),
+    "gte": Operator("is at least", _NUMBERS),
+    "lt": Operator("is less than", _NUMBERS),
+    "lte": Operator("is at most", _NUMBERS),
+    "contains": Operator("contains", (Kind.TEXT,)),
+    "null": Operator("has", (*_VALUES, Kind.TIME)),
+    "before": Operator("is before", (Kind.TIME,), "lt"),
+    "after": Operator("is after", (Kind.TIME,), "gte"),
 }
 
 _LIST_WORDS = {"eq": "include", "ne": "do not include", "in": "include one of"}
 
 # Not conditions. `columns` is the list page's alone (the API has `fields`): the same address serves both.
 CONTROLS = ("sort", "limit", "cursor", "fields", "format", "columns")
-MAX_LIMIT, DEFAULT_LIMIT = 1000, 50
+DEFAULT_LIMIT = 50
 _MAX_TEXT = 200
 _BIGGEST = 2**63 - 1
 
 
-@dataclass(frozen=True)
-class Field:
-    """One thing that can be asked about. words: as the sentence says it; choices: the closed set of values, if any."""
-
-    name: str
-    kind: Kind
-    words: str
-    column: str = ""  # the store's name for it, when another
-    choices: tuple[str, ...] = ()
-    sortable: bool = True
-    description: str = ""
-
-    @property
-    def operators(self) -> tuple[str, ...]:
-        return tuple(name for name, operator in OPERATORS.items() if self.kind in operator.kinds)
+def _operators(field: Field) -> list[str]:
+    return [name for name, operator in OPERATORS.items() if field.kind in operator.kinds]
 
 
 @dataclass(frozen=True)
@@ -116,36 +103,18 @@ class Asked:
         return Paging(sort=self.query.sort, cursor=cursor or self.query.cursor, limit=self.query.limit)
 
 
-@dataclass(frozen=True)
-class Grammar:
-    """What can be asked of one kind of thing."""
-
-    noun: str
-    fields: tuple[Field, ...]
-    default_sort: str
-    searchable: str = ""  # what `q` looks into, in words; "" when there is no search
-    sort_words: tuple[tuple[str, str], ...] = ()
-    selectable: bool = False  # `sel=12-40,77` picks by number
-
-    def read(self, parameters: ImmutableMultiDict[str, str], *, lenient: bool = False) -> Asked:
-        """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice."""
-        reader = _Reader(self, parameters)
-        asked = reader.read()
-        if reader.problems and not lenient:
-            raise InvalidInput("; ".join(str(p) for p in reader.problems), problems=reader.problems)
-        return replace(asked, notices=tuple(f"Ignored: {problem}" for problem in reader.problems))
-
-    def field(self, name: str) -> Field | None:
-        return next((field for field in self.fields if field.name == name), None)
-
-    def parameters(self) -> list[dict[str, Any]]:
-        """The grammar as OpenAPI parameters."""
-        return list(_parameters(self))
+def read(fields: Fields[Any], parameters: ImmutableMultiDict[str, str], *, lenient: bool = False) -> Asked:
+    """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice."""
+    reader = _Reader(fields, parameters)
+    asked = reader.read()
+    if reader.problems and not lenient:
+        raise InvalidInput("; ".join(str(p) for p in reader.problems), problems=reader.problems)
+    return replace(asked, notices=tuple(f"Ignored: {problem}" for problem in reader.problems))
 
 
 class _Reader:
-    def __init__(self, grammar: Grammar, parameters: ImmutableMultiDict[str, str]) -> None:
-        self.grammar = grammar
+    def __init__(self, fields: Fields[Any], parameters: ImmutableMultiDict[str, str]) -> None:
+        self.fields = fields
         self.pairs = [(key, value) for key, value in parameters.multi_items() if value != ""]
         self.problems: list[Problem] = []
 
@@ -154,15 +123,15 @@ class _Reader:
         says: list[str] = []
         chips: list[Chip] = []
         search, archived = "", False
-        sort, limit, cursor = self.grammar.default_sort, DEFAULT_LIMIT, None
+        sort, limit, cursor = self.fields.sort, DEFAULT_LIMIT, None
         for key, values in self._grouped():
             last = values[-1]
-            if key == "q" and self.grammar.searchable:
+            if key == "q" and self.fields.searchable:
                 search = self._text("q", last)
                 conditions.append(Condition("text", "contains", search))
-                says.append(f"{self.grammar.searchable} contains {search!r}")
+                says.append(f"{self.fields.searchable} contains {search!r}")
                 chips.append(Chip(f"“{search}”", self._without(key)))
-            elif key == "sel" and self.grammar.selectable:
+            elif key == "sel" and self.fields.selectable:
                 numbers = self._ranges(last)
                 conditions.append(Condition("number", "in", numbers))
                 says.append(f"number is one of {last}")
@@ -185,13 +154,11 @@ class _Reader:
                 chips.append(Chip(words, self._without(key)))
         descending = sort.startswith("-")
         name = sort.removeprefix("-")
-        field = self.grammar.field(name)
-        column = (field.column or name) if field else name
-        query = ListQuery(tuple(conditions), f"-{column}" if descending else column, cursor, limit, archived)
+        query = ListQuery(tuple(conditions), sort, cursor, limit, archived)
         where = f" where {' and '.join(says)}" if says else ""
-        order = dict(self.grammar.sort_words).get(sort) or f"by {field.words if field else name}"
-        order += ", largest first" if descending and sort not in dict(self.grammar.sort_words) else ""
-        words = f"{self.grammar.noun}{where}, {order}"
+        by = f"by {self.fields.asked[name].words}" + (", largest first" if descending else "")
+        order = self.fields.sort_words.get(sort, by)
+        words = f"{self.fields.noun}{where}, {order}"
         return Asked(query, search, words, tuple(chips))
 
     def _grouped(self) -> Iterator[tuple[str, list[str]]]:
@@ -213,31 +180,31 @@ class _Reader:
 
     def _condition(self, key: str, values: Sequence[str]) -> tuple[Condition, str] | None:
         name, _, operator = key.partition("__")
-        field = self.grammar.field(name)
+        field = self.fields.asked.get(name)
         if field is None:
             names = ", ".join(
                 [
-                    *(["q"] if self.grammar.searchable else []),
-                    *(["sel"] if self.grammar.selectable else []),
-                    *(f.name for f in self.grammar.fields),
+                    *(["q"] if self.fields.searchable else []),
+                    *(["sel"] if self.fields.selectable else []),
+                    *self.fields.asked,
                     *CONTROLS,
                 ]
             )
             self._wrong(key, f"there is no field {name[:60]!r} to filter by", names)
             return None
-        operator = operator or ("after" if field.kind == "time" else "eq")
-        if operator not in field.operators:
+        operator = operator or ("after" if field.kind == Kind.TIME else "eq")
+        if operator not in _operators(field):
             self._wrong(
                 key,
                 f"{name} cannot be compared with {operator[:40]!r}",
-                ", ".join(f"{name}__{o}" for o in field.operators),
+                ", ".join(f"{name}__{o}" for o in _operators(field)),
             )
             return None
         if operator == "null":
             empty = self._flag(key, values[-1])
             if empty is None:
                 return None
-            return Condition(field.column or name, "null", empty), f"{field.words} has {'no' if empty else 'a'} value"
+            return Condition(name, "null", empty), f"{field.words} has {'no' if empty else 'a'} value"
         parts = (
             [part.strip() for value in values for part in value.split(",")]
             if operator in ("eq", "ne", "in")
@@ -249,26 +216,22 @@ class _Reader:
         if not typed or any(value is None for value in typed):
             return None
         if operator == "ne" and len(typed) > 1:
-            return Condition(field.column or name, "notin", tuple(typed)), f"{field.words} is not {_say(tuple(typed))}"
+            return Condition(name, "notin", tuple(typed)), f"{field.words} is not {_say(tuple(typed))}"
         value = tuple(typed) if operator == "in" else typed[0]
-        if field.kind == "flag":
-            return Condition(
-                field.column or name, "eq", bool(value)
-            ), f"{field.words} is {'true' if value else 'false'}"
-        said = (_LIST_WORDS if field.kind == "list" else {}).get(operator) or OPERATORS[operator].says
-        return Condition(
-            field.column or name, OPERATORS[operator].store or operator, value
-        ), f"{field.words} {said} {_say(value)}"
+        if field.kind == Kind.FLAG:
+            return Condition(name, "eq", bool(value)), f"{field.words} is {'true' if value else 'false'}"
+        said = (_LIST_WORDS if field.kind == Kind.LIST else {}).get(operator) or OPERATORS[operator].says
+        return Condition(name, OPERATORS[operator].store or operator, value), f"{field.words} {said} {_say(value)}"
 
     def _value(self, field: Field, key: str, text: str) -> Any:
-        if field.kind in ("text", "list"):
+        if field.kind in (Kind.TEXT, Kind.LIST):
             if field.choices and text not in field.choices:
                 self._wrong(key, f"there is no {field.words} {text[:60]!r}", ", ".join(field.choices))
                 return None
             return self._text(key, text) or None
-        if field.kind == "flag":
+        if field.kind == Kind.FLAG:
             return self._flag(key, text)
-        if field.kind == "time":
+        if field.kind == Kind.TIME:
             return self._time(key, text)
         return self._number(field, key, text)
 
@@ -285,7 +248,7 @@ class _Reader:
         return text
 
     def _number(self, field: Field, key: str, text: str) -> int | float | None:
-        whole = field.kind == "whole"
+        whole = field.kind == Kind.WHOLE
         try:
             number: int | float = int(text) if whole and len(text) < 24 else float(text)
         except ValueError:
@@ -308,7 +271,7 @@ class _Reader:
             return None
 
     def _sort(self, text: str) -> str | None:
-        allowed = [field.name for field in self.grammar.fields if field.sortable]
+        allowed = [field.name for field in self.fields.asked.values() if field.sortable]
         if text.removeprefix("-") not in allowed:
             self._wrong(
                 "sort",
@@ -340,30 +303,30 @@ def _say(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _parameters(grammar: Grammar) -> Iterator[dict[str, Any]]:
-    kinds = {
-        "text": "string",
-        "list": "string",
-        "number": "number",
-        "whole": "integer",
-        "time": "string",
-        "flag": "boolean",
-    }
-    if grammar.searchable:
-        yield _parameter("q", {"type": "string"}, f"Text that {grammar.searchable} contains.")
-    if grammar.selectable:
+_TYPES = {Kind.NUMBER: "number", Kind.WHOLE: "integer", Kind.FLAG: "boolean"}  # of OpenAPI; the others are texts
+
+
+def parameters(fields: Fields[Any]) -> list[dict[str, Any]]:
+    """What can be asked, as OpenAPI parameters."""
+    return list(_parameters(fields))
+
+
+def _parameters(fields: Fields[Any]) -> Iterator[dict[str, Any]]:
+    if fields.searchable:
+        yield _parameter("q", {"type": "string"}, f"Text that {fields.searchable} contains.")
+    if fields.selectable:
         yield _parameter("sel", {"type": "string"}, "Numbers and ranges, such as 12-40,77.")
-    for field in grammar.fields:
-        schema: dict[str, Any] = {"type": kinds[field.kind]}
+    for field in fields.asked.values():
+        schema: dict[str, Any] = {"type": _TYPES.get(field.kind, "string")}
         if field.choices:
             schema["examples"] = list(field.choices[:3])
-        more = ", ".join(f"`{field.name}__{operator}`" for operator in field.operators if operator != "eq")
+        more = ", ".join(f"`{field.name}__{operator}`" for operator in _operators(field) if operator != "eq")
         about = field.description or f"{field.words[:1].upper()}{field.words[1:]}."
         yield _parameter(field.name, schema, f"{about} Also {more}." if more else about)
-    sorts = ", ".join(field.name for field in grammar.fields if field.sortable)
+    sorts = ", ".join(field.name for field in fields.asked.values() if field.sortable)
     yield _parameter(
         "sort",
-        {"type": "string", "default": grammar.default_sort},
+        {"type": "string", "default": fields.sort},
         f"Column to sort by, `-` before it for descending: {sorts}.",
     )
     yield _parameter(
@@ -395,78 +358,3 @@ def ranges(text: str, *, biggest: int = 2**31 - 1) -> tuple[int, ...]:
             )
         found += range(low, high + 1)
     return tuple(dict.fromkeys(found))
-
-
-# -- what can be asked of what ----------------------------------------------------------------------------------------
-
-
-EXPERIMENTS = Grammar(
-    "Experiments",
-    (
-        Field("status", "text", "status", choices=tuple(Status)),
-        Field("dataset", "text", "dataset"),
-        Field("architecture", "text", "architecture"),
-        Field("method", "list", "methods", sortable=False),
-        Field("preset", "text", "preset"),
-        Field("tag", "list", "tags", sortable=False),
-        Field("name", "text", "name"),
-        Field("input_scale", "text", "input scale"),
-        Field("runs", "whole", "number of runs"),
-        Field("accuracy", "number", "accuracy", description="Mean test accuracy of the runs, 0 to 1."),
-        Field("ensemble_accuracy", "number", "ensemble accuracy"),
-        Field(
-            "disagreement",
-            "number",
-            "disagreement",
-            description="Mean over pairs of independent runs, 0 to 1.",
-        ),
-        Field("seconds", "number", "cost in seconds"),
-        Field("digest", "text", "spec digest", sortable=False),
-        Field("created", "time", "created"),
-        Field("finished", "time", "finished"),
-        Field("archived", "flag", "archived", sortable=False, description="Archived ones instead of the others."),
-    ),
-    default_sort="-created",
-    searchable="name or notes",
-    sort_words=(("-created", "newest first"), ("created", "oldest first")),
-)
-
-SOLUTIONS = Grammar(
-    "Solutions",
-    (
-        Field("number", "whole", "number"),
-        Field("run", "whole", "run"),
-        Field("role", "text", "role", choices=tuple(Role)),
-        Field("method", "text", "method"),
-        Field("set", "text", "sample set", "sample_set", choices=tuple(SampleSet)),
-        Field("index", "whole", "index"),
-        Field("epoch", "number", "epoch"),
-        Field("strength", "number", "strength"),
-        Field("relative", "number", "relative distance from its centre"),
-        Field("norm", "number", "norm of the weights"),
-        Field("cosine", "number", "cosine with its optimum"),
-        Field("distance", "number", "distance from its optimum"),
-        Field("accuracy", "number", "accuracy"),
-        Field("diversity", "number", "diversity"),
-        Field("disagreement", "number", "disagreement with its optimum"),
-    ),
-    default_sort="number",
-    sort_words=(("number", "by number"),),
-    selectable=True,
-)
-
-MEASUREMENTS = Grammar(
-    "Measurements",
-    (
-        Field("metric", "text", "metric"),
-        Field("subject", "text", "subject"),
-        Field("solution", "whole", "solution"),
-        Field("split", "text", "split"),
-        Field("corruption", "text", "corruption"),
-        Field("intensity", "whole", "intensity"),
-        Field("value", "number", "value"),
-        Field("n", "whole", "n"),
-    ),
-    default_sort="metric",
-    sort_words=(("metric", "by metric"),),
-)

@@ -12,12 +12,13 @@ from starlette.concurrency import run_in_threadpool
 
 from modescape.drawing.groups import method_title
 from modescape.drawing.words import duration
+from modescape.fields import EXPERIMENTS, Cell, Field, Kind, Shows
 from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
 from modescape.registry import architectures
 from modescape.tables import Experiment
-from modescape_api.http.query import EXPERIMENTS, Asked
+from modescape_api.http.query import Asked, read
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.display import by_kind, counted, look_of, seconds_left
 from modescape_api.pages.experiment import actions_of, title_of, trainings_of
@@ -25,32 +26,10 @@ from modescape_api.pages.rendering import ALIVE, address, alive_workers, back, r
 
 router = APIRouter()
 
-_FACETS = (
-    ("dataset", "dataset", "Dataset"),
-    ("architecture", "architecture", "Architecture"),
-    ("method", "method", "Methods"),
-    ("status", "status", "Status"),
-    ("input_scale", "input_scale", "Input scale"),
-)
-# Field, heading, class, and whether the column is there unless asked for. `columns=` in the address chooses.
-_HEADS = (
-    ("name", "Name and newest finding", "name", True),
-    ("dataset", "Data and network", "opt", True),
-    ("runs", "Runs", "num opt", True),
-    ("accuracy", "Accuracy, % single → ensemble", "num", True),
-    ("disagreement", "Disagreement independent, best subspace", "", True),
-    ("seconds", "Cost", "num opt", True),
-    ("created", "When", "num opt", True),
-    ("methods", "Methods", "opt", False),
-    ("tags", "Tags", "opt", False),
-    ("created_by", "By", "opt", False),
-)
-_SORTABLE = ("name", "dataset", "runs", "accuracy", "disagreement", "seconds", "created")
-
 
 @router.get("/")
 def experiments_page(request: Request, here: Here) -> Response:
-    asked = EXPERIMENTS.read(request.query_params, lenient=True)
+    asked = read(EXPERIMENTS, request.query_params, lenient=True)
     columns = _columns(request)
     page = here.store.experiments.page(asked.query)
     rows = list(page.items)
@@ -79,9 +58,9 @@ def experiments_page(request: Request, here: Here) -> Response:
         sentence=asked.words,
         chips=[{"words": chip.text, "without": f"/?{chip.without}" if chip.without else "/"} for chip in asked.chips],
         facets=_facets(request, asked, counts),
-        heads=[_head(request, field, label, css) for field, label, css, _ in _HEADS if field in columns],
+        heads=[_head(request, field, cell) for field, cell in columns],
         columns=columns,
-        column_choices=[(field, label) for field, label, _, _ in _HEADS[1:]],
+        column_choices=[column for column in EXPERIMENTS.cells if column[1].shows != Shows.TITLE],
         kept=[(key, value) for key, value in request.query_params.multi_items() if key not in ("columns", "cursor")],
         csv_url=address(request, path="/api/experiments", format="csv", cursor=None),
         json_url=address(request, path="/api/experiments", cursor=None),
@@ -123,55 +102,47 @@ def _waiting_line(row: Experiment) -> str:
     return "cancelled; what is there is kept" if row.status == Status.CANCELLED else ""
 
 
-def _columns(request: Request) -> list[str]:
+def _columns(request: Request) -> list[tuple[Field, Cell]]:
     """Columns shown: those of `columns=` that exist (a name is always there), or the usual ones."""
     asked = {part.strip() for value in request.query_params.getlist("columns") for part in value.split(",")}
-    if not asked & {field for field, *_ in _HEADS}:
-        return [field for field, _, _, usual in _HEADS if usual]
-    return [field for field, *_ in _HEADS if field in asked or field == "name"]
+    chosen = [(field, cell) for field, cell in EXPERIMENTS.cells if asked & {field.name, field.key or field.name}]
+    if not chosen:
+        return [(field, cell) for field, cell in EXPERIMENTS.cells if cell.usual]
+    return [column for column in EXPERIMENTS.cells if column in chosen or column[1].shows == Shows.TITLE]
 
 
-def _head(request: Request, field: str, label: str, css: str) -> dict[str, Any]:
-    if field not in _SORTABLE:
-        return {"label": label, "css": css, "sort": None, "url": None}
-    given = request.query_params.get("sort", EXPERIMENTS.default_sort)
-    current = given if given.removeprefix("-") == field else ""
-    up = "-" + field if field not in ("name", "dataset") else field
-    turned = field if current.startswith("-") else "-" + field
+def _head(request: Request, field: Field, cell: Cell) -> dict[str, Any]:
+    if not (field.words and field.sortable):
+        return {"label": cell.heading, "css": cell.css, "sort": None, "url": None}
+    given = request.query_params.get("sort", EXPERIMENTS.sort)
+    current = given if given.removeprefix("-") == field.name else ""
+    first = field.name if field.kind == Kind.TEXT else "-" + field.name
+    turned = field.name if current.startswith("-") else "-" + field.name
     sort = {"": None, "-": "descending"}.get(current[:1], "ascending")
     return {
-        "label": label,
-        "css": css,
+        "label": cell.heading,
+        "css": cell.css,
         "sort": sort,
-        "url": address(request, sort=turned if current else up, cursor=None),
+        "url": address(request, sort=turned if current else first, cursor=None),
     }
 
 
 def _facets(request: Request, asked: Asked, counts: Mapping[str, Sequence[tuple[str, int]]]) -> list[dict[str, Any]]:
     """Values among what the query finds, as links that add or take away one condition."""
     found = []
-    for column, parameter, title in _FACETS:
-        chosen = asked.values(column)
-        values = counts.get(column, [])
+    for field, facet in sorted(EXPERIMENTS.facets, key=lambda pair: pair[1].place):
+        name, chosen = field.name, asked.values(field.name)
+        values = counts.get(name, []) if facet.heading else []
         most = max([count for _, count in values], default=1)
         entries = []
         for value, count in values[:6]:
             on = value in chosen
-            url = address(request, changes={parameter: None if on else value, "cursor": None})
-            label = method_title(value) if column == "method" else title_of(column, value)
-            entries.append(
-                {
-                    "value": value,
-                    "label": label,
-                    "count": count,
-                    "on": on,
-                    "url": url,
-                    "width": max(2, 56 * count // most),
-                    "look": value,
-                }
-            )
+            url = address(request, changes={name: None if on else value, "cursor": None})
+            label = method_title(value) if name == "method" else title_of(name, value)
+            width = max(2, 56 * count // most)
+            entries.append({"value": value, "label": label, "count": count, "on": on, "url": url, "width": width})
         if entries:
-            found.append({"name": column, "title": title, "entries": entries})
+            found.append({"name": name, "title": facet.heading, "entries": entries})
     return found
 
 

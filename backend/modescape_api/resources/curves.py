@@ -9,13 +9,14 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from modescape.errors import NotFound
+from modescape.fields import SOLUTIONS
 from modescape.records import Role
 from modescape.tables import Run, Series
 from modescape_api.http import problems, replies
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import Example, listing
-from modescape_api.resources.solutions import SOLUTION_COLUMNS, Number, as_solution
+from modescape_api.resources.solutions import Number
 
 router = APIRouter(tags=["results"])
 
@@ -78,9 +79,9 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
     found = [
         s for s in here.store.results.solutions(row.id, run=number).items if s.role in (Role.CHECKPOINT, Role.OPTIMUM)
     ]
-    items = [as_solution(one) for one in found]
+    items = [SOLUTIONS.document(one) for one in found]
     listing = Listing(items, None, len(items), f"Checkpoints of run {number} of {row.slug}")
-    return replies.listing(request, listing, columns=SOLUTION_COLUMNS, name=f"{row.slug}-run-{number}")
+    return replies.listing(request, listing, columns=SOLUTIONS.keys, name=f"{row.slug}-run-{number}")
 
 
 @router.get(

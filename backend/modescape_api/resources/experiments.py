@@ -14,16 +14,17 @@ from pydantic import Field
 
 from modescape import names, own
 from modescape.errors import DataMissing, InvalidInput, NotFound
+from modescape.fields import EXPERIMENTS
 from modescape.finding import Finding
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
 from modescape.registry import presets
 from modescape.spec import stored, unknown
 from modescape.tables import Experiment, Stage
-from modescape_api.http import bodies, problems, replies
+from modescape_api.http import bodies, problems, query, replies
 from modescape_api.http.bodies import Body, Name, Notes, Tag, body
 from modescape_api.http.proxies import at
-from modescape_api.http.query import EXPERIMENTS, Asked
+from modescape_api.http.query import Asked
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import data
@@ -67,47 +68,13 @@ class Copy(Body):
 
 # -- rows as documents ------------------------------------------------------------------------------------------------
 
-LIST_COLUMNS = (
-    "id",
-    "slug",
-    "name",
-    "status",
-    "dataset",
-    "input_scale",
-    "architecture",
-    "methods",
-    "runs",
-    "preset",
-    "tags",
-    "created_by",
-    "created_at",
-    "started_at",
-    "finished_at",
-    "archived_at",
-    "stages_total",
-    "stages_done",
-    "seconds",
-    "accuracy",
-    "ensemble_accuracy",
-    "disagreement",
-    "finding",
-    "error",
-    "digest",
-)
-
-
-def as_row(row: Experiment) -> dict[str, Any]:
-    """One line of the list. `finding` is the newest finding in words."""
-    found = {name: getattr(row, name) for name in LIST_COLUMNS if name != "finding"}
-    return {**found, "finding": Finding.from_json(row.finding).line if row.finding else None}
-
 
 def as_document(here: Site, row: Experiment) -> dict[str, Any]:
     """Everything about one experiment but its results, which have addresses of their own."""
     base = at(f"/api/experiments/{row.slug}")
     look = here.laboratory.look(row)
     return {
-        **as_row(row),
+        **EXPERIMENTS.document(row),
         "notes": row.notes,
         "spec": row.spec,
         "fresh": row.fresh,
@@ -262,26 +229,26 @@ _UNFIT = problems.documented("malformed", "too-large", "wrong-media-type", "inva
 
 def listed(here: Site, asked: Asked, *, cursor: str | None = None) -> Listing:
     page = here.store.experiments.page(asked.after(cursor))
-    return Listing([as_row(row) for row in page.items], page.next, page.total, asked.words)
+    return Listing([EXPERIMENTS.document(row) for row in page.items], page.next, page.total, asked.words)
 
 
 @router.get(
     "/api/experiments",
     summary="List experiments",
     description="Filters are joined by *and*. As CSV or newline JSON, without a limit, the whole list is sent.",
-    openapi_extra={"parameters": EXPERIMENTS.parameters()},
+    openapi_extra={"parameters": query.parameters(EXPERIMENTS)},
     responses={
         **listing("experiments"),
         **problems.documented("not-acceptable", "invalid-input"),
     },
 )
 def list_experiments(request: Request, here: Here) -> Response:
-    asked = EXPERIMENTS.read(request.query_params)
+    asked = query.read(EXPERIMENTS, request.query_params)
     first = listed(here, asked)
     return replies.listing(
         request,
         first,
-        columns=LIST_COLUMNS,
+        columns=EXPERIMENTS.keys,
         more=lambda cursor: listed(here, asked, cursor=cursor),
         name="experiments",
     )

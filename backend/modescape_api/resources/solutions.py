@@ -5,16 +5,15 @@ Anyone can recompute every number of every figure from what these addresses, and
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from modescape.errors import Conflict, NotFound
+from modescape.fields import MEASUREMENTS, SOLUTIONS
 from modescape.laboratory import image_table
 from modescape.records import PlannedStage, StageKind, StageState
-from modescape.tables import Measurement, Solution
-from modescape_api.http import problems, replies
-from modescape_api.http.query import MEASUREMENTS, SOLUTIONS
+from modescape_api.http import problems, query, replies
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import answer, listing
@@ -25,41 +24,10 @@ Number = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number within the 
 SplitName = Annotated[str, Query(max_length=16, description="Which images: test or validation.")]
 
 
-SOLUTION_COLUMNS = (
-    "number",
-    "run",
-    "role",
-    "method",
-    "set",
-    "index",
-    "epoch",
-    "seed",
-    "attempt",
-    "strength",
-    "relative",
-    "norm",
-    "cosine",
-    "distance",
-    "accuracy",
-    "diversity",
-    "disagreement",
-    "weights",
-    "predictions",
-    "id",
-)
-
-
-def as_solution(row: Solution) -> dict[str, Any]:
-    """One solution; `weights` is the digest of its file or null until it is asked for, `predictions` the splits
-    kept."""
-    found = {name: getattr(row, "sample_set" if name == "set" else name) for name in SOLUTION_COLUMNS}
-    return {**found, "predictions": sorted(row.predictions)}
-
-
 @router.get(
     "/api/experiments/{experiment}/solutions",
     summary="Solutions: checkpoints, optima and samples",
-    openapi_extra={"parameters": SOLUTIONS.parameters()},
+    openapi_extra={"parameters": query.parameters(SOLUTIONS)},
     responses={
         **listing("solutions"),
         **problems.documented("not-found", "not-acceptable", "invalid-input"),
@@ -67,13 +35,13 @@ def as_solution(row: Solution) -> dict[str, Any]:
 )
 def solutions(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
-    asked = SOLUTIONS.read(request.query_params)
+    asked = query.read(SOLUTIONS, request.query_params)
 
     def page(cursor: str | None) -> Listing:
         found = here.store.results.solutions(row.id, asked.query.conditions, **asked.page(cursor))
-        return Listing([as_solution(one) for one in found.items], found.next, found.total, asked.words)
+        return Listing([SOLUTIONS.document(one) for one in found.items], found.next, found.total, asked.words)
 
-    return replies.listing(request, page(None), columns=SOLUTION_COLUMNS, more=page, name=f"{row.slug}-solutions")
+    return replies.listing(request, page(None), columns=SOLUTIONS.keys, more=page, name=f"{row.slug}-solutions")
 
 
 @router.get(
@@ -86,7 +54,7 @@ def solutions(request: Request, here: Here, experiment: str) -> Response:
 )
 def solution(here: Here, experiment: str, number: Number) -> Response:
     row = here.store.experiments.get(experiment)
-    return replies.json(as_solution(here.store.results.solution(row.id, number)))
+    return replies.json(SOLUTIONS.document(here.store.results.solution(row.id, number)))
 
 
 @router.get(
@@ -207,28 +175,10 @@ def weights(request: Request, here: Here, experiment: str, number: Number) -> Re
     )
 
 
-MEASUREMENT_COLUMNS = (
-    "metric",
-    "subject",
-    "solution",
-    "split",
-    "corruption",
-    "intensity",
-    "value",
-    "n",
-    "details",
-    "id",
-)
-
-
-def as_measurement(row: Measurement) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in MEASUREMENT_COLUMNS}
-
-
 @router.get(
     "/api/experiments/{experiment}/measurements",
     summary="Measurements of solutions and of groups",
-    openapi_extra={"parameters": MEASUREMENTS.parameters()},
+    openapi_extra={"parameters": query.parameters(MEASUREMENTS)},
     responses={
         **listing("measurements"),
         **problems.documented("not-found", "not-acceptable", "invalid-input"),
@@ -236,10 +186,10 @@ def as_measurement(row: Measurement) -> dict[str, Any]:
 )
 def measurements(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
-    asked = MEASUREMENTS.read(request.query_params)
+    asked = query.read(MEASUREMENTS, request.query_params)
 
     def page(cursor: str | None) -> Listing:
         found = here.store.results.measurements(row.id, asked.query.conditions, **asked.page(cursor))
-        return Listing([as_measurement(one) for one in found.items], found.next, found.total, asked.words)
+        return Listing([MEASUREMENTS.document(one) for one in found.items], found.next, found.total, asked.words)
 
-    return replies.listing(request, page(None), columns=MEASUREMENT_COLUMNS, more=page, name=f"{row.slug}-measurements")
+    return replies.listing(request, page(None), columns=MEASUREMENTS.keys, more=page, name=f"{row.slug}-measurements")

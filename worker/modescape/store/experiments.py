@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
 
-from modescape import names
+from modescape import fields, names
 from modescape.errors import Conflict, NotFound
 from modescape.listing import Listing, ListQuery, Page
 from modescape.records import EventKind, PlannedStage, StageState, Status, Wish
@@ -22,24 +22,7 @@ from modescape.store.transaction import PURGE_LOCK, Change, Subject
 from modescape.store.transitions import AFRESH, graph_of, move, refresh, settle, waiting_for
 from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempotency, Measurement, Stage
 
-EXPERIMENTS = Listing(
-    model=Experiment,
-    key=Experiment.id,
-    fields={
-        "id": Experiment.id, "slug": Experiment.slug, "name": Experiment.name, "status": Experiment.status,
-        "dataset": Experiment.dataset, "input_scale": Experiment.input_scale, "architecture": Experiment.architecture,
-        "preset": Experiment.preset, "digest": Experiment.digest, "created_by": Experiment.created_by,
-        "created": Experiment.created_at, "started": Experiment.started_at, "finished": Experiment.finished_at,
-        "runs": Experiment.runs, "stages_total": Experiment.stages_total, "stages_done": Experiment.stages_done,
-        "seconds": Experiment.seconds, "accuracy": Experiment.accuracy,
-        "ensemble_accuracy": Experiment.ensemble_accuracy, "disagreement": Experiment.disagreement,
-    },
-    sort="-created",
-    lists={"method": Experiment.methods, "tag": Experiment.tags},
-    texts=(Experiment.name, Experiment.slug, Experiment.notes),
-)  # fmt: skip
-
-FACETS = ("status", "dataset", "input_scale", "architecture", "method", "tag")
+EXPERIMENTS = Listing(fields.EXPERIMENTS)
 _HEAVY = (Experiment.spec, Experiment.notes)  # never read for lists
 
 
@@ -127,18 +110,16 @@ class Experiments(Subject):
         One pass: distinct combinations are few, so grouping by all of them and adding up here costs one index scan
         where a query per facet would cost six.
         """
-        columns = (
-            Experiment.status, Experiment.dataset, Experiment.input_scale, Experiment.architecture, Experiment.methods,
-            Experiment.tags,
-        )  # fmt: skip
-        counts: dict[str, dict[str, int]] = {name: {} for name in FACETS}
+        faceted = [field for field, _ in fields.EXPERIMENTS.facets]
+        columns = [field.column for field in faceted]
+        counts: dict[str, dict[str, int]] = {field.name: {} for field in faceted}
         with self.database.reading() as session:
             where = (*_archived(query.archived), *EXPERIMENTS.where(query.conditions, session))
             rows = session.execute(select(*columns, func.count()).where(*where).group_by(*columns)).all()
         for *values, count in rows:
-            for name, value in zip(FACETS, values, strict=True):
+            for found, value in zip(counts.values(), values, strict=True):
                 for item in value if isinstance(value, list) else [value]:
-                    counts[name][item] = counts[name].get(item, 0) + count
+                    found[item] = found.get(item, 0) + count
         return {name: sorted(found.items(), key=lambda pair: (-pair[1], pair[0])) for name, found in counts.items()}
 
     def patch(

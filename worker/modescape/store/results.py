@@ -9,38 +9,15 @@ from typing import Any
 import orjson
 from sqlalchemy import select
 
+from modescape import fields
 from modescape.errors import NotFound
 from modescape.listing import AnyOf, Condition, Listing, Page
 from modescape.store.lookup import find_experiment
 from modescape.store.transaction import Subject
 from modescape.tables import Matrix, Measurement, Run, Selection, Solution
 
-SOLUTIONS = Listing(
-    model=Solution,
-    key=Solution.number,
-    fields={
-        "number": Solution.number, "run": Solution.run, "role": Solution.role, "method": Solution.method,
-        "sample_set": Solution.sample_set, "index": Solution.index, "epoch": Solution.epoch, "seed": Solution.seed,
-        "attempt": Solution.attempt, "strength": Solution.strength, "relative": Solution.relative,
-        "norm": Solution.norm, "cosine": Solution.cosine, "distance": Solution.distance,
-        "accuracy": Solution.accuracy, "diversity": Solution.diversity, "disagreement": Solution.disagreement,
-        "weights": Solution.weights,
-    },
-    sort="number",
-    lists={},
-)  # fmt: skip
-
-MEASUREMENTS = Listing(
-    model=Measurement,
-    key=Measurement.id,
-    fields={
-        "solution": Measurement.solution, "subject": Measurement.subject, "metric": Measurement.metric,
-        "split": Measurement.split, "corruption": Measurement.corruption, "intensity": Measurement.intensity,
-        "value": Measurement.value, "n": Measurement.n,
-    },
-    sort="solution",
-    lists={},
-)  # fmt: skip
+SOLUTIONS = Listing(fields.SOLUTIONS)
+MEASUREMENTS = Listing(fields.MEASUREMENTS)
 
 
 class Results(Subject):
@@ -90,10 +67,11 @@ class Results(Subject):
         limit: int | None = None,
         **equal: Any,
     ) -> Page[Measurement]:
-        """Measurements, asked for as `solutions` are."""
+        """Measurements, asked for as `solutions` are; by solution where no other order is asked for."""
         conditions = [*conditions, *(Condition(name, "eq", value) for name, value in equal.items())]
         with self.database.reading() as session:
             statement = select(Measurement).where(Measurement.experiment_id == experiment_id)
+            sort = sort or "solution"
             return MEASUREMENTS.page(session, statement, conditions=conditions, sort=sort, cursor=cursor, limit=limit)
 
     def group_measurements(self, experiment_id: str, *, shifted: bool = True) -> list[Measurement]:

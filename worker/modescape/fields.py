@@ -1,0 +1,254 @@
+"""The columns of lists, one entry each: experiments, solutions and measurements.
+
+    Field("seconds", Kind.NUMBER, Experiment.seconds, words="cost in seconds",
+          cell=Cell("Cost", Shows.DURATION, "num opt"))
+
+What can be asked of the store, the parameters of the API with their descriptions and errors, the words of conditions,
+documents and CSV, facets, and the headings and cells of the page are all made from these tables. A column that is
+stored needs a migration and the stage that fills it besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy.orm import InstrumentedAttribute
+
+from modescape.finding import Finding
+from modescape.records import Role, SampleSet, Status
+from modescape.tables import Base, Experiment, Measurement, Solution
+
+Row = TypeVar("Row", bound=Base)
+Attribute = InstrumentedAttribute[Any]
+
+
+class Kind(StrEnum):
+    """What values a field has, which decides how it can be asked for."""
+
+    TEXT = "text"
+    LIST = "list"  # of texts: asked for by one of them
+    NUMBER = "number"
+    WHOLE = "whole"
+    TIME = "time"
+    FLAG = "flag"  # asked for only; true where the column has a value
+    DOCUMENT = "document"  # shown only
+
+
+class Shows(StrEnum):
+    """How the page shows a cell: the macros of templates/_cells.html."""
+
+    PLAIN = "plain"  # the value, a list's parted by commas
+    DURATION = "duration"
+    WHEN = "when"
+    TAGS = "tags"  # each a link to its experiments
+    TITLE = "title"  # with what came of it
+    NETWORK = "network"  # below the data
+    ENSEMBLE = "ensemble"  # one network's accuracy and the ensemble's
+    BARS = "bars"  # of independent runs and of the best method
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A column of the page's table. css: classes of its width; usual: there unless others are asked for; place: from
+    the left, equal ones as in the table of fields."""
+
+    heading: str
+    shows: Shows = Shows.PLAIN
+    css: str = "opt"
+    place: int = 0
+    usual: bool = True
+
+
+@dataclass(frozen=True)
+class Facet:
+    """Values that are counted and can be picked; without a heading the page shows none. place: as for a cell."""
+
+    heading: str = ""
+    place: int = 0
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column. name: in a query; key: in documents and CSV, where another; words: in a sentence ("": the API does
+    not filter by it); choices: the closed set of values, if any; place: among the API's parameters, equal ones as in
+    the table; reads: how its value is read off a row, when it is not the column itself."""
+
+    name: str
+    kind: Kind
+    column: Attribute
+    words: str = ""
+    key: str = ""
+    choices: tuple[str, ...] = ()
+    sortable: bool = True
+    description: str = ""
+    place: int = 0
+    reads: Callable[[Any], Any] | None = None
+    cell: Cell | None = None
+    facet: Facet | None = None
+
+    def value(self, row: Base) -> Any:
+        found = getattr(row, self.column.key)
+        return self.reads(found) if self.reads else found
+
+
+@dataclass(frozen=True)
+class Fields(Generic[Row]):
+    """The columns of one list, in the order of its documents.
+
+    key: unique column that breaks ties; sort: the order when none is asked for; texts: columns that `text` searches,
+    searchable: these in words ("": no `q`); selectable: `sel=12-40,77` picks by number.
+    """
+
+    noun: str
+    model: type[Row]
+    key: Attribute
+    sort: str
+    sort_words: Mapping[str, str]
+    all: tuple[Field, ...]
+    searchable: str = ""
+    texts: tuple[Attribute, ...] = ()
+    selectable: bool = False
+
+    @cached_property
+    def columns(self) -> dict[str, Attribute]:
+        """What the store compares and sorts by."""
+        unlike = (Kind.LIST, Kind.FLAG, Kind.DOCUMENT)
+        return {field.name: field.column for field in self.all if field.kind not in unlike}
+
+    @cached_property
+    def lists(self) -> dict[str, Attribute]:
+        """JSON columns that hold a list of texts."""
+        return {field.name: field.column for field in self.all if field.kind == Kind.LIST}
+
+    @cached_property
+    def asked(self) -> dict[str, Field]:
+        """What the API filters by."""
+        return {field.name: field for field in sorted(self.all, key=lambda field: field.place) if field.words}
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(field.key or field.name for field in self.all)
+
+    @cached_property
+    def facets(self) -> tuple[tuple[Field, Facet], ...]:
+        return tuple((field, field.facet) for field in self.all if field.facet)
+
+    @cached_property
+    def cells(self) -> tuple[tuple[Field, Cell], ...]:
+        """Of the page's table, from the left: the usual ones before the others."""
+        found = ((field, field.cell) for field in self.all if field.cell)
+        return tuple(sorted(found, key=lambda pair: (not pair[1].usual, pair[1].place)))
+
+    def document(self, row: Row) -> dict[str, Any]:
+        """One line of the list."""
+        return {key: field.value(row) for key, field in zip(self.keys, self.all, strict=True)}
+
+
+def _newest_finding(stored: dict[str, Any]) -> str | None:
+    return Finding.from_json(stored).line if stored else None
+
+
+EXPERIMENTS = Fields(
+    "Experiments",
+    Experiment,
+    key=Experiment.id,
+    sort="-created",
+    sort_words={"-created": "newest first", "created": "oldest first"},
+    searchable="name or notes",
+    texts=(Experiment.name, Experiment.slug, Experiment.notes),
+    all=(
+        Field("id", Kind.TEXT, Experiment.id),
+        Field("slug", Kind.TEXT, Experiment.slug),
+        Field("name", Kind.TEXT, Experiment.name, "name", place=1,
+              cell=Cell("Name and newest finding", Shows.TITLE, "name")),
+        Field("status", Kind.TEXT, Experiment.status, "status", choices=tuple(Status), facet=Facet("Status", place=1)),
+        Field("dataset", Kind.TEXT, Experiment.dataset, "dataset", facet=Facet("Dataset"),
+              cell=Cell("Data and network", Shows.NETWORK)),
+        Field("input_scale", Kind.TEXT, Experiment.input_scale, "input scale", place=1,
+              facet=Facet("Input scale", place=2)),
+        Field("architecture", Kind.TEXT, Experiment.architecture, "architecture", facet=Facet("Architecture")),
+        Field("method", Kind.LIST, Experiment.methods, "methods", "methods", sortable=False, facet=Facet("Methods"),
+              cell=Cell("Methods", usual=False)),
+        Field("runs", Kind.WHOLE, Experiment.runs, "number of runs", place=1, cell=Cell("Runs", css="num opt")),
+        Field("preset", Kind.TEXT, Experiment.preset, "preset"),
+        Field("tag", Kind.LIST, Experiment.tags, "tags", "tags", sortable=False, facet=Facet(),
+              cell=Cell("Tags", Shows.TAGS, usual=False)),
+        Field("created_by", Kind.TEXT, Experiment.created_by, cell=Cell("By", usual=False)),
+        Field("created", Kind.TIME, Experiment.created_at, "created", "created_at", place=4,
+              cell=Cell("When", Shows.WHEN, "num opt", place=3)),
+        Field("started", Kind.TIME, Experiment.started_at, key="started_at"),
+        Field("finished", Kind.TIME, Experiment.finished_at, "finished", "finished_at", place=4),
+        Field("archived", Kind.FLAG, Experiment.archived_at, "archived", "archived_at", sortable=False, place=4,
+              description="Archived ones instead of the others."),
+        Field("stages_total", Kind.WHOLE, Experiment.stages_total),
+        Field("stages_done", Kind.WHOLE, Experiment.stages_done),
+        Field("seconds", Kind.NUMBER, Experiment.seconds, "cost in seconds", place=3,
+              cell=Cell("Cost", Shows.DURATION, "num opt", place=2)),
+        Field("accuracy", Kind.NUMBER, Experiment.accuracy, "accuracy", place=2,
+              description="Mean test accuracy of the runs, 0 to 1.",
+              cell=Cell("Accuracy, % single → ensemble", Shows.ENSEMBLE, "num", place=1)),
+        Field("ensemble_accuracy", Kind.NUMBER, Experiment.ensemble_accuracy, "ensemble accuracy", place=2),
+        Field("disagreement", Kind.NUMBER, Experiment.disagreement, "disagreement", place=2,
+              description="Mean over pairs of independent runs, 0 to 1.",
+              cell=Cell("Disagreement independent, best subspace", Shows.BARS, "", place=1)),
+        Field("finding", Kind.DOCUMENT, Experiment.finding, reads=_newest_finding),
+        Field("error", Kind.TEXT, Experiment.error),
+        Field("digest", Kind.TEXT, Experiment.digest, "spec digest", sortable=False, place=3),
+    ),
+)  # fmt: skip
+
+
+SOLUTIONS = Fields(
+    "Solutions",
+    Solution,
+    key=Solution.number,
+    sort="number",
+    sort_words={"number": "by number"},
+    selectable=True,
+    all=(
+        Field("number", Kind.WHOLE, Solution.number, "number"),
+        Field("run", Kind.WHOLE, Solution.run, "run"),
+        Field("role", Kind.TEXT, Solution.role, "role", choices=tuple(Role)),
+        Field("method", Kind.TEXT, Solution.method, "method"),
+        Field("set", Kind.TEXT, Solution.sample_set, "sample set", choices=tuple(SampleSet)),
+        Field("index", Kind.WHOLE, Solution.index, "index"),
+        Field("epoch", Kind.NUMBER, Solution.epoch, "epoch"),
+        Field("seed", Kind.WHOLE, Solution.seed),
+        Field("attempt", Kind.WHOLE, Solution.attempt),
+        Field("strength", Kind.NUMBER, Solution.strength, "strength"),
+        Field("relative", Kind.NUMBER, Solution.relative, "relative distance from its centre"),
+        Field("norm", Kind.NUMBER, Solution.norm, "norm of the weights"),
+        Field("cosine", Kind.NUMBER, Solution.cosine, "cosine with its optimum"),
+        Field("distance", Kind.NUMBER, Solution.distance, "distance from its optimum"),
+        Field("accuracy", Kind.NUMBER, Solution.accuracy, "accuracy"),
+        Field("diversity", Kind.NUMBER, Solution.diversity, "diversity"),
+        Field("disagreement", Kind.NUMBER, Solution.disagreement, "disagreement with its optimum"),
+        Field("weights", Kind.TEXT, Solution.weights),  # digest of their file; null until asked for
+        Field("predictions", Kind.DOCUMENT, Solution.predictions, reads=sorted),  # splits kept
+        Field("id", Kind.TEXT, Solution.id),
+    ),
+)
+
+MEASUREMENTS = Fields(
+    "Measurements",
+    Measurement,
+    key=Measurement.id,
+    sort="metric",
+    sort_words={"metric": "by metric"},
+    all=(
+        Field("metric", Kind.TEXT, Measurement.metric, "metric"),
+        Field("subject", Kind.TEXT, Measurement.subject, "subject"),
+        Field("solution", Kind.WHOLE, Measurement.solution, "solution"),
+        Field("split", Kind.TEXT, Measurement.split, "split"),
+        Field("corruption", Kind.TEXT, Measurement.corruption, "corruption"),
+        Field("intensity", Kind.WHOLE, Measurement.intensity, "intensity"),
+        Field("value", Kind.NUMBER, Measurement.value, "value"),
+        Field("n", Kind.WHOLE, Measurement.n, "n"),
+        Field("details", Kind.DOCUMENT, Measurement.details),
+        Field("id", Kind.TEXT, Measurement.id),
+    ),
+)
