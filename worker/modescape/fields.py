@@ -1,11 +1,11 @@
-"""The columns of lists, one entry each: experiments, solutions and measurements.
+"""The columns of lists, one entry each: experiments, stages, runs, curves, solutions and measurements.
 
     Field("seconds", Kind.NUMBER, Experiment.seconds, words="cost in seconds",
           cell=Cell("Cost", Shows.DURATION, "num opt"))
 
 What can be asked of the store, the parameters of the API with their descriptions and errors, the words of conditions,
-documents and CSV, facets, and the headings and cells of the page are all made from these tables. A column that is
-stored needs a migration and the stage that fills it besides.
+documents, examples and CSV, facets, and the headings and cells of the page are all made from these tables. A column
+that is stored needs a migration and the stage that fills it besides.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy.orm import InstrumentedAttribute
 
 from modescape.finding import Finding
 from modescape.records import Role, SampleSet, Status
-from modescape.tables import Base, Experiment, Measurement, Solution
+from modescape.registry import architectures, datasets, method_title
+from modescape.spec import words
+from modescape.tables import Base, Experiment, Measurement, Run, Series, Solution, Stage
 
 Row = TypeVar("Row", bound=Base)
 Attribute = InstrumentedAttribute[Any]
@@ -51,6 +53,13 @@ class Shows(StrEnum):
     BARS = "bars"  # of independent runs and of the best method
 
 
+class Mark(StrEnum):
+    """What stands before a facet's values: the macros of templates/_macros.html."""
+
+    LOOK = "sym"  # of a method, as figures draw it
+    STATUS = "glyph"
+
+
 @dataclass(frozen=True)
 class Cell:
     """A column of the page's table. css: classes of its width; usual: there unless others are asked for; place: from
@@ -65,27 +74,33 @@ class Cell:
 
 @dataclass(frozen=True)
 class Facet:
-    """Values that are counted and can be picked; without a heading the page shows none. place: as for a cell."""
+    """Values that are counted and can be picked; without a heading the page shows none. place: as for a cell; label: a
+    value as people read it. The index `ix_experiment_facets` holds them all, so that counting reads no rows."""
 
     heading: str = ""
     place: int = 0
+    label: Callable[[str], str] = str
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True)
 class Field:
-    """One column. name: in a query; key: in documents and CSV, where another; words: in a sentence ("": the API does
-    not filter by it); choices: the closed set of values, if any; place: among the API's parameters, equal ones as in
-    the table; reads: how its value is read off a row, when it is not the column itself."""
+    """One column. name: in a query; key: in documents and CSV, where another; also: another name the store takes;
+    words: in a sentence ("": the API does not filter by it); choices: the closed set of values, if any; place: among
+    the API's parameters, equal ones as in the table; example: a value, for documents of the API whose own file has
+    none; reads: how its value is read off a row, when it is not the column itself."""
 
     name: str
     kind: Kind
     column: Attribute
     words: str = ""
     key: str = ""
+    also: str = ""
     choices: tuple[str, ...] = ()
     sortable: bool = True
     description: str = ""
     place: int = 0
+    example: Any = None
     reads: Callable[[Any], Any] | None = None
     cell: Cell | None = None
     facet: Facet | None = None
@@ -96,19 +111,36 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Fields(Generic[Row]):
-    """The columns of one list, in the order of its documents.
+class Columns(Generic[Row]):
+    """The columns of one list, in the order of its documents."""
+
+    all: tuple[Field, ...]
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(field.key or field.name for field in self.all)
+
+    @cached_property
+    def example(self) -> dict[str, Any]:
+        return {key: field.example for key, field in zip(self.keys, self.all, strict=True)}
+
+    def document(self, row: Row) -> dict[str, Any]:
+        """One line of the list."""
+        return {key: field.value(row) for key, field in zip(self.keys, self.all, strict=True)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields(Columns[Row]):
+    """The columns of a list that can be asked for some of its rows.
 
     key: unique column that breaks ties; sort: the order when none is asked for; texts: columns that `text` searches,
     searchable: these in words ("": no `q`); selectable: `sel=12-40,77` picks by number.
     """
 
     noun: str
-    model: type[Row]
     key: Attribute
     sort: str
     sort_words: Mapping[str, str]
-    all: tuple[Field, ...]
     searchable: str = ""
     texts: tuple[Attribute, ...] = ()
     selectable: bool = False
@@ -117,7 +149,8 @@ class Fields(Generic[Row]):
     def columns(self) -> dict[str, Attribute]:
         """What the store compares and sorts by."""
         unlike = (Kind.LIST, Kind.FLAG, Kind.DOCUMENT)
-        return {field.name: field.column for field in self.all if field.kind not in unlike}
+        compared = [field for field in self.all if field.kind not in unlike]
+        return {name: field.column for field in compared for name in (field.name, field.also) if name}
 
     @cached_property
     def lists(self) -> dict[str, Attribute]:
@@ -130,10 +163,6 @@ class Fields(Generic[Row]):
         return {field.name: field for field in sorted(self.all, key=lambda field: field.place) if field.words}
 
     @cached_property
-    def keys(self) -> tuple[str, ...]:
-        return tuple(field.key or field.name for field in self.all)
-
-    @cached_property
     def facets(self) -> tuple[tuple[Field, Facet], ...]:
         return tuple((field, field.facet) for field in self.all if field.facet)
 
@@ -143,18 +172,18 @@ class Fields(Generic[Row]):
         found = ((field, field.cell) for field in self.all if field.cell)
         return tuple(sorted(found, key=lambda pair: (not pair[1].usual, pair[1].place)))
 
-    def document(self, row: Row) -> dict[str, Any]:
-        """One line of the list."""
-        return {key: field.value(row) for key, field in zip(self.keys, self.all, strict=True)}
-
 
 def _newest_finding(stored: dict[str, Any]) -> str | None:
     return Finding.from_json(stored).line if stored else None
 
 
-EXPERIMENTS = Fields(
-    "Experiments",
-    Experiment,
+def _shown(*columns: Attribute) -> tuple[Field, ...]:
+    """Columns as they are stored, which nobody asks by."""
+    return tuple(Field(column.key, Kind.DOCUMENT, column) for column in columns)
+
+
+EXPERIMENTS = Fields[Experiment](
+    noun="Experiments",
     key=Experiment.id,
     sort="-created",
     sort_words={"-created": "newest first", "created": "oldest first"},
@@ -165,14 +194,16 @@ EXPERIMENTS = Fields(
         Field("slug", Kind.TEXT, Experiment.slug),
         Field("name", Kind.TEXT, Experiment.name, "name", place=1,
               cell=Cell("Name and newest finding", Shows.TITLE, "name")),
-        Field("status", Kind.TEXT, Experiment.status, "status", choices=tuple(Status), facet=Facet("Status", place=1)),
-        Field("dataset", Kind.TEXT, Experiment.dataset, "dataset", facet=Facet("Dataset"),
+        Field("status", Kind.TEXT, Experiment.status, "status", choices=tuple(Status),
+              facet=Facet("Status", place=1, mark=Mark.STATUS)),
+        Field("dataset", Kind.TEXT, Experiment.dataset, "dataset", facet=Facet("Dataset", label=datasets.title),
               cell=Cell("Data and network", Shows.NETWORK)),
         Field("input_scale", Kind.TEXT, Experiment.input_scale, "input scale", place=1,
-              facet=Facet("Input scale", place=2)),
-        Field("architecture", Kind.TEXT, Experiment.architecture, "architecture", facet=Facet("Architecture")),
-        Field("method", Kind.LIST, Experiment.methods, "methods", "methods", sortable=False, facet=Facet("Methods"),
-              cell=Cell("Methods", usual=False)),
+              facet=Facet("Input scale", place=2, label=partial(words, "input_scale"))),
+        Field("architecture", Kind.TEXT, Experiment.architecture, "architecture",
+              facet=Facet("Architecture", label=architectures.title)),
+        Field("method", Kind.LIST, Experiment.methods, "methods", "methods", sortable=False,
+              facet=Facet("Methods", label=method_title, mark=Mark.LOOK), cell=Cell("Methods", usual=False)),
         Field("runs", Kind.WHOLE, Experiment.runs, "number of runs", place=1, cell=Cell("Runs", css="num opt")),
         Field("preset", Kind.TEXT, Experiment.preset, "preset"),
         Field("tag", Kind.LIST, Experiment.tags, "tags", "tags", sortable=False, facet=Facet(),
@@ -202,9 +233,24 @@ EXPERIMENTS = Fields(
 )  # fmt: skip
 
 
-SOLUTIONS = Fields(
-    "Solutions",
-    Solution,
+RUNS = Columns[Run](_shown(Run.number, Run.seeds, Run.arithmetic, Run.accuracy, Run.best_accuracy, Run.failed, Run.id))
+
+SERIES = Columns[Series](
+    _shown(Series.run, Series.name, Series.n, Series.last, Series.last_step, Series.smallest, Series.smallest_step,
+           Series.largest, Series.largest_step)
+)  # fmt: skip
+
+STAGES = Columns[Stage](
+    (
+        *_shown(Stage.id, Stage.kind, Stage.key, Stage.state, Stage.wish, Stage.attempt, Stage.ordinal, Stage.queue,
+                Stage.estimate, Stage.step, Stage.steps, Stage.progress, Stage.seconds, Stage.worker, Stage.reused_from,
+                Stage.started_at, Stage.finished_at),
+        Field("error", Kind.DOCUMENT, Stage.error, reads=lambda stored: stored or None),
+    )
+)  # fmt: skip
+
+SOLUTIONS = Fields[Solution](
+    noun="Solutions",
     key=Solution.number,
     sort="number",
     sort_words={"number": "by number"},
@@ -214,7 +260,7 @@ SOLUTIONS = Fields(
         Field("run", Kind.WHOLE, Solution.run, "run"),
         Field("role", Kind.TEXT, Solution.role, "role", choices=tuple(Role)),
         Field("method", Kind.TEXT, Solution.method, "method"),
-        Field("set", Kind.TEXT, Solution.sample_set, "sample set", choices=tuple(SampleSet)),
+        Field("set", Kind.TEXT, Solution.sample_set, "sample set", also="sample_set", choices=tuple(SampleSet)),
         Field("index", Kind.WHOLE, Solution.index, "index"),
         Field("epoch", Kind.NUMBER, Solution.epoch, "epoch"),
         Field("seed", Kind.WHOLE, Solution.seed),
@@ -233,9 +279,8 @@ SOLUTIONS = Fields(
     ),
 )
 
-MEASUREMENTS = Fields(
-    "Measurements",
-    Measurement,
+MEASUREMENTS = Fields[Measurement](
+    noun="Measurements",
     key=Measurement.id,
     sort="metric",
     sort_words={"metric": "by metric"},

@@ -107,6 +107,10 @@ class Registry(Mapping[str, E], Generic[E]):
         """An entry that is declared already, without looking for others."""
         return self._entries[name]
 
+    def title(self, name: str) -> str:
+        """Of an entry; what is not known here (a worker's plug-in) goes by its name."""
+        return self[name].title if name in self else name
+
     def __getitem__(self, name: str) -> E:
         load()
         try:
@@ -385,6 +389,12 @@ corruptions: Registry[Corruption] = Registry("corruption", names=_SNAKE)
 studies: Registry[Study] = Registry("study")
 figures: Registry[Figure] = Registry("figure")
 presets: Registry[Preset] = Registry("preset")
+
+
+def method_title(name: str) -> str:
+    """As read inside a sentence."""
+    title = methods.title(name)
+    return title if name not in methods or title[:2].isupper() else title[:1].lower() + title[1:]
 
 
 _DECLARING = ("datasets", "architectures", "methods", "corruptions", "figures", "presets")

@@ -127,7 +127,7 @@ def _gain(row: Gain) -> GainRow:
     if row.method is None:
         title, strength, against = f"Ensemble of {row.members}", "–", "single runs"
     else:
-        title = methods[row.method].title if row.method in methods else row.method
+        title = methods.title(row.method)
         title += f" (around {row.runs} of {row.of} runs)" if row.runs is not None else ""
         strength, against = _strength(row, row.method), _against(row)
     return GainRow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,13 +13,12 @@ from fastapi.responses import RedirectResponse
 from modescape import __version__
 from modescape.claims.look import looked
 from modescape.claims.telling import equal_accuracy
-from modescape.drawing.groups import method_title
 from modescape.drawing.words import duration
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.plan import departures, differences
 from modescape.records import Absent, Role, StageKind, StageState, Status
-from modescape.registry import Entry, Figure, architectures, datasets, figures, presets, studies
+from modescape.registry import Figure, architectures, datasets, figures, method_title, presets, studies
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
 from modescape.spec import ExperimentSpec, place_of, stored, words
@@ -189,8 +188,8 @@ def _may_help(failed: Sequence[failures.Cause]) -> bool:
 
 def _subject(row: Experiment, spec: ExperimentSpec) -> str:
     parts = [
-        f"{title_of('dataset', row.dataset)}, {words('input_scale', spec.data.input_scale)}",
-        title_of("architecture", spec.network.architecture),
+        f"{datasets.title(row.dataset)}, {words('input_scale', spec.data.input_scale)}",
+        architectures.title(spec.network.architecture),
         f"{counted(spec.ensemble.runs, 'run')} × {counted(spec.training.epochs, 'epoch')}",
         counted(len(spec.methods), "subspace method") if spec.methods else "",
         f"seed {spec.ensemble.seed}",
@@ -349,11 +348,6 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
             links.append(("about", f"{base}/stages/{stage.id}"))
             found.append({"what": what, "shape": ", ".join(files[digest] for _, digest in named), "links": links})
     return found
-
-
-def title_of(column: str, value: str) -> str:
-    registry: Mapping[str, Entry] = {"architecture": architectures, "dataset": datasets}.get(column, {})  # type: ignore[assignment]
-    return registry[value].title if value in registry else words(column, value)
 
 
 def trainings_of(here: Site, row: Experiment, stages: Sequence[Stage]) -> list[Any]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from modescape.drawing.groups import method_title
 from modescape.records import StageState
-from modescape.registry import studies
+from modescape.registry import method_title, studies
 from modescape.results import STOPPED, Results
 from modescape.tables import Stage
 

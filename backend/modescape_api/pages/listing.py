@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from modescape.drawing.groups import method_title
 from modescape.drawing.words import duration
 from modescape.fields import EXPERIMENTS, Cell, Field, Kind, Shows
 from modescape.finding import Finding
@@ -21,7 +20,7 @@ from modescape.tables import Experiment
 from modescape_api.http.query import Asked, read
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.display import by_kind, counted, look_of, seconds_left
-from modescape_api.pages.experiment import actions_of, title_of, trainings_of
+from modescape_api.pages.experiment import actions_of, trainings_of
 from modescape_api.pages.rendering import ALIVE, address, alive_workers, back, render
 
 router = APIRouter()
@@ -75,9 +74,7 @@ def _row(row: Experiment, widest: float) -> dict[str, Any]:
     return {
         "experiment": row,
         "line": _line(row),
-        "architecture": architectures[row.architecture].title
-        if row.architecture in architectures
-        else row.architecture,
+        "architecture": architectures.title(row.architecture),
         "width": 100 * (row.disagreement or 0.0) / widest,
         "best": best
         and {
@@ -138,18 +135,19 @@ def _facets(request: Request, asked: Asked, counts: Mapping[str, Sequence[tuple[
         for value, count in values[:6]:
             on = value in chosen
             url = address(request, changes={name: None if on else value, "cursor": None})
-            label = method_title(value) if name == "method" else title_of(name, value)
             width = max(2, 56 * count // most)
-            entries.append({"value": value, "label": label, "count": count, "on": on, "url": url, "width": width})
+            entries.append(
+                {"value": value, "label": facet.label(value), "count": count, "on": on, "url": url, "width": width}
+            )
         if entries:
-            found.append({"name": name, "title": facet.heading, "entries": entries})
+            found.append({"title": facet.heading, "mark": facet.mark, "entries": entries})
     return found
 
 
 def _running(here: Site, row: Experiment) -> dict[str, Any]:
     stages = here.store.stages.without_results(row.id)
     left = seconds_left(stages, alive_workers(here))
-    names = f"{title_of('architecture', row.architecture)} on {row.dataset}"
+    names = f"{architectures.title(row.architecture)} on {row.dataset}"
     return {
         "experiment": row,
         "subject": " · ".join(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from modescape.errors import NotFound
-from modescape.fields import SOLUTIONS
+from modescape.fields import RUNS, SERIES, SOLUTIONS
 from modescape.records import Role
-from modescape.tables import Run, Series
 from modescape_api.http import problems, replies
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
@@ -19,29 +15,6 @@ from modescape_api.resources.examples import Example, listing
 from modescape_api.resources.solutions import Number
 
 router = APIRouter(tags=["results"])
-
-
-RUN_COLUMNS = ("number", "seeds", "arithmetic", "accuracy", "best_accuracy", "failed", "id")
-SERIES_COLUMNS = (
-    "run",
-    "name",
-    "n",
-    "last",
-    "last_step",
-    "smallest",
-    "smallest_step",
-    "largest",
-    "largest_step",
-)
-
-
-def as_run(row: Run, failed: Mapping[int, str]) -> dict[str, Any]:
-    """failed: why the run counts nowhere, or null."""
-    return {name: getattr(row, name) for name in RUN_COLUMNS} | {"failed": failed.get(row.number)}
-
-
-def as_series(row: Series) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in SERIES_COLUMNS}
 
 
 @router.get(
@@ -57,9 +30,9 @@ def as_series(row: Series) -> dict[str, Any]:
 def runs(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
     results = here.laboratory.results(row.id)
-    items = [as_run(run, results.failed) for run in results.runs]
+    items = [RUNS.document(run) | {"failed": results.failed.get(run.number)} for run in results.runs]
     return replies.listing(
-        request, Listing(items, None, len(items), f"Runs of {row.slug}"), columns=RUN_COLUMNS, name="runs"
+        request, Listing(items, None, len(items), f"Runs of {row.slug}"), columns=RUNS.keys, name="runs"
     )
 
 
@@ -94,11 +67,11 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
 )
 def series(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
-    items = [as_series(one) for one in here.store.curves.of(row.id)]
+    items = [SERIES.document(one) for one in here.store.curves.of(row.id)]
     return replies.listing(
         request,
         Listing(items, None, len(items), f"Curves of {row.slug}"),
-        columns=SERIES_COLUMNS,
+        columns=SERIES.keys,
         name="series",
     )
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from modescape import names, own
 from modescape.errors import DataMissing, InvalidInput, NotFound
-from modescape.fields import EXPERIMENTS
+from modescape.fields import EXPERIMENTS, STAGES
 from modescape.finding import Finding
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
@@ -113,30 +113,8 @@ def _as_changes(found: list[Difference]) -> list[dict[str, Any]]:
     return [{"field": change.field, "was": change.was, "now": change.now} for change in found]
 
 
-STAGE_COLUMNS = (
-    "id",
-    "kind",
-    "key",
-    "state",
-    "wish",
-    "attempt",
-    "ordinal",
-    "queue",
-    "estimate",
-    "step",
-    "steps",
-    "progress",
-    "seconds",
-    "worker",
-    "reused_from",
-    "started_at",
-    "finished_at",
-)
-
-
 def as_stage(stage: Stage, needs: list[str]) -> dict[str, Any]:
-    found = {name: getattr(stage, name) for name in STAGE_COLUMNS}
-    return {**found, "error": stage.error or None, "needs": needs}
+    return {**STAGES.document(stage), "needs": needs}
 
 
 def stages_of(here: Site, row: Experiment) -> list[dict[str, Any]]:
@@ -414,7 +392,7 @@ def stages(request: Request, here: Here, experiment: str) -> Response:
     return replies.listing(
         request,
         Listing(items, None, len(items), f"Stages of {row.slug}"),
-        columns=(*STAGE_COLUMNS, "error", "needs"),
+        columns=(*STAGES.keys, "needs"),
         name="stages",
     )
 

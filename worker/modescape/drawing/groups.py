@@ -17,7 +17,7 @@ def left_out(results: Results, shown: Sequence[str] = ()) -> str:
     "" while all are healthy."""
     counts = [(len(results.failed), results.spec.ensemble.runs, "runs")]
     counts += [
-        (len(chains), results.chains(name), f"{method_title(name)} chains")
+        (len(chains), results.chains(name), f"{registry.method_title(name)} chains")
         for name, chains in results.failed_chains.items()
         if name in shown
     ]
@@ -45,20 +45,12 @@ def after_runs(done: int, results: Results) -> str:
     return f"after {done} of {planned} runs" if done < planned else ""
 
 
-def method_title(name: str) -> str:
-    """As read inside a sentence; a method this process does not know (a worker's plug-in) goes by its name."""
-    if name not in registry.methods:
-        return name
-    title = registry.methods[name].title
-    return title if title[:2].isupper() else title[:1].lower() + title[1:]
-
-
 REFERENCE = "baseline"
 
 
 def group_title(group: str, *, independent: str = "independent runs", trajectory: str = "checkpoints") -> str:
     """Of a method, or of the runs or their checkpoints, as a figure calls them."""
-    return {INDEPENDENT: independent, TRAJECTORY: trajectory}.get(group) or method_title(group)
+    return {INDEPENDENT: independent, TRAJECTORY: trajectory}.get(group) or registry.method_title(group)
 
 
 def look_of(group: str) -> style.Look:

@@ -19,7 +19,6 @@ from modescape.drawing.groups import (
     group_title,
     left_out,
     look_of,
-    method_title,
     refuse_failed,
 )
 from modescape.drawing.numbers import known, share_points, thin
@@ -29,6 +28,7 @@ from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Resu
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.part import MethodSpec
+from modescape.registry import method_title
 from modescape.registry import methods as all_methods
 from modescape.science import theory
 

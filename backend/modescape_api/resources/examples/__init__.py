@@ -2,7 +2,8 @@
 
     responses={200: answer("The solution", "solution")}   # solution.json
 
-A declaration names its example only; the file is read when the document is made.
+A declaration names its example only; the file is read when the document is made. Of a list's columns that its file says
+nothing of, the table of fields gives the example.
 """
 
 from __future__ import annotations
@@ -12,14 +13,25 @@ from typing import Any
 
 import orjson
 
+from modescape.fields import EXPERIMENTS, MEASUREMENTS, RUNS, SERIES, SOLUTIONS, STAGES, Columns
+
 FOLDER = Path(__file__).parent
+_COLUMNS: dict[str, Columns[Any]] = {
+    "experiment": EXPERIMENTS, "experiments": EXPERIMENTS, "solution": SOLUTIONS, "solutions": SOLUTIONS,
+    "checkpoints": SOLUTIONS, "measurements": MEASUREMENTS, "runs": RUNS, "series": SERIES, "stage": STAGES,
+    "stages": STAGES,
+}  # fmt: skip
 
 
 class Example(str):
     """The name of a file here, without `.json`."""
 
     def read(self) -> Any:
-        return orjson.loads((FOLDER / f"{self}.json").read_bytes())
+        found = orjson.loads((FOLDER / f"{self}.json").read_bytes())
+        if self not in _COLUMNS:
+            return found
+        rest = _COLUMNS[self].example
+        return found | {"items": [rest | row for row in found["items"]]} if "items" in found else rest | found
 
 
 def answer(description: str, example: str) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words
-from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of, method_title, refuse_skipped
+from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of, refuse_skipped
 from modescape.drawing.numbers import known, share_points, thin
 from modescape.drawing.options import MethodOptions, SplitOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Results, Solution
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
+from modescape.registry import method_title
 from modescape.registry import methods as all_methods
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modescape.drawing.groups import method_title, refuse_skipped
+from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.reading import FigureNotReady, Results, Solution
 from modescape.drawing.words import thousands
+from modescape.registry import method_title
 from modescape.studies.landscape.reading import PlaneData, planned_cuts
 
 LOSS, ACCURACY, AGREEMENT = 0, 1, 2  # places in the last axis of a cut's scores; one agreement a solution
