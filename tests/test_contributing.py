@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,26 +67,98 @@ ENTRIES = {
 }  # fmt: skip
 
 
+# A column of a list is no entry of a registry: it is looked for where lists are asked and shown.
+TRY_COLUMN = """
+import json, sys
+from pathlib import Path
+from serving import SPEC, served
+from modescape import registry
+with served(Path("home")) as site, site.client() as client:
+    row = site.laboratory.create(SPEC, name="ours")
+    site.laboratory.create({**SPEC, "training": {**SPEC["training"], "epochs": 3}}, name="another")
+    def asked(**query):
+        return client.get("/api/experiments", params=query).json()
+    of_list = client.get("/api/openapi.json").json()["paths"]["/api/experiments"]["get"]
+    print(json.dumps({
+        "file": registry.__file__,
+        "recipe": row.recipe,
+        "found": asked(recipe=row.recipe),
+        "sorted": [item["recipe"] for item in asked(sort="-recipe")["items"]],
+        "wrong": asked(recipe__gt="a"),
+        "unknown": asked(receipt="a"),
+        "one": client.get(f"/api/experiments/{row.slug}").json()["recipe"],
+        "csv": client.get("/api/experiments?format=csv").text,
+        "parameters": of_list["parameters"],
+        "example": of_list["responses"]["200"]["content"]["application/json"]["example"]["items"],
+        "usual": client.get("/").text,
+        "page": client.get("/?columns=recipe").text,
+    }))
+"""
+
+
+def tried(kind: str, folder: Path, script: str) -> Any:
+    """What a script tells of a copy of the product to which a recipe is applied."""
+    for package in ("worker", "backend", "frontend", "migrations"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert RECIPES[kind].count("+++ b/") == 1
+    subprocess.run(["git", "apply", "-"], cwd=folder, input=RECIPES[kind], text=True, check=True)
+    places = os.pathsep.join([str(folder / "worker"), str(folder / "backend"), str(ROOT / "tests")])
+    done = subprocess.run(
+        [sys.executable, "-c", script, kind], cwd=folder, capture_output=True, text=True, timeout=240, check=False,
+        env={**os.environ, "PYTHONPATH": places, "MODESCAPE_HOME": str(folder / "kept")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["file"].startswith(str(folder))
+    return found
+
+
 def test_every_recipe_is_tried() -> None:
-    assert RECIPES.keys() == ENTRIES.keys()
+    assert RECIPES.keys() == {*ENTRIES, "list column"}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return tried("list column", tmp_path_factory.mktemp("column"), TRY_COLUMN)
+
+
+def test_a_column_of_one_entry_filters_and_sorts_the_store(told: Any) -> None:
+    assert [item["name"] for item in told["found"]["items"]] == ["ours"]
+    assert len(set(told["sorted"])) == 2
+    assert told["sorted"] == sorted(told["sorted"], reverse=True)
+
+
+def test_a_column_of_one_entry_is_in_documents_and_csv(told: Any) -> None:
+    assert told["found"]["items"][0]["recipe"] == told["one"] == told["recipe"]
+    assert told["recipe"] in {line["recipe"] for line in csv.DictReader(told["csv"].splitlines())}
+
+
+def test_a_column_of_one_entry_is_said_in_sentences_and_errors(told: Any) -> None:
+    assert told["found"]["query"] == f"Experiments where recipe is {told['recipe']}, newest first"
+    assert "recipe__contains" in json.dumps(told["wrong"])
+    assert "recipe" in re.split(r"\W+", json.dumps(told["unknown"]))
+
+
+def test_a_column_of_one_entry_is_a_parameter_and_in_the_example_of_the_interface(told: Any) -> None:
+    [parameter] = [parameter for parameter in told["parameters"] if parameter["name"] == "recipe"]
+    assert parameter["schema"] == {"type": "string"}
+    assert parameter["description"].startswith("Equal ones share trainings. Also `recipe__ne`")
+    assert told["example"][0]["recipe"] == "c41f…"
+    assert list(told["example"][0]) == list(told["found"]["items"][0])
+
+
+def test_a_column_of_one_entry_is_a_choice_a_heading_and_a_cell_of_the_page(told: Any) -> None:
+    assert re.search(r'name="columns" value="recipe"> Recipe</label>', told["usual"])
+    assert ">Recipe</a></th>" not in told["usual"]
+    assert re.search(r'<th class="opt" scope="col"><a href="[^"]*sort=recipe[^"]*">Recipe</a></th>', told["page"])
+    assert f'<td class="opt">{told["recipe"]}</td>' in told["page"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ENTRIES)
 def test_a_recipe_is_one_file_that_is_known_everywhere(kind: str, tmp_path: Path) -> None:
-    for package in ("worker", "backend", "frontend", "migrations"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    assert RECIPES[kind].count("+++ b/") == 1
-    subprocess.run(["git", "apply", "-"], cwd=tmp_path, input=RECIPES[kind], text=True, check=True)
-    places = os.pathsep.join([str(tmp_path / "worker"), str(tmp_path / "backend")])
-    done = subprocess.run(
-        [sys.executable, "-c", TRY, kind], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
-        env={**os.environ, "PYTHONPATH": places, "MODESCAPE_HOME": str(tmp_path / "kept")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = tried(kind, tmp_path, TRY)
     registry, name = ENTRIES[kind]
-    assert found["file"].startswith(str(tmp_path))
     assert name in (found["known"] | {"claims": found["claims"]})[registry]
     assert found["states"] == ["succeeded"]
     in_form = {

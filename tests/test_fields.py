@@ -1,104 +1,83 @@
-"""The columns of lists: one entry in the table of fields, and nothing else, makes a column."""
+"""The columns of lists, and what is not made from their tables. A column is added in test_contributing.py."""
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import SPEC, finished, served
 
 from modescape import fields
-
-TESTS = Path(__file__).parent
-
-# A process whose table has one entry more: of recipes, which are stored with experiments and listed nowhere.
-LONGER = """
-import json, sys
-from dataclasses import replace
-from pathlib import Path
-
-from modescape import fields
-from modescape.fields import Cell, Facet, Field, Kind
+from modescape.fields import EXPERIMENTS, SOLUTIONS, Facet
+from modescape.listing import Condition
 from modescape.tables import Experiment
 
-added = Field(
-    "recipe", Kind.TEXT, Experiment.recipe, "recipe of the trainings", description="Equal ones share trainings.",
-    cell=Cell("Recipe"), facet=Facet("Recipes"),
-)
-fields.EXPERIMENTS = replace(fields.EXPERIMENTS, all=(*fields.EXPERIMENTS.all, added))
-
-from serving import SPEC, served
-
-with served(Path(sys.argv[1])) as site, site.client() as client:
-    row = site.laboratory.create(SPEC, name="ours")
-    site.laboratory.create({**SPEC, "training": {**SPEC["training"], "epochs": 3}}, name="another")
-    def asked(**query):
-        return client.get("/api/experiments", params=query).json()
-    told = {
-        "recipe": row.recipe,
-        "found": asked(recipe=row.recipe),
-        "sorted": [item["recipe"] for item in asked(sort="-recipe")["items"]],
-        "wrong": asked(recipe__gt="a"),
-        "unknown": asked(receipt="a"),
-        "csv": client.get("/api/experiments?format=csv").text,
-        "openapi": client.get("/api/openapi.json").json()["paths"]["/api/experiments"]["get"]["parameters"],
-        "page": client.get("/?columns=recipe").text,
-    }
-print(json.dumps(told))
-"""
+FRONTEND = Path(__file__).parent.parent / "frontend"
+TABLES = [fields.EXPERIMENTS, fields.SOLUTIONS, fields.MEASUREMENTS]
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    home = str(tmp_path_factory.mktemp("longer"))
-    ran = subprocess.run([sys.executable, "-c", LONGER, home], cwd=TESTS, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout.splitlines()[-1])
-
-
-def test_one_entry_filters_and_sorts_the_store(told: Any) -> None:
-    assert [item["name"] for item in told["found"]["items"]] == ["ours"]
-    assert len(told["sorted"]) == 2
-    assert told["sorted"] == sorted(told["sorted"], reverse=True)
-
-
-def test_one_entry_is_in_documents_and_csv(told: Any) -> None:
-    assert told["found"]["items"][0]["recipe"] == told["recipe"]
-    assert told["recipe"] in {line["recipe"] for line in csv.DictReader(told["csv"].splitlines())}
-
-
-def test_one_entry_is_said_in_sentences_and_errors(told: Any) -> None:
-    assert told["found"]["query"] == f"Experiments where recipe of the trainings is {told['recipe']}, newest first"
-    assert "recipe__contains" in json.dumps(told["wrong"])
-    assert "recipe" in re.split(r"\W+", json.dumps(told["unknown"]))
-
-
-def test_one_entry_is_a_parameter_of_the_interface(told: Any) -> None:
-    [parameter] = [parameter for parameter in told["openapi"] if parameter["name"] == "recipe"]
-    assert parameter["schema"] == {"type": "string"}
-    assert parameter["description"].startswith("Equal ones share trainings. Also `recipe__ne`")
-
-
-def test_one_entry_is_a_heading_a_cell_and_a_facet_of_the_page(told: Any) -> None:
-    page = told["page"]
-    assert re.search(r'<th class="opt" scope="col"><a href="[^"]*sort=recipe[^"]*">Recipe</a></th>', page)
-    assert f'<td class="opt">{told["recipe"]}</td>' in page
-    assert "<h3>Recipes</h3>" in page
-
-
-@pytest.mark.parametrize("table", [fields.EXPERIMENTS, fields.SOLUTIONS, fields.MEASUREMENTS], ids=lambda t: t.noun)
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.noun)
 def test_names_and_keys_are_given_once(table: fields.Fields[Any]) -> None:
     for given in ([field.name for field in table.all], list(table.keys)):
         assert len(given) == len(set(given))
     assert table.sort.removeprefix("-") in table.asked
 
 
+def test_a_facet_is_counted_labelled_and_marked_as_its_entry_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facet = Facet("Origins", label=str.upper, mark=fields.Mark.STATUS)
+    entries = (replace(one, facet=facet if one.name == "preset" else one.facet) for one in EXPERIMENTS.all)
+    longer = replace(EXPERIMENTS, all=tuple(entries))
+    monkeypatch.setattr(fields, "EXPERIMENTS", longer)
+    monkeypatch.setattr("modescape_api.pages.listing.EXPERIMENTS", longer)
+    with served(tmp_path) as site, site.client() as client:
+        site.laboratory.create(SPEC, name="one", preset="fig-3-short")
+        site.laboratory.create(SPEC, name="two", preset="fig-3-short")
+        page = client.get("/").text
+    found = re.search(r"<h3>Origins</h3>\s*<a href=\"([^\"]*)\">(.*?)</a>", page)
+    assert found
+    assert found[1] == "/?preset=fig-3-short"
+    assert re.findall(r"<span(?: class=\"(\w+)[^>]*)?>([^<]+)</span>", found[2]) == [
+        ("glyph", "○"), ("", "FIG-3-SHORT"), ("", "2"),
+    ]  # fmt: skip
+
+
+def test_a_notebook_asks_for_a_sample_set_by_the_columns_name_and_by_the_interfaces(tmp_path: Path) -> None:
+    with served(tmp_path) as site:
+        done = finished(site.laboratory)
+        solutions = site.laboratory.store.results.solutions
+        [old, new] = [solutions(done.id, **{name: "typical"}).items for name in ("sample_set", "set")]
+        sorted_by_it = solutions(done.id, [Condition("sample_set", "null", False)], sort="-sample_set").items
+    assert [row.number for row in old] == [row.number for row in new] != []
+    assert {row.sample_set for row in old} == {"typical"}
+    assert [row.sample_set for row in sorted_by_it] == ["typical"] * len(old) + ["spread"] * len(old)
+
+
 def test_every_way_of_showing_a_cell_has_its_macro_and_is_used() -> None:
-    template = (TESTS.parent / "frontend" / "templates" / "_cells.html").read_text(encoding="utf-8")
+    template = (FRONTEND / "templates" / "_cells.html").read_text(encoding="utf-8")
     assert sorted(re.findall(r"macro (\w+)\(", template)) == sorted(fields.Shows)
-    assert {cell.shows for _, cell in fields.EXPERIMENTS.cells} == set(fields.Shows)
+    assert {cell.shows for _, cell in EXPERIMENTS.cells} == set(fields.Shows)
+
+
+def test_every_mark_of_a_facet_is_a_macro_and_is_used() -> None:
+    template = (FRONTEND / "templates" / "_macros.html").read_text(encoding="utf-8")
+    assert set(fields.Mark) <= set(re.findall(r"macro (\w+)\(", template))
+    assert {facet.mark for _, facet in EXPERIMENTS.facets} == {None, *fields.Mark}
+
+
+def test_the_index_that_facets_are_counted_from_holds_each_of_them() -> None:
+    [index] = [index for index in Experiment.__table__.indexes if index.name == "ix_experiment_facets"]
+    assert [column.key for column in index.columns] == [
+        *(field.column.key for field, _ in EXPERIMENTS.facets),
+        "archived_at",
+    ]
+
+
+def test_scripts_ask_for_columns_that_solutions_have() -> None:
+    script = (FRONTEND / "static" / "chosen.js").read_text(encoding="utf-8")
+    [asked] = re.findall(r'COLUMNS = "([\w,]+)"', script)
+    assert set(asked.split(",")) <= set(SOLUTIONS.keys)
