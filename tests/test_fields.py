@@ -57,6 +57,19 @@ def test_a_notebook_asks_for_a_sample_set_by_the_columns_name_and_by_the_interfa
     assert [row.sample_set for row in sorted_by_it] == ["typical"] * len(old) + ["spread"] * len(old)
 
 
+def test_every_list_has_the_same_columns_as_csv_and_as_json(tmp_path: Path) -> None:
+    with served(tmp_path) as site, site.client() as client:
+        slug = finished(site.laboratory).slug
+        site.laboratory.store.workers.register("lab", device="cpu", numerics="x", queue="cpu", pid=1)
+        subjects = ("stages", "runs", "series", "solutions", "measurements", "matrices", "figures")
+        for path in ("experiments", "workers", "data", *(f"experiments/{slug}/{subject}" for subject in subjects)):
+            items = client.get(f"/api/{path}").json()["items"]
+            header = client.get(f"/api/{path}?format=csv").text.partition("\n")[0].strip().split(",")
+            assert items, path
+            assert {key for item in items for key in item} <= set(header), path
+            assert path == "data" or set(header) <= {key for item in items for key in item}, path  # own sets say more
+
+
 def test_every_way_of_showing_a_cell_has_its_macro_and_is_used() -> None:
     template = (FRONTEND / "templates" / "_cells.html").read_text(encoding="utf-8")
     assert sorted(re.findall(r"macro (\w+)\(", template)) == sorted(fields.Shows)

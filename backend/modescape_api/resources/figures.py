@@ -147,23 +147,8 @@ def list_figures(request: Request, here: Here, experiment: str) -> Response:
     row = results.experiment
     stages = here.store.stages.without_results(row.id)
     items = [as_state(row.slug, results, figure, stages) for figure in figures.values()]
-    columns = (
-        "name",
-        "title",
-        "question",
-        "order",
-        "paper",
-        "summary",
-        "source",
-        "state",
-        "version",
-        "needs",
-        "options",
-        "links",
-    )
-    return replies.listing(
-        request, Listing(items, None, len(items), f"Figures of {row.slug}"), columns=columns, name="figures"
-    )
+    listing = Listing(items, None, len(items), f"Figures of {row.slug}")
+    return replies.listing(request, listing, columns=tuple(items[0]), name="figures")
 
 
 # -- one figure -------------------------------------------------------------------------------------------------------
