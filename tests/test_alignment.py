@@ -52,20 +52,17 @@ def slow_unless_fast(name: str) -> Any:
     return pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", [slow_unless_fast(name) for name in SHAPES])
-def test_permuted_units_are_the_same_function_and_are_found_again(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [slow_unless_fast(name) for name in SHAPES if name != "resnet50v2"]
+)  # its 2,048 units take minutes
+def test_permuted_units_are_found_again(name: str) -> None:
+    """(Those of ResNet-50 take minutes: assignments of 2,048 units, by the same code.)"""
     module = network(name, 3)
-    before, own = logits(module, name), tensors_of(module)
+    own = tensors_of(module)
     symmetry = alignment.symmetry_of(architectures[name], module)
     rng = np.random.default_rng(0)
     hidden = {group: rng.permutation(size) for group, size in symmetry.sizes.items()}
     moved = symmetry.permuted(own, hidden)
-    assert any(not np.array_equal(moved[key], own[key]) for key in own)
-    weights.load_tensors(module, moved)
-    assert torch.allclose(logits(module, name), before, atol=1e-5 * float(before.abs().max()), rtol=0)
-
-    if name == "resnet50v2":
-        return  # its assignments of 2,048 units take minutes, and are the same code
     trainable = {key for key, _ in module.named_parameters()}
     order = alignment.match(symmetry, {k: own[k] for k in trainable}, {k: moved[k] for k in trainable}, seed=5)
     for group, was in hidden.items():

@@ -35,6 +35,7 @@ DOORS = {
         "methods",
         "stages",
         "stages.py",
+        "testing",
         "executor.py",
         "jobs.py",
     },

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import pkgutil
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +13,18 @@ import numpy as np
 import orjson
 import pytest
 from numpy.typing import NDArray
-from test_claims import made_chains, made_seeds, made_shift
 
 import modescape.claims
 from modescape import power
 from modescape.claims import CLAIMS, Claim
-from modescape.claims.claim import MIN_UNITS, Asked, Joins, Margin, Reads, margins
-from modescape.claims.evidence import Evidence, Function, Members, MethodEvidence, Units, divergence, mean_divergence
+from modescape.claims.claim import Asked, Margin, Reads, margins
+from modescape.claims.evidence import Units
 from modescape.claims.judging import judge
 from modescape.claims.record import ClaimRecord
 from modescape.finding import Finding
-from modescape.registry import figures
-from modescape.science.inference import OverRuns, Word
+from modescape.science.inference import Word
 from modescape.spec import MarginsSpec, parse
-from modescape.stages import KINDS
+from modescape.testing.evidence import alike, made_chains, made_runs, made_seeds, made_shift
 from modescape_api.pages import forms
 
 Floats = NDArray[np.float64]
@@ -39,30 +33,11 @@ ROOT = Path(__file__).parent.parent
 every_claim = pytest.mark.parametrize("claim", CLAIMS.values(), ids=list(CLAIMS))
 
 
-# ---- what it says of itself ----
+# ---- what ours say of themselves ----
 
 
 @every_claim
-def test_a_claim_says_all_of_itself(claim: Claim[Any]) -> None:
-    assert claim.letter
-    assert claim.title[0].isupper()
-    assert not claim.title.endswith(".")
-    assert claim.estimand
-    assert claim.paper
-    assert claim.decided_by.words
-    assert (claim.joins is Joins.ONE) == (claim.reads is None), "a claim over methods reads some of their samples"
-    assert (claim.examples == 0) or claim.examples >= 500
-    assert inspect.getdoc(inspect.getmodule(claim.judge)), "its file says what is estimated"
-    assert claim.left_open(claim.margin.default, 0.05).endswith(("open", "opens"))
-
-
-@every_claim
-def test_what_a_claim_names_exists(claim: Claim[Any]) -> None:
-    assert claim.figures
-    assert set(claim.figures) <= set(figures)
-    assert claim.decided_by.stages
-    assert set(claim.decided_by.stages) <= set(KINDS)
-    assert issubclass(claim.evidence, Units)
+def test_a_clone_can_have_what_decides_a_claim(claim: Claim[Any]) -> None:
     bare = parse({"ensemble": {"runs": 1}, "training": {"epochs": 2, "checkpoint_every": 2}}).model_dump(mode="json")
     assert forms.with_more(bare, claim.decided_by.add) != bare, "a clone that has what decides it is another spec"
 
@@ -105,15 +80,6 @@ def test_each_claim_is_one_file_and_none_is_listed() -> None:
         assert claim.judge.__module__ == f"modescape.claims.{letter}"
 
 
-def test_declaring_claims_takes_nothing_heavy() -> None:
-    code = (
-        "import sys; from modescape.claims import CLAIMS; CLAIMS['a'].title;"
-        "print([m for m in ('torch', 'sklearn', 'scipy', 'plotly', 'sqlalchemy') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 def test_a_letter_is_taken_once() -> None:
     with pytest.raises(ValueError, match=r"claim \(a\) is declared twice"):
         CLAIMS["a"](CLAIMS["a"].judge)
@@ -121,68 +87,12 @@ def test_a_letter_is_taken_once() -> None:
 
 # ---- what it says of evidence made to order ----
 
-RUNS, EXAMPLES, CLASSES, SAMPLES = 5, 2000, 4, 8
-
-
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-
-
-def _functions(probabilities: Floats) -> list[Function]:
-    return [lambda part, p=p: p[part] for p in probabilities]  # type: ignore[misc]
-
-
-@cache
-def _of_runs(
-    *, own: float = 1.0, noise: float = 0.6, around: float = 0.0, late: float = 0.2, cosine: float = 0.01
-) -> Evidence:
-    """Runs that differ by `own` and, each time anew, by `noise`; samples share their run's own and have new noise, or,
-    with `around`, they are their run's final with that much noise added. late: noise of recent checkpoints."""
-    rng = np.random.default_rng(3)
-    truth = rng.integers(CLASSES, size=EXAMPLES)
-    shape = (EXAMPLES, CLASSES)
-    shared = 2.5 * np.eye(CLASSES)[truth] + 0.8 * rng.normal(size=shape)
-    runs = shared + own * rng.normal(size=(RUNS, *shape))
-    finals = runs + noise * rng.normal(size=(RUNS, *shape))
-    fresh = rng.normal(size=(RUNS, SAMPLES, *shape))
-    p = _softmax(finals[:, None] + around * fresh if around else runs[:, None] + noise * fresh)
-    strengths = np.linspace(0.05, 1.2, 16)
-    wide = finals[:, None] + strengths[:, None, None] * rng.normal(size=(RUNS, len(strengths), *shape))
-    cosines = np.full((RUNS, RUNS), cosine) + 0.005 * rng.normal(size=(RUNS, RUNS))
-    method = MethodEvidence(
-        "made",
-        "Made",
-        near=list(p.argmax(axis=-1)),
-        wide=list(wide.argmax(axis=-1)),
-        strengths=[strengths] * RUNS,
-        averaged=SAMPLES,
-        members=Members.of(_functions(p.mean(axis=1)), truth),
-        js=OverRuns.of(np.stack([mean_divergence(_functions(one), EXAMPLES) for one in p])),
-    )
-    windows = finals[:, None] + late * rng.normal(size=(RUNS, 4, *shape))
-    return Evidence(
-        CLASSES,
-        truth,
-        finals.argmax(axis=-1),
-        cosine=(cosines + cosines.T) / 2,
-        windows=list(windows.argmax(axis=-1)),
-        methods=(method,),
-        members=Members.of(_functions(_softmax(finals)), truth),
-        js=divergence(_functions(_softmax(finals)), EXAMPLES),
-    )
-
-
-def _alike() -> Evidence:
-    """Runs that are almost one function, and samples far from it."""
-    return _of_runs(own=0.15, noise=0.0, around=0.5, late=0.5, cosine=0.5)
-
 
 # Letter -> evidence on which it holds by far, and on which it fails by far.
 MADE: dict[str, tuple[Callable[[], Units], Callable[[], Units]]] = {
-    **dict.fromkeys(("a", "b", "c", "d1", "d2", "f1"), (_of_runs, _alike)),
-    "e1": (_of_runs, lambda: _of_runs(own=0.1)),  # all that averaging takes off is in every sample anew
-    "e2": (lambda: _of_runs(noise=1.5), lambda: _of_runs(noise=0.0, around=0.2)),  # nothing is
+    **dict.fromkeys(("a", "b", "c", "d1", "d2", "f1"), (made_runs, alike)),
+    "e1": (made_runs, lambda: made_runs(own=0.1)),  # all that averaging takes off is in every sample anew
+    "e2": (lambda: made_runs(noise=1.5), lambda: made_runs(noise=0.0, around=0.2)),  # nothing is
     "f2": (lambda: made_shift(3.0), lambda: made_shift(0.9)),
     "g": (made_seeds, lambda: made_seeds(init=0.1, batches=0.3)),
     "h": (made_chains, lambda: made_chains(own=0.6)),
@@ -213,31 +123,12 @@ def test_a_claim_holds_or_not_by_far_and_says_why(claim: Claim[Any]) -> None:
 
 
 @every_claim
-def test_a_claim_cannot_be_told_from_two_units_and_says_what_would_open_it(claim: Claim[Any]) -> None:
-    evidence = MADE[claim.letter][0]()
-    while evidence.units >= MIN_UNITS:
-        evidence = evidence.without(0)
-    record = _judged(claim, evidence)
-    assert (record.word, record.n, record.p) == (Word.CANNOT_TELL, 2, None)
-    assert f"2 {record.unit}s: at least 3 are needed" in record.because
-
-
-@every_claim
 def test_a_claim_cannot_be_told_where_its_margin_is_inside_the_interval(claim: Claim[Any]) -> None:
     first = _judged(claim, MADE[claim.letter][0]())
     assert first.estimate is not None
     record = _judged(claim, MADE[claim.letter][0](), first.estimate)
     assert record.word is Word.CANNOT_TELL
     assert "crosses" in record.because
-
-
-@every_claim
-def test_a_record_comes_back_from_its_json_as_it_was(claim: Claim[Any]) -> None:
-    record = _judged(claim, MADE[claim.letter][0]())
-    stored = orjson.loads(orjson.dumps(record.to_json()))
-    assert ClaimRecord.from_json(stored) == record
-    assert replace(record, word=Word(stored["word"])) == record
-    assert orjson.loads(orjson.dumps(ClaimRecord.from_json(stored).to_json())) == stored
 
 
 def test_a_claim_declared_elsewhere_is_judged_at_its_own_margin_and_told() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,14 +22,11 @@ from modescape.claims import CLAIMS, equal_accuracy
 from modescape.claims.claim import Side
 from modescape.claims.combining import every_method, some_method
 from modescape.claims.evidence import (
-    ChainEvidence,
     Cost,
     Evidence,
-    Function,
     LastIterates,
     Members,
     MethodEvidence,
-    SeedsEvidence,
     ShiftEvidence,
     divergence,
     mean_divergence,
@@ -40,12 +37,23 @@ from modescape.claims.record import ClaimRecord, MethodRecord
 from modescape.finding import Finding
 from modescape.science.inference import Estimate, OverRuns, Word
 from modescape.tables import Experiment
+from modescape.testing.evidence import (
+    CLASSES,
+    EXAMPLES,
+    RUNS,
+    flipped,
+    functions_of,
+    made_chains,
+    made_seeds,
+    made_shift,
+    softmax,
+)
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 pytestmark = pytest.mark.usefixtures("few_redraws")
 
-RUNS, EXAMPLES, CLASSES, SAMPLES = 5, 1200, 4, 3
+SAMPLES = 3
 
 # --- a problem made to order ------------------------------------------------------------------------------------------
 
@@ -59,11 +67,6 @@ class Problem:
     samples: dict[str, Floats]
 
 
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-
-
 def _problem(
     runs: int = RUNS, examples: int = EXAMPLES, *, near: float = 0.3, wide: float = 0.3, seed: int = 0
 ) -> Problem:
@@ -74,13 +77,9 @@ def _problem(
     logits = shared + rng.normal(size=(runs, examples, CLASSES))
 
     def around(noise: float) -> Floats:
-        return _softmax(logits[:, None] + noise * rng.normal(size=(runs, SAMPLES, examples, CLASSES)))
+        return softmax(logits[:, None] + noise * rng.normal(size=(runs, SAMPLES, examples, CLASSES)))
 
-    return Problem(truth, _softmax(logits), {"near": around(near), "wide": around(wide)})
-
-
-def _functions(probabilities: Iterable[Floats]) -> list[Function]:
-    return [lambda part, p=p: p[part] for p in probabilities]  # type: ignore[misc]
+    return Problem(truth, softmax(logits), {"near": around(near), "wide": around(wide)})
 
 
 def _evidence(problem: Problem, *, with_js: bool = True) -> Evidence:
@@ -91,8 +90,8 @@ def _evidence(problem: Problem, *, with_js: bool = True) -> Evidence:
             name.title(),
             near=list(samples.argmax(axis=-1)),
             averaged=SAMPLES,
-            members=Members.of(_functions(samples.mean(axis=1)), problem.truth),
-            js=OverRuns.of(np.stack([mean_divergence(_functions(own), examples) for own in samples]))
+            members=Members.of(functions_of(samples.mean(axis=1)), problem.truth),
+            js=OverRuns.of(np.stack([mean_divergence(functions_of(own), examples) for own in samples]))
             if with_js
             else None,
         )
@@ -103,8 +102,8 @@ def _evidence(problem: Problem, *, with_js: bool = True) -> Evidence:
         truth=problem.truth,
         finals=problem.finals.argmax(axis=-1),
         methods=methods,
-        members=Members.of(_functions(problem.finals), problem.truth),
-        js=divergence(_functions(problem.finals), examples) if with_js else None,
+        members=Members.of(functions_of(problem.finals), problem.truth),
+        js=divergence(functions_of(problem.finals), examples) if with_js else None,
     )
 
 
@@ -160,7 +159,7 @@ def _with_interval(statistic: Any, influence: Floats, runs: int, *, margin: floa
 
 def test_the_gain_of_an_ensemble_is_exactly_the_mean_over_all_its_subsets(problem: Problem) -> None:
     """Also for ensembles of 2 and of all 5, where the identity changes its factor only."""
-    members = Members.of(_functions(problem.finals), problem.truth)
+    members = Members.of(functions_of(problem.finals), problem.truth)
     everyone, even = np.arange(RUNS), np.full(EXAMPLES, 1 / EXAMPLES)
     found = members.ensemble_gain(everyone)
     assert found == pytest.approx(_ensemble_gain(problem.finals, problem.truth, even), abs=1e-12)
@@ -180,15 +179,15 @@ def test_the_gain_of_an_ensemble_is_exactly_the_mean_over_all_its_subsets(proble
 
 
 def test_reading_block_by_block_changes_nothing(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Members.of(_functions(problem.finals), problem.truth)
-    apart = divergence(_functions(problem.finals), EXAMPLES)
+    whole = Members.of(functions_of(problem.finals), problem.truth)
+    apart = divergence(functions_of(problem.finals), EXAMPLES)
     monkeypatch.setattr("modescape.claims.evidence._VALUES", 7 * RUNS * CLASSES)
-    blocks = Members.of(_functions(problem.finals), problem.truth)
+    blocks = Members.of(functions_of(problem.finals), problem.truth)
     assert blocks.brier.values == pytest.approx(whole.brier.values, abs=1e-12)
     assert blocks.gaps.table == pytest.approx(whole.gaps.table, abs=1e-12)
     assert blocks.gaps.examples == pytest.approx(whole.gaps.examples, abs=1e-6)
     assert (blocks.accuracy, blocks.together) == (whole.accuracy, whole.together)
-    assert divergence(_functions(problem.finals), EXAMPLES).table == pytest.approx(apart.table, abs=1e-12)
+    assert divergence(functions_of(problem.finals), EXAMPLES).table == pytest.approx(apart.table, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["near", "wide"])
@@ -318,7 +317,7 @@ def _with_strengths(evidence: Evidence) -> Evidence:
     found = []
     for method in evidence.methods:
         wide = [
-            np.stack([_flip(rng, final, 0.08 * s) for s in own])
+            np.stack([flipped(rng, final, 0.08 * s) for s in own])
             for final, own in zip(evidence.finals, strengths, strict=True)
         ]
         found.append(replace(method, wide=wide, strengths=strengths))
@@ -396,19 +395,6 @@ def test_under_shift_a_method_is_judged_on_the_runs_where_it_has_not_failed() ->
 # --- f2, g and h ------------------------------------------------------------------------------------------------------
 
 
-def made_shift(lead: float = 2.0, *, within: float = 0.02, seed: int = 0) -> ShiftEvidence:
-    """Divergences between runs that grow `lead` times under shift, those within runs 1.5 times."""
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(CLASSES, size=EXAMPLES)
-    finals = np.where(rng.random((RUNS, EXAMPLES)) < 0.2, (truth + 1) % CLASSES, truth)
-    between = rng.gamma(2.0, 0.05, (RUNS, RUNS, EXAMPLES))
-    between = (between + between.transpose(1, 0, 2)) / 2
-    own = rng.gamma(2.0, within / 2, (RUNS, EXAMPLES))
-    return ShiftEvidence(
-        CLASSES, truth, finals, between, lead * between, {"random": own}, {"random": 1.5 * own}, {"random": "Random"}
-    )
-
-
 def test_shift_widens_the_lead_by_a_linear_contrast() -> None:
     evidence = made_shift()
     (claim,) = judge(evidence)
@@ -435,19 +421,6 @@ def test_shift_widens_the_lead_by_a_linear_contrast() -> None:
     assert asked.word == "cannot tell"
     assert "only where (f1) holds" in asked.because
     assert judge(replace(evidence, clean_within={}, shifted_within={}, titles={})) == ()
-
-
-def _flip(rng: np.random.Generator, labels: Labels, rate: float) -> Labels:
-    other = (labels + rng.integers(1, CLASSES, labels.shape)) % CLASSES
-    return np.where(rng.random(labels.shape) < rate, other, labels)
-
-
-def made_seeds(repetitions: int = 4, *, init: float = 0.3, batches: float = 0.1, seed: int = 0) -> SeedsEvidence:
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(CLASSES, size=EXAMPLES)
-    base = np.stack([_flip(rng, truth, 0.1) for _ in range(repetitions)])
-    arms = {"A": base, "B": _flip(rng, base, init), "C": _flip(rng, base, batches), "D": _flip(rng, base, 0.35)}
-    return SeedsEvidence(CLASSES, truth, arms, 0.001)
 
 
 def test_initial_weights_against_batches_by_repetition() -> None:
@@ -485,23 +458,13 @@ def test_a_failed_repetition_is_left_out_and_counted() -> None:
 def test_typical_samples_that_stand_in_for_wide_ones_are_not_asked_to_be_stronger() -> None:
     rng = np.random.default_rng(3)
     truth = rng.integers(CLASSES, size=EXAMPLES)
-    finals = np.stack([_flip(rng, truth, 0.2) for _ in range(4)])
-    weak = [np.stack([_flip(rng, final, 0.002) for _ in range(4)]) for final in finals]
+    finals = np.stack([flipped(rng, truth, 0.2) for _ in range(4)])
+    weak = [np.stack([flipped(rng, final, 0.002) for _ in range(4)]) for final in finals]
     method = MethodEvidence("swag", "SWAG", near=weak, wide=weak, strengths=[[0.25, 0.5, 0.75, 1.0]] * 4)
     for near, advice in ((weak, "ask for wide samples (spread)"), ((), "draw stronger ones (spread_max)")):
         evidence = Evidence(CLASSES, truth, finals=finals, methods=(replace(method, near=near),))
         claim = next(claim for claim in judge(evidence) if claim.id == "d1")
         assert claim.because.endswith(advice)
-
-
-def made_chains(chains: int = 4, cycles: int = 3, *, own: float = 0.05, seed: int = 0) -> ChainEvidence:
-    """Cycles are their chain's function with some labels changed."""
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(CLASSES, size=EXAMPLES)
-    centres = [_flip(rng, truth, 0.2) for _ in range(chains)]
-    labels = np.stack([[_flip(rng, centre, own) for _ in range(cycles)] for centre in centres])
-    finals = np.stack([_flip(rng, truth, 0.2) for _ in range(3)])
-    return ChainEvidence(CLASSES, truth, labels, finals)
 
 
 def test_cycles_of_a_chain_against_other_chains() -> None:
@@ -616,7 +579,7 @@ def test_intervals_of_gains_repetitions_and_chains_cover_the_truth() -> None:
 def _at_zero(evidence: Evidence, problem: Problem) -> Evidence:
     """The same, the first method's best strength being 0: what it averages is the run's own function."""
     first, *others = evidence.methods
-    alone = Members.of(_functions(problem.finals), problem.truth)
+    alone = Members.of(functions_of(problem.finals), problem.truth)
     return replace(evidence, methods=(replace(first, drawn=SAMPLES, strength=0.0, members=alone, js=None), *others))
 
 
@@ -654,10 +617,10 @@ def test_a_method_that_trains_on_is_measured_against_the_better_of_final_and_las
     rng = np.random.default_rng(6)
     truth = problem.truth
     moved = 0.5 * np.eye(CLASSES)[truth] + 0.1 * rng.normal(size=problem.finals.shape)
-    last = _softmax(np.log(problem.finals) + moved)
+    last = softmax(np.log(problem.finals) + moved)
     better = np.arange(len(last)) % 2 == 0
     before = _evidence(problem)
-    iterates = LastIterates(last.argmax(axis=-1), better, Members.of(_functions(last), truth).brier)
+    iterates = LastIterates(last.argmax(axis=-1), better, Members.of(functions_of(last), truth).brier)
     first, *others = before.methods
     strong = list(problem.samples["near"].argmax(axis=-1))
     s = [np.linspace(0.1, 1, SAMPLES)] * len(last)

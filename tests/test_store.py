@@ -11,18 +11,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import JSON, BigInteger, Column, Engine, String, Text, insert, inspect, select, text, update
 from sqlalchemy import event as listening
-from sqlalchemy.exc import IntegrityError
 
 from modescape.artifacts import Artifacts
 from modescape.errors import ConfigurationError, Conflict, InvalidInput, LeaseLost, NotFound
@@ -31,96 +28,43 @@ from modescape.listing import AnyOf, Condition, ListQuery
 from modescape.plan import prepare
 from modescape.prices import Work
 from modescape.records import (
-    ArtifactInfo,
     ListColumns,
     NewMatrix,
-    NewMeasurement,
-    NewSolution,
     PlannedStage,
     PredictedRun,
     Progress,
-    Role,
     StageOutput,
     TrainedRun,
 )
 from modescape.registry import presets
 from modescape.schema import check_schema, downgrade, migrations_folder, open_database, schema_state, upgrade
 from modescape.settings import Settings
-from modescape.spec import ExperimentSpec, parse
+from modescape.spec import parse
 from modescape.store import Store
-from modescape.store.attempts import MAX_LOSSES
 from modescape.store.leases import Lease
 from modescape.store.outputs import write_rows
 from modescape.tables import Base, Experiment, Stage, Word, utcnow
-
-SPEC = parse({"ensemble": {"runs": 2}})
-
-# train/0 -> predict/0 --> compare/all;  train/1 -> predict/1 -->
-GRAPH = (
-    PlannedStage("train", "0", params={"run": 0, "seeds": {"weights": 11}}),
-    PlannedStage("train", "1", params={"run": 1}),
-    PlannedStage("predict", "0", (("train", "0"),), {"run": 0, "first_number": 0}),
-    PlannedStage("predict", "1", (("train", "1"),), {"run": 1, "first_number": 3}),
-    PlannedStage("compare", "all", (("predict", "0"), ("predict", "1"))),
+from modescape.testing.stores import (
+    GRAPH,
+    SPEC,
+    STORE,
+    claim,
+    create,
+    finish,
+    finish_all,
+    info,
+    predicted,
+    stage_id,
+    states,
 )
 
 
-def create(store: Store, name: str = "Toy", **values: Any) -> Experiment:
-    return store.experiments.create(**{"name": name, "spec": SPEC, "stages": GRAPH, **values})
-
-
-def states(store: Store, experiment: Experiment) -> dict[str, str]:
-    return {f"{stage.kind}/{stage.key}": stage.state for stage in store.stages.of(experiment.id)}
-
-
-def stage_id(store: Store, experiment: Experiment, name: str) -> str:
-    return next(stage.id for stage in store.stages.of(experiment.id) if f"{stage.kind}/{stage.key}" == name)
-
-
-def claim(store: Store, name: str | None = None, experiment: Experiment | None = None, owner: str = "w") -> Lease:
-    wanted = stage_id(store, experiment, name) if name and experiment else None
-    lease = store.leases.claim(owner, stage_id=wanted, lease_seconds=30)
-    assert lease is not None
-    assert name is None or f"{lease.stage.kind}/{lease.stage.key}" == name
-    return lease
-
-
-def finish(store: Store, lease: Lease, output: StageOutput | None = None) -> None:
-    store.leases.finish(lease, output or StageOutput(), f"memo {lease.stage.kind}/{lease.stage.key}")
-
-
-def finish_all(store: Store) -> None:
-    while lease := store.leases.claim("w"):
-        finish(store, lease)
-
-
-def info(text_: str, size: int = 100, kind: str = "weights") -> ArtifactInfo:
-    import hashlib
-
-    return ArtifactInfo(hashlib.sha256(text_.encode()).hexdigest(), kind, "float32", (5, 5), size)
-
-
-def in_an_hour() -> datetime:
-    return datetime.now(UTC) + timedelta(hours=1)
+@pytest.mark.parametrize("rule", STORE.rules.values(), ids=lambda rule: rule.__name__)
+def test_a_store_keeps_its_contract(rule: Callable[[Store], None], store: Store) -> None:
+    rule(store)
 
 
 # --- making and finding ----------------------------------------------------------------------------------------------
-
-
-def test_an_experiment_starts_queued_with_its_first_stages_ready(store: Store) -> None:
-    experiment = create(store, name="  My   first ", tags=["b", "a", "b"], notes="why", created_by="ada")
-    assert (experiment.name, experiment.slug, experiment.status) == ("My first", "my-first", "queued")
-    assert states(store, experiment) == {
-        "train/0": "ready", "train/1": "ready", "predict/0": "blocked", "predict/1": "blocked",
-        "compare/all": "blocked",
-    }  # fmt: skip
-    again = store.experiments.get("my-first")
-    assert (again.id, again.tags, again.notes, again.created_by) == (experiment.id, ["b", "a"], "why", "ada")
-    assert (again.digest, again.dataset, again.runs, again.stages_total) == (SPEC.digest(), "digits", 2, 5)
-    assert ExperimentSpec.model_validate(again.spec) == SPEC
-    assert again.created_at.tzinfo is not None
-    assert [(run.number, run.seeds) for run in store.results.runs(again.id)] == [(0, {"weights": 11}), (1, {})]
-    assert [event.kind for event in store.events.after()] == ["created"]
 
 
 def test_slugs_are_unique_and_plain(store: Store) -> None:
@@ -291,41 +235,6 @@ def test_name_tags_and_notes_can_change_and_the_promise_cannot(store: Store) -> 
 # --- transitions -----------------------------------------------------------------------------------------------------
 
 
-def test_stages_become_ready_when_all_they_need_has_succeeded(store: Store) -> None:
-    experiment = create(store)
-    finish(store, claim(store, "train/0"))
-    assert states(store, experiment)["predict/0"] == "ready"
-    finish(store, claim(store, "predict/0", experiment))
-    assert states(store, experiment)["compare/all"] == "blocked"
-    finish(store, claim(store, "train/1"))
-    finish(store, claim(store, "predict/1"))
-    assert states(store, experiment)["compare/all"] == "ready"
-    finish(store, claim(store, "compare/all"))
-    done = store.experiments.get(experiment.id)
-    assert (done.status, done.stages_done) == ("succeeded", 5)
-    assert done.finished_at is not None
-    assert done.started_at is not None
-    assert done.started_at <= done.finished_at
-    assert store.leases.claim("w") is None
-    assert [need.key for need in store.stages.needs(stage_id(store, experiment, "compare/all"))] == ["0", "1"]
-
-
-def test_a_stage_is_claimed_once(store: Store) -> None:
-    experiment = create(store)
-    first = claim(store, "train/0")
-    assert claim(store, owner="other").stage.key == "1", "the named stage is taken, so another ready one"
-    assert store.leases.claim("third") is None
-    stage = store.stages.get(first.stage.id)
-    assert (stage.state, stage.lease_owner, stage.attempt, stage.worker) == ("running", "w", 1, "w")
-    assert store.experiments.get(experiment.id).status == "running"
-
-
-def test_queues_keep_to_themselves(store: Store) -> None:
-    create(store, stages=[PlannedStage("train", "0", queue="gpu")])
-    assert store.leases.claim("w", queues=("cpu",)) is None
-    assert store.leases.claim("w", queues=("gpu", "cpu")) is not None
-
-
 @pytest.mark.slow
 def test_many_claimers_share_stages_without_doubles(store: Store) -> None:
     stages = [PlannedStage("train", str(i)) for i in range(60)]
@@ -353,91 +262,6 @@ def test_two_last_needs_finishing_together_release_their_dependant(store: Store)
         finish_all(store)
 
 
-def test_every_write_is_fenced_by_the_token(store: Store) -> None:
-    experiment = create(store)
-    old = claim(store, "train/0")
-    assert store.leases.reap(in_an_hour()) == [old.stage.id]
-    new = claim(store, "train/0", experiment)
-    before = store.stages.get(new.stage.id)
-    last = store.events.last_id()
-    attempts: list[Callable[[], object]] = [
-        lambda: store.leases.beat(old, Progress(99, 100)),
-        lambda: store.leases.save_partial(old, {"stale": True}, step=99),
-        lambda: store.leases.finish(old, StageOutput(), "memo"),
-        lambda: store.leases.fail(old, {"type": "X", "message": "x"}),
-        lambda: store.leases.give_back(old),
-        lambda: store.leases.reuse(old, "no such memo") or store.leases.wish(old),
-        lambda: store.leases.note(old, "kind", {}),
-    ]
-    for attempt in attempts:
-        with pytest.raises(LeaseLost):
-            attempt()
-    after = store.stages.get(new.stage.id)
-    assert (after.state, after.step, after.partial, after.lease_token) == ("running", 0, {}, new.token)
-    assert (after.lease_expires, store.events.last_id()) == (before.lease_expires, last)
-    finish(store, new)
-
-
-def test_beating_keeps_the_lease_and_tells_progress(store: Store) -> None:
-    create(store)
-    lease = claim(store)
-    before = store.stages.get(lease.stage.id).lease_expires
-    assert store.leases.beat(lease, Progress(3, 10, {"loss": float("nan"), "epoch": 1})) is None
-    stage = store.stages.get(lease.stage.id)
-    assert (stage.step, stage.steps, stage.progress) == (3, 10, {"loss": None, "epoch": 1})
-    assert before is not None
-    assert stage.lease_expires is not None
-    assert stage.lease_expires > before
-    event = store.events.after()[-1]
-    assert (event.kind, event.stage_id) == ("progress", stage.id)
-    assert event.payload == {"kind": "train", "key": "0", "step": 3, "steps": 10, "loss": None, "epoch": 1}
-    count = store.events.last_id()
-    store.leases.beat(lease)
-    assert store.events.last_id() == count, "a beat without news is silent"
-
-
-def test_a_failed_stage_takes_along_only_what_needs_it(store: Store) -> None:
-    experiment = create(store)
-    error = {"type": "StageError", "message": "no luck", "traceback": "Traceback…"}
-    store.leases.fail(claim(store, "train/0"), error)
-    assert states(store, experiment) == {
-        "train/0": "failed", "train/1": "ready", "predict/0": "failed", "predict/1": "blocked", "compare/all": "failed",
-    }  # fmt: skip
-    row = store.experiments.get(experiment.id)
-    assert (row.status, row.error) == ("running", "train/0: no luck")
-    assert store.stages.get(stage_id(store, experiment, "train/0")).error == {**error, "attempt": 1}
-    assert (
-        store.stages.get(stage_id(store, experiment, "compare/all")).error["message"] == "needs train/0, which failed"
-    )
-    finish_all(store)
-    assert states(store, experiment)["predict/1"] == "succeeded"
-    row = store.experiments.get(experiment.id)
-    assert row.status == "failed"
-    assert row.finished_at is not None
-
-
-def test_retry_of_everything_goes_on_where_it_failed(store: Store) -> None:
-    experiment = create(store)
-    lease = claim(store, "train/0")
-    store.leases.save_partial(lease, {"at": 7}, step=7)
-    store.leases.fail(lease, {"type": "X", "message": "x"})
-    finish_all(store)
-    row = store.experiments.retry(experiment.id)
-    assert (row.status, row.error, row.finished_at) == ("running", None, None)
-    assert states(store, experiment) == {
-        "train/0": "ready", "train/1": "succeeded", "predict/0": "blocked", "predict/1": "succeeded",
-        "compare/all": "blocked",
-    }  # fmt: skip
-    assert store.experiments.retry(experiment.id).status == "running", "asking twice changes nothing"
-    again = claim(store, "train/0")
-    assert (again.stage.partial, again.stage.attempt) == ({"at": 7}, 2)
-    finish(store, again)
-    finish_all(store)
-    assert store.experiments.get(experiment.id).status == "succeeded"
-    with pytest.raises(Conflict, match="nothing to retry"):
-        store.experiments.retry(experiment.id)
-
-
 def test_retry_of_one_stage_leaves_other_failures_alone(store: Store) -> None:
     experiment = create(store)
     for _ in range(2):
@@ -450,42 +274,6 @@ def test_retry_of_one_stage_leaves_other_failures_alone(store: Store) -> None:
     assert states(store, experiment)["train/1"] == "ready", "what it needs is tried again too"
     with pytest.raises(NotFound):
         store.experiments.retry(experiment.id, "no such stage")
-
-
-def test_cancel_stops_the_waiting_at_once_and_asks_the_running(store: Store) -> None:
-    experiment = create(store)
-    lease = claim(store, "train/0")
-    store.experiments.cancel(experiment.id)
-    assert states(store, experiment) == {
-        "train/0": "running", "train/1": "cancelled", "predict/0": "cancelled", "predict/1": "cancelled",
-        "compare/all": "cancelled",
-    }  # fmt: skip
-    assert store.leases.wish(lease) == "cancel"
-    assert store.leases.beat(lease) == "cancel"
-    assert store.leases.give_back(lease) == "cancelled"
-    row = store.experiments.get(experiment.id)
-    assert (row.status, row.error) == ("cancelled", None)
-    assert store.experiments.cancel(experiment.id).status == "cancelled"
-    store.experiments.retry(experiment.id)
-    finish_all(store)
-    assert store.experiments.get(experiment.id).status == "succeeded"
-    with pytest.raises(Conflict, match="has succeeded; it cannot be cancelled"):
-        store.experiments.cancel(experiment.id)
-
-
-def test_pause_holds_everything_until_resume(store: Store) -> None:
-    experiment = create(store)
-    lease = claim(store, "train/0")
-    store.leases.save_partial(lease, {"at": 5}, step=5)
-    assert store.experiments.pause(experiment.id).status == "running"
-    assert store.leases.save_partial(lease, {"at": 6}, step=6) == "pause"
-    assert store.leases.give_back(lease) == "paused"
-    assert store.experiments.get(experiment.id).status == "paused"
-    assert store.experiments.pause(experiment.id).status == "paused"
-    assert store.leases.claim("w") is None
-    assert store.experiments.resume(experiment.id).status == "running"
-    assert store.experiments.resume(experiment.id).status == "running"
-    assert claim(store, "train/0").stage.partial == {"at": 6}
 
 
 def test_a_stage_that_finishes_while_pausing_leaves_its_dependants_paused(store: Store) -> None:
@@ -507,62 +295,7 @@ def test_resume_before_the_worker_noticed_the_pause_just_goes_on(store: Store) -
     assert store.leases.give_back(lease) == "ready", "the worker had seen the old wish; nobody wants it paused any more"
 
 
-@pytest.mark.parametrize("verb", ["pause", "resume"])
-def test_what_has_ended_cannot_be_paused_or_resumed(store: Store, verb: str) -> None:
-    experiment = create(store)
-    finish_all(store)
-    with pytest.raises(Conflict, match="has succeeded"):
-        getattr(store.experiments, verb)(experiment.id)
-
-
 # --- lost leases -----------------------------------------------------------------------------------------------------
-
-
-def test_an_expired_lease_frees_its_stage_and_a_live_one_does_not(store: Store) -> None:
-    experiment = create(store)
-    lease = claim(store, "train/0")
-    assert store.leases.reap() == []
-    assert store.leases.reap(in_an_hour()) == [lease.stage.id]
-    stage = store.stages.get(lease.stage.id)
-    assert (stage.state, stage.lease_token, stage.lease_owner) == ("ready", None, None)
-    assert stage.history[-1]["how"] == "lost"
-    assert store.experiments.get(experiment.id).status == "running"
-    assert store.leases.reap(in_an_hour()) == []
-
-
-def test_a_worker_that_starts_again_frees_what_it_held(store: Store) -> None:
-    create(store)
-    mine, other = claim(store, owner="gpu0"), claim(store, owner="gpu1")
-    assert store.leases.release_owner("gpu0") == [mine.stage.id]
-    assert store.stages.get(other.stage.id).state == "running"
-
-
-def test_losses_with_progress_between_do_not_count(store: Store) -> None:
-    create(store, stages=GRAPH[:1])
-    for step in range(1, 3 * MAX_LOSSES):
-        store.leases.beat(claim(store), Progress(10 * step, 0))
-        store.leases.release_owner("w")
-    for step in range(2 * MAX_LOSSES):  # killed while it repeats what it had done before
-        store.leases.beat(claim(store), Progress(7 * step, 0))
-        store.leases.release_owner("w")
-    finish_all(store)
-    assert store.experiments.page()[0].status == "succeeded"
-
-
-def test_three_losses_at_the_same_step_fail_the_stage_with_its_history(store: Store) -> None:
-    experiment = create(store)
-    for step in (50, 48, 50):  # dies at 51; the last beat before it came a little earlier or later
-        lease = claim(store, "train/0", experiment)
-        store.leases.save_partial(lease, {"at": 40}, step=40)
-        store.leases.beat(lease, Progress(step, 0))
-        store.leases.reap(in_an_hour())
-    stage = store.stages.get(stage_id(store, experiment, "train/0"))
-    assert stage.state == "failed"
-    assert stage.error["type"] == "WorkerLost"
-    assert [entry["how"] for entry in stage.error["history"][:2]] == ["lost", "lost"]
-    assert states(store, experiment)["predict/0"] == "failed"
-    store.experiments.retry(experiment.id)
-    assert claim(store, "train/0").stage.partial == {"at": 40}
 
 
 @pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
@@ -628,46 +361,6 @@ def lease_of(store: Store) -> Lease:
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-def predicted(first: int, run: int) -> StageOutput:
-    return StageOutput(
-        solutions=[
-            NewSolution(number=first + i, run=run, role="optimum" if i == 2 else "checkpoint", index=i, epoch=float(i),
-                        accuracy=np.float64(0.5) + i / 10, diversity=float("nan") if i else 0.25,
-                        predictions={"test": {"artifact": info(f"logits {run}").digest, "index": i}})
-            for i in range(3)
-        ],
-        measurements=[
-            NewMeasurement(metric="nll", value=np.float32(0.5), solution=first, split="test", n=np.int64(1200)),
-            NewMeasurement(metric="accuracy", value=float("inf"), subject="ensemble", split="test"),
-        ],
-        artifacts=[info(f"logits {run}", 400, "predictions")],
-        runs={run: PredictedRun(0.7, 0.8)},
-        extra={"norm": np.float32(2.0), "classes": ("a", "b")},
-    )  # fmt: skip
-
-
-def test_a_finished_stage_leaves_its_rows(store: Store) -> None:
-    experiment = create(store)
-    finish(store, claim(store, "train/0"))
-    finish(store, claim(store, "predict/0", experiment), predicted(0, 0))
-    found = store.results.solutions(experiment.id, run=0)
-    assert [(s.number, s.accuracy, s.diversity) for s in found] == [(0, 0.5, 0.25), (1, 0.6, None), (2, 0.7, None)]
-    assert store.results.solution(experiment.id, 2).role == "optimum"
-    [nll] = store.results.measurements(experiment.id, metric="nll")
-    assert (nll.value, nll.solution, nll.n) == (0.5, 0, 1200)
-    [group] = store.results.group_measurements(experiment.id)
-    assert (group.subject, group.value) == ("ensemble", None)
-    assert (store.results.runs(experiment.id)[0].accuracy, store.results.runs(experiment.id)[0].best_accuracy) == (
-        0.7,
-        0.8,
-    )
-    result = store.stages.get(stage_id(store, experiment, "predict/0")).result
-    assert result["extra"] == {"norm": 2.0, "classes": ["a", "b"]}
-    assert StageOutput.from_json(result).to_json() == result
-    assert store.outputs.artifact(info("logits 0").digest).shape == [5, 5]
-    assert store.outputs.digests() == [info("logits 0").digest]
-
-
 def test_the_comparison_sets_what_lists_show(store: Store) -> None:
     experiment = create(store, stages=[PlannedStage("compare", "all")])
     matrix = NewMatrix(name="cosine", split="", rows=[0, 1], columns=[0, 1], artifact=info("m").digest)
@@ -699,18 +392,6 @@ def test_findings_of_several_stages_join(store: Store) -> None:
     finish(store, first, found(runs=5, split="test", claims={"a": {"id": "a", "word": "cannot tell"}}))
     row = store.experiments.get(experiment.id)
     assert (row.finding["runs"], row.finding["split"], sorted(row.finding["claims"])) == (5, "test", ["a", "g"])
-
-
-def test_an_output_that_cannot_be_written_leaves_nothing(store: Store) -> None:
-    create(store, stages=GRAPH[:1])
-    lease = claim(store)
-    last = store.events.last_id()
-    twice = [NewSolution(number=0, run=0, role=Role.OPTIMUM, index=0)] * 2
-    with pytest.raises(IntegrityError):
-        finish(store, lease, StageOutput(solutions=twice, experiment=ListColumns(accuracy=0.5)))
-    assert store.stages.get(lease.stage.id).state == "running", "the whole transaction is undone"
-    assert store.experiments.get(lease.experiment.id).accuracy is None
-    assert store.events.last_id() == last
 
 
 def test_ids_do_not_depend_on_when_a_stage_ran(store: Store) -> None:
@@ -849,28 +530,6 @@ def test_a_worker_whose_experiment_was_purged_has_lost_its_stage(store: Store) -
 
 
 # --- curves ----------------------------------------------------------------------------------------------------------
-
-
-def test_curves_keep_every_point_and_their_extremes(store: Store) -> None:
-    experiment = create(store)
-    lease = claim(store)
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=2600)
-    values[77] = np.nan
-    sent = [(step, float(value), 1000.0 + step) for step, value in enumerate(values)]
-    cuts = [0, 1, 700, 1300, 1301, 2600]
-    for start, end in pairwise(cuts):
-        batch = sent[max(0, start - 5) : end]  # five are sent again, as after a lost answer
-        store.leases.save_partial(lease, {}, points={"train/loss": batch, "rate": batch[-1:]}, run=0)
-    steps, kept, times = store.curves.points(experiment.id, 0, "train/loss")
-    np.testing.assert_array_equal(steps, np.arange(2600))
-    np.testing.assert_array_equal(kept, values)
-    np.testing.assert_array_equal(times, 1000.0 + np.arange(2600))
-    series = {one.name: one for one in store.curves.of(experiment.id, run=0)}["train/loss"]
-    assert (series.n, series.last, series.last_step) == (2600, values[-1], 2599)
-    assert (series.smallest, series.smallest_step) == (np.nanmin(values), np.nanargmin(values))
-    assert (series.largest, series.largest_step) == (np.nanmax(values), np.nanargmax(values))
-    assert len(store.curves.points(experiment.id, 1, "train/loss").steps) == 0
 
 
 def test_points_beyond_the_checkpoint_are_drawn_again(store: Store) -> None:
@@ -1084,21 +743,6 @@ def test_a_list_costs_what_it_shows_not_what_there_is(store: Store) -> None:
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
-
-
-def test_events_are_read_in_order_from_any_point(store: Store) -> None:
-    first, second = create(store), create(store)
-    finish_all(store)
-    events = store.events.after(0, limit=10_000)
-    ids = [event.id for event in events]
-    assert ids == sorted(set(ids))
-    assert store.events.last_id() == ids[-1]
-    assert [event.id for event in store.events.after(ids[3], limit=2)] == ids[4:6]
-    mine = store.events.after(experiment_id=first.id, limit=10_000)
-    assert {event.experiment_id for event in mine} == {first.id}
-    assert [e.payload["status"] for e in mine if e.kind == "status"] == ["running", "succeeded"]
-    assert len(mine) < len(events)
-    assert second.id in {event.experiment_id for event in events}
 
 
 def test_pruning_keeps_the_last_events_and_never_gives_an_id_twice(store: Store) -> None:

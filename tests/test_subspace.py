@@ -16,26 +16,13 @@ from modescape.methods.low_rank import LowRankOptions
 from modescape.methods.method import Draw, Neighbourhood, method
 from modescape.methods.random import RandomOptions
 from modescape.methods.sampling import Reach
-from modescape.methods.trained import ContinuedOptions, FreshOptions, TrainedOptions
-from modescape.part import TrainingSpec
 from modescape.registry import Method, methods
+from modescape.testing.methods import LAYOUT, PARAMETERS, SNAPSHOTS, neighbourhood
 
-PARAMETERS, SNAPSHOTS = 4000, 8
-LAYOUT = (("conv.weight", (20, 10, 3, 3)), ("conv.bias", (20,)), ("head.weight", (20, 109)))
 REACH = Reach(near=0.2, half=0.5)
 SAMPLED = [name for name, entry in methods.items() if entry.sampled]
 OWN = {"swag": {"epochs": SNAPSHOTS, "columns": 5}}  # what a method needs to be told of these few snapshots
 HALF = {"step": 0.4, "rate": 0.2, "scale": 12.0}  # where a made-up network's accuracy is halfway to chance
-
-
-def neighbourhood(parameters: int = PARAMETERS) -> Neighbourhood:
-    """Snapshots that differ mostly along two directions, and an optimum near them."""
-    rng = np.random.default_rng(0)
-    path = rng.normal(size=(2, parameters)) * [[0.05], [0.02]]
-    steps = rng.normal(size=(SNAPSHOTS, 2)) @ path + rng.normal(size=(SNAPSHOTS, parameters)) * 0.001
-    start = rng.normal(size=parameters)
-    snapshots = (start + steps).astype(np.float32)
-    return Neighbourhood(snapshots[-1], snapshots, LAYOUT if parameters == PARAMETERS else ())
 
 
 AROUND = neighbourhood()
@@ -128,7 +115,7 @@ def test_deviations_survive_weights_much_larger_than_they_are() -> None:
 
 def test_low_rank_reproduces_the_covariance_of_the_snapshots_at_full_rank() -> None:
     """Tested without sampling error: the map from z to theta is linear, so feeding unit vectors reads its matrix."""
-    small = neighbourhood(12)
+    small = neighbourhood(parameters=12)
     assert small.snapshots is not None
     options = LowRankOptions(rank=SNAPSHOTS - 1)
     columns = [_low_rank_column(small, options, j) for j in range(SNAPSHOTS - 1)]
@@ -192,68 +179,6 @@ def test_methods_that_need_snapshots_say_so() -> None:
         assert entry.needs_snapshots == (name in ("diagonal", "low-rank", "averaging", "ema"))
     with pytest.raises(InvalidInput, match="snapshots"):
         _ = Neighbourhood(AROUND.theta).mean
-
-
-# --- the contract of every method -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", SAMPLED)
-def test_every_sampled_method_is_a_function_of_its_strength_and_generator_alone(name: str) -> None:
-    entry = methods[name]
-    options = entry.options(**OWN.get(name, {}))
-    theta, snapshots = AROUND.theta.copy(), np.array(AROUND.snapshots)
-    np.random.seed(3)
-    state = np.random.get_state()[1].tobytes()  # type: ignore[union-attr]
-    strength = HALF[str(entry.strength)]
-    one, same, other = (entry.call(AROUND, options, strength, np.random.default_rng(i)) for i in (1, 1, 2))
-    assert one.theta.tobytes() == same.theta.tobytes()
-    assert (one.relative, one.mask) == (same.relative, same.mask)
-    assert one.theta.tobytes() != other.theta.tobytes() or one.mask != other.mask
-    assert one.theta.shape == AROUND.theta.shape
-    assert one.theta.dtype == np.float32
-    assert np.isfinite(one.theta).all()
-    assert one.strength == strength
-    assert one.relative == pytest.approx(AROUND.distance(one.theta))
-    assert (AROUND.theta == theta).all()
-    assert (AROUND.snapshots == snapshots).all()
-    assert np.random.get_state()[1].tobytes() == state  # type: ignore[union-attr]  # nobody else's numbers change
-
-
-@pytest.mark.parametrize("name", SAMPLED)
-def test_every_sampled_method_starts_at_its_centre(name: str) -> None:
-    entry = methods[name]
-    (found,) = draws(name, 0.0, **OWN.get(name, {}))
-    centre = AROUND.theta if entry.centre == "optimum" else AROUND.mean.astype(np.float32)
-    assert found.theta.tobytes() == centre.tobytes()
-
-
-@pytest.mark.parametrize("name", [name for name in methods if name not in SAMPLED])
-def test_a_method_that_is_not_sampled_gives_what_it_counts(name: str) -> None:
-    entry = methods[name]
-    options = entry.options()
-    if isinstance(options, FreshOptions):
-        assert entry.trained == "fresh"
-        assert options.samples == entry.count(options)
-        assert sorted(options.best_first) == list(range(options.samples))
-        with pytest.raises(InvalidInput, match="not drawn around an optimum"):
-            entry.call(AROUND, options, 0.0, np.random.default_rng(0))
-        return
-    found = list(sampling.sample(entry, AROUND, options, sample_set="typical", count=5, seed=1))
-    assert len(found) == entry.count(options)
-    assert all(np.isfinite(one.draw.theta).all() and one.draw.theta.dtype == np.float32 for one in found)
-    assert list(sampling.sample(entry, AROUND, options, sample_set="spread", count=5, seed=1)) == []
-
-
-@pytest.mark.parametrize("name", [name for name, entry in methods.items() if entry.trained])
-def test_a_method_that_trains_promises_its_training(name: str) -> None:
-    options = methods[name].options()
-    assert isinstance(options, TrainedOptions)
-    own = options.training(TrainingSpec())
-    assert own.epochs > 0
-    assert options.samples > 0
-    if methods[name].trained == "continued":
-        assert own.snapshots == options.samples
-        assert isinstance(options, ContinuedOptions)
 
 
 # --- how strong -------------------------------------------------------------------------------------------------------
@@ -338,23 +263,6 @@ def _take(
         sampling.sample(entry, AROUND, chosen, sample_set=which, count=count, seed=seed, reach=REACH,
                         accuracy=falling(60 if entry.strength == "scale" else 0.3), reference=0.9, start=start)
     )  # fmt: skip
-
-
-@pytest.mark.parametrize("which", ["spread", "typical"])
-@pytest.mark.parametrize("name", SAMPLED)
-def test_a_sample_can_be_made_again_bit_for_bit(name: str, which: Any) -> None:
-    entry = methods[name]
-    options = OWN.get(name, {})
-    samples = _take(entry, which, 6, **options)
-    assert samples
-    for found in samples:
-        again = sampling.remake(
-            entry, neighbourhood(), entry.options(**options), sample_set=which, index=found.index,
-            attempt=found.attempt, strength=found.draw.strength, seed=5,
-        )  # fmt: skip
-        assert again.theta.tobytes() == found.draw.theta.tobytes()
-        assert again.mask == found.draw.mask
-        assert again.relative == found.draw.relative
 
 
 def test_samples_differ_by_run_set_and_index_and_a_longer_set_contains_the_shorter() -> None:

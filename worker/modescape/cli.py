@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     purge = command("purge", _purge, "delete an archived experiment for good")
     purge.add_argument("experiment", help="slug or id")
     purge.add_argument("--yes", action="store_true", help="do not ask")
+    plugins = command("plugins", _plugins, "check that what modules of your own declare keeps to its contracts")
+    plugins.add_argument("action", choices=("check",))
+    plugins.add_argument("module", nargs="+", help="a file, a folder of a package, or a module's name")
     command("settings", _settings, "list every setting with its value")
     return parser
 
@@ -198,6 +202,11 @@ def _purge(settings: Settings, parsed: argparse.Namespace) -> int:
             raise ConfigurationError("nothing was deleted")
     print(f"freed {purge(laboratory, experiment.id) / 1e6:,.1f} MB")
     return 0
+
+
+def _plugins(_: Settings, parsed: argparse.Namespace) -> int:
+    """In another process, so that a module that breaks takes nothing along."""
+    return subprocess.run([sys.executable, "-m", "modescape.testing", *parsed.module], check=False).returncode
 
 
 def _settings(settings: Settings, _: argparse.Namespace) -> int:

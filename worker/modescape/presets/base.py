@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -38,6 +39,10 @@ def preset(
     that its spec tells by itself; thumbnail: what its card shows."""
 
     def register(call: Callable[[], Json]) -> Callable[[], Json]:
+        @functools.wraps(call)
+        def fresh() -> Json:
+            return deepcopy(call())
+
         presets.add(
             Preset(
                 name=name,
@@ -46,7 +51,7 @@ def preset(
                 source=source,
                 place=place,
                 thumbnail=thumbnail,
-                call=lambda: deepcopy(call()),
+                call=fresh,
                 paper=paper,
                 twin_of=twin_of,
                 substitutions=substitutions,

@@ -1,0 +1,104 @@
+"""Every entry of every registry keeps its contract (modescape.testing); figures and stores have files of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_data import (
+    DEBIAN,
+    folder_spec,
+    npz,
+    photographs,
+    pictures,
+    small_cifar10,
+    small_cifar100,
+    small_svhn,
+)
+
+from modescape import registry, testing
+from modescape.claims import CLAIMS
+from modescape.registry import Registry, architectures, corruptions, datasets, methods, presets
+from modescape.spec import DataSpec
+from modescape.testing import Checked, check_architecture, check_claim, check_corruption, check_method, check_preset
+from modescape.testing.datasets import DATASET, Trial
+
+LARGE = ("resnet18", "resnet50v2")
+
+
+def test_every_registry_has_a_contract() -> None:
+    """A registry that is added later has none yet: this says which."""
+    known = {name for name, one in vars(registry).items() if isinstance(one, Registry)}
+    assert {*known, "claims"} == set(testing.CHECKS)
+
+
+def complete(checked: Checked) -> None:
+    assert checked.held
+    assert not checked.not_asked, checked
+
+
+@pytest.mark.parametrize("name", methods)
+def test_a_method_keeps_its_contract(name: str) -> None:
+    complete(check_method(name))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in architectures]
+)
+def test_a_network_keeps_its_contract(name: str) -> None:
+    complete(check_architecture(name))
+
+
+@pytest.mark.parametrize("name", presets)
+def test_a_preset_keeps_its_contract(name: str) -> None:
+    complete(check_preset(name))
+
+
+@pytest.mark.parametrize("name", corruptions)
+def test_a_corruption_keeps_its_contract(name: str, tmp_path: Path) -> None:
+    rough = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(rough).save(tmp_path / "frost.png")
+    complete(check_corruption(name, frost_textures=tmp_path))
+
+
+@pytest.mark.usefixtures("few_redraws")
+@pytest.mark.parametrize("letter", CLAIMS)
+def test_a_claim_keeps_its_contract(letter: str) -> None:
+    complete(check_claim(letter))
+
+
+# ---- data sets: those that are not on this machine in their published layout, with fewer images ----
+
+
+def _here(name: str, folder: Path) -> tuple[dict[str, Any], Path | None, Mapping[str, str] | None, DataSpec]:
+    """What of the declaration is other (fewer images), the folder, the checksums and the spec."""
+    spec = DataSpec(dataset=name) if name not in ("folder", "npz") else DataSpec()
+    if name == "cifar10":
+        return {"train_total": 20, "test_total": 4, "validation_default": 2}, folder, small_cifar10(folder), spec
+    if name == "cifar100":
+        return {"train_total": 6, "test_total": 3, "validation_default": 2}, folder, small_cifar100(folder), spec
+    if name == "svhn":
+        return {"train_total": 12, "test_total": 5, "validation_default": 2}, folder, small_svhn(folder), spec
+    if name == "fashion-mnist":
+        return {}, DEBIAN, None, spec
+    if name == "imagenet":
+        return {}, photographs(folder), None, spec
+    if name == "folder":
+        pictures(folder / "mine", {"cats": 20, "dogs": 30})
+        return {}, None, None, folder_spec(folder / "mine")
+    if name == "npz":
+        images = np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8)
+        return {}, None, None, npz(folder, images=images, labels=np.arange(60) % 3)
+    return {}, None, None, spec
+
+
+@pytest.mark.parametrize("name", datasets)
+def test_a_data_set_keeps_its_contract(name: str, tmp_path: Path) -> None:
+    other, folder, checksums, spec = _here(name, tmp_path)
+    entry = replace(datasets[name], **other)
+    complete(DATASET.check(name, Trial(entry, (folder,) if folder else (), spec, checksums)))

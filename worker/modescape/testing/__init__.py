@@ -1,0 +1,42 @@
+"""What every entry keeps to, as functions for anybody's own tests: each takes an entry, or its name.
+
+    from modescape.testing import check_method
+
+    def test_my_method() -> None:
+        import own_entries
+        check_method("gn-noise")         # ContractBroken names the entry, the rule it breaks, and what was found
+
+    modescape plugins check own_entries.py           # the same for all that a module declares, from a shell
+
+Each function's documentation lists its rules. `made` does small experiments for figures, `evidence` makes what claims
+are judged on. Needs no pytest; nothing of the product looks in here.
+"""
+
+from collections.abc import Callable, Mapping
+
+from modescape.testing.architectures import check_architecture
+from modescape.testing.claims import check_claim
+from modescape.testing.contract import Checked, ContractBroken
+from modescape.testing.corruptions import check_corruption
+from modescape.testing.datasets import check_dataset
+from modescape.testing.figures import check_figure
+from modescape.testing.methods import check_method
+from modescape.testing.presets import check_preset
+from modescape.testing.stores import check_store
+
+# By the name of their registry. Studies: `check_study` belongs here, in a file of its own, as soon as studies have one.
+CHECKS: Mapping[str, Callable[..., Checked]] = {
+    "datasets": check_dataset,
+    "architectures": check_architecture,
+    "methods": check_method,
+    "corruptions": check_corruption,
+    "figures": check_figure,
+    "presets": check_preset,
+    "claims": check_claim,
+}
+
+__all__ = [
+    "CHECKS", "Checked", "ContractBroken",
+    "check_architecture", "check_claim", "check_corruption", "check_dataset", "check_figure", "check_method",
+    "check_preset", "check_store",
+]  # fmt: skip
