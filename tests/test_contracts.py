@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from saved_home import opened
 from test_data import (
     DEBIAN,
     folder_spec,
@@ -20,12 +21,24 @@ from test_data import (
     small_cifar100,
     small_svhn,
 )
+from test_studies import NEEDED
 
 from modescape import registry, testing
 from modescape.claims import CLAIMS
-from modescape.registry import Registry, architectures, corruptions, datasets, methods, presets
+from modescape.laboratory import Laboratory
+from modescape.listing import ListQuery
+from modescape.registry import Registry, architectures, corruptions, datasets, methods, presets, studies
+from modescape.results import Results
 from modescape.spec import DataSpec
-from modescape.testing import Checked, check_architecture, check_claim, check_corruption, check_method, check_preset
+from modescape.testing import (
+    Checked,
+    check_architecture,
+    check_claim,
+    check_corruption,
+    check_method,
+    check_preset,
+    check_study,
+)
 from modescape.testing.datasets import DATASET, Trial
 
 LARGE = ("resnet18", "resnet50v2")
@@ -35,6 +48,9 @@ def test_every_registry_has_a_contract() -> None:
     """A registry that is added later has none yet: this says which."""
     known = {name for name, one in vars(registry).items() if isinstance(one, Registry)}
     assert {*known, "claims"} == set(testing.CHECKS)
+    assert {f"check_{name}" for name in ("store", *(check.__name__[6:] for check in testing.CHECKS.values()))} == {
+        name for name in testing.__all__ if name.startswith("check_")
+    }
 
 
 def complete(checked: Checked) -> None:
@@ -70,6 +86,19 @@ def test_a_corruption_keeps_its_contract(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("letter", CLAIMS)
 def test_a_claim_keeps_its_contract(letter: str) -> None:
     complete(check_claim(letter))
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Results]]:
+    """Results of every experiment of the saved home."""
+    laboratory = Laboratory(opened(Path(__file__).parent / "saved", tmp_path_factory.mktemp("saved") / "home"))
+    yield [laboratory.results(row.slug) for row in laboratory.store.experiments.page(ListQuery(limit=100)).items]
+    laboratory.store.close()
+
+
+@pytest.mark.parametrize("name", studies)
+def test_a_study_keeps_its_contract(name: str, homes: list[Results]) -> None:
+    complete(check_study(name, asked=NEEDED.get(name), results=homes))
 
 
 # ---- data sets: those that are not on this machine in their published layout, with fewer images ----

@@ -23,13 +23,15 @@ from modescape.testing.figures import check_figure
 from modescape.testing.methods import check_method
 from modescape.testing.presets import check_preset
 from modescape.testing.stores import check_store
+from modescape.testing.studies import check_study
 
-# By the name of their registry. Studies: `check_study` belongs here, in a file of its own, as soon as studies have one.
+# By the name of their registry.
 CHECKS: Mapping[str, Callable[..., Checked]] = {
     "datasets": check_dataset,
     "architectures": check_architecture,
     "methods": check_method,
     "corruptions": check_corruption,
+    "studies": check_study,
     "figures": check_figure,
     "presets": check_preset,
     "claims": check_claim,
@@ -38,5 +40,5 @@ CHECKS: Mapping[str, Callable[..., Checked]] = {
 __all__ = [
     "CHECKS", "Checked", "ContractBroken",
     "check_architecture", "check_claim", "check_corruption", "check_dataset", "check_figure", "check_method",
-    "check_preset", "check_store",
+    "check_preset", "check_store", "check_study",
 ]  # fmt: skip

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from modescape.errors import InvalidInput
-from modescape.registry import Architecture, Options, architectures
+from modescape.registry import Architecture, architectures
 from modescape.testing.contract import SHARED, Checked, Contract, at_bounds, concerns, equal, expect, module_of
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Trial:
 
         return Shape(1, self.entry.min_side, self.entry.min_side + 3, 2)
 
-    def build(self, seed: int, options: Options | None = None, shape: Shape | None = None) -> torch.nn.Module:
+    def build(self, seed: int, options: BaseModel | None = None, shape: Shape | None = None) -> torch.nn.Module:
         from modescape.science.networks import build
         from modescape.spec import NetworkSpec
 
@@ -213,7 +214,7 @@ def _bounds(trial: Trial) -> None:
             _same_parameters(trial.entry, built, trial.grey, options, words)
 
 
-def _same_parameters(entry: Architecture, built: torch.nn.Module, shape: Shape, options: Options, words: str) -> None:
+def _same_parameters(entry: Architecture, built: torch.nn.Module, shape: Shape, options: BaseModel, words: str) -> None:
     found = sum(one.numel() for one in built.parameters())
     equal(f"number of weights with {words}, as declared,", entry.parameters(*shape, options), found)
 

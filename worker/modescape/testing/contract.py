@@ -17,12 +17,13 @@ from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from modescape.errors import ModescapeError
-from modescape.registry import Entry, Options
+from modescape.registry import Entry
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
 Rule = Callable[[T], None]
 
@@ -199,7 +200,7 @@ def loaded_by(module: str) -> str:
     return done.stdout.strip()
 
 
-def at_bounds(options: type[Options], base: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Options]]:
+def at_bounds(options: type[M], base: Mapping[str, Any] | None = None) -> Iterator[tuple[str, M]]:
     """Each choice of each option and each value at a bound, by itself: in words, and the options.
 
     Those that other options of the same model rule out are left out. base: what the others are.

@@ -10,13 +10,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from modescape.drawing.figure import FigureData, Words, csv, encode
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady, Results
 from modescape.drawing.style import THEMES, looks
 from modescape.errors import InvalidInput, NotFound
-from modescape.registry import Figure, Options, figures
+from modescape.registry import Figure, figures
 from modescape.results import Results as Experiment
 from modescape.stages import KINDS
 from modescape.testing.contract import (
@@ -46,7 +47,7 @@ class Trial:
     def module(self) -> str:
         return module_of(self.entry.draw)
 
-    def collect(self, results: Results, options: Options) -> FigureData | None:
+    def collect(self, results: Results, options: BaseModel) -> FigureData | None:
         """None where this experiment has nothing to show."""
         try:
             found: FigureData = self.entry.call(results, options)
@@ -70,7 +71,7 @@ class Trial:
                 return str(error)
         return "there are no experiments"
 
-    def first(self, options: Options) -> FigureData | None:
+    def first(self, options: BaseModel) -> FigureData | None:
         found = (self.collect(results, options) for results in self.results)
         return next((one for one in found if one is not None), None)
 

@@ -87,21 +87,37 @@ class Made:
 def experiments(kinds: Sequence[str] = (), *, spec: Mapping[str, Any] | None = None) -> Iterator[Made]:
     """Experiments in which these kinds of stages occur, or of that spec. Takes seconds, and a minute for many kinds."""
     asked = spec_with(kinds) if spec is None else dict(spec)
+    with _laboratory() as laboratory:
+        finished = _do(laboratory, asked, "finished")
+        with _first_run_diverges():
+            with_failure = _do(laboratory, asked, "with a failure")
+        begun = laboratory.create(asked, name="begun", fresh=True)
+        yield Made(finished, with_failure, laboratory.results(begun.id))
+
+
+@contextmanager
+def done(spec: Mapping[str, Any]) -> Iterator[Results]:
+    """The results of one experiment of that spec."""
+    with _laboratory() as laboratory:
+        yield _do(laboratory, spec, "done")
+
+
+@contextmanager
+def _laboratory() -> Iterator[Laboratory]:
     with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
-        settings = Settings(home=Path(folder))
+        settings = Settings(home=Path(folder), database_url="")
         upgrade(settings.database)
         laboratory = Laboratory(settings)
-        executor = Executor(laboratory.store, laboratory.artifacts, settings)
         try:
-            finished = laboratory.create(asked, name="finished")
-            executor.run_experiment(finished.id)
-            failing = laboratory.create(asked, name="with a failure", fresh=True)
-            with _first_run_diverges():
-                executor.run_experiment(failing.id)
-            begun = laboratory.create(asked, name="begun", fresh=True)
-            yield Made(*(laboratory.results(one.id) for one in (finished, failing, begun)))
+            yield laboratory
         finally:
             laboratory.store.close()
+
+
+def _do(laboratory: Laboratory, spec: Mapping[str, Any], name: str) -> Results:
+    row = laboratory.create(dict(spec), name=name, fresh=True)
+    Executor(laboratory.store, laboratory.artifacts, laboratory.settings).run_experiment(row.id)
+    return laboratory.results(row.id)
 
 
 @contextmanager
