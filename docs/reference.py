@@ -26,6 +26,7 @@ def pages() -> dict[str, str]:
         "reference/command-line.md": "\n".join(_commands()),
         "reference/api.md": "\n".join(_api()),
         "reference/python.md": "\n".join(_python()),
+        "reference/testing.md": "\n".join(_testing()),
         "decisions/index.md": "\n".join(_decisions()),
         "reference/claims.md": "\n".join(_claims()),
         **{f"reference/{name}.md": "\n".join(_entries(name)) for name in _REGISTRIES},
@@ -128,6 +129,21 @@ def _python() -> Iterator[str]:
     for name in modescape.__all__:
         place = "modescape.registry" if name == "registry" else f"{modescape.home_of(name)}.{name}"
         yield f"::: {place}\n"
+
+
+def _testing() -> Iterator[str]:
+    import modescape.testing
+    from modescape.testing.contract import Checked, rules_of
+
+    yield "# Contracts for tests\n"
+    yield "::: modescape.testing\n    options:\n      show_root_heading: false\n      members: false\n"
+    for check in (getattr(modescape.testing, name) for name in modescape.testing.__all__ if name.startswith("check_")):
+        yield f"::: {check.__module__}.{check.__name__}\n"
+        yield from (f"- {rule}" for rule in rules_of(check))
+        yield ""
+    for record in (Checked, modescape.testing.ContractBroken):
+        yield f"::: {record.__module__}.{record.__name__}\n"
+    yield "::: modescape.testing.made.experiments\n"
 
 
 def _decisions() -> Iterator[str]:

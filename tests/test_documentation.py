@@ -13,10 +13,12 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 
+import modescape.testing
 from modescape import __version__, registry
 from modescape.claims import CLAIMS
 from modescape.cli import main, parser
 from modescape.settings import Settings
+from modescape.testing.contract import rules_of
 from modescape_api.app import create_app
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +67,16 @@ def test_every_claim_is_in_the_reference_with_its_margin(site: Path) -> None:
     for claim in CLAIMS.values():
         for words in (f"({claim.letter}) {claim.title}", claim.estimand, claim.margin.says, claim.decided_by.words):
             assert words in page, words
+
+
+@pytest.mark.slow
+def test_every_rule_of_every_contract_is_in_the_reference(site: Path) -> None:
+    page = " ".join(_text(site, "testing").split())
+    for name in modescape.testing.__all__:
+        assert name in page or name == "CHECKS", name
+        if name.startswith("check_"):
+            for rule in rules_of(getattr(modescape.testing, name)):
+                assert " ".join(rule.replace("`", "").split()) in page, rule
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ class Contract(Generic[T]):
         """Decorator of the function that checks: its documentation ends with the rules."""
         rules = "".join(f"\n    * {rule}" for rule in self.rules)
         check.__doc__ = f"{check.__doc__}\n\n    Rules:\n{rules}\n    "
+        _RULES[check.__name__] = tuple(self.rules)
         return check
 
     def check(self, name: str, trial: T) -> Checked:
@@ -94,6 +95,14 @@ class Contract(Generic[T]):
             else:
                 held.append(rule)
         return Checked(about, tuple(held), not_asked)
+
+
+_RULES: dict[str, tuple[str, ...]] = {}
+
+
+def rules_of(check: Callable[..., Any]) -> tuple[str, ...]:
+    """The sentences of the rules that a function checks."""
+    return _RULES[check.__name__]
 
 
 def sentence(rule: Callable[..., Any]) -> str:

@@ -98,20 +98,20 @@ def _bytes(trial: Trial) -> None:
 
 
 @CORRUPTION.rule
+def _again(trial: Trial) -> None:
+    """Asked again it gives the same bytes."""
+    for images, intensity, found in trial.tried():
+        again = trial.corrupted(images, intensity, np.arange(40, 52))
+        expect((again == found).all(), f"At intensity {intensity} it gives other bytes the second time.")
+
+
+@CORRUPTION.rule
 def _alone(trial: Trial) -> None:
     """One image corrupted alone is byte for byte the image of the batch: its random numbers are its own."""
     for images, intensity, whole in trial.tried():
         chosen = [7] if intensity % 2 else [11, 2, 5]
         alone = trial.corrupted(images[chosen], intensity, np.arange(40, 52)[chosen])
         expect((alone == whole[chosen]).all(), f"Image {chosen[0]} alone, at intensity {intensity}, is another.")
-
-
-@CORRUPTION.rule
-def _again(trial: Trial) -> None:
-    """Asked again it gives the same bytes."""
-    for images, intensity, found in trial.tried():
-        again = trial.corrupted(images, intensity, np.arange(40, 52))
-        expect((again == found).all(), f"At intensity {intensity} it gives other bytes the second time.")
 
 
 @CORRUPTION.rule

@@ -123,23 +123,6 @@ def _waits(trial: Trial) -> None:
 
 
 @FIGURE.rule
-def _failed(trial: Trial) -> None:
-    """Of an experiment in which a run has failed it draws what there is, and says how many failed, or says why there is
-    nothing."""
-    broken = [results for results in trial.results if results.failed]
-    if not broken:
-        raise NotAsked("No experiment with a failed run was given.")
-    for results in broken:
-        data = trial.collect(results, trial.entry.options())
-        if data is None:
-            continue
-        _speaks(trial.entry, data, " with a failed run")
-        words: Words = trial.entry.tell(data)
-        expect(not data.lost or data.lost in words.caption, "Its caption does not say which runs failed.")
-        trial.entry.draw(data, "light")
-
-
-@FIGURE.rule
 def _words(trial: Trial) -> None:
     """Its words are made of what is drawn: a caption and a summary in sentences with numbers, and a small table whose
     lines fit its head, with each choice of each option."""
@@ -218,6 +201,23 @@ def _card(trial: Trial) -> None:
     equal("height that its card reserves", data.size.card, trial.entry.card)
     if type(data).card_height is FigureData.card_height:
         equal("card's height", data.card_height, trial.entry.card)
+
+
+@FIGURE.rule
+def _failed(trial: Trial) -> None:
+    """Of an experiment in which a run has failed it draws what there is, and says how many failed, or says why there is
+    nothing."""
+    broken = [results for results in trial.results if results.failed]
+    if not broken:
+        raise NotAsked("No experiment with a failed run was given.")
+    for results in broken:
+        data = trial.collect(results, trial.entry.options())
+        if data is None:
+            continue
+        _speaks(trial.entry, data, " with a failed run")
+        words: Words = trial.entry.tell(data)
+        expect(not data.lost or data.lost in words.caption, "Its caption does not say which runs failed.")
+        trial.entry.draw(data, "light")
 
 
 def _speaks(entry: Figure, data: FigureData, words: str) -> None:
