@@ -48,8 +48,8 @@ class Trial:
         return Shape(1, self.entry.min_side, self.entry.min_side + 3, 2)
 
     def build(self, seed: int, options: BaseModel | None = None, shape: Shape | None = None) -> torch.nn.Module:
-        from modescape.science.networks import build
-        from modescape.spec import NetworkSpec
+        from modescape.architectures.building import build
+        from modescape.part import NetworkSpec
 
         chosen = {} if options is None else options.model_dump()
         asked = NetworkSpec(architecture=self.entry.name, options=chosen)

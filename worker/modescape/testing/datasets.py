@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from modescape.datasets.dataset import DataLocation, own_path
 from modescape.errors import DataMissing
+from modescape.part import DataSpec
+from modescape.records import DataInfo
 from modescape.registry import Dataset, datasets
-from modescape.science.data import DataLocation, Images, RawData, own_path, size_of
+from modescape.science.data import Images, RawData, size_of
 from modescape.science.data.raw import ImageFiles
-from modescape.spec import DataInfo, DataSpec
 from modescape.testing.contract import (
     SHARED,
     Checked,
@@ -148,7 +150,7 @@ def _split(trial: Trial) -> None:
     """A spec cuts it into images that train, validate and test, which networks see as finite numbers."""
     import torch
 
-    from modescape.science.data import split
+    from modescape.datasets.loading import split
 
     raw = trial.raw
     total = len(raw.train_labels)

@@ -125,17 +125,17 @@ def _first_run_diverges() -> Iterator[None]:
     """Initial weights of run 0 are so large that its first step is none."""
     import torch
 
-    from modescape.science import networks
+    from modescape.architectures import building
     from modescape.science.seeds import run_seeds
 
-    build, seed = networks.build, run_seeds(0, 0, "both").weights
+    build, seed = building.build, run_seeds(0, 0, "both").weights
 
-    def building(*args: Any, **named: Any) -> nn.Module:
+    def built(*args: Any, **named: Any) -> nn.Module:
         network = build(*args, **named)
         with torch.no_grad():
             for parameter in network.parameters() if named["seed"] == seed else ():
                 parameter.mul_(1e18)
         return network
 
-    with patch.object(networks, "build", building):
+    with patch.object(building, "build", built):
         yield
