@@ -21,9 +21,12 @@ from unittest.mock import patch
 
 from modescape.executor import Executor
 from modescape.laboratory import Laboratory
+from modescape.registry import studies
 from modescape.results import Results
 from modescape.schema import upgrade
 from modescape.settings import Settings
+from modescape.spec import is_ours
+from modescape.study import BROUGHT
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,13 +68,14 @@ _PARTS: tuple[tuple[tuple[str, ...], Json], ...] = (
 
 
 def spec_with(kinds: Sequence[str]) -> Json:
-    """The spec of a small experiment in which these kinds of stages occur."""
+    """The spec of a small experiment in which these kinds of stages occur, those of studies from outside too."""
     asked = deepcopy(DIGITS)
     for own, part in _PARTS:
         if set(own) & set(kinds):
             asked |= {name: {**asked.get(name, {}), **value} if isinstance(value, dict) else value
                       for name, value in part.items()}  # fmt: skip
-    return asked
+    brought = [one.name for one in studies.values() if set(one.stages) & set(kinds) and not is_ours(one.name)]
+    return asked | {BROUGHT: {name: {} for name in brought if studies[name].is_ready}} if brought else asked
 
 
 @dataclass(frozen=True)
