@@ -75,7 +75,10 @@ def _look(trial: Trial) -> None:
     look = trial.entry.look
     concerns(look)
     for colour in (look.light, look.dark) if look else ():
-        expect(re.fullmatch(r"#[0-9A-Fa-f]{6}", colour), f"{colour!r} is no colour; expected is one such as #B91249.")
+        expect(
+            re.fullmatch(r"#[0-9A-Fa-f]{6}", colour),
+            f"{colour!r} is no colour; expected are # and six hexadecimal digits.",
+        )
 
 
 @METHOD.rule
