@@ -95,9 +95,9 @@ def stripes_short():
 
 ASK = """
 import json
-from modescape import registry
+from modescape import plugins, registry
 from modescape.errors import InvalidInput
-registry.load_plugins(("own_entries",))
+plugins.load(("own_entries",))
 from modescape.corruptions.corruption import applicable
 from modescape.drawing import style
 from modescape.plan import prepare
@@ -126,8 +126,8 @@ print(json.dumps({
 
 RUN = """
 import modescape as ms
-from modescape import registry
-registry.load_plugins(("own_entries",))
+from modescape import plugins, registry
+plugins.load(("own_entries",))
 done = ms.run("stripes-short", folder="home")
 states = {stage.kind: stage.state for stage in done.stages}
 print(sorted({str(stage.state) for stage in done.stages}), "connectivity" in states, "corrupt" in states)

@@ -58,9 +58,10 @@ def test_the_method_of_the_readme_is_a_method(tmp_path: Path) -> None:
     (tmp_path / "own_methods.py").write_text(definition, encoding="utf-8")
     code = (
         "import numpy as np\n"
-        "from modescape.registry import load_plugins, methods\n"
+        "from modescape.plugins import load\n"
+        "from modescape.registry import methods\n"
         "from modescape.methods.method import Neighbourhood\n"
-        "load_plugins(('own_methods',))\n"
+        "load(('own_methods',))\n"
         "entry = methods['sign-flip']\n"
         "around = Neighbourhood(np.ones(1000, np.float32))\n"
         "draw = entry.call(around, entry.options(), 0.25, np.random.default_rng(0))\n"

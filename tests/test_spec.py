@@ -15,13 +15,14 @@ from pydantic import Field
 from modescape.datasets.here import published
 from modescape.drawing import style
 from modescape.errors import DataMissing, InvalidInput
-from modescape.part import Added, MethodSpec, Part, keyed, steps_per_epoch
+from modescape.part import MethodSpec, Part, keyed, steps_per_epoch
 from modescape.plan import departures, differences, kept_epochs, plan, prepare, sample_sets
 from modescape.records import DataInfo
 from modescape.registry import architectures, corruptions, datasets, figures, methods, presets
 from modescape.spec import check, parse, sizes, under_protocol
 from modescape.stages import KINDS
 from modescape.stages.stage import Task
+from modescape.versions import Added
 
 INFO = DataInfo(
     channels=1, height=8, width=8, classes=tuple("0123456789"), train_total=597, test_total=1200, validation_default=197

@@ -17,7 +17,7 @@ import numpy.ma  # noqa: F401  # np.unique loads it when first called: in two re
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, Route
 
-from modescape import __version__
+from modescape import __version__, plugins
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
 from modescape.schema import check_schema, upgrade
@@ -26,6 +26,7 @@ from modescape_api import pages
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
 from modescape_api.background.looking import Lookings
+from modescape_api.background.plugins import Plugins
 from modescape_api.http import assets, problems, proxies, replies, security
 from modescape_api.http.site import Site
 from modescape_api.pages import rendering
@@ -52,6 +53,7 @@ from modescape_api.resources import (
 def create_app(settings: Settings) -> FastAPI:
     """The application. Raises ConfigurationError when it would be open to the network without a token."""
     security.check_settings(settings)
+    plugins.load(settings.plugin_modules, light=True)
     app = FastAPI(
         title="Modescape",
         version=__version__,
@@ -108,7 +110,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(_prepare, settings)
     laboratory = Laboratory(settings)
     hub = Hub(laboratory.store)
-    app.state.site = Site(laboratory, hub, Fetches(settings.data_folders[0]), Lookings(laboratory.store))
+    store = laboratory.store
+    app.state.site = Site(laboratory, hub, Fetches(settings.data_folders[0]), Lookings(store), Plugins(store))
     polling = asyncio.create_task(hub.run())
     try:
         yield
@@ -137,6 +140,7 @@ def serve(settings: Settings) -> None:
     if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigurationError(f"MODESCAPE_LOG_LEVEL is {settings.log_level!r}; use DEBUG, INFO, WARNING or ERROR")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    plugins.refuse_heavy()
     app = create_app(settings)
     _prepare(settings)  # here already, for its errors are one sentence
     # What is imported stays: looking through it for garbage stopped one request in twenty for 70 ms.

@@ -5,7 +5,7 @@
     print(lab.sentence())
     lab.figure("plane").show()
 
-Names load on first use, so importing this costs milliseconds and no torch.
+Names load on first use, so importing this costs milliseconds and no torch. Plug-ins are loaded with the first of them.
 """
 
 from __future__ import annotations
@@ -37,10 +37,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name not in (*_HOME, "registry"):
+        raise AttributeError(f"module 'modescape' has no attribute {name!r}")
+    if name != "Settings":  # which say what else is to be loaded
+        from modescape import plugins, settings
+
+        plugins.load(settings.read_settings().plugin_modules)
     if name == "registry":  # what can be chosen: `ms.registry.methods`; `ms.methods` is the package of that name
         return importlib.import_module("modescape.registry")
-    if name not in _HOME:
-        raise AttributeError(f"module 'modescape' has no attribute {name!r}")
     return getattr(importlib.import_module(home_of(name)), name)
 
 

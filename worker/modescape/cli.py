@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from modescape import __version__
+from modescape import __version__, plugins
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
 from modescape.records import StageState
 from modescape.settings import Settings, read_settings, shown
@@ -68,9 +68,9 @@ def parser() -> argparse.ArgumentParser:
     purge = command("purge", _purge, "delete an archived experiment for good")
     purge.add_argument("experiment", help="slug or id")
     purge.add_argument("--yes", action="store_true", help="do not ask")
-    plugins = command("plugins", _plugins, "check that what modules of your own declare keeps to its contracts")
-    plugins.add_argument("action", choices=("check",))
-    plugins.add_argument("module", nargs="+", help="a file, a folder of a package, or a module's name")
+    asked = command("plugins", _plugins, "list plug-ins and what went wrong, or check what modules declare")
+    asked.add_argument("action", nargs="?", default="list", choices=("list", "check"))
+    asked.add_argument("module", nargs="*", help="to check: a file, a folder of a package, or a module's name")
     command("settings", _settings, "list every setting with its value")
     return parser
 
@@ -141,6 +141,7 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     _one_thread()
     from modescape.laboratory import run
 
+    plugins.load(settings.plugin_modules)
     document, name, preset = _document(parsed.spec)
     lab = run(document, settings=settings, name=parsed.name or name, preset=preset, fresh=parsed.fresh)
     print(lab.sentence())
@@ -155,6 +156,7 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
 def _data(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.datasets.here import availability, fetch
 
+    plugins.load(settings.plugin_modules)
     if parsed.action == "fetch":
         if not parsed.name:
             raise InvalidInput("which data set?", field="name", allowed="see `modescape data`")
@@ -179,6 +181,7 @@ def _data(settings: Settings, parsed: argparse.Namespace) -> int:
 def _export(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.laboratory import Laboratory, export
 
+    plugins.load(settings.plugin_modules)
     print(f"wrote {export(Laboratory(settings), parsed.experiment, parsed.folder)} files to {parsed.folder}")
     return 0
 
@@ -204,9 +207,18 @@ def _purge(settings: Settings, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _plugins(_: Settings, parsed: argparse.Namespace) -> int:
-    """In another process, so that a module that breaks takes nothing along."""
-    return subprocess.run([sys.executable, "-m", "modescape.testing", *parsed.module], check=False).returncode
+def _plugins(settings: Settings, parsed: argparse.Namespace) -> int:
+    if parsed.action == "check":  # in another process, so that a module that breaks takes nothing along
+        if not parsed.module:
+            raise InvalidInput("which modules?", field="module", allowed="files, folders or names of modules")
+        return subprocess.run([sys.executable, "-m", "modescape.testing", *parsed.module], check=False).returncode
+    plugins.load(settings.plugin_modules)
+    for plugin in plugins.found():
+        print(f"{plugin.module:30} {plugin.state:8} {plugin.named_by}")
+        print(f"    {plugin.why or ', '.join(plugin.entries) or 'it declares nothing'}")
+    if not plugins.found():
+        print("none: no entry point of the group `modescape` is installed, and MODESCAPE_PLUGINS names no module")
+    return 1 if any(plugin.state == plugins.State.FAILED for plugin in plugins.found()) else 0
 
 
 def _settings(settings: Settings, _: argparse.Namespace) -> int:

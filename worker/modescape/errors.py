@@ -104,6 +104,10 @@ class Diverged(StageError):
     """A training's loss is no longer a finite number."""
 
 
+class NotLoaded(ModescapeError):
+    """An entry was called in a process that knows it from workers only."""
+
+
 class StageInterrupted(ModescapeError):
     """Not a failure: the stage must stop now."""
 

@@ -28,7 +28,7 @@ from celery import Celery, signals
 from celery.platforms import SecurityWarning
 from kombu.exceptions import KombuError, OperationalError
 
-from modescape import registry
+from modescape import plugins, published
 from modescape.artifacts import Artifacts
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor, Machine, Runner
@@ -228,7 +228,7 @@ def worker_main(
     """
     _set_up_logging(settings)
     check_schema(settings.database)
-    registry.load_plugins(settings.plugin_modules)
+    plugins.load(settings.plugin_modules)
     store = Store(settings.database)
     executor = Executor(
         store, Artifacts(settings.artifact_folder), settings, name=name or f"{platform.node()}-{os.getpid()}",
@@ -254,6 +254,8 @@ def worker_main(
     store.workers.register(
         executor.name, device=here.title, numerics=here.numerics, queue=here.queues[0], pid=os.getpid()
     )
+    living = [worker.name for worker in store.workers.all() if worker.stopped_at is None]
+    published.publish(store.catalogue, executor.name, living)
     if runner is None:
         _calibrate(store, executor.name, here.device)
     reaper = _Reaper(executor, work)

@@ -22,7 +22,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modescape import looks, own
+from modescape import looks, own, plugins
 from modescape.artifacts import Artifacts
 from modescape.claims.look import Look
 from modescape.claims.telling import Told
@@ -157,6 +157,7 @@ def opened(folder: Path | str | None = None) -> Laboratory:
     Raises ConfigurationError where there is none, or one of another version.
     """
     settings = Settings() if folder is None else Settings(home=Path(folder))
+    plugins.load(settings.plugin_modules)
     check_schema(settings.database)
     return Laboratory(settings)
 
@@ -204,14 +205,15 @@ def run(
     from modescape.executor import Executor
 
     temporary = None
-    if isinstance(document, str):
-        preset = preset or document
-        document = presets[document].call()
     if settings is None:
         if folder is None:
             temporary = tempfile.TemporaryDirectory(prefix="modescape-")
             folder = temporary.name
         settings = Settings(home=Path(folder))
+    plugins.load(settings.plugin_modules)
+    if isinstance(document, str):
+        preset = preset or document
+        document = presets[document].call()
     settings.home.mkdir(parents=True, exist_ok=True)
     upgrade(settings.database)
     laboratory = Laboratory(settings)

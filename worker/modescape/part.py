@@ -17,12 +17,10 @@ It is read under both names, and stands under the older one in canonical texts a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -35,6 +33,7 @@ from modescape.errors import InvalidInput, Problem
 from modescape.pydantic_errors import LARGEST_WHOLE, invalid
 from modescape.registry import Entry, architectures, datasets, methods
 from modescape.science.data.tensors import InputScale
+from modescape.versions import STORED, Added, Versioned, is_stored, renamed
 
 MAX_SEED = LARGEST_WHOLE
 PLACES = ("folder", "npz")  # the data sets that are a place of the user's, which a spec names with a path
@@ -48,39 +47,6 @@ SYNTHETIC = {
 }
 
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
-
-
-STORED = {"stored": True}  # the context of validating a spec that was accepted before, here or elsewhere
-
-
-def is_stored(info: ValidationInfo) -> bool:
-    return bool(info.context and info.context.get("stored"))
-
-
-class Added:
-    """Marks a field that older specs do not have; see above."""
-
-
-@dataclass(frozen=True)
-class Renamed:
-    """Marks a field that older specs have under another name; see above."""
-
-    old: str
-
-
-def renamed(model: type[BaseModel]) -> dict[str, str]:
-    """Old name -> name of the fields of a model that are marked `Renamed`."""
-    fields = model.model_fields.items()
-    return {mark.old: name for name, field in fields for mark in field.metadata if isinstance(mark, Renamed)}
-
-
-def under_new_names(model: type[BaseModel], document: Mapping[str, Any]) -> dict[str, Any]:
-    """A document with its fields under the names they have now. Raises InvalidInput when one is there under both."""
-    names = renamed(model)
-    for old in names.keys() & document.keys():
-        if names[old] in document:
-            raise InvalidInput(f"is given as {old!r}, its older name, too", field=names[old], allowed="one of the two")
-    return {names.get(name, name): value for name, value in document.items()}
 
 
 def keyed(model: BaseModel, *fields: str) -> dict[str, Any]:
@@ -121,14 +87,7 @@ def _items(value: Any, document: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((inner, document[name]) for name, inner in value.items())
 
 
-class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_new_names(cls, data: Any) -> Any:
-        return under_new_names(cls, data) if isinstance(data, Mapping) and renamed(cls) else data
-
+class Part(Versioned):
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: Any, field: ValidationInfo) -> Any:
@@ -155,7 +114,12 @@ def _resolve_options(data: Any, key: str, entries: Mapping[str, Entry], default:
         return data
     if name not in entries:
         raise InvalidInput(f"there is no {key} {name[:80]!r}", field=key, allowed="one of " + ", ".join(entries))
-    return {**data, "options": keyed(read_by(entries[name].options, data.get("options") or {}, "options"))}
+    try:
+        return {**data, "options": keyed(read_by(entries[name].options, data.get("options") or {}, "options", stored))}
+    except InvalidInput:
+        if stored:
+            return data
+        raise
 
 
 def read_by(model: type[BaseModel], given: Any, place: str, stored: bool = False) -> Any:
@@ -329,7 +293,7 @@ class EvaluationSpec(Part):
 class BaseSpec(Part):
     """What every experiment has. Methods and studies know a spec by this; `spec.ExperimentSpec` adds the studies."""
 
-    version: Literal[1] = 1
+    version: Literal[1] = 1  # versions.VERSION, written out for the type checker
     data: DataSpec = DataSpec()
     network: NetworkSpec = Field(default_factory=lambda: NetworkSpec.model_validate({}))
     training: TrainingSpec = TrainingSpec()

@@ -26,7 +26,7 @@ from modescape.datasets import here
 from modescape.draft import Draft, kept_epochs, sample_sets
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.own import place_name
-from modescape.part import DataSpec
+from modescape.part import DataSpec, keyed
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
 from modescape.records import DataInfo, Need, PlannedStage, Sizes
 from modescape.registry import architectures, datasets, figures, presets
@@ -241,6 +241,11 @@ def plan(
     warnings = [*info.remarks, *draft.warnings]
     if not all(cost.spread <= INFERRED for need, cost in costs.items() if need not in here):
         warnings.append("not all of these stages have been done here on data of this shape; the time is a first guess")
+    if not draft.parameters:
+        warnings.append(
+            f"how large {architectures[spec.network.architecture].title} is with these options on images of this shape "
+            "is not known here, for only workers have it: time and size are guesses"
+        )
     if spec.ensemble.runs < 3:
         warnings.append("fewer than 3 runs give no measure of how runs vary; no claim about them can be judged")
     if draft.n.test < 1000:
@@ -289,8 +294,9 @@ def shape_of(spec: ExperimentSpec, info: DataInfo) -> str:
     """What stages must have in common for one's speed to be another's: images, classes, network, arithmetic asked for.
     At most 200 characters."""
     channels, height, width, classes = _shape(info)
-    usual = architectures[spec.network.architecture].options().model_dump(mode="json")
-    options = ",".join(f"{key}={value}" for key, value in sorted(spec.network.options.items()) if value != usual[key])
+    usual = keyed(architectures[spec.network.architecture].options())
+    chosen = sorted(spec.network.options.items())
+    options = ",".join(f"{key}={value}" for key, value in chosen if value != usual.get(key))
     precision = "" if spec.training.precision == "auto" else spec.training.precision
     words = (f"{channels}x{height}x{width}/{classes}", spec.network.architecture, options, precision)
     return " ".join(filter(None, words))[:200]

@@ -15,13 +15,17 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from modescape.errors import InvalidInput, Problem
+from modescape.sources import Source, declaring_module, source_of
+from modescape.versions import Versioned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,10 +35,11 @@ if TYPE_CHECKING:
     from modescape.science.data import OwnTest, Published
 
 
-class Options(BaseModel):
-    """Base of every options model: frozen, no unknown keys, no NaN. Each field has a description and bounds."""
+class Options(Versioned):
+    """Base of every options model: frozen, no unknown keys, no NaN. Each field has a description and bounds.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+    Fields may be marked `Added` and `Renamed` (see `part`), so that older specs are read, and keep their digests.
+    """
 
     def problems(self, spec: Any, n: Sizes) -> Iterator[Problem]:
         """What does not fit the rest of a spec (`ExperimentSpec`), each with its option as the field."""
@@ -55,7 +60,8 @@ class Entry:
 
     name: the key in specs and URLs (lower case, digits, hyphens); title: as people read it; summary: one sentence;
     source: author, year, section or equation; options: the pydantic model of what can be chosen; place: among others
-    of its kind in lists, lowest first.
+    of its kind in lists, lowest first; brought: the code of others that declares it, None: ours, filled in when it is
+    registered; loaded: False of one that only workers have and this process knows from them (see `published`).
     """
 
     name: str
@@ -65,6 +71,8 @@ class Entry:
     options: type[BaseModel] = field(default=NoOptions, metadata=_INTERNAL)
     call: Callable[..., Any] = field(repr=False, metadata=_INTERNAL)
     place: int = field(default=LAST, metadata=_INTERNAL)
+    brought: Source | None = field(default=None, metadata=_INTERNAL)
+    loaded: bool = field(default=True, metadata=_INTERNAL)
 
     def said(self) -> dict[str, Any]:
         """What it says of itself, but for its options, by the names of its fields."""
@@ -72,18 +80,59 @@ class Entry:
 
 
 E = TypeVar("E", bound=Entry)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_REMEMBERED: list[Callable[[], None]] = []
+
+
+def while_known(call: Callable[P, T]) -> Callable[P, T]:
+    """Remember what a function answers until an entry is registered, for it is made of what is registered."""
+    remembering = cache(call)
+    _REMEMBERED.append(remembering.cache_clear)
+    return remembering  # type: ignore[return-value]  # hashable arguments only
+
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # a list of sixteen must fit PostgreSQL's indexes
 _SNAKE = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")  # of corruptions, whose names are those of the published files
 
 
 class Registry(Mapping[str, E], Generic[E]):
-    """A mapping from name to entry, in the order of their places, that refuses incomplete or doubled ones."""
+    """A mapping from name to entry, in the order of their places, that refuses incomplete or doubled ones.
+
+    What this process cannot load and knows from workers stands in it too, behind what is declared here.
+    """
+
+    all: ClassVar[list[Registry[Any]]] = []
 
     def __init__(self, noun: str, *, names: re.Pattern[str] = _NAME) -> None:
         self.noun = noun
         self._names = names
-        self._entries: dict[str, E] = {}
+        self._declared: dict[str, E] = {}
+        self._standing_in: dict[str, E] = {}
+        self._entries: dict[str, E] = {}  # both, as they are looked up
+        Registry.all.append(self)
+
+    @property
+    def here(self) -> Mapping[str, E]:
+        """What is loaded in this process."""
+        return self._declared
+
+    def keep(self, declared: Mapping[str, E]) -> None:
+        """Forget every declaration but these: of a module whose import failed half way."""
+        self._declared = dict(declared)
+        self._settle()
+
+    def stand_in(self, entries: Iterable[E]) -> None:
+        """Let these, and no others, stand for what is declared elsewhere only."""
+        self._standing_in = {entry.name: entry for entry in entries}
+        self._settle()
+
+    def _settle(self) -> None:
+        known = self._standing_in | self._declared
+        self._entries = dict(sorted(known.items(), key=lambda item: (item[1].place, not item[1].loaded)))
+        for forget in _REMEMBERED:
+            forget()
 
     def add(self, entry: E) -> E:
         """Register `entry`. Raises ValueError when it is doubled or does not describe itself (a programming error)."""
@@ -92,20 +141,21 @@ class Registry(Mapping[str, E], Generic[E]):
             raise ValueError(
                 f"{self.noun} name {entry.name!r}: use at most 64 lower case letters, digits and {between}"
             )
-        if entry.name in self._entries:
+        if entry.name in self._declared:
             raise ValueError(f"{self.noun} {entry.name!r} is registered twice")
         if not (entry.title and entry.summary and entry.source):
             raise ValueError(f"{self.noun} {entry.name!r} needs a title, a summary and a source")
         for name, option in entry.options.model_fields.items():
             if not option.description:
                 raise ValueError(f"option {name!r} of {self.noun} {entry.name!r} needs a description")
-        self._entries[entry.name] = entry
-        self._entries = dict(sorted(self._entries.items(), key=lambda item: item[1].place))
+        entry = replace(entry, brought=source_of(declaring_module(sys._getframe(1))))
+        self._declared[entry.name] = entry
+        self._settle()
         return entry
 
     def declared(self, name: str) -> E:
         """An entry that is declared already, without looking for others."""
-        return self._entries[name]
+        return self._declared[name]
 
     def title(self, name: str) -> str:
         """Of an entry; what is not known here (a worker's plug-in) goes by its name."""
@@ -252,7 +302,8 @@ class Look:
         return self.dark if theme == "dark" else self.light
 
 
-def _one(options: Any) -> int:
+def one_a_run(options: Any) -> int:
+    """How many solutions weight averaging gives."""
     return 1
 
 
@@ -280,7 +331,7 @@ class Method(Entry):
     trained: Literal["fresh", "continued"] | None = None
     of: str | None = None
     needs_dropout: bool = False
-    count: Callable[[Any], int] = field(default=_one, repr=False, metadata=_INTERNAL)
+    count: Callable[[Any], int] = field(default=one_a_run, repr=False, metadata=_INTERNAL)
 
 
 Table = Literal["cifar", "imagenet"]
@@ -403,7 +454,7 @@ _loaded = False
 
 
 def load() -> None:
-    """Import the modules that declare entries, once. Plugins (MODESCAPE_PLUGINS) are loaded by workers only."""
+    """Import our own modules that declare entries, once. Those of others are loaded by `plugins`."""
     global _loaded
     if _loaded:
         return
@@ -422,10 +473,3 @@ def modules_of(package: str) -> list[str]:
     been imported then."""
     path = getattr(importlib.import_module(package), "__path__", ())
     return [f"{package}.{module.name}" for module in pkgutil.iter_modules(path)]
-
-
-def load_plugins(modules: tuple[str, ...]) -> None:
-    """Import the user's own declaring modules, named in MODESCAPE_PLUGINS."""
-    load()
-    for module in modules:
-        importlib.import_module(module)

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu or cuda.")
     lease_seconds: float = Field(30.0, gt=0.5, le=3600, description="How long a silent worker keeps its stage.")
     plugins: str = Field(
-        "", description="Modules with your own datasets, architectures and methods, separated by commas."
+        "", description="Modules with entries of your own, separated by commas, beside those that entry points name."
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 

@@ -12,32 +12,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
-from modescape import registry
+import modescape.registry as registry
 from modescape.architectures.building import has_dropout
 from modescape.claims import CLAIMS, Claim
 from modescape.errors import InvalidInput, Problem
 from modescape.part import (
-    STORED,
     SYNTHETIC,
-    Added,
     BaseSpec,
     Part,
-    Renamed,
     batches_of_one,
-    is_stored,
     keyed,
     read_by,
-    renamed,
     steps_per_epoch,
 )
 from modescape.pydantic_errors import invalid
 from modescape.records import DataInfo, Sizes
-from modescape.registry import architectures, datasets, methods
+from modescape.registry import Entry, architectures, corruptions, datasets, methods
 from modescape.studies.connectivity.spec import ConnectivitySpec
 from modescape.studies.instability.spec import InstabilitySpec
 from modescape.studies.landscape.spec import PlaneSpec
@@ -46,6 +50,7 @@ from modescape.studies.seeds.spec import SeedsSpec
 from modescape.studies.shift.spec import ShiftSpec
 from modescape.studies.tunnel.spec import TunnelSpec
 from modescape.study import BROUGHT, StudySpec, often, once, with_named_runs
+from modescape.versions import STORED, VERSION, Added, Renamed, is_stored, lifted, renamed, under_new_names
 
 # The margins that specs have had from the beginning. Those of later claims count as `Added`.
 _FIRST_MARGINS = {"a", "b", "c", "d1", "e1", "e2", "f1", "f2", "g", "h"}
@@ -183,10 +188,10 @@ class ExperimentSpec(BaseSpec):
     @model_validator(mode="before")
     @classmethod
     def _fill_protocol(cls, data: Any, info: ValidationInfo) -> Any:
-        if is_stored(info):
-            data = {name: value for name, value in data.items() if name in cls.model_fields}
-        elif isinstance(data, Mapping) and "margins" not in data:
-            data = {**data, "margins": {}}
+        if isinstance(data, Mapping):
+            data = lifted(data)
+            if "margins" not in data and not is_stored(info):
+                data = {**data, "margins": {}}
         data = with_named_runs(data)
         training = data.get("training") if isinstance(data, Mapping) else None
         name = training.get("protocol") if isinstance(training, Mapping) else None
@@ -214,21 +219,65 @@ class ExperimentSpec(BaseSpec):
         return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+_FIELDS = frozenset(ExperimentSpec.model_fields) - {"version"}
+
+
 def stored(document: Mapping[str, Any]) -> ExperimentSpec:
     """The spec of an experiment that there is, to be shown: names (of a worker's plug-in) and parts (of a later
     version) that this process does not know stop no page; `unknown` tells them."""
-    return ExperimentSpec.model_validate(document, context=STORED)
+    return ExperimentSpec.model_validate(lifted(document), context=STORED)
 
 
 def unknown(document: Mapping[str, Any]) -> list[str]:
     """What this process does not know of a stored spec: "the method 'x'", "the data set 'y'", ..."""
+    document = lifted(document)
     data, network = document.get("data", {}), document.get("network", {})
+    chosen = document.get("methods") or ()
     sets = [data.get("dataset"), *(study.get("dataset") for study in document.get("ood") or ())]
     named = [("data set", name, name in datasets or name in SYNTHETIC) for name in sets]
     named += [("architecture", name := network.get("architecture"), name in architectures)]
-    named += [("method", name := one.get("method"), name in methods) for one in document.get("methods") or ()]
+    named += [("method", name := one.get("method"), name in methods) for one in chosen]
+    changes = (document.get("shift") or {}).get("corruptions") or ()
+    named += [("corruption", name, name in corruptions) for name in changes]
     named += [("study", name, name in ExperimentSpec.model_fields) for name in document]
-    return [f"the {kind} {name!r}" for kind, name, known in dict.fromkeys(named) if name is not None and not known]
+    named += [("study", name, name in registry.studies) for name in document.get(BROUGHT) or ()]
+    named += [("version", version := document.get("version"), version in (None, VERSION))]
+    fields = _not_read(stored(document), {name: document[name] for name in document if name in _FIELDS})
+    found = [(kind, name) for kind, name, known in named if name is not None and not known]
+    found += [("field", name) for name in fields]
+    found += _options_not_read("architecture", [network], architectures)
+    found += _options_not_read("method", chosen, methods)
+    return [f"the {kind} {name!r}" for kind, name in dict.fromkeys(found)]
+
+
+def _not_read(part: BaseModel, document: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Paths of the fields of a stored document that are not in the part read from it, or not with their values."""
+    for name, value in under_new_names(type(part), document).items():
+        inner = getattr(part, name, None)
+        if name not in type(part).model_fields:
+            if not (isinstance(part, Part) and name in part.usual()):
+                yield f"{prefix}{name}"
+        elif isinstance(inner, BaseModel) and isinstance(value, Mapping):
+            yield from _not_read(inner, value, f"{prefix}{name}.")
+        elif isinstance(inner, tuple) and isinstance(value, list | tuple):
+            if len(inner) != len(value):
+                yield f"{prefix}{name}"
+            for i, (one, written) in enumerate(zip(inner, value, strict=False)):
+                if isinstance(one, BaseModel) and isinstance(written, Mapping):
+                    yield from _not_read(one, written, f"{prefix}{name}.{i}.")
+        elif isinstance(value, str) and inner != value:
+            yield f"{prefix}{name}"
+
+
+def _options_not_read(kind: str, chosen: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry]) -> list[Any]:
+    """The options of known entries that their models do not have, as "x of y"."""
+    return [
+        ("option", f"{option} of the {kind} {one[kind]}")
+        for one in chosen
+        if one.get(kind) in entries
+        for option in under_new_names(entries[one[kind]].options, one.get("options") or {})
+        if option not in entries[one[kind]].options.model_fields
+    ]
 
 
 def words(field: str, value: str) -> str:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from modescape import registry
+import modescape.registry as registry
 from modescape.errors import Problem
-from modescape.part import Added, Part
+from modescape.part import Part
 from modescape.registry import LAST, methods
+from modescape.versions import Added
 
 if TYPE_CHECKING:
     from modescape.part import BaseSpec, DataSpec, MethodSpec

@@ -24,6 +24,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from modescape.errors import ConfigurationError, NotFound
+from modescape.registry import while_known
 from modescape_api.http import replies
 
 router = APIRouter(include_in_schema=False)
@@ -112,7 +113,7 @@ def _asset(name: str) -> Asset:
     return _load(path, path.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=1)
+@while_known  # methods have colours of their own
 def _tokens() -> Asset:
     """Colours as CSS variables, from the file that owns every colour, so plot and page cannot differ."""
     from modescape.drawing.style import css

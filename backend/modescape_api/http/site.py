@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from modescape.artifacts import Artifacts
 from modescape.laboratory import Laboratory
@@ -18,6 +19,7 @@ from modescape.store import Store
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
 from modescape_api.background.looking import Lookings
+from modescape_api.background.plugins import Plugins
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Site:
     hub: Hub
     fetches: Fetches
     lookings: Lookings
+    plugins: Plugins
 
     @property
     def settings(self) -> Settings:
@@ -53,6 +56,8 @@ class Site:
 
 async def _site(request: Request) -> Site:  # async: a sync dependency would cost a trip to the thread pool
     here: Site = request.app.state.site
+    if here.plugins.is_due:
+        await run_in_threadpool(here.plugins.look)
     return here
 
 

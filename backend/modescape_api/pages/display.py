@@ -72,6 +72,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def not_loaded(name: str) -> str:
+    """Instead of the title of what this process does not know."""
+    return f"{name}, not loaded here"
+
+
 def said_not_known(*rows: Experiment) -> str:
     """In a sentence; "" where everything is known."""
     names = list(dict.fromkeys(name for row in rows for name in not_known(row)))

@@ -18,7 +18,7 @@ from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.plan import departures, differences
 from modescape.records import Absent, Role, StageKind, StageState, Status
-from modescape.registry import Figure, architectures, datasets, figures, method_title, presets, studies
+from modescape.registry import Figure, architectures, datasets, figures, method_title, methods, presets, studies
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
 from modescape.spec import ExperimentSpec, place_of, stored, words
@@ -26,7 +26,16 @@ from modescape.tables import Experiment, Stage
 from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
 from modescape_api.pages import claims, failures, forms
-from modescape_api.pages.display import FILTERS, by_kind, counted, look_of, said_not_known, seconds_left, training
+from modescape_api.pages.display import (
+    FILTERS,
+    by_kind,
+    counted,
+    look_of,
+    not_loaded,
+    said_not_known,
+    seconds_left,
+    training,
+)
 from modescape_api.pages.rendering import Next, alive_workers, back, render
 from modescape_api.resources import experiments
 from modescape_api.resources.experiments import Changes
@@ -187,9 +196,11 @@ def _may_help(failed: Sequence[failures.Cause]) -> bool:
 
 
 def _subject(row: Experiment, spec: ExperimentSpec) -> str:
+    known = spec.data.path is not None or spec.data.dataset in datasets
+    data = datasets.title(row.dataset) if known else not_loaded(row.dataset)
     parts = [
-        f"{datasets.title(row.dataset)}, {words('input_scale', spec.data.input_scale)}",
-        architectures.title(spec.network.architecture),
+        f"{data}, {words('input_scale', spec.data.input_scale)}",
+        architecture_title(spec.network.architecture),
         f"{counted(spec.ensemble.runs, 'run')} × {counted(spec.training.epochs, 'epoch')}",
         counted(len(spec.methods), "subspace method") if spec.methods else "",
         f"seed {spec.ensemble.seed}",
@@ -250,8 +261,12 @@ def options_of(figure: Figure) -> list[str]:
     return [name for name in options.model_fields if name != "method" or options.redraws]
 
 
+def _title(method: str) -> str:
+    return method_title(method) if method in methods else not_loaded(method)
+
+
 def legend_of(spec: ExperimentSpec) -> list[dict[str, Any]]:
-    entries = [*_FIXED_LEGEND, *((m.method, method_title(m.method), m.method) for m in spec.methods)]
+    entries = [*_FIXED_LEGEND, *((m.method, _title(m.method), m.method) for m in spec.methods)]
     if spec.methods:
         entries += [("baseline", "Reference run", "baseline"), ("theory", "Limits", "theory")]
     return [{"group": group, "title": title, "look": look, "on": True, "count": None} for group, title, look in entries]
@@ -348,6 +363,10 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
             links.append(("about", f"{base}/stages/{stage.id}"))
             found.append({"what": what, "shape": ", ".join(files[digest] for _, digest in named), "links": links})
     return found
+
+
+def architecture_title(name: str) -> str:
+    return architectures.title(name) if name in architectures else not_loaded(name)
 
 
 def trainings_of(here: Site, row: Experiment, stages: Sequence[Stage]) -> list[Any]:

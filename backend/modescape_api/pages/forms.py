@@ -17,7 +17,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -32,13 +31,13 @@ from modescape.part import (
     MethodSpec,
     NetworkSpec,
     TrainingSpec,
-    under_new_names,
 )
 from modescape.presets.base import SHORT_METHODS
 from modescape.pydantic_errors import within
-from modescape.registry import Entry, Method, Study, architectures, datasets, methods, studies
+from modescape.registry import Entry, Method, Study, architectures, datasets, methods, studies, while_known
 from modescape.spec import MarginsSpec, every_margin, parse, place_of, stored, words
 from modescape.study import BROUGHT, is_open
+from modescape.versions import lifted, under_new_names
 
 # number: also a number or one of some words; checks: several of a closed set; list and milestones: typed with commas
 Kind = Literal["number", "text", "select", "check", "checks", "list", "milestones"]
@@ -167,14 +166,14 @@ _PARTS: dict[str, Any] = {
 def to_values(document: Mapping[str, Any]) -> Values:
     """Every control's text for a (complete or partial) spec document; what it leaves out gets its default."""
     values = {control.name: control.value for control in _blank()}
-    for part, fields in document.items():
+    for part, fields in lifted(document).items():
         if part == "methods":
             for method in fields:
                 values[f"methods.{method['method']}.on"] = "true"
                 for field in ("spread", "typical"):
                     if field in method:
                         values[f"methods.{method['method']}.{field}"] = _text(method[field])
-                for option, value in (method.get("options") or {}).items():
+                for option, value in _options(methods, method["method"], method.get("options")).items():
                     values[f"methods.{method['method']}.options.{option}"] = _text(value)
         elif part in studies and fields is not None:
             values |= _study_values(part, fields, "version" in document)
@@ -186,7 +185,8 @@ def to_values(document: Mapping[str, Any]) -> Values:
                 if part == "network" and field == "options":
                     chosen = fields.get("architecture", values["network.architecture"])
                     values |= {
-                        f"network.options.{chosen}.{name}": _text(inner) for name, inner in (value or {}).items()
+                        f"network.options.{chosen}.{name}": _text(inner)
+                        for name, inner in _options(architectures, chosen, value).items()
                     }
                 elif field != "fingerprint":
                     values[f"{part}.{field}"] = _text(value)
@@ -201,6 +201,11 @@ def _study_values(name: str, asked: Any, promised: bool) -> Values:
         values[f"{prefix}.on"] = "true"
         values |= {f"{prefix}.{field}": _text(value) for field, value in _as_meant(one, promised).items()}
     return values
+
+
+def _options(registry: Mapping[str, Entry], name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """An entry's options under the names they have now."""
+    return under_new_names(registry[name].options, given or {}) if name in registry else dict(given or {})
 
 
 def _as_meant(study: Mapping[str, Any], promised: bool) -> dict[str, Any]:
@@ -372,6 +377,8 @@ def sections(
             public = (replace(choice, note=offers.get(choice.value, "")) for choice in choices)
             choices = (*public, *(Choice(name, name, "yours") for name in own_sets))
         value = values.get(control.name, control.value)
+        if control.kind == "select" and value not in {choice.value for choice in choices}:
+            choices = (*choices, Choice(value, value, "not loaded here"))
         return replace(
             control,
             choices=choices,
@@ -459,7 +466,7 @@ def option_controls(entry: Entry, prefix: str) -> tuple[Control, ...]:
     return tuple(_from_schema(entry.options.model_json_schema(), prefix))
 
 
-@cache
+@while_known
 def _blank() -> tuple[Control, ...]:
     """Every control there can be, at its default."""
     named = [control for part in _PARTS for control in _controls(part)]
@@ -468,7 +475,7 @@ def _blank() -> tuple[Control, ...]:
     return tuple(named)
 
 
-@cache
+@while_known
 def _controls(part: str) -> tuple[Control, ...]:
     found = []
     model = every_margin() if part == "margins" else _PARTS[part]
@@ -492,7 +499,7 @@ def _controls(part: str) -> tuple[Control, ...]:
     return tuple(found)
 
 
-@cache
+@while_known
 def _study_controls(name: str, prefix: str) -> tuple[Control, ...]:
     model = studies[name].options
     found = [
@@ -513,7 +520,7 @@ def _offered(control: Control, titles: Mapping[str, str] | None) -> Control:
     return replace(control, kind="select", choices=choices, value=choices[0].value)
 
 
-@cache
+@while_known
 def _method_controls(name: str) -> tuple[Control, ...]:
     entry = methods[name]
     own = [

@@ -23,7 +23,7 @@ from modescape_api.pages import forms
 from modescape_api.pages.display import crumbs
 from modescape_api.pages.rendering import render
 from modescape_api.resources import catalogue, data, experiments
-from modescape_api.resources.experiments import Draft
+from modescape_api.resources.experiments import Draft, not_known
 
 router = APIRouter()
 
@@ -61,6 +61,7 @@ def launch_page(
         source=source,
         full=full,
         name=f"{source.name[: names.LONGEST - 5]} copy" if source else "",
+        notice=_missing(source) if source else None,
         document=document,
     )
 
@@ -167,6 +168,17 @@ def _problems(error: ModescapeError) -> list[Problem]:
     return [Problem(str(error), "data.path")]
 
 
+def _missing(source: Experiment) -> str | None:
+    """What of the experiment that is copied cannot be launched from here, and what helps."""
+    lacking = not_known(source)
+    if not lacking:
+        return None
+    return (
+        f"Not loaded here: {', '.join(lacking)}. Install the plug-in that brings it, or name it in MODESCAPE_PLUGINS, "
+        "for workers and server. What has no field in this form is left out of what it launches."
+    )
+
+
 def _with_shades(plan: dict[str, Any]) -> dict[str, Any]:
     total = sum(kind["seconds"] for kind in plan["kinds"]) or 1.0
     kinds = [
@@ -190,6 +202,7 @@ def _launch_form(
     notes: str = "",
     full: bool = False,
     status: int = 200,
+    notice: str | None = None,
 ) -> Response:
     placed = [forms.place(problem, document, values) for problem in problems]
     was = forms.to_values(preset.call()) if preset else forms.to_values(source.spec) if source else forms.defaults()
@@ -202,6 +215,7 @@ def _launch_form(
         "launch.html",
         status=status,
         section="/launch",
+        notice=notice,
         source=source,
         full=full,
         short_url=f"/launch?preset={_other(preset, full=False)}&version=short",

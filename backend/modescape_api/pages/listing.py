@@ -15,12 +15,11 @@ from modescape.fields import EXPERIMENTS, Cell, Field, Kind, Shows
 from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
-from modescape.registry import architectures
 from modescape.tables import Experiment
 from modescape_api.http.query import Asked, read
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.display import by_kind, counted, look_of, seconds_left
-from modescape_api.pages.experiment import actions_of, trainings_of
+from modescape_api.pages.experiment import actions_of, architecture_title, trainings_of
 from modescape_api.pages.rendering import ALIVE, address, alive_workers, back, render
 
 router = APIRouter()
@@ -74,7 +73,7 @@ def _row(row: Experiment, widest: float) -> dict[str, Any]:
     return {
         "experiment": row,
         "line": _line(row),
-        "architecture": architectures.title(row.architecture),
+        "architecture": architecture_title(row.architecture),
         "width": 100 * (row.disagreement or 0.0) / widest,
         "best": best
         and {
@@ -147,7 +146,7 @@ def _facets(request: Request, asked: Asked, counts: Mapping[str, Sequence[tuple[
 def _running(here: Site, row: Experiment) -> dict[str, Any]:
     stages = here.store.stages.without_results(row.id)
     left = seconds_left(stages, alive_workers(here))
-    names = f"{architectures.title(row.architecture)} on {row.dataset}"
+    names = f"{architecture_title(row.architecture)} on {row.dataset}"
     return {
         "experiment": row,
         "subject": " · ".join(

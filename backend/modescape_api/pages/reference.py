@@ -19,6 +19,7 @@ from modescape_api.http.site import Here, Site
 from modescape_api.pages import forms
 from modescape_api.pages.rendering import render
 from modescape_api.resources import data, workers
+from modescape_api.resources.catalogue import brought
 
 router = APIRouter()
 
@@ -86,10 +87,19 @@ def catalogue_page(request: Request, here: Here) -> Response:
         ]
         groups.append({"name": name, "title": title, "add": add, "entries": entries})
     known, changing = list(CLAIMS.values()), list(corruptions.values())
-    return render(request, here, "catalogue.html", groups=groups, claims=known, corruptions=changing)
+    return render(
+        request, here, "catalogue.html", groups=groups, claims=known, corruptions=changing, plugins=brought(here)
+    )
 
 
 def _facts(entry: Any) -> list[str]:
+    if entry.brought is None:
+        return _own_facts(entry)
+    where = "" if entry.loaded else "; not loaded here, workers have it"
+    return [*_own_facts(entry), f"of the plug-in {entry.brought.title}{where}"]
+
+
+def _own_facts(entry: Any) -> list[str]:
     if entry.name in datasets and entry is datasets[entry.name] and entry.train_total:
         shape = f"{entry.channels} × {entry.height} × {entry.width}"
         return [f"{thousands(entry.train_total)} + {thousands(entry.test_total)} images, {shape}"]

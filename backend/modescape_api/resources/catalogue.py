@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from modescape import power
+from modescape import plugins, power
 from modescape.claims import CLAIMS
 from modescape.claims.look import Look, looking_ahead
 from modescape.drawing.style import look
@@ -21,7 +20,18 @@ from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
 from modescape.records import Status
-from modescape.registry import Entry, Method, architectures, corruptions, datasets, figures, methods, presets, studies
+from modescape.registry import (
+    Entry,
+    Method,
+    architectures,
+    corruptions,
+    datasets,
+    figures,
+    methods,
+    presets,
+    studies,
+    while_known,
+)
 from modescape.spec import ExperimentSpec, place_of
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import body
@@ -37,15 +47,14 @@ def as_entry(entry: Entry) -> dict[str, Any]:
     about = entry.said()
     if isinstance(entry, Method):
         about["look"] = look(entry.name).key
+    if entry.brought is not None:
+        about |= {"plugin": True, "package": entry.brought.title, "loaded": entry.loaded}
     return {**about, "options": entry.options.model_json_schema()}
 
 
-_PLUGINS = (("datasets", "dataset"), ("architectures", "architecture"), ("methods", "method"))
-
-
-@lru_cache(maxsize=1)
+@while_known
 def _known_here() -> dict[str, Any]:
-    """All registries, the presets with their specs and the schema of a spec: what this code declares, made once."""
+    """All registries, the presets with their specs and the schema of a spec, made once for what is known."""
     registries: dict[str, Mapping[str, Entry]] = {
         "datasets": datasets,
         "architectures": architectures,
@@ -65,15 +74,12 @@ def _known_here() -> dict[str, Any]:
     return found
 
 
-def everything(here: Site) -> dict[str, Any]:
-    """What can be chosen, with what plug-ins of workers bring."""
-    found = dict(_known_here())
-    published = here.store.catalogue.entries()
-    for noun, kind in _PLUGINS:
-        declared = {entry["name"] for entry in found[noun]}
-        brought = [row for row in published if row.kind == kind and row.name not in declared]
-        found[noun] = [*found[noun], *({**row.details, "name": row.name, "plugin": True} for row in brought)]
-    return found
+def brought(here: Site) -> list[dict[str, Any]]:
+    """Every plug-in: what became of it in this server, and in each worker."""
+    names = ("module", "named_by", "state", "why", "entries")
+    found = [{"where": "server", **{name: getattr(one, name) for name in names}} for one in plugins.found()]
+    there = here.plugins.elsewhere
+    return found + [{"where": f"worker {one.worker}", **{name: getattr(one, name) for name in names}} for one in there]
 
 
 @router.get(
@@ -82,7 +88,8 @@ def everything(here: Site) -> dict[str, Any]:
     responses={200: answer("Everything that can be chosen", "catalogue")},
 )
 def catalogue(request: Request, here: Here) -> Response:
-    encoded = replies.encode(everything(here))
+    known = brought(here)
+    encoded = replies.encode(_known_here() | ({"plugins": known} if known else {}))
     etag = replies.tag(encoded)
     headers = {"etag": etag, "cache-control": replies.REVALIDATE}
     if replies.unchanged(request, etag):

@@ -39,12 +39,16 @@ def build(network: NetworkSpec, shape: Shape, *, seed: int) -> nn.Module:
 
 
 def has_dropout(network: NetworkSpec, info: DataInfo) -> bool:
-    """Whether a network has dropout layers. One that does not say so is built and looked at, which loads torch; the
-    web process knows only networks that say."""
+    """Whether a network has dropout layers. One that does not say so is built and looked at, which loads torch; where
+    that cannot be, in the server, it passes for one that has, and workers see."""
     declared = architectures[network.architecture].dropout
     if declared is not None:
         return declared
-    from modescape.science.networks import dropout_layers
-
+    if not architectures[network.architecture].loaded:
+        return True  # the workers that have it will see
+    try:
+        from modescape.science.networks import dropout_layers
+    except ImportError:  # refused in a server
+        return True
     shape = Shape(info.channels, info.height, info.width, len(info.classes))
     return bool(dropout_layers(build(network, shape, seed=0)))

@@ -7,6 +7,7 @@ Readers of some sets need those libraries, so a process of its own reads them on
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,9 @@ def glimpse(spec: DataSpec, folders: Sequence[Path], file: Path) -> Images:
     """
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", __name__, spec.model_dump_json(), str(file), *map(str, folders)]
+        reader = datasets[spec.dataset]
+        declared = reader.call.__module__ if reader.brought else __name__  # a plug-in's is imported there too
+        command = [sys.executable, "-m", __name__, spec.model_dump_json(), str(file), declared, *map(str, folders)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         except subprocess.TimeoutExpired:
@@ -60,7 +63,8 @@ def _read(spec: DataSpec, folders: Sequence[Path], file: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        _read(DataSpec.model_validate_json(sys.argv[1]), [Path(name) for name in sys.argv[3:]], Path(sys.argv[2]))
+        importlib.import_module(sys.argv[3])
+        _read(DataSpec.model_validate_json(sys.argv[1]), [Path(name) for name in sys.argv[4:]], Path(sys.argv[2]))
     except ModescapeError as error:
         print(error)
         sys.exit(_TOLD)

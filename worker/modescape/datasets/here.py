@@ -16,10 +16,10 @@ import numpy as np
 
 from modescape.datasets.dataset import DataLocation, missing, own_path
 from modescape.datasets.splitting import cut, held_out
-from modescape.errors import DataCorrupt, DataMissing, InvalidInput
+from modescape.errors import DataCorrupt, DataMissing, InvalidInput, NotLoaded
 from modescape.part import PLACES, DataSpec
 from modescape.records import DataInfo
-from modescape.registry import datasets
+from modescape.registry import Dataset, datasets
 from modescape.science.data.contents import Promised, wrong_in
 from modescape.science.data.files import some, worth_saying
 from modescape.science.data.layouts import Role
@@ -42,8 +42,19 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
     if entry.describe is not None:
         return entry.describe(location, spec)
     if not entry.train_total:  # it says its sizes by being read
-        return _info_of(entry.call(location, spec))
+        return _info_of(_read(entry, location, spec))
     return published(spec.dataset)
+
+
+def _read(entry: Dataset, location: DataLocation, spec: DataSpec) -> RawData:
+    try:
+        raw: RawData = entry.call(location, spec)
+    except (NotLoaded, ImportError) as error:
+        raise InvalidInput(
+            f"the sizes of {entry.name} are known by reading it only, and that cannot be done here ({error})",
+            field="data.dataset", allowed="a set whose declaration says its sizes",
+        ) from None  # fmt: skip
+    return raw
 
 
 def own_names(spec: DataSpec) -> dict[str, list[str]]:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import numpy as np
 import orjson
 
-from modescape import registry
+import modescape.registry as registry
 from modescape.drawing import style
 from modescape.drawing.groups import left_out
 from modescape.drawing.options import FigureOptions
@@ -242,14 +242,16 @@ def picture(name: str, results: Results, theme: Theme = "light", **options: Any)
     return drawn
 
 
-@functools.cache
+@registry.while_known
 def figure_version() -> str:
-    """Changes whenever a picture might: digest of drawing code, looks, the theory behind it and Plotly's version."""
+    """Changes whenever a picture might: digest of drawing code, plug-ins' too, looks, the theory behind it and Plotly's
+    version."""
     package = Path(__file__).parents[1]
     sources = [path for room in ("drawing", "figures") for path in sorted((package / room).rglob("*.py"))]
     sources.append(package / "science" / "theory.py")
     digest = hashlib.sha256(importlib.metadata.version("plotly").encode())
     digest.update(repr(style.looks()).encode())
+    digest.update("".join(one.brought.digest for one in registry.figures.values() if one.brought).encode())
     for source in sources:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

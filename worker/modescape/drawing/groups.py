@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modescape import registry
+import modescape.registry as registry
 from modescape.drawing import style
 from modescape.drawing.reading import FigureNotReady, Results
 

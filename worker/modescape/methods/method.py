@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from modescape.errors import InvalidInput
-from modescape.registry import LAST, Look, Method, NoOptions, Options, methods
+from modescape.registry import LAST, Look, Method, NoOptions, Options, methods, one_a_run
 from modescape.science.predictions import ActivationMask
 
 FloatArray = NDArray[np.floating[Any]]
@@ -186,7 +186,7 @@ def method(
     trained: Literal["fresh", "continued"] | None = None,
     of: str | None = None,
     needs_dropout: bool = False,
-    count: Callable[[Any], int] | None = None,
+    count: Callable[[Any], int] = one_a_run,
 ) -> Callable[[Call], Call]:
     """Register `(around, options, strength, rng) -> Draw`. The options of a sampled method extend SampledOptions."""
     if sampled != issubclass(options, SampledOptions) or sampled != (strength is not None):
@@ -210,7 +210,7 @@ def method(
                 trained=trained,
                 of=of,
                 needs_dropout=needs_dropout,
-                **({} if count is None else {"count": count}),
+                count=count,
             )
         )
         return call

@@ -24,7 +24,7 @@ from modescape.results import Results
 from modescape.science.seeds import chain_seeds, stream_seed
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import options_of
-from modescape.stages.stage import Context, Json, Task, planner, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_method, the_network
 from modescape.stages.train import run_training
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def _noise_seed(spec: ExperimentSpec, run: int, entry: Method) -> int:
 @stage(
     "chain",
     parts=_parts,
+    brought=(the_data, the_network, the_method),
     absent=Absent("Cyclical SG-MCMC was not chosen.", add="sgmcmc", place="methods.sgmcmc"),
 )
 def chain(context: Context) -> None:

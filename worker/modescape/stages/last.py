@@ -21,7 +21,7 @@ from modescape.registry import methods
 from modescape.science.predictions import nll
 from modescape.stages.around import Around
 from modescape.stages.predict import geometry
-from modescape.stages.stage import Context, Json, Task, planner, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage, the_method
 
 IMAGES = 5000  # of the validation images at most
 
@@ -48,7 +48,7 @@ def _parts(task: Task) -> Json:
     return {"data": part["data"], "splits": part["evaluation"]["splits"], "method": task.params["method"]}
 
 
-@stage("last", parts=_parts)
+@stage("last", parts=_parts, brought=(the_method,))
 def last(context: Context) -> None:
     """NLL of a run's final and of the method's last iterate on the validation images; None without any."""
     run, entry = context.params["run"], methods[context.params["method"]]

@@ -8,11 +8,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from modescape.artifacts import Artifacts
+from modescape.errors import StageError
+from modescape.pydantic_errors import invalid
 from modescape.records import Need, PlannedStage, PredictedRun, StageKind, StageOutput, StageState
 from modescape.results import kept_failure
 from modescape.settings import Settings
-from modescape.spec import ExperimentSpec
+from modescape.spec import ExperimentSpec, unknown
 from modescape.stages import KINDS
 from modescape.stages.footing import footing, healthy_needs
 from modescape.stages.stage import Context, Task
@@ -41,6 +45,8 @@ def _memo(task: Task, needs: Iterable[tuple[str, str | None]], numerics: str, *,
     parts["needs"] = [list(need) for need in needs]
     if skipped:
         parts["skipped"] = skipped
+    if sources := kind.sources(task):
+        parts["sources"] = sources
     text = json.dumps(parts | kind.parts(task), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -84,7 +90,15 @@ def _taken(spec: ExperimentSpec, one: PlannedStage, planned: Mapping[Need, Plann
 
 
 def _task(lease: Lease) -> Task:
-    return Task.of(lease.stage, ExperimentSpec.model_validate(lease.experiment.spec))
+    document = lease.experiment.spec
+    try:
+        return Task.of(lease.stage, ExperimentSpec.model_validate(document))
+    except ValidationError as error:
+        lacking = ", ".join(unknown(document)) or str(invalid(error))
+        raise StageError(
+            f"this worker does not know {lacking}: install the plug-in that brings it, or name it in "
+            "MODESCAPE_PLUGINS, start the worker again and retry"
+        ) from None
 
 
 def run_stage(

@@ -23,7 +23,7 @@ from modescape.science.predictions import ActivationMask
 from modescape.science.seeds import stream_seed
 from modescape.stages.around import Around, options_of
 from modescape.stages.predict import geometry
-from modescape.stages.stage import Context, Json, Task, planner, stage
+from modescape.stages.stage import Context, Json, Task, every_method, planner, stage, the_data, the_method, the_network
 
 
 @planner("sample", after="chain")
@@ -183,6 +183,7 @@ class _Drawing:
     "sample",
     version=3,
     parts=_parts,
+    brought=(the_method,),
     absent=Absent("No subspace methods were chosen.", add="methods", place="methods.random"),
 )
 def sample(context: Context) -> None:
@@ -287,7 +288,7 @@ def _centre(drawing: _Drawing, base: dict[str, NDArray[np.float32]]) -> dict[str
     return {split: context.keep(logits, "predictions") for split, logits in base.items()}
 
 
-@stage("materialise")
+@stage("materialise", brought=(the_data, the_network, every_method))
 def materialise(context: Context) -> None:
     """The weights of one sample, made again from its seed, index and attempt."""
     number = context.params["number"]

@@ -10,7 +10,7 @@ Nothing here decides when a stage runs (store, jobs) or what it costs (each modu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,15 @@ from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.part import keyed
 from modescape.records import Absent, NewMatrix, NewMeasurement, NewSolution, PlannedStage, StageOutput, StageState
+from modescape.registry import Entry, architectures, corruptions, methods
+from modescape.registry import datasets as sets
 from modescape.results import Results
 from modescape.science import data as datasets
 from modescape.science.health import finite
 from modescape.science.predictions import accuracy as accuracy_of
 from modescape.science.predictions import scores
 from modescape.settings import Settings
+from modescape.sources import source_of
 from modescape.spec import ExperimentSpec
 from modescape.store import Store
 from modescape.store.leases import Lease
@@ -219,6 +222,39 @@ class Task:
 Parts = Callable[[Task], Json]
 
 
+# -- whose code it runs -----------------------------------------------------------------------------------------------
+
+Brought = Callable[[Task], Iterable[Entry]]
+
+
+def _of(registry: Mapping[str, Entry], *names: str) -> list[Entry]:
+    return [registry[name] for name in names if name in registry]
+
+
+def the_data(task: Task) -> list[Entry]:
+    return _of(sets, task.spec.data.dataset)
+
+
+def the_network(task: Task) -> list[Entry]:
+    return _of(architectures, task.spec.network.architecture)
+
+
+def the_method(task: Task) -> list[Entry]:
+    return _of(methods, task.params["method"])
+
+
+def every_method(task: Task) -> list[Entry]:
+    return _of(methods, *(chosen.method for chosen in task.spec.methods))
+
+
+def the_corruption(task: Task) -> list[Entry]:
+    return _of(corruptions, task.params.get("corruption", ""))
+
+
+def the_other_images(task: Task) -> list[Entry]:
+    return _of(sets, task.spec.ood[task.params["set"]].dataset)
+
+
 @dataclass(frozen=True)
 class Runs:
     """The runs that a stage's task asks for; named: the first ones, too, are meant by their numbers."""
@@ -241,10 +277,11 @@ class Kind:
 
     through: the runs that its task names, for kinds that go through some runs only: the first n mean the first n
     healthy ones (see `footing`). uses: the kinds of stages whose results it then takes of those runs; it waits for
-    others only to know which runs are healthy. gathers: it takes what is there, whatever failed of what it waits for
-    (also in experiments whose arrows are from before there were any that could be done without). only_looks: whether
-    one with that key only looks at files before anything is trained; such stages are in no other's key. absent: what
-    an experiment has not that plans none of these.
+    others only to know which runs are healthy. brought: the entries whose code it runs itself; where they, or the
+    stage, are a plug-in's, digests of their sources are in its key (what needed stages ran is in theirs). gathers: it
+    takes what is there, whatever failed of what it waits for (also in experiments whose arrows are from before there
+    were any that could be done without). only_looks: whether one with that key only looks at files before anything is
+    trained; such stages are in no other's key. absent: what an experiment has not that plans none of these.
     """
 
     name: str
@@ -253,9 +290,16 @@ class Kind:
     parts: Parts
     through: Through | None = None
     uses: tuple[str, ...] = ()
+    brought: tuple[Brought, ...] = ()
     gathers: bool = False
     only_looks: Callable[[str], bool] = _never
     absent: Absent | None = None
+
+    def sources(self, task: Task) -> dict[str, str]:
+        """Package -> digest of the source of every plug-in whose code it runs; {} where all of it is ours."""
+        entries = (entry for named in self.brought for entry in named(task))
+        found = {source_of(self.call.__module__), *(entry.brought for entry in entries)}
+        return {one.title: one.digest for one in found if one is not None}
 
 
 KINDS: dict[str, Kind] = {}
@@ -273,6 +317,7 @@ def stage(
     parts: Parts = _whole,
     through: Through | None = None,
     uses: tuple[str, ...] = (),
+    brought: tuple[Brought, ...] = (),
     gathers: bool = False,
     only_looks: Callable[[str], bool] = _never,
     absent: Absent | None = None,
@@ -280,7 +325,7 @@ def stage(
     """Register the function that does stages of this kind; the arguments are `Kind`'s."""
 
     def register(call: Callable[[Context], None]) -> Callable[[Context], None]:
-        KINDS[kind] = Kind(kind, version, call, parts, through, uses, gathers, only_looks, absent)
+        KINDS[kind] = Kind(kind, version, call, parts, through, uses, brought, gathers, only_looks, absent)
         return call
 
     return register

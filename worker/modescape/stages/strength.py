@@ -26,7 +26,7 @@ from modescape.science.predictions import average
 from modescape.science.seeds import stream_seed
 from modescape.stages.around import Around, options_of
 from modescape.stages.sample import FLOOR_IMAGES, SAVE_EVERY_SECONDS, chain_failure, stands_on
-from modescape.stages.stage import Context, Json, Task, planner, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage, the_method
 
 POINTS = 8  # of the grid that are usually looked at; only the price depends on it
 _HELD_BYTES = 1e9  # of weights and snapshots of several runs in memory
@@ -64,6 +64,7 @@ def _parts(task: Task) -> Json:
 @stage(
     "strength",
     parts=_parts,
+    brought=(the_method,),
     absent=Absent("Strengths are not chosen: the narrow samples are averaged.", add="fair"),
 )
 def strength(context: Context) -> None:

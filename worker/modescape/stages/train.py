@@ -15,7 +15,7 @@ from modescape.part import TrainingSpec, keyed, steps_per_epoch
 from modescape.records import EventKind, TrainedRun
 from modescape.science.health import finite
 from modescape.science.seeds import RunSeeds, run_seeds, streams
-from modescape.stages.stage import Context, Json, Task, planner, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network
 
 if TYPE_CHECKING:
     import torch
@@ -172,7 +172,7 @@ def only_last(training: TrainingSpec, **changes: Any) -> TrainingSpec:
     return changed.model_copy(update={"checkpoint_every": changed.epochs})
 
 
-@stage("train", parts=_parts)
+@stage("train", parts=_parts, brought=(the_data, the_network))
 def train(context: Context) -> None:
     from modescape.architectures.building import build
     from modescape.science.arithmetic import arithmetic_used, choose_precision

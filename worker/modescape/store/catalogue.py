@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from sqlalchemy import select
 
 from modescape.records import Json
-from modescape.store.transaction import Subject
+from modescape.store.transaction import PLUGINS_LOCK, Subject
 from modescape.tables import Catalogue as Entry
 from modescape.tables import Fact
+
+_OF_PEOPLE = ("data", "look")  # kinds of rows about the sets that people registered
 
 
 class Catalogue(Subject):
@@ -25,6 +29,32 @@ class Catalogue(Subject):
     def put(self, kind: str, name: str, details: Json) -> None:
         with self.database.writing() as change:
             change.session.merge(Entry(kind=kind, name=name, details=details, at=change.now))
+
+    def published(self) -> list[Entry]:
+        """What workers said of plug-ins."""
+        with self.database.reading() as session:
+            statement = select(Entry).where(Entry.kind.not_in(_OF_PEOPLE)).order_by(Entry.kind, Entry.name)
+            return list(session.scalars(statement))
+
+    def publish(self, rows: Mapping[tuple[str, str], Json], is_gone: Callable[[Json], bool]) -> None:
+        """Say this of plug-ins, by kind and name. is_gone: whether what a worker said of a module before is void;
+        entries of packages that no worker has any more go with it."""
+        with self.database.writing() as change:
+            change.lock(PLUGINS_LOCK)  # of several workers that start together each sees what the others said
+            session = change.session
+            said = list(session.scalars(select(Entry).where(Entry.kind.not_in(_OF_PEOPLE))))
+            states = {(one.kind, one.name): one.details for one in said if one.kind == "plugin"}
+            states = {key: details for key, details in states.items() if not is_gone(details)} | {
+                key: details for key, details in rows.items() if key[0] == "plugin"
+            }
+            packages = {details["package"] for details in states.values()}
+            packages -= {details["package"] for (kind, _), details in rows.items() if kind == "plugin"}
+            for one in said:
+                key, package = (one.kind, one.name), one.details.get("brought", {}).get("package")
+                if key not in rows and key not in states and package not in packages:
+                    session.delete(one)
+            for (kind, name), details in rows.items():
+                session.merge(Entry(kind=kind, name=name, details=details, at=change.now))
 
     def fact(self, name: str) -> str | None:
         with self.database.reading() as session:

@@ -13,6 +13,7 @@ from modescape.part import DataSpec
 from modescape.records import Json
 from modescape.store.transaction import Change, Subject
 from modescape.tables import Catalogue, Experiment
+from modescape.versions import STORED
 
 
 class OwnSets(Subject):
@@ -59,7 +60,7 @@ def _show_as(change: Change, where: str) -> None:
     place = Experiment.spec["data"]["path"].as_string()
     sets = registered(change.session)
     for experiment in change.session.scalars(select(Experiment).where(place == where)):
-        experiment.dataset = own.shown_as(DataSpec.model_validate(experiment.spec["data"]), sets)
+        experiment.dataset = own.shown_as(DataSpec.model_validate(experiment.spec["data"], context=STORED), sets)
 
 
 def registered(session: Session) -> dict[str, Json]:

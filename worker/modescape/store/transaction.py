@@ -18,6 +18,7 @@ from modescape.tables import Base, Event, Stage, utcnow
 EVENT_LOCK = 0x6D6F6465_01
 PURGE_LOCK = 0x6D6F6465_02
 LOOKS_LOCK = 0x6D6F6465_03
+PLUGINS_LOCK = 0x6D6F6465_04
 
 
 class Change:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from modescape import registry
+import modescape.registry as registry
 from modescape.claims import CLAIMS
 from modescape.registry import figures
 from modescape.settings import Settings

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, PLACES, SYNTHETIC, Added, Key, is_stored
+from modescape.part import MAX_SEED, PLACES, SYNTHETIC, Key
 from modescape.registry import datasets
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
+from modescape.versions import Added, is_stored
 
 if TYPE_CHECKING:
     from modescape.part import BaseSpec, DataSpec

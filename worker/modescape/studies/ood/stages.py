@@ -22,7 +22,7 @@ from modescape.science.data import ImageFiles, Images
 from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
 from modescape.science.seeds import stream_seed
 from modescape.stages.groups import OPTIMUM, Group, members, names, planned
-from modescape.stages.stage import Context, Json, Task, planner, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage, the_other_images
 from modescape.studies.ood.images import count_images, outside_images
 from modescape.studies.ood.spec import OodSpec
 
@@ -61,7 +61,7 @@ def _parts(task: Task) -> Json:
 # ---- predictions of one run's functions ----
 
 
-@stage("ood", version=2, parts=_parts, gathers=True)
+@stage("ood", version=2, parts=_parts, brought=(the_other_images,), gathers=True)
 def ood(context: Context) -> None:
     """float32 logits [functions, n, K] of every group of one run, kept group by group."""
     study, run = context.spec.ood[context.params["set"]], context.params["run"]

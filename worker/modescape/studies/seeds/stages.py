@@ -25,7 +25,7 @@ from modescape.science.health import failure
 from modescape.science.seeds import ARMS, Arm, arm_seeds
 from modescape.spec import ExperimentSpec
 from modescape.stages.judge import add_claims
-from modescape.stages.stage import Context, Json, Task, planner, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network
 from modescape.stages.train import only_last, run_training
 from modescape.studies.seeds.spec import SeedsSpec
 
@@ -104,7 +104,7 @@ def _arm_parts(task: Task) -> Json:
     }
 
 
-@stage("arm", parts=_arm_parts)
+@stage("arm", parts=_arm_parts, brought=(the_data, the_network))
 def arm(context: Context) -> None:
     from modescape.architectures.building import build
 

@@ -36,7 +36,7 @@ from modescape.science.predictions import average, entropy, log_softmax
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.judge import add_claims, lost, without
-from modescape.stages.stage import Context, Json, Task, planner, stage
+from modescape.stages.stage import Context, Json, Task, planner, stage, the_corruption, the_data
 from modescape.studies.shift.spec import ShiftSpec
 from modescape.tables import Solution
 
@@ -151,7 +151,7 @@ def _images_of(study: ShiftSpec) -> Json:
     return keyed(study, "source", "fingerprint", "intensities")
 
 
-@stage("corrupt", parts=_corrupt_parts, only_looks=lambda key: key == PUBLISHED)
+@stage("corrupt", parts=_corrupt_parts, brought=(the_data, the_corruption), only_looks=lambda key: key == PUBLISHED)
 def corrupt(context: Context) -> None:
     """The whole test split under one type: uint8 [intensities, N, C, H, W]; or a look at the published set."""
     study = _study(context)
