@@ -115,6 +115,9 @@ class Lab:
     def logits(self, solution: Point, split: str) -> NDArray[np.float32]:
         return self.logits_[solution.number]
 
+    def labels_of(self, solutions: Sequence[Point], split: str) -> NDArray[np.int64]:
+        return np.stack([self.logits(solution, split).argmax(-1) for solution in solutions])
+
     def true_labels(self, split: str) -> NDArray[np.int64]:
         return self.truth
 

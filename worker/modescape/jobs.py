@@ -35,7 +35,6 @@ from modescape.executor import Executor, Machine, Runner
 from modescape.outage import BROKER, DATABASE, OnceAMinute
 from modescape.schema import UNAVAILABLE, check_schema
 from modescape.settings import Settings
-from modescape.stages.control import StageControl
 from modescape.store import Store
 
 log = logging.getLogger(__name__)
@@ -296,6 +295,3 @@ def _set_up_logging(settings: Settings) -> None:
     logging.getLogger("celery.worker.consumer.consumer").addFilter(OnceAMinute())  # each try to reconnect
     # Celery warns root that messages could run code; ours are stage ids in JSON and nothing else is accepted.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-
-
-__all__ = ["StageControl", "dispatch", "make_app", "worker_main"]

@@ -367,6 +367,3 @@ def purge(laboratory: Laboratory, reference: str) -> int:
     for digest, named in purged.files.items():
         freed += laboratory.artifacts.delete(digest, keep_since=max(running, named) if running else None)
     return freed
-
-
-__all__ = ["Lab", "Laboratory", "Verification", "export", "purge", "run", "verify"]

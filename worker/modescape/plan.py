@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modescape.datasets import here
-from modescape.draft import Draft, kept_epochs, sample_sets
+from modescape.draft import Draft
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.own import place_name
 from modescape.part import DataSpec, keyed
@@ -431,23 +431,3 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     for key, inner in items:
         found.update(flat(inner, f"{prefix}.{key}" if prefix else f"{key}"))
     return found
-
-
-__all__ = [
-    "Difference",
-    "KindCost",
-    "Machines",
-    "Missing",
-    "Plan",
-    "Prepared",
-    "Price",
-    "departures",
-    "differences",
-    "drafted",
-    "flat",
-    "kept_epochs",
-    "plan",
-    "prepare",
-    "prices_of",
-    "sample_sets",
-]

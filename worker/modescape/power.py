@@ -118,6 +118,3 @@ def simulated(lines: Sequence[Open]) -> str:
         f"Simulated for {runs} runs that differ little and {images} images (benchmarks/power.py): of effects that "
         "size, half get a word. Runs that differ more leave more open."
     )
-
-
-__all__ = ["TABLE", "Open", "left_open", "simulated"]

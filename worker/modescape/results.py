@@ -10,7 +10,7 @@ Read-only, and honest while the experiment still runs: it gives what is there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
 from modescape.claims.record import ClaimRecord
-from modescape.drawing.reading import Solution as KeptSolution
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.listing import Condition
@@ -162,7 +161,7 @@ class Results:
             return max(self.solutions(run=run, method=method), key=lambda sample: sample.index, default=None)
         return None
 
-    def logits(self, solution: KeptSolution, split: str) -> NDArray[np.float32]:
+    def logits(self, solution: Solution, split: str) -> NDArray[np.float32]:
         """float32 logits [N, K] of one solution, mapped from disk. Raises NotFound when the split was not kept."""
         kept = solution.predictions.get(split)
         if kept is None:
@@ -172,7 +171,7 @@ class Results:
         array: NDArray[np.float32] = self.artifacts.array(kept["artifact"])[kept["index"]]
         return array
 
-    def labels_of(self, solutions: list[Solution], split: str) -> NDArray[np.int64]:
+    def labels_of(self, solutions: Sequence[Solution], split: str) -> NDArray[np.int64]:
         """Predicted labels [S, N] of several solutions: argmax of the logits, ties to the lowest index."""
         return np.stack([self.logits(solution, split).argmax(-1) for solution in solutions])
 

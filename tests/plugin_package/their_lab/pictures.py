@@ -13,9 +13,10 @@ from modescape.drawing.groups import after_runs
 from modescape.drawing.numbers import spread
 from modescape.drawing.options import SplitOptions
 from modescape.drawing.panels import Picture, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
+from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent
+from modescape.results import Results
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

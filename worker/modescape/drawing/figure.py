@@ -35,9 +35,10 @@ import modescape.registry as registry
 from modescape.drawing import style
 from modescape.drawing.groups import left_out
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.errors import NotFound
+from modescape.results import Results
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

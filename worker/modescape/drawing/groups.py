@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import modescape.registry as registry
 from modescape.drawing import style
-from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.reading import FigureNotReady
+from modescape.results import Results
 
 TRAJECTORY, INDEPENDENT = "trajectory", "independent"  # groups of solutions beside the methods
 GROUNDS = ("baseline", "theory")  # legends may name them, so a filter may too; they are no group of functions

@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field
 
 from modescape.drawing.groups import GROUNDS, INDEPENDENT, TRAJECTORY
-from modescape.drawing.reading import Results
 from modescape.errors import InvalidInput
 from modescape.part import Split
 from modescape.registry import Options
+from modescape.results import Results
 
 
 class FigureOptions(Options):

@@ -20,11 +20,13 @@ from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, known, share_points, spread, thin
 from modescape.drawing.options import SplitOptions
 from modescape.drawing.panels import Picture, parted, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results, Solution, labels_of, trajectories
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.methods.sgmcmc import CyclicalOptions
 from modescape.registry import methods
+from modescape.results import Results
+from modescape.tables import Solution
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -199,7 +201,7 @@ def _ends(results: Results, split: str, method: str, schedule: CyclicalOptions) 
 def _described(results: Results, split: str, found: Sequence[tuple[Solution, int]]) -> list[_End]:
     if not found:
         return []
-    labels, truth = labels_of(results, [solution for solution, _ in found], split), results.true_labels(split)
+    labels, truth = results.labels_of([solution for solution, _ in found], split), results.true_labels(split)
     return [
         _End(solution.run, cycle, solution.number, row, float((row == truth).mean()))
         for (solution, cycle), row in zip(found, labels, strict=True)

@@ -16,7 +16,7 @@ from modescape.drawing.groups import INDEPENDENT, look_of
 from modescape.drawing.numbers import float32, known, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, parted
-from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
+from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, percent, rate, thousands
 from modescape.figures.shared.scores import (
@@ -35,6 +35,8 @@ from modescape.figures.shared.scores import (
     value_of,
 )
 from modescape.methods.trained import relative_training
+from modescape.results import Results
+from modescape.tables import Measurement
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

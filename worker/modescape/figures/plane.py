@@ -24,13 +24,15 @@ from modescape.drawing.groups import (
 from modescape.drawing.numbers import known, share_points, thin
 from modescape.drawing.options import MethodOptions
 from modescape.drawing.panels import Picture, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Results, Solution, labels_of, trajectories
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.part import MethodSpec
 from modescape.registry import method_title
 from modescape.registry import methods as all_methods
+from modescape.results import MatrixData, Results
 from modescape.science import theory
+from modescape.tables import Solution
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -242,7 +244,7 @@ class _Distances:
     def __init__(
         self, results: Results, options: PlaneOptions, optima: Sequence[Solution], shown: Sequence[Solution]
     ) -> None:
-        matrix: Matrix | None = results.matrix(options.distance, options.split)
+        matrix: MatrixData | None = results.matrix(options.distance, options.split)
         self._labels: dict[int, Ints] = {}
         self._values: Floats | None = None
         if matrix is not None:
@@ -256,7 +258,7 @@ class _Distances:
                 title = _DISTANCES[options.distance]
                 raise FigureNotReady(f"the {title} is computed when all solutions are there", waits_for=("compare",))
             everyone = list({solution.number: solution for solution in (*optima, *shown)}.values())
-            labels = labels_of(results, everyone, options.split)
+            labels = results.labels_of(everyone, options.split)
             self._labels = {solution.number: row for solution, row in zip(everyone, labels, strict=True)}
 
     def __call__(self, optimum: Solution, other: Solution) -> float:

@@ -15,10 +15,12 @@ from modescape.drawing.groups import INDEPENDENT, look_of
 from modescape.drawing.numbers import float32, known, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
+from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
 from modescape.figures.shared.scores import STORED, groups_of, no_temperature, refusal, title
+from modescape.results import Results
+from modescape.tables import Measurement
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

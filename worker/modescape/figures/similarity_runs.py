@@ -9,10 +9,12 @@ import numpy as np
 from modescape.drawing.figure import Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs, left_out
 from modescape.drawing.numbers import MAX_ROWS, spread, thin
-from modescape.drawing.reading import FigureNotReady, Floats, Results, Solution, trajectories
+from modescape.drawing.reading import FigureNotReady, Floats, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.figures.shared.similarity import AcrossOptions, Similarity, cosine_words, maps, matrices_of
+from modescape.results import Results
+from modescape.tables import Solution
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

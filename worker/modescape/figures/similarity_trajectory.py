@@ -9,10 +9,11 @@ import numpy as np
 from modescape.drawing.figure import Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_failed
 from modescape.drawing.numbers import MAX_ROWS, thin
-from modescape.drawing.reading import FigureNotReady, Floats, Results, trajectories
+from modescape.drawing.reading import FigureNotReady, Floats, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.figures.shared.similarity import AlongOptions, Similarity, cosine_words, maps, matrices_of
+from modescape.results import Results
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -14,10 +14,11 @@ from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import known
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, rate, thousands
 from modescape.registry import method_title
+from modescape.results import Results
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -15,9 +15,11 @@ from modescape.drawing.groups import after_runs
 from modescape.drawing.numbers import known, spread, thin
 from modescape.drawing.options import MainSplitOptions
 from modescape.drawing.panels import Panel, Picture, parted, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results, Solution, trajectories
+from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent
+from modescape.results import Results
+from modescape.tables import Solution
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from modescape.drawing.figure import Words, figure
 from modescape.drawing.groups import TRAJECTORY
-from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.figures.shared.embedding import Embedding, SampleOptions, embedding, islands, told
+from modescape.results import Results
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modescape.drawing.figure import Words, figure
-from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
 from modescape.figures.shared.embedding import Embedding, EmbeddingOptions, embedding, islands, told
+from modescape.results import Results
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

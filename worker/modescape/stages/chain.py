@@ -141,6 +141,3 @@ def chain_evidence(results: Results) -> ChainEvidence | None:
                 decided=True,
             )
     return None
-
-
-__all__ = ["chain", "chain_evidence", "plan"]

@@ -124,6 +124,3 @@ def renewed(lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOut
     if told.failed is not None:
         return output
     return replace(output, runs={run: replace(told, failed=kept_failure(output.extra, main, artifacts))})
-
-
-__all__ = ["here_already", "memo", "renewed", "run_stage"]

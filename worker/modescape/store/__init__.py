@@ -57,6 +57,3 @@ class Store:
         """Raises when the database does not answer."""
         with self._database.reading() as session:
             session.execute(text("SELECT 1"))
-
-
-__all__ = ["Store"]

@@ -14,11 +14,11 @@ from pydantic import BaseModel
 
 from modescape.drawing.figure import FigureData, Words, csv, encode
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES, looks
 from modescape.errors import InvalidInput, NotFound
 from modescape.registry import Figure, figures
-from modescape.results import Results as Experiment
+from modescape.results import Results
 from modescape.stages import KINDS
 from modescape.testing.contract import (
     SHARED,
@@ -41,7 +41,7 @@ class Trial:
 
     entry: Figure
     results: Sequence[Results]
-    begun: Sequence[Experiment] = ()
+    begun: Sequence[Results] = ()
 
     @property
     def module(self) -> str:
@@ -263,7 +263,7 @@ def check_figure(
     entry: Figure | str,
     *,
     results: Sequence[Results] | None = None,
-    begun: Sequence[Experiment] = (),
+    begun: Sequence[Results] = (),
     spec: Mapping[str, Any] | None = None,
 ) -> Checked:
     """Is this a figure as `modescape.drawing.figure` asks? Tried on small experiments that are done here for it: with

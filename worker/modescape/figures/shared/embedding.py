@@ -16,11 +16,13 @@ from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of, refuse_sk
 from modescape.drawing.numbers import known, share_points, thin
 from modescape.drawing.options import MethodOptions, SplitOptions
 from modescape.drawing.panels import Picture, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Ints, Matrix, Results, Solution
+from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
 from modescape.registry import method_title
 from modescape.registry import methods as all_methods
+from modescape.results import MatrixData, Results
+from modescape.tables import Solution
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -99,7 +101,7 @@ class Embedding(FigureData):
 def embedding(
     results: Results, options: EmbeddingOptions | SampleOptions, name: str, methods: Sequence[str]
 ) -> Embedding:
-    matrix: Matrix | None = results.matrix(name, options.split)
+    matrix: MatrixData | None = results.matrix(name, options.split)
     if matrix is None:
         if options.split not in results.spec.evaluation.splits:
             raise FigureNotReady(f"no predictions on {options.split} images in this spec")

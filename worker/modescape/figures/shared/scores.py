@@ -8,8 +8,9 @@ from typing import Literal
 
 from modescape.drawing.groups import INDEPENDENT, group_title, left_out
 from modescape.drawing.options import FilterOptions
-from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.words import loss, percent, rate
+from modescape.results import Results
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
 METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated")

@@ -14,11 +14,13 @@ from modescape.drawing.figure import Cell, FigureData
 from modescape.drawing.numbers import float32, known
 from modescape.drawing.options import SplitOptions
 from modescape.drawing.panels import Picture, parted
-from modescape.drawing.reading import Floats, Ints, Results, Solution, labels_of, square
+from modescape.drawing.reading import Floats, Ints, square
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate
 from modescape.finding import reduction
+from modescape.results import Results
 from modescape.science.similarity import disagreement
+from modescape.tables import Solution
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -111,7 +113,7 @@ def matrices_of(results: Results, solutions: Sequence[Solution], split: str, wei
     stored = results.matrix("disagreement", split)
     apart = square(stored, numbers) if stored is not None else None
     if apart is None or not np.isfinite(apart).all():
-        apart = disagreement(labels_of(results, solutions, split))
+        apart = disagreement(results.labels_of(solutions, split))
     missing = ""
     measured = results.matrix("cosine" if weights == "all" else f"cosine-{weights}", "")
     if measured is None and weights != "all":

@@ -17,10 +17,11 @@ from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import float32, known, spread
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, beside
-from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
+from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, rate, thousands
 from modescape.part import TrainingSpec
+from modescape.results import Results
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.reading import FigureNotReady, Results, Solution
+from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.words import thousands
 from modescape.registry import method_title
+from modescape.results import Results
 from modescape.studies.landscape.reading import PlaneData, planned_cuts
+from modescape.tables import Solution
 
 LOSS, ACCURACY, AGREEMENT = 0, 1, 2  # places in the last axis of a cut's scores; one agreement a solution
 SPLIT_WORDS = {"train": "training", "test": "test", "validation": "validation"}

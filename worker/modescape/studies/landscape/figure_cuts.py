@@ -15,9 +15,10 @@ from modescape.drawing.figure import Cell, FigureData, Note, Notes, Words, figur
 from modescape.drawing.numbers import known
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, thousands
+from modescape.results import Results
 from modescape.science.landscape import radii
 from modescape.studies.landscape.cuts import (
     ACCURACY,

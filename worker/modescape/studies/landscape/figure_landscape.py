@@ -15,10 +15,11 @@ from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
 from modescape.drawing.numbers import float32, known
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, beside, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, rate, thousands
 from modescape.registry import method_title, methods
+from modescape.results import Results
 from modescape.science.landscape import changed
 from modescape.studies.landscape.cuts import (
     ACCURACY,

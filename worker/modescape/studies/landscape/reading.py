@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.drawing.reading import Results, StageRow
 from modescape.records import StageState
+from modescape.results import Results
+from modescape.tables import Stage
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def planned_cuts(results: Results) -> dict[str, dict[str, Any]]:
 
 def computed(results: Results) -> list[PlaneData]:
     """Cuts through the landscape of which anything is computed, their blocks put together."""
-    named: dict[str, list[StageRow]] = {}
+    named: dict[str, list[Stage]] = {}
     for stage in results.stages:
         if stage.kind == "plane":
             named.setdefault(stage.params["name"], []).append(stage)
@@ -61,7 +62,7 @@ def computed(results: Results) -> list[PlaneData]:
     return [plane for plane in found if plane is not None]
 
 
-def _plane(results: Results, name: str, stages: list[StageRow]) -> PlaneData | None:
+def _plane(results: Results, name: str, stages: list[Stage]) -> PlaneData | None:
     kept = [(stage, stage.result.get("extra") or stage.partial) for stage in stages]
     blocks = [(stage, about) for stage, about in kept if about.get("scores")]
     if not blocks:

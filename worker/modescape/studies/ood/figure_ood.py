@@ -13,9 +13,9 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.numbers import float32, number
 from modescape.drawing.panels import Panel, Picture
-from modescape.drawing.reading import Measurement, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
+from modescape.results import Results
 from modescape.science.ood import SCORES
 from modescape.studies.ood.sets import (
     OPTIMUM,
@@ -29,6 +29,7 @@ from modescape.studies.ood.sets import (
     runs_shown,
 )
 from modescape.study import GroupStudy, said_of_chains
+from modescape.tables import Measurement
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

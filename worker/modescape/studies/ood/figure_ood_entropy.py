@@ -15,9 +15,10 @@ from modescape.drawing.groups import INDEPENDENT, TRAJECTORY
 from modescape.drawing.numbers import number
 from modescape.drawing.options import Names, refuse_unknown_groups
 from modescape.drawing.panels import Picture, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
+from modescape.results import Results
 from modescape.science.ood import entropy_edges
 from modescape.studies.ood.sets import (
     OPTIMUM,

@@ -11,9 +11,11 @@ from pydantic import Field
 from modescape.drawing import groups, style
 from modescape.drawing.groups import TRAJECTORY, look_of
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.reading import FigureNotReady, Measurement, Results
+from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.words import rate
+from modescape.results import Results
 from modescape.studies.ood.images import title as set_title
+from modescape.tables import Measurement
 
 OPTIMUM = "optimum"  # the runs' final functions, as the stage names them
 _SET: Any = Field(0, ge=0, le=7, description="Which of the experiment's sets of other images; 0 is the first.")

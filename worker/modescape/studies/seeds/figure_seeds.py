@@ -14,9 +14,10 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.numbers import float32, known, spread
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, parted, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results
+from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
+from modescape.results import Results
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

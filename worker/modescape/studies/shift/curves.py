@@ -15,10 +15,12 @@ from modescape.drawing import groups
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY
 from modescape.drawing.numbers import number
 from modescape.drawing.options import FigureOptions, Names, refuse_unknown, refuse_unknown_groups
-from modescape.drawing.reading import FigureNotReady, Floats, Ints, Measurement, Results
+from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.figures.shared import scores
 from modescape.figures.shared.scores import drawn, value_of
 from modescape.registry import corruptions
+from modescape.results import Results
+from modescape.tables import Measurement
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated", "js_mean"]
 TITLES: Mapping[str, str] = {**scores.TITLES, "js_mean": "Jensen–Shannon divergence, nats"}

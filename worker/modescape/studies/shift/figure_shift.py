@@ -15,12 +15,12 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
 from modescape.drawing.numbers import known
 from modescape.drawing.panels import Picture, parted, scatter
-from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
 from modescape.errors import InvalidInput
 from modescape.figures.shared import scores
 from modescape.figures.shared.scores import drawn, value_of
+from modescape.results import Results
 from modescape.studies.shift.curves import (
     SOLID,
     TITLES,

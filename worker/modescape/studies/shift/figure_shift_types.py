@@ -14,10 +14,10 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
 from modescape.drawing.numbers import float32, known
 from modescape.drawing.panels import Picture, scatter
-from modescape.drawing.reading import Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, rate, thousands
 from modescape.figures.shared.scores import drawn, value_of
+from modescape.results import Results
 from modescape.studies.shift.curves import (
     SOLID,
     TITLES,

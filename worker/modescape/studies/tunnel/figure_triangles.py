@@ -15,9 +15,10 @@ from modescape.drawing.figure import Cell, FigureData, Words, figure
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import float32, known
 from modescape.drawing.panels import Picture, beside
-from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
+from modescape.results import Results
 from modescape.studies.tunnel.reading import (
     ACCURACY,
     AGREEMENT_A,

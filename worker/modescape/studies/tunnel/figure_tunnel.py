@@ -14,9 +14,10 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import known
 from modescape.drawing.panels import Picture, beside, scatter
-from modescape.drawing.reading import FigureNotReady, Floats, Results
+from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
+from modescape.results import Results
 from modescape.studies.tunnel.reading import (
     ACCURACY,
     AGREEMENT_A,

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.reading import FigureNotReady, Results
+from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.words import percent
 from modescape.errors import InvalidInput
+from modescape.results import Results
 from modescape.studies.tunnel.spec import TunnelSpec
 
 LINES, SPLITS = ("path", "straight"), ("train", "test")
