@@ -63,6 +63,17 @@ def preset(
     return register
 
 
+def short(
+    name: str, *, of: str, summary: str, place: int, substitutions: tuple[str, ...], title: str = "", paper: str = ""
+) -> Callable[[Callable[[], Json]], Callable[[], Json]]:
+    """Register the short version of a preset that is declared already, which gives it what is not said here."""
+    full = presets.declared(of)
+    return preset(
+        name, title=title or f"{full.title}, short", summary=summary, paper=paper or full.paper, place=place,
+        thumbnail=full.thumbnail, source=full.source, twin_of=of, substitutions=substitutions,
+    )  # fmt: skip
+
+
 # The training protocols of the paper and its code (science c.1), each as a partial TrainingSpec.
 ADAM_HALVED: Json = {
     "protocol": "paper", "optimiser": "adam", "learning_rate": 1.6e-3, "schedule": "halve", "halve_every": 10,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import PLANE
 
 _SOURCE = "Modescape; after " + base.PAPER
@@ -25,15 +25,11 @@ def claims() -> Json:
     return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=5, methods=methods, studies=studies, averaged="fair")
 
 
-@preset(
+@short(
     "claims-short",
-    title="All claims, short",
+    of="claims",
     summary="Do the paper's claims (a) to (f) hold? Five SmallCNNs on all of Fashion-MNIST.",
-    paper="Fig 2 to 9",
     place=460,
-    thumbnail=PLANE,
-    source=_SOURCE,
-    twin_of="claims",
     substitutions=(
         base.FASHION,
         "SmallCNN instead of MediumCNN",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import TRAJECTORIES
 
 
@@ -19,14 +19,11 @@ def figure_2() -> Json:
     return experiment(base.CIFAR, "small-cnn", base.ADAM_40, runs=3, splits=["validation", "test"])
 
 
-@preset(
+@short(
     "fig-2-short",
-    title="Trajectories, short",
+    of="fig-2",
     summary="Three trajectories of SmallCNN on Fashion-MNIST.",
-    paper="Fig 2",
     place=30,
-    thumbnail=TRAJECTORIES,
-    twin_of="fig-2",
     substitutions=(
         base.FASHION,
         base.SMALL_RUNS,

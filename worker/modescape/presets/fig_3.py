@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import SIMILARITY
 
 
@@ -19,14 +19,11 @@ def figure_3() -> Json:
     return experiment(base.CIFAR, "small-cnn", base.ADAM_40, runs=10, splits=["validation", "test"])
 
 
-@preset(
+@short(
     "fig-3-short",
-    title="Similarity of runs, short",
+    of="fig-3",
     summary="Five SmallCNNs on Fashion-MNIST, compared by cosine and by disagreement.",
-    paper="Fig 3",
     place=70,
-    thumbnail=SIMILARITY,
-    twin_of="fig-3",
     substitutions=(base.FASHION, base.SMALL_RUNS, "5 runs instead of 10"),
 )
 def figure_3_short() -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import ISLANDS
 
 
@@ -20,14 +20,11 @@ def figure_4() -> Json:
     return experiment(base.CIFAR, "small-cnn", base.ADAM_40, runs=3, methods=methods, splits=["validation", "test"])
 
 
-@preset(
+@short(
     "fig-4-short",
-    title="Subspaces in function space, short",
+    of="fig-4",
     summary="Three trajectories on Fashion-MNIST with ten samples a method around each end.",
-    paper="Fig 4",
     place=90,
-    thumbnail=ISLANDS,
-    twin_of="fig-4",
     substitutions=(base.FASHION, base.SMALL_RUNS, "10 samples a method instead of 30", base.DENSE),
 )
 def figure_4_short() -> Json:

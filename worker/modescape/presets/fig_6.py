@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import PLANE
 
 
@@ -19,14 +19,11 @@ def figure_6() -> Json:
     return experiment(base.CIFAR, "small-cnn", {**base.ADAM_HALVED, "epochs": 10}, runs=10, methods=base.PAPER_METHODS)
 
 
-@preset(
+@short(
     "fig-6-short",
-    title="Diversity and accuracy, short",
+    of="fig-6",
     summary="Three SmallCNNs on Fashion-MNIST, four subspaces with ten wide and ten narrow samples each.",
-    paper="Fig 6",
     place=130,
-    thumbnail=PLANE,
-    twin_of="fig-6",
     substitutions=(base.FASHION, "5 epochs of 55,000 images, the learning rate halved every 2, instead of 10 epochs",
                    "3 runs instead of 10", "10 samples a method instead of 50", base.DENSE),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import PLANE
 
 
@@ -20,14 +20,13 @@ def figure_7_cifar100() -> Json:
     return experiment(data, "resnet20v1", base.KERAS_RESNET20_CIFAR100, runs=5, methods=base.PAPER_METHODS)
 
 
-@preset(
+@short(
     "fig-7-short",
+    of="fig-7-cifar100",
     title="Diversity and accuracy, ResNet, short",
     summary="The plane for three ResNet20v1, trained briefly on a part of Fashion-MNIST.",
     paper="Fig 7",
     place=160,
-    thumbnail=PLANE,
-    twin_of="fig-7-cifar100",
     substitutions=(
         "2,000 images of Fashion-MNIST (10 classes) instead of CIFAR-100 (100 classes), 1,000 test images",
         "4 epochs in batches of 32 instead of 200 in batches of 128, a tenth of the learning rate in the last, and no "

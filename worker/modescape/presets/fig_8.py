@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import CURVES
 
 
@@ -30,14 +30,11 @@ def figure_8() -> Json:
     return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=5, methods=methods, splits=["test", "validation"])
 
 
-@preset(
+@short(
     "fig-8-short",
-    title="Ensembles against subspaces, short",
+    of="fig-8",
     summary="Five SmallCNNs on Fashion-MNIST, alone and together, with ten samples a method around each.",
-    paper="Fig 8",
     place=220,
-    thumbnail=CURVES,
-    twin_of="fig-8",
     substitutions=(base.FASHION, "SmallCNN instead of MediumCNN", base.SMALL_RUNS, base.BEST_STRENGTH, base.DENSE,
                    "samples may cost six points of validation accuracy instead of having to reach 65 %",
                    "rank 5 instead of 4 for the low-rank Gaussian", "no predictions on validation images"),

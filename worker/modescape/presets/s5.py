@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modescape.presets.base import FASHION, FASHION_MNIST, PAPER, Json, experiment, preset
+from modescape.presets.base import FASHION, FASHION_MNIST, PAPER, Json, experiment, preset, short
 from modescape.presets.thumbnails import CYCLES
 
 # The published script (ruqizhang/csgmcmc): standardised pixels, padded crops and flips, batches of 64 (science h.2).
@@ -37,15 +37,11 @@ def s5() -> Json:
     return experiment(of_data("cifar10"), "resnet18", PLAIN, runs=3, methods=[{"method": "sgmcmc", "options": CHAIN}])
 
 
-@preset(
+@short(
     "s5-short",
-    title="Cycles of SG-MCMC, short",
+    of="s5",
     summary="Three chains of three short cycles of SmallCNN on Fashion-MNIST, beside three separate runs.",
-    paper="Fig S5",
     place=420,
-    thumbnail=CYCLES,
-    source=SOURCE,
-    twin_of="s5",
     substitutions=(
         FASHION,
         "SmallCNN, which has no batch norm, instead of ResNet-18; so a learning rate of 0.05 instead of 0.5",

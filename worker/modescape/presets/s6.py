@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import PLANE
 
 
@@ -20,14 +20,11 @@ def figure_s6() -> Json:
     return experiment(data, "resnet20v1", base.KERAS_RESNET20_CIFAR100, runs=3, methods=base.PAPER_METHODS)
 
 
-@preset(
+@short(
     "s6-short",
-    title="Family of curves, short",
+    of="s6",
     summary="The exponent fitted to samples around SmallCNNs on Fashion-MNIST.",
-    paper="Fig S6",
     place=440,
-    thumbnail=PLANE,
-    twin_of="s6",
     substitutions=(
         "Fashion-MNIST instead of CIFAR-100 (28x28 gray images of 10 classes)",
         "SmallCNN instead of ResNet20v1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import TUNNEL
 
 _ALIGNMENT = "Ainsworth, Hayase, Srinivasa 2022; Jordan et al. 2022"
@@ -22,15 +22,11 @@ def connectivity() -> Json:
     return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=5, studies={"connectivity": {}})
 
 
-@preset(
+@short(
     "connectivity-short",
-    title="Straight lines and alignment, short",
+    of="connectivity",
     summary="Barriers between five SmallCNNs on Fashion-MNIST before and after alignment.",
-    paper="",
     place=340,
-    thumbnail=TUNNEL,
-    source=_ALIGNMENT,
-    twin_of="connectivity",
     substitutions=(
         base.FASHION,
         "SmallCNN instead of MediumCNN",

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from modescape.presets.base import ADAM_40, CIFAR, DIGITS, FEW_DIGITS, PAPER, SHORT_DIGITS, Json, experiment, preset
+from modescape.presets.base import (
+    ADAM_40,
+    CIFAR,
+    DIGITS,
+    FEW_DIGITS,
+    PAPER,
+    SHORT_DIGITS,
+    Json,
+    experiment,
+    preset,
+    short,
+)
 from modescape.presets.thumbnails import SEEDS
 
 
@@ -20,15 +31,11 @@ def instability() -> Json:
     return experiment(CIFAR, "small-cnn", ADAM_40, runs=3, studies=studies)
 
 
-@preset(
+@short(
     "instability-short",
-    title="Instability, short",
+    of="instability",
     summary="Branches of one small network on handwritten digits, from seven epochs.",
-    paper="",
     place=390,
-    thumbnail=SEEDS,
-    source="Frankle, Dziugaite, Roy & Carbin 2020, arXiv 1912.05671; network and training of " + PAPER,
-    twin_of="instability",
     substitutions=(DIGITS, "30 epochs in batches of 32 instead of 40 in batches of 128", "7 epochs instead of 8"),
 )
 def instability_short() -> Json:

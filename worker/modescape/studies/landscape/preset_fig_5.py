@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import LANDSCAPE
 
 GAUSSIANS = ("diagonal", "low-rank")
@@ -28,14 +28,11 @@ def figure_5() -> Json:
     return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=3, methods=methods, studies={"planes": planes})
 
 
-@preset(
+@short(
     "fig-5-short",
-    title="The plane through two optima, short",
+    of="fig-5",
     summary="The same plane for two SmallCNNs on Fashion-MNIST, and the straight line between them.",
-    paper="Fig 5",
     place=180,
-    thumbnail=LANDSCAPE,
-    twin_of="fig-5",
     substitutions=(base.FASHION, "SmallCNN instead of MediumCNN", base.SMALL_RUNS, "2 runs instead of 3", LOOK,
                    "10 samples a method instead of 30", base.DENSE),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import LANDSCAPE
 
 
@@ -24,14 +24,11 @@ def figure_s1() -> Json:
     return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=3, studies={"planes": planes}, splits=splits)
 
 
-@preset(
+@short(
     "s1-short",
-    title="Losses between optima, short",
+    of="s1",
     summary="The same planes and lines for three SmallCNNs on Fashion-MNIST.",
-    paper="Fig S1",
     place=200,
-    thumbnail=LANDSCAPE,
-    twin_of="s1",
     substitutions=(base.FASHION, "SmallCNN instead of MediumCNN", base.SMALL_RUNS,
                    "33 x 33 points and 1,000 training images instead of 65 x 65 points and 2,000",
                    "the first 1,000 of 5,000 validation images instead of all 500"),

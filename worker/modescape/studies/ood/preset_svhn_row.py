@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import OUTSIDE
 
 _SHOWN = ("random", "diagonal", "low-rank")  # the subspaces the paper gives a number for
@@ -23,14 +23,11 @@ def svhn_row() -> Json:
     return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=5, methods=methods, studies=studies)
 
 
-@preset(
+@short(
     "svhn-row-short",
-    title="Out of distribution, short",
+    of="svhn-row",
     summary="Five SmallCNNs trained on clothing look at handwritten digits and at noise.",
-    paper="SVHN row",
     place=280,
-    thumbnail=OUTSIDE,
-    twin_of="svhn-row",
     substitutions=(
         base.FASHION,
         "SmallCNN instead of MediumCNN",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modescape.presets.base import ADAM_40, CIFAR, DIGITS, FEW_DIGITS, SHORT_DIGITS, Json, experiment, preset
+from modescape.presets.base import ADAM_40, CIFAR, DIGITS, FEW_DIGITS, SHORT_DIGITS, Json, experiment, preset, short
 from modescape.presets.thumbnails import SEEDS
 
 
@@ -19,14 +19,11 @@ def s4() -> Json:
     return experiment(CIFAR, "small-cnn", ADAM_40, runs=3, studies={"seeds": {}})
 
 
-@preset(
+@short(
     "s4-short",
-    title="Initial weights and batch order, short",
+    of="s4",
     summary="What makes two networks differ? Seventy-five small ones on handwritten digits.",
-    paper="Fig S4",
     place=370,
-    thumbnail=SEEDS,
-    twin_of="s4",
     substitutions=(DIGITS, "30 epochs in batches of 32 instead of 40 in batches of 128"),
 )
 def s4_short() -> Json:

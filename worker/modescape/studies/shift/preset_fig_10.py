@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modescape.corruptions.corruption import EXTRA
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import SHIFT
 from modescape.registry import corruptions
 
@@ -31,14 +31,11 @@ def figure_10() -> Json:
     return experiment(base.IMAGENET, "resnet50v2", base.SGD_IMAGENET, runs=5, methods=methods, studies=studies)
 
 
-@preset(
+@short(
     "fig-10-short",
-    title="Shift, ImageNet, short",
+    of="fig-10",
     summary="Three SmallCNNs on Fashion-MNIST under the fifteen types of ImageNet-C, without principal components.",
-    paper="Fig 10",
     place=260,
-    thumbnail=SHIFT,
-    twin_of="fig-10",
     substitutions=(
         "Fashion-MNIST instead of ImageNet (28x28 gray images of 10 classes), corrupted with the CIFAR constants",
         "SmallCNN instead of ResNet50v2",

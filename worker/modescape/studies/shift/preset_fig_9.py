@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import SHIFT
 
 
@@ -24,14 +24,11 @@ def figure_9() -> Json:
     return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=5, methods=methods, studies=studies)
 
 
-@preset(
+@short(
     "fig-9-short",
-    title="Shift, short",
+    of="fig-9",
     summary="Five SmallCNNs on Fashion-MNIST under the 18 types of corruption that gray images can have.",
-    paper="Fig 9",
     place=240,
-    thumbnail=SHIFT,
-    twin_of="fig-9",
     substitutions=(
         base.FASHION,
         "SmallCNN instead of MediumCNN",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import TUNNEL
 
 
@@ -20,14 +20,11 @@ def figure_s2() -> Json:
     return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=2, studies={"tunnels": tunnels})
 
 
-@preset(
+@short(
     "s2-short",
-    title="Tunnels, short",
+    of="s2",
     summary="Two SmallCNNs on Fashion-MNIST, connected by knots and by one bend.",
-    paper="Fig S2",
     place=300,
-    thumbnail=TUNNEL,
-    twin_of="s2",
     substitutions=(
         base.FASHION,
         "SmallCNN instead of MediumCNN",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modescape.presets import base
-from modescape.presets.base import Json, experiment, preset
+from modescape.presets.base import Json, experiment, preset, short
 from modescape.presets.thumbnails import TUNNEL
 
 
@@ -19,14 +19,11 @@ def figure_s3() -> Json:
     return experiment(base.CIFAR, "medium-cnn", base.ADAM_40, runs=2, studies={"tunnels": [{"triangle_images": 2000}]})
 
 
-@preset(
+@short(
     "s3-short",
-    title="Stitched triangles, short",
+    of="s3",
     summary="A tunnel between two SmallCNNs on Fashion-MNIST, with the planes along it.",
-    paper="Fig S3",
     place=320,
-    thumbnail=TUNNEL,
-    twin_of="s3",
     substitutions=(
         base.FASHION,
         "SmallCNN instead of MediumCNN",
