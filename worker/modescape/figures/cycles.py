@@ -90,12 +90,10 @@ class Cycles(FigureData):
     healthy: int
     claim: ClaimRecord | None
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (
-            "between", "run", "cycle", "solution", "other_run", "other_cycle", "other_solution", "accuracy",
-            "other_accuracy", "disagreement", "diversity",
-        )  # fmt: skip
+    columns = (
+        "between", "run", "cycle", "solution", "other_run", "other_cycle", "other_solution", "accuracy",
+        "other_accuracy", "disagreement", "diversity",
+    )  # fmt: skip
 
     def rows(self) -> list[tuple[Cell, ...]]:
         lines: list[tuple[Cell, ...]] = []

@@ -117,23 +117,21 @@ class Ensembles(FigureData):
     last: Mapping[str, Mapping[Metric, Measurement]]
     checks: tuple[Check, ...]
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (
-            "method",
-            "measure",
-            "size",
-            "mean",
-            "sd",
-            "low",
-            "high",
-            "ensembles",
-            "possible",
-            "runs",
-            "samples",
-            "training",
-            "passes",
-        )
+    columns = (
+        "method",
+        "measure",
+        "size",
+        "mean",
+        "sd",
+        "low",
+        "high",
+        "ensembles",
+        "possible",
+        "runs",
+        "samples",
+        "training",
+        "passes",
+    )
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

@@ -107,19 +107,7 @@ class Plane(FigureData):
     claim: ClaimRecord | None
     images: int
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (
-            "solution",
-            "run",
-            "method",
-            "index",
-            "strength",
-            "relative",
-            "accuracy",
-            "distance",
-            "diversity",
-        )
+    columns = ("solution", "run", "method", "index", "strength", "relative", "accuracy", "distance", "diversity")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

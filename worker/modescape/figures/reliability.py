@@ -73,9 +73,7 @@ class ReliabilityData(FigureData):
     diagrams: tuple[Diagram, ...]
     images: int
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("method", "of", "runs", "bin", "images", "confidence", "accuracy", "ece")
+    columns = ("method", "of", "runs", "bin", "images", "confidence", "accuracy", "ece")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

@@ -64,9 +64,7 @@ class Strengths(FigureData):
     options: FigureOptions
     walks: tuple[Walk, ...]
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("method", "strength", "unit", "nll", "sd", "chosen", "runs", "samples", "images")
+    columns = ("method", "strength", "unit", "nll", "sd", "chosen", "runs", "samples", "images")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

@@ -86,9 +86,7 @@ class Trajectories(FigureData):
     def finished(self) -> list[Curve]:
         return [curve for curve in self.curves if curve.finished]
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("series", "run", "solution", "epoch", "loss", "accuracy")
+    columns = ("series", "run", "solution", "epoch", "loss", "accuracy")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         lines: list[tuple[Cell, ...]] = []

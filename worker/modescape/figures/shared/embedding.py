@@ -71,9 +71,7 @@ class Embedding(FigureData):
     details: Mapping[str, Any]
     methods: tuple[str, ...]
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("solution", "run", "method", "index", "epoch", "x", "y", "accuracy")
+    columns = ("solution", "run", "method", "index", "epoch", "x", "y", "accuracy")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

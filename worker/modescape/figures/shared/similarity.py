@@ -77,9 +77,7 @@ class Similarity(FigureData):
     def card_height(self) -> int:
         return self.size.card if self.options.panel == "both" else 440
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("solution", "run", "epoch", "solution_2", "run_2", "epoch_2", "cosine", "disagreement")
+    columns = ("solution", "run", "epoch", "solution_2", "run_2", "epoch_2", "cosine", "disagreement")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         """One row a pair, first before second."""

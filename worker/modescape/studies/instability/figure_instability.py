@@ -59,9 +59,7 @@ class Instability(FigureData):
     points: int
     images: Mapping[str, int]
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("epoch", "repetition", "split", "barrier_error", "barrier_loss", "disagreement", "accuracy")
+    columns = ("epoch", "repetition", "split", "barrier_error", "barrier_loss", "disagreement", "accuracy")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

@@ -90,9 +90,7 @@ class Cuts(FigureData):
         kinds = len({cut.kind for cut in self.cuts})
         return kinds * max(240, 560 // kinds) + 24
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("cut", "kind", "at", "split", "loss", "accuracy")
+    columns = ("cut", "kind", "at", "split", "loss", "accuracy")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

@@ -109,10 +109,8 @@ class Ood(FigureData):
     about: Mapping[str, Any]
     by_measure: Mapping[Measure, tuple[Detected, ...]]
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("group", "functions", "score", "metric", "value", "sd", "test_images", "test_images_sd", "n", "members",
-                "dataset", "images")  # fmt: skip
+    columns = ("group", "functions", "score", "metric", "value", "sd", "test_images", "test_images_sd", "n", "members",
+            "dataset", "images")  # fmt: skip
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return list(self.measured)

@@ -94,9 +94,7 @@ class Entropies(FigureData):
     about: Mapping[str, Any]
     runs: int
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("group", "functions", "from", "to", "share", "share_test_images")
+    columns = ("group", "functions", "from", "to", "share", "share_test_images")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

@@ -76,9 +76,7 @@ class Seeds(FigureData):
     split: str
     failed: int
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("differs", "learning_rate", "repetition", "disagreement", "diversity", "accuracy")
+    columns = ("differs", "learning_rate", "repetition", "disagreement", "diversity", "accuracy")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

@@ -97,9 +97,7 @@ class Shift(FigureData):
     solid: int
     source: Source
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("method", "measure", "runs", "members", "intensity", "value", "sd", "units", "types")
+    columns = ("method", "measure", "runs", "members", "intensity", "value", "sd", "units", "types")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

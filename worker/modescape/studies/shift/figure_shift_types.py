@@ -66,9 +66,7 @@ class ShiftTypes(FigureData):
     gain: Mapping[str, float]
     source: Source
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("corruption", "method", "measure", "runs", "members", "intensity", "value", "sd", "units")
+    columns = ("corruption", "method", "measure", "runs", "members", "intensity", "value", "sd", "units")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

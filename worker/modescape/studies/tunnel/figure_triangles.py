@@ -61,9 +61,7 @@ class Triangles(FigureData):
     offsets: Floats
     lengths: Floats
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("wedge", "angle", "radius", *QUANTITIES)
+    columns = ("wedge", "angle", "radius", *QUANTITIES)
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [

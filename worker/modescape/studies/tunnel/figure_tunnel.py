@@ -64,9 +64,7 @@ class Tunnel(FigureData):
     t: Floats
     profile: Floats
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return ("line", "split", "fraction", *QUANTITIES)
+    columns = ("line", "split", "fraction", *QUANTITIES)
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [
