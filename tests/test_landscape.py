@@ -31,6 +31,7 @@ from modescape.schema import upgrade
 from modescape.science import landscape
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse
+from modescape.stages import filling
 from modescape.stages import runner as real
 from modescape.stages.control import StageControl
 from modescape.store import Store
@@ -652,9 +653,9 @@ class Bench:
         device: str,
     ) -> StageOutput:
         """The real runner; on first attempts a plane saves at every cell and is told to stop after some."""
-        stage.SAVE_EVERY_SECONDS = 10.0
+        filling.SAVE_EVERY_SECONDS = 10.0
         if lease.stage.kind == "plane" and lease.stage.attempt == 1 and self.interrupt_after is not None:
-            stage.SAVE_EVERY_SECONDS = 0.0
+            filling.SAVE_EVERY_SECONDS = 0.0
             told, last = control.progress, self.interrupt_after
 
             def progress(step: int, steps: int, **numbers: Any) -> None:

@@ -113,18 +113,6 @@ def test_the_average_of_no_members_is_refused() -> None:
         predictions.average([])
 
 
-def test_entropy_splits_into_two_parts_that_are_never_negative(logits: NDArray[np.float32]) -> None:
-    from scipy.stats import entropy
-
-    probabilities = predictions.softmax(logits)
-    parts = predictions.uncertainty(probabilities)
-    assert parts.total == pytest.approx(entropy(probabilities.mean(0), axis=-1).mean(), abs=1e-12)
-    assert parts.aleatoric == pytest.approx(entropy(probabilities, axis=-1).mean(), abs=1e-12)
-    assert parts.total - parts.aleatoric - parts.epistemic == pytest.approx(0, abs=1e-12)
-    assert 0 < parts.epistemic < math.log(MEMBERS)
-    assert predictions.uncertainty(probabilities[[1, 1]]).epistemic == pytest.approx(0, abs=1e-12)
-
-
 # --- predictions ------------------------------------------------------------------------------------------------------
 
 

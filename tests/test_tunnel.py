@@ -34,6 +34,7 @@ from modescape.science.predictions import nll
 from modescape.science.tunnel import ROUNDS, Curve, Knot, Polyline, Settings, Slope, Wedges, bend, perpendicular
 from modescape.settings import Settings as LaboratorySettings
 from modescape.spec import parse
+from modescape.stages import filling
 from modescape.stages import runner as real
 from modescape.store import Store
 from modescape.store.leases import Lease
@@ -281,7 +282,8 @@ def test_stages_interrupted_at_every_save_leave_the_same_bytes_and_are_drawn_as_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tunnel_science, "ROUNDS", 2)
-    for name, value in {"SAVE_EVERY_SECONDS": 0.0, "POINTS": 4, "ANGLES": 2, "RADII": 2}.items():
+    monkeypatch.setattr(filling, "SAVE_EVERY_SECONDS", 0.0)
+    for name, value in {"POINTS": 4, "ANGLES": 2, "RADII": 2}.items():
         monkeypatch.setattr(stages, name, value)
     laboratory = Laboratory(LaboratorySettings(home=tmp_path))
     undisturbed, again = Bench(laboratory), Bench(laboratory, Stopping())

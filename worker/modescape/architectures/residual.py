@@ -1,11 +1,34 @@
-"""What residual networks of basic blocks have in common: which of their channels can be permuted together."""
+"""What residual networks of basic blocks have in common: their layers, and which channels can be permuted together."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from modescape.architectures.architecture import Layer, Layers, halved
 
 if TYPE_CHECKING:
     from modescape.science.alignment import Wiring
+
+
+def layers_of(widths: Sequence[int], depth: int, *, bias: bool) -> Layers:
+    """A 3x3 convolution, then `depth` blocks of each width, then one linear layer. With biases a shortcut has no
+    norm."""
+
+    def layers(channels: int, height: int, width: int, classes: int, options: Any) -> Iterator[Layer]:
+        yield Layer(9, channels, widths[0], height * width, bias=bias, norm=widths[0])
+        inputs = widths[0]
+        for stage, outputs in enumerate(widths):
+            positions = halved(height, stage) * halved(width, stage)
+            for _ in range(depth):
+                yield Layer(9, inputs, outputs, positions, bias=bias, norm=outputs)
+                yield Layer(9, outputs, outputs, positions, bias=bias, norm=outputs)
+                if inputs != outputs:
+                    yield Layer(1, inputs, outputs, positions, bias=bias, norm=0 if bias else outputs)
+                inputs = outputs
+        yield Layer(1, inputs, classes)
+
+    return layers
 
 
 def wiring(module: Any, wiring: Wiring) -> None:

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from modescape.architectures.architecture import Layer, architecture, halved
-from modescape.architectures.residual import wiring
+from modescape.architectures.architecture import architecture
+from modescape.architectures.residual import layers_of, wiring
 from modescape.registry import NoOptions
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def _layers(channels: int, height: int, width: int, classes: int, options: NoOptions) -> Iterator[Layer]:
-    yield Layer(9, channels, 64, height * width, bias=False, norm=64)
-    inputs = 64
-    for stage, outputs in enumerate((64, 128, 256, 512)):
-        positions = halved(height, stage) * halved(width, stage)
-        for _ in range(2):
-            yield Layer(9, inputs, outputs, positions, bias=False, norm=outputs)
-            yield Layer(9, outputs, outputs, positions, bias=False, norm=outputs)
-            if inputs != outputs:
-                yield Layer(1, inputs, outputs, positions, bias=False, norm=outputs)
-            inputs = outputs
-    yield Layer(1, 512, classes)
-
-
 @architecture(
     "resnet18",
     title="ResNet18",
-    layers=_layers,
+    layers=layers_of((64, 128, 256, 512), 2, bias=False),
     batch_norm=True,
     min_side=8,
     decay_on="kernels",  # as published

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from modescape.architectures.architecture import Layer, architecture, halved
-from modescape.architectures.residual import wiring
+from modescape.architectures.architecture import architecture
+from modescape.architectures.residual import layers_of, wiring
 from modescape.registry import Options
 
 if TYPE_CHECKING:
@@ -23,24 +22,10 @@ class ResNet20Options(Options):
     )
 
 
-def _layers(channels: int, height: int, width: int, classes: int, options: ResNet20Options) -> Iterator[Layer]:
-    yield Layer(9, channels, 16, height * width, norm=16)
-    inputs = 16
-    for stage, outputs in enumerate((16, 32, 64)):
-        positions = halved(height, stage) * halved(width, stage)
-        for _ in range(3):
-            yield Layer(9, inputs, outputs, positions, norm=outputs)
-            yield Layer(9, outputs, outputs, positions, norm=outputs)
-            if inputs != outputs:
-                yield Layer(1, inputs, outputs, positions)
-            inputs = outputs
-    yield Layer(1, 64, classes)
-
-
 @architecture(
     "resnet20v1",
     title="ResNet20v1",
-    layers=_layers,
+    layers=layers_of((16, 32, 64), 3, bias=True),
     options=ResNet20Options,
     batch_norm=True,
     min_side=8,

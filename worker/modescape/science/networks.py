@@ -154,10 +154,7 @@ class Cnn(nn.Module):
         self.head = nn.Linear(features, classes)
 
     def initialise(self, rng: np.random.Generator) -> None:
-        for layer in _weight_layers(self):
-            _fill(layer.weight, rng, _glorot_uniform(*_fans(layer.weight)))
-            outputs = layer.weight.shape[0]
-            _fill(layer.bias, rng, _zeros if self.zero_bias else _glorot_uniform(1, outputs))
+        _fill_glorot(self, rng, zero_bias=self.zero_bias)
 
     @staticmethod
     def look(images: Tensor) -> Pixels:
@@ -341,9 +338,7 @@ class Mlp(nn.Module):
         self.head = nn.Linear(second, classes)
 
     def initialise(self, rng: np.random.Generator) -> None:
-        for layer in _weight_layers(self):
-            _fill(layer.weight, rng, _glorot_uniform(*_fans(layer.weight)))
-            _fill(layer.bias, rng, _zeros if self.zero_bias else _glorot_uniform(1, layer.weight.shape[0]))
+        _fill_glorot(self, rng, zero_bias=self.zero_bias)
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = self.first_dropout(F.relu(self.first(images.flatten(1))))
@@ -351,23 +346,44 @@ class Mlp(nn.Module):
         return cast(Tensor, self.head(hidden))
 
 
-class ResNet20v1(nn.Module):
-    """The Keras `cifar10_resnet` example, version 1, n = 3 (science b.2). Dropout (rate 0) sits before the head."""
+class _ResNet(nn.Module):
+    """Basic blocks in stages of one width, `depth` each; images are halved where a stage begins, but for the first."""
 
-    def __init__(self, channels: int, classes: int, *, keras_norm: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        widths: Sequence[int],
+        depth: int,
+        norm: Callable[[int], nn.BatchNorm2d],
+        *,
+        bias: bool,
+    ) -> None:
         super().__init__()
-        # Keras counts momentum as the share kept, torch as the share replaced
-        norm = _norm(1e-3, 0.01) if keras_norm else _norm(1e-5, 0.1)
-        self.stem = nn.Conv2d(channels, 16, 3, padding=1)
-        self.stem_norm = norm(16)
-        blocks, inputs = [], 16
-        for outputs in (16, 32, 64):
-            for block in range(3):
-                blocks.append(_BasicBlock(inputs, outputs, 2 if block == 0 and outputs > 16 else 1, norm, bias=True))
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=bias)
+        self.stem_norm = norm(widths[0])
+        blocks, inputs = [], widths[0]
+        for outputs in widths:
+            for block in range(depth):
+                stride = 2 if block == 0 and outputs > widths[0] else 1
+                blocks.append(_BasicBlock(inputs, outputs, stride, norm, bias=bias))
                 inputs = outputs
         self.blocks = nn.Sequential(*blocks)
         self.dropout = Dropout(0.0)
-        self.head = nn.Linear(64, classes)
+        self.head = nn.Linear(widths[-1], classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.blocks(F.relu(self.stem_norm(self.stem(images))))
+        return cast(Tensor, self.head(self.dropout(features.mean((2, 3)))))
+
+
+class ResNet20v1(_ResNet):
+    """The Keras `cifar10_resnet` example, version 1, n = 3 (science b.2). Dropout (rate 0) sits before the head."""
+
+    def __init__(self, channels: int, classes: int, *, keras_norm: bool = True) -> None:
+        # Keras counts momentum as the share kept, torch as the share replaced
+        norm = _norm(1e-3, 0.01) if keras_norm else _norm(1e-5, 0.1)
+        super().__init__(channels, classes, (16, 32, 64), 3, norm, bias=True)
 
     def initialise(self, rng: np.random.Generator) -> None:
         for layer in _weight_layers(self):
@@ -375,27 +391,12 @@ class ResNet20v1(nn.Module):
             _fill(layer.weight, rng, _he_normal(fan_in))
             _fill(layer.bias, rng, _zeros)
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.blocks(F.relu(self.stem_norm(self.stem(images))))
-        return cast(Tensor, self.head(self.dropout(features.mean((2, 3)))))
 
-
-class ResNet18(nn.Module):
+class ResNet18(_ResNet):
     """ResNet-18 for 32-pixel images as in the cyclical SG-MCMC code (science b.4); torch's default initialisation."""
 
     def __init__(self, channels: int, classes: int) -> None:
-        super().__init__()
-        norm = _norm(1e-5, 0.1)
-        self.stem = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
-        self.stem_norm = norm(64)
-        blocks, inputs = [], 64
-        for outputs in (64, 128, 256, 512):
-            for block in range(2):
-                blocks.append(_BasicBlock(inputs, outputs, 2 if block == 0 and outputs > 64 else 1, norm, bias=False))
-                inputs = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.dropout = Dropout(0.0)
-        self.head = nn.Linear(512, classes)
+        super().__init__(channels, classes, (64, 128, 256, 512), 2, _norm(1e-5, 0.1), bias=False)
 
     def initialise(self, rng: np.random.Generator) -> None:
         for layer in _weight_layers(self):
@@ -403,10 +404,6 @@ class ResNet18(nn.Module):
             limit = _uniform(1 / sqrt(_fans(layer.weight)[0]))
             _fill(layer.weight, rng, limit)
             _fill(layer.bias, rng, limit)
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.blocks(F.relu(self.stem_norm(self.stem(images))))
-        return cast(Tensor, self.head(self.dropout(features.mean((2, 3)))))
 
 
 class _BasicBlock(nn.Module):
@@ -450,9 +447,7 @@ class ResNet50v2(nn.Module):
         self.head = nn.Linear(inputs, classes)
 
     def initialise(self, rng: np.random.Generator) -> None:
-        for layer in _weight_layers(self):
-            _fill(layer.weight, rng, _glorot_uniform(*_fans(layer.weight)))
-            _fill(layer.bias, rng, _zeros)
+        _fill_glorot(self, rng, zero_bias=True)
 
     def forward(self, images: Tensor) -> Tensor:
         # Keras pads with zeros before this pool; torch's own padding is minus infinity and would not clip the border
@@ -507,6 +502,13 @@ def _fans(weight: Tensor) -> tuple[int, int]:
 def _fill(parameter: Tensor | None, rng: np.random.Generator, draw: Draw) -> None:
     if parameter is not None:
         parameter.copy_(torch.from_numpy(draw(rng, tuple(parameter.shape)).astype(np.float32)))
+
+
+def _fill_glorot(module: nn.Module, rng: np.random.Generator, *, zero_bias: bool) -> None:
+    """Kernels Glorot uniform, and biases like them unless they start at zero."""
+    for layer in _weight_layers(module):
+        _fill(layer.weight, rng, _glorot_uniform(*_fans(layer.weight)))
+        _fill(layer.bias, rng, _zeros if zero_bias else _glorot_uniform(1, layer.weight.shape[0]))
 
 
 def _uniform(limit: float) -> Draw:

@@ -232,22 +232,3 @@ def scores(logits: Array, labels: Array) -> dict[str, float]:
         "ece": ece(probabilities, labels),
         "entropy": float(entropy(probabilities).mean()),
     }
-
-
-@dataclass(frozen=True)
-class Uncertainty:
-    """Predictive entropy of an ensemble and its two parts, in nats, mean over examples; total = aleatoric + epistemic.
-
-    epistemic is the mutual information, equal to the Jensen-Shannon divergence of the members (`similarity.js_mean`).
-    """
-
-    total: float
-    aleatoric: float
-    epistemic: float
-
-
-def uncertainty(probabilities: Array) -> Uncertainty:
-    """Entropy decomposition of members' probabilities [M, N, K] (Depeweg et al. 2018)."""
-    total = float(entropy(np.asarray(probabilities, np.float64).mean(axis=0)).mean())
-    aleatoric = float(np.mean([entropy(member).mean() for member in probabilities]))
-    return Uncertainty(total, aleatoric, total - aleatoric)

@@ -184,11 +184,6 @@ def js_mean(probabilities: Array) -> float:
     return max(total / int(examples), 0.0)
 
 
-def js_sum(probabilities: Array) -> float:
-    """M times `js_mean`: the formula as printed in the paper."""
-    return len(probabilities) * js_mean(probabilities)
-
-
 # ------------------------------------------------------------------------------------------------- maps of functions
 
 

@@ -56,10 +56,6 @@ class Catalogue(Subject):
             for (kind, name), details in rows.items():
                 session.merge(Entry(kind=kind, name=name, details=details, at=change.now))
 
-    def fact(self, name: str) -> str | None:
-        with self.database.reading() as session:
-            return session.scalar(select(Fact.value).where(Fact.name == name))
-
     def set_fact_once(self, name: str, value: str) -> bool:
         """True for the one caller that sets it first."""
         with self.database.writing() as change:

@@ -9,7 +9,6 @@ killed attempt last saved. Cuts through chosen solutions of a finished experimen
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
@@ -21,12 +20,13 @@ from modescape.draft import Draft
 from modescape.errors import InvalidInput, StageError
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import EventKind, PlannedStage, Role, SampleSet, StageKind
+from modescape.records import PlannedStage, Role, SampleSet, StageKind
 from modescape.registry import architectures
 from modescape.science import data as datasets
 from modescape.science import landscape
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import BATCH_NORM_IMAGES, Around
+from modescape.stages.filling import fill
 from modescape.stages.footing import waited_for
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.studies.landscape.spec import PlaneSpec
@@ -34,7 +34,6 @@ from modescape.tables import Solution
 
 POINTS = "points"
 ROWS_A_BLOCK = 9  # 33 rows are four blocks, 65 eight: two workers end within a few rows of each other
-SAVE_EVERY_SECONDS = 10.0
 CELL_SECONDS = 0.003  # placing weights and counting, whatever the network
 MAX_CHECKPOINTS = 64  # of each run, evenly; lines with more marks than that are a smear
 MAX_SAMPLES = 50  # of each method
@@ -325,23 +324,7 @@ def _thin(count: int, limit: int) -> list[int]:
 
 
 def _filled(context: Context, cut: _Cut, count: int, score: Callable[[int], landscape.Floats], about: Json) -> Json:
-    """`about` with the scores of 0 .. count - 1, float64 [count, S, 2 + A], from where an earlier attempt stopped.
-
-    What is saved on the way is drawn as it is: NaN where nothing is computed yet.
-    """
+    """`about` with the scores of 0 .. count - 1, float64 [count, S, 2 + A]."""
     values = np.full((count, len(cut.views), 2 + len(cut.anchors)), np.nan)
-    done = 0
-    if context.lease.stage.partial.get("scores"):
-        done = int(context.lease.stage.partial["done"])
-        values[:done] = context.artifacts.array(context.lease.stage.partial["scores"])[:done]
-    saved = time.monotonic()
-    for i in range(done, count):
-        values[i] = score(i)
-        if time.monotonic() - saved > SAVE_EVERY_SECONDS:
-            info = context.artifacts.put_array(values, "landscape")
-            partial = {**about, "scores": info.digest, "done": i + 1}
-            context.control.save_partial(partial, artifacts=[info], step=i + 1)
-            context.control.note(EventKind.POINTS, {"step": i + 1})  # open pages draw what is there
-            saved = time.monotonic()
-        context.control.progress(i + 1, count)
+    fill(context, values, values, score, name="scores", kind="landscape", about=about)
     return {**about, "scores": context.keep(values, "landscape"), "done": count}

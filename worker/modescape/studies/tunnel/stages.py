@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 from modescape.draft import Draft
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import EventKind
 from modescape.science import tunnel as paths_between
 from modescape.science.seeds import stream_seed
+from modescape.stages.filling import fill
 from modescape.stages.footing import waited_for
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.studies.tunnel.spec import TunnelSpec
@@ -33,7 +32,6 @@ BENDS = 11  # points of a trained curve that triangles are stitched to
 SPLITS = ("train", "test")
 LINES = ("path", "straight")
 QUANTITIES = ("loss", "accuracy", "agreement_a", "agreement_b")
-SAVE_EVERY_SECONDS = 10.0
 
 
 @planner("tunnel", after="landscape")
@@ -117,31 +115,6 @@ class _Between:
         return scores
 
 
-def _fill(
-    context: Context, values: Floats, view: Floats, score: Callable[..., Floats], *, name: str, about: Json,
-    before: int = 0,
-) -> None:  # fmt: skip
-    """Fill `values` with the scores [split, quantity] of every place, from where an earlier attempt stopped.
-
-    view: the same numbers as [*place, split, quantity]; about: what a picture needs to know besides; before: steps that
-    the stage has done already. What is saved on the way is drawn as it is: NaN where nothing is computed yet.
-    """
-    partial, done = context.lease.stage.partial, 0
-    if partial.get(name):
-        done, values[...] = int(partial["done"]), context.artifacts.array(partial[name])
-    places = list(np.ndindex(view.shape[:-2]))
-    saved = time.monotonic()
-    for i in range(done, len(places)):
-        view[places[i]] = score(*places[i])
-        step = before + i + 1
-        if time.monotonic() - saved > SAVE_EVERY_SECONDS:
-            info = context.artifacts.put_array(values, name)
-            context.control.save_partial({**about, name: info.digest, "done": i + 1}, artifacts=[info], step=step)
-            context.control.note(EventKind.POINTS, {"step": step})  # open pages draw what is there
-            saved = time.monotonic()
-        context.control.progress(step, before + len(places))
-
-
 # version 2: before, a tunnel that was interrupted while it inserted knots could end with others
 @stage("tunnel", version=2, parts=_parts, through=_through, uses=("train",))
 def tunnel(context: Context) -> None:
@@ -162,7 +135,16 @@ def tunnel(context: Context) -> None:
         return scores(next(path.at(at) if line == 0 else straight(between.a, between.b, at)))
 
     view = np.moveaxis(values, -1, 0)  # both lines point by point, so that they can be compared as they grow
-    _fill(context, values, view, score, name="profile", about={**found, **about}, before=_steps(found["trained"]))
+    fill(
+        context,
+        values,
+        view,
+        score,
+        name="profile",
+        kind="profile",
+        about={**found, **about},
+        before=_steps(found["trained"]),
+    )
     for line, name in enumerate(LINES):
         for i, split in enumerate(SPLITS):
             loss, accuracy = values[line, i, :2]
@@ -277,5 +259,5 @@ def triangles(context: Context) -> None:
         return scores(wedges.point(w, angles[w][i], radii[j]))
 
     view = np.moveaxis(values, 1, -1)[..., None, :]  # [wedge, angle, radius, split, quantity]
-    _fill(context, values, view, score, name="surface", about=about)
+    fill(context, values, view, score, name="surface", about=about)
     context.output.extra = {"surface": context.keep(values, "surface"), **about}
