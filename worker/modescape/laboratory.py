@@ -27,7 +27,7 @@ from modescape.artifacts import Artifacts
 from modescape.claims.look import Look
 from modescape.claims.telling import Told
 from modescape.datasets.here import describe
-from modescape.errors import Conflict, DataCorrupt, DataMissing, InvalidInput, ModescapeError, NotFound
+from modescape.errors import Conflict, DataCorrupt, DataMissing, ModescapeError, NotFound
 from modescape.finding import Finding
 from modescape.part import DataSpec
 from modescape.plan import Machines, Prepared, prepare, prices_of
@@ -135,8 +135,8 @@ class Laboratory:
         idempotency: tuple[str, str] | None = None,
     ) -> Experiment:
         """Store an experiment and its stages in one transaction, ready to be claimed. Raises as `prepare` does."""
-        if preset is not None and preset not in presets:
-            raise InvalidInput(f"there is no preset {preset!r}", field="preset", allowed="one of " + ", ".join(presets))
+        if preset is not None:
+            presets[preset]  # refuses one that is not there
         prepared = self.prepare(document, fresh=fresh)
         return self.store.experiments.create(
             name=name,

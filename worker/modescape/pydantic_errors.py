@@ -142,14 +142,9 @@ def _known_fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     """The names allowed where an unknown one was found at `loc` of `model`."""
     here: Any = model
     for part in loc[:-1]:
-        if (
-            isinstance(part, str)
-            and isinstance(here, type)
-            and issubclass(here, BaseModel)
-            and part in here.model_fields
-        ):
+        if here is not None and part in here.model_fields:
             here = _model_in(here.model_fields[part].annotation)
-    return ", ".join(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else ""
+    return ", ".join(here.model_fields) if here is not None else ""
 
 
 def _model_in(annotation: Any) -> Any:

@@ -118,18 +118,8 @@ KINDS = {
     )
 }
 
-_BY_STATUS = {
-    400: "malformed",
-    401: "unauthorised",
-    403: "forbidden",
-    404: "not-found",
-    405: "method-not-allowed",
-    406: "not-acceptable",
-    409: "conflict",
-    413: "too-large",
-    415: "wrong-media-type",
-    422: "invalid-input",
-}
+# Of kinds with one status the first is the general one.
+_BY_STATUS = {kind.status: kind.name for kind in reversed(KINDS.values()) if kind.status < 500}
 
 _BY_ERROR: tuple[tuple[type[ModescapeError], str], ...] = (
     (errors.InvalidInput, "invalid-input"),

@@ -58,6 +58,11 @@ def json(
     )
 
 
+def picked(record: object, *names: str) -> dict[str, Any]:
+    """Some fields of a record, by their names."""
+    return {name: getattr(record, name) for name in names}
+
+
 # -- what the client wants --------------------------------------------------------------------------------------------
 
 

@@ -128,23 +128,14 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
         ListQuery((Condition("status", "in", (Status.QUEUED, Status.RUNNING)),), limit=1)
     ).total
     return {
-        "seconds": plan.seconds,
-        "low": plan.low,
-        "high": plan.high,
-        "bytes": plan.bytes,
-        "basis": plan.basis,
+        **replies.picked(plan, "seconds", "low", "high", "bytes", "basis"),
         "gpu": asdict(plan.gpu) if plan.gpu is not None else None,
         "here": plan.here,
         "words": words(plan),
         "missing": [{**asdict(one), "field": f"spec.{one.field}"} for one in prepared.missing],
-        "workers": plan.workers,
-        "parameters": plan.parameters,
-        "solutions": plan.solutions,
+        **replies.picked(plan, "workers", "parameters", "solutions"),
         "kinds": [asdict(kind) for kind in plan.kinds],
-        "stages": [
-            {"kind": s.kind, "key": s.key, "needs": s.needs, "wants": s.wants, "estimate": s.estimate}
-            for s in plan.stages
-        ],
+        "stages": [replies.picked(stage, "kind", "key", "needs", "wants", "estimate") for stage in plan.stages],
         "figures": list(plan.answers),
         "warnings": list(plan.warnings),
         "sizes": asdict(prepared.sizes),
@@ -154,7 +145,7 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
         "changed": [asdict(change) for change in differences(spec, preset)] if preset else [],
         "look": _look(here, spec),
         "open": _open(prepared),
-        "same": {"slug": same[0].slug, "name": same[0].name, "status": same[0].status} if same else None,
+        "same": replies.picked(same[0], "slug", "name", "status") if same else None,
         "ahead": ahead,
     }
 

@@ -154,18 +154,15 @@ def launch(here: Site, draft: Draft, *, key: str | None = None, created_by: str 
 
 def asked_for(here: Site, draft: Draft) -> dict[str, Any]:
     """The spec document a draft means, its path followed to its real place inside the allowed folders."""
-    if draft.preset is not None and draft.preset not in presets:
-        raise InvalidInput(
-            f"there is no preset {draft.preset!r}", field="preset", allowed="one of " + ", ".join(presets)
-        )
+    preset = presets[draft.preset] if draft.preset is not None else None
     if draft.spec is not None:
         try:
             document = own.named(draft.spec, here.store.own_sets.all())
         except InvalidInput as error:
             raise bodies.prefixed(error, "spec") from None
         return data.resolved(here.settings, document)
-    if draft.preset is not None:
-        return dict(presets[draft.preset].call())
+    if preset is not None:
+        return dict(preset.call())
     raise InvalidInput("a spec or a preset is required", field="spec", allowed="an ExperimentSpec, or `preset`")
 
 

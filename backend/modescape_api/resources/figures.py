@@ -119,13 +119,7 @@ def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -
     about = progress(figure, stages)
     base = at(f"/api/experiments/{slug}/figures/{figure.name}")
     return {
-        "name": figure.name,
-        "title": figure.title,
-        "question": figure.question,
-        "order": figure.order,
-        "paper": figure.paper,
-        "summary": figure.summary,
-        "source": figure.source,
+        **replies.picked(figure, "name", "title", "question", "order", "paper", "summary", "source"),
         "state": state_by_default(results, figure, about),
         "version": about.version,
         "needs": list(about.needs),
@@ -206,17 +200,11 @@ def words(data: FigureData, figure: Figure, about: Progress) -> dict[str, Any]:
     """What a figure says beside its picture."""
     told = figure.tell(data)
     return {
-        "name": figure.name,
-        "question": figure.question,
-        "title": figure.title,
-        "paper": figure.paper,
-        "caption": told.caption,
-        "summary": told.summary,
+        **replies.picked(figure, "name", "question", "title", "paper"),
+        **replies.picked(told, "caption", "summary"),
         "notes": asdict(told.notes),
         "legend": [asdict(entry) for entry in data.legend],
-        "partial": data.partial,
-        "missing": data.missing,
-        "thinned": data.thinned,
+        **replies.picked(data, "partial", "missing", "thinned"),
         "state": state(about, data),
         "version": about.version,
     }

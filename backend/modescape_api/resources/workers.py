@@ -35,7 +35,7 @@ COLUMNS = (
 
 def as_worker(here: Site, row: Worker) -> dict[str, Any]:
     """state: working, idle, silent (not heard of for two leases) or stopped; doing: the stage in words, or null."""
-    found = {name: getattr(row, name) for name in COLUMNS if name not in ("state", "doing")}
+    found = replies.picked(row, *(name for name in COLUMNS if name not in ("state", "doing")))
     return {**found, "state": state(here, row), "doing": _doing(here, row)}
 
 
@@ -55,11 +55,7 @@ def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
     return {
         "experiment": experiment.slug,
         "stage": stage.id,
-        "kind": stage.kind,
-        "key": stage.key,
-        "step": stage.step,
-        "steps": stage.steps,
-        "progress": stage.progress,
+        **replies.picked(stage, "kind", "key", "step", "steps", "progress"),
     }
 
 

@@ -120,7 +120,7 @@ class Units(ABC):
 
     def without(self, unit: int) -> Self:
         """The same evidence had that unit (by position) not been made."""
-        return replace(self, numbers=_drop(self.numbers, unit))
+        return replace(self, numbers=_less(self.numbers, unit))
 
     def without_failed(self) -> Self:
         """Leaves out units that are at chance (`health.at_chance`), by this rule alone, and counts them."""
@@ -275,8 +275,7 @@ class LastIterates:
     brier: OverRuns | None = None
 
     def without(self, run: int) -> LastIterates:
-        brier = None if self.brier is None else self.brier.without(run)
-        return LastIterates(np.delete(self.labels, run, axis=0), np.delete(self.better, run), brier)
+        return LastIterates(*(_less(each, run) for each in (self.labels, self.better, self.brier)))
 
     def reference(self, finals: OverRuns) -> OverRuns:
         """Brier score of the better of each run's final and its last iterate."""
@@ -324,16 +323,8 @@ class MethodEvidence:
         return len(self.near) == len(self.wide) and all(map(np.array_equal, self.near, self.wide))
 
     def without(self, run: int) -> MethodEvidence:
-        return replace(
-            self,
-            near=_drop(self.near, run),
-            wide=_drop(self.wide, run),
-            strengths=None if self.strengths is None else _drop(self.strengths, run),
-            centre=None if self.centre is None else np.delete(self.centre, run, axis=0),
-            members=None if self.members is None else self.members.without(run),
-            js=None if self.js is None else self.js.without(run),
-            last=None if self.last is None else self.last.without(run),
-        )
+        by_run = ("near", "wide", "strengths", "centre", "members", "js", "last")
+        return replace(self, **{name: _less(getattr(self, name), run) for name in by_run})
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,15 +355,13 @@ class Evidence(OfRuns):
         return self.finals if last is None else np.where(last.better[:, None], last.labels, self.finals)
 
     def without(self, unit: int) -> Self:
+        by_run = ("windows", "members", "js", "redrawn")
         return replace(
             super().without(unit),
             cosine=_fewer(self.cosine, unit),
             plain_cosine=_fewer(self.plain_cosine, unit),
-            windows=_drop(self.windows, unit),
             methods=tuple(method.without(unit) for method in self.methods),
-            members=None if self.members is None else self.members.without(unit),
-            js=None if self.js is None else self.js.without(unit),
-            redrawn=None if self.redrawn is None else self.redrawn.without(unit),
+            **{name: _less(getattr(self, name), unit) for name in by_run},
         )
 
 
@@ -412,8 +401,8 @@ class ShiftEvidence(OfRuns):
 
         return replace(
             super().without(unit),
-            clean_between=np.delete(np.delete(self.clean_between, unit, 0), unit, 1),
-            shifted_between=np.delete(np.delete(self.shifted_between, unit, 0), unit, 1),
+            clean_between=_fewer(self.clean_between, unit),
+            shifted_between=_fewer(self.shifted_between, unit),
             clean_within=fewer(self.clean_within),
             shifted_within=fewer(self.shifted_within),
         )
@@ -474,9 +463,17 @@ class ChainEvidence(Units):
         return replace(super().without(unit), labels=np.delete(self.labels, unit, axis=0))
 
 
-def _fewer(matrix: Floats | None, unit: int) -> Floats | None:
+def _fewer(matrix: Any, unit: int) -> Any:
+    """A matrix over units, or None, without one of them."""
     return None if matrix is None else np.delete(np.delete(matrix, unit, 0), unit, 1)
 
 
-def _drop(values: Sequence[Any], unit: int) -> tuple[Any, ...]:
+def _less(values: Any, unit: int) -> Any:
+    """What there is of each unit (an array, a sequence, a record of its own, or None), without one of them."""
+    if values is None:
+        return None
+    if hasattr(values, "without"):
+        return values.without(unit)
+    if isinstance(values, np.ndarray):
+        return np.delete(values, unit, axis=0)
     return tuple(value for i, value in enumerate(values) if i != unit)

@@ -14,9 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from modescape.drawing import style
 from modescape.drawing.figure import FigureData
 from modescape.drawing.numbers import float32
+from modescape.drawing.reading import Floats, Ints
 from modescape.drawing.style import Theme
 
 if TYPE_CHECKING:
@@ -121,6 +124,16 @@ class Picture:
     def mark(self, *shapes: dict[str, Any]) -> None:
         self.layout["shapes"] += shapes
 
+    def rule(self, panel: Panel, colour: str, *, x: float | None = None, y: float | None = None, **line: Any) -> None:
+        """A thin line behind everything, upright at x or level at y; line: its width and dash, dotted unless said."""
+        if y is None:
+            place = {"xref": panel.x, "yref": f"{panel.y} domain", "x0": x, "x1": x, "y0": 0, "y1": 1}
+        else:
+            place = {"xref": f"{panel.x} domain", "yref": panel.y, "x0": 0, "x1": 1, "y0": y, "y1": y}
+        self.mark(
+            {"type": "line", "layer": "below", **place, "line": {"color": colour, "width": 1, "dash": "dot", **line}}
+        )
+
     def titles(self, panel: Panel, x: str = "", y: str = "", *, left: int | None = None) -> None:
         """Quantity and unit at the upper left, and at the lower right."""
         if y:
@@ -166,6 +179,14 @@ def scatter(
     if silent:
         trace["hoverinfo"] = "skip"
     return trace
+
+
+def band(x: Floats | Ints, low: Floats, high: Floats, colour: str, *, axes: tuple[str, str], group: str) -> Trace:
+    """The ground between two curves [T]."""
+    return scatter(
+        "lines", np.concatenate([x, x[::-1]]), np.concatenate([low, high[::-1]]), axes=axes, silent=True,
+        legendgroup=group, line={"width": 0}, fill="toself", fillcolor=style.softened(colour, 0.14),
+    )  # fmt: skip
 
 
 def beside(count: int, gap: float) -> list[list[float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -13,9 +14,9 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT, look_of
-from modescape.drawing.numbers import float32, known, number
+from modescape.drawing.numbers import known, number
 from modescape.drawing.options import FilterOptions
-from modescape.drawing.panels import Picture, parted
+from modescape.drawing.panels import Picture, band, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, percent, rate, thousands
@@ -26,6 +27,7 @@ from modescape.figures.shared.scores import (
     TWINS,
     WORDS,
     Metric,
+    bounds_of,
     drawn,
     groups_of,
     no_temperature,
@@ -423,62 +425,29 @@ def _bounds(data: Ensembles, metric: Metric) -> list[float]:
         curve = data.curve(group, metric)
         spread = np.where(np.isfinite(curve.sd) & (curve.sizes > 1) & (group in data.banded), curve.sd, 0.0)
         seen += [curve.mean - spread, curve.mean + spread]
-    values = drawn(metric, np.concatenate(seen))
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return [0.0, 1.0]
-    low, high = float(values.min()), float(values.max())
-    pad = max(0.05 * (high - low), 1e-3 * max(abs(high), 1e-3))
-    return [max(0.0, low - pad), high + pad]
+    return bounds_of(metric, np.concatenate(seen))
 
 
 def _curve_traces(data: Ensembles, curve: Curve, theme: Theme, x: str, y: str, largest: int) -> list[dict[str, Any]]:
-    entry = look_of(curve.group)
+    entry, name = look_of(curve.group), title(curve.group)
     ink = entry.colour(theme)
     mean, spread = drawn(curve.metric, curve.mean), drawn(curve.metric, np.nan_to_num(curve.sd))
-    common: dict[str, Any] = {"type": "scatter", "legendgroup": curve.group, "xaxis": x, "yaxis": y}
+    put = partial(scatter, axes=(x, y), legendgroup=curve.group)
     traces: list[dict[str, Any]] = []
     if curve.group in data.banded and len(mean) > 1:
-        traces.append({
-            **common,
-            "mode": "lines",
-            "x": float32(np.concatenate([curve.sizes, curve.sizes[::-1]])),
-            "y": float32(np.concatenate([mean - spread, (mean + spread)[::-1]])),
-            "line": {"width": 0},
-            "fill": "toself",
-            "fillcolor": style.softened(ink, 0.14),
-            "hoverinfo": "skip",
-        })  # fmt: skip
-    traces.append({
-        **common,
-        "mode": "lines",
-        "x": float32([0.8, largest + 0.2]),
-        "y": float32([mean[0], mean[0]]),
-        "name": f"{title(curve.group)}, one run",
-        "line": {"color": ink, "width": 1.25, "dash": "dash"},
-        "hoverinfo": "skip",
-    })  # fmt: skip
-    traces.append({
-        **common,
-        "mode": "lines",
-        "x": float32(curve.sizes),
-        "y": float32(mean),
-        "name": title(curve.group),
-        "meta": {"method": curve.group},
-        "line": {"color": ink, "width": 2.5 if curve.group == INDEPENDENT else 2},
-        "hovertext": [_hover(curve, i) for i in range(len(mean))],
-        "hoverinfo": "text",
-    })  # fmt: skip
-    traces.append({
-        **common,
-        "mode": "markers",
-        "x": float32(curve.sizes),
-        "y": float32(mean),
-        "marker": style.marker(entry, theme),
-        "cliponaxis": False,
-        "hoverinfo": "skip",
-    })  # fmt: skip
-    return traces
+        traces.append(band(curve.sizes, mean - spread, mean + spread, ink, axes=(x, y), group=curve.group))
+    return [
+        *traces,
+        put(
+            "lines", [0.8, largest + 0.2], [mean[0], mean[0]], silent=True, name=f"{name}, one run",
+            line={"color": ink, "width": 1.25, "dash": "dash"},
+        ),
+        put(
+            "lines", curve.sizes, mean, hover=[_hover(curve, i) for i in range(len(mean))], name=name,
+            meta={"method": curve.group}, line={"color": ink, "width": 2.5 if curve.group == INDEPENDENT else 2},
+        ),
+        put("markers", curve.sizes, mean, silent=True, marker=style.marker(entry, theme), cliponaxis=False),
+    ]  # fmt: skip
 
 
 def _hover(curve: Curve, i: int) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +18,12 @@ from modescape.tables import Chunk, Series, Stage
 CHUNK_POINTS = 1000
 
 
-@dataclass(frozen=True)
-class SeriesPoints:
+class SeriesPoints(NamedTuple):
     """One curve: steps int64 [n], values float64 [n], times float64 [n] (Unix seconds)."""
 
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
     times: NDArray[np.float64]
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        return iter((self.steps, self.values, self.times))
 
 
 class Curves(Subject):

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal
 
+import numpy as np
+
 from modescape.drawing.groups import INDEPENDENT, group_title, left_out
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.reading import FigureNotReady, Floats
@@ -44,6 +46,16 @@ def value_of(metric: str, value: float) -> str:
 def drawn(metric: str, values: Floats) -> Floats:
     """In the unit of the axis."""
     return 100 * values if metric == "accuracy" else values
+
+
+def bounds_of(metric: str, values: Floats) -> list[float]:
+    """Room for values of a measure, in the unit of the axis; divergences are seen from zero on."""
+    shown = drawn(metric, values[np.isfinite(values)])
+    if not len(shown):
+        return [0.0, 1.0]
+    low, high = 0.0 if metric == "js_mean" else float(shown.min()), float(shown.max())
+    pad = max(0.05 * (high - low), 1e-3 * max(abs(high), 1e-3))
+    return [-pad if metric == "js_mean" else max(0.0, low - pad), high + pad]
 
 
 def groups_of(results: Results, options: FilterOptions) -> list[str]:

@@ -95,18 +95,11 @@ class Similarity(FigureData):
         ]
 
 
-@dataclass(frozen=True)
-class _Pair:
-    cosine: Floats | None
-    disagreement: Floats
-    missing: str
-
-    def __iter__(self) -> Any:
-        return iter((self.cosine, self.disagreement, self.missing))
-
-
-def matrices_of(results: Results, solutions: Sequence[Solution], split: str, weights: str) -> _Pair:
-    """Both matrices over these solutions. Before the compare stage disagreement comes from the stored logits."""
+def matrices_of(
+    results: Results, solutions: Sequence[Solution], split: str, weights: str
+) -> tuple[Floats | None, Floats, str]:
+    """Cosine and disagreement over these solutions, and what is missing, in words. Before the compare stage
+    disagreement comes from the stored logits."""
     numbers = [solution.number for solution in solutions]
     stored = results.matrix("disagreement", split)
     apart = square(stored, numbers) if stored is not None else None
@@ -119,10 +112,10 @@ def matrices_of(results: Results, solutions: Sequence[Solution], split: str, wei
         if measured is not None:
             missing = "Only the cosine of all weights, as they are, is kept here."
     if measured is None:
-        return _Pair(None, apart, "The cosine of weights is not computed yet.")
+        return None, apart, "The cosine of weights is not computed yet."
     if "head" in measured.details:
         missing = f"Cosine of weights {reduction(measured.details['head'], measured.details['left_out'])}."
-    return _Pair(square(measured, numbers), apart, missing)
+    return square(measured, numbers), apart, missing
 
 
 def cosine_words(value: float) -> str:

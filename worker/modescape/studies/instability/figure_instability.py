@@ -215,7 +215,7 @@ def draw(data: Instability, theme: Theme) -> go.Figure:
         for split in data.shown():
             picture.add(*_curve(data, name, split, theme, panel.x, panel.y))
         if name == "barrier" and data.options.quantity == "error" and panel.bounds[1] > 100 * STABLE:
-            picture.mark(_stable(theme, panel.x, panel.y))
+            picture.rule(panel, style.look("theory").colour(theme), y=100 * STABLE, width=1.5, dash="dash")
         picture.titles(panel, "epoch k at which they part", _title(data, name))
         picture.ends(panel, _ends(data, name, theme))
     return picture.figure()
@@ -234,20 +234,6 @@ def _window(data: Instability, panel: str) -> list[float]:
     if panel == "barrier" and data.options.quantity == "error":
         high = max(high, 125 * STABLE)
     return [-0.04 * high, 1.08 * high]
-
-
-def _stable(theme: Theme, x: str, y: str) -> dict[str, Any]:
-    return {
-        "type": "line",
-        "xref": f"{x} domain",
-        "yref": y,
-        "x0": 0,
-        "x1": 1,
-        "y0": 100 * STABLE,
-        "y1": 100 * STABLE,
-        "layer": "below",
-        "line": {"color": style.look("theory").colour(theme), "width": 1.5, "dash": "dash"},
-    }
 
 
 def _curve(data: Instability, panel: str, split: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:

@@ -263,7 +263,8 @@ def draw(data: Cuts, theme: Theme) -> go.Figure:
             picture.write(*_ends([names[cut.words] for cut in cuts], heights, panel.bounds, tall, theme, x, y))
             picture.titles(panel, y="loss, nats" if quantity == "loss" else "accuracy, %")
             picture.write(style.x_title(_ACROSS[kind], theme, x, y) | {"yshift": -22})
-            picture.mark(*(_upright_line(at, theme, x, y) for at in _SPOTS[kind]))
+            for at in _SPOTS[kind]:
+                picture.rule(panel, style.token("control", theme), x=at)
     return picture.figure()
 
 
@@ -355,18 +356,3 @@ def _ends(
         )
         for name, at in zip(names, placed, strict=True)
     ]  # fmt: skip
-
-
-def _upright_line(at: float, theme: Theme, x: str, y: str) -> dict[str, Any]:
-    line = {"color": style.token("control", theme), "width": 1, "dash": "dot"}
-    return {
-        "type": "line",
-        "layer": "below",
-        "xref": x,
-        "yref": f"{y} domain",
-        "x0": at,
-        "x1": at,
-        "y0": 0,
-        "y1": 1,
-        "line": line,
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.numbers import float32, number
-from modescape.drawing.panels import Panel, Picture
+from modescape.drawing.panels import Panel, Picture, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
 from modescape.results import Results
@@ -348,9 +349,9 @@ def draw(data: Ood, theme: Theme) -> go.Figure:
         what = "detection by score" if every else f"detection by {_SCORES[data.options.score]}"
         marks = "○ a run   ★ their ensemble" if every else "○ one run   filled: over runs"
         _heads(picture, panel, what, marks, _MEASURES[data.options.measure])
-        picture.add(*_detection_traces(data, theme, panel.number))
+        picture.add(*_detection_traces(data, theme, (panel.x, panel.y)))
         if low < data.chance < high:
-            picture.mark(_chance(data.chance, theme, panel.number))
+            picture.rule(panel, style.token("control", theme), x=data.chance)
     return picture.figure()
 
 
@@ -382,12 +383,6 @@ def _heads(picture: Picture, panel: Panel, title: str, marks: str, unit: str) ->
     )
 
 
-def _chance(at: float, theme: Theme, number: str) -> dict[str, Any]:
-    line = {"color": style.token("control", theme), "width": 1, "dash": "dot"}
-    place = {"xref": f"x{number}", "yref": f"y{number} domain", "x0": at, "x1": at, "y0": 0, "y1": 1}
-    return {"type": "line", "layer": "below", "line": line, **place}
-
-
 def _divergence_window(shown: Sequence[Divergence]) -> list[float]:
     """From zero, a true one, to the largest mark with its deviation."""
     ends = [value for d in shown for value in (d.outside, d.outside + d.deviation, d.inside) if np.isfinite(value)]
@@ -411,40 +406,39 @@ def _divergence_traces(data: Ood, theme: Theme) -> list[dict[str, Any]]:
     """From own test images (a bar) to the other images (the group's mark), with the deviation over runs."""
     traces: list[dict[str, Any]] = []
     for row, d in enumerate(data.divergences):
-        look, group = group_look(d.group), legend_group(d.group)
+        look, group, title = group_look(d.group), legend_group(d.group), group_title(d.group)
         colour = look.colour(theme)
         text = (
-            f"<b>{group_title(d.group)}</b><br>{data.title}  {rate(d.outside)}{deviation(d.deviation)}<br>"
+            f"<b>{title}</b><br>{data.title}  {rate(d.outside)}{deviation(d.deviation)}<br>"
             f"test images  {rate(d.inside)}<br>M = {data.members}, n = {d.n}"
         )
-        shared = {"type": "scatter", "legendgroup": group, "name": group_title(d.group), "meta": {"method": group}}
-        traces.append({
-            **shared, "mode": "lines", "x": float32([d.inside, d.outside]), "y": float32([row, row]),
-            "line": {"color": style.softened(colour, 0.35), "width": 2}, "hoverinfo": "skip",
-        })  # fmt: skip
-        traces.append({
-            **shared, "mode": "markers", "x": float32([d.inside]), "y": float32([row]), "hoverinfo": "text",
-            "hovertext": [text], "cliponaxis": False,
-            "marker": {"symbol": "line-ns", "size": 12, "color": colour, "line": {"color": colour, "width": 2}},
-        })  # fmt: skip
-        mark = {
-            **shared, "mode": "markers", "x": float32([d.outside]), "y": float32([row]), "hoverinfo": "text",
-            "hovertext": [text], "marker": style.marker(look, theme), "cliponaxis": False,
-        }  # fmt: skip
-        if np.isfinite(d.deviation):
-            mark["error_x"] = _bar([d.deviation], colour)
-        traces.append(mark)
+        put = partial(_put, row, text, legendgroup=group, name=title, meta={"method": group})
+        bar = {"symbol": "line-ns", "size": 12, "color": colour, "line": {"color": colour, "width": 2}}
+        traces += [
+            put([d.inside, d.outside], line=colour),
+            put([d.inside], marker=bar),
+            put([d.outside], marker=style.marker(look, theme), deviation=d.deviation, ink=colour),
+        ]
     return traces
 
 
-def _bar(deviations: Sequence[float], colour: str) -> dict[str, Any]:
-    return {"type": "data", "array": float32(deviations), "color": colour, "thickness": 1.25, "width": 3}
+def _put(
+    row: int, text: str, at: Sequence[float], *, line: str = "", deviation: float = np.nan, ink: str = "", **more: Any
+) -> dict[str, Any]:
+    """A line in a row, in a softened colour, or a mark with its deviation where there is one."""
+    if line:
+        more["line"] = {"color": style.softened(line, 0.35), "width": 2}
+        return scatter("lines", at, [row] * len(at), silent=True, **more)
+    if np.isfinite(deviation):
+        more["error_x"] = {
+            "type": "data", "array": float32([deviation]), "color": ink, "thickness": 1.25, "width": 3,
+        }  # fmt: skip
+    return scatter("markers", at, [row], hover=[text], cliponaxis=False, **more)
 
 
-def _detection_traces(data: Ood, theme: Theme, number: str) -> list[dict[str, Any]]:
+def _detection_traces(data: Ood, theme: Theme, axes: tuple[str, str]) -> list[dict[str, Any]]:
     """A ring for single runs, with their deviation, and the group's own mark for the average over runs."""
     traces: list[dict[str, Any]] = []
-    axes = {"xaxis": f"x{number}", "yaxis": f"y{number}"}
     for row, d in enumerate(data.detected):
         look, group = group_look(d.group), legend_group(d.group)
         colour = look.colour(theme)
@@ -452,25 +446,13 @@ def _detection_traces(data: Ood, theme: Theme, number: str) -> list[dict[str, An
         name = _SCORES[d.score] if data.options.score == "all" else group_title(d.group)
         text = f"<b>{name}</b><br>a run  {rate(d.single)}{deviation(d.deviation)}<br>"
         text += f"over {data.runs} runs  {rate(d.ensemble)}"
-        shared = {"type": "scatter", "legendgroup": group, "name": name, "meta": {"method": group}, **axes}
+        put = partial(_put, row, text, axes=axes, legendgroup=group, name=name, meta={"method": group})
         if np.isfinite(d.single) and np.isfinite(d.ensemble):
-            traces.append({
-                **shared, "mode": "lines", "x": float32([d.single, d.ensemble]), "y": float32([row, row]),
-                "line": {"color": style.softened(colour, 0.35), "width": 2}, "hoverinfo": "skip",
-            })  # fmt: skip
+            traces.append(put([d.single, d.ensemble], line=colour))
         if np.isfinite(d.single):
-            mark = {
-                **shared, "mode": "markers", "x": float32([d.single]), "y": float32([row]), "hoverinfo": "text",
-                "hovertext": [text], "cliponaxis": False,
-                "marker": {"symbol": "circle-open", "size": 8, "color": ring, "line": {"color": ring, "width": 1.5}},
-            }  # fmt: skip
-            if np.isfinite(d.deviation):
-                mark["error_x"] = _bar([d.deviation], ring)
-            traces.append(mark)
+            mark = {"symbol": "circle-open", "size": 8, "color": ring, "line": {"color": ring, "width": 1.5}}
+            traces.append(put([d.single], marker=mark, deviation=d.deviation, ink=ring))
         if np.isfinite(d.ensemble):
             solid = {**style.marker(look, theme), "symbol": look.symbol.removesuffix("-open")}
-            traces.append({
-                **shared, "mode": "markers", "x": float32([d.ensemble]), "y": float32([row]), "hoverinfo": "text",
-                "hovertext": [text], "marker": solid, "cliponaxis": False,
-            })  # fmt: skip
+            traces.append(put([d.ensemble], marker=solid))
     return traces

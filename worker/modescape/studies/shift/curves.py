@@ -17,7 +17,7 @@ from modescape.drawing.numbers import number
 from modescape.drawing.options import FigureOptions, Names, refuse_unknown, refuse_unknown_groups
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.figures.shared import scores
-from modescape.figures.shared.scores import drawn, value_of
+from modescape.figures.shared.scores import value_of
 from modescape.registry import corruptions
 from modescape.results import Results
 from modescape.tables import Measurement
@@ -165,15 +165,7 @@ def source_of(results: Results, chosen: Sequence[str]) -> Source:
 
 
 def bounds_of(lines: Sequence[Line], metric: Metric) -> list[float]:
-    values = drawn(metric, np.concatenate([line.value for line in lines])) if lines else np.array([])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return [0.0, 1.0]
-    low, high = float(values.min()), float(values.max())
-    if metric == "js_mean":
-        low = 0.0
-    pad = max(0.05 * (high - low), 1e-3 * max(abs(high), 1e-3))
-    return [max(0.0, low - pad) if metric != "js_mean" else -pad, high + pad]
+    return scores.bounds_of(metric, np.concatenate([line.value for line in lines]) if lines else np.array([]))
 
 
 def hover(line: Line, i: int) -> str:

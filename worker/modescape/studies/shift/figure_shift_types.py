@@ -13,7 +13,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
 from modescape.drawing.numbers import float32, known
-from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.panels import Picture, band, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, rate, thousands
 from modescape.figures.shared.scores import drawn, value_of
@@ -291,11 +291,8 @@ def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[
     one, many = data.line(INDEPENDENT, name, 1), data.line(INDEPENDENT, name, data.solid)
     if one is not None and many is not None and data.solid > 1 and INDEPENDENT in data.shown:
         low, high = drawn(metric, one.value), drawn(metric, many.value)
-        traces.append(scatter(
-            "lines", np.concatenate([one.intensities, one.intensities[::-1]]), np.concatenate([low, high[::-1]]),
-            axes=(x, y), silent=True, legendgroup=INDEPENDENT, line={"width": 0}, fill="toself",
-            fillcolor=style.softened(look_of(INDEPENDENT).colour(theme), 0.14),
-        ))  # fmt: skip
+        ink = look_of(INDEPENDENT).colour(theme)
+        traces.append(band(one.intensities, low, high, ink, axes=(x, y), group=INDEPENDENT))
     for group, size in data.drawn:
         line = data.line(group, name, size)
         if line is not None:
