@@ -237,12 +237,21 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
     many: dict[str, list[str]] = {}
     for name, value in form:
         many.setdefault(name, []).append(value)
+
+    def typed(control: Control) -> str | None:
+        """None of a control that was left open."""
+        if control.kind == "checks":
+            text = ", ".join(filter(None, many.get(control.name, [])))
+        else:
+            text = last.get(control.name, "").strip()
+        return text if text or control.kind in ("list", "milestones", "checks") else None
+
     document: dict[str, Any] = {"methods": []}
     chosen = last.get("network.architecture", "")
     for control in _blank():
-        if control.name not in last:
+        text = typed(control)
+        if control.name not in last or text is None:
             continue
-        text = ", ".join(filter(None, many[control.name])) if control.kind == "checks" else last[control.name].strip()
         part, *path = control.name.split(".")
         if part == "methods" or (control.name == "data.path" and last.get("data.dataset") not in PLACES):
             continue  # a path typed before another set was chosen is hidden, and not meant
@@ -250,8 +259,6 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
             if path[1] != chosen:
                 continue
             path = ["options", path[2]]
-        if text == "" and control.kind not in ("list", "milestones", "checks"):
-            continue
         target = document.setdefault(part, {})
         for step in path[:-1]:
             target = target.setdefault(step, {})
@@ -261,21 +268,16 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
             continue
         entry: dict[str, Any] = {"method": name, "options": {}}
         for control in _method_controls(name):
-            text = last.get(control.name, "").strip()
-            if text == "" and control.kind != "list":
-                continue
             target = entry["options"] if ".options." in control.name else entry
-            target[control.name.rsplit(".", 1)[1]] = _value(control.kind, text)
+            if (text := typed(control)) is not None:
+                target[control.name.rsplit(".", 1)[1]] = _value(control.kind, text)
         document["methods"].append(entry)
     for name, offer in studies.items():
         asked = []
         for prefix in _rows_on(offer, last):
             study = {}
             for control in _study_controls(name, prefix):
-                text = last.get(control.name, "").strip()
-                if control.kind == "checks":
-                    text = ", ".join(filter(None, many.get(control.name, [])))
-                if text or control.kind in ("list", "checks"):
+                if (text := typed(control)) is not None:
                     study[control.name.removeprefix(f"{prefix}.")] = _value(control.kind, text)
             asked.append(study)
         if asked:

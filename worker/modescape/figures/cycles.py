@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import float32, known, share_points, spread, thin
+from modescape.drawing.numbers import known, share_points, spread, thin
 from modescape.drawing.options import SplitOptions
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
@@ -374,24 +375,20 @@ def _schedule(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
     noisy = np.array([schedule.is_noisy(int(step), fine) for step in steps]) & (schedule.temperature > 0)
     look = look_of(data.method)
     ink, muted = look.colour(theme), style.token("muted", theme)
-    shared = {"type": "scatter", "hoverinfo": "skip", "legendgroup": "schedule", "xaxis": x, "yaxis": y}
-    line = {"mode": "lines", "x": float32(np.insert(steps / fine, breaks, np.nan)), "connectgaps": False}
-    picture.add(
-        {
-            **shared, **line, "y": float32(np.insert(rates, breaks, np.nan)), "name": "learning rate",
-            "line": {"color": muted, "width": 1.5},
-        },
-        {**shared, **line, "y": float32(np.insert(np.where(noisy, rates, np.nan), breaks, np.nan)), "name": "noise",
-         "line": {"color": ink, "width": 4}},
-    )  # fmt: skip
+    put = partial(scatter, axes=(x, y), legendgroup="schedule")
+    line = partial(put, "lines", np.insert(steps / fine, breaks, np.nan), silent=True, connectgaps=False)
     kept = np.array(sorted(schedule.kept(1)))
-    picture.add({
-        **shared, "mode": "markers", "x": float32(kept), "hoverinfo": "text", "name": "samples", "cliponaxis": False,
-        "y": float32([schedule.rate(int(epoch) * fine - 1, fine) for epoch in kept]),
-        "customdata": np.full(len(kept), -1, np.int32),
-        "hovertext": [f"<b>sample {i + 1}</b><br>after epoch {int(epoch)}" for i, epoch in enumerate(kept)],
-        "marker": style.marker(look, theme),
-    })  # fmt: skip
+    picture.add(
+        line(np.insert(rates, breaks, np.nan), name="learning rate", line={"color": muted, "width": 1.5}),
+        line(
+            np.insert(np.where(noisy, rates, np.nan), breaks, np.nan), name="noise", line={"color": ink, "width": 4}
+        ),
+        put(
+            "markers", kept, [schedule.rate(int(epoch) * fine - 1, fine) for epoch in kept], name="samples",
+            hover=[f"<b>sample {i + 1}</b><br>after epoch {int(epoch)}" for i, epoch in enumerate(kept)],
+            customdata=np.full(len(kept), -1, np.int32), marker=style.marker(look, theme), cliponaxis=False,
+        ),
+    )  # fmt: skip
     picture.titles(panel, "epoch", "learning rate")
     place = style.corner(x, y, "right", "top")
     picture.write(style.label("thick: noise   × sample", theme, **place, yshift=8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import INDEPENDENT, look_of
-from modescape.drawing.numbers import float32, known, number
+from modescape.drawing.numbers import known, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -232,16 +233,14 @@ def _diagram_traces(diagram: Diagram, theme: Theme) -> list[dict[str, Any]]:
         f"accuracy  {right[i]:.1f} %<br>{thousands(int(diagram.count[i]))} images"
         for i in enough
     ]
-    common = {"type": "scatter", "legendgroup": diagram.group}
-    upper = {"x": float32(sure[enough]), "y": float32(right[enough]), "xaxis": "x", "yaxis": "y"}
-    named = {"name": f"{title(diagram.group)}, {diagram.name}", "meta": {"method": diagram.group}}
+    name, share = f"{title(diagram.group)}, {diagram.name}", 100 * diagram.count / diagram.count.sum()
     marker = style.marker(entry, theme, size=8 if single else 0)
-    share = 100 * diagram.count / diagram.count.sum()
-    lower = {"x": float32(sure), "y": float32(share), "xaxis": "x2", "yaxis": "y2"}
+    put = partial(scatter, legendgroup=diagram.group)
+    upper = partial(put, axes=("x", "y"))
     return [
-        {**common, **upper, **named, "mode": "lines", "line": line, "hovertext": hover, "hoverinfo": "text"},
-        {**common, **upper, "mode": "markers", "marker": marker, "hoverinfo": "skip", "cliponaxis": False},
-        {**common, **lower, "mode": "lines", "line": {**line, "shape": "hvh"}, "hoverinfo": "skip"},
+        upper("lines", sure[enough], right[enough], name=name, meta={"method": diagram.group}, line=line, hover=hover),
+        upper("markers", sure[enough], right[enough], marker=marker, silent=True, cliponaxis=False),
+        put("lines", sure, share, axes=("x2", "y2"), line={**line, "shape": "hvh"}, silent=True),
     ]
 
 

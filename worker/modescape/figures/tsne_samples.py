@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modescape.drawing.figure import Words, figure
+from modescape.drawing.figure import figure
 from modescape.drawing.groups import TRAJECTORY
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
@@ -33,9 +33,7 @@ def tsne_samples(results: Results, options: SampleOptions) -> Embedding:
     return embedding(results, options, f"{options.layout}-samples", methods=options.methods_of(results))
 
 
-@tsne_samples.tell
-def tell(data: Embedding) -> Words:
-    return told(data)
+tsne_samples.tell(told)
 
 
 @tsne_samples.draw

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modescape.drawing.figure import Words, figure
+from modescape.drawing.figure import figure
 from modescape.drawing.style import Theme
 from modescape.figures.shared.embedding import Embedding, EmbeddingOptions, embedding, islands, told
 from modescape.results import Results
@@ -29,9 +29,7 @@ def tsne_trajectories(results: Results, options: EmbeddingOptions) -> Embedding:
     return embedding(results, options, f"{options.layout}-trajectories", methods=[])
 
 
-@tsne_trajectories.tell
-def tell(data: Embedding) -> Words:
-    return told(data)
+tsne_trajectories.tell(told)
 
 
 @tsne_trajectories.draw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,9 +13,9 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.numbers import float32, known, spread
+from modescape.drawing.numbers import known, number, spread
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.panels import Picture, parted
+from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
@@ -116,7 +117,7 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
     for measured in results.measurements(subject="instability"):
         split = str(measured.split)
         key = (int(measured.details["epoch"]), int(measured.details["repetition"]), split)
-        table.setdefault(key, {})[measured.metric] = np.nan if measured.value is None else float(measured.value)
+        table.setdefault(key, {})[measured.metric] = number(measured.value)
         images[split], run = measured.n or 0, int(measured.details.get("run", 0))
     branches = [f"{k}/{repetition}" for repetition in range(study.repetitions) for k in study.epochs]
     if not table:
@@ -243,18 +244,14 @@ def _curve(data: Instability, panel: str, split: str, theme: Theme, x: str, y: s
     epochs, means = data.means(panel, split)
     mark = style.marker(look, theme, size=9 if split == "test" else 6)
     mark |= {"line": {"color": ink, "width": 1.5}}
-    shared = {
-        "type": "scatter", "legendgroup": f"instability-{split}", "name": _NAMES[split], "xaxis": x, "yaxis": y,
-        "cliponaxis": False,
-    }  # fmt: skip
+    put = partial(scatter, axes=(x, y), legendgroup=f"instability-{split}", name=_NAMES[split], cliponaxis=False)
     line = {"color": ink, "width": 2, "dash": "solid" if split == "test" else "dash"}
     return [
-        {**shared, "mode": "lines", "x": float32(epochs), "y": float32(means), "line": line, "hoverinfo": "skip"},
-        {
-            **shared, "mode": "markers", "x": float32(data.epochs[at]), "y": float32(data.values(panel)[at]),
-            "marker": mark, "hovertext": [_hover(data, int(i)) for i in at], "hoverinfo": "text",
-            "customdata": np.full(len(at), -1, np.int32),  # branches are no solutions
-        },
+        put("lines", epochs, means, silent=True, line=line),
+        put(
+            "markers", data.epochs[at], data.values(panel)[at], hover=[_hover(data, int(i)) for i in at], marker=mark,
+            customdata=np.full(len(at), -1, np.int32),  # branches are no solutions
+        ),
     ]  # fmt: skip
 
 

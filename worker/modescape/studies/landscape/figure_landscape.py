@@ -566,12 +566,10 @@ def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: s
     axes: dict[str, Any] = {"xaxis": x, "yaxis": y, "cliponaxis": True}
     for run in runs:
         path = _trajectory(data, run)
-        place = {"x": float32([data.marks[i].x for i in path]), "y": float32([data.marks[i].y for i in path])}
-        ink = style.run_ink(run, theme)
-        for colour, width in ((card, 4.5), (ink, 2)):  # a rim, so that the line is seen on any colour
+        place = [data.marks[i].x for i in path], [data.marks[i].y for i in path]
+        for colour, width in ((card, 4.5), (style.run_ink(run, theme), 2)):  # a rim, seen on any colour
             line = {"color": colour, "width": width}
-            shown = {"hoverinfo": "skip", "legendgroup": TRAJECTORY, "line": line}
-            traces.append({"type": "scatter", "mode": "lines", **place, **shown, **axes})
+            traces.append(scatter("lines", *place, silent=True, legendgroup=TRAJECTORY, line=line, **axes))
     groups = dict.fromkeys(mark.group for mark in data.marks)
     order = {INDEPENDENT: 0, TRAJECTORY: 1}  # samples lie within a few pixels of their optimum: on top
     for group in sorted(groups, key=lambda name: order.get(name, 2)):
@@ -599,10 +597,8 @@ def _fixed(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]
     if not spots:
         return []
     marker = {"symbol": "cross", "size": 9, "color": ink, "line": {"color": card, "width": 1}}
-    place = {"x": float32([spot[0] for spot in spots]), "y": float32([spot[1] for spot in spots])}
-    return [
-        {"type": "scatter", "mode": "markers", **place, "hoverinfo": "skip", "marker": marker, "xaxis": x, "yaxis": y}
-    ]
+    across, up = zip(*spots, strict=True)
+    return [scatter("markers", across, up, axes=(x, y), silent=True, marker=marker)]
 
 
 def _trajectory(data: Landscape, run: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.numbers import float32, known, spread
+from modescape.drawing.numbers import float32, known, number, spread
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -124,8 +125,7 @@ def seeds(results: Results, options: SeedOptions) -> Seeds:
     for kind in (*_KINDS, BASE):
         for measured in results.measurements(subject=f"seeds/{kind}"):
             key = (kind, float(measured.details["learning_rate"]), int(measured.details["repetition"]))
-            value = np.nan if measured.value is None else float(measured.value)
-            table.setdefault(key, {})[measured.metric] = value
+            table.setdefault(key, {})[measured.metric] = number(measured.value)
             images, split = measured.n or 0, measured.split or ""
             failed += measured.metric == "accuracy" and "failed" in measured.details
     if not table:
@@ -289,19 +289,16 @@ def _distances(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any]
     for kind, about in reversed(tuple(_KINDS.items())):
         look, at = style.look(about.look), data.where(kind)
         rates, means = _mean_curve(data, kind)
-        shared: dict[str, Any] = {
-            "legendgroup": f"seeds-{kind}", "name": about.label, "xaxis": x, "yaxis": y, "cliponaxis": False,
-        }  # fmt: skip
-        traces.append(scatter(
-            "lines", _dodged(data, kind, rates), means, silent=True, line={"color": look.colour(theme), "width": 2},
-            **shared,
-        ))  # fmt: skip
-        traces.append({
-            **shared, "type": "scatter", "mode": "markers", "x": float32(_dodged(data, kind, data.rates[at])),
-            "y": float32(data.distance[at] * _scale(data)), "hovertext": [_hover(data, int(i)) for i in at],
-            "hoverinfo": "text", "customdata": np.full(len(at), -1, np.int32),  # arms are no solutions
-            "marker": style.marker(look, theme, size=about.size),
-        })  # fmt: skip
+        put = partial(scatter, axes=(x, y), legendgroup=f"seeds-{kind}", name=about.label, cliponaxis=False)
+        line = {"color": look.colour(theme), "width": 2}
+        traces += [
+            put("lines", _dodged(data, kind, rates), means, silent=True, line=line),
+            put(
+                "markers", _dodged(data, kind, data.rates[at]), data.distance[at] * _scale(data),
+                hover=[_hover(data, int(i)) for i in at], marker=style.marker(look, theme, size=about.size),
+                customdata=np.full(len(at), -1, np.int32),  # arms are no solutions
+            ),
+        ]  # fmt: skip
     return traces
 
 

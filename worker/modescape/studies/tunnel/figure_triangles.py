@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -234,15 +233,13 @@ def _map(
 def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     """Rays where wedges meet, and the path across them."""
     reach = float(data.radii[-1])
-    rays_x: list[float | None] = []
-    rays_y: list[float | None] = []
-    for angle in data.drawn:
-        rays_x += [0.0, reach * float(np.cos(angle)), None]
-        rays_y += [0.0, reach * float(np.sin(angle)), None]
+    rays_x, rays_y = (
+        [at for angle in data.drawn for at in (0.0, reach * float(turn(angle)), None)] for turn in (np.cos, np.sin)
+    )
     corners_x, corners_y = data.lengths * np.cos(data.drawn), data.lengths * np.sin(data.drawn)
     yellow = style.look("random").colour("dark")  # the paper's yellow; it must show on the map, not on the page
     shared: dict[str, Any] = {"type": "scatter", "xaxis": x, "yaxis": y, "showlegend": False}
-    ink = style.token("card", theme)
+    red, inner = style.look("independent").colour(theme), len(corners_x) - 2
     return [
         {
             **shared, "mode": "lines", "x": rays_x, "y": rays_y, "line": {"color": yellow, "width": 1},
@@ -250,17 +247,9 @@ def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[dict[str, Any]]
         },
         {
             **shared, "mode": "lines+markers", "x": float32(corners_x), "y": float32(corners_y),
-            "line": {"color": style.look("independent").colour(theme), "width": 2},
-            "marker": {"symbol": _symbols(len(corners_x)), "size": [11, *[6] * (len(corners_x) - 2), 11],
-                       "color": style.look("independent").colour(theme), "line": {"color": ink, "width": 1}},
-            "hovertext": _corner_names(len(corners_x)), "hoverinfo": "text",
+            "line": {"color": red, "width": 2},
+            "marker": {"symbol": ["star", *["circle"] * inner, "star"], "size": [11, *[6] * inner, 11], "color": red,
+                       "line": {"color": style.token("card", theme), "width": 1}},
+            "hovertext": ["A", *(f"point {i + 1} of the path" for i in range(inner)), "B"], "hoverinfo": "text",
         },
     ]  # fmt: skip
-
-
-def _symbols(count: int) -> list[str]:
-    return ["star", *["circle"] * (count - 2), "star"]
-
-
-def _corner_names(count: int) -> Sequence[str]:
-    return ["A", *(f"point {i} of the path" for i in range(1, count - 1)), "B"]
