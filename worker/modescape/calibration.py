@@ -128,3 +128,6 @@ def _line(seconds: list[float], multiply_adds: list[float], images: int) -> Line
     (first, second), (small, large) = seconds, multiply_adds
     slope = max(second - first, 0.0) / (images * (large - small)) or second / (images * large)
     return Line(max(0.0, first - images * slope * small), slope)
+
+
+__all__ = ["calibrate"]

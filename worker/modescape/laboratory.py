@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from modescape import looks, own, plugins
 from modescape.artifacts import Artifacts
@@ -32,7 +32,7 @@ from modescape.finding import Finding
 from modescape.part import DataSpec
 from modescape.plan import Machines, Prepared, prepare, prices_of
 from modescape.prices import Calibration, middle
-from modescape.records import PlannedStage
+from modescape.records import About, PlannedStage
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.schema import check_schema, upgrade
@@ -122,33 +122,13 @@ class Laboratory:
         measured = [found for worker in workers if (found := Calibration.read(worker.calibration))]
         return Machines(len(workers), numerics, tuple(self.store.workers.finished_work(numerics)), middle(measured))
 
-    def create(
-        self,
-        document: Any,
-        *,
-        name: str,
-        preset: str | None = None,
-        notes: str = "",
-        tags: Sequence[str] = (),
-        created_by: str = "",
-        fresh: bool = False,
-        idempotency: tuple[str, str] | None = None,
-    ) -> Experiment:
+    def create(self, document: Any, *, name: str, **about: Unpack[About]) -> Experiment:
         """Store an experiment and its stages in one transaction, ready to be claimed. Raises as `prepare` does."""
+        preset = about.get("preset")
         if preset is not None:
             presets[preset]  # refuses one that is not there
-        prepared = self.prepare(document, fresh=fresh)
-        return self.store.experiments.create(
-            name=name,
-            spec=prepared.spec,
-            stages=prepared.plan.stages,
-            preset=preset,
-            notes=notes,
-            tags=tuple(tags),
-            created_by=created_by,
-            fresh=fresh,
-            idempotency=idempotency,
-        )
+        prepared = self.prepare(document, fresh=about.get("fresh", False))
+        return self.store.experiments.create(name=name, spec=prepared.spec, stages=prepared.plan.stages, **about)
 
 
 def opened(folder: Path | str | None = None) -> Laboratory:

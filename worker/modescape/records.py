@@ -8,10 +8,10 @@ The words are texts (`StrEnum`), so rows and JSON hold them as they stand here. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 import orjson
 
@@ -166,6 +166,17 @@ class PlannedStage:
     optional: bool = False
     work: Work = field(default_factory=Work)
     shape: str = ""
+
+
+class About(TypedDict, total=False):
+    """What is said of an experiment beside its name and its promise. idempotency: (key, digest of the request)."""
+
+    preset: str | None
+    notes: str
+    tags: Sequence[str]
+    created_by: str
+    fresh: bool
+    idempotency: tuple[str, str] | None
 
 
 @dataclass(frozen=True)

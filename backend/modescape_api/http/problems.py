@@ -145,14 +145,7 @@ def respond(
     more: further members of the document, for programs.
     """
     about = KINDS[kind]
-    document = {
-        "type": at(f"/api/docs#{about.name}"),
-        "title": about.title,
-        "status": about.status,
-        "detail": detail,
-        "errors": [{"field": p.field, "message": p.message, "allowed": p.allowed} for p in problems],
-        **(more or {}),
-    }
+    document = {**_document(about, detail, problems), "type": at(f"/api/docs#{about.name}"), **(more or {})}
     headers = {"cache-control": "no-store", **(headers or {})}
     if replies.prefers_html(request):
         page: ErrorPage = request.app.state.error_page
@@ -161,6 +154,16 @@ def respond(
         except Exception:  # the page needs the database, which may be what failed: the document needs nothing
             log.exception("the error page of %s could not be made", request.url.path)
     return replies.json(document, status=about.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _document(about: Kind, detail: str, problems: Sequence[Problem]) -> dict[str, Any]:
+    return {
+        "type": f"/api/docs#{about.name}",
+        "title": about.title,
+        "status": about.status,
+        "detail": detail,
+        "errors": [replies.picked(problem, "field", "message", "allowed") for problem in problems],
+    }
 
 
 def answer(request: Request, error: Exception) -> Response:
@@ -294,12 +297,6 @@ def documented(*kinds: str) -> Responses:
         )
         entry["content"][MEDIA_TYPE]["examples"][name] = {
             "summary": kind.title,
-            "value": {
-                "type": f"/api/docs#{name}",
-                "title": kind.title,
-                "status": kind.status,
-                "detail": detail,
-                "errors": [{"field": p.field, "message": p.message, "allowed": p.allowed} for p in problems],
-            },
+            "value": _document(kind, detail, problems),
         }
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Unpack
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
@@ -13,7 +14,7 @@ from sqlalchemy.orm import defer
 from modescape import fields, names
 from modescape.errors import Conflict, NotFound
 from modescape.listing import Listing, ListQuery, Page
-from modescape.records import EventKind, PlannedStage, StageState, Status, Wish
+from modescape.records import About, EventKind, PlannedStage, StageState, Status, Wish
 from modescape.spec import ExperimentSpec
 from modescape.store.creating import add_experiment, checked_tags, having_trainings, known_request
 from modescape.store.lookup import find_experiment
@@ -44,19 +45,15 @@ class Experiments(Subject):
         name: str,
         spec: ExperimentSpec,
         stages: Sequence[PlannedStage],
-        preset: str | None = None,
-        notes: str = "",
-        tags: Sequence[str] = (),
-        created_by: str = "",
-        fresh: bool = False,
-        idempotency: tuple[str, str] | None = None,
+        **about: Unpack[About],
     ) -> Experiment:
         """Store an experiment and its stages, those without needs ready to be claimed, in one transaction.
 
-        idempotency: (key, digest of the request). The same pair again returns the experiment made the first time;
+        idempotency: the same pair again returns the experiment made the first time;
         the same key with another digest raises Conflict. Raises InvalidInput for a name or tags that do not fit.
         """
-        name, tags = names.checked(name, field="name"), checked_tags(tags)
+        name, tags = names.checked(name, field="name"), checked_tags(about.get("tags", ()))
+        idempotency = about.get("idempotency")
         for last in (False, True):
             try:
                 with self.database.writing() as change:
@@ -64,8 +61,8 @@ class Experiments(Subject):
                     if known is not None:
                         return known
                     experiment = add_experiment(change, name, spec, stages, tags)
-                    experiment.preset, experiment.notes, experiment.created_by = preset, notes, created_by
-                    experiment.fresh = fresh
+                    experiment.preset, experiment.notes = about.get("preset"), about.get("notes", "")
+                    experiment.created_by, experiment.fresh = about.get("created_by", ""), about.get("fresh", False)
                     if idempotency is not None:
                         key, digest = idempotency
                         row = Idempotency(key=key, request=digest, experiment_id=experiment.id, at=change.now)
