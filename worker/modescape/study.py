@@ -99,6 +99,12 @@ def often(name: str) -> Any:
     return Field((), max_length=entry.most, description=entry.summary)
 
 
+def needed(asked: S | None) -> S:
+    """A study in what belongs to it: its stages and figures are there only where it was asked for."""
+    assert asked is not None
+    return asked
+
+
 def known_run(field: str, run: int, spec: BaseSpec) -> Iterator[Problem]:
     """What is wrong with the number of a run that a field names."""
     if run >= spec.ensemble.runs:

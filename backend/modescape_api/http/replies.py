@@ -198,6 +198,11 @@ def listing(
     )
 
 
+def whole(request: Request, items: list[dict[str, Any]], words: str, *, columns: Sequence[str], name: str) -> Response:
+    """A list that is always given whole, in the form asked for."""
+    return listing(request, Listing(items, None, len(items), words), columns=columns, name=name)
+
+
 def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
     """CSV as lines of bytes. Text that a spreadsheet would run as a formula gets an apostrophe before it."""
     buffer = io.StringIO()

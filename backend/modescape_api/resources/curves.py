@@ -9,7 +9,6 @@ from modescape.errors import NotFound
 from modescape.fields import RUNS, SERIES, SOLUTIONS
 from modescape.records import Role
 from modescape_api.http import problems, replies
-from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import Example, listing
 from modescape_api.resources.solutions import Number
@@ -31,9 +30,7 @@ def runs(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
     results = here.laboratory.results(row.id)
     items = [RUNS.document(run) | {"failed": results.failed.get(run.number)} for run in results.runs]
-    return replies.listing(
-        request, Listing(items, None, len(items), f"Runs of {row.slug}"), columns=RUNS.keys, name="runs"
-    )
+    return replies.whole(request, items, f"Runs of {row.slug}", columns=RUNS.keys, name="runs")
 
 
 @router.get(
@@ -53,8 +50,8 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
         s for s in here.store.results.solutions(row.id, run=number).items if s.role in (Role.CHECKPOINT, Role.OPTIMUM)
     ]
     items = [SOLUTIONS.document(one) for one in found]
-    listing = Listing(items, None, len(items), f"Checkpoints of run {number} of {row.slug}")
-    return replies.listing(request, listing, columns=SOLUTIONS.keys, name=f"{row.slug}-run-{number}")
+    said = f"Checkpoints of run {number} of {row.slug}"
+    return replies.whole(request, items, said, columns=SOLUTIONS.keys, name=f"{row.slug}-run-{number}")
 
 
 @router.get(
@@ -68,12 +65,7 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
 def series(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
     items = [SERIES.document(one) for one in here.store.curves.of(row.id)]
-    return replies.listing(
-        request,
-        Listing(items, None, len(items), f"Curves of {row.slug}"),
-        columns=SERIES.keys,
-        name="series",
-    )
+    return replies.whole(request, items, f"Curves of {row.slug}", columns=SERIES.keys, name="series")
 
 
 @router.get(

@@ -23,7 +23,6 @@ from modescape.registry import datasets
 from modescape.settings import Settings
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import Body, Name, body
-from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here, Site
 from modescape_api.resources.examples import Example, answer
 
@@ -191,7 +190,7 @@ def known(here: Site) -> list[dict[str, Any]]:
 )
 def list_data(request: Request, here: Here) -> Response:
     rows = known(here)
-    return replies.listing(request, Listing(rows, None, len(rows), "Data sets"), columns=COLUMNS, name="data")
+    return replies.whole(request, rows, "Data sets", columns=COLUMNS, name="data")
 
 
 @router.post(

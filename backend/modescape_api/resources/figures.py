@@ -28,7 +28,6 @@ from modescape.results import Results
 from modescape.tables import Stage
 from modescape_api.http import problems, replies
 from modescape_api.http.proxies import at
-from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import Example, answer
 
@@ -141,8 +140,7 @@ def list_figures(request: Request, here: Here, experiment: str) -> Response:
     row = results.experiment
     stages = here.store.stages.without_results(row.id)
     items = [as_state(row.slug, results, figure, stages) for figure in figures.values()]
-    listing = Listing(items, None, len(items), f"Figures of {row.slug}")
-    return replies.listing(request, listing, columns=tuple(items[0]), name="figures")
+    return replies.whole(request, items, f"Figures of {row.slug}", columns=tuple(items[0]), name="figures")
 
 
 # -- one figure -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request, Response
 from modescape.errors import NotFound
 from modescape.tables import Experiment, Matrix
 from modescape_api.http import problems, replies
-from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here, Site
 from modescape_api.resources.examples import listing
 
@@ -19,13 +18,9 @@ router = APIRouter(tags=["results"])
 
 def as_matrix(row: Matrix) -> dict[str, Any]:
     return {
-        "name": row.name,
-        "split": row.split,
+        **replies.picked(row, "name", "split"),
         "shape": [len(row.rows), len(row.columns)],
-        "rows": row.rows,
-        "columns": row.columns,
-        "details": row.details,
-        "artifact": row.artifact,
+        **replies.picked(row, "rows", "columns", "details", "artifact"),
     }
 
 
@@ -41,9 +36,7 @@ def matrices(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
     items = [as_matrix(one) for one in here.store.results.matrices(row.id)]
     columns = ("name", "split", "shape", "rows", "columns", "details", "artifact")
-    return replies.listing(
-        request, Listing(items, None, len(items), f"Matrices of {row.slug}"), columns=columns, name="matrices"
-    )
+    return replies.whole(request, items, f"Matrices of {row.slug}", columns=columns, name="matrices")
 
 
 @router.get(

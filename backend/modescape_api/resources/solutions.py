@@ -5,6 +5,8 @@ Anyone can recompute every number of every figure from what these addresses, and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -13,6 +15,7 @@ from modescape.errors import Conflict, NotFound
 from modescape.fields import MEASUREMENTS, SOLUTIONS
 from modescape.laboratory import image_table
 from modescape.records import PlannedStage, StageKind, StageState
+from modescape.results import Results
 from modescape_api.http import problems, query, replies
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
@@ -81,6 +84,16 @@ def predictions(request: Request, here: Here, experiment: str, number: Number, s
     return replies.npy(logits, name=f"{row.slug}-{number}-{split}.npy", headers=headers)
 
 
+@contextmanager
+def _labels_kept(results: Results, split: str) -> Iterator[None]:
+    """Raises NotFound, with the splits there are, for one that was not kept."""
+    try:
+        yield
+    except KeyError:
+        have = ", ".join(results.spec.evaluation.splits)
+        raise NotFound(f"no labels were kept for {split[:40]!r}; splits kept: {have}") from None
+
+
 @router.get(
     "/api/experiments/{experiment}/labels",
     summary="True labels of a split as a .npy file",
@@ -92,12 +105,8 @@ def predictions(request: Request, here: Here, experiment: str, number: Number, s
 )
 def labels(here: Here, experiment: str, split: SplitName = "test") -> Response:
     results = here.laboratory.results(experiment)
-    try:
+    with _labels_kept(results, split):
         found = results.true_labels(split)
-    except KeyError:
-        raise NotFound(
-            f"no labels were kept for {split[:40]!r}; splits kept: {', '.join(results.spec.evaluation.splits)}"
-        ) from None
     return replies.npy(
         found,
         name=f"{results.experiment.slug}-labels-{split}.npy",
@@ -120,12 +129,8 @@ def labels(here: Here, experiment: str, split: SplitName = "test") -> Response:
 )
 def images(here: Here, experiment: str, split: SplitName = "test") -> Response:
     results = here.laboratory.results(experiment)
-    try:
+    with _labels_kept(results, split):
         columns, rows = image_table(results, split)
-    except KeyError:
-        raise NotFound(
-            f"no labels were kept for {split[:40]!r}; splits kept: {', '.join(results.spec.evaluation.splits)}"
-        ) from None
     name = f"{results.experiment.slug}-images-{split}.csv"
     headers = {"cache-control": replies.REVALIDATE, "content-disposition": f'attachment; filename="{name}"'}
     return Response(b"".join(replies.csv_lines(columns, rows)), media_type=replies.CSV, headers=headers)

@@ -12,7 +12,6 @@ from modescape.outage import DATABASE
 from modescape.schema import UNAVAILABLE
 from modescape.tables import Worker, utcnow
 from modescape_api.http import problems, replies
-from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here, Site
 from modescape_api.resources.examples import answer
 
@@ -66,7 +65,7 @@ def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
 )
 def workers(request: Request, here: Here) -> Response:
     rows = [as_worker(here, row) for row in here.store.workers.all()]
-    return replies.listing(request, Listing(rows, None, len(rows), "Workers"), columns=COLUMNS, name="workers")
+    return replies.whole(request, rows, "Workers", columns=COLUMNS, name="workers")
 
 
 @router.get(

@@ -25,7 +25,7 @@ from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json, Task, planner, stage
-from modescape.studies.connectivity.spec import ConnectivitySpec
+from modescape.study import needed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +37,7 @@ REPAIR_IMAGES = 2000
 
 def variants(spec: ExperimentSpec) -> list[str]:
     """The lines that are drawn: plain, aligned, and (without batch norm) aligned with restored activity."""
-    study = _study(spec)
+    study = needed(spec.connectivity)
     if not study.align:
         return ["straight"]
     return ["straight", "aligned", *(["repaired"] if study.repair and not _has_batch_norm(spec) else [])]
@@ -66,11 +66,6 @@ def plan(draft: Draft) -> None:
     draft.add("connectivity-compare", "all", {}, Work(other=0.1), wants=[*draft.keys("predict"), *keys])
 
 
-def _study(spec: ExperimentSpec) -> ConnectivitySpec:
-    assert spec.connectivity is not None
-    return spec.connectivity
-
-
 def _parts(task: Task) -> Json:
     part = keyed(task.spec, "data", "network", "connectivity")
     return {"data": part["data"], "network": part["network"], "study": part["connectivity"]}
@@ -83,7 +78,7 @@ def connectivity(context: Context) -> None:
     from modescape.science import alignment, weights
     from modescape.science.paths import fractions, profile
 
-    study = _study(context.spec)
+    study = needed(context.spec.connectivity)
     network = context.network()
     kept = [context.need("train", f"{run}")["checkpoints"][-1]["weights"] for run in context.params["runs"]]
     a, b = (dict(context.artifacts.tensors(digest)) for digest in kept)
@@ -128,7 +123,7 @@ def connectivity(context: Context) -> None:
 
 
 def _tell(context: Context, line: int, lines: int, done: int) -> None:
-    points = _study(context.spec).points
+    points = needed(context.spec.connectivity).points
     context.control.progress(line * points + done, lines * points)
 
 
@@ -163,7 +158,7 @@ def _same_function(context: Context, network: nn.Module, before: Json, after: Js
     found = []
     for tensors in (before, after):
         weights.load_tensors(network, tensors)
-        found.append(context.logits(network, "test", limit=_study(context.spec).images))
+        found.append(context.logits(network, "test", limit=needed(context.spec.connectivity).images))
     largest = float(np.abs(found[0]).max())
     change = float(np.abs(found[1] - found[0]).max()) / largest
     if change > SAME:
@@ -182,7 +177,7 @@ def connectivity_compare(context: Context) -> None:
     NaN for a pair whose stage failed."""
     from modescape.science.paths import barrier, fractions
 
-    study = _study(context.spec)
+    study = needed(context.spec.connectivity)
     optima = context.results().solutions(role=Role.OPTIMUM)
     t, lines, runs = fractions(study.points), variants(context.spec), len(optima)
     if runs < 2:

@@ -18,10 +18,10 @@ from modescape.prices import Work
 from modescape.registry import architectures
 from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
-from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.stages.train import only_last, run_training
 from modescape.studies.instability.spec import InstabilitySpec
+from modescape.study import needed
 
 _SPLITS = ("train", "test")
 _SIDES = (0, 1)
@@ -57,11 +57,6 @@ def _pairs(study: InstabilitySpec) -> Iterator[tuple[int, int]]:
     for repetition in range(study.repetitions):
         for k in study.epochs:
             yield k, repetition
-
-
-def _study(spec: ExperimentSpec) -> InstabilitySpec:
-    assert spec.instability is not None
-    return spec.instability
 
 
 def _branch_parts(task: Task) -> Json:
@@ -100,7 +95,7 @@ def branch(context: Context) -> None:
 def _instability_parts(task: Task) -> Json:
     spec = task.spec
     part = keyed(spec, "data", "network")
-    study = _study(spec)
+    study = needed(spec.instability)
     return {**part, "points": study.points, "images": study.images, **task.params}
 
 
@@ -119,7 +114,7 @@ def _profile(context: Context, k: int, repetition: int) -> Json:
     from modescape.science.paths import fractions, line_profile
     from modescape.science.weights import from_tensors
 
-    study, network = _study(context.spec), context.network()
+    study, network = needed(context.spec.instability), context.network()
     ends = [context.need("branch", f"{k}/{repetition}/{side}") for side in _SIDES]
     first, last = (from_tensors(network, context.artifacts.tensors(end["weights"])) for end in ends)
     found = line_profile(
@@ -146,7 +141,7 @@ def _profile(context: Context, k: int, repetition: int) -> Json:
 def _measure(context: Context, k: int, repetition: int, kept: Json) -> None:
     from modescape.science.paths import barrier, fractions
 
-    t = fractions(_study(context.spec).points)
+    t = fractions(needed(context.spec.instability).points)
     for split, (loss, accuracy) in zip(_SPLITS, context.artifacts.array(kept["profile"]), strict=True):
         values = {
             "barrier/loss": barrier(loss, t),

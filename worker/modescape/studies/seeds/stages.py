@@ -28,6 +28,7 @@ from modescape.stages.judge import add_claims
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network
 from modescape.stages.train import only_last, run_training
 from modescape.studies.seeds.spec import SeedsSpec
+from modescape.study import needed
 
 _BY_KEY = {arm.key: arm for arm in ARMS}
 _BASE, *_OTHERS = ARMS
@@ -69,11 +70,6 @@ def _arms(study: SeedsSpec) -> Iterator[tuple[int, int, Arm]]:
 # --- one training -----------------------------------------------------------------------------------------------------
 
 
-def _study(spec: ExperimentSpec) -> SeedsSpec:
-    assert spec.seeds is not None
-    return spec.seeds
-
-
 def _training(spec: ExperimentSpec, learning_rate: float) -> TrainingSpec:
     """The experiment's training at a constant learning rate. What then has no effect gets its default, so that equal
     trainings of different experiments are known to be equal."""
@@ -85,7 +81,7 @@ def _training(spec: ExperimentSpec, learning_rate: float) -> TrainingSpec:
         schedule="constant",
         halve_every=plain.halve_every,
         milestones=plain.milestones,
-        epochs=_study(spec).epochs or spec.training.epochs,
+        epochs=needed(spec.seeds).epochs or spec.training.epochs,
     )
 
 
@@ -153,7 +149,7 @@ def seeds(context: Context) -> None:
     """Disagreement and diversity of every combination, rate and repetition; their means; claim (g)."""
     split = context.spec.evaluation.splits[0]
     truth = context.split(split).numpy_labels()
-    study = _study(context.spec)
+    study = needed(context.spec.seeds)
     repetitions = [
         _repetition(context, rate, number, truth, split)
         for rate in range(len(study.learning_rates))
@@ -186,7 +182,7 @@ def _repetition(context: Context, rate: int, number: int, truth: NDArray[np.int6
             failed[one.key] = why
         else:
             labels[one.key] = logits.argmax(axis=-1)
-    return _Repetition(_study(context.spec).learning_rates[rate], number, labels, failed)
+    return _Repetition(needed(context.spec.seeds).learning_rates[rate], number, labels, failed)
 
 
 def _measure(context: Context, repetition: _Repetition, truth: NDArray[np.int64], split: str) -> list[Json]:

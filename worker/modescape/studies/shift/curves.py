@@ -20,6 +20,7 @@ from modescape.figures.shared import scores
 from modescape.figures.shared.scores import value_of
 from modescape.registry import corruptions
 from modescape.results import Results
+from modescape.study import needed
 from modescape.tables import Measurement
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated", "js_mean"]
@@ -146,9 +147,7 @@ def source_of(results: Results, chosen: Sequence[str]) -> Source:
     """Read off the means over all types, which say where their images come from."""
     rows = [row for row in results.shifted("accuracy") if row.intensity]
     about: Mapping[str, Any] = rows[0].details["from"]
-    study = results.spec.shift
-    assert study is not None
-    types = tuple(chosen) or study.corruptions
+    types = tuple(chosen) or needed(results.spec.shift).corruptions
     if not types:
         types = tuple(dict.fromkeys(row.corruption for row in results.shifted("accuracy", by_type=True)
                                     if row.corruption))  # fmt: skip

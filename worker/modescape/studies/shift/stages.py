@@ -38,6 +38,7 @@ from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.judge import add_claims, lost, without
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_corruption, the_data
 from modescape.studies.shift.spec import ShiftSpec
+from modescape.study import needed
 from modescape.tables import Solution
 
 Floats = NDArray[np.float64]
@@ -129,19 +130,18 @@ def _price(functions: int, types: Sequence[str], study: ShiftSpec, n: int, keep:
 
 def _corrupt_parts(task: Task) -> Json:
     """Only what decides the images, so that experiments share them."""
-    spec = task.spec
-    assert spec.shift is not None
+    spec, study = task.spec, needed(task.spec.shift)
     data = keyed(spec.data, "dataset", "fingerprint", "white")
     if task.key == PUBLISHED:
         data |= {"test_images": spec.data.test_images}
-        return {"data": data, "shift": _images_of(spec.shift), "types": task.params["types"]}
+        return {"data": data, "shift": _images_of(study), "types": task.params["types"]}
     name = task.params["corruption"]
-    photographs = {"photographs": spec.shift.fingerprint} if _has_photographs(spec.shift, name) else {}
+    photographs = {"photographs": study.fingerprint} if _has_photographs(study, name) else {}
     return photographs | {
         "data": data,
         "images": task.params["images"],
         "corruption": name,
-        "intensities": list(spec.shift.intensities),
+        "intensities": list(study.intensities),
         "corruptions": corrupting.VERSION,
     }
 
@@ -154,7 +154,7 @@ def _images_of(study: ShiftSpec) -> Json:
 @stage("corrupt", parts=_corrupt_parts, brought=(the_data, the_corruption), only_looks=lambda key: key == PUBLISHED)
 def corrupt(context: Context) -> None:
     """The whole test split under one type: uint8 [intensities, N, C, H, W]; or a look at the published set."""
-    study = _study(context)
+    study = needed(context.spec.shift)
     if context.lease.stage.key == PUBLISHED:
         _published(context).check_labels(context.split("test").numpy_labels())
         return
@@ -180,7 +180,7 @@ def _corrupted(
     context: Context, clean: NDArray[np.uint8], name: str, intensity: int, indices: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
     """Test images [n, C, H, W] under one type. Raises DataCorrupt when the photographs of frost have changed."""
-    study = _study(context)
+    study = needed(context.spec.shift)
     photographs = None
     if _has_photographs(study, name):
         assert study.path is not None
@@ -219,13 +219,8 @@ def _taken_up(context: Context) -> tuple[int, dict[str, NDArray[Any]]]:
     return int(metadata["done"]), tensors
 
 
-def _study(context: Context) -> ShiftSpec:
-    assert context.spec.shift is not None
-    return context.spec.shift
-
-
 def _published(context: Context) -> PublishedSet:
-    study = _study(context)
+    study = needed(context.spec.shift)
     assert study.path is not None
     return PublishedSet(Path(study.path), context.split("test"), context.splits.classes)
 
@@ -285,11 +280,10 @@ class _Images:
 
 def _shift_parts(task: Task) -> Json:
     spec = task.spec
-    assert spec.shift is not None
     params = {key: value for key, value in task.params.items() if key != "run"}
     data = keyed(spec.data, "dataset", "fingerprint", "test_images", "white")
     own = [keyed(m) for m in spec.methods if m.method == task.params["group"]]
-    return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(spec.shift), "params": params,
+    return {"data": data, "splits": spec.evaluation.splits, "shift": _images_of(needed(spec.shift)), "params": params,
             "method": own, "scale": spec.data.input_scale, "corruptions": corrupting.VERSION}  # fmt: skip
 
 
@@ -298,7 +292,7 @@ def shift(context: Context) -> None:
     """What one group of one run says of the first test images, clean and under every type and intensity."""
     params = context.params
     solutions = groups.members(context, params["run"], params["group"], params["size"])
-    cells = _cells(params["types"], _study(context).intensities)
+    cells = _cells(params["types"], needed(context.spec.shift).intensities)
     kept = _Kept(context, functions=len(solutions), cells=len(cells))
     if solutions:
         group = groups.Group(context, params["run"], solutions)
@@ -446,11 +440,9 @@ def pair_divergence(probabilities: Floats, entropies: Floats) -> Floats:
 
 
 def _compare_parts(task: Task) -> Json:
-    spec = task.spec
-    assert spec.shift is not None
-    shift_part = keyed(spec.shift)
-    return {"shift": shift_part, "params": task.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
-            "methods": [m.method for m in spec.methods], "size": spec.shift.size(spec),
+    spec, study = task.spec, needed(task.spec.shift)
+    return {"shift": keyed(study), "params": task.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
+            "methods": [m.method for m in spec.methods], "size": study.size(spec),
             "data": spec.data.dataset, "fingerprint": spec.data.fingerprint,
             "margins": [spec.margins.f1, spec.margins.f2]}  # fmt: skip
 
@@ -458,7 +450,7 @@ def _compare_parts(task: Task) -> Json:
 @stage("shift-compare", version=4, parts=_compare_parts, gathers=True)
 def shift_compare(context: Context) -> None:
     """Scores of single functions and ensembles, and divergences, by type and intensity; then claim (f2)."""
-    study = _study(context)
+    study = needed(context.spec.shift)
     cells = _cells(context.params["types"], study.intensities)
     labels = context.split("test").numpy_labels()[: context.params["images"]]
     compared = _Compared(context, cells, labels)
@@ -487,7 +479,7 @@ class _Compared:
 
     def __init__(self, context: Context, cells: Sequence[Cell], labels: NDArray[np.int64]) -> None:
         self.context, self.cells, self.labels = context, cells, labels
-        spec, study = context.spec, _study(context)
+        spec, study = context.spec, needed(context.spec.shift)
         self.size, self.seed = study.size(spec), spec.ensemble.seed
         self.groups: dict[str, list[_Stored]] = {}
         for name in groups.names(spec, study):
@@ -530,7 +522,7 @@ class _Compared:
     @property
     def evident(self) -> bool:
         """Whether claim (f2) is about these data: several runs, samples inside them, and intensities 1 to 5."""
-        every = tuple(_study(self.context).intensities) == (1, 2, 3, 4, 5)
+        every = tuple(needed(self.context.spec.shift).intensities) == (1, 2, 3, 4, 5)
         return every and bool(self.methods or self.alike) and len(self.groups[groups.OPTIMUM]) > 1
 
     def add(self, cell: int) -> None:
@@ -626,13 +618,13 @@ class _Compared:
     def _rows(self) -> dict[Cell, list[int]]:
         """Cells, and for every intensity the mean over types, with their places."""
         rows = {cell: [i] for i, cell in enumerate(self.cells)}
-        for intensity in _study(self.context).intensities:
+        for intensity in needed(self.context.spec.shift).intensities:
             rows[None, intensity] = [i for i, cell in enumerate(self.cells) if cell[1] == intensity]
         return rows
 
     def _source(self) -> Json:
         """Where the corrupted images come from, for the captions of figures."""
-        study = _study(self.context)
+        study = needed(self.context.spec.shift)
         folder = None if study.path is None else Path(study.path).name
         if study.source == "published":
             return {"source": study.source, "folder": folder}
