@@ -386,12 +386,8 @@ def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Res
 def stages(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
     items = stages_of(here, row)
-    return replies.listing(
-        request,
-        Listing(items, None, len(items), f"Stages of {row.slug}"),
-        columns=(*STAGES.keys, "needs"),
-        name="stages",
-    )
+    columns = (*STAGES.keys, "needs")
+    return replies.whole(request, items, f"Stages of {row.slug}", columns=columns, name="stages")
 
 
 @router.get(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from modescape.architectures.architecture import Layer, Layers, halved
+from modescape.architectures.architecture import Layer, Layers, architecture, halved
 from modescape.registry import Options
 
 if TYPE_CHECKING:
     from modescape.science.alignment import Wiring
-
-INITIAL = "Glorot's, biases too, as in the authors' code"
 
 
 class CnnOptions(Options):
@@ -48,3 +47,14 @@ def wiring(module: Any, wiring: Wiring) -> None:
         wiring.layer(block.conv, before, f"block {i}")
         before = f"block {i}"
     wiring.layer(module.head, before, None)
+
+
+plain_cnn = partial(
+    architecture,
+    options=CnnOptions,
+    decay_on="kernels",  # as published
+    source="Fort, Hu, Lakshminarayanan 2019, section 3; layout of the authors' notebook",
+    dropout=True,
+    initial="Glorot's, biases too, as in the authors' code",
+    wiring=wiring,
+)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modescape.architectures.architecture import architecture
-from modescape.architectures.cnn import INITIAL, CnnOptions, layers_of, wiring
+from modescape.architectures.cnn import CnnOptions, layers_of, plain_cnn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,16 +12,10 @@ if TYPE_CHECKING:
 WIDTHS = (16, 32, 32)
 
 
-@architecture(
+@plain_cnn(
     "small-cnn",
     title="SmallCNN",
     layers=layers_of(WIDTHS),
-    options=CnnOptions,
-    decay_on="kernels",  # as published
-    source="Fort, Hu, Lakshminarayanan 2019, section 3; layout of the authors' notebook",
-    dropout=True,
-    initial=INITIAL,
-    wiring=wiring,
     place=10,
 )
 def small_cnn(channels: int, height: int, width: int, classes: int, options: CnnOptions) -> nn.Module:
