@@ -40,7 +40,7 @@ DOORS = {
         "jobs.py",
     },
     "torchvision": {"science", "datasets"},
-    "sqlalchemy": {"store", "tables.py", "fields.py", "listing.py", "schema.py"},
+    "sqlalchemy": {"store", "tables.py", "columns.py", "listing.py", "schema.py"},
     "alembic": {"schema.py"},
 }
 

@@ -32,7 +32,7 @@ from modescape.claims.evidence import (
     mean_divergence,
 )
 from modescape.claims.judging import judge
-from modescape.claims.look import FIRST, Look
+from modescape.claims.looks import FIRST, Look
 from modescape.claims.record import ClaimRecord, MethodRecord
 from modescape.finding import Finding
 from modescape.science.inference import Estimate, OverRuns, Word

@@ -38,7 +38,7 @@ from modescape.store import Store
 from modescape.store.leases import Lease
 from modescape.studies.landscape import stages as stage
 from modescape.studies.landscape.reading import PlaneData, computed
-from modescape.studies.landscape.spec import PlaneSpec
+from modescape.studies.landscape.study import PlaneSpec
 
 if TYPE_CHECKING:
     from modescape.artifacts import Artifacts
@@ -639,8 +639,8 @@ class Bench:
     def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
         return output
 
-    def memo(self, lease: Lease, store: Store, numerics: str) -> str:
-        return real.memo(lease, store, numerics)
+    def stage_key(self, lease: Lease, store: Store, numerics: str) -> str:
+        return real.stage_key(lease, store, numerics)
 
     def run_stage(
         self,

@@ -36,8 +36,8 @@ from modescape.spec import parse
 from modescape.stages import groups
 from modescape.studies.ood import stages as ood
 from modescape.studies.ood.images import count_images, fitted, look_at, outside_images, resizing, title
-from modescape.studies.ood.spec import OodSpec
 from modescape.studies.ood.stages import _subsets
+from modescape.studies.ood.study import OodSpec
 from modescape.tables import Stage
 from modescape_api.pages import forms
 

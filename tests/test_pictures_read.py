@@ -21,12 +21,12 @@ import modescape as ms
 from modescape.datasets import dataset, here, loading
 from modescape.errors import DataCorrupt, InvalidInput
 from modescape.laboratory import Laboratory
-from modescape.looks import known, look_at
 from modescape.part import DataSpec
+from modescape.picture_looks import known, look_at
 from modescape.schema import upgrade
 from modescape.science import data
+from modescape.science.data.look import Look, look_through
 from modescape.science.data.pictures import Levels, UnreadablePicture, decode, header_of
-from modescape.science.look import Look, look_through
 from modescape.settings import Settings
 from modescape.tables import Stage
 from modescape_api.pages.failures import causes

@@ -21,7 +21,7 @@ from serving import SPEC, Served, served
 import modescape as ms
 from modescape import power
 from modescape.claims import CLAIMS
-from modescape.claims.look import Look, looked, looking_ahead
+from modescape.claims.looks import Look, looked, looking_ahead
 from modescape.finding import Finding
 from modescape.laboratory import export
 from modescape.records import ListColumns, PlannedStage, Sizes, StageOutput

@@ -19,7 +19,7 @@ from bringing import environment, install, python
 from pydantic import Field, ValidationError
 from serving import free_port
 
-from modescape import published, versions
+from modescape import published_entries, versions
 from modescape.errors import StageError
 from modescape.part import keyed
 from modescape.registry import Options, architectures, corruptions, datasets, methods, presets
@@ -220,8 +220,8 @@ def test_what_is_typed_has_a_source_of_its_own_in_every_process(tmp_path: Path) 
 
 def both(noun: str, entry: Any) -> tuple[Any, Any]:
     """An entry, and what stands in for it where it is not loaded."""
-    document = json.loads(json.dumps(published.document(replace(entry, brought=SOURCE))))
-    return entry, published.entry_of(noun, document)
+    document = json.loads(json.dumps(published_entries.document(replace(entry, brought=SOURCE))))
+    return entry, published_entries.entry_of(noun, document)
 
 
 KNOWN = [
@@ -243,7 +243,7 @@ def test_what_stands_in_says_what_the_entry_says(noun: str, entry: Any) -> None:
     if noun == "preset":
         assert other.call() == own.call()
     else:
-        with pytest.raises(published.NotLoaded, match=f"{noun} '{entry.name}' is not loaded in this process"):
+        with pytest.raises(published_entries.NotLoaded, match=f"{noun} '{entry.name}' is not loaded in this process"):
             other.call()
 
 
@@ -272,7 +272,7 @@ class Marked(Options):
 
 
 def test_marks_of_older_specs_are_published() -> None:
-    other = published.options_of("x", json.loads(json.dumps(published._options_document(Marked))))
+    other = published_entries.options_of("x", json.loads(json.dumps(published_entries._options_document(Marked))))
     for given in ({}, {"hold": 2.0}, {"grip": 2.0, "late": 4}):
         assert keyed(other.model_validate(given)) == keyed(Marked.model_validate(given))
     assert keyed(other.model_validate({"grip": 2.0})) == {"hold": 2.0}
@@ -308,12 +308,12 @@ def test_nothing_stands_in_for_what_cannot_be_understood(caplog: pytest.LogCaptu
     from modescape.tables import Catalogue
 
     try:
-        published.stand_in([
+        published_entries.stand_in([
             Catalogue(kind="method", name="odd", details={"name": "odd"}),
             Catalogue(kind="their-kind", name="odd", details={}),
-            Catalogue(kind="method", name="random", details=published.document(
+            Catalogue(kind="method", name="random", details=published_entries.document(
                 replace(methods["random"], brought=SOURCE, title="Another"))),
-            Catalogue(kind="method", name="twist", details=published.document(
+            Catalogue(kind="method", name="twist", details=published_entries.document(
                 replace(methods["random"], brought=SOURCE, name="twist"))),
         ])  # fmt: skip
         assert "'odd' is not understood" in caplog.text
@@ -322,7 +322,7 @@ def test_nothing_stands_in_for_what_cannot_be_understood(caplog: pytest.LogCaptu
         assert list(methods)[-1] == "twist"
         assert parse({"methods": [{"method": "twist", "options": {}}]}).methods[0].options["tries"] == 5
     finally:
-        published.stand_in([])
+        published_entries.stand_in([])
     assert "twist" not in methods
 
 

@@ -19,7 +19,7 @@ from modescape.registry import presets
 from modescape.schema import upgrade
 from modescape.settings import Settings
 from modescape.spec import parse
-from modescape.stages.runner import here_already
+from modescape.stages.keys import here_already
 from modescape.store import Store
 
 TINY = {

@@ -328,7 +328,7 @@ class Interrupting:
     def __init__(self, stops: dict[str, int]) -> None:
         self.stops = stops
         self.resumed: list[str] = []
-        self.memo = real.memo
+        self.stage_key = real.stage_key
 
     def run_stage(self, lease: Lease, *rest: Any, device: str) -> StageOutput:
         control, name = rest[-1], f"{lease.stage.kind}/{lease.stage.key}"

@@ -92,7 +92,7 @@ def test_studies_are_replaced_where_they_stand() -> None:
 
 def test_a_folder_holds_what_is_asked_and_what_is_done() -> None:
     for folder in modules_of(modescape.studies.__name__):
-        assert {f"{folder}.spec", f"{folder}.stages"} <= set(modules_of(folder))
+        assert {f"{folder}.study", f"{folder}.stages"} <= set(modules_of(folder))
 
 
 # ---- one from outside ----

@@ -226,8 +226,8 @@ class Stopping:
     def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
         return output
 
-    def memo(self, lease: Lease, store: Store, numerics: str) -> str:
-        return real.memo(lease, store, "again" if lease.stage.kind in STUDIED else numerics)
+    def stage_key(self, lease: Lease, store: Store, numerics: str) -> str:
+        return real.stage_key(lease, store, "again" if lease.stage.kind in STUDIED else numerics)
 
     def run_stage(self, lease: Lease, *rest: Any, device: str) -> StageOutput:
         control = rest[-1]

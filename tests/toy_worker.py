@@ -40,7 +40,7 @@ class ToyRunner:
     def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
         return output
 
-    def memo(self, lease: Lease, store: Store, numerics: str) -> str:
+    def stage_key(self, lease: Lease, store: Store, numerics: str) -> str:
         needs = [need.memo or "" for need in store.stages.needs(lease.stage.id)]
         return hashlib.sha256(
             "|".join([numerics, lease.stage.kind, lease.stage.key, str(lease.stage.params), *needs]).encode()

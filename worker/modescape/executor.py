@@ -41,7 +41,7 @@ TELL_SECONDS = 1.0  # between progress events of one stage
 class Runner(Protocol):
     """What does a stage's work: the module `stages.runner`, or something small in tests."""
 
-    def memo(self, lease: Lease, store: Store, numerics: str) -> str: ...
+    def stage_key(self, lease: Lease, store: Store, numerics: str) -> str: ...
 
     def run_stage(
         self,
@@ -193,7 +193,7 @@ class Executor:
         lease, started = control.lease, time.monotonic()
         try:
             control.check()
-            memo = self._runner.memo(lease, self.store, self.machine.numerics)
+            memo = self._runner.stage_key(lease, self.store, self.machine.numerics)
             if self.store.leases.reuse(lease, memo, exists=self.artifacts.exists, renew=partial(self._renewed, lease)):
                 return "reused"
             control.begin(memo)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
-from modescape.claims.look import FIRST, Look
+from modescape.claims.looks import FIRST, Look
 from modescape.claims.record import ClaimRecord, fields_of
 from modescape.claims.telling import AtEqualAccuracy, Told, equal_accuracy, told
 from modescape.registry import methods

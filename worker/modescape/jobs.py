@@ -28,7 +28,7 @@ from celery import Celery, signals
 from celery.platforms import SecurityWarning
 from kombu.exceptions import KombuError, OperationalError
 
-from modescape import plugins, published
+from modescape import plugins, published_entries
 from modescape.artifacts import Artifacts
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor, Machine, Runner
@@ -254,7 +254,7 @@ def worker_main(
         executor.name, device=here.title, numerics=here.numerics, queue=here.queues[0], pid=os.getpid()
     )
     living = [worker.name for worker in store.workers.all() if worker.stopped_at is None]
-    published.publish(store.catalogue, executor.name, living)
+    published_entries.publish(store.catalogue, executor.name, living)
     if runner is None:
         _calibrate(store, executor.name, here.device)
     reaper = _Reaper(executor, work)

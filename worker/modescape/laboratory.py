@@ -22,9 +22,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from modescape import looks, own, plugins
+from modescape import own_sets, picture_looks, plugins
 from modescape.artifacts import Artifacts
-from modescape.claims.look import Look
+from modescape.claims.looks import Look
 from modescape.claims.telling import Told
 from modescape.datasets.here import describe
 from modescape.errors import Conflict, DataCorrupt, DataMissing, ModescapeError, NotFound
@@ -73,7 +73,7 @@ class Laboratory:
         DataMissing, DataCorrupt.
         """
         if isinstance(document, dict):
-            document = own.named(document, self.store.own_sets.all())
+            document = own_sets.named(document, self.store.own_sets.all())
         return self.preparing(fresh=fresh)(document, as_published=as_published)
 
     def preparing(self, *, fresh: bool = False) -> Callable[..., Prepared]:
@@ -88,7 +88,7 @@ class Laboratory:
             machines=machines,
             gpu=None if machines.numerics.startswith("cuda/") else self._gpu(),
             done=None if fresh else self.store.stages.here_already,
-            looked=partial(looks.known, self.store),
+            looked=partial(picture_looks.known, self.store),
         )
 
     def priced(self, spec: ExperimentSpec, stages: Sequence[PlannedStage]) -> list[PlannedStage]:

@@ -21,8 +21,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from modescape import names
+from modescape.columns import Attribute, Fields, Row
 from modescape.errors import InvalidInput
-from modescape.fields import Attribute, Fields, Row
 
 T = TypeVar("T")
 

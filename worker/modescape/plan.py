@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from modescape.datasets import here
 from modescape.draft import Draft
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
-from modescape.own import place_name
+from modescape.own_sets import place_name
 from modescape.part import DataSpec, keyed
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
 from modescape.records import DataInfo, Need, PlannedStage, Sizes
@@ -34,7 +34,7 @@ from modescape.spec import ExperimentSpec, check, parse, sizes, studies, with_st
 from modescape.study import StudySpec
 
 if TYPE_CHECKING:
-    from modescape.science.look import Look
+    from modescape.science.data.look import Look
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ def prices_of(spec: ExperimentSpec, info: DataInfo, machines: Machines) -> Price
 def _here_already(draft: Draft, numerics: str, done: Done | None) -> set[Need]:
     if done is None or not numerics:
         return set()
-    from modescape.stages.runner import here_already
+    from modescape.stages.keys import here_already
 
     return here_already(draft.spec, draft.stages, numerics, done)
 

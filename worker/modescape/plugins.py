@@ -7,7 +7,7 @@
 They are named by entry points of the group `modescape` and by MODESCAPE_PLUGINS. A module is loaded whole or not at
 all: of one that fails nothing stays registered, and every process goes on without it. In the server the import of
 torch, scikit-learn and scipy is refused; a module that needs one is left to the workers, which publish what it declares
-(see `published`).
+(see `published_entries`).
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Entry:
     name: the key in specs and URLs (lower case, digits, hyphens); title: as people read it; summary: one sentence;
     source: author, year, section or equation; options: the pydantic model of what can be chosen; place: among others
     of its kind in lists, lowest first; brought: the code of others that declares it, None: ours, filled in when it is
-    registered; loaded: False of one that only workers have and this process knows from them (see `published`).
+    registered; loaded: False of one that only workers have and this process knows from them (see `published_entries`).
     """
 
     name: str
@@ -449,7 +449,7 @@ def method_title(name: str) -> str:
 
 
 _DECLARING = ("datasets", "architectures", "methods", "corruptions", "figures", "presets")
-_OF_STUDIES = ("spec", "figure", "preset")  # what the modules of a study's folder that declare begin with
+_OF_STUDIES = ("study", "figure", "preset")  # what the modules of a study's folder that declare begin with
 _loaded = False
 
 

@@ -42,13 +42,13 @@ from modescape.part import (
 from modescape.pydantic_errors import invalid
 from modescape.records import DataInfo, Sizes
 from modescape.registry import Entry, architectures, corruptions, datasets, methods
-from modescape.studies.connectivity.spec import ConnectivitySpec
-from modescape.studies.instability.spec import InstabilitySpec
-from modescape.studies.landscape.spec import PlaneSpec
-from modescape.studies.ood.spec import OodSpec
-from modescape.studies.seeds.spec import SeedsSpec
-from modescape.studies.shift.spec import ShiftSpec
-from modescape.studies.tunnel.spec import TunnelSpec
+from modescape.studies.connectivity.study import ConnectivitySpec
+from modescape.studies.instability.study import InstabilitySpec
+from modescape.studies.landscape.study import PlaneSpec
+from modescape.studies.ood.study import OodSpec
+from modescape.studies.seeds.study import SeedsSpec
+from modescape.studies.shift.study import ShiftSpec
+from modescape.studies.tunnel.study import TunnelSpec
 from modescape.study import BROUGHT, StudySpec, often, once, with_named_runs
 from modescape.versions import STORED, VERSION, Added, Renamed, is_stored, lifted, renamed, under_new_names
 

@@ -4,7 +4,7 @@
     class TunnelSpec(StudySpec): ...
 
 The model says what can be chosen (fields with their bounds) and, in `problems`, what does not fit together or does not
-fit the data. All that belongs to a study is one folder of `studies`: this model in `spec`, what it does in `stages`,
+fit the data. All that belongs to a study is one folder of `studies`: this model in `study`, what it does in `stages`,
 its figures and presets. A plug-in's study is asked for under `studies`, by its name.
 """
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modescape.errors import DataCorrupt, InvalidInput, ModescapeError
-from modescape.looks import look_at
 from modescape.part import DataSpec
-from modescape.science.look import Look
+from modescape.picture_looks import look_at
+from modescape.science.data.look import Look
 from modescape.store import Store
 
 log = logging.getLogger("modescape.api")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from modescape import published
+from modescape import published_entries
 from modescape.outage import DATABASE
-from modescape.published import Elsewhere
+from modescape.published_entries import Elsewhere
 from modescape.schema import UNAVAILABLE
 from modescape.store import Store
 from modescape.tables import Catalogue
@@ -37,5 +37,5 @@ class Plugins:
     def _take(self, rows: list[Catalogue]) -> None:
         told: list[tuple[str, str, object]] = [(row.kind, row.name, row.details) for row in rows]
         if told != self._rows:
-            published.stand_in(rows)
-            self._rows, self.elsewhere = told, published.elsewhere(rows)
+            published_entries.stand_in(rows)
+            self._rows, self.elsewhere = told, published_entries.elsewhere(rows)

@@ -19,8 +19,8 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import ImmutableMultiDict
 
+from modescape.columns import Field, Fields, Kind
 from modescape.errors import InvalidInput, Problem
-from modescape.fields import Field, Fields, Kind
 from modescape.listing import MAX_LIMIT, Condition, ListQuery
 
 

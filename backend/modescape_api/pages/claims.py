@@ -16,7 +16,7 @@ from typing import Any
 from modescape.claims import CLAIMS, Claim
 from modescape.claims.claim import Side
 from modescape.claims.evidence import OfRuns
-from modescape.claims.look import FIRST, Look
+from modescape.claims.looks import FIRST, Look
 from modescape.claims.record import ClaimRecord, MethodRecord
 from modescape.claims.telling import AtLook, Told
 from modescape.draft import FAIR_IMAGES

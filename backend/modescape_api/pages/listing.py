@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from modescape.columns import EXPERIMENTS, Cell, Field, Kind, Shows
 from modescape.drawing.words import duration
-from modescape.fields import EXPERIMENTS, Cell, Field, Kind, Shows
 from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
+from modescape.columns import RUNS, SERIES, SOLUTIONS
 from modescape.errors import NotFound
-from modescape.fields import RUNS, SERIES, SOLUTIONS
 from modescape.records import Role
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here

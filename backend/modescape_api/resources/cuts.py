@@ -10,7 +10,7 @@ from pydantic import Field
 from modescape.errors import Conflict, InvalidInput
 from modescape.records import StageState
 from modescape.spec import stored
-from modescape.studies.landscape.spec import PlaneSpec
+from modescape.studies.landscape.study import PlaneSpec
 from modescape_api.http import problems, replies
 from modescape_api.http.bodies import Body, body, documented
 from modescape_api.http.proxies import at

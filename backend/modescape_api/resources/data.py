@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi import Path as PathParameter
 from pydantic import Field
 
-from modescape import own
+from modescape import own_sets
 from modescape.errors import InvalidInput
 from modescape.part import DataSpec
 from modescape.registry import datasets
@@ -98,7 +98,7 @@ class Wanted(Body):
     )
     name: Name | None = Field(
         None,
-        max_length=own.LONGEST,
+        max_length=own_sets.LONGEST,
         description="What to call it, in specs as `data.dataset`; empty takes the name of the folder or file.",
     )
     replace: bool = Field(False, description="Whether another place that has the name is to lose it.")
@@ -265,7 +265,7 @@ def register(
     except InvalidInput as error:
         told = [replace(problem, field=problem.field.removeprefix("data.")) for problem in error.problems]
         raise InvalidInput(str(error), problems=told) from None
-    title = own.checked_name(name or own.place_name(str(real), kind))
+    title = own_sets.checked_name(name or own_sets.place_name(str(real), kind))
     here.store.own_sets.check_name(title, str(real), replace=replace_other)
     details = {
         "title": title,

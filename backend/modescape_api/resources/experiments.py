@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import Field
 
-from modescape import names, own
+from modescape import names, own_sets
+from modescape.columns import EXPERIMENTS, STAGES
 from modescape.errors import DataMissing, InvalidInput, NotFound
-from modescape.fields import EXPERIMENTS, STAGES
 from modescape.finding import Finding
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import Difference, departures, differences
@@ -157,7 +157,7 @@ def asked_for(here: Site, draft: Draft) -> dict[str, Any]:
     preset = presets[draft.preset] if draft.preset is not None else None
     if draft.spec is not None:
         try:
-            document = own.named(draft.spec, here.store.own_sets.all())
+            document = own_sets.named(draft.spec, here.store.own_sets.all())
         except InvalidInput as error:
             raise bodies.prefixed(error, "spec") from None
         return data.resolved(here.settings, document)
@@ -172,7 +172,7 @@ def _name(draft: Draft) -> str:
     data = (draft.spec or {}).get("data", {})
     data = data if isinstance(data, dict) else {}
     dataset, path = data.get("dataset", "digits"), data.get("path")
-    return f"{own.place_name(path, dataset) if isinstance(path, str) else dataset} experiment"[: names.LONGEST]
+    return f"{own_sets.place_name(path, dataset) if isinstance(path, str) else dataset} experiment"[: names.LONGEST]
 
 
 def _digest(draft: Draft) -> str:

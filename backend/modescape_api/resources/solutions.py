@@ -11,8 +11,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from modescape.columns import MEASUREMENTS, SOLUTIONS
 from modescape.errors import Conflict, NotFound
-from modescape.fields import MEASUREMENTS, SOLUTIONS
 from modescape.laboratory import image_table
 from modescape.records import PlannedStage, StageKind, StageState
 from modescape.results import Results

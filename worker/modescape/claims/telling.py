@@ -16,7 +16,7 @@ from typing import Any
 
 from modescape.claims.claim import CLAIMS, Claim, Joins, Side
 from modescape.claims.combining import holm
-from modescape.claims.look import FIRST, Look
+from modescape.claims.looks import FIRST, Look
 from modescape.claims.record import ClaimRecord
 from modescape.science.inference import LEVEL, Estimate, Word, p_beyond, t_quantile
 

@@ -12,8 +12,8 @@ from modescape.datasets.here import with_sizes
 from modescape.part import DataSpec
 from modescape.records import DataInfo
 from modescape.science.data.layouts import Role, folder_words
+from modescape.science.data.own_folders import is_held, levels_of, scan_folder
 from modescape.science.data.raw import ImageFiles, Images, Labels, Names, Origin, OwnTest, RawData
-from modescape.science.data.user import is_held, levels_of, scan_folder
 
 
 def _describe(location: DataLocation, spec: DataSpec) -> DataInfo:

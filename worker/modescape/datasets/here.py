@@ -23,8 +23,9 @@ from modescape.registry import Dataset, datasets
 from modescape.science.data.contents import Promised, wrong_in
 from modescape.science.data.files import some, worth_saying
 from modescape.science.data.layouts import Role
+from modescape.science.data.own_arrays import read_npz
+from modescape.science.data.own_folders import first_digest, scan_folder
 from modescape.science.data.raw import Labels, Origin, OwnTest, Published, RawData, file_digest, size_of
-from modescape.science.data.user import first_digest, read_npz, scan_folder
 
 
 def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:

@@ -10,8 +10,8 @@ from modescape.part import DataSpec
 from modescape.records import DataInfo
 from modescape.science.data.files import some
 from modescape.science.data.layouts import Role
+from modescape.science.data.own_arrays import read_npz
 from modescape.science.data.raw import Labels, OwnTest, RawData, file_digest, size_of
-from modescape.science.data.user import read_npz
 
 
 def _describe(location: DataLocation, spec: DataSpec) -> DataInfo:

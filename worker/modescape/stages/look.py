@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from modescape.draft import Draft
 from modescape.errors import DataCorrupt
-from modescape.looks import LOOK, look_at, own_folders
+from modescape.picture_looks import LOOK, look_at, own_folders
 from modescape.prices import Work
 from modescape.records import Need, PlannedStage
-from modescape.science.look import look_key
+from modescape.science.data.look import look_key
 from modescape.stages.stage import Context, Json, Task, planner, stage
 
 SECONDS_PER_PICTURE = 0.002  # a photograph of 0.2 megapixels on one core

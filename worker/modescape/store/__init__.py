@@ -13,7 +13,7 @@ What the store promises:
 * All methods may be called from any thread and any process. Users' verbs (cancel, pause, ...) may be repeated.
 * Event ids grow in the order in which events become visible, so "everything after id n" never misses one.
 
-What becomes of a stage when others end, and of an experiment by its stages, is said in `graph`.
+What becomes of a stage when others end, and of an experiment by its stages, is said in `stage_graph`.
 """
 
 from __future__ import annotations

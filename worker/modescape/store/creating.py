@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, defer
 
-from modescape import names, own
+from modescape import names, own_sets
 from modescape.errors import Conflict, InvalidInput
 from modescape.records import PlannedStage, StageKind, Status
 from modescape.spec import ExperimentSpec
@@ -35,7 +35,7 @@ def add_experiment(
         recipe=spec.recipe(), planned_runs=earlier[0].planned_runs if earlier else spec.ensemble.runs,
         earlier=[{k: getattr(row, k) for k in ("id", "slug", "name", "digest", "runs")} for row in earlier],
         spec=spec.model_dump(mode="json"), digest=spec.digest(), created_at=change.now, status=Status.QUEUED,
-        dataset=own.shown_as(spec.data, registered(session)), input_scale=spec.data.input_scale,
+        dataset=own_sets.shown_as(spec.data, registered(session)), input_scale=spec.data.input_scale,
         architecture=spec.network.architecture,
         methods=[chosen.method for chosen in spec.methods], runs=spec.ensemble.runs, stages_total=len(stages),
         stages_done=0, seconds=0.0, finding={},

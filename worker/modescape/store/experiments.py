@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
 
-from modescape import fields, names
+from modescape import columns, names
 from modescape.errors import Conflict, NotFound
 from modescape.listing import Listing, ListQuery, Page
 from modescape.records import About, EventKind, PlannedStage, StageState, Status, Wish
@@ -23,7 +23,7 @@ from modescape.store.transaction import PURGE_LOCK, Change, Subject
 from modescape.store.transitions import AFRESH, graph_of, move, refresh, settle, waiting_for
 from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempotency, Measurement, Stage
 
-EXPERIMENTS = Listing(fields.EXPERIMENTS)
+EXPERIMENTS = Listing(columns.EXPERIMENTS)
 _HEAVY = (Experiment.spec, Experiment.notes)  # never read for lists
 
 
@@ -107,12 +107,12 @@ class Experiments(Subject):
         One pass: distinct combinations are few, so grouping by all of them and adding up here costs one index scan
         where a query per facet would cost six.
         """
-        faceted = [field for field, _ in fields.EXPERIMENTS.facets]
-        columns = [field.column for field in faceted]
+        faceted = [field for field, _ in columns.EXPERIMENTS.facets]
+        stored = [field.column for field in faceted]
         counts: dict[str, dict[str, int]] = {field.name: {} for field in faceted}
         with self.database.reading() as session:
             where = (*_archived(query.archived), *EXPERIMENTS.where(query.conditions, session))
-            rows = session.execute(select(*columns, func.count()).where(*where).group_by(*columns)).all()
+            rows = session.execute(select(*stored, func.count()).where(*where).group_by(*stored)).all()
         for *values, count in rows:
             for found, value in zip(counts.values(), values, strict=True):
                 for item in value if isinstance(value, list) else [value]:

@@ -7,7 +7,7 @@ import unicodedata
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modescape import own
+from modescape import own_sets
 from modescape.errors import Conflict, NotFound
 from modescape.part import DataSpec
 from modescape.records import Json
@@ -17,7 +17,7 @@ from modescape.versions import STORED
 
 
 class OwnSets(Subject):
-    """By the name that the user gave (see `own`)."""
+    """By the name that the user gave (see `modescape.own_sets`)."""
 
     def all(self) -> dict[str, Json]:
         with self.database.reading() as session:
@@ -25,7 +25,7 @@ class OwnSets(Subject):
 
     def check_name(self, name: str, where: str, *, replace: bool = False) -> None:
         """Raises InvalidInput (`name`), and Conflict when another place has the name, unless it is to be replaced."""
-        known = self.all().get(own.checked_name(name), {"where": where})["where"]
+        known = self.all().get(own_sets.checked_name(name), {"where": where})["where"]
         if known != where and not replace:
             raise _taken(name, known)
 
@@ -34,7 +34,7 @@ class OwnSets(Subject):
 
         Raises InvalidInput (`name`), and Conflict when another place has the name, unless it is to be replaced.
         """
-        name = own.checked_name(name)
+        name = own_sets.checked_name(name)
         with self.database.writing() as change:
             known = change.session.get(Catalogue, ("data", name))
             before = details["where"] if known is None else known.details["where"]
@@ -60,7 +60,7 @@ def _show_as(change: Change, where: str) -> None:
     place = Experiment.spec["data"]["path"].as_string()
     sets = registered(change.session)
     for experiment in change.session.scalars(select(Experiment).where(place == where)):
-        experiment.dataset = own.shown_as(DataSpec.model_validate(experiment.spec["data"], context=STORED), sets)
+        experiment.dataset = own_sets.shown_as(DataSpec.model_validate(experiment.spec["data"], context=STORED), sets)
 
 
 def registered(session: Session) -> dict[str, Json]:

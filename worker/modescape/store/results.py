@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 from sqlalchemy import select
 
-from modescape import fields
+from modescape import columns
 from modescape.errors import NotFound
 from modescape.listing import AnyOf, Condition, Listing, Page
 from modescape.store.lookup import find_experiment
 from modescape.store.transaction import Subject
 from modescape.tables import Matrix, Measurement, Run, Selection, Solution
 
-SOLUTIONS = Listing(fields.SOLUTIONS)
-MEASUREMENTS = Listing(fields.MEASUREMENTS)
+SOLUTIONS = Listing(columns.SOLUTIONS)
+MEASUREMENTS = Listing(columns.MEASUREMENTS)
 
 
 class Results(Subject):

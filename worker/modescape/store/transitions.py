@@ -1,4 +1,4 @@
-"""Changes of stages' states inside a transaction that holds their experiment, by the rules of `graph`."""
+"""Changes of stages' states inside a transaction that holds their experiment, by the rules of `stage_graph`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from modescape import graph
-from modescape.graph import Arrow, Graph
+from modescape import stage_graph
 from modescape.records import EventKind, Json, StageState
+from modescape.stage_graph import Arrow, Graph
 from modescape.store.transaction import Change
 from modescape.tables import Experiment, Stage, StageNeed
 
@@ -72,7 +72,7 @@ def settle(change: Change, experiment: Experiment, *, pausing: bool = False) -> 
     refresh(change, experiment)
 
 
-def _left_by(change: Change, one: graph.Move) -> Json:
+def _left_by(change: Change, one: stage_graph.Move) -> Json:
     """What else a move writes."""
     if one.state is StageState.CANCELLED:
         return {"error": {}, "finished_at": change.now}
@@ -104,7 +104,9 @@ def refresh(change: Change, experiment: Experiment) -> None:
     experiment.stages_total = counts.total()
     experiment.stages_done = counts[StageState.SUCCEEDED]
     experiment.seconds = float(sum(seconds or 0.0 for *_, seconds in rows))
-    now = graph.status(((state, optional) for state, optional, *_ in rows), started=experiment.started_at is not None)
+    now = stage_graph.status(
+        ((state, optional) for state, optional, *_ in rows), started=experiment.started_at is not None
+    )
     if not now.has_ended:
         experiment.finished_at = None
     elif experiment.finished_at is None:

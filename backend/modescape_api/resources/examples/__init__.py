@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from modescape.fields import EXPERIMENTS, MEASUREMENTS, RUNS, SERIES, SOLUTIONS, STAGES, Columns
+from modescape.columns import EXPERIMENTS, MEASUREMENTS, RUNS, SERIES, SOLUTIONS, STAGES, Columns
 
 FOLDER = Path(__file__).parent
 _COLUMNS: dict[str, Columns[Any]] = {

@@ -9,6 +9,8 @@ training does to it.
 
 from modescape.science.data.augmentation import augment
 from modescape.science.data.files import is_left_behind, is_picture, linked_folders
+from modescape.science.data.own_arrays import fingerprint_of_npz, read_images, read_npz
+from modescape.science.data.own_folders import first_outside_digest, levels_of, scan_folder, scan_pictures
 from modescape.science.data.raw import (
     ImageFiles,
     Images,
@@ -24,15 +26,6 @@ from modescape.science.data.raw import (
     size_of,
 )
 from modescape.science.data.tensors import InputScale, InputTransform, Split, Splits, make_transform
-from modescape.science.data.user import (
-    fingerprint_of_npz,
-    first_outside_digest,
-    levels_of,
-    read_images,
-    read_npz,
-    scan_folder,
-    scan_pictures,
-)
 
 __all__ = [
     "ImageFiles",

@@ -20,7 +20,7 @@ from modescape.science.paths import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.stages.train import only_last, run_training
-from modescape.studies.instability.spec import InstabilitySpec
+from modescape.studies.instability.study import InstabilitySpec
 from modescape.study import needed
 
 _SPLITS = ("train", "test")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from modescape.datasets.dataset import DataLocation, own_path
 from modescape.datasets.here import ANEW, describe
 from modescape.errors import DataCorrupt, InvalidInput
-from modescape.own import place_name
+from modescape.own_sets import place_name
 from modescape.part import PLACES, SYNTHETIC, DataSpec
 from modescape.records import DataInfo
 from modescape.registry import datasets

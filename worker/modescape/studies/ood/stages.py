@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.errors import StageError
-from modescape.looks import LOOK
 from modescape.part import keyed
+from modescape.picture_looks import LOOK
 from modescape.prices import Work
 from modescape.results import Results
 from modescape.science.data import ImageFiles, Images
@@ -24,7 +24,7 @@ from modescape.science.seeds import stream_seed
 from modescape.stages.groups import OPTIMUM, Group, members, names, planned
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_other_images
 from modescape.studies.ood.images import count_images, outside_images
-from modescape.studies.ood.spec import OodSpec
+from modescape.studies.ood.study import OodSpec
 
 SAVE_EVERY_SECONDS = 20.0
 MOST_SUBSETS = 20  # groups of M runs whose divergence is averaged, where there are more runs than M

@@ -27,7 +27,7 @@ from modescape.spec import ExperimentSpec
 from modescape.stages.judge import add_claims
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network
 from modescape.stages.train import only_last, run_training
-from modescape.studies.seeds.spec import SeedsSpec
+from modescape.studies.seeds.study import SeedsSpec
 from modescape.study import needed
 
 _BY_KEY = {arm.key: arm for arm in ARMS}

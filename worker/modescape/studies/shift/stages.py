@@ -37,7 +37,7 @@ from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.judge import add_claims, lost, without
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_corruption, the_data
-from modescape.studies.shift.spec import ShiftSpec
+from modescape.studies.shift.study import ShiftSpec
 from modescape.study import needed
 from modescape.tables import Solution
 

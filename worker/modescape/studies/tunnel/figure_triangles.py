@@ -28,7 +28,7 @@ from modescape.studies.tunnel.reading import (
     partial_of,
     study_of,
 )
-from modescape.studies.tunnel.spec import TunnelSpec
+from modescape.studies.tunnel.study import TunnelSpec
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

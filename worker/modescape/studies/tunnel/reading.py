@@ -13,7 +13,7 @@ from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.words import percent
 from modescape.errors import InvalidInput
 from modescape.results import Results
-from modescape.studies.tunnel.spec import TunnelSpec
+from modescape.studies.tunnel.study import TunnelSpec
 
 LINES, SPLITS = ("path", "straight"), ("train", "test")
 QUANTITIES = ("loss", "accuracy", "agreement_a", "agreement_b")

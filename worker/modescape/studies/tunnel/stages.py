@@ -16,7 +16,7 @@ from modescape.science.seeds import stream_seed
 from modescape.stages.filling import fill
 from modescape.stages.footing import waited_for
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
-from modescape.studies.tunnel.spec import TunnelSpec
+from modescape.studies.tunnel.study import TunnelSpec
 
 if TYPE_CHECKING:
     from modescape.science.data import Split

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from serving import SPEC, finished, served
 
-from modescape import fields
-from modescape.fields import EXPERIMENTS, SOLUTIONS, Facet
+from modescape import columns
+from modescape.columns import EXPERIMENTS, SOLUTIONS, Facet
 from modescape.listing import Condition
 from modescape.tables import Experiment
 
 FRONTEND = Path(__file__).parent.parent / "frontend"
-TABLES = [fields.EXPERIMENTS, fields.SOLUTIONS, fields.MEASUREMENTS]
+TABLES = [columns.EXPERIMENTS, columns.SOLUTIONS, columns.MEASUREMENTS]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.noun)
-def test_names_and_keys_are_given_once(table: fields.Fields[Any]) -> None:
+def test_names_and_keys_are_given_once(table: columns.Fields[Any]) -> None:
     for given in ([field.name for field in table.all], list(table.keys)):
         assert len(given) == len(set(given))
     assert table.sort.removeprefix("-") in table.asked
@@ -29,10 +29,10 @@ def test_names_and_keys_are_given_once(table: fields.Fields[Any]) -> None:
 def test_a_facet_is_counted_labelled_and_marked_as_its_entry_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facet = Facet("Origins", label=str.upper, mark=fields.Mark.STATUS)
+    facet = Facet("Origins", label=str.upper, mark=columns.Mark.STATUS)
     entries = (replace(one, facet=facet if one.name == "preset" else one.facet) for one in EXPERIMENTS.all)
     longer = replace(EXPERIMENTS, all=tuple(entries))
-    monkeypatch.setattr(fields, "EXPERIMENTS", longer)
+    monkeypatch.setattr(columns, "EXPERIMENTS", longer)
     monkeypatch.setattr("modescape_api.pages.listing.EXPERIMENTS", longer)
     with served(tmp_path) as site, site.client() as client:
         site.laboratory.create(SPEC, name="one", preset="fig-3-short")
@@ -72,14 +72,14 @@ def test_every_list_has_the_same_columns_as_csv_and_as_json(tmp_path: Path) -> N
 
 def test_every_way_of_showing_a_cell_has_its_macro_and_is_used() -> None:
     template = (FRONTEND / "templates" / "_cells.html").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"macro (\w+)\(", template)) == sorted(fields.Shows)
-    assert {cell.shows for _, cell in EXPERIMENTS.cells} == set(fields.Shows)
+    assert sorted(re.findall(r"macro (\w+)\(", template)) == sorted(columns.Shows)
+    assert {cell.shows for _, cell in EXPERIMENTS.cells} == set(columns.Shows)
 
 
 def test_every_mark_of_a_facet_is_a_macro_and_is_used() -> None:
     template = (FRONTEND / "templates" / "_macros.html").read_text(encoding="utf-8")
-    assert set(fields.Mark) <= set(re.findall(r"macro (\w+)\(", template))
-    assert {facet.mark for _, facet in EXPERIMENTS.facets} == {None, *fields.Mark}
+    assert set(columns.Mark) <= set(re.findall(r"macro (\w+)\(", template))
+    assert {facet.mark for _, facet in EXPERIMENTS.facets} == {None, *columns.Mark}
 
 
 def test_the_index_that_facets_are_counted_from_holds_each_of_them() -> None:

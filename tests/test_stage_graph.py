@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from modescape.graph import Arrow, Graph, Move, status
 from modescape.records import StageState, Status
+from modescape.stage_graph import Arrow, Graph, Move, status
 
 BLOCKED, READY, RUNNING, PAUSED = StageState.BLOCKED, StageState.READY, StageState.RUNNING, StageState.PAUSED
 SUCCEEDED, FAILED, CANCELLED = StageState.SUCCEEDED, StageState.FAILED, StageState.CANCELLED

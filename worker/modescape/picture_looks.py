@@ -12,7 +12,7 @@ from pathlib import Path
 from modescape.datasets.dataset import own_path
 from modescape.part import DataSpec
 from modescape.science.data import scan_folder, scan_pictures
-from modescape.science.look import Look, Progress, look_key, look_through
+from modescape.science.data.look import Look, Progress, look_key, look_through
 from modescape.spec import ExperimentSpec, studies
 from modescape.store import Store
 
