@@ -321,6 +321,14 @@ def test_undefined_numbers_are_null(client: httpx.Client, done: Experiment) -> N
     assert all(row["diversity"] is None for row in solutions["items"])
 
 
+@pytest.mark.parametrize("asked", [{"subject": "optimum"}, {"subject__in": "optima,random"}])
+def test_old_names_of_a_group_are_still_asked_for(
+    client: httpx.Client, done: Experiment, asked: dict[str, str]
+) -> None:
+    found = ok(client.get(f"/api/experiments/{done.slug}/measurements", params=asked))
+    assert [row["subject"] for row in found["items"]] == ["independent"]
+
+
 def test_a_long_selection_gets_a_short_key(client: httpx.Client, done: Experiment) -> None:
     base = f"/api/experiments/{done.slug}/selections"
     kept = client.post(base, json={"numbers": "0-3,7"})

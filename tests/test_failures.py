@@ -176,7 +176,7 @@ def _figures(lab: Lab) -> None:
     with pytest.raises(FigureNotReady, match="run 0 failed") as closed:
         figures["plane"].call(lab, figures["plane"].options(ref=0))
     assert closed.value.closed
-    assert {m.details["runs"] for m in lab.measurements(metric="auroc") if m.details["group"] == "optimum"} == {4}
+    assert {m.details["runs"] for m in lab.measurements(metric="auroc") if m.details["group"] == "independent"} == {4}
     embedded = lab.matrix("tsne-trajectories")
     assert embedded is not None
     known = {s.number: s.run for s in lab.solutions()}

@@ -24,6 +24,7 @@ from modescape.drawing.reading import FigureNotReady, Floats, Ints, Results, Sol
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.methods.sgmcmc import CyclicalOptions
+from modescape.records import Group
 from modescape.registry import methods
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def _described(results: Results, split: str, found: Sequence[tuple[Solution, int
 
 
 def _look(kind: str, method: str) -> style.Look:
-    return style.look({CHAINS: "baseline", RUNS: "independent"}[kind]) if kind != CYCLES else look_of(method)
+    return style.look({CHAINS: "baseline", RUNS: Group.INDEPENDENT}[kind]) if kind != CYCLES else look_of(method)
 
 
 @cycles.tell

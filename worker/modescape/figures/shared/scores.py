@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal
 
-from modescape.drawing.groups import INDEPENDENT, group_title, left_out
+from modescape.drawing.groups import group_title, left_out
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.words import loss, percent, rate
+from modescape.records import Group
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
 METRICS: tuple[Metric, ...] = ("accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated")
@@ -31,8 +32,6 @@ WORDS: Mapping[str, str] = {
     "nll-calibrated": "negative log-likelihood after each prediction’s own temperature",
     "ece-calibrated": "expected calibration error after each prediction’s own temperature",
 }
-# Subjects of measurements name the runs' final functions "optimum"; in pictures they are the independent runs.
-STORED = {"optimum": INDEPENDENT}
 title = partial(group_title, independent="optima")
 
 
@@ -48,7 +47,7 @@ def drawn(metric: str, values: Floats) -> Floats:
 def groups_of(results: Results, options: FilterOptions) -> list[str]:
     """Groups asked for: the optima first, then methods in the order of the spec."""
     methods = options.methods_of(results)
-    groups = [*([INDEPENDENT] if not options.method or INDEPENDENT in options.method else []), *methods]
+    groups = [*([Group.INDEPENDENT] if not options.method or Group.INDEPENDENT in options.method else []), *methods]
     if not groups:
         raise FigureNotReady("none of the groups asked for makes an ensemble")
     return groups

@@ -18,6 +18,7 @@ from modescape.drawing.panels import Picture, beside
 from modescape.drawing.reading import FigureNotReady, Floats, Results
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
+from modescape.records import Group
 from modescape.studies.tunnel.reading import (
     ACCURACY,
     AGREEMENT_A,
@@ -251,9 +252,9 @@ def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[dict[str, Any]]
         },
         {
             **shared, "mode": "lines+markers", "x": float32(corners_x), "y": float32(corners_y),
-            "line": {"color": style.look("independent").colour(theme), "width": 2},
+            "line": {"color": style.look(Group.INDEPENDENT).colour(theme), "width": 2},
             "marker": {"symbol": _symbols(len(corners_x)), "size": [11, *[6] * (len(corners_x) - 2), 11],
-                       "color": style.look("independent").colour(theme), "line": {"color": ink, "width": 1}},
+                       "color": style.look(Group.INDEPENDENT).colour(theme), "line": {"color": ink, "width": 1}},
             "hovertext": _corner_names(len(corners_x)), "hoverinfo": "text",
         },
     ]  # fmt: skip
