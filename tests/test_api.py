@@ -722,7 +722,7 @@ def test_a_page_left_while_its_stream_begins_silences_nobody(sqlite_url: str, mo
             async with hub.listening():
                 seen = hub.last
                 store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
-                return await hub.news(seen, seconds=10)
+                return await hub.wait_for_event(seen, seconds=10)
 
         monkeypatch.setattr(store.events, "last_id", slow)
         left = asyncio.create_task(listen())
@@ -755,7 +755,7 @@ def test_streams_go_on_after_the_database_was_away(sqlite_url: str, monkeypatch:
         async with hub.listening():
             seen = hub.last
             store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
-            heard = await hub.news(seen, seconds=10)
+            heard = await hub.wait_for_event(seen, seconds=10)
         polling.cancel()
         return heard
 
@@ -777,7 +777,7 @@ def test_whoever_leaves_at_whatever_moment_silences_nobody(sqlite_url: str, monk
 
         async def listen() -> None:
             while True:
-                await hub.news(hub.last, seconds=drawn.uniform(0, 0.002))
+                await hub.wait_for_event(hub.last, seconds=drawn.uniform(0, 0.002))
 
         async with hub.listening():
             streams = [asyncio.create_task(listen()) for _ in range(100)]
@@ -788,7 +788,7 @@ def test_whoever_leaves_at_whatever_moment_silences_nobody(sqlite_url: str, monk
                 streams[left] = asyncio.create_task(listen())
             for stream in streams:
                 stream.cancel()
-            heard = await asyncio.gather(*(hub.news(hub.last, seconds=10) for _ in range(100)))
+            heard = await asyncio.gather(*(hub.wait_for_event(hub.last, seconds=10) for _ in range(100)))
         polling.cancel()
         return heard
 
@@ -812,7 +812,7 @@ def test_the_poller_survives_whatever_the_database_says(sqlite_url: str, monkeyp
         async with hub.listening():
             seen = hub.last
             store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
-            heard = await hub.news(seen, seconds=10)
+            heard = await hub.wait_for_event(seen, seconds=10)
         polling.cancel()
         return heard
 

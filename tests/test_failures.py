@@ -39,7 +39,7 @@ from modescape.settings import Settings
 from modescape.stages import chain as chaining
 from modescape.stages import runner as real
 from modescape.stages import sample as sampling
-from modescape.stages.footing import choose
+from modescape.stages.inputs import choose
 from modescape_api.pages import claims as pages
 from modescape_api.pages import failures
 from modescape_api.pages.forms import with_more

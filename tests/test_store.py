@@ -321,15 +321,15 @@ def test_the_reaper_repairs_what_should_not_be_blocked(store: Store) -> None:
 
 def test_ringing_tells_each_ready_stage_once_and_again_when_nobody_came(store: Store) -> None:
     experiment = create(store)
-    ready = store.leases.to_ring()
+    ready = store.leases.unnotified()
     assert [queue for _, queue in ready] == ["cpu", "cpu"]
-    store.leases.mark_rung([id_ for id_, _ in ready])
-    assert store.leases.to_ring() == []
-    assert store.leases.to_ring(older_than_seconds=60) == []
-    assert store.leases.to_ring(older_than_seconds=-1) == ready
-    assert store.leases.to_ring(experiment_id="another", older_than_seconds=-1) == []
+    store.leases.mark_notified([id_ for id_, _ in ready])
+    assert store.leases.unnotified() == []
+    assert store.leases.unnotified(older_than_seconds=60) == []
+    assert store.leases.unnotified(older_than_seconds=-1) == ready
+    assert store.leases.unnotified(experiment_id="another", older_than_seconds=-1) == []
     finish(store, claim(store, "train/0"))
-    assert [id_ for id_, _ in store.leases.to_ring()] == [stage_id(store, experiment, "predict/0")]
+    assert [id_ for id_, _ in store.leases.unnotified()] == [stage_id(store, experiment, "predict/0")]
 
 
 def test_seconds_add_up_over_attempts(store: Store) -> None:

@@ -107,7 +107,6 @@ _PRINT = {**_LIGHT, "page": "#FFFFFF"}
 TOKENS: Mapping[Theme, Mapping[str, str]] = {"light": _LIGHT, "dark": _DARK, "print": _PRINT}
 TEXT_TOKENS = ("text", "muted", "link", "succeeded", "failed", "cancelled", "queued")
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
-MONOSPACE = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace'
 # Matrices: lightness rises evenly in every vision; bright always means alike, so disagreement is reversed.
 SEQUENTIAL = "Cividis"
 TRANSPARENT = "rgba(0,0,0,0)"

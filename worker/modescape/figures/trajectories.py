@@ -308,7 +308,7 @@ def draw(data: Trajectories, theme: Theme) -> go.Figure:
         panel = picture.panel(across, x={"range": [0, max(1.0, float(data.epochs))]}, y={"range": _window(data, name)})
         picture.add(*_curve_traces(data, name, theme, panel.x, panel.y))
         picture.titles(panel, "epoch", "loss, nats" if name == "loss" else "accuracy, %")
-        picture.write(*_end_labels(data, name, theme, panel, picture.room))
+        picture.write(*_end_labels(data, name, theme, panel, picture.plot_height))
     return picture.figure()
 
 

@@ -18,7 +18,7 @@ from modescape.results import kept_failure
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, unknown
 from modescape.stages import KINDS
-from modescape.stages.footing import footing, healthy_needs
+from modescape.stages.inputs import healthy_needs, inputs_of
 from modescape.stages.stage import Context, Task
 from modescape.store import Store
 from modescape.store.leases import Lease
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def memo(lease: Lease, store: Store, numerics: str) -> str:
     """The stage key: sha256 of all that decides the stage's bytes. numerics names the arithmetic of the worker."""
     task = _task(lease)
-    standing = footing(KINDS[task.kind], lease, task, store)
+    standing = inputs_of(KINDS[task.kind], lease, task, store)
     needs = [
         (need.kind, need.memo if need.state == StageState.SUCCEEDED else None)
         for need in standing.needs
@@ -107,7 +107,7 @@ def run_stage(
     """Do the stage's work, or say why there is none. Raises StageInterrupted when told to stop, StageError and others
     when it cannot."""
     kind = KINDS[lease.stage.kind]
-    standing = footing(kind, lease, _task(lease), store)
+    standing = inputs_of(kind, lease, _task(lease), store)
     if standing.skipped:
         return StageOutput(extra={"skipped": standing.skipped})
     context = Context(lease, store, artifacts, settings, control, device, standing.through)

@@ -337,14 +337,14 @@ def draw(data: Ood, theme: Theme) -> go.Figure:
     margin = {"l": _left([*upper, *lower]), "t": _TOP, "b": _BOTTOM}
     picture = Picture("ood", data, theme, kind="scatter", margin=margin)
     if above:
-        panel = _rows(picture, [1 - above / picture.room, 1], upper, _divergence_window(data.divergences))
+        panel = _rows(picture, [1 - above / picture.plot_height, 1], upper, _divergence_window(data.divergences))
         times = f"{data.members} × " if data.options.reduction == "sum" else ""
         title = f"{times}divergence of {data.members} functions on {inside(data.title)}"
         _heads(picture, panel, title, "│ own test images", "nats")
         picture.add(*_divergence_traces(data, theme))
     if below:
         low, high = _window(data.detected)
-        panel = _rows(picture, [0, below / picture.room], lower, [low, high])
+        panel = _rows(picture, [0, below / picture.plot_height], lower, [low, high])
         what = "detection by score" if every else f"detection by {_SCORES[data.options.score]}"
         marks = "○ a run   ★ their ensemble" if every else "○ one run   filled: over runs"
         _heads(picture, panel, what, marks, _MEASURES[data.options.measure])

@@ -210,7 +210,7 @@ def draw(data: Entropies, theme: Theme) -> go.Figure:
         first = alone or s.functions == "single"
         domain = [0.0, 1.0] if alone else [0.0, 0.46] if first else [0.54, 1.0]
         row = data.groups.index(s.group)
-        tall = [1 - (row + 1) / down + (_GAP / picture.room if row < down - 1 else 0), 1 - row / down]
+        tall = [1 - (row + 1) / down + (_GAP / picture.plot_height if row < down - 1 else 0), 1 - row / down]
         panel = picture.panel(
             domain,
             tall,

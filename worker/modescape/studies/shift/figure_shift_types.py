@@ -271,7 +271,7 @@ def _small_pictures(data: ShiftTypes, picture: Picture) -> None:
     across, down, theme = min(_ACROSS, len(data.types)), data.down, picture.theme
     gap = 64 if data.is_large else 52
     bounds = bounds_of(data.drawn_lines, data.options.metric)
-    width, tall, room = 1 / across, 1 / down, picture.room
+    width, tall, room = 1 / across, 1 / down, picture.plot_height
     ticks = {"dtick": 25} if data.options.metric == "accuracy" else {"nticks": 4}
     for i, name in enumerate(data.types):
         column, row = i % across, i // across
