@@ -321,6 +321,14 @@ def test_undefined_numbers_are_null(client: httpx.Client, done: Experiment) -> N
     assert all(row["diversity"] is None for row in solutions["items"])
 
 
+@pytest.mark.parametrize("asked", [{"subject": "optimum"}, {"subject__in": "optima,random"}])
+def test_old_names_of_a_group_are_still_asked_for(
+    client: httpx.Client, done: Experiment, asked: dict[str, str]
+) -> None:
+    found = ok(client.get(f"/api/experiments/{done.slug}/measurements", params=asked))
+    assert {row["subject"] for row in found["items"]} == {"independent"}
+
+
 def test_a_long_selection_gets_a_short_key(client: httpx.Client, done: Experiment) -> None:
     base = f"/api/experiments/{done.slug}/selections"
     kept = client.post(base, json={"numbers": "0-3,7"})
@@ -714,7 +722,7 @@ def test_a_page_left_while_its_stream_begins_silences_nobody(sqlite_url: str, mo
             async with hub.listening():
                 seen = hub.last
                 store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
-                return await hub.news(seen, seconds=10)
+                return await hub.wait_for_event(seen, seconds=10)
 
         monkeypatch.setattr(store.events, "last_id", slow)
         left = asyncio.create_task(listen())
@@ -747,7 +755,7 @@ def test_streams_go_on_after_the_database_was_away(sqlite_url: str, monkeypatch:
         async with hub.listening():
             seen = hub.last
             store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
-            heard = await hub.news(seen, seconds=10)
+            heard = await hub.wait_for_event(seen, seconds=10)
         polling.cancel()
         return heard
 
@@ -769,7 +777,7 @@ def test_whoever_leaves_at_whatever_moment_silences_nobody(sqlite_url: str, monk
 
         async def listen() -> None:
             while True:
-                await hub.news(hub.last, seconds=drawn.uniform(0, 0.002))
+                await hub.wait_for_event(hub.last, seconds=drawn.uniform(0, 0.002))
 
         async with hub.listening():
             streams = [asyncio.create_task(listen()) for _ in range(100)]
@@ -780,7 +788,7 @@ def test_whoever_leaves_at_whatever_moment_silences_nobody(sqlite_url: str, monk
                 streams[left] = asyncio.create_task(listen())
             for stream in streams:
                 stream.cancel()
-            heard = await asyncio.gather(*(hub.news(hub.last, seconds=10) for _ in range(100)))
+            heard = await asyncio.gather(*(hub.wait_for_event(hub.last, seconds=10) for _ in range(100)))
         polling.cancel()
         return heard
 
@@ -804,7 +812,7 @@ def test_the_poller_survives_whatever_the_database_says(sqlite_url: str, monkeyp
         async with hub.listening():
             seen = hub.last
             store.experiments.create(name="One", spec=parse(SPEC), stages=[PlannedStage("train", "0")])
-            heard = await hub.news(seen, seconds=10)
+            heard = await hub.wait_for_event(seen, seconds=10)
         polling.cancel()
         return heard
 

@@ -1056,7 +1056,7 @@ def test_numbers_of_the_paper_stand_beside_the_nearest_experiments(site: Served,
     engine = sqlalchemy.create_engine(store.url)
     stage = store.stages.of(far.id)[0].id
     with engine.begin() as connection:
-        for group, value in (("optimum", 0.41), ("random", 0.2), ("random/more", 9.0)):
+        for group, value in (("independent", 0.41), ("random", 0.2), ("random/more", 9.0)):
             connection.execute(
                 sqlalchemy.text(
                     "INSERT INTO measurement (id, experiment_id, stage_id, subject, metric, value, n, details) VALUES "

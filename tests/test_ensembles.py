@@ -331,6 +331,8 @@ def test_reliability_shows_one_run_beside_the_ensemble() -> None:
     assert data.rows()[0] == ("independent", "single", 2, 1, 2, 0.42, 0.5, 0.2)
     assert data.thinned.startswith("Not drawn: 2 bins of fewer than 10 images")
     assert [d.group for d in collect("reliability", averaged(lab()), method="random").diagrams] == ["random"] * 2
+    for old in ({"show": "optima"}, {"method": "optimum"}):
+        assert {d.group for d in collect("reliability", averaged(lab()), **old).diagrams} == {"independent"}
     with pytest.raises(FigureNotReady, match="500 validation images or more"):
         collect("reliability", averaged(lab()), temperature="fitted")
 
@@ -381,7 +383,7 @@ def measured(results: Lab, subject: str, metric: str, split: str) -> Any:
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_the_stage_equals_a_recomputation_from_the_stored_predictions(experiment: Lab, split: str) -> None:
     truth = experiment.true_labels(split)
-    groups = {"optimum": {"role": "optimum"}, "random": {"method": "random"}, "averaging": {"method": "averaging"}}
+    groups = {"independent": {"role": "optimum"}, "random": {"method": "random"}, "averaging": {"method": "averaging"}}
     for group, which in groups.items():
         runs = [
             np.mean(
@@ -422,11 +424,11 @@ def test_temperatures_come_from_validation_images(experiment: Lab) -> None:
     optima = experiment.solutions(role="optimum")
     logs = {s: predictions.average([experiment.logits(o, s) for o in optima]) for s in truth}
     fitted = ensembles.fit_temperature(logs["validation"], truth["validation"])
-    row = measured(experiment, "reliability/optimum/ensemble/width-15/calibrated", "reliability", "test")
+    row = measured(experiment, "reliability/independent/ensemble/width-15/calibrated", "reliability", "test")
     assert row.details["temperatures"] == pytest.approx([fitted])
     assert (
         row.details["temperatures"]
-        == measured(experiment, "ensemble/optimum/3", "nll-calibrated", "test").details["temperatures"]
+        == measured(experiment, "ensemble/independent/3", "nll-calibrated", "test").details["temperatures"]
     )
     assert row.value == pytest.approx(predictions.ece(probabilities(logs["test"] / fitted), truth["test"]), abs=1e-9)
     subjects = {row.subject for row in experiment.measurements(metric="reliability") if row.split == "validation"}
@@ -436,12 +438,12 @@ def test_temperatures_come_from_validation_images(experiment: Lab) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", ["optimum", "random"])
+@pytest.mark.parametrize("group", ["independent", "random"])
 def test_every_average_has_a_twin_after_a_temperature_of_its_own(experiment: Lab, group: str) -> None:
     """Pooled first, then calibrated, by a plain search for the temperature of every run and ensemble."""
     from scipy.optimize import minimize_scalar
 
-    which: dict[str, Any] = {"role": "optimum"} if group == "optimum" else {"method": "random"}
+    which: dict[str, Any] = {"role": "optimum"} if group == "independent" else {"method": "random"}
     truth = {split: experiment.true_labels(split) for split in ("test", "validation")}
     runs = {
         split: [
@@ -524,7 +526,7 @@ def test_an_unrelated_change_takes_the_scores_over_and_a_violation_is_an_event(
     wrong = modescape.run(fewer, settings=settings, name="in bits")
     events = wrong.store.events.after(0, experiment_id=wrong.experiment.id, limit=1000)
     [said] = [event for event in events if event.kind == "identity violated" and event.payload["split"] == "test"]
-    assert (said.payload["identity"], said.payload["group"]) == ("entropy", "optimum")
+    assert (said.payload["identity"], said.payload["group"]) == ("entropy", "independent")
     assert told(collect("ensembles", wrong)).notes.text[-1].startswith("Do not trust these numbers.")
 
 

@@ -39,7 +39,7 @@ from modescape.settings import Settings
 from modescape.stages import chain as chaining
 from modescape.stages import runner as real
 from modescape.stages import sample as sampling
-from modescape.stages.footing import choose
+from modescape.stages.inputs import choose
 from modescape_api.pages import claims as pages
 from modescape_api.pages import failures
 from modescape_api.pages.forms import with_more
@@ -176,7 +176,7 @@ def _figures(lab: Lab) -> None:
     with pytest.raises(FigureNotReady, match="run 0 failed") as closed:
         figures["plane"].call(lab, figures["plane"].options(ref=0))
     assert closed.value.closed
-    assert {m.details["runs"] for m in lab.measurements(metric="auroc") if m.details["group"] == "optimum"} == {4}
+    assert {m.details["runs"] for m in lab.measurements(metric="auroc") if m.details["group"] == "independent"} == {4}
     embedded = lab.matrix("tsne-trajectories")
     assert embedded is not None
     known = {s.number: s.run for s in lab.solutions()}

@@ -472,7 +472,7 @@ def averaged(results: Lab) -> Lab:
         )  # fmt: skip
 
     values = {"accuracy": (7 / 8, 6 / 8), "brier": (0.25, 0.2), "nll": (0.6, 0.5), "ece": (0.2, 0.3)}
-    for group, samples in (("optimum", [1, 1]), ("random", [1, 2])):
+    for group, samples in (("independent", [1, 1]), ("random", [1, 2])):
         for metric, by_size in values.items():
             for size, value in enumerate(by_size, 1):
                 results.measured.append(

@@ -15,7 +15,7 @@ from serving import Served, served
 
 from modescape.corruptions.corruption import VERSION, applicable, corrupt
 from modescape.datasets.dataset import DataLocation
-from modescape.datasets.glimpse import COUNT, glimpse
+from modescape.datasets.preview import COUNT, preview
 from modescape.errors import DataCorrupt
 from modescape.part import DataSpec
 from modescape.registry import corruptions, datasets
@@ -148,18 +148,18 @@ def test_the_address_is_documented(client: httpx.Client) -> None:
 
 
 @pytest.mark.slow
-def test_a_glimpse_reads_the_first_images_once(tmp_path: Path) -> None:
+def test_a_preview_reads_the_first_images_once(tmp_path: Path) -> None:
     file = tmp_path / "kept" / "blobs.npy"
     spec = DataSpec(dataset="blobs")
-    assert (glimpse(spec, (), file) == blobs()[:COUNT]).all()
+    assert (preview(spec, (), file) == blobs()[:COUNT]).all()
     assert [path.name for path in file.parent.iterdir()] == ["blobs.npy"]
     np.save(file, np.zeros((1, 1, 8, 8), np.uint8))
-    assert glimpse(spec, (), file).shape == (1, 1, 8, 8)
+    assert preview(spec, (), file).shape == (1, 1, 8, 8)
 
 
 @pytest.mark.slow
 def test_a_set_that_cannot_be_read_is_told_in_the_readers_words(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-py").mkdir()
     with pytest.raises(DataCorrupt, match="data_batch_1 is missing"):
-        glimpse(DataSpec(dataset="cifar10"), (tmp_path,), tmp_path / "kept.npy")
+        preview(DataSpec(dataset="cifar10"), (tmp_path,), tmp_path / "kept.npy")
     assert not (tmp_path / "kept.npy").exists()

@@ -448,14 +448,16 @@ def stage(lab: Lab, kind: str, key: str) -> Stage:
 
 
 def logits(lab: Lab, index: int, run: int, group: str) -> NDArray[np.float32]:
-    return np.asarray(lab.artifacts.array(stage(lab, "ood", f"{index}/{run}").result["extra"]["groups"][group]))
+    """A stage keeps its run's final function under the role of it."""
+    kept = stage(lab, "ood", f"{index}/{run}").result["extra"]["groups"]
+    return np.asarray(lab.artifacts.array(kept[{"independent": "optimum"}.get(group, group)]))
 
 
 def inside(lab: Lab, run: int, group: str, images: int) -> NDArray[np.float32]:
     """Logits on the first test images of what a group should hold, chosen here again."""
     own = lab.solutions(run=run)
     chosen = {
-        "optimum": [s for s in own if s.role == "optimum"],
+        "independent": [s for s in own if s.role == "optimum"],
         "trajectory": [s for s in own if s.role != "sample" and s.epoch in (2.0, 3.0)],
         "random": [s for s in own if s.method == "random" and s.index < 2],
         "averaging": [s for s in own if s.method == "averaging"],
@@ -497,7 +499,7 @@ def test_predictions_are_those_of_the_optimum_on_the_images(lab: Lab) -> None:
     for layer in ("first", "second", "head"):
         values = values @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]
         values = np.maximum(values, 0) if layer != "head" else values
-    np.testing.assert_allclose(logits(lab, 0, 1, "optimum")[0], values, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(logits(lab, 0, 1, "independent")[0], values, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.slow
@@ -513,9 +515,9 @@ def test_divergences_are_those_of_the_stored_predictions(lab: Lab, index: int, i
         assert (found.n, found.details["members"], found.details["size"]) == (3, 2, images)
         summed = value(lab, f"ood/{index}/{group}", "js_sum")
         assert summed.value == pytest.approx(2 * np.mean(per_run), abs=1e-9)
-    runs = np.concatenate([logits(lab, index, run, "optimum") for run in range(3)])
+    runs = np.concatenate([logits(lab, index, run, "independent") for run in range(3)])
     pairs = [js(runs[list(pair)]) for pair in combinations(range(3), 2)]
-    found = value(lab, f"ood/{index}/optimum", "js_mean")
+    found = value(lab, f"ood/{index}/independent", "js_mean")
     assert found.value == pytest.approx(np.mean(pairs), abs=1e-9)
     assert found.n == 3
     assert lab.measurements(metric="js_mean", subject=f"ood/{index}/averaging") == []  # one function a run
@@ -524,7 +526,7 @@ def test_divergences_are_those_of_the_stored_predictions(lab: Lab, index: int, i
 @pytest.mark.slow
 def test_detection_is_that_of_the_stored_predictions(lab: Lab) -> None:
     for index, images in ((0, 120), (1, 80)):
-        for group in ("optimum", "random", "averaging"):
+        for group in ("independent", "random", "averaging"):
             outside = [softmax(logits(lab, index, run, group)).mean(0) for run in range(3)]
             own = [softmax(inside(lab, run, group, images)).mean(0) for run in range(3)]
             truth = np.r_[np.ones(images), np.zeros(images)]
@@ -544,11 +546,11 @@ def test_detection_is_that_of_the_stored_predictions(lab: Lab) -> None:
             assert means.value == pytest.approx(entropy(np.mean(outside, 0)).mean(), abs=1e-9)
             edges = np.linspace(0, np.log(10), 41)
             assert means.details["in_counts"] == np.histogram(entropy(np.mean(own, 0)), edges)[0].tolist()
-    assert lab.measurements(subject="ood/0/optimum/single/mutual-information") == []  # one function has none
-    energy = np.stack([logits(lab, 0, run, "optimum")[0].astype(np.float64) for run in range(3)]).mean(0)
-    own_energy = np.stack([inside(lab, run, "optimum", 120)[0].astype(np.float64) for run in range(3)]).mean(0)
+    assert lab.measurements(subject="ood/0/independent/single/mutual-information") == []  # one function has none
+    energy = np.stack([logits(lab, 0, run, "independent")[0].astype(np.float64) for run in range(3)]).mean(0)
+    own_energy = np.stack([inside(lab, run, "independent", 120)[0].astype(np.float64) for run in range(3)]).mean(0)
     scores = [-np.logaddexp.reduce(e, 1) for e in (energy, own_energy)]
-    found = value(lab, "ood/0/optimum/ensemble/energy", "auroc")
+    found = value(lab, "ood/0/independent/ensemble/energy", "auroc")
     truth = np.r_[np.ones(120), np.zeros(120)]
     assert found.value == pytest.approx(roc_auc_score(truth, np.concatenate(scores)), abs=1e-9)
 
@@ -557,10 +559,10 @@ def test_detection_is_that_of_the_stored_predictions(lab: Lab) -> None:
 def test_an_interrupted_stage_goes_on_and_gives_the_same_bytes(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = groups.Group.logits
+    whole = groups.Networks.logits
     seen: list[int] = []
 
-    def broken(self: groups.Group, images: NDArray[np.uint8], *, of: slice) -> NDArray[np.float32]:
+    def broken(self: groups.Networks, images: NDArray[np.uint8], *, of: slice) -> NDArray[np.float32]:
         seen.append(of.start)
         if len(seen) == 3:  # the second of two checkpoints: the optimum is kept, and the first checkpoint
             raise StageInterrupted("told to stop")
@@ -571,7 +573,7 @@ def test_an_interrupted_stage_goes_on_and_gives_the_same_bytes(
     laboratory = Laboratory(settings)
     experiment = laboratory.create({**TINY, "methods": [], "ood": TINY["ood"][:1]}, name="again")
     monkeypatch.setattr(ood, "SAVE_EVERY_SECONDS", -1.0)
-    monkeypatch.setattr(groups.Group, "logits", broken)
+    monkeypatch.setattr(groups.Networks, "logits", broken)
     Executor(laboratory.store, laboratory.artifacts, settings).run_experiment(experiment.id)
     assert seen == [0, 0, 1, 1, *[0, 0, 1] * 2]  # the optimum, two checkpoints of which the second again; two more runs
     again = Lab(laboratory, experiment.id)
@@ -622,18 +624,18 @@ def test_figures_say_and_draw_what_was_measured(lab: Lab, name: str, options: di
 @pytest.mark.slow
 def test_the_row_holds_the_stored_numbers(lab: Lab) -> None:
     data = collect("ood", lab)
-    assert [d.group for d in data.divergences] == ["optimum", "trajectory", "random"]
+    assert [d.group for d in data.divergences] == ["independent", "trajectory", "random"]
     for d in data.divergences:
         assert d.outside == value(lab, f"ood/0/{d.group}", "js_mean").value
     assert [d.score for d in data.detected] == list(SCORES)
     entropy_row = data.detected[0]
-    assert entropy_row.single == value(lab, "ood/0/optimum/single/entropy", "auroc").value
-    assert entropy_row.ensemble == value(lab, "ood/0/optimum/ensemble/entropy", "auroc").value
+    assert entropy_row.single == value(lab, "ood/0/independent/single/entropy", "auroc").value
+    assert entropy_row.ensemble == value(lab, "ood/0/independent/ensemble/entropy", "auroc").value
     assert np.isnan(data.detected[2].single)  # mutual information of one function
     summed = collect("ood", lab, reduction="sum")
     assert [s.outside / d.outside for s, d in zip(summed.divergences, data.divergences, strict=True)] == [2, 2, 2]
     by_group = collect("ood", lab, score="entropy")
-    assert [d.group for d in by_group.detected] == ["optimum", "trajectory", "random", "averaging"]
+    assert [d.group for d in by_group.detected] == ["independent", "trajectory", "random", "averaging"]
     spectra = collect("ood-entropy", lab).spectra
     assert [s.functions for s in spectra] == ["single", "ensemble"]
     assert all(s.outside.sum() == pytest.approx(1) == s.inside.sum() for s in spectra)
@@ -645,7 +647,7 @@ def looked_at() -> Any:
     about = {"title": "Permuted pixels", "conversion": "as they are", "size": 100, "in_size": 300, "in_split": "test",
              "sd": 0.01, "in": 0.1, "in_sd": 0.01, "members": 2, "runs": 3}  # fmt: skip
     rows = []
-    for group in ("optimum", "averaging"):
+    for group in ("independent", "averaging"):
         for functions, more in (("single", 0.0), ("ensemble", 0.05)):
             told = {**about, "group": group, "functions": functions}
             subject = f"ood/0/{group}/{functions}"
@@ -665,7 +667,7 @@ def test_detection_is_shown_by_any_of_its_measures() -> None:
     for measure, (single, together) in expected.items():
         data = collect("ood", looked_at(), measure=measure, score="entropy")
         assert [(d.group, d.single, d.ensemble) for d in data.detected] == [
-            ("optimum", single, pytest.approx(together)), ("averaging", single, pytest.approx(together)),
+            ("independent", single, pytest.approx(together)), ("averaging", single, pytest.approx(together)),
         ]  # fmt: skip
         assert data.chance == by_chance[measure]
         assert "AUROC .800 ± .010, ensemble .850; FPR95 .600 ± .010, ensemble .650" in told(data).notes.text[1]
@@ -675,10 +677,10 @@ def test_detection_is_shown_by_any_of_its_measures() -> None:
 
 def test_entropy_can_be_seen_of_every_group() -> None:
     usual = collect("ood-entropy", looked_at())
-    assert usual.groups == ["optimum"]
+    assert usual.groups == ["independent"]
     assert [(one.group, one.on) for one in usual.legend] == [("independent", True), ("averaging", False)]
     both = collect("ood-entropy", looked_at(), method="independent,averaging,theory")
-    assert both.groups == ["optimum", "averaging"]
+    assert both.groups == ["independent", "averaging"]
     drawn = figures["ood-entropy"].draw(both, "light")
     assert {trace.legendgroup for trace in drawn.data} == {"independent", "averaging"}
     assert {trace.yaxis for trace in drawn.data} == {"y", "y2", "y3", "y4"}

@@ -292,7 +292,7 @@ def test_one_launch_finds_out_that_the_broker_hangs_and_the_others_believe_it(
         made.launch(chains(1, steps=1))
     assert 1 <= len(mute.callers) <= 3, "one try, with the driver's own repetitions"
     assert caplog.text.count("the broker does not answer") == 1
-    bell = jobs.bell_of(made.settings.broker, made.settings.home)
+    bell = jobs.notifier_of(made.settings.broker, made.settings.home)
     assert bell.is_silent
     monkeypatch.setattr(jobs.time, "monotonic", lambda: 1e9)
     assert not bell.is_silent, "it is tried again after a while"

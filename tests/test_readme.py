@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -30,7 +33,38 @@ def test_no_command_in_the_readme_is_of_a_kind_nobody_runs() -> None:
 
 def test_the_pictures_are_there() -> None:
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
-        assert (Path(__file__).parent.parent / picture).exists(), picture
+        assert (ROOT / picture).exists(), picture
+
+
+def test_the_numbers_on_the_cover_are_those_of_the_kept_results() -> None:
+    rows = [training_row(), coverage_row()]
+    assert all(row in README for row in rows), "the README should say:\n" + "\n".join(rows)
+
+
+def training_row() -> str:
+    """From what `benchmarks/training.py --json` printed. By processor time, which a busy machine disturbs least."""
+    found = json.loads((ROOT / "benchmarks" / "training.json").read_text(encoding="utf-8"))
+    low, high = found["core_ratio_range"]
+    return (
+        "| Images that a core trains a second, SmallCNN, beside a loop written by hand "
+        f"| {found['core_ratio']:.1f} times | {low:.1f} to {high:.1f} | {found['n']} rounds | {found['machine']} |"
+    )
+
+
+def coverage_row() -> str:
+    """From docs/coverage.md: every claim at n = 5 runs, in runs that are even, uneven and failing."""
+    page = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
+    each = re.search(r"5 classes, (\d+) in every cell", page)
+    cells = re.findall(r"^\| [a-h]\d? \|[^|]+\|[^|]+\| (\d\.\d+) ", page, flags=re.MULTILINE)
+    assert each is not None
+    assert len(cells) == 3 * 11
+    shares = sorted(100 * float(cell) for cell in cells)
+    return (
+        "| Truths that the verdict's 95 % intervals contain, five runs "
+        f"| {statistics.median(shares):.1f} % "
+        f"| {shares[1]:.1f} to {shares[-1]:.0f} %, and {shares[0]:.0f} % (f1 where runs fail) "
+        f"| {len(cells)} kinds of {each[1]} made-up problems | seeded |"
+    )
 
 
 def notebook(experiment: str) -> str:

@@ -94,6 +94,18 @@ def test_an_output_is_the_same_after_it_was_stored() -> None:
     assert isinstance(again.solutions[0].role, Role)
 
 
+@pytest.mark.parametrize(("kept", "now"), [
+    ("ensemble/optimum/4", "ensemble/independent/4"), ("ood/0/optimum", "ood/0/independent"), ("optima", "independent"),
+    ("ensemble/my-optimum/4", "ensemble/my-optimum/4"), ("shift/independent", "shift/independent"), ("", ""),
+])  # fmt: skip
+def test_outputs_kept_under_an_old_name_of_a_group_are_read_under_its_name(kept: str, now: str) -> None:
+    whole = StageOutput(
+        measurements=[NewMeasurement(metric="js_mean", value=0.5, subject=kept, details={"group": kept})]
+    )
+    [measured] = StageOutput.from_json(whole.to_json()).measurements
+    assert (measured.subject, measured.details) == (now, {"group": now})
+
+
 def test_what_is_not_told_is_not_stored() -> None:
     """It would overwrite what another stage has told."""
     stored = StageOutput(runs={0: TrainedRun({}), 1: PredictedRun(None, None, "diverged")}).to_json()

@@ -82,6 +82,22 @@ def test_templates_say_no_style_but_numbers_for_the_stylesheet() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_templates_are_laid_out_to_be_read() -> None:
+    wrong = [
+        f"{path.name}:{number}"
+        for path in sorted((STATIC.parent / "templates").glob("*.html"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > 120 or line != line.rstrip() or "\t" in line
+    ]
+    assert not wrong, "longer than 120 characters, or spaces at the end: " + ", ".join(wrong)
+
+
+def test_a_page_does_not_carry_the_indentation_of_its_template(site: Served) -> None:
+    with site.client() as client:
+        page = client.get("/catalogue").text
+    assert not re.findall(r"^[ \t]+", page, flags=re.MULTILINE)
+
+
 def test_the_stylesheet_is_served_whole_with_every_component_once(site: Served) -> None:
     parts = sorted(path.name for path in (STATIC / "css").glob("*.css"))
     named = re.findall(r'@import "css/(.+)";', (STATIC / "style.css").read_text(encoding="utf-8"))

@@ -30,6 +30,7 @@ from modescape.prices import Work
 from modescape.records import (
     ListColumns,
     NewMatrix,
+    NewMeasurement,
     PlannedStage,
     PredictedRun,
     Progress,
@@ -320,15 +321,15 @@ def test_the_reaper_repairs_what_should_not_be_blocked(store: Store) -> None:
 
 def test_ringing_tells_each_ready_stage_once_and_again_when_nobody_came(store: Store) -> None:
     experiment = create(store)
-    ready = store.leases.to_ring()
+    ready = store.leases.unnotified()
     assert [queue for _, queue in ready] == ["cpu", "cpu"]
-    store.leases.mark_rung([id_ for id_, _ in ready])
-    assert store.leases.to_ring() == []
-    assert store.leases.to_ring(older_than_seconds=60) == []
-    assert store.leases.to_ring(older_than_seconds=-1) == ready
-    assert store.leases.to_ring(experiment_id="another", older_than_seconds=-1) == []
+    store.leases.mark_notified([id_ for id_, _ in ready])
+    assert store.leases.unnotified() == []
+    assert store.leases.unnotified(older_than_seconds=60) == []
+    assert store.leases.unnotified(older_than_seconds=-1) == ready
+    assert store.leases.unnotified(experiment_id="another", older_than_seconds=-1) == []
     finish(store, claim(store, "train/0"))
-    assert [id_ for id_, _ in store.leases.to_ring()] == [stage_id(store, experiment, "predict/0")]
+    assert [id_ for id_, _ in store.leases.unnotified()] == [stage_id(store, experiment, "predict/0")]
 
 
 def test_seconds_add_up_over_attempts(store: Store) -> None:
@@ -895,6 +896,39 @@ def test_experiments_on_own_data_get_their_names_when_the_database_is_migrated(s
     assert [kept[e.id] for e in made] == old
     upgrade(store.url)
     assert [store.experiments.get(e.id).dataset for e in made] == names == ["Scans", "svhn (folder)", "a.b", "digits"]
+
+
+def test_measurements_get_the_one_name_of_their_group_and_lose_nothing(store: Store) -> None:
+    experiment = create(store)
+    lease = store.leases.claim("w")
+    assert lease is not None
+    names = {
+        "ensemble/optimum/2": "ensemble/independent/2", "ensemble/optimum": "ensemble/independent",
+        "reliability/optimum/single/width-10": "reliability/independent/single/width-10",
+        "ood/0/optimum/single/energy": "ood/0/independent/single/energy", "ood/1/random": "ood/1/random",
+        "shift/independent/4": "shift/independent/4", "independent": "independent",
+        "ensemble/optimum-like/2": "ensemble/optimum-like/2", "ensemble/random/2": "ensemble/random/2",
+    }  # fmt: skip
+
+    def details(i: int, subject: str) -> dict[str, Any]:
+        return {"members": i, **({"group": subject.split("/")[2]} if subject.startswith("ood") else {})}
+
+    rows = [
+        NewMeasurement(metric="nll", value=float(i), subject=new, details=details(i, new))
+        for i, new in enumerate(names.values())
+    ]
+    finish(store, lease, StageOutput(measurements=rows))
+
+    def told() -> dict[str, tuple[Any, ...]]:
+        found = store.results.measurements(experiment.id).items
+        return {row.subject: (row.id, row.value, row.details) for row in found}
+
+    now = told()
+    assert set(now) == set(names.values())
+    downgrade(store.url, "0007")
+    assert told() == {old: (*now[new][:2], details(i, old)) for i, (old, new) in enumerate(names.items())}
+    upgrade(store.url)
+    assert told() == now
 
 
 def test_selections(store: Store) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy.orm import InstrumentedAttribute
 
 from modescape.finding import Finding
-from modescape.records import Role, SampleSet, Status
+from modescape.records import Role, SampleSet, Status, group_name
 from modescape.registry import architectures, datasets, method_title
 from modescape.spec import words
 from modescape.tables import Base, Experiment, Measurement, Run, Series, Solution, Stage
@@ -88,7 +88,8 @@ class Field:
     """One column. name: in a query; key: in documents and CSV, where another; also: another name the store takes;
     words: in a sentence ("": the API does not filter by it); choices: the closed set of values, if any; place: among
     the API's parameters, equal ones as in the table; example: a value, for documents of the API whose own file has
-    none; reads: how its value is read off a row, when it is not the column itself."""
+    none; reads: how its value is read off a row, when it is not the column itself; now: a text that is asked for in the
+    spelling of now, where it may be an old name."""
 
     name: str
     kind: Kind
@@ -102,6 +103,7 @@ class Field:
     place: int = 0
     example: Any = None
     reads: Callable[[Any], Any] | None = None
+    now: Callable[[str], str] = str
     cell: Cell | None = None
     facet: Facet | None = None
 
@@ -286,7 +288,7 @@ MEASUREMENTS = Fields[Measurement](
     sort_words={"metric": "by metric"},
     all=(
         Field("metric", Kind.TEXT, Measurement.metric, "metric"),
-        Field("subject", Kind.TEXT, Measurement.subject, "subject"),
+        Field("subject", Kind.TEXT, Measurement.subject, "subject", now=group_name),
         Field("solution", Kind.WHOLE, Measurement.solution, "solution"),
         Field("split", Kind.TEXT, Measurement.split, "split"),
         Field("corruption", Kind.TEXT, Measurement.corruption, "corruption"),

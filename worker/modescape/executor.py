@@ -246,13 +246,13 @@ class Executor:
         tick, beaten = min(TICK_SECONDS, seconds / 6), time.monotonic()
         while not over.wait(tick):
             now = time.monotonic()
-            due = now - beaten > seconds / 3 or (control.has_news and now - beaten > TELL_SECONDS)
+            due = now - beaten > seconds / 3 or (control.has_progress and now - beaten > TELL_SECONDS)
             try:
                 if due:
                     control.tell()
                     beaten = now
                 else:
-                    control.heed(self.store.leases.wish(control.lease))
+                    control.stop_if_asked(self.store.leases.wish(control.lease))
             except LeaseLost as lost:
                 control.stop(lost)
                 return

@@ -6,7 +6,7 @@
 Messages may be lost, doubled or late without harm: the store says what is ready and who has it, a wake-up only makes a
 worker look at once, and then it goes on until nothing is ready. In every worker a reaper frees what dead workers held
 and rings again for what nobody came for. While the broker is away (refusing, or silent, which costs a time-out) nobody
-waits for it: launches and stages go on without a ring, and workers look by themselves. Measured choices: filesystem
+waits for it: launches and stages go on without a wake-up, and workers look by themselves. Measured choices: filesystem
 queue polled every 0.25 s when nothing else is installed, Redis otherwise; pool `solo`, because torch hangs after a
 fork.
 """
@@ -43,7 +43,7 @@ TASK = "modescape.run_stage"
 KEEP_EVENTS = 20_000
 PRUNE_EVERY = 100  # reaper rounds
 BROKER_SECONDS = 2.0  # for the broker to accept a connection, and to answer a command
-RING_SECONDS = 3.0  # for the wake-ups of one launch, or for another thread's to be through
+NOTIFY_SECONDS = 3.0  # for the wake-ups of one launch, or for another thread's to be through
 PAUSES = (5.0, 30.0)  # seconds a broker that did not answer is left alone: at first, and at most
 
 
@@ -100,7 +100,7 @@ def _transport_options(broker: str, home: Path) -> dict[str, Any]:
     }
 
 
-class Bell:
+class Notifier:
     """The broker as one process sees it. One that does not answer is left alone for a while, twice as long each time,
     so that a launch waits for it a few seconds at most and forty-five launches not forty-five times as long."""
 
@@ -119,9 +119,9 @@ class Bell:
         """Whether the broker did not answer lately; workers must look by themselves."""
         return time.monotonic() < self._quiet_until
 
-    def ring(self, due: Sequence[tuple[str, str]]) -> list[str]:
+    def notify(self, due: Sequence[tuple[str, str]]) -> list[str]:
         """Send a wake-up for each (stage id, queue); ids of those that were sent."""
-        if not self._one_at_a_time.acquire(timeout=RING_SECONDS):
+        if not self._one_at_a_time.acquire(timeout=NOTIFY_SECONDS):
             return []
         try:
             return [] if self.is_silent else self._send(due)
@@ -129,12 +129,12 @@ class Bell:
             self._one_at_a_time.release()
 
     def _send(self, due: Sequence[tuple[str, str]]) -> list[str]:
-        rung: list[str] = []
-        until = time.monotonic() + RING_SECONDS
+        told: list[str] = []
+        until = time.monotonic() + NOTIFY_SECONDS
         try:
             for stage_id, queue in due:
                 self._app.send_task(TASK, args=[stage_id], queue=queue, retry=False)
-                rung.append(stage_id)
+                told.append(stage_id)
                 if time.monotonic() > until:
                     break
         except self._errors as error:
@@ -144,10 +144,10 @@ class Bell:
         else:
             self._pause = PAUSES[0]
             BROKER.back()
-        return rung
+        return told
 
 
-bell_of = lru_cache(maxsize=8)(Bell)
+notifier_of = lru_cache(maxsize=8)(Notifier)
 
 
 def dispatch(
@@ -158,17 +158,17 @@ def dispatch(
     older_than_seconds: also those whose last wake-up is older than that. A broker that does not answer costs a
     warning and a few seconds, not an error: the rows stay as they are and a reaper rings later.
     """
-    due = store.leases.to_ring(experiment_id=experiment_id, older_than_seconds=older_than_seconds)
-    rung = bell_of(settings.broker, settings.home).ring(due) if due else []
-    if rung:
-        store.leases.mark_rung(rung)
-    return len(rung)
+    due = store.leases.unnotified(experiment_id=experiment_id, older_than_seconds=older_than_seconds)
+    told = notifier_of(settings.broker, settings.home).notify(due) if due else []
+    if told:
+        store.leases.mark_notified(told)
+    return len(told)
 
 
 class _Reaper:
     """A thread of every worker that says the worker lives, frees what dead ones held, and rings again.
 
-    work: what a ring would make this worker do; called in a thread of its own while the broker is silent.
+    work: what a wake-up would make this worker do; called in a thread of its own while the broker is silent.
     """
 
     def __init__(self, executor: Executor, work: Callable[[], None]) -> None:
@@ -189,7 +189,7 @@ class _Reaper:
 
     def _run(self) -> None:
         seconds, rounds = self._executor.settings.lease_seconds, 0
-        self._round(0.0)  # wake-ups that went to this worker's predecessor are lost: ring for everything
+        self._round(0.0)  # wake-ups that went to this worker's predecessor are lost: send all again
         while not self._over.wait(seconds / 3):
             rounds += 1
             self._round(2 * seconds, prune=rounds % PRUNE_EVERY == 0)
@@ -208,7 +208,7 @@ class _Reaper:
             DATABASE.away(error)
         except Exception:  # whatever it is: a worker without a reaper would pass for dead
             log.exception("a round of the reaper failed")
-        if bell_of(executor.settings.broker, executor.settings.home).is_silent:
+        if notifier_of(executor.settings.broker, executor.settings.home).is_silent:
             self._look()
 
     def _look(self) -> None:
@@ -235,7 +235,7 @@ def worker_main(
     )  # fmt: skip
     here = executor.machine
     app = make_app(settings.broker, settings.home)
-    one_at_a_time = threading.Lock()  # a ring, or a look without one
+    one_at_a_time = threading.Lock()  # a wake-up, or a look without one
 
     def work(stage_id: str | None = None) -> None:
         try:

@@ -22,7 +22,7 @@ from modescape.drawing.words import percent, rate
 from modescape.finding import Finding
 from modescape.laboratory import opened
 from modescape.listing import Condition, ListQuery
-from modescape.records import Status
+from modescape.records import Group, Status
 from modescape.registry import architectures, datasets, methods, presets
 from modescape.spec import ExperimentSpec, parse, stored, words
 from modescape.store import Store
@@ -189,11 +189,11 @@ PRINTED = (
     Printed(key="accuracy-resnet20v1", title=f"ResNet20v1, {_TRAINED}", value=0.90, unit="accuracy", where="Fig 6",
             preset="fig-6-resnet20", read=_accuracy),
     Printed(key="js-independent", title=f"Independent runs, {_JS}", value=0.384, unit="nats", where="SVHN row",
-            preset="svhn-row", read=_divergence("optimum")),
+            preset="svhn-row", read=_divergence(Group.INDEPENDENT)),
     Printed(key="js-random", title=f"Random subspace, {_JS}", value=0.155, unit="nats", where="SVHN row",
             preset="svhn-row", read=_divergence("random"), methods=("random",)),
     Printed(key="js-trajectory", title=f"One trajectory, {_JS}", value=0.153, unit="nats", where="SVHN row",
-            preset="svhn-row", read=_divergence("trajectory")),
+            preset="svhn-row", read=_divergence(Group.TRAJECTORY)),
     Printed(key="js-low-rank", title=f"Low-rank Gaussian, {_JS}", value=0.087, unit="nats", where="SVHN row",
             preset="svhn-row", read=_divergence("low-rank"), methods=("low-rank",)),
     Printed(key="js-diagonal", title=f"Diagonal Gaussian, {_JS}", value=0.034, unit="nats", where="SVHN row",

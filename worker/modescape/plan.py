@@ -10,7 +10,7 @@ The graph; each kind is planned by its own module in `stages`:
         +------------+--> sample[r/m/s] ~+~~> compare[all]       sample[r/m/s] ~~> embed[samples]
 
 Arrows of dashes must succeed; those of waves (`wants`) must end, and what failed is done without. A stage that stands
-on a failed run or chain makes nothing and says so in its result (`stages.footing`).
+on a failed run or chain makes nothing and says so in its result (`stages.inputs`).
 Every stage that makes solutions owns a block of solution numbers, so numbers are known before anything runs.
 """
 

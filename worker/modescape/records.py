@@ -8,7 +8,8 @@ The words are texts (`StrEnum`), so rows and JSON hold them as they stand here. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypedDict
@@ -78,6 +79,33 @@ class SampleSet(StrEnum):
     TYPICAL = "typical"  # near the optimum, where the method is meant to work
     FAIR = "fair"  # at the strength whose average is best on validation images
     LAST = "last"  # the last iterate of a method that trains on from an optimum
+
+
+class Group(StrEnum):
+    """Functions that are meant together, as measurements, figures and filters call them. A method's samples are a group
+    too, which goes by the method's name."""
+
+    INDEPENDENT = "independent"  # the final functions of the runs
+    TRAJECTORY = "trajectory"  # checkpoints along one training
+
+    @property
+    def words(self) -> str:
+        """As read inside a sentence."""
+        return {Group.INDEPENDENT: "independent runs", Group.TRAJECTORY: "checkpoints"}[self]
+
+    @classmethod
+    def with_methods(cls, methods: Iterable[str]) -> list[str]:
+        """Every group there is beside these methods, in the order of figures."""
+        return [*cls, *methods]
+
+
+_FORMER = re.compile(r"(?<![\w-])optim(um|a)(?![\w-])")
+
+
+def group_name(text: str) -> str:
+    """A group, or a subject with one in it ("ensemble/optimum/4"), in the spelling of now. Before revision 0008 the
+    final functions had several names; kept outputs of stages, saved links and habits still use them."""
+    return _FORMER.sub(Group.INDEPENDENT, text)
 
 
 class StageKind(StrEnum):
@@ -327,7 +355,7 @@ class StageOutput:
     def from_json(cls, data: Mapping[str, Any]) -> StageOutput:
         return cls(
             solutions=[_solution(item) for item in data["solutions"]],
-            measurements=[NewMeasurement(**item) for item in data["measurements"]],
+            measurements=[_measurement(item) for item in data["measurements"]],
             matrices=[NewMatrix(**item) for item in data["matrices"]],
             artifacts=[ArtifactInfo(**{**item, "shape": tuple(item["shape"])}) for item in data["artifacts"]],
             runs={int(number): _outcome(told) for number, told in data["runs"].items()},
@@ -372,6 +400,13 @@ class StageOutput:
 
 def _outcome(told: Json) -> TrainedRun | PredictedRun:
     return TrainedRun(**told) if "arithmetic" in told else PredictedRun(**told)
+
+
+def _measurement(item: Json) -> NewMeasurement:
+    details = item["details"]
+    if "group" in details:
+        details = {**details, "group": group_name(details["group"])}
+    return NewMeasurement(**{**item, "subject": group_name(item["subject"]), "details": details})
 
 
 def _solution(item: Json) -> NewSolution:

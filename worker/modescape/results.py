@@ -23,7 +23,7 @@ from modescape.claims.record import ClaimRecord
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.listing import Condition
-from modescape.records import SampleSet, StageKind, StageState
+from modescape.records import SampleSet, StageKind, StageState, group_name
 from modescape.registry import methods
 from modescape.science.health import run_failure
 from modescape.spec import ExperimentSpec, stored
@@ -233,13 +233,14 @@ class Results:
         return steps, values
 
     def measurements(self, *, metric: str | None = None, subject: str | None = None) -> list[Measurement]:
-        """Group measurements (subject set), narrowed by metric and subject; those under shift are in `shifted`."""
+        """Group measurements (subject set), narrowed by metric and subject, which may be an old name; those under shift
+        are in `shifted`."""
         return [
             m
             for m in self._measurements
             if m.solution is None
             and (metric is None or m.metric == metric)
-            and (subject is None or m.subject == subject)
+            and (subject is None or m.subject == group_name(subject))
         ]
 
     @cached_property

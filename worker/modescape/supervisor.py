@@ -181,10 +181,10 @@ class _Family:
 
     def watch(self) -> None:
         while not self.stopping:
-            self.revive()
+            self.restart_dead()
             time.sleep(0.2)
 
-    def revive(self) -> None:
+    def restart_dead(self) -> None:
         now = time.monotonic()
         for name, child in self.children.items():
             if child.process.poll() is None:

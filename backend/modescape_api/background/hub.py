@@ -58,7 +58,7 @@ class Hub:
             if self._listeners == 0:
                 self._awake.clear()
 
-    async def news(self, seen: int, *, seconds: float) -> bool:
+    async def wait_for_event(self, seen: int, *, seconds: float) -> bool:
         """Wait until there is an event after `seen`; False when `seconds` passed without one."""
         try:
             async with asyncio.timeout(seconds):

@@ -228,7 +228,7 @@ class _Reader:
             if field.choices and text not in field.choices:
                 self._wrong(key, f"there is no {field.words} {text[:60]!r}", ", ".join(field.choices))
                 return None
-            return self._text(key, text) or None
+            return self._text(key, field.now(text)) or None
         if field.kind == Kind.FLAG:
             return self._flag(key, text)
         if field.kind == Kind.TIME:

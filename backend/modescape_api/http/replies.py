@@ -367,7 +367,7 @@ class Gzip:
             return
         start: Message | None = None
 
-        async def squeeze(message: Message) -> None:
+        async def compress(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=message["headers"])
@@ -396,4 +396,4 @@ class Gzip:
                 await send(begin)
             await send(message)
 
-        await self.app(scope, receive, squeeze)
+        await self.app(scope, receive, compress)

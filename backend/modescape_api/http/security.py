@@ -202,7 +202,7 @@ class Guard:
         request = Request(scope, receive)
         started = False
 
-        async def dress(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -214,14 +214,14 @@ class Guard:
 
         try:
             if (elsewhere := self._admit(request)) is not None:
-                await elsewhere(scope, receive, dress)
+                await elsewhere(scope, receive, with_headers)
                 return
             body = b"" if request.method in SAFE else await _read(request)
-            await self.app(scope, _replay(body, receive), dress)
+            await self.app(scope, _replay(body, receive), with_headers)
         except Exception as error:
             if started:
                 raise  # half an answer is out: the connection must break
-            await problems.answer(request, error)(scope, receive, dress)
+            await problems.answer(request, error)(scope, receive, with_headers)
 
     def _admit(self, request: Request) -> Response | None:
         """Let the request in (None), send a person to the sign-in page, or raise Refusal."""

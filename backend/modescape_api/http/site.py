@@ -47,8 +47,8 @@ class Site:
         """The secret people and programs show, or None when everybody at this machine may come in."""
         return self.settings.token.get_secret_value() if self.settings.token else None
 
-    def ring(self, experiment_id: str) -> None:
-        """Tell workers that stages may be ready. A lost ring costs seconds, not work: the reaper rings again."""
+    def notify_workers(self, experiment_id: str) -> None:
+        """Tell workers that stages may be ready. A lost message costs seconds, not work: the reaper sends it again."""
         from modescape import jobs  # Celery is loaded by the first launch, not by the first page
 
         jobs.dispatch(self.settings, self.store, experiment_id)

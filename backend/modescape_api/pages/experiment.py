@@ -17,7 +17,7 @@ from modescape.drawing.words import duration
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.plan import departures, differences
-from modescape.records import Absent, Role, StageKind, StageState, Status
+from modescape.records import Absent, Group, Role, StageKind, StageState, Status
 from modescape.registry import Figure, architectures, datasets, figures, method_title, methods, presets, studies
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
@@ -44,7 +44,7 @@ router = APIRouter()
 
 LOG_ROWS = 200
 
-_FIXED_LEGEND = (("independent", "Independent runs", "independent"), ("trajectory", "Checkpoints", "trajectory"))
+_FIXED_LEGEND = tuple((group, group.words.capitalize(), group) for group in Group)
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) 
     read = sorted(equal_accuracy(finding.claim("d1")), key=lambda m: m.disagreement)
     known: list[tuple[str, str, list[float], tuple[float, float] | None]] = []
     if finding.along is not None:
-        known.append(("trajectory", "recent checkpoints of one run", [finding.along.disagreement], None))
+        known.append((Group.TRAJECTORY, "recent checkpoints of one run", [finding.along.disagreement], None))
     known += [
         (
             m.method,
@@ -295,7 +295,7 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) 
         )
         for m in read
     ]
-    known.append(("independent", "independent runs", [float(v) for v in between], None))
+    known.append((Group.INDEPENDENT, Group.INDEPENDENT.words, [float(v) for v in between], None))
     top = max(max([*found, *(ends or ())]) for _, _, found, ends in known) or 1.0
     step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if top / s <= 5)
     high = step * (int(top / step - 1e-9) + 1)

@@ -66,7 +66,7 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         previous=_sibling(request, row, order, place - 1),
         following=_sibling(request, row, order, place + 1),
         controls=[
-            _offering(control, choices[control.name]) if control.name in choices else control
+            _with_choices(control, choices[control.name]) if control.name in choices else control
             for control in (_with_value(c, given) for c in controls if not c.name.endswith((".size", ".method")))
             if choices.get(control.name, True)
         ],
@@ -120,12 +120,12 @@ def _with_value(control: forms.Control, given: Mapping[str, Any]) -> forms.Contr
     return forms.filled(control, name=name, value=given.get(name))
 
 
-def _offering(control: forms.Control, words: Mapping[str, str]) -> forms.Control:
+def _with_choices(control: forms.Control, words: Mapping[str, str]) -> forms.Control:
     """A choice among these values; several at once, which only an address can ask for, are one choice more."""
     several = control.value.replace(", ", ",")
     if "," in several:
         words = {**words, several: f"{several.count(',') + 1} chosen"}
-    return forms.offering(replace(control, value=several), words)
+    return forms.with_choices(replace(control, value=several), words)
 
 
 def _sibling(request: Request, row: Experiment, order: Sequence[Figure], place: int) -> dict[str, str] | None:

@@ -602,7 +602,7 @@ def filled(control: Control, *, name: str, value: Any) -> Control:
     return replace(control, name=name, value=_text(value))
 
 
-def offering(control: Control, words: Mapping[str, str]) -> Control:
+def with_choices(control: Control, words: Mapping[str, str]) -> Control:
     """The control as a choice among values with their words, the default first; another value in it is left out."""
     first = next(iter(words))
     value = control.value if control.value in words else first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 import jinja2
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2.ext import Extension
 
 from modescape import __version__
 from modescape.errors import InvalidInput
@@ -28,11 +30,23 @@ EVENT_KINDS = (
 )
 
 
+class _Unindented(Extension):
+    """Templates are indented for who reads them; pages do not carry that along."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return re.sub(r"^[ \t]+", "", source, flags=re.MULTILINE)
+
+
 @lru_cache
 def _templates() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(assets.frontend() / "templates")
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=loader,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        extensions=[_Unindented],
     )
     environment.filters.update(FILTERS)
     environment.globals.update(

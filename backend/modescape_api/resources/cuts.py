@@ -82,7 +82,7 @@ def cut(here: Here, experiment: str, asked: Annotated[Through, body(Through)]) -
     added = [here.store.stages.add(row.id, stage) for stage in priced or planned.stages]
     done = all(stage.state == StageState.SUCCEEDED for stage in added)
     if not done:
-        here.ring(row.id)
+        here.notify_workers(row.id)
     address = f"/api/experiments/{row.slug}/figures/{planned.figure}.json?plane={planned.name}"
     states = [stage.state for stage in added if stage.state != StageState.SUCCEEDED]
     document = {

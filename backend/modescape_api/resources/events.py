@@ -112,7 +112,7 @@ async def _stream(here: Site, experiment_id: str | None, after: int | None, olde
                 yield format_sse_event(event=row.kind, data_str=replies.encode(as_dict(row)).decode(), id=str(row.id))
             if len(rows) < BATCH:
                 seen = max(seen, upto)  # the rest up to here belongs to other experiments
-                if not await here.hub.news(seen, seconds=PING_SECONDS):
+                if not await here.hub.wait_for_event(seen, seconds=PING_SECONDS):
                     yield KEEPALIVE_COMMENT
 
 

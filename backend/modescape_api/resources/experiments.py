@@ -129,7 +129,7 @@ def stages_of(here: Site, row: Experiment) -> list[dict[str, Any]]:
 
 
 def launch(here: Site, draft: Draft, *, key: str | None = None, created_by: str = "") -> Experiment:
-    """Check everything, store the experiment and its stages in one transaction, ring for workers.
+    """Check everything, store the experiment and its stages in one transaction, wake workers.
 
     key: makes the request repeatable; the same key with another draft is a Conflict.
     Raises InvalidInput (fields as in the body), DataMissing, DataCorrupt.
@@ -148,7 +148,7 @@ def launch(here: Site, draft: Draft, *, key: str | None = None, created_by: str 
         )
     except (InvalidInput, DataMissing) as error:
         raise bodies.prefixed(error, "spec") from None
-    here.ring(row.id)
+    here.notify_workers(row.id)
     return row
 
 
@@ -333,7 +333,7 @@ def pause(here: Here, experiment: str) -> Response:
 )
 def resume(here: Here, experiment: str) -> Response:
     row = here.store.experiments.resume(experiment)
-    here.ring(row.id)
+    here.notify_workers(row.id)
     return replies.json(as_document(here, row))
 
 
@@ -350,7 +350,7 @@ def retry(
     ] = None,
 ) -> Response:
     row = here.store.experiments.retry(experiment, stage)
-    here.ring(row.id)
+    here.notify_workers(row.id)
     return replies.json(as_document(here, row))
 
 

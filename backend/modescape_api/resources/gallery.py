@@ -75,8 +75,8 @@ def choices(here: Site) -> list[dict[str, Any]]:
 
 def shown(here: Site, name: str) -> Shown:
     """The images of a data set. Raises InvalidInput (`dataset`), DataMissing, DataCorrupt."""
-    from modescape.datasets.glimpse import glimpse
     from modescape.datasets.here import describe, own_names, seed_name
+    from modescape.datasets.preview import preview
 
     row = next((row for row in data.known(here) if row["name"] == name), None)
     if row is None:
@@ -90,7 +90,7 @@ def shown(here: Site, name: str) -> Shown:
     kept = hashlib.sha256(said.encode()).hexdigest()[:24]
     seed = seed_name(spec.model_copy(update={"fingerprint": info.fingerprint}))
     with _reading:
-        images = glimpse(spec, folders, here.settings.home / "gallery" / f"{kept}.npy")
+        images = preview(spec, folders, here.settings.home / "gallery" / f"{kept}.npy")
     files = own_names(spec).get("test", [])
     return Shown(name, row["title"], seed, images, tuple(files[: len(images)]))
 

@@ -172,7 +172,7 @@ def weights(request: Request, here: Here, experiment: str, number: Number) -> Re
     if stage.state in (StageState.FAILED, StageState.CANCELLED):
         why = stage.error.get("message") or f"it was {stage.state}"
         raise Conflict(f"the weights of solution {number} could not be made: {why}; retry stage {stage.id}")
-    here.ring(row.id)
+    here.notify_workers(row.id)
     address = f"/api/experiments/{row.slug}/solutions/{number}/weights"
     document = {"state": stage.state, "stage": stage.id, "solution": number}
     return replies.json(

@@ -204,7 +204,7 @@ def some_method(claim: Claim[Any], base: ClaimRecord, found: Sequence[MethodReco
     undecided = [one for one, _ in opened if one.word is not Word.DOES_NOT_HOLD]
     if undecided or shut:
         return replace(record, because="; ".join(f"{one.title}: {_why(one)}" for one in (*undecided, *shut)))
-    best = max((estimate for _, estimate in opened), key=lambda estimate: estimate.room)
+    best = max((estimate for _, estimate in opened), key=lambda estimate: estimate.beyond_margin)
     return replace(
         record, word=Word.DOES_NOT_HOLD, qualifier=qualifier(best),
         because=f"for every method the whole interval lies below {margin}",
@@ -228,7 +228,7 @@ def _decided_by_one(claim: Claim[Any], base: ClaimRecord, found: Sequence[Method
     if not candidates:
         return record
     by_number, choose = claim.reads is Reads.WIDE, max if claim.joins is Joins.SOME else min
-    one, estimate = choose(candidates, key=lambda pair: pair[1].value if by_number else pair[1].room)
+    one, estimate = choose(candidates, key=lambda pair: pair[1].value if by_number else pair[1].beyond_margin)
     return replace(known(record, estimate, one.parts), n=one.n or base.n)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import modescape.registry as registry
 from modescape.drawing import style
 from modescape.drawing.reading import FigureNotReady
+from modescape.records import Group
 from modescape.results import Results
 
-TRAJECTORY, INDEPENDENT = "trajectory", "independent"  # groups of solutions beside the methods
 GROUNDS = ("baseline", "theory")  # legends may name them, so a filter may too; they are no group of functions
 
 
@@ -49,9 +49,17 @@ def after_runs(done: int, results: Results) -> str:
 REFERENCE = "baseline"
 
 
-def group_title(group: str, *, independent: str = "independent runs", trajectory: str = "checkpoints") -> str:
+def group_title(
+    group: str, *, independent: str = Group.INDEPENDENT.words, trajectory: str = Group.TRAJECTORY.words
+) -> str:
     """Of a method, or of the runs or their checkpoints, as a figure calls them."""
-    return {INDEPENDENT: independent, TRAJECTORY: trajectory}.get(group) or registry.method_title(group)
+    own: dict[str, str] = {Group.INDEPENDENT: independent, Group.TRAJECTORY: trajectory}
+    return own.get(group) or registry.method_title(group)
+
+
+def all_groups(results: Results) -> list[str]:
+    """Every group that this experiment may have, in the order of figures."""
+    return Group.with_methods(chosen.method for chosen in results.spec.methods)
 
 
 def look_of(group: str) -> style.Look:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from modescape.drawing.groups import GROUNDS, INDEPENDENT, TRAJECTORY
+from modescape.drawing.groups import GROUNDS, all_groups
 from modescape.errors import InvalidInput
 from modescape.part import Split
+from modescape.records import group_name
 from modescape.registry import Options
 from modescape.results import Results
 
@@ -60,6 +61,7 @@ def _parted(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_parted)]  # in a query string with commas between
+Groups = Annotated[Names, AfterValidator(lambda names: tuple(map(group_name, names)))]
 
 
 def refuse_unknown(field: str, asked: Sequence[str], known: Sequence[str], noun: str = "group") -> None:
@@ -79,12 +81,12 @@ def refuse_unknown_groups(asked: Sequence[str], known: Sequence[str], noun: str 
 class FilterOptions(SplitOptions):
     """For figures of several methods."""
 
-    method: Names = Field((), max_length=16, description="Methods shown, comma-separated; empty means all.")
+    method: Groups = Field((), max_length=16, description="Methods shown, comma-separated; empty means all.")
 
     def methods_of(self, results: Results) -> list[str]:
         """The experiment's methods that are asked for, in its order. Raises InvalidInput for one it does not have."""
         planned = [chosen.method for chosen in results.spec.methods]
-        refuse_unknown_groups(self.method, (*planned, INDEPENDENT, TRAJECTORY), "method")
+        refuse_unknown_groups(self.method, all_groups(results), "method")
         return [name for name in planned if not self.method or name in self.method]
 
 

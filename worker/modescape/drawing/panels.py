@@ -78,7 +78,7 @@ class Picture:
         return int(self.layout["margin"]["l"])
 
     @property
-    def room(self) -> int:
+    def plot_height(self) -> int:
         """px of the plot's height."""
         return int(self.layout["height"] - self.layout["margin"]["t"] - self.layout["margin"]["b"])
 
@@ -149,7 +149,7 @@ class Picture:
     def ends(self, panel: Panel, ends: Sequence[style.End], *, reach: int = 20) -> None:
         """Names where curves end."""
         placed = style.end_labels(
-            ends, self.theme, x=panel.x, y=panel.y, bounds=panel.bounds, room=self.room, reach=reach
+            ends, self.theme, x=panel.x, y=panel.y, bounds=panel.bounds, room=self.plot_height, reach=reach
         )
         self.write(*placed)
 

@@ -25,6 +25,7 @@ from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.methods.sgmcmc import CyclicalOptions
+from modescape.records import Group
 from modescape.registry import methods
 from modescape.results import Results
 from modescape.tables import Solution
@@ -208,7 +209,7 @@ def _described(results: Results, split: str, found: Sequence[tuple[Solution, int
 
 
 def _look(kind: str, method: str) -> style.Look:
-    return style.look({CHAINS: "baseline", RUNS: "independent"}[kind]) if kind != CYCLES else look_of(method)
+    return style.look({CHAINS: "baseline", RUNS: Group.INDEPENDENT}[kind]) if kind != CYCLES else look_of(method)
 
 
 @cycles.tell

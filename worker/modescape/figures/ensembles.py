@@ -13,7 +13,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import INDEPENDENT, look_of
+from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import known, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, band, parted, scatter
@@ -22,7 +22,6 @@ from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, percent, rate, thousands
 from modescape.figures.shared.scores import (
     METRICS,
-    STORED,
     TITLES,
     TWINS,
     WORDS,
@@ -37,6 +36,7 @@ from modescape.figures.shared.scores import (
     value_of,
 )
 from modescape.methods.trained import relative_training
+from modescape.records import Group
 from modescape.results import Results
 from modescape.tables import Measurement
 
@@ -206,7 +206,9 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
         curves=curves,
         runs={group: int(kept["runs"]) for group, kept in details.items()},
         samples=samples,
-        training={group: 1.0 if group == INDEPENDENT else relative_training(results.spec, group) for group in shown},
+        training={
+            group: 1.0 if group == Group.INDEPENDENT else relative_training(results.spec, group) for group in shown
+        },
         fair=tuple(group for group, kept in details.items() if kept.get("set") == "fair"),
         images=found["accuracy"][shown[0]][0].n or 0,
         limits=_limits(results, options.split),
@@ -232,8 +234,8 @@ def _checks(results: Results, split: str, shown: Sequence[str]) -> tuple[Check, 
 
 def _of_groups(results: Results, metric: str, split: str) -> list[tuple[str, Measurement]]:
     """A number that each group has once, in the order stored."""
-    rows = [(row.subject.partition("/")[2], row) for row in results.measurements(metric=metric) if row.split == split]
-    return [(STORED.get(stored, stored), row) for stored, row in rows]
+    rows = results.measurements(metric=metric)
+    return [(row.subject.partition("/")[2], row) for row in rows if row.split == split]
 
 
 def _last_iterates(
@@ -254,8 +256,7 @@ def _by_group(results: Results, metric: str, split: str) -> dict[str, list[Measu
     for measured in results.measurements(metric=metric):
         kind, _, rest = measured.subject.partition("/")
         if kind == "ensemble" and measured.split == split and "size" in measured.details:
-            stored = rest.rpartition("/")[0]
-            found.setdefault(STORED.get(stored, stored), []).append(measured)
+            found.setdefault(rest.rpartition("/")[0], []).append(measured)
     return {group: sorted(rows, key=lambda row: int(row.details["size"])) for group, rows in found.items()}
 
 
@@ -328,7 +329,7 @@ def _summary(data: Ensembles) -> str:
 
     group = data.groups[0]
     single, together, size = ends(group)
-    whose = "" if group == INDEPENDENT else f"{title(group)}: "
+    whose = "" if group == Group.INDEPENDENT else f"{title(group)}: "
     text = f"{whose}One run has an accuracy of {percent(single)} %, an ensemble of {size} {percent(together)} %"
     others = [name for name in data.groups[1:] if np.isfinite(ends(name)[0])]
     if others:
@@ -350,7 +351,7 @@ def _notes(data: Ensembles) -> Notes:
         curves = [data.curve(group, metric) for metric in metrics]
         values = [f"{value_of(c.metric, c.mean[0])} → {value_of(c.metric, c.mean[-1])}" for c in curves]
         cost = f"{data.training[group]:.3g}, {data.samples[group][1]}"
-        lines.append(Note(title(group), (*values, cost), look=look_of(group).key, strong=group == INDEPENDENT))
+        lines.append(Note(title(group), (*values, cost), look=look_of(group).key, strong=group == Group.INDEPENDENT))
     text = [
         f"One run → {max(data.runs.values())} runs. Cost: epochs trained and forward passes of an image, of one run "
         "with that method, relative to one run.",
@@ -444,7 +445,7 @@ def _curve_traces(data: Ensembles, curve: Curve, theme: Theme, x: str, y: str, l
         ),
         put(
             "lines", curve.sizes, mean, hover=[_hover(curve, i) for i in range(len(mean))], name=name,
-            meta={"method": curve.group}, line={"color": ink, "width": 2.5 if curve.group == INDEPENDENT else 2},
+            meta={"method": curve.group}, line={"color": ink, "width": 2.5 if curve.group == Group.INDEPENDENT else 2},
         ),
         put("markers", curve.sizes, mean, silent=True, marker=style.marker(entry, theme), cliponaxis=False),
     ]  # fmt: skip
@@ -464,7 +465,7 @@ def _ends(data: Ensembles, metric: Metric, theme: Theme) -> list[style.End]:
     curves = [data.curve(group, metric) for group in data.groups]
     return [
         style.End(
-            "optima" if curve.group == INDEPENDENT else curve.group,
+            "optima" if curve.group == Group.INDEPENDENT else curve.group,
             float(curve.sizes[-1]),
             float(drawn(metric, curve.mean)[-1]),
             look_of(curve.group).colour(theme),

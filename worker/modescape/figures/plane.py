@@ -13,7 +13,6 @@ from modescape.claims.telling import AtEqualAccuracy, equal_accuracy
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import (
-    INDEPENDENT,
     REFERENCE,
     after_runs,
     group_title,
@@ -28,6 +27,7 @@ from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.part import MethodSpec
+from modescape.records import Group
 from modescape.registry import method_title
 from modescape.registry import methods as all_methods
 from modescape.results import MatrixData, Results
@@ -159,11 +159,11 @@ def plane(results: Results, options: PlaneOptions) -> Plane:
     near = _spread_samples(results, methods, None if options.around == "own" else reference)
     samples = [sample for sample in near if sample.run in optima]  # chains outlive the run they stand beside
     others = [optimum for run, optimum in optima.items() if run != reference or options.around == "own"]
-    if options.method and INDEPENDENT not in options.method:
+    if options.method and Group.INDEPENDENT not in options.method:
         others = []
     bases = [optima[reference]] if options.around == "reference" else list(optima.values())
     shown: list[Solution] = [*others, *samples, *bases]
-    groups = (*(INDEPENDENT,) * len(others), *(_group(s) for s in samples), *(REFERENCE,) * len(bases))
+    groups = (*(Group.INDEPENDENT,) * len(others), *(_group(s) for s in samples), *(REFERENCE,) * len(bases))
     far = _Distances(results, options, list(optima.values()), shown)
     if options.around == "own":
         independent = [float(np.mean([far(o, s) for s in optima.values() if s is not o] or [np.nan])) for o in others]
@@ -348,11 +348,11 @@ def _notes(data: Plane, read: Mapping[str, AtEqualAccuracy], runs: float | None)
     lines = []
     for name in _in_order(data.groups):
         value, interval = (
-            ("–" if runs is None else percent(runs), "") if name == INDEPENDENT else _read_off(read.get(name))
+            ("–" if runs is None else percent(runs), "") if name == Group.INDEPENDENT else _read_off(read.get(name))
         )
         shown = str(data.groups.count(name))
         lines.append(
-            Note(group_title(name), (shown, value, interval), look=look_of(name).key, strong=name == INDEPENDENT)
+            Note(group_title(name), (shown, value, interval), look=look_of(name).key, strong=name == Group.INDEPENDENT)
         )
     label = "references" if options.around == "own" else f"reference, {_whose(data)}"
     lines.append(Note(label, ("", f"{percent(data.reference_accuracy)} %", ""), REFERENCE))
@@ -388,7 +388,7 @@ def _e_interval(fit: theory.Fit) -> str:
 
 def _caption(data: Plane) -> str:
     options, groups, fit, n = data.options, data.groups, data.fit, data.images
-    runs = groups.count(INDEPENDENT)
+    runs = groups.count(Group.INDEPENDENT)
     samples = len(groups) - runs - groups.count(REFERENCE)
     distance = "disagreement with" if options.distance == "disagreement" else f"{_DISTANCES[options.distance]} from"
     over = ", over its own error rate" if options.normalise else ""
@@ -447,7 +447,7 @@ def draw(data: Plane, theme: Theme) -> go.Figure:
     counts = {group: data.groups.count(group) for group in dict.fromkeys(data.groups)}
     shares = share_points(counts)
     picture.add(*(_theory_trace(curve, theme) for curve in data.curves))
-    last = (INDEPENDENT, REFERENCE)  # drawn on top of the samples
+    last = (Group.INDEPENDENT, REFERENCE)  # drawn on top of the samples
     for group in sorted(counts, key=lambda name: last.index(name) + 1 if name in last else 0):
         picture.add(_cloud(data, group, theme, shares[group]))
     picture.titles(panel, "accuracy, %", _y_title(data))
@@ -503,7 +503,7 @@ def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> dict[str, Any]:
 
 def _hover(data: Plane, i: int) -> str:
     group, run = data.groups[i], int(data.runs[i])
-    if group in (INDEPENDENT, REFERENCE):
+    if group in (Group.INDEPENDENT, REFERENCE):
         head = f"<b>run {run}</b><br>{'reference' if group == REFERENCE else 'independent run'}"
     else:
         head = f"<b>{method_title(group)}, sample {int(data.indices[i]) + 1}</b><br>run {run}"
@@ -576,7 +576,7 @@ def _labels(data: Plane, theme: Theme, across: list[float], up: list[float], lar
                 xanchor="left" if along_floor else "right", xshift=12 if along_floor else -12, yanchor="middle",
             )
         )  # fmt: skip
-    stars = data.where(INDEPENDENT)
+    stars = data.where(Group.INDEPENDENT)
     stars = stars[np.isfinite(data.height[stars])]
     if large and len(stars):
         labels.append(

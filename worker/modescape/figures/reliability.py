@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import INDEPENDENT, look_of
+from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import known, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
-from modescape.figures.shared.scores import STORED, groups_of, no_temperature, refusal, title
+from modescape.figures.shared.scores import groups_of, no_temperature, refusal, title
+from modescape.records import Group, group_name
 from modescape.results import Results
 from modescape.tables import Measurement
 
@@ -35,8 +36,8 @@ class ReliabilityOptions(FilterOptions):
 
     redraws: ClassVar[bool] = True
 
-    show: Literal["optima", "all"] = Field(
-        "optima", description="optima: one run and the ensemble; all: also the ensemble of every method."
+    show: Annotated[Literal["independent", "all"], BeforeValidator(lambda text: group_name(f"{text}"))] = Field(
+        "independent", description="independent: one run and the ensemble; all: also the ensemble of every method."
     )
     bins: Literal[15, 10] = Field(15, description="Bins of confidence.")
     kind: Literal["width", "mass"] = Field(
@@ -107,15 +108,15 @@ def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityDat
     suffix = f"{options.kind}-{options.bins}" + ("/calibrated" if options.temperature == "fitted" else "")
     found: dict[tuple[str, str], Measurement] = {}
     for measured in results.measurements(metric="reliability"):
-        _, stored, of, key = measured.subject.split("/", 3)
+        _, group, of, key = measured.subject.split("/", 3)
         if measured.split == options.split and key == suffix:
-            found[STORED.get(stored, stored), of] = measured
+            found[group, of] = measured
     everyone = groups_of(results, options)
-    groups = [INDEPENDENT] if options.show == "optima" and not options.method else everyone
+    groups = [Group.INDEPENDENT] if options.show == "independent" and not options.method else everyone
     diagrams = []
     for group in groups:
         # single runs of every method would be too many lines: only where few groups are asked for
-        for of in ("single", "ensemble") if group == INDEPENDENT or len(groups) <= 2 else ("ensemble",):
+        for of in ("single", "ensemble") if group == Group.INDEPENDENT or len(groups) <= 2 else ("ensemble",):
             if (group, of) in found:
                 diagrams.append(_diagram(group, "single" if of == "single" else "ensemble", found[group, of]))
     if not diagrams:

@@ -13,6 +13,7 @@ from modescape.drawing.reading import FigureNotReady, Floats, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.figures.shared.similarity import AcrossOptions, Similarity, cosine_words, maps, matrices_of
+from modescape.records import Group
 from modescape.results import Results
 from modescape.tables import Solution
 
@@ -66,7 +67,7 @@ def similarity_across(results: Results, options: AcrossOptions) -> Similarity:
         thinned.append(f"{len(runs)} of {planned} runs, evenly.")
     if block < min(options.blocks, longest):
         thinned.append(f"{block} instead of {options.blocks} checkpoints of each run.")
-    legend = ("independent", "runs") if block == 1 else ("trajectory", "checkpoints")
+    legend = (Group.INDEPENDENT, "runs") if block == 1 else (Group.TRAJECTORY, "checkpoints")
     return Similarity(
         options=options,
         numbers=np.array([point.number if point is not None else -1 for point in chosen]),

@@ -13,6 +13,7 @@ from modescape.drawing.reading import FigureNotReady, Floats, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
 from modescape.figures.shared.similarity import AlongOptions, Similarity, cosine_words, maps, matrices_of
+from modescape.records import Group
 from modescape.results import Results
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
         block=len(chosen),
         images=len(results.true_labels(options.split)),
         kept=full,
-        legend=(Legend("trajectory", "checkpoints", "trajectory", len(chosen)),),
+        legend=(Legend(Group.TRAJECTORY, "checkpoints", Group.TRAJECTORY, len(chosen)),),
         missing=missing,
         thinned=thinned,
     )

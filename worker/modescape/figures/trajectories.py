@@ -18,6 +18,7 @@ from modescape.drawing.panels import Panel, Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent
+from modescape.records import Group
 from modescape.results import Results
 from modescape.tables import Solution
 
@@ -145,8 +146,8 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
         failed=tuple(results.failed),
         learned=bool(results.healthy),
         legend=(
-            *((Legend("independent", "ensemble of runs", "independent"),) if ensemble is not None else ()),
-            Legend("trajectory", "run", "trajectory", len(curves)),
+            *((Legend(Group.INDEPENDENT, "ensemble of runs", Group.INDEPENDENT),) if ensemble is not None else ()),
+            Legend(Group.TRAJECTORY, "run", Group.TRAJECTORY, len(curves)),
         ),
         partial=after_runs(len(finished), results),
     )
@@ -307,7 +308,7 @@ def draw(data: Trajectories, theme: Theme) -> go.Figure:
         panel = picture.panel(across, x={"range": [0, max(1.0, float(data.epochs))]}, y={"range": _window(data, name)})
         picture.add(*_curve_traces(data, name, theme, panel.x, panel.y))
         picture.titles(panel, "epoch", "loss, nats" if name == "loss" else "accuracy, %")
-        picture.write(*_end_labels(data, name, theme, panel, picture.room))
+        picture.write(*_end_labels(data, name, theme, panel, picture.plot_height))
     return picture.figure()
 
 
@@ -334,7 +335,7 @@ def _window(data: Trajectories, panel: str) -> list[float]:
 
 
 def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
-    run_look, ensemble_look = style.look("trajectory"), style.look("independent")
+    run_look, ensemble_look = style.look(Group.TRAJECTORY), style.look(Group.INDEPENDENT)
     unit = "loss %{y:.3f}" if panel == "loss" else "accuracy %{y:.1f} %"
     traces: list[dict[str, Any]] = []
     alone = data.median is None
@@ -344,28 +345,28 @@ def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) 
         bold = alone or not curve.finished
         trace = scatter(
             "lines", curve.epochs, _values(curve, panel), axes=(x, y), customdata=curve.solutions.astype(np.int32),
-            name=f"run {curve.run}", legendgroup="trajectory", meta={"run": curve.run},
+            name=f"run {curve.run}", legendgroup=Group.TRAJECTORY, meta={"run": curve.run},
             line={"color": ink, "width": 2 if alone else 1.5 if bold or by_run else 1},
             opacity=1 if bold or by_run else style.RUN_OPACITY[theme],
             hovertemplate=f"<b>run {curve.run}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
         )  # fmt: skip
         traces.append(trace)
         if not curve.finished:
-            traces.append(_end_mark(curve, panel, x, y, style.run_mark(ink, theme), "trajectory"))
+            traces.append(_end_mark(curve, panel, x, y, style.run_mark(ink, theme), Group.TRAJECTORY))
     if data.median is not None:
         traces.append(scatter(
             "lines", data.median.epochs, _values(data.median, panel), axes=(x, y), name="median run",
-            legendgroup="trajectory", line={"color": run_look.colour(theme), "width": 2, "dash": "dash"},
+            legendgroup=Group.TRAJECTORY, line={"color": run_look.colour(theme), "width": 2, "dash": "dash"},
             hovertemplate=f"<b>median run</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
         ))  # fmt: skip
     if data.ensemble is not None:
         name = f"ensemble of {data.members}"
         traces.append(scatter(
             "lines", data.ensemble.epochs, _values(data.ensemble, panel), axes=(x, y), name=name,
-            legendgroup="independent", line={"color": ensemble_look.colour(theme), "width": 2.5},
+            legendgroup=Group.INDEPENDENT, line={"color": ensemble_look.colour(theme), "width": 2.5},
             hovertemplate=f"<b>{name}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
         ))  # fmt: skip
-        traces.append(_end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), "independent"))
+        traces.append(_end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), Group.INDEPENDENT))
     return traces
 
 
@@ -378,10 +379,10 @@ def _end_mark(curve: Curve | Mean, panel: str, x: str, y: str, marker: dict[str,
 
 def _end_labels(data: Trajectories, quantity: str, theme: Theme, panel: Panel, room: int) -> list[dict[str, Any]]:
     """Names at the right ends, and over a card where a run still moves."""
-    run_colour = style.look("trajectory").colour(theme)
+    run_colour = style.look(Group.TRAJECTORY).colour(theme)
     named: list[tuple[str, Curve | Mean, str, bool]] = []
     if data.ensemble is not None:
-        named.append((f"ensemble of {data.members}", data.ensemble, style.look("independent").colour(theme), True))
+        named.append((f"ensemble of {data.members}", data.ensemble, style.look(Group.INDEPENDENT).colour(theme), True))
     if data.median is not None:
         named.append(("median run", data.median, run_colour, True))
     few = len(data.curves) <= 6

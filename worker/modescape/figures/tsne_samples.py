@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modescape.drawing.figure import figure
-from modescape.drawing.groups import TRAJECTORY
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.figures.shared.embedding import Embedding, SampleOptions, embedding, islands, told
+from modescape.records import Group
 from modescape.results import Results
 
 if TYPE_CHECKING:
@@ -38,6 +38,6 @@ tsne_samples.tell(told)
 
 @tsne_samples.draw
 def draw(data: Embedding, theme: Theme) -> go.Figure:
-    methods = list(dict.fromkeys(group for group in data.groups if group != TRAJECTORY))
+    methods = list(dict.fromkeys(group for group in data.groups if group != Group.TRAJECTORY))
     separate = isinstance(data.options, SampleOptions) and data.options.panel == "method" and len(methods) > 1
     return islands(data, theme, "tsne-samples", [[method] for method in methods] if separate else [methods])

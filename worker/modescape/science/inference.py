@@ -71,7 +71,7 @@ class Estimate:
         return self.undefined <= MAX_UNDEFINED and math.isfinite(self.low + self.high)
 
     @property
-    def room(self) -> float:
+    def beyond_margin(self) -> float:
         """How far the interval's nearer end lies on the side where the claim holds; negative when it does not."""
         return self.low - self.margin if self.above else self.margin - self.high
 
@@ -79,7 +79,7 @@ class Estimate:
     def word(self) -> Word:
         if not self.exists:
             return Word.CANNOT_TELL
-        if self.room > 0:
+        if self.beyond_margin > 0:
             return Word.HOLDS
         fails = self.high < self.margin if self.above else self.low > self.margin
         return Word.DOES_NOT_HOLD if fails else Word.CANNOT_TELL

@@ -12,7 +12,7 @@ from modescape.draft import Draft
 from modescape.errors import NothingLearned
 from modescape.finding import no_run_learned
 from modescape.prices import Work
-from modescape.records import Role, SampleSet
+from modescape.records import Group, Role, SampleSet
 from modescape.results import Results
 from modescape.science import similarity
 from modescape.science.equal import REDRAWS
@@ -126,8 +126,10 @@ def _between_runs(context: Context, results: Results, optima: list[Solution], sp
     """The runs' Jensen-Shannon divergence; what they are worth together is the stage `ensemble`'s."""
     if len(optima) > 1:
         divergence = similarity.js_mean(softmax(np.stack([results.logits(solution, split) for solution in optima])))
-        context.add_group("independent", "js_mean", divergence, len(optima), split, members=len(optima))
-        context.add_group("independent", "js_sum", divergence * len(optima), len(optima), split, members=len(optima))
+        context.add_group(Group.INDEPENDENT, "js_mean", divergence, len(optima), split, members=len(optima))
+        context.add_group(
+            Group.INDEPENDENT, "js_sum", divergence * len(optima), len(optima), split, members=len(optima)
+        )
 
 
 def _compare_all(context: Context) -> None:

@@ -60,7 +60,7 @@ class StageControl:
             self.lease, {**partial, "memo": self._memo}, points=points, run=run, drop_after_step=drop_after_step,
             artifacts=artifacts, step=step,
         )  # fmt: skip
-        self.heed(wish)
+        self.stop_if_asked(wish)
 
     def forget_points(self, run: int) -> None:
         """A stage that starts over draws its curves again. Raises LeaseLost."""
@@ -70,7 +70,7 @@ class StageControl:
         """An event of the stage's own. Raises LeaseLost."""
         self._store.leases.note(self.lease, kind, payload)
 
-    def heed(self, wish: Wish | None) -> None:
+    def stop_if_asked(self, wish: Wish | None) -> None:
         if wish is Wish.CANCEL:
             self.stop(CancelRequested("the experiment was cancelled"))
         elif wish is Wish.PAUSE:
@@ -80,8 +80,8 @@ class StageControl:
         """Write the latest progress, or just keep the lease. Raises LeaseLost."""
         with self._lock:
             told, self._told = self._told, None
-        self.heed(self._store.leases.beat(self.lease, told))
+        self.stop_if_asked(self._store.leases.beat(self.lease, told))
 
     @property
-    def has_news(self) -> bool:
+    def has_progress(self) -> bool:
         return self._told is not None

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from modescape.draft import Draft, sample_sets
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import Absent, EventKind, Role, StageKind
+from modescape.records import Absent, EventKind, Group, Role, StageKind
 from modescape.results import Results
 from modescape.science.ensembles import (
     MAX_SUBSETS,
@@ -50,7 +50,6 @@ from modescape.stages.around import Around
 from modescape.stages.stage import Context, Json, Task, planner, stage
 from modescape.tables import Solution
 
-OPTIMUM = "optimum"
 DIAGRAMS: tuple[tuple[int, BinKind], ...] = ((15, "width"), (10, "width"), (15, "mass"), (10, "mass"))
 
 _VALUES = 1 << 20  # log-probabilities of all members in memory at a time: 8 MB
@@ -107,7 +106,7 @@ class _Group:
 
 def _groups(context: Context, results: Results) -> list[_Group]:
     """Optima first, then methods as in the spec; a method whose samples all fell below its floor is none."""
-    found = [_Group(OPTIMUM, [[optimum] for optimum in results.solutions(role=Role.OPTIMUM)])]
+    found = [_Group(Group.INDEPENDENT, [[optimum] for optimum in results.solutions(role=Role.OPTIMUM)])]
     for chosen in context.spec.methods:
         own = [results.averaged(chosen.method, run) for run in range(context.spec.ensemble.runs)]
         found.append(_Group(chosen.method, [samples for samples in own if samples]))
@@ -230,7 +229,9 @@ def _evaluate(
         for sure in calibration:
             sure.add(block, functions)
     samples = [len(own) for own in group.members]  # averaged in a run first
-    drawn: Json = {"set": "fair"} if group.name != OPTIMUM and results.averaged_set(group.name) == "fair" else {}
+    drawn: Json = (
+        {"set": "fair"} if group.name != Group.INDEPENDENT and results.averaged_set(group.name) == "fair" else {}
+    )
     for size, chosen in scores.subsets.items():
         found: dict[str, tuple[NDArray[np.float64], Json]] = {
             metric: (values, {}) for metric, values in scores.of(size).items()

@@ -1,8 +1,8 @@
 """The groups of functions that shift and out-of-distribution studies compare, M of each, run by run.
 
-Groups are "optimum" (a run's final function; across runs: independent), "trajectory" (its latest checkpoints) and each
-method (its first fair samples where a strength is chosen, else typical ones, of chains the best; weight averages are
-one function a run). Equal M, so that divergences compare.
+Groups are the runs' final functions, "trajectory" (the latest checkpoints of a run) and each method (its first fair
+samples where a strength is chosen, else typical ones, of chains the best; weight averages are one function a run).
+Equal M, so that divergences compare.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets, sample_sets
 from modescape.methods.trained import FreshOptions
-from modescape.records import Need, Role
+from modescape.records import Group, Need, Role, group_name
 from modescape.registry import methods
 from modescape.science.data import Split
 from modescape.science.predictions import ActivationMask
@@ -30,13 +30,11 @@ from modescape.tables import Solution
 if TYPE_CHECKING:
     import torch
 
-OPTIMUM, TRAJECTORY = "optimum", "trajectory"
-
 
 @dataclass(frozen=True)
 class PlannedGroup:
-    """One group of one run: how many functions it has at most, the stages that make them, and those it can do without
-    (a run that only stands beside a chain)."""
+    """One group of one run, under the name it has in keys and params of stages: how many functions it has at most, the
+    stages that make them, and those it can do without (a run that only stands beside a chain)."""
 
     name: str
     run: int
@@ -47,8 +45,14 @@ class PlannedGroup:
 
 def names(spec: ExperimentSpec, study: GroupStudy) -> list[str]:
     """Groups of a study in the order of figures; methods without typical samples are none."""
-    found = [OPTIMUM, *([TRAJECTORY] if study.trajectory else [])]
-    return found + [m.method for m in spec.methods if m.typical or not methods[m.method].sampled]
+    sampled = [m.method for m in spec.methods if m.typical or not methods[m.method].sampled]
+    return [name for name in Group.with_methods(sampled) if study.trajectory or name != Group.TRAJECTORY]
+
+
+def planned_name(group: str) -> str:
+    """What keys and params of stages call a run's part of a group; they never change, and call a final function by its
+    role."""
+    return Role.OPTIMUM if group == Group.INDEPENDENT else group
 
 
 def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
@@ -59,8 +63,9 @@ def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
     for name in names(draft.spec, study):
         for run in draft.runs:
             base: tuple[Need, ...] = (("train", f"{run}"), ("predict", f"{run}"))
-            if name in (OPTIMUM, TRAJECTORY):
-                found.append(PlannedGroup(name, run, 1 if name == OPTIMUM else study.size(draft.spec), base))
+            if name in list(Group):
+                size = 1 if name == Group.INDEPENDENT else study.size(draft.spec)
+                found.append(PlannedGroup(planned_name(name), run, size, base))
                 continue
             averaged = "fair" if name in fair else "typical"
             own = [("sample", f"{run}/{name}/{averaged}"), ("chain", f"{run}/{name}")]
@@ -76,17 +81,17 @@ def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
 
 
 def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
-    """The first `size` functions of a group of a run; fewer where an accuracy floor let fewer pass, and one where a
-    method's best strength is 0.
+    """The first `size` functions of a run's part of a group, by either name; fewer where an accuracy floor let fewer
+    pass, and one where a method's best strength is 0.
 
     Of a chain that started afresh the last sample of each cycle comes first, that of the latest cycle before the
     others, then the second last of each: the first cycle begins far from any solution and its samples are the worst.
     """
-    results = context.results()
+    results, name = context.results(), group_name(name)
     solutions = results.solutions(run=run)
-    if name == OPTIMUM:
+    if name == Group.INDEPENDENT:
         return [s for s in solutions if s.role == Role.OPTIMUM]
-    if name == TRAJECTORY:
+    if name == Group.TRAJECTORY:
         checkpoints = [s for s in solutions if s.role != Role.SAMPLE and s.index > 0]  # never the initial weights
         return sorted(checkpoints, key=lambda s: s.index)[-size:]
     samples = results.averaged(name, run)
@@ -98,7 +103,7 @@ def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
     return sorted(samples, key=lambda s: s.index)[:size]
 
 
-class Group:
+class Networks:
     """Functions of one run, each a network of its own that is made once; predicts with all of them together."""
 
     def __init__(self, context: Context, run: int, solutions: Sequence[Solution]) -> None:

@@ -10,7 +10,7 @@ from modescape.records import PredictedRun, StageKind, StageOutput
 from modescape.results import kept_failure
 from modescape.settings import Settings
 from modescape.stages import KINDS
-from modescape.stages.footing import footing
+from modescape.stages.inputs import inputs_of
 from modescape.stages.keys import stage_key, task_of
 from modescape.stages.stage import Context
 from modescape.store import Store
@@ -26,7 +26,7 @@ def run_stage(
     """Do the stage's work, or say why there is none. Raises StageInterrupted when told to stop, StageError and others
     when it cannot."""
     kind = KINDS[lease.stage.kind]
-    standing = footing(kind, lease, task_of(lease), store)
+    standing = inputs_of(kind, lease, task_of(lease), store)
     if standing.skipped:
         return StageOutput(extra={"skipped": standing.skipped})
     context = Context(lease, store, artifacts, settings, control, device, standing.through)

@@ -276,7 +276,7 @@ class Kind:
     for new ones; parts says what, besides the stages it needs, decides its bytes.
 
     through: the runs that its task names, for kinds that go through some runs only: the first n mean the first n
-    healthy ones (see `footing`). uses: the kinds of stages whose results it then takes of those runs; it waits for
+    healthy ones (see `inputs_of`). uses: the kinds of stages whose results it then takes of those runs; it waits for
     others only to know which runs are healthy. brought: the entries whose code it runs itself; where they, or the
     stage, are a plug-in's, digests of their sources are in its key (what needed stages ran is in theirs). gathers: it
     takes what is there, whatever failed of what it waits for (also in experiments whose arrows are from before there

@@ -22,7 +22,7 @@ from modescape.store.transitions import move, refresh, settle
 from modescape.tables import Experiment, Stage, StageNeed
 
 HISTORY = 50
-RING_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, so a few are enough
+NOTIFIED_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, so a few are enough
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class Leases(Subject):
             with self.database.writing() as change:
                 settle(change, find_experiment(change.session, experiment_id, lock=True))
 
-    def to_ring(
+    def unnotified(
         self, *, experiment_id: str | None = None, older_than_seconds: float | None = None
     ) -> list[tuple[str, str]]:
         """(id, queue) of ready stages nobody was told of, or (with older_than_seconds) so long ago that the wake-up
@@ -261,10 +261,10 @@ class Leases(Subject):
             statement = select(Stage.id, Stage.queue).where(Stage.state == StageState.READY, due)
             if experiment_id is not None:
                 statement = statement.where(Stage.experiment_id == experiment_id)
-            rows = session.execute(statement.order_by(Stage.ordinal, Stage.id).limit(RING_AT_ONCE))
+            rows = session.execute(statement.order_by(Stage.ordinal, Stage.id).limit(NOTIFIED_AT_ONCE))
             return [(stage_id, queue) for stage_id, queue in rows]
 
-    def mark_rung(self, stage_ids: Sequence[str]) -> None:
+    def mark_notified(self, stage_ids: Sequence[str]) -> None:
         with self.database.writing() as change:
             move(change, Stage.id.in_(stage_ids), Stage.state == StageState.READY, rung_at=change.now)
 

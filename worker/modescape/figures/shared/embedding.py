@@ -12,13 +12,14 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words
-from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of, refuse_skipped
+from modescape.drawing.groups import look_of, refuse_skipped
 from modescape.drawing.numbers import known, share_points, thin
 from modescape.drawing.options import MethodOptions, SplitOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
+from modescape.records import Group
 from modescape.registry import method_title
 from modescape.registry import methods as all_methods
 from modescape.results import MatrixData, Results
@@ -90,7 +91,7 @@ class Embedding(FigureData):
 
     @property
     def counts(self) -> dict[str, int]:
-        return {group: self.groups.count(group) for group in (TRAJECTORY, *self.methods) if group in self.groups}
+        return {group: self.groups.count(group) for group in (Group.TRAJECTORY, *self.methods) if group in self.groups}
 
     def where(self, group: str) -> Ints:
         return np.flatnonzero([name == group for name in self.groups])
@@ -114,10 +115,10 @@ def embedding(
         if solution.number in place and (solution.method is None or solution.method in methods)
     ]
     accuracies = results.scores("accuracy", options.split)
-    groups = tuple(solution.method or TRAJECTORY for solution in shown)
+    groups = tuple(solution.method or Group.TRAJECTORY for solution in shown)
     runs = np.array([solution.run for solution in shown])
     position = np.array([place[solution.number] for solution in shown]).reshape(-1, 2)
-    counts = {group: groups.count(group) for group in (TRAJECTORY, *methods) if group in groups}
+    counts = {group: groups.count(group) for group in (Group.TRAJECTORY, *methods) if group in groups}
     shares = share_points(counts)
     thinned = ", ".join(
         f"{shares[group]} of {count} {_words(group)} drawn" for group, count in counts.items() if shares[group] < count
@@ -134,7 +135,9 @@ def embedding(
         details=matrix.details,
         methods=tuple(methods),
         legend=tuple(
-            Legend(group, "checkpoints" if group == TRAJECTORY else method_title(group), look_of(group).key, count)
+            Legend(
+                group, "checkpoints" if group == Group.TRAJECTORY else method_title(group), look_of(group).key, count
+            )
             for group, count in counts.items()
         ),
         thinned=thinned,
@@ -142,7 +145,7 @@ def embedding(
 
 
 def _words(group: str) -> str:
-    return "checkpoints" if group == TRAJECTORY else f"{method_title(group)} samples"
+    return "checkpoints" if group == Group.TRAJECTORY else f"{method_title(group)} samples"
 
 
 def _with_their_own(position: Floats, runs: Ints, checkpoints: NDArray[np.bool_]) -> tuple[int, int]:
@@ -159,7 +162,7 @@ def _with_their_own(position: Floats, runs: Ints, checkpoints: NDArray[np.bool_]
 def told(data: Embedding) -> Words:
     """Words of an embedding. A chain begins at initial weights of its own: the number it shares with a run makes its
     samples none of that run."""
-    checkpoints = np.array([group == TRAJECTORY for group in data.groups])
+    checkpoints = np.array([group == Group.TRAJECTORY for group in data.groups])
     strangers = np.array([name in all_methods and all_methods[name].trained == "fresh" for name in data.groups])
     own, total = _with_their_own(data.position[~strangers], data.runs[~strangers], checkpoints[~strangers])
     what = "checkpoints" if (checkpoints | strangers).all() else "samples"
@@ -178,7 +181,7 @@ def _caption(data: Embedding, title: str, runs: int) -> str:
     options, methods, counts = data.options, data.methods, data.counts
     details = data.details
     images = f" on {thousands(int(details['images']))} {options.split} images" if details.get("images") else ""
-    parts = [f"Joint {title} of predictions{images}: {runs} runs, {counts.get(TRAJECTORY, 0)} checkpoints"]
+    parts = [f"Joint {title} of predictions{images}: {runs} runs, {counts.get(Group.TRAJECTORY, 0)} checkpoints"]
     parts[0] += f", {sum(counts.get(name, 0) for name in methods)} samples." if methods else "."
     if title == "t-SNE":
         perplexity, seed = details.get("perplexity"), details.get("seed")
@@ -221,7 +224,7 @@ def islands(data: Embedding, theme: Theme, name: str, panels: list[list[str]]) -
             **({"matches": "y"} if i else {"scaleanchor": x}),
         )
         for run in sorted(set(data.runs.tolist())):
-            picture.add(*_strand(data, run, theme, x, y, shares[TRAJECTORY]))
+            picture.add(*_strand(data, run, theme, x, y, shares[Group.TRAJECTORY]))
         for method in methods:
             picture.add(*_samples(data, method, theme, x, y, shares.get(method, 0)))
         picture.add(*_optima(data, theme, x, y))
@@ -247,8 +250,8 @@ def _ink(data: Embedding, look: style.Look, run: int, theme: Theme) -> str:
 
 def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
     """The checkpoints of one run, joined in the order of time."""
-    look = style.look(TRAJECTORY)
-    at = data.where(TRAJECTORY)
+    look = style.look(Group.TRAJECTORY)
+    at = data.where(Group.TRAJECTORY)
     at = at[data.runs[at] == run]
     runs = len(set(data.runs.tolist()))
     at = at[np.argsort(data.indices[at], kind="stable")][thin(len(at), max(2, limit // runs))]
@@ -261,7 +264,7 @@ def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int)
     return [scatter(
         "lines+markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
         hover=[_embedded_hover(data, int(i)) for i in at], customdata=data.numbers[at].astype(np.int32),
-        name=f"run {run}", legendgroup=TRAJECTORY, meta={"run": run},
+        name=f"run {run}", legendgroup=Group.TRAJECTORY, meta={"run": run},
         line={"color": style.softened(colour, 0.45), "width": 1}, marker=marker,
     )]  # fmt: skip
 
@@ -282,10 +285,10 @@ def _samples(data: Embedding, method: str, theme: Theme, x: str, y: str, limit: 
 
 def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     """A star on the last checkpoint of every run."""
-    look = style.look(INDEPENDENT)
+    look = style.look(Group.INDEPENDENT)
     at = []
     for run in sorted(set(data.runs.tolist())):
-        own = data.where(TRAJECTORY)
+        own = data.where(Group.TRAJECTORY)
         own = own[data.runs[own] == run]
         if len(own):
             at.append(int(own[data.indices[own].argmax()]))
@@ -295,13 +298,13 @@ def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any
     return [scatter(
         "markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
         hover=[_embedded_hover(data, i) for i in at], customdata=data.numbers[at].astype(np.int32), name="optima",
-        legendgroup=INDEPENDENT, marker=marker,
+        legendgroup=Group.INDEPENDENT, marker=marker,
     )]  # fmt: skip
 
 
 def _embedded_hover(data: Embedding, i: int) -> str:
     run, group = int(data.runs[i]), data.groups[i]
-    if group == TRAJECTORY:
+    if group == Group.TRAJECTORY:
         head = f"<b>run {run}, epoch {data.epochs[i]:.4g}</b>"
     else:
         head = f"<b>{method_title(group)}, sample {int(data.indices[i]) + 1}</b><br>run {run}"
@@ -311,7 +314,7 @@ def _embedded_hover(data: Embedding, i: int) -> str:
 def _island_names(data: Embedding, methods: Sequence[str], theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     """ "run 0" above where each run ended up, in ink: labels are what tells runs apart."""
     labels = []
-    shown = np.array([group == TRAJECTORY or group in methods for group in data.groups])
+    shown = np.array([group == Group.TRAJECTORY or group in methods for group in data.groups])
     for run in sorted(set(data.runs.tolist())):
         own = np.flatnonzero((data.runs == run) & shown)
         # early checkpoints of all runs lie close together; the later half is the run's own island

@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from modescape.drawing.groups import INDEPENDENT, group_title, left_out
+from modescape.drawing.groups import group_title, left_out
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.words import loss, percent, rate
+from modescape.records import Group
 from modescape.results import Results
 
 Metric = Literal["accuracy", "brier", "nll", "ece", "nll-calibrated", "ece-calibrated"]
@@ -34,8 +35,6 @@ WORDS: Mapping[str, str] = {
     "nll-calibrated": "negative log-likelihood after each prediction’s own temperature",
     "ece-calibrated": "expected calibration error after each prediction’s own temperature",
 }
-# Subjects of measurements name the runs' final functions "optimum"; in pictures they are the independent runs.
-STORED = {"optimum": INDEPENDENT}
 title = partial(group_title, independent="optima")
 
 
@@ -61,7 +60,7 @@ def bounds_of(metric: str, values: Floats) -> list[float]:
 def groups_of(results: Results, options: FilterOptions) -> list[str]:
     """Groups asked for: the optima first, then methods in the order of the spec."""
     methods = options.methods_of(results)
-    groups = [*([INDEPENDENT] if not options.method or INDEPENDENT in options.method else []), *methods]
+    groups = [*([Group.INDEPENDENT] if not options.method or Group.INDEPENDENT in options.method else []), *methods]
     if not groups:
         raise FigureNotReady("none of the groups asked for makes an ensemble")
     return groups

@@ -18,6 +18,7 @@ from modescape.drawing.reading import Floats, Ints, square
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate
 from modescape.finding import reduction
+from modescape.records import Group
 from modescape.results import Results
 from modescape.science.similarity import disagreement
 from modescape.tables import Solution
@@ -212,7 +213,7 @@ def _map(
         "ygap": 1 if few else 0,
         "hoverongaps": False,
         "name": panel,
-        "legendgroup": "trajectory",
+        "legendgroup": Group.TRAJECTORY,
         "hovertemplate": f"<b>%{{y}}</b><br>%{{x}}<br>{panel} %{{z:.3f}}<extra></extra>",
         "colorbar": style.colour_bar(theme, x=domain[1] - 0.015 * width, length=0.4 * width, ticks=ticks, texts=texts),
         "xaxis": x,

@@ -19,6 +19,7 @@ from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
+from modescape.records import Group
 from modescape.results import Results
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def instability(results: Results, options: InstabilityOptions) -> Instability:
         points=study.points,
         images=images,
         legend=tuple(
-            Legend(f"instability-{split}", _NAMES[split], "trajectory") for split in ("test", "train")
+            Legend(f"instability-{split}", _NAMES[split], Group.TRAJECTORY) for split in ("test", "train")
         ),
         partial=f"after {done} of {planned} pairs of branches" if done < planned else "",
     )  # fmt: skip
@@ -239,7 +240,7 @@ def _window(data: Instability, panel: str) -> list[float]:
 
 def _curve(data: Instability, panel: str, split: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     """Marks of all pairs and the line of their means; training images smaller and dashed."""
-    look, at = style.look("trajectory"), data.where(split)
+    look, at = style.look(Group.TRAJECTORY), data.where(split)
     ink = look.colour(theme)
     epochs, means = data.means(panel, split)
     mark = style.marker(look, theme, size=9 if split == "test" else 6)
@@ -267,7 +268,7 @@ def _hover(data: Instability, i: int) -> str:
 
 def _ends(data: Instability, panel: str, theme: Theme) -> list[style.End]:
     """Names at the right ends; in the barrier panel also of the stability line."""
-    ink = style.look("trajectory").colour(theme)
+    ink = style.look(Group.TRAJECTORY).colour(theme)
     ends = []
     for split in data.shown():
         epochs, means = data.means(panel, split)

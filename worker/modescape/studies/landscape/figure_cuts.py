@@ -245,7 +245,7 @@ def draw(data: Cuts, theme: Theme) -> go.Figure:
     )
     room = min(0.4, (7 * longest + 12) / wide)  # at the curves' ends
     picture = Picture("cuts", data, theme, kind="scatter", panels=("accuracy", "loss"))
-    tall = picture.room * 0.66 / len(kinds)  # px of a panel
+    tall = picture.plot_height * 0.66 / len(kinds)  # px of a panel
     for row, kind in enumerate(kinds):
         cuts = [cut for cut in data.cuts if cut.kind == kind]
         for column, quantity in enumerate(quantities):

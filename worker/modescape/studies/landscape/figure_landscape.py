@@ -11,13 +11,14 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
+from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, known
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, beside, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, rate, thousands
+from modescape.records import Group
 from modescape.registry import method_title, methods
 from modescape.results import Results
 from modescape.science.landscape import changed
@@ -243,10 +244,10 @@ def _of_the_runs(plane: PlaneData, anchors: Sequence[Anchor]) -> tuple[PlaneData
 
 
 def _mark(point: Mapping[str, Any]) -> Mark:
-    group = point["method"] or (INDEPENDENT if point["role"] == "optimum" else TRAJECTORY)
-    if group == INDEPENDENT:
+    group = point["method"] or (Group.INDEPENDENT if point["role"] == "optimum" else Group.TRAJECTORY)
+    if group == Group.INDEPENDENT:
         words = f"run {point['run']}, optimum"
-    elif group == TRAJECTORY:
+    elif group == Group.TRAJECTORY:
         words = f"run {point['run']}, epoch {point['epoch']:.4g}"
     else:
         words = f"{method_title(group)}, sample {point['index'] + 1}, run {point['run']}"
@@ -336,14 +337,14 @@ def _notes(data: Landscape, own: Mapping[int, Floats]) -> Notes:
         if anchor.number in own:
             scores = own[anchor.number]
             values = (percent(scores[at, ACCURACY]), loss(float(scores[0, LOSS])), loss(float(scores[-1, LOSS])))
-            lines.append(Note(anchor.words, values, look=INDEPENDENT))
+            lines.append(Note(anchor.words, values, look=Group.INDEPENDENT))
     away: dict[str, float] = {}
     for mark in marks:
-        if mark.group != INDEPENDENT and np.isfinite(mark.relative):
+        if mark.group != Group.INDEPENDENT and np.isfinite(mark.relative):
             away[mark.group] = max(away.get(mark.group, 0.0), mark.relative)
     text = []
     for group, far in away.items():
-        name = "checkpoints" if group == TRAJECTORY else method_title(group)
+        name = "checkpoints" if group == Group.TRAJECTORY else method_title(group)
         text.append(f"{name[:1].upper()}{name[1:]}: at most {rate(far, 2)} of their norm off the plane.")
     head = ("", f"{split} acc., %", f"{splits[0]} loss", f"{splits[-1]} loss")
     return Notes(head, tuple(lines), tuple(text))
@@ -351,7 +352,7 @@ def _notes(data: Landscape, own: Mapping[int, Floats]) -> Notes:
 
 def _legend(marks: Sequence[Mark]) -> tuple[Legend, ...]:
     groups = [mark.group for mark in marks]
-    titles = {INDEPENDENT: "optima", TRAJECTORY: "checkpoints, projected"}
+    titles: dict[str, str] = {Group.INDEPENDENT: "optima", Group.TRAJECTORY: "checkpoints, projected"}
     return tuple(
         Legend(group, titles.get(group) or f"{method_title(group)}, projected", look_of(group).key, groups.count(group))
         for group in dict.fromkeys(groups)
@@ -469,7 +470,7 @@ def _window(data: Landscape) -> tuple[list[float], list[float]]:
         return _reach(data.x), _reach(data.y)
     at = data.anchors[place]
     mine = [mark for mark in data.marks if mark.run == at.run and mark.number != at.number]
-    near = [mark for mark in mine if mark.group not in (TRAJECTORY, INDEPENDENT)] or mine
+    near = [mark for mark in mine if mark.group not in (Group.TRAJECTORY, Group.INDEPENDENT)] or mine
     far = max((max(abs(mark.x - at.x), abs(mark.y - at.y)) for mark in near), default=0.0)
     half = 1.25 * far or float(data.x[1] - data.x[0])
     return [at.x - half, at.x + half], [at.y - half, at.y + half]
@@ -562,20 +563,23 @@ def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: s
     """Projected trajectories in the inks of their runs, samples as their methods, origin and optima."""
     traces: list[dict[str, Any]] = []
     card = style.token("card", theme)
-    runs = dict.fromkeys(mark.run for mark in data.marks if mark.group in (TRAJECTORY, INDEPENDENT))
+    runs = dict.fromkeys(mark.run for mark in data.marks if mark.group in (Group.TRAJECTORY, Group.INDEPENDENT))
     axes: dict[str, Any] = {"xaxis": x, "yaxis": y, "cliponaxis": True}
     for run in runs:
         path = _trajectory(data, run)
         place = [data.marks[i].x for i in path], [data.marks[i].y for i in path]
         for colour, width in ((card, 4.5), (style.run_ink(run, theme), 2)):  # a rim, seen on any colour
             line = {"color": colour, "width": width}
-            traces.append(scatter("lines", *place, silent=True, legendgroup=TRAJECTORY, line=line, **axes))
+            traces.append(scatter("lines", *place, silent=True, legendgroup=Group.TRAJECTORY, line=line, **axes))
     groups = dict.fromkeys(mark.group for mark in data.marks)
-    order = {INDEPENDENT: 0, TRAJECTORY: 1}  # samples lie within a few pixels of their optimum: on top
+    order: dict[str, int] = {
+        Group.INDEPENDENT: 0,
+        Group.TRAJECTORY: 1,
+    }  # samples lie within a few pixels of their optimum: on top
     for group in sorted(groups, key=lambda name: order.get(name, 2)):
         at = [i for i, mark in enumerate(data.marks) if mark.group == group]
-        marker = style.marker(look_of(group), theme, size=11 if group == INDEPENDENT else 6)
-        if group == TRAJECTORY:
+        marker = style.marker(look_of(group), theme, size=11 if group == Group.INDEPENDENT else 6)
+        if group == Group.TRAJECTORY:
             marker |= {"symbol": [style.run_symbol(data.marks[i].run) for i in at], "size": 5}
             marker |= {"color": [style.run_ink(data.marks[i].run, theme) for i in at]}
             marker |= {"line": {"color": card, "width": 1}}
@@ -603,7 +607,7 @@ def _fixed(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]
 
 def _trajectory(data: Landscape, run: int) -> list[int]:
     """Indices of a run's marks in the order of training: solutions are numbered as they were kept."""
-    of_it = [i for i, m in enumerate(data.marks) if m.run == run and m.group in (TRAJECTORY, INDEPENDENT)]
+    of_it = [i for i, m in enumerate(data.marks) if m.run == run and m.group in (Group.TRAJECTORY, Group.INDEPENDENT)]
     return sorted(of_it, key=lambda i: data.marks[i].number)
 
 
@@ -695,10 +699,10 @@ def _heights(data: Landscape, panel: Map, scale: Scale, theme: Theme, scene: str
     for run in dict.fromkeys(mark.run for mark in data.marks):
         ink = style.run_ink(run, theme)
         line = {"line": {"color": ink, "width": 4}, "marker": {"size": 2.5, "color": ink}}
-        traces.append(marks(_trajectory(data, run), TRAJECTORY, mode="lines+markers", **line))
+        traces.append(marks(_trajectory(data, run), Group.TRAJECTORY, mode="lines+markers", **line))
     names = {anchor.number: anchor.words for anchor in data.anchors}
     font = {"size": 12, "color": style.token("text", theme)}
-    for group in dict.fromkeys(mark.group for mark in data.marks if mark.group != TRAJECTORY):
+    for group in dict.fromkeys(mark.group for mark in data.marks if mark.group != Group.TRAJECTORY):
         at = [k for k, mark in enumerate(data.marks) if mark.group == group]
         symbol = _SHAPES.get(look_of(group).symbol, look_of(group).symbol)
         edge = {"color": style.token("card", theme), "width": 1}
@@ -707,7 +711,7 @@ def _heights(data: Landscape, panel: Map, scale: Scale, theme: Theme, scene: str
             "color": look_of(group).colour(theme),
             "line": edge,
         }
-        size = {"size": 6 if group == INDEPENDENT else 3}
+        size = {"size": 6 if group == Group.INDEPENDENT else 3}
         words = {"text": [names.get(data.marks[k].number, "") for k in at], "textposition": "top center"}
         traces.append(marks(at, group, mode="markers+text", marker=marker | size, textfont=font, **words))
     if data.kind == "radial":

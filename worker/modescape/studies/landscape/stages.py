@@ -27,7 +27,7 @@ from modescape.science import landscape
 from modescape.spec import ExperimentSpec
 from modescape.stages.around import BATCH_NORM_IMAGES, Around
 from modescape.stages.filling import fill
-from modescape.stages.footing import waited_for
+from modescape.stages.inputs import waited_for
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.studies.landscape.study import PlaneSpec
 from modescape.tables import Solution

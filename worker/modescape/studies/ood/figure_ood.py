@@ -12,20 +12,19 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, number
 from modescape.drawing.panels import Panel, Picture, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
+from modescape.records import Group
 from modescape.results import Results
 from modescape.science.ood import SCORES
 from modescape.studies.ood.sets import (
-    OPTIMUM,
     SetOptions,
     deviation,
-    group_look,
     group_title,
     inside,
-    legend_group,
     measured_on,
     runs_shown,
 )
@@ -164,7 +163,7 @@ def ood(results: Results, options: OodOptions) -> Ood:
         measured=tuple(_row(m) for m in measured if m.metric != "entropy"),
         about=about,
         by_measure={name: _of_runs(measured, options, name) for name in _MEASURES},
-        legend=tuple(Legend(legend_group(group), group_title(group), group_look(group).key) for group in groups),
+        legend=tuple(Legend(group, group_title(group), look_of(group).key) for group in groups),
     )
 
 
@@ -188,7 +187,7 @@ def _of_runs(measured: Sequence[Measurement], options: OodOptions, measure: Meas
     """By the score shown (of all: predictive entropy)."""
     score = "entropy" if options.score == "all" else options.score
     found = _detected(measured, score, measure)
-    return tuple(d for d in found if d.group == OPTIMUM and d.score == score)
+    return tuple(d for d in found if d.group == Group.INDEPENDENT and d.score == score)
 
 
 def _told(data: Ood) -> tuple[str, ...]:
@@ -216,7 +215,7 @@ def _detected(measured: Sequence[Measurement], score: str, measure: Measure) -> 
     }
     wanted: list[tuple[str, str]]
     if score == "all":
-        wanted = [(OPTIMUM, name) for name in SCORES]
+        wanted = [(Group.INDEPENDENT, name) for name in SCORES]
     else:
         wanted = [(group, score) for group in dict.fromkeys(group for group, _, _ in found)]
     made = []
@@ -251,7 +250,7 @@ def _caption(data: Ood) -> str:
         f"Jensen–Shannon divergence of M = {m} functions: {times}entropy of their mean minus their mean entropy, "
         "in nats. Inside a run: mean ± σ over runs."
     )
-    by_runs = next((d for d in data.divergences if d.group == OPTIMUM), None)
+    by_runs = next((d for d in data.divergences if d.group == Group.INDEPENDENT), None)
     if by_runs is not None and by_runs.n > 1:
         parts.append(f"Independent runs: mean ± σ over {by_runs.n} groups of {m} of {data.runs}, which overlap.")
     what = "functions averaged inside a run, then over runs" if data.options.score != "all" else "runs"
@@ -280,8 +279,8 @@ def _measure(data: Ood) -> str:
 
 def _summary(data: Ood) -> str:
     parts = []
-    runs = next((d for d in data.divergences if d.group == OPTIMUM), None)
-    inside = [d for d in data.divergences if d.group != OPTIMUM]
+    runs = next((d for d in data.divergences if d.group == Group.INDEPENDENT), None)
+    inside = [d for d in data.divergences if d.group != Group.INDEPENDENT]
     if runs is not None:
         parts.append(f"{data.members} independent runs diverge by {rate(runs.outside)} nats")
     if inside:
@@ -290,7 +289,7 @@ def _summary(data: Ood) -> str:
             f"{'the' if runs is not None else 'The'} most diverse group inside a run, {group_title(best.group)}, "
             f"by {rate(best.outside)}{deviation(best.deviation)} (n = {best.n} runs)"
         )
-    entropy = next((d for d in data.detected if d.group == OPTIMUM), None)
+    entropy = next((d for d in data.detected if d.group == Group.INDEPENDENT), None)
     if entropy is not None:
         ensemble = f", their ensemble by {rate(entropy.ensemble)}" if np.isfinite(entropy.ensemble) else ""
         parts.append(
@@ -307,14 +306,14 @@ def _notes(data: Ood) -> Notes:
         Note(
             group_title(d.group),
             (rate(d.outside), rate(d.deviation), rate(d.inside)),
-            look=group_look(d.group).key,
-            strong=d.group == OPTIMUM,
+            look=look_of(d.group).key,
+            strong=d.group == Group.INDEPENDENT,
         )
         for d in data.divergences
     ]
     text = [f"M = {data.members} functions in every group; nats.", *_told(data)]
     for d in data.detected:
-        if data.options.score != "all" and d.group != OPTIMUM:
+        if data.options.score != "all" and d.group != Group.INDEPENDENT:
             ensemble = f", ensemble {rate(d.ensemble)}" if np.isfinite(d.ensemble) else ""
             text.append(
                 f"{_MEASURES[data.options.measure]} by {_SCORES[d.score]}, {group_title(d.group)}: "
@@ -338,14 +337,14 @@ def draw(data: Ood, theme: Theme) -> go.Figure:
     margin = {"l": _left([*upper, *lower]), "t": _TOP, "b": _BOTTOM}
     picture = Picture("ood", data, theme, kind="scatter", margin=margin)
     if above:
-        panel = _rows(picture, [1 - above / picture.room, 1], upper, _divergence_window(data.divergences))
+        panel = _rows(picture, [1 - above / picture.plot_height, 1], upper, _divergence_window(data.divergences))
         times = f"{data.members} × " if data.options.reduction == "sum" else ""
         title = f"{times}divergence of {data.members} functions on {inside(data.title)}"
         _heads(picture, panel, title, "│ own test images", "nats")
         picture.add(*_divergence_traces(data, theme))
     if below:
         low, high = _window(data.detected)
-        panel = _rows(picture, [0, below / picture.room], lower, [low, high])
+        panel = _rows(picture, [0, below / picture.plot_height], lower, [low, high])
         what = "detection by score" if every else f"detection by {_SCORES[data.options.score]}"
         marks = "○ a run   ★ their ensemble" if every else "○ one run   filled: over runs"
         _heads(picture, panel, what, marks, _MEASURES[data.options.measure])
@@ -406,7 +405,7 @@ def _divergence_traces(data: Ood, theme: Theme) -> list[dict[str, Any]]:
     """From own test images (a bar) to the other images (the group's mark), with the deviation over runs."""
     traces: list[dict[str, Any]] = []
     for row, d in enumerate(data.divergences):
-        look, group, title = group_look(d.group), legend_group(d.group), group_title(d.group)
+        look, group, title = look_of(d.group), d.group, group_title(d.group)
         colour = look.colour(theme)
         text = (
             f"<b>{title}</b><br>{data.title}  {rate(d.outside)}{deviation(d.deviation)}<br>"
@@ -440,9 +439,9 @@ def _detection_traces(data: Ood, theme: Theme, axes: tuple[str, str]) -> list[di
     """A ring for single runs, with their deviation, and the group's own mark for the average over runs."""
     traces: list[dict[str, Any]] = []
     for row, d in enumerate(data.detected):
-        look, group = group_look(d.group), legend_group(d.group)
+        look, group = look_of(d.group), d.group
         colour = look.colour(theme)
-        ring = style.token("text", theme) if d.group == OPTIMUM else colour
+        ring = style.token("text", theme) if d.group == Group.INDEPENDENT else colour
         name = _SCORES[d.score] if data.options.score == "all" else group_title(d.group)
         text = f"<b>{name}</b><br>a run  {rate(d.single)}{deviation(d.deviation)}<br>"
         text += f"over {data.runs} runs  {rate(d.ensemble)}"

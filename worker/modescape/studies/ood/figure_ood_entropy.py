@@ -11,23 +11,21 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import INDEPENDENT, TRAJECTORY
+from modescape.drawing.groups import all_groups, look_of
 from modescape.drawing.numbers import number
-from modescape.drawing.options import Names, refuse_unknown_groups
+from modescape.drawing.options import Groups, refuse_unknown_groups
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
+from modescape.records import Group
 from modescape.results import Results
 from modescape.science.ood import entropy_edges
 from modescape.studies.ood.sets import (
-    OPTIMUM,
     SetOptions,
     deviation,
-    group_look,
     group_title,
     inside,
-    legend_group,
     measured_on,
     runs_shown,
 )
@@ -41,7 +39,7 @@ class EntropyOptions(SetOptions):
 
     redraws: ClassVar[bool] = True
 
-    method: Names = Field(
+    method: Groups = Field(
         (), max_length=16,
         description="Groups shown, comma-separated: independent, trajectory, methods; empty: independent runs.",
     )  # fmt: skip
@@ -50,10 +48,10 @@ class EntropyOptions(SetOptions):
     )
 
     def groups_of(self, results: Results) -> list[str]:
-        """Groups asked for, as the stage names them. Raises InvalidInput for one the experiment does not have."""
-        groups = [OPTIMUM, TRAJECTORY, *(chosen.method for chosen in results.spec.methods)]
-        refuse_unknown_groups(self.method, [legend_group(group) for group in groups])
-        return [group for group in groups if legend_group(group) in (self.method or (INDEPENDENT,))]
+        """Groups asked for. Raises InvalidInput for one the experiment does not have."""
+        groups = all_groups(results)
+        refuse_unknown_groups(self.method, groups)
+        return [group for group in groups if group in (self.method or (Group.INDEPENDENT,))]
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,18 @@ class Spectrum:
 
     @property
     def name(self) -> str:
-        alone = "a run" if self.group == OPTIMUM else f"{group_title(self.group)} in a run"
-        together = "ensemble" if self.group == OPTIMUM else group_title(self.group)
+        alone = "a run" if self.group == Group.INDEPENDENT else f"{group_title(self.group)} in a run"
+        together = "ensemble" if self.group == Group.INDEPENDENT else group_title(self.group)
         return f"{together} of {self.n} runs" if self.functions == "ensemble" else alone
 
     @property
     def look(self) -> style.Look:
         """A single run is no group of runs: it has the grey of what one compares with."""
-        return style.look("baseline") if (self.group, self.functions) == (OPTIMUM, "single") else group_look(self.group)
+        return (
+            style.look("baseline")
+            if (self.group, self.functions) == (Group.INDEPENDENT, "single")
+            else look_of(self.group)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,7 @@ def ood_entropy(results: Results, options: EntropyOptions) -> Entropies:
         about=about,
         runs=runs_shown(measured),
         legend=tuple(
-            Legend(legend_group(group), group_title(group), group_look(group).key, on=group in groups)
+            Legend(group, group_title(group), look_of(group).key, on=group in groups)
             for group in dict.fromkeys(m.details["group"] for m in everyone)
         ),
     )
@@ -170,7 +172,10 @@ def tell(data: Entropies) -> Words:
     ]
     lines = tuple(
         Note(
-            s.name, (rate(s.mean), rate(s.own)), look=s.look.key, strong=(s.group, s.functions) == (OPTIMUM, "ensemble")
+            s.name,
+            (rate(s.mean), rate(s.own)),
+            look=s.look.key,
+            strong=(s.group, s.functions) == (Group.INDEPENDENT, "ensemble"),
         )
         for s in data.spectra
     )
@@ -204,7 +209,7 @@ def draw(data: Entropies, theme: Theme) -> go.Figure:
         first = alone or s.functions == "single"
         domain = [0.0, 1.0] if alone else [0.0, 0.46] if first else [0.54, 1.0]
         row = data.groups.index(s.group)
-        tall = [1 - (row + 1) / down + (_GAP / picture.room if row < down - 1 else 0), 1 - row / down]
+        tall = [1 - (row + 1) / down + (_GAP / picture.plot_height if row < down - 1 else 0), 1 - row / down]
         panel = picture.panel(
             domain,
             tall,
@@ -212,7 +217,7 @@ def draw(data: Entropies, theme: Theme) -> go.Figure:
             y={"range": [0, top], "nticks": 4, "showticklabels": first},
         )
         x, y = panel.x, panel.y
-        shared = {"legendgroup": legend_group(s.group), "name": s.name}
+        shared = {"legendgroup": s.group, "name": s.name}
         picture.add(*_steps(data, s, s.look.colour(theme), theme, shared, x, y))
         picture.write(
             style.label(s.name, theme, strong=True, **style.corner(x, y, "right", "top"), yshift=8),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from modescape.drawing import groups, style
-from modescape.drawing.groups import TRAJECTORY, look_of
+from modescape.drawing import groups
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.words import rate
@@ -17,7 +17,6 @@ from modescape.results import Results
 from modescape.studies.ood.images import title as set_title
 from modescape.tables import Measurement
 
-OPTIMUM = "optimum"  # the runs' final functions, as the stage names them
 _SET: Any = Field(0, ge=0, le=7, description="Which of the experiment's sets of other images; 0 is the first.")
 
 
@@ -42,16 +41,11 @@ def measured_on(results: Results, index: int) -> list[Measurement]:
     found = [m for m in results.measurements() if m.subject.startswith(prefix)]
     if not found:
         raise FigureNotReady("the comparison comes after every run’s predictions", waits_for=("ood", "ood-compare"))
-    order = {name: i for i, name in enumerate((OPTIMUM, TRAJECTORY, *(m.method for m in results.spec.methods)))}
+    order = {name: i for i, name in enumerate(groups.all_groups(results))}
     return sorted(found, key=lambda m: (order.get(m.details["group"], len(order)), m.subject, m.metric))
 
 
-def legend_group(group: str) -> str:
-    return "independent" if group == OPTIMUM else group
-
-
-def group_title(group: str) -> str:
-    return groups.group_title(legend_group(group), trajectory="latest checkpoints")
+group_title = partial(groups.group_title, trajectory="latest checkpoints")
 
 
 def inside(title: str) -> str:
@@ -66,7 +60,3 @@ def runs_shown(measured: Sequence[Measurement]) -> int:
 
 def deviation(value: float) -> str:
     return f" ± {rate(value)}" if np.isfinite(value) else ""
-
-
-def group_look(group: str) -> style.Look:
-    return look_of(legend_group(group))

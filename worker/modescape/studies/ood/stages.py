@@ -17,11 +17,12 @@ from modescape.errors import StageError
 from modescape.part import keyed
 from modescape.picture_looks import LOOK
 from modescape.prices import Work
+from modescape.records import Group, group_name
 from modescape.results import Results
 from modescape.science.data import ImageFiles, Images
 from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
 from modescape.science.seeds import stream_seed
-from modescape.stages.groups import OPTIMUM, Group, members, names, planned
+from modescape.stages.groups import Networks, members, names, planned
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_other_images
 from modescape.studies.ood.images import count_images, outside_images
 from modescape.studies.ood.study import OodSpec
@@ -82,9 +83,9 @@ def ood(context: Context) -> None:
         begun = partial.get("begun", {})
         block = list(context.artifacts.array(begun["logits"])) if begun.get("group") == name else []
         done, saved = sum(list(groups.values())[:i]), time.monotonic()
-        group = Group(context, run, solutions)
+        networks = Networks(context, run, solutions)
         for s in range(len(block), len(solutions)):
-            block.extend(group.logits(found.pixels, of=slice(s, s + 1)))
+            block.extend(networks.logits(found.pixels, of=slice(s, s + 1)))
             context.control.progress(done + len(block), of)
             if time.monotonic() - saved > SAVE_EVERY_SECONDS and len(block) < len(solutions):
                 info = context.artifacts.put_array(np.stack(block), "predictions")
@@ -119,7 +120,7 @@ def compare(context: Context) -> None:
     for done, name in enumerate(groups):
         context.control.check()
         context.control.progress(done, len(groups))
-        if name == OPTIMUM:
+        if name == Group.INDEPENDENT:
             comparison.independent()
         comparison.group(name)
 
@@ -132,11 +133,15 @@ class _Comparison:
         self.size = study.size(context.spec)
         self.results: Results = context.results()
         made = {run: context.wanted("ood", f"{index}/{run}") for run in range(context.spec.ensemble.runs)}
-        self.made = {run: left for run, left in made.items() if left is not None}
+        self.made = {
+            run: {group_name(name): digest for name, digest in left["groups"].items()}
+            for run, left in made.items()
+            if left is not None
+        }
         if not self.made:
             raise StageError("no run is left to compare: none has learned, or their stages failed")
         self.runs = list(self.made)
-        about = next(iter(self.made.values()))
+        about = next(left for left in made.values() if left is not None)
         splits = context.spec.evaluation.splits
         self.split = "test" if "test" in splits else splits[0]
         images = about["images"]
@@ -155,7 +160,7 @@ class _Comparison:
 
     def functions(self, run: int, group: str) -> list[Pair]:
         """Logits of each function of a group of one run, on the images and on the test images; read when used."""
-        digest = self.made[run]["groups"].get(group)
+        digest = self.made[run].get(group)
         if digest is None:
             return []
         outside = self.context.artifacts.array(digest)
@@ -167,12 +172,12 @@ class _Comparison:
 
     def independent(self) -> None:
         """Divergence of M runs; where there are more, the mean over groups of M of them, at most so many, seeded."""
-        runs = [pair for run in self.runs for pair in self.functions(run, OPTIMUM)]
+        runs = [pair for run in self.runs for pair in self.functions(run, Group.INDEPENDENT)]
         if len(runs) < self.size:
             return
         subsets = _subsets(len(runs), self.size, self.study.seed)
         pairs = [_together([runs[place] for place in subset]) for subset in subsets]
-        self._divergence(OPTIMUM, pairs, over="groups of runs")
+        self._divergence(Group.INDEPENDENT, pairs, over="groups of runs")
 
     def group(self, name: str) -> None:
         """Of one group: divergence run by run, and detection by one run's average and by the average over runs."""
@@ -181,7 +186,7 @@ class _Comparison:
             return
         pairs = [_together(functions) for functions in runs]
         whole = [pair for pair in pairs if pair.outside.members == self.size]
-        if name != OPTIMUM and whole:
+        if name != Group.INDEPENDENT and whole:
             self._divergence(name, whole, over="runs", short=len(pairs) - len(whole))
         self._detection(name, "single", pairs, members=max(pair.outside.members for pair in pairs))
         if len(pairs) > 1:
@@ -204,7 +209,7 @@ class _Comparison:
 
     def _detection(self, group: str, functions: str, pairs: list[Both], *, members: int) -> None:
         """functions: "single" (each run's average of its members) or "ensemble" (the average over runs)."""
-        runs = sum(OPTIMUM in made["groups"] for made in self.made.values())
+        runs = sum(Group.INDEPENDENT in made for made in self.made.values())
         about: Json = {"group": group, "functions": functions, "members": members, "runs": runs}
         for score in SCORES:
             if members == 1 and score == "mutual-information":

@@ -18,6 +18,7 @@ from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
+from modescape.records import Group
 from modescape.results import Results
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class _Kind:
 
 # The pair that differs in both is what two independent runs are; one that differs in nothing is the base itself.
 _KINDS: Mapping[str, _Kind] = {
-    "both": _Kind("both", "both", "independent", 10),
+    "both": _Kind("both", "both", Group.INDEPENDENT, 10),
     "weights": _Kind("initial weights", "other initial weights", "spare-2", 8),
     "batches": _Kind("batch order", "another batch order", "spare-1", 8),
     "same": _Kind("nothing", "the same seeds", "baseline", 10),

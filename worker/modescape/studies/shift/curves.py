@@ -12,9 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import groups
-from modescape.drawing.groups import INDEPENDENT, TRAJECTORY
 from modescape.drawing.numbers import number
-from modescape.drawing.options import FigureOptions, Names, refuse_unknown, refuse_unknown_groups
+from modescape.drawing.options import FigureOptions, Groups, Names, refuse_unknown, refuse_unknown_groups
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.figures.shared import scores
 from modescape.figures.shared.scores import value_of
@@ -111,15 +110,15 @@ class ShiftOptions(FigureOptions):
     redraws: ClassVar[bool] = True
 
     corruption: Names = Field((), max_length=19, description="Types of corruption, comma-separated; empty means all.")
-    method: Names = Field(
+    method: Groups = Field(
         (), max_length=16, description="Groups shown, comma-separated: independent, trajectory, methods; empty: all."
     )
 
     def groups_of(self, results: Results) -> list[str]:
         """Groups asked for, in the order of the spec. Raises InvalidInput for one it does not have."""
-        known_groups = [INDEPENDENT, TRAJECTORY, *(chosen.method for chosen in results.spec.methods)]
-        refuse_unknown_groups(self.method, known_groups)
-        return [name for name in known_groups if not self.method or name in self.method]
+        known = groups.all_groups(results)
+        refuse_unknown_groups(self.method, known)
+        return [name for name in known if not self.method or name in self.method]
 
     @classmethod
     def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:

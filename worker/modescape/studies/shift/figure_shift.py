@@ -12,7 +12,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
+from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import known
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.style import Theme
@@ -20,6 +20,7 @@ from modescape.drawing.words import rate, thousands
 from modescape.errors import InvalidInput
 from modescape.figures.shared import scores
 from modescape.figures.shared.scores import drawn, value_of
+from modescape.records import Group
 from modescape.results import Results
 from modescape.studies.shift.curves import (
     SOLID,
@@ -151,8 +152,8 @@ def shift(results: Results, options: IntensityOptions) -> Shift:
     solid = options.ensemble or max((size for size in sizes if size <= SOLID), default=0)
     lines = [line for line in read if line.size in {0, 1, 2, solid}]
     # Late checkpoints are compared, not recommended: they are shown by their divergence, as in the paper.
-    if TRAJECTORY not in options.method:
-        lines = [line for line in lines if line.group != TRAJECTORY or not line.size]
+    if Group.TRAJECTORY not in options.method:
+        lines = [line for line in lines if line.group != Group.TRAJECTORY or not line.size]
     return Shift(
         options=options,
         lines=tuple(lines),
@@ -208,13 +209,13 @@ def _summary(data: Shift) -> str:
     last = _last(data)
     parts = []
     for metric in data.options.metrics:
-        one, many = data.line(INDEPENDENT, metric, 1), data.line(INDEPENDENT, metric, data.solid)
+        one, many = data.line(Group.INDEPENDENT, metric, 1), data.line(Group.INDEPENDENT, metric, data.solid)
         unit = " %" if metric == "accuracy" else ""
         if metric == "js_mean":
             own = {line.group: line.at(last) for line in data.lines if line.metric == metric}
-            rest = {group: value for group, value in own.items() if group != INDEPENDENT and math.isfinite(value)}
-            if INDEPENDENT in own:
-                parts.append(f"the divergence of independent runs is {rate(own[INDEPENDENT])}")
+            rest = {group: value for group, value in own.items() if group != Group.INDEPENDENT and math.isfinite(value)}
+            if Group.INDEPENDENT in own:
+                parts.append(f"the divergence of independent runs is {rate(own[Group.INDEPENDENT])}")
             if rest:
                 best = max(rest, key=lambda group: rest[group])
                 parts.append(f"the largest inside one run, {group_title(best)}, {rate(rest[best])}")
@@ -241,7 +242,7 @@ def _notes(data: Shift) -> Notes:
         for metric in metrics:
             line = data.line(group, metric, 0 if metric == "js_mean" else data.solid)
             cells.append("–" if line is None else value_of(metric, line.at(last)))
-        lines.append(Note(group_title(group), tuple(cells), look=look_of(group).key, strong=group == INDEPENDENT))
+        lines.append(Note(group_title(group), tuple(cells), look=look_of(group).key, strong=group == Group.INDEPENDENT))
     text = [f"{data.solid} runs averaged."] if data.solid > 1 and asked != ("js_mean",) else []
     text += scores.twin_words(asked, metrics, "test")
     return Notes((f"Intensity {last}", *(_HEADS[metric] for metric in metrics)), tuple(lines), tuple(text))
@@ -259,7 +260,7 @@ def draw(data: Shift, theme: Theme) -> go.Figure:
     for metric, across in parted(metrics, ([0, 0.27], [0.365, 0.635], [0.73, 1])):
         drawn = [line for line in data.lines if line.metric == metric]
         panel = picture.panel(across, x={"range": [-0.15, 5.15], "dtick": 1}, y={"range": bounds_of(drawn, metric)})
-        for line in sorted(drawn, key=lambda line: (line.size not in (0, data.solid), line.group == INDEPENDENT)):
+        for line in sorted(drawn, key=lambda line: (line.size not in (0, data.solid), line.group == Group.INDEPENDENT)):
             picture.add(*_line_traces(line, data, theme, panel.x, panel.y))
         picture.titles(panel, "intensity", _panel_title(metric, data, len(metrics)))
     main = [line for line in drawn if line.size in (0, data.solid) and np.isfinite(line.value[-1])]
@@ -279,7 +280,7 @@ def _line_traces(line: Line, data: Shift, theme: Theme, x: str, y: str) -> list[
     """A line; with symbols where it is the solid one."""
     entry, main = look_of(line.group), line.size in (0, data.solid)
     dash = "solid" if main else _DASHES.get(line.size, "dashdot")
-    width = (2.5 if line.group == INDEPENDENT else 2) if main else 1.25
+    width = (2.5 if line.group == Group.INDEPENDENT else 2) if main else 1.25
     trace: dict[str, Any] = scatter(
         "lines+markers" if main else "lines",
         line.intensities,

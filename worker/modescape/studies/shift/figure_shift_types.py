@@ -11,12 +11,13 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import INDEPENDENT, TRAJECTORY, look_of
+from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, known
 from modescape.drawing.panels import Picture, band, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, rate, thousands
 from modescape.figures.shared.scores import drawn, value_of
+from modescape.records import Group
 from modescape.results import Results
 from modescape.studies.shift.curves import (
     SOLID,
@@ -93,7 +94,7 @@ class ShiftTypes(FigureData):
         found = []
         for group in self.shown:
             found.append((group, 1))
-            if group == INDEPENDENT and self.solid > 1:
+            if group == Group.INDEPENDENT and self.solid > 1:
                 found.append((group, self.solid))
         return found
 
@@ -138,7 +139,7 @@ def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
     last = max(int(line.intensities[-1]) for line in lines)
     gain = _gains(lines, metric, solid, last)
     types = sorted(dict.fromkeys(line.corruption for line in lines), key=lambda name: -gain.get(name, 0.0))
-    shown = options.method or (INDEPENDENT, *_best(lines, metric, last))
+    shown = options.method or (Group.INDEPENDENT, *_best(lines, metric, last))
     groups = [group for group in dict.fromkeys(line.group for line in lines) if group in shown]
     return ShiftTypes(
         options=options,
@@ -157,7 +158,7 @@ def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
 
 def _gains(lines: Sequence[Line], metric: Metric, solid: int, last: int) -> dict[str, float]:
     """What averaging `solid` runs improves at intensity `last`, by type; for divergences: how large they are."""
-    own = {(line.corruption, line.size): line.at(last) for line in lines if line.group == INDEPENDENT}
+    own = {(line.corruption, line.size): line.at(last) for line in lines if line.group == Group.INDEPENDENT}
     names = dict.fromkeys(line.corruption for line in lines)
     if metric == "js_mean":
         return {name: own[name, 0] for name in names if (name, 0) in own}
@@ -169,10 +170,10 @@ def _best(lines: Sequence[Line], metric: Metric, last: int) -> list[str]:
     """The group that does best inside one run, mean over types at intensity `last`: the one worth comparing with."""
     values: dict[str, list[float]] = {}
     for line in lines:
-        if line.group not in (INDEPENDENT, TRAJECTORY) and line.size in (0, 1):
+        if line.group not in (Group.INDEPENDENT, Group.TRAJECTORY) and line.size in (0, 1):
             values.setdefault(line.group, []).append(line.at(last))
     if not values:
-        return [TRAJECTORY]
+        return [Group.TRAJECTORY]
     higher = metric in ("accuracy", "js_mean")
     return [max(values, key=lambda group: float(np.mean(values[group])) * (1 if higher else -1))]
 
@@ -188,17 +189,17 @@ def _caption(data: ShiftTypes) -> str:
     if data.gain and data.options.panel != "intensities":
         what = "how large it is for independent runs" if metric == "js_mean" else f"what {data.solid} runs gain"
         parts.append(f"Sorted by {what} at the largest intensity.")
-    if metric != "js_mean" and data.solid > 1 and INDEPENDENT in data.shown:
+    if metric != "js_mean" and data.solid > 1 and Group.INDEPENDENT in data.shown:
         boxes = data.options.panel != "all"
         parts.append(
             f"Filled: {data.solid} runs averaged; outlined: one run." if boxes
             else f"Solid: {data.solid} runs averaged; dashed: one run; shaded: the gain."
         )  # fmt: skip
-    others = [group for group in data.shown if group != INDEPENDENT]
+    others = [group for group in data.shown if group != Group.INDEPENDENT]
     if others and metric != "js_mean":
         members = max(line.members for line in data.lines if line.group in others)
         inside = f", {members} functions averaged" if members > 1 else ""
-        beside = "Beside them" if INDEPENDENT in data.shown else "Boxes"
+        beside = "Beside them" if Group.INDEPENDENT in data.shown else "Boxes"
         also = "Thin" if data.options.panel == "all" else beside
         parts.append(f"{also}: {listed([group_title(group) for group in others])} in one run{inside}.")
     parts.append(f"{thousands(data.source.images)} test images each: {data.source.words}.")
@@ -243,7 +244,9 @@ def _notes(data: ShiftTypes) -> Notes:
         lines.append(Note(type_title(name), cells))
     heads = ("JS",) if metric == "js_mean" else ("one run", f"{data.solid} runs")
     return Notes(
-        (f"Intensity {last}", *heads), tuple(lines), () if group == INDEPENDENT else (f"Of {group_title(group)}.",)
+        (f"Intensity {last}", *heads),
+        tuple(lines),
+        () if group == Group.INDEPENDENT else (f"Of {group_title(group)}.",),
     )
 
 
@@ -266,7 +269,7 @@ def _small_pictures(data: ShiftTypes, picture: Picture) -> None:
     across, down, theme = min(_ACROSS, len(data.types)), data.down, picture.theme
     gap = 64 if data.is_large else 52
     bounds = bounds_of(data.drawn_lines, data.options.metric)
-    width, tall, room = 1 / across, 1 / down, picture.room
+    width, tall, room = 1 / across, 1 / down, picture.plot_height
     ticks = {"dtick": 25} if data.options.metric == "accuracy" else {"nticks": 4}
     for i, name in enumerate(data.types):
         column, row = i % across, i // across
@@ -288,11 +291,11 @@ def _small_pictures(data: ShiftTypes, picture: Picture) -> None:
 def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     """One type: the gain as a ground, one run dashed, the ensemble solid with a symbol at its end."""
     metric, traces = data.options.metric, []
-    one, many = data.line(INDEPENDENT, name, 1), data.line(INDEPENDENT, name, data.solid)
-    if one is not None and many is not None and data.solid > 1 and INDEPENDENT in data.shown:
+    one, many = data.line(Group.INDEPENDENT, name, 1), data.line(Group.INDEPENDENT, name, data.solid)
+    if one is not None and many is not None and data.solid > 1 and Group.INDEPENDENT in data.shown:
         low, high = drawn(metric, one.value), drawn(metric, many.value)
-        ink = look_of(INDEPENDENT).colour(theme)
-        traces.append(band(one.intensities, low, high, ink, axes=(x, y), group=INDEPENDENT))
+        ink = look_of(Group.INDEPENDENT).colour(theme)
+        traces.append(band(one.intensities, low, high, ink, axes=(x, y), group=Group.INDEPENDENT))
     for group, size in data.drawn:
         line = data.line(group, name, size)
         if line is not None:
@@ -303,7 +306,7 @@ def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[
 def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> dict[str, Any]:
     entry = look_of(line.group)
     main = line.size in (0, data.solid)
-    dashed = line.group == INDEPENDENT and not main
+    dashed = line.group == Group.INDEPENDENT and not main
     last = len(line.intensities) - 1
     marker = style.marker(entry, theme)
     marker["size"] = [0] * last + [entry.size - 1 if main else 0]

@@ -29,7 +29,7 @@ from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.part import keyed
 from modescape.prices import Work
-from modescape.records import EventKind, Need
+from modescape.records import EventKind, Group, Need, group_name
 from modescape.registry import methods
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
@@ -295,10 +295,10 @@ def shift(context: Context) -> None:
     cells = _cells(params["types"], needed(context.spec.shift).intensities)
     kept = _Kept(context, functions=len(solutions), cells=len(cells))
     if solutions:
-        group = groups.Group(context, params["run"], solutions)
+        networks = groups.Networks(context, params["run"], solutions)
         images = _Images(context)
         if kept.done == 0:
-            kept.put(0, 0, _clean(context, group, solutions, "test", kept.images))
+            kept.put(0, 0, _clean(context, networks, solutions, "test", kept.images))
             kept.done = 1
         saved = time.monotonic()
         steps = (len(cells) - 1) * kept.images
@@ -306,7 +306,7 @@ def shift(context: Context) -> None:
             name, intensity = cells[c]
             assert name is not None
             for start, chunk in images.chunks(name, intensity):
-                kept.put(c, start, group.logits(chunk))
+                kept.put(c, start, networks.logits(chunk))
                 about = {"corruption": name, "intensity": intensity}
                 context.control.progress((c - 1) * kept.images + start + len(chunk), steps, **about)
             kept.done = c + 1
@@ -318,18 +318,18 @@ def shift(context: Context) -> None:
         "images": kept.images,
         "functions": [{"role": s.role, "set": s.sample_set, "index": s.index} for s in solutions],
         **kept.keep(),
-        **(_validated(context, group, solutions) if solutions else {}),
+        **(_validated(context, networks, solutions) if solutions else {}),
     }
     context.artifacts.drop_scratch(context.lease.stage.id)
 
 
-def _validated(context: Context, group: groups.Group, solutions: Sequence[Solution]) -> Json:
+def _validated(context: Context, networks: groups.Networks, solutions: Sequence[Solution]) -> Json:
     """What a temperature is fitted to: log-probabilities [n, K] of the functions' average on the first validation
     images; nothing where those are too few."""
     total = min(len(context.splits.validation), FEW_IMAGES)
     if total < MIN_IMAGES:
         return {}
-    logs = average(_clean(context, group, solutions, "validation", total))
+    logs = average(_clean(context, networks, solutions, "validation", total))
     return {"validation": context.keep(np.asarray(logs, np.float32), "probabilities")}
 
 
@@ -338,13 +338,13 @@ def _cells(types: Sequence[str], intensities: Sequence[int]) -> list[Cell]:
 
 
 def _clean(
-    context: Context, group: groups.Group, solutions: Sequence[Solution], split: str, count: int
+    context: Context, networks: groups.Networks, solutions: Sequence[Solution], split: str, count: int
 ) -> NDArray[np.float32]:
     """Logits [S, n, K] of the first images of a split as they are: those kept before, else made now."""
     results = context.results()
     if all(split in solution.predictions for solution in solutions):
         return np.stack([results.logits(solution, split)[:count] for solution in solutions])
-    return np.concatenate([group.logits(chunk) for _, chunk in _chunks(context, count, name=split)], axis=1)
+    return np.concatenate([networks.logits(chunk) for _, chunk in _chunks(context, count, name=split)], axis=1)
 
 
 class _Kept:
@@ -473,7 +473,7 @@ class _Compared:
 
     values: "metric|group|size" -> [ensembles, cells] and "js_mean|group" -> [units, cells], units being runs, or sets
     of M runs for independent ones. clean and shifted: divergences of pairs per image, of runs [n, n, N] under
-    "optimum", of samples inside runs [n, N] under the method's name; methods: those with their runs, from which
+    "independent", of samples inside runs [n, N] under the method's name; methods: those with their runs, from which
     those that have failed there are missing.
     """
 
@@ -483,14 +483,15 @@ class _Compared:
         self.size, self.seed = study.size(spec), spec.ensemble.seed
         self.groups: dict[str, list[_Stored]] = {}
         for name in groups.names(spec, study):
-            there = [_Stored.of(context, need.key) for need in context.needs if need.key.partition("/")[2] == name]
+            planned = groups.planned_name(name)
+            there = [_Stored.of(context, need.key) for need in context.needs if need.key.partition("/")[2] == planned]
             kept = sorted((stored for stored in there if stored and stored.functions), key=lambda stored: stored.run)
             if kept:
                 self.groups[name] = kept
-        if groups.OPTIMUM not in self.groups:
+        if Group.INDEPENDENT not in self.groups:
             raise StageError("no run is left to compare: none has learned, or their stages failed")
         self.values: dict[str, Floats] = {}
-        self.runs = [stored.run for stored in self.groups[groups.OPTIMUM]]
+        self.runs = [stored.run for stored in self.groups[Group.INDEPENDENT]]
         runs = len(self.runs)
         self.lost = lost(context.results(), self.runs, "shift")
         had = {name: [run for run in self.runs if run not in self.lost.get(name, {})] for name in self.groups}
@@ -506,7 +507,7 @@ class _Compared:
         ]  # fmt: skip
         images = len(labels)
         shapes: dict[str, tuple[int, ...]] = {name: (len(own), images) for name, own in self.methods.items()}
-        shapes[groups.OPTIMUM] = (runs, runs, images)
+        shapes[Group.INDEPENDENT] = (runs, runs, images)
         self.clean = {name: np.zeros(shape) for name, shape in shapes.items()}
         self.shifted = {name: np.zeros(shape) for name, shape in shapes.items()}
         self.finals = np.zeros((runs, images), np.int64)
@@ -515,7 +516,7 @@ class _Compared:
         for key, array in before.items():
             kind, _, rest = key.partition("/")
             if rest:
-                getattr(self, kind)[rest] = array
+                getattr(self, kind)[group_name(rest)] = array
             else:
                 self.finals = array
 
@@ -523,7 +524,7 @@ class _Compared:
     def evident(self) -> bool:
         """Whether claim (f2) is about these data: several runs, samples inside them, and intensities 1 to 5."""
         every = tuple(needed(self.context.spec.shift).intensities) == (1, 2, 3, 4, 5)
-        return every and bool(self.methods or self.alike) and len(self.groups[groups.OPTIMUM]) > 1
+        return every and bool(self.methods or self.alike) and len(self.groups[Group.INDEPENDENT]) > 1
 
     def add(self, cell: int) -> None:
         """Take in one cell of every group."""
@@ -562,7 +563,7 @@ class _Compared:
 
     def _diverge(self, name: str, found: Sequence[Functions], cell: int) -> None:
         """js_mean of M functions (science a.9): of sets of M runs, or of M functions inside each run."""
-        if name == groups.OPTIMUM:
+        if name == Group.INDEPENDENT:
             if len(found) >= self.size:
                 some = subsets(len(found), self.size, seed=self.seed)
                 self._put(f"js_mean|{name}", cell, [_js([found[i].mean for i in one]) for one in some])
@@ -575,7 +576,7 @@ class _Compared:
     def _gather(self, name: str, found: Sequence[Functions], cell: int) -> None:
         into = self.clean if cell == 0 else self.shifted
         weight = 1.0 if cell == 0 else 1.0 / (len(self.cells) - 1)
-        if name == groups.OPTIMUM:
+        if name == Group.INDEPENDENT:
             if cell == 0:
                 self.finals = np.stack([one.labels[0] for one in found]).astype(np.int64)
             own = [entropy(one.mean) for one in found]
@@ -603,7 +604,7 @@ class _Compared:
         rows, source = self._rows(), self._source()
         for key, values in self.values.items():
             metric, name, *size = key.split("|")
-            subject = "/".join(["shift", "independent" if name == groups.OPTIMUM else name, *size])
+            subject = "/".join(["shift", name, *size])
             about = self._about(name, int(size[0]) if size else None, len(values))
             for (corruption, intensity), places in rows.items():
                 means = values[:, places].mean(axis=1)
@@ -659,8 +660,8 @@ class _Compared:
             classes=len(self.context.splits.classes),
             truth=self.labels,
             finals=self.finals[places],
-            clean_between=self.clean[groups.OPTIMUM][pairs],
-            shifted_between=self.shifted[groups.OPTIMUM][pairs],
+            clean_between=self.clean[Group.INDEPENDENT][pairs],
+            shifted_between=self.shifted[Group.INDEPENDENT][pairs],
             clean_within={name: self.clean[name] for name in own},
             shifted_within={name: self.shifted[name] for name in own},
             titles={name: methods[name].title for name in (*own, *self.alike)},

@@ -14,7 +14,7 @@ from modescape.prices import Work
 from modescape.science import tunnel as paths_between
 from modescape.science.seeds import stream_seed
 from modescape.stages.filling import fill
-from modescape.stages.footing import waited_for
+from modescape.stages.inputs import waited_for
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.studies.tunnel.study import TunnelSpec
 

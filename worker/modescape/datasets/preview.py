@@ -1,6 +1,6 @@
 """The first test images of a data set, for a process that must load neither torch nor scikit-learn.
 
-    images = glimpse(spec.data, folders, Path("…/digits.npy"))        # uint8 [at most 100, C, H, W]
+    images = preview(spec.data, folders, Path("…/digits.npy"))        # uint8 [at most 100, C, H, W]
 
 Readers of some sets need those libraries, so a process of its own reads them once (seconds) and leaves a file.
 """
@@ -27,7 +27,7 @@ _SECONDS = 120  # the largest set that is read whole takes 5
 _TOLD = 3  # exit status of the reading process when it said what is wrong
 
 
-def glimpse(spec: DataSpec, folders: Sequence[Path], file: Path) -> Images:
+def preview(spec: DataSpec, folders: Sequence[Path], file: Path) -> Images:
     """The first test images, uint8 [n, C, H, W], kept in `file` from then on.
 
     Raises DataCorrupt in the reader's words when the set cannot be read. Whether it is there is for

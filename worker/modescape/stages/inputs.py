@@ -19,7 +19,7 @@ from modescape.tables import Stage
 
 
 @dataclass(frozen=True)
-class Footing:
+class Inputs:
     """needs: the stages whose results decide the bytes; through: the runs it goes through, for kinds that choose."""
 
     needs: Sequence[Stage]
@@ -27,21 +27,21 @@ class Footing:
     through: tuple[int, ...] = ()
 
 
-def footing(kind: Kind, lease: Lease, task: Task, store: Store) -> Footing:
+def inputs_of(kind: Kind, lease: Lease, task: Task, store: Store) -> Inputs:
     """All that is asked of the database, so that key and work of a stage see the same."""
     needs = store.stages.needs(lease.stage.id)
     failed = {run.number: run.failed for run in store.results.runs(lease.experiment.id) if run.failed}
     named = kind.through(task) if kind.through is not None else Runs()
     if not named.numbers and kind.gathers:
-        return Footing(needs)
+        return Inputs(needs)
     if not named.numbers:
         firm = {need.id for need in store.stages.needs(lease.stage.id, optional=False)}
         reasons = (_unusable(need, failed) for need in needs if need.id in firm)
-        return Footing(needs, next(filter(None, reasons), ""))
+        return Inputs(needs, next(filter(None, reasons), ""))
     lost = {need.params["run"]: _broken(need) for need in needs if need.kind in StageKind.of_runs() and _broken(need)}
     known = sorted({need.params["run"] for need in needs if need.kind in StageKind.of_runs()})
     chosen, why = choose(named.numbers, known, {**lost, **failed}, named=named.named)
-    return Footing([need for need in needs if _is_used(need, kind.uses, chosen)], why, chosen)
+    return Inputs([need for need in needs if _is_used(need, kind.uses, chosen)], why, chosen)
 
 
 def healthy_needs(kind: Kind, task: Task, needs: Sequence[PlannedStage]) -> list[PlannedStage]:
