@@ -473,7 +473,7 @@ def test_pictures_of_several_sizes_meet_at_their_median(tmp_path: Path) -> None:
 def test_large_folders_are_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(tmp_path, {"a": 8, "b": 8})
     held = loading.load(folder_spec(tmp_path), ())
-    monkeypatch.setattr(data.user, "_HELD_BYTES", 100)
+    monkeypatch.setattr(data.own_folders, "_HELD_BYTES", 100)
     loading._loaded.clear()
     streamed = loading.load(folder_spec(tmp_path), ())
     assert streamed.train.is_streamed

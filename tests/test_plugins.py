@@ -25,7 +25,7 @@ from modescape.part import keyed
 from modescape.registry import Options, architectures, corruptions, datasets, methods, presets
 from modescape.sources import Source
 from modescape.spec import parse, stored
-from modescape.stages import runner
+from modescape.stages.keys import task_of
 from modescape.store import Store
 from modescape.versions import Added, Renamed
 
@@ -136,14 +136,14 @@ import json
 from modescape import plugins
 plugins.load()
 from modescape.plan import prepare
-from modescape.stages import runner
+from modescape.stages.keys import _digest, _taken
 from modescape.stages.stage import Task
 prepared = prepare(SPEC, ())
 planned = {(one.kind, one.key): one for one in prepared.plan.stages}
 keys = {}
 for name, one in planned.items():
-    needs = [(need[0], keys[need]) for need in runner._taken(prepared.spec, one, planned)]
-    keys[name] = runner._memo(Task.of(one, prepared.spec), needs, "numerics")
+    needs = [(need[0], keys[need]) for need in _taken(prepared.spec, one, planned)]
+    keys[name] = _digest(Task.of(one, prepared.spec), needs, "numerics")
 print(json.dumps({"/".join(name): key for name, key in keys.items()}))
 """
 
@@ -261,7 +261,7 @@ def test_a_worker_without_a_plug_in_says_which_one_it_lacks() -> None:
     document = {"methods": [{"method": "their-jitter"}], "network": {"architecture": "gn-net"}}
     lease: Any = SimpleNamespace(experiment=SimpleNamespace(spec=document), stage=None)
     with pytest.raises(StageError) as refused:
-        runner._task(lease)
+        task_of(lease)
     assert "the architecture 'gn-net', the method 'their-jitter'" in str(refused.value)
     assert "MODESCAPE_PLUGINS" in str(refused.value)
 

@@ -158,7 +158,7 @@ def _largest(column: Column[Any], rows: dict[str, dict[str, Any]], rng: random.R
 
 def test_what_a_damaged_file_makes_a_stage_say_is_recorded(store: Store) -> None:
     class Failing:
-        def memo(self, *_: object) -> str:
+        def stage_key(self, *_: object) -> str:
             return "memo"
 
         def run_stage(self, *_: object, **__: object) -> StageOutput:
