@@ -37,6 +37,7 @@ from modescape.figures.shared.scores import (
 )
 from modescape.methods.trained import relative_training
 from modescape.records import Group
+from modescape.registry import methods
 from modescape.results import Results
 from modescape.tables import Measurement
 
@@ -112,7 +113,7 @@ class Ensembles(FigureData):
     curves: tuple[Curve, ...]
     runs: Mapping[str, int]
     samples: Mapping[str, tuple[int, int]]
-    training: Mapping[str, float]
+    training: Mapping[str, float | None]
     fair: tuple[str, ...]
     images: int
     limits: Mapping[str, float | None]
@@ -146,7 +147,7 @@ class Ensembles(FigureData):
                 int(curve.possible[i]),
                 self.runs[curve.group],
                 _count(self.samples[curve.group]),
-                int(curve.sizes[i]) * self.training[curve.group],
+                None if (epochs := self.training[curve.group]) is None else int(curve.sizes[i]) * epochs,
                 int(curve.sizes[i]) * self.samples[curve.group][1],
             )
             for curve in self.curves
@@ -206,9 +207,7 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
         curves=curves,
         runs={group: int(kept["runs"]) for group, kept in details.items()},
         samples=samples,
-        training={
-            group: 1.0 if group == Group.INDEPENDENT else relative_training(results.spec, group) for group in shown
-        },
+        training={group: _training(results, group) for group in shown},
         fair=tuple(group for group, kept in details.items() if kept.get("set") == "fair"),
         images=found["accuracy"][shown[0]][0].n or 0,
         limits=_limits(results, options.split),
@@ -217,6 +216,12 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
         legend=tuple(Legend(group, title(group), look_of(group).key) for group in shown),
         missing=_without_samples(results, groups, shown, details),
     )
+
+
+def _training(results: Results, group: str) -> float | None:
+    if group not in methods:  # not loaded here
+        return 1.0 if group == Group.INDEPENDENT else None
+    return relative_training(results.spec, group)
 
 
 def _limits(results: Results, split: str) -> dict[str, float | None]:
@@ -350,7 +355,8 @@ def _notes(data: Ensembles) -> Notes:
     for group in data.groups:
         curves = [data.curve(group, metric) for metric in metrics]
         values = [f"{value_of(c.metric, c.mean[0])} → {value_of(c.metric, c.mean[-1])}" for c in curves]
-        cost = f"{data.training[group]:.3g}, {data.samples[group][1]}"
+        epochs = data.training[group]
+        cost = f"{'?' if epochs is None else f'{epochs:.3g}'}, {data.samples[group][1]}"
         lines.append(Note(title(group), (*values, cost), look=look_of(group).key, strong=group == Group.INDEPENDENT))
     text = [
         f"One run → {max(data.runs.values())} runs. Cost: epochs trained and forward passes of an image, of one run "
