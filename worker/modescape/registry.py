@@ -143,8 +143,8 @@ class Registry(Mapping[str, E], Generic[E]):
             )
         if entry.name in self._declared:
             raise ValueError(f"{self.noun} {entry.name!r} is registered twice")
-        if not (entry.title and entry.summary and entry.source):
-            raise ValueError(f"{self.noun} {entry.name!r} needs a title, a summary and a source")
+        if missing := [word for word in ("title", "summary", "source") if not getattr(entry, word)]:
+            raise ValueError(f"{self.noun} {entry.name!r} needs a {' and a '.join(missing)}")
         for name, option in entry.options.model_fields.items():
             if not option.description:
                 raise ValueError(f"option {name!r} of {self.noun} {entry.name!r} needs a description")

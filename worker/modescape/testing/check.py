@@ -1,11 +1,10 @@
 """Does all that a module declares keep to its contracts? One line an entry.
 
-main(["own.py", "their_package.entries"])       # files, folders of a package, or names; 0, or 1 if a rule is broken
+main(["own.py", "their_package"])       # files, folders or names, a package whole; 0, or 1 if a rule is broken
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -25,21 +24,27 @@ Declared = dict[str, list[str]]  # name of a registry -> names of entries
 
 def main(modules: Sequence[str]) -> int:
     before = _known()
-    for module in modules:
-        try:
-            importlib.import_module(name_of(module))
-        except Exception as error:  # whatever a user's module raises
-            traceback.print_exc()
-            print(f"{module} cannot be imported: {type(error).__name__}: {error}")
-            return 1
+    imported = [_imported(name_of(module)) for module in modules]
     after = _known()
     declared = {kind: [name for name in after[kind] if name not in before[kind]] for kind in after}
-    if not any(declared.values()):
+    if all(imported) and not any(declared.values()):
         print(f"{', '.join(modules)}: nothing is declared there")
         return 1
     with ExitStack() as stack:
         sound = [_told(check) for check in checks(declared, stack)]
-    return 0 if all(sound) else 1
+    return 0 if all(imported) and all(sound) else 1
+
+
+def _imported(module: str) -> bool:
+    """A module and, of a package, those in it: whether each could be imported; what one raised is printed."""
+    try:
+        inside = registry.modules_of(module)
+    except Exception as error:  # whatever a user's module raises
+        traceback.print_exc()
+        print(f"{module} cannot be imported: {type(error).__name__}: {error}")
+        return False
+    sound = [_imported(name) for name in inside if not name.endswith(".__main__")]
+    return all(sound)
 
 
 def name_of(module: str) -> str:

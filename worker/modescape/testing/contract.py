@@ -198,7 +198,8 @@ SHARED: tuple[Rule[Any], ...] = (describes_itself, has_options, is_declared_ligh
 def loaded_by(module: str) -> str:
     """The heavy libraries that another process loads with all our declarations and this module of them."""
     code = (
-        f"import importlib, sys; from modescape import registry; registry.load(); importlib.import_module({module!r});"
+        f"import importlib, sys; import modescape.registry as registry; registry.load();"
+        f"importlib.import_module({module!r});"
         f"print(*(name for name in {HEAVY} if name in sys.modules))"
     )
     places = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
