@@ -97,18 +97,21 @@ def _load(module: str, named_by: str, light: bool) -> Plugin:
         log.error("plug-in %s (%s) was not loaded: %s", module, named_by, _said(error), exc_info=error)
         return Plugin(module, named_by, State.FAILED, _said(error))
     source = sources.source_of(module)
-    new = [entry for entry in declared() if entry not in before]
-    brought = new or [entry for entry in declared() if entry.brought == source]  # imported by somebody else before
-    return Plugin(module, named_by, State.LOADED, "", source, tuple(map(title_of, brought)))
+    after = {title: by for title, by in declared().items() if by is not None}
+    new = [title for title in after if title not in before]
+    brought = new or [title for title, by in after.items() if by == source]  # imported by somebody else before
+    return Plugin(module, named_by, State.LOADED, "", source, tuple(brought))
 
 
 def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def declared() -> list[Entry]:
-    """Every entry that is loaded here."""
-    return [entry for known in Registry.all for entry in known.here.values()]
+def declared() -> dict[str, Source | None]:
+    """Every entry and claim that is loaded here, and the code of others that declares it; None: ours."""
+    entries = {title_of(entry): entry.brought for known in Registry.all for entry in known.here.values()}
+    claims = getattr(sys.modules.get("modescape.claims.claim"), "CLAIMS", {})
+    return entries | {f"claim ({letter})": claim.brought for letter, claim in claims.items()}
 
 
 def title_of(entry: Entry) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 
 from modescape import plugins, power
-from modescape.claims import CLAIMS
+from modescape.claims import CLAIMS, Claim
 from modescape.claims.looks import Look, looking_ahead
 from modescape.drawing.style import look
 from modescape.drawing.words import between, price
@@ -52,6 +52,11 @@ def as_entry(entry: Entry) -> dict[str, Any]:
     return {**about, "options": entry.options.model_json_schema()}
 
 
+def _as_claim(claim: Claim[Any]) -> dict[str, Any]:
+    brought = {"plugin": True, "package": claim.brought.title, "loaded": True} if claim.brought else {}
+    return claim.said() | brought
+
+
 @while_known
 def _known_here() -> dict[str, Any]:
     """All registries, the presets with their specs and the schema of a spec, made once for what is known."""
@@ -69,7 +74,7 @@ def _known_here() -> dict[str, Any]:
         for c in corruptions.values()
     ]  # fmt: skip
     found["studies"] = [{**as_entry(study), "field": place_of(study.name)} for study in studies.values()]
-    found["claims"] = [claim.said() for claim in CLAIMS.values()]
+    found["claims"] = [_as_claim(claim) for claim in CLAIMS.values()]
     found["spec"] = ExperimentSpec.model_json_schema()
     return found
 

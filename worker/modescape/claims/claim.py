@@ -19,6 +19,7 @@ the power table and the comparison of experiments are made of these declarations
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -27,6 +28,7 @@ from typing import Any, Generic, TypeVar
 from modescape.claims.evidence import Promised, Units
 from modescape.claims.record import ClaimRecord
 from modescape.science.inference import Word
+from modescape.sources import Source, declaring_module, source_of
 
 MIN_UNITS = 3
 MIN_EXAMPLES = 500
@@ -116,7 +118,8 @@ class Claim(Generic[U]):
     it needs (science o.3); prepare: what is made of the evidence once, before any unit is left out; left_open: what a
     half-width leaves open, in words, from the margin as it stands in the spec.
 
-    figures: those that show it, the best first; decided_by: what an experiment needs to decide it.
+    figures: those that show it, the best first; decided_by: what an experiment needs to decide it; brought: the code of
+    others that declares it, None: ours, filled in when it is declared.
     """
 
     letter: str
@@ -137,12 +140,13 @@ class Claim(Generic[U]):
     figures: tuple[str, ...]
     decided_by: DecidedBy
     judge: Callable[[Asked, U], ClaimRecord | None] = field(default=_undeclared, repr=False)
+    brought: Source | None = None
 
     def __call__(self, judge: Callable[[Asked, U], ClaimRecord | None]) -> Callable[[Asked, U], ClaimRecord | None]:
         """Declares the claim. Raises ValueError where its letter is taken (a programming error)."""
         if self.letter in CLAIMS:
             raise ValueError(f"claim ({self.letter}) is declared twice")
-        CLAIMS[self.letter] = replace(self, judge=judge)
+        CLAIMS[self.letter] = replace(self, judge=judge, brought=source_of(declaring_module(sys._getframe(1))))
         for letter in sorted(CLAIMS):  # the paper's order, whichever file was read first
             CLAIMS[letter] = CLAIMS.pop(letter)
         return judge

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from modescape.claims.evidence import ChainEvidence, Evidence
 from modescape.draft import Draft
 from modescape.errors import NothingLearned
 from modescape.finding import no_run_learned
@@ -56,7 +57,7 @@ def _checkpoints(results: Results) -> list[Solution]:
     return found
 
 
-@stage("compare", version=6, gathers=True)
+@stage("compare", version=6, judges=(Evidence, ChainEvidence), gathers=True)
 def compare(context: Context) -> None:
     if context.lease.stage.key == "trajectories":
         _compare_trajectories(context)

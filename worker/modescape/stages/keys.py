@@ -40,6 +40,8 @@ def _digest(task: Task, needs: Iterable[tuple[str, str | None]], numerics: str, 
         parts["skipped"] = skipped
     if sources := kind.sources(task):
         parts["sources"] = sources
+    if margins := kind.margins(task):
+        parts["margins"] = margins
     text = json.dumps(parts | kind.parts(task), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

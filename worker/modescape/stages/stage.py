@@ -10,7 +10,7 @@ Nothing here decides when a stage runs (store, jobs) or what it costs (each modu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
+from modescape.claims import CLAIMS, Claim
+from modescape.claims.evidence import Units
 from modescape.datasets import loading
 from modescape.draft import Draft
 from modescape.errors import StageError
@@ -277,11 +279,12 @@ class Kind:
 
     through: the runs that its task names, for kinds that go through some runs only: the first n mean the first n
     healthy ones (see `inputs_of`). uses: the kinds of stages whose results it then takes of those runs; it waits for
-    others only to know which runs are healthy. brought: the entries whose code it runs itself; where they, or the
-    stage, are a plug-in's, digests of their sources are in its key (what needed stages ran is in theirs). gathers: it
-    takes what is there, whatever failed of what it waits for (also in experiments whose arrows are from before there
-    were any that could be done without). only_looks: whether one with that key only looks at files before anything is
-    trained; such stages are in no other's key. absent: what an experiment has not that plans none of these.
+    others only to know which runs are healthy. brought: the entries whose code it runs itself; judges: the evidence on
+    which it judges claims; where entries, claims or the stage are a plug-in's, digests of their sources are in its key
+    (what needed stages ran is in theirs). gathers: it takes what is there, whatever failed of what it waits for (also
+    in experiments whose arrows are from before there were any that could be done without). only_looks: whether one with
+    that key only looks at files before anything is trained; such stages are in no other's key. absent: what an
+    experiment has not that plans none of these.
     """
 
     name: str
@@ -291,6 +294,7 @@ class Kind:
     through: Through | None = None
     uses: tuple[str, ...] = ()
     brought: tuple[Brought, ...] = ()
+    judges: tuple[type[Units], ...] = ()
     gathers: bool = False
     only_looks: Callable[[str], bool] = _never
     absent: Absent | None = None
@@ -298,8 +302,17 @@ class Kind:
     def sources(self, task: Task) -> dict[str, str]:
         """Package -> digest of the source of every plug-in whose code it runs; {} where all of it is ours."""
         entries = (entry for named in self.brought for entry in named(task))
-        found = {source_of(self.call.__module__), *(entry.brought for entry in entries)}
+        judged = (claim.brought for claim in self._judged())
+        found = {source_of(self.call.__module__), *(entry.brought for entry in entries), *judged}
         return {one.title: one.digest for one in found if one is not None}
+
+    def margins(self, task: Task) -> dict[str, float]:
+        """Of the claims of others that it judges, for `parts` know of ours only."""
+        return {claim.letter: claim.margin_in(task.spec) for claim in self._judged()}
+
+    def _judged(self) -> Iterator[Claim[Any]]:
+        """The claims of others that stages of this kind judge."""
+        return (claim for claim in CLAIMS.values() if claim.brought and claim.evidence in self.judges)
 
 
 KINDS: dict[str, Kind] = {}
@@ -318,6 +331,7 @@ def stage(
     through: Through | None = None,
     uses: tuple[str, ...] = (),
     brought: tuple[Brought, ...] = (),
+    judges: tuple[type[Units], ...] = (),
     gathers: bool = False,
     only_looks: Callable[[str], bool] = _never,
     absent: Absent | None = None,
@@ -325,7 +339,7 @@ def stage(
     """Register the function that does stages of this kind; the arguments are `Kind`'s."""
 
     def register(call: Callable[[Context], None]) -> Callable[[Context], None]:
-        KINDS[kind] = Kind(kind, version, call, parts, through, uses, brought, gathers, only_looks, absent)
+        KINDS[kind] = Kind(kind, version, call, parts, through, uses, brought, judges, gathers, only_looks, absent)
         return call
 
     return register

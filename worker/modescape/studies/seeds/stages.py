@@ -144,7 +144,7 @@ def _seeds_parts(task: Task) -> Json:
     return {**part, "learning_rate": rate, "split": spec.evaluation.splits[0], "margin": spec.margins.g}
 
 
-@stage("seeds", version=2, parts=_seeds_parts, gathers=True)
+@stage("seeds", version=2, parts=_seeds_parts, judges=(SeedsEvidence,), gathers=True)
 def seeds(context: Context) -> None:
     """Disagreement and diversity of every combination, rate and repetition; their means; claim (g)."""
     split = context.spec.evaluation.splits[0]

@@ -447,7 +447,7 @@ def _compare_parts(task: Task) -> Json:
             "margins": [spec.margins.f1, spec.margins.f2]}  # fmt: skip
 
 
-@stage("shift-compare", version=4, parts=_compare_parts, gathers=True)
+@stage("shift-compare", version=4, parts=_compare_parts, judges=(ShiftEvidence,), gathers=True)
 def shift_compare(context: Context) -> None:
     """Scores of single functions and ensembles, and divergences, by type and intensity; then claim (f2)."""
     study = needed(context.spec.shift)
