@@ -175,3 +175,8 @@ def test_no_two_of_our_entries_claim_one_place(registry: object) -> None:
     places = [entry.place for entry in registry.values()]  # type: ignore[attr-defined]
     assert len(set(places)) == len(places)
     assert places == sorted(places)
+
+
+def test_a_name_that_is_not_known_has_the_default() -> None:
+    assert methods.get("nobodys") is None
+    assert methods.get("random", None) is methods["random"]

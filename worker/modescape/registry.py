@@ -170,6 +170,11 @@ class Registry(Mapping[str, E], Generic[E]):
                 f"there is no {self.noun} {name!r}", field=self.noun, allowed="one of " + ", ".join(self._entries)
             ) from None
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """An entry, or the default where the name is not known (`Mapping.get` expects a KeyError)."""
+        load()
+        return self._entries.get(name, default)
+
     def __contains__(self, name: object) -> bool:
         load()
         return name in self._entries

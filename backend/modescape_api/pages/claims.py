@@ -144,7 +144,9 @@ def _strength(row: Gain, method: str) -> str:
     """The strength that was chosen, or which samples are averaged without a choice."""
     if row.strength is None:
         entry = methods.get(method)
-        return "–" if row.samples == 1 else "narrow samples" if entry and entry.sampled else "all its samples"
+        if row.samples == 1 or entry is None:  # of one that is not loaded here nobody knows which
+            return "–"
+        return "narrow samples" if entry.sampled else "all its samples"
     if row.strength == 0:
         return "0: averaging samples gains nothing"
     end = f" ({row.end} of its grid)" if row.end else ""
