@@ -17,6 +17,7 @@ def install(folder: Path, *, version: str | None = None) -> Path:
     """The folder to put on PYTHONPATH, with the package's modules and its distribution's metadata."""
     about = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     shutil.copytree(PACKAGE / "their_lab", folder / "their_lab", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PACKAGE / "their_claim.py", folder)
     told = folder / f"their_lab-{version or about['version']}.dist-info"
     told.mkdir()
     metadata = f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {version or about['version']}\n"

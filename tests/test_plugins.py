@@ -3,7 +3,9 @@ offers all of it."""
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -36,6 +38,8 @@ SPEC: dict[str, Any] = {
     "training": {"epochs": 3, "batch_size": 20, "snapshots": 3, "learning_rate": 0.01},
     "ensemble": {"runs": 2},
     "methods": [{"method": "their-jitter", "spread": 2, "typical": 2}, {"method": "random", "spread": 2, "typical": 2}],
+    "studies": {"their-rounding": {"digits": [0, 3]}},
+    "margins": {"z": 0.3},
     "evaluation": {"embed_images": 20, "embed_runs": 2},
 }
 
@@ -79,13 +83,15 @@ def test_a_server_loads_what_is_light_and_leaves_the_rest_to_workers(with_odd_on
         "their_lab.stripes": "loaded |  | dataset 'their-stripes'",
         "their_lab.jitter": "loaded |  | method 'their-jitter'",
         "their_lab.pictures": "loaded |  | figure 'their-accuracies'",
+        "their_lab.rounding": "loaded |  | study 'their-rounding'",
+        "their_claim": "loaded |  | claim (z)",
         "their_lab.network": "elsewhere | it loads torch |",
         "insists": "elsewhere | it loads torch |",
         "does_without": "loaded |  |",
         "broken": "failed | NameError: name 'not_there' is not defined |",
     }
     assert modules == "['helper']"  # a module of a third package stays: some can be imported only once
-    assert entries == "['their-stripes', 'their-jitter', 'their-accuracies']"
+    assert entries == "['their-stripes', 'their-jitter', 'their-rounding', 'their-accuracies']"
 
 
 def test_a_module_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -181,15 +187,38 @@ def test_an_edited_method_is_in_the_keys_of_its_samples_and_of_what_stands_on_th
     spec = {**SPEC, "data": {"dataset": "digits"}, "network": {"architecture": "mlp"}}
     moved = changed(keys(installed, tmp_path, spec), keys(edited(tmp_path / "method", "jitter"), tmp_path, spec))
     samples = {f"sample/{run}/their-jitter/{which}" for run in (0, 1) for which in ("spread", "typical")}
-    assert moved == samples | {"compare/all", "embed/samples", "ensemble/all"}
+    study = {f"their-rounded/{run}" for run in (0, 1)}  # of the same package
+    assert moved == samples | study | {"compare/all", "embed/samples", "ensemble/all"}
 
 
-def test_ours_are_in_no_key(installed: Path, tmp_path: Path) -> None:
-    """With a plug-in beside them or without, edited or not."""
-    spec = {**SPEC, "data": {"dataset": "digits"}, "network": {"architecture": "mlp"}, "methods": SPEC["methods"][1:]}
+OURS = {
+    **SPEC, "data": {"dataset": "digits"}, "network": {"architecture": "mlp"}, "methods": SPEC["methods"][1:],
+    "studies": {}, "margins": {}, "seeds": {}, "shift": {"corruptions": ["brightness"], "images": 20, "members": 2},
+}  # fmt: skip
+JUDGING = {"compare/trajectories", "compare/all"}
+
+
+def test_ours_are_in_no_key_but_where_a_claim_of_others_is_judged(installed: Path, tmp_path: Path) -> None:
+    """With a plug-in beside them or without."""
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert keys(installed, tmp_path, spec) == keys(empty, tmp_path, spec)
+    assert changed(keys(installed, tmp_path, OURS), keys(empty, tmp_path, OURS)) == JUDGING
+    without = install(tmp_path / "site")
+    (without / "their_claim.py").write_text("")
+    assert keys(without, tmp_path, OURS) == keys(empty, tmp_path, OURS)
+
+
+def test_an_edited_claim_and_another_margin_are_judged_anew_and_nothing_else(installed: Path, tmp_path: Path) -> None:
+    before = keys(installed, tmp_path, OURS)
+    site = install(tmp_path / "site")
+    (site / "their_claim.py").write_text((site / "their_claim.py").read_text() + "# a later thought\n")
+    assert changed(before, keys(site, tmp_path, OURS)) == JUDGING
+    moved = changed(before, keys(installed, tmp_path, {**OURS, "margins": {"z": 0.4}}))
+    assert {name.partition("/")[0] for name in moved} == {"compare", "embed"}  # whose keys have the whole spec
+    text = (site / "their_claim.py").read_text()
+    (site / "their_claim.py").write_text(text.replace("Evidence", "SeedsEvidence"))
+    on_seeds = keys(site, tmp_path, OURS)
+    assert changed(on_seeds, keys(site, tmp_path, {**OURS, "margins": {"z": 0.4}})) >= {"seeds/all"}
 
 
 def test_a_file_that_more_than_draws_counts(tmp_path: Path) -> None:
@@ -399,6 +428,16 @@ def test_a_package_beside_the_product_is_offered_planned_trained_and_drawn(
                 wait_until(lambda: _status(client, slug) not in ("queued", "running"), 240, "the experiment")
             _shown(client, slug)
         assert "torch" not in Path(f"/proc/{server.pid}/maps").read_text()
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    with (
+        running(bare, tmp_path, "serve", MODESCAPE_PORT=str(port)),  # without the package from now on
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
+        wait_until(lambda: _answers(client), 60, "the server")
+        with running(bare, tmp_path, "worker", "--name", "bare"):  # which says that nobody has the package any more
+            wait_until(lambda: "gn-net" not in _names(client, "architectures"), 120, "what nobody has to go")
+        _shown_without(client, slug)
 
 
 def _answers(client: httpx.Client) -> bool:
@@ -425,6 +464,10 @@ def _page(client: httpx.Client, address: str) -> str:
 def _before_a_worker(client: httpx.Client) -> None:
     assert _names(client, "methods")["their-jitter"]["loaded"] is True
     assert "gn-net" not in _names(client, "architectures")
+    assert (_names(client, "claims")["z"]["package"], "package" in _names(client, "claims")["a"]) == (
+        "their_claim 1.2",
+        False,
+    )
     answer = client.post("/api/estimate", json={"spec": SPEC})
     assert answer.status_code == 422
     assert "gn-net" in answer.text
@@ -438,15 +481,27 @@ def _offered(client: httpx.Client) -> None:
     assert network["options"]["properties"]["width"]["maximum"] == 64
     assert "their-accuracies" in _names(client, "figures")
     form = _page(client, "/launch?preset=blank")
-    for control in ("gn-net", "network.options.gn-net.width", "methods.their-jitter.options.grip", "their-stripes"):
+    for control in ("gn-net", "network.options.gn-net.width", "methods.their-jitter.options.grip", "their-stripes",
+                    "studies.their-rounding.digits", "margins.z"):  # fmt: skip
         assert control in form, control
     said = _page(client, "/catalogue")
-    for text in ("GN net", "not loaded here, workers have it", "Their stripes", "Their accuracies", "worker theirs"):
+    for text in ("GN net", "not loaded here, workers have it", "Their stripes", "Their accuracies", "worker theirs",
+                 "Their rounding", "(z) Runs err on different images", "<td>claim (z)</td>"):  # fmt: skip
         assert text in said, text
     assert "#0B5D3B" in client.get("/static/tokens.css").text
     plan = client.post("/api/estimate", json={"spec": SPEC}).json()
     assert plan["parameters"] == 9 * 1 * 8 + 8 + 2 * 8 + 8 * 64 * 2 + 2  # convolution, norm, linear layer
     assert not any("is not known here" in warning for warning in plan["warnings"])
+    assert [one["count"] for one in plan["kinds"] if one["kind"] == "their-rounded"] == [2]
+    for wrong, field, allowed in (
+        ({"studies": {"their-rounding": {"digits": [7]}}}, "studies.their-rounding.digits.0", "0 to 6"),
+        ({"studies": {"their-rounding": {"digit": [2]}}}, "studies.their-rounding.digit", "digits"),
+        ({"studies": {"her-rounding": {}}}, "studies.her-rounding", "their-rounding"),
+        ({"margins": {"z": 11}}, "margins.z", "more than 0, at most 10"),
+        ({"margins": {"y": 1}}, "margins.y", "a, b, c, d1, e1, e2, f1, f2, g, h, z"),
+    ):
+        problem = client.post("/api/estimate", json={"spec": {**SPEC, **wrong}}).json()["errors"][0]
+        assert (problem["field"], problem["allowed"]) == (f"spec.{field}", allowed)
     wide = {**SPEC, "network": {"architecture": "gn-net", "options": {"width": 12}}}
     plan = client.post("/api/estimate", json={"spec": wide}).json()
     assert any("how large GN net is" in warning for warning in plan["warnings"])
@@ -460,9 +515,11 @@ def _launched(client: httpx.Client) -> str:
     form = {
         "name": "with their things", "key": "k", "data.dataset": "their-stripes", "data.input_scale": "standardised",
         "network.architecture": "gn-net", "network.options.gn-net.width": "12", "training.epochs": "3",
-        "training.batch_size": "20", "training.snapshots": "3", "training.learning_rate": "0.01", "ensemble.runs": "2",
+        "training.batch_size": "20", "training.snapshots": "3", "training.learning_rate": "0.01", "ensemble.runs": "3",
         "methods.their-jitter.on": "true", "methods.their-jitter.spread": "2", "methods.their-jitter.typical": "2",
-        "methods.their-jitter.options.grip": "2", "evaluation.embed_images": "20", "evaluation.embed_runs": "2",
+        "methods.their-jitter.options.grip": "2", "studies.their-rounding.on": "true",
+        "studies.their-rounding.digits": "0, 3", "margins.z": "0.3", "evaluation.embed_images": "20",
+        "evaluation.embed_runs": "2",
     }  # fmt: skip
     answer = client.post("/launch", data=form, headers={"Origin": str(client.base_url).rstrip("/")})
     assert answer.status_code == 303, answer.text[-2000:]
@@ -481,5 +538,37 @@ def _shown(client: httpx.Client, slug: str) -> None:
     for text in ("GN net", "Their stripes", "How far apart are the runs", "their jitter"):
         assert text in page, text
     assert "This server does not know" not in page
+    claim = next(one for one in document["findings"]["claims"] if one["id"] == "z")
+    assert (claim["margin"], claim["n"]) == (pytest.approx(math.log(0.3)), 3)
+    assert claim["word"] in ("holds", "does not hold", "cannot tell")
+    assert "Runs err on different images" in page
+    rounded = [one for one in document["stages"] if one["kind"] == "their-rounded"]
+    assert [one["state"] for one in rounded] == ["succeeded"] * 3
+    found = client.get(f"/api/experiments/{slug}/measurements?subject=rounding").json()["items"]
+    assert sorted(one["details"]["digits"] for one in found) == [0, 0, 0, 3, 3, 3]
     for address in ("/", "/paper", f"/launch?from={slug}", f"/experiments/{slug}/figures/their-accuracies"):
         _page(client, address)
+
+
+def _shown_without(client: httpx.Client, slug: str) -> None:
+    """Where none of the names is known: as text on every page, with all numbers that were kept."""
+    page, api = f"/experiments/{slug}", f"/api/experiments/{slug}"
+    names = ("the data set", "the architecture", "the method", "the study", "the field")
+    lacking = client.get(api).json()["unknown"]
+    assert [one.partition(" '")[0] for one in lacking] == list(names)
+    for text in ("This server does not know", *(name.replace("'", "&#39;") for name in lacking)):
+        assert text in _page(client, page), text
+    assert "gn-net, not loaded here" in _page(client, "/")
+    assert "Install the plug-in that brings it" in _page(client, f"/launch?from={slug}")
+    for address in ("/paper", "/workers", "/catalogue", "/data", f"/compare?e={slug}"):
+        _page(client, address)
+    listed = client.get(f"{api}/figures")
+    assert listed.status_code == 200, listed.text
+    for one in listed.json()["items"]:
+        for form in ("json", "csv", "html"):
+            assert client.get(f"{api}/figures/{one['name']}.{form}").status_code in (200, 409), one["name"]
+        _page(client, f"{page}/figures/{one['name']}")
+    rows = list(csv.DictReader(client.get(f"{api}/figures/ensembles.csv").text.splitlines()))
+    unknown = {row["training"] == "" for row in rows if "their-jitter" in row.values()}
+    known = {row["training"] == "" for row in rows if "their-jitter" not in row.values()}
+    assert (unknown, known) == ({True}, {False})  # of how many epochs a method is that is not here

@@ -5,7 +5,7 @@ import numpy as np
 from modescape.datasets.dataset import dataset
 from modescape.science.data.raw import RawData
 
-TRAIN, TEST = 240, 60
+TRAIN, TEST = 240, 500
 
 
 @dataset(
