@@ -18,6 +18,7 @@ from serving import served
 
 from modescape import plan as planning
 from modescape.corruptions.corruption import corrupt
+from modescape.datasets import here
 from modescape.drawing.figure import encode
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES
@@ -29,7 +30,6 @@ from modescape.records import DataInfo
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.schema import upgrade
-from modescape.science import data
 from modescape.settings import Settings
 from modescape.spec import check, parse, sizes
 from modescape.stages import groups
@@ -576,7 +576,7 @@ def test_labels_in_another_order_cost_no_training(
     with pytest.raises(InvalidInput, match="labels in another order") as refused:
         lab.create(rolled, name="rolled")
     assert refused.value.problems[0].field == "shift.path"
-    monkeypatch.setattr(data, "own_test", lambda *_: None)  # as for sets whose labels only a worker can read
+    monkeypatch.setattr(here, "own_test", lambda *_: None)  # as for sets whose labels only a worker can read
     row = lab.create(rolled, name="rolled")
     executor = Executor(lab.store, lab.artifacts, lab.settings, machine=CPU)
     lease = lab.store.leases.claim("test", queues=("cpu",), experiment_id=row.id, lease_seconds=60)
