@@ -24,7 +24,7 @@ Declared = dict[str, list[str]]  # name of a registry -> names of entries
 
 def main(modules: Sequence[str]) -> int:
     before = _known()
-    imported = [_imported(name_of(module)) for module in modules]
+    imported = [_imported(name_of(module), given=module) for module in modules]
     after = _known()
     declared = {kind: [name for name in after[kind] if name not in before[kind]] for kind in after}
     if all(imported) and not any(declared.values()):
@@ -35,13 +35,14 @@ def main(modules: Sequence[str]) -> int:
     return 0 if all(imported) and all(sound) else 1
 
 
-def _imported(module: str) -> bool:
-    """A module and, of a package, those in it: whether each could be imported; what one raised is printed."""
+def _imported(module: str, *, given: str = "") -> bool:
+    """A module and, of a package, those in it: whether each could be imported; what one raised is printed. given: what
+    the user calls it."""
     try:
         inside = registry.modules_of(module)
     except Exception as error:  # whatever a user's module raises
         traceback.print_exc()
-        print(f"{module} cannot be imported: {type(error).__name__}: {error}")
+        print(f"{given or module} cannot be imported: {type(error).__name__}: {error}")
         return False
     sound = [_imported(name) for name in inside if not name.endswith(".__main__")]
     return all(sound)
