@@ -215,7 +215,7 @@ class Served:
     laboratory: Laboratory
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=20, **options)
+        return httpx.Client(base_url=self.url, timeout=60, **options)
 
     def visitor(self, **options: Any) -> httpx.Client:
         """A client that asks for pages, and posts their forms as a browser does."""

@@ -138,7 +138,7 @@ def test_a_set_whose_files_are_being_read_is_not_called_missing(
 ) -> None:
     go_on = threading.Event()
     read = contents._md5
-    monkeypatch.setattr(contents, "_md5", lambda path: (go_on.wait(30), read(path))[1])
+    monkeypatch.setattr(contents, "_md5", lambda path: (go_on.wait(90), read(path))[1])
     small_cifar10(tmp_path / "data")
     try:
         with served(tmp_path / "home", data=str(tmp_path / "data")) as running, running.visitor() as asking:
