@@ -25,6 +25,25 @@ def float32(values: Any) -> NDArray[np.float32]:
     return np.asarray(values, dtype=np.float32)
 
 
+def lines(*columns: Any) -> list[tuple[Any, ...]]:
+    """Cells of a table from its columns: what each of its rows has [n], or one value for all of them."""
+    counts = {len(column) for column in columns if _is_column(column)}
+    if len(counts) != 1:
+        raise ValueError(f"columns of one table are equally long, not {sorted(counts)}")
+    (count,) = counts
+    filled = [column if _is_column(column) else [column] * count for column in columns]
+    return [tuple(map(_cell, row)) for row in zip(*filled, strict=True)]
+
+
+def _is_column(values: Any) -> bool:
+    return isinstance(values, np.ndarray | tuple | list)
+
+
+def _cell(value: Any) -> Any:
+    plain = value.item() if isinstance(value, np.generic) else value
+    return known(plain) if isinstance(plain, float) else plain
+
+
 def thin(count: int, limit: int) -> Ints:
     """Indices that keep at most `limit` of `count` things, evenly, first and last included."""
     if count <= limit:

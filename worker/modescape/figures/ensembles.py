@@ -14,7 +14,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import known, number
+from modescape.drawing.numbers import lines, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, band, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -120,39 +120,19 @@ class Ensembles(FigureData):
     last: Mapping[str, Mapping[Metric, Measurement]]
     checks: tuple[Check, ...]
 
-    columns = (
-        "method",
-        "measure",
-        "size",
-        "mean",
-        "sd",
-        "low",
-        "high",
-        "ensembles",
-        "possible",
-        "runs",
-        "samples",
-        "training",
-        "passes",
-    )
+    columns = ("method", "measure", "size", "mean", "sd", "low", "high", "ensembles", "possible", "runs", "samples",
+               "training", "passes")  # fmt: skip
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (
-                curve.group,
-                curve.metric,
-                int(curve.sizes[i]),
-                *(known(values[i]) for values in (curve.mean, curve.sd, curve.low, curve.high)),
-                int(curve.subsets[i]),
-                int(curve.possible[i]),
-                self.runs[curve.group],
-                _count(self.samples[curve.group]),
-                None if (epochs := self.training[curve.group]) is None else int(curve.sizes[i]) * epochs,
-                int(curve.sizes[i]) * self.samples[curve.group][1],
-            )
-            for curve in self.curves
-            for i in range(len(curve.sizes))
-        ]
+        return [row for curve in self.curves for row in self._lines(curve)]
+
+    def _lines(self, curve: Curve) -> list[tuple[Cell, ...]]:
+        samples, epochs = self.samples[curve.group], self.training[curve.group]
+        return lines(
+            curve.group, curve.metric, curve.sizes, curve.mean, curve.sd, curve.low, curve.high, curve.subsets,
+            curve.possible, self.runs[curve.group], _count(samples), None if epochs is None else curve.sizes * epochs,
+            curve.sizes * samples[1],
+        )  # fmt: skip
 
     def has(self, metric: Metric) -> bool:
         return any(curve.metric == metric for curve in self.curves)

@@ -20,7 +20,7 @@ from modescape.drawing.groups import (
     look_of,
     refuse_failed,
 )
-from modescape.drawing.numbers import known, share_points, thin
+from modescape.drawing.numbers import lines, share_points, thin
 from modescape.drawing.options import MethodOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
@@ -110,16 +110,10 @@ class Plane(FigureData):
     columns = ("solution", "run", "method", "index", "strength", "relative", "accuracy", "distance", "diversity")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (
-                int(self.numbers[i]),
-                int(self.runs[i]),
-                self.groups[i],
-                int(self.indices[i]),
-                *(known(v[i]) for v in (self.strength, self.relative, self.accuracy, self.distance, self.height)),
-            )
-            for i in range(len(self.numbers))
-        ]
+        return lines(
+            self.numbers, self.runs, self.groups, self.indices, self.strength, self.relative, self.accuracy,
+            self.distance, self.height,
+        )  # fmt: skip
 
     def where(self, group: str) -> Ints:
         return np.flatnonzero([name == group for name in self.groups])

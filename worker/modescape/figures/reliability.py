@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import known, number
+from modescape.drawing.numbers import lines, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -79,18 +79,11 @@ class ReliabilityData(FigureData):
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [
-            (
-                diagram.group,
-                diagram.of,
-                diagram.members,
-                i + 1,
-                int(diagram.count[i]),
-                known(diagram.confidence[i]),
-                known(diagram.accuracy[i]),
-                known(diagram.ece),
+            row
+            for d in self.diagrams
+            for row in lines(
+                d.group, d.of, d.members, np.arange(len(d.count)) + 1, d.count, d.confidence, d.accuracy, d.ece
             )
-            for diagram in self.diagrams
-            for i in range(len(diagram.count))
         ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import known
+from modescape.drawing.numbers import lines
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
@@ -68,12 +68,13 @@ class Strengths(FigureData):
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [
-            (
-                walk.method, float(walk.strengths[i]), walk.unit, known(walk.nll[i]), known(walk.sd[i]),
-                "yes" if i == walk.chosen else "no", walk.runs, walk.samples, walk.images,
-            )
+            row
             for walk in self.walks
-            for i in range(len(walk.strengths))
+            for row in lines(
+                walk.method, walk.strengths, walk.unit, walk.nll, walk.sd,
+                ["yes" if i == walk.chosen else "no" for i in range(len(walk.strengths))],
+                walk.runs, walk.samples, walk.images,
+            )
         ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs
-from modescape.drawing.numbers import known, spread, thin
+from modescape.drawing.numbers import lines, spread, thin
 from modescape.drawing.options import MainSplitOptions
 from modescape.drawing.panels import Panel, Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
@@ -90,17 +90,15 @@ class Trajectories(FigureData):
     columns = ("series", "run", "solution", "epoch", "loss", "accuracy")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        lines: list[tuple[Cell, ...]] = []
-        for curve in self.curves:
-            for i, number in enumerate(curve.solutions):
-                solution = int(number) if number >= 0 else None
-                values = (known(curve.epochs[i]), known(curve.loss[i]), known(curve.accuracy[i]))
-                lines.append(("run", curve.run, solution, *values))
+        found = [
+            row
+            for c in self.curves
+            for row in lines("run", c.run, [n if n >= 0 else None for n in c.solutions], c.epochs, c.loss, c.accuracy)
+        ]
         for series, mean in (("median", self.median), ("ensemble", self.ensemble)):
             if mean is not None:
-                together = zip(mean.epochs, mean.loss, mean.accuracy, strict=True)
-                lines += [(series, None, None, known(e), known(v), known(a)) for e, v, a in together]
-        return lines
+                found += lines(series, None, None, mean.epochs, mean.loss, mean.accuracy)
+        return found
 
 
 @figure(

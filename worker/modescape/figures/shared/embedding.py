@@ -13,7 +13,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words
 from modescape.drawing.groups import look_of, refuse_skipped
-from modescape.drawing.numbers import known, share_points, thin
+from modescape.drawing.numbers import lines, share_points, thin
 from modescape.drawing.options import MethodOptions, SplitOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -75,19 +75,8 @@ class Embedding(FigureData):
     columns = ("solution", "run", "method", "index", "epoch", "x", "y", "accuracy")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (
-                int(self.numbers[i]),
-                int(self.runs[i]),
-                self.groups[i],
-                int(self.indices[i]),
-                known(self.epochs[i]),
-                known(self.position[i, 0]),
-                known(self.position[i, 1]),
-                known(self.accuracy[i]),
-            )
-            for i in range(len(self.numbers))
-        ]
+        across, up = self.position.T
+        return lines(self.numbers, self.runs, self.groups, self.indices, self.epochs, across, up, self.accuracy)
 
     @property
     def counts(self) -> dict[str, int]:

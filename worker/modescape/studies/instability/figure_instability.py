@@ -13,7 +13,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.numbers import known, number, spread
+from modescape.drawing.numbers import lines, number, spread
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -64,18 +64,10 @@ class Instability(FigureData):
     columns = ("epoch", "repetition", "split", "barrier_error", "barrier_loss", "disagreement", "accuracy")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (
-                int(self.epochs[i]),
-                int(self.repetitions[i]),
-                split,
-                known(self.barrier_error[i]),
-                known(self.barrier_loss[i]),
-                known(self.disagreement[i]),
-                known(self.accuracy[i]),
-            )
-            for i, split in enumerate(self.splits)
-        ]
+        return lines(
+            self.epochs, self.repetitions, self.splits, self.barrier_error, self.barrier_loss, self.disagreement,
+            self.accuracy,
+        )  # fmt: skip
 
     def values(self, panel: str) -> Floats:
         """What a panel draws, in its unit."""

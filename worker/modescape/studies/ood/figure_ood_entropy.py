@@ -12,7 +12,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import all_groups, look_of
-from modescape.drawing.numbers import number
+from modescape.drawing.numbers import lines, number
 from modescape.drawing.options import Groups, refuse_unknown_groups
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
@@ -99,12 +99,8 @@ class Entropies(FigureData):
     columns = ("group", "functions", "from", "to", "share", "share_test_images")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (s.group, s.functions, float(self.edges[i]), float(self.edges[i + 1]), float(s.outside[i]),
-             float(s.inside[i]))
-            for s in self.spectra
-            for i in range(len(s.outside))
-        ]  # fmt: skip
+        low, high = self.edges[:-1], self.edges[1:]
+        return [row for s in self.spectra for row in lines(s.group, s.functions, low, high, s.outside, s.inside)]
 
     @property
     def groups(self) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.numbers import float32, known, number, spread
+from modescape.drawing.numbers import float32, lines, number, spread
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -81,17 +81,7 @@ class Seeds(FigureData):
     columns = ("differs", "learning_rate", "repetition", "disagreement", "diversity", "accuracy")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            (
-                kind,
-                float(self.rates[i]),
-                int(self.repetitions[i]),
-                known(self.disagreement[i]),
-                known(self.diversity[i]),
-                known(self.accuracy[i]),
-            )
-            for i, kind in enumerate(self.kinds)
-        ]
+        return lines(self.kinds, self.rates, self.repetitions, self.disagreement, self.diversity, self.accuracy)
 
     @property
     def distance(self) -> Floats:

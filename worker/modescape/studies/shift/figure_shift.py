@@ -13,7 +13,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import known
+from modescape.drawing.numbers import lines
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
@@ -101,11 +101,14 @@ class Shift(FigureData):
     columns = ("method", "measure", "runs", "members", "intensity", "value", "sd", "units", "types")
 
     def rows(self) -> list[tuple[Cell, ...]]:
+        types = len(self.source.types)
         return [
-            (line.group, line.metric, line.size or None, line.members, int(line.intensities[i]), known(line.value[i]),
-             known(line.sd[i]), line.units, len(self.source.types))
+            row
             for line in self.lines
-            for i in range(len(line.intensities))
+            for row in lines(
+                line.group, line.metric, line.size or None, line.members, line.intensities, line.value, line.sd,
+                line.units, types,
+            )
         ]  # fmt: skip
 
     @property

@@ -12,7 +12,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import float32, known
+from modescape.drawing.numbers import float32, lines
 from modescape.drawing.panels import Picture, band, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, rate, thousands
@@ -71,10 +71,12 @@ class ShiftTypes(FigureData):
 
     def rows(self) -> list[tuple[Cell, ...]]:
         return [
-            (line.corruption, line.group, line.metric, line.size or None, line.members, int(line.intensities[i]),
-             known(line.value[i]), known(line.sd[i]), line.units)
+            row
             for line in self.lines
-            for i in range(len(line.intensities))
+            for row in lines(
+                line.corruption, line.group, line.metric, line.size or None, line.members, line.intensities,
+                line.value, line.sd, line.units,
+            )
         ]  # fmt: skip
 
     @property
