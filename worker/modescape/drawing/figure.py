@@ -33,11 +33,12 @@ import orjson
 
 import modescape.registry as registry
 from modescape.drawing import style
-from modescape.drawing.groups import left_out
+from modescape.drawing.groups import left_out, look_of
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.errors import NotFound
+from modescape.records import Group
 from modescape.results import Results
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ class Note:
     values: tuple[str, ...]
     look: str = ""
     strong: bool = False
+
+    @classmethod
+    def of(cls, group: str, label: str, values: tuple[str, ...], *, strong: bool | None = None) -> Note:
+        """Of a group, with its own look; independent runs stand out unless it is said."""
+        return cls(label, values, look_of(group).key, group == Group.INDEPENDENT if strong is None else strong)
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,11 @@ class Legend:
     look: str
     count: int | None = None
     on: bool = True
+
+    @classmethod
+    def of(cls, group: str, title: str, count: int | None = None, *, on: bool = True) -> Legend:
+        """Of a group, with its own look."""
+        return cls(group, title, look_of(group).key, count, on)
 
 
 @dataclass(frozen=True)
@@ -219,20 +230,9 @@ def figure(
     height in px, where it depends on nothing; full: the card takes the whole width of the
     page; of_runs: its caption ends with which runs failed."""
     complete = functools.partial(
-        registry.Figure,
-        name=name,
-        order=order,
-        place=order,
-        title=title,
-        question=question,
-        summary=summary,
-        source=source,
-        needs=needs,
-        options=options,
-        paper=paper,
-        card=card,
-        full=full,
-    )
+        registry.Figure, name=name, order=order, place=order, title=title, question=question, summary=summary,
+        source=source, needs=needs, options=options, paper=paper, card=card, full=full,
+    )  # fmt: skip
     return lambda collect: Declared(collect, complete, Size(card, page), of_runs=of_runs)
 
 

@@ -35,6 +35,11 @@ class FigureOptions(Options):
         return self
 
 
+def shown_panels(usual: Literal["all", "both"], words: str) -> Any:
+    """The option of a figure that can draw one of its panels alone."""
+    return Field(usual, description=f"{words}, or one for narrow screens.")
+
+
 class MainSplitOptions(FigureOptions):
     """Left out, their `split` is the first of the experiment's, which its lists and verdicts are about too."""
 

@@ -181,6 +181,14 @@ def scatter(
     return trace
 
 
+def heat(panel: Panel, values: Any, *, low: float, high: float, name: str, hover: str, **more: Any) -> Trace:
+    """A map of values [Y, X] in the colours of matrices; hover: what is said of each cell."""
+    return {
+        "type": "heatmap", "z": float32(values), "zmin": low, "zmax": high, "colorscale": style.SEQUENTIAL,
+        "name": name, "hovertemplate": f"{hover}<extra></extra>", "xaxis": panel.x, "yaxis": panel.y, **more,
+    }  # fmt: skip
+
+
 def band(x: Floats | Ints, low: Floats, high: Floats, colour: str, *, axes: tuple[str, str], group: str) -> Trace:
     """The ground between two curves [T]."""
     return scatter(

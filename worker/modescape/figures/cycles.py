@@ -19,7 +19,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import known, share_points, spread, thin
-from modescape.drawing.options import SplitOptions
+from modescape.drawing.options import SplitOptions, shown_panels
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
@@ -47,9 +47,7 @@ class CycleOptions(SplitOptions):
     quantity: Literal["diversity", "disagreement"] = Field(
         "diversity", description="diversity: disagreement over the error rate; disagreement: share of labels."
     )
-    panel: Literal["both", "diversity", "schedule"] = Field(
-        "both", description="Both panels, or one for narrow screens."
-    )
+    panel: Literal["both", "diversity", "schedule"] = shown_panels("both", "Both panels")
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
         limits=_limits(results, options.split),
         last=_last_iterates(results, options, shown),
         checks=_checks(results, options.split, shown),
-        legend=tuple(Legend(group, title(group), look_of(group).key) for group in shown),
+        legend=tuple(Legend.of(group, title(group)) for group in shown),
         missing=_without_samples(results, groups, shown, details),
     )
 
@@ -337,7 +337,7 @@ def _notes(data: Ensembles) -> Notes:
         values = [f"{value_of(c.metric, c.mean[0])} → {value_of(c.metric, c.mean[-1])}" for c in curves]
         epochs = data.training[group]
         cost = f"{'?' if epochs is None else f'{epochs:.3g}'}, {data.samples[group][1]}"
-        lines.append(Note(title(group), (*values, cost), look=look_of(group).key, strong=group == Group.INDEPENDENT))
+        lines.append(Note.of(group, title(group), (*values, cost)))
     text = [
         f"One run → {max(data.runs.values())} runs. Cost: epochs trained and forward passes of an image, of one run "
         "with that method, relative to one run.",

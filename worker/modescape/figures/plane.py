@@ -315,7 +315,7 @@ def _thinned(groups: tuple[str, ...]) -> str:
 def _legend(options: PlaneOptions, groups: tuple[str, ...], reference: int) -> tuple[Legend, ...]:
     own_each = options.around == "own"
     return (
-        *(Legend(name, group_title(name), look_of(name).key, groups.count(name)) for name in _in_order(groups)),
+        *(Legend.of(name, group_title(name), groups.count(name)) for name in _in_order(groups)),
         Legend(REFERENCE, "reference runs" if own_each else f"reference run {reference}", REFERENCE),
         *((Legend(THEORY, "limits", THEORY),) if options.distance == "disagreement" and options.limits else ()),
     )
@@ -345,9 +345,7 @@ def _notes(data: Plane, read: Mapping[str, AtEqualAccuracy], runs: float | None)
             ("–" if runs is None else percent(runs), "") if name == Group.INDEPENDENT else _read_off(read.get(name))
         )
         shown = str(data.groups.count(name))
-        lines.append(
-            Note(group_title(name), (shown, value, interval), look=look_of(name).key, strong=name == Group.INDEPENDENT)
-        )
+        lines.append(Note.of(name, group_title(name), (shown, value, interval)))
     label = "references" if options.around == "own" else f"reference, {_whose(data)}"
     lines.append(Note(label, ("", f"{percent(data.reference_accuracy)} %", ""), REFERENCE))
     text = [

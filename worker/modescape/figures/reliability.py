@@ -124,9 +124,7 @@ def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityDat
         images=next(iter(found.values())).n or 0,
         thinned=_undrawn(diagrams),
         legend=tuple(
-            Legend(group, title(group), look_of(group).key, on=group in shown)
-            for group in everyone
-            if (group, "ensemble") in found
+            Legend.of(group, title(group), on=group in shown) for group in everyone if (group, "ensemble") in found
         ),
     )
 
@@ -182,9 +180,8 @@ def _notes(diagrams: Sequence[Diagram]) -> Notes:
     for diagram in diagrams:
         around = f" ± {rate(diagram.sd)}" if np.isfinite(diagram.sd) else ""
         label = f"{title(diagram.group)}, {diagram.name}"
-        lines.append(
-            Note(label, (f"{rate(diagram.ece)}{around}",), look_of(diagram.group).key, strong=diagram.of == "ensemble")
-        )
+        values = (f"{rate(diagram.ece)}{around}",)
+        lines.append(Note.of(diagram.group, label, values, strong=diagram.of == "ensemble"))
         if diagram.temperatures:
             low, high = min(diagram.temperatures), max(diagram.temperatures)
             fitted.append(f"{label} {rate(low, 2)}" + (f" to {rate(high, 2)}" if high > low else ""))

@@ -99,7 +99,7 @@ def strengths(results: Results, options: FigureOptions) -> Strengths:
     return Strengths(
         options=options,
         walks=walks,
-        legend=tuple(Legend(walk.method, method_title(walk.method), look_of(walk.method).key) for walk in walks),
+        legend=tuple(Legend.of(walk.method, method_title(walk.method)) for walk in walks),
         partial=f"without {', '.join(waiting)}, which are to come" if waiting else "",
     )
 
@@ -156,11 +156,7 @@ def _summary(walks: Sequence[Walk]) -> str:
 
 def _notes(walks: Sequence[Walk]) -> Notes:
     lines = tuple(
-        Note(
-            method_title(walk.method),
-            (walk.said, loss(walk.nll[0]), loss(walk.nll[walk.chosen])),
-            look=look_of(walk.method).key,
-        )
+        Note.of(walk.method, method_title(walk.method), (walk.said, loss(walk.nll[0]), loss(walk.nll[walk.chosen])))
         for walk in walks
     )
     grids: dict[str, list[str]] = {}

@@ -13,7 +13,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs
 from modescape.drawing.numbers import lines, spread, thin
-from modescape.drawing.options import MainSplitOptions
+from modescape.drawing.options import MainSplitOptions, shown_panels
 from modescape.drawing.panels import Panel, Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
@@ -37,7 +37,7 @@ class CurveOptions(MainSplitOptions):
         "test", description="Images loss and accuracy are measured on; left out, the first of the experiment's splits."
     )
     color: Literal["method", "run"] = Field("method", description="method: all runs alike; run: an ink for each run.")
-    panel: Literal["both", "loss", "accuracy"] = Field("both", description="Both panels, or one for narrow screens.")
+    panel: Literal["both", "loss", "accuracy"] = shown_panels("both", "Both panels")
 
     @classmethod
     def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:

@@ -195,24 +195,12 @@ def method(
     def register(call: Call) -> Call:
         methods.add(
             Method(
-                name=name,
-                title=title,
-                summary=summary,
-                source=source,
-                options=options,
-                call=call,
-                look=None if look is None else replace(look, key=look.key or name),
-                place=place,
-                centre=centre,
-                strength=strength,
-                needs_snapshots=needs_snapshots,
-                sampled=sampled,
-                trained=trained,
-                of=of,
-                needs_dropout=needs_dropout,
+                name=name, title=title, summary=summary, source=source, options=options, call=call, place=place,
+                look=None if look is None else replace(look, key=look.key or name), centre=centre, strength=strength,
+                needs_snapshots=needs_snapshots, sampled=sampled, trained=trained, of=of, needs_dropout=needs_dropout,
                 count=count,
             )
-        )
+        )  # fmt: skip
         return call
 
     return register

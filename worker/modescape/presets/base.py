@@ -45,19 +45,11 @@ def preset(
 
         presets.add(
             Preset(
-                name=name,
-                title=title,
-                summary=summary,
-                source=source,
-                place=place,
-                thumbnail=thumbnail,
-                call=fresh,
-                paper=paper,
-                twin_of=twin_of,
-                substitutions=substitutions,
+                name=name, title=title, summary=summary, source=source, place=place, thumbnail=thumbnail, call=fresh,
+                paper=paper, twin_of=twin_of, substitutions=substitutions,
                 deviations=() if substitutions else (*deviations_of(call(), paper), *deviations),
             )
-        )
+        )  # fmt: skip
         return call
 
     return register

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from modescape.presets import base
 from modescape.presets.base import Json, experiment, preset, short
-from modescape.presets.thumbnails import PLANE
 
 _SOURCE = "Modescape; after " + base.PAPER
 
@@ -15,7 +14,6 @@ _SOURCE = "Modescape; after " + base.PAPER
     summary="Do the paper's claims (a) to (f) hold? Five MediumCNNs, every subspace, corruptions and house numbers.",
     paper="Fig 2 to 9",
     place=450,
-    thumbnail=PLANE,
     source=_SOURCE,
 )
 def claims() -> Json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from modescape.presets import base
 from modescape.presets.base import Json, experiment, preset, short
-from modescape.presets.thumbnails import PLANE
 
 
 @preset(
@@ -13,7 +12,6 @@ from modescape.presets.thumbnails import PLANE
     summary="What does diversity cost? Independent runs and four subspaces of SmallCNN against accuracy.",
     paper="Fig 6",
     place=100,
-    thumbnail=PLANE,
 )
 def figure_6() -> Json:
     return experiment(base.CIFAR, "small-cnn", {**base.ADAM_HALVED, "epochs": 10}, runs=10, methods=base.PAPER_METHODS)

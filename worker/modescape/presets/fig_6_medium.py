@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from modescape.presets.base import ADAM_40, CIFAR, MEDIUM_METHODS, Json, experiment, preset
-from modescape.presets.thumbnails import PLANE
 
 
 @preset(
@@ -12,7 +11,6 @@ from modescape.presets.thumbnails import PLANE
     summary="The same plane for MediumCNN.",
     paper="Fig 6",
     place=110,
-    thumbnail=PLANE,
 )
 def figure_6_medium() -> Json:
     return experiment(CIFAR, "medium-cnn", ADAM_40, runs=10, methods=MEDIUM_METHODS)

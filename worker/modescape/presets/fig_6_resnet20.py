@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from modescape.presets.base import CIFAR_RESNET, KERAS_RESNET20, PAPER_METHODS, Json, experiment, preset
-from modescape.presets.thumbnails import PLANE
 
 
 @preset(
@@ -12,7 +11,6 @@ from modescape.presets.thumbnails import PLANE
     summary="The same plane for ResNet20v1.",
     paper="Fig 6",
     place=120,
-    thumbnail=PLANE,
 )
 def figure_6_resnet20() -> Json:
     return experiment(CIFAR_RESNET, "resnet20v1", KERAS_RESNET20, runs=10, methods=PAPER_METHODS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from modescape.presets import base
 from modescape.presets.base import Json, experiment, preset, short
-from modescape.presets.thumbnails import PLANE
 
 
 @preset(
@@ -13,7 +12,6 @@ from modescape.presets.thumbnails import PLANE
     summary="The plane for a harder task and a stronger network: ResNet20v1 on CIFAR-100.",
     paper="Fig 7a",
     place=140,
-    thumbnail=PLANE,
 )
 def figure_7_cifar100() -> Json:
     data = {**base.CIFAR_RESNET, "dataset": "cifar100"}

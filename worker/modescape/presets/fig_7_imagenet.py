@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from modescape.presets.base import IMAGENET, PAPER_METHODS, SGD_IMAGENET, Json, experiment, preset
-from modescape.presets.thumbnails import PLANE
 
 
 @preset(
@@ -12,7 +11,6 @@ from modescape.presets.thumbnails import PLANE
     summary="The plane for ResNet50v2 on ImageNet, streamed from disk; without principal components, as in the paper.",
     paper="Fig 7b",
     place=150,
-    thumbnail=PLANE,
 )
 def figure_7_imagenet() -> Json:
     methods = [method for method in PAPER_METHODS if method["method"] != "low-rank"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from modescape.presets.base import ADAM_HALVED, DENSE, PAPER, SHORT_METHODS, Json, experiment, preset
-from modescape.presets.thumbnails import PLANE
 
 
 @preset(
@@ -12,7 +11,6 @@ from modescape.presets.thumbnails import PLANE
     summary="Every figure in about a minute, on 400 handwritten digits that come with scikit-learn.",
     paper="",
     place=10,
-    thumbnail=PLANE,
     source="Modescape; after " + PAPER,
     substitutions=(
         "scikit-learn's 8x8 digits (400 to train, 1,200 to test) instead of CIFAR-10",

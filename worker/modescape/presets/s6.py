@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from modescape.presets import base
 from modescape.presets.base import Json, experiment, preset, short
-from modescape.presets.thumbnails import PLANE
 
 
 @preset(
@@ -13,7 +12,6 @@ from modescape.presets.thumbnails import PLANE
     summary="The exponent e fitted to samples of ResNet20v1 on CIFAR-100 in the diversity-accuracy plane.",
     paper="Fig S6",
     place=430,
-    thumbnail=PLANE,
 )
 def figure_s6() -> Json:
     data = {**base.CIFAR_RESNET, "dataset": "cifar100"}

@@ -124,9 +124,7 @@ def embedding(
         details=matrix.details,
         methods=tuple(methods),
         legend=tuple(
-            Legend(
-                group, "checkpoints" if group == Group.TRAJECTORY else method_title(group), look_of(group).key, count
-            )
+            Legend.of(group, "checkpoints" if group == Group.TRAJECTORY else method_title(group), count)
             for group, count in counts.items()
         ),
         thinned=thinned,
@@ -162,7 +160,7 @@ def told(data: Embedding) -> Words:
         f"{title} of {len(data.groups)} functions from {runs} runs: for {own} of {total} {what} the nearest other "
         f"checkpoint belongs to their own run.{not_counted}"
     )
-    lines = tuple(Note(_words(group), (f"{n}",), look=look_of(group).key) for group, n in data.counts.items())
+    lines = tuple(Note.of(group, _words(group), (f"{n}",)) for group, n in data.counts.items())
     return Words(_caption(data, title, runs), summary, Notes(("", "n"), lines))
 
 

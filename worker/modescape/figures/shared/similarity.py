@@ -11,9 +11,9 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData
-from modescape.drawing.numbers import float32, known
-from modescape.drawing.options import SplitOptions
-from modescape.drawing.panels import Picture, parted
+from modescape.drawing.numbers import known
+from modescape.drawing.options import SplitOptions, shown_panels
+from modescape.drawing.panels import Panel, Picture, heat, parted
 from modescape.drawing.reading import Floats, Ints, square
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate
@@ -39,9 +39,7 @@ class AlongOptions(SplitOptions):
 
     run: int | None = Field(None, ge=0, le=999, description="Which run; empty means the first that has finished.")
     weights: Literal["reduced", "all", "kernels"] = WEIGHTS
-    panel: Literal["both", "cosine", "disagreement"] = Field(
-        "both", description="Both maps, or one for narrow screens."
-    )
+    panel: Literal["both", "cosine", "disagreement"] = shown_panels("both", "Both maps")
 
 
 class AcrossOptions(SplitOptions):
@@ -51,9 +49,7 @@ class AcrossOptions(SplitOptions):
         1, ge=1, le=64, description="Checkpoints shown of each run, early to late; 1: its final solution, as the paper."
     )
     weights: Literal["reduced", "all", "kernels"] = WEIGHTS
-    panel: Literal["both", "cosine", "disagreement"] = Field(
-        "both", description="Both maps, or one for narrow screens."
-    )
+    panel: Literal["both", "cosine", "disagreement"] = shown_panels("both", "Both maps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +166,7 @@ def maps(
             picture.write(why)
         if values is None or not np.isfinite(values).all():
             picture.mark(style.ground(theme, x, y, size))
-        picture.add(_map(data, panel, values, names, theme, x, y, domain))
+        picture.add(_map(data, panel, values, names, theme, axes, domain))
         if 1 < data.block < size and size // data.block <= 40:
             picture.mark(*style.block_lines(theme, x, y, size, data.block))
     return picture.figure()
@@ -182,8 +178,7 @@ def _map(
     values: Floats | None,
     names: list[str],
     theme: Theme,
-    x: str,
-    y: str,
+    axes: Panel,
     domain: Sequence[float],
 ) -> dict[str, Any]:
     size = len(names)
@@ -200,25 +195,12 @@ def _map(
         ticks, texts = [0.0, top / 2, top], ["0", _short(top / 2), beyond + _short(top)]
     width = domain[1] - domain[0]
     few = data.block == 1 and size <= 40
-    return {
-        "type": "heatmap",
-        "x": names,
-        "y": names,
-        "z": float32(shown),
-        "zmin": bottom,
-        "zmax": top,
-        "colorscale": style.SEQUENTIAL,
-        "reversescale": panel == "disagreement",
-        "xgap": 1 if few else 0,
-        "ygap": 1 if few else 0,
-        "hoverongaps": False,
-        "name": panel,
-        "legendgroup": Group.TRAJECTORY,
-        "hovertemplate": f"<b>%{{y}}</b><br>%{{x}}<br>{panel} %{{z:.3f}}<extra></extra>",
-        "colorbar": style.colour_bar(theme, x=domain[1] - 0.015 * width, length=0.4 * width, ticks=ticks, texts=texts),
-        "xaxis": x,
-        "yaxis": y,
-    }
+    bar = style.colour_bar(theme, x=domain[1] - 0.015 * width, length=0.4 * width, ticks=ticks, texts=texts)
+    return heat(
+        axes, shown, low=bottom, high=top, name=panel, hover=f"<b>%{{y}}</b><br>%{{x}}<br>{panel} %{{z:.3f}}", x=names,
+        y=names, reversescale=panel == "disagreement", xgap=int(few), ygap=int(few), hoverongaps=False,
+        legendgroup=Group.TRAJECTORY, colorbar=bar,
+    )  # fmt: skip
 
 
 def _cosine_scale(data: Similarity) -> float:

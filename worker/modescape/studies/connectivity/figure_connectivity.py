@@ -14,9 +14,9 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.numbers import float32, known, spread
-from modescape.drawing.options import FigureOptions
-from modescape.drawing.panels import Picture, beside
+from modescape.drawing.numbers import known, spread
+from modescape.drawing.options import FigureOptions, shown_panels
+from modescape.drawing.panels import Picture, beside, heat
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, rate, thousands
@@ -35,9 +35,7 @@ class ConnectivityOptions(FigureOptions):
 
     quantity: Literal["loss", "error"] = Field("loss", description="Barrier of the loss, or of the error rate.")
     split: Literal["train", "test"] = Field("test", description="Images the barrier is measured on.")
-    panel: Literal["all", "straight", "aligned", "repaired"] = Field(
-        "all", description="All lines beside each other, or one for narrow screens."
-    )
+    panel: Literal["all", "straight", "aligned", "repaired"] = shown_panels("all", "All lines beside each other")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,13 +264,11 @@ def draw(data: Connectivity, theme: Theme) -> go.Figure:
             },
         )  # fmt: skip
         values = data.barriers[line] * scale
-        trace: dict[str, Any] = {
-            "type": "heatmap", "z": float32(values), "zmin": 0.0, "zmax": high, "xgap": 1, "ygap": 1,
-            "colorscale": style.SEQUENTIAL, "reversescale": True, "showscale": first, "xaxis": panel.x,
-            "yaxis": panel.y, "name": _TITLES[line],
-            "hovertemplate": f"<b>{_TITLES[line]}</b><br>runs %{{x}} and %{{y}}<br>barrier %{{z:.3~g}} "
-            f"{_unit(data.options)}<extra></extra>",
-        }  # fmt: skip
+        hover = f"<b>{_TITLES[line]}</b><br>runs %{{x}} and %{{y}}<br>barrier %{{z:.3~g}} {_unit(data.options)}"
+        trace = heat(
+            panel, values, low=0.0, high=high, name=_TITLES[line], hover=hover, xgap=1, ygap=1, reversescale=True,
+            showscale=first,
+        )  # fmt: skip
         if count <= 12:  # numbers where they fit
             trace["text"] = [["" if a == b else written(values[a, b]) for b in range(count)] for a in range(count)]
             trace["texttemplate"] = "%{text}"

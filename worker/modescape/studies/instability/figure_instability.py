@@ -14,7 +14,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import lines, number, spread
-from modescape.drawing.options import FigureOptions
+from modescape.drawing.options import FigureOptions, shown_panels
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
@@ -36,9 +36,7 @@ class InstabilityOptions(FigureOptions):
 
     quantity: Literal["error", "loss"] = Field("error", description="Barrier of the error rate, or of the loss.")
     split: Literal["both", "train", "test"] = Field("both", description="Images the barrier is measured on.")
-    panel: Literal["both", "disagreement", "barrier"] = Field(
-        "both", description="Both panels, or one for narrow screens."
-    )
+    panel: Literal["both", "disagreement", "barrier"] = shown_panels("both", "Both panels")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Note, Notes, Words, figure
 from modescape.drawing.numbers import known
-from modescape.drawing.options import FigureOptions
+from modescape.drawing.options import FigureOptions, shown_panels
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
@@ -41,7 +41,7 @@ class CutOptions(FigureOptions):
     """What is drawn of the cuts."""
 
     plane: str = Field("", max_length=80, description="Which cut, by name; empty means all of them.")
-    panel: Literal["both", "loss", "accuracy"] = Field("both", description="Both panels, or one for narrow screens.")
+    panel: Literal["both", "loss", "accuracy"] = shown_panels("both", "Both panels")
 
     @classmethod
     def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:

@@ -13,8 +13,8 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, known
-from modescape.drawing.options import FigureOptions
-from modescape.drawing.panels import Picture, beside, scatter
+from modescape.drawing.options import FigureOptions, shown_panels
+from modescape.drawing.panels import Panel, Picture, beside, heat, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, rate, thousands
@@ -62,8 +62,8 @@ class LandscapeOptions(FigureOptions):
     surface: Literal["flat", "rotatable"] = Field(
         "flat", description="flat: heat maps with contours; rotatable: surfaces to turn, in browsers with WebGL."
     )
-    panel: Literal["all", "accuracy", "training", "other", "first", "second", "third"] = Field(
-        "all", description="All panels, or one for narrow screens."
+    panel: Literal["all", "accuracy", "training", "other", "first", "second", "third"] = shown_panels(
+        "all", "All panels"
     )
 
     @classmethod
@@ -354,7 +354,7 @@ def _legend(marks: Sequence[Mark]) -> tuple[Legend, ...]:
     groups = [mark.group for mark in marks]
     titles: dict[str, str] = {Group.INDEPENDENT: "optima", Group.TRAJECTORY: "checkpoints, projected"}
     return tuple(
-        Legend(group, titles.get(group) or f"{method_title(group)}, projected", look_of(group).key, groups.count(group))
+        Legend.of(group, titles.get(group) or f"{method_title(group)}, projected", groups.count(group))
         for group in dict.fromkeys(groups)
     )
 
@@ -442,7 +442,7 @@ def _maps(data: Landscape, theme: Theme) -> go.Figure:
             y={"nticks": 5, "range": up, "showticklabels": column == 0},
         )
         x, y = panel.x, panel.y
-        picture.add(_map(data, shown, scale, theme, x, y, bar=i == 0))
+        picture.add(_map(data, shown, scale, theme, panel, bar=i == 0))
         if np.isfinite(data.scores[..., ACCURACY]).all():
             picture.add(*_contours(data, shown, scale, x, y))
         else:
@@ -481,29 +481,16 @@ def _reach(nodes: Floats) -> list[float]:
     return [float(nodes[0] - half), float(nodes[-1] + half)]
 
 
-def _map(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: str, *, bar: bool) -> dict[str, Any]:
-    trace: dict[str, Any] = {
-        "type": "heatmap",
-        "x": float32(data.x),
-        "y": float32(data.y),
-        "z": float32(scale.z(panel.values)),
-        "zmin": scale.low,
-        "zmax": scale.high,
-        "colorscale": style.SEQUENTIAL,
-        "reversescale": scale.reverse,
-        "hoverongaps": False,
-        "name": panel.title,
-        "showscale": bar,
-        "hovertemplate": f"{panel.title} %{{z:.3~g}}{' %' if panel.scale == 'share' else ''}<extra></extra>",
-        "xaxis": x,
-        "yaxis": y,
-    }
-    if panel.scale == "loss":  # colours are logarithms; people read losses
-        trace["text"] = [[scale.text(float(value)) for value in row] for row in panel.values]
-        trace["hovertemplate"] = f"{panel.title} %{{text}}<extra></extra>"
-    if bar:
-        trace["colorbar"] = _bar(scale, theme)
-    return trace
+def _map(data: Landscape, shown: Map, scale: Scale, theme: Theme, panel: Panel, *, bar: bool) -> dict[str, Any]:
+    hover = f"{shown.title} %{{z:.3~g}}{' %' if shown.scale == 'share' else ''}"
+    more: dict[str, Any] = {"colorbar": _bar(scale, theme)} if bar else {}
+    if shown.scale == "loss":  # colours are logarithms; people read losses
+        more["text"] = [[scale.text(float(value)) for value in row] for row in shown.values]
+        hover = f"{shown.title} %{{text}}"
+    return heat(
+        panel, scale.z(shown.values), low=scale.low, high=scale.high, name=shown.title, hover=hover, showscale=bar,
+        x=float32(data.x), y=float32(data.y), reversescale=scale.reverse, hoverongaps=False, **more,
+    )  # fmt: skip
 
 
 def _bar(scale: Scale, theme: Theme) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def ood(results: Results, options: OodOptions) -> Ood:
         measured=tuple(_row(m) for m in measured if m.metric != "entropy"),
         about=about,
         by_measure={name: _of_runs(measured, options, name) for name in _MEASURES},
-        legend=tuple(Legend(group, group_title(group), look_of(group).key) for group in groups),
+        legend=tuple(Legend.of(group, group_title(group)) for group in groups),
     )
 
 
@@ -303,12 +303,7 @@ def _summary(data: Ood) -> str:
 
 def _notes(data: Ood) -> Notes:
     lines = [
-        Note(
-            group_title(d.group),
-            (rate(d.outside), rate(d.deviation), rate(d.inside)),
-            look=look_of(d.group).key,
-            strong=d.group == Group.INDEPENDENT,
-        )
+        Note.of(d.group, group_title(d.group), (rate(d.outside), rate(d.deviation), rate(d.inside)))
         for d in data.divergences
     ]
     text = [f"M = {data.members} functions in every group; nats.", *_told(data)]

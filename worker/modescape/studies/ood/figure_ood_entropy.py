@@ -153,7 +153,7 @@ def ood_entropy(results: Results, options: EntropyOptions) -> Entropies:
         about=about,
         runs=runs_shown(measured),
         legend=tuple(
-            Legend(group, group_title(group), look_of(group).key, on=group in groups)
+            Legend.of(group, group_title(group), on=group in groups)
             for group in dict.fromkeys(m.details["group"] for m in everyone)
         ),
     )

@@ -13,7 +13,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.numbers import float32, lines, number, spread
-from modescape.drawing.options import FigureOptions
+from modescape.drawing.options import FigureOptions, shown_panels
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
@@ -52,9 +52,7 @@ class SeedOptions(FigureOptions):
     quantity: Literal["diversity", "disagreement"] = Field(
         "diversity", description="diversity: disagreement over the error rate; disagreement: share of labels."
     )
-    panel: Literal["both", "accuracy", "diversity"] = Field(
-        "both", description="Both panels, or one for narrow screens."
-    )
+    panel: Literal["both", "accuracy", "diversity"] = shown_panels("both", "Both panels")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -60,10 +60,7 @@ def _mean_line(lines: Sequence[Line]) -> Line:
     """The mean of one group's lines over types; how ensembles or runs vary in it is not known then."""
     first = lines[0]
     values = np.mean([line.value for line in lines], axis=0)
-    return Line(
-        first.group, first.metric, first.size, "", first.intensities, values, np.full(len(values), np.nan),
-        first.members, first.units,
-    )  # fmt: skip
+    return replace(first, corruption="", value=values, sd=np.full(len(values), np.nan))
 
 
 class IntensityOptions(ShiftOptions):
@@ -162,18 +159,14 @@ def shift(results: Results, options: IntensityOptions) -> Shift:
         lines=tuple(lines),
         solid=solid,
         source=source_of(results, options.corruption),
-        legend=tuple(
-            Legend(group, group_title(group), look_of(group).key)
-            for group in dict.fromkeys(line.group for line in lines)
-        ),
+        legend=tuple(Legend.of(group, group_title(group)) for group in dict.fromkeys(line.group for line in lines)),
     )
 
 
 def _summed(line: Line) -> Line:
     if line.metric != "js_mean":
         return line
-    return Line(line.group, line.metric, line.size, line.corruption, line.intensities, line.value * line.members,
-                line.sd * line.members, line.members, line.units)  # fmt: skip
+    return replace(line, value=line.value * line.members, sd=line.sd * line.members)
 
 
 def _over(source: Source) -> str:
@@ -245,7 +238,7 @@ def _notes(data: Shift) -> Notes:
         for metric in metrics:
             line = data.line(group, metric, 0 if metric == "js_mean" else data.solid)
             cells.append("–" if line is None else value_of(metric, line.at(last)))
-        lines.append(Note(group_title(group), tuple(cells), look=look_of(group).key, strong=group == Group.INDEPENDENT))
+        lines.append(Note.of(group, group_title(group), tuple(cells)))
     text = [f"{data.solid} runs averaged."] if data.solid > 1 and asked != ("js_mean",) else []
     text += scores.twin_words(asked, metrics, "test")
     return Notes((f"Intensity {last}", *(_HEADS[metric] for metric in metrics)), tuple(lines), tuple(text))

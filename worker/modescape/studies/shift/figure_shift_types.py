@@ -152,7 +152,7 @@ def shift_types(results: Results, options: TypeOptions) -> ShiftTypes:
         gain=gain,
         source=source_of(results, types),
         legend=tuple(
-            Legend(group, group_title(group), look_of(group).key, on=group in groups)
+            Legend.of(group, group_title(group), on=group in groups)
             for group in dict.fromkeys(line.group for line in lines)
         ),
     )

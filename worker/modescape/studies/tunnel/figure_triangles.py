@@ -13,7 +13,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Words, figure
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import float32, known
-from modescape.drawing.panels import Picture, beside
+from modescape.drawing.panels import Panel, Picture, beside, heat
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
@@ -206,7 +206,7 @@ def draw(data: Triangles, theme: Theme) -> go.Figure:
             y={"nticks": 4, "zeroline": False, "range": [float(up[0]), float(up[-1])], "showticklabels": i == 0},
         )
         end, width = place[0] + (places[0][1] - places[0][0]), places[0][1] - places[0][0]
-        picture.add(_map(name, across, up, values, theme, panel.x, panel.y, end, width))
+        picture.add(_map(name, across, up, values, theme, panel, end, width))
         picture.add(*_path(data, theme, panel.x, panel.y))
         picture.head(panel, _TRIANGLES[name])
     picture.write(style.x_title("distance in weight space", theme, "x", "y"))
@@ -214,7 +214,7 @@ def draw(data: Triangles, theme: Theme) -> go.Figure:
 
 
 def _map(
-    name: str, across: Floats, up: Floats, values: Floats, theme: Theme, x: str, y: str, end: float, width: float
+    name: str, across: Floats, up: Floats, values: Floats, theme: Theme, panel: Panel, end: float, width: float
 ) -> dict[str, Any]:
     log = name == "loss"
     z = np.log10(np.maximum(values, 1e-6)) if log else 100 * values
@@ -222,12 +222,11 @@ def _map(
     low, high = (float(seen.min()), min(float(seen.max()), float(seen.min()) + 3)) if log else (0.0, 100.0)
     ticks = list(np.linspace(low, high, 3)) if log else [0.0, 50.0, 100.0]
     texts = [f"{10**tick:.2g}" for tick in ticks] if log else ["0", "50", "100"]
-    return {
-        "type": "heatmap", "x": float32(across), "y": float32(up), "z": float32(z), "zmin": low, "zmax": high,
-        "colorscale": style.SEQUENTIAL, "hoverongaps": False, "name": _TRIANGLES[name], "xaxis": x, "yaxis": y,
-        "colorbar": style.colour_bar(theme, x=end, length=0.3 * width, ticks=ticks, texts=texts), "showscale": True,
-        "hovertemplate": f"{_TRIANGLES[name]} %{{z:.3~g}}<extra></extra>",
-    }  # fmt: skip
+    title, bar = _TRIANGLES[name], style.colour_bar(theme, x=end, length=0.3 * width, ticks=ticks, texts=texts)
+    return heat(
+        panel, z, low=low, high=high, name=title, hover=f"{title} %{{z:.3~g}}", x=float32(across), y=float32(up),
+        hoverongaps=False, colorbar=bar, showscale=True,
+    )  # fmt: skip
 
 
 def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:

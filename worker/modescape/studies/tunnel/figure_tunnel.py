@@ -13,6 +13,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import known
+from modescape.drawing.options import shown_panels
 from modescape.drawing.panels import Picture, beside, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
@@ -48,9 +49,7 @@ class TunnelOptions(OneTunnel):
     """Which path, on which images."""
 
     split: Literal["train", "test"] = Field("test", description="Images the path is evaluated on.")
-    panel: Literal["all", "loss", "accuracy", "agreement"] = Field(
-        "all", description="All panels, or one for narrow screens."
-    )
+    panel: Literal["all", "loss", "accuracy", "agreement"] = shown_panels("all", "All panels")
 
 
 @dataclass(frozen=True, kw_only=True)
