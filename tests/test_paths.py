@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from modescape.architectures.building import build
 from modescape.datasets import loading
 from modescape.science import weights
-from modescape.science.paths import barrier, fractions, line_profile, profile, straight
+from modescape.science.paths import barrier, fractions, profile, straight
 from modescape.spec import parse
 
 
@@ -46,9 +46,9 @@ def test_a_profile_is_what_each_network_alone_predicts() -> None:
     a, b = weights.flatten(first), weights.flatten(second)
     told: list[int] = []
     test, train = splits.test.take(60), splits.train.take(40)
-    found = line_profile(
-        build(spec.network, splits.shape, seed=3), a, b, {"train": train, "test": test}, splits.transform,
-        t=fractions(3), told=told.append,
+    found = profile(
+        build(spec.network, splits.shape, seed=3), straight(a, b, fractions(3)), {"train": train, "test": test},
+        splits.transform, told=told.append,
     )  # fmt: skip
     assert told == [1, 2, 3]
     middle = build(spec.network, splits.shape, seed=4).eval()

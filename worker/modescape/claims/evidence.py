@@ -87,6 +87,8 @@ class Units(ABC):
 
     unit: ClassVar[str] = "run"
     raised_by: ClassVar[str] = "ensemble.runs"
+    by_unit: ClassVar[tuple[str, ...]] = ("numbers",)  # fields that hold something of each unit
+    by_pair: ClassVar[tuple[str, ...]] = ()  # fields that are matrices over units
 
     def __post_init__(self) -> None:
         if not self.numbers:
@@ -120,7 +122,8 @@ class Units(ABC):
 
     def without(self, unit: int) -> Self:
         """The same evidence had that unit (by position) not been made."""
-        return replace(self, numbers=_less(self.numbers, unit))
+        own: dict[str, Any] = {name: _less(getattr(self, name), unit) for name in self.by_unit}
+        return replace(self, **own, **{name: _fewer(getattr(self, name), unit) for name in self.by_pair})
 
     def without_failed(self) -> Self:
         """Leaves out units that are at chance (`health.at_chance`), by this rule alone, and counts them."""
@@ -144,6 +147,8 @@ class OfRuns(Units):
     finals: Labels
     partial: tuple[Self, ...] = field(default=(), kw_only=True)
 
+    by_unit: ClassVar[tuple[str, ...]] = (*Units.by_unit, "finals")
+
     @property
     def _trained(self) -> Labels:
         return self.finals[:, None]
@@ -157,7 +162,6 @@ class OfRuns(Units):
         number = self.numbers[unit]
         return replace(
             super().without(unit),
-            finals=np.delete(self.finals, unit, axis=0),
             partial=tuple(
                 part.without(part.numbers.index(number)) if number in part.numbers else part for part in self.partial
             ),
@@ -348,6 +352,9 @@ class Evidence(OfRuns):
     js: OverPairs | None = None
     redrawn: Redraws | None = None
 
+    by_unit: ClassVar[tuple[str, ...]] = (*OfRuns.by_unit, "windows", "members", "js", "redrawn")
+    by_pair: ClassVar[tuple[str, ...]] = ("cosine", "plain_cosine")
+
     def reference(self, method: MethodEvidence) -> Labels:
         """Labels [n, N] of what a method's accuracy is measured against: of one that trains on, the better of a run's
         final and the method's last iterate, for it has trained longer."""
@@ -355,14 +362,7 @@ class Evidence(OfRuns):
         return self.finals if last is None else np.where(last.better[:, None], last.labels, self.finals)
 
     def without(self, unit: int) -> Self:
-        by_run = ("windows", "members", "js", "redrawn")
-        return replace(
-            super().without(unit),
-            cosine=_fewer(self.cosine, unit),
-            plain_cosine=_fewer(self.plain_cosine, unit),
-            methods=tuple(method.without(unit) for method in self.methods),
-            **{name: _less(getattr(self, name), unit) for name in by_run},
-        )
+        return replace(super().without(unit), methods=tuple(method.without(unit) for method in self.methods))
 
 
 @dataclass(frozen=True, eq=False)
@@ -381,6 +381,9 @@ class ShiftEvidence(OfRuns):
     titles: Mapping[str, str]
     alike: Sequence[str] = ()
 
+    by_unit: ClassVar[tuple[str, ...]] = (*OfRuns.by_unit, "clean_within", "shifted_within")
+    by_pair: ClassVar[tuple[str, ...]] = ("clean_between", "shifted_between")
+
     @classmethod
     def is_planned(cls, spec: Promised) -> bool:
         return spec.shift is not None
@@ -394,18 +397,6 @@ class ShiftEvidence(OfRuns):
     def methods(self) -> list[MethodEvidence]:
         """Names and titles alone."""
         return [MethodEvidence(name, self.titles[name]) for name in (*self.alike, *self.clean_within)]
-
-    def without(self, unit: int) -> Self:
-        def fewer(values: Mapping[str, Floats]) -> dict[str, Floats]:
-            return {name: np.delete(value, unit, axis=0) for name, value in values.items()}
-
-        return replace(
-            super().without(unit),
-            clean_between=_fewer(self.clean_between, unit),
-            shifted_between=_fewer(self.shifted_between, unit),
-            clean_within=fewer(self.clean_within),
-            shifted_within=fewer(self.shifted_within),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -421,6 +412,7 @@ class SeedsEvidence(Units):
 
     unit: ClassVar[str] = "repetition"
     raised_by: ClassVar[str] = "seeds.repetitions"
+    by_unit: ClassVar[tuple[str, ...]] = (*Units.by_unit, "arms")
 
     @classmethod
     def is_planned(cls, spec: Promised) -> bool:
@@ -434,10 +426,6 @@ class SeedsEvidence(Units):
     def _trained(self) -> Labels:
         return np.stack([self.arms[name] for name in sorted(self.arms)], axis=1)
 
-    def without(self, unit: int) -> Self:
-        arms = {name: np.delete(labels, unit, axis=0) for name, labels in self.arms.items()}
-        return replace(super().without(unit), arms=arms)
-
 
 @dataclass(frozen=True, eq=False)
 class ChainEvidence(Units):
@@ -450,6 +438,7 @@ class ChainEvidence(Units):
     finals: Labels | None = None
 
     unit: ClassVar[str] = "chain"
+    by_unit: ClassVar[tuple[str, ...]] = (*Units.by_unit, "labels")
 
     @classmethod
     def is_planned(cls, spec: Promised) -> bool:
@@ -459,9 +448,6 @@ class ChainEvidence(Units):
     def _trained(self) -> Labels:
         return self.labels[:, -1:]
 
-    def without(self, unit: int) -> Self:
-        return replace(super().without(unit), labels=np.delete(self.labels, unit, axis=0))
-
 
 def _fewer(matrix: Any, unit: int) -> Any:
     """A matrix over units, or None, without one of them."""
@@ -469,9 +455,11 @@ def _fewer(matrix: Any, unit: int) -> Any:
 
 
 def _less(values: Any, unit: int) -> Any:
-    """What there is of each unit (an array, a sequence, a record of its own, or None), without one of them."""
+    """What there is of each unit (array, sequence, record, a mapping of such, or None), without one of them."""
     if values is None:
         return None
+    if isinstance(values, Mapping):
+        return {name: _less(value, unit) for name, value in values.items()}
     if hasattr(values, "without"):
         return values.without(unit)
     if isinstance(values, np.ndarray):

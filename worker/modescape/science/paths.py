@@ -1,7 +1,7 @@
 """What lies between two networks? Loss, accuracy and labels along any path of weight vectors, and its barrier.
 
     t = fractions(25)
-    found = line_profile(network, a, b, {"train": train, "test": test}, transform, t=t)
+    found = profile(network, straight(a, b, t), {"train": train, "test": test}, transform)
     barrier(found["train"].loss, t)                  # 0 when the straight line never rises above its chord
 
 A path is any sequence of weight vectors; `profile` evaluates it one point after another, so it may be a generator.
@@ -95,24 +95,6 @@ def profile(
         if told is not None:
             told(done)
     return {name: Profile(np.array(loss[name]), np.array(right[name]), np.array(labels[name])) for name in splits}
-
-
-def line_profile(
-    network: torch.nn.Module,
-    start: Theta,
-    end: Theta,
-    splits: Mapping[str, Split],
-    transform: InputTransform,
-    *,
-    t: Floats,
-    statistics: Split | None = None,
-    device: str | torch.device = "cpu",
-    check: Callable[[], None] | None = None,
-    told: Callable[[int], None] | None = None,
-) -> dict[str, Profile]:
-    """`profile` of the straight line from `start` to `end` at the fractions t."""
-    points = straight(start, end, t)
-    return profile(network, points, splits, transform, statistics=statistics, device=device, check=check, told=told)
 
 
 def barrier(losses: Floats, t: Floats) -> float:

@@ -111,24 +111,18 @@ def instability(context: Context) -> None:
 def _profile(context: Context, k: int, repetition: int) -> Json:
     """What lies between the two branches of a pair: an artifact [split, (loss, accuracy), point], and whether their
     ends are the same function."""
-    from modescape.science.paths import fractions, line_profile
+    from modescape.science.paths import fractions, profile, straight
     from modescape.science.weights import from_tensors
 
     study, network = needed(context.spec.instability), context.network()
     ends = [context.need("branch", f"{k}/{repetition}/{side}") for side in _SIDES]
     first, last = (from_tensors(network, context.artifacts.tensors(end["weights"])) for end in ends)
-    found = line_profile(
-        network,
-        first,
-        last,
-        {split: context.split(split).take(study.images) for split in _SPLITS},
-        context.splits.transform,
-        t=fractions(study.points),
-        statistics=context.splits.train,
-        device=context.device,
-        check=context.control.check,
+    images = {split: context.split(split).take(study.images) for split in _SPLITS}
+    found = profile(
+        network, straight(first, last, fractions(study.points)), images, context.splits.transform,
+        statistics=context.splits.train, device=context.device, check=context.control.check,
         told=lambda points: context.control.progress(points, study.points),
-    )
+    )  # fmt: skip
     values = np.stack([[found[split].loss, found[split].accuracy] for split in _SPLITS])
     return {
         "profile": context.keep(values, "profile"),

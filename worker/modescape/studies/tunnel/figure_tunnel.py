@@ -19,6 +19,7 @@ from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
 from modescape.results import Results
+from modescape.science.paths import barrier
 from modescape.studies.tunnel.reading import (
     ACCURACY,
     AGREEMENT_A,
@@ -130,11 +131,6 @@ def _caption(study: TunnelSpec, kept: Mapping[str, Any]) -> str:
         f"dropout off. Barrier: the most a line rises above its chord, max over t of L(t) − ((1 − t) L(A) + t L(B)). "
         f"{thousands(images['train'])} training and {thousands(images['test'])} test images. n = 1 pair of runs."
     )
-
-
-def barrier(values: Floats, t: Floats) -> float:
-    """How far values [T] at fractions t rise above their chord; 0 when they never do."""
-    return float(np.max(values - ((1 - t) * values[0] + t * values[-1])))
 
 
 def _notes(data: Tunnel) -> Notes:
