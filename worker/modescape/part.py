@@ -136,6 +136,14 @@ Split = Literal["test", "validation"]
 Averaged = Literal["fair", "typical"]
 
 
+def refuse_stray_path(dataset: str, path: str | None, white: float | None) -> None:
+    """Raises InvalidInput for a place without its path, and for a path or a white of any other set."""
+    if (dataset in PLACES) != (path is not None):
+        raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
+    if white is not None and path is None:
+        raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
+
+
 class DataSpec(Part):
     dataset: Key = Field("digits", description="Which data set; `modescape data` lists them.")
     path: str | None = Field(
@@ -186,10 +194,7 @@ class DataSpec(Part):
 
     @model_validator(mode="after")
     def _has_path(self) -> DataSpec:
-        if (self.dataset in PLACES) != (self.path is not None):
-            raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
-        if self.white is not None and self.path is None:
-            raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
+        refuse_stray_path(self.dataset, self.path, self.white)
         return self
 
 

@@ -335,35 +335,31 @@ def _window(data: Trajectories, panel: str) -> list[float]:
 def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     run_look, ensemble_look = style.look(Group.TRAJECTORY), style.look(Group.INDEPENDENT)
     unit = "loss %{y:.3f}" if panel == "loss" else "accuracy %{y:.1f} %"
-    traces: list[dict[str, Any]] = []
-    alone = data.median is None
-    for curve in data.curves:
-        by_run = data.options.color == "run"
-        ink = style.run_ink(curve.run, theme) if by_run else run_look.colour(theme)
-        bold = alone or not curve.finished
-        trace = scatter(
-            "lines", curve.epochs, _values(curve, panel), axes=(x, y), customdata=curve.solutions.astype(np.int32),
-            name=f"run {curve.run}", legendgroup=Group.TRAJECTORY, meta={"run": curve.run},
-            line={"color": ink, "width": 2 if alone else 1.5 if bold or by_run else 1},
-            opacity=1 if bold or by_run else style.RUN_OPACITY[theme],
-            hovertemplate=f"<b>run {curve.run}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
+    alone, by_run = data.median is None, data.options.color == "run"
+
+    def put(curve: Curve | Mean, name: str, group: str, line: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return scatter(
+            "lines", curve.epochs, _values(curve, panel), axes=(x, y), name=name, legendgroup=group, line=line,
+            hovertemplate=f"<b>{name}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>", **more,
         )  # fmt: skip
-        traces.append(trace)
+
+    traces: list[dict[str, Any]] = []
+    for curve in data.curves:
+        ink = style.run_ink(curve.run, theme) if by_run else run_look.colour(theme)
+        bold = alone or not curve.finished or by_run
+        line = {"color": ink, "width": 2 if alone else 1.5 if bold else 1}
+        traces.append(put(
+            curve, f"run {curve.run}", Group.TRAJECTORY, line, customdata=curve.solutions.astype(np.int32),
+            meta={"run": curve.run}, opacity=1 if bold else style.RUN_OPACITY[theme],
+        ))  # fmt: skip
         if not curve.finished:
             traces.append(_end_mark(curve, panel, x, y, style.run_mark(ink, theme), Group.TRAJECTORY))
     if data.median is not None:
-        traces.append(scatter(
-            "lines", data.median.epochs, _values(data.median, panel), axes=(x, y), name="median run",
-            legendgroup=Group.TRAJECTORY, line={"color": run_look.colour(theme), "width": 2, "dash": "dash"},
-            hovertemplate=f"<b>median run</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
-        ))  # fmt: skip
+        line = {"color": run_look.colour(theme), "width": 2, "dash": "dash"}
+        traces.append(put(data.median, "median run", Group.TRAJECTORY, line))
     if data.ensemble is not None:
-        name = f"ensemble of {data.members}"
-        traces.append(scatter(
-            "lines", data.ensemble.epochs, _values(data.ensemble, panel), axes=(x, y), name=name,
-            legendgroup=Group.INDEPENDENT, line={"color": ensemble_look.colour(theme), "width": 2.5},
-            hovertemplate=f"<b>{name}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>",
-        ))  # fmt: skip
+        line = {"color": ensemble_look.colour(theme), "width": 2.5}
+        traces.append(put(data.ensemble, f"ensemble of {data.members}", Group.INDEPENDENT, line))
         traces.append(_end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), Group.INDEPENDENT))
     return traces
 

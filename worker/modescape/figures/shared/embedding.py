@@ -248,26 +248,18 @@ def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int)
     marker = style.marker(look, theme, colour=colour, size=6)
     if data.options.color == "run":
         marker["symbol"] = f"{style.run_symbol(run)}-open"
-    return [scatter(
-        "lines+markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
-        hover=[_embedded_hover(data, int(i)) for i in at], customdata=data.numbers[at].astype(np.int32),
-        name=f"run {run}", legendgroup=Group.TRAJECTORY, meta={"run": run},
-        line={"color": style.softened(colour, 0.45), "width": 1}, marker=marker,
-    )]  # fmt: skip
+    line = {"color": style.softened(colour, 0.45), "width": 1}
+    named: dict[str, Any] = {"name": f"run {run}", "legendgroup": Group.TRAJECTORY, "meta": {"run": run}}
+    return [_points(data, at, x, y, mode="lines+markers", line=line, marker=marker, **named)]
 
 
 def _samples(data: Embedding, method: str, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
     look = look_of(method)
     at = data.where(method)
     at = at[thin(len(at), limit)]
-    marker = style.marker(look, theme)
-    if data.options.color == "run":
-        marker["color"] = [style.run_ink(int(run), theme) for run in data.runs[at]]
-    return [scatter(
-        "markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
-        hover=[_embedded_hover(data, int(i)) for i in at], customdata=data.numbers[at].astype(np.int32),
-        name=method_title(method), legendgroup=method, meta={"method": method}, marker=marker,
-    )]  # fmt: skip
+    marker = _inked(data, look, at, theme)
+    named: dict[str, Any] = {"name": method_title(method), "legendgroup": method, "meta": {"method": method}}
+    return [_points(data, at, x, y, marker=marker, **named)]
 
 
 def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
@@ -279,14 +271,24 @@ def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any
         own = own[data.runs[own] == run]
         if len(own):
             at.append(int(own[data.indices[own].argmax()]))
-    marker = style.marker(look, theme)
-    if data.options.color == "run":
-        marker["color"] = [style.run_ink(int(data.runs[i]), theme) for i in at]
-    return [scatter(
-        "markers", data.position[at, 0], data.position[at, 1], axes=(x, y),
-        hover=[_embedded_hover(data, i) for i in at], customdata=data.numbers[at].astype(np.int32), name="optima",
-        legendgroup=Group.INDEPENDENT, marker=marker,
-    )]  # fmt: skip
+    marker = _inked(data, look, at, theme)
+    return [_points(data, at, x, y, name="optima", legendgroup=Group.INDEPENDENT, marker=marker)]
+
+
+def _inked(data: Embedding, look: style.Look, at: Ints | list[int], theme: Theme) -> dict[str, Any]:
+    """Marks of some functions, each in the ink of its run where colours are runs."""
+    inks = {"color": [style.run_ink(int(run), theme) for run in data.runs[at]]} if data.options.color == "run" else {}
+    return style.marker(look, theme) | inks
+
+
+def _points(
+    data: Embedding, at: Ints | list[int], x: str, y: str, *, mode: str = "markers", **more: Any
+) -> dict[str, Any]:
+    """Some of the functions, by their places in the data."""
+    return scatter(
+        mode, data.position[at, 0], data.position[at, 1], axes=(x, y),
+        hover=[_embedded_hover(data, int(i)) for i in at], customdata=data.numbers[at].astype(np.int32), **more,
+    )  # fmt: skip
 
 
 def _embedded_hover(data: Embedding, i: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, PLACES, SYNTHETIC, Key
+from modescape.part import MAX_SEED, SYNTHETIC, Key, refuse_stray_path
 from modescape.registry import datasets
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
 from modescape.versions import Added, is_stored
@@ -67,10 +67,7 @@ class OodSpec(GroupStudy):
 
     @model_validator(mode="after")
     def _has_path(self) -> OodSpec:
-        if (self.dataset in PLACES) != (self.path is not None):
-            raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
-        if self.white is not None and self.path is None:
-            raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
+        refuse_stray_path(self.dataset, self.path, self.white)
         return self
 
     def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
