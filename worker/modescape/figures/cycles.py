@@ -18,7 +18,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import known, share_points, spread, thin
+from modescape.drawing.numbers import lines, share_points, spread, thin
 from modescape.drawing.options import SplitOptions, shown_panels
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
@@ -61,6 +61,11 @@ class _End:
     accuracy: float
 
 
+def _numbered(cycles: Ints) -> list[int | None]:
+    """None for a separate run, which has no cycles."""
+    return [int(cycle) if cycle >= 0 else None for cycle in cycles]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cycles(FigureData):
     """One row a pair of functions.
@@ -96,15 +101,10 @@ class Cycles(FigureData):
     )  # fmt: skip
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        lines: list[tuple[Cell, ...]] = []
-        for i, kind in enumerate(self.kinds):
-            places: list[Cell] = []
-            for side in (0, 1):
-                cycle = int(self.cycles[i, side])
-                places += [int(self.runs[i, side]), cycle if cycle >= 0 else None, int(self.numbers[i, side])]
-            values = (*self.accuracy[i], self.disagreement[i], self.diversity[i])
-            lines.append((kind, *places, *(known(float(value)) for value in values)))
-        return lines
+        sides = (
+            column for i in (0, 1) for column in (self.runs[:, i], _numbered(self.cycles[:, i]), self.numbers[:, i])
+        )
+        return lines(self.kinds, *sides, *self.accuracy.T, self.disagreement, self.diversity)
 
     @property
     def distance(self) -> Floats:

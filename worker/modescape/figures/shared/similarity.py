@@ -11,7 +11,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData
-from modescape.drawing.numbers import known
+from modescape.drawing.numbers import lines
 from modescape.drawing.options import SplitOptions, shown_panels
 from modescape.drawing.panels import Panel, Picture, heat, parted
 from modescape.drawing.reading import Floats, Ints, square
@@ -79,17 +79,9 @@ class Similarity(FigureData):
     def rows(self) -> list[tuple[Cell, ...]]:
         """One row a pair, first before second."""
         present = np.flatnonzero(self.numbers >= 0)
-        who = [(int(self.numbers[i]), int(self.runs[i]), float(self.epochs[i])) for i in range(len(self.numbers))]
-        return [
-            (
-                *who[i],
-                *who[j],
-                None if self.cosine is None else known(self.cosine[i, j]),
-                known(self.disagreement[i, j]),
-            )
-            for at, i in enumerate(present)
-            for j in present[at + 1 :]
-        ]
+        i, j = (present[side] for side in np.triu_indices(len(present), 1))
+        pairs = (column[side] for side in (i, j) for column in (self.numbers, self.runs, self.epochs))
+        return lines(*pairs, None if self.cosine is None else self.cosine[i, j], self.disagreement[i, j])
 
 
 def matrices_of(

@@ -14,7 +14,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.numbers import known, spread
+from modescape.drawing.numbers import lines, spread
 from modescape.drawing.options import FigureOptions, shown_panels
 from modescape.drawing.panels import Picture, beside, heat
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -65,17 +65,10 @@ class Connectivity(FigureData):
         return ("solution_a", "solution_b", *names, "disagreement")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        matrices = [*self.barriers.values(), *self.cosines.values()]
-        found = self.disagreement
-        return [
-            (
-                int(self.numbers[a]),
-                int(self.numbers[b]),
-                *(known(float(matrix[a, b])) for matrix in matrices),
-                None if found is None else known(float(found[a, b])),
-            )
-            for a, b in zip(*np.triu_indices(len(self.numbers), 1), strict=True)
-        ]
+        a, b = np.triu_indices(len(self.numbers), 1)
+        matrices = (*self.barriers.values(), *self.cosines.values(), self.disagreement)
+        found = (None if matrix is None else matrix[a, b] for matrix in matrices)
+        return lines(self.numbers[a], self.numbers[b], *found)
 
     def shown(self) -> list[str]:
         return [line for line in self.barriers if self.options.panel in ("all", line)]
