@@ -268,14 +268,8 @@ def _notes(data: Cycles, by_kind: Mapping[str, Floats]) -> Notes:
         finite = values[np.isfinite(values)]
         mean = rate(float(finite.mean()), 2) if len(finite) else "–"
         deviation = rate(spread(finite), 2)
-        lines.append(
-            Note(
-                _TITLES[kind],
-                (str(len(values)), mean, deviation),
-                look=_look(kind, data.method).key,
-                strong=kind == CYCLES,
-            )
-        )
+        look = _look(kind, data.method).key
+        lines.append(Note(_TITLES[kind], (str(len(values)), mean, deviation), look, strong=kind == CYCLES))
     text = []
     for cycle in sorted({end.cycle for end in data.ends}):
         accuracies = np.array([end.accuracy for end in data.ends if end.cycle == cycle])
@@ -338,25 +332,12 @@ def _bar(
     mean: float, deviation: float, height: float, look: style.Look, kind: str, theme: Theme, x: str, y: str
 ) -> dict[str, Any]:
     """Mean as a tick, one deviation to each side as a line."""
-    ink = look.colour(theme)
+    ink, reach = look.colour(theme), [deviation if np.isfinite(deviation) else 0.0]
     return scatter(
-        "markers",
-        [mean],
-        [height],
-        axes=(x, y),
-        silent=True,
-        error_x={
-            "type": "data",
-            "array": [deviation if np.isfinite(deviation) else 0.0],
-            "color": ink,
-            "thickness": 2,
-            "width": 0,
-        },
+        "markers", [mean], [height], axes=(x, y), silent=True, name=_TITLES[kind], legendgroup=kind, cliponaxis=False,
+        error_x={"type": "data", "array": reach, "color": ink, "thickness": 2, "width": 0},
         marker={"symbol": "line-ns", "size": 12, "line": {"color": ink, "width": 3}},
-        name=_TITLES[kind],
-        legendgroup=kind,
-        cliponaxis=False,
-    )
+    )  # fmt: skip
 
 
 def _schedule(data: Cycles, picture: Picture, across: Sequence[float]) -> None:

@@ -309,28 +309,18 @@ def _upright(cuts: Sequence[Cut], quantity: str) -> dict[str, Any]:
 
 
 def _curves(cut: Cut, quantity: str, ink: str, x: str, y: str) -> list[dict[str, Any]]:
-    place = LOSS if quantity == "loss" else ACCURACY
+    place, unit = (LOSS, "") if quantity == "loss" else (ACCURACY, " %")
     traces = []
     for s, split in enumerate(cut.splits):
         values = cut.scores[:, s, place]
         shown = 100 * values if quantity == "accuracy" else np.where(np.isfinite(values), values, np.nan)
-        unit = " %" if quantity == "accuracy" else ""
-        hover = f"<b>{cut.words}</b>, {SPLIT_WORDS[split]}"
-        traces.append(
-            scatter(
-                "lines",
-                cut.at,
-                shown,
-                axes=(x, y),
-                name=f"{cut.words}, {SPLIT_WORDS[split]}",
-                line={
-                    "color": ink,
-                    "width": 1.5 if split == "train" else 2,
-                    "dash": "dot" if split == "train" else "solid",
-                },
-                hovertemplate=f"{hover}<br>at %{{x:.2f}}: %{{y:.3~g}}{unit}<extra></extra>",
-            )
-        )
+        width, dash = (1.5, "dot") if split == "train" else (2, "solid")
+        images = SPLIT_WORDS[split]
+        traces.append(scatter(
+            "lines", cut.at, shown, axes=(x, y), name=f"{cut.words}, {images}",
+            line={"color": ink, "width": width, "dash": dash},
+            hovertemplate=f"<b>{cut.words}</b>, {images}<br>at %{{x:.2f}}: %{{y:.3~g}}{unit}<extra></extra>",
+        ))  # fmt: skip
     return traces
 
 

@@ -78,11 +78,8 @@ class Spectrum:
     @property
     def look(self) -> style.Look:
         """A single run is no group of runs: it has the grey of what one compares with."""
-        return (
-            style.look("baseline")
-            if (self.group, self.functions) == (Group.INDEPENDENT, "single")
-            else look_of(self.group)
-        )
+        is_run = (self.group, self.functions) == (Group.INDEPENDENT, "single")
+        return style.look("baseline") if is_run else look_of(self.group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +210,7 @@ def draw(data: Entropies, theme: Theme) -> go.Figure:
             y={"range": [0, top], "nticks": 4, "showticklabels": first},
         )
         x, y = panel.x, panel.y
-        shared = {"legendgroup": s.group, "name": s.name}
-        picture.add(*_steps(data, s, s.look.colour(theme), theme, shared, x, y))
+        picture.add(*_steps(data, s, theme, x, y))
         picture.write(
             style.label(s.name, theme, strong=True, **style.corner(x, y, "right", "top"), yshift=8),
             *_peaks(data, s, theme, x, y, top, alone),
@@ -225,30 +221,20 @@ def draw(data: Entropies, theme: Theme) -> go.Figure:
     return picture.figure()
 
 
-def _steps(
-    data: Entropies, s: Spectrum, colour: str, theme: Theme, shared: dict[str, Any], x: str, y: str
-) -> list[dict[str, Any]]:
+def _steps(data: Entropies, s: Spectrum, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     """Test images as a grey ground, the other images as a line over it."""
-    muted = style.token("muted", theme)
+    muted, colour = style.token("muted", theme), s.look.colour(theme)
     traces = []
     for share, ink, fill, what in (
         (s.inside, muted, style.softened(muted, 0.28), "test images"),
         (s.outside, colour, style.softened(colour, 0.12), data.title),
     ):
-        traces.append(
-            scatter(
-                "lines",
-                data.edges,
-                100 * np.append(share, share[-1]),
-                axes=(x, y),
-                line={"shape": "hv", "color": ink, "width": 1 if ink == muted else 2},
-                fill="tozeroy",
-                fillcolor=fill,
-                hovertemplate=f"<b>{what}</b>, {shared['name']}<br>from %{{x:.2f}} nats<br>%{{y:.1f}} % of images"
-                "<extra></extra>",
-                **shared,
-            )
-        )
+        said = f"<b>{what}</b>, {s.name}<br>from %{{x:.2f}} nats<br>%{{y:.1f}} % of images<extra></extra>"
+        traces.append(scatter(
+            "lines", data.edges, 100 * np.append(share, share[-1]), axes=(x, y), fill="tozeroy", fillcolor=fill,
+            line={"shape": "hv", "color": ink, "width": 1 if ink == muted else 2}, hovertemplate=said,
+            legendgroup=s.group, name=s.name,
+        ))  # fmt: skip
     return traces
 
 

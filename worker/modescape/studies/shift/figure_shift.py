@@ -257,7 +257,7 @@ def draw(data: Shift, theme: Theme) -> go.Figure:
         drawn = [line for line in data.lines if line.metric == metric]
         panel = picture.panel(across, x={"range": [-0.15, 5.15], "dtick": 1}, y={"range": bounds_of(drawn, metric)})
         for line in sorted(drawn, key=lambda line: (line.size not in (0, data.solid), line.group == Group.INDEPENDENT)):
-            picture.add(*_line_traces(line, data, theme, panel.x, panel.y))
+            picture.add(_line_trace(line, data, theme, panel.x, panel.y))
         picture.titles(panel, "intensity", _panel_title(metric, data, len(metrics)))
     main = [line for line in drawn if line.size in (0, data.solid) and np.isfinite(line.value[-1])]
     picture.ends(panel, [_end(line, metric, theme) for line in main])  # colours and symbols say the rest
@@ -272,26 +272,18 @@ def _panel_title(metric: Metric, data: Shift, panels: int) -> str:
     return f"{'sum of ' if data.options.divergence == 'sum' else ''}{kind} of {members} functions, nats"
 
 
-def _line_traces(line: Line, data: Shift, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _line_trace(line: Line, data: Shift, theme: Theme, x: str, y: str) -> dict[str, Any]:
     """A line; with symbols where it is the solid one."""
     entry, main = look_of(line.group), line.size in (0, data.solid)
     dash = "solid" if main else _DASHES.get(line.size, "dashdot")
     width = (2.5 if line.group == Group.INDEPENDENT else 2) if main else 1.25
-    trace: dict[str, Any] = scatter(
-        "lines+markers" if main else "lines",
-        line.intensities,
-        drawn(line.metric, line.value),
-        axes=(x, y),
-        hover=[hover(line, i) for i in range(len(line.intensities))],
-        name=group_title(line.group),
-        legendgroup=line.group,
-        meta={"method": line.group},
-        line={"color": entry.colour(theme), "width": width, "dash": dash},
-        cliponaxis=False,
-    )
-    if main:
-        trace["marker"] = style.marker(entry, theme)
-    return [trace]
+    symbols: dict[str, Any] = {"marker": style.marker(entry, theme)} if main else {}
+    return scatter(
+        "lines+markers" if main else "lines", line.intensities, drawn(line.metric, line.value), axes=(x, y),
+        hover=[hover(line, i) for i in range(len(line.intensities))], name=group_title(line.group),
+        legendgroup=line.group, meta={"method": line.group}, cliponaxis=False,
+        line={"color": entry.colour(theme), "width": width, "dash": dash}, **symbols,
+    )  # fmt: skip
 
 
 def _end(line: Line, metric: Metric, theme: Theme) -> style.End:

@@ -205,27 +205,15 @@ def _window(data: Tunnel, panel: str, lines: Sequence[tuple[str, str, str]], sca
     return [low - pad, min(high + pad, 101.0) if panel != "loss" else high + pad]
 
 
+_SAID = {"agreement_a": "agreement with A", "agreement_b": "agreement with B"}
+
+
 def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: Theme, x: str, y: str) -> dict[str, Any]:
-    look = style.look("averaging" if line == "path" else "theory")
-    words = {
-        "loss": "loss",
-        "accuracy": "accuracy",
-        "agreement_a": "agreement with A",
-        "agreement_b": "agreement with B",
-    }
-    title = "optimised path" if line == "path" else "straight line"
-    unit = "" if name == "loss" else " %"
+    look, title, width = ("averaging", "optimised path", 2.5) if line == "path" else ("theory", "straight line", 1.5)
+    dash = "dash" if line == "straight" and dash == "solid" else dash
+    value = f"{_SAID.get(name, name)} %{{y:.3~g}}{'' if name == 'loss' else ' %'}"
     return scatter(
-        "lines",
-        data.t,
-        data.curve(line, name) * scale,
-        axes=(x, y),
-        line={
-            "color": look.colour(theme),
-            "width": 2.5 if line == "path" else 1.5,
-            "dash": "dash" if line == "straight" and dash == "solid" else dash,
-        },
-        name=title,
-        legendgroup=f"tunnel-{line}",
-        hovertemplate=f"<b>{title}</b><br>at %{{x:.2f}}<br>{words[name]} %{{y:.3~g}}{unit}<extra></extra>",
-    )
+        "lines", data.t, data.curve(line, name) * scale, axes=(x, y), name=title, legendgroup=f"tunnel-{line}",
+        line={"color": style.look(look).colour(theme), "width": width, "dash": dash},
+        hovertemplate=f"<b>{title}</b><br>at %{{x:.2f}}<br>{value}<extra></extra>",
+    )  # fmt: skip
