@@ -24,6 +24,7 @@ from modescape.claims.record import ClaimRecord
 from modescape.drawing import style
 from modescape.drawing.figure import csv, encode, figure_version
 from modescape.drawing.frame import Frame, framed, html
+from modescape.drawing.numbers import lines
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES, Theme
 from modescape.drawing.words import loss, rate
@@ -770,6 +771,15 @@ def test_the_cosine_along_a_run_has_colours_of_its_own_range() -> None:
     assert (trace.zmax, trace.colorbar.ticktext[-1]) == (1.0, "1")
     across = figures["similarity-runs"].draw(collect("similarity-runs", lab()), "light").data[0]
     assert (across.zmin, across.zmax) == (0, 1)
+
+
+def test_a_table_is_its_columns_in_plain_numbers_with_none_where_one_is_undefined() -> None:
+    found = lines("run", np.array([1, 2]), ("a", "b"), np.array([0.5, np.nan]), None, [np.inf, 3])
+    assert found == [("run", 1, "a", 0.5, None, None), ("run", 2, "b", None, None, 3)]
+    assert [type(cell) for cell in found[0][1:4]] == [int, str, float]
+    assert lines("run", np.array([])) == []
+    with pytest.raises(ValueError, match=r"equally long, not \[1, 2\]"):
+        lines([1], [1, 2])
 
 
 def test_csv_has_one_line_a_point() -> None:
