@@ -29,7 +29,7 @@ from modescape.tables import Stage
 from modescape_api.http import problems, replies
 from modescape_api.http.proxies import at
 from modescape_api.http.site import Here
-from modescape_api.resources.examples import Example, answer
+from modescape_api.resources.examples import Example, answers
 
 router = APIRouter(tags=["figures"])
 
@@ -130,10 +130,7 @@ def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -
 @router.get(
     "/api/experiments/{experiment}/figures",
     summary="The figures of an experiment and how far each is",
-    responses={
-        200: answer("In the order of the argument", "figures"),
-        **problems.documented("not-found"),
-    },
+    responses=answers("In the order of the argument", "figures", "not-found"),
 )
 def list_figures(request: Request, here: Here, experiment: str) -> Response:
     results = here.laboratory.results(experiment)
