@@ -18,7 +18,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -197,8 +196,10 @@ class Executor:
         try:
             control.check()
             memo = self._runner.stage_key(lease, self.store, self.machine.numerics)
-            renew = partial(self._runner.renewed, lease, artifacts=self.artifacts)
-            if self.store.leases.reuse(lease, memo, exists=self.artifacts.exists, renew=renew):
+            if self.store.leases.reuse(
+                lease, memo, exists=self.artifacts.exists,
+                renew=lambda output: self._runner.renewed(lease, output, self.artifacts),
+            ):  # fmt: skip
                 return "reused"
             control.begin(memo)
             output = self._runner.run_stage(
