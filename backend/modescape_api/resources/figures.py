@@ -156,11 +156,16 @@ class Ask:
     frame: int = 0
 
 
-def read_ask(request: Request, name: str, form: str, theme: str, arrays: str, frame: int = 0) -> Ask:
-    """Raises NotFound for an unknown figure, InvalidInput for a parameter that is not allowed."""
+def named(name: str) -> Figure:
+    """Raises NotFound."""
     if name not in figures:
         raise NotFound(f"there is no figure {name[:80]!r}; there are {', '.join(figures)}")
-    figure = figures[name]
+    return figures[name]
+
+
+def read_ask(request: Request, name: str, form: str, theme: str, arrays: str, frame: int = 0) -> Ask:
+    """Raises NotFound for an unknown figure, InvalidInput for a parameter that is not allowed."""
+    figure = named(name)
     given = {key: value for key, value in request.query_params.items() if key not in _OWN and value != ""}
     found: list[Problem] = []
     chosen = None
@@ -271,8 +276,7 @@ def read_figure(
     ] = 0,
 ) -> Response:
     bare, dot, suffix = name.partition(".")
-    if bare not in figures:
-        raise NotFound(f"there is no figure {bare[:80]!r}; there are {', '.join(figures)}")
+    named(bare)
     form = replies.wanted(request, FORMS, suffix=suffix if dot else None)
     ask = read_ask(request, bare, form, theme, arrays, frame)
     results = here.laboratory.results(experiment)

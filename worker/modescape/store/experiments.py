@@ -142,8 +142,7 @@ class Experiments(Subject):
             Measurement.subject.startswith(subject, autoescape=True),
         )
         statement = select(Experiment.id).where(Experiment.archived_at.is_(None), found)
-        with self.database.reading() as session:
-            return list(session.scalars(statement.order_by(Experiment.created_at.desc(), Experiment.id).limit(limit)))
+        return self.found(statement.order_by(Experiment.created_at.desc(), Experiment.id).limit(limit))
 
     def bytes_of(self, reference: str) -> int:
         """Bytes that purging the experiment would free: files only its stages name."""
@@ -159,9 +158,7 @@ class Experiments(Subject):
     def recompute_list_columns(self) -> int:
         """Derive every experiment's list columns again; how many experiments were wrong."""
         repaired = 0
-        with self.database.reading() as session:
-            ids = list(session.scalars(select(Experiment.id).order_by(Experiment.created_at)))
-        for id_ in ids:
+        for id_ in self.found(select(Experiment.id).order_by(Experiment.created_at)):
             with self.database.writing() as change:
                 experiment = change.session.get(Experiment, id_)
                 if experiment is None:

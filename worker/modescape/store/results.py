@@ -86,9 +86,8 @@ class Results(Subject):
         return self.measurements(experiment_id, conditions, sort="subject").items
 
     def matrices(self, experiment_id: str) -> list[Matrix]:
-        with self.database.reading() as session:
-            statement = select(Matrix).where(Matrix.experiment_id == experiment_id)
-            return list(session.scalars(statement.order_by(Matrix.name, Matrix.split)))
+        statement = select(Matrix).where(Matrix.experiment_id == experiment_id)
+        return self.found(statement.order_by(Matrix.name, Matrix.split))
 
     def matrix(self, experiment_id: str, name: str, split: str) -> Matrix | None:
         with self.database.reading() as session:
