@@ -30,24 +30,7 @@ from modescape_api.background.plugins import Plugins
 from modescape_api.http import assets, problems, proxies, replies, security
 from modescape_api.http.site import Site
 from modescape_api.pages import rendering
-from modescape_api.resources import (
-    artifacts,
-    catalogue,
-    compare,
-    curves,
-    cuts,
-    data,
-    events,
-    experiments,
-    figures,
-    gallery,
-    matrices,
-    openapi,
-    paper,
-    selections,
-    solutions,
-    workers,
-)
+from modescape_api.resources import openapi
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -67,26 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     problems.install(app, rendering.error_page)
-    for part in (
-        experiments,
-        solutions,
-        curves,
-        matrices,
-        cuts,
-        artifacts,
-        selections,
-        figures,
-        catalogue,
-        compare,
-        data,
-        gallery,
-        paper,
-        events,
-        workers,
-        openapi,
-        assets,
-        pages,
-    ):
+    for part in (*openapi.PARTS, openapi, assets, pages):
         app.include_router(part.router)
     app.add_middleware(replies.Gzip)
     app.add_middleware(security.Guard, settings=settings)

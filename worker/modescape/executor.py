@@ -15,10 +15,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -129,10 +128,7 @@ class Executor:
         """Work until nothing is ready, on the stage `first` before others; how many stages were taken."""
         taken = 0
         while not self._stopping.is_set():
-            lease = self.store.leases.claim(
-                self.name, stage_id=first, queues=self.machine.queues, experiment_id=experiment_id,
-                lease_seconds=self.settings.lease_seconds,
-            )  # fmt: skip
+            lease = self._claim(self.machine.queues, experiment_id, first)
             if lease is None:
                 break
             self.work(lease)
@@ -146,12 +142,12 @@ class Executor:
         Returns earlier, too, when it was paused by someone else. progress: on stderr, a bar where that is a terminal
         and else a line for each stage.
         """
-        with _single_threaded(), _progress(self.store, experiment_id, shown=progress) as moved:
+        from threadpoolctl import threadpool_limits
+
+        # one BLAS thread: this may be somebody else's process, whose numpy was loaded with one for every core
+        with threadpool_limits(limits=1), _progress(self.store, experiment_id, shown=progress) as moved:
             while not self._stopping.is_set():
-                lease = self.store.leases.claim(
-                    self.name, queues=("cpu", "gpu"), experiment_id=experiment_id,
-                    lease_seconds=self.settings.lease_seconds,
-                )  # fmt: skip
+                lease = self._claim(("cpu", "gpu"), experiment_id)
                 if lease is not None:
                     moved(f"{lease.stage.kind} {lease.stage.key}")
                     self.work(lease)
@@ -161,6 +157,12 @@ class Executor:
                     self.store.leases.reap()
                     time.sleep(TICK_SECONDS)
                 moved("")
+
+    def _claim(self, queues: Sequence[str], experiment_id: str | None, first: str | None = None) -> Lease | None:
+        return self.store.leases.claim(
+            self.name, stage_id=first, queues=queues, experiment_id=experiment_id,
+            lease_seconds=self.settings.lease_seconds,
+        )  # fmt: skip
 
     def _is_over(self, experiment_id: str) -> bool:
         status = self.store.experiments.get(experiment_id).status
@@ -194,7 +196,10 @@ class Executor:
         try:
             control.check()
             memo = self._runner.stage_key(lease, self.store, self.machine.numerics)
-            if self.store.leases.reuse(lease, memo, exists=self.artifacts.exists, renew=partial(self._renewed, lease)):
+            if self.store.leases.reuse(
+                lease, memo, exists=self.artifacts.exists,
+                renew=lambda output: self._runner.renewed(lease, output, self.artifacts),
+            ):  # fmt: skip
                 return "reused"
             control.begin(memo)
             output = self._runner.run_stage(
@@ -217,9 +222,6 @@ class Executor:
             raise
         self._learn_speed(lease, output, time.monotonic() - started)
         return "succeeded"
-
-    def _renewed(self, lease: Lease, output: StageOutput) -> StageOutput:
-        return self._runner.renewed(lease, output, self.artifacts)
 
     def _learn_speed(self, lease: Lease, output: StageOutput, seconds: float) -> None:
         """What prices are made of. A stage that went on where another attempt had stopped says nothing of its kind."""
@@ -275,15 +277,6 @@ def _record(error: Exception, lease: Lease) -> Json:
 def _storable(text: str) -> str:
     """What both databases take: a message may quote a file name that is not UTF-8, or the NULs of a damaged file."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """One BLAS thread while stages run in somebody else's process, whose numpy was loaded with one for every core."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        yield
 
 
 @contextmanager

@@ -12,7 +12,7 @@ not fail and were not cancelled. Fort, Hu & Lakshminarayanan 2019.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -152,7 +152,7 @@ def _divergence(group: str) -> Read:
             return None
         chosen = min(found, key=lambda m: (m.details.get("dataset") != "svhn", m.subject))
         dataset, members = chosen.details.get("dataset", ""), chosen.details.get("members")
-        more = [] if dataset == "svhn" else [f"on {_title(datasets, str(dataset))} instead of SVHN"]
+        more = [] if dataset == "svhn" else [f"on {datasets.title(str(dataset))} instead of SVHN"]
         if members not in (None, 5):
             more.append(f"between {members} functions instead of 5")
         assert chosen.value is not None
@@ -294,7 +294,7 @@ def _settings(spec: ExperimentSpec, wanted: tuple[str, ...] | None) -> dict[str,
     found["evaluated on"] = spec.evaluation.splits[0]
     for chosen in document["methods"]:
         if wanted is None or chosen["method"] in wanted:
-            title = _title(methods, chosen["method"])
+            title = methods.title(chosen["method"])
             found[f"{title}{_DRAWN}"] = chosen["spread"] if wanted is None else chosen["typical"]
             found |= {f"{title}: {name.replace('_', ' ')}": v for name, v in chosen["options"].items()}
     return found
@@ -302,7 +302,7 @@ def _settings(spec: ExperimentSpec, wanted: tuple[str, ...] | None) -> dict[str,
 
 def _said(name: str, value: Any) -> str:
     if name in ("data", "network"):
-        return _title(datasets if name == "data" else architectures, str(value))
+        return (datasets if name == "data" else architectures).title(str(value))
     if name == "validation images" and value is None:
         return "the set’s default"
     if value is None:
@@ -312,7 +312,3 @@ def _said(name: str, value: Any) -> str:
     if isinstance(value, list):
         return f"{len(value)} of them"
     return f"{value:g}" if isinstance(value, float) else words(name.replace(" ", "_"), str(value))
-
-
-def _title(registry: Mapping[str, Any], name: str) -> str:
-    return str(registry[name].title) if name in registry else name

@@ -204,7 +204,7 @@ def stand_in(rows: Sequence[Row]) -> None:
     """Let published entries stand in for what is not loaded here; replaces those that stood in before."""
     made: dict[str, list[Entry]] = {known.noun: [] for known in Registry.all}
     for row in rows:
-        if row.kind in _CLASSES:
+        if row.kind in _KINDS:
             try:
                 made[row.kind].append(entry_of(row.kind, row.details))
             except Exception as error:  # of another version, or not ours at all: shown as what is not loaded
@@ -225,13 +225,13 @@ def elsewhere(rows: Sequence[Row]) -> list[Elsewhere]:
 
 def entry_of(noun: str, details: Mapping[str, Any]) -> Entry:
     """The entry that a document is of. Raises what Python does when it is none."""
-    title = f"{noun} {details['name']!r}"
-    about = {
-        "name": details["name"], "title": details["title"], "summary": details["summary"], "source": details["source"],
-        "options": options_of(details["name"], details["options"]), "call": _not_loaded(title),
-        "brought": Source(**details["brought"]), "loaded": False,
+    kind, more = _KINDS[noun]
+    said = {f.name: _default(details[f.name]) for f in fields(kind) if f.metadata.get("shown", True)}
+    own = {
+        "options": options_of(details["name"], details["options"]), "brought": Source(**details["brought"]),
+        "call": _not_loaded(f"{noun} {details['name']!r}"), "loaded": False,
     }  # fmt: skip
-    return _CLASSES[noun](about, details)
+    return kind(**(said | own | more(own, details)))
 
 
 def _not_loaded(title: str) -> Callable[..., Any]:
@@ -241,55 +241,41 @@ def _not_loaded(title: str) -> Callable[..., Any]:
     return call
 
 
-def _dataset(about: Json, details: Mapping[str, Any]) -> Entry:
-    names = ("channels", "height", "width", "train_total", "test_total", "validation_default", "download_bytes")
-    how = "workers read it; what lies on this machine is not looked at"
-    return Dataset(
-        **about, **{name: details[name] for name in names}, classes=tuple(details["classes"]), how_to_get=how
-    )
-
-
-def _architecture(about: Json, details: Mapping[str, Any]) -> Entry:
-    why, sizes, usual = details["why_not_aligned"], details["sizes"], about["options"]
+def _architecture(own: Json, details: Mapping[str, Any]) -> Json:
+    why, sizes, usual = details["why_not_aligned"], details["sizes"], own["options"]
 
     def size(which: int, channels: int, height: int, width: int, classes: int, options: Options) -> int:
         known = sizes.get(_written(channels, height, width, classes))
         return known[which] if known and options == usual() else 0
 
-    return Architecture(
-        **about, **{name: details[name] for name in ("batch_norm", "min_side", "decay_on", "dropout")},
-        parameters=functools.partial(size, 0), multiply_adds=functools.partial(size, 1),
-        wiring=None if why else about["call"], unaligned=why,
-    )  # fmt: skip
+    return {
+        "parameters": functools.partial(size, 0), "multiply_adds": functools.partial(size, 1),
+        "wiring": None if why else own["call"], "unaligned": why,
+    }  # fmt: skip
 
 
-def _method(about: Json, details: Mapping[str, Any]) -> Entry:
-    names = ("centre", "strength", "needs_snapshots", "sampled", "trained", "of", "needs_dropout")
+def _method(own: Json, details: Mapping[str, Any]) -> Json:
     look, count = details["look"], details["count"]
-    return Method(
-        **about, **{name: details[name] for name in names}, look=Look(**look) if look else None, count=lambda _: count
-    )
+    return {"look": Look(**look) if look else None, "count": lambda _: count}
 
 
-def _corruption(about: Json, details: Mapping[str, Any]) -> Entry:
+def _corruption(own: Json, details: Mapping[str, Any]) -> Json:
     constants = {table: tuple(map(tuple, rows)) for table, rows in details["constants"].items()}
-    flags = {name: details[name] for name in ("needs_colour", "is_random", "small")}
-    return Corruption(**about, **flags, family=Family(**details["family"]), constants=constants)
+    return {"constants": constants, "family": Family(**details["family"])}
 
 
-def _preset(about: Json, details: Mapping[str, Any]) -> Entry:
-    more: Json = {name: tuple(details[name]) for name in ("substitutions", "deviations")}
-    more |= {name: details[name] for name in ("paper", "twin_of", "thumbnail")}
-    return Preset(**(about | more | {"call": lambda: deepcopy(details["spec"])}))
-
-
-_CLASSES: dict[str, Callable[[Json, Mapping[str, Any]], Entry]] = {
-    "dataset": _dataset,
-    "architecture": _architecture,
-    "method": _method,
-    "corruption": _corruption,
-    "preset": _preset,
-}
+# What a document says otherwise than by the names of an entry's fields.
+_KINDS: dict[str, tuple[type[Entry], Callable[[Json, Mapping[str, Any]], Json]]] = {
+    "dataset": (
+        Dataset, lambda own, details: {"how_to_get": "workers read it; what lies on this machine is not looked at"}
+    ),
+    "architecture": (Architecture, _architecture),
+    "method": (Method, _method),
+    "corruption": (Corruption, _corruption),
+    "preset": (
+        Preset, lambda own, details: {"thumbnail": details["thumbnail"], "call": lambda: deepcopy(details["spec"])}
+    ),
+}  # fmt: skip
 
 
 # -- a model of options from its schema -------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from modescape.drawing.style import Look, look
 from modescape.drawing.words import duration, percent, rate, thousands
 from modescape.records import StageState
 from modescape.tables import Experiment, Stage, utcnow
@@ -88,11 +87,6 @@ def said_not_known(*rows: Experiment) -> str:
     )
 
 
-def look_of(key: str) -> Look:
-    """The look of a method (by its name) or of a group every figure knows."""
-    return look(key)
-
-
 FILTERS: dict[str, Callable[..., str]] = {
     "duration": duration,
     "size": size,
@@ -146,10 +140,6 @@ class KindProgress:
         if self.done == self.total:
             return "succeeded"
         return "failed" if self.failed else "running" if self.running or self.done else "queued"
-
-    @property
-    def css(self) -> str:
-        return self.state
 
     @property
     def glyph(self) -> str:

@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse
 from modescape import __version__
 from modescape.claims.looks import looked
 from modescape.claims.telling import equal_accuracy
+from modescape.drawing.style import look
 from modescape.drawing.words import duration
 from modescape.errors import NotFound
 from modescape.finding import Finding
@@ -30,7 +31,6 @@ from modescape_api.pages.display import (
     FILTERS,
     by_kind,
     counted,
-    look_of,
     not_loaded,
     said_not_known,
     seconds_left,
@@ -302,7 +302,7 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) 
     rows = [
         {
             "label": label,
-            "look": look_of(name),
+            "look": look(name),
             "xs": [round(100 * v / high, 2) for v in sorted(found)[:: max(1, len(found) // 40)]],
             "ends": ends and [round(100 * end / high, 2) for end in ends],
             "mean": FILTERS["percent"](sum(found) / len(found)),
@@ -320,18 +320,16 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) 
 
 def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, Any]]:
     base = f"/api/experiments/{row.slug}"
-    found = []
+    found: list[dict[str, Any]] = []
+
+    def add(what: str, shape: str, links: list[tuple[str, str]]) -> None:
+        found.append({"what": what, "shape": shape, "links": links})
+
     for matrix in here.store.results.matrices(row.id):
         shape = f"{len(matrix.rows)} × {len(matrix.columns)}"
         query = f"?split={matrix.split}" if matrix.split else ""
         links = [(form, f"{base}/matrices/{matrix.name}.{form}{query}") for form in ("npy", "csv")]
-        found.append(
-            {
-                "what": f"matrix {matrix.name}{', ' + matrix.split if matrix.split else ''}",
-                "shape": shape,
-                "links": links,
-            }
-        )
+        add(f"matrix {matrix.name}{', ' + matrix.split if matrix.split else ''}", shape, links)
     for optimum in here.store.results.solutions(row.id, role=Role.OPTIMUM, limit=1000).items:
         links = [("weights", f"{base}/solutions/{optimum.number}/weights")]
         links += [
@@ -339,20 +337,14 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
             for split in spec.evaluation.splits
         ]
         links.append(("checkpoints", f"{base}/runs/{optimum.run}/checkpoints"))
-        found.append(
-            {
-                "what": f"run {optimum.run}, its optimum (solution {optimum.number})",
-                "shape": "safetensors, npy",
-                "links": links,
-            }
-        )
+        add(f"run {optimum.run}, its optimum (solution {optimum.number})", "safetensors, npy", links)
     failed = [run.number for run in here.store.results.runs(row.id) if run.failed]
     for stage in here.store.stages.of(row.id) if failed else ():
         kept = stage.result.get("extra", {}).get("checkpoints", [])
         if stage.kind == StageKind.TRAIN and stage.params["run"] in failed and kept:
             what = f"run {stage.params['run']}, which failed: its checkpoints"
             links = [(f"epoch {one['epoch']}", f"/api/artifacts/{one['weights']}") for one in kept]
-            found.append({"what": what, "shape": "safetensors", "links": links})
+            add(what, "safetensors", links)
     for stage in here.store.stages.of(row.id) if spec.shift is not None else ():
         left = stage.result.get("extra", {})
         if stage.kind in ("corrupt", "shift") and left and "skipped" not in left:
@@ -361,7 +353,7 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
             what = f"test images, {stage.key}" if stage.kind == "corrupt" else f"under shift, run {stage.key}"
             links = [(name, f"/api/artifacts/{digest}") for name, digest in named]
             links.append(("about", f"{base}/stages/{stage.id}"))
-            found.append({"what": what, "shape": ", ".join(files[digest] for _, digest in named), "links": links})
+            add(what, ", ".join(files[digest] for _, digest in named), links)
     return found
 
 
@@ -389,13 +381,10 @@ def actions_of(status: Status) -> list[tuple[str, str]]:
 
 
 _DO: dict[str, Callable[[Site, str], Any]] = {
-    "cancel": experiments.cancel,
-    "pause": experiments.pause,
-    "resume": experiments.resume,
-    "archive": experiments.archive,
-    "restore": experiments.restore,
-    "purge": experiments.purge,
-}
+    do.__name__: do
+    for do in (experiments.cancel, experiments.pause, experiments.resume, experiments.archive, experiments.restore,
+               experiments.purge)
+}  # fmt: skip
 
 
 @router.post("/experiments/{experiment}/edit")

@@ -31,9 +31,7 @@ TABLE_ROWS = 500
 @router.get("/experiments/{experiment}/figures/{name}")
 def figure_page(request: Request, here: Here, experiment: str, name: str, tab: str = "plot") -> Response:
     row = here.store.experiments.get(experiment)
-    if name not in figures:
-        raise NotFound(f"there is no figure {name[:80]!r}; there are {', '.join(figures)}")
-    figure = figures[name]
+    figure = figures_api.named(name)
     spec = stored(row.spec)
     tab = tab if tab in ("plot", "data", "definition") else "plot"
     options, notice = _options(figure, request)

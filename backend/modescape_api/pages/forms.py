@@ -14,7 +14,7 @@ The browser posts the form for its plan (see pages/launching.py) and knows no ru
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -233,10 +233,8 @@ def _text(value: Any) -> str:
 
 def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """The spec a posted form means. Texts that are no numbers stay texts, so that validation can name them."""
-    last = dict(form)
-    many: dict[str, list[str]] = {}
-    for name, value in form:
-        many.setdefault(name, []).append(value)
+    many = _grouped(form)
+    last = {name: found[-1] for name, found in many.items()}
 
     def typed(control: Control) -> str | None:
         """None of a control that was left open."""
@@ -246,14 +244,17 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
             text = last.get(control.name, "").strip()
         return text if text or control.kind in ("list", "milestones", "checks") else None
 
+    def told(controls: Iterable[Control]) -> Iterator[tuple[str, Any]]:
+        """What was typed into those that were not left open."""
+        for control in controls:
+            if (text := typed(control)) is not None:
+                yield control.name, _value(control.kind, text)
+
     document: dict[str, Any] = {"methods": []}
     chosen = last.get("network.architecture", "")
-    for control in _blank():
-        text = typed(control)
-        if control.name not in last or text is None:
-            continue
-        part, *path = control.name.split(".")
-        if part == "methods" or (control.name == "data.path" and last.get("data.dataset") not in PLACES):
+    for name, value in told(control for control in _blank() if control.name in last):
+        part, *path = name.split(".")
+        if part == "methods" or (name == "data.path" and last.get("data.dataset") not in PLACES):
             continue  # a path typed before another set was chosen is hidden, and not meant
         if part == "network" and path[0] == "options":
             if path[1] != chosen:
@@ -262,27 +263,30 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
         target = document.setdefault(part, {})
         for step in path[:-1]:
             target = target.setdefault(step, {})
-        target[path[-1]] = _value(control.kind, text)
+        target[path[-1]] = value
     for name in methods:
         if last.get(f"methods.{name}.on") != "true":
             continue
         entry: dict[str, Any] = {"method": name, "options": {}}
-        for control in _method_controls(name):
-            target = entry["options"] if ".options." in control.name else entry
-            if (text := typed(control)) is not None:
-                target[control.name.rsplit(".", 1)[1]] = _value(control.kind, text)
+        for field, value in told(_method_controls(name)):
+            (entry["options"] if ".options." in field else entry)[field.rsplit(".", 1)[1]] = value
         document["methods"].append(entry)
     for name, offer in studies.items():
-        asked = []
-        for prefix in _rows_on(offer, last):
-            study = {}
-            for control in _study_controls(name, prefix):
-                if (text := typed(control)) is not None:
-                    study[control.name.removeprefix(f"{prefix}.")] = _value(control.kind, text)
-            asked.append(study)
+        asked = [
+            {field.removeprefix(f"{prefix}."): value for field, value in told(_study_controls(name, prefix))}
+            for prefix in _rows_on(offer, last)
+        ]
         if asked:
             _part_of(document, name)[name] = asked if offer.is_many else asked[0]
     return document
+
+
+def _grouped(form: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """All values posted under each name, in order."""
+    many: dict[str, list[str]] = {}
+    for name, value in form:
+        many.setdefault(name, []).append(value)
+    return many
 
 
 def _part_of(document: dict[str, Any], study: str) -> dict[str, Any]:
@@ -612,14 +616,13 @@ def with_choices(control: Control, words: Mapping[str, str]) -> Control:
 
 def from_posted(form: Sequence[tuple[str, str]]) -> Values:
     """The texts as they were typed, right or wrong, so that a refused form comes back unchanged."""
-    many: dict[str, list[str]] = {}
-    for name, value in form:
-        many.setdefault(name, []).append(value)
+    many = _grouped(form)
+    last = {name: found[-1] for name, found in many.items()}
     checks = {control.name for control in _blank() if control.kind == "checks"}
     checks |= {
         control.name
         for name, entry in studies.items()
-        for prefix in _row_names(entry, {name: found[-1] for name, found in many.items()})
+        for prefix in _row_names(entry, last)
         for control in _study_controls(name, prefix)
         if control.kind == "checks"
     }

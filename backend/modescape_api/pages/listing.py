@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from modescape.columns import EXPERIMENTS, Cell, Field, Kind, Shows
+from modescape.drawing.style import look
 from modescape.drawing.words import duration
 from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
@@ -18,7 +19,7 @@ from modescape.records import Status
 from modescape.tables import Experiment
 from modescape_api.http.query import Asked, read
 from modescape_api.http.site import Here, Site
-from modescape_api.pages.display import by_kind, counted, look_of, seconds_left
+from modescape_api.pages.display import by_kind, counted, seconds_left
 from modescape_api.pages.experiment import actions_of, architecture_title, trainings_of
 from modescape_api.pages.rendering import ALIVE, address, alive_workers, back, render
 
@@ -78,7 +79,7 @@ def _row(row: Experiment, widest: float) -> dict[str, Any]:
         "best": best
         and {
             "disagreement": best.disagreement,
-            "look": look_of(best.method).key,
+            "look": look(best.method).key,
             "width": 100 * best.disagreement / widest,
         },
     }

@@ -14,11 +14,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2.ext import Extension
 
 from modescape import __version__
+from modescape.drawing.style import look
 from modescape.errors import InvalidInput
 from modescape.records import Status
 from modescape_api.http import assets, proxies, replies, security
 from modescape_api.http.site import Here, Site
-from modescape_api.pages.display import FILTERS, look_of
+from modescape_api.pages.display import FILTERS
 from modescape_api.resources import workers
 
 router = APIRouter()
@@ -50,7 +51,7 @@ def _templates() -> jinja2.Environment:
     )
     environment.filters.update(FILTERS)
     environment.globals.update(
-        asset=assets.url, imported=assets.imported, look_of=look_of, plotly=assets.plotly_url(), event_kinds=EVENT_KINDS
+        asset=assets.url, imported=assets.imported, look_of=look, plotly=assets.plotly_url(), event_kinds=EVENT_KINDS
     )
     return environment
 

@@ -33,10 +33,10 @@ from modescape.registry import (
     while_known,
 )
 from modescape.spec import ExperimentSpec, place_of
-from modescape_api.http import bodies, problems, replies
+from modescape_api.http import bodies, replies
 from modescape_api.http.bodies import body
 from modescape_api.http.site import Here, Site
-from modescape_api.resources.examples import Example, answer
+from modescape_api.resources.examples import Example, answers
 from modescape_api.resources.experiments import Draft, asked_for
 
 router = APIRouter(tags=["catalogue"])
@@ -82,24 +82,19 @@ def _known_here() -> dict[str, Any]:
 def brought(here: Site) -> list[dict[str, Any]]:
     """Every plug-in: what became of it in this server, and in each worker."""
     names = ("module", "named_by", "state", "why", "entries")
-    found = [{"where": "server", **{name: getattr(one, name) for name in names}} for one in plugins.found()]
+    found = [{"where": "server", **replies.picked(one, *names)} for one in plugins.found()]
     there = here.plugins.elsewhere
-    return found + [{"where": f"worker {one.worker}", **{name: getattr(one, name) for name in names}} for one in there]
+    return found + [{"where": f"worker {one.worker}", **replies.picked(one, *names)} for one in there]
 
 
 @router.get(
     "/api/catalogue",
     summary="Data sets, architectures, methods, studies, figures, claims, presets, and the schema of a spec",
-    responses={200: answer("Everything that can be chosen", "catalogue")},
+    responses=answers("Everything that can be chosen", "catalogue"),
 )
 def catalogue(request: Request, here: Here) -> Response:
     known = brought(here)
-    encoded = replies.encode(_known_here() | ({"plugins": known} if known else {}))
-    etag = replies.tag(encoded)
-    headers = {"etag": etag, "cache-control": replies.REVALIDATE}
-    if replies.unchanged(request, etag):
-        return Response(status_code=304, headers=headers)
-    return Response(encoded, media_type=replies.JSON, headers=headers)
+    return replies.tagged_json(request, _known_here() | ({"plugins": known} if known else {}))
 
 
 def estimate(here: Site, draft: Draft) -> Prepared:
@@ -175,12 +170,16 @@ def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
     "one worker with a GPU, null where nothing was measured on any; `words`: all that as pages say it. A public set "
     "that is not on this machine is planned in its published size and named in `missing`; a launch refuses it (409).",
     openapi_extra=bodies.documented(Draft, Example("ask-estimate")),
-    responses={
-        200: answer("The plan", "estimate"),
-        **problems.documented(
-            "malformed", "data-missing", "too-large", "wrong-media-type", "invalid-input", "data-corrupt"
-        ),
-    },
+    responses=answers(
+        "The plan",
+        "estimate",
+        "malformed",
+        "data-missing",
+        "too-large",
+        "wrong-media-type",
+        "invalid-input",
+        "data-corrupt",
+    ),
 )
 def estimate_cost(here: Here, draft: Annotated[Draft, body(Draft)]) -> Response:
     return replies.json(as_estimate(here, estimate(here, draft), draft.preset))

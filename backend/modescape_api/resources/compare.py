@@ -13,7 +13,7 @@ from modescape.errors import InvalidInput
 from modescape.results import Results
 from modescape_api.http import replies
 from modescape_api.http.site import Here, Site
-from modescape_api.resources.examples import answer
+from modescape_api.resources.examples import answers
 
 router = APIRouter(tags=["results"])
 
@@ -31,7 +31,7 @@ def chosen(here: Site, references: Sequence[str]) -> list[Results]:
     summary="What differs between two to four experiments",
     description="Fields of their specs that are not equal, their numbers with 95 % intervals over runs, differences "
     "from the first experiment (without an interval where both hold the same networks), and their claims.",
-    responses={200: answer("Side by side", "comparison")},
+    responses=answers("Side by side", "comparison"),
 )
 def read(
     here: Here, e: Annotated[list[str], Query(description="Slugs or ids: `?e=a&e=b`.", examples=[["fig-6-short"]])]

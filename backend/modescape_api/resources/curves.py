@@ -21,10 +21,7 @@ router = APIRouter(tags=["results"])
     summary="Independent runs",
     description="`seeds`: of initial weights, batches, noise, augmentation and of the samples around the optimum. "
     "`arithmetic`: of the training (predictions are always float32); empty until it has finished.",
-    responses={
-        **listing("runs"),
-        **problems.documented("not-found"),
-    },
+    responses=listing("runs", "not-found"),
 )
 def runs(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
@@ -36,10 +33,7 @@ def runs(request: Request, here: Here, experiment: str) -> Response:
 @router.get(
     "/api/experiments/{experiment}/runs/{number}/checkpoints",
     summary="The trajectory of one run: its checkpoints and its optimum",
-    responses={
-        **listing("checkpoints"),
-        **problems.documented("not-found"),
-    },
+    responses=listing("checkpoints", "not-found"),
 )
 def checkpoints(request: Request, here: Here, experiment: str, number: Number) -> Response:
     row = here.store.experiments.get(experiment)
@@ -57,10 +51,7 @@ def checkpoints(request: Request, here: Here, experiment: str, number: Number) -
 @router.get(
     "/api/experiments/{experiment}/series",
     summary="Curves: their last, smallest and largest values",
-    responses={
-        **listing("series"),
-        **problems.documented("not-found"),
-    },
+    responses=listing("series", "not-found"),
 )
 def series(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)

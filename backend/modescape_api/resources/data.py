@@ -24,7 +24,7 @@ from modescape.settings import Settings
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import Body, Name, body
 from modescape_api.http.site import Here, Site
-from modescape_api.resources.examples import Example, answer
+from modescape_api.resources.examples import Example, answer, answers
 
 log = logging.getLogger("modescape.api")
 router = APIRouter(tags=["data"])
@@ -186,7 +186,7 @@ def known(here: Site) -> list[dict[str, Any]]:
     description="`classes` in the order of their index, which is the text order of their names, as in torchvision and "
     "Keras. Of one's own sets `layout` says which folder or array is used for what, `validation` how many images a "
     "validation set of its own has, `ignored` what was left aside.",
-    responses={200: answer("All of them", "data")},
+    responses=answers("All of them", "data"),
 )
 def list_data(request: Request, here: Here) -> Response:
     rows = known(here)

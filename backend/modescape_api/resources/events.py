@@ -117,11 +117,5 @@ async def _stream(here: Site, experiment_id: str | None, after: int | None, olde
 
 
 def as_dict(row: Event) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "kind": row.kind,
-        "experiment": row.experiment_id,
-        "stage": row.stage_id,
-        "payload": row.payload,
-        "at": row.at,
-    }
+    of = {"experiment": row.experiment_id, "stage": row.stage_id}
+    return {**replies.picked(row, "id", "kind"), **of, **replies.picked(row, "payload", "at")}

@@ -17,7 +17,7 @@ from modescape.columns import EXPERIMENTS, STAGES
 from modescape.errors import DataMissing, InvalidInput, NotFound
 from modescape.finding import Finding
 from modescape.laboratory import purge as purge_experiment
-from modescape.plan import Difference, departures, differences
+from modescape.plan import departures, differences
 from modescape.registry import presets
 from modescape.spec import stored, unknown
 from modescape.tables import Experiment, Stage
@@ -28,7 +28,7 @@ from modescape_api.http.query import Asked
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import data
-from modescape_api.resources.examples import Example, answer, listing
+from modescape_api.resources.examples import Example, answer, answers, listing
 
 router = APIRouter(tags=["experiments"])
 
@@ -83,7 +83,7 @@ def as_document(here: Site, row: Experiment) -> dict[str, Any]:
         "look": {**asdict(look), "level_of_a_word": look.level, "level_spent_at_most": look.spent},
         "changed": _changed(row),
         "unknown": not_known(row),
-        "departures": _as_changes(departures(stored(row.spec))),
+        "departures": [asdict(change) for change in departures(stored(row.spec))],
         "stages": stages_of(here, row),
         "links": {
             "self": base,
@@ -106,11 +106,7 @@ def _changed(row: Experiment) -> list[dict[str, Any]]:
     """How the spec differs from the preset it began as; [] when there is none."""
     if row.preset is None or row.preset not in presets:
         return []
-    return _as_changes(differences(stored(row.spec), row.preset))
-
-
-def _as_changes(found: list[Difference]) -> list[dict[str, Any]]:
-    return [{"field": change.field, "was": change.was, "now": change.now} for change in found]
+    return [asdict(change) for change in differences(stored(row.spec), row.preset)]
 
 
 def as_stage(stage: Stage, needs: list[str]) -> dict[str, Any]:
@@ -212,10 +208,7 @@ def listed(here: Site, asked: Asked, *, cursor: str | None = None) -> Listing:
     summary="List experiments",
     description="Filters are joined by *and*. As CSV or newline JSON, without a limit, the whole list is sent.",
     openapi_extra={"parameters": query.parameters(EXPERIMENTS)},
-    responses={
-        **listing("experiments"),
-        **problems.documented("not-acceptable", "invalid-input"),
-    },
+    responses=listing("experiments", "not-acceptable", "invalid-input"),
 )
 def list_experiments(request: Request, here: Here) -> Response:
     asked = query.read(EXPERIMENTS, request.query_params)
@@ -296,10 +289,7 @@ def restore(here: Here, experiment: str) -> Response:
 @router.post(
     "/api/experiments/{experiment}/purge",
     summary="Delete an archived experiment and the files only it uses",
-    responses={
-        200: answer("Gone", "purged"),
-        **problems.documented("not-found", "conflict"),
-    },
+    responses=answers("Gone", "purged", "not-found", "conflict"),
 )
 def purge(here: Here, experiment: str) -> Response:
     slug = here.store.experiments.get(experiment).slug
@@ -378,10 +368,7 @@ def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Res
 @router.get(
     "/api/experiments/{experiment}/stages",
     summary="Its stages, in the order of the plan",
-    responses={
-        200: answer("All stages", "stages"),
-        **problems.documented("not-found"),
-    },
+    responses=answers("All stages", "stages", "not-found"),
 )
 def stages(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
@@ -395,10 +382,7 @@ def stages(request: Request, here: Here, experiment: str) -> Response:
     summary="One stage, and the files it left",
     description="`left` says what the stage gives to others, files by their digests: corrupted images of `corrupt`, "
     "logits of `shift` with the corruption and intensity of each cell, and so on.",
-    responses={
-        200: answer("The stage", "stage"),
-        **problems.documented("not-found"),
-    },
+    responses=answers("The stage", "stage", "not-found"),
 )
 def stage(here: Here, experiment: str, stage: Annotated[str, Path(max_length=80)]) -> Response:
     row = here.store.experiments.get(experiment)

@@ -29,7 +29,7 @@ from modescape.tables import Stage
 from modescape_api.http import problems, replies
 from modescape_api.http.proxies import at
 from modescape_api.http.site import Here
-from modescape_api.resources.examples import Example, answer
+from modescape_api.resources.examples import Example, answers
 
 router = APIRouter(tags=["figures"])
 
@@ -130,10 +130,7 @@ def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -
 @router.get(
     "/api/experiments/{experiment}/figures",
     summary="The figures of an experiment and how far each is",
-    responses={
-        200: answer("In the order of the argument", "figures"),
-        **problems.documented("not-found"),
-    },
+    responses=answers("In the order of the argument", "figures", "not-found"),
 )
 def list_figures(request: Request, here: Here, experiment: str) -> Response:
     results = here.laboratory.results(experiment)
@@ -159,11 +156,16 @@ class Ask:
     frame: int = 0
 
 
-def read_ask(request: Request, name: str, form: str, theme: str, arrays: str, frame: int = 0) -> Ask:
-    """Raises NotFound for an unknown figure, InvalidInput for a parameter that is not allowed."""
+def named(name: str) -> Figure:
+    """Raises NotFound."""
     if name not in figures:
         raise NotFound(f"there is no figure {name[:80]!r}; there are {', '.join(figures)}")
-    figure = figures[name]
+    return figures[name]
+
+
+def read_ask(request: Request, name: str, form: str, theme: str, arrays: str, frame: int = 0) -> Ask:
+    """Raises NotFound for an unknown figure, InvalidInput for a parameter that is not allowed."""
+    figure = named(name)
     given = {key: value for key, value in request.query_params.items() if key not in _OWN and value != ""}
     found: list[Problem] = []
     chosen = None
@@ -274,8 +276,7 @@ def read_figure(
     ] = 0,
 ) -> Response:
     bare, dot, suffix = name.partition(".")
-    if bare not in figures:
-        raise NotFound(f"there is no figure {bare[:80]!r}; there are {', '.join(figures)}")
+    named(bare)
     form = replies.wanted(request, FORMS, suffix=suffix if dot else None)
     ask = read_ask(request, bare, form, theme, arrays, frame)
     results = here.laboratory.results(experiment)

@@ -27,10 +27,7 @@ def as_matrix(row: Matrix) -> dict[str, Any]:
 @router.get(
     "/api/experiments/{experiment}/matrices",
     summary="Similarity matrices and embeddings that are there",
-    responses={
-        **listing("matrices"),
-        **problems.documented("not-found"),
-    },
+    responses=listing("matrices", "not-found"),
 )
 def matrices(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)

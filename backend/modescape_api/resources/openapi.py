@@ -57,8 +57,9 @@ TAGS = {
     "service": "Workers, and whether all is well.",
 }
 _BODIES = (Draft, Changes, Copy, Wanted, Chosen, Through, ExperimentSpec)
-_PARTS = (experiments, solutions, curves, matrices, cuts, artifacts, selections, figures, compare, catalogue, paper,
-          data, gallery, events, workers)  # fmt: skip
+# In the order in which requests are compared with their addresses, and the document lists them.
+PARTS = (experiments, solutions, curves, matrices, cuts, artifacts, selections, figures, catalogue, compare, data,
+         gallery, paper, events, workers)  # fmt: skip
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         for operations in document["paths"].values():
             for method, operation in operations.items():
                 _complete(method, operation)
-        for part in _PARTS:
+        for part in PARTS:
             for route in part.router.routes:
                 if isinstance(route, APIRoute) and route.include_in_schema:
                     _read_examples(route, document["paths"][route.path_format])
@@ -125,9 +126,4 @@ def _read_examples(route: APIRoute, operations: dict[str, Any]) -> None:
 
 @router.get("/api/openapi.json")
 def openapi_document(request: Request) -> Response:
-    encoded = replies.encode(openapi(request.app))
-    etag = replies.tag(encoded)
-    headers = {"etag": etag, "cache-control": replies.REVALIDATE}
-    if replies.unchanged(request, etag):
-        return Response(status_code=304, headers=headers)
-    return Response(encoded, media_type=replies.JSON, headers=headers)
+    return replies.tagged_json(request, openapi(request.app))

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from modescape.paper_numbers import Number, beside
 from modescape_api.http import replies
 from modescape_api.http.site import Here
-from modescape_api.resources.examples import answer
+from modescape_api.resources.examples import answers
 
 router = APIRouter(tags=["catalogue"])
 
@@ -19,10 +19,7 @@ router = APIRouter(tags=["catalogue"])
 def as_rows(numbers: Iterable[Number]) -> list[dict[str, Any]]:
     return [
         {
-            **{
-                name: getattr(number.printed, name)
-                for name in ("key", "title", "value", "unit", "where", "preset", "short")
-            },
+            **replies.picked(number.printed, "key", "title", "value", "unit", "where", "preset", "short"),
             "nearest": [asdict(near) for near in number.near],
         }
         for number in numbers
@@ -32,7 +29,7 @@ def as_rows(numbers: Iterable[Number]) -> list[dict[str, Any]]:
 @router.get(
     "/api/paper",
     summary="Every number the paper prints, and the nearest experiments here",
-    responses={200: answer("All of them", "paper")},
+    responses=answers("All of them", "paper"),
 )
 def paper(here: Here) -> Response:
     return replies.json({"items": as_rows(beside(here.store).numbers)})

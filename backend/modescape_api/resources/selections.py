@@ -10,7 +10,7 @@ from modescape.errors import InvalidInput, NotFound
 from modescape_api.http import problems, query, replies
 from modescape_api.http.bodies import Body, body, documented
 from modescape_api.http.site import Here
-from modescape_api.resources.examples import Example, answer
+from modescape_api.resources.examples import Example, answer, answers
 
 router = APIRouter(tags=["results"])
 
@@ -51,10 +51,7 @@ def keep_selection(here: Here, experiment: str, chosen: Annotated[Chosen, body(C
 @router.get(
     "/api/experiments/{experiment}/selections/{key}",
     summary="A kept selection",
-    responses={
-        200: answer("The selection", "selection"),
-        **problems.documented("not-found"),
-    },
+    responses=answers("The selection", "selection", "not-found"),
 )
 def selection(here: Here, experiment: str, key: str) -> Response:
     row = here.store.experiments.get(experiment)

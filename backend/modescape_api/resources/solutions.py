@@ -5,21 +5,23 @@ Anyone can recompute every number of every figure from what these addresses, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from modescape.columns import MEASUREMENTS, SOLUTIONS
+from modescape.columns import MEASUREMENTS, SOLUTIONS, Fields
 from modescape.errors import Conflict, NotFound
 from modescape.laboratory import image_table
+from modescape.listing import Page
 from modescape.records import PlannedStage, StageKind, StageState
 from modescape.results import Results
+from modescape.tables import Experiment
 from modescape_api.http import problems, query, replies
 from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
-from modescape_api.resources.examples import answer, listing
+from modescape_api.resources.examples import answer, answers, listing
 
 router = APIRouter(tags=["results"])
 
@@ -27,33 +29,32 @@ Number = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number within the 
 SplitName = Annotated[str, Query(max_length=16, description="Which images: test or validation.")]
 
 
+def _rows(request: Request, row: Experiment, fields: Fields[Any], find: Callable[..., Page[Any]]) -> Response:
+    """Those of an experiment that the query string asks for. find: as `store.results` finds them."""
+    asked = query.read(fields, request.query_params)
+
+    def page(cursor: str | None) -> Listing:
+        found = find(row.id, asked.query.conditions, **asked.page(cursor))
+        return Listing([fields.document(one) for one in found.items], found.next, found.total, asked.words)
+
+    name = f"{row.slug}-{fields.noun.lower()}"
+    return replies.listing(request, page(None), columns=fields.keys, more=page, name=name)
+
+
 @router.get(
     "/api/experiments/{experiment}/solutions",
     summary="Solutions: checkpoints, optima and samples",
     openapi_extra={"parameters": query.parameters(SOLUTIONS)},
-    responses={
-        **listing("solutions"),
-        **problems.documented("not-found", "not-acceptable", "invalid-input"),
-    },
+    responses=listing("solutions", "not-found", "not-acceptable", "invalid-input"),
 )
 def solutions(request: Request, here: Here, experiment: str) -> Response:
-    row = here.store.experiments.get(experiment)
-    asked = query.read(SOLUTIONS, request.query_params)
-
-    def page(cursor: str | None) -> Listing:
-        found = here.store.results.solutions(row.id, asked.query.conditions, **asked.page(cursor))
-        return Listing([SOLUTIONS.document(one) for one in found.items], found.next, found.total, asked.words)
-
-    return replies.listing(request, page(None), columns=SOLUTIONS.keys, more=page, name=f"{row.slug}-solutions")
+    return _rows(request, here.store.experiments.get(experiment), SOLUTIONS, here.store.results.solutions)
 
 
 @router.get(
     "/api/experiments/{experiment}/solutions/{number}",
     summary="One solution",
-    responses={
-        200: answer("The solution", "solution"),
-        **problems.documented("not-found"),
-    },
+    responses=answers("The solution", "solution", "not-found"),
 )
 def solution(here: Here, experiment: str, number: Number) -> Response:
     row = here.store.experiments.get(experiment)
@@ -184,17 +185,7 @@ def weights(request: Request, here: Here, experiment: str, number: Number) -> Re
     "/api/experiments/{experiment}/measurements",
     summary="Measurements of solutions and of groups",
     openapi_extra={"parameters": query.parameters(MEASUREMENTS)},
-    responses={
-        **listing("measurements"),
-        **problems.documented("not-found", "not-acceptable", "invalid-input"),
-    },
+    responses=listing("measurements", "not-found", "not-acceptable", "invalid-input"),
 )
 def measurements(request: Request, here: Here, experiment: str) -> Response:
-    row = here.store.experiments.get(experiment)
-    asked = query.read(MEASUREMENTS, request.query_params)
-
-    def page(cursor: str | None) -> Listing:
-        found = here.store.results.measurements(row.id, asked.query.conditions, **asked.page(cursor))
-        return Listing([MEASUREMENTS.document(one) for one in found.items], found.next, found.total, asked.words)
-
-    return replies.listing(request, page(None), columns=MEASUREMENTS.keys, more=page, name=f"{row.slug}-measurements")
+    return _rows(request, here.store.experiments.get(experiment), MEASUREMENTS, here.store.results.measurements)

@@ -13,7 +13,7 @@ from modescape.schema import UNAVAILABLE
 from modescape.tables import Worker, utcnow
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site
-from modescape_api.resources.examples import answer
+from modescape_api.resources.examples import answer, answers
 
 router = APIRouter(tags=["service"])
 
@@ -61,7 +61,7 @@ def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
 @router.get(
     "/api/workers",
     summary="Workers and what they do",
-    responses={200: answer("All that ever were here", "workers")},
+    responses=answers("All that ever were here", "workers"),
 )
 def workers(request: Request, here: Here) -> Response:
     rows = [as_worker(here, row) for row in here.store.workers.all()]
@@ -71,7 +71,7 @@ def workers(request: Request, here: Here) -> Response:
 @router.get(
     "/healthz",
     summary="Whether the process answers",
-    responses={200: answer("It does", "healthz")},
+    responses=answers("It does", "healthz"),
 )
 async def healthz() -> Response:
     return replies.json({"status": "ok"}, headers={"cache-control": "no-store"})

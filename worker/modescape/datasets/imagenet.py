@@ -131,7 +131,7 @@ def _list(root: Path, folders: Mapping[str, str], loose: Sequence[Entry], aside:
     for name, path in folders.items():
         if printable(name) != name:
             raise DataCorrupt(f"the name of the class folder {printable(path)} is not UTF-8; rename it")
-        if found := _pictures_of(path, aside):
+        if found := sorted(pictures(path, aside)):  # folders inside it count, as torchvision reads them
             counts[name] = len(found)
             digest.update(b"\0\0" + os.fsencode(name))
             _add(digest, found, path)
@@ -150,11 +150,6 @@ def _list(root: Path, folders: Mapping[str, str], loose: Sequence[Entry], aside:
 def _add(digest: hashlib._Hash, entries: Sequence[Entry], folder: str) -> None:
     for entry in entries:
         digest.update(os.fsencode(entry.path[len(folder) :]) + f"\0{entry.size}\0{entry.changed}\0".encode())
-
-
-def _pictures_of(folder: str, aside: Aside) -> list[Entry]:
-    """Pictures of a class, sorted; folders inside it count, as torchvision reads them."""
-    return sorted(pictures(folder, aside))
 
 
 def files_of(listed: ListedPictures, classes: Sequence[str]) -> tuple[tuple[Path, ...], Labels]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -141,10 +141,10 @@ class Sums:
 
     @property
     def _first(self) -> Sums:
-        return Sums(
-            self.run, self.strength, self.loss[:, :1], self.changed[:, :1], self.start_loss[:, :1],
-            self.start_changed[:, :1], self.pair_run, self.pair_strength, self.among[:, :1],
-        )  # fmt: skip
+        return replace(self, **{name: getattr(self, name)[:, :1] for name in MEANS})
+
+
+MEANS = ("loss", "changed", "start_loss", "start_changed", "among")  # of Sums: a column for each weighting
 
 
 @dataclass(frozen=True, eq=False)
@@ -377,12 +377,6 @@ def _summed(
 
 def _joined(parts: Sequence[Sums]) -> Sums:
     """The same samples under more weightings."""
-    first = parts[0]
-
-    def all_of(name: str) -> Floats:
-        return np.concatenate([getattr(part, name) for part in parts], axis=1)
-
-    return Sums(
-        first.run, first.strength, all_of("loss"), all_of("changed"), all_of("start_loss"), all_of("start_changed"),
-        first.pair_run, first.pair_strength, all_of("among"),
-    )  # fmt: skip
+    return replace(
+        parts[0], **{name: np.concatenate([getattr(part, name) for part in parts], axis=1) for name in MEANS}
+    )

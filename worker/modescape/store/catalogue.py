@@ -18,9 +18,8 @@ class Catalogue(Subject):
     """Entries by kind and name."""
 
     def entries(self, kind: str | None = None) -> list[Entry]:
-        with self.database.reading() as session:
-            statement = select(Entry).order_by(Entry.kind, Entry.name)
-            return list(session.scalars(statement if kind is None else statement.where(Entry.kind == kind)))
+        statement = select(Entry).order_by(Entry.kind, Entry.name)
+        return self.found(statement if kind is None else statement.where(Entry.kind == kind))
 
     def entry(self, kind: str, name: str) -> Entry | None:
         with self.database.reading() as session:
@@ -32,9 +31,7 @@ class Catalogue(Subject):
 
     def published(self) -> list[Entry]:
         """What workers said of plug-ins."""
-        with self.database.reading() as session:
-            statement = select(Entry).where(Entry.kind.not_in(_OF_PEOPLE)).order_by(Entry.kind, Entry.name)
-            return list(session.scalars(statement))
+        return self.found(select(Entry).where(Entry.kind.not_in(_OF_PEOPLE)).order_by(Entry.kind, Entry.name))
 
     def publish(self, rows: Mapping[tuple[str, str], Json], is_gone: Callable[[Json], bool]) -> None:
         """Say this of plug-ins, by kind and name. is_gone: whether what a worker said of a module before is void;

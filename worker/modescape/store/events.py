@@ -13,11 +13,10 @@ class Events(Subject):
 
     def after(self, after: int = 0, *, experiment_id: str | None = None, limit: int = 500) -> list[Event]:
         """Events with an id above `after`, oldest first."""
-        with self.database.reading() as session:
-            statement = select(Event).where(Event.id > after)
-            if experiment_id is not None:
-                statement = statement.where(Event.experiment_id == experiment_id)
-            return list(session.scalars(statement.order_by(Event.id).limit(limit)))
+        statement = select(Event).where(Event.id > after)
+        if experiment_id is not None:
+            statement = statement.where(Event.experiment_id == experiment_id)
+        return self.found(statement.order_by(Event.id).limit(limit))
 
     def last_id(self) -> int:
         """0 when nothing has happened yet."""

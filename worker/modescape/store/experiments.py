@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Unpack
@@ -123,8 +124,7 @@ class Experiments(Subject):
         self, reference: str, *, name: str | None = None, tags: Sequence[str] | None = None, notes: str | None = None
     ) -> Experiment:
         """Change what is not part of the promise. Raises NotFound, InvalidInput."""
-        with self.database.writing() as change:
-            experiment = find_experiment(change.session, reference, lock=True)
+        with self._changing(reference) as (change, experiment):
             if name is not None:
                 experiment.name = names.checked(name, field="name")
             if tags is not None:
@@ -142,8 +142,7 @@ class Experiments(Subject):
             Measurement.subject.startswith(subject, autoescape=True),
         )
         statement = select(Experiment.id).where(Experiment.archived_at.is_(None), found)
-        with self.database.reading() as session:
-            return list(session.scalars(statement.order_by(Experiment.created_at.desc(), Experiment.id).limit(limit)))
+        return self.found(statement.order_by(Experiment.created_at.desc(), Experiment.id).limit(limit))
 
     def bytes_of(self, reference: str) -> int:
         """Bytes that purging the experiment would free: files only its stages name."""
@@ -159,9 +158,7 @@ class Experiments(Subject):
     def recompute_list_columns(self) -> int:
         """Derive every experiment's list columns again; how many experiments were wrong."""
         repaired = 0
-        with self.database.reading() as session:
-            ids = list(session.scalars(select(Experiment.id).order_by(Experiment.created_at)))
-        for id_ in ids:
+        for id_ in self.found(select(Experiment.id).order_by(Experiment.created_at)):
             with self.database.writing() as change:
                 experiment = change.session.get(Experiment, id_)
                 if experiment is None:
@@ -174,10 +171,15 @@ class Experiments(Subject):
 
     # --- what users want ---
 
+    @contextmanager
+    def _changing(self, reference: str) -> Iterator[tuple[Change, Experiment]]:
+        """A transaction with the experiment, which nobody else changes until its end. Raises NotFound."""
+        with self.database.writing() as change:
+            yield change, find_experiment(change.session, reference, lock=True)
+
     def cancel(self, reference: str) -> Experiment:
         """Stop everything unfinished; running stages notice at their next step. Conflict once it has ended."""
-        with self.database.writing() as change:
-            experiment = find_experiment(change.session, reference, lock=True)
+        with self._changing(reference) as (change, experiment):
             if experiment.status is not Status.CANCELLED:
                 _refuse(experiment, "cancelled")
                 _cancel(change, experiment)
@@ -185,8 +187,7 @@ class Experiments(Subject):
 
     def pause(self, reference: str) -> Experiment:
         """Hold everything unfinished; running stages save and stop at their next step. Conflict once it has ended."""
-        with self.database.writing() as change:
-            experiment = find_experiment(change.session, reference, lock=True)
+        with self._changing(reference) as (change, experiment):
             _refuse(experiment, "paused")
             of_it = Stage.experiment_id == experiment.id
             paused = move(change, of_it, Stage.state == StageState.READY, state=StageState.PAUSED)
@@ -198,8 +199,7 @@ class Experiments(Subject):
 
     def resume(self, reference: str) -> Experiment:
         """Undo `pause`; each stage goes on from its last saved state. Conflict once it has ended."""
-        with self.database.writing() as change:
-            experiment = find_experiment(change.session, reference, lock=True)
+        with self._changing(reference) as (change, experiment):
             _refuse(experiment, "resumed", "; use retry" if experiment.status is not Status.SUCCEEDED else "")
             of_it = Stage.experiment_id == experiment.id
             resumed = move(change, of_it, Stage.state == StageState.PAUSED, state=StageState.READY, rung_at=None)
@@ -212,9 +212,8 @@ class Experiments(Subject):
     def retry(self, reference: str, stage_id: str | None = None) -> Experiment:
         """Give failed and cancelled stages (or one of them, with what hangs on it) another chance, from their last
         saved state. Conflict when there is nothing to retry; NotFound for a stage of another experiment."""
-        with self.database.writing() as change:
+        with self._changing(reference) as (change, experiment):
             session = change.session
-            experiment = find_experiment(session, reference, lock=True)
             of_it = Stage.experiment_id == experiment.id
             states = {row.id: row.state for row in session.execute(select(Stage.id, Stage.state).where(of_it))}
             if stage_id is not None and stage_id not in states:
@@ -238,8 +237,7 @@ class Experiments(Subject):
 
     def archive(self, reference: str) -> Experiment:
         """Take it out of the lists and stop what still runs of it; `purge` frees its bytes. Raises NotFound."""
-        with self.database.writing() as change:
-            experiment = find_experiment(change.session, reference, lock=True)
+        with self._changing(reference) as (change, experiment):
             if experiment.archived_at is None:
                 if not experiment.status.has_ended:
                     _cancel(change, experiment)
@@ -249,8 +247,7 @@ class Experiments(Subject):
 
     def restore(self, reference: str) -> Experiment:
         """Undo `archive`; what was stopped by it can be retried. Raises NotFound."""
-        with self.database.writing() as change:
-            experiment = find_experiment(change.session, reference, lock=True)
+        with self._changing(reference) as (change, experiment):
             if experiment.archived_at is not None:
                 experiment.archived_at = None
                 change.event(EventKind.RESTORED, experiment.id)

@@ -31,8 +31,7 @@ class Outputs(Subject):
 
     def digests(self) -> list[str]:
         """Every file some row names."""
-        with self.database.reading() as session:
-            return list(session.scalars(select(Artifact.digest).order_by(Artifact.digest)))
+        return self.found(select(Artifact.digest).order_by(Artifact.digest))
 
 
 def write_rows(session: Session, stage: Stage, output: StageOutput) -> None:

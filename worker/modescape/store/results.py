@@ -32,17 +32,11 @@ class Results(Subject):
         self,
         experiment_id: str,
         conditions: Sequence[Condition | AnyOf] = (),
-        *,
-        sort: str | None = None,
-        cursor: str | None = None,
-        limit: int | None = None,
-        **equal: Any,
+        **asked: Any,
     ) -> Page[Solution]:
-        """Solutions that meet all conditions, and have `field=value` for each further argument. limit None: all."""
-        conditions = [*conditions, *(Condition(name, "eq", value) for name, value in equal.items())]
-        with self.database.reading() as session:
-            statement = select(Solution).where(Solution.experiment_id == experiment_id)
-            return SOLUTIONS.page(session, statement, conditions=conditions, sort=sort, cursor=cursor, limit=limit)
+        """Solutions that meet all conditions, and have `field=value` for each further argument but `sort`, `cursor` and
+        `limit` (None: all)."""
+        return self._page(SOLUTIONS, Solution, experiment_id, conditions, **asked)
 
     def all_solutions(self, experiment_id: str) -> list[Solution]:
         """Every solution, by number."""
@@ -61,18 +55,28 @@ class Results(Subject):
         self,
         experiment_id: str,
         conditions: Sequence[Condition | AnyOf] = (),
+        **asked: Any,
+    ) -> Page[Measurement]:
+        """Measurements, asked for as `solutions` are; by solution where no other order is asked for."""
+        asked["sort"] = asked.get("sort") or "solution"
+        return self._page(MEASUREMENTS, Measurement, experiment_id, conditions, **asked)
+
+    def _page(
+        self,
+        rows: Listing[Any],
+        table: type[Solution | Measurement],
+        experiment_id: str,
+        conditions: Sequence[Condition | AnyOf],
         *,
         sort: str | None = None,
         cursor: str | None = None,
         limit: int | None = None,
         **equal: Any,
-    ) -> Page[Measurement]:
-        """Measurements, asked for as `solutions` are; by solution where no other order is asked for."""
+    ) -> Page[Any]:
         conditions = [*conditions, *(Condition(name, "eq", value) for name, value in equal.items())]
         with self.database.reading() as session:
-            statement = select(Measurement).where(Measurement.experiment_id == experiment_id)
-            sort = sort or "solution"
-            return MEASUREMENTS.page(session, statement, conditions=conditions, sort=sort, cursor=cursor, limit=limit)
+            statement = select(table).where(table.experiment_id == experiment_id)
+            return rows.page(session, statement, conditions=conditions, sort=sort, cursor=cursor, limit=limit)
 
     def group_measurements(self, experiment_id: str, *, shifted: bool = True) -> list[Measurement]:
         """Measurements of groups, not of single solutions. shifted: also those by intensity of corruption."""
@@ -82,9 +86,8 @@ class Results(Subject):
         return self.measurements(experiment_id, conditions, sort="subject").items
 
     def matrices(self, experiment_id: str) -> list[Matrix]:
-        with self.database.reading() as session:
-            statement = select(Matrix).where(Matrix.experiment_id == experiment_id)
-            return list(session.scalars(statement.order_by(Matrix.name, Matrix.split)))
+        statement = select(Matrix).where(Matrix.experiment_id == experiment_id)
+        return self.found(statement.order_by(Matrix.name, Matrix.split))
 
     def matrix(self, experiment_id: str, name: str, split: str) -> Matrix | None:
         with self.database.reading() as session:

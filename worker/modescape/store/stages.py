@@ -63,11 +63,10 @@ class Stages(Subject):
     def needs(self, stage_id: str, *, optional: bool | None = None) -> list[Stage]:
         """The stages a stage waits for, in the order of the plan; optional: only those it can do without, or (False)
         cannot."""
-        with self.database.reading() as session:
-            arrow = (StageNeed.needs_id == Stage.id) & (StageNeed.stage_id == stage_id)
-            if optional is not None:
-                arrow &= StageNeed.optional == optional
-            return list(session.scalars(select(Stage).join(StageNeed, arrow).order_by(Stage.ordinal)))
+        arrow = (StageNeed.needs_id == Stage.id) & (StageNeed.stage_id == stage_id)
+        if optional is not None:
+            arrow &= StageNeed.optional == optional
+        return self.found(select(Stage).join(StageNeed, arrow).order_by(Stage.ordinal))
 
     def arrows(self, reference: str) -> list[tuple[str, str]]:
         """(stage id, id of a stage it needs) for the whole experiment."""
@@ -77,8 +76,7 @@ class Stages(Subject):
             return [(stage, need) for stage, need in session.execute(arrows.where(of_it))]
 
     def ids(self) -> set[str]:
-        with self.database.reading() as session:
-            return set(session.scalars(select(Stage.id)))
+        return set(self.found(select(Stage.id)))
 
     def oldest_running(self) -> datetime | None:
         """When the oldest stage that is running now was claimed; None when none runs."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, insert, inspect, text
+from sqlalchemy import URL, Select, insert, inspect, text
 from sqlalchemy.orm import Session
 
 from modescape.records import EventKind, Json
 from modescape.schema import open_database
 from modescape.store.lookup import batches
 from modescape.tables import Base, Event, Stage, utcnow
+
+T = TypeVar("T")
 
 EVENT_LOCK = 0x6D6F6465_01
 PURGE_LOCK = 0x6D6F6465_02
@@ -94,6 +96,11 @@ class Subject:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+
+    def found(self, statement: Select[T]) -> list[T]:
+        """All that a statement asks for, read in a transaction of its own."""
+        with self.database.reading() as session:
+            return list(session.scalars(statement))
 
 
 def now(session: Session) -> datetime:

@@ -57,8 +57,7 @@ class Workers(Subject):
             change.session.execute(update(Worker).where(Worker.name == name).values(calibration=calibration))
 
     def all(self) -> list[Worker]:
-        with self.database.reading() as session:
-            return list(session.scalars(select(Worker).order_by(Worker.name)))
+        return self.found(select(Worker).order_by(Worker.name))
 
     def learn(self, stage: Stage, numerics: str, seconds: float) -> None:
         """Remember how long a stage took, done in one go; older ones of its kind and shape count less each time."""

@@ -1,6 +1,6 @@
 """Examples of bodies and answers, a file each, as the OpenAPI document shows them; tests hold them against real ones.
 
-    responses={200: answer("The solution", "solution")}   # solution.json
+    responses=answers("The solution", "solution", "not-found")   # solution.json
 
 A declaration names its example only; the file is read when the document is made. Of a list's columns that its file says
 nothing of, the table of fields gives the example.
@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, RUNS, SERIES, SOLUTIONS, STAGES, Columns
+from modescape_api.http.problems import Responses, documented
 
 FOLDER = Path(__file__).parent
 _COLUMNS: dict[str, Columns[Any]] = {
@@ -39,7 +40,12 @@ def answer(description: str, example: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": Example(example)}}}
 
 
-def listing(example: str) -> dict[int | str, dict[str, Any]]:
-    """A list, as `replies.listing` answers it."""
+def answers(description: str, example: str, *failures: str) -> Responses:
+    """The `responses` of an operation with one answer; failures: kinds of problems it can end in."""
+    return {200: answer(description, example), **documented(*failures)}
+
+
+def listing(example: str, *failures: str) -> Responses:
+    """Those of a list, as `replies.listing` answers it."""
     content = {"application/json": {"example": Example(example)}, "text/csv": {}, "application/x-ndjson": {}}
-    return {200: {"description": "One page", "content": content}}
+    return {200: {"description": "One page", "content": content}, **documented(*failures)}
