@@ -104,7 +104,12 @@ from pydantic import Field
 
 from modescape.prices import Work
 from modescape.stages.stage import planner, stage
-from modescape.study import GroupStudy, ThroughRuns, study
+from modescape.study import StudySpec, ThroughRuns, study
+
+
+@study("others", title="Others", summary="Another set.", source="a test", absent="No others were asked for.", stages=())
+class Others(StudySpec):
+    dataset: str = Field("digits", description="Which set.")
 
 
 @study("widths", title="Widths", summary="How wide it is.", source="a test", absent="No widths were asked for.",
@@ -129,7 +134,7 @@ import json
 from own_widths import Widths
 from modescape.errors import InvalidInput
 from modescape.plan import prepare
-from modescape.spec import parse, stored, studies
+from modescape.spec import parse, stored, studies, unknown
 from modescape_api.http.replies import encode
 from modescape_api.pages import forms
 from modescape_api.resources.catalogue import _known_here
@@ -154,6 +159,7 @@ print(json.dumps({
     "problems": problems,
     "more": forms.with_more(blank, "widths")["studies"],
     "runs": forms.with_more({**blank, "ensemble": {"runs": 1}}, "widths")["ensemble"]["runs"],
+    "unknown": unknown({"data": {"dataset": "digits"}, "studies": {"others": {"dataset": "gone"}}}),
     "known": json.loads(encode(_known_here()))["studies"][-1]["field"],
     "rows": [row.name for row in forms.sections(values, was=values)[-1].rows][-3:],
     "place": forms.place(forms.Problem("x", "spec.studies.widths.1.depth"), document, values).field,
@@ -178,7 +184,8 @@ def test_one_from_outside_is_asked_for_by_its_name(tmp_path: Path) -> None:
         ["studies"],
     ]  # fmt: skip
     assert found["problems"][0][0][1] == "1 to 9"
-    assert found["problems"][1][0][1] == "widths"
+    assert found["problems"][1][0][1] == "others, widths"
+    assert found["unknown"] == ["the data set 'gone'"]
     assert found["more"] == {"widths": [{}]}
     assert found["runs"] == 2
     assert found["known"] == "studies.widths"

@@ -31,7 +31,6 @@ from modescape.architectures.building import has_dropout
 from modescape.claims import CLAIMS, Claim
 from modescape.errors import InvalidInput, Problem
 from modescape.part import (
-    SYNTHETIC,
     BaseSpec,
     Part,
     batches_of_one,
@@ -49,7 +48,7 @@ from modescape.studies.ood.study import OodSpec
 from modescape.studies.seeds.study import SeedsSpec
 from modescape.studies.shift.study import ShiftSpec
 from modescape.studies.tunnel.study import TunnelSpec
-from modescape.study import BROUGHT, StudySpec, often, once, with_named_runs
+from modescape.study import BROUGHT, StudySpec, names_a_set, often, once, with_named_runs
 from modescape.versions import STORED, VERSION, Added, Renamed, is_stored, lifted, renamed, under_new_names
 
 # The margins that specs have had from the beginning. Those of later claims count as `Added`.
@@ -233,8 +232,12 @@ def unknown(document: Mapping[str, Any]) -> list[str]:
     document = lifted(document)
     data, network = document.get("data", {}), document.get("network", {})
     chosen = document.get("methods") or ()
-    sets = [data.get("dataset"), *(study.get("dataset") for study in document.get("ood") or ())]
-    named = [("data set", name, name in datasets or name in SYNTHETIC) for name in sets]
+    named = [("data set", name := data.get("dataset"), name in datasets)]
+    for study, entry in registry.studies.items():
+        asked = document.get(study) or (document.get(BROUGHT) or {}).get(study) if names_a_set(entry) else ()
+        offered = entry.options.choices("dataset") or datasets
+        sets = [one.get("dataset") for one in ([asked] if isinstance(asked, Mapping) else asked or ())]
+        named += [("data set", name, name in offered or name in datasets) for name in sets]
     named += [("architecture", name := network.get("architecture"), name in architectures)]
     named += [("method", name := one.get("method"), name in methods) for one in chosen]
     changes = (document.get("shift") or {}).get("corruptions") or ()
