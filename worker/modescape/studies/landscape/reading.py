@@ -15,7 +15,7 @@ from modescape.tables import Stage
 
 @dataclass(frozen=True)
 class PlaneData:
-    """One cut through the landscape, as far as it is computed (stages.plane).
+    """One cut through the landscape, as far as it is computed.
 
     name: "0", "1", ... of the spec's, or that of one asked for later; params: of its stages; x [X], y [Y]: nodes;
     anchors: (x, y) of the solutions it goes through; views: split and images of each set of scores; scores
