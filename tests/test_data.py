@@ -403,10 +403,10 @@ def test_a_long_listing_is_not_repeated_until_a_folder_changes(tmp_path: Path, m
     monkeypatch.setattr(imagenet, "_QUICK", 0.0)
     monkeypatch.setattr(imagenet, "_TRUSTED", 1e9)
     before = here.describe(spec("imagenet"), (tmp_path,))
-    listing = imagenet._pictures_of
-    monkeypatch.setattr(imagenet, "_pictures_of", lambda *_: pytest.fail("listed again"))
+    listing = imagenet.pictures
+    monkeypatch.setattr(imagenet, "pictures", lambda *_: pytest.fail("listed again"))
     assert here.describe(spec("imagenet"), (tmp_path,)) == before
-    monkeypatch.setattr(imagenet, "_pictures_of", listing)
+    monkeypatch.setattr(imagenet, "pictures", listing)
     (tmp_path / "imagenet" / "train" / "a" / "train0.png").unlink()
     assert here.describe(spec("imagenet"), (tmp_path,)).train_total == before.train_total - 1
 

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 import pytest
 from serving import Served, served
 
+from modescape.drawing.style import look
 from modescape.registry import methods
 from modescape_api.http import assets
-from modescape_api.pages.display import look_of
 
 STATIC = assets.frontend() / "static"
 SCRIPTS = sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js"))
@@ -113,7 +113,7 @@ def test_every_symbol_that_a_page_may_name_is_in_the_sprite() -> None:
     sprite = ElementTree.parse(STATIC / "sprite.svg")
     drawn = {symbol.get("id") for symbol in sprite.iter("{http://www.w3.org/2000/svg}symbol")}
     groups = ("independent", "trajectory", "baseline", "theory", *methods)
-    looks = {f"y-{look_of(group).symbol.removesuffix('-open')}" for group in groups}
+    looks = {f"y-{look(group).symbol.removesuffix('-open')}" for group in groups}
     templates = "".join(path.read_text(encoding="utf-8") for path in (STATIC.parent / "templates").glob("*.html"))
     icons = {f"i-{name}" for name in re.findall(r'm\.icon\("(\w+)"\)', templates)}
     assert len(looks) > 5
