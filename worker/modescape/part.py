@@ -17,6 +17,7 @@ It is read under both names, and stands under the older one in canonical texts a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -59,13 +60,24 @@ def keyed(model: BaseModel, *fields: str) -> dict[str, Any]:
     return document
 
 
+@lru_cache(maxsize=256)  # asked of every part of every spec
+def _names(model: Any) -> frozenset[str]:
+    return frozenset(model.model_fields)
+
+
+@lru_cache(maxsize=256)
+def _added(model: Any) -> dict[str, Any]:
+    """Defaults of the fields that are marked `Added`."""
+    fields = model.model_fields.items()
+    return {name: one.get_default(call_default_factory=True) for name, one in fields if Added in one.metadata}
+
+
 def _strip(value: Any, document: Any) -> None:
     if isinstance(value, BaseModel):
-        for name, field in type(value).model_fields.items():
-            if name not in document:
-                continue
+        added = _added(type(value))
+        for name in _names(type(value)) & document.keys():
             inner = getattr(value, name)
-            if Added in field.metadata and inner == field.get_default(call_default_factory=True):
+            if name in added and inner == added[name]:
                 del document[name]
             else:
                 _strip(inner, document[name])

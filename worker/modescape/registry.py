@@ -16,7 +16,7 @@ import importlib
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, TypeVar, get_args
@@ -182,6 +182,11 @@ class Registry(Mapping[str, E], Generic[E]):
     def __iter__(self) -> Iterator[str]:
         load()
         return iter(self._entries)
+
+    def items(self) -> ItemsView[str, E]:
+        """As `Mapping.items`, which would ask for each entry by name."""
+        load()
+        return self._entries.items()
 
     def __len__(self) -> int:
         load()

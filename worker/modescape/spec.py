@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import (
@@ -29,6 +30,7 @@ from pydantic import (
 import modescape.registry as registry
 from modescape.architectures.building import has_dropout
 from modescape.claims import CLAIMS, Claim
+from modescape.claims.claim import Margin
 from modescape.errors import InvalidInput, Problem
 from modescape.part import (
     BaseSpec,
@@ -57,8 +59,13 @@ _FIRST_MARGINS = {"a", "b", "c", "d1", "e1", "e2", "f1", "f2", "g", "h"}
 
 def _margins_of(name: str, claims: Iterable[Claim[Any]]) -> type[Part]:
     """A model with a field for the margin of every claim, in the paper's order; claims may share one."""
+    return _with_margins(name, tuple({claim.margin.field: claim.margin for claim in claims}.values()))
+
+
+@lru_cache(maxsize=8)  # asked for with every spec that is read
+def _with_margins(name: str, margins: tuple[Margin, ...]) -> type[Part]:
     fields: dict[str, Any] = {}
-    for margin in {claim.margin.field: claim.margin for claim in claims}.values():
+    for margin in margins:
         marks = [Added] * (margin.field not in _FIRST_MARGINS) + [Renamed(margin.was)] * bool(margin.was)
         bounds = Field(margin.default, gt=margin.gt, ge=margin.ge, le=margin.le, description=margin.says)
         fields[margin.field] = (Annotated[float, bounds, *marks], margin.default)
@@ -434,7 +441,7 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
 
 def is_ours(study: str) -> bool:
     """Whether a study has a field of its own in a spec; those of plug-ins stand together in one."""
-    return study in ExperimentSpec.model_fields
+    return study in _FIELDS
 
 
 def place_of(study: str) -> str:

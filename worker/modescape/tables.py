@@ -70,6 +70,7 @@ class Word(TypeDecorator[StrEnum]):
     def __init__(self, words: type[StrEnum]) -> None:
         super().__init__()
         self.words = words
+        self.read = {str(word): word for word in words}  # a call of the enum takes ten times as long
 
     @property
     def python_type(self) -> type[str]:
@@ -79,7 +80,7 @@ class Word(TypeDecorator[StrEnum]):
         return None if value is None else str(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
-        return None if value is None else self.words(value)
+        return None if value is None else self.read.get(value) or self.words(value)
 
 
 Document = JSON().with_variant(JSONB(), "postgresql")

@@ -55,15 +55,15 @@ class Renamed:
     old: str
 
 
+def renamed(model: type[BaseModel]) -> dict[str, str]:
+    """Old name -> name of the fields of a model that are marked `Renamed`."""
+    return _renamed(model)
+
+
 @lru_cache(maxsize=256)  # asked for every part of every spec that is read
 def _renamed(model: Any) -> dict[str, str]:
     fields: Mapping[str, FieldInfo] = model.model_fields
     return {mark.old: name for name, field in fields.items() for mark in field.metadata if isinstance(mark, Renamed)}
-
-
-def renamed(model: type[BaseModel]) -> dict[str, str]:
-    """Old name -> name of the fields of a model that are marked `Renamed`."""
-    return _renamed(model)
 
 
 def under_new_names(model: type[BaseModel], document: Document) -> dict[str, Any]:
@@ -96,12 +96,11 @@ class Versioned(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _by_new_names(cls, data: Any) -> Any:
-        return under_new_names(cls, data) if isinstance(data, Mapping) and renamed(cls) else data
-
     @model_validator(mode="wrap")
     @classmethod
-    def _of_a_later_version(cls, data: Any, read: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
-        return as_far_as_known(cls, data, read) if is_stored(info) and isinstance(data, Mapping) else read(data)
+    def _of_another_version(cls, data: Any, read: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if not isinstance(data, Mapping):
+            return read(data)
+        if is_stored(info):
+            return as_far_as_known(cls, data, read)
+        return read(under_new_names(cls, data) if renamed(cls) else data)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -362,21 +362,25 @@ def planner(name: str, *, after: str = "") -> Callable[[Plans], Plans]:
     return register
 
 
-def planners() -> list[Plans]:
+def planners() -> tuple[Plans, ...]:
     """All planners, each after the one it names; those after the same one in the order in which they were registered.
 
     Raises ValueError for one that names none (a programming error).
     """
+    return _in_order(tuple((name, after, plan) for name, (after, plan) in _planners.items()))
+
+
+@lru_cache(maxsize=8)  # asked for with every plan
+def _in_order(registered: tuple[tuple[str, str, Plans], ...]) -> tuple[Plans, ...]:
     found: list[Plans] = []
 
     def add(last: str) -> None:
-        for name, (after, plan) in _planners.items():
+        for name, after, plan in registered:
             if after == last:
                 found.append(plan)
                 add(name)
 
     add("")
-    if len(found) < len(_planners):
-        lost = [name for name, (_, plan) in _planners.items() if plan not in found]
+    if lost := [name for name, _, plan in registered if plan not in found]:
         raise ValueError(f"planners that come after none there is: {', '.join(lost)}")
-    return found
+    return tuple(found)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Unpack
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import ColumnElement, String, cast, delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
 
@@ -110,14 +111,19 @@ class Experiments(Subject):
         """
         faceted = [field for field, _ in columns.EXPERIMENTS.facets]
         stored = [field.column for field in faceted]
-        counts: dict[str, dict[str, int]] = {field.name: {} for field in faceted}
+        texts: list[dict[str, int]] = [{} for _ in faceted]  # values as stored, each read once, not in every row
         with self.database.reading() as session:
             where = (*_archived(query.archived), *EXPERIMENTS.where(query.conditions, session))
-            rows = session.execute(select(*stored, func.count()).where(*where).group_by(*stored)).all()
+            as_texts = (cast(column, String) for column in stored)
+            rows = session.execute(select(*as_texts, func.count()).where(*where).group_by(*stored)).all()
         for *values, count in rows:
-            for found, value in zip(counts.values(), values, strict=True):
-                for item in value if isinstance(value, list) else [value]:
-                    found[item] = found.get(item, 0) + count
+            for found, value in zip(texts, values, strict=True):
+                found[value] = found.get(value, 0) + count
+        counts: dict[str, dict[str, int]] = {field.name: {} for field in faceted}
+        for field, found in zip(faceted, texts, strict=True):
+            for value, count in found.items():
+                for item in json.loads(value) if field.kind == columns.Kind.LIST else [value]:
+                    counts[field.name][item] = counts[field.name].get(item, 0) + count
         return {name: sorted(found.items(), key=lambda pair: (-pair[1], pair[0])) for name, found in counts.items()}
 
     def patch(
