@@ -814,13 +814,14 @@ def test_margins_of_a_spec_are_those_of_the_verdict_unless_edited() -> None:
     assert margins(parse({})) == {letter: claim.default_margin for letter, claim in CLAIMS.items()}
     edited = margins(parse({"margins": {"f1": 100, "e2": 0.5}}))
     found = judge(_evidence(_problem()), margins=edited)
-    rows = {row.letter: row for row in answered(_finding(found), ())}
-    assert rows["f1"].word == "does not hold"
+    rows = {row.told.record.id: row for row in answered(_finding(found), ())}
+    assert rows["f1"].told.record.word == "does not hold"
     assert rows["f1"].margin == "above 100 times (edited; by default 1.25 times)"
     assert rows["e2"].margin == "above 0.5 of the ensemble’s gain (edited; by default 0.05)"
     assert rows["e1"].margin == "below 0.9 of the ensemble’s gain"
     assert rows["e1"].effect.endswith(" of the ensemble’s gain")
-    assert all(rows[letter].decides in {m.title for m in _claim(found, letter).methods} for letter in ("e1", "e2"))
+    for letter in ("e1", "e2"):
+        assert rows[letter].told.bar.decides in {method.title for method in _claim(found, letter).methods}
 
 
 def _claim(found: Sequence[ClaimRecord], letter: str) -> ClaimRecord:
@@ -835,7 +836,7 @@ def test_page_api_and_comparison_give_the_same_numbers_of_a_claim(letter: str) -
 
     judged = _found(judge(_evidence(_problem())))
     (told,) = (claim for claim in Finding.from_json(judged).document()["claims"] if claim["id"] == letter)
-    (row,) = (row for row in answered(Finding.from_json(judged), ()) if row.letter == letter)
+    (row,) = (row for row in answered(Finding.from_json(judged), ()) if row.told.record.id == letter)
     assert len(told["methods"]) > 1
     (own,) = (m["estimate"] for m in told["methods"] if m["title"] == told["decides"])
     k = len([m for m in told["methods"] if not m["gate"]])
@@ -848,7 +849,7 @@ def test_page_api_and_comparison_give_the_same_numbers_of_a_claim(letter: str) -
         [own["value"] - half, own["value"], own["value"] + half], rel=1e-6
     )
     assert row.effect.startswith(told["effect"])
-    assert (row.interval, row.decides) == (told["interval"], told["decides"])
+    assert (row.told.interval, row.told.bar.decides) == (told["interval"], told["decides"])
     assert told["at_look"]["interval"] == told["interval"], "at the first look nothing is spent"
     later = next(c for c in _told(judged, replace(FIRST, number=2)) if c["id"] == letter)
     if later["at_look"]["word"] == told["word"]:
@@ -880,11 +881,11 @@ def test_bar_and_word_of_a_claim_over_methods_agree(letter: str) -> None:
         join = some_method if letter == "e2" else every_method
         (row,) = answered(_finding([join(claim, base, findings)]), ())
         assert row.picture is not None
-        assert row.decides
+        assert row.told.bar.decides
         low, high = row.picture.low - MARGIN_AT, row.picture.high - MARGIN_AT
         expected = "holds" if low > 0 else "does not hold" if high < 0 else "cannot tell"
-        assert abs(low) < 0.1 or abs(high) < 0.1 or row.word == expected, row
-        seen[row.word] = seen.get(row.word, 0) + 1
+        assert abs(low) < 0.1 or abs(high) < 0.1 or row.told.record.word == expected, row
+        seen[row.told.record.word] = seen.get(row.told.record.word, 0) + 1
     assert min(seen.values()) > 20, seen
     assert len(seen) == 3
 

@@ -17,8 +17,8 @@ from modescape.claims import CLAIMS, Claim
 from modescape.claims.claim import Side
 from modescape.claims.evidence import OfRuns
 from modescape.claims.looks import FIRST, Look
-from modescape.claims.record import ClaimRecord, MethodRecord
-from modescape.claims.telling import AtLook, Told
+from modescape.claims.record import MethodRecord
+from modescape.claims.telling import Told
 from modescape.draft import FAIR_IMAGES
 from modescape.drawing.words import thousands
 from modescape.finding import Finding, Gain
@@ -43,46 +43,92 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One method's part in a claim, or one of the numbers behind it, as text."""
+    """One method's part in a claim, as text."""
 
-    title: str
+    record: MethodRecord
     text: str
-    word: str = ""
-    glyph: str = ""
-    because: str = ""
-    numbers: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One claim with a word. `stands`: whether the word survives Holm's correction, in words; `at_look`: the word at
-    the level left for this look at the same trainings, in words, "" at the first; effect, interval and picture: of the
-    method that `decides`, at the `level` (such as "95 %") at which it does."""
-
-    letter: str
-    title: str
-    estimand: str
-    paper: str
-    word: str
-    glyph: str
-    effect: str
-    interval: str
-    level: str
-    decides: str
-    margin: str
-    units: str
-    images: str
     because: str
-    qualifier: str
-    note: str
-    stands: str
-    at_look: str
-    rests: str
-    picture: Interval | None
-    parts: tuple[Part, ...]
-    methods: tuple[Part, ...]
+    numbers: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim with a word, as the page says it. figure: which shows it here, "" where none does; place: its number.
+
+    Effect, interval and picture are of the method that decides, at the `level` (such as "95 %") at which it does.
+    """
+
+    told: Told
     figure: str
     place: int
+
+    @property
+    def effect(self) -> str:
+        value = self.told.bar.value
+        return "–" if value is None else self.told.claim.counted(value)
+
+    @property
+    def level(self) -> str:
+        return f"{100 * self.told.bar.confidence:.3g} %"
+
+    @property
+    def margin(self) -> str:
+        claim, margin = self.told.claim, self.told.record.margin
+        text = "within ±" if claim.side is Side.WITHIN else f"{claim.side} "
+        text += claim.counted(margin)
+        edited = not math.isclose(margin, claim.default_margin, abs_tol=1e-12)
+        return f"{text} (edited; by default {claim.say(claim.default_margin)})" if edited else text
+
+    @property
+    def stands(self) -> str:
+        """Whether the word survives Holm's correction."""
+        if self.told.record.word is Word.CANNOT_TELL or self.told.tested <= 1:
+            return ""
+        return f"{'also' if self.told.survives else 'not'} with all {self.told.tested} tests at once"
+
+    @property
+    def at_look(self) -> str:
+        """The word at the level left for this look at the same trainings; "" at the first."""
+        known = self.told.at_look
+        if known.look == 1:
+            return ""
+        interval = f" ({known.interval})" if known.interval else ""
+        return f"at {100 * known.level:.2g} %: {known.word}{interval}"
+
+    @property
+    def rests(self) -> str:
+        record = self.told.record
+        if not record.rests_on:
+            return ""
+        units = ", ".join(str(number) for number in record.rests_on)
+        several, without = ("s", "one of them") if len(record.rests_on) > 1 else ("", "it")
+        return f"Rests on {record.unit}{several} {units}: without {without} the word would be another."
+
+    @property
+    def picture(self) -> Interval | None:
+        """Distances beyond the margin, scaled so that all of the interval and the margin fit; None without interval."""
+        low, x, high, margin = self.told.bar.low, self.told.bar.value, self.told.bar.high, self.told.record.margin
+        if low is None or x is None or high is None:
+            return None
+        if self.told.claim.side is Side.ABOVE:
+            far = (low - margin, x - margin, high - margin)
+        elif self.told.claim.side is Side.BELOW:
+            far = (margin - high, margin - x, margin - low)
+        else:  # within: from the end that is farthest from zero
+            nearest = 0.0 if low < 0 < high else min(abs(low), abs(high))
+            far = (margin - max(abs(low), abs(high)), margin - abs(x), margin - nearest)
+        left, right = MARGIN_AT - ROOM, WIDTH - MARGIN_AT - ROOM
+        scale = min(right / max(far[2], 1e-12), left / max(-far[0], 1e-12))
+        places = [round(MARGIN_AT + distance * scale, 1) for distance in far]
+        return Interval(low=places[0], x=places[1], high=places[2])
+
+    @property
+    def parts(self) -> dict[str, str]:
+        return _numbers(self.told.record.parts)
+
+    @property
+    def methods(self) -> list[Part]:
+        return [_method(self.told.claim, method) for method in self.told.record.methods]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,21 +141,51 @@ class Open:
     add: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class GainRow:
-    """What averaging one method's samples gains in a run and what it costs, as text."""
+    """What averaging one method's samples, or an ensemble, gains in a run and what it costs, as text."""
 
-    title: str
-    strength: str
-    gain: str
-    against: str
-    training: str
-    passes: str
+    row: Gain
+
+    @property
+    def title(self) -> str:
+        if self.row.method is None:
+            return f"Ensemble of {self.row.members}"
+        part = f" (around {self.row.runs} of {self.row.of} runs)" if self.row.runs is not None else ""
+        return methods.title(self.row.method) + part
+
+    @property
+    def strength(self) -> str:
+        """The strength that was chosen, or which samples are averaged without a choice."""
+        row = self.row
+        if row.strength is None:
+            entry = methods.get(row.method) if row.method is not None else None
+            if row.samples == 1 or entry is None:  # of one that is not loaded here nobody knows which
+                return "–"
+            return "narrow samples" if entry.sampled else "all its samples"
+        if row.strength == 0:
+            return "0: averaging samples gains nothing"
+        end = f" ({row.end} of its grid)" if row.end else ""
+        return f"{row.strength:.3g}{end}"
+
+    @property
+    def gain(self) -> str:
+        return _signed(self.row.brier)
+
+    @property
+    def against(self) -> str:
+        row = self.row
+        if row.over_last is None:
+            return "single runs"
+        return (
+            f"the better of run and last iterate ({_signed(row.over_finals)} over the runs, "
+            f"{_signed(row.over_last)} over the last iterates)"
+        )
 
 
 def gains(found: Finding) -> list[GainRow]:
     """An ensemble first, then the methods; [] before all is compared, and for experiments judged before costs were."""
-    return [_gain(row) for row in found.gains]
+    return [GainRow(row) for row in found.gains]
 
 
 def rule(spec: ExperimentSpec, kinds: Sequence[KindProgress]) -> str:
@@ -121,45 +197,6 @@ def rule(spec: ExperimentSpec, kinds: Sequence[KindProgress]) -> str:
         )
     why = f": {FAIR_IMAGES} validation images are needed" if spec.evaluation.averaged == "fair" else ""
     return f"What is averaged are the narrow samples, at strengths that were not chosen for it{why}"
-
-
-def _gain(row: Gain) -> GainRow:
-    if row.method is None:
-        title, strength, against = f"Ensemble of {row.members}", "–", "single runs"
-    else:
-        title = methods.title(row.method)
-        title += f" (around {row.runs} of {row.of} runs)" if row.runs is not None else ""
-        strength, against = _strength(row, row.method), _against(row)
-    return GainRow(
-        title=title,
-        strength=strength,
-        gain=_signed(row.brier),
-        against=against,
-        training=f"{row.training:.3g}",
-        passes=f"{row.passes}",
-    )
-
-
-def _strength(row: Gain, method: str) -> str:
-    """The strength that was chosen, or which samples are averaged without a choice."""
-    if row.strength is None:
-        entry = methods.get(method)
-        if row.samples == 1 or entry is None:  # of one that is not loaded here nobody knows which
-            return "–"
-        return "narrow samples" if entry.sampled else "all its samples"
-    if row.strength == 0:
-        return "0: averaging samples gains nothing"
-    end = f" ({row.end} of its grid)" if row.end else ""
-    return f"{row.strength:.3g}{end}"
-
-
-def _against(row: Gain) -> str:
-    if row.over_last is None:
-        return "single runs"
-    return (
-        f"the better of run and last iterate ({_signed(row.over_finals)} over the runs, "
-        f"{_signed(row.over_last)} over the last iterates)"
-    )
 
 
 def _signed(value: float) -> str:
@@ -175,7 +212,7 @@ def headline(rows: Sequence[Row]) -> str:
     """How many hold, in a sentence; "" without claims."""
     if not rows:
         return ""
-    words = [row.word for row in rows]
+    words = [row.told.record.word for row in rows]
     holds, fails, open_ = (words.count(word) for word in Word)
     text = f"{holds} of {len(rows)} claims {'holds' if holds == 1 else 'hold'} here"
     if fails:
@@ -218,84 +255,12 @@ def _has(spec: ExperimentSpec, add: str) -> bool:
 
 
 def _row(told: Told, figures: Sequence[str]) -> Row:
-    claim, record = told.claim, told.record
-    figure = next((name for name in claim.figures if name in figures), "")
-    return Row(
-        letter=record.id,
-        title=record.title,
-        estimand=record.estimand,
-        paper=claim.paper,
-        word=record.word,
-        glyph=record.word.glyph,
-        effect="–" if told.bar.value is None else claim.counted(told.bar.value),
-        interval=told.interval,
-        level=f"{100 * told.bar.confidence:.3g} %",
-        decides=told.bar.decides,
-        margin=_margin(claim, record.margin),
-        units=f"{record.n} {record.unit}{'' if record.n == 1 else 's'}",
-        images=f"{thousands(record.N)} images" if record.N else "",
-        because=record.because,
-        qualifier=record.qualifier,
-        note=told.note,
-        stands=_stands(told),
-        at_look=_at_look(told.at_look),
-        rests=_rests(record),
-        picture=_picture(told),
-        parts=_numbers(record.parts),
-        methods=tuple(_method(claim, method) for method in record.methods),
-        figure=figure,
-        place=figures.index(figure) + 1 if figure else 0,
-    )
+    figure = next((name for name in told.claim.figures if name in figures), "")
+    return Row(told, figure, figures.index(figure) + 1 if figure else 0)
 
 
-def _stands(told: Told) -> str:
-    if told.record.word is Word.CANNOT_TELL or told.tested <= 1:
-        return ""
-    return f"{'also' if told.survives else 'not'} with all {told.tested} tests at once"
-
-
-def _rests(record: ClaimRecord) -> str:
-    if not record.rests_on:
-        return ""
-    units = ", ".join(str(number) for number in record.rests_on)
-    several, without = ("s", "one of them") if len(record.rests_on) > 1 else ("", "it")
-    return f"Rests on {record.unit}{several} {units}: without {without} the word would be another."
-
-
-def _at_look(known: AtLook) -> str:
-    if known.look == 1:
-        return ""
-    interval = f" ({known.interval})" if known.interval else ""
-    return f"at {100 * known.level:.2g} %: {known.word}{interval}"
-
-
-def _margin(claim: Claim[Any], margin: float) -> str:
-    text = "within ±" if claim.side is Side.WITHIN else f"{claim.side} "
-    text += claim.counted(margin)
-    edited = not math.isclose(margin, claim.default_margin, abs_tol=1e-12)
-    return f"{text} (edited; by default {claim.say(claim.default_margin)})" if edited else text
-
-
-def _picture(told: Told) -> Interval | None:
-    """Distances beyond the margin, scaled so that all of the interval and the margin fit. None without an interval."""
-    low, x, high, margin = told.bar.low, told.bar.value, told.bar.high, told.record.margin
-    if low is None or x is None or high is None:
-        return None
-    if told.claim.side is Side.ABOVE:
-        far = (low - margin, x - margin, high - margin)
-    elif told.claim.side is Side.BELOW:
-        far = (margin - high, margin - x, margin - low)
-    else:  # within: from the end that is farthest from zero
-        nearest = 0.0 if low < 0 < high else min(abs(low), abs(high))
-        far = (margin - max(abs(low), abs(high)), margin - abs(x), margin - nearest)
-    left, right = MARGIN_AT - ROOM, WIDTH - MARGIN_AT - ROOM
-    scale = min(right / max(far[2], 1e-12), left / max(-far[0], 1e-12))
-    places = [round(MARGIN_AT + distance * scale, 1) for distance in far]
-    return Interval(low=places[0], x=places[1], high=places[2])
-
-
-def _numbers(parts: Mapping[str, float]) -> tuple[Part, ...]:
-    return tuple(Part(title=name, text=_short(value)) for name, value in parts.items())
+def _numbers(parts: Mapping[str, float]) -> dict[str, str]:
+    return {name: _short(value) for name, value in parts.items()}
 
 
 def _short(value: float) -> str:
@@ -306,12 +271,10 @@ def _short(value: float) -> str:
 
 def _method(claim: Claim[Any], found: MethodRecord) -> Part:
     return Part(
-        title=found.title,
+        record=found,
         text=_interval(claim, found.estimate),
-        word=found.word,
-        glyph=found.word.glyph,
         because=found.because + (f"; from {found.n} runs" if found.n else ""),
-        numbers="; ".join(f"{part.title} {part.text}" for part in _numbers(found.parts)),
+        numbers="; ".join(f"{name} {text}" for name, text in _numbers(found.parts).items()),
     )
 
 
