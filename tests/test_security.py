@@ -102,7 +102,7 @@ def test_people_sign_in_and_out(closed_site: Served) -> None:
         assert entered.status_code == 303
         assert entered.headers["location"] == "/workers?x=1"
         cookie = entered.headers["set-cookie"]
-        assert all(word in cookie for word in ("HttpOnly", "SameSite=Strict", "Path=/"))
+        assert all(word in cookie for word in ("HttpOnly", "SameSite=strict", "Path=/"))
         assert TOKEN not in cookie
         assert client.get("/workers").status_code == 200
         assert client.get("/api/experiments", headers={"Accept": "application/json"}).status_code == 200

@@ -61,9 +61,8 @@ KINDS = {
             "forbidden",
             403,
             "Not allowed",
-            "The request comes from another site, its form has expired, or it asks "
-            "for "
-            "something outside the allowed folders.",
+            "The request comes from another site, its form has expired, or it asks for something outside the allowed "
+            "folders.",
         ),
         Kind("not-found", 404, "Not found", "Nothing of that name is here; `detail` says what was looked for."),
         Kind(
@@ -77,9 +76,8 @@ KINDS = {
             "conflict",
             409,
             "Not in the present state",
-            "The request does not fit what the experiment is doing "
-            "now, or the "
-            "Idempotency-Key was used with another body.",
+            "The request does not fit what the experiment is doing now, or the Idempotency-Key was used with another "
+            "body.",
         ),
         Kind(
             "data-missing",
@@ -145,7 +143,7 @@ def respond(
     more: further members of the document, for programs.
     """
     about = KINDS[kind]
-    document = {**_document(about, detail, problems), "type": at(f"/api/docs#{about.name}"), **(more or {})}
+    document = {**_document(about, detail, problems), **(more or {})}
     headers = {"cache-control": "no-store", **(headers or {})}
     if replies.prefers_html(request):
         page: ErrorPage = request.app.state.error_page
@@ -158,7 +156,7 @@ def respond(
 
 def _document(about: Kind, detail: str, problems: Sequence[Problem]) -> dict[str, Any]:
     return {
-        "type": f"/api/docs#{about.name}",
+        "type": at(f"/api/docs#{about.name}"),
         "title": about.title,
         "status": about.status,
         "detail": detail,

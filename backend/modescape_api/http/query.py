@@ -182,15 +182,9 @@ class _Reader:
         name, _, operator = key.partition("__")
         field = self.fields.asked.get(name)
         if field is None:
-            names = ", ".join(
-                [
-                    *(["q"] if self.fields.searchable else []),
-                    *(["sel"] if self.fields.selectable else []),
-                    *self.fields.asked,
-                    *CONTROLS,
-                ]
-            )
-            self._wrong(key, f"there is no field {name[:60]!r} to filter by", names)
+            more = [*["q"] * bool(self.fields.searchable), *["sel"] * bool(self.fields.selectable)]
+            names = [*more, *self.fields.asked, *CONTROLS]
+            self._wrong(key, f"there is no field {name[:60]!r} to filter by", ", ".join(names))
             return None
         operator = operator or ("after" if field.kind == Kind.TIME else "eq")
         if operator not in _operators(field):
@@ -306,12 +300,8 @@ def _say(value: Any) -> str:
 _TYPES = {Kind.NUMBER: "number", Kind.WHOLE: "integer", Kind.FLAG: "boolean"}  # of OpenAPI; the others are texts
 
 
-def parameters(fields: Fields[Any]) -> list[dict[str, Any]]:
+def parameters(fields: Fields[Any]) -> Iterator[dict[str, Any]]:
     """What can be asked, as OpenAPI parameters."""
-    return list(_parameters(fields))
-
-
-def _parameters(fields: Fields[Any]) -> Iterator[dict[str, Any]]:
     if fields.searchable:
         yield _parameter("q", {"type": "string"}, f"Text that {fields.searchable} contains.")
     if fields.selectable:

@@ -11,6 +11,7 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,12 +29,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modescape.errors import InvalidInput, Problem
 from modescape_api.http.refusal import Refusal
 
-JSON, CSV, NDJSON, NPY = (
-    "application/json",
-    "text/csv; charset=utf-8",
-    "application/x-ndjson",
-    "application/x-npy",
-)
+JSON = "application/json"
+CSV = "text/csv; charset=utf-8"
+NDJSON = "application/x-ndjson"
+NPY = "application/x-npy"
 SAFETENSORS = "application/x-safetensors"
 BINARY = {"schema": {"type": "string", "format": "binary"}}  # the body of a file, as OpenAPI says it
 IMMUTABLE = "private, max-age=31536000, immutable"
@@ -205,20 +204,16 @@ def whole(request: Request, items: list[dict[str, Any]], words: str, *, columns:
 
 def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
     """CSV as lines of bytes. Text that a spreadsheet would run as a formula gets an apostrophe before it."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(header)
-    yield _drain(buffer)
-    for cells in rows:
-        writer.writerow([_cell(value) for value in cells])
-        yield _drain(buffer)
+    writer = csv.writer(_Through())
+    for cells in itertools.chain([header], ([_cell(value) for value in cells] for cells in rows)):
+        yield writer.writerow(cells).encode()
 
 
-def _drain(buffer: io.StringIO) -> bytes:
-    text = buffer.getvalue()
-    buffer.seek(0)
-    buffer.truncate()
-    return text.encode()
+class _Through:
+    """A file that hands back what is written to it, so that `writerow` gives its line."""
+
+    def write(self, text: str) -> str:
+        return text
 
 
 def _cell(value: Any) -> Any:
@@ -245,14 +240,14 @@ def _harmless(text: str) -> str:
     return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def _in_blocks(lines: Iterable[bytes], size: int = 64 * 1024) -> Iterator[bytes]:
+def _in_blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Lines joined to blocks: one chunk on the wire for hundreds of rows."""
     block: list[bytes] = []
     length = 0
     for line in lines:
         block.append(line)
         length += len(line)
-        if length >= size:
+        if length >= 64 * 1024:
             yield b"".join(block)
             block, length = [], 0
     if block:

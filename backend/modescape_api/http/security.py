@@ -278,11 +278,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def cookie(name: str, value: str, *, secure: bool) -> str:
-    parts = [f"{name}={value}", "Path=/", "HttpOnly", "SameSite=Strict", f"Max-Age={SESSION_SECONDS}"]
-    return "; ".join([*parts, *(["Secure"] if secure else [])])
-
-
 def own_path(path: str) -> str:
     """`path` if it leads to this server, else the front page: a sign-in link must not send people elsewhere."""
     parts = urlsplit(path)

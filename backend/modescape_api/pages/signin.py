@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from modescape_api.http.security import SESSION, cookie, new_session, own_path, same
+from modescape_api.http.security import SESSION, SESSION_SECONDS, new_session, own_path, same
 from modescape_api.http.site import Here
 from modescape_api.pages.rendering import render
 
@@ -33,7 +33,10 @@ def signin(
             request, here, "signin.html", next=own_path(next), error="That is not this server's token.", status=403
         )
     answer = RedirectResponse(own_path(next), status_code=303)
-    answer.headers.append("set-cookie", cookie(SESSION, new_session(here.token), secure=request.url.scheme == "https"))
+    secure = request.url.scheme == "https"
+    answer.set_cookie(
+        SESSION, new_session(here.token), SESSION_SECONDS, httponly=True, samesite="strict", secure=secure
+    )
     return answer
 
 

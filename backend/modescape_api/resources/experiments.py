@@ -207,7 +207,7 @@ def listed(here: Site, asked: Asked, *, cursor: str | None = None) -> Listing:
     "/api/experiments",
     summary="List experiments",
     description="Filters are joined by *and*. As CSV or newline JSON, without a limit, the whole list is sent.",
-    openapi_extra={"parameters": query.parameters(EXPERIMENTS)},
+    openapi_extra={"parameters": list(query.parameters(EXPERIMENTS))},
     responses=listing("experiments", "not-acceptable", "invalid-input"),
 )
 def list_experiments(request: Request, here: Here) -> Response:

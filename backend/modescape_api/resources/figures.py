@@ -243,8 +243,8 @@ _HTML_POLICY = (
     "/api/experiments/{experiment}/figures/{name}",
     summary="One figure as Plotly JSON, CSV or HTML",
     description="`plane.json`, `plane.csv`, `plane.html`, or a bare name with an Accept header. The figure's own "
-    "options are "
-    "further parameters; the catalogue lists them. Its words (caption, summary, notes) are beside them in `words`.",
+    "options are further parameters; the catalogue lists them. Its words (caption, summary, notes) are beside them in "
+    "`words`.",
     responses={
         200: {
             "description": "The figure",

@@ -40,8 +40,7 @@ def matrices(request: Request, here: Here, experiment: str) -> Response:
     "/api/experiments/{experiment}/matrices/{name}",
     summary="One matrix as .npy or CSV",
     description="`cosine.npy`, `disagreement.csv`, …, or a bare name with an Accept header. float64; `X-Rows` and "
-    "`X-Columns` "
-    "of the .npy name the solutions when there are at most 500 of them, `/matrices` always does.",
+    "`X-Columns` of the .npy name the solutions when there are at most 500 of them, `/matrices` always does.",
     responses={
         200: {
             "description": "The matrix",

@@ -41,10 +41,9 @@ router = APIRouter(include_in_schema=False)
 
 INTRODUCTION = (
     "Everything the pages show and do. Lists answer `{items, next, total, query}` and take the same query strings as "
-    "the "
-    "pages; ask for `text/csv` or `application/x-ndjson` (or `?format=csv`) to get them as tables. Errors are problem "
-    "documents that name the field and what is allowed. Numbers are JSON numbers; NaN and infinity are null; times "
-    "are UTC."
+    "the pages; ask for `text/csv` or `application/x-ndjson` (or `?format=csv`) to get them as tables. Errors are "
+    "problem documents that name the field and what is allowed. Numbers are JSON numbers; NaN and infinity are null; "
+    "times are UTC."
 )
 
 TAGS = {

@@ -44,7 +44,7 @@ def _rows(request: Request, row: Experiment, fields: Fields[Any], find: Callable
 @router.get(
     "/api/experiments/{experiment}/solutions",
     summary="Solutions: checkpoints, optima and samples",
-    openapi_extra={"parameters": query.parameters(SOLUTIONS)},
+    openapi_extra={"parameters": list(query.parameters(SOLUTIONS))},
     responses=listing("solutions", "not-found", "not-acceptable", "invalid-input"),
 )
 def solutions(request: Request, here: Here, experiment: str) -> Response:
@@ -184,7 +184,7 @@ def weights(request: Request, here: Here, experiment: str, number: Number) -> Re
 @router.get(
     "/api/experiments/{experiment}/measurements",
     summary="Measurements of solutions and of groups",
-    openapi_extra={"parameters": query.parameters(MEASUREMENTS)},
+    openapi_extra={"parameters": list(query.parameters(MEASUREMENTS))},
     responses=listing("measurements", "not-found", "not-acceptable", "invalid-input"),
 )
 def measurements(request: Request, here: Here, experiment: str) -> Response:
