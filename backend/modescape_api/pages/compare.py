@@ -38,7 +38,7 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
         kinds = [by_kind(here.store.stages.without_results(row.id)) for row in rows]
         for number, figure in enumerate(figures.values(), 1):
             cards = [card_of(number, figure, own) for own in kinds]
-            if sum(card["planned"] for card in cards) > 1:
+            if sum(card.planned for card in cards) > 1:
                 groups.append({"number": number, "entry": figure, "cards": list(zip(rows, cards, strict=True))})
         for row in rows:
             legend |= {entry["group"]: entry for entry in legend_of(stored(row.spec))}

@@ -71,6 +71,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def dotted(*parts: str) -> str:
+    """Those that say something, on one line."""
+    return " · ".join(filter(None, parts))
+
+
 def not_loaded(name: str) -> str:
     """Instead of the title of what this process does not know."""
     return f"{name}, not loaded here"
@@ -87,17 +92,11 @@ def said_not_known(*rows: Experiment) -> str:
     )
 
 
+_BY_NAME: tuple[Callable[..., str], ...] = (
+    duration, size, ago, absolute, iso, crumbs, cell, percent, rate, thousands,
+)  # fmt: skip
 FILTERS: dict[str, Callable[..., str]] = {
-    "duration": duration,
-    "size": size,
-    "ago": ago,
-    "absolute": absolute,
-    "iso": iso,
-    "crumbs": crumbs,
-    "cell": cell,
-    "percent": percent,
-    "rate": rate,
-    "thousands": thousands,
+    **{one.__name__: one for one in _BY_NAME},
     "last_part": lambda text: text.rsplit(".", 1)[-1],
     "sentence": lambda text: f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from modescape import __version__
 from modescape.claims.looks import looked
 from modescape.claims.telling import equal_accuracy
 from modescape.drawing.style import look
-from modescape.drawing.words import duration
+from modescape.drawing.words import duration, percent
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.plan import departures, differences
@@ -28,12 +28,16 @@ from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
 from modescape_api.pages import claims, failures, forms
 from modescape_api.pages.display import (
-    FILTERS,
+    KindProgress,
+    Training,
+    ago,
     by_kind,
     counted,
+    dotted,
     not_loaded,
     said_not_known,
     seconds_left,
+    size,
     training,
 )
 from modescape_api.pages.rendering import Next, alive_workers, back, render
@@ -54,7 +58,7 @@ class View:
 
     split: str
     color: str
-    notice: str | None
+    notice: str
 
     @classmethod
     def of(cls, request: Request, splits: Sequence[str]) -> View:
@@ -67,7 +71,7 @@ class View:
         return cls(
             split if split in splits else splits[0],
             color if color in ("method", "run") else "",
-            f"Ignored in the address: {', '.join(ignored)}" if ignored else None,
+            f"Ignored in the address: {', '.join(ignored)}" if ignored else "",
         )
 
 
@@ -80,32 +84,22 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     view = View.of(request, spec.evaluation.splits)
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
     kinds, failed, found = by_kind(stages), failures.causes(stages), Finding.from_json(row.finding)
-    size = here.store.experiments.bytes_of(row.id)
+    bytes_ = here.store.experiments.bytes_of(row.id)
     cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures.values(), 1)]
-    _fill_rows([card for card in cards if card["planned"]])
-    shown = [card["entry"].name if card["planned"] else "" for card in cards]
-    ordered = sorted(stages, key=lambda s: (s.finished_at is None, s.finished_at or row.created_at), reverse=False)
+    shown = [card.entry.name if card.planned else "" for card in cards]
+    ordered = sorted(stages, key=lambda s: (s.finished_at is None, s.finished_at or row.created_at))
     return render(
         request,
         here,
         "experiment.html",
         section="/",
         e=row,
-        facts=" · ".join(
-            filter(
-                None,
-                (
-                    duration(row.seconds) if row.seconds else "",
-                    FILTERS["size"](size) if size else "",
-                    FILTERS["ago"](row.created_at),
-                ),
-            )
-        ),
+        facts=dotted(duration(row.seconds) if row.seconds else "", size(bytes_) if bytes_ else "", ago(row.created_at)),
         subject=_subject(row, spec),
         is_alive=not row.status.has_ended,
         last_event=here.store.events.last_id(),
         actions=[one for one in actions_of(row.status) if one[0] != "retry" or _may_help(failed)],
-        bytes=size,
+        bytes=bytes_,
         cite=f"Modescape {__version__}, {row.slug}, spec {row.digest[:16]}, {row.created_at:%Y-%m-%d}",
         left=duration(left) if left is not None and row.status == Status.RUNNING else None,
         stages=kinds,
@@ -131,12 +125,12 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         sentence=found.sentence,
         statistics=_statistics(here, row, spec),
         strip=_strip(here, row, spec, found) if row.finding else None,
-        cards=cards,
-        missing=[card for card in cards if not card["planned"]],
+        cards=_rows_filled([card for card in cards if card.planned]),
+        missing=[card for card in cards if not card.planned],
         legend=legend_of(spec),
         splits=spec.evaluation.splits,
         view=view,
-        notice=" · ".join(filter(None, (view.notice, said_not_known(row)))) or None,
+        notice=dotted(view.notice, said_not_known(row)) or None,
         differences=differences(spec, preset.name) if preset else [],
         departures=departures(spec),
         protocol=spec.training.protocol,
@@ -146,13 +140,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         runs=(runs := here.store.results.runs(row.id)),
         seed_streams=[stream for stream in STREAMS if any(stream in run.seeds for run in runs)],
         tables=[
-            (label, f"/api/experiments/{row.slug}/{name}?format=csv")
-            for label, name in (
-                ("Solutions, CSV", "solutions"),
-                ("Measurements, CSV", "measurements"),
-                ("Runs, CSV", "runs"),
-                ("Stages, CSV", "stages"),
-            )
+            (f"{name.capitalize()}, CSV", f"/api/experiments/{row.slug}/{name}?format=csv")
+            for name in ("solutions", "measurements", "runs", "stages")
         ],
         files=_files(here, row, spec),
         log=ordered[-LOG_ROWS:][::-1],
@@ -198,14 +187,13 @@ def _may_help(failed: Sequence[failures.Cause]) -> bool:
 def _subject(row: Experiment, spec: ExperimentSpec) -> str:
     known = spec.data.path is not None or spec.data.dataset in datasets
     data = datasets.title(row.dataset) if known else not_loaded(row.dataset)
-    parts = [
+    return dotted(
         f"{data}, {words('input_scale', spec.data.input_scale)}",
         architecture_title(spec.network.architecture),
         f"{counted(spec.ensemble.runs, 'run')} × {counted(spec.training.epochs, 'epoch')}",
         counted(len(spec.methods), "subspace method") if spec.methods else "",
         f"seed {spec.ensemble.seed}",
-    ]
-    return " · ".join(filter(None, parts))
+    )
 
 
 def _absent(kind: str) -> Absent | None:
@@ -219,40 +207,52 @@ def _absent(kind: str) -> Absent | None:
     return Absent(study.absent, study.name * study.is_ready, f"{place}.0" if study.is_many else place)
 
 
-def card_of(number: int, figure: Figure, kinds: Sequence[Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Card:
+    """A figure on the page of an experiment.
+
+    planned: whether its stages are; lacks: which are not, and what adds them; waits: for the stage that has done
+    nothing yet; full: as wide as the page.
+    """
+
+    entry: Figure
+    number: int
+    planned: bool
+    lacks: Absent
+    waits: str
+    stages: list[KindProgress]
+    options: list[str]
+    full: bool
+
+
+def card_of(number: int, figure: Figure, kinds: Sequence[KindProgress]) -> Card:
     planned = {kind.kind for kind in kinds}
     absent = [need for need in figure.needs if need not in planned]
     unknown = Absent(f"It has no {' and no '.join(absent)} stages.", "")
-    lacks = next(filter(None, map(_absent, absent)), unknown)
     mine = [kind for kind in kinds if kind.kind in figure.needs]
     waiting = [kind for kind in mine if kind.done < kind.total]
-    return {
-        "entry": figure,
-        "title": figure.title,
-        "number": number,
-        "planned": not absent,
-        "lacks": lacks.words,
-        "add": lacks.add,
-        "anchor": lacks.place,
-        "waits": f"{waiting[0].kind}: {waiting[0].words}" if waiting and waiting[0].done == 0 else "",
-        "stages": mine,
-        "options": options_of(figure),
-        "height": figure.card,
-        "full": figure.full,
-    }
+    return Card(
+        figure,
+        number,
+        planned=not absent,
+        lacks=next(filter(None, map(_absent, absent)), unknown),
+        waits=f"{waiting[0].kind}: {waiting[0].words}" if waiting and waiting[0].done == 0 else "",
+        stages=mine,
+        options=options_of(figure),
+        full=figure.full,
+    )
 
 
-def _fill_rows(cards: Sequence[dict[str, Any]]) -> None:
+def _rows_filled(cards: Sequence[Card]) -> list[Card]:
     """Half a row each, two of them side by side; one that would stand there alone takes the whole row."""
-    waiting: dict[str, Any] | None = None
+    filled: list[Card] = []
+    is_half = False  # whether the last one waits for another beside it
     for card in cards:
-        if waiting is None:
-            waiting = None if card["full"] else card
-        else:
-            waiting["full"] = card["full"]
-            waiting = None
-    if waiting is not None:
-        waiting["full"] = True
+        if is_half and card.full:
+            filled[-1] = replace(filled[-1], full=True)
+        is_half = not is_half and not card.full
+        filled.append(card)
+    return [*filled[:-1], replace(filled[-1], full=True)] if is_half else filled
 
 
 def options_of(figure: Figure) -> list[str]:
@@ -305,7 +305,7 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) 
             "look": look(name),
             "xs": [round(100 * v / high, 2) for v in sorted(found)[:: max(1, len(found) // 40)]],
             "ends": ends and [round(100 * end / high, 2) for end in ends],
-            "mean": FILTERS["percent"](sum(found) / len(found)),
+            "mean": percent(sum(found) / len(found)),
         }
         for name, label, found, ends in known
     ]
@@ -361,7 +361,7 @@ def architecture_title(name: str) -> str:
     return architectures.title(name) if name in architectures else not_loaded(name)
 
 
-def trainings_of(here: Site, row: Experiment, stages: Sequence[Stage]) -> list[Any]:
+def trainings_of(here: Site, row: Experiment, stages: Sequence[Stage]) -> list[Training]:
     running = [stage for stage in stages if stage.kind == StageKind.TRAIN and stage.state == StageState.RUNNING][:4]
     found = []
     for stage in running:

@@ -18,7 +18,7 @@ from modescape.spec import ExperimentSpec, stored
 from modescape.tables import Experiment
 from modescape_api.http.site import Here
 from modescape_api.pages import forms
-from modescape_api.pages.display import by_kind, said_not_known
+from modescape_api.pages.display import by_kind, dotted, said_not_known
 from modescape_api.pages.experiment import legend_of, options_of
 from modescape_api.pages.rendering import address, render
 from modescape_api.resources import figures as figures_api
@@ -83,7 +83,7 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         stages=[kind for kind in kinds if kind.kind in figure.needs],
         query=query,
         last_event=here.store.events.last_id(),
-        notice=" · ".join(filter(None, (notice, said_not_known(row)))) or None,
+        notice=dotted(notice or "", said_not_known(row)) or None,
     )
 
 

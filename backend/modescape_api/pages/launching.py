@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 
 from modescape import names
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
@@ -21,7 +21,7 @@ from modescape_api.http import bodies, replies
 from modescape_api.http.site import Here, Site
 from modescape_api.pages import forms
 from modescape_api.pages.display import crumbs
-from modescape_api.pages.rendering import render
+from modescape_api.pages.rendering import Posted, render
 from modescape_api.resources import catalogue, data, experiments
 from modescape_api.resources.experiments import Draft, not_known
 
@@ -67,22 +67,8 @@ def launch_page(
 
 
 @router.post("/launch")
-async def launch(request: Request, here: Here) -> Response:
-    return await run_in_threadpool(_launch, request, here, await _posted(request))
-
-
-@router.post("/launch/plan")
-async def plan(request: Request, here: Here) -> Response:
-    """The plan of the form as it is filled in, which its page takes over."""
-    return await run_in_threadpool(_answer, request, here, await _posted(request))
-
-
-async def _posted(request: Request) -> list[tuple[str, str]]:
-    form = await request.form(max_fields=1000)
-    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-
-
-def _launch(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Response:
+def launch(request: Request, here: Here, form: Posted) -> Response:
+    pairs = _texts(form)
     given = dict(pairs)
     document = forms.to_document(pairs)
     try:
@@ -111,7 +97,10 @@ def _launch(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Respo
     )
 
 
-def _answer(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Response:
+@router.post("/launch/plan")
+def answer(request: Request, here: Here, form: Posted) -> Response:
+    """The plan of the form as it is filled in, which its page takes over."""
+    pairs = _texts(form)
     given = dict(pairs)
     document = forms.to_document(pairs)
     try:
@@ -131,6 +120,10 @@ def _answer(request: Request, here: Site, pairs: list[tuple[str, str]]) -> Respo
         body=_body(given.get("name", ""), document),
         figures=figures.values(),
     )
+
+
+def _texts(form: FormData) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
 
 
 def _preset(given: Mapping[str, str]) -> Preset | None:
@@ -162,10 +155,8 @@ def _planned(here: Site, draft: Draft) -> tuple[dict[str, Any] | None, list[Prob
         return None, _problems(error)
 
 
-def _problems(error: ModescapeError) -> list[Problem]:
-    if isinstance(error, InvalidInput | DataMissing | DataCorrupt) and error.problems:
-        return list(error.problems)
-    return [Problem(str(error), "data.path")]
+def _problems(error: InvalidInput | DataMissing | DataCorrupt) -> list[Problem]:
+    return list(error.problems) or [Problem(str(error), "data.path")]
 
 
 def _missing(source: Experiment) -> str | None:

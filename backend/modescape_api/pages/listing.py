@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 
 from modescape.columns import EXPERIMENTS, Cell, Field, Kind, Shows
 from modescape.drawing.style import look
@@ -19,9 +19,9 @@ from modescape.records import Status
 from modescape.tables import Experiment
 from modescape_api.http.query import Asked, read
 from modescape_api.http.site import Here, Site
-from modescape_api.pages.display import by_kind, counted, seconds_left
+from modescape_api.pages.display import by_kind, counted, dotted, seconds_left
 from modescape_api.pages.experiment import actions_of, architecture_title, trainings_of
-from modescape_api.pages.rendering import ALIVE, address, alive_workers, back, render
+from modescape_api.pages.rendering import ALIVE, Posted, address, alive_workers, back, render
 
 router = APIRouter()
 
@@ -65,7 +65,7 @@ def experiments_page(request: Request, here: Here) -> Response:
         json_url=address(request, path="/api/experiments", cursor=None),
         archived=bool(asked.query.archived),
         search=asked.search,
-        notice=" · ".join(asked.notices) or None,
+        notice=dotted(*asked.notices) or None,
     )
 
 
@@ -147,11 +147,12 @@ def _facets(request: Request, asked: Asked, counts: Mapping[str, Sequence[tuple[
 def _running(here: Site, row: Experiment) -> dict[str, Any]:
     stages = here.store.stages.without_results(row.id)
     left = seconds_left(stages, alive_workers(here))
-    names = f"{architecture_title(row.architecture)} on {row.dataset}"
     return {
         "experiment": row,
-        "subject": " · ".join(
-            [names, counted(row.runs, "run"), *([counted(len(row.methods), "method")] if row.methods else [])]
+        "subject": dotted(
+            f"{architecture_title(row.architecture)} on {row.dataset}",
+            counted(row.runs, "run"),
+            counted(len(row.methods), "method") if row.methods else "",
         ),
         "stages": by_kind(stages),
         "left": duration(left) if left is not None and row.status == Status.RUNNING else None,
@@ -161,25 +162,23 @@ def _running(here: Site, row: Experiment) -> dict[str, Any]:
 
 
 @router.post("/archive")
-async def archive_many(request: Request, here: Here) -> Response:
-    return await _many(request, here, here.store.experiments.archive)
+def archive_many(here: Here, form: Posted) -> Response:
+    return _many(form, here.store.experiments.archive)
 
 
 @router.post("/restore")
-async def restore_many(request: Request, here: Here) -> Response:
-    return await _many(request, here, here.store.experiments.restore)
+def restore_many(here: Here, form: Posted) -> Response:
+    return _many(form, here.store.experiments.restore)
 
 
 @router.post("/compare")
-async def compare_chosen(request: Request, here: Here) -> Response:
+def compare_chosen(form: Posted) -> Response:
     """The rows chosen in the list, as an address that can be kept."""
-    form = await request.form(max_fields=2000)
     asked = urlencode([("e", str(reference)) for reference in form.getlist("ref")[:100]])
     return RedirectResponse(f"/compare?{asked}", status_code=303)
 
 
-async def _many(request: Request, here: Site, act: Callable[[str], Experiment]) -> Response:
-    form = await request.form(max_fields=2000)
+def _many(form: FormData, act: Callable[[str], Experiment]) -> Response:
     for reference in form.getlist("ref")[:1000]:
-        await run_in_threadpool(act, str(reference))
+        act(str(reference))
     return back(str(form.get("next", "/")))

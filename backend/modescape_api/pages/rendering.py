@@ -9,9 +9,10 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import jinja2
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2.ext import Extension
+from starlette.datastructures import FormData
 
 from modescape import __version__
 from modescape.drawing.style import look
@@ -110,6 +111,13 @@ def back(path: str) -> Response:
 
 
 Next = Annotated[str, Form(max_length=2000)]
+
+
+async def _posted(request: Request) -> FormData:
+    return await request.form(max_fields=2000)
+
+
+Posted = Annotated[FormData, Depends(_posted)]  # of forms whose fields are not known beforehand
 
 
 def address(
