@@ -11,17 +11,19 @@ conditions are joined by *and*. `sort=-field`, `limit`, `cursor` and `fields` be
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Any
 from urllib.parse import urlencode
 
+from fastapi import Request, Response
 from starlette.datastructures import ImmutableMultiDict
 
 from modescape.columns import Field, Fields, Kind
 from modescape.errors import InvalidInput, Problem
-from modescape.listing import MAX_LIMIT, Condition, ListQuery
+from modescape.listing import MAX_LIMIT, Condition, ListQuery, Page
+from modescape_api.http import replies
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,6 @@ class Chip:
     without: str
 
 
-class Paging(TypedDict):
-    sort: str | None
-    cursor: str | None
-    limit: int | None
-
-
 @dataclass(frozen=True)
 class Asked:
     """What a query string asks for: for the store, in words, and as chips; notices: what was ignored (lenient only)."""
@@ -94,13 +90,16 @@ class Asked:
                 found += condition.value if isinstance(condition.value, tuple) else [condition.value]
         return tuple(found)
 
-    def after(self, cursor: str | None) -> ListQuery:
-        """The same question from `cursor` on; None: as asked."""
-        return self.query if cursor is None else replace(self.query, cursor=cursor)
 
-    def page(self, cursor: str | None) -> Paging:
-        """Order and place, as the store's lists of results take them."""
-        return Paging(sort=self.query.sort, cursor=cursor or self.query.cursor, limit=self.query.limit)
+def answer(request: Request, fields: Fields[Any], find: Callable[[ListQuery], Page[Any]], name: str) -> Response:
+    """The rows that the query string asks for, as `find` has them, in the form asked for; name: of the file."""
+    asked = read(fields, request.query_params)
+
+    def page(cursor: str | None) -> replies.Listing:
+        found = find(asked.query if cursor is None else replace(asked.query, cursor=cursor))
+        return replies.Listing([fields.document(row) for row in found.items], found.next, found.total, asked.words)
+
+    return replies.listing(request, page(None), columns=fields.keys, more=page, name=name)
 
 
 def read(fields: Fields[Any], parameters: ImmutableMultiDict[str, str], *, lenient: bool = False) -> Asked:

@@ -19,7 +19,8 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import ImmutableMultiDict
 
 from modescape.claims import CLAIMS
 from modescape.errors import Problem
@@ -150,7 +151,7 @@ _LABELS = {
     "normalise": "Divide by error rate",
     "ood": "Other images",
 }
-_PARTS: dict[str, Any] = {
+_PARTS: dict[str, type[BaseModel]] = {
     "data": DataSpec,
     "network": NetworkSpec,
     "training": TrainingSpec,
@@ -233,15 +234,14 @@ def _text(value: Any) -> str:
 
 def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """The spec a posted form means. Texts that are no numbers stay texts, so that validation can name them."""
-    many = _grouped(form)
-    last = {name: found[-1] for name, found in many.items()}
+    given = ImmutableMultiDict(list(form))
 
     def typed(control: Control) -> str | None:
         """None of a control that was left open."""
         if control.kind == "checks":
-            text = ", ".join(filter(None, many.get(control.name, [])))
+            text = ", ".join(filter(None, given.getlist(control.name)))
         else:
-            text = last.get(control.name, "").strip()
+            text = given.get(control.name, "").strip()
         return text if text or control.kind in ("list", "milestones", "checks") else None
 
     def told(controls: Iterable[Control]) -> Iterator[tuple[str, Any]]:
@@ -251,10 +251,10 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
                 yield control.name, _value(control.kind, text)
 
     document: dict[str, Any] = {"methods": []}
-    chosen = last.get("network.architecture", "")
-    for name, value in told(control for control in _blank() if control.name in last):
+    chosen = given.get("network.architecture", "")
+    for name, value in told(control for control in _blank() if control.name in given):
         part, *path = name.split(".")
-        if part == "methods" or (name == "data.path" and last.get("data.dataset") not in PLACES):
+        if part == "methods" or (name == "data.path" and given.get("data.dataset") not in PLACES):
             continue  # a path typed before another set was chosen is hidden, and not meant
         if part == "network" and path[0] == "options":
             if path[1] != chosen:
@@ -265,7 +265,7 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
             target = target.setdefault(step, {})
         target[path[-1]] = value
     for name in methods:
-        if last.get(f"methods.{name}.on") != "true":
+        if given.get(f"methods.{name}.on") != "true":
             continue
         entry: dict[str, Any] = {"method": name, "options": {}}
         for field, value in told(_method_controls(name)):
@@ -274,19 +274,11 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
     for name, offer in studies.items():
         asked = [
             {field.removeprefix(f"{prefix}."): value for field, value in told(_study_controls(name, prefix))}
-            for prefix in _rows_on(offer, last)
+            for prefix in _rows_on(offer, given)
         ]
         if asked:
             _part_of(document, name)[name] = asked if offer.is_many else asked[0]
     return document
-
-
-def _grouped(form: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """All values posted under each name, in order."""
-    many: dict[str, list[str]] = {}
-    for name, value in form:
-        many.setdefault(name, []).append(value)
-    return many
 
 
 def _part_of(document: dict[str, Any], study: str) -> dict[str, Any]:
@@ -515,15 +507,8 @@ def _study_controls(name: str, prefix: str) -> tuple[Control, ...]:
     ]
     shown = [replace(control, value="") if control.name == f"{prefix}.runs" else control for control in found]
     offers = {control.name: model.choices(control.name.removeprefix(f"{prefix}.")) for control in shown}
-    shown = [_offered(control, offers[control.name]) for control in shown]
-    return tuple(sorted(shown, key=lambda control: not offers[control.name]))  # what it is about comes first
-
-
-def _offered(control: Control, titles: Mapping[str, str] | None) -> Control:
-    if not titles:
-        return control
-    choices = tuple(Choice(value, title) for value, title in titles.items())
-    return replace(control, kind="select", choices=choices, value=choices[0].value)
+    shown.sort(key=lambda control: not offers[control.name])  # what it is about comes first
+    return tuple(with_choices(control, offer) if (offer := offers[control.name]) else control for control in shown)
 
 
 @while_known
@@ -538,8 +523,7 @@ def _method_controls(name: str) -> tuple[Control, ...]:
 
 
 def _select(control: Control, registry: Mapping[str, Entry]) -> Control:
-    choices = tuple(Choice(name, entry.title) for name, entry in registry.items())
-    return replace(control, kind="select", choices=choices)
+    return with_choices(control, {name: entry.title for name, entry in registry.items()})
 
 
 def _from_schema(schema: Mapping[str, Any], prefix: str) -> list[Control]:
@@ -616,17 +600,13 @@ def with_choices(control: Control, words: Mapping[str, str]) -> Control:
 
 def from_posted(form: Sequence[tuple[str, str]]) -> Values:
     """The texts as they were typed, right or wrong, so that a refused form comes back unchanged."""
-    many = _grouped(form)
-    last = {name: found[-1] for name, found in many.items()}
-    checks = {control.name for control in _blank() if control.kind == "checks"}
-    checks |= {
-        control.name
-        for name, entry in studies.items()
-        for prefix in _row_names(entry, last)
-        for control in _study_controls(name, prefix)
-        if control.kind == "checks"
+    given = ImmutableMultiDict(list(form))
+    rows = [(name, prefix) for name, entry in studies.items() for prefix in _row_names(entry, given)]
+    every = [*_blank(), *(control for row in rows for control in _study_controls(*row))]
+    checks = {control.name for control in every if control.kind == "checks"}
+    return {
+        name: ", ".join(filter(None, given.getlist(name))) if name in checks else value for name, value in given.items()
     }
-    return {name: ", ".join(filter(None, found)) if name in checks else found[-1] for name, found in many.items()}
 
 
 def posted(sections: Iterable[Section]) -> list[tuple[str, str]]:

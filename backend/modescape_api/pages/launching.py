@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -17,7 +16,7 @@ from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeEr
 from modescape.registry import Preset, datasets, figures, presets
 from modescape.spec import PROTOCOLS, under_protocol
 from modescape.tables import Experiment
-from modescape_api.http import bodies, replies
+from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
 from modescape_api.pages import forms
 from modescape_api.pages.display import crumbs
@@ -75,7 +74,7 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
         draft = _draft(given, document)
         if given.get("do") != "plan":
             # Pressing twice sends the same key with the same body: one experiment. A changed form is another one.
-            same = hashlib.sha256(replies.encode(draft.model_dump(mode="json"))).hexdigest()[:16]
+            same = experiments.digest(draft)[:16]
             row = experiments.launch(here, draft, key=f"form-{given.get('key', '')[:60]}-{same}")
             return RedirectResponse(f"/experiments/{row.slug}", status_code=303)
         plan, problems = _planned(here, draft)
@@ -134,8 +133,7 @@ def _draft(given: Mapping[str, str], document: Mapping[str, Any]) -> Draft:
     """What a posted form asks to launch. Raises InvalidInput."""
     preset = _preset(given)
     more = {"preset": preset.name if preset else None, "notes": given.get("notes", "")}
-    draft: Draft = bodies.validate(Draft, {**_body(given.get("name", ""), document), **more})
-    return draft
+    return bodies.validate(Draft, {**_body(given.get("name", ""), document), **more})
 
 
 def _body(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,16 +209,7 @@ def _launch_form(
         full=full,
         short_url=f"/launch?preset={_other(preset, full=False)}&version=short",
         full_url=f"/launch?preset={_other(preset, full=True)}&version=paper",
-        protocols=[
-            {
-                "name": name,
-                "url": f"/launch?preset={preset.name}&protocol={name}",
-                "chosen": name == _protocol(document),
-            }
-            for name in ("paper", "modern")
-        ]
-        if preset
-        else [],
+        protocol=_protocol(document) if preset else "",
         presets=_preset_cards(preset, price, full=full),
         preset=preset,
         twin={"url": f"/launch?preset={twin.name}", "size": _size(twin), "price": price(twin.name)} if twin else None,
@@ -262,10 +251,7 @@ def _other(preset: Preset | None, *, full: bool) -> str:
     if preset is None:
         return "blank"
     twin = _twin(preset)
-    is_full = preset.twin_of is None and twin is not None
-    if twin is None or is_full == full:
-        return preset.name
-    return twin.name
+    return twin.name if twin is not None and (preset.twin_of is None) != full else preset.name
 
 
 def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: bool) -> list[dict[str, Any]]:

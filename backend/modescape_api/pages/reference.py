@@ -13,7 +13,19 @@ from modescape.errors import Conflict, DataCorrupt, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.paper_numbers import beside
 from modescape.records import Status
-from modescape.registry import Figure, Preset, architectures, corruptions, datasets, figures, methods, presets, studies
+from modescape.registry import (
+    Dataset,
+    Entry,
+    Figure,
+    Preset,
+    architectures,
+    corruptions,
+    datasets,
+    figures,
+    methods,
+    presets,
+    studies,
+)
 from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
 from modescape_api.pages import forms
@@ -92,22 +104,19 @@ def catalogue_page(request: Request, here: Here) -> Response:
     )
 
 
-def _facts(entry: Any) -> list[str]:
-    if entry.brought is None:
-        return _own_facts(entry)
-    where = "" if entry.loaded else "; not loaded here, workers have it"
-    return [*_own_facts(entry), f"of the plug-in {entry.brought.title}{where}"]
-
-
-def _own_facts(entry: Any) -> list[str]:
-    if entry.name in datasets and entry is datasets[entry.name] and entry.train_total:
+def _facts(entry: Entry) -> list[str]:
+    facts = []
+    if isinstance(entry, Dataset) and entry.train_total:
         shape = f"{entry.channels} × {entry.height} × {entry.width}"
-        return [f"{thousands(entry.train_total)} + {thousands(entry.test_total)} images, {shape}"]
+        facts.append(f"{thousands(entry.train_total)} + {thousands(entry.test_total)} images, {shape}")
     if isinstance(entry, Figure):
-        return [entry.question, *([entry.paper] if entry.paper else [])]
-    if isinstance(entry, Preset):
-        return [entry.paper] if entry.paper else []
-    return []
+        facts.append(entry.question)
+    if isinstance(entry, Figure | Preset) and entry.paper:
+        facts.append(entry.paper)
+    if entry.brought is not None:
+        where = "" if entry.loaded else "; not loaded here, workers have it"
+        facts.append(f"of the plug-in {entry.brought.title}{where}")
+    return facts
 
 
 _PARTS = ("train", "validation", "test")  # validation: where a set has images of its own for it
@@ -140,19 +149,8 @@ def _data(
     from modescape.science.data import shown_order
 
     rows = data.known(here)
-    registered = [
-        {
-            "name": row["name"],
-            "path": row["where"],
-            "words": _words_of(row),
-            "here": row["present"],
-            "is_registered": "train" in row,
-            "reading": row.get("reading", []),  # sets registered before this was looked for say nothing
-            "looking": row.get("looking"),
-            "layout": row.get("layout", ""),  # sets that were registered before this was said have none
-            "ignored": row.get("ignored", []),
-            "classes": [(row["classes"][i], i) for i in shown_order(row.get("classes", ()))],
-        }
+    own = [
+        {**row, "said": _words_of(row), "shown": [(row["classes"][i], i) for i in shown_order(row.get("classes", ()))]}
         for row in rows
         if row["own"]
     ]
@@ -163,7 +161,7 @@ def _data(
         status=status,
         section="/data",
         sets=[row for row in rows if not row["own"]],
-        registered=registered,
+        own=own,
         folders=here.settings.data_folders,
         roots=here.settings.registration_roots,
         problem=problem,

@@ -24,8 +24,6 @@ from modescape.tables import Experiment, Stage
 from modescape_api.http import bodies, problems, query, replies
 from modescape_api.http.bodies import Body, Name, Notes, Tag, body
 from modescape_api.http.proxies import at
-from modescape_api.http.query import Asked
-from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import data
 from modescape_api.resources.examples import Example, answer, answers, listing
@@ -124,7 +122,7 @@ def stages_of(here: Site, row: Experiment) -> list[dict[str, Any]]:
 # -- launching --------------------------------------------------------------------------------------------------------
 
 
-def launch(here: Site, draft: Draft, *, key: str | None = None, created_by: str = "") -> Experiment:
+def launch(here: Site, draft: Draft, *, key: str | None = None) -> Experiment:
     """Check everything, store the experiment and its stages in one transaction, wake workers.
 
     key: makes the request repeatable; the same key with another draft is a Conflict.
@@ -138,9 +136,8 @@ def launch(here: Site, draft: Draft, *, key: str | None = None, created_by: str 
             preset=draft.preset,
             notes=draft.notes,
             tags=draft.tags,
-            created_by=created_by,
             fresh=draft.fresh,
-            idempotency=(key, _digest(draft)) if key is not None else None,
+            idempotency=(key, digest(draft)) if key is not None else None,
         )
     except (InvalidInput, DataMissing) as error:
         raise bodies.prefixed(error, "spec") from None
@@ -171,7 +168,7 @@ def _name(draft: Draft) -> str:
     return f"{own_sets.place_name(path, dataset) if isinstance(path, str) else dataset} experiment"[: names.LONGEST]
 
 
-def _digest(draft: Draft) -> str:
+def digest(draft: Draft) -> str:
     return hashlib.sha256(replies.encode(draft.model_dump(mode="json"))).hexdigest()
 
 
@@ -198,11 +195,6 @@ _UNFIT = problems.documented("malformed", "too-large", "wrong-media-type", "inva
 # -- endpoints --------------------------------------------------------------------------------------------------------
 
 
-def listed(here: Site, asked: Asked, *, cursor: str | None = None) -> Listing:
-    page = here.store.experiments.page(asked.after(cursor))
-    return Listing([EXPERIMENTS.document(row) for row in page.items], page.next, page.total, asked.words)
-
-
 @router.get(
     "/api/experiments",
     summary="List experiments",
@@ -211,15 +203,7 @@ def listed(here: Site, asked: Asked, *, cursor: str | None = None) -> Listing:
     responses=listing("experiments", "not-acceptable", "invalid-input"),
 )
 def list_experiments(request: Request, here: Here) -> Response:
-    asked = query.read(EXPERIMENTS, request.query_params)
-    first = listed(here, asked)
-    return replies.listing(
-        request,
-        first,
-        columns=EXPERIMENTS.keys,
-        more=lambda cursor: listed(here, asked, cursor=cursor),
-        name="experiments",
-    )
+    return query.answer(request, EXPERIMENTS, here.store.experiments.page, "experiments")
 
 
 @router.post(
@@ -240,9 +224,11 @@ def create(
         Header(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$", description="Any text of your own."),
     ] = None,
 ) -> Response:
-    row = launch(here, draft, key=idempotency_key)
-    headers = {"location": f"/api/experiments/{row.slug}"}
-    return replies.json(as_document(here, row), status=201, headers=headers)
+    return _launched(here, launch(here, draft, key=idempotency_key))
+
+
+def _launched(here: Site, row: Experiment) -> Response:
+    return replies.json(as_document(here, row), status=201, headers={"location": f"/api/experiments/{row.slug}"})
 
 
 @router.get(
@@ -361,8 +347,7 @@ def clone(here: Here, experiment: str, copy: Annotated[Copy, body(Copy)]) -> Res
         tags=copy.tags if copy.tags is not None else tuple(old.tags),
         fresh=copy.fresh,
     )
-    row = launch(here, draft)
-    return replies.json(as_document(here, row), status=201, headers={"location": f"/api/experiments/{row.slug}"})
+    return _launched(here, launch(here, draft))
 
 
 @router.get(

@@ -14,12 +14,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from modescape.columns import MEASUREMENTS, SOLUTIONS, Fields
 from modescape.errors import Conflict, NotFound
 from modescape.laboratory import image_table
-from modescape.listing import Page
+from modescape.listing import ListQuery, Page
 from modescape.records import PlannedStage, StageKind, StageState
 from modescape.results import Results
 from modescape.tables import Experiment
 from modescape_api.http import problems, query, replies
-from modescape_api.http.replies import Listing
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import answer, answers, listing
 
@@ -31,14 +30,11 @@ SplitName = Annotated[str, Query(max_length=16, description="Which images: test 
 
 def _rows(request: Request, row: Experiment, fields: Fields[Any], find: Callable[..., Page[Any]]) -> Response:
     """Those of an experiment that the query string asks for. find: as `store.results` finds them."""
-    asked = query.read(fields, request.query_params)
 
-    def page(cursor: str | None) -> Listing:
-        found = find(row.id, asked.query.conditions, **asked.page(cursor))
-        return Listing([fields.document(one) for one in found.items], found.next, found.total, asked.words)
+    def page(asked: ListQuery) -> Page[Any]:
+        return find(row.id, asked.conditions, sort=asked.sort, cursor=asked.cursor, limit=asked.limit)
 
-    name = f"{row.slug}-{fields.noun.lower()}"
-    return replies.listing(request, page(None), columns=fields.keys, more=page, name=name)
+    return query.answer(request, fields, page, f"{row.slug}-{fields.noun.lower()}")
 
 
 @router.get(
