@@ -48,7 +48,7 @@ def body(model: type[M]) -> Any:
     return Depends(read)
 
 
-async def read_json(request: Request) -> Any:
+async def read_json(request: Request) -> object:
     """The decoded body. Raises Refusal (415, 400) saying what is wrong with it, or InvalidInput naming the field whose
     text is half a character, which JSON can write and UTF-8 cannot."""
     raw = await request.body()
@@ -84,7 +84,7 @@ def _refuse_halves(raw: bytes) -> None:
         )
 
 
-def _halves(value: Any, field: str) -> Iterator[tuple[str, str]]:
+def _halves(value: object, field: str) -> Iterator[tuple[str, str]]:
     """(field, surrogate) of every text in a decoded document, names of fields among them."""
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -97,7 +97,7 @@ def _halves(value: Any, field: str) -> Iterator[tuple[str, str]]:
         yield from ((field, letter) for letter in value if "\ud800" <= letter <= "\udfff")
 
 
-def validate(model: type[M], data: Any) -> M:
+def validate(model: type[M], data: object) -> M:
     """`data` as the model. Raises InvalidInput naming every field."""
     if not isinstance(data, dict):
         raise InvalidInput("is not an object", field="body", allowed="one JSON object")
@@ -115,7 +115,7 @@ def prefixed(error: InvalidInput | DataMissing, prefix: str) -> InvalidInput | D
     return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
 
 
-def documented(model: type[BaseModel], example: Any, *, required: bool = True) -> dict[str, Any]:
+def documented(model: type[BaseModel], example: object, *, required: bool = True) -> dict[str, Any]:
     """The request body in OpenAPI."""
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "example": example}}
     return {"requestBody": {"required": required, "content": content}}

@@ -136,7 +136,7 @@ def respond(
     *,
     problems: Sequence[Problem] = (),
     headers: Mapping[str, str] | None = None,
-    more: Mapping[str, Any] | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> Response:
     """The answer that says what went wrong: a page when the client prefers HTML, else a problem document.
 

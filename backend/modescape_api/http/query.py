@@ -288,7 +288,7 @@ class _Reader:
         return int(text)
 
 
-def _say(value: Any) -> str:
+def _say(value: object) -> str:
     if isinstance(value, tuple):
         return " or ".join(_say(item) for item in value)
     if isinstance(value, datetime):

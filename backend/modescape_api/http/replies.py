@@ -41,13 +41,13 @@ REVALIDATE = "private, no-cache"
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 
 
-def encode(value: Any) -> bytes:
+def encode(value: object) -> bytes:
     """JSON bytes; NaN and infinities become null, times end in Z."""
     return orjson.dumps(value, option=_OPTIONS)
 
 
 def json(
-    value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None, media_type: str = JSON
+    value: object, *, status: int = 200, headers: Mapping[str, str] | None = None, media_type: str = JSON
 ) -> Response:
     return Response(
         encode(value),
@@ -202,7 +202,7 @@ def whole(request: Request, items: list[dict[str, Any]], words: str, *, columns:
     return listing(request, Listing(items, None, len(items), words), columns=columns, name=name)
 
 
-def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
+def csv_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
     """CSV as lines of bytes. Text that a spreadsheet would run as a formula gets an apostrophe before it."""
     writer = csv.writer(_Through())
     for cells in itertools.chain([header], ([_cell(value) for value in cells] for cells in rows)):
@@ -216,7 +216,7 @@ class _Through:
         return text
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -283,8 +283,8 @@ def npy(array: np.ndarray[Any, Any], *, name: str, headers: Mapping[str, str] | 
 
 def matrix_csv(
     values: np.ndarray[Any, Any],
-    rows: Sequence[Any],
-    columns: Sequence[Any],
+    rows: Sequence[object],
+    columns: Sequence[object],
     *,
     name: str,
     corner: str = "solution",
@@ -326,7 +326,7 @@ def unchanged(request: Request, etag: str) -> bool:
     return given.strip() == "*" or any(one.strip().removeprefix("W/") == bare for one in given.split(","))
 
 
-def tagged_json(request: Request, value: Any) -> Response:
+def tagged_json(request: Request, value: object) -> Response:
     """A value as JSON under the ETag of its bytes; 304 where the client has it."""
     encoded = encode(value)
     headers = {"etag": tag(encoded), "cache-control": REVALIDATE}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
 from modescape.comparing import MOST, compare
+from modescape.drawing.figure import Legend
 from modescape.listing import ListQuery
-from modescape.registry import figures, studies
+from modescape.registry import Figure, figures, studies
 from modescape.spec import stored
+from modescape.tables import Experiment
 from modescape_api.http.site import Here
 from modescape_api.pages.display import by_kind, crumbs, said_not_known
-from modescape_api.pages.experiment import card_of, legend_of
+from modescape_api.pages.experiment import Card, card_of, legend_of
 from modescape_api.pages.rendering import render
 from modescape_api.resources.compare import chosen
 
@@ -32,16 +34,16 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
         return f"/compare?{urlencode([('e', name) for name in names])}"
 
     found = compare(*asked) if len(asked) > 1 else None
-    groups: list[dict[str, Any]] = []
-    legend: dict[str, dict[str, Any]] = {}
+    groups: list[tuple[int, Figure, list[tuple[Experiment, Card]]]] = []
+    legend: dict[str, Legend] = {}
     if found:
         kinds = [by_kind(here.store.stages.without_results(row.id)) for row in rows]
         for number, figure in enumerate(figures.values(), 1):
             cards = [card_of(number, figure, own) for own in kinds]
             if sum(card.planned for card in cards) > 1:
-                groups.append({"number": number, "entry": figure, "cards": list(zip(rows, cards, strict=True))})
+                groups.append((number, figure, list(zip(rows, cards, strict=True))))
         for row in rows:
-            legend |= {entry["group"]: entry for entry in legend_of(stored(row.spec))}
+            legend |= {entry.group: entry for entry in legend_of(stored(row.spec))}
     newest = here.store.experiments.page(ListQuery(limit=100)).items if len(rows) < MOST else []
     return render(
         request,

@@ -10,14 +10,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from modescape.drawing.words import duration, percent, rate, thousands
-from modescape.records import StageState
+from modescape.records import StageState, Status
 from modescape.tables import Experiment, Stage, utcnow
 from modescape_api.resources.experiments import not_known
 
-GLYPHS = {"succeeded": "✓", "running": "◐", "failed": "✗", "cancelled": "⊘", "paused": "‖"}
+GLYPHS: dict[str, str] = {
+    Status.SUCCEEDED: "✓", Status.RUNNING: "◐", Status.FAILED: "✗", Status.CANCELLED: "⊘", Status.PAUSED: "‖",
+}  # fmt: skip
 
 
 # -- numbers and times ------------------------------------------------------------------------------------------------
@@ -57,7 +58,7 @@ def crumbs(field: str) -> str:
     return " › ".join([parts[0].capitalize(), *parts[1:]]) if parts[0] else "The spec"
 
 
-def cell(value: Any) -> str:
+def cell(value: object) -> str:
     """One cell of a data table."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
@@ -135,10 +136,10 @@ class KindProgress:
         return f"{self.done} of {self.total}" + (f" · {self.note}" if self.note else "")
 
     @property
-    def state(self) -> str:
+    def state(self) -> Status:
         if self.done == self.total:
-            return "succeeded"
-        return "failed" if self.failed else "running" if self.running or self.done else "queued"
+            return Status.SUCCEEDED
+        return Status.FAILED if self.failed else Status.RUNNING if self.running or self.done else Status.QUEUED
 
     @property
     def glyph(self) -> str:

@@ -133,7 +133,7 @@ def _answer(status: str, answer: dict[str, Any]) -> Answer:
     )
 
 
-def _pretty(example: Any) -> str:
+def _pretty(example: object) -> str:
     return "" if example is None else orjson.dumps(example, option=orjson.OPT_INDENT_2).decode()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -13,6 +13,8 @@ from fastapi.responses import RedirectResponse
 from modescape import __version__
 from modescape.claims.looks import looked
 from modescape.claims.telling import equal_accuracy
+from modescape.drawing.figure import Legend
+from modescape.drawing.options import FigureOptions
 from modescape.drawing.style import look
 from modescape.drawing.words import duration, percent
 from modescape.errors import NotFound
@@ -47,8 +49,6 @@ from modescape_api.resources.experiments import Changes
 router = APIRouter()
 
 LOG_ROWS = 200
-
-_FIXED_LEGEND = tuple((group, group.words.capitalize(), group) for group in Group)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
             (f"{name.capitalize()}, CSV", f"/api/experiments/{row.slug}/{name}?format=csv")
             for name in ("solutions", "measurements", "runs", "stages")
         ],
-        files=_files(here, row, spec),
+        files=list(_files(here, row, spec)),
         log=ordered[-LOG_ROWS:][::-1],
         log_more=max(0, len(stages) - LOG_ROWS),
     )
@@ -257,19 +257,20 @@ def _rows_filled(cards: Sequence[Card]) -> list[Card]:
 
 def options_of(figure: Figure) -> list[str]:
     """Options a browser sends when it asks for the picture: `method` only where it makes another one."""
-    options: Any = figure.options  # a FigureOptions, which the registry need not know
-    return [name for name in options.model_fields if name != "method" or options.redraws]
+    redraws = issubclass(figure.options, FigureOptions) and figure.options.redraws
+    return [name for name in figure.options.model_fields if name != "method" or redraws]
 
 
 def _title(method: str) -> str:
     return method_title(method) if method in methods else not_loaded(method)
 
 
-def legend_of(spec: ExperimentSpec) -> list[dict[str, Any]]:
-    entries = [*_FIXED_LEGEND, *((m.method, _title(m.method), m.method) for m in spec.methods)]
+def legend_of(spec: ExperimentSpec) -> list[Legend]:
+    named: list[tuple[str, str]] = [(group, group.words.capitalize()) for group in Group]
+    named += [(chosen.method, _title(chosen.method)) for chosen in spec.methods]
     if spec.methods:
-        entries += [("baseline", "Reference run", "baseline"), ("theory", "Limits", "theory")]
-    return [{"group": group, "title": title, "look": look, "on": True, "count": None} for group, title, look in entries]
+        named += [("baseline", "Reference run"), ("theory", "Limits")]
+    return [Legend(group, title, group) for group, title in named]
 
 
 def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) -> dict[str, Any] | None:
@@ -318,18 +319,22 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) 
     return {"rows": rows, "ticks": ticks, "summary": summary, "has_samples": bool(read)}
 
 
-def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Files:
+    """What belongs together among the files of an experiment. links: each in a word, with its address."""
+
+    what: str
+    shape: str
+    links: list[tuple[str, str]]
+
+
+def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> Iterator[Files]:
     base = f"/api/experiments/{row.slug}"
-    found: list[dict[str, Any]] = []
-
-    def add(what: str, shape: str, links: list[tuple[str, str]]) -> None:
-        found.append({"what": what, "shape": shape, "links": links})
-
     for matrix in here.store.results.matrices(row.id):
         shape = f"{len(matrix.rows)} × {len(matrix.columns)}"
         query = f"?split={matrix.split}" if matrix.split else ""
         links = [(form, f"{base}/matrices/{matrix.name}.{form}{query}") for form in ("npy", "csv")]
-        add(f"matrix {matrix.name}{', ' + matrix.split if matrix.split else ''}", shape, links)
+        yield Files(f"matrix {matrix.name}{', ' + matrix.split if matrix.split else ''}", shape, links)
     for optimum in here.store.results.solutions(row.id, role=Role.OPTIMUM, limit=1000).items:
         links = [("weights", f"{base}/solutions/{optimum.number}/weights")]
         links += [
@@ -337,14 +342,14 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
             for split in spec.evaluation.splits
         ]
         links.append(("checkpoints", f"{base}/runs/{optimum.run}/checkpoints"))
-        add(f"run {optimum.run}, its optimum (solution {optimum.number})", "safetensors, npy", links)
+        yield Files(f"run {optimum.run}, its optimum (solution {optimum.number})", "safetensors, npy", links)
     failed = [run.number for run in here.store.results.runs(row.id) if run.failed]
     for stage in here.store.stages.of(row.id) if failed else ():
         kept = stage.result.get("extra", {}).get("checkpoints", [])
         if stage.kind == StageKind.TRAIN and stage.params["run"] in failed and kept:
             what = f"run {stage.params['run']}, which failed: its checkpoints"
             links = [(f"epoch {one['epoch']}", f"/api/artifacts/{one['weights']}") for one in kept]
-            add(what, "safetensors", links)
+            yield Files(what, "safetensors", links)
     for stage in here.store.stages.of(row.id) if spec.shift is not None else ():
         left = stage.result.get("extra", {})
         if stage.kind in ("corrupt", "shift") and left and "skipped" not in left:
@@ -353,8 +358,7 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> list[dict[str, 
             what = f"test images, {stage.key}" if stage.kind == "corrupt" else f"under shift, run {stage.key}"
             links = [(name, f"/api/artifacts/{digest}") for name, digest in named]
             links.append(("about", f"{base}/stages/{stage.id}"))
-            add(what, ", ".join(files[digest] for _, digest in named), links)
-    return found
+            yield Files(what, ", ".join(files[digest] for _, digest in named), links)
 
 
 def architecture_title(name: str) -> str:
@@ -380,7 +384,7 @@ def actions_of(status: Status) -> list[tuple[str, str]]:
     }.get(status, [])
 
 
-_DO: dict[str, Callable[[Site, str], Any]] = {
+_DO: dict[str, Callable[[Site, str], Response]] = {
     do.__name__: do
     for do in (experiments.cancel, experiments.pause, experiments.resume, experiments.archive, experiments.restore,
                experiments.purge)

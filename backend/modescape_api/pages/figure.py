@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
-from modescape.drawing.figure import FigureData
+from modescape.drawing.figure import FigureData, Legend
+from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput, NotFound
 from modescape.registry import Figure, figures
@@ -94,7 +94,7 @@ def _gallery(figure: Figure, spec: ExperimentSpec) -> str:
     return "/gallery" if spec.data.path else f"/gallery?{urlencode({'dataset': spec.data.dataset})}"
 
 
-def _options(figure: Figure, request: Request) -> tuple[Any, str | None]:
+def _options(figure: Figure, request: Request) -> tuple[FigureOptions, str | None]:
     """The figure's options as the address asks; a link with unknown values shows the default and says so."""
     known = {key: value for key, value in request.query_params.items() if key in figure.options.model_fields}
     try:
@@ -103,7 +103,7 @@ def _options(figure: Figure, request: Request) -> tuple[Any, str | None]:
         return figures_api.options(figure, {"size": "page"}), f"Ignored in the address: {error}"
 
 
-def _collected(results: Results, figure: Figure, options: Any) -> tuple[FigureData | None, str]:
+def _collected(results: Results, figure: Figure, options: FigureOptions) -> tuple[FigureData | None, str]:
     try:
         found: FigureData = figure.call(results, options)
     except FigureNotReady as missing:
@@ -113,7 +113,7 @@ def _collected(results: Results, figure: Figure, options: Any) -> tuple[FigureDa
     return found, ""
 
 
-def _with_value(control: forms.Control, given: Mapping[str, Any]) -> forms.Control:
+def _with_value(control: forms.Control, given: Mapping[str, object]) -> forms.Control:
     name = control.name.removeprefix("x.")
     return forms.filled(control, name=name, value=given.get(name))
 
@@ -134,10 +134,10 @@ def _sibling(request: Request, row: Experiment, order: Sequence[Figure], place: 
     return {"title": order[place].title, "url": f"/experiments/{row.slug}/figures/{order[place].name}{query}"}
 
 
-def _figure_legend(results: Results, figure: Figure, options: Any, spec: ExperimentSpec) -> list[dict[str, Any]]:
+def _figure_legend(results: Results, figure: Figure, options: FigureOptions, spec: ExperimentSpec) -> list[Legend]:
     """Every group the figure can show; those that `method` leaves out, or the figure by itself, are off."""
     asked = getattr(options, "method", ())
     collected, _ = _collected(results, figure, options.model_copy(update={"method": ()}) if asked else options)
     if collected is None:
         return legend_of(spec)
-    return [{**asdict(one), "on": one.group in asked if asked else one.on} for one in collected.legend]
+    return [replace(one, on=one.group in asked) if asked else one for one in collected.legend]

@@ -217,7 +217,7 @@ def _as_meant(study: Mapping[str, Any], promised: bool) -> dict[str, Any]:
     return {**shown, "runs": None} if runs and is_open(runs, named) else shown
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -244,7 +244,7 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
             text = given.get(control.name, "").strip()
         return text if text or control.kind in ("list", "milestones", "checks") else None
 
-    def told(controls: Iterable[Control]) -> Iterator[tuple[str, Any]]:
+    def told(controls: Iterable[Control]) -> Iterator[tuple[str, object]]:
         """What was typed into those that were not left open."""
         for control in controls:
             if (text := typed(control)) is not None:
@@ -306,7 +306,7 @@ def _row_names(entry: Study, values: Mapping[str, str]) -> list[str]:
     return [f"{place}.{i}" for i in range(max([entry.rows, *(i + 2 for i in on)]))]
 
 
-def _value(kind: Kind, text: str) -> Any:
+def _value(kind: Kind, text: str) -> object:
     if kind == "check":
         return text == "true"
     if kind in ("list", "checks"):
@@ -585,7 +585,7 @@ def _allowed(field: Mapping[str, Any]) -> str:
     return within({short: field[name] for name, short in names.items() if name in field})
 
 
-def filled(control: Control, *, name: str, value: Any) -> Control:
+def filled(control: Control, *, name: str, value: object) -> Control:
     """The control under another name, with a value in it."""
     return replace(control, name=name, value=_text(value))
 
@@ -631,7 +631,7 @@ def _option_names(registry: Mapping[str, Entry], name: str) -> dict[str, None]:
     return dict.fromkeys(registry[name].options.model_fields) if name in registry else {}
 
 
-def _in_order(value: Any, like: Any) -> Any:
+def _in_order(value: object, like: object) -> object:
     if isinstance(value, dict) and isinstance(like, dict):
         known = [key for key in like if key in value]
         return {key: _in_order(value[key], like.get(key)) for key in (*known, *sorted(value.keys() - like.keys()))}

@@ -39,10 +39,10 @@ router = APIRouter()
 @router.get("/workers")
 def workers_page(request: Request, here: Here) -> Response:
     looks = {
-        "working": ("running", "◐"),
-        "idle": ("succeeded", "✓"),
-        "stopped": ("queued", "○"),
-        "silent": ("failed", "✗"),
+        "working": Status.RUNNING,
+        "idle": Status.SUCCEEDED,
+        "stopped": Status.QUEUED,
+        "silent": Status.FAILED,
     }
     rows = [workers.as_worker(here, row) for row in here.store.workers.all()]
     rows.sort(key=lambda row: (list(looks).index(row["state"]), row["name"]))

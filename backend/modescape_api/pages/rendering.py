@@ -20,7 +20,7 @@ from modescape.errors import InvalidInput
 from modescape.records import Status
 from modescape_api.http import assets, proxies, replies, security
 from modescape_api.http.site import Here, Site
-from modescape_api.pages.display import FILTERS
+from modescape_api.pages.display import FILTERS, GLYPHS
 from modescape_api.resources import workers
 
 router = APIRouter()
@@ -52,7 +52,12 @@ def _templates() -> jinja2.Environment:
     )
     environment.filters.update(FILTERS)
     environment.globals.update(
-        asset=assets.url, imported=assets.imported, look_of=look, plotly=assets.plotly_url(), event_kinds=EVENT_KINDS
+        asset=assets.url,
+        imported=assets.imported,
+        look_of=look,
+        plotly=assets.plotly_url(),
+        event_kinds=EVENT_KINDS,
+        glyphs=GLYPHS,
     )
     return environment
 
@@ -65,7 +70,7 @@ def render(
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    **values: Any,
+    **values: object,
 ) -> Response:
     """A page in the visitor's theme (a cookie, so nothing flashes). here is None only before the start has finished."""
     theme = request.cookies.get("theme")

@@ -172,7 +172,7 @@ def digest(draft: Draft) -> str:
     return hashlib.sha256(replies.encode(draft.model_dump(mode="json"))).hexdigest()
 
 
-def merged(target: Any, patch: Any) -> Any:
+def merged(target: object, patch: object) -> Any:
     """JSON merge patch (RFC 7396): null removes, objects merge, everything else replaces."""
     if not isinstance(patch, dict):
         return patch

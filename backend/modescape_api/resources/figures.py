@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from modescape.drawing.figure import FigureData, csv, encode, figure_version
 from modescape.drawing.frame import Frame, framed, html
+from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.errors import InvalidInput, NotFound, Problem
@@ -102,10 +103,10 @@ def state(about: Progress, found: FigureData | FigureNotReady) -> str:
 )
 def state_by_default(results: Results, figure: Figure, about: Progress) -> str:
     """Of the figure with nothing chosen. It is asked once while nothing changes: a list of many would be slow."""
-    return state(about, asked(results, figure, figure.options()))
+    return state(about, asked(results, figure, options(figure, {})))
 
 
-def asked(results: Results, figure: Figure, options: Any) -> FigureData | FigureNotReady:
+def asked(results: Results, figure: Figure, options: FigureOptions) -> FigureData | FigureNotReady:
     """The numbers of a figure, or why there are none."""
     try:
         found: FigureData = figure.call(results, options)
@@ -152,7 +153,7 @@ class Ask:
     form: str
     theme: Theme
     arrays: Literal["typed", "list"]
-    options: Any
+    options: FigureOptions
     frame: int = 0
 
 
@@ -181,15 +182,17 @@ def read_ask(request: Request, name: str, form: str, theme: str, arrays: str, fr
     return Ask(figure, form, theme, arrays, chosen, frame)  # type: ignore[arg-type]  # checked above
 
 
-def options(figure: Figure, given: Mapping[str, str]) -> Any:
+def options(figure: Figure, given: Mapping[str, str]) -> FigureOptions:
     """The figure's options as the texts of a query string say. Raises InvalidInput naming each that is not allowed."""
     try:
-        return figure.options.model_validate({key: _listed(figure, key, value) for key, value in given.items()})
+        found = figure.options.model_validate({key: _listed(figure, key, value) for key, value in given.items()})
     except ValidationError as error:
         raise invalid(error, figure.options) from None
+    assert isinstance(found, FigureOptions)  # which the registry need not know
+    return found
 
 
-def _listed(figure: Figure, key: str, value: str) -> Any:
+def _listed(figure: Figure, key: str, value: str) -> str | list[str]:
     """A query string has no lists: `methods=a,b` is one for options whose schema says array."""
     schema = figure.options.model_json_schema()["properties"].get(key, {})
     kinds = [schema.get("type"), *(option.get("type") for option in schema.get("anyOf", ()))]
