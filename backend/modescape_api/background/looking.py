@@ -12,11 +12,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
-from typing import Any
 
 from modescape.errors import DataCorrupt, InvalidInput, ModescapeError
 from modescape.part import DataSpec
 from modescape.picture_looks import look_at
+from modescape.records import Json
 from modescape.science.data.look import Look
 from modescape.store import Store
 
@@ -24,7 +24,7 @@ log = logging.getLogger("modescape.api")
 
 PATIENCE_SECONDS = 20.0  # how long a request waits before it is answered with how far the look is
 
-Row = dict[str, Any]
+Row = Json  # a data set, as the API says it
 
 
 @dataclass

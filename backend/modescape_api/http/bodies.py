@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, V
 from modescape import names
 from modescape.errors import DataMissing, InvalidInput, Problem
 from modescape.pydantic_errors import invalid
+from modescape.records import Json
 from modescape_api.http.refusal import Refusal
 
 M = TypeVar("M", bound="Body")
@@ -115,7 +116,7 @@ def prefixed(error: InvalidInput | DataMissing, prefix: str) -> InvalidInput | D
     return InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
 
 
-def documented(model: type[BaseModel], example: object, *, required: bool = True) -> dict[str, Any]:
+def documented(model: type[BaseModel], example: object, *, required: bool = True) -> Json:
     """The request body in OpenAPI."""
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}, "example": example}}
     return {"requestBody": {"required": required, "content": content}}

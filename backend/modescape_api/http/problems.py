@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from modescape import errors
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.outage import DATABASE, first_line
+from modescape.records import Json
 from modescape.schema import UNAVAILABLE, is_away, is_busy, is_unfit
 from modescape_api.http import replies
 from modescape_api.http.proxies import at
@@ -154,7 +155,7 @@ def respond(
     return replies.json(document, status=about.status, headers=headers, media_type=MEDIA_TYPE)
 
 
-def _document(about: Kind, detail: str, problems: Sequence[Problem]) -> dict[str, Any]:
+def _document(about: Kind, detail: str, problems: Sequence[Problem]) -> Json:
     return {
         "type": at(f"/api/docs#{about.name}"),
         "title": about.title,
@@ -230,7 +231,7 @@ def _from_http(request: Request, error: HTTPException) -> Response:
 
 # -- documentation ----------------------------------------------------------------------------------------------------
 
-SCHEMA: dict[str, Any] = {
+SCHEMA: Json = {
     "type": "object",
     "title": "Problem",
     "description": "What went wrong (RFC 9457). `errors` is empty unless single fields are to blame.",
@@ -277,7 +278,7 @@ _EXAMPLES: dict[str, tuple[str, tuple[Problem, ...]]] = {
 }
 
 
-Responses = dict[int | str, dict[str, Any]]
+Responses = dict[int | str, Json]
 
 
 def documented(*kinds: str) -> Responses:

@@ -23,6 +23,7 @@ from starlette.datastructures import ImmutableMultiDict
 from modescape.columns import Field, Fields, Kind
 from modescape.errors import InvalidInput, Problem
 from modescape.listing import MAX_LIMIT, Condition, ListQuery, Page
+from modescape.records import Json
 from modescape_api.http import replies
 
 
@@ -299,14 +300,14 @@ def _say(value: object) -> str:
 _TYPES = {Kind.NUMBER: "number", Kind.WHOLE: "integer", Kind.FLAG: "boolean"}  # of OpenAPI; the others are texts
 
 
-def parameters(fields: Fields[Any]) -> Iterator[dict[str, Any]]:
+def parameters(fields: Fields[Any]) -> Iterator[Json]:
     """What can be asked, as OpenAPI parameters."""
     if fields.searchable:
         yield _parameter("q", {"type": "string"}, f"Text that {fields.searchable} contains.")
     if fields.selectable:
         yield _parameter("sel", {"type": "string"}, "Numbers and ranges, such as 12-40,77.")
     for field in fields.asked.values():
-        schema: dict[str, Any] = {"type": _TYPES.get(field.kind, "string")}
+        schema: Json = {"type": _TYPES.get(field.kind, "string")}
         if field.choices:
             schema["examples"] = list(field.choices[:3])
         more = ", ".join(f"`{field.name}__{operator}`" for operator in _operators(field) if operator != "eq")
@@ -328,7 +329,7 @@ def parameters(fields: Fields[Any]) -> Iterator[dict[str, Any]]:
     yield _parameter("format", {"type": "string", "enum": ["json", "csv", "ndjson"]}, "Instead of the Accept header.")
 
 
-def _parameter(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+def _parameter(name: str, schema: Json, description: str) -> Json:
     return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
 
 

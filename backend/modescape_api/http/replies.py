@@ -27,6 +27,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modescape.errors import InvalidInput, Problem
+from modescape.records import Json
 from modescape_api.http.refusal import Refusal
 
 JSON = "application/json"
@@ -57,7 +58,7 @@ def json(
     )
 
 
-def picked(record: object, *names: str) -> dict[str, Any]:
+def picked(record: object, *names: str) -> Json:
     """Some fields of a record, by their names."""
     return {name: getattr(record, name) for name in names}
 
@@ -130,7 +131,7 @@ def wanted(request: Request, offered: Sequence[str], *, suffix: str | None = Non
 class Listing:
     """One page of a list: its rows, the cursor of the next page, how many there are, and the question in words."""
 
-    items: list[dict[str, Any]]
+    items: list[Json]
     next: str | None
     total: int
     query: str
@@ -178,7 +179,7 @@ def listing(
         url = request.url.include_query_params(cursor=first.next)
         headers["link"] = f'<{url.path}?{url.query}>; rel="next"'
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[Json]:
         page = first
         while True:
             yield from page.items
@@ -197,7 +198,7 @@ def listing(
     )
 
 
-def whole(request: Request, items: list[dict[str, Any]], words: str, *, columns: Sequence[str], name: str) -> Response:
+def whole(request: Request, items: list[Json], words: str, *, columns: Sequence[str], name: str) -> Response:
     """A list that is always given whole, in the form asked for."""
     return listing(request, Listing(items, None, len(items), words), columns=columns, name=name)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
 
+from modescape.records import Json
 from modescape_api.http import problems
 from modescape_api.http.proxies import at
 from modescape_api.http.site import Here
@@ -54,27 +54,18 @@ class Operation:
     curl: str
 
 
-@dataclass(frozen=True)
-class Group:
-    name: str
-    about: str
-    operations: tuple[Operation, ...]
-
-
-def groups(app: FastAPI, base: str) -> list[Group]:
+def groups(app: FastAPI, base: str) -> dict[str, list[Operation]]:
     """Every documented operation, by tag."""
     found: dict[str, list[Operation]] = {name: [] for name in TAGS}
     for path, operations in openapi(app)["paths"].items():
         for method in _METHODS:
             if method in operations:
-                operation = operations[method]
-                found.setdefault((operation.get("tags") or ["service"])[0], []).append(
-                    _operation(base, method, path, operation)
-                )
-    return [Group(name, TAGS.get(name, ""), tuple(listed)) for name, listed in found.items() if listed]
+                tag = (operations[method].get("tags") or ["service"])[0]
+                found.setdefault(tag, []).append(_operation(base, method, path, operations[method]))
+    return {tag: listed for tag, listed in found.items() if listed}
 
 
-def _operation(base: str, method: str, path: str, operation: dict[str, Any]) -> Operation:
+def _operation(base: str, method: str, path: str, operation: Json) -> Operation:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     example = content.get("example")
     answers = [_answer(status, answer) for status, answer in operation["responses"].items()]
@@ -100,7 +91,7 @@ def _operation(base: str, method: str, path: str, operation: dict[str, Any]) -> 
     )
 
 
-def _parameter(parameter: dict[str, Any]) -> Parameter:
+def _parameter(parameter: Json) -> Parameter:
     schema = parameter.get("schema", {})
     options = [schema, *schema.get("anyOf", ())]
     kind = next((str(o["type"]) for o in options if o.get("type") not in (None, "null")), "")
@@ -118,7 +109,7 @@ def _parameter(parameter: dict[str, Any]) -> Parameter:
     )
 
 
-def _answer(status: str, answer: dict[str, Any]) -> Answer:
+def _answer(status: str, answer: Json) -> Answer:
     content = answer.get("content", {})
     example = None
     for form in content.values():
@@ -145,6 +136,7 @@ def docs(request: Request, here: Here) -> Response:
         here,
         "api.html",
         groups=groups(request.app, base),
+        tags=TAGS,
         kinds=list(problems.KINDS.values()),
         introduction=INTRODUCTION,
     )

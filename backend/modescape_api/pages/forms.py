@@ -35,6 +35,7 @@ from modescape.part import (
 )
 from modescape.presets.base import SHORT_METHODS
 from modescape.pydantic_errors import within
+from modescape.records import Json
 from modescape.registry import Entry, Method, Study, architectures, datasets, methods, studies, while_known
 from modescape.spec import MarginsSpec, every_margin, parse, place_of, stored, words
 from modescape.study import BROUGHT, is_open
@@ -204,12 +205,12 @@ def _study_values(name: str, asked: Any, promised: bool) -> Values:
     return values
 
 
-def _options(registry: Mapping[str, Entry], name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+def _options(registry: Mapping[str, Entry], name: str, given: Mapping[str, Any] | None) -> Json:
     """An entry's options under the names they have now."""
     return under_new_names(registry[name].options, given or {}) if name in registry else dict(given or {})
 
 
-def _as_meant(study: Mapping[str, Any], promised: bool) -> dict[str, Any]:
+def _as_meant(study: Mapping[str, Any], promised: bool) -> Json:
     """A study with empty runs where the first healthy ones are meant; in the form what is typed is named. promised: it
     is from a whole spec, which writes its defaults out (see `studies.ThroughRuns`)."""
     shown = {field: value for field, value in study.items() if field != "named"}
@@ -232,7 +233,7 @@ def _text(value: object) -> str:
 # -- form -> spec -----------------------------------------------------------------------------------------------------
 
 
-def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def to_document(form: Iterable[tuple[str, str]]) -> Json:
     """The spec a posted form means. Texts that are no numbers stay texts, so that validation can name them."""
     given = ImmutableMultiDict(list(form))
 
@@ -250,7 +251,7 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
             if (text := typed(control)) is not None:
                 yield control.name, _value(control.kind, text)
 
-    document: dict[str, Any] = {"methods": []}
+    document: Json = {"methods": []}
     chosen = given.get("network.architecture", "")
     for name, value in told(control for control in _blank() if control.name in given):
         part, *path = name.split(".")
@@ -267,7 +268,7 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
     for name in methods:
         if given.get(f"methods.{name}.on") != "true":
             continue
-        entry: dict[str, Any] = {"method": name, "options": {}}
+        entry: Json = {"method": name, "options": {}}
         for field, value in told(_method_controls(name)):
             (entry["options"] if ".options." in field else entry)[field.rsplit(".", 1)[1]] = value
         document["methods"].append(entry)
@@ -281,9 +282,9 @@ def to_document(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return document
 
 
-def _part_of(document: dict[str, Any], study: str) -> dict[str, Any]:
+def _part_of(document: Json, study: str) -> Json:
     """Where in a document a study stands: the document itself, or what it has of plug-ins."""
-    found: dict[str, Any] = document if place_of(study) == study else document.setdefault(BROUGHT, {})
+    found: Json = document if place_of(study) == study else document.setdefault(BROUGHT, {})
     return found
 
 
@@ -534,7 +535,7 @@ def _from_schema(schema: Mapping[str, Any], prefix: str) -> list[Control]:
     ]
 
 
-def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Json:
     """The field with references followed and `X or null` flattened to X (null is the empty text)."""
     merged = dict(field)
     if "$ref" in merged:
@@ -650,12 +651,12 @@ def defaults() -> Values:
 _RUNS_FOR = {claim.decided_by.add: claim.decided_by.runs for claim in CLAIMS.values()}
 
 
-def blank() -> dict[str, Any]:
+def blank() -> Json:
     """A new experiment of defaults, its averages judged fairly: of older specs the model's default says otherwise."""
     return parse({"evaluation": {"averaged": "fair"}}).model_dump(mode="json")
 
 
-def with_more(document: dict[str, Any], add: str) -> dict[str, Any]:
+def with_more(document: Json, add: str) -> Json:
     """The same experiment with a study, or with what decides a claim, added; unknown names change nothing."""
     more = deepcopy(document)
     named = [chosen["method"] for chosen in more.get("methods", ())]
@@ -686,7 +687,7 @@ def with_more(document: dict[str, Any], add: str) -> dict[str, Any]:
 SLOWER = 3  # times: at the border of divergence a rate is too high by less than that
 
 
-def _slow_down(document: dict[str, Any], what: str) -> None:
+def _slow_down(document: Json, what: str) -> None:
     """A lower learning rate for what diverged: the method or the study ("tunnels.0") of that name, else the runs."""
     name, _, number = what.partition(".")
     training = document.get("training", {})

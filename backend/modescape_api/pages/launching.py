@@ -13,6 +13,7 @@ from starlette.datastructures import FormData
 
 from modescape import names
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
+from modescape.records import Json
 from modescape.registry import Preset, datasets, figures, presets
 from modescape.spec import PROTOCOLS, under_protocol
 from modescape.tables import Experiment
@@ -136,7 +137,7 @@ def _draft(given: Mapping[str, str], document: Mapping[str, Any]) -> Draft:
     return bodies.validate(Draft, {**_body(given.get("name", ""), document), **more})
 
 
-def _body(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
+def _body(name: str, document: Mapping[str, Any]) -> Json:
     """What a program would post instead of the form."""
     return {"name": name.strip(), "spec": document} if name.strip() else {"spec": document}
 
@@ -146,7 +147,7 @@ def _to_change(problems: Sequence[Problem]) -> str:
     return count + "; ".join(f"{crumbs(problem.field)}: {problem.message}" for problem in problems)
 
 
-def _planned(here: Site, draft: Draft) -> tuple[dict[str, Any] | None, list[Problem]]:
+def _planned(here: Site, draft: Draft) -> tuple[Json | None, list[Problem]]:
     try:
         return _with_shades(catalogue.as_estimate(here, catalogue.estimate(here, draft), draft.preset)), []
     except (InvalidInput, DataMissing, DataCorrupt) as error:
@@ -168,7 +169,7 @@ def _missing(source: Experiment) -> str | None:
     )
 
 
-def _with_shades(plan: dict[str, Any]) -> dict[str, Any]:
+def _with_shades(plan: Json) -> Json:
     total = sum(kind["seconds"] for kind in plan["kinds"]) or 1.0
     kinds = [
         {**kind, "share": kind["seconds"] / total, "shade": max(0.2, 0.85 - 0.17 * i)}
@@ -182,7 +183,7 @@ def _launch_form(
     here: Site,
     *,
     values: forms.Values,
-    plan: dict[str, Any] | None,
+    plan: Json | None,
     problems: Sequence[Problem],
     preset: Preset | None,
     document: Mapping[str, Any],
@@ -254,7 +255,7 @@ def _other(preset: Preset | None, *, full: bool) -> str:
     return twin.name if twin is not None and (preset.twin_of is None) != full else preset.name
 
 
-def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: bool) -> list[dict[str, Any]]:
+def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: bool) -> list[Json]:
     """Short: what runs on data present here. As in the paper: the originals. Blank: always."""
     cards = []
     for preset in presets.values():

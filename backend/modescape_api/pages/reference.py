@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
@@ -12,7 +12,7 @@ from modescape.drawing.words import thousands
 from modescape.errors import Conflict, DataCorrupt, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.paper_numbers import beside
-from modescape.records import Status
+from modescape.records import Json, Status
 from modescape.registry import (
     Dataset,
     Entry,
@@ -127,7 +127,7 @@ def data_page(request: Request, here: Here) -> Response:
     return _data(request, here)
 
 
-def _words_of(row: dict[str, Any]) -> str:
+def _words_of(row: Json) -> str:
     """Of a registered set, or of one that is not yet."""
     if "train" not in row:
         return str(row["how"])

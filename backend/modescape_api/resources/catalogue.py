@@ -19,7 +19,7 @@ from modescape.drawing.words import between, price
 from modescape.errors import DataMissing, InvalidInput
 from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
-from modescape.records import Status
+from modescape.records import Json, Status
 from modescape.registry import (
     Entry,
     Method,
@@ -42,7 +42,7 @@ from modescape_api.resources.experiments import Draft, asked_for
 router = APIRouter(tags=["catalogue"])
 
 
-def as_entry(entry: Entry) -> dict[str, Any]:
+def as_entry(entry: Entry) -> Json:
     """What an entry says of itself, with the JSON Schema of its options; looks go by their keys."""
     about = entry.said()
     if isinstance(entry, Method):
@@ -52,13 +52,13 @@ def as_entry(entry: Entry) -> dict[str, Any]:
     return {**about, "options": entry.options.model_json_schema()}
 
 
-def _as_claim(claim: Claim[Any]) -> dict[str, Any]:
+def _as_claim(claim: Claim[Any]) -> Json:
     brought = {"plugin": True, "package": claim.brought.title, "loaded": True} if claim.brought else {}
     return claim.said() | brought
 
 
 @while_known
-def _known_here() -> dict[str, Any]:
+def _known_here() -> Json:
     """All registries, the presets with their specs and the schema of a spec, made once for what is known."""
     registries: dict[str, Mapping[str, Entry]] = {
         "datasets": datasets,
@@ -66,7 +66,7 @@ def _known_here() -> dict[str, Any]:
         "methods": methods,
         "figures": figures,
     }
-    found: dict[str, Any] = {noun: [as_entry(entry) for entry in known.values()] for noun, known in registries.items()}
+    found: Json = {noun: [as_entry(entry) for entry in known.values()] for noun, known in registries.items()}
     found["presets"] = [{**as_entry(preset), "spec": preset.call()} for preset in presets.values()]
     found["corruptions"] = [
         {"name": c.name, "title": c.title, "family": c.family.key, "summary": c.summary, "needs_colour": c.needs_colour,
@@ -79,7 +79,7 @@ def _known_here() -> dict[str, Any]:
     return found
 
 
-def brought(here: Site) -> list[dict[str, Any]]:
+def brought(here: Site) -> list[Json]:
     """Every plug-in: what became of it in this server, and in each worker."""
     names = ("module", "named_by", "state", "why", "entries")
     found = [{"where": "server", **replies.picked(one, *names)} for one in plugins.found()]
@@ -120,7 +120,7 @@ def words(plan: Plan) -> dict[str, str]:
     }
 
 
-def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> dict[str, Any]:
+def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> Json:
     """The plan as the form shows it, with an earlier experiment of the same spec and who is ahead in the queue."""
     plan, spec = prepared.plan, prepared.spec
     same = here.store.experiments.page(ListQuery((Condition("digest", "eq", spec.digest()),), limit=1)).items
@@ -150,13 +150,13 @@ def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> di
     }
 
 
-def _open(prepared: Prepared) -> dict[str, Any]:
+def _open(prepared: Prepared) -> Json:
     """What the planned numbers leave open of each claim, and where that is from."""
     lines = power.left_open(prepared.spec, prepared.sizes)
     return {"claims": [asdict(line) for line in lines], "basis": power.simulated(lines)}
 
 
-def _look(here: Site, spec: ExperimentSpec) -> dict[str, Any]:
+def _look(here: Site, spec: ExperimentSpec) -> Json:
     """Which look at these trainings it would be, and what that costs, in words; "" at the first."""
     ahead = Look.ahead(spec, here.store.experiments.having_trainings(spec))
     return {**asdict(ahead), "level_of_a_word": ahead.level, "words": looking_ahead(ahead)}

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as PathParameter
@@ -19,6 +19,7 @@ from pydantic import Field
 from modescape import own_sets
 from modescape.errors import InvalidInput
 from modescape.part import DataSpec
+from modescape.records import Json
 from modescape.registry import datasets
 from modescape.settings import Settings
 from modescape_api.http import bodies, problems, replies
@@ -33,7 +34,7 @@ router = APIRouter(tags=["data"])
 # -- paths ------------------------------------------------------------------------------------------------------------
 
 
-def resolved(settings: Settings, document: dict[str, Any]) -> dict[str, Any]:
+def resolved(settings: Settings, document: Json) -> Json:
     """A spec document whose paths (of its data, of published corruptions, of other images) are their real places.
 
     Raises InvalidInput naming the field (`spec.data.path`).
@@ -51,7 +52,7 @@ def resolved(settings: Settings, document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _paths_in(document: dict[str, Any]) -> list[tuple[str, str]]:
+def _paths_in(document: Json) -> list[tuple[str, str]]:
     """(field, path) of every path a spec document names; the spec's own rules judge documents of another shape."""
     ood = document.get("ood")
     parts = [("data", document.get("data")), ("shift", document.get("shift"))]
@@ -135,11 +136,11 @@ COLUMNS = (
 )
 
 
-def known(here: Site) -> list[dict[str, Any]]:
+def known(here: Site) -> list[Json]:
     """Every public set and every registered one, with sizes and how to get what is missing."""
     from modescape.datasets.here import availability
 
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     for found in availability(here.settings.data_folders):
         entry = datasets[found.name]
         fetching = here.fetches.state(found.name)
@@ -242,7 +243,7 @@ def _fetch(here: Site, name: str) -> Response:
 
 def register(
     here: Site, path: str, name: str | None = None, white: float | None = None, *, replace_other: bool = False
-) -> dict[str, Any]:
+) -> Json:
     """Read and check one's own data and remember it: every picture is decoded first, in a process of its own, which may
     take longer than this waits (the row then says how far it is).
 
@@ -283,7 +284,7 @@ def register(
         "white_said": white,
     }
 
-    def remember(level: float | None, sentences: Sequence[str]) -> dict[str, Any]:
+    def remember(level: float | None, sentences: Sequence[str]) -> Json:
         found = {**details, "white": level, "reading": list(sentences)}
         here.store.own_sets.register(title, found, replace=replace_other)
         return {"name": title, "own": True, "present": True, "state": "here", **found}

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from modescape.outage import DATABASE
+from modescape.records import Json
 from modescape.schema import UNAVAILABLE
 from modescape.tables import Event
 from modescape_api.background.hub import POLL_SECONDS
@@ -116,6 +117,6 @@ async def _stream(here: Site, experiment_id: str | None, after: int | None, olde
                     yield KEEPALIVE_COMMENT
 
 
-def as_dict(row: Event) -> dict[str, Any]:
+def as_dict(row: Event) -> Json:
     of = {"experiment": row.experiment_id, "stage": row.stage_id}
     return {**replies.picked(row, "id", "kind"), **of, **replies.picked(row, "payload", "at")}

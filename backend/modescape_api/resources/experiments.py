@@ -18,6 +18,7 @@ from modescape.errors import DataMissing, InvalidInput, NotFound
 from modescape.finding import Finding
 from modescape.laboratory import purge as purge_experiment
 from modescape.plan import departures, differences
+from modescape.records import Json
 from modescape.registry import presets
 from modescape.spec import stored, unknown
 from modescape.tables import Experiment, Stage
@@ -67,7 +68,7 @@ class Copy(Body):
 # -- rows as documents ------------------------------------------------------------------------------------------------
 
 
-def as_document(here: Site, row: Experiment) -> dict[str, Any]:
+def as_document(here: Site, row: Experiment) -> Json:
     """Everything about one experiment but its results, which have addresses of their own."""
     base = at(f"/api/experiments/{row.slug}")
     look = here.laboratory.look(row)
@@ -100,18 +101,18 @@ def not_known(row: Experiment) -> list[str]:
     return unknown(row.spec) + ([] if is_known else [f"the preset {row.preset!r}"])
 
 
-def _changed(row: Experiment) -> list[dict[str, Any]]:
+def _changed(row: Experiment) -> list[Json]:
     """How the spec differs from the preset it began as; [] when there is none."""
     if row.preset is None or row.preset not in presets:
         return []
     return [asdict(change) for change in differences(stored(row.spec), row.preset)]
 
 
-def as_stage(stage: Stage, needs: list[str]) -> dict[str, Any]:
+def as_stage(stage: Stage, needs: list[str]) -> Json:
     return {**STAGES.document(stage), "needs": needs}
 
 
-def stages_of(here: Site, row: Experiment) -> list[dict[str, Any]]:
+def stages_of(here: Site, row: Experiment) -> list[Json]:
     """Its stages in the order of the plan, each with the ids of those it waits for."""
     needs: dict[str, list[str]] = {}
     for stage_id, needed in here.store.stages.arrows(row.id):
@@ -145,7 +146,7 @@ def launch(here: Site, draft: Draft, *, key: str | None = None) -> Experiment:
     return row
 
 
-def asked_for(here: Site, draft: Draft) -> dict[str, Any]:
+def asked_for(here: Site, draft: Draft) -> Json:
     """The spec document a draft means, its path followed to its real place inside the allowed folders."""
     preset = presets[draft.preset] if draft.preset is not None else None
     if draft.spec is not None:

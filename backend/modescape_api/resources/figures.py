@@ -10,7 +10,7 @@ import gzip
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from threading import Lock
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from cachetools import LRUCache, cached
 from fastapi import APIRouter, Query, Request, Response
@@ -23,7 +23,7 @@ from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.errors import InvalidInput, NotFound, Problem
 from modescape.pydantic_errors import invalid
-from modescape.records import StageState
+from modescape.records import Json, StageState
 from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.tables import Stage
@@ -50,7 +50,7 @@ class Progress:
     kinds of which some stage has not ended; planned: all kinds there are.
     """
 
-    needs: tuple[dict[str, Any], ...]
+    needs: tuple[Json, ...]
     version: str
     alive: frozenset[str]
     planned: frozenset[str]
@@ -115,7 +115,7 @@ def asked(results: Results, figure: Figure, options: FigureOptions) -> FigureDat
     return found
 
 
-def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -> dict[str, Any]:
+def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -> Json:
     about = progress(figure, stages)
     base = at(f"/api/experiments/{slug}/figures/{figure.name}")
     return {
@@ -154,7 +154,7 @@ class Ask:
     theme: Theme
     arrays: Literal["typed", "list"]
     options: FigureOptions
-    frame: int = 0
+    frame: int
 
 
 def named(name: str) -> Figure:
@@ -164,7 +164,7 @@ def named(name: str) -> Figure:
     return figures[name]
 
 
-def read_ask(request: Request, name: str, form: str, theme: str, arrays: str, frame: int = 0) -> Ask:
+def read_ask(request: Request, name: str, form: str, theme: str, arrays: str, frame: int) -> Ask:
     """Raises NotFound for an unknown figure, InvalidInput for a parameter that is not allowed."""
     figure = named(name)
     given = {key: value for key, value in request.query_params.items() if key not in _OWN and value != ""}
@@ -199,7 +199,7 @@ def _listed(figure: Figure, key: str, value: str) -> str | list[str]:
     return [part for part in value.split(",") if part] if "array" in kinds else value
 
 
-def words(data: FigureData, figure: Figure, about: Progress) -> dict[str, Any]:
+def words(data: FigureData, figure: Figure, about: Progress) -> Json:
     """What a figure says beside its picture."""
     told = figure.tell(data)
     return {

@@ -12,7 +12,7 @@ import io
 import math
 import threading
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -22,6 +22,7 @@ from PIL import Image
 from modescape.corruptions.corruption import VERSION, applicable, corrupt, table_for
 from modescape.errors import InvalidInput
 from modescape.part import DataSpec
+from modescape.records import Json
 from modescape.registry import Table, corruptions
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site
@@ -68,7 +69,7 @@ class Shown:
         return pixels.reshape(self.size)
 
 
-def choices(here: Site) -> list[dict[str, Any]]:
+def choices(here: Site) -> list[Json]:
     """The data sets on this machine, public and registered, by name and title."""
     return [{"name": row["name"], "title": row["title"]} for row in data.known(here) if row["present"]]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from modescape.errors import NotFound
+from modescape.records import Json
 from modescape.tables import Experiment, Matrix
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site
@@ -16,7 +17,7 @@ from modescape_api.resources.examples import listing
 router = APIRouter(tags=["results"])
 
 
-def as_matrix(row: Matrix) -> dict[str, Any]:
+def as_matrix(row: Matrix) -> Json:
     return {
         **replies.picked(row, "name", "split"),
         "shape": [len(row.rows), len(row.columns)],

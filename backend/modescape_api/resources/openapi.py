@@ -6,12 +6,11 @@ the Content-Security-Policy, and in print.
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from modescape.records import Json
 from modescape.spec import ExperimentSpec
 from modescape_api.http import problems, replies
 from modescape_api.resources import (
@@ -61,7 +60,7 @@ PARTS = (experiments, solutions, curves, matrices, cuts, artifacts, selections, 
          gallery, paper, events, workers)  # fmt: skip
 
 
-def openapi(app: FastAPI) -> dict[str, Any]:
+def openapi(app: FastAPI) -> Json:
     """The OpenAPI document, made once."""
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
@@ -97,7 +96,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _complete(method: str, operation: dict[str, Any]) -> None:
+def _complete(method: str, operation: Json) -> None:
     """Errors any request can meet, in our own form: FastAPI's validation errors never leave this server."""
     responses = operation["responses"]
     generated = responses.get("422", {}).get("content", {}).get("application/json", {}).get("schema", {})
@@ -110,7 +109,7 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
         responses.setdefault(str(kind.status), {"description": kind.title, "content": {problems.MEDIA_TYPE: reference}})
 
 
-def _read_examples(route: APIRoute, operations: dict[str, Any]) -> None:
+def _read_examples(route: APIRoute, operations: Json) -> None:
     """In place of their names, and after FastAPI, which drops every null from its document: an answer has them."""
     for method in route.methods or ():
         operation = operations[method.lower()]

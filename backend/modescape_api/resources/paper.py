@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
 
 from fastapi import APIRouter, Response
 
 from modescape.paper_numbers import Number, beside
+from modescape.records import Json
 from modescape_api.http import replies
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import answers
@@ -16,7 +16,7 @@ from modescape_api.resources.examples import answers
 router = APIRouter(tags=["catalogue"])
 
 
-def as_rows(numbers: Iterable[Number]) -> list[dict[str, Any]]:
+def as_rows(numbers: Iterable[Number]) -> list[Json]:
     return [
         {
             **replies.picked(number.printed, "key", "title", "value", "unit", "where", "preset", "short"),

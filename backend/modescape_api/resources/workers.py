@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from modescape.errors import NotFound
 from modescape.outage import DATABASE
+from modescape.records import Json
 from modescape.schema import UNAVAILABLE
 from modescape.tables import Worker, utcnow
 from modescape_api.http import problems, replies
@@ -32,7 +32,7 @@ COLUMNS = (
 )
 
 
-def as_worker(here: Site, row: Worker) -> dict[str, Any]:
+def as_worker(here: Site, row: Worker) -> Json:
     """state: working, idle, silent (not heard of for two leases) or stopped; doing: the stage in words, or null."""
     found = replies.picked(row, *(name for name in COLUMNS if name not in ("state", "doing")))
     return {**found, "state": state(here, row), "doing": _doing(here, row)}
@@ -43,7 +43,7 @@ def state(here: Site, row: Worker) -> str:
     return "stopped" if row.stopped_at else "silent" if silent else "working" if row.stage_id else "idle"
 
 
-def _doing(here: Site, row: Worker) -> dict[str, Any] | None:
+def _doing(here: Site, row: Worker) -> Json | None:
     if row.stage_id is None or row.stopped_at is not None:
         return None
     try:
