@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any
 
@@ -211,7 +212,7 @@ def _launch_form(
         short_url=f"/launch?preset={_other(preset, full=False)}&version=short",
         full_url=f"/launch?preset={_other(preset, full=True)}&version=paper",
         protocol=_protocol(document) if preset else "",
-        presets=_preset_cards(preset, price, full=full),
+        presets=list(_preset_cards(preset, price, full=full)),
         preset=preset,
         twin={"url": f"/launch?preset={twin.name}", "size": _size(twin), "price": price(twin.name)} if twin else None,
         sections=(
@@ -255,37 +256,36 @@ def _other(preset: Preset | None, *, full: bool) -> str:
     return twin.name if twin is not None and (preset.twin_of is None) != full else preset.name
 
 
-def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: bool) -> list[Json]:
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A preset to choose. words: what it does and costs; twin: its other size, and what that costs."""
+
+    title: str
+    url: str
+    chosen: bool
+    words: str
+    paper: str = ""
+    thumbnail: str = _BLANK
+    twin: str = ""
+
+
+def _preset_cards(chosen: Preset | None, price: Callable[[str], str], *, full: bool) -> Iterator[Card]:
     """Short: what runs on data present here. As in the paper: the originals. Blank: always."""
-    cards = []
     for preset in presets.values():
-        is_short = preset.twin_of is not None or (_twin(preset) is None and preset.paper == "")
-        if is_short == full:
-            continue
-        title = preset.title.removesuffix(", short")
-        cards.append(
-            {
-                "title": title,
-                "paper": preset.paper,
-                "thumbnail": preset.thumbnail,
-                "url": f"/launch?preset={preset.name}",
-                "chosen": chosen is preset,
-                "words": f"{preset.call().get('ensemble', {}).get('runs', 3)} runs · {price(preset.name)}",
-                "twin": f"{_size(twin)}: {price(twin.name)}" if (twin := _twin(preset)) else "",
-            }
-        )
-    cards.append(
-        {
-            "title": "Blank",
-            "paper": "",
-            "thumbnail": _BLANK,
-            "url": "/launch?preset=blank" + ("&version=paper" if full else ""),
-            "chosen": chosen is None,
-            "words": "every default",
-            "twin": "",
-        }
-    )
-    return cards
+        twin = _twin(preset)
+        is_short = preset.twin_of is not None or (twin is None and preset.paper == "")
+        if is_short != full:
+            yield Card(
+                title=preset.title.removesuffix(", short"),
+                url=f"/launch?preset={preset.name}",
+                chosen=chosen is preset,
+                words=f"{preset.call().get('ensemble', {}).get('runs', 3)} runs · {price(preset.name)}",
+                paper=preset.paper,
+                thumbnail=preset.thumbnail,
+                twin=f"{_size(twin)}: {price(twin.name)}" if twin else "",
+            )
+    url = "/launch?preset=blank" + ("&version=paper" if full else "")
+    yield Card(title="Blank", url=url, chosen=chosen is None, words="every default")
 
 
 def _size(preset: Preset) -> str:

@@ -217,7 +217,7 @@ def add_data(here: Here, asked: Annotated[Wanted, body(Wanted)]) -> Response:
     if asked.fetch is not None:
         return _fetch(here, asked.fetch)
     assert asked.path is not None
-    row = register(here, asked.path, asked.name, asked.white, replace_other=asked.replace)
+    row = register(here, asked.path, asked)
     return replies.json(row, status=202 if row.get("looking") else 201, headers={"location": "/api/data"})
 
 
@@ -241,9 +241,7 @@ def _fetch(here: Site, name: str) -> Response:
     return replies.json(asdict(here.fetches.start(name)), status=202, headers={"location": "/api/data"})
 
 
-def register(
-    here: Site, path: str, name: str | None = None, white: float | None = None, *, replace_other: bool = False
-) -> Json:
+def register(here: Site, path: str, asked: Wanted) -> Json:
     """Read and check one's own data and remember it: every picture is decoded first, in a process of its own, which may
     take longer than this waits (the row then says how far it is).
 
@@ -260,14 +258,14 @@ def register(
             field="path",
             allowed="a folder or an .npz file",
         )
-    spec = DataSpec.model_validate({"dataset": kind, "path": str(real), "white": white})
+    spec = DataSpec.model_validate({"dataset": kind, "path": str(real), "white": asked.white})
     try:
         info = describe(spec, here.settings.data_folders)
     except InvalidInput as error:
         told = [replace(problem, field=problem.field.removeprefix("data.")) for problem in error.problems]
         raise InvalidInput(str(error), problems=told) from None
-    title = own_sets.checked_name(name or own_sets.place_name(str(real), kind))
-    here.store.own_sets.check_name(title, str(real), replace=replace_other)
+    title = own_sets.checked_name(asked.name or own_sets.place_name(str(real), kind))
+    here.store.own_sets.check_name(title, str(real), replace=asked.replace)
     details = {
         "title": title,
         "dataset": kind,
@@ -281,16 +279,16 @@ def register(
         "layout": info.layout,
         "ignored": list(info.ignored),
         "fingerprint": info.fingerprint,
-        "white_said": white,
+        "white_said": asked.white,
     }
 
     def remember(level: float | None, sentences: Sequence[str]) -> Json:
         found = {**details, "white": level, "reading": list(sentences)}
-        here.store.own_sets.register(title, found, replace=replace_other)
+        here.store.own_sets.register(title, found, replace=asked.replace)
         return {"name": title, "own": True, "present": True, "state": "here", **found}
 
     if kind == "npz":
-        reading = read_npz(real, white).raw.reading
+        reading = read_npz(real, asked.white).raw.reading
         assert reading is not None
         return remember(reading.white, reading.sentences)
     return here.lookings.look(title, spec, lambda found: remember(found.white, found.sentences))
