@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from modescape.claims import CLAIMS, Claim
@@ -104,7 +105,7 @@ class Row:
         several, without = ("s", "one of them") if len(record.rests_on) > 1 else ("", "it")
         return f"Rests on {record.unit}{several} {units}: without {without} the word would be another."
 
-    @property
+    @cached_property
     def picture(self) -> Interval | None:
         """Distances beyond the margin, scaled so that all of the interval and the margin fit; None without interval."""
         low, x, high, margin = self.told.bar.low, self.told.bar.value, self.told.bar.high, self.told.record.margin
@@ -126,7 +127,7 @@ class Row:
     def parts(self) -> dict[str, str]:
         return _numbers(self.told.record.parts)
 
-    @property
+    @cached_property
     def methods(self) -> list[Part]:
         return [_method(self.told.claim, method) for method in self.told.record.methods]
 
