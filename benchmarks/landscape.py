@@ -32,9 +32,9 @@ def main() -> None:
     import torch
 
     from modescape.architectures.building import build
-    from modescape.part import NetworkSpec
     from modescape.science import landscape, weights
     from modescape.science.data import InputTransform, Shape, Split
+    from modescape.spec_parts import NetworkSpec
 
     torch.set_num_threads(1)
     shape = Shape(1, 28, 28, 10)

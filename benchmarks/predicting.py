@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from modescape.architectures.building import build
-from modescape.part import NetworkSpec
 from modescape.science.data import InputTransform, Shape, Split
 from modescape.science.predictions import predict, predict_each
+from modescape.spec_parts import NetworkSpec
 
 BY_HAND, ALONE, TOGETHER = "by hand", "ours, one by one", "ours, together"
 

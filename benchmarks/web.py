@@ -25,8 +25,8 @@ from pathlib import Path
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from modescape.database import open_database, upgrade
 from modescape.laboratory import Laboratory
-from modescape.schema import open_database, upgrade
 from modescape.settings import Settings
 from modescape.tables import Experiment, utcnow
 

@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: on the connection `modescape.schema` hands over, or, for developers who use the
+"""How Alembic reaches the database: on the connection `modescape.database` hands over, or, for developers who use the
 `alembic` command, on the one MODESCAPE_DATABASE_URL names."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    from modescape.schema import open_database
+    from modescape.database import open_database
     from modescape.settings import Settings
 
     engine = open_database(Settings().database).execution_options(sqlite_begin="IMMEDIATE")

@@ -29,11 +29,11 @@ import numpy as np
 from serving import served
 from sqlalchemy import create_engine, select
 
+from modescape.database import upgrade
 from modescape.executor import Executor, Machine
 from modescape.laboratory import Laboratory
 from modescape.listing import ListQuery
 from modescape.registry import figures
-from modescape.schema import upgrade
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec
 from modescape.stages import runner as real

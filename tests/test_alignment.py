@@ -11,10 +11,10 @@ import torch
 
 from modescape.architectures.building import build
 from modescape.errors import StageError
-from modescape.part import NetworkSpec
 from modescape.registry import architectures
 from modescape.science import alignment, weights
 from modescape.science.data import InputTransform, Shape, Split
+from modescape.spec_parts import NetworkSpec
 
 SHAPES = {
     "mlp": Shape(1, 8, 8, 10), "small-cnn": Shape(1, 9, 9, 5), "medium-cnn": Shape(1, 9, 9, 5),
@@ -173,7 +173,7 @@ def test_repair_equals_a_forward_pass_that_sets_the_statistics_on_the_way() -> N
 def test_alignment_and_then_repair_lower_the_barrier_of_wide_networks() -> None:
     """Jordan et al. 2022: training barriers of wide networks, standardised pixels: as trained > aligned > repaired."""
     from modescape.datasets import loading
-    from modescape.science import paths
+    from modescape.science import barriers
     from modescape.science.seeds import run_seeds
     from modescape.spec import parse
     from modescape.training import train
@@ -193,22 +193,22 @@ def test_alignment_and_then_repair_lower_the_barrier_of_wide_networks() -> None:
     symmetry = alignment.symmetry_of(architectures["mlp"], one)
     moved = symmetry.permuted(tensors_of(other), alignment.match(symmetry, tensors_of(one), tensors_of(other)))
     first, last = weights.flatten(one), weights.from_tensors(one, moved)
-    t, shown = paths.fractions(9), {"train": splits.train}
+    t, shown = barriers.fractions(9), {"train": splits.train}
 
     def barrier(points: Any) -> float:
-        return paths.barrier(paths.profile(other, points, shown, splits.transform)["train"].loss, t)
+        return barriers.barrier(barriers.profile(other, points, shown, splits.transform)["train"].loss, t)
 
     def repaired() -> Any:
         ends = []
         for theta in (first, last):
             weights.assign(other, theta)
             ends.append(alignment.activity(other, splits.train, splits.transform))
-        for share, theta in zip(t, paths.straight(first, last, t), strict=True):
+        for share, theta in zip(t, barriers.straight(first, last, t), strict=True):
             weights.assign(other, theta)
             alignment.repair(other, *ends, float(share), splits.train, splits.transform)
             yield weights.flatten(other)
 
-    straight = barrier(paths.straight(first, weights.flatten(other), t))
-    aligned = barrier(paths.straight(first, last, t))
+    straight = barrier(barriers.straight(first, weights.flatten(other), t))
+    aligned = barrier(barriers.straight(first, last, t))
     assert aligned < 0.7 * straight
     assert barrier(repaired()) < 0.7 * aligned

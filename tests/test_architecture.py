@@ -19,8 +19,8 @@ SOURCES = sorted([*LABORATORY.rglob("*.py"), *SERVER.rglob("*.py")])
 
 # Each heavy library has its own doors.
 DOORS = {
-    "celery": {"jobs.py"},
-    "kombu": {"jobs.py"},
+    "celery": {"celery_queue.py"},
+    "kombu": {"celery_queue.py"},
     "fastapi": {"modescape_api"},
     "itsdangerous": {"security.py"},
     "starlette": {"modescape_api"},
@@ -37,11 +37,11 @@ DOORS = {
         "stages.py",
         "testing",
         "executor.py",
-        "jobs.py",
+        "celery_queue.py",
     },
     "torchvision": {"science", "datasets"},
-    "sqlalchemy": {"store", "tables.py", "columns.py", "listing.py", "schema.py"},
-    "alembic": {"schema.py"},
+    "sqlalchemy": {"store", "tables.py", "columns.py", "listing.py", "database.py"},
+    "alembic": {"database.py"},
 }
 
 

@@ -19,6 +19,7 @@ from modescape.claims import CLAIMS
 from modescape.claims.claim import Joins, Margin
 from modescape.claims.record import ClaimRecord
 from modescape.corruptions import corruption as corruption_module
+from modescape.database import upgrade
 from modescape.drawing.figure import Legend
 from modescape.errors import InvalidInput
 from modescape.laboratory import Laboratory
@@ -35,7 +36,6 @@ from modescape.registry import (
     presets,
     studies,
 )
-from modescape.schema import upgrade
 from modescape.science.data import Origin, OwnTest, RawData
 from modescape.science.inference import Word
 from modescape.settings import Settings

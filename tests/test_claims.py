@@ -32,8 +32,8 @@ from modescape.claims.evidence import (
     mean_divergence,
 )
 from modescape.claims.judging import judge
-from modescape.claims.looks import FIRST, Look
 from modescape.claims.record import ClaimRecord, MethodRecord
+from modescape.claims.repeated_looks import FIRST, Look
 from modescape.finding import Finding
 from modescape.science.inference import Estimate, OverRuns, Word
 from modescape.tables import Experiment

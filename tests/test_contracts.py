@@ -27,9 +27,9 @@ from modescape import registry, testing
 from modescape.claims import CLAIMS
 from modescape.laboratory import Laboratory
 from modescape.listing import ListQuery
-from modescape.part import DataSpec
 from modescape.registry import Registry, architectures, corruptions, datasets, methods, presets, studies
 from modescape.results import Results
+from modescape.spec_parts import DataSpec
 from modescape.testing import (
     Checked,
     check_architecture,

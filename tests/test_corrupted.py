@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from modescape.corruptions.published import PublishedSet, look_at
+from modescape.corruptions.published import PublishedSet, check_set
 from modescape.errors import InvalidInput
 from modescape.records import DataInfo
 from modescape.registry import corruptions
@@ -67,9 +67,9 @@ def photographs(tmp_path: Path) -> tuple[Path, Split]:
 
 
 def test_rows_of_arrays_are_images_of_their_intensity(arrays: Path) -> None:
-    fingerprint = look_at(arrays, INFO, tuple(corruptions))
+    fingerprint = check_set(arrays, INFO, tuple(corruptions))
     assert len(fingerprint) == 64
-    assert look_at(str(arrays), INFO, tuple(corruptions), (2, 3)) == fingerprint
+    assert check_set(str(arrays), INFO, tuple(corruptions), (2, 3)) == fingerprint
     found = PublishedSet(arrays, clean_split(), CLASSES)
     found.check_labels(LABELS)
     found.check_labels(LABELS[:5])
@@ -82,17 +82,17 @@ def test_rows_of_arrays_are_images_of_their_intensity(arrays: Path) -> None:
 
 
 def test_a_fingerprint_changes_with_the_images(arrays: Path) -> None:
-    before = look_at(arrays, INFO, ("fog",))
-    assert look_at(arrays, INFO, ("snow",)) != before
+    before = check_set(arrays, INFO, ("fog",))
+    assert check_set(arrays, INFO, ("snow",)) != before
     changed = rows(0)
     changed[1, 2, 3] = 7  # one that is not among the images looked at
     np.save(arrays / "fog.npy", changed)
-    assert look_at(arrays, INFO, ("fog",)) != before
+    assert check_set(arrays, INFO, ("fog",)) != before
 
 
 def test_pictures_of_folders_come_in_the_order_of_the_test_set(photographs: tuple[Path, Split]) -> None:
     folder, test = photographs
-    look_at(folder, PHOTOS, ("fog", "snow"), (1, 2))
+    check_set(folder, PHOTOS, ("fog", "snow"), (1, 2))
     found = PublishedSet(folder, test, SYNSETS)
     found.check_labels(test.numpy_labels())
     images = found.images("snow", 2, 1, 5)
@@ -135,7 +135,7 @@ def _pipe(path: Path) -> None:
 def test_wrong_arrays_are_refused_in_words_before_anything_starts(arrays: Path, spoil: Wrong, words: str) -> None:
     spoil(arrays)
     with pytest.raises(InvalidInput, match=words) as refused:
-        look_at(arrays, INFO, tuple(corruptions))
+        check_set(arrays, INFO, tuple(corruptions))
     assert refused.value.field == "path"
     assert "CIFAR-10-C" in refused.value.allowed
 
@@ -154,26 +154,26 @@ def test_labels_in_another_order_are_refused(arrays: Path, photographs: tuple[Pa
 
 
 def test_another_order_is_refused_before_anything_starts(arrays: Path, photographs: tuple[Path, Split]) -> None:
-    look_at(arrays, INFO, ("fog",), own=OwnTest(LABELS))
-    look_at(arrays, INFO, ("fog",), own=OwnTest(None))  # not known here: the worker compares
+    check_set(arrays, INFO, ("fog",), own=OwnTest(LABELS))
+    check_set(arrays, INFO, ("fog",), own=OwnTest(None))  # not known here: the worker compares
     wrong = LABELS.copy()
     wrong[7] = 0
     with pytest.raises(InvalidInput, match=r"image 7 is of class 1 there, 0 here \(1 of 12 differ\)") as refused:
-        look_at(arrays, INFO, ("fog",), own=OwnTest(wrong))
+        check_set(arrays, INFO, ("fog",), own=OwnTest(wrong))
     assert (refused.value.field, bool(refused.value.allowed)) == ("path", True)
     folder, _ = photographs
     names = tuple((f"n0{c}", frozenset(f"ILSVRC2012_val_{i}.JPEG" for i in (2 * c, 2 * c + 1))) for c in range(3))
     photos = DataInfo(3, 24, 24, ("n00", "n01", "n02"), 100, 6, 10)
-    look_at(folder, photos, ("fog", "snow"), (1, 2), own=OwnTest(None, names))
+    check_set(folder, photos, ("fog", "snow"), (1, 2), own=OwnTest(None, names))
     for info, own, words in (
         (DataInfo(3, 24, 24, ("n00", "n01", "n09"), 100, 6, 10), OwnTest(None, names), r"data set: n02 \(1 of 3\)"),
         (photos, OwnTest(LABELS), "whose order only a test set read from files tells"),
     ):
         with pytest.raises(InvalidInput, match=words):
-            look_at(folder, info, ("fog", "snow"), (1, 2), own=own)
+            check_set(folder, info, ("fog", "snow"), (1, 2), own=own)
     (folder / "snow" / "2" / "n02" / "ILSVRC2012_val_5.JPEG").unlink()
     with pytest.raises(InvalidInput, match="snow/2/n02 lacks 1 of 2 images of the test set, such as ILSVRC2012_val_5"):
-        look_at(folder, photos, ("fog", "snow"), (1, 2), own=OwnTest(None, names))
+        check_set(folder, photos, ("fog", "snow"), (1, 2), own=OwnTest(None, names))
 
 
 def test_more_images_than_there_are_is_refused(arrays: Path) -> None:
@@ -190,7 +190,7 @@ def test_wrong_folders_are_refused_in_words(photographs: tuple[Path, Split], tmp
 
     def refused(words: str, types: tuple[str, ...] = ("fog", "snow"), info: DataInfo = PHOTOS) -> None:
         with pytest.raises(InvalidInput, match=words) as found:
-            look_at(folder, info, types, (1, 2))
+            check_set(folder, info, types, (1, 2))
         assert found.value.field == "path"
 
     refused("lacks 1 of 2 types: frost", ("fog", "frost"))
@@ -198,9 +198,9 @@ def test_wrong_folders_are_refused_in_words(photographs: tuple[Path, Split], tmp
     refused("24x24 pixels, networks are trained on 32x32", info=INFO)
     refused("holds 3 classes, the data set 2", info=DataInfo(3, 24, 24, CLASSES[:2], 100, 6, 10))
     with pytest.raises(InvalidInput, match="there is no folder"):
-        look_at(tmp_path / "elsewhere", PHOTOS, ("fog",))
+        check_set(tmp_path / "elsewhere", PHOTOS, ("fog",))
     with pytest.raises(InvalidInput, match="lacks the folder fog/3"):
-        look_at(folder, PHOTOS, ("fog",), (3,))
+        check_set(folder, PHOTOS, ("fog",), (3,))
     (folder / "snow" / "2" / "n02" / "ILSVRC2012_val_5.JPEG").unlink()
     published = PublishedSet(folder, test, SYNSETS)
     for call in (lambda: published.check_labels(test.numpy_labels()), lambda: published.images("snow", 2, 0, 6)):
@@ -223,7 +223,7 @@ def test_only_files_are_pictures_of_a_published_set(photographs: tuple[Path, Spl
     place = folder / "snow" / "2" / "n02"
     os.mkfifo(place / "ILSVRC2012_val_0.JPEG")
     (place / "ILSVRC2012_val_1.JPEG").mkdir()
-    look_at(folder, PHOTOS, ("fog", "snow"), (1, 2))
+    check_set(folder, PHOTOS, ("fog", "snow"), (1, 2))
     found = PublishedSet(folder, test, SYNSETS)
     assert found.images("snow", 2, 0, 6).shape == (6, 3, 24, 24)
     (place / "ILSVRC2012_val_5.JPEG").unlink()
@@ -242,18 +242,18 @@ def test_every_picture_of_a_published_set_has_the_size_networks_see(photographs:
 def test_what_systems_and_programs_leave_is_no_part_of_a_published_set(
     arrays: Path, photographs: tuple[Path, Split]
 ) -> None:
-    before = look_at(arrays, INFO, ("fog",))
+    before = check_set(arrays, INFO, ("fog",))
     (arrays / "._fog.npy").write_bytes(b"x")
     (arrays / "readme.txt").write_text("x")
-    assert look_at(arrays, INFO, ("fog",)) == before
+    assert check_set(arrays, INFO, ("fog",)) == before
     folder, test = photographs
     (folder / "._labels.npy").write_bytes(b"x")
-    before = look_at(folder, PHOTOS, ("fog", "snow"), (1, 2))
+    before = check_set(folder, PHOTOS, ("fog", "snow"), (1, 2))
     for name in ("@eaDir", ".ipynb_checkpoints", "__MACOSX", "empty"):
         (folder / "snow" / "1" / name).mkdir()
     (folder / "snow" / "1" / "n00" / "._ILSVRC2012_val_0.JPEG").write_bytes(b"x")
     (folder / "snow" / "1" / "n00" / "Thumbs.db").write_bytes(b"x")
-    look_at(folder, PHOTOS, ("fog", "snow"), (1, 2))
+    check_set(folder, PHOTOS, ("fog", "snow"), (1, 2))
     found = PublishedSet(folder, test, SYNSETS)
     found.check_labels(test.numpy_labels())
     assert found.images("snow", 1, 0, 6).shape == (6, 3, 24, 24)

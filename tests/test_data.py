@@ -25,10 +25,10 @@ from modescape.datasets import cifar10, cifar100, dataset, here, imagenet, loadi
 from modescape.datasets.dataset import DataLocation
 from modescape.datasets.fashion_mnist import read_idx
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput
-from modescape.part import DataSpec
 from modescape.registry import datasets
 from modescape.science import data
 from modescape.science.data import ImageFiles, Published, RawData, contents
+from modescape.spec_parts import DataSpec
 
 DEBIAN = Path("/usr/share/datasets")
 
@@ -819,7 +819,7 @@ def test_every_public_set_that_is_not_here_says_how_to_get_it(name: str, tmp_pat
 def test_describing_loads_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
     asked = npz(tmp_path, images=pixels(30, 6, 5), labels=LABELS)
     script = (
-        "import sys; from modescape.datasets import here; from modescape.part import DataSpec\n"
+        "import sys; from modescape.datasets import here; from modescape.spec_parts import DataSpec\n"
         f"for d in ({{'dataset': 'digits'}}, {{'dataset': 'npz', 'path': {asked.path!r}}}):\n"
         "    here.describe(DataSpec.model_validate(d), ())\n"
         "    here.own_test(DataSpec.model_validate(d), ())\n"

@@ -22,16 +22,16 @@ from serving import served
 from unlucky import BROKEN_CHAIN, DIVERGED, HEALTHY, SILENT, curse, weigh
 
 from modescape.architectures.architecture import Layer, architecture
+from modescape.celery_queue import dispatch
+from modescape.database import upgrade
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
 from modescape.executor import Executor, Machine
 from modescape.finding import Finding
-from modescape.jobs import dispatch
 from modescape.laboratory import Lab, Laboratory
 from modescape.methods.sampling import sample as subspace_sample
 from modescape.plan import prepare
 from modescape.registry import architectures, figures
-from modescape.schema import upgrade
 from modescape.science.health import at_chance
 from modescape.science.predictions import softmax
 from modescape.science.seeds import chain_seeds, run_seeds, stream_seed
@@ -364,7 +364,7 @@ def partly(tmp_path_factory: pytest.TempPathFactory) -> Lab:
         return draw(entry, *args, seed=seed, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modescape.science.equal.REDRAWS", 600)
+        patch.setattr("modescape.science.equal_accuracy.REDRAWS", 600)
         patch.setattr(chaining, "run_training", training)
         patch.setattr(sampling, "draw_samples", drawing)
         settings = Settings(home=home)
@@ -436,7 +436,7 @@ def _forget(laboratory: Laboratory) -> None:
     """What the code before did not write: why runs have failed."""
     from sqlalchemy import text
 
-    from modescape.schema import open_database
+    from modescape.database import open_database
 
     engine = open_database(laboratory.settings.database)
     with engine.begin() as connection:
@@ -491,9 +491,9 @@ def test_a_method_that_needs_dropout_layers_is_refused_where_there_are_none() ->
 
 def test_every_network_says_whether_it_has_dropout_layers() -> None:
     from modescape.architectures.building import build
-    from modescape.part import NetworkSpec
     from modescape.science.data import Shape
     from modescape.science.networks import dropout_layers
+    from modescape.spec_parts import NetworkSpec
 
     for name, entry in architectures.items():
         network = build(NetworkSpec(architecture=name), Shape(3, 32, 32, 10), seed=0)

@@ -11,12 +11,12 @@ import pytest
 from saved_home import SPECS, opened
 from test_sgmcmc import chains_by_hand
 
+from modescape.database import upgrade
 from modescape.drawing.figure import figure
 from modescape.drawing.options import FigureOptions
 from modescape.laboratory import Laboratory
 from modescape.listing import ListQuery
 from modescape.registry import figures
-from modescape.schema import upgrade
 from modescape.settings import Settings
 from modescape.stages import KINDS
 from modescape.testing import check_figure

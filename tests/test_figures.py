@@ -29,9 +29,9 @@ from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES, Theme
 from modescape.drawing.words import loss, rate
 from modescape.errors import InvalidInput, NotFound
-from modescape.part import MethodSpec
 from modescape.registry import figures
 from modescape.spec import ExperimentSpec
+from modescape.spec_parts import MethodSpec
 from modescape.studies.landscape.reading import PlaneData
 
 

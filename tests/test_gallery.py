@@ -17,8 +17,8 @@ from modescape.corruptions.corruption import VERSION, applicable, corrupt
 from modescape.datasets.dataset import DataLocation
 from modescape.datasets.preview import COUNT, preview
 from modescape.errors import DataCorrupt
-from modescape.part import DataSpec
 from modescape.registry import corruptions, datasets
+from modescape.spec_parts import DataSpec
 
 HTML = {"Accept": "text/html"}
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from serving import SPEC, Served, finished, served
 from test_figures import Lab, Point, stages_of
 
+from modescape.database import upgrade
 from modescape.drawing.figure import csv, encode
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import THEMES
@@ -27,7 +28,6 @@ from modescape.prices import Work
 from modescape.records import StageOutput
 from modescape.registry import architectures, figures, presets
 from modescape.results import Results
-from modescape.schema import upgrade
 from modescape.science import landscape
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse

@@ -21,11 +21,11 @@ import modescape
 from modescape.datasets import here, loading
 from modescape.errors import DataCorrupt, InvalidInput
 from modescape.laboratory import Laboratory, export
-from modescape.part import DataSpec
 from modescape.plan import prepare
 from modescape.science import data
 from modescape.science.data.layouts import arrays_of, images_of
 from modescape.settings import Settings
+from modescape.spec_parts import DataSpec
 from modescape_api.resources.data import inside
 
 

@@ -10,10 +10,10 @@ import pytest
 from serving import SPEC, served
 
 from modescape import names
+from modescape.database import upgrade
 from modescape.errors import InvalidInput
 from modescape.laboratory import Laboratory
 from modescape.listing import Condition, ListQuery
-from modescape.schema import upgrade
 from modescape.settings import Settings
 
 ALLOWED = (

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from modescape.architectures.building import build
 from modescape.errors import InvalidInput
-from modescape.part import NetworkSpec
 from modescape.registry import architectures
 from modescape.science import weights
 from modescape.science.data import InputTransform, Shape, Split
 from modescape.science.networks import Cnn, Dropout, dropout_layers, forced_dropout
+from modescape.spec_parts import NetworkSpec
 
 RGB = Shape(3, 32, 32, 10)
 

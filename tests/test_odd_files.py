@@ -177,14 +177,14 @@ def slow_look(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     from modescape_api.background import looking
 
     goes_on = threading.Event()
-    look_at = looking.look_at
+    check_once = looking.check_once
 
     def held(*args: Any, **options: Any) -> Any:
         assert goes_on.wait(60)
-        return look_at(*args, **options)
+        return check_once(*args, **options)
 
     monkeypatch.setattr(looking, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(looking, "look_at", held)
+    monkeypatch.setattr(looking, "check_once", held)
     return goes_on
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from modescape.database import upgrade
 from modescape.datasets.dataset import DataLocation
 from modescape.datasets.here import describe
 from modescape.datasets.loading import load
@@ -24,18 +25,17 @@ from modescape.drawing.style import THEMES
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, StageInterrupted
 from modescape.executor import Executor
 from modescape.laboratory import Lab, Laboratory, run
-from modescape.part import SYNTHETIC, DataSpec
 from modescape.plan import plan, prepare
 from modescape.records import DataInfo
 from modescape.registry import datasets, figures, presets
-from modescape.schema import upgrade
 from modescape.science.data import Shape
 from modescape.science.ood import SCORES, Together, detection, entropy_counts, entropy_edges
 from modescape.settings import Settings
 from modescape.spec import parse
+from modescape.spec_parts import SYNTHETIC, DataSpec
 from modescape.stages import groups
 from modescape.studies.ood import stages as ood
-from modescape.studies.ood.images import count_images, fitted, look_at, outside_images, resizing, title
+from modescape.studies.ood.images import available, count_images, fitted, outside_images, resizing, title
 from modescape.studies.ood.stages import _subsets
 from modescape.studies.ood.study import OodSpec
 from modescape.tables import Stage
@@ -226,7 +226,7 @@ def test_own_pictures_of_any_size_without_classes(tmp_path: Path) -> None:
         size = (20 + i, 30)
         Image.fromarray(np.full((*size, 3), 10 * i, np.uint8)).save(tmp_path / f"{i:02d}.png")
     spec = OodSpec(dataset="folder", path=str(tmp_path))
-    there = look_at(spec, FASHION, ())
+    there = available(spec, FASHION, ())
     assert (there.count, there.channels) == (12, 3)
     spec = spec.looked_up(DataSpec(dataset="fashion-mnist"), FASHION, ())
     assert spec.fingerprint == there.fingerprint
@@ -239,10 +239,10 @@ def test_own_pictures_of_any_size_without_classes(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "__MACOSX" / "._00.png").write_bytes(b"x")
-    assert look_at(spec, FASHION, ()).count == 12
+    assert available(spec, FASHION, ()).count == 12
     (tmp_path / "13.heic").write_bytes(b"x")
     with pytest.raises(InvalidInput, match=r"13\.heic: pictures of a kind that is not read") as refused:
-        look_at(spec, FASHION, ())
+        available(spec, FASHION, ())
     assert refused.value.field == "path"
 
 
@@ -356,7 +356,7 @@ def test_the_training_folder_is_not_another_kind_of_image(tmp_path: Path) -> Non
 
 def test_channels_that_cannot_be_turned_into_each_other() -> None:
     with pytest.raises(InvalidInput, match="has 1 channels, the training images have 2"):
-        look_at(OodSpec(dataset="blobs"), DataInfo(2, 8, 8, ("a", "b"), 100, 50, 10), ())
+        available(OodSpec(dataset="blobs"), DataInfo(2, 8, 8, ("a", "b"), 100, 50, 10), ())
 
 
 def test_the_form_offers_every_set_and_asks_for_no_fingerprint() -> None:

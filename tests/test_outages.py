@@ -19,11 +19,11 @@ import pytest
 from serving import SPEC, finished, served
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
-from test_jobs import LEASE_SECONDS, chains, expected, house
+from test_celery_queue import LEASE_SECONDS, chains, expected, house
 
-from modescape import jobs, outage
+from modescape import celery_queue, outage
+from modescape.database import is_away, open_database
 from modescape.outage import OnceAMinute, Outage
-from modescape.schema import is_away, open_database
 from modescape.store import Store
 
 
@@ -285,16 +285,16 @@ class Mute:
 def test_one_launch_finds_out_that_the_broker_hangs_and_the_others_believe_it(
     tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(jobs, "BROKER_SECONDS", 0.3)
+    monkeypatch.setattr(celery_queue, "BROKER_SECONDS", 0.3)
     mute = Mute()
     made = house(tmp_path, sqlite_url, mute.url)
     for _ in range(45):
         made.launch(chains(1, steps=1))
     assert 1 <= len(mute.callers) <= 3, "one try, with the driver's own repetitions"
     assert caplog.text.count("the broker does not answer") == 1
-    bell = jobs.notifier_of(made.settings.broker, made.settings.home)
+    bell = celery_queue.notifier_of(made.settings.broker, made.settings.home)
     assert bell.is_silent
-    monkeypatch.setattr(jobs.time, "monotonic", lambda: 1e9)
+    monkeypatch.setattr(celery_queue.time, "monotonic", lambda: 1e9)
     assert not bell.is_silent, "it is tried again after a while"
     mute.close()
     made.close()

@@ -18,16 +18,16 @@ from PIL import Image
 from torch import Tensor
 
 import modescape as ms
+from modescape.database import upgrade
 from modescape.datasets import dataset, here, loading
 from modescape.errors import DataCorrupt, InvalidInput
+from modescape.kept_picture_checks import check_once, known
 from modescape.laboratory import Laboratory
-from modescape.part import DataSpec
-from modescape.picture_looks import known, look_at
-from modescape.schema import upgrade
 from modescape.science import data
-from modescape.science.data.look import Look, look_through
+from modescape.science.data.picture_check import PictureCheck, check_pictures
 from modescape.science.data.pictures import Levels, UnreadablePicture, decode, header_of
 from modescape.settings import Settings
+from modescape.spec_parts import DataSpec
 from modescape.tables import Stage
 from modescape_api.pages.failures import causes
 
@@ -148,9 +148,9 @@ def levels_read(asked: DataSpec) -> tuple[int, int]:
     return int(images.min()), int(images.max())
 
 
-def look(asked: DataSpec) -> Look:
+def look(asked: DataSpec) -> PictureCheck:
     root = dataset.own_path(asked)
-    return look_through(data.scan_pictures(root).paths, root, white=asked.white)
+    return check_pictures(data.scan_pictures(root).paths, root, white=asked.white)
 
 
 def test_a_set_of_twelve_bits_in_sixteen_has_one_level_for_all(tmp_path: Path) -> None:
@@ -432,12 +432,12 @@ def test_a_look_names_every_picture_that_cannot_be_read(tmp_path: Path) -> None:
         cut(tmp_path / name)
     told: list[tuple[int, int]] = []
     root = Path(asked.path or "")
-    found = look_through(data.scan_pictures(root).paths, root, progress=lambda done, of: told.append((done, of)))
+    found = check_pictures(data.scan_pictures(root).paths, root, progress=lambda done, of: told.append((done, of)))
     assert [name for name, _ in found.bad] == ["a/a3.jpg", "b/b7.jpg"]
     assert "a/a3.jpg cannot be read as a picture: image file is truncated" in found.problem
     assert "(2 of 40 pictures cannot)" in found.problem
     assert told[-1] == (40, 40)
-    assert Look.from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert PictureCheck.from_json(json.loads(json.dumps(found.as_json()))) == found
 
 
 def test_a_look_can_be_stopped(tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ def test_a_look_can_be_stopped(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        look_through(data.scan_pictures(root).paths, root, check=stop)
+        check_pictures(data.scan_pictures(root).paths, root, check=stop)
 
 
 def test_a_reader_that_dies_names_what_it_was_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -461,7 +461,7 @@ def test_a_reader_that_dies_names_what_it_was_reading(tmp_path: Path, monkeypatc
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(DataCorrupt, match=r"died while it was reading .*b/b7\.jpg"):
-        look_through(sorted(root.glob("?/*.jpg")), root)
+        check_pictures(sorted(root.glob("?/*.jpg")), root)
 
 
 def trained(stages: Sequence[Stage]) -> set[str]:
@@ -520,11 +520,11 @@ def test_a_look_is_kept_by_what_the_files_hold(tmp_path: Path) -> None:
     fingerprint = here.describe(asked, ()).fingerprint
     assert fingerprint is not None
     assert known(store, fingerprint, None) is None
-    found = look_at(store, asked)
+    found = check_once(store, asked)
     assert known(store, fingerprint, None) == found
     assert known(store, fingerprint, 100.0) is None
     looked: list[Any] = []
-    assert look_at(store, asked, progress=lambda *now: looked.append(now)) == found
+    assert check_once(store, asked, progress=lambda *now: looked.append(now)) == found
     assert looked == []
 
 

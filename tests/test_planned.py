@@ -21,12 +21,12 @@ from serving import SPEC, Served, served
 import modescape as ms
 from modescape import power
 from modescape.claims import CLAIMS
-from modescape.claims.looks import Look, looked, looking_ahead
+from modescape.claims.repeated_looks import Look, looked, looking_ahead
+from modescape.database import downgrade, migrations_folder, upgrade
 from modescape.finding import Finding
 from modescape.laboratory import export
 from modescape.records import ListColumns, PlannedStage, Sizes, StageOutput
 from modescape.registry import figures, presets
-from modescape.schema import downgrade, migrations_folder, upgrade
 from modescape.science.seeds import run_seeds, stream_seed
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, parse

@@ -23,10 +23,10 @@ from serving import free_port
 
 from modescape import published_entries, versions
 from modescape.errors import StageError
-from modescape.part import keyed
 from modescape.registry import Options, architectures, corruptions, datasets, methods, presets
 from modescape.sources import Source
 from modescape.spec import parse, stored
+from modescape.spec_parts import keyed
 from modescape.stages.keys import task_of
 from modescape.store import Store
 from modescape.versions import Added, Renamed

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from modescape.architectures.building import build
-from modescape.part import NetworkSpec
 from modescape.science import predictions
 from modescape.science.data import InputTransform, Shape, Split
 from modescape.science.predictions import ActivationMask
+from modescape.spec_parts import NetworkSpec
 
 EXAMPLES, CLASSES, MEMBERS = 3000, 10, 4
 

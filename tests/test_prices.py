@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import modescape
+from modescape.database import upgrade
 from modescape.datasets.here import published
 from modescape.drawing.words import between, duration, price
 from modescape.laboratory import Laboratory
 from modescape.plan import Machines, plan, prepare, shape_of
 from modescape.prices import CALIBRATED, GUESSED, INFERRED, MEASURED, Calibration, Finished, Line, Prices, Work, middle
 from modescape.registry import presets
-from modescape.schema import upgrade
 from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.stages.keys import here_already

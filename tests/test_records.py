@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from modescape import records
+from modescape.database import open_database
 from modescape.records import (
     EventKind,
     ListColumns,
@@ -27,7 +28,6 @@ from modescape.records import (
     Status,
     TrainedRun,
 )
-from modescape.schema import open_database
 from modescape.spec import parse
 from modescape.stages import KINDS
 from modescape.store import Store

@@ -351,7 +351,7 @@ class Interrupting:
 @pytest.mark.slow
 def test_interrupted_arms_branches_and_lines_end_with_the_same_bytes(lab: Lab, tmp_path: Path) -> None:
     laboratory = Laboratory(Settings(home=tmp_path, device="cpu"))
-    from modescape.schema import upgrade
+    from modescape.database import upgrade
 
     upgrade(laboratory.settings.database)
     row = laboratory.create(SPEC, name="interrupted")

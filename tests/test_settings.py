@@ -16,12 +16,12 @@ import yaml
 from conftest import RedisServer
 from pydantic import SecretStr
 from sqlalchemy import make_url
-from test_jobs import chains, expected, house
+from test_celery_queue import chains, expected, house
 
 from modescape import outage
+from modescape.celery_queue import dispatch
+from modescape.database import upgrade
 from modescape.errors import ConfigurationError
-from modescape.jobs import dispatch
-from modescape.schema import upgrade
 from modescape.settings import Settings, read_settings, shown
 from modescape.spec import parse
 from modescape.store import Store

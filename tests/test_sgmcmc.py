@@ -30,7 +30,6 @@ from modescape.methods.pca_random import PcaRandomOptions
 from modescape.methods.sgmcmc import CyclicalOptions, Langevin
 from modescape.methods.swag import SwagOptions
 from modescape.methods.trained import ContinuedOptions
-from modescape.part import TrainingSpec
 from modescape.plan import plan
 from modescape.prices import Work
 from modescape.records import DataInfo
@@ -39,6 +38,7 @@ from modescape.science import weights
 from modescape.science.inference import Word
 from modescape.science.seeds import chain_seeds, run_seeds
 from modescape.spec import ExperimentSpec, check, parse
+from modescape.spec_parts import TrainingSpec
 from modescape.stages.chain import chain_evidence
 from modescape.training import Arrays, Silent, TrainState, train
 

@@ -18,6 +18,7 @@ from serving import served
 
 from modescape import plan as planning
 from modescape.corruptions.corruption import corrupt
+from modescape.database import upgrade
 from modescape.datasets import here
 from modescape.drawing.figure import encode
 from modescape.drawing.reading import FigureNotReady
@@ -29,7 +30,6 @@ from modescape.methods.sgmcmc import CyclicalOptions
 from modescape.records import DataInfo
 from modescape.registry import figures, presets
 from modescape.results import Results
-from modescape.schema import upgrade
 from modescape.settings import Settings
 from modescape.spec import check, parse, sizes
 from modescape.stages import groups

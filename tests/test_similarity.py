@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from modescape.architectures.building import build
-from modescape.part import NetworkSpec
 from modescape.science import similarity, weights
 from modescape.science.predictions import softmax
 from modescape.science.similarity import Measure
+from modescape.spec_parts import NetworkSpec
 
 
 def _logits(*shape: int, seed: int = 0, scale: float = 3.0) -> NDArray[np.float32]:

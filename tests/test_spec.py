@@ -16,11 +16,11 @@ from modescape.datasets.here import published
 from modescape.draft import kept_epochs, sample_sets
 from modescape.drawing import style
 from modescape.errors import DataMissing, InvalidInput
-from modescape.part import MethodSpec, Part, keyed, steps_per_epoch
 from modescape.plan import departures, differences, plan, prepare
 from modescape.records import DataInfo
 from modescape.registry import architectures, corruptions, datasets, figures, methods, presets
 from modescape.spec import check, parse, sizes, under_protocol
+from modescape.spec_parts import MethodSpec, Part, keyed, steps_per_epoch
 from modescape.stages import KINDS
 from modescape.stages.stage import Task
 from modescape.versions import Added

@@ -22,6 +22,7 @@ from sqlalchemy import JSON, BigInteger, Column, Engine, String, Text, insert, i
 from sqlalchemy import event as listening
 
 from modescape.artifacts import Artifacts
+from modescape.database import check_schema, downgrade, migrations_folder, open_database, schema_state, upgrade
 from modescape.errors import ConfigurationError, Conflict, InvalidInput, LeaseLost, NotFound
 from modescape.executor import Executor, Machine
 from modescape.listing import AnyOf, Condition, ListQuery
@@ -38,7 +39,6 @@ from modescape.records import (
     TrainedRun,
 )
 from modescape.registry import presets
-from modescape.schema import check_schema, downgrade, migrations_folder, open_database, schema_state, upgrade
 from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.store import Store
@@ -1194,7 +1194,7 @@ def test_an_unknown_revision_is_refused(store_url: str) -> None:
 @pytest.mark.slow
 def test_many_processes_may_create_the_same_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"
-    program = "import sys; from modescape.schema import upgrade; upgrade(sys.argv[1])"
+    program = "import sys; from modescape.database import upgrade; upgrade(sys.argv[1])"
     running = [subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE) for _ in range(4)]
     for process in running:
         _, errors = process.communicate(timeout=60)

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from modescape.architectures.building import build
 from modescape.datasets import loading
 from modescape.errors import InvalidInput, PauseRequested, StageError
-from modescape.part import TrainingSpec
 from modescape.science import data, weights
 from modescape.science.arithmetic import choose_precision, has_cpu_bfloat16, numerics_class
 from modescape.science.optimisers import Adam, Descent
 from modescape.science.seeds import RunSeeds, run_seeds
 from modescape.spec import ExperimentSpec, parse
+from modescape.spec_parts import TrainingSpec
 from modescape.training import (
     Arrays,
     Plan,

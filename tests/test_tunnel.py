@@ -23,17 +23,16 @@ from modescape.drawing.style import THEMES
 from modescape.errors import InvalidInput, StageInterrupted
 from modescape.executor import Executor, Machine
 from modescape.laboratory import Laboratory
-from modescape.part import NetworkSpec
 from modescape.records import StageOutput
 from modescape.registry import figures, presets
 from modescape.results import Results
-from modescape.science import paths, weights
-from modescape.science import tunnel as tunnel_science
+from modescape.science import barriers, low_loss_paths, weights
 from modescape.science.data import Shape, Split, make_transform
+from modescape.science.low_loss_paths import ROUNDS, Curve, Knot, Polyline, Settings, Slope, Wedges, bend, perpendicular
 from modescape.science.predictions import nll
-from modescape.science.tunnel import ROUNDS, Curve, Knot, Polyline, Settings, Slope, Wedges, bend, perpendicular
 from modescape.settings import Settings as LaboratorySettings
 from modescape.spec import parse
+from modescape.spec_parts import NetworkSpec
 from modescape.stages import filling
 from modescape.stages import runner as real
 from modescape.store import Store
@@ -101,7 +100,7 @@ SETTINGS = Settings(epochs=1, learning_rate=1e-3, batch_size=32, seed=4)
 
 
 def training_loss(on: Slope) -> Any:
-    return lambda thetas: paths.profile(on.network, thetas, {"t": on.train}, on.transform)["t"].loss
+    return lambda thetas: barriers.profile(on.network, thetas, {"t": on.train}, on.transform)["t"].loss
 
 
 def test_knots_stay_in_their_slices() -> None:
@@ -127,8 +126,8 @@ def told_of(knots: Sequence[Knot]) -> list[tuple[Any, ...]]:
 @pytest.fixture
 def fussy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments are high at 0.9 of the worse end, so that knots are inserted; ten steps are enough for one."""
-    monkeypatch.setattr(tunnel_science, "INSERT", 0.9)
-    monkeypatch.setattr(tunnel_science, "SMOOTHED", 10)
+    monkeypatch.setattr(low_loss_paths, "INSERT", 0.9)
+    monkeypatch.setattr(low_loss_paths, "SMOOTHED", 10)
 
 
 @pytest.mark.usefixtures("fussy")
@@ -281,7 +280,7 @@ def collected(results: Any, name: str, **options: Any) -> Any:
 def test_stages_interrupted_at_every_save_leave_the_same_bytes_and_are_drawn_as_they_fill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tunnel_science, "ROUNDS", 2)
+    monkeypatch.setattr(low_loss_paths, "ROUNDS", 2)
     monkeypatch.setattr(filling, "SAVE_EVERY_SECONDS", 0.0)
     for name, value in {"POINTS": 4, "ANGLES": 2, "RADII": 2}.items():
         monkeypatch.setattr(stages, name, value)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from modescape.datasets import here, loading
 from modescape.errors import InvalidInput
-from modescape.part import DataSpec
 from modescape.science import data
 from modescape.science.data.values import in_bytes, level_above
 from modescape.spec import parse
+from modescape.spec_parts import DataSpec
 
 
 def read(*arrays: Any, white: float | None = None) -> tuple[list[list[int]], float | None, str]:

@@ -14,7 +14,7 @@ from modescape.claims.equal_accuracy import at_equal_accuracy
 from modescape.claims.evidence import Evidence, MethodEvidence
 from modescape.claims.judging import judge
 from modescape.claims.record import ClaimRecord
-from modescape.science import equal, inference
+from modescape.science import equal_accuracy, inference
 
 Labels = NDArray[np.int64]
 pytestmark = pytest.mark.usefixtures("few_redraws")
@@ -81,8 +81,8 @@ def test_isotonic_fit_equals_the_minimax_formula() -> None:
             return float((v[i : j + 1] @ w[i : j + 1]) / w[i : j + 1].sum())
 
         expected = [max(min(mean(i, j) for j in range(k, 30)) for i in range(k + 1)) for k in range(30)]
-        assert equal.isotonic(values, weights) == pytest.approx(expected, abs=1e-10)
-    assert equal.isotonic(np.array([3.0, 1, 2]), np.ones(3)) == pytest.approx([2, 2, 2])
+        assert equal_accuracy.isotonic(values, weights) == pytest.approx(expected, abs=1e-10)
+    assert equal_accuracy.isotonic(np.array([3.0, 1, 2]), np.ones(3)) == pytest.approx([2, 2, 2])
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------
@@ -164,11 +164,11 @@ def test_pairs_without_a_run_are_the_pairs_of_the_others() -> None:
 
 def _read(
     strengths: ArrayLike | None, losses: ArrayLike, changed: ArrayLike, *, start_loss: float = 0.0, start: float = 0.0
-) -> equal.EqualAccuracy:
+) -> equal_accuracy.EqualAccuracy:
     """Of samples of one run, given by what they lose and change."""
     found = np.asarray(losses, np.float64)
     nobody = np.zeros(0, np.intp)
-    sums = equal.Sums(
+    sums = equal_accuracy.Sums(
         np.zeros(len(found), np.intp), None if strengths is None else np.asarray(strengths, np.float64),
         found[:, None], np.asarray(changed, np.float64)[:, None], np.full((1, 1), start_loss), np.full((1, 1), start),
         nobody, None if strengths is None else np.zeros(0), np.zeros((0, 1)),
@@ -205,7 +205,7 @@ def test_support_is_judged_before_any_word() -> None:
 def test_a_fitted_loss_equal_to_the_cost_but_for_rounding_counts() -> None:
     s = np.arange(1.0, 13)
     losses = 0.9 - np.array([0.9] * 5 + [0.884, 0.891, 0.892, 0.893] + [0.88] * 3)  # .016 to .007: pooled to .01
-    assert equal.isotonic(losses, np.ones(12))[5] > 0.01, "in floats it is a little more"
+    assert equal_accuracy.isotonic(losses, np.ones(12))[5] > 0.01, "in floats it is a little more"
     found = _read(s, losses, 0.01 * s)
     assert (found.strength, found.below, found.beyond) == (9.0, 9, 3)
     assert found.distance == pytest.approx(0.09)
@@ -379,7 +379,9 @@ def test_pairs_of_evenly_spaced_rates_are_ties_in_any_unit() -> None:
     wide = [np.stack([_flip(rng, final, 0.003 * k) for k in range(1, 17)]) for final in finals]
     whole = [np.arange(1.0, 17)] * 3
     off = [own * (1 + 1e-14 * rng.uniform(-1, 1, 16)) for own in whole]
-    exact, rounded = (equal.Samples(finals, truth, wide, s, are_rates=True).sums().point() for s in (whole, off))
+    exact, rounded = (
+        equal_accuracy.Samples(finals, truth, wide, s, are_rates=True).sums().point() for s in (whole, off)
+    )
     assert 0 < exact.strength < 16
     assert rounded.among == pytest.approx(exact.among, rel=1e-9)
 

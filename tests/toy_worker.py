@@ -88,6 +88,6 @@ class ToyRunner:
 
 
 if __name__ == "__main__":
-    from modescape.jobs import worker_main
+    from modescape.celery_queue import worker_main
 
     worker_main(Settings(), sys.argv[1], runner=ToyRunner(), machine=MACHINE)

@@ -18,9 +18,9 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute, Route
 
 from modescape import __version__, plugins
+from modescape.database import check_schema, upgrade
 from modescape.errors import ConfigurationError
 from modescape.laboratory import Laboratory
-from modescape.schema import check_schema, upgrade
 from modescape.settings import Settings
 from modescape_api import pages
 from modescape_api.background.fetching import Fetches

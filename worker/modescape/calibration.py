@@ -17,12 +17,12 @@ import torch
 
 from modescape.architectures.building import build
 from modescape.errors import StageInterrupted
-from modescape.part import NetworkSpec, TrainingSpec
 from modescape.prices import PREDICTED_TOGETHER, Calibration, Line
 from modescape.registry import architectures
 from modescape.science.data import InputTransform, Shape, Split, Splits, make_transform
 from modescape.science.predictions import entropy, predict, softmax
 from modescape.science.seeds import run_seeds
+from modescape.spec_parts import NetworkSpec, TrainingSpec
 from modescape.training import Silent, train
 
 SECONDS = 0.25  # of each measurement, after what warms it up

@@ -99,7 +99,7 @@ def _one_thread() -> None:
 
 def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
     _one_thread()
-    from modescape.jobs import worker_main
+    from modescape.celery_queue import worker_main
 
     if parsed.device:
         settings = settings.model_copy(update={"device": parsed.device})
@@ -108,7 +108,7 @@ def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
-    from modescape.schema import downgrade, upgrade
+    from modescape.database import downgrade, upgrade
 
     if parsed.to == "head":
         upgrade(settings.database)

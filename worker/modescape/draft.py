@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from modescape.part import MethodSpec, steps_per_epoch
 from modescape.prices import Work
 from modescape.records import DataInfo, PlannedStage, Sizes
 from modescape.registry import methods
 from modescape.spec import ExperimentSpec
+from modescape.spec_parts import MethodSpec, steps_per_epoch
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
     Executor(store, artifacts, settings).run_experiment(experiment.id, progress=True)     # a notebook, `modescape run`
 
-A worker process (`jobs`) does the same in answer to wake-ups. While a stage runs, a second thread keeps its lease,
-tells its progress and reads the user's wish; the stage itself only looks at a flag at every step.
+A worker process (`celery_queue`) does the same in answer to wake-ups. While a stage runs, a second thread keeps its
+lease, tells its progress and reads the user's wish; the stage itself only looks at a flag at every step.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Protocol
 
 from modescape.artifacts import Artifacts
+from modescape.database import UNAVAILABLE, is_away, is_busy
 from modescape.errors import ConfigurationError, LeaseLost, StageInterrupted
 from modescape.outage import DATABASE
 from modescape.records import Json, StageKind, StageOutput, Status
-from modescape.schema import UNAVAILABLE, is_away, is_busy
 from modescape.settings import Settings
 from modescape.stages.control import StageControl
 from modescape.store import Store

@@ -22,22 +22,22 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from modescape import own_sets, picture_looks, plugins
+from modescape import kept_picture_checks, own_sets, plugins
 from modescape.artifacts import Artifacts
-from modescape.claims.looks import Look
+from modescape.claims.repeated_looks import Look
 from modescape.claims.telling import Told
+from modescape.database import check_schema, upgrade
 from modescape.datasets.here import describe
 from modescape.errors import Conflict, DataCorrupt, DataMissing, ModescapeError, NotFound
 from modescape.finding import Finding
-from modescape.part import DataSpec
 from modescape.plan import Machines, Prepared, prepare, prices_of
 from modescape.prices import Calibration, middle
 from modescape.records import About, PlannedStage
 from modescape.registry import figures, presets
 from modescape.results import Results
-from modescape.schema import check_schema, upgrade
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec
+from modescape.spec_parts import DataSpec
 from modescape.store import Store
 from modescape.tables import Experiment, Worker
 
@@ -88,7 +88,7 @@ class Laboratory:
             machines=machines,
             gpu=None if machines.numerics.startswith("cuda/") else self._gpu(),
             done=None if fresh else self.store.stages.here_already,
-            looked=partial(picture_looks.known, self.store),
+            looked=partial(kept_picture_checks.known, self.store),
         )
 
     def priced(self, spec: ExperimentSpec, stages: Sequence[PlannedStage]) -> list[PlannedStage]:

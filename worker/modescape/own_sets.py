@@ -18,7 +18,7 @@ from modescape.registry import datasets, studies
 from modescape.study import names_a_set, with_changed
 
 if TYPE_CHECKING:
-    from modescape.part import DataSpec
+    from modescape.spec_parts import DataSpec
 
 Json = dict[str, Any]
 Sets = Mapping[str, Json]  # registered name -> what is known of the set; `dataset` and `where` are what a spec needs

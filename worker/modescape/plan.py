@@ -26,15 +26,15 @@ from modescape.datasets import here
 from modescape.draft import Draft
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.own_sets import place_name
-from modescape.part import DataSpec, keyed
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
 from modescape.records import DataInfo, Need, PlannedStage, Sizes
 from modescape.registry import architectures, datasets, figures, presets
 from modescape.spec import ExperimentSpec, check, parse, sizes, studies, with_studies
+from modescape.spec_parts import DataSpec, keyed
 from modescape.study import StudySpec
 
 if TYPE_CHECKING:
-    from modescape.science.data.look import Look
+    from modescape.science.data.picture_check import PictureCheck
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Machines:
 
 NOBODY = Machines()
 Done = Callable[[Collection[str]], set[str]]  # stage keys -> those under which a stage has succeeded
-Looked = Callable[[str, float | None], "Look | None"]  # fingerprint, what is said to be white -> what was found there
+# fingerprint, what is said to be white -> what was found there
+Looked = Callable[[str, float | None], "PictureCheck | None"]
 
 
 @dataclass(frozen=True)

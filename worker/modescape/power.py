@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from modescape.claims.claim import CLAIMS, MIN_SAMPLES, MIN_UNITS, Claim, Reads
-from modescape.part import MethodSpec
 from modescape.records import Sizes
 from modescape.registry import methods
 from modescape.spec import ExperimentSpec
+from modescape.spec_parts import MethodSpec
 
 TABLE = Path(__file__).parent / "power.json"
 OFTEN = 0.5  # share of simulations in which a gate must be open for its half-widths to be told

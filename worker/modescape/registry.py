@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class Options(Versioned):
     """Base of every options model: frozen, no unknown keys, no NaN. Each field has a description and bounds.
 
-    Fields may be marked `Added` and `Renamed` (see `part`), so that older specs are read, and keep their digests.
+    Fields may be marked `Added` and `Renamed` (see `spec_parts`), so that older specs are read, and keep their digests.
     """
 
     def problems(self, spec: Any, n: Sizes) -> Iterator[Problem]:

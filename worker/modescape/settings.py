@@ -1,6 +1,7 @@
 """Where things are and how the services run: environment variables MODESCAPE_..., listed by `modescape settings`.
 
-Nothing here changes a result; what does belongs in the experiment's spec. Read in app, jobs and cli only, then passed.
+Nothing here changes a result; what does belongs in the experiment's spec. Read in app, celery_queue and cli only, then
+passed.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Settings(BaseSettings):
     @cached_property
     def database(self) -> URL:
         """Never a string, in which the home folder's name would have to be escaped. Raises ConfigurationError."""
-        from modescape.schema import file_url, parse_url
+        from modescape.database import file_url, parse_url
 
         if self.database_url is None or not self.database_url.get_secret_value():
             return file_url(self.home / "modescape.db")

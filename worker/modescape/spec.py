@@ -32,7 +32,10 @@ from modescape.architectures.building import has_dropout
 from modescape.claims import CLAIMS, Claim
 from modescape.claims.claim import Margin
 from modescape.errors import InvalidInput, Problem
-from modescape.part import (
+from modescape.pydantic_errors import invalid
+from modescape.records import DataInfo, Sizes
+from modescape.registry import Entry, architectures, corruptions, datasets, methods
+from modescape.spec_parts import (
     BaseSpec,
     Part,
     batches_of_one,
@@ -40,9 +43,6 @@ from modescape.part import (
     read_by,
     steps_per_epoch,
 )
-from modescape.pydantic_errors import invalid
-from modescape.records import DataInfo, Sizes
-from modescape.registry import Entry, architectures, corruptions, datasets, methods
 from modescape.studies.connectivity.study import ConnectivitySpec
 from modescape.studies.instability.study import InstabilitySpec
 from modescape.studies.landscape.study import PlaneSpec

@@ -18,13 +18,13 @@ from pydantic import Field, model_validator
 
 import modescape.registry as registry
 from modescape.errors import Problem
-from modescape.part import Part
 from modescape.registry import LAST, methods
+from modescape.spec_parts import Part
 from modescape.versions import Added
 
 if TYPE_CHECKING:
-    from modescape.part import BaseSpec, DataSpec, MethodSpec
     from modescape.records import DataInfo, Sizes
+    from modescape.spec_parts import BaseSpec, DataSpec, MethodSpec
 
 Run = Annotated[int, Field(ge=0, le=999)]
 Path = Annotated[str, Field(max_length=1024)]

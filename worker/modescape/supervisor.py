@@ -105,8 +105,8 @@ def _check_port(settings: Settings) -> None:
 
 def _prepare_database(settings: Settings) -> None:
     """Create or migrate; a database seen for the first time gets the Quickstart experiment, once."""
+    from modescape.database import upgrade
     from modescape.laboratory import Laboratory
-    from modescape.schema import upgrade
 
     upgrade(settings.database)
     laboratory = Laboratory(settings)
@@ -237,7 +237,7 @@ def _wait_until_ready(url: str, family: _Family, settings: Settings) -> None:
 
 
 def _answering(url: str, store: Store, family: _Family) -> set[str]:
-    from modescape.schema import UNAVAILABLE
+    from modescape.database import UNAVAILABLE
 
     here = {child.process.pid for child in family.children.values()}
     try:

@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modescape.errors import Diverged, InvalidInput, StageInterrupted
-from modescape.part import TrainingSpec, steps_per_epoch
 from modescape.science import weights
 from modescape.science.arithmetic import Precision, arithmetic, choose_precision
 from modescape.science.data import Splits
 from modescape.science.networks import dropout_layers
 from modescape.science.optimisers import Adam, Descent, Optimiser, flatten_in_place
 from modescape.science.seeds import RunSeeds
+from modescape.spec_parts import TrainingSpec, steps_per_epoch
 
 Arrays = dict[str, np.ndarray]
 

@@ -7,8 +7,8 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+from modescape.database import UNAVAILABLE
 from modescape.outage import DATABASE
-from modescape.schema import UNAVAILABLE
 from modescape.store import Store
 
 log = logging.getLogger("modescape.api")

@@ -14,10 +14,10 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 
 from modescape.errors import DataCorrupt, InvalidInput, ModescapeError
-from modescape.part import DataSpec
-from modescape.picture_looks import look_at
+from modescape.kept_picture_checks import check_once
 from modescape.records import Json
-from modescape.science.data.look import Look
+from modescape.science.data.picture_check import PictureCheck
+from modescape.spec_parts import DataSpec
 from modescape.store import Store
 
 log = logging.getLogger("modescape.api")
@@ -72,7 +72,7 @@ class Lookings:
         self._lock = threading.Lock()
         self._known: dict[str, Looking] = {}
 
-    def look(self, name: str, spec: DataSpec, then: Callable[[Look], Row]) -> Row:
+    def look(self, name: str, spec: DataSpec, then: Callable[[PictureCheck], Row]) -> Row:
         """Look through a folder and do `then` with what was found: the row, or how far it is when patience ended.
 
         Asked for a name that is being looked through, waits for that one. Raises what `then` and the look raise.
@@ -96,12 +96,12 @@ class Lookings:
         """Those that go on, and those that failed after their request was answered."""
         return [looking.as_row for looking in list(self._known.values()) if not looking.registered]
 
-    def _look(self, looking: Looking, spec: DataSpec, then: Callable[[Look], Row]) -> None:
+    def _look(self, looking: Looking, spec: DataSpec, then: Callable[[PictureCheck], Row]) -> None:
         def progress(done: int, of: int) -> None:
             looking.done, looking.of = done, of
 
         try:
-            found = look_at(self._store, spec, progress=progress)
+            found = check_once(self._store, spec, progress=progress)
             if found.problem:
                 raise InvalidInput(found.problem, field="path", allowed="pictures that can be decoded")
             looking.found.set_result(then(found))

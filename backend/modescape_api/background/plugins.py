@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from modescape import published_entries
+from modescape.database import UNAVAILABLE
 from modescape.outage import DATABASE
 from modescape.published_entries import Elsewhere
-from modescape.schema import UNAVAILABLE
 from modescape.store import Store
 from modescape.tables import Catalogue
 

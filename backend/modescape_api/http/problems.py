@@ -19,10 +19,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from modescape import errors
+from modescape.database import UNAVAILABLE, is_away, is_busy, is_unfit
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.outage import DATABASE, first_line
 from modescape.records import Json
-from modescape.schema import UNAVAILABLE, is_away, is_busy, is_unfit
 from modescape_api.http import replies
 from modescape_api.http.proxies import at
 from modescape_api.http.refusal import Refusal

@@ -49,9 +49,9 @@ class Site:
 
     def notify_workers(self, experiment_id: str) -> None:
         """Tell workers that stages may be ready. A lost message costs seconds, not work: the reaper sends it again."""
-        from modescape import jobs  # Celery is loaded by the first launch, not by the first page
+        from modescape import celery_queue  # Celery is loaded by the first launch, not by the first page
 
-        jobs.dispatch(self.settings, self.store, experiment_id)
+        celery_queue.dispatch(self.settings, self.store, experiment_id)
 
 
 async def _site(request: Request) -> Site:  # async: a sync dependency would cost a trip to the thread pool

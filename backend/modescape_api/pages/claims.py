@@ -17,8 +17,8 @@ from typing import Any
 from modescape.claims import CLAIMS, Claim
 from modescape.claims.claim import Side
 from modescape.claims.evidence import OfRuns
-from modescape.claims.looks import FIRST, Look
 from modescape.claims.record import MethodRecord
+from modescape.claims.repeated_looks import FIRST, Look
 from modescape.claims.telling import Told
 from modescape.draft import FAIR_IMAGES
 from modescape.drawing.words import thousands

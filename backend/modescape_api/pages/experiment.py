@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from modescape import __version__
-from modescape.claims.looks import looked
+from modescape.claims.repeated_looks import looked
 from modescape.claims.telling import equal_accuracy
 from modescape.drawing.figure import Legend
 from modescape.drawing.options import FigureOptions

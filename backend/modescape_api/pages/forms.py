@@ -24,7 +24,12 @@ from starlette.datastructures import ImmutableMultiDict
 
 from modescape.claims import CLAIMS
 from modescape.errors import Problem
-from modescape.part import (
+from modescape.presets.base import SHORT_METHODS
+from modescape.pydantic_errors import within
+from modescape.records import Json
+from modescape.registry import Entry, Method, Study, architectures, datasets, methods, studies, while_known
+from modescape.spec import MarginsSpec, every_margin, parse, place_of, stored, words
+from modescape.spec_parts import (
     PLACES,
     DataSpec,
     EnsembleSpec,
@@ -33,11 +38,6 @@ from modescape.part import (
     NetworkSpec,
     TrainingSpec,
 )
-from modescape.presets.base import SHORT_METHODS
-from modescape.pydantic_errors import within
-from modescape.records import Json
-from modescape.registry import Entry, Method, Study, architectures, datasets, methods, studies, while_known
-from modescape.spec import MarginsSpec, every_margin, parse, place_of, stored, words
 from modescape.study import BROUGHT, is_open
 from modescape.versions import lifted, under_new_names
 

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from modescape import plugins, power
 from modescape.claims import CLAIMS, Claim
-from modescape.claims.looks import Look, looking_ahead
+from modescape.claims.repeated_looks import Look, looking_ahead
 from modescape.drawing.style import look
 from modescape.drawing.words import between, price
 from modescape.errors import DataMissing, InvalidInput

@@ -18,10 +18,10 @@ from pydantic import Field
 
 from modescape import own_sets
 from modescape.errors import InvalidInput
-from modescape.part import DataSpec
 from modescape.records import Json
 from modescape.registry import datasets
 from modescape.settings import Settings
+from modescape.spec_parts import DataSpec
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import Body, Name, body
 from modescape_api.http.site import Here, Site

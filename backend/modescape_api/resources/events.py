@@ -14,9 +14,9 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
+from modescape.database import UNAVAILABLE
 from modescape.outage import DATABASE
 from modescape.records import Json
-from modescape.schema import UNAVAILABLE
 from modescape.tables import Event
 from modescape_api.background.hub import POLL_SECONDS
 from modescape_api.http import problems, replies

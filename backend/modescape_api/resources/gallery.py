@@ -21,9 +21,9 @@ from PIL import Image
 
 from modescape.corruptions.corruption import VERSION, applicable, corrupt, table_for
 from modescape.errors import InvalidInput
-from modescape.part import DataSpec
 from modescape.records import Json
 from modescape.registry import Table, corruptions
+from modescape.spec_parts import DataSpec
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site
 from modescape_api.resources import data

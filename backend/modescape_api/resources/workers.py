@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
+from modescape.database import UNAVAILABLE
 from modescape.errors import NotFound
 from modescape.outage import DATABASE
 from modescape.records import Json
-from modescape.schema import UNAVAILABLE
 from modescape.tables import Worker, utcnow
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here, Site

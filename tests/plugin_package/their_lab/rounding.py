@@ -5,8 +5,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from modescape.part import keyed
 from modescape.prices import Work
+from modescape.spec_parts import keyed
 from modescape.stages.stage import planner, stage
 from modescape.study import StudySpec, study, twice
 

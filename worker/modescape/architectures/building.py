@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from modescape.part import NetworkSpec
 from modescape.records import DataInfo
 from modescape.registry import architectures
 from modescape.science.data import Shape
+from modescape.spec_parts import NetworkSpec
 
 if TYPE_CHECKING:
     from torch import nn

@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modescape.registry import methods
-from modescape.science.equal import Redraws
+from modescape.science.equal_accuracy import Redraws
 from modescape.science.health import at_chance
 from modescape.science.inference import Floats, OverPairs, OverRuns, Rows, Runs
 from modescape.science.predictions import entropy
 
 if TYPE_CHECKING:
-    from modescape.part import EnsembleSpec, EvaluationSpec, MethodSpec, Part
     from modescape.records import Sizes
+    from modescape.spec_parts import EnsembleSpec, EvaluationSpec, MethodSpec, Part
 
 Labels = NDArray[np.integer[Any]]
 Function = Callable[[slice], Floats]  # probabilities [b, K] on some of the examples

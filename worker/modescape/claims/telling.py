@@ -16,8 +16,8 @@ from typing import Any
 
 from modescape.claims.claim import CLAIMS, Claim, Joins, Side
 from modescape.claims.combining import holm
-from modescape.claims.looks import FIRST, Look
 from modescape.claims.record import ClaimRecord
+from modescape.claims.repeated_looks import FIRST, Look
 from modescape.science.inference import LEVEL, Estimate, Word, p_beyond, t_quantile
 
 Records = Mapping[str, ClaimRecord]

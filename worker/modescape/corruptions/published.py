@@ -1,6 +1,6 @@
 """Published sets of corrupted test images: CIFAR-10-C and CIFAR-100-C (`.npy` files), ImageNet-C (folders of JPEG).
 
-    fingerprint = look_at("/data/CIFAR-10-C", info, types, intensities, own=own_test(spec.data, folders))
+    fingerprint = check_set("/data/CIFAR-10-C", info, types, intensities, own=own_test(spec.data, folders))
     found = PublishedSet(Path("/data/CIFAR-10-C"), splits.test, splits.classes)
     found.check_labels(labels)                        # image i of every type and intensity is test image i
     found.images("fog", 3, 0, 500)                    # the first 500: uint8 [500, C, H, W]
@@ -58,7 +58,7 @@ def _refuse(message: str) -> InvalidInput:
 # --- before anything is read ------------------------------------------------------------------------------------------
 
 
-def look_at(
+def check_set(
     path: str | Path,
     info: DataInfo,
     types: Sequence[str],
@@ -78,15 +78,15 @@ def look_at(
         if not folder.is_dir():
             raise _refuse(f"there is no folder {str(path)!r}")
         if any(not is_left_behind(file.name) for file in folder.glob("*.npy")):
-            return _look_at_arrays(folder, info, types, own)
-        return _look_at_folders(folder, info, types, intensities, own)
+            return _check_arrays(folder, info, types, own)
+        return _check_folders(folder, info, types, intensities, own)
     except OSError as error:
         raise _refuse(f"{folder} cannot be looked at: {error}") from error
     except UnicodeEncodeError as error:
         raise _refuse(f"{folder} holds a name that is not UTF-8: {printable(error.object)}") from error
 
 
-def _look_at_arrays(folder: Path, info: DataInfo, types: Sequence[str], own: OwnTest | None) -> str:
+def _check_arrays(folder: Path, info: DataInfo, types: Sequence[str], own: OwnTest | None) -> str:
     missing = [name for name in types if not _array_file(folder, name).exists()]
     if missing:
         raise _refuse(f"{folder} lacks {len(missing)} of {len(types)} types: {', '.join(missing)}")
@@ -109,7 +109,7 @@ def _look_at_arrays(folder: Path, info: DataInfo, types: Sequence[str], own: Own
     return digest.hexdigest()
 
 
-def _look_at_folders(
+def _check_folders(
     folder: Path, info: DataInfo, types: Sequence[str], intensities: Sequence[int], own: OwnTest | None
 ) -> str:
     missing = [name for name in types if not _type_folder(folder, name).is_dir()]

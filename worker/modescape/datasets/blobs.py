@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from modescape.datasets.dataset import DataLocation, dataset
-from modescape.part import DataSpec
 from modescape.science.data.raw import OwnTest, RawData
+from modescape.spec_parts import DataSpec
 
 
 def _own_test(location: DataLocation, spec: DataSpec) -> OwnTest:

@@ -12,10 +12,10 @@ import numpy as np
 
 from modescape.datasets.dataset import DataLocation, all_there, missing
 from modescape.errors import DataCorrupt
-from modescape.part import DataSpec
 from modescape.registry import datasets
 from modescape.science.data.files import Version, version_of
 from modescape.science.data.raw import Images, Labels, OwnTest, RawData, verify_md5
+from modescape.spec_parts import DataSpec
 
 URL = "https://www.cs.toronto.edu/~kriz/"
 

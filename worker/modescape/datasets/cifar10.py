@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from modescape.datasets import cifar
 from modescape.datasets.dataset import DataLocation, dataset
-from modescape.part import DataSpec
 from modescape.science.data.raw import Published, RawData
+from modescape.spec_parts import DataSpec
 
 _FOLDER = "cifar-10-batches-py"
 FILES = {

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from modescape.errors import DataMissing, InvalidInput
-from modescape.part import DataSpec
 from modescape.records import DataInfo
 from modescape.registry import LAST, Dataset, Outside, datasets, needs_none, unknown
 from modescape.science.data.raw import OwnTest, Published, RawData
+from modescape.spec_parts import DataSpec
 
 F = TypeVar("F", bound=Callable[..., RawData])
 

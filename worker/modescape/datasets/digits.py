@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.datasets.dataset import DataLocation, dataset
-from modescape.part import DataSpec
 from modescape.registry import Outside
 from modescape.science.data.raw import OwnTest, RawData, stratified_split
+from modescape.spec_parts import DataSpec
 
 _DIGITS = tuple("0123456789")
 _SOURCE = "scikit-learn `load_digits`, after Alpaydin and Kaynak 1998 (UCI)"

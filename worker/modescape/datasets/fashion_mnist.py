@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from modescape.datasets.dataset import DataLocation, dataset, missing
 from modescape.datasets.here import published
 from modescape.errors import DataCorrupt
-from modescape.part import DataSpec
 from modescape.records import DataInfo
 from modescape.science.data.files import Version, version_of
 from modescape.science.data.raw import Labels, OwnTest, Published, RawData
+from modescape.spec_parts import DataSpec
 
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",

@@ -9,11 +9,11 @@ import numpy as np
 
 from modescape.datasets.dataset import DataLocation, dataset, own_path
 from modescape.datasets.here import with_sizes
-from modescape.part import DataSpec
 from modescape.records import DataInfo
 from modescape.science.data.layouts import Role, folder_words
 from modescape.science.data.own_folders import is_held, levels_of, scan_folder
 from modescape.science.data.raw import ImageFiles, Images, Labels, Names, Origin, OwnTest, RawData
+from modescape.spec_parts import DataSpec
 
 
 def _describe(location: DataLocation, spec: DataSpec) -> DataInfo:

@@ -17,15 +17,15 @@ import numpy as np
 from modescape.datasets.dataset import DataLocation, missing, own_path
 from modescape.datasets.splitting import cut, held_out
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, NotLoaded
-from modescape.part import PLACES, DataSpec
 from modescape.records import DataInfo
 from modescape.registry import Dataset, datasets
 from modescape.science.data.contents import Promised, wrong_in
 from modescape.science.data.files import some, worth_saying
 from modescape.science.data.layouts import Role
-from modescape.science.data.own_arrays import read_npz
 from modescape.science.data.own_folders import first_digest, scan_folder
+from modescape.science.data.own_npz import read_npz
 from modescape.science.data.raw import Labels, Origin, OwnTest, Published, RawData, file_digest, size_of
+from modescape.spec_parts import PLACES, DataSpec
 
 
 def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:

@@ -28,7 +28,6 @@ import numpy as np
 from modescape.datasets.dataset import DataLocation, all_there, dataset, missing
 from modescape.datasets.splitting import held_out
 from modescape.errors import DataCorrupt
-from modescape.part import DataSpec
 from modescape.records import DataInfo
 from modescape.registry import datasets
 from modescape.science.data.files import (
@@ -46,6 +45,7 @@ from modescape.science.data.files import (
 )
 from modescape.science.data.pictures import printable
 from modescape.science.data.raw import ImageFiles, Labels, Names, OwnTest, RawData
+from modescape.spec_parts import DataSpec
 
 _QUICK = 0.1  # seconds
 _TRUSTED = 100  # times as long as listing took

@@ -16,10 +16,10 @@ from modescape.datasets.dataset import DataLocation
 from modescape.datasets.here import since_created
 from modescape.datasets.splitting import cut, held_out
 from modescape.errors import DataCorrupt
-from modescape.part import DataSpec
 from modescape.registry import datasets
 from modescape.science.data.raw import ImageFiles, Images, Labels, Origin, RawData, Shape, size_of
 from modescape.science.data.tensors import Split, Splits, make_transform
+from modescape.spec_parts import DataSpec
 
 _loaded: LRUCache[tuple[str, tuple[Path, ...]], Splits] = LRUCache(maxsize=2)
 

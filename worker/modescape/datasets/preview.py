@@ -18,9 +18,9 @@ import numpy as np
 
 from modescape.datasets.dataset import DataLocation
 from modescape.errors import DataCorrupt, ModescapeError
-from modescape.part import DataSpec
 from modescape.registry import datasets
 from modescape.science.data import ImageFiles, Images
+from modescape.spec_parts import DataSpec
 
 COUNT = 100
 _SECONDS = 120  # the largest set that is read whole takes 5

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
-from modescape.part import DataSpec
 from modescape.registry import datasets
+from modescape.spec_parts import DataSpec
 
 
 class Cut(NamedTuple):

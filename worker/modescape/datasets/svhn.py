@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from modescape.datasets.dataset import DataLocation, all_there, dataset, missing
-from modescape.part import DataSpec
 from modescape.science.data.raw import OwnTest, Published, RawData, verify_md5
+from modescape.spec_parts import DataSpec
 
 _DIGITS = tuple("0123456789")
 FILES = {

@@ -9,10 +9,10 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from modescape.drawing.groups import GROUNDS, all_groups
 from modescape.errors import InvalidInput
-from modescape.part import Split
 from modescape.records import group_name
 from modescape.registry import Options
 from modescape.results import Results
+from modescape.spec_parts import Split
 
 
 class FigureOptions(Options):

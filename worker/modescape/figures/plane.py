@@ -26,12 +26,12 @@ from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
-from modescape.part import MethodSpec
 from modescape.records import Group
 from modescape.registry import method_title
 from modescape.registry import methods as all_methods
 from modescape.results import MatrixData, Results
 from modescape.science import theory
+from modescape.spec_parts import MethodSpec
 from modescape.tables import Solution
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from modescape.registry import Look, architectures
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modescape.part import BaseSpec, TrainingSpec
     from modescape.records import Sizes
+    from modescape.spec_parts import BaseSpec, TrainingSpec
     from modescape.training import Recipe
 
 
@@ -74,7 +74,7 @@ class CyclicalOptions(FreshOptions):
         return self
 
     def problems(self, spec: BaseSpec, n: Sizes) -> Iterator[Problem]:
-        from modescape.part import batches_of_one
+        from modescape.spec_parts import batches_of_one
 
         if self.batch_size > max(n.train, 1):
             yield Problem(

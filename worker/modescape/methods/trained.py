@@ -19,8 +19,8 @@ from modescape.errors import InvalidInput, Problem
 from modescape.registry import Options, methods
 
 if TYPE_CHECKING:
-    from modescape.part import BaseSpec, TrainingSpec
     from modescape.records import Sizes
+    from modescape.spec_parts import BaseSpec, TrainingSpec
     from modescape.training import Recipe
 
 MOST_COLLECTED = 200  # weights kept a run
@@ -85,7 +85,7 @@ class ContinuedOptions(TrainedOptions):
         return self
 
     def problems(self, spec: BaseSpec, n: Sizes) -> Iterator[Problem]:
-        from modescape.part import steps_per_epoch
+        from modescape.spec_parts import steps_per_epoch
 
         steps = steps_per_epoch(spec.training, n.train)
         if self.per_epoch > steps:

@@ -16,13 +16,13 @@ from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.methods.sgmcmc import CyclicalOptions
 from modescape.methods.trained import FreshOptions, TrainedOptions
-from modescape.part import TrainingSpec, keyed, steps_per_epoch
 from modescape.prices import Work
 from modescape.records import Absent, Role
 from modescape.registry import Method, Options, methods
 from modescape.results import Results
 from modescape.science.seeds import chain_seeds, stream_seed
 from modescape.spec import ExperimentSpec
+from modescape.spec_parts import TrainingSpec, keyed, steps_per_epoch
 from modescape.stages.around import options_of
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_method, the_network
 from modescape.stages.train import run_training

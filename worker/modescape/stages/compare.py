@@ -16,7 +16,7 @@ from modescape.prices import Work
 from modescape.records import Group, Role, SampleSet
 from modescape.results import Results
 from modescape.science import similarity
-from modescape.science.equal import REDRAWS
+from modescape.science.equal_accuracy import REDRAWS
 from modescape.science.predictions import softmax
 from modescape.stages.judge import judge
 from modescape.stages.stage import Context, planner, stage

@@ -27,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft, sample_sets
-from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import Absent, EventKind, Group, Role, StageKind
 from modescape.results import Results
@@ -46,6 +45,7 @@ from modescape.science.ensembles import (
     subsets,
 )
 from modescape.science.predictions import average, scores
+from modescape.spec_parts import keyed
 from modescape.stages.around import Around
 from modescape.stages.stage import Context, Json, Task, planner, stage
 from modescape.tables import Solution

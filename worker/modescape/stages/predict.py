@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
-from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import NewMeasurement, PredictedRun, Role
 from modescape.registry import architectures
 from modescape.science.health import finite, run_failure
 from modescape.science.predictions import accuracy
+from modescape.spec_parts import keyed
 from modescape.stages.around import BATCH_NORM_IMAGES
 from modescape.stages.stage import Context, Json, Task, planner, stage
 

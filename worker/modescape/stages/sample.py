@@ -14,13 +14,13 @@ from modescape.errors import StageError
 from modescape.methods.method import Draw
 from modescape.methods.sampling import Reach, Sampled, calibrate, needs_reach, sample_at
 from modescape.methods.sampling import sample as draw_samples
-from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import Absent, Need, Role, SampleSet
 from modescape.registry import Method, Options, methods
 from modescape.science.health import failure, finite
 from modescape.science.predictions import ActivationMask
 from modescape.science.seeds import stream_seed
+from modescape.spec_parts import keyed
 from modescape.stages.around import Around, options_of
 from modescape.stages.predict import geometry
 from modescape.stages.stage import Context, Json, Task, every_method, planner, stage, the_data, the_method, the_network

@@ -5,7 +5,7 @@
 
 A stage is pure: its inputs are named by the memo (kind, version, options, seeds, inputs, numerics), and equal memos
 give equal bytes. It may be killed at any moment; long ones go on from what they saved with `control.save_partial`.
-Nothing here decides when a stage runs (store, jobs) or what it costs (each module's `plan`).
+Nothing here decides when a stage runs (store, celery_queue) or what it costs (each module's `plan`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from modescape.claims.evidence import Units
 from modescape.datasets import loading
 from modescape.draft import Draft
 from modescape.errors import StageError
-from modescape.part import keyed
 from modescape.records import Absent, NewMatrix, NewMeasurement, NewSolution, PlannedStage, StageOutput, StageState
 from modescape.registry import Entry, architectures, corruptions, methods
 from modescape.registry import datasets as sets
@@ -36,6 +35,7 @@ from modescape.science.predictions import scores
 from modescape.settings import Settings
 from modescape.sources import source_of
 from modescape.spec import ExperimentSpec
+from modescape.spec_parts import keyed
 from modescape.store import Store
 from modescape.store.leases import Lease
 from modescape.tables import Solution, Stage

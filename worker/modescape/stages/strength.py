@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets
 from modescape.methods.sampling import Choice, Sampled, best_strength, grid_in_words, sample_at
-from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import Absent, Role
 from modescape.registry import Method, methods
 from modescape.science.predictions import average
 from modescape.science.seeds import stream_seed
+from modescape.spec_parts import keyed
 from modescape.stages.around import Around, options_of
 from modescape.stages.sample import FLOOR_IMAGES, SAVE_EVERY_SECONDS, chain_failure, stands_on
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_method

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, kept_epochs
 from modescape.errors import ArtifactMissing, Diverged, StageError
-from modescape.part import TrainingSpec, keyed, steps_per_epoch
 from modescape.records import EventKind, TrainedRun
 from modescape.science.health import finite
 from modescape.science.seeds import RunSeeds, run_seeds, streams
+from modescape.spec_parts import TrainingSpec, keyed, steps_per_epoch
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network
 
 if TYPE_CHECKING:

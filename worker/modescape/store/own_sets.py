@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from modescape import own_sets
 from modescape.errors import Conflict, NotFound
-from modescape.part import DataSpec
 from modescape.records import Json
+from modescape.spec_parts import DataSpec
 from modescape.store.transaction import Change, Subject
 from modescape.tables import Catalogue, Experiment
 from modescape.versions import STORED

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Select, insert, inspect, text
 from sqlalchemy.orm import Session
 
+from modescape.database import open_database
 from modescape.records import EventKind, Json
-from modescape.schema import open_database
 from modescape.store.lookup import batches
 from modescape.tables import Base, Event, Stage, utcnow
 

@@ -49,7 +49,7 @@ class Trial:
 
     def build(self, seed: int, options: BaseModel | None = None, shape: Shape | None = None) -> torch.nn.Module:
         from modescape.architectures.building import build
-        from modescape.part import NetworkSpec
+        from modescape.spec_parts import NetworkSpec
 
         chosen = {} if options is None else options.model_dump()
         asked = NetworkSpec(architecture=self.entry.name, options=chosen)

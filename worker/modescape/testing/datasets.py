@@ -11,11 +11,11 @@ import numpy as np
 
 from modescape.datasets.dataset import DataLocation, own_path
 from modescape.errors import DataMissing
-from modescape.part import DataSpec
 from modescape.records import DataInfo
 from modescape.registry import Dataset, datasets
 from modescape.science.data import Images, RawData, size_of
 from modescape.science.data.raw import ImageFiles
+from modescape.spec_parts import DataSpec
 from modescape.testing.contract import (
     SHARED,
     Checked,

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from modescape.database import upgrade
 from modescape.executor import Executor
 from modescape.laboratory import Laboratory
 from modescape.registry import studies
 from modescape.results import Results
-from modescape.schema import upgrade
 from modescape.settings import Settings
 from modescape.spec import is_ours
 from modescape.study import BROUGHT

@@ -16,8 +16,8 @@ from modescape.methods import sampling
 from modescape.methods.method import Draw, Neighbourhood
 from modescape.methods.sampling import Reach
 from modescape.methods.trained import ContinuedOptions, FreshOptions, TrainedOptions
-from modescape.part import TrainingSpec
 from modescape.registry import Method, Options, methods
+from modescape.spec_parts import TrainingSpec
 from modescape.testing.contract import SHARED, Checked, Contract, at_bounds, concerns, equal, expect, module_of, refused
 
 PARAMETERS, SNAPSHOTS = 4000, 8

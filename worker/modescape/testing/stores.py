@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from modescape.database import upgrade
 from modescape.errors import Conflict, LeaseLost, NotFound
 from modescape.records import (
     ArtifactInfo,
@@ -24,7 +25,6 @@ from modescape.records import (
     Role,
     StageOutput,
 )
-from modescape.schema import upgrade
 from modescape.spec import parse
 from modescape.store import Store
 from modescape.store.attempts import MAX_LOSSES

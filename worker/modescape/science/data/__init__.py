@@ -9,8 +9,8 @@ training does to it.
 
 from modescape.science.data.augmentation import augment
 from modescape.science.data.files import is_left_behind, is_picture, linked_folders
-from modescape.science.data.own_arrays import fingerprint_of_npz, read_images, read_npz
 from modescape.science.data.own_folders import first_outside_digest, levels_of, scan_folder, scan_pictures
+from modescape.science.data.own_npz import fingerprint_of_npz, read_images, read_npz
 from modescape.science.data.raw import (
     ImageFiles,
     Images,

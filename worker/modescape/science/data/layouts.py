@@ -1,7 +1,7 @@
 """What lies where in a user's own set: which folders or arrays are training, validation and test, and in which order
 (science k.2).
 
-    survey = look_through(Path("/data/pets"))       # a folder: survey.layout.parts["train"].classes, ...
+    survey = survey_of(Path("/data/pets"))         # a folder: survey.layout.parts["train"].classes, ...
     keys = arrays_of(["x_train", "y_train", ...])   # an .npz: {"train": ("x_train", "y_train"), ...}
     order = ordered({"train": labels, "test": ...}, seed)     # what becomes train, validation and test, by index
 
@@ -93,7 +93,7 @@ class Survey:
         return dict(self.named) in ({"all": ""}, {"train": "train", "test": "test"})
 
 
-def look_through(root: Path) -> Survey:
+def survey_of(root: Path) -> Survey:
     """Raises InvalidInput with what was seen and what is understood."""
     aside = Aside(root)
     try:

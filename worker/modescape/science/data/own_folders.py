@@ -18,10 +18,10 @@ from modescape.science.data.layouts import (
     Role,
     Survey,
     entries_of,
-    look_through,
     ordered,
     outside_pictures,
     refuse,
+    survey_of,
 )
 from modescape.science.data.pictures import Header, Levels, UnreadablePicture, find_levels, header_of, printable
 from modescape.science.data.raw import (
@@ -99,7 +99,7 @@ def scan_folder(root: Path) -> FoundFolder:
 
     What the files hold is remembered until a name or a file changes (`version_of`), for forms ask at every key press.
     """
-    return _scan_folder(look_through(root))
+    return _scan_folder(survey_of(root))
 
 
 @lru_cache(maxsize=8)

@@ -20,8 +20,8 @@ from modescape.drawing.panels import Picture, beside, heat
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, rate, thousands
-from modescape.part import TrainingSpec
 from modescape.results import Results
+from modescape.spec_parts import TrainingSpec
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.errors import StageError
-from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import Role
 from modescape.registry import architectures
-from modescape.science.paths import BATCH_NORM_IMAGES
+from modescape.science.barriers import BATCH_NORM_IMAGES
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
+from modescape.spec_parts import keyed
 from modescape.stages.stage import Context, Json, Task, planner, stage
 from modescape.study import needed
 
@@ -76,7 +76,7 @@ def connectivity(context: Context) -> None:
     """One pair: profiles of its lines [variant, split, (loss, error), point]; how near the weights are before and
     after; by how much permuting changed the function."""
     from modescape.science import alignment, weights
-    from modescape.science.paths import fractions, profile
+    from modescape.science.barriers import fractions, profile
 
     study = needed(context.spec.connectivity)
     network = context.network()
@@ -133,7 +133,7 @@ def _line(
 ) -> Iterator[NDArray[np.float32]]:  # fmt: skip
     """Points of the straight line; repaired: with every hidden unit's activity that of the ends."""
     from modescape.science import alignment, weights
-    from modescape.science.paths import straight
+    from modescape.science.barriers import straight
 
     if not repaired:
         yield from straight(start, end, t)
@@ -175,7 +175,7 @@ def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 def connectivity_compare(context: Context) -> None:
     """Matrices over healthy runs: barriers in loss and error of every line, and cosines before and after alignment;
     NaN for a pair whose stage failed."""
-    from modescape.science.paths import barrier, fractions
+    from modescape.science.barriers import barrier, fractions
 
     study = needed(context.spec.connectivity)
     optima = context.results().solutions(role=Role.OPTIMUM)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from modescape.errors import Problem
-from modescape.part import MAX_SEED
 from modescape.registry import architectures
+from modescape.spec_parts import MAX_SEED
 from modescape.study import StudySpec, study
 
 if TYPE_CHECKING:
-    from modescape.part import BaseSpec
     from modescape.records import DataInfo, Sizes
+    from modescape.spec_parts import BaseSpec
 
 
 @study(

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from modescape.draft import Draft
-from modescape.part import keyed
 from modescape.prices import Work
 from modescape.registry import architectures
-from modescape.science.paths import BATCH_NORM_IMAGES
+from modescape.science.barriers import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
+from modescape.spec_parts import keyed
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.stages.train import only_last, run_training
 from modescape.studies.instability.study import InstabilitySpec
@@ -111,7 +111,7 @@ def instability(context: Context) -> None:
 def _profile(context: Context, k: int, repetition: int) -> Json:
     """What lies between the two branches of a pair: an artifact [split, (loss, accuracy), point], and whether their
     ends are the same function."""
-    from modescape.science.paths import fractions, profile, straight
+    from modescape.science.barriers import fractions, profile, straight
     from modescape.science.weights import from_tensors
 
     study, network = needed(context.spec.instability), context.network()
@@ -133,7 +133,7 @@ def _profile(context: Context, k: int, repetition: int) -> Json:
 
 
 def _measure(context: Context, k: int, repetition: int, kept: Json) -> None:
-    from modescape.science.paths import barrier, fractions
+    from modescape.science.barriers import barrier, fractions
 
     t = fractions(needed(context.spec.instability).points)
     for split, (loss, accuracy) in zip(_SPLITS, context.artifacts.array(kept["profile"]), strict=True):

@@ -11,8 +11,8 @@ from modescape.errors import Problem
 from modescape.study import StudySpec, study, twice
 
 if TYPE_CHECKING:
-    from modescape.part import BaseSpec
     from modescape.records import DataInfo, Sizes
+    from modescape.spec_parts import BaseSpec
 
 
 @study(

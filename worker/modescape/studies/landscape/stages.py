@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.errors import InvalidInput, StageError
-from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import PlannedStage, Role, SampleSet, StageKind
 from modescape.registry import architectures
 from modescape.science import data as datasets
 from modescape.science import landscape
 from modescape.spec import ExperimentSpec
+from modescape.spec_parts import keyed
 from modescape.stages.around import BATCH_NORM_IMAGES, Around
 from modescape.stages.filling import fill
 from modescape.stages.inputs import waited_for

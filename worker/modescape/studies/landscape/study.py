@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from modescape.errors import Problem
-from modescape.part import MAX_SEED
+from modescape.spec_parts import MAX_SEED
 from modescape.study import Run, ThroughRuns, known_run, study
 
 if TYPE_CHECKING:
-    from modescape.part import BaseSpec
     from modescape.records import DataInfo, Sizes
+    from modescape.spec_parts import BaseSpec
 
 
 @study(

@@ -1,6 +1,6 @@
 """Images that networks were not trained on: other sets made to fit, a user's own, or made up (science k.5).
 
-    found = look_at(spec.ood[0], info, folders)              # what there is, before anything is read
+    found = available(spec.ood[0], info, folders)              # what there is, before anything is read
     images = outside_images(spec.ood[0], shape, test, folders)
     images.pixels                                            # uint8 [n, C, H, W], of the training set's size
     images.conversion                                        # 'gray 8x8 digits scaled to 20x20 in 28x28'
@@ -22,7 +22,6 @@ from modescape.datasets.dataset import DataLocation, own_path
 from modescape.datasets.here import ANEW, describe
 from modescape.errors import DataCorrupt, InvalidInput
 from modescape.own_sets import place_name
-from modescape.part import PLACES, SYNTHETIC, DataSpec
 from modescape.records import DataInfo
 from modescape.registry import datasets
 from modescape.science.data import (
@@ -39,6 +38,7 @@ from modescape.science.data import (
 )
 from modescape.science.data.files import worth_saying
 from modescape.science.seeds import stream_seed
+from modescape.spec_parts import PLACES, SYNTHETIC, DataSpec
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -108,7 +108,7 @@ def title(spec: Asked) -> str:
     return SYNTHETIC.get(spec.dataset) or datasets[spec.dataset].title
 
 
-def look_at(spec: Asked, info: DataInfo, folders: Sequence[Path]) -> Available:
+def available(spec: Asked, info: DataInfo, folders: Sequence[Path]) -> Available:
     """What the set offers; checks that it is here, holds enough images, and can be made to look like the training set.
 
     Raises DataMissing, DataCorrupt, and InvalidInput with fields relative to the study.

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft
 from modescape.errors import StageError
-from modescape.part import keyed
-from modescape.picture_looks import LOOK
+from modescape.kept_picture_checks import PICTURE_CHECK
 from modescape.prices import Work
 from modescape.records import Group, group_name
 from modescape.results import Results
 from modescape.science.data import ImageFiles, Images
 from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
 from modescape.science.seeds import stream_seed
+from modescape.spec_parts import keyed
 from modescape.stages.groups import Networks, members, names, planned
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_other_images
 from modescape.studies.ood.images import count_images, outside_images
@@ -36,20 +36,21 @@ _COMPARED = 5e6  # probabilities a second on one core: softmax, entropies, and 5
 def plan(draft: Draft) -> None:
     for i, study in enumerate(draft.spec.ood):
         count, total = count_images(study, draft.n.test), 0
-        looks = [(LOOK, f"ood.{i}")] if study.dataset == "folder" else []  # a wrong picture costs this study only
+        # a wrong picture costs this study only
+        checks = [(PICTURE_CHECK, f"ood.{i}")] if study.dataset == "folder" else []
         groups = planned(draft, study)
         for run in draft.runs:
             own = [group for group in groups if group.run == run]
             functions = sum(group.size for group in own)
             wants = list(dict.fromkeys(need for group in own for need in (*group.needs, *group.wants)))
             params = {"set": i, "run": run, "groups": {group.name: group.size for group in own}}
-            draft.add("ood", f"{i}/{run}", params, Work(predicted=functions * count), needs=looks, wants=wants)
+            draft.add("ood", f"{i}/{run}", params, Work(predicted=functions * count), needs=checks, wants=wants)
             total += functions
         made = (need for group in groups for need in (*group.needs, *group.wants))
         wants = list(dict.fromkeys(need for need in made if need[0] != "train"))
         wants += [("ood", f"{i}/{run}") for run in draft.runs]
         work = Work(other=2 * total * count * draft.classes / _COMPARED)
-        draft.add("ood-compare", f"{i}", {"set": i}, work, needs=looks, wants=wants)
+        draft.add("ood-compare", f"{i}", {"set": i}, work, needs=checks, wants=wants)
         draft.bytes += 4 * total * count * draft.classes
         draft.predictions += total * count
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.part import MAX_SEED, SYNTHETIC, Key, refuse_stray_path
 from modescape.registry import datasets
+from modescape.spec_parts import MAX_SEED, SYNTHETIC, Key, refuse_stray_path
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
 from modescape.versions import Added, is_stored
 
 if TYPE_CHECKING:
-    from modescape.part import BaseSpec, DataSpec
     from modescape.records import DataInfo, Sizes
+    from modescape.spec_parts import BaseSpec, DataSpec
 
 
 @study(
@@ -87,14 +87,14 @@ class OodSpec(GroupStudy):
     def looked_up(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
         if self.dataset in SYNTHETIC:
             return self
-        from modescape.studies.ood.images import look_at
+        from modescape.studies.ood.images import available
 
-        return self.model_copy(update={"fingerprint": look_at(self, info, folders).fingerprint})
+        return self.model_copy(update={"fingerprint": available(self, info, folders).fingerprint})
 
     def own_images(self) -> DataSpec | None:
         if self.path is None:
             return None
-        from modescape.part import DataSpec
+        from modescape.spec_parts import DataSpec
 
         return DataSpec(dataset=self.dataset, path=self.path, white=self.white, fingerprint=self.fingerprint)
 

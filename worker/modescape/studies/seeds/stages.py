@@ -19,11 +19,11 @@ from modescape.claims.claim import margins
 from modescape.claims.evidence import SeedsEvidence
 from modescape.claims.judging import judge
 from modescape.draft import Draft
-from modescape.part import TrainingSpec, keyed
 from modescape.prices import Work
 from modescape.science.health import failure
 from modescape.science.seeds import ARMS, Arm, arm_seeds
 from modescape.spec import ExperimentSpec
+from modescape.spec_parts import TrainingSpec, keyed
 from modescape.stages.judge import add_claims
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network
 from modescape.stages.train import only_last, run_training

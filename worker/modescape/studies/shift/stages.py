@@ -27,12 +27,12 @@ from modescape.corruptions.published import PublishedSet
 from modescape.datasets.here import seed_name
 from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
-from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import EventKind, Group, Need, group_name
 from modescape.registry import methods
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
+from modescape.spec_parts import keyed
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.judge import add_claims, lost, without

@@ -13,8 +13,8 @@ from modescape.registry import corruptions
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
 
 if TYPE_CHECKING:
-    from modescape.part import BaseSpec, DataSpec
     from modescape.records import DataInfo, Sizes
+    from modescape.spec_parts import BaseSpec, DataSpec
 
 Intensity = Annotated[int, Field(ge=1, le=5)]
 
@@ -112,10 +112,10 @@ class ShiftSpec(GroupStudy):
             from modescape.corruptions.frost import frost_fingerprint
 
             return self.model_copy(update={"fingerprint": frost_fingerprint(pathlib.Path(self.path))})
-        from modescape.corruptions.published import look_at
+        from modescape.corruptions.published import check_set
         from modescape.datasets.here import own_test
 
-        found = look_at(self.path, info, self.types(info), self.intensities, own=own_test(data, folders))
+        found = check_set(self.path, info, self.types(info), self.intensities, own=own_test(data, folders))
         return self.model_copy(update={"fingerprint": found})
 
     def deviations(self) -> Iterator[str]:

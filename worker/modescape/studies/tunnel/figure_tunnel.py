@@ -19,7 +19,7 @@ from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
 from modescape.results import Results
-from modescape.science.paths import barrier
+from modescape.science.barriers import barrier
 from modescape.studies.tunnel.reading import (
     ACCURACY,
     AGREEMENT_A,

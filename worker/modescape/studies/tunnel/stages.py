@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
-from modescape.part import keyed
 from modescape.prices import Work
-from modescape.science import tunnel as paths_between
+from modescape.science import low_loss_paths
 from modescape.science.seeds import stream_seed
+from modescape.spec_parts import keyed
 from modescape.stages.filling import fill
 from modescape.stages.inputs import waited_for
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.studies.tunnel.study import TunnelSpec
 
 if TYPE_CHECKING:
+    from modescape.science.barriers import Profile
     from modescape.science.data import Split
-    from modescape.science.paths import Profile
-    from modescape.science.tunnel import Curve, Knot, Polyline, Theta
+    from modescape.science.low_loss_paths import Curve, Knot, Polyline, Theta
 
 Floats = NDArray[np.float64]
 Trained = tuple[NDArray[np.float32], Json]  # points of a path, and what was trained for how long
@@ -90,7 +90,7 @@ class _Between:
 
     def profile(self, thetas: Sequence[Theta], images: Mapping[str, Split]) -> dict[str, Profile]:
         """What weight vectors predict, by split."""
-        from modescape.science.paths import profile
+        from modescape.science.barriers import profile
 
         return profile(
             self.network, thetas, images, self.context.splits.transform, statistics=self.statistics,
@@ -119,7 +119,7 @@ class _Between:
 @stage("tunnel", version=2, parts=_parts, through=_through, uses=("train",))
 def tunnel(context: Context) -> None:
     """Find the path (resumed after its last knot, or its bend's last epoch), then evaluate it and the straight line."""
-    from modescape.science.paths import barrier, fractions, straight
+    from modescape.science.barriers import barrier, fractions, straight
 
     between = _Between(context)
     found = context.lease.stage.partial if "path" in context.lease.stage.partial else _found(context, between)
@@ -153,7 +153,7 @@ def tunnel(context: Context) -> None:
                     f"tunnel/{context.params['tunnel']}", metric, rise, len(images[split]), split, line=name,
                     runs=between.runs,
                 )  # fmt: skip
-    corners = path.knots if isinstance(path, paths_between.Polyline) else np.stack(list(path.at(fractions(BENDS))))
+    corners = path.knots if isinstance(path, low_loss_paths.Polyline) else np.stack(list(path.at(fractions(BENDS))))
     context.output.extra = {
         "profile": context.keep(values, "profile"), "corners": context.keep(corners, "path"), **about,
     }  # fmt: skip
@@ -167,9 +167,9 @@ def _stand_ins(between: _Between) -> Json:
 def _path(study: TunnelSpec, points: NDArray[np.float32]) -> Polyline | Curve:
     """The path through its knots [K + 2, P], or with its start, bend and end [3, P]."""
     if study.method == "perpendicular":
-        return paths_between.Polyline(points)
+        return low_loss_paths.Polyline(points)
     start, bend, end = points
-    return paths_between.Curve(start, bend, end, study.method)
+    return low_loss_paths.Curve(start, bend, end, study.method)
 
 
 def _steps(trained: Json) -> int:
@@ -180,11 +180,11 @@ def _steps(trained: Json) -> int:
 def _found(context: Context, between: _Between) -> Json:
     """The points that make the path, and what was trained for how long."""
     study = between.study
-    settings = paths_between.Settings(
+    settings = low_loss_paths.Settings(
         epochs=study.epochs, learning_rate=study.learning_rate, batch_size=study.batch_size,
         seed=stream_seed(study.seed, "tunnel", 0),
     )  # fmt: skip
-    slope = paths_between.Slope(
+    slope = low_loss_paths.Slope(
         between.network, context.splits.train, context.splits.transform, context.device, context.control.check
     )
     points, trained = (_knots if study.method == "perpendicular" else _bend)(context, between, slope, settings)
@@ -194,7 +194,9 @@ def _found(context: Context, between: _Between) -> Json:
     return found
 
 
-def _bend(context: Context, between: _Between, slope: paths_between.Slope, settings: paths_between.Settings) -> Trained:
+def _bend(
+    context: Context, between: _Between, slope: low_loss_paths.Slope, settings: low_loss_paths.Settings
+) -> Trained:
     partial, total = context.lease.stage.partial, slope.steps(settings)
     resume = context.artifacts.tensors(partial["state"]) if partial.get("state") else None
 
@@ -205,19 +207,19 @@ def _bend(context: Context, between: _Between, slope: paths_between.Slope, setti
 
     kind = between.study.method
     assert kind != "perpendicular"
-    curve, steps, reached = paths_between.bend(
+    curve, steps, reached = low_loss_paths.bend(
         slope, between.a, between.b, kind, settings, resume=resume, save=save
     )  # fmt: skip
     return np.stack([curve.start, curve.bend, curve.end]), {"steps": steps, "loss": reached, "knots": []}
 
 
 def _knots(
-    context: Context, between: _Between, slope: paths_between.Slope, settings: paths_between.Settings
+    context: Context, between: _Between, slope: low_loss_paths.Slope, settings: low_loss_paths.Settings
 ) -> Trained:
     study, artifacts = between.study, context.artifacts
     rows: list[Json] = list(context.lease.stage.partial.get("knots", []))
     done = [
-        paths_between.Knot(row["t"], np.array(artifacts.array(row["weights"])), row["steps"], row["loss"])
+        low_loss_paths.Knot(row["t"], np.array(artifacts.array(row["weights"])), row["steps"], row["loss"])
         for row in rows
     ]
 
@@ -228,7 +230,7 @@ def _knots(
         context.control.save_partial({"knots": rows}, artifacts=[info], step=step)
         context.control.progress(step, max(study.knots, step) + len(LINES) * POINTS)
 
-    path, knots = paths_between.perpendicular(
+    path, knots = low_loss_paths.perpendicular(
         slope, between.a, between.b, settings, knots=study.knots, loss=between.loss, done=done, save=save
     )
     told = [{"t": knot.t, "steps": knot.steps, "loss": knot.loss} for knot in knots]
@@ -241,7 +243,7 @@ def triangles(context: Context) -> None:
     between = _Between(context)
     test = context.splits.test.take(between.study.triangle_images)
     corners = context.artifacts.array(context.need("tunnel", context.lease.stage.key)["corners"])
-    wedges = paths_between.Wedges.of(list(corners))
+    wedges = low_loss_paths.Wedges.of(list(corners))
     radii = np.linspace(0.0, REACH * float(wedges.radii.max()), RADII)
     about = {
         "radii": radii.tolist(),

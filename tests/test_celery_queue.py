@@ -19,9 +19,9 @@ import pytest
 from toy_worker import MACHINE, SAVE_EVERY, ToyRunner, start_of, step_of
 
 from modescape.artifacts import Artifacts
+from modescape.celery_queue import TASK, dispatch, make_app, worker_main
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor
-from modescape.jobs import TASK, dispatch, make_app, worker_main
 from modescape.records import PlannedStage, StageOutput
 from modescape.settings import Settings
 from modescape.spec import parse

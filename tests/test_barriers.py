@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from modescape.architectures.building import build
 from modescape.datasets import loading
 from modescape.science import weights
-from modescape.science.paths import barrier, fractions, profile, straight
+from modescape.science.barriers import barrier, fractions, profile, straight
 from modescape.spec import parse
 
 

@@ -1,7 +1,7 @@
-"""Looks at users' own pictures, kept in the database by what the files hold, so that each set is decoded once.
+"""Checks of users' own pictures, kept in the database by what the files hold, so that each set is decoded once.
 
-look = known(store, fingerprint, spec.white)              # None: nobody has looked yet
-look = look_at(store, spec, progress=..., check=...)      # decodes what nobody has decoded
+found = known(store, fingerprint, spec.white)              # None: nobody has checked them yet
+found = check_once(store, spec, progress=..., check=...)      # decodes what nobody has decoded
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from modescape.datasets.dataset import own_path
-from modescape.part import DataSpec
 from modescape.science.data import scan_folder, scan_pictures
-from modescape.science.data.look import Look, Progress, look_key, look_through
+from modescape.science.data.picture_check import PictureCheck, Progress, check_key, check_pictures
 from modescape.spec import ExperimentSpec, studies
+from modescape.spec_parts import DataSpec
 from modescape.store import Store
 
-LOOK = "look"  # the kind of the stage that looks, and of what the database keeps of it
+PICTURE_CHECK = "look"  # the kind of the stage that checks, and of what the database keeps of it
 
 
-def known(store: Store, fingerprint: str, white: float | None) -> Look | None:
-    row = store.catalogue.entry(LOOK, look_key(fingerprint, white))
-    return None if row is None else Look.from_json(row.details)
+def known(store: Store, fingerprint: str, white: float | None) -> PictureCheck | None:
+    row = store.catalogue.entry(PICTURE_CHECK, check_key(fingerprint, white))
+    return None if row is None else PictureCheck.from_json(row.details)
 
 
 def own_folders(spec: ExperimentSpec) -> Iterator[tuple[str, DataSpec]]:
@@ -30,24 +30,24 @@ def own_folders(spec: ExperimentSpec) -> Iterator[tuple[str, DataSpec]]:
     yield from ((field, own) for field, own in sets if own is not None and own.dataset == "folder")
 
 
-def look_at(
+def check_once(
     store: Store,
     spec: DataSpec,
     *,
     classless: bool = False,
     progress: Progress = lambda done, of: None,
     check: Callable[[], None] = lambda: None,
-) -> Look:
+) -> PictureCheck:
     """Decode every picture of a folder, unless that was done before. classless: a folder whose classes do not matter.
 
-    Raises InvalidInput, DataCorrupt where the folder itself will not do; pictures that will not do are in the look.
+    Raises InvalidInput, DataCorrupt where the folder itself will not do; of pictures, the check tells.
     """
     root = own_path(spec)
     files, fingerprint = _files(root, spec.split_seed, classless=classless)
     found = known(store, fingerprint, spec.white)
     if found is None:
-        found = look_through(files, root, white=spec.white, progress=progress, check=check)
-        store.catalogue.put(LOOK, look_key(fingerprint, spec.white), found.as_json())
+        found = check_pictures(files, root, white=spec.white, progress=progress, check=check)
+        store.catalogue.put(PICTURE_CHECK, check_key(fingerprint, spec.white), found.as_json())
     return found
 
 

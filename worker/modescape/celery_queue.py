@@ -30,10 +30,10 @@ from kombu.exceptions import KombuError, OperationalError
 
 from modescape import plugins, published_entries
 from modescape.artifacts import Artifacts
+from modescape.database import UNAVAILABLE, check_schema
 from modescape.errors import ConfigurationError
 from modescape.executor import Executor, Machine, Runner
 from modescape.outage import BROKER, DATABASE, OnceAMinute
-from modescape.schema import UNAVAILABLE, check_schema
 from modescape.settings import Settings
 from modescape.store import Store
 

@@ -1,8 +1,8 @@
 """Every picture of a user's own set, decoded once in a process of its own: what is wrong, and how they are read.
 
-    look = look_through(files, root, progress=lambda done, of: ...)
-    look.problem                              # "" or "cat/37.jpg cannot be read as a picture: ... is truncated"
-    look.sentences                            # what was done to the pictures, for people
+    found = check_pictures(files, root, progress=lambda done, of: ...)
+    found.problem                             # "" or "cat/37.jpg cannot be read as a picture: ... is truncated"
+    found.sentences                           # what was done to the pictures, for people
 
 A process of its own, because a damaged file may take its reader with it, and because the web process decodes nothing it
 was not asked to show. It is told the files on its standard input and answers in lines of JSON.
@@ -49,7 +49,7 @@ NAMED = 20  # of the files that cannot be read
 
 
 @dataclass(frozen=True)
-class Look:
+class PictureCheck:
     """What a set of pictures holds. bad: files that cannot be read, the first 20, and why; bad_count: all of them;
     refused: why the numbers of all together cannot be read ("" if they can); white: what is, None where files declare
     several levels; sentences: how they are read, for people."""
@@ -78,25 +78,25 @@ class Look:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, found: Json) -> Look:
+    def from_json(cls, found: Json) -> PictureCheck:
         bad = tuple((name, reason) for name, reason in found["bad"])
         return cls(**{**found, "bad": bad, "sentences": tuple(found["sentences"])})
 
 
-def look_key(fingerprint: str, white: float | None) -> str:
-    """What a look depends on: the files, what the user says is white, and who reads them."""
+def check_key(fingerprint: str, white: float | None) -> str:
+    """What a check depends on: the files, what the user says is white, and who reads them."""
     text = f"{fingerprint}|{white}|{READING}|{PIL.__version__}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def look_through(
+def check_pictures(
     files: Sequence[Path],
     root: Path,
     *,
     white: float | None = None,
     progress: Progress = lambda done, of: None,
     check: Callable[[], None] = lambda: None,
-) -> Look:
+) -> PictureCheck:
     """Decode `files`, which are named relative to `root`. check: called often; what it raises ends the reading.
 
     Raises DataCorrupt naming the files that were being read when the reading process died.
@@ -107,7 +107,7 @@ def look_through(
         for answer in answers:
             check()
             if "look" in answer:
-                return Look.from_json(answer["look"])
+                return PictureCheck.from_json(answer["look"])
             if "begun" in answer:
                 begun[answer["begun"]] = None
             else:
@@ -156,7 +156,7 @@ class _Reader:
         self._lock = threading.Lock()
         self._done, self._of = 0, len(self.files)
 
-    def look(self) -> Look:
+    def read(self) -> PictureCheck:
         headers = dict(self._each(range(len(self.files)), header_of, counted=False))
         deep = [i for i, header in headers.items() if header.kind != "bytes"]
         levels, extents = self._levels(deep)
@@ -165,7 +165,7 @@ class _Reader:
         names = sorted((_name(self.files[i], self.root), reason) for i, reason in self.bad.items())
         sentences = tuple(_sentences(read, len(extents), levels, extents))
         white = _single_white(levels, len(deep), len(headers))
-        return Look(len(self.files), tuple(names[:NAMED]), len(names), self.refused, white, sentences)
+        return PictureCheck(len(self.files), tuple(names[:NAMED]), len(names), self.refused, white, sentences)
 
     def _levels(self, deep: Sequence[int]) -> tuple[Levels, list[Extent]]:
         if not deep:
@@ -292,7 +292,7 @@ def _single_white(levels: Levels, deep: int, total: int) -> float | None:
 
 def _main() -> None:
     reader = _Reader(json.load(sys.stdin))
-    print(json.dumps({"look": reader.look().as_json()}), flush=True)
+    print(json.dumps({"look": reader.read().as_json()}), flush=True)
 
 
 if __name__ == "__main__":

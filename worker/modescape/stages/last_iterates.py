@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
-from modescape.part import keyed
 from modescape.prices import Work
 from modescape.records import Role, SampleSet
 from modescape.registry import methods
 from modescape.science.predictions import nll
+from modescape.spec_parts import keyed
 from modescape.stages.around import Around
 from modescape.stages.predict import geometry
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_method
