@@ -48,7 +48,6 @@ class RunAccuracies(FigureData):
     summary="The accuracy of every run's final solution.",
     source="their lab",
     needs=("predict",),
-    options=SplitOptions,
     card=432,
 )
 def run_accuracies(results: Results, options: SplitOptions) -> RunAccuracies:

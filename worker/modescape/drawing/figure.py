@@ -26,7 +26,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_type_hints
 
 import numpy as np
 import orjson
@@ -219,7 +219,6 @@ def figure(
     summary: str,
     source: str,
     needs: tuple[str, ...],
-    options: type[O],
     paper: str = "",
     card: int = Size.card,
     page: int = Size.page,
@@ -228,12 +227,17 @@ def figure(
 ) -> Callable[[Callable[[Results, O], D]], Declared[D, O]]:
     """Declare a figure. order: place in the argument; question: its heading; needs: stage kinds it shows; card, page:
     height in px, where it depends on nothing; full: the card takes the whole width of the
-    page; of_runs: its caption ends with which runs failed."""
+    page; of_runs: its caption ends with which runs failed. What can be asked of it is the type of `options`."""
     complete = functools.partial(
         registry.Figure, name=name, order=order, place=order, title=title, question=question, summary=summary,
-        source=source, needs=needs, options=options, paper=paper, card=card, full=full,
+        source=source, needs=needs, paper=paper, card=card, full=full,
     )  # fmt: skip
-    return lambda collect: Declared(collect, complete, Size(card, page), of_runs=of_runs)
+
+    def declared(collect: Callable[[Results, O], D]) -> Declared[D, O]:
+        asked = get_type_hints(collect)["options"]
+        return Declared(collect, functools.partial(complete, options=asked), Size(card, page), of_runs=of_runs)
+
+    return declared
 
 
 def picture(name: str, results: Results, theme: Theme = "light", **options: Any) -> go.Figure:

@@ -59,6 +59,11 @@ def share_points(counts: Mapping[str, int], limit: int = MAX_POINTS) -> dict[str
     return {group: max(1, count * limit // total) for group, count in counts.items()}
 
 
+def finite(values: Floats) -> Floats:
+    """Those that are numbers, of an array of any shape."""
+    return np.asarray(values[np.isfinite(values)])
+
+
 def spread(values: Floats) -> float:
     """Sample standard deviation (ddof 1); NaN for fewer than two."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan

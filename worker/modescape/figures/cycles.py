@@ -18,7 +18,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import lines, share_points, spread, thin
+from modescape.drawing.numbers import finite, lines, share_points, spread, thin
 from modescape.drawing.options import SplitOptions, shown_panels
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
@@ -123,7 +123,6 @@ class Cycles(FigureData):
     source="Fort, Hu, Lakshminarayanan 2019, supplementary section on cyclical SG-MCMC; Zhang et al. 2020",
     paper="Fig S5",
     needs=("chain", "sample", "compare"),
-    options=CycleOptions,
     card=300,
     page=480,
 )
@@ -252,10 +251,10 @@ def _against_runs(data: Cycles) -> str:
 def _summary(by_kind: Mapping[str, Floats], options: CycleOptions, chains: int) -> str:
     parts = []
     for kind, values in by_kind.items():
-        finite = values[np.isfinite(values)]
-        if len(finite):
-            mean, around = rate(float(finite.mean()), 2), f" ± {rate(spread(finite), 2)}" if len(finite) > 1 else ""
-            parts.append(f"{_TITLES[kind]} {mean}{around} (n = {len(finite)} pairs)")
+        known = finite(values)
+        if len(known):
+            mean, around = rate(float(known.mean()), 2), f" ± {rate(spread(known), 2)}" if len(known) > 1 else ""
+            parts.append(f"{_TITLES[kind]} {mean}{around} (n = {len(known)} pairs)")
     if not parts:
         return f"After {chains} chains no pair has a {options.quantity}: the functions make no error."
     quantity = options.quantity[:1].upper() + options.quantity[1:]
@@ -265,9 +264,9 @@ def _summary(by_kind: Mapping[str, Floats], options: CycleOptions, chains: int) 
 def _notes(data: Cycles, by_kind: Mapping[str, Floats]) -> Notes:
     lines = []
     for kind, values in by_kind.items():
-        finite = values[np.isfinite(values)]
-        mean = rate(float(finite.mean()), 2) if len(finite) else "–"
-        deviation = rate(spread(finite), 2)
+        known = finite(values)
+        mean = rate(float(known.mean()), 2) if len(known) else "–"
+        deviation = rate(spread(known), 2)
         look = _look(kind, data.method).key
         lines.append(Note(_TITLES[kind], (str(len(values)), mean, deviation), look, strong=kind == CYCLES))
     text = []
@@ -297,8 +296,7 @@ def _strips(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
     """One strip a kind, the first on top: its pairs, and under its name their mean and deviation."""
     theme = picture.theme
     kinds = [kind for kind in _TITLES if kind in data.kinds]
-    finite = data.distance[np.isfinite(data.distance)]
-    top = 1.08 * float(finite.max(initial=0.1))
+    top = 1.08 * float(finite(data.distance).max(initial=0.1))
     panel = picture.panel(across, x={"range": [0, top], "labelalias": style.y_axis(theme)["labelalias"]})
     x, y = panel.x, panel.y
     picture.layout[f"yaxis{panel.number}"] = style.no_axis(anchor=x, range=[-0.5, len(kinds) - 0.4])

@@ -167,7 +167,6 @@ def _count(samples: tuple[int, int]) -> str:
     source="Fort, Hu, Lakshminarayanan 2019, Figure 8",
     paper="Fig 8",
     needs=("ensemble",),
-    options=EnsembleOptions,
     full=True,
 )
 def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:

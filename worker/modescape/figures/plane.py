@@ -20,7 +20,7 @@ from modescape.drawing.groups import (
     look_of,
     refuse_failed,
 )
-from modescape.drawing.numbers import lines, share_points, thin
+from modescape.drawing.numbers import finite, lines, share_points, thin
 from modescape.drawing.options import MethodOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
@@ -128,7 +128,6 @@ class Plane(FigureData):
     source="Fort, Hu, Lakshminarayanan 2019, Figure 6 and appendix D",
     paper="Fig 6",
     needs=("predict", "sample"),
-    options=PlaneOptions,
     card=440,
     full=True,
 )
@@ -454,7 +453,7 @@ def _window(data: Plane) -> tuple[list[float], list[float]]:
     air = max(0.06 * (high - low), 1.0)
     right = 0.15 * (high - low) if data.options.size == "page" else 1.2 * air  # room for the family's name
     across = [max(0.0, low - air), min(108.0, high + max(air, right))]
-    tops = [data.height[np.isfinite(data.height)]]
+    tops = [finite(data.height)]
     for curve in data.curves:
         inside = (100 * curve.accuracy >= across[0]) & (100 * curve.accuracy <= across[1])
         tops.append(curve.height[inside & np.isfinite(curve.height)])

@@ -95,7 +95,6 @@ class ReliabilityData(FigureData):
     summary="Accuracy against confidence of single runs and of ensembles, and the expected calibration error.",
     source="Guo, Pleiss, Sun, Weinberger 2017; Lakshminarayanan, Pritzel, Blundell 2017",
     needs=("ensemble",),
-    options=ReliabilityOptions,
 )
 def reliability(results: Results, options: ReliabilityOptions) -> ReliabilityData:
     suffix = f"{options.kind}-{options.bins}" + ("/calibrated" if options.temperature == "fitted" else "")

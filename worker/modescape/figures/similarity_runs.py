@@ -8,7 +8,7 @@ import numpy as np
 
 from modescape.drawing.figure import Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs, left_out
-from modescape.drawing.numbers import MAX_ROWS, spread, thin
+from modescape.drawing.numbers import MAX_ROWS, finite, spread, thin
 from modescape.drawing.reading import FigureNotReady, Floats, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     source="Fort, Hu, Lakshminarayanan 2019, Figure 3",
     paper="Fig 3",
     needs=("predict", "compare"),
-    options=AcrossOptions,
     card=552,
     full=True,
 )
@@ -106,14 +105,12 @@ def _read(data: Similarity, images: str) -> tuple[str, Notes]:
     def pairs(matrix: Floats | None) -> Floats:
         if matrix is None:
             return np.array([])
-        values = matrix[np.ix_(last, last)][upper]
-        return values[np.isfinite(values)]
+        return finite(matrix[np.ix_(last, last)][upper])
 
     def late(matrix: Floats | None) -> Floats:
         if matrix is None or block < 2:
             return np.array([])
-        values = matrix[last - 1, last]
-        return values[np.isfinite(values)]
+        return finite(matrix[last - 1, last])
 
     lines = []
     inside, across = late(apart), pairs(apart)

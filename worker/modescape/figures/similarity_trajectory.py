@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     source="Fort, Hu, Lakshminarayanan 2019, Figure 2 (a, b)",
     paper="Fig 2",
     needs=("predict", "compare"),
-    options=AlongOptions,
     card=552,
     full=True,
 )

@@ -86,7 +86,6 @@ class Strengths(FigureData):
     summary="Validation NLL of the average of a run's samples against their strength, and the strength chosen.",
     source="Modescape",
     needs=("strength",),
-    options=FigureOptions,
 )
 def strengths(results: Results, options: FigureOptions) -> Strengths:
     if results.spec.evaluation.averaged != "fair":

@@ -12,7 +12,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs
-from modescape.drawing.numbers import lines, spread, thin
+from modescape.drawing.numbers import finite, lines, spread, thin
 from modescape.drawing.options import MainSplitOptions, shown_panels
 from modescape.drawing.panels import Panel, Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
@@ -110,7 +110,6 @@ class Trajectories(FigureData):
     source="Fort, Hu, Lakshminarayanan 2019, section 3",
     paper="Fig 2",
     needs=("train", "predict"),
-    options=CurveOptions,
     card=292,
     full=True,
 )
@@ -321,8 +320,7 @@ def _window(data: Trajectories, panel: str) -> list[float]:
     for curve in shown:
         start = min(max(1.0, 0.1 * data.epochs), curve.epochs[-1])
         late.append(_values(curve, panel)[curve.epochs >= start])
-    values = np.concatenate(late)
-    values = values[np.isfinite(values)]
+    values = finite(np.concatenate(late))
     if not len(values):
         return [0.0, 1.0]
     low, high = float(values.min()), float(values.max())

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     source="Fort, Hu, Lakshminarayanan 2019, Figure 4",
     paper="Fig 4",
     needs=("predict", "sample", "embed"),
-    options=SampleOptions,
     page=576,
 )
 def tsne_samples(results: Results, options: SampleOptions) -> Embedding:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     source="Fort, Hu, Lakshminarayanan 2019, Figure 2 (c)",
     paper="Fig 2",
     needs=("predict", "embed"),
-    options=EmbeddingOptions,
     page=576,
 )
 def tsne_trajectories(results: Results, options: EmbeddingOptions) -> Embedding:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal
 
-import numpy as np
-
 from modescape.drawing.groups import group_title, left_out
+from modescape.drawing.numbers import finite
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.words import loss, percent, rate
@@ -49,7 +48,7 @@ def drawn(metric: str, values: Floats) -> Floats:
 
 def bounds_of(metric: str, values: Floats) -> list[float]:
     """Room for values of a measure, in the unit of the axis; divergences are seen from zero on."""
-    shown = drawn(metric, values[np.isfinite(values)])
+    shown = drawn(metric, finite(values))
     if not len(shown):
         return [0.0, 1.0]
     low, high = 0.0 if metric == "js_mean" else float(shown.min()), float(shown.max())

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData
-from modescape.drawing.numbers import lines
+from modescape.drawing.numbers import finite, lines
 from modescape.drawing.options import SplitOptions, shown_panels
 from modescape.drawing.panels import Panel, Picture, heat, parted
 from modescape.drawing.reading import Floats, Ints, square
@@ -178,12 +178,12 @@ def _map(
     bottom = 0.0
     if panel == "cosine":
         bottom, top = _cosine_scale(data), 1.0
-        beyond = "≤ " if (shown[np.isfinite(shown)] < bottom - 1e-9).any() and bottom else ""
+        beyond = "≤ " if (finite(shown) < bottom - 1e-9).any() and bottom else ""
         middle = (bottom + top) / 2
         ticks, texts = [bottom, middle, top], [beyond + _short(bottom), _short(middle), "1"]
     else:
         top = _disagreement_scale(data)
-        beyond = "≥ " if (shown[np.isfinite(shown)] > top).any() else ""
+        beyond = "≥ " if (finite(shown) > top).any() else ""
         ticks, texts = [0.0, top / 2, top], ["0", _short(top / 2), beyond + _short(top)]
     width = domain[1] - domain[0]
     few = data.block == 1 and size <= 40
@@ -200,7 +200,7 @@ def _cosine_scale(data: Similarity) -> float:
     weights come down to, for they hardly turn and would all be one colour."""
     if data.cosine is None or data.block < len(data.numbers):
         return 0.0
-    seen = data.cosine[np.isfinite(data.cosine)]
+    seen = finite(data.cosine)
     spread = max(1.0 - float(seen.min()), 1e-3) if len(seen) else 1.0
     step = 10.0 ** np.floor(np.log10(spread)) / 2
     return max(0.0, round(float(1.0 - np.ceil(spread / step - 1e-9) * step), 6))
@@ -217,7 +217,7 @@ def _disagreement_scale(data: Similarity) -> float:
     else:
         late = max(1, len(data.numbers) // 10) if len(data.numbers) > 2 else 0
         told = data.disagreement[late:, late:]
-    told = told[np.isfinite(told)]
+    told = finite(told)
     highest = float(told.max()) if len(told) else 1.0
     step = 0.1 if highest > 0.2 else 0.02
     return min(1.0, max(0.02, round(float(np.ceil(highest / step - 1e-9) * step), 2)))

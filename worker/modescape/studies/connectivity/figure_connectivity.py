@@ -14,7 +14,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.numbers import lines, spread
+from modescape.drawing.numbers import finite, lines, spread
 from modescape.drawing.options import FigureOptions, shown_panels
 from modescape.drawing.panels import Picture, beside, heat
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -82,7 +82,6 @@ class Connectivity(FigureData):
     summary="Barriers on the straight lines between all pairs of runs, before and after permutation alignment.",
     source="Entezari et al. 2022; Ainsworth, Hayase, Srinivasa 2022; Jordan et al. 2022",
     needs=("train", "connectivity", "connectivity-compare"),
-    options=ConnectivityOptions,
     card=340,
     full=True,
 )
@@ -170,8 +169,7 @@ def _caption(data: Connectivity) -> str:
 
 def _pairs(matrix: Floats) -> Floats:
     """Of the pairs that could be compared."""
-    values = np.asarray(matrix[np.triu_indices(len(matrix), 1)])
-    return np.asarray(values[np.isfinite(values)])
+    return finite(matrix[np.triu_indices(len(matrix), 1)])
 
 
 def _words(options: ConnectivityOptions, values: Floats) -> str:

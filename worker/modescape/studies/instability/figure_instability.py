@@ -13,7 +13,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.numbers import lines, number, spread
+from modescape.drawing.numbers import finite, lines, number, spread
 from modescape.drawing.options import FigureOptions, shown_panels
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -94,7 +94,6 @@ class Instability(FigureData):
     summary="Barrier between two branches of one training against the epoch at which they parted.",
     source="Frankle, Dziugaite, Roy, Carbin 2020, Figure 3",
     needs=("train", "branch", "instability"),
-    options=InstabilityOptions,
     card=300,
     full=True,
 )
@@ -220,8 +219,7 @@ def _title(data: Instability, panel: str) -> str:
 
 
 def _window(data: Instability, panel: str) -> list[float]:
-    values = np.concatenate([data.values(panel)[data.where(split)] for split in data.shown()])
-    values = values[np.isfinite(values)]
+    values = finite(np.concatenate([data.values(panel)[data.where(split)] for split in data.shown()]))
     high = max(float(values.max(initial=0.0)), 1e-3)
     if panel == "barrier" and data.options.quantity == "error":
         high = max(high, 125 * STABLE)

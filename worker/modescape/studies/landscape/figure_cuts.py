@@ -111,7 +111,6 @@ class Cuts(FigureData):
     source="Fort, Hu, Lakshminarayanan 2019, section 4.2; Goodfellow et al. 2015; Li et al. 2018",
     paper="",
     needs=("plane",),
-    options=CutOptions,
     card=504,
     full=True,
 )

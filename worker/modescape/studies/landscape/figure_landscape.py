@@ -12,7 +12,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import float32, known
+from modescape.drawing.numbers import finite, float32, known
 from modescape.drawing.options import FigureOptions, shown_panels
 from modescape.drawing.panels import Panel, Picture, beside, heat, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
@@ -162,7 +162,6 @@ def _cells(scores: Floats) -> list[Cell]:
     source="Fort, Hu, Lakshminarayanan 2019, Figures 5 and S1; Garipov et al. 2018; Li et al. 2018",
     paper="Fig 5",
     needs=("plane",),
-    options=LandscapeOptions,
     card=400,
     full=True,
 )
@@ -398,7 +397,7 @@ def _scale(data: Landscape) -> Scale:
     kind = data.panels[0].scale
     if kind == "share":
         return Scale(kind, 0.0, 100.0, False, (0.0, 50.0, 100.0), ("0", "50", "100 %"), SHARES)
-    seen = np.concatenate([panel.values[np.isfinite(panel.values)] for panel in data.panels])
+    seen = np.concatenate([finite(panel.values) for panel in data.panels])
     if kind == "ratio":
         beyond = "≥ " if (seen > RATIO_TOP).any() else ""
         return Scale(kind, 0.0, RATIO_TOP, True, (0.0, 0.5, RATIO_TOP), ("0", ".5", f"{beyond}1.25"), RATIOS)
@@ -503,7 +502,7 @@ def _contours(data: Landscape, panel: Map, scale: Scale, x: str, y: str) -> list
     """A few labelled lines, light on the dark half of the colours and dark on the bright one. A loss's levels lie
     evenly on no linear scale, so each is a trace of its own."""
     values = scale.level(panel.values)
-    seen = values[np.isfinite(values)]
+    seen = finite(values)
     levels = [level for level in scale.contours if seen.min(initial=np.inf) < level < seen.max(initial=-np.inf)]
     traces = []
     for bright in (False, True):

@@ -139,7 +139,6 @@ class Ood(FigureData):
     source="Fort, Hu, Lakshminarayanan 2019, section 5 (SVHN); Hendrycks & Gimpel 2017 (AUROC)",
     paper="SVHN row",
     needs=("predict", "ood", "ood-compare"),
-    options=OodOptions,
 )
 def ood(results: Results, options: OodOptions) -> Ood:
     measured = measured_on(results, options.ood)

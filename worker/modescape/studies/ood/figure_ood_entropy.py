@@ -121,7 +121,6 @@ class Entropies(FigureData):
     summary="Histograms of predictive entropy on images of another kind and on test images.",
     source="Lakshminarayanan, Pritzel, Blundell 2017, Figure 3",
     needs=("predict", "ood", "ood-compare"),
-    options=EntropyOptions,
     card=292,
     page=520,
 )

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.numbers import float32, lines, number, spread
+from modescape.drawing.numbers import finite, float32, lines, number, spread
 from modescape.drawing.options import FigureOptions, shown_panels
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -100,7 +100,6 @@ class Seeds(FigureData):
     source="Fort, Hu, Lakshminarayanan 2019, supplementary section on decoupling the sources of randomness",
     paper="Fig S4",
     needs=("arm", "seeds"),
-    options=SeedOptions,
     card=340,
     full=True,
     of_runs=False,
@@ -148,9 +147,9 @@ def seeds(results: Results, options: SeedOptions) -> Seeds:
 
 @seeds.tell
 def tell(data: Seeds) -> Words:
-    means = {kind: data.disagreement[data.where(kind, data.judged)] for kind in _KINDS}
-    same = data.disagreement[data.where("same")]
-    return Words(_caption(data), _summary(means, data.judged, data.split), _notes(means, data.judged, data.asked, same))
+    found = {kind: finite(data.disagreement[data.where(kind, data.judged)]) for kind in _KINDS}
+    same = finite(data.disagreement[data.where("same")])
+    return Words(_caption(data), _summary(found, data.judged, data.split), _notes(found, data.judged, data.asked, same))
 
 
 def _caption(data: Seeds) -> str:
@@ -168,32 +167,31 @@ def _caption(data: Seeds) -> str:
     return words
 
 
-def _summary(means: Mapping[str, Floats], judged: float, split: str) -> str:
+def _summary(found: Mapping[str, Floats], judged: float, split: str) -> str:
     parts = []
     for kind in ("weights", "batches", "both", "same"):
-        values = means[kind][np.isfinite(means[kind])]
+        values = found[kind]
         if len(values):
             around = f" ± {percent(spread(values))}" if len(values) > 1 else ""
             share = f"{percent(float(values.mean()))}{around} %" if values.any() else "exactly 0"
             parts.append(f"{_KINDS[kind].words} {share}")
     if not parts:
         return f"At a learning rate of {judged:g} no pair of trainings came to its end."
-    n = int(np.isfinite(means["weights"]).sum())
+    n = len(found["weights"])
     return (
         f"At a learning rate of {judged:g}, {', '.join(parts)}: the share of {split} labels that change "
         f"(n = {n} repetition{'s' * (n != 1)})."
     )
 
 
-def _notes(means: Mapping[str, Floats], judged: float, asked: float, same: Floats) -> Notes:
+def _notes(found: Mapping[str, Floats], judged: float, asked: float, same: Floats) -> Notes:
     lines = []
     for kind, look in _KINDS.items():
-        values = means[kind][np.isfinite(means[kind])]
+        values = found[kind]
         mean = "–" if not len(values) else "0" if not values.any() else percent(float(values.mean()))
         deviation = percent(spread(values)) if values.any() else "–"
         lines.append(Note(look.label, (mean, deviation), look=look.look, strong=kind == "both"))
     text = [f"At the learning rate {judged:g}" + ("." if judged == asked else f", the nearest to {asked:g}.")]
-    same = same[np.isfinite(same)]
     if len(same):
         exact = int((same == 0).sum())
         pairs = f"{len(same)} pair{'s' * (len(same) > 1)}"
@@ -243,8 +241,7 @@ def _rate_axis(data: Seeds) -> dict[str, Any]:
 
 
 def _window(data: Seeds, panel: str) -> list[float]:
-    values = data.distance * _scale(data) if panel == "diversity" else 100 * data.accuracy
-    values = values[np.isfinite(values)]
+    values = finite(data.distance * _scale(data) if panel == "diversity" else 100 * data.accuracy)
     if not len(values):
         return [0.0, 1.0]
     low, high = float(values.min()), float(values.max())
@@ -265,8 +262,7 @@ def _mean_curve(data: Seeds, kind: str) -> tuple[Floats, Floats]:
     """Learning rates, and the mean over the repetitions that came to their end; rates without any are left out."""
     rates, means = [], []
     for learning_rate in np.unique(data.rates):
-        values = data.distance[data.where(kind, learning_rate)]
-        values = values[np.isfinite(values)]
+        values = finite(data.distance[data.where(kind, learning_rate)])
         if len(values):
             rates.append(learning_rate)
             means.append(values.mean() * _scale(data))

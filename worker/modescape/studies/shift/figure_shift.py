@@ -127,7 +127,6 @@ class Shift(FigureData):
     source="Fort, Hu, Lakshminarayanan 2019, Figures 9 and 10; corruptions of Hendrycks and Dietterich 2019",
     paper="Fig 9",
     needs=("shift", "shift-compare"),
-    options=IntensityOptions,
     full=True,
 )
 def shift(results: Results, options: IntensityOptions) -> Shift:

@@ -129,7 +129,6 @@ class ShiftTypes(FigureData):
     source="Fort, Hu, Lakshminarayanan 2019, Figures 9 and 10; corruptions of Hendrycks and Dietterich 2019",
     paper="Fig 9",
     needs=("shift", "shift-compare"),
-    options=TypeOptions,
     card=548,
     full=True,
 )

@@ -12,7 +12,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Words, figure
 from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.numbers import float32, known
+from modescape.drawing.numbers import finite, float32, known
 from modescape.drawing.panels import Panel, Picture, beside, heat
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
@@ -128,7 +128,6 @@ class Triangles(FigureData):
     source="Fort, Hu, Lakshminarayanan 2019, supplementary section on tunnels",
     paper="Fig S3",
     needs=("tunnel", "triangles"),
-    options=TriangleOptions,
     card=400,
     full=True,
 )
@@ -218,7 +217,7 @@ def _map(
 ) -> dict[str, Any]:
     log = name == "loss"
     z = np.log10(np.maximum(values, 1e-6)) if log else 100 * values
-    seen = z[np.isfinite(z)]
+    seen = finite(z)
     low, high = (float(seen.min()), min(float(seen.max()), float(seen.min()) + 3)) if log else (0.0, 100.0)
     ticks = list(np.linspace(low, high, 3)) if log else [0.0, 50.0, 100.0]
     texts = [f"{10**tick:.2g}" for tick in ticks] if log else ["0", "50", "100"]

@@ -12,7 +12,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import refuse_skipped
-from modescape.drawing.numbers import known
+from modescape.drawing.numbers import finite, known
 from modescape.drawing.options import shown_panels
 from modescape.drawing.panels import Picture, beside, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
@@ -90,7 +90,6 @@ class Tunnel(FigureData):
     source="Fort, Hu, Lakshminarayanan 2019, supplementary section on tunnels; Garipov et al. 2018",
     paper="Fig S2",
     needs=("train", "tunnel"),
-    options=TunnelOptions,
     card=300,
     full=True,
 )
@@ -198,8 +197,7 @@ def _lines(panel: str) -> list[tuple[str, str, str]]:
 
 
 def _window(data: Tunnel, panel: str, lines: Sequence[tuple[str, str, str]], scale: float) -> list[float]:
-    values = np.concatenate([data.curve(line, name) * scale for line, name, _ in lines])
-    values = values[np.isfinite(values)]
+    values = finite(np.concatenate([data.curve(line, name) * scale for line, name, _ in lines]))
     low, high = (0.0 if panel == "loss" else float(values.min())), float(values.max())
     pad = 0.06 * max(high - low, 1e-3)
     return [low - pad, min(high + pad, 101.0) if panel != "loss" else high + pad]
