@@ -146,7 +146,8 @@ class Results:
 
     def averaged_set(self, method: str) -> str:
         """The set of a method's samples that is averaged and compared: fair where a strength is chosen for it."""
-        return "fair" if any((s.kind, s.key) == ("strength", method) for s in self.stages) else "typical"
+        chosen = any((s.kind, s.key) == ("strength", method) for s in self.stages)
+        return SampleSet.FAIR if chosen else SampleSet.TYPICAL
 
     def averaged(self, method: str, run: int) -> list[Solution]:
         """A run's samples of that set: one where the best strength is 0, none where all fell below a floor."""
@@ -261,8 +262,9 @@ class Results:
 
     def extra(self, kind: str, key: str) -> dict[str, Any] | None:
         """What a finished stage left for its dependants; None while it is not finished, or not planned."""
-        found = (s for s in self.stages if (s.kind, s.key, s.state) == (kind, key, "succeeded"))
-        return next((stage.result["extra"] for stage in found if not self._is_skipped(stage)), None)
+        found = (s for s in self.stages if (s.kind, s.key, s.state) == (kind, key, StageState.SUCCEEDED))
+        kept = (stage.result["extra"] for stage in found)
+        return next((extra for extra in kept if not extra.get("skipped") and not extra.get("failed")), None)
 
     def skipped(self, kind: str, key: str) -> str:
         """Why a stage has ended and left nothing to use; "" when it did, or has not ended."""
@@ -273,9 +275,6 @@ class Results:
             return f"{kind}/{key} failed: {stage.error.get('message', '')}"
         extra = stage.result.get("extra", {})
         return str(extra.get("skipped") or extra.get("failed") or "")
-
-    def _is_skipped(self, stage: Stage) -> bool:
-        return bool(stage.result["extra"].get("skipped") or stage.result["extra"].get("failed"))
 
     def so_far(self, kind: str, key: str) -> dict[str, Any]:
         """What a stage left, or, while it is not finished, what it has saved on the way; empty before that."""

@@ -28,9 +28,7 @@ def _left_open(margin: float, half_width: float) -> str:
     title="Independent optima are orthogonal",
     estimand="mean cosine over pairs of runs",
     paper="Fig 2 and 3",
-    margin=Margin(
-        field="a", default=0.1, gt=0, le=1, says="Optima are orthogonal: the mean cosine lies within ± this."
-    ),
+    margin=Margin(default=0.1, gt=0, le=1, says="Optima are orthogonal: the mean cosine lies within ± this."),
     unit="cosine",
     side=Side.WITHIN,
     evidence=Evidence,

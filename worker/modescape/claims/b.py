@@ -19,9 +19,7 @@ from modescape.science.inference import OverRuns, log_ratio
     title="Functions are alike along one trajectory, different across runs",
     estimand="disagreement across runs / within a run's recent snapshots",
     paper="Fig 2 and 3",
-    margin=Margin(
-        field="b", default=1.25, gt=0, le=100, says="Runs disagree at least this many times more than one trajectory."
-    ),
+    margin=Margin(default=1.25, gt=0, le=100, says="Runs disagree at least this many times more than one trajectory."),
     ratio=True,
     evidence=Evidence,
     figures=("similarity-runs",),

@@ -26,9 +26,7 @@ NEAR = 0.05  # of accuracy, which samples that count lose at most
     title="Subspace samples stay near their own run",
     estimand="a sample's disagreement with other runs / with its own",
     paper="Fig 4",
-    margin=Margin(
-        field="c", default=1.25, gt=0, le=100, says="Samples are at least this many times nearer to their own run."
-    ),
+    margin=Margin(default=1.25, gt=0, le=100, says="Samples are at least this many times nearer to their own run."),
     ratio=True,
     evidence=Evidence,
     joins=Joins.EVERY,

@@ -4,7 +4,7 @@
         letter="a",
         title="Independent optima are orthogonal",
         estimand="mean cosine over pairs of runs",
-        margin=Margin(field="a", default=0.1, gt=0, le=1, says="Optima are orthogonal: ..."),
+        margin=Margin(default=0.1, gt=0, le=1, says="Optima are orthogonal: ..."),
         side=Side.WITHIN,
         evidence=Evidence,
         ...
@@ -66,11 +66,11 @@ class Reads(StrEnum):
 class Margin:
     """A margin as it stands in a spec, under `margins`: a ratio as a ratio.
 
-    field: its name there, which claims may share; says: its description; gt, ge, le: its bounds; was: the name it has
-    in older specs.
+    field: its name there, which claims may share, else the claim's letter; says: its description; gt, ge, le: its
+    bounds; was: the name it has in older specs.
     """
 
-    field: str
+    field: str = ""
     default: float
     says: str
     gt: float | None = None
@@ -141,6 +141,10 @@ class Claim(Generic[U]):
     decided_by: DecidedBy
     judge: Callable[[Asked, U], ClaimRecord | None] = field(default=_undeclared, repr=False)
     brought: Source | None = None
+
+    def __post_init__(self) -> None:
+        if not self.margin.field:
+            object.__setattr__(self, "margin", replace(self.margin, field=self.letter))
 
     def __call__(self, judge: Callable[[Asked, U], ClaimRecord | None]) -> Callable[[Asked, U], ClaimRecord | None]:
         """Declares the claim. Raises ValueError where its letter is taken (a programming error)."""

@@ -21,9 +21,7 @@ def _left_open(margin: float, half_width: float) -> str:
     title="Ensembling gains more than averaging subspace samples",
     estimand=f"Brier gain of averaging a run's samples / of an ensemble of {MEMBERS}",
     paper="Fig 8",
-    margin=Margin(
-        field="e1", default=0.9, gt=0, le=100, says="Averaging samples gains at most this share of an ensemble's gain."
-    ),
+    margin=Margin(default=0.9, gt=0, le=100, says="Averaging samples gains at most this share of an ensemble's gain."),
     unit="of the ensemble’s gain",
     side=Side.BELOW,
     evidence=Evidence,

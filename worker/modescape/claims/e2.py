@@ -21,9 +21,7 @@ def _left_open(margin: float, half_width: float) -> str:
     title="Ensembling and subspace sampling add up",
     estimand=f"Brier gain of an ensemble of {MEMBERS} of averaged samples / of {MEMBERS} runs, minus 1",
     paper="Fig 8",
-    margin=Margin(
-        field="e2", default=0.05, ge=-1, le=100, says="Both gain at least this share more than an ensemble alone."
-    ),
+    margin=Margin(default=0.05, ge=-1, le=100, says="Both gain at least this share more than an ensemble alone."),
     unit="of the ensemble’s gain",
     evidence=Evidence,
     joins=Joins.SOME,

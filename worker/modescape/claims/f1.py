@@ -31,9 +31,7 @@ ALIKE = (
     title="Jensen-Shannon divergence is largest between independent runs",
     estimand="JS between two runs / between two samples of one run",
     paper="Fig 9",
-    margin=Margin(
-        field="f1", default=1.25, gt=0, le=100, says="Divergence between runs is at least this many times larger."
-    ),
+    margin=Margin(default=1.25, gt=0, le=100, says="Divergence between runs is at least this many times larger."),
     ratio=True,
     evidence=Evidence,
     joins=Joins.EVERY,

@@ -39,7 +39,6 @@ def _left_open(margin: float, half_width: float) -> str:
     estimand="JS between runs minus JS between samples, in nats: under shift, less 1.1 times that on clean images",
     paper="Fig 9",
     margin=Margin(
-        field="f2",
         default=0.0,
         ge=-10,
         le=10,

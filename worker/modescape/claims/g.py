@@ -22,7 +22,6 @@ _TITLES = {"B": "other initial weights", "C": "other batches", "D": "both others
     estimand="disagreement after other initial weights / after other batches",
     paper="Fig S4",
     margin=Margin(
-        field="g",
         default=1.1,
         gt=0,
         le=100,

@@ -36,9 +36,7 @@ from modescape.science.inference import (
     title="Cycles of one SG-MCMC chain are less diverse than independent chains",
     estimand="disagreement across chains / between cycles of one chain",
     paper="Fig S5",
-    margin=Margin(
-        field="h", default=1.1, gt=0, le=100, says="Chains differ at least this many times as much as cycles."
-    ),
+    margin=Margin(default=1.1, gt=0, le=100, says="Chains differ at least this many times as much as cycles."),
     ratio=True,
     evidence=ChainEvidence,
     figures=("cycles", "plane"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ def lines(*columns: Any) -> list[tuple[Any, ...]]:
     (count,) = counts
     filled = [column if _is_column(column) else [column] * count for column in columns]
     return [tuple(map(_cell, row)) for row in zip(*filled, strict=True)]
+
+
+def stacked(tables: Iterable[list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
+    """Tables of the same columns, one under the other."""
+    return [*chain.from_iterable(tables)]
 
 
 def _is_column(values: Any) -> bool:

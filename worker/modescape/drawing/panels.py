@@ -46,7 +46,8 @@ class Panel:
 
 
 class Picture:
-    """Layout, traces and words of one figure. panels: the options that show one of them alone, on narrow screens."""
+    """Layout, traces and words of one figure. panels: the options that show one of them alone, on narrow screens,
+    where there are several."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Picture:
         self.layout |= {
             "annotations": [],
             "shapes": [],
-            "meta": {"figure": name, "panels": list(panels), **(meta or {})},
+            "meta": {"figure": name, "panels": list(panels) if len(panels) > 1 else [], **(meta or {})},
         }
         self._traces: list[Trace] = []
         self._count = 0

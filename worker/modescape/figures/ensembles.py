@@ -189,7 +189,7 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
         training={group: _training(results, group) for group in shown},
         fair=tuple(group for group, kept in details.items() if kept.get("set") == "fair"),
         images=found["accuracy"][shown[0]][0].n or 0,
-        limits=_limits(results, options.split),
+        limits={group: row.value for group, row in _of_groups(results, "brier-limit", options.split)},
         last=_last_iterates(results, options, shown),
         checks=_checks(results, options.split, shown),
         legend=tuple(Legend.of(group, title(group)) for group in shown),
@@ -201,10 +201,6 @@ def _training(results: Results, group: str) -> float | None:
     if group not in methods:  # not loaded here
         return 1.0 if group == Group.INDEPENDENT else None
     return relative_training(results.spec, group)
-
-
-def _limits(results: Results, split: str) -> dict[str, float | None]:
-    return {group: row.value for group, row in _of_groups(results, "brier-limit", split)}
 
 
 def _checks(results: Results, split: str, shown: Sequence[str]) -> tuple[Check, ...]:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import lines, number
+from modescape.drawing.numbers import lines, number, stacked
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -78,13 +78,10 @@ class ReliabilityData(FigureData):
     columns = ("method", "of", "runs", "bin", "images", "confidence", "accuracy", "ece")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            row
+        return stacked(
+            lines(d.group, d.of, d.members, np.arange(len(d.count)) + 1, d.count, d.confidence, d.accuracy, d.ece)
             for d in self.diagrams
-            for row in lines(
-                d.group, d.of, d.members, np.arange(len(d.count)) + 1, d.count, d.confidence, d.accuracy, d.ece
-            )
-        ]
+        )
 
 
 @figure(

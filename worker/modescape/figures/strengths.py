@@ -11,7 +11,7 @@ import numpy as np
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import lines
+from modescape.drawing.numbers import lines, stacked
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
@@ -67,15 +67,14 @@ class Strengths(FigureData):
     columns = ("method", "strength", "unit", "nll", "sd", "chosen", "runs", "samples", "images")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            row
-            for walk in self.walks
-            for row in lines(
+        return stacked(
+            lines(
                 walk.method, walk.strengths, walk.unit, walk.nll, walk.sd,
                 ["yes" if i == walk.chosen else "no" for i in range(len(walk.strengths))],
                 walk.runs, walk.samples, walk.images,
             )
-        ]  # fmt: skip
+            for walk in self.walks
+        )  # fmt: skip
 
 
 @figure(

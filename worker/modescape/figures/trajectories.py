@@ -12,7 +12,7 @@ from pydantic import Field
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import after_runs
-from modescape.drawing.numbers import finite, lines, spread, thin
+from modescape.drawing.numbers import finite, lines, spread, stacked, thin
 from modescape.drawing.options import MainSplitOptions, shown_panels
 from modescape.drawing.panels import Panel, Picture, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
@@ -78,7 +78,6 @@ class Trajectories(FigureData):
     curves: tuple[Curve, ...]
     median: Mean | None
     ensemble: Mean | None
-    members: int
     epochs: int
     failed: tuple[int, ...]
     learned: bool
@@ -90,11 +89,10 @@ class Trajectories(FigureData):
     columns = ("series", "run", "solution", "epoch", "loss", "accuracy")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        found = [
-            row
+        found = stacked(
+            lines("run", c.run, [n if n >= 0 else None for n in c.solutions], c.epochs, c.loss, c.accuracy)
             for c in self.curves
-            for row in lines("run", c.run, [n if n >= 0 else None for n in c.solutions], c.epochs, c.loss, c.accuracy)
-        ]
+        )
         for series, mean in (("median", self.median), ("ensemble", self.ensemble)):
             if mean is not None:
                 found += lines(series, None, None, mean.epochs, mean.loss, mean.accuracy)
@@ -138,7 +136,6 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
         curves=tuple(curves),
         median=median,
         ensemble=ensemble,
-        members=len(finished),
         epochs=results.spec.training.epochs,
         failed=tuple(results.failed),
         learned=bool(results.healthy),
@@ -357,7 +354,7 @@ def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) 
         traces.append(put(data.median, "median run", Group.TRAJECTORY, line))
     if data.ensemble is not None:
         line = {"color": ensemble_look.colour(theme), "width": 2.5}
-        traces.append(put(data.ensemble, f"ensemble of {data.members}", Group.INDEPENDENT, line))
+        traces.append(put(data.ensemble, f"ensemble of {len(data.finished)}", Group.INDEPENDENT, line))
         traces.append(_end_mark(data.ensemble, panel, x, y, style.marker(ensemble_look, theme), Group.INDEPENDENT))
     return traces
 
@@ -374,7 +371,8 @@ def _end_labels(data: Trajectories, quantity: str, theme: Theme, panel: Panel, r
     run_colour = style.look(Group.TRAJECTORY).colour(theme)
     named: list[tuple[str, Curve | Mean, str, bool]] = []
     if data.ensemble is not None:
-        named.append((f"ensemble of {data.members}", data.ensemble, style.look(Group.INDEPENDENT).colour(theme), True))
+        bold = style.look(Group.INDEPENDENT).colour(theme)
+        named.append((f"ensemble of {len(data.finished)}", data.ensemble, bold, True))
     if data.median is not None:
         named.append(("median run", data.median, run_colour, True))
     few = len(data.curves) <= 6

@@ -237,7 +237,7 @@ def draw(data: Connectivity, theme: Theme) -> go.Figure:
         theme,
         kind="maps",
         margin={"r": 24, "b": 44},
-        panels=shown if len(shown) > 1 else (),
+        panels=shown,
     )
     scale = 1.0 if data.options.quantity == "loss" else 100.0
     high = max(float(np.nanmax([_pairs(matrix).max(initial=0.0) for matrix in data.barriers.values()])) * scale, 1e-6)

@@ -98,19 +98,14 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Landscape(FigureData):
-    """One plane. x [X], y [Y]; marks lie on it or are projected; scores [Y, X, S, 2 + A] and own [marks, S, 2 + A] are
-    what the table shows whatever is drawn; cut: as computed; split: whose predictions are shown."""
+    """One plane. marks lie on it or are projected; cut: as computed, its scores are what the table shows whatever is
+    drawn; split: whose predictions are shown."""
 
     options: LandscapeOptions
-    kind: str
-    x: Floats
-    y: Floats
     panels: tuple[Map, ...]
     anchors: tuple[Anchor, ...]
     marks: tuple[Mark, ...]
     splits: tuple[str, ...]
-    scores: Floats
-    own: Floats
     ceiling: float
     cut: PlaneData
     split: str
@@ -139,13 +134,13 @@ class Landscape(FigureData):
     def rows(self) -> list[tuple[Cell, ...]]:
         """Solutions with their own scores, then every computed node of the plane."""
         lines: list[tuple[Cell, ...]] = []
-        for mark, scores in zip(self.marks, self.own, strict=True):
+        for mark, scores in zip(self.marks, self.cut.own, strict=True):
             place = (known(mark.x), known(mark.y), known(mark.relative))
             lines.append((mark.words, mark.number, mark.run, *place, *_cells(scores)))
-        for j, y in enumerate(self.y):
-            for i, x in enumerate(self.x):
-                if np.isfinite(self.scores[j, i, 0, ACCURACY]):
-                    lines.append(("plane", None, None, float(x), float(y), 0.0, *_cells(self.scores[j, i])))
+        for j, y in enumerate(self.cut.y):
+            for i, x in enumerate(self.cut.x):
+                if np.isfinite(self.cut.scores[j, i, 0, ACCURACY]):
+                    lines.append(("plane", None, None, float(x), float(y), 0.0, *_cells(self.cut.scores[j, i])))
         return lines
 
 
@@ -188,15 +183,10 @@ def landscape(results: Results, options: LandscapeOptions) -> Landscape:
         )
     return Landscape(
         options=options,
-        kind=plane.params["kind"],
-        x=plane.x,
-        y=plane.y,
         panels=shown,
         anchors=anchors,
         marks=marks,
         splits=splits,
-        scores=plane.scores,
-        own=plane.own,
         ceiling=WORST * float(np.log(len(results.class_names))),
         cut=plane,
         split=split,
@@ -425,7 +415,7 @@ def _maps(data: Landscape, theme: Theme) -> go.Figure:
     margin = {"r": 24, "t": 64, "b": 44}  # above: the colour bar, and under it the titles
     picture = Picture(
         "landscape", data, theme, kind="maps", revision=f"landscape-{data.options.zoom}", margin=margin,
-        panels=_keys(data),
+        panels=[panel.key for panel in data.panels],
     )  # fmt: skip
     scale = _scale(data)
     across, up = _window(data)
@@ -442,7 +432,7 @@ def _maps(data: Landscape, theme: Theme) -> go.Figure:
         )
         x, y = panel.x, panel.y
         picture.add(_map(data, shown, scale, theme, panel, bar=i == 0))
-        if np.isfinite(data.scores[..., ACCURACY]).all():
+        if np.isfinite(data.cut.scores[..., ACCURACY]).all():
             picture.add(*_contours(data, shown, scale, x, y))
         else:
             picture.mark(_ground(data, theme, x, y))
@@ -450,12 +440,8 @@ def _maps(data: Landscape, theme: Theme) -> go.Figure:
         picture.head(panel, shown.title, up=4)
         picture.write(*_names(data, theme, x, y))
         if i == (rows - 1) * columns:
-            picture.write(style.x_title(_AXES[data.kind], theme, x, y) | {"yshift": -22})
+            picture.write(style.x_title(_AXES[data.cut.params["kind"]], theme, x, y) | {"yshift": -22})
     return picture.figure()
-
-
-def _keys(data: Landscape) -> list[str]:
-    return [panel.key for panel in data.panels] if len(data.panels) > 1 else []
 
 
 _AXES = {"radial": "distance in weight space", "affine": "distance in weight space", "random": "step, filter norms"}
@@ -466,12 +452,12 @@ def _window(data: Landscape) -> tuple[list[float], list[float]]:
     without any as far as its checkpoints."""
     place = ("first", "second", "third").index(data.options.zoom) if data.options.zoom != "all" else len(data.anchors)
     if place >= len(data.anchors):
-        return _reach(data.x), _reach(data.y)
+        return _reach(data.cut.x), _reach(data.cut.y)
     at = data.anchors[place]
     mine = [mark for mark in data.marks if mark.run == at.run and mark.number != at.number]
     near = [mark for mark in mine if mark.group not in (Group.TRAJECTORY, Group.INDEPENDENT)] or mine
     far = max((max(abs(mark.x - at.x), abs(mark.y - at.y)) for mark in near), default=0.0)
-    half = 1.25 * far or float(data.x[1] - data.x[0])
+    half = 1.25 * far or float(data.cut.x[1] - data.cut.x[0])
     return [at.x - half, at.x + half], [at.y - half, at.y + half]
 
 
@@ -488,7 +474,7 @@ def _map(data: Landscape, shown: Map, scale: Scale, theme: Theme, panel: Panel, 
         hover = f"{shown.title} %{{text}}"
     return heat(
         panel, scale.z(shown.values), low=scale.low, high=scale.high, name=shown.title, hover=hover, showscale=bar,
-        x=float32(data.x), y=float32(data.y), reversescale=scale.reverse, hoverongaps=False, **more,
+        x=float32(data.cut.x), y=float32(data.cut.y), reversescale=scale.reverse, hoverongaps=False, **more,
     )  # fmt: skip
 
 
@@ -514,8 +500,8 @@ def _contours(data: Landscape, panel: Map, scale: Scale, x: str, y: str) -> list
             traces.append(
                 {
                     "type": "contour",
-                    "x": float32(data.x),
-                    "y": float32(data.y),
+                    "x": float32(data.cut.x),
+                    "y": float32(data.cut.y),
                     "z": float32(np.minimum(values, 2 * group[-1]) if panel.scale == "loss" else values),
                     "autocontour": False,
                     "contours": {
@@ -540,7 +526,7 @@ def _contours(data: Landscape, panel: Map, scale: Scale, x: str, y: str) -> list
 
 def _ground(data: Landscape, theme: Theme, x: str, y: str) -> dict[str, Any]:
     """What shows through where the plane is not computed yet."""
-    across, up = _reach(data.x), _reach(data.y)
+    across, up = _reach(data.cut.x), _reach(data.cut.y)
     place = {"x0": across[0], "x1": across[1], "y0": up[0], "y1": up[1]}
     return {**style.ground(theme, x, y, 1), **place}
 
@@ -558,10 +544,8 @@ def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: s
             line = {"color": colour, "width": width}
             traces.append(scatter("lines", *place, silent=True, legendgroup=Group.TRAJECTORY, line=line, **axes))
     groups = dict.fromkeys(mark.group for mark in data.marks)
-    order: dict[str, int] = {
-        Group.INDEPENDENT: 0,
-        Group.TRAJECTORY: 1,
-    }  # samples lie within a few pixels of their optimum: on top
+    # samples lie within a few pixels of their optimum: on top
+    order: dict[str, int] = {Group.INDEPENDENT: 0, Group.TRAJECTORY: 1}
     for group in sorted(groups, key=lambda name: order.get(name, 2)):
         at = [i for i, mark in enumerate(data.marks) if mark.group == group]
         marker = style.marker(look_of(group), theme, size=11 if group == Group.INDEPENDENT else 6)
@@ -581,7 +565,7 @@ def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: s
 def _fixed(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
     """The origin, and the solutions the plane goes through while their own scores are not there yet."""
     card, ink = style.token("card", theme), style.token("text", theme)
-    spots = [(0.0, 0.0)] if data.kind == "radial" else []
+    spots = [(0.0, 0.0)] if data.cut.params["kind"] == "radial" else []
     known_ones = {mark.number for mark in data.marks}
     spots += [(anchor.x, anchor.y) for anchor in data.anchors if anchor.number not in known_ones]
     if not spots:
@@ -617,7 +601,7 @@ def _names(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]
         place |= {"yanchor": "top" if meets else "bottom"}
         shift = {"xshift": -6 if side == "right" else 6, "yshift": -7 if meets else 7}
         found.append(style.label(anchor.words, theme, strong=True, bgcolor=ground, **place, **shift))
-    if data.kind == "radial":
+    if data.cut.params["kind"] == "radial":
         place = {"x": 0, "y": 0, "xref": x, "yref": y, "xanchor": "left", "yanchor": "top"}
         found.append(style.label("origin", theme, strong=True, bgcolor=ground, **place, xshift=6, yshift=-4))
     return found
@@ -629,7 +613,7 @@ def _surfaces(data: Landscape, theme: Theme) -> go.Figure:
     rows = -(-len(data.panels) // columns)
     picture = Picture(
         "landscape", data, theme, kind="maps", revision="surface", margin={"r": 24, "t": 64, "b": 12},
-        panels=_keys(data),
+        panels=[panel.key for panel in data.panels],
     )  # fmt: skip
     scale = _scale(data)
     for i, panel in enumerate(data.panels):
@@ -641,8 +625,8 @@ def _surfaces(data: Landscape, theme: Theme) -> go.Figure:
         picture.add(
             {
                 "type": "surface",
-                "x": float32(data.x),
-                "y": float32(data.y),
+                "x": float32(data.cut.x),
+                "y": float32(data.cut.y),
                 "z": float32(scale.z(panel.values)),
                 "cmin": scale.low,
                 "cmax": scale.high,
@@ -700,8 +684,8 @@ def _heights(data: Landscape, panel: Map, scale: Scale, theme: Theme, scene: str
         size = {"size": 6 if group == Group.INDEPENDENT else 3}
         words = {"text": [names.get(data.marks[k].number, "") for k in at], "textposition": "top center"}
         traces.append(marks(at, group, mode="markers+text", marker=marker | size, textfont=font, **words))
-    if data.kind == "radial":
-        row, column = int(np.abs(data.y).argmin()), int(np.abs(data.x).argmin())
+    if data.cut.params["kind"] == "radial":
+        row, column = int(np.abs(data.cut.y).argmin()), int(np.abs(data.cut.x).argmin())
         here = {"x": [0.0], "y": [0.0], "z": float32(scale.z(panel.values[row, column : column + 1]))}
         traces.append(
             {
@@ -735,7 +719,7 @@ def _scene(data: Landscape, panel: Map, scale: Scale, theme: Theme, columns: int
         "yaxis": axis,
         "zaxis": upright,
         "aspectmode": "manual",
-        "aspectratio": {"x": 1, "y": len(data.y) / len(data.x), "z": 0.6},
+        "aspectratio": {"x": 1, "y": len(data.cut.y) / len(data.cut.x), "z": 0.6},
         "camera": {"eye": {"x": -1.15 * back, "y": -1.3 * back, "z": 0.95 * back}},
         "uirevision": panel.key,
     }

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, number
 from modescape.drawing.panels import Panel, Picture, scatter
@@ -21,6 +21,7 @@ from modescape.records import Group
 from modescape.results import Results
 from modescape.science.ood import SCORES
 from modescape.studies.ood.sets import (
+    SetData,
     SetOptions,
     deviation,
     group_title,
@@ -94,19 +95,16 @@ class Detected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ood(FigureData):
-    """members: M of every group; runs: averaged by ensembles; chance: what a score that knows nothing gets; measured:
-    every number of the set, for the table; about: the set; by_measure: what one score gives the runs."""
+class Ood(SetData):
+    """members: M of every group; chance: what a score that knows nothing gets; measured: every number of the set, for
+    the table; by_measure: what one score gives the runs, which ensembles average."""
 
     options: OodOptions
-    title: str
     members: int
-    runs: int
     chance: float
     divergences: tuple[Divergence, ...]
     detected: tuple[Detected, ...]
     measured: tuple[tuple[Cell, ...], ...]
-    about: Mapping[str, Any]
     by_measure: Mapping[Measure, tuple[Detected, ...]]
 
     columns = ("group", "functions", "score", "metric", "value", "sd", "test_images", "test_images_sd", "n", "members",
@@ -153,7 +151,6 @@ def ood(results: Results, options: OodOptions) -> Ood:
     groups = list(dict.fromkeys(m.details["group"] for m in measured))
     return Ood(
         options=options,
-        title=about["title"],
         members=study.size(results.spec),
         runs=runs_shown(measured),
         chance=_chance_of(options.measure, about),
@@ -296,7 +293,7 @@ def _summary(data: Ood) -> str:
             f"{_MEASURES[data.options.measure]} of "
             f"{rate(entropy.single)}{deviation(entropy.deviation)}{ensemble}"
         )
-    size, title = thousands(data.about["size"]), data.about["title"]
+    size, title = thousands(data.about["size"]), data.title
     return f"{title}, {size} images: {'; '.join(parts)}."
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import all_groups, look_of
 from modescape.drawing.numbers import lines, number
 from modescape.drawing.options import Groups, refuse_unknown_groups
@@ -22,6 +22,7 @@ from modescape.records import Group
 from modescape.results import Results
 from modescape.science.ood import entropy_edges
 from modescape.studies.ood.sets import (
+    SetData,
     SetOptions,
     deviation,
     group_title,
@@ -83,15 +84,12 @@ class Spectrum:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entropies(FigureData):
-    """edges [BINS + 1] in nats, from 0 to log K; about: the set of images; runs: that were shown them."""
+class Entropies(SetData):
+    """edges [BINS + 1] in nats, from 0 to log K."""
 
     options: EntropyOptions
-    title: str
     edges: Floats
     spectra: tuple[Spectrum, ...]
-    about: Mapping[str, Any]
-    runs: int
 
     columns = ("group", "functions", "from", "to", "share", "share_test_images")
 
@@ -143,7 +141,6 @@ def ood_entropy(results: Results, options: EntropyOptions) -> Entropies:
     )  # fmt: skip
     return Entropies(
         options=options,
-        title=about["title"],
         edges=edges,
         spectra=spectra,
         about=about,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import groups
+from modescape.drawing.figure import FigureData
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.words import rate
@@ -28,6 +30,18 @@ class SetOptions(FigureOptions):
     @classmethod
     def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
         return {"ood": {str(i): set_title(study) for i, study in enumerate(results.spec.ood)}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetData(FigureData):
+    """about: the set of images; runs: that were shown them."""
+
+    about: Mapping[str, Any]
+    runs: int
+
+    @property
+    def title(self) -> str:
+        return str(self.about["title"])
 
 
 def measured_on(results: Results, index: int) -> list[Measurement]:

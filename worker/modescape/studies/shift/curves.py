@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import groups
+from modescape.drawing.figure import FigureData
 from modescape.drawing.numbers import number
 from modescape.drawing.options import FigureOptions, Groups, Names, refuse_unknown, refuse_unknown_groups
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
@@ -57,6 +58,20 @@ class Source:
     words: str
     types: tuple[str, ...]
     images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftData(FigureData):
+    """Lines of groups by intensity; solid: runs averaged in the solid ones."""
+
+    lines: tuple[Line, ...]
+    solid: int
+    source: Source
+
+    @property
+    def last(self) -> int:
+        """The largest intensity."""
+        return max(int(line.intensities[-1]) for line in self.lines)
 
 
 def _lines(rows: Sequence[Measurement], metric: Metric) -> list[Line]:

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import lines
+from modescape.drawing.numbers import lines, stacked
 from modescape.drawing.panels import Picture, parted, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
@@ -28,6 +28,7 @@ from modescape.studies.shift.curves import (
     WORDS,
     Line,
     Metric,
+    ShiftData,
     ShiftOptions,
     Source,
     bounds_of,
@@ -87,26 +88,22 @@ class IntensityOptions(ShiftOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shift(FigureData):
+class Shift(ShiftData):
     """Lines of every group shown: scores for one run, two runs and `solid` runs averaged, and divergences."""
 
     options: IntensityOptions
-    lines: tuple[Line, ...]
-    solid: int
-    source: Source
 
     columns = ("method", "measure", "runs", "members", "intensity", "value", "sd", "units", "types")
 
     def rows(self) -> list[tuple[Cell, ...]]:
         types = len(self.source.types)
-        return [
-            row
-            for line in self.lines
-            for row in lines(
+        return stacked(
+            lines(
                 line.group, line.metric, line.size or None, line.members, line.intensities, line.value, line.sd,
                 line.units, types,
             )
-        ]  # fmt: skip
+            for line in self.lines
+        )  # fmt: skip
 
     @property
     def groups(self) -> list[str]:
@@ -196,12 +193,8 @@ def _caption(data: Shift) -> str:
     return " ".join(parts)
 
 
-def _last(data: Shift) -> int:
-    return max(int(line.intensities[-1]) for line in data.lines)
-
-
 def _summary(data: Shift) -> str:
-    last = _last(data)
+    last = data.last
     parts = []
     for metric in data.options.metrics:
         one, many = data.line(Group.INDEPENDENT, metric, 1), data.line(Group.INDEPENDENT, metric, data.solid)
@@ -229,7 +222,7 @@ def _article(word: str) -> str:
 
 
 def _notes(data: Shift) -> Notes:
-    last, asked = _last(data), data.options.metrics
+    last, asked = data.last, data.options.metrics
     metrics = list(dict.fromkeys((*asked, *(line.metric for line in data.lines))))  # twins beside what was asked for
     lines = []
     for group in data.groups:

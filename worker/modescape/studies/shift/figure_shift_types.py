@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from modescape.drawing import style
-from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
-from modescape.drawing.numbers import float32, lines
+from modescape.drawing.numbers import float32, lines, stacked
 from modescape.drawing.panels import Picture, band, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, rate, thousands
@@ -25,8 +25,8 @@ from modescape.studies.shift.curves import (
     WORDS,
     Line,
     Metric,
+    ShiftData,
     ShiftOptions,
-    Source,
     bounds_of,
     group_title,
     hover,
@@ -55,34 +55,25 @@ _ACROSS, _PICTURE = 6, 216  # small pictures in a row, and the least height in p
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShiftTypes(FigureData):
+class ShiftTypes(ShiftData):
     """Lines of every group and type: size 1 and `solid` (scores) or 0 (divergences). types: in the order drawn; shown:
     groups drawn, independent runs first; gain: what `solid` runs gain over one at the largest intensity, by type."""
 
     options: TypeOptions
-    lines: tuple[Line, ...]
     types: tuple[str, ...]
     shown: tuple[str, ...]
-    solid: int
     gain: Mapping[str, float]
-    source: Source
 
     columns = ("corruption", "method", "measure", "runs", "members", "intensity", "value", "sd", "units")
 
     def rows(self) -> list[tuple[Cell, ...]]:
-        return [
-            row
-            for line in self.lines
-            for row in lines(
+        return stacked(
+            lines(
                 line.corruption, line.group, line.metric, line.size or None, line.members, line.intensities,
                 line.value, line.sd, line.units,
             )
-        ]  # fmt: skip
-
-    @property
-    def last(self) -> int:
-        """The largest intensity."""
-        return max(int(line.intensities[-1]) for line in self.lines)
+            for line in self.lines
+        )  # fmt: skip
 
     def line(self, group: str, corruption: str, size: int) -> Line | None:
         found = [one for one in self.lines if (one.group, one.corruption, one.size) == (group, corruption, size)]

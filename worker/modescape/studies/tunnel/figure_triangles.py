@@ -194,9 +194,7 @@ _TRIANGLES = {
 def draw(data: Triangles, theme: Theme) -> go.Figure:
     shown = data.shown()
     places = beside(len(shown), 0.04)
-    picture = Picture(
-        "triangles", data, theme, kind="maps", margin={"r": 24, "b": 44}, panels=shown if len(shown) > 1 else ()
-    )
+    picture = Picture("triangles", data, theme, kind="maps", margin={"r": 24, "b": 44}, panels=shown)
     for i, (name, place) in enumerate(zip(shown, places, strict=True)):
         across, up, values = data.raster(name)
         panel = picture.maps(
