@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from modescape.prices import Work
-from modescape.records import DataInfo, PlannedStage, Sizes
+from modescape.records import DataInfo, Json, PlannedStage, SampleSet, Sizes
 from modescape.registry import methods
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import MethodSpec, steps_per_epoch
@@ -70,7 +69,7 @@ class Draft:
         self,
         kind: str,
         key: str,
-        params: dict[str, Any],
+        params: Json,
         work: Work,
         *,
         needs: Sequence[tuple[str, str]] = (),
@@ -101,8 +100,9 @@ def sample_sets(chosen: MethodSpec) -> list[tuple[str, int]]:
     """The (set, count) pairs a method's choice asks for; what a method itself decides how many of are typical."""
     method = methods[chosen.method]
     if not method.sampled:
-        return [("typical", method.count(method.options.model_validate(chosen.options)))]
-    return [(name, count) for name, count in (("spread", chosen.spread), ("typical", chosen.typical)) if count]
+        return [(SampleSet.TYPICAL, method.count(method.options.model_validate(chosen.options)))]
+    asked = ((SampleSet.SPREAD, chosen.spread), (SampleSet.TYPICAL, chosen.typical))
+    return [(name, count) for name, count in asked if count]
 
 
 FAIR_IMAGES = 500  # validation images from which a strength can be chosen

@@ -23,7 +23,7 @@ from modescape.claims.record import ClaimRecord
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.listing import Condition
-from modescape.records import SampleSet, StageKind, StageState, group_name
+from modescape.records import Json, SampleSet, StageKind, StageState, group_name
 from modescape.registry import methods
 from modescape.science.health import run_failure
 from modescape.spec import ExperimentSpec, stored
@@ -42,7 +42,7 @@ class MatrixData:
     values: NDArray[np.float64]
     rows: list[int]
     columns: list[Any]
-    details: dict[str, Any]
+    details: Json
     artifact: str
 
 
@@ -192,14 +192,14 @@ class Results:
         return list(self._predicted["classes"])
 
     @property
-    def _predicted(self) -> dict[str, Any]:
+    def _predicted(self) -> Json:
         for stage in self.stages:
             if (
                 stage.kind == StageKind.PREDICT
                 and stage.state == StageState.SUCCEEDED
                 and "labels" in stage.result["extra"]
             ):
-                extra: dict[str, Any] = stage.result["extra"]
+                extra: Json = stage.result["extra"]
                 return extra
         if not self.healthy:
             raise NotFound("there are no predictions: every run failed")
@@ -260,7 +260,7 @@ class Results:
         found = self.store.results.measurements(self.experiment.id, conditions, sort="subject").items
         return [m for m in found if m.intensity == 0 or (m.corruption is not None) == by_type]
 
-    def extra(self, kind: str, key: str) -> dict[str, Any] | None:
+    def extra(self, kind: str, key: str) -> Json | None:
         """What a finished stage left for its dependants; None while it is not finished, or not planned."""
         found = (s for s in self.stages if (s.kind, s.key, s.state) == (kind, key, StageState.SUCCEEDED))
         kept = (stage.result["extra"] for stage in found)
@@ -276,7 +276,7 @@ class Results:
         extra = stage.result.get("extra", {})
         return str(extra.get("skipped") or extra.get("failed") or "")
 
-    def so_far(self, kind: str, key: str) -> dict[str, Any]:
+    def so_far(self, kind: str, key: str) -> Json:
         """What a stage left, or, while it is not finished, what it has saved on the way; empty before that."""
         partial = next((stage.partial for stage in self.stages if (stage.kind, stage.key) == (kind, key)), {})
         return self.extra(kind, key) or partial

@@ -27,6 +27,7 @@ from typing import Any, Generic, TypeVar
 
 from modescape.claims.evidence import Promised, Units
 from modescape.claims.record import ClaimRecord
+from modescape.records import Json
 from modescape.science.inference import Word
 from modescape.sources import Source, declaring_module, source_of
 
@@ -155,7 +156,7 @@ class Claim(Generic[U]):
             CLAIMS[letter] = CLAIMS.pop(letter)
         return judge
 
-    def said(self) -> dict[str, Any]:
+    def said(self) -> Json:
         """What it says of itself, as data."""
         margin = {"field": self.margin.field, "default": self.margin.default, "summary": self.margin.says}
         return {

@@ -70,10 +70,6 @@ def apart(labels: Labels) -> OverPairs:
     return OverPairs.of(len(labels), lambda i, j: labels[i] != labels[j], labels.shape[1])
 
 
-def mean_apart(labels: Labels) -> float:
-    return apart(labels).mean(np.arange(len(labels)))
-
-
 # ---------------------------------------------------------------------------------------------------- one estimate
 
 
@@ -149,7 +145,7 @@ def over_methods(
         return None
     base, found = asked.record(evidence), []
     for part in evidence.parts:
-        gate = closed_gate(part, mean_apart(part.finals), asked.claim.examples)
+        gate = closed_gate(part, apart(part.finals).mean(np.arange(part.units)), asked.claim.examples)
         if gate and part is evidence:
             return replace(base, because=gate)
         own = [closed(method, gate) if gate else find(part, method) for method in chosen(part)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from modescape.claims.combining import closed, judged, too_few_samples
 from modescape.claims.evidence import MEMBERS, SHARE, Evidence, Members, MethodEvidence
 from modescape.claims.record import MethodRecord
 from modescape.science.inference import Floats, Runs, estimate, share_without
+
+N = TypeVar("N", float, Floats)
 
 
 class Gained(StrEnum):
@@ -31,7 +33,7 @@ def gain(asked: Asked, what: Gained, evidence: Evidence, method: MethodEvidence)
     alone, n = before.less(own.brier), evidence.units
     accuracy = float((evidence.reference(method) == evidence.truth).mean())
 
-    def top(gained: Any, of_samples: Any, of_finals: Any) -> Any:
+    def top(gained: N, of_samples: N, of_finals: N) -> N:
         """What is compared with the ensemble's gain, as numbers or example by example."""
         return gained if what is Gained.ALONE else gained + of_samples - of_finals
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from modescape.records import Json
 from modescape.science.inference import Estimate, Word
 
 
@@ -81,11 +82,11 @@ class ClaimRecord:
         rests_on = tuple(stored.get("rests_on", ()))
         return cls(**{**known, "word": Word(stored["word"]), "methods": methods, "rests_on": rests_on})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return asdict(self)
 
 
-def fields_of(record: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+def fields_of(record: type[Any], stored: Mapping[str, Any]) -> Json:
     """Of a stored document, what the record has a field for: older and later versions keep more."""
     return {name: value for name, value in stored.items() if name in record.__dataclass_fields__}
 

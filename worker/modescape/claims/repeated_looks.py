@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from modescape.records import Json
 from modescape.science.inference import LEVEL
 
 if TYPE_CHECKING:
     from modescape.claims.evidence import Promised
     from modescape.tables import Experiment
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)

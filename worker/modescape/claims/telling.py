@@ -18,6 +18,7 @@ from modescape.claims.claim import CLAIMS, Claim, Joins, Side
 from modescape.claims.combining import holm
 from modescape.claims.record import ClaimRecord
 from modescape.claims.repeated_looks import FIRST, Look
+from modescape.records import Json
 from modescape.science.inference import LEVEL, Estimate, Word, p_beyond, t_quantile
 
 Records = Mapping[str, ClaimRecord]
@@ -50,7 +51,7 @@ class AtLook:
     bar: Bar
     interval: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         return {
             "look": self.look, "level": self.level, "word": self.word, "glyph": self.word.glyph, "low": self.bar.low,
             "high": self.bar.high, "interval": self.interval,
@@ -82,7 +83,7 @@ class Told:
     def interval(self) -> str:
         return self.bar.words(self.claim)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """As the API gives it: estimate, low and high are the bar's."""
         return {
             **self.record.to_json(),

@@ -38,7 +38,7 @@ from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.errors import NotFound
-from modescape.records import Group
+from modescape.records import Group, Role
 from modescape.results import Results
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Declared(Generic[D, O]):
         try:
             data = self._collect(results, options.of(results))
         except NotFound as missing:
-            if results.solutions(role="optimum"):
+            if results.solutions(role=Role.OPTIMUM):
                 raise
             # classes and labels come with the first run's predictions: others may be there before, or without them
             waits_for, closed = ("train", "predict"), not results.healthy

@@ -11,11 +11,12 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modescape.drawing import style
 from modescape.drawing.figure import FigureData, Legend
 from modescape.drawing.style import LETTER, Theme
+from modescape.records import Json
 from modescape.registry import Figure
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def framed(drawn: go.Figure, frame: Frame, theme: Theme, width: int) -> go.Figur
     return drawn
 
 
-def _line(text: str, size: int, colour: str, *, y: int, left: float, up: float) -> dict[str, Any]:
+def _line(text: str, size: int, colour: str, *, y: int, left: float, up: float) -> Json:
     """A line of text beginning px from the plot's upper left corner (y = 1) or its lower one."""
     return {
         "text": escape(text, quote=False), "font": {"size": size, "color": colour}, "name": "frame", "align": "left",

@@ -15,18 +15,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from modescape.drawing import style
 from modescape.drawing.figure import FigureData
 from modescape.drawing.numbers import float32
 from modescape.drawing.reading import Floats, Ints
 from modescape.drawing.style import Theme
+from modescape.records import Json
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 T = TypeVar("T")
-Trace = dict[str, Any]
+Trace = Json
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Picture:
         self._count += 1
         made = Panel("" if self._count == 1 else f"{self._count}", (y or {}).get("range", ()))
         for axis, domain, other, more in (("x", across, made.y, x), ("y", up, made.x, y)):
-            place: dict[str, Any] = {"anchor": other} if across or up else {}
+            place: Json = {"anchor": other} if across or up else {}
             place |= {"domain": list(domain)} if domain else {}
             styled = style.x_axis if axis == "x" else style.y_axis
             self.layout[f"{axis}axis{made.number}"] = styled(self.theme, **place, **(more or {}))
@@ -119,10 +121,10 @@ class Picture:
     def add(self, *traces: Trace) -> None:
         self._traces += traces
 
-    def write(self, *labels: dict[str, Any]) -> None:
+    def write(self, *labels: Json) -> None:
         self.layout["annotations"] += labels
 
-    def mark(self, *shapes: dict[str, Any]) -> None:
+    def mark(self, *shapes: Json) -> None:
         self.layout["shapes"] += shapes
 
     def rule(self, panel: Panel, colour: str, *, x: float | None = None, y: float | None = None, **line: Any) -> None:
@@ -162,8 +164,8 @@ class Picture:
 
 def scatter(
     mode: str,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     axes: tuple[str, str] | None = None,
     hover: Sequence[str] | None = None,
@@ -182,7 +184,7 @@ def scatter(
     return trace
 
 
-def heat(panel: Panel, values: Any, *, low: float, high: float, name: str, hover: str, **more: Any) -> Trace:
+def heat(panel: Panel, values: ArrayLike, *, low: float, high: float, name: str, hover: str, **more: Any) -> Trace:
     """A map of values [Y, X] in the colours of matrices; hover: what is said of each cell."""
     return {
         "type": "heatmap", "z": float32(values), "zmin": low, "zmax": high, "colorscale": style.SEQUENTIAL,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import Conflict
+from modescape.records import Role
 from modescape.results import MatrixData, Results
 from modescape.tables import Solution
 
@@ -44,10 +45,10 @@ def trajectories(results: Results) -> dict[int, list[Solution]]:
     """Run -> its checkpoints in order, the optimum last; only runs that have their optimum."""
     kept: dict[int, list[Solution]] = {}
     for solution in results.solutions():
-        if solution.role in ("checkpoint", "optimum"):
+        if solution.role in (Role.CHECKPOINT, Role.OPTIMUM):
             kept.setdefault(solution.run, []).append(solution)
     return {
-        run: sorted(points, key=lambda point: (point.role == "optimum", point.index))
+        run: sorted(points, key=lambda point: (point.role == Role.OPTIMUM, point.index))
         for run, points in sorted(kept.items())
-        if any(point.role == "optimum" for point in points)
+        if any(point.role == Role.OPTIMUM for point in points)
     }

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from modescape.records import Json
 from modescape.registry import Look as Look
 from modescape.registry import methods
 
@@ -160,7 +161,7 @@ MARGINS: Mapping[Kind, Mapping[str, int]] = {
 }
 
 
-def layout(theme: Theme, *, kind: Kind, height: int, revision: str, drag: str = "zoom") -> dict[str, Any]:
+def layout(theme: Theme, *, kind: Kind, height: int, revision: str, drag: str = "zoom") -> Json:
     """Everything but axes and data. height in px; equal `revision`s keep zoom and selection over new data."""
     ink = token("text", theme)
     return {
@@ -207,7 +208,7 @@ def _pointed(bounds: Sequence[float] | None) -> dict[str, str]:
     return _POINT | {f"0.{text}": f".{text}" for text in texts}
 
 
-def x_axis(theme: Theme, **changes: Any) -> dict[str, Any]:
+def x_axis(theme: Theme, **changes: Any) -> Json:
     """No grid; line in the control colour; short ticks outside."""
     line = token("control", theme)
     base = {
@@ -225,7 +226,7 @@ def x_axis(theme: Theme, **changes: Any) -> dict[str, Any]:
     return base | changes
 
 
-def y_axis(theme: Theme, **changes: Any) -> dict[str, Any]:
+def y_axis(theme: Theme, **changes: Any) -> Json:
     """Hairline grid; no line, no ticks, at most five values."""
     base = {
         "showgrid": True,
@@ -241,11 +242,11 @@ def y_axis(theme: Theme, **changes: Any) -> dict[str, Any]:
     return base | changes
 
 
-def no_axis(**changes: Any) -> dict[str, Any]:
+def no_axis(**changes: Any) -> Json:
     return {"visible": False, "showgrid": False, "zeroline": False, "automargin": False} | changes
 
 
-def marker(entry: Look, theme: Theme, *, colour: str = "", size: int = 0) -> dict[str, Any]:
+def marker(entry: Look, theme: Theme, *, colour: str = "", size: int = 0) -> Json:
     """Opaque mark with a card-coloured outline (opacity .7 would drop four light hues below 3:1)."""
     ink = colour or entry.colour(theme)
     edge = ink if entry.hollow else token("card", theme)
@@ -258,7 +259,7 @@ def marker(entry: Look, theme: Theme, *, colour: str = "", size: int = 0) -> dic
     }
 
 
-def label(text: str, theme: Theme, *, strong: bool = False, **place: Any) -> dict[str, Any]:
+def label(text: str, theme: Theme, *, strong: bool = False, **place: Any) -> Json:
     """A direct label: an annotation without arrow, in ink when `strong`, else muted."""
     return {
         "text": text,
@@ -286,7 +287,7 @@ class End:
 
 def end_labels(
     ends: Sequence[End], theme: Theme, *, x: str, y: str, bounds: Sequence[float], room: float, reach: int = 20
-) -> list[dict[str, Any]]:
+) -> list[Json]:
     """Labels `reach` px right of the ends, at least END_GAP px apart, each with a leader in its curve's colour.
 
     bounds: the range of y over `room` px. The pages part them again when that changes (figure.js, by their name).
@@ -328,12 +329,12 @@ def _past(group: Sequence[int], positions: Sequence[float], gap: float) -> float
     return _first(group, positions, gap) + gap * len(group)
 
 
-def run_mark(ink: str, theme: Theme) -> dict[str, Any]:
+def run_mark(ink: str, theme: Theme) -> Json:
     """The filled dot at the end of a run that still moves."""
     return {"symbol": "circle", "size": 7, "color": ink, "line": {"color": token("card", theme), "width": 1}}
 
 
-def corner(x: str, y: str, side: str, edge: str) -> dict[str, Any]:
+def corner(x: str, y: str, side: str, edge: str) -> Json:
     """Outside a panel, above or below it, at its left or right end."""
     return {
         "xref": f"{x} domain",
@@ -345,12 +346,12 @@ def corner(x: str, y: str, side: str, edge: str) -> dict[str, Any]:
     }
 
 
-def y_title(text: str, theme: Theme, x: str, y: str, left: int) -> dict[str, Any]:
+def y_title(text: str, theme: Theme, x: str, y: str, left: int) -> Json:
     """Quantity and unit, horizontal, at the top left. left: the margin in px, so that it starts at the card's edge."""
     return label(text, theme, **corner(x, y, "left", "top"), xshift=-left, yshift=8)
 
 
-def x_title(text: str, theme: Theme, x: str, y: str) -> dict[str, Any]:
+def x_title(text: str, theme: Theme, x: str, y: str) -> Json:
     """Quantity and unit at the lower right, under the tick labels."""
     return label(text, theme, **corner(x, y, "right", "bottom"), yshift=-18)
 
@@ -358,7 +359,7 @@ def x_title(text: str, theme: Theme, x: str, y: str) -> dict[str, Any]:
 LETTER = 7.0  # px, a letter of 12 px text
 
 
-def colour_bar(theme: Theme, *, x: float, length: float, ticks: list[float], texts: list[str]) -> dict[str, Any]:
+def colour_bar(theme: Theme, *, x: float, length: float, ticks: list[float], texts: list[str]) -> Json:
     """Horizontal, above the right end of a map. x, length: fractions of the plot's width.
 
     The last text is centred at the bar's end, so the bar stops half of it before x, where a picture may end.
@@ -382,7 +383,7 @@ def colour_bar(theme: Theme, *, x: float, length: float, ticks: list[float], tex
     }
 
 
-def ground(theme: Theme, x: str, y: str, size: int) -> dict[str, Any]:
+def ground(theme: Theme, x: str, y: str, size: int) -> Json:
     """What shows through where a map of size x size has no values yet."""
     return {
         "type": "rect",
@@ -398,7 +399,7 @@ def ground(theme: Theme, x: str, y: str, size: int) -> dict[str, Any]:
     }
 
 
-def block_lines(theme: Theme, x: str, y: str, size: int, block: int) -> list[dict[str, Any]]:
+def block_lines(theme: Theme, x: str, y: str, size: int, block: int) -> list[Json]:
     """Card-coloured lines between the blocks of a map."""
     line = {"type": "line", "xref": x, "yref": y, "line": {"color": token("card", theme), "width": 1.5}}
     cuts = [at - 0.5 for at in range(block, size, block)]

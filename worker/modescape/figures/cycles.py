@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +20,7 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import finite, lines, share_points, spread, thin
 from modescape.drawing.options import SplitOptions, shown_panels
-from modescape.drawing.panels import Picture, parted, scatter
+from modescape.drawing.panels import Picture, Trace, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
@@ -328,7 +328,7 @@ def _strips(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
 
 def _bar(
     mean: float, deviation: float, height: float, look: style.Look, kind: str, theme: Theme, x: str, y: str
-) -> dict[str, Any]:
+) -> Trace:
     """Mean as a tick, one deviation to each side as a line."""
     ink, reach = look.colour(theme), [deviation if np.isfinite(deviation) else 0.0]
     return scatter(

@@ -16,7 +16,7 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import lines, number
 from modescape.drawing.options import FilterOptions
-from modescape.drawing.panels import Picture, band, parted, scatter
+from modescape.drawing.panels import Picture, Trace, band, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, percent, rate, thousands
@@ -36,7 +36,7 @@ from modescape.figures.shared.scores import (
     value_of,
 )
 from modescape.methods.trained import relative_training
-from modescape.records import Group
+from modescape.records import Group, SampleSet
 from modescape.registry import methods
 from modescape.results import Results
 from modescape.tables import Measurement
@@ -187,7 +187,7 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
         runs={group: int(kept["runs"]) for group, kept in details.items()},
         samples=samples,
         training={group: _training(results, group) for group in shown},
-        fair=tuple(group for group, kept in details.items() if kept.get("set") == "fair"),
+        fair=tuple(group for group, kept in details.items() if kept.get("set") == SampleSet.FAIR),
         images=found["accuracy"][shown[0]][0].n or 0,
         limits={group: row.value for group, row in _of_groups(results, "brier-limit", options.split)},
         last=_last_iterates(results, options, shown),
@@ -225,7 +225,7 @@ def _last_iterates(
     for metric in options.metrics:
         for row in results.measurements(metric=metric):
             kind, _, method = row.subject.partition("/")
-            if kind == "last" and row.split == options.split and method in shown:
+            if kind == SampleSet.LAST and row.split == options.split and method in shown:
                 found.setdefault(method, {})[metric] = row
     return found
 
@@ -410,12 +410,12 @@ def _bounds(data: Ensembles, metric: Metric) -> list[float]:
     return bounds_of(metric, np.concatenate(seen))
 
 
-def _curve_traces(data: Ensembles, curve: Curve, theme: Theme, x: str, y: str, largest: int) -> list[dict[str, Any]]:
+def _curve_traces(data: Ensembles, curve: Curve, theme: Theme, x: str, y: str, largest: int) -> list[Trace]:
     entry, name = look_of(curve.group), title(curve.group)
     ink = entry.colour(theme)
     mean, spread = drawn(curve.metric, curve.mean), drawn(curve.metric, np.nan_to_num(curve.sd))
     put = partial(scatter, axes=(x, y), legendgroup=curve.group)
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     if curve.group in data.banded and len(mean) > 1:
         traces.append(band(curve.sizes, mean - spread, mean + spread, ink, axes=(x, y), group=curve.group))
     return [

@@ -22,11 +22,11 @@ from modescape.drawing.groups import (
 )
 from modescape.drawing.numbers import finite, lines, share_points, thin
 from modescape.drawing.options import MethodOptions
-from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.panels import Picture, Trace, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
-from modescape.records import Group
+from modescape.records import Group, Json, SampleSet, StageKind
 from modescape.registry import method_title
 from modescape.registry import methods as all_methods
 from modescape.results import MatrixData, Results
@@ -215,7 +215,7 @@ def _spread_samples(results: Results, methods: Sequence[str], run: int | None) -
         solution
         for name in methods
         for solution in results.solutions(run=run, method=name)
-        if solution.sample_set == "spread" or (name in all_methods and not all_methods[name].sampled)
+        if solution.sample_set == SampleSet.SPREAD or (name in all_methods and not all_methods[name].sampled)
     ]
 
 
@@ -287,7 +287,7 @@ def _partial(
         _planned(chosen)
         for chosen in results.spec.methods
         for run in around
-        if chosen.method in methods and not results.skipped("sample", f"{run}/{chosen.method}/{_wide(chosen)}")
+        if chosen.method in methods and not results.skipped(StageKind.SAMPLE, f"{run}/{chosen.method}/{_wide(chosen)}")
     )
     return f"after {samples} of {planned} samples" if samples < planned else ""
 
@@ -470,7 +470,7 @@ def _y_title(data: Plane) -> str:
     return f"{words} ÷ error rate" if data.options.normalise else words
 
 
-def _theory_trace(curve: Curve, theme: Theme) -> dict[str, Any]:
+def _theory_trace(curve: Curve, theme: Theme) -> Trace:
     look = style.look(THEORY)
     dash = {"family": "dot", "highest possible": "dashdot", "lowest possible": "dashdot"}.get(curve.name, "dash")
     return scatter(
@@ -479,7 +479,7 @@ def _theory_trace(curve: Curve, theme: Theme) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> dict[str, Any]:
+def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> Trace:
     at = data.where(group)
     at = at[thin(len(at), limit)]
     marker = style.marker(look_of(group), theme)
@@ -519,13 +519,17 @@ def _strength(data: Plane, i: int) -> str:
     return ""
 
 
-def _labels(data: Plane, theme: Theme, across: list[float], up: list[float], large: bool) -> list[dict[str, Any]]:
+def _labels(data: Plane, theme: Theme, across: list[float], up: list[float], large: bool) -> list[Json]:
     """Names of the lines where nothing lies: above the upper limit, under the lower one; and of the reference.
 
     Where accuracies are so alike that the lower limit runs along the floor, it has no room under it: its name stands
     over its left end, and the reference's on the other side of its mark.
     """
-    labels = []
+    labels: list[Json] = []
+
+    def write(text: str, **place: Any) -> None:
+        labels.append(style.label(text, theme, **place))
+
     lowest = [curve.height[100 * curve.accuracy >= across[0]] for curve in data.curves if curve.name == "lower limit"]
     along_floor = bool(lowest) and float(np.nanmax(lowest[0], initial=0.0)) < 0.25 * (up[1] - up[0])
     width = across[1] - across[0]
@@ -541,40 +545,29 @@ def _labels(data: Plane, theme: Theme, across: list[float], up: list[float], lar
             if not upper:  # not where it meets the reference, whose name stands there
                 wanted = min(wanted, 0.4 * max(float(x[0]), across[0]) + 0.6 * float(x[-1]))
             at = int(np.abs(x - wanted).argmin())
-            place: dict[str, Any] = {"xanchor": "right", "yanchor": "bottom" if upper else "top"}
+            place: Json = {"xanchor": "right", "yanchor": "bottom" if upper else "top"}
             place |= {"yshift": 4 if upper else -4}
             if not upper and along_floor:
                 at = int(np.flatnonzero(x >= across[0])[0])
                 place = {"xanchor": "left", "xshift": 8, "yanchor": "bottom"}
             if data.options.bounds:
                 place["bgcolor"] = style.token("card", theme)
-            labels.append(style.label(texts[curve.name], theme, x=float(x[at]), y=float(curve.height[at]), **place))
+            write(texts[curve.name], x=float(x[at]), y=float(curve.height[at]), **place)
         if large and curve.name == "family" and np.isfinite(curve.height).any():
             e = data.options.e if data.options.e is not None else data.fit.exponent if data.fit else None
             at = int(np.abs(curve.height - 0.28 * np.nanmax(curve.height)).argmin())
             sign = data.fit.sign if data.fit is not None else "="
             named = f"family<br><i>e</i> {sign} {rate(e, 2)}" if e is not None else "family"
-            labels.append(
-                style.label(
-                    named, theme, x=float(x[at]), y=float(curve.height[at]),
-                    xanchor="left", xshift=16, yanchor="middle",
-                )
-            )  # fmt: skip
+            height = float(curve.height[at])
+            write(named, x=float(x[at]), y=height, xanchor="left", xshift=16, yanchor="middle")
     if data.options.around == "reference":
-        labels.append(
-            style.label(
-                f"reference, run {data.reference}", theme, x=100 * data.reference_accuracy, y=0,
-                xanchor="left" if along_floor else "right", xshift=12 if along_floor else -12, yanchor="middle",
-            )
-        )  # fmt: skip
+        side, shift = ("left", 12) if along_floor else ("right", -12)
+        named, at_x = f"reference, run {data.reference}", 100 * data.reference_accuracy
+        write(named, x=at_x, y=0, xanchor=side, xshift=shift, yanchor="middle")
     stars = data.where(Group.INDEPENDENT)
     stars = stars[np.isfinite(data.height[stars])]
     if large and len(stars):
-        labels.append(
-            style.label(
-                "independent runs", theme, strong=True, x=float(100 * data.accuracy[stars].mean()),
-                y=float(data.height[stars].max()), yanchor="bottom", yshift=10,
-                bgcolor=style.token("card", theme),
-            )
-        )  # fmt: skip
+        middle, top = float(100 * data.accuracy[stars].mean()), float(data.height[stars].max())
+        ground = style.token("card", theme)
+        write("independent runs", strong=True, x=middle, y=top, yanchor="bottom", yshift=10, bgcolor=ground)
     return labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -15,12 +15,12 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import lines, number, stacked
 from modescape.drawing.options import FilterOptions
-from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.panels import Picture, Trace, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
 from modescape.figures.shared.scores import groups_of, no_temperature, refusal, title
-from modescape.records import Group, group_name
+from modescape.records import Group, Json, group_name
 from modescape.results import Results
 from modescape.tables import Measurement
 
@@ -209,7 +209,7 @@ def draw(data: ReliabilityData, theme: Theme) -> go.Figure:
     return picture.figure()
 
 
-def _diagram_traces(diagram: Diagram, theme: Theme) -> list[dict[str, Any]]:
+def _diagram_traces(diagram: Diagram, theme: Theme) -> list[Trace]:
     entry = look_of(diagram.group)
     single = diagram.of == "single"
     line = {"color": entry.colour(theme), "width": 1.5 if single else 2, "dash": "dash" if single else "solid"}
@@ -231,7 +231,7 @@ def _diagram_traces(diagram: Diagram, theme: Theme) -> list[dict[str, Any]]:
     ]
 
 
-def _ece_labels(data: ReliabilityData, theme: Theme) -> list[dict[str, Any]]:
+def _ece_labels(data: ReliabilityData, theme: Theme) -> list[Json]:
     """The calibration errors under the diagonal, where no curve of interest is; of more than two the notes tell."""
     shown = data.diagrams if len(data.diagrams) <= 2 else ()
     return [

@@ -103,14 +103,10 @@ def _read(data: Similarity, images: str) -> tuple[str, Notes]:
     upper = np.triu_indices(runs, 1)
 
     def pairs(matrix: Floats | None) -> Floats:
-        if matrix is None:
-            return np.array([])
-        return finite(matrix[np.ix_(last, last)][upper])
+        return np.array([]) if matrix is None else finite(matrix[np.ix_(last, last)][upper])
 
     def late(matrix: Floats | None) -> Floats:
-        if matrix is None or block < 2:
-            return np.array([])
-        return finite(matrix[last - 1, last])
+        return np.array([]) if matrix is None or block < 2 else finite(matrix[last - 1, last])
 
     lines = []
     inside, across = late(apart), pairs(apart)

@@ -13,10 +13,11 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import lines, stacked
 from modescape.drawing.options import FigureOptions
-from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.panels import Picture, Trace, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, rate, thousands
+from modescape.records import Json
 from modescape.registry import method_title
 from modescape.results import Results
 
@@ -185,7 +186,7 @@ def draw(data: Strengths, theme: Theme) -> go.Figure:
     return picture.figure()
 
 
-def _traces(walk: Walk, theme: Theme) -> list[dict[str, Any]]:
+def _traces(walk: Walk, theme: Theme) -> list[Trace]:
     """Beside 0, which a logarithmic axis has no place for: it is the line at height 0."""
     entry = look_of(walk.method)
     ink = entry.colour(theme)
@@ -207,7 +208,7 @@ def _hover(walk: Walk, i: int) -> str:
     )
 
 
-def _labels(walks: Sequence[Walk], theme: Theme) -> list[dict[str, Any]]:
+def _labels(walks: Sequence[Walk], theme: Theme) -> list[Json]:
     """Names beside the chosen strengths, to the left of one that has another close to its right."""
     chosen = [(float(np.log10(walk.strengths[walk.chosen])), walk) for walk in walks if walk.chosen]
     chosen.sort(key=lambda pair: pair[0])

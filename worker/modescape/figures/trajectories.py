@@ -14,11 +14,11 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import after_runs
 from modescape.drawing.numbers import finite, lines, spread, stacked, thin
 from modescape.drawing.options import MainSplitOptions, shown_panels
-from modescape.drawing.panels import Panel, Picture, parted, scatter
+from modescape.drawing.panels import Panel, Picture, Trace, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints, trajectories
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent
-from modescape.records import Group
+from modescape.records import Group, Json
 from modescape.results import Results
 from modescape.tables import Solution
 
@@ -327,18 +327,18 @@ def _window(data: Trajectories, panel: str) -> list[float]:
     return [max(0.0, low - pad), min(100.0, high + pad)]
 
 
-def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) -> list[Trace]:
     run_look, ensemble_look = style.look(Group.TRAJECTORY), style.look(Group.INDEPENDENT)
     unit = "loss %{y:.3f}" if panel == "loss" else "accuracy %{y:.1f} %"
     alone, by_run = data.median is None, data.options.color == "run"
 
-    def put(curve: Curve | Mean, name: str, group: str, line: dict[str, Any], **more: Any) -> dict[str, Any]:
+    def put(curve: Curve | Mean, name: str, group: str, line: Json, **more: Any) -> Trace:
         return scatter(
             "lines", curve.epochs, _values(curve, panel), axes=(x, y), name=name, legendgroup=group, line=line,
             hovertemplate=f"<b>{name}</b><br>epoch %{{x:.3~g}}<br>{unit}<extra></extra>", **more,
         )  # fmt: skip
 
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     for curve in data.curves:
         ink = style.run_ink(curve.run, theme) if by_run else run_look.colour(theme)
         bold = alone or not curve.finished or by_run
@@ -359,14 +359,14 @@ def _curve_traces(data: Trajectories, panel: str, theme: Theme, x: str, y: str) 
     return traces
 
 
-def _end_mark(curve: Curve | Mean, panel: str, x: str, y: str, marker: dict[str, Any], group: str) -> dict[str, Any]:
+def _end_mark(curve: Curve | Mean, panel: str, x: str, y: str, marker: Json, group: str) -> Trace:
     return scatter(
         "markers", curve.epochs[-1:], _values(curve, panel)[-1:], axes=(x, y), silent=True, marker=marker,
         legendgroup=group, cliponaxis=False,
     )  # fmt: skip
 
 
-def _end_labels(data: Trajectories, quantity: str, theme: Theme, panel: Panel, room: int) -> list[dict[str, Any]]:
+def _end_labels(data: Trajectories, quantity: str, theme: Theme, panel: Panel, room: int) -> list[Json]:
     """Names at the right ends, and over a card where a run still moves."""
     run_colour = style.look(Group.TRAJECTORY).colour(theme)
     named: list[tuple[str, Curve | Mean, str, bool]] = []
@@ -385,7 +385,7 @@ def _end_labels(data: Trajectories, quantity: str, theme: Theme, panel: Panel, r
         for name, curve, colour, finished in named
     ]
 
-    def written(ends: list[style.End]) -> list[dict[str, Any]]:
+    def written(ends: list[style.End]) -> list[Json]:
         return style.end_labels(ends, theme, x=panel.x, y=panel.y, bounds=panel.bounds, room=room, reach=14)
 
     labels = written([end for end, finished in ends if finished])  # only labels at the same right end can meet

@@ -15,11 +15,11 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import look_of, refuse_skipped
 from modescape.drawing.numbers import lines, share_points, thin
 from modescape.drawing.options import MethodOptions, SplitOptions
-from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.panels import Picture, Trace, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
-from modescape.records import Group
+from modescape.records import Group, Json
 from modescape.registry import method_title
 from modescape.registry import methods as all_methods
 from modescape.results import MatrixData, Results
@@ -235,7 +235,7 @@ def _ink(data: Embedding, look: style.Look, run: int, theme: Theme) -> str:
     return style.run_ink(run, theme) if data.options.color == "run" else look.colour(theme)
 
 
-def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
+def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int) -> list[Trace]:
     """The checkpoints of one run, joined in the order of time."""
     look = style.look(Group.TRAJECTORY)
     at = data.where(Group.TRAJECTORY)
@@ -249,20 +249,20 @@ def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int)
     if data.options.color == "run":
         marker["symbol"] = f"{style.run_symbol(run)}-open"
     line = {"color": style.softened(colour, 0.45), "width": 1}
-    named: dict[str, Any] = {"name": f"run {run}", "legendgroup": Group.TRAJECTORY, "meta": {"run": run}}
+    named: Json = {"name": f"run {run}", "legendgroup": Group.TRAJECTORY, "meta": {"run": run}}
     return [_points(data, at, x, y, mode="lines+markers", line=line, marker=marker, **named)]
 
 
-def _samples(data: Embedding, method: str, theme: Theme, x: str, y: str, limit: int) -> list[dict[str, Any]]:
+def _samples(data: Embedding, method: str, theme: Theme, x: str, y: str, limit: int) -> list[Trace]:
     look = look_of(method)
     at = data.where(method)
     at = at[thin(len(at), limit)]
     marker = _inked(data, look, at, theme)
-    named: dict[str, Any] = {"name": method_title(method), "legendgroup": method, "meta": {"method": method}}
+    named: Json = {"name": method_title(method), "legendgroup": method, "meta": {"method": method}}
     return [_points(data, at, x, y, marker=marker, **named)]
 
 
-def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[Trace]:
     """A star on the last checkpoint of every run."""
     look = style.look(Group.INDEPENDENT)
     at = []
@@ -275,15 +275,13 @@ def _optima(data: Embedding, theme: Theme, x: str, y: str) -> list[dict[str, Any
     return [_points(data, at, x, y, name="optima", legendgroup=Group.INDEPENDENT, marker=marker)]
 
 
-def _inked(data: Embedding, look: style.Look, at: Ints | list[int], theme: Theme) -> dict[str, Any]:
+def _inked(data: Embedding, look: style.Look, at: Ints | list[int], theme: Theme) -> Json:
     """Marks of some functions, each in the ink of its run where colours are runs."""
     inks = {"color": [style.run_ink(int(run), theme) for run in data.runs[at]]} if data.options.color == "run" else {}
     return style.marker(look, theme) | inks
 
 
-def _points(
-    data: Embedding, at: Ints | list[int], x: str, y: str, *, mode: str = "markers", **more: Any
-) -> dict[str, Any]:
+def _points(data: Embedding, at: Ints | list[int], x: str, y: str, *, mode: str = "markers", **more: Any) -> Trace:
     """Some of the functions, by their places in the data."""
     return scatter(
         mode, data.position[at, 0], data.position[at, 1], axes=(x, y),
@@ -300,7 +298,7 @@ def _embedded_hover(data: Embedding, i: int) -> str:
     return f"{head}<br>accuracy {percent(float(data.accuracy[i]))} %"
 
 
-def _island_names(data: Embedding, methods: Sequence[str], theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _island_names(data: Embedding, methods: Sequence[str], theme: Theme, x: str, y: str) -> list[Json]:
     """ "run 0" above where each run ended up, in ink: labels are what tells runs apart."""
     labels = []
     shown = np.array([group == Group.TRAJECTORY or group in methods for group in data.groups])

@@ -13,12 +13,12 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData
 from modescape.drawing.numbers import finite, lines
 from modescape.drawing.options import SplitOptions, shown_panels
-from modescape.drawing.panels import Panel, Picture, heat, parted
+from modescape.drawing.panels import Panel, Picture, Trace, heat, parted
 from modescape.drawing.reading import Floats, Ints, square
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate
 from modescape.finding import reduction
-from modescape.records import Group
+from modescape.records import Group, Json
 from modescape.results import Results
 from modescape.science.similarity import disagreement
 from modescape.tables import Solution
@@ -125,7 +125,7 @@ def maps(
     numbers = [int(number) for number in data.numbers]
     # "run" stands in the corner; a longer word fits neither there nor beside the title on narrow screens and paper.
     corner, below = {"x": 0, "xshift": -2, "yshift": -6}, {"x": 1, "xshift": 0, "yshift": -20}
-    place: dict[str, Any] = corner if axis == "run" else below
+    place: Json = corner if axis == "run" else below
     picture = Picture(
         figure_name,
         data,
@@ -172,7 +172,7 @@ def _map(
     theme: Theme,
     axes: Panel,
     domain: Sequence[float],
-) -> dict[str, Any]:
+) -> Trace:
     size = len(names)
     shown = np.full((size, size), np.nan) if values is None else values
     bottom = 0.0

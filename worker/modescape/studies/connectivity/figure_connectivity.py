@@ -20,6 +20,7 @@ from modescape.drawing.panels import Picture, beside, heat
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, rate, thousands
+from modescape.records import Role
 from modescape.results import Results
 from modescape.spec_parts import TrainingSpec
 
@@ -109,7 +110,7 @@ def connectivity(results: Results, options: ConnectivityOptions) -> Connectivity
     if between is not None:
         at = [list(between.rows).index(number) for number in numbers]
         disagreement = np.asarray(between.values)[np.ix_(at, at)]
-    run_of = {optimum.number: optimum.run for optimum in results.solutions(role="optimum")}
+    run_of = {optimum.number: optimum.run for optimum in results.solutions(role=Role.OPTIMUM)}
     runs = [run_of[number] for number in numbers]
     pairs = combinations(runs, 2)
     compared = [about for a, b in pairs if (about := results.extra("connectivity", f"{a}-{b}"))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -15,7 +15,7 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import finite, lines, number, spread
 from modescape.drawing.options import FigureOptions, shown_panels
-from modescape.drawing.panels import Picture, parted, scatter
+from modescape.drawing.panels import Picture, Trace, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
@@ -226,7 +226,7 @@ def _window(data: Instability, panel: str) -> list[float]:
     return [-0.04 * high, 1.08 * high]
 
 
-def _curve(data: Instability, panel: str, split: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _curve(data: Instability, panel: str, split: str, theme: Theme, x: str, y: str) -> list[Trace]:
     """Marks of all pairs and the line of their means; training images smaller and dashed."""
     look, at = style.look(Group.TRAJECTORY), data.where(split)
     ink = look.colour(theme)

@@ -9,6 +9,7 @@ from typing import Any
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.words import thousands
+from modescape.records import Role
 from modescape.registry import method_title
 from modescape.results import Results
 from modescape.studies.landscape.reading import PlaneData, planned_cuts
@@ -37,7 +38,7 @@ def through(results: Results, params: Mapping[str, Any]) -> list[Solution]:
         if lost:
             raise FigureNotReady(f"it goes through solution {lost[0]}, whose run or predictions failed", closed=True)
         return [known_ones[number] for number in params["solutions"]]
-    return [results.solutions(run=run, role="optimum")[0] for run in params["runs"]]
+    return [results.solutions(run=run, role=Role.OPTIMUM)[0] for run in params["runs"]]
 
 
 def refuse_closed(results: Results, names: Iterable[str], there: Collection[str]) -> None:
@@ -113,7 +114,7 @@ def told_apart(words: Sequence[str], cuts: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _words(solution: Solution) -> str:
-    if solution.role == "optimum":
+    if solution.role == Role.OPTIMUM:
         return f"run {solution.run}"
     if solution.method is None:
         return f"run {solution.run}, epoch {solution.epoch:.4g}"

@@ -14,10 +14,11 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Note, Notes, Words, figure
 from modescape.drawing.numbers import known
 from modescape.drawing.options import FigureOptions, shown_panels
-from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.panels import Picture, Trace, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, thousands
+from modescape.records import Json
 from modescape.results import Results
 from modescape.science.landscape import radii
 from modescape.studies.landscape.cuts import (
@@ -255,10 +256,9 @@ def draw(data: Cuts, theme: Theme) -> go.Figure:
                 span, [bottom + 0.22 / len(kinds), top - 0.12 / len(kinds)], y=_upright(cuts, quantity)
             )
             x, y = panel.x, panel.y
-            heights = []
+            heights = [_end_height(cut, quantity) for cut in cuts]
             for place, cut in enumerate(cuts):
                 picture.add(*_curves(cut, quantity, style.run_ink(place, theme), x, y))
-                heights.append(_end_height(cut, quantity))
             picture.write(*_ends([names[cut.words] for cut in cuts], heights, panel.bounds, tall, theme, x, y))
             picture.titles(panel, y="loss, nats" if quantity == "loss" else "accuracy, %")
             picture.write(style.x_title(_ACROSS[kind], theme, x, y) | {"yshift": -22})
@@ -286,7 +286,7 @@ def _folded(words: str) -> str:
 _SPOTS = {"line": (0.0, 1.0), "ray": (0.0, 1.0), "random": (0.0,)}  # where the solutions are, and the origin of a ray
 
 
-def _upright(cuts: Sequence[Cut], quantity: str) -> dict[str, Any]:
+def _upright(cuts: Sequence[Cut], quantity: str) -> Json:
     """Range and ticks: losses on a logarithmic axis, their range from what is there."""
     if quantity == "accuracy":
         return {"range": [0, 103], "tickvals": [0, 25, 50, 75, 100]}
@@ -307,7 +307,7 @@ def _upright(cuts: Sequence[Cut], quantity: str) -> dict[str, Any]:
     }
 
 
-def _curves(cut: Cut, quantity: str, ink: str, x: str, y: str) -> list[dict[str, Any]]:
+def _curves(cut: Cut, quantity: str, ink: str, x: str, y: str) -> list[Trace]:
     place, unit = (LOSS, "") if quantity == "loss" else (ACCURACY, " %")
     traces = []
     for s, split in enumerate(cut.splits):
@@ -333,7 +333,7 @@ def _end_height(cut: Cut, quantity: str) -> float:
 
 def _ends(
     names: Sequence[str], heights: Sequence[float], span: Sequence[float], pixels: float, theme: Theme, x: str, y: str
-) -> list[dict[str, Any]]:
+) -> list[Json]:
     gap = 17 * max(name.count("<br>") + 1 for name in names) * (span[1] - span[0]) / pixels
     placed = style.apart(heights, gap)
     up, down = max(0.0, span[0] - min(placed)), max(0.0, max(placed) - span[1])  # names beyond the axis would vanish

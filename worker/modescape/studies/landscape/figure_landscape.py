@@ -14,11 +14,11 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import finite, float32, known
 from modescape.drawing.options import FigureOptions, shown_panels
-from modescape.drawing.panels import Panel, Picture, beside, heat, scatter
+from modescape.drawing.panels import Panel, Picture, Trace, beside, heat, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, loss, percent, rate, thousands
-from modescape.records import Group
+from modescape.records import Group, Json, Role
 from modescape.registry import method_title, methods
 from modescape.results import Results
 from modescape.science.landscape import changed
@@ -233,7 +233,7 @@ def _of_the_runs(plane: PlaneData, anchors: Sequence[Anchor]) -> tuple[PlaneData
 
 
 def _mark(point: Mapping[str, Any]) -> Mark:
-    group = point["method"] or (Group.INDEPENDENT if point["role"] == "optimum" else Group.TRAJECTORY)
+    group = point["method"] or (Group.INDEPENDENT if point["role"] == Role.OPTIMUM else Group.TRAJECTORY)
     if group == Group.INDEPENDENT:
         words = f"run {point['run']}, optimum"
     elif group == Group.TRAJECTORY:
@@ -466,9 +466,9 @@ def _reach(nodes: Floats) -> list[float]:
     return [float(nodes[0] - half), float(nodes[-1] + half)]
 
 
-def _map(data: Landscape, shown: Map, scale: Scale, theme: Theme, panel: Panel, *, bar: bool) -> dict[str, Any]:
+def _map(data: Landscape, shown: Map, scale: Scale, theme: Theme, panel: Panel, *, bar: bool) -> Trace:
     hover = f"{shown.title} %{{z:.3~g}}{' %' if shown.scale == 'share' else ''}"
-    more: dict[str, Any] = {"colorbar": _bar(scale, theme)} if bar else {}
+    more: Json = {"colorbar": _bar(scale, theme)} if bar else {}
     if shown.scale == "loss":  # colours are logarithms; people read losses
         more["text"] = [[scale.text(float(value)) for value in row] for row in shown.values]
         hover = f"{shown.title} %{{text}}"
@@ -478,13 +478,13 @@ def _map(data: Landscape, shown: Map, scale: Scale, theme: Theme, panel: Panel, 
     )  # fmt: skip
 
 
-def _bar(scale: Scale, theme: Theme) -> dict[str, Any]:
+def _bar(scale: Scale, theme: Theme) -> Json:
     """One for all panels, in a row of its own above their titles."""
     bar = style.colour_bar(theme, x=1.0, length=120, ticks=list(scale.ticks), texts=list(scale.texts))
     return bar | {"lenmode": "pixels", "ypad": 26}
 
 
-def _contours(data: Landscape, panel: Map, scale: Scale, x: str, y: str) -> list[dict[str, Any]]:
+def _contours(data: Landscape, panel: Map, scale: Scale, x: str, y: str) -> list[Trace]:
     """A few labelled lines, light on the dark half of the colours and dark on the bright one. A loss's levels lie
     evenly on no linear scale, so each is a trace of its own."""
     values = scale.level(panel.values)
@@ -524,19 +524,19 @@ def _contours(data: Landscape, panel: Map, scale: Scale, x: str, y: str) -> list
     return traces
 
 
-def _ground(data: Landscape, theme: Theme, x: str, y: str) -> dict[str, Any]:
+def _ground(data: Landscape, theme: Theme, x: str, y: str) -> Json:
     """What shows through where the plane is not computed yet."""
     across, up = _reach(data.cut.x), _reach(data.cut.y)
     place = {"x0": across[0], "x1": across[1], "y0": up[0], "y1": up[1]}
     return {**style.ground(theme, x, y, 1), **place}
 
 
-def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: str) -> list[Trace]:
     """Projected trajectories in the inks of their runs, samples as their methods, origin and optima."""
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     card = style.token("card", theme)
     runs = dict.fromkeys(mark.run for mark in data.marks if mark.group in (Group.TRAJECTORY, Group.INDEPENDENT))
-    axes: dict[str, Any] = {"xaxis": x, "yaxis": y, "cliponaxis": True}
+    axes: Json = {"xaxis": x, "yaxis": y, "cliponaxis": True}
     for run in runs:
         path = _trajectory(data, run)
         place = [data.marks[i].x for i in path], [data.marks[i].y for i in path]
@@ -562,7 +562,7 @@ def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: s
     return [*traces, *_fixed(data, theme, x, y)]
 
 
-def _fixed(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _fixed(data: Landscape, theme: Theme, x: str, y: str) -> list[Trace]:
     """The origin, and the solutions the plane goes through while their own scores are not there yet."""
     card, ink = style.token("card", theme), style.token("text", theme)
     spots = [(0.0, 0.0)] if data.cut.params["kind"] == "radial" else []
@@ -586,12 +586,12 @@ def _hover(mark: Mark, panel: Map, scale: Scale, i: int) -> str:
     return f"<b>{mark.words}</b><br>{panel.title}  {scale.text(float(panel.own[i]))}<br>{off}"
 
 
-def _names(data: Landscape, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _names(data: Landscape, theme: Theme, x: str, y: str) -> list[Json]:
     """Names beside the solutions and the origin, on a ground that lets the map through; of two at one height the right
     one's is under its solution."""
     ground = style.faint("card", theme, 0.8)
     (left, end), (low, high) = _window(data)
-    found: list[dict[str, Any]] = []
+    found: list[Json] = []
     taken: list[float] = []
     for anchor in sorted(data.anchors, key=lambda anchor: anchor.x):
         side = "right" if anchor.x > (left + end) / 2 else "left"
@@ -648,11 +648,11 @@ _SHAPES = {"star": "diamond", "triangle-up": "diamond-open"}  # a scene has few 
 _FLAT = ("circle", "circle-open", "cross", "diamond", "diamond-open", "square", "square-open", "x")
 
 
-def _heights(data: Landscape, panel: Map, scale: Scale, theme: Theme, scene: str) -> list[dict[str, Any]]:
+def _heights(data: Landscape, panel: Map, scale: Scale, theme: Theme, scene: str) -> list[Trace]:
     """Trajectories, samples, optima and the origin in a scene; each solution at its own value."""
     heights = scale.z(panel.own)
 
-    def marks(at: Sequence[int], group: str, **how: Any) -> dict[str, Any]:
+    def marks(at: Sequence[int], group: str, **how: Any) -> Trace:
         return {
             "type": "scatter3d",
             "x": float32([data.marks[k].x for k in at]),
@@ -697,7 +697,7 @@ def _heights(data: Landscape, panel: Map, scale: Scale, theme: Theme, scene: str
     return traces
 
 
-def _scene(data: Landscape, panel: Map, scale: Scale, theme: Theme, columns: int) -> dict[str, Any]:
+def _scene(data: Landscape, panel: Map, scale: Scale, theme: Theme, columns: int) -> Json:
     axis = {
         "color": style.token("muted", theme),
         "gridcolor": style.token("hairline", theme),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.records import StageState
+from modescape.records import Json, StageState
 from modescape.results import Results
 from modescape.tables import Stage
 
@@ -25,24 +24,24 @@ class PlaneData:
     """
 
     name: str
-    params: dict[str, Any]
+    params: Json
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     unit: float
     anchors: list[list[float]]
-    views: list[dict[str, Any]]
+    views: list[Json]
     scores: NDArray[np.float64]
-    points: list[dict[str, Any]]
+    points: list[Json]
     own: NDArray[np.float64]
     rays: NDArray[np.float64]
     done: int
     cells: int
 
 
-def planned_cuts(results: Results) -> dict[str, dict[str, Any]]:
+def planned_cuts(results: Results) -> dict[str, Json]:
     """Name -> parameters of every cut through the landscape that is planned, computed or not; its runs are the
     healthy ones it goes through."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Json] = {}
     for stage in results.stages:
         if stage.kind == "plane":
             about = stage.result.get("extra") or stage.partial
@@ -72,7 +71,7 @@ def _plane(results: Results, name: str, stages: list[Stage]) -> PlaneData | None
     shape = (len(about["views"]), 2 + len(about["anchors"]))
     scores = np.full((len(y), len(x), *shape), np.nan)
     own, rays = np.empty((0, *shape)), np.empty((0, 0, *shape))
-    points: list[dict[str, Any]] = []
+    points: list[Json] = []
     done = 0
     for one, kind in blocks:
         values = np.asarray(results.array(kind["scores"]), dtype=np.float64)

@@ -14,7 +14,7 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, number
-from modescape.drawing.panels import Panel, Picture, scatter
+from modescape.drawing.panels import Panel, Picture, Trace, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
 from modescape.records import Group
@@ -392,9 +392,9 @@ def _window(shown: Sequence[Detected]) -> tuple[float, float]:
     return max(0.0, low - air), min(1.0, high + air) + 0.01
 
 
-def _divergence_traces(data: Ood, theme: Theme) -> list[dict[str, Any]]:
+def _divergence_traces(data: Ood, theme: Theme) -> list[Trace]:
     """From own test images (a bar) to the other images (the group's mark), with the deviation over runs."""
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     for row, d in enumerate(data.divergences):
         look, group, title = look_of(d.group), d.group, group_title(d.group)
         colour = look.colour(theme)
@@ -414,7 +414,7 @@ def _divergence_traces(data: Ood, theme: Theme) -> list[dict[str, Any]]:
 
 def _put(
     row: int, text: str, at: Sequence[float], *, line: str = "", deviation: float = np.nan, ink: str = "", **more: Any
-) -> dict[str, Any]:
+) -> Trace:
     """A line in a row, in a softened colour, or a mark with its deviation where there is one."""
     if line:
         more["line"] = {"color": style.softened(line, 0.35), "width": 2}
@@ -426,9 +426,9 @@ def _put(
     return scatter("markers", at, [row], hover=[text], cliponaxis=False, **more)
 
 
-def _detection_traces(data: Ood, theme: Theme, axes: tuple[str, str]) -> list[dict[str, Any]]:
+def _detection_traces(data: Ood, theme: Theme, axes: tuple[str, str]) -> list[Trace]:
     """A ring for single runs, with their deviation, and the group's own mark for the average over runs."""
-    traces: list[dict[str, Any]] = []
+    traces: list[Trace] = []
     for row, d in enumerate(data.detected):
         look, group = look_of(d.group), d.group
         colour = look.colour(theme)

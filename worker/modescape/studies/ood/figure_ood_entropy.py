@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,11 +14,11 @@ from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import all_groups, look_of
 from modescape.drawing.numbers import lines, number
 from modescape.drawing.options import Groups, refuse_unknown_groups
-from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.panels import Picture, Trace, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
-from modescape.records import Group
+from modescape.records import Group, Json
 from modescape.results import Results
 from modescape.science.ood import entropy_edges
 from modescape.studies.ood.sets import (
@@ -217,7 +217,7 @@ def draw(data: Entropies, theme: Theme) -> go.Figure:
     return picture.figure()
 
 
-def _steps(data: Entropies, s: Spectrum, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _steps(data: Entropies, s: Spectrum, theme: Theme, x: str, y: str) -> list[Trace]:
     """Test images as a grey ground, the other images as a line over it."""
     muted, colour = style.token("muted", theme), s.look.colour(theme)
     traces = []
@@ -234,9 +234,9 @@ def _steps(data: Entropies, s: Spectrum, theme: Theme, x: str, y: str) -> list[d
     return traces
 
 
-def _peaks(data: Entropies, s: Spectrum, theme: Theme, x: str, y: str, top: float, alone: bool) -> list[dict[str, Any]]:
+def _peaks(data: Entropies, s: Spectrum, theme: Theme, x: str, y: str, top: float, alone: bool) -> list[Json]:
     """Names of the two histograms where each stands highest over the other, above what lies under the name."""
-    found: list[dict[str, Any]] = []
+    found: list[Json] = []
     both, bins, last = np.maximum(s.inside, s.outside), len(s.inside), -1.0
     for share, other, what in ((s.inside, s.outside, "test images"), (s.outside, s.inside, inside(data.title))):
         at = int((share - other).argmax())

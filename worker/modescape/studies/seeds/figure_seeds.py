@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,11 +14,11 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
 from modescape.drawing.numbers import finite, float32, lines, number, spread
 from modescape.drawing.options import FigureOptions, shown_panels
-from modescape.drawing.panels import Picture, parted, scatter
+from modescape.drawing.panels import Picture, Trace, parted, scatter
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, rate, thousands
-from modescape.records import Group
+from modescape.records import Group, Json
 from modescape.results import Results
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _scale(data: Seeds) -> float:
     return 1.0 if data.options.quantity == "diversity" else 100.0
 
 
-def _rate_axis(data: Seeds) -> dict[str, Any]:
+def _rate_axis(data: Seeds) -> Json:
     """Logarithmic, ticks at the rates that were tried; a label is left out where it would touch the one before."""
     logs = np.log10(np.unique(data.rates))
     air = max(0.08 * (logs[-1] - logs[0]), 0.1)
@@ -269,8 +269,8 @@ def _mean_curve(data: Seeds, kind: str) -> tuple[Floats, Floats]:
     return np.array(rates), np.array(means)
 
 
-def _distances(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
-    traces: list[dict[str, Any]] = []
+def _distances(data: Seeds, theme: Theme, x: str, y: str) -> list[Trace]:
+    traces: list[Trace] = []
     for kind, about in reversed(tuple(_KINDS.items())):
         look, at = style.look(about.look), data.where(kind)
         rates, means = _mean_curve(data, kind)
@@ -287,8 +287,8 @@ def _distances(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any]
     return traces
 
 
-def _accuracies(data: Seeds, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
-    traces: list[dict[str, Any]] = []
+def _accuracies(data: Seeds, theme: Theme, x: str, y: str) -> list[Trace]:
+    traces: list[Trace] = []
     for kind, about in reversed(tuple(_KINDS.items())):
         shown = np.concatenate([data.where(kind), data.where(BASE)]) if kind == "same" else data.where(kind)
         traces.append(scatter(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,13 +14,13 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import lines, stacked
-from modescape.drawing.panels import Picture, parted, scatter
+from modescape.drawing.panels import Picture, Trace, parted, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import rate, thousands
 from modescape.errors import InvalidInput
 from modescape.figures.shared import scores
 from modescape.figures.shared.scores import drawn, value_of
-from modescape.records import Group
+from modescape.records import Group, Json
 from modescape.results import Results
 from modescape.studies.shift.curves import (
     SOLID,
@@ -264,12 +264,12 @@ def _panel_title(metric: Metric, data: Shift, panels: int) -> str:
     return f"{'sum of ' if data.options.divergence == 'sum' else ''}{kind} of {members} functions, nats"
 
 
-def _line_trace(line: Line, data: Shift, theme: Theme, x: str, y: str) -> dict[str, Any]:
+def _line_trace(line: Line, data: Shift, theme: Theme, x: str, y: str) -> Trace:
     """A line; with symbols where it is the solid one."""
     entry, main = look_of(line.group), line.size in (0, data.solid)
     dash = "solid" if main else _DASHES.get(line.size, "dashdot")
     width = (2.5 if line.group == Group.INDEPENDENT else 2) if main else 1.25
-    symbols: dict[str, Any] = {"marker": style.marker(entry, theme)} if main else {}
+    symbols: Json = {"marker": style.marker(entry, theme)} if main else {}
     return scatter(
         "lines+markers" if main else "lines", line.intensities, drawn(line.metric, line.value), axes=(x, y),
         hover=[hover(line, i) for i in range(len(line.intensities))], name=group_title(line.group),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,11 +13,11 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
 from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, lines, stacked
-from modescape.drawing.panels import Picture, band, scatter
+from modescape.drawing.panels import Picture, Trace, band, scatter
 from modescape.drawing.style import Theme
 from modescape.drawing.words import listed, rate, thousands
 from modescape.figures.shared.scores import drawn, value_of
-from modescape.records import Group
+from modescape.records import Group, Json
 from modescape.results import Results
 from modescape.studies.shift.curves import (
     SOLID,
@@ -273,14 +273,14 @@ def _small_pictures(data: ShiftTypes, picture: Picture) -> None:
         )
         x, y = panel.x, panel.y
         picture.add(*_picture(data, name, theme, x, y))
-        head: dict[str, Any] = {"xref": f"{x} domain", "yref": f"{y} domain", "y": 1, "yanchor": "bottom", "yshift": 2}
+        head: Json = {"xref": f"{x} domain", "yref": f"{y} domain", "y": 1, "yanchor": "bottom", "yshift": 2}
         picture.write(style.label(type_title(name), theme, strong=True, x=0, xanchor="left", **head))
         if data.options.metric != "js_mean" and name in data.gain:
             said = _signed(data.options.metric, data.gain[name])
             picture.write(style.label(said, theme, x=1, xanchor="right", xshift=16, **head))
 
 
-def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[Trace]:
     """One type: the gain as a ground, one run dashed, the ensemble solid with a symbol at its end."""
     metric, traces = data.options.metric, []
     one, many = data.line(Group.INDEPENDENT, name, 1), data.line(Group.INDEPENDENT, name, data.solid)
@@ -295,7 +295,7 @@ def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[
     return traces
 
 
-def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> dict[str, Any]:
+def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> Trace:
     entry = look_of(line.group)
     main = line.size in (0, data.solid)
     dashed = line.group == Group.INDEPENDENT and not main
@@ -316,7 +316,7 @@ def _boxes(data: ShiftTypes, picture: Picture) -> None:
     """A box for each type (over intensities) or for each intensity (over types); groups beside each other."""
     metric, by_type = data.options.metric, data.options.panel == "types"
     names = [type_title(name) for name in data.types]
-    across: dict[str, Any] = {"range": [0.4, 5.6], "dtick": 1}
+    across: Json = {"range": [0.4, 5.6], "dtick": 1}
     if by_type:
         picture.layout["margin"]["b"] = 120
         across = {
@@ -328,7 +328,7 @@ def _boxes(data: ShiftTypes, picture: Picture) -> None:
     picture.add(*(_box(data, group, size, picture.theme) for group, size in data.drawn))
 
 
-def _box(data: ShiftTypes, group: str, size: int, theme: Theme) -> dict[str, Any]:
+def _box(data: ShiftTypes, group: str, size: int, theme: Theme) -> Trace:
     lines = {name: data.line(group, name, size) for name in data.types}
     found = {name: line for name, line in lines.items() if line is not None}
     ink = look_of(group).colour(theme)

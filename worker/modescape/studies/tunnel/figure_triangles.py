@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,10 +13,11 @@ from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Words, figure
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import finite, float32, known
-from modescape.drawing.panels import Panel, Picture, beside, heat
+from modescape.drawing.panels import Panel, Picture, Trace, beside, heat
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import percent, thousands
+from modescape.records import Group, Json
 from modescape.results import Results
 from modescape.studies.tunnel.reading import (
     ACCURACY,
@@ -212,7 +213,7 @@ def draw(data: Triangles, theme: Theme) -> go.Figure:
 
 def _map(
     name: str, across: Floats, up: Floats, values: Floats, theme: Theme, panel: Panel, end: float, width: float
-) -> dict[str, Any]:
+) -> Trace:
     log = name == "loss"
     z = np.log10(np.maximum(values, 1e-6)) if log else 100 * values
     seen = finite(z)
@@ -226,7 +227,7 @@ def _map(
     )  # fmt: skip
 
 
-def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[dict[str, Any]]:
+def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[Trace]:
     """Rays where wedges meet, and the path across them."""
     reach = float(data.radii[-1])
     rays_x, rays_y = (
@@ -234,8 +235,8 @@ def _path(data: Triangles, theme: Theme, x: str, y: str) -> list[dict[str, Any]]
     )
     corners_x, corners_y = data.lengths * np.cos(data.drawn), data.lengths * np.sin(data.drawn)
     yellow = style.look("random").colour("dark")  # the paper's yellow; it must show on the map, not on the page
-    shared: dict[str, Any] = {"type": "scatter", "xaxis": x, "yaxis": y, "showlegend": False}
-    red, inner = style.look("independent").colour(theme), len(corners_x) - 2
+    shared: Json = {"type": "scatter", "xaxis": x, "yaxis": y, "showlegend": False}
+    red, inner = style.look(Group.INDEPENDENT).colour(theme), len(corners_x) - 2
     return [
         {
             **shared, "mode": "lines", "x": rays_x, "y": rays_y, "line": {"color": yellow, "width": 1},

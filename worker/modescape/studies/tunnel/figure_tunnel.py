@@ -14,7 +14,7 @@ from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Word
 from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import finite, known
 from modescape.drawing.options import shown_panels
-from modescape.drawing.panels import Picture, beside, scatter
+from modescape.drawing.panels import Picture, Trace, beside, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
 from modescape.drawing.words import loss, percent, thousands
@@ -206,7 +206,7 @@ def _window(data: Tunnel, panel: str, lines: Sequence[tuple[str, str, str]], sca
 _SAID = {"agreement_a": "agreement with A", "agreement_b": "agreement with B"}
 
 
-def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: Theme, x: str, y: str) -> dict[str, Any]:
+def _curve(data: Tunnel, line: str, name: str, dash: str, scale: float, theme: Theme, x: str, y: str) -> Trace:
     look, title, width = ("averaging", "optimised path", 2.5) if line == "path" else ("theory", "straight line", 1.5)
     dash = "dash" if line == "straight" and dash == "solid" else dash
     value = f"{_SAID.get(name, name)} %{{y:.3~g}}{'' if name == 'loss' else ' %'}"
