@@ -17,6 +17,7 @@ from modescape.drawing.options import FigureOptions
 from modescape.laboratory import Laboratory
 from modescape.listing import ListQuery
 from modescape.registry import figures
+from modescape.results import Results
 from modescape.settings import Settings
 from modescape.stages import KINDS
 from modescape.testing import check_figure
@@ -54,8 +55,13 @@ def test_a_module_holds_one_figure_which_it_is_named_after() -> None:
 
 
 def test_a_figure_without_words_is_not_declared() -> None:
-    about = {"title": "x", "question": "x?", "summary": "x.", "source": "x", "needs": (), "options": FigureOptions}
-    declared = figure("wordless", order=1, **about)(lambda results, options: None)  # type: ignore[arg-type]
+    about = {"title": "x", "question": "x?", "summary": "x.", "source": "x", "needs": ()}
+    with pytest.raises(ValueError, match="type of `options`"):
+        figure("wordless", order=1, **about)(lambda results, options: None)  # type: ignore[arg-type]
+
+    def collect(results: Results, options: FigureOptions) -> None: ...
+
+    declared = figure("wordless", order=1, **about)(collect)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="declare `tell` before `draw`"):
         declared.draw(lambda data, theme: None)
     assert "wordless" not in figures

@@ -33,7 +33,7 @@ import orjson
 
 import modescape.registry as registry
 from modescape.drawing import style
-from modescape.drawing.groups import left_out, look_of
+from modescape.drawing.groups import left_out
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
@@ -68,7 +68,7 @@ class Note:
     @classmethod
     def of(cls, group: str, label: str, values: tuple[str, ...], *, strong: bool | None = None) -> Note:
         """Of a group, with its own look; independent runs stand out unless it is said."""
-        return cls(label, values, look_of(group).key, group == Group.INDEPENDENT if strong is None else strong)
+        return cls(label, values, style.look(group).key, group == Group.INDEPENDENT if strong is None else strong)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Legend:
     @classmethod
     def of(cls, group: str, title: str, count: int | None = None, *, on: bool = True) -> Legend:
         """Of a group, with its own look."""
-        return cls(group, title, look_of(group).key, count, on)
+        return cls(group, title, style.look(group).key, count, on)
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,9 @@ def figure(
     )  # fmt: skip
 
     def declared(collect: Callable[[Results, O], D]) -> Declared[D, O]:
-        asked = get_type_hints(collect)["options"]
+        asked = get_type_hints(collect).get("options")
+        if asked is None:
+            raise ValueError(f"figure {name!r}: annotate the type of `options`, which says what can be asked of it")
         return Declared(collect, functools.partial(complete, options=asked), Size(card, page), of_runs=of_runs)
 
     return declared

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import modescape.registry as registry
-from modescape.drawing import style
 from modescape.drawing.reading import FigureNotReady
 from modescape.records import Group
 from modescape.results import Results
@@ -60,8 +59,3 @@ def group_title(
 def all_groups(results: Results) -> list[str]:
     """Every group that this experiment may have, in the order of figures."""
     return Group.with_methods(chosen.method for chosen in results.spec.methods)
-
-
-def look_of(group: str) -> style.Look:
-    """Of a method, or of what stands beside methods: the runs, their checkpoints, the reference, the theory."""
-    return style.look(group)

@@ -83,6 +83,14 @@ def refuse_unknown_groups(asked: Sequence[str], known: Sequence[str], noun: str 
     refuse_unknown("method", [name for name in asked if name not in GROUNDS], known, noun)
 
 
+def groups_asked(asked: Sequence[str], results: Results, usual: Sequence[str] = ()) -> list[str]:
+    """The experiment's groups that are asked for, in its order; else the usual ones, or all. Raises InvalidInput."""
+    known = all_groups(results)
+    refuse_unknown_groups(asked, known)
+    wanted = asked or usual
+    return [name for name in known if not wanted or name in wanted]
+
+
 class FilterOptions(SplitOptions):
     """For figures of several methods."""
 

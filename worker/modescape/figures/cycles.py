@@ -17,7 +17,6 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import finite, lines, share_points, spread, thin
 from modescape.drawing.options import SplitOptions, shown_panels
 from modescape.drawing.panels import Picture, Trace, parted, scatter
@@ -206,7 +205,7 @@ def _described(results: Results, split: str, found: Sequence[tuple[Solution, int
 
 
 def _look(kind: str, method: str) -> style.Look:
-    return style.look({CHAINS: "baseline", RUNS: Group.INDEPENDENT}[kind]) if kind != CYCLES else look_of(method)
+    return style.look({CHAINS: "baseline", RUNS: Group.INDEPENDENT}[kind]) if kind != CYCLES else style.look(method)
 
 
 @cycles.tell
@@ -351,7 +350,7 @@ def _schedule(data: Cycles, picture: Picture, across: Sequence[float]) -> None:
     cycle = schedule.epochs_per_cycle * fine
     breaks = np.arange(cycle, len(steps), cycle)
     noisy = np.array([schedule.is_noisy(int(step), fine) for step in steps]) & (schedule.temperature > 0)
-    look = look_of(data.method)
+    look = style.look(data.method)
     ink, muted = look.colour(theme), style.token("muted", theme)
     put = partial(scatter, axes=(x, y), legendgroup="schedule")
     line = partial(put, "lines", np.insert(steps / fine, breaks, np.nan), silent=True, connectgaps=False)

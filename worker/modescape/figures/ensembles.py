@@ -13,7 +13,6 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import lines, number
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, Trace, band, parted, scatter
@@ -411,7 +410,7 @@ def _bounds(data: Ensembles, metric: Metric) -> list[float]:
 
 
 def _curve_traces(data: Ensembles, curve: Curve, theme: Theme, x: str, y: str, largest: int) -> list[Trace]:
-    entry, name = look_of(curve.group), title(curve.group)
+    entry, name = style.look(curve.group), title(curve.group)
     ink = entry.colour(theme)
     mean, spread = drawn(curve.metric, curve.mean), drawn(curve.metric, np.nan_to_num(curve.sd))
     put = partial(scatter, axes=(x, y), legendgroup=curve.group)
@@ -449,7 +448,7 @@ def _ends(data: Ensembles, metric: Metric, theme: Theme) -> list[style.End]:
             "optima" if curve.group == Group.INDEPENDENT else curve.group,
             float(curve.sizes[-1]),
             float(drawn(metric, curve.mean)[-1]),
-            look_of(curve.group).colour(theme),
+            style.look(curve.group).colour(theme),
         )
         for curve in curves
         if np.isfinite(curve.mean[-1])

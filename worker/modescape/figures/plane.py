@@ -17,7 +17,6 @@ from modescape.drawing.groups import (
     after_runs,
     group_title,
     left_out,
-    look_of,
     refuse_failed,
 )
 from modescape.drawing.numbers import finite, lines, share_points, thin
@@ -482,7 +481,7 @@ def _theory_trace(curve: Curve, theme: Theme) -> Trace:
 def _cloud(data: Plane, group: str, theme: Theme, limit: int) -> Trace:
     at = data.where(group)
     at = at[thin(len(at), limit)]
-    marker = style.marker(look_of(group), theme)
+    marker = style.marker(style.look(group), theme)
     if data.options.color == "run" and group != REFERENCE:
         marker["color"] = [style.run_ink(int(run), theme) for run in data.runs[at]]
     return scatter(

@@ -12,7 +12,6 @@ from pydantic import BeforeValidator, Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import lines, number, stacked
 from modescape.drawing.options import FilterOptions
 from modescape.drawing.panels import Picture, Trace, scatter
@@ -210,7 +209,7 @@ def draw(data: ReliabilityData, theme: Theme) -> go.Figure:
 
 
 def _diagram_traces(diagram: Diagram, theme: Theme) -> list[Trace]:
-    entry = look_of(diagram.group)
+    entry = style.look(diagram.group)
     single = diagram.of == "single"
     line = {"color": entry.colour(theme), "width": 1.5 if single else 2, "dash": "dash" if single else "solid"}
     enough = np.flatnonzero(diagram.count >= MIN_DRAWN)

@@ -10,7 +10,6 @@ import numpy as np
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import lines, stacked
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.panels import Picture, Trace, scatter
@@ -188,7 +187,7 @@ def draw(data: Strengths, theme: Theme) -> go.Figure:
 
 def _traces(walk: Walk, theme: Theme) -> list[Trace]:
     """Beside 0, which a logarithmic axis has no place for: it is the line at height 0."""
-    entry = look_of(walk.method)
+    entry = style.look(walk.method)
     ink = entry.colour(theme)
     place, change = walk.strengths[1:], (walk.nll - walk.nll[0])[1:]
     sizes = [12 if i == walk.chosen else 6 for i in range(1, len(walk.strengths))]

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words
-from modescape.drawing.groups import look_of, refuse_skipped
+from modescape.drawing.groups import refuse_skipped
 from modescape.drawing.numbers import lines, share_points, thin
 from modescape.drawing.options import MethodOptions, SplitOptions
 from modescape.drawing.panels import Picture, Trace, scatter
@@ -254,7 +254,7 @@ def _strand(data: Embedding, run: int, theme: Theme, x: str, y: str, limit: int)
 
 
 def _samples(data: Embedding, method: str, theme: Theme, x: str, y: str, limit: int) -> list[Trace]:
-    look = look_of(method)
+    look = style.look(method)
     at = data.where(method)
     at = at[thin(len(at), limit)]
     marker = _inked(data, look, at, theme)

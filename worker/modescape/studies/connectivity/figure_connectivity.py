@@ -247,14 +247,7 @@ def draw(data: Connectivity, theme: Theme) -> go.Figure:
     ticks = {"tickmode": "array", "tickvals": list(range(count)), "ticktext": names, "range": [-0.5, count - 0.5]}
     for line, across in zip(shown, beside(len(shown), 0.06), strict=True):
         first = line == shown[0]
-        panel = picture.panel(
-            across,
-            x={**ticks, "showgrid": False, "ticks": "", "constrain": "domain", "constraintoward": "left"},
-            y={
-                **ticks, "showgrid": False, "ticks": "", "constrain": "domain", "constraintoward": "top",
-                "scaleanchor": f"x{'' if first else shown.index(line) + 1}", "showticklabels": first,
-            },
-        )  # fmt: skip
+        panel = picture.maps(across, alike=False, x={**ticks, "showline": True}, y={**ticks, "showticklabels": first})
         values = data.barriers[line] * scale
         hover = f"<b>{_TITLES[line]}</b><br>runs %{{x}} and %{{y}}<br>barrier %{{z:.3~g}} {_unit(data.options)}"
         trace = heat(

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import finite, float32, known
 from modescape.drawing.options import FigureOptions, shown_panels
 from modescape.drawing.panels import Panel, Picture, Trace, beside, heat, scatter
@@ -548,7 +547,7 @@ def _paths(data: Landscape, panel: Map, scale: Scale, theme: Theme, x: str, y: s
     order: dict[str, int] = {Group.INDEPENDENT: 0, Group.TRAJECTORY: 1}
     for group in sorted(groups, key=lambda name: order.get(name, 2)):
         at = [i for i, mark in enumerate(data.marks) if mark.group == group]
-        marker = style.marker(look_of(group), theme, size=11 if group == Group.INDEPENDENT else 6)
+        marker = style.marker(style.look(group), theme, size=11 if group == Group.INDEPENDENT else 6)
         if group == Group.TRAJECTORY:
             marker |= {"symbol": [style.run_symbol(data.marks[i].run) for i in at], "size": 5}
             marker |= {"color": [style.run_ink(data.marks[i].run, theme) for i in at]}
@@ -674,11 +673,11 @@ def _heights(data: Landscape, panel: Map, scale: Scale, theme: Theme, scene: str
     font = {"size": 12, "color": style.token("text", theme)}
     for group in dict.fromkeys(mark.group for mark in data.marks if mark.group != Group.TRAJECTORY):
         at = [k for k, mark in enumerate(data.marks) if mark.group == group]
-        symbol = _SHAPES.get(look_of(group).symbol, look_of(group).symbol)
+        symbol = _SHAPES.get(style.look(group).symbol, style.look(group).symbol)
         edge = {"color": style.token("card", theme), "width": 1}
         marker = {
             "symbol": symbol if symbol in _FLAT else "circle",
-            "color": look_of(group).colour(theme),
+            "color": style.look(group).colour(theme),
             "line": edge,
         }
         size = {"size": 6 if group == Group.INDEPENDENT else 3}

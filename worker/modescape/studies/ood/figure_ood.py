@@ -12,7 +12,6 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, number
 from modescape.drawing.panels import Panel, Picture, Trace, scatter
 from modescape.drawing.style import Theme
@@ -396,7 +395,7 @@ def _divergence_traces(data: Ood, theme: Theme) -> list[Trace]:
     """From own test images (a bar) to the other images (the group's mark), with the deviation over runs."""
     traces: list[Trace] = []
     for row, d in enumerate(data.divergences):
-        look, group, title = look_of(d.group), d.group, group_title(d.group)
+        look, group, title = style.look(d.group), d.group, group_title(d.group)
         colour = look.colour(theme)
         text = (
             f"<b>{title}</b><br>{data.title}  {rate(d.outside)}{deviation(d.deviation)}<br>"
@@ -430,7 +429,7 @@ def _detection_traces(data: Ood, theme: Theme, axes: tuple[str, str]) -> list[Tr
     """A ring for single runs, with their deviation, and the group's own mark for the average over runs."""
     traces: list[Trace] = []
     for row, d in enumerate(data.detected):
-        look, group = look_of(d.group), d.group
+        look, group = style.look(d.group), d.group
         colour = look.colour(theme)
         ring = style.token("text", theme) if d.group == Group.INDEPENDENT else colour
         name = _SCORES[d.score] if data.options.score == "all" else group_title(d.group)

@@ -11,9 +11,8 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import all_groups, look_of
 from modescape.drawing.numbers import lines, number
-from modescape.drawing.options import Groups, refuse_unknown_groups
+from modescape.drawing.options import Groups, groups_asked
 from modescape.drawing.panels import Picture, Trace, scatter
 from modescape.drawing.reading import FigureNotReady, Floats
 from modescape.drawing.style import Theme
@@ -50,9 +49,7 @@ class EntropyOptions(SetOptions):
 
     def groups_of(self, results: Results) -> list[str]:
         """Groups asked for. Raises InvalidInput for one the experiment does not have."""
-        groups = all_groups(results)
-        refuse_unknown_groups(self.method, groups)
-        return [group for group in groups if group in (self.method or (Group.INDEPENDENT,))]
+        return groups_asked(self.method, results, usual=(Group.INDEPENDENT,))
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Spectrum:
     def look(self) -> style.Look:
         """A single run is no group of runs: it has the grey of what one compares with."""
         is_run = (self.group, self.functions) == (Group.INDEPENDENT, "single")
-        return style.look("baseline") if is_run else look_of(self.group)
+        return style.look("baseline") if is_run else style.look(self.group)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from pydantic import Field
 from modescape.drawing import groups
 from modescape.drawing.figure import FigureData
 from modescape.drawing.numbers import number
-from modescape.drawing.options import FigureOptions, Groups, Names, refuse_unknown, refuse_unknown_groups
+from modescape.drawing.options import FigureOptions, Groups, Names, groups_asked, refuse_unknown
 from modescape.drawing.reading import FigureNotReady, Floats, Ints
 from modescape.figures.shared import scores
 from modescape.figures.shared.scores import value_of
@@ -131,9 +131,7 @@ class ShiftOptions(FigureOptions):
 
     def groups_of(self, results: Results) -> list[str]:
         """Groups asked for, in the order of the spec. Raises InvalidInput for one it does not have."""
-        known = groups.all_groups(results)
-        refuse_unknown_groups(self.method, known)
-        return [name for name in known if not self.method or name in self.method]
+        return groups_asked(self.method, results)
 
     @classmethod
     def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import lines, stacked
 from modescape.drawing.panels import Picture, Trace, parted, scatter
 from modescape.drawing.style import Theme
@@ -110,8 +109,7 @@ class Shift(ShiftData):
         return list(dict.fromkeys(line.group for line in self.lines))
 
     def line(self, group: str, metric: Metric, size: int) -> Line | None:
-        found = [line for line in self.lines if (line.group, line.metric, line.size) == (group, metric, size)]
-        return found[0] if found else None
+        return next((one for one in self.lines if (one.group, one.metric, one.size) == (group, metric, size)), None)
 
 
 @figure(
@@ -266,7 +264,7 @@ def _panel_title(metric: Metric, data: Shift, panels: int) -> str:
 
 def _line_trace(line: Line, data: Shift, theme: Theme, x: str, y: str) -> Trace:
     """A line; with symbols where it is the solid one."""
-    entry, main = look_of(line.group), line.size in (0, data.solid)
+    entry, main = style.look(line.group), line.size in (0, data.solid)
     dash = "solid" if main else _DASHES.get(line.size, "dashdot")
     width = (2.5 if line.group == Group.INDEPENDENT else 2) if main else 1.25
     symbols: Json = {"marker": style.marker(entry, theme)} if main else {}
@@ -284,5 +282,5 @@ def _end(line: Line, metric: Metric, theme: Theme) -> style.End:
         f"{value_of(metric, float(line.value[-1]))} {line.group}",
         int(line.intensities[-1]),
         float(drawn(metric, line.value)[-1]),
-        look_of(line.group).colour(theme),
+        style.look(line.group).colour(theme),
     )

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from modescape.drawing import style
 from modescape.drawing.figure import Cell, Legend, Note, Notes, Words, figure
-from modescape.drawing.groups import look_of
 from modescape.drawing.numbers import float32, lines, stacked
 from modescape.drawing.panels import Picture, Trace, band, scatter
 from modescape.drawing.style import Theme
@@ -286,7 +285,7 @@ def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[
     one, many = data.line(Group.INDEPENDENT, name, 1), data.line(Group.INDEPENDENT, name, data.solid)
     if one is not None and many is not None and data.solid > 1 and Group.INDEPENDENT in data.shown:
         low, high = drawn(metric, one.value), drawn(metric, many.value)
-        ink = look_of(Group.INDEPENDENT).colour(theme)
+        ink = style.look(Group.INDEPENDENT).colour(theme)
         traces.append(band(one.intensities, low, high, ink, axes=(x, y), group=Group.INDEPENDENT))
     for group, size in data.drawn:
         line = data.line(group, name, size)
@@ -296,7 +295,7 @@ def _picture(data: ShiftTypes, name: str, theme: Theme, x: str, y: str) -> list[
 
 
 def _thin_line(line: Line, data: ShiftTypes, theme: Theme, x: str, y: str) -> Trace:
-    entry = look_of(line.group)
+    entry = style.look(line.group)
     main = line.size in (0, data.solid)
     dashed = line.group == Group.INDEPENDENT and not main
     last = len(line.intensities) - 1
@@ -331,7 +330,7 @@ def _boxes(data: ShiftTypes, picture: Picture) -> None:
 def _box(data: ShiftTypes, group: str, size: int, theme: Theme) -> Trace:
     lines = {name: data.line(group, name, size) for name in data.types}
     found = {name: line for name, line in lines.items() if line is not None}
-    ink = look_of(group).colour(theme)
+    ink = style.look(group).colour(theme)
     if data.options.panel == "types":
         where = [i for i, name in enumerate(data.types) if name in found]
         values = [found[name].value[found[name].intensities > 0] for name in data.types if name in found]
