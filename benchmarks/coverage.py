@@ -37,7 +37,7 @@ from modescape.claims.evidence import (
 from modescape.claims.judging import judge
 from modescape.claims.record import ClaimRecord
 from modescape.science import equal_accuracy
-from modescape.science.inference import OverRuns
+from modescape.science.confidence import OverRuns
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

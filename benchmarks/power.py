@@ -41,7 +41,7 @@ from modescape.claims.evidence import (
 from modescape.claims.judging import judge
 from modescape.claims.record import ClaimRecord
 from modescape.power import TABLE
-from modescape.science.inference import OverRuns
+from modescape.science.confidence import OverRuns
 from modescape.science.predictions import entropy, softmax
 
 CLASSES = 5

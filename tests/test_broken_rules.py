@@ -36,8 +36,8 @@ from modescape.registry import (
     presets,
     studies,
 )
+from modescape.science.confidence import Word
 from modescape.science.data import Origin, OwnTest, RawData
-from modescape.science.inference import Word
 from modescape.settings import Settings
 from modescape.store.leases import Leases
 from modescape.study import StudySpec

@@ -22,7 +22,7 @@ from modescape.claims.evidence import Units
 from modescape.claims.judging import judge
 from modescape.claims.record import ClaimRecord
 from modescape.finding import Finding
-from modescape.science.inference import Word
+from modescape.science.confidence import Word
 from modescape.spec import MarginsSpec, parse
 from modescape.testing.evidence import alike, made_chains, made_runs, made_seeds, made_shift
 from modescape_api.pages import forms

@@ -35,7 +35,7 @@ from modescape.claims.judging import judge
 from modescape.claims.record import ClaimRecord, MethodRecord
 from modescape.claims.repeated_looks import FIRST, Look
 from modescape.finding import Finding
-from modescape.science.inference import Estimate, OverRuns, Word
+from modescape.science.confidence import Estimate, OverRuns, Word
 from modescape.tables import Experiment
 from modescape.testing.evidence import (
     CLASSES,
@@ -831,7 +831,7 @@ def _claim(found: Sequence[ClaimRecord], letter: str) -> ClaimRecord:
 @pytest.mark.parametrize("letter", ["c", "e1", "e2", "f1"])
 def test_page_api_and_comparison_give_the_same_numbers_of_a_claim(letter: str) -> None:
     """Those of the method that decides, at the level its word needs; worked out here for three methods."""
-    from modescape.science.inference import t_quantile
+    from modescape.science.confidence import t_quantile
     from modescape_api.pages.claims import answered
 
     judged = _found(judge(_evidence(_problem())))
@@ -859,7 +859,7 @@ def test_page_api_and_comparison_give_the_same_numbers_of_a_claim(letter: str) -
 @pytest.mark.parametrize("letter", ["e1", "e2", "f1"])
 def test_bar_and_word_of_a_claim_over_methods_agree(letter: str) -> None:
     """Of a few hundred random ones: beyond the margin where it holds, short of it where it does not, else across it."""
-    from modescape.science.inference import Estimate, t_quantile, t_tail
+    from modescape.science.confidence import Estimate, t_quantile, t_tail
     from modescape_api.pages.claims import MARGIN_AT, answered
 
     claim, random = CLAIMS[letter], np.random.default_rng(7)

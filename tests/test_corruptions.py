@@ -19,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from modescape.corruptions import blur, corruption, digital, frost, spatter, weather
-from modescape.corruptions import pixels as maps
+from modescape.corruptions import filters as maps
 from modescape.corruptions.corruption import INTENSITIES, Batch, Draws, applicable, corrupt, table_for
 from modescape.errors import InvalidInput
 from modescape.registry import corruptions

@@ -364,7 +364,7 @@ def partly(tmp_path_factory: pytest.TempPathFactory) -> Lab:
         return draw(entry, *args, seed=seed, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modescape.science.equal_accuracy.REDRAWS", 600)
+        patch.setattr("modescape.science.isotonic.REDRAWS", 600)
         patch.setattr(chaining, "run_training", training)
         patch.setattr(sampling, "draw_samples", drawing)
         settings = Settings(home=home)

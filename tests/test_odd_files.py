@@ -174,17 +174,16 @@ def test_what_is_white_can_be_said_in_the_form(client: httpx.Client, place: Path
 @pytest.fixture
 def slow_look(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Looks go on until this is set; no request waits for one."""
-    from modescape_api.background import looking
 
     goes_on = threading.Event()
-    check_once = looking.check_once
+    check_once = picture_checks.check_once
 
     def held(*args: Any, **options: Any) -> Any:
         assert goes_on.wait(60)
         return check_once(*args, **options)
 
-    monkeypatch.setattr(looking, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(looking, "check_once", held)
+    monkeypatch.setattr(picture_checks, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(picture_checks, "check_once", held)
     return goes_on
 
 

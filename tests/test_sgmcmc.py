@@ -35,7 +35,7 @@ from modescape.prices import Work
 from modescape.records import DataInfo
 from modescape.registry import figures, methods
 from modescape.science import weights
-from modescape.science.inference import Word
+from modescape.science.confidence import Word
 from modescape.science.seeds import chain_seeds, run_seeds
 from modescape.spec import ExperimentSpec, check, parse
 from modescape.spec_parts import TrainingSpec

@@ -15,7 +15,7 @@ from serving import SPEC, Served, finished, served
 from modescape.claims.record import ClaimRecord
 from modescape.plan import prepare
 from modescape.registry import figures
-from modescape.science.inference import Word
+from modescape.science.confidence import Word
 from modescape.spec import ExperimentSpec, parse, stored, unknown
 from modescape.tables import Experiment
 

@@ -14,7 +14,7 @@ from modescape.claims.equal_accuracy import at_equal_accuracy
 from modescape.claims.evidence import Evidence, MethodEvidence
 from modescape.claims.judging import judge
 from modescape.claims.record import ClaimRecord
-from modescape.science import equal_accuracy, inference
+from modescape.science import confidence, isotonic
 
 Labels = NDArray[np.int64]
 pytestmark = pytest.mark.usefixtures("few_redraws")
@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 @pytest.mark.parametrize(("degrees", "quantile"), [(2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262)])
 def test_t_quantiles_are_the_tabulated_ones(degrees: int, quantile: float) -> None:
-    assert inference.t_quantile(0.975, degrees) == pytest.approx(quantile, abs=5e-4)
+    assert confidence.t_quantile(0.975, degrees) == pytest.approx(quantile, abs=5e-4)
 
 
 def test_t_tails_equal_scipy() -> None:
@@ -36,7 +36,7 @@ def test_t_tails_equal_scipy() -> None:
 
     for degrees in (1, 1.5, 2, 2.4, 3, 3.7, 4, 7, 9.9, 30, 101, 250.5):
         for value in (-3.0, 0.0, 0.5, 2.0, 8.0):
-            assert inference.t_tail(value, degrees) == pytest.approx(t.sf(value, degrees), abs=1e-12)
+            assert confidence.t_tail(value, degrees) == pytest.approx(t.sf(value, degrees), abs=1e-12)
 
 
 def test_quantiles_of_any_degrees_equal_scipy() -> None:
@@ -44,30 +44,30 @@ def test_quantiles_of_any_degrees_equal_scipy() -> None:
 
     for degrees in (1, 1.01, 1.99, 2.5, 4.8, 17.3):
         for level in (0.9, 0.975, 0.9875, 0.9999):
-            assert inference.t_quantile(level, degrees) == pytest.approx(t.ppf(level, degrees), rel=1e-10)
+            assert confidence.t_quantile(level, degrees) == pytest.approx(t.ppf(level, degrees), rel=1e-10)
 
 
 def test_degrees_of_a_difference_are_those_of_welch() -> None:
     """(1 + 1)^2 / (1/2 + 1/3) = 4.8; where one error is far larger its own degrees are all there are."""
     from scipy.stats import ttest_ind
 
-    assert inference.welch_degrees((1.0, 1.0), (2, 3)) == pytest.approx(4.8)
-    assert inference.welch_degrees((1.0, 0.0), (2, 3)) == pytest.approx(2)
-    assert inference.welch_degrees((1.0, 1.0), (4, 4)) == pytest.approx(8)
+    assert confidence.welch_degrees((1.0, 1.0), (2, 3)) == pytest.approx(4.8)
+    assert confidence.welch_degrees((1.0, 0.0), (2, 3)) == pytest.approx(2)
+    assert confidence.welch_degrees((1.0, 1.0), (4, 4)) == pytest.approx(8)
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=4), 3 * rng.normal(size=7)
     errors = a.std(ddof=1) / 2, b.std(ddof=1) / math.sqrt(7)
-    assert inference.welch_degrees(errors, (3, 6)) == pytest.approx(ttest_ind(a, b, equal_var=False).df)
+    assert confidence.welch_degrees(errors, (3, 6)) == pytest.approx(ttest_ind(a, b, equal_var=False).df)
 
 
 def test_redraws_of_examples_are_multinomial_counts() -> None:
-    weights = np.concatenate(list(inference.redraws(400, draws=300, seed=1, block=64)), axis=1)
+    weights = np.concatenate(list(confidence.redraws(400, draws=300, seed=1, block=64)), axis=1)
     assert weights.shape == (400, 300)
     assert (weights.sum(axis=0) == 400).all()
     assert weights.var() == pytest.approx(1 - 1 / 400, rel=0.03)  # of a multinomial count
     # the draws do not depend on how they are cut into blocks
-    assert (next(inference.redraws(400, draws=300, seed=1, block=300)) == weights).all()
-    means = inference.weighted_sum((np.arange(400) < 100)[None], weights)[0] / 400
+    assert (next(confidence.redraws(400, draws=300, seed=1, block=300)) == weights).all()
+    means = confidence.weighted_sum((np.arange(400) < 100)[None], weights)[0] / 400
     assert means.std(ddof=1) == pytest.approx(math.sqrt(0.25 * 0.75 / 400), rel=0.15)
 
 
@@ -81,8 +81,8 @@ def test_isotonic_fit_equals_the_minimax_formula() -> None:
             return float((v[i : j + 1] @ w[i : j + 1]) / w[i : j + 1].sum())
 
         expected = [max(min(mean(i, j) for j in range(k, 30)) for i in range(k + 1)) for k in range(30)]
-        assert equal_accuracy.isotonic(values, weights) == pytest.approx(expected, abs=1e-10)
-    assert equal_accuracy.isotonic(np.array([3.0, 1, 2]), np.ones(3)) == pytest.approx([2, 2, 2])
+        assert isotonic.isotonic(values, weights) == pytest.approx(expected, abs=1e-10)
+    assert isotonic.isotonic(np.array([3.0, 1, 2]), np.ones(3)) == pytest.approx([2, 2, 2])
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------
@@ -90,12 +90,12 @@ def test_isotonic_fit_equals_the_minimax_formula() -> None:
 
 def test_the_interval_of_a_plain_mean_is_the_textbook_one() -> None:
     values = np.array([1.0, 2.0, 4.0, 5.0])
-    found = inference.estimate(lambda runs: float(values[runs].mean()), 4, margin=0.5)
+    found = confidence.estimate(lambda runs: float(values[runs].mean()), 4, margin=0.5)
     error = values.std(ddof=1) / 2  # the jackknife of a mean is exactly s / sqrt(n)
     assert found.value == 3
     assert found.error == pytest.approx(error)
     assert found.high - 3 == pytest.approx(3.182446 * error, rel=1e-6)
-    assert found.p_holds == pytest.approx(inference.t_tail(2.5 / error, 3))
+    assert found.p_holds == pytest.approx(confidence.t_tail(2.5 / error, 3))
     assert found.p_fails == pytest.approx(1 - found.p_holds)
     assert found.word == "cannot tell"
     assert replace(found, margin=-5).word == "holds"
@@ -107,10 +107,10 @@ def test_examples_add_their_variance_to_that_of_the_runs() -> None:
         return float(runs.mean())
 
     of_runs = 1 / 3  # variance 1 of (0, 1, 2) over 3
-    found = inference.estimate(statistic, 3, margin=0, redrawn=np.array([1.0, 3, 2, 4]))
+    found = confidence.estimate(statistic, 3, margin=0, redrawn=np.array([1.0, 3, 2, 4]))
     assert found.error == pytest.approx(math.sqrt(of_runs + np.var([1, 3, 2, 4], ddof=1)))
     influence = np.array([1.0, -1, 2, -2])
-    found = inference.estimate(statistic, 3, margin=0, influence=influence)
+    found = confidence.estimate(statistic, 3, margin=0, influence=influence)
     assert found.error == pytest.approx(math.sqrt(of_runs + 10 / 16))
 
 
@@ -120,27 +120,27 @@ def test_the_variance_by_influence_is_that_of_redraws(kind: str) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.random(1000) < 0.3, rng.random(1000) < 0.2
     both = np.stack([x, y])
-    counts = [inference.weighted_sum(both, w) for w in inference.redraws(1000, draws=8000, seed=3)]
+    counts = [confidence.weighted_sum(both, w) for w in confidence.redraws(1000, draws=8000, seed=3)]
     drawn = np.concatenate(counts, axis=1) / 1000
     if kind == "mean":
         redrawn, influence = drawn[0], x.astype(float)
-        assert inference.variance_of_examples(influence) == pytest.approx(x.mean() * (1 - x.mean()) / 1000)
+        assert confidence.variance_of_examples(influence) == pytest.approx(x.mean() * (1 - x.mean()) / 1000)
     else:
-        redrawn, influence = np.log(drawn[0] / drawn[1]), inference.log_ratio_influence(x * 1.0, y * 1.0)
-    assert inference.variance_of_examples(influence) == pytest.approx(redrawn.var(), rel=0.05)
+        redrawn, influence = np.log(drawn[0] / drawn[1]), confidence.log_ratio_influence(x * 1.0, y * 1.0)
+    assert confidence.variance_of_examples(influence) == pytest.approx(redrawn.var(), rel=0.05)
 
 
 def test_an_undefined_quantity_is_never_given_a_word() -> None:
-    half = inference.estimate(lambda runs: 5.0, 4, margin=0, redrawn=np.array([np.nan, 5, 5, np.nan]))
+    half = confidence.estimate(lambda runs: 5.0, 4, margin=0, redrawn=np.array([np.nan, 5, 5, np.nan]))
     assert half.undefined == 0.5
     assert half.word == "cannot tell"
-    gone = inference.estimate(lambda runs: 5.0 if 0 in runs else math.nan, 4, margin=0)
+    gone = confidence.estimate(lambda runs: 5.0 if 0 in runs else math.nan, 4, margin=0)
     assert gone.word == "cannot tell"
     # one run pair that differs on 2 of 1000 images: a redraw misses both with the chance (998/1000)^1000
     rows = np.zeros((4, 1000), np.float32)
     rows[:, :2] = 1
-    few, many = inference.OverRuns.of(rows), inference.OverRuns.of(np.ones((4, 1000)))
-    found = inference.log_ratio(many, few, 4, margin=0)
+    few, many = confidence.OverRuns.of(rows), confidence.OverRuns.of(np.ones((4, 1000)))
+    found = confidence.log_ratio(many, few, 4, margin=0)
     assert found.undefined == pytest.approx(0.998**1000)
     assert found.word == "cannot tell"
 
@@ -149,8 +149,8 @@ def test_pairs_without_a_run_are_the_pairs_of_the_others() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(3, size=(5, 50))
 
-    def of(kept: Labels) -> inference.OverPairs:
-        return inference.OverPairs.of(len(kept), lambda i, j: kept[i] != kept[j], 50)
+    def of(kept: Labels) -> confidence.OverPairs:
+        return confidence.OverPairs.of(len(kept), lambda i, j: kept[i] != kept[j], 50)
 
     whole, fewer = of(labels), of(np.delete(labels, 2, axis=0))
     assert whole.examples.mean() == pytest.approx(whole.mean(np.arange(5)))
@@ -164,11 +164,11 @@ def test_pairs_without_a_run_are_the_pairs_of_the_others() -> None:
 
 def _read(
     strengths: ArrayLike | None, losses: ArrayLike, changed: ArrayLike, *, start_loss: float = 0.0, start: float = 0.0
-) -> equal_accuracy.EqualAccuracy:
+) -> isotonic.EqualAccuracy:
     """Of samples of one run, given by what they lose and change."""
     found = np.asarray(losses, np.float64)
     nobody = np.zeros(0, np.intp)
-    sums = equal_accuracy.Sums(
+    sums = isotonic.Sums(
         np.zeros(len(found), np.intp), None if strengths is None else np.asarray(strengths, np.float64),
         found[:, None], np.asarray(changed, np.float64)[:, None], np.full((1, 1), start_loss), np.full((1, 1), start),
         nobody, None if strengths is None else np.zeros(0), np.zeros((0, 1)),
@@ -205,7 +205,7 @@ def test_support_is_judged_before_any_word() -> None:
 def test_a_fitted_loss_equal_to_the_cost_but_for_rounding_counts() -> None:
     s = np.arange(1.0, 13)
     losses = 0.9 - np.array([0.9] * 5 + [0.884, 0.891, 0.892, 0.893] + [0.88] * 3)  # .016 to .007: pooled to .01
-    assert equal_accuracy.isotonic(losses, np.ones(12))[5] > 0.01, "in floats it is a little more"
+    assert isotonic.isotonic(losses, np.ones(12))[5] > 0.01, "in floats it is a little more"
     found = _read(s, losses, 0.01 * s)
     assert (found.strength, found.below, found.beyond) == (9.0, 9, 3)
     assert found.distance == pytest.approx(0.09)
@@ -367,7 +367,7 @@ def test_claims_at_equal_accuracy_equal_a_plain_recomputation(are_rates: bool, i
         error = math.sqrt(of_runs + np.var([one[letter] for one in redrawn], ddof=1))
         assert claim.high is not None
         assert claim.estimate == pytest.approx(data[letter], abs=1e-9)
-        assert claim.high - data[letter] == pytest.approx(inference.t_quantile(0.975, 3) * error, rel=0.15)
+        assert claim.high - data[letter] == pytest.approx(confidence.t_quantile(0.975, 3) * error, rel=0.15)
     assert ("of which the centre's own distance" in _one("d1", evidence).parts) == is_centred
 
 
@@ -379,9 +379,7 @@ def test_pairs_of_evenly_spaced_rates_are_ties_in_any_unit() -> None:
     wide = [np.stack([_flip(rng, final, 0.003 * k) for k in range(1, 17)]) for final in finals]
     whole = [np.arange(1.0, 17)] * 3
     off = [own * (1 + 1e-14 * rng.uniform(-1, 1, 16)) for own in whole]
-    exact, rounded = (
-        equal_accuracy.Samples(finals, truth, wide, s, are_rates=True).sums().point() for s in (whole, off)
-    )
+    exact, rounded = (isotonic.Samples(finals, truth, wide, s, are_rates=True).sums().point() for s in (whole, off))
     assert 0 < exact.strength < 16
     assert rounded.among == pytest.approx(exact.among, rel=1e-9)
 
@@ -432,7 +430,7 @@ def test_the_error_of_claim_b_is_the_jackknife_joined_with_the_examples() -> Non
     claim = _one("b", evidence)
     assert claim.high is not None
     assert claim.estimate == pytest.approx(statistic(list(runs)))
-    expected = inference.t_quantile(0.975, 3) * math.sqrt(of_runs + of_examples)
+    expected = confidence.t_quantile(0.975, 3) * math.sqrt(of_runs + of_examples)
     assert claim.high - claim.estimate == pytest.approx(expected, rel=1e-6)
 
 

@@ -25,7 +25,7 @@ from modescape.settings import Settings
 from modescape_api import pages
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
-from modescape_api.background.looking import Lookings
+from modescape_api.background.picture_checks import Lookings
 from modescape_api.background.plugins import Plugins
 from modescape_api.http import assets, problems, proxies, replies, security
 from modescape_api.http.site import Site

@@ -7,7 +7,7 @@ import numpy as np
 from modescape.claims.claim import Claim, DecidedBy, Margin
 from modescape.claims.combining import answer, apart, closed_gate
 from modescape.claims.evidence import Evidence
-from modescape.science.inference import OverRuns, log_ratio
+from modescape.science.confidence import OverRuns, log_ratio
 
 
 @Claim(

@@ -33,7 +33,7 @@ from modescape.laboratory import opened
 from modescape.plan import flat
 from modescape.records import Role
 from modescape.results import Results
-from modescape.science.inference import LEVEL, estimate, pairs, t_quantile, welch_degrees
+from modescape.science.confidence import LEVEL, estimate, pairs, t_quantile, welch_degrees
 from modescape.spec import stored
 from modescape.tables import Experiment, Solution
 

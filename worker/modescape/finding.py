@@ -19,7 +19,7 @@ from modescape.claims.record import ClaimRecord, fields_of
 from modescape.claims.repeated_looks import FIRST, Look
 from modescape.claims.telling import AtEqualAccuracy, Told, equal_accuracy, told
 from modescape.registry import methods
-from modescape.science.inference import Word
+from modescape.science.confidence import Word
 
 Json = dict[str, Any]
 
@@ -112,7 +112,7 @@ class Family(Stored):
 @dataclass(frozen=True, kw_only=True)
 class ReadOff(Stored):
     """Disagreement of a method's samples with their own solution, and among them, at the strength where they cost one
-    point of accuracy (science o.5), and what that reading stands on (`science.equal_accuracy`)."""
+    point of accuracy (science o.5), and what that reading stands on (`science.isotonic`)."""
 
     method: str
     disagreement: float | None

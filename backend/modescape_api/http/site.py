@@ -18,7 +18,7 @@ from modescape.settings import Settings
 from modescape.store import Store
 from modescape_api.background.fetching import Fetches
 from modescape_api.background.hub import Hub
-from modescape_api.background.looking import Lookings
+from modescape_api.background.picture_checks import Lookings
 from modescape_api.background.plugins import Plugins
 
 

@@ -24,7 +24,7 @@ from modescape.draft import FAIR_IMAGES
 from modescape.drawing.words import thousands
 from modescape.finding import Finding, Gain
 from modescape.registry import methods
-from modescape.science.inference import Estimate, Word
+from modescape.science.confidence import Estimate, Word
 from modescape.spec import ExperimentSpec
 from modescape_api.pages import forms
 from modescape_api.pages.display import KindProgress

@@ -14,7 +14,7 @@ from modescape.claims.claim import MIN_UNITS, Asked, Claim, DecidedBy, Margin, S
 from modescape.claims.combining import known, too_few
 from modescape.claims.evidence import Evidence
 from modescape.claims.record import ClaimRecord
-from modescape.science.inference import Runs, Word, estimate, pairs
+from modescape.science.confidence import Runs, Word, estimate, pairs
 
 
 def _left_open(margin: float, half_width: float) -> str:

@@ -11,7 +11,7 @@ from modescape.claims.claim import MIN_SAMPLES, Asked, Claim, DecidedBy, Margin
 from modescape.claims.combining import answer, apart, closed_gate
 from modescape.claims.evidence import Evidence
 from modescape.claims.record import ClaimRecord
-from modescape.science.inference import OverRuns, log_ratio
+from modescape.science.confidence import OverRuns, log_ratio
 
 
 @Claim(

@@ -15,8 +15,8 @@ from modescape.claims.claim import MIN_SAMPLES, SAMPLES, Asked, Claim, Joins, Ma
 from modescape.claims.combining import closed, judged, over_methods, sampled
 from modescape.claims.evidence import Evidence, Labels, MethodEvidence
 from modescape.claims.record import ClaimRecord, MethodRecord
-from modescape.science.equal_accuracy import ROUNDING
-from modescape.science.inference import OverPairs, OverRuns, log_ratio
+from modescape.science.confidence import OverPairs, OverRuns, log_ratio
+from modescape.science.isotonic import ROUNDING
 
 NEAR = 0.05  # of accuracy, which samples that count lose at most
 

@@ -28,7 +28,7 @@ from typing import Any, Generic, TypeVar
 from modescape.claims.evidence import Promised, Units
 from modescape.claims.record import ClaimRecord
 from modescape.records import Json
-from modescape.science.inference import Word
+from modescape.science.confidence import Word
 from modescape.sources import Source, declaring_module, source_of
 
 MIN_UNITS = 3

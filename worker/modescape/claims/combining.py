@@ -19,7 +19,7 @@ import numpy as np
 from modescape.claims.claim import MIN_DISAGREEING, MIN_SAMPLES, MIN_UNITS, Asked, Claim, Joins, Reads
 from modescape.claims.evidence import Evidence, Labels, MethodEvidence, OfRuns, Units
 from modescape.claims.record import ClaimRecord, MethodRecord, finite, number
-from modescape.science.inference import LEVEL, Estimate, OverPairs, Word
+from modescape.science.confidence import LEVEL, Estimate, OverPairs, Word
 
 R = TypeVar("R", bound=OfRuns)
 Told = list[tuple[MethodRecord, Estimate]]

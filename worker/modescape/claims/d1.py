@@ -11,7 +11,7 @@ from modescape.claims.combining import over_methods
 from modescape.claims.equal_accuracy import ReadOff, of_all_strengths, reaches, with_redraws
 from modescape.claims.evidence import Evidence
 from modescape.claims.record import ClaimRecord
-from modescape.science.equal_accuracy import COST
+from modescape.science.isotonic import COST
 
 MARGIN = Margin(
     field="d1",

@@ -12,7 +12,7 @@ from modescape.claims.d1 import MARGIN
 from modescape.claims.equal_accuracy import ReadOff, of_all_strengths, reaches, with_redraws
 from modescape.claims.evidence import Evidence
 from modescape.claims.record import ClaimRecord
-from modescape.science.equal_accuracy import COST
+from modescape.science.isotonic import COST
 
 
 @Claim(

@@ -1,5 +1,5 @@
 """What claims (d1) and (d2) share: what every method reaches where it costs one point of accuracy, and how sure that is
-(science o.5). The reading itself is `science.equal_accuracy`."""
+(science o.5). The reading itself is `science.isotonic`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from modescape.claims.claim import MIN_EXAMPLES_ACCURACY, MIN_UNITS, Asked
 from modescape.claims.combining import apart, closed, closed_gate, judged
 from modescape.claims.evidence import Evidence, MethodEvidence
 from modescape.claims.record import MethodRecord
-from modescape.science import equal_accuracy
-from modescape.science.equal_accuracy import COST, EqualAccuracy, Samples, Sums, read_redraws
-from modescape.science.inference import Runs, Word, estimate, log_of_ratio
+from modescape.science import isotonic
+from modescape.science.confidence import Runs, Word, estimate, log_of_ratio
+from modescape.science.isotonic import COST, EqualAccuracy, Samples, Sums, read_redraws
 
 
 class ReadOff(StrEnum):
@@ -36,7 +36,7 @@ def with_redraws(evidence: Evidence, check: Callable[[], None]) -> Evidence:
     if gate or not methods or across.rows is None:
         return evidence
     samples = {method.name: _samples(evidence, method) for method in methods}
-    draws, fewer = equal_accuracy.REDRAWS, equal_accuracy.FEWER if evidence.units > MIN_UNITS else 0
+    draws, fewer = isotonic.REDRAWS, isotonic.FEWER if evidence.units > MIN_UNITS else 0
     redrawn = read_redraws(across.rows, samples, seed=evidence.seed, draws=draws, fewer=min(fewer, draws), check=check)
     return replace(evidence, redrawn=redrawn)
 

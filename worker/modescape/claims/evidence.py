@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modescape.registry import methods
-from modescape.science.equal_accuracy import Redraws
+from modescape.science.confidence import Floats, OverPairs, OverRuns, Rows, Runs
 from modescape.science.health import at_chance
-from modescape.science.inference import Floats, OverPairs, OverRuns, Rows, Runs
+from modescape.science.isotonic import Redraws
 from modescape.science.predictions import entropy
 
 if TYPE_CHECKING:

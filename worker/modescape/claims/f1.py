@@ -18,7 +18,7 @@ from modescape.claims.claim import (
 from modescape.claims.combining import closed, judged, over_methods, sampled, too_few_samples
 from modescape.claims.evidence import Evidence, MethodEvidence
 from modescape.claims.record import ClaimRecord, MethodRecord
-from modescape.science.inference import OverPairs, OverRuns, log_ratio
+from modescape.science.confidence import OverPairs, OverRuns, log_ratio
 
 ALIKE = (
     "averaging its samples is best at strength 0, where all samples of a run are one function: there is no divergence "

@@ -23,7 +23,7 @@ from modescape.claims.combining import closed, judged, over_methods
 from modescape.claims.evidence import MethodEvidence, ShiftEvidence
 from modescape.claims.f1 import ALIKE, js_ratio
 from modescape.claims.record import ClaimRecord, MethodRecord
-from modescape.science.inference import OverPairs, OverRuns, Runs, Word, estimate
+from modescape.science.confidence import OverPairs, OverRuns, Runs, Word, estimate
 
 TIMES = 1.1  # the lead between runs under shift is compared with this times that on clean images
 

@@ -11,7 +11,7 @@ from modescape.claims.claim import Asked, Claim, DecidedBy, Margin
 from modescape.claims.combining import answer, closed_gate
 from modescape.claims.evidence import SeedsEvidence
 from modescape.claims.record import ClaimRecord
-from modescape.science.inference import OverRuns, log_ratio
+from modescape.science.confidence import OverRuns, log_ratio
 
 _TITLES = {"B": "other initial weights", "C": "other batches", "D": "both others"}
 

@@ -13,7 +13,7 @@ from modescape.claims.claim import MIN_SAMPLES, Asked
 from modescape.claims.combining import closed, judged, too_few_samples
 from modescape.claims.evidence import MEMBERS, SHARE, Evidence, Members, MethodEvidence
 from modescape.claims.record import MethodRecord
-from modescape.science.inference import Floats, Runs, estimate, share_without
+from modescape.science.confidence import Floats, Runs, estimate, share_without
 
 N = TypeVar("N", float, Floats)
 

@@ -16,7 +16,7 @@ from modescape.claims.claim import MIN_UNITS, Asked, Claim, DecidedBy, Margin
 from modescape.claims.combining import answer, apart, closed_gate, too_few
 from modescape.claims.evidence import ChainEvidence
 from modescape.claims.record import ClaimRecord
-from modescape.science.inference import (
+from modescape.science.confidence import (
     LEVEL,
     Floats,
     OverPairs,

@@ -3,7 +3,7 @@
     for record in judge(evidence, margins=margins(spec)):
         print(record.title, record.word, record.because)
 
-How intervals are made is in `science.inference`; numpy only, until claims (d) are read (scipy).
+How intervals are made is in `science.confidence`; numpy only, until claims (d) are read (scipy).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from modescape.claims.claim import CLAIMS, MIN_UNITS, Asked
 from modescape.claims.combining import counted
 from modescape.claims.evidence import Units
 from modescape.claims.record import ClaimRecord
-from modescape.science.inference import Word
+from modescape.science.confidence import Word
 
 
 def judge(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from modescape.records import Json
-from modescape.science.inference import Estimate, Word
+from modescape.science.confidence import Estimate, Word
 
 
 @dataclass(frozen=True)

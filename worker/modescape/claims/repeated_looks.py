@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modescape.records import Json
-from modescape.science.inference import LEVEL
+from modescape.science.confidence import LEVEL
 
 if TYPE_CHECKING:
     from modescape.claims.evidence import Promised

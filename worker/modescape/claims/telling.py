@@ -19,7 +19,7 @@ from modescape.claims.combining import holm
 from modescape.claims.record import ClaimRecord
 from modescape.claims.repeated_looks import FIRST, Look
 from modescape.records import Json
-from modescape.science.inference import LEVEL, Estimate, Word, p_beyond, t_quantile
+from modescape.science.confidence import LEVEL, Estimate, Word, p_beyond, t_quantile
 
 Records = Mapping[str, ClaimRecord]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.corruptions.corruption import BLUR, Batch, Draws, Floats, Pixels, corruption, truncated
-from modescape.corruptions.pixels import folded, mapped, motion_blurred, smoothed, zooming
+from modescape.corruptions.filters import folded, mapped, motion_blurred, smoothed, zooming
 
 
 @lru_cache(maxsize=32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modescape.corruptions.corruption import DIGITAL, Batch, Floats, Pixels, corruption
-from modescape.corruptions.pixels import sampled, smoothed
+from modescape.corruptions.filters import sampled, smoothed
 
 
 @corruption("contrast", title="Contrast", family=DIGITAL, place=120, small=True, is_random=False,

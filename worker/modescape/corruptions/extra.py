@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from modescape.corruptions.corruption import EXTRA, Batch, Floats, corruption
-from modescape.corruptions.pixels import smoothed
+from modescape.corruptions.filters import smoothed
 
 
 @corruption("speckle_noise", title="Speckle noise", family=EXTRA, place=160, small=True,

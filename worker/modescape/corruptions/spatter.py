@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.corruptions.corruption import EXTRA, Batch, Floats, Pixels, corruption, truncated
-from modescape.corruptions.pixels import Border, folded, smoothed
+from modescape.corruptions.filters import Border, folded, smoothed
 
 
 @corruption("spatter", title="Spatter", family=EXTRA, place=180,

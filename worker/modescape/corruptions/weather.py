@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from modescape.corruptions.corruption import LUMA, WEATHER, Batch, Draws, Floats, corruption, truncated
-from modescape.corruptions.pixels import mapped, motion_blurred, zooming
+from modescape.corruptions.filters import mapped, motion_blurred, zooming
 
 
 @corruption("snow", title="Snow", family=WEATHER, place=80,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modescape.datasets import cifar
+from modescape.datasets import cifar_reading
 from modescape.datasets.dataset import DataLocation, dataset
 from modescape.science.data.raw import Published, RawData
 from modescape.spec_parts import DataSpec
@@ -18,16 +18,16 @@ FILES = {
     "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
 }
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_ARCHIVE = Published(cifar.URL + "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", 170_498_071)
+_ARCHIVE = Published(cifar_reading.URL + "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", 170_498_071)
 
 
 @dataset(
     "cifar10", title="CIFAR-10", source="Krizhevsky 2009",
     channels=3, height=32, width=32, classes=CLASSES,
     train_total=50_000, test_total=10_000, validation_default=500,
-    place=50, checksums=FILES, downloads=(_ARCHIVE,), files=cifar.files("cifar10", _FOLDER),
-    own_test=cifar.own_test("cifar10", _FOLDER, "test_batch", "labels"),
+    place=50, checksums=FILES, downloads=(_ARCHIVE,), files=cifar_reading.files("cifar10", _FOLDER),
+    own_test=cifar_reading.own_test("cifar10", _FOLDER, "test_batch", "labels"),
 )  # fmt: skip
 def _cifar10(location: DataLocation, spec: DataSpec) -> RawData:
     """60,000 colour pictures of animals and vehicles, 32x32 pixels, 10 classes."""
-    return cifar.read("cifar10", _FOLDER, location)
+    return cifar_reading.read("cifar10", _FOLDER, location)

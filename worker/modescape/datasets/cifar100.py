@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modescape.datasets import cifar
+from modescape.datasets import cifar_reading
 from modescape.datasets.dataset import DataLocation, dataset
 from modescape.science.data.raw import Published, RawData
 from modescape.spec_parts import DataSpec
@@ -23,16 +23,16 @@ skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table ta
 tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 CLASSES = tuple(_NAMES.split())
-_ARCHIVE = Published(cifar.URL + "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437)
+_ARCHIVE = Published(cifar_reading.URL + "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", 169_001_437)
 
 
 @dataset(
     "cifar100", title="CIFAR-100", source="Krizhevsky 2009",
     channels=3, height=32, width=32, classes=CLASSES,
     train_total=50_000, test_total=10_000, validation_default=500,
-    place=60, checksums=FILES, downloads=(_ARCHIVE,), files=cifar.files("cifar100", _FOLDER),
-    own_test=cifar.own_test("cifar100", _FOLDER, "test", "fine_labels"),
+    place=60, checksums=FILES, downloads=(_ARCHIVE,), files=cifar_reading.files("cifar100", _FOLDER),
+    own_test=cifar_reading.own_test("cifar100", _FOLDER, "test", "fine_labels"),
 )  # fmt: skip
 def _cifar100(location: DataLocation, spec: DataSpec) -> RawData:
     """60,000 colour pictures, 32x32 pixels, 100 fine classes."""
-    return cifar.read("cifar100", _FOLDER, location)
+    return cifar_reading.read("cifar100", _FOLDER, location)

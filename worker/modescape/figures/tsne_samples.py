@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from modescape.drawing.figure import figure
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
-from modescape.figures.shared.embedding import Embedding, SampleOptions, embedding, islands, told
+from modescape.figures.shared.embedding_figure import Embedding, SampleOptions, embedding, islands, told
 from modescape.records import Group
 from modescape.results import Results
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from modescape.drawing.figure import figure
 from modescape.drawing.style import Theme
-from modescape.figures.shared.embedding import Embedding, EmbeddingOptions, embedding, islands, told
+from modescape.figures.shared.embedding_figure import Embedding, EmbeddingOptions, embedding, islands, told
 from modescape.results import Results
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from modescape.prices import Work
 from modescape.records import Group, Role, SampleSet
 from modescape.results import Results
 from modescape.science import similarity
-from modescape.science.equal_accuracy import REDRAWS
+from modescape.science.isotonic import REDRAWS
 from modescape.science.predictions import softmax
 from modescape.stages.judge import judge
 from modescape.stages.stage import Context, planner, stage
@@ -107,20 +107,11 @@ def _cosines(context: Context, solutions: list[Solution]) -> None:
             product = block @ block.T
         if name not in alike:
             gram[1] += product
-    context.add_matrix("cosine", "", _cosine_of_gram(gram[0]), solutions, solutions, weights="all")
+    context.add_matrix("cosine", "", similarity.cosines(gram[0]), solutions, solutions, weights="all")
     context.add_matrix(
-        "cosine-reduced", "", _cosine_of_gram(gram[1]), solutions, solutions,
+        "cosine-reduced", "", similarity.cosines(gram[1]), solutions, solutions,
         weights="reduced", head=list(head), left_out=list(alike),
     )  # fmt: skip
-
-
-def _cosine_of_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosines from inner products; NaN for a zero vector, whose direction is undefined."""
-    norms = np.sqrt(np.diag(gram))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosine: NDArray[np.float64] = np.clip(gram / np.outer(norms, norms), -1.0, 1.0)
-    np.fill_diagonal(cosine, np.where(norms > 0, 1.0, np.nan))
-    return cosine
 
 
 def _between_runs(context: Context, results: Results, optima: list[Solution], split: str) -> None:

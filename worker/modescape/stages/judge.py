@@ -31,7 +31,7 @@ from modescape.records import ListColumns, Role, SampleSet, StageState
 from modescape.registry import methods
 from modescape.results import Results
 from modescape.science import similarity, theory
-from modescape.science.inference import OverRuns
+from modescape.science.confidence import OverRuns
 from modescape.science.predictions import average, scores, softmax
 from modescape.stages.chain import chain_evidence
 from modescape.stages.stage import Context, Json

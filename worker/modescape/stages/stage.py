@@ -32,6 +32,7 @@ from modescape.science import data as datasets
 from modescape.science.health import finite
 from modescape.science.predictions import accuracy as accuracy_of
 from modescape.science.predictions import scores
+from modescape.science.similarity import diversity
 from modescape.settings import Settings
 from modescape.sources import source_of
 from modescape.spec import ExperimentSpec
@@ -158,7 +159,7 @@ class Context:
                 number=number,
                 accuracy=accuracy,
                 disagreement=disagreement,
-                diversity=disagreement / (1 - accuracy) if disagreement is not None and accuracy < 1 else None,
+                diversity=None if disagreement is None else diversity(disagreement, accuracy),
                 **fields,
             )
         )

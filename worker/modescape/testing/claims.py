@@ -16,7 +16,7 @@ from modescape.claims.claim import MIN_UNITS, Asked, Claim, Joins, Side
 from modescape.claims.evidence import Evidence, Units
 from modescape.claims.record import ClaimRecord
 from modescape.registry import figures
-from modescape.science.inference import Word
+from modescape.science.confidence import Word
 from modescape.spec import parse
 from modescape.stages import KINDS
 from modescape.testing.contract import (

@@ -24,7 +24,7 @@ from modescape.claims.evidence import (
     divergence,
     mean_divergence,
 )
-from modescape.science.inference import OverRuns
+from modescape.science.confidence import OverRuns
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

@@ -11,7 +11,7 @@ or any percentile bootstrap over runs, covers 35 to 80 % instead of 95 % (scienc
 
 Of smooth quantities (ratios and differences of means) the variance over redraws is known without drawing any: with
 psi_n the influence of example n it is sum_n psi_n^2 / N^2 (the infinitesimal jackknife, Efron 1982). What is read off
-isotonic fits is not smooth, and is redrawn (`equal`). numpy only.
+isotonic fits is not smooth, and is redrawn (`isotonic`). numpy only.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modescape.science.inference import Floats, Rows, Runs, redraws, weighted_sum
+from modescape.science.confidence import Floats, Rows, Runs, redraws, weighted_sum
 
 Labels = NDArray[np.integer[Any]]
 Support = Literal["ok", "no common support", "range too short", "too few samples"]
