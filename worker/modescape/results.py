@@ -288,8 +288,3 @@ class Results:
     def claim(self, letter: str) -> ClaimRecord | None:
         """What the verdict says of one claim, as it was judged; None while it is not, or never asked."""
         return Finding.from_json(self.store.experiments.get(self.experiment.id).finding).claim(letter)
-
-    def counts(self, kind: str) -> tuple[int, int]:
-        """(finished, planned) stages of one kind."""
-        chosen = [stage for stage in self.stages if stage.kind == kind]
-        return sum(stage.state == StageState.SUCCEEDED for stage in chosen), len(chosen)

@@ -1,6 +1,5 @@
-"""How alike are two solutions, in weight space and in function space? Matrices over many, and maps of them.
+"""How alike are two solutions in function space? Matrices over many, and maps of them.
 
-    cosine(weights)                                  # [S, P] -> [S, S]
     disagreement(labels)                             # [S, N] -> [S, S]
     divergences(optima, everyone, ("js", "kl"))      # [A, N, K] against many [N, K] -> {"js": [A, B], "kl": [A, B]}
     embed(gram(logits), seed=0).tsne                 # [n, 2]
@@ -23,31 +22,7 @@ from modescape.science.predictions import entropy, log_softmax, softmax
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-_COLUMNS = 1 << 18  # columns taken into float64 at a time
 _VALUES = 1 << 15  # probabilities a divergence handles at a time: 256 kB, which stay in the processor's cache
-
-
-def cosine(weights: Array, other: Array | None = None) -> Floats:
-    """Cosine of the angle between weight vectors [S, P]; [S, S], or [S, S2] against `other`; -1 to 1.
-
-    The row and column of a zero vector are NaN: its direction is undefined.
-    """
-    right = weights if other is None else other
-    products = np.zeros((len(weights), len(right)))
-    left_squares, right_squares = np.zeros(len(weights)), np.zeros(len(right))
-    width = max(1, _COLUMNS // max(len(weights), 1))
-    for start in range(0, weights.shape[1], width):
-        a = weights[:, start : start + width].astype(np.float64)
-        b = a if other is None else right[:, start : start + width].astype(np.float64)
-        products += a @ b.T
-        left_squares += np.einsum("ij,ij->i", a, a)
-        right_squares += np.einsum("ij,ij->i", b, b)
-    norms = np.sqrt(left_squares)[:, None] * np.sqrt(right_squares)[None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        result = np.clip(np.where(norms > 0, products / norms, np.nan), -1.0, 1.0)
-    if other is None:
-        np.fill_diagonal(result, np.where(left_squares > 0, 1.0, np.nan))
-    return result
 
 
 def disagreement(labels: Array, other: Array | None = None) -> Floats:
@@ -76,16 +51,6 @@ def _bit_planes(labels: Array, classes: int) -> NDArray[np.uint64]:
         packed = np.packbits((labels >> bit & 1).astype(bool), axis=1)
         planes.append(np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64))
     return np.stack(planes)
-
-
-def diversity(disagreements: Array, accuracies: Array) -> Floats:
-    """Normalised diversity d / (1 - a): a is the accuracy of the *sampled* function, not of its base. NaN where a = 1.
-
-    May exceed 1 (science a.3): two independent functions with a = 0.71 and ten classes give 1.68.
-    """
-    errors = 1.0 - np.asarray(accuracies, np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(errors > 0, np.asarray(disagreements, np.float64) / errors, np.nan)
 
 
 # ---------------------------------------------------------------------------- distances between output distributions

@@ -384,7 +384,9 @@ def _method_evidence(context: Context, results: Results, name: str, runs: Sequen
     wide = sets["spread"] if any(sets["spread"]) else sets["typical"]
     centre = None
     if entry.centre == "mean":
-        kept = [context.need("sample", _sample_key(r, name, results)) for r in runs]
+        chosen = next(m for m in results.spec.methods if m.method == name)
+        drawn_set = sample_sets(chosen)[0][0]  # spread, if there is one
+        kept = [context.need("sample", f"{r}/{name}/{drawn_set}") for r in runs]
         centre = np.stack([context.artifacts.array(extra["centre"][split]).argmax(-1) for extra in kept])
     images = len(results.true_labels(split))
     best = context.wanted("strength", name) if results.averaged_set(name) == "fair" else None
@@ -424,12 +426,6 @@ def _family(results: Results) -> Family:
         classes=len(results.class_names),
     )
     return Family(exponent=fit.exponent, low=fit.low, high=fit.high, samples=fit.used, border=fit.border, run=first.run)
-
-
-def _sample_key(run: int, method: str, results: Results) -> str:
-    """Key of a sample stage of this run and method that was planned (spread if there is one)."""
-    chosen = next(m for m in results.spec.methods if m.method == method)
-    return f"{run}/{method}/{sample_sets(chosen)[0][0]}"
 
 
 def _at_equal_accuracy(method: MethodEvidence, evidence: Evidence) -> ReadOff:
