@@ -23,7 +23,7 @@ from modescape.claims.record import ClaimRecord
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.listing import Condition
-from modescape.records import Json, SampleSet, StageKind, StageState, group_name
+from modescape.records import Json, Role, SampleSet, StageKind, StageState, group_name
 from modescape.registry import methods
 from modescape.science.health import run_failure
 from modescape.spec import ExperimentSpec, stored
@@ -129,9 +129,9 @@ class Results:
         self,
         *,
         run: int | None = None,
-        role: str | None = None,
+        role: Role | None = None,
         method: str | None = None,
-        sample_set: str | None = None,
+        sample_set: SampleSet | None = None,
     ) -> list[Solution]:
         """Solutions by number, without what has failed; each argument narrows. Optima are the last checkpoints of their
         runs."""
@@ -144,7 +144,7 @@ class Results:
             and (sample_set is None or s.sample_set == sample_set)
         ]
 
-    def averaged_set(self, method: str) -> str:
+    def averaged_set(self, method: str) -> SampleSet:
         """The set of a method's samples that is averaged and compared: fair where a strength is chosen for it."""
         chosen = any((s.kind, s.key) == ("strength", method) for s in self.stages)
         return SampleSet.FAIR if chosen else SampleSet.TYPICAL

@@ -130,7 +130,7 @@ class Around:
             entry,
             self.neighbourhood_of(entry),
             options_of(self.context.spec, entry),
-            sample_set=solution.sample_set,  # type: ignore[arg-type]
+            sample_set=solution.sample_set,
             index=solution.index,
             attempt=solution.attempt,
             strength=solution.strength,

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from modescape.claims.record import number
 from modescape.draft import Draft, sample_sets
 from modescape.prices import Work
-from modescape.records import Absent, EventKind, Group, Role, StageKind
+from modescape.records import Absent, EventKind, Group, Role, SampleSet, StageKind
 from modescape.results import Results
 from modescape.science.ensembles import (
     MAX_SUBSETS,
@@ -66,7 +66,7 @@ def plan(draft: Draft) -> None:
     if runs < 2:
         return
     ensembles = sum(min(comb(runs, size), MAX_SUBSETS) for size in sizes(runs))
-    typical = [n for chosen in draft.spec.methods for name, n in sample_sets(chosen) if name == "typical"]
+    typical = [n for chosen in draft.spec.methods for name, n in sample_sets(chosen) if name == SampleSet.TYPICAL]
     functions, groups = runs * (1 + sum(typical)), 1 + len(typical)
     # Measured on one core: 50 ns to score a probability of one ensemble, 50 ns to average one of a function.
     seconds = (groups * ensembles * 5e-8 + functions * 5e-8) * draft.images * draft.classes
@@ -230,9 +230,8 @@ def _evaluate(
         for sure in calibration:
             sure.add(block, functions)
     samples = [len(own) for own in group.members]  # averaged in a run first
-    drawn: Json = (
-        {"set": "fair"} if group.name != Group.INDEPENDENT and results.averaged_set(group.name) == "fair" else {}
-    )
+    is_fair = group.name != Group.INDEPENDENT and results.averaged_set(group.name) == SampleSet.FAIR
+    drawn: Json = {"set": SampleSet.FAIR} if is_fair else {}
     for size, chosen in scores.subsets.items():
         found: dict[str, tuple[NDArray[np.float64], Json]] = {
             metric: (values, {}) for metric, values in scores.of(size).items()

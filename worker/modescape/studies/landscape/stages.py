@@ -49,7 +49,7 @@ def plan(draft: Draft) -> None:
         cell = _cell(images, spec)
         runs = waited_for(draft, chosen.runs, named=chosen.named)
         trained = [(kind, f"{run}") for run in runs for kind in ("train", "predict")]
-        drawn = [s for s in draft.stages if (s.kind, s.params.get("sample_set")) == ("sample", "typical")]
+        drawn = [s for s in draft.stages if s.kind == StageKind.SAMPLE and s.params["sample_set"] == SampleSet.TYPICAL]
         near = [s for s in drawn if s.params["run"] in runs and chosen.kind != "line"]
         around = [s for s in near if s.params["run"] == chosen.runs[0]]
         shown = sum(min(MAX_SAMPLES, s.params["count"]) for s in around)

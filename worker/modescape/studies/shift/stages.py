@@ -28,7 +28,7 @@ from modescape.datasets.here import seed_name
 from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.prices import Work
-from modescape.records import EventKind, Group, Need, group_name
+from modescape.records import EventKind, Group, Need, SampleSet, group_name
 from modescape.registry import methods
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
@@ -697,7 +697,7 @@ class _Stored:
     @property
     def is_alone(self) -> bool:
         """Whether it is the one fair sample of a run: fair samples are never rejected, so the best strength is 0."""
-        return [function["set"] for function in self.kept["functions"]] == ["fair"]
+        return [function["set"] for function in self.kept["functions"]] == [SampleSet.FAIR]
 
     def read(self, cell: int) -> Functions:
         arrays = self._arrays
