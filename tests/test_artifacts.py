@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from modescape.artifacts import Artifacts
@@ -56,10 +57,14 @@ def test_mapped_arrays_cannot_be_written(files: Artifacts) -> None:
         stored[0] = 1
 
 
+def _digests(files: Artifacts) -> list[str]:
+    return [path.stem for path in files.folder.glob("??/*")]
+
+
 def test_objects_are_refused(files: Artifacts) -> None:
     with pytest.raises(ValueError, match="pickle"):
         files.put_array(np.array([{}]), "matrix")
-    assert list(files.digests()) == []
+    assert _digests(files) == []
 
 
 def test_tensors_are_read_by_the_library_and_their_order_does_not_matter(files: Artifacts) -> None:
@@ -75,7 +80,8 @@ def test_tensors_are_read_by_the_library_and_their_order_does_not_matter(files: 
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(loaded[name], tensor)
         assert loaded[name].dtype == tensor.dtype
-    assert files.metadata(info.digest) == {"epoch": "1", "step": "7"}
+    with safe_open(files.path(info.digest), framework="np") as file:
+        assert file.metadata() == {"epoch": "1", "step": "7"}
     assert (info.dtype, info.shape) == ("mixed", (11,))
 
 
@@ -143,7 +149,7 @@ def test_sweep_deletes_only_old_files_that_no_row_names(files: Artifacts) -> Non
     for old in (files.path(known.digest), files.path(unknown.digest), files.folder / "tmp" / "left-over"):
         os.utime(old, (0, 0))
     assert files.sweep({known.digest}) == unknown.bytes + 7
-    assert set(files.digests()) == {known.digest, young.digest}
+    assert set(_digests(files)) == {known.digest, young.digest}
 
 
 def test_scratch_is_kept_until_dropped_and_swept_with_its_stage(files: Artifacts) -> None:
@@ -170,7 +176,7 @@ def test_many_processes_may_write_the_same_bytes(files: Artifacts) -> None:
     )
     running = [subprocess.Popen([sys.executable, "-c", program, str(files.folder)]) for _ in range(3)]
     assert [process.wait(60) for process in running] == [0, 0, 0]
-    digests = list(files.digests())
+    digests = _digests(files)
     assert len(digests) == 30
     assert all(files.verify(digest) for digest in digests)
     assert list((files.folder / "tmp").iterdir()) == []

@@ -174,6 +174,7 @@ def test_what_is_white_can_be_said_in_the_form(client: httpx.Client, place: Path
 @pytest.fixture
 def slow_look(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Looks go on until this is set; no request waits for one."""
+    from modescape_api.background import picture_checks
 
     goes_on = threading.Event()
     check_once = picture_checks.check_once

@@ -96,10 +96,6 @@ class Artifacts:
         loaded: dict[str, Array] = load_file(self.path(digest))
         return loaded
 
-    def metadata(self, digest: str) -> dict[str, str]:
-        """The metadata stored with tensors. Raises ArtifactMissing."""
-        return _metadata(self.path(digest))
-
     def path(self, digest: str) -> Path:
         """Where the file is. Raises ArtifactMissing."""
         found = self._find(digest)
@@ -164,22 +160,20 @@ class Artifacts:
 
     def scratch(self, name: str) -> tuple[dict[str, Array], dict[str, str]]:
         """Tensors and metadata kept under `name`. Raises ArtifactMissing."""
+        from safetensors import safe_open
         from safetensors.numpy import load_file
 
         path = self.folder / _SCRATCH / f"{name}.safetensors"
         if not path.exists():
             raise ArtifactMissing(f"the resume file {path} is gone")
-        return load_file(path), _metadata(path)
+        with safe_open(path, framework="np") as file:
+            return load_file(path), file.metadata() or {}
 
     def drop_scratch(self, stage_id: str, *, keep: str | None = None) -> None:
         """Delete what a stage kept, except the file named `keep`."""
         for path in (self.folder / _SCRATCH).glob(f"{stage_id}*.safetensors"):
             if path.stem != keep:
                 path.unlink(missing_ok=True)
-
-    def digests(self) -> Iterator[str]:
-        """Every file that is there, by name."""
-        return (path.stem for path in self._files() if _DIGEST.fullmatch(path.stem))
 
     def _files(self) -> Iterator[Path]:
         if self.folder.is_dir():
@@ -255,13 +249,6 @@ def _safetensors(
     dtypes = {array.dtype.name for array in arrays.values()}
     common = dtypes.pop() if len(dtypes) == 1 else "mixed"
     return common, sum(array.size for array in arrays.values()), write
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    metadata: dict[str, str] = header.get("__metadata__", {})
-    return metadata
 
 
 def _plain(array: Array) -> Array:

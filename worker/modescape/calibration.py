@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -81,8 +82,7 @@ def _noise(side: int) -> Splits:
 
 def _multiply_adds(name: str, shape: Shape) -> float:
     entry = architectures[name]
-    found: int = entry.multiply_adds(shape.channels, shape.height, shape.width, shape.classes, entry.options())
-    return float(found)
+    return float(entry.multiply_adds(*shape, entry.options()))
 
 
 def _seconds_of_a_step(spec: NetworkSpec, splits: Splits, device: str) -> float:
@@ -98,11 +98,7 @@ def _seconds_of_a_step(spec: NetworkSpec, splits: Splits, device: str) -> float:
 def _seconds_of_a_prediction(spec: NetworkSpec, splits: Splits, device: str) -> float:
     network, images = build(spec, splits.shape, seed=0), splits.test.to(device)
     together = PREDICTED_TOGETHER
-
-    def once() -> None:
-        predict(network, images, splits.transform, device=device, limit=together, batch=together)
-
-    return _repeated(once)
+    return _repeated(partial(predict, network, images, splits.transform, device=device, limit=together, batch=together))
 
 
 def _array_seconds() -> float:

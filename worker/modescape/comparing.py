@@ -196,7 +196,7 @@ def _compared(experiments: Sequence[Results]) -> Comparison:
         differs=tuple(differing([stored(row.spec).model_dump(mode="json") for row in rows])),
         numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))])),
         claims=tuple(_claims(rows)),
-        cautions=tuple(_cautions(rows)),
+        cautions=(_OF_SCALE,) if len({row.input_scale for row in rows}) > 1 else (),
         shared=shared,
     )
 
@@ -208,10 +208,6 @@ _OF_SCALE = (  # science n.2
     "four times as much as on scaled ones, and disagreed 1.6 times as often. What else differs cannot be told from "
     "that."
 )
-
-
-def _cautions(rows: Sequence[Experiment]) -> list[str]:
-    return [_OF_SCALE] if len({row.input_scale for row in rows}) > 1 else []
 
 
 # ---- specs ----

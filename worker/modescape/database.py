@@ -13,8 +13,8 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,12 +89,8 @@ def schema_state(url: str | URL) -> SchemaState:
     """The database's revision and this code's. Raises ConfigurationError when the database does not answer."""
     from alembic.runtime.migration import MigrationContext
 
-    engine = open_database(url)
-    try:
-        with _answering(engine) as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
-    finally:
-        engine.dispose()
+    with _reached(url, _answering) as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
     return SchemaState(found, _head())
 
 
@@ -120,14 +116,10 @@ def downgrade(url: str | URL, revision: str) -> None:
 
 def _is_current(url: str | URL) -> bool:
     """Whether there is nothing to migrate, found without Alembic: importing it is a tenth of a server's start."""
-    engine = open_database(url)
-    try:
-        with _answering(engine) as connection:
-            if not inspect(connection).has_table("alembic_version"):
-                return False
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-    finally:
-        engine.dispose()
+    with _reached(url, _answering) as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return False
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
     scripts = [path.read_text(encoding="utf-8") for path in (migrations_folder() / "versions").glob("*.py")]
     stated = re.compile(r'^(revision|down_revision)\b[^=]*= *"([^"]+)"', re.MULTILINE)
     names: dict[str, set[str]] = {"revision": set(), "down_revision": set()}
@@ -142,20 +134,16 @@ def _migrate(url: str | URL, direction: str, revision: str) -> None:
     from alembic.runtime.migration import MigrationContext
     from alembic.util import CommandError
 
-    engine = open_database(url)
-    try:
-        with _alone(engine) as connection:
-            state = SchemaState(MigrationContext.configure(connection).get_current_revision(), _head())
-            if direction == "upgrade":
-                _refuse_newer(state)
-            config = _config()
-            config.attributes["connection"] = connection
-            try:
-                getattr(command, direction)(config, revision)
-            except CommandError as error:
-                raise ConfigurationError(f"cannot {direction} to {revision!r}: {error}") from None
-    finally:
-        engine.dispose()
+    with _reached(url, _alone) as connection:
+        state = SchemaState(MigrationContext.configure(connection).get_current_revision(), _head())
+        if direction == "upgrade":
+            _refuse_newer(state)
+        config = _config()
+        config.attributes["connection"] = connection
+        try:
+            getattr(command, direction)(config, revision)
+        except CommandError as error:
+            raise ConfigurationError(f"cannot {direction} to {revision!r}: {error}") from None
 
 
 def _refuse_newer(state: SchemaState) -> None:
@@ -186,6 +174,17 @@ def _head() -> str:
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None, "there is at least one migration"
     return head
+
+
+@contextmanager
+def _reached(url: str | URL, how: Callable[[Engine], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+    """A connection of an engine of its own, which is gone afterwards."""
+    engine = open_database(url)
+    try:
+        with how(engine) as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -151,7 +151,7 @@ class Executor:
                 if lease is not None:
                     moved(f"{lease.stage.kind} {lease.stage.key}")
                     self.work(lease)
-                elif self._is_over(experiment_id):
+                elif (status := self.store.experiments.get(experiment_id).status).has_ended or status is Status.PAUSED:
                     return
                 else:  # another worker has the rest
                     self.store.leases.reap()
@@ -163,10 +163,6 @@ class Executor:
             self.name, stage_id=first, queues=queues, experiment_id=experiment_id,
             lease_seconds=self.settings.lease_seconds,
         )  # fmt: skip
-
-    def _is_over(self, experiment_id: str) -> bool:
-        status = self.store.experiments.get(experiment_id).status
-        return status.has_ended or status is Status.PAUSED
 
     def work(self, lease: Lease) -> str:
         """Run one claimed stage to its end; how it ended: succeeded, reused, failed, lost, or the state given back."""

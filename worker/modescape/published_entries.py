@@ -78,11 +78,7 @@ def publish(catalogue: Catalogue, worker: str, living: Collection[str]) -> None:
     """
     rows = {(PLUGIN, f"{one.module} on {worker}"): _state(one, worker) for one in plugins.found()}
     rows |= dict(_brought())
-    catalogue.publish(rows, lambda row: _is_gone(row, worker, living))
-
-
-def _is_gone(row: Json, worker: str, living: Collection[str]) -> bool:
-    return row["worker"] == worker or row["worker"] not in living
+    catalogue.publish(rows, lambda row: row["worker"] == worker or row["worker"] not in living)
 
 
 def _state(plugin: plugins.Plugin, worker: str) -> Json:
@@ -121,10 +117,6 @@ def document(entry: Entry) -> Json:
     assert entry.brought is not None
     more = next((tell(entry) for kind, tell in _TELLING.items() if isinstance(entry, kind)), {})
     return {**entry.said(), **more, "options": _options_document(entry.options), "brought": asdict(entry.brought)}
-
-
-def _of_method(entry: Any) -> Json:
-    return {"look": entry.look and asdict(entry.look), "count": _default_count(entry)}
 
 
 def _default_count(entry: Method) -> int:
@@ -177,7 +169,7 @@ def _dropout(entry: Architecture) -> bool | None:
 
 
 _TELLING: dict[type[Entry], Callable[[Any], Json]] = {
-    Method: _of_method,
+    Method: lambda entry: {"look": entry.look and asdict(entry.look), "count": _default_count(entry)},
     Architecture: _of_architecture,
     Corruption: lambda entry: {"family": asdict(entry.family)},
     Preset: lambda entry: {"spec": entry.call(), "thumbnail": entry.thumbnail},

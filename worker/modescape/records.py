@@ -287,9 +287,6 @@ class TrainedRun:
     arithmetic: Json
     failed: str | None = None  # None: not known yet
 
-    def told(self) -> Json:
-        return _without_none(self, "failed")
-
 
 @dataclass(frozen=True)
 class PredictedRun:
@@ -299,9 +296,6 @@ class PredictedRun:
     accuracy: float | None
     best_accuracy: float | None
     failed: str | None = None  # None: from a version that did not tell
-
-    def told(self) -> Json:
-        return _without_none(self, "failed")
 
 
 @dataclass
@@ -316,6 +310,11 @@ class ListColumns:
     def told(self) -> Json:
         told = _without_none(self, "accuracy", "ensemble_accuracy", "disagreement")
         return told if self.finding else {name: value for name, value in told.items() if name != "finding"}
+
+
+def told_of(run: TrainedRun | PredictedRun) -> Json:
+    """What a run's row gets of it."""
+    return _without_none(run, "failed")
 
 
 def _without_none(record: Any, *names: str) -> Json:
@@ -345,7 +344,7 @@ class StageOutput:
         """Plain JSON: numpy numbers become Python's, NaN and infinity become null."""
         option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
         document = asdict(self) | {
-            "runs": {number: outcome.told() for number, outcome in self.runs.items()},
+            "runs": {number: told_of(outcome) for number, outcome in self.runs.items()},
             "experiment": self.experiment.told(),
         }
         plain: Json = orjson.loads(orjson.dumps(document, option=option))

@@ -23,7 +23,7 @@ from modescape.claims.record import ClaimRecord
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.listing import Condition
-from modescape.records import Json, SampleSet, StageKind, StageState, group_name
+from modescape.records import Json, Role, SampleSet, StageKind, StageState, group_name
 from modescape.registry import methods
 from modescape.science.health import run_failure
 from modescape.spec import ExperimentSpec, stored
@@ -129,9 +129,9 @@ class Results:
         self,
         *,
         run: int | None = None,
-        role: str | None = None,
+        role: Role | None = None,
         method: str | None = None,
-        sample_set: str | None = None,
+        sample_set: SampleSet | None = None,
     ) -> list[Solution]:
         """Solutions by number, without what has failed; each argument narrows. Optima are the last checkpoints of their
         runs."""
@@ -144,7 +144,7 @@ class Results:
             and (sample_set is None or s.sample_set == sample_set)
         ]
 
-    def averaged_set(self, method: str) -> str:
+    def averaged_set(self, method: str) -> SampleSet:
         """The set of a method's samples that is averaged and compared: fair where a strength is chosen for it."""
         chosen = any((s.kind, s.key) == ("strength", method) for s in self.stages)
         return SampleSet.FAIR if chosen else SampleSet.TYPICAL
@@ -288,8 +288,3 @@ class Results:
     def claim(self, letter: str) -> ClaimRecord | None:
         """What the verdict says of one claim, as it was judged; None while it is not, or never asked."""
         return Finding.from_json(self.store.experiments.get(self.experiment.id).finding).claim(letter)
-
-    def counts(self, kind: str) -> tuple[int, int]:
-        """(finished, planned) stages of one kind."""
-        chosen = [stage for stage in self.stages if stage.kind == kind]
-        return sum(stage.state == StageState.SUCCEEDED for stage in chosen), len(chosen)

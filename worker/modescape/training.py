@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,9 +54,6 @@ class ProgressReport:
     accuracy: float | None
     images_per_second: float
     seconds_left: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,9 @@ def train(
     module.to(device)
     splits = splits.to(device)
     with arithmetic(device), ExitStack() as stack:
-        stack.enter_context(_own_generators(device))
+        # torch's global generators are this training's within, and afterwards as they were
+        place = torch.device(device)
+        stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
         run = _Run(module, splits, training, seeds, recipe, device, first_step)
         if resume is not None:
             run.restore(resume)
@@ -375,8 +374,7 @@ def decay_mask(module: nn.Module, training: TrainingSpec) -> Tensor:
     kernels: of convolutions of any rank (linear ones in a network without any); weights: every tensor of two or more
     dimensions but embeddings; all: everything.
     """
-    acts = {"kernels": _kernels, "weights": _weights, "all": _everything}
-    chosen = acts[training.decay_on](module)
+    chosen = {"kernels": _kernels, "weights": _weights, "all": _everything}[training.decay_on](module)
     return torch.cat([torch.full((p.numel(),), float(p in chosen)) for p in module.parameters()])
 
 
@@ -457,14 +455,6 @@ def _finite(value: float) -> float | None:
 
 
 # --- randomness of torch's own layers ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def _own_generators(device: str) -> Iterator[None]:
-    """torch's global generators are this training's within, and afterwards as they were."""
-    place = torch.device(device)
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-        yield
 
 
 def _seed_torch(noise: int, step: int) -> None:

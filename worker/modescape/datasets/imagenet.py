@@ -162,12 +162,6 @@ def files_of(listed: ListedPictures, classes: Sequence[str]) -> tuple[tuple[Path
     return paths, np.array([i for i, name in enumerate(classes) for _ in by_class[name]], np.int64)
 
 
-def names_of(listed: ListedPictures, classes: Sequence[str]) -> dict[str, frozenset[str]]:
-    """The names of the files of each class."""
-    found = _by_class(listed, classes)
-    return {name: frozenset(os.path.basename(path) for path in paths) for name, paths in found.items()}  # noqa: PTH119
-
-
 def _by_class(listed: ListedPictures, classes: Sequence[str]) -> dict[str, list[str]]:
     aside = Aside(listed.root)
     try:
@@ -290,7 +284,8 @@ def _own_test(location: DataLocation, spec: DataSpec) -> OwnTest | None:
 
 @lru_cache(maxsize=2)
 def _names_listed(root: Path, fingerprint: str, classes: tuple[str, ...]) -> Names:
-    return tuple((name, files) for name, files in sorted(names_of(list_pictures(root), classes).items()) if files)
+    found = sorted(_by_class(list_pictures(root), classes).items())
+    return tuple((name, frozenset(map(os.path.basename, paths))) for name, paths in found if paths)
 
 
 @dataset(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from modescape.errors import InvalidInput
 from modescape.methods.method import FORT, Draw, Neighbourhood, SampledOptions, draw_at, method
 from modescape.registry import Look
+from modescape.science.landscape import filter_normalised
 
 
 class RandomOptions(SampledOptions):
@@ -60,23 +58,7 @@ def random(around: Neighbourhood, options: RandomOptions, strength: float, rng: 
     """
     direction = rng.standard_normal(around.theta.size)
     if options.filter_normalised:
-        step = _like_filters(direction, around)
+        step = filter_normalised(direction, around.theta, around.layout)
     else:
         step = direction * (around.norm / np.linalg.norm(direction))
     return draw_at(around, around.theta + strength * step, strength)
-
-
-def _like_filters(direction: NDArray[np.float64], around: Neighbourhood) -> NDArray[np.float64]:
-    """The direction with each filter as long as the solution's, and tensors of one dimension set to zero."""
-    result = np.zeros_like(direction)
-    start = 0
-    for _, shape in around.layout:
-        stop = start + math.prod(shape)
-        if len(shape) >= 2:
-            rows = direction[start:stop].reshape(shape[0], -1)
-            norms = np.linalg.norm(around.theta[start:stop].astype(np.float64).reshape(shape[0], -1), axis=1)
-            result[start:stop] = (rows * (norms / np.linalg.norm(rows, axis=1))[:, None]).ravel()
-        start = stop
-    if start != direction.size:
-        raise InvalidInput(f"the layout describes {start} weights, the solution has {direction.size}", field="layout")
-    return result

@@ -4,7 +4,7 @@
     entry = methods["random"]
     options = entry.options()
     reach = calibrate(entry, around, options, accuracy=probe, chance=0.1, seed=seed)
-    for found in sample(entry, around, options, sample_set="typical", count=10, seed=seed, reach=reach,
+    for found in sample(entry, around, options, sample_set=SampleSet.TYPICAL, count=10, seed=seed, reach=reach,
                         accuracy=on_validation, reference=accuracy_of_the_optimum):
         found.draw.theta                      # float32 [P]
 
@@ -43,10 +43,9 @@ import numpy as np
 
 from modescape.errors import InvalidInput
 from modescape.methods.method import Draw, GaussianOptions, Neighbourhood, SampledOptions, draw_at
+from modescape.records import SampleSet
 from modescape.registry import Method, Options
 from modescape.science.seeds import sample_rng
-
-SampleSet = Literal["spread", "typical", "fair"]  # which `sample` and `sample_at` draw
 
 NEAR_COST = 0.02  # accuracy given up at the strongest typical sample, and at the end of the near part of graded ones
 NEAR_SHARE = 0.6  # of graded samples
@@ -80,9 +79,9 @@ class Reach:
 
 def needs_reach(entry: Method, options: Options, sample_set: SampleSet) -> bool:
     """Whether the strengths of this set are measured on the network, so that `calibrate` must come first."""
-    if not isinstance(options, SampledOptions) or sample_set == "fair":
+    if not isinstance(options, SampledOptions) or sample_set == SampleSet.FAIR:
         return False
-    if sample_set == "typical":
+    if sample_set == SampleSet.TYPICAL:
         return not isinstance(options, GaussianOptions) and _maximum(options, "typical_max") is None
     return options.strengths == "graded" or _maximum(options, "spread_max") is None
 
@@ -141,7 +140,7 @@ def _strength(
     entry: Method, around: Neighbourhood, options: SampledOptions, sample_set: SampleSet, u: float, reach: Reach | None
 ) -> float:
     """The strength at quantile u of its range, in the method's own unit."""
-    if sample_set == "typical" and isinstance(options, GaussianOptions):
+    if sample_set == SampleSet.TYPICAL and isinstance(options, GaussianOptions):
         return options.typical_scale
     if reach is None and needs_reach(entry, options, sample_set):
         raise InvalidInput(f"{entry.title}: its {sample_set} strengths are measured on the network; calibrate first")
@@ -149,10 +148,10 @@ def _strength(
     asked = _maximum(options, f"{sample_set}_max")
     if asked is not None:
         asked = options.in_own_unit(asked, around)
-    if sample_set == "typical" or options.strengths == "uniform":
+    if sample_set == SampleSet.TYPICAL or options.strengths == "uniform":
         if asked is None:
             assert reach is not None
-            asked = reach.near if sample_set == "typical" else 2 * reach.half
+            asked = reach.near if sample_set == SampleSet.TYPICAL else 2 * reach.half
         return u * min(asked, highest)
     assert reach is not None
     far = min(asked if asked is not None else 2 * max(reach.half, reach.near), highest)
@@ -257,10 +256,10 @@ def sample(
     is missing.
     """
     if not isinstance(options, SampledOptions):
-        if sample_set == "typical" and start == 0 and count > 0:
+        if sample_set == SampleSet.TYPICAL and start == 0 and count > 0:
             yield Sampled(entry.call(around, options, 0.0, sample_rng(seed, entry.name, sample_set, 0, 0)), 0, 0, None)
         return
-    floored = sample_set == "typical" and options.floor != "none"
+    floored = sample_set == SampleSet.TYPICAL and options.floor != "none"
     if floored and accuracy is None:
         raise InvalidInput(f"{entry.title}: the accuracy floor needs validation images", field="data.validation_images")
     floor = _floor(options, reference) if floored else None

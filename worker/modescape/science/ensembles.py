@@ -168,10 +168,6 @@ class EnsembleScores:
             "ece": np.abs(self._gaps[mine]).sum(axis=1) / self.examples,
         }
 
-    def possible(self, size: int) -> int:
-        """How many ensembles of that size there are."""
-        return comb(self.members, size)
-
     def expected_brier(self, size: int | None) -> float:
         """Mean Brier score over *all* ensembles of that size, exactly and without forming them; None: endlessly many.
 
@@ -203,7 +199,7 @@ class EnsembleScores:
         n = self.examples
         members = float(self._member_brier.mean()) / n
         total, aleatoric, epistemic = self.entropy
-        complete = [size for size, some in self.subsets.items() if len(some) == self.possible(size)]
+        complete = [size for size, some in self.subsets.items() if len(some) == comb(self.members, size)]
         by_size = [Identity("size", float(self.of(s)["brier"].mean()), self.expected_brier(s)) for s in complete]
         by_size.sort(key=lambda identity: (not identity.holds, identity.residual))
         return (

@@ -259,6 +259,7 @@ def changed(agreement: Array, accuracy: Array) -> Floats:
         return np.asarray(np.where(accuracy < 1, (1 - agreement) / (1 - accuracy), np.nan), np.float64)
 
 
+@dataclass(frozen=True, eq=False)
 class Gauge:
     """Scores of any weights of one network.
 
@@ -266,33 +267,24 @@ class Gauge:
     networks without batch norm. check is called before each batch and may raise to stop.
     """
 
-    def __init__(
-        self,
-        network: torch.nn.Module,
-        transform: InputTransform,
-        *,
-        statistics: Split | None = None,
-        device: str = "cpu",
-        check: Callable[[], None] | None = None,
-    ) -> None:
-        self._network = network
-        self._transform = transform
-        self._statistics = statistics
-        self._device = device
-        self._check = check
+    network: torch.nn.Module
+    transform: InputTransform
+    statistics: Split | None = None
+    device: str = "cpu"
+    check: Callable[[], None] | None = None
 
     def __call__(self, theta: NDArray[np.float32], views: Sequence[View]) -> Floats:
         """[S, 2 + A] of weights [P] in S views."""
         from modescape.science import weights
 
-        weights.assign(self._network, theta)
-        if self._statistics is not None:
-            count = len(self._statistics)
-            weights.refresh_batch_norm(self._network, self._statistics, self._transform, count)
+        weights.assign(self.network, theta)
+        if self.statistics is not None:
+            count = len(self.statistics)
+            weights.refresh_batch_norm(self.network, self.statistics, self.transform, count)
         return np.stack([score(self.logits(view.images), view.truth, view.anchors) for view in views])
 
     def logits(self, images: Split) -> NDArray[np.float32]:
         """[N, K] of the network as it stands."""
         from modescape.science.predictions import predict
 
-        return predict(self._network, images, self._transform, device=self._device, check=self._check)
+        return predict(self.network, images, self.transform, device=self.device, check=self.check)

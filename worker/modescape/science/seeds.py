@@ -44,12 +44,7 @@ def run_seeds(root: int, run: int, vary: Literal["both", "weights", "batches"] =
     """
     weights = run if vary in ("both", "weights") else 0
     batches = run if vary in ("both", "batches") else 0
-    return RunSeeds(
-        weights=stream_seed(root, "weights", weights),
-        batches=stream_seed(root, "batches", batches),
-        noise=stream_seed(root, "noise", batches),
-        augmentation=stream_seed(root, "augmentation", batches),
-    )
+    return _two_seeds(root, "", weights, batches)
 
 
 STREAMS = (*(field.name for field in fields(RunSeeds)), "sampling")  # as tables show them
@@ -85,28 +80,28 @@ def arm_seeds(root: int, repetition: int, arm: Arm) -> RunSeeds:
 
     As in runs, dropout masks and augmentation go with the order of examples.
     """
-    return _two_seeds(root, "seeds", 2 * repetition + arm.other_weights, 2 * repetition + arm.other_batches)
+    return _two_seeds(root, "seeds/", 2 * repetition + arm.other_weights, 2 * repetition + arm.other_batches)
 
 
 def branch_seeds(root: int, repetition: int, side: int) -> RunSeeds:
     """Seeds of one branch of the instability study: an order of examples of its own, the same at every epoch it may
     branch off at; the weights are those of run 0, which is where it comes from."""
-    own = _two_seeds(root, "instability", 0, 2 * repetition + side)
+    own = _two_seeds(root, "instability/", 0, 2 * repetition + side)
     return replace(own, weights=stream_seed(root, "weights", 0))
 
 
-def _two_seeds(root: int, study: str, weights: int, batches: int) -> RunSeeds:
+def _two_seeds(root: int, place: str, weights: int, batches: int) -> RunSeeds:
     return RunSeeds(
-        weights=stream_seed(root, f"{study}/weights", weights),
-        batches=stream_seed(root, f"{study}/batches", batches),
-        noise=stream_seed(root, f"{study}/noise", batches),
-        augmentation=stream_seed(root, f"{study}/augmentation", batches),
+        weights=stream_seed(root, f"{place}weights", weights),
+        batches=stream_seed(root, f"{place}batches", batches),
+        noise=stream_seed(root, f"{place}noise", batches),
+        augmentation=stream_seed(root, f"{place}augmentation", batches),
     )
 
 
 def chain_seeds(root: int, run: int, method: str) -> RunSeeds:
     """Seeds of the training that a method does for itself beside run `run`: none of them is a run's."""
-    return _two_seeds(root, f"chain/{method}", run, run)
+    return _two_seeds(root, f"chain/{method}/", run, run)
 
 
 def sample_rng(seed: int, method: str, sample_set: str, index: int, attempt: int) -> np.random.Generator:

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 _LOWEST = -2000.0  # log p where bisection starts: for small e the root lies far below 1e-300
+_BOOTSTRAP = 200  # redraws of the samples
 _EXPONENTS = (-4.0, 2.0)  # range of log e in the fit
 _GOLDEN = (np.sqrt(5) - 1) / 2
 
@@ -135,26 +136,17 @@ class Fit:
         return {"": "=", "lowest": "≤", "highest": "≥"}[self.border]
 
 
-def fit_exponent(
-    accuracies: ArrayLike,
-    disagreements: ArrayLike,
-    *,
-    base: float,
-    classes: int,
-    weights: ArrayLike | None = None,
-    bootstrap: int = 200,
-    seed: int = 0,
-) -> Fit:
+def fit_exponent(accuracies: ArrayLike, disagreements: ArrayLike, *, base: float, classes: int) -> Fit:
     """Least squares over log e in [-4, 2]: invert d for each sample, predict its accuracy, compare (science i.5).
 
     d(p) = a* p + (1 - a*) p^e is increasing in p, a(p) is not, so d is inverted. Samples within 0.02 of chance and
-    those that changed no label say nothing about e and are left out. weights: one per sample, 1/variance of a or none.
+    those that changed no label say nothing about e and are left out.
     (Fort et al. report e = 0.22 for ResNet20v1 on CIFAR-100 without saying how it was fitted.)
     """
     a, d = np.asarray(accuracies, np.float64), np.asarray(disagreements, np.float64)
-    w = np.ones_like(a) if weights is None else np.asarray(weights, np.float64)
     kept = np.isfinite(a) & np.isfinite(d) & (a >= 1 / classes + 0.02) & (d > 0) & (d < 1)
-    a, d, w = a[kept], d[kept], w[kept]
+    a, d = a[kept], d[kept]
+    w = np.ones_like(a)
     nothing = Fit(None, None, None, None, len(a), base, classes)
     if not 1 / classes < base < 1:
         return Fit(**{**vars(nothing), "reason": f"the base accuracy {base:.3g} is not between chance and 1"})
@@ -171,8 +163,8 @@ def fit_exponent(
     border = _border(found)
     low = high = None
     if len(a) >= 5 and not border:
-        rng = np.random.default_rng(seed)
-        counts = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=bootstrap) * w
+        rng = np.random.default_rng(0)
+        counts = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=_BOOTSTRAP) * w
         drawn = np.exp(_parabolic_minima(grid, errors @ counts.T))
         # samples that lie exactly on one curve leave only the parabola's own error, which must not exclude the fit
         low, high = min(float(np.quantile(drawn, 0.025)), found), max(float(np.quantile(drawn, 0.975)), found)

@@ -48,9 +48,6 @@ class Piece:
         return prod(self.shape)
 
 
-Layout = Sequence[Piece]
-
-
 def names_and_shapes(module: nn.Module) -> list[Piece]:
     """The pieces theta is made of, in order."""
     pieces, start = [], 0
@@ -101,19 +98,18 @@ def tensors(module: nn.Module) -> Arrays:
 
 def load_tensors(module: nn.Module, values: Mapping[str, np.ndarray]) -> None:
     """The inverse of `tensors`."""
-    own = names_and_shapes(module)
-    assign(module, from_tensors(own, values))
-    names = {piece.name for piece in own}
+    assign(module, from_tensors(module, values))
+    names = {piece.name for piece in names_and_shapes(module)}
     assign_buffers(module, {name: value for name, value in values.items() if name not in names})
 
 
-def from_tensors(layout: nn.Module | Layout, values: Mapping[str, np.ndarray]) -> Theta:
+def from_tensors(module: nn.Module, values: Mapping[str, np.ndarray]) -> Theta:
     """theta [P] from named arrays; further names (buffers) are ignored.
 
     Raises InvalidInput when one is missing or misshapen.
     """
     parts = []
-    for piece in _layout(layout):
+    for piece in names_and_shapes(module):
         value = values.get(piece.name)
         if value is None or tuple(value.shape) != piece.shape:
             found = "missing" if value is None else f"of shape {tuple(value.shape)}"
@@ -237,10 +233,6 @@ def _statistics_only(module: nn.Module, layers: Sequence[nn.Module]) -> Iterator
             layer.momentum = momentum
         for m, training in modes.items():
             m.training = training
-
-
-def _layout(layout: nn.Module | Layout) -> Layout:
-    return names_and_shapes(layout) if isinstance(layout, nn.Module) else layout
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 from modescape.errors import StageError
 from modescape.methods.method import Draw, Neighbourhood
 from modescape.methods.sampling import remake
-from modescape.records import SampleSet, StageState
+from modescape.records import SampleSet, StageKind, StageState
 from modescape.registry import Method, Options, methods
 from modescape.results import Results
+from modescape.science.barriers import BATCH_NORM_IMAGES
 from modescape.science.predictions import ActivationMask
 from modescape.science.predictions import accuracy as accuracy_of
 from modescape.spec import ExperimentSpec
 from modescape.stages.stage import Context, Json
 from modescape.tables import Solution
-
-BATCH_NORM_IMAGES = 2000
 
 
 def options_of(spec: ExperimentSpec, entry: Method) -> Options:
@@ -84,15 +83,12 @@ class Around:
 
     def chain(self, entry: Method) -> Json:
         """What the chain of a method beside this run left."""
-        return self._left("chain", f"{self.run}/{entry.name}")
-
-    def _left(self, kind: str, key: str) -> Json:
-        """What a stage of this experiment left for others."""
+        key = f"{self.run}/{entry.name}"
         for stage in self._results.stages:
-            if (stage.kind, stage.key) == (kind, key) and stage.state == StageState.SUCCEEDED:
+            if (stage.kind, stage.key, stage.state) == (StageKind.CHAIN, key, StageState.SUCCEEDED):
                 extra: Json = stage.result["extra"]
                 return extra
-        raise StageError(f"{kind}/{key} has not finished")
+        raise StageError(f"chain/{key} has not finished")
 
     def _thetas(self, kept: Sequence[Json]) -> list[NDArray[np.float32]]:
         return [self.weights.from_tensors(self.network, self.context.artifacts.tensors(one["weights"])) for one in kept]
@@ -134,7 +130,7 @@ class Around:
             entry,
             self.neighbourhood_of(entry),
             options_of(self.context.spec, entry),
-            sample_set=solution.sample_set,  # type: ignore[arg-type]
+            sample_set=solution.sample_set,
             index=solution.index,
             attempt=solution.attempt,
             strength=solution.strength,

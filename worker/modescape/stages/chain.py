@@ -22,7 +22,7 @@ from modescape.registry import Method, Options, methods
 from modescape.results import Results
 from modescape.science.seeds import chain_seeds, stream_seed
 from modescape.spec import ExperimentSpec
-from modescape.spec_parts import TrainingSpec, keyed, steps_per_epoch
+from modescape.spec_parts import keyed, steps_per_epoch
 from modescape.stages.around import options_of
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_method, the_network
 from modescape.stages.train import run_training
@@ -38,7 +38,7 @@ def plan(draft: Draft) -> None:
         if entry.trained is None:
             continue
         options = options_of(draft.spec, entry)
-        training = _training(options, draft.spec)
+        training = _trained(options).training(draft.spec.training)
         kept = _trained(options).samples
         work = Work(trained=training.epochs * steps_per_epoch(training, draft.n.train) * training.batch_size)
         for r in draft.runs:
@@ -53,10 +53,6 @@ def _trained(options: Options) -> TrainedOptions:
     return options
 
 
-def _training(options: Options, spec: ExperimentSpec) -> TrainingSpec:
-    return _trained(options).training(spec.training)
-
-
 def _parts(task: Task) -> Json:
     spec = task.spec
     part = keyed(spec)
@@ -65,7 +61,7 @@ def _parts(task: Task) -> Json:
     return {
         "data": part["data"],
         "network": part["network"],
-        "training": keyed(_training(options, spec)),
+        "training": keyed(_trained(options).training(spec.training)),
         "options": keyed(options) if isinstance(options, FreshOptions) else None,
         "seeds": chain_seeds(spec.ensemble.seed, run, entry.name).as_dict(),
         "noise": _noise_seed(spec, run, entry),
@@ -90,7 +86,7 @@ def chain(context: Context) -> None:
     spec, run = context.spec, context.params["run"]
     entry = methods[context.params["method"]]
     options = options_of(spec, entry)
-    training = _training(options, spec)
+    training = _trained(options).training(spec.training)
     seeds = chain_seeds(spec.ensemble.seed, run, entry.name)
     recipe: Recipe | None = None
     planned = _trained(options).samples

@@ -49,14 +49,6 @@ def plan_all(draft: Draft) -> None:
         draft.add("compare", "all", {}, work, needs=needs, wants=wants, optional=False)
 
 
-def _checkpoints(results: Results) -> list[Solution]:
-    """Checkpoints and optima of every healthy run, by number. Raises NothingLearned when no run is healthy."""
-    found = [solution for solution in results.solutions() if solution.role != Role.SAMPLE]
-    if not found:
-        raise NothingLearned(f"no run learned: {no_run_learned(results.failed)}")
-    return found
-
-
 @stage("compare", version=6, judges=(Evidence, ChainEvidence), gathers=True)
 def compare(context: Context) -> None:
     if context.lease.stage.key == "trajectories":
@@ -66,9 +58,12 @@ def compare(context: Context) -> None:
 
 
 def _compare_trajectories(context: Context) -> None:
-    """Cosine of weights and disagreement of labels between checkpoints; divergence of independent runs."""
+    """Cosine of weights and disagreement of labels between the checkpoints and optima of healthy runs; divergence of
+    independent runs. Raises NothingLearned when no run is healthy."""
     results = context.results()
-    solutions = _checkpoints(results)
+    solutions = [solution for solution in results.solutions() if solution.role != Role.SAMPLE]
+    if not solutions:
+        raise NothingLearned(f"no run learned: {no_run_learned(results.failed)}")
     _cosines(context, solutions)
     optima = [solution for solution in solutions if solution.role == Role.OPTIMUM]
     for split in context.spec.evaluation.splits:
@@ -118,10 +113,8 @@ def _between_runs(context: Context, results: Results, optima: list[Solution], sp
     """The runs' Jensen-Shannon divergence; what they are worth together is the stage `ensemble`'s."""
     if len(optima) > 1:
         divergence = similarity.js_mean(softmax(np.stack([results.logits(solution, split) for solution in optima])))
-        context.add_group(Group.INDEPENDENT, "js_mean", divergence, len(optima), split, members=len(optima))
-        context.add_group(
-            Group.INDEPENDENT, "js_sum", divergence * len(optima), len(optima), split, members=len(optima)
-        )
+        for metric, value in (("js_mean", divergence), ("js_sum", divergence * len(optima))):
+            context.add_group(Group.INDEPENDENT, metric, value, len(optima), split, members=len(optima))
 
 
 def _compare_all(context: Context) -> None:

@@ -62,10 +62,6 @@ class StageControl:
         )  # fmt: skip
         self.stop_if_asked(wish)
 
-    def forget_points(self, run: int) -> None:
-        """A stage that starts over draws its curves again. Raises LeaseLost."""
-        self.save_partial({}, run=run, drop_after_step=-1)
-
     def note(self, kind: str, payload: Json) -> None:
         """An event of the stage's own. Raises LeaseLost."""
         self._store.leases.note(self.lease, kind, payload)

@@ -26,9 +26,10 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.claims.record import number
 from modescape.draft import Draft, sample_sets
 from modescape.prices import Work
-from modescape.records import Absent, EventKind, Group, Role, StageKind
+from modescape.records import Absent, EventKind, Group, Role, SampleSet, StageKind
 from modescape.results import Results
 from modescape.science.ensembles import (
     MAX_SUBSETS,
@@ -65,7 +66,7 @@ def plan(draft: Draft) -> None:
     if runs < 2:
         return
     ensembles = sum(min(comb(runs, size), MAX_SUBSETS) for size in sizes(runs))
-    typical = [n for chosen in draft.spec.methods for name, n in sample_sets(chosen) if name == "typical"]
+    typical = [n for chosen in draft.spec.methods for name, n in sample_sets(chosen) if name == SampleSet.TYPICAL]
     functions, groups = runs * (1 + sum(typical)), 1 + len(typical)
     # Measured on one core: 50 ns to score a probability of one ensemble, 50 ns to average one of a function.
     seconds = (groups * ensembles * 5e-8 + functions * 5e-8) * draft.images * draft.classes
@@ -229,9 +230,8 @@ def _evaluate(
         for sure in calibration:
             sure.add(block, functions)
     samples = [len(own) for own in group.members]  # averaged in a run first
-    drawn: Json = (
-        {"set": "fair"} if group.name != Group.INDEPENDENT and results.averaged_set(group.name) == "fair" else {}
-    )
+    is_fair = group.name != Group.INDEPENDENT and results.averaged_set(group.name) == SampleSet.FAIR
+    drawn: Json = {"set": SampleSet.FAIR} if is_fair else {}
     for size, chosen in scores.subsets.items():
         found: dict[str, tuple[NDArray[np.float64], Json]] = {
             metric: (values, {}) for metric, values in scores.of(size).items()
@@ -247,11 +247,11 @@ def _evaluate(
                 len(labels),
                 split,
                 size=size,
-                sd=_spread(values),
-                low=_finite(float(values.min())),
-                high=_finite(float(values.max())),
+                sd=deviation(values),
+                low=number(float(values.min())),
+                high=number(float(values.max())),
                 subsets=len(chosen),
-                of=scores.possible(size),
+                of=comb(runs, size),
                 runs=runs,
                 samples=[min(samples), max(samples)],
                 **drawn,
@@ -277,13 +277,13 @@ def _tell_identities(context: Context, name: str, scores: EnsembleScores, split:
     for identity in identities:
         context.add_group(
             f"ensemble/{name}", f"identity/{identity.name}", identity.residual, scores.examples, split,
-            left=_finite(identity.left), right=_finite(identity.right), tolerance=TOLERANCE, holds=identity.holds,
+            left=number(identity.left), right=number(identity.right), tolerance=TOLERANCE, holds=identity.holds,
         )  # fmt: skip
         if not identity.holds:
             context.control.note(
                 EventKind.IDENTITY,
-                {"identity": identity.name, "group": name, "split": split, "left": _finite(identity.left),
-                 "right": _finite(identity.right), "tolerance": TOLERANCE},
+                {"identity": identity.name, "group": name, "split": split, "left": number(identity.left),
+                 "right": number(identity.right), "tolerance": TOLERANCE},
             )  # fmt: skip
     residuals = [identity.residual for identity in identities]
     return max(residual if np.isfinite(residual) else np.inf for residual in residuals)
@@ -322,7 +322,7 @@ class _Confidences:
                     value,
                     len(self.labels),
                     split,
-                    sd=_spread(each) if of == "single" else None,
+                    sd=deviation(each) if of == "single" else None,
                     runs=len(own),
                     temperatures=self.fitted and self.fitted[used],
                     **_bins(shown),
@@ -343,10 +343,6 @@ def _bins(found: Reliability) -> Json:
     }
 
 
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
-
-
-def _spread(values: NDArray[np.float64]) -> float | None:
+def deviation(values: NDArray[np.float64] | Sequence[float]) -> float | None:
     """Sample standard deviation; None for fewer than two."""
-    return _finite(float(values.std(ddof=1))) if len(values) > 1 else None
+    return number(float(np.std(values, ddof=1))) if len(values) > 1 else None

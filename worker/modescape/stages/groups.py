@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from modescape.draft import Draft, fair_sets, sample_sets
 from modescape.methods.trained import FreshOptions
-from modescape.records import Group, Need, Role, group_name
+from modescape.records import Group, Need, Role, SampleSet, group_name
 from modescape.registry import methods
 from modescape.science.data import Split
 from modescape.science.predictions import ActivationMask
@@ -67,12 +67,12 @@ def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
                 size = 1 if name == Group.INDEPENDENT else study.size(draft.spec)
                 found.append(PlannedGroup(planned_name(name), run, size, base))
                 continue
-            averaged = "fair" if name in fair else "typical"
+            averaged = SampleSet.FAIR if name in fair else SampleSet.TYPICAL
             own = [("sample", f"{run}/{name}/{averaged}"), ("chain", f"{run}/{name}")]
             made = tuple(need for need in own if need in there)
             if made:
                 chosen = next(m for m in draft.spec.methods if m.method == name)
-                size = min(study.size(draft.spec), fair.get(name) or dict(sample_sets(chosen))["typical"])
+                size = min(study.size(draft.spec), fair.get(name) or dict(sample_sets(chosen))[SampleSet.TYPICAL])
                 if methods[name].trained == "fresh":
                     found.append(PlannedGroup(name, run, size, made, base))
                 else:

@@ -331,7 +331,7 @@ def _gains(context: Context, results: Results, evidence: Evidence, split: str, m
         averaged = float(np.mean([scores(one, evidence.truth)["brier"] for one in averages]))
         last, better = _last_of(context, results, evidence, name, had, split)
         before = np.where(better, last, single) if last else single
-        best = (context.wanted("strength", name) if results.averaged_set(name) == "fair" else None) or {}
+        best = (context.wanted("strength", name) if results.averaged_set(name) == SampleSet.FAIR else None) or {}
         found.append(
             Gain(
                 method=name,
@@ -379,15 +379,17 @@ def _function(results: Results, solutions: list[Solution], split: str) -> Functi
 
 def _method_evidence(context: Context, results: Results, name: str, runs: Sequence[int], split: str) -> MethodEvidence:
     entry = methods[name]
-    sets = {s: [results.solutions(run=r, method=name, sample_set=s) for r in runs] for s in ("spread", "typical")}
+    sets = {s: [results.solutions(run=r, method=name, sample_set=s) for r in runs] for s in SampleSet}
     # Typical samples were selected by their accuracy; they stand in only where no others were asked for.
-    wide = sets["spread"] if any(sets["spread"]) else sets["typical"]
+    wide = sets[SampleSet.SPREAD] if any(sets[SampleSet.SPREAD]) else sets[SampleSet.TYPICAL]
     centre = None
     if entry.centre == "mean":
-        kept = [context.need("sample", _sample_key(r, name, results)) for r in runs]
+        chosen = next(m for m in results.spec.methods if m.method == name)
+        drawn_set = sample_sets(chosen)[0][0]  # spread, if there is one
+        kept = [context.need("sample", f"{r}/{name}/{drawn_set}") for r in runs]
         centre = np.stack([context.artifacts.array(extra["centre"][split]).argmax(-1) for extra in kept])
     images = len(results.true_labels(split))
-    best = context.wanted("strength", name) if results.averaged_set(name) == "fair" else None
+    best = context.wanted("strength", name) if results.averaged_set(name) == SampleSet.FAIR else None
     drawn = min(len(results.averaged(name, r)) for r in runs) if best else None
     if best and best["strength"] == 0 and drawn:
         drawn = best["samples"]  # all of them one function, which is kept once
@@ -398,7 +400,7 @@ def _method_evidence(context: Context, results: Results, name: str, runs: Sequen
     return MethodEvidence(
         name=name,
         title=entry.title,
-        near=[labels(typical) for typical in sets["typical"]],
+        near=[labels(typical) for typical in sets[SampleSet.TYPICAL]],
         wide=[labels(all_of_run) for all_of_run in wide],
         strengths=None
         if entry.strength is None
@@ -424,12 +426,6 @@ def _family(results: Results) -> Family:
         classes=len(results.class_names),
     )
     return Family(exponent=fit.exponent, low=fit.low, high=fit.high, samples=fit.used, border=fit.border, run=first.run)
-
-
-def _sample_key(run: int, method: str, results: Results) -> str:
-    """Key of a sample stage of this run and method that was planned (spread if there is one)."""
-    chosen = next(m for m in results.spec.methods if m.method == method)
-    return f"{run}/{method}/{sample_sets(chosen)[0][0]}"
 
 
 def _at_equal_accuracy(method: MethodEvidence, evidence: Evidence) -> ReadOff:

@@ -12,10 +12,10 @@ from modescape.draft import Draft
 from modescape.prices import Work
 from modescape.records import NewMeasurement, PredictedRun, Role
 from modescape.registry import architectures
+from modescape.science.barriers import BATCH_NORM_IMAGES
 from modescape.science.health import finite, run_failure
 from modescape.science.predictions import accuracy
 from modescape.spec_parts import keyed
-from modescape.stages.around import BATCH_NORM_IMAGES
 from modescape.stages.stage import Context, Json, Task, planner, stage
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def predict(context: Context) -> None:
         for split, block in blocks.items():
             block.append(context.logits(network, split))
         context.control.progress(i + 1, len(checkpoints))
-    kept, labels = keep_logits(context, blocks)
+    kept = {split: context.keep(np.stack(block), "predictions") for split, block in blocks.items()}
+    labels = {split: context.split(split).numpy_labels() for split in blocks}
     optimum = thetas[-1]
     main = spec.evaluation.splits[0]
     finals = {split: block[-1] for split, block in blocks.items()}
@@ -69,7 +70,7 @@ def predict(context: Context) -> None:
             labels=labels,
             base={split: block[-1] for split, block in blocks.items()},
             run=run,
-            role=Role.OPTIMUM if i == len(checkpoints) - 1 else "checkpoint",
+            role=Role.OPTIMUM if i == len(checkpoints) - 1 else Role.CHECKPOINT,
             index=i,
             epoch=float(checkpoint["epoch"]),
             weights=checkpoint["weights"],
@@ -116,13 +117,6 @@ def _reestimate(context: Context, network: torch.nn.Module, number: int, labels:
     context.output.measurements.append(
         NewMeasurement(metric=REESTIMATED, value=value, split=split, solution=number, n=len(labels[split]))
     )
-
-
-def keep_logits(
-    context: Context, blocks: dict[str, list[NDArray[np.float32]]]
-) -> tuple[dict[str, str], dict[str, NDArray[np.int64]]]:
-    kept = {split: context.keep(np.stack(block), "predictions") for split, block in blocks.items()}
-    return kept, {split: context.split(split).numpy_labels() for split in blocks}
 
 
 def geometry(theta: NDArray[Any], optimum: NDArray[np.float64]) -> Json:

@@ -50,11 +50,11 @@ def plan_fair(draft: Draft) -> None:
     """Samples at the strengths that the stages `strength` choose; planned after those."""
     for name, count in fair_sets(draft.spec, draft.n.validation).items():
         for r in draft.runs:
-            params = {"run": r, "method": name, "sample_set": "fair", "count": count}
+            params = {"run": r, "method": name, "sample_set": SampleSet.FAIR, "count": count}
             run, needs = stands_on(methods[name], r)
             needs = [*run, *needs, ("strength", name)]
-            draft.add("sample", f"{r}/{name}/fair", params, Work(predicted=count * draft.images), needs=needs,
-                      solutions=count)  # fmt: skip
+            work, key = Work(predicted=count * draft.images), f"{r}/{name}/{SampleSet.FAIR}"
+            draft.add("sample", key, params, work, needs=needs, solutions=count)
 
 
 def stands_on(entry: Method, run: int) -> tuple[list[Need], list[Need]]:
@@ -63,7 +63,7 @@ def stands_on(entry: Method, run: int) -> tuple[list[Need], list[Need]]:
     if entry.trained is not None:
         others.append(("chain", f"{run}/{entry.name}"))
     if entry.of is not None:
-        others.append(("sample", f"{run}/{entry.of}/typical"))
+        others.append(("sample", f"{run}/{entry.of}/{SampleSet.TYPICAL}"))
     return [("train", f"{run}"), ("predict", f"{run}")], others
 
 
@@ -97,7 +97,7 @@ class _Drawing:
     around: Around
     entry: Method
     options: Options
-    sample_set: str
+    sample_set: SampleSet
     count: int
     probe: str  # strengths and floors are read off these images
     reach: Reach | None
@@ -129,7 +129,7 @@ class _Drawing:
     def _drawn(self, start: int) -> Iterator[tuple[Json, ActivationMask | None]]:
         around, entry, options = self.around, self.entry, self.options
         neighbourhood = around.neighbourhood_of(entry)
-        if self.reach is None and needs_reach(entry, options, self.sample_set):  # type: ignore[arg-type]
+        if self.reach is None and needs_reach(entry, options, self.sample_set):
             self.reach = calibrate(
                 entry,
                 neighbourhood,
@@ -157,14 +157,14 @@ class _Drawing:
         if self.sample_set == SampleSet.FAIR:
             strength = self.context.need("strength", self.entry.name)["strength"]
             return sample_at(
-                self.entry, neighbourhood, self.options, sample_set="fair", strength=strength or 0.0,
+                self.entry, neighbourhood, self.options, sample_set=SampleSet.FAIR, strength=strength or 0.0,
                 count=0 if strength is None else self.count, seed=seed, start=start,
             )  # fmt: skip
         return draw_samples(
             self.entry,
             neighbourhood,
             self.options,
-            sample_set=self.sample_set,  # type: ignore[arg-type]
+            sample_set=self.sample_set,
             count=self.count,
             seed=seed,
             reach=self.reach,
@@ -197,7 +197,7 @@ def sample(context: Context) -> None:
         around,
         entry,
         options_of(spec, entry),
-        params["sample_set"],
+        SampleSet(params["sample_set"]),
         count,
         # Validation images; without any, training images; never the test set (science d.8).
         probe="validation" if len(context.splits.validation) else "train",
@@ -239,7 +239,7 @@ def sample(context: Context) -> None:
             run=run,
             role=Role.SAMPLE,
             method=entry.name,
-            sample_set=params["sample_set"],
+            sample_set=drawing.sample_set,
             predictions={split: {"artifact": digest, "index": i} for split, digest in kept.items()},
             **row,
         )

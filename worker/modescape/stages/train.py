@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -73,7 +73,7 @@ class Recorder:
 
     def progress(self, report: ProgressReport) -> None:
         self.last = ProgressNumbers(report.epoch, report.loss, report.accuracy, report.images_per_second)
-        numbers = report.as_dict()
+        numbers = asdict(report)
         self.context.control.progress(numbers.pop("step"), numbers.pop("steps"), **numbers)
 
     def save(self, state: TrainState) -> None:
@@ -148,7 +148,7 @@ def run_training(
     if run is None:  # nobody would see its validation curve
         splits = replace(splits, validation=splits.validation.take(0))
     elif resume is None:
-        context.control.forget_points(run)
+        context.control.save_partial({}, run=run, drop_after_step=-1)  # its curves are drawn again
     first_step = first_epoch * steps_per_epoch(training, len(splits.train))
     try:
         learn(

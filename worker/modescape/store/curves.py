@@ -101,7 +101,8 @@ def _write_chunks(session: Session, series_id: str, sequence: int, curve: Series
         part = _curve(*(column[start : start + CHUNK_POINTS] for column in curve))
         rows.append(
             {"series_id": series_id, "sequence": sequence + i, "n": len(part.steps),
-             "first_step": int(part.steps[0]), "last_step": int(part.steps[-1]), "points": _pack(part)}
+             "first_step": int(part.steps[0]), "last_step": int(part.steps[-1]),
+             "points": b"".join(column.tobytes() for column in part)}
         )  # fmt: skip
     if rows:
         session.execute(insert(Chunk), rows)
@@ -114,10 +115,6 @@ def _curve_of(session: Session, series_id: str) -> SeriesPoints:
 
 def _curve(steps: NDArray[Any], values: NDArray[Any], times: NDArray[Any]) -> SeriesPoints:
     return SeriesPoints(steps.astype("<i8"), values.astype("<f8"), times.astype("<f8"))
-
-
-def _pack(curve: SeriesPoints) -> bytes:
-    return curve.steps.tobytes() + curve.values.tobytes() + curve.times.tobytes()
 
 
 def _unpack(points: bytes) -> SeriesPoints:

@@ -10,7 +10,7 @@ from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from modescape.errors import NotFound
-from modescape.records import ArtifactInfo, StageOutput
+from modescape.records import ArtifactInfo, StageOutput, told_of
 from modescape.store.lookup import batches, row_id
 from modescape.store.transaction import Change, Subject
 from modescape.tables import Artifact, ArtifactUse, Matrix, Measurement, Run, Solution, Stage
@@ -58,7 +58,7 @@ def write_rows(session: Session, stage: Stage, output: StageOutput) -> None:
         session.execute(update(Solution).where(of_it, Solution.number == number).values(weights=digest))
     for number, outcome in output.runs.items():
         mine = (Run.experiment_id == stage.experiment_id, Run.number == number)
-        session.execute(update(Run).where(*mine).values(**outcome.told()))
+        session.execute(update(Run).where(*mine).values(**told_of(outcome)))
 
 
 def name_files(change: Change, stage_id: str, infos: Iterable[ArtifactInfo]) -> None:

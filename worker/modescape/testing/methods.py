@@ -16,6 +16,7 @@ from modescape.methods import sampling
 from modescape.methods.method import Draw, Neighbourhood
 from modescape.methods.sampling import Reach
 from modescape.methods.trained import ContinuedOptions, FreshOptions, TrainedOptions
+from modescape.records import SampleSet
 from modescape.registry import Method, Options, methods
 from modescape.spec_parts import TrainingSpec
 from modescape.testing.contract import SHARED, Checked, Contract, at_bounds, concerns, equal, expect, module_of, refused
@@ -168,9 +169,9 @@ def _counts(trial: Trial) -> None:
         equal("order of samples, best first, sorted,", sorted(options.best_first), list(range(options.samples)))
         return
     around = trial.around(options)
-    found = list(sampling.sample(entry, around, options, sample_set="typical", count=5, seed=1))
+    found = list(sampling.sample(entry, around, options, sample_set=SampleSet.TYPICAL, count=5, seed=1))
     equal("number of solutions", len(found), entry.count(options))
-    spread = list(sampling.sample(entry, around, options, sample_set="spread", count=5, seed=1))
+    spread = list(sampling.sample(entry, around, options, sample_set=SampleSet.SPREAD, count=5, seed=1))
     equal("samples of a spread set", spread, [])
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,11 +97,9 @@ class Survey:
 def survey_of(root: Path) -> Survey:
     """Raises InvalidInput with what was seen and what is understood."""
     aside = Aside(root)
-    try:
+    with readable(root):
         named = _places(root, aside)
         parts = {place: class_folders(root / name, aside) for place, name in named.items()}
-    except OSError as error:
-        raise refuse(_unreadable(root, error)) from error
     for why, words in ((UNREAD, "is no picture of a kind that is read"), (LOST, "is a link to nothing")):
         if odd := aside.of(why):
             raise refuse(f"{odd[0]} {words}" + (f" (as {len(odd) - 1:,} more)" if odd[1:] else ""))
@@ -112,8 +111,14 @@ def survey_of(root: Path) -> Survey:
     return Survey(root, tuple(parts.items()), tuple(named.items()), aside.words())
 
 
-def _unreadable(root: Path, error: OSError) -> str:
-    return f"{printable(error.filename or root)} cannot be read: {error.strerror or error}"
+@contextmanager
+def readable(place: Path) -> Iterator[None]:
+    """What the system says of a folder or file that cannot be read, or is no longer there, in words."""
+    try:
+        yield
+    except OSError as error:
+        name = place if error.filename is None else error.filename
+        raise refuse(f"{printable(name)} cannot be read: {error.strerror or error}") from error
 
 
 def _check_name(entry: Entry, root: Path) -> None:
@@ -406,13 +411,11 @@ def outside_pictures(root: Path) -> tuple[Path, list[Entry], tuple[str, ...]]:
     """Where pictures without classes lie (the test set's folder, where there are splits), all of them in the order of
     their paths, and what was left aside. Raises InvalidInput."""
     aside = Aside(root)
-    try:
+    with readable(root):
         roles = {role: name for name in folders_of(root, Aside(root))[0] if (role := role_of(name)) is not None}
         tested = roles.get("test") or roles.get("validation")
         place = root / tested if "train" in roles and tested else root
         found = sorted(pictures(place, aside), key=by_parts)
-    except OSError as error:
-        raise refuse(_unreadable(root, error)) from error
     for entry in found:
         _check_name(entry, root)
     for why in (UNREAD, LOST):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,10 +19,11 @@ from modescape.science.data.layouts import (
     entries_of,
     ordered,
     outside_pictures,
+    readable,
     refuse,
     survey_of,
 )
-from modescape.science.data.pictures import Header, Levels, UnreadablePicture, find_levels, header_of, printable
+from modescape.science.data.pictures import Header, Levels, UnreadablePicture, find_levels, header_of
 from modescape.science.data.raw import (
     ImageFiles,
     Labels,
@@ -126,16 +126,6 @@ def _looked_at(entries: Sequence[Entry], root: Path) -> tuple[list[Header], str]
         digest.update(content)
         headers.append(_picture(path))
     return headers, digest.hexdigest()
-
-
-@contextmanager
-def readable(place: Path) -> Iterator[None]:
-    """What the system says of a folder or file that cannot be read, or is no longer there, in words."""
-    try:
-        yield
-    except OSError as error:
-        name = place if error.filename is None else error.filename
-        raise refuse(f"{printable(name)} cannot be read: {error.strerror or error}") from error
 
 
 def first_digest(root: Path) -> str:

@@ -24,9 +24,10 @@ from modescape.science.data.layouts import (
     can_be_kept,
     images_of,
     ordered,
+    readable,
     refuse_arrays,
 )
-from modescape.science.data.own_folders import pixels_read, readable
+from modescape.science.data.own_folders import pixels_read
 from modescape.science.data.pictures import printable
 from modescape.science.data.raw import (
     Images,
@@ -143,15 +144,13 @@ def _in_order(
 
 def _check_pairs(layout: ArrayLayout, images: Mapping[Place, Images], labels: Mapping[Place, Labels]) -> None:
     """Sizes that agree, enough images and classes, and no class that training has never seen."""
+    if "all" in images and len(images["all"]) < 10:
+        raise _bad_npz(f"{len(images['all'])} images are too few to set a fifth aside for testing")
+    if len(np.unique(labels["all" if "all" in images else "train"])) < 2:
+        raise _bad_npz("all training labels are the same, a classifier needs at least 2 classes")
     if "all" in images:
-        if len(images["all"]) < 10:
-            raise _bad_npz(f"{len(images['all'])} images are too few to set a fifth aside for testing")
-        if len(np.unique(labels["all"])) < 2:
-            raise _bad_npz("all training labels are the same, a classifier needs at least 2 classes")
         return
     (first, _), train = layout.pairs["train"], images["train"]
-    if len(np.unique(labels["train"])) < 2:
-        raise _bad_npz("all training labels are the same, a classifier needs at least 2 classes")
     for place, (key, labels_key) in layout.pairs.items():
         if images[place].shape[1:] != train.shape[1:]:
             raise _bad_npz(

@@ -77,9 +77,7 @@ class Split:
         import torch
 
         if isinstance(self.images, ImageFiles):
-            boxes = None
-            if augmentation == "resized-crop-flip" and rng is not None:
-                boxes, augmentation = random_boxes(len(indices), rng), "resized-crop-flip"
+            boxes = random_boxes(len(indices), rng) if augmentation == "resized-crop-flip" and rng is not None else None
             read = torch.from_numpy(self.images.read(indices.tolist(), boxes)).to(self.labels.device)
             if boxes is not None and rng is not None:
                 return flip(read, rng)

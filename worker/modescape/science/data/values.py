@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import Any, Literal
 
 import numpy as np
@@ -302,10 +304,7 @@ def _extents(arrays: Mapping[str, NDArray[Any]]) -> list[Extent]:
 
 def union(extents: Sequence[Extent]) -> Extent:
     """Of at least one, all of one kind."""
-    first, *others = extents
-    for other in others:
-        first |= other
-    return first
+    return reduce(or_, extents)
 
 
 def _white_of_arrays(extent: Extent, name: str, given: float | None) -> float:

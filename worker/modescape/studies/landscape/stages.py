@@ -23,9 +23,10 @@ from modescape.records import PlannedStage, Role, SampleSet, StageKind
 from modescape.registry import architectures
 from modescape.science import data as datasets
 from modescape.science import landscape
+from modescape.science.barriers import BATCH_NORM_IMAGES
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import keyed
-from modescape.stages.around import BATCH_NORM_IMAGES, Around
+from modescape.stages.around import Around
 from modescape.stages.filling import fill
 from modescape.stages.inputs import waited_for
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
@@ -48,7 +49,7 @@ def plan(draft: Draft) -> None:
         cell = _cell(images, spec)
         runs = waited_for(draft, chosen.runs, named=chosen.named)
         trained = [(kind, f"{run}") for run in runs for kind in ("train", "predict")]
-        drawn = [s for s in draft.stages if (s.kind, s.params.get("sample_set")) == ("sample", "typical")]
+        drawn = [s for s in draft.stages if s.kind == StageKind.SAMPLE and s.params["sample_set"] == SampleSet.TYPICAL]
         near = [s for s in drawn if s.params["run"] in runs and chosen.kind != "line"]
         around = [s for s in near if s.params["run"] == chosen.runs[0]]
         shown = sum(min(MAX_SAMPLES, s.params["count"]) for s in around)
@@ -247,21 +248,16 @@ class _Cut:
 
     @property
     def about(self) -> Json:
-        """What a picture needs to know besides the scores."""
+        """What a picture needs to know besides the scores; runs: those it goes through, where others were asked for."""
+        runs = list(self.context.through)
         return {
             "x": self.axes.x.tolist(),
             "y": self.axes.y.tolist(),
             "unit": self.plane.unit,
             "anchors": self.plane.anchors.tolist(),
             "views": [{"split": name, "images": len(images)} for name, images in self.images.items()],
-            **self._stand_ins,
+            **({"runs": runs} if runs and runs != self.context.params["runs"] else {}),
         }
-
-    @property
-    def _stand_ins(self) -> Json:
-        """The runs it goes through, where they are not those that were asked for."""
-        runs = list(self.context.through)
-        return {"runs": runs} if runs and runs != self.context.params["runs"] else {}
 
 
 def _grid(context: Context, cut: _Cut) -> None:
@@ -310,17 +306,14 @@ def _shown(context: Context, cut: _Cut) -> list[Solution]:
     results = cut.results
     for run in dict.fromkeys(anchor.run for anchor in cut.anchors):
         path = [s for s in results.solutions(run=run) if s.role in (Role.CHECKPOINT, Role.OPTIMUM)]
-        found += [path[i] for i in _thin(len(path), MAX_CHECKPOINTS)]
+        places = np.linspace(0, len(path) - 1, min(len(path), MAX_CHECKPOINTS))
+        found += [path[i] for i in sorted({round(i) for i in places})]
     first = cut.anchors[0].run
     drawn = [need.params for need in context.needs if need.kind == StageKind.SAMPLE and need.params["run"] == first]
     for method in dict.fromkeys(params["method"] for params in drawn):
         samples = results.solutions(run=first, method=method, sample_set=SampleSet.TYPICAL)
         found += [sample for sample in samples[:MAX_SAMPLES] if _has_weights(sample)]
     return list({solution.number: solution for solution in found}.values())
-
-
-def _thin(count: int, limit: int) -> list[int]:
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, limit))})
 
 
 def _filled(context: Context, cut: _Cut, count: int, score: Callable[[int], landscape.Floats], about: Json) -> Json:

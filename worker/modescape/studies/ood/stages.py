@@ -22,6 +22,7 @@ from modescape.science.data import ImageFiles, Images
 from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
 from modescape.science.seeds import stream_seed
 from modescape.spec_parts import keyed
+from modescape.stages.ensemble import deviation
 from modescape.stages.groups import Networks, members, names, planned
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_other_images
 from modescape.studies.ood.images import count_images, outside_images
@@ -204,7 +205,7 @@ class _Comparison:
             values, own = [factor * value for value in outside], [factor * value for value in inside]
             self.add(
                 group, metric, float(np.mean(values)), len(pairs), group=group, members=self.size,
-                sd=_deviation(values), values=values, in_sd=_deviation(own), in_values=own,
+                sd=deviation(values), values=values, in_sd=deviation(own), in_values=own,
                 **{"in": float(np.mean(own))}, **details,
             )  # fmt: skip
 
@@ -220,13 +221,13 @@ class _Comparison:
                 values = [each[metric] for each in found]
                 self.add(
                     f"{group}/{functions}/{score}", metric, float(np.mean(values)), len(values), score=score,
-                    sd=_deviation(values), values=values, **about,
+                    sd=deviation(values), values=values, **about,
                 )  # fmt: skip
         means = [float(pair.outside.score("entropy").mean()) for pair in pairs]
         own = [float(pair.inside.score("entropy").mean()) for pair in pairs]
         self.add(
             f"{group}/{functions}", "entropy", float(np.mean(means)), len(pairs), **about,
-            sd=_deviation(means), in_sd=_deviation(own), **{"in": float(np.mean(own))},
+            sd=deviation(means), in_sd=deviation(own), **{"in": float(np.mean(own))},
             counts=np.sum([entropy_counts(pair.outside) for pair in pairs], axis=0).tolist(),
             in_counts=np.sum([entropy_counts(pair.inside) for pair in pairs], axis=0).tolist(),
         )  # fmt: skip
@@ -265,8 +266,3 @@ def _subsets(runs: int, size: int, seed: int) -> list[tuple[int, ...]]:
     while len(drawn) < MOST_SUBSETS:
         drawn.add(tuple(sorted(rng.permutation(runs)[:size].tolist())))
     return sorted(drawn)
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; None for fewer than two."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None

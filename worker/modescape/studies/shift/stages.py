@@ -28,7 +28,7 @@ from modescape.datasets.here import seed_name
 from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.prices import Work
-from modescape.records import EventKind, Group, Need, group_name
+from modescape.records import EventKind, Group, Need, SampleSet, group_name
 from modescape.registry import methods
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
@@ -484,8 +484,10 @@ class _Compared:
         self.groups: dict[str, list[_Stored]] = {}
         for name in groups.names(spec, study):
             planned = groups.planned_name(name)
-            there = [_Stored.of(context, need.key) for need in context.needs if need.key.partition("/")[2] == planned]
-            kept = sorted((stored for stored in there if stored and stored.functions), key=lambda stored: stored.run)
+            keys = [need.key for need in context.needs if need.key.partition("/")[2] == planned]
+            left = {key: context.wanted("shift", key) for key in keys}  # None: it failed, or was skipped as its run had
+            there = [_Stored(context, key, kept) for key, kept in left.items() if kept and kept["functions"]]
+            kept = sorted(there, key=lambda stored: stored.run)
             if kept:
                 self.groups[name] = kept
         if Group.INDEPENDENT not in self.groups:
@@ -594,9 +596,8 @@ class _Compared:
         self.values[key][:, cell] = values
 
     def save(self) -> None:
-        tensors: dict[str, NDArray[Any]] = {f"values/{key}": array for key, array in self.values.items()}
-        tensors |= {f"clean/{key}": array for key, array in self.clean.items()}
-        tensors |= {f"shifted/{key}": array for key, array in self.shifted.items()}
+        kinds = {"values": self.values, "clean": self.clean, "shifted": self.shifted}
+        tensors = {f"{kind}/{key}": array for kind, arrays in kinds.items() for key, array in arrays.items()}
         _save(self.context, self.done, tensors | {"finals": self.finals})
 
     def tell(self) -> None:
@@ -684,25 +685,19 @@ def _js(functions: Sequence[Floats]) -> float:
 class _Stored:
     """What one shift stage kept, read cell by cell."""
 
-    @classmethod
-    def of(cls, context: Context, key: str) -> _Stored | None:
-        """None where the stage failed, or was skipped because its run had."""
-        kept = context.wanted("shift", key)
-        return None if kept is None else cls(context, key, kept)
-
     def __init__(self, context: Context, key: str, kept: Json) -> None:
         self.kept = kept
         self.run = int(key.partition("/")[0])
         self.functions = len(self.kept["functions"])
         names = [name for name in ("logits", "labels", "sums", "entropies", "divergences") if name in self.kept]
-        self._arrays = {name: context.artifacts.array(self.kept[name]) for name in names} if self.functions else {}
+        self._arrays = {name: context.artifacts.array(self.kept[name]) for name in names}
         # log-probabilities [n, K] of the average; None where there are too few validation images
         self.validation = context.artifacts.array(kept["validation"]) if "validation" in kept else None
 
     @property
     def is_alone(self) -> bool:
         """Whether it is the one fair sample of a run: fair samples are never rejected, so the best strength is 0."""
-        return [function["set"] for function in self.kept["functions"]] == ["fair"]
+        return [function["set"] for function in self.kept["functions"]] == [SampleSet.FAIR]
 
     def read(self, cell: int) -> Functions:
         arrays = self._arrays
