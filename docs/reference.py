@@ -100,15 +100,15 @@ def _claims() -> Iterator[str]:
 def _api() -> Iterator[str]:
     from modescape_api.app import create_app
     from modescape_api.pages.documentation import groups
-    from modescape_api.resources.openapi import INTRODUCTION
+    from modescape_api.resources.openapi import INTRODUCTION, TAGS
 
     yield "# REST interface\n"
     yield f"{INTRODUCTION}\n"
     yield "A running server shows the same, with examples that can be copied, at `/api/docs`.\n"
-    for group in groups(create_app(Settings()), ""):
-        yield f"## {group.name.capitalize()}\n"
-        yield f"{group.about}\n"
-        for one in group.operations:
+    for tag, operations in groups(create_app(Settings()), "").items():
+        yield f"## {tag.capitalize()}\n"
+        yield f"{TAGS.get(tag, '')}\n"
+        for one in operations:
             yield f"### {one.method} {one.path} {{ #{one.anchor} }}\n"
             yield f"**{one.summary}** {one.description}\n"
             if one.parameters:
