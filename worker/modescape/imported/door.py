@@ -1,0 +1,615 @@
+"""What is odd about an ensemble that comes in: looked at once, said in words, on one of five levels.
+
+    findings = examine(ensemble)
+    findings.refused            # it cannot come in: arrays that do not fit each other
+    findings.failed             # {"7": "its logits are not all finite numbers"}: counted as failed, in no estimate
+    findings.asked              # each with its choices: only the user knows
+    findings.left_out           # copies, equal to the bit: in no claim
+    findings.told               # good to know; nothing waits for it
+
+Every threshold stands where it is used, with its reason. Outputs are read once, a member at a time; what is kept of
+them are labels [M, N] and digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.imported.arrays import Array
+from modescape.imported.ensemble import TEST, Choice, Ensemble, ExampleSet, OutputKind, Recipe, SetRole
+from modescape.imported.kinds import clipped, logits_of, looks_like, predicted
+from modescape.science.ensembles import fit_temperature
+from modescape.science.health import NOT_FINITE, at_chance
+
+Labels = NDArray[np.int64]
+Values = NDArray[Any]
+
+# Most networks trained with cross entropy, whose outputs are logits, fit best at a temperature between these, a little
+# above 1 where they are too sure (Guo et al. 2017, table 1). Probabilities taken for logits fit best far below.
+COLDEST, HOTTEST = 0.5, 2.0
+_BLOCK = 1 << 20  # values at a time, 8 MB in float64
+_FITTED_ON = 1 << 19  # values that a temperature is fitted on
+_LEAST = 20  # examples; with fewer a temperature is no finding
+_MOST_CLASSES = 4096
+_PAIRS = 200  # of members whose agreement is looked at
+
+
+class Level(StrEnum):
+    """What becomes of it."""
+
+    REFUSED = "refused"
+    FAILED = "failed"
+    ASKED = "asked"
+    LEFT_OUT = "left-out"
+    TOLD = "told"
+
+
+class Odd(StrEnum):
+    """What can be odd; answers are given under this word."""
+
+    SHAPES = "shapes"
+    LABELS = "labels"
+    IDS = "ids"
+    NOT_FINITE = "not-finite"
+    CHANCE = "chance"
+    KIND = "kind"
+    PERMUTED = "permutation"
+    RECIPE = "recipe"
+    COPY = "copy"
+    ORDER = "order"
+    TEMPERATURE = "temperature"
+    CLIPPED = "clipped"
+    ZEROS = "zeros"
+    SHIFT_LABELS = "shift-labels"
+    UNREAD = "unread"
+    WRITTEN_WITHOUT = "written-without"
+
+
+@dataclass(frozen=True)
+class Oddity:
+    """One thing that is odd. members: whom it is about (none: all); place: of the set; choices: of questions;
+    permutation: what each class of the outputs is among the labels, [K]."""
+
+    level: Level
+    what: Odd
+    sentence: str
+    members: tuple[str, ...] = ()
+    place: str = ""
+    choices: tuple[Choice, ...] = ()
+    permutation: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is odd, the gravest first."""
+
+    oddities: tuple[Oddity, ...]
+
+    def on(self, level: Level) -> tuple[Oddity, ...]:
+        return tuple(one for one in self.oddities if one.level is level)
+
+    @property
+    def refused(self) -> tuple[Oddity, ...]:
+        return self.on(Level.REFUSED)
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """member -> why it counts as failed."""
+        return {member: one.sentence for one in self.on(Level.FAILED) for member in one.members}
+
+    @property
+    def asked(self) -> tuple[Oddity, ...]:
+        return self.on(Level.ASKED)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Members that are copies of an earlier one."""
+        return tuple(member for one in self.on(Level.LEFT_OUT) for member in one.members)
+
+    @property
+    def told(self) -> tuple[Oddity, ...]:
+        return self.on(Level.TOLD)
+
+
+def examine(ensemble: Ensemble) -> Findings:
+    """Everything odd about an ensemble. Where its arrays do not fit each other nothing else is looked at.
+
+    Raises InvalidInput for damaged files, which show when they are read.
+    """
+    refused = list(_refused(ensemble))
+    if not refused:
+        looked = _look(ensemble)
+        refused = list(_refused_predictions(ensemble, looked))
+    if refused:
+        return Findings(tuple(refused))
+    found = [*_not_finite(ensemble, looked), *_kind(ensemble, looked)]
+    broken = {member for one in found if one.level is Level.FAILED for member in one.members}
+    found += _against_labels(ensemble, looked, broken)
+    found += [*_recipe(ensemble), *_copies(ensemble, looked), *_numbers(ensemble, looked), *_beside(ensemble)]
+    levels = list(Level)
+    return Findings(tuple(sorted(found, key=lambda one: levels.index(one.level))))
+
+
+# --- what fits together -----------------------------------------------------------------------------------------------
+
+
+def _refuse(what: Odd, sentence: str, place: str = "") -> Oddity:
+    return Oddity(Level.REFUSED, what, sentence, place=place)
+
+
+def _refused(ensemble: Ensemble) -> Iterator[Oddity]:
+    """K, M, N and ids that differ, and true labels outside 0 to K - 1."""
+    if ensemble.classes and len(ensemble.classes) != ensemble.class_count:
+        yield _refuse(
+            Odd.SHAPES, f"{len(ensemble.classes)} classes have names, the outputs have {ensemble.class_count}"
+        )
+    if ensemble.class_count < 2:
+        yield _refuse(
+            Odd.LABELS, "all true labels are the same, and there are no names of classes: at least 2 are needed"
+        )
+    for one in ensemble.sets.values():
+        yield from _refused_set(ensemble, one)
+    for name, place, array, lead in _others(ensemble):
+        yield from _refused_array(ensemble, name, place, array, lead)
+    for method, samples in ensemble.samples.items():
+        sizes = {array.shape[1] for array in samples.outputs.values()}
+        if samples.strength is not None:
+            sizes.add(samples.strength.shape[1])
+        if len(sizes) > 1 or (samples.strength is not None and len(samples.strength) != len(ensemble.members)):
+            yield _refuse(Odd.SHAPES, f"the samples {method!r} and their strengths are of different numbers, M or S")
+    if ensemble.trajectory is not None:
+        yield from _refused_epochs(len(ensemble.trajectory.epochs), ensemble.trajectory.outputs)
+
+
+def _refused_epochs(epochs: int, outputs: Mapping[str, Array]) -> Iterator[Oddity]:
+    for place, array in outputs.items():
+        if array.shape[1] != epochs:
+            yield _refuse(
+                Odd.SHAPES, f"{array.name} has {array.shape[1]} checkpoints, {epochs} epochs are named", place
+            )
+
+
+def _others(ensemble: Ensemble) -> Iterator[tuple[str, str, Array, int]]:
+    """(what, place, array, axes before the examples) of all outputs that are not a set's own."""
+    for method, samples in ensemble.samples.items():
+        for place, array in samples.outputs.items():
+            yield f"the samples {method!r}", place, array, 2
+        for place, array in samples.centre.items():
+            yield f"the centres of {method!r}", place, array, 1
+    if ensemble.trajectory is not None:
+        for place, array in ensemble.trajectory.outputs.items():
+            yield "the trajectory", place, array, 2
+
+
+def _refused_set(ensemble: Ensemble, one: ExampleSet) -> Iterator[Oddity]:
+    yield from _refused_axes(ensemble, one.outputs, one.place)
+    truth = one.labels
+    if truth is None and one.role in (SetRole.TEST, SetRole.VALIDATION):
+        yield _refuse(Odd.LABELS, f"the set {one.place} has no true labels", one.place)
+    if truth is not None:
+        yield from _refused_labels(ensemble, one, truth)
+    if one.ids is not None and len(one.ids) != one.count:
+        yield _refuse(Odd.IDS, f"{one.place} has {one.count} examples and {len(one.ids)} ids", one.place)
+    elif one.ids is not None and len(np.unique(one.ids)) != one.count:
+        yield _refuse(Odd.IDS, f"two examples of {one.place} have one id", one.place)
+    if one.images is not None and one.images.shape[0] != one.count:
+        yield _refuse(Odd.SHAPES, f"{one.place} has {one.count} examples and {one.images.shape[0]} images", one.place)
+    if one.role is SetRole.SHIFT and not one.has_own_images:
+        yield from _refused_change(ensemble.test, one)
+
+
+def _refused_axes(ensemble: Ensemble, array: Array, place: str) -> Iterator[Oddity]:
+    members, classes = len(ensemble.members), ensemble.class_count
+    if array.shape[0] != members:
+        yield _refuse(Odd.SHAPES, f"{array.name} has {array.shape[0]} members, there are {members}", place)
+    if ensemble.kind is not OutputKind.LABELS and array.shape[-1] != classes:
+        yield _refuse(Odd.SHAPES, f"{array.name} has {array.shape[-1]} classes, the test outputs {classes}", place)
+
+
+def _refused_labels(ensemble: Ensemble, one: ExampleSet, truth: Labels) -> Iterator[Oddity]:
+    if len(truth) != one.count:
+        yield _refuse(Odd.SHAPES, f"{one.place} has outputs of {one.count} examples and {len(truth)} labels", one.place)
+    low, high, classes = int(truth.min()), int(truth.max()), ensemble.class_count
+    if low < 0 or high >= classes:
+        counted = "; they seem to count from 1: subtract 1" if low == 1 and high == classes else ""
+        yield _refuse(
+            Odd.LABELS, f"the labels of {one.place} run from {low} to {high}, of classes 0 to {classes - 1}{counted}",
+            one.place,
+        )  # fmt: skip
+
+
+def _refused_change(test: ExampleSet, one: ExampleSet) -> Iterator[Oddity]:
+    """A set said to be the test set changed, image by image, has its images in its order."""
+    if one.count != test.count:
+        yield _refuse(
+            Odd.SHAPES, f"{one.place} has {one.count} examples, the test set it is made of {test.count}", one.place
+        )
+    elif one.ids is not None and test.ids is not None and not np.array_equal(one.ids, test.ids):
+        yield _refuse(Odd.IDS, f"the ids of {one.place} are not those of the test set, in its order", one.place)
+
+
+def _refused_array(ensemble: Ensemble, name: str, place: str, array: Array, lead: int) -> Iterator[Oddity]:
+    if place not in ensemble.sets:
+        yield _refuse(Odd.SHAPES, f"{name} have outputs of {place}, the members have none", place)
+        return
+    yield from _refused_axes(ensemble, array, place)
+    if array.shape[lead] != ensemble.sets[place].count:
+        yield _refuse(
+            Odd.SHAPES,
+            f"{name} have {array.shape[lead]} examples of {place}, members {ensemble.sets[place].count}",
+            place,
+        )
+
+
+# --- one look at the numbers ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Look:
+    """What one member says of one set. labels: [N]; clipped, zeros, zero_truths: how many numbers; looks: what its rows
+    can only be; digest: of its bytes."""
+
+    labels: Labels
+    is_finite: bool = True
+    clipped: int = 0
+    zeros: int = 0
+    zero_truths: int = 0
+    looks: OutputKind | None = None
+    digest: str = ""
+
+
+@dataclass
+class _Looks:
+    """sets: place -> a look for each member; others: (what, place) -> members some of whose functions are not finite;
+    temperatures: member -> fitted."""
+
+    sets: dict[str, list[_Look]] = field(default_factory=dict)
+    others: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    temperatures: dict[int, float] = field(default_factory=dict)
+
+
+def _look(ensemble: Ensemble) -> _Looks:
+    """All outputs, once."""
+    found = _Looks()
+    fitted_on = "validation" if "validation" in ensemble.sets else TEST
+    for place, one in ensemble.sets.items():
+        truth = ensemble.truth(one)
+        found.sets[place] = []
+        for number, block in enumerate(one.outputs.rows()):
+            look = _look_at(block, ensemble.kind, truth)
+            found.sets[place].append(look)
+            if place == fitted_on and look.is_finite and truth is not None:
+                _fit(found.temperatures, number, block, truth, ensemble.kind)
+    for name, place, array, lead in _others(ensemble):
+        odd = found.others.setdefault((name, place), [])
+        each = math.prod(array.shape[1:lead])
+        for number, block in enumerate(array.blocks(lead)):
+            if not _is_finite(block, ensemble.kind) and number // each not in odd:
+                odd.append(number // each)
+    return found
+
+
+def _parts(block: Values) -> Iterator[slice]:
+    rows = max(1, _BLOCK // max(1, block[0].size))
+    return (slice(start, start + rows) for start in range(0, len(block), rows))
+
+
+def _look_at(block: Values, kind: OutputKind, truth: Labels | None) -> _Look:
+    """block: [N, K], of labels [N]."""
+    look = _Look(np.empty(len(block), np.int64), digest=hashlib.sha256(np.ascontiguousarray(block).data).hexdigest())
+    for part in _parts(block):
+        some = block[part]
+        look.labels[part] = predicted(kind, some)
+        if kind is not OutputKind.LABELS:
+            _look_at_numbers(look, some, kind, None if truth is None else truth[part])
+    return look
+
+
+def _look_at_numbers(look: _Look, some: Values, kind: OutputKind, truth: Labels | None) -> None:
+    look.is_finite &= _is_finite(some, kind)
+    if not look.is_finite:
+        return
+    if kind is OutputKind.LOGITS and some.dtype == np.float16:
+        look.clipped += int(np.isinf(some).sum())
+    nothing = _nothing(some, kind)
+    look.zeros += int(nothing.sum())
+    if truth is not None and nothing.any():
+        look.zero_truths += int(nothing[np.arange(len(some)), truth].sum())
+    seen = looks_like(some)
+    look.looks = seen if look.looks in (None, seen) else OutputKind.LOGITS
+
+
+def _is_finite(some: Values, kind: OutputKind) -> bool:
+    """Infinities of float16 logits did not fit, a log-probability may be minus infinity; all else must be finite."""
+    if kind is OutputKind.LABELS:
+        return True
+    if kind is OutputKind.LOGITS:
+        return bool(np.isfinite(clipped(some)).all())
+    if kind is OutputKind.LOG_PROBS:
+        return not (np.isnan(some).any() or np.isposinf(some).any() or np.isneginf(some).all(axis=-1).any())
+    return bool(np.isfinite(some).all())
+
+
+def _nothing(some: Values, kind: OutputKind) -> NDArray[np.bool_]:
+    """Where a probability is exactly 0."""
+    if kind is OutputKind.PROBS:
+        return np.asarray(some == 0)
+    return np.isneginf(some) if kind is OutputKind.LOG_PROBS else np.zeros(some.shape, np.bool_)
+
+
+def _fit(into: dict[int, float], number: int, block: Values, truth: Labels, kind: OutputKind) -> None:
+    """On examples spread evenly over the set; a member that is right on all of those has no temperature."""
+    if kind is OutputKind.LABELS or len(truth) < _LEAST:
+        return
+    step = -(-block.size // _FITTED_ON)
+    some, labels = block[::step], truth[::step]
+    if kind is OutputKind.PROBS and float(some.min()) < 0:
+        return
+    logits = logits_of(kind, some).astype(np.float64)
+    if (logits.argmax(axis=-1) != labels).any() and len(labels) >= _LEAST:
+        into[number] = fit_temperature(logits, labels)
+
+
+# --- what was seen ----------------------------------------------------------------------------------------------------
+
+
+def _names(ensemble: Ensemble, numbers: Sequence[int]) -> tuple[str, ...]:
+    return tuple(ensemble.members[number].id for number in numbers)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Member 3; members 1, 2 and 3; of many the first few."""
+    if len(names) == 1:
+        return f"Member {names[0]}"
+    if len(names) > 8:
+        return f"Members {', '.join(names[:6])} and {len(names) - 6} more"
+    return f"Members {', '.join(names[:-1])} and {names[-1]}"
+
+
+def _refused_predictions(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
+    """Predicted labels outside 0 to K - 1."""
+    if ensemble.kind is not OutputKind.LABELS:
+        return
+    for place, looks in looked.sets.items():
+        low, high = min(int(look.labels.min()) for look in looks), max(int(look.labels.max()) for look in looks)
+        if low < 0 or high >= ensemble.class_count:
+            yield _refuse(
+                Odd.LABELS,
+                f"predicted labels of {place} run from {low} to {high}, of classes 0 to {ensemble.class_count - 1}; "
+                "where some classes do not occur among the true labels, give the names of all",
+                place,
+            )
+
+
+def _not_finite(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
+    """A run with one number that is none has failed, on whatever set (health.run_failure)."""
+    for place, looks in looked.sets.items():
+        if numbers := [number for number, look in enumerate(looks) if not look.is_finite]:
+            names = _names(ensemble, numbers)
+            sentence = f"{_listed(names)}: NaN or infinities among the outputs on {place}; {NOT_FINITE}"
+            yield Oddity(Level.FAILED, Odd.NOT_FINITE, sentence, names, place)
+    for (what, place), numbers in looked.others.items():
+        if numbers:
+            names = _names(ensemble, numbers)
+            sentence = f"{_listed(names)}: NaN or infinities in {what} on {place}; those functions count as failed"
+            yield Oddity(Level.TOLD, Odd.NOT_FINITE, sentence, names, place)
+
+
+def _kind(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
+    """Whether the numbers are what they are called, by the members that are finite.
+
+    Logits are defined up to a constant a row, so nothing makes every row of theirs sum to 1 with no number below 0;
+    what does so on the whole test set is most likely a softmax. Probabilities must do so in every row.
+    """
+    seen = {look.looks for look in looked.sets[TEST] if look.looks is not None}
+    if not seen or ensemble.kind is OutputKind.LABELS:
+        return
+    like = seen.pop() if len(seen) == 1 else OutputKind.LOGITS
+    if ensemble.kind is OutputKind.LOGITS and like is not OutputKind.PROBS:
+        return  # log-probabilities are logits, too
+    if like is ensemble.kind:
+        return
+    what = {
+        OutputKind.PROBS: "are at least 0 and sum to 1, as probabilities do",
+        OutputKind.LOG_PROBS: "are logarithms of rows that sum to 1",
+        OutputKind.LOGITS: "do not sum to 1",
+    }[like]
+    choices: tuple[Choice, ...] = (Choice(like.value, f"they are {like.value}"),)
+    if ensemble.kind is OutputKind.LOGITS:  # what does not sum to 1 cannot be probabilities; these may be logits
+        choices += (Choice(ensemble.kind.value, f"they are {ensemble.kind.value}, as they were called"),)
+    sentence = f"The outputs are called {ensemble.kind.value}, but their rows {what}. What are they?"
+    yield Oddity(Level.ASKED, Odd.KIND, sentence, place=TEST, choices=choices)
+
+
+def _against_labels(ensemble: Ensemble, looked: _Looks, broken: set[str]) -> list[Oddity]:
+    """Members at chance, and why that may be: classes in another order, or examples."""
+    truth = ensemble.test.labels
+    assert truth is not None  # else refused
+    found: list[Oddity] = []
+    ids = [member.id for member in ensemble.members]
+    whole = [number for number in range(len(ids)) if ids[number] not in broken]
+    labels = {number: looked.sets[TEST][number].labels for number in whole}
+    permuted: dict[tuple[int, ...], list[int]] = {}
+    for number in whole:
+        if fits := better_permutation(labels[number], truth, ensemble.class_count):
+            permuted.setdefault(fits, []).append(number)
+    for fits, numbers in permuted.items():
+        found.append(_permuted(ensemble, fits, numbers, {n: labels[n] for n in numbers}, truth))
+    lost = {n: why for n in whole if (why := at_chance(labels[n], truth, ensemble.class_count))}
+    explained = {number for numbers in permuted.values() for number in numbers}
+    for number, why in lost.items():
+        if number not in explained:
+            sentence = f"{_listed([ids[number]])}: {why}"
+            found.append(Oddity(Level.FAILED, Odd.CHANCE, sentence, (ids[number],), TEST))
+    lonely = [number for number in lost if number not in explained]
+    if len(lonely) > 1 and _agree({number: labels[number] for number in lonely}, ensemble.class_count):
+        names = _names(ensemble, lonely)
+        sentence = (
+            f"{_listed(names)} agree with each other, but not with the labels: are outputs and labels in the same "
+            "order of examples?"
+        )
+        found.append(Oddity(Level.TOLD, Odd.ORDER, sentence, names, TEST))
+    return found
+
+
+def better_permutation(labels: Labels, truth: Labels, classes: int) -> tuple[int, ...] | None:
+    """A renaming of the predicted classes under which labels [N] fit the truth [N] far better; None where none does.
+
+    [k] is the true class that predicted class k is. It is told when of the true examples of the classes that it moves
+    more than half are right under it (which leaves less than half to any other naming, whatever the network's
+    mistakes), and the examples that it gains against those it loses are too many for chance: by the normal
+    approximation of McNemar's test, over all of the at most K^m renamings of as many classes, at 1 in 1000. Not looked
+    for among more than 4,096 classes, whose table of pairs would not fit.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if classes > _MOST_CLASSES:
+        return None
+    table = np.zeros((classes, classes), np.int64)  # [predicted, true]
+    np.add.at(table, (labels, truth), 1)
+    _, best = linear_sum_assignment(table + np.eye(classes) * 0.5, maximize=True)  # of equals the one that stays
+    moved = np.flatnonzero(best != np.arange(classes))
+    if not len(moved):
+        return None
+    gained, lost = int(table[moved, best[moved]].sum()), int(table[moved, moved].sum())
+    needed = 2 * (len(moved) * math.log(classes) + math.log(1000))
+    if 2 * gained <= int(table[:, best[moved]].sum()) or (gained - lost) ** 2 <= needed * (gained + lost):
+        return None
+    return tuple(best.tolist())
+
+
+def _permuted(
+    ensemble: Ensemble, fits: tuple[int, ...], numbers: list[int], labels: Mapping[int, Labels], truth: Labels
+) -> Oddity:
+    names = _names(ensemble, numbers)
+    before = float(np.mean([np.mean(one == truth) for one in labels.values()]))
+    renamed = np.array(fits)
+    after = float(np.mean([np.mean(renamed[one] == truth) for one in labels.values()]))
+    moved = [f"{_class(ensemble, k)} is {_class(ensemble, to)}" for k, to in enumerate(fits) if k != to]
+    more = f" and {len(moved) - 10} more" if len(moved) > 10 else ""
+    sentence = (
+        f"{_listed(names)}: right on {before:.1%} of the test set, on {after:.1%} if the classes of the outputs were "
+        f"named otherwise ({', '.join(moved[:10])}{more}). Are they in another order than the labels'?"
+    )
+    choices = (Choice("apply", "yes: put the classes in the labels' order"), Choice("keep", "no: leave them"))
+    return Oddity(Level.ASKED, Odd.PERMUTED, sentence, names, TEST, choices, fits)
+
+
+def _class(ensemble: Ensemble, number: int) -> str:
+    return ensemble.classes[number] if ensemble.classes else str(number)
+
+
+def _agree(labels: Mapping[int, Labels], classes: int) -> bool:
+    """Whether members agree on most of what they could differ on: Cohen's kappa at least 1/2, the median over pairs.
+
+    Functions that ignore the images agree as often as their classes' frequencies make them, kappa 0; two that are each
+    right three times in four agree at least every second time.
+    """
+    pairs = list(combinations(labels, 2))[:_PAIRS]
+    return float(np.median([_kappa(labels[one], labels[other], classes) for one, other in pairs])) >= 0.5
+
+
+def _kappa(one: Labels, other: Labels, classes: int) -> float:
+    first, second = np.bincount(one, minlength=classes), np.bincount(other, minlength=classes)
+    by_chance = float(first @ second) / len(one) ** 2
+    return 0.0 if by_chance >= 1 else (float(np.mean(one == other)) - by_chance) / (1 - by_chance)
+
+
+def _recipe(ensemble: Ensemble) -> Iterator[Oddity]:
+    """Copies and failures apart, a test of a claim needs members that are exchangeable. Only the user knows."""
+    seeds = [member.seed for member in ensemble.members if member.seed is not None]
+    if ensemble.recipe is Recipe.UNKNOWN and len(ensemble.members) > 1:
+        sentence = (
+            "Are the members of one recipe, and differ by their seeds alone? Until that is said no claim has a word."
+        )
+        choices = (
+            Choice(Recipe.SAME.value, "yes: same recipe, different seeds"),
+            Choice(Recipe.DIFFERENT.value, "no: they differ in more"),
+            Choice(Recipe.UNKNOWN.value, "not known"),
+        )
+        yield Oddity(Level.ASKED, Odd.RECIPE, sentence, choices=choices)
+    if ensemble.recipe is Recipe.SAME and len(set(seeds)) < len(seeds):
+        yield Oddity(
+            Level.TOLD, Odd.RECIPE, "Two members of the same recipe have the same seed: were they trained apart?"
+        )
+
+
+def _copies(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
+    """Members whose outputs on every set are those of an earlier one, to the bit. Of labels alone, functions that are
+    right everywhere may agree on all without being copies, so that is told and nothing is left out."""
+    first: dict[tuple[str, ...], int] = {}
+    copies: dict[int, list[int]] = {}
+    for number in range(len(ensemble.members)):
+        digests = tuple(looks[number].digest for looks in looked.sets.values())
+        if digests in first:
+            copies.setdefault(first[digests], []).append(number)
+        first.setdefault(digests, number)
+    level = Level.TOLD if ensemble.kind is OutputKind.LABELS else Level.LEFT_OUT
+    for original, numbers in copies.items():
+        names, of = _names(ensemble, numbers), ensemble.members[original].id
+        verb = "is" if len(names) == 1 else "are"
+        sentence = f"{_listed(names)} {verb} equal to member {of} to the last bit, on every set"
+        yield Oddity(level, Odd.COPY, sentence, names)
+
+
+def _numbers(ensemble: Ensemble, looked: _Looks) -> Iterator[Oddity]:
+    """Temperatures, infinities of float16 and probabilities of 0."""
+    odd = {n: value for n, value in looked.temperatures.items() if not COLDEST <= value <= HOTTEST}
+    if odd:
+        low, high = min(odd.values()), max(odd.values())
+        span = f"{low:.2g}" if len(odd) == 1 else f"{low:.2g} to {high:.2g}"
+        names = _names(ensemble, list(odd))
+        sentence = (
+            f"{_listed(names)}: the temperature that fits best is {span}, far from 1 ({COLDEST} to {HOTTEST}). Were "
+            "the outputs scaled, or are they of another kind than they are called?"
+        )
+        yield Oddity(Level.TOLD, Odd.TEMPERATURE, sentence, names)
+    for place, looks in looked.sets.items():
+        yield from _rounded(ensemble, place, looks)
+
+
+def _rounded(ensemble: Ensemble, place: str, looks: Sequence[_Look]) -> Iterator[Oddity]:
+    if many := sum(look.clipped for look in looks):
+        names = _names(ensemble, [number for number, look in enumerate(looks) if look.clipped])
+        sentence = f"{many:,} logits on {place} did not fit float16; they count as its largest number, 65,504"
+        yield Oddity(Level.TOLD, Odd.CLIPPED, sentence, names, place)
+    if zeros := sum(look.zeros for look in looks):
+        names = _names(ensemble, [number for number, look in enumerate(looks) if look.zeros])
+        true = sum(look.zero_truths for look in looks)
+        sentence = (
+            f"{zeros:,} probabilities on {place} are exactly 0, {true:,} of them of the true class; they count as the "
+            f"smallest number that {ensemble.sets[place].outputs.dtype} has"
+        )
+        yield Oddity(Level.TOLD, Odd.ZEROS, sentence, names, place)
+
+
+def _beside(ensemble: Ensemble) -> Iterator[Oddity]:
+    """What was not read, what was not written, and labels that say nothing new."""
+    for one in ensemble.sets.values():
+        repeated = one.labels is not None and one.has_own_images and np.array_equal(one.labels, _labels_of(ensemble))
+        if one.role is SetRole.SHIFT and repeated:
+            sentence = (
+                f"The labels of {one.place} are those of the test set, in its order. If its images are the test set's, "
+                "changed, leave its labels out: the two are then compared image by image"
+            )
+            yield Oddity(Level.TOLD, Odd.SHIFT_LABELS, sentence, place=one.place)
+    if ensemble.unread:
+        shown = ", ".join(ensemble.unread[:10]) + (" and more" if len(ensemble.unread) > 10 else "")
+        yield Oddity(Level.TOLD, Odd.UNREAD, f"Not read: {shown}")
+    if ensemble.left_out:
+        shown = ", ".join(ensemble.left_out[:10]) + (" and more" if len(ensemble.left_out) > 10 else "")
+        yield Oddity(Level.TOLD, Odd.WRITTEN_WITHOUT, f"Whoever wrote this left out: {shown}")
+
+
+def _labels_of(ensemble: Ensemble) -> Labels:
+    truth = ensemble.test.labels
+    return np.empty(0, np.int64) if truth is None else truth

@@ -1,0 +1,183 @@
+r"""One file a member: patterns of paths, and what of a path is the member's name.
+
+    read_glob("run_*/test.npy", labels="y.npy", member=r"run_(\d+)", ood={"svhn": "run_*/svhn.npy"},
+              shift={("fog", 3): "run_*/fog3.npy"}, validation=("run_*/val.npy", "y_val.npy"))
+
+Without `member`, a member's name is what the pattern's wildcards stand for. Members are sorted as people count: run_2
+before run_10.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from modescape.imported import parts
+from modescape.imported.arrays import Array, mapped, refuse, stacked
+from modescape.imported.containers import Archive, check_pickle
+from modescape.imported.ensemble import (
+    TEST,
+    VALIDATION,
+    Choice,
+    Ensemble,
+    ExampleSet,
+    Labels,
+    Member,
+    OutputKind,
+    Recipe,
+    SetRole,
+    Unclear,
+    place_of,
+)
+from modescape.imported.two_arrays import kind_of
+
+Pattern = str
+WithLabels = str | tuple[str, str]  # a pattern, or one and the file of the set's own labels
+_MOST = 10_000
+
+
+def read_glob(
+    pattern: Pattern,
+    *,
+    labels: Path | str,
+    member: str | None = None,
+    validation: tuple[Pattern, str] | None = None,
+    ood: Mapping[str, Pattern] | None = None,
+    shift: Mapping[tuple[str, int], WithLabels] | None = None,
+    kind: OutputKind | None = None,
+    recipe: Recipe | None = None,
+    name: str | None = None,
+) -> Ensemble:
+    """The ensemble whose members' outputs [N, K] (labels [N]) lie in one .npy file each, or .npz of one array.
+
+    member: a regular expression whose group (the whole, where it has none) is the member's name in a path. kind None:
+    as the numbers of the first member look. Raises InvalidInput, which names a file that is missing or odd.
+    """
+    of_member = _Naming(member)
+    files = of_member.files(pattern)
+    arrays = [_array(path) for path in files.values()]
+    is_one_file = len(arrays) == 1 and len(arrays[0].shape) == 3  # of all members
+    first = arrays[0] if is_one_file else stacked(pattern, arrays)
+    members = [str(number) for number in range(first.shape[0])] if is_one_file else list(files)
+    chosen = kind or kind_of(first)
+    test = parts.outputs(first, chosen)
+    truth = parts.true_labels(_array(Path(labels)))
+    whole = _Whole(of_member, members, chosen, test.shape[1], is_one_file=is_one_file)
+    sets = {TEST: parts.set_of(TEST, test, labels=truth, examples=test.shape[1])}
+    if validation is not None:
+        sets[VALIDATION] = whole.read(VALIDATION, validation)
+    for one, where in (ood or {}).items():
+        place = place_of(SetRole.OOD, one)
+        sets[place] = whole.read(place, where)
+    for (one, intensity), given in (shift or {}).items():
+        place = place_of(SetRole.SHIFT, one, intensity)
+        sets[place] = whole.read(place, given)
+    return Ensemble(
+        name or _common(pattern), chosen, tuple(Member(one) for one in members), dict(sorted(sets.items())),
+        recipe=recipe or Recipe.UNKNOWN,
+    )  # fmt: skip
+
+
+class _Naming:
+    """What of a path is the member's name."""
+
+    def __init__(self, member: str | None) -> None:
+        try:
+            self.member = re.compile(member) if member else None
+        except re.error as error:
+            raise refuse(str(member), f"it is no regular expression ({error})", r"such as run_(\d+)") from error
+
+    def files(self, pattern: Pattern) -> dict[str, Path]:
+        """member's name -> its file, in natural order. Raises InvalidInput: none, two of one name."""
+        found: dict[str, Path] = {}
+        paths = sorted(glob.glob(pattern, recursive=True), key=natural)  # noqa: PTH207 (patterns may be absolute)
+        if not paths:
+            raise refuse(pattern, "no file is there by that pattern", "a pattern such as run_*/test.npy, quoted")
+        if len(paths) > _MOST:
+            raise refuse(pattern, f"{len(paths):,} files are there by that pattern", f"at most {_MOST:,}")
+        for path in paths:
+            name = self.name(path, pattern)
+            if name in found:
+                raise Unclear(
+                    f"{found[name]} and {path} are both of member {name!r}: what of a path names the member?",
+                    [Choice(r"run_(\d+)", "a regular expression whose group is the name")],
+                    field="member",
+                )
+            found[name] = Path(path)
+        return found
+
+    def name(self, path: str, pattern: Pattern) -> str:
+        found = (self.member or re.compile(_as_expression(pattern))).search(path)
+        if found is None:
+            raise refuse(
+                path, f"nothing in it fits member={getattr(self.member, 'pattern', '')!r}", "one that fits all"
+            )
+        return "-".join(part for part in found.groups() if part) or found.group()
+
+
+def natural(path: str) -> list[tuple[int, int, str]]:
+    """A sort key by which run_2 comes before run_10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path) if part]
+
+
+def _as_expression(pattern: Pattern) -> str:
+    """What the wildcards of a pattern stand for, as groups; of a pattern without any, the file's own name."""
+    if not glob.has_magic(pattern):
+        return re.escape(Path(pattern).stem)
+    wild = {"**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
+    pieces = re.split(r"(\*\*|\*|\?|\[[^\]]+\])", pattern)
+    return "".join(wild.get(piece) or (f"({piece})" if piece.startswith("[") else re.escape(piece)) for piece in pieces)
+
+
+def _common(pattern: Pattern) -> str:
+    """A name for the ensemble: the folder above the first wildcard."""
+    before = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    return Path(before).name.rstrip("_-.") or Path(before).parent.name or "ensemble"
+
+
+class _Whole:
+    """Reads the other sets of the same members."""
+
+    def __init__(
+        self, naming: _Naming, members: list[str], kind: OutputKind, examples: int, *, is_one_file: bool
+    ) -> None:
+        self.naming, self.members, self.kind, self.examples = naming, members, kind, examples
+        self.is_one_file = is_one_file
+
+    def read(self, place: str, given: WithLabels) -> ExampleSet:
+        pattern, labels = (given, None) if isinstance(given, str) else given
+        outputs = parts.outputs(self._outputs(pattern), self.kind)
+        return parts.set_of(place, outputs, labels=_labels(labels), examples=self.examples)
+
+    def _outputs(self, pattern: Pattern) -> Array:
+        files = self.naming.files(pattern)
+        if self.is_one_file:
+            return _array(next(iter(files.values())))
+        for member in self.members:
+            if member not in files:
+                raise refuse(pattern, f"member {member!r} has no file there", f"one for each of {len(self.members)}")
+        for member in files:
+            if member not in self.members:
+                raise refuse(
+                    str(files[member]), f"member {member!r} has no outputs on the test set", "the same members"
+                )
+        return stacked(pattern, [_array(files[member]) for member in self.members])
+
+
+def _labels(path: str | None) -> Labels | None:
+    return None if path is None else parts.true_labels(_array(Path(path)))
+
+
+def _array(path: Path) -> Array:
+    """The one array of an .npy or .npz file."""
+    check_pickle(path.name)
+    if not path.is_file():
+        raise refuse(str(path), "there is no file of that name", "an .npy file")
+    if path.suffix.lower() != ".npz":
+        return mapped(path, str(path))
+    lies = Archive(str(path), path)
+    if len(lies.names) != 1:
+        raise refuse(str(path), f"it holds {', '.join(lies.names[:5]) or 'nothing'}", "one array a file")
+    return lies.array(lies.names[0])

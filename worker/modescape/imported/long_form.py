@@ -1,0 +1,245 @@
+"""A table with one row an example and member: CSV, and parquet or arrow where pyarrow is installed.
+
+    member,set,example,label,p_0,p_1,p_2
+    0,test,17,2,0.1,0.2,0.7
+
+Columns: member; set (test where there is none; ood/svhn, shift/fog/3, validation); example (an id; the order of rows
+where there is none); label (empty where there is none); then p_0 ... (probabilities), logit_0 ... or log_p_0 ..., or
+prediction (the predicted class). A table is held in memory, so there is a limit to it; arrays have none of that kind.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.imported import parts
+from modescape.imported.arrays import Refused, held, refuse
+from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, Member, OutputKind
+
+MOST_VALUES = 50_000_000  # 400 MB
+_BATCH = 10_000  # rows at a time
+_KINDS = {"p": OutputKind.PROBS, "logit": OutputKind.LOGITS, "log_p": OutputKind.LOG_PROBS}
+_NUMBERED = re.compile(r"(p|logit|log_p)_(\d+)")
+_COLUMNS = "member, set, example, label, and p_0, p_1, ... (or logit_0, ..., log_p_0, ..., or prediction)"
+_PLACE = re.compile(r"test|validation|ood/[^/]+|shift/[^/]+/[1-5]")
+
+Row = Sequence[Any]
+
+
+def read_table(path: Path, *, kind: OutputKind | None = None) -> Ensemble:
+    """Raises InvalidInput naming the row, and for parquet and arrow the package that reads them."""
+    if path.suffix.lower() == ".csv":
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _assembled(path.name, *_csv_rows(path.name, file), kind)
+    return _assembled(path.name, *_arrow_rows(path), kind)
+
+
+def _csv_rows(name: str, file: IO[str]) -> tuple[list[str], Iterator[Row]]:
+    rows = csv.reader(file, strict=True)
+    try:
+        columns = next(rows, [])
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise refuse(name, f"its first line cannot be read ({error})", "CSV in UTF-8") from error
+    return [column.strip() for column in columns], _each_row(name, rows)
+
+
+def _each_row(name: str, rows: Iterator[list[str]]) -> Iterator[Row]:
+    number = 1
+    try:
+        for row in rows:
+            number += 1
+            if row:
+                yield row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise refuse(name, f"it cannot be read after line {number} ({error})", "CSV in UTF-8") from error
+
+
+def _arrow_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
+    try:
+        arrow = importlib.import_module("pyarrow")
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise refuse(
+            path.name, "reading it needs a package: pip install pyarrow", "pyarrow, or the table as CSV"
+        ) from error
+    try:
+        if path.suffix.lower() == ".parquet":
+            opened = parquet.ParquetFile(path)
+            return list(opened.schema_arrow.names), _batches(path.name, opened.iter_batches(_BATCH))
+        opened = arrow.ipc.open_file(arrow.memory_map(str(path)))
+        parts_of = (opened.get_batch(i) for i in range(opened.num_record_batches))
+        return list(opened.schema.names), _batches(path.name, parts_of)
+    except Exception as error:  # pyarrow raises what it pleases on damaged files
+        raise refuse(path.name, f"it cannot be read ({error})", "a whole parquet or arrow file") from error
+
+
+def _batches(name: str, batches: Iterable[Any]) -> Iterator[Row]:
+    try:
+        for batch in batches:
+            for start in range(0, batch.num_rows, _BATCH):
+                columns = [column.to_pylist() for column in batch.slice(start, _BATCH).columns]
+                yield from zip(*columns, strict=True)
+    except Exception as error:
+        raise refuse(name, f"it cannot be read ({error})", "a whole parquet or arrow file") from error
+
+
+# --- rows into arrays -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where in a row things are; None: nowhere."""
+
+    member: int
+    set: int | None
+    example: int | None
+    label: int | None
+    outputs: tuple[int, ...]
+    kind: OutputKind
+
+    @classmethod
+    def of(cls, name: str, columns: Sequence[str], kind: OutputKind | None) -> _Columns:
+        at = {column.lower(): place for place, column in enumerate(columns)}
+        if len(at) != len(columns):
+            raise refuse(name, "two of its columns have one name", _COLUMNS)
+        numbered: dict[str, dict[int, int]] = {}
+        for column, place in at.items():
+            if found := _NUMBERED.fullmatch(column):
+                numbered.setdefault(found[1], {})[int(found[2])] = place
+        if "member" not in at or len(numbered) + ("prediction" in at) != 1:
+            raise refuse(name, f"its columns are {', '.join(columns[:12]) or 'none'}", _COLUMNS)
+        rest = (at.get("set"), at.get("example"), at.get("label"))
+        if not numbered:
+            return cls(at["member"], *rest, (at["prediction"],), OutputKind.LABELS)
+        prefix, classes = next(iter(numbered.items()))
+        if sorted(classes) != list(range(len(classes))):
+            missing = min(set(range(max(classes) + 1)) - set(classes))
+            raise refuse(name, f"it has no column {prefix}_{missing}", f"{prefix}_0 to {prefix}_{max(classes)}")
+        return cls(at["member"], *rest, tuple(classes[k] for k in range(len(classes))), kind or _KINDS[prefix])
+
+
+@dataclass
+class _Outputs:
+    """What one member says of one set, in the order of its rows."""
+
+    values: array[float] = field(default_factory=lambda: array("d"))
+    examples: list[str] = field(default_factory=list)
+    labels: list[int | None] = field(default_factory=list)
+
+
+def _assembled(name: str, columns: Sequence[str], rows: Iterator[Row], kind: OutputKind | None) -> Ensemble:
+    at = _Columns.of(name, columns, kind)
+    found: dict[str, dict[str, _Outputs]] = {}
+    members: dict[str, None] = {}
+    count = 0
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(columns):
+            raise refuse(name, f"line {number} has {len(row)} values", f"{len(columns)}, one a column")
+        member, place = _text(row[at.member]), _text(row[at.set]) or TEST if at.set is not None else TEST
+        members[member] = None
+        one = found.setdefault(place, {}).setdefault(member, _Outputs())
+        _add(name, number, one, row, at)
+        count += len(at.outputs)
+        if count > MOST_VALUES:
+            raise refuse(name, f"it holds more than {MOST_VALUES:,} numbers", "arrays (.npy) for as many")
+    if TEST not in found:
+        raise refuse(name, f"it has no rows of the set test, but {', '.join(found) or 'none'}", "set: test, ...")
+    examples = max(len(one.examples) for one in found[TEST].values())
+    sets = {place: _set(name, place, list(members), found[place], at, examples) for place in sorted(found)}
+    sets = {place: _against(sets[TEST], one) for place, one in sets.items()}
+    return Ensemble(Path(name).stem, at.kind, tuple(Member(one) for one in members), sets)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _add(name: str, number: int, one: _Outputs, row: Row, at: _Columns) -> None:
+    try:
+        one.values.extend(float(row[place]) for place in at.outputs)
+        label = _text(row[at.label]) if at.label is not None else ""
+        one.labels.append(int(float(label)) if label else None)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise refuse(
+            name, f"line {number} holds what is no number ({error})", "numbers, and whole numbers as labels"
+        ) from error
+    one.examples.append(_text(row[at.example]) if at.example is not None else str(len(one.examples)))
+
+
+def _set(
+    name: str, place: str, members: Sequence[str], found: dict[str, _Outputs], at: _Columns, examples: int
+) -> ExampleSet:
+    if not _PLACE.fullmatch(place):
+        raise refuse(name, f"it has a set {place!r}", "test, validation, ood/<name>, shift/<type>/<1 to 5>")
+    for member in members:
+        if member not in found:
+            raise refuse(name, f"member {member!r} has no rows of the set {place}", "the same sets for every member")
+    first = found[members[0]]
+    order = {example: row for row, example in enumerate(first.examples)}
+    if len(order) != len(first.examples):
+        raise refuse(name, f"member {members[0]!r} has an example twice in {place}", "one row an example and member")
+    outputs = np.stack([_member(name, place, member, found[member], order, at) for member in members])
+    labels = _labels(name, place, [found[member] for member in members], order)
+    ids = np.array(first.examples) if at.example is not None else None
+    checked = parts.outputs(held(f"{place} of {name}", outputs), at.kind)
+    return parts.set_of(place, checked, labels=labels, ids=ids, examples=examples)
+
+
+def _against(test: ExampleSet, one: ExampleSet) -> ExampleSet:
+    """A shifted set of the test set's examples is the test set changed; every row of a table repeats its label."""
+    if one.shift is None or test.ids is None or one.ids is None or not np.array_equal(one.ids, test.ids):
+        return one
+    if one.labels is not None and (test.labels is None or not np.array_equal(one.labels, test.labels)):
+        return one
+    return replace(one, labels=None, has_own_images=False)
+
+
+def _member(name: str, place: str, member: str, one: _Outputs, order: dict[str, int], at: _Columns) -> NDArray[Any]:
+    """[N, K], or [N] of labels, in the order of the first member's rows."""
+    rows = np.array([order.get(example, -1) for example in one.examples])
+    if len(rows) != len(order) or len(set(one.examples)) != len(order) or (rows < 0).any():
+        raise _other_examples(name, place, member, len(one.examples), len(order))
+    values = np.frombuffer(one.values, np.float64).reshape(len(rows), -1)
+    placed = np.empty_like(values)
+    placed[rows] = values
+    if at.kind is not OutputKind.LABELS:
+        return placed
+    if (placed != np.rint(placed)).any():
+        raise refuse(name, f"member {member!r} predicts what is no whole number", "class numbers from 0")
+    return placed[:, 0].astype(np.int64)
+
+
+def _other_examples(name: str, place: str, member: str, rows: int, wanted: int) -> Refused:
+    return refuse(
+        name, f"member {member!r} has {rows} examples of {place} and not the {wanted} of the first", "the same for all"
+    )
+
+
+def _labels(name: str, place: str, members: Sequence[_Outputs], order: dict[str, int]) -> NDArray[np.int64] | None:
+    """[N] in that order, None where no row has one; every member's rows must say the same."""
+    found = np.full(len(order), -1, np.int64)
+    given = [
+        (order[e], label)
+        for one in members
+        for e, label in zip(one.examples, one.labels, strict=True)
+        if label is not None
+    ]
+    if not given:
+        return None
+    for row, label in given:
+        if found[row] not in (-1, label):
+            raise refuse(name, f"two rows of one example of {place} have labels {found[row]} and {label}", "one label")
+        found[row] = label
+    if len({row for row, _ in given}) != len(order):
+        raise refuse(name, f"some examples of {place} have labels and some have none", "all, or none")
+    return found

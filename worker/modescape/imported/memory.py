@@ -1,0 +1,259 @@
+"""Arrays in memory, of NumPy, torch, JAX or whatever gives an array: an ensemble without a file.
+
+    ensemble = from_arrays(logits, labels, ood={"digits": o}, shift={("fog", 3): s},
+                           samples={"swag": Samples(drawn, strength=steps)})
+
+No framework is imported: an array is what has `__array__` or `__dlpack__`; bfloat16 becomes float32, exactly.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from modescape.errors import InvalidInput
+from modescape.imported import parts
+from modescape.imported.arrays import Array, held, mapped, refuse, stacked
+from modescape.imported.containers import check_name, check_pickle
+from modescape.imported.ensemble import (
+    TEST,
+    VALIDATION,
+    Ensemble,
+    ExampleSet,
+    Member,
+    MethodSamples,
+    OutputKind,
+    Recipe,
+    SetRole,
+    Tensors,
+    Trajectory,
+    place_of,
+)
+
+ArrayLike: TypeAlias = Any  # of NumPy, torch, JAX; a list of those, one a member; the path of an .npy file
+WithLabels: TypeAlias = Any  # an array of outputs, or (outputs, labels)
+ShiftKey: TypeAlias = tuple[str, int] | str  # ("fog", 3) or "fog/3"
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Functions that a method drew around each member, as you have them.
+
+    outputs: on the test set, [M, S, N, K] ([M, S, N] of labels); strength: [M, S], how far each is from its member;
+    centre: [M, N, K], what they were drawn around, where that is not the member; validation, ood, shift: the same
+    samples' outputs on those sets, by the same names.
+    """
+
+    outputs: ArrayLike
+    strength: ArrayLike | None = None
+    centre: ArrayLike | None = None
+    validation: ArrayLike | None = None
+    ood: Mapping[str, ArrayLike] = field(default_factory=dict)
+    shift: Mapping[ShiftKey, ArrayLike] = field(default_factory=dict)
+
+
+def from_arrays(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    samples: Mapping[str, Samples | ArrayLike] | None = None,
+    ood: Mapping[str, ArrayLike] | None = None,
+    shift: Mapping[ShiftKey, WithLabels] | None = None,
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
+    trajectory: tuple[ArrayLike, ArrayLike] | ArrayLike | None = None,
+    weights: Sequence[Any] | None = None,
+    kind: OutputKind | str = OutputKind.LOGITS,
+    recipe: Recipe | str = Recipe.UNKNOWN,
+    name: str = "ensemble",
+    members: Sequence[Member | str | int] | None = None,
+    classes: Sequence[str] = (),
+    ids: ArrayLike | None = None,
+    images: ArrayLike | None = None,
+) -> Ensemble:
+    """The ensemble of these arrays.
+
+    logits: [M, N, K], of what `kind` says ([M, N] of labels), [N, K] of a single member, or a list of one array a
+    member; labels: [N]; trajectory: [M, T, N, K], or (epochs [T], that), epochs counted from 0 where not given; shift:
+    outputs, or (outputs, labels) of a set with images of its own; weights: one a member, a path of .safetensors or a
+    mapping of tensors; images: uint8 [N, C, H, W]. Raises InvalidInput naming the argument.
+    """
+    what = _enum(OutputKind, kind, "kind")
+    test = parts.outputs(_members(_array("logits", logits), what), what)
+    examples = test.shape[1]
+    sets = {TEST: parts.set_of(
+        TEST, test, labels=parts.true_labels(_array("labels", labels)), examples=examples,
+        ids=None if ids is None else parts.ids(_array("ids", ids)),
+        images=None if images is None else parts.images(_array("images", images)),
+    )}  # fmt: skip
+    if validation is not None:
+        sets[VALIDATION] = _set(VALIDATION, "validation", validation, what, examples)
+    for one, given in (ood or {}).items():
+        sets[_ood(one)] = _set(_ood(one), f"ood[{one!r}]", given, what, examples)
+    for key, given in (shift or {}).items():
+        sets[_shift(key)] = _set(_shift(key), f"shift[{key!r}]", given, what, examples)
+    who = _who(members, test.shape[0])
+    return Ensemble(
+        name=name,
+        kind=what,
+        members=who,
+        sets=dict(sorted(sets.items())),
+        recipe=_enum(Recipe, recipe, "recipe"),
+        classes=tuple(map(str, classes)),
+        samples={method: _samples(method, given, what) for method, given in sorted((samples or {}).items())},
+        trajectory=None if trajectory is None else _trajectory(trajectory, what),
+        weights={} if weights is None else _weights(weights, who),
+    )
+
+
+def _enum(of: Any, value: Any, field: str) -> Any:
+    try:
+        return of(value)
+    except ValueError as error:
+        raise InvalidInput(f"{field} is {value!r}", field=field, allowed=", ".join(of)) from error
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def _array(name: str, given: ArrayLike) -> Array:
+    """Raises InvalidInput for what no array can be made of."""
+    if isinstance(given, Array):
+        return given
+    if isinstance(given, str | Path):
+        check_pickle(str(given))
+        return mapped(Path(given), str(given))
+    if isinstance(given, list | tuple) and given and not np.isscalar(given[0]) and not isinstance(given[0], list):
+        return stacked(name, [_array(f"{name}[{number}]", one) for number, one in enumerate(given)])
+    return held(name, _numpy(name, given))
+
+
+def _numpy(name: str, given: ArrayLike) -> Any:
+    """A NumPy array of it, in memory of this machine; bfloat16 and the like as float32."""
+    try:
+        if hasattr(given, "detach"):  # torch
+            given = given.detach().cpu()
+            given = given.float() if str(given.dtype) == "torch.bfloat16" else given
+        values = (
+            np.asarray(given)
+            if hasattr(given, "__array__") or not hasattr(given, "__dlpack__")
+            else np.from_dlpack(given)
+        )
+        if values.dtype.kind == "V" and "float" in values.dtype.name:  # bfloat16, float8 of ml_dtypes
+            return values.astype(np.float32)
+    except InvalidInput:
+        raise
+    except Exception as error:  # every framework raises its own
+        raise refuse(name, f"no array can be made of {type(given).__name__} ({error})", "arrays of numbers") from error
+    return values
+
+
+def _members(outputs: Array, kind: OutputKind) -> Array:
+    """A single member's [N, K] as [1, N, K]."""
+    alone = kind is not OutputKind.LABELS and len(outputs.shape) == 2
+    return stacked(outputs.name, [outputs]) if alone else outputs
+
+
+def _set(place: str, name: str, given: WithLabels, kind: OutputKind, examples: int) -> ExampleSet:
+    pair = isinstance(given, tuple) and len(given) == 2
+    outputs, labels = given if pair else (given, None)
+    if place == VALIDATION and not pair:
+        raise refuse(name, "it is one thing", "a pair: (outputs, labels)")
+    checked = parts.outputs(_members(_array(name, outputs), kind), kind)
+    truth = None if labels is None else parts.true_labels(_array(f"the labels of {name}", labels))
+    return parts.set_of(place, checked, labels=truth, examples=examples)
+
+
+def _ood(name: str) -> str:
+    return place_of(SetRole.OOD, _named(name, f"ood[{name!r}]"))
+
+
+def _shift(key: ShiftKey) -> str:
+    """Raises InvalidInput for keys without an intensity from 1 to 5."""
+    kind, _, step = key.rpartition("/") if isinstance(key, str) else (key[0], "/", str(key[1]))
+    if step not in ("1", "2", "3", "4", "5") or not kind:
+        raise InvalidInput(
+            f"shift[{key!r}] has no intensity from 1 to 5",
+            field="shift",
+            allowed="(type, intensity), such as ('fog', 3); one that has no steps, such as CIFAR-10.1, is (name, 1)",
+        )
+    return place_of(SetRole.SHIFT, _named(kind, f"shift[{key!r}]"), int(step))
+
+
+def _named(name: str, of: str) -> str:
+    """Names become names of files."""
+    check_name(name, of)
+    if "/" in name:
+        raise refuse(of, "its name holds a /", "a name without")
+    return name
+
+
+def _samples(method: str, given: Samples | ArrayLike, kind: OutputKind) -> MethodSamples:
+    one = given if isinstance(given, Samples) else Samples(given)
+    name = f"samples[{method!r}]"
+    _named(method, name)
+    asked = {TEST: ("", one.outputs)}
+    if one.validation is not None:
+        asked[VALIDATION] = (".validation", one.validation)
+    asked |= {_ood(key): (f".ood[{key!r}]", value) for key, value in one.ood.items()}
+    asked |= {_shift(key): (f".shift[{key!r}]", value) for key, value in one.shift.items()}
+    return MethodSamples(
+        method,
+        {place: parts.outputs(_array(name + at, value), kind, lead=2) for place, (at, value) in sorted(asked.items())},
+        None if one.strength is None else parts.strength(_array(f"{name}.strength", one.strength)),
+        {} if one.centre is None else {TEST: parts.outputs(_array(f"{name}.centre", one.centre), kind)},
+    )
+
+
+def _trajectory(given: Any, kind: OutputKind) -> Trajectory:
+    epochs, outputs = given if isinstance(given, tuple) and len(given) == 2 else (None, given)
+    found = parts.outputs(_array("trajectory", outputs), kind, lead=2)
+    counted = np.arange(found.shape[1]) if epochs is None else epochs
+    return Trajectory(parts.epochs(_array("the epochs of trajectory", counted)), {TEST: found})
+
+
+def _who(given: Sequence[Member | str | int] | None, count: int) -> tuple[Member, ...]:
+    found = tuple(
+        one if isinstance(one, Member) else Member(str(one)) for one in (range(count) if given is None else given)
+    )
+    if len(found) != count:
+        raise InvalidInput(
+            f"members names {len(found)}, logits have {count}", field="members", allowed=f"{count} of them"
+        )
+    parts.check_members(found, "members")
+    return found
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def _weights(given: Sequence[Any], members: Sequence[Member]) -> dict[str, Tensors]:
+    if len(given) != len(members):
+        raise InvalidInput(
+            f"weights are {len(given)}, members {len(members)}", field="weights", allowed="one a member, in their order"
+        )
+    return {member.id: _tensors(member.id, one) for member, one in zip(members, given, strict=True)}
+
+
+def _tensors(member: str, given: Any) -> Tensors:
+    name = f"weights of member {member!r}"
+    if isinstance(given, str | Path):
+        check_pickle(str(given))
+        path = Path(given)
+        if not path.is_file():
+            raise refuse(str(path), "there is no file of that name", "a .safetensors file")
+        return Tensors(str(path), path.stat().st_size, lambda: path.open("rb"), path)
+    if not isinstance(given, Mapping):
+        raise refuse(name, f"they are {type(given).__name__}", "a path of .safetensors, or tensors by name")
+    from safetensors.numpy import save
+
+    tensors = {str(key): np.ascontiguousarray(_numpy(f"{name}, {key}", value)) for key, value in given.items()}
+    try:
+        content = save(tensors)
+    except Exception as error:
+        raise refuse(name, f"they cannot be kept ({error})", "tensors of numbers by name") from error
+    return Tensors(name, len(content), lambda: io.BytesIO(content))

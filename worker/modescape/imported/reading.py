@@ -1,0 +1,275 @@
+"""Reads an ensemble made elsewhere, from a path: a folder or archive of our format, two arrays, a table, an old export.
+
+    ensemble = read(Path("wide-resnets.npz"))
+    ensemble = read(Path("two-arrays.npz"), outputs="preds", labels="y")    # where it was unclear which is which
+
+Only headers, labels and ids are read at once; outputs stay where they lie. Many files, one a member, are
+`globs.read_glob`; arrays in memory are `memory.from_arrays`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from modescape.imported import long_form, old_exports, parts
+from modescape.imported.arrays import Array, mapped, refuse
+from modescape.imported.containers import Container, check_pickle, manifest_text, opened
+from modescape.imported.digest import FILE_OF
+from modescape.imported.ensemble import (
+    TEST,
+    Ensemble,
+    ExampleSet,
+    Labels,
+    MethodSamples,
+    OutputKind,
+    Recipe,
+    Tensors,
+    Trajectory,
+)
+from modescape.imported.manifest import NAME, Manifest, members_of, parsed
+from modescape.imported.two_arrays import from_named
+
+_WHAT = {what: kind for kind, what in FILE_OF.items()}
+_OUTPUTS = "|".join(_WHAT)
+_PLACE = r"test|validation|ood/[^/]+|shift/[^/]+/[^/.]+"
+_SET = re.compile(rf"(?P<place>{_PLACE})\.(?P<what>{_OUTPUTS}|labels|ids)\.npy")
+_IMAGES = re.compile(rf"images/(?P<place>{_PLACE})\.npy")
+_TRAJECTORY = re.compile(rf"trajectory\.(?:(?P<place>{_PLACE})\.(?P<what>{_OUTPUTS})|epochs)\.npy")
+_SAMPLES = re.compile(
+    rf"samples/(?P<method>[^/]+)/(?:strength\.npy|(?P<centre>centre[/.])?(?:(?P<place>{_PLACE})\.)?(?P<what>{_OUTPUTS})\.npy)"
+)
+_WEIGHTS = re.compile(r"weights/(?P<member>[^/]+)\.safetensors")
+_REST = re.compile(r"(?:snapshots|chains|arms|matrices)/.+\.(?:npy|safetensors)")
+TABLES = (".csv", ".parquet", ".arrow", ".feather")
+_ALLOWED = "a folder, .npz or .zip of the format, an .npz of two arrays, .csv, .parquet, .arrow"
+
+
+def read(
+    path: Path | str,
+    *,
+    name: str | None = None,
+    kind: OutputKind | None = None,
+    recipe: Recipe | None = None,
+    outputs: str | None = None,
+    labels: str | None = None,
+) -> Ensemble:
+    """The ensemble at a path. name, kind, recipe: instead of what the files say; outputs, labels: which arrays of an
+    .npz are what, where that is unclear (labels: also the file of labels beside a single .npy).
+
+    Raises InvalidInput naming the file, what is wrong and what is allowed; Unclear (one of those) with a question.
+    """
+    path = Path(path)
+    check_pickle(path.name)
+    if path.suffix.lower() in TABLES and path.is_file():
+        ensemble = long_form.read_table(path, kind=kind)
+    elif path.suffix.lower() == ".npy" and path.is_file():
+        ensemble = _single(path, kind, labels)
+    else:
+        ensemble = _contained(opened(path), kind, outputs, labels)
+    chosen = name or ensemble.name or path.stem
+    return replace(ensemble, name=chosen, recipe=recipe or ensemble.recipe)
+
+
+def _single(path: Path, kind: OutputKind | None, labels: str | None) -> Ensemble:
+    if labels is None:
+        raise refuse(path.name, "it is one array, and true labels are another", "the file of the labels: labels=...")
+    return from_named({path.stem: mapped(path), "labels": mapped(Path(labels))}, kind, path.stem, "labels")
+
+
+def _contained(lies: Container, kind: OutputKind | None, outputs: str | None, labels: str | None) -> Ensemble:
+    names = lies.names
+    if NAME in names or f"{NAME}.npy" in names or any(_SET.fullmatch(name) for name in names):
+        return _Format.of(lies, parsed(manifest_text(lies)), kind).ensemble()
+    if old_exports.SOLUTIONS in names:
+        return old_exports.read_export(lies)
+    found = {name.removesuffix(".npy"): lies.array(name) for name in names if name.endswith(".npy") and "/" not in name}
+    if found:
+        return from_named(found, kind, outputs, labels)
+    for name in names:
+        check_pickle(name)
+    held = ", ".join(names[:5]) or "nothing"
+    raise refuse(lies.name, f"it holds {held}: no predictions are among it", _ALLOWED)
+
+
+# --- the format -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A place of outputs: the file, and what it is said to hold."""
+
+    file: str
+    kind: OutputKind
+
+
+@dataclass
+class _Format:
+    """The files of a folder or an archive, sorted by what they are; each name belongs to one thing."""
+
+    lies: Container
+    manifest: Manifest
+    kind: OutputKind
+    sets: dict[str, _Place] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
+    trajectory: dict[str, _Place] = field(default_factory=dict)
+    samples: dict[str, dict[str, _Place]] = field(default_factory=dict)
+    centres: dict[str, dict[str, _Place]] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    rest: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, lies: Container, manifest: Manifest, kind: OutputKind | None) -> _Format:
+        found = cls(lies, manifest, kind or manifest.kind or OutputKind.LOGITS)
+        for name in lies.names:
+            if not found._takes(name):
+                found.unread.append(name)
+        if TEST not in found.sets:
+            for name in lies.names:
+                check_pickle(name)
+            raise refuse(lies.name, "it has no test.logits.npy", "the members' outputs on the test set, [M, N, K]")
+        if kind is None and manifest.kind is None:
+            found.kind = found.sets[TEST].kind
+        return found
+
+    def _takes(self, name: str) -> bool:
+        if name in (NAME, f"{NAME}.npy"):
+            return True
+        return self._takes_set(name) or self._takes_samples(name) or self._takes_other(name)
+
+    def _takes_set(self, name: str) -> bool:
+        if found := _SET.fullmatch(name):
+            place, what = found["place"], found["what"]
+            if what in ("labels", "ids"):
+                (self.labels if what == "labels" else self.ids)[place] = name
+            else:
+                self._put(self.sets, place, name, what)
+        elif found := _IMAGES.fullmatch(name):
+            self.images[found["place"]] = name
+        return found is not None
+
+    def _takes_samples(self, name: str) -> bool:
+        found = _SAMPLES.fullmatch(name)
+        if found is None:
+            return False
+        kept = self.centres if found["centre"] else self.samples
+        into = kept.setdefault(found["method"], {})
+        if found["what"]:
+            self._put(into, found["place"] or TEST, name, found["what"])
+        return True
+
+    def _takes_other(self, name: str) -> bool:
+        if found := _TRAJECTORY.fullmatch(name):
+            if found["place"]:
+                self._put(self.trajectory, found["place"], name, found["what"])
+        elif found := _WEIGHTS.fullmatch(name):
+            self.weights[found["member"]] = name
+        elif _REST.fullmatch(name):
+            self.rest.append(name)
+        else:
+            return False
+        return True
+
+    def _put(self, into: dict[str, _Place], place: str, name: str, what: str) -> None:
+        if place in into:
+            raise refuse(name, f"{into[place].file} is there for the same outputs", "one of them")
+        into[place] = _Place(name, _WHAT[what])
+
+    # ---- what they hold ----
+
+    def ensemble(self) -> Ensemble:
+        test = self._outputs(self.sets[TEST])
+        members = members_of(self.manifest, test.shape[0])
+        self._check_promised()
+        return Ensemble(
+            name=self.manifest.name,
+            kind=self.kind,
+            members=members,
+            sets={place: self._set(place, test.shape[1]) for place in sorted(self.sets)},
+            recipe=self.manifest.recipe,
+            classes=tuple(map(str, self.manifest.classes)),
+            samples={method: self._samples(method) for method in sorted(self.samples)},
+            trajectory=self._trajectory(),
+            weights=self._weights([member.id for member in members]),
+            rest={name: self._other(name) for name in self.rest},
+            left_out=tuple(self.manifest.left_out),
+            unread=tuple(self.unread),
+        )
+
+    def _check_promised(self) -> None:
+        known = {one for place in self.sets for one in (place, place.split("/", 1)[-1])}
+        for name in self.manifest.sets:
+            if name not in known:
+                raise refuse(NAME, f"it lists the set {name!r}, of which there are no outputs", "sets that are there")
+        for place in {**self.labels, **self.ids, **self.images}:
+            if place not in self.sets:
+                named = self.labels.get(place) or self.ids.get(place) or self.images[place]
+                raise refuse(named, f"there are no outputs of {place}", f"{place}.{FILE_OF[self.kind]}.npy beside it")
+
+    def _outputs(self, place: _Place, *, lead: int = 1) -> Array:
+        """Names may say what `kind` says, or logits, as in the format's first form."""
+        if place.kind not in (self.kind, OutputKind.LOGITS):
+            raise refuse(place.file, f"its name says {place.kind.value}, the ensemble {self.kind.value}", "one kind")
+        return parts.outputs(self.lies.array(place.file), self.kind, lead=lead)
+
+    def _set(self, place: str, examples: int) -> ExampleSet:
+        said = self.manifest.of(place)
+        return parts.set_of(
+            self._checked(place),
+            self._outputs(self.sets[place]),
+            labels=self._labels(place),
+            ids=parts.ids(self.lies.array(self.ids[place])) if place in self.ids else None,
+            images=parts.images(self.lies.array(self.images[place])) if place in self.images else None,
+            data=said.data,
+            examples=examples,
+            own_images=said.own_images,
+        )
+
+    def _checked(self, place: str) -> str:
+        if place.startswith("shift/") and place.rsplit("/", 1)[1] not in ("1", "2", "3", "4", "5"):
+            raise refuse(self.sets[place].file, "its intensity is not 1 to 5", "shift/<type>/<1 to 5>.logits.npy")
+        return place
+
+    def _labels(self, place: str) -> Labels | None:
+        return parts.true_labels(self.lies.array(self.labels[place])) if place in self.labels else None
+
+    def _samples(self, method: str) -> MethodSamples:
+        strength = f"samples/{method}/strength.npy"
+        if not self.samples[method]:
+            raise refuse(
+                strength, "there are no outputs of these samples", f"samples/{method}/test.logits.npy beside it"
+            )
+        return MethodSamples(
+            method,
+            {place: self._outputs(one, lead=2) for place, one in sorted(self.samples[method].items())},
+            parts.strength(self.lies.array(strength)) if strength in self.lies.names else None,
+            {place: self._outputs(one) for place, one in sorted(self.centres.get(method, {}).items())},
+        )
+
+    def _trajectory(self) -> Trajectory | None:
+        if not self.trajectory:
+            return None
+        named = "trajectory.epochs.npy"
+        if named not in self.lies.names:
+            raise refuse(
+                next(iter(self.trajectory.values())).file, "its epochs are not there", f"{named} [checkpoints]"
+            )
+        found = {place: self._outputs(one, lead=2) for place, one in sorted(self.trajectory.items())}
+        return Trajectory(parts.epochs(self.lies.array(named)), found)
+
+    def _weights(self, ids: Sequence[str]) -> Mapping[str, Tensors]:
+        """By member's id; a number that is no id is a place in the order of members."""
+        found = {}
+        for called, name in self.weights.items():
+            if called not in ids:
+                raise refuse(name, f"no member is called {called!r}", f"weights/<member>.safetensors: {', '.join(ids)}")
+            found[called] = self.lies.tensors(name)
+        return {one: found[one] for one in ids if one in found}
+
+    def _other(self, name: str) -> Array | Tensors:
+        return self.lies.array(name) if name.endswith(".npy") else self.lies.tensors(name)

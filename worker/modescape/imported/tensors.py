@@ -1,0 +1,98 @@
+"""What a .safetensors file holds, by its header alone (format: https://huggingface.co/docs/safetensors).
+
+    header = header_of(tensors)
+    [(one.name, one.dtype, one.shape) for one in header.entries]
+
+The library maps whole files and cannot read a stream, so the header is read here, under limits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from modescape.imported.arrays import LARGEST, Refused, readable, refuse, torch_pickled
+from modescape.imported.ensemble import Tensors
+
+_HEADER = 16 << 20  # bytes; the library allows 100 MB, networks need some hundred kB
+_BITS = {
+    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "BOOL": 8,
+    "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8,
+}  # fmt: skip
+_WHOLE = "a whole .safetensors file"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    dtype: str
+    shape: list[int]
+    data_offsets: list[int]
+
+
+_DOCUMENT = TypeAdapter(dict[str, _Entry | dict[str, str]])
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor: dtype as the format names it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class TensorHeader:
+    """The tensors of a file in the order of their bytes. offset: bytes before the first."""
+
+    file: str
+    entries: tuple[TensorEntry, ...]
+    offset: int
+
+    def cut_off(self) -> Refused:
+        return refuse(self.file, "it ends before its tensors do", _WHOLE)
+
+
+def header_of(tensors: Tensors) -> TensorHeader:
+    """Raises InvalidInput where it is no such file, or holds another amount than it says."""
+    name = tensors.name
+    with readable(name), tensors.open() as file:
+        beginning = file.read(8)
+        size = int.from_bytes(beginning, "little")
+        if beginning[:2] == b"PK" or beginning[:1] == b"\x80":
+            raise torch_pickled(name)
+        if len(beginning) < 8 or size > _HEADER or size + 8 > tensors.nbytes:
+            raise refuse(name, "it does not begin as .safetensors", _WHOLE)
+        text = file.read(size)
+    try:
+        document = _DOCUMENT.validate_json(text)
+    except ValidationError as error:
+        raise refuse(name, f"its header cannot be read ({error.errors()[0]['msg'][:200]})", _WHOLE) from error
+    entries = {key: one for key, one in document.items() if isinstance(one, _Entry) and key != "__metadata__"}
+    return TensorHeader(name, _in_order(name, entries, tensors.nbytes - 8 - size), 8 + size)
+
+
+def _in_order(name: str, entries: dict[str, _Entry], size: int) -> tuple[TensorEntry, ...]:
+    """Their bytes must follow each other without gaps to the end of the file."""
+    found, at = [], 0
+    for key, one in sorted(entries.items(), key=lambda item: (item[1].data_offsets, item[0])):
+        nbytes = _nbytes(name, key, one)
+        if one.data_offsets != [at, at + nbytes]:
+            raise refuse(name, f"its header misplaces the tensor {key!r}", _WHOLE)
+        found.append(TensorEntry(key, one.dtype, tuple(one.shape), nbytes))
+        at += nbytes
+    if at != size:
+        raise refuse(name, f"its header promises {at:,} bytes of tensors, {size:,} are there", _WHOLE)
+    return tuple(found)
+
+
+def _nbytes(name: str, key: str, one: _Entry) -> int:
+    if one.dtype not in _BITS:
+        raise refuse(name, f"the tensor {key!r} holds {one.dtype[:20]!r}", ", ".join(_BITS))
+    if any(not 0 <= length < LARGEST for length in one.shape) or len(one.shape) > 16:
+        raise refuse(name, f"the tensor {key!r} is {one.shape[:8]}", "lengths that a file can hold")
+    return math.prod(one.shape) * _BITS[one.dtype] // 8

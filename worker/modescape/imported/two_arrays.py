@@ -1,0 +1,108 @@
+"""Arrays by name, of which one is the members' outputs and one the true labels: which is which, where that is obvious.
+
+    from_named({"preds": preds, "y": y}, None, None, None)
+
+It is obvious when exactly one pair of arrays fits together, [M, N, K] or [N, K] of floats and [N] of whole numbers, or
+[M, N] of predicted labels; or when one such pair goes by the usual names. What kind of numbers they are is read off
+them. Anything else is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from modescape.imported import parts
+from modescape.imported.arrays import Array, refuse, stacked
+from modescape.imported.ensemble import TEST, Choice, Ensemble, Member, OutputKind, Unclear
+from modescape.imported.kinds import looks_like
+
+OUTPUT_NAMES = ("logits", "predictions", "preds", "pred", "outputs", "probs", "probabilities", "test.logits", "y_pred")
+LABEL_NAMES = ("labels", "label", "y", "y_true", "y_test", "targets", "target", "truth", "test.labels", "test_labels")
+_LOOKED_AT = 1 << 18  # values that tell the kind
+
+
+@dataclass(frozen=True)
+class _Pair:
+    outputs: str
+    labels: str
+
+    @property
+    def is_usual(self) -> bool:
+        return self.outputs.lower() in OUTPUT_NAMES and self.labels.lower() in LABEL_NAMES
+
+
+def from_named(
+    arrays: Mapping[str, Array], kind: OutputKind | None, outputs: str | None, labels: str | None
+) -> Ensemble:
+    """outputs, labels: the names of the arrays, where the user said. Raises Unclear, InvalidInput."""
+    for said, of in ((outputs, "outputs"), (labels, "labels")):
+        if said is not None and said not in arrays:
+            raise refuse(said, f"no array of that name is there for {of}", ", ".join(arrays))
+    pairs = _pairs(arrays, outputs, labels)
+    usual = [pair for pair in pairs if pair.is_usual]
+    if not pairs:
+        raise _no_pair(arrays)
+    if len(pairs) > 1 and len(usual) != 1:
+        raise _unclear(pairs)
+    pair = pairs[0] if len(pairs) == 1 else usual[0]
+    unread = [name for name in arrays if name not in (pair.outputs, pair.labels)]
+    return replace(_ensemble(arrays[pair.outputs], arrays[pair.labels], kind), unread=tuple(unread))
+
+
+def _pairs(arrays: Mapping[str, Array], outputs: str | None, labels: str | None) -> list[_Pair]:
+    return [
+        _Pair(one, other)
+        for one in ([outputs] if outputs else arrays)
+        for other in ([labels] if labels else arrays)
+        if one != other and _fit(arrays[one], arrays[other])
+    ]
+
+
+def _fit(outputs: Array, labels: Array) -> bool:
+    if labels.dtype.kind not in "iu" or labels.shape[1:] not in ((), (1,)) or not labels.shape:
+        return False
+    examples = labels.shape[0]
+    if outputs.dtype.kind == "f":
+        return len(outputs.shape) in (2, 3) and outputs.shape[-2] == examples
+    return outputs.dtype.kind in "iu" and len(outputs.shape) == 2 and outputs.shape[1] == examples
+
+
+def _no_pair(arrays: Mapping[str, Array]) -> Exception:
+    held = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in list(arrays.items())[:8])
+    return refuse(
+        "arrays",
+        f"no two of them are outputs and true labels of the same examples: {held}",
+        "floats [members, examples, classes] or whole numbers [members, examples], and whole numbers [examples]",
+    )
+
+
+def _unclear(pairs: list[_Pair]) -> Unclear:
+    """Asks for the outputs first, and for the labels where only those are open."""
+    of_outputs = dict.fromkeys(pair.outputs for pair in pairs)
+    if len(of_outputs) > 1:
+        choices = [Choice(name, f"the outputs are {name}") for name in of_outputs]
+        return Unclear("Several arrays could be the members' outputs: which one?", choices, field="outputs")
+    choices = [Choice(pair.labels, f"the true labels are {pair.labels}") for pair in pairs]
+    return Unclear("Several arrays could be the true labels: which one?", choices, field="labels")
+
+
+def _ensemble(outputs: Array, labels: Array, kind: OutputKind | None) -> Ensemble:
+    if outputs.dtype.kind == "f" and len(outputs.shape) == 2:
+        outputs = stacked(outputs.name, [outputs])  # one member
+    chosen = kind or kind_of(outputs)
+    checked = parts.outputs(outputs, chosen)
+    truth = parts.true_labels(labels)
+    members = tuple(Member(str(number)) for number in range(checked.shape[0]))
+    test = parts.set_of(TEST, checked, labels=truth, examples=len(truth))
+    return Ensemble("", chosen, members, {TEST: test})
+
+
+def kind_of(outputs: Array) -> OutputKind:
+    """What outputs [M, N, K] can only be, by the first rows of the first member."""
+    if outputs.dtype.kind != "f" or 0 in outputs.shape:
+        return OutputKind.LABELS if outputs.dtype.kind in "iu" else OutputKind.LOGITS
+    first = next(outputs.rows())
+    return looks_like(np.asarray(first[: max(1, _LOOKED_AT // first.shape[-1])]))
