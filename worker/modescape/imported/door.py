@@ -308,6 +308,9 @@ def _look_at(block: Values, kind: OutputKind, truth: Labels | None) -> _Look:
     look = _Look(np.empty(len(block), np.int64), digest=hashlib.sha256(np.ascontiguousarray(block).data).hexdigest())
     for part in _parts(block):
         some = block[part]
+        if some.dtype == np.float16:  # NumPy computes with it ten times slower, and these are the same numbers
+            look.clipped += int(np.isinf(some).sum()) if kind is OutputKind.LOGITS else 0
+            some = (clipped(some) if kind is OutputKind.LOGITS else some).astype(np.float32)
         look.labels[part] = predicted(kind, some)
         if kind is not OutputKind.LABELS:
             _look_at_numbers(look, some, kind, None if truth is None else truth[part])
@@ -318,14 +321,13 @@ def _look_at_numbers(look: _Look, some: Values, kind: OutputKind, truth: Labels 
     look.is_finite &= _is_finite(some, kind)
     if not look.is_finite:
         return
-    if kind is OutputKind.LOGITS and some.dtype == np.float16:
-        look.clipped += int(np.isinf(some).sum())
-    nothing = _nothing(some, kind)
-    look.zeros += int(nothing.sum())
-    if truth is not None and nothing.any():
-        look.zero_truths += int(nothing[np.arange(len(some)), truth].sum())
-    seen = looks_like(some)
-    look.looks = seen if look.looks in (None, seen) else OutputKind.LOGITS
+    if kind is not OutputKind.LOGITS:
+        nothing = np.asarray(some == 0) if kind is OutputKind.PROBS else np.isneginf(some)
+        look.zeros += int(nothing.sum())
+        look.zero_truths += 0 if truth is None else int(nothing[np.arange(len(some)), truth].sum())
+    if look.looks is not OutputKind.LOGITS:  # one row that is nothing else decides
+        seen = looks_like(some)
+        look.looks = seen if look.looks in (None, seen) else OutputKind.LOGITS
 
 
 def _is_finite(some: Values, kind: OutputKind) -> bool:
@@ -337,13 +339,6 @@ def _is_finite(some: Values, kind: OutputKind) -> bool:
     if kind is OutputKind.LOG_PROBS:
         return not (np.isnan(some).any() or np.isposinf(some).any() or np.isneginf(some).all(axis=-1).any())
     return bool(np.isfinite(some).all())
-
-
-def _nothing(some: Values, kind: OutputKind) -> NDArray[np.bool_]:
-    """Where a probability is exactly 0."""
-    if kind is OutputKind.PROBS:
-        return np.asarray(some == 0)
-    return np.isneginf(some) if kind is OutputKind.LOG_PROBS else np.zeros(some.shape, np.bool_)
 
 
 def _fit(into: dict[int, float], number: int, block: Values, truth: Labels, kind: OutputKind) -> None:

@@ -86,8 +86,10 @@ def clipped(logits: Values) -> Values:
     """Infinities of float16 as its largest number; anything else as it is."""
     if logits.dtype != np.float16:
         return logits
-    largest = np.finfo(np.float16).max
-    return np.where(np.isinf(logits), np.copysign(largest, logits), logits)
+    infinite = np.isinf(logits)
+    if not infinite.any():
+        return logits
+    return np.where(infinite, np.copysign(np.finfo(np.float16).max, logits), logits)
 
 
 def _log_probabilities(kind: OutputKind, outputs: Values) -> NDArray[np.float32]:

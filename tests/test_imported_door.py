@@ -1,0 +1,376 @@
+"""What is odd about an ensemble is found where it is, and not found where it is not: constructed ones and real ones."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from real_data import mnist_logits, mnist_test, real
+
+from modescape.imported.answers import answered, renamed
+from modescape.imported.door import Findings, Level, Odd, better_permutation, examine
+from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe
+from modescape.imported.kinds import logits_of, looks_like
+from modescape.imported.memory import Samples, from_arrays
+from modescape.imported.reading import read
+
+M, N, K = 5, 600, 6
+
+
+def truth(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, K, N)
+
+
+def logits(labels: np.ndarray, *, members: int = M, seed: int = 1, margin: float = 3.0) -> np.ndarray:
+    """[M, N, K] float32 of members that are right most of the time and know how sure they may be: a draw from the class
+    they favour is what the label is (labels first, then evidence z_y ~ N(margin, 1), others N(0, 1): its exact
+    posterior has logits margin * z)."""
+    random = np.random.default_rng(seed)
+    z = random.normal(size=(members, len(labels), K))
+    z[:, np.arange(len(labels)), labels] += margin
+    return (margin * z).astype(np.float32)
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    odds = np.exp(values.astype(np.float64) - values.max(-1, keepdims=True))
+    return odds / odds.sum(-1, keepdims=True)
+
+
+def ensemble(outputs: np.ndarray | None = None, labels: np.ndarray | None = None, **more: object) -> Ensemble:
+    y = truth() if labels is None else labels
+    return from_arrays(logits(y) if outputs is None else outputs, y, **{"recipe": "same", **more})  # type: ignore[arg-type]
+
+
+def whats(findings: Findings, level: Level | None = None) -> set[Odd]:
+    return {one.what for one in findings.oddities if level in (None, one.level)}
+
+
+# --- nothing is odd ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", list(OutputKind))
+def test_a_good_ensemble_of_every_kind_has_nothing_odd(kind: OutputKind) -> None:
+    given = logits(truth())
+    outputs = {
+        "logits": given,
+        "probs": softmax(given),
+        "log-probs": np.log(softmax(given)),
+        "labels": given.argmax(-1),
+    }
+    assert not examine(ensemble(outputs[kind.value], kind=kind)).oddities
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("kind", ["logits", "probs", "log-probs"])
+def test_rounding_makes_nothing_odd(kind: str, dtype: str) -> None:
+    given = logits(truth(), margin=2.0)
+    exact = {"logits": given, "probs": softmax(given), "log-probs": np.log(softmax(given))}[kind]
+    found = examine(ensemble(exact.astype(dtype), kind=kind))
+    assert not whats(found) - {Odd.ZEROS}, found
+
+
+def test_probabilities_of_a_bfloat16_softmax_sum_to_1() -> None:
+    """Each rounded to 8 bits, 1,000 classes: a thousand roundings of up to 2^-9 of each."""
+    odds = np.random.default_rng(0).dirichlet(np.full(1000, 0.1), 200).astype(np.float32)
+    rounded = ((odds.view(np.uint32) + 0x8000) & 0xFFFF0000).view(np.float32)
+    assert looks_like(rounded) is OutputKind.PROBS
+    assert looks_like(rounded * 1.02) is OutputKind.LOGITS
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+def test_arrays_that_do_not_fit_each_other_are_refused_each_in_a_sentence() -> None:
+    y, given = truth(), logits(truth())
+    odd = {
+        "labels of another number": ensemble(given, y[:-1]),
+        "a label too high": ensemble(given, np.where(np.arange(N) == 3, K, y)),
+        "a label below 0": ensemble(given, np.where(np.arange(N) == 3, -1, y)),
+        "another K in an OOD set": ensemble(given, ood={"a": given[..., :-1]}),
+        "another M in an OOD set": ensemble(given, ood={"a": given[:-1]}),
+        "validation labels of another number": ensemble(given, validation=(given, y[:-1])),
+        "samples of another N": ensemble(given, samples={"swag": np.stack([given] * 2, 1)[:, :, :-1]}),
+        "strengths of another S": ensemble(
+            given, samples={"swag": Samples(np.stack([given] * 2, 1), strength=np.ones((M, 3)))}
+        ),
+        "samples on a set without members": ensemble(
+            given, samples={"swag": Samples(np.stack([given] * 2, 1), ood={"a": np.stack([given] * 2, 1)})}
+        ),
+        "checkpoints of another number": ensemble(given, trajectory=(np.arange(4), np.stack([given] * 3, 1))),
+        "names of other classes": ensemble(given, classes=("a", "b")),
+        "ids of another number": ensemble(given, ids=np.arange(N - 1)),
+        "ids that repeat": ensemble(given, ids=np.zeros(N, int)),
+        "predicted labels too high": ensemble(np.full((M, N), K + 3), y, kind="labels"),
+    }
+    for case, one in odd.items():
+        found = examine(one)
+        assert found.refused, case
+        assert whats(found) == {oddity.what for oddity in found.refused}, f"{case}: what does not fit is not looked at"
+
+
+def test_labels_that_count_from_1_are_refused_with_what_to_do() -> None:
+    (one,) = examine(ensemble(logits(truth()), truth() + 1)).refused
+    assert "subtract 1" in one.sentence
+
+
+def test_a_shifted_set_with_other_ids_than_the_test_set_is_refused(tmp_path: object) -> None:
+    import pathlib
+
+    from modescape.imported.writing import write
+
+    folder = pathlib.Path(str(tmp_path)) / "e"
+    write(ensemble(ids=np.arange(N), shift={("fog", 3): logits(truth(), seed=9)}), folder)
+    np.save(folder / "shift" / "fog" / "3.ids.npy", np.arange(N))
+    assert not examine(read(folder)).refused
+    np.save(folder / "shift" / "fog" / "3.ids.npy", np.arange(N)[::-1])
+    assert whats(examine(read(folder))) == {Odd.IDS}
+
+
+# --- failed and counted -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", ["test", "ood"])
+def test_one_number_that_is_none_fails_its_member_on_whatever_set(value: float, place: str) -> None:
+    given, other = logits(truth()), logits(truth(), seed=8)
+    (given if place == "test" else other)[2, 17, 3] = value
+    found = examine(ensemble(given, ood={"a": other}))
+    assert set(found.failed) == {"2"}
+    assert not found.refused
+
+
+def test_a_member_at_chance_has_failed_and_the_others_have_not() -> None:
+    given = logits(truth())
+    given[1] = np.random.default_rng(5).normal(size=(N, K))
+    given[3] = [5, 0, 0, 0, 0, 0]  # one label for all
+    found = examine(ensemble(given))
+    assert set(found.failed) == {"1", "3"}
+    assert "chance" in found.failed["1"]
+    assert Odd.ORDER not in whats(found)
+
+
+def test_samples_that_are_no_numbers_are_told_and_fail_no_member() -> None:
+    drawn = np.stack([logits(truth(), seed=s) for s in range(3)], 1)
+    drawn[4, 1, 0, 0] = np.nan
+    found = examine(ensemble(samples={"swag": drawn}))
+    assert not found.failed
+    assert [one.members for one in found.told] == [("4",)]
+
+
+# --- asked ------------------------------------------------------------------------------------------------------------
+
+
+def test_probabilities_called_logits_are_asked_about_and_the_answer_closes_the_question() -> None:
+    one = ensemble(softmax(logits(truth())).astype("f2"))
+    (asked,) = examine(one).asked
+    assert asked.what is Odd.KIND
+    assert [choice.value for choice in asked.choices] == ["probs", "logits"]
+    assert not examine(answered(one, kind=OutputKind(asked.choices[0].value))).asked
+
+
+def test_logits_called_probabilities_are_asked_about() -> None:
+    for kind in ("probs", "log-probs"):
+        (asked,) = examine(ensemble(kind=kind)).asked
+        assert [choice.value for choice in asked.choices] == ["logits"]
+
+
+def test_one_row_that_sums_to_something_else_makes_them_no_probabilities() -> None:
+    odds = softmax(logits(truth()))
+    odds[2, -1] *= 1.1
+    assert whats(examine(ensemble(odds, kind="probs")), Level.ASKED) == {Odd.KIND}
+
+
+@pytest.mark.parametrize("order", [[1, 2, 3, 4, 5, 0], [1, 0, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]])
+def test_classes_in_another_order_are_found_shown_and_put_right(order: list[int]) -> None:
+    """Predicted class k is the true class order[k]: column k of the outputs holds what the label order[k] means."""
+    given = logits(truth())[..., order]
+    one = ensemble(given, samples={"swag": np.stack([given, given], 1)}, trajectory=np.stack([given], 1))
+    (asked,) = examine(one).asked
+    assert asked.permutation == tuple(order)
+    assert len(asked.members) == M
+    assert not examine(one).failed, "at chance for a reason that is asked about"
+    right = renamed(one, asked.permutation, asked.members)
+    assert np.array_equal(right.test.outputs.read(), logits(truth()))
+    assert np.array_equal(right.samples["swag"].outputs["test"].read()[:, 1], logits(truth()))
+    assert right.trajectory is not None
+    assert np.array_equal(next(right.trajectory.outputs["test"].blocks(2)), logits(truth())[0])
+    assert not examine(right).asked
+
+
+def test_one_member_with_its_classes_in_another_order_is_asked_about_alone() -> None:
+    given = logits(truth())
+    given[2] = given[2][:, ::-1]
+    (asked,) = examine(ensemble(given)).asked
+    assert asked.members == ("2",)
+    right = renamed(ensemble(given), asked.permutation, asked.members)
+    assert np.array_equal(right.test.outputs.read(), logits(truth()))
+
+
+def test_predicted_labels_in_another_order_are_found_and_put_right() -> None:
+    shifted = (truth() + 1) % K
+    one = ensemble(np.stack([shifted] * 2), kind="labels")
+    (asked,) = examine(one).asked
+    assert np.array_equal(renamed(one, asked.permutation).test.outputs.read()[0], truth())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_weak_members_and_confusions_of_classes_are_not_taken_for_another_order(seed: int) -> None:
+    """Guessing, weak evidence, two classes that are mostly taken for one, and few examples."""
+    random = np.random.default_rng(seed)
+    y = truth(seed)
+    for labels in (
+        random.integers(0, K, N),
+        logits(y, members=1, seed=seed, margin=0.3)[0].argmax(-1),
+        np.where((y == 1) & (random.random(N) < 0.9), 2, y),
+        np.where(np.isin(y, (1, 2)) & (random.random(N) < 0.5), 3 - y, y),
+    ):
+        assert better_permutation(labels, y, K) is None
+    assert better_permutation(random.integers(0, K, 12), y[:12], K) is None
+
+
+def test_the_recipe_is_asked_unless_it_was_said() -> None:
+    assert whats(examine(ensemble(recipe="unknown")), Level.ASKED) == {Odd.RECIPE}
+    assert not examine(ensemble(recipe="different")).asked
+    assert not examine(answered(ensemble(recipe="unknown"), recipe=Recipe.SAME)).asked
+
+
+# --- left out, told ---------------------------------------------------------------------------------------------------
+
+
+def test_copies_equal_to_the_bit_are_left_out_and_near_copies_are_not() -> None:
+    given = logits(truth())
+    given[3], given[4] = given[0], given[1]
+    given[4, 0, 0] = np.nextafter(given[4, 0, 0], np.float32(9))
+    found = examine(ensemble(given))
+    assert found.left_out == ("3",)
+
+
+def test_members_that_differ_on_one_set_only_are_no_copies() -> None:
+    given, other = logits(truth()), logits(truth(), seed=8)
+    given[3] = given[0]
+    assert not examine(ensemble(given, ood={"a": other})).left_out
+
+
+def test_another_order_of_examples_is_told() -> None:
+    y = truth()
+    found = examine(ensemble(logits(y), np.random.default_rng(3).permutation(y)))
+    assert Odd.ORDER in whats(found, Level.TOLD)
+    assert set(found.failed) == set("01234")
+    guessing = examine(ensemble(np.random.default_rng(0).normal(size=(M, N, K)), y))
+    assert Odd.ORDER not in whats(guessing), "members that guess do not agree with each other"
+
+
+@pytest.mark.parametrize(("scale", "is_odd"), [(1.0, False), (1.5, False), (0.7, False), (4.0, True), (0.2, True)])
+def test_a_temperature_far_from_1_is_told(scale: float, is_odd: bool) -> None:
+    """Logits that are exact posteriors fit best at 1; times a scale they fit best at that scale."""
+    found = examine(ensemble(logits(truth(), margin=1.5) * np.float32(scale)))
+    assert (Odd.TEMPERATURE in whats(found, Level.TOLD)) is is_odd
+
+
+def test_a_member_without_a_mistake_has_no_temperature() -> None:
+    assert not examine(ensemble(np.stack([np.eye(K)[truth()] * 0.01 * i for i in range(1, 4)]).astype("f4"))).told
+
+
+def test_infinities_of_float16_are_counted_told_and_kept_finite() -> None:
+    with np.errstate(over="ignore"):
+        given = (logits(truth()) * 4000).astype("f2")
+    count = int(np.isinf(given).sum())
+    assert count
+    found = examine(ensemble(given))
+    (one,) = [one for one in found.told if one.what is Odd.CLIPPED]
+    assert f"{count:,} logits" in one.sentence
+    assert not found.failed
+    kept = logits_of(OutputKind.LOGITS, given)
+    assert kept.dtype == np.float16
+    assert np.abs(kept[np.isinf(given)]).max() == 65504
+    assert np.array_equal(np.sign(kept), np.sign(given))
+
+
+def test_probabilities_of_0_are_told_with_those_of_the_true_class() -> None:
+    odds = softmax(logits(truth())).astype("f4")
+    y = truth()
+    odds[0, 0] = np.eye(K)[(y[0] + 1) % K]
+    (one,) = examine(ensemble(odds, kind="probs")).told
+    assert one.what is Odd.ZEROS
+    assert f"{K - 1} probabilities" in one.sentence
+    assert "1 of them of the true" in one.sentence
+
+
+def test_labels_of_a_shifted_set_that_repeat_the_test_sets_are_told() -> None:
+    found = examine(ensemble(shift={("fog", 3): (logits(truth(), seed=9), truth())}))
+    assert whats(found) == {Odd.SHIFT_LABELS}
+
+
+def test_two_of_one_seed_are_told() -> None:
+    found = examine(ensemble(members=[Member(str(i), seed=i // 2) for i in range(M)]))
+    assert whats(found) == {Odd.RECIPE}
+    assert not found.asked
+
+
+# --- what is kept of them ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "smallest"), [("f2", 2.0**-24), ("f4", 2.0**-149), ("f8", 2.0**-1074)])
+def test_a_probability_of_0_is_the_smallest_number_of_its_dtype(dtype: str, smallest: float) -> None:
+    kept = logits_of(OutputKind.PROBS, np.array([[0, 0.25, 0.75]], dtype))
+    assert kept.dtype == np.float32
+    assert kept[0] == pytest.approx([math.log(smallest), math.log(0.25), math.log(0.75)], rel=1e-6)
+
+
+def test_log_probabilities_are_normalised_and_minus_infinity_is_finite() -> None:
+    kept = logits_of(OutputKind.LOG_PROBS, np.array([[-np.inf, math.log(0.5), math.log(0.5)]], np.float32))
+    assert kept[0] == pytest.approx([math.log(2.0**-149), math.log(0.5), math.log(0.5)], rel=1e-6)
+    assert not examine(ensemble(np.log(softmax(logits(truth()))).astype("f2"), kind="log-probs")).failed
+
+
+def test_what_is_kept_of_probabilities_says_the_same_as_the_logits_they_are_of() -> None:
+    given = logits(truth(), margin=1.0)
+    kept = logits_of(OutputKind.PROBS, softmax(given))
+    assert softmax(kept) == pytest.approx(softmax(given), abs=1e-6)
+    assert np.array_equal(kept.argmax(-1), given.argmax(-1))
+
+
+# --- real ensembles ---------------------------------------------------------------------------------------------------
+
+
+def test_ten_published_networks_on_mnist_have_nothing_odd_but_their_recipe() -> None:
+    """And their predictions are those their author judged: errors of the first M averaged, in per cent."""
+    _, y = mnist_test()
+    odds = softmax(mnist_logits())
+    printed = {1: 2.07, 2: 1.51, 3: 1.43, 5: 1.34, 7: 1.27, 10: 1.29}
+    assert {m: round(100 * float((odds[:m].mean(0).argmax(-1) != y).mean()), 2) for m in printed} == printed
+    assert whats(examine(from_arrays(mnist_logits(), y))) == {Odd.RECIPE}
+
+
+def test_oddities_made_of_the_published_networks_are_found() -> None:
+    given, (_, y) = mnist_logits(), mnist_test()
+    order = np.random.default_rng(0).permutation(10)
+    swapped = [0, 1, 2, 3, 9, 5, 6, 7, 8, 4]  # 4 and 9, which look alike
+    for fits in (tuple(order.tolist()), tuple(swapped)):
+        (asked,) = examine(from_arrays(given[..., list(fits)], y, recipe="same")).asked
+        assert asked.permutation == fits
+    assert whats(examine(from_arrays(softmax(given).astype("f2"), y)), Level.ASKED) == {Odd.RECIPE, Odd.KIND}
+    shuffled = examine(from_arrays(given, np.random.default_rng(0).permutation(y), recipe="same"))
+    assert Odd.ORDER in whats(shuffled)
+    assert len(shuffled.failed) == 10
+    copied = given.copy()
+    copied[7], copied[8] = copied[0], np.nan
+    found = examine(from_arrays(copied, y, recipe="same"))
+    assert found.left_out == ("7",)
+    assert set(found.failed) == {"8"}
+
+
+def test_thirty_published_models_by_their_labels_alone_have_nothing_odd_but_their_recipe() -> None:
+    path = real("real/cifar10.1-testbed") / "cifar10.1-testbed-label-predictions.npz"
+    with np.load(path, allow_pickle=False) as file:
+        one = from_arrays(
+            file["original_labels_predicted"], file["original_labels_true"], kind="labels",
+            members=file["models"].tolist(),
+            shift={("cifar10.1-v6", 1): (file["v6_labels_predicted"], file["v6_labels_true"])},
+        )  # fmt: skip
+    assert whats(examine(one)) == {Odd.RECIPE}
+    assert one.sets["shift/cifar10.1-v6/1"].has_own_images
+    accuracies = (one.test.outputs.read() == one.test.labels).mean(1)
+    assert accuracies.max() == pytest.approx(0.9711)
+    assert not examine(answered(one, recipe=Recipe.DIFFERENT)).oddities
