@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modescape import registry
     from modescape.comparing import compare
+    from modescape.imported.memory import Samples
+    from modescape.importing import analyse
     from modescape.laboratory import Lab, Laboratory, run
     from modescape.paper_numbers import paper
     from modescape.results import Results
@@ -25,14 +27,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "analyse": "importing", "Samples": "imported.memory",
     "compare": "comparing", "paper": "paper_numbers",
     "Lab": "laboratory", "Laboratory": "laboratory", "run": "laboratory",
     "Results": "results", "Settings": "settings", "ExperimentSpec": "spec", "parse": "spec",
 }  # fmt: skip
 
 __all__ = [
-    "ExperimentSpec", "Lab", "Laboratory", "Results", "Settings",
-    "compare", "paper", "parse", "registry", "run",
+    "ExperimentSpec", "Lab", "Laboratory", "Results", "Samples", "Settings",
+    "analyse", "compare", "paper", "parse", "registry", "run",
 ]  # fmt: skip
 
 

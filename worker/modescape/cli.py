@@ -9,12 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modescape import __version__, plugins
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
 from modescape.records import StageState
 from modescape.settings import Settings, read_settings, shown
+
+if TYPE_CHECKING:
+    from modescape.imported.ensemble import Ensemble, OutputKind, Recipe
+    from modescape.laboratory import Lab
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +61,25 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("spec", help="a JSON file, `-` for standard input, or the name of a preset")
     run.add_argument("--name", default=None, help="name of the experiment")
     run.add_argument("--fresh", action="store_true", help="compute everything, even what an earlier experiment has")
+    bring = command("import", _import, "judge an ensemble made elsewhere: a folder, an archive, arrays, a table")
+    bring.add_argument("path", help="where it lies; a pattern such as 'run_*/test.npy' for one file a member")
+    bring.add_argument("--name", default=None, help="name of the experiment")
+    bring.add_argument("--labels", default=None, help="file of the true labels; in an .npz, the array's name")
+    bring.add_argument("--outputs", default=None, help="in an .npz, the name of the array of predictions")
+    bring.add_argument("--member", default=None, help=r"what of a path is the member's name, such as 'run_(\d+)'")
+    bring.add_argument("--validation", default=None, metavar="PATTERN=LABELS", help="outputs on validation images")
+    bring.add_argument("--ood", action="append", default=[], metavar="NAME=PATTERN", help="on images of another kind")
+    bring.add_argument(
+        "--shift", action="append", default=[], metavar="TYPE/INTENSITY=PATTERN",
+        help="on the test images changed; =LABELS behind it for images of their own",
+    )  # fmt: skip
+    bring.add_argument("--kind", choices=("logits", "probs", "log-probs", "labels"), help="what the numbers are")
+    bring.add_argument(
+        "--recipe", choices=("same", "different", "unknown"),
+        help="same: members differ by their seeds alone, which claims about runs stand on",
+    )  # fmt: skip
+    bring.add_argument("--permutation", choices=("apply", "keep"), help="whether classes are put in the labels' order")
+    bring.add_argument("--look", action="store_true", help="say what is understood and what is odd, and keep nothing")
     data = command("data", _data, "list data sets, here and missing, or fetch one")
     data.add_argument("action", nargs="?", default="list", choices=("list", "fetch"))
     data.add_argument("name", nargs="?", help="data set to fetch")
@@ -143,7 +166,11 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
 
     plugins.load(settings.plugin_modules)
     document, name, preset = _document(parsed.spec)
-    lab = run(document, settings=settings, name=parsed.name or name, preset=preset, fresh=parsed.fresh)
+    return _told(run(document, settings=settings, name=parsed.name or name, preset=preset, fresh=parsed.fresh))
+
+
+def _told(lab: Lab) -> int:
+    """What an experiment that has ended says, and what of it failed."""
     print(lab.sentence())
     failed = [
         stage for stage in lab.stages if stage.state == StageState.FAILED and stage.error.get("type") != "NeedFailed"
@@ -151,6 +178,66 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     for stage in failed:
         print(f"modescape: {stage.kind}/{stage.key} failed: {stage.error.get('message')}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _import(settings: Settings, parsed: argparse.Namespace) -> int:
+    _one_thread()
+    from modescape.imported.door import examine
+    from modescape.imported.ensemble import OutputKind, Recipe
+    from modescape.imported.saying import understood
+    from modescape.importing import Answers, bring_in
+    from modescape.laboratory import started
+
+    kind = OutputKind(parsed.kind) if parsed.kind else None
+    recipe = Recipe(parsed.recipe) if parsed.recipe else None
+    ensemble = _read(parsed, kind, recipe)
+    for line in understood(ensemble, examine(ensemble)):
+        print(line)
+    if parsed.look:
+        return 0
+    answers = Answers(kind=kind, permutation=parsed.permutation, recipe=recipe)
+    here = started(None, settings)
+    experiment = bring_in(
+        here.laboratory, ensemble, name=parsed.name or ensemble.name, answers=answers,
+        provenance={"path": str(Path(parsed.path).absolute())},
+    )  # fmt: skip
+    return _told(here.finish(experiment, progress=True))
+
+
+def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | None) -> Ensemble:
+    """The ensemble that the arguments name: one place, or a file a member. Raises InvalidInput, Unclear."""
+    from modescape.imported.globs import read_glob
+    from modescape.imported.reading import read
+
+    many = parsed.member or parsed.validation or parsed.ood or parsed.shift or any(c in parsed.path for c in "*?[")
+    if not many:
+        return read(
+            parsed.path, name=parsed.name, kind=kind, recipe=recipe, outputs=parsed.outputs, labels=parsed.labels
+        )
+    if parsed.labels is None:
+        raise InvalidInput("is needed beside one file a member", field="--labels", allowed="a file of the true labels")
+    return read_glob(
+        parsed.path, labels=parsed.labels, member=parsed.member, kind=kind, recipe=recipe, name=parsed.name,
+        validation=_named_file("--validation", parsed.validation) if parsed.validation else None,
+        ood=dict(_named_file("--ood", one) for one in parsed.ood),
+        shift=dict(_shifted(one) for one in parsed.shift),
+    )  # fmt: skip
+
+
+def _named_file(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InvalidInput(f"is {text!r}", field=option, allowed="two things with = between")
+    return name, value
+
+
+def _shifted(text: str) -> tuple[tuple[str, int], str | tuple[str, str]]:
+    where, given = _named_file("--shift", text)
+    kind, _, intensity = where.rpartition("/")
+    if not kind or not intensity.isdecimal():
+        raise InvalidInput(f"is {text!r}", field="--shift", allowed="such as fog/3='run_*/fog3.npy'")
+    pattern, _, labels = given.partition("=")
+    return (kind, int(intensity)), (pattern, labels) if labels else pattern
 
 
 def _data(settings: Settings, parsed: argparse.Namespace) -> int:

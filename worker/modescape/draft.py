@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from modescape.prices import Work
 from modescape.records import DataInfo, Json, PlannedStage, SampleSet, Sizes
-from modescape.registry import methods
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import MethodSpec, steps_per_epoch
+
+Given = Mapping[int, Mapping[str, str]]
 
 
 @dataclass
@@ -19,6 +21,7 @@ class Draft:
 
     n: images of each split; parameters: of the network; shape: what finished stages must have in common with these for
     their speed to be this one's (see `plan.shape_of`).
+    given: of an ensemble made elsewhere, run -> place -> digest of the array that was given there.
     bytes and predictions: what a planner's stages keep and evaluate beyond training and solutions, added by it;
     warnings: what the user should know before Launch, one sentence each.
     """
@@ -28,6 +31,7 @@ class Draft:
     n: Sizes
     parameters: int
     shape: str = ""
+    given: Given = field(default_factory=dict)
     stages: list[PlannedStage] = field(default_factory=list)
     next_number: int = 0
     bytes: float = 0.0
@@ -43,8 +47,10 @@ class Draft:
         return len(self.info.classes)
 
     @property
-    def epochs(self) -> list[int]:
-        """Epochs whose checkpoints are kept."""
+    def epochs(self) -> Sequence[float]:
+        """Epochs whose checkpoints are kept; of an ensemble made elsewhere NaN where nobody has said."""
+        if self.spec.imported is not None:
+            return [*self.spec.imported.epochs, math.nan]
         return kept_epochs(self.spec.training.epochs, self.spec.training.checkpoint_every)
 
     @property
@@ -96,9 +102,9 @@ def kept_epochs(epochs: int, every: int) -> list[int]:
     return sorted({0, *range(every, epochs + 1, every), epochs})
 
 
-def sample_sets(chosen: MethodSpec) -> list[tuple[str, int]]:
+def sample_sets(spec: ExperimentSpec, chosen: MethodSpec) -> list[tuple[str, int]]:
     """The (set, count) pairs a method's choice asks for; what a method itself decides how many of are typical."""
-    method = methods[chosen.method]
+    method = spec.method(chosen.method)
     if not method.sampled:
         return [(SampleSet.TYPICAL, method.count(method.options.model_validate(chosen.options)))]
     asked = ((SampleSet.SPREAD, chosen.spread), (SampleSet.TYPICAL, chosen.typical))
@@ -115,5 +121,5 @@ def fair_sets(spec: ExperimentSpec, validation: int) -> dict[str, int]:
     """
     if spec.evaluation.averaged != "fair" or validation < FAIR_IMAGES:
         return {}
-    asked = {m.method: m.typical for m in spec.methods if methods[m.method].sampled and m.typical}
+    asked = {m.method: m.typical for m in spec.methods if spec.method(m.method).sampled and m.typical}
     return dict.fromkeys(asked, min(asked.values(), default=0))

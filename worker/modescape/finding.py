@@ -126,7 +126,8 @@ class ReadOff(Stored):
 class Gain(Stored):
     """What averaging gains, in Brier score, and what it costs relative to one run (science o.9).
 
-    method: None of an ensemble of `members` runs. over_finals, over_last: against the runs, and against where a method
+    method: None of an ensemble of `members` runs; training: None of imported samples.
+    over_finals, over_last: against the runs, and against where a method
     that trains on ended up, which is the reference of `last_is_reference` runs; samples: averaged in each run; runs,
     of: where it stands on fewer than all; strength, grid, end: the best strength, and the end of its grid it lies at.
     """
@@ -137,7 +138,7 @@ class Gain(Stored):
     over_finals: float = 0.0
     over_last: float | None = None
     last_is_reference: int = 0
-    training: float
+    training: float | None
     passes: int
     samples: int = 0
     runs: int | None = None

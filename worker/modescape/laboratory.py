@@ -94,6 +94,8 @@ class Laboratory:
     def priced(self, spec: ExperimentSpec, stages: Sequence[PlannedStage]) -> list[PlannedStage]:
         """The same stages with their seconds; [] where nothing here supports a price, or the data are gone."""
         machines = self.machines()
+        if spec.imported is not None:  # nothing that was measured of trainings says how long reading takes
+            return []
         try:
             info = describe(spec.data, self.settings.data_folders)
         except (DataMissing, DataCorrupt):
@@ -182,8 +184,33 @@ def run(
     progress: a bar in a terminal, elsewhere a line for each stage, both on stderr.
     Raises InvalidInput, DataMissing; a stage that fails is recorded in `lab.stages`, the others still run.
     """
-    from modescape.executor import Executor
+    here = started(folder, settings)
+    if isinstance(document, str):
+        preset = preset or document
+        document = presets[document].call()
+    experiment = here.laboratory.create(document, name=name or preset or "experiment", preset=preset, fresh=fresh)
+    return here.finish(experiment, progress=progress)
 
+
+@dataclass(frozen=True)
+class Started:
+    """A laboratory to run one experiment in, without any service; temporary: its folder, where nobody named one."""
+
+    laboratory: Laboratory
+    temporary: tempfile.TemporaryDirectory[str] | None
+
+    def finish(self, experiment: Experiment, *, progress: bool) -> Lab:
+        """Run all stages of an experiment here and now."""
+        from modescape.executor import Executor
+
+        laboratory = self.laboratory
+        executor = Executor(laboratory.store, laboratory.artifacts, laboratory.settings)
+        executor.run_experiment(experiment.id, progress=progress)
+        return Lab(laboratory, experiment.id, self.temporary)
+
+
+def started(folder: Path | str | None, settings: Settings | None) -> Started:
+    """folder: where to keep database and artifacts; None takes `settings`, and without those a temporary folder."""
     temporary = None
     if settings is None:
         if folder is None:
@@ -191,15 +218,9 @@ def run(
             folder = temporary.name
         settings = Settings(home=Path(folder))
     plugins.load(settings.plugin_modules)
-    if isinstance(document, str):
-        preset = preset or document
-        document = presets[document].call()
     settings.home.mkdir(parents=True, exist_ok=True)
     upgrade(settings.database)
-    laboratory = Laboratory(settings)
-    experiment = laboratory.create(document, name=name or preset or "experiment", preset=preset, fresh=fresh)
-    Executor(laboratory.store, laboratory.artifacts, settings).run_experiment(experiment.id, progress=progress)
-    return Lab(laboratory, experiment.id, temporary)
+    return Started(Laboratory(settings), temporary)
 
 
 def export(laboratory: Laboratory, reference: str, folder: Path) -> int:

@@ -20,17 +20,18 @@ import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from modescape.datasets import here
-from modescape.draft import Draft
+from modescape.draft import Draft, Given
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.own_sets import place_name
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
 from modescape.records import DataInfo, Need, PlannedStage, Sizes
 from modescape.registry import architectures, datasets, figures, presets
 from modescape.spec import ExperimentSpec, check, parse, sizes, studies, with_studies
-from modescape.spec_parts import DataSpec, keyed
+from modescape.spec_parts import DataSpec, ImportedSpec, keyed
 from modescape.study import StudySpec
 
 if TYPE_CHECKING:
@@ -137,15 +138,25 @@ def prepare(
     done: Done | None = None,
     as_published: bool = False,
     looked: Looked = lambda fingerprint, white: None,
+    given: Given = MappingProxyType({}),
 ) -> Prepared:
     """Parse, look at the data, check across fields, plan. The one door for form, API, command line and notebook.
 
     machines, gpu, done: as for `plan`. as_published: public sets that are not here are planned in their published
-    sizes, and named in `missing`. looked: what is known of a user's own pictures that were decoded before.
+    sizes, and named in `missing`. looked: what is known of a user's own pictures that were decoded before; given: the
+    arrays of an imported ensemble.
     Raises InvalidInput (every problem with its field), DataMissing (every set with its field), DataCorrupt
     (with its field).
     """
     spec = document if isinstance(document, ExperimentSpec) else parse(document)
+    if spec.imported is not None:
+        if not given:
+            raise InvalidInput(
+                "its arrays do not come with a spec", field="source",
+                allowed="trained; an ensemble made elsewhere comes by `modescape import` or ms.analyse",
+            )  # fmt: skip
+        info = _imported(spec.imported)
+        return Prepared(spec, info, sizes(spec, info), plan(spec, info, machines=machines, done=done, given=given))
     missing: list[Missing] = []
     try:
         info = here.describe(spec.data, tuple(folders))
@@ -168,6 +179,14 @@ def prepare(
     info = replace(info, remarks=(*info.remarks, *_seen(spec, looked)))
     made = plan(spec, info, machines=machines, gpu=gpu, done=done)
     return Prepared(spec, info, sizes(spec, info), made, tuple(missing))
+
+
+def _imported(ensemble: ImportedSpec) -> DataInfo:
+    """What is known of the examples that an ensemble made elsewhere was evaluated on."""
+    return DataInfo(
+        channels=0, height=0, width=0, classes=ensemble.classes, train_total=0, test_total=ensemble.images,
+        validation_default=ensemble.validation, validation_total=ensemble.validation,
+    )  # fmt: skip
 
 
 def _seen(spec: ExperimentSpec, looked: Looked) -> list[str]:
@@ -230,19 +249,20 @@ def plan(
     machines: Machines = NOBODY,
     gpu: Machines | None = None,
     done: Done | None = None,
+    given: Given = MappingProxyType({}),
 ) -> Plan:
     """Stages in the order they should be claimed, with their needs, number blocks and costs.
 
     machines: who will do it; gpu: one with a GPU, where something is known of any; done: which stage keys have
-    succeeded here, None where nothing may be taken over.
+    succeeded here, None where nothing may be taken over; given: as `Draft` has it.
     """
-    draft = drafted(spec, info)
+    draft = drafted(spec, info, given)
     here = _here_already(draft, machines.numerics, done)
     costs = _costs(draft, prices_of(spec, info, machines), here)
     warnings = [*info.remarks, *draft.warnings]
     if not all(cost.spread <= INFERRED for need, cost in costs.items() if need not in here):
         warnings.append("not all of these stages have been done here on data of this shape; the time is a first guess")
-    if not draft.parameters:
+    if not draft.parameters and spec.imported is None:
         warnings.append(
             f"how large {architectures[spec.network.architecture].title} is with these options on images of this shape "
             "is not known here, for only workers have it: time and size are guesses"
@@ -275,16 +295,22 @@ def plan(
     )
 
 
-def drafted(spec: ExperimentSpec, info: DataInfo) -> Draft:
+def drafted(spec: ExperimentSpec, info: DataInfo, given: Given = MappingProxyType({})) -> Draft:
     """All stages with what there is to do, not priced."""
     from modescape.stages import planners  # a tenth of a second that a web process spends at its first estimate
 
-    architecture = architectures[spec.network.architecture]
-    parameters = architecture.parameters(*_shape(info), architecture.options.model_validate(spec.network.options))
-    draft = Draft(spec, info, sizes(spec, info), parameters, shape_of(spec, info))
+    draft = Draft(spec, info, sizes(spec, info), _parameters(spec, info), shape_of(spec, info), given)
     for planner in planners():
         planner(draft)
     return draft
+
+
+def _parameters(spec: ExperimentSpec, info: DataInfo) -> int:
+    """Weights of the network; 0 where they are not known here."""
+    if spec.imported is not None:
+        return 0
+    architecture = architectures[spec.network.architecture]
+    return architecture.parameters(*_shape(info), architecture.options.model_validate(spec.network.options))
 
 
 def _shape(info: DataInfo) -> tuple[int, int, int, int]:
@@ -295,6 +321,8 @@ def shape_of(spec: ExperimentSpec, info: DataInfo) -> str:
     """What stages must have in common for one's speed to be another's: images, classes, network, arithmetic asked for.
     At most 200 characters."""
     channels, height, width, classes = _shape(info)
+    if spec.imported is not None:
+        return f"imported/{classes}"
     usual = keyed(architectures[spec.network.architecture].options())
     chosen = sorted(spec.network.options.items())
     options = ",".join(f"{key}={value}" for key, value in chosen if value != usual.get(key))
@@ -305,6 +333,8 @@ def shape_of(spec: ExperimentSpec, info: DataInfo) -> str:
 
 def prices_of(spec: ExperimentSpec, info: DataInfo, machines: Machines) -> Prices:
     """What work costs there on this spec's network and data."""
+    if spec.imported is not None:  # nothing is trained or predicted
+        return Prices(shape_of(spec, info), 1, 1, False, machines.finished, machines.calibration)
     architecture = architectures[spec.network.architecture]
     options = architecture.options.model_validate(spec.network.options)
     return Prices(

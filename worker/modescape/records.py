@@ -197,7 +197,8 @@ class PlannedStage:
 
 
 class About(TypedDict, total=False):
-    """What is said of an experiment beside its name and its promise. idempotency: (key, digest of the request)."""
+    """What is said of an experiment beside its name and its promise. idempotency: (key, digest of the request);
+    provenance: where an imported ensemble came from."""
 
     preset: str | None
     notes: str
@@ -205,6 +206,7 @@ class About(TypedDict, total=False):
     created_by: str
     fresh: bool
     idempotency: tuple[str, str] | None
+    provenance: Json | None
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,12 @@ def kept_failure(left: Mapping[str, Any], main: str, artifacts: Artifacts) -> st
     return run_failure(finals, artifacts.array(left["labels"][main]), main, len(left["classes"]))
 
 
-def _is_apart(solution: Solution) -> bool:
-    """A sample of a network that its method trained by itself: what became of the run beside it says nothing of it."""
-    return solution.method is not None and solution.method in methods and methods[solution.method].trained == "fresh"
+def sure_of(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
+    """Logits [..., N, K] of functions of which only the predicted labels [..., N] are known: all on that class, so that
+    averages are votes."""
+    logits = np.full((*labels.shape, classes), -100.0, np.float32)  # exp(-100) is lost beside 1
+    np.put_along_axis(logits, labels[..., None].astype(np.int64), 0.0, axis=-1)
+    return logits
 
 
 class Results:
@@ -116,14 +119,23 @@ class Results:
 
     def chains(self, method: str) -> int:
         """Chains of a method: one beside every run, or (those that train on) one from every healthy run's optimum."""
-        apart = method in methods and methods[method].trained == "fresh"
-        return self.spec.ensemble.runs if apart else len(self.healthy)
+        return self.spec.ensemble.runs if self._is_apart(method) else len(self.healthy)
+
+    def _is_apart(self, method: str | None) -> bool:
+        """Whether its samples are of networks that it trains by itself: what becomes of the run beside one says nothing
+        of it."""
+        return (
+            self.spec.imported is None
+            and method is not None
+            and method in methods
+            and methods[method].trained == "fresh"
+        )
 
     @cached_property
     def _solutions(self) -> list[Solution]:
         """All but those of failed runs, and those whose predictions are not finite, which have no accuracy."""
         found = self.store.results.all_solutions(self.experiment.id)
-        return [s for s in found if s.accuracy is not None and (s.run not in self.failed or _is_apart(s))]
+        return [s for s in found if s.accuracy is not None and (s.run not in self.failed or self._is_apart(s.method))]
 
     def solutions(
         self,
@@ -155,7 +167,7 @@ class Results:
 
     def last_iterate(self, method: str, run: int) -> Solution | None:
         """Where a method's own training beside a run ended; None for methods that train nothing."""
-        entry = methods[method]
+        entry = self.spec.method(method)
         if entry.trained == "continued":
             return next(iter(self.solutions(run=run, method=method, sample_set=SampleSet.LAST)), None)
         if entry.trained == "fresh":
@@ -170,10 +182,13 @@ class Results:
                 f"solution {solution.number} has no predictions on {split}; kept: {', '.join(solution.predictions)}"
             )
         array: NDArray[np.float32] = self.artifacts.array(kept["artifact"])[kept["index"]]
-        return array
+        return array if self.spec.has_probabilities else sure_of(array, len(self.class_names))
 
     def labels_of(self, solutions: Sequence[Solution], split: str) -> NDArray[np.int64]:
         """Predicted labels [S, N] of several solutions: argmax of the logits, ties to the lowest index."""
+        if not self.spec.has_probabilities:
+            kept = (solution.predictions[split] for solution in solutions)
+            return np.stack([self.artifacts.array(one["artifact"])[one["index"]] for one in kept]).astype(np.int64)
         return np.stack([self.logits(solution, split).argmax(-1) for solution in solutions])
 
     def true_labels(self, split: str) -> NDArray[np.int64]:

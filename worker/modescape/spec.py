@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -51,7 +51,7 @@ from modescape.studies.seeds.study import SeedsSpec
 from modescape.studies.shift.study import ShiftSpec
 from modescape.studies.tunnel.study import TunnelSpec
 from modescape.study import BROUGHT, StudySpec, names_a_set, often, once, with_named_runs
-from modescape.versions import STORED, VERSION, Added, Renamed, is_stored, lifted, renamed, under_new_names
+from modescape.versions import IMPORTED, STORED, VERSION, Added, Renamed, is_stored, lifted, renamed, under_new_names
 
 # The margins that specs have had from the beginning. Those of later claims count as `Added`.
 _FIRST_MARGINS = {"a", "b", "c", "d1", "e1", "e2", "f1", "f2", "g", "h"}
@@ -184,6 +184,22 @@ class ExperimentSpec(BaseSpec):
         default_factory=dict, description="Studies that plug-ins bring, by name."
     )
 
+    @classmethod
+    def model_validate(cls, obj: Any, *, context: Any = None, **how: Any) -> Self:
+        """As pydantic's; one of an ensemble made elsewhere may name data, networks and methods not known here."""
+        if context is None and isinstance(obj, Mapping) and obj.get("source") == "imported":
+            context = IMPORTED
+        return super().model_validate(obj, context=context, **how)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if (self.source == "imported") != (self.imported is not None):
+            raise InvalidInput(
+                "belongs to an imported ensemble, and only to one", field="imported",
+                allowed="an object, with source: imported",
+            )  # fmt: skip
+        return self
+
     @field_validator(BROUGHT, mode="before")
     @classmethod
     def _brought(cls, given: Any, info: ValidationInfo) -> Any:
@@ -231,12 +247,16 @@ _FIELDS = frozenset(ExperimentSpec.model_fields) - {"version"}
 def stored(document: Mapping[str, Any]) -> ExperimentSpec:
     """The spec of an experiment that there is, to be shown: names (of a worker's plug-in) and parts (of a later
     version) that this process does not know stop no page; `unknown` tells them."""
-    return ExperimentSpec.model_validate(lifted(document), context=STORED)
+    context = {**STORED, **IMPORTED} if document.get("source") == "imported" else STORED
+    return ExperimentSpec.model_validate(lifted(document), context=context)
 
 
 def unknown(document: Mapping[str, Any]) -> list[str]:
-    """What this process does not know of a stored spec: "the method 'x'", "the data set 'y'", ..."""
+    """What this process does not know of a stored spec: "the method 'x'", "the data set 'y'", ...; nothing needs to be
+    known of an imported ensemble."""
     document = lifted(document)
+    if document.get("source") == "imported":
+        return []
     data, network = document.get("data", {}), document.get("network", {})
     chosen = document.get("methods") or ()
     named = [("data set", name := data.get("dataset"), name in datasets)]
@@ -319,6 +339,8 @@ def parse(data: Any) -> ExperimentSpec:
 
 def sizes(spec: ExperimentSpec, info: DataInfo) -> Sizes:
     """Images used of each split; may be impossible, which `check` reports."""
+    if spec.imported is not None:
+        return Sizes(0, spec.imported.validation, spec.imported.images)
     asked = spec.data
     validation = info.validation_default if asked.validation_images is None else asked.validation_images
     cut_off = 0 if info.validation_total else validation
@@ -328,7 +350,11 @@ def sizes(spec: ExperimentSpec, info: DataInfo) -> Sizes:
 
 
 def check(spec: ExperimentSpec, info: DataInfo) -> None:
-    """Rules across fields and against the data's real sizes. Raises InvalidInput naming every problem."""
+    """Rules across fields and against the data's real sizes. Raises InvalidInput naming every problem.
+
+    Of an ensemble made elsewhere nothing is asked for that its arrays could lack."""
+    if spec.imported is not None:
+        return
     problems: list[Problem] = []
 
     def wrong(field: str, message: str, allowed: str = "") -> None:

@@ -32,9 +32,9 @@ from pydantic import (
 
 from modescape.errors import InvalidInput, Problem
 from modescape.pydantic_errors import LARGEST_WHOLE, invalid
-from modescape.registry import Entry, architectures, datasets, methods
+from modescape.registry import Entry, Method, Options, architectures, datasets, methods
 from modescape.science.data.tensors import InputScale
-from modescape.versions import STORED, Added, Versioned, is_stored, renamed
+from modescape.versions import STORED, Added, Versioned, is_imported, is_stored, renamed
 
 MAX_SEED = LARGEST_WHOLE
 PLACES = ("folder", "npz")  # the data sets that are a place of the user's, which a spec names with a path
@@ -200,7 +200,7 @@ class DataSpec(Part):
     @field_validator("dataset")
     @classmethod
     def _known(cls, name: str, info: ValidationInfo) -> str:
-        if name not in datasets and not is_stored(info):
+        if name not in datasets and not is_stored(info) and not is_imported(info):
             raise InvalidInput(f"there is no dataset {name!r}", allowed="one of " + ", ".join(datasets))
         return name
 
@@ -217,7 +217,8 @@ class NetworkSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _resolve(cls, data: Any, info: ValidationInfo) -> Any:
-        return _resolve_options(data, "architecture", architectures, "small-cnn", is_stored(info))
+        lenient = is_stored(info) or is_imported(info)
+        return _resolve_options(data, "architecture", architectures, "small-cnn", lenient)
 
 
 class Milestone(Part):
@@ -275,6 +276,14 @@ class EnsembleSpec(Part):
     )
 
 
+class ImportedSamples(Options):
+    """What samples that were made elsewhere carry, in place of a method's own options."""
+
+    title: str = Field("", max_length=200, description="The method's name as it was given; empty: as ours.")
+    strength: bool = Field(False, description="Whether a strength was given of each.")
+    centre: bool = Field(False, description="Whether they lie around another function than their member.")
+
+
 class MethodSpec(Part):
     method: Key = Field(description="Which subspace method.")
     spread: int = Field(
@@ -288,6 +297,9 @@ class MethodSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _resolve(cls, data: Any, info: ValidationInfo) -> Any:
+        if is_imported(info):
+            options = read_by(ImportedSamples, data.get("options") or {}, "options", is_stored(info))
+            return {**data, "options": options.model_dump()}
         return _resolve_options(data, "method", methods, None, is_stored(info))
 
 
@@ -307,16 +319,67 @@ class EvaluationSpec(Part):
     perplexity: float | None = Field(None, gt=1, le=1000, description="Perplexity; empty means min(30, (n-1)/3).")
 
 
+class ImportedSpec(Part):
+    """An ensemble that was made elsewhere: what its arrays are, and how its members came about (science p)."""
+
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the whole set of arrays, without names.")
+    kind: Literal["logits", "probs", "log-probs", "labels"] = Field(
+        "logits", description="What the arrays of predictions hold."
+    )
+    recipe: Literal["same", "different", "unknown"] = Field(
+        "unknown",
+        description="same: members differ in their seeds only, which claims about runs stand on; different: they do "
+        "not; unknown: nobody has said.",
+    )
+    classes: tuple[Annotated[str, StringConstraints(max_length=200)], ...] = Field(
+        min_length=2, max_length=100_000, description="Names of the classes, in the order of the arrays."
+    )
+    images: int = Field(ge=1, le=20_000_000, description="Test images.")
+    validation: int = Field(0, ge=0, le=20_000_000, description="Validation images.")
+    epochs: tuple[float, ...] = Field((), max_length=10_000, description="Epochs of the checkpoints before the last.")
+    cells: tuple[tuple[str, int], ...] = Field((), description="Types and intensities of shift that were given.")
+    titles: dict[str, str] = Field(
+        default_factory=dict, description="Names of sets and types as they were given, where a spec writes others."
+    )
+    copies: tuple[int, ...] = Field((), description="Members that equal an earlier one to the bit, by number.")
+
+
 class BaseSpec(Part):
     """What every experiment has. Methods and studies know a spec by this; `spec.ExperimentSpec` adds the studies."""
 
     version: Literal[1] = 1  # versions.VERSION, written out for the type checker
+    source: Annotated[Literal["trained", "imported"], Added] = Field(
+        "trained", description="trained: here, by this spec; imported: made elsewhere, and read as it was given."
+    )
+    imported: Annotated[ImportedSpec | None, Added] = Field(None, description="The ensemble that was imported.")
     data: DataSpec = DataSpec()
     network: NetworkSpec = Field(default_factory=lambda: NetworkSpec.model_validate({}))
     training: TrainingSpec = TrainingSpec()
     ensemble: EnsembleSpec = EnsembleSpec()
     methods: tuple[MethodSpec, ...] = Field((), max_length=16, description="Subspace methods, each at most once.")
     evaluation: EvaluationSpec = EvaluationSpec()
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether functions say more than the class they predict."""
+        return self.imported is None or self.imported.kind != "labels"
+
+    def method(self, name: str) -> Method:
+        """What a method is to this experiment: of imported samples only what they carry. Raises InvalidInput."""
+        if self.imported is None:
+            return methods[name]
+        chosen = next((one.options for one in self.methods if one.method == name), {})
+        carried = ImportedSamples.model_validate(chosen)
+        title = carried.title or methods.title(name)
+        return Method(
+            name=name, title=title, summary=f"{title}, imported", source="", options=ImportedSamples,
+            call=_unknown_here, look=None, centre="mean" if carried.centre else "optimum",
+            strength="scale" if carried.strength else None,
+        )  # fmt: skip
+
+
+def _unknown_here(*_: object) -> Any:
+    raise NotImplementedError("imported samples are not drawn here")
 
 
 def steps_per_epoch(training: TrainingSpec, train_images: int) -> int:

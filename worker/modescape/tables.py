@@ -155,6 +155,7 @@ class Experiment(Base):
     planned_runs: Mapped[int]  # runs promised at the first launch of these trainings
     earlier: Mapped[list[Any]]  # id, slug, name, digest, runs of the experiments that had them before, oldest first
     error: Mapped[str | None] = mapped_column(Text)  # first failed stage, in one line
+    provenance: Mapped[dict[str, Any] | None]  # where an ensemble that was made elsewhere came from (`importing`)
 
 
 class Run(Base):

@@ -31,6 +31,7 @@ VERSION = 1
 LIFTS: dict[int, Callable[[Document], Document]] = {}
 
 STORED = {"stored": True}  # the context of validating a spec that was accepted before, here or elsewhere
+IMPORTED = {"imported": True}  # that of a spec of an ensemble made elsewhere: what it names need not be known here
 
 
 def lifted(document: Document) -> Document:
@@ -42,6 +43,10 @@ def lifted(document: Document) -> Document:
 
 def is_stored(info: ValidationInfo) -> bool:
     return bool(info.context and info.context.get("stored"))
+
+
+def is_imported(info: ValidationInfo) -> bool:
+    return bool(info.context and info.context.get("imported"))
 
 
 class Added:

@@ -244,6 +244,8 @@ def undecided(
         elif comes:
             stage = " or ".join(needed.stages)
             needs = f"comes with the stage {stage}" if is_alive else f"the stage {stage} has not succeeded; retry it"
+        elif spec.imported is not None:
+            needs, is_asked = f"needs {needed.brought or needed.words}, which did not come with it", True
         elif is_asked:
             needs = "what decides it was asked for and gave no answer: it has failed, or an older version judged less"
         rows.append(Open(letter=letter, title=claim.title, needs=needs, add="" if is_asked else needed.add))

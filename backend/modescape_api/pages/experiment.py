@@ -16,7 +16,7 @@ from modescape.claims.telling import equal_accuracy
 from modescape.drawing.figure import Legend
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.style import look
-from modescape.drawing.words import duration, percent
+from modescape.drawing.words import duration, percent, thousands
 from modescape.errors import NotFound
 from modescape.finding import Finding
 from modescape.plan import departures, differences
@@ -134,6 +134,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         differences=differences(spec, preset.name) if preset else [],
         departures=departures(spec),
         protocol=spec.training.protocol,
+        origin=row.provenance,
+        set_digest=spec.imported.digest if spec.imported is not None else "",
         substitutions=preset.substitutions if preset else (),
         deviations=preset.deviations if preset else (),
         spec_json=forms.as_json(row.spec),
@@ -185,6 +187,15 @@ def _may_help(failed: Sequence[failures.Cause]) -> bool:
 
 
 def _subject(row: Experiment, spec: ExperimentSpec) -> str:
+    if spec.imported is not None:
+        return dotted(
+            f"imported {counted(spec.ensemble.runs, 'member')}",
+            f"{thousands(spec.imported.images)} test images, {len(spec.imported.classes)} classes",
+            counted(len(spec.methods), "set") + " of samples" if spec.methods else "",
+            {"same": "one recipe, different seeds", "different": "recipes that differ"}.get(
+                spec.imported.recipe, "nobody has said whether of one recipe"
+            ),
+        )
     known = spec.data.path is not None or spec.data.dataset in datasets
     data = datasets.title(row.dataset) if known else not_loaded(row.dataset)
     return dotted(
@@ -261,13 +272,14 @@ def options_of(figure: Figure) -> list[str]:
     return [name for name in figure.options.model_fields if name != "method" or redraws]
 
 
-def _title(method: str) -> str:
-    return method_title(method) if method in methods else not_loaded(method)
+def _title(spec: ExperimentSpec, method: str) -> str:
+    known = spec.imported is not None or method in methods
+    return method_title(method) if known else not_loaded(method)
 
 
 def legend_of(spec: ExperimentSpec) -> list[Legend]:
     named: list[tuple[str, str]] = [(group, group.words.capitalize()) for group in Group]
-    named += [(chosen.method, _title(chosen.method)) for chosen in spec.methods]
+    named += [(chosen.method, _title(spec, chosen.method)) for chosen in spec.methods]
     if spec.methods:
         named += [("baseline", "Reference run"), ("theory", "Limits")]
     return [Legend(group, title, group) for group, title in named]
@@ -336,12 +348,13 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> Iterator[Files]
         links = [(form, f"{base}/matrices/{matrix.name}.{form}{query}") for form in ("npy", "csv")]
         yield Files(f"matrix {matrix.name}{', ' + matrix.split if matrix.split else ''}", shape, links)
     for optimum in here.store.results.solutions(row.id, role=Role.OPTIMUM, limit=1000).items:
-        links = [("weights", f"{base}/solutions/{optimum.number}/weights")]
+        made_here = spec.imported is None
+        links = [("weights", f"{base}/solutions/{optimum.number}/weights")] if optimum.weights or made_here else []
         links += [
             (f"predictions, {split}", f"{base}/solutions/{optimum.number}/predictions?split={split}")
             for split in spec.evaluation.splits
         ]
-        links.append(("checkpoints", f"{base}/runs/{optimum.run}/checkpoints"))
+        links += [("checkpoints", f"{base}/runs/{optimum.run}/checkpoints")] if made_here else []
         yield Files(f"run {optimum.run}, its optimum (solution {optimum.number})", "safetensors, npy", links)
     failed = [run.number for run in here.store.results.runs(row.id) if run.failed]
     for stage in here.store.stages.of(row.id) if failed else ():

@@ -35,7 +35,13 @@ def _left_open(margin: float, half_width: float) -> str:
     examples=0,
     left_open=_left_open,
     figures=("similarity-runs",),
-    decided_by=DecidedBy(words="two or more runs", add="runs", stages=("compare",), runs=MIN_UNITS),
+    decided_by=DecidedBy(
+        words="two or more runs",
+        add="runs",
+        stages=("compare",),
+        runs=MIN_UNITS,
+        brought="the weights of every member",
+    ),
 )
 def orthogonal(asked: Asked, evidence: Evidence) -> ClaimRecord | None:
     if evidence.cosine is None:

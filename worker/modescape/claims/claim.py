@@ -83,12 +83,14 @@ class Margin:
 @dataclass(frozen=True, kw_only=True)
 class DecidedBy:
     """What an experiment needs for a word: in words; add: as a value of /launch?with=; stages: those that judge;
-    runs: how many a clone gets at least, 0 where what is added does not hang on their number."""
+    runs: how many a clone gets at least, 0 where what is added does not hang on their number; brought: what an ensemble
+    that was made elsewhere must bring for it, where that is something else."""
 
     words: str
     add: str
     stages: tuple[str, ...]
     runs: int = 0
+    brought: str = ""
 
 
 SAMPLES = DecidedBy(words="subspace samples around every run", add="methods", stages=("compare",), runs=MIN_UNITS)

@@ -15,7 +15,7 @@ from modescape.claims.claim import CLAIMS, MIN_UNITS, Asked
 from modescape.claims.combining import counted
 from modescape.claims.evidence import Units
 from modescape.claims.record import ClaimRecord
-from modescape.science.confidence import Word
+from modescape.science.confidence import Word, fixed_units
 
 
 def judge(
@@ -23,20 +23,33 @@ def judge(
     *,
     margins: Mapping[str, float] | None = None,
     rests: bool = True,
+    closed: str = "",
     check: Callable[[], None] = lambda: None,
 ) -> tuple[ClaimRecord, ...]:
     """Every claim that is judged on evidence of this kind and can be asked of it, in the paper's order.
 
     margins: by claim in the estimands' own units, instead of the defaults; rests: whether the words are repeated
-    without each unit, to find those a word rests on. check is called now and then and may raise to stop.
+    without each unit, to find those a word rests on. closed: why no word can be given of these units, whatever they
+    say; then intervals are over examples alone. check is called now and then and may raise to stop.
     """
     at = {letter: claim.default_margin for letter, claim in CLAIMS.items()} | dict(margins or {})
     claims = [claim for claim in CLAIMS.values() if claim.evidence is type(evidence)]
     kept = evidence.without_failed()
     for prepare in dict.fromkeys(claim.prepare for claim in claims if claim.prepare):
         kept = prepare(kept, check)
-    told = (_judged(Asked(claim, at[claim.letter], at), kept, rests=rests) for claim in claims)
+    asked = (Asked(claim, at[claim.letter], at) for claim in claims)
+    if closed:
+        with fixed_units():
+            return tuple(_shut(record, closed) for one in asked if (record := one.claim.judge(one, kept)) is not None)
+    told = (_judged(one, kept, rests=rests) for one in asked)
     return tuple(record for record in told if record is not None)
+
+
+def _shut(record: ClaimRecord, closed: str) -> ClaimRecord:
+    """The record with its numbers and without a word."""
+    parts = tuple(replace(one, word=Word.CANNOT_TELL, because=one.gate or closed) for one in record.methods)
+    because = closed if record.estimate is not None else f"{closed}; {record.because}"
+    return replace(record, word=Word.CANNOT_TELL, because=because, p=None, qualifier="", methods=parts, closed=True)
 
 
 def _judged(asked: Asked, kept: Units, *, rests: bool) -> ClaimRecord | None:

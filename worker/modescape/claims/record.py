@@ -53,7 +53,8 @@ class ClaimRecord:
     estimate, low, high, margin: in the estimand's own unit (for a claim over methods, of the one on which it stands
     or falls), None when there is none; n units, N examples; parts: the numbers behind the estimate; p: the smaller of
     those for `holds` and for `does not hold`, None of a claim of which no interval could have given a word; qualifier:
-    a shade the word leaves out; rests_on: units without which the word would be another.
+    a shade the word leaves out; rests_on: units without which the word would be another; closed: no word can be given
+    whatever the numbers are, nothing is tested, and the interval is over examples alone (science p.3).
     """
 
     id: str
@@ -73,6 +74,7 @@ class ClaimRecord:
     parts: Mapping[str, float] = field(default_factory=dict)
     methods: tuple[MethodRecord, ...] = ()
     rests_on: tuple[int, ...] = ()
+    closed: bool = False
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -83,7 +85,7 @@ class ClaimRecord:
         return cls(**{**known, "word": Word(stored["word"]), "methods": methods, "rests_on": rests_on})
 
     def to_json(self) -> Json:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "closed" or value}
 
 
 def fields_of(record: type[Any], stored: Mapping[str, Any]) -> Json:

@@ -156,6 +156,8 @@ def _at_look(claim: Claim[Any], record: ClaimRecord, look: Look) -> AtLook:
 def _p(claim: Claim[Any], record: ClaimRecord) -> float | None:
     """The smaller of the p-values of both words, over methods as `combining` joins them; None of what was not
     tested."""
+    if record.closed:
+        return None
     if claim.joins is Joins.ONE:
         return record.p if record.p is not None else _p_of_interval(claim, record)
     tested = [one for one in record.methods if one.tested]

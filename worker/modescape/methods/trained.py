@@ -10,6 +10,7 @@ No torch: the plan asks here what such a training costs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,10 @@ class ContinuedOptions(TrainedOptions):
 
 
 def relative_training(spec: BaseSpec, name: str) -> float:
-    """Epochs behind a method's samples of one run, over those of the run itself: 1 where it trains nothing."""
+    """Epochs behind a method's samples of one run, over those of the run itself: 1 where it trains nothing, NaN of
+    imported samples, of which nobody has said."""
+    if spec.imported is not None:
+        return math.nan
     entry = methods[name]
     options = entry.options.model_validate(next(m for m in spec.methods if m.method == name).options)
     if not isinstance(options, TrainedOptions):

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -31,6 +33,8 @@ Rows = NDArray[np.float32]
 Runs = NDArray[np.intp]
 
 LEVEL = 0.025  # one-sided, so intervals are at 95 %
+_FIXED: ContextVar[bool] = ContextVar("fixed", default=False)
+_LIKE_NORMAL = 1e6  # degrees of freedom
 MAX_UNDEFINED = 0.05  # share of redraws that may be undefined
 
 Statistic = Callable[[Runs], float]  # a quantity of some of the units, by their positions, and of all examples
@@ -205,10 +209,13 @@ def estimate(
     """Value, t interval and p-values of a statistic of `units` runs.
 
     The examples' part of its variance comes from the influence of every example [N] (undefined: the share of redraws on
-    which it would not exist), or from its values under redraws; a quantity without examples has neither.
+    which it would not exist), or from its values under redraws; a quantity without examples has neither, and so no
+    interval where units are fixed.
     """
-    everyone = np.arange(units)
-    value, variance = statistic(everyone), jackknife(statistic, units)
+    everyone, fixed = np.arange(units), _FIXED.get()
+    value, variance = statistic(everyone), 0.0 if fixed else jackknife(statistic, units)
+    if fixed and influence is None and redrawn is None:
+        variance = math.nan
     if not math.isfinite(value + variance):
         return Estimate(value, math.nan, math.nan, math.nan, margin, math.nan, math.nan, 1.0, above)
     if influence is not None:
@@ -217,11 +224,21 @@ def estimate(
         usable = redrawn[np.isfinite(redrawn)]
         undefined = 1 - len(usable) / len(redrawn)
         variance += float(usable.var(ddof=1)) if len(usable) > 1 else 0.0
-    error, degrees = math.sqrt(variance), units - 1
+    error, degrees = math.sqrt(variance), _LIKE_NORMAL if fixed else units - 1
     half = t_quantile(1 - LEVEL, degrees) * error
     p_above, p_below = p_beyond(value - margin, error, degrees), p_beyond(margin - value, error, degrees)
     p_holds, p_fails = (p_above, p_below) if above else (p_below, p_above)
     return Estimate(value, value - half, value + half, error, margin, p_holds, p_fails, undefined, above)
+
+
+@contextmanager
+def fixed_units() -> Iterator[None]:
+    """Inside, intervals are over examples alone: they speak of these units and of no others (science p.3)."""
+    token = _FIXED.set(True)
+    try:
+        yield
+    finally:
+        _FIXED.reset(token)
 
 
 def log_ratio(top: Quantity, bottom: Quantity, units: int, *, margin: float) -> Estimate:

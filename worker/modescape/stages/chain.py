@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @planner("chain", after="embed-trajectories")
 def plan(draft: Draft) -> None:
     for chosen in draft.spec.methods:
-        entry = methods[chosen.method]
+        entry = draft.spec.method(chosen.method)
         if entry.trained is None:
             continue
         options = options_of(draft.spec, entry)
@@ -115,7 +115,7 @@ def chain_evidence(results: Results) -> ChainEvidence | None:
     Only chains with all their samples count, and failed ones are counted; the runs' optima stand beside them.
     """
     for chosen in results.spec.methods:
-        entry = methods[chosen.method]
+        entry = results.spec.method(chosen.method)
         options = options_of(results.spec, entry)
         if not isinstance(options, CyclicalOptions):
             continue

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,9 @@ from modescape.science.predictions import softmax
 from modescape.stages.judge import judge
 from modescape.stages.stage import Context, planner, stage
 from modescape.tables import Solution
+
+if TYPE_CHECKING:
+    import torch
 
 
 @planner("trajectories", after="predict")
@@ -64,7 +69,10 @@ def _compare_trajectories(context: Context) -> None:
     solutions = [solution for solution in results.solutions() if solution.role != Role.SAMPLE]
     if not solutions:
         raise NothingLearned(f"no run learned: {no_run_learned(results.failed)}")
-    _cosines(context, solutions)
+    if context.spec.imported is None:
+        _cosines(context, solutions)
+    else:
+        _cosines_of_files(context, [solution for solution in solutions if solution.weights])
     optima = [solution for solution in solutions if solution.role == Role.OPTIMUM]
     for split in context.spec.evaluation.splits:
         context.control.check()
@@ -75,7 +83,8 @@ def _compare_trajectories(context: Context) -> None:
             solutions,
             solutions,
         )
-        _between_runs(context, results, optima, split)
+        if context.spec.has_probabilities:
+            _between_runs(context, results, optima, split)
     judge(context, results)
 
 
@@ -109,6 +118,43 @@ def _cosines(context: Context, solutions: list[Solution]) -> None:
     )  # fmt: skip
 
 
+def _shapes(file: Any) -> dict[str, tuple[int, ...]]:
+    """The tensors of a file of safetensors by name, without reading them."""
+    return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+_RUNNING = re.compile(r"running_(mean|var)|num_batches_tracked|moving_(mean|variance)|batch_stats")
+
+
+def _cosines_of_files(context: Context, solutions: list[Solution]) -> None:
+    """The same of weights that came without their network (science p.4): of all tensors that every file has, without
+    running statistics; reduced are those of two or more dimensions."""
+    if len(solutions) < 2:
+        return
+    files = [safe_open(context.artifacts.path(str(solution.weights)), framework="pt") for solution in solutions]
+    shapes = [_shapes(file) for file in files]
+    shared = [name for name, shape in shapes[0].items() if all(own.get(name) == shape for own in shapes)]
+    gram, left_out = np.zeros((2, len(files), len(files))), []
+    for i, name in enumerate(sorted(shared)):
+        context.control.check()
+        context.control.progress(i, len(shared))
+        tensors: list[torch.Tensor] = [file.get_tensor(name) for file in files]  # type: ignore[no-untyped-call]
+        if _RUNNING.search(name) or not tensors[0].is_floating_point():
+            continue
+        block = np.stack([tensor.double().reshape(-1).numpy() for tensor in tensors])
+        product = block @ block.T
+        gram[0] += product
+        if len(shapes[0][name]) > 1:
+            gram[1] += product
+        else:
+            left_out.append(name)
+    context.add_matrix("cosine", "", similarity.cosines(gram[0]), solutions, solutions, weights="all")
+    context.add_matrix(
+        "cosine-reduced", "", similarity.cosines(gram[1]), solutions, solutions,
+        weights="reduced", head=[], left_out=left_out,
+    )  # fmt: skip
+
+
 def _between_runs(context: Context, results: Results, optima: list[Solution], split: str) -> None:
     """The runs' Jensen-Shannon divergence; what they are worth together is the stage `ensemble`'s."""
     if len(optima) > 1:
@@ -126,6 +172,8 @@ def _compare_all(context: Context) -> None:
     for passed, split in enumerate(context.spec.evaluation.splits):
         labels = results.labels_of(solutions, split)
         context.add_matrix("disagreement", split, similarity.disagreement(labels), solutions, solutions)
+        if not context.spec.has_probabilities:
+            continue
         found = similarity.divergences(
             np.stack([results.logits(optimum, split) for optimum in optima]),
             _told(

@@ -66,7 +66,8 @@ def plan(draft: Draft) -> None:
     if runs < 2:
         return
     ensembles = sum(min(comb(runs, size), MAX_SUBSETS) for size in sizes(runs))
-    typical = [n for chosen in draft.spec.methods for name, n in sample_sets(chosen) if name == SampleSet.TYPICAL]
+    sets = (pair for chosen in draft.spec.methods for pair in sample_sets(draft.spec, chosen))
+    typical = [count for name, count in sets if name == SampleSet.TYPICAL]
     functions, groups = runs * (1 + sum(typical)), 1 + len(typical)
     # Measured on one core: 50 ns to score a probability of one ensemble, 50 ns to average one of a function.
     seconds = (groups * ensembles * 5e-8 + functions * 5e-8) * draft.images * draft.classes
@@ -134,7 +135,8 @@ def ensemble(context: Context) -> None:
         for j, group in enumerate(groups):
             context.control.progress(i * len(groups) + j, len(groups) * len(splits))
             # a temperature is fitted on other images than it is judged on
-            temperatures = _temperatures(context, results, group) if split != "validation" else None
+            can_be_fitted = split != "validation" and context.spec.has_probabilities
+            temperatures = _temperatures(context, results, group) if can_be_fitted else None
             worst = max(worst, _evaluate(context, results, group, split, labels, temperatures))
         _tell_last(context, results, split, labels)
     context.output.extra = {
@@ -230,6 +232,7 @@ def _evaluate(
         for sure in calibration:
             sure.add(block, functions)
     samples = [len(own) for own in group.members]  # averaged in a run first
+    told = context.spec.has_probabilities  # else only how often the majority is right
     is_fair = group.name != Group.INDEPENDENT and results.averaged_set(group.name) == SampleSet.FAIR
     drawn: Json = {"set": SampleSet.FAIR} if is_fair else {}
     for size, chosen in scores.subsets.items():
@@ -239,7 +242,7 @@ def _evaluate(
         if twins is not None and temperatures is not None:
             fitted: Json = {"temperatures": list(temperatures.by_size[size]), "fitted_on": temperatures.images}
             found |= {f"{metric}-calibrated": (values, fitted) for metric, values in twins.of(size).items()}
-        for metric, (values, about) in found.items():
+        for metric, (values, about) in found.items() if told else [("accuracy", found["accuracy"])]:
             context.add_group(
                 f"ensemble/{group.name}/{size}",
                 metric,
@@ -257,6 +260,8 @@ def _evaluate(
                 **drawn,
                 **about,
             )
+    if not told:
+        return 0.0
     _tell_parts(context, group.name, scores, split)
     for sure in calibration:
         sure.tell(context, group.name, split)

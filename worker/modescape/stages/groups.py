@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from modescape.draft import Draft, fair_sets, sample_sets
 from modescape.methods.trained import FreshOptions
 from modescape.records import Group, Need, Role, SampleSet, group_name
-from modescape.registry import methods
 from modescape.science.data import Split
 from modescape.science.predictions import ActivationMask
 from modescape.spec import ExperimentSpec
@@ -45,7 +44,7 @@ class PlannedGroup:
 
 def names(spec: ExperimentSpec, study: GroupStudy) -> list[str]:
     """Groups of a study in the order of figures; methods without typical samples are none."""
-    sampled = [m.method for m in spec.methods if m.typical or not methods[m.method].sampled]
+    sampled = [m.method for m in spec.methods if m.typical or not spec.method(m.method).sampled]
     return [name for name in Group.with_methods(sampled) if study.trajectory or name != Group.TRAJECTORY]
 
 
@@ -62,7 +61,7 @@ def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
     found = []
     for name in names(draft.spec, study):
         for run in draft.runs:
-            base: tuple[Need, ...] = (("train", f"{run}"), ("predict", f"{run}"))
+            base = tuple(need for need in (("train", f"{run}"), ("predict", f"{run}")) if need in there)
             if name in list(Group):
                 size = 1 if name == Group.INDEPENDENT else study.size(draft.spec)
                 found.append(PlannedGroup(planned_name(name), run, size, base))
@@ -72,8 +71,9 @@ def planned(draft: Draft, study: GroupStudy) -> list[PlannedGroup]:
             made = tuple(need for need in own if need in there)
             if made:
                 chosen = next(m for m in draft.spec.methods if m.method == name)
-                size = min(study.size(draft.spec), fair.get(name) or dict(sample_sets(chosen))[SampleSet.TYPICAL])
-                if methods[name].trained == "fresh":
+                typical = dict(sample_sets(draft.spec, chosen))[SampleSet.TYPICAL]
+                size = min(study.size(draft.spec), fair.get(name) or typical)
+                if draft.spec.method(name).trained == "fresh":
                     found.append(PlannedGroup(name, run, size, made, base))
                 else:
                     found.append(PlannedGroup(name, run, size, (*base, *made)))
@@ -95,8 +95,9 @@ def members(context: Context, run: int, name: str, size: int) -> list[Solution]:
         checkpoints = [s for s in solutions if s.role != Role.SAMPLE and s.index > 0]  # never the initial weights
         return sorted(checkpoints, key=lambda s: s.index)[-size:]
     samples = results.averaged(name, run)
-    if methods[name].trained == "fresh":
-        options = options_of(context.spec, methods[name])
+    entry = context.spec.method(name)
+    if entry.trained == "fresh":
+        options = options_of(context.spec, entry)
         assert isinstance(options, FreshOptions)  # what `Method.trained` promises
         places = {index: place for place, index in enumerate(options.best_first)}
         return sorted(samples, key=lambda s: places[s.index])[:size]

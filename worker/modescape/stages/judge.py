@@ -33,6 +33,7 @@ from modescape.results import Results
 from modescape.science import similarity, theory
 from modescape.science.confidence import OverRuns
 from modescape.science.predictions import average, scores, softmax
+from modescape.spec import ExperimentSpec
 from modescape.stages.chain import chain_evidence
 from modescape.stages.stage import Context, Json
 from modescape.tables import Solution
@@ -56,16 +57,21 @@ def judge(context: Context, results: Results) -> None:
     if len(optima) > 1:
         between = similarity.disagreement(labels)[pairs]
         cosines = _cosines(context, results, optima)
-        cosine = cosines.reduced[pairs]
-        finding["independent"] = Independent(
+        apart = Independent(
             disagreement=float(between.mean()),
             disagreement_sd=float(between.std(ddof=1)) if len(between) > 1 else None,
-            cosine=float(cosine.mean()),
-            cosine_plain=float(cosines.plain[pairs].mean()),
-            cosine_about=cosines.about,
-            cosine_largest=float(np.abs(cosine).max()),
             pairs=len(between),
-        ).to_json()
+        )
+        if cosines is not None:
+            cosine = cosines.reduced[pairs]
+            apart = replace(
+                apart,
+                cosine=float(cosine.mean()),
+                cosine_plain=float(cosines.plain[pairs].mean()),
+                cosine_about=cosines.about,
+                cosine_largest=float(np.abs(cosine).max()),
+            )
+        finding["independent"] = apart.to_json()
         together = scores(average([results.logits(optimum, split) for optimum in optima]), results.true_labels(split))
         finding["ensemble"] = Together(accuracy=together["accuracy"], single=single, members=len(optima)).to_json()
         columns.ensemble_accuracy, columns.disagreement = together["accuracy"], float(between.mean())
@@ -82,13 +88,30 @@ def judge(context: Context, results: Results) -> None:
             _at_equal_accuracy(m, part).to_json() for part in evidence.parts if part.units for m in part.methods
         ]
         finding["family"] = _family(results).to_json()
-        evidence = _with_probabilities(context, results, evidence, split)
-        finding["gains"] = [gain.to_json() for gain in _gains(context, results, evidence, split, missing)]
+        if context.spec.has_probabilities:
+            evidence = _with_probabilities(context, results, evidence, split)
+            finding["gains"] = [gain.to_json() for gain in _gains(context, results, evidence, split, missing)]
         chains = chain_evidence(results)
         if chains is not None:
-            add_claims(context, judging.judge(chains, margins=margins(context.spec)))
-    records = judging.judge(evidence, margins=margins(context.spec), check=context.control.check)
+            add_claims(context, judging.judge(chains, margins=margins(context.spec), closed=closed_to(context.spec)))
+    shut = closed_to(context.spec)
+    records = judging.judge(evidence, margins=margins(context.spec), closed=shut, check=context.control.check)
     add_claims(context, (without(record, missing, evidence.numbers) for record in records))
+
+
+def closed_to(spec: ExperimentSpec) -> str:
+    """Why no claim about runs of a recipe can be told of these; "" where they are such runs (science p.3)."""
+    if spec.imported is None or spec.imported.recipe == "same":
+        return ""
+    if spec.imported.recipe == "different":
+        return (
+            "the members differ in more than their seeds, so they say nothing of other runs of one recipe; the "
+            "interval is over images only"
+        )
+    return (
+        "nobody has said whether the members share a recipe and differ in their seeds only: if they do, import them "
+        "with recipe: same; the interval is over images only"
+    )
 
 
 def _failed(results: Results) -> Failed:
@@ -118,8 +141,10 @@ class _Cosines:
     about: str
 
 
-def _cosines(context: Context, results: Results, optima: list[Solution]) -> _Cosines:
-    """From the matrices this stage has just made, or those an earlier one made."""
+def _cosines(context: Context, results: Results, optima: list[Solution]) -> _Cosines | None:
+    """From the matrices this stage has just made, or those an earlier one made; None of runs without weights."""
+    if not all(optimum.weights for optimum in optima):
+        return None
     made = {matrix.name: matrix for matrix in context.output.matrices}
     found, details = [], {}
     for name in ("cosine", "cosine-reduced"):
@@ -167,7 +192,7 @@ def _evidence(context: Context, results: Results, finals: NDArray[np.int64], spl
     if context.lease.stage.key != "all":
         return whole
     # one average a run is no sample of anything
-    sampled = [chosen.method for chosen in context.spec.methods if methods[chosen.method].sampled]
+    sampled = [chosen.method for chosen in context.spec.methods if context.spec.method(chosen.method).sampled]
     had = {name: tuple(run for run in runs if run not in missing.get(name, {})) for name in sampled}
 
     def around(some: tuple[int, ...]) -> Evidence:
@@ -339,7 +364,7 @@ def _gains(context: Context, results: Results, evidence: Evidence, split: str, m
                 over_finals=float(np.mean(single)) - averaged,
                 over_last=float(np.mean(last)) - averaged if last else None,
                 last_is_reference=sum(better),
-                training=relative_training(results.spec, name),
+                training=number(relative_training(results.spec, name)),
                 passes=max(len(own) for own in samples),
                 samples=used,
                 runs=len(had) if len(had) < len(runs) else None,
@@ -378,14 +403,14 @@ def _function(results: Results, solutions: list[Solution], split: str) -> Functi
 
 
 def _method_evidence(context: Context, results: Results, name: str, runs: Sequence[int], split: str) -> MethodEvidence:
-    entry = methods[name]
+    entry = context.spec.method(name)
     sets = {s: [results.solutions(run=r, method=name, sample_set=s) for r in runs] for s in SampleSet}
     # Typical samples were selected by their accuracy; they stand in only where no others were asked for.
     wide = sets[SampleSet.SPREAD] if any(sets[SampleSet.SPREAD]) else sets[SampleSet.TYPICAL]
     centre = None
     if entry.centre == "mean":
         chosen = next(m for m in results.spec.methods if m.method == name)
-        drawn_set = sample_sets(chosen)[0][0]  # spread, if there is one
+        drawn_set = sample_sets(results.spec, chosen)[0][0]  # spread, if there is one
         kept = [context.need("sample", f"{r}/{name}/{drawn_set}") for r in runs]
         centre = np.stack([context.artifacts.array(extra["centre"][split]).argmax(-1) for extra in kept])
     images = len(results.true_labels(split))
@@ -417,7 +442,7 @@ def _family(results: Results) -> Family:
     """Fitted to wide samples of the first healthy run."""
     first = results.solutions(role=Role.OPTIMUM)[0]
     around = results.solutions(run=first.run, role=Role.SAMPLE, sample_set=SampleSet.SPREAD)
-    wide = [s for s in around if methods[s.method or ""].sampled]
+    wide = [s for s in around if results.spec.method(s.method or "").sampled]
     base = first.accuracy or 0.0
     fit = theory.fit_exponent(
         [s.accuracy or 0.0 for s in wide],

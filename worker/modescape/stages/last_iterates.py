@@ -30,7 +30,7 @@ IMAGES = 5000  # of the validation images at most
 def plan(draft: Draft) -> None:
     images = min(draft.n.validation, IMAGES)
     for chosen in draft.spec.methods:
-        entry = methods[chosen.method]
+        entry = draft.spec.method(chosen.method)
         if entry.trained is None:
             continue
         own = 1 if entry.trained == "continued" else 0

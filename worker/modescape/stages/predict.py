@@ -16,6 +16,8 @@ from modescape.science.barriers import BATCH_NORM_IMAGES
 from modescape.science.health import finite, run_failure
 from modescape.science.predictions import accuracy
 from modescape.spec_parts import keyed
+from modescape.stages import given
+from modescape.stages.given import GIVEN, given_parts, given_to
 from modescape.stages.stage import Context, Json, Task, planner, stage
 
 if TYPE_CHECKING:
@@ -28,11 +30,15 @@ REESTIMATED = "accuracy-reestimated"  # of an optimum, its batch-norm statistics
 def plan(draft: Draft) -> None:
     for r in draft.runs:
         count = len(draft.epochs)
-        work = Work(predicted=count * draft.images)
-        draft.add("predict", f"{r}", {"run": r}, work, needs=[("train", f"{r}")], solutions=count)
+        read = given_to(draft, r, *draft.spec.evaluation.splits, "trajectory", "weights")
+        work = Work(predicted=0 if read else count * draft.images)
+        needs = [] if read else [("train", f"{r}")]
+        draft.add("predict", f"{r}", {"run": r, **read}, work, needs=needs, solutions=count)
 
 
 def _parts(task: Task) -> Json:
+    if GIVEN in task.params:
+        return given_parts(task)
     spec = task.spec
     part = keyed(spec)
     parts = {"data": part["data"], "splits": part["evaluation"]["splits"]}
@@ -46,6 +52,9 @@ def predict(context: Context) -> None:
     """Logits of every checkpoint on the evaluation splits: one solution each, the last one the run's optimum."""
     from modescape.science import weights
 
+    if GIVEN in context.params:
+        given.predict(context)
+        return
     spec, run, first = context.spec, context.params["run"], context.params["first_number"]
     checkpoints = context.need("train", f"{run}")["checkpoints"]
     network = context.network()

@@ -20,8 +20,11 @@ from modescape.registry import Method, Options, methods
 from modescape.science.health import failure, finite
 from modescape.science.predictions import ActivationMask
 from modescape.science.seeds import stream_seed
+from modescape.spec import ExperimentSpec
 from modescape.spec_parts import keyed
+from modescape.stages import given
 from modescape.stages.around import Around, options_of
+from modescape.stages.given import GIVEN, given_parts, given_to
 from modescape.stages.predict import geometry
 from modescape.stages.stage import Context, Json, Task, every_method, planner, stage, the_data, the_method, the_network
 
@@ -29,8 +32,8 @@ from modescape.stages.stage import Context, Json, Task, every_method, planner, s
 @planner("sample", after="chain")
 def plan(draft: Draft) -> None:
     for chosen in draft.spec.methods:
-        entry = methods[chosen.method]
-        for sample_set, count in sample_sets(chosen):
+        entry = draft.spec.method(chosen.method)
+        for sample_set, count in sample_sets(draft.spec, chosen):
             for r in draft.runs:
                 floor = (
                     min(draft.n.validation, FLOOR_IMAGES) if sample_set == SampleSet.TYPICAL and entry.sampled else 0
@@ -39,7 +42,10 @@ def plan(draft: Draft) -> None:
                 params = {"run": r, "method": chosen.method, "sample_set": sample_set, "count": count}
                 run, needs = stands_on(entry, r)
                 key = f"{r}/{chosen.method}/{sample_set}"
-                if entry.trained == "fresh":  # networks of its own, which the run stands beside
+                read = given_to(draft, r, *draft.spec.evaluation.splits, *_places(draft.spec, chosen.method))
+                if read:
+                    draft.add("sample", key, params | read, Work(), needs=[("predict", f"{r}")], solutions=count)
+                elif entry.trained == "fresh":  # networks of its own, which the run stands beside
                     draft.add("sample", key, params, work, needs=needs, wants=run, solutions=count)
                 else:
                     draft.add("sample", key, params, work, needs=[*run, *needs], solutions=count)
@@ -67,7 +73,14 @@ def stands_on(entry: Method, run: int) -> tuple[list[Need], list[Need]]:
     return [("train", f"{run}"), ("predict", f"{run}")], others
 
 
+def _places(spec: ExperimentSpec, name: str) -> list[str]:
+    """Where the imported samples of a method are, as far as this stage reads them."""
+    return [f"samples/{name}/{what}" for what in (*spec.evaluation.splits, "centre", "strength")]
+
+
 def _parts(task: Task) -> Json:
+    if GIVEN in task.params:
+        return given_parts(task)
     spec = task.spec
     part = keyed(spec)
     chosen = next(m for m in part["methods"] if m["method"] == task.params["method"])
@@ -189,6 +202,9 @@ class _Drawing:
 def sample(context: Context) -> None:
     """One sample set of one method around one run: predictions are kept, weights are made again when asked for."""
     spec, params, state = context.spec, context.params, context.lease.stage.partial
+    if GIVEN in params:
+        given.sample(context)
+        return
     run, first, count = params["run"], params["first_number"], params["count"]
     entry = methods[params["method"]]
     around = Around(context, run)

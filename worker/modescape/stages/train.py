@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @planner("train")
 def plan(draft: Draft) -> None:
-    for r in draft.runs:
+    for r in draft.runs if draft.spec.imported is None else ():
         seeds = streams(draft.spec.ensemble.seed, r, draft.spec.ensemble.vary)  # shown with the run
         draft.add("train", f"{r}", {"run": r, "seeds": seeds}, draft.training)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,17 +16,24 @@ from sqlalchemy.orm import defer
 from modescape import columns, names
 from modescape.errors import Conflict, NotFound
 from modescape.listing import Listing, ListQuery, Page
-from modescape.records import About, EventKind, PlannedStage, StageState, Status, Wish
+from modescape.records import About, ArtifactInfo, EventKind, PlannedStage, StageState, Status, Wish
 from modescape.spec import ExperimentSpec
 from modescape.store.creating import add_experiment, checked_tags, having_trainings, known_request
 from modescape.store.lookup import find_experiment
-from modescape.store.outputs import forget_files
+from modescape.store.outputs import forget_files, name_files
 from modescape.store.transaction import PURGE_LOCK, Change, Subject
 from modescape.store.transitions import AFRESH, graph_of, move, refresh, settle, waiting_for
 from modescape.tables import Artifact, ArtifactUse, Event, Experiment, Idempotency, Measurement, Stage
 
 EXPERIMENTS = Listing(columns.EXPERIMENTS)
 _HEAVY = (Experiment.spec, Experiment.notes)  # never read for lists
+
+
+def _give(change: Change, experiment: Experiment, files: Mapping[str, ArtifactInfo]) -> None:
+    of_it = select(Stage).where(Stage.experiment_id == experiment.id)
+    for stage in change.session.scalars(of_it) if files else ():
+        read = dict.fromkeys(stage.params.get("given", {}).values())
+        name_files(change, stage.id, [files[digest] for digest in read])
 
 
 @dataclass(frozen=True)
@@ -47,10 +54,12 @@ class Experiments(Subject):
         name: str,
         spec: ExperimentSpec,
         stages: Sequence[PlannedStage],
+        given: Iterable[ArtifactInfo] = (),
         **about: Unpack[About],
     ) -> Experiment:
         """Store an experiment and its stages, those without needs ready to be claimed, in one transaction.
 
+        given: files that its stages read and no stage has made, which belong to them from now on.
         idempotency: the same pair again returns the experiment made the first time;
         the same key with another digest raises Conflict. Raises InvalidInput for a name or tags that do not fit.
         """
@@ -63,8 +72,10 @@ class Experiments(Subject):
                     if known is not None:
                         return known
                     experiment = add_experiment(change, name, spec, stages, tags)
+                    _give(change, experiment, {info.digest: info for info in given})
                     experiment.preset, experiment.notes = about.get("preset"), about.get("notes", "")
                     experiment.created_by, experiment.fresh = about.get("created_by", ""), about.get("fresh", False)
+                    experiment.provenance = about.get("provenance")
                     if idempotency is not None:
                         key, digest = idempotency
                         row = Idempotency(key=key, request=digest, experiment_id=experiment.id, at=change.now)

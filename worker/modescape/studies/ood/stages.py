@@ -23,6 +23,7 @@ from modescape.science.ood import SCORES, Detection, Together, detection, entrop
 from modescape.science.seeds import stream_seed
 from modescape.spec_parts import keyed
 from modescape.stages.ensemble import deviation
+from modescape.stages.given import GIVEN, Given, given_parts, given_to
 from modescape.stages.groups import Networks, members, names, planned
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_other_images
 from modescape.studies.ood.images import count_images, outside_images
@@ -41,11 +42,13 @@ def plan(draft: Draft) -> None:
         checks = [(PICTURE_CHECK, f"ood.{i}")] if study.dataset == "folder" else []
         groups = planned(draft, study)
         for run in draft.runs:
-            own = [group for group in groups if group.run == run]
+            read = given_to(draft, run, *(at for name in names(draft.spec, study) for at in _places(study, name)))
+            own = [group for group in groups if group.run == run and (not read or _is_given(study, group.name, read))]
             functions = sum(group.size for group in own)
             wants = list(dict.fromkeys(need for group in own for need in (*group.needs, *group.wants)))
-            params = {"set": i, "run": run, "groups": {group.name: group.size for group in own}}
-            draft.add("ood", f"{i}/{run}", params, Work(predicted=functions * count), needs=checks, wants=wants)
+            params = {"set": i, "run": run, "groups": {group.name: group.size for group in own}, **read}
+            work = Work(predicted=0 if read else functions * count)
+            draft.add("ood", f"{i}/{run}", params, work, needs=checks, wants=wants)
             total += functions
         made = (need for group in groups for need in (*group.needs, *group.wants))
         wants = list(dict.fromkeys(need for need in made if need[0] != "train"))
@@ -56,7 +59,19 @@ def plan(draft: Draft) -> None:
         draft.predictions += total * count
 
 
+def _places(study: OodSpec, group: str) -> tuple[str, ...]:
+    """Where the outputs of a group on these images are, of an imported ensemble."""
+    own = "" if group_name(group) == Group.INDEPENDENT else f"samples/{group}/"
+    return (f"{own}ood/{study.dataset}",)
+
+
+def _is_given(study: OodSpec, group: str, read: Json) -> bool:
+    return all(place in read[GIVEN] for place in _places(study, group))
+
+
 def _parts(task: Task) -> Json:
+    if GIVEN in task.params:
+        return given_parts(task)
     part = keyed(task.spec)
     return {"data": part["data"], "ood": part["ood"][task.params["set"]], "groups": task.params["groups"]}
 
@@ -68,6 +83,9 @@ def _parts(task: Task) -> Json:
 def ood(context: Context) -> None:
     """float32 logits [functions, n, K] of every group of one run, kept group by group."""
     study, run = context.spec.ood[context.params["set"]], context.params["run"]
+    if GIVEN in context.params:
+        _read(context, study)
+        return
     groups: dict[str, int] = context.params["groups"]
     chosen = {name: members(context, run, name, size) for name, size in groups.items()}
     if not any(chosen.values()):
@@ -103,6 +121,27 @@ def ood(context: Context) -> None:
         "title": found.title,
         "conversion": found.conversion,
     }
+
+
+def _read(context: Context, study: OodSpec) -> None:
+    """The same of an imported ensemble, whose functions were evaluated elsewhere."""
+    if why := context.results().failed.get(context.params["run"]):
+        context.output.extra = {"skipped": why}
+        return
+    given, groups = Given(context), context.params["groups"]
+    read = {name: given.logits(_places(study, name)[0]) for name in groups}
+    blocks = {name: block[None] if block.ndim == 2 else block[: groups[name]] for name, block in read.items()}
+    context.output.extra = {
+        "groups": {name: context.keep(block, "predictions") for name, block in blocks.items()},
+        "images": next(iter(blocks.values())).shape[1],
+        "title": _title(context, study),
+        "conversion": "",
+    }
+
+
+def _title(context: Context, study: OodSpec) -> str:
+    imported = context.spec.imported
+    return study.dataset if imported is None else imported.titles.get(study.dataset, study.dataset)
 
 
 def _test_images(context: Context) -> Images | ImageFiles:

@@ -13,7 +13,7 @@ from modescape.errors import InvalidInput, Problem
 from modescape.registry import datasets
 from modescape.spec_parts import MAX_SEED, SYNTHETIC, Key, refuse_stray_path
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
-from modescape.versions import Added, is_stored
+from modescape.versions import Added, is_imported, is_stored
 
 if TYPE_CHECKING:
     from modescape.records import DataInfo, Sizes
@@ -58,7 +58,7 @@ class OodSpec(GroupStudy):
     @field_validator("dataset")
     @classmethod
     def _known(cls, name: str, info: ValidationInfo) -> str:
-        if name not in SYNTHETIC and name not in datasets and not is_stored(info):
+        if name not in SYNTHETIC and name not in datasets and not is_stored(info) and not is_imported(info):
             raise InvalidInput(
                 f"there is no dataset {name!r}, and it is not made up here",
                 allowed="one of " + ", ".join((*datasets, *SYNTHETIC)),

@@ -163,6 +163,8 @@ def source_of(results: Results, chosen: Sequence[str]) -> Source:
     if not types:
         types = tuple(dict.fromkeys(row.corruption for row in results.shifted("accuracy", by_type=True)
                                     if row.corruption))  # fmt: skip
+    if about["source"] == "imported":
+        return Source("as the members saw them elsewhere", types, int(rows[0].n or 0))
     if about["source"] == "published":
         return Source(f"the published set in the folder {about['folder']}", types, int(rows[0].n or 0))
     constants = "CIFAR" if about["constants"] == "cifar" else "ImageNet"

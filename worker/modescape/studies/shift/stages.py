@@ -29,13 +29,13 @@ from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.prices import Work
 from modescape.records import EventKind, Group, Need, SampleSet, group_name
-from modescape.registry import methods
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
 from modescape.spec_parts import keyed
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
-from modescape.stages.judge import add_claims, lost, without
+from modescape.stages.given import GIVEN, Given, given_parts, given_to
+from modescape.stages.judge import add_claims, closed_to, lost, without
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_corruption, the_data
 from modescape.studies.shift.study import ShiftSpec
 from modescape.study import needed
@@ -58,6 +58,9 @@ CHECK: Need = ("corrupt", PUBLISHED)
 def plan(draft: Draft) -> None:
     study = draft.spec.shift
     if study is None:
+        return
+    if draft.spec.imported is not None:
+        _plan_imported(draft, study, draft.spec.imported.cells)
         return
     types, n = study.types(draft.info), study.count(draft.n.test)
     pixels = draft.info.channels * draft.info.height * draft.info.width
@@ -85,6 +88,25 @@ def plan(draft: Draft) -> None:
     draft.bytes += kept
     draft.predictions += functions * per_function
     draft.warnings.append(_price(functions, types, study, n, keep, kept))
+
+
+def _plan_imported(draft: Draft, study: ShiftSpec, cells: Sequence[tuple[str, int]]) -> None:
+    """Of an imported ensemble is read what its functions said of shifted images, of every group that was given."""
+    params: Json = {"types": list(study.corruptions), "images": study.count(draft.n.test), "cells": cells}
+    for group in groups.planned(draft, study):
+        own = _below(group.name)
+        places = [f"{own}{place}" for place in ("test", "validation", *(f"shift/{t}/{i}" for t, i in cells))]
+        read = given_to(draft, group.run, *places)
+        if all(place in read[GIVEN] for place in places if place != f"{own}validation"):
+            own_params = {"run": group.run, "group": group.name, "size": group.size, "keep": "logits", **params, **read}
+            draft.add("shift", f"{group.run}/{group.name}", own_params, Work(), needs=group.needs, wants=group.wants)
+    if draft.keys("shift"):
+        draft.add("shift-compare", "all", params, Work(other=1.0), wants=draft.keys("shift"))
+
+
+def _below(group: str) -> str:
+    """Where the arrays of a group are, of an imported ensemble."""
+    return "" if group_name(group) == Group.INDEPENDENT else f"samples/{group}/"
 
 
 def _plan_images(
@@ -279,6 +301,8 @@ class _Images:
 
 
 def _shift_parts(task: Task) -> Json:
+    if GIVEN in task.params:
+        return given_parts(task)
     spec = task.spec
     params = {key: value for key, value in task.params.items() if key != "run"}
     data = keyed(spec.data, "dataset", "fingerprint", "test_images", "white")
@@ -292,7 +316,10 @@ def shift(context: Context) -> None:
     """What one group of one run says of the first test images, clean and under every type and intensity."""
     params = context.params
     solutions = groups.members(context, params["run"], params["group"], params["size"])
-    cells = _cells(params["types"], needed(context.spec.shift).intensities)
+    cells = _cells(context)
+    if GIVEN in params:
+        _read(context, solutions, cells)
+        return
     kept = _Kept(context, functions=len(solutions), cells=len(cells))
     if solutions:
         networks = groups.Networks(context, params["run"], solutions)
@@ -333,7 +360,28 @@ def _validated(context: Context, networks: groups.Networks, solutions: Sequence[
     return {"validation": context.keep(np.asarray(logs, np.float32), "probabilities")}
 
 
-def _cells(types: Sequence[str], intensities: Sequence[int]) -> list[Cell]:
+def _read(context: Context, solutions: Sequence[Solution], cells: Sequence[Cell]) -> None:
+    """The same of functions that were evaluated elsewhere."""
+    given, own, count = Given(context), _below(context.params["group"]), context.params["images"]
+    places = [f"{own}{'test' if name is None else f'shift/{name}/{intensity}'}" for name, intensity in cells]
+    blocks = (given.logits(place)[..., :count, :] for place in places)
+    logits = np.stack([block.reshape(-1, *block.shape[-2:])[: len(solutions)] for block in blocks], axis=1)
+    context.output.extra = {
+        "cells": [list(cell) for cell in cells],
+        "images": count,
+        "functions": [{"role": s.role, "set": s.sample_set, "index": s.index} for s in solutions],
+        "logits": context.keep(logits, "predictions"),
+    }
+    if f"{own}validation" in given and given.array(f"{own}validation").shape[-2] >= MIN_IMAGES:
+        held = given.logits(f"{own}validation")[..., :FEW_IMAGES, :]
+        logs = average(held.reshape(-1, *held.shape[-2:])[: len(solutions)])
+        context.output.extra["validation"] = context.keep(np.asarray(logs, np.float32), "probabilities")
+
+
+def _cells(context: Context) -> list[Cell]:
+    if context.spec.imported is not None:
+        return [(None, 0), *context.spec.imported.cells]
+    types, intensities = context.params["types"], needed(context.spec.shift).intensities
     return [(None, 0), *((name, intensity) for name in types for intensity in intensities)]
 
 
@@ -450,9 +498,8 @@ def _compare_parts(task: Task) -> Json:
 @stage("shift-compare", version=4, parts=_compare_parts, judges=(ShiftEvidence,), gathers=True)
 def shift_compare(context: Context) -> None:
     """Scores of single functions and ensembles, and divergences, by type and intensity; then claim (f2)."""
-    study = needed(context.spec.shift)
-    cells = _cells(context.params["types"], study.intensities)
-    labels = context.split("test").numpy_labels()[: context.params["images"]]
+    cells = _cells(context)
+    labels = context.results().true_labels("test")[: context.params["images"]]
     compared = _Compared(context, cells, labels)
     saved = time.monotonic()
     for c in range(compared.done, len(cells)):
@@ -463,7 +510,7 @@ def shift_compare(context: Context) -> None:
             saved = time.monotonic()
     compared.tell()
     if compared.evident:
-        records = judge(compared.evidence(), margins=margins(context.spec))
+        records = judge(compared.evidence(), margins=margins(context.spec), closed=closed_to(context.spec))
         add_claims(context, (without(record, compared.lost, compared.runs) for record in records))
     context.artifacts.drop_scratch(context.lease.stage.id)
 
@@ -499,13 +546,13 @@ class _Compared:
         had = {name: [run for run in self.runs if run not in self.lost.get(name, {})] for name in self.groups}
         self.methods = {
             name: had[name] for name, kept in self.groups.items()
-            if name in methods and methods[name].sampled and [k.run for k in kept] == had[name]
+            if self._is_sampled(name) and [k.run for k in kept] == had[name]
             and min(k.functions for k in kept) > 1
         }  # fmt: skip
         # of a method whose best strength is 0 there is one function a run, so nothing to compare
         self.alike = [
             name for name, kept in self.groups.items()
-            if name in methods and methods[name].sampled and name not in self.methods and all(k.is_alone for k in kept)
+            if self._is_sampled(name) and name not in self.methods and all(k.is_alone for k in kept)
         ]  # fmt: skip
         images = len(labels)
         shapes: dict[str, tuple[int, ...]] = {name: (len(own), images) for name, own in self.methods.items()}
@@ -522,10 +569,14 @@ class _Compared:
             else:
                 self.finals = array
 
+    def _is_sampled(self, group: str) -> bool:
+        return group not in list(Group) and self.context.spec.method(group).sampled
+
     @property
     def evident(self) -> bool:
         """Whether claim (f2) is about these data: several runs, samples inside them, and intensities 1 to 5."""
-        every = tuple(needed(self.context.spec.shift).intensities) == (1, 2, 3, 4, 5)
+        spec = self.context.spec
+        every = spec.imported is not None or tuple(needed(spec.shift).intensities) == (1, 2, 3, 4, 5)
         return every and bool(self.methods or self.alike) and len(self.groups[Group.INDEPENDENT]) > 1
 
     def add(self, cell: int) -> None:
@@ -546,7 +597,10 @@ class _Compared:
         logs = [one for one in own if one is not None]
         if len(logs) < len(own):
             return {}
-        labels = self.context.split("validation").numpy_labels()[: len(logs[0])]
+        spec = self.context.spec
+        imported = self.context.results().true_labels("validation") if spec.imported is not None else None
+        whole = self.context.split("validation").numpy_labels() if imported is None else imported
+        labels = whole[: len(logs[0])]
         check = self.context.control.check
         return fit_temperatures(np.stack(logs), labels, only=_sizes(len(kept)), seed=self.seed, check=check)
 
@@ -627,6 +681,8 @@ class _Compared:
     def _source(self) -> Json:
         """Where the corrupted images come from, for the captions of figures."""
         study = needed(self.context.spec.shift)
+        if self.context.spec.imported is not None:
+            return {"source": "imported"}
         folder = None if study.path is None else Path(study.path).name
         if study.source == "published":
             return {"source": study.source, "folder": folder}
@@ -658,14 +714,14 @@ class _Compared:
         pairs = np.ix_(places, places)
         own = [name for name, had in self.methods.items() if had == runs]
         return ShiftEvidence(
-            classes=len(self.context.splits.classes),
+            classes=len(self.context.results().class_names),
             truth=self.labels,
             finals=self.finals[places],
             clean_between=self.clean[Group.INDEPENDENT][pairs],
             shifted_between=self.shifted[Group.INDEPENDENT][pairs],
             clean_within={name: self.clean[name] for name in own},
             shifted_within={name: self.shifted[name] for name in own},
-            titles={name: methods[name].title for name in (*own, *self.alike)},
+            titles={name: self.context.spec.method(name).title for name in (*own, *self.alike)},
             numbers=tuple(runs),
             decided=True,
         )

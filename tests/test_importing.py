@@ -1,0 +1,315 @@
+"""Ensembles made elsewhere as experiments: their numbers are those of numpy, scipy and scikit-learn, or of the
+experiment that they were exported from; what is odd about them is asked, counted or said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from scipy.special import log_softmax, softmax
+from scipy.stats import norm
+from sklearn.metrics import log_loss, roc_auc_score
+
+import modescape as ms
+from modescape.errors import InvalidInput
+from modescape.imported.ensemble import OutputKind, Recipe, Unclear
+from modescape.imported.memory import Samples, from_arrays
+from modescape.imported.reading import read
+from modescape.importing import Answers, bring_in
+from modescape.laboratory import Lab, export, run, started
+from modescape.records import StageState
+from modescape.science.confidence import Word
+from modescape.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("few_redraws")
+Arrays = NDArray[Any]
+
+M, N, K, S = 4, 600, 5, 3
+
+
+def made(seed: int = 0, members: int = M) -> tuple[Arrays, Arrays]:
+    """Logits [M, N, K] of members that know most classes and err apart, and the labels [N]."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, K, N)
+    shared = rng.normal(size=(N, K))
+    own = rng.normal(size=(members, N, K))
+    return (0.8 * shared + own + 2.2 * np.eye(K)[truth]).astype(np.float32), truth
+
+
+def around(logits: Arrays, steps: float = 0.4, seed: int = 1) -> Arrays:
+    """Samples [M, S, N, K] around every member."""
+    rng = np.random.default_rng(seed)
+    return (logits[:, None] + steps * rng.normal(size=(len(logits), S, *logits.shape[1:]))).astype(np.float32)
+
+
+def analysed(folder: Path, logits: Arrays, truth: Arrays, **given: Any) -> Lab:
+    lab = ms.analyse(logits, truth, folder=folder, progress=False, **{"recipe": "same", **given})
+    stopped = [f"{s.kind}/{s.key}: {s.error}" for s in lab.stages if s.state != StageState.SUCCEEDED]
+    assert not stopped
+    return lab
+
+
+def group(lab: Lab, subject: str, metric: str) -> float:
+    found = {m.value for m in lab.measurements(subject=subject, metric=metric) if m.split in (None, "test")}
+    assert len(found) == 1, found
+    return float(found.pop() or 0.0)
+
+
+# -- the numbers are what others compute -------------------------------------------------------------------------------
+
+
+def test_disagreement_and_divergence_are_numpys(tmp_path: Path) -> None:
+    logits, truth = made()
+    lab = analysed(tmp_path, logits, truth)
+    labels = logits.argmax(-1)
+    expected = (labels[:, None] != labels[None]).mean(-1)
+    matrix = lab.matrix("disagreement")
+    assert matrix is not None
+    np.testing.assert_allclose(matrix.values, expected, atol=1e-12)
+    p = softmax(logits.astype(np.float64), axis=-1)
+    entropy = lambda q: -(q * np.log(q)).sum(-1).mean()  # noqa: E731
+    js = entropy(p.mean(0)) - np.mean([entropy(one) for one in p])
+    assert group(lab, "independent", "js_mean") == pytest.approx(js, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", list(OutputKind)[:3])
+def test_an_ensemble_of_all_members_scores_as_the_mean_of_their_probabilities(tmp_path: Path, kind: OutputKind) -> None:
+    logits, truth = made()
+    p = softmax(logits.astype(np.float64), axis=-1)
+    given = {OutputKind.LOGITS: logits, OutputKind.PROBS: p, OutputKind.LOG_PROBS: np.log(p)}[kind]
+    lab = analysed(tmp_path, given, truth, kind=kind)
+    mean = p.mean(0)
+    at = f"ensemble/independent/{M}"
+    assert group(lab, at, "accuracy") == pytest.approx((mean.argmax(1) == truth).mean())
+    assert group(lab, at, "nll") == pytest.approx(log_loss(truth, mean), abs=1e-6)
+    brier = np.square(mean - np.eye(K)[truth]).sum(1).mean()
+    assert group(lab, at, "brier") == pytest.approx(brier, abs=1e-6)
+
+
+def test_labels_alone_give_votes_and_no_number_that_needs_probabilities(tmp_path: Path) -> None:
+    logits, truth = made()
+    labels = logits.argmax(-1)
+    lab = analysed(tmp_path, labels, truth, kind="labels", samples={"swag": around(logits).argmax(-1)})
+    votes = np.stack([np.bincount(labels[:, n], minlength=K) for n in range(N)])
+    assert group(lab, f"ensemble/independent/{M}", "accuracy") == pytest.approx((votes.argmax(1) == truth).mean())
+    assert {m.metric for m in lab.measurements()} == {"accuracy"}
+    assert lab.matrix("disagreement") is not None
+    assert lab.matrix("js") is None
+    assert {told.record.id for told in lab.claims()} <= {"a", "b", "c", "d1", "d2"}
+
+
+def test_other_images_are_told_apart_as_scikit_learn_would(tmp_path: Path) -> None:
+    logits, truth = made()
+    strange = np.random.default_rng(5).normal(size=(M, 300, K)).astype(np.float32)
+    lab = analysed(tmp_path, logits, truth, ood={"SVHN (cropped)": strange})
+    entropy = lambda z: -(softmax(z, axis=-1) * log_softmax(z, axis=-1)).sum(-1)  # noqa: E731
+    areas = [
+        roc_auc_score([0] * 300 + [1] * 300, [*entropy(own[:300].astype(float)), *entropy(other.astype(float))])
+        for own, other in zip(logits, strange, strict=True)
+    ]
+    assert group(lab, "ood/0/independent/single/entropy", "auroc") == pytest.approx(np.mean(areas), abs=1e-9)
+    assert lab.measurements(subject="ood/0/independent/single/entropy")[0].details["title"] == "SVHN (cropped)"
+
+
+def test_shifted_images_are_scored_cell_by_cell_and_only_those_that_were_given(tmp_path: Path) -> None:
+    logits, truth = made()
+    rng = np.random.default_rng(7)
+    shift = {(name, i): (logits + i * rng.normal(size=logits.shape)).astype(np.float32)
+             for name, i in (("fog", 1), ("fog", 3), ("My blur", 2))}  # fmt: skip
+    drawn = {at: around(given, seed=9) for at, given in shift.items()}
+    lab = analysed(tmp_path, logits, truth, shift=shift, samples={"swag": Samples(around(logits), shift=drawn)})
+    rows = lab.shifted("accuracy", by_type=True)
+    found = {(m.corruption, m.intensity): m.value for m in rows if m.subject == "shift/independent/1" and m.corruption}
+    expected = {("fog", 1), ("fog", 3), ("my-blur", 2)}
+    assert set(found) == expected
+    for (name, i), given in shift.items():
+        key = name.lower().replace(" ", "-")
+        assert found[key, i] == pytest.approx((given.argmax(-1) == truth).mean())
+    assert "f2" in {told.record.id for told in lab.claims()}
+
+
+def test_cosines_are_of_all_weights_but_running_statistics_and_reduced_ones_of_matrices(tmp_path: Path) -> None:
+    logits, truth = made()
+    rng = np.random.default_rng(3)
+    files, flat, whole = [], [], []
+    for i in range(M):
+        tensors = {"conv.weight": rng.normal(size=(3, 2, 2)), "conv.bias": rng.normal(size=3) + 5,
+                   "bn.running_mean": np.full(3, 100.0), "bn.num_batches_tracked": np.array(9)}  # fmt: skip
+        tensors = {name: np.asarray(t, np.int64 if "num" in name else np.float32) for name, t in tensors.items()}
+        save_file(tensors, tmp_path / f"{i}.safetensors")
+        files.append(tmp_path / f"{i}.safetensors")
+        flat.append(tensors["conv.weight"].reshape(-1).astype(np.float64))
+        whole.append(np.concatenate([flat[-1], tensors["conv.bias"]]))
+    lab = analysed(tmp_path / "home", logits, truth, weights=files)
+
+    def cosines(vectors: list[Arrays]) -> Arrays:
+        return np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in vectors] for a in vectors])
+
+    for name, vectors in (("cosine", whole), ("cosine-reduced", flat)):
+        matrix = lab.matrix(name, "")
+        assert matrix is not None
+        np.testing.assert_allclose(matrix.values, cosines(vectors), atol=1e-12)
+    assert "a" in {told.record.id for told in lab.claims()}
+
+
+def test_without_weights_nobody_asks_about_them(tmp_path: Path) -> None:
+    lab = analysed(tmp_path, *made())
+    assert lab.matrix("cosine", "") is None
+    assert "a" not in {told.record.id for told in lab.claims()}
+    assert "cosine" not in lab.sentence()
+
+
+# -- the same experiment, out and in again -----------------------------------------------------------------------------
+
+OWN = {
+    "data": {"dataset": "digits", "train_images": 300, "validation_images": 100, "test_images": 600,
+             "input_scale": "standardised"},
+    "network": {"architecture": "mlp", "options": {"first": 16, "second": 12}},
+    "training": {"epochs": 5, "batch_size": 20, "learning_rate": 0.005, "snapshots": 4},
+    "ensemble": {"runs": 4},
+    "evaluation": {"splits": ["test", "validation"]},
+    "methods": [{"method": "random", "spread": 0, "typical": 6}],
+}  # fmt: skip
+
+
+def test_an_exported_experiment_comes_back_with_the_same_numbers_and_words(tmp_path: Path) -> None:
+    own = run(OWN, folder=tmp_path / "home", name="own", progress=False)
+    export(own.laboratory, "own", tmp_path / "out")
+    there = started(None, Settings(home=tmp_path / "other"))
+    ensemble = read(tmp_path / "out", recipe=Recipe.SAME)
+    back = there.finish(bring_in(there.laboratory, ensemble, name="back"), progress=False)
+
+    def numbers(lab: Lab) -> Mapping[tuple[str, str, str | None], float | None]:
+        return {(m.metric, m.subject.replace("random-typical", "random"), m.split): m.value for m in lab.measurements()}
+
+    first, second = numbers(own), numbers(back)
+    assert first.keys() == second.keys()
+    assert len(first) > 50
+    for key, value in first.items():
+        assert second[key] == pytest.approx(value, abs=1e-12), key
+    a, b = own.matrix("disagreement"), back.matrix("disagreement")
+    assert a is not None
+    assert b is not None
+    np.testing.assert_array_equal(a.values, b.values)
+    judged = {told.record.id: told.record for told in back.claims()}
+    for told in own.claims():
+        other = judged[told.record.id]
+        assert other.word == told.record.word
+        if told.record.id != "a":  # reduced otherwise, where nobody knows which tensor is the head
+            assert (other.estimate, other.low, other.high) == (told.record.estimate, told.record.low, told.record.high)
+
+
+# -- recipes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["unknown", "different"])
+def test_without_one_recipe_no_claim_has_a_word_and_intervals_are_over_images_alone(
+    tmp_path: Path, recipe: str
+) -> None:
+    logits, truth = made()
+    checkpoints = np.stack([logits + s * np.random.default_rng(i).normal(size=logits.shape)
+                            for i, s in enumerate((0.5, 0.4, 0.3, 0.2))], axis=1).astype(np.float32)  # fmt: skip
+    lab = analysed(tmp_path, logits, truth, recipe=recipe, trajectory=([1, 2, 3, 4], checkpoints))
+    claims = {told.record.id: told for told in lab.claims()}
+    told = claims["b"]
+    assert told.record.word is Word.CANNOT_TELL
+    assert told.record.p is None
+    assert "images only" in told.record.because
+    assert not told.survives
+    labels = logits.argmax(-1)
+    # the last 40 % of the five functions after the initial weights, at least three
+    windows = [[*own.argmax(-1)[-2:], last] for own, last in zip(checkpoints, labels, strict=True)]
+    across = np.mean([labels[i] != labels[j] for i, j in combinations(range(M), 2)], axis=0)
+    within = np.mean([np.mean([a != b for a, b in combinations(own, 2)], axis=0) for own in windows], axis=0)
+    influence = across / across.mean() - within / within.mean()
+    half = norm.ppf(0.975) * np.sqrt(np.square(influence - influence.mean()).sum()) / N
+    expected = np.log(across.mean() / within.mean())
+    assert told.record.estimate == pytest.approx(expected, abs=1e-6)
+    assert (told.record.low, told.record.high) == pytest.approx((expected - half, expected + half), abs=1e-5)
+
+
+# -- at the door -------------------------------------------------------------------------------------------------------
+
+
+def test_probabilities_that_are_called_logits_are_asked_about_before_anything_is_kept(tmp_path: Path) -> None:
+    logits, truth = made()
+    with pytest.raises(Unclear, match="sum to 1") as asked:
+        ms.analyse(softmax(logits, axis=-1), truth, folder=tmp_path, progress=False)
+    assert [choice.value for choice in asked.value.choices] == ["probs", "logits"]
+    assert not started(tmp_path, None).laboratory.store.experiments.page().total
+
+
+def test_classes_in_another_order_are_asked_about_and_put_in_order_when_told_so(tmp_path: Path) -> None:
+    logits, truth = made()
+    shuffled = logits[..., [1, 2, 0, 4, 3]]
+    with pytest.raises(Unclear, match="another order"):
+        ms.analyse(shuffled, truth, folder=tmp_path, progress=False)
+    straight = analysed(tmp_path, logits, truth)
+    applied = analysed(tmp_path, shuffled, truth, answers=Answers(permutation="apply"))
+    assert [run.accuracy for run in applied.runs] == [run.accuracy for run in straight.runs]
+    assert applied.experiment.digest == straight.experiment.digest
+
+
+def test_a_member_that_is_not_finite_or_given_twice_counts_as_failed_and_nowhere_else(tmp_path: Path) -> None:
+    logits, truth = made(members=6)
+    logits[1, 3, 0] = np.nan
+    logits[4] = logits[0]
+    lab = analysed(tmp_path, logits, truth)
+    assert set(lab.failed) == {1, 4}
+    assert "member" in lab.failed[4]
+    matrix = lab.matrix("disagreement")
+    assert matrix is not None
+    assert len(matrix.rows) == 4
+    assert lab.experiment.provenance is not None
+    assert {one["level"] for one in lab.experiment.provenance["odd"]} >= {"failed", "left-out"}
+
+
+def test_arrays_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
+    logits, truth = made()
+    with pytest.raises(InvalidInput, match="labels"):
+        ms.analyse(logits, truth[:-1], folder=tmp_path, progress=False)
+    with pytest.raises(InvalidInput):
+        ms.analyse(logits, truth + K, folder=tmp_path, progress=False)
+
+
+def test_a_spec_of_an_imported_ensemble_alone_cannot_be_launched(tmp_path: Path) -> None:
+    lab = analysed(tmp_path, *made())
+    with pytest.raises(InvalidInput, match="do not come with a spec") as refused:
+        lab.laboratory.create(lab.experiment.spec, name="again")
+    assert [problem.field for problem in refused.value.problems] == ["source"]
+    assert "modescape import" in refused.value.problems[0].allowed
+    with pytest.raises(InvalidInput, match="imported"):
+        lab.laboratory.create({"source": "imported"}, name="nothing")
+    with pytest.raises(InvalidInput, match="belongs to an imported ensemble"):
+        lab.laboratory.create({"imported": lab.experiment.spec["imported"]}, name="half")
+
+
+# -- as rows and files -------------------------------------------------------------------------------------------------
+
+
+def test_its_rows_and_files_are_like_any_others_on_both_databases(tmp_path: Path, store_url: str) -> None:
+    logits, truth = made()
+    here = started(None, Settings(home=tmp_path, database_url=store_url))
+    ensemble = from_arrays(logits, truth, samples={"My method": Samples(around(logits), strength=np.ones((M, S)))},
+                           recipe="same", members=["a", "b", "c", "d"])  # fmt: skip
+    experiment = bring_in(here.laboratory, ensemble, name="Mine", provenance={"path": "/elsewhere"})
+    row = here.laboratory.store.experiments.get(experiment.id)
+    assert row.provenance is not None
+    assert row.provenance["path"] == "/elsewhere"
+    assert [member["id"] for member in row.provenance["members"]] == ["a", "b", "c", "d"]
+    files = set(here.laboratory.store.outputs.digests())
+    assert files, "what was given belongs to stages before any has run, so that nobody sweeps it away"
+    here.laboratory.artifacts.sweep(files, grace_seconds=0)
+    lab = here.finish(experiment, progress=False)
+    assert lab.experiment.methods == ["my-method"]
+    assert lab.spec.method("my-method").title == "My method"
+    again = bring_in(here.laboratory, ensemble, name="Mine again")
+    assert again.digest == experiment.digest
+    json.dumps(lab.experiment.spec)

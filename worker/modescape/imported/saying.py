@@ -1,0 +1,49 @@
+"""What was understood of an ensemble, and what is odd, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modescape.imported.door import Findings, Level
+from modescape.imported.ensemble import Ensemble, OutputKind, SetRole
+
+_LEVELS = {
+    Level.REFUSED: "Refused",
+    Level.FAILED: "Counts as failed",
+    Level.ASKED: "Asked",
+    Level.LEFT_OUT: "Left out of claims",
+    Level.TOLD: "Good to know",
+}
+_KINDS = {
+    OutputKind.LOGITS: "logits",
+    OutputKind.PROBS: "probabilities",
+    OutputKind.LOG_PROBS: "logarithms of probabilities",
+    OutputKind.LABELS: "predicted labels alone",
+}
+_ROLES = {
+    SetRole.TEST: "test images",
+    SetRole.VALIDATION: "validation images",
+    SetRole.OOD: "images of another kind",
+    SetRole.SHIFT: "shifted images",
+}
+
+
+def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
+    """Line by line: what there is, then what is odd, the gravest first, with the answers that questions take."""
+    members = len(ensemble.members)
+    yield f"{ensemble.name}: {members} {'member' if members == 1 else 'members'}, {_KINDS[ensemble.kind]}, " + (
+        f"{ensemble.class_count} classes; recipe: {ensemble.recipe}"
+    )
+    for place, one in ensemble.sets.items():
+        labels = "with labels" if ensemble.truth(one) is not None else "without labels"
+        yield f"  {place}: {one.count:,} {_ROLES[one.role]}, {labels}"
+    for method, samples in ensemble.samples.items():
+        count, strengths = samples.outputs["test"].shape[1], ", with strengths" if samples.strength is not None else ""
+        yield f"  samples/{method}: {count} around each member{strengths}; on {', '.join(samples.outputs)}"
+    if ensemble.trajectory is not None:
+        yield f"  trajectory: {len(ensemble.trajectory.epochs)} checkpoints of each member"
+    if ensemble.weights:
+        yield f"  weights: of {len(ensemble.weights)} members"
+    for oddity in findings.oddities:
+        answers = "; ".join(f"{oddity.what}={choice.value}: {choice.words}" for choice in oddity.choices)
+        yield f"{_LEVELS[oddity.level]}: {oddity.sentence}{f' ({answers})' if answers else ''}"

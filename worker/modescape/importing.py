@@ -1,0 +1,270 @@
+"""An ensemble made elsewhere becomes an experiment: its arrays are kept as files, its spec says what they are.
+
+    experiment = bring_in(laboratory, read(Path("wide-resnets")), name="WRN-16-4")
+
+From then on it is an experiment like any other: the same stages compare, judge and draw it (`stages.given`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.artifacts import Artifacts
+from modescape.errors import InvalidInput, Problem
+from modescape.imported.answers import answered, renamed
+from modescape.imported.digest import set_digest
+from modescape.imported.door import Findings, Odd, examine
+from modescape.imported.ensemble import (
+    TEST,
+    VALIDATION,
+    Ensemble,
+    ExampleSet,
+    Member,
+    OutputKind,
+    Recipe,
+    SetRole,
+    Tensors,
+    Unclear,
+)
+from modescape.imported.memory import ArrayLike, Samples, ShiftKey, WithLabels, from_arrays
+from modescape.imported.tensors import header_of
+from modescape.laboratory import Lab, Laboratory, started
+from modescape.records import About, ArtifactInfo, Json
+from modescape.settings import Settings
+from modescape.tables import Experiment
+
+MOST_COMPARED = 5  # functions of each group that are compared on other images, where there are more
+MOST_EMBEDDED = 10  # members shown together in maps, as many as a spec may ask for
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What only the user knows, as the door asks it (`imported.door`): what the outputs are, whether classes are put in
+    the labels' order ("apply" or "keep"), how the members came about."""
+
+    kind: OutputKind | None = None
+    permutation: Literal["apply", "keep"] | None = None
+    recipe: Recipe | None = None
+
+
+def bring_in(
+    laboratory: Laboratory, ensemble: Ensemble, *, name: str, answers: Answers = Answers(), **about: Unpack[About]
+) -> Experiment:
+    """Keep an ensemble and store its experiment, ready to be judged.
+
+    Raises InvalidInput where its arrays do not fit each other, and Unclear where they can be read in two ways.
+    """
+    ensemble = answered(ensemble, kind=answers.kind, recipe=answers.recipe)
+    findings = examine(ensemble)
+    if findings.refused:
+        problems = [Problem(one.sentence, one.place or one.what) for one in findings.refused]
+        raise InvalidInput("; ".join(problem.message for problem in problems), problems=problems)
+    for one in findings.asked:
+        if one.what is not Odd.RECIPE and getattr(answers, one.what) is None:
+            raise Unclear(one.sentence, one.choices, field=one.what)
+        if one.what is Odd.PERMUTED and answers.permutation == "apply":
+            ensemble = renamed(ensemble, one.permutation, one.members)
+    kept = _Kept(laboratory.artifacts, ensemble)
+    prepared = laboratory.preparing()(spec_of(ensemble, findings.left_out), given=kept.given)
+    about["provenance"] = _provenance(ensemble, findings) | (about.get("provenance") or {})
+    return laboratory.store.experiments.create(
+        name=name, spec=prepared.spec, stages=prepared.plan.stages, given=kept.files.values(), **about
+    )
+
+
+def _provenance(ensemble: Ensemble, findings: Findings) -> Json:
+    """Whose members these are, and what was odd."""
+    return {
+        "name": ensemble.name,
+        "members": [{"id": one.id, "seed": one.seed, "config": dict(one.config)} for one in ensemble.members],
+        "odd": [{"level": one.level, "what": one.what, "sentence": one.sentence} for one in findings.oddities],
+    }
+
+
+def analyse(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    samples: Mapping[str, Samples | ArrayLike] | None = None,
+    ood: Mapping[str, ArrayLike] | None = None,
+    shift: Mapping[ShiftKey, WithLabels] | None = None,
+    validation: tuple[ArrayLike, ArrayLike] | None = None,
+    trajectory: tuple[ArrayLike, ArrayLike] | ArrayLike | None = None,
+    weights: Sequence[Any] | None = None,
+    kind: OutputKind | str = OutputKind.LOGITS,
+    recipe: Recipe | str = Recipe.UNKNOWN,
+    name: str = "ensemble",
+    members: Sequence[Member | str | int] | None = None,
+    classes: Sequence[str] = (),
+    answers: Answers = Answers(),
+    folder: Path | str | None = None,
+    settings: Settings | None = None,
+    progress: bool = True,
+) -> Lab:
+    """Judge an ensemble that is here as arrays, without any service: the arguments are `from_arrays`'s, and where to
+    keep it those of `run`. Raises InvalidInput naming the argument.
+
+    lab = ms.analyse(logits, labels, recipe="same")     # [M, N, K] and [N]
+    print(lab.sentence())
+    """
+    ensemble = from_arrays(
+        logits, labels, samples=samples, ood=ood, shift=shift, validation=validation, trajectory=trajectory,
+        weights=weights, kind=kind, recipe=recipe, name=name, members=members, classes=classes,
+    )  # fmt: skip
+    here = started(folder, settings)
+    experiment = bring_in(here.laboratory, ensemble, name=name, answers=answers)
+    return here.finish(experiment, progress=progress)
+
+
+def key_of(name: str) -> str:
+    """How a method or a set of any name goes in specs: lower case letters, digits and hyphens, at most 64."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].rstrip("-") or "unnamed"
+
+
+def spec_of(ensemble: Ensemble, copies: Sequence[str] = ()) -> Json:
+    """What its arrays let an experiment promise. copies: ids of members that equal an earlier one to the bit."""
+    validation, along = ensemble.sets.get(VALIDATION), ensemble.trajectory
+    labelled = [VALIDATION] if validation is not None and validation.labels is not None else []
+    imported: Json = {
+        "digest": set_digest(ensemble),
+        "kind": ensemble.kind,
+        "recipe": ensemble.recipe,
+        "classes": class_names(ensemble),
+        "images": ensemble.test.count,
+        "validation": validation.count if validation is not None and labelled else 0,
+        "epochs": [float(epoch) for epoch in along.epochs] if along is not None else [],
+        "cells": _cells(ensemble),
+        "titles": _titles(ensemble),
+        "copies": [i for i, member in enumerate(ensemble.members) if member.id in copies],
+    }
+    return {
+        "source": "imported",
+        "imported": imported,
+        "data": {"dataset": key_of(ensemble.test.data.partition("/")[0] or "imported")},
+        "network": {"architecture": "imported"},
+        "ensemble": {"runs": len(ensemble.members)},
+        "evaluation": {"splits": [TEST, *labelled], "embed_runs": min(MOST_EMBEDDED, len(ensemble.members))},
+        "methods": [_method(ensemble, name) for name in ensemble.samples],
+        "shift": _shift(ensemble),
+        "ood": [_other_images(ensemble, one) for one in ensemble.sets.values() if one.role is SetRole.OOD],
+    }
+
+
+def _method(ensemble: Ensemble, name: str) -> Json:
+    samples = ensemble.samples[name]
+    count = samples.outputs[TEST].shape[1]
+    options = {"title": name, "strength": samples.strength is not None, "centre": TEST in samples.centre}
+    return {"method": key_of(name), "spread": 0, "typical": count, "options": options}
+
+
+def _other_images(ensemble: Ensemble, examples: ExampleSet) -> Json:
+    return {"dataset": key_of(examples.name), "images": examples.count,
+            "members": _compared(ensemble), "trajectory": False}  # fmt: skip
+
+
+def _shift(ensemble: Ensemble) -> Json | None:
+    cells = _cells(ensemble)
+    if not cells:
+        return None
+    return {"corruptions": list(dict.fromkeys(name for name, _ in cells)), "images": ensemble.test.count,
+            "intensities": sorted({intensity for _, intensity in cells}), "members": _compared(ensemble),
+            "trajectory": False}  # fmt: skip
+
+
+def _cells(ensemble: Ensemble) -> list[tuple[str, int]]:
+    """Types and intensities of the test set changed, image by image."""
+    given = (one.shift for one in ensemble.sets.values() if one.shift is not None and not one.has_own_images)
+    return sorted({(key_of(one.type), one.intensity) for one in given})
+
+
+def _titles(ensemble: Ensemble) -> dict[str, str]:
+    """Names of sets and types as they were given, by the keys that specs have for them."""
+    named = [one.name for one in ensemble.sets.values() if one.role is SetRole.OOD]
+    named += [one.shift.type for one in ensemble.sets.values() if one.shift is not None]
+    return {key_of(name): name for name in named if key_of(name) != name}
+
+
+def _compared(ensemble: Ensemble) -> int:
+    """Functions of every group that are compared: as many as the smallest has, where it has two."""
+    counts = [len(ensemble.members), *(samples.outputs[TEST].shape[1] for samples in ensemble.samples.values())]
+    return max(2, min([MOST_COMPARED, *(count for count in counts if count > 1)]))
+
+
+def class_names(ensemble: Ensemble) -> list[str]:
+    return list(ensemble.classes) or [f"{k}" for k in range(ensemble.class_count)]
+
+
+class _Kept:
+    """The arrays of an ensemble as files. given: member -> place -> digest, as `stages.given` names places."""
+
+    def __init__(self, artifacts: Artifacts, ensemble: Ensemble) -> None:
+        self.files: dict[str, ArtifactInfo] = {}
+        self.given: dict[int, dict[str, str]] = {i: {} for i in range(len(ensemble.members))}
+        self._artifacts = artifacts
+        for place, examples in ensemble.sets.items():
+            self._by_member(_key_of_set(examples), examples.outputs.rows())
+            for what, values in _about(examples):
+                self._for_all(f"{place}/{what}", values)
+        for name, samples in ensemble.samples.items():
+            below = f"samples/{key_of(name)}"
+            for place, outputs in samples.outputs.items():
+                self._by_member(f"{below}/{_key_of_set(ensemble.sets[place])}", outputs.rows())
+            for place, centre in samples.centre.items():
+                self._by_member(f"{below}/centre/{_key_of_set(ensemble.sets[place])}", centre.rows())
+            if samples.strength is not None:
+                self._by_member(f"{below}/strength", iter(samples.strength))
+        if ensemble.trajectory is not None:
+            for place, outputs in ensemble.trajectory.outputs.items():
+                self._by_member(f"trajectory/{place}", outputs.rows())
+
+        for i, member in enumerate(ensemble.members):
+            if (tensors := ensemble.weights.get(member.id)) is not None:
+                self.given[i]["weights"] = self._put_weights(tensors)
+
+    def _put_weights(self, tensors: Tensors) -> str:
+        elements = sum(math.prod(one.shape) for one in header_of(tensors).entries)
+        with tensors.open() as file:
+            info = self._artifacts.put_tensor_file(file, "weights", elements)
+        self.files[info.digest] = info
+        return info.digest
+
+    def _by_member(self, place: str, rows: Iterator[NDArray[Any]]) -> None:
+        for i, values in enumerate(rows):
+            self.given[i][place] = self._put(values)
+
+    def _for_all(self, place: str, values: NDArray[Any]) -> None:
+        digest = self._put(values)
+        for places in self.given.values():
+            places[place] = digest
+
+    def _put(self, values: NDArray[Any]) -> str:
+        info = self._artifacts.put_array(values, "given")
+        self.files[info.digest] = info
+        return info.digest
+
+
+def _key_of_set(examples: ExampleSet) -> str:
+    if examples.role is SetRole.OOD:
+        return f"ood/{key_of(examples.name)}"
+    if examples.shift is not None:
+        return f"shift/{key_of(examples.shift.type)}/{examples.shift.intensity}"
+    return examples.place
+
+
+def _about(examples: ExampleSet) -> Iterator[tuple[str, NDArray[Any]]]:
+    if examples.labels is not None:
+        yield "labels", examples.labels
+    if examples.ids is not None:
+        names = json.dumps([str(one) for one in examples.ids.tolist()]).encode()
+        yield "names", np.frombuffer(names, np.uint8)

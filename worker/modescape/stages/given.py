@@ -1,0 +1,164 @@
+"""Functions that were made elsewhere: what they say is read where it was given, in place of training and prediction.
+
+The stages are those of every experiment, so all that compares, judges and draws is the same; only where a network would
+be evaluated an array is read. Which arrays a stage reads stands in its params, under GIVEN: place -> digest of an
+array, where places are those of the folder format (`imported`), for one member:
+
+    test, validation: outputs [N, K]            test/labels, validation/labels: [N]
+    trajectory/test: [T, N, K]                  ood/<set>, shift/<type>/<intensity>: [n, K]
+    samples/<method>/<any of those>: [S, N, K]  samples/<method>/strength: [S]
+    samples/<method>/centre/test: [N, K]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modescape.draft import Draft
+from modescape.imported.ensemble import OutputKind
+from modescape.imported.kinds import logits_of
+from modescape.records import Json, PredictedRun, Role, SampleSet
+from modescape.results import sure_of
+from modescape.science.health import run_failure
+from modescape.stages.stage import Context, Task
+
+GIVEN = "given"
+
+
+def given_to(draft: Draft, run: int, *prefixes: str) -> Json:
+    """The params of a stage that reads a member's arrays at these places and below; {} of one that trains here."""
+    if draft.spec.imported is None:
+        return {}
+    below = tuple(f"{prefix}/" for prefix in prefixes)
+    there = draft.given.get(run, {})
+    return {GIVEN: {at: digest for at, digest in there.items() if at in prefixes or at.startswith(below)}}
+
+
+def given_parts(task: Task) -> Json:
+    """What of an imported ensemble decides the bytes of a stage that reads it."""
+    imported = task.spec.imported
+    assert imported is not None
+    return {
+        "is_copy": task.params["run"] in imported.copies,
+        "kind": imported.kind,
+        "classes": len(imported.classes),
+        "splits": list(task.spec.evaluation.splits),
+        **{name: value for name, value in task.params.items() if name not in ("run", "first_number")},
+    }
+
+
+class Given:
+    """The arrays that a stage was given."""
+
+    def __init__(self, context: Context) -> None:
+        assert context.spec.imported is not None
+        self._kind = OutputKind(context.spec.imported.kind)
+        self._classes = len(context.spec.imported.classes)
+        self._places: Mapping[str, str] = context.params[GIVEN]
+        self._artifacts = context.artifacts
+
+    def __contains__(self, place: str) -> bool:
+        return place in self._places
+
+    def digest(self, place: str) -> str:
+        return self._places[place]
+
+    def array(self, place: str) -> NDArray[Any]:
+        found: NDArray[Any] = self._artifacts.array(self._places[place])
+        return found
+
+    def logits(self, place: str) -> NDArray[np.float32]:
+        """float32 logits of the same shape, or log-probabilities where those were given, which serve as well."""
+        if self._kind is OutputKind.LABELS:
+            return sure_of(self.array(place), self._classes)
+        return np.asarray(logits_of(self._kind, self.array(place)), np.float32)
+
+    def keep(self, context: Context, logits: NDArray[np.float32]) -> str:
+        """Keep outputs as `Results` reads them: logits [..., N, K], or labels [..., N] where no more is known."""
+        what = logits.argmax(-1).astype(np.int32) if self._kind is OutputKind.LABELS else logits
+        return context.keep(what, "predictions")
+
+    def labels(self, splits: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        return {split: np.asarray(self.array(f"{split}/labels"), np.int64) for split in splits}
+
+
+def predict(context: Context) -> None:
+    """A member's outputs and those of its checkpoints, as `predict` leaves them of a run."""
+    imported, splits = context.spec.imported, context.spec.evaluation.splits
+    assert imported is not None
+    given, run, first = Given(context), context.params["run"], context.params["first_number"]
+    labels, main = given.labels(splits), splits[0]
+    blocks: dict[str, list[NDArray[np.float32]]] = {split: [given.logits(split)] for split in splits}
+    along = [split for split in splits if f"trajectory/{split}" in given]
+    epochs = imported.epochs if along == list(splits) else ()
+    for split in along if epochs else ():
+        blocks[split] = [*given.logits(f"trajectory/{split}"), *blocks[split]]
+    kept = {split: given.keep(context, np.stack(block)) for split, block in blocks.items()}
+    finals = {split: block[-1] for split, block in blocks.items()}
+    failed = run_failure(finals, labels[main], main, len(imported.classes))
+    if run in imported.copies:
+        failed = "it equals an earlier member to the bit, and one function given twice is one function"
+    before = 0 if epochs[:1] == (0.0,) else 1  # checkpoint 0 is the initial weights, whoever trained
+    for i in range(len(epochs) + 1):
+        context.add_solution(
+            first + i,
+            blocks={split: block[i] for split, block in blocks.items()},
+            labels=labels,
+            base=finals,
+            run=run,
+            role=Role.OPTIMUM if i == len(epochs) else Role.CHECKPOINT,
+            index=before + i,
+            epoch=epochs[i] if i < len(epochs) else None,
+            weights=given.digest("weights") if i == len(epochs) and "weights" in given else None,
+            predictions={split: {"artifact": digest, "index": i} for split, digest in kept.items()},
+        )
+    accuracies = [solution.accuracy for solution in context.output.solutions if solution.accuracy is not None]
+    context.output.runs = {
+        run: PredictedRun(context.output.solutions[-1].accuracy, max(accuracies, default=None), failed)
+    }
+    context.output.extra = {
+        "labels": {split: context.keep(values, "labels") for split, values in labels.items()},
+        "classes": list(imported.classes),
+        "logits": kept,
+    }
+    if names := {split: given.digest(f"{split}/names") for split in splits if f"{split}/names" in given}:
+        context.output.extra["origins"] = names
+
+
+def sample(context: Context) -> None:
+    """A member's samples of one method, as `sample` leaves them: all of them typical, with the strengths given."""
+    spec, params = context.spec, context.params
+    given, name, splits = Given(context), params["method"], spec.evaluation.splits
+    labels = given.labels(splits)
+    blocks = {split: given.logits(f"samples/{name}/{split}") for split in splits}
+    base: dict[str, NDArray[np.float32]] = {split: given.logits(split) for split in splits}
+    strengths = given.array(f"samples/{name}/strength") if f"samples/{name}/strength" in given else None
+    kept = {split: given.keep(context, block) for split, block in blocks.items()}
+    for i in range(params["count"]):
+        context.add_solution(
+            params["first_number"] + i,
+            blocks={split: block[i] for split, block in blocks.items()},
+            labels=labels,
+            base=base,
+            run=params["run"],
+            role=Role.SAMPLE,
+            method=name,
+            sample_set=SampleSet.TYPICAL,
+            index=i,
+            strength=None if strengths is None else float(strengths[i]),
+            predictions={split: {"artifact": digest, "index": i} for split, digest in kept.items()},
+        )
+    centres = {split: f"samples/{name}/centre/{split}" for split in splits}
+    context.output.extra = {
+        "centre": {
+            split: context.keep(given.logits(place), "predictions")
+            for split, place in centres.items()
+            if place in given
+        },
+        "asked": params["count"],
+        "accepted": params["count"],
+    }
