@@ -46,7 +46,7 @@ def whats(findings: Findings, level: Level | None = None) -> set[Odd]:
     return {one.what for one in findings.oddities if level in (None, one.level)}
 
 
-# --- nothing is odd ---------------------------------------------------------------------------------------------------
+# --- nothing is odd ---
 
 
 @pytest.mark.parametrize("kind", list(OutputKind))
@@ -78,7 +78,7 @@ def test_probabilities_of_a_bfloat16_softmax_sum_to_1() -> None:
     assert looks_like(rounded * 1.02) is OutputKind.LOGITS
 
 
-# --- refused ----------------------------------------------------------------------------------------------------------
+# --- refused ---
 
 
 def test_arrays_that_do_not_fit_each_other_are_refused_each_in_a_sentence() -> None:
@@ -127,7 +127,7 @@ def test_a_shifted_set_with_other_ids_than_the_test_set_is_refused(tmp_path: obj
     assert whats(examine(read(folder))) == {Odd.IDS}
 
 
-# --- failed and counted -----------------------------------------------------------------------------------------------
+# --- failed and counted ---
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -158,7 +158,7 @@ def test_samples_that_are_no_numbers_are_told_and_fail_no_member() -> None:
     assert [one.members for one in found.told] == [("4",)]
 
 
-# --- asked ------------------------------------------------------------------------------------------------------------
+# --- asked ---
 
 
 def test_probabilities_called_logits_are_asked_about_and_the_answer_closes_the_question() -> None:
@@ -235,7 +235,7 @@ def test_the_recipe_is_asked_unless_it_was_said() -> None:
     assert not examine(answered(ensemble(recipe="unknown"), recipe=Recipe.SAME)).asked
 
 
-# --- left out, told ---------------------------------------------------------------------------------------------------
+# --- left out, told ---
 
 
 def test_copies_equal_to_the_bit_are_left_out_and_near_copies_are_not() -> None:
@@ -308,7 +308,7 @@ def test_two_of_one_seed_are_told() -> None:
     assert not found.asked
 
 
-# --- what is kept of them ---------------------------------------------------------------------------------------------
+# --- what is kept of them ---
 
 
 @pytest.mark.parametrize(("dtype", "smallest"), [("f2", 2.0**-24), ("f4", 2.0**-149), ("f8", 2.0**-1074)])
@@ -331,7 +331,7 @@ def test_what_is_kept_of_probabilities_says_the_same_as_the_logits_they_are_of()
     assert np.array_equal(kept.argmax(-1), given.argmax(-1))
 
 
-# --- real ensembles ---------------------------------------------------------------------------------------------------
+# --- real ensembles ---
 
 
 def test_ten_published_networks_on_mnist_have_nothing_odd_but_their_recipe() -> None:

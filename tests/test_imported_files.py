@@ -366,7 +366,7 @@ def test_a_header_that_lies_costs_no_memory(tmp_path: Path) -> None:
     assert done.stdout.count("refused") == 2, done.stdout + done.stderr
 
 
-# --- what is odd and yet whole ----------------------------------------------------------------------------------------
+# --- what is odd and yet whole ---
 
 
 def same_as_plain(ensemble: Ensemble) -> None:

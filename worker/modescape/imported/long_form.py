@@ -154,8 +154,8 @@ def _assembled(name: str, columns: Sequence[str], rows: Iterator[Row], kind: Out
             raise refuse(name, f"it holds more than {MOST_VALUES:,} numbers", "arrays (.npy) for as many")
     if TEST not in found:
         raise refuse(name, f"it has no rows of the set test, but {', '.join(found) or 'none'}", "set: test, ...")
-    examples = max(len(one.examples) for one in found[TEST].values())
-    sets = {place: _set(name, place, list(members), found[place], at, examples) for place in sorted(found)}
+    asked = next(iter(found[TEST].values())).examples
+    sets = {place: _set(name, place, list(members), found[place], at, asked) for place in sorted(found)}
     sets = {place: _against(sets[TEST], one) for place, one in sets.items()}
     return Ensemble(Path(name).stem, at.kind, tuple(Member(one) for one in members), sets)
 
@@ -177,22 +177,24 @@ def _add(name: str, number: int, one: _Outputs, row: Row, at: _Columns) -> None:
 
 
 def _set(
-    name: str, place: str, members: Sequence[str], found: dict[str, _Outputs], at: _Columns, examples: int
+    name: str, place: str, members: Sequence[str], found: dict[str, _Outputs], at: _Columns, tested: Sequence[str]
 ) -> ExampleSet:
+    """tested: the test set's examples; whose examples are the same are put in the same order."""
     if not _PLACE.fullmatch(place):
         raise refuse(name, f"it has a set {place!r}", "test, validation, ood/<name>, shift/<type>/<1 to 5>")
     for member in members:
         if member not in found:
             raise refuse(name, f"member {member!r} has no rows of the set {place}", "the same sets for every member")
-    first = found[members[0]]
-    order = {example: row for row, example in enumerate(first.examples)}
-    if len(order) != len(first.examples):
+    first = found[members[0]].examples
+    if len(set(first)) != len(first):
         raise refuse(name, f"member {members[0]!r} has an example twice in {place}", "one row an example and member")
+    examples = tested if at.example is not None and set(tested) == set(first) else first
+    order = {example: row for row, example in enumerate(examples)}
     outputs = np.stack([_member(name, place, member, found[member], order, at) for member in members])
     labels = _labels(name, place, [found[member] for member in members], order)
-    ids = np.array(first.examples) if at.example is not None else None
+    ids = np.array(examples) if at.example is not None else None
     checked = parts.outputs(held(f"{place} of {name}", outputs), at.kind)
-    return parts.set_of(place, checked, labels=labels, ids=ids, examples=examples)
+    return parts.set_of(place, checked, labels=labels, ids=ids, examples=len(tested))
 
 
 def _against(test: ExampleSet, one: ExampleSet) -> ExampleSet:

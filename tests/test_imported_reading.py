@@ -1,0 +1,377 @@
+"""Every way in gives the same ensemble: a folder, an archive, two arrays, tables, files a member, arrays in memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from real_data import real
+
+from modescape.errors import InvalidInput
+from modescape.imported.digest import set_digest
+from modescape.imported.door import examine
+from modescape.imported.ensemble import Ensemble, OutputKind, Recipe, SetRole, Unclear
+from modescape.imported.globs import natural, read_glob
+from modescape.imported.memory import Samples, from_arrays
+from modescape.imported.reading import read
+
+M, N, K = 12, 30, 3
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.normal(size=(M, N, K)).astype("f4")
+OTHER = RANDOM.normal(size=(M, 9, K)).astype("f4")
+LABELS = RANDOM.integers(0, K, N)
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    odds = np.exp(values.astype(float))
+    return odds / odds.sum(-1, keepdims=True)
+
+
+# --- the format ---
+
+
+def test_the_format_as_it_is_proposed_is_read(tmp_path: Path) -> None:
+    """Its names, its document, and every part it has a place for."""
+    said = {
+        "schema": 1, "name": "WRN-16-4", "kind": "logits", "classes": ["a", "b", "c"], "recipe": "same",
+        "members": [{"id": i, "seed": 7 + i, "config": {"depth": 16}} for i in range(M)],
+        "sets": {"test": {"role": "id", "data": "cifar10/test"}, "svhn": {"role": "ood", "data": "svhn/test"},
+                 "fog/3": {"role": "shift", "type": "fog", "intensity": 3}},
+    }  # fmt: skip
+    arrays = {
+        "test.logits": LOGITS, "test.labels": LABELS, "test.ids": np.arange(N), "validation.logits": OTHER,
+        "validation.labels": LABELS[:9], "ood/svhn.logits": OTHER, "shift/fog/3.logits": LOGITS,
+        "shift/cifar10.1/1.logits": OTHER, "shift/cifar10.1/1.labels": LABELS[:9],
+        "trajectory.test.logits": LOGITS[:, None], "trajectory.epochs": np.array([10]),
+        "samples/swag/test.logits": np.stack([LOGITS] * 2, 1), "samples/swag/strength": np.ones((M, 2)),
+        "samples/swag/centre.logits": LOGITS, "samples/swag/ood/svhn.logits": np.stack([OTHER] * 2, 1),
+        "matrices/cut": np.eye(4), "images/test": np.zeros((N, 1, 8, 8), "u1"),
+    }  # fmt: skip
+    np.savez(tmp_path / "e.npz", **{"ensemble.json": np.array(json.dumps(said))}, **arrays)
+    one = read(tmp_path / "e.npz")
+    assert (one.name, one.recipe, one.kind, one.classes) == (
+        "WRN-16-4",
+        Recipe.SAME,
+        OutputKind.LOGITS,
+        ("a", "b", "c"),
+    )
+    assert (one.members[3].id, one.members[3].seed, one.members[3].config) == ("3", 10, {"depth": 16})
+    assert set(one.sets) == {"test", "validation", "ood/svhn", "shift/fog/3", "shift/cifar10.1/1"}
+    assert (one.sets["ood/svhn"].data, one.sets["ood/svhn"].name) == ("svhn/test", "svhn")
+    fog, natural_shift = one.sets["shift/fog/3"], one.sets["shift/cifar10.1/1"]
+    assert fog.shift is not None
+    assert (fog.role, fog.shift.type, fog.shift.intensity, fog.has_own_images) == (SetRole.SHIFT, "fog", 3, False)
+    assert natural_shift.has_own_images
+    assert np.array_equal(one.truth(fog), LABELS)
+    assert one.truth(one.sets["ood/svhn"]) is None
+    swag = one.samples["swag"]
+    assert (set(swag.outputs), set(swag.centre)) == ({"test", "ood/svhn"}, {"test"})
+    assert one.trajectory is not None
+    assert one.trajectory.outputs["test"].shape == (M, 1, N, K)
+    assert list(one.rest) == ["matrices/cut.npy"]
+    assert not one.unread
+    assert not examine(one).refused
+
+
+def test_arrays_alone_are_an_ensemble_of_a_recipe_nobody_stated(tmp_path: Path) -> None:
+    np.save(tmp_path / "test.logits.npy", LOGITS)
+    np.save(tmp_path / "test.labels.npy", LABELS)
+    one = read(tmp_path)
+    assert (one.recipe, [member.id for member in one.members]) == (Recipe.UNKNOWN, [str(i) for i in range(M)])
+
+
+def test_the_name_of_a_file_says_its_kind_where_nothing_else_does(tmp_path: Path) -> None:
+    for what, kind, outputs in (("probs", OutputKind.PROBS, softmax(LOGITS)),
+                                ("log-probs", OutputKind.LOG_PROBS, np.log(softmax(LOGITS))),
+                                ("predictions", OutputKind.LABELS, LOGITS.argmax(-1))):  # fmt: skip
+        (tmp_path / what).mkdir()
+        np.save(tmp_path / what / f"test.{what}.npy", outputs)
+        np.save(tmp_path / what / "test.labels.npy", LABELS)
+        assert read(tmp_path / what).kind is kind
+
+
+def test_only_one_member_is_in_memory_when_rows_are_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "e.npz", **{"test.logits": LOGITS, "test.labels": LABELS})
+    rows = read(tmp_path / "e.npz").test.outputs.rows()
+    assert np.array_equal(next(rows), LOGITS[0])
+    assert np.array_equal(next(rows), LOGITS[1])
+
+
+# --- two arrays ---
+
+
+def test_two_obvious_arrays_are_read_and_their_kind_is_read_off_them(tmp_path: Path) -> None:
+    for outputs, kind in ((LOGITS, OutputKind.LOGITS), (softmax(LOGITS), OutputKind.PROBS),
+                          (LOGITS.argmax(-1), OutputKind.LABELS), (LOGITS[0], OutputKind.LOGITS)):  # fmt: skip
+        np.savez(tmp_path / "two.npz", whatever=outputs, classes_true=LABELS.astype("u1"), notes=np.arange(3))
+        one = read(tmp_path / "two.npz")
+        assert one.kind is kind
+        assert one.test.outputs.shape[:2] == ((M if outputs.shape[0] == M else 1), N)
+        assert np.array_equal(one.test.labels, LABELS)  # type: ignore[arg-type]
+        assert one.unread == ("notes",)
+
+
+def test_what_is_unclear_is_asked_with_its_choices_and_the_answer_is_taken(tmp_path: Path) -> None:
+    np.savez(tmp_path / "e.npz", first=LOGITS, second=LOGITS * 2, y=LABELS)
+    with pytest.raises(Unclear) as asked:
+        read(tmp_path / "e.npz")
+    assert asked.value.field == "outputs"
+    assert [choice.value for choice in asked.value.choices] == ["first", "second"]
+    assert np.array_equal(read(tmp_path / "e.npz", outputs="second").test.outputs.read(), LOGITS * 2)
+    np.savez(tmp_path / "e.npz", first=LOGITS, one=LABELS, other=LABELS)
+    with pytest.raises(Unclear) as asked:
+        read(tmp_path / "e.npz")
+    assert (asked.value.field, [choice.value for choice in asked.value.choices]) == ("labels", ["one", "other"])
+    np.savez(tmp_path / "e.npz", logits=LOGITS, features=LOGITS, labels=LABELS)
+    assert read(tmp_path / "e.npz").unread == ("features",), "of several pairs one goes by the usual names"
+
+
+def test_arrays_that_do_not_fit_are_refused_with_their_shapes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "e.npz", a=LOGITS.transpose(1, 0, 2), y=LABELS)
+    with pytest.raises(InvalidInput, match=r"a float32 \[30, 12, 3\], y int64 \[30\]"):
+        read(tmp_path / "e.npz")
+
+
+def test_published_labels_of_thirty_models_are_asked_about_and_read() -> None:
+    path = real("real/cifar10.1-testbed") / "cifar10.1-testbed-label-predictions.npz"
+    with pytest.raises(Unclear) as asked:
+        read(path)
+    assert len(asked.value.choices) == 3
+    one = read(path, outputs="original_labels_predicted")
+    assert (one.kind, one.test.outputs.shape) == (OutputKind.LABELS, (30, 10_000))
+
+
+# --- tables ---
+
+
+def rows(*, shuffled: bool = True) -> tuple[list[str], list[list[Any]]]:
+    columns = ["member", "set", "example", "label", "p_0", "p_1", "p_2"]
+    odds, other = softmax(LOGITS), softmax(OTHER)
+    found = [[f"m{m}", "test", f"x{i}", int(LABELS[i]), *odds[m, i]] for m in range(M) for i in range(N)]
+    found += [[f"m{m}", "ood/svhn", f"o{i}", "", *other[m, i]] for m in range(M) for i in range(9)]
+    found += [[f"m{m}", "shift/fog/3", f"x{i}", int(LABELS[i]), *odds[m, i]] for m in range(M) for i in range(N)]
+    if shuffled:
+        first, rest = found[:N], found[N:]
+        np.random.default_rng(1).shuffle(rest)  # type: ignore[arg-type]
+        found = first + rest
+    return columns, found
+
+
+def check_table(one: Ensemble) -> None:
+    assert one.kind is OutputKind.PROBS
+    order = [[member.id for member in one.members].index(f"m{m}") for m in range(M)]
+    for place, outputs in (("test", LOGITS), ("ood/svhn", OTHER), ("shift/fog/3", LOGITS)):
+        ids = one.sets[place].ids
+        assert ids is not None
+        examples = np.argsort([int(text[1:]) for text in ids])
+        assert np.array_equal(one.sets[place].outputs.read()[order][:, examples], softmax(outputs)), place
+    assert np.array_equal(one.test.labels, LABELS)  # type: ignore[arg-type]
+    assert one.sets["ood/svhn"].labels is None
+    assert not one.sets["shift/fog/3"].has_own_images, "its examples are the test set's"
+
+
+def test_a_table_in_long_form_is_read_in_whatever_order_its_rows_are(tmp_path: Path) -> None:
+    columns, found = rows()
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *found])
+    check_table(read(tmp_path / "t.csv"))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_the_same_table_as_parquet_and_arrow(suffix: str, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is an extra: pip install 'modescape[tables]'")
+    columns, found = rows()
+    lines = [[None if value == "" else value for value in row] for row in found]
+    table = pyarrow.table({name: list(values) for name, values in zip(columns, zip(*lines, strict=True), strict=True)})
+    if suffix == ".parquet":
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    else:
+        with pyarrow.ipc.new_file(str(tmp_path / "t.arrow"), table.schema) as file:
+            file.write_table(table)
+    check_table(read(tmp_path / f"t{suffix}"))
+    (tmp_path / f"bad{suffix}").write_bytes((tmp_path / f"t{suffix}").read_bytes()[:500])
+    with pytest.raises(InvalidInput, match=rf"bad\{suffix}: it cannot be read"):
+        read(tmp_path / f"bad{suffix}")
+
+
+def test_without_pyarrow_the_error_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InvalidInput, match="pip install pyarrow"):
+        read(tmp_path / "t.parquet")
+
+
+def test_a_table_of_predicted_labels(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("member,label,prediction\na,0,1\na,1,1\nb,0,0\nb,1,0\n")
+    one = read(tmp_path / "t.csv")
+    assert one.kind is OutputKind.LABELS
+    assert one.test.outputs.read().tolist() == [[1, 1], [0, 0]]
+    assert one.test.ids is None
+
+
+# --- one file a member ---
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for m in range(M):
+        (tmp_path / f"run_{m}").mkdir()
+        np.save(tmp_path / f"run_{m}" / "test.npy", LOGITS[m])
+        np.save(tmp_path / f"run_{m}" / "svhn.npy", OTHER[m])
+    np.save(tmp_path / "y.npy", LABELS)
+    np.save(tmp_path / "y_val.npy", LABELS[:9])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_files_a_member_are_read_in_the_order_people_count(runs: Path) -> None:
+    one = read_glob(
+        "run_*/test.npy", labels="y.npy", member=r"run_(\d+)", ood={"svhn": "run_*/svhn.npy"},
+        shift={("fog", 3): "run_*/test.npy", ("natural", 1): ("run_*/svhn.npy", "y_val.npy")},
+        validation=("run_*/svhn.npy", "y_val.npy"), recipe=Recipe.SAME,
+    )  # fmt: skip
+    assert [member.id for member in one.members] == [str(m) for m in range(M)], "10 after 9"
+    assert np.array_equal(one.test.outputs.read(), LOGITS)
+    assert np.array_equal(one.sets["ood/svhn"].outputs.read(), OTHER)
+    assert not one.sets["shift/fog/3"].has_own_images
+    assert one.sets["shift/natural/1"].has_own_images
+    assert set_digest(one) == set_digest(from_arrays(
+        LOGITS, LABELS, ood={"svhn": OTHER}, validation=(OTHER, LABELS[:9]), recipe="same",
+        shift={("fog", 3): LOGITS, ("natural", 1): (OTHER, LABELS[:9])},
+    ))  # fmt: skip
+
+
+def test_without_an_expression_a_member_is_what_the_wildcards_stand_for(runs: Path) -> None:
+    pattern = str(runs / "run_*" / "test.npy")
+    assert [one.id for one in read_glob(pattern, labels="y.npy").members] == [str(m) for m in range(M)]
+
+
+def test_a_member_without_a_file_is_named(runs: Path) -> None:
+    Path("run_7/svhn.npy").unlink()
+    with pytest.raises(InvalidInput, match=r"run_\*/svhn\.npy: member '7' has no file there"):
+        read_glob("run_*/test.npy", labels="y.npy", ood={"svhn": "run_*/svhn.npy"})
+    with pytest.raises(InvalidInput, match=r"run_7/test\.npy: member '7' has no outputs on the test set"):
+        read_glob("run_*/svhn.npy", labels="y_val.npy", ood={"a": "run_*/test.npy"})
+
+
+def test_a_member_of_another_shape_is_named(runs: Path) -> None:
+    np.save("run_4/test.npy", LOGITS[4, :-1])
+    with pytest.raises(InvalidInput, match=r"run_4/test\.npy: it is \[29, 3\], run_0/test\.npy is \[30, 3\]"):
+        read_glob("run_*/test.npy", labels="y.npy")
+
+
+def test_two_files_of_one_member_are_asked_about(runs: Path) -> None:
+    with pytest.raises(Unclear, match="are both of member") as asked:
+        read_glob("run_*/*.npy", labels="y.npy", member=r"run_(\d+)")
+    assert asked.value.field == "member"
+
+
+def test_no_files_and_pickles_are_refused(runs: Path) -> None:
+    with pytest.raises(InvalidInput, match="no file is there"):
+        read_glob("nothing_*.npy", labels="y.npy")
+    Path("run_0/a.pt").write_bytes(b"x")
+    with pytest.raises(InvalidInput, match="weights_only=True"):
+        read_glob("run_*/*.pt", labels="y.npy")
+    with pytest.raises(InvalidInput, match="it is no regular expression"):
+        read_glob("run_*/test.npy", labels="y.npy", member="(")
+
+
+def test_natural_order() -> None:
+    assert sorted(["run10", "run2", "run1", "run", "b3/1", "b3/0"], key=natural) == [
+        "b3/0",
+        "b3/1",
+        "run",
+        "run1",
+        "run2",
+        "run10",
+    ]
+
+
+# --- arrays in memory ---
+
+
+class OnlyDlpack:
+    """What an array of a framework is that NumPy knows by DLPack alone."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.values.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.values.__dlpack_device__()
+
+
+def test_arrays_of_every_framework_are_the_same_ensemble() -> None:
+    import torch
+
+    digest = set_digest(from_arrays(LOGITS, LABELS))
+    needs_gradient = torch.tensor(LOGITS, requires_grad=True)
+    for outputs in (torch.from_numpy(LOGITS), needs_gradient, [torch.from_numpy(one) for one in LOGITS], list(LOGITS),
+                    OnlyDlpack(LOGITS)):  # fmt: skip
+        assert set_digest(from_arrays(outputs, LABELS)) == digest
+    assert set_digest(from_arrays(LOGITS, torch.from_numpy(LABELS))) == digest
+    assert set_digest(from_arrays(LOGITS, LABELS.tolist())) == digest
+
+
+def test_bfloat16_becomes_float32_exactly() -> None:
+    import torch
+
+    rounded = torch.from_numpy(LOGITS).bfloat16()
+    one = from_arrays(rounded, LABELS)
+    assert one.test.outputs.dtype == np.float32
+    assert np.array_equal(one.test.outputs.read(), rounded.float().numpy())
+
+
+def test_bfloat16_of_jax_becomes_float32_exactly() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes comes with JAX")
+    rounded = LOGITS.astype(ml_dtypes.bfloat16)
+    assert np.array_equal(from_arrays(rounded, LABELS).test.outputs.read(), rounded.astype("f4"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"logits": LOGITS[0, 0]}, "logits: it is"),
+        ({"logits": "x.pt"}, "weights_only"),
+        ({"logits": object()}, "Python objects|no array"),
+        ({"kind": "scores"}, "kind is 'scores'"),
+        ({"recipe": "mine"}, "recipe is 'mine'"),
+        ({"validation": LOGITS}, "validation: it is one thing"),
+        ({"ood": {"../a": LOGITS}}, "leads out"),
+        ({"ood": {"a/b": LOGITS}}, "holds a /"),
+        ({"shift": {"fog": LOGITS}}, "no intensity"),
+        ({"shift": {("fog", 7): LOGITS}}, "no intensity"),
+        ({"samples": {"swag": LOGITS}}, r"samples\['swag'\]: it is"),
+        ({"trajectory": (np.array([2, 1]), np.stack([LOGITS] * 2, 1))}, "epochs do not increase"),
+        ({"weights": [{}]}, "weights are 1, members 12"),
+        ({"members": ["a"]}, "members names 1"),
+        ({"members": ["a"] * M}, "two members are called 'a'"),
+        ({"images": np.zeros((N, 8, 8))}, "images are"),
+    ],
+)
+def test_an_argument_that_is_not_right_is_named(given: dict[str, Any], words: str) -> None:
+    arguments: dict[str, Any] = {"logits": LOGITS, "labels": LABELS, **given}
+    with pytest.raises(InvalidInput, match=words):
+        from_arrays(arguments.pop("logits"), arguments.pop("labels"), **arguments)
+
+
+def test_samples_keep_what_was_given_with_them() -> None:
+    drawn = np.stack([LOGITS] * 4, 1)
+    swag = Samples(
+        drawn, strength=np.arange(M * 4).reshape(M, 4), centre=LOGITS, shift={"fog/3": drawn}, validation=drawn
+    )
+    one = from_arrays(LOGITS, LABELS, samples={"swag": swag, "random": drawn}, shift={("fog", 3): LOGITS})
+    kept = one.samples["swag"]
+    assert set(kept.outputs) == {"test", "shift/fog/3", "validation"}
+    assert kept.strength is not None
+    assert kept.strength[1, 2] == 6
+    assert one.samples["random"].strength is None
