@@ -184,7 +184,8 @@ def test_a_table_in_long_form_is_read_in_whatever_order_its_rows_are(tmp_path: P
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
 def test_the_same_table_as_parquet_and_arrow(suffix: str, tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is an extra: pip install 'modescape[tables]'")
+    import pyarrow
+
     columns, found = rows()
     lines = [[None if value == "" else value for value in row] for row in found]
     table = pyarrow.table({name: list(values) for name, values in zip(columns, zip(*lines, strict=True), strict=True)})
@@ -332,7 +333,8 @@ def test_bfloat16_becomes_float32_exactly() -> None:
 
 
 def test_bfloat16_of_jax_becomes_float32_exactly() -> None:
-    ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes comes with JAX")
+    import ml_dtypes
+
     rounded = LOGITS.astype(ml_dtypes.bfloat16)
     assert np.array_equal(from_arrays(rounded, LABELS).test.outputs.read(), rounded.astype("f4"))
 

@@ -20,7 +20,7 @@ from modescape.plan import departures, differences, plan, prepare
 from modescape.records import DataInfo
 from modescape.registry import architectures, corruptions, datasets, figures, methods, presets
 from modescape.spec import check, parse, sizes, under_protocol
-from modescape.spec_parts import MethodSpec, Part, keyed, steps_per_epoch
+from modescape.spec_parts import Part, keyed, steps_per_epoch
 from modescape.stages import KINDS
 from modescape.stages.stage import Task
 from modescape.versions import Added
@@ -167,7 +167,7 @@ def test_kept_epochs_always_hold_the_first_and_the_last() -> None:
 def test_a_plan_adds_up() -> None:
     spec = parse(presets["quickstart"].call())
     made = plan(spec, INFO)
-    runs, sets = spec.ensemble.runs, sum(len(sample_sets(chosen)) for chosen in spec.methods)
+    runs, sets = spec.ensemble.runs, sum(len(sample_sets(spec, chosen)) for chosen in spec.methods)
     assert len(made.stages) == 2 * runs + runs * sets + 5  # comparisons and embeddings, two each, and ensembles
     blocks = sorted(
         (stage.params["first_number"], stage.params.get("count", spec.training.epochs + 1))
@@ -186,7 +186,8 @@ def test_a_plan_adds_up() -> None:
 
 
 def test_methods_that_are_not_sampled_give_one_solution() -> None:
-    assert sample_sets(MethodSpec.model_validate({"method": "averaging", "spread": 30})) == [("typical", 1)]
+    spec = parse({"methods": [{"method": "averaging", "spread": 30}]})
+    assert sample_sets(spec, spec.methods[0]) == [("typical", 1)]
 
 
 @pytest.mark.parametrize("name", list(presets))

@@ -6,5 +6,5 @@
     write(ensemble, "copy.npz")                 # writing.py
     set_digest(ensemble)                        # digest.py
 
-It knows no spec, no store, no registry and no torch.
+It knows no spec, no store, no registry and no torch. What is read stands in science p.1.
 """

@@ -1,8 +1,8 @@
 """Functions that were made elsewhere: what they say is read where it was given, in place of training and prediction.
 
 The stages are those of every experiment, so all that compares, judges and draws is the same; only where a network would
-be evaluated an array is read. Which arrays a stage reads stands in its params, under GIVEN: place -> digest of an
-array, where places are those of the folder format (`imported`), for one member:
+be evaluated an array is read (samples: science p.2). Which arrays a stage reads stands in its params, under GIVEN:
+place -> digest of an array, where places are those of the folder format (`imported`), for one member:
 
     test, validation: outputs [N, K]            test/labels, validation/labels: [N]
     trajectory/test: [T, N, K]                  ood/<set>, shift/<type>/<intensity>: [n, K]
