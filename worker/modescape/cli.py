@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
         "--recipe", choices=("same", "different", "unknown"),
         help="same: members differ by their seeds alone, which claims about runs stand on",
     )  # fmt: skip
+    bring.add_argument("--experiment", default=None, help="which one, of several in another tool's logs")
     bring.add_argument("--permutation", choices=("apply", "keep"), help="whether classes are put in the labels' order")
     bring.add_argument("--look", action="store_true", help="say what is understood and what is odd, and keep nothing")
     data = command("data", _data, "list data sets, here and missing, or fetch one")
@@ -212,8 +213,9 @@ def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | 
     many = parsed.member or parsed.validation or parsed.ood or parsed.shift or any(c in parsed.path for c in "*?[")
     if not many:
         return read(
-            parsed.path, name=parsed.name, kind=kind, recipe=recipe, outputs=parsed.outputs, labels=parsed.labels
-        )
+            parsed.path, name=parsed.name, kind=kind, recipe=recipe, outputs=parsed.outputs, labels=parsed.labels,
+            experiment=parsed.experiment,
+        )  # fmt: skip
     if parsed.labels is None:
         raise InvalidInput("is needed beside one file a member", field="--labels", allowed="a file of the true labels")
     return read_glob(

@@ -134,6 +134,7 @@ def key_of(name: str) -> str:
 
 def spec_of(ensemble: Ensemble, copies: Sequence[str] = ()) -> Json:
     """What its arrays let an experiment promise. copies: ids of members that equal an earlier one to the bit."""
+    count = ensemble.test.count if ensemble.has_outputs else 0
     validation, along = ensemble.sets.get(VALIDATION), ensemble.trajectory
     labelled = [VALIDATION] if validation is not None and validation.labels is not None else []
     imported: Json = {
@@ -141,7 +142,7 @@ def spec_of(ensemble: Ensemble, copies: Sequence[str] = ()) -> Json:
         "kind": ensemble.kind,
         "recipe": ensemble.recipe,
         "classes": class_names(ensemble),
-        "images": ensemble.test.count,
+        "images": count,
         "validation": validation.count if validation is not None and labelled else 0,
         "epochs": [float(epoch) for epoch in along.epochs] if along is not None else [],
         "cells": _cells(ensemble),
@@ -151,7 +152,7 @@ def spec_of(ensemble: Ensemble, copies: Sequence[str] = ()) -> Json:
     return {
         "source": "imported",
         "imported": imported,
-        "data": {"dataset": key_of(ensemble.test.data.partition("/")[0] or "imported")},
+        "data": {"dataset": key_of((ensemble.test.data.partition("/")[0] if count else "") or "imported")},
         "network": {"architecture": "imported"},
         "ensemble": {"runs": len(ensemble.members)},
         "evaluation": {"splits": [TEST, *labelled], "embed_runs": min(MOST_EMBEDDED, len(ensemble.members))},
@@ -229,6 +230,8 @@ class _Kept:
                 self._by_member(f"trajectory/{place}", outputs.rows())
 
         for i, member in enumerate(ensemble.members):
+            for curve, points in ensemble.curves.get(member.id, {}).items():
+                self.given[i][f"curves/{curve}"] = self._put(points)
             if (tensors := ensemble.weights.get(member.id)) is not None:
                 self.given[i]["weights"] = self._put_weights(tensors)
 

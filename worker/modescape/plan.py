@@ -269,7 +269,7 @@ def plan(
         )
     if spec.ensemble.runs < 3:
         warnings.append("fewer than 3 runs give no measure of how runs vary; no claim about them can be judged")
-    if draft.n.test < 1000:
+    if 0 < draft.n.test < 1000:
         warnings.append(
             f"{draft.n.test} test images: the standard error of a disagreement of .3 is "
             f"{(0.21 / draft.n.test) ** 0.5:.3f}"
@@ -300,7 +300,7 @@ def drafted(spec: ExperimentSpec, info: DataInfo, given: Given = MappingProxyTyp
     from modescape.stages import planners  # a tenth of a second that a web process spends at its first estimate
 
     draft = Draft(spec, info, sizes(spec, info), _parameters(spec, info), shape_of(spec, info), given)
-    for planner in planners():
+    for planner in planners(functions=spec.imported is None or spec.imported.images > 0):
         planner(draft)
     return draft
 

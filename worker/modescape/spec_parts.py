@@ -332,9 +332,9 @@ class ImportedSpec(Part):
         "not; unknown: nobody has said.",
     )
     classes: tuple[Annotated[str, StringConstraints(max_length=200)], ...] = Field(
-        min_length=2, max_length=100_000, description="Names of the classes, in the order of the arrays."
+        max_length=100_000, description="Names of the classes, in the order of the arrays."
     )
-    images: int = Field(ge=1, le=20_000_000, description="Test images.")
+    images: int = Field(ge=0, le=20_000_000, description="Test images; 0 where only curves and parameters are known.")
     validation: int = Field(0, ge=0, le=20_000_000, description="Validation images.")
     epochs: tuple[float, ...] = Field((), max_length=10_000, description="Epochs of the checkpoints before the last.")
     cells: tuple[tuple[str, int], ...] = Field((), description="Types and intensities of shift that were given.")

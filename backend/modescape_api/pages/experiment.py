@@ -190,7 +190,9 @@ def _subject(row: Experiment, spec: ExperimentSpec) -> str:
     if spec.imported is not None:
         return dotted(
             f"imported {counted(spec.ensemble.runs, 'member')}",
-            f"{thousands(spec.imported.images)} test images, {len(spec.imported.classes)} classes",
+            f"{thousands(spec.imported.images)} test images, {len(spec.imported.classes)} classes"
+            if spec.imported.images
+            else "curves and parameters alone, no predictions",
             counted(len(spec.methods), "set") + " of samples" if spec.methods else "",
             {"same": "one recipe, different seeds", "different": "recipes that differ"}.get(
                 spec.imported.recipe, "nobody has said whether of one recipe"

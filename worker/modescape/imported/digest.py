@@ -49,6 +49,8 @@ def contents(ensemble: Ensemble, *, with_name: bool = True) -> dict[str, Content
         found["trajectory.epochs.npy"] = held("epochs", ensemble.trajectory.epochs)
         found |= {f"trajectory.{place}.{what}.npy": array for place, array in ensemble.trajectory.outputs.items()}
     found |= {f"weights/{member}.safetensors": tensors for member, tensors in ensemble.weights.items()}
+    for member, curves in ensemble.curves.items():
+        found |= {f"curves/{member}/{name}.npy": held(name, points) for name, points in curves.items()}
     return dict(sorted((found | dict(ensemble.rest)).items()))
 
 

@@ -71,6 +71,7 @@ class Odd(StrEnum):
     ZEROS = "zeros"
     SHIFT_LABELS = "shift-labels"
     UNREAD = "unread"
+    REMARK = "remark"
     WRITTEN_WITHOUT = "written-without"
 
 
@@ -125,6 +126,8 @@ def examine(ensemble: Ensemble) -> Findings:
 
     Raises InvalidInput for damaged files, which show when they are read.
     """
+    if not ensemble.has_outputs:
+        return Findings((*_beside(ensemble),))
     refused = list(_refused(ensemble))
     if not refused:
         looked = _look(ensemble)
@@ -523,8 +526,16 @@ def _recipe(ensemble: Ensemble) -> Iterator[Oddity]:
     """Copies and failures apart, a test of a claim needs members that are exchangeable. Only the user knows."""
     seeds = [member.seed for member in ensemble.members if member.seed is not None]
     if ensemble.recipe is Recipe.UNKNOWN and len(ensemble.members) > 1:
+        known = [
+            {key: value for key, value in member.config.items() if value != member.seed} for member in ensemble.members
+        ]
+        hint = (
+            f"What was noted of them {'is the same' if all(one == known[0] for one in known) else 'differs'}. "
+            * any(known)
+        )
         sentence = (
-            "Are the members of one recipe, and differ by their seeds alone? Until that is said no claim has a word."
+            f"Are the members of one recipe, and differ by their seeds alone? {hint}Until that is said no claim has a "
+            "word."
         )
         choices = (
             Choice(Recipe.SAME.value, "yes: same recipe, different seeds"),
@@ -597,6 +608,8 @@ def _beside(ensemble: Ensemble) -> Iterator[Oddity]:
                 "changed, leave its labels out: the two are then compared image by image"
             )
             yield Oddity(Level.TOLD, Odd.SHIFT_LABELS, sentence, place=one.place)
+    for remark in ensemble.remarks:
+        yield Oddity(Level.TOLD, Odd.REMARK, remark)
     if ensemble.unread:
         shown = ", ".join(ensemble.unread[:10]) + (" and more" if len(ensemble.unread) > 10 else "")
         yield Oddity(Level.TOLD, Odd.UNREAD, f"Not read: {shown}")

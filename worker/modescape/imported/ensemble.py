@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from modescape.errors import InvalidInput
 from modescape.imported.arrays import Array
 
 Labels = NDArray[np.int64]
+Curve: TypeAlias = NDArray[np.float64]  # [P, 3]: step (increasing), value, Unix time (NaN: nobody noted it)
 TEST, VALIDATION = "test", "validation"
 INTENSITIES = range(1, 6)
 
@@ -168,9 +169,10 @@ class Tensors:
 class Ensemble:
     """An ensemble made elsewhere.
 
-    sets: by place, "test" always; samples: by method; weights: by member's id; rest: what else has a place (snapshots,
-    chains, arms, matrices), by path; left_out: what whoever wrote this could not keep; unread: what lay beside it and
-    was not read.
+    sets: by place, "test" wherever anything was predicted; samples: by method; weights: by member's id; curves: of the
+    members' trainings, member's id -> name -> points; rest: what else has a place (snapshots, chains, arms, matrices),
+    by path; left_out: what whoever wrote this could not keep; unread: what lay beside it and was not read; remarks:
+    sentences about the rest.
     """
 
     name: str
@@ -182,9 +184,16 @@ class Ensemble:
     samples: Mapping[str, MethodSamples] = field(default_factory=dict)
     trajectory: Trajectory | None = None
     weights: Mapping[str, Tensors] = field(default_factory=dict)
+    curves: Mapping[str, Mapping[str, Curve]] = field(default_factory=dict)
     rest: Mapping[str, Array | Tensors] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether anything is known of what the members say, and not of their trainings alone."""
+        return TEST in self.sets
 
     @property
     def test(self) -> ExampleSet:
@@ -193,6 +202,8 @@ class Ensemble:
     @property
     def class_count(self) -> int:
         """K. Of labels alone: the names given, else the highest true label and one."""
+        if not self.has_outputs:
+            return len(self.classes)
         if self.kind is not OutputKind.LABELS:
             return self.test.outputs.shape[-1]
         if self.classes or self.test.labels is None or not len(self.test.labels):

@@ -19,6 +19,7 @@ from modescape.imported.containers import values
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
+    Curve,
     ExampleSet,
     Labels,
     Member,
@@ -100,6 +101,16 @@ def epochs(array: Array) -> NDArray[np.float64]:
     if not np.isfinite(found).all() or (np.diff(found) <= 0).any():
         raise refuse(array.name, "epochs do not increase", "finite numbers, each larger than the one before")
     return found
+
+
+def curve(array: Array) -> Curve:
+    """float64 [P, 3]: steps that increase, values, Unix times; [P, 2] without times. Raises InvalidInput."""
+    if len(array.shape) != 2 or array.shape[1] not in (2, 3) or array.dtype.kind not in "iuf":
+        raise refuse(array.name, f"a curve is {array.dtype} {list(array.shape)}", "numbers [points, step and value]")
+    found = np.asarray(values(array), np.float64)
+    if not np.isfinite(found[:, 0]).all() or (np.diff(found[:, 0]) <= 0).any():
+        raise refuse(array.name, "its steps do not increase", "finite numbers, each larger than the one before")
+    return found if found.shape[1] == 3 else np.column_stack([found, np.full(len(found), np.nan)])
 
 
 def check_members(members: Sequence[Member], name: str) -> None:

@@ -20,6 +20,7 @@ from modescape.imported.containers import Container, check_pickle, manifest_text
 from modescape.imported.digest import FILE_OF
 from modescape.imported.ensemble import (
     TEST,
+    Curve,
     Ensemble,
     ExampleSet,
     Labels,
@@ -30,6 +31,7 @@ from modescape.imported.ensemble import (
     Trajectory,
 )
 from modescape.imported.manifest import NAME, Manifest, members_of, parsed
+from modescape.imported.trackers import read_logs
 from modescape.imported.two_arrays import from_named
 
 _WHAT = {what: kind for kind, what in FILE_OF.items()}
@@ -42,6 +44,7 @@ _SAMPLES = re.compile(
     rf"samples/(?P<method>[^/]+)/(?:strength\.npy|(?P<centre>centre[/.])?(?:(?P<place>{_PLACE})\.)?(?P<what>{_OUTPUTS})\.npy)"
 )
 _WEIGHTS = re.compile(r"weights/(?P<member>[^/]+)\.safetensors")
+_CURVES = re.compile(r"curves/(?P<member>[^/]+)/(?P<name>.+)\.npy")
 _REST = re.compile(r"(?:snapshots|chains|arms|matrices)/.+\.(?:npy|safetensors)")
 TABLES = (".csv", ".parquet", ".arrow", ".feather")
 _ALLOWED = "a folder, .npz or .zip of the format, an .npz of two arrays, .csv, .parquet, .arrow"
@@ -55,15 +58,19 @@ def read(
     recipe: Recipe | None = None,
     outputs: str | None = None,
     labels: str | None = None,
+    experiment: str | None = None,
 ) -> Ensemble:
     """The ensemble at a path. name, kind, recipe: instead of what the files say; outputs, labels: which arrays of an
-    .npz are what, where that is unclear (labels: also the file of labels beside a single .npy).
+    .npz are what, where that is unclear (labels: also the file of labels beside a single .npy); experiment: which, of
+    several in another tool's logs.
 
     Raises InvalidInput naming the file, what is wrong and what is allowed; Unclear (one of those) with a question.
     """
     path = Path(path)
     check_pickle(path.name)
-    if path.suffix.lower() in TABLES and path.is_file():
+    if (logs := read_logs(path, kind=kind, experiment=experiment, outputs=outputs, labels=labels)) is not None:
+        ensemble = logs
+    elif path.suffix.lower() in TABLES and path.is_file():
         ensemble = long_form.read_table(path, kind=kind)
     elif path.suffix.lower() == ".npy" and path.is_file():
         ensemble = _single(path, kind, labels)
@@ -120,6 +127,7 @@ class _Format:
     samples: dict[str, dict[str, _Place]] = field(default_factory=dict)
     centres: dict[str, dict[str, _Place]] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
+    curves: dict[str, dict[str, str]] = field(default_factory=dict)
     rest: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
@@ -129,11 +137,11 @@ class _Format:
         for name in lies.names:
             if not found._takes(name):
                 found.unread.append(name)
-        if TEST not in found.sets:
+        if TEST not in found.sets and not (found.curves and manifest.members):
             for name in lies.names:
                 check_pickle(name)
             raise refuse(lies.name, "it has no test.logits.npy", "the members' outputs on the test set, [M, N, K]")
-        if kind is None and manifest.kind is None:
+        if kind is None and manifest.kind is None and TEST in found.sets:
             found.kind = found.sets[TEST].kind
         return found
 
@@ -169,6 +177,8 @@ class _Format:
                 self._put(self.trajectory, found["place"], name, found["what"])
         elif found := _WEIGHTS.fullmatch(name):
             self.weights[found["member"]] = name
+        elif found := _CURVES.fullmatch(name):
+            self.curves.setdefault(found["member"], {})[found["name"]] = name
         elif _REST.fullmatch(name):
             self.rest.append(name)
         else:
@@ -183,19 +193,20 @@ class _Format:
     # ---- what they hold ----
 
     def ensemble(self) -> Ensemble:
-        test = self._outputs(self.sets[TEST])
-        members = members_of(self.manifest, test.shape[0])
+        test = self._outputs(self.sets[TEST]).shape if TEST in self.sets else (len(self.manifest.members), 0)
+        members = members_of(self.manifest, test[0])
         self._check_promised()
         return Ensemble(
             name=self.manifest.name,
             kind=self.kind,
             members=members,
-            sets={place: self._set(place, test.shape[1]) for place in sorted(self.sets)},
+            sets={place: self._set(place, test[1]) for place in sorted(self.sets)},
             recipe=self.manifest.recipe,
             classes=tuple(map(str, self.manifest.classes)),
             samples={method: self._samples(method) for method in sorted(self.samples)},
             trajectory=self._trajectory(),
             weights=self._weights([member.id for member in members]),
+            curves=self._curves([member.id for member in members]),
             rest={name: self._other(name) for name in self.rest},
             left_out=tuple(self.manifest.left_out),
             unread=tuple(self.unread),
@@ -270,6 +281,16 @@ class _Format:
                 raise refuse(name, f"no member is called {called!r}", f"weights/<member>.safetensors: {', '.join(ids)}")
             found[called] = self.lies.tensors(name)
         return {one: found[one] for one in ids if one in found}
+
+    def _curves(self, ids: Sequence[str]) -> Mapping[str, Mapping[str, Curve]]:
+        for called, files in self.curves.items():
+            if called not in ids:
+                raise refuse(next(iter(files.values())), f"no member is called {called!r}", f"one of {', '.join(ids)}")
+        return {
+            one: {name: parts.curve(self.lies.array(file)) for name, file in sorted(self.curves[one].items())}
+            for one in ids
+            if one in self.curves
+        }
 
     def _other(self, name: str) -> Array | Tensors:
         return self.lies.array(name) if name.endswith(".npy") else self.lies.tensors(name)

@@ -31,9 +31,12 @@ _ROLES = {
 def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
     """Line by line: what there is, then what is odd, the gravest first, with the answers that questions take."""
     members = len(ensemble.members)
-    yield f"{ensemble.name}: {members} {'member' if members == 1 else 'members'}, {_KINDS[ensemble.kind]}, " + (
-        f"{ensemble.class_count} classes; recipe: {ensemble.recipe}"
-    )
+    called = f"{ensemble.name}: {members} {'member' if members == 1 else 'members'}"
+    if ensemble.has_outputs:
+        said = f"{_KINDS[ensemble.kind]}, {ensemble.class_count} classes; recipe: {ensemble.recipe}"
+    else:
+        said = "of which only curves and parameters are known: without predictions no claim can be told"
+    yield f"{called}, {said}"
     for place, one in ensemble.sets.items():
         labels = "with labels" if ensemble.truth(one) is not None else "without labels"
         yield f"  {place}: {one.count:,} {_ROLES[one.role]}, {labels}"
@@ -44,6 +47,9 @@ def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
         yield f"  trajectory: {len(ensemble.trajectory.epochs)} checkpoints of each member"
     if ensemble.weights:
         yield f"  weights: of {len(ensemble.weights)} members"
+    if ensemble.curves:
+        names = sorted({name for curves in ensemble.curves.values() for name in curves})
+        yield f"  curves: of {len(ensemble.curves)} members; {', '.join(names[:8])}{' and more' if names[8:] else ''}"
     for oddity in findings.oddities:
         answers = "; ".join(f"{oddity.what}={choice.value}: {choice.words}" for choice in oddity.choices)
         yield f"{_LEVELS[oddity.level]}: {oddity.sentence}{f' ({answers})' if answers else ''}"

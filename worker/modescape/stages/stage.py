@@ -353,26 +353,33 @@ def stage(
 
 Plans = Callable[[Draft], None]
 _planners: dict[str, tuple[str, Plans]] = {}
+_without_functions: set[str] = set()
 
 
-def planner(name: str, *, after: str = "") -> Callable[[Plans], Plans]:
-    """Register a function that adds stages to a plan. after: the planner whose stages must be there before; "": none.
+def planner(name: str, *, after: str = "", of_functions: bool = True) -> Callable[[Plans], Plans]:
+    """Register a function that adds stages to a plan. after: the planner whose stages must be there before; "": none;
+    of_functions: whether they need what the members say of images, which is not known of every imported ensemble.
 
     Stages are claimed, and solutions numbered, in the order in which they are planned.
     """
 
     def register(plan: Plans) -> Plans:
         _planners[name] = (after, plan)
+        if not of_functions:
+            _without_functions.add(name)
         return plan
 
     return register
 
 
-def planners() -> tuple[Plans, ...]:
+def planners(*, functions: bool = True) -> tuple[Plans, ...]:
     """All planners, each after the one it names; those after the same one in the order in which they were registered.
+    functions: False for those alone that need none.
 
     Raises ValueError for one that names none (a programming error).
     """
+    if not functions:
+        return tuple(plan for name, (_, plan) in _planners.items() if name in _without_functions)
     return _in_order(tuple((name, after, plan) for name, (after, plan) in _planners.items()))
 
 

@@ -1,0 +1,145 @@
+"""What was logged along the way? One logged number of every member of an ensemble made elsewhere, by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from modescape.drawing import style
+from modescape.drawing.figure import Cell, FigureData, Legend, Note, Notes, Words, figure
+from modescape.drawing.numbers import lines, spread, stacked, thin
+from modescape.drawing.options import FigureOptions, refuse_unknown
+from modescape.drawing.panels import Picture, scatter
+from modescape.drawing.reading import FigureNotReady, Floats, Ints
+from modescape.drawing.style import Theme
+from modescape.drawing.words import thousands
+from modescape.records import Group
+from modescape.results import Results
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_MOST = 1000  # points of one curve: more than a picture has pixels across
+_FIRST = ("validation/accuracy", "val_accuracy", "val_acc", "accuracy", "validation/loss", "val_loss", "loss")
+
+
+class LoggedOptions(FigureOptions):
+    """Which curve is shown, and how."""
+
+    curve: str = Field("", max_length=500, description="Which of the logged numbers; empty means the first.")
+    scale: Literal["linear", "log"] = Field("linear", description="Of the vertical axis.")
+
+    @classmethod
+    def choices(cls, results: Results) -> Mapping[str, Mapping[str, str]]:
+        return {"curve": {name: name for name in _names(results)}}
+
+
+def _names(results: Results) -> list[str]:
+    """What accuracies and losses are usually called comes first."""
+    known = {one.name for one in results.store.curves.of(results.experiment.id)}
+    usual = [name for name in _FIRST if name in known]
+    return [*usual, *sorted(known - set(usual))]
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One member's curve: steps, values [P]; count: points it has, of which these are some."""
+
+    run: int
+    member: str
+    steps: Ints
+    values: Floats
+    count: int
+
+    @property
+    def last(self) -> float:
+        return float(self.values[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedCurves(FigureData):
+    """The curves of one name, of all members that have it. members: of the whole ensemble."""
+
+    options: LoggedOptions
+    name: str
+    curves: tuple[Logged, ...]
+    members: int
+
+    columns = ("run", "member", "curve", "step", "value")
+
+    def rows(self) -> list[tuple[Cell, ...]]:
+        return stacked(lines(one.run, one.member, self.name, one.steps, one.values) for one in self.curves)
+
+
+@figure(
+    "logged-curves",
+    order=12,
+    title="Logged curves",
+    question="What was logged along the way?",
+    summary="One number that was logged while the members of an imported ensemble were trained, by step.",
+    source="as it was logged elsewhere",
+    needs=("curves",),
+    full=True,
+)
+def logged_curves(results: Results, options: LoggedOptions) -> LoggedCurves:
+    names = _names(results)
+    if not names:
+        raise FigureNotReady("no curve has been read yet", waits_for=("curves",))
+    if options.curve:
+        refuse_unknown("curve", [options.curve], names, "curve")
+    name = options.curve or names[0]
+    known = (results.experiment.provenance or {}).get("members", [])
+    curves = []
+    for run in range(results.spec.ensemble.runs):
+        steps, values = results.points(run, name)
+        if len(steps):
+            some = thin(len(steps), _MOST)
+            member = known[run]["id"] if run < len(known) else f"{run}"
+            curves.append(Logged(run, member, steps[some], values[some], len(steps)))
+    return LoggedCurves(
+        options=options,
+        name=name,
+        curves=tuple(curves),
+        members=results.spec.ensemble.runs,
+        legend=(Legend(Group.TRAJECTORY, "member", Group.TRAJECTORY, len(curves)),),
+        partial="",
+    )
+
+
+@logged_curves.tell
+def tell(data: LoggedCurves) -> Words:
+    last = np.array([one.last for one in data.curves])
+    last = last[np.isfinite(last)]
+    of = f"{len(data.curves)} of {data.members} members" if len(data.curves) < data.members else f"{len(last)} members"
+    longest = max(one.count for one in data.curves)
+    caption = f"{data.name} of {of}, as it was logged; up to {thousands(longest)} points each."
+    if not len(last):
+        return Words(caption, f"No {data.name} that was logged last is a finite number.")
+    if len(last) == 1:
+        return Words(caption, f"The last {data.name} is {last[0]:.4g}.")
+    mean, around = f"{last.mean():.4g}", f"{spread(last):.2g}"
+    notes = Notes(("Last", "mean", "± σ"), (Note(data.name, (mean, around)),), (f"n = {len(last)} members.",))
+    return Words(caption, f"The last {data.name} of {len(last)} members is {mean} ± {around} (σ).", notes)
+
+
+@logged_curves.draw
+def draw(data: LoggedCurves, theme: Theme) -> go.Figure:
+    picture = Picture("logged-curves", data, theme, kind="page" if data.is_large else "curves", revision=data.name)
+    panel = picture.panel(y={"type": data.options.scale})
+    few = len(data.curves) <= 10
+    for one in data.curves:
+        ink = style.run_ink(one.run, theme) if few else style.look(Group.TRAJECTORY).colour(theme)
+        picture.add(
+            scatter(
+                "lines+markers" if one.count < 20 else "lines", one.steps, one.values, axes=(panel.x, panel.y),
+                name=one.member, legendgroup=Group.TRAJECTORY, line={"color": ink, "width": 1.5},
+                marker={"color": ink, "size": 5}, meta={"run": one.run},
+                hovertemplate=f"<b>{one.member}</b><br>step %{{x}}<br>{data.name} %{{y:.4~g}}<extra></extra>",
+            )
+        )  # fmt: skip
+    picture.titles(panel, "step", data.name)
+    return picture.figure()
