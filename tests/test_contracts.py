@@ -29,7 +29,7 @@ from modescape.laboratory import Laboratory
 from modescape.listing import ListQuery
 from modescape.registry import Registry, architectures, corruptions, datasets, methods, presets, studies
 from modescape.results import Results
-from modescape.spec_parts import DataSpec
+from modescape.spec_parts import PLACES, DataSpec
 from modescape.testing import (
     Checked,
     check_architecture,
@@ -104,9 +104,20 @@ def test_a_study_keeps_its_contract(name: str, homes: list[Results]) -> None:
 # ---- data sets: those that are not on this machine in their published layout, with fewer images ----
 
 
+def saved_pictures(folder: Path) -> None:
+    """60 pictures of three classes, as the library of Hugging Face saves them."""
+    from datasets import ClassLabel, Dataset, Features
+    from datasets import Image as Picture
+
+    rough = np.random.default_rng(0).integers(0, 256, (60, 8, 6, 3), dtype=np.uint8)
+    features = Features({"image": Picture(), "label": ClassLabel(names=["a", "b", "c"])})
+    rows = {"image": [Image.fromarray(one) for one in rough], "label": [i % 3 for i in range(60)]}
+    Dataset.from_dict(rows, features=features).save_to_disk(str(folder))
+
+
 def _here(name: str, folder: Path) -> tuple[dict[str, Any], Path | None, Mapping[str, str] | None, DataSpec]:
     """What of the declaration is other (fewer images), the folder, the checksums and the spec."""
-    spec = DataSpec(dataset=name) if name not in ("folder", "npz") else DataSpec()
+    spec = DataSpec(dataset=name) if name not in PLACES else DataSpec()
     if name == "cifar10":
         return {"train_total": 20, "test_total": 4, "validation_default": 2}, folder, small_cifar10(folder), spec
     if name == "cifar100":
@@ -123,6 +134,17 @@ def _here(name: str, folder: Path) -> tuple[dict[str, Any], Path | None, Mapping
     if name == "npz":
         images = np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8)
         return {}, None, None, npz(folder, images=images, labels=np.arange(60) % 3)
+    rows = np.random.default_rng(0).normal(size=(60, 4)).round(3)
+    if name == "arrays":
+        np.savez(folder / "numbers.npz", x=rows, y=np.arange(60) % 3)
+        return {}, None, None, DataSpec(dataset=name, path=str(folder / "numbers.npz"))
+    if name == "huggingface":
+        saved_pictures(folder / "mine")
+        return {}, None, None, DataSpec(dataset=name, path=str(folder / "mine"))
+    if name == "table":
+        lines = [",".join(map(str, [*row, "abc"[i % 3]])) for i, row in enumerate(rows)]
+        (folder / "t.csv").write_text("\n".join(["p,q,r,s,class", *lines]))
+        return {}, None, None, DataSpec(dataset=name, path=str(folder / "t.csv"))
     return {}, None, None, spec
 
 

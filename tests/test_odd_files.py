@@ -252,3 +252,48 @@ def test_a_path_that_no_file_has_is_refused(client: httpx.Client, path: str) -> 
         answer = client.post(address, content=json.dumps(body), headers={"content-type": "application/json"})
         assert answer.status_code in (400, 422), (address, answer.text)
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_table_is_registered_by_its_file_and_its_column_of_labels(client: httpx.Client, place: Path) -> None:
+    rows = [f"{i},{i * i % 7},{'ab'[i % 2]}" for i in range(40)]
+    (place / "cells.csv").write_text("\n".join(["size,mass,kind", *rows]))
+    asked = {"path": str(place / "cells.csv"), "name": "cells"}
+    refused = client.post("/api/data", json=asked)
+    assert refused.status_code == 422
+    (problem,) = refused.json()["errors"]
+    assert (problem["field"], problem["allowed"]) == ("label", "one of size, mass, kind")
+    form = client.post("/data", data={**asked, "label": "kinds"})
+    assert form.status_code == 422
+    assert 'value="kinds"' in form.text, "what was typed is still there"
+    assert client.post("/data", data={**asked, "label": "kind"}).status_code == 303
+    row = next(one for one in client.get("/api/data").json()["items"] if one["name"] == "cells")
+    assert (row["dataset"], row["channels"], row["classes"]) == ("table", 2, ["a", "b"])
+    spec = {
+        "data": {"dataset": "cells"}, "network": {"architecture": "mlp"}, "training": {"batch_size": 4, "snapshots": 0},
+    }  # fmt: skip
+    estimated = client.post("/api/estimate", json={"spec": spec})
+    assert estimated.status_code == 200, estimated.text
+    assert estimated.json()["spec"]["data"]["label"] == "kind", "as it was registered"
+
+
+def test_rows_of_features_are_known_without_a_word_and_other_arrays_when_it_is_said(
+    client: httpx.Client, place: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(place / "rows.npz", x=rng.normal(size=(90, 5)), y=np.arange(90) % 3)
+    row = client.post("/api/data", json={"path": str(place / "rows.npz"), "name": "rows"}).json()
+    assert (row["dataset"], row["channels"], row["height"], row["reading"]) == (
+        "arrays", 5, 1, ["Numbers are kept as they are."],
+    )  # fmt: skip
+    np.savez(place / "maps.npz", x=rng.normal(size=(90, 2, 6, 6)), y=np.arange(90) % 3)
+    asked = {"path": str(place / "maps.npz"), "name": "maps"}
+    assert client.post("/api/data", json=asked).status_code == 422
+    assert client.post("/api/data", json={**asked, "numbers": True}).json()["dataset"] == "arrays"
+    spec = {
+        "data": {"dataset": "rows"},
+        "network": {"architecture": "mlp"},
+        "training": {"batch_size": 4, "snapshots": 0},
+    }
+    found = client.post("/api/estimate", json={"spec": spec})
+    assert found.status_code == 200, found.text
+    assert found.json()["spec"]["data"]["path"].endswith("rows.npz")

@@ -62,9 +62,9 @@ def _placed(part: Json, sets: Sets, field: str) -> Json:
     if part.get("path") not in (None, where):
         problem = Problem(f"{name!r} is registered for {where}", f"{field}.path", "no path beside a registered name")
         raise InvalidInput(str(problem), problems=[problem])
-    said = sets[name].get("white_said")  # when it was registered
-    white = {"white": said} if said is not None and part.get("white") is None else {}
-    return {**part, "dataset": sets[name]["dataset"], "path": where, **white}
+    said = {field: sets[name].get(f"{field}_said") for field in ("white", "label")}  # when it was registered
+    more = {field: value for field, value in said.items() if value is not None and part.get(field) is None}
+    return {**part, "dataset": sets[name]["dataset"], "path": where, **more}
 
 
 def _offered() -> set[str]:
@@ -87,8 +87,8 @@ def shown_as(data: DataSpec, sets: Sets) -> str:
 
 
 def place_name(path: str, kind: str) -> str:
-    """The last part of a path, without .npz; never a public set's."""
+    """The last part of a path, without what says its kind of file; never a public set's."""
     place = PurePath(path)
-    name = (place.stem if kind == "npz" else place.name) or kind
+    name = (place.name if kind in ("folder", "huggingface") else place.stem) or kind
     taken = name in datasets
     return f"{name[: LONGEST - 9]} ({kind})" if taken else name[:LONGEST]

@@ -164,7 +164,7 @@ def prepare(
         missing.append(_missing(spec.data.dataset, "data.dataset", error))
         if not datasets[spec.data.dataset].train_total:  # a plug-in's set says its sizes by being read
             raise _not_here(missing) from None
-        info = here.published(spec.data.dataset)
+        info = here.as_scaled(here.published(spec.data.dataset), spec.data)
     except DataCorrupt as error:
         raise _corrupt("data", spec.data, error) from None
     if spec.data.path is not None and spec.data.fingerprint not in (None, info.fingerprint):

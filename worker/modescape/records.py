@@ -421,7 +421,8 @@ class DataInfo:
 
     train_total includes validation where that is cut from it; a set with validation images of its own has
     validation_total of them beside. layout: what is used for what, in words; ignored: what was left aside; remarks:
-    how it is read, where that needs saying before a launch, a sentence each.
+    how it is read, where that needs saying before a launch, a sentence each; are_pictures: False of numbers that are
+    kept as they are.
     """
 
     channels: int
@@ -436,6 +437,7 @@ class DataInfo:
     validation_total: int = 0
     layout: str = ""
     ignored: tuple[str, ...] = ()
+    are_pictures: bool = True
 
 
 @dataclass(frozen=True)

@@ -361,6 +361,8 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         problems.append(Problem(message, field, allowed))
 
     n = sizes(spec, info)
+    if not info.are_pictures:
+        problems += _of_numbers(spec)
     if info.validation_total and n.validation > info.validation_total:
         wrong("data.validation_images", f"{n.validation} asked for", f"0 to {info.validation_total}, the set's own")
     if info.validation_total and not 2 <= n.train <= info.train_total:
@@ -463,6 +465,23 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         ]
     if problems:
         raise InvalidInput("; ".join(str(problem) for problem in problems), problems=problems)
+
+
+def _of_numbers(spec: ExperimentSpec) -> Iterator[Problem]:
+    """What cannot be asked of examples that are no pictures."""
+    if spec.data.input_scale not in ("raw255", "standardised"):
+        yield Problem(
+            f"{spec.data.input_scale} is defined for pixels, and {spec.data.dataset} holds other numbers",
+            "data.input_scale", "raw255 (as they are), or standardised",
+        )  # fmt: skip
+    if spec.data.image_size is not None:
+        yield Problem("scales pictures, and these examples are none", "data.image_size", "nothing")
+    if spec.training.augmentation != "none":
+        yield Problem("changes pictures, and these examples are none", "training.augmentation", "none")
+    if spec.shift is not None:
+        yield Problem("corruptions are defined for pictures, and these examples are none", "shift", "none")
+    if spec.ood:
+        yield Problem("images of another kind stand beside pictures, and these examples are none", "ood", "none")
 
 
 def is_ours(study: str) -> bool:

@@ -37,7 +37,9 @@ from modescape.science.data.tensors import InputScale
 from modescape.versions import STORED, Added, Versioned, is_imported, is_stored, renamed
 
 MAX_SEED = LARGEST_WHOLE
-PLACES = ("folder", "npz")  # the data sets that are a place of the user's, which a spec names with a path
+PICTURES = ("folder", "npz")  # one's own, which a spec names with a path
+NUMBERS = ("arrays", "table")
+PLACES = (*PICTURES, *NUMBERS, "huggingface")
 
 # Images made up instead of read, with their titles.
 SYNTHETIC = {
@@ -151,15 +153,19 @@ Averaged = Literal["fair", "typical"]
 def refuse_stray_path(dataset: str, path: str | None, white: float | None) -> None:
     """Raises InvalidInput for a place without its path, and for a path or a white of any other set."""
     if (dataset in PLACES) != (path is not None):
-        raise InvalidInput("belongs to the sets `folder` and `npz`, which need it", field="path", allowed="a path")
-    if white is not None and path is None:
+        wanted = ", ".join(PLACES)
+        raise InvalidInput(f"belongs to the sets {wanted}, which need it", field="path", allowed="a path")
+    if white is not None and dataset not in PICTURES:
         raise InvalidInput("belongs to the sets `folder` and `npz`", field="white", allowed="nothing for this set")
 
 
 class DataSpec(Part):
     dataset: Key = Field("digits", description="Which data set; `modescape data` lists them.")
     path: str | None = Field(
-        None, max_length=1024, description="Folder of class folders, or .npz file, for the sets `folder` and `npz`."
+        None,
+        max_length=1024,
+        description="Folder of class folders (`folder`), .npz file of pictures (`npz`) or of "
+        "other numbers (`arrays`), .csv or .parquet (`table`), or folder of a saved set (`huggingface`).",
     )
     fingerprint: str | None = Field(
         None, max_length=64, description="SHA-256 of a user's own data, filled in when the experiment is created."
@@ -189,12 +195,20 @@ class DataSpec(Part):
     split_seed: int = Field(
         0, ge=0, le=MAX_SEED, description="Seed of the shuffled split, and of the order of one's own images."
     )
+    image_size: Annotated[int | None, Added] = Field(
+        None, ge=4, le=1024, description="Side of the square, in pixels, that all pictures are scaled to (bilinear). "
+        "Empty means they stay as they are."
+    )  # fmt: skip
+    label: Annotated[str | None, Added] = Field(
+        None, max_length=200, description="Of a table: its column of labels. Empty means one called label, target, "
+        "class or y."
+    )  # fmt: skip
     white: Annotated[float | None, Added] = Field(
         None,
         gt=0,
         le=2**32,
-        description="Of a user's own data: the value that is white. Empty means it is found: what files declare, 1 for "
-        "floats of 0 to 1, 255 for bytes, the smallest 2^b - 1 that holds other integers.",
+        description="Of a user's own pictures: the value that is white. Empty means it is found: what files declare, 1 "
+        "for floats of 0 to 1, 255 for bytes, the smallest 2^b - 1 that holds other integers.",
     )
 
     @field_validator("dataset")
@@ -207,6 +221,8 @@ class DataSpec(Part):
     @model_validator(mode="after")
     def _has_path(self) -> DataSpec:
         refuse_stray_path(self.dataset, self.path, self.white)
+        if self.label is not None and self.dataset != "table":
+            raise InvalidInput("belongs to the set `table`", field="label", allowed="nothing for this set")
         return self
 
 

@@ -139,13 +139,11 @@ def _data(
     here: Site,
     *,
     problem: str = "",
-    path: str = "",
-    name: str = "",
+    typed: Json | None = None,
     is_taken: bool = False,
-    white: str = "",
     status: int = 200,
 ) -> Response:
-    """is_taken: the name is another place's, and the form offers to replace it."""
+    """typed: what the form had; is_taken: the name is another place's, and the form offers to replace it."""
     from modescape.science.data import shown_order
 
     rows = data.known(here)
@@ -165,10 +163,8 @@ def _data(
         folders=here.settings.data_folders,
         roots=here.settings.registration_roots,
         problem=problem,
-        path=path,
-        name=name,
         is_taken=is_taken,
-        white=white,
+        **{"path": "", "name": "", "white": "", "label": "", "numbers": False, **(typed or {})},
     )
 
 
@@ -180,17 +176,20 @@ def register_data(
     name: Annotated[str, Form()] = "",
     replace: Annotated[bool, Form()] = False,
     white: Annotated[str, Form()] = "",
+    label: Annotated[str, Form()] = "",
+    numbers: Annotated[bool, Form()] = False,
 ) -> Response:
+    typed: Json = {"path": path, "name": name, "white": white, "label": label, "numbers": numbers}
     try:
         asked = {
             "path": path.strip(), "name": name if name.strip() else None, "white": white.strip() or None,
-            "replace": replace,
+            "label": label or None, "numbers": numbers, "replace": replace,
         }  # fmt: skip
         data.add_data(here, bodies.validate(data.Wanted, asked))
     except Conflict as error:
-        return _data(request, here, problem=str(error), path=path, name=name, white=white, is_taken=True, status=409)
+        return _data(request, here, problem=str(error), typed=typed, is_taken=True, status=409)
     except (InvalidInput, DataCorrupt) as error:
-        return _data(request, here, problem=str(error), path=path, name=name, white=white, status=422)
+        return _data(request, here, problem=str(error), typed=typed, status=422)
     return RedirectResponse("/data", status_code=303)
 
 

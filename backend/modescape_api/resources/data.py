@@ -14,14 +14,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Path as PathParameter
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from modescape import own_sets
+from modescape import own_sets, pydantic_errors
 from modescape.errors import InvalidInput
 from modescape.records import Json
 from modescape.registry import datasets
 from modescape.settings import Settings
-from modescape.spec_parts import DataSpec
+from modescape.spec_parts import NUMBERS, DataSpec
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import Body, Name, body
 from modescape_api.http.site import Here, Site
@@ -95,7 +95,7 @@ class Wanted(Body):
     """Either a data set to fetch, or the path of one's own to register."""
 
     path: str | None = Field(
-        None, max_length=1024, description="Folder of class folders, or .npz file, on this machine."
+        None, max_length=1024, description="Folder of class folders, .npz, .csv or .parquet file, on this machine."
     )
     name: Name | None = Field(
         None,
@@ -106,6 +106,11 @@ class Wanted(Body):
     white: float | None = Field(
         None, gt=0, le=2**32, description="The value that is white in it (`data.white` of a spec); empty: it is found."
     )
+    numbers: bool = Field(
+        False, description="Whether the arrays of an .npz file are no pictures and are kept as they are; rows of "
+        "features are anyway."
+    )  # fmt: skip
+    label: str | None = Field(None, max_length=200, description="Of a table, its column of labels (`data.label`).")
     fetch: str | None = Field(None, max_length=64, description="A public set to download into the data folder.")
 
 
@@ -241,6 +246,23 @@ def _fetch(here: Site, name: str) -> Response:
     return replies.json(asdict(here.fetches.start(name)), status=202, headers={"location": "/api/data"})
 
 
+def _kind_of(real: Path, *, numbers: bool) -> str:
+    """Which of one's own sets lies at a place. Raises InvalidInput."""
+    from modescape.science.data.hugging_face import is_saved
+    from modescape.science.data.own_numbers import TABLES, are_rows
+
+    if real.is_dir():
+        return "huggingface" if is_saved(real) else "folder"
+    if real.suffix.lower() in TABLES:
+        return "table"
+    if real.suffix != ".npz":
+        raise InvalidInput(
+            f"{real.name!r} is neither a folder nor a file of arrays or a table",
+            field="path", allowed="a folder, an .npz, .csv, .tsv or .parquet file",
+        )  # fmt: skip
+    return "arrays" if numbers or are_rows(real) else "npz"
+
+
 def register(here: Site, path: str, asked: Wanted) -> Json:
     """Read and check one's own data and remember it: every picture is decoded first, in a process of its own, which may
     take longer than this waits (the row then says how far it is).
@@ -251,16 +273,13 @@ def register(here: Site, path: str, asked: Wanted) -> Json:
     from modescape.science.data import read_npz
 
     real = inside(path, here.settings.registration_roots, field="path")
-    kind = "folder" if real.is_dir() else "npz"
-    if kind == "npz" and real.suffix != ".npz":
-        raise InvalidInput(
-            f"{real.name!r} is neither a folder nor an .npz file",
-            field="path",
-            allowed="a folder or an .npz file",
-        )
-    spec = DataSpec.model_validate({"dataset": kind, "path": str(real), "white": asked.white})
     try:
+        kind = _kind_of(real, numbers=asked.numbers)
+        document = {"dataset": kind, "path": str(real), "white": asked.white, "label": asked.label}
+        spec = DataSpec.model_validate(document)
         info = describe(spec, here.settings.data_folders)
+    except ValidationError as error:
+        raise pydantic_errors.invalid(error, DataSpec) from None
     except InvalidInput as error:
         told = [replace(problem, field=problem.field.removeprefix("data.")) for problem in error.problems]
         raise InvalidInput(str(error), problems=told) from None
@@ -270,7 +289,7 @@ def register(here: Site, path: str, asked: Wanted) -> Json:
         "title": title,
         "dataset": kind,
         "where": str(real),
-        "bytes": real.stat().st_size if kind == "npz" else None,
+        "bytes": None if real.is_dir() else real.stat().st_size,
         **replies.picked(info, "channels", "height", "width"),
         "classes": list(info.classes),
         "train": info.train_total,
@@ -280,6 +299,7 @@ def register(here: Site, path: str, asked: Wanted) -> Json:
         "ignored": list(info.ignored),
         "fingerprint": info.fingerprint,
         "white_said": asked.white,
+        "label_said": asked.label,
     }
 
     def remember(level: float | None, sentences: Sequence[str]) -> Json:
@@ -287,6 +307,10 @@ def register(here: Site, path: str, asked: Wanted) -> Json:
         here.store.own_sets.register(title, found, replace=asked.replace)
         return {"name": title, "own": True, "present": True, "state": "here", **found}
 
+    if kind == "huggingface":
+        return remember(255.0, ("Pictures of 8 bits a channel.",))
+    if kind in NUMBERS:
+        return remember(None, ("Numbers are kept as they are.",))
     if kind == "npz":
         reading = read_npz(real, asked.white).raw.reading
         assert reading is not None

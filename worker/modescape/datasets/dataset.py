@@ -57,9 +57,11 @@ def own_path(spec: DataSpec) -> Path:
             "this set needs a path", field="data.path", allowed="a folder or an .npz file on this machine"
         )
     path = Path(spec.path).expanduser()
-    wanted = "a folder" if spec.dataset == "folder" else "an .npz file"
+    wanted = {"folder": "a folder", "huggingface": "a folder", "table": "a .csv, .tsv or .parquet file"}.get(
+        spec.dataset, "an .npz file"
+    )
     try:
-        there = path.is_dir() if spec.dataset == "folder" else path.is_file()
+        there = path.is_dir() if wanted == "a folder" else path.is_file()
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{spec.path!r} cannot be looked at: {error}", field="data.path", allowed=wanted) from error
     if not there:

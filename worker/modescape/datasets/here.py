@@ -21,11 +21,13 @@ from modescape.records import DataInfo
 from modescape.registry import Dataset, datasets
 from modescape.science.data.contents import Promised, wrong_in
 from modescape.science.data.files import some, worth_saying
+from modescape.science.data.hugging_face import read_saved
 from modescape.science.data.layouts import Role
 from modescape.science.data.own_folders import first_digest, scan_folder
 from modescape.science.data.own_npz import read_npz
+from modescape.science.data.own_numbers import read_numbers
 from modescape.science.data.raw import Labels, Origin, OwnTest, Published, RawData, file_digest, size_of
-from modescape.spec_parts import PLACES, DataSpec
+from modescape.spec_parts import NUMBERS, PICTURES, PLACES, DataSpec
 
 
 def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
@@ -34,6 +36,16 @@ def describe(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
     Raises DataMissing (saying how to get the set), DataCorrupt (other files under its names) and InvalidInput (field
     data.path).
     """
+    return as_scaled(_described(spec, folders), spec)
+
+
+def as_scaled(info: DataInfo, spec: DataSpec) -> DataInfo:
+    """With the size of pictures that a spec asks for."""
+    side = spec.image_size
+    return info if side is None or not info.are_pictures else replace(info, height=side, width=side)
+
+
+def _described(spec: DataSpec, folders: Sequence[Path]) -> DataInfo:
     entry, location = datasets[spec.dataset], DataLocation(tuple(folders))
     files = entry.files(location)
     if files is None:
@@ -68,6 +80,10 @@ def own_names(spec: DataSpec) -> dict[str, list[str]]:
         origins: dict[str, Origin] = {r: found.origin(p) for r, (p, _) in found.ordered(spec.split_seed).items()}
     elif spec.dataset == "npz":
         origins = dict(read_npz(own_path(spec), spec.white, spec.split_seed).raw.origins)
+    elif spec.dataset == "huggingface":
+        origins = dict(read_saved(own_path(spec), spec.split_seed).raw.origins)
+    elif spec.dataset in NUMBERS:
+        origins = dict(read_numbers(own_path(spec), spec.split_seed, spec.label).raw.origins)
     else:
         return {}
     sizes = {role: len(origin) for role, origin in origins.items()}
@@ -133,7 +149,7 @@ ANEW = (
 
 def _is_as_first_read(spec: DataSpec) -> bool:
     """Whether a user's own files still are what the first rule of reading found."""
-    if spec.path is None:
+    if spec.path is None or spec.dataset not in PICTURES:
         return False
     path = own_path(spec)
     return spec.fingerprint == (first_digest(path) if spec.dataset == "folder" else file_digest(path, "sha256"))

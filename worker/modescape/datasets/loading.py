@@ -6,6 +6,7 @@ splits = load(spec.data, folders)                  # DataMissing says how to get
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from modescape.datasets.here import since_created
 from modescape.datasets.splitting import cut, held_out
 from modescape.errors import DataCorrupt
 from modescape.registry import datasets
-from modescape.science.data.raw import ImageFiles, Images, Labels, Origin, RawData, Shape, size_of
+from modescape.science.data.raw import ImageFiles, Images, Labels, Numbers, Origin, RawData, Shape, scaled, size_of
 from modescape.science.data.tensors import Split, Splits, make_transform
 from modescape.spec_parts import DataSpec
 
@@ -52,16 +53,16 @@ def _check_unchanged(spec: DataSpec, folders: Sequence[Path]) -> None:
 def split(raw: RawData, spec: DataSpec) -> Splits:
     """Training, validation and test images as the spec asks for them (`splitting.cut`). Raises InvalidInput."""
     own = 0 if raw.validation_labels is None else len(raw.validation_labels)
-    total = len(raw.train_labels)
+    total, side = len(raw.train_labels), spec.image_size
     chosen = cut(spec, total, own, len(raw.test_labels), held_out(spec.dataset, total))
-    train_split = _part(raw.train_images, raw.train_labels, chosen.train, raw.origins.get("train"))
+    train_split = _part(raw.train_images, raw.train_labels, chosen.train, raw.origins.get("train"), side)
     if raw.validation_images is not None and raw.validation_labels is not None:
         validation = _part(
-            raw.validation_images, raw.validation_labels, chosen.validation, raw.origins.get("validation")
+            raw.validation_images, raw.validation_labels, chosen.validation, raw.origins.get("validation"), side
         )
     else:
-        validation = _part(raw.train_images, raw.train_labels, chosen.validation, raw.origins.get("train"))
-    test_split = _part(raw.test_images, raw.test_labels, chosen.test, raw.origins.get("test"))
+        validation = _part(raw.train_images, raw.train_labels, chosen.validation, raw.origins.get("train"), side)
+    test_split = _part(raw.test_images, raw.test_labels, chosen.test, raw.origins.get("test"), side)
     channels, height, width = size_of(train_split.images)
     return Splits(
         train_split, validation, test_split, raw.classes, make_transform(spec.input_scale, train_split),
@@ -70,12 +71,19 @@ def split(raw: RawData, spec: DataSpec) -> Splits:
 
 
 def _part(
-    images: Images | ImageFiles, labels: Labels, indices: NDArray[np.intp], origin: Origin | None = None
+    images: Images | Numbers | ImageFiles,
+    labels: Labels,
+    indices: NDArray[np.intp],
+    origin: Origin | None,
+    side: int | None,
 ) -> Split:
+    """side: of the square that pictures are scaled to; None: they stay as they are."""
     import torch
 
     chosen, kept = torch.from_numpy(labels[indices]), origin.take(indices) if origin else None
     if isinstance(images, ImageFiles):
-        return Split(images.take(indices.tolist()), chosen, kept)
-    pixels = np.ascontiguousarray(images[indices].transpose(0, 2, 3, 1))  # pixels together: what convolutions like best
+        files = images.take(indices.tolist())
+        return Split(files if side is None else replace(files, height=side, width=side), chosen, kept)
+    found = images[indices] if side is None else scaled(images[indices], side)
+    pixels = np.ascontiguousarray(found.transpose(0, 2, 3, 1))  # pixels together: what convolutions like best
     return Split(torch.from_numpy(pixels).permute(0, 3, 1, 2), chosen, kept)

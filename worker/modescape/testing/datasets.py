@@ -14,7 +14,7 @@ from modescape.errors import DataMissing
 from modescape.records import DataInfo
 from modescape.registry import Dataset, datasets
 from modescape.science.data import Images, RawData, size_of
-from modescape.science.data.raw import ImageFiles
+from modescape.science.data.raw import ImageFiles, Numbers
 from modescape.spec_parts import DataSpec
 from modescape.testing.contract import (
     SHARED,
@@ -103,14 +103,16 @@ def _to_get(trial: Trial) -> None:
 
 @DATASET.rule
 def _pixels(trial: Trial) -> None:
-    """Images are bytes [N, C, H, W], or files read on demand, with as many labels as images, all of them classes."""
+    """Images are bytes [N, C, H, W], or files read on demand (float32 are finite numbers that are no pictures), with as
+    many labels as images, all of them classes."""
     for part, images, labels in _parts(trial.raw):
         equal(f"number of {part} labels", len(labels), len(images))
         equal(f"kind of {part} labels", labels.dtype.kind, "i")
         inside = len(labels) and labels.min() >= 0 and labels.max() < len(trial.raw.classes)
         expect(inside, f"Its {part} labels are not all in 0 to {len(trial.raw.classes) - 1}.")
         pixels = _first(images)
-        equal(f"type of {part} images", str(pixels.dtype), "uint8")
+        expect(str(pixels.dtype) in ("uint8", "float32"), f"The type of {part} images is {pixels.dtype}.")
+        expect(np.isfinite(pixels).all(), f"Its {part} images hold infinities or NaN.")
         equal(f"number of axes of {part} images", pixels.ndim, 4)
         equal(f"size of {part} images", pixels.shape[1:], size_of(trial.raw.train_images))
 
@@ -165,14 +167,14 @@ def _split(trial: Trial) -> None:
     expect(seen.isfinite().all(), "Networks would see numbers that are not finite.")
 
 
-def _parts(raw: RawData) -> list[tuple[str, Images | ImageFiles, np.ndarray]]:
+def _parts(raw: RawData) -> list[tuple[str, Images | Numbers | ImageFiles, np.ndarray]]:
     own = [("training", raw.train_images, raw.train_labels), ("test", raw.test_images, raw.test_labels)]
     if raw.validation_images is not None and raw.validation_labels is not None:
         own.append(("validation", raw.validation_images, raw.validation_labels))
     return own
 
 
-def _first(images: Images | ImageFiles) -> Images:
+def _first(images: Images | Numbers | ImageFiles) -> Images | Numbers:
     """All images that are held, or the first of those that are read on demand."""
     return images.read(range(min(4, len(images)))) if isinstance(images, ImageFiles) else images
 

@@ -32,6 +32,7 @@ from modescape.science.data.pictures import printable
 from modescape.science.data.raw import (
     Images,
     Labels,
+    Numbers,
     Origin,
     RawData,
     as_read,
@@ -48,12 +49,12 @@ def read_images(path: Path, white: float | None = None) -> tuple[Images, Reading
 
 @lru_cache(maxsize=2)
 def _read_images(path: Path, white: float | None, version: Version) -> tuple[Images, Reading]:
-    keys = _npz_keys(path)
+    keys = npz_keys(path)
     key = images_of(keys)
     if key is None:
         held = ", ".join(keys) or "nothing"
         raise _bad_npz(f"it holds {held}", allowed="an .npz file with images or test_images")
-    pixels, reading = _in_bytes(_npz_arrays(path, [key]), (key,), white)
+    pixels, reading = _in_bytes(npz_arrays(path, [key]), (key,), white)
     return _as_images(pixels[key], key), reading
 
 
@@ -103,9 +104,9 @@ def fingerprint_of_npz(path: Path, reading: Reading | None) -> str:
 
 @lru_cache(maxsize=2)
 def _read_npz(path: Path, white: float | None, version: Version, seed: int) -> FoundArrays:
-    layout = arrays_of(_npz_keys(path))
+    layout = arrays_of(npz_keys(path))
     keys = [key for pair in layout.pairs.values() for key in pair] + ([layout.classes] if layout.classes else [])
-    arrays = _npz_arrays(path, keys)
+    arrays = npz_arrays(path, keys)
     names = arrays.get(layout.classes) if layout.classes else None
     arrays, reading = _in_bytes(arrays, [images for images, _ in layout.pairs.values()], white)
     images: dict[Place, Images] = {}
@@ -113,22 +114,22 @@ def _read_npz(path: Path, white: float | None, version: Version, seed: int) -> F
     for place, pair in layout.pairs.items():
         images[place], given[place] = _npz_pair(arrays, *pair)
         del arrays[pair[0]]  # the set as it lies and as it is read need not both be held
-    _check_pairs(layout, images, given)
-    classes, labels = _as_classes(given, names, layout.classes)
-    raw = replace(_in_order(layout, images, labels, classes, seed), reading=reading)
+    check_pairs(layout, images, given)
+    classes, labels = as_classes(given, names, layout.classes)
+    raw = replace(in_order(layout, images, labels, classes, seed), reading=reading)
     relabelled = any((labels[place] != given[place]).any() for place in given)
     return FoundArrays(raw, layout, relabelled, {place: len(one) for place, one in labels.items()})
 
 
-def _in_order(
+def in_order(
     layout: ArrayLayout,
-    images: dict[Place, Images],
+    images: dict[Place, Images] | dict[Place, Numbers],
     labels: Mapping[Place, Labels],
     classes: tuple[str, ...],
     seed: int,
 ) -> RawData:
     """Takes the images of each place out of `images` as they are put in order."""
-    pixels: dict[Role, Images] = {}
+    pixels: dict[Role, Images | Numbers] = {}
     truth: dict[Role, Labels] = {}
     origins: dict[str, Origin] = {}
     for role, (place, order) in ordered(labels, seed).items():
@@ -142,7 +143,7 @@ def _in_order(
     )  # fmt: skip
 
 
-def _check_pairs(layout: ArrayLayout, images: Mapping[Place, Images], labels: Mapping[Place, Labels]) -> None:
+def check_pairs(layout: ArrayLayout, images: Mapping[Place, Images | Numbers], labels: Mapping[Place, Labels]) -> None:
     """Sizes that agree, enough images and classes, and no class that training has never seen."""
     if "all" in images and len(images["all"]) < 10:
         raise _bad_npz(f"{len(images['all'])} images are too few to set a fifth aside for testing")
@@ -165,7 +166,7 @@ def _check_pairs(layout: ArrayLayout, images: Mapping[Place, Images], labels: Ma
             )
 
 
-def _as_classes(
+def as_classes(
     labels: Mapping[Place, Labels], names: NDArray[Any] | None, key: str | None
 ) -> tuple[tuple[str, ...], dict[Place, Labels]]:
     """Names and numbers 0 to K - 1 of the classes that occur; without names the labels of the file are the names.
@@ -201,7 +202,7 @@ def _in_bytes(
     return {**arrays, **pixels}, reading
 
 
-def _npz_keys(path: Path) -> list[str]:
+def npz_keys(path: Path) -> list[str]:
     """The names of the arrays; what else lies in the file is left alone."""
     with _opened_npz(path) as file:
         names = sorted(name for name in file.files if _is_array(file, name))
@@ -216,7 +217,7 @@ def _is_array(file: Any, name: str) -> bool:
         return bool(member.read(6) == b"\x93NUMPY")
 
 
-def _npz_arrays(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+def npz_arrays(path: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
     """These arrays, never unpickled."""
     return {name: _npz_array(path, name) for name in keys}
 
@@ -254,7 +255,7 @@ def _opened_npz(path: Path, key: str = "") -> Iterator[Any]:
 
 
 def _npz_pair(arrays: Mapping[str, NDArray[Any]], images_key: str, labels_key: str) -> tuple[Images, Labels]:
-    images, labels = _as_images(arrays[images_key], images_key), _as_labels(arrays[labels_key], labels_key)
+    images, labels = _as_images(arrays[images_key], images_key), as_labels(arrays[labels_key], labels_key)
     if len(images) != len(labels):
         raise _bad_npz(f"{images_key} holds {len(images)} images, {labels_key} {len(labels)} labels")
     return images, labels
@@ -276,7 +277,7 @@ def _as_images(values: Images, key: str) -> Images:
     return np.ascontiguousarray(values)
 
 
-def _as_labels(values: NDArray[Any], key: str) -> Labels:
+def as_labels(values: NDArray[Any], key: str) -> Labels:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or values.dtype.kind not in "uif":

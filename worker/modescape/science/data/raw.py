@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 Images = NDArray[np.uint8]
+Numbers = NDArray[np.float32]  # [N, C, H, W] of examples that are no pictures: as they are
 Labels = NDArray[np.int64]
 Augmentation = Literal["none", "shift-flip", "crop-flip", "resized-crop-flip"]
 
@@ -54,8 +55,8 @@ class Published:
 # How a user's own sets are read, by subject. What was read before this was written down is version 1. Whoever changes
 # how something is read raises its subject (or adds one), and every set to which it matters gets another fingerprint.
 # order: train, validation and test in an order drawn from the split seed; layout: splits by the usual names; labels:
-# classes are the labels that occur; pixels: numbers of any depth and pictures of any kind as bytes.
-READING: Mapping[str, int] = {"order": 2, "layout": 2, "labels": 2, "pixels": PIXELS}
+# classes are the labels that occur; pixels: numbers of any depth and pictures of any kind as bytes; numbers: float32s.
+READING: Mapping[str, int] = {"order": 2, "layout": 2, "labels": 2, "pixels": PIXELS, "numbers": 1}
 
 
 def as_read(digest: str, subjects: Mapping[str, str]) -> str:
@@ -105,19 +106,20 @@ class Origin:
 
 @dataclass(frozen=True)
 class RawData:
-    """A data set as read: uint8 images [N, C, H, W] (or files read on demand), labels int64 [N], class names.
+    """A data set as read: uint8 images [N, C, H, W] (or files read on demand, or float32 numbers that are no pictures),
+    labels int64 [N], class names.
 
     validation: where the set has one of its own, else it is cut from training. origins: of a user's own images, by
     split; reading: how numbers became bytes.
     """
 
-    train_images: Images | ImageFiles
+    train_images: Images | Numbers | ImageFiles
     train_labels: Labels
-    test_images: Images | ImageFiles
+    test_images: Images | Numbers | ImageFiles
     test_labels: Labels
     classes: tuple[str, ...]
     reading: Reading | None = None
-    validation_images: Images | ImageFiles | None = None
+    validation_images: Images | Numbers | ImageFiles | None = None
     validation_labels: Labels | None = None
     origins: Mapping[str, Origin] = field(default_factory=dict)
 
@@ -213,7 +215,25 @@ class OwnTest:
     names: Names | None = None
 
 
-def size_of(images: Images | Tensor | ImageFiles) -> tuple[int, int, int]:
+def scaled(images: Images | Numbers, side: int) -> Images:
+    """uint8 [N, C, side, side]: each picture scaled by Pillow's bilinear filter, which looks at every pixel when it
+    shrinks. Raises ValueError for numbers that are no pictures."""
+    if images.dtype != np.uint8:
+        raise ValueError("numbers that are no pictures are not scaled")
+    made = np.empty((*images.shape[:2], side, side), np.uint8)
+
+    def one(position: int) -> None:
+        for channel, plane in enumerate(images[position]):
+            picture = Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR)
+            made[position, channel] = np.asarray(picture, np.uint8)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        for _ in threads.map(one, range(len(images))):
+            pass
+    return made
+
+
+def size_of(images: Images | Numbers | Tensor | ImageFiles) -> tuple[int, int, int]:
     """(channels, height, width)."""
     if isinstance(images, ImageFiles):
         return images.channels, images.height, images.width

@@ -31,14 +31,13 @@ class InputTransform:
     scale: NDArray[np.float32]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """float32 in the memory layout of `images` (uint8 [N, C, H, W])."""
+        """float32 in the memory layout of `images` (uint8, or float32 numbers, [N, C, H, W])."""
         import torch
 
-        values = images.to(torch.float32)
         if self.kind == "raw255":
-            return values
+            return images.to(torch.float32)
         shift, scale = self._on(images.device)
-        return values.sub_(shift).mul_(scale)
+        return images.to(torch.float32, copy=True).sub_(shift).mul_(scale)  # a copy, for numbers are float32 already
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         import torch
@@ -54,7 +53,8 @@ class InputTransform:
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split, as uint8 [N, C, H, W] on a device or as files, and their labels int64 [N].
+    """Images of one split, as uint8 [N, C, H, W] on a device (float32: numbers that are no pictures) or as files, and
+    their labels int64 [N].
 
     origin: which files or rows they were, of a user's own set.
     """
@@ -73,7 +73,7 @@ class Split:
     def batch(
         self, indices: Tensor, *, augmentation: Augmentation = "none", rng: np.random.Generator | None = None
     ) -> Tensor:
-        """uint8 images [n, C, H, W] in channels-last memory, augmented from `rng`."""
+        """Images [n, C, H, W] as they are kept, in channels-last memory, augmented from `rng`."""
         import torch
 
         if isinstance(self.images, ImageFiles):
@@ -140,14 +140,15 @@ def _constant(value: float) -> NDArray[np.float32]:
 
 
 def _sums(train: Split) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Sum and sum of squares of every pixel over the training images [C, H, W], exact, and their number."""
+    """Sum and sum of squares of every pixel over the training images [C, H, W], and their number; exact of bytes."""
     import torch
 
     n = min(len(train), _STATISTICS_IMAGES) if train.is_streamed else len(train)
     total: Any = 0
     squares: Any = 0
     for start in range(0, n, 1000):
-        pixels = train.batch(torch.arange(start, min(start + 1000, n))).numpy().astype(np.int64)
+        pixels = train.batch(torch.arange(start, min(start + 1000, n))).numpy()
+        pixels = pixels.astype(np.int64 if pixels.dtype == np.uint8 else np.float64)
         total = total + pixels.sum(0)
         squares = squares + (pixels**2).sum(0)
     return total.astype(np.float64), squares.astype(np.float64), n

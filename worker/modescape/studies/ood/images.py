@@ -37,6 +37,7 @@ from modescape.science.data import (
     size_of,
 )
 from modescape.science.data.files import worth_saying
+from modescape.science.data.hugging_face import digest_of, read_saved
 from modescape.science.seeds import stream_seed
 from modescape.spec_parts import PLACES, SYNTHETIC, DataSpec
 
@@ -156,6 +157,10 @@ def _available(spec: Asked, folders: Sequence[Path]) -> Available:
             path = own_path(own(spec))
             images, reading = read_images(path, spec.white)
             return Available(len(images), *size_of(images), fingerprint_of_npz(path, reading))
+        if spec.dataset == "huggingface":
+            saved = read_saved(own_path(own(spec)))
+            found = saved.fingerprint(digest_of(own_path(own(spec))), 0)
+            return Available(len(saved.raw.test_images), *size_of(saved.raw.test_images), found)
     except InvalidInput as error:
         raise InvalidInput(
             str(error), problems=[replace(p, field=p.field.removeprefix("data.")) for p in error.problems]
@@ -240,6 +245,8 @@ def _read(spec: Asked, location: DataLocation) -> Array | ImageFiles:
         return ImageFiles(pictures.paths, pictures.channels, pictures.height, pictures.width, levels=levels)
     if spec.dataset == "npz":
         return read_images(own_path(own(spec)), spec.white)[0]
+    if spec.dataset == "huggingface":
+        return cast(Array, read_saved(own_path(own(spec))).raw.test_images)
     entry = datasets[spec.dataset]
     if entry.outside is not None:
         return cast(Array, entry.outside.read())

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from modescape.errors import InvalidInput, Problem
 from modescape.registry import datasets
-from modescape.spec_parts import MAX_SEED, SYNTHETIC, Key, refuse_stray_path
+from modescape.spec_parts import MAX_SEED, NUMBERS, SYNTHETIC, Key, refuse_stray_path
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
 from modescape.versions import Added, is_imported, is_stored
 
@@ -72,6 +72,8 @@ class OodSpec(GroupStudy):
 
     def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         yield from super().problems(spec, info, n)
+        if self.dataset in NUMBERS:
+            yield Problem(f"{self.dataset} holds numbers that are no pictures", "dataset", "a set of pictures")
         own, other = (None if path is None else os.path.realpath(path) for path in (spec.data.path, self.path))
         shorter, longer = sorted((f"{self.dataset}-", f"{spec.data.dataset}-"), key=len)
         if (self.dataset, other) == (spec.data.dataset, own) or (shorter != longer and longer.startswith(shorter)):
