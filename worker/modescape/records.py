@@ -211,8 +211,8 @@ class About(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Absent:
-    """Why an experiment has no stages of a kind, as a sentence; add: what `/launch?with=` adds; place: where the form
-    asks for it."""
+    """Why an experiment has no stages of a kind, as a sentence, "" where nobody would look for any; add: what
+    `/launch?with=` adds; place: where the form asks for it."""
 
     words: str
     add: str

@@ -126,7 +126,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         statistics=_statistics(here, row, spec),
         strip=_strip(here, row, spec, found) if row.finding else None,
         cards=_rows_filled([card for card in cards if card.planned]),
-        missing=[card for card in cards if not card.planned],
+        missing=[card for card in cards if not card.planned and card.lacks.words],
         legend=legend_of(spec),
         splits=spec.evaluation.splits,
         view=view,

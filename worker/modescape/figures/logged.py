@@ -77,7 +77,7 @@ class LoggedCurves(FigureData):
 
 @figure(
     "logged-curves",
-    order=12,
+    order=99,
     title="Logged curves",
     question="What was logged along the way?",
     summary="One number that was logged while the members of an imported ensemble were trained, by step.",

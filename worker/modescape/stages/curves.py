@@ -6,6 +6,7 @@ import numpy as np
 
 from modescape.draft import Draft
 from modescape.prices import Work
+from modescape.records import Absent
 from modescape.stages.given import GIVEN, given_to
 from modescape.stages.stage import Context, Json, Task, planner, stage
 
@@ -23,7 +24,7 @@ def _parts(task: Task) -> Json:
     return {GIVEN: task.params[GIVEN]}
 
 
-@stage("curves", parts=_parts)
+@stage("curves", parts=_parts, absent=Absent("", add=""))
 def curves(context: Context) -> None:
     """Of each curve [P, 3]: steps, values and Unix times, into the database, where every curve is."""
     run = context.params["run"]
