@@ -168,7 +168,9 @@ def test_a_plan_adds_up() -> None:
     spec = parse(presets["quickstart"].call())
     made = plan(spec, INFO)
     runs, sets = spec.ensemble.runs, sum(len(sample_sets(chosen)) for chosen in spec.methods)
-    assert len(made.stages) == 2 * runs + runs * sets + 5  # comparisons and embeddings, two each, and ensembles
+    assert (
+        len(made.stages) == 2 * runs + runs * sets + 7
+    )  # comparisons and embeddings, two each, ensembles, examples, pictures
     blocks = sorted(
         (stage.params["first_number"], stage.params.get("count", spec.training.epochs + 1))
         for stage in made.stages
