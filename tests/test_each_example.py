@@ -438,8 +438,8 @@ def test_a_browser_links_plot_and_table_both_ways(site: Served) -> None:
         first = page.locator("#found [data-index]").first
         number = int(first.get_attribute("data-index") or -1)
         first.locator("input").check()
-        ringed = "document.querySelector('[data-points]').data.at(-1).customdata"
-        page.wait_for_function(f"{ringed}.length === 1 && {ringed}[0] === {number}")
+        ringed = "document.querySelector('[data-points]').data?.at(-1).customdata"
+        page.wait_for_function(f"{ringed}?.length === 1 && {ringed}[0] === {number}")
         assert f"marked={number}" in page.url
 
         page.wait_for_timeout(1000)  # the legend has a line more now, and the axes are set anew

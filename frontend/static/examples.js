@@ -9,6 +9,7 @@ const { x: X, y: Y } = plot?.dataset ?? {};
 const BOUNDS = [`${X}__gte`, `${X}__lte`, `${Y}__gte`, `${Y}__lte`];
 const NOT_OF_POINTS = [...BOUNDS, "sel", "sort", "cursor", "limit", "marked"];
 let points = null;
+let drawn = 0;
 let marked = decode(new URL(location.href).searchParams.get("marked"));
 
 const rows = () => [...document.querySelectorAll("#found [data-index]")].map(row => Number(row.dataset.index));
@@ -36,7 +37,7 @@ function trace(name, marker, is) {
   const chosen = points.index.map((_, i) => i).filter(is);
   const at = values => chosen.map(i => values[i]);
   return {
-    type: "scatter", mode: "markers", name, marker, x: at(points.x.values), y: at(points.y.values), customdata: at(points.index),
+    type: "scatter", mode: "markers", name, marker, selectedpoints: null, x: at(points.x.values), y: at(points.y.values), customdata: at(points.index),
     hovertemplate: `image %{customdata}<br>${points.x.words} %{x:.3f}<br>${points.y.words} %{y:.3f}<extra>${name}</extra>`,
   };
 }
@@ -62,7 +63,8 @@ async function draw() {
   if (!points) return;
   const Plotly = await library();
   const layout = {
-    height: 360, margin: { l: 48, r: 12, t: 8, b: 44 }, dragmode: "select", hovermode: "closest", uirevision: `${X} ${Y}`,
+    height: 360, margin: { l: 48, r: 12, t: 8, b: 44 }, dragmode: "select", hovermode: "closest", uirevision: `${X} ${Y}`, selectionrevision: ++drawn,
+    hoverlabel: { bgcolor: seen.ink("card"), bordercolor: seen.ink("control"), font: { color: seen.ink("text") } },
     paper_bgcolor: seen.ink("card"), plot_bgcolor: seen.ink("card"), font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: seen.ink("text") },
     xaxis: axis(points.x.words), yaxis: axis(points.y.words), legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, showlegend: true,
   };
@@ -98,7 +100,7 @@ async function show(change) {
   const answer = await fetch(url, { headers: { Accept: "text/html" } });
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  document.querySelector("#found").replaceChildren(...page.querySelector("#found").childNodes);
+  for (const part of ["#asked", "#found"]) document.querySelector(part).replaceChildren(...page.querySelector(part).childNodes);
   history.pushState(null, "", url.href.replaceAll("%2C", ","));
   tick();
   const count = document.querySelector("#found [data-total]")?.textContent;
