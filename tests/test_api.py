@@ -90,7 +90,9 @@ def test_an_estimate_stores_nothing(client: httpx.Client) -> None:
     plan = ok(client.post("/api/estimate", json={"spec": SPEC}))
     assert ok(client.get("/api/experiments"))["total"] == before
     kinds = {kind["kind"]: kind["count"] for kind in plan["kinds"]}
-    assert kinds == {"train": 2, "predict": 2, "compare": 2, "embed": 2, "sample": 4, "ensemble": 1}
+    assert kinds == {
+        "train": 2, "predict": 2, "compare": 2, "embed": 2, "sample": 4, "ensemble": 1, "examples": 1, "thumbnails": 1,
+    }  # fmt: skip
     assert plan["low"] < plan["seconds"] < plan["high"]
     assert plan["sizes"] == {"train": 100, "validation": 50, "test": 40}
     assert plan["solutions"] == 2 * 3 + 2 * 4  # two runs: epochs 0, 1, 2 each, and 2 + 2 samples each

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from saved_home import opened
 from serving import Served, served
 
+from modescape.executor import Executor
 from modescape_api.resources import cuts, data, experiments, selections
 from modescape_api.resources.examples import FOLDER, Example
 
@@ -128,6 +129,14 @@ def answers(site: Served) -> dict[str, list[Json]]:
         found["selection"] = [ok(client.post(f"{bases[0]}/selections", json={"numbers": "0-2"}))]
         found["cut"] = [ok(client.post(f"{bases[0]}/planes", json={"kind": "affine", "solutions": [0, 1, 2]}))]
         found["cut-is-there"] = found["cut"]  # the same but for its state
+        found["examples-asked"] = [ok(client.post(f"{every}/examples"))]
+        Executor(store, site.laboratory.artifacts, site.settings).run_experiment(
+            store.experiments.get("every-method").id, progress=False
+        )
+        found["examples"] = [ok(client.get(f"{every}/examples?sort=-wrong_and_sure&limit=2"))]
+        found["example-sets"] = [ok(client.get(f"{every}/examples/sets"))]
+        found["example-classes"] = [ok(client.get(f"{every}/examples/classes"))]
+        found["example-points"] = [ok(client.get(f"{every}/examples/points"))]
         found["weights"] = [ok(client.get(f"{every}/solutions/{sample['number']}/weights"))]
         np.savez(site.settings.home / "mine.npz", images=np.arange(720, dtype=np.uint8).reshape(20, 6, 6), labels=TWO)
         mine = {"path": str(site.settings.home / "mine.npz"), "name": "mine"}

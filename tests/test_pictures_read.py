@@ -504,7 +504,11 @@ def test_a_set_is_looked_through_once_and_other_images_are_too(tmp_path: Path) -
     assert "4.png cannot be read" in states["look", "ood.0"].error["message"]
     assert states["train", "0"].state == states["predict", "0"].state == "succeeded"
     cause = next(cause for cause in causes(lab.stages) if cause.kind == "look")
-    assert {stage.kind for stage in cause.dependants} == {"ood", "ood-compare"}  # it costs its study only
+    assert {stage.kind for stage in cause.dependants} == {
+        "ood",
+        "ood-compare",
+        "ood-thumbnails",
+    }  # it costs its study only
     Image.fromarray(NOISE).save(outside / "4.png")
     stages = ms.run(spec, folder=tmp_path / "home").stages
     assert {(s.kind, s.key): s for s in stages}["look", "data"].reused_from is not None

@@ -29,6 +29,7 @@ TINY = {
     "methods": [{"method": "random", "spread": 1, "typical": 1}],
     "evaluation": {"embed_images": 20},
 }
+SINGLE = ("examples", "thumbnails")  # the stages of single examples
 SHAPE = "1x8x8/10 small-cnn"
 # A training step of 50 images takes 10 ms and 1e-9 s a multiply-add; a prediction of 500 takes 50 ms and a tenth.
 SLOW = Calibration(
@@ -133,7 +134,7 @@ def test_workers_share_the_plan_as_the_store_gives_it_out() -> None:
     of = shape_of(spec, info)
     train = Finished("train", of, 1, Work(trained=100), 10.0)
     predict = Finished("predict", of, 1, Work(predicted=80), 2.0)
-    rest = [Finished(kind, of, 1, Work(other=1.0), 0.0) for kind in ("compare", "embed", "ensemble")]
+    rest = [Finished(kind, of, 1, Work(other=1.0), 0.0) for kind in ("compare", "embed", "ensemble", *SINGLE)]
     one, two = (
         plan(spec, info, machines=Machines(workers, "cpu/1", (train, predict, *rest), SLOW)) for workers in (1, 2)
     )
@@ -203,9 +204,10 @@ def test_more_runs_find_the_earlier_ones_and_what_stands_on_them_alone(lab: mode
     here = {kind.kind: (kind.here, kind.count) for kind in found.kinds}
     assert here == {
         "train": (2, 3), "predict": (2, 3), "sample": (4, 6), "compare": (0, 2), "embed": (0, 2), "ensemble": (0, 1),
+        "examples": (0, 1), "thumbnails": (1, 1),
     }  # fmt: skip
     longer = known_here(lab).prepare({**TINY, "training": {**TINY["training"], "epochs": 3}}).plan
-    assert longer.here == 0
+    assert longer.here == 1  # pictures of the same images
     other = {**TINY, "evaluation": {"embed_images": 20, "splits": ["validation", "test"]}}
     assert {kind.kind: kind.here for kind in known_here(lab).prepare(other).plan.kinds}["train"] == 2
 
@@ -216,8 +218,8 @@ def test_what_is_said_to_be_here_is_what_a_worker_takes_over(lab: modescape.Lab)
     promised = laboratory.prepare(wider).plan.here
     again = modescape.run(wider, settings=laboratory.settings, name="wider")
     assert (
-        promised == sum(stage.reused_from is not None for stage in again.stages) == 8
-    )  # 2 x train, predict, 2 samples
+        promised == sum(stage.reused_from is not None for stage in again.stages) == 10
+    )  # 2 x train, predict, 2 samples; what the runs say of single examples, and pictures of those
 
 
 @pytest.mark.parametrize("name", sorted(presets))
@@ -235,7 +237,7 @@ def test_stages_that_were_done_price_the_next(lab: modescape.Lab) -> None:
     assert kinds == {stage.kind for stage in lab.stages}
     other = {**TINY, "ensemble": {"runs": 2, "seed": 5}}
     found = laboratory.prepare(other).plan
-    assert found.here == 0
+    assert found.here == 1  # pictures of the same images
     assert found.basis == "from finished stages here"
     assert found.high / found.low == pytest.approx(MEASURED**2)
     spent = sum(stage.seconds for stage in lab.stages)

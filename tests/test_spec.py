@@ -168,7 +168,8 @@ def test_a_plan_adds_up() -> None:
     spec = parse(presets["quickstart"].call())
     made = plan(spec, INFO)
     runs, sets = spec.ensemble.runs, sum(len(sample_sets(spec, chosen)) for chosen in spec.methods)
-    assert len(made.stages) == 2 * runs + runs * sets + 5  # comparisons and embeddings, two each, and ensembles
+    # comparisons and embeddings, two each, ensembles, examples, pictures
+    assert len(made.stages) == 2 * runs + runs * sets + 7
     blocks = sorted(
         (stage.params["first_number"], stage.params.get("count", spec.training.epochs + 1))
         for stage in made.stages

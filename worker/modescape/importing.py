@@ -106,6 +106,7 @@ def analyse(
     name: str = "ensemble",
     members: Sequence[Member | str | int] | None = None,
     classes: Sequence[str] = (),
+    images: ArrayLike | None = None,
     answers: Answers = Answers(),
     folder: Path | str | None = None,
     settings: Settings | None = None,
@@ -120,6 +121,7 @@ def analyse(
     ensemble = from_arrays(
         logits, labels, samples=samples, ood=ood, shift=shift, validation=validation, trajectory=trajectory,
         weights=weights, kind=kind, recipe=recipe, name=name, members=members, classes=classes,
+        images=images,
     )  # fmt: skip
     here = started(folder, settings)
     experiment = bring_in(here.laboratory, ensemble, name=name, answers=answers)
@@ -217,6 +219,8 @@ class _Kept:
             self._by_member(_key_of_set(examples), examples.outputs.rows())
             for what, values in _about(examples):
                 self._for_all(f"{place}/{what}", values)
+            if examples.images is not None:
+                self._for_all(f"images/{_key_of_set(examples)}", examples.images.read())
         for name, samples in ensemble.samples.items():
             below = f"samples/{key_of(name)}"
             for place, outputs in samples.outputs.items():

@@ -29,6 +29,7 @@ from modescape.claims.telling import Told
 from modescape.database import check_schema, upgrade
 from modescape.datasets.here import describe
 from modescape.errors import Conflict, DataCorrupt, DataMissing, ModescapeError, NotFound
+from modescape.example_list import ExampleSet
 from modescape.finding import Finding
 from modescape.plan import Machines, Prepared, prepare, prices_of
 from modescape.prices import Calibration, middle
@@ -36,10 +37,10 @@ from modescape.records import About, PlannedStage
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.settings import Settings
-from modescape.spec import ExperimentSpec
+from modescape.spec import ExperimentSpec, stored
 from modescape.spec_parts import DataSpec
 from modescape.store import Store
-from modescape.tables import Experiment, Worker
+from modescape.tables import Experiment, Stage, Worker
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -104,6 +105,19 @@ class Laboratory:
         known = [replace(one, shape=prices.shape) for one in stages] if machines.is_known else []
         return [replace(one, estimate=prices.cost(one.kind, one.work).seconds) for one in known]
 
+    def work_out_examples(self, reference: str) -> list[Stage]:
+        """Add what makes numbers and pictures of single examples to an experiment that was planned without; what is
+        there, or was added before, stays. Raises NotFound, and Conflict for an archived one."""
+        from modescape.stages import examples  # stages are what a web process learns last
+        from modescape.studies.ood.stages import later_pictures
+
+        row = self.store.experiments.get(reference)
+        if row.archived_at is not None:
+            raise Conflict(f"{row.slug} is archived; restore it first")
+        spec = stored(row.spec)
+        planned = [*examples.asked(spec, self.store.stages.without_results(row.id)), *later_pictures(spec)]
+        return [self.store.stages.add(row.id, one) for one in self.priced(spec, planned) or planned]
+
     def machines(self) -> Machines:
         """The workers that live, of the arithmetic most of them have; one of those that lived, where none does."""
         known = self.store.workers.all()
@@ -166,6 +180,13 @@ class Lab(Results):
         from modescape.drawing.figure import picture
 
         return picture(name, self, theme, **options)
+
+    def examples(self, of: str | None = None) -> ExampleSet:
+        """Single examples of a set (test, ood/0, shift/fog/3; None: the first there is), to be sorted and filtered.
+
+        Raises InvalidInput, ExamplesNotReady.
+        """
+        return ExampleSet.of(self, of)
 
 
 def run(

@@ -11,16 +11,16 @@ conditions are joined by *and*. `sort=-field`, `limit`, `cursor` and `fields` be
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from starlette.datastructures import ImmutableMultiDict
 
-from modescape.columns import Field, Fields, Kind
+from modescape.columns import Fields, Kind
 from modescape.errors import InvalidInput, Problem
 from modescape.listing import MAX_LIMIT, Condition, ListQuery, Page
 from modescape.records import Json
@@ -61,7 +61,7 @@ _MAX_TEXT = 200
 _BIGGEST = 2**63 - 1
 
 
-def _operators(field: Field) -> list[str]:
+def _operators(field: Asking) -> list[str]:
     return [name for name, operator in OPERATORS.items() if field.kind in operator.kinds]
 
 
@@ -103,7 +103,43 @@ def answer(request: Request, fields: Fields[Any], find: Callable[[ListQuery], Pa
     return replies.listing(request, page(None), columns=fields.keys, more=page, name=name)
 
 
-def read(fields: Fields[Any], parameters: ImmutableMultiDict[str, str], *, lenient: bool = False) -> Asked:
+class Asking(Protocol):
+    """A column as questions know it: `columns.Field`, or one of rows that are in no table."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def words(self) -> str: ...
+    @property
+    def choices(self) -> tuple[str, ...]: ...
+    @property
+    def sortable(self) -> bool: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def now(self) -> Callable[[str], str]: ...
+
+
+class Askable(Protocol):
+    """The columns of a list as questions know them: `columns.Fields`, or those of rows that are in no table."""
+
+    @property
+    def noun(self) -> str: ...
+    @property
+    def sort(self) -> str: ...
+    @property
+    def sort_words(self) -> Mapping[str, str]: ...
+    @property
+    def searchable(self) -> str: ...
+    @property
+    def selectable(self) -> bool: ...
+    @property
+    def asked(self) -> Mapping[str, Asking]: ...
+
+
+def read(fields: Askable, parameters: ImmutableMultiDict[str, str], *, lenient: bool = False) -> Asked:
     """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice."""
     reader = _Reader(fields, parameters)
     asked = reader.read()
@@ -113,7 +149,7 @@ def read(fields: Fields[Any], parameters: ImmutableMultiDict[str, str], *, lenie
 
 
 class _Reader:
-    def __init__(self, fields: Fields[Any], parameters: ImmutableMultiDict[str, str]) -> None:
+    def __init__(self, fields: Askable, parameters: ImmutableMultiDict[str, str]) -> None:
         self.fields = fields
         self.pairs = [(key, value) for key, value in parameters.multi_items() if value != ""]
         self.problems: list[Problem] = []
@@ -217,7 +253,7 @@ class _Reader:
         said = (_LIST_WORDS if field.kind == Kind.LIST else {}).get(operator) or OPERATORS[operator].says
         return Condition(name, OPERATORS[operator].store or operator, value), f"{field.words} {said} {_say(value)}"
 
-    def _value(self, field: Field, key: str, text: str) -> Any:
+    def _value(self, field: Asking, key: str, text: str) -> Any:
         if field.kind in (Kind.TEXT, Kind.LIST):
             if field.choices and text not in field.choices:
                 self._wrong(key, f"there is no {field.words} {text[:60]!r}", ", ".join(field.choices))
@@ -241,7 +277,7 @@ class _Reader:
             return ""
         return text
 
-    def _number(self, field: Field, key: str, text: str) -> int | float | None:
+    def _number(self, field: Asking, key: str, text: str) -> int | float | None:
         whole = field.kind == Kind.WHOLE
         try:
             number: int | float = int(text) if whole and len(text) < 24 else float(text)
@@ -300,7 +336,7 @@ def _say(value: object) -> str:
 _TYPES = {Kind.NUMBER: "number", Kind.WHOLE: "integer", Kind.FLAG: "boolean"}  # of OpenAPI; the others are texts
 
 
-def parameters(fields: Fields[Any]) -> Iterator[Json]:
+def parameters(fields: Askable) -> Iterator[Json]:
     """What can be asked, as OpenAPI parameters."""
     if fields.searchable:
         yield _parameter("q", {"type": "string"}, f"Text that {fields.searchable} contains.")

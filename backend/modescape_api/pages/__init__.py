@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from modescape_api.pages import (
     compare,
     documentation,
+    examples,
     experiment,
     figure,
     gallery,
@@ -20,5 +21,17 @@ from modescape_api.pages import (
 )
 
 router = APIRouter(include_in_schema=False)
-for page in (rendering, signin, listing, launching, experiment, figure, compare, gallery, reference, documentation):
+for page in (
+    rendering,
+    signin,
+    listing,
+    launching,
+    experiment,
+    examples,
+    figure,
+    compare,
+    gallery,
+    reference,
+    documentation,
+):
     router.include_router(page.router)

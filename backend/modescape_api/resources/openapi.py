@@ -20,6 +20,7 @@ from modescape_api.resources import (
     curves,
     cuts,
     data,
+    each_example,
     events,
     experiments,
     figures,
@@ -56,8 +57,8 @@ TAGS = {
 }
 _BODIES = (Draft, Changes, Copy, Wanted, Chosen, Through, ExperimentSpec)
 # In the order in which requests are compared with their addresses, and the document lists them.
-PARTS = (experiments, solutions, curves, matrices, cuts, artifacts, selections, figures, catalogue, compare, data,
-         gallery, paper, events, workers)  # fmt: skip
+PARTS = (experiments, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures, catalogue,
+         compare, data, gallery, paper, events, workers)  # fmt: skip
 
 
 def openapi(app: FastAPI) -> Json:

@@ -16,13 +16,15 @@ from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.kept_picture_checks import PICTURE_CHECK
 from modescape.prices import Work
-from modescape.records import Group, group_name
+from modescape.records import Group, PlannedStage, group_name
 from modescape.results import Results
 from modescape.science.data import ImageFiles, Images
 from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
 from modescape.science.seeds import stream_seed
+from modescape.spec import ExperimentSpec
 from modescape.spec_parts import keyed
 from modescape.stages.ensemble import deviation
+from modescape.stages.examples import MOST_PICTURED, PICTURE_SECONDS, asked_pictures, keep_pictures
 from modescape.stages.given import GIVEN, Given, given_parts, given_to
 from modescape.stages.groups import Networks, members, names, planned
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_other_images
@@ -147,6 +149,43 @@ def _title(context: Context, study: OodSpec) -> str:
 def _test_images(context: Context) -> Images | ImageFiles:
     images = context.splits.test.images
     return images if isinstance(images, ImageFiles) else images.cpu().numpy()
+
+
+# ---- small pictures of them ----
+
+
+@planner("ood-thumbnails", after="examples")
+def plan_pictures(draft: Draft) -> None:
+    for i, study in enumerate(draft.spec.ood):
+        checks = [(PICTURE_CHECK, f"ood.{i}")] if study.dataset == "folder" else []
+        read = given_to(draft, 0, f"images/ood/{study.dataset}")
+        if len(draft.runs) > 1 and (read.get(GIVEN) or not read):  # of an imported set, only if images came with it
+            count = min(count_images(study, draft.n.test), MOST_PICTURED)
+            draft.add("ood-thumbnails", f"{i}", {"set": i, **read}, Work(other=PICTURE_SECONDS * count), needs=checks)
+
+
+def later_pictures(spec: ExperimentSpec) -> list[PlannedStage]:
+    """The same for an experiment that was planned before there were these stages."""
+    known = range(len(spec.ood)) if spec.imported is None else ()
+    return [asked_pictures("ood-thumbnails", f"{i}", {"set": i}) for i in known]
+
+
+def _picture_parts(task: Task) -> Json:
+    if GIVEN in task.params:
+        return {GIVEN: task.params[GIVEN]}
+    part = keyed(task.spec)
+    return {"data": part["data"], "ood": part["ood"][task.params["set"]]}
+
+
+@stage("ood-thumbnails", parts=_picture_parts, brought=(the_other_images,))
+def pictures(context: Context) -> None:
+    """uint8 [n, C, h, w] of the images as the networks see them, for pages."""
+    if GIVEN in context.params:
+        keep_pictures(context, context.artifacts.array(next(iter(context.params[GIVEN].values()))))
+        return
+    study = context.spec.ood[context.params["set"]]
+    found = outside_images(study, context.splits.shape, _test_images(context), context.settings.data_folders)
+    keep_pictures(context, found.pixels)
 
 
 # ---- what they say, compared ----

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     summary="Sets of other images: out of distribution.",
     source="Lakshminarayanan, Pritzel & Blundell 2017, section 3.5",
     absent="No images of another data set were asked for.",
-    stages=("ood", "ood-compare"),
+    stages=("ood", "ood-compare", "ood-thumbnails"),
     most=8,
     rows=2,
     place=20,
