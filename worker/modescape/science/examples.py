@@ -88,7 +88,7 @@ def _of_block(block: Array, truth: Ints | None, has_probabilities: bool) -> OfEa
     votes = np.asarray(np.argmax(block, axis=-1), np.int64)
     cast = _counts(votes, classes)
     together = average(block)
-    answers = np.asarray((together if has_probabilities else cast).argmax(axis=-1), np.int64)
+    answers = np.asarray((together if has_probabilities else cast).argmax(axis=-1), np.int64)  # science q.1
     spread = np.abs(entropy(cast / members))  # never -0.0
     numbers = {ExampleNumber.DISAGREEMENT: pairs_apart(cast), ExampleNumber.VOTE_ENTROPY: spread}
     if truth is not None:
