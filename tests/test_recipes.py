@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from modescape.science.optimisers import Torch, Weights, flatten_in_place
 from modescape.science.seeds import run_seeds
 from modescape.spec import ExperimentSpec, parse, stored, unknown
 from modescape.spec_parts import NetworkSpec, TrainingSpec
+from modescape.testing import check_optimiser, check_schedule, check_trainer
 from modescape.training import Member, rates, train
 
 # --- optimisers, by hand ----------------------------------------------------------------------------------------------
@@ -448,6 +451,16 @@ def test_an_optimiser_and_an_augmentation_of_ones_own_are_two_functions() -> Non
     _, broken = run(asked, stop_after=11)
     assert same(whole, run(asked, resume=broken.saved[-1])[0])
     assert not same(whole, run(spec("mlp", epochs=2, optimiser="asgd", learning_rate=1e-5, snapshots=0))[0])
+
+
+@pytest.mark.usefixtures("own")
+def test_the_parts_of_the_example_keep_their_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "examples"))
+    monkeypatch.delitem(sys.modules, "own_recipe", raising=False)
+    importlib.import_module("own_recipe")
+    assert not check_trainer("sharpness-aware").not_asked
+    assert not check_optimiser("averaged-descent").not_asked
+    assert not check_schedule("triangle").not_asked
 
 
 # --- weights to begin with --------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ STRANGE: dict[str, dict[str, Any]] = {
     "margin": {"margins": {"z9": 0.5}},
     "field of a study": {"planes": [{"runs": [0, 1], "their-field": True}]},
     "value": {"training": {**SPEC["training"], "sampling": "their-order"}},
-    "optimiser": {"training": {**SPEC["training"], "sampling": "their-order", "optimiser": "their-optimiser"}},
+    "optimiser": {"training": {**SPEC["training"], "optimiser": "their-optimiser"}},
     "version": {"version": 2},
 }
 NAMES = {
@@ -50,6 +50,7 @@ NAMES = {
     "preset": "the preset 'their-preset'",
 }
 ALL = {key: value for part in STRANGE.values() for key, value in part.items()}
+ALL["training"] = {**STRANGE["optimiser"]["training"], "sampling": "their-order"}
 ALL["methods"] = STRANGE["method"]["methods"] + STRANGE["option"]["methods"]
 
 

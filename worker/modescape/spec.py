@@ -325,8 +325,8 @@ def _options_not_read(
 
 
 def words(field: str, value: str) -> str:
-    """One of the closed set of values of a field as people say it; what can be registered by its title."""
-    if field in RECIPE:
+    """One of the closed set of values of a field as people say it; an optimiser by its title."""
+    if field == "optimiser":
         return RECIPE[field].title(value)
     return _WORDS.get(field, {}).get(value, value)
 

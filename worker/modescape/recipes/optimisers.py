@@ -26,7 +26,7 @@ class AdamOptions(Options):
 
 @optimiser("adam", title="Adam", source="Kingma and Ba 2015, algorithm 1", options=AdamOptions, place=10)
 def adam(weights: Weights, options: AdamOptions, training: TrainingSpec) -> Optimiser:
-    """Steps by the mean of recent gradients over the root of the mean of their squares; epsilon is `adam_epsilon`."""
+    """Steps by the mean of recent gradients over the root of the mean of their squares."""
     from modescape.science.optimisers import Adam
 
     return Adam(weights.theta, training.adam_epsilon, beta1=options.beta1, beta2=options.beta2)
@@ -49,7 +49,7 @@ class MomentumOptions(Options):
     place=30,
 )  # fmt: skip
 def momentum(weights: Weights, options: MomentumOptions, training: TrainingSpec) -> Optimiser:
-    """Stochastic gradient descent with heavy-ball or Nesterov momentum of strength `momentum`."""
+    """Stochastic gradient descent with heavy-ball or Nesterov momentum of the strength that the training has."""
     from modescape.science.optimisers import Descent
 
     return Descent(weights.theta, momentum=training.momentum, nesterov=options.nesterov)
@@ -101,7 +101,7 @@ def rmsprop(weights: Weights, options: RmsPropOptions, training: TrainingSpec) -
 
 @optimiser("nadam", title="NAdam", source="Dozat 2016", options=AdamOptions, place=60)
 def nadam(weights: Weights, options: AdamOptions, training: TrainingSpec) -> Optimiser:
-    """Adam with Nesterov momentum; epsilon is `adam_epsilon`."""
+    """Adam with Nesterov momentum, with the epsilon of the training."""
     import torch
 
     from modescape.science.optimisers import Torch
@@ -111,7 +111,7 @@ def nadam(weights: Weights, options: AdamOptions, training: TrainingSpec) -> Opt
 
 @optimiser("radam", title="RAdam", source="Liu et al. 2020, algorithm 2", options=AdamOptions, place=70)
 def radam(weights: Weights, options: AdamOptions, training: TrainingSpec) -> Optimiser:
-    """Adam that trusts its second moments only once enough gradients were seen; epsilon is `adam_epsilon`."""
+    """Adam that trusts its second moments only once enough gradients were seen, with the epsilon of the training."""
     import torch
 
     from modescape.science.optimisers import Torch

@@ -27,14 +27,14 @@ def constant(moment: Moment, options: NoOptions, training: TrainingSpec) -> floa
 
 @schedule("halve", title="Halved every few epochs", source=f"the authors' code; {_C2}", place=20)
 def halve(moment: Moment, options: NoOptions, training: TrainingSpec) -> float:
-    """Halved every `halve_every` epochs."""
+    """Halved every few epochs, as the training says."""
     rate: float = training.learning_rate * 0.5 ** (moment.epoch // training.halve_every)
     return rate
 
 
 @schedule("milestones", title="Milestones", source=f"Keras' examples; {_C2}", place=30)
 def milestones(moment: Moment, options: NoOptions, training: TrainingSpec) -> float:
-    """The rates listed in `milestones`, each from its epoch on."""
+    """The rates that the training lists, each from its epoch on."""
     listed = reversed(training.milestones)
     return next((m.learning_rate for m in listed if m.epoch <= moment.epoch), training.learning_rate)
 
