@@ -16,7 +16,10 @@ from modescape.cli import parser
 from modescape.registry import Entry
 from modescape.settings import Settings
 
-_REGISTRIES = ("datasets", "architectures", "methods", "corruptions", "studies", "figures", "presets")
+_REGISTRIES = (
+    "datasets", "architectures", "methods", "corruptions", "optimisers", "schedules", "losses",
+    "augmentations", "trainers", "studies", "figures", "presets",
+)  # fmt: skip
 
 
 def pages() -> dict[str, str]:

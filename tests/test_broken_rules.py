@@ -26,13 +26,16 @@ from modescape.laboratory import Laboratory
 from modescape.methods.method import SampledOptions, draw_at
 from modescape.plan import prepare
 from modescape.registry import (
+    RECIPE,
     Family,
     Look,
     architectures,
     corruptions,
     datasets,
     figures,
+    losses,
     methods,
+    optimisers,
     presets,
     studies,
 )
@@ -51,6 +54,14 @@ from modescape.testing.figures import FIGURE, check_figure
 from modescape.testing.made import DIGITS
 from modescape.testing.methods import METHOD, check_method
 from modescape.testing.presets import PRESET, check_preset
+from modescape.testing.recipes import (
+    AUGMENTATION,
+    LOSS,
+    OPTIMISER,
+    SCHEDULE,
+    TRAINER,
+    Trial,
+)
 from modescape.testing.stores import STORE
 from modescape.testing.studies import STUDY, check_study
 
@@ -341,6 +352,192 @@ PRESETS: Wrong = {
 @pytest.mark.parametrize("words", PRESETS)
 def test_a_wrong_preset_is_found(words: str) -> None:
     breaks(words, lambda: check_preset(replace(presets["quickstart"], **PRESETS[words][1])), "preset quickstart")
+
+
+# ---- parts of a training ----
+
+
+def forgetful(weights: Any, options: Any, training: Any) -> Any:
+    """An optimiser whose momentum is in none of its moments."""
+    found = optimisers["momentum"].call(weights, options, training)
+    moments, found.moments = found.moments, {}
+
+    def update(theta: Any, gradient: Any, rate: float) -> None:
+        theta.add_(moments["velocity"].mul_(0.9).add_(gradient), alpha=-rate)
+
+    found.update = update
+    return found
+
+
+def leaky(weights: Any, options: Any, training: Any) -> Any:
+    """An optimiser that knows how many there were before it."""
+    LEAKED.append(1)
+    found = optimisers["sgd"].call(weights, options, training)
+    plain = found.update
+    found.update = lambda theta, gradient, rate: plain(theta, gradient, rate / len(LEAKED))
+    return found
+
+
+LEAKED: list[int] = []
+
+
+def drifting(weights: Any, options: Any, training: Any) -> Any:
+    found = optimisers["sgd"].call(weights, options, training)
+    found.update = lambda theta, gradient, rate: theta.add_(gradient, alpha=-rate - 0.01)
+    return found
+
+
+def climbing(weights: Any, options: Any, training: Any) -> Any:
+    found = optimisers["sgd"].call(weights, options, training)
+    found.update = lambda theta, gradient, rate: theta.add_(gradient, alpha=rate)
+    return found
+
+
+def healing(weights: Any, options: Any, training: Any) -> Any:
+    """An optimiser after which the loss is a number again, whatever it was."""
+    import torch
+
+    found = optimisers["sgd"].call(weights, options, training)
+    torch.nan_to_num_(weights.theta.data)
+    return found
+
+
+def uphill(moment: Any, options: Any, training: Any) -> float:
+    TIMES.append(1)
+    return training.learning_rate * len(TIMES) / 1e6
+
+
+TIMES: list[int] = []
+
+
+def mended(logits: Any, targets: Any, options: Any) -> Any:
+    return losses["cross-entropy"].call(logits.nan_to_num(), targets, options)
+
+
+def hard_only(logits: Any, targets: Any, options: Any) -> Any:
+    from torch.nn import functional
+
+    return functional.cross_entropy(logits, targets if targets.ndim == 1 else targets.argmax(1).roll(1))
+
+
+def steep(logits: Any, targets: Any, options: Any) -> Any:
+    return losses["cross-entropy"].call(logits, targets, options) * logits.exp().sum().clamp(max=1e38).reciprocal()
+
+
+def backwards(logits: Any, targets: Any, options: Any) -> Any:
+    return -losses["cross-entropy"].call(logits, targets, options).clamp(max=50)
+
+
+def random_loss(logits: Any, targets: Any, options: Any) -> Any:
+    return losses["cross-entropy"].call(logits, targets, options) * (1 + np.random.random())
+
+
+def careless_images(examples: Any, options: Any, rng: Any) -> Any:
+    return replace(examples, images=examples.images.roll(int(np.random.randint(12)), 3))
+
+
+def shrunk(examples: Any, options: Any, rng: Any) -> Any:
+    return replace(examples, images=examples.images[..., 1:, 1:])
+
+
+def numbered(examples: Any, options: Any, rng: Any) -> Any:
+    TIMES.append(1)
+    return replace(examples, images=examples.images.roll(len(TIMES), 3))
+
+
+def trains(member: Any, *, order: bool = True, step: float = 1e-3, keep: bool = True, clean: bool = False) -> None:
+    """Descent with momentum by hand; keep: it hands its velocity over; order: batches are drawn by the member."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    parameters = list(member.network.parameters())
+    kept = [torch.from_numpy(member.state[f"{i}"]) if member.state else torch.zeros_like(p)
+            for i, p in enumerate(parameters)]  # fmt: skip
+    images = member.splits.train
+    if clean:
+        for p in parameters:
+            torch.nan_to_num_(p.data)
+    for _ in member.remaining:
+        rows = torch.from_numpy(member.rng.permutation(len(images))) if order else torch.arange(len(images))
+        for own in rows.split(100):
+            member.network.zero_grad()
+            if order is False:
+                member.network.eval()
+            cross_entropy(member.network(member.splits.transform(images.batch(own))), images.labels[own]).backward()
+            for p, velocity in zip(parameters, kept, strict=True):
+                velocity.mul_(0.9).add_(p.grad)
+                p.data.sub_(velocity, alpha=step)
+        member.hand_over(state={f"{i}": v.numpy() for i, v in enumerate(kept)} if keep else None)
+
+
+def once(member: Any, options: Any) -> None:
+    TIMES.append(1)
+    trains(member, step=1e-3 * len(TIMES))
+
+
+SHARED_PARTS: Wrong = {
+    "It says what it is": ("", {"title": "Ends with a stop."}),
+    "Its options are described": ("", {"options": Undescribed}),
+    "none of torch": ("", {"call": _Elsewhere()}),
+}
+PARTS: dict[str, tuple[Contract[Any], Wrong]] = {
+    "optimiser": (OPTIMISER, SHARED_PARTS | {
+        "killed at any step": ("momentum", {"call": forgetful}),
+        "trained after another": ("sgd", {"call": leaky}),
+        "told as diverged": ("sgd", {"call": healing}),
+        "At a rate of 0": ("sgd", {"call": drifting}),
+        "down a bowl": ("sgd", {"call": climbing}),
+    }),
+    "schedule": (SCHEDULE, SHARED_PARTS | {
+        "killed at any step": ("constant", {"call": uphill}),
+        "trained after another": ("constant", {"call": uphill}),
+        "told as diverged": ("constant", {"call": None}),
+        "finite and not negative": ("constant", {"call": lambda moment, options, training: 1.0 - moment.step}),
+        "function of the step alone": ("constant", {"call": uphill}),
+        "Twice the learning rate": ("constant", {"call": lambda moment, options, training: 0.1}),
+    }),
+    "loss": (LOSS, SHARED_PARTS | {
+        "killed at any step": ("cross-entropy", {"call": random_loss}),
+        "trained after another": ("cross-entropy", {"call": random_loss}),
+        "told as diverged": ("cross-entropy", {"call": mended}),
+        "are the same target": ("cross-entropy", {"call": hard_only}),
+        "finite number with finite slopes": ("cross-entropy", {"call": steep}),
+        "loses less than a wrong": ("cross-entropy", {"call": backwards}),
+    }),
+    "augmentation": (AUGMENTATION, SHARED_PARTS | {
+        "killed at any step": ("none", {"call": careless_images, "name": "careless"}),
+        "trained after another": ("none", {"call": careless_images, "name": "careless"}),
+        "told as diverged": ("none", {"call": None}),
+        "stay as many": ("none", {"call": shrunk}),
+        "The same random numbers": ("none", {"call": numbered}),
+    }),
+    "trainer": (TRAINER, SHARED_PARTS | {
+        "killed at any step": ("modescape", {"call": lambda member, options: trains(member, keep=False)}),
+        "trained after another": ("modescape", {"call": once}),
+        "told as diverged": ("modescape", {"call": lambda member, options: trains(member, clean=True)}),
+        "hands over every epoch": ("modescape", {"call": lambda member, options: trains(member, step=0.0)}),
+        "Members with other batches": ("modescape", {"call": lambda member, options: trains(member, order=False)}),
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "words"), [(part, words) for part, (_, wrong) in PARTS.items() for words in wrong])
+def test_a_wrong_part_of_a_training_is_found(part: str, words: str) -> None:
+    """Each rule is asked by itself, for one wrong thing may break several."""
+    contract, table = PARTS[part]
+    name, changes = table[words]
+    sound = RECIPE[part][name or next(iter(RECIPE[part]))]
+    entry = replace(sound, **({"name": "wrong"} | changes))
+    (asked,) = (rule for sentence, rule in contract.rules.items() if words in sentence)
+    TIMES.clear()
+    LEAKED.clear()
+    breaks(words, lambda: Contract(part, asked).check(entry.name, Trial(part, entry)), entry.name)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_rule_of_a_part_of_a_training_is_broken_here(part: str) -> None:
+    contract, table = PARTS[part]
+    covered(contract, table)
 
 
 def test_every_rule_of_the_simple_kinds_is_broken_here() -> None:

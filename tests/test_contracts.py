@@ -40,6 +40,7 @@ from modescape.testing import (
     check_study,
 )
 from modescape.testing.datasets import DATASET, Trial
+from modescape.testing.recipes import RECIPES
 
 LARGE = ("resnet18", "resnet50v2")
 
@@ -86,6 +87,11 @@ def test_a_corruption_keeps_its_contract(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("letter", CLAIMS)
 def test_a_claim_keeps_its_contract(letter: str) -> None:
     complete(check_claim(letter))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in RECIPES for name in getattr(registry, kind)])
+def test_a_part_of_a_training_keeps_its_contract(kind: str, name: str) -> None:
+    complete(RECIPES[kind](name))
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,8 @@ from modescape import registry
 from modescape.claims import CLAIMS
 from modescape_api.pages import forms
 known = {kind: [*getattr(registry, kind)] for kind in
-         ("datasets", "architectures", "methods", "corruptions", "studies", "figures", "presets")}
+         ("datasets", "architectures", "methods", "corruptions", "studies", "figures", "presets",
+          "schedules")}
 form = json.dumps([str(section) for section in forms.sections(forms.defaults(), was=forms.defaults())])
 spec = {
     "data": {"dataset": "digits", "train_images": 200, "validation_images": 100, "input_scale": "unit"},
@@ -43,6 +44,8 @@ if kind == "data set":
     spec["data"] = {"dataset": "bands", "train_images": 200, "validation_images": 100, "input_scale": "unit"}
 if kind == "corruption":
     spec["shift"] = {"corruptions": ["negative"], "images": 20, "members": 2}
+if kind == "part of a training":
+    spec["training"] |= {"schedule": "sawtooth"}
 if kind == "study":
     spec["studies"] = {"pruning": {"shares": [0, 0.5]}}
 if kind == "claim":
@@ -51,7 +54,7 @@ done = ms.run(spec, folder="home", name="Tried")
 print(json.dumps({
     "file": registry.__file__,
     "known": known,
-    "form": [name for name in ("shrinkage", "one-layer", "bands", "studies.pruning.shares", "margins.i")
+    "form": [name for name in ("shrinkage", "one-layer", "bands", "sawtooth", "studies.pruning.shares", "margins.i")
              if name in form],
     "states": sorted({str(stage.state) for stage in done.stages}),
     "drawn": {"figure": lambda: len(done.figure("run-accuracies").data),
@@ -62,7 +65,8 @@ print(json.dumps({
 """
 ENTRIES = {
     "method": ("methods", "shrinkage"), "network": ("architectures", "one-layer"), "data set": ("datasets", "bands"),
-    "corruption": ("corruptions", "negative"), "figure": ("figures", "run-accuracies"),
+    "corruption": ("corruptions", "negative"), "part of a training": ("schedules", "sawtooth"),
+    "figure": ("figures", "run-accuracies"),
     "study": ("studies", "pruning"), "preset": ("presets", "small-batches"), "claim": ("claims", "i"),
 }  # fmt: skip
 

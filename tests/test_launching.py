@@ -127,6 +127,41 @@ def test_what_is_wrong_is_named_as_the_form_names_it_and_leaves_the_plan(client:
     assert "Methods › low-rank › rank: " in answered(refused.text)["note"]
 
 
+def test_the_options_of_what_is_chosen_are_in_the_spec_and_of_nothing_else(client: httpx.Client) -> None:
+    changes = {
+        "training.optimiser": "adamw", "training.optimiser_options.adamw.weight_decay": "0.05",
+        "training.optimiser_options.rmsprop.alpha": "nonsense", "training.schedule": "warm-up",
+        "training.schedule_options.warm-up.epochs": "2", "training.augmentation": "mixup",
+    }  # fmt: skip
+    form = filled_in(client, "quickstart", **changes)
+    training = body(client.post("/launch/plan", data=form).text)["spec"]["training"]
+    assert training["optimiser_options"]["weight_decay"] == 0.05
+    assert training["schedule_options"]["epochs"] == 2
+    assert "loss_options" not in training or not training["loss_options"]
+    back = forms.to_values({"training": training})
+    assert back["training.optimiser_options.adamw.weight_decay"] == "0.05"
+    assert back["training.schedule_options.warm-up.epochs"] in ("2", "2.0")
+
+
+def test_a_wrong_option_of_a_recipe_is_named_where_it_stands(client: httpx.Client) -> None:
+    changes = {
+        "training.optimiser": "adamw", "training.optimiser_options.adamw.beta1": "1.5", "training.schedule": "warm-up",
+    }  # fmt: skip
+    refused = client.post("/launch/plan", data=filled_in(client, "quickstart", **changes))
+    assert refused.status_code == 422
+    assert problems(refused.text).keys() == {"training.optimiser_options.adamw.beta1"}
+    late = {"training.schedule": "warm-up", "training.schedule_options.warm-up.epochs": "999"}
+    refused = client.post("/launch/plan", data=filled_in(client, "quickstart", **late))
+    assert problems(refused.text).keys() == {"training.schedule_options.warm-up.epochs"}
+
+
+def test_initial_weights_come_from_where_data_may_come_from_only(client: httpx.Client) -> None:
+    form = filled_in(client, "quickstart", **{"training.initial_weights": "/etc/hosts", "ensemble.vary": "head"})
+    refused = client.post("/launch/plan", data=form)
+    assert problems(refused.text).keys() == {"training.initial_weights"}
+    assert "not inside the folders" in problems(refused.text)["training.initial_weights"]
+
+
 def test_the_plan_is_for_our_own_forms_only(client: httpx.Client) -> None:
     form = filled_in(client, "quickstart")
     assert client.post("/launch/plan", data=form, headers={"origin": "http://elsewhere.test"}).status_code == 403

@@ -522,6 +522,30 @@ def test_forms_work_without_script_and_say_what_is_wrong(site: Served, browser: 
     context.close()
 
 
+def test_the_options_of_a_recipe_are_those_of_what_is_chosen(site: Served, browser: Browser) -> None:
+    watched = tab(browser, site)
+    page = watched.page
+    page.goto("/launch?preset=quickstart")
+    section = page.locator("section[aria-labelledby=s3]")
+    section.locator("details.more summary").click()
+    decay = page.locator('[name="training.optimiser_options.adamw.weight_decay"]')
+    expect(decay).to_be_hidden()
+    page.locator('[name="training.optimiser"]').select_option("adamw")
+    expect(decay).to_be_visible()
+    expect(page.locator('[name="training.optimiser_options.adam.beta1"]')).to_be_hidden()
+    page.locator('[name="training.schedule"]').select_option("warm-up")
+    warm = page.locator('[name="training.schedule_options.warm-up.epochs"]')
+    warm.fill("999")
+    warm.press("Tab")
+    said = page.locator('[id="err-training.schedule_options.warm-up.epochs"]')
+    expect(said).to_contain_text("999 epochs of warm-up are more than the training's")
+    warm.fill("1")
+    warm.press("Tab")
+    expect(said).to_have_count(0)
+    assert [text for text in watched.wrong if "422" not in text] == []
+    page.context.close()
+
+
 def test_what_a_refused_form_says_stays_under_its_fields(site: Served, browser: Browser) -> None:
     page = tab(browser, site).page
     page.goto("/launch?preset=quickstart")

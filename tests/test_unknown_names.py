@@ -30,7 +30,8 @@ STRANGE: dict[str, dict[str, Any]] = {
     "option": {"methods": [{"method": "random", "spread": 2, "typical": 2, "options": {"their-option": 3}}]},
     "margin": {"margins": {"z9": 0.5}},
     "field of a study": {"planes": [{"runs": [0, 1], "their-field": True}]},
-    "value": {"training": {**SPEC["training"], "optimiser": "their-optimiser"}},
+    "value": {"training": {**SPEC["training"], "sampling": "their-order"}},
+    "optimiser": {"training": {**SPEC["training"], "optimiser": "their-optimiser"}},
     "version": {"version": 2},
 }
 NAMES = {
@@ -43,11 +44,13 @@ NAMES = {
     "option": "the option 'their-option of the method random'",
     "margin": "the field 'margins.z9'",
     "field of a study": "the field 'planes.0.their-field'",
-    "value": "the field 'training.optimiser'",
+    "value": "the field 'training.sampling'",
+    "optimiser": "the optimiser 'their-optimiser'",
     "version": "the version 2",
     "preset": "the preset 'their-preset'",
 }
 ALL = {key: value for part in STRANGE.values() for key, value in part.items()}
+ALL["training"] = {**STRANGE["optimiser"]["training"], "sampling": "their-order"}
 ALL["methods"] = STRANGE["method"]["methods"] + STRANGE["option"]["methods"]
 
 

@@ -94,12 +94,13 @@ function restore(field, was) {
   field.focus();
 }
 
-/** A changed field is marked with a dot and "was 40"; fields of another data set or network are hidden. */
+/** A changed field is marked with a dot and "was 40"; fields of another data set, network or part of the recipe are hidden. */
 function mark() {
   for (const was of form.querySelectorAll("[data-was]")) was.hidden = valueOf(fieldOf(was.dataset.for)) === was.dataset.was;
   const [dataset, architecture] = ["data.dataset", "network.architecture"].map(name => fieldOf(name)?.value);
   for (const only of form.querySelectorAll("[data-when-dataset]")) only.hidden = !only.dataset.whenDataset.split(" ").includes(dataset);
   for (const only of form.querySelectorAll("[data-when-architecture]")) only.hidden = only.dataset.whenArchitecture !== architecture;
+  for (const only of form.querySelectorAll("[data-when-field]")) only.hidden = only.dataset.whenValue !== fieldOf(only.dataset.whenField)?.value;
 }
 
 const address = () => `${location.origin}${document.documentElement.dataset.root || ""}/api/experiments`;

@@ -23,13 +23,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from modescape import initial
 from modescape.datasets import here
 from modescape.draft import Draft, Given
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, Problem
 from modescape.own_sets import place_name
 from modescape.prices import INFERRED, TAKEN_OVER, Calibration, Cost, Finished, Prices
 from modescape.records import DataInfo, Need, PlannedStage, Sizes
-from modescape.registry import architectures, datasets, figures, presets
+from modescape.registry import RECIPE, architectures, datasets, figures, presets
 from modescape.spec import ExperimentSpec, check, parse, sizes, studies, with_studies
 from modescape.spec_parts import DataSpec, ImportedSpec, keyed
 from modescape.study import StudySpec
@@ -173,6 +174,7 @@ def prepare(
     if info.fingerprint is not None:
         spec = spec.model_copy(update={"data": spec.data.model_copy(update={"fingerprint": info.fingerprint})})
     check(spec, info)
+    spec = initial.looked_at(spec)
     spec = _look_up(spec, info, tuple(folders), missing)
     if missing and not as_published:
         raise _not_here(missing)
@@ -266,6 +268,13 @@ def plan(
         warnings.append(
             f"how large {architectures[spec.network.architecture].title} is with these options on images of this shape "
             "is not known here, for only workers have it: time and size are guesses"
+        )
+    if shared := initial.shared_start(spec):
+        warnings.append(f"{shared}; claims (a) and (b) are about these, and say so")
+    if spec.training.by_epochs:
+        warnings.append(
+            f"the runs are trained by {RECIPE['trainer'].title(spec.training.trainer)}: what of optimiser, schedule, "
+            "loss and augmentation it takes is its own affair, and the time is that of our own loop"
         )
     if spec.ensemble.runs < 3:
         warnings.append("fewer than 3 runs give no measure of how runs vary; no claim about them can be judged")

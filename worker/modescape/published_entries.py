@@ -28,16 +28,21 @@ from modescape import plugins
 from modescape.errors import NotLoaded
 from modescape.registry import (
     Architecture,
+    AugmentationEntry,
     Corruption,
     Dataset,
     Entry,
     Family,
     Look,
+    Loss,
     Method,
+    OptimiserEntry,
     Options,
     Preset,
     Registry,
+    Schedule,
     Study,
+    Trainer,
     datasets,
     one_a_run,
 )
@@ -267,6 +272,13 @@ _KINDS: dict[str, tuple[type[Entry], Callable[[Json, Mapping[str, Any]], Json]]]
     "preset": (
         Preset, lambda own, details: {"thumbnail": details["thumbnail"], "call": lambda: deepcopy(details["spec"])}
     ),
+    **{
+        noun: (kind, lambda own, details: {})
+        for noun, kind in (
+            ("optimiser", OptimiserEntry), ("schedule", Schedule), ("loss", Loss), ("augmentation", AugmentationEntry),
+            ("trainer", Trainer),
+        )
+    },
 }  # fmt: skip
 
 

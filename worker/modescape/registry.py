@@ -50,6 +50,7 @@ class NoOptions(Options):
     """For entries that have nothing to choose."""
 
 
+PixelAugmentation = Literal["none", "shift-flip", "crop-flip", "resized-crop-flip"]
 _INTERNAL = {"shown": False}  # fields that are no part of what the catalogue says of an entry
 LAST = 1_000_000  # place of entries that name none: after ours, in the order in which they were registered
 
@@ -277,6 +278,53 @@ class Architecture(Entry):
         return self.unaligned or f"how the units of {self.name} are wired is not known"
 
 
+@dataclass(frozen=True, kw_only=True)
+class OptimiserEntry(Entry):
+    """`call(weights, options, training) -> modescape.science.optimisers.Optimiser` moves weights along gradients
+    (recipes/recipe.py).
+
+    decouples: it shrinks weights itself, by its option `weight_decay`, instead of adding to the gradient.
+    """
+
+    decouples: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Entry):
+    """`call(moment, options, training) -> float` is the learning rate of one update: a function of the step alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Entry):
+    """`call(logits, targets, options) -> Tensor`, the mean over a batch. logits: float32 [n, K]; targets: classes
+    int64 [n], or shares of classes float32 [n, K] where examples are mixed."""
+
+
+def reads_plainly(options: Any) -> PixelAugmentation:
+    """How pictures are changed while they are read: not at all."""
+    return "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationEntry(Entry):
+    """`call(examples, options, rng) -> Examples` changes a batch of training examples (recipes/recipe.py).
+
+    reading: options -> which of our changes each picture gets before, while it is read; draws: whose random numbers it
+    takes: those of `rng`, or of torch's global generator, which is seeded for every step; package: what it needs beyond
+    our own dependencies, "" where nothing.
+    """
+
+    reading: Callable[[Any], PixelAugmentation] = field(default=reads_plainly, repr=False, metadata=_INTERNAL)
+    draws: Literal["numpy", "torch"] = "numpy"
+    package: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer(Entry):
+    """`call(member, options)` trains one member by any means, and hands its weights over after every epoch
+    (`modescape.training.Member`)."""
+
+
 Symbol = Literal[
     "star", "circle", "circle-open", "square", "diamond", "triangle-up", "cross", "x", "star-diamond", "line-ew",
     "hexagon", "pentagon", "bowtie", "hourglass", "triangle-down",
@@ -450,6 +498,17 @@ corruptions: Registry[Corruption] = Registry("corruption", names=_SNAKE)
 studies: Registry[Study] = Registry("study")
 figures: Registry[Figure] = Registry("figure")
 presets: Registry[Preset] = Registry("preset")
+optimisers: Registry[OptimiserEntry] = Registry("optimiser")
+schedules: Registry[Schedule] = Registry("schedule")
+losses: Registry[Loss] = Registry("loss")
+augmentations: Registry[AugmentationEntry] = Registry("augmentation")
+trainers: Registry[Trainer] = Registry("trainer")
+
+# What a training is made of: the field of a spec -> what can stand in it. Options stand in the field of that name with
+# `_options` behind.
+RECIPE: Mapping[str, Registry[Any]] = {
+    "optimiser": optimisers, "schedule": schedules, "loss": losses, "augmentation": augmentations, "trainer": trainers,
+}  # fmt: skip
 
 
 def method_title(name: str) -> str:
@@ -458,7 +517,7 @@ def method_title(name: str) -> str:
     return title if name not in methods or title[:2].isupper() else title[:1].lower() + title[1:]
 
 
-_DECLARING = ("datasets", "architectures", "methods", "corruptions", "figures", "presets")
+_DECLARING = ("datasets", "architectures", "methods", "corruptions", "recipes", "figures", "presets")
 _OF_STUDIES = ("study", "figure", "preset")  # what the modules of a study's folder that declare begin with
 _loaded = False
 

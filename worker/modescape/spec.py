@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -34,8 +35,9 @@ from modescape.claims.claim import Margin
 from modescape.errors import InvalidInput, Problem
 from modescape.pydantic_errors import invalid
 from modescape.records import DataInfo, Sizes
-from modescape.registry import Entry, architectures, corruptions, datasets, methods
+from modescape.registry import RECIPE, Entry, architectures, corruptions, datasets, methods
 from modescape.spec_parts import (
+    OURS,
     BaseSpec,
     Part,
     batches_of_one,
@@ -160,13 +162,19 @@ def _with_protocol(document: Mapping[str, Any], name: str, *, given_wins: bool) 
 def _with_decay(document: Any) -> Any:
     """Weight decay acts on what the network's entry says, where the document leaves it open."""
     training = document.get("training") if isinstance(document, Mapping) else None
-    if not isinstance(training, Mapping) or "decay_on" in training or not training.get("weight_decay"):
+    if not isinstance(training, Mapping) or "decay_on" in training or not _decays(training):
         return document  # without decay nothing is decided, and no digest moves
     network = document.get("network")
     name = network.get("architecture", "small-cnn") if isinstance(network, Mapping) else "small-cnn"
     if not isinstance(name, str) or name not in architectures:
         return document  # the models say what is wrong with it
     return {**document, "training": {**training, "decay_on": architectures[name].decay_on}}
+
+
+def _decays(training: Mapping[str, Any]) -> bool:
+    name = training.get("optimiser")
+    entry = RECIPE["optimiser"].get(name) if isinstance(name, str) and name != "adam" else None
+    return bool(training.get("weight_decay")) or bool(entry and entry.decouples)
 
 
 class ExperimentSpec(BaseSpec):
@@ -267,6 +275,8 @@ def unknown(document: Mapping[str, Any]) -> list[str]:
         named += [("data set", name, name in offered or name in datasets) for name in sets]
     named += [("architecture", name := network.get("architecture"), name in architectures)]
     named += [("method", name := one.get("method"), name in methods) for one in chosen]
+    training = document.get("training", {})
+    named += [(part, name := training.get(part), name in known) for part, known in RECIPE.items() if part in training]
     changes = (document.get("shift") or {}).get("corruptions") or ()
     named += [("corruption", name, name in corruptions) for name in changes]
     named += [("study", name, name in ExperimentSpec.model_fields) for name in document]
@@ -277,6 +287,8 @@ def unknown(document: Mapping[str, Any]) -> list[str]:
     found += [("field", name) for name in fields]
     found += _options_not_read("architecture", [network], architectures)
     found += _options_not_read("method", chosen, methods)
+    for part, known in RECIPE.items():
+        found += _options_not_read(part, [training], known, f"{part}_options")
     return [f"the {kind} {name!r}" for kind, name in dict.fromkeys(found)]
 
 
@@ -299,27 +311,35 @@ def _not_read(part: BaseModel, document: Mapping[str, Any], prefix: str = "") ->
             yield f"{prefix}{name}"
 
 
-def _options_not_read(kind: str, chosen: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry]) -> list[Any]:
+def _options_not_read(
+    kind: str, chosen: Sequence[Mapping[str, Any]], entries: Mapping[str, Entry], place: str = "options"
+) -> list[Any]:
     """The options of known entries that their models do not have, as "x of y"."""
     return [
         ("option", f"{option} of the {kind} {one[kind]}")
         for one in chosen
         if one.get(kind) in entries
-        for option in under_new_names(entries[one[kind]].options, one.get("options") or {})
+        for option in under_new_names(entries[one[kind]].options, one.get(place) or {})
         if option not in entries[one[kind]].options.model_fields
     ]
 
 
 def words(field: str, value: str) -> str:
-    """One of the closed set of values of a field as people say it."""
+    """One of the closed set of values of a field as people say it; an optimiser by its title."""
+    if field == "optimiser":
+        return RECIPE[field].title(value)
     return _WORDS.get(field, {}).get(value, value)
 
 
 _WORDS = {
-    "vary": {"both": "initialisation and order", "weights": "initialisation only", "batches": "order only"},
+    "vary": {
+        "both": "initialisation and order",
+        "weights": "initialisation only",
+        "batches": "order only",
+        "head": "fresh head and order",
+    },
     "input_scale": {"raw255": "raw 0–255", "unit": "x / 255", "pixel-mean": "minus mean image"},
     "averaged": {"fair": "at their best strength", "typical": "narrow samples"},
-    "optimiser": {"adam": "Adam", "sgd": "SGD", "momentum": "SGD with momentum"},
     "zoom": {
         "all": "everything",
         "first": "first solution",
@@ -400,13 +420,16 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         if not epochs or epochs != sorted(set(epochs)):
             wrong("training.milestones", "the schedule `milestones` needs them", "at least one, epochs increasing")
     total_steps = spec.training.epochs * steps_per_epoch(spec.training, n.train)
-    window = max(1, int(total_steps * spec.training.snapshot_window))
+    units, noun = (spec.training.epochs, "epochs") if spec.training.by_epochs else (total_steps, "steps")
+    window = max(1, int(units * spec.training.snapshot_window))
     if spec.training.snapshots > window:
         wrong(
             "training.snapshots",
-            f"{spec.training.snapshots} snapshots do not fit into the last {window} steps",
+            f"{spec.training.snapshots} snapshots do not fit into the last {window} {noun}",
             f"0 to {window}",
         )
+    problems += _of_recipe(spec, n)
+    problems += _of_start(spec)
     seen: set[str] = set()
     floored: list[str] = []
     for i, chosen in enumerate(spec.methods):
@@ -482,6 +505,61 @@ def _of_numbers(spec: ExperimentSpec) -> Iterator[Problem]:
         yield Problem("corruptions are defined for pictures, and these examples are none", "shift", "none")
     if spec.ood:
         yield Problem("images of another kind stand beside pictures, and these examples are none", "ood", "none")
+
+
+def _of_recipe(spec: ExperimentSpec, n: Sizes) -> Iterator[Problem]:
+    """What the parts of the training do not fit."""
+    training = spec.training
+    for part, entries in RECIPE.items():
+        for p in training.options(part).problems(spec, n):
+            yield Problem(p.message, f"training.{part}_options.{p.field}", p.allowed)
+        package = getattr(entries[getattr(training, part)], "package", "")
+        if package and find_spec(package) is None:
+            yield Problem(
+                f"{entries[getattr(training, part)].title} is {package}'s, which is not installed here",
+                f"training.{part}", f"pip install {package}, or another one",
+            )  # fmt: skip
+    optimiser = RECIPE["optimiser"][training.optimiser]
+    if optimiser.decouples and training.weight_decay:
+        yield Problem(
+            f"{optimiser.title} shrinks weights by its own weight_decay, and would by this one a second time",
+            "training.weight_decay", "0, and training.optimiser_options.weight_decay",
+        )  # fmt: skip
+    if training.by_epochs:
+        yield from _not_trained_here(spec)
+
+
+def _not_trained_here(spec: ExperimentSpec) -> Iterator[Problem]:
+    """What goes on from a run's weights, or trains by another rate, needs our own loop."""
+    title = RECIPE["trainer"].title(spec.training.trainer)
+    for i, chosen in enumerate(spec.methods):
+        if methods[chosen.method].trained is not None:
+            yield Problem(
+                f"{methods[chosen.method].title} trains by our own loop, and the runs are trained by {title}: they "
+                "would not be alike", f"methods.{i}.method", "a method that trains nothing",
+            )  # fmt: skip
+    for study in ("seeds", "instability"):
+        if spec.asked(study):
+            yield Problem(
+                f"its trainings are made by our own loop, and the runs by {title}: they would not be alike",
+                study, f"training.trainer {RECIPE['trainer'].title(OURS)!r}",
+            )  # fmt: skip
+
+
+def _of_start(spec: ExperimentSpec) -> Iterator[Problem]:
+    """Runs that begin with given weights differ in what is left to differ."""
+    vary, given = spec.ensemble.vary, spec.training.initial_weights is not None
+    if given and vary not in ("head", "batches"):
+        yield Problem(
+            "runs that begin with given weights cannot differ in their initial weights", "ensemble.vary",
+            "head: a fresh last layer and the order of examples; batches: the order of examples only",
+        )  # fmt: skip
+    if not given and vary == "head":
+        yield Problem(
+            "only runs with `training.initial_weights` have a fresh head", "ensemble.vary", "both, weights, batches"
+        )
+    if given and spec.seeds is not None:
+        yield Problem("the seed study asks what initial weights do, which are given here", "seeds", "no seed study")
 
 
 def is_ours(study: str) -> bool:

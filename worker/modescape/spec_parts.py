@@ -32,7 +32,7 @@ from pydantic import (
 
 from modescape.errors import InvalidInput, Problem
 from modescape.pydantic_errors import LARGEST_WHOLE, invalid
-from modescape.registry import Entry, Method, Options, architectures, datasets, methods
+from modescape.registry import RECIPE, Entry, Method, Options, architectures, datasets, methods
 from modescape.science.data.tensors import InputScale
 from modescape.versions import STORED, Added, Versioned, is_imported, is_stored, renamed
 
@@ -117,8 +117,10 @@ class Part(Versioned):
         return {}
 
 
-def _resolve_options(data: Any, key: str, entries: Mapping[str, Entry], default: str | None, stored: bool) -> Any:
-    """Validate `options` with the entry's own model and write its defaults out; problems sit at `options.<name>`."""
+def _resolve_options(
+    data: Any, key: str, entries: Mapping[str, Entry], default: str | None, stored: bool, place: str = "options"
+) -> Any:
+    """Validate options with the entry's own model and write its defaults out; problems sit at `options.<name>`."""
     if not isinstance(data, dict):
         return data
     name = data.get(key, default)
@@ -129,7 +131,7 @@ def _resolve_options(data: Any, key: str, entries: Mapping[str, Entry], default:
     if name not in entries:
         raise InvalidInput(f"there is no {key} {name[:80]!r}", field=key, allowed="one of " + ", ".join(entries))
     try:
-        return {**data, "options": keyed(read_by(entries[name].options, data.get("options") or {}, "options", stored))}
+        return {**data, place: keyed(read_by(entries[name].options, data.get(place) or {}, place, stored))}
     except InvalidInput:
         if stored:
             return data
@@ -242,16 +244,25 @@ class Milestone(Part):
     learning_rate: float = Field(gt=0, le=100, description="Learning rate from then on.")
 
 
+OURS = "modescape"  # the trainer that is our own loop
+_Chosen = Annotated[dict[str, Any], Added]
+
+
 class TrainingSpec(Part):
     protocol: Literal["paper", "modern", "keras", "custom"] = Field(
         "paper", description="Where the values below come from; what differs from it is shown with the results."
     )
-    optimiser: Literal["adam", "sgd", "momentum"] = Field("adam", description="Adam, SGD, or SGD with momentum.")
-    learning_rate: float = Field(1.6e-3, gt=0, le=100, description="Initial learning rate.")
-    schedule: Literal["constant", "halve", "milestones", "cosine"] = Field(
-        "halve",
-        description="constant; halve: halved every `halve_every` epochs; milestones: as listed; cosine: to zero.",
+    trainer: Annotated[Key, Added] = Field(
+        OURS, description="Who trains: our own loop, or a plug-in that hands over weights after every epoch."
     )
+    trainer_options: _Chosen = Field(default_factory=dict, description="The trainer's own options.")
+    optimiser: Key = Field("adam", description="What moves the weights along the gradients.")
+    optimiser_options: _Chosen = Field(default_factory=dict, description="The optimiser's own options.")
+    loss: Annotated[Key, Added] = Field("cross-entropy", description="What is made small.")
+    loss_options: _Chosen = Field(default_factory=dict, description="The loss's own options.")
+    learning_rate: float = Field(1.6e-3, gt=0, le=100, description="Initial learning rate.")
+    schedule: Key = Field("halve", description="The learning rate by step.")
+    schedule_options: _Chosen = Field(default_factory=dict, description="The schedule's own options.")
     halve_every: int = Field(10, ge=1, le=100_000, description="Epochs between halvings of the learning rate.")
     milestones: tuple[Milestone, ...] = Field((), max_length=64, description="Learning rates by epoch.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD with momentum.")
@@ -269,8 +280,16 @@ class TrainingSpec(Part):
         "replacement",
         description="replacement: batches drawn with replacement (authors' code); epoch: shuffled passes.",
     )
-    augmentation: Literal["none", "shift-flip", "crop-flip", "resized-crop-flip"] = Field(
-        "none", description="Random changes of training images."
+    augmentation: Key = Field("none", description="Random changes of training images.")
+    augmentation_options: _Chosen = Field(default_factory=dict, description="The augmentation's own options.")
+    initial_weights: Annotated[str | None, Added] = Field(
+        None,
+        max_length=1024,
+        description="What every run begins with instead of random weights: a .safetensors file whose tensors have the "
+        "network's own names, or the digest of weights that this home keeps.",
+    )
+    initial_digest: Annotated[str | None, Added] = Field(
+        None, max_length=64, description="SHA-256 of the initial weights, filled in when the experiment is created."
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Arithmetic of training; auto takes bfloat16 where the processor or GPU has it in hardware."
@@ -283,12 +302,33 @@ class TrainingSpec(Part):
         0.4, gt=0, le=1, description="Share of the training steps, at the end, they are spread over."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, data: Any, info: ValidationInfo) -> Any:
+        lenient = is_stored(info) or is_imported(info)
+        for part, entries in RECIPE.items():
+            usual, place = cls.model_fields[part].default, f"{part}_options"
+            if isinstance(data, dict) and (part in data or place in data):  # of the usual ones nothing is written out
+                data = _resolve_options(data, part, entries, usual, lenient, place)
+        return data
+
+    def options(self, part: str) -> Any:
+        """The options of a part of the recipe, read by their model; RECIPE names the parts."""
+        return RECIPE[part][getattr(self, part)].options.model_validate(getattr(self, f"{part}_options"))
+
+    @property
+    def by_epochs(self) -> bool:
+        """Whether weights are known at the ends of epochs only."""
+        return self.trainer != OURS
+
 
 class EnsembleSpec(Part):
     runs: int = Field(3, ge=1, le=1000, description="Independent runs (members).")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Root seed; every other seed is derived from it.")
-    vary: Literal["both", "weights", "batches"] = Field(
-        "both", description="What differs between runs: initial weights and batch order, or only one of them."
+    vary: Literal["both", "weights", "batches", "head"] = Field(
+        "both",
+        description="What differs between runs: initial weights and batch order, or only one of them. With "
+        "`initial_weights`: head: a fresh last layer and batch order; batches: batch order only.",
     )
 
 

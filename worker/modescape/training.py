@@ -15,25 +15,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modescape.errors import Diverged, InvalidInput, StageInterrupted
+from modescape.errors import Diverged, InvalidInput, StageError, StageInterrupted
+from modescape.registry import RECIPE, AugmentationEntry
 from modescape.science import weights
 from modescape.science.arithmetic import Precision, arithmetic, choose_precision
 from modescape.science.data import Splits
 from modescape.science.networks import dropout_layers
-from modescape.science.optimisers import Adam, Descent, Optimiser, flatten_in_place
+from modescape.science.optimisers import Optimiser, Weights, flatten_in_place, restore
 from modescape.science.seeds import RunSeeds
-from modescape.spec_parts import TrainingSpec, steps_per_epoch
+from modescape.science.steps import Examples, Moment
+from modescape.spec_parts import OURS, TrainingSpec, steps_per_epoch
 
 Arrays = dict[str, np.ndarray]
 
@@ -119,6 +121,14 @@ def train(
     says. Raises what `listener.check` raises, and Diverged when the loss is no longer a finite number.
     """
     told = listener or Silent()
+    if training.by_epochs:
+        if first_step or recipe is not None:
+            raise InvalidInput(
+                f"the trainer {training.trainer!r} begins at the beginning and follows no other recipe",
+                field="training.trainer", allowed=OURS,
+            )  # fmt: skip
+        _train_by_epochs(module, splits, training, seeds, device=device, resume=resume, told=told)
+        return
     recipe = recipe or Recipe.of(training, len(splits.train))
     plan = recipe.plan
     precision = choose_precision(training.precision, device)
@@ -133,7 +143,7 @@ def train(
             run.restore(resume)
         elif first_step == 0:
             told.checkpoint(0, 0, weights.tensors(module))
-            told.point(0, run.validation(told.check))
+            told.point(0, validation(module, splits, told.check))
         feed = stack.enter_context(_feeding(run, plan.steps))
         pace, saved = Pace(run.step), time.monotonic()
         while run.step < plan.steps:
@@ -149,7 +159,7 @@ def train(
             epoch_done = step % plan.steps_per_epoch == 0
             if epoch_done or step % plan.point_every == 0:
                 values = run.curve_values()
-                told.point(step, values | (run.validation(told.check) if epoch_done else {}))
+                told.point(step, values | (validation(module, splits, told.check) if epoch_done else {}))
             if step in plan.checkpoint_steps:
                 told.checkpoint(step // plan.steps_per_epoch, step, weights.tensors(module))
             if pace.is_due() or step == plan.steps:
@@ -188,7 +198,7 @@ class Plan:
             batch=training.batch_size,
             point_every=max(1, per_epoch // -(-_CURVE_POINTS // training.epochs)),
             checkpoint_steps=frozenset(epoch * per_epoch for epoch in kept),
-            snapshot_steps=snapshot_steps(steps, training.snapshots, training.snapshot_window),
+            snapshot_steps=_snapshots(training, steps, per_epoch),
         )
 
 
@@ -202,48 +212,51 @@ def snapshot_steps(steps: int, count: int, window: float) -> dict[int, int]:
     return {steps - span + round((i + 1) * span / count): i for i in range(count)}
 
 
+def _snapshots(training: TrainingSpec, steps: int, per_epoch: int) -> dict[int, int]:
+    """Step of each snapshot; of a trainer that hands over epochs at the ends of some of them."""
+    if not training.by_epochs:
+        return snapshot_steps(steps, training.snapshots, training.snapshot_window)
+    ends = snapshot_steps(training.epochs, training.snapshots, training.snapshot_window)
+    return {epoch * per_epoch: index for epoch, index in ends.items()}
+
+
 def learning_rate(training: TrainingSpec, step: int, steps_per_epoch: int) -> float:
     """The rate of the update that makes step + 1 out of `step` (science c.2)."""
-    rate, epoch = training.learning_rate, step // steps_per_epoch
-    if training.schedule == "halve":
-        return rate * 0.5 ** (epoch // training.halve_every)
-    if training.schedule == "milestones":
-        return next((m.learning_rate for m in reversed(training.milestones) if m.epoch <= epoch), rate)
-    if training.schedule == "cosine":
-        return rate * 0.5 * (1 + math.cos(math.pi * step / (training.epochs * steps_per_epoch)))
-    return rate
+    return rates(training, steps_per_epoch)(step)
+
+
+def rates(training: TrainingSpec, steps_per_epoch: int) -> Callable[[int], float]:
+    """The rate by step, as the training's schedule has it."""
+    schedule, options = RECIPE["schedule"][training.schedule], training.options("schedule")
+    steps = training.epochs * steps_per_epoch
+    return lambda step: float(schedule.call(Moment(step, steps, steps_per_epoch), options, training))
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a training goes from step to step.
 
-    plan: which steps keep something; rate(step): of the update that makes step + 1 out of `step`; optimiser(theta):
+    plan: which steps keep something; rate(step): of the update that makes step + 1 out of `step`; optimiser(weights):
     what does the updates.
     """
 
     plan: Plan
     rate: Callable[[int], float]
-    optimiser: Callable[[Tensor], Optimiser]
+    optimiser: Callable[[Weights], Optimiser]
 
     @staticmethod
     def of(training: TrainingSpec, images: int) -> Recipe:
         """What the spec says."""
         plan = Plan.of(training, images)
+        entry, options = RECIPE["optimiser"][training.optimiser], training.options("optimiser")
         return Recipe(
             plan=plan,
-            rate=lambda step: learning_rate(training, step, plan.steps_per_epoch),
-            optimiser=lambda theta: make_optimiser(training, theta),
+            rate=rates(training, plan.steps_per_epoch),
+            optimiser=lambda weights: cast(Optimiser, entry.call(weights, options, training)),
         )
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Batch:
-    images: Tensor  # uint8 [n, C, H, W]
-    labels: Tensor  # int64 [n]
 
 
 class _Run:
@@ -265,7 +278,10 @@ class _Run:
         self.dropouts = dropout_layers(module)
         self.theta, self.gradient = flatten_in_place(module)
         self.decayed = decay_mask(module, training).to(self.device) if training.weight_decay else None
-        self.optimiser = recipe.optimiser(self.theta)
+        self.optimiser = recipe.optimiser(weights_of(module, self.theta, training))
+        self.loss_of, self.loss_options = RECIPE["loss"][training.loss].call, training.options("loss")
+        self.augmentation: AugmentationEntry = RECIPE["augmentation"][training.augmentation]
+        self.augmenting = training.options("augmentation")
         self.step = self.first_step = first_step
         self.loss = math.nan  # of the curve's last window, for progress reports
         self.accuracy = math.nan
@@ -274,17 +290,21 @@ class _Run:
         )  # loss, correct, images since the last point
         self._order: dict[int, Tensor] = {}
 
-    def batch(self, step: int) -> Batch:
-        """The images of one step; depends on nothing but the seeds and the step."""
+    def batch(self, step: int) -> Examples:
+        """The examples of one step; they depend on nothing but the seeds and the step."""
         epoch, position = divmod(step, self.plan.steps_per_epoch)
         if epoch not in self._order:
             self._order = {epoch: torch.from_numpy(self._epoch_order(epoch)).to(self.device)}
         chosen = self._order[epoch][position * self.plan.batch : (position + 1) * self.plan.batch]
-        rng = None
-        if self.training.augmentation != "none":
-            rng = np.random.Generator(np.random.SFC64([self.seeds.augmentation, step]))
-        images = self.splits.train.batch(chosen, augmentation=self.training.augmentation, rng=rng)
-        return Batch(images, self.splits.train.labels[chosen])
+        train, classes = self.splits.train, len(self.splits.classes)
+        if self.training.augmentation == "none":
+            return Examples(train.batch(chosen), train.labels[chosen], classes)
+        rng = np.random.Generator(np.random.SFC64([self.seeds.augmentation, step]))
+        images = train.batch(chosen, augmentation=self.augmentation.reading(self.augmenting), rng=rng)
+        if self.augmentation.draws == "torch":
+            _seed_torch(self.seeds.augmentation, step)
+        examples = self.augmentation.call(Examples(images, train.labels[chosen], classes), self.augmenting, rng)
+        return cast(Examples, examples)
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         rng = np.random.Generator(np.random.Philox(key=np.array([self.seeds.batches, epoch], np.uint64)))
@@ -293,7 +313,7 @@ class _Run:
             return rng.integers(0, images, self.plan.steps_per_epoch * self.plan.batch)
         return rng.permutation(images)
 
-    def learn(self, batch: Batch, precision: Precision) -> None:
+    def learn(self, batch: Examples, precision: Precision) -> None:
         """One update."""
         self.module.train()
         noise = np.random.Generator(np.random.SFC64([self.seeds.noise, self.step]))
@@ -303,9 +323,9 @@ class _Run:
         images = self.splits.transform(batch.images)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = self.module(images).float()
-        loss = F.cross_entropy(logits, batch.labels)
+        loss = self.loss_of(logits, batch.targets, self.loss_options)
         self.gradient.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         rate = self.rate(self.step)
         with torch.no_grad():
             if self.decayed is not None:
@@ -329,23 +349,6 @@ class _Run:
         rate = self.rate(self.step - 1)
         return {"train/loss": self.loss, "train/accuracy": self.accuracy, "learning-rate": rate}
 
-    def validation(self, check: Callable[[], None]) -> dict[str, float]:
-        """Loss and accuracy on the validation images, dropout off; nothing without validation images."""
-        split = self.splits.validation
-        if len(split) == 0:
-            return {}
-        self.module.eval()
-        loss, correct = 0.0, 0
-        with torch.no_grad():
-            for start in range(0, len(split), 500):
-                check()
-                rows = torch.arange(start, min(start + 500, len(split)), device=self.device)
-                logits = self.module(self.splits.transform(split.batch(rows)))
-                labels = split.labels[rows]
-                loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-                correct += int((logits.argmax(1) == labels).sum())
-        return {"validation/loss": loss / len(split), "validation/accuracy": correct / len(split)}
-
     def state(self) -> TrainState:
         arrays = {"theta": self.theta, "sums": self.sums} | {
             f"optimiser.{name}": moment for name, moment in self.optimiser.moments.items()
@@ -358,14 +361,39 @@ class _Run:
         with torch.no_grad():
             self.theta.copy_(torch.from_numpy(np.array(state.tensors["theta"])))
             self.sums.copy_(torch.from_numpy(np.array(state.tensors["sums"])))
-            for name, moment in self.optimiser.moments.items():
-                moment.copy_(torch.from_numpy(np.array(state.tensors[f"optimiser.{name}"])))
-        prefix = "buffer."
-        weights.assign_buffers(
-            self.module, {n.removeprefix(prefix): v for n, v in state.tensors.items() if n.startswith(prefix)}
-        )
+        weights.assign_buffers(self.module, _under("buffer.", state.tensors))
         self.step = int(state.meta["step"])
-        self.optimiser.updates = self.step - self.first_step
+        moments = {name: torch.from_numpy(np.array(v)) for name, v in _under("optimiser.", state.tensors).items()}
+        restore(self.optimiser, moments, self.step - self.first_step)
+
+
+def validation(module: nn.Module, splits: Splits, check: Callable[[], None]) -> dict[str, float]:
+    """Cross entropy and accuracy on the validation images, dropout off; nothing without validation images."""
+    split = splits.validation
+    if len(split) == 0:
+        return {}
+    module.eval()
+    loss, correct = 0.0, 0
+    with torch.no_grad():
+        for start in range(0, len(split), 500):
+            check()
+            rows = torch.arange(start, min(start + 500, len(split)), device=split.labels.device)
+            logits = module(splits.transform(split.batch(rows)))
+            labels = split.labels[rows]
+            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+            correct += int((logits.argmax(1) == labels).sum())
+    return {"validation/loss": loss / len(split), "validation/accuracy": correct / len(split)}
+
+
+def _under(prefix: str, arrays: Arrays) -> Arrays:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def weights_of(module: nn.Module, theta: Tensor, training: TrainingSpec) -> Weights:
+    """The weights of a network that is flat already, as an optimiser gets them."""
+    parameters = tuple(module.parameters())
+    chosen = _decayed(module, training)
+    return Weights(theta, parameters, tuple(p in chosen for p in parameters))
 
 
 def decay_mask(module: nn.Module, training: TrainingSpec) -> Tensor:
@@ -374,8 +402,12 @@ def decay_mask(module: nn.Module, training: TrainingSpec) -> Tensor:
     kernels: of convolutions of any rank (linear ones in a network without any); weights: every tensor of two or more
     dimensions but embeddings; all: everything.
     """
-    chosen = {"kernels": _kernels, "weights": _weights, "all": _everything}[training.decay_on](module)
+    chosen = _decayed(module, training)
     return torch.cat([torch.full((p.numel(),), float(p in chosen)) for p in module.parameters()])
+
+
+def _decayed(module: nn.Module, training: TrainingSpec) -> set[nn.Parameter]:
+    return {"kernels": _kernels, "weights": _weights, "all": _everything}[training.decay_on](module)
 
 
 def _everything(module: nn.Module) -> set[nn.Parameter]:
@@ -398,22 +430,17 @@ def _weights(module: nn.Module) -> set[nn.Parameter]:
     return {p for p in module.parameters() if p.dim() >= 2} - {*tables, *loose}
 
 
-def make_optimiser(training: TrainingSpec, theta: Tensor) -> Optimiser:
-    if training.optimiser == "adam":
-        return Adam(theta, epsilon=training.adam_epsilon)
-    return Descent(theta, momentum=training.momentum if training.optimiser == "momentum" else 0.0)
-
-
 @contextmanager
-def _feeding(run: _Run, steps: int) -> Iterator[Callable[[int], Batch]]:
-    """A function from step to batch; for images read from disk the next batch is read while this one is learned."""
-    if not run.splits.train.is_streamed:
+def _feeding(run: _Run, steps: int) -> Iterator[Callable[[int], Examples]]:
+    """A function from step to batch; for images read from disk the next batch is read while this one is learned, unless
+    that would draw from torch's generator beside the network."""
+    if not run.splits.train.is_streamed or run.augmentation.draws == "torch":
         yield run.batch
         return
     with ThreadPoolExecutor(1) as reader:
-        ahead: dict[int, Future[Batch]] = {}
+        ahead: dict[int, Future[Examples]] = {}
 
-        def feed(step: int) -> Batch:
+        def feed(step: int) -> Examples:
             batch = ahead.pop(step).result() if step in ahead else run.batch(step)
             if step + 1 < steps:
                 ahead[step + 1] = reader.submit(run.batch, step + 1)
@@ -452,6 +479,147 @@ class Pace:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+# --- trained by somebody else -----------------------------------------------------------------------------------------
+
+
+class Member:
+    """One member of an ensemble, as a trainer gets it: a network to train by any means, an epoch at a time.
+
+        for epoch in member.remaining:
+            ...                                        # train member.network on member.splits.train
+            member.hand_over(loss=0.3, state={"momentum": velocity})
+
+    network: on `device`, with its initial weights, or those handed over last when a killed run goes on; splits: on the
+    device; training: what the spec says; seeds: this member's; epoch: how many were handed over; state: the arrays
+    handed over with the last one. What else is remembered from epoch to epoch a resumed run does not have, and it would
+    end in other weights. Every epoch begins with the network in training mode and with random numbers of member and
+    epoch: `rng`, the network's dropout, torch's global generators.
+    """
+
+    def __init__(
+        self, network: nn.Module, splits: Splits, training: TrainingSpec, seeds: RunSeeds, device: str,
+        told: TrainListener,
+    ) -> None:  # fmt: skip
+        self.network, self.splits, self.training, self.seeds, self.device = network, splits, training, seeds, device
+        self.epoch = 0
+        self.state: Mapping[str, np.ndarray] = {}
+        self._plan, self._told = Plan.of(training, len(splits.train)), told
+        self._started = time.monotonic()
+        self._first = 0
+        self._rng = self._seeded()
+
+    @property
+    def remaining(self) -> Iterator[int]:
+        """The epochs still to be trained, counted from 0; each is to be handed over before the next is asked for."""
+        for epoch in range(self.epoch, self.training.epochs):
+            yield epoch
+            if self.epoch != epoch + 1:
+                raise StageError(f"the trainer {self.training.trainer!r} did not hand over epoch {epoch + 1}")
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """Random numbers of this member and epoch."""
+        return self._rng
+
+    def check(self) -> None:
+        """To be called now and then inside an epoch: raises StageInterrupted when the training is to stop."""
+        self._told.check()
+
+    def hand_over(
+        self,
+        tensors: Mapping[str, np.ndarray] | None = None,
+        *,
+        loss: float | None = None,
+        accuracy: float | None = None,
+        state: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """One epoch more is done.
+
+        tensors: its weights and buffers by the network's own names, where they are not in the network already; loss and
+        accuracy: of its training, for the curves; state: what the next epoch needs beside the weights. Raises Diverged
+        for a loss or weights that are no finite numbers, InvalidInput for tensors of another network, StageError for an
+        epoch too many, StageInterrupted when the training is to stop.
+        """
+        if self.epoch >= self.training.epochs:
+            raise StageError(f"the trainer {self.training.trainer!r} handed over more than {self.epoch} epochs")
+        if tensors is not None:
+            weights.load_tensors(self.network, tensors)
+        self.epoch += 1
+        self._refuse_what_is_not_finite(loss)
+        self.state = {name: np.array(value) for name, value in (state or {}).items()}
+        self._tell(loss, accuracy)
+        self._rng = self._seeded()
+        self.check()
+
+    def _refuse_what_is_not_finite(self, loss: float | None) -> None:
+        by = f"the trainer {self.training.trainer!r} handed over after epoch {self.epoch}"
+        if loss is not None and not math.isfinite(loss):
+            raise Diverged(f"the training loss that {by} is {loss}")
+        if not np.isfinite(weights.flatten(self.network)).all():
+            raise Diverged(f"the weights that {by} are not all finite numbers")
+
+    def _tell(self, loss: float | None, accuracy: float | None) -> None:
+        step, plan, told = self.epoch * self._plan.steps_per_epoch, self._plan, self._told
+        tensors = weights.tensors(self.network)
+        if step in plan.snapshot_steps:
+            told.snapshot(plan.snapshot_steps[step], step, tensors)
+        curves = {"train/loss": loss, "train/accuracy": accuracy}
+        values = {name: float(value) for name, value in curves.items() if value is not None}
+        told.point(step, values | validation(self.network, self.splits, self.check))
+        if step in plan.checkpoint_steps:
+            told.checkpoint(self.epoch, step, tensors)
+        told.progress(self._report(step, loss, accuracy))
+        own = {f"state.{name}": value for name, value in self.state.items()}
+        tensors = {f"network.{name}": value for name, value in tensors.items()}
+        told.save(TrainState(tensors | own, {"step": step, "epoch": self.epoch}))
+
+    def _report(self, step: int, loss: float | None, accuracy: float | None) -> ProgressReport:
+        seconds, done = max(time.monotonic() - self._started, 1e-9), self.epoch - self._first
+        images = done * self._plan.steps_per_epoch * self._plan.batch
+        left = (self.training.epochs - self.epoch) * seconds / max(done, 1)
+        return ProgressReport(
+            step, self._plan.steps, self.epoch, self.training.epochs, loss, accuracy, images / seconds, left
+        )
+
+    def begin(self, resume: TrainState | None) -> None:
+        """Tell the initial weights, or go on from what was handed over last."""
+        if resume is None:
+            self._told.checkpoint(0, 0, weights.tensors(self.network))
+            self._told.point(0, validation(self.network, self.splits, self.check))
+            return
+        weights.load_tensors(self.network, _under("network.", resume.tensors))
+        self.state = _under("state.", resume.tensors)
+        self.epoch = self._first = int(resume.meta["epoch"])
+        self._rng = self._seeded()
+
+    def _seeded(self) -> np.random.Generator:
+        """Random numbers of the epoch that begins: of its order, of the network's dropout, of torch's generators."""
+        noise = np.random.Generator(np.random.SFC64([self.seeds.noise, self.epoch]))
+        for layer in dropout_layers(self.network):
+            layer.rng = noise
+        self.network.train()
+        _seed_torch(self.seeds.noise, self.epoch)
+        return np.random.Generator(np.random.SFC64([self.seeds.batches, self.epoch]))
+
+
+def _train_by_epochs(
+    module: nn.Module, splits: Splits, training: TrainingSpec, seeds: RunSeeds, *, device: str,
+    resume: TrainState | None, told: TrainListener,
+) -> None:  # fmt: skip
+    """As `train`, by a trainer of the registry. Raises StageError where it does not hand over every epoch."""
+    module.to(device)
+    with arithmetic(device), ExitStack() as stack:
+        place = torch.device(device)
+        stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
+        member = Member(module, splits.to(device), training, seeds, device, told)
+        member.begin(resume)
+        member.check()
+        RECIPE["trainer"][training.trainer].call(member, training.options("trainer"))
+    if member.epoch != training.epochs:
+        raise StageError(f"the trainer {training.trainer!r} handed over {member.epoch} of {training.epochs} epochs")
+    module.eval()
 
 
 # --- randomness of torch's own layers ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from modescape.drawing.style import look
 from modescape.drawing.words import duration, percent, thousands
 from modescape.errors import NotFound
 from modescape.finding import Finding
+from modescape.initial import shared_start
 from modescape.plan import departures, differences
 from modescape.records import Absent, Group, Role, StageKind, StageState, Status
 from modescape.registry import Figure, architectures, datasets, figures, method_title, methods, presets, studies
@@ -124,6 +125,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         ),
         sentence=found.sentence,
         statistics=_statistics(here, row, spec),
+        shared_start=shared_start(spec),
         strip=_strip(here, row, spec, found) if row.finding else None,
         cards=_rows_filled([card for card in cards if card.planned]),
         missing=[card for card in cards if not card.planned and card.lacks.words],

@@ -6,8 +6,9 @@
 
 Labels, limits, help and defaults come from the spec's and the registries' JSON schemas; nothing is listed twice. A
 control's name is the path of its value in the spec, with methods by name instead of by place:
-`methods.low-rank.options.rank`. Methods and studies are rows with a box that switches them on (`shift.on`); a study
-there may be several of has numbered rows, `planes.0` and so on, and only those that are on are in the spec.
+`methods.low-rank.options.rank`; options of what is chosen from a registry name their entry:
+`training.optimiser_options.adamw.beta1`. Methods and studies are rows with a box that switches them on (`shift.on`); a
+study there may be several of has numbered rows, `planes.0` and so on, and only those that are on are in the spec.
 The browser posts the form for its plan (see pages/launching.py) and knows no rule of it.
 """
 
@@ -27,7 +28,7 @@ from modescape.errors import Problem
 from modescape.presets.base import SHORT_METHODS
 from modescape.pydantic_errors import within
 from modescape.records import Json
-from modescape.registry import Entry, Method, Study, architectures, datasets, methods, studies, while_known
+from modescape.registry import RECIPE, Entry, Method, Study, architectures, datasets, methods, studies, while_known
 from modescape.spec import MarginsSpec, every_margin, parse, place_of, stored, words
 from modescape.spec_parts import (
     PLACES,
@@ -148,6 +149,7 @@ _LABELS = {
     "embed_images": "Images in t-SNE",
     "embed_seed": "Seed of t-SNE",
     "color": "Colour",
+    "training.initial_weights": "Initial weights (fine-tuning)",
     "ref": "Reference run",
     "normalise": "Divide by error rate",
     "ood": "Other images",
@@ -190,9 +192,24 @@ def to_values(document: Mapping[str, Any]) -> Values:
                         f"network.options.{chosen}.{name}": _text(inner)
                         for name, inner in _options(architectures, chosen, value).items()
                     }
-                elif field != "fingerprint":
+                elif part == "training" and (of := _recipe_part(field)):
+                    chosen = fields.get(of, values[f"training.{of}"])
+                    values |= {
+                        f"training.{field}.{chosen}.{name}": _text(inner)
+                        for name, inner in _options(RECIPE[of], chosen, value).items()
+                    }
+                elif field not in _FILLED_IN:
                     values[f"{part}.{field}"] = _text(value)
     return values
+
+
+_FILLED_IN = ("fingerprint", "initial_digest")  # when an experiment is created; never typed
+
+
+def _recipe_part(field: str) -> str:
+    """The part of the recipe whose options stand in a field of the training; "" of other fields."""
+    part = field.removesuffix("_options")
+    return part if part != field and part in RECIPE else ""
 
 
 def _study_values(name: str, asked: Any, promised: bool) -> Values:
@@ -261,6 +278,10 @@ def to_document(form: Iterable[tuple[str, str]]) -> Json:
             if path[1] != chosen:
                 continue
             path = ["options", path[2]]
+        if part == "training" and (of := _recipe_part(path[0])):
+            if path[1] != given.get(f"training.{of}", ""):
+                continue
+            path = [path[0], path[2]]
         target = document.setdefault(part, {})
         for step in path[:-1]:
             target = target.setdefault(step, {})
@@ -347,6 +368,9 @@ def place(problem: Problem, document: Mapping[str, Any], values: Mapping[str, st
         return replace(
             problem, field=".".join(["network.options", document.get("network", {}).get("architecture", ""), *path[1:]])
         )
+    if part == "training" and path and (of := _recipe_part(path[0])):
+        chosen = document.get("training", {}).get(of) or TrainingSpec.model_fields[of].default
+        return replace(problem, field=".".join([part, path[0], chosen, *path[1:]]))
     if part == "training" and path[:1] == ["milestones"]:
         return replace(problem, field="training.milestones")
     if part == "evaluation" and path[:1] == ["splits"]:
@@ -391,7 +415,7 @@ def sections(
         more: list[Control] = []
         for part in parts:
             for control in _controls(part):
-                is_first = control.name.removeprefix(f"{part}.") in _FIRST[part]
+                is_first = _field(control, part) in _FIRST[part]
                 (first if is_first else more).append(filled(control))
         return Section(number, title, hint, tuple(first), tuple(more))
 
@@ -482,20 +506,39 @@ def _controls(part: str) -> tuple[Control, ...]:
         field = control.name.split(".")[1]
         if part == "margins":
             control = replace(control, label=f"Margin of claim ({field})")
-        if field == "fingerprint" or control.name == "network.options":
+        if field in _FILLED_IN or control.name == "network.options" or (part == "training" and _recipe_part(field)):
             continue
         if field == "dataset":
             control = _select(control, datasets)
         elif field == "architecture":
             control = _select(control, architectures)
+        elif part == "training" and field in RECIPE:
+            control = _select(control, RECIPE[field])
         found.append(control)
+        if part == "training" and field in RECIPE:
+            found += _recipe_options(field)
     order = _FIRST[part]
-    found.sort(key=lambda control: order.index(name) if (name := control.name.split(".")[1]) in order else len(order))
+    found.sort(key=lambda control: order.index(name) if (name := _field(control, part)) in order else len(order))
     if part == "network":
         for name, architecture in architectures.items():
             options = option_controls(architecture, f"network.options.{name}")
             found += [replace(control, label=f"{architecture.title}: {control.label.lower()}") for control in options]
     return tuple(found)
+
+
+def _field(control: Control, part: str) -> str:
+    """The field of a part that a control is, or whose choice it belongs to."""
+    field = control.name.removeprefix(f"{part}.").split(".")[0]
+    return (_recipe_part(field) if part == "training" else "") or field
+
+
+def _recipe_options(part: str) -> list[Control]:
+    """Controls for the options of everything that can stand in a part of the recipe."""
+    found = []
+    for name, entry in RECIPE[part].items():
+        options = option_controls(entry, f"training.{part}_options.{name}")
+        found += [replace(control, label=f"{entry.title}: {control.label.lower()}") for control in options]
+    return found
 
 
 @while_known

@@ -14,6 +14,7 @@ from modescape.listing import Condition, ListQuery
 from modescape.paper_numbers import beside
 from modescape.records import Json, Status
 from modescape.registry import (
+    RECIPE,
     Dataset,
     Entry,
     Figure,
@@ -68,6 +69,26 @@ _GROUPS = (
     ),
     ("architectures", "Architectures", architectures, "Add one: a function marked @architecture."),
     ("methods", "Methods", methods, "Add one: a function marked @method; form, plan, plots and tests follow from it."),
+    (
+        "optimisers",
+        "Optimisers",
+        RECIPE["optimiser"],
+        "Add one: a function marked @optimiser, often one line of torch.optim.",
+    ),
+    ("schedules", "Schedules", RECIPE["schedule"], "Add one: a function of the step, marked @schedule."),
+    ("losses", "Losses", RECIPE["loss"], "Add one: a function of logits and targets, marked @loss."),
+    (
+        "augmentations",
+        "Augmentations",
+        RECIPE["augmentation"],
+        "Add one: a function of a batch and random numbers, marked @augmentation.",
+    ),
+    (
+        "trainers",
+        "Trainers",
+        RECIPE["trainer"],
+        "Add one: a function marked @trainer that trains a member by any means and hands over its epochs.",
+    ),
     ("studies", "Studies", studies, "Add one: a model marked @study, what it does and its figures, in one folder."),
     (
         "figures",

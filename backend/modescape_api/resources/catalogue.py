@@ -21,6 +21,7 @@ from modescape.listing import Condition, ListQuery
 from modescape.plan import Plan, Prepared, differences
 from modescape.records import Json, Status
 from modescape.registry import (
+    RECIPE,
     Entry,
     Method,
     architectures,
@@ -57,6 +58,10 @@ def _as_claim(claim: Claim[Any]) -> Json:
     return claim.said() | brought
 
 
+def _plural(noun: str) -> str:
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
+
+
 @while_known
 def _known_here() -> Json:
     """All registries, the presets with their specs and the schema of a spec, made once for what is known."""
@@ -65,6 +70,7 @@ def _known_here() -> Json:
         "architectures": architectures,
         "methods": methods,
         "figures": figures,
+        **{_plural(noun): known for noun, known in RECIPE.items()},
     }
     found: Json = {noun: [as_entry(entry) for entry in known.values()] for noun, known in registries.items()}
     found["presets"] = [{**as_entry(preset), "spec": preset.call()} for preset in presets.values()]

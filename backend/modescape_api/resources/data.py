@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from modescape import own_sets, pydantic_errors
 from modescape.errors import InvalidInput
+from modescape.initial import is_digest
 from modescape.records import Json
 from modescape.registry import datasets
 from modescape.settings import Settings
@@ -35,20 +36,20 @@ router = APIRouter(tags=["data"])
 
 
 def resolved(settings: Settings, document: Json) -> Json:
-    """A spec document whose paths (of its data, of published corruptions, of other images) are their real places.
+    """A spec document whose paths (of data, published corruptions, other images, initial weights) are real places.
 
     Raises InvalidInput naming the field (`spec.data.path`).
     """
     found = dict(document)
     for field, path in _paths_in(document):
         real = str(inside(path, settings.registration_roots, field=f"spec.{field}"))
-        name, *place = field.split(".")[:-1]
+        name, *place, last = field.split(".")
         if place:
             items = list(found[name])
-            items[int(place[0])] = {**items[int(place[0])], "path": real}
+            items[int(place[0])] = {**items[int(place[0])], last: real}
             found[name] = items
         else:
-            found[name] = {**found[name], "path": real}
+            found[name] = {**found[name], last: real}
     return found
 
 
@@ -58,6 +59,9 @@ def _paths_in(document: Json) -> list[tuple[str, str]]:
     parts = [("data", document.get("data")), ("shift", document.get("shift"))]
     parts += [(f"ood.{i}", part) for i, part in enumerate(ood)] if isinstance(ood, list | tuple) else []
     named = [(f"{name}.path", part.get("path")) for name, part in parts if isinstance(part, dict)]
+    training = document.get("training")
+    weights = training.get("initial_weights") if isinstance(training, dict) else None
+    named += [("training.initial_weights", weights)] if isinstance(weights, str) and not is_digest(weights) else []
     return [(field, path) for field, path in named if isinstance(path, str)]
 
 

@@ -128,13 +128,15 @@ class CyclicalOptions(FreshOptions):
         return {epoch * steps_per_epoch: index for index, epoch in enumerate(ends)}
 
     def training(self, training: TrainingSpec) -> TrainingSpec:
-        """The chain as a training in shuffled epochs; augmentation and precision are those of the runs."""
+        """The chain as a training in shuffled epochs; loss, augmentation and precision are those of the runs."""
         return training.model_copy(
             update={
                 "protocol": "custom",
                 "optimiser": "sgd",
+                "optimiser_options": {},
                 "learning_rate": self.learning_rate,
                 "schedule": "constant",  # in name: `rate` above says otherwise at every step
+                "schedule_options": {},
                 "milestones": (),
                 "weight_decay": self.weight_decay,
                 "decay_on": "all",
@@ -159,7 +161,7 @@ class CyclicalOptions(FreshOptions):
         return Recipe(
             plan=replace(plan, snapshot_steps=self.kept(per_epoch)),
             rate=lambda step: self.rate(step, per_epoch),
-            optimiser=lambda theta: Langevin(theta, friction=self.friction, deviation=deviation, seed=seed),
+            optimiser=lambda weights: Langevin(weights.theta, friction=self.friction, deviation=deviation, seed=seed),
         )
 
     def warnings(self, spec: BaseSpec) -> Iterator[str]:

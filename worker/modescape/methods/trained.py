@@ -99,6 +99,7 @@ class ContinuedOptions(TrainedOptions):
                 "protocol": "custom",
                 "learning_rate": self.learning_rate or training.learning_rate / 2,
                 "schedule": "constant",
+                "schedule_options": {},
                 "milestones": (),
                 "epochs": self.epochs,
                 "checkpoint_every": self.epochs,

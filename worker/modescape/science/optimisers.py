@@ -1,13 +1,16 @@
-"""What changes a network's weights, as one flat vector: Adam, and descent with or without momentum."""
+"""What changes a network's weights: Adam and descent, ours, on one flat vector, and every optimiser of torch's kind."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from modescape.errors import InvalidInput
 
 
 def flatten_in_place(module: nn.Module) -> tuple[Tensor, Tensor]:
@@ -24,22 +27,54 @@ def flatten_in_place(module: nn.Module) -> tuple[Tensor, Tensor]:
     return theta, gradient
 
 
-class Optimiser(Protocol):
-    """Changes theta in place; `moments` and `updates` are all it remembers."""
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What an optimiser moves.
 
-    moments: dict[str, Tensor]
+    theta: all of it, flat [P]; parameters: its pieces, views of theta, whose gradients are views of one flat vector;
+    decays: of each piece, whether weight decay acts on it.
+    """
+
+    theta: Tensor
+    parameters: tuple[nn.Parameter, ...]
+    decays: tuple[bool, ...]
+
+
+class Optimiser(Protocol):
+    """Changes theta in place; `moments` and `updates` are all it remembers.
+
+    A run that goes on gets its moments back by name. Of what makes them as it goes they are asked for by a method
+    `restore(moments)`.
+    """
+
     updates: int
+
+    @property
+    def moments(self) -> Mapping[str, Tensor]: ...
 
     def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None: ...
 
 
+def restore(optimiser: Optimiser, moments: Mapping[str, Tensor], updates: int) -> None:
+    """Let it go on from what it remembered after so many updates."""
+    optimiser.updates = updates
+    if isinstance(optimiser, Torch):
+        optimiser.restore(moments)
+        return
+    with torch.no_grad():
+        for name, moment in optimiser.moments.items():
+            moment.copy_(moments[name])
+
+
 @dataclass
 class Adam:
-    """Kingma and Ba 2015, algorithm 1, with decay rates 0.9 and 0.999."""
+    """Kingma and Ba 2015, algorithm 1."""
 
     theta: Tensor
     epsilon: float
     updates: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.999
     moments: dict[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,20 +84,24 @@ class Adam:
     def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None:
         self.updates += 1
         first, second = self.moments["first"], self.moments["second"]
-        first.lerp_(gradient, 1 - 0.9)
-        second.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
-        unbiased = math.sqrt(1 - 0.999**self.updates)
+        first.lerp_(gradient, 1 - self.beta1)
+        second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        unbiased = math.sqrt(1 - self.beta2**self.updates)
         denominator = torch.sqrt(second, out=self._scratch).div_(unbiased).add_(self.epsilon)
-        theta.addcdiv_(first, denominator, value=-rate / (1 - 0.9**self.updates))
+        theta.addcdiv_(first, denominator, value=-rate / (1 - self.beta1**self.updates))
 
 
 @dataclass
 class Descent:
-    """Stochastic gradient descent, with heavy-ball momentum unless it is 0 (Sutskever 2013, as torch has it)."""
+    """Stochastic gradient descent, with heavy-ball momentum unless it is 0 (Sutskever 2013, as torch has it).
+
+    nesterov: the step is that of the velocity after the next one, were the gradient the same.
+    """
 
     theta: Tensor
     momentum: float
     updates: int = 0
+    nesterov: bool = False
     moments: dict[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,5 +110,66 @@ class Descent:
     def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None:
         self.updates += 1
         if self.momentum:
-            gradient = self.moments["velocity"].mul_(self.momentum).add_(gradient)
+            velocity = self.moments["velocity"].mul_(self.momentum).add_(gradient)
+            gradient = gradient.add(velocity, alpha=self.momentum) if self.nesterov else velocity
         theta.add_(gradient, alpha=-rate)
+
+
+class Torch:
+    """An optimiser of torch's kind (`torch.optim.Optimizer`), on a network's own tensors.
+
+        Torch(weights, torch.optim.AdamW, decay=0.01, betas=(0.9, 0.99))
+
+    decay: its option `weight_decay`, for the tensors on which decay acts; others get none. What it remembers are its
+    state's tensors and numbers. Raises InvalidInput for a state that holds anything else.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        kind: Callable[..., torch.optim.Optimizer],
+        *,
+        decay: float | None = None,
+        **options: Any,
+    ) -> None:
+        pieces = list(zip(weights.parameters, weights.decays, strict=True))
+        groups: list[dict[str, Any]] = [{"params": [p for p, _ in pieces]}]
+        if decay is not None:
+            halves = ((decay, [p for p, decays in pieces if decays]), (0.0, [p for p, decays in pieces if not decays]))
+            groups = [{"params": own, "weight_decay": value} for value, own in halves if own]
+        self.updates = 0
+        self.inner = kind(groups, lr=1.0, **options)
+
+    def update(self, theta: Tensor, gradient: Tensor, rate: float) -> None:
+        """One step at that rate; parameters and their gradients are views of theta and of the gradient."""
+        self.updates += 1
+        for group in self.inner.param_groups:
+            group["lr"] = rate
+        self.inner.step()
+
+    @property
+    def moments(self) -> dict[str, Tensor]:
+        """Its state: "3.exp_avg" of the fourth tensor; what is a number and no tensor ends in "#"."""
+        state: Mapping[int, Mapping[str, Any]] = self.inner.state_dict()["state"]
+        pairs = [(f"{i}.{name}", value) for i, own in state.items() for name, value in own.items() if value is not None]
+        return dict(_written(name, value) for name, value in pairs)
+
+    def restore(self, moments: Mapping[str, Tensor]) -> None:
+        state: dict[int, dict[str, Any]] = {}
+        for written, value in moments.items():
+            number, _, name = written.partition(".")
+            is_number = name.endswith("#")
+            state.setdefault(int(number), {})[name.removesuffix("#")] = value.item() if is_number else value
+        groups = self.inner.state_dict()["param_groups"]
+        self.inner.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _written(name: str, value: object) -> tuple[str, Tensor]:
+    if isinstance(value, Tensor):
+        return name, value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{name}#", torch.tensor(value, dtype=torch.int64 if isinstance(value, int) else torch.float64)
+    raise InvalidInput(
+        f"the optimiser's state {name.partition('.')[2]!r} is a {type(value).__name__}", field="training.optimiser",
+        allowed="tensors and numbers, which a killed run is resumed from",
+    )  # fmt: skip

@@ -37,20 +37,23 @@ class RunSeeds:
         return asdict(self)
 
 
-def run_seeds(root: int, run: int, vary: Literal["both", "weights", "batches"] = "both") -> RunSeeds:
+Vary = Literal["both", "weights", "batches", "head"]  # head: with given weights, both of what is drawn still
+
+
+def run_seeds(root: int, run: int, vary: Vary = "both") -> RunSeeds:
     """Seeds of run `run`. What does not vary takes run 0's seed.
 
     Dropout masks and augmentation go with the order of examples: the paper's "random training batches" (science g.1).
     """
-    weights = run if vary in ("both", "weights") else 0
-    batches = run if vary in ("both", "batches") else 0
+    weights = run if vary in ("both", "weights", "head") else 0
+    batches = run if vary in ("both", "batches", "head") else 0
     return _two_seeds(root, "", weights, batches)
 
 
 STREAMS = (*(field.name for field in fields(RunSeeds)), "sampling")  # as tables show them
 
 
-def streams(root: int, run: int, vary: Literal["both", "weights", "batches"] = "both") -> dict[str, int]:
+def streams(root: int, run: int, vary: Vary = "both") -> dict[str, int]:
     """Every seed of run `run`: those of its training, and that of the samples around its optimum."""
     return {**run_seeds(root, run, vary).as_dict(), "sampling": stream_seed(root, "sampling", run)}
 

@@ -24,7 +24,7 @@ from modescape.science.seeds import chain_seeds, stream_seed
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import keyed, steps_per_epoch
 from modescape.stages.around import options_of
-from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_method, the_network
+from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_method, the_network, the_recipe
 from modescape.stages.train import run_training
 
 if TYPE_CHECKING:
@@ -75,12 +75,11 @@ def _noise_seed(spec: ExperimentSpec, run: int, entry: Method) -> int:
 @stage(
     "chain",
     parts=_parts,
-    brought=(the_data, the_network, the_method),
+    brought=(the_data, the_network, the_method, the_recipe),
     absent=Absent("Cyclical SG-MCMC was not chosen.", add="sgmcmc", place="methods.sgmcmc"),
 )
 def chain(context: Context) -> None:
     """One chain of one method beside one run; the weights it kept, in order."""
-    from modescape.architectures.building import build
     from modescape.science import weights
 
     spec, run = context.spec, context.params["run"]
@@ -91,7 +90,7 @@ def chain(context: Context) -> None:
     recipe: Recipe | None = None
     planned = _trained(options).samples
     if isinstance(options, FreshOptions):
-        network = build(spec.network, context.splits.shape, seed=seeds.weights).to(context.device)
+        network = context.start(seeds.weights)
         recipe = options.recipe(training, images=len(context.splits.train), seed=_noise_seed(spec, run, entry))
     else:
         network = context.network()

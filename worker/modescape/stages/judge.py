@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape import initial
 from modescape.claims import judging
 from modescape.claims.claim import MIN_SAMPLES, margins
 from modescape.claims.equal_accuracy import at_equal_accuracy
@@ -96,7 +97,18 @@ def judge(context: Context, results: Results) -> None:
             add_claims(context, judging.judge(chains, margins=margins(context.spec), closed=closed_to(context.spec)))
     shut = closed_to(context.spec)
     records = judging.judge(evidence, margins=margins(context.spec), closed=shut, check=context.control.check)
-    add_claims(context, (without(record, missing, evidence.numbers) for record in records))
+    add_claims(context, (without(_of_one_start(context.spec, r), missing, evidence.numbers) for r in records))
+
+
+_ABOUT_RUNS = ("a", "b")
+
+
+def _of_one_start(spec: ExperimentSpec, record: ClaimRecord) -> ClaimRecord:
+    """Where runs share their start, claims about what independent runs are like say so."""
+    shared = initial.shared_start(spec)
+    if not shared or record.id not in _ABOUT_RUNS:
+        return record
+    return replace(record, because="; ".join(filter(None, (record.because, shared))))
 
 
 def closed_to(spec: ExperimentSpec) -> str:
@@ -257,11 +269,11 @@ def _why(of_runs: Mapping[int, str]) -> str:
 
 
 def _rates(context: Context, results: Results, window: list[Solution]) -> tuple[float, float] | None:
-    """Learning rates that led to the first and to the last checkpoint of a window."""
+    """Learning rates that led to the first and to the last checkpoint of a window; None where our loop set none."""
     from modescape.training import learning_rate
 
     steps = results.steps_per_epoch
-    if steps is None:
+    if steps is None or context.spec.training.by_epochs:
         return None
     first, last = (
         learning_rate(context.spec.training, max(0, round((s.epoch or 0.0) * steps) - 1), round(steps))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape import initial
 from modescape.artifacts import Artifacts
 from modescape.claims import CLAIMS, Claim
 from modescape.claims.evidence import Units
@@ -25,7 +26,7 @@ from modescape.datasets import loading
 from modescape.draft import Draft
 from modescape.errors import StageError
 from modescape.records import Absent, NewMatrix, NewMeasurement, NewSolution, PlannedStage, StageOutput, StageState
-from modescape.registry import Entry, architectures, corruptions, methods
+from modescape.registry import RECIPE, Entry, architectures, corruptions, methods
 from modescape.registry import datasets as sets
 from modescape.results import Results
 from modescape.science import data as datasets
@@ -111,6 +112,19 @@ class Context:
         from modescape.architectures.building import build
 
         return build(self.spec.network, self.splits.shape, seed=0).to(self.device)
+
+    def start(self, seed: int) -> torch.nn.Module:
+        """The spec's network as a run begins: with random weights of that seed, or those that are given.
+
+        Raises InvalidInput where the given ones are gone or another network's.
+        """
+        from modescape.architectures.building import build
+
+        network = build(self.spec.network, self.splits.shape, seed=seed)
+        if self.spec.training.initial_weights is not None:
+            given = initial.read(self.spec.training, self.artifacts)
+            initial.put(network, given, fresh_head=self.spec.ensemble.vary == "head")
+        return network.to(self.device)
 
     def split(self, name: str) -> datasets.Split:
         chosen: datasets.Split = getattr(self.splits, name)
@@ -245,6 +259,11 @@ def the_data(task: Task) -> list[Entry]:
 
 def the_network(task: Task) -> list[Entry]:
     return _of(architectures, task.spec.network.architecture)
+
+
+def the_recipe(task: Task) -> list[Entry]:
+    training = task.spec.training
+    return [entry for part, known in RECIPE.items() for entry in _of(known, getattr(training, part))]
 
 
 def the_method(task: Task) -> list[Entry]:

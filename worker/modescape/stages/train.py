@@ -15,7 +15,7 @@ from modescape.records import EventKind, TrainedRun
 from modescape.science.health import finite
 from modescape.science.seeds import RunSeeds, run_seeds, streams
 from modescape.spec_parts import TrainingSpec, keyed, steps_per_epoch
-from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network
+from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network, the_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -172,14 +172,13 @@ def only_last(training: TrainingSpec, **changes: Any) -> TrainingSpec:
     return changed.model_copy(update={"checkpoint_every": changed.epochs})
 
 
-@stage("train", parts=_parts, brought=(the_data, the_network))
+@stage("train", parts=_parts, brought=(the_data, the_network, the_recipe))
 def train(context: Context) -> None:
-    from modescape.architectures.building import build
     from modescape.science.arithmetic import arithmetic_used, choose_precision
 
     spec, run = context.spec, context.params["run"]
     seeds = run_seeds(spec.ensemble.seed, run, spec.ensemble.vary)
-    network = build(spec.network, context.splits.shape, seed=seeds.weights).to(context.device)
+    network = context.start(seeds.weights)
     recorder = run_training(context, network, spec.training, seeds, run=run)
     recorder.close()
     precision = choose_precision(spec.training.precision, context.device)

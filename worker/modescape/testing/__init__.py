@@ -22,6 +22,14 @@ from modescape.testing.datasets import check_dataset
 from modescape.testing.figures import check_figure
 from modescape.testing.methods import check_method
 from modescape.testing.presets import check_preset
+from modescape.testing.recipes import (
+    RECIPES,
+    check_augmentation,
+    check_loss,
+    check_optimiser,
+    check_schedule,
+    check_trainer,
+)
 from modescape.testing.stores import check_store
 from modescape.testing.studies import check_study
 
@@ -35,10 +43,12 @@ CHECKS: Mapping[str, Callable[..., Checked]] = {
     "figures": check_figure,
     "presets": check_preset,
     "claims": check_claim,
+    **RECIPES,
 }
 
 __all__ = [
     "CHECKS", "Checked", "ContractBroken",
-    "check_architecture", "check_claim", "check_corruption", "check_dataset", "check_figure", "check_method",
-    "check_preset", "check_store", "check_study",
+    "check_architecture", "check_augmentation", "check_claim", "check_corruption", "check_dataset", "check_figure",
+    "check_loss", "check_method", "check_optimiser", "check_preset", "check_schedule", "check_store", "check_study",
+    "check_trainer",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from modescape.registry import architectures
 from modescape.science.barriers import BATCH_NORM_IMAGES
 from modescape.science.seeds import branch_seeds
 from modescape.spec_parts import keyed
-from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
+from modescape.stages.stage import Context, Json, Runs, Task, planner, stage, the_recipe
 from modescape.stages.train import only_last, run_training
 from modescape.studies.instability.study import InstabilitySpec
 from modescape.study import needed
@@ -71,7 +71,7 @@ def _branch_parts(task: Task) -> Json:
     }
 
 
-@stage("branch", parts=_branch_parts, through=lambda lease: Runs((0,)), uses=("train",))
+@stage("branch", parts=_branch_parts, through=lambda lease: Runs((0,)), uses=("train",), brought=(the_recipe,))
 def branch(context: Context) -> None:
     from modescape.science.weights import load_tensors
 

@@ -25,7 +25,7 @@ from modescape.science.seeds import ARMS, Arm, arm_seeds
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import TrainingSpec, keyed
 from modescape.stages.judge import add_claims
-from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network
+from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network, the_recipe
 from modescape.stages.train import only_last, run_training
 from modescape.studies.seeds.study import SeedsSpec
 from modescape.study import needed
@@ -79,6 +79,7 @@ def _training(spec: ExperimentSpec, learning_rate: float) -> TrainingSpec:
         protocol=plain.protocol,
         learning_rate=learning_rate,
         schedule="constant",
+        schedule_options={},
         halve_every=plain.halve_every,
         milestones=plain.milestones,
         epochs=needed(spec.seeds).epochs or spec.training.epochs,
@@ -100,13 +101,11 @@ def _arm_parts(task: Task) -> Json:
     }
 
 
-@stage("arm", parts=_arm_parts, brought=(the_data, the_network))
+@stage("arm", parts=_arm_parts, brought=(the_data, the_network, the_recipe))
 def arm(context: Context) -> None:
-    from modescape.architectures.building import build
-
     spec, params = context.spec, context.params
     seeds = arm_seeds(spec.ensemble.seed, params["repetition"], _BY_KEY[params["arm"]])
-    network = build(spec.network, context.splits.shape, seed=seeds.weights).to(context.device)
+    network = context.start(seeds.weights)
     training = _training(spec, params["learning_rate"])
     recorder = run_training(context, network, training, seeds, run=None)
     if recorder.failed:  # at a high rate: a result of this training, and no reason to lose the others
