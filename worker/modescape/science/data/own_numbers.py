@@ -3,8 +3,8 @@
     found = read_numbers(Path("wine.csv"), seed=0)
     found.raw.train_images.shape                 # (N, 13, 1, 1): one number a column
 
-An example (science k.6) is what stands behind the first axis: features [N, F], signals [N, C, L], maps [N, C, H, W]. All become
-[N, C, H, W] for networks, features as channels of one pixel.
+An example (science k.6) is what stands behind the first axis: features [N, F], signals [N, C, L], maps [N, C, H, W].
+All become [N, C, H, W] for networks, features as channels of one pixel.
 """
 
 from __future__ import annotations
