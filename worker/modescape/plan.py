@@ -341,7 +341,7 @@ def prices_of(spec: ExperimentSpec, info: DataInfo, machines: Machines) -> Price
         shape_of(spec, info),
         spec.training.batch_size,
         max(1, architecture.multiply_adds(*_shape(info), options)),
-        architecture.batch_norm,
+        architecture.has_batch_norm(spec.network.options),
         machines.finished,
         machines.calibration,
     )

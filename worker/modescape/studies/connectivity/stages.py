@@ -44,7 +44,7 @@ def variants(spec: ExperimentSpec) -> list[str]:
 
 
 def _has_batch_norm(spec: ExperimentSpec) -> bool:
-    return architectures[spec.network.architecture].batch_norm
+    return architectures[spec.network.architecture].has_batch_norm(spec.network.options)
 
 
 @planner("connectivity", after="tunnel")
