@@ -265,7 +265,7 @@ def plan(
     if not draft.parameters and spec.imported is None:
         warnings.append(
             f"how large {architectures[spec.network.architecture].title} is with these options on images of this shape "
-            "is not known here, for only workers have it: time and size are guesses"
+            "is not known here, for only workers can count it: time and size are guesses"
         )
     if spec.ensemble.runs < 3:
         warnings.append("fewer than 3 runs give no measure of how runs vary; no claim about them can be judged")

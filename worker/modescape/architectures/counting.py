@@ -130,11 +130,18 @@ def counted(entry: Architecture, shape: Shape, options: Any) -> Count:
                 return replace(found, refused=str(error))
             except Exception as error:  # its own code, or a library's
                 found = replace(found, refused=_why(error))
+                if not _is_of_the_device(error):
+                    return found
         else:
             return found
     if tuple(logits.shape) != (1, shape[3]):
         return replace(found, refused=f"it gives {tuple(logits.shape)} for one image, not (1, {shape[3]})")
     return replace(found, multiply_adds=counter.get_total_flops() // 2, refused="")
+
+
+def _is_of_the_device(error: Exception) -> bool:
+    """Whether it complains of tensors without values, and not of the images."""
+    return isinstance(error, NotImplementedError) or any(word in str(error) for word in ("meta", "device"))
 
 
 def _why(error: Exception) -> str:

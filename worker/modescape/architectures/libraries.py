@@ -36,7 +36,7 @@ def names_of(library: str) -> frozenset[str]:
     if found is None or not found.submodule_search_locations:
         return frozenset()
     models = Path(found.submodule_search_locations[0]) / "models"
-    return frozenset(name for file in models.rglob("*.py") for name in _REGISTERED.findall(file.read_text("utf-8")))
+    return frozenset(name for file in models.glob("*.py") for name in _REGISTERED.findall(file.read_text("utf-8")))
 
 
 class LibraryOptions(Options):
