@@ -109,6 +109,7 @@ def know(counts: Mapping[str, Count]) -> None:
 def counted(entry: Architecture, shape: Shape, options: Any) -> Count:
     """Build the network without values and let one image through it; no random number of anybody's changes."""
     import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     from modescape.science import weights
@@ -123,7 +124,7 @@ def counted(entry: Architecture, shape: Shape, options: Any) -> Count:
                 many = sum(one.numel() for one in module.parameters())
                 found = Count(many, 0, weights.has_batch_norm(module), bool(dropout_layers(module)), "it cannot be run")
                 image = torch.zeros(1, *shape[:3], device=device)
-                with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
                     logits = module.eval()(image)
                 break
             except InvalidInput as error:

@@ -83,10 +83,11 @@ def _parameters(trial: Trial) -> None:
 def _multiply_adds(trial: Trial) -> None:
     """Its forward pass takes as many multiplications of its layers' kernels as it declares, counted by torch while it
     runs."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     trial.built.eval()
-    with FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # of fused attention it knows none
         trial.built(trial.images(trial.shape, 1).requires_grad_())  # else a first layer may take another way
     declared = trial.entry.multiply_adds(*trial.shape, trial.entry.options())
     equal("number of multiply-adds for one image, as declared,", declared, counter.get_total_flops() // 2)
@@ -100,7 +101,8 @@ def _layers(trial: Trial) -> None:
     from modescape.science import weights
     from modescape.science.networks import dropout_layers
 
-    equal("`batch_norm`", trial.entry.batch_norm, weights.has_batch_norm(trial.built))
+    has = trial.entry.has_batch_norm(trial.entry.options().model_dump())
+    equal("`batch_norm`", has, weights.has_batch_norm(trial.built))
     if trial.entry.dropout is not None:
         plain = any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in trial.built.modules())
         equal("`dropout`", trial.entry.dropout, plain or bool(dropout_layers(trial.built)))
