@@ -124,6 +124,19 @@ def _info() -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("own")
+def test_a_class_is_declared_like_a_function() -> None:
+    @architecture("my-class", title="A class", source="a test")
+    class Own(nn.Sequential):
+        """Linear."""
+
+        def __init__(self, channels: int, height: int, width: int, classes: int, options: Any) -> None:
+            super().__init__(nn.Flatten(), nn.Linear(channels * height * width, classes))
+
+    assert architectures["my-class"].parameters(1, 2, 3, 4, architectures["my-class"].options()) == 4 * 6 + 4
+    assert isinstance(network("my-class", {}), Own)
+
+
+@pytest.mark.usefixtures("own")
 def test_counting_changes_no_random_number() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -200,7 +213,7 @@ def test_dropout_can_be_forced_for_monte_carlo_samples(options: dict[str, Any]) 
 
 
 def test_a_wrong_name_is_answered_with_those_it_resembles() -> None:
-    with pytest.raises(InvalidInput, match="did you mean .*vit_tiny_patch16_224"):
+    with pytest.raises(InvalidInput, match=r"did you mean .*vit_tiny_patch16_224"):
         parse({"network": {"architecture": "timm", "options": {"model": "vit_tiny_patch16"}}})
     with pytest.raises(InvalidInput, match="torchvision has no model 'resnet19'; did you mean resnet18"):
         parse({"network": {"architecture": "torchvision", "options": {"model": "resnet19"}}})
@@ -211,7 +224,7 @@ def test_arguments_are_names_and_values_in_a_text_or_an_object() -> None:
     options = architectures["timm"].options.model_validate({"arguments": given})
     assert options.arguments[:3] == ("patch_size=4", "depths=1+2", "qk_norm=true")  # type: ignore[attr-defined]
     assert options.more == given | {"depths": (1, 2)}  # type: ignore[attr-defined]
-    with pytest.raises(InvalidInput, match="network.options"):
+    with pytest.raises(InvalidInput, match=r"network\.options"):
         parse({"network": {"architecture": "timm", "options": {"arguments": ["patch size 4"]}}})
 
 
