@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A network of your own
 #
-# Any `torch.nn.Module` that takes images and gives logits. Its size is counted, and which of its units can change places
-# is read off a forward pass. Put the next cell into a module that `MODESCAPE_PLUGINS` names, and form, API and command
-# line have it too.
+# Any `torch.nn.Module` that takes images and gives logits. Its size is counted, and which of its units can change
+# places is read off a forward pass. Put the next cell into a module that `MODESCAPE_PLUGINS` names, and form, API and
+# command line have it too.
 
 # %%
 import modescape as ms

@@ -25,7 +25,7 @@ class TimmOptions(LibraryOptions):
 
 @architecture(
     "timm",
-    title="A timm network",
+    title="timm network",
     options=TimmOptions,
     source="Wightman 2019, PyTorch Image Models; the model's own paper",
     initial="as the model's own code draws them",

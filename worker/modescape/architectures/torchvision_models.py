@@ -24,7 +24,7 @@ class TorchvisionOptions(LibraryOptions):
 
 @architecture(
     "torchvision",
-    title="A torchvision network",
+    title="torchvision network",
     options=TorchvisionOptions,
     source="TorchVision maintainers 2016; the model's own paper",
     initial="as the model's own code draws them",
