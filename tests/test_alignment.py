@@ -14,6 +14,7 @@ from modescape.errors import StageError
 from modescape.registry import architectures
 from modescape.science import alignment, weights
 from modescape.science.data import InputTransform, Shape, Split
+from modescape.science.symmetry import Axis
 from modescape.spec_parts import NetworkSpec
 
 SHAPES = {
@@ -76,7 +77,7 @@ def test_every_hidden_unit_belongs_to_a_group() -> None:
     module = build(NetworkSpec(architecture="small-cnn"), SHAPES["small-cnn"], seed=0)
     symmetry = alignment.symmetry_of(architectures["small-cnn"], module, torch.zeros(1))
     assert symmetry.sizes == {"block 0": 16, "block 1": 32, "block 2": 32}
-    assert symmetry.axes["head.weight"] == [alignment.Axis(1, "block 2", 4)]  # 9 -> 5 -> 3 -> 2 pixels a side
+    assert symmetry.axes["head.weight"] == [Axis(1, "block 2", 4)]  # 9 -> 5 -> 3 -> 2 pixels a side
     assert "head.bias" not in symmetry.axes
 
 

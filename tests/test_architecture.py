@@ -39,7 +39,7 @@ DOORS = {
         "executor.py",
         "celery_queue.py",
     },
-    "torchvision": {"science", "datasets"},
+    "torchvision": {"science", "datasets", "architectures"},
     "sqlalchemy": {"store", "tables.py", "columns.py", "listing.py", "database.py"},
     "alembic": {"database.py"},
 }

@@ -18,6 +18,7 @@ from modescape.architectures.building import build
 from modescape.registry import architectures
 from modescape.science import alignment, weights
 from modescape.science.data import Shape
+from modescape.science.symmetry import Axis, Symmetry
 from modescape.science.wiring import traced
 from modescape.spec_parts import NetworkSpec
 
@@ -121,7 +122,7 @@ def test_what_is_traced_of_our_networks_is_what_they_say(name: str) -> None:
     said = alignment.symmetry_of(architectures[name], module, shown)
     found = traced(module, shape[:3])
 
-    def touched(symmetry: alignment.Symmetry) -> set[tuple[tuple[str, int, int, int], ...]]:
+    def touched(symmetry: Symmetry) -> set[tuple[tuple[str, int, int, int], ...]]:
         places: dict[str, list[tuple[str, int, int, int]]] = {}
         for tensor, axes in symmetry.axes.items():
             for axis in axes:
@@ -180,9 +181,9 @@ def test_what_an_operation_is_not_known_to_leave_alone_is_not_permuted() -> None
 def test_a_group_that_changes_logits_is_refused_and_others_are_kept() -> None:
     module = made(FAST["grouped"])
     right = traced(module, (3, 32, 32))
-    wrong = alignment.Symmetry(dict(right.axes), dict(right.sizes), dict(right.families), set(right.still))
+    wrong = Symmetry(dict(right.axes), dict(right.sizes), dict(right.families), set(right.still))
     wrong.sizes["head"] = 5
-    wrong.axes["10.weight"] = [*wrong.axes["10.weight"], alignment.Axis(0, "head")]
+    wrong.axes["10.weight"] = [*wrong.axes["10.weight"], Axis(0, "head")]
     kept, refused = alignment.checked(wrong, module, images("grouped"))
     assert refused == ["head"]
     assert set(kept.sizes) == set(right.sizes)

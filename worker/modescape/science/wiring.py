@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.weak import WeakIdKeyDictionary
 
-from modescape.science.alignment import Axis, Symmetry
+from modescape.science.symmetry import Axis, Symmetry
 
 Shape = Sequence[int]
 
