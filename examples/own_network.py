@@ -1,22 +1,16 @@
 # %% [markdown]
 # # A network of your own
 #
-# Any `torch.nn.Module` that takes images and gives logits. Its layers are declared beside it without torch, so that a
-# plan knows its size and price. Put the next cell into a file in `worker/modescape/architectures`, and form, API and
+# Any `torch.nn.Module` that takes images and gives logits. Its size is counted, and which of its units can change
+# places is read off a forward pass. Put the next cell into a module that `MODESCAPE_PLUGINS` names, and form, API and
 # command line have it too.
 
 # %%
 import modescape as ms
-from modescape.architectures.architecture import Layer, architecture
+from modescape.architectures.architecture import architecture
 
 
-def layers(channels, height, width, classes, options):
-    """Positions, inputs and outputs of each layer, from which weights and multiplications are counted."""
-    yield Layer(1, channels * height * width, 24)
-    yield Layer(1, 24, classes)
-
-
-@architecture("one-layer", title="One hidden layer", layers=layers, source="an example", dropout=False)
+@architecture("one-layer", title="One hidden layer", source="an example")
 def one_layer(channels, height, width, classes, options):
     """24 hidden units with tanh."""
     from torch import nn

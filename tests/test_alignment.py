@@ -14,6 +14,7 @@ from modescape.errors import StageError
 from modescape.registry import architectures
 from modescape.science import alignment, weights
 from modescape.science.data import InputTransform, Shape, Split
+from modescape.science.symmetry import Axis
 from modescape.spec_parts import NetworkSpec
 
 SHAPES = {
@@ -59,9 +60,9 @@ def test_permuted_units_are_found_again(name: str) -> None:
     """(Those of ResNet-50 take minutes: assignments of 2,048 units, by the same code.)"""
     module = network(name, 3)
     own = tensors_of(module)
-    symmetry = alignment.symmetry_of(architectures[name], module)
+    symmetry = alignment.symmetry_of(architectures[name], module, torch.zeros(1))
     rng = np.random.default_rng(0)
-    hidden = {group: rng.permutation(size) for group, size in symmetry.sizes.items()}
+    hidden = symmetry.shuffled(rng)
     moved = symmetry.permuted(own, hidden)
     trainable = {key for key, _ in module.named_parameters()}
     order = alignment.match(symmetry, {k: own[k] for k in trainable}, {k: moved[k] for k in trainable}, seed=5)
@@ -74,26 +75,33 @@ def test_permuted_units_are_found_again(name: str) -> None:
 def test_every_hidden_unit_belongs_to_a_group() -> None:
     """Classes and pixels are fixed; everything else in SmallCNN runs along exactly one group an axis."""
     module = build(NetworkSpec(architecture="small-cnn"), SHAPES["small-cnn"], seed=0)
-    symmetry = alignment.symmetry_of(architectures["small-cnn"], module)
+    symmetry = alignment.symmetry_of(architectures["small-cnn"], module, torch.zeros(1))
     assert symmetry.sizes == {"block 0": 16, "block 1": 32, "block 2": 32}
-    assert symmetry.axes["head.weight"] == [alignment.Axis(1, "block 2", 4)]  # 9 -> 5 -> 3 -> 2 pixels a side
+    assert symmetry.axes["head.weight"] == [Axis(1, "block 2", 4)]  # 9 -> 5 -> 3 -> 2 pixels a side
     assert "head.bias" not in symmetry.axes
 
 
-def test_a_network_that_does_not_say_how_its_units_are_wired_is_not_aligned() -> None:
-    silent = replace(architectures["small-cnn"], name="my-net", wiring=None)
-    with pytest.raises(StageError, match="how the units of my-net are wired is not known"):
-        alignment.symmetry_of(silent, torch.nn.Linear(2, 2))
-    assert replace(silent, unaligned="its units are ordered").why_not_aligned == "its units are ordered"
+def test_a_network_that_says_its_units_must_stay_is_not_aligned() -> None:
+    ordered = replace(architectures["small-cnn"], name="my-net", wiring=None, unaligned="its units are ordered")
+    with pytest.raises(StageError, match="its units are ordered"):
+        alignment.symmetry_of(ordered, torch.nn.Linear(2, 2), torch.zeros(1, 2))
 
 
-def test_every_architecture_is_permuted_here_or_says_why_not() -> None:
-    assert {name for name, entry in architectures.items() if not entry.why_not_aligned} == set(SHAPES)
+def test_a_network_without_hidden_units_is_refused() -> None:
+    silent = replace(architectures["small-cnn"], wiring=None)
+    with pytest.raises(StageError, match="no units of it can change places"):
+        alignment.symmetry_of(
+            silent, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)), torch.zeros(1, 1, 2, 2)
+        )
+
+
+def test_every_architecture_of_ours_says_how_it_is_wired() -> None:
+    assert {name for name, entry in architectures.items() if entry.wiring is not None} == set(SHAPES)
 
 
 def test_matching_never_makes_two_networks_less_alike() -> None:
     one, other = (network("small-cnn", seed) for seed in (1, 2))
-    symmetry = alignment.symmetry_of(architectures["small-cnn"], one)
+    symmetry = alignment.symmetry_of(architectures["small-cnn"], one, torch.zeros(1))
     a, b = tensors_of(one), tensors_of(other)
     moved = symmetry.permuted(b, alignment.match(symmetry, a, b, seed=0))
 
@@ -190,7 +198,7 @@ def test_alignment_and_then_repair_lower_the_barrier_of_wide_networks() -> None:
         modules.append(build(spec.network, splits.shape, seed=seeds.weights))
         train(modules[run], splits, spec.training, seeds)
     one, other = modules
-    symmetry = alignment.symmetry_of(architectures["mlp"], one)
+    symmetry = alignment.symmetry_of(architectures["mlp"], one, torch.zeros(1))
     moved = symmetry.permuted(tensors_of(other), alignment.match(symmetry, tensors_of(one), tensors_of(other)))
     first, last = weights.flatten(one), weights.from_tensors(one, moved)
     t, shown = barriers.fractions(9), {"train": splits.train}

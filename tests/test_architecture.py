@@ -41,7 +41,7 @@ DOORS = {
         "executor.py",
         "celery_queue.py",
     },
-    "torchvision": {"science", "datasets", "recipes"},
+    "torchvision": {"science", "datasets", "recipes", "architectures"},
     "sqlalchemy": {"store", "tables.py", "columns.py", "listing.py", "database.py"},
     "alembic": {"database.py"},
 }

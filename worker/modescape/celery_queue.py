@@ -28,7 +28,7 @@ from celery import Celery, signals
 from celery.platforms import SecurityWarning
 from kombu.exceptions import KombuError, OperationalError
 
-from modescape import plugins, published_entries
+from modescape import kept_counts, plugins, published_entries
 from modescape.artifacts import Artifacts
 from modescape.database import UNAVAILABLE, check_schema
 from modescape.errors import ConfigurationError
@@ -257,7 +257,7 @@ def worker_main(
     published_entries.publish(store.catalogue, executor.name, living)
     if runner is None:
         _calibrate(store, executor.name, here.device)
-    reaper = _Reaper(executor, work)
+    reaper, counter = _Reaper(executor, work), kept_counts.Counter(store, executor.name)
     signals.worker_shutting_down.connect(lambda **_: executor.stop(), weak=False)
     signals.setup_logging.connect(lambda **_: None, weak=False)  # ours is set up above
     worker = app.Worker(
@@ -265,10 +265,12 @@ def worker_main(
         without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True,
     )  # fmt: skip
     reaper.start()
+    counter.start()
     try:
         worker.start()
     finally:
         executor.stop()
+        counter.stop()
         reaper.stop()
         try:
             store.workers.stopped(executor.name)

@@ -267,7 +267,7 @@ def plan(
     if not draft.parameters and spec.imported is None:
         warnings.append(
             f"how large {architectures[spec.network.architecture].title} is with these options on images of this shape "
-            "is not known here, for only workers have it: time and size are guesses"
+            "is not known here, for only workers can count it: time and size are guesses"
         )
     if shared := initial.shared_start(spec):
         warnings.append(f"{shared}; claims (a) and (b) are about these, and say so")
@@ -350,7 +350,7 @@ def prices_of(spec: ExperimentSpec, info: DataInfo, machines: Machines) -> Price
         shape_of(spec, info),
         spec.training.batch_size,
         max(1, architecture.multiply_adds(*_shape(info), options)),
-        architecture.batch_norm,
+        architecture.has_batch_norm(spec.network.options),
         machines.finished,
         machines.calibration,
     )

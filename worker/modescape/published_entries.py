@@ -25,6 +25,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from modescape import plugins
+from modescape.architectures import counting
 from modescape.errors import NotLoaded
 from modescape.registry import (
     Architecture,
@@ -134,6 +135,7 @@ def _default_count(entry: Method) -> int:
 def _of_architecture(entry: Any) -> Json:
     return {
         "sizes": dict(_sizes(entry)), "dropout": _dropout(entry), "why_not_aligned": entry.why_not_aligned,
+        "wired": entry.wiring is not None, "counted": entry.counted, "norms": entry.norms is not None,
     }  # fmt: skip
 
 
@@ -239,15 +241,19 @@ def _not_loaded(title: str) -> Callable[..., Any]:
 
 
 def _architecture(own: Json, details: Mapping[str, Any]) -> Json:
-    why, sizes, usual = details["why_not_aligned"], details["sizes"], own["options"]
+    why, sizes, usual, name = details["why_not_aligned"], details["sizes"], own["options"], details["name"]
 
     def size(which: int, channels: int, height: int, width: int, classes: int, options: Options) -> int:
         known = sizes.get(_written(channels, height, width, classes))
-        return known[which] if known and options == usual() else 0
+        if known and options == usual():
+            return int(known[which])
+        return (counting.parameters, counting.multiply_adds)[which](name, channels, height, width, classes, options)
 
     return {
         "parameters": functools.partial(size, 0), "multiply_adds": functools.partial(size, 1),
-        "wiring": None if why else own["call"], "unaligned": why,
+        "wiring": own["call"] if details.get("wired", not why) else None, "unaligned": why,
+        "counted": details.get("counted", False),
+        "norms": functools.partial(counting.batch_norm, name) if details.get("norms") else None,
     }  # fmt: skip
 
 

@@ -253,11 +253,16 @@ class Dataset(Entry):
 class Architecture(Entry):
     """`call(channels, height, width, classes, options) -> torch.nn.Module`; classes is their number.
 
-    `parameters` and `multiply_adds` (of one image's forward pass) take the same arguments and are closed forms.
+    `parameters` and `multiply_adds` (of one image's forward pass) take the same arguments: closed forms, or counts by
+    `architectures.counting`, 0 where this process cannot count and no worker has.
     decay_on: the tensors weight decay acts on unless a spec says otherwise (`training.decay_on`).
     dropout: whether it has dropout layers, whatever their rate; None: its declaration does not say.
     initial: how its first weights are drawn, in words, for presets. wiring: `(network, wiring)` notes which of its
-    units can be permuted together, so that two of it can be aligned (science l.2); unaligned: why it has none.
+    units can be permuted together, so that two of it can be aligned (science l.2); without it that is traced in its
+    forward pass; unaligned: why its networks are not to be aligned.
+
+    counted: neither its layers nor its norms are declared; norms: `options -> bool`, where they say whether there is
+    batch norm.
     """
 
     parameters: Callable[..., int] = field(repr=False, metadata=_INTERNAL)
@@ -269,13 +274,17 @@ class Architecture(Entry):
     initial: str = field(default="", metadata=_INTERNAL)
     wiring: Callable[[Any, Wiring], None] | None = field(default=None, repr=False, metadata=_INTERNAL)
     unaligned: str = field(default="", metadata=_INTERNAL)
+    counted: bool = field(default=False, metadata=_INTERNAL)
+    norms: Callable[[Any], bool] | None = field(default=None, repr=False, metadata=_INTERNAL)
+
+    def has_batch_norm(self, options: Mapping[str, Any]) -> bool:
+        """With these options, as a spec has them."""
+        return self.batch_norm if self.norms is None else self.norms(self.options.model_validate(options))
 
     @property
     def why_not_aligned(self) -> str:
         """Why two of its networks cannot be aligned, as half a sentence; "" where they can."""
-        if self.wiring is not None:
-            return ""
-        return self.unaligned or f"how the units of {self.name} are wired is not known"
+        return "" if self.wiring is not None else self.unaligned
 
 
 @dataclass(frozen=True, kw_only=True)

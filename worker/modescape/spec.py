@@ -29,7 +29,7 @@ from pydantic import (
 )
 
 import modescape.registry as registry
-from modescape.architectures.building import has_dropout
+from modescape.architectures.building import has_dropout, refusal
 from modescape.claims import CLAIMS, Claim
 from modescape.claims.claim import Margin
 from modescape.errors import InvalidInput, Problem
@@ -415,6 +415,8 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
             f"{spec.data.dataset} has {info.height}x{info.width}",
             ", ".join(name for name, a in architectures.items() if a.min_side <= min(info.height, info.width)),
         )
+    if why := refusal(spec.network, info):
+        wrong("network.options", f"{architecture.title} cannot be made for these images: {why}", "other options")
     if spec.training.schedule == "milestones":
         epochs = [m.epoch for m in spec.training.milestones]
         if not epochs or epochs != sorted(set(epochs)):

@@ -453,7 +453,8 @@ def batches_of_one(network: NetworkSpec, training: TrainingSpec, images: int) ->
     """
     size = training.batch_size
     is_left_over = training.sampling == "epoch" and size < images and images % size == 1
-    if architectures[network.architecture].batch_norm and (size == 1 or is_left_over):
+    normed = architectures[network.architecture].has_batch_norm(network.options)
+    if normed and (size == 1 or is_left_over):
         of = "every batch" if size == 1 else f"the last of every epoch's batches of {size} (of {images} images)"
         yield Problem(
             f"{of} would hold one image, which batch norm cannot learn from",

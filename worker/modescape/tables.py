@@ -405,7 +405,7 @@ class Catalogue(Base):
 
     __tablename__ = "catalogue"
 
-    kind: Mapped[str] = mapped_column(primary_key=True)  # data, look; a noun of the registries, or plugin
+    kind: Mapped[str] = mapped_column(primary_key=True)  # data, look, size; a noun of the registries, or plugin
     name: Mapped[str] = mapped_column(primary_key=True)
     details: Mapped[dict[str, Any]]
     at: Mapped[datetime] = mapped_column(default=utcnow)

@@ -163,8 +163,8 @@ TOO_FAR = 0.02  # accuracy that re-estimated statistics may cost or bring before
 
 def _statistics(here: Site, row: Experiment, spec: ExperimentSpec) -> str:
     """What estimating batch-norm statistics anew does to the optima, where it does much; "" else."""
-    network = spec.network.architecture
-    if network not in architectures or not architectures[network].batch_norm:
+    network = architectures.get(spec.network.architecture)
+    if network is None or not network.has_batch_norm(spec.network.options):
         return ""
     found = here.store.results.measurements(row.id, metric="accuracy-reestimated").items
     optima = {s.number: s.accuracy for s in here.store.results.solutions(row.id, role=Role.OPTIMUM).items}

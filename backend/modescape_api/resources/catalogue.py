@@ -5,13 +5,14 @@ The form, the documentation page and programs read the same answer; entries a wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from modescape import plugins, power
+from modescape import kept_counts, plugins, power
+from modescape.architectures import counting
 from modescape.claims import CLAIMS, Claim
 from modescape.claims.repeated_looks import Look, looking_ahead
 from modescape.drawing.style import look
@@ -108,7 +109,7 @@ def estimate(here: Site, draft: Draft) -> Prepared:
     are not here as published."""
     document = asked_for(here, draft)
     try:
-        return here.laboratory.prepare(document, as_published=True, fresh=draft.fresh)
+        return _counted(here, lambda: here.laboratory.prepare(document, as_published=True, fresh=draft.fresh))
     except (InvalidInput, DataMissing) as error:
         raise bodies.prefixed(error, "spec") from None
 
@@ -124,6 +125,16 @@ def words(plan: Plan) -> dict[str, str]:
         "gpu_basis": gpu.basis if gpu is not None else "",
         "here": f"{plan.here} of {len(plan.stages)} stages are here already" if plan.here else "",
     }
+
+
+PATIENCE_SECONDS = 8.0  # that a plan waits for a worker to count a network whose declaration tells no sizes
+
+
+def _counted(here: Site, prepare: Callable[[], Prepared]) -> Prepared:
+    """A plan, made again once a worker has counted what it lacks."""
+    prepared = prepare()
+    works = bool(counting.wanted()) and any(worker.stopped_at is None for worker in here.store.workers.all())
+    return prepare() if kept_counts.ask(here.store.catalogue, patience=PATIENCE_SECONDS * works) else prepared
 
 
 def as_estimate(here: Site, prepared: Prepared, preset: str | None = None) -> Json:

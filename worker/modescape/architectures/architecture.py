@@ -2,15 +2,18 @@
 
     architectures["small-cnn"].parameters(3, 32, 32, 10, CnnOptions())     # 19466
 
-The factory alone loads torch. Counts are closed forms that a test compares with the networks built.
+The factory alone loads torch. Counts are closed forms that a test compares with the networks built, or, where layers
+are not declared, counted by `counting`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from modescape.architectures import counting
 from modescape.registry import LAST, Architecture, NoOptions, Options, architectures
 
 if TYPE_CHECKING:
@@ -47,9 +50,9 @@ def architecture(
     *,
     title: str,
     source: str,
-    layers: Layers,
+    layers: Layers | None = None,
     options: type[Options] = NoOptions,
-    batch_norm: bool = False,
+    batch_norm: bool | None = None,
     min_side: int = 1,
     decay_on: Literal["kernels", "weights"] = "weights",
     dropout: bool | None = None,
@@ -60,24 +63,41 @@ def architecture(
 ) -> Callable[[F], F]:
     """Register a factory `(channels, height, width, classes, options) -> nn.Module`; its docstring is the summary.
 
-    `layers`, with the same arguments, lists what the network computes: counts and costs are sums over it. The rest is
-    said in `registry.Architecture`.
+    `layers`, with the same arguments, lists what the network computes: counts and costs are sums over it, and no torch
+    is needed for them. Without it they are counted of the network itself, and so is `batch_norm` where it is not said.
+    The rest is said in `registry.Architecture`.
     """
+    counted, norms = layers is None, layers is None and batch_norm is None
 
     def register(factory: F) -> F:
+        sizes = _declared(layers) if layers is not None else _counted(name)
         architectures.add(
             Architecture(
                 name=name, title=title, summary=" ".join((factory.__doc__ or "").split()), source=source,
-                options=options, call=factory, batch_norm=batch_norm, min_side=min_side,
+                options=options, call=factory, batch_norm=bool(batch_norm), min_side=min_side,
                 decay_on=decay_on, dropout=dropout, initial=initial, wiring=wiring, unaligned=unaligned,
-                place=place,
-                parameters=lambda *shape: sum(layer.parameters for layer in layers(*shape)),
-                multiply_adds=lambda *shape: sum(layer.multiply_adds for layer in layers(*shape)),
+                place=place, counted=counted, norms=partial(counting.batch_norm, name) if norms else None,
+                parameters=sizes[0], multiply_adds=sizes[1],
             )
         )  # fmt: skip
         return factory
 
     return register
+
+
+Size = Callable[..., int]
+
+
+def _declared(layers: Layers) -> tuple[Size, Size]:
+    """Weights, and multiply-adds of one image, as sums over layers."""
+    return (
+        lambda *shape: sum(layer.parameters for layer in layers(*shape)),
+        lambda *shape: sum(layer.multiply_adds for layer in layers(*shape)),
+    )
+
+
+def _counted(name: str) -> tuple[Size, Size]:
+    return partial(counting.parameters, name), partial(counting.multiply_adds, name)
 
 
 def halved(side: int, times: int = 1) -> int:

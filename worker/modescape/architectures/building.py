@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from modescape.architectures import counting
 from modescape.records import DataInfo
 from modescape.registry import architectures
 from modescape.science.data import Shape
@@ -41,10 +42,13 @@ def build(network: NetworkSpec, shape: Shape, *, seed: int) -> nn.Module:
 def has_dropout(network: NetworkSpec, info: DataInfo) -> bool:
     """Whether a network has dropout layers. One that does not say so is built and looked at, which loads torch; where
     that cannot be, in the server, it passes for one that has, and workers see."""
-    declared = architectures[network.architecture].dropout
-    if declared is not None:
-        return declared
-    if not architectures[network.architecture].loaded:
+    entry = architectures[network.architecture]
+    if entry.dropout is not None:
+        return entry.dropout
+    if entry.counted:
+        found = _count(network, info)
+        return found is None or found.dropout  # where nobody has counted, workers see
+    if not entry.loaded:
         return True  # the workers that have it will see
     try:
         from modescape.science.networks import dropout_layers
@@ -52,3 +56,16 @@ def has_dropout(network: NetworkSpec, info: DataInfo) -> bool:
         return True
     shape = Shape(info.channels, info.height, info.width, len(info.classes))
     return bool(dropout_layers(build(network, shape, seed=0)))
+
+
+def refusal(network: NetworkSpec, info: DataInfo) -> str:
+    """Why a network whose declaration tells no sizes cannot be built for such images; "" where it can, or where that is
+    not known here."""
+    found = _count(network, info) if architectures[network.architecture].counted else None
+    return found.refused if found is not None else ""
+
+
+def _count(network: NetworkSpec, info: DataInfo) -> counting.Count | None:
+    entry = architectures[network.architecture]
+    shape = info.channels, info.height, info.width, len(info.classes)
+    return counting.count(entry.name, shape, entry.options.model_validate(network.options))

@@ -13,6 +13,8 @@ from modescape.architectures.architecture import Layer, Layers, architecture, ha
 from modescape.registry import Options
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from modescape.science.alignment import Wiring
 
 
@@ -29,10 +31,32 @@ class CnnOptions(Options):
     )
 
 
-def layers_of(widths: Sequence[int]) -> Layers:
+class SizedCnnOptions(CnnOptions):
+    """Those of a network with a width and a depth."""
+
+    width: int
+    depth: int
+
+
+def widths_of(growth: Sequence[int], options: SizedCnnOptions) -> tuple[int, ...]:
+    """Channels of each convolution: the first one's times `growth`, whose last goes on for a deeper network."""
+    return tuple(options.width * growth[min(i, len(growth) - 1)] for i in range(options.depth))
+
+
+def built(
+    growth: Sequence[int], channels: int, height: int, width: int, classes: int, options: SizedCnnOptions
+) -> nn.Module:
+    from modescape.science.networks import Cnn
+
+    own = options.model_dump(exclude={"width", "depth"})
+    return Cnn(channels, height, width, classes, widths_of(growth, options), **own)
+
+
+def layers_of(growth: Sequence[int]) -> Layers:
     """A 3x3 convolution of each width, each halving the image, then one linear layer."""
 
-    def layers(channels: int, height: int, width: int, classes: int, options: CnnOptions) -> Iterator[Layer]:
+    def layers(channels: int, height: int, width: int, classes: int, options: SizedCnnOptions) -> Iterator[Layer]:
+        widths = widths_of(growth, options)
         for i, (inputs, outputs) in enumerate(pairwise((channels, *widths))):
             yield Layer(9, inputs, outputs, halved(height, i) * halved(width, i))
         yield Layer(1, widths[-1] * halved(height, len(widths)) * halved(width, len(widths)), classes)
@@ -51,7 +75,6 @@ def wiring(module: Any, wiring: Wiring) -> None:
 
 plain_cnn = partial(
     architecture,
-    options=CnnOptions,
     decay_on="kernels",  # as published
     source="Fort, Hu, Lakshminarayanan 2019, section 3; layout of the authors' notebook",
     dropout=True,

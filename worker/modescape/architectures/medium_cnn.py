@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from modescape.architectures.cnn import CnnOptions, layers_of, plain_cnn
+from pydantic import Field
+
+from modescape.architectures.cnn import SizedCnnOptions, built, layers_of, plain_cnn
+from modescape.versions import Added
 
 if TYPE_CHECKING:
     from torch import nn
 
-WIDTHS = (64, 128, 256, 256)
+GROWTH = (1, 2, 4, 4)
+
+
+class MediumCnnOptions(SizedCnnOptions):
+    width: Annotated[int, Added] = Field(
+        64, ge=1, le=256, description="Channels of the first convolution; the others have twice and four times as many."
+    )
+    depth: Annotated[int, Added] = Field(4, ge=1, le=8, description="Convolutions, each of which halves the image.")
 
 
 @plain_cnn(
     "medium-cnn",
     title="MediumCNN",
-    layers=layers_of(WIDTHS),
+    options=MediumCnnOptions,
+    layers=layers_of(GROWTH),
     place=20,
 )
-def medium_cnn(channels: int, height: int, width: int, classes: int, options: CnnOptions) -> nn.Module:
+def medium_cnn(channels: int, height: int, width: int, classes: int, options: MediumCnnOptions) -> nn.Module:
     """Four 3x3 convolutions with 64, 128, 256 and 256 channels, no batch norm; 971,146 weights on CIFAR-10."""
-    from modescape.science.networks import Cnn
-
-    return Cnn(channels, height, width, classes, WIDTHS, **options.model_dump())
+    return built(GROWTH, channels, height, width, classes, options)

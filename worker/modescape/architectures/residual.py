@@ -6,16 +6,25 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modescape.architectures.architecture import Layer, Layers, halved
+from modescape.registry import Options
 
 if TYPE_CHECKING:
     from modescape.science.alignment import Wiring
 
 
-def layers_of(widths: Sequence[int], depth: int, *, bias: bool) -> Layers:
+class ResidualOptions(Options):
+    """Those of a network with a width and a depth."""
+
+    width: int
+    depth: int
+
+
+def layers_of(growth: Sequence[int], *, bias: bool) -> Layers:
     """A 3x3 convolution, then `depth` blocks of each width, then one linear layer. With biases a shortcut has no
     norm."""
 
-    def layers(channels: int, height: int, width: int, classes: int, options: Any) -> Iterator[Layer]:
+    def layers(channels: int, height: int, width: int, classes: int, options: ResidualOptions) -> Iterator[Layer]:
+        widths, depth = [options.width * times for times in growth], options.depth
         yield Layer(9, channels, widths[0], height * width, bias=bias, norm=widths[0])
         inputs = widths[0]
         for stage, outputs in enumerate(widths):

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from modescape.architectures.architecture import architecture
-from modescape.architectures.residual import layers_of, wiring
-from modescape.registry import NoOptions
+from modescape.architectures.residual import ResidualOptions, layers_of, wiring
+from modescape.versions import Added
 
 if TYPE_CHECKING:
     from torch import nn
 
 
+GROWTH = (1, 2, 4, 8)
+
+
+class ResNet18Options(ResidualOptions):
+    width: Annotated[int, Added] = Field(
+        64, ge=1, le=128, description="Channels of the first stage, doubled with each of the four."
+    )
+    depth: Annotated[int, Added] = Field(
+        2, ge=1, le=8, description="Blocks of each of the four stages: 2 make 18 layers, 4 make 34."
+    )
+
+
 @architecture(
     "resnet18",
     title="ResNet18",
-    layers=layers_of((64, 128, 256, 512), 2, bias=False),
+    layers=layers_of(GROWTH, bias=False),
+    options=ResNet18Options,
     batch_norm=True,
     min_side=8,
     decay_on="kernels",  # as published
@@ -25,8 +40,8 @@ if TYPE_CHECKING:
     wiring=wiring,
     place=40,
 )
-def resnet18(channels: int, height: int, width: int, classes: int, options: NoOptions) -> nn.Module:
+def resnet18(channels: int, height: int, width: int, classes: int, options: ResNet18Options) -> nn.Module:
     """Eight basic blocks of 64 to 512 channels with batch norm, for 32-pixel images; 11,173,962 weights on CIFAR-10."""
     from modescape.science.networks import ResNet18
 
-    return ResNet18(channels, classes)
+    return ResNet18(channels, classes, [options.width * times for times in GROWTH], options.depth)

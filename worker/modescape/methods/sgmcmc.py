@@ -168,7 +168,8 @@ class CyclicalOptions(FreshOptions):
         early = self.samples_per_cycle - self.noise_epochs
         if self.temperature > 0 and early > 0:
             yield f"{early} of the {self.samples_per_cycle} samples of each cycle come before its noise"
-        if self.learning_rate >= 0.1 and not architectures[spec.network.architecture].batch_norm:
+        normed = architectures[spec.network.architecture].has_batch_norm(spec.network.options)
+        if self.learning_rate >= 0.1 and not normed:
             yield (
                 f"a learning rate of {self.learning_rate:g} was published for a network with batch norm; without it "
                 "the chain is likely to diverge"

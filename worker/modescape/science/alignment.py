@@ -7,109 +7,131 @@
 
 Hidden units (channels) of one layer can be permuted if everything that reads them is permuted alike. Each such set of
 units is a group here; tensors name the axes along which a group runs. Layers of a residual stream share one group.
+The heads of an attention layer, and the channels of grouped convolutions and norms, keep together in blocks.
 numpy; scipy and torch inside functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modescape.errors import StageError
+from modescape.science.symmetry import Axis, Order, Symmetry, Tensors, in_blocks
 
 if TYPE_CHECKING:
     import torch
 
     from modescape.science.data import InputTransform, Split
 
-Tensors = Mapping[str, NDArray[Any]]
-Order = dict[str, NDArray[np.intp]]  # group -> for each place, the unit that goes there
-
 ROUNDS = 100
 GAIN = 1e-12  # of the similarity, below which matching has come to rest
-
-
-@dataclass(frozen=True)
-class Axis:
-    """An axis of a tensor along which a group of units runs; each unit has `width` neighbouring entries there (the
-    pixels of a channel that was flattened)."""
-
-    number: int
-    group: str
-    width: int = 1
-
-
-@dataclass
-class Symmetry:
-    """Which tensors of a network each group of interchangeable units touches. sizes: units of a group."""
-
-    axes: dict[str, list[Axis]] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-
-    def touch(self, name: str, shape: Sequence[int], **groups: str | None) -> None:
-        """Note that axis `out` (0) or `into` (1) of a tensor runs along a group; None leaves an axis alone."""
-        for number, key in enumerate(("out", "into")):
-            group = groups.get(key)
-            if group is not None:
-                size = self.sizes.setdefault(group, shape[number])
-                self.axes.setdefault(name, []).append(Axis(number, group, shape[number] // size))
-
-    def permuted(self, tensors: Tensors, order: Order, *, without: str = "") -> dict[str, NDArray[Any]]:
-        """The tensors with every group (but `without`) in the given order; weights and batch-norm statistics alike."""
-        moved = {}
-        for name, values in tensors.items():
-            for axis in self.axes.get(name, ()):
-                if axis.group != without:
-                    values = np.take(values, _spread(order[axis.group], axis.width), axis=axis.number)
-            moved[name] = values
-        return moved
-
-
-def _spread(order: NDArray[np.intp], width: int) -> NDArray[np.intp]:
-    """The order of units as an order of entries, `width` of them a unit."""
-    return np.asarray((order[:, None] * width + np.arange(width)).reshape(-1))
 
 
 def match(symmetry: Symmetry, target: Tensors, tensors: Tensors, *, seed: int = 0) -> Order:
     """The order of `tensors`' units that brings its weights nearest to `target`'s: coordinate ascent over the groups in
     random order, each solved exactly as a linear assignment (Ainsworth, Hayase, Srinivasa 2022, algorithm 1).
 
-    target, tensors: trainable tensors by name (statistics are no weights). A local optimum, not always the best one.
+    target, tensors: trainable tensors by name (statistics are no weights). A local optimum, not always the best one;
+    where the symmetry was traced the better of two: from the order as it is, and from that in which every unit's own
+    weights, sorted, are most alike. The second finds a network's own copy in another order, which the first may not.
     """
+    found = _ascend(symmetry, target, tensors, symmetry.identity(), seed)
+    if not symmetry.by_looks:
+        return found
+    other = _ascend(symmetry, target, tensors, _by_looks(symmetry, target, tensors), seed)
+    return max(found, other, key=lambda order: _product(symmetry, target, tensors, order))
+
+
+def _product(symmetry: Symmetry, target: Tensors, tensors: Tensors, order: Order) -> float:
+    """The inner product of all that has units."""
+    moved = symmetry.permuted({name: tensors[name] for name in symmetry.axes if name in tensors}, order)
+    return float(sum(np.vdot(np.asarray(target[name], np.float64), values) for name, values in moved.items()))
+
+
+def _by_looks(symmetry: Symmetry, target: Tensors, tensors: Tensors) -> Order:
+    """Units matched by their weights in each tensor, sorted."""
+    alike = {group: np.zeros((size, size)) for group, size in symmetry.sizes.items()}
+    for name, axes in symmetry.axes.items():
+        for axis in axes if name in tensors else ():
+            size = symmetry.sizes[axis.group]
+            one, other = (np.sort(_units(values[name], axis, size), axis=1) for values in (target, tensors))
+            # the nearest, not the largest product: what is sorted points nearly one way
+            alike[axis.group] += 2 * one @ other.T - (one**2).sum(1)[:, None] - (other**2).sum(1)
+    return {group: best for groups in symmetry.steps for group, best in _best(symmetry, groups, alike).items()}
+
+
+def _best(symmetry: Symmetry, groups: Sequence[str], alike: Mapping[str, NDArray[np.float64]]) -> Order:
+    """The order of the groups of one step under which what is alike stands together."""
     from scipy.optimize import linear_sum_assignment
 
+    if groups[0] in symmetry.families:
+        family, blocks = symmetry.families[groups[0]]
+        return _match_blocks({group: alike[group] for group in groups}, blocks, still=family in symmetry.still)
+    return {groups[0]: linear_sum_assignment(alike[groups[0]], maximize=True)[1]}
+
+
+def _ascend(symmetry: Symmetry, target: Tensors, tensors: Tensors, order: Order, seed: int) -> Order:
+    """Coordinate ascent from `order`, which is changed."""
     rng = np.random.Generator(np.random.Philox(seed))
-    order: Order = {group: np.arange(size) for group, size in symmetry.sizes.items()}
-    groups = list(symmetry.sizes)
+    steps = symmetry.steps
     for _ in range(ROUNDS):
         gained = 0.0
-        for place in rng.permutation(len(groups)):
-            group = groups[place]
-            touched = {name: tensors[name] for name, axes in symmetry.axes.items()
-                       if name in tensors and any(axis.group == group for axis in axes)}  # fmt: skip
-            moved = symmetry.permuted(touched, order, without=group)
-            similarity = np.zeros((symmetry.sizes[group], symmetry.sizes[group]))
-            for name, values in moved.items():
-                for axis in symmetry.axes[name]:
-                    if axis.group == group:
-                        similarity += _units(target[name], axis) @ _units(values, axis).T
-            _, best = linear_sum_assignment(similarity, maximize=True)
-            places = np.arange(len(best))
-            gained += float(similarity[places, best].sum() - similarity[places, order[group]].sum())
-            order[group] = best
+        for place in rng.permutation(len(steps)):
+            groups = steps[place]
+            alike = _similarities(symmetry, groups, target, tensors, order)
+            for group, best in _best(symmetry, groups, alike).items():
+                places = np.arange(len(best))
+                similarity = alike[group]
+                gained += float(similarity[places, best].sum() - similarity[places, order[group]].sum())
+                order[group] = best
         if gained < GAIN:
             break
     return order
 
 
-def _units(values: NDArray[Any], axis: Axis) -> NDArray[np.float64]:
+def _similarities(
+    symmetry: Symmetry, groups: Collection[str], target: Tensors, tensors: Tensors, order: Order
+) -> dict[str, NDArray[np.float64]]:
+    """For each group, [units of target, units of tensors]: inner products of all that belongs to two units, where every
+    other group is in its present order."""
+    touched = {name: tensors[name] for name, axes in symmetry.axes.items()
+               if name in tensors and any(axis.group in groups for axis in axes)}  # fmt: skip
+    moved = symmetry.permuted(touched, order, without=groups)
+    found = {group: np.zeros((symmetry.sizes[group], symmetry.sizes[group])) for group in groups}
+    for name, values in moved.items():
+        for axis in symmetry.axes[name]:
+            if axis.group in groups:
+                size = symmetry.sizes[axis.group]
+                found[axis.group] += _units(target[name], axis, size) @ _units(values, axis, size).T
+    return found
+
+
+def _match_blocks(alike: Mapping[str, NDArray[np.float64]], blocks: int, *, still: bool) -> Order:
+    """The best order of groups whose blocks move together: of every two blocks the best order inside, then the best
+    assignment of blocks; exact. still: blocks stay where they are."""
+    from scipy.optimize import linear_sum_assignment
+
+    value, inside = np.zeros((blocks, blocks)), {}
+    for group, similarity in alike.items():
+        parts = similarity.reshape(blocks, len(similarity) // blocks, blocks, -1).transpose(0, 2, 1, 3)
+        for pair in np.ndindex(blocks, blocks):
+            if not still or pair[0] == pair[1]:
+                rows, best = linear_sum_assignment(parts[pair], maximize=True)
+                inside[group, pair] = best
+                value[pair] += parts[pair][rows, best].sum()
+    where = np.arange(blocks) if still else linear_sum_assignment(value, maximize=True)[1]
+    return {group: in_blocks(where, [inside[group, pair] for pair in enumerate(where)]) for group in alike}
+
+
+def _units(values: NDArray[Any], axis: Axis, size: int) -> NDArray[np.float64]:
     """One row a unit: all entries of a tensor that belong to it."""
     moved = np.moveaxis(np.asarray(values, np.float64), axis.number, 0)
-    return moved.reshape(moved.shape[0] // axis.width, -1)
+    return moved[axis.start : axis.start + size * axis.width].reshape(size, -1)
 
 
 # --- which units of a network are interchangeable --------------------------------------------------------------------
@@ -128,13 +150,114 @@ class Wired(Protocol):
     def why_not_aligned(self) -> str: ...
 
 
-def symmetry_of(entry: Wired, module: torch.nn.Module) -> Symmetry:
-    """The groups of a network of that architecture. Raises StageError where it does not say how its units are wired."""
-    if entry.wiring is None:
+def symmetry_of(entry: Wired, module: torch.nn.Module, images: torch.Tensor) -> Symmetry:
+    """The groups of a network of that architecture: as it says, or, where it does not, traced and checked on `images`
+    [N, C, H, W], as the network sees them. Raises StageError where there are none."""
+    if entry.why_not_aligned:
         raise StageError(f"two {entry.title} cannot be aligned: {entry.why_not_aligned}")
-    wiring = Wiring(module)
-    entry.wiring(module, wiring)
-    return wiring.symmetry
+    if entry.wiring is not None:
+        wiring = Wiring(module)
+        entry.wiring(module, wiring)
+        return wiring.symmetry
+    from modescape.science.wiring import traced
+
+    found = traced(module, tuple(images.shape[1:]))
+    symmetry, refused = checked(found, module, images)
+    if not symmetry.sizes:
+        why = (
+            f"permuting any of {', '.join(refused)} changes its logits"
+            if refused
+            else "no units of it can change places"
+        )
+        raise StageError(f"two {entry.title} cannot be aligned: {why}")
+    return symmetry
+
+
+EXACT = 1e-9  # of the largest logit, in float64: by how much permuting may change one
+TRIES = 2  # random orders
+ROUNDED = 1e-4  # in float32, for a network that cannot compute in float64
+
+
+def checked(symmetry: Symmetry, module: torch.nn.Module, images: torch.Tensor) -> tuple[Symmetry, list[str]]:
+    """The groups whose random permutation leaves the logits on `images` as they are, and those that are refused.
+
+    Tried in float64 on weights moved at random from the network's own, so that no two units are alike by chance and no
+    scale is near zero. All groups are tried at once; where that changes logits each is tried by itself, then what is
+    left.
+    """
+    import torch
+
+    try:
+        twin = _Twin.of(module, images, torch.float64, EXACT)
+    except RuntimeError:  # constants of its own in another precision
+        twin = _Twin.of(module, images, torch.float32, ROUNDED)
+    if twin.is_same(symmetry):
+        return symmetry, []
+    right = {group for step in symmetry.steps if twin.is_same(symmetry.only(step)) for group in step}
+    left = symmetry.only(right)
+    left = left if twin.is_same(left) else symmetry.only(())
+    return left, [group for group in symmetry.sizes if group not in left.sizes]
+
+
+@dataclass(frozen=True, eq=False)
+class _Twin:
+    """A copy of a network to be permuted. limit: by how much of the largest logit that may change logits."""
+
+    module: torch.nn.Module
+    images: torch.Tensor
+    limit: float
+    own: Tensors
+    logits: torch.Tensor
+
+    @classmethod
+    def of(cls, module: torch.nn.Module, images: torch.Tensor, kind: torch.dtype, limit: float) -> _Twin:
+        """Raises RuntimeError where it cannot compute in that precision."""
+        import copy
+
+        import torch
+
+        from modescape.science import weights
+
+        twin, shown = copy.deepcopy(module).to(device="cpu", dtype=kind).eval(), images.to(device="cpu", dtype=kind)
+        _unlike_any(twin)
+        with torch.no_grad():
+            return cls(twin, shown, limit, weights.tensors(twin), twin(shown))
+
+    def is_same(self, among: Symmetry) -> bool:
+        """Whether random orders of these groups leave the logits."""
+        rng = np.random.default_rng(0)
+        return all(self._away(among, among.shuffled(rng)) <= self.limit for _ in range(TRIES))
+
+    def _away(self, among: Symmetry, order: Order) -> float:
+        import torch
+
+        mine = {name: self.own[name] for name in among.axes}
+        with torch.no_grad():
+            self._put(among.permuted(mine, order))
+            found = self.module(self.images)
+            self._put(mine)
+        return float((found - self.logits).abs().max() / self.logits.abs().max())
+
+    def _put(self, tensors: Tensors) -> None:
+        import torch
+
+        state = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+        for name, values in tensors.items():
+            state[name].copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+
+def _unlike_any(module: torch.nn.Module) -> None:
+    """Move every weight and statistic by a random step of about a tenth of its tensor's size."""
+    import torch
+
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for values in (*module.parameters(), *module.buffers()):
+            if values.is_floating_point() and values.numel():
+                size = float(values.square().mean().sqrt()) + 0.5
+                step = torch.randn(values.shape, generator=random, dtype=torch.float64).to(values.dtype)
+                moved = values + 0.1 * size * step
+                values.copy_(moved.abs() if bool((values >= 0).all()) else moved)  # variances stay variances
 
 
 class Wiring:

@@ -103,6 +103,20 @@ def _keep_mask(
     return flat.view(shape)
 
 
+class Scaled:
+    """A hook before a network's `forward`: images [N, C, H, W] are scaled to `side` squared, with antialiasing."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+    def __call__(self, _module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        images, *more = given
+        if images.shape[-2:] == (self.side, self.side):
+            return given
+        scaled = F.interpolate(images.float(), (self.side, self.side), mode="bilinear", antialias=True)
+        return (scaled.to(images.dtype), *more)
+
+
 def dropout_layers(module: nn.Module) -> list[Dropout]:
     """Every dropout layer of a network, in the order of `modules()`."""
     return [layer for layer in module.modules() if isinstance(layer, Dropout)]
@@ -380,10 +394,13 @@ class _ResNet(nn.Module):
 class ResNet20v1(_ResNet):
     """The Keras `cifar10_resnet` example, version 1, n = 3 (science b.2). Dropout (rate 0) sits before the head."""
 
-    def __init__(self, channels: int, classes: int, *, keras_norm: bool = True) -> None:
+    def __init__(
+        self, channels: int, classes: int, widths: Sequence[int] = (16, 32, 64), depth: int = 3, *,
+        keras_norm: bool = True,
+    ) -> None:  # fmt: skip
         # Keras counts momentum as the share kept, torch as the share replaced
         norm = _norm(1e-3, 0.01) if keras_norm else _norm(1e-5, 0.1)
-        super().__init__(channels, classes, (16, 32, 64), 3, norm, bias=True)
+        super().__init__(channels, classes, widths, depth, norm, bias=True)
 
     def initialise(self, rng: np.random.Generator) -> None:
         for layer in _weight_layers(self):
@@ -395,8 +412,10 @@ class ResNet20v1(_ResNet):
 class ResNet18(_ResNet):
     """ResNet-18 for 32-pixel images as in the cyclical SG-MCMC code (science b.4); torch's default initialisation."""
 
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__(channels, classes, (64, 128, 256, 512), 2, _norm(1e-5, 0.1), bias=False)
+    def __init__(
+        self, channels: int, classes: int, widths: Sequence[int] = (64, 128, 256, 512), depth: int = 2
+    ) -> None:
+        super().__init__(channels, classes, widths, depth, _norm(1e-5, 0.1), bias=False)
 
     def initialise(self, rng: np.random.Generator) -> None:
         for layer in _weight_layers(self):
@@ -428,15 +447,16 @@ class _BasicBlock(nn.Module):
 
 
 class ResNet50v2(nn.Module):
-    """The pre-activated ResNet-50 of Keras applications (science b.3); counts: blocks of each stage."""
+    """The pre-activated ResNet-50 of Keras applications (science b.3); counts: blocks of each stage; width: channels
+    of the first convolution."""
 
-    def __init__(self, channels: int, classes: int, counts: Sequence[int]) -> None:
+    def __init__(self, channels: int, classes: int, counts: Sequence[int], width: int = 64) -> None:
         super().__init__()
         norm = _norm(1.001e-5, 0.01)
-        self.stem = nn.Conv2d(channels, 64, 7, 2, padding=3)
-        blocks, inputs = [], 64
+        self.stem = nn.Conv2d(channels, width, 7, 2, padding=3)
+        blocks, inputs = [], width
         for stage, count in enumerate(counts):
-            inner = 64 * 2**stage
+            inner = width * 2**stage
             for block in range(count):
                 stride = 2 if block == count - 1 and stage < 3 else 1
                 blocks.append(_Bottleneck(inputs, inner, stride, norm, project=block == 0))

@@ -42,7 +42,8 @@ def _parts(task: Task) -> Json:
     spec = task.spec
     part = keyed(spec)
     parts = {"data": part["data"], "splits": part["evaluation"]["splits"]}
-    if architectures[spec.network.architecture].batch_norm:  # others are predicted as they always were
+    network = spec.network  # those without batch norm are predicted as they always were
+    if architectures[network.architecture].has_batch_norm(network.options):
         parts["reestimated"] = BATCH_NORM_IMAGES
     return parts
 

@@ -11,7 +11,7 @@ from modescape.store.transaction import PLUGINS_LOCK, Subject
 from modescape.tables import Catalogue as Entry
 from modescape.tables import Fact
 
-_OF_PEOPLE = ("data", "look")  # kinds of rows about the sets that people registered
+_KEPT = ("data", "look", "size")  # kinds of rows that are not about plug-ins: people's sets, and counted networks
 
 
 class Catalogue(Subject):
@@ -31,7 +31,7 @@ class Catalogue(Subject):
 
     def published(self) -> list[Entry]:
         """What workers said of plug-ins."""
-        return self.found(select(Entry).where(Entry.kind.not_in(_OF_PEOPLE)).order_by(Entry.kind, Entry.name))
+        return self.found(select(Entry).where(Entry.kind.not_in(_KEPT)).order_by(Entry.kind, Entry.name))
 
     def publish(self, rows: Mapping[tuple[str, str], Json], is_gone: Callable[[Json], bool]) -> None:
         """Say this of plug-ins, by kind and name. is_gone: whether what a worker said of a module before is void;
@@ -39,7 +39,7 @@ class Catalogue(Subject):
         with self.database.writing() as change:
             change.lock(PLUGINS_LOCK)  # of several workers that start together each sees what the others said
             session = change.session
-            said = list(session.scalars(select(Entry).where(Entry.kind.not_in(_OF_PEOPLE))))
+            said = list(session.scalars(select(Entry).where(Entry.kind.not_in(_KEPT))))
             states = {(one.kind, one.name): one.details for one in said if one.kind == "plugin"}
             states = {key: details for key, details in states.items() if not is_gone(details)} | {
                 key: details for key, details in rows.items() if key[0] == "plugin"

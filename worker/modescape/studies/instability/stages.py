@@ -41,7 +41,7 @@ def plan(draft: Draft) -> None:
             wants = draft.keys("train", "predict")
             draft.add("branch", f"{k}/{repetition}/{side}", params, work, wants=wants)
     images = min(study.images, draft.n.train) + min(study.images, draft.n.test)
-    if architectures[draft.spec.network.architecture].batch_norm:
+    if architectures[draft.spec.network.architecture].has_batch_norm(draft.spec.network.options):
         images += min(BATCH_NORM_IMAGES, draft.n.train)
     for k, repetition in pairs:
         needs = [("branch", f"{k}/{repetition}/{side}") for side in _SIDES]

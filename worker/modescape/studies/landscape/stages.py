@@ -140,7 +140,8 @@ def _blocks(name: str, cut: PlaneSpec, through: Json) -> list[_Block]:
 
 
 def _cell(images: int, spec: ExperimentSpec) -> Work:
-    extra = BATCH_NORM_IMAGES if architectures[spec.network.architecture].batch_norm else 0
+    normed = architectures[spec.network.architecture].has_batch_norm(spec.network.options)
+    extra = BATCH_NORM_IMAGES if normed else 0
     return Work(predicted=images + extra, other=CELL_SECONDS)
 
 
