@@ -64,7 +64,7 @@ def ensemble(here: Here, experiment: str) -> Response:
     summary="Where an imported ensemble came from",
     description="Who brought it and when, its members, what was odd about it, its set digest and the digest of every "
     "file's content. 404 for experiments that were trained here.",
-    responses=answers("Where it came from", "experiment", "not-found"),
+    responses=answers("Where it came from", "provenance", "not-found"),
 )
 def provenance(here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
