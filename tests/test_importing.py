@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from real_data import mnist_logits, mnist_test
 from safetensors.numpy import save_file
 from scipy.special import log_softmax, softmax
 from scipy.stats import norm
@@ -19,9 +21,13 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 import modescape as ms
 from modescape.errors import InvalidInput
+from modescape.exporting import ensemble_of
+from modescape.imported.arrays import held
+from modescape.imported.digest import contents, set_digest
 from modescape.imported.ensemble import OutputKind, Recipe, Unclear
 from modescape.imported.memory import Samples, from_arrays
 from modescape.imported.reading import read
+from modescape.imported.writing import stream, write
 from modescape.importing import Answers, bring_in
 from modescape.laboratory import Lab, export, run, started
 from modescape.records import StageState
@@ -206,6 +212,66 @@ def test_an_exported_experiment_comes_back_with_the_same_numbers_and_words(tmp_p
             assert (other.estimate, other.low, other.high) == (told.record.estimate, told.record.low, told.record.high)
 
 
+def test_what_came_in_goes_out_with_the_same_digest(tmp_path: Path) -> None:
+    logits, truth = made()
+    rng = np.random.default_rng(11)
+    save_file({"w": rng.normal(size=(3, 2)).astype(np.float32)}, tmp_path / "one.safetensors")
+    ensemble = from_arrays(
+        logits.astype(np.float16), truth, recipe="same", name="first", classes=["a", "b", "c", "d", "e"],
+        members=["m7", "x", "9", "last"], weights=[tmp_path / "one.safetensors"] * M,
+        samples={"SWAG, wide": Samples(around(logits), strength=rng.random((M, S)), centre=logits + 1)},
+        ood={"SVHN (cropped)": rng.normal(size=(M, 70, K)).astype(np.float32)},
+        shift={("My blur", 2): logits * 0.5, ("other draw", 1): (logits[:, :90], truth[:90])},
+        validation=(logits[:, :200], truth[:200]),
+        trajectory=([0, 2.5], np.stack([logits * 0.1, logits * 0.6], axis=1)),
+    )  # fmt: skip
+    pictures = held("pictures", rng.integers(0, 256, (N, 1, 4, 4)).astype(np.uint8))
+    names = np.array([f"image {n}" for n in range(N)])
+    test = replace(ensemble.test, images=pictures, ids=names)
+    matrix = held("cut", rng.normal(size=(5, 6)))
+    ensemble = replace(ensemble, sets={**ensemble.sets, "test": test}, rest={"matrices/cut.npy": matrix})
+    write(ensemble, tmp_path / "in.zip")
+    here = started(tmp_path / "home", None)
+    row = bring_in(here.laboratory, read(tmp_path / "in.zip"), name="second")
+    out = ensemble_of(here.laboratory.results(row.slug))
+    assert set_digest(out) == set_digest(ensemble) == row.spec["imported"]["digest"]
+    assert row.provenance is not None
+    assert row.provenance["digests"].keys() == contents(ensemble).keys()
+    export(here.laboratory, row.slug, tmp_path / "folder")
+    export(here.laboratory, row.slug, tmp_path / "out.npz")
+    (tmp_path / "sent.zip").write_bytes(b"".join(stream(out)))
+    for copy in ("folder", "out.npz", "sent.zip"):
+        assert set_digest(read(tmp_path / copy)) == set_digest(ensemble), copy
+
+
+EVERYTHING = {
+    **OWN,
+    "ood": [{"dataset": "permuted", "images": 60, "members": 2, "trajectory": False}],
+    "shift": {"corruptions": ["gaussian_noise"], "intensities": [2, 4], "members": 2, "trajectory": False},
+    "connectivity": {"images": 50},
+    "planes": [{"kind": "line"}],
+    "tunnels": [{"knots": 1, "images": 50, "triangles": True}],
+    "seeds": {"learning_rates": [0.005], "repetitions": 1, "epochs": 2},
+}
+
+
+@pytest.mark.slow
+def test_all_that_an_experiment_keeps_has_a_place_or_is_listed(tmp_path: Path) -> None:
+    own = run(EVERYTHING, folder=tmp_path / "home", name="own", progress=False)
+    export(own.laboratory, "own", tmp_path / "out")
+    first = read(tmp_path / "out")
+    assert not first.unread
+    rooms = {path.split("/")[0] for path in first.rest}
+    assert rooms == {"arms", "snapshots", "matrices"}
+    there = started(tmp_path / "other", None)
+    row = bring_in(there.laboratory, first, name="back")
+    export(there.laboratory, row.slug, tmp_path / "again.zip")
+    assert set_digest(read(tmp_path / "again.zip")) == set_digest(first)
+    placed = {path.read_bytes() for path in (tmp_path / "out").rglob("*.safetensors") if "artifacts" not in path.parts}
+    kept = {path.read_bytes() for path in (tmp_path / "out" / "artifacts").glob("*.safetensors")}
+    assert kept == placed, "every network has a place"
+
+
 # -- recipes -----------------------------------------------------------------------------------------------------------
 
 
@@ -313,3 +379,31 @@ def test_its_rows_and_files_are_like_any_others_on_both_databases(tmp_path: Path
     again = bring_in(here.laboratory, ensemble, name="Mine again")
     assert again.digest == experiment.digest
     json.dumps(lab.experiment.spec)
+
+
+# -- what others printed of real ones ----------------------------------------------------------------------------------
+
+# Error in per cent, negative log-likelihood and Brier score of the first M of ten published MNIST networks, printed by
+# their author.
+PRINTED = {
+    1: (2.07, 0.074, 0.0313), 2: (1.51, 0.051, 0.0239), 3: (1.43, 0.049, 0.0229),
+    5: (1.34, 0.043, 0.0205), 7: (1.27, 0.040, 0.0196), 10: (1.29, 0.040, 0.0192),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", PRINTED)
+def test_ten_published_networks_score_as_their_author_printed_to_the_last_digit(tmp_path: Path, count: int) -> None:
+    logits, (_, truth) = mnist_logits(), mnist_test()
+    lab = analysed(tmp_path, logits[: max(count, 2)], truth)
+    if count == 1:
+        error, nll, brier = (lab.scores(metric, "test")[0] for metric in ("accuracy", "nll", "brier"))
+    else:
+        error, nll, brier = (
+            group(lab, f"ensemble/independent/{count}", metric) for metric in ("accuracy", "nll", "brier")
+        )
+    assert (round(100 * (1 - error), 2), round(nll, 3), round(brier, 4)) == PRINTED[count]
+    if count == 10:
+        matrix = lab.matrix("disagreement")
+        assert matrix is not None
+        assert round(matrix.values[np.triu_indices(10, 1)].mean(), 5) == 0.02054

@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
 from modescape.errors import InvalidInput, Problem
+from modescape.exporting import KEPT
 from modescape.imported.answers import answered, renamed
-from modescape.imported.digest import set_digest
+from modescape.imported.arrays import Array
+from modescape.imported.digest import Content, content_digest, contents, digest_of, set_digest
 from modescape.imported.door import Findings, Odd, examine
 from modescape.imported.ensemble import (
     TEST,
@@ -36,6 +38,7 @@ from modescape.imported.ensemble import (
     Tensors,
     Unclear,
 )
+from modescape.imported.manifest import NAME as MANIFEST
 from modescape.imported.memory import ArrayLike, Samples, ShiftKey, WithLabels, from_arrays
 from modescape.imported.tensors import header_of
 from modescape.laboratory import Lab, Laboratory, started
@@ -74,9 +77,11 @@ def bring_in(
             raise Unclear(one.sentence, one.choices, field=one.what)
         if one.what is Odd.PERMUTED and answers.permutation == "apply":
             ensemble = renamed(ensemble, one.permutation, one.members)
+    digests = {path: content_digest(one) for path, one in contents(ensemble, with_name=False).items()}
     kept = _Kept(laboratory.artifacts, ensemble)
-    prepared = laboratory.preparing()(spec_of(ensemble, findings.left_out), given=kept.given)
-    about["provenance"] = _provenance(ensemble, findings) | (about.get("provenance") or {})
+    prepared = laboratory.preparing()(spec_of(ensemble, findings.left_out, digest=digest_of(digests)), given=kept.given)
+    where = {"digests": digests, KEPT: kept.listed()}
+    about["provenance"] = _provenance(ensemble, findings) | where | (about.get("provenance") or {})
     return laboratory.store.experiments.create(
         name=name, spec=prepared.spec, stages=prepared.plan.stages, given=kept.files.values(), **about
     )
@@ -134,13 +139,14 @@ def key_of(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].rstrip("-") or "unnamed"
 
 
-def spec_of(ensemble: Ensemble, copies: Sequence[str] = ()) -> Json:
-    """What its arrays let an experiment promise. copies: ids of members that equal an earlier one to the bit."""
+def spec_of(ensemble: Ensemble, copies: Sequence[str] = (), *, digest: str = "") -> Json:
+    """What its arrays let an experiment promise. copies: ids of members that equal an earlier one to the bit; digest:
+    its set digest, where it is known already."""
     count = ensemble.test.count if ensemble.has_outputs else 0
     validation, along = ensemble.sets.get(VALIDATION), ensemble.trajectory
     labelled = [VALIDATION] if validation is not None and validation.labels is not None else []
     imported: Json = {
-        "digest": set_digest(ensemble),
+        "digest": digest or set_digest(ensemble),
         "kind": ensemble.kind,
         "recipe": ensemble.recipe,
         "classes": class_names(ensemble),
@@ -209,14 +215,18 @@ def class_names(ensemble: Ensemble) -> list[str]:
 
 
 class _Kept:
-    """The arrays of an ensemble as files. given: member -> place -> digest, as `stages.given` names places."""
+    """The arrays of an ensemble as files. given: member -> place -> digest, as `stages.given` names places; paths: the
+    same by the names of the format, a digest, or one a member, so that it goes out as it came in (`exporting`)."""
 
     def __init__(self, artifacts: Artifacts, ensemble: Ensemble) -> None:
         self.files: dict[str, ArtifactInfo] = {}
         self.given: dict[int, dict[str, str]] = {i: {} for i in range(len(ensemble.members))}
+        self.paths: dict[str, str | list[str]] = {}
         self._artifacts = artifacts
+        self._found = contents(ensemble)
+        self._path_of = {id(one): path for path, one in self._found.items()}
         for place, examples in ensemble.sets.items():
-            self._by_member(_key_of_set(examples), examples.outputs.rows())
+            self._outputs(_key_of_set(examples), examples.outputs)
             for what, values in _about(examples):
                 self._for_all(f"{place}/{what}", values)
             if examples.images is not None:
@@ -224,20 +234,36 @@ class _Kept:
         for name, samples in ensemble.samples.items():
             below = f"samples/{key_of(name)}"
             for place, outputs in samples.outputs.items():
-                self._by_member(f"{below}/{_key_of_set(ensemble.sets[place])}", outputs.rows())
+                self._outputs(f"{below}/{_key_of_set(ensemble.sets[place])}", outputs)
             for place, centre in samples.centre.items():
-                self._by_member(f"{below}/centre/{_key_of_set(ensemble.sets[place])}", centre.rows())
+                self._outputs(f"{below}/centre/{_key_of_set(ensemble.sets[place])}", centre)
             if samples.strength is not None:
                 self._by_member(f"{below}/strength", iter(samples.strength))
         if ensemble.trajectory is not None:
             for place, outputs in ensemble.trajectory.outputs.items():
-                self._by_member(f"trajectory/{place}", outputs.rows())
+                self._outputs(f"trajectory/{place}", outputs)
 
         for i, member in enumerate(ensemble.members):
             for curve, points in ensemble.curves.get(member.id, {}).items():
                 self.given[i][f"curves/{curve}"] = self._put(points)
             if (tensors := ensemble.weights.get(member.id)) is not None:
-                self.given[i]["weights"] = self._put_weights(tensors)
+                self.given[i]["weights"] = self.paths[self._path_of[id(tensors)]] = self._put_weights(tensors)
+        for path, one in self._found.items():
+            if path not in self.paths and path != MANIFEST:
+                self.paths[path] = self._put_other(one)
+
+    def listed(self) -> str:
+        """The digest of a file that says which files the ensemble was, and what its manifest said."""
+        said = json.dumps({MANIFEST: self._found[MANIFEST], "files": self.paths}, sort_keys=True)
+        return self._put(np.frombuffer(said.encode(), np.uint8))
+
+    def _put_other(self, one: Content) -> str:
+        assert not isinstance(one, str)
+        return self._put(one.read()) if isinstance(one, Array) else self._put_weights(one)
+
+    def _outputs(self, place: str, outputs: Array) -> None:
+        self._by_member(place, outputs.rows())
+        self.paths[self._path_of[id(outputs)]] = [places[place] for places in self.given.values()]
 
     def _put_weights(self, tensors: Tensors) -> str:
         elements = sum(math.prod(one.shape) for one in header_of(tensors).entries)

@@ -10,10 +10,12 @@ No service is involved: the stages run here, one after another, through the same
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,7 +32,10 @@ from modescape.database import check_schema, upgrade
 from modescape.datasets.here import describe
 from modescape.errors import Conflict, DataCorrupt, DataMissing, ModescapeError, NotFound
 from modescape.example_list import ExampleSet
+from modescape.exporting import ensemble_of
 from modescape.finding import Finding
+from modescape.imported.digest import contents
+from modescape.imported.writing import put_into, write
 from modescape.plan import Machines, Prepared, prepare, prices_of
 from modescape.prices import Calibration, middle
 from modescape.records import About, PlannedStage
@@ -244,21 +249,49 @@ def started(folder: Path | str | None, settings: Settings | None) -> Started:
     return Started(Laboratory(settings), temporary)
 
 
-def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
-    """Write spec, figures (HTML, JSON, CSV), data and checksums of one experiment into `folder`; the number of files.
+def export(laboratory: Laboratory, reference: str, target: Path) -> int:
+    """Write one experiment into a new folder, or where the name ends in .zip or .npz its ensemble into that file; the
+    number of files.
 
-    Raises NotFound, Conflict when the folder has something in it already.
+    A folder has spec, figures (HTML, JSON, CSV), data and checksums, and beside them the ensemble in the format that
+    import reads (`imported`), once there are predictions. Raises NotFound, Conflict when something is there already.
     """
+    results = laboratory.results(reference)
+    if target.suffix.lower() in (".zip", ".npz"):
+        ensemble = ensemble_of(results)
+        write(ensemble, target)
+        return len(contents(ensemble))
+    if target.exists() and any(target.iterdir()):
+        raise Conflict(f"{target} is not empty; name a new folder")
+    target.mkdir(parents=True, exist_ok=True)
+    files: dict[str, bytes] = {"spec.json": json.dumps(results.experiment.spec, indent=2).encode()}
+    drawn, skipped = _figures(results)
+    files |= drawn
+    for split in results.spec.evaluation.splits:
+        files |= _images(results, split)
+    solutions = [_row(solution) for solution in laboratory.store.results.all_solutions(results.experiment.id)]
+    files["solutions.json"] = json.dumps(solutions, indent=1).encode()
+    files["runs.json"] = json.dumps([_row(run) for run in results.runs], indent=1).encode()
+    files["README.md"] = _readme(results, skipped).encode()
+    for name, content in files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(content)
+    names = [*files, *_copied(laboratory.artifacts, results, target)]
+    with contextlib.suppress(NotFound):  # no predictions yet
+        names += put_into(ensemble_of(results), target)
+    sums = (f"{_digest(target / name)}  {name}\n" for name in names)
+    (target / "SHA256SUMS").write_text("".join(sums))
+    return len(names) + 1
+
+
+def _figures(results: Results) -> tuple[dict[str, bytes], list[str]]:
+    """Every figure that can be drawn, in three forms, and why others cannot."""
     from modescape.drawing.figure import csv as figure_csv
     from modescape.drawing.figure import encode
     from modescape.drawing.frame import Frame, html
     from modescape.drawing.reading import FigureNotReady
 
-    results = laboratory.results(reference)
-    if folder.exists() and any(folder.iterdir()):
-        raise Conflict(f"{folder} is not empty; name a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    files: dict[str, bytes] = {"spec.json": json.dumps(results.experiment.spec, indent=2).encode()}
+    files: dict[str, bytes] = {}
     skipped = []
     for name, figure in figures.items():
         try:
@@ -270,25 +303,24 @@ def export(laboratory: Laboratory, reference: str, folder: Path) -> int:
         files[f"figures/{name}.json"] = encode(drawn)
         files[f"figures/{name}.html"] = html(drawn, Frame.of(figure, data, results.experiment.name)).encode()
         files[f"figures/{name}.csv"] = figure_csv(data).encode()
-    named: list[str] = []
-    for stage in results.stages:
-        named += [artifact["digest"] for artifact in stage.result.get("artifacts", [])]
+    return files, skipped
+
+
+def _copied(artifacts: Artifacts, results: Results, folder: Path) -> list[str]:
+    """The names of the files that its stages made, once they are copied."""
+    (folder / "artifacts").mkdir()
+    named = [one["digest"] for stage in results.stages for one in stage.result.get("artifacts", [])]
+    names = []
     for digest in dict.fromkeys(named):
-        path = laboratory.artifacts.path(digest)
-        files[f"artifacts/{path.name}"] = path.read_bytes()
-    for split in results.spec.evaluation.splits:
-        files |= _images(results, split)
-    solutions = [_row(solution) for solution in laboratory.store.results.all_solutions(results.experiment.id)]
-    files["solutions.json"] = json.dumps(solutions, indent=1).encode()
-    files["runs.json"] = json.dumps([_row(run) for run in results.runs], indent=1).encode()
-    files["README.md"] = _readme(results, skipped).encode()
-    files["SHA256SUMS"] = "".join(
-        f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()
-    ).encode()
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return len(files)
+        path = artifacts.path(digest)
+        names.append(f"artifacts/{path.name}")
+        shutil.copyfile(path, folder / names[-1])
+    return names
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _images(results: Results, split: str) -> dict[str, bytes]:
@@ -340,7 +372,8 @@ def _readme(results: Results, skipped: list[str]) -> str:
         "Run it again: `modescape run spec.json`. `solutions.json` says which row of which array in `artifacts/`\n"
         "holds the predictions (float32 logits) of each solution, and which its weights. `runs.json` says the\n"
         "seeds of each run and the arithmetic of its training. `images-*.csv` says which image each row is of: its\n"
-        "class and, of your own data, its file or row. `SHA256SUMS` checks all.\n"
+        "class and, of your own data, its file or row. `SHA256SUMS` checks all. `ensemble.json` and the arrays beside\n"
+        "it are the same outputs in the format that `modescape import` reads.\n"
         + (f"\nFigures without data:\n{absent}" if skipped else "")
     )
 

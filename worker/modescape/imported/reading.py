@@ -46,6 +46,9 @@ _SAMPLES = re.compile(
 _WEIGHTS = re.compile(r"weights/(?P<member>[^/]+)\.safetensors")
 _CURVES = re.compile(r"curves/(?P<member>[^/]+)/(?P<name>.+)\.npy")
 _REST = re.compile(r"(?:snapshots|chains|arms|matrices)/.+\.(?:npy|safetensors)")
+_BESIDE = re.compile(  # what `export` writes for people and for whoever reads its first layout
+    r"(?:figures|artifacts)/.+|(?:spec|solutions|runs)\.json|images-[^/]+\.csv|README\.md|SHA256SUMS"
+)
 TABLES = (".csv", ".parquet", ".arrow", ".feather")
 _ALLOWED = "a folder, .npz or .zip of the format, an .npz of two arrays, .csv, .parquet, .arrow"
 
@@ -89,7 +92,7 @@ def _single(path: Path, kind: OutputKind | None, labels: str | None) -> Ensemble
 def _contained(lies: Container, kind: OutputKind | None, outputs: str | None, labels: str | None) -> Ensemble:
     names = lies.names
     if NAME in names or f"{NAME}.npy" in names or any(_SET.fullmatch(name) for name in names):
-        return _Format.of(lies, parsed(manifest_text(lies)), kind).ensemble()
+        return read_format(lies, kind=kind)
     if old_exports.SOLUTIONS in names:
         return old_exports.read_export(lies)
     found = {name.removesuffix(".npy"): lies.array(name) for name in names if name.endswith(".npy") and "/" not in name}
@@ -99,6 +102,11 @@ def _contained(lies: Container, kind: OutputKind | None, outputs: str | None, la
         check_pickle(name)
     held = ", ".join(names[:5]) or "nothing"
     raise refuse(lies.name, f"it holds {held}: no predictions are among it", _ALLOWED)
+
+
+def read_format(lies: Container, *, kind: OutputKind | None = None) -> Ensemble:
+    """What lies in a container in the format's own names. Raises InvalidInput."""
+    return _Format.of(lies, parsed(manifest_text(lies)), kind).ensemble()
 
 
 # --- the format -------------------------------------------------------------------------------------------------------
@@ -135,7 +143,7 @@ class _Format:
     def of(cls, lies: Container, manifest: Manifest, kind: OutputKind | None) -> _Format:
         found = cls(lies, manifest, kind or manifest.kind or OutputKind.LOGITS)
         for name in lies.names:
-            if not found._takes(name):
+            if not found._takes(name) and not _BESIDE.fullmatch(name):
                 found.unread.append(name)
         if TEST not in found.sets and not (found.curves and manifest.members):
             for name in lies.names:

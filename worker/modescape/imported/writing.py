@@ -8,11 +8,13 @@ Nothing appears under its name before it is whole. Arrays are written row by row
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -51,11 +53,15 @@ def write(ensemble: Ensemble, target: Path | str) -> None:
 
 def _folder(folder: Path, found: dict[str, Content]) -> Path:
     folder.mkdir()
+    _files(folder, found)
+    return folder
+
+
+def _files(folder: Path, found: dict[str, Content]) -> None:
     for path, content in found.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         with (folder / path).open("xb") as file:
             _put(file, content)
-    return folder
 
 
 def _archive(path: Path, found: dict[str, Content]) -> Path:
@@ -67,20 +73,82 @@ def _archive(path: Path, found: dict[str, Content]) -> Path:
     return path
 
 
+def put_into(ensemble: Ensemble, folder: Path) -> list[str]:
+    """Write into a folder that may hold other files already; the names written. Raises InvalidInput for names that no
+    file can have, FileExistsError for one that is taken."""
+    found = contents(ensemble)
+    for path in found:
+        check_name(path, ensemble.name or "the ensemble")
+    _files(folder, found)
+    return list(found)
+
+
+def stream(ensemble: Ensemble) -> Iterator[bytes]:
+    """A .zip of it piece by piece, for a connection: no more than some MiB of it is ever in memory, none on disk.
+
+    Raises InvalidInput for names that no file can have, before the first piece.
+    """
+    found = contents(ensemble)
+    for path in found:
+        check_name(path, ensemble.name or "the ensemble")
+    return _pieces(found)
+
+
+def _pieces(found: dict[str, Content]) -> Iterator[bytes]:
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name, content in found.items():
+            with archive.open(zipfile.ZipInfo(name, _OLD), "w", force_zip64=True) as file:
+                for block in _blocks(content):
+                    file.write(block)
+                    yield sink.taken()
+    yield sink.taken()
+
+
+class _Sink(io.RawIOBase):
+    """Where an archive is written to that is handed on as it grows, and can never be gone back in."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._written += data
+        return len(data)
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        taken, self._written = bytes(self._written), bytearray()
+        return taken
+
+
 def _put(file: IO[bytes], content: Content) -> None:
+    for block in _blocks(content):
+        file.write(block)
+
+
+def _blocks(content: Content) -> Iterator[bytes | memoryview]:
+    """The bytes of a file, at most 4 MiB at a time."""
     if isinstance(content, str):
-        file.write(content.encode())
+        yield content.encode()
     elif isinstance(content, Array):
-        _put_array(file, content)
+        yield from _of_array(content)
     else:
         header_of(content)  # what is no .safetensors is not copied
         with content.open() as source:
-            shutil.copyfileobj(source, file, _BLOCK)
+            while block := source.read(_BLOCK):
+                yield block
 
 
-def _put_array(file: IO[bytes], array: Array) -> None:
-    dtype = array.dtype.newbyteorder("<")
-    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
-    npy.write_array_header_1_0(file, header)
-    for block in array.pieces():
-        file.write(np.asarray(block, dtype, order="C").reshape(-1).view(np.uint8).data)
+def _of_array(array: Array) -> Iterator[bytes | memoryview]:
+    dtype, header = array.dtype.newbyteorder("<"), io.BytesIO()
+    npy.write_array_header_1_0(
+        header, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
+    )
+    yield header.getvalue()
+    for piece in array.pieces():
+        plain = np.asarray(piece, dtype, order="C").reshape(-1).view(np.uint8).data
+        for start in range(0, len(plain), _BLOCK):
+            yield plain[start : start + _BLOCK]

@@ -31,9 +31,13 @@ _HEAVY = (Experiment.spec, Experiment.notes)  # never read for lists
 
 def _give(change: Change, experiment: Experiment, files: Mapping[str, ArtifactInfo]) -> None:
     of_it = select(Stage).where(Stage.experiment_id == experiment.id)
-    for stage in change.session.scalars(of_it) if files else ():
+    stages, named = list(change.session.scalars(of_it)) if files else [], set[str]()
+    for stage in stages:
         read = dict.fromkeys(stage.params.get("given", {}).values())
         name_files(change, stage.id, [files[digest] for digest in read])
+        named.update(read)
+    if stages:  # what no stage reads is kept all the same, to go out as it came in
+        name_files(change, stages[0].id, [info for digest, info in files.items() if digest not in named])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,239 @@
+"""An experiment as an ensemble in the format that import reads (`imported`): the same names, the same set digest.
+
+    ensemble = ensemble_of(laboratory.results("own"))
+    write(ensemble, "own.zip")                          # imported.writing
+
+An imported ensemble goes out as it came in. Of an experiment that was trained here every array and weight that it keeps
+has a place; what has none is listed as left out.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from modescape.artifacts import Artifacts
+from modescape.errors import NotFound
+from modescape.imported import old_exports, parts
+from modescape.imported.arrays import Array, mapped, picked, refuse, stacked
+from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, OutputKind, Recipe, Tensors, place_of
+from modescape.imported.ensemble import SetRole as Of
+from modescape.imported.manifest import NAME
+from modescape.imported.reading import read_format
+from modescape.records import Group, group_name
+from modescape.results import Results
+from modescape.tables import Solution, Stage
+
+KEPT = "kept"  # in the provenance of an imported ensemble: the digest of what its files are
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_ROOMS = {"train": "snapshots", "chain": "chains"}
+Found = dict[str, Array | Tensors]
+
+
+def ensemble_of(results: Results) -> Ensemble:
+    """What an experiment keeps, as it would be imported. Raises NotFound before its first run has predictions."""
+    kept = (results.experiment.provenance or {}).get(KEPT)
+    if kept is None:
+        return _Trained(results).ensemble()
+    files = json.loads(results.artifacts.array(kept).tobytes())
+    name = results.experiment.name
+    return replace(read_format(Stored(name, results.artifacts, {NAME: files[NAME]}, files["files"])), name=name)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Files of an experiment as a container (`imported.containers`). places: name -> digest, or one a member."""
+
+    name: str
+    artifacts: Artifacts
+    texts: Mapping[str, str]
+    places: Mapping[str, str | Sequence[str]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted([*self.texts, *self.places]))
+
+    def size(self, name: str) -> int:
+        return len(self.texts[name].encode())
+
+    def open(self, name: str) -> IO[bytes]:
+        return io.BytesIO(self.texts[name].encode())
+
+    def array(self, name: str) -> Array:
+        lies = self.places[name]
+        if isinstance(lies, str):
+            return mapped(self.artifacts.path(lies), name)
+        return stacked(name, [mapped(self.artifacts.path(one), f"{name}[{i}]") for i, one in enumerate(lies)])
+
+    def tensors(self, name: str) -> Tensors:
+        lies = self.places[name]
+        if not isinstance(lies, str):
+            raise refuse(name, "it is an array of every member", "tensors")
+        return tensors_at(name, self.artifacts.path(lies))
+
+
+def tensors_at(name: str, path: Path) -> Tensors:
+    return Tensors(name, path.stat().st_size, lambda: path.open("rb"), path)
+
+
+# --- of an experiment that was trained here ---------------------------------------------------------------------------
+
+
+@dataclass
+class _Trained:
+    """What an experiment keeps, by place. used: digests that have one."""
+
+    results: Results
+    used: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
+
+    def ensemble(self) -> Ensemble:
+        solutions = self.results.store.results.all_solutions(self.results.experiment.id)
+        if not any(TEST in one.predictions for one in solutions if one.role == "optimum"):
+            raise NotFound("no run has predictions yet, so there is no ensemble to write")
+        found = old_exports.read_export(self._rows(solutions))
+        self.used |= {place["artifact"] for one in solutions for place in one.predictions.values()}
+        self.used |= {one.weights for one in solutions if one.weights and one.role == "optimum"}
+        imported = self.results.spec.imported
+        found = self._with_sets(replace(found, name=self.results.experiment.name, classes=tuple(self._classes())))
+        rest = dict(self._rest(solutions))
+        recipe = Recipe.SAME if imported is None else Recipe(imported.recipe)
+        kind = OutputKind.LOGITS if self.results.spec.has_probabilities else OutputKind.LABELS
+        return replace(found, kind=kind, recipe=recipe, rest=rest, left_out=(*self.left_out, *self._unplaced()))
+
+    def _classes(self) -> list[str]:
+        return self.results.class_names
+
+    def _rows(self, solutions: Sequence[Solution]) -> Stored:
+        """The layout that export wrote before, of which the arrays stay where they lie."""
+        texts = {
+            old_exports.SOLUTIONS: json.dumps([_solution(one) for one in solutions]),
+            "runs.json": json.dumps([{"number": run.number, "seeds": run.seeds} for run in self.results.runs]),
+        }
+        for split in self.results.spec.evaluation.splits:
+            labels = "\n".join(map(str, self.results.true_labels(split).tolist()))
+            texts[f"images-{split}.csv"] = f"label\n{labels}\n"
+        digests = {place["artifact"] for one in solutions for place in one.predictions.values()}
+        digests |= {one.weights for one in solutions if one.weights}
+        files = (self.results.artifacts.path(one) for one in digests if self.results.artifacts.exists(one))
+        places = {f"artifacts/{path.name}": path.stem for path in files}
+        return Stored(self.results.experiment.name, self.results.artifacts, texts, places)
+
+    # ---- other images ----
+
+    def _with_sets(self, ensemble: Ensemble) -> Ensemble:
+        """With OOD and shift: of the members, and of samples where as many were evaluated as on the test set."""
+        sets, samples = dict(ensemble.sets), dict(ensemble.samples)
+        runs = [int(member.id) for member in ensemble.members]
+        by_group: dict[tuple[str, str], dict[int, Array]] = {}
+        for group, place, run, array, digest in [*self._ood(), *self._shift()]:
+            by_group.setdefault((group, place), {})[run] = array
+            self.used.add(digest)
+        for (group, place), rows in by_group.items():
+            if sorted(rows) != sorted(runs):
+                self.left_out.append(f"{place} of {group}: not of every member")
+            elif group == Group.INDEPENDENT:
+                array = stacked(place, [picked(rows[run], 0) for run in runs])
+                sets[place] = self._set(place, array, ensemble)
+        for (group, place), rows in by_group.items():
+            name = next((one for one in samples if one.rpartition("-")[0] == group), None)
+            if group == Group.INDEPENDENT or place not in sets or sorted(rows) != sorted(runs):
+                continue
+            array = stacked(f"{place} of {group}", [rows[run] for run in runs])
+            if name is None or array.shape[1] != samples[name].outputs[TEST].shape[1]:
+                self.left_out.append(f"{place} of {group}: {array.shape[1]} functions a member, chosen for this set")
+                continue
+            samples[name] = replace(samples[name], outputs={**samples[name].outputs, place: array})
+        return replace(ensemble, sets=sets, samples=samples)
+
+    def _set(self, place: str, array: Array, ensemble: Ensemble) -> ExampleSet:
+        own = None if place.startswith("ood/") else False
+        return parts.set_of(place, array, examples=ensemble.test.count, own_images=own)
+
+    def _ood(self) -> Iterator[tuple[str, str, int, Array, str]]:
+        for stage in self._ended("ood"):
+            studies = self.results.spec.ood
+            for group, digest in stage.result["extra"].get("groups", {}).items():
+                place = place_of(Of.OOD, studies[stage.params["set"]].dataset)
+                yield group_name(group), place, stage.params["run"], self._array(place, digest), digest
+
+    def _shift(self) -> Iterator[tuple[str, str, int, Array, str]]:
+        examples = len(self.results.true_labels(TEST)) if TEST in self.results.spec.evaluation.splits else 0
+        for stage in self._ended("shift"):
+            extra = stage.result["extra"]
+            if "logits" not in extra or extra["images"] != examples:
+                continue  # sums alone, or of some images: among the rest
+            whole = self._array(f"shift/{stage.key}", extra["logits"])
+            for c, (name, intensity) in enumerate(extra["cells"]):
+                if name is not None:
+                    cells = [picked(picked(whole, s), c) for s in range(whole.shape[0])]
+                    place = place_of(Of.SHIFT, name, intensity)
+                    run, group = stage.params["run"], group_name(stage.params["group"])
+                    yield group, place, run, stacked(place, cells), extra["logits"]
+
+    def _ended(self, kind: str) -> Iterator[Stage]:
+        for stage in self.results.stages:
+            extra = stage.result.get("extra", {}) if stage.kind == kind else {}
+            if extra and not extra.get("skipped"):
+                yield stage
+
+    def _array(self, name: str, digest: str) -> Array:
+        return mapped(self.results.artifacts.path(digest), name)
+
+    # ---- networks, matrices, and all else ----
+
+    def _rest(self, solutions: Sequence[Solution]) -> Iterator[tuple[str, Array | Tensors]]:
+        named = dict(self._named(solutions))
+        for name, digest in sorted(named.items()):
+            if digest in self.used or not self.results.artifacts.exists(digest):
+                continue
+            self.used.add(digest)
+            path = self.results.artifacts.path(digest)
+            yield name + path.suffix, tensors_at(name, path) if path.suffix != ".npy" else mapped(path, name)
+
+    def _named(self, solutions: Sequence[Solution]) -> Iterator[tuple[str, str]]:
+        """name without its ending -> digest."""
+        for matrix in self.results.store.results.matrices(self.results.experiment.id):
+            yield _plain(f"matrices/{matrix.name}{'.' + matrix.split if matrix.split else ''}"), matrix.artifact
+        for one in solutions:
+            if one.weights:
+                what = "-".join(filter(None, (one.role, one.method, one.sample_set, str(one.index))))
+                yield _plain(f"snapshots/{one.run}/{what}"), one.weights
+        for stage in self.results.stages:
+            kept = {one["digest"]: one for one in stage.result.get("artifacts", [])}
+            for at, digest in _digests(stage.result.get("extra", {})):
+                if digest in kept:
+                    room = "arms" if kept[digest]["kind"] == "weights" else "matrices"
+                    yield _plain(f"{_ROOMS.get(stage.kind, f'{room}/{stage.kind}')}/{stage.key}/{at}"), digest
+
+    def _unplaced(self) -> Iterator[str]:
+        for stage in self.results.stages:
+            for one in stage.result.get("artifacts", []):
+                if one["digest"] not in self.used and one["kind"] not in ("labels", "origins"):
+                    self.used.add(one["digest"])
+                    yield f"{stage.kind}/{stage.key}: {one['kind']} {one['digest'][:12]}"
+
+
+def _solution(row: Solution) -> dict[str, Any]:
+    wanted = ("run", "role", "method", "sample_set", "index", "epoch", "strength", "weights", "predictions")
+    return {name: getattr(row, name) for name in wanted}
+
+
+def _digests(value: Any, at: str = "") -> Iterator[tuple[str, str]]:
+    """Where in a document digests stand, and which."""
+    if isinstance(value, str):
+        if _DIGEST.fullmatch(value):
+            yield at, value
+        return
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inside:
+        yield from _digests(one, f"{at}-{key}" if at else str(key))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._/-]+", "-", name)
