@@ -42,12 +42,12 @@ from modescape.imported.ensemble import Tensors
 from modescape.imported.tensors import header_of
 from modescape.plan import Machines, Prepared, prepare, prices_of
 from modescape.prices import Calibration, middle
-from modescape.records import About, ArtifactInfo, PlannedStage
+from modescape.records import About, ArtifactInfo, Json, PlannedStage
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec
-from modescape.spec_parts import DataSpec
+from modescape.spec_parts import DataSpec, WeightsSpec
 from modescape.store import Store
 from modescape.tables import Experiment, Worker
 
@@ -141,6 +141,8 @@ class Laboratory:
             presets[preset]  # refuses one that is not there
         prepared = self.prepare(document, fresh=about.get("fresh", False))
         stages = prepared.plan.stages
+        if prepared.spec.weights is not None:
+            about["provenance"] = about.get("provenance") or _made_elsewhere(name, prepared.spec.weights)
         return self.store.experiments.create(
             name=name, spec=prepared.spec, stages=stages, given=self._given(stages), **about
         )
@@ -161,6 +163,12 @@ class Laboratory:
         tensors = Tensors(f"{place} ({digest[:12]})", path.stat().st_size, lambda: path.open("rb"), path)
         elements = sum(one.elements for one in header_of(tensors).entries)
         return ArtifactInfo(digest, "weights", "mixed", (elements,), tensors.nbytes)
+
+
+def _made_elsewhere(name: str, weights: WeightsSpec) -> Json:
+    """Where weights come from of which nothing is known but their files."""
+    members = [{"id": f"{i}", "seed": None, "config": {"sha256": one.weights}} for i, one in enumerate(weights.members)]
+    return {"name": name, "members": members, "odd": []}
 
 
 def opened(folder: Path | str | None = None) -> Laboratory:

@@ -37,6 +37,7 @@ from modescape.records import DataInfo, Sizes
 from modescape.registry import Entry, architectures, corruptions, datasets, methods
 from modescape.spec_parts import (
     BaseSpec,
+    MethodSpec,
     Part,
     WeightsSpec,
     batches_of_one,
@@ -496,11 +497,24 @@ def _given(spec: ExperimentSpec, weights: WeightsSpec) -> Iterator[Problem]:
             "ensemble.runs", f"{len(weights.members)}",
         )  # fmt: skip
     for i, chosen in enumerate(spec.methods):
-        if methods[chosen.method].trained is not None:
-            yield Problem(
-                f"{methods[chosen.method].title} trains, and the recipe of weights made elsewhere is not known here",
-                f"methods.{i}.method", "a method that trains nothing",
-            )  # fmt: skip
+        yield from _untrained(chosen, f"methods.{i}", spec.snapshots)
+
+
+def _untrained(chosen: MethodSpec, where: str, snapshots: int) -> Iterator[Problem]:
+    """What of a method that trains on cannot be made of snapshots that were given; one that trains anew cannot be."""
+    entry, columns = methods[chosen.method], chosen.options.get("columns", 0)
+    if entry.trained == "fresh":
+        yield Problem(
+            f"{entry.title} trains, and the recipe of weights made elsewhere is not known here",
+            f"{where}.method", "a method that trains nothing",
+        )  # fmt: skip
+    elif entry.trained == "continued" and snapshots < 2:
+        yield Problem(
+            f"{entry.title} needs at least 2 late snapshots, {snapshots} were given", "weights.epochs", "2 or more"
+        )
+    elif entry.trained == "continued" and columns > snapshots and chosen.options.get("covariance") == "full":
+        yield Problem(f"{columns}, and {snapshots} late snapshots were given", f"{where}.options.columns",
+                      f"2 to {snapshots}")  # fmt: skip
 
 
 def is_ours(study: str) -> bool:
