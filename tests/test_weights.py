@@ -389,7 +389,7 @@ def test_a_stated_accuracy_that_is_not_met_stops_the_run_and_names_the_scale_tha
     assert stage.state == StageState.FAILED
     assert stage.error["type"] == StageError.__name__
     assert f"and {stated} was stated" in stage.error["message"]
-    assert "with unit" in stage.error["message"]
+    assert "with the inputs unit" in stage.error["message"]
 
 
 def test_one_file_given_twice_is_one_function(checkpoints: Path, tmp_path: Path) -> None:

@@ -221,9 +221,9 @@ def _given(weights: WeightsSpec) -> str:
 
 @dataclass(frozen=True)
 class TensorNames:
-    """Which tensor of a run's file went where: pairs of the network's name and the file's."""
+    """Which tensor of a file went where, of all runs of which it is the same: the network's name and the file's."""
 
-    run: int
+    runs: list[int]
     how: str
     pairs: list[tuple[str, str]]
     left_out: list[str]
@@ -231,12 +231,17 @@ class TensorNames:
 
 def _tensor_names(here: Site, row: Experiment, spec: ExperimentSpec) -> list[TensorNames]:
     """Of every run whose weights were given and are in their places."""
-    kept = [
-        (stage.params["run"], stage.result["extra"]["keys"])
-        for stage in (here.store.stages.of(row.id) if spec.weights is not None else ())
-        if stage.kind == StageKind.TRAIN and "keys" in stage.result.get("extra", {})
-    ]
-    return [TensorNames(run, one["how"], [tuple(pair) for pair in one["pairs"]], one["left_out"]) for run, one in kept]
+    found: list[TensorNames] = []
+    for stage in here.store.stages.of(row.id) if spec.weights is not None else ():
+        told = stage.result.get("extra", {}).get("keys") if stage.kind == StageKind.TRAIN else None
+        if told is None:
+            continue
+        pairs = [(place, name) for place, name in told["pairs"]]
+        alike = next((one for one in found if (one.pairs, one.left_out) == (pairs, told["left_out"])), None)
+        if alike is None:
+            found.append(TensorNames([], told["how"], pairs, told["left_out"]))
+        (alike or found[-1]).runs.append(stage.params["run"])
+    return found
 
 
 def _absent(kind: str) -> Absent | None:
