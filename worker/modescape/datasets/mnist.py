@@ -50,7 +50,8 @@ def _labels_of(part: str, location: DataLocation) -> Labels:
     "mnist", title="MNIST", source="LeCun, Bottou, Bengio, Haffner 1998",
     channels=1, height=28, width=28, classes=MNIST_CLASSES, train_total=60_000, test_total=10_000,
     validation_default=5_000,
-    place=45, checksums=FILES, files=_files, describe=_describe, own_test=_own_test,
+    place=45, how_to_get="put the four published IDX files into a folder `mnist` of a folder of data sets",
+    checksums=FILES, files=_files, describe=_describe, own_test=_own_test,
 )  # fmt: skip
 def _mnist(location: DataLocation, spec: DataSpec) -> RawData:
     """70,000 grey pictures of handwritten digits, 28x28 pixels; IDX files, gzipped or not, in a folder `mnist`."""

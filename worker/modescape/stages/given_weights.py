@@ -161,9 +161,7 @@ def check_accuracy(context: Context, network: nn.Module, stated: str) -> None:
     better = _suspects(context, network, stated)
     found = f"its accuracy on {images:,} test images is {right / images:.4f}, and {stated} was stated"
     if better:
-        raise StageError(
-            f"{found}. Its pixels were scaled otherwise: with the inputs {' or '.join(better)} it is met"
-        )
+        raise StageError(f"{found}. Its pixels were scaled otherwise: with the inputs {' or '.join(better)} it is met")
     raise StageError(
         f"{found}. No input scale that is known here meets it (the next suspects: another order of the tensors with "
         "keys: by-order, another order of the classes, other test images, options of the network)"

@@ -108,17 +108,18 @@ def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
         kept=kept,
         t=np.linspace(0.0, 1.0, profile.shape[-1]),
         profile=profile,
-        averaged={
-            one.metric: one.value
-            for one in results.measurements(subject=f"tunnel/{options.tunnel}/averaged")
-            if one.value is not None
-        },
+        averaged=_averaged(results, options.tunnel) if study.averaged else {},
         legend=(
             Legend("tunnel-path", "optimised path", "averaging"),
             Legend("tunnel-straight", "straight line", "theory"),
         ),
         partial=partial_of(np.isfinite(profile[:, 0, ACCURACY])),
     )
+
+
+def _averaged(results: Results, number: int) -> dict[str, float]:
+    found = results.measurements(subject=f"tunnel/{number}/averaged")
+    return {one.metric: one.value for one in found if one.value is not None}
 
 
 @tunnel.tell
