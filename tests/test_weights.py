@@ -561,14 +561,16 @@ PRINTED = {  # by the author, of the first M members
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("published")
 def test_real_mnist_networks_give_the_eighteen_numbers_that_their_author_printed(tmp_path: Path) -> None:
     folder = real("real/mnist-mlp200-ensemble")
     settings = Settings(home=tmp_path, data=f"{real('mnist').parent}")
     for m, *printed in zip(MEMBERS, *PRINTED.values(), strict=True):
         lab = import_weights(
-            [folder / f"member-{i}.safetensors" for i in range(m)], architecture="mnist-mlp200", data="mnist",
-            inputs="unit", settings=settings, progress=False, name=f"first {m}",
+            [folder / f"member-{i}.safetensors" for i in range(m)], architecture="mnist-mlp200", inputs="unit",
+            data={"dataset": "mnist", "train_images": 1000, "validation_images": 0}, settings=settings, progress=False,
+            name=f"first {m}", spec={"evaluation": {"embed_images": 10, "embed_runs": 1}},
         )  # fmt: skip
         found = _scores(lab, m)
         wrong = [
