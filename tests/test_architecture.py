@@ -40,6 +40,7 @@ DOORS = {
         "testing",
         "executor.py",
         "celery_queue.py",
+        "torch_child.py",  # a process of its own
     },
     "torchvision": {"science", "datasets", "recipes", "architectures"},
     "sqlalchemy": {"store", "tables.py", "columns.py", "listing.py", "database.py"},

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from real_data import real
 from saved_home import opened
 from test_data import (
     DEBIAN,
@@ -132,6 +133,8 @@ def _here(name: str, folder: Path) -> tuple[dict[str, Any], Path | None, Mapping
         return {"train_total": 12, "test_total": 5, "validation_default": 2}, folder, small_svhn(folder), spec
     if name == "fashion-mnist":
         return {}, DEBIAN, None, spec
+    if name == "mnist":
+        return {}, real("mnist").parent, None, spec
     if name == "imagenet":
         return {}, photographs(folder), None, spec
     if name == "folder":

@@ -752,7 +752,7 @@ def _small(name: str, root: Path) -> tuple[DataSpec, dict[str, str]]:
     """A small set of that name in its published layout, and the checksums of its files."""
     if name in ("digits", "digits-0-4", "digits-5-9", "blobs"):
         return spec(name), {}
-    if name == "fashion-mnist":
+    if name in ("fashion-mnist", "mnist"):
         fashion(root / name, gz=False)
         return spec(name, validation_images=5), sums_of_idx(root / name)
     if name == "imagenet":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modescape.comparing import compare
     from modescape.imported.memory import Samples
     from modescape.importing import analyse
+    from modescape.importing_weights import import_weights
     from modescape.laboratory import Lab, Laboratory, run
     from modescape.paper_numbers import paper
     from modescape.results import Results
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "analyse": "importing", "Samples": "imported.memory",
+    "import_weights": "importing_weights",
     "compare": "comparing", "paper": "paper_numbers",
     "Lab": "laboratory", "Laboratory": "laboratory", "run": "laboratory",
     "Results": "results", "Settings": "settings", "ExperimentSpec": "spec", "parse": "spec",
@@ -35,7 +37,7 @@ _HOME = {
 
 __all__ = [
     "ExperimentSpec", "Lab", "Laboratory", "Results", "Samples", "Settings",
-    "analyse", "compare", "paper", "parse", "registry", "run",
+    "analyse", "compare", "import_weights", "paper", "parse", "registry", "run",
 ]  # fmt: skip
 
 

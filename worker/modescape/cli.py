@@ -62,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--name", default=None, help="name of the experiment")
     run.add_argument("--fresh", action="store_true", help="compute everything, even what an earlier experiment has")
     bring = command("import", _import, "judge an ensemble made elsewhere: a folder, an archive, arrays, a table")
-    bring.add_argument("path", help="where it lies; a pattern such as 'run_*/test.npy' for one file a member")
+    bring.add_argument(
+        "path", nargs="?", help="where it lies; a pattern such as 'run_*/test.npy' for one file a member"
+    )
     bring.add_argument("--name", default=None, help="name of the experiment")
     bring.add_argument("--labels", default=None, help="file of the true labels; in an .npz, the array's name")
     bring.add_argument("--outputs", default=None, help="in an .npz, the name of the array of predictions")
@@ -80,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     bring.add_argument("--experiment", default=None, help="which one, of several in another tool's logs")
     bring.add_argument("--permutation", choices=("apply", "keep"), help="whether classes are put in the labels' order")
+    _weights_arguments(bring)
     bring.add_argument("--look", action="store_true", help="say what is understood and what is odd, and keep nothing")
     data = command("data", _data, "list data sets, here and missing, or fetch one")
     data.add_argument("action", nargs="?", default="list", choices=("list", "fetch"))
@@ -97,6 +100,26 @@ def parser() -> argparse.ArgumentParser:
     asked.add_argument("module", nargs="*", help="to check: a file, a folder of a package, or a module's name")
     command("settings", _settings, "list every setting with its value")
     return parser
+
+
+def _weights_arguments(bring: argparse.ArgumentParser) -> None:
+    group = bring.add_argument_group("weights", "networks that were trained elsewhere, to be evaluated here")
+    group.add_argument("--weights", default=None, metavar="PATTERN", help="a file a member: .safetensors, .pt, .ckpt")
+    group.add_argument("--architecture", default=None, help="whose weights they are")
+    group.add_argument("--options", default="{}", metavar="JSON", help="the network's options")
+    group.add_argument("--data", default=None, help="the data set they were trained on; JSON for more than its name")
+    group.add_argument("--inputs", default=None, help="how pixels were scaled: unit, imagenet, mean=...;std=..., +bgr")
+    group.add_argument(
+        "--keys", default="by-name", choices=("by-name", "by-order"), help="how tensors find their place"
+    )
+    group.add_argument(
+        "--expect-accuracy", action="append", default=[], metavar="A",
+        help="on the test set, as it was printed (.9173, 91.73%%); once for each member",
+    )  # fmt: skip
+    group.add_argument("--snapshots", default=None, metavar="FOLDER", help="FOLDER/<member>/<epoch>.safetensors")
+    group.add_argument("--curve", default=None, metavar="FILE", help="the bend of a Bezier curve between the first two")
+    group.add_argument("--spec", default=None, metavar="FILE", help="JSON: methods, planes, ... as parts of a spec")
+    group.add_argument("--table", action="store_true", help="show which tensor went where")
 
 
 def _up(settings: Settings, _: argparse.Namespace) -> int:
@@ -183,6 +206,10 @@ def _told(lab: Lab) -> int:
 
 def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     _one_thread()
+    if parsed.weights is not None:
+        return _import_weights(settings, parsed)
+    if parsed.path is None:
+        raise InvalidInput("is needed", field="path", allowed="where the ensemble lies; or --weights")
     from modescape.imported.door import examine
     from modescape.imported.ensemble import OutputKind, Recipe
     from modescape.imported.saying import understood
@@ -203,6 +230,47 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
         provenance={"path": str(Path(parsed.path).absolute())},
     )  # fmt: skip
     return _told(here.finish(experiment, progress=True))
+
+
+def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape.imported.ensemble import Recipe
+    from modescape.imported.tensor_names import Keys
+    from modescape.importing_weights import Choices, NamedFile, bring_in_weights, data_of, look, members_from
+    from modescape.laboratory import started
+
+    for option in ("architecture", "data"):
+        if getattr(parsed, option) is None:
+            raise InvalidInput("is needed beside --weights", field=f"--{option}", allowed="a name")
+    plugins.load(settings.plugin_modules)
+    members = members_from(
+        parsed.weights, member=parsed.member, snapshots=parsed.snapshots, expect_accuracy=parsed.expect_accuracy
+    )
+    data = _json("--data", parsed.data) if parsed.data.lstrip().startswith("{") else parsed.data
+    choices = Choices(
+        parsed.architecture, data_of(data, parsed.inputs), _json("--options", parsed.options), Keys(parsed.keys),
+        Recipe(parsed.recipe or "unknown"),
+        NamedFile(Path(parsed.curve).name, Path(parsed.curve)) if parsed.curve else None,
+        _document(parsed.spec)[0] if parsed.spec else {},
+    )  # fmt: skip
+    for placed in look(settings, members, choices):
+        print(placed.sentence())
+        for line in placed.lines() if parsed.table or not placed.fit.is_plain else ():
+            print(f"    {line}")
+    if parsed.look:
+        return 0
+    here = started(None, settings)
+    experiment = bring_in_weights(
+        here.laboratory, members, choices, name=parsed.name or "weights",
+        provenance={"path": str(Path(parsed.weights).absolute())},
+    )  # fmt: skip
+    return _told(here.finish(experiment, progress=True))
+
+
+def _json(option: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"is not JSON: {error}", field=option, allowed="a JSON object") from None
 
 
 def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | None) -> Ensemble:

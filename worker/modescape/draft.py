@@ -51,6 +51,8 @@ class Draft:
         """Epochs whose checkpoints are kept; of an ensemble made elsewhere NaN where nobody has said."""
         if self.spec.imported is not None:
             return [*self.spec.imported.epochs, math.nan]
+        if self.spec.weights is not None:
+            return [*self.spec.weights.epochs, math.nan]
         return kept_epochs(self.spec.training.epochs, self.spec.training.checkpoint_every)
 
     @property

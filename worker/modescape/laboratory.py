@@ -30,20 +30,30 @@ from modescape.claims.repeated_looks import Look
 from modescape.claims.telling import Told
 from modescape.database import check_schema, upgrade
 from modescape.datasets.here import describe
-from modescape.errors import Conflict, DataCorrupt, DataMissing, ModescapeError, NotFound
+from modescape.errors import (
+    ArtifactMissing,
+    Conflict,
+    DataCorrupt,
+    DataMissing,
+    InvalidInput,
+    ModescapeError,
+    NotFound,
+)
 from modescape.example_list import ExampleSet
 from modescape.exporting import ensemble_of
 from modescape.finding import Finding
 from modescape.imported.digest import contents
+from modescape.imported.ensemble import Tensors
+from modescape.imported.tensors import header_of
 from modescape.imported.writing import put_into, write
 from modescape.plan import Machines, Prepared, prepare, prices_of
 from modescape.prices import Calibration, middle
-from modescape.records import About, PlannedStage
+from modescape.records import About, ArtifactInfo, Json, PlannedStage
 from modescape.registry import figures, presets
 from modescape.results import Results
 from modescape.settings import Settings
 from modescape.spec import ExperimentSpec, stored
-from modescape.spec_parts import DataSpec
+from modescape.spec_parts import DataSpec, WeightsSpec
 from modescape.store import Store
 from modescape.tables import Experiment, Stage, Worker
 
@@ -149,7 +159,35 @@ class Laboratory:
         if preset is not None:
             presets[preset]  # refuses one that is not there
         prepared = self.prepare(document, fresh=about.get("fresh", False))
-        return self.store.experiments.create(name=name, spec=prepared.spec, stages=prepared.plan.stages, **about)
+        stages = prepared.plan.stages
+        if prepared.spec.weights is not None:
+            about["provenance"] = about.get("provenance") or _made_elsewhere(name, prepared.spec.weights)
+        return self.store.experiments.create(
+            name=name, spec=prepared.spec, stages=stages, given=self._given(stages), **about
+        )
+
+    def _given(self, stages: Sequence[PlannedStage]) -> list[ArtifactInfo]:
+        """The files of weights that stages read and none of them makes. Raises InvalidInput for one that is not here,
+        or is no file of weights."""
+        named = {digest: place for one in stages for place, digest in one.params.get("given", {}).items()}
+        return [self._weights(place, digest) for digest, place in named.items()]
+
+    def _weights(self, place: str, digest: str) -> ArtifactInfo:
+        try:
+            path = self.artifacts.path(digest)
+        except ArtifactMissing:
+            raise InvalidInput(
+                f"there is no file {digest} here", field="weights", allowed="digests of files that were brought before"
+            ) from None
+        tensors = Tensors(f"{place} ({digest[:12]})", path.stat().st_size, lambda: path.open("rb"), path)
+        elements = sum(one.elements for one in header_of(tensors).entries)
+        return ArtifactInfo(digest, "weights", "mixed", (elements,), tensors.nbytes)
+
+
+def _made_elsewhere(name: str, weights: WeightsSpec) -> Json:
+    """Where weights come from of which nothing is known but their files."""
+    members = [{"id": f"{i}", "seed": None, "config": {"sha256": one.weights}} for i, one in enumerate(weights.members)]
+    return {"name": name, "members": members, "odd": []}
 
 
 def opened(folder: Path | str | None = None) -> Laboratory:

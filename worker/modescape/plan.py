@@ -420,7 +420,7 @@ def _wall_clock(stages: Sequence[PlannedStage], costs: Mapping[Need, Cost], work
 
 
 def _bytes(draft: Draft) -> int:
-    kept = len(draft.epochs) + draft.spec.training.snapshots
+    kept = len(draft.epochs) + draft.spec.snapshots
     size = 4 * (kept * draft.parameters * draft.spec.ensemble.runs + draft.next_number * draft.images * draft.classes)
     return size + 8 * draft.next_number**2 * len(draft.spec.evaluation.splits) + int(draft.bytes)
 
@@ -440,9 +440,10 @@ def differences(spec: ExperimentSpec, preset: str) -> list[Difference]:
 
 
 def departures(spec: ExperimentSpec) -> list[Difference]:
-    """Where the training departs from the protocol it names (how long it trains is not part of a protocol); [] of a
-    network or data set that this process does not know, and so neither what the protocol means for it."""
-    if spec.network.architecture not in architectures or spec.data.dataset not in datasets:
+    """Where the training departs from the protocol it names (how long it trains is not part of a protocol); [] of
+    weights made elsewhere, and of a network or data set that this process does not know, and so neither what the
+    protocol means for it."""
+    if spec.network.architecture not in architectures or spec.data.dataset not in datasets or spec.weights is not None:
         return []
     own = {
         "data": {"dataset": spec.data.dataset, "path": spec.data.path},

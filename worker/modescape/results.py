@@ -222,8 +222,9 @@ class Results:
 
     @property
     def steps_per_epoch(self) -> float | None:
-        """Optimiser steps an epoch, read off any checkpoint; None before the first training has reported."""
-        for stage in self.stages:
+        """Optimiser steps an epoch, read off any checkpoint; None before the first training has reported, and of
+        weights that were made elsewhere."""
+        for stage in self.stages if self.spec.weights is None else ():
             known = stage.result.get("extra", {}) or stage.partial
             for checkpoint in known.get("checkpoints", []) if stage.kind == StageKind.TRAIN else []:
                 if checkpoint["epoch"] > 0:

@@ -39,7 +39,9 @@ from modescape.registry import RECIPE, Entry, architectures, corruptions, datase
 from modescape.spec_parts import (
     OURS,
     BaseSpec,
+    MethodSpec,
     Part,
+    WeightsSpec,
     batches_of_one,
     keyed,
     read_by,
@@ -206,6 +208,11 @@ class ExperimentSpec(BaseSpec):
                 "belongs to an imported ensemble, and only to one", field="imported",
                 allowed="an object, with source: imported",
             )  # fmt: skip
+        if (self.source == "weights") != (self.weights is not None):
+            raise InvalidInput(
+                "belongs to weights made elsewhere, and only to them", field="weights",
+                allowed="an object, with source: weights",
+            )  # fmt: skip
         return self
 
     @field_validator(BROUGHT, mode="before")
@@ -246,6 +253,8 @@ class ExperimentSpec(BaseSpec):
         """
         whole = keyed(self)
         parts = {name: whole[name] for name in ("data", "network", "training")} | {"seed": self.ensemble.seed}
+        if self.weights is not None:  # in place of the training
+            parts["training"] = [member.weights for member in self.weights.members]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -395,13 +404,15 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         )
     if n.test > info.test_total:
         wrong("data.test_images", f"{n.test} asked for", f"10 to {info.test_total}")
-    if spec.training.batch_size > max(n.train, 1):
+    problems += _odd_scales(spec, info)
+    trained_here = spec.weights is None
+    if trained_here and spec.training.batch_size > max(n.train, 1):
         wrong(
             "training.batch_size",
             f"{spec.training.batch_size} is more than the {n.train} training images",
             f"1 to {n.train}",
         )
-    for problem in batches_of_one(spec.network, spec.training, n.train):
+    for problem in batches_of_one(spec.network, spec.training, n.train) if trained_here else ():
         wrong(f"training.{problem.field}", problem.message, problem.allowed)
     if "validation" in spec.evaluation.splits and n.validation < 10:
         wrong("evaluation.splits", f"validation has {n.validation} images", "test, or at least 10 validation images")
@@ -417,21 +428,25 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         )
     if why := refusal(spec.network, info):
         wrong("network.options", f"{architecture.title} cannot be made for these images: {why}", "other options")
-    if spec.training.schedule == "milestones":
+    if trained_here and spec.training.schedule == "milestones":
         epochs = [m.epoch for m in spec.training.milestones]
         if not epochs or epochs != sorted(set(epochs)):
             wrong("training.milestones", "the schedule `milestones` needs them", "at least one, epochs increasing")
     total_steps = spec.training.epochs * steps_per_epoch(spec.training, n.train)
     units, noun = (spec.training.epochs, "epochs") if spec.training.by_epochs else (total_steps, "steps")
     window = max(1, int(units * spec.training.snapshot_window))
-    if spec.training.snapshots > window:
+    if trained_here and spec.training.snapshots > window:
         wrong(
             "training.snapshots",
             f"{spec.training.snapshots} snapshots do not fit into the last {window} {noun}",
             f"0 to {window}",
         )
-    problems += _of_recipe(spec, n)
-    problems += _of_start(spec)
+    if spec.weights is not None:
+        problems += _given(spec, spec.weights)
+    else:
+        problems += _of_recipe(spec, n)
+        problems += _of_start(spec)
+    kept = "training.snapshots" if trained_here else "weights.epochs"
     seen: set[str] = set()
     floored: list[str] = []
     for i, chosen in enumerate(spec.methods):
@@ -441,10 +456,10 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         seen.add(chosen.method)
         if method.sampled and chosen.spread + chosen.typical == 0:
             wrong(f"{where}.typical", "no samples asked for", "at least one spread or typical sample")
-        if method.needs_snapshots and spec.training.snapshots < 2:
+        if method.needs_snapshots and spec.snapshots < 2:
             wrong(
-                "training.snapshots",
-                f"{method.title} needs at least 2 snapshots, this plan keeps {spec.training.snapshots}",
+                kept,
+                f"{method.title} needs at least 2 snapshots, this plan keeps {spec.snapshots}",
                 "2 or more",
             )
         if method.needs_dropout and not has_dropout(spec.network, info):
@@ -455,11 +470,11 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
                 + ", ".join(name for name, entry in architectures.items() if entry.dropout),
             )
         rank = chosen.options.get("rank")
-        if isinstance(rank, int) and method.needs_snapshots and rank > spec.training.snapshots - 1:
+        if isinstance(rank, int) and method.needs_snapshots and rank > spec.snapshots - 1:
             wrong(
                 f"{where}.options.rank",
-                f"rank {rank} needs at least {rank + 1} snapshots, this plan keeps {spec.training.snapshots}",
-                f"1 to {max(1, spec.training.snapshots - 1)}, or training.snapshots of {rank + 1} or more",
+                f"rank {rank} needs at least {rank + 1} snapshots, this plan keeps {spec.snapshots}",
+                f"1 to {max(1, spec.snapshots - 1)}, or {kept} of {rank + 1} or more",
             )
         if method.of is not None:
             narrow = next((other.typical for other in spec.methods if other.method == method.of), 0)
@@ -562,6 +577,44 @@ def _of_start(spec: ExperimentSpec) -> Iterator[Problem]:
         )
     if given and spec.seeds is not None:
         yield Problem("the seed study asks what initial weights do, which are given here", "seeds", "no seed study")
+
+
+def _odd_scales(spec: ExperimentSpec, info: DataInfo) -> Iterator[Problem]:
+    """Means and deviations for another number of channels than the images have."""
+    for field, values in (("mean", spec.data.mean), ("deviation", spec.data.deviation)):
+        if len(values) not in (0, 1, info.channels):
+            yield Problem(
+                f"{len(values)} numbers, and the images have {info.channels} channels",
+                f"data.{field}", f"one number, or {info.channels}",
+            )  # fmt: skip
+
+
+def _given(spec: ExperimentSpec, weights: WeightsSpec) -> Iterator[Problem]:
+    """What weights made elsewhere cannot do: they come without the recipe of their trainings."""
+    if len(weights.members) != spec.ensemble.runs:
+        yield Problem(
+            f"{spec.ensemble.runs}, and weights of {len(weights.members)} members were given",
+            "ensemble.runs", f"{len(weights.members)}",
+        )  # fmt: skip
+    for i, chosen in enumerate(spec.methods):
+        yield from _untrained(chosen, f"methods.{i}", spec.snapshots)
+
+
+def _untrained(chosen: MethodSpec, where: str, snapshots: int) -> Iterator[Problem]:
+    """What of a method that trains on cannot be made of snapshots that were given; one that trains anew cannot be."""
+    entry, columns = methods[chosen.method], chosen.options.get("columns", 0)
+    if entry.trained == "fresh":
+        yield Problem(
+            f"{entry.title} trains, and the recipe of weights made elsewhere is not known here",
+            f"{where}.method", "a method that trains nothing",
+        )  # fmt: skip
+    elif entry.trained == "continued" and snapshots < 2:
+        yield Problem(
+            f"{entry.title} needs at least 2 late snapshots, {snapshots} were given", "weights.epochs", "2 or more"
+        )
+    elif entry.trained == "continued" and columns > snapshots and chosen.options.get("covariance") == "full":
+        yield Problem(f"{columns}, and {snapshots} late snapshots were given", f"{where}.options.columns",
+                      f"2 to {snapshots}")  # fmt: skip
 
 
 def is_ours(study: str) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -33,7 +34,7 @@ from pydantic import (
 from modescape.errors import InvalidInput, Problem
 from modescape.pydantic_errors import LARGEST_WHOLE, invalid
 from modescape.registry import RECIPE, Entry, Method, Options, architectures, datasets, methods
-from modescape.science.data.tensors import InputScale
+from modescape.science.data.tensors import ChannelOrder, InputScale
 from modescape.versions import STORED, Added, Versioned, is_imported, is_stored, renamed
 
 MAX_SEED = LARGEST_WHOLE
@@ -148,6 +149,8 @@ def read_by(model: type[BaseModel], given: Any, place: str, stored: bool = False
         raise InvalidInput(str(found), problems=problems) from None
 
 
+Level = Annotated[float, Field(ge=-1000, le=1000)]
+PositiveLevel = Annotated[float, Field(gt=0, le=1000)]
 Split = Literal["test", "validation"]
 Averaged = Literal["fair", "typical"]
 
@@ -175,8 +178,8 @@ class DataSpec(Part):
     input_scale: InputScale = Field(  # science n.2
         "raw255",
         description="raw255: pixels 0..255 as in the authors' code; unit: x/255; standardised: per-channel mean 0 and "
-        "deviation 1; pixel-mean: x/255 minus the mean image; symmetric: -1..1. It changes the result: runs on raw "
-        "pixels diverge two to four times as much as on scaled ones.",
+        "deviation 1; pixel-mean: x/255 minus the mean image; symmetric: -1..1; mean-std: x/255 minus `mean`, over "
+        "`deviation`. It changes the result: runs on raw pixels diverge two to four times as much as on scaled ones.",
     )
     train_images: int | None = Field(None, ge=2, le=20_000_000, description="Training images; empty means all.")
     validation_images: int | None = Field(
@@ -213,6 +216,16 @@ class DataSpec(Part):
         "for floats of 0 to 1, 255 for bytes, the smallest 2^b - 1 that holds other integers.",
     )
 
+    mean: Annotated[tuple[Level, ...], Added] = Field(
+        (), max_length=4, description="Of mean-std: what is taken from x/255, for each channel or for all."
+    )
+    deviation: Annotated[tuple[PositiveLevel, ...], Added] = Field(
+        (), max_length=4, description="Of mean-std: what the rest is divided by, for each channel or for all."
+    )
+    channel_order: Annotated[ChannelOrder, Added] = Field(
+        "rgb", description="rgb: channels as the files have them; bgr: the other way round, as OpenCV reads pictures."
+    )
+
     @field_validator("dataset")
     @classmethod
     def _known(cls, name: str, info: ValidationInfo) -> str:
@@ -225,6 +238,16 @@ class DataSpec(Part):
         refuse_stray_path(self.dataset, self.path, self.white)
         if self.label is not None and self.dataset != "table":
             raise InvalidInput("belongs to the set `table`", field="label", allowed="nothing for this set")
+        return self
+
+    @model_validator(mode="after")
+    def _has_scale(self) -> DataSpec:
+        is_given = self.input_scale == "mean-std"
+        for field, values in (("mean", self.mean), ("deviation", self.deviation)):
+            if bool(values) != is_given:
+                raise InvalidInput(
+                    "belongs to the input scale mean-std, which needs it", field=field, allowed="a number a channel"
+                )
         return self
 
 
@@ -375,6 +398,9 @@ class EvaluationSpec(Part):
     perplexity: float | None = Field(None, gt=1, le=1000, description="Perplexity; empty means min(30, (n-1)/3).")
 
 
+ImportedRecipe = Literal["same", "different", "unknown"]
+
+
 class ImportedSpec(Part):
     """An ensemble that was made elsewhere: what its arrays are, and how its members came about (science p)."""
 
@@ -382,7 +408,7 @@ class ImportedSpec(Part):
     kind: Literal["logits", "probs", "log-probs", "labels"] = Field(
         "logits", description="What the arrays of predictions hold."
     )
-    recipe: Literal["same", "different", "unknown"] = Field(
+    recipe: ImportedRecipe = Field(
         "unknown",
         description="same: members differ in their seeds only, which claims about runs stand on; different: they do "
         "not; unknown: nobody has said.",
@@ -400,20 +426,93 @@ class ImportedSpec(Part):
     copies: tuple[int, ...] = Field((), description="Members that equal an earlier one to the bit, by number.")
 
 
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+STATED = r"^(0?\.\d{1,9}|1(\.0{1,9})?|0|\d{1,3}(\.\d{1,9})? ?%)$"
+
+
+class GivenMember(Part):
+    """The weights of one member, as files (.safetensors) that the store of artifacts has."""
+
+    weights: Digest = Field(description="SHA-256 of the file of its weights.")
+    snapshots: tuple[Digest, ...] = Field(
+        (), max_length=1000, description="SHA-256 of files of its weights on the way there, one for each of `epochs`."
+    )
+    accuracy: Annotated[str, StringConstraints(pattern=STATED)] | None = Field(
+        None, description="Accuracy on the test set that is stated of it, with the digits that are: .9173 or 91.73 %."
+    )
+
+
+class WeightsSpec(Part):
+    """Weights that were made elsewhere, in place of trainings (science p.5)."""
+
+    members: tuple[GivenMember, ...] = Field(min_length=1, max_length=1000, description="The members, in order.")
+    keys: Literal["by-name", "by-order"] = Field(
+        "by-name",
+        description="How tensors find their place. by-name: by their names, without prefixes such as `module.`; "
+        "by-order: layer by layer, among those of the same tensors and shapes.",
+    )
+    epochs: tuple[Annotated[float, Field(ge=0, le=1e9)], ...] = Field(
+        (), max_length=1000, description="Epochs of the snapshots, increasing."
+    )
+    window: float = Field(
+        0.4, gt=0, le=1, description="Share of the epochs, at the end, whose snapshots the Gaussians are made of."
+    )
+    recipe: ImportedRecipe = Field(
+        "unknown",
+        description="same: members differ in their seeds only, which claims about runs stand on; different: they do "
+        "not; unknown: nobody has said.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> WeightsSpec:
+        if any(late <= early for early, late in pairwise(self.epochs)):
+            raise InvalidInput("they do not increase", field="epochs", allowed="each later than the one before")
+        for i, member in enumerate(self.members):
+            if len(member.snapshots) != len(self.epochs):
+                raise InvalidInput(
+                    f"{len(member.snapshots)} snapshots at {len(self.epochs)} epochs",
+                    field=f"members.{i}.snapshots", allowed="one for each of `epochs`",
+                )  # fmt: skip
+        return self
+
+    def gaussian(self) -> list[int]:
+        """Which of the snapshots Gaussians are made of: the late ones, never the initial weights."""
+        last = max(self.epochs, default=0.0)
+        return [i for i, epoch in enumerate(self.epochs) if epoch > 0 and epoch > last * (1 - self.window)]
+
+    def is_copy(self, member: int) -> bool:
+        """Whether its file is that of an earlier member."""
+        return self.members[member].weights in [one.weights for one in self.members[:member]]
+
+
 class BaseSpec(Part):
     """What every experiment has. Methods and studies know a spec by this; `spec.ExperimentSpec` adds the studies."""
 
     version: Literal[1] = 1  # versions.VERSION, written out for the type checker
-    source: Annotated[Literal["trained", "imported"], Added] = Field(
-        "trained", description="trained: here, by this spec; imported: made elsewhere, and read as it was given."
+    source: Annotated[Literal["trained", "imported", "weights"], Added] = Field(
+        "trained",
+        description="trained: here, by this spec; imported: outputs made elsewhere, read as they were given; weights: "
+        "weights made elsewhere, evaluated here.",
     )
     imported: Annotated[ImportedSpec | None, Added] = Field(None, description="The ensemble that was imported.")
+    weights: Annotated[WeightsSpec | None, Added] = Field(None, description="The weights that were given.")
     data: DataSpec = DataSpec()
     network: NetworkSpec = Field(default_factory=lambda: NetworkSpec.model_validate({}))
     training: TrainingSpec = TrainingSpec()
     ensemble: EnsembleSpec = EnsembleSpec()
     methods: tuple[MethodSpec, ...] = Field((), max_length=16, description="Subspace methods, each at most once.")
     evaluation: EvaluationSpec = EvaluationSpec()
+
+    @property
+    def recipe_of_runs(self) -> ImportedRecipe:
+        """Whether the runs differ in their seeds only; of trainings here they do."""
+        given = self.imported or self.weights
+        return "same" if given is None else given.recipe
+
+    @property
+    def snapshots(self) -> int:
+        """Snapshots of every run that Gaussians are made of."""
+        return self.training.snapshots if self.weights is None else len(self.weights.gaussian())
 
     @property
     def has_probabilities(self) -> bool:

@@ -111,6 +111,12 @@ def known_run(field: str, run: int, spec: BaseSpec) -> Iterator[Problem]:
         yield Problem(f"there is no run {run}", field, f"0 to {spec.ensemble.runs - 1}")
 
 
+def recipe_unknown(spec: BaseSpec) -> Iterator[Problem]:
+    """What is wrong with training anything beside weights that were made elsewhere."""
+    if spec.weights is not None:
+        yield Problem("it trains networks, and the recipe of weights made elsewhere is not known here")
+
+
 def twice(field: str, values: Sequence[float]) -> Iterator[Problem]:
     """What is wrong with values of which each may be there once."""
     for i, value in enumerate(values):

@@ -246,6 +246,8 @@ def undecided(
             needs = f"comes with the stage {stage}" if is_alive else f"the stage {stage} has not succeeded; retry it"
         elif spec.imported is not None:
             needs, is_asked = f"needs {needed.brought or needed.words}, which did not come with it", True
+        elif spec.weights is not None:  # the form launches trainings, and none of weights that were given
+            needs, is_asked = f"needs {needed.words}, which these weights were not brought in with", True
         elif is_asked:
             needs = "what decides it was asked for and gave no answer: it has failed, or an older version judged less"
         rows.append(Open(letter=letter, title=claim.title, needs=needs, add="" if is_asked else needed.add))

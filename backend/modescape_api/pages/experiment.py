@@ -26,6 +26,7 @@ from modescape.registry import Figure, architectures, datasets, figures, method_
 from modescape.results import Results
 from modescape.science.seeds import STREAMS
 from modescape.spec import ExperimentSpec, place_of, stored, words
+from modescape.spec_parts import WeightsSpec
 from modescape.tables import Experiment, Stage
 from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
@@ -137,6 +138,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         departures=departures(spec),
         protocol=spec.training.protocol,
         origin=row.provenance,
+        tensor_names=_tensor_names(here, row, spec),
         set_digest=spec.imported.digest if spec.imported is not None else "",
         substitutions=preset.substitutions if preset else (),
         deviations=preset.deviations if preset else (),
@@ -196,19 +198,54 @@ def _subject(row: Experiment, spec: ExperimentSpec) -> str:
             if spec.imported.images
             else "curves and parameters alone, no predictions",
             counted(len(spec.methods), "set") + " of samples" if spec.methods else "",
-            {"same": "one recipe, different seeds", "different": "recipes that differ"}.get(
-                spec.imported.recipe, "nobody has said whether of one recipe"
-            ),
+            _RECIPES.get(spec.imported.recipe, "nobody has said whether of one recipe"),
         )
     known = spec.data.path is not None or spec.data.dataset in datasets
     data = datasets.title(row.dataset) if known else not_loaded(row.dataset)
     return dotted(
         f"{data}, {words('input_scale', spec.data.input_scale)}",
         architecture_title(spec.network.architecture),
-        f"{counted(spec.ensemble.runs, 'run')} × {counted(spec.training.epochs, 'epoch')}",
+        f"{counted(spec.ensemble.runs, 'run')} × {counted(spec.training.epochs, 'epoch')}"
+        if spec.weights is None
+        else _given(spec.weights),
         counted(len(spec.methods), "subspace method") if spec.methods else "",
         f"seed {spec.ensemble.seed}",
     )
+
+
+_RECIPES = {"same": "one recipe, different seeds", "different": "recipes that differ"}
+
+
+def _given(weights: WeightsSpec) -> str:
+    return dotted(
+        f"weights of {counted(len(weights.members), 'member')}, made elsewhere",
+        _RECIPES.get(weights.recipe, "nobody has said whether of one recipe"),
+    )
+
+
+@dataclass(frozen=True)
+class TensorNames:
+    """Which tensor of a file went where, of all runs of which it is the same: the network's name and the file's."""
+
+    runs: list[int]
+    how: str
+    pairs: list[tuple[str, str]]
+    left_out: list[str]
+
+
+def _tensor_names(here: Site, row: Experiment, spec: ExperimentSpec) -> list[TensorNames]:
+    """Of every run whose weights were given and are in their places."""
+    found: list[TensorNames] = []
+    for stage in here.store.stages.of(row.id) if spec.weights is not None else ():
+        told = stage.result.get("extra", {}).get("keys") if stage.kind == StageKind.TRAIN else None
+        if told is None:
+            continue
+        pairs = [(place, name) for place, name in told["pairs"]]
+        alike = next((one for one in found if (one.pairs, one.left_out) == (pairs, told["left_out"])), None)
+        if alike is None:
+            found.append(TensorNames([], told["how"], pairs, told["left_out"]))
+        (alike or found[-1]).runs.append(stage.params["run"])
+    return found
 
 
 def _absent(kind: str) -> Absent | None:

@@ -19,7 +19,7 @@ from modescape.datasets.splitting import cut, held_out
 from modescape.errors import DataCorrupt
 from modescape.registry import datasets
 from modescape.science.data.raw import ImageFiles, Images, Labels, Numbers, Origin, RawData, Shape, scaled, size_of
-from modescape.science.data.tensors import Split, Splits, make_transform
+from modescape.science.data.tensors import Inputs, Split, Splits, transform_of
 from modescape.spec_parts import DataSpec
 
 _loaded: LRUCache[tuple[str, tuple[Path, ...]], Splits] = LRUCache(maxsize=2)
@@ -65,9 +65,13 @@ def split(raw: RawData, spec: DataSpec) -> Splits:
     test_split = _part(raw.test_images, raw.test_labels, chosen.test, raw.origins.get("test"), side)
     channels, height, width = size_of(train_split.images)
     return Splits(
-        train_split, validation, test_split, raw.classes, make_transform(spec.input_scale, train_split),
+        train_split, validation, test_split, raw.classes, transform_of(inputs_of(spec), train_split),
         Shape(channels, height, width, len(raw.classes)),
     )  # fmt: skip
+
+
+def inputs_of(spec: DataSpec) -> Inputs:
+    return Inputs(spec.input_scale, spec.mean, spec.deviation, spec.channel_order)
 
 
 def _part(

@@ -80,6 +80,11 @@ def read_glob(
     )  # fmt: skip
 
 
+def members_of(pattern: Pattern, member: str | None = None) -> dict[str, Path]:
+    """member's name -> its file, in natural order; member: as `read_glob` has it. Raises InvalidInput, Unclear."""
+    return _Naming(member).files(pattern)
+
+
 class _Naming:
     """What of a path is the member's name."""
 

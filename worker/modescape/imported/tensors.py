@@ -44,6 +44,10 @@ class TensorEntry:
     shape: tuple[int, ...]
     nbytes: int
 
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
 
 @dataclass(frozen=True)
 class TensorHeader:

@@ -115,6 +115,8 @@ def relative_training(spec: BaseSpec, name: str) -> float:
     if spec.imported is not None:
         return math.nan
     entry = methods[name]
+    if spec.weights is not None:  # what would train on takes snapshots that were given
+        return 1.0
     options = entry.options.model_validate(next(m for m in spec.methods if m.method == name).options)
     if not isinstance(options, TrainedOptions):
         return 1.0

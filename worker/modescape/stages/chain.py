@@ -22,7 +22,7 @@ from modescape.registry import Method, Options, methods
 from modescape.results import Results
 from modescape.science.seeds import chain_seeds, stream_seed
 from modescape.spec import ExperimentSpec
-from modescape.spec_parts import keyed, steps_per_epoch
+from modescape.spec_parts import WeightsSpec, keyed, steps_per_epoch
 from modescape.stages.around import options_of
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_method, the_network, the_recipe
 from modescape.stages.train import run_training
@@ -40,7 +40,8 @@ def plan(draft: Draft) -> None:
         options = options_of(draft.spec, entry)
         training = _trained(options).training(draft.spec.training)
         kept = _trained(options).samples
-        work = Work(trained=training.epochs * steps_per_epoch(training, draft.n.train) * training.batch_size)
+        images = 0 if draft.spec.weights is not None else steps_per_epoch(training, draft.n.train) * training.batch_size
+        work = Work(trained=training.epochs * images)
         for r in draft.runs:
             needs = [("train", f"{r}")] if entry.trained == "continued" else []
             draft.add("chain", f"{r}/{entry.name}", {"run": r, "method": entry.name}, work, needs=needs)
@@ -55,6 +56,8 @@ def _trained(options: Options) -> TrainedOptions:
 
 def _parts(task: Task) -> Json:
     spec = task.spec
+    if spec.weights is not None:
+        return {"given": list(spec.weights.epochs)}
     part = keyed(spec)
     entry, run = methods[task.params["method"]], task.params["run"]
     options = options_of(spec, entry)
@@ -83,6 +86,9 @@ def chain(context: Context) -> None:
     from modescape.science import weights
 
     spec, run = context.spec, context.params["run"]
+    if spec.weights is not None:
+        context.output.extra = {"kept": _given(context, spec.weights)}
+        return
     entry = methods[context.params["method"]]
     options = options_of(spec, entry)
     training = _trained(options).training(spec.training)
@@ -106,6 +112,12 @@ def chain(context: Context) -> None:
         "images_per_second": recorder.last.images_per_second,
         **({"failed": recorder.failed} if recorder.failed else {}),
     }
+
+
+def _given(context: Context, weights: WeightsSpec) -> list[Json]:
+    """Of weights made elsewhere the late snapshots that came with them, in place of what training on would collect."""
+    snapshots = context.need("train", f"{context.params['run']}")["snapshots"]
+    return [{**one, "epoch": weights.epochs[i]} for i, one in zip(weights.gaussian(), snapshots, strict=True)]
 
 
 def chain_evidence(results: Results) -> ChainEvidence | None:

@@ -113,9 +113,9 @@ def _of_one_start(spec: ExperimentSpec, record: ClaimRecord) -> ClaimRecord:
 
 def closed_to(spec: ExperimentSpec) -> str:
     """Why no claim about runs of a recipe can be told of these; "" where they are such runs (science p.3)."""
-    if spec.imported is None or spec.imported.recipe == "same":
+    if spec.recipe_of_runs == "same":
         return ""
-    if spec.imported.recipe == "different":
+    if spec.recipe_of_runs == "different":
         return (
             "the members differ in more than their seeds, so they say nothing of other runs of one recipe; the "
             "interval is over images only"

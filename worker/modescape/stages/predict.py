@@ -73,6 +73,7 @@ def predict(context: Context) -> None:
     main = spec.evaluation.splits[0]
     finals = {split: block[-1] for split, block in blocks.items()}
     failed = run_failure(finals, labels[main], main, len(context.splits.classes))
+    before = 0 if checkpoints[0]["epoch"] == 0 else 1  # checkpoint 0 is the initial weights, whoever trained
     for i, checkpoint in enumerate(checkpoints):
         context.add_solution(
             first + i,
@@ -81,8 +82,8 @@ def predict(context: Context) -> None:
             base={split: block[-1] for split, block in blocks.items()},
             run=run,
             role=Role.OPTIMUM if i == len(checkpoints) - 1 else Role.CHECKPOINT,
-            index=i,
-            epoch=float(checkpoint["epoch"]),
+            index=before + i,
+            epoch=None if checkpoint["epoch"] is None else float(checkpoint["epoch"]),
             weights=checkpoint["weights"],
             predictions={split: {"artifact": digest, "index": i} for split, digest in kept.items()},
             **geometry(thetas[i], optimum),

@@ -15,6 +15,8 @@ from modescape.records import EventKind, TrainedRun
 from modescape.science.health import finite
 from modescape.science.seeds import RunSeeds, run_seeds, streams
 from modescape.spec_parts import TrainingSpec, keyed, steps_per_epoch
+from modescape.stages import given_weights
+from modescape.stages.given import GIVEN
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_data, the_network, the_recipe
 
 if TYPE_CHECKING:
@@ -25,12 +27,17 @@ if TYPE_CHECKING:
 
 @planner("train")
 def plan(draft: Draft) -> None:
+    if draft.spec.weights is not None:
+        given_weights.plan(draft)
+        return
     for r in draft.runs if draft.spec.imported is None else ():
         seeds = streams(draft.spec.ensemble.seed, r, draft.spec.ensemble.vary)  # shown with the run
         draft.add("train", f"{r}", {"run": r, "seeds": seeds}, draft.training)
 
 
 def _parts(task: Task) -> Json:
+    if GIVEN in task.params:
+        return given_weights.parts(task)
     spec = task.spec
     part = keyed(spec)
     seeds = run_seeds(spec.ensemble.seed, task.params["run"], spec.ensemble.vary)
@@ -174,8 +181,12 @@ def only_last(training: TrainingSpec, **changes: Any) -> TrainingSpec:
 
 @stage("train", parts=_parts, brought=(the_data, the_network, the_recipe))
 def train(context: Context) -> None:
+    """Train a run, or take the weights that were given of it."""
     from modescape.science.arithmetic import arithmetic_used, choose_precision
 
+    if GIVEN in context.params:
+        given_weights.take(context)
+        return
     spec, run = context.spec, context.params["run"]
     seeds = run_seeds(spec.ensemble.seed, run, spec.ensemble.vary)
     network = context.start(seeds.weights)

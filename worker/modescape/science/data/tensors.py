@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-InputScale = Literal["raw255", "unit", "standardised", "pixel-mean", "symmetric"]
+InputScale = Literal["raw255", "unit", "standardised", "pixel-mean", "symmetric", "mean-std"]
+ChannelOrder = Literal["rgb", "bgr"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,15 @@ class InputTransform:
     kind: InputScale
     shift: NDArray[np.float32]
     scale: NDArray[np.float32]
+    order: ChannelOrder = "rgb"
 
     def __call__(self, images: Tensor) -> Tensor:
-        """float32 in the memory layout of `images` (uint8, or float32 numbers, [N, C, H, W])."""
+        """float32 in the memory layout of `images` (uint8, or float32 numbers, [N, C, H, W]). Channels are scaled, then
+        put in order."""
+        scaled = self._scaled(images)
+        return scaled if self.order == "rgb" else scaled.flip(1)
+
+    def _scaled(self, images: Tensor) -> Tensor:
         import torch
 
         if self.kind == "raw255":
@@ -116,6 +123,25 @@ class Splits:
 
 
 _STATISTICS_IMAGES = 10_000  # of streamed sets, whose every image would be read from disk
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How pixels are scaled, and in which order channels come. mean, deviation: of x/255, for the kind mean-std."""
+
+    kind: InputScale
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+    order: ChannelOrder = "rgb"
+
+
+def transform_of(inputs: Inputs, train: Split) -> InputTransform:
+    """What a network sees (science c.3). mean and deviation are in the order of the files' channels."""
+    if inputs.kind != "mean-std":
+        return replace(make_transform(inputs.kind, train), order=inputs.order)
+    mean, deviation = (255 * np.array(values)[None, :, None, None] for values in (inputs.mean, inputs.deviation))
+    shift, scale = mean.astype(np.float32), (1 / deviation).astype(np.float32)
+    return InputTransform(inputs.kind, shift, scale, inputs.order)
 
 
 def make_transform(kind: InputScale, train: Split) -> InputTransform:

@@ -42,7 +42,8 @@ class ConnectivityOptions(FigureOptions):
 @dataclass(frozen=True, kw_only=True)
 class Connectivity(FigureData):
     """runs, numbers [n]: the runs and their optima; barriers: line -> [n, n], in nats or as a rate, and cosines;
-    NaN for a pair that could not be compared; compared: what the stage of each pair left; points: of a line."""
+    NaN for a pair that could not be compared; compared: what the stage of each pair left; points: of a line;
+    given: whether the weights were made elsewhere."""
 
     options: ConnectivityOptions
     runs: Ints
@@ -54,6 +55,7 @@ class Connectivity(FigureData):
     points: int
     training: TrainingSpec
     input_scale: str
+    given: bool
 
     @property
     def page_height(self) -> int:
@@ -125,6 +127,7 @@ def connectivity(results: Results, options: ConnectivityOptions) -> Connectivity
         points=points,
         training=results.spec.training,
         input_scale=results.spec.data.input_scale,
+        given=results.spec.weights is not None,
     )
 
 
@@ -159,10 +162,8 @@ def _caption(data: Connectivity) -> str:
     if normed := max((about.get("batch_norm_images", 0) for about in compared), default=0):
         parts.append(f"Batch-norm statistics estimated anew at every point, on {thousands(normed)} training images.")
     seen = max((about["images"][options.split] for about in compared), default=0)
-    parts.append(
-        f"Trained with {training.optimiser} at {training.learning_rate:g} on {data.input_scale} pixels, "
-        "on which alignment depends."
-    )
+    how = "Trained elsewhere" if data.given else f"Trained with {training.optimiser} at {training.learning_rate:g}"
+    parts.append(f"{how} on {data.input_scale} pixels, on which alignment depends.")
     words = {"train": "training", "test": "test"}[options.split]
     parts.append(f"n = {pairs} pair{'s' * (pairs > 1)} of {runs} runs; {thousands(seen)} {words} images.")
     return " ".join(parts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from modescape.errors import Problem
-from modescape.study import StudySpec, study, twice
+from modescape.study import StudySpec, recipe_unknown, study, twice
 
 if TYPE_CHECKING:
     from modescape.records import DataInfo, Sizes
@@ -35,6 +35,7 @@ class InstabilitySpec(StudySpec):
     repetitions: int = Field(3, ge=1, le=100, description="Pairs of branches from each epoch.")
 
     def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        yield from recipe_unknown(spec)
         last, every = spec.training.epochs, spec.training.checkpoint_every
         yield from twice("epochs", self.epochs)
         for k in self.epochs:

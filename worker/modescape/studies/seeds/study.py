@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from modescape.errors import Problem
-from modescape.study import StudySpec, study, twice
+from modescape.study import StudySpec, recipe_unknown, study, twice
 
 if TYPE_CHECKING:
     from modescape.records import DataInfo, Sizes
@@ -42,6 +42,7 @@ class SeedsSpec(StudySpec):
         return min(self.learning_rates, key=lambda rate: abs(math.log(rate / spec.training.learning_rate)))
 
     def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
+        yield from recipe_unknown(spec)
         yield from twice("learning_rates", self.learning_rates)
 
     def deviations(self) -> Iterator[str]:

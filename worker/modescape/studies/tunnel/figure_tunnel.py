@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -56,13 +56,15 @@ class TunnelOptions(OneTunnel):
 @dataclass(frozen=True, kw_only=True)
 class Tunnel(FigureData):
     """t [T]: fraction of the path; profile [line, split, quantity, T] in the order of LINES, SPLITS and QUANTITIES, NaN
-    where nothing is computed yet; study, kept: what was asked for, and what its stage left."""
+    where nothing is computed yet; study, kept: what was asked for, and what its stage left; averaged: scores of the
+    mean probability of points along the path, by metric, where that was asked for."""
 
     options: TunnelOptions
     study: TunnelSpec
     kept: Mapping[str, Any]
     t: Floats
     profile: Floats
+    averaged: Mapping[str, float] = field(default_factory=dict)
 
     columns = ("line", "split", "fraction", *QUANTITIES)
 
@@ -106,12 +108,18 @@ def tunnel(results: Results, options: TunnelOptions) -> Tunnel:
         kept=kept,
         t=np.linspace(0.0, 1.0, profile.shape[-1]),
         profile=profile,
+        averaged=_averaged(results, options.tunnel) if study.averaged else {},
         legend=(
             Legend("tunnel-path", "optimised path", "averaging"),
             Legend("tunnel-straight", "straight line", "theory"),
         ),
         partial=partial_of(np.isfinite(profile[:, 0, ACCURACY])),
     )
+
+
+def _averaged(results: Results, number: int) -> dict[str, float]:
+    found = results.measurements(subject=f"tunnel/{number}/averaged")
+    return {one.metric: one.value for one in found if one.value is not None}
 
 
 @tunnel.tell
@@ -124,10 +132,15 @@ def tell(data: Tunnel) -> Words:
 def _caption(study: TunnelSpec, kept: Mapping[str, Any]) -> str:
     trained, images = kept["trained"], kept["images"]
     knots = f" {len(trained['knots'])} knots," if trained["knots"] else ""
+    how = (
+        f"{_METHODS[study.method]},{knots} {thousands(trained['steps'])} steps of Adam at {study.learning_rate:g} in "
+        f"batches of {study.batch_size}, dropout off"
+    )
+    if study.bend is not None:
+        how = _METHODS[study.method].replace("trained bend", "bend that was trained elsewhere and given")
     return (
-        f"From run {study.runs[0]} (A) to run {study.runs[1]} (B). Path: {_METHODS[study.method]},{knots} "
-        f"{thousands(trained['steps'])} steps of Adam at {study.learning_rate:g} in batches of {study.batch_size}, "
-        f"dropout off. Barrier: the most a line rises above its chord, max over t of L(t) − ((1 − t) L(A) + t L(B)). "
+        f"From run {study.runs[0]} (A) to run {study.runs[1]} (B). Path: {how}. "
+        f"Barrier: the most a line rises above its chord, max over t of L(t) − ((1 − t) L(A) + t L(B)). "
         f"{thousands(images['train'])} training and {thousands(images['test'])} test images. n = 1 pair of runs."
     )
 
@@ -150,6 +163,11 @@ def _notes(data: Tunnel) -> Notes:
             f"{percent(float(rates[len(t) // 2]))} %, at its lowest {percent(float(rates.min()))} %."
             for word, rates in zip(words, profile[0, SPLITS.index(split), ACCURACY:], strict=True)
         ]
+    if data.averaged:
+        text.append(
+            f"The mean probability of {data.study.averaged} points along the path is right on "
+            f"{percent(data.averaged['accuracy'])} % of all test images; its loss is {loss(data.averaged['nll'])} nats."
+        )
     steps = [knot["steps"] for knot in data.kept["trained"]["knots"]]
     if steps:
         text.append(f"Each knot took {min(steps)} to {max(steps)} steps.")

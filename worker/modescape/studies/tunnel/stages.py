@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.draft import Draft
+from modescape.imported.tensor_names import Keys
 from modescape.prices import Work
 from modescape.science import low_loss_paths
+from modescape.science.barriers import BATCH_NORM_IMAGES
+from modescape.science.predictions import average, scores
 from modescape.science.seeds import stream_seed
 from modescape.spec_parts import keyed
 from modescape.stages.filling import fill
+from modescape.stages.given import GIVEN
+from modescape.stages.given_weights import place_file
 from modescape.stages.inputs import waited_for
 from modescape.stages.stage import Context, Json, Runs, Task, planner, stage
 from modescape.studies.tunnel.study import TunnelSpec
@@ -46,8 +51,10 @@ def plan(draft: Draft) -> None:
         predictions = len(LINES) * POINTS * images
         per_knot = 200 * study.batch_size  # a knot is usually done after a hundred steps or two
         trained = study.epochs * draft.n.train if study.method != "perpendicular" else study.knots * per_knot
-        work = Work(trained=trained, predicted=predictions)
-        draft.add("tunnel", f"{i}", {"tunnel": i}, work, wants=wants)
+        predictions += study.averaged * draft.n.test
+        work = Work(trained=0 if study.bend else trained, predicted=predictions)
+        given = {GIVEN: {"bend": study.bend}} if study.bend else {}
+        draft.add("tunnel", f"{i}", {"tunnel": i, **given}, work, wants=wants)
         draft.predictions += predictions
         draft.bytes += 4 * draft.parameters * (study.knots + 2)
         if study.triangles:
@@ -63,7 +70,9 @@ def _parts(task: Task) -> Json:
     study = part["tunnels"][task.params["tunnel"]]
     if task.kind == "tunnel":
         del study["triangles"], study["triangle_images"]
-    return {"data": part["data"], "network": part["network"], "study": study}
+    weights = task.spec.weights
+    keys = {"keys": weights.keys} if weights is not None and "bend" in study else {}
+    return {"data": part["data"], "network": part["network"], "study": study, **keys}
 
 
 def _through(task: Task) -> Runs:
@@ -100,6 +109,15 @@ class _Between:
     def loss(self, thetas: Sequence[Theta]) -> Floats:
         """Training loss of weight vectors on the first images, nats, [n]."""
         return self.profile(thetas, {"train": self.context.splits.train.take(self.study.images)})["train"].loss
+
+    def logits(self, theta: Theta) -> NDArray[np.float32]:
+        """On all test images, with batch-norm statistics estimated anew."""
+        from modescape.science import weights
+
+        weights.assign(self.network, theta)
+        if self.statistics is not None:
+            weights.refresh_batch_norm(self.network, self.statistics, self.context.splits.transform, BATCH_NORM_IMAGES)
+        return self.context.logits(self.network, "test")
 
     def scorer(self, images: Mapping[str, Split]) -> Callable[[Theta], Floats]:
         """What gives any weights their scores [split, quantity]; what the two ends predict is worked out once."""
@@ -153,10 +171,21 @@ def tunnel(context: Context) -> None:
                     f"tunnel/{context.params['tunnel']}", metric, rise, len(images[split]), split, line=name,
                     runs=between.runs,
                 )  # fmt: skip
+    if between.study.averaged:
+        _average(context, between, path)
     corners = path.knots if isinstance(path, low_loss_paths.Polyline) else np.stack(list(path.at(fractions(BENDS))))
     context.output.extra = {
         "profile": context.keep(values, "profile"), "corners": context.keep(corners, "path"), **about,
     }  # fmt: skip
+
+
+def _average(context: Context, between: _Between, path: Polyline | Curve) -> None:
+    """Scores of the mean probability of points along the path, ends included, on all test images."""
+    count, labels = between.study.averaged, context.splits.test.numpy_labels()
+    logits = (between.logits(theta) for theta in path.at(np.linspace(0.0, 1.0, count)))
+    for metric, value in scores(average(logits), labels).items():
+        subject = f"tunnel/{context.params['tunnel']}/averaged"
+        context.add_group(subject, metric, value, len(labels), "test", points=count, runs=between.runs)
 
 
 def _stand_ins(between: _Between) -> Json:
@@ -187,11 +216,25 @@ def _found(context: Context, between: _Between) -> Json:
     slope = low_loss_paths.Slope(
         between.network, context.splits.train, context.splits.transform, context.device, context.control.check
     )
-    points, trained = (_knots if study.method == "perpendicular" else _bend)(context, between, slope, settings)
+    if study.bend is not None:
+        points, trained = _given_bend(context, between)
+    else:
+        points, trained = (_knots if study.method == "perpendicular" else _bend)(context, between, slope, settings)
     info = context.artifacts.put_array(points, "path")
     found: Json = {"path": info.digest, "trained": trained}
     context.control.save_partial(found, artifacts=[info], step=_steps(trained))
     return found
+
+
+def _given_bend(context: Context, between: _Between) -> Trained:
+    """The curve through a bend that was trained elsewhere. Raises InvalidInput where it is not of this network."""
+    from modescape.science import weights
+
+    given = context.spec.weights
+    keys = Keys(given.keys) if given is not None else Keys.BY_NAME
+    place_file(between.network, context.artifacts.path(context.params[GIVEN]["bend"]), keys)
+    points = np.stack([between.a, weights.flatten(between.network), between.b])
+    return points, {"steps": 0, "loss": None, "knots": []}
 
 
 def _bend(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from modescape.errors import Problem
-from modescape.spec_parts import MAX_SEED
+from modescape.spec_parts import MAX_SEED, Digest
 from modescape.study import Run, ThroughRuns, known_run, study
+from modescape.versions import Added
 
 if TYPE_CHECKING:
     from modescape.records import DataInfo, Sizes
@@ -46,12 +47,25 @@ class TunnelSpec(ThroughRuns):
     triangles: bool = Field(True, description="Also the stitched triangles from the origin along the path.")
     triangle_images: int = Field(500, ge=10, le=1_000_000, description="Test images the triangles are evaluated on.")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of the batches.")
+    bend: Annotated[Digest | None, Added] = Field(
+        None,
+        description="SHA-256 of a file of weights (.safetensors): the bend of a curve that was trained elsewhere. "
+        "Nothing is trained then. Empty: it is trained here.",
+    )
+    averaged: Annotated[int, Added] = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Points, evenly along the path, whose mean probability on all test images is scored; 0: none.",
+    )
 
     def problems(self, spec: BaseSpec, info: DataInfo, n: Sizes) -> Iterator[Problem]:
         if self.runs[0] == self.runs[1]:
             yield Problem("a tunnel needs two different ends", "runs", "two different runs")
         for run in self.runs:
             yield from known_run("runs", run, spec)
+        if self.bend is not None and self.method == "perpendicular":
+            yield Problem("a curve has it, and knots have none", "bend", "nothing, or the method bezier or chain")
 
     def deviations(self) -> Iterator[str]:
         yield "knots and bends are optimised by Adam with settings of our own: the publication's are not known"

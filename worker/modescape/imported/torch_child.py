@@ -1,0 +1,102 @@
+"""The process that reads a checkpoint of torch: `python -m modescape.imported.torch_child SOURCE TARGET BYTES`.
+
+It limits itself before it loads anything, reads with `weights_only`, writes .safetensors and says in one line of JSON
+what it did. See `torch_files`.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from modescape.imported.torch_files import ORDER
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Where training loops keep weights, the likelier first; "" is the file itself.
+PLACES = (
+    "", "state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "state", "ema",
+    "model_ema", "state_dict_ema",
+)  # fmt: skip
+_MEMORY = 3 << 30  # bytes for torch itself
+_PROCESSOR = 300  # seconds
+
+
+def main(source: str, target: str, size: int) -> dict[str, Any]:
+    _limit(size)
+    import torch
+    from safetensors.torch import save_file
+
+    try:
+        loaded = torch.load(source, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch raises what its pickles, archives and storages do
+        return _refused(error)
+    for place in PLACES:
+        found = _weights(loaded, place)
+        if found:
+            break
+    else:
+        keys = ", ".join(map(str, list(loaded)[:8])) if isinstance(loaded, Mapping) else type(loaded).__name__
+        return {"refused": "empty", "why": f"no state dict is in it ({keys})"}
+    tensors = {name: _plain(tensor) for name, tensor in found.items()}
+    save_file(tensors, target, metadata={ORDER: json.dumps(list(tensors))})
+    inside = loaded if place == "" else loaded[place]
+    return {"inside": place, "left_out": [str(name) for name in inside if str(name) not in tensors][:20]}
+
+
+def _limit(size: int) -> None:
+    for what, most in (
+        (resource.RLIMIT_DATA, _MEMORY + 4 * size),
+        (resource.RLIMIT_CPU, _PROCESSOR),
+        (resource.RLIMIT_FSIZE, 3 * size + (1 << 20)),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+
+
+def _refused(error: Exception) -> dict[str, Any]:
+    import pickle
+
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) and "nsupported" in text:
+        why = next((line.strip() for line in text.splitlines() if "nsupported" in line), text)
+        return {"refused": "pickle", "why": why.removeprefix("WeightsUnpickler error: ")[:200]}
+    return {
+        "refused": "damaged",
+        "why": f"torch cannot read it ({text.splitlines()[0][:200] if text else 'no reason'})",
+    }
+
+
+def _weights(loaded: object, place: str) -> dict[str, Tensor]:
+    """The tensors at a place by name; {} where there are none."""
+    inside = loaded if place == "" else loaded.get(place) if isinstance(loaded, Mapping) else None
+    return dict(_tensors(inside)) if isinstance(inside, Mapping) else {}
+
+
+def _tensors(inside: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
+    import torch
+
+    for name, value in inside.items():
+        if isinstance(name, str) and isinstance(value, torch.Tensor) and not value.is_sparse:
+            yield name, value
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """A copy of its own, for files share no storage; float32 of what NumPy does not have."""
+    import torch
+
+    odd = tensor.is_quantized or tensor.dtype in (torch.bfloat16, torch.complex64, torch.complex128)
+    plain = (tensor.dequantize() if tensor.is_quantized else tensor.real.float()) if odd else tensor
+    return plain.detach().clone(memory_format=torch.contiguous_format)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

@@ -1,0 +1,87 @@
+"""A checkpoint of torch as .safetensors: read by another process under limits, which runs nothing that is in it.
+
+    told = convert(Path("best.pt"), Path("best.safetensors"))
+    told.inside                                 # "state_dict", the key under which the weights were
+
+This process never loads torch. The other one reads with `weights_only`, which takes tensors and plain containers and
+refuses every other pickle.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from modescape.imported.arrays import Refused, refuse
+
+SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".bin")
+ORDER = "order"  # in the metadata of what is written: the names as the state dict had them, which the format forgets
+SECONDS = 300.0  # that reading a file may take
+LARGEST = 16 << 30  # bytes of a file
+_ALLOWED = "a state dict of tensors, by itself or under a key such as state_dict, or .safetensors"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """inside: the key under which the weights were, "" where the file is them; left_out: what beside them is no
+    tensor."""
+
+    inside: str
+    left_out: tuple[str, ...]
+
+
+def is_of_torch(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def convert(source: Path, target: Path, *, name: str = "", seconds: float = SECONDS) -> Converted:
+    """Write the tensors of `source` to `target`. name: what messages call the file. Raises InvalidInput where it holds
+    anything but weights, or takes more memory or time than reading weights does."""
+    name = name or source.name
+    size = source.stat().st_size
+    if size > LARGEST:
+        raise refuse(name, f"it has {size:,} bytes", f"at most {LARGEST >> 30} GiB")
+    command = [sys.executable, "-m", "modescape.imported.torch_child", str(source.resolve()), str(target), str(size)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise refuse(name, f"reading it took longer than {seconds:g} s", _ALLOWED) from error
+    told = _told(done.stdout)
+    if done.returncode != 0 or told is None:
+        raise refuse(name, "reading it took more memory or time than weights of its size do", _ALLOWED)
+    if told.refused == "pickle":
+        raise _unsafe(name, told.why)
+    if told.refused:
+        raise refuse(name, told.why, _ALLOWED)
+    return Converted(told.inside, told.left_out)
+
+
+class _Reply(BaseModel):
+    """What the other process says. refused: "" where it wrote the file, else what is wrong; why: in words."""
+
+    refused: str = ""
+    why: str = ""
+    inside: str = ""
+    left_out: tuple[str, ...] = ()
+
+
+def _told(text: str) -> _Reply | None:
+    try:
+        return _Reply.model_validate_json(text.strip().rpartition("\n")[2])
+    except ValidationError:
+        return None
+
+
+def _unsafe(name: str, why: str) -> Refused:
+    where = f'torch.load("{name}", weights_only=False)["state_dict"]'
+    message = (
+        f"it holds more than tensors ({why}): loading that can run any program, so it is not read here. Where you "
+        f'trust it, convert it ("state_dict" is the key under which its weights are):\n'
+        f"    import torch; from safetensors.torch import save_file\n"
+        f'    save_file({{k: v.clone() for k, v in {where}.items()}}, "{Path(name).stem}.safetensors")'
+    )
+    return refuse(name, message, _ALLOWED)

@@ -1,0 +1,336 @@
+"""Weights made elsewhere become an experiment: their files are kept, its spec names them, and its stages evaluate them.
+
+    lab = ms.import_weights("ckpt/*.safetensors", architecture="resnet20v1", data="cifar10", inputs="unit")
+
+`bring_in_weights` is what the command line, notebooks and the server call: named files and choices become an
+experiment. It loads no torch: a worker puts the weights into the network, and says in words where they do not fit
+(`stages.given_weights`). `look` does that here and now, and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Unpack
+
+from modescape.errors import InvalidInput
+from modescape.imported.arrays import printable, refuse
+from modescape.imported.ensemble import Recipe, Tensors
+from modescape.imported.globs import members_of
+from modescape.imported.inputs import inputs
+from modescape.imported.tensor_names import Fit, Keys
+from modescape.imported.tensors import header_of
+from modescape.imported.torch_files import Converted, convert, is_of_torch
+from modescape.laboratory import Lab, Laboratory, started
+from modescape.records import About, Json
+from modescape.settings import Settings
+from modescape.spec import parse
+from modescape.tables import Experiment
+
+_EPOCH = re.compile(r"\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file of weights, and what people call it."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """What one member has. snapshots: its weights on the way there, by epoch; accuracy: as its author printed it."""
+
+    name: str
+    file: NamedFile
+    snapshots: Mapping[float, NamedFile] = field(default_factory=dict)
+    accuracy: str | None = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What only the user knows of weights, and what is to be done with them.
+
+    data: `data` of a spec; options: the network's; curve: the bend of a Bezier curve between the first two members;
+    more: further parts of the spec (methods, planes, tunnels, ...).
+    """
+
+    architecture: str
+    data: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    keys: Keys = Keys.BY_NAME
+    recipe: Recipe = Recipe.UNKNOWN
+    curve: NamedFile | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def bring_in_weights(
+    laboratory: Laboratory, members: Sequence[GivenWeights], choices: Choices, *, name: str, **about: Unpack[About]
+) -> Experiment:
+    """Keep the files and store the experiment, ready for workers. Raises InvalidInput where a file is none of weights,
+    and as `Laboratory.create` does."""
+    kept = _Kept(laboratory)
+    document = spec_of(members, choices, kept.digest)
+    about["provenance"] = _provenance(name, members, choices, kept) | (about.get("provenance") or {})
+    return laboratory.create(document, name=name, **about)
+
+
+def spec_of(members: Sequence[GivenWeights], choices: Choices, digest: Callable[[NamedFile], str]) -> Json:
+    """The spec that names the members' files by their digests. Raises InvalidInput where their snapshots differ."""
+    if not members:
+        raise InvalidInput("no file was given", field="weights", allowed="a file of weights for each member")
+    epochs = sorted(members[0].snapshots)
+    for member in members:
+        if sorted(member.snapshots) != epochs:
+            raise InvalidInput(
+                f"{member.name} has snapshots of epochs {sorted(member.snapshots)}, {members[0].name} of {epochs}",
+                field="snapshots", allowed="the same epochs of every member",
+            )  # fmt: skip
+    weights: Json = {
+        "keys": choices.keys,
+        "recipe": choices.recipe,
+        "epochs": epochs,
+        "members": [
+            {
+                "weights": digest(member.file),
+                "snapshots": [digest(member.snapshots[epoch]) for epoch in epochs],
+                "accuracy": member.accuracy,
+            }
+            for member in members
+        ],
+    }
+    more = dict(choices.more)
+    if choices.curve is not None:
+        more["tunnels"] = [*more.get("tunnels", ()), _tunnel(digest(choices.curve))]
+    return {
+        **more,
+        "source": "weights",
+        "weights": weights | more.get("weights", {}),
+        "data": {**more.get("data", {}), **choices.data},
+        "network": {"architecture": choices.architecture, "options": dict(choices.options)},
+        "ensemble": {**more.get("ensemble", {}), "runs": len(members)},
+    }
+
+
+def _tunnel(bend: str) -> Json:
+    return {"runs": [0, 1], "method": "bezier", "bend": bend, "averaged": 30, "triangles": False, "images": 10_000}
+
+
+class _Kept:
+    """Files of weights in the store of artifacts. told: what was converted, by the file's name."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self.told: dict[str, Converted] = {}
+        self._artifacts = laboratory.artifacts
+        self._known: dict[Path, str] = {}
+
+    def digest(self, file: NamedFile) -> str:
+        if file.path not in self._known:
+            with _safetensors(file, self.told) as path, path.open("rb") as content:
+                self._known[file.path] = self._put(file.name, path, content)
+        return self._known[file.path]
+
+    def _put(self, name: str, path: Path, content: IO[bytes]) -> str:
+        elements = sum(one.elements for one in header_of(_tensors(name, path)).entries)
+        return self._artifacts.put_tensor_file(content, "weights", elements).digest
+
+
+@contextmanager
+def _safetensors(file: NamedFile, told: dict[str, Converted]) -> Iterator[Path]:
+    """The file, or what it becomes where torch has written it."""
+    if not file.path.is_file():
+        raise refuse(file.name, "there is no file of that name", "a file of weights")
+    if not is_of_torch(file.path):
+        header_of(_tensors(file.name, file.path))
+        yield file.path
+        return
+    with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
+        target = Path(folder) / "weights.safetensors"
+        told[file.name] = convert(file.path, target, name=file.name)
+        yield target
+
+
+def _tensors(name: str, path: Path) -> Tensors:
+    return Tensors(name, path.stat().st_size, lambda: path.open("rb"), path)
+
+
+def _provenance(name: str, members: Sequence[GivenWeights], choices: Choices, kept: _Kept) -> Json:
+    """Whose weights these are, and what was converted."""
+    odd = [
+        {"level": "said", "what": "converted", "sentence": f"{file}: converted from torch" + (
+            f", of what lies under {told.inside!r}" if told.inside else "")}
+        for file, told in kept.told.items()
+    ]  # fmt: skip
+    return {
+        "name": name,
+        "members": [
+            {"id": printable(member.name), "seed": None,
+             "config": {"file": printable(member.file.name), "sha256": kept.digest(member.file)}}
+            for member in members
+        ],
+        "odd": odd,
+    }  # fmt: skip
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A file, and which of its tensors went where."""
+
+    name: str
+    fit: Fit
+
+    def sentence(self) -> str:
+        found = f"{self.name}: {len(self.fit.pairs)} tensors in their places, {self.fit.keys}"
+        left = f"; left out: {', '.join(self.fit.left_out[:3])} ..." if self.fit.left_out else ""
+        return found + left
+
+    def lines(self) -> list[str]:
+        return [f"{wanted} <- {found}" for wanted, found in self.fit.pairs]
+
+
+def look(settings: Settings, members: Sequence[GivenWeights], choices: Choices) -> list[Placed]:
+    """Put every file into the network, here and now, and keep nothing. Raises InvalidInput with what is missing, left
+    over or misshapen, DataMissing."""
+    from modescape.architectures.building import build
+    from modescape.datasets.here import describe
+    from modescape.science.data import Shape
+    from modescape.stages.given_weights import place_file
+
+    spec = parse(spec_of(members, choices, lambda file: "0" * 64))
+    info = describe(spec.data, settings.data_folders)
+    network = build(spec.network, Shape(info.channels, info.height, info.width, len(info.classes)), seed=0)
+    found = []
+    for file in files_of(members, choices):
+        with _safetensors(file, {}) as path:
+            try:
+                found.append(Placed(file.name, place_file(network, path, choices.keys)))
+            except InvalidInput as error:
+                raise InvalidInput(f"{file.name}: {error}", problems=error.problems) from None
+    return found
+
+
+def files_of(members: Sequence[GivenWeights], choices: Choices) -> Iterator[NamedFile]:
+    """Every file once."""
+    seen = set()
+    for file in (
+        *(one.file for one in members), *(s for one in members for s in one.snapshots.values()),
+        *([choices.curve] if choices.curve is not None else []),
+    ):  # fmt: skip
+        if file.path not in seen:
+            seen.add(file.path)
+            yield file
+
+
+# --- from paths -------------------------------------------------------------------------------------------------------
+
+
+def members_from(
+    files: str | Path | Sequence[str | Path],
+    *,
+    member: str | None = None,
+    snapshots: str | Path | None = None,
+    expect_accuracy: str | Sequence[str] | None = None,
+) -> list[GivenWeights]:
+    r"""A member for each file, in natural order.
+
+    files: a pattern, or the files in order; member: a regular expression whose group is a member's name in a path;
+    snapshots: a folder with a folder for each member, of that name or by its number, whose files have the epoch as the
+    last number of their names; expect_accuracy: of the one member, or one for each. Raises InvalidInput, Unclear.
+    """
+    named = _named(files, member)
+    stated = [expect_accuracy] if isinstance(expect_accuracy, str) else list(expect_accuracy or ())
+    if stated and len(stated) != len(named):
+        raise InvalidInput(
+            f"{len(stated)} accuracies for {len(named)} members", field="expect_accuracy",
+            allowed=f"one for each of the {len(named)} files, in their order",
+        )  # fmt: skip
+    return [
+        GivenWeights(
+            name, NamedFile(path.name, path), _snapshots(snapshots, name, number), stated[number] if stated else None
+        )
+        for number, (name, path) in enumerate(named.items())
+    ]
+
+
+def _named(files: str | Path | Sequence[str | Path], member: str | None) -> dict[str, Path]:
+    if isinstance(files, str | Path):
+        return members_of(str(files), member)
+    paths = [Path(one) for one in files]
+    stems = [path.stem for path in paths]
+    names = stems if len(set(stems)) == len(stems) else [f"{i}" for i in range(len(paths))]
+    return dict(zip(names, paths, strict=True))
+
+
+def _snapshots(folder: str | Path | None, name: str, number: int) -> dict[float, NamedFile]:
+    if folder is None:
+        return {}
+    place = next((p for p in (Path(folder) / name, Path(folder) / f"{number}") if p.is_dir()), None)
+    if place is None:
+        raise InvalidInput(
+            f"{folder} has no folder {name} or {number}", field="snapshots", allowed="a folder for each member"
+        )
+    found: dict[float, NamedFile] = {}
+    for path in sorted(place.iterdir()):
+        if path.suffix == ".safetensors" or is_of_torch(path):
+            epochs = _EPOCH.findall(path.stem)
+            if not epochs or float(epochs[-1]) in found:
+                raise InvalidInput(
+                    f"{path} does not say an epoch of its own",
+                    field="snapshots",
+                    allowed="names such as 12.safetensors",
+                )
+            found[float(epochs[-1])] = NamedFile(f"{place.name}/{path.name}", path)
+    return found
+
+
+def data_of(data: str | Mapping[str, Any], scale: str | None = None) -> Json:
+    """`data` of a spec: a set's name, or its document; scale: as `imported.inputs` reads it."""
+    document = {"dataset": data} if isinstance(data, str) else dict(data)
+    return document | (inputs(scale) if scale else {})
+
+
+def import_weights(
+    files: str | Path | Sequence[str | Path],
+    *,
+    architecture: str,
+    data: str | Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    inputs: str | None = None,
+    keys: Keys | str = Keys.BY_NAME,
+    expect_accuracy: str | Sequence[str] | None = None,
+    snapshots: str | Path | None = None,
+    curve: str | Path | None = None,
+    recipe: Recipe | str = Recipe.UNKNOWN,
+    member: str | None = None,
+    spec: Mapping[str, Any] | None = None,
+    name: str = "weights",
+    folder: Path | str | None = None,
+    settings: Settings | None = None,
+    progress: bool = True,
+) -> Lab:
+    """Evaluate and judge networks that were trained elsewhere, without any service.
+
+    files, member, snapshots, expect_accuracy: as `members_from` has them; architecture, options: the network; data: a
+    data set here; inputs: how its pixels were scaled, "unit" (x/255) or "imagenet" for example (None: as the data say);
+    curve: the control point of a Bezier curve between the first two; spec: what else is to be done with them, as parts
+    of a spec (methods, planes, tunnels, ...). Raises InvalidInput before anything is stored where names or shapes do
+    not fit, DataMissing.
+
+    lab = ms.import_weights("ckpt/*.pt", architecture="resnet20v1", data="cifar10", inputs="imagenet", recipe="same")
+    """
+    members = members_from(files, member=member, snapshots=snapshots, expect_accuracy=expect_accuracy)
+    choices = Choices(
+        architecture, data_of(data, inputs), options or {}, Keys(keys), Recipe(recipe),
+        NamedFile(Path(curve).name, Path(curve)) if curve is not None else None, spec or {},
+    )  # fmt: skip
+    here = started(folder, settings)
+    look(here.laboratory.settings, members, choices)
+    return here.finish(bring_in_weights(here.laboratory, members, choices, name=name), progress=progress)
