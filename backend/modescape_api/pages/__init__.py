@@ -12,6 +12,7 @@ from modescape_api.pages import (
     experiment,
     figure,
     gallery,
+    importing,
     launching,
     listing,
     reference,
@@ -20,5 +21,17 @@ from modescape_api.pages import (
 )
 
 router = APIRouter(include_in_schema=False)
-for page in (rendering, signin, listing, launching, experiment, figure, compare, gallery, reference, documentation):
+for page in (
+    rendering,
+    signin,
+    listing,
+    launching,
+    importing,
+    experiment,
+    figure,
+    compare,
+    gallery,
+    reference,
+    documentation,
+):
     router.include_router(page.router)
