@@ -6,6 +6,8 @@ types of a real answer, at every depth; an excerpt may leave keys out.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from saved_home import opened
 from serving import Served, served
 
 from modescape.executor import Executor
-from modescape_api.resources import cuts, data, experiments, selections
+from modescape_api.resources import cuts, data, experiments, imports, selections
 from modescape_api.resources.examples import FOLDER, Example
 
 Json = Any
@@ -29,7 +31,21 @@ EXCERPTS = {
     *("figures/items/0", "figures/items/0/links"),
 }
 # What is an object with names of its own: of parts, options, layouts, whatever a stage says.
-OPEN = {"spec", "parts", "progress", "details", "speed", "payload", "left", "layout", "options", "sizes", "words"}
+OPEN = {
+    "spec",
+    "parts",
+    "progress",
+    "details",
+    "speed",
+    "payload",
+    "left",
+    "layout",
+    "options",
+    "sizes",
+    "words",
+    "config",
+    "samples",
+}
 TWO = np.arange(20) % 2
 
 ASKED: dict[str, type[BaseModel]] = {
@@ -39,6 +55,10 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-data": data.Wanted,
     "ask-estimate": experiments.Draft,
     "ask-experiment": experiments.Draft,
+    "ask-import": imports.Import,
+    "ask-look": imports.LookAt,
+    "ask-member": imports.NewMember,
+    "ask-reopening": imports.Reopening,
     "ask-selection": selections.Chosen,
 }
 
@@ -141,9 +161,32 @@ def answers(site: Served) -> dict[str, list[Json]]:
         np.savez(site.settings.home / "mine.npz", images=np.arange(720, dtype=np.uint8).reshape(20, 6, 6), labels=TWO)
         mine = {"path": str(site.settings.home / "mine.npz"), "name": "mine"}
         found["data-registered"] = [ok(client.post("/api/data", json=mine))]
+        found |= imported(client)
         ok(client.delete(bases[1]))
         found["purged"] = [ok(client.post(f"{bases[1]}/purge"))]
     return found
+
+
+def imported(client: httpx.Client) -> dict[str, list[Json]]:
+    """An ensemble with a copy, of which a member comes alone."""
+    logits, labels = np.random.default_rng(0).normal(size=(3, 30, 4)), np.arange(30) % 4
+    logits[2] = logits[1]
+
+    def sent(name: str, array: np.ndarray) -> Json:
+        file = io.BytesIO()
+        np.save(file, array)
+        digest = hashlib.sha256(file.getvalue()).hexdigest()
+        uploads.append(client.put(f"/api/uploads/{digest}", content=file.getvalue()).json())
+        return {"name": name, "sha256": digest}
+
+    uploads: list[Json] = []
+    files = [sent("test.logits.npy", logits), sent("test.labels.npy", labels)]
+    seen = client.post("/api/imports/look", json={"files": files}).json()
+    asked = {"name": "alone", "planned": 2, "kind": "logits", "recipe": "same", "truth": {"test": files[1]["sha256"]}}
+    made = client.post("/api/imports", json=asked).json()
+    member = {"files": [sent("test.logits.npy", logits[0])], "seed": 7, "config": {"learning_rate": 0.1}, "by": "me"}
+    filled = client.put(f"/api/imports/{made['id']}/members/7", json=member).json()
+    return {"upload": uploads, "look": [seen], "import": [filled], "imports": [client.get("/api/imports").json()]}
 
 
 def names() -> list[str]:

@@ -83,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     bring.add_argument("--experiment", default=None, help="which one, of several in another tool's logs")
     bring.add_argument("--permutation", choices=("apply", "keep"), help="whether classes are put in the labels' order")
     _weights_arguments(bring)
+    bring.add_argument("--server", metavar="URL", help="send it to a running server, such as http://127.0.0.1:8000")
+    bring.add_argument("--token", default=None, help="the server's token; empty takes MODESCAPE_TOKEN")
     bring.add_argument("--look", action="store_true", help="say what is understood and what is odd, and keep nothing")
     data = command("data", _data, "list data sets, here and missing, or fetch one")
     data.add_argument("action", nargs="?", default="list", choices=("list", "fetch"))
@@ -216,6 +218,8 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.importing import Answers, bring_in
     from modescape.laboratory import started
 
+    if parsed.server:
+        return _import_there(settings, parsed)
     kind = OutputKind(parsed.kind) if parsed.kind else None
     recipe = Recipe(parsed.recipe) if parsed.recipe else None
     ensemble = _read(parsed, kind, recipe)
@@ -273,13 +277,57 @@ def _json(option: str, text: str) -> Any:
         raise InvalidInput(f"is not JSON: {error}", field=option, allowed="a JSON object") from None
 
 
+def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
+    """Send it to a server: files as they lie, or, of patterns, as one archive that is put together here."""
+    import getpass
+    import socket
+    import tempfile
+
+    from modescape.sending import ServerDoor, files_below, understood
+
+    token = parsed.token or (settings.token.get_secret_value() if settings.token else None)
+    door = ServerDoor(parsed.server, token, tell=lambda line: print(line, file=sys.stderr))
+    answers = {name: getattr(parsed, name) for name in ("kind", "recipe", "permutation", "outputs", "labels")}
+    with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
+        if _names_many(parsed):
+            from modescape.imported.ensemble import OutputKind, Recipe
+            from modescape.imported.writing import write
+
+            kind = OutputKind(parsed.kind) if parsed.kind else None
+            ensemble = _read(parsed, kind, Recipe(parsed.recipe) if parsed.recipe else None)
+            write(ensemble, path := Path(folder) / "ensemble.zip")
+            answers |= {"labels": None, "outputs": None}
+            name, files = parsed.name or ensemble.name, {"ensemble.zip": path}
+        else:
+            path = Path(parsed.path)
+            name, files = parsed.name or path.stem, files_below(path)
+            if parsed.labels and Path(parsed.labels).is_file():
+                files["labels.npy"] = Path(parsed.labels)
+                answers["labels"] = "labels.npy"
+        sent = door.send(files)
+    look = door.look(sent, name=name, **answers)
+    for line in understood(look):
+        print(line)
+    if parsed.look:
+        return 0
+    found = door.bring_in(name, sent, by=f"{getpass.getuser()} at {socket.gethostname()}", **answers)
+    print(door.page(found["experiment"]))
+    return 0
+
+
+def _names_many(parsed: argparse.Namespace) -> bool:
+    """Whether the arguments name one file a member."""
+    return bool(
+        parsed.member or parsed.validation or parsed.ood or parsed.shift or any(c in parsed.path for c in "*?[")
+    )
+
+
 def _read(parsed: argparse.Namespace, kind: OutputKind | None, recipe: Recipe | None) -> Ensemble:
     """The ensemble that the arguments name: one place, or a file a member. Raises InvalidInput, Unclear."""
     from modescape.imported.globs import read_glob
     from modescape.imported.reading import read
 
-    many = parsed.member or parsed.validation or parsed.ood or parsed.shift or any(c in parsed.path for c in "*?[")
-    if not many:
+    if not _names_many(parsed):
         return read(
             parsed.path, name=parsed.name, kind=kind, recipe=recipe, outputs=parsed.outputs, labels=parsed.labels,
             experiment=parsed.experiment,

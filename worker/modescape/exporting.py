@@ -25,11 +25,11 @@ from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, OutputKind, 
 from modescape.imported.ensemble import SetRole as Of
 from modescape.imported.manifest import NAME
 from modescape.imported.reading import read_format
+from modescape.pieces import KEPT
 from modescape.records import Group, group_name
 from modescape.results import Results
 from modescape.tables import Solution, Stage
 
-KEPT = "kept"  # in the provenance of an imported ensemble: the digest of what its files are
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ROOMS = {"train": "snapshots", "chain": "chains"}
 Found = dict[str, Array | Tensors]

@@ -155,6 +155,18 @@ class Gain(Stored):
         return {name: value for name, value in whole.items() if name not in left_out}
 
 
+@dataclass(frozen=True, kw_only=True)
+class SoFar(Stored):
+    """Of an ensemble that waits for members: how many are here, of how many promised."""
+
+    members: int
+    planned: int
+
+    @property
+    def words(self) -> str:
+        return f"so far, {self.members} of {self.planned} members"
+
+
 @dataclass(frozen=True)
 class Finding:
     """What is stored, and its parts as records; None of what is not known (yet)."""
@@ -189,6 +201,11 @@ class Finding:
     def gains(self) -> list[Gain]:
         """An ensemble first, then the methods; [] before all is compared, and where costs were not judged yet."""
         return [Gain.from_json(one) for one in self.stored.get("gains", [])]
+
+    @property
+    def so_far(self) -> SoFar | None:
+        """None of what is whole."""
+        return SoFar.from_json(found) if (found := self.stored.get("so_far")) else None
 
     @property
     def runs(self) -> int | None:
@@ -257,6 +274,11 @@ class Finding:
     @property
     def sentence(self) -> str:
         """A few sentences with numbers, spread and n, and what has failed; empty while nothing is known."""
+        said, so_far = self._sentence, self.so_far
+        return f"{so_far.words.capitalize()}: {said[:1].lower()}{said[1:]}" if so_far and said else said
+
+    @property
+    def _sentence(self) -> str:
         independent, lost = self.independent, self.failures
         if independent is None:
             return f"{lost}." if lost else ""
@@ -274,7 +296,8 @@ class Finding:
     @property
     def line(self) -> str:
         """The newest finding in one short line, for lists."""
-        return "; ".join(filter(None, (self._found, self.failures)))
+        so_far = self.so_far.words if self.so_far and self._found else ""
+        return "; ".join(filter(None, (so_far, self._found, self.failures)))
 
     @property
     def _found(self) -> str:

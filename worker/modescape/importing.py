@@ -14,18 +14,17 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modescape.artifacts import Artifacts
 from modescape.errors import InvalidInput, Problem
-from modescape.exporting import KEPT
 from modescape.imported.answers import answered, renamed
 from modescape.imported.arrays import Array
 from modescape.imported.digest import Content, content_digest, contents, digest_of, set_digest
-from modescape.imported.door import Findings, Odd, examine
+from modescape.imported.door import Odd, examine
 from modescape.imported.ensemble import (
     TEST,
     VALIDATION,
@@ -41,13 +40,13 @@ from modescape.imported.ensemble import (
 from modescape.imported.manifest import NAME as MANIFEST
 from modescape.imported.memory import ArrayLike, Samples, ShiftKey, WithLabels, from_arrays
 from modescape.imported.tensors import header_of
-from modescape.laboratory import Lab, Laboratory, started
+from modescape.pieces import KEPT, MOST_EMBEDDED, Piece, PieceMember, Strange, compared
 from modescape.records import About, ArtifactInfo, Json
-from modescape.settings import Settings
-from modescape.tables import Experiment
 
-MOST_COMPARED = 5  # functions of each group that are compared on other images, where there are more
-MOST_EMBEDDED = 10  # members shown together in maps, as many as a spec may ask for
+if TYPE_CHECKING:  # the process that reads what strangers sent loads no database
+    from modescape.laboratory import Lab, Laboratory
+    from modescape.settings import Settings
+    from modescape.tables import Experiment
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,23 @@ def bring_in(
 
     Raises InvalidInput where its arrays do not fit each other, and Unclear where they can be read in two ways.
     """
+    return store_piece(laboratory, kept_piece(laboratory.artifacts, ensemble, answers), name=name, **about)
+
+
+def store_piece(laboratory: Laboratory, piece: Piece, *, name: str, **about: Unpack[About]) -> Experiment:
+    """The experiment of an ensemble whose arrays are kept already."""
+    prepared = laboratory.preparing()(piece.spec, given=piece.given)
+    about["provenance"] = piece.provenance | (about.get("provenance") or {})
+    return laboratory.store.experiments.create(
+        name=name, spec=prepared.spec, stages=prepared.plan.stages, given=piece.files, **about
+    )
+
+
+def kept_piece(artifacts: Artifacts, ensemble: Ensemble, answers: Answers = Answers()) -> Piece:
+    """Look at an ensemble and keep its arrays.
+
+    Raises InvalidInput where its arrays do not fit each other, and Unclear where they can be read in two ways.
+    """
     ensemble = answered(ensemble, kind=answers.kind, recipe=answers.recipe)
     findings = examine(ensemble)
     if findings.refused:
@@ -78,22 +94,18 @@ def bring_in(
         if one.what is Odd.PERMUTED and answers.permutation == "apply":
             ensemble = renamed(ensemble, one.permutation, one.members)
     digests = {path: content_digest(one) for path, one in contents(ensemble, with_name=False).items()}
-    kept = _Kept(laboratory.artifacts, ensemble)
-    prepared = laboratory.preparing()(spec_of(ensemble, findings.left_out, digest=digest_of(digests)), given=kept.given)
-    where = {"digests": digests, KEPT: kept.listed()}
-    about["provenance"] = _provenance(ensemble, findings) | where | (about.get("provenance") or {})
-    return laboratory.store.experiments.create(
-        name=name, spec=prepared.spec, stages=prepared.plan.stages, given=kept.files.values(), **about
+    kept = _Kept(artifacts, ensemble)
+    return Piece(
+        name=ensemble.name,
+        spec=spec_of(ensemble, findings.left_out, digest=digest_of(digests)),
+        members=tuple(
+            PieceMember(one.id, one.seed, dict(one.config), kept.given[number])
+            for number, one in enumerate(ensemble.members)
+        ),
+        where={"digests": digests, KEPT: kept.listed()},
+        files=tuple(kept.files.values()),
+        odd=tuple(Strange(one.level, one.what, one.sentence) for one in findings.oddities),
     )
-
-
-def _provenance(ensemble: Ensemble, findings: Findings) -> Json:
-    """Whose members these are, and what was odd."""
-    return {
-        "name": ensemble.name,
-        "members": [{"id": one.id, "seed": one.seed, "config": dict(one.config)} for one in ensemble.members],
-        "odd": [{"level": one.level, "what": one.what, "sentence": one.sentence} for one in findings.oddities],
-    }
 
 
 def analyse(
@@ -123,6 +135,8 @@ def analyse(
     lab = ms.analyse(logits, labels, recipe="same")     # [M, N, K] and [N]
     print(lab.sentence())
     """
+    from modescape.laboratory import started
+
     ensemble = from_arrays(
         logits, labels, samples=samples, ood=ood, shift=shift, validation=validation, trajectory=trajectory,
         weights=weights, kind=kind, recipe=recipe, name=name, members=members, classes=classes,
@@ -205,9 +219,7 @@ def _titles(ensemble: Ensemble) -> dict[str, str]:
 
 
 def _compared(ensemble: Ensemble) -> int:
-    """Functions of every group that are compared: as many as the smallest has, where it has two."""
-    counts = [len(ensemble.members), *(samples.outputs[TEST].shape[1] for samples in ensemble.samples.values())]
-    return max(2, min([MOST_COMPARED, *(count for count in counts if count > 1)]))
+    return compared(len(ensemble.members), [one.outputs[TEST].shape[1] for one in ensemble.samples.values()])
 
 
 def class_names(ensemble: Ensemble) -> list[str]:

@@ -62,6 +62,13 @@ class Settings(BaseSettings):
     plugins: str = Field(
         "", description="Modules with entries of your own, separated by commas, beside those that entry points name."
     )
+    upload_quota: float = Field(
+        20.0, gt=0, description="Gigabytes that files sent to this server may take until something is made of them."
+    )
+    import_memory: float = Field(
+        2.0, ge=0.5, description="Gibibytes of memory for the process that reads what was sent, beyond the files."
+    )
+    import_seconds: float = Field(600.0, gt=0, description="Seconds that process may take for what was sent together.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @cached_property
@@ -83,6 +90,10 @@ class Settings(BaseSettings):
     @cached_property
     def artifact_folder(self) -> Path:
         return self.artifacts or self.home / "artifacts"
+
+    @cached_property
+    def upload_folder(self) -> Path:
+        return self.home / "uploads"
 
     @cached_property
     def data_folders(self) -> tuple[Path, ...]:

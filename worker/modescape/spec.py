@@ -249,12 +249,15 @@ class ExperimentSpec(BaseSpec):
     def recipe(self) -> str:
         """Digest of all that decides a training but the number of its run: equal recipes share trainings.
 
-        What varies between runs is not in it, for run 0 is the same whatever varies.
+        What varies between runs is not in it, for run 0 is the same whatever varies. Ensembles made elsewhere are each
+        a recipe of their own: what their spec says of data and network does not make two of them the same.
         """
         whole = keyed(self)
         parts = {name: whole[name] for name in ("data", "network", "training")} | {"seed": self.ensemble.seed}
         if self.weights is not None:  # in place of the training
             parts["training"] = [member.weights for member in self.weights.members]
+        if self.imported is not None:
+            parts["imported"] = self.imported.digest
         return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -424,6 +424,12 @@ class ImportedSpec(Part):
         default_factory=dict, description="Names of sets and types as they were given, where a spec writes others."
     )
     copies: tuple[int, ...] = Field((), description="Members that equal an earlier one to the bit, by number.")
+    planned: Annotated[int, Added] = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Members promised, of an ensemble that waits for some; 0: nothing is awaited.",
+    )
 
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

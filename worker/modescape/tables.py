@@ -411,6 +411,41 @@ class Catalogue(Base):
     at: Mapped[datetime] = mapped_column(default=utcnow)
 
 
+class Gathering(Base):
+    """An ensemble made elsewhere whose members come in pieces until it is sealed; reopened it is another experiment."""
+
+    __tablename__ = "gathering"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str]
+    planned: Mapped[int]  # members promised
+    sealed: Mapped[bool]
+    declared: Mapped[dict[str, Any]]  # what was said of all members before any came: gathering.Declared
+    key: Mapped[str | None] = mapped_column(unique=True)  # of the request that opened it, which may be repeated
+    request: Mapped[str] = mapped_column(String(64))  # digest of its body
+    revision: Mapped[int] = mapped_column(default=0)  # grows with every change: who planned on another one plans again
+    experiment_id: Mapped[str | None] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"))
+    looks: Mapped[list[Any]]  # ids of the experiments as which it was sealed, oldest first
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    changed_at: Mapped[datetime] = mapped_column(default=utcnow)
+
+    __table_args__ = (Index("ix_gathering_experiment", "experiment_id"),)
+
+
+class Gathered(Base):
+    """One piece of a gathering: a member, or those of an archive."""
+
+    __tablename__ = "gathered"
+
+    gathering_id: Mapped[str] = mapped_column(ForeignKey("gathering.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)  # in the order in which they came
+    request: Mapped[str] = mapped_column(String(64))  # digest of what was sent: the same again changes nothing
+    members: Mapped[list[Any]]  # their ids
+    piece: Mapped[dict[str, Any]]  # pieces.Piece
+    files: Mapped[list[Any]]  # name, sha256 and bytes of every file that was sent
+    at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
 class Idempotency(Base):
     """The answer already given to a request that may be repeated."""
 

@@ -108,6 +108,15 @@ def validate(model: type[M], data: object) -> M:
         raise invalid(error, model) from None
 
 
+def validate_part(model: type[M], data: object) -> M:
+    """`data` as one of the files of a form. Raises InvalidInput naming `files`."""
+    try:
+        return validate(model, data)
+    except InvalidInput as error:
+        problems = [Problem(one.message, f"files.{one.field}", one.allowed) for one in error.problems]
+        raise InvalidInput("; ".join(map(str, problems)), problems=problems) from None
+
+
 def prefixed(error: InvalidInput | DataMissing, prefix: str) -> InvalidInput | DataMissing:
     """The same problems, their fields seen from the body."""
     problems = [Problem(p.message, f"{prefix}.{p.field}".rstrip("."), p.allowed) for p in error.problems]

@@ -23,6 +23,7 @@ from modescape.database import UNAVAILABLE, is_away, is_busy, is_unfit
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.outage import DATABASE, first_line
 from modescape.records import Json
+from modescape.uploads import QuotaReached
 from modescape_api.http import replies
 from modescape_api.http.proxies import at
 from modescape_api.http.refusal import Refusal
@@ -96,7 +97,13 @@ KINDS = {
             "too-large",
             413,
             "The body is too large",
-            "Bodies are limited to 1 MB; data are registered by path, not uploaded.",
+            "Bodies are limited to 1 MB; data are registered by path, and predictions are sent to /api/uploads.",
+        ),
+        Kind(
+            "quota",
+            413,
+            "There is no room for more files",
+            "Files that were sent may take MODESCAPE_UPLOAD_QUOTA gigabytes until something is made of them.",
         ),
         Kind("wrong-media-type", 415, "The body is of another type", "Send `Content-Type: application/json`."),
         Kind(
@@ -127,6 +134,7 @@ _BY_ERROR: tuple[tuple[type[ModescapeError], str], ...] = (
     (errors.DataMissing, "data-missing"),
     (errors.DataCorrupt, "data-corrupt"),
     (errors.ArtifactMissing, "gone"),
+    (QuotaReached, "quota"),
 )
 
 
@@ -264,6 +272,7 @@ _EXAMPLES: dict[str, tuple[str, tuple[Problem, ...]]] = {
         (),
     ),
     "gone": ("the file of artifact 3f2a… is missing", ()),
+    "quota": ("104.9 MB more do not fit: files sent here may take 20.0 GB together, and 19.9 GB are here", ()),
     "too-large": ("the body has more than 1048576 bytes", ()),
     "wrong-media-type": ("the body is text/plain; send application/json", ()),
     "invalid-input": (

@@ -187,7 +187,8 @@ def is_signed_in(request: Request, token: str | None) -> bool:
 class Guard:
     """Outermost layer: host, origin, body size and sign-in before anything is parsed; security headers after.
 
-    Bodies are read here, at most a megabyte, so that no parser ever sees more and a refusal is a proper answer.
+    Bodies are read here, at most a megabyte, so that no parser ever sees more and a refusal is a proper answer; files
+    that are sent (`takes_files`) pass through as they come.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -216,6 +217,9 @@ class Guard:
             if (elsewhere := self._admit(request)) is not None:
                 await elsewhere(scope, receive, with_headers)
                 return
+            if takes_files(request):
+                await self.app(scope, receive, with_headers)
+                return
             body = b"" if request.method in SAFE else await _read(request)
             await self.app(scope, _replay(body, receive), with_headers)
         except Exception as error:
@@ -243,6 +247,14 @@ class Guard:
             return RedirectResponse(f"/signin?{urlencode({'next': here})}", status_code=303)
         headers = {"www-authenticate": 'Bearer realm="modescape"'}
         raise Refusal("unauthorised", "this server needs its token", headers=headers)
+
+
+def takes_files(request: Request) -> bool:
+    """Whether the body is a file of any size, which its endpoint writes to the disk as it comes."""
+    if request.method == "PUT":
+        return request.url.path.startswith("/api/uploads/")
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return request.method == "POST" and request.url.path == "/import" and kind == "multipart/form-data"
 
 
 async def _read(request: Request) -> bytes:

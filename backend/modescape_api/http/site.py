@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
 from modescape.artifacts import Artifacts
+from modescape.gathering import Intake
 from modescape.laboratory import Laboratory
 from modescape.settings import Settings
 from modescape.store import Store
@@ -41,6 +42,11 @@ class Site:
     @property
     def artifacts(self) -> Artifacts:
         return self.laboratory.artifacts
+
+    @cached_property
+    def intake(self) -> Intake:
+        """Where ensembles made elsewhere come in."""
+        return Intake(self.laboratory)
 
     @cached_property
     def token(self) -> str | None:

@@ -17,7 +17,7 @@ from modescape_api.resources.openapi import INTRODUCTION, TAGS, openapi
 
 router = APIRouter()
 
-_METHODS = ("get", "post", "patch", "delete")
+_METHODS = ("get", "post", "put", "patch", "delete")
 
 
 @dataclass(frozen=True)

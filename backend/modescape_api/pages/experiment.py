@@ -44,6 +44,7 @@ from modescape_api.pages.display import (
     size,
     training,
 )
+from modescape_api.pages.importing import growing
 from modescape_api.pages.rendering import Next, alive_workers, back, render
 from modescape_api.resources import experiments
 from modescape_api.resources.experiments import Changes
@@ -120,7 +121,8 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         gains=claims.gains(found),
         gains_rule=claims.rule(spec, kinds),
         strengths_shown="strengths" in shown,
-        claims_headline=claims.headline(rows),
+        so_far=found.so_far,
+        claims_headline=claims.headline(rows) if found.so_far is None else found.so_far.words.capitalize(),
         claims_open=claims.undecided(
             spec, found, kinds, is_alive=not row.status.has_ended, learned=not any(c.is_hopeless for c in failed)
         ),
@@ -139,6 +141,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         protocol=spec.training.protocol,
         origin=row.provenance,
         tensor_names=_tensor_names(here, row, spec),
+        growing=growing(here, row),
         set_digest=spec.imported.digest if spec.imported is not None else "",
         substitutions=preset.substitutions if preset else (),
         deviations=preset.deviations if preset else (),

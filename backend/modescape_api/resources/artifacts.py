@@ -8,8 +8,9 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from modescape.errors import NotFound
-from modescape.exporting import KEPT, ensemble_of
+from modescape.exporting import ensemble_of
 from modescape.imported.writing import stream
+from modescape.pieces import KEPT
 from modescape.results import Results
 from modescape_api.http import problems, replies
 from modescape_api.http.site import Here

@@ -25,16 +25,19 @@ from modescape_api.resources import (
     experiments,
     figures,
     gallery,
+    imports,
     matrices,
     paper,
     selections,
     solutions,
+    uploads,
     workers,
 )
 from modescape_api.resources.cuts import Through
 from modescape_api.resources.data import Wanted
 from modescape_api.resources.examples import Example
 from modescape_api.resources.experiments import Changes, Copy, Draft
+from modescape_api.resources.imports import Import, LookAt, NewMember, Reopening
 from modescape_api.resources.selections import Chosen
 
 router = APIRouter(include_in_schema=False)
@@ -52,13 +55,15 @@ TAGS = {
     "figures": "Pictures of those numbers.",
     "catalogue": "What can be chosen, and what a choice would cost.",
     "data": "Data sets on this machine.",
+    "imports": "Ensembles made elsewhere: their files, and the experiments they become.",
     "events": "What happened, as it happens.",
     "service": "Workers, and whether all is well.",
 }
-_BODIES = (Draft, Changes, Copy, Wanted, Chosen, Through, ExperimentSpec)
+_BODIES = (Draft, Changes, Copy, Wanted, Chosen, Through, LookAt, Import, NewMember, Reopening,
+           ExperimentSpec)  # fmt: skip
 # In the order in which requests are compared with their addresses, and the document lists them.
 PARTS = (experiments, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures, catalogue,
-         compare, data, gallery, paper, events, workers)  # fmt: skip
+         compare, data, uploads, imports, gallery, paper, events, workers)  # fmt: skip
 
 
 def openapi(app: FastAPI) -> Json:

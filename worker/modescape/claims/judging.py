@@ -24,13 +24,15 @@ def judge(
     margins: Mapping[str, float] | None = None,
     rests: bool = True,
     closed: str = "",
+    waits: str = "",
     check: Callable[[], None] = lambda: None,
 ) -> tuple[ClaimRecord, ...]:
     """Every claim that is judged on evidence of this kind and can be asked of it, in the paper's order.
 
     margins: by claim in the estimands' own units, instead of the defaults; rests: whether the words are repeated
     without each unit, to find those a word rests on. closed: why no word can be given of these units, whatever they
-    say; then intervals are over examples alone. check is called now and then and may raise to stop.
+    say; then intervals are over examples alone. waits: why no word is given yet of units that are not all here;
+    intervals are those that these units have. check is called now and then and may raise to stop.
     """
     at = {letter: claim.default_margin for letter, claim in CLAIMS.items()} | dict(margins or {})
     claims = [claim for claim in CLAIMS.values() if claim.evidence is type(evidence)]
@@ -40,8 +42,11 @@ def judge(
     asked = (Asked(claim, at[claim.letter], at) for claim in claims)
     if closed:
         with fixed_units():
-            return tuple(_shut(record, closed) for one in asked if (record := one.claim.judge(one, kept)) is not None)
-    told = (_judged(one, kept, rests=rests) for one in asked)
+            shut = (_shut(record, closed) for one in asked if (record := one.claim.judge(one, kept)) is not None)
+            return tuple(_shut(record, f"{waits}; {closed}") if waits else record for record in shut)
+    told = (_judged(one, kept, rests=rests and not waits) for one in asked)
+    if waits:
+        return tuple(_shut(record, waits) for record in told if record is not None)
     return tuple(record for record in told if record is not None)
 
 

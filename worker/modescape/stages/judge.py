@@ -20,13 +20,25 @@ from modescape.claims.evidence import (
     LastIterates,
     Members,
     MethodEvidence,
+    Units,
     divergence,
     mean_divergence,
 )
 from modescape.claims.record import ClaimRecord, number
 from modescape.draft import sample_sets
 from modescape.errors import StageError
-from modescape.finding import Along, Failed, FailedChains, Family, Gain, Independent, ReadOff, Together, reduction
+from modescape.finding import (
+    Along,
+    Failed,
+    FailedChains,
+    Family,
+    Gain,
+    Independent,
+    ReadOff,
+    SoFar,
+    Together,
+    reduction,
+)
 from modescape.methods.trained import relative_training
 from modescape.records import ListColumns, Role, SampleSet, StageState
 from modescape.registry import methods
@@ -54,6 +66,8 @@ def judge(context: Context, results: Results) -> None:
     }
     accuracies = [float(optimum.accuracy or 0.0) for optimum in optima]
     single = float(np.mean(accuracies))
+    if context.spec.imported is not None and context.spec.imported.planned:
+        finding["so_far"] = SoFar(members=context.spec.ensemble.runs, planned=context.spec.imported.planned).to_json()
     columns = ListColumns(accuracy=single, finding=finding)
     if len(optima) > 1:
         between = similarity.disagreement(labels)[pairs]
@@ -94,9 +108,8 @@ def judge(context: Context, results: Results) -> None:
             finding["gains"] = [gain.to_json() for gain in _gains(context, results, evidence, split, missing)]
         chains = chain_evidence(results)
         if chains is not None:
-            add_claims(context, judging.judge(chains, margins=margins(context.spec), closed=closed_to(context.spec)))
-    shut = closed_to(context.spec)
-    records = judging.judge(evidence, margins=margins(context.spec), closed=shut, check=context.control.check)
+            add_claims(context, judged(context, chains))
+    records = judged(context, evidence)
     add_claims(context, (without(_of_one_start(context.spec, r), missing, evidence.numbers) for r in records))
 
 
@@ -109,6 +122,22 @@ def _of_one_start(spec: ExperimentSpec, record: ClaimRecord) -> ClaimRecord:
     if not shared or record.id not in _ABOUT_RUNS:
         return record
     return replace(record, because="; ".join(filter(None, (record.because, shared))))
+
+
+def judged(context: Context, evidence: Units) -> tuple[ClaimRecord, ...]:
+    """The claims that are judged on evidence of this kind, without words where none may be given of these runs."""
+    spec = context.spec
+    return judging.judge(
+        evidence, margins=margins(spec), closed=closed_to(spec), waits=waited_for(spec), check=context.control.check
+    )
+
+
+def waited_for(spec: ExperimentSpec) -> str:
+    """Why no word is given yet of an ensemble that waits for members: a look at a part of what was promised, repeated
+    as members come, would make the level of its words another; "" of one that is whole."""
+    if spec.imported is None or not spec.imported.planned:
+        return ""
+    return f"so far, {spec.ensemble.runs} of {spec.imported.planned} members: words come when the ensemble is sealed"
 
 
 def closed_to(spec: ExperimentSpec) -> str:

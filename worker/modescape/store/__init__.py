@@ -24,6 +24,7 @@ from modescape.store.catalogue import Catalogue
 from modescape.store.curves import Curves
 from modescape.store.events import Events
 from modescape.store.experiments import Experiments
+from modescape.store.gatherings import Gatherings
 from modescape.store.leases import Leases
 from modescape.store.outputs import Outputs
 from modescape.store.own_sets import OwnSets
@@ -49,6 +50,7 @@ class Store:
         self.workers = Workers(self._database)
         self.catalogue = Catalogue(self._database)
         self.own_sets = OwnSets(self._database)
+        self.gatherings = Gatherings(self._database)
 
     def close(self) -> None:
         self._database.engine.dispose()

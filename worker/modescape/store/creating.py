@@ -5,34 +5,45 @@ from __future__ import annotations
 import re
 import unicodedata
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.orm import Session, defer
 
 from modescape import names, own_sets
 from modescape.errors import Conflict, InvalidInput
-from modescape.records import PlannedStage, StageKind, Status
+from modescape.records import PlannedStage, StageKind, StageState, Status
 from modescape.spec import ExperimentSpec
 from modescape.store.lookup import row_id
 from modescape.store.own_sets import registered
 from modescape.store.stages import add_stages
 from modescape.store.transaction import LOOKS_LOCK, Change
-from modescape.tables import Experiment, Idempotency, Run
+from modescape.tables import Experiment, Idempotency, Run, Stage
 
 TAG_BYTES = 1000  # with sixteen methods they stay below the 2,704 bytes PostgreSQL takes in an index row
 
 
 def add_experiment(
-    change: Change, name: str, spec: ExperimentSpec, stages: Sequence[PlannedStage], tags: list[str]
+    change: Change,
+    name: str,
+    spec: ExperimentSpec,
+    stages: Sequence[PlannedStage],
+    tags: list[str],
+    *,
+    recipe: str | None = None,
+    planned: int | None = None,
 ) -> Experiment:
-    """The experiment with all its rows. Raises ValueError for two stages of the same kind and key."""
+    """The experiment with all its rows. recipe: what it shares with others that have its runs, where that is not the
+    spec's own; planned: runs promised, where they are not all here. Raises ValueError for two stages of the same kind
+    and key."""
     session = change.session
     change.lock(LOOKS_LOCK)  # of two launched at once, one is the earlier
-    earlier = having_trainings(session, spec.recipe())
+    recipe = recipe or spec.recipe()
+    earlier = having_trainings(session, recipe)
     experiment = Experiment(
         id=str(uuid.uuid4()), slug=_free_slug(session, name), name=name, tags=tags,
-        recipe=spec.recipe(), planned_runs=earlier[0].planned_runs if earlier else spec.ensemble.runs,
+        recipe=recipe, planned_runs=earlier[0].planned_runs if earlier else planned or spec.ensemble.runs,
         earlier=[{k: getattr(row, k) for k in ("id", "slug", "name", "digest", "runs")} for row in earlier],
         spec=spec.model_dump(mode="json"), digest=spec.digest(), created_at=change.now, status=Status.QUEUED,
         dataset=own_sets.shown_as(spec.data, registered(session)), input_scale=spec.data.input_scale,
@@ -47,14 +58,50 @@ def add_experiment(
     return experiment
 
 
-def _add_runs(session: Session, experiment: Experiment, stages: Sequence[PlannedStage]) -> None:
+def plan_again(
+    change: Change,
+    experiment: Experiment,
+    spec: ExperimentSpec,
+    stages: Sequence[PlannedStage],
+    stays: Collection[tuple[str, str]],
+) -> None:
+    """Another promise in place of the one there was, for an experiment that is growing: its stages are those of the new
+    plan. stays: (kind, key) of stages that are the same in both and are not done again where they have succeeded.
+
+    A worker that is doing another one loses it: stages of the new plan have no lease.
+    """
+    session = change.session
+    before = {(row.kind, row.key): row for row in session.scalars(_stages_of(experiment))}
+    kept = {name for name in stays if name in before and before[name].state is StageState.SUCCEEDED}
+    session.execute(delete(Stage).where(Stage.id.in_([row.id for name, row in before.items() if name not in kept])))
+    session.execute(delete(Run).where(Run.experiment_id == experiment.id, Run.number >= spec.ensemble.runs))
+    known = set(session.scalars(select(Run.number).where(Run.experiment_id == experiment.id)))
+    experiment.spec, experiment.digest = spec.model_dump(mode="json"), spec.digest()
+    experiment.dataset = own_sets.shown_as(spec.data, registered(session))
+    experiment.methods, experiment.runs = [chosen.method for chosen in spec.methods], spec.ensemble.runs
+    experiment.finding, experiment.error = {}, None
+    experiment.accuracy = experiment.ensemble_accuracy = experiment.disagreement = None
+    _add_runs(session, experiment, stages, known)
+    add_stages(session, experiment.id, stages, there=kept)
+
+
+def _stages_of(experiment: Experiment) -> Select[Any]:
+    heavy = (defer(Stage.result), defer(Stage.partial))
+    return select(Stage).options(*heavy).where(Stage.experiment_id == experiment.id)
+
+
+def _add_runs(
+    session: Session, experiment: Experiment, stages: Sequence[PlannedStage], known: Collection[int] = ()
+) -> None:
     trained = {one.params["run"]: one for one in stages if one.kind == StageKind.TRAIN and "run" in one.params}
     rows = [
         {"id": row_id(experiment.id, "run", number), "experiment_id": experiment.id, "number": number,
          "seeds": trained[number].params.get("seeds", {}) if number in trained else {}, "arithmetic": {}}
         for number in range(experiment.runs)
+        if number not in known
     ]  # fmt: skip
-    session.execute(insert(Run), rows)
+    if rows:
+        session.execute(insert(Run), rows)
 
 
 def having_trainings(session: Session, recipe: str) -> list[Experiment]:

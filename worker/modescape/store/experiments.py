@@ -29,7 +29,8 @@ EXPERIMENTS = Listing(columns.EXPERIMENTS)
 _HEAVY = (Experiment.spec, Experiment.notes)  # never read for lists
 
 
-def _give(change: Change, experiment: Experiment, files: Mapping[str, ArtifactInfo]) -> None:
+def give(change: Change, experiment: Experiment, files: Mapping[str, ArtifactInfo]) -> None:
+    """Files that nobody here has made belong to the stages that read them. files: by digest."""
     of_it = select(Stage).where(Stage.experiment_id == experiment.id)
     stages, named = list(change.session.scalars(of_it)) if files else [], set[str]()
     for stage in stages:
@@ -76,7 +77,7 @@ class Experiments(Subject):
                     if known is not None:
                         return known
                     experiment = add_experiment(change, name, spec, stages, tags)
-                    _give(change, experiment, {info.digest: info for info in given})
+                    give(change, experiment, {info.digest: info for info in given})
                     experiment.preset, experiment.notes = about.get("preset"), about.get("notes", "")
                     experiment.created_by, experiment.fresh = about.get("created_by", ""), about.get("fresh", False)
                     experiment.provenance = about.get("provenance")

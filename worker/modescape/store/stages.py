@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session, defer
 
 from modescape.errors import NotFound
@@ -95,15 +95,26 @@ class Stages(Subject):
         return found
 
 
-def add_stages(session: Session, experiment_id: str, stages: Sequence[PlannedStage]) -> None:
-    """The rows of a whole plan. Raises ValueError for two of the same kind and key."""
+def add_stages(
+    session: Session, experiment_id: str, stages: Sequence[PlannedStage], *, there: Collection[Need] = ()
+) -> None:
+    """The rows of a whole plan. there: those of which there are rows already, without needs. Raises ValueError for two
+    of the same kind and key."""
     ids = {(one.kind, one.key): row_id(experiment_id, "stage", one.kind, one.key) for one in stages}
     if len(ids) < len(stages):
         raise ValueError("two planned stages have the same kind and key")
-    rows = [_stage_row(experiment_id, ids[one.kind, one.key], i, one) for i, one in enumerate(stages)]
+    for i, one in enumerate(stages):
+        if (one.kind, one.key) in there:
+            session.execute(update(Stage).where(Stage.id == ids[one.kind, one.key]).values(ordinal=i))
+    rows = [
+        _stage_row(experiment_id, ids[one.kind, one.key], i, one)
+        for i, one in enumerate(stages)
+        if (one.kind, one.key) not in there
+    ]
     if rows:
         session.execute(insert(Stage), rows)
-    needs = [row for one in stages for row in _need_rows(ids[one.kind, one.key], one, ids.__getitem__)]
+    new = [one for one in stages if (one.kind, one.key) not in there]
+    needs = [row for one in new for row in _need_rows(ids[one.kind, one.key], one, ids.__getitem__)]
     if needs:
         session.execute(insert(StageNeed), needs)
 

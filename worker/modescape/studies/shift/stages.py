@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.claims.claim import margins
 from modescape.claims.evidence import ShiftEvidence
-from modescape.claims.judging import judge
 from modescape.corruptions import corruption as corrupting
 from modescape.corruptions.frost import frost_fingerprint
 from modescape.corruptions.published import PublishedSet
@@ -35,7 +33,7 @@ from modescape.spec_parts import keyed
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.given import GIVEN, Given, given_parts, given_to
-from modescape.stages.judge import add_claims, closed_to, lost, without
+from modescape.stages.judge import add_claims, closed_to, judged, lost, waited_for, without
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_corruption, the_data
 from modescape.studies.shift.study import ShiftSpec
 from modescape.study import needed
@@ -489,10 +487,12 @@ def pair_divergence(probabilities: Floats, entropies: Floats) -> Floats:
 
 def _compare_parts(task: Task) -> Json:
     spec, study = task.spec, needed(task.spec.shift)
+    # whether words may be given of members made elsewhere is theirs, too
+    wordless = {"closed": closed_to(spec), "waits": waited_for(spec)} if spec.imported is not None else {}
     return {"shift": keyed(study), "params": task.params, "runs": spec.ensemble.runs, "seed": spec.ensemble.seed,
             "methods": [m.method for m in spec.methods], "size": study.size(spec),
             "data": spec.data.dataset, "fingerprint": spec.data.fingerprint,
-            "margins": [spec.margins.f1, spec.margins.f2]}  # fmt: skip
+            "margins": [spec.margins.f1, spec.margins.f2], **wordless}  # fmt: skip
 
 
 @stage("shift-compare", version=4, parts=_compare_parts, judges=(ShiftEvidence,), gathers=True)
@@ -510,7 +510,7 @@ def shift_compare(context: Context) -> None:
             saved = time.monotonic()
     compared.tell()
     if compared.evident:
-        records = judge(compared.evidence(), margins=margins(context.spec), closed=closed_to(context.spec))
+        records = judged(context, compared.evidence())
         add_claims(context, (without(record, compared.lost, compared.runs) for record in records))
     context.artifacts.drop_scratch(context.lease.stage.id)
 

@@ -1,0 +1,266 @@
+"""The page on which an ensemble made elsewhere comes in: its files, what was understood, what is odd, what is asked.
+
+A script sends files in parts to /api/uploads and posts their digests here; without it the form posts one file itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+
+from modescape import names
+from modescape.apart import Look, SeenOddity
+from modescape.errors import Conflict, InvalidInput, NotFound, Problem
+from modescape.gathering import About
+from modescape.tables import Experiment, Gathering
+from modescape.uploads import QuotaReached, Uploads
+from modescape_api.http import bodies
+from modescape_api.http.site import Here, Site
+from modescape_api.pages.rendering import back, render
+from modescape_api.resources import imports
+from modescape_api.resources.imports import Answered, FileSent, Import, LookAt
+
+router = APIRouter()
+
+_BLOCK = 1 << 20
+ANSWERS = ("kind", "recipe", "permutation", "outputs", "labels")
+KINDS = {
+    "logits": "logits",
+    "probs": "probabilities",
+    "log-probs": "logarithms of probabilities",
+    "labels": "predicted labels alone",
+}
+RECIPES = {
+    "unknown": "not known: no claim has a word",
+    "same": "yes: same recipe, different seeds",
+    "different": "no: they differ in more",
+}
+ROLES = {"id": "test images", "validation": "validation images", "ood": "images of another kind", "shift": "shifted"}
+LEVELS = {
+    "refused": "Refused",
+    "failed": "Counts as failed",
+    "asked": "Asked",
+    "left-out": "Left out of claims",
+    "told": "Good to know",
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of the door as a field. chosen: what was answered."""
+
+    field: str
+    sentence: str
+    choices: tuple[tuple[str, str], ...]
+    chosen: str
+
+
+@router.get("/import")
+def import_page(request: Request, here: Here) -> Response:
+    return _page(request, here)
+
+
+@router.post("/import")
+async def import_post(request: Request, here: Here) -> Response:
+    """Look at files again with the answers given, or import them."""
+    _check_size(request, here)
+    async with request.form(max_files=1, max_fields=100, max_part_size=1 << 20) as form:
+        return await run_in_threadpool(_posted, request, here, form)
+
+
+def _check_size(request: Request, here: Site) -> None:
+    """Before any of it is written to the disk. Raises QuotaReached."""
+    length, quota = request.headers.get("content-length", ""), here.intake.uploads.quota
+    if not length.isdecimal() or int(length) > quota:
+        raise QuotaReached(f"the form has {length or 'an unknown number of'} bytes; {quota:,} may be sent")
+
+
+def _posted(request: Request, here: Site, form: FormData) -> Response:
+    given = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    files: list[FileSent] = []
+    problems: Sequence[Problem] = ()
+    look = None
+    try:
+        files = _files(here, form, given)
+        asked = {name: given[name] for name in ANSWERS if given.get(name)} | {"files": [f.model_dump() for f in files]}
+        name = given.get("name", "").strip()
+        if given.get("do") == "import":
+            document = bodies.validate(Import, {**asked, "name": name or _named(files), "by": "the page Import"})
+            about = About(by=document.by, key=given.get("key") or None)
+            row = here.intake.archive(document.name, document.sent(), document.asked(document.name), about=about)
+            imports.changed(here, row)
+            return back(_place(here, row))
+        wanted = bodies.validate(LookAt, {**asked, **({"name": name} if name else {})})
+        look = here.intake.look(wanted.sent(), wanted.asked(wanted.name))
+    except InvalidInput as error:
+        problems = error.problems
+    except (NotFound, Conflict) as error:
+        problems = [Problem(str(error), "files")]
+    if problems and files and given.get("do") == "import":
+        look, _ = _again(here, files, given)
+    return _page(request, here, files=files, given=given, look=look, problems=problems, status=422 if problems else 200)
+
+
+def _again(here: Site, files: Sequence[FileSent], given: Mapping[str, str]) -> tuple[Look | None, Sequence[Problem]]:
+    """What is understood, for a page that says what was wrong with an answer."""
+    asked = {name: given[name] for name in ANSWERS if given.get(name)}
+    try:
+        answered = bodies.validate(Answered, {**asked, "files": [file.model_dump() for file in files]})
+        return here.intake.look(answered.sent(), answered.asked()), ()
+    except InvalidInput as error:
+        return None, error.problems
+    except NotFound:
+        return None, ()
+
+
+def _files(here: Site, form: FormData, given: Mapping[str, str]) -> list[FileSent]:
+    """Those that a script has sent, or the one that came with the form. Raises InvalidInput."""
+    sent = form.get("file")
+    if isinstance(sent, UploadFile) and sent.filename:
+        digest = _stored(here.intake.uploads, sent)
+        return [
+            bodies.validate_part(
+                FileSent, {"name": sent.filename.replace("\\", "/").rpartition("/")[2], "sha256": digest}
+            )
+        ]
+    try:
+        listed = json.loads(given.get("files") or "[]")
+    except ValueError:
+        raise InvalidInput("is not JSON", field="files", allowed="a list of name and sha256") from None
+    if not isinstance(listed, list) or not listed:
+        raise InvalidInput("are none", field="files", allowed="choose a file, or several")
+    return [bodies.validate_part(FileSent, one) for one in listed]
+
+
+def _stored(uploads: Uploads, sent: UploadFile) -> str:
+    """Keep a file that came with a form, as if it had been sent by itself."""
+    digest, size = hashlib.sha256(), 0
+    while block := sent.file.read(_BLOCK):
+        digest.update(block)
+        size += len(block)
+    name = digest.hexdigest()
+    state = uploads.state(name)
+    if not state.complete:
+        sent.file.seek(state.received)
+        with uploads.receiving(name, offset=state.received, total=size) as target:
+            while block := sent.file.read(_BLOCK):
+                target.write(block)
+        uploads.finish(name, size)
+    return name
+
+
+def _named(files: Sequence[FileSent]) -> str:
+    """After the folder, or the one file, that was sent."""
+    tops = {file.name.partition("/")[0] for file in files}
+    only = tops.pop() if len(tops) == 1 else ""
+    return (only if "/" in files[0].name else only.partition(".")[0])[: names.LONGEST] if only else "ensemble"
+
+
+def _place(here: Site, row: Gathering) -> str:
+    experiment = here.intake.experiment(row)
+    return "/import" if experiment is None else f"/experiments/{experiment.slug}"
+
+
+def _page(
+    request: Request,
+    here: Site,
+    *,
+    files: Sequence[FileSent] = (),
+    given: Mapping[str, str] | None = None,
+    look: Look | None = None,
+    problems: Sequence[Problem] = (),
+    status: int = 200,
+) -> Response:
+    given = given or {}
+    questions = [_question(one, given) for one in look.asked] if look else []
+    return render(
+        request,
+        here,
+        "import.html",
+        status=status,
+        section="/import",
+        files=[file.model_dump() for file in files],
+        files_json=json.dumps([file.model_dump() for file in files]),
+        look=look,
+        problems=problems,
+        questions=questions,
+        chosen={name: given.get(name, "") for name in ANSWERS},
+        asked={question.field for question in questions},
+        odd=[(LEVELS.get(one.level, one.level), one) for one in (look.odd if look else ()) if not one.choices],
+        name=given.get("name") or (_named(files) if files else ""),
+        key=given.get("key") or uuid.uuid4().hex,
+        kinds=KINDS,
+        recipes=RECIPES,
+        roles=ROLES,
+        request_url=here.settings.url,
+        waiting=[_row(here, row) for row in here.store.gatherings.all(50) if not row.sealed],
+    )
+
+
+def _question(one: SeenOddity, given: Mapping[str, str]) -> Question:
+    choices = tuple((choice.value, choice.words) for choice in one.choices)
+    default = "unknown" if one.what == "recipe" else ""
+    return Question(one.what, one.sentence, choices, given.get(one.what) or default)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An import that waits for members. slug: of its experiment, "" before the first came."""
+
+    id: str
+    name: str
+    here: int
+    planned: int
+    slug: str
+
+
+def _row(here: Site, row: Gathering) -> Waiting:
+    experiment = here.intake.experiment(row)
+    count = sum(len(one.members) for one in here.store.gatherings.pieces(row.id))
+    return Waiting(row.id, row.name, count, row.planned, experiment.slug if experiment else "")
+
+
+# -- on the page of an experiment -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Growing:
+    """How an experiment whose members came one by one stands. is_present: False for one that others followed.
+    here, planned: members."""
+
+    id: str
+    sealed: bool
+    is_present: bool
+    here: int
+    planned: int
+    looks: tuple[str, ...]
+
+
+def growing(here: Site, row: Experiment) -> Growing | None:
+    """None of an experiment that was trained here."""
+    found = here.store.gatherings.of_experiment(row.id) if row.provenance else None
+    if found is None:
+        return None
+    is_present = found.experiment_id == row.id
+    looks = tuple(imports.as_import(here, found)["looks"])
+    sealed = row.id in found.looks
+    planned = found.planned if is_present and not sealed else int((row.provenance or {}).get("planned", row.runs))
+    return Growing(found.id, sealed and (found.sealed or not is_present), is_present, row.runs, planned, looks)
+
+
+@router.post("/imports/{id}/seal")
+def seal(here: Here, id: str) -> Response:
+    return back(_place(here, imports.changed(here, here.intake.seal(id))))
+
+
+@router.post("/imports/{id}/reopen")
+def reopen(here: Here, id: str, planned: Annotated[int, Form()]) -> Response:
+    return back(_place(here, here.intake.reopen(id, planned)))

@@ -1,0 +1,301 @@
+"""Ensembles made elsewhere come in: looked at, imported at once, or added to member by member until they are sealed.
+
+Files are sent before (`uploads`) and named here by their digests. They are read in a process of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from pydantic import Field
+
+from modescape.apart import Asked
+from modescape.errors import InvalidInput, NotFound
+from modescape.gathering import MOST_MEMBERS, About, SentFile
+from modescape.records import Json
+from modescape.tables import Gathered, Gathering
+from modescape_api.http import bodies, problems, replies
+from modescape_api.http.bodies import Body, Name, Notes, Tag, body
+from modescape_api.http.proxies import at
+from modescape_api.http.site import Here, Site
+from modescape_api.resources.examples import Example, answer, answers
+
+router = APIRouter(tags=["imports"])
+
+Kind = Literal["logits", "probs", "log-probs", "labels"]
+RecipeWord = Literal["same", "different", "unknown"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Id = Annotated[str, Path(max_length=36, description="The import's id.")]
+Planned = Annotated[int, Field(ge=1, le=MOST_MEMBERS)]
+By = Annotated[str, Field(max_length=200, description="Who sends it, in words of their own; kept with the files.")]
+
+
+class FileSent(Body):
+    """A file that was sent to /api/uploads."""
+
+    name: str = Field(
+        min_length=1, max_length=1000, description="Its path inside what is sent, such as ood/svhn.logits.npy."
+    )
+    sha256: Sha256 = Field(description="Its digest.")
+
+    def sent(self) -> SentFile:
+        return SentFile(self.name, self.sha256)
+
+
+Files = Annotated[tuple[FileSent, ...], Field(max_length=5000)]
+
+
+class Answered(Body):
+    """Files, and what only the user knows of them."""
+
+    files: Files = Field((), description="A folder's files, or one: .npz, .zip, .npy, .csv, .parquet, .arrow.")
+    kind: Kind | None = Field(None, description="What the numbers are; empty: as they look.")
+    recipe: RecipeWord | None = Field(None, description="same: members differ by their seeds alone.")
+    permutation: Literal["apply", "keep"] | None = Field(
+        None, description="Whether classes are put in the labels' order, where another order fits far better."
+    )
+    outputs: str | None = Field(None, max_length=1000, description="Which array holds the outputs.")
+    labels: str | None = Field(None, max_length=1000, description="Which array, or file, holds the true labels.")
+    classes: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
+        (), max_length=100_000, description="Names of the classes, in the order of the arrays."
+    )
+
+    def asked(self, name: str | None = None) -> Asked:
+        return Asked(self.kind, self.recipe, self.permutation, self.outputs, self.labels, name, self.classes)
+
+    def sent(self) -> list[SentFile]:
+        return [one.sent() for one in self.files]
+
+
+class LookAt(Answered):
+    """Files to be looked at."""
+
+    name: Name | None = Field(None, description="What the ensemble is called; empty: as the files say.")
+
+
+class Import(Answered):
+    """An ensemble to be: of files, all of it or its first members; or, without files, one that waits for members."""
+
+    name: Name = Field(description="How people call it.")
+    planned: Planned | None = Field(
+        None, description="Members there will be. It then waits for the rest, and is sealed by a request of its own; "
+        "empty: the files are all of it."
+    )  # fmt: skip
+    truth: dict[Literal["test", "validation"], Sha256] = Field(
+        default_factory=dict,
+        description="Without files: the .npy files of the true labels, by the set they are of.",
+    )
+    notes: Notes = Field("", description="Anything worth remembering.")
+    tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find it by.")
+    by: By = ""
+
+
+class NewMember(Body):
+    """One member of an import that waits for members."""
+
+    files: Files = Field(
+        min_length=1,
+        description="One .npy of its outputs on the test set, [examples, classes]; or files by the names of the "
+        "format, each of this member.",
+    )
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="The seed it was trained from.")
+    config: dict[str, Any] = Field(default_factory=dict, max_length=200, description="Anything that is known of it.")
+    permutation: Literal["apply", "keep"] | None = Field(None, description="As when an ensemble is imported at once.")
+    by: By = ""
+
+
+class Reopening(Body):
+    """More members than before."""
+
+    planned: Planned = Field(description="Members there will be, with those that are here.")
+
+
+# -- as documents -----------------------------------------------------------------------------------------------------
+
+
+def as_import(here: Site, row: Gathering) -> Json:
+    """Everything about one import. members: those that are here, with the files they came in."""
+    pieces = here.store.gatherings.pieces(row.id)
+    base, declared = at(f"/api/imports/{row.id}"), row.declared
+    slugs = _slugs(here, [*row.looks, *([row.experiment_id] if row.experiment_id else [])])
+    experiment = slugs.get(row.experiment_id or "")
+    return {
+        "id": row.id,
+        "name": row.name,
+        "state": "sealed" if row.sealed else "open",
+        "here": sum(len(one.members) for one in pieces),
+        "planned": row.planned,
+        "kind": declared.get("kind"),
+        "recipe": declared.get("recipe"),
+        "members": [member for one in pieces for member in _members(one)],
+        "odd": [odd for one in pieces for odd in one.piece["odd"]],
+        "experiment": experiment,
+        "looks": [slugs[id_] for id_ in row.looks if id_ in slugs],
+        "created_at": row.created_at,
+        "changed_at": row.changed_at,
+        "links": {
+            "self": base,
+            "page": at(f"/experiments/{experiment}") if experiment else None,
+        },
+    }
+
+
+def _members(piece: Gathered) -> list[Json]:
+    about = {one["id"]: one for one in piece.piece["members"]}
+    return [
+        {"id": id_, "seed": about[id_]["seed"], "config": about[id_]["config"], "at": piece.at, "files": piece.files}
+        for id_ in piece.members
+    ]
+
+
+def _slugs(here: Site, ids: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for id_ in dict.fromkeys(ids):
+        try:
+            found[id_] = here.store.experiments.get(id_).slug
+        except NotFound:  # purged since
+            continue
+    return found
+
+
+def changed(here: Site, row: Gathering) -> Gathering:
+    """Wake workers for what there is to do now."""
+    if row.experiment_id is not None:
+        here.notify_workers(row.experiment_id)
+    return row
+
+
+# -- endpoints --------------------------------------------------------------------------------------------------------
+
+_UNFIT = problems.documented("malformed", "not-found", "too-large", "wrong-media-type", "invalid-input")
+Key = Annotated[
+    str | None, Header(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$", description="Any text of your own.")
+]
+
+
+@router.post(
+    "/api/imports/look",
+    summary="Look at files that were sent",
+    description="What is understood of them, what is odd, and what is asked; nothing is kept. Files that cannot be "
+    "read, however they are answered, are refused by name.",
+    openapi_extra=bodies.documented(LookAt, Example("ask-look")),
+    responses={200: answer("What was understood", "look"), **_UNFIT},
+)
+def look(here: Here, asked: Annotated[LookAt, body(LookAt)]) -> Response:
+    found = here.intake.look(asked.sent(), asked.asked(asked.name))
+    return replies.json(asdict(found), headers={"cache-control": "no-store"})
+
+
+@router.post(
+    "/api/imports",
+    status_code=201,
+    summary="Import an ensemble, or open one that waits for members",
+    description="With files and without `planned`: the experiment of all of them, at once. With `planned`: its page "
+    "shows estimates and intervals so far, and no word is given until it is sealed. Open questions are refused, with "
+    "the field that answers them. With an `Idempotency-Key` the request may be repeated safely.",
+    openapi_extra=bodies.documented(Import, Example("ask-import")),
+    responses={201: answer("Stored; `Location` names it", "import"), **_UNFIT, **problems.documented("conflict")},
+)
+def create(here: Here, asked: Annotated[Import, body(Import)], idempotency_key: Key = None) -> Response:
+    about = About(asked.notes, asked.tags, asked.by, idempotency_key)
+    if asked.files:
+        row = here.intake.archive(asked.name, asked.sent(), asked.asked(asked.name), planned=asked.planned, about=about)
+    elif asked.planned is None:
+        raise InvalidInput(
+            "are none", field="files", allowed="files that were sent; or `planned`, to add members later"
+        )
+    else:
+        truth = {str(place): digest for place, digest in asked.truth.items()}
+        row = here.intake.open(
+            asked.name, asked.planned, labels=truth, kind=asked.kind, recipe=asked.recipe,
+            classes=asked.classes, about=about,
+        )  # fmt: skip
+    return _answered(here, changed(here, row), status=201)
+
+
+@router.get(
+    "/api/imports",
+    summary="Imports, the newest first",
+    description="At most 200. `experiment` narrows to the one of an experiment, by its slug or id.",
+    responses={200: answer("Those there are", "imports"), **problems.documented("not-found")},
+)
+def imports(here: Here, experiment: Annotated[str | None, Query(max_length=200)] = None) -> Response:
+    if experiment is None:
+        rows = here.store.gatherings.all()
+    else:
+        found = here.store.gatherings.of_experiment(here.store.experiments.get(experiment).id)
+        rows = [] if found is None else [found]
+    return replies.json({"items": [as_import(here, row) for row in rows]}, headers={"cache-control": "no-store"})
+
+
+@router.get("/api/imports/{id}", summary="One import", responses=answers("The import", "import", "not-found"))
+def one_import(here: Here, id: Id) -> Response:
+    return _answered(here, here.store.gatherings.get(id))
+
+
+@router.put(
+    "/api/imports/{id}/members/{member}",
+    status_code=201,
+    summary="Add a member",
+    description="The same content again changes nothing and answers 200; other content under the same id is refused.",
+    openapi_extra=bodies.documented(NewMember, Example("ask-member")),
+    responses={
+        200: answer("It was here", "import"),
+        201: answer("Added", "import"),
+        **_UNFIT,
+        **problems.documented("conflict"),
+    },
+)
+def add_member(
+    here: Here,
+    id: Id,
+    member: Annotated[str, Path(min_length=1, max_length=100, description="The member's id.")],
+    asked: Annotated[NewMember, body(NewMember)],
+) -> Response:
+    sent = [one.sent() for one in asked.files]
+    row, is_new = here.intake.add(
+        id, member, sent, seed=asked.seed, config=asked.config, permutation=asked.permutation, by=asked.by
+    )
+    return _answered(here, changed(here, row) if is_new else row, status=201 if is_new else 200)
+
+
+@router.post(
+    "/api/imports/{id}/seal",
+    summary="Seal it: nothing more is awaited",
+    description="From now on claims have words: this is a look at these members. Sealed again it stays.",
+    responses={200: answer("Sealed", "import"), **problems.documented("not-found", "conflict")},
+)
+def seal(here: Here, id: Id) -> Response:
+    return _answered(here, changed(here, here.intake.seal(id)))
+
+
+@router.post(
+    "/api/imports/{id}/reopen",
+    summary="Wait for more members",
+    description="The sealed experiment stays as it is. The next member begins another with all that are here, which is "
+    "the next look at them once it is sealed.",
+    openapi_extra=bodies.documented(Reopening, Example("ask-reopening")),
+    responses={200: answer("Open again", "import"), **_UNFIT, **problems.documented("conflict")},
+)
+def reopen(here: Here, id: Id, asked: Annotated[Reopening, body(Reopening)]) -> Response:
+    return _answered(here, here.intake.reopen(id, asked.planned))
+
+
+@router.delete(
+    "/api/imports/{id}",
+    status_code=204,
+    summary="Forget an import of which no member came",
+    description="One that is an experiment goes with that.",
+    responses={204: {"description": "Forgotten"}, **problems.documented("not-found", "conflict")},
+)
+def forget(here: Here, id: Id) -> Response:
+    here.store.gatherings.forget(id)
+    return Response(status_code=204)
+
+
+def _answered(here: Site, row: Gathering, *, status: int = 200) -> Response:
+    headers = {"location": at(f"/api/imports/{row.id}"), "cache-control": "no-store"}
+    return replies.json(as_import(here, row), status=status, headers=headers)

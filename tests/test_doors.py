@@ -1,0 +1,859 @@
+"""Ensembles made elsewhere through a running server: files sent in parts, read in another process, imported at once or
+member by member, on both databases."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import html
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import sync_playwright
+from serving import Served, free_port, served
+from test_imported_files import REFUSED, SAFETENSORS, folder
+
+import modescape as ms
+from modescape.apart import Apart, Asked, Limits, Sent
+from modescape.cli import main
+from modescape.errors import Conflict, InvalidInput, LeaseLost
+from modescape.executor import Executor
+from modescape.finding import Finding
+from modescape.laboratory import Lab, Laboratory
+from modescape.records import StageOutput
+from modescape.sending import ServerDoor, ServerRefused
+from modescape.settings import Settings
+from modescape.store import Store
+from modescape.uploads import Uploads
+
+pytestmark = pytest.mark.usefixtures("few_redraws")
+
+N, K, T = 500, 4, 4
+Json = Any
+
+
+def member(number: int, *, shape: tuple[int, ...] = (N, K)) -> NDArray[np.float32]:
+    """Logits of one of many that know most classes and err apart."""
+    rng = np.random.default_rng(100 + number)
+    shared = np.random.default_rng(99).normal(size=(N, K))
+    return (0.8 * shared + rng.normal(size=shape) + 2.0 * np.eye(K)[truth()]).astype(np.float32)
+
+
+def truth() -> NDArray[np.int64]:
+    return np.random.default_rng(98).integers(0, K, N)
+
+
+def along(number: int) -> NDArray[np.float32]:
+    """The same member while it was trained, [T, N, K]."""
+    steps = np.random.default_rng(500 + number).normal(size=(T, N, K)) * 0.1
+    return (member(number) + steps).astype(np.float32)
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class Door:
+    """A client of one server."""
+
+    def __init__(self, site: Served) -> None:
+        self.site, self.client = site, site.client()
+
+    def send(self, content: bytes, name: str = "x.npy") -> Json:
+        answer = self.client.put(f"/api/uploads/{sha(content)}", content=content)
+        assert answer.status_code in (200, 201), answer.text
+        return {"name": name, "sha256": sha(content)}
+
+    def ensemble(self, members: int = 3) -> list[Json]:
+        logits = np.stack([member(i) for i in range(members)])
+        return [self.send(npy(logits), "e/preds.npy"), self.send(npy(truth()), "e/y.npy")]
+
+    def opened(self, planned: int = 3, **more: Any) -> str:
+        labels = self.send(npy(truth()))["sha256"]
+        asked = {"name": "one by one", "planned": planned, "recipe": "same", "truth": {"test": labels}, **more}
+        answer = self.client.post("/api/imports", json=asked)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def add(self, id_: str, number: int, content: NDArray[Any] | None = None, *, whole: bool = False) -> httpx.Response:
+        files = [self.send(npy(member(number) if content is None else content), "test.logits.npy")]
+        if whole:
+            files.append(self.send(npy(along(number)), "trajectory.test.logits.npy"))
+            files.append(self.send(npy(np.arange(1.0, T + 1)), "trajectory.epochs.npy"))
+        return self.client.put(f"/api/imports/{id_}/members/{number}", json={"files": files, "seed": number})
+
+    def run(self, slug: str) -> Lab:
+        laboratory: Laboratory = self.site.laboratory
+        executor = Executor(laboratory.store, laboratory.artifacts, laboratory.settings)
+        executor.run_experiment(laboratory.store.experiments.get(slug).id, progress=False)
+        return Lab(laboratory, slug)
+
+
+@pytest.fixture
+def door(store_url: str, tmp_path: Path) -> Iterator[Door]:
+    with served(tmp_path / "home", database_url=store_url) as site:
+        yield Door(site)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """One server for what changes little in it."""
+    with served(tmp_path_factory.mktemp("doors")) as site:
+        yield Door(site)
+
+
+class Process:
+    """`modescape serve` in a process of its own, which may be killed and started again on the same home."""
+
+    def __init__(self, home: Path, **changes: str) -> None:
+        self.port = free_port()
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MODESCAPE_")},
+            "MODESCAPE_HOME": str(home), "MODESCAPE_PORT": str(self.port), **changes,
+        }  # fmt: skip
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "modescape.cli", "serve"]
+        self.process = subprocess.Popen(command, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                httpx.get(f"{self.url}/healthz", timeout=5).raise_for_status()
+                return
+            except httpx.HTTPError:
+                assert self.process.poll() is None, "the server did not start"
+                assert time.monotonic() < deadline, "the server did not answer"
+                time.sleep(0.1)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=120)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def largest(self) -> int:
+        """Bytes of memory that it has held at most."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+
+def sent(client: httpx.Client, path: Path) -> list[Json]:
+    """A file, or those of a folder, sent as the page does."""
+    found = []
+    for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if one.is_file():
+            content = one.read_bytes()
+            answer = client.put(f"/api/uploads/{sha(content)}", content=content)
+            assert answer.status_code in (200, 201), answer.text
+            found.append(
+                {"name": one.relative_to(path if path.is_dir() else path.parent).as_posix(), "sha256": sha(content)}
+            )
+    return found
+
+
+# -- files in parts ----------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_sent_in_parts_and_whole_when_its_digest_is_right(shared: Door) -> None:
+    content = os.urandom(3_000_000)
+    address, cuts = f"/api/uploads/{sha(content)}", [0, 1_200_000, 1_200_001, 3_000_000]
+    assert shared.client.head(address).headers["upload-offset"] == "0"
+    for first, end in itertools.pairwise(cuts):
+        said = {"content-range": f"bytes {first}-{end - 1}/{len(content)}"}
+        answer = shared.client.put(address, content=content[first:end], headers=said)
+        assert answer.status_code == (201 if end == len(content) else 200)
+        assert answer.json() == {"sha256": sha(content), "received": end, "complete": end == len(content)}
+        assert shared.client.head(address).headers["upload-offset"] == str(end)
+    assert shared.client.head(address).headers["upload-complete"] == "?1"
+    again = shared.client.put(address, content=content)
+    assert (again.status_code, again.json()["complete"]) == (200, True)
+    assert shared.client.delete(address).status_code == 204
+    assert shared.client.get(address).json()["received"] == 0
+
+
+def test_what_came_before_a_connection_broke_stays(shared: Door) -> None:
+    content = os.urandom(4_000_000)
+    digest = sha(content)
+    host, port = shared.site.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as line:
+        head = f"PUT /api/uploads/{digest} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(content)}\r\n\r\n"
+        line.sendall(head.encode())
+        line.sendall(content[:2_500_000])
+        deadline = time.monotonic() + 20
+        while shared.client.get(f"/api/uploads/{digest}").json()["received"] < 2_500_000:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    while True:  # until the server has seen that the connection is gone
+        here = shared.client.get(f"/api/uploads/{digest}").json()["received"]
+        said = {"content-range": f"bytes {here}-{len(content) - 1}/{len(content)}"}
+        answer = shared.client.put(f"/api/uploads/{digest}", content=content[here:], headers=said)
+        if answer.status_code != 409:
+            break
+        assert time.monotonic() < deadline
+    assert here == 2_500_000
+    assert (answer.status_code, answer.json()["complete"]) == (201, True)
+
+
+def test_bytes_that_are_not_what_their_digest_says_are_forgotten(shared: Door) -> None:
+    digest = sha(b"something else")
+    answer = shared.client.put(f"/api/uploads/{digest}", content=b"these bytes")
+    assert answer.status_code == 422
+    assert sha(b"these bytes") in answer.json()["detail"]
+    assert answer.json()["errors"][0]["field"] == "sha256"
+    assert shared.client.get(f"/api/uploads/{digest}").json()["received"] == 0
+
+
+@pytest.mark.parametrize("said", ["bytes 5-2/10", "bytes 0-3/3", "lines 0-3/9", "bytes 0-3"])
+def test_a_range_that_says_nothing_is_refused(shared: Door, said: str) -> None:
+    answer = shared.client.put(f"/api/uploads/{'0' * 64}", content=b"abcd", headers={"content-range": said})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "Content-Range")
+
+
+def test_bytes_from_the_wrong_place_are_refused_with_the_right_one(shared: Door) -> None:
+    content = os.urandom(1000)
+    address = f"/api/uploads/{sha(content)}"
+    shared.client.put(address, content=content[:400], headers={"content-range": "bytes 0-399/1000"})
+    answer = shared.client.put(address, content=content[500:], headers={"content-range": "bytes 500-999/1000"})
+    assert answer.status_code == 409
+    assert "go on at 400" in answer.json()["detail"]
+
+
+def test_a_name_that_is_no_digest_reaches_no_file(shared: Door) -> None:
+    for name in ("abc", "A" * 64, "..%2f..%2fetc%2fpasswd", "0" * 63 + "g"):
+        assert shared.client.put(f"/api/uploads/{name}", content=b"x").status_code in (404, 422)
+
+
+def test_what_exceeds_the_quota_is_refused_in_words_and_room_comes_back(tmp_path: Path) -> None:
+    with served(tmp_path, upload_quota=0.001) as site, site.client() as client:
+        small, large = os.urandom(600_000), os.urandom(600_000)
+        assert client.put(f"/api/uploads/{sha(small)}", content=small).status_code == 201
+        answer = client.put(f"/api/uploads/{sha(large)}", content=large)
+        assert answer.status_code == 413
+        assert "MODESCAPE_UPLOAD_QUOTA" in answer.json()["detail"]
+        assert "0.6 MB are here" in answer.json()["detail"]
+        client.delete(f"/api/uploads/{sha(small)}")
+        assert client.put(f"/api/uploads/{sha(large)}", content=large).status_code == 201
+
+
+def test_what_nobody_goes_on_sending_is_swept_and_what_is_used_stays(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, quota=10_000)
+    for content, end in ((b"whole", 5), (b"partial", 3)):
+        with uploads.receiving(sha(content), offset=0, total=len(content)) as file:
+            file.write(content[:end])
+        uploads.finish(sha(content), len(content))
+    day = 24 * 3600
+    assert uploads.sweep(time.time() + 0.9 * day) == 0
+    assert uploads.sweep(time.time() + 1.1 * day) == 3
+    assert uploads.state(sha(b"whole")).complete
+    assert uploads.sweep(time.time() + 8 * day) == 5
+
+
+def test_two_that_send_the_same_file_at_once_do_not_mix(tmp_path: Path) -> None:
+    uploads, content = Uploads(tmp_path, quota=10_000), b"0123456789"
+    with uploads.receiving(sha(content), offset=0, total=10) as file:
+        file.write(content[:4])
+        with (
+            pytest.raises(Conflict, match="being sent by somebody else"),
+            uploads.receiving(sha(content), offset=4, total=10),
+        ):
+            pass
+        with pytest.raises(InvalidInput, match="more bytes than it announces"):
+            file.write(b"4567890")
+    assert uploads.state(sha(content)).received == 4
+
+
+# -- what is in files is read elsewhere --------------------------------------------------------------------------------
+
+
+def test_files_are_understood_and_what_only_the_user_knows_is_asked(shared: Door) -> None:
+    found = shared.client.post("/api/imports/look", json={"files": shared.ensemble()}).json()
+    assert found["may"] is True
+    assert [(one["place"], one["shape"], one["labelled"]) for one in found["sets"]] == [("test", [3, N, K], True)]
+    right = [float(np.mean(member(i).argmax(-1) == truth())) for i in range(3)]
+    assert [one["accuracy"] for one in found["members"]] == pytest.approx(right)
+    asked = next(one for one in found["odd"] if one["what"] == "recipe")
+    assert [one["value"] for one in asked["choices"]] == ["same", "different", "unknown"]
+
+
+def test_a_file_each_is_put_together_by_name_in_the_order_people_count(shared: Door) -> None:
+    files = [shared.send(npy(member(i)), f"runs/run_{i}.npy") for i in (10, 2, 1)]
+    files.append(shared.send(npy(truth()), "runs/y.npy"))
+    found = shared.client.post("/api/imports/look", json={"files": files}).json()
+    assert [one["id"] for one in found["members"]] == ["run_1", "run_2", "run_10"]
+    two = [*files, shared.send(npy(truth()[::-1].copy()), "runs/z.npy")]
+    asked = shared.client.post("/api/imports/look", json={"files": two}).json()
+    assert asked["may"] is False
+    assert [one["value"] for one in asked["odd"][0]["choices"]] == ["runs/y.npy", "runs/z.npy"] or [
+        one["value"] for one in asked["odd"][0]["choices"]
+    ] == ["y.npy", "z.npy"]
+    answered = {"files": two, "labels": asked["odd"][0]["choices"][0]["value"]}
+    assert shared.client.post("/api/imports/look", json=answered).status_code in (200, 422)
+
+
+def test_an_open_question_stops_an_import_and_its_answer_lets_it_in(shared: Door) -> None:
+    rows = np.stack([member(i) for i in range(3)]).astype(np.float64)
+    odds = np.exp(rows) / np.exp(rows).sum(-1, keepdims=True)
+    files = [
+        shared.send(npy(odds.astype(np.float32)), "test.logits.npy"), shared.send(npy(truth()), "test.labels.npy"),
+    ]  # fmt: skip
+    refused = shared.client.post("/api/imports", json={"name": "odds", "files": files})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "kind")
+    let_in = shared.client.post("/api/imports", json={"name": "odds", "files": files, "kind": "probs"})
+    assert let_in.status_code == 201
+    assert let_in.json()["state"] == "sealed"
+
+
+@pytest.mark.parametrize("name", ["../evil.npy", "/etc/evil.npy", "a/../../evil.npy", "..\\evil.npy", "C:/evil.npy",
+                                  "a\nb.npy", "x" * 400, "."])  # fmt: skip
+def test_names_that_lead_out_are_refused_before_anything_is_read(shared: Door, name: str) -> None:
+    files = [shared.send(npy(truth()), name), shared.send(npy(member(0)), "test.logits.npy")]
+    answer = shared.client.post("/api/imports/look", json={"files": files})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"].startswith("files")
+    assert not list(shared.site.settings.upload_folder.parent.rglob("evil*"))
+
+
+def test_a_file_that_was_not_sent_is_named(shared: Door) -> None:
+    answer = shared.client.post("/api/imports/look", json={"files": [{"name": "a.npz", "sha256": "0" * 64}]})
+    assert answer.status_code == 404
+    assert "PUT it to /api/uploads/" in answer.json()["detail"]
+
+
+UNSENDABLE = {"nothing in it", "a link that leads out", "a folder that leads out", "nothing of that name"}
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    found = Process(tmp_path_factory.mktemp("process"))
+    yield found
+    found.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sorted({*REFUSED, *(f"weights: {one}" for one in SAFETENSORS)} - UNSENDABLE))
+def test_a_malformed_file_is_refused_in_words_and_the_server_lives_on(
+    case: str, process: Process, tmp_path: Path
+) -> None:
+    weights = case.removeprefix("weights: ")
+    if weights != case:
+        data, words = SAFETENSORS[weights]
+        path = folder(tmp_path, {"weights/0.safetensors": data})
+    else:
+        make, words = REFUSED[case]
+        path = make(tmp_path)
+    with process.client() as client:
+        answer = client.post("/api/imports", json={"name": "x", "files": sent(client, path)})
+        assert answer.status_code == 422, answer.text
+        assert re.search(words, answer.json()["detail"]), answer.json()["detail"]
+        assert client.get("/api/imports").json()["items"] == []
+        assert client.get("/healthz").status_code == 200
+    assert process.largest() < 500e6
+
+
+def test_an_archive_that_unpacks_to_a_hundred_gigabytes_is_refused_in_no_memory(shared: Door) -> None:
+    """A terabyte promised by nested deflate would be more; a directory that lies is refused for what it says."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("test.labels.npy", npy(truth()))
+        archive.writestr("test.logits.npy", bytes(10_000_000))
+        entry = archive.getinfo("test.logits.npy")
+        entry.file_size = 100 << 30  # what the directory says, in its extra field of ZIP64
+    files = [shared.send(file.getvalue(), "bomb.npz")]
+    answer = shared.client.post("/api/imports/look", json={"files": files})
+    assert answer.status_code == 422, answer.text
+    assert "bomb.npz" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("harm", ["memory", "time", "death"])
+def test_a_reading_process_that_goes_wrong_is_ended_and_said(
+    harm: str, shared: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that reads is another program here: one that takes memory, sleeps, or is killed."""
+    programs = {
+        "memory": "from modescape.apart import limit; limit(1 << 30, 60); bytes(4 << 30)",
+        "time": "import time; time.sleep(60)",
+        "death": "import os; os.kill(os.getpid(), 9)",
+    }
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys\nif any('reading_process' in one for one in sys.orig_argv):\n    {programs[harm]}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", Limits(seconds=3 if harm == "time" else 60))
+    path = tmp_path / "y.npy"
+    path.write_bytes(npy(truth()))
+    said = {"memory": "failed", "time": "more than 3 seconds", "death": "SIGKILL"}[harm]
+    with pytest.raises(InvalidInput, match=f"it could not be read: .*{said}"):
+        reader.look([Sent("y.npy", path)], Asked())
+    assert not list((tmp_path / "uploads" / "reading").iterdir()), "the folder it read is removed"
+
+
+def test_the_limit_of_memory_is_the_readers(tmp_path: Path) -> None:
+    """With less than it has already, whatever it reads is too much."""
+    path = tmp_path / "test.npz"
+    np.savez_compressed(path, logits=np.stack([member(i) for i in range(200)]), labels=truth())
+    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", Limits(memory=1 << 20))
+    with pytest.raises(InvalidInput, match=r"could not be read|more memory") as refused:
+        reader.look([Sent("test.npz", path)], Asked())
+    assert "MODESCAPE_IMPORT_MEMORY" in refused.value.problems[0].allowed
+
+
+# -- at once -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_archive_becomes_the_experiment_that_python_makes_of_the_same_arrays(door: Door, tmp_path: Path) -> None:
+    files = door.ensemble()
+    asked = {"name": "three", "files": files, "recipe": "same", "notes": "from a cluster", "tags": ["wrn"], "by": "me"}
+    answer = door.client.post("/api/imports", json=asked, headers={"idempotency-key": "k1"})
+    assert answer.status_code == 201, answer.text
+    found = answer.json()
+    assert (found["state"], found["here"], found["planned"]) == ("sealed", 3, 3)
+    again = door.client.post("/api/imports", json=asked, headers={"idempotency-key": "k1"})
+    assert (again.status_code, again.json()["id"]) == (201, found["id"])
+    other = door.client.post("/api/imports", json={**asked, "recipe": "unknown"}, headers={"idempotency-key": "k1"})
+    assert other.status_code == 409
+    lab = door.run(found["experiment"])
+    logits = np.stack([member(i) for i in range(3)])
+    same = ms.analyse(logits, truth(), recipe="same", folder=tmp_path / "python", progress=False)
+    assert lab.experiment.spec["imported"]["digest"] == same.experiment.spec["imported"]["digest"]
+    assert lab.sentence() == same.sentence()
+    origin = lab.experiment.provenance
+    assert {one["sha256"] for one in origin["files"]} == {one["sha256"] for one in files}
+    assert (origin["by"], origin["members"][2]["id"]) == ("me", "2")
+    assert door.site.laboratory.store.gatherings.get(found["id"]).sealed
+    for one in files:
+        assert door.client.get(f"/api/uploads/{one['sha256']}").json()["received"] == 0, "it made room"
+
+
+def test_two_ensembles_on_the_same_data_are_no_looks_at_each_other(shared: Door) -> None:
+    looks = []
+    for seed in (0, 5):
+        logits = np.stack([member(seed + i) for i in range(3)])
+        files = [shared.send(npy(logits), "p.npy"), shared.send(npy(truth()), "y.npy")]
+        made = shared.client.post("/api/imports", json={"name": f"of {seed}", "files": files}).json()
+        looks.append(shared.site.laboratory.store.experiments.get(made["experiment"]))
+    assert looks[0].recipe != looks[1].recipe
+    assert looks[1].earlier == []
+
+
+# -- member by member --------------------------------------------------------------------------------------------------
+
+
+def test_before_the_seal_there_are_numbers_and_no_word_and_sealing_is_the_first_look(door: Door) -> None:
+    id_ = door.opened(planned=4)
+    for i in range(3):
+        assert door.add(id_, i, whole=True).status_code == 201
+    made = door.client.get(f"/api/imports/{id_}").json()
+    assert (made["state"], made["here"], made["planned"]) == ("open", 3, 4)
+    slug = made["experiment"]
+    lab = door.run(slug)
+    document = door.client.get(f"/api/experiments/{slug}").json()
+    assert document["verdict"].startswith("So far, 3 of 4 members")
+    claims = document["findings"]["claims"]
+    assert "b" in {one["id"] for one in claims}
+    for one in claims:
+        assert one["word"] == "cannot tell"
+        assert one["p"] is None
+        assert (one["survives"], one["tested"], one["at_look"]["word"]) == (False, 0, "cannot tell")
+        assert "so far, 3 of 4 members" in one["because"]
+    assert all(one["low"] < one["estimate"] < one["high"] for one in claims if one["id"] == "b")
+    page = door.client.get(f"/experiments/{slug}").text
+    assert "So far, 3 of 4 members" in page
+    rows = page[page.index('<tbody role="rowgroup"') : page.index("</section>", page.index('id="claims"'))]
+    words = {one.strip() for one in re.findall(r">([^<>]*)<", rows)}
+    assert not words & {"holds", "does not hold", "cannot tell", "with all tests at once"}
+    assert "so far, 3 of 4 members" in words
+    drawn = [one["name"] for one in door.client.get(f"/api/experiments/{slug}/figures").json()["items"]]
+    for name in drawn:
+        table = door.client.get(f"/api/experiments/{slug}/figures/{name}?format=csv")
+        assert not re.search(r"\bholds\b|does not hold", table.text), name
+
+    assert door.add(id_, 3, whole=True).status_code == 201
+    sealed = door.client.post(f"/api/imports/{id_}/seal").json()
+    assert (sealed["state"], sealed["experiment"], sealed["looks"]) == ("sealed", slug, [slug])
+    assert door.client.post(f"/api/imports/{id_}/seal").json() == sealed
+    lab = door.run(slug)
+    words = {one.record.id: one.record.word for one in lab.claims()}
+    logits, steps = np.stack([member(i) for i in range(4)]), np.stack([along(i) for i in range(4)])
+    at_once = ms.analyse(logits, truth(), recipe="same", trajectory=(np.arange(1.0, T + 1), steps), progress=False)
+    assert words == {one.record.id: one.record.word for one in at_once.claims()}
+    assert "holds" in words.values()
+    assert door.site.laboratory.look(lab.experiment).number == 1
+
+
+def test_reopened_it_goes_on_as_another_experiment_which_is_the_second_look(door: Door) -> None:
+    id_ = door.opened(planned=3)
+    for i in range(3):
+        door.add(id_, i, whole=True)
+    first = door.client.post(f"/api/imports/{id_}/seal").json()["experiment"]
+    before = Finding.from_json(door.run(first).experiment.finding).sentence
+    assert door.add(id_, 3, whole=True).status_code == 409
+    assert door.client.post(f"/api/imports/{id_}/reopen", json={"planned": 3}).status_code == 422
+    assert door.client.post(f"/api/imports/{id_}/reopen", json={"planned": 4}).json()["state"] == "open"
+    added = door.add(id_, 3, whole=True)
+    assert added.status_code == 201
+    second = added.json()["experiment"]
+    assert second != first
+    assert door.run(first).sentence() == before
+    assert door.run(second).sentence().startswith("So far, 4 of 4")
+    assert door.client.post(f"/api/imports/{id_}/seal").json()["looks"] == [first, second]
+    lab = door.run(second)
+    look = door.site.laboratory.look(lab.experiment)
+    assert (look.number, look.planned, look.runs) == (2, 3, 4)
+    assert [one["slug"] for one in look.earlier] == [first]
+
+
+def test_the_same_member_again_changes_nothing_and_another_of_its_id_is_refused(door: Door) -> None:
+    id_ = door.opened(planned=2)
+    first = door.add(id_, 0)
+    again = door.add(id_, 0)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == first.json()
+    other = door.add(id_, 0, member(7))
+    assert other.status_code == 409
+    assert "'0' is here already, of other content" in other.json()["detail"]
+    door.add(id_, 1)
+    more = door.add(id_, 2)
+    assert (more.status_code, "2 members were planned" in more.json()["detail"]) == (409, True)
+
+
+def test_a_member_that_does_not_fit_is_refused_by_what_differs(shared: Door) -> None:
+    id_ = shared.opened(planned=3)
+    shared.add(id_, 0)
+    fewer = shared.add(id_, 1, member(1)[:, :3])
+    assert fewer.status_code == 422, fewer.text
+    files = [shared.send(npy(member(1)), "test.logits.npy"), shared.send(npy(member(3)[:50]), "ood/svhn.logits.npy")]
+    other = shared.client.put(f"/api/imports/{id_}/members/1", json={"files": files})
+    assert other.status_code == 422
+    assert "ood/svhn" in other.json()["detail"]
+    assert shared.client.get(f"/api/imports/{id_}").json()["here"] == 1
+
+
+def test_a_copy_of_an_earlier_member_is_left_out_and_said(shared: Door) -> None:
+    id_ = shared.opened(planned=3)
+    for i, content in enumerate((member(0), member(1), member(0))):
+        shared.add(id_, i, content)
+    shared.client.post(f"/api/imports/{id_}/seal")
+    slug = shared.client.get(f"/api/imports/{id_}").json()["experiment"]
+    spec = shared.client.get(f"/api/experiments/{slug}").json()["spec"]
+    assert spec["imported"]["copies"] == [2]
+    lab = shared.run(slug)
+    assert "equals an earlier member" in str(lab.failed[2])
+    assert any("equal to member 0" in one["sentence"] for one in lab.experiment.provenance["odd"])
+
+
+def test_members_that_come_at_the_same_moment_are_all_there(door: Door) -> None:
+    id_ = door.opened(planned=6)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda i: door.add(id_, i).status_code, range(6)))
+    assert answers == [201] * 6
+    found = door.client.get(f"/api/imports/{id_}").json()
+    assert sorted(one["id"] for one in found["members"]) == [str(i) for i in range(6)]
+    lab = door.run(found["experiment"])
+    assert lab.sentence().startswith("So far, 6 of 6")
+
+
+def test_what_was_read_of_earlier_members_is_not_read_again(shared: Door) -> None:
+    id_ = shared.opened(planned=3)
+    for i in range(2):
+        shared.add(id_, i)
+    slug = shared.client.get(f"/api/imports/{id_}").json()["experiment"]
+    shared.run(slug)
+    store = shared.site.laboratory.store
+    before = {one.key: one.finished_at for one in store.stages.of(slug) if one.kind == "predict"}
+    shared.add(id_, 2)
+    shared.run(slug)
+    after = {one.key: one.finished_at for one in store.stages.of(slug) if one.kind == "predict"}
+    assert {key: after[key] for key in before} == before
+    assert len(after) == 3
+
+
+def test_a_worker_whose_plan_was_replaced_changes_nothing(store: Store, tmp_path: Path) -> None:
+    with served(tmp_path / "home", database_url=str(store.url)) as site:
+        door = Door(site)
+        id_ = door.opened(planned=3)
+        for i in range(2):
+            door.add(id_, i)
+        experiment = store.experiments.get(door.client.get(f"/api/imports/{id_}").json()["experiment"])
+        lease = store.leases.claim("slow", experiment_id=experiment.id)
+        assert lease is not None
+        door.add(id_, 2)
+        with pytest.raises(LeaseLost):
+            store.leases.finish(lease, StageOutput(), "0" * 64)
+        assert door.run(experiment.slug).sentence().startswith("So far, 3 of 3")
+
+
+def test_an_import_without_members_can_be_forgotten_and_one_with_them_goes_with_its_experiment(door: Door) -> None:
+    empty, filled = door.opened(), door.opened()
+    door.add(filled, 0)
+    assert door.client.post(f"/api/imports/{empty}/seal").status_code == 409
+    assert door.client.delete(f"/api/imports/{empty}").status_code == 204
+    assert door.client.get(f"/api/imports/{empty}").status_code == 404
+    assert door.client.delete(f"/api/imports/{filled}").status_code == 409
+    slug = door.client.get(f"/api/imports/{filled}").json()["experiment"]
+    store = door.site.laboratory.store
+    store.experiments.archive(slug)
+    store.experiments.purge(slug)
+    assert door.client.get(f"/api/imports/{filled}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"name": "x"}, "files"),
+        ({"name": "x", "planned": 0}, "planned"),
+        ({"name": "x", "planned": 3, "truth": {"ood": "0" * 64}}, "truth"),
+        ({"name": "x", "planned": 3, "kind": "scores"}, "kind"),
+        ({"name": "", "planned": 3}, "name"),
+        ({"name": "x", "planned": 3, "colour": "red"}, "colour"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_by_its_field(shared: Door, asked: Json, field: str) -> None:
+    answer = shared.client.post("/api/imports", json=asked)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["field"].startswith(field)
+
+
+@pytest.mark.slow
+def test_a_server_killed_at_any_moment_loses_no_member(tmp_path: Path) -> None:
+    """Each member is sent twice: by a request in which the server is killed, later each time, and by one after it."""
+    process, members = Process(tmp_path / "home"), 4
+    try:
+
+        def put(i: int) -> httpx.Response:
+            content = npy(member(i))
+            with process.client() as client:
+                if not client.get(f"/api/uploads/{sha(content)}").json()["complete"]:
+                    client.put(f"/api/uploads/{sha(content)}", content=content)
+                files = [{"name": "m.npy", "sha256": sha(content)}]
+                return client.put(f"/api/imports/{id_}/members/{i}", json={"files": files})
+
+        def put_into_the_dark(i: int) -> None:
+            with contextlib.suppress(httpx.HTTPError):
+                put(i)
+
+        with process.client() as client:
+            labels = npy(truth())
+            client.put(f"/api/uploads/{sha(labels)}", content=labels)
+            asked = {"name": "killed", "planned": members, "recipe": "same", "truth": {"test": sha(labels)}}
+            id_ = client.post("/api/imports", json=asked).json()["id"]
+        begun = time.monotonic()
+        assert put(0).status_code == 201
+        usual = time.monotonic() - begun
+        for i in range(1, members):
+            sender = threading.Thread(target=put_into_the_dark, args=(i,))
+            sender.start()
+            time.sleep(usual * i / members)
+            process.kill()
+            sender.join()
+            process.start()
+            assert put(i).status_code in (200, 201)
+        with process.client() as client:
+            found = client.post(f"/api/imports/{id_}/seal").json()
+        process.kill()
+        assert [one["id"] for one in found["members"]] == [str(i) for i in range(members)]
+        assert found["state"] == "sealed"
+        laboratory = Laboratory(Settings(home=tmp_path / "home"))
+        Executor(laboratory.store, laboratory.artifacts, laboratory.settings).run_experiment(
+            laboratory.store.experiments.get(found["experiment"]).id, progress=False
+        )
+        lab = Lab(laboratory, found["experiment"])
+        at_once = ms.analyse(np.stack([member(i) for i in range(members)]), truth(), recipe="same", progress=False)
+        assert lab.sentence() == at_once.sentence()
+        laboratory.store.close()
+    finally:
+        process.kill()
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def hidden(page: str, name: str) -> str:
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    assert found is not None, f"the page has no field {name}"
+    return html.unescape(found[1])
+
+
+def test_the_page_takes_one_file_without_a_script(shared: Door) -> None:
+    file = io.BytesIO()
+    np.savez(file, preds=np.stack([member(i) for i in range(3)]), y=truth())
+    with shared.site.visitor() as visitor:
+        assert 'href="/import" aria-current="page"' in visitor.get("/import").text
+        seen = visitor.post("/import", files={"file": ("wrn.npz", file.getvalue())}, data={"files": ""})
+        assert seen.status_code == 200, seen.text
+        assert "3 members" in " ".join(seen.text.split())
+        assert "Are the members of one recipe" in seen.text
+        form = {name: hidden(seen.text, name) for name in ("files", "key")}
+        asked = {**form, "recipe": "same", "kind": "logits", "name": "by the page", "do": "import"}
+        made = [visitor.post("/import", data=asked) for _ in range(2)]
+        assert [one.status_code for one in made] == [303, 303]
+        assert made[0].headers["location"] == made[1].headers["location"], "pressed twice it is one experiment"
+        page = visitor.get(made[0].headers["location"]).text
+    assert sha(file.getvalue()) in page
+    assert "one recipe, different seeds" in page
+
+
+def test_the_page_says_what_is_wrong_and_keeps_what_was_sent(shared: Door) -> None:
+    rows = np.stack([member(i) for i in range(3)]).astype(np.float64)
+    odds = (np.exp(rows) / np.exp(rows).sum(-1, keepdims=True)).astype(np.float32)
+    files = [shared.send(npy(odds), "test.logits.npy"), shared.send(npy(truth()), "test.labels.npy")]
+    with shared.site.visitor() as visitor:
+        empty = visitor.post("/import", data={"files": ""})
+        assert (empty.status_code, "choose a file" in empty.text) == (422, True)
+        pickled = visitor.post("/import", files={"file": ("runs.pkl", b"x")})
+        assert (pickled.status_code, "it is a pickle" in pickled.text) == (422, True)
+        asked = {"files": json.dumps(files), "name": "odds", "do": "import"}
+        refused = visitor.post("/import", data=asked)
+        assert refused.status_code == 422
+        assert 'name="kind" value="probs"' in " ".join(refused.text.split())
+        assert json.loads(hidden(refused.text, "files")) == files
+        forged = visitor.post("/import", data=asked, headers={"Origin": "https://elsewhere.example"})
+        assert forged.status_code == 403
+
+
+def test_the_page_of_a_growing_experiment_seals_and_reopens_it(shared: Door) -> None:
+    id_ = shared.opened(planned=3)
+    for i in range(2):
+        shared.add(id_, i)
+    slug = shared.client.get(f"/api/imports/{id_}").json()["experiment"]
+    with shared.site.visitor() as visitor:
+        assert "Seal with 2 of 3" in visitor.get(f"/experiments/{slug}").text
+        assert "one by one" in visitor.get("/import").text
+        assert visitor.post(f"/imports/{id_}/seal").headers["location"] == f"/experiments/{slug}"
+        page = visitor.get(f"/experiments/{slug}").text
+        assert "Seal" not in page
+        assert "3 members were planned" in page
+        assert visitor.post(f"/imports/{id_}/reopen", data={"planned": 4}).status_code == 303
+    assert shared.client.get(f"/api/imports/{id_}").json()["state"] == "open"
+
+
+@pytest.mark.slow
+def test_a_browser_drops_files_sends_them_in_parts_and_a_worker_judges_them(tmp_path: Path) -> None:
+    """A newcomer's way: files chosen on the page, the connection lost on the way, questions, Import, the finding."""
+    program = shutil.which("chromium")
+    assert program is not None, "sudo apt-get install chromium"
+    with sync_playwright() as playwright, served(tmp_path / "home") as site:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        failures: list[str] = []
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        lost = {"times": 0}
+
+        def lose(route: Any) -> None:
+            if route.request.method == "PUT" and lost["times"] < 2:
+                lost["times"] += 1
+                route.abort()
+            else:
+                route.continue_()
+
+        page.route("**/api/uploads/**", lose)
+        page.goto(f"{site.url}/import")
+        chosen = [{"name": f"run_{i}.npy", "mimeType": "", "buffer": npy(member(i))} for i in range(3)]
+        chosen.append({"name": "y.npy", "mimeType": "", "buffer": npy(truth())})
+        page.set_input_files("#file", chosen)
+        page.wait_for_selector("#understood", timeout=60_000)
+        assert lost["times"] == 2
+        assert "3 members, logits, 4 classes" in " ".join(page.inner_text("main").split())
+        page.check("input[name=recipe][value=same]")
+        page.fill("#name", "from a browser")
+        page.focus("button[value=import]")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/experiments/from-a-browser")
+        Door(site).run("from-a-browser")
+        page.reload()
+        assert "Independent runs disagree on" in page.inner_text("#live-verdict")
+        assert failures == []
+        browser.close()
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_sends_patterns_folders_and_files(
+    shared: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODESCAPE_HOME", str(tmp_path / "nowhere"))
+    for i in range(3):
+        (tmp_path / f"run_{i}").mkdir()
+        (tmp_path / f"run_{i}" / "test.npy").write_bytes(npy(member(i)))
+    (tmp_path / "y.npy").write_bytes(npy(truth()))
+    (tmp_path / "all.npy").write_bytes(npy(np.stack([member(i) for i in range(3)])))
+    to = ["--labels", str(tmp_path / "y.npy"), "--recipe", "same", "--server", shared.site.url]
+    digests = []
+    for place, name in ((f"{tmp_path}/run_*/test.npy", "by pattern"), (f"{tmp_path}/all.npy", "by file")):
+        assert main(["import", place, "--name", name, *to]) == 0
+        said = capsys.readouterr().out
+        slug = said.split()[-1].rpartition("/")[2]
+        assert f"{name}: 3 members, logits, 4 classes; recipe: same" in said
+        found = shared.client.get(f"/api/experiments/{slug}").json()
+        assert found["name"] == name
+        digests.append(found["spec"]["imported"]["images"])
+    assert digests == [N, N]
+    assert not (tmp_path / "nowhere").exists(), "nothing is kept here"
+    assert main(["import", f"{tmp_path}/y.npy", "--server", shared.site.url]) == 1
+    assert "true labels are another" in capsys.readouterr().err
+
+
+def test_the_command_waits_for_a_server_that_is_away_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    """It answers nothing at first, then breaks the second part off, then is itself."""
+    content = np.random.default_rng(0).bytes(20_000_000)
+    (tmp_path / "x.npy").write_bytes(content)
+    said: list[str] = []
+    with served(tmp_path / "home") as site:
+        door = ServerDoor(site.url, tell=said.append)
+        calls = {"put": 0}
+        ask = door._client.request
+
+        def sometimes(method: str, url: str, **how: Any) -> httpx.Response:
+            if method == "PUT":
+                calls["put"] += 1
+                if calls["put"] == 2:
+                    raise httpx.ConnectError("connection refused")
+            return ask(method, url, **how)
+
+        door._client.request = sometimes  # type: ignore[method-assign]
+        files = door.send({"x.npy": tmp_path / "x.npy"})
+        assert files == [{"name": "x.npy", "sha256": sha(content)}]
+        assert calls["put"] == 4, "three parts, one of them twice"
+        assert any("connection refused" in line and "trying again" in line for line in said)
+        assert site.client().get(f"/api/uploads/{sha(content)}").json()["complete"]
+    with pytest.raises(ServerRefused, match="does not answer"):
+        ServerDoor(site.url, patience=0.1).send({"x.npy": tmp_path / "x.npy"})
+
+
+def test_the_command_shows_the_token(tmp_path: Path) -> None:
+    secret = "a secret of thirty-two characters"
+    (tmp_path / "y.npy").write_bytes(npy(truth()))
+    with served(tmp_path / "home", token=secret) as site:
+        with pytest.raises(ServerRefused, match="needs its token"):
+            ServerDoor(site.url).send({"y.npy": tmp_path / "y.npy"})
+        assert ServerDoor(site.url, secret).send({"y.npy": tmp_path / "y.npy"})

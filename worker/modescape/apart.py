@@ -1,0 +1,322 @@
+"""Files that strangers sent are read in a process of their own, under limits; whoever asked gets typed records.
+
+    reader = Apart(uploads_folder, artifact_folder, Limits())
+    reader.look([Sent("test.npz", path)], Asked())            # Look: what is understood, odd and asked; nothing is kept
+    reader.keep([Sent("test.npz", path)], Asked(kind=...))    # Piece: its arrays are kept as artifacts
+
+The process that asks reads nothing: what is in a file is seen by the other one, which the kernel ends when it takes too
+much memory or time, and whose answer is JSON. What it refuses comes back as the InvalidInput it was there. Nothing is
+unpickled on either side.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from modescape.errors import Conflict, InvalidInput, Problem
+from modescape.imported.containers import check_name
+from modescape.pieces import Piece
+from modescape.records import Json
+
+log = logging.getLogger("modescape.apart")
+
+LONGEST_NAME = 1000  # characters of a path inside what was sent
+_LONGEST_PART = 200
+_AT_ONCE = threading.BoundedSemaphore(2)  # processes that read for this one, so that their memory is bounded together
+_LEFT_BEHIND = 24 * 3600.0  # seconds after which a folder that a killed process left is removed
+_SAID = 64 << 20  # bytes of an answer
+
+
+@dataclass(frozen=True)
+class Limits:
+    """memory: bytes of address space beyond the files, which are mapped; seconds: of wall clock and of a processor."""
+
+    memory: int = 2 << 30
+    seconds: float = 600.0
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file that was sent. name: as it goes inside the folder that was sent, with /; path: where its bytes are."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user answered, as `importing.Answers`, and which array is what; None of what was not asked. name: of the
+    ensemble; classes: their names."""
+
+    kind: str | None = None
+    recipe: str | None = None
+    permutation: str | None = None
+    outputs: str | None = None
+    labels: str | None = None
+    name: str | None = None
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OneMember:
+    """A member that comes alone, as whoever sends it calls it. labels: place -> file of the true labels that were
+    declared for all."""
+
+    id: str
+    seed: int | None = None
+    config: Json = field(default_factory=dict)
+    labels: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SeenSet:
+    """A set of examples. shape: of the outputs, [M, N, K]."""
+
+    place: str
+    role: str
+    shape: tuple[int, ...]
+    dtype: str
+    labelled: bool
+
+
+@dataclass(frozen=True)
+class SeenMember:
+    """accuracy: on the test set, None where it cannot be told."""
+
+    id: str
+    accuracy: float | None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Answerable:
+    """One answer to a question, and what it means."""
+
+    value: str
+    words: str
+
+
+@dataclass(frozen=True)
+class SeenOddity:
+    """As `imported.door.Oddity`. what: the word under which it is answered, where there are choices."""
+
+    level: str
+    what: str
+    sentence: str
+    members: tuple[str, ...] = ()
+    place: str = ""
+    choices: tuple[Answerable, ...] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is understood of files that were sent, what is odd, and what is asked. Where it could not be told which
+    array is what, that is the one question, and nothing else is known yet. may: whether it can be imported so."""
+
+    name: str
+    kind: str = ""
+    recipe: str = ""
+    classes: int = 0
+    sets: tuple[SeenSet, ...] = ()
+    members: tuple[SeenMember, ...] = ()
+    samples: Mapping[str, int] = field(default_factory=dict)
+    checkpoints: int = 0
+    weights: int = 0
+    odd: tuple[SeenOddity, ...] = ()
+    may: bool = False
+
+    @property
+    def asked(self) -> tuple[SeenOddity, ...]:
+        return tuple(one for one in self.odd if one.choices)
+
+    @classmethod
+    def from_json(cls, found: Json) -> Look:
+        odd = (
+            SeenOddity(
+                **{**one, "members": tuple(one["members"]), "choices": tuple(Answerable(**c) for c in one["choices"])}
+            )
+            for one in found["odd"]
+        )
+        sets = (SeenSet(**{**one, "shape": tuple(one["shape"])}) for one in found["sets"])
+        members = (SeenMember(**one) for one in found["members"])
+        return cls(**{**found, "odd": tuple(odd), "sets": tuple(sets), "members": tuple(members)})
+
+
+class Apart:
+    """Asks reading processes. folder: on the disk of the files that are sent; artifacts: where arrays are kept."""
+
+    def __init__(self, folder: Path, artifacts: Path, limits: Limits = Limits()) -> None:
+        self.folder, self.artifacts, self.limits = folder / "reading", artifacts, limits
+
+    def look(self, files: Sequence[Sent], asked: Asked) -> Look:
+        """Raises InvalidInput for what cannot be read, however it is answered."""
+        return Look.from_json(self._answer("look", files, asked)["look"])
+
+    def keep(self, files: Sequence[Sent], asked: Asked, member: OneMember | None = None) -> Piece:
+        """Its arrays as artifacts. member: of one that comes alone. Raises InvalidInput, for open questions too."""
+        return Piece.from_json(self._answer("keep", files, asked, member)["piece"])
+
+    def labels(self, files: Mapping[str, Path]) -> list[Json]:
+        """Keep true labels, by place: of each `place`, `digest`, `count` and what `ArtifactInfo` has, as `file`."""
+        sent = [Sent(f"{place}.labels.npy", path) for place, path in files.items()]
+        found: list[Json] = self._answer("labels", sent, Asked())["labels"]
+        return found
+
+    def _answer(self, action: str, files: Sequence[Sent], asked: Asked, member: OneMember | None = None) -> Json:
+        if not _AT_ONCE.acquire(timeout=min(60.0, self.limits.seconds)):
+            raise Conflict("other files are being read now; try again in a minute")
+        try:
+            with self._folder(files) as root:
+                size = sum(one.path.stat().st_size for one in files)
+                question: Json = {
+                    "action": action,
+                    "root": os.fspath(root),
+                    "artifacts": os.fspath(self.artifacts),
+                    "asked": asdict(asked),
+                    "member": member
+                    and {**asdict(member), "labels": {k: os.fspath(v) for k, v in member.labels.items()}},
+                    "memory": self.limits.memory + size,
+                    "seconds": self.limits.seconds,
+                }
+                return _checked(_asked(question, self.limits))
+        finally:
+            _AT_ONCE.release()
+
+    @contextmanager
+    def _folder(self, files: Sequence[Sent]) -> Iterator[Path]:
+        """A folder in which the files go by their names, for as long as they are read."""
+        placed = _placed(files)
+        self._remove_left_behind()
+        root = self.folder / uuid.uuid4().hex
+        try:
+            for name, path in placed.items():
+                target = root / name
+                try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _link(path, target)
+                except (FileExistsError, NotADirectoryError):
+                    raise InvalidInput(
+                        f"{name!r} is a file and a folder at once", field="files", allowed="names that differ"
+                    ) from None
+            yield root
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+    def _remove_left_behind(self) -> None:
+        for old in self.folder.iterdir() if self.folder.is_dir() else ():
+            try:
+                if time.time() - old.stat().st_mtime > _LEFT_BEHIND:
+                    shutil.rmtree(old, ignore_errors=True)
+            except FileNotFoundError:
+                continue
+
+
+def _placed(files: Sequence[Sent]) -> dict[str, Path]:
+    """By name below the folder that all of them lie in. Raises InvalidInput for names that lead out, or come twice."""
+    if not files:
+        raise InvalidInput("are none", field="files", allowed="one file or more")
+    for number, one in enumerate(files):
+        _check_name(one.name, f"files.{number}.name")
+    parts = [PurePosixPath(one.name).parts for one in files]
+    while all(len(some) > 1 and some[0] == parts[0][0] for some in parts):
+        parts = [some[1:] for some in parts]
+    found: dict[str, Path] = {}
+    for some, one in zip(parts, files, strict=True):
+        name = "/".join(some)
+        if name in found:
+            raise InvalidInput(f"{name!r} comes twice", field="files", allowed="names that differ")
+        found[name] = one.path
+    return found
+
+
+def _check_name(name: str, at: str) -> None:
+    try:
+        check_name(name, at)
+    except InvalidInput as error:
+        raise InvalidInput(error.problems[0].message, field=at, allowed=error.problems[0].allowed) from None
+    longest = max(len(part.encode()) for part in PurePosixPath(name).parts)
+    if len(name) > LONGEST_NAME or longest > _LONGEST_PART:
+        raise InvalidInput(
+            f"{name[:80]!r}… is too long", field=at, allowed=f"{LONGEST_NAME} characters, {_LONGEST_PART} bytes a part"
+        )
+
+
+def _link(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(path, target)
+
+
+def _asked(question: Json, limits: Limits) -> Json:
+    """What a reading process answers. Raises InvalidInput where it came to its end before."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MODESCAPE_")}
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    with subprocess.Popen(
+        [sys.executable, "-m", "modescape.reading_process"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=plain | one_thread,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            said, complaints = process.communicate(json.dumps(question).encode(), timeout=limits.seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise _ended(f"reading took more than {limits.seconds:g} seconds") from None
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode == 0 and len(said) <= _SAID:
+        answer: Json = json.loads(said)
+        return answer
+    log.warning("a reading process ended with %s: %s", process.returncode, complaints.decode(errors="replace")[-4000:])
+    if process.returncode == -signal.SIGXCPU:
+        raise _ended(f"reading took more than {limits.seconds:g} seconds of a processor")
+    if process.returncode < 0:
+        raise _ended(f"the process that read it was ended ({signal.Signals(-process.returncode).name})")
+    raise _ended("the process that read it failed; the server's log has the details")
+
+
+def _ended(why: str) -> InvalidInput:
+    return InvalidInput(
+        f"it could not be read: {why}", field="files",
+        allowed="files that can be read within MODESCAPE_IMPORT_MEMORY and MODESCAPE_IMPORT_SECONDS",
+    )  # fmt: skip
+
+
+def _checked(answer: Json) -> Json:
+    """Raises InvalidInput as it was raised over there."""
+    if "refused" in answer:
+        problems = [Problem(**one) for one in answer["refused"]]
+        raise InvalidInput("; ".join(map(str, problems)), problems=problems)
+    return answer
+
+
+def limit(memory: int, seconds: float) -> None:
+    """Of this process, for good: address space in bytes, seconds of a processor, no core file."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    whole = int(seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main_answer(found: Any) -> None:
+    """Say an answer, in the process that reads."""
+    sys.stdout.buffer.write(json.dumps(found, allow_nan=False).encode())
+    sys.stdout.buffer.flush()

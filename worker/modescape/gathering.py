@@ -1,0 +1,322 @@
+"""Ensembles made elsewhere come in by a running server: files become an experiment, at once or in pieces.
+
+    intake = Intake(laboratory)
+    intake.look(files, asked)                               # what is understood; nothing is kept
+    row, _ = intake.archive("WRN-16-4", files, asked)       # all of it at once: opened, filled, sealed
+    row = intake.open("WRN-16-4", planned=20, ...)          # members one by one ...
+    intake.add(row.id, "7", files)                          # ... the same again changes nothing
+    intake.seal(row.id)                                     # now words are given: the first look
+    intake.reopen(row.id, planned=30)                       # the next member begins the second
+
+Files are read in processes of their own (`apart`). Every step is one transaction, and may be asked for again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from modescape.apart import Apart, Asked, Limits, Look, OneMember, Sent
+from modescape.errors import Conflict, InvalidInput
+from modescape.laboratory import Laboratory
+from modescape.pieces import Piece, together
+from modescape.records import ArtifactInfo, Json, Need, PlannedStage
+from modescape.store.gatherings import NewPiece, Outrun, Whole
+from modescape.tables import Experiment, Gathered, Gathering
+from modescape.uploads import Uploads
+
+MOST_MEMBERS = 1000
+_TRIES = 50  # of several that add at the same moment
+
+
+@dataclass(frozen=True)
+class SentFile:
+    """A file among those that were sent. name: its path inside what was sent."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class KeptLabels:
+    """True labels that were declared for all members. count: of examples."""
+
+    place: str
+    count: int
+    file: ArtifactInfo
+
+    @classmethod
+    def from_json(cls, found: Json) -> Self:
+        return cls(
+            found["place"], found["count"], ArtifactInfo(**{**found["file"], "shape": tuple(found["file"]["shape"])})
+        )
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What is said of all members before any comes."""
+
+    kind: str | None = None
+    recipe: str | None = None
+    classes: tuple[str, ...] = ()
+    labels: tuple[KeptLabels, ...] = ()
+    notes: str = ""
+    tags: tuple[str, ...] = ()
+    by: str = ""
+
+    @classmethod
+    def from_json(cls, found: Json) -> Self:
+        labels = tuple(KeptLabels.from_json(one) for one in found["labels"])
+        return cls(**{**found, "labels": labels, "classes": tuple(found["classes"]), "tags": tuple(found["tags"])})
+
+
+@dataclass(frozen=True)
+class About:
+    """What is said of an import beside its files. by: who sends it, in words of their own; key: makes the request
+    repeatable."""
+
+    notes: str = ""
+    tags: tuple[str, ...] = ()
+    by: str = ""
+    key: str | None = None
+
+
+class Intake:
+    """The doors of a laboratory that serves."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        settings = laboratory.settings
+        self.laboratory, self.store = laboratory, laboratory.store.gatherings
+        self.uploads = Uploads(settings.upload_folder, int(settings.upload_quota * 1e9))
+        limits = Limits(int(settings.import_memory * (1 << 30)), settings.import_seconds)
+        self.apart = Apart(self.uploads.folder, laboratory.artifacts.folder, limits)
+
+    # --- at once ---
+
+    def look(self, files: Sequence[SentFile], asked: Asked) -> Look:
+        """What is understood of files, what is odd and what is asked. Raises InvalidInput, NotFound."""
+        return self.apart.look(self._sent(files), asked)
+
+    def archive(
+        self, name: str, files: Sequence[SentFile], asked: Asked, *, planned: int | None = None, about: About = About()
+    ) -> Gathering:
+        """The experiment of all members at once. planned: how many there will be, where these are the first of them;
+        None seals it. Raises InvalidInput for open questions, too."""
+        request = _digest({"name": name, "files": _listed(files), "asked": asdict(asked), "planned": planned})
+        if (known := self._known(about.key, request)) is not None and known.experiment_id is not None:
+            return known
+        piece = self.apart.keep(self._sent(files), asked)
+        members = len(piece.members)
+        if planned is not None and planned < members:
+            raise InvalidInput(f"is {planned}, and {members} are here", field="planned", allowed=f"{members} or more")
+        declared = Declared(asked.kind, asked.recipe, asked.classes, (), about.notes, about.tags, about.by)
+        row = self.store.open(
+            name=name, planned=planned or members, declared=_plain(declared), request=request, key=about.key, kept=()
+        )
+        new = _new(request, piece, self._files(files))
+        row = self._changed(row.id, lambda row, pieces: self._added(row, pieces, piece, new, seal=planned is None))
+        self._let_go(files)
+        return row
+
+    # --- in pieces ---
+
+    def open(
+        self,
+        name: str,
+        planned: int,
+        *,
+        labels: Mapping[str, str],
+        kind: str | None = None,
+        recipe: str | None = None,
+        classes: Sequence[str] = (),
+        about: About = About(),
+    ) -> Gathering:
+        """An import that waits for its members. labels: place -> digest of the file of the true labels there.
+
+        Raises InvalidInput, NotFound, Conflict.
+        """
+        asked = {"name": name, "planned": planned, "labels": dict(labels), "kind": kind, "recipe": recipe,
+                 "classes": list(classes)}  # fmt: skip
+        request = _digest(asked)
+        if (known := self._known(about.key, request)) is not None:
+            return known
+        kept = [KeptLabels.from_json(one) for one in self._labels(labels)]
+        declared = Declared(kind, recipe, tuple(classes), tuple(kept), about.notes, about.tags, about.by)
+        return self.store.open(
+            name=name, planned=planned, declared=_plain(declared), request=request, key=about.key,
+            kept=[one.file for one in kept],
+        )  # fmt: skip
+
+    def add(
+        self,
+        id_: str,
+        member: str,
+        files: Sequence[SentFile],
+        *,
+        seed: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        permutation: str | None = None,
+        by: str = "",
+    ) -> tuple[Gathering, bool]:
+        """Add a member; whether it is new. The same content again changes nothing.
+
+        Raises NotFound, InvalidInput for what cannot be read or does not fit, Conflict for other content under the same
+        id, for one that is sealed, and for more than were planned.
+        """
+        row, pieces = self.store.get(id_), self.store.pieces(id_)
+        request = _digest({"member": member, "files": _listed(files), "seed": seed, "config": dict(config or {}),
+                           "permutation": permutation})  # fmt: skip
+        if _is_known(pieces, member, request):
+            return row, False
+        _check_open(row, pieces)
+        declared = Declared.from_json(row.declared)
+        truth = {one.place: self.laboratory.artifacts.path(one.file.digest) for one in declared.labels}
+        asked = Asked(declared.kind, declared.recipe or "unknown", permutation, name=row.name, classes=declared.classes)
+        piece = self.apart.keep(self._sent(files), asked, OneMember(member, seed, dict(config or {}), truth))
+        new = _new(request, piece, self._files(files), by)
+
+        def added(row: Gathering, pieces: Sequence[Gathered]) -> Gathering:
+            if _is_known(pieces, member, request):  # somebody else has sent the same meanwhile
+                return row
+            _check_open(row, pieces)
+            return self._added(row, pieces, piece, new, seal=False)
+
+        row = self._changed(id_, added)
+        self._let_go(files)
+        return row, True
+
+    def seal(self, id_: str) -> Gathering:
+        """Nothing more is awaited: claims get their words. Sealed again it stays. Raises NotFound, Conflict."""
+
+        def sealed(row: Gathering, pieces: Sequence[Gathered]) -> Gathering:
+            if row.sealed:
+                return row
+            if not pieces:
+                raise Conflict("no member is here yet; add one, then seal it")
+            return self.store.plan(id_, row.revision, self._whole(row, pieces, (), seal=True), seal=True)
+
+        return self._changed(id_, sealed)
+
+    def reopen(self, id_: str, planned: int) -> Gathering:
+        """Wait for more members, `planned` in all: sealed again, it is the next look. Raises NotFound, Conflict,
+        InvalidInput."""
+
+        def reopened(row: Gathering, pieces: Sequence[Gathered]) -> Gathering:
+            if not row.sealed:
+                if row.planned == planned:
+                    return row
+                raise Conflict(f"it is open, and {row.planned} members are planned; what was promised stays")
+            if planned <= (here := _count(pieces)):
+                raise InvalidInput(f"is {planned}, and {here} are here", field="planned", allowed=f"{here + 1} or more")
+            return self.store.reopen(id_, row.revision, planned)
+
+        return self._changed(id_, reopened)
+
+    # --- within ---
+
+    def _changed(self, id_: str, change: Callable[[Gathering, Sequence[Gathered]], Gathering]) -> Gathering:
+        """Change what is there now; again, where somebody else was faster."""
+        for _ in range(_TRIES):
+            row = self.store.get(id_)
+            try:
+                return change(row, self.store.pieces(id_))
+            except Outrun:
+                continue
+        raise Conflict("many add to it at the same moment; send this one again")
+
+    def _added(
+        self, row: Gathering, pieces: Sequence[Gathered], piece: Piece, new: NewPiece, *, seal: bool
+    ) -> Gathering:
+        whole = self._whole(row, pieces, ((piece, new),), seal=seal)
+        return self.store.add(row.id, row.revision, new, whole, seal=seal)
+
+    def _whole(
+        self, row: Gathering, before: Sequence[Gathered], new: Sequence[tuple[Piece, NewPiece]], *, seal: bool
+    ) -> Whole:
+        """The plan of all pieces together. Raises InvalidInput where they do not fit."""
+        pieces = [*(Piece.from_json(one.piece) for one in before), *(piece for piece, _ in new)]
+        piece = together(pieces, planned=0 if seal else row.planned)
+        prepared = self.laboratory.preparing()(piece.spec, given=piece.given)
+        files = [file for one in before for file in one.files] + [file for _, one in new for file in one.files]
+        origin = {"import": row.id, "planned": row.planned, "by": row.declared.get("by", ""), "files": files}
+        stages = prepared.plan.stages
+        return Whole(prepared.spec, stages, piece.files, piece.provenance | origin, self._stays(row, piece, stages))
+
+    def _stays(self, row: Gathering, piece: Piece, stages: Sequence[PlannedStage]) -> list[Need]:
+        """Members read before that are read alike now."""
+        if row.experiment_id is None or row.experiment_id in row.looks:
+            return []
+        before = self.laboratory.store.experiments.get(row.experiment_id)
+        copies = {*before.spec["imported"]["copies"]} ^ {*piece.spec["imported"].get("copies", ())}
+        params = {(one.kind, one.key): one.params for one in self.laboratory.store.stages.without_results(before.id)}
+        return [
+            (one.kind, one.key)
+            for one in stages
+            if one.kind == "predict"
+            and not (one.needs or one.wants)
+            and params.get((one.kind, one.key)) == one.params
+            and one.params["run"] not in copies
+        ]
+
+    def _known(self, key: str | None, request: str) -> Gathering | None:
+        return self.store.by_key(key, request) if key is not None else None
+
+    def _sent(self, files: Sequence[SentFile]) -> list[Sent]:
+        return [Sent(one.name, self.uploads.path(one.sha256)) for one in files]
+
+    def _files(self, files: Sequence[SentFile]) -> list[Json]:
+        return [{**asdict(one), "bytes": self.uploads.path(one.sha256).stat().st_size} for one in files]
+
+    def _labels(self, labels: Mapping[str, str]) -> list[Json]:
+        return self.apart.labels({place: self.uploads.path(digest) for place, digest in labels.items()})
+
+    def _let_go(self, files: Sequence[SentFile]) -> None:
+        """What was made of files is kept; the files themselves make room for others."""
+        for one in files:
+            self.uploads.forget(one.sha256)
+
+    def experiment(self, row: Gathering) -> Experiment | None:
+        """As it stands; None before the first piece."""
+        return None if row.experiment_id is None else self.laboratory.store.experiments.get(row.experiment_id)
+
+
+def _new(request: str, piece: Piece, files: Sequence[Json], by: str = "") -> NewPiece:
+    said = [{**one, "by": by} for one in files] if by else list(files)
+    return NewPiece(request, [one.id for one in piece.members], piece.to_json(), said)
+
+
+def _is_known(pieces: Sequence[Gathered], member: str, request: str) -> bool:
+    """Whether this was added before. Raises Conflict where something else goes by that id."""
+    there = next((one for one in pieces if member in one.members), None)
+    if there is not None and there.request != request:
+        raise Conflict(f"member {member[:80]!r} is here already, of other content; what was added stays as it is")
+    return there is not None
+
+
+def _check_open(row: Gathering, pieces: Sequence[Gathered]) -> None:
+    if row.sealed:
+        raise Conflict("it is sealed: what was judged stays as it is. Reopen it to add members, which is the next look")
+    if (here := _count(pieces)) >= row.planned:
+        raise Conflict(
+            f"{row.planned} members were planned, and {here} are here: seal it. More can be planned when it is reopened"
+        )
+
+
+def _count(pieces: Sequence[Gathered]) -> int:
+    return sum(len(one.members) for one in pieces)
+
+
+def _listed(files: Sequence[SentFile]) -> list[list[str]]:
+    return sorted([one.name, one.sha256] for one in files)
+
+
+def _plain(declared: Declared) -> Json:
+    found: Json = json.loads(json.dumps(asdict(declared)))
+    return found
+
+
+def _digest(request: Json) -> str:
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,194 @@
+"""Pieces of an ensemble made elsewhere: what reading some of its members left, and what several pieces are together.
+
+    whole = together([piece, another])        # one ensemble, if they fit; InvalidInput says where not
+    whole.spec, whole.given                   # what `plan.prepare` takes
+
+A piece is of one member or of many; the arrays are kept already, here are only their digests. No array is read, so a
+web process may put pieces together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from modescape.errors import InvalidInput, Problem
+from modescape.records import ArtifactInfo, Json
+
+MOST_COMPARED = 5  # functions of each group that are compared on other images, where there are more
+MOST_EMBEDDED = 10  # members shown together in maps, as many as a spec may ask for
+KEPT = "kept"  # in the provenance of an imported ensemble: the digest of what its files are
+_OUTPUTS = ("test", "validation", "ood", "shift")
+
+
+@dataclass(frozen=True)
+class PieceMember:
+    """A member as it came. given: place -> digest of the array there, as `stages.given` names places."""
+
+    id: str
+    seed: int | None
+    config: Json
+    given: Mapping[str, str]
+
+    @property
+    def outputs(self) -> tuple[tuple[str, str], ...]:
+        """What it says of every set: equal ones are copies."""
+        return tuple(sorted((at, digest) for at, digest in self.given.items() if _is_output(at)))
+
+
+@dataclass(frozen=True)
+class Strange:
+    """What was odd, as the door said it (`imported.door.Oddity`)."""
+
+    level: str
+    what: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some members of an ensemble. spec: what it would promise by itself; files: of all arrays; where: digests of what
+    it was made of, by path, and under KEPT that of the list by which it goes out as it came in (`exporting`)."""
+
+    name: str
+    spec: Json
+    members: tuple[PieceMember, ...]
+    files: tuple[ArtifactInfo, ...]
+    odd: tuple[Strange, ...] = ()
+    where: Json = field(default_factory=dict)
+
+    @property
+    def given(self) -> dict[int, Mapping[str, str]]:
+        return {number: member.given for number, member in enumerate(self.members)}
+
+    @property
+    def provenance(self) -> Json:
+        """Whose members these are, and what was odd."""
+        members = [{"id": one.id, "seed": one.seed, "config": one.config} for one in self.members]
+        return {"name": self.name, "members": members, "odd": [asdict(one) for one in self.odd], **self.where}
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: Json) -> Self:
+        return cls(
+            name=found["name"],
+            spec=found["spec"],
+            members=tuple(PieceMember(**one) for one in found["members"]),
+            files=tuple(ArtifactInfo(**{**one, "shape": tuple(one["shape"])}) for one in found["files"]),
+            odd=tuple(Strange(**one) for one in found["odd"]),
+            where=found.get("where", {}),
+        )
+
+
+def _is_output(at: str) -> bool:
+    return at.partition("/")[0] in _OUTPUTS and not at.endswith(("/labels", "/names"))
+
+
+def together(pieces: Sequence[Piece], *, planned: int = 0) -> Piece:
+    """All of them as one, members in the order in which they came. planned: members that were promised, of an ensemble
+    that still waits for some; 0 of a whole one.
+
+    Raises InvalidInput naming what of a piece is other than in the first.
+    """
+    first = pieces[0]
+    for other in pieces[1:]:
+        _check_fit(first, other)
+    members = tuple(member for piece in pieces for member in piece.members)
+    if len(pieces) == 1:
+        return replace(first, spec=_changed(first.spec, lambda imported: {**imported, **_awaited(planned)}))
+    copies = _copies(members) if first.spec["imported"]["kind"] != "labels" else []
+    imported = {"digest": _digest(members), "copies": copies, **_awaited(planned)}
+    spec = _of_many(_changed(first.spec, lambda was: {**was, **imported}), len(members))
+    files = {info.digest: info for piece in pieces for info in piece.files}
+    odd = [one for piece in pieces for one in piece.odd if one.what != "recipe"]
+    for number in copies:
+        original = next(i for i, one in enumerate(members) if one.outputs == members[number].outputs)
+        said = f"{members[number].id} is equal to member {members[original].id} to the last bit, on every set"
+        odd.append(Strange("left-out", "copy", said))
+    return Piece(first.name, spec, members, tuple(files.values()), tuple(odd))
+
+
+def compared(members: int, samples: Sequence[int]) -> int:
+    """Functions of every group that are compared on other images: as many as the smallest has, where it has two.
+    samples: of each method, around each member."""
+    counts = [members, *samples]
+    return max(2, min([MOST_COMPARED, *(count for count in counts if count > 1)]))
+
+
+def _awaited(planned: int) -> Json:
+    return {"planned": planned} if planned else {}
+
+
+def _changed(spec: Json, change: Callable[[Json], Json]) -> Json:
+    return {**spec, "imported": change(spec["imported"])}
+
+
+def _of_many(spec: Json, members: int) -> Json:
+    """The spec of one member, or of some, as that of so many."""
+    count = compared(members, [method["typical"] for method in spec["methods"]])
+    return {
+        **spec,
+        "ensemble": {**spec["ensemble"], "runs": members},
+        "evaluation": {**spec["evaluation"], "embed_runs": min(MOST_EMBEDDED, members)},
+        "ood": [{**one, "members": count} for one in spec["ood"]],
+        "shift": spec["shift"] and {**spec["shift"], "members": count},
+    }
+
+
+def _digest(members: Sequence[PieceMember]) -> str:
+    """Of what every member is, in their order."""
+    text = json.dumps([[one.id, sorted(one.given.items())] for one in members], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _copies(members: Sequence[PieceMember]) -> list[int]:
+    """Members whose outputs are an earlier one's, to the bit."""
+    seen: set[tuple[tuple[str, str], ...]] = set()
+    found = []
+    for number, member in enumerate(members):
+        if member.outputs in seen:
+            found.append(number)
+        seen.add(member.outputs)
+    return found
+
+
+def _check_fit(first: Piece, other: Piece) -> None:
+    problems = [
+        Problem(
+            f"{_said(there)}, and of the members before it {_said(here)}", f"{other.members[0].id}: {at}", _said(here)
+        )
+        for at, here, there in _differences(_facts(first), _facts(other))
+    ]
+    if problems:
+        raise InvalidInput("; ".join(map(str, problems)), problems=problems)
+
+
+def _facts(piece: Piece) -> Json:
+    """What has to be the same of all pieces."""
+    imported = {at: value for at, value in piece.spec["imported"].items() if at not in ("digest", "copies", "planned")}
+    plain = _of_many({**piece.spec, "imported": imported}, 1)
+    given = piece.members[0].given
+    shared = {f"labels and ids {at}": given[at] for at in given if at.endswith(("/labels", "/names"))}
+    return {**_flat(plain), **shared, "arrays": sorted(given)}
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        return {at: one for key, inner in value.items() for at, one in _flat(inner, f"{prefix}{key}.").items()}
+    return {prefix.rstrip("."): value}
+
+
+def _differences(one: Json, other: Json) -> Iterator[tuple[str, Any, Any]]:
+    for at in dict.fromkeys((*one, *other)):
+        if one.get(at) != other.get(at):
+            yield at, one.get(at), other.get(at)
+
+
+def _said(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else "nothing" if value is None else str(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

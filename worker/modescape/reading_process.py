@@ -1,0 +1,331 @@
+"""The process that reads what strangers sent: a question in JSON on standard input, an answer on standard output.
+
+It is started by `apart` and by nobody else; it limits itself before it opens a file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modescape.apart import Answerable, Asked, Look, SeenMember, SeenOddity, SeenSet, limit, main_answer
+from modescape.artifacts import Artifacts
+from modescape.errors import InvalidInput, Problem
+from modescape.imported import parts
+from modescape.imported.answers import answered
+from modescape.imported.arrays import Array, mapped, refuse, stacked
+from modescape.imported.digest import FILE_OF
+from modescape.imported.door import Findings, Level, Oddity, examine
+from modescape.imported.ensemble import (
+    TEST,
+    VALIDATION,
+    Choice,
+    Ensemble,
+    Member,
+    OutputKind,
+    Recipe,
+    Unclear,
+)
+from modescape.imported.globs import natural
+from modescape.imported.kinds import predicted
+from modescape.imported.manifest import NAME
+from modescape.imported.memory import Samples, ShiftKey, WithLabels, from_arrays
+from modescape.imported.reading import read
+from modescape.imported.two_arrays import kind_of
+from modescape.importing import Answers, kept_piece
+from modescape.records import Json
+
+_SETS = (TEST, VALIDATION)
+_KINDS = {what: kind for kind, what in FILE_OF.items()}
+
+
+def main() -> None:
+    question = json.load(sys.stdin)
+    limit(question["memory"], question["seconds"])
+    try:
+        found = _answer(question)
+    except InvalidInput as error:
+        found = {"refused": [_problem(one) for one in error.problems]}
+    except MemoryError:
+        found = {"refused": [{"message": "reading it takes more memory than is allowed", "field": "files",
+                              "allowed": "MODESCAPE_IMPORT_MEMORY, or arrays stored without compression"}]}  # fmt: skip
+    main_answer(found)
+
+
+def _problem(one: Problem) -> Json:
+    return {"message": one.message, "field": one.field, "allowed": one.allowed}
+
+
+def _answer(question: Json) -> Json:
+    root, artifacts = Path(question["root"]), Artifacts(question["artifacts"])
+    asked = Asked(**{**question["asked"], "classes": tuple(question["asked"]["classes"])})
+    if question["action"] == "labels":
+        return {"labels": [_labels(artifacts, path) for path in sorted(root.iterdir())]}
+    if question["action"] == "look":
+        return {"look": _plain(_looked(root, asked))}
+    if question["member"] is not None:
+        ensemble = one_member(root, asked, **question["member"])
+    else:
+        ensemble = read_sent(root, asked)
+    recipe = Recipe(asked.recipe) if asked.recipe else None
+    piece = kept_piece(artifacts, ensemble, Answers(_kind(asked), _permutation(asked), recipe))
+    return {"piece": piece.to_json()}
+
+
+def _plain(look: Look) -> Json:
+    from dataclasses import asdict
+
+    return asdict(look)
+
+
+def _kind(asked: Asked) -> OutputKind | None:
+    return OutputKind(asked.kind) if asked.kind else None
+
+
+def _permutation(asked: Asked) -> Any:
+    return asked.permutation or None
+
+
+# --- true labels ------------------------------------------------------------------------------------------------------
+
+
+def _labels(artifacts: Artifacts, path: Path) -> Json:
+    truth = parts.true_labels(mapped(path, path.name))
+    info = artifacts.put_array(truth, "given")
+    place = path.name.removesuffix(".labels.npy")
+    file = {
+        "digest": info.digest,
+        "kind": info.kind,
+        "dtype": info.dtype,
+        "shape": list(info.shape),
+        "bytes": info.bytes,
+    }
+    return {"place": place, "count": len(truth), "file": file}
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_sent(root: Path, asked: Asked) -> Ensemble:
+    """The ensemble in a folder of files that were sent. Raises InvalidInput, Unclear."""
+    names = sorted((path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()), key=natural)
+    recipe = Recipe(asked.recipe) if asked.recipe else None
+    if len(names) == 1:
+        return read(
+            root / names[0], name=asked.name, kind=_kind(asked), recipe=recipe, outputs=asked.outputs,
+            labels=asked.labels,
+        )  # fmt: skip
+    is_format = NAME in names or any(name.partition(".")[0] == TEST and name.count(".") == 2 for name in names)
+    if not is_format and all(name.endswith(".npy") for name in names):
+        return _a_file_each(root, names, asked)
+    return read(root, name=asked.name, kind=_kind(asked), recipe=recipe, outputs=asked.outputs, labels=asked.labels)
+
+
+def _a_file_each(root: Path, names: Sequence[str], asked: Asked) -> Ensemble:
+    """One .npy a member, or one of all, and one of the true labels: that of a single axis, where only one has it."""
+    arrays = {name: mapped(root / name, name) for name in names}
+    flat = [name for name, one in arrays.items() if len(one.shape) == 1 and one.dtype.kind in "iu"]
+    if asked.labels is not None and asked.labels not in arrays:
+        raise refuse(asked.labels, "no file of that name was sent", ", ".join(names[:8]))
+    if asked.labels is None and len(flat) != 1:
+        question = "Which file holds the true labels?" if flat else "No file holds whole numbers [examples]."
+        if not flat:
+            raise refuse("files", "none of them holds the true labels", "an .npy of whole numbers [examples]")
+        raise Unclear(question, [Choice(name, f"the true labels are {name}") for name in flat], field="labels")
+    labels = asked.labels or flat[0]
+    rest = {name: one for name, one in arrays.items() if name != labels}
+    first = next(iter(rest.values()))
+    whole = len(rest) == 1 and len(first.shape) == 3
+    kind = _kind(asked) or kind_of(first if whole else stacked("files", [first]))
+    outputs = first if whole else stacked("files", list(rest.values()))
+    return from_arrays(
+        outputs, arrays[labels], kind=kind, recipe=asked.recipe or Recipe.UNKNOWN, name=asked.name or "ensemble",
+        members=None if whole else _called(list(rest)), classes=asked.classes,
+    )  # fmt: skip
+
+
+def _called(names: Sequence[str]) -> list[str]:
+    """What of each path tells the members apart: the file's name, or that of the folder, or all of it."""
+    stems = [Path(name).stem for name in names]
+    folders = [Path(name).parent.name for name in names]
+    return next((some for some in (stems, folders) if len(set(some)) == len(names)), list(names))
+
+
+def one_member(
+    root: Path, asked: Asked, *, id: str, seed: int | None, config: Mapping[str, Any], labels: Mapping[str, str]
+) -> Ensemble:
+    """A member that comes alone: a file of its outputs on the test set, or files by the names of the format, with or
+    without the axis of members. Raises InvalidInput."""
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    arrays = {name: mapped(root / name, name) for name in names if name.endswith(".npy")}
+    if len(names) == 1 and arrays and not names[0].startswith("test."):
+        names, arrays = ["test.logits.npy"], {"test.logits.npy": next(iter(arrays.values()))}
+    elif not arrays:
+        return _alone(read_sent(root, asked), id, seed, config)
+    truth = {place: mapped(Path(path), f"the declared labels of {place}") for place, path in labels.items()}
+    found = _Member.of(arrays, _kind(asked))
+    weights = [name for name in names if name.endswith(".safetensors")]
+    unread = [name for name in names if name not in found.read and name not in weights]
+    if unread or len(weights) > 1:
+        raise refuse(", ".join(unread or weights), "it has no place in a member", "test.logits.npy and the like")
+    for place in _SETS:
+        if f"{place}.labels.npy" in arrays:
+            truth[place] = arrays[f"{place}.labels.npy"]
+    if TEST not in truth:
+        raise refuse("test.labels.npy", "nobody has given the true labels", "labels, when the import was opened")
+    if VALIDATION in found.sets and VALIDATION not in truth:
+        raise refuse("validation.labels.npy", "nobody has given them", "labels of validation, when it was opened")
+    return from_arrays(
+        found.sets[TEST],
+        truth[TEST],
+        samples=found.samples,
+        ood=found.ood,
+        shift=found.shift,
+        validation=(found.sets[VALIDATION], truth[VALIDATION]) if VALIDATION in found.sets else None,
+        trajectory=found.trajectory,
+        weights=[root / weights[0]] if weights else None,
+        kind=found.kind,
+        recipe=asked.recipe or Recipe.UNKNOWN,
+        name=asked.name or "ensemble",
+        members=[Member(id, seed, dict(config))],
+        classes=asked.classes,
+    )
+
+
+def _alone(ensemble: Ensemble, id: str, seed: int | None, config: Mapping[str, Any]) -> Ensemble:
+    from dataclasses import replace
+
+    if len(ensemble.members) != 1:
+        raise refuse("files", f"they hold {len(ensemble.members)} members", "one: each is added by itself")
+    if ensemble.weights:
+        weights = {id: next(iter(ensemble.weights.values()))}
+        ensemble = replace(ensemble, weights=weights)
+    return replace(ensemble, members=(Member(id, seed, dict(config)),))
+
+
+class _Member:
+    """Arrays by the names of the format, of one member, with the axis of members put before where it is missing."""
+
+    def __init__(self, kind: OutputKind) -> None:
+        self.kind = kind
+        self.sets: dict[str, Array] = {}
+        self.ood: dict[str, Array] = {}
+        self.shift: dict[ShiftKey, WithLabels] = {}
+        self.samples: dict[str, Samples] = {}
+        self.trajectory: tuple[Array, Array] | None = None
+        self.read: set[str] = set()
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array], said: OutputKind | None) -> _Member:
+        named = {name.removesuffix(".npy").rpartition(".")[2] for name in arrays} & set(_KINDS)
+        by_name = next((_KINDS[what] for what in sorted(named) if what != "logits"), None)
+        test = next((one for name, one in arrays.items() if name.startswith("test.") and not _is_beside(name)), None)
+        if test is None:
+            raise refuse("files", "no outputs on the test set are among them", "test.logits.npy [examples, classes]")
+        known = said or by_name or kind_of(test if len(test.shape) == 3 else stacked(test.name, [test]))
+        found = cls(known)
+        for name, array in arrays.items():
+            found._take(name, array, arrays)
+        return found
+
+    def _take(self, name: str, array: Array, arrays: Mapping[str, Array]) -> None:
+        place, _, what = name.removesuffix(".npy").rpartition(".")
+        if what == "labels" and place in _SETS:
+            self.read.add(name)
+        if what not in _KINDS:
+            return
+        if place in _SETS:
+            self.sets[place] = self._lifted(array, 1)
+        elif place.startswith("ood/") and place.count("/") == 1:
+            self.ood[place.partition("/")[2]] = self._lifted(array, 1)
+        elif place.startswith("shift/") and place.count("/") == 2:
+            own = arrays.get(f"{place}.labels.npy")
+            lifted = self._lifted(array, 1)
+            self.shift[place.partition("/")[2]] = lifted if own is None else (lifted, own)
+            self.read |= {f"{place}.labels.npy"} & set(arrays)
+        elif place == "trajectory.test" and "trajectory.epochs.npy" in arrays:
+            self.trajectory = (parts.epochs(arrays["trajectory.epochs.npy"]), self._lifted(array, 2))  # type: ignore[assignment]
+            self.read.add("trajectory.epochs.npy")
+        elif place.startswith("samples/") and place.endswith("/test") and place.count("/") == 2:
+            method = place.split("/")[1]
+            strength = arrays.get(f"samples/{method}/strength.npy")
+            self.samples[method] = Samples(self._lifted(array, 2), strength=strength and _row(strength))
+            self.read |= {f"samples/{method}/strength.npy"} & set(arrays)
+        else:
+            return
+        self.read.add(name)
+
+    def _lifted(self, array: Array, lead: int) -> Array:
+        """lead: axes before the examples."""
+        whole = lead + (1 if self.kind is OutputKind.LABELS else 2)
+        return stacked(array.name, [array]) if len(array.shape) == whole - 1 else array
+
+
+def _is_beside(name: str) -> bool:
+    return name.endswith((".labels.npy", ".ids.npy"))
+
+
+def _row(strength: Array) -> Any:
+    values = np.asarray(strength.read())
+    return values[None] if values.ndim == 1 else values
+
+
+# --- what is said of it -----------------------------------------------------------------------------------------------
+
+
+def _looked(root: Path, asked: Asked) -> Look:
+    try:
+        ensemble = read_sent(root, asked)
+    except Unclear as unclear:
+        choices = tuple(Answerable(one.value, one.words) for one in unclear.choices)
+        return Look(
+            asked.name or "", odd=(SeenOddity("asked", unclear.problems[0].field, unclear.question, choices=choices),)
+        )
+    ensemble = answered(ensemble, kind=_kind(asked), recipe=Recipe(asked.recipe) if asked.recipe else None)
+    findings = examine(ensemble)
+    answers = {"kind": asked.kind, "permutation": asked.permutation, "recipe": asked.recipe}
+    open_ = [one for one in findings.asked if one.what != "recipe" and not answers.get(one.what)]
+    along = ensemble.trajectory
+    return Look(
+        name=ensemble.name,
+        kind=ensemble.kind,
+        recipe=ensemble.recipe,
+        classes=ensemble.class_count,
+        sets=tuple(
+            SeenSet(place, one.role, one.outputs.shape, str(one.outputs.dtype), ensemble.truth(one) is not None)
+            for place, one in ensemble.sets.items()
+        ),
+        members=_members(ensemble, findings),
+        samples={name: one.outputs[TEST].shape[1] for name, one in ensemble.samples.items() if TEST in one.outputs},
+        checkpoints=0 if along is None else len(along.epochs),
+        weights=len(ensemble.weights),
+        odd=tuple(_seen(one) for one in findings.oddities),
+        may=not findings.refused and not open_,
+    )
+
+
+def _seen(one: Oddity) -> SeenOddity:
+    choices = tuple(Answerable(choice.value, choice.words) for choice in one.choices)
+    return SeenOddity(one.level, one.what, one.sentence, one.members, one.place, choices)
+
+
+def _members(ensemble: Ensemble, findings: Findings) -> tuple[SeenMember, ...]:
+    truth = ensemble.test.labels
+    fits = truth is not None and len(truth) == ensemble.test.count and not findings.on(Level.REFUSED)
+    if not fits:
+        return tuple(SeenMember(one.id, None, one.seed) for one in ensemble.members)
+    found = []
+    for member, block in zip(ensemble.members, ensemble.test.outputs.rows(), strict=True):
+        right = float(np.mean(predicted(ensemble.kind, block) == truth))
+        found.append(SeenMember(member.id, right if math.isfinite(right) else None, member.seed))
+    return tuple(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Sends an ensemble to a running server, by the doors that its page uses.
+
+    door = ServerDoor("https://lab.example/modescape", token, tell=print)
+    files = door.send({"preds.npz": Path("preds.npz")})
+    door.look(files, recipe="same")               # what it understood, as a document
+    door.bring_in("WRN-16-4", files, recipe="same")
+
+Files go in parts, from where the server's end; while it is away it is asked again for as long as patience lasts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from modescape.errors import InvalidInput, ModescapeError, Problem
+from modescape.records import Json
+
+PART = 8 << 20  # bytes of a request
+_LEAST = 1 << 19
+PATIENCE = 600.0  # seconds that a server may be away
+_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+_READING = 900.0  # seconds that an answer may take, for a server that reads much
+
+
+class ServerRefused(ModescapeError):
+    """The server refuses, or is away for too long."""
+
+
+class ServerDoor:
+    """One server. tell: says what is going on, a line at a time."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        tell: Callable[[str], None] = lambda line: None,
+        patience: float = PATIENCE,
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise InvalidInput(f"is {url!r}", field="--server", allowed="http:// or https:// and a host")
+        headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(30, read=_READING))
+        self._url, self._tell, self._patience = url.rstrip("/"), tell, patience
+
+    def send(self, files: Mapping[str, Path]) -> list[Json]:
+        """Send what the server does not have of these files; each as name and sha256, as requests name them."""
+        return [{"name": name, "sha256": self._send(name, path)} for name, path in files.items()]
+
+    def look(self, files: Sequence[Json], **answers: Any) -> Json:
+        """What the server understands. Raises InvalidInput for what it refuses."""
+        return self._json("POST", "/api/imports/look", {"files": files, **_said(answers)})
+
+    def bring_in(self, name: str, files: Sequence[Json], **answers: Any) -> Json:
+        """Import them; the import as a document. Asked again, it is the same one."""
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        return self._json("POST", "/api/imports", {"name": name, "files": files, **_said(answers)}, key)
+
+    def page(self, slug: str) -> str:
+        return f"{self._url}/experiments/{slug}"
+
+    def _send(self, name: str, path: Path) -> str:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            total = path.stat().st_size
+            address, size = f"/api/uploads/{quote(digest)}", PART
+            while not (state := self._json("GET", address))["complete"]:
+                here = state["received"]
+                self._tell(f"{name}: {here / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+                file.seek(here)
+                part = file.read(size)
+                said = {"Content-Type": "application/octet-stream"}
+                if total:
+                    said["Content-Range"] = f"bytes {here}-{here + len(part) - 1}/{total}"
+                answer = self._asked("PUT", address, content=part, headers=said)
+                if answer.status_code == 409:  # somebody else sends it, or the end is elsewhere: ask where
+                    time.sleep(_WAITS[0])
+                elif answer.status_code == 413 and size > _LEAST and not _is_problem(answer):
+                    size = max(_LEAST, size // 8)  # a proxy on the way takes less at a time
+                elif answer.is_error:
+                    raise _refusal(answer)
+        return digest
+
+    def _json(self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None) -> Json:
+        answer = self._asked(method, path, json=body, headers=dict(headers or {}))
+        if answer.is_error:
+            raise _refusal(answer)
+        found: Json = answer.json()
+        return found
+
+    def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
+        """One request, again while the server is away or busy. Raises ServerRefused once patience is at its end."""
+        ends, waits, why = time.monotonic() + self._patience, self._waits(), ""
+        while True:
+            try:
+                answer = self._client.request(method, self._url + path, **how)
+                if answer.status_code < 500:
+                    return answer
+                why = f"it says {answer.status_code}"
+            except httpx.TransportError as error:
+                why = str(error) or type(error).__name__
+            wait = next(waits)
+            if time.monotonic() + wait > ends:
+                raise ServerRefused(f"{self._url} does not answer ({why})")
+            self._tell(f"{self._url} does not answer ({why}); trying again in {wait:g} s")
+            time.sleep(wait)
+
+    @staticmethod
+    def _waits() -> Iterator[float]:
+        yield from _WAITS
+        while True:
+            yield _WAITS[-1]
+
+
+def _is_problem(answer: httpx.Response) -> bool:
+    """Whether it is Modescape that refuses, and not something before it."""
+    return bool(answer.headers.get("content-type", "").startswith("application/problem+json"))
+
+
+def _said(answers: Mapping[str, Any]) -> Json:
+    return {name: value for name, value in answers.items() if value is not None}
+
+
+def _refusal(answer: httpx.Response) -> ModescapeError:
+    """What the server says, as it would have been said here."""
+    try:
+        document = answer.json()
+        problems = [Problem(one["message"], one["field"], one["allowed"]) for one in document["errors"]]
+        said = str(document["detail"])
+    except (ValueError, KeyError, TypeError):
+        return ServerRefused(f"the server answers {answer.status_code}, which is no answer of Modescape")
+    if answer.status_code == 422 and problems:
+        return InvalidInput(said, problems=problems)
+    return ServerRefused(said)
+
+
+def files_below(path: Path) -> dict[str, Path]:
+    """The files of a folder, or one file, by the names they are sent under. Raises InvalidInput."""
+    if path.is_file():
+        return {path.name: path}
+    if not path.is_dir():
+        raise InvalidInput(f"there is nothing at {path}", field="path", allowed="a folder, or a file")
+    found = {one.relative_to(path).as_posix(): one for one in sorted(path.rglob("*")) if one.is_file()}
+    return {name: one for name, one in found.items() if not any(part.startswith(".") for part in name.split("/"))}
+
+
+def understood(look: Json) -> Iterator[str]:
+    """What the server understood and finds odd, in lines."""
+    members = len(look["members"])
+    if look["sets"]:
+        yield f"{look['name']}: {members} {'member' if members == 1 else 'members'}, {look['kind']}, " + (
+            f"{look['classes']} classes; recipe: {look['recipe']}"
+        )
+    for one in look["sets"]:
+        yield f"  {one['place']}: {one['shape'][1]:,} examples, {'with' if one['labelled'] else 'without'} labels"
+    for odd in look["odd"]:
+        answers = "; ".join(f"{odd['what']}={choice['value']}: {choice['words']}" for choice in odd["choices"])
+        yield f"{odd['level'].capitalize()}: {odd['sentence']}{f' ({answers})' if answers else ''}"

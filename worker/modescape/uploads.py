@@ -1,0 +1,191 @@
+"""Files that were sent here, by their digests, before anything is made of them: whole ones, and those still coming.
+
+    uploads = Uploads(folder, quota=20 << 30)
+    uploads.state(digest)                     # Upload(received=4096, complete=False)
+    with uploads.receiving(digest, offset=4096, total=9000) as file: ...
+    uploads.path(digest)                      # once it is whole, and its bytes are what its name says
+
+What is there is what the disk says, so a process that is killed forgets nothing: the next one goes on where the bytes
+end. Nothing is read here but to hash it. A file is of any kind; whoever uses it reads it in a process of its own
+(`apart`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from modescape.errors import Conflict, DataCorrupt, InvalidInput, ModescapeError, NotFound, Problem
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_BLOCK = 1 << 20
+PARTIAL_SECONDS = 24 * 3600.0  # after which a file nobody went on sending is swept
+UNUSED_SECONDS = 7 * 24 * 3600.0  # after which a whole file that nothing was made of is swept
+
+
+class QuotaReached(ModescapeError):
+    """What is sent does not fit into what may be kept."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """How much of a file is here. received: bytes; complete: whether it is whole and has the digest it goes by."""
+
+    digest: str
+    received: int
+    complete: bool
+
+
+class Receiving:
+    """The end of a partial file, which this alone writes to."""
+
+    def __init__(self, descriptor: int, left: int) -> None:
+        self._descriptor, self._left = descriptor, left
+
+    def write(self, block: bytes) -> None:
+        """Raises InvalidInput for more than was announced; what came before stays."""
+        if len(block) > self._left:
+            raise InvalidInput("has more bytes than it announces", field="Content-Range", allowed="first-last/total")
+        view = memoryview(block)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        self._left -= len(block)
+
+
+class Uploads:
+    """A folder of files by digest, for many processes. quota: bytes of whole and partial files together."""
+
+    def __init__(self, folder: Path, quota: int) -> None:
+        self.folder, self.quota = folder, quota
+
+    def state(self, digest: str) -> Upload:
+        """Of any digest: of one never seen nothing is here. Raises InvalidInput for what is none."""
+        whole, part = self._places(digest)
+        if whole.exists():
+            return Upload(digest, whole.stat().st_size, complete=True)
+        return Upload(digest, part.stat().st_size if part.exists() else 0, complete=False)
+
+    def path(self, digest: str) -> Path:
+        """A whole file; it was wanted now, and is kept for another week. Raises NotFound, InvalidInput."""
+        whole, _ = self._places(digest)
+        try:
+            os.utime(whole)
+        except FileNotFoundError:
+            here = self.state(digest).received
+            so_far = f"only {here:,} bytes of it are here" if here else "it was not sent"
+            raise NotFound(f"the file {digest[:12]}… is not here: {so_far}; PUT it to /api/uploads/{digest}") from None
+        return whole
+
+    @contextmanager
+    def receiving(self, digest: str, *, offset: int, total: int) -> Iterator[Receiving]:
+        """The place for a file's next bytes. What was written stays, however this ends.
+
+        Raises Conflict where the bytes that are here end elsewhere or somebody else sends the same file now,
+        QuotaReached where it does not fit.
+        """
+        _, part = self._places(digest)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict("the same file is being sent by somebody else now; ask again in a moment") from None
+            here = os.fstat(descriptor).st_size
+            if here != offset:
+                raise Conflict(f"{here:,} bytes of this file are here, and these begin at {offset:,}; go on at {here}")
+            self._check_room(total - here)
+            yield Receiving(descriptor, total - here)
+        finally:
+            os.fsync(descriptor)
+            os.close(descriptor)
+
+    def finish(self, digest: str, total: int) -> Upload:
+        """Take a file for whole where all its bytes are here; until then its state.
+
+        Raises DataCorrupt where they are not what its name says, which forgets them.
+        """
+        whole, part = self._places(digest)
+        state = self.state(digest)
+        if state.complete or state.received < total:
+            return state
+        try:
+            found = _digest_of(part)
+        except FileNotFoundError:  # somebody else has sent its end in the same moment
+            return self.state(digest)
+        if found != digest:
+            part.unlink(missing_ok=True)
+            said = f"the bytes that came have the digest {found}, not {digest}: they were forgotten; send them again"
+            raise DataCorrupt(said, problems=[Problem(said, "sha256", found)])
+        try:
+            part.replace(whole)
+            os.utime(whole)
+        except FileNotFoundError:
+            return self.state(digest)
+        _flush(self.folder)
+        return self.state(digest)
+
+    def forget(self, digest: str) -> None:
+        """Forget a file, whole or not; one that is not here is fine. Raises InvalidInput."""
+        for place in self._places(digest):
+            place.unlink(missing_ok=True)
+
+    def used(self) -> int:
+        """Bytes of all files, whole and partial."""
+        return sum(state.st_size for _, state in self._files())
+
+    def sweep(self, now: float | None = None) -> int:
+        """Forget what was abandoned; bytes freed."""
+        now, freed = time.time() if now is None else now, 0
+        for path, state in self._files():
+            kept = PARTIAL_SECONDS if path.suffix == ".part" else UNUSED_SECONDS
+            if now - state.st_mtime > kept:
+                path.unlink(missing_ok=True)
+                freed += state.st_size
+        return freed
+
+    def _check_room(self, more: int) -> None:
+        self.sweep()
+        if (used := self.used()) + more > self.quota:
+            raise QuotaReached(
+                f"{_size(more)} more do not fit: files sent here may take {_size(self.quota)} together, and "
+                f"{_size(used)} are here. Those of an import are let go when it is made; DELETE /api/uploads/<sha256> "
+                "forgets others, and MODESCAPE_UPLOAD_QUOTA says how much may be kept"
+            )
+
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if _DIGEST.fullmatch(path.name.removesuffix(".part")):
+                try:
+                    yield path, path.stat()
+                except FileNotFoundError:  # another process was faster
+                    continue
+
+    def _places(self, digest: str) -> tuple[Path, Path]:
+        if not _DIGEST.fullmatch(digest):  # also keeps names from outside inside the folder
+            raise InvalidInput(f"{digest[:80]!r} is no SHA-256", field="sha256", allowed="64 hexadecimal digits")
+        return self.folder / digest, self.folder / f"{digest}.part"
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
