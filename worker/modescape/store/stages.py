@@ -95,12 +95,12 @@ class Stages(Subject):
         return found
 
 
-def add_stages(session: Session, experiment_id: str, stages: Sequence[PlannedStage]) -> None:
-    """The rows of a whole plan. Raises ValueError for two of the same kind and key."""
+def add_stages(session: Session, experiment_id: str, stages: Sequence[PlannedStage], first: int = 0) -> None:
+    """The rows of a whole plan; first: ordinal of the first. Raises ValueError for two of the same kind and key."""
     ids = {(one.kind, one.key): row_id(experiment_id, "stage", one.kind, one.key) for one in stages}
     if len(ids) < len(stages):
         raise ValueError("two planned stages have the same kind and key")
-    rows = [_stage_row(experiment_id, ids[one.kind, one.key], i, one) for i, one in enumerate(stages)]
+    rows = [_stage_row(experiment_id, ids[one.kind, one.key], i, one) for i, one in enumerate(stages, first)]
     if rows:
         session.execute(insert(Stage), rows)
     needs = [row for one in stages for row in _need_rows(ids[one.kind, one.key], one, ids.__getitem__)]
