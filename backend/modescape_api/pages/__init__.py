@@ -17,8 +17,11 @@ from modescape_api.pages import (
     reference,
     rendering,
     signin,
+    sweeps,
 )
 
 router = APIRouter(include_in_schema=False)
-for page in (rendering, signin, listing, launching, experiment, figure, compare, gallery, reference, documentation):
+for page in (
+    rendering, signin, listing, launching, experiment, figure, compare, sweeps, gallery, reference, documentation,
+):  # fmt: skip
     router.include_router(page.router)

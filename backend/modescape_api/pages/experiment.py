@@ -135,6 +135,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         departures=departures(spec),
         protocol=spec.training.protocol,
         origin=row.provenance,
+        sweeps=here.store.sweeps.holding(row.id),
         set_digest=spec.imported.digest if spec.imported is not None else "",
         substitutions=preset.substitutions if preset else (),
         deviations=preset.deviations if preset else (),

@@ -28,6 +28,7 @@ from modescape_api.resources import (
     paper,
     selections,
     solutions,
+    sweeps,
     workers,
 )
 from modescape_api.resources.cuts import Through
@@ -35,6 +36,7 @@ from modescape_api.resources.data import Wanted
 from modescape_api.resources.examples import Example
 from modescape_api.resources.experiments import Changes, Copy, Draft
 from modescape_api.resources.selections import Chosen
+from modescape_api.resources.sweeps import SweepDraft
 
 router = APIRouter(include_in_schema=False)
 
@@ -47,6 +49,7 @@ INTRODUCTION = (
 
 TAGS = {
     "experiments": "Launch, list, follow, stop and repeat experiments.",
+    "sweeps": "One experiment for every combination of settings, and what they say together.",
     "results": "Everything a figure shows, raw: rows, predictions, weights, matrices.",
     "figures": "Pictures of those numbers.",
     "catalogue": "What can be chosen, and what a choice would cost.",
@@ -54,10 +57,10 @@ TAGS = {
     "events": "What happened, as it happens.",
     "service": "Workers, and whether all is well.",
 }
-_BODIES = (Draft, Changes, Copy, Wanted, Chosen, Through, ExperimentSpec)
+_BODIES = (Draft, SweepDraft, Changes, Copy, Wanted, Chosen, Through, ExperimentSpec)
 # In the order in which requests are compared with their addresses, and the document lists them.
-PARTS = (experiments, solutions, curves, matrices, cuts, artifacts, selections, figures, catalogue, compare, data,
-         gallery, paper, events, workers)  # fmt: skip
+PARTS = (experiments, sweeps, solutions, curves, matrices, cuts, artifacts, selections, figures, catalogue, compare,
+         data, gallery, paper, events, workers)  # fmt: skip
 
 
 def openapi(app: FastAPI) -> Json:
