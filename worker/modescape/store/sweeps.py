@@ -15,7 +15,7 @@ from modescape.errors import Conflict, NotFound
 from modescape.records import EventKind, Json, PlannedStage
 from modescape.spec import ExperimentSpec
 from modescape.store.creating import add_experiment, checked_tags, free_slug
-from modescape.store.transaction import Change, Subject
+from modescape.store.transaction import LOOKS_LOCK, Change, Subject
 from modescape.tables import Experiment, Sweep, SweepCell
 
 
@@ -70,6 +70,7 @@ class Sweeps(Subject):
         """
         name, tags = names.checked(name, field="name"), checked_tags(tags)
         with self.database.writing() as change:
+            change.lock(LOOKS_LOCK)  # of a request that comes twice at once the second sees what the first has stored
             if (known := _known(change, idempotency)) is not None:
                 return known
             key, digest = idempotency or (None, None)

@@ -13,9 +13,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cachetools import LRUCache, cached
 
 from modescape.claims import CLAIMS
 from modescape.claims.telling import Told
@@ -33,6 +35,7 @@ from modescape.science.predictions import softmax
 from modescape.store.sweeps import KeptCell, KeptSweep
 from modescape.sweeps.asked import said, short
 from modescape.sweeps.launching import is_paired
+from modescape.tables import Experiment
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -119,15 +122,9 @@ class Numbers:
         return list(self.sweep.cells[0].varied)
 
     @cached_property
-    def _ensembles(self) -> list[Measured | None]:
-        return [
-            None if row is None else Measured(self._laboratory.results(row.id))
-            for row in (cell.experiment for cell in self.sweep.cells)
-        ]
-
-    @cached_property
-    def _readings(self) -> list[Mapping[str, Reading | None]]:
-        return [{} if one is None else one.readings for one in self._ensembles]
+    def _read(self) -> list[Read]:
+        rows = [cell.experiment for cell in self.sweep.cells]
+        return [Read({}, frozenset()) if row is None else _read(self._laboratory, row) for row in rows]
 
     @cached_property
     def quantities(self) -> dict[str, Quantity]:
@@ -160,7 +157,7 @@ class Numbers:
         if name.startswith("claim-"):
             found = self._claims[place].get(name.removeprefix("claim-"))
             return None if found is None else found[1]
-        reading = self._readings[place].get(name)
+        reading = self._read[place].readings.get(name)
         if reading is None and name == "gain":
             return self._gain(place)
         return None if reading is None else reading.shown()
@@ -175,17 +172,18 @@ class Numbers:
 
     def difference(self, place: int, name: str) -> Value | None:
         """A number of one cell minus that of the first; no interval where both hold the same networks."""
-        first, here = self._ensembles[0], self._ensembles[place]
         mine, other = self.value(place, name), self.value(0, name)
         if place == 0 or mine is None or other is None:
             return None
         plain = Value(value=mine.value - other.value)
-        a, b = self._readings[0].get(name), self._readings[place].get(name)
-        if first is None or here is None or a is None or b is None:
+        first, here = self._read[0], self._read[place]
+        a, b = first.readings.get(name), here.readings.get(name)
+        rows = self.sweep.cells[0].experiment, self.sweep.cells[place].experiment
+        if rows[0] is None or rows[1] is None or a is None or b is None:
             return plain
         if not self.is_paired:
             return b.less(a, apart=not first.networks & here.networks)
-        return _paired(first, here, name) or plain
+        return _paired(self._laboratory, rows[0], rows[1], name) or plain
 
     def points(self, y: str, x: str, by: str = "", *, from_first: bool = False) -> list[Point]:
         """Raises InvalidInput naming y, x or by."""
@@ -219,7 +217,33 @@ def _between(a: Statistic, b: Statistic, in_a: Runs, in_b: Runs, kept: Runs) -> 
     return b(in_b[kept]) - a(in_a[kept])
 
 
-def _paired(first: Measured, here: Measured, name: str) -> Value | None:
+@dataclass(frozen=True)
+class Read:
+    """What was read of one cell; networks: digests of its weights."""
+
+    readings: Mapping[str, Reading | None]
+    networks: frozenset[str]
+
+
+def _state(row: Experiment) -> tuple[object, ...]:
+    """What an experiment's numbers change with."""
+    return row.id, row.status, row.stages_done, row.finished_at
+
+
+@cached(LRUCache(2048), key=lambda laboratory, row: _state(row), lock=Lock())
+def _read(laboratory: Laboratory, row: Experiment) -> Read:
+    """Kept while nothing of the cell has changed: its page is asked for again at every event."""
+    measured = Measured(laboratory.results(row.id))
+    return Read(measured.readings, frozenset(measured.networks))
+
+
+@cached(LRUCache(4096), key=lambda laboratory, a, b, name: (_state(a), _state(b), name), lock=Lock())
+def _paired(laboratory: Laboratory, first: Experiment, row: Experiment, name: str) -> Value | None:
+    """The difference of a number over the runs that two cells both have."""
+    return paired(Measured(laboratory.results(first.id)), Measured(laboratory.results(row.id)), name)
+
+
+def paired(first: Measured, here: Measured, name: str) -> Value | None:
     """The difference over the runs both have, with the jackknife over those runs; None where there is no such thing."""
     runs = sorted(set(first.runs) & set(here.runs))
     a, b = first.statistics.get(name), here.statistics.get(name)
