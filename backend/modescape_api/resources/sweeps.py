@@ -231,7 +231,8 @@ def act_on(here: Site, sweep: str, verb: Verb) -> None:
 @router.get(
     "/api/sweeps/{sweep}/claims.{form}",
     summary="Claims and cells as a table: CSV or LaTeX",
-    responses={200: {"description": "The table", "content": {"text/csv": {}, "application/x-tex": {}}},
+    responses={200: {"description": "The table", "content": {"text/csv": {"example": "claim,title,cell\n"},
+                                                             "application/x-tex": {}}},
                **problems.documented("not-found", "invalid-input")},
 )  # fmt: skip
 def table(here: Here, sweep: str, form: Annotated[Literal["csv", "tex"], Path()]) -> Response:
