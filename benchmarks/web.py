@@ -38,6 +38,8 @@ QUESTIONS = {
     "list, page": "/",
     "filter and sort, JSON": "/api/experiments?dataset=cifar10&accuracy__gte=0.6&method=random&sort=-accuracy&limit=50",
     "filter and sort, page": "/?dataset=cifar10&accuracy__gte=0.6&method=random&sort=-accuracy",
+    "any field of spec and result, JSON": "/api/experiments?spec.training.epochs__gte=1&sort=-result.gain&limit=50",
+    "any field of spec and result, page": "/?spec.training.epochs__gte=1&sort=-result.gain",
     "search, JSON": "/api/experiments?q=77&limit=50",
     "search, page": "/?q=77",
     "one experiment": "/api/experiments/finished",
@@ -78,7 +80,7 @@ def fill(settings: Settings, count: int) -> None:
             "accuracy": draw.uniform(0.3, 0.9),
             "ensemble_accuracy": draw.uniform(0.4, 0.95),
             "disagreement": draw.uniform(0.05, 0.5),
-            "finding": {},
+            "finding": {"ensemble": {"accuracy": draw.uniform(0.6, 0.9), "single": 0.6, "members": 3}},
         }
         for i in range(count)
     ]

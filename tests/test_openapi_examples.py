@@ -18,20 +18,24 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 from saved_home import opened
-from serving import Served, served
+from serving import SPEC, Served, served
 
 from modescape.executor import Executor
-from modescape_api.resources import cuts, data, experiments, imports, selections
+from modescape.sweeps import launching
+from modescape_api.resources import cuts, data, experiments, imports, selections, sweeps
 from modescape_api.resources.examples import FOLDER, Example
 
 Json = Any
 # Where an example leaves keys out.
 EXCERPTS = {
     *("catalogue/methods/0", "estimate", "experiment/findings", "experiment/links", "figure", "figure/data/0"),
-    *("figures/items/0", "figures/items/0/links"),
+    *("figures/items/0", "figures/items/0/links", "sweep-figure/data/0"),
 }
 # What is an object with names of its own: of parts, options, layouts, whatever a stage says.
 OPEN = {
+    "base",
+    "over",
+    "varied",
     "spec",
     "parts",
     "progress",
@@ -60,6 +64,7 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-member": imports.NewMember,
     "ask-reopening": imports.Reopening,
     "ask-selection": selections.Chosen,
+    "ask-sweep": sweeps.SweepDraft,
 }
 
 
@@ -145,6 +150,13 @@ def answers(site: Served) -> dict[str, list[Json]]:
             "workers": [ok(client.get("/api/workers"))],
         }
         spec = {"data": {"dataset": "digits"}, "ensemble": {"runs": 3, "seed": 77}}
+        over = {"base": {"data": {"dataset": "digits"}}, "over": {"training.learning_rate": [0.001, 0.003]}}
+        found["sweep-estimate"] = [ok(client.post("/api/sweeps/estimate", json=over))]
+        swept = _swept(site)
+        found["sweep"] = [ok(client.get(swept))]
+        found["sweeps"] = [ok(client.get("/api/sweeps"))]
+        found["sweep-numbers"] = [ok(client.get(f"{swept}/numbers"))]
+        found["sweep-figure"] = [ok(client.get(f"{swept}/figure.json?y=accuracy"))]
         found["estimate"] = [ok(client.post("/api/estimate", json={"spec": spec}))]
         found["selection"] = [ok(client.post(f"{bases[0]}/selections", json={"numbers": "0-2"}))]
         found["cut"] = [ok(client.post(f"{bases[0]}/planes", json={"kind": "affine", "solutions": [0, 1, 2]}))]
@@ -187,6 +199,18 @@ def imported(client: httpx.Client) -> dict[str, list[Json]]:
     member = {"files": [sent("test.logits.npy", logits[0])], "seed": 7, "config": {"learning_rate": 0.1}, "by": "me"}
     filled = client.put(f"/api/imports/{made['id']}/members/7", json=member).json()
     return {"upload": uploads, "look": [seen], "import": [filled], "imports": [client.get("/api/imports").json()]}
+
+
+def _swept(site: Served) -> str:
+    """The address of a sweep whose cells are finished."""
+    base = {**SPEC, "training": {**SPEC["training"], "batch_size": 5}, "ensemble": {"runs": 3}, "methods": []}
+    document = {"base": base, "over": {"training.learning_rate": [0.001, 0.003], "training.epochs": [2, 4]}}
+    laboratory = site.laboratory
+    row = launching.create(laboratory, launching.prepare(laboratory, document), name="swept")
+    executor = Executor(laboratory.store, laboratory.artifacts, laboratory.settings)
+    for experiment in laboratory.store.sweeps.get(row.id).experiments:
+        executor.drain(experiment_id=experiment.id)
+    return f"/api/sweeps/{row.slug}"
 
 
 def names() -> list[str]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from modescape.results import Results
     from modescape.settings import Settings
     from modescape.spec import ExperimentSpec, parse
+    from modescape.sweeps.running import open_sweep, sweep
 
 __version__ = "0.1.0"
 
@@ -32,12 +33,13 @@ _HOME = {
     "import_weights": "importing_weights",
     "compare": "comparing", "paper": "paper_numbers",
     "Lab": "laboratory", "Laboratory": "laboratory", "run": "laboratory",
+    "sweep": "sweeps.running", "open_sweep": "sweeps.running",
     "Results": "results", "Settings": "settings", "ExperimentSpec": "spec", "parse": "spec",
 }  # fmt: skip
 
 __all__ = [
     "ExperimentSpec", "Lab", "Laboratory", "Results", "Samples", "Settings",
-    "analyse", "compare", "import_weights", "paper", "parse", "registry", "run",
+    "analyse", "compare", "import_weights", "open_sweep", "paper", "parse", "registry", "run", "sweep",
 ]  # fmt: skip
 
 

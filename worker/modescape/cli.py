@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from modescape import __version__, plugins
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
-from modescape.records import StageState
+from modescape.records import StageState, Status
 from modescape.settings import Settings, read_settings, shown
 
 if TYPE_CHECKING:
@@ -86,6 +86,12 @@ def parser() -> argparse.ArgumentParser:
     bring.add_argument("--server", metavar="URL", help="send it to a running server, such as http://127.0.0.1:8000")
     bring.add_argument("--token", default=None, help="the server's token; empty takes MODESCAPE_TOKEN")
     bring.add_argument("--look", action="store_true", help="say what is understood and what is odd, and keep nothing")
+    launch = command("launch", _launch, "store an experiment or a sweep for the workers; the whole is checked first")
+    launch.add_argument("spec", help="a file of JSON or YAML, `-`, or a preset; one with `over` is a sweep")
+    launch.add_argument("--name", default=None, help="name of it")
+    launch.add_argument("--fresh", action="store_true", help="compute everything, even what an earlier experiment has")
+    launch.add_argument("--here", action="store_true", help="of a sweep: run it here and now, without any service")
+    launch.add_argument("--price", action="store_true", help="of a sweep: check and price it, and keep nothing")
     data = command("data", _data, "list data sets, here and missing, or fetch one")
     data.add_argument("action", nargs="?", default="list", choices=("list", "fetch"))
     data.add_argument("name", nargs="?", help="data set to fetch")
@@ -180,10 +186,65 @@ def _document(source: str) -> tuple[Any, str, str | None]:
             f"{source} is neither a preset nor a file that can be read ({error.strerror})",
             field="spec", allowed="a JSON file, -, or one of " + ", ".join(presets),
         ) from None  # fmt: skip
+    name = Path(source).stem if source != "-" else "experiment"
+    if Path(source).suffix in (".yaml", ".yml"):
+        return _yaml(text, source), name, None
     try:
-        return json.loads(text), Path(source).stem if source != "-" else "experiment", None
+        return json.loads(text), name, None
     except json.JSONDecodeError as error:
         raise InvalidInput(f"{source} is not JSON: {error}", field="spec", allowed="a JSON object") from None
+
+
+def _yaml(text: str, source: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{source} is not YAML: {error}", field="spec", allowed="a YAML mapping") from None
+
+
+def _launch(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape import celery_queue
+    from modescape.laboratory import started
+    from modescape.sweeps.asked import is_sweep
+
+    plugins.load(settings.plugin_modules)
+    document, name, preset = _document(parsed.spec)
+    if is_sweep(document):
+        return _sweep(settings, parsed, document, parsed.name or name)
+    laboratory = started(None, settings).laboratory
+    row = laboratory.create(document, name=parsed.name or name, preset=preset, fresh=parsed.fresh)
+    celery_queue.dispatch(settings, laboratory.store, row.id)
+    print(f"/experiments/{row.slug}")
+    return 0
+
+
+def _sweep(settings: Settings, parsed: argparse.Namespace, document: Any, name: str) -> int:
+    _one_thread()
+    from modescape import celery_queue
+    from modescape.drawing.words import price
+    from modescape.laboratory import started
+    from modescape.sweeps import launching
+    from modescape.sweeps.running import run_here
+
+    here = started(None, settings)
+    if parsed.here:
+        found = run_here(here, document, name=name, fresh=parsed.fresh, progress=True)
+        print(found)
+        return 0 if all(row.status == Status.SUCCEEDED for row in found.kept.experiments) else 1
+    prepared = launching.prepare(here.laboratory, document, fresh=parsed.fresh)
+    whole = prepared.price
+    reused = f"{whole.here} here already, {whole.shared} done once for several cells"
+    cost = f"{price(whole.seconds, whole.low, whole.high)}, {whole.bytes / 1e6:,.0f} MB"
+    print(f"{whole.cells} cells, {whole.stages} stages ({reused}), {cost}")
+    if parsed.price:
+        return 0
+    row = launching.create(here.laboratory, prepared, name=name, fresh=parsed.fresh)
+    for experiment in here.laboratory.store.sweeps.get(row.id).experiments:
+        celery_queue.dispatch(settings, here.laboratory.store, experiment.id)
+    print(f"/sweeps/{row.slug}")
+    return 0
 
 
 def _run(settings: Settings, parsed: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy.orm import InstrumentedAttribute
 
+from modescape import stored_values
 from modescape.finding import Finding
 from modescape.records import Role, SampleSet, Status, group_name
 from modescape.registry import architectures, datasets, method_title
@@ -93,7 +94,7 @@ class Field:
 
     name: str
     kind: Kind
-    column: Attribute
+    column: Any
     words: str = ""
     key: str = ""
     also: str = ""
@@ -108,7 +109,7 @@ class Field:
     facet: Facet | None = None
 
     def value(self, row: Base) -> Any:
-        found = getattr(row, self.column.key)
+        found = getattr(row, str(self.column.key))
         return self.reads(found) if self.reads else found
 
 
@@ -146,9 +147,14 @@ class Fields(Columns[Row]):
     searchable: str = ""
     texts: tuple[Attribute, ...] = ()
     selectable: bool = False
+    beside: Callable[[str], Field | None] = lambda name: None  # columns that are computed: of names that none here has
+
+    def find(self, name: str) -> Field | None:
+        """What the API filters and sorts by, computed columns too."""
+        return self.asked.get(name) or self.beside(name)
 
     @cached_property
-    def columns(self) -> dict[str, Attribute]:
+    def columns(self) -> dict[str, Any]:
         """What the store compares and sorts by."""
         unlike = (Kind.LIST, Kind.FLAG, Kind.DOCUMENT)
         compared = [field for field in self.all if field.kind not in unlike]
@@ -175,6 +181,17 @@ class Fields(Columns[Row]):
         return tuple(sorted(found, key=lambda pair: (not pair[1].usual, pair[1].place)))
 
 
+def _stored_value(name: str) -> Field | None:
+    """`spec.<path>` and `result.<path>`."""
+    found = stored_values.find(name)
+    if found is None:
+        return None
+    return Field(
+        found.name, Kind.NUMBER if found.is_number else Kind.TEXT, found.expression, found.words,
+        cell=Cell(found.words.capitalize(), Shows.PLAIN, "num opt" if found.is_number else "opt"),
+    )  # fmt: skip
+
+
 def _newest_finding(stored: dict[str, Any]) -> str | None:
     return Finding.from_json(stored).line if stored else None
 
@@ -191,6 +208,7 @@ EXPERIMENTS = Fields[Experiment](
     sort_words={"-created": "newest first", "created": "oldest first"},
     searchable="name or notes",
     texts=(Experiment.name, Experiment.slug, Experiment.notes),
+    beside=_stored_value,
     all=(
         Field("id", Kind.TEXT, Experiment.id),
         Field("slug", Kind.TEXT, Experiment.slug),

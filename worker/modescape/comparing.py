@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 Runs = NDArray[np.intp]
 Floats = NDArray[np.float64]
-MOST = 4
+MOST = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +171,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def compare(*experiments: Results | str, folder: Path | str | None = None) -> Comparison:
-    """Two to four experiments: what `run` gave, or slugs of experiments kept in `folder` (None: the folder of the
+    """Two to twenty-four experiments: what `run` gave, or slugs of those kept in `folder` (None: the folder of the
     settings).
 
     Raises InvalidInput for fewer or more, NotFound.
@@ -182,7 +183,7 @@ def compare(*experiments: Results | str, folder: Path | str | None = None) -> Co
 
 def _compared(experiments: Sequence[Results]) -> Comparison:
     rows = tuple(one.experiment for one in experiments)
-    ensembles = [_Ensemble(one) for one in experiments]
+    ensembles = [Ensemble(one) for one in experiments]
     if any(one.cosines["cosine"].size and not one.cosine.size for one in ensembles):  # one of an older version
         for one in ensembles:
             one.cosine = one.cosines["cosine"]
@@ -246,27 +247,30 @@ def _text(value: Any) -> str:
 # ---- numbers ----
 
 
-class _Ensemble:
+class Ensemble:
     """One experiment's optima: their accuracies [R], and matrices [R, R] of pairs; empty before they are compared."""
 
     def __init__(self, results: Results) -> None:
         self.row = results.experiment
         optima = [s for s in results.solutions(role=Role.OPTIMUM) if s.accuracy is not None]
         self.networks = {s.weights for s in optima if s.weights is not None}
+        self.runs = [s.run for s in optima]
         self.accuracy = np.array([s.accuracy for s in optima], np.float64)
         self.disagreement = _pairs(results, optima, "disagreement", results.spec.evaluation.splits[0])
         self.cosines = {name: _pairs(results, optima, name, "") for name in ("cosine-reduced", "cosine")}
         self.cosine = self.cosines["cosine-reduced"]
 
-    def read(self, statistic: Callable[[Runs], float], needs: Floats) -> _Reading | None:
+    def read(self, statistic: Callable[[Runs], float], needs: Floats) -> Reading | None:
         n = len(needs)
         if n == 0:
             return None
         found = estimate(statistic, n, margin=0.0)
-        return _Reading(found.value, n, found.error, found.low, found.high) if math.isfinite(found.value) else None
+        return Reading(found.value, n, found.error, found.low, found.high) if math.isfinite(found.value) else None
 
-    @property
-    def readings(self) -> dict[str, _Reading | None]:
+    @cached_property
+    def statistics(self) -> dict[str, Callable[[Runs], float] | None]:
+        """By name: of some of its runs, by their places; None of those it does not have (yet)."""
+
         def mean(runs: Runs) -> float:
             return float(self.accuracy[runs].mean())
 
@@ -277,18 +281,25 @@ class _Ensemble:
             return apart(runs) / (1 - mean(runs)) if mean(runs) < 1 else math.nan
 
         return {
-            "accuracy": self.read(mean, self.accuracy),
-            "disagreement": self.read(apart, self.disagreement),
-            "diversity": self.read(diversity, self.disagreement),
-            "cosine": self.read(lambda runs: _mean_pair(self.cosine, runs), self.cosine),
+            "accuracy": mean if self.accuracy.size else None,
+            "disagreement": apart if self.disagreement.size else None,
+            "diversity": diversity if self.disagreement.size else None,
+            "cosine": (lambda runs: _mean_pair(self.cosine, runs)) if self.cosine.size else None,
+        }
+
+    @property
+    def readings(self) -> dict[str, Reading | None]:
+        found = {name: None if one is None else self.read(one, self.accuracy) for name, one in self.statistics.items()}
+        return {
+            **found,
             "ensemble": None
             if self.row.ensemble_accuracy is None
-            else _Reading(self.row.ensemble_accuracy, Finding.from_json(self.row.finding).runs or self.row.runs),
+            else Reading(self.row.ensemble_accuracy, Finding.from_json(self.row.finding).runs or self.row.runs),
         }
 
 
 @dataclass(frozen=True)
-class _Reading:
+class Reading:
     """A number, its standard error over runs and its interval; NaN where there are none."""
 
     value: float
@@ -302,7 +313,7 @@ class _Reading:
             return Value(value=self.value, runs=self.runs)
         return Value(value=self.value, low=self.low, high=self.high, runs=self.runs)
 
-    def less(self, first: _Reading, *, apart: bool) -> Value:
+    def less(self, first: Reading, *, apart: bool) -> Value:
         """This minus the first, with Welch's interval (science o.2) where both have errors and share no networks."""
         value, error = self.value - first.value, math.hypot(self.error, first.error)
         if not apart or not math.isfinite(error) or error == 0:
@@ -311,7 +322,7 @@ class _Reading:
         return Value(value=value, low=value - half, high=value + half)
 
 
-_TITLES = {
+TITLES = {
     "accuracy": ("Accuracy of a run", "accuracy"),
     "ensemble": ("Accuracy of all runs together", "accuracy"),
     "disagreement": ("Disagreement of two runs", "rate"),
@@ -320,10 +331,10 @@ _TITLES = {
 }
 
 
-def _numbers(ensembles: Sequence[_Ensemble], apart: Sequence[bool]) -> list[Number]:
+def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool]) -> list[Number]:
     found = [ensemble.readings for ensemble in ensembles]
     numbers = []
-    for name, (title, unit) in _TITLES.items():
+    for name, (title, unit) in TITLES.items():
         own = [readings[name] for readings in found]
         first = own[0]
         differences = [

@@ -111,6 +111,9 @@ class ExampleFields:
     def asked(self) -> dict[str, ExampleField]:
         return {field.name: field for field in self.all}
 
+    def find(self, name: str) -> ExampleField | None:
+        return self.asked.get(name)
+
     @cached_property
     def keys(self) -> tuple[str, ...]:
         """Of documents and tables."""

@@ -58,6 +58,7 @@ class ListQuery:
     cursor: str | None = None
     limit: int | None = 50
     archived: bool | None = False
+    show: tuple[str, ...] = ()  # computed columns whose values are wanted beside the rows
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Page(Sequence[T], Generic[T]):
     items: list[T]
     next: str | None
     total: int
+    shown: tuple[tuple[Any, ...], ...] = ()  # of each row, the values of the computed columns asked for
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -103,6 +105,7 @@ class Listing(Generic[Row]):
         sort: str | None,
         cursor: str | None,
         limit: int | None,
+        show: Sequence[str] = (),
     ) -> Page[Row]:
         """The rows of `statement` that meet all conditions. Raises InvalidInput naming the field."""
         sort = sort or self.fields.sort
@@ -115,16 +118,22 @@ class Listing(Generic[Row]):
         total = session.scalar(select(func.count()).select_from(keys))
         if cursor is not None:
             statement = statement.where(self._after(cursor, sort, column, descending))
-        nulls_last = [column.is_(None)] if column.nullable else []
+        nulls_last = [column.is_(None)] if _may_be_null(column) else []
         ordered = [c.desc() if descending else c.asc() for c in dict.fromkeys((column, self.fields.key))]
         statement = statement.order_by(*nulls_last, *ordered)
-        if limit is None:
-            rows = list(session.scalars(statement))
-            return Page(rows, None, total or 0)
-        rows = list(session.scalars(statement.limit(limit + 1)))
-        more = len(rows) > limit
-        rows = rows[:limit]
-        return Page(rows, self._cursor(rows[-1], sort, column) if more else None, total or 0)
+        computed = [self._column(one, "columns") for one in show]
+        statement = (
+            statement.add_columns(column, *computed) if computed or name not in self.fields.columns else statement
+        )
+        found = [tuple(row) for row in session.execute(statement if limit is None else statement.limit(limit + 1))]
+        more = limit is not None and len(found) > limit
+        found = found[:limit]
+        rows, shown = [row[0] for row in found], tuple(row[2:] for row in found)
+        mark = None
+        if more:
+            last = found[-1][1] if len(found[-1]) > 1 else getattr(rows[-1], column.key)
+            mark = self._cursor(sort, last, rows[-1])
+        return Page(rows, mark, total or 0, shown)
 
     def where(self, conditions: Sequence[Condition | AnyOf], session: Session) -> list[ColumnElement[bool]]:
         postgres = session.get_bind().dialect.name == "postgresql"
@@ -144,7 +153,8 @@ class Listing(Generic[Row]):
             return self._in_list(condition, postgres)
         column, value = self._column(name, name), _normal(value)
         if condition.operator == "null":
-            return column.is_(None) if value else column.is_not(None)
+            empty: ColumnElement[bool] = column.is_(None) if value else column.is_not(None)
+            return empty
         if condition.operator in ("in", "notin"):
             values = [_checked(column, name, item) for item in value]
             return column.in_(values) if condition.operator == "in" else or_(column.not_in(values), column.is_(None))
@@ -181,13 +191,15 @@ class Listing(Generic[Row]):
         found = or_(false(), *(_holds(column, names.normal(str(value)), postgres) for value in values))
         return not_(found) if condition.operator in ("ne", "notcontains", "notin") else found
 
-    def _column(self, name: str, field: str) -> Attribute:
+    def _column(self, name: str, field: str) -> Any:
         if name not in self.fields.columns:
+            if (beside := self.fields.beside(name)) is not None:
+                return beside.column
             allowed = "one of " + ", ".join(self.fields.columns)
             raise InvalidInput(f"there is no field {name[:80]!r}", field=field, allowed=allowed)
         return self.fields.columns[name]
 
-    def _after(self, cursor: str, sort: str, column: Attribute, descending: bool) -> ColumnElement[bool]:
+    def _after(self, cursor: str, sort: str, column: Any, descending: bool) -> ColumnElement[bool]:
         try:
             made_for, value, key = orjson.loads(base64.urlsafe_b64decode(cursor.encode() + b"=="))
             if value is not None and column.type.python_type is datetime:
@@ -207,13 +219,18 @@ class Listing(Generic[Row]):
         later = [and_(same, beyond(self.fields.key, key))]
         if value is not None:
             later.append(beyond(column, value))
-            if column.nullable:
+            if _may_be_null(column):
                 later.append(column.is_(None))
         return or_(*later)
 
-    def _cursor(self, row: Row, sort: str, column: Attribute) -> str:
-        mark = [sort, getattr(row, column.key), getattr(row, self.fields.key.key)]
+    def _cursor(self, sort: str, value: Any, row: Row) -> str:
+        mark = [sort, value, getattr(row, self.fields.key.key)]
         return base64.urlsafe_b64encode(orjson.dumps(mark)).decode().rstrip("=")
+
+
+def _may_be_null(column: Any) -> bool:
+    """Whether rows may have no value; of a computed column they always may."""
+    return bool(getattr(column, "nullable", True))
 
 
 def _holds(column: Attribute, value: str, postgres: bool) -> ColumnElement[bool]:
@@ -231,7 +248,7 @@ def _normal(value: Any) -> Any:
     return [_normal(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _checked(column: Attribute, name: str, value: Any) -> Any:
+def _checked(column: Any, name: str, value: Any) -> Any:
     """A value the column can be compared with: databases differ in what they make of the wrong type."""
     wanted = column.type.python_type
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):

@@ -158,6 +158,33 @@ class Experiment(Base):
     provenance: Mapped[dict[str, Any] | None]  # where an ensemble that was made elsewhere came from (`importing`)
 
 
+class Sweep(Base):
+    """Experiments that differ in a few fields of their specs: one of every combination of values, a cell each."""
+
+    __tablename__ = "sweep"
+    __table_args__ = (Index("ix_sweep_list", "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    document: Mapped[dict[str, Any]]  # base, over, runs, paired, as asked
+    created_at: Mapped[datetime] = mapped_column(default=utcnow)
+    archived_at: Mapped[datetime | None]
+    request_key: Mapped[str | None] = mapped_column(unique=True)  # of a request that may be repeated
+    request: Mapped[str | None] = mapped_column(String(64))  # digest of its body
+
+
+class SweepCell(Base):
+    """One combination of a sweep's values, and the experiment that has them; null once that was purged."""
+
+    __tablename__ = "sweep_cell"
+
+    sweep_id: Mapped[str] = mapped_column(ForeignKey("sweep.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    experiment_id: Mapped[str | None] = mapped_column(ForeignKey("experiment.id", ondelete="SET NULL"), index=True)
+    varied: Mapped[dict[str, Any]]  # field of the spec -> its value in this cell
+
+
 class Run(Base):
     """One training from one initialisation."""
 

@@ -58,6 +58,7 @@ _LIST_WORDS = {"eq": "include", "ne": "do not include", "in": "include one of"}
 CONTROLS = ("sort", "limit", "cursor", "fields", "format", "columns")
 DEFAULT_LIMIT = 50
 _MAX_TEXT = 200
+MOST_COMPUTED = 20  # columns of one answer
 _BIGGEST = 2**63 - 1
 
 
@@ -95,12 +96,18 @@ class Asked:
 def answer(request: Request, fields: Fields[Any], find: Callable[[ListQuery], Page[Any]], name: str) -> Response:
     """The rows that the query string asks for, as `find` has them, in the form asked for; name: of the file."""
     asked = read(fields, request.query_params)
+    named = (name.strip() for name in request.query_params.get("fields", "").split(","))
+    computed = tuple(dict.fromkeys(name for name in named if fields.beside(name) is not None))[:MOST_COMPUTED]
+    asked = replace(asked, query=replace(asked.query, show=computed))
 
     def page(cursor: str | None) -> replies.Listing:
         found = find(asked.query if cursor is None else replace(asked.query, cursor=cursor))
-        return replies.Listing([fields.document(row) for row in found.items], found.next, found.total, asked.words)
+        documents = [fields.document(row) for row in found.items]
+        for document, values in zip(documents, found.shown, strict=False):
+            document |= zip(computed, values, strict=True)
+        return replies.Listing(documents, found.next, found.total, asked.words)
 
-    return replies.listing(request, page(None), columns=fields.keys, more=page, name=name)
+    return replies.listing(request, page(None), columns=(*fields.keys, *computed), more=page, name=name)
 
 
 class Asking(Protocol):
@@ -137,6 +144,7 @@ class Askable(Protocol):
     def selectable(self) -> bool: ...
     @property
     def asked(self) -> Mapping[str, Asking]: ...
+    def find(self, name: str) -> Asking | None: ...
 
 
 def read(fields: Askable, parameters: ImmutableMultiDict[str, str], *, lenient: bool = False) -> Asked:
@@ -192,7 +200,8 @@ class _Reader:
         name = sort.removeprefix("-")
         query = ListQuery(tuple(conditions), sort, cursor, limit, archived)
         where = f" where {' and '.join(says)}" if says else ""
-        by = f"by {self.fields.asked[name].words}" + (", largest first" if descending else "")
+        named = self.fields.find(name)
+        by = f"by {named.words if named else name}" + (", largest first" if descending else "")
         order = self.fields.sort_words.get(sort, by)
         words = f"{self.fields.noun}{where}, {order}"
         return Asked(query, search, words, tuple(chips))
@@ -216,7 +225,7 @@ class _Reader:
 
     def _condition(self, key: str, values: Sequence[str]) -> tuple[Condition, str] | None:
         name, _, operator = key.partition("__")
-        field = self.fields.asked.get(name)
+        field = self.fields.find(name)
         if field is None:
             more = [*["q"] * bool(self.fields.searchable), *["sel"] * bool(self.fields.selectable)]
             names = [*more, *self.fields.asked, *CONTROLS]
@@ -302,7 +311,8 @@ class _Reader:
 
     def _sort(self, text: str) -> str | None:
         allowed = [field.name for field in self.fields.asked.values() if field.sortable]
-        if text.removeprefix("-") not in allowed:
+        found = self.fields.find(text.removeprefix("-"))
+        if found is None or not found.sortable:
             self._wrong(
                 "sort",
                 f"cannot sort by {text[:60]!r}",

@@ -19,6 +19,7 @@ from modescape_api.pages import (
     reference,
     rendering,
     signin,
+    sweeps,
 )
 
 router = APIRouter(include_in_schema=False)
@@ -27,12 +28,12 @@ for page in (
     signin,
     listing,
     launching,
-    experiment,
     examples,
     importing,
     experiment,
     figure,
     compare,
+    sweeps,
     gallery,
     reference,
     documentation,

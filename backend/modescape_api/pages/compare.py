@@ -1,4 +1,4 @@
-"""Two to four experiments side by side."""
+"""Several experiments side by side."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ router = APIRouter()
 
 @router.get("/compare")
 def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Query()] = ()) -> Response:
-    """Two to four experiments side by side; with fewer, a form that asks for them."""
+    """Two and more experiments side by side; with fewer, a form that asks for them."""
     asked = chosen(here, e)
     rows = [one.experiment for one in asked]
     slugs = [row.slug for row in rows]

@@ -142,6 +142,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         origin=row.provenance,
         tensor_names=_tensor_names(here, row, spec),
         growing=growing(here, row),
+        sweeps=here.store.sweeps.holding(row.id),
         set_digest=spec.imported.digest if spec.imported is not None else "",
         substitutions=preset.substitutions if preset else (),
         deviations=preset.deviations if preset else (),

@@ -747,3 +747,30 @@ def _slow_down(document: Json, what: str) -> None:
 
 def _lower(rate: float) -> float:
     return float(f"{rate / SLOWER:.2g}")
+
+
+def listed(text: str) -> list[object]:
+    """Values typed with commas between: numbers, true and false, else texts; a JSON list is taken as it is."""
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if isinstance(found, list):
+            return found
+    words = {"true": True, "false": False, "none": None}
+    return [words[one] if one in words else _number(one) for one in (part.strip() for part in text.split(",")) if one]
+
+
+def paths(document: Mapping[str, Any]) -> list[str]:
+    """Fields of the spec that can be varied, by their dotted paths; methods by their names."""
+    parts = ("data", "network", "training", "ensemble", "evaluation")
+    found = [control.name for part in parts for control in _controls(part)]
+    chosen = document.get("network", {}).get("architecture", "small-cnn")
+    found += [f"network.options.{name}" for name in _option_names(architectures, str(chosen))]
+    for method in document.get("methods", []):
+        name = str(method.get("method"))
+        found += [f"methods.{name}.typical", f"methods.{name}.spread"]
+        found += [f"methods.{name}.options.{option}" for option in _option_names(methods, name)]
+    closed = {"ensemble.seed", "data.path", "data.fingerprint"}
+    return [name for name in dict.fromkeys(found) if name not in closed]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any
 
@@ -13,18 +14,21 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
 from modescape import names
+from modescape.drawing.words import price
 from modescape.errors import DataCorrupt, DataMissing, InvalidInput, ModescapeError, Problem
 from modescape.records import Json
 from modescape.registry import Preset, datasets, figures, presets
 from modescape.spec import PROTOCOLS, under_protocol
+from modescape.sweeps.launching import Price
 from modescape.tables import Experiment
 from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
 from modescape_api.pages import forms
 from modescape_api.pages.display import crumbs
 from modescape_api.pages.rendering import Posted, render
-from modescape_api.resources import catalogue, data, experiments
+from modescape_api.resources import catalogue, data, experiments, sweeps
 from modescape_api.resources.experiments import Draft, not_known
+from modescape_api.resources.sweeps import SweepDraft
 
 router = APIRouter()
 
@@ -74,12 +78,17 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
     document = forms.to_document(pairs)
     try:
         draft = _draft(given, document)
-        if given.get("do") != "plan":
+        if sweep := _sweep(pairs, document):
+            if given.get("do") != "plan":
+                same = sweeps.digest(sweep)[:16]
+                made = sweeps.launch(here, sweep, key=f"form-{given.get('key', '')[:60]}-{same}")
+                return RedirectResponse(f"/sweeps/{made.slug}", status_code=303)
+        elif given.get("do") != "plan":
             # Pressing twice sends the same key with the same body: one experiment. A changed form is another one.
             same = experiments.digest(draft)[:16]
             row = experiments.launch(here, draft, key=f"form-{given.get('key', '')[:60]}-{same}")
             return RedirectResponse(f"/experiments/{row.slug}", status_code=303)
-        plan, problems = _planned(here, draft)
+        plan, problems = _planned(here, draft, sweep)
     except DataMissing as error:
         plan, problems = _planned(here, draft)[0], _problems(error)
     except (InvalidInput, DataCorrupt) as error:
@@ -95,6 +104,8 @@ def launch(request: Request, here: Here, form: Posted) -> Response:
         notes=given.get("notes", ""),
         status=422 if problems else 200,
         document=document,
+        varied=_varied(pairs),
+        paired=given.get("sweep.paired") == "true",
     )
 
 
@@ -104,12 +115,16 @@ def answer(request: Request, here: Here, form: Posted) -> Response:
     pairs = _texts(form)
     given = dict(pairs)
     document = forms.to_document(pairs)
+    sweep: SweepDraft | None = None
     try:
-        plan, problems = _planned(here, _draft(given, document))
+        plan, problems = _planned(here, _draft(given, document), sweep := _sweep(pairs, document))
     except InvalidInput as error:
         plan, problems = None, _problems(error)
     beside = [Problem(one["how"], one["field"]) for one in plan["missing"]] if plan else problems
     values = forms.from_posted(pairs)
+    body = _body(given.get("name", ""), document)
+    if sweep is not None:
+        body = {"base": body.pop("spec"), **body, **sweep.model_dump(mode="json", include={"over", "paired"})}
     return render(
         request,
         here,
@@ -118,7 +133,7 @@ def answer(request: Request, here: Here, form: Posted) -> Response:
         plan=plan,
         problems=(placed := [forms.place(problem, document, values) for problem in beside]),
         note="" if plan else _to_change(placed),
-        body=_body(given.get("name", ""), document),
+        body=body,
         figures=figures.values(),
     )
 
@@ -148,15 +163,51 @@ def _to_change(problems: Sequence[Problem]) -> str:
     return count + "; ".join(f"{crumbs(problem.field)}: {problem.message}" for problem in problems)
 
 
-def _planned(here: Site, draft: Draft) -> tuple[Json | None, list[Problem]]:
+def _varied(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of the form's rows for a sweep: field and values as they were typed, those with either."""
+    fields = [value.strip() for name, value in pairs if name == "sweep.field"]
+    values = [value.strip() for name, value in pairs if name == "sweep.values"]
+    return [(field, text) for field, text in zip(fields, values, strict=False) if field or text]
+
+
+def _sweep(pairs: Sequence[tuple[str, str]], document: Mapping[str, Any]) -> SweepDraft | None:
+    """What a posted form asks to launch as a sweep; None where no field is varied. Raises InvalidInput."""
+    rows, given = _varied(pairs), dict(pairs)
+    if not rows:
+        return None
+    return bodies.validate(SweepDraft, {
+        **({"name": given["name"].strip()} if given.get("name", "").strip() else {}),
+        "base": document, "over": {field or "?": forms.listed(text) for field, text in rows},
+        "paired": given.get("sweep.paired") == "true", "notes": given.get("notes", ""),
+    })  # fmt: skip
+
+
+def _planned(here: Site, draft: Draft, sweep: SweepDraft | None = None) -> tuple[Json | None, list[Problem]]:
     try:
-        return _with_shades(catalogue.as_estimate(here, catalogue.estimate(here, draft), draft.preset)), []
+        plan = _with_shades(catalogue.as_estimate(here, catalogue.estimate(here, draft), draft.preset))
+        if sweep is not None:
+            whole = sweeps.prepare(here, sweep, as_published=True).price
+            plan["words"] = {**plan["words"], **_price_words(whole)}
+            plan["bytes"] = whole.bytes
+        return plan, []
     except (InvalidInput, DataMissing, DataCorrupt) as error:
         return None, _problems(error)
 
 
+def _price_words(whole: Price) -> dict[str, str]:
+    """The price of all cells together, where the plan says that of one experiment."""
+    said = [f"{whole.here} of {whole.stages} stages are here already"] if whole.here else []
+    said += [f"{whole.shared} are done once for several cells"] if whole.shared else []
+    return {
+        "total": price(whole.seconds, whole.low, whole.high),
+        "range": f"for {whole.cells} cells; below is one of them",
+        "here": "; ".join(said), "gpu": "", "gpu_basis": "",
+    }  # fmt: skip
+
+
 def _problems(error: InvalidInput | DataMissing | DataCorrupt) -> list[Problem]:
-    return list(error.problems) or [Problem(str(error), "data.path")]
+    found = list(error.problems) or [Problem(str(error), "data.path")]
+    return [replace(one, field=re.sub(r"^base\b", "spec", one.field)) for one in found]
 
 
 def _missing(source: Experiment) -> str | None:
@@ -194,6 +245,8 @@ def _launch_form(
     full: bool = False,
     status: int = 200,
     notice: str | None = None,
+    varied: Sequence[tuple[str, str]] = (),
+    paired: bool = False,
 ) -> Response:
     placed = [forms.place(problem, document, values) for problem in problems]
     was = forms.to_values(preset.call()) if preset else forms.to_values(source.spec) if source else forms.defaults()
@@ -232,6 +285,9 @@ def _launch_form(
         name=name,
         notes=notes,
         key=secrets.token_urlsafe(16),
+        varied=[*varied, *[("", "")] * max(1, 3 - len(varied))],
+        paired=paired,
+        varied_choices=forms.paths(document),
         plan=plan,
         figures=figures.values(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
+from modescape import stored_values
 from modescape.columns import EXPERIMENTS, Cell, Field, Kind, Shows
 from modescape.drawing.style import look
 from modescape.drawing.words import duration
@@ -17,7 +19,7 @@ from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
 from modescape.tables import Experiment
-from modescape_api.http.query import Asked, read
+from modescape_api.http.query import MOST_COMPUTED, OPERATORS, Asked, read
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.display import by_kind, counted, dotted, seconds_left
 from modescape_api.pages.experiment import actions_of, architecture_title, trainings_of
@@ -29,7 +31,9 @@ router = APIRouter()
 @router.get("/")
 def experiments_page(request: Request, here: Here) -> Response:
     asked = read(EXPERIMENTS, request.query_params, lenient=True)
-    columns = _columns(request)
+    columns = _columns(request, asked.query.sort or "")
+    computed = tuple(field.name for field, _ in columns if field not in EXPERIMENTS.all)
+    asked = replace(asked, query=replace(asked.query, show=computed))
     page = here.store.experiments.page(asked.query)
     rows = list(page.items)
     widest = max([e.disagreement or 0.0 for e in rows], default=0.0) or 1.0
@@ -47,7 +51,10 @@ def experiments_page(request: Request, here: Here) -> Response:
         last_event=here.store.events.last_id(),
         has_plots=bool(rows),
         page={
-            "rows": [_row(row, widest) for row in rows],
+            "rows": [
+                {**_row(row, widest), "computed": dict(zip(computed, values, strict=True))}
+                for row, values in zip(rows, page.shown or [()] * len(rows), strict=True)
+            ],
             "total": page.total,
             "next": page.next,
             "next_url": address(request, cursor=page.next),
@@ -59,8 +66,11 @@ def experiments_page(request: Request, here: Here) -> Response:
         facets=_facets(request, asked, counts),
         heads=[_head(request, field, cell) for field, cell in columns],
         columns=columns,
+        fields=[*(field.name for field in EXPERIMENTS.asked.values()), *stored_values.known()],
+        operators=[(name, operator.says) for name, operator in OPERATORS.items() if name not in ("null", "after")],
         column_choices=[column for column in EXPERIMENTS.cells if column[1].shows != Shows.TITLE],
         kept=[(key, value) for key, value in request.query_params.multi_items() if key not in ("columns", "cursor")],
+        filters=[(key, value) for key, value in request.query_params.multi_items() if key != "cursor"],
         csv_url=address(request, path="/api/experiments", format="csv", cursor=None),
         json_url=address(request, path="/api/experiments", cursor=None),
         archived=bool(asked.query.archived),
@@ -99,8 +109,16 @@ def _waiting_line(row: Experiment) -> str:
     return "cancelled; what is there is kept" if row.status == Status.CANCELLED else ""
 
 
-def _columns(request: Request) -> list[tuple[Field, Cell]]:
-    """Columns shown: those of `columns=` that exist (a name is always there), or the usual ones."""
+def _columns(request: Request, sort: str) -> list[tuple[Field, Cell]]:
+    """Columns shown: those of `columns=` that exist (a name is always there), or the usual ones; then computed ones
+    that are asked for, sorted by or filtered by."""
+    asked = [part.strip() for value in request.query_params.getlist("columns") for part in value.split(",")]
+    named = [*asked, sort.removeprefix("-"), *(key.partition("__")[0] for key in request.query_params)]
+    computed = [field for name in dict.fromkeys(named) if (field := EXPERIMENTS.beside(name)) is not None]
+    return [*_stored_columns(request), *((field, field.cell) for field in computed[:MOST_COMPUTED] if field.cell)]
+
+
+def _stored_columns(request: Request) -> list[tuple[Field, Cell]]:
     asked = {part.strip() for value in request.query_params.getlist("columns") for part in value.split(",")}
     chosen = [(field, cell) for field, cell in EXPERIMENTS.cells if asked & {field.name, field.key or field.name}]
     if not chosen:
@@ -159,6 +177,19 @@ def _running(here: Site, row: Experiment) -> dict[str, Any]:
         "trainings": trainings_of(here, row, stages),
         "actions": actions_of(row.status),
     }
+
+
+@router.get("/filter")
+def add_filter(request: Request) -> Response:
+    """The list with one more condition or another order, as an address that can be kept: field, op, value, or by."""
+    given = request.query_params
+    kept = [(key, value) for key, value in given.multi_items() if key not in ("field", "op", "value", "by", "cursor")]
+    field, op, value = (given.get(name, "").strip() for name in ("field", "op", "value"))
+    if field and value:
+        kept.append((field if op in ("", "eq") else f"{field}__{op}", value))
+    if by := given.get("by", "").strip():
+        kept = [*((key, text) for key, text in kept if key != "sort"), ("sort", by)]
+    return back(f"/?{urlencode(kept)}" if kept else "/")
 
 
 @router.post("/archive")

@@ -28,7 +28,7 @@ def chosen(here: Site, references: Sequence[str]) -> list[Results]:
 
 @router.get(
     "/api/compare",
-    summary="What differs between two to four experiments",
+    summary="What differs between several experiments",
     description="Fields of their specs that are not equal, their numbers with 95 % intervals over runs, differences "
     "from the first experiment (without an interval where both hold the same networks), and their claims.",
     responses=answers("Side by side", "comparison"),
@@ -38,7 +38,7 @@ def read(
 ) -> Response:
     asked = chosen(here, e)
     if len(asked) < 2:
-        raise InvalidInput("one experiment alone has nothing to be compared with", field="e", allowed="two to four")
+        raise InvalidInput("one experiment alone has nothing to be compared with", field="e", allowed=f"two to {MOST}")
     found = compare(*asked)
     slugs = [row.slug for row in found.rows]
     return replies.json(

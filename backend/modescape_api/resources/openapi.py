@@ -30,6 +30,7 @@ from modescape_api.resources import (
     paper,
     selections,
     solutions,
+    sweeps,
     uploads,
     workers,
 )
@@ -39,6 +40,7 @@ from modescape_api.resources.examples import Example
 from modescape_api.resources.experiments import Changes, Copy, Draft
 from modescape_api.resources.imports import Import, LookAt, NewMember, Reopening
 from modescape_api.resources.selections import Chosen
+from modescape_api.resources.sweeps import SweepDraft
 
 router = APIRouter(include_in_schema=False)
 
@@ -51,6 +53,7 @@ INTRODUCTION = (
 
 TAGS = {
     "experiments": "Launch, list, follow, stop and repeat experiments.",
+    "sweeps": "One experiment for every combination of settings, and what they say together.",
     "results": "Everything a figure shows, raw: rows, predictions, weights, matrices.",
     "figures": "Pictures of those numbers.",
     "catalogue": "What can be chosen, and what a choice would cost.",
@@ -59,11 +62,11 @@ TAGS = {
     "events": "What happened, as it happens.",
     "service": "Workers, and whether all is well.",
 }
-_BODIES = (Draft, Changes, Copy, Wanted, Chosen, Through, LookAt, Import, NewMember, Reopening,
+_BODIES = (Draft, SweepDraft, Changes, Copy, Wanted, Chosen, Through, LookAt, Import, NewMember, Reopening,
            ExperimentSpec)  # fmt: skip
 # In the order in which requests are compared with their addresses, and the document lists them.
-PARTS = (experiments, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures, catalogue,
-         compare, data, uploads, imports, gallery, paper, events, workers)  # fmt: skip
+PARTS = (experiments, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures,
+         catalogue, compare, data, uploads, imports, gallery, paper, events, workers)  # fmt: skip
 
 
 def openapi(app: FastAPI) -> Json:

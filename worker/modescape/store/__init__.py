@@ -30,6 +30,7 @@ from modescape.store.outputs import Outputs
 from modescape.store.own_sets import OwnSets
 from modescape.store.results import Results
 from modescape.store.stages import Stages
+from modescape.store.sweeps import Sweeps
 from modescape.store.transaction import Database
 from modescape.store.workers import Workers
 
@@ -49,6 +50,7 @@ class Store:
         self.events = Events(self._database)
         self.workers = Workers(self._database)
         self.catalogue = Catalogue(self._database)
+        self.sweeps = Sweeps(self._database)
         self.own_sets = OwnSets(self._database)
         self.gatherings = Gatherings(self._database)
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Select, delete, insert, select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import InstrumentedAttribute, Session, defer
 
 from modescape import names, own_sets
 from modescape.errors import Conflict, InvalidInput
@@ -33,16 +33,17 @@ def add_experiment(
     *,
     recipe: str | None = None,
     planned: int | None = None,
+    first_ordinal: int = 0,
 ) -> Experiment:
     """The experiment with all its rows. recipe: what it shares with others that have its runs, where that is not the
-    spec's own; planned: runs promised, where they are not all here. Raises ValueError for two stages of the same kind
-    and key."""
+    spec's own; planned: runs promised, where they are not all here; first_ordinal: place of its first stage among all
+    that wait, 0 as early as any. Raises ValueError for two stages of the same kind and key."""
     session = change.session
     change.lock(LOOKS_LOCK)  # of two launched at once, one is the earlier
     recipe = recipe or spec.recipe()
     earlier = having_trainings(session, recipe)
     experiment = Experiment(
-        id=str(uuid.uuid4()), slug=_free_slug(session, name), name=name, tags=tags,
+        id=str(uuid.uuid4()), slug=free_slug(session, Experiment.slug, name), name=name, tags=tags,
         recipe=recipe, planned_runs=earlier[0].planned_runs if earlier else planned or spec.ensemble.runs,
         earlier=[{k: getattr(row, k) for k in ("id", "slug", "name", "digest", "runs")} for row in earlier],
         spec=spec.model_dump(mode="json"), digest=spec.digest(), created_at=change.now, status=Status.QUEUED,
@@ -54,7 +55,7 @@ def add_experiment(
     session.add(experiment)
     session.flush()
     _add_runs(session, experiment, stages)
-    add_stages(session, experiment.id, stages)
+    add_stages(session, experiment.id, stages, first=first_ordinal)
     return experiment
 
 
@@ -139,9 +140,10 @@ def checked_tags(tags: Sequence[str]) -> list[str]:
     return clean
 
 
-def _free_slug(session: Session, name: str) -> str:
+def free_slug(session: Session, column: InstrumentedAttribute[str], name: str) -> str:
+    """For an address, one that no row of that table has."""
     base = _slug(name)
-    taken = set(session.scalars(select(Experiment.slug).where(Experiment.slug.startswith(base, autoescape=True))))
+    taken = set(session.scalars(select(column).where(column.startswith(base, autoescape=True))))
     if base not in taken and not _looks_like_id(base):
         return base
     number = 2

@@ -116,7 +116,7 @@ class Experiments(Subject):
         with self.database.reading() as session:
             return EXPERIMENTS.page(
                 session, statement.where(*_archived(query.archived)), conditions=query.conditions, sort=query.sort,
-                cursor=query.cursor, limit=query.limit,
+                cursor=query.cursor, limit=query.limit, show=query.show,
             )  # fmt: skip
 
     def facets(self, query: ListQuery = ListQuery()) -> dict[str, list[tuple[str, int]]]:

@@ -96,19 +96,24 @@ class Stages(Subject):
 
 
 def add_stages(
-    session: Session, experiment_id: str, stages: Sequence[PlannedStage], *, there: Collection[Need] = ()
+    session: Session,
+    experiment_id: str,
+    stages: Sequence[PlannedStage],
+    *,
+    first: int = 0,
+    there: Collection[Need] = (),
 ) -> None:
-    """The rows of a whole plan. there: those of which there are rows already, without needs. Raises ValueError for two
-    of the same kind and key."""
+    """The rows of a whole plan. first: ordinal of the first; there: those of which there are rows already, without
+    needs. Raises ValueError for two of the same kind and key."""
     ids = {(one.kind, one.key): row_id(experiment_id, "stage", one.kind, one.key) for one in stages}
     if len(ids) < len(stages):
         raise ValueError("two planned stages have the same kind and key")
-    for i, one in enumerate(stages):
+    for i, one in enumerate(stages, first):
         if (one.kind, one.key) in there:
             session.execute(update(Stage).where(Stage.id == ids[one.kind, one.key]).values(ordinal=i))
     rows = [
         _stage_row(experiment_id, ids[one.kind, one.key], i, one)
-        for i, one in enumerate(stages)
+        for i, one in enumerate(stages, first)
         if (one.kind, one.key) not in there
     ]
     if rows:

@@ -1,0 +1,325 @@
+"""Numbers of a sweep's cells against the fields that were varied, with their intervals.
+
+    table = Numbers.of(laboratory, sweep)
+    table.series("gain", x="training.learning_rate", by="network.architecture")
+
+Intervals are over runs, as where experiments are compared. Differences are from the first cell: of cells with a root
+seed of their own by Welch's degrees of freedom, of paired ones by the jackknife over runs of the difference itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from cachetools import LRUCache, cached
+
+from modescape.claims import CLAIMS
+from modescape.claims.telling import Told
+from modescape.comparing import TITLES, Ensemble, Reading, Runs, Value
+from modescape.drawing import style
+from modescape.drawing.style import Theme
+from modescape.drawing.words import percent, rate
+from modescape.errors import InvalidInput
+from modescape.finding import Finding
+from modescape.laboratory import Laboratory
+from modescape.records import Role
+from modescape.results import Results
+from modescape.science.confidence import estimate
+from modescape.science.predictions import softmax
+from modescape.store.sweeps import KeptCell, KeptSweep
+from modescape.sweeps.asked import said, short
+from modescape.sweeps.launching import is_paired
+from modescape.tables import Experiment
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+Statistic = Callable[[Runs], float]
+MOST_LOGITS = 20_000_000  # of all runs of a cell: 80 MB
+MOST_SERIES = 5  # told apart by ink and symbol
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that cells have. unit: "accuracy", "points", "rate", "times" or ""."""
+
+    name: str
+    title: str
+    unit: str
+
+    def told(self, value: Value | None, *, difference: bool = False) -> str:
+        """As people read it; differences of accuracies in points."""
+        if value is None:
+            return "–"
+        if difference and self.unit == "accuracy":
+            return replace(self, unit="points").told(value)
+        say = percent if self.unit in ("accuracy", "points") else rate
+        tail = {"accuracy": " %", "points": " points", "times": " times"}.get(self.unit, "")
+        around = "" if value.low is None or value.high is None else f" ({say(value.low)} to {say(value.high)})"
+        return f"{say(value.value)}{tail}{around}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One cell in the plot. x, by: the values of its fields."""
+
+    cell: KeptCell
+    x: Any
+    by: Any
+    value: Value
+
+
+class Measured(Ensemble):
+    """One cell's runs, with what averaging all of them gains."""
+
+    def __init__(self, results: Results) -> None:
+        super().__init__(results)
+        self._results = results
+
+    @cached_property
+    def statistics(self) -> dict[str, Statistic | None]:
+        return {**super().statistics, "gain": self._gain}
+
+    @cached_property
+    def _gain(self) -> Statistic | None:
+        """Accuracy of the averaged probabilities minus that of single runs; None where the runs' predictions are too
+        many to be averaged for a page, are labels only, or are not all here (yet)."""
+        split = self._results.spec.evaluation.splits[0]
+        optima = [s for s in self._results.solutions(role=Role.OPTIMUM) if split in s.predictions]
+        if self.row.ensemble_accuracy is None or not self._results.spec.has_probabilities:
+            return None
+        if len(optima) < 2 or len(optima) != len(self.runs):
+            return None
+        size = self._results.logits(optima[0], split).size
+        if size * len(optima) > MOST_LOGITS:
+            return None
+        probabilities = np.stack([softmax(self._results.logits(one, split)) for one in optima])
+        truth = self._results.true_labels(split)
+
+        def gain(runs: Runs) -> float:
+            together = float((probabilities[runs].mean(0).argmax(-1) == truth).mean())
+            return together - float(self.accuracy[runs].mean())
+
+        return gain
+
+
+class Numbers:
+    """The numbers of every cell, read when they are asked for."""
+
+    def __init__(self, laboratory: Laboratory, sweep: KeptSweep) -> None:
+        self.sweep = sweep
+        self.is_paired = is_paired(sweep)
+        self._laboratory = laboratory
+
+    @property
+    def fields(self) -> list[str]:
+        return list(self.sweep.cells[0].varied)
+
+    @cached_property
+    def _read(self) -> list[Read]:
+        rows = [cell.experiment for cell in self.sweep.cells]
+        return [Read({}, frozenset()) if row is None else _read(self._laboratory, row) for row in rows]
+
+    @cached_property
+    def quantities(self) -> dict[str, Quantity]:
+        """Of every experiment, then the estimate of every claim that some cell was asked."""
+        found = {name: Quantity(name, title, unit) for name, (title, unit) in TITLES.items()}
+        found["gain"] = Quantity("gain", "What averaging all runs gains in accuracy", "points")
+        for claims in self._claims:
+            for letter, value in claims.items():
+                title, unit = f"({letter}) {value[0]}", "times" if CLAIMS[letter].ratio else ""
+                found.setdefault(f"claim-{letter}", Quantity(f"claim-{letter}", title, unit))
+        return found
+
+    @cached_property
+    def _claims(self) -> list[dict[str, tuple[str, Value]]]:
+        """Of each cell: claim -> its estimand, estimate with interval; a ratio as a ratio."""
+        found = []
+        for cell in self.sweep.cells:
+            told = Finding.from_json(cell.experiment.finding).told() if cell.experiment is not None else []
+            found.append({
+                one.record.id: (
+                    one.record.estimand,
+                    _of_bar(one),
+                )
+                for one in told if one.bar.value is not None
+            })  # fmt: skip
+        return found
+
+    def value(self, place: int, name: str) -> Value | None:
+        """A number of one cell; None where it has none (yet)."""
+        if name.startswith("claim-"):
+            found = self._claims[place].get(name.removeprefix("claim-"))
+            return None if found is None else found[1]
+        reading = self._read[place].readings.get(name)
+        if reading is None and name == "gain":
+            return self._gain(place)
+        return None if reading is None else reading.shown()
+
+    def _gain(self, place: int) -> Value | None:
+        """As it was stored, without an interval."""
+        row = self.sweep.cells[place].experiment
+        together = None if row is None else Finding.from_json(row.finding).together
+        if together is None:
+            return None
+        return Value(value=together.accuracy - together.single, runs=together.members)
+
+    def difference(self, place: int, name: str) -> Value | None:
+        """A number of one cell minus that of the first; no interval where both hold the same networks."""
+        mine, other = self.value(place, name), self.value(0, name)
+        if place == 0 or mine is None or other is None:
+            return None
+        plain = Value(value=mine.value - other.value)
+        first, here = self._read[0], self._read[place]
+        a, b = first.readings.get(name), here.readings.get(name)
+        rows = self.sweep.cells[0].experiment, self.sweep.cells[place].experiment
+        if rows[0] is None or rows[1] is None or a is None or b is None:
+            return plain
+        if not self.is_paired:
+            return b.less(a, apart=not first.networks & here.networks)
+        return _paired(self._laboratory, rows[0], rows[1], name) or plain
+
+    def points(self, y: str, x: str, by: str = "", *, from_first: bool = False) -> list[Point]:
+        """Raises InvalidInput naming y, x or by."""
+        if y not in self.quantities:
+            raise InvalidInput(f"there is no number {y[:80]!r}", field="y", allowed=", ".join(self.quantities))
+        for field, given in (("x", x), *((("by", by),) if by else ())):
+            if given not in self.fields:
+                raise InvalidInput(f"{given[:80]!r} is not varied", field=field, allowed=", ".join(self.fields))
+        found = []
+        for place, cell in enumerate(self.sweep.cells):
+            value = self.difference(place, y) if from_first else self.value(place, y)
+            if value is not None and math.isfinite(value.value):
+                found.append(Point(cell, cell.varied[x], self._series(cell, x, by), value))
+        return found
+
+    def _series(self, cell: KeptCell, x: str, by: str) -> str:
+        """What the line is that a cell belongs to: the field chosen, else all others together."""
+        fields = [by] if by else [field for field in self.fields if field != x]
+        return ", ".join(f"{short(field)} {said(cell.varied[field])}" for field in fields)
+
+
+def _of_bar(one: Told) -> Value:
+    low, value, high = (
+        None if end is None else math.exp(min(end, 700.0)) if one.claim.ratio else end
+        for end in (one.bar.low, one.bar.value, one.bar.high)
+    )
+    return Value(value=math.nan if value is None else value, low=low, high=high, runs=one.record.n)
+
+
+def _between(a: Statistic, b: Statistic, in_a: Runs, in_b: Runs, kept: Runs) -> float:
+    return b(in_b[kept]) - a(in_a[kept])
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read of one cell; networks: digests of its weights."""
+
+    readings: Mapping[str, Reading | None]
+    networks: frozenset[str]
+
+
+def _state(row: Experiment) -> tuple[object, ...]:
+    """What an experiment's numbers change with."""
+    return row.id, row.status, row.stages_done, row.finished_at
+
+
+@cached(LRUCache(2048), key=lambda laboratory, row: _state(row), lock=Lock())
+def _read(laboratory: Laboratory, row: Experiment) -> Read:
+    """Kept while nothing of the cell has changed: its page is asked for again at every event."""
+    measured = Measured(laboratory.results(row.id))
+    return Read(measured.readings, frozenset(measured.networks))
+
+
+@cached(LRUCache(4096), key=lambda laboratory, a, b, name: (_state(a), _state(b), name), lock=Lock())
+def _paired(laboratory: Laboratory, first: Experiment, row: Experiment, name: str) -> Value | None:
+    """The difference of a number over the runs that two cells both have."""
+    return paired(Measured(laboratory.results(first.id)), Measured(laboratory.results(row.id)), name)
+
+
+def paired(first: Measured, here: Measured, name: str) -> Value | None:
+    """The difference over the runs both have, with the jackknife over those runs; None where there is no such thing."""
+    runs = sorted(set(first.runs) & set(here.runs))
+    a, b = first.statistics.get(name), here.statistics.get(name)
+    if len(runs) < 2 or a is None or b is None:
+        return None
+    places = [np.array([one.runs.index(run) for run in runs]) for one in (first, here)]
+    found = estimate(partial(_between, a, b, *places), len(runs), margin=0.0)
+    if not math.isfinite(found.value):
+        return None
+    if not math.isfinite(found.error) or found.error == 0:
+        return Value(value=found.value, runs=len(runs))
+    return Value(value=found.value, low=found.low, high=found.high, runs=len(runs))
+
+
+# ---- picture ----
+
+
+def draw(numbers: Numbers, theme: Theme, *, y: str, x: str, by: str = "", from_first: bool = False) -> go.Figure:
+    """Each cell a dot with its interval over its field's value; cells of one series are joined. Raises InvalidInput."""
+    import plotly.graph_objects as go
+
+    points = numbers.points(y, x, by, from_first=from_first)
+    quantity = numbers.quantities[y]
+    values = list(dict.fromkeys(cell.varied[x] for cell in numbers.sweep.cells if _is_key(cell.varied[x])))
+    is_measured = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values) and len(values) > 1
+    series = list(dict.fromkeys(point.by for point in points))
+    layout = style.layout(theme, kind="page", height=420, revision=f"{y}/{x}/{by}/{from_first}")
+    layout["margin"] |= {"l": 64, "r": 24, "b": 64}
+    layout["showlegend"] = len(series) > 1
+    layout["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    layout["margin"]["t"] = 32 + 20 * math.ceil(len(series) / 2) if len(series) > 1 else 24
+    title = short(x).capitalize()
+    if is_measured:
+        wide = min(values) > 0 and max(values) / min(values) >= 8
+        ticks = {"tickvals": sorted(values), "ticktext": [said(v) for v in sorted(values)], "nticks": 0}
+        layout["xaxis"] = style.x_axis(theme, title={"text": title}, type="log" if wide else "linear", **ticks)
+    else:
+        texts = [said(v) for v in values]
+        ticks = {"tickvals": [*range(len(texts))], "ticktext": texts, "nticks": 0}
+        layout["xaxis"] = style.x_axis(theme, title={"text": title}, range=[-0.5, len(texts) - 0.5], **ticks)
+    layout["xaxis"]["labelalias"] = {}
+    in_percent = quantity.unit in ("accuracy", "points")
+    head = quantity.title + (", minus the first cell's" if from_first else "")
+    layout["yaxis"] = style.y_axis(theme, title={"text": head}, tickformat=".1%" if in_percent else "")
+    layout["yaxis"]["labelalias"] = {}
+    traces = [
+        _trace([point for point in points if point.by == name], name, place, theme, quantity,
+               None if is_measured else [said(v) for v in values])
+        for place, name in enumerate(series)
+    ]  # fmt: skip
+    return go.Figure(data=traces, layout=layout, layout_template=None)
+
+
+def _is_key(value: object) -> bool:
+    return isinstance(value, str | int | float | bool) or value is None
+
+
+def _trace(
+    points: Sequence[Point], name: str, place: int, theme: Theme, quantity: Quantity, texts: Sequence[str] | None
+) -> dict[str, Any]:
+    ink = style.run_ink(place, theme)
+    ordered = sorted(points, key=lambda point: point.x) if texts is None else list(points)
+    values = [point.value for point in ordered]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name or "all cells",
+        "x": [point.x if texts is None else texts.index(said(point.x)) for point in ordered],
+        "y": [value.value for value in values],
+        "line": {"color": ink, "width": 1.5, "dash": "solid" if place < MOST_SERIES else "dot"},
+        "marker": {"symbol": style.run_symbol(place), "size": 9, "color": ink},
+        "error_y": {
+            "type": "data", "symmetric": False, "color": ink, "thickness": 1.5,
+            "array": [0.0 if v.high is None else v.high - v.value for v in values],
+            "arrayminus": [0.0 if v.low is None else v.value - v.low for v in values],
+        },
+        "hovertext": [f"<b>{point.by or said(point.x)}</b><br>{quantity.told(point.value)}" for point in ordered],
+        "hoverinfo": "text",
+    }  # fmt: skip

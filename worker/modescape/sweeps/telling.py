@@ -1,0 +1,256 @@
+"""What the cells of a sweep say of each claim, and the two sentences about all of them (science r).
+
+    for claim in told(cells):
+        print(claim.title, claim.in_every, claim.in_some)
+
+"In every cell" is said where every cell says it at 2.5 % one-sided, which needs no correction (the intersection-union
+test: Berger 1982). "In some" is said of the cells whose word stands once Holm's correction for all cells tested is
+made.
+"""
+
+from __future__ import annotations
+
+import csv as csv_module
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from modescape.claims.combining import holm
+from modescape.claims.repeated_looks import Look
+from modescape.claims.telling import Told
+from modescape.finding import Finding
+from modescape.records import Status
+from modescape.science.confidence import Word
+from modescape.store.sweeps import KeptCell, KeptSweep
+from modescape.sweeps.asked import label, said
+from modescape.tables import Experiment
+
+
+class Verdict(StrEnum):
+    """What can be said of all cells together."""
+
+    EVERY = "holds in every cell"
+    NONE = "does not hold in any cell"
+    MIXED = "holds in some cells and not in others"
+    SOME = "holds in some cells"
+    NOT_EVERY = "does not hold in some cells"
+    CANNOT_TELL = "cannot tell"
+    WAITS = "waits for all cells"
+
+
+@dataclass(frozen=True)
+class CellAnswer:
+    """What one cell says of one claim. word: None where it was not judged; because: why, then, or why it cannot be
+    told; stands: whether the word stands with Holm's correction over the cells tested; p: of the word's own test."""
+
+    label: str
+    word: Word | None
+    because: str = ""
+    stands: bool = False
+    p: float | None = None
+    tested: bool = False
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    effect: str = "–"
+    interval: str = ""
+
+    @property
+    def glyph(self) -> str:
+        return self.word.glyph if self.word is not None else "–"
+
+
+@dataclass(frozen=True)
+class ClaimTold:
+    """One claim over all cells."""
+
+    letter: str
+    title: str
+    cells: tuple[CellAnswer, ...]
+    verdict: Verdict
+    in_every: str
+    in_some: str
+
+
+def told(sweep: KeptSweep, look: Callable[[Experiment], Look]) -> list[ClaimTold]:
+    """Every claim that some cell was asked, in the paper's order; [] before any is judged."""
+    answers = [_answers(cell, look) for cell in sweep.cells]
+    titles = {letter: one.claim.title for cell in answers for letter, one in cell.items()}
+    order = {letter: place for place, letter in enumerate(sorted(titles))}
+    waits = sum(cell.experiment is not None and not cell.experiment.status.has_ended for cell in sweep.cells)
+    return [
+        _over_cells(
+            letter,
+            titles[letter],
+            [_answer(kept, cell.get(letter)) for kept, cell in zip(sweep.cells, answers, strict=True)],
+            waits,
+        )
+        for letter in sorted(titles, key=order.__getitem__)
+    ]
+
+
+def _answers(cell: KeptCell, look: Callable[[Experiment], Look]) -> dict[str, Told]:
+    row = cell.experiment
+    if row is None or not row.finding:
+        return {}
+    return {one.record.id: one for one in Finding.from_json(row.finding).told(look(row))}
+
+
+def _answer(kept: KeptCell, one: Told | None) -> CellAnswer:
+    name = label(kept.varied)
+    if one is None:
+        return CellAnswer(name, None, _why_not(kept.experiment))
+    record = one.record
+    return CellAnswer(
+        name, record.word, record.because if record.word is Word.CANNOT_TELL else "", p=record.p,
+        tested=record.p is not None, value=one.bar.value, low=one.bar.low, high=one.bar.high,
+        confidence=one.bar.confidence, effect=one.effect, interval=one.interval,
+    )  # fmt: skip
+
+
+def _why_not(row: Experiment | None) -> str:
+    if row is None:
+        return "was deleted"
+    if not row.status.has_ended:
+        return "is not finished"
+    return "did not ask it" if row.status is Status.SUCCEEDED else row.error or f"was {row.status}"
+
+
+def _over_cells(letter: str, title: str, cells: Sequence[CellAnswer], waits: int) -> ClaimTold:
+    tested = [i for i, cell in enumerate(cells) if cell.tested]
+    standing: set[int] = set()
+    for word in (Word.HOLDS, Word.DOES_NOT_HOLD):
+        p_values = {str(i): _p(cells[i], word) for i in tested}
+        standing |= {int(i) for i in holm(p_values)}
+    kept = tuple(
+        CellAnswer(**{**cell.__dict__, "stands": i in standing and cell.word is not Word.CANNOT_TELL})
+        for i, cell in enumerate(cells)
+    )
+    if waits:
+        so_far = f"{waits} of {len(cells)} cells have not ended; this is said once all have."
+        return ClaimTold(letter, title, kept, Verdict.WAITS, so_far, "")
+    verdict = verdict_of(kept)
+    return ClaimTold(letter, title, kept, verdict, _in_every(verdict, kept), _in_some(verdict, kept, len(tested)))
+
+
+def _p(cell: CellAnswer, word: Word) -> float:
+    """Of the test for that word. Where it is not the word given, p is above 2.5 %, and how far is of no importance."""
+    return cell.p if cell.word is word and cell.p is not None else 1.0
+
+
+def verdict_of(cells: Sequence[CellAnswer]) -> Verdict:
+    words = {cell.word for cell in cells}
+    if words == {Word.HOLDS}:
+        return Verdict.EVERY
+    if words == {Word.DOES_NOT_HOLD}:
+        return Verdict.NONE
+    yes, no = (any(cell.stands and cell.word is word for cell in cells) for word in (Word.HOLDS, Word.DOES_NOT_HOLD))
+    if yes and no:
+        return Verdict.MIXED
+    return Verdict.SOME if yes else Verdict.NOT_EVERY if no else Verdict.CANNOT_TELL
+
+
+def _in_every(verdict: Verdict, cells: Sequence[CellAnswer]) -> str:
+    n = len(cells)
+    if verdict is Verdict.EVERY:
+        return f"Holds in every cell: in each of {n} at 2.5 % one-sided, which needs no correction."
+    if verdict is Verdict.NONE:
+        return f"Does not hold in any cell: in none of {n}, each at 2.5 % one-sided, which needs no correction."
+    if verdict in (Verdict.MIXED, Verdict.NOT_EVERY):
+        no = _named(cells, lambda cell: cell.stands and cell.word is Word.DOES_NOT_HOLD)
+        return f"Does not hold in every cell: not in {no}, with Holm's correction over the cells tested.{_open(cells)}"
+    return f"Whether it holds in every cell cannot be told.{_open(cells)}"
+
+
+def _open(cells: Sequence[CellAnswer]) -> str:
+    """What keeps it open, cell by cell."""
+    unsure = _named(cells, lambda cell: cell.word is Word.CANNOT_TELL)
+    alone = _named(cells, lambda cell: cell.word is Word.DOES_NOT_HOLD and not cell.stands)
+    absent = _named(cells, lambda cell: cell.word is None)
+    parts = [
+        f" Cannot tell: {unsure}." if unsure else "",
+        f" By itself it does not hold in {alone}, which Holm's correction does not leave standing." if alone else "",
+        f" Not judged: {absent}." if absent else "",
+    ]
+    return "".join(parts)
+
+
+def _in_some(verdict: Verdict, cells: Sequence[CellAnswer], tested: int) -> str:
+    yes = _named(cells, lambda cell: cell.stands and cell.word is Word.HOLDS)
+    over = f"with Holm's correction over {tested} cell{'' if tested == 1 else 's'} tested"
+    if verdict is Verdict.EVERY:
+        by_name = f"; taken by themselves, {over}, {yes}" if yes else f"; none can be named by itself {over}"
+        return f"Holds in some, as in every one{by_name}."
+    if verdict is Verdict.NONE:
+        return "Hence it holds in none."
+    if yes:
+        return f"Holds in some: in {yes}, {over}."
+    alone = _named(cells, lambda cell: cell.word is Word.HOLDS)
+    weak = f" By itself it holds in {alone}, which that correction does not leave standing." if alone else ""
+    return f"Whether it holds in some cannot be told {over}.{weak}"
+
+
+def _named(cells: Sequence[CellAnswer], which: Callable[[CellAnswer], bool]) -> str:
+    """The cells by their labels, "" of none, all of them in a word."""
+    found = [cell.label for cell in cells if which(cell)]
+    if len(found) == len(cells):
+        return f"all {len(found)}" if len(found) > 1 else found[0]
+    return "; ".join(found)
+
+
+# ---- tables ----
+
+
+def csv(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
+    """A row for each claim of each cell, floats in full precision."""
+    fields = list(sweep.cells[0].varied) if sweep.cells else []
+    text = io.StringIO()
+    table = csv_module.writer(text, lineterminator="\n")
+    table.writerow(("claim", "title", "cell", *fields, "experiment", "word", "stands_with_holm", "estimate", "low",
+                    "high", "confidence", "p"))  # fmt: skip
+    for claim in claims:
+        for kept, one in zip(sweep.cells, claim.cells, strict=True):
+            slug = kept.experiment.slug if kept.experiment is not None else ""
+            table.writerow((claim.letter, claim.title, kept.number + 1, *map(said, kept.varied.values()), slug,
+                            one.word or "", one.stands, one.value, one.low, one.high, one.confidence,
+                            one.p))  # fmt: skip
+    return text.getvalue()
+
+
+_ESCAPED = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+            "~": r"\textasciitilde{}",
+            "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "−": "$-$", "×": r"$\times$", "≥": r"$\geq$",
+            "≤": r"$\leq$", "\u2009": r"\,", "\u202f": r"\,", "\u00a0": "~", "–": "--", "’": "'"}  # fmt: skip
+_MARKS = {Word.HOLDS: r"$\checkmark$", Word.DOES_NOT_HOLD: r"$\times$", Word.CANNOT_TELL: "?"}
+
+
+def tex(text: str) -> str:
+    """A text as LaTeX sets it."""
+    return "".join(_ESCAPED.get(letter, letter) for letter in text)
+
+
+def latex(sweep: KeptSweep, claims: Sequence[ClaimTold]) -> str:
+    """A table of the words and intervals, a row a cell and a column a claim; needs booktabs and amssymb."""
+    head = " & ".join(["Cell", *(f"({tex(claim.letter)})" for claim in claims)])
+    lines = [
+        "% needs \\usepackage{booktabs,amssymb}",
+        f"% {sweep.row.name}".replace("\n", " "),
+        rf"\begin{{tabular}}{{l{'l' * len(claims)}}}",
+        r"\toprule",
+        rf"{head} \\",
+        r"\midrule",
+    ]
+    for place, kept in enumerate(sweep.cells):
+        row = [tex(label(kept.varied)), *(_tex_cell(claim.cells[place]) for claim in claims)]
+        lines.append(" & ".join(row) + r" \\")
+    lines += [r"\midrule", " & ".join(["all cells", *(tex(claim.verdict) for claim in claims)]) + r" \\"]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _tex_cell(one: CellAnswer) -> str:
+    if one.word is None:
+        return "--"
+    mark = _MARKS[one.word] + ("$^{*}$" if one.stands else "")
+    return f"{mark} {tex(one.effect)}" + (f" [{tex(one.interval)}]" if one.interval else "")
