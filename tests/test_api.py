@@ -620,7 +620,7 @@ def test_every_operation_is_documented_with_examples_and_errors(client: httpx.Cl
         assert operation["summary"], name
         good = {status: answer for status, answer in operation["responses"].items() if status[0] == "2"}
         assert good, name
-        binary = any("npy" in form or "safetensors" in form or "octet" in form or "png" in form
+        binary = any("npy" in form or "safetensors" in form or "octet" in form or "png" in form or "zip" in form
                      for answer in good.values() for form in answer.get("content", {}))  # fmt: skip
         examples = [
             form for answer in good.values() for form in answer.get("content", {}).values() if "example" in form

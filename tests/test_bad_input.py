@@ -54,7 +54,7 @@ def _write_bad_data(root: Path, outside: Path) -> None:
     np.savez(root / "no-labels.npz", images=images)
     np.savez(root / "no-images.npz", labels=labels)
     np.savez(root / "empty.npz", images=images[:0], labels=labels[:0])
-    np.savez(root / "flat.npz", images=images.reshape(60, -1), labels=labels)
+    np.savez(root / "flat.npz", images=images.reshape(-1), labels=labels)
     nan_images = images.astype(np.float32)
     nan_images[0, 0, 0, 0] = np.nan
     np.savez(root / "nan-images.npz", images=nan_images, labels=labels)
@@ -113,7 +113,7 @@ VALUES: list[tuple[str, Any, str]] = [
     ("data", [], "spec.data"),
     ("network.architecture", "vgg16", "spec.network.architecture"),
     ("network.architecture", ["small-cnn"], "spec.network.architecture"),
-    ("network.options", {"depth": 3}, "spec.network.options.depth"),
+    ("network.options", {"deepness": 3}, "spec.network.options.deepness"),
     ("network.options", [1], "spec.network.options"),
     ("training.protocol", "secret", "spec.training.protocol"),
     ("training.optimiser", "lion", "spec.training.optimiser"),

@@ -16,6 +16,7 @@ from test_data import (
     DEBIAN,
     folder_spec,
     npz,
+    own_numbers_or_saved,
     photographs,
     pictures,
     small_cifar10,
@@ -111,17 +112,6 @@ def test_a_study_keeps_its_contract(name: str, homes: list[Results]) -> None:
 # ---- data sets: those that are not on this machine in their published layout, with fewer images ----
 
 
-def saved_pictures(folder: Path) -> None:
-    """60 pictures of three classes, as the library of Hugging Face saves them."""
-    from datasets import ClassLabel, Dataset, Features
-    from datasets import Image as Picture
-
-    rough = np.random.default_rng(0).integers(0, 256, (60, 8, 6, 3), dtype=np.uint8)
-    features = Features({"image": Picture(), "label": ClassLabel(names=["a", "b", "c"])})
-    rows = {"image": [Image.fromarray(one) for one in rough], "label": [i % 3 for i in range(60)]}
-    Dataset.from_dict(rows, features=features).save_to_disk(str(folder))
-
-
 def _here(name: str, folder: Path) -> tuple[dict[str, Any], Path | None, Mapping[str, str] | None, DataSpec]:
     """What of the declaration is other (fewer images), the folder, the checksums and the spec."""
     spec = DataSpec(dataset=name) if name not in PLACES else DataSpec()
@@ -143,17 +133,8 @@ def _here(name: str, folder: Path) -> tuple[dict[str, Any], Path | None, Mapping
     if name == "npz":
         images = np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8)
         return {}, None, None, npz(folder, images=images, labels=np.arange(60) % 3)
-    rows = np.random.default_rng(0).normal(size=(60, 4)).round(3)
-    if name == "arrays":
-        np.savez(folder / "numbers.npz", x=rows, y=np.arange(60) % 3)
-        return {}, None, None, DataSpec(dataset=name, path=str(folder / "numbers.npz"))
-    if name == "huggingface":
-        saved_pictures(folder / "mine")
-        return {}, None, None, DataSpec(dataset=name, path=str(folder / "mine"))
-    if name == "table":
-        lines = [",".join(map(str, [*row, "abc"[i % 3]])) for i, row in enumerate(rows)]
-        (folder / "t.csv").write_text("\n".join(["p,q,r,s,class", *lines]))
-        return {}, None, None, DataSpec(dataset=name, path=str(folder / "t.csv"))
+    if name in ("arrays", "table", "huggingface"):
+        return {}, None, None, own_numbers_or_saved(name, folder)
     return {}, None, None, spec
 
 

@@ -748,6 +748,31 @@ def test_about_every_second_image_is_flipped() -> None:
 # --- the contract of every set ----------------------------------------------------------------------------------------
 
 
+def own_numbers_or_saved(name: str, root: Path) -> DataSpec:
+    """A small set of one's own that is neither `folder` nor `npz`."""
+    rows = np.random.default_rng(0).normal(size=(60, 4)).round(3)
+    path = root / {"arrays": "numbers.npz", "table": "t.csv", "huggingface": "saved"}[name]
+    if name == "arrays":
+        np.savez(path, x=rows, y=np.arange(60) % 3)
+    elif name == "table":
+        lines = [",".join(map(str, [*row, "abc"[i % 3]])) for i, row in enumerate(rows)]
+        path.write_text("\n".join(["p,q,r,s,class", *lines]))
+    else:
+        saved_pictures(path)
+    return DataSpec(dataset=name, path=str(path))
+
+
+def saved_pictures(folder: Path) -> None:
+    """60 pictures of three classes, as the library of Hugging Face saves them."""
+    from datasets import ClassLabel, Dataset, Features
+    from datasets import Image as Picture
+
+    rough = np.random.default_rng(0).integers(0, 256, (60, 8, 6, 3), dtype=np.uint8)
+    features = Features({"image": Picture(), "label": ClassLabel(names=["a", "b", "c"])})
+    rows = {"image": [Image.fromarray(one) for one in rough], "label": [i % 3 for i in range(60)]}
+    Dataset.from_dict(rows, features=features).save_to_disk(str(folder))
+
+
 def _small(name: str, root: Path) -> tuple[DataSpec, dict[str, str]]:
     """A small set of that name in its published layout, and the checksums of its files."""
     if name in ("digits", "digits-0-4", "digits-5-9", "blobs"):
@@ -762,6 +787,8 @@ def _small(name: str, root: Path) -> tuple[DataSpec, dict[str, str]]:
         return folder_spec(pictures(root / "mine", {"cats": 20, "dogs": 30})), {}
     if name == "npz":
         return npz(root, images=pixels(30, 6, 5), labels=LABELS), {}
+    if name in ("arrays", "table", "huggingface"):
+        return own_numbers_or_saved(name, root), {}
     write = {"cifar10": small_cifar10, "cifar100": small_cifar100, "svhn": small_svhn}[name]
     return spec(name, validation_images=1), write(root)
 

@@ -152,7 +152,8 @@ def said(script: str, folder: Path) -> str:
 def test_entries_from_outside_come_last_and_bring_what_ours_have(own: Path) -> None:
     found = json.loads(said(ASK, own))
     assert found["last"] == {
-        "datasets": ["npz", "stripes"], "architectures": ["own-net", "other-net"], "methods": ["shrink", "plain"],
+        "datasets": ["huggingface", "stripes"], "architectures": ["own-net", "other-net"],
+        "methods": ["shrink", "plain"],
         "corruptions": ["saturate", "inverted"], "presets": ["claims-short", "stripes-short"],
     }  # fmt: skip
     assert found["look"]["shrink"] == "shrink"

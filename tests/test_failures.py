@@ -497,7 +497,8 @@ def test_every_network_says_whether_it_has_dropout_layers() -> None:
 
     for name, entry in architectures.items():
         network = build(NetworkSpec(architecture=name), Shape(3, 32, 32, 10), seed=0)
-        assert entry.dropout == bool(dropout_layers(network)), name
+        if entry.dropout is not None:  # of a library's networks it hangs on the model
+            assert entry.dropout == bool(dropout_layers(network)), name
 
 
 # ---- what can help ----

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits
-from test_contracts import saved_pictures
+from test_data import saved_pictures
 
 from modescape.datasets.here import describe, own_names
 from modescape.datasets.loading import load

@@ -111,7 +111,7 @@ def test_a_permuted_network_is_the_same_function_and_its_order_is_found_again(na
 
 def weights_of(module: nn.Module, tensors: dict[str, np.ndarray[Any, Any]]) -> None:
     for name, values in (*module.named_parameters(), *module.named_buffers()):
-        values.copy_(torch.from_numpy(np.ascontiguousarray(tensors[name])))
+        values.copy_(torch.from_numpy(np.array(tensors[name])))
 
 
 @pytest.mark.parametrize("name", ["mlp", "small-cnn", pytest.param("resnet20v1", marks=pytest.mark.slow)])

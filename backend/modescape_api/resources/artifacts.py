@@ -72,5 +72,6 @@ def provenance(here: Here, experiment: str) -> Response:
     if row.provenance is None:
         raise NotFound(f"{row.slug} was trained here; its spec says how")
     said = {name: value for name, value in row.provenance.items() if name != KEPT}
-    about = {"created_by": row.created_by, "created_at": row.created_at, "set_digest": row.spec["imported"]["digest"]}
+    digest = (row.spec.get("imported") or {}).get("digest")  # None of weights: each has its own
+    about = {"created_by": row.created_by, "created_at": row.created_at, "set_digest": digest}
     return replies.json(said | about)

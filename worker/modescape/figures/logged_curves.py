@@ -86,6 +86,8 @@ class LoggedCurves(FigureData):
     full=True,
 )
 def logged_curves(results: Results, options: LoggedOptions) -> LoggedCurves:
+    if results.spec.imported is None:
+        raise FigureNotReady("it was trained here, and its curves are drawn above", closed=True)
     names = _names(results)
     if not names:
         raise FigureNotReady("no curve has been read yet", waits_for=("curves",))
@@ -114,9 +116,9 @@ def logged_curves(results: Results, options: LoggedOptions) -> LoggedCurves:
 def tell(data: LoggedCurves) -> Words:
     last = np.array([one.last for one in data.curves])
     last = last[np.isfinite(last)]
-    of = f"{len(data.curves)} of {data.members} members" if len(data.curves) < data.members else f"{len(last)} members"
     longest = max(one.count for one in data.curves)
-    caption = f"{data.name} of {of}, as it was logged; up to {thousands(longest)} points each."
+    caption = f"{data.name}, as it was logged; up to {thousands(longest)} points each. n = {len(data.curves)} members"
+    caption += "." if len(data.curves) == data.members else f" of {data.members}."
     if not len(last):
         return Words(caption, f"No {data.name} that was logged last is a finite number.")
     if len(last) == 1:
