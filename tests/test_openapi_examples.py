@@ -198,7 +198,11 @@ def imported(client: httpx.Client) -> dict[str, list[Json]]:
     made = client.post("/api/imports", json=asked).json()
     member = {"files": [sent("test.logits.npy", logits[0])], "seed": 7, "config": {"learning_rate": 0.1}, "by": "me"}
     filled = client.put(f"/api/imports/{made['id']}/members/7", json=member).json()
-    return {"upload": uploads, "look": [seen], "import": [filled], "imports": [client.get("/api/imports").json()]}
+    origin = client.get(f"/api/experiments/{filled['experiment']}/provenance").json()
+    return {
+        "upload": uploads, "look": [seen], "import": [filled], "imports": [client.get("/api/imports").json()],
+        "provenance": [origin],
+    }  # fmt: skip
 
 
 def _swept(site: Served) -> str:
