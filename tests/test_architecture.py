@@ -25,7 +25,7 @@ DOORS = {
     "itsdangerous": {"security.py"},
     "starlette": {"modescape_api"},
     "uvicorn": {"modescape_api"},
-    "plotly": {"drawing", "figures", "studies", "modescape_api"},
+    "plotly": {"drawing", "figures", "studies", "sweeps", "modescape_api"},
     "torch": {
         "science",
         "training.py",
@@ -43,7 +43,7 @@ DOORS = {
         "torch_child.py",  # a process of its own
     },
     "torchvision": {"science", "datasets", "recipes", "architectures"},
-    "sqlalchemy": {"store", "tables.py", "columns.py", "listing.py", "database.py"},
+    "sqlalchemy": {"store", "tables.py", "columns.py", "stored_values.py", "listing.py", "database.py"},
     "alembic": {"database.py"},
 }
 

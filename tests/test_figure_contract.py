@@ -14,7 +14,9 @@ from test_sgmcmc import chains_by_hand
 from modescape.database import upgrade
 from modescape.drawing.figure import figure
 from modescape.drawing.options import FigureOptions
-from modescape.laboratory import Laboratory
+from modescape.imported.reading import read
+from modescape.importing import bring_in
+from modescape.laboratory import Laboratory, started
 from modescape.listing import ListQuery
 from modescape.registry import figures
 from modescape.results import Results
@@ -35,6 +37,17 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
     rows = laboratory.store.experiments.page(ListQuery(limit=100)).items
     yield [laboratory.results(row.slug) for row in rows]
     laboratory.store.close()
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """An experiment of five trainings that another tool logged."""
+    table = tmp_path_factory.mktemp("logs") / "runs.csv"
+    rows = [f"{epoch},{1 / (1 + run + epoch)},{0.5 + 0.1 * run}" for run in range(5) for epoch in range(4)]
+    table.write_text("\n".join(["epoch,val_loss,val_accuracy", *rows]))
+    here = started(table.parent / "home", None)
+    lab = here.finish(bring_in(here.laboratory, read(table), name="logs"), progress=False)
+    return here.laboratory.results(lab.experiment.id)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +86,12 @@ def test_figures_stand_in_the_order_of_the_argument() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_figure_keeps_its_contract(name: str, homes: list[Any], begun: list[Any]) -> None:
-    results = [chains_by_hand()] if name == "cycles" else homes  # chains of several cycles take long
+def test_a_figure_keeps_its_contract(name: str, homes: list[Any], begun: list[Any], logs: Results) -> None:
+    # chains of several cycles take long; only other tools' logs are drawn as they are
+    results = {"cycles": [chains_by_hand()], "logged-curves": [logs]}.get(name, homes)
     found = check_figure(name, results=results, begun=begun)
     of_failures = [rule for rule in FIGURE.rules if "a run has failed" in rule]
-    assert list(found.not_asked) == (of_failures if name == "cycles" else [])
+    assert list(found.not_asked) == (of_failures if name in ("cycles", "logged-curves") else [])
 
 
 @pytest.mark.slow

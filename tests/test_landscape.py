@@ -294,7 +294,8 @@ def test_what_does_not_fit_together_is_refused(plane: dict[str, Any], field: str
 
 
 def test_networks_that_cannot_be_aligned_are_refused_before_they_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = {**dict(architectures), "plugged-in": replace(architectures["mlp"], name="plugged-in", wiring=None)}
+    network = {**dict(architectures), "plugged-in": replace(architectures["mlp"], name="plugged-in", wiring=None,
+                                                               unaligned="its units have no order")}  # fmt: skip
     monkeypatch.setattr(architectures, "_entries", network)
     with pytest.raises(InvalidInput) as refused:
         prepare(spec_of(connectivity={}, network={"architecture": "plugged-in"}), ())

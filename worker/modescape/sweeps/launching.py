@@ -103,7 +103,7 @@ def prepare(
 
 
 class _Known:
-    """Which stage keys are here, or will be once the cells before have been done."""
+    """Which stage keys are here, or will be once the cells before have been done (science r.4)."""
 
     def __init__(self, done: Callable[[Collection[str]], set[str]]) -> None:
         self._done = done

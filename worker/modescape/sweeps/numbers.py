@@ -4,7 +4,8 @@
     table.series("gain", x="training.learning_rate", by="network.architecture")
 
 Intervals are over runs, as where experiments are compared. Differences are from the first cell: of cells with a root
-seed of their own by Welch's degrees of freedom, of paired ones by the jackknife over runs of the difference itself.
+seed of their own by Welch's degrees of freedom, of paired ones by the jackknife over runs of the difference itself
+(science r.3).
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
         print(claim.title, claim.in_every, claim.in_some)
 
 "In every cell" is said where every cell says it at 2.5 % one-sided, which needs no correction (the intersection-union
-test: Berger 1982). "In some" is said of the cells whose word stands once Holm's correction for all cells tested is
-made.
+test: Berger 1982; science r.1). "In some" is said of the cells whose word stands once Holm's correction for all cells
+tested is made (science r.2).
 """
 
 from __future__ import annotations
