@@ -407,3 +407,19 @@ def test_ten_published_networks_score_as_their_author_printed_to_the_last_digit(
         matrix = lab.matrix("disagreement")
         assert matrix is not None
         assert round(matrix.values[np.triu_indices(10, 1)].mean(), 5) == 0.02054
+
+
+@pytest.mark.parametrize("what", ["samples", "trajectory"])
+def test_a_validation_set_that_not_everything_was_evaluated_on_is_left_aside_and_that_is_said(
+    what: str, tmp_path: Path
+) -> None:
+    logits, truth = made()
+    held, held_truth = made(5)
+    along = ([1, 2], np.stack([logits, logits], axis=1))
+    given: dict[str, Any] = {"samples": {"swag": around(logits)}} if what == "samples" else {"trajectory": along}
+    lab = analysed(tmp_path, logits, truth, validation=(held, held_truth), **given)
+    assert list(lab.spec.evaluation.splits) == ["test"]
+    said = [one["sentence"] for one in (lab.experiment.provenance or {})["odd"]]
+    assert any(one.startswith("The validation set is left aside") and what in one for one in said)
+    roles = {solution.role for solution in lab.solutions()}
+    assert ("sample" if what == "samples" else "checkpoint") in roles

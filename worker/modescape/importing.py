@@ -158,7 +158,8 @@ def spec_of(ensemble: Ensemble, copies: Sequence[str] = (), *, digest: str = "")
     its set digest, where it is known already."""
     count = ensemble.test.count if ensemble.has_outputs else 0
     validation, along = ensemble.sets.get(VALIDATION), ensemble.trajectory
-    labelled = [VALIDATION] if validation is not None and validation.labels is not None else []
+    has_labels = validation is not None and validation.labels is not None
+    labelled = [VALIDATION] if has_labels and not ensemble.lacking(VALIDATION) else []  # a split of every function
     imported: Json = {
         "digest": digest or set_digest(ensemble),
         "kind": ensemble.kind,

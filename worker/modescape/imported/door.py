@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modescape.imported.arrays import Array
-from modescape.imported.ensemble import TEST, Choice, Ensemble, ExampleSet, OutputKind, Recipe, SetRole
+from modescape.imported.ensemble import TEST, VALIDATION, Choice, Ensemble, ExampleSet, OutputKind, Recipe, SetRole
 from modescape.imported.kinds import clipped, logits_of, looks_like, predicted
 from modescape.science.ensembles import fit_temperature
 from modescape.science.health import NOT_FINITE, at_chance
@@ -72,6 +72,7 @@ class Odd(StrEnum):
     SHIFT_LABELS = "shift-labels"
     UNREAD = "unread"
     REMARK = "remark"
+    ASIDE = "aside"
     WRITTEN_WITHOUT = "written-without"
 
 
@@ -608,6 +609,9 @@ def _beside(ensemble: Ensemble) -> Iterator[Oddity]:
                 "changed, leave its labels out: the two are then compared image by image"
             )
             yield Oddity(Level.TOLD, Odd.SHIFT_LABELS, sentence, place=one.place)
+    if VALIDATION in ensemble.sets and (lacking := ensemble.lacking(VALIDATION)):
+        sentence = f"The validation set is left aside, for {' and '.join(lacking)} came without outputs on it"
+        yield Oddity(Level.TOLD, Odd.ASIDE, sentence, place=VALIDATION)
     for remark in ensemble.remarks:
         yield Oddity(Level.TOLD, Odd.REMARK, remark)
     if ensemble.unread:

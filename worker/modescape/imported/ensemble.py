@@ -210,6 +210,13 @@ class Ensemble:
             return len(self.classes)
         return int(self.test.labels.max()) + 1
 
+    def lacking(self, place: str) -> list[str]:
+        """What was given on the test set and not on this one: methods of samples, and "trajectory"."""
+        given = {f"samples {method!r}": samples.outputs for method, samples in self.samples.items()}
+        if self.trajectory is not None:
+            given["trajectory"] = self.trajectory.outputs
+        return [what for what, outputs in given.items() if TEST in outputs and place not in outputs]
+
     def truth(self, of: ExampleSet) -> Labels | None:
         """The true labels [N] of a set: its own, or the test set's where it is the test set changed."""
         if of.labels is None and of.role is SetRole.SHIFT and not of.has_own_images:
