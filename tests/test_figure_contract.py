@@ -99,5 +99,7 @@ def test_every_figure_keeps_its_contract_on_experiments_that_are_done_for_it() -
     with experiments(tuple(KINDS)) as made:
         assert made.with_failure.failed
         for name in NAMES:
+            if name == "logged-curves":  # of trainings elsewhere
+                continue
             found = check_figure(name, results=(made.finished, made.with_failure), begun=(made.begun,))
             assert not found.not_asked, found

@@ -173,7 +173,7 @@ def sets_of(results: Results) -> list[Listed]:
 def _left(results: Results) -> Json:
     """What the stage left. Raises ExamplesNotReady."""
     left = results.extra("examples", "all")
-    if left is not None:
+    if left is not None and "sets" in left:
         return left
     planned = any(stage.kind == "examples" for stage in results.stages)
     skipped = results.skipped("examples", "all")
