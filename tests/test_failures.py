@@ -67,7 +67,7 @@ SKIPPED = [
     ("predict", "0"), ("sample", "0/random/spread"), ("shift", "0/optimum"), ("sample", "5/sgmcmc/typical"),
     ("connectivity", "1-4"), ("plane", "1/0"), ("plane", "2/0"),
 ]  # fmt: skip
-REMADE = {"sample", "shift", "shift-compare", "compare", "embed", "ensemble", "ood", "ood-compare"}
+REMADE = {"sample", "shift", "shift-compare", "compare", "embed", "ensemble", "ood", "ood-compare", "examples"}
 
 
 @pytest.fixture
