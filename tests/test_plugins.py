@@ -424,7 +424,7 @@ def test_a_package_beside_the_product_is_offered_planned_trained_and_drawn(
             _before_a_worker(client)
             with running(installed, tmp_path, "worker", "--name", "theirs", MODESCAPE_LOG_LEVEL="INFO"):
                 wait_until(lambda: "gn-net" in _names(client, "architectures"), 120, "what the worker publishes")
-                _offered(client)
+                _offered(client, wait_until)
                 slug = _launched(client)
                 wait_until(lambda: _status(client, slug) not in ("queued", "running"), 240, "the experiment")
             _shown(client, slug)
@@ -476,7 +476,11 @@ def _before_a_worker(client: httpx.Client) -> None:
     assert plugins["their_lab.network"]["state"] == "elsewhere"
 
 
-def _offered(client: httpx.Client) -> None:
+def _plan(client: httpx.Client, spec: dict[str, Any]) -> dict[str, Any]:
+    return dict(client.post("/api/estimate", json={"spec": spec}).json())
+
+
+def _offered(client: httpx.Client, wait_until: Callable[..., None]) -> None:
     network = _names(client, "architectures")["gn-net"]
     assert (network["loaded"], network["package"], network["dropout"]) == (False, "their_lab 1.2", False)
     assert network["options"]["properties"]["width"]["maximum"] == 64
@@ -490,7 +494,7 @@ def _offered(client: httpx.Client) -> None:
                  "Their rounding", "(z) Runs err on different images", "<td>claim (z)</td>"):  # fmt: skip
         assert text in said, text
     assert "#0B5D3B" in client.get("/static/tokens.css").text
-    plan = client.post("/api/estimate", json={"spec": SPEC}).json()
+    plan = _plan(client, SPEC)
     assert plan["parameters"] == 9 * 1 * 8 + 8 + 2 * 8 + 8 * 64 * 2 + 2  # convolution, norm, linear layer
     assert not any("is not known here" in warning for warning in plan["warnings"])
     assert [one["count"] for one in plan["kinds"] if one["kind"] == "their-rounded"] == [2]
@@ -504,8 +508,9 @@ def _offered(client: httpx.Client) -> None:
         problem = client.post("/api/estimate", json={"spec": {**SPEC, **wrong}}).json()["errors"][0]
         assert (problem["field"], problem["allowed"]) == (f"spec.{field}", allowed)
     wide = {**SPEC, "network": {"architecture": "gn-net", "options": {"width": 12}}}
-    plan = client.post("/api/estimate", json={"spec": wide}).json()
-    assert any("how large GN net is" in warning for warning in plan["warnings"])
+    counted = 9 * 1 * 12 + 12 + 2 * 12 + 12 * 64 * 2 + 2  # by a worker: a plan waits for it, but not for ever
+    wait_until(lambda: _plan(client, wide)["parameters"] == counted, 120, "a worker to count the wider network")
+    assert not any("how large GN net is" in warning for warning in _plan(client, wide)["warnings"])
     odd = {**SPEC, "network": {"architecture": "gn-net", "options": {"width": 13}}}
     problem = client.post("/api/estimate", json={"spec": odd}).json()["errors"][0]
     assert problem["field"] == "spec.network.options.width"
