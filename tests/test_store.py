@@ -53,6 +53,7 @@ from modescape.testing.stores import (
     create,
     finish,
     finish_all,
+    in_an_hour,
     info,
     predicted,
     stage_id,
@@ -471,6 +472,50 @@ def test_output_that_names_other_stages_solutions_is_not_moved(store: Store) -> 
     assert not store.leases.reuse(lease, "memo")
     create(store, stages=[PlannedStage("sample", "a", params={"first_number": 3})])
     assert store.leases.reuse(claim(store), "memo"), "with equal numbers it fits as it is"
+
+
+def test_work_that_another_experiment_is_at_is_waited_for_and_taken_over(store: Store) -> None:
+    for _ in range(2):  # one stage each, which are the same work
+        create(store, stages=GRAPH[:1])
+    first, second = claim(store, owner="w1"), claim(store, owner="w2")
+    assert first.experiment.id != second.experiment.id
+    assert store.leases.begin(first, "memo")
+    assert not store.leases.begin(second, "memo")
+    waiting = store.stages.get(second.stage.id)
+    assert (waiting.state, waiting.lease_owner, waiting.losses) == ("ready", None, 0)
+    assert store.leases.claim("w2") is None
+    assert store.leases.claim("w2", stage_id=second.stage.id) is None, "nor when it is woken for it"
+    store.leases.finish(first, StageOutput(), "memo")
+    assert store.leases.reuse(claim(store, owner="w2"), "memo")
+    assert store.stages.get(second.stage.id).reused_from == first.stage.id
+
+
+def test_work_whose_worker_died_is_waited_for_no_longer(store: Store) -> None:
+    for _ in range(2):
+        create(store, stages=GRAPH[:1])
+    first, second = claim(store, owner="w1"), claim(store, owner="w2")
+    store.leases.begin(first, "memo")
+    assert not store.leases.begin(second, "memo")
+    assert store.leases.reap(in_an_hour()) == [first.stage.id]
+    again = claim(store, owner="w2")
+    assert again.stage.id in (first.stage.id, second.stage.id)
+    assert store.leases.begin(again, "memo")
+    assert store.leases.claim("w3") is None, "one of the two is enough"
+
+
+def test_a_fresh_experiment_waits_for_nobody_and_other_work_for_none(store: Store) -> None:
+    create(store, stages=GRAPH[:1])
+    create(store, stages=GRAPH[:1], fresh=True)
+    create(store, stages=GRAPH[:1])
+    leases = [claim(store, owner=f"w{i}") for i in range(3)]
+    assert [lease.experiment.fresh for lease in sorted(leases, key=lambda lease: lease.experiment.fresh)] == [
+        False, False, True,
+    ]  # fmt: skip
+    fresh = next(lease for lease in leases if lease.experiment.fresh)
+    others = [lease for lease in leases if lease is not fresh]
+    assert store.leases.begin(others[0], "memo")
+    assert store.leases.begin(fresh, "memo")
+    assert store.leases.begin(others[1], "another memo")
 
 
 def test_a_fresh_experiment_reuses_nothing(store: Store) -> None:

@@ -165,7 +165,8 @@ class Executor:
         )  # fmt: skip
 
     def work(self, lease: Lease) -> str:
-        """Run one claimed stage to its end; how it ended: succeeded, reused, failed, lost, or the state given back."""
+        """Run one claimed stage to its end; how it ended: succeeded, reused, failed, lost, waiting (another worker does
+        the same), or the state given back."""
         control = StageControl(self.store, lease)
         self.current = control
         if self._stopping.is_set():
@@ -197,6 +198,8 @@ class Executor:
                 renew=lambda output: self._runner.renewed(lease, output, self.artifacts),
             ):  # fmt: skip
                 return "reused"
+            if not self.store.leases.begin(lease, memo):
+                return "waiting"
             control.begin(memo)
             output = self._runner.run_stage(
                 lease, self.store, self.artifacts, self.settings, control, device=self.machine.device

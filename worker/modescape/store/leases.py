@@ -17,12 +17,18 @@ from modescape.store.attempts import Attempt, running_under
 from modescape.store.curves import add_points, copy_points, drop_points
 from modescape.store.lookup import find_experiment, lock_experiment_of
 from modescape.store.outputs import name_files
-from modescape.store.transaction import PURGE_LOCK, Change, Subject, now
+from modescape.store.transaction import PURGE_LOCK, SAME_WORK_LOCK, Change, Subject, now
 from modescape.store.transitions import move, refresh, settle
 from modescape.tables import Experiment, Stage, StageNeed
 
 HISTORY = 50
 NOTIFIED_AT_ONCE = 16  # a wake-up makes a worker go on until nothing is ready, so a few are enough
+
+
+_other = aliased(Stage)
+_SAME_WORK_RUNS = exists().where(
+    _other.memo == Stage.memo, _other.state == StageState.RUNNING, _other.id != Stage.id
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Leases(Subject):
             lease = self._claim_one(owner, stage_id, queues, lease_seconds)
             if lease is not None:
                 return lease
-        ready = select(Stage.id).where(Stage.state == StageState.READY, Stage.queue.in_(queues))
+        ready = select(Stage.id).where(Stage.state == StageState.READY, Stage.queue.in_(queues), ~_SAME_WORK_RUNS)
         if experiment_id is not None:
             ready = ready.where(Stage.experiment_id == experiment_id)
         while True:
@@ -81,7 +87,8 @@ class Leases(Subject):
                 return None
             token = str(uuid.uuid4())
             claimed = move(
-                change, Stage.id == stage_id, Stage.state == StageState.READY, Stage.queue.in_(queues),
+                change, Stage.id == stage_id, Stage.state == StageState.READY, ~_SAME_WORK_RUNS,
+                Stage.queue.in_(queues),
                 state=StageState.RUNNING, wish=None, attempt=Stage.attempt + 1, lease_token=token, lease_owner=owner,
                 worker=owner, lease_expires=change.now + timedelta(seconds=seconds), claimed_at=change.now,
                 finished_at=None, started_at=func.coalesce(Stage.started_at, change.now), error={},
@@ -196,6 +203,20 @@ class Leases(Subject):
                 attempt.succeed(renew(output), memo, reused_from=source.id)
                 return True
         return False
+
+    def begin(self, lease: Lease, memo: str) -> bool:
+        """Say which work it is; False, and the stage waits, while another worker does the same for an experiment that
+        this one may take over from. It is offered again when that one has ended. Raises LeaseLost."""
+        with self.database.writing() as change:
+            change.lock(SAME_WORK_LOCK)  # of two workers that begin at once, one sees the other
+            attempt = _attempt(change, lease)
+            attempt.stage.memo = memo
+            change.session.flush()
+            waits = select(_SAME_WORK_RUNS.where(Stage.id == lease.stage.id))
+            if lease.experiment.fresh or not change.session.scalar(waits):
+                return True
+            attempt.give_back("waits for the same work elsewhere")
+            return False
 
     def fail(self, lease: Lease, error: Json) -> None:
         """running -> failed, and so are the stages that cannot do without it. error: type, message, traceback.

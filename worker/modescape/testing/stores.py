@@ -184,6 +184,7 @@ def fences_writes(store: Store) -> None:
     attempts: dict[str, Callable[[], object]] = {
         "beat": lambda: store.leases.beat(old, Progress(99, 100)),
         "save_partial": lambda: store.leases.save_partial(old, {"stale": True}, step=99),
+        "begin": lambda: store.leases.begin(old, "memo"),
         "finish": lambda: store.leases.finish(old, StageOutput(), "memo"),
         "fail": lambda: store.leases.fail(old, {"type": "X", "message": "x"}),
         "give_back": lambda: store.leases.give_back(old),
