@@ -46,7 +46,7 @@ class Delivery:
         members = [one for one in self.spool.members if one.folder.name not in self._is_over]
         if not members and not is_last:
             return
-        if not any(one.is_done or (one.folder / POINTS).exists() for one in members) and is_last:
+        if is_last and not any(one.is_done or (one.folder / POINTS).exists() for one in self.spool.members):
             return  # nothing was logged
         id_ = self._opened()
         for member in members:
@@ -177,15 +177,16 @@ class Courier:
         raise self._refused
 
     def _run(self) -> None:
-        waits = iter(_WAITS)
-        pause = _EVERY
+        waits, pause, is_away = iter(_WAITS), _EVERY, False
         while not self._stop.wait(pause):
             try:
                 self.delivery.run()
-                waits, pause = iter(_WAITS), _EVERY
+                waits, pause, is_away = iter(_WAITS), _EVERY, False
             except ServerAway as away:
                 pause = next(waits, _WAITS[-1])
-                log.warning("%s; what is logged is kept in %s", away, self.delivery.spool.folder)
+                if not is_away:
+                    is_away = True
+                    log.warning("%s; until it does, what is logged is kept in %s", away, self.delivery.spool.folder)
             except ModescapeError as refused:
                 log.error("%s; what is logged is kept in %s", refused, self.delivery.spool.folder)
                 self._refused = refused

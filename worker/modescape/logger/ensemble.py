@@ -34,7 +34,7 @@ from modescape.errors import InvalidInput
 from modescape.imported import parts
 from modescape.imported.arrays import Array, refuse, stacked
 from modescape.imported.digest import FILE_OF
-from modescape.imported.ensemble import TEST, VALIDATION, OutputKind, Recipe, SetRole, place_of
+from modescape.imported.ensemble import TEST, VALIDATION, OutputKind, Recipe
 from modescape.imported.memory import ArrayLike, ShiftKey, WithLabels, array_of, ood_place, shift_place, tensors_of
 from modescape.laboratory import Lab
 from modescape.logger.bringing import bring
@@ -125,8 +125,7 @@ class MemberLog:
     ) -> None:
         """Functions that a method drew around it: [S, N, K] on every set, strength [S], centre [N, K] on the test set
         (see `ms.Samples`). Raises InvalidInput naming what does not fit."""
-        place_of(SetRole.OOD, method)
-        _check_name(method, "method")
+        ood_place(method)  # whose name has to do as this one
         below, of = f"samples/{method}", f"samples({method!r})"
         self._keep(f"{below}/{TEST}", self._outputs(of, test, TEST, drawn=True))
         if validation is not None:
