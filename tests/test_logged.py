@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from playwright.sync_api import sync_playwright
 from serving import served
 from test_doors import Door, member
 
@@ -71,7 +72,8 @@ def test_points_are_shown_before_any_member_is_there_and_are_its_curves_afterwar
     ]  # fmt: skip
     page = door.client.get(f"/experiments/{door.slug(id_)}", headers={"accept": "text/html"}).text
     assert "So far, 0 of 2 members" in page
-    assert 'data-figure="logged-curves"' in page or "logged-curves" in page
+    assert "Being trained: 0, 1." in " ".join(page.split())
+    assert "figures/logged-curves" in page
     assert door.add(id_, 0).status_code == 201
     door.run(door.slug(id_))
     words = door.figure(id_, "json", curve="loss").json()["words"]
@@ -216,3 +218,28 @@ def test_a_single_member_with_curves_goes_out_with_its_predictions(shared: Loop)
     shared.client.post(f"/api/imports/{id_}/seal").raise_for_status()
     results = shared.results(id_)
     assert np.array_equal(ensemble_of(results).test.outputs.read()[0], member(0))
+
+
+@pytest.mark.slow
+def test_a_browser_draws_points_as_they_come(shared: Loop, wait_until: Any) -> None:
+    """Without a reload: the page hears of them and asks for the picture again."""
+    id_ = shared.opened()
+    shared.log(id_, "0", "a", [0, 1], loss=[2.0, 1.0])
+    shared.run(shared.slug(id_))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{shared.site.url}/experiments/{shared.slug(id_)}")
+        page.evaluate("document.querySelector('#logged-curves').scrollIntoView()")
+
+        def drawn() -> list[int]:
+            """Points of each curve."""
+            plot = "document.querySelector('#logged-curves .plot')"
+            found: list[int] = page.evaluate(f"({plot}?.calcdata ?? []).map(one => one.length)")
+            return found
+
+        wait_until(lambda: drawn() == [2], "the first points", 60)
+        shared.log(id_, "0", "b", [2, 3], loss=[0.5, 0.25])
+        shared.log(id_, "1", "a", [0, 1], loss=[3.0, 2.0])
+        wait_until(lambda: drawn() == [4, 2], "those that came later", 60)
+        browser.close()

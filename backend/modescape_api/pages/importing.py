@@ -238,7 +238,7 @@ def _count(here: Site, row: Gathering) -> int:
 @dataclass(frozen=True)
 class Growing:
     """How an experiment whose members came one by one stands. is_present: False for one that others followed.
-    here, planned: members."""
+    here, planned: members; training: ids of those that are still being trained."""
 
     id: str
     sealed: bool
@@ -246,6 +246,7 @@ class Growing:
     here: int
     planned: int
     looks: tuple[str, ...]
+    training: tuple[str, ...] = ()
 
 
 def growing(here: Site, row: Experiment) -> Growing | None:
@@ -258,7 +259,8 @@ def growing(here: Site, row: Experiment) -> Growing | None:
     sealed = row.id in found.looks
     planned = found.planned if is_present and not sealed else int((row.provenance or {}).get("planned", row.runs))
     here_ = row.runs if sealed or not is_present else _count(here, found)
-    return Growing(found.id, sealed and (found.sealed or not is_present), is_present, here_, planned, looks)
+    training = tuple(one.member for one in here.store.logged.of_experiment(row.id))
+    return Growing(found.id, sealed and (found.sealed or not is_present), is_present, here_, planned, looks, training)
 
 
 @router.post("/imports/{id}/seal")
