@@ -238,8 +238,8 @@ def test_a_browser_draws_points_as_they_come(shared: Loop, wait_until: Any) -> N
             found: list[int] = page.evaluate(f"({plot}?.calcdata ?? []).map(one => one.length)")
             return found
 
-        wait_until(lambda: drawn() == [2], "the first points", 60)
+        wait_until(lambda: drawn() == [2], 60, "the first curve")
         shared.log(id_, "0", "b", [2, 3], loss=[0.5, 0.25])
         shared.log(id_, "1", "a", [0, 1], loss=[3.0, 2.0])
-        wait_until(lambda: drawn() == [4, 2], "those that came later", 60)
+        wait_until(lambda: drawn() == [4, 2], 60, "the points that came later")
         browser.close()

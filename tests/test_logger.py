@@ -102,6 +102,7 @@ def train(e: ensemble.EnsembleLog, seeds: range, test: NDArray[Any], rest: tuple
     return np.array(said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there", [False, True])
 def test_a_loop_of_scikit_learn_is_judged_as_its_arrays_are(door: Door, mine: Settings, there: bool) -> None:
     images, labels = load_digits(return_X_y=True)
@@ -125,6 +126,7 @@ def test_a_loop_of_scikit_learn_is_judged_as_its_arrays_are(door: Door, mine: Se
     assert spools(mine.spool_folder) == []  # nothing is left to be sent
 
 
+@pytest.mark.slow
 def test_everything_that_a_member_says_comes_to_the_server(door: Door, mine: Settings) -> None:
     drawn = [np.stack([member(10 * i + s) for s in range(3)]) for i in range(3)]
     with ms.ensemble(
@@ -178,7 +180,10 @@ with ms.ensemble("killed", truth(), recipe="same", planned=2, server=sys.argv[1]
 """
 
 
-def test_a_process_that_is_killed_loses_nothing_that_it_logged(door: Door, mine: Settings) -> None:
+@pytest.mark.slow
+def test_a_process_that_is_killed_loses_nothing_that_it_logged(
+    door: Door, mine: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server is away as long as it runs; another process sends what it left, twice."""
     env = {**os.environ, "MODESCAPE_HOME": str(mine.home), "PYTHONPATH": str(Path(__file__).parent)}
     away = f"http://127.0.0.1:{free_port()}"
@@ -195,13 +200,9 @@ def test_a_process_that_is_killed_loses_nothing_that_it_logged(door: Door, mine:
     (spool.folder / "ensemble.json").write_text(text, encoding="utf-8")
     copy = spool.folder.with_name("0123456789ab")
     subprocess.run(["cp", "-r", spool.folder, copy], check=True)
-    os.environ["MODESCAPE_HOME"], before = str(mine.home), os.environ.get("MODESCAPE_HOME", "")
-    try:
-        assert main(["spool", "send", spool.id]) == 0
-        assert main(["spool", "send", copy.name]) == 0  # of the same import: what is there is there once
-    finally:
-        os.environ["MODESCAPE_HOME"] = before
-        os.environ.pop("MODESCAPE_HOME") if not before else None
+    monkeypatch.setenv("MODESCAPE_HOME", str(mine.home))
+    assert main(["spool", "send", spool.id]) == 0
+    assert main(["spool", "send", copy.name]) == 0  # of the same import: what is there is there once
     assert spools(mine.spool_folder) == []
     (found,) = door.client.get("/api/imports").json()["items"]
     assert ([one["id"] for one in found["members"]], found["state"]) == (["0"], "open")
@@ -213,6 +214,7 @@ def test_a_process_that_is_killed_loses_nothing_that_it_logged(door: Door, mine:
     assert points["loss"].values.tolist() == [step / 7 for step in range(len(points["loss"].steps))]
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_and_comes_back_has_all_of_it(
     mine: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
