@@ -62,6 +62,7 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-import": imports.Import,
     "ask-look": imports.LookAt,
     "ask-member": imports.NewMember,
+    "ask-points": imports.NewPoints,
     "ask-reopening": imports.Reopening,
     "ask-selection": selections.Chosen,
     "ask-sweep": sweeps.SweepDraft,
@@ -199,9 +200,11 @@ def imported(client: httpx.Client) -> dict[str, list[Json]]:
     member = {"files": [sent("test.logits.npy", logits[0])], "seed": 7, "config": {"learning_rate": 0.1}, "by": "me"}
     filled = client.put(f"/api/imports/{made['id']}/members/7", json=member).json()
     origin = client.get(f"/api/experiments/{filled['experiment']}/provenance").json()
+    points = {"batch": "8-0", "logged": [{"steps": [0], "values": {"loss": [2.5]}}]}
+    taken = client.post(f"/api/imports/{made['id']}/members/8/points", json=points).json()
     return {
         "upload": uploads, "look": [seen], "import": [filled], "imports": [client.get("/api/imports").json()],
-        "provenance": [origin],
+        "provenance": [origin], "points-taken": [taken],
     }  # fmt: skip
 
 

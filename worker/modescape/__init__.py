@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modescape.importing import analyse
     from modescape.importing_weights import import_weights
     from modescape.laboratory import Lab, Laboratory, run
+    from modescape.logger.ensemble import ensemble
     from modescape.paper_numbers import paper
     from modescape.results import Results
     from modescape.settings import Settings
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 _HOME = {
     "analyse": "importing", "Samples": "imported.memory",
     "import_weights": "importing_weights",
+    "ensemble": "logger.ensemble",
     "compare": "comparing", "paper": "paper_numbers",
     "Lab": "laboratory", "Laboratory": "laboratory", "run": "laboratory",
     "sweep": "sweeps.running", "open_sweep": "sweeps.running",
@@ -39,7 +41,7 @@ _HOME = {
 
 __all__ = [
     "ExperimentSpec", "Lab", "Laboratory", "Results", "Samples", "Settings",
-    "analyse", "compare", "import_weights", "open_sweep", "paper", "parse", "registry", "run", "sweep",
+    "analyse", "compare", "ensemble", "import_weights", "open_sweep", "paper", "parse", "registry", "run", "sweep",
 ]  # fmt: skip
 
 

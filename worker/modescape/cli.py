@@ -98,6 +98,10 @@ def parser() -> argparse.ArgumentParser:
     export = command("export", _export, "write an experiment into a folder, or its ensemble into a .zip")
     export.add_argument("experiment", help="slug or id")
     export.add_argument("folder", type=Path, help="a new folder, or a new .zip or .npz for the ensemble alone")
+    spool = command("spool", _spool, "list, send or forget what training loops have logged and nobody has sent yet")
+    spool.add_argument("action", nargs="?", default="list", choices=("list", "send", "forget"))
+    spool.add_argument("id", nargs="*", help="which, as they are listed; of send, none are all")
+    spool.add_argument("--token", default=None, help="the server's token; empty takes MODESCAPE_TOKEN")
     verify = command("verify", _verify, "re-hash every artifact and recompute the list columns")
     verify.add_argument("--sweep", action="store_true", help="delete files that no row names")
     purge = command("purge", _purge, "delete an archived experiment for good")
@@ -450,6 +454,22 @@ def _export(settings: Settings, parsed: argparse.Namespace) -> int:
     plugins.load(settings.plugin_modules)
     print(f"wrote {export(Laboratory(settings), parsed.experiment, parsed.folder)} files to {parsed.folder}")
     return 0
+
+
+def _spool(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape.logger.left import forget, left, send
+
+    if parsed.action == "list":
+        for spool in left(settings, parsed.id):
+            print(spool)
+        return 0
+    if parsed.action == "forget":
+        if not parsed.id:
+            raise InvalidInput("which?", field="id", allowed="as `modescape spool` lists them")
+        for line in forget(settings, parsed.id):
+            print(line)
+        return 0
+    return 0 if send(settings, parsed.id, parsed.token, lambda line: print(line, file=sys.stderr)) else 1
 
 
 def _verify(settings: Settings, parsed: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@
     row, _ = intake.archive("WRN-16-4", files, asked)       # all of it at once: opened, filled, sealed
     row = intake.open("WRN-16-4", planned=20, ...)          # members one by one ...
     intake.add(row.id, "7", files)                          # ... the same again changes nothing
+    intake.points(row.id, "8", "batch-0", curves)           # of one that is still being trained
     intake.seal(row.id)                                     # now words are given: the first look
     intake.reopen(row.id, planned=30)                       # the next member begins the second
 
@@ -16,19 +17,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
+
+import numpy as np
 
 from modescape.apart import Apart, Asked, Limits, Look, OneMember, Sent
 from modescape.errors import Conflict, InvalidInput
+from modescape.imported.containers import check_name
+from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe
+from modescape.importing import spec_of
 from modescape.laboratory import Laboratory
-from modescape.pieces import Piece, together
+from modescape.pieces import KEPT, Piece, PieceMember, together
 from modescape.records import ArtifactInfo, Json, Need, PlannedStage
+from modescape.store.curves import SeriesPoints
 from modescape.store.gatherings import NewPiece, Outrun, Whole
+from modescape.store.logged import Taken
 from modescape.tables import Experiment, Gathered, Gathering
 from modescape.uploads import Uploads
 
 MOST_MEMBERS = 1000
+_LONGEST_NAME = 100  # characters of a member's id and of a curve's name
 _TRIES = 50  # of several that add at the same moment
 
 
@@ -182,11 +191,32 @@ class Intake:
             if _is_known(pieces, member, request):  # somebody else has sent the same meanwhile
                 return row
             _check_open(row, pieces)
-            return self._added(row, pieces, piece, new, seal=False)
+            return self._added(row, pieces, *self._with_curves(row, member, piece, new), seal=False)
 
         row = self._changed(id_, added)
         self._let_go(files)
         return row, True
+
+    def points(self, id_: str, member: str, batch: str, curves: Mapping[str, SeriesPoints]) -> Taken:
+        """Keep points of a member that is still being trained; the same batch again changes nothing. With the first
+        ones of an import it is an experiment, where they are shown as they come. Once the member is added they are its
+        curves. batch: its sender's name for it; curves: by name.
+
+        Raises NotFound, Conflict for an import that is sealed and for a member that is here, InvalidInput for what is
+        no name of a member or a curve and for more than is kept.
+        """
+        _check_names(member, curves)
+        taken = self.laboratory.store.logged.add(id_, member, batch, curves)
+        if taken.experiment_id is not None:
+            return taken
+
+        def begun(row: Gathering, pieces: Sequence[Gathered]) -> Gathering:
+            if row.experiment_id is not None and row.experiment_id not in row.looks:
+                return row
+            whole = self._whole(row, pieces, (), seal=False) if pieces else self._planned(row, [self._of_curves(row)])
+            return self.store.plan(id_, row.revision, whole, seal=False)
+
+        return Taken(taken.is_new, self._changed(id_, begun).experiment_id, has_begun=True)
 
     def seal(self, id_: str) -> Gathering:
         """Nothing more is awaited: claims get their words. Sealed again it stays. Raises NotFound, Conflict."""
@@ -238,12 +268,45 @@ class Intake:
     ) -> Whole:
         """The plan of all pieces together. Raises InvalidInput where they do not fit."""
         pieces = [*(Piece.from_json(one.piece) for one in before), *(piece for piece, _ in new)]
+        files = [file for one in before for file in one.files] + [file for _, one in new for file in one.files]
+        return self._planned(row, pieces, files, seal=seal)
+
+    def _planned(
+        self, row: Gathering, pieces: Sequence[Piece], files: Sequence[Json] = (), *, seal: bool = False
+    ) -> Whole:
         piece = together(pieces, planned=0 if seal else row.planned)
         prepared = self.laboratory.preparing()(piece.spec, given=piece.given)
-        files = [file for one in before for file in one.files] + [file for _, one in new for file in one.files]
-        origin = {"import": row.id, "planned": row.planned, "by": row.declared.get("by", ""), "files": files}
+        origin = {"import": row.id, "planned": row.planned, "by": row.declared.get("by", ""), "files": list(files)}
         stages = prepared.plan.stages
         return Whole(prepared.spec, stages, piece.files, piece.provenance | origin, self._stays(row, piece, stages))
+
+    def _of_curves(self, row: Gathering) -> Piece:
+        """The members of whom nothing but points of curves is here yet, as a piece: it holds the place of the first
+        that comes."""
+        declared = Declared.from_json(row.declared)
+        members = [Member(one.member) for one in self.laboratory.store.logged.of(row.id)]
+        ensemble = Ensemble(
+            row.name, OutputKind(declared.kind or "logits"), tuple(members), {},
+            recipe=Recipe(declared.recipe or "unknown"), classes=declared.classes,
+        )  # fmt: skip
+        named = tuple(PieceMember(one.id, None, {}, {}) for one in members)
+        return Piece(row.name, spec_of(ensemble, digest=_digest({"points of": row.id})), named, ())
+
+    def _with_curves(self, row: Gathering, member: str, piece: Piece, new: NewPiece) -> tuple[Piece, NewPiece]:
+        """With what was logged of a member before it came."""
+        logged = self.laboratory.store.logged
+        count = logged.count(row.id, member)  # before they are read: more that come meanwhile are found out
+        curves = logged.curves(row.id, member)
+        if not curves:
+            return piece, new
+        kept = {name: self.laboratory.artifacts.put_array(np.stack(one, 1), "given") for name, one in curves.items()}
+        (one,) = piece.members
+        given = {**one.given, **{f"curves/{name}": info.digest for name, info in kept.items()}}
+        where = {name: value for name, value in piece.where.items() if name != KEPT}  # a list without them
+        piece = replace(
+            piece, members=(replace(one, given=given),), files=(*piece.files, *kept.values()), where=where
+        )  # fmt: skip
+        return piece, replace(new, piece=piece.to_json(), logged=count)
 
     def _stays(self, row: Gathering, piece: Piece, stages: Sequence[PlannedStage]) -> list[Need]:
         """Members read before that are read alike now."""
@@ -255,7 +318,7 @@ class Intake:
         return [
             (one.kind, one.key)
             for one in stages
-            if one.kind == "predict"
+            if one.kind in ("predict", "curves")
             and not (one.needs or one.wants)
             and params.get((one.kind, one.key)) == one.params
             and one.params["run"] not in copies
@@ -303,6 +366,20 @@ def _check_open(row: Gathering, pieces: Sequence[Gathered]) -> None:
         raise Conflict(
             f"{row.planned} members were planned, and {here} are here: seal it. More can be planned when it is reopened"
         )
+
+
+def _check_names(member: str, curves: Mapping[str, SeriesPoints]) -> None:
+    """Raises InvalidInput for what could be no file of a folder that holds the ensemble."""
+    for name, field in ((member, "member"), *((one, "logged.values") for one in curves)):
+        if not 1 <= len(name) <= _LONGEST_NAME:
+            raise InvalidInput(
+                f"{name[:80]!r} is too long or empty", field=field, allowed=f"1 to {_LONGEST_NAME} characters"
+            )
+        try:
+            check_name(name, field)
+        except InvalidInput as error:
+            (found,) = error.problems
+            raise InvalidInput(found.message, field=field, allowed=found.allowed) from None
 
 
 def _count(pieces: Sequence[Gathered]) -> int:

@@ -174,7 +174,7 @@ def _facts(piece: Piece) -> Json:
     plain = _of_many({**piece.spec, "imported": imported}, 1)
     given = piece.members[0].given
     shared = {f"labels and ids {at}": given[at] for at in given if at.endswith(("/labels", "/names"))}
-    return {**_flat(plain), **shared, "arrays": sorted(given)}
+    return {**_flat(plain), **shared, "arrays": sorted(at for at in given if not at.startswith("curves/"))}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

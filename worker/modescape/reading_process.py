@@ -253,18 +253,42 @@ class _Member:
             self.trajectory = (parts.epochs(arrays["trajectory.epochs.npy"]), self._lifted(array, 2))  # type: ignore[assignment]
             self.read.add("trajectory.epochs.npy")
         elif place.startswith("samples/") and place.endswith("/test") and place.count("/") == 2:
-            method = place.split("/")[1]
-            strength = arrays.get(f"samples/{method}/strength.npy")
-            self.samples[method] = Samples(self._lifted(array, 2), strength=strength and _row(strength))
-            self.read |= {f"samples/{method}/strength.npy"} & set(arrays)
+            self._take_samples(place.split("/")[1], arrays, what)
         else:
             return
         self.read.add(name)
+
+    def _take_samples(self, method: str, arrays: Mapping[str, Array], what: str) -> None:
+        """Of one method, on every set."""
+        below = f"samples/{method}/"
+        places = {
+            name.removeprefix(below).removesuffix(f".{what}.npy"): name
+            for name in arrays
+            if name.startswith(below) and name.endswith(f".{what}.npy")
+        }
+        here = {place: arrays[name] for place, name in places.items() if place != "centre/test"}
+        lifted = {place: self._lifted(array, 2) for place, array in here.items() if _is_of_set(place)}
+        strength, centre = arrays.get(f"{below}strength.npy"), arrays.get(places.get("centre/test", ""))
+        self.samples[method] = Samples(
+            lifted[TEST],
+            strength=strength and _row(strength),
+            centre=centre and self._lifted(centre, 1),
+            validation=lifted.get(VALIDATION),
+            ood={place.removeprefix("ood/"): one for place, one in lifted.items() if place.startswith("ood/")},
+            shift={place.removeprefix("shift/"): one for place, one in lifted.items() if place.startswith("shift/")},
+        )
+        self.read |= {f"{below}strength.npy"} & set(arrays)
+        self.read |= {name for place, name in places.items() if place in lifted or place == "centre/test"}
 
     def _lifted(self, array: Array, lead: int) -> Array:
         """lead: axes before the examples."""
         whole = lead + (1 if self.kind is OutputKind.LABELS else 2)
         return stacked(array.name, [array]) if len(array.shape) == whole - 1 else array
+
+
+def _is_of_set(place: str) -> bool:
+    kind, _, rest = place.partition("/")
+    return place in _SETS or (kind, rest.count("/")) in (("ood", 0), ("shift", 1))
 
 
 def _is_beside(name: str) -> bool:

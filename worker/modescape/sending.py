@@ -34,6 +34,10 @@ class ServerRefused(ModescapeError):
     """The server refuses, or is away for too long."""
 
 
+class ServerAway(ServerRefused):
+    """The server is away for too long; what was asked may be asked again later."""
+
+
 class ServerDoor:
     """One server. tell: says what is going on, a line at a time."""
 
@@ -64,6 +68,30 @@ class ServerDoor:
         key = {"Idempotency-Key": uuid.uuid4().hex}
         return self._json("POST", "/api/imports", {"name": name, "files": files, **_said(answers)}, key)
 
+    # --- member by member ---
+
+    def open(self, name: str, planned: int, truth: Mapping[str, str], *, key: str, **answers: Any) -> Json:
+        """An import that waits for its members, as a document; opened again with the same key, it is the same one.
+        truth: place -> digest of the file of the true labels there."""
+        asked = {"name": name, "planned": planned, "truth": dict(truth), **_said(answers)}
+        return self._json("POST", "/api/imports", asked, {"Idempotency-Key": key})
+
+    def one(self, id_: str) -> Json:
+        """An import as a document."""
+        return self._json("GET", f"/api/imports/{quote(id_)}")
+
+    def points(self, id_: str, member: str, batch: bytes) -> Json:
+        """Send a batch of a member's points, in the JSON that the server takes."""
+        return self._json("POST", f"/api/imports/{quote(id_)}/members/{quote(member, safe='')}/points", batch)
+
+    def add(self, id_: str, member: str, files: Sequence[Json], **about: Any) -> Json:
+        """Add a member of these files; the import as a document."""
+        asked = {"files": list(files), **_said(about)}
+        return self._json("PUT", f"/api/imports/{quote(id_)}/members/{quote(member, safe='')}", asked)
+
+    def seal(self, id_: str) -> Json:
+        return self._json("POST", f"/api/imports/{quote(id_)}/seal", {})
+
     def page(self, slug: str) -> str:
         return f"{self._url}/experiments/{slug}"
 
@@ -89,8 +117,14 @@ class ServerDoor:
                     raise _refusal(answer)
         return digest
 
-    def _json(self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None) -> Json:
-        answer = self._asked(method, path, json=body, headers=dict(headers or {}))
+    def _json(
+        self, method: str, path: str, body: Json | bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Json:
+        said = dict(headers or {})
+        if isinstance(body, bytes):
+            answer = self._asked(method, path, content=body, headers={**said, "Content-Type": "application/json"})
+        else:
+            answer = self._asked(method, path, json=body, headers=said)
         if answer.is_error:
             raise _refusal(answer)
         found: Json = answer.json()
@@ -109,7 +143,7 @@ class ServerDoor:
                 why = str(error) or type(error).__name__
             wait = next(waits)
             if time.monotonic() + wait > ends:
-                raise ServerRefused(f"{self._url} does not answer ({why})")
+                raise ServerAway(f"{self._url} does not answer ({why})")
             self._tell(f"{self._url} does not answer ({why}); trying again in {wait:g} s")
             time.sleep(wait)
 

@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         return self.home / "uploads"
 
     @cached_property
+    def spool_folder(self) -> Path:
+        """What training loops of one's own have logged and not sent yet."""
+        return self.home / "spool"
+
+    @cached_property
     def data_folders(self) -> tuple[Path, ...]:
         """Where data sets are looked for, in order; the first is where `modescape data fetch` puts them."""
         own = tuple(Path(folder).expanduser() for folder in self.data.split(":") if folder)

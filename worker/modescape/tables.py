@@ -17,6 +17,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -471,6 +472,40 @@ class Gathered(Base):
     piece: Mapped[dict[str, Any]]  # pieces.Piece
     files: Mapped[list[Any]]  # name, sha256 and bytes of every file that was sent
     at: Mapped[datetime] = mapped_column(default=utcnow)
+
+
+class LoggedMember(Base):
+    """A member that is still being trained elsewhere: how many points of its curves were sent. It goes when the member
+    comes, whose curves they then are."""
+
+    __tablename__ = "logged_member"
+
+    gathering_id: Mapped[str] = mapped_column(ForeignKey("gathering.id", ondelete="CASCADE"), primary_key=True)
+    member: Mapped[str] = mapped_column(primary_key=True)  # its id
+    points: Mapped[int]
+    batches: Mapped[int]
+    curves: Mapped[list[Any]]  # their names
+    told_at: Mapped[datetime]  # when an event last said that there are more
+
+
+class LoggedBatch(Base):
+    """Points that were sent together. Of each curve: little-endian int64 steps, then float64 values, then float64 Unix
+    times."""
+
+    __tablename__ = "logged_batch"
+
+    gathering_id: Mapped[str] = mapped_column(primary_key=True)
+    member: Mapped[str] = mapped_column(primary_key=True)
+    batch: Mapped[str] = mapped_column(String(100), primary_key=True)  # its sender's name for it: it is kept once
+    number: Mapped[int]  # in the order in which they came
+    curves: Mapped[list[Any]]  # [name, points] of each, in the order of the bytes
+    points: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["gathering_id", "member"], ["logged_member.gathering_id", "logged_member.member"], ondelete="CASCADE"
+        ),
+    )
 
 
 class Idempotency(Base):

@@ -224,8 +224,12 @@ class Waiting:
 
 def _row(here: Site, row: Gathering) -> Waiting:
     experiment = here.intake.experiment(row)
-    count = sum(len(one.members) for one in here.store.gatherings.pieces(row.id))
-    return Waiting(row.id, row.name, count, row.planned, experiment.slug if experiment else "")
+    return Waiting(row.id, row.name, _count(here, row), row.planned, experiment.slug if experiment else "")
+
+
+def _count(here: Site, row: Gathering) -> int:
+    """Members that are here."""
+    return sum(len(one.members) for one in here.store.gatherings.pieces(row.id))
 
 
 # -- on the page of an experiment -------------------------------------------------------------------------------------
@@ -234,7 +238,7 @@ def _row(here: Site, row: Gathering) -> Waiting:
 @dataclass(frozen=True)
 class Growing:
     """How an experiment whose members came one by one stands. is_present: False for one that others followed.
-    here, planned: members."""
+    here, planned: members; training: ids of those that are still being trained."""
 
     id: str
     sealed: bool
@@ -242,6 +246,7 @@ class Growing:
     here: int
     planned: int
     looks: tuple[str, ...]
+    training: tuple[str, ...] = ()
 
 
 def growing(here: Site, row: Experiment) -> Growing | None:
@@ -253,7 +258,9 @@ def growing(here: Site, row: Experiment) -> Growing | None:
     looks = tuple(imports.as_import(here, found)["looks"])
     sealed = row.id in found.looks
     planned = found.planned if is_present and not sealed else int((row.provenance or {}).get("planned", row.runs))
-    return Growing(found.id, sealed and (found.sealed or not is_present), is_present, row.runs, planned, looks)
+    here_ = row.runs if sealed or not is_present else _count(here, found)
+    training = tuple(one.member for one in here.store.logged.of_experiment(row.id))
+    return Growing(found.id, sealed and (found.sealed or not is_present), is_present, here_, planned, looks, training)
 
 
 @router.post("/imports/{id}/seal")

@@ -56,7 +56,7 @@ class Progress:
     planned: frozenset[str]
 
 
-def progress(figure: Figure, stages: list[Stage]) -> Progress:
+def progress(figure: Figure, stages: list[Stage], results: Results) -> Progress:
     needs = []
     for kind in figure.needs:
         mine = [stage for stage in stages if stage.kind == kind]
@@ -74,9 +74,10 @@ def progress(figure: Figure, stages: list[Stage]) -> Progress:
         for stage in stages
         if stage.kind in figure.needs
     ]
+    logged = results.store.logged.version(results.experiment.id) if "curves" in figure.needs else 0
     return Progress(
         tuple(needs),
-        replies.tag(figure_version(), figure.name, shown)[3:-1],
+        replies.tag(figure_version(), figure.name, shown, *[logged] * bool(logged))[3:-1],
         frozenset(stage.kind for stage in stages if not stage.state.has_ended),
         frozenset(stage.kind for stage in stages),
     )
@@ -116,7 +117,7 @@ def asked(results: Results, figure: Figure, options: FigureOptions) -> FigureDat
 
 
 def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -> Json:
-    about = progress(figure, stages)
+    about = progress(figure, stages, results)
     base = at(f"/api/experiments/{slug}/figures/{figure.name}")
     return {
         **replies.picked(figure, "name", "title", "question", "order", "paper", "summary", "source"),
@@ -285,7 +286,7 @@ def read_figure(
     results = here.laboratory.results(experiment)
     ask = replace(ask, options=ask.options.of(results))
     slug = results.experiment.slug
-    about = progress(ask.figure, here.store.stages.without_results(results.experiment.id))
+    about = progress(ask.figure, here.store.stages.without_results(results.experiment.id), results)
     said = ask.options.model_dump_json()
     etag = replies.tag(about.version, results.experiment.id, results.experiment.name, form, theme, arrays, frame, said)
     headers = {"etag": etag, "cache-control": replies.REVALIDATE, "vary": "accept, accept-encoding"}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import Field
 
@@ -16,6 +17,7 @@ from modescape.apart import Asked
 from modescape.errors import InvalidInput, NotFound
 from modescape.gathering import MOST_MEMBERS, About, SentFile
 from modescape.records import Json
+from modescape.store.curves import SeriesPoints, joined
 from modescape.tables import Gathered, Gathering
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import Body, Name, Notes, Tag, body
@@ -25,10 +27,13 @@ from modescape_api.resources.examples import Example, answer, answers
 
 router = APIRouter(tags=["imports"])
 
+MOST_LOGGED = 50_000  # steps of a request, which may have 1 MB
+
 Kind = Literal["logits", "probs", "log-probs", "labels"]
 RecipeWord = Literal["same", "different", "unknown"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Path(max_length=36, description="The import's id.")]
+MemberId = Annotated[str, Path(min_length=1, max_length=100, description="The member's id.")]
 Planned = Annotated[int, Field(ge=1, le=MOST_MEMBERS)]
 By = Annotated[str, Field(max_length=200, description="Who sends it, in words of their own; kept with the files.")]
 
@@ -105,6 +110,49 @@ class NewMember(Body):
     config: dict[str, Any] = Field(default_factory=dict, max_length=200, description="Anything that is known of it.")
     permutation: Literal["apply", "keep"] | None = Field(None, description="As when an ensemble is imported at once.")
     by: By = ""
+
+
+class LoggedTogether(Body):
+    """Numbers that were logged at the same steps."""
+
+    steps: Annotated[list[Annotated[int, Field(ge=-(2**63), lt=2**63)]], Field(max_length=MOST_LOGGED)] = Field(
+        description="Where they were logged, in any order; of two points at one step the later is kept."
+    )
+    times: list[float] | None = Field(None, max_length=MOST_LOGGED, description="When: Unix times, one a step.")
+    values: dict[str, Annotated[list[float | None], Field(max_length=MOST_LOGGED)]] = Field(
+        max_length=500, description="By the name of the curve, one a step; null: no finite number."
+    )
+
+    def curves(self, field: str) -> dict[str, SeriesPoints]:
+        """Raises InvalidInput where there are more or fewer of them than steps."""
+        lengths = {f"values.{name[:80]}": len(values) for name, values in self.values.items()}
+        lengths |= {} if self.times is None else {"times": len(self.times)}
+        steps = np.array(self.steps, np.int64)
+        for at_, length in lengths.items():
+            if length != len(steps):
+                raise InvalidInput(f"has {length:,}", field=f"{field}.{at_}", allowed=f"one a step: {len(steps):,}")
+        times = np.full(len(steps), np.nan) if self.times is None else np.array(self.times, np.float64)
+        return {name: SeriesPoints(steps, np.array(some, np.float64), times) for name, some in self.values.items()}
+
+
+class NewPoints(Body):
+    """Points of curves of a member that is being trained."""
+
+    batch: str = Field(
+        min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$",
+        description="Your own name for these points: sent again, under the same name, they change nothing.",
+    )  # fmt: skip
+    logged: tuple[LoggedTogether, ...] = Field(
+        min_length=1, max_length=1000, description="Numbers that were logged together, in the order in which they were."
+    )
+
+    def curves(self) -> dict[str, SeriesPoints]:
+        """By name. Raises InvalidInput for what is not one a step, and for more than are taken at once."""
+        found: dict[str, list[SeriesPoints]] = {}
+        for number, together in enumerate(self.logged):
+            for name, points in together.curves(f"logged.{number}").items():
+                found.setdefault(name, []).append(points)
+        return {name: joined(parts) for name, parts in found.items()}
 
 
 class Reopening(Body):
@@ -252,7 +300,7 @@ def one_import(here: Here, id: Id) -> Response:
 def add_member(
     here: Here,
     id: Id,
-    member: Annotated[str, Path(min_length=1, max_length=100, description="The member's id.")],
+    member: MemberId,
     asked: Annotated[NewMember, body(NewMember)],
 ) -> Response:
     sent = [one.sent() for one in asked.files]
@@ -260,6 +308,29 @@ def add_member(
         id, member, sent, seed=asked.seed, config=asked.config, permutation=asked.permutation, by=asked.by
     )
     return _answered(here, changed(here, row) if is_new else row, status=201 if is_new else 200)
+
+
+@router.post(
+    "/api/imports/{id}/members/{member}/points",
+    status_code=201,
+    summary="Log points of a member that is being trained",
+    description="They are shown as they come, and are the member's curves once it is added; then no more are taken. "
+    "The same batch again changes nothing and answers 200. With the first points of an import it is an experiment.",
+    openapi_extra=bodies.documented(NewPoints, Example("ask-points")),
+    responses={
+        200: answer("They were here", "points-taken"),
+        201: answer("Kept", "points-taken"),
+        **_UNFIT,
+        **problems.documented("conflict"),
+    },
+)
+def log_points(here: Here, id: Id, member: MemberId, asked: Annotated[NewPoints, body(NewPoints)]) -> Response:
+    taken = here.intake.points(id, member, asked.batch, asked.curves())
+    if taken.has_begun and taken.experiment_id is not None:
+        here.notify_workers(taken.experiment_id)
+    headers = {"cache-control": "no-store"}
+    said = {"batch": asked.batch, "experiment": taken.experiment_id}
+    return replies.json(said, status=201 if taken.is_new else 200, headers=headers)
 
 
 @router.post(

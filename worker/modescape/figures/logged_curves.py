@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -41,19 +41,22 @@ class LoggedOptions(FigureOptions):
 def _names(results: Results) -> list[str]:
     """What accuracies and losses are usually called comes first."""
     known = {one.name for one in results.store.curves.of(results.experiment.id)}
+    known |= {name for one in results.store.logged.of_experiment(results.experiment.id) for name in one.curves}
     usual = [name for name in _FIRST if name in known]
     return [*usual, *sorted(known - set(usual))]
 
 
 @dataclass(frozen=True)
 class Logged:
-    """One member's curve: steps, values [P]; count: points it has, of which these are some."""
+    """One member's curve: steps, values [P]; count: points it has, of which these are some; is_in_training: whether
+    more are to come."""
 
     run: int
     member: str
     steps: Ints
     values: Floats
     count: int
+    is_in_training: bool = False
 
     @property
     def last(self) -> float:
@@ -102,14 +105,30 @@ def logged_curves(results: Results, options: LoggedOptions) -> LoggedCurves:
             some = thin(len(steps), _MOST)
             member = known[run]["id"] if run < len(known) else f"{run}"
             curves.append(Logged(run, member, steps[some], values[some], len(steps)))
+    curves += _in_training(results, name, first=results.spec.ensemble.runs if results.spec.imported.images else 0)
+    if not curves:
+        raise FigureNotReady("no curve has been read yet", waits_for=("curves",))
     return LoggedCurves(
         options=options,
         name=name,
         curves=tuple(curves),
-        members=results.spec.ensemble.runs,
+        members=max(results.spec.ensemble.runs, len(curves)),
         legend=(Legend(Group.TRAJECTORY, "member", Group.TRAJECTORY, len(curves)),),
-        partial="",
+        partial=_still(len([one for one in curves if one.is_in_training])),
     )
+
+
+def _in_training(results: Results, name: str, first: int) -> Iterator[Logged]:
+    """Members whose points come while they are trained; they are numbered after those that are here."""
+    for number, row in enumerate(results.store.logged.of_experiment(results.experiment.id)):
+        if name in row.curves:
+            steps, values, _ = results.store.logged.curves(row.gathering_id, row.member, name)[name]
+            some = thin(len(steps), _MOST)
+            yield Logged(first + number, row.member, steps[some], values[some], len(steps), is_in_training=True)
+
+
+def _still(count: int) -> str:
+    return f"{count} {'member is' if count == 1 else 'members are'} still being trained" if count else ""
 
 
 @logged_curves.tell

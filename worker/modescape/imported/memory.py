@@ -83,19 +83,19 @@ def from_arrays(
     mapping of tensors; images: uint8 [N, C, H, W]. Raises InvalidInput naming the argument.
     """
     what = _enum(OutputKind, kind, "kind")
-    test = parts.outputs(_members(_array("logits", logits), what), what)
+    test = parts.outputs(_members(array_of("logits", logits), what), what)
     examples = test.shape[1]
     sets = {TEST: parts.set_of(
-        TEST, test, labels=parts.true_labels(_array("labels", labels)), examples=examples,
-        ids=None if ids is None else parts.ids(_array("ids", ids)),
-        images=None if images is None else parts.images(_array("images", images)),
+        TEST, test, labels=parts.true_labels(array_of("labels", labels)), examples=examples,
+        ids=None if ids is None else parts.ids(array_of("ids", ids)),
+        images=None if images is None else parts.images(array_of("images", images)),
     )}  # fmt: skip
     if validation is not None:
         sets[VALIDATION] = _set(VALIDATION, "validation", validation, what, examples)
     for one, given in (ood or {}).items():
-        sets[_ood(one)] = _set(_ood(one), f"ood[{one!r}]", given, what, examples)
+        sets[ood_place(one)] = _set(ood_place(one), f"ood[{one!r}]", given, what, examples)
     for key, given in (shift or {}).items():
-        sets[_shift(key)] = _set(_shift(key), f"shift[{key!r}]", given, what, examples)
+        sets[shift_place(key)] = _set(shift_place(key), f"shift[{key!r}]", given, what, examples)
     who = _who(members, test.shape[0])
     return Ensemble(
         name=name,
@@ -120,7 +120,7 @@ def _enum(of: Any, value: Any, field: str) -> Any:
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 
-def _array(name: str, given: ArrayLike) -> Array:
+def array_of(name: str, given: ArrayLike) -> Array:
     """Raises InvalidInput for what no array can be made of."""
     if isinstance(given, Array):
         return given
@@ -128,7 +128,7 @@ def _array(name: str, given: ArrayLike) -> Array:
         check_pickle(str(given))
         return mapped(Path(given), str(given))
     if isinstance(given, list | tuple) and given and not np.isscalar(given[0]) and not isinstance(given[0], list):
-        return stacked(name, [_array(f"{name}[{number}]", one) for number, one in enumerate(given)])
+        return stacked(name, [array_of(f"{name}[{number}]", one) for number, one in enumerate(given)])
     return held(name, _numpy(name, given))
 
 
@@ -163,16 +163,16 @@ def _set(place: str, name: str, given: WithLabels, kind: OutputKind, examples: i
     outputs, labels = given if pair else (given, None)
     if place == VALIDATION and not pair:
         raise refuse(name, "it is one thing", "a pair: (outputs, labels)")
-    checked = parts.outputs(_members(_array(name, outputs), kind), kind)
-    truth = None if labels is None else parts.true_labels(_array(f"the labels of {name}", labels))
+    checked = parts.outputs(_members(array_of(name, outputs), kind), kind)
+    truth = None if labels is None else parts.true_labels(array_of(f"the labels of {name}", labels))
     return parts.set_of(place, checked, labels=truth, examples=examples)
 
 
-def _ood(name: str) -> str:
+def ood_place(name: str) -> str:
     return place_of(SetRole.OOD, _named(name, f"ood[{name!r}]"))
 
 
-def _shift(key: ShiftKey) -> str:
+def shift_place(key: ShiftKey) -> str:
     """Raises InvalidInput for keys without an intensity from 1 to 5."""
     kind, _, step = key.rpartition("/") if isinstance(key, str) else (key[0], "/", str(key[1]))
     if step not in ("1", "2", "3", "4", "5") or not kind:
@@ -199,21 +199,24 @@ def _samples(method: str, given: Samples | ArrayLike, kind: OutputKind) -> Metho
     asked = {TEST: ("", one.outputs)}
     if one.validation is not None:
         asked[VALIDATION] = (".validation", one.validation)
-    asked |= {_ood(key): (f".ood[{key!r}]", value) for key, value in one.ood.items()}
-    asked |= {_shift(key): (f".shift[{key!r}]", value) for key, value in one.shift.items()}
+    asked |= {ood_place(key): (f".ood[{key!r}]", value) for key, value in one.ood.items()}
+    asked |= {shift_place(key): (f".shift[{key!r}]", value) for key, value in one.shift.items()}
     return MethodSamples(
         method,
-        {place: parts.outputs(_array(name + at, value), kind, lead=2) for place, (at, value) in sorted(asked.items())},
-        None if one.strength is None else parts.strength(_array(f"{name}.strength", one.strength)),
-        {} if one.centre is None else {TEST: parts.outputs(_array(f"{name}.centre", one.centre), kind)},
+        {
+            place: parts.outputs(array_of(name + at, value), kind, lead=2)
+            for place, (at, value) in sorted(asked.items())
+        },
+        None if one.strength is None else parts.strength(array_of(f"{name}.strength", one.strength)),
+        {} if one.centre is None else {TEST: parts.outputs(array_of(f"{name}.centre", one.centre), kind)},
     )
 
 
 def _trajectory(given: Any, kind: OutputKind) -> Trajectory:
     epochs, outputs = given if isinstance(given, tuple) and len(given) == 2 else (None, given)
-    found = parts.outputs(_array("trajectory", outputs), kind, lead=2)
+    found = parts.outputs(array_of("trajectory", outputs), kind, lead=2)
     counted = np.arange(found.shape[1]) if epochs is None else epochs
-    return Trajectory(parts.epochs(_array("the epochs of trajectory", counted)), {TEST: found})
+    return Trajectory(parts.epochs(array_of("the epochs of trajectory", counted)), {TEST: found})
 
 
 def _who(given: Sequence[Member | str | int] | None, count: int) -> tuple[Member, ...]:
@@ -236,10 +239,10 @@ def _weights(given: Sequence[Any], members: Sequence[Member]) -> dict[str, Tenso
         raise InvalidInput(
             f"weights are {len(given)}, members {len(members)}", field="weights", allowed="one a member, in their order"
         )
-    return {member.id: _tensors(member.id, one) for member, one in zip(members, given, strict=True)}
+    return {member.id: tensors_of(member.id, one) for member, one in zip(members, given, strict=True)}
 
 
-def _tensors(member: str, given: Any) -> Tensors:
+def tensors_of(member: str, given: Any) -> Tensors:
     name = f"weights of member {member!r}"
     if isinstance(given, str | Path):
         check_pickle(str(given))

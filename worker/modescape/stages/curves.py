@@ -7,6 +7,7 @@ import numpy as np
 from modescape.draft import Draft
 from modescape.prices import Work
 from modescape.records import Absent
+from modescape.spec_parts import ImportedSpec
 from modescape.stages.given import GIVEN, given_to
 from modescape.stages.stage import Context, Json, Task, planner, stage
 
@@ -15,9 +16,16 @@ CURVES = "curves"
 
 @planner("curves", of_functions=False)
 def plan(draft: Draft) -> None:
-    for run in draft.runs if draft.spec.imported is not None else ():
-        if (read := given_to(draft, run, CURVES))[GIVEN]:
+    imported = draft.spec.imported
+    for run in draft.runs if imported is not None else ():
+        read = given_to(draft, run, CURVES)
+        if read[GIVEN] or _is_only_logged(imported):
             draft.add("curves", f"{run}", {"run": run, **read}, Work())
+
+
+def _is_only_logged(imported: ImportedSpec | None) -> bool:
+    """Whether no member has come yet, and points of their curves do."""
+    return imported is not None and imported.planned > 0 and not imported.images
 
 
 def _parts(task: Task) -> Json:

@@ -26,6 +26,7 @@ from modescape.store.events import Events
 from modescape.store.experiments import Experiments
 from modescape.store.gatherings import Gatherings
 from modescape.store.leases import Leases
+from modescape.store.logged import Logged
 from modescape.store.outputs import Outputs
 from modescape.store.own_sets import OwnSets
 from modescape.store.results import Results
@@ -53,6 +54,7 @@ class Store:
         self.sweeps = Sweeps(self._database)
         self.own_sets = OwnSets(self._database)
         self.gatherings = Gatherings(self._database)
+        self.logged = Logged(self._database)
 
     def close(self) -> None:
         self._database.engine.dispose()

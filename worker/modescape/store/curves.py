@@ -61,7 +61,7 @@ def add_points(session: Session, stage: Stage, run: int, name: str, points: Sequ
     if tail is not None:
         sequence = tail.sequence + 1
         if tail.n < CHUNK_POINTS:
-            new, sequence = _joined([_unpack(tail.points), new]), tail.sequence
+            new, sequence = joined([unpacked(tail.points), new]), tail.sequence
             session.delete(tail)
             session.flush()
     _write_chunks(session, series_id, sequence, new)
@@ -102,7 +102,7 @@ def _write_chunks(session: Session, series_id: str, sequence: int, curve: Series
         rows.append(
             {"series_id": series_id, "sequence": sequence + i, "n": len(part.steps),
              "first_step": int(part.steps[0]), "last_step": int(part.steps[-1]),
-             "points": b"".join(column.tobytes() for column in part)}
+             "points": packed(part)}
         )  # fmt: skip
     if rows:
         session.execute(insert(Chunk), rows)
@@ -110,21 +110,25 @@ def _write_chunks(session: Session, series_id: str, sequence: int, curve: Series
 
 def _curve_of(session: Session, series_id: str) -> SeriesPoints:
     chunks = session.scalars(select(Chunk.points).where(Chunk.series_id == series_id).order_by(Chunk.sequence))
-    return _joined([_unpack(points) for points in chunks])
+    return joined([unpacked(points) for points in chunks])
 
 
 def _curve(steps: NDArray[Any], values: NDArray[Any], times: NDArray[Any]) -> SeriesPoints:
     return SeriesPoints(steps.astype("<i8"), values.astype("<f8"), times.astype("<f8"))
 
 
-def _unpack(points: bytes) -> SeriesPoints:
+def packed(curve: SeriesPoints) -> bytes:
+    return b"".join(column.tobytes() for column in _curve(*curve))
+
+
+def unpacked(points: bytes) -> SeriesPoints:
     n = len(points) // 24
     return SeriesPoints(
         np.frombuffer(points, "<i8", n), np.frombuffer(points, "<f8", n, 8 * n), np.frombuffer(points, "<f8", n, 16 * n)
     )
 
 
-def _joined(parts: Sequence[SeriesPoints]) -> SeriesPoints:
+def joined(parts: Sequence[SeriesPoints]) -> SeriesPoints:
     if not parts:
         return _curve(np.zeros(0), np.zeros(0), np.zeros(0))
     return SeriesPoints(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("steps", "values", "times")))

@@ -22,6 +22,7 @@ from modescape.records import ArtifactInfo, EventKind, Json, Need, PlannedStage
 from modescape.spec import ExperimentSpec
 from modescape.store.creating import add_experiment, checked_tags, plan_again
 from modescape.store.experiments import give
+from modescape.store.logged import forget, points_of
 from modescape.store.lookup import find_experiment
 from modescape.store.transaction import Change, Subject
 from modescape.store.transitions import settle
@@ -34,12 +35,14 @@ class Outrun(ModescapeError):
 
 @dataclass(frozen=True)
 class NewPiece:
-    """What is added. request: digest of what was sent; files: name, sha256 and bytes of each."""
+    """What is added. request: digest of what was sent; files: name, sha256 and bytes of each; logged: points that were
+    logged of it before, which it has as its curves."""
 
     request: str
     members: Sequence[str]
     piece: Json
     files: Sequence[Json]
+    logged: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,9 @@ class Gatherings(Subject):
                     at=change.now,
                 )
             )
+            if points_of(change.session, id_, new.members) != new.logged:
+                raise Outrun("more of its points have come since they were read")
+            forget(change.session, id_, new.members)
             self._plan(change, row, whole, seal=seal)
             return row
 

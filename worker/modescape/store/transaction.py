@@ -34,7 +34,7 @@ class Change:
         self._events: list[Json] = []
 
     def event(
-        self, kind: EventKind | str, experiment_id: str | None, stage: Stage | None = None, **payload: Any
+        self, kind: EventKind | str, experiment_id: str | None, stage: Stage | None = None, /, **payload: Any
     ) -> None:
         self._events.append(
             {

@@ -598,6 +598,8 @@ class _Compared:
         if len(logs) < len(own):
             return {}
         spec = self.context.spec
+        if spec.imported is not None and "validation" not in spec.evaluation.splits:
+            return {}  # not everything was evaluated on it, so it was left aside
         imported = self.context.results().true_labels("validation") if spec.imported is not None else None
         whole = self.context.split("validation").numpy_labels() if imported is None else imported
         labels = whole[: len(logs[0])]

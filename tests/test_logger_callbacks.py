@@ -1,0 +1,153 @@
+"""Callbacks for other libraries' loops, in those libraries where they are installed: what is logged is what the library
+logged, and what is kept is what the trained model says and weighs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+import modescape as ms
+from modescape.logger.spool import SpooledMember, spools
+from modescape.settings import Settings
+
+N, D, K, EPOCHS = 96, 5, 3, 4
+rng = np.random.default_rng(0)
+LABELS = rng.integers(0, K, N)
+INPUTS = (rng.normal(size=(N, D)) + np.eye(K, D)[LABELS]).astype(np.float32)
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Callable[[], tuple[ms.ensemble, SpooledMember]]:
+    """A member to be told, and its folder."""
+
+    def begin() -> Any:
+        e = ms.ensemble("library", LABELS, settings=Settings(home=tmp_path / "home"))
+        m = e.member(seed=7)
+        (spooled,) = spools(tmp_path / "home" / "spool")[0].members
+        return m, spooled
+
+    return begin
+
+
+def kept(member: SpooledMember, name: str) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(member.files[name])
+    return array
+
+
+def test_lightning_tells_of_its_losses_and_leaves_its_module(logged: Any, tmp_path: Path) -> None:
+    lightning = pytest.importorskip("lightning.pytorch")
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    from modescape.logger.lightning import LightningMember
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.Linear(D, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, K))
+
+        def forward(self, x: Any) -> Any:
+            return self.net(x)
+
+        def training_step(self, batch: Any, index: int) -> Any:
+            loss = torch.nn.functional.cross_entropy(self(batch[0]), batch[1])
+            self.log("train/loss", loss)
+            return loss
+
+        def validation_step(self, batch: Any, index: int) -> None:
+            self.log("validation/accuracy", (self(batch[0]).argmax(1) == batch[1]).float().mean())
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    loader = DataLoader(TensorDataset(torch.tensor(INPUTS), torch.tensor(LABELS)), batch_size=32)
+    m, member = logged()
+    module = Module()
+    with m:
+        trainer = lightning.Trainer(
+            max_epochs=EPOCHS, callbacks=[LightningMember(m, lambda it: it(torch.tensor(INPUTS)), every=2)],
+            accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, log_every_n_steps=1,
+            enable_model_summary=False, default_root_dir=tmp_path,
+        )  # fmt: skip
+        trainer.fit(module, loader, loader)
+    module.eval()
+    assert np.array_equal(kept(member, "test.logits.npy"), module(torch.tensor(INPUTS)).detach().numpy())
+    assert kept(member, "trajectory.epochs.npy").tolist() == [2.0]
+    weights = load_file(member.files["weights.safetensors"])
+    assert {name: one.tolist() for name, one in weights.items()} == {
+        name: one.tolist() for name, one in module.state_dict().items()
+    }
+    curves = member.curves()
+    assert curves["train/loss"][:, 0].tolist() == list(range(1, 3 * EPOCHS + 1))
+    assert np.isfinite(curves["train/loss"][:, 1]).all()
+    assert curves["validation/accuracy"][-1, 1] == pytest.approx(
+        float((kept(member, "test.logits.npy").argmax(1) == LABELS).mean())
+    )
+
+
+def test_the_trainer_of_hugging_face_tells_what_it_logs_and_leaves_its_model(logged: Any, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    import torch
+
+    from modescape.logger.transformers import TrainerMember
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(D, K)
+
+        def forward(self, x: Any, labels: Any = None) -> Any:
+            logits = self.layer(x)
+            return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+    rows = [{"x": x, "labels": int(y)} for x, y in zip(INPUTS, LABELS, strict=True)]
+    m, member = logged()
+    model, test = Model(), {"x": torch.tensor(INPUTS), "labels": torch.tensor(LABELS)}
+    with m:
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path / "out"), num_train_epochs=EPOCHS, per_device_train_batch_size=32, logging_steps=1,
+            report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True,
+        )  # fmt: skip
+        callback = TrainerMember(m, lambda it: it(**test)["logits"], every=1)
+        trainer = transformers.Trainer(model, arguments, train_dataset=rows, callbacks=[callback])
+        trainer.train()
+    assert np.array_equal(kept(member, "test.logits.npy"), model(**test)["logits"].detach().numpy())
+    assert kept(member, "trajectory.epochs.npy").tolist() == [1.0, 2.0, 3.0]
+    assert load_file(member.files["weights.safetensors"])["layer.bias"].tolist() == model.layer.bias.tolist()
+    logs = {one["step"]: one["loss"] for one in trainer.state.log_history if "loss" in one}
+    curve = member.curves()["loss"]
+    assert {int(step): value for step, value, _ in curve} == pytest.approx(logs)
+
+
+def test_keras_tells_of_batches_and_epochs_and_leaves_its_model(logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    from modescape.logger.keras import KerasMember
+
+    model = keras.Sequential([keras.layers.Input((D,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(K)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    m, member = logged()
+    with m:
+        callback = KerasMember(m, lambda it: it.predict(INPUTS, verbose=0), every=2)
+        history = model.fit(
+            INPUTS, LABELS, batch_size=32, epochs=EPOCHS, verbose=0, callbacks=[callback],
+            validation_data=(INPUTS, LABELS),
+        )  # fmt: skip
+    assert np.array_equal(kept(member, "test.logits.npy"), model.predict(INPUTS, verbose=0))
+    assert kept(member, "trajectory.epochs.npy").tolist() == [2.0]
+    weights = load_file(member.files["weights.safetensors"])
+    assert len(weights) == len(model.weights)
+    assert [one.shape for one in weights.values()] != []
+    curves = member.curves()
+    assert curves["loss"][:, 0].tolist() == list(range(1, 3 * EPOCHS + 1))
+    assert curves["epoch/val_accuracy"][:, 1].tolist() == pytest.approx(history.history["val_accuracy"])
+    assert curves["epoch/val_accuracy"][:, 0].tolist() == [3.0, 6.0, 9.0, 12.0]
+    assert json.loads((member.folder / "member.json").read_text())["seed"] == 7

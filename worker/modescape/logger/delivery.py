@@ -1,0 +1,196 @@
+"""What a spool holds goes to its server: points as they come, members once they are whole, the seal at the end.
+
+    Delivery(spool, door).run()          # all that is there now; raises ServerAway, and goes on when run again
+    Courier(spool, door).start()         # again and again, in the background, until the spool has ended
+
+Everything that is sent may be sent again: the import by its key, points by the bounds of their batch, files by their
+digests, a member by its id. So a process may end anywhere, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import orjson
+
+from modescape.errors import InvalidInput, ModescapeError
+from modescape.logger.spool import POINTS, Spool, SpooledMember, Waiting
+from modescape.records import Json
+from modescape.sending import ServerAway, ServerDoor, ServerRefused
+
+log = logging.getLogger("modescape.logger")
+
+MOST_VALUES = 12_000  # of a batch: with their steps and times well below the 1 MB that a server takes
+_EVERY = 0.5  # seconds between two looks at what is new
+_WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+
+
+class Delivery:
+    """Of one spool that this process holds. tell: says what is going on, a line at a time."""
+
+    def __init__(self, spool: Spool, door: ServerDoor, tell: Callable[[str], None] = lambda line: None) -> None:
+        self.spool, self._door, self._tell = spool, door, tell
+        self.page: str | None = None  # of the experiment, once there is one
+        self.here: frozenset[str] = frozenset()  # ids of members that the server has
+        self.sealed = False
+        self._is_over: set[str] = set()  # folders of members that have nothing more to send
+
+    def run(self, *, is_last: bool = False) -> None:
+        """Send all that is there now. is_last: nobody logs any more. Raises ServerAway, ServerRefused, InvalidInput for
+        what it refuses."""
+        if self.spool.about.planned is None and not is_last:
+            return  # how many there will be is known when they are there
+        members = [one for one in self.spool.members if one.folder.name not in self._is_over]
+        if not members and not is_last:
+            return
+        if is_last and not any(one.is_done or (one.folder / POINTS).exists() for one in self.spool.members):
+            return  # nothing was logged
+        id_ = self._opened()
+        for member in members:
+            self._points(id_, member)
+            if member.is_done and not member.is_added:
+                self._add(id_, member)
+            if member.is_added:
+                self._is_over.add(member.folder.name)
+        if is_last:
+            self._finish(id_)
+
+    def _opened(self) -> str:
+        about = self.spool.about
+        if (id_ := self.spool.opened) is not None and self.page is not None:
+            return id_
+        if id_ is None:
+            files = self._door.send({f"{place}.labels.npy": path for place, path in self.spool.truth.items()})
+            truth = {one["name"].removesuffix(".labels.npy"): one["sha256"] for one in files}
+            planned = about.planned or len({one.id for one in self.spool.members if one.is_done})
+            found = self._door.open(
+                about.name, max(1, planned), truth, key=about.key, kind=about.kind, recipe=about.recipe,
+                classes=list(about.classes), notes=about.notes, tags=list(about.tags), by=about.by,
+            )  # fmt: skip
+            self.spool.open_as(found["id"])
+        else:
+            found = self._door.one(id_)
+        self._know(found)
+        return str(found["id"])
+
+    def _know(self, found: Json) -> None:
+        self.here, self.sealed = frozenset(one["id"] for one in found["members"]), found["state"] == "sealed"
+        if found["experiment"] is not None and self.page is None:
+            self.page = self._door.page(found["experiment"])
+            self._tell(f"{self.spool.about.name} is at {self.page}")
+
+    def _points(self, id_: str, member: SpooledMember) -> None:
+        """All that are there. Those of a member that the server has are not wanted: its curves stay as they came."""
+        while (points := member.waiting(MOST_VALUES)) is not None:
+            if member.id in self.here:
+                member.skip()
+                return
+            body = batch_of(f"{self.spool.id}-{member.folder.name}-{points.begin}", points)
+            member.sending(points)
+            self._door.points(id_, member.id, body)
+            member.sent(points)
+            if self.page is None:
+                self._know(self._door.one(id_))
+
+    def _add(self, id_: str, member: SpooledMember) -> None:
+        files = self._door.send(member.files)
+        try:
+            found = self._door.add(
+                id_,
+                member.id,
+                files,
+                seed=member.seed,
+                config=member.config,
+                permutation=self.spool.about.permutation,
+                by=self.spool.about.by or None,
+            )
+        except InvalidInput:
+            raise
+        except ServerRefused as refused:
+            found = self._door.one(id_)
+            if found["state"] == "open" and member.id not in (one["id"] for one in found["members"]):
+                raise ServerAway(str(refused)) from None  # it is busy with those of others
+            raise
+        member.added()
+        self._know(found)
+
+    def _finish(self, id_: str) -> None:
+        about, found = self.spool.about, self._door.one(id_)
+        here, planned = found["here"], found["planned"]
+        if self.spool.has_ended and found["state"] == "open" and here >= planned:
+            self._door.seal(id_)
+            self.sealed = True
+        elif found["state"] == "open":
+            self._tell(
+                f"{about.name}: {here} of {planned} members are there; it is sealed when all are, or on its page"
+            )
+        self._know(self._door.one(id_))
+
+
+def batch_of(name: str, points: Waiting) -> bytes:
+    """The body that the server takes: what was logged together in columns."""
+    together: dict[tuple[str, ...], tuple[list[int], list[float], list[list[float | None]]]] = {}
+    for step, at, values in points.lines:
+        steps, times, rows = together.setdefault(tuple(values), ([], [], []))
+        steps.append(step)
+        times.append(at)
+        rows.append(list(values.values()))
+    logged = [
+        {"steps": steps, "times": times, "values": dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))}
+        for names, (steps, times, rows) in together.items()
+    ]
+    return orjson.dumps({"batch": name, "logged": logged})
+
+
+class Courier:
+    """Sends in the background while somebody logs. A server that is away is asked again, ever more seldom; what it
+    refuses ends it, and is raised by `finish`."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self._stop = threading.Event()
+        self._refused: ModescapeError | None = None
+        self._thread = threading.Thread(target=self._run, name="modescape-logger", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def finish(self, patience: float) -> bool:
+        """Send the rest; whether all of it is there. patience: seconds that a server may be away until it stays in the
+        spool. Raises what the server refuses."""
+        self._stop.set()
+        self._thread.join()
+        ends, waits = time.monotonic() + patience, iter(_WAITS)
+        while self._refused is None:
+            try:
+                self.delivery.run(is_last=True)
+                return True
+            except ServerAway as away:
+                wait = next(waits, _WAITS[-1])
+                if time.monotonic() + wait > ends:
+                    log.warning("%s", away)
+                    return False
+                time.sleep(wait)
+        raise self._refused
+
+    def _run(self) -> None:
+        waits, pause, is_away = iter(_WAITS), _EVERY, False
+        while not self._stop.wait(pause):
+            try:
+                self.delivery.run()
+                waits, pause, is_away = iter(_WAITS), _EVERY, False
+            except ServerAway as away:
+                pause = next(waits, _WAITS[-1])
+                if not is_away:
+                    is_away = True
+                    log.warning("%s; until it does, what is logged is kept in %s", away, self.delivery.spool.folder)
+            except ModescapeError as refused:
+                log.error("%s; what is logged is kept in %s", refused, self.delivery.spool.folder)
+                self._refused = refused
+                return
+            except Exception:  # a loop that trains must not end of it, nor of what it did not see
+                log.exception("what is logged could not be sent; it is kept in %s", self.delivery.spool.folder)
+                return
