@@ -131,11 +131,10 @@ def _read(context: Context, study: OodSpec) -> None:
         context.output.extra = {"skipped": why}
         return
     given, groups = Given(context), context.params["groups"]
-    read = {name: given.logits(_places(study, name)[0]) for name in groups}
-    blocks = {name: block[None] if block.ndim == 2 else block[: groups[name]] for name, block in read.items()}
+    read = {name: given.functions(_places(study, name)[0])[:size] for name, size in groups.items()}
     context.output.extra = {
-        "groups": {name: context.keep(block, "predictions") for name, block in blocks.items()},
-        "images": next(iter(blocks.values())).shape[1],
+        "groups": {name: given.keep_logits(context, own, (len(own),)) for name, own in read.items()},
+        "images": len(next(iter(read.values()))[0]),
         "title": _title(context, study),
         "conversion": "",
     }

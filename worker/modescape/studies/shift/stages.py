@@ -362,17 +362,17 @@ def _read(context: Context, solutions: Sequence[Solution], cells: Sequence[Cell]
     """The same of functions that were evaluated elsewhere."""
     given, own, count = Given(context), _below(context.params["group"]), context.params["images"]
     places = [f"{own}{'test' if name is None else f'shift/{name}/{intensity}'}" for name, intensity in cells]
-    blocks = (given.logits(place)[..., :count, :] for place in places)
-    logits = np.stack([block.reshape(-1, *block.shape[-2:])[: len(solutions)] for block in blocks], axis=1)
+    outputs = [given.functions(place) for place in places]
+    by_function = [own[i] for i in range(len(solutions)) for own in outputs]
     context.output.extra = {
         "cells": [list(cell) for cell in cells],
         "images": count,
         "functions": [{"role": s.role, "set": s.sample_set, "index": s.index} for s in solutions],
-        "logits": context.keep(logits, "predictions"),
+        "logits": given.keep_logits(context, by_function, (len(solutions), len(cells)), count),
     }
-    if f"{own}validation" in given and given.array(f"{own}validation").shape[-2] >= MIN_IMAGES:
-        held = given.logits(f"{own}validation")[..., :FEW_IMAGES, :]
-        logs = average(held.reshape(-1, *held.shape[-2:])[: len(solutions)])
+    held = given.functions(f"{own}validation")[: len(solutions)] if f"{own}validation" in given else []
+    if held and len(held[0]) >= MIN_IMAGES:
+        logs = average(given.logits(outputs[:FEW_IMAGES]) for outputs in held)
         context.output.extra["validation"] = context.keep(np.asarray(logs, np.float32), "probabilities")
 
 
