@@ -27,6 +27,7 @@ from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.prices import Work
 from modescape.records import EventKind, Group, Need, SampleSet, group_name
+from modescape.science.blocks import blocks
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
 from modescape.spec_parts import keyed
@@ -47,6 +48,7 @@ HELD_BYTES = 256e6  # corrupted images of one type are kept up to here, larger o
 CHUNK_BYTES = 64e6  # of images in memory at a time
 SECONDS_PER_VALUE = 1.5e-7  # of corrupting one pixel of one channel, mean over types (1.3e-7 measured at 28x28)
 SAVE_EVERY_SECONDS = 20.0
+_VALUES = 1 << 21  # probabilities that are compared at a time: 16 MB
 SIZES = (1, 2, 4)
 PUBLISHED = "published"
 CHECK: Need = ("corrupt", PUBLISHED)
@@ -528,6 +530,7 @@ class _Compared:
         self.context, self.cells, self.labels = context, cells, labels
         spec, study = context.spec, needed(context.spec.shift)
         self.size, self.seed = study.size(spec), spec.ensemble.seed
+        self.classes = len(context.results().class_names)
         self.groups: dict[str, list[_Stored]] = {}
         for name in groups.names(spec, study):
             planned = groups.planned_name(name)
@@ -580,15 +583,25 @@ class _Compared:
         return every and bool(self.methods or self.alike) and len(self.groups[Group.INDEPENDENT]) > 1
 
     def add(self, cell: int) -> None:
-        """Take in one cell of every group."""
+        """Take in one cell of every group, a block of images at a time."""
         for name, kept in self.groups.items():
-            found = []
-            for stored in kept:
-                self.context.control.check()
-                found.append(stored.read(cell))
-            self._score(name, found, cell)
-            self._diverge(name, found, cell)
-            self._gather(name, found, cell)
+            scored = EnsembleScores(len(kept), seed=self.seed, only=_sizes(len(kept)))
+            twins = CalibratedScores(len(kept), self._temperatures[name], seed=self.seed)
+            apart = _Apart(len(kept), len(self.labels), self._sets_of_runs(name, len(kept)))
+            values = max(len(kept), *(one.functions for one in kept)) * self.classes
+            check = self.context.control.check
+            for part in blocks([array for stored in kept for array in stored.mapped(cell)], _VALUES // values):
+                found = []
+                for stored in kept:
+                    check()
+                    found.append(stored.read(cell, part))
+                logs = np.stack([one.logs for one in found])
+                scored.add(logs, self.labels[part], check=check)
+                twins.add(logs, self.labels[part], check=check)
+                apart.add(part, found)
+                self._gather(name, found, cell, part)
+            self._score(name, scored, twins, cell)
+            self._diverge(name, apart, cell)
         self.done = cell + 1
 
     def _fitted(self, kept: Sequence[_Stored]) -> dict[int, tuple[float, ...]]:
@@ -604,45 +617,44 @@ class _Compared:
         check = self.context.control.check
         return fit_temperatures(np.stack(logs), labels, only=_sizes(len(kept)), seed=self.seed, check=check)
 
-    def _score(self, name: str, found: Sequence[Functions], cell: int) -> None:
-        logs, check = np.stack([one.logs for one in found]), self.context.control.check
-        scored = EnsembleScores(len(found), seed=self.seed, only=_sizes(len(found)))
-        twins = CalibratedScores(len(found), self._temperatures[name], seed=self.seed)
-        scored.add(logs, self.labels, check=check)
-        twins.add(logs, self.labels, check=check)
-        for size in _sizes(len(found)):
+    def _score(self, name: str, scored: EnsembleScores, twins: CalibratedScores, cell: int) -> None:
+        for size in scored.subsets:
             for metric, values in scored.of(size).items():
                 self._put(f"{metric}|{name}|{size}", cell, values)
         for size in twins.subsets:
             for metric, values in twins.of(size).items():
                 self._put(f"{metric}-calibrated|{name}|{size}", cell, values)
 
-    def _diverge(self, name: str, found: Sequence[Functions], cell: int) -> None:
+    def _sets_of_runs(self, name: str, runs: int) -> tuple[tuple[int, ...], ...]:
+        """Of which the divergence is told: sets of M runs, or each run's functions by themselves."""
+        if name != Group.INDEPENDENT:
+            return ()
+        return subsets(runs, self.size, seed=self.seed) if runs >= self.size else ()
+
+    def _diverge(self, name: str, apart: _Apart, cell: int) -> None:
         """js_mean of M functions (science a.9): of sets of M runs, or of M functions inside each run."""
         if name == Group.INDEPENDENT:
-            if len(found) >= self.size:
-                some = subsets(len(found), self.size, seed=self.seed)
-                self._put(f"js_mean|{name}", cell, [_js([found[i].mean for i in one]) for one in some])
+            if apart.sets:
+                self._put(f"js_mean|{name}", cell, apart.of_sets())
             return
-        full = [one for one, stored in zip(found, self.groups[name], strict=True) if stored.functions == self.size]
+        full = [i for i, stored in enumerate(self.groups[name]) if stored.functions == self.size]
         if full and self.size > 1:
-            together = [float((entropy(one.mean) - one.entropy).mean()) for one in full]
-            self._put(f"js_mean|{name}", cell, together)
+            self._put(f"js_mean|{name}", cell, [float(apart.inside[i].mean()) for i in full])
 
-    def _gather(self, name: str, found: Sequence[Functions], cell: int) -> None:
+    def _gather(self, name: str, found: Sequence[Functions], cell: int, part: slice) -> None:
         into = self.clean if cell == 0 else self.shifted
         weight = 1.0 if cell == 0 else 1.0 / (len(self.cells) - 1)
         if name == Group.INDEPENDENT:
             if cell == 0:
-                self.finals = np.stack([one.labels[0] for one in found]).astype(np.int64)
+                self.finals[:, part] = np.stack([one.labels[0] for one in found])
             own = [entropy(one.mean) for one in found]
             for i in range(len(found)):
                 for j in range(i):
                     apart = entropy((found[i].mean + found[j].mean) / 2) - (own[i] + own[j]) / 2
-                    into[name][i, j] += weight * np.maximum(apart, 0.0)
-                    into[name][j, i] = into[name][i, j]
+                    into[name][i, j, part] += weight * np.maximum(apart, 0.0)
+                    into[name][j, i, part] = into[name][i, j, part]
         elif name in self.methods:
-            into[name] += weight * np.stack([one.divergence for one in found])
+            into[name][:, part] += weight * np.stack([one.divergence for one in found])
 
     def _put(self, key: str, cell: int, values: Any) -> None:
         if key not in self.values:
@@ -714,7 +726,7 @@ class _Compared:
         pairs = np.ix_(places, places)
         own = [name for name, had in self.methods.items() if had == runs]
         return ShiftEvidence(
-            classes=len(self.context.results().class_names),
+            classes=self.classes,
             truth=self.labels,
             finals=self.finals[places],
             clean_between=self.clean[Group.INDEPENDENT][pairs],
@@ -732,10 +744,27 @@ def _sizes(runs: int) -> list[int]:
     return [size for size in dict.fromkeys((*SIZES, runs)) if size <= runs]
 
 
-def _js(functions: Sequence[Floats]) -> float:
-    """js_mean of several functions' probabilities [n, K], mean over images, nats."""
-    own = np.mean([entropy(function).mean() for function in functions])
-    return float(entropy(np.mean(functions, axis=0)).mean() - own)
+class _Apart:
+    """How far functions of a group are apart on every image of a cell, nats: entropies of each run's mean [runs, n],
+    of the mean over each set of runs [sets, n], and inside each run that of its mean less the mean one [runs, n]."""
+
+    def __init__(self, runs: int, images: int, sets: Sequence[Sequence[int]]) -> None:
+        self.sets, self.inside = sets, np.empty((runs, images))
+        self._own, self._together = np.empty((runs, images)), np.empty((len(sets), images))
+
+    def add(self, part: slice, found: Sequence[Functions]) -> None:
+        for i, one in enumerate(found):
+            self._own[i, part] = entropy(one.mean)
+            self.inside[i, part] = self._own[i, part] - one.entropy
+        for row, one_set in zip(self._together, self.sets, strict=True):
+            row[part] = entropy(np.mean([found[i].mean for i in one_set], axis=0))
+
+    def of_sets(self) -> list[float]:
+        """js_mean of each set of runs, mean over images."""
+        return [
+            float(row.mean() - np.mean([self._own[i].mean() for i in one_set]))
+            for row, one_set in zip(self._together, self.sets, strict=True)
+        ]
 
 
 class _Stored:
@@ -755,17 +784,21 @@ class _Stored:
         """Whether it is the one fair sample of a run: fair samples are never rejected, so the best strength is 0."""
         return [function["set"] for function in self.kept["functions"]] == [SampleSet.FAIR]
 
-    def read(self, cell: int) -> Functions:
+    def mapped(self, cell: int) -> list[NDArray[Any]]:
+        """What is read of it from the disk, [n, K] each."""
+        return list(self._arrays["logits"][:, cell]) if "logits" in self._arrays else [self._arrays["sums"][cell]]
+
+    def read(self, cell: int, part: slice) -> Functions:
         arrays = self._arrays
         if "logits" in arrays:
-            return Functions.of(np.asarray(arrays["logits"][:, cell]))
-        mean = np.asarray(arrays["sums"][cell], np.float64) / self.functions
+            return Functions.of(np.asarray(arrays["logits"][:, cell, part]))
+        mean = np.asarray(arrays["sums"][cell, part], np.float64) / self.functions
         # float32 has no smaller number: a class below it counts as that likely (science a.4)
         logs = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
         return Functions(
-            np.asarray(arrays["labels"][:, cell]),
+            np.asarray(arrays["labels"][:, cell, part]),
             mean,
             logs,
-            np.asarray(arrays["entropies"][cell], np.float64) / self.functions,
-            np.asarray(arrays["divergences"][cell], np.float64),
+            np.asarray(arrays["entropies"][cell, part], np.float64) / self.functions,
+            np.asarray(arrays["divergences"][cell, part], np.float64),
         )
