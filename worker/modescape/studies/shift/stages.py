@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.claims.evidence import ShiftEvidence
+from modescape.claims.evidence import OwnImages, ShiftEvidence
+from modescape.claims.record import number
 from modescape.corruptions import corruption as corrupting
 from modescape.corruptions.frost import frost_fingerprint
 from modescape.corruptions.published import PublishedSet
@@ -28,9 +30,10 @@ from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.prices import Work
 from modescape.records import EventKind, Group, Need, SampleSet, group_name
 from modescape.science.blocks import blocks
+from modescape.science.confidence import Estimate, OverPairs, OverRuns, Quantity, estimate, fixed_units
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
-from modescape.spec_parts import keyed
+from modescape.spec_parts import ImportedSpec, keyed
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.given import GIVEN, Given, given_parts, given_to
@@ -51,6 +54,7 @@ SAVE_EVERY_SECONDS = 20.0
 _VALUES = 1 << 21  # probabilities that are compared at a time: 16 MB
 SIZES = (1, 2, 4)
 PUBLISHED = "published"
+OWN = "own"  # sets with images of their own
 CHECK: Need = ("corrupt", PUBLISHED)
 
 
@@ -60,7 +64,7 @@ def plan(draft: Draft) -> None:
     if study is None:
         return
     if draft.spec.imported is not None:
-        _plan_imported(draft, study, draft.spec.imported.cells)
+        _plan_imported(draft, study, draft.spec.imported)
         return
     types, n = study.types(draft.info), study.count(draft.n.test)
     pixels = draft.info.channels * draft.info.height * draft.info.width
@@ -90,18 +94,27 @@ def plan(draft: Draft) -> None:
     draft.warnings.append(_price(functions, types, study, n, keep, kept))
 
 
-def _plan_imported(draft: Draft, study: ShiftSpec, cells: Sequence[tuple[str, int]]) -> None:
+def _plan_imported(draft: Draft, study: ShiftSpec, imported: ImportedSpec) -> None:
     """Of an imported ensemble is read what its functions said of shifted images, of every group that was given."""
-    params: Json = {"types": list(study.corruptions), "images": study.count(draft.n.test), "cells": cells}
+    cells, count = imported.cells, study.count(draft.n.test)
+    params: Json = {"types": list(study.corruptions), "images": count, "cells": cells}
     for group in groups.planned(draft, study):
-        own = _below(group.name)
-        places = [f"{own}{place}" for place in ("test", "validation", *(f"shift/{t}/{i}" for t, i in cells))]
-        read = given_to(draft, group.run, *places)
-        if all(place in read[GIVEN] for place in places if place != f"{own}validation"):
-            own_params = {"run": group.run, "group": group.name, "size": group.size, "keep": "logits", **params, **read}
+        below = _below(group.name)
+        places = [f"{below}{place}" for place in ("test", *(_place(cell) for cell in cells))]
+        others = [_place(cell) for cell in imported.own_images]
+        read = given_to(draft, group.run, *places, f"{below}validation", *(f"{below}{place}" for place in others),
+                        *(f"{place}/labels" for place in others))  # fmt: skip
+        if all(place in read[GIVEN] for place in places):
+            own = [cell for cell in imported.own_images if f"{below}{_place(cell)}" in read[GIVEN]]
+            own_params = {"run": group.run, "group": group.name, "size": group.size, "keep": "logits", **params, **read,
+                          **({OWN: own} if own else {})}  # fmt: skip
             draft.add("shift", f"{group.run}/{group.name}", own_params, Work(), needs=group.needs, wants=group.wants)
     if draft.keys("shift"):
         draft.add("shift-compare", "all", params, Work(other=1.0), wants=draft.keys("shift"))
+
+
+def _place(cell: Cell) -> str:
+    return f"shift/{cell[0]}/{cell[1]}"
 
 
 def _below(group: str) -> str:
@@ -376,6 +389,21 @@ def _read(context: Context, solutions: Sequence[Solution], cells: Sequence[Cell]
     if held and len(held[0]) >= MIN_IMAGES:
         logs = average(given.logits(outputs[:FEW_IMAGES]) for outputs in held)
         context.output.extra["validation"] = context.keep(np.asarray(logs, np.float32), "probabilities")
+    if OWN in context.params:
+        context.output.extra[OWN] = [
+            _read_own(context, given, (name, intensity), len(solutions)) for name, intensity in context.params[OWN]
+        ]
+
+
+def _read_own(context: Context, given: Given, cell: Cell, functions: int) -> Json:
+    """What they said of a set with images of its own, as logits [S, 1, n, K], and its labels."""
+    outputs = given.functions(f"{_below(context.params['group'])}{_place(cell)}")[:functions]
+    labels = np.asarray(given.array(f"{_place(cell)}/labels"), np.int64)
+    return {
+        "cell": list(cell),
+        "logits": given.keep_logits(context, outputs, (len(outputs), 1)),
+        "labels": context.keep(labels, "labels"),
+    }
 
 
 def _cells(context: Context) -> list[Cell]:
@@ -500,12 +528,11 @@ def _compare_parts(task: Task) -> Json:
 @stage("shift-compare", version=4, parts=_compare_parts, judges=(ShiftEvidence,), gathers=True)
 def shift_compare(context: Context) -> None:
     """Scores of single functions and ensembles, and divergences, by type and intensity; then claim (f2)."""
-    cells = _cells(context)
     labels = context.results().true_labels("test")[: context.params["images"]]
-    compared = _Compared(context, cells, labels)
-    saved = time.monotonic()
-    for c in range(compared.done, len(cells)):
-        context.control.progress(c, len(cells))
+    compared = _Compared(context, _cells(context), labels)
+    saved, of = time.monotonic(), len(compared.shown)
+    for c in range(compared.done, of):
+        context.control.progress(c, of)
         compared.add(c)
         if time.monotonic() - saved > SAVE_EVERY_SECONDS:
             compared.save()
@@ -517,17 +544,27 @@ def shift_compare(context: Context) -> None:
     context.artifacts.drop_scratch(context.lease.stage.id)
 
 
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """Images that groups were shown: a cell of the test images, or a set with images of its own (own: its number)."""
+
+    cell: Cell
+    labels: NDArray[np.int64]
+    own: int | None = None
+
+
 class _Compared:
     """Numbers of every group by cell, filled cell by cell; can be saved and taken up again.
 
-    values: "metric|group|size" -> [ensembles, cells] and "js_mean|group" -> [units, cells], units being runs, or sets
-    of M runs for independent ones. clean and shifted: divergences of pairs per image, of runs [n, n, N] under
-    "independent", of samples inside runs [n, N] under the method's name; methods: those with their runs, from which
+    values: "metric|group|size" -> [ensembles, shown] and "js_mean|group" -> [units, shown], units being runs, or sets
+    of M runs for independent ones; NaN where a group was not shown a set. clean and shifted: divergences of pairs per
+    image, of runs [n, n, N] under "independent", of samples inside runs [n, N] under the method's name; elsewhere: the
+    same on every set with images of its own that all of these were shown; methods: those with their runs, from which
     those that have failed there are missing.
     """
 
     def __init__(self, context: Context, cells: Sequence[Cell], labels: NDArray[np.int64]) -> None:
-        self.context, self.cells, self.labels = context, cells, labels
+        self.context, self.labels = context, labels
         spec, study = context.spec, needed(context.spec.shift)
         self.size, self.seed = study.size(spec), spec.ensemble.seed
         self.classes = len(context.results().class_names)
@@ -557,12 +594,21 @@ class _Compared:
             name for name, kept in self.groups.items()
             if self._is_sampled(name) and name not in self.methods and all(k.is_alone for k in kept)
         ]  # fmt: skip
-        images = len(labels)
-        shapes: dict[str, tuple[int, ...]] = {name: (len(own), images) for name, own in self.methods.items()}
-        shapes[Group.INDEPENDENT] = (runs, runs, images)
-        self.clean = {name: np.zeros(shape) for name, shape in shapes.items()}
-        self.shifted = {name: np.zeros(shape) for name, shape in shapes.items()}
-        self.finals = np.zeros((runs, images), np.int64)
+        others = self.groups[Group.INDEPENDENT][0].own_sets(context)
+        self.shown = [*(_Shown(cell, labels) for cell in cells), *others]
+        compared = [Group.INDEPENDENT, *self.methods]
+        self.counted = [
+            c for c, one in enumerate(self.shown)
+            if c > 0 and all(stored.saw(one) for name in compared for stored in self.groups[name])
+        ]  # fmt: skip
+        self.clean, self.shifted = self._nothing(len(labels)), self._nothing(len(labels))
+        self.elsewhere = {
+            f"{c}|{name}": zeros for c in self.counted if self.shown[c].own is not None
+            for name, zeros in self._nothing(len(self.shown[c].labels)).items()
+        }  # fmt: skip
+        self.answers = {f"{c}": np.zeros((runs, len(one.labels)), np.int64)
+                        for c, one in enumerate(self.shown) if one.own is not None}  # fmt: skip
+        self.finals = np.zeros((runs, len(labels)), np.int64)
         self._temperatures = {name: self._fitted(kept) for name, kept in self.groups.items()}
         self.done, before = _taken_up(context)
         for key, array in before.items():
@@ -571,6 +617,13 @@ class _Compared:
                 getattr(self, kind)[group_name(rest)] = array
             else:
                 self.finals = array
+
+    def _nothing(self, images: int) -> dict[str, Floats]:
+        """Zeros for the divergences of pairs of runs, and of samples inside the runs of every method."""
+        runs = len(self.runs)
+        shapes: dict[str, tuple[int, ...]] = {name: (len(own), images) for name, own in self.methods.items()}
+        shapes[Group.INDEPENDENT] = (runs, runs, images)
+        return {name: np.zeros(shape) for name, shape in shapes.items()}
 
     def _is_sampled(self, group: str) -> bool:
         return group not in list(Group) and self.context.spec.method(group).sampled
@@ -584,20 +637,23 @@ class _Compared:
 
     def add(self, cell: int) -> None:
         """Take in one cell of every group, a block of images at a time."""
+        shown = self.shown[cell]
         for name, kept in self.groups.items():
+            if not all(stored.saw(shown) for stored in kept):
+                continue
             scored = EnsembleScores(len(kept), seed=self.seed, only=_sizes(len(kept)))
             twins = CalibratedScores(len(kept), self._temperatures[name], seed=self.seed)
-            apart = _Apart(len(kept), len(self.labels), self._sets_of_runs(name, len(kept)))
+            apart = _Apart(len(kept), len(shown.labels), self._sets_of_runs(name, len(kept)))
             values = max(len(kept), *(one.functions for one in kept)) * self.classes
             check = self.context.control.check
-            for part in blocks([array for stored in kept for array in stored.mapped(cell)], _VALUES // values):
+            for part in blocks([array for stored in kept for array in stored.mapped(cell, shown)], _VALUES // values):
                 found = []
                 for stored in kept:
                     check()
-                    found.append(stored.read(cell, part))
+                    found.append(stored.read(cell, shown, part))
                 logs = np.stack([one.logs for one in found])
-                scored.add(logs, self.labels[part], check=check)
-                twins.add(logs, self.labels[part], check=check)
+                scored.add(logs, shown.labels[part], check=check)
+                twins.add(logs, shown.labels[part], check=check)
                 apart.add(part, found)
                 self._gather(name, found, cell, part)
             self._score(name, scored, twins, cell)
@@ -642,8 +698,14 @@ class _Compared:
             self._put(f"js_mean|{name}", cell, [float(apart.inside[i].mean()) for i in full])
 
     def _gather(self, name: str, found: Sequence[Functions], cell: int, part: slice) -> None:
+        if name == Group.INDEPENDENT and cell in self._others:
+            self.answers[f"{cell}"][:, part] = np.stack([one.labels[0] for one in found])
+        if cell > 0 and cell not in self.counted:
+            return
         into = self.clean if cell == 0 else self.shifted
-        weight = 1.0 if cell == 0 else 1.0 / (len(self.cells) - 1)
+        if cell in self._others:
+            into = {one: self.elsewhere[f"{cell}|{one}"] for one in (Group.INDEPENDENT, *self.methods)}
+        weight = 1.0 if cell == 0 else 1.0 / len(self.counted)
         if name == Group.INDEPENDENT:
             if cell == 0:
                 self.finals[:, part] = np.stack([one.labels[0] for one in found])
@@ -658,13 +720,21 @@ class _Compared:
 
     def _put(self, key: str, cell: int, values: Any) -> None:
         if key not in self.values:
-            self.values[key] = np.full((len(values), len(self.cells)), np.nan)
+            self.values[key] = np.full((len(values), len(self.shown)), np.nan)
         self.values[key][:, cell] = values
 
     def save(self) -> None:
-        kinds = {"values": self.values, "clean": self.clean, "shifted": self.shifted}
+        kinds: dict[str, Mapping[str, NDArray[Any]]] = {
+            "values": self.values, "clean": self.clean, "shifted": self.shifted, "elsewhere": self.elsewhere,
+            "answers": self.answers,
+        }  # fmt: skip
         tensors = {f"{kind}/{key}": array for kind, arrays in kinds.items() for key, array in arrays.items()}
         _save(self.context, self.done, tensors | {"finals": self.finals})
+
+    @property
+    def _others(self) -> list[int]:
+        """Places among what was shown of the sets with images of their own."""
+        return [c for c, one in enumerate(self.shown) if one.own is not None]
 
     def tell(self) -> None:
         """One row per group, size, metric and cell; rows of an intensity without a type are means over the types."""
@@ -675,19 +745,55 @@ class _Compared:
             about = self._about(name, int(size[0]) if size else None, len(values))
             for (corruption, intensity), places in rows.items():
                 means = values[:, places].mean(axis=1)
+                if np.isnan(means).all():
+                    continue  # a set that this group was not shown
                 details = {**about, "sd": float(means.std(ddof=1)) if len(means) > 1 else None}
                 if corruption is None and intensity > 0:
                     details |= {"types": len(places), "from": source}
+                if places[0] in self._others:
+                    details |= {OWN: True}
                 self.context.add_group(
-                    subject, metric, float(means.mean()), len(self.labels), "test",
+                    subject, metric, float(means.mean()), len(self.shown[places[0]].labels), "test",
                     corruption=corruption, intensity=intensity, **details,
                 )  # fmt: skip
+        for c in self._others:
+            self._tell_other(self.shown[c], self.answers[f"{c}"])
+
+    def _tell_other(self, shown: _Shown, answers: NDArray[np.int64]) -> None:
+        """What a set with images of its own does to single runs: accuracy and disagreement there, less on the test
+        images. They were drawn independently, so the variances of both add (science o.2)."""
+        closed, runs = closed_to(self.context.spec), len(self.runs)
+        right = OverRuns.of(self.finals == self.labels), OverRuns.of(answers == shown.labels)
+        apart = (
+            OverPairs.of(runs, lambda i, j, own=own: own[i] != own[j], own.shape[1])  # type: ignore[misc]
+            for own in (self.finals, answers)
+        )
+        corruption, intensity = shown.cell
+        for metric, (here, there) in (("accuracy-change", right), ("disagreement-change", tuple(apart))):
+            if metric == "disagreement-change" and runs < 2:
+                continue
+            with fixed_units() if closed else nullcontext():
+                found = _change(here, there, runs)
+            everyone = np.arange(runs)
+            self.context.add_group(
+                f"shift/{Group.INDEPENDENT}/1", metric, found.value, len(shown.labels), "test",
+                corruption=corruption, intensity=intensity, here=here.mean(everyone), there=there.mean(everyone),
+                low=number(found.low), high=number(found.high), error=number(found.error), runs=runs,
+                images_only=bool(closed), title=self._title(shown),
+            )  # fmt: skip
+
+    def _title(self, shown: _Shown) -> str:
+        imported, name = self.context.spec.imported, str(shown.cell[0])
+        return name if imported is None else imported.titles.get(name, name)
 
     def _rows(self) -> dict[Cell, list[int]]:
-        """Cells, and for every intensity the mean over types, with their places."""
-        rows = {cell: [i] for i, cell in enumerate(self.cells)}
+        """Cells, and for every intensity the mean over types, with their places: over those of the test images, or
+        where there are none over the other sets."""
+        rows = {one.cell: [c] for c, one in enumerate(self.shown)}
         for intensity in needed(self.context.spec.shift).intensities:
-            rows[None, intensity] = [i for i, cell in enumerate(self.cells) if cell[1] == intensity]
+            places = [c for c, one in enumerate(self.shown) if one.cell[1] == intensity]
+            changed = [c for c in places if self.shown[c].own is None]
+            rows[None, intensity] = changed or places
         return rows
 
     def _source(self) -> Json:
@@ -736,7 +842,35 @@ class _Compared:
             titles={name: self.context.spec.method(name).title for name in (*own, *self.alike)},
             numbers=tuple(runs),
             decided=True,
-        )
+            own={
+                f"{c}": OwnImages(
+                    self.elsewhere[f"{c}|{Group.INDEPENDENT}"][pairs],
+                    {name: self.elsewhere[f"{c}|{name}"] for name in own},
+                )
+                for c in self.counted if c in self._others
+            },
+            over=self._over(),
+        )  # fmt: skip
+
+    def _over(self) -> str:
+        """What the mean under shift goes over, where that is not every type at every intensity."""
+        if self.context.spec.imported is None and not self._others:
+            return ""
+        named = [f"{self._title(self.shown[c])} {self.shown[c].cell[1]}" for c in self.counted
+                 if c not in self._others]  # fmt: skip
+        own = [
+            f"{self._title(self.shown[c])} ({len(self.shown[c].labels):,} images of its own, drawn independently)"
+            for c in self.counted if c in self._others
+        ]  # fmt: skip
+        several = named if len(named) <= 6 else [f"{len(named)} types and intensities"]
+        return "the mean over " + ", ".join([*several, *own])
+
+
+def _change(here: Quantity, there: Quantity, units: int) -> Estimate:
+    """The mean there less the mean here, of images that were drawn independently."""
+    return estimate(
+        lambda runs: there.mean(runs) - here.mean(runs), units, margin=0.0, influence=[there.examples, here.examples]
+    )
 
 
 def _sizes(runs: int) -> list[int]:
@@ -776,6 +910,7 @@ class _Stored:
         self.functions = len(self.kept["functions"])
         names = [name for name in ("logits", "labels", "sums", "entropies", "divergences") if name in self.kept]
         self._arrays = {name: context.artifacts.array(self.kept[name]) for name in names}
+        self._own = {_place(one["cell"]): context.artifacts.array(one["logits"]) for one in kept.get(OWN, [])}
         # log-probabilities [n, K] of the average; None where there are too few validation images
         self.validation = context.artifacts.array(kept["validation"]) if "validation" in kept else None
 
@@ -784,14 +919,30 @@ class _Stored:
         """Whether it is the one fair sample of a run: fair samples are never rejected, so the best strength is 0."""
         return [function["set"] for function in self.kept["functions"]] == [SampleSet.FAIR]
 
-    def mapped(self, cell: int) -> list[NDArray[Any]]:
-        """What is read of it from the disk, [n, K] each."""
-        return list(self._arrays["logits"][:, cell]) if "logits" in self._arrays else [self._arrays["sums"][cell]]
+    def own_sets(self, context: Context) -> list[_Shown]:
+        return [
+            _Shown((one["cell"][0], one["cell"][1]), context.artifacts.array(one["labels"]), own)
+            for own, one in enumerate(self.kept.get(OWN, []))
+        ]
 
-    def read(self, cell: int, part: slice) -> Functions:
-        arrays = self._arrays
-        if "logits" in arrays:
-            return Functions.of(np.asarray(arrays["logits"][:, cell, part]))
+    def saw(self, shown: _Shown) -> bool:
+        return shown.own is None or _place(shown.cell) in self._own
+
+    def mapped(self, cell: int, shown: _Shown) -> list[NDArray[Any]]:
+        """What is read of it from the disk, [n, K] each."""
+        logits = self._logits(cell, shown)
+        return [self._arrays["sums"][cell]] if logits is None else list(logits)
+
+    def _logits(self, cell: int, shown: _Shown) -> NDArray[np.float32] | None:
+        """[S, n, K], where they were kept."""
+        if shown.own is not None:
+            return self._own[_place(shown.cell)][:, 0]
+        return self._arrays["logits"][:, cell] if "logits" in self._arrays else None
+
+    def read(self, cell: int, shown: _Shown, part: slice) -> Functions:
+        logits, arrays = self._logits(cell, shown), self._arrays
+        if logits is not None:
+            return Functions.of(np.asarray(logits[:, part]))
         mean = np.asarray(arrays["sums"][cell, part], np.float64) / self.functions
         # float32 has no smaller number: a class below it counts as that likely (science a.4)
         logs = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
