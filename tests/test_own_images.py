@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,19 @@ import pytest
 from numpy.typing import NDArray
 from real_data import real
 from scipy import stats
+from sklearn.datasets import load_digits
 
 import modescape as ms
 from modescape.claims.evidence import OwnImages, ShiftEvidence
 from modescape.claims.judging import judge
+from modescape.datasets.dataset import DataLocation, dataset
+from modescape.errors import InvalidInput
 from modescape.laboratory import Lab
 from modescape.records import StageState
-from modescape.registry import figures
+from modescape.registry import datasets, figures
+from modescape.science.data.raw import RawData
+from modescape.spec import parse
+from modescape.spec_parts import DataSpec
 from modescape.testing.evidence import made_shift
 
 Floats = NDArray[np.float64]
@@ -220,3 +226,84 @@ def test_thirty_published_models_lose_on_cifar_10_1_what_their_labels_say(tmp_pa
         error = np.sqrt(here.mean(0).var() / here.shape[1] + there.mean(0).var() / there.shape[1])
         assert found.details["error"] == pytest.approx(error, abs=1e-6)
         assert found.details["high"] < 0, "every model of the test bed lost accuracy there"
+
+
+# -- sets of one's own, for networks that are trained here -------------------------------------------------------------
+
+
+@pytest.fixture
+def faded() -> Iterator[str]:
+    """A registered set with the classes of digits: some of its images, turned and darkened."""
+    before = dict(datasets.here)
+
+    @dataset("faded", title="Faded digits", source="a test", channels=1, height=8, width=8,
+             classes=tuple("0123456789"), train_total=20, test_total=150, validation_default=5)  # fmt: skip
+    def made(location: DataLocation, spec: DataSpec) -> RawData:
+        """Digits of scikit-learn, darker."""
+        pixels, labels = load_digits(return_X_y=True)
+        images = (pixels[:170].reshape(-1, 1, 8, 8) * 9).astype(np.uint8).swapaxes(2, 3).copy()
+        return RawData(images[:20], labels[:20], images[20:], labels[20:170], tuple("0123456789"))
+
+    yield "faded"
+    datasets.keep(before)
+
+
+SPEC: dict[str, Any] = {
+    "data": {
+        "dataset": "digits",
+        "train_images": 300,
+        "validation_images": 50,
+        "test_images": 300,
+        "input_scale": "standardised",
+    },
+    "network": {"architecture": "mlp", "options": {"first": 16, "second": 12}},
+    "training": {"epochs": 5, "batch_size": 20, "learning_rate": 0.005, "snapshots": 4},
+    "ensemble": {"runs": 3},
+    "methods": [{"method": "random", "spread": 0, "typical": 3}],
+    "evaluation": {"embed_images": 20},
+    "shift": {"corruptions": ["contrast"], "images": 60, "members": 2, "others": ["faded"]},
+}
+
+
+def test_trained_networks_are_asked_about_a_labelled_set_of_other_images(faded: str, tmp_path: Path) -> None:
+    lab = ms.run(SPEC, folder=tmp_path, progress=False)
+    stopped = [f"{s.kind}/{s.key}: {s.error}" for s in lab.stages if s.state != StageState.SUCCEEDED]
+    assert not stopped
+    found = row(lab, "accuracy-change", corruption=faded)
+    assert (found.n, found.details["title"]) == (150, "Faded digits")
+    (first,) = [s.result["extra"] for s in lab.stages if (s.kind, s.key) == ("shift", "0/optimum")]
+    kept = first["own"][0]
+    truth = load_digits().target[20:170]
+    np.testing.assert_array_equal(lab.array(kept["labels"]), truth)
+    scores = []
+    for run in range(3):
+        (one,) = [s.result["extra"]["own"][0] for s in lab.stages if (s.kind, s.key) == ("shift", f"{run}/optimum")]
+        scores.append((lab.array(one["logits"])[0, 0].argmax(-1) == truth).mean())
+    assert found.details["there"] == pytest.approx(np.mean(scores), abs=1e-12)
+    (told,) = [one.record for one in lab.claims() if one.record.id == "f2"]
+    assert "Faded digits (150 images of its own, drawn independently)" in told.because
+    said = " ".join(figures["shift"].tell(figures["shift"].call(lab, figures["shift"].options())).notes.text)
+    assert "On Faded digits, 150 images of its own, single runs are right on " in said
+    lab.figure("shift-types")
+
+
+def test_an_experiment_without_other_images_is_the_one_it_was_before_there_were_any() -> None:
+    without_others = {**SPEC, "shift": {key: value for key, value in SPEC["shift"].items() if key != "others"}}
+    named = {**SPEC, "shift": {**SPEC["shift"], "others": []}}
+    assert parse(without_others).digest() == parse(named).digest()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("digits", "is what the networks are trained on"),
+        ("nowhere", "is no set with a name"),
+        ("fashion-mnist", "the images of fashion-mnist are 1 x 28 x 28, the networks see 1 x 8 x 8"),
+    ],
+)
+def test_other_images_that_no_network_can_be_asked_about_are_refused(name: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        ms.run({**SPEC, "shift": {**SPEC["shift"], "others": [name]}}, folder=tmp_path, progress=False)
+    (problem,) = refused.value.problems
+    assert said in problem.message
+    assert problem.field == "shift.others"

@@ -29,8 +29,10 @@ from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.prices import Work
 from modescape.records import EventKind, Group, Need, SampleSet, group_name
+from modescape.registry import Entry, datasets
 from modescape.science.blocks import blocks
 from modescape.science.confidence import Estimate, OverPairs, OverRuns, Quantity, estimate, fixed_units
+from modescape.science.data import Split
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
 from modescape.spec_parts import ImportedSpec, keyed
@@ -39,6 +41,7 @@ from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.given import GIVEN, Given, given_parts, given_to
 from modescape.stages.judge import add_claims, closed_to, judged, lost, waited_for, without
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_corruption, the_data
+from modescape.studies.shift.others import expected, images_of
 from modescape.studies.shift.study import ShiftSpec
 from modescape.study import needed
 from modescape.tables import Solution
@@ -72,14 +75,15 @@ def plan(draft: Draft) -> None:
     found = groups.planned(draft, study)
     fitted = min(draft.n.validation, FEW_IMAGES) if draft.n.validation >= MIN_IMAGES else 0
     cells = 1 + len(types) * len(study.intensities)
-    per_function = (cells - 1) * n
+    elsewhere: Json = {OWN: [(name, 1) for name in study.others]} if study.others else {}
+    per_function = (cells - 1) * n + sum(map(expected, study.others))
     logits = 4 * cells * n * draft.classes * sum(group.size for group in found)
     keep = "logits" if logits <= LOGIT_BYTES else "labels"
     for group in found:
-        made_again = per_function * pixels * SECONDS_PER_VALUE if source == "made" else 0.0
+        made_again = (cells - 1) * n * pixels * SECONDS_PER_VALUE if source == "made" else 0.0
         work = Work(predicted=group.size * (per_function + fitted), other=made_again)
         params = {"run": group.run, "group": group.name, "size": group.size, "types": list(types), "images": n,
-                  "source": source, "keep": keep}  # fmt: skip
+                  "source": source, "keep": keep, **elsewhere}  # fmt: skip
         needs = [*group.needs, *made]
         draft.add("shift", f"{group.run}/{group.name}", params, work, needs=needs, wants=group.wants)
     functions = sum(group.size for group in found)
@@ -324,7 +328,11 @@ def _shift_parts(task: Task) -> Json:
             "method": own, "scale": spec.data.input_scale, "corruptions": corrupting.VERSION}  # fmt: skip
 
 
-@stage("shift", version=3, parts=_shift_parts)
+def _the_others(task: Task) -> list[Entry]:
+    return [datasets[name] for name, _ in task.params.get(OWN, ()) if name in datasets and GIVEN not in task.params]
+
+
+@stage("shift", version=3, parts=_shift_parts, brought=(_the_others,))
 def shift(context: Context) -> None:
     """What one group of one run says of the first test images, clean and under every type and intensity."""
     params = context.params
@@ -359,8 +367,30 @@ def shift(context: Context) -> None:
         "functions": [{"role": s.role, "set": s.sample_set, "index": s.index} for s in solutions],
         **kept.keep(),
         **(_validated(context, networks, solutions) if solutions else {}),
+        **(_elsewhere(context, networks) if solutions else {}),
     }
     context.artifacts.drop_scratch(context.lease.stage.id)
+
+
+def _elsewhere(context: Context, networks: groups.Networks) -> Json:
+    """What the functions say of the sets that have images of their own: logits [S, 1, n, K], and the labels."""
+    found = []
+    for name, intensity in context.params.get(OWN, ()):
+        images = images_of(name, context.settings.data_folders)
+        logits = np.concatenate([networks.logits(chunk) for _, chunk in _cut(context, images)], axis=1)
+        kept = context.keep(logits[:, None], "predictions"), context.keep(images.numpy_labels(), "labels")
+        found.append({"cell": [name, intensity], "logits": kept[0], "labels": kept[1]})
+    return {OWN: found} if found else {}
+
+
+def _cut(context: Context, images: Split) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """(start, uint8 images [n, C, H, W]) of a whole split."""
+    import torch
+
+    for start in range(0, len(images), _chunk_size(context)):
+        context.control.check()
+        rows = torch.arange(start, min(start + _chunk_size(context), len(images)), device=images.labels.device)
+        yield start, images.batch(rows).cpu().numpy()
 
 
 def _validated(context: Context, networks: groups.Networks, solutions: Sequence[Solution]) -> Json:
@@ -784,6 +814,8 @@ class _Compared:
 
     def _title(self, shown: _Shown) -> str:
         imported, name = self.context.spec.imported, str(shown.cell[0])
+        if imported is None and shown.own is not None and name in datasets:
+            return datasets[name].title
         return name if imported is None else imported.titles.get(name, name)
 
     def _rows(self) -> dict[Cell, list[int]]:
