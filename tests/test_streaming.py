@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +118,62 @@ def test_divergences_read_a_block_of_every_function_in_turn(tmp_path: Path, monk
     assert seen == [(120, 500), (240, 500), (360, 500), (480, 500), (500, 500)]
     for measure, values in whole.items():
         np.testing.assert_allclose(again[measure], values, rtol=1e-12)
+
+
+# -- a whole ensemble --------------------------------------------------------------------------------------------------
+
+ALL_STAGES = """
+import re, sys
+from pathlib import Path
+import numpy as np
+import modescape as ms
+from modescape.laboratory import started
+from modescape.records import StageState
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+folder = Path(sys.argv[1])
+warm = np.load(folder / "small.npy")
+ms.analyse(warm, np.arange(len(warm[0])) % warm.shape[-1], folder=folder / "warm", progress=False)
+before = peak()
+files = [folder / f"{i}.npy" for i in range(int(sys.argv[2]))]
+lab = ms.analyse([np.load(f, mmap_mode="r") for f in files], np.load(folder / "labels.npy"), recipe="same",
+                 ood={"other": [np.load(f, mmap_mode="r") for f in files]}, folder=folder / "home", progress=False)
+stopped = [f"{s.kind}/{s.key}: {s.error}" for s in lab.stages if s.state != StageState.SUCCEEDED]
+assert not stopped, stopped
+print(before, peak())
+"""
+
+
+def judged(folder: Path, members: int, examples: int, classes: int) -> tuple[float, float]:
+    """Peaks of resident memory, in MiB, of a process that judges an ensemble from its files: once it has judged a small
+    one (all that is imported is there then), and in the end."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, classes, examples)
+    np.save(folder / "labels.npy", truth)
+    np.save(folder / "small.npy", rng.standard_normal((3, 500, 5)).astype(np.float32))
+    shared = rng.standard_normal((examples, classes), np.float32)
+    for member in range(members):
+        logits = shared + rng.standard_normal((examples, classes), np.float32)
+        logits[np.arange(examples), truth] += 5
+        np.save(folder / f"{member}.npy", logits.astype(np.float16))
+    del shared, logits
+    command = [sys.executable, "-c", ALL_STAGES, str(folder), str(members)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    before, after = map(float, done.stdout.split())
+    return before, after
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs a system that tells peaks of memory")
+def test_judging_takes_a_few_blocks_of_memory_whatever_the_outputs_take(tmp_path: Path) -> None:
+    before, after = judged(tmp_path, 3, 6000, 1000)  # 48 MB a member in float64
+    assert after - before < 250
+
+
+@pytest.mark.check
+def test_an_ensemble_of_the_size_of_imagenet_is_judged_in_two_gigabytes(tmp_path: Path) -> None:
+    _, after = judged(tmp_path, 6, 50_000, 1000)
+    assert after < 2000
