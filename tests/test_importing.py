@@ -20,6 +20,7 @@ from scipy.stats import norm
 from sklearn.metrics import log_loss, roc_auc_score
 
 import modescape as ms
+from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
 from modescape.exporting import ensemble_of
 from modescape.imported.arrays import held
@@ -31,6 +32,7 @@ from modescape.imported.writing import stream, write
 from modescape.importing import Answers, bring_in
 from modescape.laboratory import Lab, export, run, started
 from modescape.records import StageState
+from modescape.registry import figures
 from modescape.science.confidence import Word
 from modescape.settings import Settings
 
@@ -423,3 +425,15 @@ def test_a_validation_set_that_not_everything_was_evaluated_on_is_left_aside_and
     assert any(one.startswith("The validation set is left aside") and what in one for one in said)
     roles = {solution.role for solution in lab.solutions()}
     assert ("sample" if what == "samples" else "checkpoint") in roles
+
+
+def test_figures_of_labels_alone_show_what_labels_tell_and_name_what_they_do_not(tmp_path: Path) -> None:
+    logits, truth = made()
+    lab = analysed(tmp_path, logits.argmax(-1), truth, kind="labels")
+    data = figures["ensembles"].call(lab, figures["ensembles"].options())
+    assert data.options.panel == "accuracy"
+    lab.figure("ensembles")
+    for name, lacking in (("reliability", "how sure a label is needs probabilities"), ("trajectories", "a loss needs")):
+        with pytest.raises(FigureNotReady, match=lacking) as waiting:
+            lab.figure(name)
+        assert waiting.value.closed

@@ -29,7 +29,7 @@ from modescape.plan import plan, prepare
 from modescape.records import DataInfo
 from modescape.registry import datasets, figures, presets
 from modescape.science.data import Shape
-from modescape.science.ood import SCORES, Together, detection, entropy_counts, entropy_edges
+from modescape.science.ood import SCORES, Together, detection, entropy_counts, entropy_edges, noticed
 from modescape.settings import Settings
 from modescape.spec import parse
 from modescape.spec_parts import SYNTHETIC, DataSpec
@@ -99,7 +99,9 @@ def test_scores_of_several_members() -> None:
     assert set(expected) == set(SCORES)
     for name in SCORES:
         np.testing.assert_allclose(together.score(name), expected[name], atol=1e-12)
-    assert together.js_mean == pytest.approx(expected["mutual-information"].mean(), abs=1e-12)
+    [told], _ = noticed([list(logits)])
+    assert told.members == 4
+    assert told.js_mean == pytest.approx(expected["mutual-information"].mean(), abs=1e-12)
 
 
 def test_runs_count_the_same_however_many_samples_they_have() -> None:
@@ -119,10 +121,27 @@ def test_runs_count_the_same_however_many_samples_they_have() -> None:
     np.testing.assert_allclose(all_runs.score("max-logit"), -middle.max(1), atol=1e-12)
 
 
+def test_what_is_noticed_in_blocks_is_what_all_images_say_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = np.random.default_rng(3).normal(0, 2, (3, 100, 4))
+    runs = [[logits[0]], [logits[1], logits[2]]]
+    each, whole = noticed(runs)
+    p = softmax(logits)
+    np.testing.assert_allclose(whole.scores["entropy"], entropy((p[0] + (p[1] + p[2]) / 2) / 2), atol=1e-12)
+    np.testing.assert_allclose(each[1].scores["entropy"], entropy((p[1] + p[2]) / 2), atol=1e-12)
+    assert [one.members for one in (*each, whole)] == [1, 2, 2]
+    monkeypatch.setattr("modescape.science.ood._VALUES", 4 * 7)
+    again, all_again = noticed(runs)
+    for one, other in zip((*each, whole), (*again, all_again), strict=True):
+        for score in SCORES:
+            np.testing.assert_array_equal(one.scores[score], other.scores[score])
+
+
 def test_bins_of_entropy_hold_every_image() -> None:
-    one = Together()
-    one.add(np.array([[0.0, 0.0, 0.0, 0.0], [1000.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1000.0, -1000.0]]))
-    counts = entropy_counts(one)  # log 4: the last bin; 0: the first; log 2: half-way, in the bin that begins there
+    one = np.array([[0.0, 0.0, 0.0, 0.0], [1000.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1000.0, -1000.0]])
+    [told], _ = noticed([[one]])
+    counts = entropy_counts(
+        told.scores["entropy"], 4
+    )  # log 4: the last bin; 0: the first; log 2: half-way, in the bin that begins there
     assert counts.sum() == 3
     assert (counts[0], counts[20], counts[39]) == (1, 1, 1)
     assert entropy_edges(4)[20] == pytest.approx(np.log(2))

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -71,6 +72,24 @@ class Artifacts:
 
         digest, size = self._write(".npy", write)
         return ArtifactInfo(digest, kind, plain.dtype.name, plain.shape, size)
+
+    def put_blocks(self, blocks: Iterable[Array], shape: tuple[int, ...], dtype: Any, kind: str) -> ArtifactInfo:
+        """Store one array as .npy that is never in memory as a whole: blocks of it, in C order. The file is the one
+        that `put_array` writes. Raises ValueError where they are more or fewer than the shape says."""
+        plain = np.dtype(dtype).newbyteorder("<")
+        header = {"descr": np.lib.format.dtype_to_descr(plain), "fortran_order": False, "shape": shape}
+        expected = math.prod(shape) * plain.itemsize
+
+        def write(file: _Hashing) -> None:
+            np.lib.format.write_array_header_1_0(file, header)
+            before = file.bytes
+            for block in blocks:
+                file.write(np.ascontiguousarray(block, plain).data.cast("B"))
+            if file.bytes - before != expected:
+                raise ValueError(f"{file.bytes - before} bytes of an array of {expected}")
+
+        digest, size = self._write(".npy", write)
+        return ArtifactInfo(digest, kind, plain.name, shape, size)
 
     def put_tensors(
         self, tensors: Mapping[str, Array], kind: str, metadata: Mapping[str, str] | None = None

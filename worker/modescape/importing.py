@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -168,7 +169,8 @@ def spec_of(ensemble: Ensemble, copies: Sequence[str] = (), *, digest: str = "")
         "images": count,
         "validation": validation.count if validation is not None and labelled else 0,
         "epochs": [float(epoch) for epoch in along.epochs] if along is not None else [],
-        "cells": _cells(ensemble),
+        "cells": _cells(ensemble, own_images=False),
+        "own_images": _cells(ensemble, own_images=True),
         "titles": _titles(ensemble),
         "copies": [i for i, member in enumerate(ensemble.members) if member.id in copies],
     }
@@ -198,18 +200,20 @@ def _other_images(ensemble: Ensemble, examples: ExampleSet) -> Json:
 
 
 def _shift(ensemble: Ensemble) -> Json | None:
-    cells = _cells(ensemble)
+    changed = _cells(ensemble, own_images=False)
+    cells = [*changed, *_cells(ensemble, own_images=True)]
     if not cells:
         return None
-    return {"corruptions": list(dict.fromkeys(name for name, _ in cells)), "images": ensemble.test.count,
+    return {"corruptions": list(dict.fromkeys(name for name, _ in changed)), "images": ensemble.test.count,
             "intensities": sorted({intensity for _, intensity in cells}), "members": _compared(ensemble),
             "trajectory": False}  # fmt: skip
 
 
-def _cells(ensemble: Ensemble) -> list[tuple[str, int]]:
-    """Types and intensities of the test set changed, image by image."""
-    given = (one.shift for one in ensemble.sets.values() if one.shift is not None and not one.has_own_images)
-    return sorted({(key_of(one.type), one.intensity) for one in given})
+def _cells(ensemble: Ensemble, *, own_images: bool) -> list[tuple[str, int]]:
+    """Types and intensities of the test set changed, image by image; or of labelled sets with images of their own."""
+    shifted = [one for one in ensemble.sets.values() if one.shift is not None and one.has_own_images is own_images]
+    given = (one.shift for one in shifted if ensemble.truth(one) is not None)
+    return sorted({(key_of(one.type), one.intensity) for one in given if one is not None})
 
 
 def _titles(ensemble: Ensemble) -> dict[str, str]:
@@ -235,13 +239,13 @@ class _Kept:
         self.files: dict[str, ArtifactInfo] = {}
         self.given: dict[int, dict[str, str]] = {i: {} for i in range(len(ensemble.members))}
         self.paths: dict[str, str | list[str]] = {}
-        self._artifacts = artifacts
+        self._artifacts, self._is_labels = artifacts, ensemble.kind is OutputKind.LABELS
         self._found = contents(ensemble)
         self._path_of = {id(one): path for path, one in self._found.items()}
-        for place, examples in ensemble.sets.items():
+        for examples in ensemble.sets.values():
             self._outputs(_key_of_set(examples), examples.outputs)
             for what, values in _about(examples):
-                self._for_all(f"{place}/{what}", values)
+                self._for_all(f"{_key_of_set(examples)}/{what}", values)
             if examples.images is not None:
                 self._for_all(f"images/{_key_of_set(examples)}", examples.images.read())
         for name, samples in ensemble.samples.items():
@@ -275,7 +279,13 @@ class _Kept:
         return self._put(one.read()) if isinstance(one, Array) else self._put_weights(one)
 
     def _outputs(self, place: str, outputs: Array) -> None:
-        self._by_member(place, outputs.rows())
+        lead = outputs.shape[1:-1] if self._is_labels else outputs.shape[1:-2]
+        blocks = outputs.blocks(1 + len(lead))  # of one function each
+        for places in self.given.values():
+            own = islice(blocks, math.prod(lead))
+            info = self._artifacts.put_blocks(own, outputs.shape[1:], outputs.dtype, "given")
+            self.files[info.digest] = info
+            places[place] = info.digest
         self.paths[self._path_of[id(outputs)]] = [places[place] for places in self.given.values()]
 
     def _put_weights(self, tensors: Tensors) -> str:

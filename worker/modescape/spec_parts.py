@@ -420,6 +420,9 @@ class ImportedSpec(Part):
     validation: int = Field(0, ge=0, le=20_000_000, description="Validation images.")
     epochs: tuple[float, ...] = Field((), max_length=10_000, description="Epochs of the checkpoints before the last.")
     cells: tuple[tuple[str, int], ...] = Field((), description="Types and intensities of shift that were given.")
+    own_images: Annotated[tuple[tuple[str, int], ...], Added] = Field(
+        (), description="Types and intensities of shift whose images are not the test images changed."
+    )
     titles: dict[str, str] = Field(
         default_factory=dict, description="Names of sets and types as they were given, where a spec writes others."
     )

@@ -366,12 +366,26 @@ class Evidence(OfRuns):
 
 
 @dataclass(frozen=True, eq=False)
+class OwnImages:
+    """The same divergences on a shifted set with images of its own, which were drawn independently of the test images:
+    between [n, n, N'] and within, method -> [n, N'], times the set's share of the mean over all that is shifted."""
+
+    between: Floats
+    within: Mapping[str, Floats]
+
+    def without(self, unit: int) -> OwnImages:
+        return OwnImages(_fewer(self.between, unit), {name: _less(own, unit) for name, own in self.within.items()})
+
+
+@dataclass(frozen=True, eq=False)
 class ShiftEvidence(OfRuns):
     """Jensen-Shannon divergences of pairs, per image, on clean and on corrupted images (claim f2).
 
     finals: on the clean images; clean_between, shifted_between [n, n, N]: of two runs; clean_within, shifted_within:
     method -> [n, N], mean over the pairs of a run's samples. Under shift: the mean over types and intensities 1 to 5.
-    titles: method -> title; alike: methods whose samples are all one function.
+    titles: method -> title; alike: methods whose samples are all one function. own: sets with images of their own, by
+    name, which are the rest of that mean; over: what it goes over, in words, where that is not every type at five
+    intensities.
     """
 
     clean_between: Floats
@@ -380,8 +394,10 @@ class ShiftEvidence(OfRuns):
     shifted_within: Mapping[str, Floats]
     titles: Mapping[str, str]
     alike: Sequence[str] = ()
+    own: Mapping[str, OwnImages] = field(default_factory=dict)
+    over: str = ""
 
-    by_unit: ClassVar[tuple[str, ...]] = (*OfRuns.by_unit, "clean_within", "shifted_within")
+    by_unit: ClassVar[tuple[str, ...]] = (*OfRuns.by_unit, "clean_within", "shifted_within", "own")
     by_pair: ClassVar[tuple[str, ...]] = ("clean_between", "shifted_between")
 
     @classmethod

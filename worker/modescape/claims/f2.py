@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -60,11 +62,12 @@ def _left_open(margin: float, half_width: float) -> str:
 )
 def more_under_shift(asked: Asked, evidence: ShiftEvidence) -> ClaimRecord | None:
     @cache
-    def between(part: ShiftEvidence) -> tuple[OverPairs, OverPairs]:
-        """Of two of its runs, on clean images and under shift."""
-        clean, shifted = (
-            OverPairs.of(part.units, lambda i, j, values=values: values[i, j], part.examples)  # type: ignore[misc]
-            for values in (part.clean_between, part.shifted_between)
+    def between(part: ShiftEvidence) -> tuple[OverPairs, list[OverPairs]]:
+        """Of two of its runs, on clean images; then under shift, on every set of images."""
+        tables = [part.clean_between, part.shifted_between, *(own.between for own in part.own.values())]
+        clean, *shifted = (
+            OverPairs.of(part.units, lambda i, j, values=values: values[i, j], values.shape[-1])  # type: ignore[misc]
+            for values in tables
         )
         return clean, shifted
 
@@ -76,10 +79,14 @@ def more_under_shift(asked: Asked, evidence: ShiftEvidence) -> ClaimRecord | Non
         if alone.word is not Word.HOLDS:
             why = f"asked only where (f1) holds, and on these clean images: {alone.because}"
             return closed(method, why, alone.parts)
-        own_shifted = OverRuns.of(part.shifted_within[method.name])
+        within = [part.shifted_within, *(one.within for one in part.own.values())]
+        own_shifted = [OverRuns.of(one[method.name]) for one in within]
         return _contrast(asked, method, clean, own, shifted, own_shifted)
 
-    return over_methods(asked, evidence, lambda part: part.methods, found)
+    record = over_methods(asked, evidence, lambda part: part.methods, found)
+    if record is None or not evidence.over:
+        return record
+    return replace(record, because="; ".join(filter(None, (record.because, f"under shift: {evidence.over}"))))
 
 
 def _contrast(
@@ -87,17 +94,24 @@ def _contrast(
     method: MethodEvidence,
     clean: OverPairs,
     own: OverRuns,
-    shifted: OverPairs,
-    own_shifted: OverRuns,
+    shifted: Sequence[OverPairs],
+    own_shifted: Sequence[OverRuns],
 ) -> MethodRecord:
+    """shifted and own_shifted: on the test images changed, then on every set with images of its own. Those were drawn
+    independently of the test images, so each adds a variance; the test images changed are the clean ones, and pair."""
     everyone = np.arange(len(own.values))
+    apart = list(zip(shifted, own_shifted, strict=True))
+
+    def under_shift(runs: Runs) -> float:
+        return sum((across.mean(runs) - inside.mean(runs) for across, inside in apart), 0.0)
 
     def contrast(runs: Runs) -> float:
-        return shifted.mean(runs) - own_shifted.mean(runs) - TIMES * (clean.mean(runs) - own.mean(runs))
+        return under_shift(runs) - TIMES * (clean.mean(runs) - own.mean(runs))
 
-    influence = shifted.examples - own_shifted.examples - TIMES * (clean.examples - own.examples)
+    changed, *others = (across.examples - inside.examples for across, inside in apart)
+    influence = [changed - TIMES * (clean.examples - own.examples), *others]
     numbers = {
-        "between runs minus within, under shift (nats)": shifted.mean(everyone) - own_shifted.mean(everyone),
+        "between runs minus within, under shift (nats)": under_shift(everyone),
         "the same on clean images (nats)": clean.mean(everyone) - own.mean(everyone),
     }
     found = estimate(contrast, len(everyone), margin=asked.margin, influence=influence)

@@ -169,6 +169,8 @@ def _count(samples: tuple[int, int]) -> str:
     full=True,
 )
 def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
+    if options.panel == "both" and not results.spec.has_probabilities:
+        options = options.model_copy(update={"panel": "accuracy"})  # votes have no Brier score
     groups = groups_of(results, options)
     found = {metric: _by_group(results, metric, options.split) for metric in METRICS}
     shown = [group for group in groups if group in found["accuracy"]]

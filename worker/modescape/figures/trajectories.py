@@ -124,6 +124,8 @@ def training_curves(results: Results, options: CurveOptions) -> Trajectories:
             curves.append(curve)
     if not curves and not results.healthy:
         raise FigureNotReady("no run learned, and none has finished an epoch", closed=True)
+    if not curves and not results.spec.has_probabilities:
+        raise FigureNotReady("only labels are known here, and a loss needs probabilities", closed=True)
     if not curves:
         raise FigureNotReady("no run has finished its first epoch yet", waits_for=("train",))
     finished = [curve for curve in curves if curve.finished]

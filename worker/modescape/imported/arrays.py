@@ -25,6 +25,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from modescape.errors import InvalidInput
+from modescape.science.blocks import give_back
 
 Values = NDArray[Any]
 
@@ -302,6 +303,7 @@ def readable(name: str) -> Iterator[None]:
 def _each(values: Values, depth: int) -> Iterator[Values]:
     for place in np.ndindex(*values.shape[:depth]):
         yield _in_order(values[place])
+        give_back([values])
 
 
 @dataclass(frozen=True, eq=False)

@@ -609,6 +609,13 @@ def _beside(ensemble: Ensemble) -> Iterator[Oddity]:
                 "changed, leave its labels out: the two are then compared image by image"
             )
             yield Oddity(Level.TOLD, Odd.SHIFT_LABELS, sentence, place=one.place)
+    for one in ensemble.sets.values():
+        if one.role is SetRole.SHIFT and ensemble.truth(one) is None:
+            sentence = (
+                f"{one.place} is left aside: its images are not the test images, and it has no labels. Give it labels, "
+                "or call it a set of OOD images"
+            )
+            yield Oddity(Level.TOLD, Odd.ASIDE, sentence, place=one.place)
     if VALIDATION in ensemble.sets and (lacking := ensemble.lacking(VALIDATION)):
         sentence = f"The validation set is left aside, for {' and '.join(lacking)} came without outputs on it"
         yield Oddity(Level.TOLD, Odd.ASIDE, sentence, place=VALIDATION)

@@ -201,7 +201,7 @@ def estimate(
     units: int,
     *,
     margin: float,
-    influence: Floats | None = None,
+    influence: Floats | Sequence[Floats] | None = None,
     redrawn: Floats | None = None,
     undefined: float = 0.0,
     above: bool = True,
@@ -209,8 +209,9 @@ def estimate(
     """Value, t interval and p-values of a statistic of `units` runs.
 
     The examples' part of its variance comes from the influence of every example [N] (undefined: the share of redraws on
-    which it would not exist), or from its values under redraws; a quantity without examples has neither, and so no
-    interval where units are fixed.
+    which it would not exist), or from its values under redraws. Several influences are of sets of examples that were
+    drawn independently, whose variances add. A quantity without examples has neither, and so no interval where units
+    are fixed.
     """
     everyone, fixed = np.arange(units), _FIXED.get()
     value, variance = statistic(everyone), 0.0 if fixed else jackknife(statistic, units)
@@ -219,7 +220,8 @@ def estimate(
     if not math.isfinite(value + variance):
         return Estimate(value, math.nan, math.nan, math.nan, margin, math.nan, math.nan, 1.0, above)
     if influence is not None:
-        variance += variance_of_examples(influence)
+        of_sets = [influence] if isinstance(influence, np.ndarray) else influence
+        variance += sum(variance_of_examples(one) for one in of_sets)
     if redrawn is not None:
         usable = redrawn[np.isfinite(redrawn)]
         undefined = 1 - len(usable) / len(redrawn)

@@ -281,7 +281,7 @@ class CalibratedScores:
             for i, subset in enumerate(some):
                 if check is not None:
                     check()
-                logs = log_softmax(average(outputs[list(subset)]) / self.temperatures[size][i])
+                logs = log_softmax(average(outputs[member] for member in subset) / self.temperatures[size][i])
                 sure = np.exp(logs.max(axis=-1))
                 right = logs.argmax(axis=-1) == labels
                 self._nll[size][i] -= float(logs[np.arange(len(labels)), labels].sum())
@@ -312,7 +312,7 @@ def fit_temperatures(
     members = len(outputs)
     return {
         size: tuple(
-            fit_temperature(average(outputs[list(subset)]), labels, check=check)
+            fit_temperature(average(outputs[member] for member in subset), labels, check=check)
             for subset in subsets(members, size, seed=seed)
         )
         for size in only or sizes(members)

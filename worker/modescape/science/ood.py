@@ -1,23 +1,23 @@
 """Do the functions notice that images are of another kind? Scores of one or several members, and how well they detect.
 
-    inside, outside = Together(), Together()
-    for own, other in members:                        # logits [N, K] of each member on both sets
-        inside.add(own)
-        outside.add(other)
-    detection(outside.score("entropy"), inside.score("entropy")).auroc
+    [inside], _ = noticed([own])                      # logits [N, K] of each member, on both sets
+    [outside], _ = noticed([other])
+    detection(outside.scores["entropy"], inside.scores["entropy"]).auroc
 
 Larger scores mean more out of distribution, and out-of-distribution images are the positives. Everything is computed in
-float64 from logits, members one at a time.
+float64 from logits, members one at a time, a block of images after the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.science.blocks import blocks
 from modescape.science.predictions import entropy, log_softmax
 
 Array = NDArray[Any]
@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 Score = Literal["entropy", "max-probability", "mutual-information", "max-logit", "energy"]
 SCORES: tuple[Score, ...] = get_args(Score)
 BINS = 40
+
+_VALUES = 1 << 18  # probabilities of a member at a time: 2 MB
 
 
 class Together:
@@ -62,11 +64,6 @@ class Together:
         """Entropy of the mean minus mean entropy, per image [N] in nats: its mean is `similarity.js_mean`."""
         return np.asarray(np.maximum(entropy(self.probabilities) - self._entropy / self.members, 0.0))
 
-    @property
-    def js_mean(self) -> float:
-        """M-sample Jensen-Shannon divergence, 1/M form, mean over images in nats (science a.9)."""
-        return float(self.mutual_information.mean())
-
     def score(self, name: Score) -> Floats:
         """How far out each image looks [N]; larger is further (science a.11).
 
@@ -85,6 +82,42 @@ class Together:
         if name == "max-logit":
             return np.asarray(-largest)
         return np.asarray(-(largest + np.log(np.exp(logits - largest[:, None]).sum(axis=-1))))
+
+
+@dataclass(frozen=True, eq=False)
+class Noticed:
+    """Scores [N] of every image by several members together, and how many they are."""
+
+    members: int
+    scores: Mapping[Score, Floats]
+
+    @property
+    def js_mean(self) -> float:
+        """M-sample Jensen-Shannon divergence, 1/M form, mean over images in nats (science a.9)."""
+        return float(self.scores["mutual-information"].mean())
+
+
+def noticed(runs: Sequence[Sequence[Array]]) -> tuple[list[Noticed], Noticed]:
+    """What each run's functions say together, and what all runs do, each counting the same: logits [N, K] of every
+    function, of which a block is in memory at a time."""
+    images, classes = runs[0][0].shape
+    found = [{score: np.empty(images) for score in SCORES} for _ in (*runs, "all")]
+    for part in blocks([function for run in runs for function in run], _VALUES // classes):
+        everyone = Together()
+        for run, scores in zip(runs, found, strict=False):
+            own = Together()
+            for function in run:
+                own.add(function[part])
+            everyone.merge(own)
+            _put(scores, part, own)
+        _put(found[-1], part, everyone)
+    *each, whole = found
+    return [Noticed(len(run), own) for run, own in zip(runs, each, strict=True)], Noticed(len(runs), whole)
+
+
+def _put(scores: dict[Score, Floats], part: slice, together: Together) -> None:
+    for score, values in scores.items():
+        values[part] = together.score(score)
 
 
 @dataclass(frozen=True)
@@ -142,8 +175,8 @@ def entropy_edges(classes: int) -> Floats:
     return np.linspace(0.0, np.log(classes), BINS + 1)
 
 
-def entropy_counts(together: Together) -> NDArray[np.int64]:
-    """Images in each of the bins of predictive entropy (the last includes its upper edge)."""
-    edges = entropy_edges(together.probabilities.shape[-1])
-    counts, _ = np.histogram(together.score("entropy").clip(0, edges[-1]), bins=edges)
+def entropy_counts(entropies: Floats, classes: int) -> NDArray[np.int64]:
+    """Images [N] in each of the bins of predictive entropy (the last includes its upper edge)."""
+    edges = entropy_edges(classes)
+    counts, _ = np.histogram(entropies.clip(0, edges[-1]), bins=edges)
     return counts.astype(np.int64)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.science.blocks import blocks
+
 if TYPE_CHECKING:
     import torch
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
+
+_VALUES = 1 << 18  # probabilities that are scored at a time: 2 MB
 
 
 @dataclass(frozen=True)
@@ -204,10 +208,12 @@ def brier(probabilities: Array, labels: Array) -> float:
 
 def ece(probabilities: Array, labels: Array, *, bins: int = 15) -> float:
     """Expected calibration error: equal-width bins lo < confidence <= hi, 0 to 1 (science a.6; Guo et al. 2017)."""
-    confidence = np.asarray(probabilities, np.float64).max(axis=-1)
-    right = probabilities.argmax(axis=-1) == labels
+    return _ece(np.asarray(probabilities, np.float64).max(axis=-1), probabilities.argmax(axis=-1) == labels, bins)
+
+
+def _ece(confidence: Floats, right: Array, bins: int) -> float:
     gaps = np.bincount(bin_of(confidence, bins), right - confidence, minlength=bins)  # n_b (accuracy_b - confidence_b)
-    return float(np.abs(gaps).sum() / len(labels))
+    return float(np.abs(gaps).sum() / len(right))
 
 
 def bin_of(confidence: Array, bins: int) -> NDArray[np.int64]:
@@ -222,13 +228,35 @@ def entropy(probabilities: Array) -> Floats:
 
 
 def scores(logits: Array, labels: Array) -> dict[str, float]:
-    """accuracy, nll, brier, ece and mean entropy of one function; logits [N, K] (or an `average`), labels [N]."""
-    logs = log_softmax(logits)
-    probabilities = np.exp(logs)
+    """accuracy, nll, brier, ece and mean entropy of one function; logits [N, K] (or an `average`), labels [N].
+
+    Read a block of examples at a time; the means are taken of all of them at once.
+    """
+    return _scores([logits], labels, lambda part: log_softmax(logits[part]))
+
+
+def scores_together(members: Sequence[Array], labels: Array) -> dict[str, float]:
+    """`scores` of the average of members [N, K] each, none of which needs to be in memory as a whole."""
+    return _scores(members, labels, lambda part: log_softmax(average(member[part] for member in members)))
+
+
+def _scores(members: Sequence[Array], labels: Array, logs_of: Callable[[slice], Floats]) -> dict[str, float]:
+    count, classes = members[0].shape
+    right, sure = np.empty(count, np.bool_), np.empty(count, np.bool_)  # by logarithms and by probabilities
+    confidence, losses, squares, entropies = (np.empty(count) for _ in range(4))
+    for part in blocks(members, rows=_VALUES // classes):
+        logs, truth = logs_of(part), labels[part]
+        probabilities, rows = np.exp(logs), np.arange(len(truth))
+        right[part] = logs.argmax(axis=-1) == truth
+        sure[part] = probabilities.argmax(axis=-1) == truth
+        confidence[part] = probabilities.max(axis=-1)
+        losses[part] = logs[rows, truth]
+        squares[part] = np.square(probabilities).sum(axis=-1) - 2 * probabilities[rows, truth] + 1
+        entropies[part] = entropy(probabilities)
     return {
-        "accuracy": accuracy(logs, labels),
-        "nll": float(-logs[np.arange(len(labels)), labels].mean()),
-        "brier": brier(probabilities, labels),
-        "ece": ece(probabilities, labels),
-        "entropy": float(entropy(probabilities).mean()),
+        "accuracy": float(np.mean(right)),
+        "nll": float(-losses.mean()),
+        "brier": float(np.mean(squares)),
+        "ece": _ece(confidence, sure, 15),
+        "entropy": float(entropies.mean()),
     }

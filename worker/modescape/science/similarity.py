@@ -11,19 +11,21 @@ Each fast form has a plain twin in the tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.science.blocks import blocks
 from modescape.science.predictions import entropy, log_softmax, softmax
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 _VALUES = 1 << 15  # probabilities a divergence handles at a time: 256 kB, which stay in the processor's cache
+_HELD = 1 << 20  # probabilities of the bases that are held while the others are read: 16 MB with their logarithms
 
 
 def cosines(gram: Floats) -> Floats:
@@ -121,39 +123,41 @@ MEASURES: tuple[Measure, ...] = tuple(KERNELS)
 
 
 def divergences(
-    bases: Array,
-    others: Iterable[Array],
+    bases: Sequence[Array],
+    others: Sequence[Array],
     measures: Sequence[Measure] = MEASURES,
     *,
     check: Callable[[], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[Measure, Floats]:
-    """Mean over examples of each measure, base p against other q: logits [A, N, K] and B times [N, K] -> [A, B] each
+    """Mean over examples of each measure, base p against other q: logits [N, K] of A and of B functions -> [A, B] each
     (science a.10).
 
     kl: sum p log(p/q), nats, not symmetric; symmetric-kl: half of both directions; js: of the pair, at most log 2;
     total-variation: half the L1 distance; hellinger: sqrt(half sum (sqrt p - sqrt q)^2); l2: Euclidean. All from
-    logits, so nothing is clipped and KL is finite. `others` is read once, one function at a time.
+    logits, so nothing is clipped and KL is finite. A block of examples is read of every function in turn; progress is
+    called with examples done and their number.
     """
-    columns: dict[Measure, list[Floats]] = {measure: [] for measure in measures}
-    base_logs = [log_softmax(base) for base in bases]
-    for other in others:
-        if check is not None:
-            check()
-        rows = max(1, _VALUES // other.shape[-1])
-        sums = {measure: np.zeros(len(base_logs)) for measure in measures}
-        for start in range(0, len(other), rows):
-            part = slice(start, start + rows)
-            log_q = log_softmax(other[part])
-            q = np.exp(log_q)
-            for a, logs in enumerate(base_logs):
-                log_p = logs[part]
-                p = np.exp(log_p)
-                for measure in measures:
-                    sums[measure][a] += KERNELS[measure](p, log_p, q, log_q).sum()
-        for measure in measures:
-            columns[measure].append(sums[measure] / len(other))
-    empty = np.empty((len(base_logs), 0))
-    return {measure: np.stack(found, axis=1) if found else empty for measure, found in columns.items()}
+    sums = {measure: np.zeros((len(bases), len(others))) for measure in measures}
+    examples, classes = bases[0].shape
+    rows = max(1, _VALUES // classes)
+    held = rows * max(1, _HELD // (rows * classes * len(bases)))
+    for block in blocks([*bases, *others], held):
+        log_bases = [log_softmax(base[block]) for base in bases]
+        pairs = [(log_p, np.exp(log_p)) for log_p in log_bases]
+        for b, other in enumerate(others):
+            if check is not None:
+                check()
+            for start in range(0, len(pairs[0][0]), rows):
+                part = slice(start, start + rows)
+                log_q = log_softmax(other[block][part])
+                q = np.exp(log_q)
+                for a, (log_p, p) in enumerate(pairs):
+                    for measure in measures:
+                        sums[measure][a, b] += KERNELS[measure](p[part], log_p[part], q, log_q).sum()
+        if progress is not None:
+            progress(min(block.stop, examples), examples)
+    return {measure: found / examples for measure, found in sums.items()}
 
 
 def js_mean(probabilities: Array) -> float:
@@ -162,10 +166,19 @@ def js_mean(probabilities: Array) -> float:
     The ordinary 1/M form, 0 to min(log M, log K). Fort et al. 2019 print the sum, M times as much, but their code
     computes this. It grows with M: compare equal M only.
     """
-    count, examples, classes = probabilities.shape
-    total, rows = 0.0, max(1, 8 * _VALUES // (count * classes))
-    for start in range(0, int(examples), rows):
-        block = np.asarray(probabilities[:, start : start + rows], np.float64)
+    return _js_mean(list(probabilities), lambda part: np.asarray(probabilities[:, part], np.float64))
+
+
+def js_mean_of(functions: Sequence[Array]) -> float:
+    """`js_mean` of M functions, logits [N, K] each, of which only a block needs to be in memory."""
+    return _js_mean(functions, lambda part: softmax(np.stack([function[part] for function in functions])))
+
+
+def _js_mean(members: Sequence[Array], probabilities: Callable[[slice], Floats]) -> float:
+    examples, classes = members[0].shape
+    total = 0.0
+    for part in blocks(members, 8 * _VALUES // (len(members) * classes)):
+        block = probabilities(part)
         total += float((entropy(block.mean(axis=0)) - entropy(block).mean(axis=0)).sum())
     return max(total / int(examples), 0.0)
 

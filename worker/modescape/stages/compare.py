@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import safe_open
 
 from modescape.claims.evidence import ChainEvidence, Evidence
@@ -19,7 +18,6 @@ from modescape.records import Group, Role, SampleSet
 from modescape.results import Results
 from modescape.science import similarity
 from modescape.science.isotonic import REDRAWS
-from modescape.science.predictions import softmax
 from modescape.stages.judge import judge
 from modescape.stages.stage import Context, planner, stage
 from modescape.tables import Solution
@@ -158,7 +156,7 @@ def _cosines_of_files(context: Context, solutions: list[Solution]) -> None:
 def _between_runs(context: Context, results: Results, optima: list[Solution], split: str) -> None:
     """The runs' Jensen-Shannon divergence; what they are worth together is the stage `ensemble`'s."""
     if len(optima) > 1:
-        divergence = similarity.js_mean(softmax(np.stack([results.logits(solution, split) for solution in optima])))
+        divergence = similarity.js_mean_of([results.logits(solution, split) for solution in optima])
         for metric, value in (("js_mean", divergence), ("js_sum", divergence * len(optima))):
             context.add_group(Group.INDEPENDENT, metric, value, len(optima), split, members=len(optima))
 
@@ -168,18 +166,17 @@ def _compare_all(context: Context) -> None:
     results = context.results()
     solutions = results.solutions()
     optima = results.solutions(role=Role.OPTIMUM)
-    rounds = len(context.spec.evaluation.splits) * len(solutions)
     for passed, split in enumerate(context.spec.evaluation.splits):
         labels = results.labels_of(solutions, split)
         context.add_matrix("disagreement", split, similarity.disagreement(labels), solutions, solutions)
         if not context.spec.has_probabilities:
             continue
+        logits = {solution.number: results.logits(solution, split) for solution in solutions}
         found = similarity.divergences(
-            np.stack([results.logits(optimum, split) for optimum in optima]),
-            _told(
-                context, (results.logits(solution, split) for solution in solutions), passed * len(solutions), rounds
-            ),
+            [logits[optimum.number] for optimum in optima],
+            list(logits.values()),
             check=context.control.check,
+            progress=partial(_told, context, passed),
         )
         for name, values in found.items():
             context.add_matrix(name, split, values, optima, solutions)
@@ -187,11 +184,9 @@ def _compare_all(context: Context) -> None:
     judge(context, results)
 
 
-def _told(context: Context, arrays: Iterator[NDArray[np.float32]], done: int, of: int) -> Iterator[NDArray[np.float32]]:
-    """The same arrays, telling how many have been taken."""
-    for i, array in enumerate(arrays, done):
-        context.control.progress(i, of)
-        yield array
+def _told(context: Context, passed: int, done: int, of: int) -> None:
+    """Tells how many examples of how many splits have been gone through."""
+    context.control.progress(passed * of + done, len(context.spec.evaluation.splits) * of)
 
 
 def _method_divergences(context: Context, results: Results, split: str) -> None:
@@ -201,8 +196,8 @@ def _method_divergences(context: Context, results: Results, split: str) -> None:
         for run in range(context.spec.ensemble.runs):
             samples = results.solutions(run=run, method=chosen.method, sample_set=SampleSet.TYPICAL)
             if len(samples) > 1:
-                logits = np.stack([results.logits(s, split) for s in samples])
-                per_run.append((similarity.js_mean(softmax(logits)), len(samples)))
+                js = similarity.js_mean_of([results.logits(s, split) for s in samples])
+                per_run.append((js, len(samples)))
         if per_run:
             value = float(np.mean([js for js, _ in per_run]))
             members = [count for _, count in per_run]

@@ -31,6 +31,7 @@ from modescape.draft import Draft, sample_sets
 from modescape.prices import Work
 from modescape.records import Absent, EventKind, Group, Role, SampleSet, StageKind
 from modescape.results import Results
+from modescape.science.blocks import blocks
 from modescape.science.ensembles import (
     MAX_SUBSETS,
     METRICS,
@@ -99,10 +100,8 @@ class _Group:
     def blocks(self, results: Results, split: str) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Log-probabilities [R, n, K] of the members, a block of examples at a time."""
         stored = [[results.logits(solution, split) for solution in own] for own in self.members]
-        count, classes = stored[0][0].shape
-        rows = max(1, _VALUES // (len(stored) * classes))
-        for start in range(0, count, rows):
-            block = slice(start, start + rows)
+        rows = _VALUES // (len(stored) * stored[0][0].shape[1])
+        for block in blocks([logits for own in stored for logits in own], rows):
             yield block, np.stack([average(logits[block] for logits in own) for own in stored])
 
 
@@ -184,12 +183,11 @@ def _temperatures(context: Context, results: Results, group: _Group) -> _Tempera
         labels = results.true_labels("validation")[:MOST_IMAGES]
         if len(labels) < MIN_IMAGES:
             return None
-        taken = []
+        members = np.empty((len(group.members), len(labels), len(results.class_names)))
         for block, logs in group.blocks(results, "validation"):
             if block.start >= len(labels):
                 break
-            taken.append(logs)
-        members = np.concatenate(taken, axis=1)[:, : len(labels)]
+            members[:, block] = logs[:, : len(labels) - block.start]
     elif any(need.kind == StageKind.TRAIN for need in context.needs):  # else too few, as the plan knew
         labels = context.split("validation").numpy_labels()[:FEW_IMAGES]
         members = np.stack([_predicted(context, own) for own in group.members])

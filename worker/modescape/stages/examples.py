@@ -22,6 +22,7 @@ from modescape.prices import Work
 from modescape.records import Absent, Group, Json, Need, PlannedStage, Role, StageState
 from modescape.registry import datasets
 from modescape.results import Results
+from modescape.science.blocks import blocks
 from modescape.science.data import ImageFiles, Split
 from modescape.science.examples import OfEach, of_each
 from modescape.spec import ExperimentSpec
@@ -89,10 +90,9 @@ class _Set:
     labels: NDArray[np.int64] | None
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        count, classes = self.outputs[0].shape
-        rows = max(1, _VALUES // (len(self.outputs) * classes))
-        for start in range(0, count, rows):
-            yield np.stack([own[start : start + rows] for own in self.outputs])
+        rows = _VALUES // (len(self.outputs) * self.outputs[0].shape[1])
+        for part in blocks(self.outputs, rows):
+            yield np.stack([own[part] for own in self.outputs])
 
 
 def _parts(task: Task) -> Json:

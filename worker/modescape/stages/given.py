@@ -12,7 +12,7 @@ place -> digest of an array, where places are those of the folder format (`impor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ from modescape.imported.ensemble import OutputKind
 from modescape.imported.kinds import logits_of
 from modescape.records import Json, PredictedRun, Role, SampleSet
 from modescape.results import sure_of
+from modescape.science.blocks import blocks
 from modescape.science.health import run_failure
 from modescape.stages.stage import Context, Task
 
 GIVEN = "given"
+_VALUES = 1 << 20  # logits converted at a time: 4 MB
 
 
 def given_to(draft: Draft, run: int, *prefixes: str) -> Json:
@@ -71,16 +73,48 @@ class Given:
         found: NDArray[Any] = self._artifacts.array(self._places[place])
         return found
 
-    def logits(self, place: str) -> NDArray[np.float32]:
-        """float32 logits of the same shape, or log-probabilities where those were given, which serve as well."""
-        if self._kind is OutputKind.LABELS:
-            return sure_of(self.array(place), self._classes)
-        return np.asarray(logits_of(self._kind, self.array(place)), np.float32)
+    def functions(self, place: str) -> list[NDArray[Any]]:
+        """Every function's outputs as they were given, [N, K] or labels [N], memory-mapped."""
+        outputs = self.array(place)
+        return list(outputs) if outputs.ndim > (1 if self._kind is OutputKind.LABELS else 2) else [outputs]
 
-    def keep(self, context: Context, logits: NDArray[np.float32]) -> str:
-        """Keep outputs as `Results` reads them: logits [..., N, K], or labels [..., N] where no more is known."""
-        what = logits.argmax(-1).astype(np.int32) if self._kind is OutputKind.LABELS else logits
-        return context.keep(what, "predictions")
+    def logits(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
+        """float32 logits of outputs, or log-probabilities where those were given, which serve as well."""
+        if self._kind is OutputKind.LABELS:
+            return sure_of(outputs, self._classes)
+        return np.asarray(logits_of(self._kind, outputs), np.float32)
+
+    def keep(self, context: Context, functions: Sequence[NDArray[Any]]) -> str:
+        """Keep functions' outputs as `Results` reads them, block by block: logits [S, N, K], or labels [S, N] where no
+        more is known."""
+        if self._kind is OutputKind.LABELS:
+            return context.keep(np.stack(functions).astype(np.int32), "predictions")
+        return self.keep_logits(context, functions, (len(functions),))
+
+    def keep_logits(
+        self, context: Context, functions: Sequence[NDArray[Any]], lead: tuple[int, ...], count: int | None = None
+    ) -> str:
+        """Keep float32 logits [*lead, N, K], whatever is known, of functions in C order; count: of the first so many
+        examples."""
+        examples = len(functions[0]) if count is None else min(count, len(functions[0]))
+
+        def converted() -> Iterator[NDArray[np.float32]]:
+            for outputs in functions:
+                for part in blocks([outputs[:examples]], _VALUES // self._classes):
+                    yield self.logits(outputs[:examples][part])
+
+        return context.keep_blocks(converted(), (*lead, examples, self._classes), np.float32, "predictions")
+
+    def answers(self, place: str) -> NDArray[np.int64]:
+        """Labels [N] of the one function there."""
+        outputs = self.array(place)
+        parts = blocks([outputs], _VALUES // self._classes)
+        return np.concatenate([self.logits(outputs[part]).argmax(-1) for part in parts])
+
+    def kept(self, digest: str, index: int) -> NDArray[np.float32]:
+        """Logits [N, K] of a function of what `keep` left."""
+        outputs: NDArray[Any] = self._artifacts.array(digest)[index]
+        return self.logits(outputs) if self._kind is OutputKind.LABELS else outputs
 
     def labels(self, splits: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         return {split: np.asarray(self.array(f"{split}/labels"), np.int64) for split in splits}
@@ -92,23 +126,24 @@ def predict(context: Context) -> None:
     assert imported is not None
     given, run, first = Given(context), context.params["run"], context.params["first_number"]
     labels, main = given.labels(splits), splits[0]
-    blocks: dict[str, list[NDArray[np.float32]]] = {split: [given.logits(split)] for split in splits}
+    functions = {split: given.functions(split) for split in splits}
     along = [split for split in splits if f"trajectory/{split}" in given]
     epochs = imported.epochs if along == list(splits) else ()
     for split in along if epochs else ():
-        blocks[split] = [*given.logits(f"trajectory/{split}"), *blocks[split]]
-    kept = {split: given.keep(context, np.stack(block)) for split, block in blocks.items()}
-    finals = {split: block[-1] for split, block in blocks.items()}
+        functions[split] = [*given.functions(f"trajectory/{split}"), *functions[split]]
+    kept = {split: given.keep(context, outputs) for split, outputs in functions.items()}
+    finals: dict[str, NDArray[np.float32]] = {split: given.kept(digest, -1) for split, digest in kept.items()}
     failed = run_failure(finals, labels[main], main, len(imported.classes))
     if run in imported.copies:
         failed = "it equals an earlier member to the bit, and one function given twice is one function"
+    answers = finals[main].argmax(-1)
     before = 0 if epochs[:1] == (0.0,) else 1  # checkpoint 0 is the initial weights, whoever trained
     for i in range(len(epochs) + 1):
         context.add_solution(
             first + i,
-            blocks={split: block[i] for split, block in blocks.items()},
+            blocks={split: given.kept(digest, i) for split, digest in kept.items()},
             labels=labels,
-            base=finals,
+            base=answers,
             run=run,
             role=Role.OPTIMUM if i == len(epochs) else Role.CHECKPOINT,
             index=before + i,
@@ -134,16 +169,15 @@ def sample(context: Context) -> None:
     spec, params = context.spec, context.params
     given, name, splits = Given(context), params["method"], spec.evaluation.splits
     labels = given.labels(splits)
-    blocks = {split: given.logits(f"samples/{name}/{split}") for split in splits}
-    base: dict[str, NDArray[np.float32]] = {split: given.logits(split) for split in splits}
+    answers = given.answers(splits[0])
     strengths = given.array(f"samples/{name}/strength") if f"samples/{name}/strength" in given else None
-    kept = {split: given.keep(context, block) for split, block in blocks.items()}
+    kept = {split: given.keep(context, given.functions(f"samples/{name}/{split}")) for split in splits}
     for i in range(params["count"]):
         context.add_solution(
             params["first_number"] + i,
-            blocks={split: block[i] for split, block in blocks.items()},
+            blocks={split: given.kept(digest, i) for split, digest in kept.items()},
             labels=labels,
-            base=base,
+            base=answers,
             run=params["run"],
             role=Role.SAMPLE,
             method=name,
@@ -155,7 +189,7 @@ def sample(context: Context) -> None:
     centres = {split: f"samples/{name}/centre/{split}" for split in splits}
     context.output.extra = {
         "centre": {
-            split: context.keep(given.logits(place), "predictions")
+            split: given.keep_logits(context, [given.array(place)], ())
             for split, place in centres.items()
             if place in given
         },

@@ -44,8 +44,9 @@ from modescape.records import ListColumns, Role, SampleSet, StageState
 from modescape.registry import methods
 from modescape.results import Results
 from modescape.science import similarity, theory
+from modescape.science.blocks import give_back
 from modescape.science.confidence import OverRuns
-from modescape.science.predictions import average, scores, softmax
+from modescape.science.predictions import scores, scores_together, softmax
 from modescape.spec import ExperimentSpec
 from modescape.stages.chain import chain_evidence
 from modescape.stages.stage import Context, Json
@@ -87,7 +88,7 @@ def judge(context: Context, results: Results) -> None:
                 cosine_largest=float(np.abs(cosine).max()),
             )
         finding["independent"] = apart.to_json()
-        together = scores(average([results.logits(optimum, split) for optimum in optima]), results.true_labels(split))
+        together = scores_together([results.logits(one, split) for one in optima], results.true_labels(split))
         finding["ensemble"] = Together(accuracy=together["accuracy"], single=single, members=len(optima)).to_json()
         columns.ensemble_accuracy, columns.disagreement = together["accuracy"], float(between.mean())
     context.output.experiment = columns
@@ -393,8 +394,8 @@ def _gains(context: Context, results: Results, evidence: Evidence, split: str, m
         used = method.averaged if method and method.averaged else min((len(own) for own in samples), default=0)
         if not used:
             continue
-        averages = [average([results.logits(one, split) for one in own[:used]]) for own in samples]
-        averaged = float(np.mean([scores(one, evidence.truth)["brier"] for one in averages]))
+        groups = ([results.logits(one, split) for one in own[:used]] for own in samples)
+        averaged = float(np.mean([scores_together(group, evidence.truth)["brier"] for group in groups]))
         last, better = _last_of(context, results, evidence, name, had, split)
         before = np.where(better, last, single) if last else single
         best = (context.wanted("strength", name) if results.averaged_set(name) == SampleSet.FAIR else None) or {}
@@ -438,7 +439,9 @@ def _function(results: Results, solutions: list[Solution], split: str) -> Functi
     logits = [results.logits(solution, split) for solution in solutions]
 
     def probabilities(part: slice) -> NDArray[np.float64]:
-        return np.asarray(np.mean([softmax(block[part]) for block in logits], axis=0))
+        mean = np.asarray(np.mean([softmax(block[part]) for block in logits], axis=0))
+        give_back(logits)
+        return mean
 
     return probabilities
 

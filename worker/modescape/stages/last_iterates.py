@@ -88,7 +88,7 @@ def _add_solution(context: Context, around: Around, run: int, method: str, kept:
         context.params["first_number"],
         blocks=blocks,
         labels={split: context.split(split).numpy_labels() for split in splits},
-        base={split: context.artifacts.array(predicted[split])[-1] for split in splits},
+        base=context.artifacts.array(predicted[splits[0]])[-1].argmax(-1),
         run=run,
         role=Role.SAMPLE,
         method=method,

@@ -79,7 +79,7 @@ def predict(context: Context) -> None:
             first + i,
             blocks={split: block[i] for split, block in blocks.items()},
             labels=labels,
-            base={split: block[-1] for split, block in blocks.items()},
+            base=finals[main].argmax(-1),
             run=run,
             role=Role.OPTIMUM if i == len(checkpoints) - 1 else Role.CHECKPOINT,
             index=before + i,

@@ -251,7 +251,7 @@ def sample(context: Context) -> None:
             first + row["index"],
             blocks={split: block[i] for split, block in blocks.items()},
             labels=labels,
-            base=base,
+            base=None if base is None else base[spec.evaluation.splits[0]].argmax(-1),
             run=run,
             role=Role.SAMPLE,
             method=entry.name,

@@ -30,6 +30,7 @@ from modescape.registry import RECIPE, Entry, architectures, corruptions, method
 from modescape.registry import datasets as sets
 from modescape.results import Results
 from modescape.science import data as datasets
+from modescape.science.blocks import give_back
 from modescape.science.health import finite
 from modescape.science.predictions import accuracy as accuracy_of
 from modescape.science.predictions import scores
@@ -107,6 +108,12 @@ class Context:
         self.output.artifacts.append(info)
         return info.digest
 
+    def keep_blocks(self, blocks: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: Any, kind: str) -> str:
+        """The same of an array that is never in memory as a whole: blocks of it, in C order."""
+        info = self.artifacts.put_blocks(blocks, shape, dtype, kind)
+        self.output.artifacts.append(info)
+        return info.digest
+
     def network(self) -> torch.nn.Module:
         """The spec's network with fresh weights of run 0, to be overwritten."""
         from modescape.architectures.building import build
@@ -154,20 +161,21 @@ class Context:
         *,
         blocks: dict[str, NDArray[np.float32]],
         labels: dict[str, NDArray[np.int64]],
-        base: dict[str, NDArray[np.float32]] | None,
+        base: NDArray[np.int64] | None,
         **fields: Any,
     ) -> None:
         """A solution row with its scores; the first evaluation split gives the numbers lists show.
 
-        blocks and base: split -> logits [N, K] of the solution and of its run's optimum; base None: it has none. What
-        is not finite gets a row without any score.
+        blocks: split -> logits [N, K]; base: what its run's optimum answers on the first split [N]; None: it has none.
+        What is not finite gets a row without any score.
         """
         main = self.spec.evaluation.splits[0]
         if not all(map(finite, blocks.values())):
             self.output.solutions.append(NewSolution(number=number, **fields))
             return
         accuracy = accuracy_of(blocks[main], labels[main])
-        disagreement = float((blocks[main].argmax(-1) != base[main].argmax(-1)).mean()) if base else None
+        disagreement = None if base is None else float((blocks[main].argmax(-1) != base).mean())
+        give_back(list(blocks.values()))
         self.output.solutions.append(
             NewSolution(
                 number=number,

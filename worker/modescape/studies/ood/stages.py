@@ -19,7 +19,7 @@ from modescape.prices import Work
 from modescape.records import Group, PlannedStage, group_name
 from modescape.results import Results
 from modescape.science.data import ImageFiles, Images
-from modescape.science.ood import SCORES, Detection, Together, detection, entropy_counts
+from modescape.science.ood import SCORES, Detection, Noticed, detection, entropy_counts, noticed
 from modescape.science.seeds import stream_seed
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import keyed
@@ -131,11 +131,10 @@ def _read(context: Context, study: OodSpec) -> None:
         context.output.extra = {"skipped": why}
         return
     given, groups = Given(context), context.params["groups"]
-    read = {name: given.logits(_places(study, name)[0]) for name in groups}
-    blocks = {name: block[None] if block.ndim == 2 else block[: groups[name]] for name, block in read.items()}
+    read = {name: given.functions(_places(study, name)[0])[:size] for name, size in groups.items()}
     context.output.extra = {
-        "groups": {name: context.keep(block, "predictions") for name, block in blocks.items()},
-        "images": next(iter(blocks.values())).shape[1],
+        "groups": {name: given.keep_logits(context, own, (len(own),)) for name, own in read.items()},
+        "images": len(next(iter(read.values()))[0]),
         "title": _title(context, study),
         "conversion": "",
     }
@@ -256,7 +255,7 @@ class _Comparison:
         if len(runs) < self.size:
             return
         subsets = _subsets(len(runs), self.size, self.study.seed)
-        pairs = [_together([runs[place] for place in subset]) for subset in subsets]
+        pairs = [self._noticed([[runs[place] for place in subset]])[0][0] for subset in subsets]
         self._divergence(Group.INDEPENDENT, pairs, over="groups of runs")
 
     def group(self, name: str) -> None:
@@ -264,17 +263,20 @@ class _Comparison:
         runs = [functions for run in self.runs if (functions := self.functions(run, name))]
         if not runs:
             return
-        pairs = [_together(functions) for functions in runs]
+        pairs, everyone = self._noticed(runs)
         whole = [pair for pair in pairs if pair.outside.members == self.size]
         if name != Group.INDEPENDENT and whole:
             self._divergence(name, whole, over="runs", short=len(pairs) - len(whole))
         self._detection(name, "single", pairs, members=max(pair.outside.members for pair in pairs))
         if len(pairs) > 1:
-            everyone = Both(Together(), Together())
-            for pair in pairs:
-                everyone.outside.merge(pair.outside)
-                everyone.inside.merge(pair.inside)
             self._detection(name, "ensemble", [everyone], members=sum(pair.outside.members for pair in pairs))
+
+    def _noticed(self, runs: Sequence[Sequence[Pair]]) -> tuple[list[Both], Both]:
+        """Of each run's functions together, and of all runs."""
+        self.context.control.check()
+        outside, all_outside = noticed([[pair.outside for pair in run] for run in runs])
+        inside, all_inside = noticed([[pair.inside for pair in run] for run in runs])
+        return [Both(*both) for both in zip(outside, inside, strict=True)], Both(all_outside, all_inside)
 
     def _divergence(self, group: str, pairs: list[Both], **details: Any) -> None:
         outside = [pair.outside.js_mean for pair in pairs]
@@ -294,20 +296,22 @@ class _Comparison:
         for score in SCORES:
             if members == 1 and score == "mutual-information":
                 continue  # one function has none
-            found = [asdict(detection(pair.outside.score(score), pair.inside.score(score))) for pair in pairs]
+            found = [asdict(detection(pair.outside.scores[score], pair.inside.scores[score])) for pair in pairs]
             for metric in (field.name for field in fields(Detection)):
                 values = [each[metric] for each in found]
                 self.add(
                     f"{group}/{functions}/{score}", metric, float(np.mean(values)), len(values), score=score,
                     sd=deviation(values), values=values, **about,
                 )  # fmt: skip
-        means = [float(pair.outside.score("entropy").mean()) for pair in pairs]
-        own = [float(pair.inside.score("entropy").mean()) for pair in pairs]
+        outside = [pair.outside.scores["entropy"] for pair in pairs]
+        inside = [pair.inside.scores["entropy"] for pair in pairs]
+        means, own = [float(one.mean()) for one in outside], [float(one.mean()) for one in inside]
+        classes = len(self.results.class_names)
         self.add(
             f"{group}/{functions}", "entropy", float(np.mean(means)), len(pairs), **about,
             sd=deviation(means), in_sd=deviation(own), **{"in": float(np.mean(own))},
-            counts=np.sum([entropy_counts(pair.outside) for pair in pairs], axis=0).tolist(),
-            in_counts=np.sum([entropy_counts(pair.inside) for pair in pairs], axis=0).tolist(),
+            counts=np.sum([entropy_counts(one, classes) for one in outside], axis=0).tolist(),
+            in_counts=np.sum([entropy_counts(one, classes) for one in inside], axis=0).tolist(),
         )  # fmt: skip
 
 
@@ -323,16 +327,8 @@ class Pair:
 class Both:
     """Several functions together, on the images outside and on the test images inside."""
 
-    outside: Together
-    inside: Together
-
-
-def _together(functions: Sequence[Pair]) -> Both:
-    both = Both(Together(), Together())
-    for function in functions:
-        both.outside.add(function.outside)
-        both.inside.add(function.inside)
-    return both
+    outside: Noticed
+    inside: Noticed
 
 
 def _subsets(runs: int, size: int, seed: int) -> list[tuple[int, ...]]:

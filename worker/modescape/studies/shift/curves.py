@@ -46,8 +46,8 @@ class Line:
     units: int
 
     def at(self, intensity: int) -> float:
-        """Value at one intensity; NaN where there is none."""
-        where = np.flatnonzero(self.intensities == intensity)
+        """Value at one intensity, or the largest there is, as of images of their own; NaN where it is missing."""
+        where = np.flatnonzero(self.intensities == min(intensity, self.intensities[-1]))
         return float(self.value[where[0]]) if len(where) else math.nan
 
 
@@ -175,6 +175,30 @@ def source_of(results: Results, chosen: Sequence[str]) -> Source:
         photographs = about.get("photographs")
         words += f"; frost is from the photographs in {photographs}" if photographs else "; frost is procedural"
     return Source(words, types, int(rows[0].n or 0))
+
+
+@dataclass(frozen=True)
+class OtherImages:
+    """What a set with images of its own does to single runs: accuracy or disagreement here, on the test images, and
+    there; the change with its interval (NaN where there is none), over images alone where only_images says so."""
+
+    title: str
+    images: int
+    here: float
+    there: float
+    low: float
+    high: float
+    images_only: bool
+
+
+def other_images(results: Results, metric: Literal["accuracy-change", "disagreement-change"]) -> list[OtherImages]:
+    return [
+        OtherImages(
+            row.details["title"], int(row.n or 0), float(row.details["here"]), float(row.details["there"]),
+            number(row.details["low"]), number(row.details["high"]), bool(row.details["images_only"]),
+        )
+        for row in results.shifted(metric, by_type=True)
+    ]  # fmt: skip
 
 
 def bounds_of(lines: Sequence[Line], metric: Metric) -> list[float]:

@@ -27,12 +27,14 @@ from modescape.studies.shift.curves import (
     WORDS,
     Line,
     Metric,
+    OtherImages,
     ShiftData,
     ShiftOptions,
     Source,
     bounds_of,
     group_title,
     hover,
+    other_images,
     read_lines,
     source_of,
     type_title,
@@ -58,9 +60,10 @@ _DASHES = {1: "dash", 2: "dot"}
 
 def _mean_line(lines: Sequence[Line]) -> Line:
     """The mean of one group's lines over types; how ensembles or runs vary in it is not known then."""
-    first = lines[0]
-    values = np.mean([line.value for line in lines], axis=0)
-    return replace(first, corruption="", value=values, sd=np.full(len(values), np.nan))
+    shared = sorted(set.intersection(*({int(one) for one in line.intensities} for line in lines)))
+    values = np.mean([[line.at(intensity) for intensity in shared] for line in lines], axis=0)
+    nobody = np.full(len(values), np.nan)
+    return replace(lines[0], corruption="", intensities=np.array(shared), value=values, sd=nobody)
 
 
 class IntensityOptions(ShiftOptions):
@@ -88,9 +91,12 @@ class IntensityOptions(ShiftOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Shift(ShiftData):
-    """Lines of every group shown: scores for one run, two runs and `solid` runs averaged, and divergences."""
+    """Lines of every group shown: scores for one run, two runs and `solid` runs averaged, and divergences. accuracy and
+    apart: of single runs on sets with images of their own."""
 
     options: IntensityOptions
+    accuracy: tuple[OtherImages, ...] = ()
+    apart: tuple[OtherImages, ...] = ()
 
     columns = ("method", "measure", "runs", "members", "intensity", "value", "sd", "units", "types")
 
@@ -153,6 +159,8 @@ def shift(results: Results, options: IntensityOptions) -> Shift:
         lines=tuple(lines),
         solid=solid,
         source=source_of(results, options.corruption),
+        accuracy=tuple(other_images(results, "accuracy-change")),
+        apart=tuple(other_images(results, "disagreement-change")),
         legend=tuple(Legend.of(group, group_title(group)) for group in dict.fromkeys(line.group for line in lines)),
     )
 
@@ -231,7 +239,31 @@ def _notes(data: Shift) -> Notes:
         lines.append(Note.of(group, group_title(group), tuple(cells)))
     text = [f"{data.solid} runs averaged."] if data.solid > 1 and asked != ("js_mean",) else []
     text += scores.twin_words(asked, metrics, "test")
+    text += _other_words(data)
     return Notes((f"Intensity {last}", *(_HEADS[metric] for metric in metrics)), tuple(lines), tuple(text))
+
+
+def _other_words(data: Shift) -> list[str]:
+    """A sentence for each set with images of its own, whose interval adds the variances of both sets."""
+    apart = {one.title: one for one in data.apart}
+    found = []
+    for one in data.accuracy:
+        words = f"On {one.title}, {thousands(one.images)} images of its own, single runs are right on {_changed(one)}"
+        if one.title in apart:
+            words += f"; two of them differ on {_changed(apart[one.title])}"
+        found.append(f"{words}.{' Intervals are over images only.' if one.images_only else ''}")
+    return found
+
+
+def _changed(one: OtherImages) -> str:
+    change = f"{_points(one.there - one.here)} points"
+    if math.isfinite(one.low + one.high):
+        change += f" [{_points(one.low)}, {_points(one.high)}]"
+    return f"{100 * one.there:.2f} % ({100 * one.here:.2f} % of the test images: {change})"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f}".replace("-", "−")
 
 
 @shift.tell

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modescape.claims.evidence import ShiftEvidence
+from modescape.claims.evidence import OwnImages, ShiftEvidence
+from modescape.claims.record import number
 from modescape.corruptions import corruption as corrupting
 from modescape.corruptions.frost import frost_fingerprint
 from modescape.corruptions.published import PublishedSet
@@ -27,14 +29,19 @@ from modescape.draft import Draft
 from modescape.errors import ArtifactMissing, DataCorrupt, StageError
 from modescape.prices import Work
 from modescape.records import EventKind, Group, Need, SampleSet, group_name
+from modescape.registry import Entry, datasets
+from modescape.science.blocks import blocks
+from modescape.science.confidence import Estimate, OverPairs, OverRuns, Quantity, estimate, fixed_units
+from modescape.science.data import Split
 from modescape.science.ensembles import CalibratedScores, EnsembleScores, fit_temperatures, subsets
 from modescape.science.predictions import average, entropy, log_softmax
-from modescape.spec_parts import keyed
+from modescape.spec_parts import ImportedSpec, keyed
 from modescape.stages import groups
 from modescape.stages.ensemble import FEW_IMAGES, MIN_IMAGES
 from modescape.stages.given import GIVEN, Given, given_parts, given_to
 from modescape.stages.judge import add_claims, closed_to, judged, lost, waited_for, without
 from modescape.stages.stage import Context, Json, Task, planner, stage, the_corruption, the_data
+from modescape.studies.shift.others import expected, images_of
 from modescape.studies.shift.study import ShiftSpec
 from modescape.study import needed
 from modescape.tables import Solution
@@ -47,8 +54,10 @@ HELD_BYTES = 256e6  # corrupted images of one type are kept up to here, larger o
 CHUNK_BYTES = 64e6  # of images in memory at a time
 SECONDS_PER_VALUE = 1.5e-7  # of corrupting one pixel of one channel, mean over types (1.3e-7 measured at 28x28)
 SAVE_EVERY_SECONDS = 20.0
+_VALUES = 1 << 21  # probabilities that are compared at a time: 16 MB
 SIZES = (1, 2, 4)
 PUBLISHED = "published"
+OWN = "own"  # sets with images of their own
 CHECK: Need = ("corrupt", PUBLISHED)
 
 
@@ -58,7 +67,7 @@ def plan(draft: Draft) -> None:
     if study is None:
         return
     if draft.spec.imported is not None:
-        _plan_imported(draft, study, draft.spec.imported.cells)
+        _plan_imported(draft, study, draft.spec.imported)
         return
     types, n = study.types(draft.info), study.count(draft.n.test)
     pixels = draft.info.channels * draft.info.height * draft.info.width
@@ -66,14 +75,15 @@ def plan(draft: Draft) -> None:
     found = groups.planned(draft, study)
     fitted = min(draft.n.validation, FEW_IMAGES) if draft.n.validation >= MIN_IMAGES else 0
     cells = 1 + len(types) * len(study.intensities)
-    per_function = (cells - 1) * n
+    elsewhere: Json = {OWN: [(name, 1) for name in study.others]} if study.others else {}
+    per_function = (cells - 1) * n + sum(map(expected, study.others))
     logits = 4 * cells * n * draft.classes * sum(group.size for group in found)
     keep = "logits" if logits <= LOGIT_BYTES else "labels"
     for group in found:
-        made_again = per_function * pixels * SECONDS_PER_VALUE if source == "made" else 0.0
+        made_again = (cells - 1) * n * pixels * SECONDS_PER_VALUE if source == "made" else 0.0
         work = Work(predicted=group.size * (per_function + fitted), other=made_again)
         params = {"run": group.run, "group": group.name, "size": group.size, "types": list(types), "images": n,
-                  "source": source, "keep": keep}  # fmt: skip
+                  "source": source, "keep": keep, **elsewhere}  # fmt: skip
         needs = [*group.needs, *made]
         draft.add("shift", f"{group.run}/{group.name}", params, work, needs=needs, wants=group.wants)
     functions = sum(group.size for group in found)
@@ -88,18 +98,27 @@ def plan(draft: Draft) -> None:
     draft.warnings.append(_price(functions, types, study, n, keep, kept))
 
 
-def _plan_imported(draft: Draft, study: ShiftSpec, cells: Sequence[tuple[str, int]]) -> None:
+def _plan_imported(draft: Draft, study: ShiftSpec, imported: ImportedSpec) -> None:
     """Of an imported ensemble is read what its functions said of shifted images, of every group that was given."""
-    params: Json = {"types": list(study.corruptions), "images": study.count(draft.n.test), "cells": cells}
+    cells, count = imported.cells, study.count(draft.n.test)
+    params: Json = {"types": list(study.corruptions), "images": count, "cells": cells}
     for group in groups.planned(draft, study):
-        own = _below(group.name)
-        places = [f"{own}{place}" for place in ("test", "validation", *(f"shift/{t}/{i}" for t, i in cells))]
-        read = given_to(draft, group.run, *places)
-        if all(place in read[GIVEN] for place in places if place != f"{own}validation"):
-            own_params = {"run": group.run, "group": group.name, "size": group.size, "keep": "logits", **params, **read}
+        below = _below(group.name)
+        places = [f"{below}{place}" for place in ("test", *(_place(cell) for cell in cells))]
+        others = [_place(cell) for cell in imported.own_images]
+        read = given_to(draft, group.run, *places, f"{below}validation", *(f"{below}{place}" for place in others),
+                        *(f"{place}/labels" for place in others))  # fmt: skip
+        if all(place in read[GIVEN] for place in places):
+            own = [cell for cell in imported.own_images if f"{below}{_place(cell)}" in read[GIVEN]]
+            own_params = {"run": group.run, "group": group.name, "size": group.size, "keep": "logits", **params, **read,
+                          **({OWN: own} if own else {})}  # fmt: skip
             draft.add("shift", f"{group.run}/{group.name}", own_params, Work(), needs=group.needs, wants=group.wants)
     if draft.keys("shift"):
         draft.add("shift-compare", "all", params, Work(other=1.0), wants=draft.keys("shift"))
+
+
+def _place(cell: Cell) -> str:
+    return f"shift/{cell[0]}/{cell[1]}"
 
 
 def _below(group: str) -> str:
@@ -309,7 +328,11 @@ def _shift_parts(task: Task) -> Json:
             "method": own, "scale": spec.data.input_scale, "corruptions": corrupting.VERSION}  # fmt: skip
 
 
-@stage("shift", version=3, parts=_shift_parts)
+def _the_others(task: Task) -> list[Entry]:
+    return [datasets[name] for name, _ in task.params.get(OWN, ()) if name in datasets and GIVEN not in task.params]
+
+
+@stage("shift", version=3, parts=_shift_parts, brought=(_the_others,))
 def shift(context: Context) -> None:
     """What one group of one run says of the first test images, clean and under every type and intensity."""
     params = context.params
@@ -344,8 +367,30 @@ def shift(context: Context) -> None:
         "functions": [{"role": s.role, "set": s.sample_set, "index": s.index} for s in solutions],
         **kept.keep(),
         **(_validated(context, networks, solutions) if solutions else {}),
+        **(_elsewhere(context, networks) if solutions else {}),
     }
     context.artifacts.drop_scratch(context.lease.stage.id)
+
+
+def _elsewhere(context: Context, networks: groups.Networks) -> Json:
+    """What the functions say of the sets that have images of their own: logits [S, 1, n, K], and the labels."""
+    found = []
+    for name, intensity in context.params.get(OWN, ()):
+        images = images_of(name, context.settings.data_folders)
+        logits = np.concatenate([networks.logits(chunk) for _, chunk in _cut(context, images)], axis=1)
+        kept = context.keep(logits[:, None], "predictions"), context.keep(images.numpy_labels(), "labels")
+        found.append({"cell": [name, intensity], "logits": kept[0], "labels": kept[1]})
+    return {OWN: found} if found else {}
+
+
+def _cut(context: Context, images: Split) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """(start, uint8 images [n, C, H, W]) of a whole split."""
+    import torch
+
+    for start in range(0, len(images), _chunk_size(context)):
+        context.control.check()
+        rows = torch.arange(start, min(start + _chunk_size(context), len(images)), device=images.labels.device)
+        yield start, images.batch(rows).cpu().numpy()
 
 
 def _validated(context: Context, networks: groups.Networks, solutions: Sequence[Solution]) -> Json:
@@ -362,18 +407,33 @@ def _read(context: Context, solutions: Sequence[Solution], cells: Sequence[Cell]
     """The same of functions that were evaluated elsewhere."""
     given, own, count = Given(context), _below(context.params["group"]), context.params["images"]
     places = [f"{own}{'test' if name is None else f'shift/{name}/{intensity}'}" for name, intensity in cells]
-    blocks = (given.logits(place)[..., :count, :] for place in places)
-    logits = np.stack([block.reshape(-1, *block.shape[-2:])[: len(solutions)] for block in blocks], axis=1)
+    outputs = [given.functions(place) for place in places]
+    by_function = [own[i] for i in range(len(solutions)) for own in outputs]
     context.output.extra = {
         "cells": [list(cell) for cell in cells],
         "images": count,
         "functions": [{"role": s.role, "set": s.sample_set, "index": s.index} for s in solutions],
-        "logits": context.keep(logits, "predictions"),
+        "logits": given.keep_logits(context, by_function, (len(solutions), len(cells)), count),
     }
-    if f"{own}validation" in given and given.array(f"{own}validation").shape[-2] >= MIN_IMAGES:
-        held = given.logits(f"{own}validation")[..., :FEW_IMAGES, :]
-        logs = average(held.reshape(-1, *held.shape[-2:])[: len(solutions)])
+    held = given.functions(f"{own}validation")[: len(solutions)] if f"{own}validation" in given else []
+    if held and len(held[0]) >= MIN_IMAGES:
+        logs = average(given.logits(outputs[:FEW_IMAGES]) for outputs in held)
         context.output.extra["validation"] = context.keep(np.asarray(logs, np.float32), "probabilities")
+    if OWN in context.params:
+        context.output.extra[OWN] = [
+            _read_own(context, given, (name, intensity), len(solutions)) for name, intensity in context.params[OWN]
+        ]
+
+
+def _read_own(context: Context, given: Given, cell: Cell, functions: int) -> Json:
+    """What they said of a set with images of its own, as logits [S, 1, n, K], and its labels."""
+    outputs = given.functions(f"{_below(context.params['group'])}{_place(cell)}")[:functions]
+    labels = np.asarray(given.array(f"{_place(cell)}/labels"), np.int64)
+    return {
+        "cell": list(cell),
+        "logits": given.keep_logits(context, outputs, (len(outputs), 1)),
+        "labels": context.keep(labels, "labels"),
+    }
 
 
 def _cells(context: Context) -> list[Cell]:
@@ -498,12 +558,11 @@ def _compare_parts(task: Task) -> Json:
 @stage("shift-compare", version=4, parts=_compare_parts, judges=(ShiftEvidence,), gathers=True)
 def shift_compare(context: Context) -> None:
     """Scores of single functions and ensembles, and divergences, by type and intensity; then claim (f2)."""
-    cells = _cells(context)
     labels = context.results().true_labels("test")[: context.params["images"]]
-    compared = _Compared(context, cells, labels)
-    saved = time.monotonic()
-    for c in range(compared.done, len(cells)):
-        context.control.progress(c, len(cells))
+    compared = _Compared(context, _cells(context), labels)
+    saved, of = time.monotonic(), len(compared.shown)
+    for c in range(compared.done, of):
+        context.control.progress(c, of)
         compared.add(c)
         if time.monotonic() - saved > SAVE_EVERY_SECONDS:
             compared.save()
@@ -515,19 +574,30 @@ def shift_compare(context: Context) -> None:
     context.artifacts.drop_scratch(context.lease.stage.id)
 
 
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """Images that groups were shown: a cell of the test images, or a set with images of its own (own: its number)."""
+
+    cell: Cell
+    labels: NDArray[np.int64]
+    own: int | None = None
+
+
 class _Compared:
     """Numbers of every group by cell, filled cell by cell; can be saved and taken up again.
 
-    values: "metric|group|size" -> [ensembles, cells] and "js_mean|group" -> [units, cells], units being runs, or sets
-    of M runs for independent ones. clean and shifted: divergences of pairs per image, of runs [n, n, N] under
-    "independent", of samples inside runs [n, N] under the method's name; methods: those with their runs, from which
+    values: "metric|group|size" -> [ensembles, shown] and "js_mean|group" -> [units, shown], units being runs, or sets
+    of M runs for independent ones; NaN where a group was not shown a set. clean and shifted: divergences of pairs per
+    image, of runs [n, n, N] under "independent", of samples inside runs [n, N] under the method's name; elsewhere: the
+    same on every set with images of its own that all of these were shown; methods: those with their runs, from which
     those that have failed there are missing.
     """
 
     def __init__(self, context: Context, cells: Sequence[Cell], labels: NDArray[np.int64]) -> None:
-        self.context, self.cells, self.labels = context, cells, labels
+        self.context, self.labels = context, labels
         spec, study = context.spec, needed(context.spec.shift)
         self.size, self.seed = study.size(spec), spec.ensemble.seed
+        self.classes = len(context.results().class_names)
         self.groups: dict[str, list[_Stored]] = {}
         for name in groups.names(spec, study):
             planned = groups.planned_name(name)
@@ -554,12 +624,21 @@ class _Compared:
             name for name, kept in self.groups.items()
             if self._is_sampled(name) and name not in self.methods and all(k.is_alone for k in kept)
         ]  # fmt: skip
-        images = len(labels)
-        shapes: dict[str, tuple[int, ...]] = {name: (len(own), images) for name, own in self.methods.items()}
-        shapes[Group.INDEPENDENT] = (runs, runs, images)
-        self.clean = {name: np.zeros(shape) for name, shape in shapes.items()}
-        self.shifted = {name: np.zeros(shape) for name, shape in shapes.items()}
-        self.finals = np.zeros((runs, images), np.int64)
+        others = self.groups[Group.INDEPENDENT][0].own_sets(context)
+        self.shown = [*(_Shown(cell, labels) for cell in cells), *others]
+        compared = [Group.INDEPENDENT, *self.methods]
+        self.counted = [
+            c for c, one in enumerate(self.shown)
+            if c > 0 and all(stored.saw(one) for name in compared for stored in self.groups[name])
+        ]  # fmt: skip
+        self.clean, self.shifted = self._nothing(len(labels)), self._nothing(len(labels))
+        self.elsewhere = {
+            f"{c}|{name}": zeros for c in self.counted if self.shown[c].own is not None
+            for name, zeros in self._nothing(len(self.shown[c].labels)).items()
+        }  # fmt: skip
+        self.answers = {f"{c}": np.zeros((runs, len(one.labels)), np.int64)
+                        for c, one in enumerate(self.shown) if one.own is not None}  # fmt: skip
+        self.finals = np.zeros((runs, len(labels)), np.int64)
         self._temperatures = {name: self._fitted(kept) for name, kept in self.groups.items()}
         self.done, before = _taken_up(context)
         for key, array in before.items():
@@ -568,6 +647,13 @@ class _Compared:
                 getattr(self, kind)[group_name(rest)] = array
             else:
                 self.finals = array
+
+    def _nothing(self, images: int) -> dict[str, Floats]:
+        """Zeros for the divergences of pairs of runs, and of samples inside the runs of every method."""
+        runs = len(self.runs)
+        shapes: dict[str, tuple[int, ...]] = {name: (len(own), images) for name, own in self.methods.items()}
+        shapes[Group.INDEPENDENT] = (runs, runs, images)
+        return {name: np.zeros(shape) for name, shape in shapes.items()}
 
     def _is_sampled(self, group: str) -> bool:
         return group not in list(Group) and self.context.spec.method(group).sampled
@@ -580,15 +666,28 @@ class _Compared:
         return every and bool(self.methods or self.alike) and len(self.groups[Group.INDEPENDENT]) > 1
 
     def add(self, cell: int) -> None:
-        """Take in one cell of every group."""
+        """Take in one cell of every group, a block of images at a time."""
+        shown = self.shown[cell]
         for name, kept in self.groups.items():
-            found = []
-            for stored in kept:
-                self.context.control.check()
-                found.append(stored.read(cell))
-            self._score(name, found, cell)
-            self._diverge(name, found, cell)
-            self._gather(name, found, cell)
+            if not all(stored.saw(shown) for stored in kept):
+                continue
+            scored = EnsembleScores(len(kept), seed=self.seed, only=_sizes(len(kept)))
+            twins = CalibratedScores(len(kept), self._temperatures[name], seed=self.seed)
+            apart = _Apart(len(kept), len(shown.labels), self._sets_of_runs(name, len(kept)))
+            values = max(len(kept), *(one.functions for one in kept)) * self.classes
+            check = self.context.control.check
+            for part in blocks([array for stored in kept for array in stored.mapped(cell, shown)], _VALUES // values):
+                found = []
+                for stored in kept:
+                    check()
+                    found.append(stored.read(cell, shown, part))
+                logs = np.stack([one.logs for one in found])
+                scored.add(logs, shown.labels[part], check=check)
+                twins.add(logs, shown.labels[part], check=check)
+                apart.add(part, found)
+                self._gather(name, found, cell, part)
+            self._score(name, scored, twins, cell)
+            self._diverge(name, apart, cell)
         self.done = cell + 1
 
     def _fitted(self, kept: Sequence[_Stored]) -> dict[int, tuple[float, ...]]:
@@ -606,55 +705,68 @@ class _Compared:
         check = self.context.control.check
         return fit_temperatures(np.stack(logs), labels, only=_sizes(len(kept)), seed=self.seed, check=check)
 
-    def _score(self, name: str, found: Sequence[Functions], cell: int) -> None:
-        logs, check = np.stack([one.logs for one in found]), self.context.control.check
-        scored = EnsembleScores(len(found), seed=self.seed, only=_sizes(len(found)))
-        twins = CalibratedScores(len(found), self._temperatures[name], seed=self.seed)
-        scored.add(logs, self.labels, check=check)
-        twins.add(logs, self.labels, check=check)
-        for size in _sizes(len(found)):
+    def _score(self, name: str, scored: EnsembleScores, twins: CalibratedScores, cell: int) -> None:
+        for size in scored.subsets:
             for metric, values in scored.of(size).items():
                 self._put(f"{metric}|{name}|{size}", cell, values)
         for size in twins.subsets:
             for metric, values in twins.of(size).items():
                 self._put(f"{metric}-calibrated|{name}|{size}", cell, values)
 
-    def _diverge(self, name: str, found: Sequence[Functions], cell: int) -> None:
+    def _sets_of_runs(self, name: str, runs: int) -> tuple[tuple[int, ...], ...]:
+        """Of which the divergence is told: sets of M runs, or each run's functions by themselves."""
+        if name != Group.INDEPENDENT:
+            return ()
+        return subsets(runs, self.size, seed=self.seed) if runs >= self.size else ()
+
+    def _diverge(self, name: str, apart: _Apart, cell: int) -> None:
         """js_mean of M functions (science a.9): of sets of M runs, or of M functions inside each run."""
         if name == Group.INDEPENDENT:
-            if len(found) >= self.size:
-                some = subsets(len(found), self.size, seed=self.seed)
-                self._put(f"js_mean|{name}", cell, [_js([found[i].mean for i in one]) for one in some])
+            if apart.sets:
+                self._put(f"js_mean|{name}", cell, apart.of_sets())
             return
-        full = [one for one, stored in zip(found, self.groups[name], strict=True) if stored.functions == self.size]
+        full = [i for i, stored in enumerate(self.groups[name]) if stored.functions == self.size]
         if full and self.size > 1:
-            together = [float((entropy(one.mean) - one.entropy).mean()) for one in full]
-            self._put(f"js_mean|{name}", cell, together)
+            self._put(f"js_mean|{name}", cell, [float(apart.inside[i].mean()) for i in full])
 
-    def _gather(self, name: str, found: Sequence[Functions], cell: int) -> None:
+    def _gather(self, name: str, found: Sequence[Functions], cell: int, part: slice) -> None:
+        if name == Group.INDEPENDENT and cell in self._others:
+            self.answers[f"{cell}"][:, part] = np.stack([one.labels[0] for one in found])
+        if cell > 0 and cell not in self.counted:
+            return
         into = self.clean if cell == 0 else self.shifted
-        weight = 1.0 if cell == 0 else 1.0 / (len(self.cells) - 1)
+        if cell in self._others:
+            into = {one: self.elsewhere[f"{cell}|{one}"] for one in (Group.INDEPENDENT, *self.methods)}
+        weight = 1.0 if cell == 0 else 1.0 / len(self.counted)
         if name == Group.INDEPENDENT:
             if cell == 0:
-                self.finals = np.stack([one.labels[0] for one in found]).astype(np.int64)
+                self.finals[:, part] = np.stack([one.labels[0] for one in found])
             own = [entropy(one.mean) for one in found]
             for i in range(len(found)):
                 for j in range(i):
                     apart = entropy((found[i].mean + found[j].mean) / 2) - (own[i] + own[j]) / 2
-                    into[name][i, j] += weight * np.maximum(apart, 0.0)
-                    into[name][j, i] = into[name][i, j]
+                    into[name][i, j, part] += weight * np.maximum(apart, 0.0)
+                    into[name][j, i, part] = into[name][i, j, part]
         elif name in self.methods:
-            into[name] += weight * np.stack([one.divergence for one in found])
+            into[name][:, part] += weight * np.stack([one.divergence for one in found])
 
     def _put(self, key: str, cell: int, values: Any) -> None:
         if key not in self.values:
-            self.values[key] = np.full((len(values), len(self.cells)), np.nan)
+            self.values[key] = np.full((len(values), len(self.shown)), np.nan)
         self.values[key][:, cell] = values
 
     def save(self) -> None:
-        kinds = {"values": self.values, "clean": self.clean, "shifted": self.shifted}
+        kinds: dict[str, Mapping[str, NDArray[Any]]] = {
+            "values": self.values, "clean": self.clean, "shifted": self.shifted, "elsewhere": self.elsewhere,
+            "answers": self.answers,
+        }  # fmt: skip
         tensors = {f"{kind}/{key}": array for kind, arrays in kinds.items() for key, array in arrays.items()}
         _save(self.context, self.done, tensors | {"finals": self.finals})
+
+    @property
+    def _others(self) -> list[int]:
+        """Places among what was shown of the sets with images of their own."""
+        return [c for c, one in enumerate(self.shown) if one.own is not None]
 
     def tell(self) -> None:
         """One row per group, size, metric and cell; rows of an intensity without a type are means over the types."""
@@ -665,19 +777,57 @@ class _Compared:
             about = self._about(name, int(size[0]) if size else None, len(values))
             for (corruption, intensity), places in rows.items():
                 means = values[:, places].mean(axis=1)
+                if np.isnan(means).all():
+                    continue  # a set that this group was not shown
                 details = {**about, "sd": float(means.std(ddof=1)) if len(means) > 1 else None}
                 if corruption is None and intensity > 0:
                     details |= {"types": len(places), "from": source}
+                if places[0] in self._others:
+                    details |= {OWN: True}
                 self.context.add_group(
-                    subject, metric, float(means.mean()), len(self.labels), "test",
+                    subject, metric, float(means.mean()), len(self.shown[places[0]].labels), "test",
                     corruption=corruption, intensity=intensity, **details,
                 )  # fmt: skip
+        for c in self._others:
+            self._tell_other(self.shown[c], self.answers[f"{c}"])
+
+    def _tell_other(self, shown: _Shown, answers: NDArray[np.int64]) -> None:
+        """What a set with images of its own does to single runs: accuracy and disagreement there, less on the test
+        images. They were drawn independently, so the variances of both add (science o.2)."""
+        closed, runs = closed_to(self.context.spec), len(self.runs)
+        right = OverRuns.of(self.finals == self.labels), OverRuns.of(answers == shown.labels)
+        apart = (
+            OverPairs.of(runs, lambda i, j, own=own: own[i] != own[j], own.shape[1])  # type: ignore[misc]
+            for own in (self.finals, answers)
+        )
+        corruption, intensity = shown.cell
+        for metric, (here, there) in (("accuracy-change", right), ("disagreement-change", tuple(apart))):
+            if metric == "disagreement-change" and runs < 2:
+                continue
+            with fixed_units() if closed else nullcontext():
+                found = _change(here, there, runs)
+            everyone = np.arange(runs)
+            self.context.add_group(
+                f"shift/{Group.INDEPENDENT}/1", metric, found.value, len(shown.labels), "test",
+                corruption=corruption, intensity=intensity, here=here.mean(everyone), there=there.mean(everyone),
+                low=number(found.low), high=number(found.high), error=number(found.error), runs=runs,
+                images_only=bool(closed), title=self._title(shown),
+            )  # fmt: skip
+
+    def _title(self, shown: _Shown) -> str:
+        imported, name = self.context.spec.imported, str(shown.cell[0])
+        if imported is None and shown.own is not None and name in datasets:
+            return datasets[name].title
+        return name if imported is None else imported.titles.get(name, name)
 
     def _rows(self) -> dict[Cell, list[int]]:
-        """Cells, and for every intensity the mean over types, with their places."""
-        rows = {cell: [i] for i, cell in enumerate(self.cells)}
+        """Cells, and for every intensity the mean over types, with their places: over those of the test images, or
+        where there are none over the other sets."""
+        rows = {one.cell: [c] for c, one in enumerate(self.shown)}
         for intensity in needed(self.context.spec.shift).intensities:
-            rows[None, intensity] = [i for i, cell in enumerate(self.cells) if cell[1] == intensity]
+            places = [c for c, one in enumerate(self.shown) if one.cell[1] == intensity]
+            changed = [c for c in places if self.shown[c].own is None]
+            rows[None, intensity] = changed or places
         return rows
 
     def _source(self) -> Json:
@@ -716,7 +866,7 @@ class _Compared:
         pairs = np.ix_(places, places)
         own = [name for name, had in self.methods.items() if had == runs]
         return ShiftEvidence(
-            classes=len(self.context.results().class_names),
+            classes=self.classes,
             truth=self.labels,
             finals=self.finals[places],
             clean_between=self.clean[Group.INDEPENDENT][pairs],
@@ -726,7 +876,35 @@ class _Compared:
             titles={name: self.context.spec.method(name).title for name in (*own, *self.alike)},
             numbers=tuple(runs),
             decided=True,
-        )
+            own={
+                f"{c}": OwnImages(
+                    self.elsewhere[f"{c}|{Group.INDEPENDENT}"][pairs],
+                    {name: self.elsewhere[f"{c}|{name}"] for name in own},
+                )
+                for c in self.counted if c in self._others
+            },
+            over=self._over(),
+        )  # fmt: skip
+
+    def _over(self) -> str:
+        """What the mean under shift goes over, where that is not every type at every intensity."""
+        if self.context.spec.imported is None and not self._others:
+            return ""
+        named = [f"{self._title(self.shown[c])} {self.shown[c].cell[1]}" for c in self.counted
+                 if c not in self._others]  # fmt: skip
+        own = [
+            f"{self._title(self.shown[c])} ({len(self.shown[c].labels):,} images of its own, drawn independently)"
+            for c in self.counted if c in self._others
+        ]  # fmt: skip
+        several = named if len(named) <= 6 else [f"{len(named)} types and intensities"]
+        return "the mean over " + ", ".join([*several, *own])
+
+
+def _change(here: Quantity, there: Quantity, units: int) -> Estimate:
+    """The mean there less the mean here, of images that were drawn independently."""
+    return estimate(
+        lambda runs: there.mean(runs) - here.mean(runs), units, margin=0.0, influence=[there.examples, here.examples]
+    )
 
 
 def _sizes(runs: int) -> list[int]:
@@ -734,10 +912,27 @@ def _sizes(runs: int) -> list[int]:
     return [size for size in dict.fromkeys((*SIZES, runs)) if size <= runs]
 
 
-def _js(functions: Sequence[Floats]) -> float:
-    """js_mean of several functions' probabilities [n, K], mean over images, nats."""
-    own = np.mean([entropy(function).mean() for function in functions])
-    return float(entropy(np.mean(functions, axis=0)).mean() - own)
+class _Apart:
+    """How far functions of a group are apart on every image of a cell, nats: entropies of each run's mean [runs, n],
+    of the mean over each set of runs [sets, n], and inside each run that of its mean less the mean one [runs, n]."""
+
+    def __init__(self, runs: int, images: int, sets: Sequence[Sequence[int]]) -> None:
+        self.sets, self.inside = sets, np.empty((runs, images))
+        self._own, self._together = np.empty((runs, images)), np.empty((len(sets), images))
+
+    def add(self, part: slice, found: Sequence[Functions]) -> None:
+        for i, one in enumerate(found):
+            self._own[i, part] = entropy(one.mean)
+            self.inside[i, part] = self._own[i, part] - one.entropy
+        for row, one_set in zip(self._together, self.sets, strict=True):
+            row[part] = entropy(np.mean([found[i].mean for i in one_set], axis=0))
+
+    def of_sets(self) -> list[float]:
+        """js_mean of each set of runs, mean over images."""
+        return [
+            float(row.mean() - np.mean([self._own[i].mean() for i in one_set]))
+            for row, one_set in zip(self._together, self.sets, strict=True)
+        ]
 
 
 class _Stored:
@@ -749,6 +944,7 @@ class _Stored:
         self.functions = len(self.kept["functions"])
         names = [name for name in ("logits", "labels", "sums", "entropies", "divergences") if name in self.kept]
         self._arrays = {name: context.artifacts.array(self.kept[name]) for name in names}
+        self._own = {_place(one["cell"]): context.artifacts.array(one["logits"]) for one in kept.get(OWN, [])}
         # log-probabilities [n, K] of the average; None where there are too few validation images
         self.validation = context.artifacts.array(kept["validation"]) if "validation" in kept else None
 
@@ -757,17 +953,37 @@ class _Stored:
         """Whether it is the one fair sample of a run: fair samples are never rejected, so the best strength is 0."""
         return [function["set"] for function in self.kept["functions"]] == [SampleSet.FAIR]
 
-    def read(self, cell: int) -> Functions:
-        arrays = self._arrays
-        if "logits" in arrays:
-            return Functions.of(np.asarray(arrays["logits"][:, cell]))
-        mean = np.asarray(arrays["sums"][cell], np.float64) / self.functions
+    def own_sets(self, context: Context) -> list[_Shown]:
+        return [
+            _Shown((one["cell"][0], one["cell"][1]), context.artifacts.array(one["labels"]), own)
+            for own, one in enumerate(self.kept.get(OWN, []))
+        ]
+
+    def saw(self, shown: _Shown) -> bool:
+        return shown.own is None or _place(shown.cell) in self._own
+
+    def mapped(self, cell: int, shown: _Shown) -> list[NDArray[Any]]:
+        """What is read of it from the disk, [n, K] each."""
+        logits = self._logits(cell, shown)
+        return [self._arrays["sums"][cell]] if logits is None else list(logits)
+
+    def _logits(self, cell: int, shown: _Shown) -> NDArray[np.float32] | None:
+        """[S, n, K], where they were kept."""
+        if shown.own is not None:
+            return self._own[_place(shown.cell)][:, 0]
+        return self._arrays["logits"][:, cell] if "logits" in self._arrays else None
+
+    def read(self, cell: int, shown: _Shown, part: slice) -> Functions:
+        logits, arrays = self._logits(cell, shown), self._arrays
+        if logits is not None:
+            return Functions.of(np.asarray(logits[:, part]))
+        mean = np.asarray(arrays["sums"][cell, part], np.float64) / self.functions
         # float32 has no smaller number: a class below it counts as that likely (science a.4)
         logs = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
         return Functions(
-            np.asarray(arrays["labels"][:, cell]),
+            np.asarray(arrays["labels"][:, cell, part]),
             mean,
             logs,
-            np.asarray(arrays["entropies"][cell], np.float64) / self.functions,
-            np.asarray(arrays["divergences"][cell], np.float64),
+            np.asarray(arrays["entropies"][cell, part], np.float64) / self.functions,
+            np.asarray(arrays["divergences"][cell, part], np.float64),
         )

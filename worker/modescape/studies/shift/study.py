@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from modescape.errors import InvalidInput, Problem
-from modescape.registry import corruptions
+from modescape.registry import corruptions, datasets
+from modescape.spec_parts import PLACES, Key
 from modescape.study import MEAN_DIVERGENCE, GroupStudy, Path, study
+from modescape.versions import Added
 
 if TYPE_CHECKING:
     from modescape.records import DataInfo, Sizes
@@ -52,6 +54,12 @@ class ShiftSpec(GroupStudy):
     )
     intensities: tuple[Intensity, ...] = Field(
         (1, 2, 3, 4, 5), min_length=1, max_length=5, description="Which intensities, 1 to 5."
+    )
+    others: Annotated[tuple[Key, ...], Added] = Field(
+        (),
+        max_length=8,
+        description="Labelled sets of other images of the same classes, such as CIFAR-10.1, by the names they have "
+        "here: their test images, at most 10,000, are a type of their own at intensity 1.",
     )
     images: int | None = Field(
         None,
@@ -102,10 +110,24 @@ class ShiftSpec(GroupStudy):
                     "corruptions",
                     "some of " + ", ".join(fitting),
                 )
+        yield from self._problems_of_others(spec)
         if self.images is not None and self.images > n.test:
             yield Problem(f"{self.images} of {n.test} test images asked for", "images", f"10 to {n.test}, or empty")
 
+    def _problems_of_others(self, spec: BaseSpec) -> Iterator[Problem]:
+        fitting = [name for name in datasets if name not in PLACES and name != spec.data.dataset]
+        for i, name in enumerate(self.others):
+            if name in self.others[:i] or name in corruptions:
+                yield Problem(f"{name} is there already", "others", "each at most once")
+            elif name not in fitting:
+                why = "is what the networks are trained on" if name == spec.data.dataset else "is no set with a name"
+                yield Problem(f"{name[:60]!r} {why}", "others", "some of " + ", ".join(fitting))
+
     def looked_up(self, data: DataSpec, info: DataInfo, folders: Sequence[pathlib.Path]) -> Self:
+        from modescape.studies.shift.others import check
+
+        for name in self.others:
+            check(name, info, folders)
         if self.path is None:
             return self
         if self.source == "generated":

@@ -1,0 +1,309 @@
+"""Shifted sets with images of their own (CIFAR-10.1) are drawn independently of the test images: variances add."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from real_data import real
+from scipy import stats
+from sklearn.datasets import load_digits
+
+import modescape as ms
+from modescape.claims.evidence import OwnImages, ShiftEvidence
+from modescape.claims.judging import judge
+from modescape.datasets.dataset import DataLocation, dataset
+from modescape.errors import InvalidInput
+from modescape.laboratory import Lab
+from modescape.records import StageState
+from modescape.registry import datasets, figures
+from modescape.science.data.raw import RawData
+from modescape.spec import parse
+from modescape.spec_parts import DataSpec
+from modescape.testing.evidence import made_shift
+
+Floats = NDArray[np.float64]
+Arrays = NDArray[Any]
+
+M, S, N, OTHER, K = 4, 4, 1200, 700, 6
+
+
+def interval(value: float, left_out: Sequence[float], influences: Sequence[Floats]) -> tuple[float, float, float]:
+    """science o.2 by hand: a jackknife over runs, and for every set that was drawn by itself the variance of a mean."""
+    n = len(left_out)
+    of_runs = (n - 1) / n * float(np.square(np.array(left_out) - np.mean(left_out)).sum())
+    of_images = sum(float(one.var()) / len(one) for one in influences)
+    half = float(stats.t.ppf(0.975, n - 1)) * np.sqrt(of_runs + of_images)
+    return value, value - half, value + half
+
+
+def without(runs: int) -> list[list[int]]:
+    return [[i for i in range(runs) if i != out] for out in range(runs)]
+
+
+# -- claim (f2) --------------------------------------------------------------------------------------------------------
+
+
+def half_elsewhere(evidence: ShiftEvidence, images: int = 300) -> ShiftEvidence:
+    """Half of the mean under shift is over a set of other images."""
+    other = made_shift(3.0, seed=5)
+    own = OwnImages(0.5 * other.shifted_between[..., :images],
+                    {name: 0.5 * rows[:, :images] for name, rows in other.shifted_within.items()})  # fmt: skip
+    return replace(
+        evidence,
+        shifted_between=0.5 * evidence.shifted_between,
+        shifted_within={name: 0.5 * rows for name, rows in evidence.shifted_within.items()},
+        own={"new": own},
+        over="the mean over fog 3, new (300 images of its own, drawn independently)",
+    )
+
+
+def test_under_shift_the_variances_of_other_images_and_of_test_images_add() -> None:
+    evidence = half_elsewhere(made_shift())
+    (claim,) = judge(evidence)
+    own = evidence.own["new"]
+
+    def lead(between: Floats, within: Floats, runs: Sequence[int]) -> Floats:
+        pairs = [between[i, j] for i, j in itertools.combinations(runs, 2)]
+        return np.asarray(np.mean(pairs, axis=0) - within[list(runs)].mean(axis=0))
+
+    def on_test(runs: Sequence[int]) -> Floats:
+        shifted = lead(evidence.shifted_between, evidence.shifted_within["random"], runs)
+        return shifted - 1.1 * lead(evidence.clean_between, evidence.clean_within["random"], runs)
+
+    def elsewhere(runs: Sequence[int]) -> Floats:
+        return lead(own.between, own.within["random"], runs)
+
+    n = evidence.units
+    values = [float(on_test(runs).mean() + elsewhere(runs).mean()) for runs in (range(n), *without(n))]
+    expected = interval(values[0], values[1:], [on_test(range(n)), elsewhere(range(n))])
+    assert (claim.estimate, claim.low, claim.high) == pytest.approx(expected, abs=1e-6)
+    assert claim.because.endswith("under shift: the mean over fog 3, new (300 images of its own, drawn independently)")
+
+
+def test_evidence_without_a_run_is_without_it_on_other_images_too() -> None:
+    less = half_elsewhere(made_shift()).without(1)
+    assert less.own["new"].between.shape[:2] == (less.units, less.units)
+    assert len(less.own["new"].within["random"]) == less.units
+    assert judge(less)
+
+
+# -- what comes in -----------------------------------------------------------------------------------------------------
+
+
+def members(seed: int, images: int, skill: float = 2.2) -> tuple[Arrays, Arrays]:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, K, images)
+    logits = 0.8 * rng.normal(size=(images, K)) + rng.normal(size=(M, images, K)) + skill * np.eye(K)[truth]
+    return logits.astype(np.float32), truth
+
+
+def around(logits: Arrays, seed: int) -> Arrays:
+    rng = np.random.default_rng(seed)
+    return (logits[:, None] + 0.4 * rng.normal(size=(M, S, *logits.shape[1:]))).astype(np.float32)
+
+
+def analysed(folder: Path, *, fog: bool = True, **given: Any) -> Lab:
+    (here, truth), (there, other) = members(0, N), members(1, OTHER, 1.4)
+    changed = here + np.float32(0.5) * members(2, N, 0.0)[0]
+    shift: dict[Any, Any] = {("CIFAR-10.1", 1): (there, other), **({("fog", 3): changed} if fog else {})}
+    drawn = {("CIFAR-10.1", 1): around(there, 3), **({("fog", 3): around(changed, 4)} if fog else {})}
+    lab = ms.analyse(
+        here, truth, shift=shift, samples={"swag": ms.Samples(around(here, 5), shift=drawn)}, folder=folder,
+        progress=False, **{"recipe": "same", **given},
+    )  # fmt: skip
+    stopped = [f"{s.kind}/{s.key}: {s.error}" for s in lab.stages if s.state != StageState.SUCCEEDED]
+    assert not stopped
+    return lab
+
+
+def row(lab: Lab, metric: str, subject: str = "shift/independent/1", corruption: str = "cifar-10-1") -> Any:
+    (found,) = [m for m in lab.shifted(metric, by_type=True) if (m.subject, m.corruption) == (subject, corruption)]
+    return found
+
+
+def test_a_set_with_images_of_its_own_is_scored_on_its_own_labels(tmp_path: Path) -> None:
+    lab = analysed(tmp_path)
+    there, other = members(1, OTHER, 1.4)
+    odds = np.exp(there.astype(float) - there.max(-1, keepdims=True))
+    odds /= odds.sum(-1, keepdims=True)
+    found = row(lab, "accuracy")
+    assert (found.n, found.details["own"]) == (OTHER, True)
+    assert found.value == pytest.approx((there.argmax(-1) == other).mean(), abs=1e-12)
+    together = row(lab, "brier", f"shift/independent/{M}")
+    expected = np.square(odds.mean(0) - np.eye(K)[other]).sum(-1).mean()
+    assert together.value == pytest.approx(expected, abs=1e-9)
+    by_intensity = {m.intensity: m.value for m in lab.shifted("accuracy") if m.subject == "shift/independent/1"}
+    assert set(by_intensity) == {0, 1, 3}, "where nothing but other images has that intensity they stand for it"
+
+
+@pytest.mark.parametrize("recipe", ["same", "unknown"])
+def test_a_change_between_sets_that_were_drawn_independently_has_the_variances_of_both(
+    recipe: str, tmp_path: Path
+) -> None:
+    lab = analysed(tmp_path, recipe=recipe)
+    (here, truth), (there, other) = members(0, N), members(1, OTHER, 1.4)
+    right = here.argmax(-1) == truth, there.argmax(-1) == other
+    pairs = list(itertools.combinations(range(M), 2))
+    apart = [np.array([x[i] != x[j] for i, j in pairs]) for x in (here.argmax(-1), there.argmax(-1))]
+    of_runs: dict[str, list[list[Arrays]]] = {
+        "accuracy-change": [[x[runs] for x in right] for runs in ([*range(M)], *without(M))],
+        "disagreement-change": [
+            [x[[k for k, (i, j) in enumerate(pairs) if i in runs and j in runs]] for x in apart]
+            for runs in ([*range(M)], *without(M))
+        ],
+    }
+    for metric, parts in of_runs.items():
+        values = [float(b.mean() - a.mean()) for a, b in parts]
+        influences = [x.mean(axis=0) for x in parts[0]]
+        found = row(lab, metric)
+        assert found.value == pytest.approx(values[0], abs=1e-12)
+        if recipe == "same":
+            expected = interval(values[0], values[1:], influences)
+        else:  # of these members, over images alone
+            error = np.sqrt(sum(one.var() / len(one) for one in influences))
+            expected = (values[0], values[0] - stats.norm.ppf(0.975) * error, values[0] + stats.norm.ppf(0.975) * error)
+        assert (found.details["low"], found.details["high"]) == pytest.approx(expected[1:], abs=2e-6)
+        assert found.details["images_only"] is (recipe != "same")
+        assert found.details["title"] == "CIFAR-10.1"
+
+
+@pytest.mark.parametrize("fog", [True, False])
+def test_the_claim_under_shift_averages_over_what_was_given_and_names_it(fog: bool, tmp_path: Path) -> None:
+    lab = analysed(tmp_path, fog=fog)
+    (told,) = [one.record for one in lab.claims() if one.record.id == "f2"]
+    own = "CIFAR-10.1 (700 images of its own, drawn independently)"
+    assert told.because.endswith(f"under shift: the mean over {'fog 3, ' if fog else ''}{own}")
+    assert told.estimate is not None
+
+
+def test_figures_of_shift_show_sets_with_images_of_their_own(tmp_path: Path) -> None:
+    lab = analysed(tmp_path)
+    data = figures["shift"].call(lab, figures["shift"].options())
+    words = figures["shift"].tell(data)
+    said = " ".join(words.notes.text)
+    assert "On CIFAR-10.1, 700 images of its own, single runs are right on " in said
+    assert "of the test images: −" in said
+    types = figures["shift-types"].call(lab, figures["shift-types"].options())
+    assert set(types.types) == {"cifar-10-1", "fog"}
+    for name in ("shift", "shift-types"):
+        for options in ({}, {"corruption": "cifar-10-1"}, {"corruption": "fog,cifar-10-1"}):
+            lab.figure(name, **options)
+
+
+def test_a_shifted_set_of_other_images_without_labels_is_said_to_be_left_aside(tmp_path: Path) -> None:
+    (here, truth), (there, _) = members(0, N), members(1, OTHER)
+    lab = ms.analyse(here, truth, shift={("new", 1): there}, recipe="same", folder=tmp_path, progress=False)
+    assert lab.spec.shift is None
+    assert lab.experiment.provenance is not None
+    (said,) = [one["sentence"] for one in lab.experiment.provenance["odd"] if one["what"] == "aside"]
+    assert said.startswith("shift/new/1 is left aside: its images are not the test images, and it has no labels")
+
+
+# -- what others counted of real ones ----------------------------------------------------------------------------------
+
+
+def test_thirty_published_models_lose_on_cifar_10_1_what_their_labels_say(tmp_path: Path) -> None:
+    kept = np.load(real("real/cifar10.1-testbed") / "cifar10.1-testbed-label-predictions.npz")
+    sets = {name: (kept[f"{key}_labels_predicted"], kept[f"{key}_labels_true"])
+            for name, key in (("test", "original"), ("v4", "v4"), ("v6", "v6"))}  # fmt: skip
+    lab = ms.analyse(
+        *sets["test"], kind="labels", recipe="different", folder=tmp_path, progress=False,
+        shift={("CIFAR-10.1 v4", 1): sets["v4"], ("CIFAR-10.1 v6", 1): sets["v6"]},
+    )  # fmt: skip
+    here = sets["test"][0] == sets["test"][1]
+    for name in ("v4", "v6"):
+        there = sets[name][0] == sets[name][1]
+        found = row(lab, "accuracy-change", corruption=f"cifar-10-1-{name}")
+        assert found.n == there.shape[1]
+        assert (found.details["here"], found.details["there"]) == pytest.approx((here.mean(), there.mean()), abs=1e-12)
+        error = np.sqrt(here.mean(0).var() / here.shape[1] + there.mean(0).var() / there.shape[1])
+        assert found.details["error"] == pytest.approx(error, abs=1e-6)
+        assert found.details["high"] < 0, "every model of the test bed lost accuracy there"
+
+
+# -- sets of one's own, for networks that are trained here -------------------------------------------------------------
+
+
+@pytest.fixture
+def faded() -> Iterator[str]:
+    """A registered set with the classes of digits: some of its images, turned and darkened."""
+    before = dict(datasets.here)
+
+    @dataset("faded", title="Faded digits", source="a test", channels=1, height=8, width=8,
+             classes=tuple("0123456789"), train_total=20, test_total=150, validation_default=5)  # fmt: skip
+    def made(location: DataLocation, spec: DataSpec) -> RawData:
+        """Digits of scikit-learn, darker."""
+        pixels, labels = load_digits(return_X_y=True)
+        images = (pixels[:170].reshape(-1, 1, 8, 8) * 9).astype(np.uint8).swapaxes(2, 3).copy()
+        return RawData(images[:20], labels[:20], images[20:], labels[20:170], tuple("0123456789"))
+
+    yield "faded"
+    datasets.keep(before)
+
+
+SPEC: dict[str, Any] = {
+    "data": {
+        "dataset": "digits",
+        "train_images": 300,
+        "validation_images": 50,
+        "test_images": 300,
+        "input_scale": "standardised",
+    },
+    "network": {"architecture": "mlp", "options": {"first": 16, "second": 12}},
+    "training": {"epochs": 5, "batch_size": 20, "learning_rate": 0.005, "snapshots": 4},
+    "ensemble": {"runs": 3},
+    "methods": [{"method": "random", "spread": 0, "typical": 3}],
+    "evaluation": {"embed_images": 20},
+    "shift": {"corruptions": ["contrast"], "images": 60, "members": 2, "others": ["faded"]},
+}
+
+
+def test_trained_networks_are_asked_about_a_labelled_set_of_other_images(faded: str, tmp_path: Path) -> None:
+    lab = ms.run(SPEC, folder=tmp_path, progress=False)
+    stopped = [f"{s.kind}/{s.key}: {s.error}" for s in lab.stages if s.state != StageState.SUCCEEDED]
+    assert not stopped
+    found = row(lab, "accuracy-change", corruption=faded)
+    assert (found.n, found.details["title"]) == (150, "Faded digits")
+    (first,) = [s.result["extra"] for s in lab.stages if (s.kind, s.key) == ("shift", "0/optimum")]
+    kept = first["own"][0]
+    truth = load_digits().target[20:170]
+    np.testing.assert_array_equal(lab.array(kept["labels"]), truth)
+    scores = []
+    for run in range(3):
+        (one,) = [s.result["extra"]["own"][0] for s in lab.stages if (s.kind, s.key) == ("shift", f"{run}/optimum")]
+        scores.append((lab.array(one["logits"])[0, 0].argmax(-1) == truth).mean())
+    assert found.details["there"] == pytest.approx(np.mean(scores), abs=1e-12)
+    (told,) = [one.record for one in lab.claims() if one.record.id == "f2"]
+    assert "Faded digits (150 images of its own, drawn independently)" in told.because
+    said = " ".join(figures["shift"].tell(figures["shift"].call(lab, figures["shift"].options())).notes.text)
+    assert "On Faded digits, 150 images of its own, single runs are right on " in said
+    lab.figure("shift-types")
+
+
+def test_an_experiment_without_other_images_is_the_one_it_was_before_there_were_any() -> None:
+    without_others = {**SPEC, "shift": {key: value for key, value in SPEC["shift"].items() if key != "others"}}
+    named = {**SPEC, "shift": {**SPEC["shift"], "others": []}}
+    assert parse(without_others).digest() == parse(named).digest()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("digits", "is what the networks are trained on"),
+        ("nowhere", "is no set with a name"),
+        ("fashion-mnist", "the images of fashion-mnist are 1 x 28 x 28, the networks see 1 x 8 x 8"),
+    ],
+)
+def test_other_images_that_no_network_can_be_asked_about_are_refused(name: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        ms.run({**SPEC, "shift": {**SPEC["shift"], "others": [name]}}, folder=tmp_path, progress=False)
+    (problem,) = refused.value.problems
+    assert said in problem.message
+    assert problem.field == "shift.others"
