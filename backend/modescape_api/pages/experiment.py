@@ -155,7 +155,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         runs=(runs := here.store.results.runs(row.id)),
         seed_streams=[stream for stream in STREAMS if any(stream in run.seeds for run in runs)],
         tables=[
-            (f"{name.capitalize()}, CSV", f"/api/experiments/{row.slug}/{name}?format=csv")
+            (f"{found.voice(name.capitalize())}, CSV", f"/api/experiments/{row.slug}/{name}?format=csv")
             for name in ("solutions", "measurements", "runs", "stages")
         ],
         files=list(_files(here, row, spec)),
