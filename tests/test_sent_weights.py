@@ -203,7 +203,7 @@ def test_a_browser_sends_weights_and_shows_which_tensor_went_where(
         page.goto(f"{site.url}/import")
         form = page.locator("#weights")
         form.locator("input[name=file]").set_input_files(sorted(folder.iterdir()))
-        assert "1.pt" in (form.locator("[data-chosen]").text_content() or "")
+        assert "1.pt" in (form.locator("[data-named]").text_content() or "")
         form.locator("[name=architecture]").select_option("mlp")
         form.locator("[name=data]").fill(json.dumps(DIGITS))
         form.locator("[name=inputs]").fill("nonsense")

@@ -129,7 +129,7 @@ function take(into, files) {
   if (running) return;
   active = into;
   chosen = files.filter(({ name }) => !name.split("/").some(part => part.startsWith(".")));
-  const named = into.querySelector("[data-chosen]");
+  const named = into.querySelector("[data-named]");
   if (named) named.textContent = chosen.map(({ name }) => name).join(", ");
   else start();
 }

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
-from modescape.drawing.figure import FigureData, Legend, of_experiment
+from modescape.drawing.figure import Cell, FigureData, Legend, of_experiment
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput, NotFound
@@ -16,7 +16,7 @@ from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.spec import ExperimentSpec, stored
 from modescape.tables import Experiment
-from modescape.voice import voice_of
+from modescape.voice import Voice, voice_of
 from modescape_api.http.site import Here
 from modescape_api.pages import forms
 from modescape_api.pages.display import by_kind, dotted, said_not_known
@@ -86,7 +86,11 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         told=figure.tell(collected) if collected is not None else None,
         reason=reason,
         rows_total=len(collected.rows()) if collected is not None else None,
-        table=table and {"columns": list(map(voice, table.columns)), "rows": table.rows[:TABLE_ROWS]},
+        table=table
+        and {
+            "columns": list(map(voice, table.columns)),
+            "rows": [_spoken(line, voice) for line in table.rows[:TABLE_ROWS]],
+        },
         numeric={
             voice(c)
             for i, c in enumerate(table.columns)
@@ -101,6 +105,10 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         last_event=here.store.events.last_id(),
         notice=dotted(notice or "", said_not_known(row)) or None,
     )
+
+
+def _spoken(line: Sequence[Cell], voice: Voice) -> tuple[Cell, ...]:
+    return tuple(voice(cell) if isinstance(cell, str) else cell for cell in line)
 
 
 def _gallery(figure: Figure, spec: ExperimentSpec) -> str:

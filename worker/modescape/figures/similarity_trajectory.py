@@ -90,7 +90,8 @@ def tell(data: Similarity) -> Words:
 
 @similarity_along.draw
 def draw(data: Similarity, theme: Theme) -> go.Figure:
-    names = [f"epoch {epoch:.4g}" for epoch in data.epochs]
+    called = ["the last" if np.isnan(epoch) else f"{epoch:.4g}" for epoch in data.epochs]  # of which nobody said it
+    names = [name if np.isnan(epoch) else f"epoch {name}" for name, epoch in zip(called, data.epochs, strict=True)]
     some = range(0, len(names), -(-len(names) // 8))
-    ticks = ([float(i) for i in some], [f"{data.epochs[i]:.4g}" for i in some])
+    ticks = ([float(i) for i in some], [called[i] for i in some])
     return maps(data, theme, figure_name="similarity-trajectory", names=names, ticks=ticks, axis="epoch")
