@@ -466,7 +466,7 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> Iterator[Files]
             what = (
                 f"test images, {stage.key}"
                 if stage.kind == "corrupt"
-                else voice(f"under shift, run {stage.key.removesuffix('/optimum')}")
+                else voice(f"under shift, run {stage.key.removesuffix('/optimum') if voice.elsewhere else stage.key}")
             )
             links = [(name, f"/api/artifacts/{digest}") for name, digest in named]
             links.append(("about", f"{base}/stages/{stage.id}"))

@@ -247,7 +247,8 @@ def _spoken(picture: go.Figure, voice: Voice) -> go.Figure:
     """The picture with its texts as the experiment says them."""
     import plotly.graph_objects as go
 
-    return go.Figure(_said(picture.to_dict(), voice))
+    traces = [_said(trace.to_plotly_json(), voice) for trace in picture.data]  # with arrays as they are
+    return go.Figure(traces, _said(picture.layout.to_plotly_json(), voice))
 
 
 def _said(value: Any, voice: Voice, *, is_read: bool = False) -> Any:

@@ -113,7 +113,7 @@ def embedding(
         f"{shares[group]} of {count} {_words(group)} drawn" for group, count in counts.items() if shares[group] < count
     )
     left_out = len(results.healthy) - len(set(runs.tolist()))
-    if left_out > 0 and len(set(runs.tolist())) == results.spec.evaluation.embed_runs:
+    if results.voice.elsewhere and left_out > 0 and len(set(runs.tolist())) == results.spec.evaluation.embed_runs:
         most = f"{results.spec.evaluation.embed_runs} of {len(results.healthy)} runs, as many as a map shows together"
         thinned = "; ".join(filter(None, (most, thinned)))
     return Embedding(
