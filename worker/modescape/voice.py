@@ -52,7 +52,7 @@ _NOUNS = (
     (r", its optimum\b", ""),
     (r"\b(run)([’'])s optimum\b", r"\1"),
     (r"(?<![Ii]ndependent )\boptima\b", "members"),
-    (r"\bsubspace samples\b", "samples"),
+    (r"\bsubspace (samples?)\b", r"\1"),
     (r"\bruns\b", "members"),
     (r"\brun\b", "member"),
 )

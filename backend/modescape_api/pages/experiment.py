@@ -275,7 +275,8 @@ def _lacking(spec: ExperimentSpec, figure: Figure, absent: Sequence[str]) -> str
         return "It trains networks, and the recipe of these is not known here."
     if spec.imported is None or absent[0] in ("curves", "ensemble"):
         return ""
-    return _GIVEN.get(absent[0], "It needs the networks themselves: bring their weights with the page Import.")
+    needed = next((kind for kind in absent if kind != "train"), "train")  # what moves in weight space needs both
+    return _GIVEN.get(needed, "It needs the networks themselves: bring their weights with the page Import.")
 
 
 def _cards(
