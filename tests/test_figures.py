@@ -33,6 +33,7 @@ from modescape.registry import figures
 from modescape.spec import ExperimentSpec
 from modescape.spec_parts import MethodSpec
 from modescape.studies.landscape.reading import PlaneData
+from modescape.voice import HERE, Voice
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Lab:
     claims: dict[str, ClaimRecord] = field(default_factory=dict)
     classes: Sequence[str] = ("cat", "dog", "eel")
     steps_per_epoch: float | None = 10.0
+    voice: Voice = HERE
 
     @property
     def class_names(self) -> Sequence[str]:

@@ -60,6 +60,7 @@ ASKED: dict[str, type[BaseModel]] = {
     "ask-estimate": experiments.Draft,
     "ask-experiment": experiments.Draft,
     "ask-import": imports.Import,
+    "ask-weights": imports.Weights,
     "ask-look": imports.LookAt,
     "ask-member": imports.NewMember,
     "ask-points": imports.NewPoints,

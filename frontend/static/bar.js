@@ -13,7 +13,8 @@ async function show(indices) {
   if (!indices.length) return showOnly(false);
   bar.querySelector("[data-count]").textContent = `${indices.length} solution${indices.length > 1 ? "s" : ""} selected`;
   const cuts = cutsThrough(indices.length);
-  bar.querySelector("[data-cuts]").hidden = !cuts.length;
+  const offered = bar.querySelector("[data-cuts]"); // not of an ensemble whose networks are not here
+  if (offered) offered.hidden = !cuts.length;
   for (const button of bar.querySelectorAll("[data-cut]")) button.hidden = !cuts.includes(button.dataset.cut);
   const { groups, accuracy } = describe(indices, await solutions());
   if (indices !== current()) return;
@@ -43,7 +44,11 @@ async function showTable() {
   const names = COLUMNS.split(",");
   const table = document.createElement("table");
   const head = table.createTHead().insertRow();
-  for (const name of names) head.append(Object.assign(document.createElement("th"), { textContent: name, scope: "col" }));
+  const { unit } = document.querySelector("[data-experiment]").dataset;
+  for (const name of names) {
+    const textContent = name === "run" ? unit || name : name;
+    head.append(Object.assign(document.createElement("th"), { textContent, scope: "col" }));
+  }
   const body = table.createTBody();
   for (const index of current()) {
     const row = body.insertRow();

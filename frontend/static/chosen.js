@@ -76,5 +76,6 @@ export const percent = value => (value == null ? "–" : `${(100 * value).toFixe
 export async function describePoint(index) {
   const s = (await solutions()).get(index);
   if (!s) return `solution ${index}`;
-  return `${s.method || s.role}, run ${s.run}${s.epoch != null ? `, epoch ${s.epoch}` : ""}, accuracy ${percent(s.accuracy)}, disagreement with its optimum ${percent(s.disagreement)}`;
+  const unit = document.querySelector("[data-experiment]").dataset.unit || "run";
+  return `${s.method || s.role}, ${unit} ${s.run}${s.epoch != null ? `, epoch ${s.epoch}` : ""}, accuracy ${percent(s.accuracy)}, disagreement with its optimum ${percent(s.disagreement)}`;
 }

@@ -6,7 +6,7 @@ const PART = 8 * 2 ** 20; // bytes sent at a time, so that little is lost when t
 const LEAST = 2 ** 19; // where a proxy on the way takes less
 const WAITS = [1, 2, 4, 8, 15, 30, 60]; // seconds before it is tried again
 const root = document.documentElement.dataset.root || "";
-const form = document.querySelector("[data-import]");
+let active = null; // the form whose files go
 let chosen = []; // {name, file}
 let paused = false;
 let wake = () => {};
@@ -65,14 +65,14 @@ async function send(file, sha256, tell, say) {
 async function start() {
   if (running || !chosen.length) return;
   running = true;
-  const sending = form.querySelector("[data-sending]");
-  const said = form.querySelector("[data-said]");
-  const bar = form.querySelector("[data-progress]");
+  const sending = active.querySelector("[data-sending]");
+  const said = active.querySelector("[data-said]");
+  const bar = active.querySelector("[data-progress]");
   const say = text => {
     if (said.textContent !== text) said.textContent = text;
   };
   sending.hidden = false;
-  form.querySelector("[data-go]").disabled = true;
+  active.querySelector("[data-go]").disabled = true;
   const total = 2 * chosen.reduce((sum, one) => sum + one.file.size, 0) || 1; // read once, sent once
   let before = 0;
   const files = [];
@@ -89,15 +89,21 @@ async function start() {
     }
   } catch (error) {
     say(`It was not sent: ${error.message}`);
-    form.querySelector("[data-go]").disabled = false;
+    active.querySelector("[data-go]").disabled = false;
     running = false;
     return;
   }
   bar.value = 1;
   say("Sent. Looking at it");
+  if (active.dataset.import === "weights") {
+    active.elements.namedItem("files").value = JSON.stringify(files);
+    active.querySelector("input[name=file]").value = "";
+    active.submit();
+    return;
+  }
   const next = document.createElement("form");
   next.method = "post";
-  next.action = form.getAttribute("action");
+  next.action = active.getAttribute("action");
   const field = document.createElement("input");
   Object.assign(field, { type: "hidden", name: "files", value: JSON.stringify(files) });
   next.append(field);
@@ -118,23 +124,31 @@ async function below(entry, path = "") {
   return found;
 }
 
-function take(files) {
+/** Files for a form: of predictions they go at once; of weights, when the rest of the form is filled. */
+function take(into, files) {
+  if (running) return;
+  active = into;
   chosen = files.filter(({ name }) => !name.split("/").some(part => part.startsWith(".")));
-  start();
+  const named = into.querySelector("[data-named]");
+  if (named) named.textContent = chosen.map(({ name }) => name).join(", ");
+  else start();
 }
 
-if (form) {
-  const input = form.querySelector("#file");
+/** @param {HTMLFormElement} form */
+function takesFiles(form) {
+  const input = form.querySelector("input[name=file]");
   const folder = form.querySelector("[data-folder]");
   const drop = form.querySelector("[data-drop]");
   input.multiple = true;
   form.querySelector("[data-script]").hidden = false;
-  const from = list => take([...list].map(file => ({ name: file.webkitRelativePath || file.name, file })));
+  const from = list => take(form, [...list].map(file => ({ name: file.webkitRelativePath || file.name, file })));
   input.addEventListener("change", () => from(input.files));
   folder.addEventListener("change", () => from(folder.files));
   form.addEventListener("submit", event => {
+    const isMine = active === form && chosen.length;
+    if (!isMine && form.elements.namedItem("files").value) return; // they were sent before
     event.preventDefault();
-    if (chosen.length) start();
+    if (isMine) start();
     else input.focus();
   });
   for (const kind of ["dragenter", "dragover"]) {
@@ -148,7 +162,7 @@ if (form) {
     event.preventDefault();
     drop.classList.remove("over");
     const entries = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
-    if (entries.length) take((await Promise.all(entries.map(entry => below(entry)))).flat());
+    if (entries.length) take(form, (await Promise.all(entries.map(entry => below(entry)))).flat());
     else from(event.dataTransfer.files);
   });
   const pause = form.querySelector("[data-pause]");
@@ -167,3 +181,5 @@ if (form) {
     wake();
   });
 }
+
+for (const one of document.querySelectorAll("[data-import]")) takesFiles(one);

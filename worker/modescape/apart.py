@@ -177,6 +177,14 @@ class Apart:
         found: list[Json] = self._answer("labels", sent, Asked())["labels"]
         return found
 
+    @contextmanager
+    def weights(self, files: Sequence[Sent]) -> Iterator[Path]:
+        """A folder of files of weights by their names, each with a whole header; those of torch are read by a process
+        of their own (`imported.torch_files`). Raises InvalidInput naming the file."""
+        self._answer("weights", files, Asked())
+        with self._folder(files) as root:
+            yield root
+
     def _answer(self, action: str, files: Sequence[Sent], asked: Asked, member: OneMember | None = None) -> Json:
         if not _AT_ONCE.acquire(timeout=min(60.0, self.limits.seconds)):
             raise Conflict("other files are being read now; try again in a minute")

@@ -18,7 +18,9 @@ from modescape.settings import Settings, read_settings, shown
 
 if TYPE_CHECKING:
     from modescape.imported.ensemble import Ensemble, OutputKind, Recipe
+    from modescape.importing_weights import GivenWeights
     from modescape.laboratory import Lab
+    from modescape.sending import ServerDoor
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -314,6 +316,8 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
     members = members_from(
         parsed.weights, member=parsed.member, snapshots=parsed.snapshots, expect_accuracy=parsed.expect_accuracy
     )
+    if parsed.server:
+        return _send_weights(settings, parsed, members)
     data = _json("--data", parsed.data) if parsed.data.lstrip().startswith("{") else parsed.data
     choices = Choices(
         parsed.architecture, data_of(data, parsed.inputs), _json("--options", parsed.options), Keys(parsed.keys),
@@ -335,6 +339,39 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
     return _told(here.finish(experiment, progress=True))
 
 
+def _send_weights(settings: Settings, parsed: argparse.Namespace, members: Sequence[GivenWeights]) -> int:
+    """Send weights to a server, whose worker puts them into their places."""
+    from modescape.importing_weights import NamedFile, files_to_send
+
+    if parsed.look:
+        raise InvalidInput("puts weights into a network here", field="--look", allowed="without --server")
+    door = _door(settings, parsed)
+    curve = NamedFile(Path(parsed.curve).name, Path(parsed.curve)) if parsed.curve else None
+    sent = door.send(files_to_send(members, curve))
+    data = _json("--data", parsed.data) if parsed.data.lstrip().startswith("{") else parsed.data
+    found = door.bring_in_weights(
+        parsed.name or "weights", sent, architecture=parsed.architecture, options=_json("--options", parsed.options),
+        data=data, inputs=parsed.inputs, keys=parsed.keys, recipe=parsed.recipe, by=_who(),
+        expect_accuracy=parsed.expect_accuracy, more=_document(parsed.spec)[0] if parsed.spec else None,
+    )  # fmt: skip
+    print(door.page(found["slug"]))
+    return 0
+
+
+def _door(settings: Settings, parsed: argparse.Namespace) -> ServerDoor:
+    from modescape.sending import ServerDoor
+
+    token = parsed.token or (settings.token.get_secret_value() if settings.token else None)
+    return ServerDoor(parsed.server, token, tell=lambda line: print(line, file=sys.stderr))
+
+
+def _who() -> str:
+    import getpass
+    import socket
+
+    return f"{getpass.getuser()} at {socket.gethostname()}"
+
+
 def _json(option: str, text: str) -> Any:
     try:
         return json.loads(text)
@@ -344,14 +381,11 @@ def _json(option: str, text: str) -> Any:
 
 def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
     """Send it to a server: files as they lie, or, of patterns, as one archive that is put together here."""
-    import getpass
-    import socket
     import tempfile
 
-    from modescape.sending import ServerDoor, files_below, understood
+    from modescape.sending import files_below, understood
 
-    token = parsed.token or (settings.token.get_secret_value() if settings.token else None)
-    door = ServerDoor(parsed.server, token, tell=lambda line: print(line, file=sys.stderr))
+    door = _door(settings, parsed)
     answers = {name: getattr(parsed, name) for name in ("kind", "recipe", "permutation", "outputs", "labels")}
     with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
         if _names_many(parsed):
@@ -375,7 +409,7 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
         print(line)
     if parsed.look:
         return 0
-    found = door.bring_in(name, sent, by=f"{getpass.getuser()} at {socket.gethostname()}", **answers)
+    found = door.bring_in(name, sent, by=_who(), **answers)
     print(door.page(found["experiment"]))
     return 0
 

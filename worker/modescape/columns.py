@@ -89,8 +89,8 @@ class Field:
     """One column. name: in a query; key: in documents and CSV, where another; also: another name the store takes;
     words: in a sentence ("": the API does not filter by it); choices: the closed set of values, if any; place: among
     the API's parameters, equal ones as in the table; example: a value, for documents of the API whose own file has
-    none; reads: how its value is read off a row, when it is not the column itself; now: a text that is asked for in the
-    spelling of now, where it may be an old name."""
+    none; reads: how its value is read off the column, of_row: off the row, when it is not the column itself; now: a
+    text that is asked for in the spelling of now, where it may be an old name."""
 
     name: str
     kind: Kind
@@ -104,11 +104,14 @@ class Field:
     place: int = 0
     example: Any = None
     reads: Callable[[Any], Any] | None = None
+    of_row: Callable[[Any], Any] | None = None
     now: Callable[[str], str] = str
     cell: Cell | None = None
     facet: Facet | None = None
 
     def value(self, row: Base) -> Any:
+        if self.of_row is not None:
+            return self.of_row(row)
         found = getattr(row, str(self.column.key))
         return self.reads(found) if self.reads else found
 
@@ -192,8 +195,8 @@ def _stored_value(name: str) -> Field | None:
     )  # fmt: skip
 
 
-def _newest_finding(stored: dict[str, Any]) -> str | None:
-    return Finding.from_json(stored).line if stored else None
+def _newest_finding(row: Experiment) -> str | None:
+    return Finding.of(row).line if row.finding else None
 
 
 def _shown(*columns: Attribute) -> tuple[Field, ...]:
@@ -246,7 +249,7 @@ EXPERIMENTS = Fields[Experiment](
         Field("disagreement", Kind.NUMBER, Experiment.disagreement, "disagreement", place=2,
               description="Mean over pairs of independent runs, 0 to 1.",
               cell=Cell("Disagreement independent, best subspace", Shows.BARS, "", place=1)),
-        Field("finding", Kind.DOCUMENT, Experiment.finding, reads=_newest_finding),
+        Field("finding", Kind.DOCUMENT, Experiment.finding, of_row=_newest_finding),
         Field("error", Kind.TEXT, Experiment.error),
         Field("digest", Kind.TEXT, Experiment.digest, "spec digest", sortable=False, place=3),
     ),

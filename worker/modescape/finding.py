@@ -1,6 +1,6 @@
 """What an experiment says about its question, in numbers and in one or two sentences; without torch.
 
-    found = Finding.from_json(row.finding)     # the column as stored, read once
+    found = Finding.of(row)                    # the column as stored, read once, said as the experiment speaks
     found.sentence                             # 'Independent runs disagree on 20.0 % of test labels ...'
     found.told(look)                           # the claims that were asked, with the correction for all of them
 
@@ -11,7 +11,7 @@ page, command line and notebook alike.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -20,6 +20,8 @@ from modescape.claims.repeated_looks import FIRST, Look
 from modescape.claims.telling import AtEqualAccuracy, Told, equal_accuracy, told
 from modescape.registry import methods
 from modescape.science.confidence import Word
+from modescape.tables import Experiment
+from modescape.voice import HERE, Voice, voice_of
 
 Json = dict[str, Any]
 
@@ -172,9 +174,17 @@ class Finding:
     """What is stored, and its parts as records; None of what is not known (yet)."""
 
     stored: Json = field(repr=False)
+    voice: Voice = HERE
+
+    @classmethod
+    def of(cls, row: Experiment) -> Self:
+        """Of an experiment, in its voice."""
+        spec = row.__dict__.get("spec", {})  # lists leave it in the database, and have the keys of methods for titles
+        return cls(row.finding or {}, voice_of(row.provenance, spec))
 
     @classmethod
     def from_json(cls, stored: Json | None) -> Self:
+        """In the voice of what was trained here."""
         return cls(stored or {})
 
     @property
@@ -236,7 +246,7 @@ class Finding:
 
     def told(self, look: Look = FIRST) -> list[Told]:
         """The claims that were asked, in the paper's order; [] while nothing is compared."""
-        return told(self.claims, look)
+        return [replace(one, record=_in_voice(one.record, self.voice)) for one in told(self.claims, look)]
 
     @property
     def best_method(self) -> AtEqualAccuracy | None:
@@ -245,20 +255,26 @@ class Finding:
         return max(equal_accuracy(self.claim("d1")), key=lambda one: one.disagreement, default=None)
 
     def document(self, look: Look = FIRST) -> Json:
-        """All that was found, as the API gives it: the claims as a list, with what survives Holm's correction."""
+        """All that was found, as the API gives it: the claims as a list, with what survives Holm's correction. Of what
+        waits for members no claim has a word."""
         if "claims" not in self.stored:
             return self.stored
-        return {**self.stored, "claims": [one.to_json() for one in self.told(look)]}
+        claims = [one.to_json() for one in self.told(look)]
+        return {**self.stored, "claims": [_wordless(one) for one in claims] if self.so_far else claims}
 
     # ---- words ----
 
     @property
     def failures(self) -> str:
-        return self.failed.words if self.failed else ""
+        return self.voice(self.failed.words) if self.failed else ""
 
     @property
     def headline(self) -> str:
         """The answer in a few words, as claim (b) is judged; empty while nothing is known."""
+        return self.voice(self._headline)
+
+    @property
+    def _headline(self) -> str:
         if self.independent is None:
             return "One run is left, which nothing can be compared with." if self.failures else ""
         word = next((one.record.word for one in self.told() if one.record.id == "b"), Word.CANNOT_TELL)
@@ -266,15 +282,15 @@ class Finding:
             return "These networks are different functions."
         if word is Word.DOES_NOT_HOLD:
             return "These networks are no more different than one network at two times."
-        return (
-            f"Independent runs disagree on {percent(self.independent.disagreement)}; "
-            "whether that is more than along one training cannot be told yet."
-        )
+        apart = f"Independent runs disagree on {percent(self.independent.disagreement)}"
+        if self.voice.elsewhere and self.along is None:
+            return f"{apart} of test labels."  # and nothing is known of them along their training
+        return f"{apart}; whether that is more than along one training cannot be told yet."
 
     @property
     def sentence(self) -> str:
         """A few sentences with numbers, spread and n, and what has failed; empty while nothing is known."""
-        said, so_far = self._sentence, self.so_far
+        said, so_far = self.voice(self._sentence), self.so_far
         return f"{so_far.words.capitalize()}: {said[:1].lower()}{said[1:]}" if so_far and said else said
 
     @property
@@ -296,8 +312,9 @@ class Finding:
     @property
     def line(self) -> str:
         """The newest finding in one short line, for lists."""
-        so_far = self.so_far.words if self.so_far and self._found else ""
-        return "; ".join(filter(None, (so_far, self._found, self.failures)))
+        found = self.voice(self._found)
+        so_far = self.so_far.words if self.so_far and found else ""
+        return "; ".join(filter(None, (so_far, found, self.failures)))
 
     @property
     def _found(self) -> str:
@@ -307,6 +324,27 @@ class Finding:
         if best:
             return f"{text}, at equal accuracy {_title(best.method)} changes {percent(best.disagreement)}"
         return f"independent {text}"
+
+
+def _in_voice(record: ClaimRecord, voice: Voice) -> ClaimRecord:
+    if not voice.elsewhere:
+        return record
+    methods = tuple(
+        replace(one, title=voice.titles.get(one.method, one.title), because=voice(one.because), gate=voice(one.gate))
+        for one in record.methods
+    )
+    return replace(
+        record, title=voice(record.title), estimand=voice(record.estimand), because=voice(record.because),
+        unit=voice(record.unit), qualifier=voice(record.qualifier), methods=methods,
+    )  # fmt: skip
+
+
+def _wordless(claim: Json) -> Json:
+    """A claim of the API without its words, where none is given yet."""
+    none = {"word": None, "glyph": None}
+    return claim | none | {
+        "methods": [one | {"word": None} for one in claim["methods"]], "at_look": claim["at_look"] | none
+    }  # fmt: skip
 
 
 def _apart(found: Independent) -> str:

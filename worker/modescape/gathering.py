@@ -27,6 +27,7 @@ from modescape.errors import Conflict, InvalidInput
 from modescape.imported.containers import check_name
 from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe
 from modescape.importing import spec_of
+from modescape.importing_weights import Choices, bring_in_weights, members_below
 from modescape.laboratory import Laboratory
 from modescape.pieces import KEPT, Piece, PieceMember, together
 from modescape.records import ArtifactInfo, Json, Need, PlannedStage
@@ -127,6 +128,37 @@ class Intake:
         )
         new = _new(request, piece, self._files(files))
         row = self._changed(row.id, lambda row, pieces: self._added(row, pieces, piece, new, seal=planned is None))
+        self._let_go(files)
+        return row
+
+    def weights(
+        self,
+        name: str,
+        files: Sequence[SentFile],
+        choices: Choices,
+        *,
+        expect: Sequence[str] = (),
+        about: About = About(),
+    ) -> Experiment:
+        """The experiment of networks whose weights were sent, by the names of `importing_weights.members_below`. Which
+        tensor goes where is worked out by a worker. expect: accuracies as they were printed, one a member or none.
+
+        Raises InvalidInput for what is no file of weights, or does not fit its spec; DataMissing, NotFound, Conflict.
+        """
+        asked = {**asdict(choices), "data": dict(choices.data), "options": dict(choices.options),
+                 "more": dict(choices.more)}  # fmt: skip
+        request = _digest({"name": name, "files": _listed(files), "asked": asked, "expect": list(expect)})
+        idempotency = None if about.key is None else (about.key, request)
+        known = self.laboratory.store.experiments.of_request(idempotency)
+        if known is not None:
+            return known
+        with self.apart.weights(self._sent(files)) as folder:
+            members, curve = members_below(folder, expect_accuracy=expect)
+            sent = [{**one, "by": about.by} for one in self._files(files)]
+            row = bring_in_weights(
+                self.laboratory, members, replace(choices, curve=curve), name=name, notes=about.notes, tags=about.tags,
+                idempotency=idempotency, provenance={"by": about.by, "files": sent},
+            )  # fmt: skip
         self._let_go(files)
         return row
 

@@ -13,14 +13,14 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Unpack
 
 from modescape.errors import InvalidInput
 from modescape.imported.arrays import printable, refuse
 from modescape.imported.ensemble import Recipe, Tensors
-from modescape.imported.globs import members_of
+from modescape.imported.globs import members_of, natural
 from modescape.imported.inputs import inputs
 from modescape.imported.tensor_names import Fit, Keys
 from modescape.imported.tensors import header_of
@@ -258,6 +258,34 @@ def members_from(
         )
         for number, (name, path) in enumerate(named.items())
     ]
+
+
+def files_to_send(members: Sequence[GivenWeights], curve: NamedFile | None) -> dict[str, Path]:
+    """The files of members and a curve by names under which a server finds the same (`members_below`)."""
+    found = {}
+    for number, member in enumerate(members):
+        found[f"members/{number:04d}-{member.name}{member.file.path.suffix}"] = member.file.path
+        for epoch, file in member.snapshots.items():
+            found[f"snapshots/{number}/{epoch:g}{file.path.suffix}"] = file.path
+    if curve is not None:
+        found[f"curve/bend{curve.path.suffix}"] = curve.path
+    return found
+
+
+def members_below(folder: Path, *, expect_accuracy: Sequence[str] = ()) -> tuple[list[GivenWeights], NamedFile | None]:
+    """The members, and the bend of a curve, in a folder of files that were sent: `snapshots/<member>/<epoch>.*` are on
+    a member's way, `curve/*` is the bend, all others are a member each, in natural order. Raises InvalidInput."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    bends = [name for name in found if name.startswith("curve/")]
+    files = sorted((name for name in found if not name.startswith(("snapshots/", "curve/"))), key=natural)
+    if len(bends) > 1:
+        raise InvalidInput(f"{len(bends)} files are in curve/", field="files", allowed="one, or none")
+    if not files:
+        raise InvalidInput("no file of a member is among them", field="files", allowed="a file of weights a member")
+    snapshots = folder / "snapshots" if (folder / "snapshots").is_dir() else None
+    members = members_from([found[name] for name in files], snapshots=snapshots, expect_accuracy=list(expect_accuracy))
+    named = [replace(one, file=replace(one.file, name=name)) for one, name in zip(members, files, strict=True)]
+    return named, NamedFile(bends[0], found[bends[0]]) if bends else None
 
 
 def _named(files: str | Path | Sequence[str | Path], member: str | None) -> dict[str, Path]:

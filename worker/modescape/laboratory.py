@@ -212,11 +212,11 @@ class Lab(Results):
         self._folder = folder  # removed with this object
 
     def sentence(self) -> str:
-        return Finding.from_json(self.experiment.finding).sentence or self.experiment.error or ""
+        return Finding.of(self.experiment).sentence or self.experiment.error or ""
 
     def claims(self) -> list[Told]:
         """The claims of the paper as this experiment answers them, each with record.word, effect, interval, ..."""
-        return Finding.from_json(self.experiment.finding).told(self.laboratory.look(self.experiment))
+        return Finding.of(self.experiment).told(self.laboratory.look(self.experiment))
 
     def figure(self, name: str, *, theme: Literal["light", "dark", "print"] = "light", **options: Any) -> go.Figure:
         """Figure `name` as a Plotly figure; options as on the figure's page. Raises InvalidInput, FigureNotReady."""
@@ -405,7 +405,7 @@ def _readme(results: Results, skipped: list[str]) -> str:
     experiment = results.experiment
     absent = "".join(f"- {line}\n" for line in skipped)
     return (
-        f"# {experiment.name}\n\n{Finding.from_json(experiment.finding).sentence}\n\n"
+        f"# {experiment.name}\n\n{Finding.of(experiment).sentence}\n\n"
         f"Spec digest {experiment.digest}, created {experiment.created_at:%Y-%m-%d %H:%M} UTC.\n\n"
         "Run it again: `modescape run spec.json`. `solutions.json` says which row of which array in `artifacts/`\n"
         "holds the predictions (float32 logits) of each solution, and which its weights. `runs.json` says the\n"

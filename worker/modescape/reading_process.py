@@ -30,6 +30,7 @@ from modescape.imported.ensemble import (
     Member,
     OutputKind,
     Recipe,
+    Tensors,
     Unclear,
 )
 from modescape.imported.globs import natural
@@ -37,6 +38,8 @@ from modescape.imported.kinds import predicted
 from modescape.imported.manifest import NAME
 from modescape.imported.memory import Samples, ShiftKey, WithLabels, from_arrays
 from modescape.imported.reading import read
+from modescape.imported.tensors import header_of
+from modescape.imported.torch_files import SUFFIXES, is_of_torch
 from modescape.imported.two_arrays import kind_of
 from modescape.importing import Answers, kept_piece
 from modescape.records import Json
@@ -67,6 +70,8 @@ def _answer(question: Json) -> Json:
     asked = Asked(**{**question["asked"], "classes": tuple(question["asked"]["classes"])})
     if question["action"] == "labels":
         return {"labels": [_labels(artifacts, path) for path in sorted(root.iterdir())]}
+    if question["action"] == "weights":
+        return {"tensors": {name: _tensors(name, path) for name, path in _named(root).items()}}
     if question["action"] == "look":
         return {"look": _plain(_looked(root, asked))}
     if question["member"] is not None:
@@ -107,6 +112,22 @@ def _labels(artifacts: Artifacts, path: Path) -> Json:
         "bytes": info.bytes,
     }
     return {"place": place, "count": len(truth), "file": file}
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def _tensors(name: str, path: Path) -> int:
+    """How many a file of weights holds, 0 of one that torch has written: another process reads that."""
+    if is_of_torch(path):
+        return 0
+    if path.suffix != ".safetensors":
+        raise refuse(name, "it is no file of weights by its name", f".safetensors, or one of {', '.join(SUFFIXES)}")
+    return len(header_of(Tensors(name, path.stat().st_size, lambda: path.open("rb"), path)).entries)
+
+
+def _named(root: Path) -> dict[str, Path]:
+    return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from modescape.science.health import run_failure
 from modescape.spec import ExperimentSpec, stored
 from modescape.store import Store
 from modescape.tables import Experiment, Measurement, Run, Solution, Stage
+from modescape.voice import Voice, voice_of
 
 STOPPED = "stopped with an error"  # of a stage, where a run could have diverged and did not
 
@@ -71,6 +72,11 @@ class Results:
     @cached_property
     def spec(self) -> ExperimentSpec:
         return stored(self.experiment.spec)
+
+    @cached_property
+    def voice(self) -> Voice:
+        """How sentences about it call its parts."""
+        return voice_of(self.experiment.provenance, self.experiment.spec)
 
     @cached_property
     def stages(self) -> list[Stage]:

@@ -92,6 +92,11 @@ class ServerDoor:
     def seal(self, id_: str) -> Json:
         return self._json("POST", f"/api/imports/{quote(id_)}/seal", {})
 
+    def bring_in_weights(self, name: str, files: Sequence[Json], **asked: Any) -> Json:
+        """Import networks by their weights; the experiment as a document. Asked again, it is the same one."""
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        return self._json("POST", "/api/imports/weights", {"name": name, "files": files, **_said(asked)}, key)
+
     def page(self, slug: str) -> str:
         return f"{self._url}/experiments/{slug}"
 

@@ -26,6 +26,7 @@ from modescape.finding import Finding, Gain
 from modescape.registry import methods
 from modescape.science.confidence import Estimate, Word
 from modescape.spec import ExperimentSpec
+from modescape.voice import HERE, Voice
 from modescape_api.pages import forms
 from modescape_api.pages.display import KindProgress
 
@@ -62,6 +63,7 @@ class Row:
     told: Told
     figure: str
     place: int
+    voice: Voice = HERE
 
     @property
     def effect(self) -> str:
@@ -125,11 +127,11 @@ class Row:
 
     @property
     def parts(self) -> dict[str, str]:
-        return _numbers(self.told.record.parts)
+        return {self.voice(name): text for name, text in _numbers(self.told.record.parts).items()}
 
     @cached_property
     def methods(self) -> list[Part]:
-        return [_method(self.told.claim, method) for method in self.told.record.methods]
+        return [_method(self.told.claim, method, self.voice) for method in self.told.record.methods]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,21 +146,26 @@ class Open:
 
 @dataclass(frozen=True)
 class GainRow:
-    """What averaging one method's samples, or an ensemble, gains in a run and what it costs, as text."""
+    """What averaging one method's samples, or an ensemble, gains in a run and what it costs, as text. given: the
+    samples came with the members."""
 
     row: Gain
+    voice: Voice = HERE
+    given: bool = False
 
     @property
     def title(self) -> str:
         if self.row.method is None:
             return f"Ensemble of {self.row.members}"
         part = f" (around {self.row.runs} of {self.row.of} runs)" if self.row.runs is not None else ""
-        return methods.title(self.row.method) + part
+        return self.voice.titles.get(self.row.method, methods.title(self.row.method)) + self.voice(part)
 
     @property
     def strength(self) -> str:
         """The strength that was chosen, or which samples are averaged without a choice."""
         row = self.row
+        if self.given:
+            return "–" if row.method is None else "as they came"
         if row.strength is None:
             entry = methods.get(row.method) if row.method is not None else None
             if row.samples == 1 or entry is None:  # of one that is not loaded here nobody knows which
@@ -177,20 +184,22 @@ class GainRow:
     def against(self) -> str:
         row = self.row
         if row.over_last is None:
-            return "single runs"
-        return (
+            return self.voice("single runs")
+        return self.voice(
             f"the better of run and last iterate ({_signed(row.over_finals)} over the runs, "
             f"{_signed(row.over_last)} over the last iterates)"
         )
 
 
-def gains(found: Finding) -> list[GainRow]:
+def gains(spec: ExperimentSpec, found: Finding) -> list[GainRow]:
     """An ensemble first, then the methods; [] before all is compared, and for experiments judged before costs were."""
-    return [GainRow(row) for row in found.gains]
+    return [GainRow(row, found.voice, spec.imported is not None) for row in found.gains]
 
 
 def rule(spec: ExperimentSpec, kinds: Sequence[KindProgress]) -> str:
     """At which strength samples are averaged, without the full stop."""
+    if spec.imported is not None:
+        return "What is averaged are the samples as they came; strengths that came with them are taken as given"
     if any(kind.kind == "strength" for kind in kinds):
         return (
             "Each method’s samples are drawn afresh at the one strength, for all runs alike, at which their average "
@@ -206,7 +215,7 @@ def _signed(value: float) -> str:
 
 def answered(found: Finding, figures: Sequence[str], look: Look = FIRST) -> list[Row]:
     """Claims that were asked. figures: names of this experiment's, in the order of the page."""
-    return [_row(told, figures) for told in found.told(look)]
+    return [_row(told, figures, found.voice) for told in found.told(look)]
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -250,7 +259,8 @@ def undecided(
             needs, is_asked = f"needs {needed.words}, which these weights were not brought in with", True
         elif is_asked:
             needs = "what decides it was asked for and gave no answer: it has failed, or an older version judged less"
-        rows.append(Open(letter=letter, title=claim.title, needs=needs, add="" if is_asked else needed.add))
+        title, needs = found.voice(claim.title), found.voice(needs)
+        rows.append(Open(letter=letter, title=title, needs=needs, add="" if is_asked else needed.add))
     return rows
 
 
@@ -259,9 +269,9 @@ def _has(spec: ExperimentSpec, add: str) -> bool:
     return forms.with_more(spec.model_dump(mode="json"), add) == spec.model_dump(mode="json")
 
 
-def _row(told: Told, figures: Sequence[str]) -> Row:
+def _row(told: Told, figures: Sequence[str], voice: Voice) -> Row:
     figure = next((name for name in told.claim.figures if name in figures), "")
-    return Row(told, figure, figures.index(figure) + 1 if figure else 0)
+    return Row(told, figure, figures.index(figure) + 1 if figure else 0, voice)
 
 
 def _numbers(parts: Mapping[str, float]) -> dict[str, str]:
@@ -274,12 +284,12 @@ def _short(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def _method(claim: Claim[Any], found: MethodRecord) -> Part:
+def _method(claim: Claim[Any], found: MethodRecord, voice: Voice) -> Part:
     return Part(
         record=found,
         text=_interval(claim, found.estimate),
-        because=found.because + (f"; from {found.n} runs" if found.n else ""),
-        numbers="; ".join(f"{name} {text}" for name, text in _numbers(found.parts).items()),
+        because=found.because + (voice(f"; from {found.n} runs") if found.n else ""),
+        numbers="; ".join(f"{voice(name)} {text}" for name, text in _numbers(found.parts).items()),
     )
 
 

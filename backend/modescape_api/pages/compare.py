@@ -14,6 +14,7 @@ from modescape.listing import ListQuery
 from modescape.registry import Figure, figures, studies
 from modescape.spec import stored
 from modescape.tables import Experiment
+from modescape.voice import voice_of
 from modescape_api.http.site import Here
 from modescape_api.pages.display import by_kind, crumbs, said_not_known
 from modescape_api.pages.experiment import Card, card_of, legend_of
@@ -43,7 +44,7 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
             if sum(card.planned for card in cards) > 1:
                 groups.append((number, figure, list(zip(rows, cards, strict=True))))
         for row in rows:
-            legend |= {entry.group: entry for entry in legend_of(stored(row.spec))}
+            legend |= {entry.group: entry for entry in legend_of(stored(row.spec), voice_of(row.provenance, row.spec))}
     newest = here.store.experiments.page(ListQuery(limit=100)).items if len(rows) < MOST else []
     return render(
         request,

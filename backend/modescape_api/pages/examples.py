@@ -17,6 +17,7 @@ from modescape.example_list import Example, ExampleField, ExampleSet, ExamplesNo
 from modescape.listing import Page
 from modescape.records import Json
 from modescape.tables import Experiment
+from modescape.voice import Voice
 from modescape_api.http import query
 from modescape_api.http.query import Asked
 from modescape_api.http.site import Here
@@ -56,8 +57,10 @@ class Row:
 @router.get("/experiments/{experiment}/examples")
 def examples_page(request: Request, here: Here, experiment: str) -> Response:
     row = here.store.experiments.get(experiment)
-    common: dict[str, Any] = {"section": "/", "e": row, "last_event": here.store.events.last_id()}
     results = here.laboratory.results(row.id)
+    common: dict[str, Any] = {
+        "section": "/", "e": row, "last_event": here.store.events.last_id(), "voice": results.voice
+    }  # fmt: skip
     try:
         sets = sets_of(results)
         kept = ExampleSet.of(results, request.query_params.get("set"))
@@ -87,7 +90,7 @@ def examples_page(request: Request, here: Here, experiment: str) -> Response:
         chips=[(chip.text, _with_own(request, chip.without)) for chip in asked.chips],
         heads=[_head(request, field) for field in shown],
         index_head=_head(request, kept.fields.asked["index"]),
-        rows=[_row(row, kept, one, shown) for one in page.items],
+        rows=[_row(row, kept, one, shown, results.voice) for one in page.items],
         total=page.total,
         first_url=address(request, cursor=None) if request.query_params.get("cursor") else None,
         next_url=address(request, cursor=page.next) if page.next else None,
@@ -153,7 +156,7 @@ def _head(request: Request, field: ExampleField) -> Json:
     return {"label": field.heading, "title": field.description, "sort": sort, "url": url, "name": field.name}
 
 
-def _row(row: Experiment, kept: ExampleSet, one: Example, shown: Sequence[ExampleField]) -> Row:
+def _row(row: Experiment, kept: ExampleSet, one: Example, shown: Sequence[ExampleField], voice: Voice) -> Row:
     names = kept.classes
     counted = Counter(one.votes).most_common()
     said = [f"{names[label]} {count}" for label, count in counted[:_LISTED]]
@@ -164,7 +167,7 @@ def _row(row: Experiment, kept: ExampleSet, one: Example, shown: Sequence[Exampl
         answer=names[one.answer],
         cells=tuple(_cell(field.name, one.numbers[field.name], len(one.votes)) for field in shown),
         votes=", ".join(said) + (" …" if len(counted) > _LISTED else ""),
-        each=tuple(f"run {run}: {names[label]}" for run, label in zip(kept.runs, one.votes, strict=True)),
+        each=tuple(f"{voice('run')} {run}: {names[label]}" for run, label in zip(kept.runs, one.votes, strict=True)),
         picture=f"/api/experiments/{row.slug}/examples/{one.index}.png?{asked}" if one.index < kept.pictures else "",
     )
 

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 from modescape import __version__
 from modescape.claims.repeated_looks import looked
 from modescape.claims.telling import equal_accuracy
-from modescape.drawing.figure import Legend
+from modescape.drawing.figure import Legend, of_experiment
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.style import look
 from modescape.drawing.words import duration, percent, thousands
@@ -28,6 +28,7 @@ from modescape.science.seeds import STREAMS
 from modescape.spec import ExperimentSpec, place_of, stored, words
 from modescape.spec_parts import WeightsSpec
 from modescape.tables import Experiment, Stage
+from modescape.voice import Voice, voice_of
 from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
 from modescape_api.pages import claims, failures, forms
@@ -47,6 +48,7 @@ from modescape_api.pages.display import (
 from modescape_api.pages.importing import growing
 from modescape_api.pages.rendering import Next, alive_workers, back, render
 from modescape_api.resources import experiments
+from modescape_api.resources import figures as figures_api
 from modescape_api.resources.experiments import Changes
 
 router = APIRouter()
@@ -86,9 +88,9 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
     left = seconds_left(stages, alive_workers(here))
     view = View.of(request, spec.evaluation.splits)
     preset = presets[row.preset] if row.preset is not None and row.preset in presets else None
-    kinds, failed, found = by_kind(stages), failures.causes(stages), Finding.from_json(row.finding)
+    kinds, failed, found = by_kind(stages), failures.causes(stages), Finding.of(row)
     bytes_ = here.store.experiments.bytes_of(row.id)
-    cards = [card_of(number, figure, kinds) for number, figure in enumerate(figures.values(), 1)]
+    cards = _cards(here, row, spec, stages, kinds)
     shown = [card.entry.name if card.planned else "" for card in cards]
     ordered = sorted(stages, key=lambda s: (s.finished_at is None, s.finished_at or row.created_at))
     return render(
@@ -118,7 +120,10 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         claims=(rows := claims.answered(found, shown, look := here.laboratory.look(row))),
         look=look,
         looked=looked(look),
-        gains=claims.gains(found),
+        gains=claims.gains(spec, found),
+        voice=found.voice,
+        has_networks=spec.imported is None,
+        curves_alone=spec.imported is not None and not spec.imported.images,
         gains_rule=claims.rule(spec, kinds),
         strengths_shown="strengths" in shown,
         so_far=found.so_far,
@@ -132,7 +137,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         strip=_strip(here, row, spec, found) if row.finding else None,
         cards=_rows_filled([card for card in cards if card.planned]),
         missing=[card for card in cards if not card.planned and card.lacks.words],
-        legend=legend_of(spec),
+        legend=legend_of(spec, found.voice),
         splits=spec.evaluation.splits,
         view=view,
         notice=dotted(view.notice, said_not_known(row)) or None,
@@ -150,7 +155,7 @@ def experiment_page(request: Request, here: Here, experiment: str) -> Response:
         runs=(runs := here.store.results.runs(row.id)),
         seed_streams=[stream for stream in STREAMS if any(stream in run.seeds for run in runs)],
         tables=[
-            (f"{name.capitalize()}, CSV", f"/api/experiments/{row.slug}/{name}?format=csv")
+            (f"{found.voice(name.capitalize())}, CSV", f"/api/experiments/{row.slug}/{name}?format=csv")
             for name in ("solutions", "measurements", "runs", "stages")
         ],
         files=list(_files(here, row, spec)),
@@ -252,6 +257,50 @@ def _tensor_names(here: Site, row: Experiment, spec: ExperimentSpec) -> list[Ten
     return found
 
 
+_RETRAINS = ("chain", "arm", "branch")  # stages that train by a recipe
+_GIVEN = {  # what a figure needs of an ensemble that was made elsewhere, by the stage that would have made it
+    "train": "It needs checkpoints along a training, which did not come with the members.",
+    "sample": "It needs samples around the members, which did not come with them.",
+    "strength": "Strengths are not chosen here: samples are averaged as they came.",
+    "shift": "It needs what the members say of shifted images, which did not come with them.",
+    "ood": "It needs what the members say of other images, which did not come with them.",
+}
+
+
+def _lacking(spec: ExperimentSpec, figure: Figure, absent: Sequence[str]) -> str:
+    """What a figure lacks of an ensemble that was made elsewhere; "" of what is not about it."""
+    if spec.imported is not None and not spec.imported.images:
+        return ""  # one sentence says it of all of them
+    if set(_RETRAINS) & set(figure.needs):
+        return "It trains networks, and the recipe of these is not known here."
+    if spec.imported is None or absent[0] in ("curves", "ensemble"):
+        return ""
+    needed = next((kind for kind in absent if kind != "train"), "train")  # what moves in weight space needs both
+    return _GIVEN.get(needed, "It needs the networks themselves: bring their weights with the page Import.")
+
+
+def _cards(
+    here: Site, row: Experiment, spec: ExperimentSpec, stages: list[Stage], kinds: Sequence[KindProgress]
+) -> list[Card]:
+    """A card for each figure. Of an ensemble that was made elsewhere, what was not brought is said and not drawn."""
+    voice = voice_of(row.provenance, row.spec)
+    cards = [card_of(number, of_experiment(one, voice), kinds) for number, one in enumerate(figures.values(), 1)]
+    if not voice.elsewhere:
+        return cards
+    results, found = here.laboratory.results(row.id), []
+    for card in cards:
+        absent = [need for need in card.entry.needs if need not in {kind.kind for kind in kinds}]
+        if absent == ["train"] and spec.imported is not None and spec.imported.epochs:
+            card, absent = replace(card, planned=True), []  # they are drawn of the checkpoints that came
+        if absent:
+            words = _lacking(spec, card.entry, absent) or (card.lacks.words if spec.imported is None else "")
+            card = replace(card, lacks=replace(card.lacks, words=words))
+        elif row.status.has_ended and (why := figures_api.refused_by_default(results, card.entry, stages)):
+            card = replace(card, planned=False, lacks=Absent(f"{why[:1].upper()}{why[1:]}.", ""))
+        found.append(card)
+    return found
+
+
 def _absent(kind: str) -> Absent | None:
     """What is said of, and done about, an experiment that has no stages of a kind."""
     from modescape.stages import KINDS  # stages are what a web process learns last
@@ -322,12 +371,12 @@ def _title(spec: ExperimentSpec, method: str) -> str:
     return method_title(method) if known else not_loaded(method)
 
 
-def legend_of(spec: ExperimentSpec) -> list[Legend]:
+def legend_of(spec: ExperimentSpec, voice: Voice) -> list[Legend]:
     named: list[tuple[str, str]] = [(group, group.words.capitalize()) for group in Group]
     named += [(chosen.method, _title(spec, chosen.method)) for chosen in spec.methods]
     if spec.methods:
         named += [("baseline", "Reference run"), ("theory", "Limits")]
-    return [Legend(group, title, group) for group, title in named]
+    return [Legend(group, voice(title), group) for group, title in named]
 
 
 def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) -> dict[str, Any] | None:
@@ -359,7 +408,7 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) 
     high = step * (int(top / step - 1e-9) + 1)
     rows = [
         {
-            "label": label,
+            "label": finding.voice(label),
             "look": look(name),
             "xs": [round(100 * v / high, 2) for v in sorted(found)[:: max(1, len(found) // 40)]],
             "ends": ends and [round(100 * end / high, 2) for end in ends],
@@ -370,7 +419,8 @@ def _strip(here: Site, row: Experiment, spec: ExperimentSpec, finding: Finding) 
     ticks = [
         {"x": round(100 * i * step / high, 2), "text": f"{100 * i * step:g}"} for i in range(round(high / step) + 1)
     ]
-    summary = "Mean percent of labels on which two functions differ, subspace samples at equal accuracy: " + ", ".join(
+    of_samples = ", subspace samples at equal accuracy" if read else ""
+    summary = finding.voice(f"Mean percent of labels on which two functions differ{of_samples}: ") + ", ".join(
         f"{r['label']} {r['mean']}" for r in rows
     )
     return {"rows": rows, "ticks": ticks, "summary": summary, "has_samples": bool(read)}
@@ -386,7 +436,7 @@ class Files:
 
 
 def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> Iterator[Files]:
-    base = f"/api/experiments/{row.slug}"
+    base, voice = f"/api/experiments/{row.slug}", voice_of(row.provenance, row.spec)
     for matrix in here.store.results.matrices(row.id):
         shape = f"{len(matrix.rows)} × {len(matrix.columns)}"
         query = f"?split={matrix.split}" if matrix.split else ""
@@ -400,12 +450,13 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> Iterator[Files]
             for split in spec.evaluation.splits
         ]
         links += [("checkpoints", f"{base}/runs/{optimum.run}/checkpoints")] if made_here else []
-        yield Files(f"run {optimum.run}, its optimum (solution {optimum.number})", "safetensors, npy", links)
+        what = voice(f"run {optimum.run}, its optimum (solution {optimum.number})")
+        yield Files(what, "safetensors, npy" if optimum.weights or made_here else "npy", links)
     failed = [run.number for run in here.store.results.runs(row.id) if run.failed]
     for stage in here.store.stages.of(row.id) if failed else ():
         kept = stage.result.get("extra", {}).get("checkpoints", [])
         if stage.kind == StageKind.TRAIN and stage.params["run"] in failed and kept:
-            what = f"run {stage.params['run']}, which failed: its checkpoints"
+            what = voice(f"run {stage.params['run']}, which failed: its checkpoints")
             links = [(f"epoch {one['epoch']}", f"/api/artifacts/{one['weights']}") for one in kept]
             yield Files(what, "safetensors", links)
     for stage in here.store.stages.of(row.id) if spec.shift is not None else ():
@@ -413,7 +464,11 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> Iterator[Files]
         if stage.kind in ("corrupt", "shift") and left and "skipped" not in left:
             files = {info["digest"]: "×".join(map(str, info["shape"])) for info in stage.result["artifacts"]}
             named = [(name, value) for name, value in left.items() if isinstance(value, str) and value in files]
-            what = f"test images, {stage.key}" if stage.kind == "corrupt" else f"under shift, run {stage.key}"
+            what = (
+                f"test images, {stage.key}"
+                if stage.kind == "corrupt"
+                else voice(f"under shift, run {stage.key.removesuffix('/optimum') if voice.elsewhere else stage.key}")
+            )
             links = [(name, f"/api/artifacts/{digest}") for name, digest in named]
             links.append(("about", f"{base}/stages/{stage.id}"))
             yield Files(what, ", ".join(files[digest] for _, digest in named), links)

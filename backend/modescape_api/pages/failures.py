@@ -125,7 +125,10 @@ def lost(results: Results) -> Iterator[Lost]:
     """What counts nowhere in this experiment."""
     of = results.spec.ensemble.runs
     if results.failed and len(results.failed) < of:
-        yield _lost(results.failed, f"{len(results.failed)} of {of} runs failed", "run", "the runs", "slower")
+        found = _lost(results.failed, f"{len(results.failed)} of {of} runs failed", "run", "the runs", "slower")
+        if results.voice.elsewhere:  # and nobody here could train them otherwise
+            found = Lost(results.voice(found.title), "", tuple(map(results.voice, found.reasons)), "")
+        yield found
     for method, chains in results.failed_chains.items():
         title = f"{len(chains)} of {results.chains(method)} {method_title(method)} chains failed"
         yield _lost(chains, title, "chain", method_title(method), f"slower:{method}")

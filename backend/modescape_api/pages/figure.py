@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
-from modescape.drawing.figure import FigureData, Legend
+from modescape.drawing.figure import Cell, FigureData, Legend, of_experiment
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput, NotFound
@@ -16,6 +16,7 @@ from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.spec import ExperimentSpec, stored
 from modescape.tables import Experiment
+from modescape.voice import Voice, voice_of
 from modescape_api.http.site import Here
 from modescape_api.pages import forms
 from modescape_api.pages.display import by_kind, dotted, said_not_known
@@ -31,16 +32,25 @@ TABLE_ROWS = 500
 @router.get("/experiments/{experiment}/figures/{name}")
 def figure_page(request: Request, here: Here, experiment: str, name: str, tab: str = "plot") -> Response:
     row = here.store.experiments.get(experiment)
-    figure = figures_api.named(name)
+    voice = voice_of(row.provenance, row.spec)
+    figure = of_experiment(figures_api.named(name), voice)
     spec = stored(row.spec)
     tab = tab if tab in ("plot", "data", "definition") else "plot"
     options, notice = _options(figure, request)
     results = Results(here.store, here.artifacts, row.id)
     options = options.of(results)
     collected, reason = _collected(results, figure, options)
-    order = list(figures.values())
-    place = order.index(figure)
-    controls = forms.option_controls(figure, "x")
+    order = [of_experiment(one, voice) for one in figures.values()]
+    place = list(figures).index(figure.name)
+    controls = [
+        replace(
+            control,
+            label=voice(control.label),
+            help=voice(control.help),
+            choices=tuple(replace(choice, label=voice(choice.label)) for choice in control.choices),
+        )
+        for control in forms.option_controls(figure, "x")
+    ]
     given = options.model_dump(mode="json")
     choices = options.choices(results)
     values = {key: _with_value(c, given).value for c in controls if (key := c.name.removeprefix("x.")) in choices}
@@ -63,6 +73,8 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         tab_urls={t: address(request, tab=None if t == "plot" else t) for t in ("plot", "data", "definition")},
         previous=_sibling(request, row, order, place - 1),
         following=_sibling(request, row, order, place + 1),
+        voice=voice,
+        has_networks=spec.imported is None,
         controls=[
             _with_choices(control, choices[control.name]) if control.name in choices else control
             for control in (_with_value(c, given) for c in controls if not c.name.endswith((".size", ".method")))
@@ -74,8 +86,16 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         told=figure.tell(collected) if collected is not None else None,
         reason=reason,
         rows_total=len(collected.rows()) if collected is not None else None,
-        table=table and {"columns": table.columns, "rows": table.rows[:TABLE_ROWS]},
-        numeric={c for i, c in enumerate(table.columns) if any(isinstance(r[i], (int, float)) for r in table.rows[:20])}
+        table=table
+        and {
+            "columns": list(map(voice, table.columns)),
+            "rows": [_spoken(line, voice) for line in table.rows[:TABLE_ROWS]],
+        },
+        numeric={
+            voice(c)
+            for i, c in enumerate(table.columns)
+            if any(isinstance(r[i], (int, float)) for r in table.rows[:20])
+        }
         if table
         else set(),
         legend=legend,
@@ -85,6 +105,10 @@ def figure_page(request: Request, here: Here, experiment: str, name: str, tab: s
         last_event=here.store.events.last_id(),
         notice=dotted(notice or "", said_not_known(row)) or None,
     )
+
+
+def _spoken(line: Sequence[Cell], voice: Voice) -> tuple[Cell, ...]:
+    return tuple(voice(cell) if isinstance(cell, str) else cell for cell in line)
 
 
 def _gallery(figure: Figure, spec: ExperimentSpec) -> str:
@@ -139,5 +163,5 @@ def _figure_legend(results: Results, figure: Figure, options: FigureOptions, spe
     asked = getattr(options, "method", ())
     collected, _ = _collected(results, figure, options.model_copy(update={"method": ()}) if asked else options)
     if collected is None:
-        return legend_of(spec)
+        return legend_of(spec, results.voice)
     return [replace(one, on=one.group in asked) if asked else one for one in collected.legend]

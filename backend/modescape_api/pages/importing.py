@@ -18,15 +18,18 @@ from starlette.datastructures import FormData, UploadFile
 
 from modescape import names
 from modescape.apart import Look, SeenOddity
-from modescape.errors import Conflict, InvalidInput, NotFound, Problem
+from modescape.errors import Conflict, DataMissing, InvalidInput, NotFound, Problem
 from modescape.gathering import About
+from modescape.imported import inputs
+from modescape.records import Json
+from modescape.registry import architectures, datasets
 from modescape.tables import Experiment, Gathering
 from modescape.uploads import QuotaReached, Uploads
 from modescape_api.http import bodies
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.rendering import back, render
 from modescape_api.resources import imports
-from modescape_api.resources.imports import Answered, FileSent, Import, LookAt
+from modescape_api.resources.imports import Answered, FileSent, Import, LookAt, Weights
 
 router = APIRouter()
 
@@ -61,6 +64,58 @@ class Question:
     sentence: str
     choices: tuple[tuple[str, str], ...]
     chosen: str
+
+
+@router.post("/import/weights")
+async def weights_post(request: Request, here: Here) -> Response:
+    """Import networks by their weights."""
+    _check_size(request, here)
+    async with request.form(max_files=1, max_fields=100, max_part_size=1 << 20) as form:
+        return await run_in_threadpool(_weights_posted, request, here, form)
+
+
+def _weights_posted(request: Request, here: Site, form: FormData) -> Response:
+    given = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+    files: list[FileSent] = []
+    problems: Sequence[Problem]
+    try:
+        files = _files(here, form, given)
+        asked = bodies.validate(Weights, _of_weights(given, files))
+        row = imports.bring_in(here, asked, key=given.get("key") or None)
+        return back(f"/experiments/{row.slug}")
+    except (InvalidInput, DataMissing) as error:
+        problems = error.problems
+    except (NotFound, Conflict) as error:
+        problems = [Problem(str(error), "files")]
+    return _page(request, here, files=files, given=given, problems=problems, of_weights=True, status=422)
+
+
+def _of_weights(given: Mapping[str, str], files: Sequence[FileSent]) -> Json:
+    """What was typed, as the API is asked for it. Raises InvalidInput for JSON that is none."""
+    plain = {name: given[name] for name in ("architecture", "inputs", "keys", "recipe") if given.get(name)}
+    typed = given.get("data", "").strip()
+    stated = (part.strip() for part in given.get("expect_accuracy", "").split(","))
+    return {
+        **plain,
+        "name": given.get("name", "").strip() or _named(files),
+        "files": [file.model_dump() for file in files],
+        "data": _object("data", typed) if typed.startswith("{") else typed,
+        "options": _object("options", given.get("options", "")),
+        "more": _object("more", given.get("more", "")),
+        "expect_accuracy": [part for part in stated if part],
+        "by": "the page Import",
+    }
+
+
+def _object(field: str, typed: str) -> Json:
+    """An object that was typed as JSON; {} where nothing was. Raises InvalidInput."""
+    try:
+        found = json.loads(typed.strip() or "{}")
+    except ValueError as error:
+        raise InvalidInput(f"is not JSON: {error}", field=field, allowed="a JSON object") from None
+    if not isinstance(found, dict):
+        raise InvalidInput("is no object", field=field, allowed="a JSON object, { ... }")
+    return found
 
 
 @router.get("/import")
@@ -177,6 +232,7 @@ def _page(
     given: Mapping[str, str] | None = None,
     look: Look | None = None,
     problems: Sequence[Problem] = (),
+    of_weights: bool = False,
     status: int = 200,
 ) -> Response:
     given = given or {}
@@ -197,6 +253,11 @@ def _page(
         odd=[(LEVELS.get(one.level, one.level), one) for one in (look.odd if look else ()) if not one.choices],
         name=given.get("name") or (_named(files) if files else ""),
         key=given.get("key") or uuid.uuid4().hex,
+        of_weights=of_weights,
+        given=given,
+        architectures=[(name, entry.title) for name, entry in architectures.items()],
+        datasets=sorted({*datasets, *here.store.own_sets.all()}),
+        scales=list(inputs.names()),
         kinds=KINDS,
         recipes=RECIPES,
         roles=ROLES,

@@ -80,7 +80,7 @@ def experiments_page(request: Request, here: Here) -> Response:
 
 
 def _row(row: Experiment, widest: float) -> dict[str, Any]:
-    best = Finding.from_json(row.finding).best_method
+    best = Finding.of(row).best_method
     return {
         "experiment": row,
         "line": _line(row),
@@ -97,7 +97,7 @@ def _row(row: Experiment, widest: float) -> dict[str, Any]:
 
 def _line(row: Experiment) -> str:
     """What came of it; an error last, where the experiment has succeeded without what failed."""
-    found = Finding.from_json(row.finding).line
+    found = Finding.of(row).line
     if row.status == Status.FAILED:
         return row.error or found
     return "; ".join(filter(None, (found or _waiting_line(row), row.error)))

@@ -16,7 +16,7 @@ from cachetools import LRUCache, cached
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
-from modescape.drawing.figure import FigureData, csv, encode, figure_version
+from modescape.drawing.figure import FigureData, csv, encode, figure_version, of_experiment
 from modescape.drawing.frame import Frame, framed, html
 from modescape.drawing.options import FigureOptions
 from modescape.drawing.reading import FigureNotReady
@@ -27,6 +27,7 @@ from modescape.records import Json, StageState
 from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.tables import Stage
+from modescape.voice import Voice
 from modescape_api.http import problems, replies
 from modescape_api.http.proxies import at
 from modescape_api.http.site import Here
@@ -107,6 +108,16 @@ def state_by_default(results: Results, figure: Figure, about: Progress) -> str:
     return state(about, asked(results, figure, options(figure, {})))
 
 
+@cached(
+    LRUCache(2048), key=lambda results, figure, stages: (results.experiment.id, progress(figure, stages, results).version),
+    lock=Lock(),
+)  # fmt: skip
+def refused_by_default(results: Results, figure: Figure, stages: list[Stage]) -> str:
+    """Why the figure with nothing chosen has nothing to show; "" where it has."""
+    found = asked(results, figure, options(figure, {}))
+    return found.reason if isinstance(found, FigureNotReady) else ""
+
+
 def asked(results: Results, figure: Figure, options: FigureOptions) -> FigureData | FigureNotReady:
     """The numbers of a figure, or why there are none."""
     try:
@@ -120,13 +131,24 @@ def as_state(slug: str, results: Results, figure: Figure, stages: list[Stage]) -
     about = progress(figure, stages, results)
     base = at(f"/api/experiments/{slug}/figures/{figure.name}")
     return {
-        **replies.picked(figure, "name", "title", "question", "order", "paper", "summary", "source"),
+        **replies.picked(
+            of_experiment(figure, results.voice), "name", "title", "question", "order", "paper", "summary", "source"
+        ),
         "state": state_by_default(results, figure, about),
         "version": about.version,
         "needs": list(about.needs),
-        "options": figure.options.model_json_schema(),
+        "options": _described(figure.options.model_json_schema(), results.voice),
         "links": {form: f"{base}.{form}" for form in FORMS},
     }
+
+
+def _described(schema: Json, voice: Voice) -> Json:
+    """A schema of options whose descriptions are as the experiment says them."""
+    told: Json = {
+        name: {**about, "description": voice(about["description"])} if "description" in about else about
+        for name, about in schema.get("properties", {}).items()
+    }
+    return {**schema, "properties": told}
 
 
 @router.get(
@@ -204,7 +226,7 @@ def words(data: FigureData, figure: Figure, about: Progress) -> Json:
     """What a figure says beside its picture."""
     told = figure.tell(data)
     return {
-        **replies.picked(figure, "name", "question", "title", "paper"),
+        **replies.picked(of_experiment(figure, data.voice), "name", "question", "title", "paper"),
         **replies.picked(told, "caption", "summary"),
         "notes": asdict(told.notes),
         "legend": [asdict(entry) for entry in data.legend],

@@ -6,24 +6,30 @@ Files are sent before (`uploads`) and named here by their digests. They are read
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import Field
 
+from modescape import own_sets
 from modescape.apart import Asked
 from modescape.errors import InvalidInput, NotFound
 from modescape.gathering import MOST_MEMBERS, About, SentFile
+from modescape.imported.ensemble import Recipe
+from modescape.imported.tensor_names import Keys
+from modescape.importing_weights import Choices, data_of
 from modescape.records import Json
 from modescape.store.curves import SeriesPoints, joined
-from modescape.tables import Gathered, Gathering
+from modescape.tables import Experiment, Gathered, Gathering
 from modescape_api.http import bodies, problems, replies
 from modescape_api.http.bodies import Body, Name, Notes, Tag, body
 from modescape_api.http.proxies import at
 from modescape_api.http.site import Here, Site
+from modescape_api.resources import data
 from modescape_api.resources.examples import Example, answer, answers
+from modescape_api.resources.experiments import as_document
 
 router = APIRouter(tags=["imports"])
 
@@ -96,6 +102,38 @@ class Import(Answered):
     notes: Notes = Field("", description="Anything worth remembering.")
     tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find it by.")
     by: By = ""
+
+
+class Weights(Body):
+    """Networks trained elsewhere, of which the weights were sent."""
+
+    name: Name = Field(description="How people call it.")
+    files: Files = Field(
+        min_length=1,
+        description="A file a member, .safetensors or of torch, in natural order of their names; "
+        "snapshots/<member>/<epoch>.* are of a member along its training, curve/* is the bend of a Bezier curve "
+        "between the first two.",
+    )
+    architecture: str = Field(max_length=200, description="The network, as the catalogue names it.")
+    options: dict[str, Any] = Field(default_factory=dict, max_length=100, description="The network's options.")
+    data: str | dict[str, Any] = Field(description="The data set they were trained on: its name, or `data` of a spec.")
+    inputs: str | None = Field(
+        None, max_length=400, description="How pixels were scaled: unit, imagenet, mean=...;std=..., +bgr behind it."
+    )
+    keys: Literal["by-name", "by-order"] = Field("by-name", description="How tensors find their place.")
+    recipe: RecipeWord = Field("unknown", description="same: members differ by their seeds alone.")
+    expect_accuracy: tuple[Annotated[str, Field(max_length=40)], ...] = Field(
+        (), max_length=MOST_MEMBERS, description="As they were printed (.9173, 91.73 %), one for each member, or none."
+    )
+    more: dict[str, Any] = Field(
+        default_factory=dict, max_length=100, description="Further parts of the spec: methods, planes, tunnels, ..."
+    )
+    notes: Notes = Field("", description="Anything worth remembering.")
+    tags: tuple[Tag, ...] = Field((), max_length=20, description="Words to find it by.")
+    by: By = ""
+
+    def sent(self) -> list[SentFile]:
+        return [one.sent() for one in self.files]
 
 
 class NewMember(Body):
@@ -262,6 +300,42 @@ def create(here: Here, asked: Annotated[Import, body(Import)], idempotency_key: 
             classes=asked.classes, about=about,
         )  # fmt: skip
     return _answered(here, changed(here, row), status=201)
+
+
+def bring_in(here: Site, asked: Weights, *, key: str | None = None) -> Experiment:
+    """The experiment of weights that were sent, and workers woken for it. Raises InvalidInput, DataMissing, NotFound,
+    Conflict."""
+    choices = Choices(
+        asked.architecture, data_of(asked.data, asked.inputs), asked.options, Keys(asked.keys), Recipe(asked.recipe),
+        more=asked.more,
+    )  # fmt: skip
+    document = own_sets.named({**asked.more, "data": dict(choices.data)}, here.store.own_sets.all())
+    resolved = data.resolved(here.settings, document)
+    choices = replace(choices, data=resolved["data"], more={k: v for k, v in resolved.items() if k != "data"})
+    about = About(asked.notes, asked.tags, asked.by, key)
+    row = here.intake.weights(asked.name, asked.sent(), choices, expect=asked.expect_accuracy, about=about)
+    here.notify_workers(row.id)
+    return row
+
+
+@router.post(
+    "/api/imports/weights",
+    status_code=201,
+    summary="Import networks by their weights",
+    description="The experiment that evaluates them. A worker puts every tensor into its place, checks the accuracies "
+    "that were stated, and says on the experiment's page which went where, or in words what does not fit. With an "
+    "`Idempotency-Key` the request may be repeated safely.",
+    openapi_extra=bodies.documented(Weights, Example("ask-weights")),
+    responses={
+        201: answer("Stored; `Location` names it", "experiment"),
+        **_UNFIT,
+        **problems.documented("conflict", "data-missing", "data-corrupt"),
+    },
+)
+def create_of_weights(here: Here, asked: Annotated[Weights, body(Weights)], idempotency_key: Key = None) -> Response:
+    row = bring_in(here, asked, key=idempotency_key)
+    headers = {"location": at(f"/api/experiments/{row.slug}"), "cache-control": "no-store"}
+    return replies.json(as_document(here, row), status=201, headers=headers)
 
 
 @router.get(

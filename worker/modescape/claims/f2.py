@@ -58,6 +58,7 @@ def _left_open(margin: float, half_width: float) -> str:
         add="shift",
         stages=("shift-compare",),
         runs=MIN_UNITS,
+        brought="what the members, and samples around each, say of shifted images",
     ),
 )
 def more_under_shift(asked: Asked, evidence: ShiftEvidence) -> ClaimRecord | None:

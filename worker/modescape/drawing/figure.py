@@ -40,6 +40,7 @@ from modescape.drawing.style import Theme
 from modescape.errors import NotFound
 from modescape.records import Group, Role
 from modescape.results import Results
+from modescape.voice import HERE, Voice
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -89,6 +90,14 @@ class Words:
     summary: str
     notes: Notes = Notes()
 
+    def said(self, voice: Voice) -> Words:
+        """As an experiment says them."""
+        lines = tuple(
+            replace(line, label=voice(line.label), values=tuple(map(voice, line.values))) for line in self.notes.lines
+        )
+        notes = Notes(tuple(map(voice, self.notes.head)), lines, tuple(map(voice, self.notes.text)))
+        return Words(voice(self.caption), voice(self.summary), notes)
+
 
 @dataclass(frozen=True)
 class Legend:
@@ -121,7 +130,7 @@ class FigureData(ABC):
 
     legend: what is shown, in order; partial: "after 4 of 10 runs" or ""; missing: which part is not there and why, or
     ""; thinned: what was left out of the picture (never of the table), or ""; lost: sentences about what has failed,
-    which end the caption. size and lost are filled in by the declaration.
+    which end the caption. size, lost and voice (how the experiment calls its parts) are filled in by the declaration.
     """
 
     options: FigureOptions
@@ -131,6 +140,7 @@ class FigureData(ABC):
     thinned: str = ""
     lost: str = ""
     size: Size = Size()
+    voice: Voice = HERE
 
     @property
     def card_height(self) -> int:
@@ -181,16 +191,30 @@ class Declared(Generic[D, O]):
         self._complete = complete
 
     def __call__(self, results: Results, options: O) -> D:
+        voice = results.voice
         try:
-            data = self._collect(results, options.of(results))
+            data = self._collected(results, options)
+        except FigureNotReady as waiting:
+            if not voice.elsewhere:
+                raise
+            reason, waits_for = voice(waiting.reason), waiting.waits_for
+            raise FigureNotReady(reason, waits_for=waits_for, closed=waiting.closed) from None
+        lost = left_out(results, [entry.group for entry in data.legend]) if self._of_runs else ""
+        return replace(
+            data, size=self._size, lost=lost, voice=voice, partial=voice(data.partial), missing=voice(data.missing),
+            thinned=voice(data.thinned),
+            legend=tuple(replace(entry, title=voice(entry.title)) for entry in data.legend),
+        )  # fmt: skip
+
+    def _collected(self, results: Results, options: O) -> D:
+        try:
+            return self._collect(results, options.of(results))
         except NotFound as missing:
             if results.solutions(role=Role.OPTIMUM):
                 raise
             # classes and labels come with the first run's predictions: others may be there before, or without them
             waits_for, closed = ("train", "predict"), not results.healthy
             raise FigureNotReady(str(missing), waits_for=waits_for, closed=closed) from None
-        lost = left_out(results, [entry.group for entry in data.legend]) if self._of_runs else ""
-        return replace(data, size=self._size, lost=lost)
 
     def tell(self, function: Callable[[D], Words]) -> Callable[[D], Words]:
         self._tell = function
@@ -204,10 +228,46 @@ class Declared(Generic[D, O]):
 
         def told(data: D) -> Words:
             words = tell(data)
-            return replace(words, caption=f"{words.caption} {data.lost}") if data.lost else words
+            words = replace(words, caption=f"{words.caption} {data.lost}") if data.lost else words
+            return words.said(data.voice)
 
-        registry.figures.add(self._complete(call=self, tell=told, draw=function))
+        @functools.wraps(function)
+        def drawn(data: D, theme: Theme) -> go.Figure:
+            picture = function(data, theme)
+            return _spoken(picture, data.voice) if data.voice.elsewhere else picture
+
+        registry.figures.add(self._complete(call=self, tell=told, draw=drawn))
         return function
+
+
+_READ = frozenset({"name", "text", "hovertext", "hovertemplate", "title", "ticktext", "x", "y"})  # of traces and layout
+
+
+def _spoken(picture: go.Figure, voice: Voice) -> go.Figure:
+    """The picture with its texts as the experiment says them."""
+    import plotly.graph_objects as go
+
+    traces = [_said(trace.to_plotly_json(), voice) for trace in picture.data]  # with arrays as they are
+    return go.Figure(traces, _said(picture.layout.to_plotly_json(), voice))
+
+
+def _said(value: Any, voice: Voice, *, is_read: bool = False) -> Any:
+    if isinstance(value, str):
+        return voice(value) if is_read else value
+    if isinstance(value, dict):
+        return {key: item if key == "meta" else _said(item, voice, is_read=key in _READ) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_said(item, voice, is_read=is_read) for item in value]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "UO":
+        return [_said(item, voice, is_read=is_read) for item in value.tolist()]
+    return value
+
+
+def of_experiment(figure: registry.Figure, voice: Voice) -> registry.Figure:
+    """The declaration as an experiment says it: its title, question and summary."""
+    if not voice.elsewhere:
+        return figure
+    return replace(figure, title=voice(figure.title), question=voice(figure.question), summary=voice(figure.summary))
 
 
 def figure(
@@ -255,7 +315,7 @@ def figure_version() -> str:
     version."""
     package = Path(__file__).parents[1]
     sources = [path for room in ("drawing", "figures") for path in sorted((package / room).rglob("*.py"))]
-    sources.append(package / "science" / "theory.py")
+    sources += [package / "science" / "theory.py", package / "voice.py"]
     digest = hashlib.sha256(importlib.metadata.version("plotly").encode())
     digest.update(repr(style.looks()).encode())
     digest.update("".join(one.brought.digest for one in registry.figures.values() if one.brought).encode())

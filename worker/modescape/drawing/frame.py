@@ -46,7 +46,7 @@ class Frame:
         """Of a figure of the experiment of that name; the legend is of what is drawn."""
         said = " ".join(filter(None, (figure.tell(data).caption, data.partial, data.missing, data.thinned)))
         by_run = getattr(data.options, "color", "") == "run"
-        return cls(figure.question, name, said, tuple(entry for entry in data.legend if entry.on), by_run)
+        return cls(data.voice(figure.question), name, said, tuple(entry for entry in data.legend if entry.on), by_run)
 
 
 def framed(drawn: go.Figure, frame: Frame, theme: Theme, width: int) -> go.Figure:

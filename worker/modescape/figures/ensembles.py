@@ -176,6 +176,10 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
     shown = [group for group in groups if group in found["accuracy"]]
     if not shown:
         raise refusal(results, options.split)
+    if not results.spec.has_probabilities:
+        if options.panel not in ("both", "accuracy"):
+            raise FigureNotReady("it needs probabilities, and labels alone came with the members", closed=True)
+        options = options.model_copy(update={"panel": "accuracy"})
     if not all(group in found[metric] for group in shown for metric in options.metrics):
         raise FigureNotReady(no_temperature(options.split))
     rows = [(group, metric, found[metric][group]) for group in shown for metric in METRICS if group in found[metric]]
@@ -201,7 +205,8 @@ def ensembles(results: Results, options: EnsembleOptions) -> Ensembles:
 def _training(results: Results, group: str) -> float | None:
     if group not in methods:  # not loaded here
         return 1.0 if group == Group.INDEPENDENT else None
-    return relative_training(results.spec, group)
+    found = relative_training(results.spec, group)
+    return None if math.isnan(found) else found
 
 
 def _checks(results: Results, split: str, shown: Sequence[str]) -> tuple[Check, ...]:

@@ -136,7 +136,8 @@ def tell(data: LoggedCurves) -> Words:
     last = np.array([one.last for one in data.curves])
     last = last[np.isfinite(last)]
     longest = max(one.count for one in data.curves)
-    caption = f"{data.name}, as it was logged; up to {thousands(longest)} points each. n = {len(data.curves)} members"
+    points = "one point" if longest == 1 else f"up to {thousands(longest)} points"
+    caption = f"{data.name}, as it was logged; {points} each. n = {len(data.curves)} members"
     caption += "." if len(data.curves) == data.members else f" of {data.members}."
     if not len(last):
         return Words(caption, f"No {data.name} that was logged last is a finite number.")

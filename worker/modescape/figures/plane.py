@@ -209,12 +209,12 @@ def _floats(values: Sequence[float | None]) -> Floats:
 
 
 def _spread_samples(results: Results, methods: Sequence[str], run: int | None) -> list[Solution]:
-    """The wide samples, and what methods give that decide themselves how many solutions a run has."""
+    """The wide samples, what methods give that decide themselves how many solutions a run has, and what was brought."""
     return [
         solution
         for name in methods
         for solution in results.solutions(run=run, method=name)
-        if solution.sample_set == SampleSet.SPREAD or (name in all_methods and not all_methods[name].sampled)
+        if solution.sample_set == SampleSet.SPREAD or _wide(results, name) == SampleSet.TYPICAL
     ]
 
 
@@ -282,22 +282,28 @@ def _partial(
     if runs < len(results.healthy):
         return after_runs(runs, results)
     around = results.healthy if options.around == "own" else [reference]
+    wide = {name: _wide(results, name) for name in methods}
     planned = sum(
-        _planned(chosen)
+        _planned(results, chosen)
         for chosen in results.spec.methods
         for run in around
-        if chosen.method in methods and not results.skipped(StageKind.SAMPLE, f"{run}/{chosen.method}/{_wide(chosen)}")
+        if chosen.method in methods
+        and not results.skipped(StageKind.SAMPLE, f"{run}/{chosen.method}/{wide[chosen.method]}")
     )
     return f"after {samples} of {planned} samples" if samples < planned else ""
 
 
-def _wide(chosen: MethodSpec) -> str:
-    """The set of samples that the plane shows."""
-    return "spread" if chosen.method not in all_methods or all_methods[chosen.method].sampled else "typical"
+def _wide(results: Results, method: str) -> SampleSet:
+    """The set of samples that the plane shows: all there are of a method whose samples were brought."""
+    if results.spec.imported is not None or (method in all_methods and not all_methods[method].sampled):
+        return SampleSet.TYPICAL
+    return SampleSet.SPREAD
 
 
-def _planned(chosen: MethodSpec) -> int:
+def _planned(results: Results, chosen: MethodSpec) -> int:
     """Points a run that a method gives the plane."""
+    if results.spec.imported is not None:
+        return chosen.typical
     if chosen.method not in all_methods or all_methods[chosen.method].sampled:
         return chosen.spread
     entry = all_methods[chosen.method]

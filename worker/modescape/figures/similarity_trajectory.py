@@ -41,6 +41,8 @@ def similarity_along(results: Results, options: AlongOptions) -> Similarity:
     refuse_failed(results, run)
     if run not in done:
         raise FigureNotReady(f"run {run} has made no predictions yet", waits_for=("train", "predict"))
+    if len(done[run]) < 2 and results.voice.elsewhere:
+        raise FigureNotReady("it needs checkpoints along a training, which did not come with the members", closed=True)
     chosen = [done[run][i] for i in thin(len(done[run]), MAX_ROWS)]
     cosine, apart, missing = matrices_of(results, chosen, options.split, options.weights)
     full = len(done[run])
@@ -88,7 +90,8 @@ def tell(data: Similarity) -> Words:
 
 @similarity_along.draw
 def draw(data: Similarity, theme: Theme) -> go.Figure:
-    names = [f"epoch {epoch:.4g}" for epoch in data.epochs]
+    called = ["the last" if np.isnan(epoch) else f"{epoch:.4g}" for epoch in data.epochs]  # of which nobody said it
+    names = [name if np.isnan(epoch) else f"epoch {name}" for name, epoch in zip(called, data.epochs, strict=True)]
     some = range(0, len(names), -(-len(names) // 8))
-    ticks = ([float(i) for i in some], [f"{data.epochs[i]:.4g}" for i in some])
+    ticks = ([float(i) for i in some], [called[i] for i in some])
     return maps(data, theme, figure_name="similarity-trajectory", names=names, ticks=ticks, axis="epoch")

@@ -92,6 +92,11 @@ class Experiments(Subject):
                     raise
         raise AssertionError("unreachable")
 
+    def of_request(self, idempotency: tuple[str, str] | None) -> Experiment | None:
+        """The experiment that this request made before; None where none has. Raises Conflict as `create` does."""
+        with self.database.writing() as change:
+            return known_request(change, idempotency)
+
     def having_trainings(self, spec: ExperimentSpec) -> list[Experiment]:
         """Experiments whose trainings one of this spec would share, oldest first, without `spec` and `notes`."""
         with self.database.reading() as session:

@@ -95,7 +95,7 @@ def _answers(cell: KeptCell, look: Callable[[Experiment], Look]) -> dict[str, To
     row = cell.experiment
     if row is None or not row.finding:
         return {}
-    return {one.record.id: one for one in Finding.from_json(row.finding).told(look(row))}
+    return {one.record.id: one for one in Finding.of(row).told(look(row))}
 
 
 def _answer(kept: KeptCell, one: Told | None) -> CellAnswer:

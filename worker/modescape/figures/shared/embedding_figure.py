@@ -112,6 +112,10 @@ def embedding(
     thinned = ", ".join(
         f"{shares[group]} of {count} {_words(group)} drawn" for group, count in counts.items() if shares[group] < count
     )
+    left_out = len(results.healthy) - len(set(runs.tolist()))
+    if results.voice.elsewhere and left_out > 0 and len(set(runs.tolist())) == results.spec.evaluation.embed_runs:
+        most = f"{results.spec.evaluation.embed_runs} of {len(results.healthy)} runs, as many as a map shows together"
+        thinned = "; ".join(filter(None, (most, thinned)))
     return Embedding(
         options=options,
         numbers=np.array([solution.number for solution in shown]),
@@ -156,6 +160,9 @@ def told(data: Embedding) -> Words:
     out = int(strangers.sum())
     not_counted = f" Not counted: {out} sample{'s' * (out > 1)} of chains, which belong to no run." if out else ""
     title, runs = _LAYOUT_TITLES[data.options.layout], len(set(data.runs.tolist()))
+    if len(data.groups) == runs:  # no run has a checkpoint before its last
+        caption = _caption(data, title, runs)
+        return Words(caption, f"{title} of {runs} functions, the final one of each of {runs} runs.", Notes())
     summary = (
         f"{title} of {len(data.groups)} functions from {runs} runs: for {own} of {total} {what} the nearest other "
         f"checkpoint belongs to their own run.{not_counted}"
@@ -292,7 +299,7 @@ def _points(data: Embedding, at: Ints | list[int], x: str, y: str, *, mode: str 
 def _embedded_hover(data: Embedding, i: int) -> str:
     run, group = int(data.runs[i]), data.groups[i]
     if group == Group.TRAJECTORY:
-        head = f"<b>run {run}, epoch {data.epochs[i]:.4g}</b>"
+        head = f"<b>run {run}{'' if np.isnan(data.epochs[i]) else f', epoch {data.epochs[i]:.4g}'}</b>"
     else:
         head = f"<b>{method_title(group)}, sample {int(data.indices[i]) + 1}</b><br>run {run}"
     return f"{head}<br>accuracy {percent(float(data.accuracy[i]))} %"

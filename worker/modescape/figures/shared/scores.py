@@ -73,6 +73,8 @@ def refusal(results: Results, split: str) -> FigureNotReady:
         return FigureNotReady(f"fewer than two runs make no ensemble. {left_out(results)}", closed=True)
     if split not in results.spec.evaluation.splits:
         return FigureNotReady(f"no predictions on {split} images in this spec")
+    if not results.spec.has_probabilities:
+        return FigureNotReady("it needs probabilities, and labels alone came with the members", closed=True)
     return FigureNotReady("ensembles are scored when all predictions are there", waits_for=("ensemble",))
 
 

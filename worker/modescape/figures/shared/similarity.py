@@ -84,6 +84,9 @@ class Similarity(FigureData):
         return lines(*pairs, None if self.cosine is None else self.cosine[i, j], self.disagreement[i, j])
 
 
+NO_WEIGHTS = "The cosine of weights, and claim (a), need weights, which did not come with the members."
+
+
 def matrices_of(
     results: Results, solutions: Sequence[Solution], split: str, weights: str
 ) -> tuple[Floats | None, Floats, str]:
@@ -101,7 +104,8 @@ def matrices_of(
         if measured is not None:
             missing = "Only the cosine of all weights, as they are, is kept here."
     if measured is None:
-        return None, apart, "The cosine of weights is not computed yet."
+        came_without = results.spec.imported is not None and not any(one.weights for one in solutions)
+        return None, apart, NO_WEIGHTS if came_without else "The cosine of weights is not computed yet."
     if "head" in measured.details:
         missing = f"Cosine of weights {reduction(measured.details['head'], measured.details['left_out'])}."
     return square(measured, numbers), apart, missing
@@ -154,7 +158,8 @@ def maps(
             )
         )
         if values is None:
-            why = style.label("not computed yet", theme, x=0.5, y=0.5, xref=f"{x} domain", yref=f"{y} domain")
+            words = "needs weights" if data.missing == NO_WEIGHTS else "not computed yet"
+            why = style.label(words, theme, x=0.5, y=0.5, xref=f"{x} domain", yref=f"{y} domain")
             picture.write(why)
         if values is None or not np.isfinite(values).all():
             picture.mark(style.ground(theme, x, y, size))

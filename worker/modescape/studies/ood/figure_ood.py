@@ -236,8 +236,9 @@ def tell(data: Ood) -> Words:
 
 def _caption(data: Ood) -> str:
     about, m = data.about, data.members
+    how = f" ({about['conversion']})" if about["conversion"] else ""
     parts = [
-        f"{about['title']}: {thousands(about['size'])} images ({about['conversion']}), beside "
+        f"{about['title']}: {thousands(about['size'])} images{how}, beside "
         f"{thousands(about['in_size'])} {about['in_split']} images of the training set."
     ]
     times = f"{m} times the " if data.options.reduction == "sum" else ""

@@ -165,8 +165,9 @@ def tell(data: Entropies) -> Words:
         )
         for s in data.spectra
     )
+    how = f" ({about['conversion']})" if about["conversion"] else ""
     caption = (
-        f"Predictive entropy of {thousands(about['size'])} images, {named} ({about['conversion']}), and of "
+        f"Predictive entropy of {thousands(about['size'])} images, {named}{how}, and of "
         f"{thousands(about['in_size'])} {about['in_split']} images, in {len(data.edges) - 1} bins of equal width; "
         f"0 is certain, {rate(float(data.edges[-1]), 2)} nats is no idea. In a run: its own function, or the average "
         f"of the group’s functions in it; the images of all {data.runs} runs together."

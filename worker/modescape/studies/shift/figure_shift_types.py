@@ -204,6 +204,10 @@ def _summary(data: ShiftTypes) -> str:
         groups = "1 group" if len(data.shown) == 1 else f"{len(data.shown)} groups"
         return f"{len(data.types)} types of corruption, {groups}."
     most, least = data.types[0], data.types[-1]
+    if len(data.types) == 1 and metric != "js_mean":
+        unit = " points" if metric == "accuracy" else ""
+        gained = f"{_signed(metric, data.gain[most])}{unit}"
+        return f"At intensity {last}, {data.solid} runs gain {gained} under {type_title(most).lower()}."
     if metric == "js_mean":
         return (
             f"At intensity {last} independent runs differ most under {type_title(most).lower()} "

@@ -1,0 +1,214 @@
+"""What is said of ensembles made elsewhere: every page, figure and answer of the API is walked, and no sentence calls
+their members runs, advises what cannot be done to them, or says a word before the seal."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from serving import Served, served
+from test_doors import Door
+
+import modescape as ms
+from modescape.registry import figures
+from modescape.voice import HERE, Voice, voice_of
+
+pytestmark = pytest.mark.usefixtures("few_redraws")
+
+M, N, K, S = 4, 500, 5, 3
+REFUSED = re.compile(
+    r"independent runs?\b|\bruns?\b(?! \w+-\w+-\d+)|narrow samples|\bnan\b|\(\)|not computed yet|\bclone\b|"
+    r"lower learning rate|raise data|train those|cannot tell",
+    re.IGNORECASE,
+)
+ALLOWED = (  # words that are no sentence about the ensemble
+    re.compile(r"0 running|nothing runs until one is started|modescape|NaN or infinities among"),
+)
+
+
+def made(kind: str) -> dict[str, Any]:
+    rng = np.random.default_rng(7)
+    truth = rng.integers(0, K, N)
+    base = rng.normal(size=(N, K)) + 2.0 * np.eye(K)[truth]
+    logits = (base + rng.normal(size=(M, N, K))).astype(np.float32)
+    around = (logits[:, None] + 0.3 * rng.normal(size=(M, S, N, K))).astype(np.float32)
+    if kind == "labels alone":
+        return {"logits": logits.argmax(-1), "labels": truth, "kind": "labels", "recipe": "same"}
+    if kind == "of no known recipe":
+        return {"logits": logits, "labels": truth}
+    if kind == "with failures":
+        bad = np.concatenate([logits, logits[:1], np.full((1, N, K), np.nan, np.float32)])
+        return {"logits": bad, "labels": truth, "recipe": "same"}
+    return {
+        "logits": logits, "labels": truth, "recipe": "same",
+        "samples": {"swag": ms.Samples(around, strength=np.tile([0.5, 1.0, 2.0], (M, 1))), "Laplace (KFAC)": around},
+        "ood": {"SVHN": rng.normal(size=(M, 200, K)).astype(np.float32)},
+        "shift": {("fog", i): (logits + 0.5 * i * rng.normal(size=logits.shape)).astype(np.float32) for i in (1, 3)},
+        "trajectory": ([1, 5, 9], np.stack([logits + 0.1 * i for i in (3, 2, 1)], 1).astype(np.float32)),
+        "weights": [{"conv.weight": rng.normal(size=(8, 9)).astype(np.float32)} for _ in range(M)],
+    }  # fmt: skip
+
+
+KINDS = ("labels alone", "of no known recipe", "with failures", "with everything")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("home")) as site:
+        for kind in KINDS:
+            ms.analyse(**made(kind), name=kind, settings=site.settings, progress=False)
+        yield site
+
+
+def slug_of(kind: str) -> str:
+    return kind.replace(" ", "-")
+
+
+def read_of(page: str) -> Iterator[str]:
+    """What people read of a page, a piece of text at a time: no scripts, no spec, no names of stages."""
+    body = page.partition("<main")[2] or page
+    body = re.sub(r'<(script|style|pre)\b.*?</\1>|<section[^>]*id="log".*?</section>', " ", body, flags=re.DOTALL)
+    said = re.findall(r'(?:aria-label|title|alt|placeholder)="([^"]*)"', body)
+    for text in [*said, *re.split(r"<[^>]+>", body)]:
+        plain = " ".join(html.unescape(text).split())
+        if plain:
+            yield plain
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Sentences of an answer: its strings of more than a word."""
+    if isinstance(value, str):
+        if " " in value and not value.startswith(("/", "http")):
+            yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key not in ("spec", "links", "url", "meta"):
+                yield from texts_of(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_of(item)
+
+
+def refused(texts: Iterator[str], *, words: bool = False) -> list[str]:
+    found = (text for text in texts if REFUSED.search(text) and not any(one.search(text) for one in ALLOWED))
+    return [text for text in found if words or "cannot tell" not in text]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_page_speaks_of_runs_nor_advises_what_cannot_be_done(site: Served, kind: str) -> None:
+    slug = slug_of(kind)
+    with site.visitor() as visitor:
+        addresses = [f"/experiments/{slug}", f"/experiments/{slug}/examples"]
+        for name in figures:
+            addresses += [f"/experiments/{slug}/figures/{name}{tab}" for tab in ("", "?tab=data", "?tab=definition")]
+        wrong = {}
+        for address in addresses:
+            answer = visitor.get(address)
+            assert answer.status_code == 200, address
+            said = refused(read_of(answer.text))
+            if address.endswith("definition") or not _is_drawn(site, slug, address):
+                said = []  # what a figure is by itself, and what it would need
+            wrong |= {address: said} if said else {}
+        assert not wrong
+
+
+def _is_drawn(site: Served, slug: str, address: str) -> bool:
+    name = address.partition("/figures/")[2].partition("?")[0]
+    if not name:
+        return True
+    with site.client() as client:
+        return client.get(f"/api/experiments/{slug}/figures/{name}.json").status_code == 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_answer_and_no_picture_speaks_of_runs(site: Served, kind: str) -> None:
+    slug = slug_of(kind)
+    with site.client() as client:
+        assert not refused(texts_of(client.get(f"/api/experiments/{slug}").json()))
+        told = client.get(f"/api/experiments/{slug}/figures").json()["items"]
+        assert not refused(texts_of([{k: v for k, v in one.items() if k != "options"} for one in told]))
+        wrong = {}
+        for one in told:
+            answer = client.get(f"/api/experiments/{slug}/figures/{one['name']}.json", params={"arrays": "list"})
+            if answer.status_code == 200:
+                wrong[one["name"]] = refused(texts_of(answer.json()))
+        assert not {name: said for name, said in wrong.items() if said}
+        rows = client.get("/api/experiments").json()["items"]
+        assert next(one for one in rows if one["name"] == kind)["finding"].startswith("members disagree")
+
+
+def test_what_is_missing_is_said(site: Served) -> None:
+    with site.visitor() as visitor:
+        page = visitor.get(f"/experiments/{slug_of('labels alone')}").text
+    said = list(read_of(page))
+    assert "It needs probabilities, and labels alone came with the members." in said
+    assert said.count("It needs checkpoints along a training, which did not come with the members.") == 2
+    assert "It needs the networks themselves: bring their weights with the page Import." in said
+    assert "(a) Independent optima are orthogonal:" in said
+    assert "needs the weights of every member, which did not come with it." in said
+    with site.client() as client:
+        words = client.get(f"/api/experiments/{slug_of('labels alone')}/figures/similarity-runs.json").json()["words"]
+    assert (
+        words["missing"] == "The cosine of weights, and claim (a), need weights, which did not come with the members."
+    )
+
+
+def test_names_that_people_gave_are_said_as_they_gave_them(site: Served) -> None:
+    with site.client() as client:
+        words = client.get(f"/api/experiments/{slug_of('with everything')}/figures/ensembles.json").json()["words"]
+    assert [one["title"] for one in words["legend"]] == ["members", "Laplace (KFAC)", "SWAG"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Independent runs disagree on 3 %", "Members disagree on 3 %"),
+        ("an independent run, every run, one run", "a member, every member, one member"),
+        ("the optimum of run 0, over its own", "member 0, over its own"),
+        ("Independent optima are orthogonal", "Independent optima are orthogonal"),
+        ("optima, one run: ECE .1", "members, one member: ECE .1"),
+        ("400 test images, at least 500 are needed: raise data.test_images",
+         "400 test images, at least 500 are needed: bring more of them"),
+        ("Averaging Dry run 3 and run 3", "Averaging Dry run 3 and member 3"),
+        ("nothing is running; a trunk, a runner", "nothing is running; a trunk, a runner"),
+    ],
+)  # fmt: skip
+def test_the_voice_of_what_was_made_elsewhere(text: str, said: str) -> None:
+    voice = Voice(True, ("Dry run 3",))
+    assert voice(text) == said
+    assert voice(voice(text)) == said
+    assert HERE(text) == text
+
+
+def test_names_of_members_classes_and_methods_are_kept() -> None:
+    provenance = {"name": "my runs", "members": [{"id": "run-3"}, {"id": "run 4"}, {"id": "wide"}]}
+    imported = {"classes": ["cat", "home run"], "titles": {"run-b": "Run B"}}
+    methods = [{"method": "laplace-kfac", "options": {"title": "Laplace (KFAC)"}}]
+    voice = voice_of(provenance, {"imported": imported, "methods": methods})
+    text = "run 1 is run 4 and run-3 of my runs: home run, run-b, laplace-kfac"
+    assert voice(text) == "member 1 is run 4 and run-3 of my runs: home run, Run B, Laplace (KFAC)"
+    assert voice_of(None, {"source": "trained"}) is HERE
+
+
+def test_before_the_seal_the_api_has_no_word_where_the_page_shows_none(tmp_path: Path) -> None:
+    with served(tmp_path / "home") as site:
+        door = Door(site)
+        import_id = door.opened(planned=4)
+        for number in range(3):
+            door.add(import_id, number, whole=True)
+        slug = door.client.get(f"/api/imports/{import_id}").json()["experiment"]
+        door.run(slug)
+        before = door.client.get(f"/api/experiments/{slug}").json()["findings"]["claims"]
+        assert before
+        assert all(one["word"] is None and one["glyph"] is None for one in before)
+        assert "cannot tell" not in json.dumps(before)
+        door.client.post(f"/api/imports/{import_id}/seal")
+        door.run(slug)
+        after = door.client.get(f"/api/experiments/{slug}").json()["findings"]["claims"]
+        assert all(one["word"] for one in after)
