@@ -1,18 +1,17 @@
 # Two images from one file:  docker build --target api .   and   docker build --target worker .
-# The api image leaves torch out (the web process never imports it): about 400 MB instead of several gigabytes.
+# The api image leaves torch out (the web process never imports it): about 600 MB instead of several gigabytes.
 
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --create-home --uid 10001 modescape && mkdir -p /var/lib/modescape /data && chown modescape /var/lib/modescape /data
 WORKDIR /app
 COPY pyproject.toml README.md ./
-# Everything pyproject names but the packages only workers need.
+# What the server needs, of pyproject alone, so that a change of the code leaves this layer.
 RUN python - <<'PY' > requirements.txt
-import re, tomllib
+import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-heavy = {"torch", "torchvision", "scikit-learn", "scipy"}
-names = project["dependencies"] + project["optional-dependencies"]["postgres"]
-print("\n".join(n for n in names if re.split(r"[\[<>=~! ]", n)[0] not in heavy))
+extras = project["optional-dependencies"]
+print("\n".join([*project["dependencies"], *extras["server"], *extras["postgres"]]))
 PY
 RUN pip install -r requirements.txt
 ENV MODESCAPE_HOME=/var/lib/modescape
@@ -35,7 +34,6 @@ FROM base AS worker
 # Which torch: empty for the one pip finds (CUDA on x86-64), or the address of an index with CPU wheels.
 ARG TORCH_INDEX=""
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch>=2.9" "torchvision>=0.24"
-RUN pip install "scikit-learn>=1.5" "scipy>=1.13"
 COPY worker worker
 COPY backend backend
 COPY frontend frontend

@@ -29,7 +29,8 @@ Json = Any
 # Where an example leaves keys out.
 EXCERPTS = {
     *("catalogue/methods/0", "estimate", "experiment/findings", "experiment/links", "figure", "figure/data/0"),
-    *("figures/items/0", "figures/items/0/links", "sweep-figure/data/0"),
+    *("schema/properties", "schema/$defs", "schema/$defs/DataSpec", "schema/$defs/DataSpec/properties"),
+    *("schema/$defs/DataSpec/properties/dataset", "figures/items/0", "figures/items/0/links", "sweep-figure/data/0"),
 }
 # What is an object with names of its own: of parts, options, layouts, whatever a stage says.
 OPEN = {
@@ -144,6 +145,7 @@ def answers(site: Served) -> dict[str, list[Json]]:
             "points": of_all("runs/0/series/train/loss"),
             "readyz": [ok(client.get("/readyz"))],
             "runs": of_all("runs"),
+            "schema": [ok(client.get(f"/api/schema/{of}.json")) for of in ("spec", "sweep")],
             "series": of_all("series"),
             "solution": [ok(client.get(f"{every}/solutions/{sample['number']}"))],
             "solutions": of_all("solutions", "solutions?role=sample"),

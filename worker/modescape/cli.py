@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modescape import __version__, plugins
+from modescape import __version__, documents, extras, plugins
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
 from modescape.records import StageState, Status
 from modescape.settings import Settings, read_settings, shown
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser().parse_args(arguments)
     command: Callable[[Settings, argparse.Namespace], int] = parsed.command
     try:
-        return command(read_settings(), parsed)
+        with extras.said():
+            return command(read_settings(), parsed)
     except InvalidInput as error:
         for problem in error.problems:
             print(f"modescape: {problem}", file=sys.stderr)
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     migrate = command("migrate", _migrate, "bring the database to this version")
     migrate.add_argument("--to", default="head", help="an Alembic revision; `base` empties the schema")
     run = command("run", _run, "run a spec here and now, without any service")
-    run.add_argument("spec", help="a JSON file, `-` for standard input, or the name of a preset")
+    run.add_argument("spec", help="a file of JSON or YAML, `-` for standard input, or a preset")
     run.add_argument("--name", default=None, help="name of the experiment")
     run.add_argument("--fresh", action="store_true", help="compute everything, even what an earlier experiment has")
     bring = command("import", _import, "judge an ensemble made elsewhere: a folder, an archive, arrays, a table")
@@ -112,6 +113,11 @@ def parser() -> argparse.ArgumentParser:
     asked = command("plugins", _plugins, "list plug-ins and what went wrong, or check what modules declare")
     asked.add_argument("action", nargs="?", default="list", choices=("list", "check"))
     asked.add_argument("module", nargs="*", help="to check: a file, a folder of a package, or a module's name")
+    schema = command(
+        "schema", _schema, "write the JSON Schema of a spec, by which editors complete and check YAML and JSON"
+    )
+    schema.add_argument("file", nargs="?", type=Path, help="where to; nothing: to standard output")
+    schema.add_argument("--sweep", action="store_true", help="of a sweep")
     command("settings", _settings, "list every setting with its value")
     return parser
 
@@ -132,17 +138,20 @@ def _weights_arguments(bring: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--snapshots", default=None, metavar="FOLDER", help="FOLDER/<member>/<epoch>.safetensors")
     group.add_argument("--curve", default=None, metavar="FILE", help="the bend of a Bezier curve between the first two")
-    group.add_argument("--spec", default=None, metavar="FILE", help="JSON: methods, planes, ... as parts of a spec")
+    group.add_argument("--spec", default=None, metavar="FILE", help="JSON or YAML: methods, planes, ... of a spec")
     group.add_argument("--table", action="store_true", help="show which tensor went where")
 
 
 def _up(settings: Settings, _: argparse.Namespace) -> int:
+    for extra in ("server", "worker"):
+        extras.require(extra, "modescape up")
     from modescape.supervisor import up
 
     return up(settings)
 
 
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
+    extras.require("server", "modescape serve")
     from modescape_api.app import serve
 
     serve(settings)
@@ -160,6 +169,7 @@ def _one_thread() -> None:
 
 def _worker(settings: Settings, parsed: argparse.Namespace) -> int:
     _one_thread()
+    extras.require("worker", "modescape worker")
     from modescape.celery_queue import worker_main
 
     if parsed.device:
@@ -179,48 +189,21 @@ def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _document(source: str) -> tuple[Any, str, str | None]:
-    """The spec JSON that `source` names, a name for its experiment, and the preset if it is one."""
-    from modescape.registry import presets
-
-    if source in presets:
-        return presets[source].call(), source, source
-    try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput(
-            f"{source} is neither a preset nor a file that can be read ({error.strerror})",
-            field="spec", allowed="a JSON file, -, or one of " + ", ".join(presets),
-        ) from None  # fmt: skip
-    name = Path(source).stem if source != "-" else "experiment"
-    if Path(source).suffix in (".yaml", ".yml"):
-        return _yaml(text, source), name, None
-    try:
-        return json.loads(text), name, None
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"{source} is not JSON: {error}", field="spec", allowed="a JSON object") from None
-
-
-def _yaml(text: str, source: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{source} is not YAML: {error}", field="spec", allowed="a YAML mapping") from None
-
-
 def _launch(settings: Settings, parsed: argparse.Namespace) -> int:
-    from modescape import celery_queue
     from modescape.laboratory import started
     from modescape.sweeps.asked import is_sweep
 
     plugins.load(settings.plugin_modules)
-    document, name, preset = _document(parsed.spec)
-    if is_sweep(document):
-        return _sweep(settings, parsed, document, parsed.name or name)
+    written = documents.read(parsed.spec)
+    if is_sweep(written.document):
+        return _sweep(settings, parsed, written.document, parsed.name or written.name)
+    extras.require("worker", "handing an experiment to workers", "celery")
+    from modescape import celery_queue
+
     laboratory = started(None, settings).laboratory
-    row = laboratory.create(document, name=parsed.name or name, preset=preset, fresh=parsed.fresh)
+    row = laboratory.create(
+        written.document, name=parsed.name or written.name, preset=written.preset, fresh=parsed.fresh
+    )
     celery_queue.dispatch(settings, laboratory.store, row.id)
     print(f"/experiments/{row.slug}")
     return 0
@@ -228,7 +211,6 @@ def _launch(settings: Settings, parsed: argparse.Namespace) -> int:
 
 def _sweep(settings: Settings, parsed: argparse.Namespace, document: Any, name: str) -> int:
     _one_thread()
-    from modescape import celery_queue
     from modescape.drawing.words import price
     from modescape.laboratory import started
     from modescape.sweeps import launching
@@ -246,6 +228,9 @@ def _sweep(settings: Settings, parsed: argparse.Namespace, document: Any, name: 
     print(f"{whole.cells} cells, {whole.stages} stages ({reused}), {cost}")
     if parsed.price:
         return 0
+    extras.require("worker", "handing experiments to workers", "celery")
+    from modescape import celery_queue
+
     row = launching.create(here.laboratory, prepared, name=name, fresh=parsed.fresh)
     for experiment in here.laboratory.store.sweeps.get(row.id).experiments:
         celery_queue.dispatch(settings, here.laboratory.store, experiment.id)
@@ -258,8 +243,7 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     from modescape.laboratory import run
 
     plugins.load(settings.plugin_modules)
-    document, name, preset = _document(parsed.spec)
-    return _told(run(document, settings=settings, name=parsed.name or name, preset=preset, fresh=parsed.fresh))
+    return _told(run(parsed.spec, settings=settings, name=parsed.name, fresh=parsed.fresh))
 
 
 def _told(lab: Lab) -> int:
@@ -323,7 +307,7 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
         parsed.architecture, data_of(data, parsed.inputs), _json("--options", parsed.options), Keys(parsed.keys),
         Recipe(parsed.recipe or "unknown"),
         NamedFile(Path(parsed.curve).name, Path(parsed.curve)) if parsed.curve else None,
-        _document(parsed.spec)[0] if parsed.spec else {},
+        documents.read(parsed.spec).document if parsed.spec else {},
     )  # fmt: skip
     for placed in look(settings, members, choices):
         print(placed.sentence())
@@ -352,7 +336,7 @@ def _send_weights(settings: Settings, parsed: argparse.Namespace, members: Seque
     found = door.bring_in_weights(
         parsed.name or "weights", sent, architecture=parsed.architecture, options=_json("--options", parsed.options),
         data=data, inputs=parsed.inputs, keys=parsed.keys, recipe=parsed.recipe, by=_who(),
-        expect_accuracy=parsed.expect_accuracy, more=_document(parsed.spec)[0] if parsed.spec else None,
+        expect_accuracy=parsed.expect_accuracy, more=documents.read(parsed.spec).document if parsed.spec else None,
     )  # fmt: skip
     print(door.page(found["slug"]))
     return 0
@@ -539,6 +523,18 @@ def _plugins(settings: Settings, parsed: argparse.Namespace) -> int:
     if not plugins.found():
         print("none: no entry point of the group `modescape` is installed, and MODESCAPE_PLUGINS names no module")
     return 1 if any(plugin.state == plugins.State.FAILED for plugin in plugins.found()) else 0
+
+
+def _schema(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape.schemas import spec_schema, sweep_schema
+
+    plugins.load(settings.plugin_modules)
+    text = json.dumps(sweep_schema() if parsed.sweep else spec_schema(), indent=1, ensure_ascii=False) + "\n"
+    if parsed.file is None:
+        sys.stdout.write(text)
+    else:
+        parsed.file.write_text(text, encoding="utf-8")
+    return 0
 
 
 def _settings(settings: Settings, _: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ ModescapeError
 ├── DataCorrupt         a file is not what its checksum or its layout promises (422); carries fields likewise
 ├── ArtifactMissing     a row names a file that is not there
 ├── ConfigurationError  a setting, a port or a folder cannot be used; `modescape` prints it as one sentence
+│   └── ExtraMissing    what is asked for needs packages that are not installed; says the line that installs them
 ├── StageError          a stage could not do its work; recorded with the stage
 │   ├── NothingLearned  every run of an experiment has failed
 │   └── Diverged        a training's loss is no longer a finite number
@@ -90,6 +91,10 @@ class ArtifactMissing(ModescapeError):
 
 class ConfigurationError(ModescapeError):
     """A setting, a port or a folder cannot be used."""
+
+
+class ExtraMissing(ConfigurationError):
+    """What is asked for needs packages that are not installed."""
 
 
 class StageError(ModescapeError):

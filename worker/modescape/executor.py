@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
+from modescape import extras
 from modescape.artifacts import Artifacts
 from modescape.database import UNAVAILABLE, is_away, is_busy
 from modescape.errors import ConfigurationError, LeaseLost, StageInterrupted
@@ -68,9 +71,16 @@ class Machine:
 
     @classmethod
     def here(cls, settings: Settings) -> Machine:
-        """Look at this machine; loads torch. Raises ConfigurationError when a GPU is asked for and there is none."""
+        """Look at this machine; loads torch, where that is installed: what was made elsewhere is judged without.
+
+        Raises ConfigurationError when a GPU is asked for and there is none, or nothing that computes on one.
+        """
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ[name] = "1"  # read once, when torch is loaded: parallelism is one worker a core
+        if not extras.has("torch"):
+            if settings.device == "cuda":
+                extras.require("worker", "MODESCAPE_DEVICE=cuda")
+            return cls("cpu", _processor(), _numerics_of_numpy(), ("cpu",))
         import torch
 
         from modescape.science.arithmetic import choose_precision, numerics_class
@@ -201,9 +211,10 @@ class Executor:
             if not self.store.leases.begin(lease, memo):
                 return "waiting"
             control.begin(memo)
-            output = self._runner.run_stage(
-                lease, self.store, self.artifacts, self.settings, control, device=self.machine.device
-            )
+            with extras.said():
+                output = self._runner.run_stage(
+                    lease, self.store, self.artifacts, self.settings, control, device=self.machine.device
+                )
             control.tell()
             self.store.leases.finish(lease, output, memo)
         except LeaseLost:
@@ -302,6 +313,14 @@ def _progress(store: Store, experiment_id: str, *, shown: bool) -> Iterator[Call
 def _line(done: int, total: int, doing: str) -> None:
     if doing:
         print(f"stage {done + 1}/{total}: {doing}", file=sys.stderr, flush=True)
+
+
+def _numerics_of_numpy() -> str:
+    """As `science.arithmetic.numerics_class`, of a machine on which numpy alone computes."""
+    found = np.show_config(mode="dicts")
+    extensions = found.get("SIMD Extensions", {}) if found else {}
+    widest = [*extensions.get("baseline", []), *extensions.get("found", [])][-1:] or [platform.machine()]
+    return f"cpu/{widest[0]}/numpy {np.__version__}/1 thread"
 
 
 def _processor() -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Unpack
 
+from modescape import extras
 from modescape.errors import InvalidInput
 from modescape.imported.arrays import printable, refuse
 from modescape.imported.ensemble import Recipe, Tensors
@@ -136,7 +137,7 @@ class _Kept:
         return self._known[file.path]
 
     def _put(self, name: str, path: Path, content: IO[bytes]) -> str:
-        elements = sum(one.elements for one in header_of(_tensors(name, path)).entries)
+        elements = sum(one.elements for one in header_of(Tensors.of(path, name)).entries)
         return self._artifacts.put_tensor_file(content, "weights", elements).digest
 
 
@@ -146,17 +147,13 @@ def _safetensors(file: NamedFile, told: dict[str, Converted]) -> Iterator[Path]:
     if not file.path.is_file():
         raise refuse(file.name, "there is no file of that name", "a file of weights")
     if not is_of_torch(file.path):
-        header_of(_tensors(file.name, file.path))
+        header_of(Tensors.of(file.path, file.name))
         yield file.path
         return
     with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
         target = Path(folder) / "weights.safetensors"
         told[file.name] = convert(file.path, target, name=file.name)
         yield target
-
-
-def _tensors(name: str, path: Path) -> Tensors:
-    return Tensors(name, path.stat().st_size, lambda: path.open("rb"), path)
 
 
 def _provenance(name: str, members: Sequence[GivenWeights], choices: Choices, kept: _Kept) -> Json:
@@ -199,6 +196,7 @@ class Placed:
 def look(settings: Settings, members: Sequence[GivenWeights], choices: Choices) -> list[Placed]:
     """Put every file into the network, here and now, and keep nothing. Raises InvalidInput with what is missing, left
     over or misshapen, DataMissing."""
+    extras.require("worker", "putting weights into a network", "torch")
     from modescape.architectures.building import build
     from modescape.datasets.here import describe
     from modescape.science.data import Shape

@@ -24,7 +24,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from modescape import kept_picture_checks, own_sets, plugins
+from modescape import documents, extras, kept_picture_checks, own_sets, plugins
 from modescape.artifacts import Artifacts
 from modescape.claims.repeated_looks import Look
 from modescape.claims.telling import Told
@@ -179,7 +179,7 @@ class Laboratory:
             raise InvalidInput(
                 f"there is no file {digest} here", field="weights", allowed="digests of files that were brought before"
             ) from None
-        tensors = Tensors(f"{place} ({digest[:12]})", path.stat().st_size, lambda: path.open("rb"), path)
+        tensors = Tensors.of(path, f"{place} ({digest[:12]})")
         elements = sum(one.elements for one in header_of(tensors).entries)
         return ArtifactInfo(digest, "weights", "mixed", (elements,), tensors.nbytes)
 
@@ -233,7 +233,7 @@ class Lab(Results):
 
 
 def run(
-    document: ExperimentSpec | dict[str, Any] | str,
+    document: ExperimentSpec | dict[str, Any] | str | Path,
     *,
     folder: Path | str | None = None,
     settings: Settings | None = None,
@@ -242,16 +242,17 @@ def run(
     fresh: bool = False,
     progress: bool = True,
 ) -> Lab:
-    """Run a spec (or a preset by name) here and now.
+    """Run a spec here and now: by itself, or the name of a preset or of a file of JSON or YAML.
 
     folder: where to keep database and artifacts; None takes `settings`, and without those a temporary folder.
     progress: a bar in a terminal, elsewhere a line for each stage, both on stderr.
-    Raises InvalidInput, DataMissing; a stage that fails is recorded in `lab.stages`, the others still run.
+    Raises InvalidInput, DataMissing, ExtraMissing; a stage that fails is recorded in `lab.stages`, the others run.
     """
+    extras.require("worker", "training networks", "torch")
     here = started(folder, settings)
-    if isinstance(document, str):
-        preset = preset or document
-        document = presets[document].call()
+    if isinstance(document, str | Path):
+        written = documents.read(document)
+        document, name, preset = written.document, name or written.name, preset or written.preset
     experiment = here.laboratory.create(document, name=name or preset or "experiment", preset=preset, fresh=fresh)
     return here.finish(experiment, progress=progress)
 

@@ -34,6 +34,7 @@ from modescape.registry import (
     studies,
     while_known,
 )
+from modescape.schemas import spec_schema, sweep_schema
 from modescape.spec import ExperimentSpec, place_of
 from modescape_api.http import bodies, replies
 from modescape_api.http.bodies import body
@@ -102,6 +103,38 @@ def brought(here: Site) -> list[Json]:
 def catalogue(request: Request, here: Here) -> Response:
     known = brought(here)
     return replies.tagged_json(request, _known_here() | ({"plugins": known} if known else {}))
+
+
+@while_known
+def _spec_schema() -> Json:
+    return spec_schema()
+
+
+@while_known
+def _sweep_schema() -> Json:
+    return sweep_schema()
+
+
+@router.get(
+    "/api/schema/spec.json",
+    summary="The JSON Schema of a spec",
+    description="Draft 2020-12, with the names of everything that can be chosen here and the options of each, by which "
+    "editors complete and check files of JSON and YAML: their first line says "
+    "`# yaml-language-server: $schema=` and this address. `modescape schema` writes the same into a file.",
+    responses=answers("The schema", "schema"),
+)
+def schema_of_a_spec(request: Request) -> Response:
+    return replies.tagged_json(request, _spec_schema())
+
+
+@router.get(
+    "/api/schema/sweep.json",
+    summary="The JSON Schema of a sweep",
+    description="As that of a spec: a base, and what is varied over it.",
+    responses=answers("The schema", "schema"),
+)
+def schema_of_a_sweep(request: Request) -> Response:
+    return replies.tagged_json(request, _sweep_schema())
 
 
 def estimate(here: Site, draft: Draft) -> Prepared:

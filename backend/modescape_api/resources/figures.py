@@ -109,9 +109,10 @@ def state_by_default(results: Results, figure: Figure, about: Progress) -> str:
 
 
 @cached(
-    LRUCache(2048), key=lambda results, figure, stages: (results.experiment.id, progress(figure, stages, results).version),
+    LRUCache(2048),
+    key=lambda results, figure, stages: (results.experiment.id, progress(figure, stages, results).version),
     lock=Lock(),
-)  # fmt: skip
+)
 def refused_by_default(results: Results, figure: Figure, stages: list[Stage]) -> str:
     """Why the figure with nothing chosen has nothing to show; "" where it has."""
     found = asked(results, figure, options(figure, {}))

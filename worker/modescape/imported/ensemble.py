@@ -164,6 +164,11 @@ class Tensors:
     open: Callable[[], IO[bytes]]
     path: Path | None = None
 
+    @classmethod
+    def of(cls, path: Path, name: str = "") -> Tensors:
+        """A file by itself. name: what messages call it."""
+        return cls(name or path.name, path.stat().st_size, lambda: path.open("rb"), path)
+
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:

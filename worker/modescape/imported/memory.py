@@ -249,7 +249,7 @@ def tensors_of(member: str, given: Any) -> Tensors:
         path = Path(given)
         if not path.is_file():
             raise refuse(str(path), "there is no file of that name", "a .safetensors file")
-        return Tensors(str(path), path.stat().st_size, lambda: path.open("rb"), path)
+        return Tensors.of(path, str(path))
     if not isinstance(given, Mapping):
         raise refuse(name, f"they are {type(given).__name__}", "a path of .safetensors, or tensors by name")
     from safetensors.numpy import save

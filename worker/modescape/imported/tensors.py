@@ -3,14 +3,18 @@
     header = header_of(tensors)
     [(one.name, one.dtype, one.shape) for one in header.entries]
 
-The library maps whole files and cannot read a stream, so the header is read here, under limits.
+The library maps whole files and cannot read a stream, so the header is read here, under limits. Its numpy has no
+bfloat16 and no floats of 8 bits, so numbers are read here too, where no torch is.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import IO
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from modescape.imported.arrays import LARGEST, Refused, readable, refuse, torch_pickled
@@ -21,6 +25,7 @@ _BITS = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "BOOL": 8,
     "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8,
 }  # fmt: skip
+_FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 _WHOLE = "a whole .safetensors file"
 
 
@@ -37,16 +42,21 @@ _DOCUMENT = TypeAdapter(dict[str, _Entry | dict[str, str]])
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor: dtype as the format names it."""
+    """One tensor: dtype as the format names it; start: where its bytes begin in the file."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
+    start: int
 
     @property
     def elements(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in _FLOATS
 
 
 @dataclass(frozen=True)
@@ -77,17 +87,42 @@ def header_of(tensors: Tensors) -> TensorHeader:
     except ValidationError as error:
         raise refuse(name, f"its header cannot be read ({error.errors()[0]['msg'][:200]})", _WHOLE) from error
     entries = {key: one for key, one in document.items() if isinstance(one, _Entry) and key != "__metadata__"}
-    return TensorHeader(name, _in_order(name, entries, tensors.nbytes - 8 - size), 8 + size)
+    return TensorHeader(name, _in_order(name, entries, 8 + size, tensors.nbytes), 8 + size)
 
 
-def _in_order(name: str, entries: dict[str, _Entry], size: int) -> tuple[TensorEntry, ...]:
+def floats(file: IO[bytes], entry: TensorEntry) -> NDArray[np.float64]:
+    """The numbers of a tensor of floats, [elements], exactly."""
+    file.seek(entry.start)
+    raw = file.read(entry.nbytes)
+    if entry.dtype == "F8_E4M3":
+        return _e4m3()[np.frombuffer(raw, np.uint8)]
+    if entry.dtype == "BF16":  # the upper half of a float32
+        found = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+    elif entry.dtype == "F8_E5M2":  # the upper half of a float16
+        found = (np.frombuffer(raw, np.uint8).astype("<u2") << 8).view("<f2")
+    else:
+        found = np.frombuffer(raw, f"<f{_BITS[entry.dtype] // 8}")
+    with np.errstate(invalid="ignore"):  # of a NaN that signals
+        return np.asarray(found, np.float64)
+
+
+def _e4m3() -> NDArray[np.float64]:
+    """The value of each byte: a sign, four bits of an exponent with bias 7, three of a mantissa; no infinities
+    (Micikevicius et al. 2022, table 1)."""
+    code = np.arange(256)
+    exponent, mantissa = (code >> 3) & 15, code & 7
+    size = np.where(exponent == 0, mantissa / 8 * 2.0**-6, (1 + mantissa / 8) * 2.0 ** (exponent - 7))
+    return np.where(code & 127 == 127, np.nan, np.where(code < 128, size, -size))
+
+
+def _in_order(name: str, entries: dict[str, _Entry], offset: int, end: int) -> tuple[TensorEntry, ...]:
     """Their bytes must follow each other without gaps to the end of the file."""
-    found, at = [], 0
+    found, at, size = [], 0, end - offset
     for key, one in sorted(entries.items(), key=lambda item: (item[1].data_offsets, item[0])):
         nbytes = _nbytes(name, key, one)
         if one.data_offsets != [at, at + nbytes]:
             raise refuse(name, f"its header misplaces the tensor {key!r}", _WHOLE)
-        found.append(TensorEntry(key, one.dtype, tuple(one.shape), nbytes))
+        found.append(TensorEntry(key, one.dtype, tuple(one.shape), nbytes, offset + at))
         at += nbytes
     if at != size:
         raise refuse(name, f"its header promises {at:,} bytes of tensors, {size:,} are there", _WHOLE)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from modescape import extras
 from modescape.imported.arrays import Refused, refuse
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".bin")
@@ -42,6 +43,8 @@ def convert(source: Path, target: Path, *, name: str = "", seconds: float = SECO
     """Write the tensors of `source` to `target`. name: what messages call the file. Raises InvalidInput where it holds
     anything but weights, or takes more memory or time than reading weights does."""
     name = name or source.name
+    if not extras.has("torch"):
+        raise refuse(name, "torch, which reads it, is not installed", f".safetensors, or after {extras.line('worker')}")
     size = source.stat().st_size
     if size > LARGEST:
         raise refuse(name, f"it has {size:,} bytes", f"at most {LARGEST >> 30} GiB")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import safe_open
 
 from modescape.claims.evidence import ChainEvidence, Evidence
 from modescape.draft import Draft
 from modescape.errors import NothingLearned
 from modescape.finding import no_run_learned
+from modescape.imported.ensemble import Tensors
+from modescape.imported.tensors import TensorEntry, floats, header_of
 from modescape.prices import Work
 from modescape.records import Group, Role, SampleSet
 from modescape.results import Results
@@ -21,9 +24,6 @@ from modescape.science.isotonic import REDRAWS
 from modescape.stages.judge import judge
 from modescape.stages.stage import Context, planner, stage
 from modescape.tables import Solution
-
-if TYPE_CHECKING:
-    import torch
 
 
 @planner("trajectories", after="predict")
@@ -116,11 +116,6 @@ def _cosines(context: Context, solutions: list[Solution]) -> None:
     )  # fmt: skip
 
 
-def _shapes(file: Any) -> dict[str, tuple[int, ...]]:
-    """The tensors of a file of safetensors by name, without reading them."""
-    return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-
-
 _RUNNING = re.compile(r"running_(mean|var)|num_batches_tracked|moving_(mean|variance)|batch_stats")
 
 
@@ -129,20 +124,23 @@ def _cosines_of_files(context: Context, solutions: list[Solution]) -> None:
     running statistics; reduced are those of two or more dimensions."""
     if len(solutions) < 2:
         return
-    files = [safe_open(context.artifacts.path(str(solution.weights)), framework="pt") for solution in solutions]
-    shapes = [_shapes(file) for file in files]
-    shared = [name for name, shape in shapes[0].items() if all(own.get(name) == shape for own in shapes)]
-    gram, left_out = np.zeros((2, len(files), len(files))), []
+    paths = [context.artifacts.path(str(solution.weights)) for solution in solutions]
+    headers = [header_of(Tensors.of(path)) for path in paths]
+    found = [{entry.name: entry for entry in header.entries} for header in headers]
+    shared = [
+        name for name, entry in found[0].items()
+        if all(name in own and own[name].shape == entry.shape for own in found)
+    ]  # fmt: skip
+    gram, left_out = np.zeros((2, len(paths), len(paths))), []
     for i, name in enumerate(sorted(shared)):
         context.control.check()
         context.control.progress(i, len(shared))
-        tensors: list[torch.Tensor] = [file.get_tensor(name) for file in files]  # type: ignore[no-untyped-call]
-        if _RUNNING.search(name) or not tensors[0].is_floating_point():
+        if _RUNNING.search(name) or not all(own[name].is_float for own in found):
             continue
-        block = np.stack([tensor.double().reshape(-1).numpy() for tensor in tensors])
+        block = np.stack([_floats(path, own[name]) for path, own in zip(paths, found, strict=True)])
         product = block @ block.T
         gram[0] += product
-        if len(shapes[0][name]) > 1:
+        if len(found[0][name].shape) > 1:
             gram[1] += product
         else:
             left_out.append(name)
@@ -151,6 +149,11 @@ def _cosines_of_files(context: Context, solutions: list[Solution]) -> None:
         "cosine-reduced", "", similarity.cosines(gram[1]), solutions, solutions,
         weights="reduced", head=[], left_out=left_out,
     )  # fmt: skip
+
+
+def _floats(path: Path, entry: TensorEntry) -> NDArray[np.float64]:
+    with path.open("rb") as file:
+        return floats(file, entry)
 
 
 def _between_runs(context: Context, results: Results, optima: list[Solution], split: str) -> None:

@@ -300,11 +300,11 @@ def _why(of_runs: Mapping[int, str]) -> str:
 
 def _rates(context: Context, results: Results, window: list[Solution]) -> tuple[float, float] | None:
     """Learning rates that led to the first and to the last checkpoint of a window; None where our loop set none."""
-    from modescape.training import learning_rate
-
     steps = results.steps_per_epoch
     if steps is None or context.spec.training.by_epochs:
         return None
+    from modescape.training import learning_rate
+
     first, last = (
         learning_rate(context.spec.training, max(0, round((s.epoch or 0.0) * steps) - 1), round(steps))
         for s in (window[0], window[-1])

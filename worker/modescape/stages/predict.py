@@ -51,11 +51,11 @@ def _parts(task: Task) -> Json:
 @stage("predict", parts=_parts)
 def predict(context: Context) -> None:
     """Logits of every checkpoint on the evaluation splits: one solution each, the last one the run's optimum."""
-    from modescape.science import weights
-
     if GIVEN in context.params:
         given.predict(context)
         return
+    from modescape.science import weights
+
     spec, run, first = context.spec, context.params["run"], context.params["first_number"]
     checkpoints = context.need("train", f"{run}")["checkpoints"]
     network = context.network()

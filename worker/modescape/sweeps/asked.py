@@ -27,7 +27,7 @@ from modescape.registry import presets
 MOST_CELLS = 100
 MOST_VALUES = 50  # of one field
 _SEED, _RUNS = "ensemble.seed", "ensemble.runs"
-_CLOSED = ("source", "imported", "version", _SEED)
+CLOSED = ("source", "imported", "version", _SEED)  # fields that cannot be varied
 
 
 class SweepDocument(BaseModel):
@@ -122,7 +122,7 @@ def _wrong(asked: SweepDocument) -> Iterator[Problem]:
         yield Problem("names no field", "over", "at least one field with its values")
     for field, values in asked.over.items():
         at = f"over.{field}"
-        if field in _CLOSED:
+        if field in CLOSED:
             yield Problem("cannot be varied", at, "fields of training, network, data, ensemble, methods and studies; "
                           "each cell has its own seed, and more runs are asked for by runs")  # fmt: skip
         if field == _RUNS and asked.runs is not None:

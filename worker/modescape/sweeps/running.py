@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modescape import documents, extras
 from modescape.drawing.style import Theme
 from modescape.laboratory import Laboratory, Started, opened, started
 from modescape.sweeps import launching, telling
@@ -86,15 +87,18 @@ def sweep(
     document: object, *, folder: Path | str | None = None, name: str = "sweep", fresh: bool = False,
     progress: bool = True,
 ) -> Swept:  # fmt: skip
-    """Run an experiment for every combination of values, here and now.
+    """Run an experiment for every combination of values, here and now. document: what is asked, or a file of it.
 
     folder: where to keep database and artifacts, None for a temporary folder.
-    Raises InvalidInput, DataMissing with the field and the value, before anything starts.
+    Raises InvalidInput, DataMissing with the field and the value, ExtraMissing, before anything starts.
     """
+    if isinstance(document, str | Path):
+        document = documents.read(document).document
     return run_here(started(folder, None), document, name=name, fresh=fresh, progress=progress)
 
 
 def run_here(here: Started, document: object, *, name: str, fresh: bool, progress: bool) -> Swept:
+    extras.require("worker", "training networks", "torch")
     prepared = launching.prepare(here.laboratory, document, fresh=fresh)
     row = launching.create(here.laboratory, prepared, name=name, fresh=fresh)
     for experiment in here.laboratory.store.sweeps.get(row.id).experiments:
