@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modescape import registry
+    from modescape.client.workspace import Workspace, connect, open
     from modescape.comparing import compare
     from modescape.imported.memory import Samples
     from modescape.importing import analyse
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 _HOME = {
     "analyse": "importing", "Samples": "imported.memory",
     "import_weights": "importing_weights",
+    "Workspace": "client.workspace", "open": "client.workspace", "connect": "client.workspace",
     "compare": "comparing", "paper": "paper_numbers",
     "Lab": "laboratory", "Laboratory": "laboratory", "run": "laboratory",
     "sweep": "sweeps.running", "open_sweep": "sweeps.running",
@@ -38,8 +40,9 @@ _HOME = {
 }  # fmt: skip
 
 __all__ = [
-    "ExperimentSpec", "Lab", "Laboratory", "Results", "Samples", "Settings",
-    "analyse", "compare", "import_weights", "open_sweep", "paper", "parse", "registry", "run", "sweep",
+    "ExperimentSpec", "Lab", "Laboratory", "Results", "Samples", "Settings", "Workspace",
+    "analyse", "compare", "connect", "import_weights", "open", "open_sweep", "paper", "parse", "registry", "run",
+    "sweep",
 ]  # fmt: skip
 
 
