@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modescape import registry
+    from modescape.client.workspace import Workspace, connect, open
     from modescape.comparing import compare
     from modescape.imported.memory import Samples
     from modescape.importing import analyse
@@ -33,6 +34,7 @@ _HOME = {
     "analyse": "importing", "Samples": "imported.memory",
     "import_weights": "importing_weights",
     "ensemble": "logger.ensemble",
+    "Workspace": "client.workspace", "open": "client.workspace", "connect": "client.workspace",
     "compare": "comparing", "paper": "paper_numbers",
     "Lab": "laboratory", "Laboratory": "laboratory", "run": "laboratory",
     "sweep": "sweeps.running", "open_sweep": "sweeps.running",
@@ -40,8 +42,9 @@ _HOME = {
 }  # fmt: skip
 
 __all__ = [
-    "ExperimentSpec", "Lab", "Laboratory", "Results", "Samples", "Settings",
-    "analyse", "compare", "ensemble", "import_weights", "open_sweep", "paper", "parse", "registry", "run", "sweep",
+    "ExperimentSpec", "Lab", "Laboratory", "Results", "Samples", "Settings", "Workspace",
+    "analyse", "compare", "connect", "ensemble", "import_weights", "open", "open_sweep", "paper", "parse", "registry",
+    "run", "sweep",
 ]  # fmt: skip
 
 

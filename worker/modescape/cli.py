@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modescape import __version__, documents, extras, plugins
+from modescape.client import commands as commands_of_client
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
 from modescape.records import StageState, Status
 from modescape.settings import Settings, read_settings, shown
@@ -86,8 +87,7 @@ def parser() -> argparse.ArgumentParser:
     bring.add_argument("--experiment", default=None, help="which one, of several in another tool's logs")
     bring.add_argument("--permutation", choices=("apply", "keep"), help="whether classes are put in the labels' order")
     _weights_arguments(bring)
-    bring.add_argument("--server", metavar="URL", help="send it to a running server, such as http://127.0.0.1:8000")
-    bring.add_argument("--token", default=None, help="the server's token; empty takes MODESCAPE_TOKEN")
+    commands_of_client.asks_a_server(bring)
     bring.add_argument("--look", action="store_true", help="say what is understood and what is odd, and keep nothing")
     launch = command("launch", _launch, "store an experiment or a sweep for the workers; the whole is checked first")
     launch.add_argument("spec", help="a file of JSON or YAML, `-`, or a preset; one with `over` is a sweep")
@@ -95,12 +95,11 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("--fresh", action="store_true", help="compute everything, even what an earlier experiment has")
     launch.add_argument("--here", action="store_true", help="of a sweep: run it here and now, without any service")
     launch.add_argument("--price", action="store_true", help="of a sweep: check and price it, and keep nothing")
+    commands_of_client.asks_a_server(launch)
+    commands_of_client.add_to(command)
     data = command("data", _data, "list data sets, here and missing, or fetch one")
     data.add_argument("action", nargs="?", default="list", choices=("list", "fetch"))
     data.add_argument("name", nargs="?", help="data set to fetch")
-    export = command("export", _export, "write an experiment into a folder, or its ensemble into a .zip")
-    export.add_argument("experiment", help="slug or id")
-    export.add_argument("folder", type=Path, help="a new folder, or a new .zip or .npz for the ensemble alone")
     spool = command("spool", _spool, "list, send or forget what training loops have logged and nobody has sent yet")
     spool.add_argument("action", nargs="?", default="list", choices=("list", "send", "forget"))
     spool.add_argument("id", nargs="*", help="which, as they are listed; of send, none are all")
@@ -190,23 +189,19 @@ def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _launch(settings: Settings, parsed: argparse.Namespace) -> int:
-    from modescape.laboratory import started
     from modescape.sweeps.asked import is_sweep
 
     plugins.load(settings.plugin_modules)
     written = documents.read(parsed.spec)
-    if is_sweep(written.document):
+    sweeps = is_sweep(written.document)
+    if sweeps and not (parsed.server or parsed.json):
         return _sweep(settings, parsed, written.document, parsed.name or written.name)
-    extras.require("worker", "handing an experiment to workers", "celery")
-    from modescape import celery_queue
-
-    laboratory = started(None, settings).laboratory
-    row = laboratory.create(
-        written.document, name=parsed.name or written.name, preset=written.preset, fresh=parsed.fresh
-    )
-    celery_queue.dispatch(settings, laboratory.store, row.id)
-    print(f"/experiments/{row.slug}")
-    return 0
+    if parsed.here or parsed.price:
+        only = "a sweep in this home, told in words" if sweeps else "a sweep"
+        raise InvalidInput("is asked", field="--here" if parsed.here else "--price", allowed=only)
+    if not parsed.server:
+        extras.require("worker", "handing an experiment to workers", "celery")
+    return commands_of_client.launch(settings, parsed, written.document, parsed.name or written.name, written.preset)
 
 
 def _sweep(settings: Settings, parsed: argparse.Namespace, document: Any, name: str) -> int:
@@ -246,9 +241,12 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     return _told(run(parsed.spec, settings=settings, name=parsed.name, fresh=parsed.fresh))
 
 
-def _told(lab: Lab) -> int:
+def _told(lab: Lab, *, as_json: bool = False) -> int:
     """What an experiment that has ended says, and what of it failed."""
-    print(lab.sentence())
+    if as_json:
+        commands_of_client.print_json({"slug": lab.experiment.slug, "sentence": lab.sentence()})
+    else:
+        print(lab.sentence())
     failed = [
         stage for stage in lab.stages if stage.state == StageState.FAILED and stage.error.get("type") != "NeedFailed"
     ]
@@ -275,7 +273,7 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     recipe = Recipe(parsed.recipe) if parsed.recipe else None
     ensemble = _read(parsed, kind, recipe)
     for line in understood(ensemble, examine(ensemble)):
-        print(line)
+        print(line, file=sys.stderr if parsed.json else sys.stdout)
     if parsed.look:
         return 0
     answers = Answers(kind=kind, permutation=parsed.permutation, recipe=recipe)
@@ -284,7 +282,7 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
         here.laboratory, ensemble, name=parsed.name or ensemble.name, answers=answers,
         provenance={"path": str(Path(parsed.path).absolute())},
     )  # fmt: skip
-    return _told(here.finish(experiment, progress=True))
+    return _told(here.finish(experiment, progress=True), as_json=parsed.json)
 
 
 def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
@@ -309,10 +307,11 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
         NamedFile(Path(parsed.curve).name, Path(parsed.curve)) if parsed.curve else None,
         documents.read(parsed.spec).document if parsed.spec else {},
     )  # fmt: skip
+    said = sys.stderr if parsed.json else sys.stdout
     for placed in look(settings, members, choices):
-        print(placed.sentence())
+        print(placed.sentence(), file=said)
         for line in placed.lines() if parsed.table or not placed.fit.is_plain else ():
-            print(f"    {line}")
+            print(f"    {line}", file=said)
     if parsed.look:
         return 0
     here = started(None, settings)
@@ -320,7 +319,7 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
         here.laboratory, members, choices, name=parsed.name or "weights",
         provenance={"path": str(Path(parsed.weights).absolute())},
     )  # fmt: skip
-    return _told(here.finish(experiment, progress=True))
+    return _told(here.finish(experiment, progress=True), as_json=parsed.json)
 
 
 def _send_weights(settings: Settings, parsed: argparse.Namespace, members: Sequence[GivenWeights]) -> int:
@@ -390,11 +389,14 @@ def _import_there(settings: Settings, parsed: argparse.Namespace) -> int:
         sent = door.send(files)
     look = door.look(sent, name=name, **answers)
     for line in understood(look):
-        print(line)
+        print(line, file=sys.stderr if parsed.json else sys.stdout)
     if parsed.look:
         return 0
     found = door.bring_in(name, sent, by=_who(), **answers)
-    print(door.page(found["experiment"]))
+    if parsed.json:
+        commands_of_client.print_json({"slug": found["experiment"], "page": door.page(found["experiment"])})
+    else:
+        print(door.page(found["experiment"]))
     return 0
 
 
@@ -463,14 +465,6 @@ def _data(settings: Settings, parsed: argparse.Namespace) -> int:
         size = f"{item.bytes / 1e6:,.0f} MB" if item.bytes else "-"
         told = item.where if item.present else item.how
         print(f"{item.name:15} {size:>12}   {words[item.state]:11} {told}")
-    return 0
-
-
-def _export(settings: Settings, parsed: argparse.Namespace) -> int:
-    from modescape.laboratory import Laboratory, export
-
-    plugins.load(settings.plugin_modules)
-    print(f"wrote {export(Laboratory(settings), parsed.experiment, parsed.folder)} files to {parsed.folder}")
     return 0
 
 

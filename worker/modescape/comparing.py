@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from modescape.errors import InvalidInput
 from modescape.finding import Finding
 from modescape.laboratory import opened
 from modescape.plan import flat
-from modescape.records import Role
+from modescape.records import Json, Role
 from modescape.results import Results
 from modescape.science.confidence import LEVEL, estimate, pairs, t_quantile, welch_degrees
 from modescape.spec import stored
@@ -111,16 +111,69 @@ class Shared(NamedTuple):
     networks: int
 
 
+class Compared(NamedTuple):
+    """One of the experiments that are compared."""
+
+    slug: str
+    name: str
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
     """rows: the experiments, in the order asked. cautions: what makes their numbers incomparable, a sentence each."""
 
-    rows: tuple[Experiment, ...]
+    rows: tuple[Compared, ...]
     differs: tuple[Difference, ...]
     numbers: tuple[Number, ...]
     claims: tuple[Answers, ...]
     cautions: tuple[str, ...]
     shared: tuple[Shared, ...]
+
+    def document(self) -> Json:
+        """As the API gives it."""
+        slugs = [row.slug for row in self.rows]
+        return {
+            "experiments": slugs,
+            "names": [row.name for row in self.rows],
+            "differs": [each._asdict() for each in self.differs],
+            "numbers": [asdict(number) for number in self.numbers],
+            "claims": [
+                {"id": letter, "title": title, "answers": [None if a is None else asdict(a) for a in answers]}
+                for letter, title, answers in self.claims
+            ],
+            "cautions": self.cautions,
+            "shared_networks": [
+                {"experiments": [slugs[first], slugs[second]], "networks": count}
+                for first, second, count in self.shared
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, told: Json) -> Self:
+        """Of what the API gives."""
+
+        def values(of: Sequence[Json | None]) -> tuple[Value | None, ...]:
+            return tuple(None if one is None else Value(**one) for one in of)
+
+        slugs = told["experiments"]
+        return cls(
+            rows=tuple(map(Compared, slugs, told["names"])),
+            differs=tuple(Difference(one["field"], tuple(one["values"])) for one in told["differs"]),
+            numbers=tuple(
+                Number(name=one["name"], title=one["title"], unit=one["unit"], values=values(one["values"]),
+                       differences=values(one["differences"]))
+                for one in told["numbers"]
+            ),
+            claims=tuple(
+                Answers(one["id"], one["title"], tuple(None if a is None else Answer(**a) for a in one["answers"]))
+                for one in told["claims"]
+            ),
+            cautions=tuple(told["cautions"]),
+            shared=tuple(
+                Shared(slugs.index(one["experiments"][0]), slugs.index(one["experiments"][1]), one["networks"])
+                for one in told["shared_networks"]
+            ),
+        )  # fmt: skip
 
     def number(self, name: str) -> Number:
         """Raises InvalidInput."""
@@ -193,7 +246,7 @@ def _compared(experiments: Sequence[Results]) -> Comparison:
     shared = tuple(found for found in both if found.networks)
     with_first = {found.second for found in shared if found.first == 0}
     return Comparison(
-        rows=rows,
+        rows=tuple(Compared(row.slug, row.name) for row in rows),
         differs=tuple(differing([stored(row.spec).model_dump(mode="json") for row in rows])),
         numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))])),
         claims=tuple(_claims(rows)),

@@ -14,13 +14,23 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from modescape.errors import InvalidInput, ModescapeError, Problem
+from modescape.errors import (
+    ArtifactMissing,
+    Conflict,
+    DataCorrupt,
+    DataMissing,
+    InvalidInput,
+    ModescapeError,
+    NotFound,
+    Problem,
+)  # fmt: skip
 from modescape.records import Json
 
 PART = 8 << 20  # bytes of a request
@@ -38,8 +48,9 @@ class ServerAway(ServerRefused):
     """The server is away for too long; what was asked may be asked again later."""
 
 
-class ServerDoor:
-    """One server. tell: says what is going on, a line at a time."""
+class Server:
+    """Requests to one server, again while it is away or busy for as long as patience lasts; what it refuses is raised
+    as it would have been here. tell: says what is going on, a line at a time."""
 
     def __init__(
         self,
@@ -53,94 +64,31 @@ class ServerDoor:
             raise InvalidInput(f"is {url!r}", field="--server", allowed="http:// or https:// and a host")
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(30, read=_READING))
-        self._url, self._tell, self._patience = url.rstrip("/"), tell, patience
+        self.url, self.tell, self._patience = url.rstrip("/"), tell, patience
 
-    def send(self, files: Mapping[str, Path]) -> list[Json]:
-        """Send what the server does not have of these files; each as name and sha256, as requests name them."""
-        return [{"name": name, "sha256": self._send(name, path)} for name, path in files.items()]
-
-    def look(self, files: Sequence[Json], **answers: Any) -> Json:
-        """What the server understands. Raises InvalidInput for what it refuses."""
-        return self._json("POST", "/api/imports/look", {"files": files, **_said(answers)})
-
-    def bring_in(self, name: str, files: Sequence[Json], **answers: Any) -> Json:
-        """Import them; the import as a document. Asked again, it is the same one."""
-        key = {"Idempotency-Key": uuid.uuid4().hex}
-        return self._json("POST", "/api/imports", {"name": name, "files": files, **_said(answers)}, key)
-
-    # --- member by member ---
-
-    def open(self, name: str, planned: int, truth: Mapping[str, str], *, key: str, **answers: Any) -> Json:
-        """An import that waits for its members, as a document; opened again with the same key, it is the same one.
-        truth: place -> digest of the file of the true labels there."""
-        asked = {"name": name, "planned": planned, "truth": dict(truth), **_said(answers)}
-        return self._json("POST", "/api/imports", asked, {"Idempotency-Key": key})
-
-    def one(self, id_: str) -> Json:
-        """An import as a document."""
-        return self._json("GET", f"/api/imports/{quote(id_)}")
-
-    def points(self, id_: str, member: str, batch: bytes) -> Json:
-        """Send a batch of a member's points, in the JSON that the server takes."""
-        return self._json("POST", f"/api/imports/{quote(id_)}/members/{quote(member, safe='')}/points", batch)
-
-    def add(self, id_: str, member: str, files: Sequence[Json], **about: Any) -> Json:
-        """Add a member of these files; the import as a document."""
-        asked = {"files": list(files), **_said(about)}
-        return self._json("PUT", f"/api/imports/{quote(id_)}/members/{quote(member, safe='')}", asked)
-
-    def seal(self, id_: str) -> Json:
-        return self._json("POST", f"/api/imports/{quote(id_)}/seal", {})
-
-    def bring_in_weights(self, name: str, files: Sequence[Json], **asked: Any) -> Json:
-        """Import networks by their weights; the experiment as a document. Asked again, it is the same one."""
-        key = {"Idempotency-Key": uuid.uuid4().hex}
-        return self._json("POST", "/api/imports/weights", {"name": name, "files": files, **_said(asked)}, key)
-
-    def page(self, slug: str) -> str:
-        return f"{self._url}/experiments/{slug}"
-
-    def _send(self, name: str, path: Path) -> str:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            total = path.stat().st_size
-            address, size = f"/api/uploads/{quote(digest)}", PART
-            while not (state := self._json("GET", address))["complete"]:
-                here = state["received"]
-                self._tell(f"{name}: {here / 1e6:,.1f} of {total / 1e6:,.1f} MB")
-                file.seek(here)
-                part = file.read(size)
-                said = {"Content-Type": "application/octet-stream"}
-                if total:
-                    said["Content-Range"] = f"bytes {here}-{here + len(part) - 1}/{total}"
-                answer = self._asked("PUT", address, content=part, headers=said)
-                if answer.status_code == 409:  # somebody else sends it, or the end is elsewhere: ask where
-                    time.sleep(_WAITS[0])
-                elif answer.status_code == 413 and size > _LEAST and not _is_problem(answer):
-                    size = max(_LEAST, size // 8)  # a proxy on the way takes less at a time
-                elif answer.is_error:
-                    raise _refusal(answer)
-        return digest
-
-    def _json(
+    def json(
         self, method: str, path: str, body: Json | bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Json:
+        """The answer as a document. body: one, or its bytes."""
         said = dict(headers or {})
         if isinstance(body, bytes):
-            answer = self._asked(method, path, content=body, headers={**said, "Content-Type": "application/json"})
+            answer = self.ask(method, path, content=body, headers={**said, "Content-Type": "application/json"})
         else:
-            answer = self._asked(method, path, json=body, headers=said)
+            answer = self.ask(method, path, json=body, headers=said)
         if answer.is_error:
-            raise _refusal(answer)
-        found: Json = answer.json()
+            raise refusal(answer)
+        try:
+            found: Json = answer.json()
+        except ValueError:
+            raise ServerRefused(f"{self.url} gives what is no answer of Modescape") from None
         return found
 
-    def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
-        """One request, again while the server is away or busy. Raises ServerRefused once patience is at its end."""
+    def ask(self, method: str, path: str, **how: Any) -> httpx.Response:
+        """One request, whatever the answer is below 500. Raises ServerRefused once patience is at its end."""
         ends, waits, why = time.monotonic() + self._patience, self._waits(), ""
         while True:
             try:
-                answer = self._client.request(method, self._url + path, **how)
+                answer = self._client.request(method, self.url + path, **how)
                 if answer.status_code < 500:
                     return answer
                 why = f"it says {answer.status_code}"
@@ -148,15 +96,108 @@ class ServerDoor:
                 why = str(error) or type(error).__name__
             wait = next(waits)
             if time.monotonic() + wait > ends:
-                raise ServerAway(f"{self._url} does not answer ({why})")
-            self._tell(f"{self._url} does not answer ({why}); trying again in {wait:g} s")
+                raise ServerAway(f"{self.url} does not answer ({why})")
+            self.tell(f"{self.url} does not answer ({why}); trying again in {wait:g} s")
             time.sleep(wait)
+
+    @contextmanager
+    def stream(self, path: str, **how: Any) -> Iterator[httpx.Response]:
+        """An answer whose body is read as it comes. Raises httpx.TransportError where the line breaks."""
+        with self._client.stream("GET", self.url + path, **how) as answer:
+            if answer.is_error:
+                answer.read()
+                raise refusal(answer)
+            yield answer
+
+    def close(self) -> None:
+        self._client.close()
 
     @staticmethod
     def _waits() -> Iterator[float]:
         yield from _WAITS
         while True:
             yield _WAITS[-1]
+
+
+class ServerDoor:
+    """The doors of one server by which ensembles come in."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        tell: Callable[[str], None] = lambda line: None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._server = Server(url, token, tell=tell, patience=patience)
+
+    def send(self, files: Mapping[str, Path]) -> list[Json]:
+        """Send what the server does not have of these files; each as name and sha256, as requests name them."""
+        return [{"name": name, "sha256": self._send(name, path)} for name, path in files.items()]
+
+    def look(self, files: Sequence[Json], **answers: Any) -> Json:
+        """What the server understands. Raises InvalidInput for what it refuses."""
+        return self._server.json("POST", "/api/imports/look", {"files": files, **_said(answers)})
+
+    def bring_in(self, name: str, files: Sequence[Json], **answers: Any) -> Json:
+        """Import them; the import as a document. Asked again, it is the same one."""
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        return self._server.json("POST", "/api/imports", {"name": name, "files": files, **_said(answers)}, key)
+
+    # --- member by member ---
+
+    def open(self, name: str, planned: int, truth: Mapping[str, str], *, key: str, **answers: Any) -> Json:
+        """An import that waits for its members, as a document; opened again with the same key, it is the same one.
+        truth: place -> digest of the file of the true labels there."""
+        asked = {"name": name, "planned": planned, "truth": dict(truth), **_said(answers)}
+        return self._server.json("POST", "/api/imports", asked, {"Idempotency-Key": key})
+
+    def one(self, id_: str) -> Json:
+        """An import as a document."""
+        return self._server.json("GET", f"/api/imports/{quote(id_)}")
+
+    def points(self, id_: str, member: str, batch: bytes) -> Json:
+        """Send a batch of a member's points, in the JSON that the server takes."""
+        return self._server.json("POST", f"/api/imports/{quote(id_)}/members/{quote(member, safe='')}/points", batch)
+
+    def add(self, id_: str, member: str, files: Sequence[Json], **about: Any) -> Json:
+        """Add a member of these files; the import as a document."""
+        asked = {"files": list(files), **_said(about)}
+        return self._server.json("PUT", f"/api/imports/{quote(id_)}/members/{quote(member, safe='')}", asked)
+
+    def seal(self, id_: str) -> Json:
+        return self._server.json("POST", f"/api/imports/{quote(id_)}/seal", {})
+
+    def bring_in_weights(self, name: str, files: Sequence[Json], **asked: Any) -> Json:
+        """Import networks by their weights; the experiment as a document. Asked again, it is the same one."""
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        return self._server.json("POST", "/api/imports/weights", {"name": name, "files": files, **_said(asked)}, key)
+
+    def page(self, slug: str) -> str:
+        return f"{self._server.url}/experiments/{slug}"
+
+    def _send(self, name: str, path: Path) -> str:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            total = path.stat().st_size
+            address, size = f"/api/uploads/{quote(digest)}", PART
+            while not (state := self._server.json("GET", address))["complete"]:
+                here = state["received"]
+                self._server.tell(f"{name}: {here / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+                file.seek(here)
+                part = file.read(size)
+                said = {"Content-Type": "application/octet-stream"}
+                if total:
+                    said["Content-Range"] = f"bytes {here}-{here + len(part) - 1}/{total}"
+                answer = self._server.ask("PUT", address, content=part, headers=said)
+                if answer.status_code == 409:  # somebody else sends it, or the end is elsewhere: ask where
+                    time.sleep(_WAITS[0])
+                elif answer.status_code == 413 and size > _LEAST and not _is_problem(answer):
+                    size = max(_LEAST, size // 8)  # a proxy on the way takes less at a time
+                elif answer.is_error:
+                    raise refusal(answer)
+        return digest
 
 
 def _is_problem(answer: httpx.Response) -> bool:
@@ -168,17 +209,26 @@ def _said(answers: Mapping[str, Any]) -> Json:
     return {name: value for name, value in answers.items() if value is not None}
 
 
-def _refusal(answer: httpx.Response) -> ModescapeError:
+_KINDS: Mapping[str, type[ModescapeError]] = {
+    "not-found": NotFound, "conflict": Conflict, "gone": ArtifactMissing,
+}  # fmt: skip
+
+
+def refusal(answer: httpx.Response) -> ModescapeError:
     """What the server says, as it would have been said here."""
     try:
         document = answer.json()
-        problems = [Problem(one["message"], one["field"], one["allowed"]) for one in document["errors"]]
-        said = str(document["detail"])
-    except (ValueError, KeyError, TypeError):
+        problems = [Problem(one["message"], one["field"], one["allowed"]) for one in document.get("errors") or ()]
+        said, kind = str(document["detail"]), str(document["type"]).rpartition("#")[2]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return ServerRefused(f"the server answers {answer.status_code}, which is no answer of Modescape")
+    if kind == "data-missing":
+        return DataMissing(said, problems=problems)
+    if kind == "data-corrupt":
+        return DataCorrupt(said, problems=problems)
     if answer.status_code == 422 and problems:
         return InvalidInput(said, problems=problems)
-    return ServerRefused(said)
+    return _KINDS.get(kind, ServerRefused)(said)
 
 
 def files_below(path: Path) -> dict[str, Path]:

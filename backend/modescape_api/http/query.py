@@ -1,96 +1,27 @@
-"""One grammar of filters for API and pages: what a query string asks, as typed conditions and as an English sentence.
-
-    asked = read(EXPERIMENTS, request.query_params)
-    asked.words        # "Experiments where dataset is cifar10 and accuracy is at least 0.6, newest first"
-    asked.query        # ListQuery(conditions=(Condition("dataset", "eq", "cifar10"), ...), sort="-created_at")
-
-`field=value` asks for equality, `field=a,b` for one of several, `field__op=value` for any operator of OPERATORS;
-conditions are joined by *and*. `sort=-field`, `limit`, `cursor` and `fields` belong to every list.
-"""
+"""What a query string asks of a list, answered: the grammar of filters (`modescape.asking`) over HTTP."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Protocol
-from urllib.parse import urlencode
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from fastapi import Request, Response
 from starlette.datastructures import ImmutableMultiDict
 
+from modescape import asking
+from modescape.asking import DEFAULT_LIMIT, Askable, Asked, operators_of
 from modescape.columns import Fields, Kind
-from modescape.errors import InvalidInput, Problem
-from modescape.listing import MAX_LIMIT, Condition, ListQuery, Page
+from modescape.listing import MAX_LIMIT, ListQuery, Page
 from modescape.records import Json
 from modescape_api.http import replies
 
-
-@dataclass(frozen=True)
-class Operator:
-    """says: the words between field and value; kinds: the fields it makes sense for; store: the store's name for it."""
-
-    says: str
-    kinds: tuple[Kind, ...]
-    store: str = ""
-
-
-_NUMBERS = (Kind.NUMBER, Kind.WHOLE)
-_VALUES = (Kind.TEXT, Kind.LIST, *_NUMBERS)
-OPERATORS: dict[str, Operator] = {
-    "eq": Operator("is", (*_VALUES, Kind.FLAG)),
-    "ne": Operator("is not", _VALUES),
-    "in": Operator("is one of", _VALUES),
-    "gt": Operator("is more than", _NUMBERS),
-    "gte": Operator("is at least", _NUMBERS),
-    "lt": Operator("is less than", _NUMBERS),
-    "lte": Operator("is at most", _NUMBERS),
-    "contains": Operator("contains", (Kind.TEXT,)),
-    "null": Operator("has", (*_VALUES, Kind.TIME)),
-    "before": Operator("is before", (Kind.TIME,), "lt"),
-    "after": Operator("is after", (Kind.TIME,), "gte"),
-}
-
-_LIST_WORDS = {"eq": "include", "ne": "do not include", "in": "include one of"}
-
-# Not conditions. `columns` is the list page's alone (the API has `fields`): the same address serves both.
-CONTROLS = ("sort", "limit", "cursor", "fields", "format", "columns")
-DEFAULT_LIMIT = 50
-_MAX_TEXT = 200
 MOST_COMPUTED = 20  # columns of one answer
-_BIGGEST = 2**63 - 1
 
 
-def _operators(field: Asking) -> list[str]:
-    return [name for name, operator in OPERATORS.items() if field.kind in operator.kinds]
-
-
-@dataclass(frozen=True)
-class Chip:
-    """One condition as the page shows it, with the query string that is left when it is taken away."""
-
-    text: str
-    without: str
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a query string asks for: for the store, in words, and as chips; notices: what was ignored (lenient only)."""
-
-    query: ListQuery
-    search: str
-    words: str
-    chips: tuple[Chip, ...]
-    notices: tuple[str, ...] = ()
-
-    def values(self, column: str) -> tuple[Any, ...]:
-        """What equality asks of a column, for facets to show as ticked."""
-        found: list[Any] = []
-        for condition in self.query.conditions:
-            if isinstance(condition, Condition) and condition.field == column and condition.operator in ("eq", "in"):
-                found += condition.value if isinstance(condition.value, tuple) else [condition.value]
-        return tuple(found)
+def read(fields: Askable, parameters: ImmutableMultiDict[str, str], *, lenient: bool = False) -> Asked:
+    """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice."""
+    return asking.read(fields, parameters.multi_items(), lenient=lenient)
 
 
 def answer(request: Request, fields: Fields[Any], find: Callable[[ListQuery], Page[Any]], name: str) -> Response:
@@ -110,239 +41,6 @@ def answer(request: Request, fields: Fields[Any], find: Callable[[ListQuery], Pa
     return replies.listing(request, page(None), columns=(*fields.keys, *computed), more=page, name=name)
 
 
-class Asking(Protocol):
-    """A column as questions know it: `columns.Field`, or one of rows that are in no table."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> Kind: ...
-    @property
-    def words(self) -> str: ...
-    @property
-    def choices(self) -> tuple[str, ...]: ...
-    @property
-    def sortable(self) -> bool: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def now(self) -> Callable[[str], str]: ...
-
-
-class Askable(Protocol):
-    """The columns of a list as questions know them: `columns.Fields`, or those of rows that are in no table."""
-
-    @property
-    def noun(self) -> str: ...
-    @property
-    def sort(self) -> str: ...
-    @property
-    def sort_words(self) -> Mapping[str, str]: ...
-    @property
-    def searchable(self) -> str: ...
-    @property
-    def selectable(self) -> bool: ...
-    @property
-    def asked(self) -> Mapping[str, Asking]: ...
-    def find(self, name: str) -> Asking | None: ...
-
-
-def read(fields: Askable, parameters: ImmutableMultiDict[str, str], *, lenient: bool = False) -> Asked:
-    """Raises InvalidInput naming every field and what is allowed; lenient ignores what is wrong, with a notice."""
-    reader = _Reader(fields, parameters)
-    asked = reader.read()
-    if reader.problems and not lenient:
-        raise InvalidInput("; ".join(str(p) for p in reader.problems), problems=reader.problems)
-    return replace(asked, notices=tuple(f"Ignored: {problem}" for problem in reader.problems))
-
-
-class _Reader:
-    def __init__(self, fields: Askable, parameters: ImmutableMultiDict[str, str]) -> None:
-        self.fields = fields
-        self.pairs = [(key, value) for key, value in parameters.multi_items() if value != ""]
-        self.problems: list[Problem] = []
-
-    def read(self) -> Asked:
-        conditions: list[Condition] = []
-        says: list[str] = []
-        chips: list[Chip] = []
-        search, archived = "", False
-        sort, limit, cursor = self.fields.sort, DEFAULT_LIMIT, None
-        for key, values in self._grouped():
-            last = values[-1]
-            if key == "q" and self.fields.searchable:
-                search = self._text("q", last)
-                conditions.append(Condition("text", "contains", search))
-                says.append(f"{self.fields.searchable} contains {search!r}")
-                chips.append(Chip(f"“{search}”", self._without(key)))
-            elif key == "sel" and self.fields.selectable:
-                numbers = self._ranges(last)
-                conditions.append(Condition("number", "in", numbers))
-                says.append(f"number is one of {last}")
-                chips.append(Chip(f"number is one of {last}", self._without(key)))
-            elif key == "sort":
-                sort = self._sort(last) or sort
-            elif key == "limit":
-                limit = self._limit(last) or limit
-            elif key == "cursor":
-                cursor = self._cursor(last)
-            elif key in CONTROLS:
-                continue
-            elif (found := self._condition(key, values)) is not None:
-                condition, words = found
-                if condition.field == "archived":
-                    archived = bool(condition.value)
-                else:
-                    conditions.append(condition)
-                says.append(words)
-                chips.append(Chip(words, self._without(key)))
-        descending = sort.startswith("-")
-        name = sort.removeprefix("-")
-        query = ListQuery(tuple(conditions), sort, cursor, limit, archived)
-        where = f" where {' and '.join(says)}" if says else ""
-        named = self.fields.find(name)
-        by = f"by {named.words if named else name}" + (", largest first" if descending else "")
-        order = self.fields.sort_words.get(sort, by)
-        words = f"{self.fields.noun}{where}, {order}"
-        return Asked(query, search, words, tuple(chips))
-
-    def _grouped(self) -> Iterator[tuple[str, list[str]]]:
-        """Repeated parameters together, in the order they first appear."""
-        for key in dict.fromkeys(key for key, _ in self.pairs):
-            yield key, [value for name, value in self.pairs if name == key]
-
-    def _without(self, key: str) -> str:
-        return urlencode([(name, value) for name, value in self.pairs if name not in (key, "cursor")])
-
-    def _wrong(self, field: str, message: str, allowed: str) -> None:
-        self.problems.append(Problem(message, field[:80], allowed))
-
-    def _cursor(self, text: str) -> str | None:
-        if len(text) > 500 or not text.isascii() or not text.isprintable():
-            self._wrong("cursor", "this cursor was not given by this list", "the `next` of an earlier answer")
-            return None
-        return text
-
-    def _condition(self, key: str, values: Sequence[str]) -> tuple[Condition, str] | None:
-        name, _, operator = key.partition("__")
-        field = self.fields.find(name)
-        if field is None:
-            more = [*["q"] * bool(self.fields.searchable), *["sel"] * bool(self.fields.selectable)]
-            names = [*more, *self.fields.asked, *CONTROLS]
-            self._wrong(key, f"there is no field {name[:60]!r} to filter by", ", ".join(names))
-            return None
-        operator = operator or ("after" if field.kind == Kind.TIME else "eq")
-        if operator not in _operators(field):
-            self._wrong(
-                key,
-                f"{name} cannot be compared with {operator[:40]!r}",
-                ", ".join(f"{name}__{o}" for o in _operators(field)),
-            )
-            return None
-        if operator == "null":
-            empty = self._flag(key, values[-1])
-            if empty is None:
-                return None
-            return Condition(name, "null", empty), f"{field.words} has {'no' if empty else 'a'} value"
-        parts = (
-            [part.strip() for value in values for part in value.split(",")]
-            if operator in ("eq", "ne", "in")
-            else [values[-1]]
-        )
-        if operator in ("eq", "in"):
-            operator = "in" if len(parts) > 1 else "eq"
-        typed = [self._value(field, key, part) for part in parts if part]
-        if not typed or any(value is None for value in typed):
-            return None
-        if operator == "ne" and len(typed) > 1:
-            return Condition(name, "notin", tuple(typed)), f"{field.words} is not {_say(tuple(typed))}"
-        value = tuple(typed) if operator == "in" else typed[0]
-        if field.kind == Kind.FLAG:
-            return Condition(name, "eq", bool(value)), f"{field.words} is {'true' if value else 'false'}"
-        said = (_LIST_WORDS if field.kind == Kind.LIST else {}).get(operator) or OPERATORS[operator].says
-        return Condition(name, OPERATORS[operator].store or operator, value), f"{field.words} {said} {_say(value)}"
-
-    def _value(self, field: Asking, key: str, text: str) -> Any:
-        if field.kind in (Kind.TEXT, Kind.LIST):
-            if field.choices and text not in field.choices:
-                self._wrong(key, f"there is no {field.words} {text[:60]!r}", ", ".join(field.choices))
-                return None
-            return self._text(key, field.now(text)) or None
-        if field.kind == Kind.FLAG:
-            return self._flag(key, text)
-        if field.kind == Kind.TIME:
-            return self._time(key, text)
-        return self._number(field, key, text)
-
-    def _flag(self, key: str, text: str) -> bool | None:
-        if text.lower() not in ("true", "false", "1", "0"):
-            self._wrong(key, f"is true or false, got {text[:40]!r}", "true, false")
-            return None
-        return text.lower() in ("true", "1")
-
-    def _text(self, key: str, text: str) -> str:
-        if len(text) > _MAX_TEXT or any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in text):
-            self._wrong(key, "is too long or has control characters", f"text of at most {_MAX_TEXT} characters")
-            return ""
-        return text
-
-    def _number(self, field: Asking, key: str, text: str) -> int | float | None:
-        whole = field.kind == Kind.WHOLE
-        try:
-            number: int | float = int(text) if whole and len(text) < 24 else float(text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number) or (whole and (number != int(number) or abs(number) > _BIGGEST)):
-            self._wrong(
-                key,
-                f"is not a {'whole ' if whole else ''}number: {text[:40]!r}",
-                "a whole number" if whole else "a number",
-            )
-            return None
-        return int(number) if whole else number
-
-    def _time(self, key: str, text: str) -> datetime | None:
-        try:
-            found = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign in a query string arrives as a space
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self._wrong(key, f"is not a time: {text[:40]!r}", "ISO 8601, such as 2026-11-22 or 2026-11-22T20:45:00Z")
-            return None
-
-    def _sort(self, text: str) -> str | None:
-        allowed = [field.name for field in self.fields.asked.values() if field.sortable]
-        found = self.fields.find(text.removeprefix("-"))
-        if found is None or not found.sortable:
-            self._wrong(
-                "sort",
-                f"cannot sort by {text[:60]!r}",
-                ", ".join(allowed) + "; with - before it for descending",
-            )
-            return None
-        return text
-
-    def _ranges(self, text: str) -> tuple[int, ...]:
-        try:
-            return ranges(text)
-        except InvalidInput as error:
-            self.problems += error.problems
-            return ()
-
-    def _limit(self, text: str) -> int | None:
-        if not (text.isascii() and text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= MAX_LIMIT):
-            self._wrong("limit", f"is not a number of rows: {text[:40]!r}", f"1 to {MAX_LIMIT}")
-            return None
-        return int(text)
-
-
-def _say(value: object) -> str:
-    if isinstance(value, tuple):
-        return " or ".join(_say(item) for item in value)
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d" if value.time() == datetime.min.time() else "%Y-%m-%d %H:%M UTC")
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 _TYPES = {Kind.NUMBER: "number", Kind.WHOLE: "integer", Kind.FLAG: "boolean"}  # of OpenAPI; the others are texts
 
 
@@ -356,7 +54,7 @@ def parameters(fields: Askable) -> Iterator[Json]:
         schema: Json = {"type": _TYPES.get(field.kind, "string")}
         if field.choices:
             schema["examples"] = list(field.choices[:3])
-        more = ", ".join(f"`{field.name}__{operator}`" for operator in _operators(field) if operator != "eq")
+        more = ", ".join(f"`{field.name}__{operator}`" for operator in operators_of(field) if operator != "eq")
         about = field.description or f"{field.words[:1].upper()}{field.words[1:]}."
         yield _parameter(field.name, schema, f"{about} Also {more}." if more else about)
     sorts = ", ".join(field.name for field in fields.asked.values() if field.sortable)
@@ -377,20 +75,3 @@ def parameters(fields: Askable) -> Iterator[Json]:
 
 def _parameter(name: str, schema: Json, description: str) -> Json:
     return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
-
-
-def ranges(text: str, *, biggest: int = 2**31 - 1) -> tuple[int, ...]:
-    """Solution numbers written as `12-40,77`. Raises InvalidInput naming the field `sel`."""
-    found: list[int] = []
-    for part in filter(None, text.split(",")):
-        first, dash, last = part.strip().partition("-")
-        ends = (first, last if dash else first)
-        if not all(end.isascii() and end.isdecimal() and len(end) <= 10 for end in ends):
-            raise InvalidInput(f"{part[:40]!r} is not a number or a range", field="sel", allowed="such as 12-40,77")
-        low, high = int(ends[0]), int(ends[1])
-        if low > high or high > biggest or len(found) + high - low >= 100_000:
-            raise InvalidInput(
-                f"{part[:40]!r} is not a range of at most 100000", field="sel", allowed="such as 12-40,77"
-            )
-        found += range(low, high + 1)
-    return tuple(dict.fromkeys(found))

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
+from modescape.asking import Asked
 from modescape.columns import Kind
 from modescape.drawing.words import thousands
 from modescape.errors import InvalidInput
@@ -19,7 +20,6 @@ from modescape.records import Json
 from modescape.tables import Experiment
 from modescape.voice import Voice
 from modescape_api.http import query
-from modescape_api.http.query import Asked
 from modescape_api.http.site import Here
 from modescape_api.pages.display import dotted
 from modescape_api.pages.rendering import address, back, render

@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
 from modescape import stored_values
+from modescape.asking import OPERATORS, Asked
 from modescape.columns import EXPERIMENTS, Cell, Field, Kind, Shows
 from modescape.drawing.style import look
 from modescape.drawing.words import duration
@@ -19,7 +20,7 @@ from modescape.finding import Finding
 from modescape.listing import Condition, ListQuery
 from modescape.records import Status
 from modescape.tables import Experiment
-from modescape_api.http.query import MOST_COMPUTED, OPERATORS, Asked, read
+from modescape_api.http.query import MOST_COMPUTED, read
 from modescape_api.http.site import Here, Site
 from modescape_api.pages.display import by_kind, counted, dotted, seconds_left
 from modescape_api.pages.experiment import actions_of, architecture_title, trainings_of

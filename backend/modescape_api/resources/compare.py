@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -39,21 +38,4 @@ def read(
     asked = chosen(here, e)
     if len(asked) < 2:
         raise InvalidInput("one experiment alone has nothing to be compared with", field="e", allowed=f"two to {MOST}")
-    found = compare(*asked)
-    slugs = [row.slug for row in found.rows]
-    return replies.json(
-        {
-            "experiments": slugs,
-            "differs": [each._asdict() for each in found.differs],
-            "numbers": [asdict(number) for number in found.numbers],
-            "claims": [
-                {"id": letter, "title": title, "answers": [None if a is None else asdict(a) for a in answers]}
-                for letter, title, answers in found.claims
-            ],
-            "cautions": found.cautions,
-            "shared_networks": [
-                {"experiments": [slugs[first], slugs[second]], "networks": count}
-                for first, second, count in found.shared
-            ],
-        }
-    )
+    return replies.json(compare(*asked).document())

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from numpy.typing import NDArray
 from starlette.datastructures import ImmutableMultiDict
 
+from modescape import asking
 from modescape.errors import InvalidInput
 from modescape.example_list import ALL_FIELDS, ExampleSet, sets_of
 from modescape.records import Json, StageState
@@ -155,7 +156,7 @@ def points(
     kept = found_in(here, experiment, set)
     across, up = axes(kept, x, y)
     met = kept.found(query.read(kept.fields, conditions(request)).query.conditions, "index").rows
-    rows = _thinned(met, [row for row in query.ranges(named) if row < kept.count])
+    rows = _thinned(met, [row for row in asking.ranges(named) if row < kept.count])
     wrong = kept.column("wrong")[rows] if kept.labels is not None else None
     document = {
         "x": {"name": across, "words": kept.fields.asked[across].words, "values": kept.column(across)[rows]},

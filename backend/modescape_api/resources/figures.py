@@ -16,14 +16,15 @@ from cachetools import LRUCache, cached
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
-from modescape.drawing.figure import FigureData, csv, encode, figure_version, of_experiment
+from modescape.drawing.figure import FigureData, csv, encode, of_experiment
 from modescape.drawing.frame import Frame, framed, html
 from modescape.drawing.options import FigureOptions
+from modescape.drawing.progress import Progress, progress, state
 from modescape.drawing.reading import FigureNotReady
 from modescape.drawing.style import Theme
 from modescape.errors import InvalidInput, NotFound, Problem
 from modescape.pydantic_errors import invalid
-from modescape.records import Json, StageState
+from modescape.records import Json
 from modescape.registry import Figure, figures
 from modescape.results import Results
 from modescape.tables import Stage
@@ -36,66 +37,10 @@ from modescape_api.resources.examples import Example, answers
 router = APIRouter(tags=["figures"])
 
 FORMS = ("json", "csv", "html")
-_DRAWN_ON_THE_WAY = ("train", "plane", "tunnel", "triangles")  # kinds whose figures show what they saved so far
 _OWN = ("theme", "arrays", "format", "frame")  # parameters of the answer; the others are the figure's options
 
 
 # -- states -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What the stages a figure needs say, without reading any result.
-
-    needs: each kind with how many are done, failed and planned; version: changes with the figure's numbers; alive:
-    kinds of which some stage has not ended; planned: all kinds there are.
-    """
-
-    needs: tuple[Json, ...]
-    version: str
-    alive: frozenset[str]
-    planned: frozenset[str]
-
-
-def progress(figure: Figure, stages: list[Stage], results: Results) -> Progress:
-    needs = []
-    for kind in figure.needs:
-        mine = [stage for stage in stages if stage.kind == kind]
-        done = sum(stage.state == StageState.SUCCEEDED for stage in mine)
-        failed = sum(stage.state in (StageState.FAILED, StageState.CANCELLED) for stage in mine)
-        needs.append({"kind": kind, "done": done, "total": len(mine), "failed": failed})
-    shown = [
-        (
-            stage.id,
-            str(stage.state),
-            stage.attempt,
-            stage.finished_at,
-            stage.step if stage.kind in _DRAWN_ON_THE_WAY else 0,
-        )
-        for stage in stages
-        if stage.kind in figure.needs
-    ]
-    logged = results.store.logged.version(results.experiment.id) if "curves" in figure.needs else 0
-    return Progress(
-        tuple(needs),
-        replies.tag(figure_version(), figure.name, shown, *[logged] * bool(logged))[3:-1],
-        frozenset(stage.kind for stage in stages if not stage.state.has_ended),
-        frozenset(stage.kind for stage in stages),
-    )
-
-
-def state(about: Progress, found: FigureData | FigureNotReady) -> str:
-    """How far a figure is, by what it gives when it is asked: ready, partial, waiting, failed or not-planned.
-
-    Every list and every answer says this word, so none calls ready what then is refused.
-    """
-    if not isinstance(found, FigureNotReady):
-        return "partial" if about.alive.intersection(need["kind"] for need in about.needs) else "ready"
-    if found.closed:
-        return "failed"
-    if not about.planned.intersection(found.waits_for):
-        return "not-planned"
-    return "waiting" if about.alive.intersection(found.waits_for) else "failed"  # what it waits for has ended
 
 
 @cached(

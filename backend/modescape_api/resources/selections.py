@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
+from modescape import asking
 from modescape.errors import InvalidInput, NotFound
-from modescape_api.http import problems, query, replies
+from modescape_api.http import problems, replies
 from modescape_api.http.bodies import Body, body, documented
 from modescape_api.http.site import Here
 from modescape_api.resources.examples import Example, answer, answers
@@ -22,7 +23,7 @@ class Chosen(Body):
 
     def parsed(self) -> tuple[int, ...]:
         try:
-            return query.ranges(self.numbers)
+            return asking.ranges(self.numbers)
         except InvalidInput as error:
             raise InvalidInput(str(error), field="numbers", allowed=error.allowed) from None
 

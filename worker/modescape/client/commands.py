@@ -1,0 +1,218 @@
+"""The commands that ask a home or a server: list, show, launch, watch, cancel, compare, export, figures.
+
+Each takes `--server URL` and `--token`, without them it asks the home of the settings, and with `--json` it prints what
+the REST interface's documents say, for programs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from modescape import plugins
+from modescape.errors import Conflict, InvalidInput
+from modescape.records import Json, Status
+from modescape.settings import Settings
+
+if TYPE_CHECKING:
+    from modescape.client.source import Form
+    from modescape.client.tables import Table
+    from modescape.client.workspace import Workspace
+
+Add = Callable[[str, Callable[[Settings, argparse.Namespace], int], str], argparse.ArgumentParser]
+
+_FORMS: Mapping[str, Form] = {".html": "html", ".json": "json", ".csv": "csv"}
+_LISTED = ("slug", "name", "status", "dataset", "architecture", "runs", "accuracy", "disagreement", "created_at")
+
+
+def add_to(command: Add) -> None:
+    """Declare the commands."""
+    listed = command("list", _list, "list experiments, or sweeps")
+    listed.add_argument("filter", nargs="*", metavar="FIELD=VALUE", help="such as dataset=digits or accuracy__gte=0.9")
+    listed.add_argument("--text", default="", help="part of a name or note")
+    listed.add_argument("--sort", default=None, help="a column, - before it for largest first (--sort=-accuracy)")
+    listed.add_argument("--limit", type=int, default=50, help="how many at most")
+    listed.add_argument("--columns", default=None, help="separated by commas; also spec.<path> and result.<path>")
+    listed.add_argument("--sweeps", action="store_true", help="sweeps instead")
+    show = command("show", _show, "say what one experiment is, how far, and what it says of each claim")
+    show.add_argument("experiment", help="slug or id")
+    show.add_argument("--solutions", action="store_true", help="its solutions as a table")
+    show.add_argument("--stages", action="store_true", help="its stages as a table")
+    watch = command("watch", _watch, "follow an experiment until it has ended; status 0 when it succeeded")
+    watch.add_argument("experiment", help="slug or id")
+    cancel = command("cancel", _cancel, "stop an experiment for good")
+    cancel.add_argument("experiment", help="slug or id")
+    compare = command("compare", _compare, "put experiments side by side, with intervals of the differences")
+    compare.add_argument("experiment", nargs="+", help="two to 24 slugs or ids")
+    export = command("export", _export, "write an experiment into a folder, or its ensemble into a .zip")
+    export.add_argument("experiment", help="slug or id")
+    export.add_argument("folder", type=Path, help="a new folder, or a new .zip or .npz for the ensemble alone")
+    figures = command("figures", _figures, "list the figures of an experiment, or write one")
+    figures.add_argument("experiment", help="slug or id")
+    figures.add_argument("figure", nargs="?", help="one of them, to be written")
+    figures.add_argument("--to", type=Path, default=None, help="a new .html, .json or .csv; without it JSON is printed")
+    figures.add_argument("--theme", default="light", choices=("light", "dark", "print"))
+    figures.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="as on the figure's page")
+    for one in (listed, show, watch, cancel, compare, export, figures):
+        asks_a_server(one)
+
+
+def asks_a_server(command: argparse.ArgumentParser) -> None:
+    """--server, --token, --json."""
+    command.add_argument("--server", metavar="URL", help="a running server, such as http://127.0.0.1:8000")
+    command.add_argument("--token", default=None, help="the server's token; empty takes MODESCAPE_TOKEN")
+    command.add_argument("--json", action="store_true", help="for programs")
+
+
+def workspace(settings: Settings, parsed: argparse.Namespace, *, new: bool = False) -> Workspace:
+    """What the arguments name. new: a home that is not there yet is made."""
+    from modescape.client import workspace as there
+
+    if parsed.server:
+        kept = settings.token.get_secret_value() if settings.token else None
+        return there.connect(parsed.server, parsed.token or kept)
+    plugins.load(settings.plugin_modules)
+    return there.of_settings(settings, new=new)
+
+
+def print_json(value: object) -> None:
+    print(orjson.dumps(value, option=orjson.OPT_UTC_Z | orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+
+
+def launch(settings: Settings, parsed: argparse.Namespace, document: Any, name: str, preset: str | None) -> int:
+    """Store what a document asks for, for the workers."""
+    made = workspace(settings, parsed, new=True).launched(
+        preset if preset is not None else document, name=name, preset=preset, fresh=parsed.fresh
+    )
+    if parsed.json:
+        print_json(asdict(made))
+    else:
+        print(f"{(parsed.server or '').rstrip('/')}/{made.kind}s/{made.slug}")
+    return 0
+
+
+def _list(settings: Settings, parsed: argparse.Namespace) -> int:
+    lab = workspace(settings, parsed)
+    columns = tuple(filter(None, parsed.columns.split(","))) if parsed.columns else ()
+    if parsed.sweeps:
+        found = lab.sweeps()
+        shown = columns or found.columns
+    else:
+        filters = dict(_pair("filter", one) for one in parsed.filter)
+        found = lab.experiments(parsed.text, sort=parsed.sort, limit=parsed.limit, columns=columns, **filters)
+        shown = columns or _LISTED
+    if parsed.json:
+        print_json({"query": found.title, "total": found.total, "items": found.rows})
+    else:
+        _print(found, shown)
+    return 0
+
+
+def _print(found: Table, columns: tuple[str, ...]) -> None:
+    print(found.text(columns) if found.rows else f"{found.title}: none")
+
+
+def _show(settings: Settings, parsed: argparse.Namespace) -> int:
+    one = workspace(settings, parsed).experiment(parsed.experiment)
+    detail = one.detail
+    if parsed.json:
+        told: Json = {name: value for name, value in asdict(detail).items() if name != "row"} | {"list": detail.row}
+        print_json(told | ({"solutions": one.solutions.rows} if parsed.solutions else {}))
+        return 0
+    print(one)
+    network = f"{detail.row['dataset']}, {detail.row['architecture']}, {detail.row['runs']} runs"
+    print(f"\n{network}, launched {detail.created:%Y-%m-%d %H:%M} UTC" + (f"\n{detail.notes}" if detail.notes else ""))
+    if parsed.stages:
+        print()
+        for stage in detail.stages:
+            spent = "" if stage.seconds is None else f"{stage.seconds:.1f} s"
+            print(f"{stage.kind:14} {stage.key:20} {stage.state:10} {spent:>10}  {stage.error}".rstrip())
+    if parsed.solutions:
+        print(f"\n{one.solutions.text(_OF_SOLUTIONS)}")
+    return 0
+
+
+_OF_SOLUTIONS = ("number", "run", "role", "method", "set", "index", "epoch", "accuracy", "disagreement", "cosine")
+
+
+def _watch(settings: Settings, parsed: argparse.Namespace) -> int:
+    ended = None
+    for progress in workspace(settings, parsed).watch(parsed.experiment):
+        ended = progress.status
+        print(json.dumps(asdict(progress)) if parsed.json else progress, flush=True)
+    return 0 if ended == Status.SUCCEEDED else 1
+
+
+def _cancel(settings: Settings, parsed: argparse.Namespace) -> int:
+    one = workspace(settings, parsed).experiment(parsed.experiment)
+    one.cancel()
+    progress = one.detail.progress
+    if parsed.json:
+        print_json(asdict(progress))
+    else:
+        print(progress)
+    return 0
+
+
+def _compare(settings: Settings, parsed: argparse.Namespace) -> int:
+    found = workspace(settings, parsed).compare(*parsed.experiment)
+    if parsed.json:
+        print_json(found.document())
+    else:
+        print(found)
+    return 0
+
+
+def _export(settings: Settings, parsed: argparse.Namespace) -> int:
+    files = workspace(settings, parsed).experiment(parsed.experiment).export(parsed.folder)
+    if parsed.json:
+        print_json({"files": files, "path": str(parsed.folder)})
+    else:
+        print(f"wrote {files} files to {parsed.folder}")
+    return 0
+
+
+def _figures(settings: Settings, parsed: argparse.Namespace) -> int:
+    one = workspace(settings, parsed).experiment(parsed.experiment)
+    if parsed.figure is None:
+        found = one.figures
+        if parsed.json:
+            print_json([asdict(entry) for entry in found])
+        for entry in () if parsed.json else found:
+            print(f"{entry.name:24} {entry.state:12} {entry.question}")
+        return 0
+    form: Form | None = _FORMS.get(parsed.to.suffix.lower()) if parsed.to else "json"
+    if form is None:
+        raise InvalidInput(f"ends in {parsed.to.suffix!r}", field="--to", allowed=", ".join(_FORMS))
+    if parsed.to is not None and parsed.to.exists():
+        raise Conflict(f"{parsed.to} is there already; name a new file")
+    options: dict[str, Any] = {name: _of_text(value) for name, value in (_pair("--option", o) for o in parsed.option)}
+    content = one.picture(parsed.figure, form, theme=parsed.theme, **options)
+    if parsed.to is None:
+        sys.stdout.buffer.write(content + b"\n")
+        return 0
+    parsed.to.write_bytes(content)
+    if parsed.json:
+        print_json({"figure": parsed.figure, "path": str(parsed.to), "bytes": len(content)})
+    else:
+        print(f"wrote {parsed.to}")
+    return 0
+
+
+def _pair(field: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise InvalidInput(f"is {text!r}", field=field, allowed="name=value")
+    return name, value
+
+
+def _of_text(value: str) -> str | list[str]:
+    """Several values are parted by commas, as in a query string."""
+    return value.split(",") if "," in value else value

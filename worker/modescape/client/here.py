@@ -1,0 +1,217 @@
+"""A home as a source: its store and files, asked in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import orjson
+from pydantic import ValidationError
+
+from modescape import asking, pydantic_errors
+from modescape.client.nearest import raise_unknown
+from modescape.client.records import Detail, Draft, Event, FigureEntry, Launched, Matrix, MatrixEntry
+from modescape.client.source import Form, Listed, Pairs
+from modescape.client.tables import Table
+from modescape.columns import EXPERIMENTS, MEASUREMENTS, SOLUTIONS, STAGES, Fields
+from modescape.errors import InvalidInput
+from modescape.finding import Finding
+from modescape.laboratory import Laboratory, export
+from modescape.listing import MAX_LIMIT, ListQuery, Page
+from modescape.records import Json
+from modescape.registry import Figure, figures, presets
+
+if TYPE_CHECKING:
+    from modescape.comparing import Comparison
+    from modescape.drawing.style import Theme
+
+_POLL_SECONDS = 0.3
+_JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z  # as the server writes it
+
+
+class Here:
+    """One laboratory."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self._laboratory = laboratory
+        self._store = laboratory.store
+
+    @property
+    def title(self) -> str:
+        return str(self._laboratory.settings.home)
+
+    def experiments(self, asked: Pairs) -> Table:
+        return _listed(EXPERIMENTS, asked, self._store.experiments.page)
+
+    def sweeps(self) -> Table:
+        columns = ("slug", "name", "created_at", "fields", "cells", "ended")
+        rows = tuple(
+            {"slug": one.row.slug, "name": one.row.name, "created_at": one.row.created_at,
+             "fields": list(one.row.document["over"]), "cells": len(one.cells),
+             "ended": sum(row.status.has_ended for row in one.experiments)}
+            for one in self._store.sweeps.all()
+        )  # fmt: skip
+        return Table(columns, rows, "Sweeps, newest first", len(rows))
+
+    def detail(self, slug: str) -> Detail:
+        row = self._store.experiments.get(slug)
+        found = Finding.from_json(row.finding)
+        line = _plain(EXPERIMENTS.document(row))
+        told = {
+            **line, "notes": row.notes, "spec": row.spec, "verdict": found.sentence if row.finding else None,
+            "findings": found.document(self._laboratory.look(row)),
+            "stages": [STAGES.document(stage) for stage in self._store.stages.without_results(row.id)],
+        }  # fmt: skip
+        return Detail.from_json(_plain(told), line)
+
+    def rows(self, slug: str, listed: Listed, asked: Pairs) -> Table:
+        row, results = self._store.experiments.get(slug), self._store.results
+        fields: Fields[Any] = SOLUTIONS if listed == "solutions" else MEASUREMENTS
+        find: Callable[..., Page[Any]] = results.solutions if listed == "solutions" else results.measurements
+
+        def page(asked: ListQuery) -> Page[Any]:
+            return find(row.id, asked.conditions, sort=asked.sort, cursor=asked.cursor, limit=asked.limit)
+
+        return _listed(fields, asked, page)
+
+    def matrices(self, slug: str) -> list[MatrixEntry]:
+        kept = self._store.results.matrices(self._store.experiments.get(slug).id)
+        return [MatrixEntry(one.name, one.split, tuple(one.rows), tuple(one.columns)) for one in kept]
+
+    def matrix(self, slug: str, entry: MatrixEntry, names: tuple[str, ...]) -> Matrix:
+        found = self._laboratory.results(slug).matrix(entry.name, entry.split)
+        if found is None:
+            raise_unknown("matrix", entry.name, [one.name for one in self.matrices(slug)])
+        return Matrix(found.name, found.split, np.array(found.values), tuple(found.rows), tuple(found.columns), names)
+
+    def figures(self, slug: str) -> list[FigureEntry]:
+        from modescape.drawing.figure import of_experiment
+        from modescape.drawing.progress import progress, state
+        from modescape.drawing.reading import FigureNotReady
+
+        results = self._laboratory.results(slug)
+        stages = self._store.stages.without_results(results.experiment.id)
+
+        def how_far(figure: Figure) -> str:
+            try:
+                found = figure.call(results, figure.options())
+            except FigureNotReady as waiting:
+                found = waiting
+            return state(progress(figure, stages, results), found)
+
+        entries = []
+        for one in figures.values():
+            said = of_experiment(one, results.voice)
+            entries.append(FigureEntry(one.name, said.title, said.question, how_far(one)))
+        return entries
+
+    def figure(self, slug: str, name: str, form: Form, theme: str, options: Mapping[str, Any]) -> bytes:
+        from modescape.drawing.figure import csv, encode
+        from modescape.drawing.frame import Frame, html
+
+        results, entry = self._laboratory.results(slug), figures[name]
+        try:
+            data = entry.call(results, entry.options.model_validate(options))
+        except ValidationError as error:
+            raise pydantic_errors.invalid(error, entry.options) from None
+        if form == "csv":
+            return csv(data).encode()
+        drawn = entry.draw(data, theme)
+        if form == "html":
+            return html(drawn, Frame.of(entry, data, results.experiment.name), theme=cast("Theme", theme)).encode()
+        return encode(drawn, "list")
+
+    def export(self, slug: str, target: Path) -> int:
+        return export(self._laboratory, slug, target)
+
+    def launch(self, draft: Draft) -> Launched:
+        from modescape import celery_queue
+        from modescape.sweeps import launching
+        from modescape.sweeps.asked import is_sweep
+
+        settings = self._laboratory.settings
+        document = presets[draft.preset].call() if draft.document is None and draft.preset else draft.document
+        if is_sweep(document):
+            prepared = launching.prepare(self._laboratory, document, fresh=draft.fresh)
+            sweep = launching.create(self._laboratory, prepared, name=draft.name or "sweep", fresh=draft.fresh)
+            for one in self._store.sweeps.get(sweep.id).experiments:
+                celery_queue.dispatch(settings, self._store, one.id)
+            return Launched("sweep", sweep.slug)
+        name = draft.name or (presets[draft.preset].title if draft.preset else "experiment")
+        row = self._laboratory.create(document or {}, name=name, preset=draft.preset, fresh=draft.fresh)
+        celery_queue.dispatch(settings, self._store, row.id)
+        return Launched("experiment", row.slug)
+
+    def events(self, slug: str) -> Iterator[Event | None]:
+        row, last = self._store.experiments.get(slug), self._store.events.last_id()
+        yield None
+        while True:
+            for one in self._store.events.after(last, experiment_id=row.id):
+                last = one.id
+                yield Event(one.id, str(one.kind), one.payload)
+            yield None
+            time.sleep(_POLL_SECONDS)
+
+    def cancel(self, slug: str) -> None:
+        self._store.experiments.cancel(slug)
+
+    def compare(self, slugs: Sequence[str]) -> Comparison:
+        from modescape.comparing import Comparison, compare
+
+        return Comparison.from_json(_plain(compare(*map(self._laboratory.results, slugs)).document()))
+
+    def bring(self, path: Path, name: str, answers: Mapping[str, str | None]) -> str:
+        from modescape.imported.ensemble import OutputKind, Recipe
+        from modescape.imported.reading import read
+        from modescape.importing import Answers, bring_in
+        from modescape.laboratory import Started
+
+        kind = OutputKind(one) if (one := _one_of("kind", answers, OutputKind)) else None
+        recipe = Recipe(one) if (one := _one_of("recipe", answers, Recipe)) else None
+        permutation = _one_of("permutation", answers, ("apply", "keep"))
+        ensemble = read(
+            path, name=name, kind=kind, recipe=recipe, outputs=answers.get("outputs"), labels=answers.get("labels")
+        )
+        row = bring_in(
+            self._laboratory, ensemble, name=name,
+            answers=Answers(kind=kind, permutation=cast(Literal["apply", "keep"] | None, permutation), recipe=recipe),
+            provenance={"path": str(path.absolute())},
+        )  # fmt: skip
+        Started(self._laboratory, None).finish(row, progress=False)
+        return row.slug
+
+
+def _one_of(name: str, answers: Mapping[str, str | None], allowed: Iterable[str]) -> str | None:
+    """An answer, where it is given. Raises InvalidInput."""
+    said = answers.get(name)
+    if said is not None and said not in (known := [str(one) for one in allowed]):
+        raise InvalidInput(f"is {said!r}", field=name, allowed=", ".join(known))
+    return said
+
+
+def _plain(document: Json) -> Json:
+    """The document as a server would have sent it: no NaN, times as texts."""
+    found: Json = orjson.loads(orjson.dumps(document, option=_JSON))
+    return found
+
+
+def _listed(fields: Fields[Any], pairs: Pairs, find: Callable[[ListQuery], Page[Any]]) -> Table:
+    """What the list of the API answers to these parameters, without a `limit` to the end."""
+    asked = asking.read(fields, pairs)
+    named = [part.strip() for key, value in pairs if key == "fields" for part in value.split(",")]
+    computed = tuple(dict.fromkeys(name for name in named if fields.beside(name) is not None))
+    limited = any(key == "limit" for key, _ in pairs)
+    query = replace(asked.query, show=computed, limit=asked.query.limit if limited else MAX_LIMIT)
+    documents: list[Json] = []
+    while True:
+        page = find(query)
+        for number, row in enumerate(page.items):
+            shown = page.shown[number] if computed else ()
+            documents.append(_plain(fields.document(row) | dict(zip(computed, shown, strict=True))))
+        if limited or page.next is None:
+            return Table.of(fields, documents, title=asked.words, total=page.total, more=computed)
+        query = replace(query, cursor=page.next)

@@ -1,0 +1,236 @@
+"""A running server as a source: its REST interface, asked with httpx."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import time
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import httpx
+import numpy as np
+import orjson
+
+from modescape import asking
+from modescape.client.records import Detail, Draft, Event, FigureEntry, Launched, Matrix, MatrixEntry
+from modescape.client.source import Form, Listed, Pairs
+from modescape.client.tables import Table
+from modescape.columns import EXPERIMENTS, MEASUREMENTS, SOLUTIONS, Fields
+from modescape.errors import Conflict, InvalidInput
+from modescape.records import Json
+from modescape.sending import Server, ServerDoor, ServerRefused, files_below, refusal
+from modescape.sweeps.asked import is_sweep
+
+if TYPE_CHECKING:
+    from modescape.comparing import Comparison
+
+_FORMS: tuple[Form, ...] = ("json", "html", "csv")
+_PATIENCE = 20.0  # seconds that a server may be away before an answer is given up
+_QUIET = 60.0  # seconds without a byte, after which a stream is opened again; a server sends one every 15
+
+
+class There:
+    """One server. Raises ServerRefused where it is none, or asks for another token."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self._url, self._token = url, token
+        self._server = Server(url, token, patience=_PATIENCE)
+        if "items" not in self._server.json("GET", "/api/experiments?limit=1"):
+            raise ServerRefused(f"{url} is no server of Modescape")
+
+    @property
+    def title(self) -> str:
+        return self._server.url
+
+    def experiments(self, asked: Pairs) -> Table:
+        return self._listed(EXPERIMENTS, "/api/experiments", asked)
+
+    def sweeps(self) -> Table:
+        columns = ("slug", "name", "created_at", "fields", "cells", "ended")
+        found = self._server.json("GET", "/api/sweeps")["items"]
+        rows = tuple({**one, "created_at": datetime.fromisoformat(one["created_at"])} for one in found)
+        return Table(columns, rows, "Sweeps, newest first", len(rows))
+
+    def detail(self, slug: str) -> Detail:
+        told = self._server.json("GET", _of(slug))
+        return Detail.from_json(told, {key: told[key] for key in EXPERIMENTS.keys})
+
+    def rows(self, slug: str, listed: Listed, asked: Pairs) -> Table:
+        fields: Fields[Any] = SOLUTIONS if listed == "solutions" else MEASUREMENTS
+        return self._listed(fields, f"{_of(slug)}/{listed}", asked)
+
+    def matrices(self, slug: str) -> list[MatrixEntry]:
+        return [MatrixEntry.from_json(one) for one in self._server.json("GET", f"{_of(slug)}/matrices")["items"]]
+
+    def matrix(self, slug: str, entry: MatrixEntry, names: tuple[str, ...]) -> Matrix:
+        content = self._content(f"{_of(slug)}/matrices/{quote(entry.name)}.npy?{urlencode({'split': entry.split})}")
+        values = np.asarray(np.load(io.BytesIO(content), allow_pickle=False), np.float64)
+        return Matrix(entry.name, entry.split, values, entry.rows, entry.columns, names)
+
+    def figures(self, slug: str) -> list[FigureEntry]:
+        found = self._server.json("GET", f"{_of(slug)}/figures")["items"]
+        return [FigureEntry(one["name"], one["title"], one["question"], one["state"]) for one in found]
+
+    def figure(self, slug: str, name: str, form: Form, theme: str, options: Mapping[str, Any]) -> bytes:
+        from modescape.drawing.reading import FigureNotReady
+
+        said = {key: _text(value) for key, value in options.items() if value is not None}
+        query = urlencode({**said, "theme": theme, "arrays": "list"})
+        answer = self._server.ask("GET", f"{_of(slug)}/figures/{quote(name)}.{form}?{query}")
+        if answer.status_code == 409 and "waits_for" in (why := answer.json()):
+            raise FigureNotReady(why["detail"], waits_for=why["waits_for"], closed=why["state"] == "failed")
+        if answer.is_error:
+            raise refusal(answer)
+        if form != "json":
+            return answer.content
+        picture = orjson.loads(answer.content)
+        del picture["words"]
+        return orjson.dumps(picture)
+
+    def export(self, slug: str, target: Path) -> int:
+        """Into a folder: spec, solutions, every figure that is ready in three forms, and the ensemble."""
+        if target.suffix.lower() == ".zip":
+            self._ensemble(slug, target)
+            with zipfile.ZipFile(target) as kept:
+                return len(kept.namelist())
+        with tempfile.TemporaryDirectory(prefix="modescape-") as folder:
+            self._ensemble(slug, archive := Path(folder) / "ensemble.zip")
+            if target.suffix.lower() == ".npz":
+                from modescape.imported.digest import contents
+                from modescape.imported.reading import read
+                from modescape.imported.writing import write
+
+                ensemble = read(archive)
+                write(ensemble, target)
+                return len(contents(ensemble))
+            if target.exists() and any(target.iterdir()):
+                raise Conflict(f"{target} is not empty; name a new folder")
+            target.mkdir(parents=True, exist_ok=True)
+            with zipfile.ZipFile(archive) as kept:
+                kept.extractall(target)
+                names = kept.namelist()
+        files = {
+            "spec.json": orjson.dumps(self.detail(slug).spec, option=orjson.OPT_INDENT_2),
+            "solutions.csv": self._content(f"{_of(slug)}/solutions?format=csv"),
+        }
+        for one in self.figures(slug):
+            if one.state in ("ready", "partial"):
+                files |= {
+                    f"figures/{one.name}.{form}": self.figure(slug, one.name, form, "light", {}) for form in _FORMS
+                }
+        for name, content in files.items():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(content)
+        return len(names) + len(files)
+
+    def launch(self, draft: Draft) -> Launched:
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        if is_sweep(draft.document):
+            body = {**(draft.document or {}), "name": draft.name, "fresh": draft.fresh}
+            return Launched("sweep", self._server.json("POST", "/api/sweeps", body, key)["slug"])
+        body = {"name": draft.name, "spec": draft.document, "preset": draft.preset, "fresh": draft.fresh}
+        return Launched("experiment", self._server.json("POST", "/api/experiments", body, key)["slug"])
+
+    def events(self, slug: str) -> Iterator[Event | None]:
+        last, ends = "", time.monotonic() + _PATIENCE
+        while True:
+            headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+            try:
+                with self._server.stream(f"{_of(slug)}/events", headers=headers, timeout=_QUIET) as answer:
+                    for one in _events(answer.iter_lines()):
+                        ends = time.monotonic() + _PATIENCE
+                        if one is not None:
+                            last = str(one.id)
+                        yield one
+            except httpx.TransportError as error:
+                if time.monotonic() > ends:
+                    raise ServerRefused(f"{self._url} does not answer ({error})") from None
+            time.sleep(0.5)  # the server restarts, or a proxy has closed the line: from where it broke off
+
+    def cancel(self, slug: str) -> None:
+        self._server.json("POST", f"{_of(slug)}/cancel")
+
+    def compare(self, slugs: Sequence[str]) -> Comparison:
+        from modescape.comparing import Comparison
+
+        query = urlencode([("e", slug) for slug in slugs])
+        return Comparison.from_json(self._server.json("GET", f"/api/compare?{query}"))
+
+    def bring(self, path: Path, name: str, answers: Mapping[str, str | None]) -> str:
+        door, files, said = ServerDoor(self._url, self._token), files_below(path), dict(answers)
+        if (labels := said.get("labels")) and Path(labels).is_file():
+            files["labels.npy"] = Path(labels)
+            said["labels"] = "labels.npy"
+        return str(door.bring_in(name, door.send(files), **said)["experiment"])
+
+    # ---- requests ----
+
+    def _listed(self, fields: Fields[Any], address: str, asked: Pairs) -> Table:
+        words = asking.read(fields, asked)  # refuses here what the server would refuse, and says it as a sentence
+        named = [part.strip() for key, value in asked if key == "fields" for part in value.split(",")]
+        computed = tuple(dict.fromkeys(name for name in named if fields.beside(name) is not None))
+        answer = self._server.ask("GET", f"{address}?{urlencode([*asked, ('format', 'ndjson')])}")
+        if answer.is_error:
+            raise refusal(answer)
+        documents = [orjson.loads(line) for line in answer.iter_lines() if line]
+        total = int(answer.headers["x-total-count"])
+        return Table.of(fields, documents, title=words.words, total=total, more=computed)
+
+    def _content(self, path: str) -> bytes:
+        answer = self._server.ask("GET", path)
+        if answer.is_error:
+            raise refusal(answer)
+        return answer.content
+
+    def _ensemble(self, slug: str, target: Path) -> None:
+        if target.exists():
+            raise Conflict(f"{target} is there already; name a new file")
+        part = target.with_name(f".{target.name}.part")
+        try:
+            with self._server.stream(f"{_of(slug)}/ensemble.zip") as answer, part.open("wb") as file:
+                for piece in answer.iter_bytes():
+                    file.write(piece)
+            part.replace(target)
+        except httpx.TransportError as error:
+            raise ServerRefused(f"{self._url} broke off ({error})") from None
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                part.unlink()
+
+
+def _of(slug: str) -> str:
+    if not slug or "/" in slug:
+        raise InvalidInput(f"is {slug!r}", field="experiment", allowed="a slug or an id")
+    return f"/api/experiments/{quote(slug)}"
+
+
+def _text(value: object) -> str:
+    """A figure's option as a query string has it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _events(lines: Iterator[str]) -> Iterator[Event | None]:
+    """A stream of server-sent events: None for a comment, which keeps the line alive, and for `reset`."""
+    said: Json = {}
+    for line in lines:
+        if line.startswith(":"):
+            yield None
+        elif line:
+            name, _, value = line.partition(":")
+            said[name] = value.removeprefix(" ")
+        elif said:
+            if said.get("event") == "reset" or "data" not in said:
+                yield None
+            else:
+                told = orjson.loads(said["data"])
+                yield Event(told["id"], told["kind"], told["payload"])
+            said = {}

@@ -1,0 +1,62 @@
+"""Where a workspace's answers come from: a home (`here`) or a server (`http`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from modescape.client.records import Detail, Draft, Event, FigureEntry, Launched, Matrix, MatrixEntry
+from modescape.client.tables import Table
+
+if TYPE_CHECKING:
+    from modescape.comparing import Comparison
+
+Pairs = Sequence[tuple[str, str]]  # of a query string
+Listed = Literal["solutions", "measurements"]
+Form = Literal["json", "csv", "html"]
+
+
+class Source(Protocol):
+    """What a home and a server both answer. Everything raises NotFound for an experiment that is not there, and
+    InvalidInput naming the field for what is not allowed."""
+
+    @property
+    def title(self) -> str:
+        """Where it is, for people."""
+
+    def experiments(self, asked: Pairs) -> Table:
+        """The rows that a query string of the list asks for, all of them without a `limit`."""
+
+    def sweeps(self) -> Table:
+        """Newest first."""
+
+    def detail(self, slug: str) -> Detail: ...
+
+    def rows(self, slug: str, listed: Listed, asked: Pairs) -> Table:
+        """Solutions or measurements of an experiment."""
+
+    def matrices(self, slug: str) -> list[MatrixEntry]: ...
+
+    def matrix(self, slug: str, entry: MatrixEntry, names: tuple[str, ...]) -> Matrix: ...
+
+    def figures(self, slug: str) -> list[FigureEntry]: ...
+
+    def figure(self, slug: str, name: str, form: Form, theme: str, options: Mapping[str, Any]) -> bytes:
+        """As Plotly JSON, its table as CSV, or a page of its own. Raises FigureNotReady."""
+
+    def export(self, slug: str, target: Path) -> int:
+        """Write into a new folder, or an ensemble into a .zip or .npz; how many files."""
+
+    def launch(self, draft: Draft) -> Launched: ...
+
+    def events(self, slug: str) -> Iterator[Event | None]:
+        """What happens to an experiment from now on, without end; None at once, and whenever it is time to look."""
+
+    def cancel(self, slug: str) -> None:
+        """Raises Conflict once it has ended."""
+
+    def compare(self, slugs: Sequence[str]) -> Comparison: ...
+
+    def bring(self, path: Path, name: str, answers: Mapping[str, str | None]) -> str:
+        """Import the ensemble that lies at a path; the slug of its experiment."""

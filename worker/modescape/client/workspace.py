@@ -1,0 +1,404 @@
+"""What a notebook holds: the experiments of a home or of a server, with everything one does with them.
+
+    import modescape as ms
+    lab = ms.open("~/.modescape")                     # or ms.connect("https://lab.example", token="...")
+    lab.experiments(dataset="digits", accuracy__gte=0.9, sort="-disagreement")
+    one = lab.experiment("quickstart")
+    one.claims, one.solutions.to_pandas(), one.matrix("cosine")
+    one.figure("plane").show()
+    for progress in lab.launch("quickstart").watch():
+        print(progress)
+
+Numbers, words and figures are the same from both.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from modescape.client.nearest import Suggesting, raise_unknown, unknown
+from modescape.client.records import (
+    Claim,
+    Detail,
+    Draft,
+    FigureEntry,
+    Launched,
+    Matrix,
+    MatrixEntry,
+    Progress,
+    Stage,
+)
+from modescape.client.source import Form, Pairs, Source
+from modescape.client.tables import Row, Table
+from modescape.columns import EXPERIMENTS, MEASUREMENTS, Fields
+from modescape.errors import InvalidInput, NotFound
+from modescape.records import EventKind, Json, Role, Status
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from modescape.comparing import Comparison
+    from modescape.settings import Settings
+    from modescape.spec import ExperimentSpec
+
+_OFTEN = (EventKind.PROGRESS, EventKind.POINTS)  # events that change nothing `Progress` says
+T = TypeVar("T")
+_THEMES = ("light", "dark", "print")
+
+
+class Workspace(Suggesting):
+    """The experiments of a home or of a server."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def experiments(
+        self, text: str = "", *, sort: str | None = None, limit: int | None = None, columns: Sequence[str] = (),
+        **filters: Any,
+    ) -> Table:  # fmt: skip
+        """The list, as page and REST interface filter and sort it: `dataset="digits"`, `runs__gte=10`,
+        `method=["dropout", "swag"]`, `archived=True`, and by any field of the spec or result with its path as in
+        `**{"spec.training.learning_rate__lt": 0.01}`.
+
+        text: part of a name or note; sort: a column, `-` before it for largest first; limit: None gives all; columns:
+        those wanted, also `spec.<path>` and `result.<path>`. Raises InvalidInput, and NotFound for an unknown column.
+        """
+        for name in columns:
+            if name not in EXPERIMENTS.keys and EXPERIMENTS.beside(name) is None:
+                raise_unknown("column", name, EXPERIMENTS.keys)
+        fields = list(dict.fromkeys([*EXPERIMENTS.keys, *columns])) if columns else []
+        asked = [("q", text)] if text else []
+        asked += [("sort", sort)] if sort else []
+        asked += [("limit", str(limit))] if limit is not None else []
+        asked += [("fields", ",".join(fields))] if fields else []
+        found = self._source.experiments([*asked, *_query(filters, EXPERIMENTS)])
+        return found.select(*columns) if columns else found
+
+    def experiment(self, slug: str) -> Experiment:
+        """One of them, by slug or id. Raises NotFound with the nearest slugs."""
+        return Experiment(self, self._source, self._known(slug, lambda: self._source.detail(slug)).slug)
+
+    def sweeps(self) -> Table:
+        """All sweeps, newest first."""
+        return self._source.sweeps()
+
+    def launch(
+        self, spec: ExperimentSpec | Json | str, *, name: str | None = None, preset: str | None = None,
+        fresh: bool = False,
+    ) -> Experiment | Sweep:  # fmt: skip
+        """Launch a spec, a preset by name, or a sweep (a document with `over`) for the workers.
+
+        preset: the one a spec began as; fresh: nothing is taken over from earlier experiments. Raises InvalidInput,
+        DataMissing.
+        """
+        launched = self.launched(spec, name=name, preset=preset, fresh=fresh)
+        if launched.kind == "sweep":
+            return Sweep(self, launched.slug)
+        return Experiment(self, self._source, launched.slug)
+
+    def launched(
+        self, spec: ExperimentSpec | Json | str, *, name: str | None, preset: str | None, fresh: bool
+    ) -> Launched:
+        """As `launch`, saying what was made and where."""
+        if isinstance(spec, str):
+            preset, document = spec, None
+        else:
+            document = spec if isinstance(spec, dict) else spec.model_dump(mode="json")
+        return self._source.launch(Draft(document, preset, name, fresh))
+
+    def watch(self, slug: str) -> Iterator[Progress]:
+        """How far an experiment is, now and whenever it changes, until it has ended. Raises NotFound."""
+        self._known(slug, lambda: self._source.detail(slug))
+        seen = None
+        for event in self._source.events(slug):
+            if event is not None and event.kind in _OFTEN:
+                continue
+            now = self._source.detail(slug).progress
+            if now != seen:
+                yield now
+            seen = now
+            if now.status.has_ended:
+                return
+
+    def cancel(self, slug: str) -> None:
+        """Stop an experiment for good. Raises NotFound, and Conflict once it has ended."""
+        self._known(slug, lambda: self._source.cancel(slug))
+
+    def compare(self, *slugs: str) -> Comparison:
+        """Several experiments side by side. Raises InvalidInput for fewer than two or more than 24, NotFound."""
+        if len(slugs) == 1:
+            raise InvalidInput("one alone has nothing to be compared with", field="experiments", allowed="two to 24")
+        return self._known(", ".join(slugs), lambda: self._source.compare(slugs), *slugs)
+
+    def import_(
+        self, path: Path | str, *, name: str | None = None, labels: str | None = None, outputs: str | None = None,
+        kind: str | None = None, recipe: str | None = None, permutation: str | None = None,
+    ) -> Experiment:  # fmt: skip
+        """Bring in an ensemble made elsewhere: a folder, an archive, an .npz or a table. A home judges it here and now,
+        a server has its workers do it (`watch`).
+
+        labels, outputs: names of arrays in an .npz, or a file of labels; kind: logits, probs, log-probs or labels;
+        recipe: same, different or unknown; permutation: apply or keep. Raises InvalidInput.
+        """
+        path = Path(path).expanduser()
+        answers = {"labels": labels, "outputs": outputs, "kind": kind, "recipe": recipe, "permutation": permutation}
+        return self.experiment(self._source.bring(path, name or path.stem, answers))
+
+    def _known(self, slug: str, ask: Callable[[], T], *slugs: str) -> T:
+        """What is asked of an experiment. Raises NotFound with the nearest slugs."""
+        try:
+            return ask()
+        except NotFound:
+            there = self._source.experiments([("fields", "slug,name")]).column("slug")
+            for one in slugs or (slug,):
+                if one not in there:
+                    try:
+                        self._source.detail(one)  # an id, or one that is archived
+                    except NotFound:
+                        raise NotFound(unknown("experiment", one, there)) from None
+            raise
+
+    def __getitem__(self, slug: str) -> Experiment:
+        return self.experiment(slug)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [str(slug) for slug in self._source.experiments([("limit", "1000")]).column("slug")]
+
+    def __repr__(self) -> str:
+        newest = self._source.experiments([("limit", "10")])
+        shown = newest.select("slug", "status", "runs", "accuracy", "disagreement").text()
+        return f"Workspace at {self._source.title}: {newest.total} experiments\n{shown if newest.rows else ''}".rstrip()
+
+    def _repr_html_(self) -> str:
+        newest = self._source.experiments([("limit", "10")])
+        table = newest.select("slug", "name", "status", "runs", "accuracy", "disagreement", "finding")._repr_html_()
+        return f"<p>Workspace at {html.escape(self._source.title)}</p>{table}"
+
+
+class Experiment(Suggesting):
+    """One experiment as it stands whenever it is asked."""
+
+    def __init__(self, workspace: Workspace, source: Source, slug: str) -> None:
+        self._workspace, self._source = workspace, source
+        self.slug = slug
+
+    @property
+    def detail(self) -> Detail:
+        """Everything about it but its results."""
+        return self._source.detail(self.slug)
+
+    @property
+    def name(self) -> str:
+        return self.detail.name
+
+    @property
+    def status(self) -> Status:
+        return self.detail.status
+
+    @property
+    def created(self) -> datetime:
+        return self.detail.created
+
+    @property
+    def spec(self) -> ExperimentSpec:
+        """What was promised."""
+        from modescape.spec import stored
+
+        return stored(self.detail.spec)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return self.detail.stages
+
+    @property
+    def row(self) -> Row:
+        """Its line in the list."""
+        return self.detail.row
+
+    @property
+    def sentence(self) -> str:
+        """What it says of its question, "" while nothing is known."""
+        return self.detail.sentence
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims of the paper as it answers them, each with words and interval; () while nothing is compared."""
+        return self.detail.claims
+
+    @property
+    def solutions(self) -> Table:
+        """Every checkpoint, optimum and sample."""
+        return self._source.rows(self.slug, "solutions", [])
+
+    def measurements(self, **filters: Any) -> Table:
+        """Numbers of solutions and of groups: `metric="accuracy"`, `split="test"`, ... Raises InvalidInput."""
+        return self._source.rows(self.slug, "measurements", _query(filters, MEASUREMENTS))
+
+    @property
+    def matrices(self) -> tuple[MatrixEntry, ...]:
+        """Similarity matrices and embeddings that are there."""
+        return tuple(self._source.matrices(self.slug))
+
+    def matrix(self, kind: str, split: str | None = None) -> Matrix:
+        """cosine, disagreement, ...: numbers with what their rows are. split: which images; None: those of weight
+        space, else the first there are. Raises NotFound with the nearest names."""
+        there = self._source.matrices(self.slug)
+        named = [one for one in there if one.name == kind]
+        if not named:
+            raise_unknown("matrix", kind, [one.name for one in there])
+        order = ["", *self.detail.spec["evaluation"]["splits"]]
+        found = [one for one in named if split in (None, one.split)]
+        if not found:
+            raise_unknown(f"split of {kind}", str(split), [one.split for one in named])
+        entry = min(found, key=lambda one: order.index(one.split) if one.split in order else len(order))
+        words = {row["number"]: _said(row) for row in self.solutions}
+        return self._source.matrix(self.slug, entry, tuple(words.get(n, str(n)) for n in entry.rows))
+
+    @property
+    def figures(self) -> tuple[FigureEntry, ...]:
+        """Every figure, and how far it is."""
+        return tuple(self._source.figures(self.slug))
+
+    def figure(self, name: str, *, theme: str = "light", **options: Any) -> go.Figure:
+        """A figure as Plotly's; options as on its page. Raises NotFound with the nearest names, InvalidInput, and
+        FigureNotReady with what it waits for."""
+        import plotly.graph_objects as go
+
+        return go.Figure(json.loads(self.picture(name, theme=theme, **options)))
+
+    def picture(self, name: str, form: Form = "json", *, theme: str = "light", **options: Any) -> bytes:
+        """A figure as Plotly JSON, its table as CSV, or a page of its own (html). Raises as `figure`."""
+        from modescape.registry import figures
+
+        if theme not in _THEMES:
+            raise InvalidInput(f"is {theme!r}", field="theme", allowed=", ".join(_THEMES))
+        if name not in figures and name not in (there := [one.name for one in self._source.figures(self.slug)]):
+            raise_unknown("figure", name, there)
+        return self._source.figure(self.slug, name, form, theme, options)
+
+    def export(self, path: Path | str) -> int:
+        """Into a new folder, or its ensemble into a new .zip or .npz; how many files. Raises Conflict, NotFound."""
+        return self._source.export(self.slug, Path(path).expanduser())
+
+    def watch(self) -> Iterator[Progress]:
+        """How far it is, now and whenever that changes, until it has ended."""
+        return self._workspace.watch(self.slug)
+
+    def wait(self) -> Experiment:
+        """This, once it has ended."""
+        for _ in self.watch():
+            pass
+        return self
+
+    def cancel(self) -> None:
+        """Stop it for good. Raises Conflict once it has ended."""
+        self._workspace.cancel(self.slug)
+
+    def __repr__(self) -> str:
+        told = self.detail
+        lines = [
+            f"{told.name} ({told.slug}): {told.progress.status}, {told.progress.done} of {told.progress.of} stages"
+        ]
+        return "\n".join([*lines, *filter(None, (told.sentence, told.error)), *map(str, told.claims)])
+
+    def _repr_html_(self) -> str:
+        told = self.detail
+        said = "".join(f"<p>{html.escape(one)}</p>" for one in (told.sentence, told.error) if one)
+        lines = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(claim)) + "</tr>"
+            for claim in told.claims
+        )
+        table = f"<table><tbody>{lines}</tbody></table>" if lines else ""
+        return f"<p><b>{html.escape(told.name)}</b>: {html.escape(str(told.progress))}</p>{said}{table}"
+
+
+class Sweep(Suggesting):
+    """A sweep that was launched; its cells are experiments."""
+
+    def __init__(self, workspace: Workspace, slug: str) -> None:
+        self._workspace = workspace
+        self.slug = slug
+
+    @property
+    def row(self) -> Row:
+        """Its line in the list of sweeps. Raises NotFound once it is archived."""
+        rows = {str(one["slug"]): one for one in self._workspace.sweeps()}
+        if self.slug not in rows:
+            raise_unknown("sweep", self.slug, rows)
+        return rows[self.slug]
+
+    def __repr__(self) -> str:
+        row = self.row
+        far = f"{row['ended']} of {row['cells']} cells ended"
+        return f"{row['name']} ({self.slug}): {far}, over {', '.join(row['fields'])}"
+
+
+def _cells(claim: Claim) -> tuple[str, ...]:
+    stands = " *" if claim.survives else ""
+    return f"({claim.letter})", claim.title, f"{claim.glyph} {claim.word}{stands}", claim.effect, claim.interval
+
+
+def _said(row: Row) -> str:
+    """What a solution is, in words."""
+    if row["role"] == Role.OPTIMUM:
+        return f"run {row['run']}"
+    if row["role"] == Role.CHECKPOINT:
+        return f"run {row['run']}, epoch {row['epoch']:g}" if row["epoch"] is not None else f"run {row['run']}"
+    return f"run {row['run']}, {row['method']} {row['index']} ({row['set']})"
+
+
+def _query(filters: dict[str, Any], fields: Fields[Any]) -> Pairs:
+    """Filters as a query string has them. Raises InvalidInput with the nearest names."""
+    for name in filters:
+        field = name.partition("__")[0]
+        if fields.find(field) is None:
+            raise InvalidInput(unknown("field to filter by", field, fields.asked), field=name)
+    return [(name, _text(value)) for name, value in filters.items() if value is not None]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return ",".join(map(_text, value)) if isinstance(value, list | tuple | set) else str(value)
+
+
+# ---- opened ----
+
+
+def open(home: Path | str | None = None) -> Workspace:
+    """The experiments that are kept in a home (None: that of the settings). Raises ConfigurationError where there is
+    none, or one of another version."""
+    from modescape.client.here import Here
+    from modescape.laboratory import opened
+
+    return Workspace(Here(opened(None if home is None else Path(home).expanduser())))
+
+
+def of_settings(settings: Settings, *, new: bool = False) -> Workspace:
+    """The experiments of a home that settings name. new: one that is not there yet is made. Raises
+    ConfigurationError."""
+    from modescape.client.here import Here
+    from modescape.database import check_schema
+    from modescape.laboratory import Laboratory, started
+
+    if new:
+        return Workspace(Here(started(None, settings).laboratory))
+    check_schema(settings.database)
+    return Workspace(Here(Laboratory(settings)))
+
+
+def connect(url: str, token: str | None = None) -> Workspace:
+    """The experiments of a running server. token: None takes MODESCAPE_TOKEN. Raises ServerRefused where nothing
+    answers within twenty seconds, or the token is not the server's."""
+    from modescape.client.http import There
+    from modescape.settings import read_settings
+
+    kept = read_settings().token
+    return Workspace(There(url, token or (kept.get_secret_value() if kept else None)))
