@@ -118,7 +118,7 @@ class There:
                 names = kept.namelist()
         files = {
             "spec.json": orjson.dumps(self.detail(slug).spec, option=orjson.OPT_INDENT_2),
-            "solutions.csv": self._content(f"{_of(slug)}/solutions?format=csv"),
+            "solutions.json": orjson.dumps(self.rows(slug, "solutions", []).rows, option=orjson.OPT_UTC_Z),
         }
         for one in self.figures(slug):
             if one.state in ("ready", "partial"):
