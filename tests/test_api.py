@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import io
 import itertools
@@ -639,7 +640,8 @@ def test_every_operation_is_documented_with_examples_and_errors(client: httpx.Cl
 def test_the_documentation_page_needs_no_script_and_no_other_host(client: httpx.Client) -> None:
     page = client.get("/api/docs", headers={"Accept": "text/html"})
     assert page.status_code == 200
-    assert "https://" not in page.text.replace("https://www.w3.org", "")
+    named = ("https://www.w3.org", "https://json-schema.org/draft/")  # what names a standard is not asked for anything
+    assert "https://" not in functools.reduce(lambda text, name: text.replace(name, ""), named, page.text)
     for path in ok(client.get("/api/openapi.json"))["paths"]:
         assert path in page.text, path
     assert 'id="invalid-input"' in page.text

@@ -38,7 +38,7 @@ from modescape_api.resources.cuts import Through
 from modescape_api.resources.data import Wanted
 from modescape_api.resources.examples import Example
 from modescape_api.resources.experiments import Changes, Copy, Draft
-from modescape_api.resources.imports import Import, LookAt, NewMember, Reopening
+from modescape_api.resources.imports import Import, LookAt, NewMember, NewPoints, Reopening, Weights
 from modescape_api.resources.selections import Chosen
 from modescape_api.resources.sweeps import SweepDraft
 
@@ -62,7 +62,8 @@ TAGS = {
     "events": "What happened, as it happens.",
     "service": "Workers, and whether all is well.",
 }
-_BODIES = (Draft, SweepDraft, Changes, Copy, Wanted, Chosen, Through, LookAt, Import, NewMember, Reopening,
+_BODIES = (Draft, SweepDraft, Changes, Copy, Wanted, Chosen, Through, LookAt, Import, NewMember, NewPoints,
+           Reopening, Weights,
            ExperimentSpec)  # fmt: skip
 # In the order in which requests are compared with their addresses, and the document lists them.
 PARTS = (experiments, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures,

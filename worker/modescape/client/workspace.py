@@ -15,7 +15,6 @@ Numbers, words and figures are the same from both.
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -267,9 +266,9 @@ class Experiment(Suggesting):
     def figure(self, name: str, *, theme: str = "light", **options: Any) -> go.Figure:
         """A figure as Plotly's; options as on its page. Raises NotFound with the nearest names, InvalidInput, and
         FigureNotReady with what it waits for."""
-        import plotly.graph_objects as go
+        from modescape.drawing.figure import decode
 
-        return go.Figure(json.loads(self.picture(name, theme=theme, **options)))
+        return decode(self.picture(name, theme=theme, **options))
 
     def picture(self, name: str, form: Form = "json", *, theme: str = "light", **options: Any) -> bytes:
         """A figure as Plotly JSON, its table as CSV, or a page of its own (html). Raises as `figure`."""

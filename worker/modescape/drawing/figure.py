@@ -330,6 +330,13 @@ def encode(drawn: go.Figure, arrays: Literal["typed", "list"] = "typed") -> byte
     return orjson.dumps(_plain(plain) if arrays == "list" else plain, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def decode(content: bytes) -> go.Figure:
+    """What `encode` wrote."""
+    import plotly.graph_objects as go
+
+    return go.Figure(orjson.loads(content))
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         if "bdata" in value and "dtype" in value:
