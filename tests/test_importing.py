@@ -437,7 +437,8 @@ def test_figures_of_labels_alone_show_what_labels_tell_and_name_what_they_do_not
     data = figures["ensembles"].call(lab, figures["ensembles"].options())
     assert data.options.panel == "accuracy"
     lab.figure("ensembles")
-    for name, lacking in (("reliability", "how sure a label is needs probabilities"), ("trajectories", "a loss needs")):
+    lacks = {"reliability": "how sure a label is needs probabilities", "trajectories": "needs checkpoints along"}
+    for name, lacking in lacks.items():
         with pytest.raises(FigureNotReady, match=lacking) as waiting:
             lab.figure(name)
         assert waiting.value.closed

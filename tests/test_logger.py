@@ -28,7 +28,7 @@ from modescape.errors import Conflict, InvalidInput
 from modescape.laboratory import Lab
 from modescape.logger import delivery, ensemble
 from modescape.logger.spool import Spool, spools
-from modescape.sending import ServerDoor, ServerRefused
+from modescape.sending import ServerDoor
 from modescape.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("few_redraws")
@@ -312,7 +312,7 @@ def test_a_member_of_other_content_under_the_same_id_is_refused_and_kept(door: D
     with ms.ensemble("other", truth(), planned=2, server=door.site.url, id="other", settings=mine) as e:
         log_one(e, 0)
     with (
-        pytest.raises(ServerRefused, match="member '0' is here already, of other content"),
+        pytest.raises(Conflict, match="member '0' is here already, of other content"),
         ms.ensemble("other", truth(), planned=2, server=door.site.url, id="other", settings=mine) as e,
     ):
         log_other(e)

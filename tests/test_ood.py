@@ -39,6 +39,7 @@ from modescape.studies.ood.images import available, count_images, fitted, outsid
 from modescape.studies.ood.stages import _subsets
 from modescape.studies.ood.study import OodSpec
 from modescape.tables import Stage
+from modescape.voice import HERE
 from modescape_api.pages import forms
 
 GRAY, COLOUR = Shape(1, 28, 28, 10), Shape(3, 32, 32, 10)
@@ -676,6 +677,7 @@ def looked_at() -> Any:
             rows.append((subject, "entropy", 1.0 + more, {**told, **counts}))
     measured = [SimpleNamespace(subject=s, metric=m, value=v, n=3, details=d) for s, m, v, d in rows]
     return SimpleNamespace(
+        voice=HERE,
         spec=parse(TINY), measurements=lambda: measured, class_names=list("abcdefghij"), failed={}, failed_chains={}
     )  # fmt: skip
 
@@ -712,7 +714,7 @@ def test_entropy_can_be_seen_of_every_group() -> None:
 @pytest.mark.parametrize("name", ["ood", "ood-entropy"])
 def test_figures_wait_or_say_how_to_get_them(name: str) -> None:
     def results(document: dict[str, Any]) -> Any:
-        return SimpleNamespace(spec=parse(document), measurements=list)
+        return SimpleNamespace(spec=parse(document), measurements=list, voice=HERE)
 
     with pytest.raises(FigureNotReady, match="name a set") as refusal:
         collect(name, results(DIGITS))

@@ -188,7 +188,7 @@ def test_figures_of_shift_show_sets_with_images_of_their_own(tmp_path: Path) -> 
     data = figures["shift"].call(lab, figures["shift"].options())
     words = figures["shift"].tell(data)
     said = " ".join(words.notes.text)
-    assert "On CIFAR-10.1, 700 images of its own, single runs are right on " in said
+    assert "On CIFAR-10.1, 700 images of its own, single members are right on " in said
     assert "of the test images: −" in said
     types = figures["shift-types"].call(lab, figures["shift-types"].options())
     assert set(types.types) == {"cifar-10-1", "fog"}
@@ -283,7 +283,7 @@ def test_trained_networks_are_asked_about_a_labelled_set_of_other_images(faded: 
     (told,) = [one.record for one in lab.claims() if one.record.id == "f2"]
     assert "Faded digits (150 images of its own, drawn independently)" in told.because
     said = " ".join(figures["shift"].tell(figures["shift"].call(lab, figures["shift"].options())).notes.text)
-    assert "On Faded digits, 150 images of its own, single runs are right on " in said
+    assert "On Faded digits, 150 images of its own, single members are right on " in said
     lab.figure("shift-types")
 
 

@@ -36,6 +36,7 @@ from modescape.stages.stage import Task
 from modescape.store.leases import Lease
 from modescape.tables import Stage
 from modescape.training import Silent, train
+from modescape.voice import HERE, Voice
 
 assert presets
 
@@ -377,6 +378,7 @@ class Found:
 
     spec: ExperimentSpec
     kept: list[Any] = field(default_factory=list)
+    voice: Voice = HERE
     failed: dict[int, str] = field(default_factory=dict)
     failed_chains: dict[str, dict[int, str]] = field(default_factory=dict)
 

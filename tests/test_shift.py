@@ -36,6 +36,7 @@ from modescape.stages import groups
 from modescape.studies.shift import stages as shift_stages
 from modescape.study import said_of_chains
 from modescape.tables import Stage
+from modescape.voice import HERE
 
 CPU = Machine(device="cpu", title="test", numerics="test", queues=("cpu",))
 TYPES, INTENSITIES, IMAGES, MEMBERS, RUNS = ("gaussian_noise", "contrast"), (1, 2, 3, 4, 5), 60, 2, 3
@@ -421,7 +422,7 @@ def shifted_by_hand() -> Any:
             for i in (0, *INTENSITIES)
         ]  # fmt: skip
 
-    return SimpleNamespace(spec=parse(SPEC), shifted=rows, failed={}, failed_chains={})
+    return SimpleNamespace(spec=parse(SPEC), shifted=rows, failed={}, failed_chains={}, voice=HERE)
 
 
 def test_types_draw_the_groups_asked_for_and_list_the_others() -> None:
@@ -453,6 +454,7 @@ def test_few_types_fill_the_page() -> None:
 def test_a_figure_of_no_study_says_how_to_get_it() -> None:
     class Nothing:
         spec = parse({})
+        voice = HERE
 
         def shifted(self, metric: str, *, by_type: bool = False) -> list[Any]:
             return []

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import orjson
 
-from modescape.errors import InvalidInput, ModescapeError
+from modescape.errors import Conflict, InvalidInput, ModescapeError
 from modescape.logger.spool import POINTS, Spool, SpooledMember, Waiting
 from modescape.records import Json
 from modescape.sending import ServerAway, ServerDoor, ServerRefused
@@ -39,8 +39,8 @@ class Delivery:
         self._is_over: set[str] = set()  # folders of members that have nothing more to send
 
     def run(self, *, is_last: bool = False) -> None:
-        """Send all that is there now. is_last: nobody logs any more. Raises ServerAway, ServerRefused, InvalidInput for
-        what it refuses."""
+        """Send all that is there now. is_last: nobody logs any more. Raises ServerAway, ServerRefused, Conflict and
+        InvalidInput for what it refuses."""
         if self.spool.about.planned is None and not is_last:
             return  # how many there will be is known when they are there
         members = [one for one in self.spool.members if one.folder.name not in self._is_over]
@@ -109,7 +109,7 @@ class Delivery:
             )
         except InvalidInput:
             raise
-        except ServerRefused as refused:
+        except (ServerRefused, Conflict) as refused:
             found = self._door.one(id_)
             if found["state"] == "open" and member.id not in (one["id"] for one in found["members"]):
                 raise ServerAway(str(refused)) from None  # it is busy with those of others
