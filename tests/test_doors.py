@@ -789,7 +789,7 @@ def test_a_browser_drops_files_sends_them_in_parts_and_a_worker_judges_them(tmp_
         page.wait_for_url("**/experiments/from-a-browser")
         Door(site).run("from-a-browser")
         page.reload()
-        assert "Independent runs disagree on" in page.inner_text("#live-verdict")
+        assert "Members disagree on" in page.inner_text("#live-verdict")
         assert failures == []
         browser.close()
 

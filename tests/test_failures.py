@@ -420,7 +420,7 @@ def test_its_gain_is_that_around_those_runs(partly: Lab) -> None:
         assert rows[name]["over_finals"] == pytest.approx(single - averaged, abs=1e-6)
         assert (rows[name]["runs"], rows[name]["of"]) == (4, 5)
     assert "runs" not in rows["random"]
-    shown = {row.title for row in pages.gains(Finding.from_json(partly.experiment.finding))}
+    shown = {row.title for row in pages.gains(partly.spec, Finding.from_json(partly.experiment.finding))}
     assert "SWAG (around 4 of 5 runs)" in shown
 
 

@@ -283,7 +283,7 @@ def test_trained_networks_are_asked_about_a_labelled_set_of_other_images(faded: 
     (told,) = [one.record for one in lab.claims() if one.record.id == "f2"]
     assert "Faded digits (150 images of its own, drawn independently)" in told.because
     said = " ".join(figures["shift"].tell(figures["shift"].call(lab, figures["shift"].options())).notes.text)
-    assert "On Faded digits, 150 images of its own, single members are right on " in said
+    assert "On Faded digits, 150 images of its own, single runs are right on " in said
     lab.figure("shift-types")
 
 

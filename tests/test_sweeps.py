@@ -32,7 +32,7 @@ from modescape.sweeps.numbers import Numbers
 from modescape.sweeps.running import Swept
 from modescape.sweeps.telling import CellAnswer, Verdict
 
-LEARNING = {**SPEC["training"], "batch_size": 5, "learning_rate": 0.003}
+LEARNING = {**SPEC["training"], "epochs": 4, "batch_size": 5, "learning_rate": 0.003}
 BASE = {**SPEC, "training": LEARNING, "ensemble": {"runs": 3, "seed": 40}}
 OVER = {"training.learning_rate": [0.001, 0.003], "methods.random.typical": [2, 3]}
 

@@ -147,7 +147,7 @@ def test_what_is_missing_is_said(site: Served) -> None:
     with site.visitor() as visitor:
         page = visitor.get(f"/experiments/{slug_of('labels alone')}").text
     said = list(read_of(page))
-    assert "It needs probabilities, and labels alone came with the members." in said
+    assert "Only labels are known here, and how sure a label is needs probabilities." in said
     assert said.count("It needs checkpoints along a training, which did not come with the members.") == 2
     assert "It needs the networks themselves: bring their weights with the page Import." in said
     assert "(a) Independent optima are orthogonal:" in said

@@ -106,7 +106,7 @@ def test_the_command_line_imports_and_exports_without_torch_and_server(
 
     brought = command("import", "run_0[0-4].npy", "--labels", "y.npy", "--recipe", "same", "--name", "five")
     assert brought.returncode == 0, brought.stderr
-    assert "Independent runs disagree on" in brought.stdout
+    assert "Members disagree on" in brought.stdout
     out = tmp_path / "out"
     exported = command("export", "five", str(out))
     assert exported.returncode == 0, exported.stderr

@@ -30,7 +30,7 @@ def upgrade() -> None:
         "logged_batch",
         sa.Column("gathering_id", sa.String(36), primary_key=True),
         sa.Column("member", sa.String(), primary_key=True),
-        sa.Column("batch", sa.String(100), primary_key=True),
+        sa.Column("batch", sa.String(), primary_key=True),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("curves", document, nullable=False),
         sa.Column("points", sa.LargeBinary(), nullable=False),

@@ -496,7 +496,7 @@ class LoggedBatch(Base):
 
     gathering_id: Mapped[str] = mapped_column(primary_key=True)
     member: Mapped[str] = mapped_column(primary_key=True)
-    batch: Mapped[str] = mapped_column(String(100), primary_key=True)  # its sender's name for it: it is kept once
+    batch: Mapped[str] = mapped_column(primary_key=True)  # its sender's name for it: it is kept once
     number: Mapped[int]  # in the order in which they came
     curves: Mapped[list[Any]]  # [name, points] of each, in the order of the bytes
     points: Mapped[bytes] = mapped_column(LargeBinary)

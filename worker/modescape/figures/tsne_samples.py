@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def tsne_samples(results: Results, options: SampleOptions) -> Embedding:
     if not results.spec.methods:
         raise FigureNotReady("no subspace methods in this spec")
-    return embedding(results, options, f"{options.layout}-samples", methods=options.methods_of(results))
+    return embedding(results, options, "samples", methods=options.methods_of(results))
 
 
 tsne_samples.tell(told)

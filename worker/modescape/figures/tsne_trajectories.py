@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     page=576,
 )
 def tsne_trajectories(results: Results, options: EmbeddingOptions) -> Embedding:
-    return embedding(results, options, f"{options.layout}-trajectories", methods=[])
+    return embedding(results, options, "trajectories", methods=[])
 
 
 tsne_trajectories.tell(told)

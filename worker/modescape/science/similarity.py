@@ -24,6 +24,8 @@ from modescape.science.predictions import entropy, log_softmax, softmax
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
+FEWEST_EMBEDDED = 5  # functions: of fewer, neighbours say nothing
+
 _VALUES = 1 << 15  # probabilities a divergence handles at a time: 256 kB, which stay in the processor's cache
 _HELD = 1 << 20  # probabilities of the bases that are held while the others are read: 16 MB with their logarithms
 
@@ -221,7 +223,7 @@ def embed(products: Floats, *, seed: int, perplexity: float | None = None) -> Em
 
     t-SNE (van der Maaten & Hinton 2008) sees distances only, and the rows of U sqrt(lambda) have exactly those of the
     n x N K prediction matrix, so nothing larger than n x n is ever needed. It starts from PCA. The perplexity is
-    min(30, max(2, (n - 1) / 3)) unless given, and is lowered to stay below n.
+    min(30, max(2, (n - 1) / 3)) unless given, and is lowered to stay below n. Fewer than FEWEST_EMBEDDED have no t-SNE.
     Classical scaling of Euclidean distances *is* PCA, so the third map is metric scaling (SMACOF, de Leeuw 1977).
     """
     count = len(products)
@@ -234,7 +236,7 @@ def embed(products: Floats, *, seed: int, perplexity: float | None = None) -> Em
     total = float(eigenvalues.sum())
     share = float(eigenvalues[:2].sum()) / total if total > 0 else 1.0
     mds, stress = _metric_scaling(products, pca)
-    if count < 5:
+    if count < FEWEST_EMBEDDED:
         return Embedding(None, pca, mds, seed, None, share, stress)
     used = min(perplexity or min(30.0, max(2.0, (count - 1) / 3)), count - 1.0)
     return Embedding(_tsne(points, pca, seed, used), pca, mds, seed, used, share, stress)

@@ -23,6 +23,7 @@ from modescape.records import Group, Json
 from modescape.registry import method_title
 from modescape.registry import methods as all_methods
 from modescape.results import MatrixData, Results
+from modescape.science.similarity import FEWEST_EMBEDDED
 from modescape.tables import Solution
 
 if TYPE_CHECKING:
@@ -87,15 +88,21 @@ class Embedding(FigureData):
 
 
 def embedding(
-    results: Results, options: EmbeddingOptions | SampleOptions, name: str, methods: Sequence[str]
+    results: Results,
+    options: EmbeddingOptions | SampleOptions,
+    what: Literal["trajectories", "samples"],
+    methods: Sequence[str],
 ) -> Embedding:
-    matrix: MatrixData | None = results.matrix(name, options.split)
+    matrix: MatrixData | None = results.matrix(f"{options.layout}-{what}", options.split)
+    if matrix is None and options.layout == "tsne":  # which so few functions do not have
+        matrix = results.matrix(f"pca-{what}", options.split)
+        options = options if matrix is None else options.model_copy(update={"layout": "pca"})
     if matrix is None:
         if options.split not in results.spec.evaluation.splits:
             raise FigureNotReady(f"no predictions on {options.split} images in this spec")
         if options.split != results.spec.evaluation.splits[0]:
             raise FigureNotReady(f"functions are embedded by {results.spec.evaluation.splits[0]} images only")
-        refuse_skipped(results, "embed", name.partition("-")[2])
+        refuse_skipped(results, "embed", what)
         raise FigureNotReady("the joint embedding comes after all its predictions", waits_for=("predict", "embed"))
     place = {number: np.asarray(matrix.values[i, :2], dtype=np.float64) for i, number in enumerate(matrix.rows)}
     shown: list[Solution] = [
@@ -182,6 +189,8 @@ def _caption(data: Embedding, title: str, runs: int) -> str:
         if perplexity is not None:
             parts.append(f"Perplexity {perplexity:.3g}, seed {seed}.")
         parts.append("Distances between islands carry no meaning.")
+    elif len(data.groups) < FEWEST_EMBEDDED:
+        parts.append(f"t-SNE needs {FEWEST_EMBEDDED} functions or more.")
     if options.color == "run":
         parts.append("Each colour is a run." + (" Each symbol is a method." if methods else ""))
     if details.get("share") is not None:
