@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from modescape import names
@@ -40,13 +41,22 @@ Tag = Annotated[str, StringConstraints(pattern=r"^[^,;]+$"), AfterValidator(part
 Notes = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_storable)]
 
 
+class _Reader(Generic[M]):
+    def __init__(self, model: type[M]) -> None:
+        self.model = model
+
+    async def __call__(self, request: Request) -> M:
+        return validate(self.model, await read_json(request))
+
+
 def body(model: type[M]) -> Any:
     """The dependency that reads a body of this model. An empty body is read as an empty object."""
+    return Depends(_Reader(model))
 
-    async def read(request: Request) -> M:
-        return validate(model, await read_json(request))
 
-    return Depends(read)
+def read_by(route: APIRoute) -> Iterator[type[Body]]:
+    """The models of the bodies that a route reads."""
+    yield from (one.call.model for one in route.dependant.dependencies if isinstance(one.call, _Reader))
 
 
 async def read_json(request: Request) -> object:

@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from modescape.records import Json
 from modescape.spec import ExperimentSpec
-from modescape_api.http import problems, replies
+from modescape_api.http import bodies, problems, replies
 from modescape_api.resources import (
     artifacts,
     catalogue,
@@ -34,13 +34,7 @@ from modescape_api.resources import (
     uploads,
     workers,
 )
-from modescape_api.resources.cuts import Through
-from modescape_api.resources.data import Wanted
 from modescape_api.resources.examples import Example
-from modescape_api.resources.experiments import Changes, Copy, Draft
-from modescape_api.resources.imports import Import, LookAt, NewMember, NewPoints, Reopening, Weights
-from modescape_api.resources.selections import Chosen
-from modescape_api.resources.sweeps import SweepDraft
 
 router = APIRouter(include_in_schema=False)
 
@@ -62,9 +56,6 @@ TAGS = {
     "events": "What happened, as it happens.",
     "service": "Workers, and whether all is well.",
 }
-_BODIES = (Draft, SweepDraft, Changes, Copy, Wanted, Chosen, Through, LookAt, Import, NewMember, NewPoints,
-           Reopening, Weights,
-           ExperimentSpec)  # fmt: skip
 # In the order in which requests are compared with their addresses, and the document lists them.
 PARTS = (experiments, sweeps, solutions, each_example, curves, matrices, cuts, artifacts, selections, figures,
          catalogue, compare, data, uploads, imports, gallery, paper, events, workers)  # fmt: skip
@@ -75,8 +66,10 @@ def openapi(app: FastAPI) -> Json:
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        routes = [route for part in PARTS for route in part.router.routes if isinstance(route, APIRoute)]
+        models = dict.fromkeys([ExperimentSpec, *(model for route in routes for model in bodies.read_by(route))])
         _, defined = models_json_schema(
-            [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
+            [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
         )
         schemas.update(defined["$defs"])
         schemas["Draft"]["properties"]["spec"]["anyOf"] = [
@@ -98,10 +91,9 @@ def openapi(app: FastAPI) -> Json:
         for operations in document["paths"].values():
             for method, operation in operations.items():
                 _complete(method, operation)
-        for part in PARTS:
-            for route in part.router.routes:
-                if isinstance(route, APIRoute) and route.include_in_schema:
-                    _read_examples(route, document["paths"][route.path_format])
+        for route in routes:
+            if route.include_in_schema:
+                _read_examples(route, document["paths"][route.path_format])
         app.openapi_schema = document
     return app.openapi_schema
 
