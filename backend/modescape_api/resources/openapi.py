@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from modescape.records import Json
@@ -67,7 +68,10 @@ def openapi(app: FastAPI) -> Json:
         document = FastAPI.openapi(app)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         routes = [route for part in PARTS for route in part.router.routes if isinstance(route, APIRoute)]
-        models = dict.fromkeys([ExperimentSpec, *(model for route in routes for model in bodies.read_by(route))])
+        models: dict[type[BaseModel], None] = dict.fromkeys(
+            model for route in routes for model in bodies.read_by(route)
+        )
+        models[ExperimentSpec] = None
         _, defined = models_json_schema(
             [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
         )
