@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression
 
 from modescape.claims.combining import holm
 from modescape.claims.equal_accuracy import at_equal_accuracy
@@ -74,15 +75,24 @@ def test_redraws_of_examples_are_multinomial_counts() -> None:
 def test_isotonic_fit_equals_the_minimax_formula() -> None:
     """fit_k = max over i <= k of min over j >= k of the mean of values i to j (Barlow et al. 1972)."""
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        values, weights = rng.normal(size=30).cumsum(), rng.integers(1, 4, 30).astype(float)
+    columns, weights = rng.normal(size=(30, 20)).cumsum(axis=0), rng.integers(1, 4, 30).astype(float)
 
-        def mean(i: int, j: int, v: Floats = values, w: Floats = weights) -> float:
-            return float((v[i : j + 1] @ w[i : j + 1]) / w[i : j + 1].sum())
+    def mean(values: Floats, i: int, j: int) -> float:
+        return float((values[i : j + 1] @ weights[i : j + 1]) / weights[i : j + 1].sum())
 
-        expected = [max(min(mean(i, j) for j in range(k, 30)) for i in range(k + 1)) for k in range(30)]
-        assert isotonic.isotonic(values, weights) == pytest.approx(expected, abs=1e-10)
-    assert isotonic.isotonic(np.array([3.0, 1, 2]), np.ones(3)) == pytest.approx([2, 2, 2])
+    for values, found in zip(columns.T, isotonic.isotonic(columns, weights).T, strict=True):
+        expected = [max(min(mean(values, i, j) for j in range(k, 30)) for i in range(k + 1)) for k in range(30)]
+        assert found == pytest.approx(expected, abs=1e-12)
+    assert isotonic.isotonic(np.array([[3.0], [1], [2]]), np.ones(3))[:, 0] == pytest.approx([2, 2, 2])
+
+
+def test_columns_fitted_together_are_fitted_as_each_alone() -> None:
+    rng = np.random.default_rng(1)
+    for columns in (1, 63, 64, 65, 300):
+        values = rng.uniform(size=(12, columns)) + 5.0 * rng.normal(size=columns)
+        values[:, 0] = 0.0
+        alone = [isotonic_regression(column).x for column in values.T]
+        np.testing.assert_allclose(isotonic.isotonic(values, np.ones(12)).T, alone, rtol=0, atol=1e-12)
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------
@@ -205,7 +215,7 @@ def test_support_is_judged_before_any_word() -> None:
 def test_a_fitted_loss_equal_to_the_cost_but_for_rounding_counts() -> None:
     s = np.arange(1.0, 13)
     losses = 0.9 - np.array([0.9] * 5 + [0.884, 0.891, 0.892, 0.893] + [0.88] * 3)  # .016 to .007: pooled to .01
-    assert isotonic.isotonic(losses, np.ones(12))[5] > 0.01, "in floats it is a little more"
+    assert isotonic.isotonic(losses[:, None], np.ones(12))[5, 0] > 0.01, "in floats it is a little more"
     found = _read(s, losses, 0.01 * s)
     assert (found.strength, found.below, found.beyond) == (9.0, 9, 3)
     assert found.distance == pytest.approx(0.09)
