@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from modescape.science.blocks import blocks
 from modescape.science.predictions import entropy, log_softmax, softmax
+from modescape.science.tsne import tsne
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -204,7 +205,7 @@ def gram(functions: Sequence[Array]) -> Floats:
 class Embedding:
     """Three maps of the same functions, each [n, 2].
 
-    tsne: perplexity and seed as given here, None where there were too few functions (below 5: read PCA); pca: the
+    tsne: None where there were too few functions (below FEWEST_EMBEDDED: read PCA); pca: the
     exact projection with the largest variance, of which it keeps `share`; mds: metric scaling, the map whose distances
     are nearest to the true ones, with `stress` as relative error.
     """
@@ -239,28 +240,27 @@ def embed(products: Floats, *, seed: int, perplexity: float | None = None) -> Em
     if count < FEWEST_EMBEDDED:
         return Embedding(None, pca, mds, seed, None, share, stress)
     used = min(perplexity or min(30.0, max(2.0, (count - 1) / 3)), count - 1.0)
-    return Embedding(_tsne(points, pca, seed, used), pca, mds, seed, used, share, stress)
-
-
-def _tsne(points: Floats, pca: Floats, seed: int, perplexity: float) -> Floats:
-    from sklearn.manifold import TSNE
-
     spread = pca[:, 0].std()
-    start = (pca / spread * 1e-4 if spread > 0 else pca).astype(np.float32)  # scikit-learn's own PCA start
-    model = TSNE(2, perplexity=perplexity, init=start, random_state=seed, method="exact", n_jobs=1)
-    return np.asarray(model.fit_transform(points), np.float64)
+    start = pca / spread * 1e-4 if spread > 0 else pca
+    return Embedding(tsne(_squares(products), start, perplexity=used), pca, mds, seed, used, share, stress)
+
+
+def _squares(products: Floats) -> Floats:
+    """Squared distances [n, n] of points with these inner products."""
+    own = np.diag(products)
+    found = np.maximum(own[:, None] + own[None] - (products + products.T), 0.0)
+    np.fill_diagonal(found, 0.0)
+    return found
 
 
 def _metric_scaling(products: Floats, start: Floats) -> tuple[Floats, float]:
     """Points [n, 2] by majorisation from `start`, and sqrt(sum (d - D)^2 / sum D^2) over pairs."""
     from sklearn.manifold import smacof
 
-    squares = np.diag(products)
-    targets = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * products, 0.0))
-    np.fill_diagonal(targets, 0.0)
+    targets = np.sqrt(_squares(products))
     scale = float(np.square(targets).sum())
     if scale == 0:
         return start, 0.0
-    points, _ = smacof((targets + targets.T) / 2, init=start, n_init=1, max_iter=300, eps=1e-7, normalized_stress=False)
+    points, _ = smacof(targets, init=start, n_init=1, max_iter=300, eps=1e-7, normalized_stress=False)
     distances = np.sqrt(np.square(points[:, None] - points[None]).sum(axis=-1))
     return points, float(np.sqrt(np.square(distances - targets).sum() / scale))

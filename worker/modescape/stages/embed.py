@@ -13,16 +13,16 @@ from modescape.stages.stage import Context, Json, planner, stage
 
 @planner("embed-trajectories", after="trajectories")
 def plan_trajectories(draft: Draft) -> None:
-    draft.add("embed", "trajectories", {}, Work(other=4.0), wants=draft.keys("predict"))
+    draft.add("embed", "trajectories", {}, Work(other=2.0), wants=draft.keys("predict"))
 
 
 @planner("embed-samples", after="compare")
 def plan_samples(draft: Draft) -> None:
     if draft.spec.methods:
-        draft.add("embed", "samples", {}, Work(other=8.0), wants=[*draft.keys("predict"), *draft.keys("sample")])
+        draft.add("embed", "samples", {}, Work(other=4.0), wants=[*draft.keys("predict"), *draft.keys("sample")])
 
 
-@stage("embed", version=2, gathers=True)
+@stage("embed", version=3, gathers=True)
 def embed(context: Context) -> None:
     """One joint map of functions: trajectories of the first healthy runs, and with them their typical samples."""
     results, evaluation = context.results(), context.spec.evaluation
