@@ -441,7 +441,9 @@ def test_predictions_come_in_by_either_and_are_the_same_ensemble(tmp_path: Path)
     here = of_settings(ms.Settings(home=here_home), new=True)
     mine = here.import_(tmp_path / "four.npz", recipe="same")
     assert mine.status == Status.SUCCEEDED
-    assert "4 runs" in mine.sentence
+    assert "4 members" in mine.sentence
+    assert "run" not in repr(mine)
+    assert mine.matrix("disagreement").names[0] == "member 0"
     with pytest.raises(InvalidInput) as refused:
         here.import_(tmp_path / "four.npz", recipe="equal")
     assert (refused.value.field, refused.value.allowed) == ("recipe", "same, different, unknown")
