@@ -99,6 +99,31 @@ def test_verify_finds_a_changed_file_and_purge_frees_bytes(home: Path, tmp_path:
     assert f"damaged  {victim.stem}" in damaged.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "never"),
+    [
+        (("--help",), ("numpy", "pydantic", "sqlalchemy", "modescape.settings", "modescape.registry", "httpx")),
+        (("lits",), ("numpy", "pydantic", "sqlalchemy", "modescape.settings", "modescape.registry", "httpx")),
+        (("list",), ("torch", "scipy", "sklearn", "plotly", "alembic", "httpx", "modescape.plan", "modescape.imported",
+                     "modescape.exporting", "modescape.stages", "modescape.comparing")),
+        (("show", "small"), ("torch", "scipy", "sklearn", "plotly", "alembic", "httpx", "modescape.plan",
+                            "modescape.exporting", "modescape.stages", "modescape.comparing")),
+    ],
+)  # fmt: skip
+def test_a_command_loads_only_what_it_needs(home: Path, arguments: tuple[str, ...], never: tuple[str, ...]) -> None:
+    script = (
+        "import atexit, sys; from modescape.cli import main\n"
+        "atexit.register(lambda: print('LOADED', *sys.modules))\nsys.exit(main(sys.argv[1:]))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env={**os.environ, "MODESCAPE_HOME": str(home)}, capture_output=True, text=True,
+    )  # fmt: skip
+    loaded = said.stdout.partition("LOADED ")[2].split()
+    assert loaded, said.stderr
+    assert [name for name in never if name in loaded] == []
+
+
 def test_settings_and_data_are_listed(tmp_path: Path) -> None:
     listed = modescape(tmp_path, "settings", MODESCAPE_TOKEN="secret-word")
     assert listed.returncode == 0

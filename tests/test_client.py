@@ -17,10 +17,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import yaml
 from serving import SPEC, Served, finished, served, work
 
 import modescape as ms
 from modescape.client.http import There
+from modescape.client.records import SweepProgress
 from modescape.client.workspace import Experiment, Sweep, Workspace
 from modescape.errors import ConfigurationError, Conflict, InvalidInput, ModescapeError, NotFound
 from modescape.imported.digest import set_digest
@@ -248,6 +250,15 @@ def test_an_ensemble_that_is_exported_is_the_same_from_both(both: tuple[Workspac
     assert len(digests) == 1
 
 
+def seen_while(watched: Iterator[Any], worker: threading.Thread) -> list[Any]:
+    """What a watch says until it ends; the work begins once it has said how things stand."""
+    seen = [next(watched)]
+    worker.start()
+    seen += watched
+    worker.join()
+    return seen
+
+
 def test_what_is_launched_can_be_watched_to_its_end_and_is_what_the_spec_says(
     both: tuple[Workspace, Workspace], site: Served
 ) -> None:
@@ -257,10 +268,8 @@ def test_what_is_launched_can_be_watched_to_its_end_and_is_what_the_spec_says(
         assert (launched.slug, launched.status, launched.spec.ensemble.seed) == (
             f"launched-{number}", Status.QUEUED, 20 + number,
         )  # fmt: skip
-        worker = threading.Timer(0.5, work, (site.laboratory, launched.detail.row["id"]))
-        worker.start()
-        seen = list(launched.watch())
-        worker.join()
+        worker = threading.Thread(target=work, args=(site.laboratory, launched.detail.row["id"]))
+        seen = seen_while(launched.watch(), worker)
         assert seen[0].status == Status.QUEUED
         assert (seen[-1].status, seen[-1].done) == (Status.SUCCEEDED, seen[-1].of)
         assert [one.done for one in seen] == sorted(one.done for one in seen)
@@ -275,10 +284,8 @@ def test_cancelling_ends_a_watch(both: tuple[Workspace, Workspace]) -> None:
     for lab in both:
         launched = lab.launch({**SPEC, "ensemble": {"runs": 2, "seed": 30}}, name="to be stopped")
         assert isinstance(launched, Experiment)
-        stop = threading.Timer(0.5, launched.cancel)
-        stop.start()
-        assert [one.status for one in launched.watch()] == [Status.QUEUED, Status.CANCELLED]
-        stop.join()
+        seen = seen_while(launched.watch(), threading.Thread(target=launched.cancel))
+        assert [one.status for one in seen] == [Status.QUEUED, Status.CANCELLED]
 
 
 def test_a_sweep_is_launched_by_the_same_call(both: tuple[Workspace, Workspace]) -> None:
@@ -291,6 +298,64 @@ def test_a_sweep_is_launched_by_the_same_call(both: tuple[Workspace, Workspace])
             lab.launch({"base": SPEC, "over": {"training.epohcs": [2, 3]}})
     assert here.sweeps() == there.sweeps()
     assert here.sweeps()["cells"] == [2, 2]
+
+
+def test_a_sweep_is_watched_by_its_slug_until_all_cells_have_ended(
+    both: tuple[Workspace, Workspace], site: Served
+) -> None:
+    for number, lab in enumerate(both):
+        asked = {"base": {**SPEC, "ensemble": {"runs": 2, "seed": 50 + number}}, "over": {"training.epochs": [2, 3]}}
+        found = lab.launch(asked, name=f"watched {number}")
+        assert isinstance(found, Sweep)
+        rows = [site.laboratory.store.experiments.get(one.slug) for one in found.experiments]
+
+        def do(rows: Any = rows) -> None:
+            for row in rows:
+                work(site.laboratory, row.id)
+
+        seen = seen_while(lab.watch(found.slug), threading.Thread(target=do))
+        assert all(isinstance(one, SweepProgress) for one in seen)
+        assert (seen[0].ended, seen[0].cells, seen[0].done) == (0, 2, 0)
+        assert (seen[-1].ended, seen[-1].done) == (2, seen[-1].of)
+        assert "2 of 2 cells ended" in str(seen[-1])
+        assert [one.varied for one in found.cells] == [{"training.epochs": 2}, {"training.epochs": 3}]
+        assert {one.status for one in found.wait().cells} == {Status.SUCCEEDED}
+    here, there = both
+    assert here.sweep("watched-0").cells == there.sweep("watched-0").cells
+    with pytest.raises(NotFound, match="did you mean"):
+        there.sweep("watched-2")
+
+
+def test_a_sweep_can_be_cancelled_by_its_slug(both: tuple[Workspace, Workspace]) -> None:
+    for number, lab in enumerate(both):
+        found = lab.launch({"base": SPEC, "over": {"training.epochs": [4, 5]}}, name=f"stopped {number}")
+        lab.cancel(found.slug)
+        assert isinstance(found, Sweep)
+        last = found.wait().cells
+        assert {one.status for one in last} == {Status.CANCELLED}
+        assert len(next(iter(found.watch())).failed) == 2
+
+
+def test_an_estimate_is_the_same_from_both_and_keeps_nothing(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
+    here, there = both
+    sweep = {"base": SPEC, "over": {"training.epochs": [2, 7]}}
+    (tmp_path / "rates.yaml").write_text(yaml.safe_dump(sweep), encoding="utf-8")
+    before = here.experiments().total
+    for asked in (SPEC, sweep, tmp_path / "rates.yaml", "quickstart"):
+        assert here.estimate(asked) == there.estimate(asked)
+    assert (here.experiments().total, here.sweeps().total) == (before, 0)
+    assert (here.estimate(sweep).cells, here.estimate(SPEC).cells) == (2, 1)
+    assert "2 cells" in str(there.estimate(sweep))
+    with pytest.raises(InvalidInput, match="runs"):
+        there.estimate({**SPEC, "ensemble": {"runs": 0}})
+
+
+def test_a_spec_is_launched_from_its_file(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
+    (tmp_path / "slow rates.yaml").write_text(yaml.safe_dump(SPEC), encoding="utf-8")
+    for lab, path in zip(both, (tmp_path / "slow rates.yaml", f"{tmp_path}/slow rates.yaml"), strict=True):
+        assert lab.launch(path).slug.startswith("slow-rates")
+        with pytest.raises(InvalidInput, match="neither a preset nor a file"):
+            lab.launch(tmp_path / "none.yaml")
 
 
 def test_a_server_that_is_none_or_asks_for_another_token_is_told_at_once(
@@ -376,7 +441,9 @@ def test_predictions_come_in_by_either_and_are_the_same_ensemble(tmp_path: Path)
     here = of_settings(ms.Settings(home=here_home), new=True)
     mine = here.import_(tmp_path / "four.npz", recipe="same")
     assert mine.status == Status.SUCCEEDED
-    assert "4 runs" in mine.sentence
+    assert "4 members" in mine.sentence
+    assert "run" not in repr(mine)
+    assert mine.matrix("disagreement").names[0] == "member 0"
     with pytest.raises(InvalidInput) as refused:
         here.import_(tmp_path / "four.npz", recipe="equal")
     assert (refused.value.field, refused.value.allowed) == ("recipe", "same, different, unknown")

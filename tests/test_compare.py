@@ -142,6 +142,20 @@ def test_only_what_differs_between_the_specs_is_told(site: Served) -> None:
     ]
 
 
+def test_of_what_was_made_elsewhere_nothing_is_told_that_nobody_knows(site: Served) -> None:
+    rng = np.random.default_rng(0)
+    logits, truth = rng.normal(size=(3, 40, 4)), rng.integers(0, 4, 40)
+    ms.analyse(logits, truth, name="elsewhere", settings=site.settings, recipe="same", progress=False)
+    found = ask(site, "one", "elsewhere")
+    assert {one["field"]: one["values"] for one in found["differs"] if "." not in one["field"]} == {
+        "source": ["trained", "imported"],
+        **{part: ["known", "not known"] for part in ("data", "network", "training")},
+    }
+    assert found["cautions"] == []
+    assert found["numbers"]["disagreement"]["title"] == "Disagreement of two members"
+    assert ask(site, "one", "other")["numbers"]["disagreement"]["title"] == "Disagreement of two runs"
+
+
 @pytest.mark.parametrize(
     ("names", "status", "said"),
     [

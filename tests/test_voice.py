@@ -17,7 +17,7 @@ from test_doors import Door
 
 import modescape as ms
 from modescape.registry import figures
-from modescape.voice import HERE, Voice, voice_of
+from modescape.voice import HERE, Voice, together, voice_of
 
 pytestmark = pytest.mark.usefixtures("few_redraws")
 
@@ -156,6 +156,42 @@ def test_what_is_missing_is_said(site: Served) -> None:
         words = client.get(f"/api/experiments/{slug_of('labels alone')}/figures/similarity-runs.json").json()["words"]
     assert (
         words["missing"] == "The cosine of weights, and claim (a), need weights, which did not come with the members."
+    )
+
+
+def test_comparing_what_was_made_elsewhere_speaks_of_members(site: Served) -> None:
+    with site.visitor() as visitor:
+        page = visitor.get("/compare", params={"e": [slug_of("with everything"), slug_of("of no known recipe")]})
+        assert not refused(
+            read_of(page.text),
+        )
+        assert "Everything else that is known of them is equal." in " ".join(page.text.split())
+    with site.client() as client:
+        told = client.get("/api/compare", params={"e": [slug_of("with everything"), slug_of("of no known recipe")]})
+        assert not refused(texts_of(told.json()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_called_failed_that_was_merely_not_brought(site: Served, kind: str) -> None:
+    with site.client() as client:
+        told = client.get(f"/api/experiments/{slug_of(kind)}/figures").json()["items"]
+    states = {one["state"] for one in told}
+    assert states <= {"ready", "not-planned", *(["failed"] if kind == "with failures" else [])}
+
+
+def test_the_list_calls_no_network_of_an_import_not_loaded(site: Served) -> None:
+    with site.visitor() as visitor:
+        assert "not loaded here" not in visitor.get("/").text
+    with site.client() as client:
+        scales = {one["input_scale"] for one in client.get("/api/experiments").json()["items"]}
+    assert scales == {"imported"}, "pixels that never came have no scale"
+
+
+def test_several_are_spoken_of_as_members_as_soon_as_one_was_made_elsewhere() -> None:
+    other = Voice(True, ("run away",))
+    assert together([HERE, HERE]) is HERE
+    assert together([HERE, other])("Disagreement of two runs, and run away") == (
+        "Disagreement of two members, and run away"
     )
 
 

@@ -1,4 +1,7 @@
-"""The command line: `modescape up` runs the product, everything else is one verb each. See `modescape --help`."""
+"""The command line: `modescape up` runs the product, everything else is one verb each. See `modescape --help`.
+
+Each verb loads what it needs when it is called, so that `--help` and a word misspelt are answered at once.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modescape import __version__, documents, extras, plugins
+from modescape import __version__, extras
 from modescape.client import commands as commands_of_client
 from modescape.errors import ConfigurationError, InvalidInput, ModescapeError
-from modescape.records import StageState, Status
-from modescape.settings import Settings, read_settings, shown
 
 if TYPE_CHECKING:
     from modescape.imported.ensemble import Ensemble, OutputKind, Recipe
     from modescape.importing_weights import GivenWeights
     from modescape.laboratory import Lab
     from modescape.sending import ServerDoor
+    from modescape.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors of ours are one clear message on stderr and exit status 1 (2 for bad usage)."""
     parsed = parser().parse_args(arguments)
+    from modescape.settings import read_settings
+
     command: Callable[[Settings, argparse.Namespace], int] = parsed.command
     try:
         with extras.said():
@@ -189,6 +193,7 @@ def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _launch(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape import documents, plugins
     from modescape.sweeps.asked import is_sweep
 
     plugins.load(settings.plugin_modules)
@@ -208,6 +213,7 @@ def _sweep(settings: Settings, parsed: argparse.Namespace, document: Any, name: 
     _one_thread()
     from modescape.drawing.words import price
     from modescape.laboratory import started
+    from modescape.records import Status
     from modescape.sweeps import launching
     from modescape.sweeps.running import run_here
 
@@ -235,6 +241,7 @@ def _sweep(settings: Settings, parsed: argparse.Namespace, document: Any, name: 
 
 def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     _one_thread()
+    from modescape import plugins
     from modescape.laboratory import run
 
     plugins.load(settings.plugin_modules)
@@ -243,6 +250,8 @@ def _run(settings: Settings, parsed: argparse.Namespace) -> int:
 
 def _told(lab: Lab, *, as_json: bool = False) -> int:
     """What an experiment that has ended says, and what of it failed."""
+    from modescape.records import StageState
+
     if as_json:
         commands_of_client.print_json({"slug": lab.experiment.slug, "sentence": lab.sentence()})
     else:
@@ -286,6 +295,7 @@ def _import(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape import documents, plugins
     from modescape.imported.ensemble import Recipe
     from modescape.imported.tensor_names import Keys
     from modescape.importing_weights import Choices, NamedFile, bring_in_weights, data_of, look, members_from
@@ -324,6 +334,7 @@ def _import_weights(settings: Settings, parsed: argparse.Namespace) -> int:
 
 def _send_weights(settings: Settings, parsed: argparse.Namespace, members: Sequence[GivenWeights]) -> int:
     """Send weights to a server, whose worker puts them into their places."""
+    from modescape import documents
     from modescape.importing_weights import NamedFile, files_to_send
 
     if parsed.look:
@@ -444,6 +455,7 @@ def _shifted(text: str) -> tuple[tuple[str, int], str | tuple[str, str]]:
 
 
 def _data(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape import plugins
     from modescape.datasets.here import availability, fetch
 
     plugins.load(settings.plugin_modules)
@@ -506,6 +518,8 @@ def _purge(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _plugins(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape import plugins
+
     if parsed.action == "check":  # in another process, so that a module that breaks takes nothing along
         if not parsed.module:
             raise InvalidInput("which modules?", field="module", allowed="files, folders or names of modules")
@@ -520,6 +534,7 @@ def _plugins(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _schema(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape import plugins
     from modescape.schemas import spec_schema, sweep_schema
 
     plugins.load(settings.plugin_modules)
@@ -532,6 +547,8 @@ def _schema(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def _settings(settings: Settings, _: argparse.Namespace) -> int:
+    from modescape.settings import Settings, shown
+
     for name, field in Settings.model_fields.items():
         print(f"MODESCAPE_{name.upper():17} {shown(settings, name):40} {field.description}")
     return 0

@@ -37,6 +37,7 @@ from modescape.results import Results
 from modescape.science.confidence import LEVEL, estimate, pairs, t_quantile, welch_degrees
 from modescape.spec import stored
 from modescape.tables import Experiment, Solution
+from modescape.voice import Voice, together, voice_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -244,15 +245,21 @@ def _compared(experiments: Sequence[Results]) -> Comparison:
         Shared(i, j, len(ensembles[i].networks & ensembles[j].networks)) for i, j in combinations(range(len(rows)), 2)
     ]
     shared = tuple(found for found in both if found.networks)
+    voice = voice_of_all(rows)
     with_first = {found.second for found in shared if found.first == 0}
     return Comparison(
         rows=tuple(Compared(row.slug, row.name) for row in rows),
-        differs=tuple(differing([stored(row.spec).model_dump(mode="json") for row in rows])),
-        numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))])),
-        claims=tuple(_claims(rows)),
-        cautions=(_OF_SCALE,) if len({row.input_scale for row in rows}) > 1 else (),
+        differs=tuple(differing(list(map(_promised, rows)))),
+        numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))], voice)),
+        claims=tuple(_claims(rows, voice)),
+        cautions=(_OF_SCALE,) if len({row.input_scale for row in rows if not _is_imported(row)}) > 1 else (),
         shared=shared,
     )
+
+
+def voice_of_all(rows: Sequence[Experiment]) -> Voice:
+    """How these experiments are spoken of together."""
+    return together(voice_of(row.provenance, row.spec) for row in rows)
 
 
 # SmallCNN on Fashion-MNIST, 3 seeds each: divergence of runs .066 on raw pixels, .025 standardised, .015 as x / 255;
@@ -266,6 +273,21 @@ _OF_SCALE = (  # science n.2
 
 # ---- specs ----
 
+NOT_KNOWN = "not known"
+
+
+def _is_imported(row: Experiment) -> bool:
+    return row.spec.get("source") == "imported"
+
+
+def _promised(row: Experiment) -> Json:
+    """A spec without what it says by default of what nobody knows: the recipe of networks that were trained elsewhere,
+    and of imported predictions also data and network."""
+    document = stored(row.spec).model_dump(mode="json")
+    unknown = {"trained": (), "weights": ("training",), "imported": ("data", "network", "training")}
+    known = {name: value for name, value in document.items() if name != "imported"}
+    return known | dict.fromkeys(unknown[document["source"]], NOT_KNOWN)
+
 
 def differing(documents: Sequence[Mapping[str, Any]]) -> list[Difference]:
     """Fields in which specs differ; what one leaves out whole is one line, not one per field."""
@@ -273,7 +295,9 @@ def differing(documents: Sequence[Mapping[str, Any]]) -> list[Difference]:
     specs = [_by_method(document) for document in documents]
     for part in dict.fromkeys(name for spec in specs for name in spec):
         inner = [spec.get(part) for spec in specs]
-        if any(not value for value in inner):
+        if NOT_KNOWN in inner:
+            inner = [value if value == NOT_KNOWN else "known" for value in inner]
+        elif any(not value for value in inner):
             inner = [bool(value) if isinstance(value, (dict, list)) or value is None else value for value in inner]
         fields = [flat(value, part) for value in inner]
         for field in dict.fromkeys(name for each in fields for name in each):
@@ -384,7 +408,7 @@ TITLES = {
 }
 
 
-def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool]) -> list[Number]:
+def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool], voice: Voice) -> list[Number]:
     found = [ensemble.readings for ensemble in ensembles]
     numbers = []
     for name, (title, unit) in TITLES.items():
@@ -395,7 +419,7 @@ def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool]) -> list[Numbe
             for k, one in enumerate(own)
         ]
         values = tuple(None if one is None else one.shown() for one in own)
-        numbers.append(Number(name=name, title=title, unit=unit, values=values, differences=tuple(differences)))
+        numbers.append(Number(name=name, title=voice(title), unit=unit, values=values, differences=tuple(differences)))
     return numbers
 
 
@@ -419,12 +443,14 @@ def _mean_pair(matrix: Floats, runs: Runs) -> float:
 # ---- claims ----
 
 
-def _claims(rows: Sequence[Experiment]) -> list[Answers]:
+def _claims(rows: Sequence[Experiment], voice: Voice) -> list[Answers]:
     """Every claim that one of them answers."""
-    told = [{one.record.id: one for one in Finding.from_json(row.finding).told()} for row in rows]
+    told = [{one.record.id: one for one in Finding.of(row).told()} for row in rows]
     titles = {letter: one.record.title for answers in told for letter, one in answers.items()}
     return [
-        Answers(letter, titles[letter], tuple(_answer(known[letter]) if letter in known else None for known in told))
+        Answers(
+            letter, voice(titles[letter]), tuple(_answer(known[letter]) if letter in known else None for known in told)
+        )
         for letter in sorted(titles)
     ]
 

@@ -96,6 +96,8 @@ def schema_state(url: str | URL) -> SchemaState:
 
 def check_schema(url: str | URL) -> None:
     """Raises ConfigurationError, with the command that helps, unless the tables are exactly this code's."""
+    if _is_current(url):
+        return
     state = schema_state(url)
     if not state.current:
         _refuse_newer(state)
@@ -115,7 +117,8 @@ def downgrade(url: str | URL, revision: str) -> None:
 
 
 def _is_current(url: str | URL) -> bool:
-    """Whether there is nothing to migrate, found without Alembic: importing it is a tenth of a server's start."""
+    """Whether there is nothing to migrate, found without Alembic: importing it is a tenth of a server's start,
+    and a third of a command's."""
     with _reached(url, _answering) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return False

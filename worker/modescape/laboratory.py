@@ -5,7 +5,8 @@
     print(lab.sentence())
     lab.figure("plane").show()
 
-No service is involved: the stages run here, one after another, through the same code the workers use.
+No service is involved: the stages run here, one after another, through the same code the workers use. What only some of
+it needs (plans, exports, examples) is loaded where it is used, for commands that list or show wait for none of it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from modescape import documents, extras, kept_picture_checks, own_sets, plugins
+from modescape import extras, plugins
 from modescape.artifacts import Artifacts
 from modescape.claims.repeated_looks import Look
 from modescape.claims.telling import Told
 from modescape.database import check_schema, upgrade
-from modescape.datasets.here import describe
 from modescape.errors import (
     ArtifactMissing,
     Conflict,
@@ -39,14 +39,7 @@ from modescape.errors import (
     ModescapeError,
     NotFound,
 )
-from modescape.example_list import ExampleSet
-from modescape.exporting import ensemble_of
 from modescape.finding import Finding
-from modescape.imported.digest import contents
-from modescape.imported.ensemble import Tensors
-from modescape.imported.tensors import header_of
-from modescape.imported.writing import put_into, write
-from modescape.plan import Machines, Prepared, prepare, prices_of
 from modescape.prices import Calibration, middle
 from modescape.records import About, ArtifactInfo, Json, PlannedStage
 from modescape.registry import figures, presets
@@ -59,6 +52,9 @@ from modescape.tables import Experiment, Stage, Worker
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+    from modescape.example_list import ExampleSet
+    from modescape.plan import Machines, Prepared
 
 
 class Laboratory:
@@ -88,6 +84,8 @@ class Laboratory:
         as_published: as for `plan.prepare`. fresh: nothing is taken over from earlier experiments. Raises InvalidInput,
         DataMissing, DataCorrupt.
         """
+        from modescape import own_sets
+
         if isinstance(document, dict):
             document = own_sets.named(document, self.store.own_sets.all())
         return self.preparing(fresh=fresh)(document, as_published=as_published)
@@ -97,6 +95,9 @@ class Laboratory:
 
         fresh: nothing is taken over from earlier experiments.
         """
+        from modescape import kept_picture_checks
+        from modescape.plan import prepare
+
         machines = self.machines()
         return partial(
             prepare,
@@ -109,6 +110,9 @@ class Laboratory:
 
     def priced(self, spec: ExperimentSpec, stages: Sequence[PlannedStage]) -> list[PlannedStage]:
         """The same stages with their seconds; [] where nothing here supports a price, or the data are gone."""
+        from modescape.datasets.here import describe
+        from modescape.plan import prices_of
+
         machines = self.machines()
         if spec.imported is not None:  # nothing that was measured of trainings says how long reading takes
             return []
@@ -135,6 +139,8 @@ class Laboratory:
 
     def machines(self) -> Machines:
         """The workers that live, of the arithmetic most of them have; one of those that lived, where none does."""
+        from modescape.plan import Machines
+
         known = self.store.workers.all()
         living = [worker for worker in known if worker.stopped_at is None]
         if not known:
@@ -150,6 +156,8 @@ class Laboratory:
         return next((machines for machines in reversed(found) if machines.is_known), None)
 
     def _of(self, numerics: str, workers: Sequence[Worker]) -> Machines:
+        from modescape.plan import Machines
+
         measured = [found for worker in workers if (found := Calibration.read(worker.calibration))]
         return Machines(len(workers), numerics, tuple(self.store.workers.finished_work(numerics)), middle(measured))
 
@@ -173,6 +181,9 @@ class Laboratory:
         return [self._weights(place, digest) for digest, place in named.items()]
 
     def _weights(self, place: str, digest: str) -> ArtifactInfo:
+        from modescape.imported.ensemble import Tensors
+        from modescape.imported.tensors import header_of
+
         try:
             path = self.artifacts.path(digest)
         except ArtifactMissing:
@@ -229,6 +240,8 @@ class Lab(Results):
 
         Raises InvalidInput, ExamplesNotReady.
         """
+        from modescape.example_list import ExampleSet
+
         return ExampleSet.of(self, of)
 
 
@@ -248,6 +261,8 @@ def run(
     progress: a bar in a terminal, elsewhere a line for each stage, both on stderr.
     Raises InvalidInput, DataMissing, ExtraMissing; a stage that fails is recorded in `lab.stages`, the others run.
     """
+    from modescape import documents
+
     extras.require("worker", "training networks", "torch")
     here = started(folder, settings)
     if isinstance(document, str | Path):
@@ -295,6 +310,10 @@ def export(laboratory: Laboratory, reference: str, target: Path) -> int:
     A folder has spec, figures (HTML, JSON, CSV), data and checksums, and beside them the ensemble in the format that
     import reads (`imported`), once there are predictions. Raises NotFound, Conflict when something is there already.
     """
+    from modescape.exporting import ensemble_of
+    from modescape.imported.digest import contents
+    from modescape.imported.writing import put_into, write
+
     results = laboratory.results(reference)
     if target.suffix.lower() in (".zip", ".npz"):
         ensemble = ensemble_of(results)

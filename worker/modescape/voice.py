@@ -12,7 +12,7 @@ plug-in, and a sentence that was stored long ago need know nothing of it. Names 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -107,6 +107,15 @@ def _like(found: re.Match[str], said: str) -> str:
     if now == "member" and before.lower().endswith("runs"):
         now = "members"
     return now[:1].upper() + now[1:] if before[:1].isupper() else now
+
+
+def together(voices: Iterable[Voice]) -> Voice:
+    """Of several experiments in one sentence: members, as soon as one was made elsewhere, for a run is a member too."""
+    every = list(voices)
+    if not any(one.elsewhere for one in every):
+        return HERE
+    kept = {name for one in every for name in (*one.kept, *one.titles, *one.titles.values())}
+    return Voice(True, tuple(sorted(name for name in kept if _CALLED.search(name))))
 
 
 def voice_of(provenance: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> Voice:

@@ -224,7 +224,7 @@ def headline(rows: Sequence[Row]) -> str:
         return ""
     words = [row.told.record.word for row in rows]
     holds, fails, open_ = (words.count(word) for word in Word)
-    text = f"{holds} of {len(rows)} claims {'holds' if holds == 1 else 'hold'} here"
+    text = f"{holds} of {len(rows)} claim{'s'[: len(rows) != 1]} {'holds' if holds == 1 else 'hold'} here"
     if fails:
         text += f", {fails} {'does' if fails == 1 else 'do'} not"
     if open_:

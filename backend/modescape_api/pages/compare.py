@@ -8,13 +8,12 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from modescape.comparing import MOST, compare
-from modescape.drawing.figure import Legend
+from modescape.comparing import MOST, compare, voice_of_all
+from modescape.drawing.figure import Legend, of_experiment
 from modescape.listing import ListQuery
 from modescape.registry import Figure, figures, studies
 from modescape.spec import stored
 from modescape.tables import Experiment
-from modescape.voice import voice_of
 from modescape_api.http.site import Here
 from modescape_api.pages.display import by_kind, crumbs, said_not_known
 from modescape_api.pages.experiment import Card, card_of, legend_of
@@ -35,16 +34,18 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
         return f"/compare?{urlencode([('e', name) for name in names])}"
 
     found = compare(*asked) if len(asked) > 1 else None
+    voice = voice_of_all(rows)
     groups: list[tuple[int, Figure, list[tuple[Experiment, Card]]]] = []
     legend: dict[str, Legend] = {}
     if found:
         kinds = [by_kind(here.store.stages.without_results(row.id)) for row in rows]
         for number, figure in enumerate(figures.values(), 1):
+            figure = of_experiment(figure, voice)
             cards = [card_of(number, figure, own) for own in kinds]
             if sum(card.planned for card in cards) > 1:
                 groups.append((number, figure, list(zip(rows, cards, strict=True))))
         for row in rows:
-            legend |= {entry.group: entry for entry in legend_of(stored(row.spec), voice_of(row.provenance, row.spec))}
+            legend |= {entry.group: entry for entry in legend_of(stored(row.spec), voice)}
     newest = here.store.experiments.page(ListQuery(limit=100)).items if len(rows) < MOST else []
     return render(
         request,
@@ -53,6 +54,7 @@ def compare_page(request: Request, here: Here, e: Annotated[tuple[str, ...], Que
         section="/compare",
         rows=rows,
         found=found,
+        voice=voice,
         groups=groups,
         legend=list(legend.values()),
         without=[beside([name for name in slugs if name != slug]) for slug in slugs],

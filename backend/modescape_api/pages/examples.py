@@ -159,7 +159,7 @@ def _head(request: Request, field: ExampleField) -> Json:
 def _row(row: Experiment, kept: ExampleSet, one: Example, shown: Sequence[ExampleField], voice: Voice) -> Row:
     names = kept.classes
     counted = Counter(one.votes).most_common()
-    said = [f"{names[label]} {count}" for label, count in counted[:_LISTED]]
+    said = [f"{names[label]} × {count}" for label, count in counted[:_LISTED]]
     asked = urlencode({"set": kept.name})
     return Row(
         example=one,

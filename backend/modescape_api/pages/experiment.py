@@ -475,6 +475,9 @@ def _files(here: Site, row: Experiment, spec: ExperimentSpec) -> Iterator[Files]
 
 
 def architecture_title(name: str) -> str:
+    """ "" of networks that never came here, only what they say."""
+    if name == "imported":
+        return ""
     return architectures.title(name) if name in architectures else not_loaded(name)
 
 

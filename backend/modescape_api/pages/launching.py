@@ -159,7 +159,8 @@ def _body(name: str, document: Mapping[str, Any]) -> Json:
 
 
 def _to_change(problems: Sequence[Problem]) -> str:
-    count = f"{len(problems)} field{'' if len(problems) == 1 else 's'} to change first. "
+    fields = len({problem.field for problem in problems})
+    count = f"{fields} field{'' if fields == 1 else 's'} to change first. "
     return count + "; ".join(f"{crumbs(problem.field)}: {problem.message}" for problem in problems)
 
 

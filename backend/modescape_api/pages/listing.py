@@ -169,8 +169,8 @@ def _running(here: Site, row: Experiment) -> dict[str, Any]:
     return {
         "experiment": row,
         "subject": dotted(
-            f"{architecture_title(row.architecture)} on {row.dataset}",
-            counted(row.runs, "run"),
+            f"{architecture_title(row.architecture)} on {row.dataset}".removeprefix(" on "),
+            counted(row.runs, Finding.of(row).voice("run")),
             counted(len(row.methods), "method") if row.methods else "",
         ),
         "stages": by_kind(stages),

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from modescape.drawing.figure import of_experiment
 from modescape.errors import NotFound
 from modescape.records import Status
 from modescape.registry import figures
@@ -40,7 +41,7 @@ def sweep_page(request: Request, here: Here, sweep: str) -> Response:
     claims = telling.told(kept, here.laboratory.look)
     asked = request.query_params
     shown = asked.get("show", "")
-    chosen = figures.get(shown)
+    chosen = of_experiment(figures[shown], numbers.voice) if shown in figures else None
     y = asked.get("y") if asked.get("y") in numbers.quantities else "accuracy"
     return render(
         request,
@@ -52,11 +53,12 @@ def sweep_page(request: Request, here: Here, sweep: str) -> Response:
         cells=kept.cells,
         fields=[{"name": field, "crumbs": crumbs(field), "short": short(field)} for field in numbers.fields],
         claims=claims,
+        voice=numbers.voice,
         numbers=_rows(numbers),
         quantities=list(numbers.quantities.values()),
         chosen={"y": y, "x": asked.get("x", numbers.fields[0]), "by": asked.get("by", ""),
                 "difference": asked.get("difference") == "true"},
-        figures=list(figures.values()),
+        figures=[of_experiment(one, numbers.voice) for one in figures.values()],
         beside=[] if chosen is None else _beside(here, kept, chosen),
         figure=chosen,
         said=said,

@@ -1,4 +1,4 @@
-"""The commands that ask a home or a server: list, show, launch, watch, cancel, compare, export, figures.
+"""The commands that ask a home or a server: list, show, estimate, launch, watch, cancel, compare, export, figures.
 
 Each takes `--server URL` and `--token`, without them it asks the home of the settings, and with `--json` it prints what
 the REST interface's documents say, for programs.
@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from modescape import plugins
 from modescape.errors import Conflict, InvalidInput
-from modescape.records import Json, Status
-from modescape.settings import Settings
 
 if TYPE_CHECKING:
     from modescape.client.source import Form
     from modescape.client.tables import Table
     from modescape.client.workspace import Workspace
+    from modescape.records import Json
+    from modescape.settings import Settings
 
-Add = Callable[[str, Callable[[Settings, argparse.Namespace], int], str], argparse.ArgumentParser]
+Add = Callable[[str, Callable[["Settings", argparse.Namespace], int], str], argparse.ArgumentParser]
 
 _FORMS: Mapping[str, Form] = {".html": "html", ".json": "json", ".csv": "csv"}
 _LISTED = ("slug", "name", "status", "dataset", "architecture", "runs", "accuracy", "disagreement", "created_at")
@@ -45,10 +44,13 @@ def add_to(command: Add) -> None:
     show.add_argument("experiment", help="slug or id")
     show.add_argument("--solutions", action="store_true", help="its solutions as a table")
     show.add_argument("--stages", action="store_true", help="its stages as a table")
-    watch = command("watch", _watch, "follow an experiment until it has ended; status 0 when it succeeded")
-    watch.add_argument("experiment", help="slug or id")
-    cancel = command("cancel", _cancel, "stop an experiment for good")
-    cancel.add_argument("experiment", help="slug or id")
+    estimate = command("estimate", _estimate, "say what launching an experiment or a sweep would cost; nothing is kept")
+    estimate.add_argument("spec", help="a file of JSON or YAML, `-`, or a preset; one with `over` is a sweep")
+    estimate.add_argument("--fresh", action="store_true", help="compute everything, even what is here already")
+    watch = command("watch", _watch, "follow an experiment or a sweep until it has ended; status 0 when it succeeded")
+    watch.add_argument("experiment", help="slug or id, of a sweep too")
+    cancel = command("cancel", _cancel, "stop an experiment, or all of a sweep, for good")
+    cancel.add_argument("experiment", help="slug or id, of a sweep too")
     compare = command("compare", _compare, "put experiments side by side, with intervals of the differences")
     compare.add_argument("experiment", nargs="+", help="two to 24 slugs or ids")
     export = command("export", _export, "write an experiment into a folder, or its ensemble into a .zip")
@@ -60,7 +62,7 @@ def add_to(command: Add) -> None:
     figures.add_argument("--to", type=Path, default=None, help="a new .html, .json or .csv; without it JSON is printed")
     figures.add_argument("--theme", default="light", choices=("light", "dark", "print"))
     figures.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="as on the figure's page")
-    for one in (listed, show, watch, cancel, compare, export, figures):
+    for one in (listed, show, estimate, watch, cancel, compare, export, figures):
         asks_a_server(one)
 
 
@@ -73,6 +75,7 @@ def asks_a_server(command: argparse.ArgumentParser) -> None:
 
 def workspace(settings: Settings, parsed: argparse.Namespace, *, new: bool = False) -> Workspace:
     """What the arguments name. new: a home that is not there yet is made."""
+    from modescape import plugins
     from modescape.client import workspace as there
 
     if parsed.server:
@@ -127,8 +130,11 @@ def _show(settings: Settings, parsed: argparse.Namespace) -> int:
         print_json(told | ({"solutions": one.solutions.rows} if parsed.solutions else {}))
         return 0
     print(one)
-    network = f"{detail.row['dataset']}, {detail.row['architecture']}, {detail.row['runs']} runs"
-    print(f"\n{network}, launched {detail.created:%Y-%m-%d %H:%M} UTC" + (f"\n{detail.notes}" if detail.notes else ""))
+    runs = f"{detail.row['runs']} {detail.voice('runs' if detail.row['runs'] != 1 else 'run')}"
+    about = f"{detail.row['dataset']}, {detail.row['architecture']}, {runs}, launched"
+    if detail.voice.elsewhere:
+        about = f"{runs}, imported"
+    print(f"\n{about} {detail.created:%Y-%m-%d %H:%M} UTC" + (f"\n{detail.notes}" if detail.notes else ""))
     if parsed.stages:
         print()
         for stage in detail.stages:
@@ -142,18 +148,33 @@ def _show(settings: Settings, parsed: argparse.Namespace) -> int:
 _OF_SOLUTIONS = ("number", "run", "role", "method", "set", "index", "epoch", "accuracy", "disagreement", "cosine")
 
 
+def _estimate(settings: Settings, parsed: argparse.Namespace) -> int:
+    from modescape import documents, plugins
+
+    plugins.load(settings.plugin_modules)
+    found = workspace(settings, parsed, new=True).estimate(documents.read(parsed.spec).document, fresh=parsed.fresh)
+    if parsed.json:
+        print_json(asdict(found))
+    else:
+        print(found)
+    return 0
+
+
 def _watch(settings: Settings, parsed: argparse.Namespace) -> int:
-    ended = None
+    from modescape.client.records import Progress
+    from modescape.records import Status
+
+    went_well = False
     for progress in workspace(settings, parsed).watch(parsed.experiment):
-        ended = progress.status
         print(json.dumps(asdict(progress)) if parsed.json else progress, flush=True)
-    return 0 if ended == Status.SUCCEEDED else 1
+        went_well = progress.status == Status.SUCCEEDED if isinstance(progress, Progress) else not progress.failed
+    return 0 if went_well else 1
 
 
 def _cancel(settings: Settings, parsed: argparse.Namespace) -> int:
-    one = workspace(settings, parsed).experiment(parsed.experiment)
-    one.cancel()
-    progress = one.detail.progress
+    lab = workspace(settings, parsed)
+    lab.cancel(parsed.experiment)
+    progress = next(iter(lab.watch(parsed.experiment)))
     if parsed.json:
         print_json(asdict(progress))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -14,7 +14,17 @@ from pydantic import ValidationError
 
 from modescape import asking, pydantic_errors
 from modescape.client.nearest import raise_unknown
-from modescape.client.records import Detail, Draft, Event, FigureEntry, Launched, Matrix, MatrixEntry
+from modescape.client.records import (
+    Detail,
+    Draft,
+    Estimate,
+    Event,
+    FigureEntry,
+    Launched,
+    Matrix,
+    MatrixEntry,
+    SweepCell,
+)
 from modescape.client.source import Form, Listed, Pairs
 from modescape.client.tables import Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, SOLUTIONS, STAGES, Fields
@@ -59,7 +69,7 @@ class Here:
 
     def detail(self, slug: str) -> Detail:
         row = self._store.experiments.get(slug)
-        found = Finding.from_json(row.finding)
+        found = Finding.of(row)
         line = _plain(EXPERIMENTS.document(row))
         told = {
             **line, "notes": row.notes, "spec": row.spec, "verdict": found.sentence if row.finding else None,
@@ -134,7 +144,7 @@ class Here:
         from modescape.sweeps.asked import is_sweep
 
         settings = self._laboratory.settings
-        document = presets[draft.preset].call() if draft.document is None and draft.preset else draft.document
+        document = _asked(draft)
         if is_sweep(document):
             prepared = launching.prepare(self._laboratory, document, fresh=draft.fresh)
             sweep = launching.create(self._laboratory, prepared, name=draft.name or "sweep", fresh=draft.fresh)
@@ -142,15 +152,31 @@ class Here:
                 celery_queue.dispatch(settings, self._store, one.id)
             return Launched("sweep", sweep.slug)
         name = draft.name or (presets[draft.preset].title if draft.preset else "experiment")
-        row = self._laboratory.create(document or {}, name=name, preset=draft.preset, fresh=draft.fresh)
+        row = self._laboratory.create(document, name=name, preset=draft.preset, fresh=draft.fresh)
         celery_queue.dispatch(settings, self._store, row.id)
         return Launched("experiment", row.slug)
 
-    def events(self, slug: str) -> Iterator[Event | None]:
-        row, last = self._store.experiments.get(slug), self._store.events.last_id()
+    def estimate(self, draft: Draft) -> Estimate:
+        from modescape.sweeps import launching
+        from modescape.sweeps.asked import is_sweep
+
+        document = _asked(draft)
+        if is_sweep(document):
+            sweep = launching.prepare(self._laboratory, document, as_published=True, fresh=draft.fresh)
+            warnings = dict.fromkeys(text for one in sweep.cells for text in one.prepared.plan.warnings)
+            told: Json = {**asdict(sweep.price), "warnings": warnings}
+            missing = sweep.missing
+        else:
+            one = self._laboratory.prepare(document, as_published=True, fresh=draft.fresh)
+            told, missing = {name: getattr(one.plan, name) for name in _OF_PLAN}, one.missing
+        return Estimate.from_json({**told, "missing": [asdict(each) for each in missing]})
+
+    def events(self, slug: str | None) -> Iterator[Event | None]:
+        row = None if slug is None else self._store.experiments.get(slug).id
+        last = self._store.events.last_id()
         yield None
         while True:
-            for one in self._store.events.after(last, experiment_id=row.id):
+            for one in self._store.events.after(last, experiment_id=row):
                 last = one.id
                 yield Event(one.id, str(one.kind), one.payload)
             yield None
@@ -158,6 +184,18 @@ class Here:
 
     def cancel(self, slug: str) -> None:
         self._store.experiments.cancel(slug)
+
+    def cells(self, sweep: str) -> tuple[SweepCell, ...]:
+        return tuple(
+            SweepCell(one.number, dict(one.varied), None, None) if (row := one.experiment) is None else
+            SweepCell(one.number, dict(one.varied), row.slug, row.status, row.stages_done, row.stages_total)
+            for one in self._store.sweeps.get(sweep).cells
+        )  # fmt: skip
+
+    def cancel_sweep(self, sweep: str) -> None:
+        from modescape.sweeps import launching
+
+        launching.act(self._laboratory, sweep, launching.Verb.CANCEL)
 
     def compare(self, slugs: Sequence[str]) -> Comparison:
         from modescape.comparing import Comparison, compare
@@ -183,6 +221,16 @@ class Here:
         )  # fmt: skip
         Started(self._laboratory, None).finish(row, progress=False)
         return row.slug
+
+
+_OF_PLAN = ("seconds", "low", "high", "bytes", "workers", "basis", "here", "stages", "warnings")
+
+
+def _asked(draft: Draft) -> Json:
+    """The document of a draft, or that of its preset."""
+    if draft.document is None and draft.preset is not None:
+        return dict(presets[draft.preset].call())
+    return draft.document or {}
 
 
 def _one_of(name: str, answers: Mapping[str, str | None], allowed: Iterable[str]) -> str | None:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -19,7 +19,17 @@ import numpy as np
 import orjson
 
 from modescape import asking
-from modescape.client.records import Detail, Draft, Event, FigureEntry, Launched, Matrix, MatrixEntry
+from modescape.client.records import (
+    Detail,
+    Draft,
+    Estimate,
+    Event,
+    FigureEntry,
+    Launched,
+    Matrix,
+    MatrixEntry,
+    SweepCell,
+)
 from modescape.client.source import Form, Listed, Pairs
 from modescape.client.tables import Table
 from modescape.columns import EXPERIMENTS, MEASUREMENTS, SOLUTIONS, Fields
@@ -132,18 +142,20 @@ class There:
 
     def launch(self, draft: Draft) -> Launched:
         key = {"Idempotency-Key": uuid.uuid4().hex}
-        if is_sweep(draft.document):
-            body = {**(draft.document or {}), "name": draft.name, "fresh": draft.fresh}
-            return Launched("sweep", self._server.json("POST", "/api/sweeps", body, key)["slug"])
-        body = {"name": draft.name, "spec": draft.document, "preset": draft.preset, "fresh": draft.fresh}
-        return Launched("experiment", self._server.json("POST", "/api/experiments", body, key)["slug"])
+        kind: Literal["sweep", "experiment"] = "sweep" if is_sweep(draft.document) else "experiment"
+        return Launched(kind, self._server.json("POST", f"/api/{kind}s", _body(draft), key)["slug"])
 
-    def events(self, slug: str) -> Iterator[Event | None]:
+    def estimate(self, draft: Draft) -> Estimate:
+        path = "/api/sweeps/estimate" if is_sweep(draft.document) else "/api/estimate"
+        return Estimate.from_json(self._server.json("POST", path, _body(draft)))
+
+    def events(self, slug: str | None) -> Iterator[Event | None]:
+        path = "/api/events" if slug is None else f"{_of(slug)}/events"
         last, ends = "", time.monotonic() + _PATIENCE
         while True:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
-                with self._server.stream(f"{_of(slug)}/events", headers=headers, timeout=_QUIET) as answer:
+                with self._server.stream(path, headers=headers, timeout=_QUIET) as answer:
                     for one in _events(answer.iter_lines()):
                         ends = time.monotonic() + _PATIENCE
                         if one is not None:
@@ -156,6 +168,12 @@ class There:
 
     def cancel(self, slug: str) -> None:
         self._server.json("POST", f"{_of(slug)}/cancel")
+
+    def cells(self, sweep: str) -> tuple[SweepCell, ...]:
+        return tuple(map(SweepCell.from_json, self._server.json("GET", _of(sweep, "sweeps"))["cells"]))
+
+    def cancel_sweep(self, sweep: str) -> None:
+        self._server.json("POST", f"{_of(sweep, 'sweeps')}/cancel")
 
     def compare(self, slugs: Sequence[str]) -> Comparison:
         from modescape.comparing import Comparison
@@ -205,10 +223,18 @@ class There:
                 part.unlink()
 
 
-def _of(slug: str) -> str:
+def _of(slug: str, kind: Literal["experiments", "sweeps"] = "experiments") -> str:
     if not slug or "/" in slug:
-        raise InvalidInput(f"is {slug!r}", field="experiment", allowed="a slug or an id")
-    return f"/api/experiments/{quote(slug)}"
+        raise InvalidInput(f"is {slug!r}", field=kind.removesuffix("s"), allowed="a slug or an id")
+    return f"/api/{kind}/{quote(slug)}"
+
+
+def _body(draft: Draft) -> Json:
+    """What the API is asked for: the fields of a sweep stand beside its name, those of a spec under theirs."""
+    about: Json = {"name": draft.name, "fresh": draft.fresh}
+    if is_sweep(draft.document):
+        return {**(draft.document or {}), **about}
+    return {**about, "spec": draft.document, "preset": draft.preset}
 
 
 def _text(value: object) -> str:

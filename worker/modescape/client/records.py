@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from modescape.records import Json, StageState, Status
 from modescape.science.confidence import Word
+from modescape.voice import Voice, voice_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,11 @@ class Detail:
         )  # fmt: skip
 
     @property
+    def voice(self) -> Voice:
+        """How its runs are called: members, where they were made elsewhere."""
+        return voice_of(None, self.spec)
+
+    @property
     def progress(self) -> Progress:
         running = tuple(f"{one.kind}/{one.key}" for one in self.stages if one.state == StageState.RUNNING)
         failed = tuple(f"{one.kind}/{one.key}" for one in self.stages if one.state == StageState.FAILED)
@@ -130,6 +136,107 @@ class Progress:
         parts += [f"running {', '.join(self.running)}"] if self.running else []
         parts += [f"failed {', '.join(self.failed)}"] if self.failed else []
         return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class SweepCell:
+    """One cell of a sweep as it stands. varied: field -> its value; experiment, status: None once it was purged; done,
+    of: stages."""
+
+    number: int
+    varied: Json
+    experiment: str | None
+    status: Status | None
+    done: int = 0
+    of: int = 0
+
+    @classmethod
+    def from_json(cls, told: Json) -> Self:
+        row = told["experiment"]
+        if row is None:
+            return cls(told["number"], told["varied"], None, None)
+        return cls(told["number"], told["varied"], row["slug"], Status(row["status"]), row["stages_done"],
+                   row["stages_total"])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SweepProgress:
+    """How far a sweep is. ended, cells: how many experiments; done, of: stages of all; running, failed: slugs of
+    experiments."""
+
+    slug: str
+    ended: int
+    cells: int
+    done: int
+    of: int
+    running: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    @classmethod
+    def of_cells(cls, slug: str, cells: Sequence[SweepCell]) -> Self:
+        there = [one for one in cells if one.experiment is not None and one.status is not None]
+
+        def those(*states: Status) -> tuple[str, ...]:
+            return tuple(str(one.experiment) for one in there if one.status in states)
+
+        return cls(
+            slug, len(cells) - sum(not one.status.has_ended for one in there if one.status), len(cells),
+            sum(one.done for one in there), sum(one.of for one in there), those(Status.RUNNING),
+            those(Status.FAILED, Status.CANCELLED),
+        )  # fmt: skip
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ended == self.cells
+
+    def __str__(self) -> str:
+        parts = [f"{self.slug}: {self.ended} of {self.cells} cells ended, {self.done} of {self.of} stages"]
+        parts += [f"running {', '.join(self.running)}"] if self.running else []
+        parts += [f"failed or cancelled {', '.join(self.failed)}"] if self.failed else []
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a launch would do and cost, while nothing is stored. cells: 1 of an experiment; stages, of them here: there
+    already, shared: done once for several cells; seconds, between low and high: wall-clock on `workers` workers; bytes:
+    on disk; basis: what prices are from; missing: data sets to be got first, in words; warnings: sentences."""
+
+    cells: int
+    stages: int
+    here: int
+    shared: int
+    seconds: float
+    low: float
+    high: float
+    bytes: int
+    workers: int
+    basis: str
+    missing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, told: Json) -> Self:
+        """Of what the API says of an experiment, or of a sweep."""
+        names = ("here", "seconds", "low", "high", "bytes", "workers", "basis")
+        stages = told["stages"]
+        return cls(
+            cells=told.get("cells", 1), stages=stages if isinstance(stages, int) else len(stages),
+            shared=told.get("shared", 0), warnings=tuple(told["warnings"]),
+            missing=tuple(dict.fromkeys(f"{one['title']}: {one['how']}" for one in told["missing"])),
+            **{name: told[name] for name in names},
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        from modescape.drawing.words import price
+
+        cells = f"{self.cells} cells, " if self.cells > 1 else ""
+        parts = [f"{self.here} here already"] if self.here else []
+        parts += [f"{self.shared} done once for several cells"] if self.shared else []
+        around = f" ({', '.join(parts)})" if parts else ""
+        cost = f"{price(self.seconds, self.low, self.high)} on {self.workers} worker{'s'[: self.workers != 1]}"
+        lines = [f"{cells}{self.stages} stages{around}, {cost}, {self.bytes / 1e6:,.0f} MB ({self.basis})"]
+        return "\n".join([*lines, *(f"missing: {one}" for one in self.missing), *self.warnings])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from modescape.client.records import Detail, Draft, Event, FigureEntry, Launched, Matrix, MatrixEntry
+from modescape.client.records import (
+    Detail,
+    Draft,
+    Estimate,
+    Event,
+    FigureEntry,
+    Launched,
+    Matrix,
+    MatrixEntry,
+    SweepCell,
+)
 from modescape.client.tables import Table
 
 if TYPE_CHECKING:
@@ -50,11 +60,21 @@ class Source(Protocol):
 
     def launch(self, draft: Draft) -> Launched: ...
 
-    def events(self, slug: str) -> Iterator[Event | None]:
-        """What happens to an experiment from now on, without end; None at once, and whenever it is time to look."""
+    def estimate(self, draft: Draft) -> Estimate:
+        """Every check of a launch and its price; nothing is stored."""
+
+    def events(self, slug: str | None) -> Iterator[Event | None]:
+        """What happens to an experiment (None: to any) from now on, without end; None at once, and whenever it is time
+        to look."""
 
     def cancel(self, slug: str) -> None:
         """Raises Conflict once it has ended."""
+
+    def cells(self, sweep: str) -> tuple[SweepCell, ...]:
+        """Of a sweep, by slug or id, archived ones too. Raises NotFound."""
+
+    def cancel_sweep(self, sweep: str) -> None:
+        """All cells that have not ended."""
 
     def compare(self, slugs: Sequence[str]) -> Comparison: ...
 

@@ -25,12 +25,15 @@ from modescape.client.records import (
     Claim,
     Detail,
     Draft,
+    Estimate,
     FigureEntry,
     Launched,
     Matrix,
     MatrixEntry,
     Progress,
     Stage,
+    SweepCell,
+    SweepProgress,
 )
 from modescape.client.source import Form, Pairs, Source
 from modescape.client.tables import Row, Table
@@ -86,47 +89,89 @@ class Workspace(Suggesting):
         """All sweeps, newest first."""
         return self._source.sweeps()
 
+    def sweep(self, slug: str) -> Sweep:
+        """One of them, by slug or id. Raises NotFound with the nearest slugs."""
+        try:
+            self._source.cells(slug)
+        except NotFound:
+            raise NotFound(unknown("sweep", slug, self._source.sweeps().column("slug"))) from None
+        return Sweep(self, self._source, slug)
+
     def launch(
-        self, spec: ExperimentSpec | Json | str, *, name: str | None = None, preset: str | None = None,
+        self, spec: ExperimentSpec | Json | Path | str, *, name: str | None = None, preset: str | None = None,
         fresh: bool = False,
     ) -> Experiment | Sweep:  # fmt: skip
-        """Launch a spec, a preset by name, or a sweep (a document with `over`) for the workers.
+        """Launch a spec, a file of one (JSON or YAML), a preset by name, or a sweep (a document with `over`) for the
+        workers.
 
         preset: the one a spec began as; fresh: nothing is taken over from earlier experiments. Raises InvalidInput,
         DataMissing.
         """
         launched = self.launched(spec, name=name, preset=preset, fresh=fresh)
         if launched.kind == "sweep":
-            return Sweep(self, launched.slug)
+            return Sweep(self, self._source, launched.slug)
         return Experiment(self, self._source, launched.slug)
 
     def launched(
-        self, spec: ExperimentSpec | Json | str, *, name: str | None, preset: str | None, fresh: bool
+        self, spec: ExperimentSpec | Json | Path | str, *, name: str | None, preset: str | None, fresh: bool
     ) -> Launched:
         """As `launch`, saying what was made and where."""
-        if isinstance(spec, str):
-            preset, document = spec, None
-        else:
-            document = spec if isinstance(spec, dict) else spec.model_dump(mode="json")
-        return self._source.launch(Draft(document, preset, name, fresh))
+        return self._source.launch(_draft(spec, name, preset, fresh))
 
-    def watch(self, slug: str) -> Iterator[Progress]:
-        """How far an experiment is, now and whenever it changes, until it has ended. Raises NotFound."""
-        self._known(slug, lambda: self._source.detail(slug))
+    def estimate(self, spec: ExperimentSpec | Json | Path | str, *, fresh: bool = False) -> Estimate:
+        """What launching this would do and cost: every check is made, and nothing is stored. Raises as `launch`, but
+        data sets that are not here are told in `missing`."""
+        return self._source.estimate(_draft(spec, None, None, fresh))
+
+    def watch(self, slug: str) -> Iterator[Progress | SweepProgress]:
+        """How far an experiment or a sweep is, now and whenever that changes, until it has ended. Of both of one name,
+        the experiment; `sweep(...).watch()` is the other. Raises NotFound."""
+        if self._is_sweep(slug):
+            return self._watch_sweep(slug)
+        return self._watch(self.experiment(slug).slug)
+
+    def _is_sweep(self, slug: str) -> bool:
+        """Whether no experiment is called so, and a sweep is."""
+        try:
+            self._source.detail(slug)
+        except NotFound:
+            try:
+                return bool(self._source.cells(slug))
+            except NotFound:
+                return False
+        return False
+
+    def _watch(self, slug: str) -> Iterator[Progress]:
         seen = None
-        for event in self._source.events(slug):
-            if event is not None and event.kind in _OFTEN:
-                continue
-            now = self._source.detail(slug).progress
+        for now in self._looks(slug, lambda: self._source.detail(slug).progress):
             if now != seen:
                 yield now
             seen = now
             if now.status.has_ended:
                 return
 
+    def _watch_sweep(self, slug: str) -> Iterator[SweepProgress]:
+        seen = None
+        for now in self._looks(None, lambda: SweepProgress.of_cells(slug, self._source.cells(slug))):
+            if now != seen:
+                yield now
+            seen = now
+            if now.has_ended:
+                return
+
+    def _looks(self, slug: str | None, look: Callable[[], T]) -> Iterator[T]:
+        """What is seen now, and after each event that may have changed it."""
+        for event in self._source.events(slug):
+            if event is None or event.kind not in _OFTEN:
+                yield look()
+
     def cancel(self, slug: str) -> None:
-        """Stop an experiment for good. Raises NotFound, and Conflict once it has ended."""
-        self._known(slug, lambda: self._source.cancel(slug))
+        """Stop an experiment for good, or all cells of a sweep that have not ended. Raises NotFound, and Conflict once
+        an experiment has ended."""
+        if self._is_sweep(slug):
+            self._source.cancel_sweep(slug)
+        else:
+            self._known(slug, lambda: self._source.cancel(slug))
 
     def compare(self, *slugs: str) -> Comparison:
         """Several experiments side by side. Raises InvalidInput for fewer than two or more than 24, NotFound."""
@@ -255,7 +300,8 @@ class Experiment(Suggesting):
         if not found:
             raise_unknown(f"split of {kind}", str(split), [one.split for one in named])
         entry = min(found, key=lambda one: order.index(one.split) if one.split in order else len(order))
-        words = {row["number"]: _said(row) for row in self.solutions}
+        voice = self.detail.voice
+        words = {row["number"]: voice(_said(row)) for row in self.solutions}
         return self._source.matrix(self.slug, entry, tuple(words.get(n, str(n)) for n in entry.rows))
 
     @property
@@ -286,7 +332,7 @@ class Experiment(Suggesting):
 
     def watch(self) -> Iterator[Progress]:
         """How far it is, now and whenever that changes, until it has ended."""
-        return self._workspace.watch(self.slug)
+        return self._workspace._watch(self.slug)
 
     def wait(self) -> Experiment:
         """This, once it has ended."""
@@ -296,7 +342,7 @@ class Experiment(Suggesting):
 
     def cancel(self) -> None:
         """Stop it for good. Raises Conflict once it has ended."""
-        self._workspace.cancel(self.slug)
+        self._source.cancel(self.slug)
 
     def __repr__(self) -> str:
         told = self.detail
@@ -319,9 +365,34 @@ class Experiment(Suggesting):
 class Sweep(Suggesting):
     """A sweep that was launched; its cells are experiments."""
 
-    def __init__(self, workspace: Workspace, slug: str) -> None:
-        self._workspace = workspace
+    def __init__(self, workspace: Workspace, source: Source, slug: str) -> None:
+        self._workspace, self._source = workspace, source
         self.slug = slug
+
+    @property
+    def cells(self) -> tuple[SweepCell, ...]:
+        """Each combination of values, and how far its experiment is."""
+        return self._source.cells(self.slug)
+
+    @property
+    def experiments(self) -> tuple[Experiment, ...]:
+        """Those of its cells, but for the purged ones."""
+        slugs = [one.experiment for one in self.cells if one.experiment is not None]
+        return tuple(Experiment(self._workspace, self._source, slug) for slug in slugs)
+
+    def watch(self) -> Iterator[SweepProgress]:
+        """How far it is, now and whenever that changes, until all cells have ended."""
+        return self._workspace._watch_sweep(self.slug)
+
+    def wait(self) -> Sweep:
+        """This, once all cells have ended."""
+        for _ in self.watch():
+            pass
+        return self
+
+    def cancel(self) -> None:
+        """Stop all cells that have not ended."""
+        self._source.cancel_sweep(self.slug)
 
     @property
     def row(self) -> Row:
@@ -335,6 +406,23 @@ class Sweep(Suggesting):
         row = self.row
         far = f"{row['ended']} of {row['cells']} cells ended"
         return f"{row['name']} ({self.slug}): {far}, over {', '.join(row['fields'])}"
+
+
+def _draft(spec: ExperimentSpec | Json | Path | str, name: str | None, preset: str | None, fresh: bool) -> Draft:
+    """What is asked for. A text is a file where it ends as one or is there, else a preset, which a server may know that
+    this process does not."""
+    if isinstance(spec, Path) or (isinstance(spec, str) and _names_a_file(spec)):
+        from modescape import documents
+
+        written = documents.read(Path(spec).expanduser())
+        return Draft(written.document, preset, name or written.name, fresh)
+    if isinstance(spec, str):
+        return Draft(None, spec, name, fresh)
+    return Draft(spec if isinstance(spec, dict) else spec.model_dump(mode="json"), preset, name, fresh)
+
+
+def _names_a_file(text: str) -> bool:
+    return Path(text).suffix.lower() in (".json", ".yaml", ".yml") or Path(text).expanduser().is_file()
 
 
 def _cells(claim: Claim) -> tuple[str, ...]:

@@ -23,13 +23,15 @@ class Progress:
     """What the stages a figure needs say, without reading any result.
 
     needs: each kind with how many are done, failed and planned; version: changes with the figure's numbers; alive:
-    kinds of which some stage has not ended; planned: all kinds there are.
+    kinds of which some stage has not ended; planned: all kinds there are; broke: something of it failed or was
+    cancelled.
     """
 
     needs: tuple[Json, ...]
     version: str
     alive: frozenset[str]
     planned: frozenset[str]
+    broke: bool
 
 
 def progress(figure: Figure, stages: Sequence[Stage], results: Results) -> Progress:
@@ -57,18 +59,21 @@ def progress(figure: Figure, stages: Sequence[Stage], results: Results) -> Progr
         hashlib.sha256(orjson.dumps(told)).hexdigest()[:32],
         frozenset(stage.kind for stage in stages if not stage.state.has_ended),
         frozenset(stage.kind for stage in stages),
+        bool(results.failed or results.failed_chains)
+        or any(stage.state in (StageState.FAILED, StageState.CANCELLED) for stage in stages),
     )
 
 
 def state(about: Progress, found: FigureData | FigureNotReady) -> str:
     """How far a figure is, by what it gives when it is asked: ready, partial, waiting, failed or not-planned.
 
-    Every list and every answer says this word, so none calls ready what then is refused.
+    Every list and every answer says this word, so none calls ready what then is refused. `failed` is said only where
+    something has failed: what an experiment cannot show because it was never brought or asked for is not planned.
     """
     if not isinstance(found, FigureNotReady):
         return "partial" if about.alive.intersection(need["kind"] for need in about.needs) else "ready"
-    if found.closed:
-        return "failed"
-    if not about.planned.intersection(found.waits_for):
+    if not found.closed and about.alive.intersection(found.waits_for):
+        return "waiting"
+    if not found.closed and not about.planned.intersection(found.waits_for):
         return "not-planned"
-    return "waiting" if about.alive.intersection(found.waits_for) else "failed"  # what it waits for has ended
+    return "failed" if about.broke else "not-planned"  # what it waits for has ended

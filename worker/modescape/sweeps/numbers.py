@@ -36,7 +36,9 @@ from modescape.science.predictions import softmax
 from modescape.store.sweeps import KeptCell, KeptSweep
 from modescape.sweeps.asked import said, short
 from modescape.sweeps.launching import is_paired
+from modescape.sweeps.telling import voice_of_cells
 from modescape.tables import Experiment
+from modescape.voice import Voice
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -123,6 +125,11 @@ class Numbers:
         return list(self.sweep.cells[0].varied)
 
     @cached_property
+    def voice(self) -> Voice:
+        """How its cells are spoken of together."""
+        return voice_of_cells(self.sweep)
+
+    @cached_property
     def _read(self) -> list[Read]:
         rows = [cell.experiment for cell in self.sweep.cells]
         return [Read({}, frozenset()) if row is None else _read(self._laboratory, row) for row in rows]
@@ -130,11 +137,11 @@ class Numbers:
     @cached_property
     def quantities(self) -> dict[str, Quantity]:
         """Of every experiment, then the estimate of every claim that some cell was asked."""
-        found = {name: Quantity(name, title, unit) for name, (title, unit) in TITLES.items()}
-        found["gain"] = Quantity("gain", "What averaging all runs gains in accuracy", "points")
+        found = {name: Quantity(name, self.voice(title), unit) for name, (title, unit) in TITLES.items()}
+        found["gain"] = Quantity("gain", self.voice("What averaging all runs gains in accuracy"), "points")
         for claims in self._claims:
             for letter, value in claims.items():
-                title, unit = f"({letter}) {value[0]}", "times" if CLAIMS[letter].ratio else ""
+                title, unit = self.voice(f"({letter}) {value[0]}"), "times" if CLAIMS[letter].ratio else ""
                 found.setdefault(f"claim-{letter}", Quantity(f"claim-{letter}", title, unit))
         return found
 

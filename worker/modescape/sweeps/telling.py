@@ -25,6 +25,7 @@ from modescape.science.confidence import Word
 from modescape.store.sweeps import KeptCell, KeptSweep
 from modescape.sweeps.asked import label, said
 from modescape.tables import Experiment
+from modescape.voice import Voice, voice_of
 
 
 class Verdict(StrEnum):
@@ -76,8 +77,8 @@ class ClaimTold:
 
 def told(sweep: KeptSweep, look: Callable[[Experiment], Look]) -> list[ClaimTold]:
     """Every claim that some cell was asked, in the paper's order; [] before any is judged."""
-    answers = [_answers(cell, look) for cell in sweep.cells]
-    titles = {letter: one.claim.title for cell in answers for letter, one in cell.items()}
+    answers, voice = [_answers(cell, look) for cell in sweep.cells], voice_of_cells(sweep)
+    titles = {letter: voice(one.claim.title) for cell in answers for letter, one in cell.items()}
     order = {letter: place for place, letter in enumerate(sorted(titles))}
     waits = sum(cell.experiment is not None and not cell.experiment.status.has_ended for cell in sweep.cells)
     return [
@@ -89,6 +90,12 @@ def told(sweep: KeptSweep, look: Callable[[Experiment], Look]) -> list[ClaimTold
         )
         for letter in sorted(titles, key=order.__getitem__)
     ]
+
+
+def voice_of_cells(sweep: KeptSweep) -> Voice:
+    """How the cells are spoken of: their networks may have come with the base."""
+    base = sweep.row.document["base"]
+    return voice_of(None, base if isinstance(base, dict) else {})
 
 
 def _answers(cell: KeptCell, look: Callable[[Experiment], Look]) -> dict[str, Told]:
