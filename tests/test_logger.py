@@ -327,6 +327,30 @@ def test_processes_that_name_one_ensemble_log_into_it_and_the_last_seals_it(door
     assert ([one["id"] for one in found["members"]], found["state"]) == (["0", "1", "2"], "sealed")
 
 
+def test_a_file_that_two_processes_share_is_sent_again_once_the_other_has_used_it_up(
+    door: Door, tmp_path: Path, mine: Settings
+) -> None:
+    """The epochs of a trajectory are one file for all members; the server lets it go with the first that has it."""
+    id_ = door.opened(2)
+    sent = {}
+    for number in (0, 1):
+        for name, values in (
+            ("test.logits.npy", member(number)), ("trajectory.test.logits.npy", along(number)),
+            ("trajectory.epochs.npy", np.arange(1.0, len(along(number)) + 1)),
+        ):  # fmt: skip
+            np.save(tmp_path / f"{number}-{name}", values)
+        sent[number] = ServerDoor(door.site.url)
+    named = {
+        number: one.send({path.name.partition("-")[2]: path for path in sorted(tmp_path.glob(f"{number}-*.npy"))})
+        for number, one in sent.items()
+    }
+    shared = {one["sha256"] for one in named[0]} & {one["sha256"] for one in named[1]}
+    assert len(shared) == 1
+    sent[0].add(id_, "0", named[0])
+    found = sent[1].add(id_, "1", named[1])
+    assert [one["id"] for one in found["members"]] == ["0", "1"]
+
+
 def test_without_a_promised_number_all_is_sent_at_the_end(door: Door, mine: Settings) -> None:
     with ms.ensemble("unpromised", truth(), server=door.site.url, settings=mine) as e:
         log_one(e, 0)
