@@ -150,16 +150,16 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Sequence[str]]:
             order = _order((file.metadata() or {}).get(ORDER, "[]"))
     except (SafetensorError, OSError, ValueError) as error:
         raise InvalidInput(f"{path.name} cannot be read ({error})", field="weights", allowed=".safetensors") from error
-    is_whole = isinstance(order, list) and sorted(map(str, order)) == sorted(tensors)
-    return tensors, order if is_whole else list(tensors)
+    return tensors, order if sorted(order) == sorted(tensors) else list(tensors)
 
 
-def _order(text: str) -> object:
+def _order(text: str) -> list[str]:
     """The names that a file states; others may mean anything by that word."""
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError:
-        return None
+        return []
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 # --- the stated accuracy ----------------------------------------------------------------------------------------------
