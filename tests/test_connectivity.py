@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,10 @@ def test_the_figure_is_drawn(lab: Any, options: dict[str, Any]) -> None:
     assert "n = 3 pairs of 3 runs; 150 " in told(data).caption
     assert "on 400 training images" in told(data).caption
     assert "and no label" in told(data).caption
+    assert "None is repaired" not in told(data).caption
+    traced = replace(data, barriers={line: one for line, one in data.barriers.items() if line != "repaired"})
+    assert "None is repaired: the network does not say how it is wired" in told(traced).caption
+    assert "None is repaired" not in told(replace(traced, repairs=False)).caption
     for theme in THEMES:
         assert len(gzip.compress(encode(figure.draw(data, theme)))) < 300_000
 
@@ -124,7 +129,7 @@ def test_batch_norm_statistics_take_the_place_of_repair(tmp_path: Path) -> None:
     assert lab.matrix("barrier-loss-repaired", "test") is None
     data = figures["connectivity"].call(lab, figures["connectivity"].options())
     assert "Batch-norm statistics estimated anew at every point, on 60 training images" in told(data).caption
-    assert "Repaired" not in told(data).caption
+    assert "epaired" not in told(data).caption
     assert list(data.barriers) == ["straight", "aligned"]
 
 

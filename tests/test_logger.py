@@ -25,6 +25,11 @@ from test_doors import Door, Process, along, member, truth
 import modescape as ms
 from modescape.cli import main
 from modescape.errors import Conflict, InvalidInput
+from modescape.exporting import ensemble_of
+from modescape.imported.digest import content_digest, contents, set_digest
+from modescape.imported.ensemble import Ensemble, Member
+from modescape.imported.reading import read
+from modescape.imported.writing import write
 from modescape.laboratory import Lab
 from modescape.logger import delivery, ensemble
 from modescape.logger.spool import Spool, spools
@@ -49,6 +54,10 @@ def mine(tmp_path: Path) -> Settings:
 
 def claims(lab: Lab) -> list[dict[str, Any]]:
     return [asdict(one.record) for one in lab.claims()]
+
+
+def digests(one: Ensemble) -> dict[str, str]:
+    return {path: content_digest(inside) for path, inside in contents(one).items()}
 
 
 def log_one(e: ensemble.EnsembleLog, number: int, steps: int = 10) -> None:
@@ -133,7 +142,9 @@ def test_everything_that_a_member_says_comes_to_the_server(door: Door, mine: Set
         "all of it", truth(), validation_labels=truth(), recipe="same", planned=3, server=door.site.url, settings=mine
     ) as e:
         for i in range(3):
-            with e.member(seed=i) as m:
+            with e.member(seed=i, config={"width": 4 + i}) as m:
+                m.log(i, {"train/loss": 0.5 + i})
+                m.weights({"layer.weight": member(i)})
                 for epoch, logits in enumerate(along(i), 1):
                     m.predictions(epoch, test=logits)
                 own = (member(i + 40)[:300], truth()[:300])
@@ -142,23 +153,34 @@ def test_everything_that_a_member_says_comes_to_the_server(door: Door, mine: Set
                     shift={("fog", 3): member(i + 30), "cifar10.1/1": own},
                 )  # fmt: skip
                 m.samples(
-                    "swag", drawn[i], strength=[1.0, 2.0, 3.0], centre=member(i), validation=drawn[i],
+                    "swag", drawn[i], strength=[1.0 + i, 2.0, 3.0], centre=member(i), validation=drawn[i],
                     ood={"svhn": drawn[i][:, :200]}, shift={"fog/3": drawn[i]},
                 )  # fmt: skip
     lab = door.run("all-of-it")
     at_once = ms.analyse(
-        np.stack([member(i) for i in range(3)]), truth(), recipe="same", validation=(
+        np.stack([member(i) for i in range(3)]), truth(), recipe="same", name="all of it",
+        members=[Member(f"{i}", i, {"width": 4 + i}) for i in range(3)],
+        weights=[{"layer.weight": member(i)} for i in range(3)], validation=(
             np.stack([member(i) for i in range(3)]), truth()), folder=mine.home.parent / "at-once",
         trajectory=(range(1, 5), np.stack([along(i) for i in range(3)])),
         ood={"svhn": np.stack([member(i + 20)[:200] for i in range(3)])},
         shift={("fog", 3): np.stack([member(i + 30) for i in range(3)]),
                ("cifar10.1", 1): (np.stack([member(i + 40)[:300] for i in range(3)]), truth()[:300])},
         samples={"swag": ms.Samples(
-            np.stack(drawn), strength=[[1.0, 2.0, 3.0]] * 3, centre=np.stack([member(i) for i in range(3)]),
+            np.stack(drawn), strength=[[1.0 + i, 2.0, 3.0] for i in range(3)],
+            centre=np.stack([member(i) for i in range(3)]),
             validation=np.stack(drawn), ood={"svhn": np.stack(drawn)[:, :, :200]}, shift={"fog/3": np.stack(drawn)})},
     )  # fmt: skip
     assert claims(lab) == claims(at_once)
     assert {one["id"] for one in claims(lab)} >= {"b", "c", "d1", "e2"}
+    out = ensemble_of(lab.laboratory.results(lab.experiment.slug))
+    assert out.left_out == ()
+    assert [(one.id, one.seed, one.config) for one in out.members] == [(f"{i}", i, {"width": 4 + i}) for i in range(3)]
+    assert [out.curves[f"{i}"]["train/loss"][:, :2].tolist() for i in range(3)] == [[[i, 0.5 + i]] for i in range(3)]
+    ours, theirs = digests(out), digests(ensemble_of(at_once.laboratory.results(at_once.experiment.slug)))
+    assert {path: one for path, one in ours.items() if not path.startswith("curves/")} == theirs
+    write(out, mine.home.parent / "out.zip")
+    assert set_digest(read(mine.home.parent / "out.zip")) == set_digest(out)
 
 
 # -- nothing is lost --------------------------------------------------------------------------------------------------
@@ -325,6 +347,30 @@ def test_processes_that_name_one_ensemble_log_into_it_and_the_last_seals_it(door
             log_one(e, number)
     (found,) = door.client.get("/api/imports").json()["items"]
     assert ([one["id"] for one in found["members"]], found["state"]) == (["0", "1", "2"], "sealed")
+
+
+def test_a_file_that_two_processes_share_is_sent_again_once_the_other_has_used_it_up(
+    door: Door, tmp_path: Path, mine: Settings
+) -> None:
+    """The epochs of a trajectory are one file for all members; the server lets it go with the first that has it."""
+    id_ = door.opened(2)
+    sent = {}
+    for number in (0, 1):
+        for name, values in (
+            ("test.logits.npy", member(number)), ("trajectory.test.logits.npy", along(number)),
+            ("trajectory.epochs.npy", np.arange(1.0, len(along(number)) + 1)),
+        ):  # fmt: skip
+            np.save(tmp_path / f"{number}-{name}", values)
+        sent[number] = ServerDoor(door.site.url)
+    named = {
+        number: one.send({path.name.partition("-")[2]: path for path in sorted(tmp_path.glob(f"{number}-*.npy"))})
+        for number, one in sent.items()
+    }
+    shared = {one["sha256"] for one in named[0]} & {one["sha256"] for one in named[1]}
+    assert len(shared) == 1
+    sent[0].add(id_, "0", named[0])
+    found = sent[1].add(id_, "1", named[1])
+    assert [one["id"] for one in found["members"]] == ["0", "1"]
 
 
 def test_without_a_promised_number_all_is_sent_at_the_end(door: Door, mine: Settings) -> None:

@@ -20,7 +20,7 @@ from modescape.architectures.building import build
 from modescape.datasets import loading
 from modescape.errors import InvalidInput, StageError
 from modescape.plan import prepare
-from modescape.recipes.recipe import Examples, augmentation, optimiser, trainer
+from modescape.recipes.recipe import Examples, augmentation, loss, optimiser, schedule, trainer
 from modescape.registry import RECIPE
 from modescape.science import weights
 from modescape.science.data import Shape
@@ -454,6 +454,21 @@ def test_an_optimiser_and_an_augmentation_of_ones_own_are_two_functions() -> Non
 
 
 @pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("declare", [optimiser, schedule, loss, augmentation, trainer])
+def test_a_function_that_cannot_be_called_as_its_kind_is_is_refused_where_it_is_declared(declare: Any) -> None:
+    def wrong(batch: Any, labels: Any, rng: Any, options: Any, more: Any) -> Any:
+        """Too much."""
+
+    with pytest.raises(ValueError, match=r"wrong\(batch: .* is to be an? \w+, which is called as wrong\(\w+, "):
+        declare("wrong", title="Wrong", source="nowhere")(wrong)
+
+
+def test_a_rate_of_its_own_is_refused_of_an_optimiser_of_torchs_kind() -> None:
+    one = nn.Parameter(torch.zeros(2))
+    with pytest.raises(InvalidInput, match=r"lr=0\.1, and the schedule says the rate"):
+        Torch(Weights(one.detach(), (one,), (True,)), torch.optim.Adamax, lr=0.1)
+
+
 def test_the_parts_of_the_example_keep_their_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "examples"))
     monkeypatch.delitem(sys.modules, "own_recipe", raising=False)

@@ -3,6 +3,7 @@ had they been trained here. Of real published networks: that their authors' numb
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import subprocess
@@ -23,10 +24,11 @@ from modescape import plugins
 from modescape.architectures.building import build
 from modescape.errors import InvalidInput, StageError
 from modescape.executor import Executor
-from modescape.imported.ensemble import Recipe
+from modescape.imported.ensemble import Recipe, Tensors
 from modescape.imported.inputs import inputs
 from modescape.imported.stated import is_met
-from modescape.imported.tensor_names import Slot, by_name, by_order
+from modescape.imported.tensor_names import Keys, Slot, by_name, by_order
+from modescape.imported.tensors import header_of
 from modescape.imported.torch_files import convert
 from modescape.importing_weights import (
     Choices,
@@ -44,6 +46,7 @@ from modescape.science.predictions import predict
 from modescape.settings import Settings
 from modescape.spec import check, parse
 from modescape.spec_parts import NetworkSpec
+from modescape.stages.given_weights import place_file
 
 pytestmark = pytest.mark.usefixtures("few_redraws")
 
@@ -71,6 +74,28 @@ NET = slots(("stem.weight", (4, 3)), ("stem.bias", (4,)), ("norm.running_mean", 
 def test_prefixes_that_wrappers_put_before_names_are_no_part_of_them(prefix: str) -> None:
     found = [Slot(prefix + one.name, one.shape) for one in reversed(NET)]
     assert by_name(NET, found).pairs == tuple((one.name, prefix + one.name) for one in NET)
+
+
+def test_a_prefix_of_anybodys_own_is_known_by_every_name_having_it() -> None:
+    found = [Slot(f"resnet.inner.{one.name}", one.shape) for one in NET]
+    assert by_name(NET, found).pairs == tuple((one.name, f"resnet.inner.{one.name}") for one in NET)
+    one_layer = slots(("head.weight", (3,)), ("head.bias", (3,)))
+    assert by_name(one_layer, one_layer).is_plain
+
+
+def test_a_header_of_very_many_names_is_refused_without_comparing_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = slots(*((f"t{i}.weight", (3,)) for i in range(50_000)))
+    compared: list[int] = []
+    near = difflib.get_close_matches
+
+    def counted(name: str, names: list[str], *how: Any) -> list[str]:
+        compared.append(len(names))
+        return near(name, names, *how)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    with pytest.raises(InvalidInput, match=r"the file has no first\.weight"):
+        by_name(slots(("first.weight", (3,))), found)
+    assert max(compared) <= 2000
 
 
 def test_a_name_that_is_the_same_goes_before_one_that_is_but_for_a_prefix() -> None:
@@ -206,6 +231,85 @@ def test_a_state_dict_is_found_where_training_loops_put_it(tmp_path: Path, place
     found = load_file(tmp_path / "a.safetensors")
     np.testing.assert_array_equal(found["b.weight"], np.arange(6.0).reshape(2, 3).T)
     assert found["a.bias"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("beside", "place"),
+    [
+        ({"generator": "HERE", "epoch": 3}, "generator"),
+        ({"ema": {"module": "HERE", "decay": 0.9}}, "ema/module"),
+        ({"state_dict": "HERE", "accuracy": torch.tensor(0.5)}, "state_dict"),
+        ({"mine": "HERE", "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": []}}, "mine"),
+    ],
+)
+def test_a_state_dict_is_found_under_any_key_where_it_is_the_only_one(
+    tmp_path: Path, beside: dict[str, Any], place: str
+) -> None:
+    def filled(one: Any) -> Any:
+        return {key: filled(value) for key, value in one.items()} if isinstance(one, dict) else (
+            {"a.weight": torch.ones(2)} if isinstance(one, str) else one)  # fmt: skip
+
+    torch.save(filled(beside), tmp_path / "a.pt")
+    assert convert(tmp_path / "a.pt", tmp_path / "a.safetensors").inside == place
+    assert list(load_file(tmp_path / "a.safetensors")) == ["a.weight"]
+
+
+def test_of_several_places_none_is_taken_and_the_lines_that_write_one_out_work(tmp_path: Path) -> None:
+    state = {"a.weight": torch.ones(2)}
+    torch.save({"teacher": state, "pupil": {"net.1": state}}, tmp_path / "a.pt")
+    with pytest.raises(InvalidInput, match=r"several places \(teacher, pupil/net\.1\)") as refused:
+        convert(tmp_path / "a.pt", tmp_path / "out.safetensors")
+    lines = [line for line in str(refused.value).splitlines() if line.startswith("    ")]
+    lines[-1] = lines[-1].rpartition(" (allowed")[0] or lines[-1]
+    subprocess.run([sys.executable, "-c", "\n".join(map(str.strip, lines))], cwd=tmp_path, check=True)
+    assert list(load_file(tmp_path / "a.safetensors")) == ["a.weight"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html><title>404</title>", "a page of HTML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "pointer of Git LFS"),
+        (b"Not found", "it is a text, which begins 'Not found'"),
+        (b"", "it is empty"),
+    ],
+)
+def test_what_a_download_left_in_place_of_a_checkpoint_is_called_what_it_is(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(InvalidInput, match=words):
+        convert(tmp_path / "a.pt", tmp_path / "out.safetensors")
+
+
+def test_numbers_that_are_no_weights_are_not_taken_for_them(tmp_path: Path) -> None:
+    """Of complex numbers the real part, and of quantised ones those without their scale, would be other weights."""
+    torch.save({"a.weight": torch.ones(2, dtype=torch.complex64)}, tmp_path / "a.pt")
+    with pytest.raises(InvalidInput, match=r"'a\.weight' holds complex numbers"):
+        convert(tmp_path / "a.pt", tmp_path / "out.safetensors")
+    network = build(NetworkSpec(architecture="mlp"), SHAPE, seed=0)
+    save_file(
+        {name: value.numpy().astype(np.int8) for name, value in network.state_dict().items()},
+        tmp_path / "b.safetensors",
+    )
+    with pytest.raises(InvalidInput, match="holds int8, as quantised weights do"):
+        place_file(network, tmp_path / "b.safetensors", Keys.BY_NAME)
+
+
+@pytest.mark.parametrize("order", ["alphabetical", "5", "[1, 2]"])
+def test_what_else_a_file_calls_its_order_is_no_order_of_tensors(tmp_path: Path, order: str) -> None:
+    network = build(NetworkSpec(architecture="mlp"), SHAPE, seed=0)
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    save_file(state, tmp_path / "a.safetensors", metadata={"order": order})
+    assert len(place_file(network, tmp_path / "a.safetensors", Keys.BY_NAME).pairs) == len(state)
+
+
+def test_archives_and_pickles_among_weights_are_refused_with_lines_for_weights(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", weight=np.ones(2, np.float32))
+    (tmp_path / "b.safetensors").write_bytes(b"\x80\x04K\x01.")
+    for name, words in (("a.npz", r'save_file\(dict\(np\.load\("a\.npz"\)\)'), ("b.safetensors", "it is a pickle")):
+        with pytest.raises(InvalidInput, match=words):
+            header_of(Tensors.of(tmp_path / name, name))
 
 
 def test_a_pickle_of_more_than_tensors_is_refused_with_the_lines_that_convert_it_and_runs_nothing(

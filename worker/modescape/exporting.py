@@ -17,20 +17,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from modescape.artifacts import Artifacts
 from modescape.errors import NotFound
 from modescape.imported import old_exports, parts
-from modescape.imported.arrays import Array, mapped, picked, refuse, stacked
+from modescape.imported.arrays import Array, held, mapped, picked, refuse, stacked
 from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, OutputKind, Recipe, Tensors, place_of
 from modescape.imported.ensemble import SetRole as Of
 from modescape.imported.manifest import NAME
 from modescape.imported.reading import read_format
 from modescape.pieces import KEPT
-from modescape.records import Group, group_name
+from modescape.records import Group, Json, group_name
 from modescape.results import Results
 from modescape.tables import Solution, Stage
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+CURVES, GIVEN = "curves", "given"  # as `stages.curves` and `stages.given` name them, which load what computes
 _ROOMS = {"train": "snapshots", "chain": "chains"}
 Found = dict[str, Array | Tensors]
 
@@ -40,9 +43,20 @@ def ensemble_of(results: Results) -> Ensemble:
     kept = (results.experiment.provenance or {}).get(KEPT)
     if kept is None:
         return _Trained(results).ensemble()
-    files = json.loads(results.artifacts.array(kept).tobytes())
-    name = results.experiment.name
-    return replace(read_format(Stored(name, results.artifacts, {NAME: files[NAME]}, files["files"])), name=name)
+    pieces = [json.loads(results.artifacts.array(one).tobytes()) for one in ([kept] if isinstance(kept, str) else kept)]
+    name, texts = results.experiment.name, {NAME: _manifest([json.loads(one[NAME]) for one in pieces])}
+    places = _places([one["files"] for one in pieces]) | dict(_logged(results))
+    return replace(read_format(Stored(name, results.artifacts, texts, places)), name=name)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Small arrays of which each has some members, in their order."""
+
+    digests: tuple[str, ...]
+
+
+Place = str | Sequence[str] | Joined
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Stored:
     name: str
     artifacts: Artifacts
     texts: Mapping[str, str]
-    places: Mapping[str, str | Sequence[str]]
+    places: Mapping[str, Place]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,6 +82,8 @@ class Stored:
         lies = self.places[name]
         if isinstance(lies, str):
             return mapped(self.artifacts.path(lies), name)
+        if isinstance(lies, Joined):
+            return held(name, np.concatenate([self.artifacts.array(one) for one in lies.digests]))
         return stacked(name, [mapped(self.artifacts.path(one), f"{name}[{i}]") for i, one in enumerate(lies)])
 
     def tensors(self, name: str) -> Tensors:
@@ -75,6 +91,37 @@ class Stored:
         if not isinstance(lies, str):
             raise refuse(name, "it is an array of every member", "tensors")
         return tensors_at(name, self.artifacts.path(lies))
+
+
+def _manifest(said: Sequence[Json]) -> str:
+    """What all pieces said together, of a list of each."""
+    together = {**said[0], "members": [one for piece in said for one in piece["members"]]}
+    together["left_out"] = list(dict.fromkeys(one for piece in said for one in piece["left_out"]))
+    return json.dumps(together)
+
+
+def _places(pieces: Sequence[Mapping[str, str | Sequence[str]]]) -> dict[str, Place]:
+    """Where the files of all pieces lie: those of one a member, one after another; those that all pieces share, once;
+    a member's own, such as its weights; and numbers of every member, such as strengths, joined."""
+    found: dict[str, Place] = {}
+    for name in dict.fromkeys(name for piece in pieces for name in piece):
+        here = [piece[name] for piece in pieces if name in piece]
+        texts = [one for one in here if isinstance(one, str)]
+        if not texts:
+            found[name] = [digest for one in here for digest in one]
+        else:
+            found[name] = texts[0] if len(set(texts)) == 1 else Joined(tuple(texts))
+    return found
+
+
+def _logged(results: Results) -> Iterator[tuple[str, str]]:
+    """Curves that were logged before their member came, which is read with its points beside it."""
+    members = (results.experiment.provenance or {})["members"]
+    for stage in results.stages:
+        if stage.kind == CURVES:
+            for place, digest in stage.params.get(GIVEN, {}).items():
+                name = place.removeprefix(f"{CURVES}/")
+                yield f"{CURVES}/{members[stage.params['run']]['id']}/{name}.npy", digest
 
 
 def tensors_at(name: str, path: Path) -> Tensors:

@@ -29,7 +29,7 @@ from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe
 from modescape.importing import spec_of
 from modescape.importing_weights import Choices, bring_in_weights, members_below
 from modescape.laboratory import Laboratory
-from modescape.pieces import KEPT, Piece, PieceMember, together
+from modescape.pieces import Piece, PieceMember, together
 from modescape.records import ArtifactInfo, Json, Need, PlannedStage
 from modescape.store.curves import SeriesPoints
 from modescape.store.gatherings import NewPiece, Outrun, Whole
@@ -334,10 +334,7 @@ class Intake:
         kept = {name: self.laboratory.artifacts.put_array(np.stack(one, 1), "given") for name, one in curves.items()}
         (one,) = piece.members
         given = {**one.given, **{f"curves/{name}": info.digest for name, info in kept.items()}}
-        where = {name: value for name, value in piece.where.items() if name != KEPT}  # a list without them
-        piece = replace(
-            piece, members=(replace(one, given=given),), files=(*piece.files, *kept.values()), where=where
-        )  # fmt: skip
+        piece = replace(piece, members=(replace(one, given=given),), files=(*piece.files, *kept.values()))
         return piece, replace(new, piece=piece.to_json(), logged=count)
 
     def _stays(self, row: Gathering, piece: Piece, stages: Sequence[PlannedStage]) -> list[Need]:

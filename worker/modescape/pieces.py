@@ -20,7 +20,7 @@ from modescape.records import ArtifactInfo, Json
 
 MOST_COMPARED = 5  # functions of each group that are compared on other images, where there are more
 MOST_EMBEDDED = 10  # members shown together in maps, as many as a spec may ask for
-KEPT = "kept"  # in the provenance of an imported ensemble: the digest of what its files are
+KEPT = "kept"  # in the provenance of an imported ensemble: the digest of what its files are, or one of each piece
 _OUTPUTS = ("test", "validation", "ood", "shift")
 
 
@@ -110,7 +110,9 @@ def together(pieces: Sequence[Piece], *, planned: int = 0) -> Piece:
         original = next(i for i, one in enumerate(members) if one.outputs == members[number].outputs)
         said = f"{members[number].id} is equal to member {members[original].id} to the last bit, on every set"
         odd.append(Strange("left-out", "copy", said))
-    return Piece(first.name, spec, members, tuple(files.values()), tuple(odd))
+    lists = [piece.where.get(KEPT) for piece in pieces]
+    where = {KEPT: lists} if all(lists) else {}  # a piece of before has none
+    return Piece(first.name, spec, members, tuple(files.values()), tuple(odd), where)
 
 
 def compared(members: int, samples: Sequence[int]) -> int:

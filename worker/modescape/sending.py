@@ -36,6 +36,7 @@ from modescape.records import Json
 PART = 8 << 20  # bytes of a request
 _LEAST = 1 << 19
 PATIENCE = 600.0  # seconds that a server may be away
+_TRIES = 5  # of requests whose files go meanwhile
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 _READING = 900.0  # seconds that an answer may take, for a server that reads much
 
@@ -131,6 +132,7 @@ class ServerDoor:
         patience: float = PATIENCE,
     ) -> None:
         self._server = Server(url, token, tell=tell, patience=patience)
+        self._sent: dict[str, tuple[str, Path]] = {}  # digest -> name and place of what was sent
 
     def send(self, files: Mapping[str, Path]) -> list[Json]:
         """Send what the server does not have of these files; each as name and sha256, as requests name them."""
@@ -138,12 +140,12 @@ class ServerDoor:
 
     def look(self, files: Sequence[Json], **answers: Any) -> Json:
         """What the server understands. Raises InvalidInput for what it refuses."""
-        return self._server.json("POST", "/api/imports/look", {"files": files, **_said(answers)})
+        return self._of_files("POST", "/api/imports/look", {"files": files, **_said(answers)})
 
     def bring_in(self, name: str, files: Sequence[Json], **answers: Any) -> Json:
         """Import them; the import as a document. Asked again, it is the same one."""
         key = {"Idempotency-Key": uuid.uuid4().hex}
-        return self._server.json("POST", "/api/imports", {"name": name, "files": files, **_said(answers)}, key)
+        return self._of_files("POST", "/api/imports", {"name": name, "files": files, **_said(answers)}, key)
 
     # --- member by member ---
 
@@ -151,7 +153,7 @@ class ServerDoor:
         """An import that waits for its members, as a document; opened again with the same key, it is the same one.
         truth: place -> digest of the file of the true labels there."""
         asked = {"name": name, "planned": planned, "truth": dict(truth), **_said(answers)}
-        return self._server.json("POST", "/api/imports", asked, {"Idempotency-Key": key})
+        return self._of_files("POST", "/api/imports", asked, {"Idempotency-Key": key})
 
     def one(self, id_: str) -> Json:
         """An import as a document."""
@@ -164,7 +166,7 @@ class ServerDoor:
     def add(self, id_: str, member: str, files: Sequence[Json], **about: Any) -> Json:
         """Add a member of these files; the import as a document."""
         asked = {"files": list(files), **_said(about)}
-        return self._server.json("PUT", f"/api/imports/{quote(id_)}/members/{quote(member, safe='')}", asked)
+        return self._of_files("PUT", f"/api/imports/{quote(id_)}/members/{quote(member, safe='')}", asked)
 
     def seal(self, id_: str) -> Json:
         return self._server.json("POST", f"/api/imports/{quote(id_)}/seal", {})
@@ -172,17 +174,35 @@ class ServerDoor:
     def bring_in_weights(self, name: str, files: Sequence[Json], **asked: Any) -> Json:
         """Import networks by their weights; the experiment as a document. Asked again, it is the same one."""
         key = {"Idempotency-Key": uuid.uuid4().hex}
-        return self._server.json("POST", "/api/imports/weights", {"name": name, "files": files, **_said(asked)}, key)
+        return self._of_files("POST", "/api/imports/weights", {"name": name, "files": files, **_said(asked)}, key)
 
     def page(self, slug: str) -> str:
         return f"{self._server.url}/experiments/{slug}"
 
+    def _of_files(self, method: str, path: str, asked: Json, headers: Mapping[str, str] | None = None) -> Json:
+        """The answer to a request that names files. A server lets files go once something is made of them, also those
+        that another process has sent and this one has found there: they are sent again, and it is asked again."""
+        for _ in range(_TRIES):
+            try:
+                return self._server.json(method, path, asked, headers)
+            except NotFound:
+                gone = [digest for digest in self._sent if not self._state(digest)["complete"]]
+                if not gone:
+                    raise
+                for digest in gone:
+                    self._send(*self._sent[digest])
+        return self._server.json(method, path, asked, headers)
+
+    def _state(self, digest: str) -> Json:
+        return self._server.json("GET", f"/api/uploads/{quote(digest)}")
+
     def _send(self, name: str, path: Path) -> str:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self._sent[digest] = name, path
             total = path.stat().st_size
             address, size = f"/api/uploads/{quote(digest)}", PART
-            while not (state := self._server.json("GET", address))["complete"]:
+            while not (state := self._state(digest))["complete"]:
                 here = state["received"]
                 self._server.tell(f"{name}: {here / 1e6:,.1f} of {total / 1e6:,.1f} MB")
                 file.seek(here)

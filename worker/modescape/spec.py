@@ -468,7 +468,8 @@ def check(spec: ExperimentSpec, info: DataInfo) -> None:
         if method.needs_dropout and not has_dropout(spec.network, info):
             wrong(
                 f"{where}.method",
-                f"{method.title} drops units in dropout layers, and {architecture.title} has none",
+                f"{method.title} drops units in dropout layers that can be switched while a network predicts "
+                f"(modescape.science.networks.Dropout), and {architecture.title} has none",
                 "a method that moves weights, or one of the networks "
                 + ", ".join(name for name, entry in architectures.items() if entry.dropout),
             )

@@ -3,8 +3,8 @@
     fit = by_name(wanted, found)            # both as (name, shape), in their own order
     fit.pairs                               # (("stem.weight", "module.stem.weight"), ...)
 
-Names may have a prefix that wrappers put before them. Counters of batches, which decide nothing, may be missing or left
-over; everything else must be there once and have its shape, or nothing is taken.
+Names may have a prefix that wrappers put before them, or that all names of the file share. Counters of batches, which
+decide nothing, may be missing or left over; everything else must be there once and have its shape, or nothing is taken.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 
 from modescape.errors import InvalidInput, Problem
 from modescape.imported.globs import natural
@@ -22,6 +23,7 @@ from modescape.imported.globs import natural
 PREFIXES = ("module", "model", "net", "network", "_orig_mod", "encoder", "backbone", "classifier_model", "student")
 COUNTER = "num_batches_tracked"
 _SHOWN = 5  # of what is wrong, of each kind
+_SEARCHED = 2000  # names among which the nearest are looked for; a file may have hundreds of thousands
 
 
 class Keys(StrEnum):
@@ -86,7 +88,10 @@ def fit(keys: Keys, wanted: Sequence[Slot], found: Sequence[Slot]) -> Fit:
 def by_name(wanted: Sequence[Slot], found: Sequence[Slot]) -> Fit:
     """By equal names, apart from prefixes on either side."""
     exact = {one.name: one for one in found}
-    bare = _by(found, lambda one: _bare(one.name))
+    shared = _shared(found)
+    if any(slot.name.startswith(shared) for slot in wanted):
+        shared = ""
+    bare = _by(found, lambda one: _bare(one.name.removeprefix(shared)))
     problems: list[Problem] = []
     chosen: dict[str, Slot] = {}
     for slot in wanted:
@@ -116,6 +121,13 @@ def _bare(name: str) -> str:
     return _bare(rest) if dot and first in PREFIXES else name
 
 
+def _shared(found: Sequence[Slot]) -> str:
+    """What all names begin with, whole parts of them: "cnn." where somebody's module holds the network as `cnn`."""
+    layers = [one.layer.split(".") for one in found]
+    same = takewhile(lambda parts: len(set(parts)) == 1, zip(*layers, strict=False))
+    return "".join(f"{parts[0]}." for parts in same)
+
+
 def _fits_in_order(wanted: Sequence[Slot], found: Sequence[Slot]) -> str:
     try:
         by_order(wanted, found)
@@ -126,7 +138,7 @@ def _fits_in_order(wanted: Sequence[Slot], found: Sequence[Slot]) -> str:
 
 def _missing(lacking: Sequence[Slot], over: Sequence[Slot]) -> Iterator[Problem]:
     for slot in lacking[:_SHOWN]:
-        near = difflib.get_close_matches(_bare(slot.name), [one.name for one in over], 3, 0.4)
+        near = _nearest(slot, [one.name for one in over])
         nearest = f"; nearest in the file: {', '.join(near)}" if near else ""
         yield _wrong(f"the file has no {slot}{nearest}", "every tensor of the network")
     if len(lacking) > _SHOWN:
@@ -135,11 +147,15 @@ def _missing(lacking: Sequence[Slot], over: Sequence[Slot]) -> Iterator[Problem]
 
 def _left_over(over: Sequence[Slot], names: Sequence[str]) -> Iterator[Problem]:
     for one in over[:_SHOWN]:
-        near = difflib.get_close_matches(_bare(one.name), names, 3, 0.4)
+        near = _nearest(one, names)
         nearest = f"; nearest in the network: {', '.join(near)}" if near else ""
         yield _wrong(f"the network has no place for {one}{nearest}", "the tensors of the network alone")
     if len(over) > _SHOWN:
         yield _wrong(f"and {len(over) - _SHOWN} more have no place", "the tensors of the network alone")
+
+
+def _nearest(slot: Slot, names: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(_bare(slot.name), names[:_SEARCHED], 3, 0.4)
 
 
 def _misshapen(pairs: Iterable[tuple[Slot, Slot]]) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from modescape.imported.arrays import LARGEST, Refused, readable, refuse, torch_pickled
+from modescape.imported.arrays import LARGEST, Refused, readable, refuse
 from modescape.imported.ensemble import Tensors
 
 _HEADER = 16 << 20  # bytes; the library allows 100 MB, networks need some hundred kB
@@ -78,7 +78,7 @@ def header_of(tensors: Tensors) -> TensorHeader:
         beginning = file.read(8)
         size = int.from_bytes(beginning, "little")
         if beginning[:2] == b"PK" or beginning[:1] == b"\x80":
-            raise torch_pickled(name)
+            raise _other(name)
         if len(beginning) < 8 or size > _HEADER or size + 8 > tensors.nbytes:
             raise refuse(name, "it does not begin as .safetensors", _WHOLE)
         text = file.read(size)
@@ -88,6 +88,19 @@ def header_of(tensors: Tensors) -> TensorHeader:
         raise refuse(name, f"its header cannot be read ({error.errors()[0]['msg'][:200]})", _WHOLE) from error
     entries = {key: one for key, one in document.items() if isinstance(one, _Entry) and key != "__metadata__"}
     return TensorHeader(name, _in_order(name, entries, 8 + size, tensors.nbytes), 8 + size)
+
+
+def _other(name: str) -> Refused:
+    """The refusal of an archive or a pickle under a name that promises neither, with the two lines that convert it."""
+    bare, is_numpy = name.rpartition(".")[0] or name, name.endswith(".npz")
+    what = "it is an archive of NumPy" if is_numpy else (
+        "it is a pickle or an archive, as a file of torch is: call it .pt where it is one"
+    )  # fmt: skip
+    target = f"{bare}.safetensors" if is_numpy else f"{bare}-converted.safetensors"
+    read = f'dict(np.load("{name}"))' if is_numpy else f'torch.load("{name}", weights_only=True)'
+    imports = "numpy as np; from safetensors.numpy" if is_numpy else "torch; from safetensors.torch"
+    message = f'{what}. Convert it:\n    import {imports} import save_file\n    save_file({read}, "{target}")'
+    return refuse(name, message, _WHOLE)
 
 
 def floats(file: IO[bytes], entry: TensorEntry) -> NDArray[np.float64]:

@@ -17,13 +17,15 @@ from modescape.imported.torch_files import ORDER
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Where training loops keep weights, the likelier first; "" is the file itself.
+# Where training loops keep weights, the likelier first; "" is the file itself. Any other place is taken where it is the
+# only one.
 PLACES = (
-    "", "state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "state", "ema",
-    "model_ema", "state_dict_ema",
+    "state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params", "state", "ema",
+    "model_ema", "state_dict_ema", "",
 )  # fmt: skip
 _MEMORY = 3 << 30  # bytes for torch itself
 _PROCESSOR = 300  # seconds
+_DEEPEST = 3  # keys above a state dict
 
 
 def main(source: str, target: str, size: int) -> dict[str, Any]:
@@ -37,16 +39,21 @@ def main(source: str, target: str, size: int) -> dict[str, Any]:
         raise
     except Exception as error:  # torch raises what its pickles, archives and storages do
         return _refused(error)
-    for place in PLACES:
-        found = _weights(loaded, place)
-        if found:
-            break
-    else:
+    places = dict(_places(loaded, ()))
+    place = next((one for one in PLACES if one in places), None)
+    if place is None and len(places) != 1:
         keys = ", ".join(map(str, list(loaded)[:8])) if isinstance(loaded, Mapping) else type(loaded).__name__
-        return {"refused": "empty", "why": f"no state dict is in it ({keys})"}
+        if places:
+            return {"refused": "several", "places": list(places)[:8]}
+        return {"refused": "damaged", "why": f"no state dict is in it ({keys})"}
+    place = next(iter(places)) if place is None else place
+    inside = places[place]
+    found = dict(_tensors(inside))
+    if wrong := next((name for name, tensor in found.items() if tensor.is_complex() or tensor.is_meta), None):
+        what = "complex numbers" if found[wrong].is_complex() else "no numbers (it was saved from the meta device)"
+        return {"refused": "damaged", "why": f"its tensor {wrong!r} holds {what}"}
     tensors = {name: _plain(tensor) for name, tensor in found.items()}
     save_file(tensors, target, metadata={ORDER: json.dumps(list(tensors))})
-    inside = loaded if place == "" else loaded[place]
     return {"inside": place, "left_out": [str(name) for name in inside if str(name) not in tensors][:20]}
 
 
@@ -75,10 +82,15 @@ def _refused(error: Exception) -> dict[str, Any]:
     }
 
 
-def _weights(loaded: object, place: str) -> dict[str, Tensor]:
-    """The tensors at a place by name; {} where there are none."""
-    inside = loaded if place == "" else loaded.get(place) if isinstance(loaded, Mapping) else None
-    return dict(_tensors(inside)) if isinstance(inside, Mapping) else {}
+def _places(loaded: object, at: tuple[str, ...]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """What holds tensors by name, and where it lies: "" is the file itself, "ema/module" below its key `ema`. The state
+    of an optimiser goes by numbers, and is none."""
+    if isinstance(loaded, Mapping) and len(at) <= _DEEPEST:
+        if any(_tensors(loaded)):
+            yield "/".join(at), loaded
+        for key, inside in loaded.items():
+            if isinstance(key, str):
+                yield from _places(inside, (*at, key))
 
 
 def _tensors(inside: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
@@ -93,8 +105,8 @@ def _plain(tensor: Tensor) -> Tensor:
     """A copy of its own, for files share no storage; float32 of what NumPy does not have."""
     import torch
 
-    odd = tensor.is_quantized or tensor.dtype in (torch.bfloat16, torch.complex64, torch.complex128)
-    plain = (tensor.dequantize() if tensor.is_quantized else tensor.real.float()) if odd else tensor
+    odd = tensor.is_quantized or tensor.dtype is torch.bfloat16
+    plain = (tensor.dequantize() if tensor.is_quantized else tensor.float()) if odd else tensor
     return plain.detach().clone(memory_format=torch.contiguous_format)
 
 

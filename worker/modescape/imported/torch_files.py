@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".bin")
 ORDER = "order"  # in the metadata of what is written: the names as the state dict had them, which the format forgets
 SECONDS = 300.0  # that reading a file may take
 LARGEST = 16 << 30  # bytes of a file
+_POINTER = b"version https://git-lfs"
 _ALLOWED = "a state dict of tensors, by itself or under a key such as state_dict, or .safetensors"
 
 
@@ -45,6 +47,7 @@ def convert(source: Path, target: Path, *, name: str = "", seconds: float = SECO
     name = name or source.name
     if not extras.has("torch"):
         raise refuse(name, "torch, which reads it, is not installed", f".safetensors, or after {extras.line('worker')}")
+    _refuse_others(source, name)
     size = source.stat().st_size
     if size > LARGEST:
         raise refuse(name, f"it has {size:,} bytes", f"at most {LARGEST >> 30} GiB")
@@ -58,16 +61,20 @@ def convert(source: Path, target: Path, *, name: str = "", seconds: float = SECO
         raise refuse(name, "reading it took more memory or time than weights of its size do", _ALLOWED)
     if told.refused == "pickle":
         raise _unsafe(name, told.why)
+    if told.refused == "several":
+        raise _several(name, told.places)
     if told.refused:
         raise refuse(name, told.why, _ALLOWED)
     return Converted(told.inside, told.left_out)
 
 
 class _Reply(BaseModel):
-    """What the other process says. refused: "" where it wrote the file, else what is wrong; why: in words."""
+    """What the other process says. refused: "" where it wrote the file, else what is wrong; why: in words;
+    places: where it has weights, if in several."""
 
     refused: str = ""
     why: str = ""
+    places: tuple[str, ...] = ()
     inside: str = ""
     left_out: tuple[str, ...] = ()
 
@@ -77,6 +84,31 @@ def _told(text: str) -> _Reply | None:
         return _Reply.model_validate_json(text.strip().rpartition("\n")[2])
     except ValidationError:
         return None
+
+
+def _refuse_others(path: Path, name: str) -> None:
+    """Raises InvalidInput for what is often found under such a name and is no file of torch."""
+    with path.open("rb") as file:
+        beginning = file.read(200)
+    if not beginning:
+        raise refuse(name, "it is empty", _ALLOWED)
+    if beginning.startswith(_POINTER):
+        raise refuse(name, "it is a pointer of Git LFS and not the file itself: git lfs pull fetches that", _ALLOWED)
+    if beginning.lstrip()[:1] == b"<":
+        raise refuse(name, "it is a page of HTML or XML, as a download that failed leaves", _ALLOWED)
+    if beginning.isascii() and beginning.decode().isprintable():
+        raise refuse(name, f"it is a text, which begins {beginning[:40].decode()!r}", _ALLOWED)
+
+
+def _several(name: str, places: Sequence[str]) -> Refused:
+    keys = "".join(f'["{key}"]' for key in places[0].split("/"))
+    message = (
+        f"it has weights in several places ({', '.join(places)}), and which are meant is not said. Write out those "
+        f"that are, such as the first:\n"
+        f"    import torch; from safetensors.torch import save_file\n"
+        f'    save_file(torch.load("{name}", weights_only=True){keys}, "{Path(name).stem}.safetensors")'
+    )
+    return refuse(name, message, _ALLOWED)
 
 
 def _unsafe(name: str, why: str) -> Refused:

@@ -12,7 +12,7 @@ from modescape.imported.ensemble import OutputKind, Recipe
 from modescape.importing import Answers, kept_piece, store_piece
 from modescape.laboratory import Lab, started
 from modescape.logger.spool import Spool, SpooledMember
-from modescape.pieces import KEPT, Piece, together
+from modescape.pieces import Piece, together
 from modescape.reading_process import one_member
 from modescape.settings import Settings
 
@@ -47,5 +47,4 @@ def _piece(artifacts: Artifacts, spool: Spool, member: SpooledMember) -> Piece:
     ensemble = one_member(root, asked, id=member.id, seed=member.seed, config=member.config, labels=truth)
     ensemble = replace(ensemble, curves={member.id: member.curves()})
     answers = Answers(OutputKind(about.kind), about.permutation, Recipe(about.recipe))
-    piece = kept_piece(artifacts, ensemble, answers)
-    return replace(piece, where={name: value for name, value in piece.where.items() if name != KEPT})
+    return kept_piece(artifacts, ensemble, answers)

@@ -233,12 +233,21 @@ class EnsembleLog:
                 if error is None:
                     self.lab = bring(self._spool, self._settings, progress=False)
                     self._spool.forget()
-            elif self._courier.finish(AT_EXIT if error is None else 5.0):
+            else:
+                self._finish(self._courier, AT_EXIT if error is None else 5.0)
+        finally:
+            self._spool.release()
+
+    def _finish(self, courier: Courier, patience: float) -> None:
+        """Raises what the server refuses; all of it is still here then."""
+        whole = False
+        try:
+            whole = courier.finish(patience)
+        finally:
+            if whole:
                 self._spool.forget()
             else:
                 _tell(f"{self._spool.about.name} is kept here until it is sent: modescape spool send {self._spool.id}")
-        finally:
-            self._spool.release()
 
 
 def ensemble(

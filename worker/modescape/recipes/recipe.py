@@ -7,11 +7,13 @@
 
 A run that was killed goes on with the same bits, so nothing here may remember anything but the tensors that an
 optimiser shows (`moments`): a rate is a function of the step, an augmentation one of the batch and of the random
-numbers it is given, which are those of the run and the step. Declaring loads no torch.
+numbers it is given, which are those of the run and the step. Declaring loads no torch, and raises
+ValueError where a function does not take what it would be called with.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -44,6 +46,17 @@ def _summary(function: Callable[..., Any]) -> str:
     return " ".join((function.__doc__ or "").partition("\n\n")[0].split())
 
 
+def _checked(function: Callable[..., Any], what: str, *called: str) -> None:
+    """That it can be called so; else every training would end at its first step. Raises ValueError."""
+    takes = inspect.signature(function)
+    try:
+        takes.bind(*called)
+    except TypeError:
+        raise ValueError(
+            f"{function.__name__}{takes} is to be {what}, which is called as {function.__name__}({', '.join(called)})"
+        ) from None
+
+
 def optimiser(
     name: str, *, title: str, source: str, options: type[Options] = NoOptions, decouples: bool = False,
     place: int = LAST,
@@ -51,6 +64,7 @@ def optimiser(
     """Register `(weights: Weights, options, training: TrainingSpec) -> Optimiser`, both of `science.optimisers`."""
 
     def register(function: F) -> F:
+        _checked(function, "an optimiser", "weights", "options", "training")
         optimisers.add(
             OptimiserEntry(
                 name=name, title=title, summary=_summary(function), source=source, options=options, call=function,
@@ -68,6 +82,7 @@ def schedule(
     """Register `(moment: Moment, options, training: TrainingSpec) -> float`: the learning rate of one update."""
 
     def register(function: F) -> F:
+        _checked(function, "a schedule", "moment", "options", "training")
         schedules.add(
             Schedule(
                 name=name, title=title, summary=_summary(function), source=source, options=options, call=function,
@@ -85,6 +100,7 @@ def loss(
     """Register `(logits [n, K], targets [n] or [n, K], options) -> Tensor`: the mean over a batch."""
 
     def register(function: F) -> F:
+        _checked(function, "a loss", "logits", "targets", "options")
         losses.add(
             Loss(
                 name=name, title=title, summary=_summary(function), source=source, options=options, call=function,
@@ -107,6 +123,7 @@ def augmentation(
     """
 
     def register(function: F) -> F:
+        _checked(function, "an augmentation", "examples", "options", "rng")
         augmentations.add(
             AugmentationEntry(
                 name=name, title=title, summary=_summary(function), source=source, options=options, call=function,
@@ -124,6 +141,7 @@ def trainer(
     """Register `(member: modescape.training.Member, options) -> None`, which hands over weights after every epoch."""
 
     def register(function: F) -> F:
+        _checked(function, "a trainer", "member", "options")
         trainers.add(
             Trainer(
                 name=name, title=title, summary=_summary(function), source=source, options=options, call=function,

@@ -121,7 +121,8 @@ class Torch:
         Torch(weights, torch.optim.AdamW, decay=0.01, betas=(0.9, 0.99))
 
     decay: its option `weight_decay`, for the tensors on which decay acts; others get none. What it remembers are its
-    state's tensors and numbers. Raises InvalidInput for a state that holds anything else.
+    state's tensors and numbers. Its rate is the schedule's. Raises InvalidInput for a rate given here, and for a state
+    that holds anything else.
     """
 
     def __init__(
@@ -132,6 +133,11 @@ class Torch:
         decay: float | None = None,
         **options: Any,
     ) -> None:
+        if "lr" in options:
+            raise InvalidInput(
+                f"a rate of its own is given, lr={options['lr']}, and the schedule says the rate of every step",
+                field="training.optimiser", allowed="its other options",
+            )  # fmt: skip
         pieces = list(zip(weights.parameters, weights.decays, strict=True))
         groups: list[dict[str, Any]] = [{"params": [p for p, _ in pieces]}]
         if decay is not None:

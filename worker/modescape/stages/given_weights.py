@@ -128,6 +128,12 @@ def place_file(network: nn.Module, path: Path, keys: Keys) -> Fit:
     state = network.state_dict()
     wanted = [Slot(name, tuple(value.shape)) for name, value in state.items()]
     found = fit(keys, wanted, [Slot(name, tuple(tensors[name].shape)) for name in order])
+    for place, name in found.pairs:
+        if state[place].is_floating_point() and not tensors[name].is_floating_point():
+            raise InvalidInput(
+                f"{name} holds {str(tensors[name].dtype).removeprefix('torch.')}, as quantised weights do, whose scale "
+                "is not known here", field="weights", allowed="floating point: float32, bfloat16, float16, ...",
+            )  # fmt: skip
     placed = {place: tensors[name].reshape(state[place].shape).to(state[place].dtype) for place, name in found.pairs}
     network.load_state_dict({**state, **placed})
     return found
@@ -141,11 +147,19 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Sequence[str]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            order = json.loads((file.metadata() or {}).get(ORDER, "[]"))
+            order = _order((file.metadata() or {}).get(ORDER, "[]"))
     except (SafetensorError, OSError, ValueError) as error:
         raise InvalidInput(f"{path.name} cannot be read ({error})", field="weights", allowed=".safetensors") from error
-    is_whole = isinstance(order, list) and sorted(map(str, order)) == sorted(tensors)
-    return tensors, order if is_whole else list(tensors)
+    return tensors, order if sorted(order) == sorted(tensors) else list(tensors)
+
+
+def _order(text: str) -> list[str]:
+    """The names that a file states; others may mean anything by that word."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 # --- the stated accuracy ----------------------------------------------------------------------------------------------

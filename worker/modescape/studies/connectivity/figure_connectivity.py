@@ -43,7 +43,7 @@ class ConnectivityOptions(FigureOptions):
 class Connectivity(FigureData):
     """runs, numbers [n]: the runs and their optima; barriers: line -> [n, n], in nats or as a rate, and cosines;
     NaN for a pair that could not be compared; compared: what the stage of each pair left; points: of a line;
-    given: whether the weights were made elsewhere."""
+    given: whether the weights were made elsewhere; repairs: whether repaired lines were asked for."""
 
     options: ConnectivityOptions
     runs: Ints
@@ -56,6 +56,7 @@ class Connectivity(FigureData):
     training: TrainingSpec
     input_scale: str
     given: bool
+    repairs: bool
 
     @property
     def page_height(self) -> int:
@@ -128,6 +129,7 @@ def connectivity(results: Results, options: ConnectivityOptions) -> Connectivity
         training=results.spec.training,
         input_scale=results.spec.data.input_scale,
         given=results.spec.weights is not None,
+        repairs=study.repair,
     )
 
 
@@ -159,7 +161,13 @@ def _caption(data: Connectivity) -> str:
             f"Repaired: every hidden unit’s mean and deviation before its non-linearity{where} set between those of "
             "the two ends, layer after layer."
         )
-    if normed := max((about.get("batch_norm_images", 0) for about in compared), default=0):
+    normed = max((about.get("batch_norm_images", 0) for about in compared), default=0)
+    if data.repairs and "aligned" in data.barriers and "repaired" not in data.barriers and not normed:
+        parts.append(
+            "None is repaired: the network does not say how it is wired (wiring=), so which of its layers feed a plain "
+            "non-linearity is not known."
+        )
+    if normed:
         parts.append(f"Batch-norm statistics estimated anew at every point, on {thousands(normed)} training images.")
     seen = max((about["images"][options.split] for about in compared), default=0)
     how = "Trained elsewhere" if data.given else f"Trained with {training.optimiser} at {training.learning_rate:g}"
