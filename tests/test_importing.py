@@ -321,7 +321,8 @@ def test_probabilities_that_are_called_logits_are_asked_about_before_anything_is
 def test_what_is_called_logits_outright_is_and_what_cannot_be_probabilities_is_not(tmp_path: Path) -> None:
     logits, truth = made()
     lab = ms.analyse(softmax(logits, axis=-1), truth, kind="logits", folder=tmp_path / "a", progress=False)
-    assert lab.spec.imported is not None and lab.spec.imported.kind == "logits"
+    assert lab.spec.imported is not None
+    assert lab.spec.imported.kind == "logits"
     with pytest.raises(Unclear, match="do not sum to 1") as asked:
         ms.analyse(logits, truth, kind="probs", folder=tmp_path / "b", progress=False)
     assert [choice.value for choice in asked.value.choices] == ["logits"]

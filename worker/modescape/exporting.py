@@ -21,7 +21,7 @@ from modescape.artifacts import Artifacts
 from modescape.errors import NotFound
 from modescape.imported import old_exports, parts
 from modescape.imported.arrays import Array, mapped, picked, refuse, stacked
-from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, OutputKind, Recipe, Tensors, place_of
+from modescape.imported.ensemble import TEST, Curve, Ensemble, ExampleSet, OutputKind, Recipe, Tensors, place_of
 from modescape.imported.ensemble import SetRole as Of
 from modescape.imported.manifest import NAME
 from modescape.imported.reading import read_format
@@ -31,6 +31,7 @@ from modescape.results import Results
 from modescape.tables import Solution, Stage
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_CURVES = "curves"  # the stage, and the folder
 _ROOMS = {"train": "snapshots", "chain": "chains"}
 Found = dict[str, Array | Tensors]
 
@@ -100,11 +101,28 @@ class _Trained:
         self.used |= {place["artifact"] for one in solutions for place in one.predictions.values()}
         self.used |= {one.weights for one in solutions if one.weights and one.role == "optimum"}
         imported = self.results.spec.imported
+        curves = self._curves([member.id for member in found.members])
         found = self._with_sets(replace(found, name=self.results.experiment.name, classes=tuple(self._classes())))
         rest = dict(self._rest(solutions))
         recipe = Recipe.SAME if imported is None else Recipe(imported.recipe)
         kind = OutputKind.LOGITS if self.results.spec.has_probabilities else OutputKind.LABELS
-        return replace(found, kind=kind, recipe=recipe, rest=rest, left_out=(*self.left_out, *self._unplaced()))
+        return replace(
+            found, kind=kind, recipe=recipe, curves=curves, rest=rest, left_out=(*self.left_out, *self._unplaced())
+        )
+
+    def _curves(self, members: Sequence[str]) -> dict[str, dict[str, Curve]]:
+        """What was logged of members that came one by one, member -> name -> points; nothing of failed ones."""
+        found: dict[str, dict[str, Curve]] = {}
+        for stage in self.results.stages:
+            member = str(stage.params.get("run"))
+            if stage.kind != _CURVES or member not in members:
+                continue
+            for place, digest in sorted(stage.params["given"].items()):
+                self.used.add(digest)
+                found.setdefault(member, {})[place.removeprefix(f"{_CURVES}/")] = parts.curve(
+                    self._array(place, digest)
+                )
+        return found
 
     def _classes(self) -> list[str]:
         return self.results.class_names

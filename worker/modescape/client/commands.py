@@ -127,8 +127,10 @@ def _show(settings: Settings, parsed: argparse.Namespace) -> int:
         print_json(told | ({"solutions": one.solutions.rows} if parsed.solutions else {}))
         return 0
     print(one)
-    network = f"{detail.row['dataset']}, {detail.row['architecture']}, {detail.row['runs']} runs"
-    print(f"\n{network}, launched {detail.created:%Y-%m-%d %H:%M} UTC" + (f"\n{detail.notes}" if detail.notes else ""))
+    imported = detail.spec.get("source") == "imported"
+    count, called, came = detail.row["runs"], ("member" if imported else "run"), ("brought" if imported else "launched")
+    network = f"{detail.row['dataset']}, {detail.row['architecture']}, {count} {called}{'' if count == 1 else 's'}"
+    print(f"\n{network}, {came} {detail.created:%Y-%m-%d %H:%M} UTC" + (f"\n{detail.notes}" if detail.notes else ""))
     if parsed.stages:
         print()
         for stage in detail.stages:
