@@ -20,6 +20,7 @@ from scipy.stats import norm
 from sklearn.metrics import log_loss, roc_auc_score
 
 import modescape as ms
+from modescape.cli import main
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
 from modescape.exporting import ensemble_of
@@ -326,6 +327,24 @@ def test_what_is_called_logits_outright_is_and_what_cannot_be_probabilities_is_n
     with pytest.raises(Unclear, match="do not sum to 1") as asked:
         ms.analyse(logits, truth, kind="probs", folder=tmp_path / "b", progress=False)
     assert [choice.value for choice in asked.value.choices] == ["logits"]
+
+
+def test_command_and_comparison_speak_of_members_where_all_were_made_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits, truth = made()
+    for name in ("one", "other"):
+        ms.analyse(logits * (1 + (name == "other")), truth, name=name, folder=tmp_path, progress=False)
+    compared = ms.compare("one", "other", folder=tmp_path)
+    said = [one.title for one in (*compared.numbers, *compared.claims)]
+    assert "Disagreement of two members" in said
+    assert not [one for one in said if " run" in one]
+    monkeypatch.setenv("MODESCAPE_HOME", str(tmp_path))
+    assert main(["show", "one"]) == 0
+    shown = capsys.readouterr().out
+    assert "Members disagree" in shown
+    assert f"imported, {len(logits)} members, brought" in shown
+    assert " run" not in shown.partition("claims")[0].replace(" run:", "")
 
 
 def test_names_that_specs_write_alike_are_told_apart(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from modescape.results import Results
 from modescape.science.confidence import LEVEL, estimate, pairs, t_quantile, welch_degrees
 from modescape.spec import stored
 from modescape.tables import Experiment, Solution
+from modescape.voice import HERE, Voice, voice_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -248,7 +249,7 @@ def _compared(experiments: Sequence[Results]) -> Comparison:
     return Comparison(
         rows=tuple(Compared(row.slug, row.name) for row in rows),
         differs=tuple(differing([stored(row.spec).model_dump(mode="json") for row in rows])),
-        numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))])),
+        numbers=tuple(_numbers(ensembles, [k not in with_first for k in range(len(rows))], _voice(rows))),
         claims=tuple(_claims(rows)),
         cautions=(_OF_SCALE,) if len({row.input_scale for row in rows}) > 1 else (),
         shared=shared,
@@ -384,7 +385,13 @@ TITLES = {
 }
 
 
-def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool]) -> list[Number]:
+def _voice(rows: Sequence[Experiment]) -> Voice:
+    """Of members where all were made elsewhere; of runs where some were trained here."""
+    voices = [voice_of(row.provenance, row.spec) for row in rows]
+    return voices[0] if all(one.elsewhere for one in voices) else HERE
+
+
+def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool], voice: Voice) -> list[Number]:
     found = [ensemble.readings for ensemble in ensembles]
     numbers = []
     for name, (title, unit) in TITLES.items():
@@ -395,7 +402,7 @@ def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool]) -> list[Numbe
             for k, one in enumerate(own)
         ]
         values = tuple(None if one is None else one.shown() for one in own)
-        numbers.append(Number(name=name, title=title, unit=unit, values=values, differences=tuple(differences)))
+        numbers.append(Number(name=name, title=voice(title), unit=unit, values=values, differences=tuple(differences)))
     return numbers
 
 
@@ -421,7 +428,8 @@ def _mean_pair(matrix: Floats, runs: Runs) -> float:
 
 def _claims(rows: Sequence[Experiment]) -> list[Answers]:
     """Every claim that one of them answers."""
-    told = [{one.record.id: one for one in Finding.from_json(row.finding).told()} for row in rows]
+    voice = _voice(rows)
+    told = [{one.record.id: one for one in Finding(row.finding or {}, voice).told()} for row in rows]
     titles = {letter: one.record.title for answers in told for letter, one in answers.items()}
     return [
         Answers(letter, titles[letter], tuple(_answer(known[letter]) if letter in known else None for known in told))

@@ -59,7 +59,7 @@ class Here:
 
     def detail(self, slug: str) -> Detail:
         row = self._store.experiments.get(slug)
-        found = Finding.from_json(row.finding)
+        found = Finding.of(row)
         line = _plain(EXPERIMENTS.document(row))
         told = {
             **line, "notes": row.notes, "spec": row.spec, "verdict": found.sentence if row.finding else None,
