@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +232,7 @@ def test_polars_reads_a_table_where_it_is_there(both: tuple[Workspace, Workspace
 
 
 def test_an_ensemble_that_is_exported_is_the_same_from_both(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
-    digests = set()
+    digests, whole = set(), []
     for number, lab in enumerate(both):
         one = lab.experiment("one")
         assert one.export(tmp_path / f"{number}.zip") > 3
@@ -241,6 +242,13 @@ def test_an_ensemble_that_is_exported_is_the_same_from_both(both: tuple[Workspac
             digests.add(set_digest(read(tmp_path / path)))
         assert json.loads((tmp_path / f"folder-{number}" / "spec.json").read_text()) == one.detail.spec
         assert (tmp_path / f"folder-{number}" / "figures" / "trajectories.html").is_file()
+        folder = tmp_path / f"folder-{number}"
+        held = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        sums = held.pop("SHA256SUMS").read_text()
+        assert sorted(sums.splitlines()) == sorted(
+            f"{sha256(path.read_bytes()).hexdigest()}  {name}" for name, path in held.items()
+        )
+        whole.append({name for name in held if not name.startswith("artifacts/")})
         for taken in (f"{number}.zip", f"folder-{number}"):
             with pytest.raises(ModescapeError):
                 one.export(tmp_path / taken)
@@ -248,6 +256,7 @@ def test_an_ensemble_that_is_exported_is_the_same_from_both(both: tuple[Workspac
             lab.experiment("waiting").export(tmp_path / f"waiting-{number}.zip")
         assert not (tmp_path / f"waiting-{number}.zip").exists()
     assert len(digests) == 1
+    assert whole[0] == whole[1], "but for arrays under their digests, both say the same"
 
 
 def seen_while(watched: Iterator[Any], worker: threading.Thread) -> list[Any]:

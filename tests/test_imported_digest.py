@@ -157,7 +157,7 @@ def test_anything_else_changes_the_digest() -> None:
         plain(labels=labels),
         plain(kind="log-probs"),
         plain(recipe="same"),
-        plain(classes="abcd"),
+        plain(classes=list("abcd")),
         plain(members=["a", "b", "c"]),
         plain(members=[Member(str(i), seed=i) for i in range(3)]),
         plain(members=[Member(str(i), config={"a": 1}) for i in range(3)]),

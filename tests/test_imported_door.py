@@ -101,6 +101,12 @@ def test_arrays_that_do_not_fit_each_other_are_refused_each_in_a_sentence() -> N
         "names of other classes": ensemble(given, classes=("a", "b")),
         "ids of another number": ensemble(given, ids=np.arange(N - 1)),
         "ids that repeat": ensemble(given, ids=np.zeros(N, int)),
+        "few OOD images": ensemble(given, ood={"a": given[:, :9]}),
+        "a member's name with a control character": ensemble(given, members=["a\0", *range(1, M)]),
+        "a member without a name": ensemble(given, members=["", *range(1, M)]),
+        "a member's name without end": ensemble(given, members=["x" * 5000, *range(1, M)]),
+        "half a character in a class's name": ensemble(given, classes=["\ud800", *map(str, range(1, K))]),
+        "a set's name that reads otherwise than it is written": ensemble(given, ood={"a\u202eb": given}),
         "predicted labels too high": ensemble(np.full((M, N), K + 3), y, kind="labels"),
     }
     for case, one in odd.items():

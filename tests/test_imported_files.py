@@ -176,6 +176,19 @@ def twice(at: Path) -> Path:
     return path
 
 
+def linked_to_itself(at: Path) -> Path:
+    folder(at)
+    (at / "loop.npy").symlink_to("loop.npy")
+    return at
+
+
+def no_characters() -> bytes:
+    """Texts of which one has a code point beyond Unicode's last."""
+    texts = np.arange(EXAMPLES).astype("U3")
+    texts.view(np.uint32)[0] = 0x7FFFFFFF
+    return npy(texts)
+
+
 def other_case(files: Mapping[str, bytes | None]) -> Make:
     return lambda at: folder(at, files)
 
@@ -238,6 +251,9 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "intensity 7": (other_case({"shift/fog/7.logits.npy": npy(outputs())}), r"shift/fog/7\.logits\.npy: its intensity"),
     "images of floats": (other_case({"images/test.npy": npy(np.zeros((40, 3, 8, 8)))}), r"images/test\.npy: .*uint8"),
+    "a link to itself": (linked_to_itself, r"loop\.npy: it is a link that leads nowhere"),
+    "ids that are no text": (other_case({"test.ids.npy": no_characters()}), r"test\.ids\.npy: .*no characters"),
+    "ids of bytes": (other_case({"test.ids.npy": npy(labels().astype("S1"))}), r"test\.ids\.npy: ids are \|S1"),
     "epochs that fall": (
         other_case({"trajectory.epochs.npy": npy(np.array([1, 0])), "trajectory.test.logits.npy": MOVED}),
         r"epochs do not increase",
@@ -253,6 +269,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "JSON that is no text": (other_case({"ensemble.json": b"\xff\xfe\x00"}), r"ensemble\.json: it is not UTF-8"),
     "another schema": (other_case({"ensemble.json": manifest(schema=2)}), r"schema"),
     "an unknown kind": (other_case({"ensemble.json": manifest(kind="scores")}), r"kind.*logits"),
+    "a seed of 70 bits": (
+        other_case({"ensemble.json": manifest(members=[{"id": i, "seed": 2**70} for i in range(3)])}),
+        r"members\.0\.seed.*9223372036854775808",
+    ),
     "too many members": (
         other_case({"ensemble.json": manifest(members=[{"id": i} for i in range(5)])}),
         r"names 5 members",
@@ -300,6 +320,22 @@ REFUSED: dict[str, tuple[Make, str]] = {
         r"t\.csv: it cannot be read|first line",
     ),
     "CSV of two kinds": (file_is("t.csv", b"member,p_0,p_1,logit_0,logit_1\n"), r"its columns are"),
+    "CSV with semicolons": (
+        file_is("t.csv", b"member;label;p_0;p_1\n0;1;,5;,5\n"),
+        r"separated by semicolons: member, ",
+    ),
+    "CSV with tabs": (file_is("t.csv", b"member\tlabel\tp_0\tp_1\n"), r"separated by tabs"),
+    "a column numbered beyond all": (file_is("t.csv", b"member,label,p_0,p_" + b"9" * 20 + b"\n"), r"no column p_1"),
+    "a column of one class twice": (file_is("t.csv", b"member,label,p_0,p_00,p_1\n"), r"two of its columns are p_0"),
+    "a label of a fraction": (file_is("t.csv", b"member,label,p_0,p_1\n0,0.7,.5,.5\n"), r"line 2 .*the label 0\.7"),
+    "a label beyond all numbers": (
+        file_is("t.csv", b"member,label,p_0,p_1\n0,1e300,.5,.5\n"),
+        r"line 2 .*the label 1e300",
+    ),
+    "a prediction beyond all numbers": (
+        file_is("t.csv", b"member,label,prediction\n0,0,1e300\n0,1,0\n"),
+        r"member '0' predicts what is no class number",
+    ),
     "an example twice": (
         file_is("t.csv", b"member,example,label,p_0,p_1\n0,7,1,.5,.5\n0,7,1,.5,.5\n"),
         r"example twice",
@@ -347,6 +383,22 @@ def test_malformed_weights_are_refused(case: str, tmp_path: Path) -> None:
     data, words = SAFETENSORS[case]
     with pytest.raises(InvalidInput, match=rf"weights/0\.safetensors: .*{words}"):
         whole(folder(tmp_path, {"weights/0.safetensors": data}))
+
+
+def test_no_name_at_all_is_not_the_folder_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder(tmp_path))
+    with pytest.raises(InvalidInput, match="names no file"):
+        read("")
+
+
+def test_a_table_of_more_rows_than_memory_is_meant_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows cost memory of their own: a parquet file of 20 million equal rows has some kilobytes."""
+    monkeypatch.setattr("modescape.imported.long_form.MOST_ROWS", 50)
+    (tmp_path / "t.csv").write_text("member,label,p_0,p_1\n" + "0,1,.5,.5\n" * 60)
+    with pytest.raises(InvalidInput, match="more than 50 rows"):
+        read(tmp_path / "t.csv")
 
 
 def test_a_header_that_lies_costs_no_memory(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from real_data import real
 from modescape.errors import InvalidInput
 from modescape.imported.digest import set_digest
 from modescape.imported.door import examine
-from modescape.imported.ensemble import Ensemble, OutputKind, Recipe, SetRole, Unclear
+from modescape.imported.ensemble import Ensemble, Member, OutputKind, Recipe, SetRole, Unclear
 from modescape.imported.globs import natural, read_glob
 from modescape.imported.memory import Samples, from_arrays
 from modescape.imported.reading import read
@@ -23,7 +25,7 @@ from modescape.imported.reading import read
 M, N, K = 12, 30, 3
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(M, N, K)).astype("f4")
-OTHER = RANDOM.normal(size=(M, 9, K)).astype("f4")
+OTHER = RANDOM.normal(size=(M, 10, K)).astype("f4")
 LABELS = RANDOM.integers(0, K, N)
 
 
@@ -45,8 +47,8 @@ def test_the_format_as_it_is_proposed_is_read(tmp_path: Path) -> None:
     }  # fmt: skip
     arrays = {
         "test.logits": LOGITS, "test.labels": LABELS, "test.ids": np.arange(N), "validation.logits": OTHER,
-        "validation.labels": LABELS[:9], "ood/svhn.logits": OTHER, "shift/fog/3.logits": LOGITS,
-        "shift/cifar10.1/1.logits": OTHER, "shift/cifar10.1/1.labels": LABELS[:9],
+        "validation.labels": LABELS[:10], "ood/svhn.logits": OTHER, "shift/fog/3.logits": LOGITS,
+        "shift/cifar10.1/1.logits": OTHER, "shift/cifar10.1/1.labels": LABELS[:10],
         "trajectory.test.logits": LOGITS[:, None], "trajectory.epochs": np.array([10]),
         "samples/swag/test.logits": np.stack([LOGITS] * 2, 1), "samples/swag/strength": np.ones((M, 2)),
         "samples/swag/centre.logits": LOGITS, "samples/swag/ood/svhn.logits": np.stack([OTHER] * 2, 1),
@@ -153,7 +155,7 @@ def rows(*, shuffled: bool = True) -> tuple[list[str], list[list[Any]]]:
     columns = ["member", "set", "example", "label", "p_0", "p_1", "p_2"]
     odds, other = softmax(LOGITS), softmax(OTHER)
     found = [[f"m{m}", "test", f"x{i}", int(LABELS[i]), *odds[m, i]] for m in range(M) for i in range(N)]
-    found += [[f"m{m}", "ood/svhn", f"o{i}", "", *other[m, i]] for m in range(M) for i in range(9)]
+    found += [[f"m{m}", "ood/svhn", f"o{i}", "", *other[m, i]] for m in range(M) for i in range(10)]
     found += [[f"m{m}", "shift/fog/3", f"x{i}", int(LABELS[i]), *odds[m, i]] for m in range(M) for i in range(N)]
     if shuffled:
         first, rest = found[:N], found[N:]
@@ -227,7 +229,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         np.save(tmp_path / f"run_{m}" / "test.npy", LOGITS[m])
         np.save(tmp_path / f"run_{m}" / "svhn.npy", OTHER[m])
     np.save(tmp_path / "y.npy", LABELS)
-    np.save(tmp_path / "y_val.npy", LABELS[:9])
+    np.save(tmp_path / "y_val.npy", LABELS[:10])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -244,8 +246,8 @@ def test_files_a_member_are_read_in_the_order_people_count(runs: Path) -> None:
     assert not one.sets["shift/fog/3"].has_own_images
     assert one.sets["shift/natural/1"].has_own_images
     assert set_digest(one) == set_digest(from_arrays(
-        LOGITS, LABELS, ood={"svhn": OTHER}, validation=(OTHER, LABELS[:9]), recipe="same",
-        shift={("fog", 3): LOGITS, ("natural", 1): (OTHER, LABELS[:9])},
+        LOGITS, LABELS, ood={"svhn": OTHER}, validation=(OTHER, LABELS[:10]), recipe="same",
+        shift={("fog", 3): LOGITS, ("natural", 1): (OTHER, LABELS[:10])},
     ))  # fmt: skip
 
 
@@ -344,10 +346,10 @@ def test_bfloat16_of_jax_becomes_float32_exactly() -> None:
     [
         ({"logits": LOGITS[0, 0]}, "logits: it is"),
         ({"logits": "x.pt"}, "weights_only"),
-        ({"logits": object()}, "Python objects|no array"),
+        ({"logits": object()}, "logits: it is of the type object"),
         ({"kind": "scores"}, "kind is 'scores'"),
         ({"recipe": "mine"}, "recipe is 'mine'"),
-        ({"validation": LOGITS}, "validation: it is one thing"),
+        ({"validation": LOGITS}, "validation: it is of the type ndarray"),
         ({"ood": {"../a": LOGITS}}, "leads out"),
         ({"ood": {"a/b": LOGITS}}, "holds a /"),
         ({"shift": {"fog": LOGITS}}, "no intensity"),
@@ -358,12 +360,51 @@ def test_bfloat16_of_jax_becomes_float32_exactly() -> None:
         ({"members": ["a"]}, "members names 1"),
         ({"members": ["a"] * M}, "two members are called 'a'"),
         ({"images": np.zeros((N, 8, 8))}, "images are"),
+        ({"logits": None}, "logits: it is None"),
+        ({"labels": {"y": LABELS}}, "labels: it is of the type dict"),
+        ({"logits": np.array([LOGITS[0], None], object)}, "logits: it holds Python objects"),
+        ({"logits": np.ma.masked_less(LOGITS, 0)}, "logits: some of its numbers are masked"),
+        ({"ood": LOGITS}, r"ood is of the type ndarray .*dictionary"),
+        ({"ood": {7: LOGITS}}, r"ood\[7\]: its name is of the type int"),
+        ({"samples": [LOGITS]}, "samples is of the type list .*dictionary"),
+        ({"samples": {7: LOGITS}}, r"samples\[7\]: its name is"),
+        ({"samples": {"swag": Samples(LOGITS[:, None], ood=[LOGITS])}}, r"samples\['swag'\]\.ood is of the type list"),
+        ({"shift": [LOGITS]}, "shift is of the type list .*dictionary"),
+        ({"shift": {3: LOGITS}}, r"shift\[3\] has no intensity"),
+        ({"shift": {None: LOGITS}}, r"shift\[None\] has no intensity"),
+        ({"shift": {("fog",): LOGITS}}, "no intensity"),
+        ({"shift": {("fog", 3, 1): LOGITS}}, "no intensity"),
+        ({"shift": {(7, 3): LOGITS}}, r"shift\[\(7, 3\)\]: its name is of the type int"),
+        ({"shift": {("fog", 3): LOGITS, "fog/3": LOGITS}}, r"shift\['fog/3'\]: .* is the same set"),
+        ({"shift": {("fog", 3): (LOGITS, LABELS, LABELS)}}, r"it is 3 things .*\(outputs, labels\)"),
+        ({"weights": 5}, "weights is of the type int"),
+        ({"weights": "a.safetensors"}, "weights is of the type str .*a list, one a member"),
+        ({"members": 12}, "members is of the type int"),
+        ({"members": "a" * M}, "members is of the type str"),
+        ({"classes": "abc"}, "classes is of the type str"),
+        ({"kind": None}, "kind is None"),
     ],
 )
 def test_an_argument_that_is_not_right_is_named(given: dict[str, Any], words: str) -> None:
     arguments: dict[str, Any] = {"logits": LOGITS, "labels": LABELS, **given}
     with pytest.raises(InvalidInput, match=words):
         from_arrays(arguments.pop("logits"), arguments.pop("labels"), **arguments)
+
+
+def test_what_is_noted_of_a_member_is_kept_as_json_can_have_it() -> None:
+    noted = {
+        "lr": np.float32(0.5),
+        "decay": math.nan,
+        "huge": 2**70,
+        "on": date(2024, 1, 2),
+        "betas": (0.9, 1),
+        3: None,
+    }
+    assert Member("a", np.int64(7), noted).config == {
+        "lr": 0.5, "decay": "nan", "huge": str(2**70), "on": "2024-01-02", "betas": [0.9, 1], "3": None,
+    }  # fmt: skip
+    with pytest.raises(InvalidInput, match="64 bits"):
+        Member("a", 2**70)
 
 
 def test_samples_keep_what_was_given_with_them() -> None:

@@ -20,6 +20,7 @@ from scipy.stats import norm
 from sklearn.metrics import log_loss, roc_auc_score
 
 import modescape as ms
+from modescape.cli import main
 from modescape.drawing.reading import FigureNotReady
 from modescape.errors import InvalidInput
 from modescape.exporting import ensemble_of
@@ -29,7 +30,7 @@ from modescape.imported.ensemble import OutputKind, Recipe, Unclear
 from modescape.imported.memory import Samples, from_arrays
 from modescape.imported.reading import read
 from modescape.imported.writing import stream, write
-from modescape.importing import Answers, bring_in
+from modescape.importing import bring_in
 from modescape.laboratory import Lab, export, run, started
 from modescape.records import StageState
 from modescape.registry import figures
@@ -318,13 +319,65 @@ def test_probabilities_that_are_called_logits_are_asked_about_before_anything_is
     assert not started(tmp_path, None).laboratory.store.experiments.page().total
 
 
+def test_what_is_called_logits_outright_is_and_what_cannot_be_probabilities_is_not(tmp_path: Path) -> None:
+    logits, truth = made()
+    lab = ms.analyse(softmax(logits, axis=-1), truth, kind="logits", folder=tmp_path / "a", progress=False)
+    assert lab.spec.imported is not None
+    assert lab.spec.imported.kind == "logits"
+    with pytest.raises(Unclear, match="do not sum to 1") as asked:
+        ms.analyse(logits, truth, kind="probs", folder=tmp_path / "b", progress=False)
+    assert [choice.value for choice in asked.value.choices] == ["logits"]
+
+
+def test_command_and_comparison_speak_of_members_where_all_were_made_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits, truth = made()
+    for name in ("one", "other"):
+        ms.analyse(logits * (1 + (name == "other")), truth, name=name, folder=tmp_path, progress=False)
+    compared = ms.compare("one", "other", folder=tmp_path)
+    said = [one.title for one in (*compared.numbers, *compared.claims)]
+    assert "Disagreement of two members" in said
+    assert not [one for one in said if " run" in one]
+    monkeypatch.setenv("MODESCAPE_HOME", str(tmp_path))
+    assert main(["show", "one"]) == 0
+    shown = capsys.readouterr().out
+    assert "Members disagree" in shown
+    assert f"imported, {len(logits)} members, brought" in shown
+    assert " run" not in shown.partition("claims")[0].replace(" run:", "")
+
+
+def test_names_that_specs_write_alike_are_told_apart(tmp_path: Path) -> None:
+    """A spec has lower case letters, digits and hyphens; in other scripts nothing of a name is left."""
+    logits, truth = made()
+    drawn, other = np.stack([logits, logits + 0.1], 1), logits[:, :20]
+    lab = ms.analyse(
+        logits, truth, samples={"a b": drawn, "a-b": drawn * 0.9}, ood={"数字": other, "文字": other * 2},
+        shift={("霧", 1): logits * 0.5, ("雪", 1): logits * 0.4}, folder=tmp_path, progress=False,
+    )  # fmt: skip
+    assert [one.method for one in lab.spec.methods] == ["a-b-2", "a-b"]
+    assert {row.method for row in lab.solutions(role="sample")} == {"a-b-2", "a-b"}
+    assert len({one.dataset for one in lab.spec.ood}) == 2
+    assert lab.spec.imported is not None
+    assert {"数字", "文字", "霧", "雪"} <= set(lab.spec.imported.titles.values())
+    export(lab.laboratory, lab.experiment.slug, tmp_path / "out.zip")
+    assert {"ood/数字", "ood/文字", "shift/霧/1"} <= set(read(tmp_path / "out.zip").sets)
+
+
+def test_a_name_that_is_none_is_refused_with_what_is_allowed(tmp_path: Path) -> None:
+    logits, truth = made()
+    for name in ("", None, 7, "a\0"):
+        with pytest.raises(InvalidInput, match=r"name: .*allowed: "):
+            ms.analyse(logits, truth, name=name, folder=tmp_path, progress=False)  # type: ignore[arg-type]
+
+
 def test_classes_in_another_order_are_asked_about_and_put_in_order_when_told_so(tmp_path: Path) -> None:
     logits, truth = made()
     shuffled = logits[..., [1, 2, 0, 4, 3]]
     with pytest.raises(Unclear, match="another order"):
         ms.analyse(shuffled, truth, folder=tmp_path, progress=False)
     straight = analysed(tmp_path, logits, truth)
-    applied = analysed(tmp_path, shuffled, truth, answers=Answers(permutation="apply"))
+    applied = analysed(tmp_path, shuffled, truth, permutation="apply")
     assert [run.accuracy for run in applied.runs] == [run.accuracy for run in straight.runs]
     assert applied.experiment.digest == straight.experiment.digest
 

@@ -16,6 +16,9 @@ from serving import served
 from test_doors import Door, member
 
 from modescape.exporting import ensemble_of
+from modescape.imported.digest import set_digest
+from modescape.imported.reading import read
+from modescape.imported.writing import write
 from modescape.records import EventKind
 from modescape.results import Results
 from modescape.store import logged
@@ -211,13 +214,18 @@ def test_an_import_that_is_not_there_takes_no_points(shared: Loop) -> None:
     assert shared.log("nowhere", "0", "a", [0], loss=[1.0]).status_code == 404
 
 
-def test_a_single_member_with_curves_goes_out_with_its_predictions(shared: Loop) -> None:
+def test_a_single_member_with_curves_goes_out_with_its_predictions(shared: Loop, tmp_path: Path) -> None:
     id_ = shared.opened(1)
     shared.log(id_, "0", "a", [0], loss=[1.0])
     shared.add(id_, 0)
     shared.client.post(f"/api/imports/{id_}/seal").raise_for_status()
     results = shared.results(id_)
-    assert np.array_equal(ensemble_of(results).test.outputs.read()[0], member(0))
+    out = ensemble_of(results)
+    assert np.array_equal(out.test.outputs.read()[0], member(0))
+    assert {name: curve.tolist() for name, curve in out.curves["0"].items()} == {"loss": [[0, 1.0, 1.8e9]]}
+    assert not [one for one in out.left_out if one.startswith("curves")]
+    write(out, tmp_path / "out.zip")
+    assert set_digest(read(tmp_path / "out.zip")) == set_digest(out)
 
 
 @pytest.mark.slow

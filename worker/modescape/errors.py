@@ -21,7 +21,7 @@ ModescapeError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class ModescapeError(Exception):
@@ -50,7 +50,15 @@ class InvalidInput(ModescapeError, ValueError):
 
     def __init__(self, message: str, *, field: str = "", allowed: str = "", problems: Sequence[Problem] = ()) -> None:
         self.problems = tuple(problems) or (Problem(message, field, allowed),)
+        self._lists = bool(problems)  # and the message is made of them
         super().__init__(message)
+
+    def __str__(self) -> str:
+        """The message, with what is allowed: a notebook shows nothing else."""
+        said, one = super().__str__(), self.problems[0]
+        if self._lists:
+            return said
+        return str(one) if one.field and one.field not in said else str(replace(one, field=""))
 
     @property
     def field(self) -> str:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape import names
 from modescape.artifacts import Artifacts
 from modescape.errors import InvalidInput, Problem
 from modescape.imported.answers import answered, renamed
@@ -90,7 +91,7 @@ def kept_piece(artifacts: Artifacts, ensemble: Ensemble, answers: Answers = Answ
         problems = [Problem(one.sentence, one.place or one.what) for one in findings.refused]
         raise InvalidInput("; ".join(problem.message for problem in problems), problems=problems)
     for one in findings.asked:
-        if one.what is not Odd.RECIPE and getattr(answers, one.what) is None:
+        if one.what is not Odd.RECIPE and getattr(answers, one.what) not in [choice.value for choice in one.choices]:
             raise Unclear(one.sentence, one.choices, field=one.what)
         if one.what is Odd.PERMUTED and answers.permutation == "apply":
             ensemble = renamed(ensemble, one.permutation, one.members)
@@ -119,31 +120,39 @@ def analyse(
     validation: tuple[ArrayLike, ArrayLike] | None = None,
     trajectory: tuple[ArrayLike, ArrayLike] | ArrayLike | None = None,
     weights: Sequence[Any] | None = None,
-    kind: OutputKind | str = OutputKind.LOGITS,
+    kind: OutputKind | str | None = None,
     recipe: Recipe | str = Recipe.UNKNOWN,
+    permutation: Literal["apply", "keep"] | None = None,
     name: str = "ensemble",
     members: Sequence[Member | str | int] | None = None,
     classes: Sequence[str] = (),
     images: ArrayLike | None = None,
-    answers: Answers = Answers(),
     folder: Path | str | None = None,
     settings: Settings | None = None,
     progress: bool = True,
 ) -> Lab:
     """Judge an ensemble that is here as arrays, without any service: the arguments are `from_arrays`'s, and where to
-    keep it those of `run`. Raises InvalidInput naming the argument.
+    keep it those of `run`.
+
+    kind None: logits, unless they look like something else, which is asked; permutation: what becomes of classes in
+    another order than the labels', where they are asked about. Raises InvalidInput naming the argument, and Unclear,
+    which says the arguments that answer.
 
     lab = ms.analyse(logits, labels, recipe="same")     # [M, N, K] and [N]
     print(lab.sentence())
     """
     from modescape.laboratory import started
 
+    name = names.checked(name, field="name")
+    if permutation not in (None, "apply", "keep"):
+        raise InvalidInput(f"permutation is {permutation!r}", field="permutation", allowed="apply, keep")
     ensemble = from_arrays(
         logits, labels, samples=samples, ood=ood, shift=shift, validation=validation, trajectory=trajectory,
-        weights=weights, kind=kind, recipe=recipe, name=name, members=members, classes=classes,
-        images=images,
+        weights=weights, kind=OutputKind.LOGITS if kind is None else kind, recipe=recipe, name=name, members=members,
+        classes=classes, images=images,
     )  # fmt: skip
     here = started(folder, settings)
+    answers = Answers(None if kind is None else ensemble.kind, permutation)
     experiment = bring_in(here.laboratory, ensemble, name=name, answers=answers)
     return here.finish(experiment, progress=progress)
 
@@ -152,6 +161,27 @@ def key_of(name: str) -> str:
     """How a method or a set of any name goes in specs: lower case letters, digits and hyphens, at most 64."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].rstrip("-") or "unnamed"
+
+
+def keys_of(names: Iterable[str]) -> dict[str, str]:
+    """name -> its key; names that `key_of` makes alike, such as "a b" and "a-b", get numbers."""
+    found: dict[str, str] = {}
+    for name in sorted(set(names), key=lambda one: (key_of(one) != one, one)):
+        key, number = key_of(name), 2
+        while key in found.values():
+            key, number = f"{key_of(name)[:60]}-{number}", number + 1
+        found[name] = key
+    return found
+
+
+def _method_keys(ensemble: Ensemble) -> dict[str, str]:
+    return keys_of(ensemble.samples)
+
+
+def _set_keys(ensemble: Ensemble) -> dict[str, str]:
+    """Of OOD sets and of kinds of shift, by name."""
+    shifted = [one.shift.type for one in ensemble.sets.values() if one.shift is not None]
+    return keys_of([*shifted, *(one.name for one in ensemble.sets.values() if one.role is SetRole.OOD)])
 
 
 def spec_of(ensemble: Ensemble, copies: Sequence[str] = (), *, digest: str = "") -> Json:
@@ -191,11 +221,11 @@ def _method(ensemble: Ensemble, name: str) -> Json:
     samples = ensemble.samples[name]
     count = samples.outputs[TEST].shape[1]
     options = {"title": name, "strength": samples.strength is not None, "centre": TEST in samples.centre}
-    return {"method": key_of(name), "spread": 0, "typical": count, "options": options}
+    return {"method": _method_keys(ensemble)[name], "spread": 0, "typical": count, "options": options}
 
 
 def _other_images(ensemble: Ensemble, examples: ExampleSet) -> Json:
-    return {"dataset": key_of(examples.name), "images": examples.count,
+    return {"dataset": _set_keys(ensemble)[examples.name], "images": examples.count,
             "members": _compared(ensemble), "trajectory": False}  # fmt: skip
 
 
@@ -213,14 +243,13 @@ def _cells(ensemble: Ensemble, *, own_images: bool) -> list[tuple[str, int]]:
     """Types and intensities of the test set changed, image by image; or of labelled sets with images of their own."""
     shifted = [one for one in ensemble.sets.values() if one.shift is not None and one.has_own_images is own_images]
     given = (one.shift for one in shifted if ensemble.truth(one) is not None)
-    return sorted({(key_of(one.type), one.intensity) for one in given if one is not None})
+    keys = _set_keys(ensemble)
+    return sorted({(keys[one.type], one.intensity) for one in given if one is not None})
 
 
 def _titles(ensemble: Ensemble) -> dict[str, str]:
     """Names of sets and types as they were given, by the keys that specs have for them."""
-    named = [one.name for one in ensemble.sets.values() if one.role is SetRole.OOD]
-    named += [one.shift.type for one in ensemble.sets.values() if one.shift is not None]
-    return {key_of(name): name for name in named if key_of(name) != name}
+    return {key: name for name, key in _set_keys(ensemble).items() if key != name}
 
 
 def _compared(ensemble: Ensemble) -> int:
@@ -242,18 +271,20 @@ class _Kept:
         self._artifacts, self._is_labels = artifacts, ensemble.kind is OutputKind.LABELS
         self._found = contents(ensemble)
         self._path_of = {id(one): path for path, one in self._found.items()}
-        for examples in ensemble.sets.values():
-            self._outputs(_key_of_set(examples), examples.outputs)
+        methods, sets = _method_keys(ensemble), _set_keys(ensemble)
+        at = {place: _key_of_set(examples, sets) for place, examples in ensemble.sets.items()}
+        for place, examples in ensemble.sets.items():
+            self._outputs(at[place], examples.outputs)
             for what, values in _about(examples):
-                self._for_all(f"{_key_of_set(examples)}/{what}", values)
+                self._for_all(f"{at[place]}/{what}", values)
             if examples.images is not None:
-                self._for_all(f"images/{_key_of_set(examples)}", examples.images.read())
+                self._for_all(f"images/{at[place]}", examples.images.read())
         for name, samples in ensemble.samples.items():
-            below = f"samples/{key_of(name)}"
+            below = f"samples/{methods[name]}"
             for place, outputs in samples.outputs.items():
-                self._outputs(f"{below}/{_key_of_set(ensemble.sets[place])}", outputs)
+                self._outputs(f"{below}/{at[place]}", outputs)
             for place, centre in samples.centre.items():
-                self._outputs(f"{below}/centre/{_key_of_set(ensemble.sets[place])}", centre)
+                self._outputs(f"{below}/centre/{at[place]}", centre)
             if samples.strength is not None:
                 self._by_member(f"{below}/strength", iter(samples.strength))
         if ensemble.trajectory is not None:
@@ -310,11 +341,11 @@ class _Kept:
         return info.digest
 
 
-def _key_of_set(examples: ExampleSet) -> str:
+def _key_of_set(examples: ExampleSet, keys: Mapping[str, str]) -> str:
     if examples.role is SetRole.OOD:
-        return f"ood/{key_of(examples.name)}"
+        return f"ood/{keys[examples.name]}"
     if examples.shift is not None:
-        return f"shift/{key_of(examples.shift.type)}/{examples.shift.intensity}"
+        return f"shift/{keys[examples.shift.type]}/{examples.shift.intensity}"
     return examples.place
 
 

@@ -26,6 +26,8 @@ def normal(text: str) -> str:
 
 def checked(text: str, *, field: str = "", longest: int = LONGEST) -> str:
     """The name as it is kept. Raises InvalidInput saying which character is wrong."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"is {text!r}, of the type {type(text).__name__}", field=field, allowed="a text")
     for place, letter in enumerate(text):
         what = "a direction override" if letter in _OVERRIDES else _WHAT.get(unicodedata.category(letter))
         if what is not None:

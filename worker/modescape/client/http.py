@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import tempfile
 import time
@@ -105,7 +106,8 @@ class There:
         return orjson.dumps(picture)
 
     def export(self, slug: str, target: Path) -> int:
-        """Into a folder: spec, solutions, every figure that is ready in three forms, and the ensemble."""
+        """Into a folder: spec, solutions, runs, images, every figure that is ready in three forms, the ensemble, and
+        the sums of all. The arrays are those of the ensemble; a home has them under their digests, too."""
         if target.suffix.lower() == ".zip":
             self._ensemble(slug, target)
             with zipfile.ZipFile(target) as kept:
@@ -126,10 +128,15 @@ class There:
             with zipfile.ZipFile(archive) as kept:
                 kept.extractall(target)
                 names = kept.namelist()
+        detail = self.detail(slug)
         files = {
-            "spec.json": orjson.dumps(self.detail(slug).spec, option=orjson.OPT_INDENT_2),
+            "spec.json": orjson.dumps(detail.spec, option=orjson.OPT_INDENT_2),
             "solutions.json": orjson.dumps(self.rows(slug, "solutions", []).rows, option=orjson.OPT_UTC_Z),
+            "runs.json": orjson.dumps(self._server.json("GET", f"{_of(slug)}/runs")["items"]),
+            "README.md": f"# {detail.name}\n\n{detail.sentence}\n\nFrom {self.title}, {_of(slug)}\n".encode(),
         }
+        for split in detail.spec.get("evaluation", {}).get("splits", ()):
+            files[f"images-{split}.csv"] = self._content(f"{_of(slug)}/images?{urlencode({'split': split})}")
         for one in self.figures(slug):
             if one.state in ("ready", "partial"):
                 files |= {
@@ -138,7 +145,9 @@ class There:
         for name, content in files.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_bytes(content)
-        return len(names) + len(files)
+        written = sorted({*names, *files})
+        (target / "SHA256SUMS").write_text("".join(f"{_sum_of(target / name)}  {name}\n" for name in written))
+        return len(written) + 1
 
     def launch(self, draft: Draft) -> Launched:
         key = {"Idempotency-Key": uuid.uuid4().hex}
@@ -260,3 +269,8 @@ def _events(lines: Iterator[str]) -> Iterator[Event | None]:
                 told = orjson.loads(said["data"])
                 yield Event(told["id"], told["kind"], told["payload"])
             said = {}
+
+
+def _sum_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

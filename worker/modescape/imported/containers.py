@@ -86,7 +86,12 @@ def values(array: Array) -> NDArray[Any]:
     """An array that is small by nature, read at once. Raises InvalidInput."""
     if array.nbytes > _HELD:
         raise refuse(array.name, f"it is {array.dtype} {list(array.shape)}", f"at most {_HELD >> 20} MiB")
-    return array.read()
+    found = array.read()
+    if found.dtype.kind == "U":  # Python ends in errors of its own where four bytes are no character
+        points = np.ascontiguousarray(found).reshape(-1).view(np.uint32)
+        if ((points > 0x10FFFF) | ((points >= 0xD800) & (points <= 0xDFFF))).any():
+            raise refuse(array.name, "some of its texts are of bytes that are no characters", "whole characters")
+    return found
 
 
 def check_name(name: str, of: str) -> None:
@@ -138,7 +143,11 @@ class Folder:
         if not path.is_symlink():
             return
         name = path.relative_to(self.root).as_posix()
-        if not path.resolve().is_relative_to(inside):
+        try:
+            leads = path.resolve()
+        except (OSError, RuntimeError) as error:  # a link to itself
+            raise refuse(name, "it is a link that leads nowhere", "files, and links to files of the folder") from error
+        if not leads.is_relative_to(inside):
             raise refuse(name, f"it is a link that leads out of {self.name}", "files, and links to files of the folder")
         if path.is_dir():
             raise refuse(name, "it is a link to a folder", "files, and links to files of the folder")

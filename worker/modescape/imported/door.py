@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modescape.errors import InvalidInput
 from modescape.imported.arrays import Array
 from modescape.imported.ensemble import TEST, VALIDATION, Choice, Ensemble, ExampleSet, OutputKind, Recipe, SetRole
 from modescape.imported.kinds import clipped, logits_of, looks_like, predicted
+from modescape.names import checked
 from modescape.science.ensembles import fit_temperature
 from modescape.science.health import NOT_FINITE, at_chance
 
@@ -40,6 +42,8 @@ _BLOCK = 1 << 20  # values at a time, 8 MB in float64
 _FITTED_ON = 1 << 19  # values that a temperature is fitted on
 _LEAST = 20  # examples; with fewer a temperature is no finding
 _MOST_CLASSES = 4096
+_OOD = (10, 1_000_000)  # images of another kind, as a spec has them: of fewer no rate of detection is one
+_LONGEST_CLASS = 1000  # characters; ImageNet lists the synonyms of a class as its name
 _PAIRS = 200  # of members whose agreement is looked at
 
 
@@ -57,6 +61,7 @@ class Odd(StrEnum):
     """What can be odd; answers are given under this word."""
 
     SHAPES = "shapes"
+    NAMES = "names"
     LABELS = "labels"
     IDS = "ids"
     NOT_FINITE = "not-finite"
@@ -151,7 +156,8 @@ def _refuse(what: Odd, sentence: str, place: str = "") -> Oddity:
 
 
 def _refused(ensemble: Ensemble) -> Iterator[Oddity]:
-    """K, M, N and ids that differ, and true labels outside 0 to K - 1."""
+    """Names that cannot be shown, K, M, N and ids that differ, and true labels outside 0 to K - 1."""
+    yield from _refused_names(ensemble)
     if ensemble.classes and len(ensemble.classes) != ensemble.class_count:
         yield _refuse(
             Odd.SHAPES, f"{len(ensemble.classes)} classes have names, the outputs have {ensemble.class_count}"
@@ -172,6 +178,21 @@ def _refused(ensemble: Ensemble) -> Iterator[Oddity]:
             yield _refuse(Odd.SHAPES, f"the samples {method!r} and their strengths are of different numbers, M or S")
     if ensemble.trajectory is not None:
         yield from _refused_epochs(len(ensemble.trajectory.epochs), ensemble.trajectory.outputs)
+
+
+def _refused_names(ensemble: Ensemble) -> Iterator[Oddity]:
+    """Names with characters that cannot be stored, sent or shown."""
+    named = [("a member", member.id) for member in ensemble.members]
+    named += [("a class", name) for name in ensemble.classes]
+    named += [("a method", method) for method in ensemble.samples]
+    named += [("a set", one.shift.type if one.shift else one.name) for one in ensemble.sets.values()]
+    for what, name in named:
+        try:
+            checked(name, longest=_LONGEST_CLASS)
+        except InvalidInput as error:
+            problem = error.problems[0]
+            shown = name.encode("unicode_escape").decode()[:60]
+            yield _refuse(Odd.NAMES, f"the name of {what}, '{shown}', {problem.message} (allowed: {problem.allowed})")
 
 
 def _refused_epochs(epochs: int, outputs: Mapping[str, Array]) -> Iterator[Oddity]:
@@ -205,6 +226,10 @@ def _refused_set(ensemble: Ensemble, one: ExampleSet) -> Iterator[Oddity]:
         yield _refuse(Odd.IDS, f"{one.place} has {one.count} examples and {len(one.ids)} ids", one.place)
     elif one.ids is not None and len(np.unique(one.ids)) != one.count:
         yield _refuse(Odd.IDS, f"two examples of {one.place} have one id", one.place)
+    if one.role is SetRole.OOD and not _OOD[0] <= one.count <= _OOD[1]:
+        yield _refuse(
+            Odd.SHAPES, f"{one.place} has {one.count:,} images; {_OOD[0]} to {_OOD[1]:,} are allowed", one.place
+        )
     if one.images is not None and one.images.shape[0] != one.count:
         yield _refuse(Odd.SHAPES, f"{one.place} has {one.count} examples and {one.images.shape[0]} images", one.place)
     if one.role is SetRole.SHIFT and not one.has_own_images:

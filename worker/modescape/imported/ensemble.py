@@ -12,6 +12,7 @@ shift/<type>/<intensity>.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -87,6 +88,34 @@ class Member:
     id: str
     seed: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises InvalidInput for a seed that no database keeps."""
+        if self.seed is not None and not -(2**63) <= self.seed < 2**63:
+            raise InvalidInput(
+                f"member {self.id!r} has the seed {self.seed}", field="seed", allowed="whole numbers of 64 bits"
+            )
+        object.__setattr__(self, "seed", None if self.seed is None else int(self.seed))  # NumPy's, too
+        object.__setattr__(self, "config", _plain(self.config))
+
+
+def _plain(value: Any) -> Any:
+    """As JSON can have it: what that has no word for, such as NaN, a date or an integer beyond 64 bits, as its text."""
+    if isinstance(value, Mapping):
+        return {_plain_text(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if value is None or isinstance(value, bool):
+        return value
+    fits = isinstance(value, float) and math.isfinite(value)
+    fits |= isinstance(value, int) and -(2**63) <= value < 2**63
+    return value if fits else _plain_text(value)
+
+
+def _plain_text(value: Any) -> str:
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)

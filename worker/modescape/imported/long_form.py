@@ -27,10 +27,13 @@ from modescape.imported.arrays import Refused, held, refuse
 from modescape.imported.ensemble import TEST, Ensemble, ExampleSet, Member, OutputKind
 
 MOST_VALUES = 50_000_000  # 400 MB
+MOST_ROWS = 5_000_000  # an example's name and label take some hundred bytes a row
 _BATCH = 10_000  # rows at a time
 _KINDS = {"p": OutputKind.PROBS, "logit": OutputKind.LOGITS, "log_p": OutputKind.LOG_PROBS}
-_NUMBERED = re.compile(r"(p|logit|log_p)_(\d+)")
+_NUMBERED = re.compile(r"(p|logit|log_p)_([0-9]{1,4000})")
 _COLUMNS = "member, set, example, label, and p_0, p_1, ... (or logit_0, ..., log_p_0, ..., or prediction)"
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_LARGEST_LABEL = 2**31
 _PLACE = re.compile(r"test|validation|ood/[^/]+|shift/[^/]+/[1-5]")
 
 Row = Sequence[Any]
@@ -115,17 +118,31 @@ class _Columns:
         numbered: dict[str, dict[int, int]] = {}
         for column, place in at.items():
             if found := _NUMBERED.fullmatch(column):
-                numbered.setdefault(found[1], {})[int(found[2])] = place
+                if int(found[2]) in numbered.setdefault(found[1], {}):
+                    raise refuse(name, f"two of its columns are {found[1]}_{int(found[2])}", _COLUMNS)
+                numbered[found[1]][int(found[2])] = place
         if "member" not in at or len(numbered) + ("prediction" in at) != 1:
-            raise refuse(name, f"its columns are {', '.join(columns[:12]) or 'none'}", _COLUMNS)
+            raise _other_columns(name, columns)
         rest = (at.get("set"), at.get("example"), at.get("label"))
         if not numbered:
             return cls(at["member"], *rest, (at["prediction"],), OutputKind.LABELS)
         prefix, classes = next(iter(numbered.items()))
-        if sorted(classes) != list(range(len(classes))):
-            missing = min(set(range(max(classes) + 1)) - set(classes))
-            raise refuse(name, f"it has no column {prefix}_{missing}", f"{prefix}_0 to {prefix}_{max(classes)}")
+        missing = next((k for k in range(len(classes)) if k not in classes), None)
+        if missing is not None:
+            raise refuse(name, f"it has no column {prefix}_{missing}", f"{prefix}_0 to {prefix}_K, none left out")
         return cls(at["member"], *rest, tuple(classes[k] for k in range(len(classes))), kind or _KINDS[prefix])
+
+
+def _other_columns(name: str, columns: Sequence[str]) -> Refused:
+    """With the usual reason, where a first line is read as one column."""
+    only = columns[0] if len(columns) == 1 else ""
+    for separator, called in _SEPARATORS.items():
+        if separator in only:
+            return refuse(
+                name, f"its columns are separated by {called}: {', '.join(only.split(separator)[:12])}",
+                f"commas between columns and points in numbers; {_COLUMNS}",
+            )  # fmt: skip
+    return refuse(name, f"its columns are {', '.join(columns[:12]) or 'none'}", _COLUMNS)
 
 
 @dataclass
@@ -150,8 +167,9 @@ def _assembled(name: str, columns: Sequence[str], rows: Iterator[Row], kind: Out
         one = found.setdefault(place, {}).setdefault(member, _Outputs())
         _add(name, number, one, row, at)
         count += len(at.outputs)
-        if count > MOST_VALUES:
-            raise refuse(name, f"it holds more than {MOST_VALUES:,} numbers", "arrays (.npy) for as many")
+        if count > MOST_VALUES or number > MOST_ROWS:
+            many = f"{MOST_VALUES:,} numbers" if count > MOST_VALUES else f"{MOST_ROWS:,} rows"
+            raise refuse(name, f"it holds more than {many}", "arrays (.npy) for as many")
     if TEST not in found:
         raise refuse(name, f"it has no rows of the set test, but {', '.join(found) or 'none'}", "set: test, ...")
     asked = next(iter(found[TEST].values())).examples
@@ -167,13 +185,22 @@ def _text(value: Any) -> str:
 def _add(name: str, number: int, one: _Outputs, row: Row, at: _Columns) -> None:
     try:
         one.values.extend(float(row[place]) for place in at.outputs)
-        label = _text(row[at.label]) if at.label is not None else ""
-        one.labels.append(int(float(label)) if label else None)
+        one.labels.append(_label(_text(row[at.label])) if at.label is not None else None)
     except (TypeError, ValueError, OverflowError) as error:
         raise refuse(
             name, f"line {number} holds what is no number ({error})", "numbers, and whole numbers as labels"
         ) from error
     one.examples.append(_text(row[at.example]) if at.example is not None else str(len(one.examples)))
+
+
+def _label(text: str) -> int | None:
+    """Of an empty cell None. Raises ValueError for what is no class number."""
+    if not text:
+        return None
+    value = float(text)
+    if not (value == int(value) and abs(value) < _LARGEST_LABEL):
+        raise ValueError(f"the label {text[:40]}")
+    return int(value)
 
 
 def _set(
@@ -216,8 +243,8 @@ def _member(name: str, place: str, member: str, one: _Outputs, order: dict[str, 
     placed[rows] = values
     if at.kind is not OutputKind.LABELS:
         return placed
-    if (placed != np.rint(placed)).any():
-        raise refuse(name, f"member {member!r} predicts what is no whole number", "class numbers from 0")
+    if not (np.isfinite(placed) & (placed == np.rint(placed)) & (np.abs(placed) < _LARGEST_LABEL)).all():
+        raise refuse(name, f"member {member!r} predicts what is no class number", "class numbers from 0")
     return placed[:, 0].astype(np.int64)
 
 

@@ -28,7 +28,7 @@ class _Part(BaseModel):
 
 class MemberPart(_Part):
     id: str | int
-    seed: int | None = None
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     config: dict[str, Any] = Field(default_factory=dict)
 
 

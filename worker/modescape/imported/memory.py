@@ -9,7 +9,7 @@ No framework is imported: an array is what has `__array__` or `__dlpack__`; bflo
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -92,10 +92,10 @@ def from_arrays(
     )}  # fmt: skip
     if validation is not None:
         sets[VALIDATION] = _set(VALIDATION, "validation", validation, what, examples)
-    for one, given in (ood or {}).items():
-        sets[ood_place(one)] = _set(ood_place(one), f"ood[{one!r}]", given, what, examples)
-    for key, given in (shift or {}).items():
-        sets[shift_place(key)] = _set(shift_place(key), f"shift[{key!r}]", given, what, examples)
+    for place, (called, given) in _placed("ood", ood, ood_place).items():
+        sets[place] = _set(place, called, given, what, examples)
+    for place, (called, given) in _placed("shift", shift, shift_place).items():
+        sets[place] = _set(place, called, given, what, examples)
     who = _who(members, test.shape[0])
     return Ensemble(
         name=name,
@@ -103,8 +103,8 @@ def from_arrays(
         members=who,
         sets=dict(sorted(sets.items())),
         recipe=_enum(Recipe, recipe, "recipe"),
-        classes=tuple(map(str, classes)),
-        samples={method: _samples(method, given, what) for method, given in sorted((samples or {}).items())},
+        classes=tuple(map(str, _listed("classes", classes, "a list of names"))),
+        samples=_all_samples(samples, what),
         trajectory=None if trajectory is None else _trajectory(trajectory, what),
         weights={} if weights is None else _weights(weights, who),
     )
@@ -115,6 +115,42 @@ def _enum(of: Any, value: Any, field: str) -> Any:
         return of(value)
     except ValueError as error:
         raise InvalidInput(f"{field} is {value!r}", field=field, allowed=", ".join(of)) from error
+
+
+def _kind_of(given: Any) -> str:
+    """What it is, in a word: numpy.ndarray, list, None."""
+    return "None" if given is None else f"of the type {type(given).__name__}"
+
+
+def _mapped(name: str, given: Any, such_as: str) -> Mapping[Any, Any]:
+    """Raises InvalidInput for what is no mapping."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"{name} is {_kind_of(given)}", field=name, allowed=f"a dictionary, such as {such_as}")
+    return given
+
+
+def _listed(name: str, given: Any, wanted: str) -> list[Any]:
+    """Raises InvalidInput for what is no list; the letters of a text are none."""
+    try:
+        if isinstance(given, str | bytes | Mapping):
+            raise TypeError
+        return list(given)
+    except TypeError:
+        raise InvalidInput(f"{name} is {_kind_of(given)}", field=name, allowed=wanted) from None
+
+
+def _placed(name: str, given: Any, place: Callable[[Any], str], inside: str = "") -> dict[str, tuple[str, Any]]:
+    """place -> (what messages call it, what lies there). Raises InvalidInput where two keys are one place."""
+    such_as = "{'svhn': outputs}" if name.endswith("ood") else "{('fog', 3): outputs}"
+    found: dict[str, tuple[str, Any]] = {}
+    for key, one in _mapped(f"{inside}{name}", given, such_as).items():
+        called = f"{inside}{name}[{key!r}]"
+        if (at := place(key)) in found:
+            raise refuse(called, f"{found[at][0]} is the same set", "each set once")
+        found[at] = called, one
+    return found
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------
@@ -143,6 +179,10 @@ def _numpy(name: str, given: ArrayLike) -> Any:
             if hasattr(given, "__array__") or not hasattr(given, "__dlpack__")
             else np.from_dlpack(given)
         )
+        if values.dtype.hasobject:
+            raise refuse(name, _no_numbers(given), "an array of numbers, or a list of one array a member")
+        if np.ma.is_masked(given):
+            raise refuse(name, "some of its numbers are masked", "an array without a mask: leave those examples out")
         if values.dtype.kind == "V" and "float" in values.dtype.name:  # bfloat16, float8 of ml_dtypes
             return values.astype(np.float32)
     except InvalidInput:
@@ -152,6 +192,12 @@ def _numpy(name: str, given: ArrayLike) -> Any:
     return values
 
 
+def _no_numbers(given: ArrayLike) -> str:
+    if isinstance(given, np.ndarray) or hasattr(given, "__array__"):
+        return "it holds Python objects and no numbers"
+    return f"it is {_kind_of(given)}"
+
+
 def _members(outputs: Array, kind: OutputKind) -> Array:
     """A single member's [N, K] as [1, N, K]."""
     alone = kind is not OutputKind.LABELS and len(outputs.shape) == 2
@@ -159,10 +205,11 @@ def _members(outputs: Array, kind: OutputKind) -> Array:
 
 
 def _set(place: str, name: str, given: WithLabels, kind: OutputKind, examples: int) -> ExampleSet:
-    pair = isinstance(given, tuple) and len(given) == 2
+    pair = isinstance(given, tuple | list if place == VALIDATION else tuple)
+    if (pair and len(given) != 2) or (place == VALIDATION and not pair):
+        said = f"it is {len(given)} things" if pair else f"it is {_kind_of(given)}"
+        raise refuse(name, said, "a pair: (outputs, labels)")
     outputs, labels = given if pair else (given, None)
-    if place == VALIDATION and not pair:
-        raise refuse(name, "it is one thing", "a pair: (outputs, labels)")
     checked = parts.outputs(_members(array_of(name, outputs), kind), kind)
     truth = None if labels is None else parts.true_labels(array_of(f"the labels of {name}", labels))
     return parts.set_of(place, checked, labels=truth, examples=examples)
@@ -174,7 +221,11 @@ def ood_place(name: str) -> str:
 
 def shift_place(key: ShiftKey) -> str:
     """Raises InvalidInput for keys without an intensity from 1 to 5."""
-    kind, _, step = key.rpartition("/") if isinstance(key, str) else (key[0], "/", str(key[1]))
+    kind, step = "", ""
+    if isinstance(key, str):
+        kind, _, step = key.rpartition("/")
+    elif isinstance(key, tuple) and len(key) == 2:
+        kind, step = key[0], str(key[1])
     if step not in ("1", "2", "3", "4", "5") or not kind:
         raise InvalidInput(
             f"shift[{key!r}] has no intensity from 1 to 5",
@@ -186,26 +237,34 @@ def shift_place(key: ShiftKey) -> str:
 
 def _named(name: str, of: str) -> str:
     """Names become names of files."""
+    if not isinstance(name, str):
+        raise refuse(of, f"its name is {_kind_of(name)}", "a text")
     check_name(name, of)
     if "/" in name:
         raise refuse(of, "its name holds a /", "a name without")
     return name
 
 
+def _all_samples(given: Any, kind: OutputKind) -> dict[str, MethodSamples]:
+    by_method = _mapped("samples", given, "{'swag': ms.Samples(outputs)}")
+    found = {method: _samples(method, one, kind) for method, one in by_method.items()}
+    return dict(sorted(found.items()))
+
+
 def _samples(method: str, given: Samples | ArrayLike, kind: OutputKind) -> MethodSamples:
     one = given if isinstance(given, Samples) else Samples(given)
     name = f"samples[{method!r}]"
     _named(method, name)
-    asked = {TEST: ("", one.outputs)}
+    asked = {TEST: (name, one.outputs)}
     if one.validation is not None:
-        asked[VALIDATION] = (".validation", one.validation)
-    asked |= {ood_place(key): (f".ood[{key!r}]", value) for key, value in one.ood.items()}
-    asked |= {shift_place(key): (f".shift[{key!r}]", value) for key, value in one.shift.items()}
+        asked[VALIDATION] = (f"{name}.validation", one.validation)
+    asked |= _placed("ood", one.ood, ood_place, f"{name}.")
+    asked |= _placed("shift", one.shift, shift_place, f"{name}.")
     return MethodSamples(
         method,
         {
-            place: parts.outputs(array_of(name + at, value), kind, lead=2)
-            for place, (at, value) in sorted(asked.items())
+            place: parts.outputs(array_of(called, value), kind, lead=2)
+            for place, (called, value) in sorted(asked.items())
         },
         None if one.strength is None else parts.strength(array_of(f"{name}.strength", one.strength)),
         {} if one.centre is None else {TEST: parts.outputs(array_of(f"{name}.centre", one.centre), kind)},
@@ -220,9 +279,8 @@ def _trajectory(given: Any, kind: OutputKind) -> Trajectory:
 
 
 def _who(given: Sequence[Member | str | int] | None, count: int) -> tuple[Member, ...]:
-    found = tuple(
-        one if isinstance(one, Member) else Member(str(one)) for one in (range(count) if given is None else given)
-    )
+    names = range(count) if given is None else _listed("members", given, "a list of names, one a member")
+    found = tuple(one if isinstance(one, Member) else Member(str(one)) for one in names)
     if len(found) != count:
         raise InvalidInput(
             f"members names {len(found)}, logits have {count}", field="members", allowed=f"{count} of them"
@@ -234,7 +292,8 @@ def _who(given: Sequence[Member | str | int] | None, count: int) -> tuple[Member
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def _weights(given: Sequence[Any], members: Sequence[Member]) -> dict[str, Tensors]:
+def _weights(asked: Sequence[Any], members: Sequence[Member]) -> dict[str, Tensors]:
+    given = _listed("weights", asked, "a list, one a member: paths of .safetensors, or dictionaries of tensors")
     if len(given) != len(members):
         raise InvalidInput(
             f"weights are {len(given)}, members {len(members)}", field="weights", allowed="one a member, in their order"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modescape.imported import long_form, old_exports, parts
-from modescape.imported.arrays import Array, mapped, refuse
+from modescape.imported.arrays import Array, mapped, printable, readable, refuse
 from modescape.imported.containers import Container, check_pickle, manifest_text, opened
 from modescape.imported.digest import FILE_OF
 from modescape.imported.ensemble import (
@@ -69,18 +69,26 @@ def read(
 
     Raises InvalidInput naming the file, what is wrong and what is allowed; Unclear (one of those) with a question.
     """
+    if not str(path):
+        raise refuse("''", "it names no file", _ALLOWED)
     path = Path(path)
     check_pickle(path.name)
-    if (logs := read_logs(path, kind=kind, experiment=experiment, outputs=outputs, labels=labels)) is not None:
-        ensemble = logs
-    elif path.suffix.lower() in TABLES and path.is_file():
-        ensemble = long_form.read_table(path, kind=kind)
-    elif path.suffix.lower() == ".npy" and path.is_file():
-        ensemble = _single(path, kind, labels)
-    else:
-        ensemble = _contained(opened(path), kind, outputs, labels)
+    with readable(printable(str(path))):
+        ensemble = _read(path, kind, outputs, labels, experiment)
     chosen = name or ensemble.name or path.stem
     return replace(ensemble, name=chosen, recipe=recipe or ensemble.recipe)
+
+
+def _read(
+    path: Path, kind: OutputKind | None, outputs: str | None, labels: str | None, experiment: str | None
+) -> Ensemble:
+    if (logs := read_logs(path, kind=kind, experiment=experiment, outputs=outputs, labels=labels)) is not None:
+        return logs
+    if path.suffix.lower() in TABLES and path.is_file():
+        return long_form.read_table(path, kind=kind)
+    if path.suffix.lower() == ".npy" and path.is_file():
+        return _single(path, kind, labels)
+    return _contained(opened(path), kind, outputs, labels)
 
 
 def _single(path: Path, kind: OutputKind | None, labels: str | None) -> Ensemble:

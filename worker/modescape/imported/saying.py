@@ -31,7 +31,7 @@ _ROLES = {
 def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
     """Line by line: what there is, then what is odd, the gravest first, with the answers that questions take."""
     members = len(ensemble.members)
-    called = f"{ensemble.name}: {members} {'member' if members == 1 else 'members'}"
+    called = f"{ensemble.name}: {_members(members)}"
     if ensemble.has_outputs:
         said = f"{_KINDS[ensemble.kind]}, {ensemble.class_count} classes; recipe: {ensemble.recipe}"
     else:
@@ -46,10 +46,14 @@ def understood(ensemble: Ensemble, findings: Findings) -> Iterator[str]:
     if ensemble.trajectory is not None:
         yield f"  trajectory: {len(ensemble.trajectory.epochs)} checkpoints of each member"
     if ensemble.weights:
-        yield f"  weights: of {len(ensemble.weights)} members"
+        yield f"  weights: of {_members(len(ensemble.weights))}"
     if ensemble.curves:
         names = sorted({name for curves in ensemble.curves.values() for name in curves})
-        yield f"  curves: of {len(ensemble.curves)} members; {', '.join(names[:8])}{' and more' if names[8:] else ''}"
+        yield f"  curves: of {_members(len(ensemble.curves))}; {', '.join(names[:8])}{' and more' if names[8:] else ''}"
     for oddity in findings.oddities:
         answers = "; ".join(f"{oddity.what}={choice.value}: {choice.words}" for choice in oddity.choices)
         yield f"{_LEVELS[oddity.level]}: {oddity.sentence}{f' ({answers})' if answers else ''}"
+
+
+def _members(count: int) -> str:
+    return "1 member" if count == 1 else f"{count} members"
