@@ -350,7 +350,7 @@ def test_every_figure_says_how_far_it_is(client: httpx.Client, done: Experiment)
         there = {need["kind"] for need in figure["needs"]} <= planned
         answer = client.get(figure["links"]["json"])  # the toy runner computes no maps and no ensembles
         assert (answer.status_code == 200) == (figure["state"] == "ready"), figure["name"]
-        assert there == (figure["state"] != "not-planned"), figure["name"]
+        assert there or figure["state"] == "not-planned", figure["name"]
 
 
 def test_a_figure_is_plain_plotly_with_its_words(client: httpx.Client, done: Experiment) -> None:

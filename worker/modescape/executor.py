@@ -26,7 +26,7 @@ import numpy as np
 from modescape import extras
 from modescape.artifacts import Artifacts
 from modescape.database import UNAVAILABLE, is_away, is_busy
-from modescape.errors import ConfigurationError, LeaseLost, StageInterrupted
+from modescape.errors import ConfigurationError, LeaseLost, ModescapeError, StageInterrupted
 from modescape.outage import DATABASE
 from modescape.records import Json, StageKind, StageOutput, Status
 from modescape.settings import Settings
@@ -224,7 +224,8 @@ class Executor:
         except Exception as error:
             if is_away(error) or is_busy(error):
                 raise
-            log.exception("%s %s failed", lease.experiment.slug, lease.name)
+            expected = isinstance(error, ModescapeError)  # its words are for the user; where it was raised is kept
+            log.error("%s %s failed: %s", lease.experiment.slug, lease.name, error, exc_info=not expected)
             self.store.leases.fail(lease, _record(error, lease))
             return "failed"
         except BaseException:  # Ctrl-C in a notebook: the stage can go on later
