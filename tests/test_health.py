@@ -51,6 +51,13 @@ def test_classes_that_do_not_occur_make_no_one_learn() -> None:
     assert not at_chance(np.zeros(50, int), np.zeros(50, int), 10)  # one class is all there is, and it is right
 
 
+def test_nothing_is_told_of_a_handful_of_images() -> None:
+    truth = np.array([0, 1])  # .5 and three errors of sqrt(2 x .25) / 2 are 1.56: more than all of them
+    assert chance_limit(np.array([1, 1]), 2) > 1
+    assert not at_chance(1 - truth, truth, 2)
+    assert "same label" in at_chance(np.zeros(2, int), truth, 2)
+
+
 def test_what_is_not_finite_has_failed_whatever_its_labels_are() -> None:
     logits = np.eye(4, dtype=np.float32)[TRUTH]
     assert finite(logits)

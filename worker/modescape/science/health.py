@@ -46,7 +46,8 @@ def at_chance(labels: NDArray[np.integer[Any]], truth: NDArray[np.integer[Any]],
 
     The mean recall over the classes that occur is at most 1/K + 3 standard errors of guessing. It counts every class
     alike, so a set of which one class is 90 % is not learned by naming that class. Where some of the K classes do not
-    occur, naming one that does beats 1/K; one label for everything is no better than guessing there either.
+    occur, naming one that does beats 1/K; one label for everything is no better than guessing there either. Of so few
+    examples that even all right would be within the three errors, nothing can be told.
     """
     counts = np.bincount(truth, minlength=classes)
     hits = np.bincount(truth[labels == truth], minlength=len(counts))
@@ -55,7 +56,7 @@ def at_chance(labels: NDArray[np.integer[Any]], truth: NDArray[np.integer[Any]],
         return ""
     recall = float((hits[occurring] / counts[occurring]).mean())
     limit = chance_limit(counts[occurring], classes)
-    if recall <= limit:
+    if recall <= limit < 1:
         return f"it is at chance: a mean recall of {recall:.3f} over its classes, more than {limit:.3f} is learning"
     if len(occurring) > 1 and len(np.unique(labels)) == 1:
         return "it is at chance: it gives every image the same label"
