@@ -343,7 +343,7 @@ def test_command_and_comparison_speak_of_members_where_all_were_made_elsewhere(
     assert main(["show", "one"]) == 0
     shown = capsys.readouterr().out
     assert "Members disagree" in shown
-    assert f"imported, {len(logits)} members, brought" in shown
+    assert f"{len(logits)} members, imported" in shown
     assert " run" not in shown.partition("claims")[0].replace(" run:", "")
 
 
