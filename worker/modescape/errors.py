@@ -55,10 +55,15 @@ class InvalidInput(ModescapeError, ValueError):
 
     def __str__(self) -> str:
         """The message, with what is allowed: a notebook shows nothing else."""
-        said, one = super().__str__(), self.problems[0]
+        said, one = self.message, self.problems[0]
         if self._lists:
             return said
         return str(one) if one.field and one.field not in said else str(replace(one, field=""))
+
+    @property
+    def message(self) -> str:
+        """The message alone, for sentences that quote it and name the field themselves."""
+        return super().__str__()
 
     @property
     def field(self) -> str:

@@ -25,7 +25,7 @@ class Chosen(Body):
         try:
             return asking.ranges(self.numbers)
         except InvalidInput as error:
-            raise InvalidInput(str(error), field="numbers", allowed=error.allowed) from None
+            raise InvalidInput(error.message, field="numbers", allowed=error.allowed) from None
 
 
 @router.post(

@@ -128,7 +128,7 @@ def counted(entry: Architecture, shape: Shape, options: Any) -> Count:
                     logits = module.eval()(image)
                 break
             except InvalidInput as error:
-                return replace(found, refused=str(error))
+                return replace(found, refused=error.message)
             except Exception as error:  # its own code, or a library's
                 found = replace(found, refused=_why(error))
                 if not _is_of_the_device(error):

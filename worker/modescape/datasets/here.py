@@ -135,7 +135,7 @@ def since_created(spec: DataSpec, folders: Sequence[Path]) -> str | None:
     except InvalidInput as error:
         if not _is_as_first_read(spec):
             raise
-        return f"{what} {ANEW} ({error})"
+        return f"{what} {ANEW} ({error.message})"
     if _is_as_first_read(spec):
         return f"{what} {ANEW}"
     return f"{what} has changed since the experiment was created; clone it to use the new data"

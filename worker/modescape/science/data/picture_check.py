@@ -198,7 +198,7 @@ class _Reader:
             except UnreadablePicture as error:
                 self.bad[i] = error.reason
             except InvalidInput as error:
-                self.bad[i] = str(error)
+                self.bad[i] = error.message
             finally:
                 self._ended(i, counted)
             return None

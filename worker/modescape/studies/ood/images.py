@@ -163,7 +163,7 @@ def _available(spec: Asked, folders: Sequence[Path]) -> Available:
             return Available(len(saved.raw.test_images), *size_of(saved.raw.test_images), found)
     except InvalidInput as error:
         raise InvalidInput(
-            str(error), problems=[replace(p, field=p.field.removeprefix("data.")) for p in error.problems]
+            error.message, problems=[replace(p, field=p.field.removeprefix("data.")) for p in error.problems]
         ) from None
     info = describe(DataSpec(dataset=spec.dataset), tuple(folders))
     outside = datasets[spec.dataset].outside
