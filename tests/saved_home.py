@@ -359,7 +359,7 @@ def main() -> None:
         make(folder)
         return
     with tempfile.TemporaryDirectory() as place:
-        told = tell(opened(folder, Path(place)))
+        told = tell(opened(folder, Path(place), *sys.argv[3:]))
     found = list(differences(saved(folder), told))
     print("\n".join(found) or "all the same")
     if what == "retell":
