@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,6 @@ from modescape.claims import CLAIMS
 from modescape.claims.claim import Joins, Margin
 from modescape.claims.record import ClaimRecord
 from modescape.corruptions import corruption as corruption_module
-from modescape.database import upgrade
 from modescape.drawing.figure import Legend
 from modescape.errors import InvalidInput
 from modescape.laboratory import Laboratory
@@ -41,7 +41,6 @@ from modescape.registry import (
 )
 from modescape.science.confidence import Word
 from modescape.science.data import Origin, OwnTest, RawData
-from modescape.settings import Settings
 from modescape.store.leases import Leases
 from modescape.study import StudySpec
 from modescape.testing import ContractBroken, check_store
@@ -548,18 +547,21 @@ def test_every_rule_of_the_simple_kinds_is_broken_here() -> None:
 
 # ---- figures, on the saved home ----
 
+# Found once for each choice of its options: what is broken is what is made of it.
+PLANE = replace(figures["plane"], call=cache(figures["plane"].call))
+
 
 def collected(**changes: Any) -> Callable[..., Any]:
-    return lambda results, options: replace(figures["plane"].call(results, options), **changes)
+    return lambda results, options: replace(PLANE.call(results, options), **changes)
 
 
 def told(**changes: Any) -> Callable[[Any], Any]:
-    return lambda data: replace(figures["plane"].tell(data), **changes)
+    return lambda data: replace(PLANE.tell(data), **changes)
 
 
 def drawn(change: Callable[[Any], object]) -> Callable[..., Any]:
     def draw(data: Any, theme: Any) -> Any:
-        picture = figures["plane"].draw(data, theme)
+        picture = PLANE.draw(data, theme)
         change(picture)
         return picture
 
@@ -567,24 +569,25 @@ def drawn(change: Callable[[Any], object]) -> Callable[..., Any]:
 
 
 def eager(results: Any, options: Any) -> Any:
-    return figures["plane"].call(HOMES[0], options)
+    return PLANE.call(HOMES[0], options)
 
 
 def silent_of_failures(data: Any) -> Any:
-    return replace(figures["plane"].tell(replace(data, lost="")), caption="n = 3 runs.")
+    return replace(PLANE.tell(replace(data, lost="")), caption="n = 3 runs.")
 
 
 def tableless(results: Any, options: Any) -> Any:
-    found = figures["plane"].call(results, options)
+    found = PLANE.call(results, options)
     return type("Bare", (type(found),), {"rows": lambda self: []})(**vars(found))
 
 
 def moody(data: Any) -> Any:
-    said = figures["plane"].tell(data)
+    said = PLANE.tell(data)
     return replace(said, summary=f"{next(calls)}.")
 
 
 HOMES: list[Any] = []
+BEGUN: list[Any] = []
 PICTURES: Wrong = {
     **SHARED,
     "none of torch": ("", {"draw": _Elsewhere()}),
@@ -607,18 +610,15 @@ PICTURES: Wrong = {
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
     laboratory = Laboratory(opened(Path(__file__).parent / "saved", tmp_path_factory.mktemp("saved") / "home"))
     HOMES[:] = [laboratory.results(slug) for slug in ("every-method", "with-failures")]
+    BEGUN[:] = [laboratory.results(laboratory.create(DIGITS, name="begun").id)]
     yield HOMES
     laboratory.store.close()
 
 
 @pytest.mark.parametrize("words", PICTURES)
-def test_a_wrong_figure_is_found(words: str, homes: list[Any], tmp_path: Path) -> None:
-    laboratory = Laboratory(Settings(home=tmp_path))
-    upgrade(laboratory.settings.database)
-    begun = [laboratory.results(laboratory.create(DIGITS, name="begun").id)]
-    entry = replace(figures["plane"], **PICTURES[words][1])
-    breaks(words, lambda: check_figure(entry, results=homes, begun=begun), "figure plane")
-    laboratory.store.close()
+def test_a_wrong_figure_is_found(words: str, homes: list[Any]) -> None:
+    entry = replace(PLANE, **PICTURES[words][1])
+    breaks(words, lambda: check_figure(entry, results=homes, begun=BEGUN), "figure plane")
 
 
 # ---- claims ----
@@ -782,6 +782,7 @@ def wild(around, options, strength, rng):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
@@ -805,6 +806,7 @@ def test_the_command_says_of_each_entry_whether_it_works(text: str, code: int, s
     assert re.fullmatch(said, done.stdout), done.stdout
 
 
+@pytest.mark.slow
 def test_the_contracts_need_no_pytest_and_nothing_looks_into_them() -> None:
     code = "import sys, modescape.testing; print('pytest' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -194,20 +194,24 @@ def is_declared_lightly(trial: Tried) -> None:
 SHARED: tuple[Rule[Any], ...] = (describes_itself, has_options, is_declared_lightly)
 
 
-@cache
 def loaded_by(module: str) -> str:
     """The heavy libraries that another process loads with all our declarations and this module of them."""
+    done = _loaded(module)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        raise _Found(f"No other process can import {module} ({last}): put it into a module on Python's path.")
+    return done.stdout.strip()
+
+
+@cache
+def _loaded(module: str) -> subprocess.CompletedProcess[str]:
     code = (
         f"import importlib, sys; import modescape.registry as registry; registry.load();"
         f"importlib.import_module({module!r});"
         f"print(*(name for name in {HEAVY} if name in sys.modules))"
     )
     places = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=places, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        raise _Found(f"No other process can import {module} ({last}): put it into a module on Python's path.")
-    return done.stdout.strip()
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=places, check=False)
 
 
 def at_bounds(options: type[M], base: Mapping[str, Any] | None = None) -> Iterator[tuple[str, M]]:
