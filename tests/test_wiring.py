@@ -50,16 +50,22 @@ FAST: dict[str, Callable[[], nn.Module]] = {
     "torchvision-vit": lambda: tv.VisionTransformer(32, 8, 2, 3, 24, 48, num_classes=5),
     "torchvision-swin": lambda: tv.SwinTransformer([2, 2], 12, [2, 2], [2, 4], [4, 4], num_classes=5),
     "densenet": lambda: tv.DenseNet(6, (2, 2), 8, num_classes=5),
-    "resnext": lambda: tv.ResNet(tv.resnet.Bottleneck, [1, 1, 1, 1], num_classes=5, groups=2, width_per_group=2),
 }
-SLOW: dict[str, Callable[[], nn.Module]] = {
+FULL: dict[str, Callable[[], nn.Module]] = {
     "torchvision-resnet18": lambda: tv.resnet18(num_classes=5),
     "torchvision-mobilenet-v2": lambda: tv.mobilenet_v2(num_classes=5),
-    "torchvision-mobilenet-v3": lambda: tv.mobilenet_v3_small(num_classes=5),
+    "timm-convnext-atto": lambda: timm.create_model("convnext_atto", num_classes=5),
+}
+SLOW: dict[str, Callable[[], nn.Module]] = {
+    "resnext": lambda: tv.ResNet(tv.resnet.Bottleneck, [1, 1, 1, 1], num_classes=5, groups=2, width_per_group=2),
+    "torchvision-mobilenet-v2-narrow": lambda: tv.MobileNetV2(5, 0.25, [[1, 16, 1, 1], [6, 24, 2, 2], [6, 64, 2, 2]]),
+    "torchvision-mobilenet-v3": lambda: tv.mobilenet_v3_small(num_classes=5, width_mult=0.25),
     "torchvision-shufflenet": lambda: tv.shufflenet_v2_x0_5(num_classes=5),
     "torchvision-squeezenet": lambda: tv.squeezenet1_1(num_classes=5),
     "torchvision-convnext": lambda: tv.ConvNeXt(_convnext_blocks(), num_classes=5),
-    "timm-convnext": lambda: timm.create_model("convnext_atto", num_classes=5),
+    "timm-convnext": lambda: timm.create_model(
+        "convnext_atto", num_classes=5, dims=(16, 24, 32, 40), depths=(1, 1, 2, 1)
+    ),
     "timm-eva": lambda: timm.create_model("eva02_tiny_patch14_224", num_classes=5, img_size=28, patch_size=7, depth=2),
 }
 
@@ -70,7 +76,7 @@ def _convnext_blocks() -> list[Any]:
 
 
 def images(name: str) -> torch.Tensor:
-    side = 28 if "eva" in name else 64 if name in SLOW else 32
+    side = 28 if "eva" in name else 64 if name in SLOW | FULL else 32
     return torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
@@ -87,9 +93,13 @@ def made(make: Callable[[], nn.Module]) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize(
+    "name",
+    [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+     *(pytest.param(name, marks=pytest.mark.check) for name in FULL)],
+)  # fmt: skip
 def test_a_permuted_network_is_the_same_function_and_its_order_is_found_again(name: str) -> None:
-    module, shown = made((FAST | SLOW)[name]), images(name)
+    module, shown = made((FAST | SLOW | FULL)[name]), images(name)
     symmetry = alignment.symmetry_of(replace(architectures["small-cnn"], wiring=None), module, shown)
     assert set(symmetry.sizes) == set(traced(module, tuple(shown.shape[1:])).sizes), "none is refused"
     own = weights.tensors(module)
