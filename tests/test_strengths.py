@@ -104,8 +104,13 @@ SAMPLED = ("random", "diagonal", "swag")
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    made = modescape.run(SPEC, folder=tmp_path_factory.mktemp("strengths"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("strengths")
+
+
+@pytest.fixture(scope="module")
+def lab(folder: Path) -> Lab:
+    made = modescape.run(SPEC, folder=folder)
     assert [(stage.kind, stage.error) for stage in made.stages if stage.state != "succeeded"] == []
     return made
 
@@ -270,10 +275,10 @@ def test_where_memory_holds_one_run_only_the_same_is_found(
 
 
 @pytest.mark.slow
-def test_todays_rule_stays_an_option(lab: Lab, tmp_path: Path) -> None:
+def test_todays_rule_stays_an_option(lab: Lab, folder: Path) -> None:
     """Averages of the narrow samples; nothing is chosen, and the figure says so."""
     document = SPEC | {"evaluation": {**SPEC["evaluation"], "averaged": "typical"}, "methods": SPEC["methods"][:1]}
-    made = modescape.run(document, folder=tmp_path)
+    made = modescape.run(document, folder=folder)
     assert {s.sample_set for s in made.solutions(method="random")} == {"spread", "typical"}
     samples = [made.solutions(run=run, method="random", sample_set="typical") for run in range(3)]
     assert made.averaged("random", 1) == samples[1]
@@ -288,10 +293,10 @@ def test_todays_rule_stays_an_option(lab: Lab, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_chains_that_failed_decide_about_no_strength(tmp_path: Path) -> None:
+def test_chains_that_failed_decide_about_no_strength(lab: Lab, folder: Path) -> None:
     """A rate that leaves every chain at chance: nothing is chosen for the method, and nothing else is lost."""
     swag = {"method": "swag", "spread": 0, "typical": 4, "options": {"epochs": 5, "columns": 3, "learning_rate": 100}}
-    made = modescape.run(SPEC | {"methods": [SPEC["methods"][0], swag]}, folder=tmp_path)
+    made = modescape.run(SPEC | {"methods": [SPEC["methods"][0], swag]}, folder=folder)
     assert made.experiment.status == "succeeded"
     assert set(made.failed_chains["swag"]) == {0, 1, 2}
     assert left(made, "strength", "swag")["strength"] is None
