@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from modescape.database import upgrade
+from modescape.registry import Registry
 from modescape.store import Store
 
 Wait = Callable[..., None]
@@ -176,6 +177,18 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 def few_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redraws enough for a word that is far from its margin, in a tenth of the time."""
     monkeypatch.setattr("modescape.science.isotonic.REDRAWS", 600)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_declared() -> Iterator[None]:
+    """What a test declares is gone after it: the pages, the catalogue and the next tests would know of it."""
+
+    def of_others() -> set[tuple[str, str]]:
+        return {(known.noun, e.name) for known in Registry.all for e in known.here.values() if e.brought is not None}
+
+    before = of_others()
+    yield
+    assert of_others() == before
 
 
 @pytest.hookimpl(wrapper=True)

@@ -225,7 +225,6 @@ def test_tables_become_data_frames_and_a_library_that_is_missing_is_named(
 
 
 def test_polars_reads_a_table_where_it_is_there(both: tuple[Workspace, Workspace]) -> None:
-    pytest.importorskip("polars")
     for lab in both:
         found = lab.experiment("one").solutions
         assert found.to_polars()["accuracy"].to_list() == found["accuracy"]

@@ -42,7 +42,7 @@ def kept(member: SpooledMember, name: str) -> NDArray[Any]:
 
 
 def test_lightning_tells_of_its_losses_and_leaves_its_module(logged: Any, tmp_path: Path) -> None:
-    lightning = pytest.importorskip("lightning.pytorch")
+    import lightning.pytorch as lightning
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
@@ -93,9 +93,8 @@ def test_lightning_tells_of_its_losses_and_leaves_its_module(logged: Any, tmp_pa
 
 
 def test_the_trainer_of_hugging_face_tells_what_it_logs_and_leaves_its_model(logged: Any, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    pytest.importorskip("accelerate")
     import torch
+    import transformers
 
     from modescape.logger.transformers import TrainerMember
 
@@ -129,7 +128,8 @@ def test_the_trainer_of_hugging_face_tells_what_it_logs_and_leaves_its_model(log
 
 def test_keras_tells_of_batches_and_epochs_and_leaves_its_model(logged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    keras = pytest.importorskip("keras")
+    import keras
+
     from modescape.logger.keras import KerasMember
 
     model = keras.Sequential([keras.layers.Input((D,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(K)])

@@ -21,7 +21,7 @@ from modescape.datasets import loading
 from modescape.errors import InvalidInput, StageError
 from modescape.plan import prepare
 from modescape.recipes.recipe import Examples, augmentation, loss, optimiser, schedule, trainer
-from modescape.registry import RECIPE
+from modescape.registry import RECIPE, Registry
 from modescape.science import weights
 from modescape.science.data import Shape
 from modescape.science.optimisers import Torch, Weights, flatten_in_place
@@ -472,10 +472,13 @@ def test_a_rate_of_its_own_is_refused_of_an_optimiser_of_torchs_kind() -> None:
 def test_the_parts_of_the_example_keep_their_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "examples"))
     monkeypatch.delitem(sys.modules, "own_recipe", raising=False)
+    before = [(known, dict(known.here)) for known in Registry.all]
     importlib.import_module("own_recipe")
     assert not check_trainer("sharpness-aware").not_asked
     assert not check_optimiser("averaged-descent").not_asked
     assert not check_schedule("triangle").not_asked
+    for known, entries in before:
+        known.keep(entries)
 
 
 # --- weights to begin with --------------------------------------------------------------------------------------------
