@@ -300,6 +300,15 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "a link in an archive": (link_in_archive, r"ood/svhn\.logits\.npy: it is a link"),
     "a file twice": (twice, r"it holds 'test\.labels\.npy' twice"),
     "no archive": (file_is("e.npz", b"hello"), r"e\.npz: it is no archive"),
+    "a file of HDF5": (
+        file_is("run.h5", b"\x89HDF\r\n\x1a\n" + bytes(99)),
+        r'(?s)run\.h5: .*np\.save\(.*h5py\.File\("run\.h5"\)',
+    ),
+    "a file of MATLAB": (
+        file_is("run.mat", b"MATLAB 5.0 MAT-file, x"),
+        r'(?s)run\.mat: .*scipy\.io\.loadmat\("run\.mat"\)',
+    ),
+    "compressed alone": (file_is("t.csv.gz", b"\x1f\x8b\x08\x00x"), r"t\.csv\.gz: it is compressed by gzip"),
     "nothing of that name": (lambda at: at / "nothing.npz", r"there is nothing of that name"),
     # other files
     "a pickle": (file_is("runs.pkl", b"x"), r'(?s)runs\.pkl: .*np\.save\("outputs\.npy", .*runs\.pkl'),

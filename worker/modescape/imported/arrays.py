@@ -10,6 +10,7 @@ it, in words that name the file. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import zlib
@@ -74,6 +75,28 @@ def torch_pickled(name: str) -> Refused:
         f'    np.save("outputs.npy", torch.load("{name}", weights_only=True).float().cpu().numpy())'
     )
     return refuse(name, message, "numbers as .npy, .npz, .csv, .parquet or .arrow; weights as .safetensors")
+
+
+# By the bytes a file begins with: what it is, and the two lines that make of it what is read here.
+_FOREIGN: dict[bytes, tuple[str, str, str]] = {
+    b"\x89HDF": ("a file of HDF5", "import h5py, numpy as np", 'np.save("outputs.npy", h5py.File({})["outputs"][:])'),
+    b"MATLAB 5": (
+        "a file of MATLAB", "import numpy as np, scipy.io", 'np.save("outputs.npy", scipy.io.loadmat({})["outputs"])',
+    ),
+    b"\x1f\x8b": (
+        "compressed by gzip", "import gzip, shutil", 'shutil.copyfileobj(gzip.open({}), open("unpacked.csv", "wb"))',
+    ),
+}  # fmt: skip
+
+
+def foreign(name: str, beginning: bytes) -> Refused | None:
+    """The refusal of a file of another tool, with the two lines that convert it; None where it is of none we know."""
+    known = next((known for magic, known in _FOREIGN.items() if beginning.startswith(magic)), None)
+    if known is None:
+        return None
+    what, first, second = known
+    message = f"it is {what}, which is not read here. Convert it:\n    {first}\n    {second.format(json.dumps(name))}"
+    return refuse(name, message, "numbers as .npy, .npz, .csv, .parquet or .arrow")
 
 
 def objects(name: str) -> Refused:

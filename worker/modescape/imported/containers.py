@@ -25,6 +25,7 @@ from modescape.imported.arrays import (
     LARGEST,
     Array,
     Refused,
+    foreign,
     mapped,
     pickled,
     printable,
@@ -204,6 +205,8 @@ class Archive:
                 raise refuse(self.name, f"it is a damaged archive ({reason})", "a whole .npz or .zip") from error
             if beginning[:1] == b"\x80" and beginning[1:2] <= b"\x05":
                 raise pickled(self.name) from error
+            if refused := foreign(self.name, beginning):
+                raise refused from error
             raise refuse(self.name, "it is no archive", "a folder, .npz, .zip, .npy, .csv, .parquet, .arrow") from error
 
     def _beginning(self) -> bytes:
