@@ -15,7 +15,7 @@ from scipy import stats
 from serving import SPEC, Served, served
 
 import modescape as ms
-from modescape.comparing import differing
+from modescape.comparing import BOUNDS, Reading, differing
 from modescape.errors import InvalidInput, NotFound
 from modescape.executor import Executor
 from modescape.results import Results
@@ -81,7 +81,9 @@ def test_intervals_and_differences_are_those_of_the_predictions(site: Served) ->
         for value, error, n, shown in ((a, error_a, len(first), 0), (b, error_b, len(second), 1)):
             half = stats.t.ppf(0.975, n - 1) * error
             told = numbers[name]["values"][shown]
-            assert [told["value"], told["low"], told["high"]] == pytest.approx([value, value - half, value + half])
+            least, most = BOUNDS[name]
+            ends = [max(value - half, least), min(value + half, most)]
+            assert [told["value"], told["low"], told["high"]] == pytest.approx([value, *ends])
             assert told["runs"] == n
         variance = error_a**2 + error_b**2
         degrees = variance**2 / (error_a**4 / (len(first) - 1) + error_b**4 / (len(second) - 1))
@@ -96,7 +98,20 @@ def test_intervals_and_differences_are_those_of_the_predictions(site: Served) ->
     assert [told["low"], told["high"]] == pytest.approx([interval.low, interval.high])
     usual = stats.sem((first == truth).mean(axis=1))
     low = numbers["accuracy"]["values"][0]["low"]
-    assert low == pytest.approx((first == truth).mean() - stats.t.ppf(0.975, len(first) - 1) * usual)
+    assert low == pytest.approx(max(0, (first == truth).mean() - stats.t.ppf(0.975, len(first) - 1) * usual))
+
+
+@pytest.mark.parametrize(
+    ("name", "reading", "ends"),
+    [("accuracy", (0.98, 3, 0.02, 0.894, 1.066), (0.894, 1)), ("disagreement", (0.01, 3, 0.01, -0.03, 0.05), (0, 0.05)),
+     ("cosine", (0.99, 3, 0.02, 0.9, 1.08), (0.9, 1)), ("gain", (0.01, 3, 0.02, -0.07, 0.09), (-0.07, 0.09))],
+)  # fmt: skip
+def test_an_interval_ends_where_its_number_can_be(
+    name: str, reading: tuple[float, int, float, float, float], ends: tuple[float, float]
+) -> None:
+    shown = Reading(*reading).shown(name)
+    assert (shown.low, shown.high) == ends
+    assert shown.value == reading[0]
 
 
 def test_experiments_with_the_same_networks_have_no_interval_between_them(site: Served) -> None:

@@ -385,10 +385,12 @@ class Reading:
     low: float = math.nan
     high: float = math.nan
 
-    def shown(self) -> Value:
+    def shown(self, name: str) -> Value:
+        """Of the number of that name: its interval ends where such a number can be."""
         if not math.isfinite(self.error):
             return Value(value=self.value, runs=self.runs)
-        return Value(value=self.value, low=self.low, high=self.high, runs=self.runs)
+        least, most = BOUNDS.get(name, (-math.inf, math.inf))
+        return Value(value=self.value, low=max(self.low, least), high=min(self.high, most), runs=self.runs)
 
     def less(self, first: Reading, *, apart: bool) -> Value:
         """This minus the first, with Welch's interval (science o.2) where both have errors and share no networks."""
@@ -406,6 +408,7 @@ TITLES = {
     "diversity": ("Disagreement over error rate", ""),
     "cosine": ("Cosine of two runs’ weights", ""),
 }
+BOUNDS = {"accuracy": (0, 1), "ensemble": (0, 1), "disagreement": (0, 1), "diversity": (0, math.inf), "cosine": (-1, 1)}
 
 
 def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool], voice: Voice) -> list[Number]:
@@ -418,7 +421,7 @@ def _numbers(ensembles: Sequence[Ensemble], apart: Sequence[bool], voice: Voice)
             None if k == 0 or first is None or one is None else one.less(first, apart=apart[k])
             for k, one in enumerate(own)
         ]
-        values = tuple(None if one is None else one.shown() for one in own)
+        values = tuple(None if one is None else one.shown(name) for one in own)
         numbers.append(Number(name=name, title=voice(title), unit=unit, values=values, differences=tuple(differences)))
     return numbers
 

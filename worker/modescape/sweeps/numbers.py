@@ -168,7 +168,7 @@ class Numbers:
         reading = self._read[place].readings.get(name)
         if reading is None and name == "gain":
             return self._gain(place)
-        return None if reading is None else reading.shown()
+        return None if reading is None else reading.shown(name)
 
     def _gain(self, place: int) -> Value | None:
         """As it was stored, without an interval."""
