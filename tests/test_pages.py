@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -39,6 +40,7 @@ PAGES = (
     "/data",
     "/nothing-here",
 )
+WIDTHS = (320, 360, 768)  # of a window, in px: of telephones and a tablet
 SECONDS = 30_000  # of patience for the browser, in ms; the machine may be busy
 
 
@@ -266,14 +268,14 @@ def test_figures_download_as_pictures_made_here(launched: str, site: Served, bro
     page.context.close()
 
 
-@pytest.mark.parametrize("margin", [{"l": 40, "r": 16}, {"l": 40, "r": 108}, {"l": 160, "r": 8}])
-def test_the_legend_of_a_picture_taken_away_ends_above_its_plot(browser: Browser, margin: dict[str, int]) -> None:
+def test_the_legend_of_a_picture_taken_away_ends_above_its_plot(browser: Browser) -> None:
     """As Plotly lays it out, at every width the pictures are made in."""
     legend = tuple(Legend(f"g{i}", f"a method of name {i}"[: 5 + 2 * i], "random") for i in range(8))
     page = browser.new_page()
     page.set_content("<div id=plot></div>")
     page.add_script_tag(path=str(Path(plotly.__file__).parent / "package_data" / "plotly.min.js"))
-    for width in (480, 560, 598, 700, 800, 960, 1200):
+    margins = ({"l": 40, "r": 16}, {"l": 40, "r": 108}, {"l": 160, "r": 8})
+    for margin, width in itertools.product(margins, (480, 560, 598, 700, 800, 960, 1200)):
         layout = style.layout("light", kind="scatter", height=400, revision="x")
         drawn = go.Figure(layout=layout).update_layout(margin=margin).add_scatter(x=[1, 2], y=[1, 2])
         framed(drawn, Frame("A question?", "A name", "A caption.", legend), "light", width)
@@ -287,7 +289,7 @@ def test_the_legend_of_a_picture_taken_away_ends_above_its_plot(browser: Browser
             json.loads(drawn.to_json()),
         )
         before = style.MARGINS["scatter"]["t"]  # px above the plot, for its titles
-        assert lowest <= drawn.layout.margin.t - before + 2, width
+        assert lowest <= drawn.layout.margin.t - before + 2, (margin, width)
     page.close()
 
 
@@ -295,14 +297,15 @@ AUDIT = (Path(__file__).parent / "audit.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("another")
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_passes_the_audit_in_both_themes(launched: str, site: Served, browser: Browser, theme: str) -> None:
-    seen = tab(browser, site, color_scheme=theme, viewport={"width": 1280, "height": 900})
+def test_every_page_passes_the_audit_in_both_themes(launched: str, site: Served, browser: Browser) -> None:
+    seen = tab(browser, site, viewport={"width": 1280, "height": 900})
     found = {}
     for path in PAGES:
         seen.page.goto(path.format(slug=launched), wait_until="load")
-        if wrong := seen.page.evaluate(AUDIT):
-            found[path] = wrong
+        for theme in ("light", "dark"):
+            seen.page.emulate_media(color_scheme=theme)
+            if wrong := seen.page.evaluate(AUDIT):
+                found[path, theme] = wrong
     assert found == {}
     assert [text for text in seen.wrong if "404" not in text] == []
     seen.page.context.close()
@@ -315,64 +318,65 @@ def long_name(site: Served) -> str:
 
 
 @pytest.mark.usefixtures("another")
-@pytest.mark.parametrize("width", [320, 360, 768])
-def test_no_page_scrolls_sideways(launched: str, long_name: str, site: Served, browser: Browser, width: int) -> None:
-    seen = tab(browser, site, viewport={"width": width, "height": 640})
-    wide = {}
-    for path in (*PAGES, "/launch?from={slug}", "/api/docs"):
-        for slug in (launched, long_name):
-            seen.page.goto(path.format(slug=slug), wait_until="load")
-            found = seen.page.evaluate("document.documentElement.scrollWidth")
-            if found > width:
-                wide[path, slug] = found
-    assert wide == {}
-    seen.page.goto(f"/experiments/{launched}")
-    open_figures(seen.page)
-    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
-    seen.page.context.close()
-
-
-@pytest.mark.parametrize("width", [320, 360])
-def test_long_effects_leave_the_words_of_claims_their_place(
-    launched: str, site: Served, browser: Browser, width: int
-) -> None:
-    seen = tab(browser, site, viewport={"width": width, "height": 640})
+def test_no_page_scrolls_sideways(launched: str, long_name: str, site: Served, browser: Browser) -> None:
+    seen = tab(browser, site)
     page = seen.page
-    page.goto(f"/experiments/{launched}", wait_until="load")
-    rows = page.evaluate(
-        """() => [...document.querySelectorAll("#claims > div > .card > table > tbody > tr:not(.why)")].map(row => {
-            row.querySelector(".num").innerHTML =
-                "<b>−0.00443 of the ensemble’s gain</b><small>(−0.0391 to 27.7, at 98.8 %)</small>";
-            const word = row.querySelector(".word"), inside = word.querySelector("b").getBoundingClientRect();
-            return { word: inside.right, effect: row.querySelector(".num").getBoundingClientRect().left,
-                height: word.getBoundingClientRect().height,
-                margin: row.querySelector(".margin-of").getBoundingClientRect().width };
-        })"""
-    )
-    assert rows
-    for row in rows:
-        assert row["word"] <= row["effect"] + 16, "the word ends where the effect's padding does"
-        assert row["height"] < 120, "no letter stands alone"
-        assert row["margin"] >= 120
+    wide = {}
+    asked = (*PAGES, "/launch?from={slug}", "/api/docs")
+    for address in sorted({path.format(slug=slug) for path in asked for slug in (launched, long_name)}):
+        page.set_viewport_size({"width": WIDTHS[0], "height": 640})
+        page.goto(address, wait_until="load")
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 640})
+            found = page.evaluate("document.documentElement.scrollWidth")
+            if found > width:
+                wide[address, width] = found
+    assert wide == {}
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 640})
+        page.goto(f"/experiments/{launched}")
+        open_figures(page)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
     page.context.close()
 
 
-@pytest.mark.parametrize("size", [(1400, 900), (1280, 720), (768, 1024), (360, 640)])
-def test_the_launch_button_is_seen_wherever_the_page_is_scrolled_to(
-    site: Served, browser: Browser, size: tuple[int, int]
-) -> None:
-    seen = tab(browser, site, viewport={"width": size[0], "height": size[1]})
-    page = seen.page
+def test_long_effects_leave_the_words_of_claims_their_place(launched: str, site: Served, browser: Browser) -> None:
+    page = tab(browser, site).page
+    page.goto(f"/experiments/{launched}", wait_until="load")
+    for width in WIDTHS[:2]:
+        page.set_viewport_size({"width": width, "height": 640})
+        rows = page.evaluate(
+            """() => [...document.querySelectorAll("#claims > div > .card > table > tbody > tr:not(.why)")].map(row => {
+                row.querySelector(".num").innerHTML =
+                    "<b>−0.00443 of the ensemble’s gain</b><small>(−0.0391 to 27.7, at 98.8 %)</small>";
+                const word = row.querySelector(".word"), inside = word.querySelector("b").getBoundingClientRect();
+                return { word: inside.right, effect: row.querySelector(".num").getBoundingClientRect().left,
+                    height: word.getBoundingClientRect().height,
+                    margin: row.querySelector(".margin-of").getBoundingClientRect().width };
+            })"""
+        )
+        assert rows
+        for row in rows:
+            assert row["word"] <= row["effect"] + 16, "the word ends where the effect's padding does"
+            assert row["height"] < 120, "no letter stands alone"
+            assert row["margin"] >= 120
+    page.context.close()
+
+
+def test_the_launch_button_is_seen_wherever_the_page_is_scrolled_to(site: Served, browser: Browser) -> None:
+    page = tab(browser, site).page
     page.goto("/launch")
     button = page.get_by_role("button", name="Launch", exact=True)
-    height = page.evaluate("document.documentElement.scrollHeight")
-    for place in (0, height // 4, height // 2, height):
-        page.evaluate("place => scrollTo({ top: place, behavior: 'instant' })", place)
-        box = button.bounding_box()
-        assert box is not None
-        assert 0 <= box["y"] <= size[1] - box["height"], place
-        on_top = "({ x, y, width, height }) => document.elementFromPoint(x + width / 2, y + height / 2).textContent"
-        assert page.evaluate(on_top, box) == "Launch"
+    for width, tall in ((1400, 900), (1280, 720), (768, 1024), (360, 640)):
+        page.set_viewport_size({"width": width, "height": tall})
+        height = page.evaluate("document.documentElement.scrollHeight")
+        for place in (0, height // 4, height // 2, height):
+            page.evaluate("place => scrollTo({ top: place, behavior: 'instant' })", place)
+            box = button.bounding_box()
+            assert box is not None
+            assert 0 <= box["y"] <= tall - box["height"], (width, place)
+            on_top = "({ x, y, width, height }) => document.elementFromPoint(x + width / 2, y + height / 2).textContent"
+            assert page.evaluate(on_top, box) == "Launch"
     page.context.close()
 
 

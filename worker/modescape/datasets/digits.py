@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,11 +22,19 @@ def _labels_unread(location: DataLocation, spec: DataSpec) -> OwnTest:
     return OwnTest(None)  # scikit-learn has them
 
 
+def _read() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Images (1797, 8, 8) of 0 to 16 and their labels, from the file that `load_digits` reads: importing scikit-learn
+    for it took longer than everything else."""
+    package = find_spec("sklearn")
+    assert package is not None, "it is installed with Modescape"
+    assert package.origin is not None
+    table = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+
+
 def _unrounded() -> NDArray[np.float64]:
     """All 1,797, in floats before any rounding."""
-    from sklearn.datasets import load_digits
-
-    return np.asarray(load_digits().images * (255 / 16))[:, None]
+    return (_read()[0] * (255 / 16))[:, None]
 
 
 @dataset(
@@ -57,11 +68,9 @@ def _high_digits(location: DataLocation, spec: DataSpec) -> RawData:
 
 
 def _some_digits(first: int, last: int, *, test: int) -> RawData:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    kept = (bunch.target >= first) & (bunch.target <= last)
-    images = np.rint(bunch.images[kept] * (255 / 16)).astype(np.uint8)[:, None]
-    labels = bunch.target[kept].astype(np.int64) - first
+    pictures, digits = _read()
+    kept = (digits >= first) & (digits <= last)
+    images = np.rint(pictures[kept] * (255 / 16)).astype(np.uint8)[:, None]
+    labels = digits[kept] - first
     trained, tested = stratified_split(labels, test=test, seed=0)
     return RawData(images[trained], labels[trained], images[tested], labels[tested], _DIGITS[first : last + 1])
