@@ -16,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+# As in our workers, and before numpy and torch are loaded: threads of several test processes on few cores spin
+# against each other and cost up to eight times the processor time.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
 from modescape.database import upgrade
 from modescape.registry import Registry
 from modescape.store import Store
@@ -28,11 +32,12 @@ def wait_until() -> Wait:
     """Wait for a condition, at most so long; fail saying what was waited for."""
 
     def wait(condition: Callable[[], object], seconds: float = 20.0, what: str = "the condition") -> None:
-        deadline = time.monotonic() + seconds
+        started = time.monotonic()
         while not condition():
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - started
+            if waited > seconds:
                 pytest.fail(f"{what} did not come true within {seconds:.0f} s")
-            time.sleep(0.02)
+            time.sleep(min(0.5, 0.02 + waited / 20))  # what is waited for needs the processor more than the question
 
     return wait
 
@@ -94,13 +99,16 @@ def _postgres_command(url: str, command: str) -> None:
         connection.execute(command.encode())
 
 
-@pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
+def _postgres(postgres_server: str) -> Iterator[str]:
     """A fresh, migrated PostgreSQL database."""
     name = f"t{uuid.uuid4().hex}"
     _postgres_command(postgres_server, f"CREATE DATABASE {name} TEMPLATE template_modescape")
     yield postgres_server.format(database=name)
     _postgres_command(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+postgres_url = pytest.fixture(_postgres)
+module_postgres_url = pytest.fixture(_postgres, scope="module")
 
 
 @pytest.fixture(scope="session")
@@ -162,15 +170,18 @@ class RedisServer:
             self._process = None
 
 
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.fail("Redis is not installed: sudo apt-get install redis-server")
-    server = RedisServer(program, tmp_path)
+    server = RedisServer(program, tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
     server.kill()
+
+
+redis_server = pytest.fixture(_redis)
+module_redis_server = pytest.fixture(_redis, scope="module")
 
 
 @pytest.fixture

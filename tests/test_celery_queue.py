@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,59 +124,38 @@ def embedded(tmp_path: Path, sqlite_url: str) -> Iterator[House]:
     made.close()
 
 
-@pytest.fixture(params=["embedded", "servers"])
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
-    """SQLite and a folder as queue, or PostgreSQL and Redis."""
+@pytest.fixture(scope="module", params=["embedded", "servers"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """SQLite and a folder as queue, or PostgreSQL and Redis; two workers, who go on from test to test."""
+    folder = tmp_path_factory.mktemp(request.param)
     if request.param == "embedded":
-        made = house(tmp_path, request.getfixturevalue("sqlite_url"), None)
+        shutil.copy(request.getfixturevalue("_sqlite_template"), folder / "modescape.db")
+        made = house(folder, None, None)
     else:
-        broker = request.getfixturevalue("redis_server").url
-        made = house(tmp_path, request.getfixturevalue("postgres_url"), broker)
+        broker = request.getfixturevalue("module_redis_server").url
+        made = house(folder, request.getfixturevalue("module_postgres_url"), broker)
+    for name in ("a", "b"):
+        made.start(name)
     yield made
     made.close()
+
+
+@contextlib.contextmanager
+def frozen(redis_server) -> Iterator[None]:
+    """It takes connections and answers nothing: its kernel is alive, the process is not."""
+    process = redis_server._process
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 # --- with worker processes -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_workers_killed_again_and_again_leave_the_results_of_an_undisturbed_run(either: House, wait_until) -> None:
-    rng = random.Random(3)
-    for name in ("a", "b"):
-        either.start(name)
-    experiment = either.launch(chains(3, steps=40))
-    killed: set[str | None] = set()  # tokens of the leases that died
-
-    def victims() -> list[Stage]:
-        """Stages that are further than when they were last lost: three losses in place would count as poison."""
-        running = [s for s in either.store.stages.of(experiment.id) if s.state == "running"]
-        return [s for s in running if s.lease_token not in killed and s.step > (s.lost_at_step or 0)]
-
-    while len(killed) < 4:
-        wait_until(lambda: victims() or either.has_ended(experiment), 40, "progress after a kill")
-        victim = rng.choice(victims())
-        assert victim.lease_owner is not None
-        either.kill(victim.lease_owner)
-        killed.add(victim.lease_token)
-        either.start(victim.lease_owner)
-    wait_until(lambda: either.has_ended(experiment), 60, "the end of the experiment")
-    assert either.values(experiment) == expected(3, 40)
-    stages = either.store.stages.of(experiment.id)
-    lost = [entry for stage in stages for entry in stage.history if entry["how"] == "lost"]
-    assert len(lost) >= len(killed) - 1, "one may have finished between being chosen and being killed"
-    assert any(entry["from_step"] >= SAVE_EVERY for stage in stages for entry in stage.history[1:]), "some resumed"
-    for run in range(3):
-        curve = either.store.curves.points(experiment.id, run, "chain")
-        assert curve.steps.tolist() == list(range(40)), "no point is doubled or missing"
-    files = Artifacts(either.settings.artifact_folder)
-    assert all(files.verify(digest) for digest in either.store.outputs.digests())
-    assert not list((either.settings.artifact_folder / "scratch").glob("*"))
-
-
-@pytest.mark.slow
 def test_a_wake_up_delivered_many_times_starts_a_stage_once(either: House, wait_until) -> None:
-    for name in ("a", "b"):
-        either.start(name)
     experiment = either.launch(chains(3, steps=5))
     app = make_app(either.settings.broker, either.settings.home)
     for stage in either.store.stages.of(experiment.id):
@@ -190,7 +171,6 @@ def test_a_wake_up_delivered_many_times_starts_a_stage_once(either: House, wait_
 
 @pytest.mark.slow
 def test_cancel_and_pause_reach_the_loop_and_resume_goes_on_from_there(either: House, wait_until) -> None:
-    either.start("a")
     experiment = either.launch([PlannedStage("train", "0", params={"run": 0, "steps": 400, "seconds": 0.02})])
     stage_id = either.store.stages.of(experiment.id)[0].id
     wait_until(lambda: either.store.stages.get(stage_id).step >= 2 * SAVE_EVERY, 30, "progress")
@@ -212,32 +192,86 @@ def test_cancel_and_pause_reach_the_loop_and_resume_goes_on_from_there(either: H
 
 
 @pytest.mark.slow
-def test_redis_that_forgets_everything_is_only_a_doorbell(
-    tmp_path: Path, sqlite_url: str, redis_server, wait_until
+@pytest.mark.parametrize("either", ["servers"], indirect=True)
+def test_redis_that_forgets_everything_is_only_a_doorbell(either: House, module_redis_server, wait_until) -> None:
+    experiment = either.launch(chains(3, steps=40, seconds=0.02))
+    wait_until(lambda: either.store.experiments.get(experiment.id).status == "running", 30, "the start")
+    module_redis_server.kill()
+    started = time.monotonic()
+    second = either.launch(chains(1, steps=5))
+    assert time.monotonic() - started < 5, "a launch must not hang because the broker is away"
+    assert either.store.stages.of(second.id)[0].rung_at is None
+    module_redis_server.start()
+    wait_until(lambda: either.has_ended(experiment), 60, "the end of the first experiment")
+    wait_until(lambda: either.has_ended(second), 60, "the end of the second experiment")
+    assert either.values(experiment) == expected(3, 40)
+    assert either.values(second) == expected(1, 5)
+    module_redis_server.kill()  # now both workers are idle
+    third = either.launch(chains(2, steps=5))
+    module_redis_server.start()
+    wait_until(lambda: either.has_ended(third), 60, "work after Redis came back to idle workers")
+    assert either.values(third) == expected(2, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, pytest.param(8, marks=pytest.mark.check)])
+def test_workers_killed_again_and_again_leave_the_results_of_an_undisturbed_run(
+    kills: int, either: House, wait_until
 ) -> None:
-    made = house(tmp_path, sqlite_url, redis_server.url)
-    try:
-        for name in ("a", "b"):
-            made.start(name)
-        experiment = made.launch(chains(3, steps=40, seconds=0.02))
-        wait_until(lambda: made.store.experiments.get(experiment.id).status == "running", 30, "the start")
-        redis_server.kill()
-        started = time.monotonic()
-        second = made.launch(chains(1, steps=5))
-        assert time.monotonic() - started < 5, "a launch must not hang because the broker is away"
-        assert made.store.stages.of(second.id)[0].rung_at is None
-        redis_server.start()
-        wait_until(lambda: made.has_ended(experiment), 60, "the end of the first experiment")
-        wait_until(lambda: made.has_ended(second), 60, "the end of the second experiment")
-        assert made.values(experiment) == expected(3, 40)
-        assert made.values(second) == expected(1, 5)
-        redis_server.kill()  # now both workers are idle
-        third = made.launch(chains(2, steps=5))
-        redis_server.start()
-        wait_until(lambda: made.has_ended(third), 60, "work after Redis came back to idle workers")
-        assert made.values(third) == expected(2, 5)
-    finally:
-        made.close()
+    rng = random.Random(3)
+    experiment = either.launch(chains(3, steps=40, seconds=0.05))
+    killed: set[str | None] = set()  # tokens of the leases that died
+
+    def victims() -> list[Stage]:
+        """Stages that are further than when they were last lost: three losses in place would count as poison."""
+        running = [s for s in either.store.stages.of(experiment.id) if s.state == "running"]
+        return [s for s in running if s.lease_token not in killed and s.step > max(SAVE_EVERY, s.lost_at_step or 0)]
+
+    while len(killed) < kills:
+        wait_until(lambda: victims() or either.has_ended(experiment), 120, "progress after a kill")
+        victim = rng.choice(victims())
+        assert victim.lease_owner is not None
+        either.kill(victim.lease_owner)
+        killed.add(victim.lease_token)
+        either.start(victim.lease_owner)
+    wait_until(lambda: either.has_ended(experiment), 120, "the end of the experiment")
+    assert either.values(experiment) == expected(3, 40)
+    stages = either.store.stages.of(experiment.id)
+    lost = [entry for stage in stages for entry in stage.history if entry["how"] == "lost"]
+    assert len(lost) >= len(killed) - 1, "one may have finished between being chosen and being killed"
+    assert any(entry["from_step"] >= SAVE_EVERY for stage in stages for entry in stage.history[1:]), "some resumed"
+    for run in range(3):
+        curve = either.store.curves.points(experiment.id, run, "chain")
+        assert curve.steps.tolist() == list(range(40)), "no point is doubled or missing"
+    files = Artifacts(either.settings.artifact_folder)
+    assert all(files.verify(digest) for digest in either.store.outputs.digests())
+    scratch = either.settings.artifact_folder / "scratch"
+    assert not [left for stage in stages for left in scratch.glob(f"{stage.id}*")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("either", ["servers"], indirect=True)
+def test_a_redis_that_hangs_stops_neither_launches_nor_workers(either: House, module_redis_server, wait_until) -> None:
+    log = either.logs / "a.log"
+    before = len(log.read_text())
+    first = either.launch(chains(3, steps=40, seconds=0.02))
+    wait_until(lambda: either.store.experiments.get(first.id).status == "running", 30, "the start")
+    with frozen(module_redis_server):
+        during = [either.launch(chains(1, steps=5)) for _ in range(3)]
+        for experiment in (first, *during):
+            wait_until(lambda: either.has_ended(experiment), 90, "an end without the bell")  # noqa: B023
+        idle = either.launch(chains(1, steps=5))  # both workers wait for a ring that cannot come
+        wait_until(lambda: either.has_ended(idle), 90, "a look without the bell")
+        either.start("c")
+        wait_until(lambda: any(worker.name == "c" for worker in either.store.workers.all()), 30, "a worker that starts")
+    assert either.values(first) == expected(3, 40)
+    after = either.launch(chains(2, steps=5))
+    wait_until(lambda: either.has_ended(after), 90, "work after Redis came back")
+    said = log.read_text()[before:]
+    assert said.count("the broker does not answer") <= 2, said
+    for worker in either.workers.values():
+        worker.send_signal(signal.SIGTERM)
+    assert [worker.wait(40) for worker in either.workers.values()] == [0, 0, 0]
 
 
 @pytest.mark.slow

@@ -222,21 +222,18 @@ def _repair(laboratory: Laboratory, lab: Lab) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("form", ["embedded", "servers"])
 def test_it_ends_the_same_with_workers_that_are_killed(
-    form: str, request: pytest.FixtureRequest, tmp_path: Path, wait_until: Callable[..., None]
+    postgres_url: str, redis_server: Any, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
-    """SQLite and a folder as queue, or PostgreSQL and Redis; two worker processes, of which one dies at work."""
-    url = request.getfixturevalue("sqlite_url" if form == "embedded" else "postgres_url")
-    broker = None if form == "embedded" else request.getfixturevalue("redis_server").url
-    settings = Settings(home=tmp_path, database_url=url, broker_url=broker, lease_seconds=2)
+    """PostgreSQL and Redis (what differs on SQLite and a folder is tried with the queue); of two workers one dies."""
+    settings = Settings(home=tmp_path, database_url=postgres_url, broker_url=redis_server.url, lease_seconds=2)
     laboratory = Laboratory(settings)
     row = laboratory.create(SMALL, name="unlucky")
     dispatch(settings, laboratory.store, row.id)
     environment = {
-        **os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_DATABASE_URL": url, "MODESCAPE_LEASE_SECONDS": "2",
-        "MODESCAPE_PLUGINS": "unlucky", "PYTHONPATH": str(Path(__file__).parent),
-        **({"MODESCAPE_BROKER_URL": broker} if broker else {}),
+        **os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_DATABASE_URL": postgres_url,
+        "MODESCAPE_BROKER_URL": redis_server.url, "MODESCAPE_LEASE_SECONDS": "2", "MODESCAPE_PLUGINS": "unlucky",
+        "PYTHONPATH": str(Path(__file__).parent),
     }  # fmt: skip
     with (tmp_path / "workers.log").open("ab") as log:
         command = [sys.executable, "-m", "modescape.cli", "worker", "--name"]

@@ -80,7 +80,7 @@ def test_list_and_figure_agree_at_every_step_of_an_experiment(
         while lease := laboratory.store.leases.claim("tests", queues=("cpu",), experiment_id=row.id, lease_seconds=60):
             executor.work(lease)
             taken += 1
-            if taken % 12 == 0:
+            if taken % 25 == 0:
                 words(client, row.slug)
         told = words(client, row.slug)
     assert "waiting" not in told.values(), "nothing is to come"
