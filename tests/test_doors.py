@@ -32,7 +32,7 @@ from serving import Served, free_port, served
 from test_imported_files import REFUSED, SAFETENSORS, folder
 
 import modescape as ms
-from modescape.apart import Apart, Asked, Limits, Sent
+from modescape.apart import Apart, Asked, Limits, Readers, Sent
 from modescape.cli import main
 from modescape.errors import Conflict, InvalidInput, LeaseLost
 from modescape.executor import Executor
@@ -399,27 +399,54 @@ def test_an_archive_that_unpacks_to_a_hundred_gigabytes_is_refused_in_no_memory(
     assert "bomb.npz" in answer.json()["detail"]
 
 
+@pytest.fixture
+def readers() -> Iterator[Readers]:
+    found = Readers()
+    yield found
+    found.end()
+
+
 @pytest.mark.parametrize("harm", ["memory", "time", "death"])
 def test_a_reading_process_that_goes_wrong_is_ended_and_said(
-    harm: str, shared: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harm: str, tmp_path: Path, readers: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process that reads is another program here: one that takes memory, sleeps, or is killed."""
+    """The process that reads does another thing where it would limit itself: takes memory, sleeps, or is killed."""
     programs = {
-        "memory": "from modescape.apart import limit; limit(1 << 30, 60); bytes(4 << 30)",
-        "time": "import time; time.sleep(60)",
-        "death": "import os; os.kill(os.getpid(), 9)",
+        "memory": "setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); bytes(4 << 30)",
+        "time": "time.sleep(60)",
+        "death": "os.kill(os.getpid(), 9)",
     }
     (tmp_path / "sitecustomize.py").write_text(
-        f"import sys\nif any('reading_process' in one for one in sys.orig_argv):\n    {programs[harm]}\n"
+        "import os, resource, time\n"
+        f"setrlimit = resource.setrlimit\ndef harm(*_):\n    {programs[harm]}\nresource.setrlimit = harm\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", Limits(seconds=3 if harm == "time" else 60))
+    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", Limits(seconds=5 if harm == "time" else 60), readers)
     path = tmp_path / "y.npy"
     path.write_bytes(npy(truth()))
-    said = {"memory": "failed", "time": "more than 3 seconds", "death": "SIGKILL"}[harm]
-    with pytest.raises(InvalidInput, match=f"it could not be read: .*{said}"):
-        reader.look([Sent("y.npy", path)], Asked())
+    said = {"memory": "failed", "time": "more than 5 seconds", "death": "SIGKILL"}[harm]
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match=f"it could not be read: .*{said}"):
+            reader.look([Sent("y.npy", path)], Asked())
     assert not list((tmp_path / "uploads" / "reading").iterdir()), "the folder it read is removed"
+
+
+def test_each_look_has_a_process_of_its_own_without_our_settings_and_one_that_somebody_ended_begins_again(
+    tmp_path: Path, readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODESCAPE_TOKEN", "a secret of thirty-two characters")
+    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", readers=readers)
+    path = tmp_path / "test.npz"
+    np.savez(path, logits=np.stack([member(i) for i in range(3)]), labels=truth())
+    first = reader.look([Sent("test.npz", path)], Asked())
+    with readers.connected() as line:
+        process = int(line.recv(100))
+        assert os.getsid(process) == process != os.getsid(0)
+        assert b"MODESCAPE_TOKEN" not in Path(f"/proc/{process}/environ").read_bytes()
+    assert readers._process is not None
+    readers._process.kill()
+    readers._process.wait()
+    assert reader.look([Sent("test.npz", path)], Asked()) == first
 
 
 def test_the_limit_of_memory_is_the_readers(tmp_path: Path) -> None:
