@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import scipy.optimize  # noqa: F401  asked for by the door where labels are permuted: a fork finds it here
 
 from modescape.apart import Answerable, Asked, Look, SeenMember, SeenOddity, SeenSet, limit
 from modescape.artifacts import Artifacts
