@@ -462,6 +462,7 @@ def test_the_limit_of_memory_is_the_readers(tmp_path: Path) -> None:
 # -- at once -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_archive_becomes_the_experiment_that_python_makes_of_the_same_arrays(door: Door, tmp_path: Path) -> None:
     files = door.ensemble()
     asked = {"name": "three", "files": files, "recipe": "same", "notes": "from a cluster", "tags": ["wrn"], "by": "me"}
@@ -500,6 +501,7 @@ def test_two_ensembles_on_the_same_data_are_no_looks_at_each_other(shared: Door)
 # -- member by member --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_before_the_seal_there_are_numbers_and_no_word_and_sealing_is_the_first_look(door: Door) -> None:
     id_ = door.opened(planned=4)
     for i in range(3):
@@ -542,6 +544,7 @@ def test_before_the_seal_there_are_numbers_and_no_word_and_sealing_is_the_first_
     assert door.site.laboratory.look(lab.experiment).number == 1
 
 
+@pytest.mark.slow
 def test_reopened_it_goes_on_as_another_experiment_which_is_the_second_look(door: Door) -> None:
     id_ = door.opened(planned=3)
     for i in range(3):
@@ -603,6 +606,7 @@ def test_a_copy_of_an_earlier_member_is_left_out_and_said(shared: Door) -> None:
     assert any("equal to member 0" in one["sentence"] for one in lab.experiment.provenance["odd"])
 
 
+@pytest.mark.slow
 def test_members_that_come_at_the_same_moment_are_all_there(door: Door) -> None:
     id_ = door.opened(planned=6)
     with ThreadPoolExecutor(4) as pool:
