@@ -242,6 +242,7 @@ def test_polars_reads_a_table_where_it_is_there(both: tuple[Workspace, Workspace
         assert found.to_polars()["accuracy"].to_list() == found["accuracy"]
 
 
+@pytest.mark.slow
 def test_an_ensemble_that_is_exported_is_the_same_from_both(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
     digests, whole = set(), []
     for number, lab in enumerate(both):
@@ -279,6 +280,7 @@ def seen_while(watched: Iterator[Any], worker: threading.Thread) -> list[Any]:
     return seen
 
 
+@pytest.mark.slow
 def test_what_is_launched_can_be_watched_to_its_end_and_is_what_the_spec_says(fresh: Served) -> None:
     for number, lab in enumerate(home_and_server(fresh)):
         launched = lab.launch({**SPEC, "ensemble": {"runs": 2, "seed": 20 + number}}, name=f"launched {number}")
@@ -318,6 +320,7 @@ def test_a_sweep_is_launched_by_the_same_call(fresh: Served) -> None:
     assert here.sweeps()["cells"] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_watched_by_its_slug_until_all_cells_have_ended(fresh: Served) -> None:
     for number, lab in enumerate(home_and_server(fresh)):
         asked = {"base": {**SPEC, "ensemble": {"runs": 2, "seed": 50 + number}}, "over": {"training.epochs": [2, 3]}}
@@ -425,6 +428,8 @@ def test_a_home_that_is_not_there_is_said(tmp_path: Path) -> None:
         ms.open(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_redraws")
 def test_claims_are_records_with_words_and_intervals(tmp_path: Path) -> None:
     """Three functions whose answers are known: the record is the one that the notebook's own object tells."""
     generator = np.random.default_rng(7)
@@ -446,6 +451,8 @@ def test_claims_are_records_with_words_and_intervals(tmp_path: Path) -> None:
             assert asdict(claim)["n"] == own.record.n
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_redraws")
 def test_predictions_come_in_by_either_and_are_the_same_ensemble(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     labels = generator.integers(0, 5, 150)
