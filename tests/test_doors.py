@@ -682,7 +682,7 @@ def test_what_cannot_be_asked_is_refused_by_its_field(shared: Door, asked: Json,
 @pytest.mark.slow
 def test_a_server_killed_at_any_moment_loses_no_member(tmp_path: Path) -> None:
     """Each member is sent twice: by a request in which the server is killed, later each time, and by one after it."""
-    process, members = Process(tmp_path / "home"), 4
+    process, members = Process(tmp_path / "home"), 3
     try:
 
         def put(i: int) -> httpx.Response:
