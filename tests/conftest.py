@@ -101,6 +101,16 @@ def _postgres_command(url: str, command: str) -> None:
 
 def _postgres(postgres_server: str) -> Iterator[str]:
     """A fresh, migrated PostgreSQL database."""
+    yield from _postgres_database(postgres_server)
+
+
+@pytest.fixture(scope="module")
+def postgres_url_of_module(postgres_server: str) -> Iterator[str]:
+    """One for all tests of a file that only read."""
+    yield from _postgres_database(postgres_server)
+
+
+def _postgres_database(postgres_server: str) -> Iterator[str]:
     name = f"t{uuid.uuid4().hex}"
     _postgres_command(postgres_server, f"CREATE DATABASE {name} TEMPLATE template_modescape")
     yield postgres_server.format(database=name)

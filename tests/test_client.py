@@ -35,12 +35,12 @@ TOKEN = "a-token-that-is-long-enough"
 OTHER: dict[str, Any] = {**SPEC, "ensemble": {"runs": 2, "seed": 4}, "training": {**SPEC["training"], "epochs": 3}}
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
-    """A server with a token over either database; two small experiments in it have ended, a third one waits."""
-    with served(
-        tmp_path / "home", database_url=request.getfixturevalue(f"{request.param}_url"), token=TOKEN
-    ) as site:  # fmt: skip
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with a token over either database, for tests that read: two small experiments in it have ended, a third
+    one waits."""
+    own = {"database_url": request.getfixturevalue("postgres_url_of_module")} if request.param == "postgres" else {}
+    with served(tmp_path_factory.mktemp("client") / "home", token=TOKEN, **own) as site:
         finished(site.laboratory, "one", tags=("kept",), notes="a note")
         other = site.laboratory.create(OTHER, name="other")
         work(site.laboratory, other.id)
@@ -48,9 +48,20 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
         yield site
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def both(site: Served) -> tuple[Workspace, Workspace]:
     """The home as a store, and as a server."""
+    return home_and_server(site)
+
+
+@pytest.fixture
+def fresh(store_url: str, tmp_path: Path) -> Iterator[Served]:
+    """One in which nothing is, for tests that launch."""
+    with served(tmp_path / "home", database_url=store_url, token=TOKEN) as site:
+        yield site
+
+
+def home_and_server(site: Served) -> tuple[Workspace, Workspace]:
     from modescape.client.workspace import of_settings
 
     return of_settings(site.settings), ms.connect(site.url, token=TOKEN)
@@ -230,6 +241,7 @@ def test_polars_reads_a_table_where_it_is_there(both: tuple[Workspace, Workspace
         assert found.to_polars()["accuracy"].to_list() == found["accuracy"]
 
 
+@pytest.mark.slow
 def test_an_ensemble_that_is_exported_is_the_same_from_both(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
     digests, whole = set(), []
     for number, lab in enumerate(both):
@@ -267,16 +279,15 @@ def seen_while(watched: Iterator[Any], worker: threading.Thread) -> list[Any]:
     return seen
 
 
-def test_what_is_launched_can_be_watched_to_its_end_and_is_what_the_spec_says(
-    both: tuple[Workspace, Workspace], site: Served
-) -> None:
-    for number, lab in enumerate(both):
+@pytest.mark.slow
+def test_what_is_launched_can_be_watched_to_its_end_and_is_what_the_spec_says(fresh: Served) -> None:
+    for number, lab in enumerate(home_and_server(fresh)):
         launched = lab.launch({**SPEC, "ensemble": {"runs": 2, "seed": 20 + number}}, name=f"launched {number}")
         assert isinstance(launched, Experiment)
         assert (launched.slug, launched.status, launched.spec.ensemble.seed) == (
             f"launched-{number}", Status.QUEUED, 20 + number,
         )  # fmt: skip
-        worker = threading.Thread(target=work, args=(site.laboratory, launched.detail.row["id"]))
+        worker = threading.Thread(target=work, args=(fresh.laboratory, launched.detail.row["id"]))
         seen = seen_while(launched.watch(), worker)
         assert seen[0].status == Status.QUEUED
         assert (seen[-1].status, seen[-1].done) == (Status.SUCCEEDED, seen[-1].of)
@@ -288,17 +299,17 @@ def test_what_is_launched_can_be_watched_to_its_end_and_is_what_the_spec_says(
             lab.launch({**SPEC, "ensemble": {"runs": 0}})
 
 
-def test_cancelling_ends_a_watch(both: tuple[Workspace, Workspace]) -> None:
-    for lab in both:
+def test_cancelling_ends_a_watch(fresh: Served) -> None:
+    for lab in home_and_server(fresh):
         launched = lab.launch({**SPEC, "ensemble": {"runs": 2, "seed": 30}}, name="to be stopped")
         assert isinstance(launched, Experiment)
         seen = seen_while(launched.watch(), threading.Thread(target=launched.cancel))
         assert [one.status for one in seen] == [Status.QUEUED, Status.CANCELLED]
 
 
-def test_a_sweep_is_launched_by_the_same_call(both: tuple[Workspace, Workspace]) -> None:
-    here, there = both
-    for lab in both:
+def test_a_sweep_is_launched_by_the_same_call(fresh: Served) -> None:
+    here, there = home_and_server(fresh)
+    for lab in (here, there):
         found = lab.launch({"base": SPEC, "over": {"training.epochs": [2, 3]}}, name="epochs")
         assert isinstance(found, Sweep)
         assert "0 of 2 cells ended, over training.epochs" in repr(found)
@@ -308,18 +319,17 @@ def test_a_sweep_is_launched_by_the_same_call(both: tuple[Workspace, Workspace])
     assert here.sweeps()["cells"] == [2, 2]
 
 
-def test_a_sweep_is_watched_by_its_slug_until_all_cells_have_ended(
-    both: tuple[Workspace, Workspace], site: Served
-) -> None:
-    for number, lab in enumerate(both):
+@pytest.mark.slow
+def test_a_sweep_is_watched_by_its_slug_until_all_cells_have_ended(fresh: Served) -> None:
+    for number, lab in enumerate(home_and_server(fresh)):
         asked = {"base": {**SPEC, "ensemble": {"runs": 2, "seed": 50 + number}}, "over": {"training.epochs": [2, 3]}}
         found = lab.launch(asked, name=f"watched {number}")
         assert isinstance(found, Sweep)
-        rows = [site.laboratory.store.experiments.get(one.slug) for one in found.experiments]
+        rows = [fresh.laboratory.store.experiments.get(one.slug) for one in found.experiments]
 
         def do(rows: Any = rows) -> None:
             for row in rows:
-                work(site.laboratory, row.id)
+                work(fresh.laboratory, row.id)
 
         seen = seen_while(lab.watch(found.slug), threading.Thread(target=do))
         assert all(isinstance(one, SweepProgress) for one in seen)
@@ -328,14 +338,14 @@ def test_a_sweep_is_watched_by_its_slug_until_all_cells_have_ended(
         assert "2 of 2 cells ended" in str(seen[-1])
         assert [one.varied for one in found.cells] == [{"training.epochs": 2}, {"training.epochs": 3}]
         assert {one.status for one in found.wait().cells} == {Status.SUCCEEDED}
-    here, there = both
+    here, there = home_and_server(fresh)
     assert here.sweep("watched-0").cells == there.sweep("watched-0").cells
     with pytest.raises(NotFound, match="did you mean"):
         there.sweep("watched-2")
 
 
-def test_a_sweep_can_be_cancelled_by_its_slug(both: tuple[Workspace, Workspace]) -> None:
-    for number, lab in enumerate(both):
+def test_a_sweep_can_be_cancelled_by_its_slug(fresh: Served) -> None:
+    for number, lab in enumerate(home_and_server(fresh)):
         found = lab.launch({"base": SPEC, "over": {"training.epochs": [4, 5]}}, name=f"stopped {number}")
         lab.cancel(found.slug)
         assert isinstance(found, Sweep)
@@ -358,9 +368,11 @@ def test_an_estimate_is_the_same_from_both_and_keeps_nothing(both: tuple[Workspa
         there.estimate({**SPEC, "ensemble": {"runs": 0}})
 
 
-def test_a_spec_is_launched_from_its_file(both: tuple[Workspace, Workspace], tmp_path: Path) -> None:
+def test_a_spec_is_launched_from_its_file(fresh: Served, tmp_path: Path) -> None:
     (tmp_path / "slow rates.yaml").write_text(yaml.safe_dump(SPEC), encoding="utf-8")
-    for lab, path in zip(both, (tmp_path / "slow rates.yaml", f"{tmp_path}/slow rates.yaml"), strict=True):
+    for lab, path in zip(
+        home_and_server(fresh), (tmp_path / "slow rates.yaml", f"{tmp_path}/slow rates.yaml"), strict=True
+    ):
         assert lab.launch(path).slug.startswith("slow-rates")
         with pytest.raises(InvalidInput, match="neither a preset nor a file"):
             lab.launch(tmp_path / "none.yaml")
@@ -379,9 +391,9 @@ def test_a_server_that_is_none_or_asks_for_another_token_is_told_at_once(
     assert refused.value.allowed == "http:// or https:// and a host"
 
 
-def test_a_stream_that_breaks_off_goes_on_where_it_was(site: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = There(site.url, TOKEN)
-    row = site.laboratory.store.experiments.get("waiting")
+def test_a_stream_that_breaks_off_goes_on_where_it_was(fresh: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = There(fresh.url, TOKEN)
+    row = fresh.laboratory.create(SPEC, name="waiting")
     real, broken = source._server.stream, []
 
     def breaks(path: str, **how: Any) -> Any:
@@ -394,10 +406,10 @@ def test_a_stream_that_breaks_off_goes_on_where_it_was(site: Served, monkeypatch
     monkeypatch.setattr("modescape.client.http._QUIET", 1.0)  # nothing comes for longer than that: the line is cut
     events = source.events("waiting")
     assert next(events) is None
-    site.laboratory.store.experiments.patch("waiting", notes="first")
+    fresh.laboratory.store.experiments.patch("waiting", notes="first")
     first = next(one for one in events if one is not None)
     time.sleep(1.5)
-    site.laboratory.store.experiments.patch("waiting", notes="second")
+    fresh.laboratory.store.experiments.patch("waiting", notes="second")
     second = next(one for one in events if one is not None)
     assert (first.kind, second.kind, second.id > first.id) == ("changed", "changed", True)
     assert broken[0] is None
@@ -415,6 +427,8 @@ def test_a_home_that_is_not_there_is_said(tmp_path: Path) -> None:
         ms.open(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_redraws")
 def test_claims_are_records_with_words_and_intervals(tmp_path: Path) -> None:
     """Three functions whose answers are known: the record is the one that the notebook's own object tells."""
     generator = np.random.default_rng(7)
@@ -436,6 +450,8 @@ def test_claims_are_records_with_words_and_intervals(tmp_path: Path) -> None:
             assert asdict(claim)["n"] == own.record.n
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_redraws")
 def test_predictions_come_in_by_either_and_are_the_same_ensemble(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     labels = generator.integers(0, 5, 150)

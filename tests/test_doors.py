@@ -32,7 +32,7 @@ from serving import Served, free_port, served
 from test_imported_files import REFUSED, SAFETENSORS, folder
 
 import modescape as ms
-from modescape.apart import Apart, Asked, Limits, Sent
+from modescape.apart import Apart, Asked, Limits, Readers, Sent
 from modescape.cli import main
 from modescape.errors import Conflict, InvalidInput, LeaseLost
 from modescape.executor import Executor
@@ -399,27 +399,54 @@ def test_an_archive_that_unpacks_to_a_hundred_gigabytes_is_refused_in_no_memory(
     assert "bomb.npz" in answer.json()["detail"]
 
 
+@pytest.fixture
+def readers() -> Iterator[Readers]:
+    found = Readers()
+    yield found
+    found.end()
+
+
 @pytest.mark.parametrize("harm", ["memory", "time", "death"])
 def test_a_reading_process_that_goes_wrong_is_ended_and_said(
-    harm: str, shared: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harm: str, tmp_path: Path, readers: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process that reads is another program here: one that takes memory, sleeps, or is killed."""
+    """The process that reads does another thing where it would limit itself: takes memory, sleeps, or is killed."""
     programs = {
-        "memory": "from modescape.apart import limit; limit(1 << 30, 60); bytes(4 << 30)",
-        "time": "import time; time.sleep(60)",
-        "death": "import os; os.kill(os.getpid(), 9)",
+        "memory": "setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); bytes(4 << 30)",
+        "time": "time.sleep(60)",
+        "death": "os.kill(os.getpid(), 9)",
     }
     (tmp_path / "sitecustomize.py").write_text(
-        f"import sys\nif any('reading_process' in one for one in sys.orig_argv):\n    {programs[harm]}\n"
+        "import os, resource, time\n"
+        f"setrlimit = resource.setrlimit\ndef harm(*_):\n    {programs[harm]}\nresource.setrlimit = harm\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", Limits(seconds=3 if harm == "time" else 60))
+    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", Limits(seconds=5 if harm == "time" else 60), readers)
     path = tmp_path / "y.npy"
     path.write_bytes(npy(truth()))
-    said = {"memory": "failed", "time": "more than 3 seconds", "death": "SIGKILL"}[harm]
-    with pytest.raises(InvalidInput, match=f"it could not be read: .*{said}"):
-        reader.look([Sent("y.npy", path)], Asked())
+    said = {"memory": "failed", "time": "more than 5 seconds", "death": "SIGKILL"}[harm]
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match=f"it could not be read: .*{said}"):
+            reader.look([Sent("y.npy", path)], Asked())
     assert not list((tmp_path / "uploads" / "reading").iterdir()), "the folder it read is removed"
+
+
+def test_each_look_has_a_process_of_its_own_without_our_settings_and_one_that_somebody_ended_begins_again(
+    tmp_path: Path, readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODESCAPE_TOKEN", "a secret of thirty-two characters")
+    reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", readers=readers)
+    path = tmp_path / "test.npz"
+    np.savez(path, logits=np.stack([member(i) for i in range(3)]), labels=truth())
+    first = reader.look([Sent("test.npz", path)], Asked())
+    with readers.connected() as line:
+        process = int(line.recv(100))
+        assert os.getsid(process) == process != os.getsid(0)
+        assert b"MODESCAPE_TOKEN" not in Path(f"/proc/{process}/environ").read_bytes()
+    assert readers._process is not None
+    readers._process.kill()
+    readers._process.wait()
+    assert reader.look([Sent("test.npz", path)], Asked()) == first
 
 
 def test_the_limit_of_memory_is_the_readers(tmp_path: Path) -> None:
@@ -435,6 +462,7 @@ def test_the_limit_of_memory_is_the_readers(tmp_path: Path) -> None:
 # -- at once -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_archive_becomes_the_experiment_that_python_makes_of_the_same_arrays(door: Door, tmp_path: Path) -> None:
     files = door.ensemble()
     asked = {"name": "three", "files": files, "recipe": "same", "notes": "from a cluster", "tags": ["wrn"], "by": "me"}
@@ -473,6 +501,7 @@ def test_two_ensembles_on_the_same_data_are_no_looks_at_each_other(shared: Door)
 # -- member by member --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_before_the_seal_there_are_numbers_and_no_word_and_sealing_is_the_first_look(door: Door) -> None:
     id_ = door.opened(planned=4)
     for i in range(3):
@@ -515,6 +544,7 @@ def test_before_the_seal_there_are_numbers_and_no_word_and_sealing_is_the_first_
     assert door.site.laboratory.look(lab.experiment).number == 1
 
 
+@pytest.mark.slow
 def test_reopened_it_goes_on_as_another_experiment_which_is_the_second_look(door: Door) -> None:
     id_ = door.opened(planned=3)
     for i in range(3):
@@ -576,6 +606,7 @@ def test_a_copy_of_an_earlier_member_is_left_out_and_said(shared: Door) -> None:
     assert any("equal to member 0" in one["sentence"] for one in lab.experiment.provenance["odd"])
 
 
+@pytest.mark.slow
 def test_members_that_come_at_the_same_moment_are_all_there(door: Door) -> None:
     id_ = door.opened(planned=6)
     with ThreadPoolExecutor(4) as pool:
@@ -651,7 +682,7 @@ def test_what_cannot_be_asked_is_refused_by_its_field(shared: Door, asked: Json,
 @pytest.mark.slow
 def test_a_server_killed_at_any_moment_loses_no_member(tmp_path: Path) -> None:
     """Each member is sent twice: by a request in which the server is killed, later each time, and by one after it."""
-    process, members = Process(tmp_path / "home"), 4
+    process, members = Process(tmp_path / "home"), 3
     try:
 
         def put(i: int) -> httpx.Response:

@@ -506,6 +506,7 @@ def old_home(tmp_path: Path, store_url: str) -> Iterator[Served]:
         yield running
 
 
+@pytest.mark.slow
 def test_an_old_experiment_is_told_how_to_get_them_and_gets_them(old_home: Served) -> None:
     at = "/api/experiments/every-method/examples"
     before = {s.id: s.memo for s in old_home.laboratory.store.stages.of("every-method")}
@@ -528,6 +529,7 @@ def test_an_old_experiment_is_told_how_to_get_them_and_gets_them(old_home: Serve
     assert before.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_an_archived_experiment_is_left_alone(old_home: Served) -> None:
     old_home.laboratory.store.experiments.archive("every-method")
     with old_home.client() as client:

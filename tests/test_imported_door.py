@@ -340,6 +340,7 @@ def test_what_is_kept_of_probabilities_says_the_same_as_the_logits_they_are_of()
 # --- real ensembles ---
 
 
+@pytest.mark.slow
 def test_ten_published_networks_on_mnist_have_nothing_odd_but_their_recipe() -> None:
     """And their predictions are those their author judged: errors of the first M averaged, in per cent."""
     _, y = mnist_test()
@@ -349,6 +350,7 @@ def test_ten_published_networks_on_mnist_have_nothing_odd_but_their_recipe() -> 
     assert whats(examine(from_arrays(mnist_logits(), y))) == {Odd.RECIPE}
 
 
+@pytest.mark.slow
 def test_oddities_made_of_the_published_networks_are_found() -> None:
     given, (_, y) = mnist_logits(), mnist_test()
     order = np.random.default_rng(0).permutation(10)
@@ -367,6 +369,7 @@ def test_oddities_made_of_the_published_networks_are_found() -> None:
     assert set(found.failed) == {"8"}
 
 
+@pytest.mark.slow
 def test_thirty_published_models_by_their_labels_alone_have_nothing_odd_but_their_recipe() -> None:
     path = real("real/cifar10.1-testbed") / "cifar10.1-testbed-label-predictions.npz"
     with np.load(path, allow_pickle=False) as file:

@@ -473,7 +473,7 @@ def test_a_folder_packed_with_itself_around_it_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("packed", ["folder", "npz"])
+@pytest.mark.parametrize("packed", [pytest.param("folder", marks=pytest.mark.check), "npz"])
 def test_an_ensemble_of_imagenets_size_is_read_looked_at_and_named_in_bounded_memory(
     packed: str, tmp_path: Path
 ) -> None:

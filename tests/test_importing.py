@@ -102,6 +102,7 @@ def test_an_ensemble_of_all_members_scores_as_the_mean_of_their_probabilities(tm
     assert group(lab, at, "brier") == pytest.approx(brier, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_labels_alone_give_votes_and_no_number_that_needs_probabilities(tmp_path: Path) -> None:
     logits, truth = made()
     labels = logits.argmax(-1)
@@ -114,6 +115,7 @@ def test_labels_alone_give_votes_and_no_number_that_needs_probabilities(tmp_path
     assert {told.record.id for told in lab.claims()} <= {"a", "b", "c", "d1", "d2"}
 
 
+@pytest.mark.slow
 def test_other_images_are_told_apart_as_scikit_learn_would(tmp_path: Path) -> None:
     logits, truth = made()
     strange = np.random.default_rng(5).normal(size=(M, 300, K)).astype(np.float32)
@@ -127,6 +129,7 @@ def test_other_images_are_told_apart_as_scikit_learn_would(tmp_path: Path) -> No
     assert lab.measurements(subject="ood/0/independent/single/entropy")[0].details["title"] == "SVHN (cropped)"
 
 
+@pytest.mark.slow
 def test_shifted_images_are_scored_cell_by_cell_and_only_those_that_were_given(tmp_path: Path) -> None:
     logits, truth = made()
     rng = np.random.default_rng(7)
@@ -188,6 +191,7 @@ OWN = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_exported_experiment_comes_back_with_the_same_numbers_and_words(tmp_path: Path) -> None:
     own = run(OWN, folder=tmp_path / "home", name="own", progress=False)
     export(own.laboratory, "own", tmp_path / "out")
@@ -282,6 +286,7 @@ def test_all_that_an_experiment_keeps_has_a_place_or_is_listed(tmp_path: Path) -
 # -- recipes -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["unknown", "different"])
 def test_without_one_recipe_no_claim_has_a_word_and_intervals_are_over_images_alone(
     tmp_path: Path, recipe: str
@@ -329,6 +334,7 @@ def test_what_is_called_logits_outright_is_and_what_cannot_be_probabilities_is_n
     assert [choice.value for choice in asked.value.choices] == ["logits"]
 
 
+@pytest.mark.slow
 def test_command_and_comparison_speak_of_members_where_all_were_made_elsewhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +353,7 @@ def test_command_and_comparison_speak_of_members_where_all_were_made_elsewhere(
     assert " run" not in shown.partition("claims")[0].replace(" run:", "")
 
 
+@pytest.mark.slow
 def test_names_that_specs_write_alike_are_told_apart(tmp_path: Path) -> None:
     """A spec has lower case letters, digits and hyphens; in other scripts nothing of a name is left."""
     logits, truth = made()
@@ -371,6 +378,7 @@ def test_a_name_that_is_none_is_refused_with_what_is_allowed(tmp_path: Path) -> 
             ms.analyse(logits, truth, name=name, folder=tmp_path, progress=False)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_classes_in_another_order_are_asked_about_and_put_in_order_when_told_so(tmp_path: Path) -> None:
     logits, truth = made()
     shuffled = logits[..., [1, 2, 0, 4, 3]]
@@ -419,6 +427,7 @@ def test_a_spec_of_an_imported_ensemble_alone_cannot_be_launched(tmp_path: Path)
 # -- as rows and files -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_its_rows_and_files_are_like_any_others_on_both_databases(tmp_path: Path, store_url: str) -> None:
     logits, truth = made()
     here = started(None, Settings(home=tmp_path, database_url=store_url))
@@ -468,6 +477,7 @@ def test_ten_published_networks_score_as_their_author_printed_to_the_last_digit(
         assert round(matrix.values[np.triu_indices(10, 1)].mean(), 5) == 0.02054
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["samples", "trajectory"])
 def test_a_validation_set_that_not_everything_was_evaluated_on_is_left_aside_and_that_is_said(
     what: str, tmp_path: Path

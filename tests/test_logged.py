@@ -65,6 +65,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
         yield Loop(site)
 
 
+@pytest.mark.slow
 def test_points_are_shown_before_any_member_is_there_and_are_its_curves_afterwards(door: Loop) -> None:
     id_ = door.opened(2)
     assert door.log(id_, "0", "a", [0, 1, 2], loss=[3.0, 2.0, None]).status_code == 201
@@ -155,6 +156,7 @@ def test_a_member_that_is_here_takes_no_more_points(shared: Loop) -> None:
     assert "member '0' is here already" in answer.json()["detail"]
 
 
+@pytest.mark.slow
 def test_curves_of_a_member_that_comes_while_points_come_are_whole(door: Loop) -> None:
     """However the two fall, every point that was answered with 201 is in the member's curve."""
     id_ = door.opened()

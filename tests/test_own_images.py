@@ -28,6 +28,8 @@ from modescape.spec import parse
 from modescape.spec_parts import DataSpec
 from modescape.testing.evidence import made_shift
 
+pytestmark = pytest.mark.usefixtures("few_redraws")
+
 Floats = NDArray[np.float64]
 Arrays = NDArray[Any]
 
@@ -123,13 +125,19 @@ def analysed(folder: Path, *, fog: bool = True, **given: Any) -> Lab:
     return lab
 
 
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modescape.science.isotonic.REDRAWS", 600)
+        return analysed(tmp_path_factory.mktemp("own") / "home")
+
+
 def row(lab: Lab, metric: str, subject: str = "shift/independent/1", corruption: str = "cifar-10-1") -> Any:
     (found,) = [m for m in lab.shifted(metric, by_type=True) if (m.subject, m.corruption) == (subject, corruption)]
     return found
 
 
-def test_a_set_with_images_of_its_own_is_scored_on_its_own_labels(tmp_path: Path) -> None:
-    lab = analysed(tmp_path)
+def test_a_set_with_images_of_its_own_is_scored_on_its_own_labels(lab: Lab) -> None:
     there, other = members(1, OTHER, 1.4)
     odds = np.exp(there.astype(float) - there.max(-1, keepdims=True))
     odds /= odds.sum(-1, keepdims=True)
@@ -143,11 +151,12 @@ def test_a_set_with_images_of_its_own_is_scored_on_its_own_labels(tmp_path: Path
     assert set(by_intensity) == {0, 1, 3}, "where nothing but other images has that intensity they stand for it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["same", "unknown"])
 def test_a_change_between_sets_that_were_drawn_independently_has_the_variances_of_both(
-    recipe: str, tmp_path: Path
+    recipe: str, lab: Lab, tmp_path: Path
 ) -> None:
-    lab = analysed(tmp_path, recipe=recipe)
+    lab = lab if recipe == "same" else analysed(tmp_path, recipe=recipe)
     (here, truth), (there, other) = members(0, N), members(1, OTHER, 1.4)
     right = here.argmax(-1) == truth, there.argmax(-1) == other
     pairs = list(itertools.combinations(range(M), 2))
@@ -174,17 +183,18 @@ def test_a_change_between_sets_that_were_drawn_independently_has_the_variances_o
         assert found.details["title"] == "CIFAR-10.1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fog", [True, False])
-def test_the_claim_under_shift_averages_over_what_was_given_and_names_it(fog: bool, tmp_path: Path) -> None:
-    lab = analysed(tmp_path, fog=fog)
+def test_the_claim_under_shift_averages_over_what_was_given_and_names_it(fog: bool, lab: Lab, tmp_path: Path) -> None:
+    lab = lab if fog else analysed(tmp_path, fog=False)
     (told,) = [one.record for one in lab.claims() if one.record.id == "f2"]
     own = "CIFAR-10.1 (700 images of its own, drawn independently)"
     assert told.because.endswith(f"under shift: the mean over {'fog 3, ' if fog else ''}{own}")
     assert told.estimate is not None
 
 
-def test_figures_of_shift_show_sets_with_images_of_their_own(tmp_path: Path) -> None:
-    lab = analysed(tmp_path)
+@pytest.mark.slow
+def test_figures_of_shift_show_sets_with_images_of_their_own(lab: Lab) -> None:
     data = figures["shift"].call(lab, figures["shift"].options())
     words = figures["shift"].tell(data)
     said = " ".join(words.notes.text)
@@ -209,6 +219,7 @@ def test_a_shifted_set_of_other_images_without_labels_is_said_to_be_left_aside(t
 # -- what others counted of real ones ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_thirty_published_models_lose_on_cifar_10_1_what_their_labels_say(tmp_path: Path) -> None:
     kept = np.load(real("real/cifar10.1-testbed") / "cifar10.1-testbed-label-predictions.npz")
     sets = {name: (kept[f"{key}_labels_predicted"], kept[f"{key}_labels_true"])
@@ -265,6 +276,7 @@ SPEC: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_trained_networks_are_asked_about_a_labelled_set_of_other_images(faded: str, tmp_path: Path) -> None:
     lab = ms.run(SPEC, folder=tmp_path, progress=False)
     stopped = [f"{s.kind}/{s.key}: {s.error}" for s in lab.stages if s.state != StageState.SUCCEEDED]

@@ -191,6 +191,7 @@ def known_here(lab: modescape.Lab) -> Laboratory:
     return lab.laboratory
 
 
+@pytest.mark.slow
 def test_the_same_spec_again_is_all_here(lab: modescape.Lab) -> None:
     found = known_here(lab).prepare(TINY).plan
     assert found.here == len(found.stages) == len(lab.stages)
@@ -212,6 +213,7 @@ def test_more_runs_find_the_earlier_ones_and_what_stands_on_them_alone(lab: mode
     assert {kind.kind: kind.here for kind in known_here(lab).prepare(other).plan.kinds}["train"] == 2
 
 
+@pytest.mark.slow
 def test_what_is_said_to_be_here_is_what_a_worker_takes_over(lab: modescape.Lab) -> None:
     laboratory = known_here(lab)
     wider = {**TINY, "methods": [*TINY["methods"], {"method": "diagonal", "spread": 1, "typical": 1}]}
@@ -244,6 +246,7 @@ def test_stages_that_were_done_price_the_next(lab: modescape.Lab) -> None:
     assert math.isclose(found.seconds, spent, rel_tol=0.5), "one worker, the same work again"
 
 
+@pytest.mark.slow
 def test_a_worker_measures_itself_in_seconds() -> None:
     from modescape.calibration import calibrate
 

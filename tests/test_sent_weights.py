@@ -77,6 +77,7 @@ def worked(site: Served, slug: str) -> Lab:
     return Lab(site.laboratory, slug)
 
 
+@pytest.mark.slow
 def test_sent_weights_are_placed_checked_and_judged_by_a_worker(
     store_url: str, tmp_path: Path, weights: tuple[Path, list[float]]
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_browser_sends_weights_and_shows_which_tensor_went_where(
         assert not errors
 
 
+@pytest.mark.slow
 def test_the_command_sends_weights(
     shared: Door, weights: tuple[Path, list[float]], capsys: pytest.CaptureFixture[str]
 ) -> None:

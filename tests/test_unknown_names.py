@@ -60,10 +60,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield site
 
 
-@pytest.fixture(scope="module", params=[*NAMES, "everything"])
+@pytest.fixture(scope="module")
+def plain(site: Served) -> Experiment:
+    return finished(site.laboratory, name="a plain one")
+
+
+@pytest.fixture(scope="module", params=[*(pytest.param(name, marks=pytest.mark.slow) for name in NAMES), "everything"])
 def strange(request: pytest.FixtureRequest, site: Served) -> tuple[Experiment, list[str]]:
+    if request.param == "everything":
+        return request.getfixturevalue("everything"), [*NAMES.values()]
+    return made(site, request.param), [NAMES[request.param]]
+
+
+@pytest.fixture(scope="module")
+def everything(site: Served) -> Experiment:
+    return made(site, "everything")
+
+
+def made(site: Served, kind: str) -> Experiment:
     """A finished experiment whose rows are what a worker that knew the name would have left."""
-    kind = request.param
     row = finished(site.laboratory, name=f"with a strange {kind}")
     spec = row.spec | (ALL if kind == "everything" else STRANGE.get(kind, {}))
     about = {
@@ -85,7 +100,7 @@ def strange(request: pytest.FixtureRequest, site: Served) -> tuple[Experiment, l
                 )
                 connection.execute(sqlalchemy.text(change), {"params": renamed, "id": id_})
     engine.dispose()
-    return site.laboratory.store.experiments.get(row.id), [*NAMES.values()] if kind == "everything" else [NAMES[kind]]
+    return site.laboratory.store.experiments.get(row.id)
 
 
 def test_the_page_opens_and_names_what_is_not_known(strange: tuple[Experiment, list[str]], site: Served) -> None:
@@ -100,24 +115,38 @@ def test_the_page_opens_and_names_what_is_not_known(strange: tuple[Experiment, l
     assert document["spec"] == row.spec
 
 
-def test_every_page_document_and_table_of_it_opens(strange: tuple[Experiment, list[str]], site: Served) -> None:
+def test_its_figures_tables_and_comparisons_open(
+    strange: tuple[Experiment, list[str]], plain: Experiment, site: Served
+) -> None:
     row, _ = strange
-    other = finished(site.laboratory, name="a plain one")
-    page, api = f"/experiments/{row.slug}", f"/api/experiments/{row.slug}"
+    api, compared = f"/api/experiments/{row.slug}", f"compare?e={row.slug}&e={plain.slug}"
+    with site.client(headers=HTML) as client:
+        shown(client, f"/{compared}")
+    with site.client() as client:
+        tables = ("runs", "solutions", "measurements", "matrices", "series")
+        for address in (api, f"{api}/figures", f"{api}/solutions?format=csv", f"/api/{compared}",
+                        *(f"{api}/{name}" for name in tables)):  # fmt: skip
+            assert client.get(address).status_code == 200, address
+        for name in figures:
+            assert client.get(f"{api}/figures/{name}.json").status_code in (200, 409), name
+
+
+def test_every_page_list_and_form_of_a_figure_opens_where_one_has_every_strange_name(
+    everything: Experiment, site: Served
+) -> None:
+    page, api = f"/experiments/{everything.slug}", f"/api/experiments/{everything.slug}"
     with site.client(headers=HTML) as client:
         for address in ("/", "/?sort=disagreement", "/paper", "/workers", "/gallery", "/catalogue", "/data", page,
-                        f"/compare?e={row.slug}&e={other.slug}", f"/compare?e={row.slug}"):  # fmt: skip
+                        f"/compare?e={everything.slug}"):  # fmt: skip
             shown(client, address)
         for name in figures:
             for tab in ("plot", "data", "definition"):
                 shown(client, f"{page}/figures/{name}?tab={tab}")
     with site.client() as client:
-        for address in (api, f"{api}/figures", "/api/experiments", f"/api/compare?e={row.slug}&e={other.slug}",
-                        *(f"{api}/{name}" for name in ("runs", "solutions", "measurements", "matrices", "series")),
-                        f"{api}/solutions?format=csv", "/api/experiments?format=csv", "/api/paper"):  # fmt: skip
+        for address in ("/api/experiments", "/api/experiments?format=csv", "/api/paper"):
             assert client.get(address).status_code == 200, address
         for name in figures:
-            for form in ("json", "csv", "html"):
+            for form in ("csv", "html"):
                 assert client.get(f"{api}/figures/{name}.{form}").status_code in (200, 409), name
 
 

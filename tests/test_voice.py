@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from serving import Served, served
@@ -18,8 +19,6 @@ from test_doors import Door
 import modescape as ms
 from modescape.registry import figures
 from modescape.voice import HERE, Voice, together, voice_of
-
-pytestmark = pytest.mark.usefixtures("few_redraws")
 
 M, N, K, S = 4, 500, 5, 3
 REFUSED = re.compile(
@@ -60,7 +59,8 @@ KINDS = ("labels alone", "of no known recipe", "with failures", "with everything
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("home")) as site:
+    with served(tmp_path_factory.mktemp("home")) as site, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("modescape.science.isotonic.REDRAWS", 600)
         for kind in KINDS:
             ms.analyse(**made(kind), name=kind, settings=site.settings, progress=False)
         yield site
@@ -100,30 +100,28 @@ def refused(texts: Iterator[str], *, words: bool = False) -> list[str]:
     return [text for text in found if words or "cannot tell" not in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_page_speaks_of_runs_nor_advises_what_cannot_be_done(site: Served, kind: str) -> None:
     slug = slug_of(kind)
+    wrong = {}
     with site.visitor() as visitor:
-        addresses = [f"/experiments/{slug}", f"/experiments/{slug}/examples"]
+        for address in (f"/experiments/{slug}", f"/experiments/{slug}/examples"):
+            wrong[address] = refused(read_of(opened(visitor, address)))
         for name in figures:
-            addresses += [f"/experiments/{slug}/figures/{name}{tab}" for tab in ("", "?tab=data", "?tab=definition")]
-        wrong = {}
-        for address in addresses:
-            answer = visitor.get(address)
-            assert answer.status_code == 200, address
-            said = refused(read_of(answer.text))
-            if address.endswith("definition") or not _is_drawn(site, slug, address):
-                said = []  # what a figure is by itself, and what it would need
-            wrong |= {address: said} if said else {}
-        assert not wrong
+            page = f"/experiments/{slug}/figures/{name}"
+            said = [text for tab in ("", "?tab=data") for text in refused(read_of(opened(visitor, page + tab)))]
+            if visitor.get(f"/api{page}.json").status_code == 200:  # else it says what it would need
+                wrong[page] = said
+            if kind == "with everything":
+                opened(visitor, f"{page}?tab=definition")  # says what a figure is by itself
+    assert not {address: said for address, said in wrong.items() if said}
 
 
-def _is_drawn(site: Served, slug: str, address: str) -> bool:
-    name = address.partition("/figures/")[2].partition("?")[0]
-    if not name:
-        return True
-    with site.client() as client:
-        return client.get(f"/api/experiments/{slug}/figures/{name}.json").status_code == 200
+def opened(visitor: httpx.Client, address: str) -> str:
+    answer = visitor.get(address)
+    assert answer.status_code == 200, address
+    return answer.text
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -232,6 +230,7 @@ def test_names_of_members_classes_and_methods_are_kept() -> None:
     assert voice_of(None, {"source": "trained"}) is HERE
 
 
+@pytest.mark.slow
 def test_before_the_seal_the_api_has_no_word_where_the_page_shows_none(tmp_path: Path) -> None:
     with served(tmp_path / "home") as site:
         door = Door(site)

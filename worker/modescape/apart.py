@@ -4,29 +4,30 @@
     reader.look([Sent("test.npz", path)], Asked())            # Look: what is understood, odd and asked; nothing is kept
     reader.keep([Sent("test.npz", path)], Asked(kind=...))    # Piece: its arrays are kept as artifacts
 
-The process that asks reads nothing: what is in a file is seen by the other one, which the kernel ends when it takes too
-much memory or time, and whose answer is JSON. What it refuses comes back as the InvalidInput it was there. Nothing is
-unpickled on either side.
+The process that asks reads nothing: what is in a file is seen by a fork of one that has read nothing either. The
+kernel ends it when it takes too much memory or time; its answer is JSON, and what it refuses comes back as the
+InvalidInput it was there. Nothing is unpickled on either side.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from modescape.errors import Conflict, InvalidInput, Problem
 from modescape.imported.containers import check_name
@@ -160,8 +161,11 @@ class Look:
 class Apart:
     """Asks reading processes. folder: on the disk of the files that are sent; artifacts: where arrays are kept."""
 
-    def __init__(self, folder: Path, artifacts: Path, limits: Limits = Limits()) -> None:
-        self.folder, self.artifacts, self.limits = folder / "reading", artifacts, limits
+    def __init__(
+        self, folder: Path, artifacts: Path, limits: Limits = Limits(), readers: Readers | None = None
+    ) -> None:
+        self.folder, self.artifacts = (folder / "reading").absolute(), artifacts.absolute()
+        self.limits, self._readers = limits, readers or _READERS
 
     def look(self, files: Sequence[Sent], asked: Asked) -> Look:
         """Raises InvalidInput for what cannot be read, however it is answered."""
@@ -197,11 +201,11 @@ class Apart:
                     "artifacts": os.fspath(self.artifacts),
                     "asked": asdict(asked),
                     "member": member
-                    and {**asdict(member), "labels": {k: os.fspath(v) for k, v in member.labels.items()}},
+                    and {**asdict(member), "labels": {k: os.fspath(v.absolute()) for k, v in member.labels.items()}},
                     "memory": self.limits.memory + size,
                     "seconds": self.limits.seconds,
                 }
-                return _checked(_asked(question, self.limits))
+                return _checked(_asked(question, self.limits, self._readers))
         finally:
             _AT_ONCE.release()
 
@@ -273,32 +277,95 @@ def _link(path: Path, target: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def _asked(question: Json, limits: Limits) -> Json:
+class Readers:
+    """The process of which every question gets a fork: what reading takes is imported once. It begins with the first
+    question, has none of our settings in its environment, and ends with the process that asks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def connected(self) -> socket.socket:
+        """A line to a fork, which says its process id, reads a question, answers, and whose status comes last."""
+        mine, theirs = socket.socketpair()
+        with theirs, self._lock:
+            try:
+                socket.send_fds(self._control or self._begun(), [b"?"], [theirs.fileno()])
+            except (BrokenPipeError, ConnectionResetError):  # somebody has ended it
+                self._end()
+                socket.send_fds(self._begun(), [b"?"], [theirs.fileno()])
+        return mine
+
+    def end(self) -> None:
+        with self._lock:
+            self._end()
+
+    def _begun(self) -> socket.socket:
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("MODESCAPE_")}
+        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "modescape.reading_process"],
+                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=plain | one_thread, start_new_session=True,
+            )  # fmt: skip
+        return self._control
+
+    def _end(self) -> None:
+        if self._process is not None and self._control is not None:
+            self._control.close()
+            self._process.kill()
+            self._process.wait()
+        self._process = self._control = None
+
+
+_READERS = Readers()
+atexit.register(_READERS.end)
+
+
+def _asked(question: Json, limits: Limits, readers: Readers) -> Json:
     """What a reading process answers. Raises InvalidInput where it came to its end before."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("MODESCAPE_")}
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    with subprocess.Popen(
-        [sys.executable, "-m", "modescape.reading_process"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=plain | one_thread,
-        start_new_session=True,
-    ) as process:  # fmt: skip
+    deadline, said = time.monotonic() + limits.seconds, bytearray()
+    with readers.connected() as line:
         try:
-            said, complaints = process.communicate(json.dumps(question).encode(), timeout=limits.seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            line.settimeout(limits.seconds)
+            line.sendall(json.dumps(question).encode())
+            line.shutdown(socket.SHUT_WR)
+            while block := line.recv(1 << 20):
+                said += block
+                if len(said) > _SAID:
+                    raise _ended(f"what is said of it takes more than {_SAID >> 20} MiB")
+                line.settimeout(max(deadline - time.monotonic(), 0.001))
+        except TimeoutError:
+            _kill(said, readers)
             raise _ended(f"reading took more than {limits.seconds:g} seconds") from None
+        except ConnectionError:  # it has ended
+            said.clear()
         except BaseException:
-            process.kill()
+            _kill(said, readers)
             raise
-    if process.returncode == 0 and len(said) <= _SAID:
-        answer: Json = json.loads(said)
+    _, _, rest = bytes(said).partition(b"\n")
+    found, _, status = rest.rpartition(b"\n")
+    if status == b"0":
+        answer: Json = json.loads(found)
         return answer
-    log.warning("a reading process ended with %s: %s", process.returncode, complaints.decode(errors="replace")[-4000:])
-    if process.returncode == -signal.SIGXCPU:
+    log.warning("a reading process ended with %s: %s", status.decode(), found.decode(errors="replace")[-4000:])
+    if not status or int(status) > 0:
+        raise _ended("the process that read it failed; the server's log has the details")
+    if -int(status) == signal.SIGXCPU:
         raise _ended(f"reading took more than {limits.seconds:g} seconds of a processor")
-    if process.returncode < 0:
-        raise _ended(f"the process that read it was ended ({signal.Signals(-process.returncode).name})")
-    raise _ended("the process that read it failed; the server's log has the details")
+    raise _ended(f"the process that read it was ended ({signal.Signals(-int(status)).name})")
+
+
+def _kill(said: bytearray, readers: Readers) -> None:
+    """The process that is on a line, which has said its id, or has not begun."""
+    process, begun, _ = said.partition(b"\n")
+    if not begun:
+        readers.end()
+        return
+    with suppress(ProcessLookupError):
+        os.kill(int(process), signal.SIGKILL)
 
 
 def _ended(why: str) -> InvalidInput:
@@ -322,9 +389,3 @@ def limit(memory: int, seconds: float) -> None:
     whole = int(seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def main_answer(found: Any) -> None:
-    """Say an answer, in the process that reads."""
-    sys.stdout.buffer.write(json.dumps(found, allow_nan=False).encode())
-    sys.stdout.buffer.flush()

@@ -13,7 +13,6 @@ torch, scikit-learn and scipy is refused; a module that needs one is left to the
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from typing import Any
 import modescape.registry as registry  # `from modescape import` it is for people, and loads plug-ins
 from modescape import sources
 from modescape.registry import Entry, Registry
-from modescape.sources import GROUP, Source
+from modescape.sources import Source
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def load(modules: Sequence[str] = (), *, light: bool = False) -> None:
 def _named(modules: Sequence[str]) -> dict[str, str]:
     """Modules and who names each: in words."""
     points = {}
-    for point in importlib.metadata.entry_points(group=GROUP):
+    for point in sources.entry_points():
         distribution = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
         points[point.module] = f"entry point {point.name}{distribution}"
     return points | {module: "MODESCAPE_PLUGINS" for module in modules if module not in points}
