@@ -5,35 +5,40 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import forks
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^## I want to add an? (.+?)\n.*?```diff\n(.*?)```", TEXT, flags=re.S | re.M))
 
+COMPILE_ONCE = "import sys; sys.dont_write_bytecode = False\n"  # whatever the environment says: the copy is ours
 TRY = """
 import json, sys
 import httpx, modescape as ms
 from modescape import registry
 from modescape.claims import CLAIMS
+from modescape.science import isotonic
 from modescape_api.pages import forms
+isotonic.REDRAWS = 600
 known = {kind: [*getattr(registry, kind)] for kind in
          ("datasets", "architectures", "methods", "corruptions", "studies", "figures", "presets",
           "schedules")}
 form = json.dumps([str(section) for section in forms.sections(forms.defaults(), was=forms.defaults())])
 spec = {
-    "data": {"dataset": "digits", "train_images": 200, "validation_images": 100, "input_scale": "unit"},
+    "data": {"dataset": "digits", "train_images": 200, "validation_images": 50, "test_images": 100,
+             "input_scale": "unit"},
     "network": {"architecture": "mlp", "options": {"first": 24, "second": 16}},
-    "training": {"epochs": 8, "batch_size": 20, "learning_rate": 0.005},
+    "training": {"epochs": 4, "batch_size": 20, "learning_rate": 0.01, "snapshots": 3},
     "ensemble": {"runs": 3},
+    "evaluation": {"embed_images": 20, "embed_runs": 2},
 }
 kind = sys.argv[1]
 if kind == "method":
@@ -100,21 +105,36 @@ with served(Path("home")) as site, site.client() as client:
 """
 
 
-def tried(kind: str, folder: Path, script: str) -> Any:
-    """What a script tells of a copy of the product to which a recipe is applied."""
+LIBRARIES = ("torch", "torchvision", "sklearn.datasets", "scipy.optimize", "plotly.graph_objects", "fastapi", "uvicorn",
+             "sqlalchemy.orm", "alembic.config", "httpx", "safetensors.numpy")  # fmt: skip
+Tried = Callable[[str, str], Any]
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
+    """What a script tells of a copy of the product to which one recipe is applied, in a process of its own."""
+    copy = tmp_path_factory.mktemp("copy")
     for package in ("worker", "backend", "frontend", "migrations"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    assert RECIPES[kind].count("+++ b/") == 1
-    subprocess.run(["git", "apply", "-"], cwd=folder, input=RECIPES[kind], text=True, check=True)
-    places = os.pathsep.join([str(folder / "worker"), str(folder / "backend"), str(ROOT / "tests")])
-    done = subprocess.run(
-        [sys.executable, "-c", script, kind], cwd=folder, capture_output=True, text=True, timeout=240, check=False,
-        env={**os.environ, "PYTHONPATH": places, "MODESCAPE_HOME": str(folder / "kept")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["file"].startswith(str(folder))
-    return found
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def apply(kind: str, *more: str) -> None:
+        subprocess.run(["git", "apply", *more, "-"], cwd=copy, input=RECIPES[kind], text=True, check=True)
+
+    with forks(*LIBRARIES) as run:
+
+        def tried(kind: str, script: str) -> Any:
+            assert RECIPES[kind].count("+++ b/") == 1
+            apply(kind)
+            folder = tmp_path_factory.mktemp("tried")
+            path = (copy / "worker", copy / "backend", ROOT / "tests")
+            found = json.loads(
+                run(COMPILE_ONCE + script, folder, kind, path=path, MODESCAPE_HOME="kept").splitlines()[-1]
+            )
+            apply(kind, "--reverse")
+            assert found["file"].startswith(str(copy))
+            return found
+
+        yield tried
 
 
 def test_every_recipe_is_tried() -> None:
@@ -122,27 +142,31 @@ def test_every_recipe_is_tried() -> None:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return tried("list column", tmp_path_factory.mktemp("column"), TRY_COLUMN)
+def told(tried: Tried) -> Any:
+    return tried("list column", TRY_COLUMN)
 
 
+@pytest.mark.slow
 def test_a_column_of_one_entry_filters_and_sorts_the_store(told: Any) -> None:
     assert [item["name"] for item in told["found"]["items"]] == ["ours"]
     assert len(set(told["sorted"])) == 2
     assert told["sorted"] == sorted(told["sorted"], reverse=True)
 
 
+@pytest.mark.slow
 def test_a_column_of_one_entry_is_in_documents_and_csv(told: Any) -> None:
     assert told["found"]["items"][0]["recipe"] == told["one"] == told["recipe"]
     assert told["recipe"] in {line["recipe"] for line in csv.DictReader(told["csv"].splitlines())}
 
 
+@pytest.mark.slow
 def test_a_column_of_one_entry_is_said_in_sentences_and_errors(told: Any) -> None:
     assert told["found"]["query"] == f"Experiments where recipe is {told['recipe']}, newest first"
     assert "recipe__contains" in json.dumps(told["wrong"])
     assert "recipe" in re.split(r"\W+", json.dumps(told["unknown"]))
 
 
+@pytest.mark.slow
 def test_a_column_of_one_entry_is_a_parameter_and_in_the_example_of_the_interface(told: Any) -> None:
     [parameter] = [parameter for parameter in told["parameters"] if parameter["name"] == "recipe"]
     assert parameter["schema"] == {"type": "string"}
@@ -151,6 +175,7 @@ def test_a_column_of_one_entry_is_a_parameter_and_in_the_example_of_the_interfac
     assert list(told["example"][0]) == list(told["found"]["items"][0])
 
 
+@pytest.mark.slow
 def test_a_column_of_one_entry_is_a_choice_a_heading_and_a_cell_of_the_page(told: Any) -> None:
     assert re.search(r'name="columns"\s+value="recipe"> Recipe</label>', told["usual"])
     assert ">Recipe</a></th>" not in told["usual"]
@@ -160,8 +185,8 @@ def test_a_column_of_one_entry_is_a_choice_a_heading_and_a_cell_of_the_page(told
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ENTRIES)
-def test_a_recipe_is_one_file_that_is_known_everywhere(kind: str, tmp_path: Path) -> None:
-    found = tried(kind, tmp_path, TRY)
+def test_a_recipe_is_one_file_that_is_known_everywhere(kind: str, tried: Tried) -> None:
+    found = tried(kind, TRY)
     registry, name = ENTRIES[kind]
     assert name in (found["known"] | {"claims": found["claims"]})[registry]
     assert found["states"] == ["succeeded"]

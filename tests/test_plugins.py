@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from bringing import environment, install, python
+from forked import Forks, forks
 from pydantic import Field, ValidationError
 from serving import free_port
 
@@ -49,6 +50,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(tmp_path_factory.mktemp("site"))
 
 
+@pytest.fixture(scope="module")
+def run() -> Iterator[Forks]:
+    """Runs programs in processes with the product loaded, but none of what is beside it."""
+    with forks("torch", "modescape.plan", "modescape.stages.keys", "modescape.cli") as run:
+        yield run
+
+
 # ---- who loads what ----
 
 LIGHT = """
@@ -76,6 +84,7 @@ def with_odd_ones(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return f"{installed}:{folder}"
 
 
+@pytest.mark.slow
 def test_a_server_loads_what_is_light_and_leaves_the_rest_to_workers(with_odd_ones: str, tmp_path: Path) -> None:
     *told, modules, entries = python(LIGHT, Path(with_odd_ones), tmp_path).splitlines()
     states = {line.split()[0]: line.split(" ", 1)[1] for line in told}
@@ -94,6 +103,7 @@ def test_a_server_loads_what_is_light_and_leaves_the_rest_to_workers(with_odd_on
     assert entries == "['their-stripes', 'their-jitter', 'their-rounding', 'their-accuracies']"
 
 
+@pytest.mark.slow
 def test_a_module_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "half.py").write_text(
         "from modescape.datasets.dataset import dataset\n"
@@ -111,28 +121,28 @@ def test_a_module_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert python(code, tmp_path, tmp_path).strip() == "False False False SystemExit: no"
 
 
-def test_the_command_line_says_what_is_loaded_from_where(with_odd_ones: str, tmp_path: Path) -> None:
-    def asked(modules: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "modescape.cli", "plugins"], capture_output=True, text=True, timeout=100,
-            env=environment(Path(with_odd_ones), tmp_path, MODESCAPE_PLUGINS=modules), check=False,
-        )  # fmt: skip
-
-    all_well = asked("does_without")
-    assert all_well.returncode == 0, all_well.stderr
-    lines = [" ".join(line.split()) for line in all_well.stdout.splitlines()]
+@pytest.mark.slow
+def test_the_command_line_says_what_is_loaded_from_where(run: Forks, with_odd_ones: str, tmp_path: Path) -> None:
+    command = "import sys; from modescape.cli import main; sys.exit(main(['plugins']))"
+    beside = [*map(Path, with_odd_ones.split(":"))]
+    all_well = run(command, tmp_path, path=beside, MODESCAPE_PLUGINS="does_without")
+    lines = [" ".join(line.split()) for line in all_well.splitlines()]
     assert "their_lab.network loaded entry point network of their-lab 1.2" in lines
     assert "architecture 'gn-net'" in lines
     assert "does_without loaded MODESCAPE_PLUGINS" in lines
-    one_fails = asked("broken, does_without")
+    one_fails = subprocess.run(
+        [sys.executable, "-m", "modescape.cli", "plugins"], capture_output=True, text=True, timeout=100,
+        env=environment(Path(with_odd_ones), tmp_path, MODESCAPE_PLUGINS="broken, does_without"), check=False,
+    )  # fmt: skip
     assert one_fails.returncode == 1
     assert "NameError: name 'not_there' is not defined" in one_fails.stdout
     assert "architecture 'gn-net'" in one_fails.stdout
 
 
-def test_in_a_notebook_they_are_there(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_in_a_notebook_they_are_there(run: Forks, installed: Path, tmp_path: Path) -> None:
     code = "import modescape as ms\nprint('their-jitter' in ms.registry.methods, 'gn-net' in ms.registry.architectures)"
-    assert python(code, installed, tmp_path).strip() == "True True"
+    assert run(code, tmp_path, path=[installed]).strip() == "True True"
 
 
 # ---- what their source decides ----
@@ -154,8 +164,8 @@ print(json.dumps({"/".join(name): key for name, key in keys.items()}))
 """
 
 
-def keys(site: Path, home: Path, spec: dict[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = json.loads(python(KEYS.replace("SPEC", repr(spec)), site, home))
+def keys(run: Forks, site: Path, spec: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = json.loads(run(KEYS.replace("SPEC", repr(spec)), site, path=[site]))
     return found
 
 
@@ -172,20 +182,24 @@ def edited(folder: Path, module: str, **more: Any) -> Path:
     return site
 
 
-def test_an_edited_figure_is_in_no_key_and_an_edited_network_in_all(installed: Path, tmp_path: Path) -> None:
-    before = keys(installed, tmp_path, SPEC)
-    assert keys(edited(tmp_path / "figure", "pictures"), tmp_path, SPEC) == before
-    assert changed(before, keys(edited(tmp_path / "network", "network"), tmp_path, SPEC)) == set(before)
+@pytest.mark.slow
+def test_an_edited_figure_is_in_no_key_and_an_edited_network_in_all(
+    run: Forks, installed: Path, tmp_path: Path
+) -> None:
+    before = keys(run, installed, SPEC)
+    assert keys(run, edited(tmp_path / "figure", "pictures"), SPEC) == before
+    assert changed(before, keys(run, edited(tmp_path / "network", "network"), SPEC)) == set(before)
     folder = tmp_path / "released"
     folder.mkdir()
-    assert changed(before, keys(install(folder, version="1.3"), tmp_path, SPEC)) == set(before)
+    assert changed(before, keys(run, install(folder, version="1.3"), SPEC)) == set(before)
 
 
+@pytest.mark.slow
 def test_an_edited_method_is_in_the_keys_of_its_samples_and_of_what_stands_on_them(
-    installed: Path, tmp_path: Path
+    run: Forks, installed: Path, tmp_path: Path
 ) -> None:
     spec = {**SPEC, "data": {"dataset": "digits"}, "network": {"architecture": "mlp"}}
-    moved = changed(keys(installed, tmp_path, spec), keys(edited(tmp_path / "method", "jitter"), tmp_path, spec))
+    moved = changed(keys(run, installed, spec), keys(run, edited(tmp_path / "method", "jitter"), spec))
     samples = {f"sample/{run}/their-jitter/{which}" for run in (0, 1) for which in ("spread", "typical")}
     study = {f"their-rounded/{run}" for run in (0, 1)}  # of the same package
     assert moved == samples | study | {"compare/all", "embed/samples", "ensemble/all"}
@@ -198,27 +212,31 @@ OURS = {
 JUDGING = {"compare/trajectories", "compare/all"}
 
 
-def test_ours_are_in_no_key_but_where_a_claim_of_others_is_judged(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_ours_are_in_no_key_but_where_a_claim_of_others_is_judged(run: Forks, installed: Path, tmp_path: Path) -> None:
     """With a plug-in beside them or without."""
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert changed(keys(installed, tmp_path, OURS), keys(empty, tmp_path, OURS)) == JUDGING
+    assert changed(keys(run, installed, OURS), keys(run, empty, OURS)) == JUDGING
     without = install(tmp_path / "site")
     (without / "their_claim.py").write_text("")
-    assert keys(without, tmp_path, OURS) == keys(empty, tmp_path, OURS)
+    assert keys(run, without, OURS) == keys(run, empty, OURS)
 
 
-def test_an_edited_claim_and_another_margin_are_judged_anew_and_nothing_else(installed: Path, tmp_path: Path) -> None:
-    before = keys(installed, tmp_path, OURS)
+@pytest.mark.slow
+def test_an_edited_claim_and_another_margin_are_judged_anew_and_nothing_else(
+    run: Forks, installed: Path, tmp_path: Path
+) -> None:
+    before = keys(run, installed, OURS)
     site = install(tmp_path / "site")
     (site / "their_claim.py").write_text((site / "their_claim.py").read_text() + "# a later thought\n")
-    assert changed(before, keys(site, tmp_path, OURS)) == JUDGING
-    moved = changed(before, keys(installed, tmp_path, {**OURS, "margins": {"z": 0.4}}))
+    assert changed(before, keys(run, site, OURS)) == JUDGING
+    moved = changed(before, keys(run, installed, {**OURS, "margins": {"z": 0.4}}))
     assert {name.partition("/")[0] for name in moved} == {"compare", "embed"}  # whose keys have the whole spec
     text = (site / "their_claim.py").read_text()
     (site / "their_claim.py").write_text(text.replace("Evidence", "SeedsEvidence"))
-    on_seeds = keys(site, tmp_path, OURS)
-    assert changed(on_seeds, keys(site, tmp_path, {**OURS, "margins": {"z": 0.4}})) >= {"seeds/all"}
+    on_seeds = keys(run, site, OURS)
+    assert changed(on_seeds, keys(run, site, {**OURS, "margins": {"z": 0.4}})) >= {"seeds/all"}
 
 
 def test_a_file_that_more_than_draws_counts(tmp_path: Path) -> None:
@@ -232,14 +250,15 @@ def test_a_file_that_more_than_draws_counts(tmp_path: Path) -> None:
     assert not _only_draws("__init__.py", {"__init__.py": drawing})
 
 
-def test_what_is_typed_has_a_source_of_its_own_in_every_process(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_what_is_typed_has_a_source_of_its_own_in_every_process(run: Forks, tmp_path: Path) -> None:
     code = (
         "from modescape.registry import methods\nfrom modescape.methods.method import method\n"
         "@method('typed', title='T', summary='S', source='s', centre='mean', strength=None, sampled=False)\n"
         "def typed(around, options, strength, rng): ...\n"
         "print(methods['typed'].brought.package, methods['typed'].brought.digest)\n"
     )
-    first, second = (python(code, tmp_path, tmp_path).split() for _ in range(2))
+    first, second = (run(code, tmp_path).split() for _ in range(2))
     assert first[0] == second[0] == "__main__"
     assert first[1] != second[1]
 
