@@ -450,9 +450,9 @@ def test_each_look_has_a_process_of_its_own_without_our_settings_and_one_that_so
 
 
 def test_the_limit_of_memory_is_the_readers(tmp_path: Path) -> None:
-    """With less than it has already, whatever it reads is too much."""
+    """With less than it has already, whatever it reads is too much that does not fit into what it has freed."""
     path = tmp_path / "test.npz"
-    np.savez_compressed(path, logits=np.stack([member(i) for i in range(200)]), labels=truth())
+    np.savez_compressed(path, logits=np.zeros((2, 1_000_000, K), np.float32), labels=np.zeros(1_000_000, np.int64))
     reader = Apart(tmp_path / "uploads", tmp_path / "artifacts", Limits(memory=1 << 20))
     with pytest.raises(InvalidInput, match=r"could not be read|more memory") as refused:
         reader.look([Sent("test.npz", path)], Asked())
