@@ -27,6 +27,11 @@ from modescape.store import Store
 Wait = Callable[..., None]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: many tests wait for a server, a browser or a lease."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.fixture(scope="session")
 def wait_until() -> Wait:
     """Wait for a condition, at most so long; fail saying what was waited for."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from test_cli import modescape, process
 from test_journey import free_port, running
 
 from modescape.imported.digest import set_digest
@@ -28,16 +27,15 @@ SPEC: dict[str, Any] = {
 
 
 class Asker:
-    """The command line with one home or one server. json: what a command prints with --json."""
+    """The command line with one home or one server: `watch` in a process, the others in this one. json: what a command
+    prints with --json."""
 
     def __init__(self, home: Path, *server: str) -> None:
         self._home, self._server = home, server
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "modescape.cli", *arguments, *self._server],
-            env={**os.environ, "MODESCAPE_HOME": str(self._home)}, capture_output=True, text=True,
-        )  # fmt: skip
+        ask = process if arguments[0] == "watch" else modescape
+        return ask(self._home, *arguments, *self._server)
 
     def json(self, *arguments: str) -> Any:
         done = self(*arguments, "--json")

@@ -29,7 +29,7 @@ isotonic.REDRAWS = 600
 small = presets["quickstart"].call()
 small["training"]["epochs"] = small["ensemble"]["runs"] = 4
 for method in small["methods"]:
-    method["spread"] = method["typical"] = 4
+    method |= {"spread": 4, "typical": 4} if "spread" in method else {}
 presets.here["quickstart"] = replace(presets["quickstart"], call=lambda: small)
 runpy.run_path(sys.argv[1], run_name="__main__")
 """

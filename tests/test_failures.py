@@ -220,7 +220,7 @@ def _repair(laboratory: Laboratory, lab: Lab) -> None:
     assert "not among" not in claims["c"].because
 
 
-@pytest.mark.slow
+@pytest.mark.check
 @pytest.mark.timeout(900)
 def test_it_ends_the_same_with_workers_that_are_killed(
     postgres_url: str, redis_server: Any, tmp_path: Path, wait_until: Callable[..., None]

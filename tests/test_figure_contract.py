@@ -94,7 +94,7 @@ def test_a_figure_keeps_its_contract(name: str, homes: list[Any], begun: list[An
     assert list(found.not_asked) == (of_failures if name in ("cycles", "logged-curves") else [])
 
 
-@pytest.mark.slow
+@pytest.mark.check
 def test_every_figure_keeps_its_contract_on_experiments_that_are_done_for_it() -> None:
     with experiments(tuple(KINDS)) as made:
         assert made.with_failure.failed

@@ -405,7 +405,8 @@ def test_the_table_is_what_the_script_writes() -> None:
     written = json.loads(power.TABLE.read_text())["rows"]
     claims = {row["claim"].split("/")[0] for row in written}
     assert claims == set(CLAIMS)
-    # few redraws move no half-width by more than 1.3 %; the size at which everything is made, and one where only what depends on samples is
+    # few redraws move no half-width by more than 1.3 %; the size at which everything is made, and one where only what
+    # depends on samples is
     for runs, images, samples in ((made.RUNS[0], made.IMAGES[0], made.SAMPLES[0]), (4, 1000, 10)):
         for row in made.cell(runs, images, samples, made.replicates_of(runs)):
             where = ("claim", "runs", "images", "samples")
