@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 from modescape.cli import main
+from modescape.laboratory import Laboratory
+from modescape.settings import Settings
 
 SPEC: dict[str, Any] = {
     "data": {"dataset": "digits", "train_images": 200, "test_images": 300},
@@ -89,6 +91,10 @@ def test_the_exported_spec_runs_again_without_computing_anything(home: Path, exp
     ran = modescape(home, "run", str(exported / "spec.json"), "--name", "small again")
     assert ran.returncode == 0, ran.stderr
     assert "Independent runs disagree" in ran.stdout
+    laboratory = Laboratory(Settings(home=home))
+    computed = [stage.kind for stage in laboratory.results("small-again").stages if not stage.reused_from]
+    laboratory.store.close()
+    assert computed == []
 
 
 @pytest.mark.slow
@@ -100,9 +106,6 @@ def test_verify_finds_a_changed_file_and_purge_frees_bytes(home: Path, tmp_path:
     refused = modescape(home, "purge", "short-lived", "--yes")
     assert refused.returncode == 1
     assert "archive" in refused.stderr
-    from modescape.laboratory import Laboratory
-    from modescape.settings import Settings
-
     laboratory = Laboratory(Settings(home=home))
     laboratory.store.experiments.archive("short-lived")
     assert modescape(home, "purge", "short-lived", given="no\n").returncode == 1
