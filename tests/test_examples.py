@@ -30,7 +30,7 @@ small = presets["quickstart"].call()
 small["training"]["epochs"] = small["ensemble"]["runs"] = 4
 for method in small["methods"]:
     method |= {"spread": 4, "typical": 4} if "spread" in method else {}
-presets.here["quickstart"] = replace(presets["quickstart"], call=lambda: small)
+presets.keep({**presets.here, "quickstart": replace(presets["quickstart"], call=lambda: small)})
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
 

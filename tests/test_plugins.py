@@ -140,9 +140,10 @@ def test_the_command_line_says_what_is_loaded_from_where(run: Forks, with_odd_on
 
 
 @pytest.mark.slow
-def test_in_a_notebook_they_are_there(run: Forks, installed: Path, tmp_path: Path) -> None:
+def test_in_a_notebook_they_are_there(installed: Path, tmp_path: Path) -> None:
+    """In a process of its own, where the registry has not been asked for yet."""
     code = "import modescape as ms\nprint('their-jitter' in ms.registry.methods, 'gn-net' in ms.registry.architectures)"
-    assert run(code, tmp_path, path=[installed]).strip() == "True True"
+    assert python(code, installed, tmp_path).strip() == "True True"
 
 
 # ---- what their source decides ----

@@ -33,7 +33,7 @@ def test_the_saved_home_has_every_method_and_every_study() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.check)])
 def test_a_saved_home_says_what_it_said(kind: str, request: pytest.FixtureRequest) -> None:
     """In a process of its own, where nothing is declared but what is ours."""
     database = [request.getfixturevalue("postgres_url")] if kind == "postgres" else []

@@ -408,7 +408,7 @@ def test_a_fan_of_any_angle_is_drawn_whole_and_no_wedge_hides_another(degrees: i
     np.testing.assert_allclose([row[1] for row in data.rows()][-1], offsets[-1])  # the table has the true angles
 
 
-@pytest.mark.slow
+@pytest.mark.check
 def test_on_real_images_losses_connect_and_functions_do_not(tmp_path: Path) -> None:
     spec = presets["s2-short"].call()
     spec["data"] |= {"train_images": 3000, "validation_images": 200, "test_images": 200}

@@ -40,6 +40,7 @@ from modescape.importing_weights import (
 )
 from modescape.laboratory import Lab, Laboratory, run, started
 from modescape.records import Role, StageState
+from modescape.registry import architectures
 from modescape.science.data import Shape
 from modescape.science.data.tensors import Inputs, Split, transform_of
 from modescape.science.predictions import predict
@@ -649,11 +650,14 @@ def published() -> Iterator[None]:
     """The plug-in of the examples."""
     folder = str(Path(__file__).parent.parent / "examples" / "plugins")
     sys.path.insert(0, folder)
+    before = dict(architectures.here)
     try:
         plugins.load(["published_networks"])
         yield
     finally:
         sys.path.remove(folder)
+        sys.modules.pop("published_networks", None)
+        architectures.keep(before)
 
 
 MEMBERS = (1, 2, 3, 5, 7, 10)
