@@ -29,7 +29,7 @@ from modescape.imported.inputs import inputs
 from modescape.imported.stated import is_met
 from modescape.imported.tensor_names import Keys, Slot, by_name, by_order
 from modescape.imported.tensors import header_of
-from modescape.imported.torch_files import convert
+from modescape.imported.torch_files import Converter
 from modescape.importing_weights import (
     Choices,
     GivenWeights,
@@ -219,12 +219,14 @@ def test_a_spec_that_says_nothing_of_weights_keeps_its_digest() -> None:
 # -- files of torch ----------------------------------------------------------------------------------------------------
 
 
-class Stranger:
-    """Something that no file of weights may hold."""
+@pytest.fixture(scope="module")
+def convert() -> Iterator[Converter]:
+    with Converter() as convert:
+        yield convert
 
 
 @pytest.mark.parametrize("place", ["", "state_dict", "model", "model_state_dict"])
-def test_a_state_dict_is_found_where_training_loops_put_it(tmp_path: Path, place: str) -> None:
+def test_a_state_dict_is_found_where_training_loops_put_it(convert: Converter, tmp_path: Path, place: str) -> None:
     state = {"b.weight": torch.arange(6.0).reshape(2, 3).T, "a.bias": torch.ones(2, dtype=torch.bfloat16)}
     torch.save({place: state, "epoch": 3} if place else state, tmp_path / "a.pt")
     told = convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
@@ -244,7 +246,7 @@ def test_a_state_dict_is_found_where_training_loops_put_it(tmp_path: Path, place
     ],
 )
 def test_a_state_dict_is_found_under_any_key_where_it_is_the_only_one(
-    tmp_path: Path, beside: dict[str, Any], place: str
+    convert: Converter, tmp_path: Path, beside: dict[str, Any], place: str
 ) -> None:
     def filled(one: Any) -> Any:
         return {key: filled(value) for key, value in one.items()} if isinstance(one, dict) else (
@@ -255,7 +257,10 @@ def test_a_state_dict_is_found_under_any_key_where_it_is_the_only_one(
     assert list(load_file(tmp_path / "a.safetensors")) == ["a.weight"]
 
 
-def test_of_several_places_none_is_taken_and_the_lines_that_write_one_out_work(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_of_several_places_none_is_taken_and_the_lines_that_write_one_out_work(
+    convert: Converter, tmp_path: Path
+) -> None:
     state = {"a.weight": torch.ones(2)}
     torch.save({"teacher": state, "pupil": {"net.1": state}}, tmp_path / "a.pt")
     with pytest.raises(InvalidInput, match=r"several places \(teacher, pupil/net\.1\)") as refused:
@@ -276,14 +281,14 @@ def test_of_several_places_none_is_taken_and_the_lines_that_write_one_out_work(t
     ],
 )
 def test_what_a_download_left_in_place_of_a_checkpoint_is_called_what_it_is(
-    tmp_path: Path, content: bytes, words: str
+    convert: Converter, tmp_path: Path, content: bytes, words: str
 ) -> None:
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(InvalidInput, match=words):
         convert(tmp_path / "a.pt", tmp_path / "out.safetensors")
 
 
-def test_numbers_that_are_no_weights_are_not_taken_for_them(tmp_path: Path) -> None:
+def test_numbers_that_are_no_weights_are_not_taken_for_them(convert: Converter, tmp_path: Path) -> None:
     """Of complex numbers the real part, and of quantised ones those without their scale, would be other weights."""
     torch.save({"a.weight": torch.ones(2, dtype=torch.complex64)}, tmp_path / "a.pt")
     with pytest.raises(InvalidInput, match=r"'a\.weight' holds complex numbers"):
@@ -314,6 +319,7 @@ def test_archives_and_pickles_among_weights_are_refused_with_lines_for_weights(t
 
 
 def test_a_pickle_of_more_than_tensors_is_refused_with_the_lines_that_convert_it_and_runs_nothing(
+    convert: Converter,
     tmp_path: Path,
 ) -> None:
     class Harm:
@@ -332,25 +338,39 @@ def test_a_pickle_of_more_than_tensors_is_refused_with_the_lines_that_convert_it
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"PK\x03\x04 and no more", b"text"])
-def test_damaged_files_and_other_pickles_are_refused_in_words(tmp_path: Path, content: bytes) -> None:
+def test_damaged_files_and_other_pickles_are_refused_in_words(
+    convert: Converter, tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(InvalidInput, match=r"a\.pth"):
         convert(tmp_path / "a.pth", tmp_path / "out.safetensors")
 
 
-def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused(convert: Converter, tmp_path: Path) -> None:
     torch.save({"epoch": 3, "loss": 0.5}, tmp_path / "a.pt")
     with pytest.raises(InvalidInput, match="no state dict is in it"):
         convert(tmp_path / "a.pt", tmp_path / "out.safetensors")
 
 
-def test_a_file_that_unpacks_to_more_memory_than_weights_do_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_unpacks_to_more_memory_than_weights_do_is_refused(convert: Converter, tmp_path: Path) -> None:
     """A pickle may ask for any amount of memory by a few bytes."""
     huge = torch.zeros(1).expand(40_000_000_000)  # 160 GB of one number
     torch.save({"w": huge}, tmp_path / "a.pt")
+    torch.save({"w": torch.ones(1)}, tmp_path / "next.pt")
     with pytest.raises(InvalidInput, match=r"a\.pt"):
         convert(tmp_path / "a.pt", tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
+    convert(tmp_path / "next.pt", tmp_path / "out.safetensors")  # only the file's own fork has ended
+
+
+@pytest.mark.slow
+def test_a_file_that_takes_too_long_is_given_up_and_the_next_one_read(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(1)}, tmp_path / "a.pt")
+    with Converter() as convert:
+        with pytest.raises(InvalidInput, match=r"a\.pt: reading it took longer than 0\.01 s"):
+            convert(tmp_path / "a.pt", tmp_path / "a.safetensors", seconds=0.01)
+        convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+    assert load_file(tmp_path / "a.safetensors")["w"] == [1.0]
 
 
 # -- the stages after it are those of trainings ------------------------------------------------------------------------
@@ -385,6 +405,7 @@ def brought(folder: Path, pattern: Path | str, **given: Any) -> Lab:
     return lab
 
 
+@pytest.mark.slow
 def test_weights_that_left_and_come_back_predict_to_the_bit(trained: Lab, checkpoints: Path, tmp_path: Path) -> None:
     lab = brought(tmp_path, checkpoints / "*.safetensors")
     own, theirs = trained.solutions(role=Role.OPTIMUM), lab.solutions(role=Role.OPTIMUM)
@@ -404,6 +425,7 @@ def test_weights_that_left_and_come_back_predict_to_the_bit(trained: Lab, checkp
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_given_snapshots_make_trajectories_and_gaussians(checkpoints: Path, tmp_path: Path) -> None:
     lab = brought(
         tmp_path, checkpoints / "*.safetensors", snapshots=checkpoints / "snapshots",
@@ -435,6 +457,7 @@ def test_gaussians_take_the_late_snapshots(checkpoints: Path) -> None:
     assert spec.snapshots == 2
 
 
+@pytest.mark.slow
 def test_planes_lines_alignment_tunnels_ood_and_shift_are_ordinary_stages(checkpoints: Path, tmp_path: Path) -> None:
     lab = brought(
         tmp_path, checkpoints / "*.safetensors",
@@ -450,6 +473,7 @@ def test_planes_lines_alignment_tunnels_ood_and_shift_are_ordinary_stages(checkp
         assert lab.figure(name).data
 
 
+@pytest.mark.slow
 def test_a_given_curve_is_drawn_and_its_mean_is_that_of_its_points(checkpoints: Path, tmp_path: Path) -> None:
     """The bend that makes the curve the straight line: the quadratic Bezier curve through the middle of its ends."""
     ends = [load_file(checkpoints / f"{i}.safetensors") for i in range(2)]
@@ -479,6 +503,7 @@ def test_a_given_curve_is_drawn_and_its_mean_is_that_of_its_points(checkpoints: 
     assert found["nll"] == pytest.approx(-np.log(np.mean(p, 0)[range(len(labels)), labels]).mean(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stated_accuracy_that_is_not_met_stops_the_run_and_names_the_scale_that_meets_it(
     trained: Lab, checkpoints: Path, tmp_path: Path
 ) -> None:
@@ -497,6 +522,7 @@ def test_a_stated_accuracy_that_is_not_met_stops_the_run_and_names_the_scale_tha
     assert "with the inputs unit" in stage.error["message"]
 
 
+@pytest.mark.slow
 def test_one_file_given_twice_is_one_function(checkpoints: Path, tmp_path: Path) -> None:
     file = checkpoints / "0.safetensors"
     members = [GivenWeights(f"{i}", NamedFile(f"{i}", path)) for i, path in
@@ -508,6 +534,7 @@ def test_one_file_given_twice_is_one_function(checkpoints: Path, tmp_path: Path)
     assert "one function given twice is one function" in done.failed[1]
 
 
+@pytest.mark.slow
 def test_members_of_unknown_recipe_get_no_words(checkpoints: Path, tmp_path: Path) -> None:
     lab = brought(tmp_path, checkpoints / "*.safetensors", recipe="unknown")
     told = lab.claims()
@@ -623,14 +650,15 @@ Executor(here.store, here.artifacts, here.settings).run_experiment(sys.argv[3])
 """
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_it_takes_weights_loses_nothing(
-    store_url: str, checkpoints: Path, tmp_path: Path
+    sqlite_url: str, checkpoints: Path, tmp_path: Path
 ) -> None:
-    here = Laboratory(Settings(home=tmp_path, database_url=store_url, lease_seconds=1))
+    here = Laboratory(Settings(home=tmp_path, database_url=sqlite_url, lease_seconds=1))
     members = members_from(checkpoints / "*.safetensors", snapshots=checkpoints / "snapshots")
     row = bring_in_weights(here, members, Choices("mlp", DIGITS), name="killed")
     worker = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(tmp_path), store_url, row.id], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path), sqlite_url, row.id], stdout=subprocess.PIPE, text=True
     )
     assert worker.stdout is not None
     assert worker.stdout.readline() == "placed\n"

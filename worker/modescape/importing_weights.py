@@ -25,7 +25,7 @@ from modescape.imported.globs import members_of, natural
 from modescape.imported.inputs import inputs
 from modescape.imported.tensor_names import Fit, Keys
 from modescape.imported.tensors import header_of
-from modescape.imported.torch_files import Converted, convert, is_of_torch
+from modescape.imported.torch_files import Converted, Converter, is_of_torch
 from modescape.laboratory import Lab, Laboratory, started
 from modescape.records import About, Json
 from modescape.settings import Settings
@@ -75,9 +75,10 @@ def bring_in_weights(
 ) -> Experiment:
     """Keep the files and store the experiment, ready for workers. Raises InvalidInput where a file is none of weights,
     and as `Laboratory.create` does."""
-    kept = _Kept(laboratory)
-    document = spec_of(members, choices, kept.digest)
-    about["provenance"] = _provenance(name, members, choices, kept) | (about.get("provenance") or {})
+    with Converter() as convert:
+        kept = _Kept(laboratory, convert)
+        document = spec_of(members, choices, kept.digest)
+        about["provenance"] = _provenance(name, members, choices, kept) | (about.get("provenance") or {})
     return laboratory.create(document, name=name, **about)
 
 
@@ -125,14 +126,15 @@ def _tunnel(bend: str) -> Json:
 class _Kept:
     """Files of weights in the store of artifacts. told: what was converted, by the file's name."""
 
-    def __init__(self, laboratory: Laboratory) -> None:
+    def __init__(self, laboratory: Laboratory, convert: Converter) -> None:
+        self._convert = convert
         self.told: dict[str, Converted] = {}
         self._artifacts = laboratory.artifacts
         self._known: dict[Path, str] = {}
 
     def digest(self, file: NamedFile) -> str:
         if file.path not in self._known:
-            with _safetensors(file, self.told) as path, path.open("rb") as content:
+            with _safetensors(file, self._convert, self.told) as path, path.open("rb") as content:
                 self._known[file.path] = self._put(file.name, path, content)
         return self._known[file.path]
 
@@ -142,7 +144,7 @@ class _Kept:
 
 
 @contextmanager
-def _safetensors(file: NamedFile, told: dict[str, Converted]) -> Iterator[Path]:
+def _safetensors(file: NamedFile, convert: Converter, told: dict[str, Converted]) -> Iterator[Path]:
     """The file, or what it becomes where torch has written it."""
     if not file.path.is_file():
         raise refuse(file.name, "there is no file of that name", "a file of weights")
@@ -206,12 +208,13 @@ def look(settings: Settings, members: Sequence[GivenWeights], choices: Choices) 
     info = describe(spec.data, settings.data_folders)
     network = build(spec.network, Shape(info.channels, info.height, info.width, len(info.classes)), seed=0)
     found = []
-    for file in files_of(members, choices):
-        with _safetensors(file, {}) as path:
-            try:
-                found.append(Placed(file.name, place_file(network, path, choices.keys)))
-            except InvalidInput as error:
-                raise InvalidInput(f"{file.name}: {error}", problems=error.problems) from None
+    with Converter() as convert:
+        for file in files_of(members, choices):
+            with _safetensors(file, convert, {}) as path:
+                try:
+                    found.append(Placed(file.name, place_file(network, path, choices.keys)))
+                except InvalidInput as error:
+                    raise InvalidInput(f"{file.name}: {error}", problems=error.problems) from None
     return found
 
 

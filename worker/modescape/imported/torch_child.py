@@ -1,16 +1,19 @@
-"""The process that reads a checkpoint of torch: `python -m modescape.imported.torch_child SOURCE TARGET BYTES`.
+"""The process that reads checkpoints of torch: `python -m modescape.imported.torch_child`, for `torch_files` alone.
 
-It limits itself before it loads anything, reads with `weights_only`, writes .safetensors and says in one line of JSON
-what it did. See `torch_files`.
+It loads torch and forks for every line [source, target, bytes]. The fork limits itself before it opens the file, reads
+it with `weights_only`, writes .safetensors and says in JSON what it did; that comes back as a text on one line, empty
+where the fork came to its end before.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from modescape.imported.torch_files import ORDER
 
@@ -28,8 +31,35 @@ _PROCESSOR = 300  # seconds
 _DEEPEST = 3  # keys above a state dict
 
 
-def main(source: str, target: str, size: int) -> dict[str, Any]:
-    _limit(size)
+def main() -> None:
+    import safetensors.torch  # noqa: F401  with torch: every fork finds them here
+
+    for line in sys.stdin:
+        reading, writing = os.pipe()
+        process = os.fork()
+        if process == 0:
+            _answer(writing, *json.loads(line))
+        os.close(writing)
+        with open(reading, encoding="utf-8") as answer:  # noqa: PTH123
+            said = answer.read()
+        _, status = os.waitpid(process, 0)
+        print(json.dumps("" if status else said), flush=True)
+
+
+def _answer(writing: int, source: str, target: str, size: int) -> NoReturn:
+    """Say what became of a file, and end."""
+    status = 1
+    try:
+        _limit(size)
+        os.write(writing, json.dumps(_read(source, target)).encode())
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _read(source: str, target: str) -> dict[str, Any]:
     import torch
     from safetensors.torch import save_file
 
@@ -111,4 +141,4 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
+    main()

@@ -1,17 +1,23 @@
 """A checkpoint of torch as .safetensors: read by another process under limits, which runs nothing that is in it.
 
-    told = convert(Path("best.pt"), Path("best.safetensors"))
+    with Converter() as convert:
+        told = convert(Path("best.pt"), Path("best.safetensors"))
     told.inside                                 # "state_dict", the key under which the weights were
 
-This process never loads torch. The other one reads with `weights_only`, which takes tensors and plain containers and
-refuses every other pickle.
+This process never loads torch. Another one does with the first file, and reads each in a fork of its own with
+`weights_only`, which takes tensors and plain containers and refuses every other pickle.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,31 +47,74 @@ def is_of_torch(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def convert(source: Path, target: Path, *, name: str = "", seconds: float = SECONDS) -> Converted:
-    """Write the tensors of `source` to `target`. name: what messages call the file. Raises InvalidInput where it holds
-    anything but weights, or takes more memory or time than reading weights does."""
-    name = name or source.name
-    if not extras.has("torch"):
-        raise refuse(name, "torch, which reads it, is not installed", f".safetensors, or after {extras.line('worker')}")
-    _refuse_others(source, name)
-    size = source.stat().st_size
-    if size > LARGEST:
-        raise refuse(name, f"it has {size:,} bytes", f"at most {LARGEST >> 30} GiB")
-    command = [sys.executable, "-m", "modescape.imported.torch_child", str(source.resolve()), str(target), str(size)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise refuse(name, f"reading it took longer than {seconds:g} s", _ALLOWED) from error
-    told = _told(done.stdout)
-    if done.returncode != 0 or told is None:
-        raise refuse(name, "reading it took more memory or time than weights of its size do", _ALLOWED)
-    if told.refused == "pickle":
-        raise _unsafe(name, told.why)
-    if told.refused == "several":
-        raise _several(name, told.places)
-    if told.refused:
-        raise refuse(name, told.why, _ALLOWED)
-    return Converted(told.inside, told.left_out)
+class Converter:
+    """Writes the tensors of files of torch, one at a time, as .safetensors."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Converter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def __call__(self, source: Path, target: Path, *, name: str = "", seconds: float = SECONDS) -> Converted:
+        """name: what messages call the file. Raises InvalidInput where it holds anything but weights, or takes more
+        memory or time than reading weights does."""
+        name = name or source.name
+        if not extras.has("torch"):
+            line = extras.line("worker")
+            raise refuse(name, "torch, which reads it, is not installed", f".safetensors, or after {line}")
+        _refuse_others(source, name)
+        size = source.stat().st_size
+        if size > LARGEST:
+            raise refuse(name, f"it has {size:,} bytes", f"at most {LARGEST >> 30} GiB")
+        try:
+            told = _told(self._asked([str(source.resolve()), str(target.absolute()), size], seconds))
+        except TimeoutError as error:
+            raise refuse(name, f"reading it took longer than {seconds:g} s", _ALLOWED) from error
+        except BaseException:
+            self._end()
+            raise
+        if told is None:
+            raise refuse(name, "reading it took more memory or time than weights of its size do", _ALLOWED)
+        if told.refused == "pickle":
+            raise _unsafe(name, told.why)
+        if told.refused == "several":
+            raise _several(name, told.places)
+        if told.refused:
+            raise refuse(name, told.why, _ALLOWED)
+        return Converted(told.inside, told.left_out)
+
+    def _asked(self, question: Sequence[str | int], seconds: float) -> str:
+        """What a fork says, "" where it came to its end before. Raises TimeoutError."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "modescape.imported.torch_child"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                start_new_session=True,
+            )  # fmt: skip
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], seconds)[0]:
+            self._end()
+            raise TimeoutError
+        answer = self._process.stdout.readline()
+        if not answer:
+            self._end()
+            return ""
+        return str(json.loads(answer))
+
+    def _end(self) -> None:
+        """With the fork that is reading."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.communicate()
+        self._process = None
 
 
 class _Reply(BaseModel):
