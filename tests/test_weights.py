@@ -652,13 +652,13 @@ Executor(here.store, here.artifacts, here.settings).run_experiment(sys.argv[3])
 
 @pytest.mark.slow
 def test_a_worker_killed_while_it_takes_weights_loses_nothing(
-    sqlite_url: str, checkpoints: Path, tmp_path: Path
+    store_url: str, checkpoints: Path, tmp_path: Path
 ) -> None:
-    here = Laboratory(Settings(home=tmp_path, database_url=sqlite_url, lease_seconds=1))
+    here = Laboratory(Settings(home=tmp_path, database_url=store_url, lease_seconds=1))
     members = members_from(checkpoints / "*.safetensors", snapshots=checkpoints / "snapshots")
     row = bring_in_weights(here, members, Choices("mlp", DIGITS), name="killed")
     worker = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(tmp_path), sqlite_url, row.id], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path), store_url, row.id], stdout=subprocess.PIPE, text=True
     )
     assert worker.stdout is not None
     assert worker.stdout.readline() == "placed\n"
