@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -370,7 +371,10 @@ def test_a_file_that_takes_too_long_is_given_up_and_the_next_one_read(tmp_path: 
         with pytest.raises(InvalidInput, match=r"a\.pt: reading it took longer than 0\.01 s"):
             convert(tmp_path / "a.pt", tmp_path / "a.safetensors", seconds=0.01)
         convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
-    assert load_file(tmp_path / "a.safetensors")["w"] == [1.0]
+        os.kill(convert._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+        convert._process.wait()  # type: ignore[union-attr]
+        convert(tmp_path / "a.pt", tmp_path / "b.safetensors")
+    assert load_file(tmp_path / "a.safetensors")["w"] == load_file(tmp_path / "b.safetensors")["w"] == [1.0]
 
 
 # -- the stages after it are those of trainings ------------------------------------------------------------------------

@@ -89,6 +89,8 @@ class Converter:
 
     def _asked(self, question: Sequence[str | int], seconds: float) -> str:
         """What a fork says, "" where it came to its end before. Raises TimeoutError."""
+        if self._process is not None and self._process.poll() is not None:  # somebody has ended it
+            self._end()
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "modescape.imported.torch_child"],
@@ -111,7 +113,7 @@ class Converter:
     def _end(self) -> None:
         """With the fork that is reading."""
         if self._process is not None:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # it has ended
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.communicate()
         self._process = None
