@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -23,6 +25,8 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 from modescape.database import upgrade
 from modescape.registry import Registry
 from modescape.store import Store
+
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # every client would read all certificates
 
 Wait = Callable[..., None]
 
