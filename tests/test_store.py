@@ -403,6 +403,7 @@ def test_ids_do_not_depend_on_when_a_stage_ran(store: Store) -> None:
         lease = claim(store, "train/0", experiment)
         with store._database.writing() as change:
             write_rows(change.session, lease.stage, predicted(0, 0))
+            change.session.get_one(Stage, lease.stage.id).result = predicted(0, 0).to_json()
         ids.append([s.id for s in store.results.all_solutions(experiment.id)])
         store.leases.give_back(lease)
     assert ids[0] == ids[1]
@@ -1070,9 +1071,9 @@ def test_a_stage_does_without_what_failed_and_waits_for_the_rest(store: Store) -
     assert [s.state for s in store.stages.of(experiment.id)].count("succeeded") == 4
     row = store.experiments.get(experiment.id)
     assert (row.status, row.error, row.stages_done) == ("succeeded", "train/0: no luck", 4)
-    needed = {(s.kind, s.key) for s in store.stages.needs(stage_id(store, experiment, "compare/all"), optional=True)}
-    assert needed == {("predict", "0"), ("predict", "1")}
-    assert not store.stages.needs(stage_id(store, experiment, "compare/all"), optional=False)
+    standing = store.stages.standing(store.stages.get(stage_id(store, experiment, "compare/all")))
+    assert {(need.kind, need.key) for need in standing.needs} == {("predict", "0"), ("predict", "1")}
+    assert (standing.firm, standing.failed) == (set(), {})
 
 
 def test_a_stage_that_is_left_without_anything_fails_too_and_names_the_first_cause(store: Store) -> None:
@@ -1177,8 +1178,9 @@ def test_random_failures_and_retries_never_break_the_rules_of_what_can_be_done_w
             elif move == "reap":
                 store.leases.reap()
         for stage in store.stages.of(experiment.id):
-            firm = {need.state for need in store.stages.needs(stage.id, optional=False)}
-            loose = {need.state for need in store.stages.needs(stage.id, optional=True)}
+            standing = store.stages.standing(stage)
+            firm = {need.state for need in standing.needs if need.id in standing.firm}
+            loose = {need.state for need in standing.needs if need.id not in standing.firm}
             waiting = {"blocked", "ready", "running", "paused"}
             if stage.state == "ready":
                 assert firm <= {"succeeded"}

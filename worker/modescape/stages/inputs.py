@@ -29,14 +29,13 @@ class Inputs:
 
 def inputs_of(kind: Kind, lease: Lease, task: Task, store: Store) -> Inputs:
     """All that is asked of the database, so that key and work of a stage see the same."""
-    needs = store.stages.needs(lease.stage.id)
-    failed = {run.number: run.failed for run in store.results.runs(lease.experiment.id) if run.failed}
+    standing = store.stages.standing(lease.stage)
+    needs, failed = standing.needs, standing.failed
     named = kind.through(task) if kind.through is not None else Runs()
     if not named.numbers and kind.gathers:
         return Inputs(needs)
     if not named.numbers:
-        firm = {need.id for need in store.stages.needs(lease.stage.id, optional=False)}
-        reasons = (_unusable(need, failed) for need in needs if need.id in firm)
+        reasons = (_unusable(need, failed) for need in needs if need.id in standing.firm)
         return Inputs(needs, next(filter(None, reasons), ""))
     lost = {need.params["run"]: _broken(need) for need in needs if need.kind in StageKind.of_runs() and _broken(need)}
     known = sorted({need.params["run"] for need in needs if need.kind in StageKind.of_runs()})

@@ -36,8 +36,9 @@ class Outputs(Subject):
 
 def write_rows(session: Session, stage: Stage, output: StageOutput) -> None:
     """Instead of all rows that the stage has made before."""
-    for model in (Solution, Measurement, Matrix):
-        session.execute(delete(model).where(model.stage_id == stage.id))
+    if stage.result:  # it has succeeded before
+        for model in (Solution, Measurement, Matrix):
+            session.execute(delete(model).where(model.stage_id == stage.id))
     for m in output.matrices:  # a later stage may give the same matrix over more solutions
         named = (Matrix.experiment_id == stage.experiment_id, Matrix.name == m.name, Matrix.split == m.split)
         session.execute(delete(Matrix).where(*named))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import func, insert, select, update
@@ -14,7 +14,17 @@ from modescape.records import Json, Need, PlannedStage, StageState
 from modescape.store.lookup import batches, find_experiment, row_id
 from modescape.store.transaction import Subject
 from modescape.store.transitions import AFRESH, move, settle
-from modescape.tables import Experiment, Stage, StageNeed
+from modescape.tables import Experiment, Run, Stage, StageNeed
+
+
+@dataclass(frozen=True)
+class Standing:
+    """needs: the stages it waits for, in the order of the plan; firm: ids of those it cannot do without; failed: of
+    each run of its experiment that has failed, why."""
+
+    needs: list[Stage]
+    firm: set[str]
+    failed: dict[int, str]
 
 
 class Stages(Subject):
@@ -60,13 +70,19 @@ class Stages(Subject):
             raise NotFound(f"there is no stage {stage_id[:80]!r}")
         return found
 
-    def needs(self, stage_id: str, *, optional: bool | None = None) -> list[Stage]:
-        """The stages a stage waits for, in the order of the plan; optional: only those it can do without, or (False)
-        cannot."""
+    def needs(self, stage_id: str) -> list[Stage]:
+        """The stages a stage waits for, in the order of the plan."""
         arrow = (StageNeed.needs_id == Stage.id) & (StageNeed.stage_id == stage_id)
-        if optional is not None:
-            arrow &= StageNeed.optional == optional
         return self.found(select(Stage).join(StageNeed, arrow).order_by(Stage.ordinal))
+
+    def standing(self, stage: Stage) -> Standing:
+        """What a stage stands on at this moment."""
+        arrows = select(Stage, StageNeed.optional).join(StageNeed, StageNeed.needs_id == Stage.id)
+        runs = select(Run.number, Run.failed).where(Run.experiment_id == stage.experiment_id, Run.failed.is_not(None))
+        with self.database.reading() as session:
+            rows = session.execute(arrows.where(StageNeed.stage_id == stage.id).order_by(Stage.ordinal)).all()
+            failed = {number: why for number, why in session.execute(runs) if why}
+        return Standing([need for need, _ in rows], {need.id for need, optional in rows if not optional}, failed)
 
     def arrows(self, reference: str) -> list[tuple[str, str]]:
         """(stage id, id of a stage it needs) for the whole experiment."""
