@@ -105,8 +105,9 @@ with served(Path("home")) as site, site.client() as client:
 """
 
 
-LIBRARIES = ("torch", "torchvision", "sklearn.datasets", "scipy.optimize", "plotly.graph_objects", "fastapi", "uvicorn",
-             "sqlalchemy.orm", "alembic.config", "httpx", "safetensors.numpy")  # fmt: skip
+LIBRARIES = ("torch", "torchvision", "sklearn.manifold", "sklearn.decomposition", "scipy.optimize", "plotly.io",
+             "plotly.graph_objects", "fastapi", "uvicorn", "sqlalchemy.dialects.sqlite", "alembic.command", "httpx",
+             "safetensors.numpy", "pydantic_settings", "PIL.ImageSequence")  # fmt: skip
 Tried = Callable[[str, str], Any]
 
 

@@ -39,7 +39,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Forks]:
-    with forks("torch", "torchvision", "sklearn.neural_network", "plotly.io", "modescape.executor", "modescape.stages",
+    with forks("torch._dynamo", "torchvision", "sklearn.neural_network", "sklearn.manifold", "sklearn.decomposition",
+               "plotly.io", "plotly.graph_objects", "alembic.command", "modescape.executor", "modescape.stages",
                "modescape.laboratory", "modescape.comparing", "modescape.importing_weights") as run:  # fmt: skip
         yield run
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -36,12 +37,18 @@ def without(code: str, *arguments: str, packages: str = "(*TRAINING, *SERVING)")
     )
 
 
-def command(home: Path, *arguments: str, packages: str = "(*TRAINING, *SERVING)") -> subprocess.CompletedProcess[str]:
+def commands(home: Path, asked: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+    """How commands of one process end, and what each says of it."""
     code = (
-        f"import os; os.environ['MODESCAPE_HOME'] = {str(home)!r}\n"
-        "from modescape.cli import main; sys.exit(main(sys.argv[1:]))"
+        f"import io, json, os; os.environ['MODESCAPE_HOME'] = {str(home)!r}\n"
+        "from contextlib import redirect_stderr\nfrom modescape.cli import main\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    with redirect_stderr(io.StringIO()) as said:\n        status = main(arguments)\n"
+        "    print(json.dumps([status, said.getvalue()]))\n"
     )
-    return without(code, *arguments, packages=packages)
+    done = without(code, json.dumps(asked))
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
 JUDGED = """
@@ -106,23 +113,21 @@ def test_importing_it_loads_nothing_but_what_python_has() -> None:
 def test_what_needs_an_extra_says_the_line_that_installs_it(tmp_path: Path) -> None:
     np.save(tmp_path / "w.npy", np.zeros(3))
     (tmp_path / "w.pt").write_bytes(b"PK")
-    for arguments, extra, lacks in (
-        (("up",), "server", "fastapi"),
-        (("serve",), "server", "uvicorn"),
-        (("worker",), "worker", "torch, torchvision, celery"),
-        (("run", "quickstart"), "worker", "torch"),
-        (("launch", "quickstart"), "worker", "celery"),
-        (
-            ("import", "--weights", str(tmp_path / "w.pt"), "--architecture", "mlp", "--data", "digits"),
-            "worker",
-            "torch",
-        ),
-    ):
-        done = command(tmp_path / "home", *arguments)
-        assert done.returncode == 1, arguments
-        assert f"pip install 'modescape[{extra}]'" in done.stderr, done.stderr
-        assert lacks in done.stderr, done.stderr
-        assert "Traceback" not in done.stderr, done.stderr
+    weights = ("import", "--weights", str(tmp_path / "w.pt"), "--architecture", "mlp", "--data", "digits")
+    lacking = {
+        ("up",): ("server", "fastapi"),
+        ("serve",): ("server", "uvicorn"),
+        ("worker",): ("worker", "torch, torchvision, celery"),
+        ("run", "quickstart"): ("worker", "torch"),
+        ("launch", "quickstart"): ("worker", "celery"),
+        weights: ("worker", "torch"),
+    }
+    for arguments, (status, said) in zip(lacking, commands(tmp_path / "home", [*lacking]), strict=True):
+        extra, lacks = lacking[arguments]
+        assert status == 1, arguments
+        assert f"pip install 'modescape[{extra}]'" in said, said
+        assert lacks in said, said
+        assert "Traceback" not in said, said
     assert not (tmp_path / "home").exists(), "nothing was begun"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,7 +17,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from forked import forks
 from independent import Downloaded, check_everything
+from test_cli import modescape
 from test_readme import notebook, shell_lines
 
 from modescape.datasets.loading import load
@@ -118,43 +121,55 @@ def kill_a_busy_worker(url: str, which: int = 0) -> bool:
     return bool(busy)
 
 
-def run_the_readme(url: str, folder: Path, environment: dict[str, str]) -> None:
-    """Every curl and modescape line of the README as it stands, and its notebook, on this port, in this folder."""
+# The preset under its own name with fewer of everything, before anything else a process does: `up` asks no plug-in.
+FEWER = """
+from dataclasses import replace
+from modescape.registry import presets
+small = presets["quickstart"].call()
+small["training"]["epochs"] = 8
+small["ensemble"]["runs"] = 3
+for method in small["methods"]:
+    method |= {"spread": 5, "typical": 4} if "spread" in method else {}
+presets.keep({**presets.here, "quickstart": replace(presets["quickstart"], call=lambda: small)})
+"""
+
+
+def run_the_readme(url: str, folder: Path, before: str, environment: dict[str, str]) -> None:
+    """Every curl and modescape line of the README as it stands, and its notebook, on this port, in this folder.
+
+    Those of modescape in forks of one process that has loaded the product: `up` was a process of its own.
+    """
     # the first runs already; fetching has a test of its own, and what a newcomer with files does has test_wheel.py
     elsewhere = ("modescape up", "modescape data fetch", "modescape import 'run_*", "modescape export mine")
     lines = [
         line for line in shell_lines() if line.startswith(("curl ", "modescape ")) and not line.startswith(elsewhere)
     ]
     assert len(lines) >= 7
-    beside = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    for line in lines:
-        command = line.replace("http://127.0.0.1:8000", url).replace("curl -s", "curl -sf")
-        command = command.replace("modescape ", f"{sys.executable} -m modescape.cli ", 1)
-        done = subprocess.run(
-            command,
-            shell=True,
-            cwd=folder,
-            env={**os.environ, **environment, "PATH": beside},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, (line, done.stderr[-2000:])
-    code = notebook(f'"quickstart", folder={str(folder)!r}')  # takes over what is there
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "Independent runs disagree on" in done.stdout
+    with forks("torch", "modescape.cli", "modescape.laboratory", "modescape.exporting", "modescape.stages") as run:
+        for line in lines:
+            program, *arguments = shlex.split(line.replace("http://127.0.0.1:8000", url))
+            if program == "curl":
+                subprocess.run([program, "-f", *arguments], check=True, capture_output=True)
+            else:
+                command = "import sys; from modescape.cli import main; sys.exit(main(sys.argv[1:]))"
+                run(before + command, folder, *arguments, **environment)
+        code = notebook(f'"quickstart", folder={str(folder)!r}')  # takes over what is there
+        assert "Independent runs disagree on" in run(before + code, folder, **environment)
 
 
 def true_labels(document: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
     return load(parse(document).data, Settings().data_folders).test.numpy_labels()
 
 
-def test_embedded_from_first_start_to_figures(tmp_path: Path, wait_until: Any) -> None:
+@pytest.mark.parametrize("quickstart", ["fewer", pytest.param("whole", marks=pytest.mark.check)])
+def test_embedded_from_first_start_to_figures(quickstart: str, tmp_path: Path, wait_until: Any) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    before = FEWER if quickstart == "fewer" else ""
+    (tmp_path / "sitecustomize.py").write_text(before, encoding="utf-8")
     environment = {
         "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_PORT": str(port),
-        "MODESCAPE_LEASE_SECONDS": "3", "MODESCAPE_WORKERS": "2",
+        "MODESCAPE_LEASE_SECONDS": "3", "MODESCAPE_WORKERS": "2", "PYTHONPATH": str(tmp_path),
     }  # fmt: skip
     with running("up", **environment) as product:
         wait_until(lambda: url in product.output, 90, "the URL on the screen")
@@ -175,9 +190,9 @@ def test_embedded_from_first_start_to_figures(tmp_path: Path, wait_until: Any) -
         wait_until(lambda: status(url, "quickstart") == "succeeded", 240, "Quickstart")
         every_figure_is_there(url, "quickstart")
         document = http.get(experiment).json()["spec"]
-        assert check_everything(Downloaded(url, "quickstart"), true_labels(document), sample=20) > 1000
+        assert check_everything(Downloaded(url, "quickstart"), true_labels(document), sample=20) > 500
 
-        run_the_readme(url, tmp_path, environment)
+        run_the_readme(url, tmp_path, before, environment)
 
         # Its curl asks for the same again, which is taken over, not computed, and gives the same files.
         wait_until(lambda: status(url, "my-first") == "succeeded", 60, "the reused experiment")
@@ -200,19 +215,13 @@ def test_a_taken_port_and_an_unwritable_home_are_one_sentence(tmp_path: Path) ->
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        ended = subprocess.run(
-            [sys.executable, "-m", "modescape.cli", "up"], capture_output=True, text=True,
-            env={**os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_PORT": port},
-        )  # fmt: skip
+        ended = modescape(tmp_path, "up", MODESCAPE_PORT=port)
     assert ended.returncode == 1
     assert len(ended.stderr.strip().splitlines()) == 1
     assert f"port {port}" in ended.stderr
     assert "MODESCAPE_PORT" in ended.stderr
     (tmp_path / "file").touch()
-    ended = subprocess.run(
-        [sys.executable, "-m", "modescape.cli", "up"], capture_output=True, text=True,
-        env={**os.environ, "MODESCAPE_HOME": str(tmp_path / "file" / "home")},
-    )  # fmt: skip
+    ended = modescape(tmp_path / "file" / "home", "up")
     assert ended.returncode == 1
     assert "MODESCAPE_HOME" in ended.stderr
     assert "Traceback" not in ended.stderr
