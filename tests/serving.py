@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 import uvicorn
 from fastapi import FastAPI
 
@@ -49,6 +50,12 @@ SPEC: dict[str, Any] = {
     "methods": [{"method": "random", "spread": 2, "typical": 2}],
     "evaluation": {"embed_images": 20, "embed_runs": 2},
 }
+
+
+def mainly(database: str) -> pytest.MarkDecorator:
+    """A test of what no SQL decides: on this database by `make test`, on the other by `make check`."""
+    other = pytest.param({"sqlite": "postgres", "postgres": "sqlite"}[database], marks=pytest.mark.check)
+    return pytest.mark.parametrize("store_url", [database, other], indirect=True)
 
 
 class SmallRunner:

@@ -672,6 +672,7 @@ print(json.dumps({"heavy": heavy}))
 """
 
 
+@pytest.mark.slow
 def test_the_web_process_never_loads_what_only_workers_need(tmp_path: Path) -> None:
     environment = {**os.environ, "MODESCAPE_HOME": str(tmp_path), "MODESCAPE_PORT": str(free_port())}
     answer = subprocess.run(
@@ -768,6 +769,7 @@ def test_streams_go_on_after_the_database_was_away(sqlite_url: str, monkeypatch:
     store.close()
 
 
+@pytest.mark.slow
 def test_whoever_leaves_at_whatever_moment_silences_nobody(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred streams left a thousand times, by being cancelled and by waiting too long, while events come."""
     store, newest = Store(sqlite_url), itertools.count(1)

@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from serving import SPEC, Served, finished, served, work
+from serving import SPEC, Served, finished, mainly, served, work
 
 import modescape as ms
 from modescape.client.http import There
@@ -320,6 +320,7 @@ def test_a_sweep_is_launched_by_the_same_call(fresh: Served) -> None:
 
 
 @pytest.mark.slow
+@mainly("postgres")
 def test_a_sweep_is_watched_by_its_slug_until_all_cells_have_ended(fresh: Served) -> None:
     for number, lab in enumerate(home_and_server(fresh)):
         asked = {"base": {**SPEC, "ensemble": {"runs": 2, "seed": 50 + number}}, "over": {"training.epochs": [2, 3]}}

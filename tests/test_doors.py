@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import sync_playwright
-from serving import Served, free_port, served
+from serving import Served, free_port, mainly, served
 from test_imported_files import REFUSED, SAFETENSORS, folder
 
 import modescape as ms
@@ -463,6 +463,7 @@ def test_the_limit_of_memory_is_the_readers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@mainly("sqlite")
 def test_an_archive_becomes_the_experiment_that_python_makes_of_the_same_arrays(door: Door, tmp_path: Path) -> None:
     files = door.ensemble()
     asked = {"name": "three", "files": files, "recipe": "same", "notes": "from a cluster", "tags": ["wrn"], "by": "me"}
@@ -502,6 +503,7 @@ def test_two_ensembles_on_the_same_data_are_no_looks_at_each_other(shared: Door)
 
 
 @pytest.mark.slow
+@mainly("postgres")
 def test_before_the_seal_there_are_numbers_and_no_word_and_sealing_is_the_first_look(door: Door) -> None:
     id_ = door.opened(planned=4)
     for i in range(3):
@@ -545,6 +547,7 @@ def test_before_the_seal_there_are_numbers_and_no_word_and_sealing_is_the_first_
 
 
 @pytest.mark.slow
+@mainly("postgres")
 def test_reopened_it_goes_on_as_another_experiment_which_is_the_second_look(door: Door) -> None:
     id_ = door.opened(planned=3)
     for i in range(3):
@@ -680,9 +683,10 @@ def test_what_cannot_be_asked_is_refused_by_its_field(shared: Door, asked: Json,
 
 
 @pytest.mark.slow
-def test_a_server_killed_at_any_moment_loses_no_member(tmp_path: Path) -> None:
+@pytest.mark.parametrize("members", [2, pytest.param(4, marks=pytest.mark.check)])
+def test_a_server_killed_at_any_moment_loses_no_member(tmp_path: Path, members: int) -> None:
     """Each member is sent twice: by a request in which the server is killed, later each time, and by one after it."""
-    process, members = Process(tmp_path / "home"), 3
+    process = Process(tmp_path / "home")
     try:
 
         def put(i: int) -> httpx.Response:

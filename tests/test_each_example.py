@@ -20,7 +20,7 @@ from PIL import Image
 from saved_home import opened
 from scipy.special import softmax
 from scipy.stats import entropy
-from serving import Served, served
+from serving import Served, mainly, served
 from sqlalchemy import create_engine, text
 
 import modescape as ms
@@ -507,6 +507,7 @@ def old_home(tmp_path: Path, store_url: str) -> Iterator[Served]:
 
 
 @pytest.mark.slow
+@mainly("postgres")
 def test_an_old_experiment_is_told_how_to_get_them_and_gets_them(old_home: Served) -> None:
     at = "/api/experiments/every-method/examples"
     before = {s.id: s.memo for s in old_home.laboratory.store.stages.of("every-method")}
@@ -530,6 +531,7 @@ def test_an_old_experiment_is_told_how_to_get_them_and_gets_them(old_home: Serve
 
 
 @pytest.mark.slow
+@mainly("sqlite")
 def test_an_archived_experiment_is_left_alone(old_home: Served) -> None:
     old_home.laboratory.store.experiments.archive("every-method")
     with old_home.client() as client:

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
-from serving import served
+from serving import mainly, served
 from test_doors import Door, member
 
 from modescape.exporting import ensemble_of
@@ -66,6 +66,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
 
 
 @pytest.mark.slow
+@mainly("postgres")
 def test_points_are_shown_before_any_member_is_there_and_are_its_curves_afterwards(door: Loop) -> None:
     id_ = door.opened(2)
     assert door.log(id_, "0", "a", [0, 1, 2], loss=[3.0, 2.0, None]).status_code == 201

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from serving import free_port, served
+from serving import free_port, mainly, served
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 from test_doors import Door, Process, along, member, truth
@@ -112,7 +112,7 @@ def train(e: ensemble.EnsembleLog, seeds: range, test: NDArray[Any], rest: tuple
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(("there", "store_url"), [(False, "sqlite"), (True, "postgres")], indirect=["store_url"])
 def test_a_loop_of_scikit_learn_is_judged_as_its_arrays_are(door: Door, mine: Settings, there: bool) -> None:
     images, labels = load_digits(return_X_y=True)
     images, labels = images[:900] / 16, labels[:900]
@@ -136,6 +136,7 @@ def test_a_loop_of_scikit_learn_is_judged_as_its_arrays_are(door: Door, mine: Se
 
 
 @pytest.mark.slow
+@mainly("postgres")
 def test_everything_that_a_member_says_comes_to_the_server(door: Door, mine: Settings) -> None:
     drawn = [np.stack([member(10 * i + s) for s in range(3)]) for i in range(3)]
     with ms.ensemble(
@@ -203,6 +204,7 @@ with ms.ensemble("killed", truth(), recipe="same", planned=2, server=sys.argv[1]
 
 
 @pytest.mark.slow
+@mainly("sqlite")
 def test_a_process_that_is_killed_loses_nothing_that_it_logged(
     door: Door, mine: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

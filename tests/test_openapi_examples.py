@@ -227,10 +227,8 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name in names() if name not in ASKED],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in names() if name not in ASKED])
 def test_an_example_has_the_keys_and_types_of_real_answers(name: str, answers: dict[str, list[Json]]) -> None:
     found = list(unlike(Example(name).read(), answers[name], name))
     assert not found, "\n".join(found)

@@ -382,9 +382,9 @@ def test_the_address_people_open_has_brackets_and_is_one(tmp_path: Path, host: s
     assert settings.url == url.format(port=8123)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "host", [*(pytest.param(host, marks=pytest.mark.slow) for host in ("::1", "::")),
-             *(pytest.param(host, marks=[pytest.mark.slow, pytest.mark.check]) for host in ("localhost", "0.0.0.0"))],
+    "host", ["::", *(pytest.param(host, marks=pytest.mark.check) for host in ("::1", "localhost", "0.0.0.0"))]
 )  # fmt: skip
 def test_one_command_runs_on_addresses_of_either_family(
     tmp_path: Path, host: str, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from playwright.sync_api import sync_playwright
 from safetensors.torch import save_file
-from serving import Served, served
+from serving import Served, mainly, served
 from test_doors import Door, sha
 from torch import nn
 
@@ -78,6 +78,7 @@ def worked(site: Served, slug: str) -> Lab:
 
 
 @pytest.mark.slow
+@mainly("postgres")
 def test_sent_weights_are_placed_checked_and_judged_by_a_worker(
     store_url: str, tmp_path: Path, weights: tuple[Path, list[float]]
 ) -> None:

@@ -65,7 +65,20 @@ def plain(site: Served) -> Experiment:
     return finished(site.laboratory, name="a plain one")
 
 
-@pytest.fixture(scope="module", params=[*(pytest.param(name, marks=pytest.mark.slow) for name in NAMES), "everything"])
+# Those that the page treats each in its own way; of the others it is told by the one that has every strange name.
+EACH = ("method", "version", "preset")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        *(
+            pytest.param(name, marks=[pytest.mark.slow, *([] if name in EACH else [pytest.mark.check])])
+            for name in NAMES
+        ),
+        "everything",
+    ],
+)
 def strange(request: pytest.FixtureRequest, site: Served) -> tuple[Experiment, list[str]]:
     if request.param == "everything":
         return request.getfixturevalue("everything"), [*NAMES.values()]
@@ -131,6 +144,7 @@ def test_its_figures_tables_and_comparisons_open(
             assert client.get(f"{api}/figures/{name}.json").status_code in (200, 409), name
 
 
+@pytest.mark.slow
 def test_every_page_list_and_form_of_a_figure_opens_where_one_has_every_strange_name(
     everything: Experiment, site: Served
 ) -> None:
