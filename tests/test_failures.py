@@ -48,6 +48,7 @@ CPU = Machine("cpu", "test", "test", ("cpu",))
 SGMCMC = {"cycles": 2, "epochs_per_cycle": 2, "samples_per_cycle": 1, "noise_epochs": 1, "learning_rate": 0.05}
 SPEC: dict[str, Any] = {
     "data": {"dataset": "digits", "input_scale": "standardised", "train_images": 490, "validation_images": 100},
+    "network": {"architecture": "mlp"},
     "training": {"learning_rate": 0.005, "epochs": 4, "batch_size": 50, "snapshots": 4},
     "ensemble": {"runs": 6},
     "methods": [
@@ -62,7 +63,7 @@ SPEC: dict[str, Any] = {
     "connectivity": {"points": 3, "images": 50},
     "instability": {"epochs": [1], "repetitions": 1, "points": 3, "images": 50},
 }
-SMALL = {key: SPEC[key] for key in ("data", "training", "ensemble", "methods", "shift", "ood")}
+SMALL = {key: SPEC[key] for key in ("data", "network", "training", "ensemble", "methods", "shift", "ood")}
 SKIPPED = [
     ("predict", "0"), ("sample", "0/random/spread"), ("shift", "0/optimum"), ("sample", "5/sgmcmc/typical"),
     ("connectivity", "1-4"), ("plane", "1/0"), ("plane", "2/0"),
@@ -282,7 +283,7 @@ def test_a_lower_rate_is_offered_where_a_training_failed_and_not_where_a_stage_b
 
 
 def _plain(runs: int) -> dict[str, Any]:
-    return {"data": SPEC["data"], "training": SPEC["training"], "ensemble": {"runs": runs}}
+    return {key: SPEC[key] for key in ("data", "network", "training")} | {"ensemble": {"runs": runs}}
 
 
 @pytest.mark.slow
@@ -489,6 +490,7 @@ def test_a_method_that_needs_dropout_layers_is_refused_where_there_are_none() ->
         architectures.keep({name: one for name, one in architectures.here.items() if name != "without-dropout"})
 
 
+@pytest.mark.slow
 def test_every_network_says_whether_it_has_dropout_layers() -> None:
     from modescape.architectures.building import build
     from modescape.science.data import Shape
