@@ -20,21 +20,21 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SPEC: dict[str, Any] = {
     "data": {"dataset": "digits", "train_images": 400, "test_images": 600},
-    "training": {"epochs": 8, "batch_size": 32, "snapshots": 4},
+    "training": {"epochs": 5, "batch_size": 32, "snapshots": 4},
     "ensemble": {"runs": 3, "seed": 11},
     "methods": [{"method": "random", "spread": 3, "typical": 2}],
 }
 
 
 class Asker:
-    """The command line with one home or one server: `watch` in a process, the others in this one. json: what a command
-    prints with --json."""
+    """The command line with one home or one server: `watch --json`, as programs follow it, in a process, the others in
+    this one. json: what a command prints with --json."""
 
     def __init__(self, home: Path, *server: str) -> None:
         self._home, self._server = home, server
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        ask = process if arguments[0] == "watch" else modescape
+        ask = process if arguments[0] == "watch" and "--json" in arguments else modescape
         return ask(self._home, *arguments, *self._server)
 
     def json(self, *arguments: str) -> Any:

@@ -22,10 +22,10 @@ SPEC: dict[str, Any] = {
     "training": {"epochs": 12, "batch_size": 40, "learning_rate": 0.005, "snapshots": 6, "checkpoint_every": 6},
     "ensemble": {"runs": 2},
     "evaluation": {"embed_images": 50},
-    "planes": [{"train_images": 20, "test_images": 20}],
-    "tunnels": [{"knots": 1, "epochs": 1, "images": 50, "triangles": False}],
+    "planes": [{"kind": "line", "train_images": 10, "test_images": 10}],
+    "tunnels": [{"knots": 1, "epochs": 1, "images": 10, "triangles": False}],
     "connectivity": {"points": 3, "images": 50},
-    "instability": {"epochs": [0], "repetitions": 1, "points": 3, "images": 50},
+    "instability": {"epochs": [0], "repetitions": 1, "points": 3, "images": 20},
     "shift": {"corruptions": ["brightness"], "intensities": [3], "images": 50},
     "ood": [{"dataset": "gaussian-noise", "images": 50}],
 }  # fmt: skip
@@ -33,7 +33,7 @@ SPEC: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    methods = [{"method": name, "spread": 2, "typical": 5} for name in ms.registry.methods if name != "sgmcmc"]
+    methods = [{"method": name, "spread": 1, "typical": 5} for name in ms.registry.methods if name != "sgmcmc"]
     return ms.run({**SPEC, "methods": methods}, folder=tmp_path_factory.mktemp("vit"))
 
 
