@@ -206,7 +206,7 @@ def _keys(store: Store) -> Iterator[tuple[str, Any]]:
 
 
 def _key(store: Store, stage: Stage, experiment: Experiment) -> str:
-    return real.stage_key(Lease("", "", 0.0, stage, experiment), store, NUMERICS)
+    return real.stage_key(Lease("", "", 0.0, stage, experiment, store.stages.standing(stage)), NUMERICS)
 
 
 def _documents(client: httpx.Client, slugs: list[str]) -> Iterator[tuple[str, Any]]:

@@ -133,7 +133,7 @@ class SmallRunner:
     def _predict(
         self, lease: Lease, store: Store, artifacts: Artifacts, control: StageControl, random: np.random.Generator
     ) -> StageOutput:
-        kept = next(s for s in store.stages.needs(lease.stage.id) if s.kind == "train").result["extra"]["checkpoints"]
+        kept = next(s for s in lease.standing.needs if s.kind == "train").result["extra"]["checkpoints"]
         output = self._solutions(
             lease,
             artifacts,

@@ -922,6 +922,7 @@ def _write(site: Served, row: Experiment, **columns: Any) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_the_page_of_an_experiment_tells_every_claim(page: httpx.Client, judged: Experiment) -> None:
     text = page.get(f"/experiments/{judged.slug}").text
     claims = text[text.index('id="claims"') : text.index('aria-label="Figures"')]

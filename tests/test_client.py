@@ -82,6 +82,7 @@ QUERIES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 def test_the_same_lists_records_and_numbers_come_from_a_home_and_from_a_server(
     both: tuple[Workspace, Workspace],
 ) -> None:

@@ -67,6 +67,7 @@ def apart(said: NDArray[np.int64]) -> float:
     return float(np.mean(pairs))
 
 
+@pytest.mark.slow
 def test_intervals_and_differences_are_those_of_the_predictions(site: Served) -> None:
     """From the kept logits alone, with scipy's Student t. How many runs learn anything may differ between machines."""
     numbers = ask(site, "one", "other")["numbers"]

@@ -203,6 +203,7 @@ def test_a_damaged_gzip_is_refused(tmp_path: Path) -> None:
         here.describe(spec("fashion-mnist"), (tmp_path,))
 
 
+@pytest.mark.slow
 def test_debians_fashion_mnist_is_the_published_one() -> None:
     if not (DEBIAN / "fashion-mnist").is_dir():
         pytest.fail("Fashion-MNIST is not installed: sudo apt-get install dataset-fashion-mnist")
@@ -843,6 +844,7 @@ def test_every_public_set_that_is_not_here_says_how_to_get_it(name: str, tmp_pat
 # --- what is here, and fetching ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_describing_loads_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
     asked = npz(tmp_path, images=pixels(30, 6, 5), labels=LABELS)
     script = (

@@ -431,6 +431,7 @@ def test_a_reading_process_that_goes_wrong_is_ended_and_said(
     assert not list((tmp_path / "uploads" / "reading").iterdir()), "the folder it read is removed"
 
 
+@pytest.mark.slow
 def test_each_look_has_a_process_of_its_own_without_our_settings_and_one_that_somebody_ended_begins_again(
     tmp_path: Path, readers: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -596,6 +597,7 @@ def test_a_member_that_does_not_fit_is_refused_by_what_differs(shared: Door) -> 
     assert shared.client.get(f"/api/imports/{id_}").json()["here"] == 1
 
 
+@pytest.mark.slow
 def test_a_copy_of_an_earlier_member_is_left_out_and_said(shared: Door) -> None:
     id_ = shared.opened(planned=3)
     for i, content in enumerate((member(0), member(1), member(0))):
@@ -890,6 +892,7 @@ def test_the_command_waits_for_a_server_that_is_away_and_goes_on_where_it_was(tm
         ServerDoor(site.url, patience=0.1).send({"x.npy": tmp_path / "x.npy"})
 
 
+@pytest.mark.slow
 def test_the_command_shows_the_token(tmp_path: Path) -> None:
     secret = "a secret of thirty-two characters"
     (tmp_path / "y.npy").write_bytes(npy(truth()))

@@ -149,6 +149,7 @@ def said(script: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_entries_from_outside_come_last_and_bring_what_ours_have(own: Path) -> None:
     found = json.loads(said(ASK, own))
     assert found["last"] == {

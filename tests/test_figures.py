@@ -142,9 +142,8 @@ class Lab:
     def claim(self, letter: str) -> ClaimRecord | None:
         return self.claims.get(letter)
 
-    @property
-    def stages(self) -> list[Any]:
-        return [stage for plane in self.cuts for stage in stages_of(plane, self.kept)]
+    def stages_of(self, kind: str) -> list[Any]:
+        return [stage for plane in self.cuts for stage in stages_of(plane, self.kept) if stage.kind == kind]
 
     def array(self, digest: str) -> NDArray[Any]:
         return self.kept[digest]
@@ -817,6 +816,7 @@ def test_labels_are_pushed_apart_as_little_as_needed() -> None:
     assert np.mean(placed) == pytest.approx(54)
 
 
+@pytest.mark.slow
 def test_declaring_figures_loads_nothing_heavy() -> None:
     code = (
         "import sys, modescape.figures; from modescape.registry import figures; assert len(figures) >= 6;"

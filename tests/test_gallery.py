@@ -54,6 +54,7 @@ def blobs() -> NDArray[np.uint8]:
     return found
 
 
+@pytest.mark.slow
 def test_pictures_are_the_bytes_an_experiment_evaluates(client: httpx.Client) -> None:
     clean = blobs()[7:8]
     assert (picture(client.get("/api/gallery/blobs/7.png")) == clean[0, 0]).all()
@@ -88,6 +89,7 @@ def test_unchanged_pictures_are_not_sent_again(client: httpx.Client) -> None:
     assert client.get("/api/gallery/blobs/0.png?corruption=contrast&intensity=2", headers=again).status_code == 200
 
 
+@pytest.mark.slow
 def test_the_page_shows_every_type_that_applies_and_says_what_it_shows(client: httpx.Client) -> None:
     page = client.get("/gallery?dataset=mine&image=2", headers=HTML).text  # 20x24 pixels in colour: all types
     for name, kind in corruptions.items():

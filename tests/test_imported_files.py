@@ -410,6 +410,7 @@ def test_a_table_of_more_rows_than_memory_is_meant_for_is_refused(
         read(tmp_path / "t.csv")
 
 
+@pytest.mark.slow
 def test_a_header_that_lies_costs_no_memory(tmp_path: Path) -> None:
     """In a process that may not have 1 GB more than it begins with: a header promises 27, an archive unpacks to 2."""
     folder(tmp_path / "a", {"test.logits.npy": header(ROW.replace("40", str(600_000_000)))})

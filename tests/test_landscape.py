@@ -361,10 +361,10 @@ class Cuts(Lab):
         for run in range(3):
             self.add(Point(10 * run + 4, run, "optimum", 4, epoch=4.0), np.eye(3)[[0, 1, 2, 0]])
 
-    @property
-    def stages(self) -> list[Any]:
+    def stages_of(self, kind: str) -> list[Any]:
         there = [stage for plane in self.found for stage in stages_of(plane, self.kept)]
-        return there + [stage for plane in self.waiting for stage in stages_of(plane, self.kept, done=False)]
+        there += [stage for plane in self.waiting for stage in stages_of(plane, self.kept, done=False)]
+        return [stage for stage in there if stage.kind == kind]
 
 
 def collected(lab: Any, name: str, **options: Any) -> Any:
@@ -548,6 +548,7 @@ def client(site: Served) -> Iterator[httpx.Client]:
 ADDRESS = "/api/experiments/small-one/planes"
 
 
+@pytest.mark.slow
 def test_any_three_solutions_can_be_asked_for(site: Served, client: httpx.Client) -> None:
     answer = client.post(ADDRESS, json={"kind": "affine", "solutions": [2, 5, 7], "resolution": 33})
     assert answer.status_code == 202
@@ -640,8 +641,8 @@ class Bench:
     def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
         return output
 
-    def stage_key(self, lease: Lease, store: Store, numerics: str) -> str:
-        return real.stage_key(lease, store, numerics)
+    def stage_key(self, lease: Lease, numerics: str) -> str:
+        return real.stage_key(lease, numerics)
 
     def run_stage(
         self,

@@ -592,6 +592,7 @@ def test_every_row_of_predictions_can_be_traced_to_its_file(tmp_path: Path) -> N
         assert client.get("/api/experiments/pets/images?split=validation").status_code == 404
 
 
+@pytest.mark.slow
 def test_the_data_page_says_what_is_used_for_what_and_each_classs_index(tmp_path: Path) -> None:
     root = tmp_path / "data" / "scans"
     for name in ("train", "val"):

@@ -419,6 +419,7 @@ def test_what_a_home_was_not_told_to_its_end_can_be_brought_later(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_a_spool_that_a_process_holds_is_left_to_it(
     mine: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

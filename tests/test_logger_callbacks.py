@@ -92,6 +92,7 @@ def test_lightning_tells_of_its_losses_and_leaves_its_module(logged: Any, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_the_trainer_of_hugging_face_tells_what_it_logs_and_leaves_its_model(logged: Any, tmp_path: Path) -> None:
     import torch
     import transformers

@@ -142,6 +142,7 @@ def test_a_registered_set_says_how_it_is_read(client: httpx.Client, place: Path)
     assert "Values below 0 and above 1 are cut off." in client.get("/data").text
 
 
+@pytest.mark.slow
 def test_what_is_white_can_be_said_in_the_form(client: httpx.Client, place: Path) -> None:
     np.savez(place / "halves.npz", images=np.linspace(0, 2, 320).reshape(20, 4, 4), labels=np.arange(20) % 2)
     assert 'name="data.white"' in client.get("/launch").text

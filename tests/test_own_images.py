@@ -137,6 +137,7 @@ def row(lab: Lab, metric: str, subject: str = "shift/independent/1", corruption:
     return found
 
 
+@pytest.mark.slow
 def test_a_set_with_images_of_its_own_is_scored_on_its_own_labels(lab: Lab) -> None:
     there, other = members(1, OTHER, 1.4)
     odds = np.exp(there.astype(float) - there.max(-1, keepdims=True))

@@ -171,6 +171,7 @@ def test_a_level_of_white_belongs_to_pictures(tmp_path: Path) -> None:
 # --- from end to end ---
 
 
+@pytest.mark.slow
 def test_an_ensemble_on_a_table_is_as_good_as_the_field_knows(tmp_path: Path) -> None:
     """Breast cancer in Wisconsin: linear and small models reach 95 % and more on held out cases."""
     found = load_breast_cancer()

@@ -489,6 +489,7 @@ def test_one_bad_picture_fails_the_first_stage_by_name_and_the_second_launch_at_
     assert trained(again.stages) == {"succeeded"}
 
 
+@pytest.mark.slow
 def test_a_set_is_looked_through_once_and_other_images_are_too(tmp_path: Path) -> None:
     asked = jpegs(tmp_path / "pets")
     outside = tmp_path / "outside"

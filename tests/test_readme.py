@@ -96,6 +96,7 @@ def test_the_notebook_runs_in_a_temporary_folder() -> None:
     assert "Independent runs disagree on" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_method_of_the_readme_is_a_method(tmp_path: Path) -> None:
     definition = next(block for block in blocks("python") if "@method" in block)
     (tmp_path / "own_methods.py").write_text(definition, encoding="utf-8")

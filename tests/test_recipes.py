@@ -469,6 +469,7 @@ def test_a_rate_of_its_own_is_refused_of_an_optimiser_of_torchs_kind() -> None:
         Torch(Weights(one.detach(), (one,), (True,)), torch.optim.Adamax, lr=0.1)
 
 
+@pytest.mark.slow
 def test_the_parts_of_the_example_keep_their_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "examples"))
     monkeypatch.delitem(sys.modules, "own_recipe", raising=False)
@@ -527,6 +528,7 @@ TUNED: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vary", ["head", "batches"])
 def test_fine_tuned_runs_share_their_start_and_their_claims_say_so(tmp_path: Path, vary: str) -> None:
     import modescape as ms

@@ -357,7 +357,8 @@ def lease_of(store: Store) -> Lease:
     experiment = store.experiments.page()[0]
     stage = store.stages.of(experiment.id)[0]
     assert stage.lease_token is not None
-    return Lease(stage.lease_token, "w", 30.0, stage, store.experiments.get(experiment.id))
+    standing = store.stages.standing(stage)
+    return Lease(stage.lease_token, "w", 30.0, stage, store.experiments.get(experiment.id), standing)
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -997,6 +998,7 @@ def test_list_columns_can_be_derived_again(store: Store) -> None:
     assert (row.status, row.stages_done) == ("succeeded", 5)
 
 
+@pytest.mark.slow
 def test_random_verbs_never_break_the_rules(store: Store) -> None:
     """Any order of users' and workers' verbs leaves a graph that keeps its promises."""
     rng = random.Random(5)
@@ -1074,6 +1076,32 @@ def test_a_stage_does_without_what_failed_and_waits_for_the_rest(store: Store) -
     standing = store.stages.standing(store.stages.get(stage_id(store, experiment, "compare/all")))
     assert {(need.kind, need.key) for need in standing.needs} == {("predict", "0"), ("predict", "1")}
     assert (standing.firm, standing.failed) == (set(), {})
+
+
+def test_what_failed_is_told_from_inside_results_and_stages_are_read_by_kind(store: Store) -> None:
+    experiment = create(store, stages=LOOSE)
+    finish(store, claim(store, "train/0"), StageOutput(extra={"failed": "loss is nan", "checkpoints": [1, 2]}))
+    finish(store, claim(store, "train/1"), StageOutput(extra={"checkpoints": []}))
+    finish(store, claim(store, "predict/0"), StageOutput(extra={"failed": ""}))
+    told = store.stages.failures(experiment.slug, ("train", "predict"))
+    assert told == [(store.stages.get(stage_id(store, experiment, "train/0")).params, "loss is nan")]
+    assert store.stages.failures(experiment.id, ("predict", "compare")) == []
+    every = store.stages.of(experiment.id)
+    for kind in ("train", "predict", "compare", "unheard-of"):
+        assert [one.id for one in store.stages.of(experiment.id, kind)] == [one.id for one in every if one.kind == kind]
+    with pytest.raises(NotFound):
+        store.stages.failures("nobody", ("train",))
+
+
+def test_what_a_stage_says_last_comes_with_its_end(store: Store) -> None:
+    create(store)
+    lease = claim(store)
+    before = store.events.last_id()
+    store.leases.finish(lease, StageOutput(), "memo", Progress(40, 40, {"loss": 0.25}))
+    stage = store.stages.get(lease.stage.id)
+    assert (stage.state, stage.step, stage.steps, stage.progress) == ("succeeded", 40, 40, {"loss": 0.25})
+    told = [(event.kind, event.payload.get("loss")) for event in store.events.after(before)]
+    assert told[:2] == [("progress", 0.25), ("stage-succeeded", None)]
 
 
 def test_a_stage_that_is_left_without_anything_fails_too_and_names_the_first_cause(store: Store) -> None:

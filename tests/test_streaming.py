@@ -40,6 +40,7 @@ def test_blocks_cover_every_example_once() -> None:
         assert np.concatenate([np.arange(10)[part] for part in parts]).tolist() == list(range(10))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="needs a system that takes pages back")
 def test_what_has_been_read_of_a_file_is_given_back(tmp_path: Path) -> None:
     array = mapped(tmp_path, 2, 40_000, 1000)  # 320 MB

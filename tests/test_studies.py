@@ -167,6 +167,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_one_from_outside_is_asked_for_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "own_widths.py").write_text(OWN, encoding="utf-8")
     done = subprocess.run([sys.executable, "-c", ASK], cwd=tmp_path, capture_output=True, text=True, check=False)

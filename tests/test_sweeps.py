@@ -182,6 +182,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     return Swept(here.laboratory, row.id, here)
 
 
+@pytest.mark.slow
 def test_stages_that_cells_have_in_common_are_done_once(swept: Swept) -> None:
     """Cells 1 and 2, and 3 and 4, share a root seed and trainings: nothing of those is trained or predicted twice."""
     for place, row in enumerate(swept.kept.experiments):
@@ -377,6 +378,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 BODY: dict[str, Any] = {"name": "two rates", "base": SPEC, "over": {"training.learning_rate": [0.001, 0.003]}}
 
 
+@pytest.mark.slow
 def test_a_sweep_is_launched_read_acted_on_and_deleted_over_http(site: Served) -> None:
     with site.client() as client:
         price = client.post("/api/sweeps/estimate", json=BODY)
@@ -524,6 +526,7 @@ def test_more_than_four_experiments_are_compared(site: Served) -> None:
 # ---- from the command line ----
 
 
+@pytest.mark.slow
 def test_the_command_line_prices_launches_and_runs_a_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

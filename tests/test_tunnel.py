@@ -35,7 +35,6 @@ from modescape.spec import parse
 from modescape.spec_parts import NetworkSpec
 from modescape.stages import filling
 from modescape.stages import runner as real
-from modescape.store import Store
 from modescape.store.leases import Lease
 from modescape.studies.tunnel import stages
 from modescape.studies.tunnel.figure_tunnel import Tunnel, TunnelOptions
@@ -225,8 +224,8 @@ class Stopping:
     def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
         return output
 
-    def stage_key(self, lease: Lease, store: Store, numerics: str) -> str:
-        return real.stage_key(lease, store, "again" if lease.stage.kind in STUDIED else numerics)
+    def stage_key(self, lease: Lease, numerics: str) -> str:
+        return real.stage_key(lease, "again" if lease.stage.kind in STUDIED else numerics)
 
     def run_stage(self, lease: Lease, *rest: Any, device: str) -> StageOutput:
         control = rest[-1]

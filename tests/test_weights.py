@@ -85,6 +85,7 @@ def test_a_prefix_of_anybodys_own_is_known_by_every_name_having_it() -> None:
     assert by_name(one_layer, one_layer).is_plain
 
 
+@pytest.mark.slow
 def test_a_header_of_very_many_names_is_refused_without_comparing_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     found = slots(*((f"t{i}.weight", (3,)) for i in range(50_000)))
     compared: list[int] = []

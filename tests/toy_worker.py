@@ -40,8 +40,8 @@ class ToyRunner:
     def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
         return output
 
-    def stage_key(self, lease: Lease, store: Store, numerics: str) -> str:
-        needs = [need.memo or "" for need in store.stages.needs(lease.stage.id)]
+    def stage_key(self, lease: Lease, numerics: str) -> str:
+        needs = [need.memo or "" for need in lease.standing.needs]
         return hashlib.sha256(
             "|".join([numerics, lease.stage.kind, lease.stage.key, str(lease.stage.params), *needs]).encode()
         ).hexdigest()
@@ -56,7 +56,7 @@ class ToyRunner:
         *,
         device: str,
     ) -> StageOutput:
-        inputs = [need.result["extra"]["value"] for need in store.stages.needs(lease.stage.id)]
+        inputs = [need.result["extra"]["value"] for need in lease.standing.needs]
         at, value = 0, start_of(lease.stage.kind, lease.stage.key, inputs)
         output = StageOutput()
         if "resume" in lease.stage.partial:

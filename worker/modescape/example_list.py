@@ -175,7 +175,7 @@ def _left(results: Results) -> Json:
     left = results.extra("examples", "all")
     if left is not None and "sets" in left:
         return left
-    planned = any(stage.kind == "examples" for stage in results.stages)
+    planned = any(stage.kind == "examples" for stage in results.planned)
     skipped = results.skipped("examples", "all")
     alone = "" if results.spec.ensemble.runs > 1 else "one run alone makes no ensemble"
     reason = skipped or alone or ("they are being worked out" if planned else "they have not been worked out")
@@ -332,7 +332,7 @@ class ExampleSet:
         left = self.results.extra(kind, key)
         if left is not None:
             return self.results.array(left["pictures"]), ""
-        planned = any((stage.kind, stage.key) == (kind, key) for stage in self.results.stages)
+        planned = any((stage.kind, stage.key) == (kind, key) for stage in self.results.planned)
         why = self.results.skipped(kind, key)
         return None, why or ("pictures are being prepared" if planned else NO_IMAGES)
 

@@ -43,7 +43,7 @@ TELL_SECONDS = 1.0  # between progress events of one stage
 class Runner(Protocol):
     """What does a stage's work: the module `stages.runner`, or something small in tests."""
 
-    def stage_key(self, lease: Lease, store: Store, numerics: str) -> str: ...
+    def stage_key(self, lease: Lease, numerics: str) -> str: ...
 
     def run_stage(
         self,
@@ -202,7 +202,7 @@ class Executor:
         lease, started = control.lease, time.monotonic()
         try:
             control.check()
-            memo = self._runner.stage_key(lease, self.store, self.machine.numerics)
+            memo = self._runner.stage_key(lease, self.machine.numerics)
             if self.store.leases.reuse(
                 lease, memo, exists=self.artifacts.exists,
                 renew=lambda output: self._runner.renewed(lease, output, self.artifacts),
@@ -215,8 +215,7 @@ class Executor:
                 output = self._runner.run_stage(
                     lease, self.store, self.artifacts, self.settings, control, device=self.machine.device
                 )
-            control.tell()
-            self.store.leases.finish(lease, output, memo)
+            self.store.leases.finish(lease, output, memo, control.untold())
         except LeaseLost:
             raise
         except StageInterrupted:

@@ -80,7 +80,23 @@ class Results:
 
     @cached_property
     def stages(self) -> list[Stage]:
+        """All, with their results, which can be large: `planned` and `stages_of` are enough for most questions."""
         return self.store.stages.of(self.experiment.id)
+
+    @cached_property
+    def planned(self) -> list[Stage]:
+        """All, without results."""
+        return self.store.stages.without_results(self.experiment.id)
+
+    def stages_of(self, kind: str) -> list[Stage]:
+        """Those of a kind, with their results."""
+        if kind not in self._by_kind:
+            self._by_kind[kind] = self.store.stages.of(self.experiment.id, kind)
+        return self._by_kind[kind]
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[Stage]]:
+        return {}
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -93,15 +109,16 @@ class Results:
         The stages that train and predict tell it. Predictions from before they did are judged here, by the same rule.
         """
         found = {run.number: run.failed for run in self.runs}
-        for stage in self.stages:
+        untold = {run for run, why in found.items() if why is None}
+        for stage in self.planned:
             run = stage.params.get("run")
             if run not in found or stage.kind not in (StageKind.TRAIN, StageKind.PREDICT):
                 continue
             if stage.state == StageState.FAILED and stage.error.get("type") != "NeedFailed":
                 found[run] = f"{stage.kind}/{stage.key} {STOPPED}: {stage.error.get('message', '')}"
-            elif found[run] is None and stage.kind == StageKind.PREDICT and stage.state == StageState.SUCCEEDED:
-                extra = stage.result["extra"]
-                found[run] = kept_failure(extra, self.spec.evaluation.splits[0], self.artifacts)
+            elif run in untold and stage.kind == StageKind.PREDICT and stage.state == StageState.SUCCEEDED:
+                kept = next(one for one in self.stages_of(StageKind.PREDICT) if one.id == stage.id)
+                found[run] = kept_failure(kept.result["extra"], self.spec.evaluation.splits[0], self.artifacts)
         return {run: why for run, why in found.items() if why}
 
     @property
@@ -113,14 +130,8 @@ class Results:
     def failed_chains(self) -> dict[str, dict[int, str]]:
         """Method -> run beside which its chain stood -> why that chain has failed, of those that have."""
         found: dict[str, dict[int, str]] = {}
-        for stage in self.stages:
-            why = (
-                stage.result.get("extra", {}).get("failed")
-                if stage.kind in (StageKind.CHAIN, StageKind.SAMPLE)
-                else None
-            )
-            if why and stage.params["run"] not in found.get(stage.params["method"], {}):
-                found.setdefault(stage.params["method"], {})[stage.params["run"]] = why
+        for params, why in self.store.stages.failures(self.experiment.id, (StageKind.CHAIN, StageKind.SAMPLE)):
+            found.setdefault(params["method"], {}).setdefault(params["run"], why)
         return found
 
     def chains(self, method: str) -> int:
@@ -164,7 +175,7 @@ class Results:
 
     def averaged_set(self, method: str) -> SampleSet:
         """The set of a method's samples that is averaged and compared: fair where a strength is chosen for it."""
-        chosen = any((s.kind, s.key) == ("strength", method) for s in self.stages)
+        chosen = any((s.kind, s.key) == ("strength", method) for s in self.planned)
         return SampleSet.FAIR if chosen else SampleSet.TYPICAL
 
     def averaged(self, method: str, run: int) -> list[Solution]:
@@ -214,12 +225,8 @@ class Results:
 
     @property
     def _predicted(self) -> Json:
-        for stage in self.stages:
-            if (
-                stage.kind == StageKind.PREDICT
-                and stage.state == StageState.SUCCEEDED
-                and "labels" in stage.result["extra"]
-            ):
+        for stage in self.stages_of(StageKind.PREDICT):
+            if stage.state == StageState.SUCCEEDED and "labels" in stage.result["extra"]:
                 extra: Json = stage.result["extra"]
                 return extra
         if not self.healthy:
@@ -230,9 +237,9 @@ class Results:
     def steps_per_epoch(self) -> float | None:
         """Optimiser steps an epoch, read off any checkpoint; None before the first training has reported, and of
         weights that were made elsewhere."""
-        for stage in self.stages if self.spec.weights is None else ():
+        for stage in self.stages_of(StageKind.TRAIN) if self.spec.weights is None else ():
             known = stage.result.get("extra", {}) or stage.partial
-            for checkpoint in known.get("checkpoints", []) if stage.kind == StageKind.TRAIN else []:
+            for checkpoint in known.get("checkpoints", []):
                 if checkpoint["epoch"] > 0:
                     return float(checkpoint["step"] / checkpoint["epoch"])
         return None
@@ -284,13 +291,13 @@ class Results:
 
     def extra(self, kind: str, key: str) -> Json | None:
         """What a finished stage left for its dependants; None while it is not finished, or not planned."""
-        found = (s for s in self.stages if (s.kind, s.key, s.state) == (kind, key, StageState.SUCCEEDED))
+        found = (s for s in self.stages_of(kind) if (s.key, s.state) == (key, StageState.SUCCEEDED))
         kept = (stage.result["extra"] for stage in found)
         return next((extra for extra in kept if not extra.get("skipped") and not extra.get("failed")), None)
 
     def skipped(self, kind: str, key: str) -> str:
         """Why a stage has ended and left nothing to use; "" when it did, or has not ended."""
-        stage = next((s for s in self.stages if (s.kind, s.key) == (kind, key)), None)
+        stage = next((s for s in self.stages_of(kind) if s.key == key), None)
         if stage is None or stage.state not in (StageState.SUCCEEDED, StageState.FAILED):
             return ""
         if stage.state == StageState.FAILED:
@@ -300,7 +307,7 @@ class Results:
 
     def so_far(self, kind: str, key: str) -> Json:
         """What a stage left, or, while it is not finished, what it has saved on the way; empty before that."""
-        partial = next((stage.partial for stage in self.stages if (stage.kind, stage.key) == (kind, key)), {})
+        partial = next((stage.partial for stage in self.stages_of(kind) if stage.key == key), {})
         return self.extra(kind, key) or partial
 
     def array(self, digest: str) -> NDArray[Any]:

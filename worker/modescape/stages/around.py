@@ -84,8 +84,8 @@ class Around:
     def chain(self, entry: Method) -> Json:
         """What the chain of a method beside this run left."""
         key = f"{self.run}/{entry.name}"
-        for stage in self._results.stages:
-            if (stage.kind, stage.key, stage.state) == (StageKind.CHAIN, key, StageState.SUCCEEDED):
+        for stage in self._results.stages_of(StageKind.CHAIN):
+            if (stage.key, stage.state) == (key, StageState.SUCCEEDED):
                 extra: Json = stage.result["extra"]
                 return extra
         raise StageError(f"chain/{key} has not finished")

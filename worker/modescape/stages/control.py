@@ -74,9 +74,13 @@ class StageControl:
 
     def tell(self) -> None:
         """Write the latest progress, or just keep the lease. Raises LeaseLost."""
+        self.stop_if_asked(self._store.leases.beat(self.lease, self.untold()))
+
+    def untold(self) -> Progress | None:
+        """The latest progress, if it is not written yet; whoever asks writes it."""
         with self._lock:
             told, self._told = self._told, None
-        self.stop_if_asked(self._store.leases.beat(self.lease, told))
+        return told
 
     @property
     def has_progress(self) -> bool:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from modescape.draft import Draft
 from modescape.records import PlannedStage, StageKind, StageState
 from modescape.stages.stage import Kind, Runs, Task
-from modescape.store import Store
 from modescape.store.leases import Lease
 from modescape.study import is_open
 from modescape.tables import Stage
@@ -27,9 +26,9 @@ class Inputs:
     through: tuple[int, ...] = ()
 
 
-def inputs_of(kind: Kind, lease: Lease, task: Task, store: Store) -> Inputs:
-    """All that is asked of the database, so that key and work of a stage see the same."""
-    standing = store.stages.standing(lease.stage)
+def inputs_of(kind: Kind, lease: Lease, task: Task) -> Inputs:
+    """Of what was there when the stage was claimed, so that its key and its work see the same."""
+    standing = lease.standing
     needs, failed = standing.needs, standing.failed
     named = kind.through(task) if kind.through is not None else Runs()
     if not named.numbers and kind.gathers:

@@ -254,8 +254,8 @@ Lost = dict[str, dict[int, str]]  # method -> run -> which stage failed, or "cha
 def lost(results: Results, runs: Sequence[int], kind: str = "sample") -> Lost:
     """Of these runs those around which a method has left nothing to use; kind: `sample`, or `shift` of its samples."""
     found: Lost = {}
-    for stage in results.stages:
-        if stage.kind != kind or stage.params["run"] not in runs:
+    for stage in results.stages_of(kind):
+        if stage.params["run"] not in runs:
             continue
         name = stage.params["method" if kind == "sample" else "group"]
         left = stage.result.get("extra", {}) if stage.state == StageState.SUCCEEDED else {}

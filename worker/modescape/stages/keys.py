@@ -16,14 +16,13 @@ from modescape.spec import ExperimentSpec, unknown
 from modescape.stages import KINDS
 from modescape.stages.inputs import healthy_needs, inputs_of
 from modescape.stages.stage import Task
-from modescape.store import Store
 from modescape.store.leases import Lease
 
 
-def stage_key(lease: Lease, store: Store, numerics: str) -> str:
+def stage_key(lease: Lease, numerics: str) -> str:
     """The stage key: sha256 of all that decides the stage's bytes. numerics names the arithmetic of the worker."""
     task = task_of(lease)
-    standing = inputs_of(KINDS[task.kind], lease, task, store)
+    standing = inputs_of(KINDS[task.kind], lease, task)
     needs = [
         (need.kind, need.memo if need.state == StageState.SUCCEEDED else None)
         for need in standing.needs

@@ -26,7 +26,7 @@ def run_stage(
     """Do the stage's work, or say why there is none. Raises StageInterrupted when told to stop, StageError and others
     when it cannot."""
     kind = KINDS[lease.stage.kind]
-    standing = inputs_of(kind, lease, task_of(lease), store)
+    standing = inputs_of(kind, lease, task_of(lease))
     if standing.skipped:
         return StageOutput(extra={"skipped": standing.skipped})
     context = Context(lease, store, artifacts, settings, control, device, standing.through)

@@ -78,9 +78,9 @@ class Context:
         """The data on the device; loaded once per process and data spec."""
         return loading.load(self.spec.data, self.settings.data_folders).to(self.device)
 
-    @cached_property
+    @property
     def needs(self) -> list[Stage]:
-        return self.store.stages.needs(self.lease.stage.id)
+        return self.lease.standing.needs
 
     def need(self, kind: str, key: str) -> Json:
         """What a needed stage left for its dependants."""

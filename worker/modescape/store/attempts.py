@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modescape.records import EventKind, Json, StageOutput, StageState, Wish
+from modescape.records import EventKind, Json, Progress, StageOutput, StageState, Wish
 from modescape.store.outputs import files_of, name_files, write_rows
 from modescape.store.transaction import Change
 from modescape.store.transitions import make_again, move, settle
@@ -23,6 +23,12 @@ class Attempt:
     experiment: Experiment
     stage: Stage
     token: str
+
+    def tell(self, progress: Progress) -> None:
+        """How far it is, with an event."""
+        step, stage = {"step": progress.step, "steps": progress.steps}, self.stage
+        stage.step, stage.steps, stage.progress = progress.step, progress.steps, progress.numbers
+        self.change.event(EventKind.PROGRESS, stage.experiment_id, stage, **progress.numbers, **step)
 
     def succeed(self, output: StageOutput, memo: str, *, reused_from: str | None = None) -> None:
         """running -> succeeded, with the output's rows and the list columns it sets."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
-from modescape.records import Point
+from modescape.records import Json, Point
 from modescape.store.lookup import find_experiment, row_id
 from modescape.store.transaction import Subject
 from modescape.tables import Chunk, Series, Stage
@@ -43,29 +43,35 @@ class Curves(Subject):
             return _curve_of(session, row_id(experiment_id, "series", run, name))
 
 
-def add_points(session: Session, stage: Stage, run: int, name: str, points: Sequence[Point]) -> None:
-    series_id = row_id(stage.experiment_id, "series", run, name)
-    series = session.get(Series, series_id)
-    if series is None:
-        series = Series(id=series_id, experiment_id=stage.experiment_id, stage_id=stage.id, run=run, name=name, n=0)
-        session.add(series)
-        session.flush()
-    fresh = [p for p in points if series.last_step is None or p[0] > series.last_step]
-    if not fresh:
-        return
-    new = _curve(np.array([p[0] for p in fresh]), np.array([p[1] for p in fresh]), np.array([p[2] for p in fresh]))
-    tail = session.scalars(
-        select(Chunk).where(Chunk.series_id == series_id).order_by(Chunk.sequence.desc()).limit(1)
-    ).one_or_none()
-    sequence = 0
-    if tail is not None:
-        sequence = tail.sequence + 1
-        if tail.n < CHUNK_POINTS:
+def add_points(session: Session, stage: Stage, run: int, points: Mapping[str, Sequence[Point]]) -> None:
+    """New points of a run's curves; those at or before a curve's last step are known already and left out."""
+    ids = {name: row_id(stage.experiment_id, "series", run, name) for name in points}
+    known = {series.id: series for series in session.scalars(select(Series).where(Series.id.in_(ids.values())))}
+    for name, id_ in ids.items():
+        if id_ not in known:
+            about = {"experiment_id": stage.experiment_id, "stage_id": stage.id, "run": run, "name": name}
+            known[id_] = Series(id=id_, n=0, **about)
+            session.add(known[id_])
+    session.flush()
+    last = select(Chunk.series_id, func.max(Chunk.sequence)).where(Chunk.series_id.in_(ids.values()))
+    at_end = tuple_(Chunk.series_id, Chunk.sequence).in_(last.group_by(Chunk.series_id))
+    tails = {chunk.series_id: chunk for chunk in session.scalars(select(Chunk).where(at_end))}
+    rows: list[Json] = []
+    for name, id_ in ids.items():
+        series, tail = known[id_], tails.get(id_)
+        fresh = [p for p in points[name] if series.last_step is None or p[0] > series.last_step]
+        if not fresh:
+            continue
+        new = _curve(*(np.array(column) for column in zip(*fresh, strict=True)))
+        sequence = 0 if tail is None else tail.sequence + 1
+        if tail is not None and tail.n < CHUNK_POINTS:
             new, sequence = joined([unpacked(tail.points), new]), tail.sequence
             session.delete(tail)
-            session.flush()
-    _write_chunks(session, series_id, sequence, new)
-    _count_points(series, [p[0] for p in fresh], [p[1] for p in fresh])
+        rows += _chunks(id_, sequence, new)
+        _count_points(series, [p[0] for p in fresh], [p[1] for p in fresh])
+    session.flush()
+    if rows:
+        session.execute(insert(Chunk), rows)
 
 
 def drop_points(session: Session, stage_id: str, after_step: int) -> None:
@@ -76,7 +82,7 @@ def drop_points(session: Session, stage_id: str, after_step: int) -> None:
         keep = kept.steps <= after_step
         kept = _curve(kept.steps[keep], kept.values[keep], kept.times[keep])
         session.execute(delete(Chunk).where(Chunk.series_id == series.id))
-        _write_chunks(session, series.id, 0, kept)
+        _write_chunks(session, series.id, kept)
         series.n, series.last, series.last_step = 0, None, None
         series.smallest = series.smallest_step = series.largest = series.largest_step = None
         _count_points(series, kept.steps.tolist(), kept.values.tolist())
@@ -92,11 +98,18 @@ def copy_points(session: Session, source: Stage, target: Stage) -> None:
         session.execute(delete(Series).where(Series.id == own))
         values |= {"id": own, "experiment_id": target.experiment_id, "stage_id": target.id, "run": number}
         session.execute(insert(Series), [values])
-        _write_chunks(session, own, 0, _curve_of(session, series.id))
+        _write_chunks(session, own, _curve_of(session, series.id))
 
 
-def _write_chunks(session: Session, series_id: str, sequence: int, curve: SeriesPoints) -> None:
-    rows = []
+def _write_chunks(session: Session, series_id: str, curve: SeriesPoints) -> None:
+    """A whole curve."""
+    if rows := _chunks(series_id, 0, curve):
+        session.execute(insert(Chunk), rows)
+
+
+def _chunks(series_id: str, sequence: int, curve: SeriesPoints) -> list[Json]:
+    """Rows for the points of a curve, the first of them with that sequence."""
+    rows: list[Json] = []
     for i, start in enumerate(range(0, len(curve.steps), CHUNK_POINTS)):
         part = _curve(*(column[start : start + CHUNK_POINTS] for column in curve))
         rows.append(
@@ -104,8 +117,7 @@ def _write_chunks(session: Session, series_id: str, sequence: int, curve: Series
              "first_step": int(part.steps[0]), "last_step": int(part.steps[-1]),
              "points": packed(part)}
         )  # fmt: skip
-    if rows:
-        session.execute(insert(Chunk), rows)
+    return rows
 
 
 def _curve_of(session: Session, series_id: str) -> SeriesPoints:

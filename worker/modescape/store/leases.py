@@ -17,8 +17,9 @@ from modescape.store.attempts import Attempt, running_under
 from modescape.store.curves import add_points, copy_points, drop_points
 from modescape.store.lookup import find_experiment, lock_experiment_of
 from modescape.store.outputs import name_files
+from modescape.store.stages import Standing, standing_of
 from modescape.store.transaction import PURGE_LOCK, SAME_WORK_LOCK, Change, Subject, now
-from modescape.store.transitions import move, refresh, settle
+from modescape.store.transitions import NEEDED, move, refresh, settle
 from modescape.tables import Experiment, Stage, StageNeed
 
 HISTORY = 50
@@ -33,13 +34,15 @@ _SAME_WORK_RUNS = exists().where(
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a stage until it expires unless beaten; stage and experiment are as they were claimed."""
+    """The right to work on a stage until it expires unless beaten; stage, experiment and what the stage stands on are
+    as they were when it was claimed."""
 
     token: str
     owner: str
     seconds: float
     stage: Stage
     experiment: Experiment
+    standing: Standing
 
     @property
     def name(self) -> str:
@@ -102,7 +105,8 @@ class Leases(Subject):
                 experiment.started_at = change.now
             change.event(EventKind.STAGE_RUNNING, experiment.id, stage, worker=owner, attempt=stage.attempt)
             refresh(change, experiment)
-            return Lease(token, owner, seconds, stage, experiment)
+        with self.database.reading() as session:  # after the lock: results can be large
+            return Lease(token, owner, seconds, stage, experiment, standing_of(session, stage))
 
     def beat(self, lease: Lease, progress: Progress | None = None) -> Wish | None:
         """Keep the stage for another lease and tell how far it is; what the user wants of it.
@@ -149,11 +153,10 @@ class Leases(Subject):
             name_files(change, stage.id, artifacts)
             if run is not None and drop_after_step is not None:
                 drop_points(change.session, stage.id, drop_after_step)
-            for name, batch in (points or {}).items():
+            if points:
                 if run is None:
                     raise ValueError("curve points need their run's number")
-                add_points(change.session, stage, run, name, batch)
-            if points:
+                add_points(change.session, stage, run, points)
                 change.event(
                     EventKind.POINTS, lease.experiment.id, stage, run=run, names=sorted(points), step=stage.step
                 )
@@ -165,10 +168,13 @@ class Leases(Subject):
             stage = _touch(change, lease)
             change.event(kind, lease.experiment.id, stage, **payload)
 
-    def finish(self, lease: Lease, output: StageOutput, memo: str) -> Stage:
-        """running -> succeeded: the output's rows, the list columns, and the stages that waited. Raises LeaseLost."""
+    def finish(self, lease: Lease, output: StageOutput, memo: str, progress: Progress | None = None) -> Stage:
+        """running -> succeeded: the output's rows, the list columns, and the stages that waited. progress: how far it
+        came in the end. Raises LeaseLost."""
         with self.database.writing() as change:
             attempt = _attempt(change, lease)
+            if progress is not None:
+                attempt.tell(progress)
             attempt.succeed(output, memo)
             return attempt.stage
 
@@ -258,10 +264,9 @@ class Leases(Subject):
 
     def _settle_waiting(self) -> None:
         """Blocked stages whose needs have all ended: a repair, since every transition does this itself."""
-        needed = aliased(Stage)
         waits = exists().where(
-            StageNeed.stage_id == Stage.id, StageNeed.needs_id == needed.id,
-            needed.state.not_in([state for state in StageState if state.has_ended]),
+            StageNeed.stage_id == Stage.id, StageNeed.needs_id == NEEDED.id,
+            NEEDED.state.not_in([state for state in StageState if state.has_ended]),
         )  # fmt: skip
         with self.database.reading() as session:
             statement = select(Stage.experiment_id).where(Stage.state == StageState.BLOCKED, ~waits).distinct()

@@ -47,12 +47,22 @@ class Stages(Subject):
             settle(change, experiment)
             return session.get_one(Stage, id_, populate_existing=True)
 
-    def of(self, reference: str) -> list[Stage]:
-        """All stages of an experiment, in the order of the plan. Raises NotFound."""
+    def of(self, reference: str, kind: str | None = None) -> list[Stage]:
+        """All stages of an experiment, or those of a kind, in the order of the plan. Raises NotFound."""
         with self.database.reading() as session:
-            experiment = find_experiment(session, reference)
-            statement = select(Stage).where(Stage.experiment_id == experiment.id).order_by(Stage.ordinal)
-            return list(session.scalars(statement))
+            statement = select(Stage).where(Stage.experiment_id == find_experiment(session, reference).id)
+            if kind is not None:
+                statement = statement.where(Stage.kind == kind)
+            return list(session.scalars(statement.order_by(Stage.ordinal)))
+
+    def failures(self, reference: str, kinds: Collection[str]) -> list[tuple[Json, str]]:
+        """(parameters, why) of the stages of those kinds whose result says that what they made has failed, in the
+        order of the plan, without reading their results. Raises NotFound."""
+        with self.database.reading() as session:
+            why = Stage.result[("extra", "failed")].as_string()
+            of_it = Stage.experiment_id == find_experiment(session, reference).id
+            told = select(Stage.params, why).where(of_it, Stage.kind.in_(kinds), why.is_not(None))
+            return [(params, text) for params, text in session.execute(told.order_by(Stage.ordinal)) if text]
 
     def without_results(self, reference: str) -> list[Stage]:
         """`stages` without `result` and `partial`, which can be large: what pages and the API show."""
@@ -77,12 +87,8 @@ class Stages(Subject):
 
     def standing(self, stage: Stage) -> Standing:
         """What a stage stands on at this moment."""
-        arrows = select(Stage, StageNeed.optional).join(StageNeed, StageNeed.needs_id == Stage.id)
-        runs = select(Run.number, Run.failed).where(Run.experiment_id == stage.experiment_id, Run.failed.is_not(None))
         with self.database.reading() as session:
-            rows = session.execute(arrows.where(StageNeed.stage_id == stage.id).order_by(Stage.ordinal)).all()
-            failed = {number: why for number, why in session.execute(runs) if why}
-        return Standing([need for need, _ in rows], {need.id for need, optional in rows if not optional}, failed)
+            return standing_of(session, stage)
 
     def arrows(self, reference: str) -> list[tuple[str, str]]:
         """(stage id, id of a stage it needs) for the whole experiment."""
@@ -109,6 +115,14 @@ class Stages(Subject):
                 )
                 found |= {memo for memo in session.scalars(statement) if memo is not None}
         return found
+
+
+def standing_of(session: Session, stage: Stage) -> Standing:
+    arrows = select(Stage, StageNeed.optional).join(StageNeed, StageNeed.needs_id == Stage.id)
+    rows = session.execute(arrows.where(StageNeed.stage_id == stage.id).order_by(Stage.ordinal)).all()
+    runs = select(Run.number, Run.failed).where(Run.experiment_id == stage.experiment_id, Run.failed.is_not(None))
+    failed = {number: why for number, why in session.execute(runs) if why}
+    return Standing([need for need, _ in rows], {need.id for need, optional in rows if not optional}, failed)
 
 
 def add_stages(

@@ -19,6 +19,8 @@ from modescape.tables import Experiment, Stage, StageNeed
 AFRESH: Json = {"state": StageState.BLOCKED, "wish": None, "losses": 0, "lost_at_step": None, "finished_at": None,
                 "rung_at": None}  # fmt: skip
 
+NEEDED = aliased(Stage)  # once: the columns of a new alias cost more than most statements
+
 
 def move(change: Change, *where: ColumnElement[bool], **values: Any) -> int:
     """One conditional UPDATE of stages; how many rows it changed."""
@@ -34,10 +36,9 @@ def make_again(change: Change, stage: Stage) -> None:
     so is `stage` itself when that happened to it while it ran. A stage that is retried thus changes nothing until
     it has succeeded."""
     earlier = waiting_for([stage.id]) & (Stage.state == StageState.SUCCEEDED)
-    needed = aliased(Stage)
     since = exists().where(
-        StageNeed.stage_id == stage.id, StageNeed.needs_id == needed.id, needed.state == StageState.SUCCEEDED,
-        needed.finished_at > stage.claimed_at,
+        StageNeed.stage_id == stage.id, StageNeed.needs_id == NEEDED.id, NEEDED.state == StageState.SUCCEEDED,
+        NEEDED.finished_at > stage.claimed_at,
     )  # fmt: skip
     late = (Stage.id == stage.id) & since
     move(change, or_(earlier, late), step=0, **AFRESH)

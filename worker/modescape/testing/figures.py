@@ -109,7 +109,7 @@ def _waits(trial: Trial) -> None:
     if not trial.begun:
         raise NotAsked("No experiment that has only begun was given.")
     for results in trial.begun:
-        planned = {stage.kind for stage in results.stages}
+        planned = {stage.kind for stage in results.planned}
         try:
             trial.entry.call(results, trial.entry.options())
         except FigureNotReady as waiting:

@@ -42,21 +42,19 @@ def planned_cuts(results: Results) -> dict[str, Json]:
     """Name -> parameters of every cut through the landscape that is planned, computed or not; its runs are the
     healthy ones it goes through."""
     found: dict[str, Json] = {}
-    for stage in results.stages:
-        if stage.kind == "plane":
-            about = stage.result.get("extra") or stage.partial
-            runs = {"runs": about["runs"]} if "runs" in about else {}
-            name = stage.params["name"]
-            found[name] = {**found.get(name, stage.params), **runs}
+    for stage in results.stages_of("plane"):
+        about = stage.result.get("extra") or stage.partial
+        runs = {"runs": about["runs"]} if "runs" in about else {}
+        name = stage.params["name"]
+        found[name] = {**found.get(name, stage.params), **runs}
     return found
 
 
 def computed(results: Results) -> list[PlaneData]:
     """Cuts through the landscape of which anything is computed, their blocks put together."""
     named: dict[str, list[Stage]] = {}
-    for stage in results.stages:
-        if stage.kind == "plane":
-            named.setdefault(stage.params["name"], []).append(stage)
+    for stage in results.stages_of("plane"):
+        named.setdefault(stage.params["name"], []).append(stage)
     found = [_plane(results, name, stages) for name, stages in named.items()]
     return [plane for plane in found if plane is not None]
 
