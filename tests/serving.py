@@ -64,7 +64,7 @@ class SmallRunner:
     def renewed(self, lease: Lease, output: StageOutput, artifacts: Artifacts) -> StageOutput:
         return output
 
-    def stage_key(self, lease: Lease, store: Store, numerics: str) -> str:
+    def stage_key(self, lease: Lease, numerics: str) -> str:
         return hashlib.sha256(f"{lease.experiment.id}/{lease.stage.kind}/{lease.stage.key}".encode()).hexdigest()
 
     def run_stage(
@@ -77,7 +77,7 @@ class SmallRunner:
         *,
         device: str,
     ) -> StageOutput:
-        random = np.random.default_rng(int(self.stage_key(lease, store, "")[:8], 16))
+        random = np.random.default_rng(int(self.stage_key(lease, "")[:8], 16))
         output: StageOutput = getattr(self, f"_{lease.stage.kind}")(lease, store, artifacts, control, random)
         return output
 

@@ -408,16 +408,16 @@ def test_a_failure_is_recorded_with_its_reason_and_a_retry_goes_on(embedded: Hou
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_retry_goes_on_from_what_was_saved_under_the_same_key_only(embedded: House, changed: bool) -> None:
     class Upgraded(ToyRunner):
-        def stage_key(self, lease: Lease, store: Store, numerics: str) -> str:
-            return super().stage_key(lease, store, f"{numerics} {changed}")
+        def stage_key(self, lease: Lease, numerics: str) -> str:
+            return super().stage_key(lease, f"{numerics} {changed}")
 
         def run_stage(self, lease: Lease, *args: object, **kwargs: object) -> StageOutput:
             taken_up.append("resume" in lease.stage.partial)
             return super().run_stage(lease, *args, **kwargs)  # type: ignore[arg-type]
 
     class Before(ToyRunner):
-        def stage_key(self, lease: Lease, store: Store, numerics: str) -> str:
-            return super().stage_key(lease, store, f"{numerics} False")
+        def stage_key(self, lease: Lease, numerics: str) -> str:
+            return super().stage_key(lease, f"{numerics} False")
 
     taken_up: list[bool] = []
     experiment = embedded.launch(chains(1, steps=20, seconds=0, fail_until=2)[:1])
