@@ -160,11 +160,11 @@ def _exact(device: torch.device) -> Any:
 # --------------------------------------------------------------------------------------------- from logits to numbers
 
 
-def log_softmax(logits: Array) -> Floats:
-    """Log-probabilities over the last axis, float64; no epsilon is ever needed."""
+def log_softmax(logits: Array, axis: int = -1) -> Floats:
+    """Log-probabilities over an axis, float64; no epsilon is ever needed."""
     values = np.asarray(logits, np.float64)
-    shifted = values - values.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+    shifted = values - values.max(axis=axis, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
 
 
 def softmax(logits: Array) -> Floats:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -27,8 +28,11 @@ Floats = NDArray[np.float64]
 
 FEWEST_EMBEDDED = 5  # functions: of fewer, neighbours say nothing
 
-_VALUES = 1 << 15  # probabilities a divergence handles at a time: 256 kB, which stay in the processor's cache
-_HELD = 1 << 20  # probabilities of the bases that are held while the others are read: 16 MB with their logarithms
+_VALUES = 1 << 15  # probabilities a measure handles at a time: 256 kB, which stay in the processor's cache
+_HELD = 1 << 22  # probabilities of all bases that are held while the others are read
+_IN_BITS = 16  # classes up to which labels are compared bit by bit
+_TOGETHER = 16  # functions that are compared with a base at once
+_FEW_CLASSES = 64
 
 
 def cosines(gram: Floats) -> Floats:
@@ -47,19 +51,19 @@ def disagreement(labels: Array, other: Array | None = None) -> Floats:
     """Fraction of examples on which two solutions predict different classes; [S, N] int -> [S, S], or [S, S2]; 0 to 1
     (science a.2).
 
-    Labels are cut into bits and 64 examples compared at a time: two labels differ where any of their bits does.
-    Counts are exact. (500 solutions, 10,000 examples, 10 classes on one thread: 0.17 s; one-hot products 0.35 s.)
+    Counts are exact. Labels of few classes are cut into bits, and 64 examples compared at a time; those of many are
+    compared one by one, in as few bytes as hold them.
     """
-    classes = int(max(labels.max(initial=0), 0 if other is None else other.max(initial=0))) + 1
-    left = _bit_planes(labels, classes)
-    right = left if other is None else _bit_planes(other, classes)
-    counts = np.empty((len(labels), right.shape[1]), np.int64)
-    for i in range(len(labels)):
-        differ = right[0] ^ left[0, i]
-        for plane in range(1, len(left)):
-            differ |= right[plane] ^ left[plane, i]
-        counts[i] = np.bitwise_count(differ).sum(axis=1, dtype=np.int64)
-    return np.asarray(counts / labels.shape[1])
+    others = labels if other is None else other
+    classes = int(max(labels.max(initial=0), others.max(initial=0))) + 1
+    code, count = (_bit_planes, _differing_bits) if classes <= _IN_BITS else (_narrow, _differing)
+    left = code(labels, classes)
+    right = left if other is None else code(others, classes)
+    counts = np.zeros((len(labels), len(others)), np.int64)
+    for i in range(len(counts)):
+        first = i + 1 if other is None else 0  # the other half is the same
+        counts[i, first:] = count(left[:, i], right[:, first:])
+    return np.asarray((counts + counts.T if other is None else counts) / labels.shape[1])
 
 
 def _bit_planes(labels: Array, classes: int) -> NDArray[np.uint64]:
@@ -69,6 +73,22 @@ def _bit_planes(labels: Array, classes: int) -> NDArray[np.uint64]:
         packed = np.packbits((labels >> bit & 1).astype(bool), axis=1)
         planes.append(np.pad(packed, ((0, 0), (0, -packed.shape[1] % 8))).view(np.uint64))
     return np.stack(planes)
+
+
+def _differing_bits(row: NDArray[np.uint64], rows: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """[bits, W], [bits, S, W] -> in how many examples each differs [S]: where any of its bits does."""
+    differ = rows[0] ^ row[0]
+    for plane in range(1, len(row)):
+        differ |= rows[plane] ^ row[plane]
+    return np.asarray(np.bitwise_count(differ).sum(axis=1, dtype=np.int64))
+
+
+def _narrow(labels: Array, classes: int) -> Array:
+    return labels.astype(np.min_scalar_type(classes))[None]
+
+
+def _differing(row: Array, rows: Array) -> list[int]:
+    return [int(np.count_nonzero(differ)) for differ in rows[0] != row[0]]
 
 
 def diversity(disagreement: float, accuracy: float) -> float | None:
@@ -82,39 +102,75 @@ def diversity(disagreement: float, accuracy: float) -> float | None:
 # ---------------------------------------------------------------------------- distances between output distributions
 
 Measure = Literal["kl", "symmetric-kl", "js", "total-variation", "hellinger", "l2"]
-Kernel = Callable[[Floats, Floats, Floats, Floats], Floats]  # (p, log p, q, log q) [..., K] -> per example
 
 
-def _kl(p: Floats, log_p: Floats, q: Floats, log_q: Floats) -> Floats:
-    return np.asarray(np.einsum("...k,...k->...", p, log_p - log_q))
+class _Outputs:
+    """What F functions say of n examples, for all measures: probabilities and their logarithms, [F, K, n] of few
+    classes and [F, n, K] of many, so that numpy's sums run along memory; axis: that of the classes."""
+
+    def __init__(self, logits: Sequence[Array]) -> None:
+        self.examples, classes = logits[0].shape
+        if classes < _FEW_CLASSES:
+            found = log_softmax(np.stack([one.T for one in logits], axis=1).astype(np.float64, order="C"), axis=0)
+            self.log, self.axis = np.ascontiguousarray(found.swapaxes(0, 1)), 1
+        else:
+            self.log, self.axis = log_softmax(np.stack(logits)), 2
+        self.p = np.maximum(np.exp(self.log), np.finfo(np.float64).tiny)  # JS takes logarithms of sums of two
+        self.own = np.einsum("fij,fij->f", self.p, self.log)  # minus the sum of their entropies
+
+    @cached_property
+    def roots(self) -> Floats:
+        return np.sqrt(self.p)
 
 
-def _symmetric_kl(p: Floats, log_p: Floats, q: Floats, log_q: Floats) -> Floats:
-    return np.asarray(np.einsum("...k,...k->...", p - q, log_p - log_q) / 2)
+def _kl(ours: _Outputs, theirs: _Outputs) -> Floats:
+    return np.asarray(ours.own[:, None] - _flat(ours.p) @ _flat(theirs.log).T)
 
 
-def _js(p: Floats, log_p: Floats, q: Floats, log_q: Floats) -> Floats:
-    middle = (p + q) / 2
-    log_middle = np.log(np.maximum(middle, np.finfo(np.float64).tiny))
-    own = np.einsum("...k,...k->...", p, log_p) + np.einsum("...k,...k->...", q, log_q)
-    return np.asarray(np.maximum(own / 2 - np.einsum("...k,...k->...", middle, log_middle), 0.0))
+def _symmetric_kl(ours: _Outputs, theirs: _Outputs) -> Floats:
+    return (_kl(ours, theirs) + _kl(theirs, ours).T) / 2
 
 
-def _total_variation(p: Floats, log_p: Floats, q: Floats, log_q: Floats) -> Floats:
-    return np.asarray(np.abs(p - q).sum(axis=-1) / 2)
+def _js(ours: _Outputs, theirs: _Outputs) -> Floats:
+    """Half of both own terms less sum m log m, which is sum (p + q) / 2 log (p + q) - log 2 for each example."""
+    both, log = np.empty((2, *theirs.p.shape))
+    mixed = np.empty((len(ours.p), len(theirs.p)))
+    for a, p in enumerate(ours.p):
+        np.log(np.add(theirs.p, p, out=both), out=log)
+        mixed[a] = _flat(np.multiply(both, log, out=log)).sum(axis=1)
+    return np.asarray((ours.own[:, None] + theirs.own - mixed) / 2 + ours.examples * np.log(2))
 
 
-def _hellinger(p: Floats, log_p: Floats, q: Floats, log_q: Floats) -> Floats:
-    gap = np.exp(log_p / 2) - np.exp(log_q / 2)
-    return np.asarray(np.sqrt(np.einsum("...k,...k->...", gap, gap) / 2))
+def _total_variation(ours: _Outputs, theirs: _Outputs) -> Floats:
+    """The sum of the larger probabilities less 1, as those of either add up to 1."""
+    larger = np.empty_like(theirs.p)
+    found = [_flat(np.maximum(theirs.p, p, out=larger)).sum(axis=1) for p in ours.p]
+    return np.asarray(np.stack(found) - ours.examples)
 
 
-def _l2(p: Floats, log_p: Floats, q: Floats, log_q: Floats) -> Floats:
-    gap = p - q
-    return np.asarray(np.sqrt(np.einsum("...k,...k->...", gap, gap)))
+def _hellinger(ours: _Outputs, theirs: _Outputs) -> Floats:
+    return np.asarray(_lengths(ours.roots, theirs.roots, ours.axis) / np.sqrt(2))
 
 
-KERNELS: dict[Measure, Kernel] = {
+def _l2(ours: _Outputs, theirs: _Outputs) -> Floats:
+    return _lengths(ours.p, theirs.p, ours.axis)
+
+
+def _lengths(ours: Floats, theirs: Floats, axis: int) -> Floats:
+    """Sums over examples of Euclidean distances."""
+    gap = np.empty_like(theirs)
+    found = np.empty((len(ours), len(theirs)))
+    for a, point in enumerate(ours):
+        np.subtract(theirs, point, out=gap)
+        found[a] = np.sqrt(np.square(gap, out=gap).sum(axis=axis)).sum(axis=1)
+    return found
+
+
+def _flat(values: Floats) -> Floats:
+    return np.asarray(values.reshape(len(values), -1))
+
+
+KERNELS: dict[Measure, Callable[[_Outputs, _Outputs], Floats]] = {
     "kl": _kl,
     "symmetric-kl": _symmetric_kl,
     "js": _js,
@@ -122,6 +178,7 @@ KERNELS: dict[Measure, Kernel] = {
     "hellinger": _hellinger,
     "l2": _l2,
 }
+"""Of A and B functions, the sums over a block of examples [A, B]."""
 MEASURES: tuple[Measure, ...] = tuple(KERNELS)
 
 
@@ -138,29 +195,26 @@ def divergences(
 
     kl: sum p log(p/q), nats, not symmetric; symmetric-kl: half of both directions; js: of the pair, at most log 2;
     total-variation: half the L1 distance; hellinger: sqrt(half sum (sqrt p - sqrt q)^2); l2: Euclidean. All from
-    logits, so nothing is clipped and KL is finite. A block of examples is read of every function in turn; progress is
-    called with examples done and their number.
+    logits, so nothing is clipped and KL is finite. Of a function with itself they are 0 to rounding (1e-15).
+
+    A block of examples is read of every function in turn; progress is called with examples done and their number.
+    Memory: what is given, and a block of probabilities, of all bases up to `_HELD` (32 MB) and of `_TOGETHER` others,
+    five times over.
     """
     sums = {measure: np.zeros((len(bases), len(others))) for measure in measures}
     examples, classes = bases[0].shape
-    rows = max(1, _VALUES // classes)
-    held = rows * max(1, _HELD // (rows * classes * len(bases)))
-    for block in blocks([*bases, *others], held):
-        log_bases = [log_softmax(base[block]) for base in bases]
-        pairs = [(log_p, np.exp(log_p)) for log_p in log_bases]
-        for b, other in enumerate(others):
+    for block in blocks([*bases, *others], min(_VALUES // _TOGETHER, _HELD // len(bases)) // classes):
+        ours = _Outputs([base[block] for base in bases])
+        for first in range(0, len(others), _TOGETHER):
             if check is not None:
                 check()
-            for start in range(0, len(pairs[0][0]), rows):
-                part = slice(start, start + rows)
-                log_q = log_softmax(other[block][part])
-                q = np.exp(log_q)
-                for a, (log_p, p) in enumerate(pairs):
-                    for measure in measures:
-                        sums[measure][a, b] += KERNELS[measure](p[part], log_p[part], q, log_q).sum()
+            some = slice(first, first + _TOGETHER)
+            theirs = _Outputs([other[block] for other in others[some]])
+            for measure, found in sums.items():
+                found[:, some] += KERNELS[measure](ours, theirs)
         if progress is not None:
             progress(min(block.stop, examples), examples)
-    return {measure: found / examples for measure, found in sums.items()}
+    return {measure: np.maximum(found / examples, 0.0) for measure, found in sums.items()}
 
 
 def js_mean(probabilities: Array) -> float:

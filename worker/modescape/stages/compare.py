@@ -52,7 +52,7 @@ def plan_all(draft: Draft) -> None:
         draft.add("compare", "all", {}, work, needs=needs, wants=wants, optional=False)
 
 
-@stage("compare", version=6, judges=(Evidence, ChainEvidence), gathers=True)
+@stage("compare", version=7, judges=(Evidence, ChainEvidence), gathers=True)
 def compare(context: Context) -> None:
     if context.lease.stage.key == "trajectories":
         _compare_trajectories(context)
